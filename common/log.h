@@ -1,0 +1,31 @@
+#ifndef WEIR_COMMON_LOG_H
+#define WEIR_COMMON_LOG_H
+/*
+ * log.h - one line per event, to stderr or a file, in Postfix's shape or as JSON lines
+ *
+ * Text shape: "Nov 21 18:48:48 HOST weir/edge/smtpd[PID]: 01K...: client=unknown[192.0.2.7]". The caller writes what comes after
+ * "[PID]: ". Anything that came from a peer goes through log_escape() or is safe because the whole line is escaped before it is
+ * written: control bytes become \xNN, so that no peer can forge a line. Levels are those of syslog.h.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <syslog.h>
+
+enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
+
+struct log_options {
+    const char *ident;  /* "weir/edge-1/smtpd"; copied */
+    const char *node;   /* "edge-1"; in every JSON line; copied */
+    const char *file;   /* NULL or "" or "-": stderr; copied */
+    enum log_format format;
+    int level;          /* LOG_DEBUG .. LOG_ERR: what is less urgent is dropped */
+};
+
+void log_open(const struct log_options *options); /* may be called again (after fork, at reload) */
+void log_reopen(void);                            /* USR1: the file was renamed by logrotate */
+bool log_wants(int level);
+void log_write(int level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Copies text to out with control bytes, quotes-breaking bytes and invalid UTF-8 as \xNN; always terminates. Returns out. */
+char *log_escape(char *out, size_t cap, const char *text, size_t len);
+
+#endif

@@ -1,0 +1,60 @@
+#ifndef WEIR_COMMON_POLICY_H
+#define WEIR_COMMON_POLICY_H
+/*
+ * policy.h - the operators' text files, parsed: who is inside, which domains are ours, and where mail goes
+ *
+ * Files (each may be absent): `mailertable` (sendmail form: "domain<white space>mailer:host"; ".domain" for subdomains; "." for everything
+ * else; smtp:[host]:port, relay:[host], error:5.1.1:550 text, discard:), `local-host-names` (one domain a line), `networks` (CIDR of inside
+ * hosts, "!" excludes, longest prefix wins). '#' starts a comment; leading white space continues a line. A policy is immutable once
+ * made; edges swap whole ones. Pure: text in, structure out.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "common/error.h"
+#include "common/netaddr.h"
+
+struct policy;
+
+struct policy_file {
+    const char *name;
+    const char *text;
+    size_t len;
+};
+
+/* NULL: why is "NAME:LINE: error: ...", with what would be right. A name that is not a policy file is an error too. */
+struct policy *policy_parse(const struct policy_file *files, size_t count, struct error *why);
+void policy_free(struct policy **policy);
+
+enum route_kind { ROUTE_NONE, ROUTE_SMTP, ROUTE_ERROR, ROUTE_DISCARD };
+
+struct route {
+    enum route_kind kind;
+    char host[256];       /* SMTP: name or address, without brackets, lower case */
+    uint16_t port;        /* 25 by default */
+    bool mx;              /* no brackets: MX records of host are to be asked (until then an error at apply time says so) */
+    int code;             /* ERROR */
+    char enhanced[12];
+    char text[256];
+    const char *file;     /* which rule: static or owned by the policy */
+    unsigned line;
+    bool catch_all;       /* came from "." */
+};
+
+/* domain: lower case, no trailing dot. Longest match; ROUTE_NONE when nothing matches. */
+struct route policy_route(const struct policy *policy, const char *domain);
+
+struct relay_decision {
+    bool allowed;
+    const char *grant;    /* "inside", "own-domain", "route", or why not: "outside" */
+    const char *file;     /* rule, or NULL */
+    unsigned line;
+};
+
+/* I3, default deny: from inside networks to anywhere; from anyone to own domains and to domains with an explicit mailertable key
+ * (the catch-all grants nothing). */
+struct relay_decision policy_relay(const struct policy *policy, const struct netaddr *client, const char *domain);
+bool policy_is_inside(const struct policy *policy, const struct netaddr *client);
+bool policy_is_own_domain(const struct policy *policy, const char *domain); /* local-host-names or explicit route */
+
+#endif

@@ -1,0 +1,133 @@
+#ifndef WEIR_COMMON_SETTINGS_H
+#define WEIR_COMMON_SETTINGS_H
+/*
+ * settings.h - every section and key of weir.conf, as structs
+ *
+ * The tables (settings_tables in settings.c) drive parsing, `config check`, `config show` and the documentation. Key names are unique
+ * enough that `--set key=value` does what is meant. Sizes are bytes, durations milliseconds.
+ */
+#include "common/config.h"
+
+enum virus_action { VIRUS_REJECT, VIRUS_DISCARD };                               /* reject|discard */
+enum unknown_action { UNKNOWN_TEMPFAIL, UNKNOWN_REJECT, UNKNOWN_DISCARD };       /* tempfail|reject|discard */
+enum next_hop_tls { NEXT_HOP_TLS_NONE, NEXT_HOP_TLS_MAY, NEXT_HOP_TLS_REQUIRE }; /* none|may|require */
+enum drain_mode { DRAIN_ANSWER, DRAIN_CLOSE };                                   /* answer|close */
+
+struct log_settings {                 /* [log] */
+    char *file;                       /* "-" stderr */
+    int format;                       /* text|json */
+    int level;                        /* debug|info|notice|warning|error: position, 0 = debug */
+};
+
+struct cluster_settings {             /* [cluster] */
+    char *name;                       /* "weir" */
+    char *key_file;                   /* this node's CURVE key pair, see proto/curve.h; per node */
+    char *state_dir;                  /* where the last cluster state is cached for a start without coordinators */
+    char *contact;                    /* help-desk text in refusals, may be empty */
+    uint64_t heartbeat_interval;      /* 500ms */
+    uint64_t node_timeout;            /* 3s: a node silent for longer is shown and published as lost */
+};
+
+struct coordinator_settings {         /* [coordinator "coordinator-1"]: read by all nodes to find the coordinators */
+    char *listen;                     /* "tcp://192.0.2.5:7025": ROUTER for nodes and weirctl; nodes connect here */
+    char *publish;                    /* "tcp://192.0.2.5:7026": PUB of cluster state */
+    char *http;                       /* "127.0.0.1:7080": /metrics, /livez, /readyz */
+    char *public_key;                 /* 64 hex digits */
+    char *database;                   /* libpq conninfo; only the coordinator itself needs it; may come from database_file */
+    char *database_file;              /* a file holding the conninfo, for secrets */
+    uint64_t publish_interval;        /* 500ms: cluster state is also published when it changes */
+    uint64_t audit_days;              /* 30 */
+};
+
+struct edge_settings {                /* [edge] */
+    char *hostname;                   /* banner and Received; default: the system's */
+    uint64_t workers;                 /* 0: one per core */
+    char *tmp_dir;                    /* for unlinked temporary files of large messages */
+    uint64_t memory_threshold;        /* 256KiB: a larger message in flight lives in a temporary file */
+    uint64_t message_memory;          /* 256MiB: budget per worker of message bytes in memory; over it 452 4.3.1 */
+    uint64_t message_disk;            /* 16GiB: budget per worker of message bytes in temporary files; over it 452 4.3.1 */
+    uint64_t max_sessions;            /* 20000 per edge, divided among workers; over it 421 4.3.2 */
+    bool scan;                        /* on; `off` is the by-name way to pass mail unscanned */
+    uint64_t scan_wait;               /* 10s: how long a complete message looks for a scanner before 421 4.7.0 */
+    uint64_t scan_stall;              /* 1500ms: a scanner silent for that long is left, its scans replayed elsewhere */
+    uint64_t scan_timeout;            /* 5m: no verdict in that time after the message is complete is unknown(timeout) */
+    uint64_t scan_chunk;              /* 256KiB: payload bytes per frame; a message not larger goes in one frame */
+    int virus_action;                 /* reject|discard */
+    int unknown_action;               /* tempfail|reject|discard: limits hit, time-out, engine missing */
+    int unscannable_action;           /* tempfail|reject|discard: killed two workers on two scanners; default reject */
+    int limits_action;                /* tempfail|reject|discard: a scan limit was hit; default reject: sending again cannot help */
+    uint64_t next_hop_connections;    /* 200 per next hop and worker */
+    uint64_t next_hop_wait;           /* 30s: for a free connection */
+    uint64_t next_hop_hold;           /* 20s: a connection waiting for a slow client's body longer than this is given back */
+    uint64_t next_hop_idle;           /* 10s: an unused pooled connection is kept that long */
+    uint64_t next_hop_messages;       /* 1000 per connection */
+    uint64_t connect_timeout;         /* 10s */
+    uint64_t reply_timeout;           /* 5m: for a command's reply; RFC 5321 4.5.3.2 */
+    uint64_t data_done_timeout;       /* 10m: for the reply to the final dot */
+    int next_hop_tls;                 /* none|may|require */
+    int drain_mode;                   /* answer|close: 421 4.3.2 to new sessions, or close the listeners */
+    uint64_t drain_timeout;           /* 5m: sessions older than that when draining are ended with 421 4.3.2 */
+    uint64_t report_buffer;           /* 100000 audit rows kept while no coordinator answers, per worker */
+};
+
+struct tls_settings {                 /* [tls] */
+    char *certificate;                /* PEM chain; empty: STARTTLS is not offered */
+    char *key;                        /* PEM */
+    char *ca_file;                    /* to verify next hops when next_hop_tls = require; empty: the system's */
+};
+
+struct listener_settings {            /* [listener "relay"] */
+    int profile;                      /* relay */
+    struct config_list listen;        /* 127.0.0.1:25, [::1]:25 */
+    uint64_t banner_delay;            /* 0: off. A client that talks before the banner gets 554 5.5.1 */
+    uint64_t max_message_size;        /* 50MiB */
+    uint64_t max_recipients;          /* 100 */
+    uint64_t max_command_line;        /* 2048 bytes with CRLF */
+    uint64_t max_text_line;           /* 0: no limit; 1000 is RFC 5321's. Longer lines in DATA: 550 5.6.0 */
+    uint64_t max_commands;            /* 10000 a session */
+    uint64_t max_errors;              /* 20 a session, then 421 4.7.0 */
+    uint64_t max_hops;                /* 100 Received headers: 554 5.4.6 */
+    uint64_t max_header_size;         /* 1MiB: where the header has not ended by then 552 5.3.4 */
+    uint64_t idle_timeout;            /* 5m without a byte: 421 4.4.2 */
+    uint64_t session_timeout;         /* 2h in all, looked at between transactions */
+    uint64_t min_data_rate;           /* 64 bytes/s averaged over data_rate_grace; slower: 421 4.4.2 */
+    uint64_t data_rate_grace;         /* 60s */
+    uint64_t sessions_per_client;     /* 0: no limit; over it 421 4.7.0 */
+    bool starttls;                    /* on: offered when [tls] has a certificate */
+};
+
+struct scanner_settings {             /* [scanner] */
+    char *listen;                     /* "tcp://127.0.0.1:7100": bound, and told to the edges unless advertise is set */
+    char *advertise;                  /* empty: as listen */
+    uint64_t workers;                 /* 0: one per core; for messages up to large_message */
+    uint64_t large_workers;           /* 0: half of workers, at least one; niced, for larger ones: these never hold up small mail */
+    uint64_t large_message;           /* 1MiB */
+    uint64_t slots;                   /* 512: scans admitted (queued or running) at once */
+    uint64_t memory;                  /* 512MiB of message bytes held in memory (memfd); over it BUSY */
+    uint64_t memory_threshold;        /* 1MiB: a larger message lives in an unlinked file in tmp_dir, counted in `disk` */
+    uint64_t disk;                    /* 8GiB */
+    uint64_t window;                  /* 1MiB: bytes an edge may have under way per message */
+    char *signatures;                 /* folder with the signature set; empty is an error */
+    char *tmp_dir;                    /* libclamav's scratch, on tmpfs: /dev/shm */
+    char *spool_dir;                  /* unlinked files of large messages: /var/tmp */
+    uint64_t scan_time;               /* 60s wall clock a scan, plus scan_time_per_mib for each MiB; then SIGKILL */
+    uint64_t scan_time_per_mib;       /* 5s */
+    uint64_t worker_memory;           /* 2GiB RLIMIT_AS above the engine */
+    uint64_t worker_scans;            /* 5000 scans, then a worker is replaced (garbage collection); 0: never */
+    uint64_t max_scan_size;           /* 400MiB */
+    uint64_t max_file_size;           /* 100MiB */
+    uint64_t max_files;               /* 10000 */
+    uint64_t max_recursion;           /* 17 */
+    uint64_t load_interval;           /* 200ms between load broadcasts */
+    bool sandbox;                     /* on */
+    bool detect_phishing_heuristics;  /* off: libclamav's phishing heuristics count as virus */
+    bool block_encrypted;             /* off: encrypted archives count as virus */
+    uint64_t drain_timeout;           /* 5m for scans in flight at SIGTERM */
+};
+
+extern const struct config_section settings_tables[]; /* ends with name == NULL */
+
+/* The table of one section, for config_clear(). */
+const struct config_section *settings_table(const char *section);
+
+#endif

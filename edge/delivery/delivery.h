@@ -1,0 +1,61 @@
+#ifndef WEIR_EDGE_DELIVERY_H
+#define WEIR_EDGE_DELIVERY_H
+/*
+ * delivery.h - the edge as SMTP client: pooled connections to next hops, and one transaction on one of them
+ *
+ * Direct hand-over runs beside the client's own transaction: recipients are offered to the next hop as the client names them, so each gets
+ * the next hop's own answer; DATA is sent only when delivery_send() is called, after the verdict. A connection that is lost before DATA, or was
+ * given back because the client was slow (next_hop_hold), is replaced and the envelope repeated; when the answers then differ for an accepted
+ * recipient the result is a 4xx for all. Nothing here decides policy.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+#include <event2/event.h>
+#include "common/metrics.h"
+#include "common/settings.h"
+#include "edge/message/message.h"
+#include "edge/net/net.h"
+#include "edge/smtp/reply.h"
+
+struct delivery_pool;
+struct delivery;
+
+struct next_hop {
+    char host[256]; /* as routed */
+    uint16_t port;
+};
+
+struct delivery_handlers {
+    /* The next hop's answer to recipient `index` (numbered from 0 in the order of delivery_rcpt). Code 4xx/5xx of MAIL, of the connection,
+     * or "next hop unreachable" (451 4.4.1) are given for every recipient. A 421 becomes 450 here. In order of index. */
+    void (*recipient)(void *arg, unsigned index, const struct smtp_reply *reply);
+    /* After delivery_send(): the final answer for all accepted recipients. maybe_delivered: the connection was lost after the final dot was
+     * sent and before the answer, so that a repeat may be a duplicate (logged as such). The delivery is freed right after it returns. */
+    void (*done)(void *arg, const struct smtp_reply *reply, bool maybe_delivered);
+};
+
+struct delivery_envelope {
+    const char *sender;    /* canonical, without brackets; "" is the null sender */
+    uint64_t size;         /* SIZE= to the next hop; 0 not known */
+    bool eightbit, smtputf8;
+};
+
+struct delivery_pool *delivery_pool_new(struct event_base *base, const struct edge_settings *settings,
+                                        const struct tls_settings *tls, struct metrics *metrics, struct error *why);
+void delivery_pool_free(struct delivery_pool **pool);
+
+/* All strings are copied. Handlers are never called from inside these functions. */
+struct delivery *delivery_new(struct delivery_pool *pool, const struct next_hop *hop, const struct delivery_envelope *envelope,
+                              const struct delivery_handlers *handlers, void *arg);
+void delivery_rcpt(struct delivery *delivery, const char *recipient);
+/* Sends header_prefix (the Received header and what else is added, CRLF-terminated lines; copied) and then the message, which is borrowed
+ * until `done`. At least one recipient must have been accepted. A message that does not end in CRLF gets one. */
+void delivery_send(struct delivery *delivery, const char *header_prefix, size_t prefix_len, const struct message *message);
+/* Ends the transaction with RSET and gives the connection back; no event follows. */
+void delivery_cancel(struct delivery **delivery);
+/* "host[192.0.2.9]:25", "" while not connected. Borrowed. */
+const char *delivery_next_hop_text(const struct delivery *delivery);
+/* "TLSv1.3 ..." of the connection to the next hop, or "". */
+const char *delivery_tls_text(const struct delivery *delivery);
+
+#endif

@@ -1,0 +1,1 @@
+$(eval $(call library,delivery,edge/delivery,delivery.c pool.c))

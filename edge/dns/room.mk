@@ -1,0 +1,1 @@
+$(eval $(call library,dns,edge/dns,dns.c))

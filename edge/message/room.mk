@@ -1,0 +1,1 @@
+$(eval $(call library,message,edge/message,message.c))

@@ -1,0 +1,62 @@
+#ifndef WEIR_EDGE_NET_H
+#define WEIR_EDGE_NET_H
+/*
+ * net.h - sockets and TLS: the only room of the edge that knows bufferevents and OpenSSL
+ *
+ * One connection offers five events up. Whoever owns it decides on bytes and never sees libevent. Handlers may call any net function on
+ * their connection, net_free() included: the object stays until the loop's next turn.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <event2/event.h>
+#include "common/error.h"
+#include "common/netaddr.h"
+
+struct net_conn;
+struct net_tls; /* one TLS configuration: certificate (server) or trust (client); shared, counted */
+
+enum net_end { NET_CLOSED /* by peer */, NET_RESET, NET_TIMEOUT /* idle */, NET_TLS_FAILED, NET_CONNECT_FAILED };
+
+struct net_handlers {
+    void (*connected)(void *arg);                           /* net_connect() only */
+    void (*secured)(void *arg);                             /* the handshake that net_start_tls() began is done */
+    size_t (*bytes)(void *arg, const char *buf, size_t len);/* returns how many were used; the rest comes again with more, or after resume */
+    void (*drained)(void *arg);                             /* output buffer is empty (below the low mark) */
+    void (*gone)(void *arg, enum net_end end, const char *why); /* the last event; the owner calls net_free() */
+};
+
+/* Takes fd. timeout_ms: idle, for reads and for writes that do not move; 0 none. */
+struct net_conn *net_accept(struct event_base *base, int fd, const struct net_handlers *handlers, void *arg);
+/* Connects (no DNS here). bind_to may be NULL. */
+struct net_conn *net_connect(struct event_base *base, const struct netaddr *address, unsigned timeout_ms,
+                             const struct net_handlers *handlers, void *arg);
+void net_free(struct net_conn **conn);                      /* drops unsent output; no events after this */
+void net_close_after_flush(struct net_conn **conn);         /* sends what is queued (10 s at most), close_notify, closes; no events after this */
+void net_write(struct net_conn *conn, const void *data, size_t len); /* copies */
+size_t net_unsent(const struct net_conn *conn);
+void net_pause(struct net_conn *conn);                      /* no bytes events until resume: back-pressure to the peer's TCP */
+void net_resume(struct net_conn *conn);                     /* bytes already here are offered again in the next loop turn */
+void net_set_timeout(struct net_conn *conn, unsigned read_ms, unsigned write_ms);
+size_t net_buffered(const struct net_conn *conn);           /* input bytes not used yet */
+/* Output queued before this call is sent in clear first. Input still buffered is an error: false, and the caller closes. */
+bool net_start_tls(struct net_conn *conn, struct net_tls *tls, bool server, const char *host_name);
+bool net_is_tls(const struct net_conn *conn);
+const char *net_tls_text(const struct net_conn *conn);      /* "TLSv1.3 TLS_AES_256_GCM_SHA384" or "" */
+bool net_tls_verified(const struct net_conn *conn);         /* the peer's certificate matches host_name and chain */
+const struct netaddr *net_peer(const struct net_conn *conn);
+const struct netaddr *net_local(const struct net_conn *conn);
+
+struct net_tls *net_tls_server(const char *certificate, const char *key, struct error *why); /* TLS 1.2+ */
+struct net_tls *net_tls_client(const char *ca_file, bool verify, struct error *why);
+struct net_tls *net_tls_ref(struct net_tls *tls);
+void net_tls_unref(struct net_tls **tls);
+
+/* A listening socket, not yet accepting: bound with SO_REUSEPORT in the master, used by a worker. -1: why. */
+int net_bind(const struct netaddr *address, struct error *why);
+struct net_listener;
+struct net_listener *net_listen(struct event_base *base, int fd, void (*accepted)(void *arg, int fd, const struct netaddr *peer,
+                                                                                 const struct netaddr *local), void *arg);
+void net_listener_enable(struct net_listener *listener, bool on);
+void net_listener_free(struct net_listener **listener);
+
+#endif

@@ -1,0 +1,1 @@
+$(eval $(call library,scan,edge/scan,farm.c scan.c))

@@ -1,0 +1,1 @@
+$(eval $(call library,session,edge/session,session.c))

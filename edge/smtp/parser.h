@@ -1,0 +1,61 @@
+#ifndef WEIR_EDGE_SMTP_PARSER_H
+#define WEIR_EDGE_SMTP_PARSER_H
+/*
+ * parser.h - server side: bytes of a connection into tokens
+ *
+ * No socket, clock, log or heap. A command line ends in CRLF and nothing else; the message ends in CRLF.CRLF and nothing else
+ * (RFC 5321 2.3.8, 4.1.1.4). A bare LF, a bare CR or a NUL in the message is remembered in `violations` and the parser goes on to the
+ * real end of data, so that the session can refuse with one reply and stay in step.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum smtp_event {
+    SMTP_NEED_MORE,     /* nothing whole yet: call again with more bytes after the same ones */
+    SMTP_COMMAND,       /* one line without its CRLF */
+    SMTP_BODY,          /* a piece of the message: dot-stuffing removed, CRLFs kept */
+    SMTP_END_OF_DATA,   /* DATA: the final dot; BDAT: this chunk's bytes are all there */
+    SMTP_BAD_LINE,      /* a command line that is too long, or has a bare LF/CR or NUL; `bad` says which; the whole line is consumed */
+};
+
+enum smtp_bad { SMTP_BAD_NONE, SMTP_BAD_TOO_LONG, SMTP_BAD_BARE_LF, SMTP_BAD_BARE_CR, SMTP_BAD_NUL };
+
+enum smtp_violation {
+    SMTP_VIOLATION_BARE_LF = 1,
+    SMTP_VIOLATION_BARE_CR = 2,
+    SMTP_VIOLATION_NUL = 4,
+    SMTP_VIOLATION_LINE_TOO_LONG = 8, /* longer than max_text_line */
+};
+
+struct smtp_token {
+    enum smtp_event event;
+    const char *bytes; /* point into buf */
+    size_t len;
+    enum smtp_bad bad;
+};
+
+struct smtp_parser {
+    /* set by smtp_parser_init; may be changed between messages */
+    size_t max_command_line; /* with CRLF */
+    size_t max_text_line;    /* with CRLF, 0: no limit */
+    /* read by the session after SMTP_END_OF_DATA */
+    unsigned violations;     /* enum smtp_violation */
+    bool ended_with_crlf;    /* BDAT: the last byte pair seen was CRLF (or nothing was sent at all) */
+    /* private */
+    int mode, state;
+    uint64_t left;           /* BDAT: bytes still to come */
+    size_t line_len;
+    bool skipping;
+};
+
+void smtp_parser_init(struct smtp_parser *parser, size_t max_command_line, size_t max_text_line);
+/* After a DATA command was answered 354: what follows is a message. Resets violations. */
+void smtp_parser_enter_data(struct smtp_parser *parser);
+/* After a BDAT command line: exactly size bytes follow (0: END_OF_DATA comes at once). first: the first chunk of a message, resets
+ * violations; line state (a CR at the end of one chunk, LF at the start of the next) goes over chunk borders. */
+void smtp_parser_enter_bdat(struct smtp_parser *parser, uint64_t size, bool first);
+/* Looks at buf, fills one token, returns the bytes used. 0 with SMTP_NEED_MORE: call again with more. END_OF_DATA may use 0 bytes. */
+size_t smtp_parser_next(struct smtp_parser *parser, const char *buf, size_t len, struct smtp_token *token);
+
+#endif

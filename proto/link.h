@@ -1,0 +1,104 @@
+#ifndef WEIR_PROTO_LINK_H
+#define WEIR_PROTO_LINK_H
+/*
+ * link.h - encrypted conversations over ZeroMQ: a client side (DEALER), a server side (ROUTER), a publisher and a subscriber
+ *
+ * A link_hub owns the process's ZeroMQ context, its key pair and the ZAP handler, all on one loop. Servers accept only keys that are in
+ * the hub's allowed list (answered from memory); links go up and down by the socket monitor's events, so a peer's death is known at once;
+ * reconnecting is automatic (100 ms). Bad frames (undecodable, oversized, truncated multiparts) are dropped and counted, never fatal.
+ * Nothing here is queued without bound: sending is LINK_FULL at the mark and the caller keeps the message. All callbacks come from the
+ * loop; a link or server may be freed inside its own callbacks.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <event2/event.h>
+#include "common/error.h"
+#include "common/metrics.h"
+#include "proto/curve.h"
+#include "proto/wire.h"
+
+struct link_hub;
+struct link;
+struct link_server;
+struct link_publisher;
+struct link_subscriber;
+
+struct link_payload {
+    const void *data; /* borrowed: copied by the send */
+    size_t len;
+};
+
+/* What arrived. Everything is borrowed for the time of the callback. */
+struct link_message {
+    const Weir__Frame *frame;
+    struct link_payload payloads[WIRE_PAYLOADS_MAX];
+    size_t payload_count;
+};
+
+enum link_status {
+    LINK_OK,   /* handed to ZeroMQ, which is no proof of delivery */
+    LINK_FULL, /* at the high-water mark: keep it and try again after on_writable or later */
+    LINK_GONE, /* not connected, or (server) no such peer */
+};
+
+/* --- hub --- */
+/* metrics: weir_link_frames_dropped_total{reason} and the like are made in it. pair is copied. */
+struct link_hub *link_hub_new(struct event_base *base, const struct curve_keypair *pair, struct metrics *metrics);
+void link_hub_free(struct link_hub **hub); /* free links and servers first */
+const uint8_t *link_hub_public_key(const struct link_hub *hub);
+
+struct link_allowed_key {
+    uint8_t key[CURVE_KEY_LEN];
+    char name[64];
+    Weir__Role role;
+};
+/* Replaces the allowed list (copied). Servers whose connected peers include a key that is gone close and bind again, which ends those
+ * peers' connections (the others come back by themselves within the reconnect interval); returns true when that happened. */
+bool link_hub_allow(struct link_hub *hub, const struct link_allowed_key *keys, size_t count);
+
+/* --- client side --- */
+struct link_handlers {
+    void (*up)(void *arg, struct link *link);   /* handshake done */
+    void (*down)(void *arg, struct link *link); /* connection lost, or the server refused us; it will reconnect */
+    void (*message)(void *arg, struct link *link, const struct link_message *message);
+    void (*writable)(void *arg, struct link *link); /* after LINK_FULL: there is room again; may be NULL */
+};
+struct link *link_new(struct link_hub *hub, const char *endpoint, const uint8_t server_key[CURVE_KEY_LEN],
+                      const struct link_handlers *handlers, void *arg);
+void link_free(struct link **link);
+bool link_is_up(const struct link *link);
+/* Sets frame->version. Payloads are copied. */
+enum link_status link_send(struct link *link, Weir__Frame *frame, const struct link_payload *payloads, size_t count);
+
+/* --- server side --- */
+struct link_peer; /* one connected client: alive from its first message until `gone` */
+const char *link_peer_name(const struct link_peer *peer); /* from the allowed list: the authenticated name */
+Weir__Role link_peer_role(const struct link_peer *peer);
+const uint8_t *link_peer_key(const struct link_peer *peer);
+void *link_peer_data(const struct link_peer *peer);       /* the owner's own pointer, NULL at first */
+void link_peer_set_data(struct link_peer *peer, void *data);
+
+struct link_server_handlers {
+    void (*message)(void *arg, struct link_peer *peer, const struct link_message *message);
+    void (*gone)(void *arg, struct link_peer *peer); /* not reachable any more, silent for 10 s, or revoked; last use of peer */
+};
+/* Binds. endpoint "tcp://127.0.0.1:7100". NULL: why says what failed. */
+struct link_server *link_server_new(struct link_hub *hub, const char *endpoint, const struct link_server_handlers *handlers,
+                                    void *arg, struct error *why);
+void link_server_free(struct link_server **server);
+enum link_status link_server_send(struct link_server *server, struct link_peer *peer, Weir__Frame *frame,
+                                  const struct link_payload *payloads, size_t count);
+/* Calls visit for every peer alive. */
+void link_server_each(struct link_server *server, void (*visit)(void *arg, struct link_peer *peer), void *arg);
+
+/* --- cluster state by PUB/SUB --- */
+struct link_publisher *link_publisher_new(struct link_hub *hub, const char *endpoint, struct error *why);
+void link_publisher_free(struct link_publisher **publisher);
+void link_publish(struct link_publisher *publisher, Weir__Frame *frame);
+
+struct link_subscriber *link_subscriber_new(struct link_hub *hub, const char *endpoint, const uint8_t server_key[CURVE_KEY_LEN],
+                                            void (*message)(void *arg, const struct link_message *message), void *arg);
+void link_subscriber_free(struct link_subscriber **subscriber);
+
+#endif
