@@ -1,0 +1,257 @@
+/*
+ * log.c - see log.h
+ *
+ * A line is built on the stack and goes out with one write(2) to a descriptor in append mode: lines of several processes never mix, and
+ * logging works when there is no memory left. What was formatted is escaped as a whole, so that a caller who forgets log_escape() for a
+ * peer's words cannot let that peer begin a new line.
+ */
+#include "common/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include "common/memory.h"
+
+#define MESSAGE_MAX 4096                /* of what a caller formats; longer is cut */
+#define ESCAPED_MAX (4 * MESSAGE_MAX)   /* every byte as \xNN */
+#define LINE_MAX_BYTES (2 * ESCAPED_MAX + 1024)
+
+static struct {
+    char *ident, *node, *file;
+    enum log_format format;
+    int level;
+    int fd;
+    char host[65];
+    /* the text of the current second, made once */
+    time_t second;
+    char local[24], utc[24];
+} state = { .level = LOG_INFO, .fd = STDERR_FILENO, .second = -1 };
+
+static bool is_stderr(const char *file)
+{
+    return file == NULL || file[0] == '\0' || strcmp(file, "-") == 0;
+}
+
+/* Leaves the old descriptor in place when the file cannot be opened: a log elsewhere is better than none. */
+static void open_file(void)
+{
+    int fd = STDERR_FILENO;
+
+    if (!is_stderr(state.file)) {
+        fd = open(state.file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0640);
+        if (fd < 0) {
+            int why = errno;
+            log_write(LOG_ERR, "cannot open log file %s: %s", state.file, strerror(why));
+            return;
+        }
+    }
+    if (state.fd != STDERR_FILENO)
+        close(state.fd);
+    state.fd = fd;
+}
+
+static void replace(char **old, const char *text)
+{
+    char *copy = xstrdup(text != NULL ? text : "");
+
+    free(*old);
+    *old = copy;
+}
+
+void log_open(const struct log_options *options)
+{
+    replace(&state.ident, options->ident);
+    replace(&state.node, options->node);
+    replace(&state.file, options->file);
+    state.format = options->format;
+    state.level = options->level;
+    if (gethostname(state.host, sizeof state.host - 1) != 0)
+        snprintf(state.host, sizeof state.host, "localhost");
+    state.host[strcspn(state.host, ".")] = '\0'; /* as syslog does */
+    open_file();
+}
+
+void log_reopen(void)
+{
+    open_file();
+}
+
+bool log_wants(int level)
+{
+    return level <= state.level;
+}
+
+/*
+ * The length of the character at text when it may be shown as it is, else 0. Not shown: control characters of ASCII and of Unicode
+ * (U+0080..9F), the two Unicode line separators, and what is not UTF-8 (RFC 3629: no overlong forms, no surrogates).
+ */
+static size_t shown_length(const unsigned char *text, size_t len)
+{
+    unsigned char first = text[0];
+    uint32_t code;
+    size_t size;
+
+    if (first < 0x80)
+        return first >= 0x20 && first != 0x7f;
+    if (first >= 0xc2 && first <= 0xdf)
+        size = 2, code = first & 0x1f;
+    else if ((first & 0xf0) == 0xe0)
+        size = 3, code = first & 0x0f;
+    else if (first >= 0xf0 && first <= 0xf4)
+        size = 4, code = first & 0x07;
+    else
+        return 0;
+    if (size > len)
+        return 0;
+    for (size_t i = 1; i < size; i++) {
+        if ((text[i] & 0xc0) != 0x80)
+            return 0;
+        code = code << 6 | (text[i] & 0x3f);
+    }
+    if (code < 0xa0 || (size == 3 && code < 0x800) || (size == 4 && code < 0x10000) || code > 0x10ffff ||
+        (code >= 0xd800 && code <= 0xdfff) || code == 0x2028 || code == 0x2029)
+        return 0;
+    return size;
+}
+
+/* also: more ASCII characters to escape. Cuts at a whole character or escape. Returns the length written. */
+static size_t escape(char *out, size_t cap, const char *text, size_t len, const char *also)
+{
+    static const char hex[] = "0123456789abcdef";
+    size_t used = 0;
+
+    for (size_t i = 0; i < len;) {
+        unsigned char byte = (unsigned char)text[i];
+        size_t size = shown_length((const unsigned char *)text + i, len - i);
+        if (size == 1 && strchr(also, byte) != NULL)
+            size = 0;
+        if (used + (size > 0 ? size : 4) >= cap)
+            break;
+        if (size > 0) {
+            memcpy(out + used, text + i, size);
+            used += size, i += size;
+        } else {
+            out[used++] = '\\', out[used++] = 'x';
+            out[used++] = hex[byte >> 4], out[used++] = hex[byte & 15];
+            i++;
+        }
+    }
+    out[used] = '\0';
+    return used;
+}
+
+char *log_escape(char *out, size_t cap, const char *text, size_t len)
+{
+    if (cap > 0)
+        escape(out, cap, text, len, "\"\\");
+    return out;
+}
+
+/* What is escaped already has no control bytes and is UTF-8; two characters are left that mean something in JSON. */
+static size_t json_string(char *out, const char *text, size_t len)
+{
+    size_t used = 0;
+
+    for (size_t i = 0; i < len; i++) {
+        if (text[i] == '"' || text[i] == '\\')
+            out[used++] = '\\';
+        out[used++] = text[i];
+    }
+    return used;
+}
+
+static const char *level_name(int level)
+{
+    static const char *const names[] = { "emergency", "alert", "critical", "error", "warning", "notice", "info", "debug" };
+
+    return names[level < LOG_EMERG ? LOG_EMERG : level > LOG_DEBUG ? LOG_DEBUG : level];
+}
+
+static void make_stamps(time_t second)
+{
+    static const char months[12][4] = { "Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                        "Jul", "Aug", "Sep", "Oct", "Nov", "Dec" };
+    struct tm tm;
+
+    localtime_r(&second, &tm);
+    snprintf(state.local, sizeof state.local, "%s %2d %02d:%02d:%02d", months[tm.tm_mon], tm.tm_mday, tm.tm_hour, tm.tm_min,
+             tm.tm_sec);
+    gmtime_r(&second, &tm);
+    strftime(state.utc, sizeof state.utc, "%Y-%m-%dT%H:%M:%S", &tm);
+    state.second = second;
+}
+
+/* ident and node come from the operator, but a line must be one line whatever they hold */
+static size_t text_head(char *out, size_t cap)
+{
+    char ident[512];
+    const char *name = state.ident != NULL ? state.ident : "weir";
+
+    escape(ident, sizeof ident, name, strlen(name), "");
+    int len = snprintf(out, cap, "%s %s %s[%ld]: ", state.local, state.host[0] != '\0' ? state.host : "localhost", ident,
+                       (long)getpid());
+    return (size_t)len;
+}
+
+static size_t json_head(char *out, size_t cap, int level, long nanoseconds)
+{
+    char plain[160], node[sizeof plain * 2], ident[sizeof plain * 2];
+    const char *texts[2] = { state.node != NULL ? state.node : "", state.ident != NULL ? state.ident : "weir" };
+
+    node[json_string(node, plain, escape(plain, sizeof plain, texts[0], strlen(texts[0]), ""))] = '\0';
+    ident[json_string(ident, plain, escape(plain, sizeof plain, texts[1], strlen(texts[1]), ""))] = '\0';
+    int len = snprintf(out, cap, "{\"time\":\"%s.%06ldZ\",\"level\":\"%s\",\"node\":\"%s\",\"ident\":\"%s\",\"pid\":%ld,\"message\":\"",
+                       state.utc, nanoseconds / 1000, level_name(level), node, ident, (long)getpid());
+    return (size_t)len;
+}
+
+static void write_line(const char *line, size_t len)
+{
+    while (write(state.fd, line, len) < 0 && errno == EINTR)
+        continue;
+    /* Nobody is left to be told of any other error; a rest after a short write would stand apart from its line. */
+}
+
+void log_write(int level, const char *format, ...)
+{
+    char message[MESSAGE_MAX], escaped[ESCAPED_MAX + 1], line[LINE_MAX_BYTES];
+    struct timespec now;
+    int saved = errno; /* callers log an error and then look at errno */
+    va_list args;
+
+    if (!log_wants(level))
+        return;
+    va_start(args, format);
+    int wanted = vsnprintf(message, sizeof message, format, args);
+    va_end(args);
+    if (wanted < 0)
+        return;
+    size_t len = (size_t)wanted < sizeof message ? (size_t)wanted : sizeof message - 1;
+    while (len > 0 && message[len - 1] == '\n')
+        len--;
+    len = escape(escaped, sizeof escaped, message, len, "");
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (now.tv_sec != state.second)
+        make_stamps(now.tv_sec);
+    size_t used;
+    if (state.format == LOG_FORMAT_JSON) {
+        used = json_head(line, sizeof line, level, now.tv_nsec);
+        used += json_string(line + used, escaped, len);
+        memcpy(line + used, "\"}\n", 3);
+        used += 3;
+    } else {
+        used = text_head(line, sizeof line);
+        memcpy(line + used, escaped, len);
+        used += len;
+        line[used++] = '\n';
+    }
+    write_line(line, used);
+    errno = saved;
+}

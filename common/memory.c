@@ -1,0 +1,69 @@
+/* memory.c - see memory.h */
+#include "common/memory.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "common/error.h"
+
+static void *or_fatal(void *memory, size_t size)
+{
+    if (memory == NULL)
+        fatal("out of memory: %zu bytes", size);
+    return memory;
+}
+
+void *xmalloc(size_t size)
+{
+    return or_fatal(malloc(size > 0 ? size : 1), size);
+}
+
+void *xcalloc(size_t count, size_t size)
+{
+    /* calloc checks the product for overflow itself */
+    return or_fatal(count > 0 && size > 0 ? calloc(count, size) : calloc(1, 1), size);
+}
+
+void *xrealloc(void *old, size_t size)
+{
+    /* realloc(p, 0) frees p on some systems */
+    return or_fatal(realloc(old, size > 0 ? size : 1), size);
+}
+
+char *xstrdup(const char *text)
+{
+    return xmemdup(text, strlen(text) + 1);
+}
+
+char *xstrndup(const char *text, size_t len)
+{
+    size_t real = strnlen(text, len);
+    char *copy = xmalloc(real + 1);
+
+    memcpy(copy, text, real);
+    copy[real] = '\0';
+    return copy;
+}
+
+void *xmemdup(const void *data, size_t len)
+{
+    void *copy = xmalloc(len);
+
+    if (len > 0)
+        memcpy(copy, data, len);
+    return copy;
+}
+
+char *xasprintf(const char *format, ...)
+{
+    char *text;
+    va_list args;
+
+    va_start(args, format);
+    int len = vasprintf(&text, format, args);
+    va_end(args);
+    if (len < 0)
+        fatal("out of memory: formatting a text");
+    return text;
+}
