@@ -6,7 +6,9 @@
  * A path is parsed into its canonical form first, and every decision is made on that form. Source routes are dropped (RFC 5321
  * appendix C: the final mailbox counts). Quoted local parts are unquoted and compared unquoted; a quoted string that need not be
  * quoted has the same meaning as the plain form. Domains are lower-cased, one trailing dot goes. A local part that itself asks for
- * routing (percent hack, bang path, an @ inside) is kept, and `reroute` says where a lenient host would send it.
+ * routing (percent hack, bang path, an @ inside) is kept, and `reroute` says where a lenient host would send it. Refused because hosts
+ * differ about them: a domain whose last label is a number ("10.1", "0x7f.1": inet_aton reads addresses), and the full stops of
+ * other scripts that IDNA maps to a dot.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -30,7 +32,9 @@ struct smtp_address {
     struct netaddr literal;           /* LITERAL of a known kind, else family 0 */
     bool utf8;                        /* local part or domain has non-ASCII: needs SMTPUTF8 */
     /* What a host that honours old routing would make of the local part: the domain it would relay to. "" when it asks for none.
-     * user%ext@here: "ext"; ext!user@here: "ext"; "user@ext"@here: "ext"; nested: the next one it would use. */
+     * user%ext@here: "ext"; ext!user@here: "ext"; "user@ext"@here: "ext"; nested: the next one it would use. Lower case, without a trailing
+     * dot, not checked to be a domain. Old hosts differ about nested and mixed forms, so a decision against open relaying asks only whether
+     * it is empty. */
     char reroute[SMTP_DOMAIN_MAX + 1];
 };
 
@@ -41,13 +45,15 @@ enum smtp_address_error {
     SMTP_ADDRESS_NEEDS_UTF8, /* non-ASCII without SMTPUTF8: 553 5.6.7 */
 };
 
-/* Parses "<...>" at the start of text. Sets *used to the bytes up to and with ">". utf8: SMTPUTF8 was given on MAIL. */
+/* Parses "<...>" at the start of text. Sets *used to the bytes up to and with ">" (with an error other than NEEDS_UTF8 and TOO_LONG: where it
+ * was found). utf8: SMTPUTF8 was given on MAIL. With an error *out is not to be used, except with NEEDS_UTF8. */
 enum smtp_address_error smtp_path_parse(struct smtp_address *out, const char *text, size_t len, bool utf8, size_t *used);
 /* Parses a bare "local@domain", as found in files and configuration. */
 enum smtp_address_error smtp_mailbox_parse(struct smtp_address *out, const char *text, size_t len, bool utf8);
 /* Writes the canonical form without angle brackets ("" for NULL), quoting the local part only where needed. Returns out. */
 char *smtp_address_format(const struct smtp_address *address, char out[SMTP_ADDRESS_MAX]);
-/* A domain as in EHLO or an address: LDH labels (or UTF-8 ones), at most 63 octets each. Lower-cased copy in out. */
+/* A domain as in an address: labels of letters, digits, hyphens inside, underscores (no host name, but in use), UTF-8 if asked for, at most 63
+ * octets each; one trailing dot goes. Lower-cased copy in out, "" when it is none. */
 bool smtp_domain_parse(char out[SMTP_DOMAIN_MAX + 1], const char *text, size_t len, bool utf8);
 
 #endif

@@ -39,14 +39,15 @@ struct smtp_parser {
     /* set by smtp_parser_init; may be changed between messages */
     size_t max_command_line; /* with CRLF */
     size_t max_text_line;    /* with CRLF, 0: no limit */
-    /* read by the session after SMTP_END_OF_DATA */
+    /* read by the session after SMTP_END_OF_DATA, not before */
     unsigned violations;     /* enum smtp_violation */
     bool ended_with_crlf;    /* BDAT: the last byte pair seen was CRLF (or nothing was sent at all) */
     /* private */
     int mode, state;
+    unsigned seen;           /* violations up to now */
     uint64_t left;           /* BDAT: bytes still to come */
     size_t line_len;
-    bool skipping;
+    bool skipping, skipped_cr;
 };
 
 void smtp_parser_init(struct smtp_parser *parser, size_t max_command_line, size_t max_text_line);
@@ -55,7 +56,12 @@ void smtp_parser_enter_data(struct smtp_parser *parser);
 /* After a BDAT command line: exactly size bytes follow (0: END_OF_DATA comes at once). first: the first chunk of a message, resets
  * violations; line state (a CR at the end of one chunk, LF at the start of the next) goes over chunk borders. */
 void smtp_parser_enter_bdat(struct smtp_parser *parser, uint64_t size, bool first);
-/* Looks at buf, fills one token, returns the bytes used. 0 with SMTP_NEED_MORE: call again with more. END_OF_DATA may use 0 bytes. */
+/* Looks at buf, fills one token, returns the bytes used, which the caller takes away whatever the event is. SMTP_NEED_MORE: call again
+ * when more has come behind what is left (at most max_command_line bytes); it uses bytes only while it skips the rest of a bad line.
+ * SMTP_END_OF_DATA of BDAT uses 0 bytes. So loop on the event, not on the count:
+ *     do { used = smtp_parser_next(&parser, buf, len, &token); buf += used, len -= used; ...token... } while (token.event != SMTP_NEED_MORE);
+ * SMTP_BAD_BARE_LF and _TOO_LONG come at once, before the line's end has been seen, and the rest of the line up to CRLF is skipped, so
+ * that nothing behind a bare LF is ever a command. */
 size_t smtp_parser_next(struct smtp_parser *parser, const char *buf, size_t len, struct smtp_token *token);
 
 #endif

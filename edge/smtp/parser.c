@@ -1,0 +1,203 @@
+/*
+ * parser.c - the server side of SMTP as bytes: command lines, the DATA stream, BDAT chunks
+ *
+ * In DATA a line starts after CRLF only, so a dot behind a bare LF or CR is neither the end nor stuffing: every smuggling trick
+ * (LF.LF, LF.CRLF, CRLF.LF, CRLF.CR, ...) stays inside the message and leaves its violation. At a line's start the parser waits for up to three
+ * bytes (".", CR, LF) without using any; everything else is handed on at once, in pieces as long as the input allows.
+ */
+#include "edge/smtp/parser.h"
+#include <string.h>
+
+enum mode { MODE_COMMAND, MODE_DATA, MODE_BDAT };
+
+/* Where in the message the next byte is; kept over the command lines between BDAT chunks. */
+enum state { AT_LINE_START, IN_LINE, AFTER_CR };
+
+void smtp_parser_init(struct smtp_parser *parser, size_t max_command_line, size_t max_text_line)
+{
+    *parser = (struct smtp_parser){ .max_command_line = max_command_line, .max_text_line = max_text_line };
+}
+
+static void message_begin(struct smtp_parser *parser)
+{
+    parser->violations = 0;
+    parser->seen = 0;
+    parser->state = AT_LINE_START;
+    parser->line_len = 0;
+    parser->ended_with_crlf = true;
+}
+
+void smtp_parser_enter_data(struct smtp_parser *parser)
+{
+    parser->mode = MODE_DATA;
+    message_begin(parser);
+}
+
+void smtp_parser_enter_bdat(struct smtp_parser *parser, uint64_t size, bool first)
+{
+    if (first)
+        message_begin(parser);
+    parser->mode = MODE_BDAT;
+    parser->left = size;
+}
+
+static size_t need_more(struct smtp_token *token, size_t used)
+{
+    *token = (struct smtp_token){ .event = SMTP_NEED_MORE };
+    return used;
+}
+
+static size_t bad_line(struct smtp_parser *parser, struct smtp_token *token, enum smtp_bad bad, const char *buf, size_t len)
+{
+    *token = (struct smtp_token){ .event = SMTP_BAD_LINE, .bytes = buf, .len = len, .bad = bad };
+    parser->skipping = bad == SMTP_BAD_TOO_LONG || bad == SMTP_BAD_BARE_LF;
+    parser->skipped_cr = bad == SMTP_BAD_TOO_LONG && buf[len - 1] == '\r';
+    return len;
+}
+
+/* The rest of a bad line, up to its CRLF. It can be endless, so it is used up as it comes. */
+static size_t skip_line(struct smtp_parser *parser, const char *buf, size_t len)
+{
+    size_t pos = 0;
+    while (pos < len) {
+        const char *lf = memchr(buf + pos, '\n', len - pos);
+        if (lf == NULL)
+            break;
+        size_t at = (size_t)(lf - buf);
+        bool crlf = at == 0 ? parser->skipped_cr : buf[at - 1] == '\r';
+        pos = at + 1;
+        if (crlf) {
+            parser->skipping = false;
+            return pos;
+        }
+    }
+    if (len > 0)
+        parser->skipped_cr = buf[len - 1] == '\r';
+    return len;
+}
+
+static size_t next_command(struct smtp_parser *parser, const char *buf, size_t len, struct smtp_token *token)
+{
+    size_t skipped = parser->skipping ? skip_line(parser, buf, len) : 0;
+    if (parser->skipping || skipped == len)
+        return need_more(token, skipped);
+    buf += skipped;
+    len -= skipped;
+
+    size_t limit = len < parser->max_command_line ? len : parser->max_command_line;
+    const char *lf = memchr(buf, '\n', limit);
+    if (lf == NULL) {
+        if (len < parser->max_command_line)
+            return need_more(token, skipped);
+        return skipped + bad_line(parser, token, SMTP_BAD_TOO_LONG, buf, limit);
+    }
+    size_t line = (size_t)(lf - buf);
+    if (line == 0 || buf[line - 1] != '\r') {
+        bad_line(parser, token, SMTP_BAD_BARE_LF, buf, line);
+        return skipped + line + 1;
+    }
+    line--;
+    *token = (struct smtp_token){ .event = SMTP_COMMAND, .bytes = buf, .len = line };
+    if (memchr(buf, '\0', line) != NULL)
+        bad_line(parser, token, SMTP_BAD_NUL, buf, line);
+    else if (memchr(buf, '\r', line) != NULL)
+        bad_line(parser, token, SMTP_BAD_BARE_CR, buf, line);
+    return skipped + line + 2;
+}
+
+/* Accounts for count bytes that belong to one line; ends: the last of them is its CRLF's LF. */
+static void line_grew(struct smtp_parser *parser, size_t count, bool ends)
+{
+    parser->line_len += count;
+    if (parser->max_text_line > 0 && parser->line_len > parser->max_text_line)
+        parser->seen |= SMTP_VIOLATION_LINE_TOO_LONG;
+    if (ends)
+        parser->line_len = 0;
+}
+
+/* Looks at text up to and with its next LF, at least one byte. Returns the bytes looked at; state says what they ended in. */
+static size_t scan_line(struct smtp_parser *parser, const char *text, size_t len)
+{
+    const char *lf = memchr(text, '\n', len);
+    size_t used = lf != NULL ? (size_t)(lf - text) + 1 : len;
+    size_t plain = lf != NULL ? used - 1 : used; /* bytes before the LF */
+
+    if (parser->state == AFTER_CR && plain > 0)
+        parser->seen |= SMTP_VIOLATION_BARE_CR;
+    bool cr_last = plain > 0 ? text[plain - 1] == '\r' : parser->state == AFTER_CR;
+    if (plain > 1 && memchr(text, '\r', plain - 1) != NULL)
+        parser->seen |= SMTP_VIOLATION_BARE_CR;
+    bool ends = lf != NULL && cr_last;
+    if (lf != NULL && !cr_last)
+        parser->seen |= SMTP_VIOLATION_BARE_LF;
+    line_grew(parser, used, ends);
+    parser->state = ends ? AT_LINE_START : lf == NULL && cr_last ? AFTER_CR : IN_LINE;
+    return used;
+}
+
+static size_t body(struct smtp_parser *parser, struct smtp_token *token, const char *text, size_t len)
+{
+    if (memchr(text, '\0', len) != NULL)
+        parser->seen |= SMTP_VIOLATION_NUL;
+    *token = (struct smtp_token){ .event = SMTP_BODY, .bytes = text, .len = len };
+    return len;
+}
+
+static void message_end(struct smtp_parser *parser, struct smtp_token *token)
+{
+    parser->violations = parser->seen;
+    parser->ended_with_crlf = parser->state == AT_LINE_START && parser->line_len == 0;
+    if (parser->state == AFTER_CR) /* bare unless the next chunk starts with LF, so it is not in `seen` */
+        parser->violations |= SMTP_VIOLATION_BARE_CR;
+    parser->mode = MODE_COMMAND;
+    *token = (struct smtp_token){ .event = SMTP_END_OF_DATA };
+}
+
+static size_t next_data(struct smtp_parser *parser, const char *buf, size_t len, struct smtp_token *token)
+{
+    size_t start = 0;
+    if (len == 0)
+        return need_more(token, 0);
+    if (parser->state == AT_LINE_START && buf[0] == '.') {
+        if (len == 1 || (len == 2 && buf[1] == '\r'))
+            return need_more(token, 0);
+        if (buf[1] == '\r' && buf[2] == '\n') {
+            message_end(parser, token);
+            return 3;
+        }
+        start = 1; /* RFC 5321 4.5.2: the added dot goes; the byte behind it is never a dot at a line's start */
+    }
+    size_t pos = start;
+    do
+        pos += scan_line(parser, buf + pos, len - pos);
+    while (pos < len && !(parser->state == AT_LINE_START && buf[pos] == '.'));
+    return start + body(parser, token, buf + start, pos - start);
+}
+
+static size_t next_bdat(struct smtp_parser *parser, const char *buf, size_t len, struct smtp_token *token)
+{
+    if (parser->left == 0) {
+        message_end(parser, token);
+        return 0;
+    }
+    if (len > parser->left)
+        len = (size_t)parser->left;
+    if (len == 0)
+        return need_more(token, 0);
+    for (size_t pos = 0; pos < len;)
+        pos += scan_line(parser, buf + pos, len - pos);
+    parser->left -= len;
+    return body(parser, token, buf, len);
+}
+
+size_t smtp_parser_next(struct smtp_parser *parser, const char *buf, size_t len, struct smtp_token *token)
+{
+    switch (parser->mode) {
+    case MODE_DATA:
+        return next_data(parser, buf, len, token);
+    case MODE_BDAT:
+        return next_bdat(parser, buf, len, token);
+    default:
+        return next_command(parser, buf, len, token);
+    }
+}
