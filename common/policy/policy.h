@@ -56,5 +56,7 @@ struct relay_decision {
 struct relay_decision policy_relay(const struct policy *policy, const struct netaddr *client, const char *domain);
 bool policy_is_inside(const struct policy *policy, const struct netaddr *client);
 bool policy_is_own_domain(const struct policy *policy, const char *domain); /* local-host-names or explicit route */
+/* The first line of local-host-names: whose postmaster the bare <postmaster> is. NULL when there is none. Borrowed. */
+const char *policy_first_own_domain(const struct policy *policy);
 
 #endif
