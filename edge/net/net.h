@@ -20,25 +20,29 @@ enum net_end { NET_CLOSED /* by peer */, NET_RESET, NET_TIMEOUT /* idle */, NET_
 struct net_handlers {
     void (*connected)(void *arg);                           /* net_connect() only */
     void (*secured)(void *arg);                             /* the handshake that net_start_tls() began is done */
-    size_t (*bytes)(void *arg, const char *buf, size_t len);/* returns how many were used; the rest comes again with more, or after resume */
-    void (*drained)(void *arg);                             /* output buffer is empty (below the low mark) */
+    /* Returns how many were used; the rest comes again with more, or after resume. An owner that uses none of 128 KiB is paused. */
+    size_t (*bytes)(void *arg, const char *buf, size_t len);
+    void (*drained)(void *arg);                             /* the output buffer is empty; may be NULL, as connected and secured */
     void (*gone)(void *arg, enum net_end end, const char *why); /* the last event; the owner calls net_free() */
 };
 
-/* Takes fd. timeout_ms: idle, for reads and for writes that do not move; 0 none. */
+/* Handlers are borrowed (static tables). The program ignores SIGPIPE: OpenSSL writes with write(). Takes fd. */
 struct net_conn *net_accept(struct event_base *base, int fd, const struct net_handlers *handlers, void *arg);
-/* Connects (no DNS here). bind_to may be NULL. */
+/* Connects (no DNS here). timeout_ms: for the connection to be there, 0 none. What is written before `connected` waits for it. */
 struct net_conn *net_connect(struct event_base *base, const struct netaddr *address, unsigned timeout_ms,
                              const struct net_handlers *handlers, void *arg);
 void net_free(struct net_conn **conn);                      /* drops unsent output; no events after this */
-void net_close_after_flush(struct net_conn **conn);         /* sends what is queued (10 s at most), close_notify, closes; no events after this */
+/* Sends what is queued (10 s at most), close_notify, waits for the peer to close (2 s at most), closes; no events after this. */
+void net_close_after_flush(struct net_conn **conn);
 void net_write(struct net_conn *conn, const void *data, size_t len); /* copies */
-size_t net_unsent(const struct net_conn *conn);
+size_t net_unsent(const struct net_conn *conn);             /* bytes that cannot have reached the peer yet; kept true in `gone` */
 void net_pause(struct net_conn *conn);                      /* no bytes events until resume: back-pressure to the peer's TCP */
 void net_resume(struct net_conn *conn);                     /* bytes already here are offered again in the next loop turn */
+/* Idle times, 0 none: without a byte read (not while paused), and with output that does not move. */
 void net_set_timeout(struct net_conn *conn, unsigned read_ms, unsigned write_ms);
-size_t net_buffered(const struct net_conn *conn);           /* input bytes not used yet */
-/* Output queued before this call is sent in clear first. Input still buffered is an error: false, and the caller closes. */
+size_t net_buffered(const struct net_conn *conn);           /* input bytes not used yet; inside `bytes`: all that are offered */
+/* Output queued before this call is sent in clear first, what is written later goes encrypted. Input still buffered is an error: false,
+ * and the caller closes; called from inside `bytes`, which then leaves some of them: `gone` with NET_TLS_FAILED. */
 bool net_start_tls(struct net_conn *conn, struct net_tls *tls, bool server, const char *host_name);
 bool net_is_tls(const struct net_conn *conn);
 const char *net_tls_text(const struct net_conn *conn);      /* "TLSv1.3 TLS_AES_256_GCM_SHA384" or "" */
@@ -54,6 +58,7 @@ void net_tls_unref(struct net_tls **tls);
 /* A listening socket, not yet accepting: bound with SO_REUSEPORT in the master, used by a worker. -1: why. */
 int net_bind(const struct netaddr *address, struct error *why);
 struct net_listener;
+/* Takes fd, and starts accepting. `accepted` takes its fd (net_accept). When descriptors run out it rests for 100 ms at a time. */
 struct net_listener *net_listen(struct event_base *base, int fd, void (*accepted)(void *arg, int fd, const struct netaddr *peer,
                                                                                  const struct netaddr *local), void *arg);
 void net_listener_enable(struct net_listener *listener, bool on);
