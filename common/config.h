@@ -7,12 +7,17 @@
  *     max_message_size = 50MiB            before any section: holds in every section that knows the key and does not set it
  *     [edge]                              a section; [listener "relay"] a named one, as many as wanted
  *     listen = 192.0.2.1:25, [2001:db8::1]:25
- *     include conf.d/*.conf               relative to this file; a pattern may match nothing, a plain name must exist
+ *     include conf.d/[a-z]*.conf          relative to this file; a pattern may match nothing, a plain name must exist
+ *
+ * '#' starts a comment at the start of a line or behind white space. A value may stand in double quotes as a whole ("a # b"; \" and \\
+ * stand for themselves); white space around it goes. An included file begins outside of any section, and afterwards the including file is
+ * where it was. A section's header may come again; its keys add up, and a key set twice is an error. A key that is of another kind in
+ * another section (listen) cannot stand before any section.
  *
  * One grammar and one set of tables (settings.h) for all roles, so one file may serve a whole cluster. A key that no table knows is
- * an error with file, line and the nearest key. An override ("key=value" or "section.key=value", from --set) wins over the file;
- * "key" alone goes to every section that knows it, and it is an error when none does. A value stays as text plus where it came from,
- * so that `config show` can say so; config_fill() converts.
+ * an error with file, line and the nearest key. An override ("key=value", "section.key=value" or
+ * "section.name.key=value", from --set) wins over the file; "key" alone goes to every section that knows it, and it is an error when none
+ * does. A value stays as text plus where it came from, so that `config show` can say so; config_fill() converts.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -67,7 +72,8 @@ void config_clear(const struct config_section *table, void *filled);
 /* Instances of a named section, in file order; NULL past the end. Borrowed. */
 const char *config_instance(const struct config *config, const char *section, size_t index);
 
-/* Calls visit for every effective key: origin is "FILE:LINE", "--set" or "default". For `config show`. */
+/* Calls visit for every effective key: origin is "FILE:LINE", "--set", "default", or "not set" (with value "") for a
+ * key without default. For `config show`. */
 void config_visit(const struct config *config,
                   void (*visit)(void *arg, const char *section, const char *instance, const struct config_key *key,
                                 const char *value, const char *origin),

@@ -1,0 +1,184 @@
+/*
+ * settings.c - see settings.h
+ *
+ * Limits on values keep a typing error from becoming an outage (a 5 ms node_timeout) or a budget from being none. Where 0 means
+ * something of its own (no limit, one per core) the key's help says so.
+ */
+#include "common/settings.h"
+
+#include <string.h>
+
+#define NO_LIMIT 0
+#define MS 1ull
+#define SECONDS 1000ull
+#define MINUTES (60 * SECONDS)
+#define HOURS (60 * MINUTES)
+#define DAYS (24 * HOURS)
+#define KIB 1024ull
+#define MIB (1024 * KIB)
+#define GIB (1024 * MIB)
+#define TIB (1024 * GIB)
+
+/* Within a table, S is the section's struct. */
+#define STRING(key, value, help) { #key, CONFIG_STRING, offsetof(struct S, key), value, NULL, 0, 0, help }
+#define BOOL(key, value, help) { #key, CONFIG_BOOL, offsetof(struct S, key), value, NULL, 0, 0, help }
+#define LIST(key, value, help) { #key, CONFIG_LIST, offsetof(struct S, key), value, NULL, 0, 0, help }
+#define ENUM(key, value, choices, help) { #key, CONFIG_ENUM, offsetof(struct S, key), value, choices, 0, 0, help }
+#define UINT(key, value, min, max, help) { #key, CONFIG_UINT, offsetof(struct S, key), value, NULL, min, max, help }
+#define SIZE(key, value, min, max, help) { #key, CONFIG_SIZE, offsetof(struct S, key), value, NULL, min, max, help }
+#define DURATION(key, value, min, max, help) { #key, CONFIG_DURATION, offsetof(struct S, key), value, NULL, min, max, help }
+#define END { .name = NULL }
+
+#define UNKNOWN_CHOICES "tempfail|reject|discard"
+
+#define S log_settings
+static const struct config_key log_keys[] = {
+    STRING(file, "-", "where log lines go; - is stderr"),
+    ENUM(format, "text", "text|json", "Postfix's shape, or one JSON object a line"),
+    ENUM(level, "info", "debug|info|notice|warning|error", "what is less urgent is not written"),
+    END,
+};
+#undef S
+
+#define S cluster_settings
+static const struct config_key cluster_keys[] = {
+    STRING(name, "weir", "the cluster's name"),
+    STRING(key_file, "/etc/weir/node.key", "this node's CURVE key pair"),
+    STRING(state_dir, "/var/lib/weir", "the last cluster state, for a start without coordinators"),
+    STRING(contact, "", "help-desk text in refusals; may be empty"),
+    DURATION(heartbeat_interval, "500ms", 50 * MS, MINUTES, "how often a node reports"),
+    DURATION(node_timeout, "3s", 200 * MS, 10 * MINUTES, "a node silent for longer is lost"),
+    END,
+};
+#undef S
+
+#define S coordinator_settings
+static const struct config_key coordinator_keys[] = {
+    STRING(listen, NULL, "endpoint for nodes and weirctl, as tcp://192.0.2.5:7025"),
+    STRING(publish, NULL, "endpoint of the cluster state, as tcp://192.0.2.5:7026"),
+    STRING(http, "127.0.0.1:7080", "address of /metrics, /livez and /readyz"),
+    STRING(public_key, NULL, "this coordinator's public key, 64 hex digits"),
+    STRING(database, "", "libpq connection string; only the coordinator needs it"),
+    STRING(database_file, "", "a file that holds the connection string, when it has a password"),
+    DURATION(publish_interval, "500ms", 50 * MS, MINUTES, "cluster state is published this often, and when it changes"),
+    UINT(audit_days, "30", 1, 36500, "audit rows are kept that long"),
+    END,
+};
+#undef S
+
+#define S edge_settings
+static const struct config_key edge_keys[] = {
+    STRING(hostname, "", "name in banner and Received; empty: the system's"),
+    UINT(workers, "0", 0, 1024, "worker processes; 0: one per core"),
+    STRING(tmp_dir, "/var/tmp", "unlinked temporary files of large messages"),
+    SIZE(memory_threshold, "256KiB", 0, GIB, "a larger message in flight lives in a temporary file"),
+    SIZE(message_memory, "256MiB", MIB, TIB, "message bytes in memory, per worker; over it 452 4.3.1"),
+    SIZE(message_disk, "16GiB", MIB, NO_LIMIT, "message bytes in temporary files, per worker; over it 452 4.3.1"),
+    UINT(max_sessions, "20000", 1, 10000000, "sessions per edge; over it 421 4.3.2"),
+    BOOL(scan, "on", "off passes mail unscanned"),
+    DURATION(scan_wait, "10s", 0, HOURS, "a complete message looks for a scanner that long before 421 4.7.0"),
+    DURATION(scan_stall, "1500ms", 50 * MS, 10 * MINUTES, "a scanner silent for that long is left"),
+    DURATION(scan_timeout, "5m", SECONDS, DAYS, "no verdict by then is unknown(timeout)"),
+    SIZE(scan_chunk, "256KiB", 4 * KIB, MIB, "payload bytes per frame; a message not larger goes in one"),
+    ENUM(virus_action, "reject", "reject|discard", "what happens to a message with a virus"),
+    ENUM(unknown_action, "tempfail", UNKNOWN_CHOICES, "what happens to a message without a verdict"),
+    ENUM(unscannable_action, "reject", UNKNOWN_CHOICES, "what happens to a message that killed two scan workers"),
+    ENUM(limits_action, "reject", UNKNOWN_CHOICES, "what happens to a message that hit a scan limit"),
+    UINT(next_hop_connections, "200", 1, 100000, "connections per next hop and worker"),
+    DURATION(next_hop_wait, "30s", 0, HOURS, "waiting for a free connection"),
+    DURATION(next_hop_hold, "20s", 0, HOURS, "a connection waits that long for a slow client's body"),
+    DURATION(next_hop_idle, "10s", 0, HOURS, "an unused connection is kept that long"),
+    UINT(next_hop_messages, "1000", 1, NO_LIMIT, "messages per connection"),
+    DURATION(connect_timeout, "10s", 100 * MS, HOURS, "connecting to a next hop"),
+    DURATION(reply_timeout, "5m", SECONDS, HOURS, "a next hop's reply to a command (RFC 5321 4.5.3.2)"),
+    DURATION(data_done_timeout, "10m", SECONDS, HOURS, "a next hop's reply to the final dot"),
+    ENUM(next_hop_tls, "may", "none|may|require", "TLS to next hops"),
+    ENUM(drain_mode, "answer", "answer|close", "draining: 421 4.3.2 to new sessions, or closed listeners"),
+    DURATION(drain_timeout, "5m", 0, DAYS, "sessions older than that when draining are ended"),
+    UINT(report_buffer, "100000", 100, 10000000, "audit rows kept without a coordinator, per worker"),
+    END,
+};
+#undef S
+
+#define S tls_settings
+static const struct config_key tls_keys[] = {
+    STRING(certificate, "", "PEM chain; empty: no STARTTLS"),
+    STRING(key, "", "PEM private key"),
+    STRING(ca_file, "", "who may certify next hops; empty: the system's"),
+    END,
+};
+#undef S
+
+#define S listener_settings
+static const struct config_key listener_keys[] = {
+    ENUM(profile, "relay", "relay", "what the listener is for"),
+    LIST(listen, "127.0.0.1:25, [::1]:25", "addresses with ports, as 192.0.2.1:25, [2001:db8::1]:25, *:25"),
+    DURATION(banner_delay, "0", 0, 5 * MINUTES, "a client that talks earlier gets 554 5.5.1; 0: off"),
+    SIZE(max_message_size, "50MiB", KIB, TIB, "over it 552 5.3.4"),
+    UINT(max_recipients, "100", 1, 100000, "over it 452 4.5.3"),
+    SIZE(max_command_line, "2048", 512, 64 * KIB, "bytes of a command with its CRLF"),
+    SIZE(max_text_line, "0", 0, NO_LIMIT, "bytes of a line in DATA; over it 550 5.6.0; 0: no limit"),
+    UINT(max_commands, "10000", 10, NO_LIMIT, "commands in a session"),
+    UINT(max_errors, "20", 1, NO_LIMIT, "errors in a session, then 421 4.7.0"),
+    UINT(max_hops, "100", 1, 10000, "Received headers; over it 554 5.4.6"),
+    SIZE(max_header_size, "1MiB", KIB, GIB, "where the header has not ended by then 552 5.3.4"),
+    DURATION(idle_timeout, "5m", SECONDS, DAYS, "without a byte: 421 4.4.2"),
+    DURATION(session_timeout, "2h", SECONDS, 30 * DAYS, "a whole session, looked at between transactions"),
+    SIZE(min_data_rate, "64", 0, GIB, "bytes a second, averaged over data_rate_grace; slower: 421 4.4.2"),
+    DURATION(data_rate_grace, "60s", SECONDS, HOURS, "how long a client may be slower"),
+    UINT(sessions_per_client, "0", 0, NO_LIMIT, "sessions of one address; over it 421 4.7.0; 0: no limit"),
+    BOOL(starttls, "on", "offered when [tls] has a certificate"),
+    END,
+};
+#undef S
+
+#define S scanner_settings
+static const struct config_key scanner_keys[] = {
+    STRING(listen, "tcp://127.0.0.1:7100", "endpoint for edges"),
+    STRING(advertise, "", "endpoint told to the edges; empty: as listen"),
+    UINT(workers, "0", 0, 1024, "scan workers for messages up to large_message; 0: one per core"),
+    UINT(large_workers, "0", 0, 1024, "niced workers for larger ones; 0: half of workers, at least one"),
+    SIZE(large_message, "1MiB", KIB, NO_LIMIT, "a larger message goes to a large worker"),
+    UINT(slots, "512", 1, 1000000, "scans admitted at once, queued or running"),
+    SIZE(memory, "512MiB", MIB, TIB, "message bytes in memory; over it BUSY"),
+    SIZE(memory_threshold, "1MiB", 0, GIB, "a larger message lives in an unlinked file in spool_dir"),
+    SIZE(disk, "8GiB", MIB, NO_LIMIT, "message bytes in files; over it BUSY"),
+    SIZE(window, "1MiB", 4 * KIB, GIB, "bytes an edge may have under way per message"),
+    STRING(signatures, "/var/lib/clamav", "folder of the signature set"),
+    STRING(tmp_dir, "/dev/shm", "libclamav's scratch files; best on tmpfs"),
+    STRING(spool_dir, "/var/tmp", "unlinked files of large messages"),
+    DURATION(scan_time, "60s", 100 * MS, DAYS, "wall clock per scan, then SIGKILL"),
+    DURATION(scan_time_per_mib, "5s", 0, HOURS, "added to scan_time for each MiB"),
+    SIZE(worker_memory, "2GiB", 64 * MIB, TIB, "address space of a worker above the engine"),
+    UINT(worker_scans, "5000", 0, NO_LIMIT, "a worker is replaced after that many scans; 0: never"),
+    SIZE(max_scan_size, "400MiB", KIB, 4 * GIB, "bytes scanned per message, archives unpacked"),
+    SIZE(max_file_size, "100MiB", KIB, 2 * GIB, "largest file inside a message"),
+    UINT(max_files, "10000", 1, 10000000, "files inside a message"),
+    UINT(max_recursion, "17", 1, 100, "nested archives"),
+    DURATION(load_interval, "200ms", 10 * MS, 10 * SECONDS, "between load broadcasts"),
+    BOOL(sandbox, "on", "seccomp and limits around the workers"),
+    BOOL(detect_phishing_heuristics, "off", "libclamav's phishing heuristics count as virus"),
+    BOOL(block_encrypted, "off", "encrypted archives count as virus"),
+    DURATION(drain_timeout, "5m", 0, DAYS, "scans in flight at SIGTERM are waited for"),
+    END,
+};
+#undef S
+
+const struct config_section settings_tables[] = {
+    { "log", false, sizeof(struct log_settings), log_keys },
+    { "cluster", false, sizeof(struct cluster_settings), cluster_keys },
+    { "coordinator", true, sizeof(struct coordinator_settings), coordinator_keys },
+    { "edge", false, sizeof(struct edge_settings), edge_keys },
+    { "tls", false, sizeof(struct tls_settings), tls_keys },
+    { "listener", true, sizeof(struct listener_settings), listener_keys },
+    { "scanner", false, sizeof(struct scanner_settings), scanner_keys },
+    { .name = NULL },
+};
+
+const struct config_section *settings_table(const char *section)
+{
+    for (const struct config_section *table = settings_tables; table->name != NULL; table++)
+        if (strcmp(table->name, section) == 0)
+            return table;
+    return NULL;
+}
