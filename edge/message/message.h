@@ -3,10 +3,12 @@
 /*
  * message.h - the bytes of one message in flight: in memory up to a threshold, then in an unlinked temporary file
  *
- * A budget counts what all messages of a worker hold, in memory and on disk, and refuses the append that would exceed it (I4).
+ * A budget counts what all messages of a worker hold, in memory and on disk, and refuses the append that would exceed it (I4). An append
+ * that fails, for the budget or the disk, leaves message and budget as they were; why then has the words.
  */
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include "common/error.h"
 
 struct message_budget {
