@@ -1,0 +1,577 @@
+/*
+ * db.c - one PostgreSQL connection in non-blocking pipeline mode inside a libevent loop
+ *
+ *     PAUSED --timer--> CONNECTING --polled ok--> SETTING_UP --script done, pipeline on--> UP
+ *        ^                  |                          |                                    |
+ *        +---- db_lost -----+--------------------------+------------------------------------+
+ *
+ * libpq names neither the query nor the sync a result belongs to, so `sent` holds one entry for each in the order they were sent.
+ * Only db_enter() writes the state. Handlers only queue; db_pump runs from the loop.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/memory.h"
+#include "coordinator/db.h"
+#include "coordinator/text.h"
+
+enum db_state { DB_PAUSED, DB_CONNECTING, DB_SETTING_UP, DB_UP };
+
+struct db_unit {
+    struct db *db;
+    db_done_handler done;
+    void *arg;
+    uint64_t begun_us;
+    bool dead; /* the connection was not there: nothing is sent, done says DB_LOST */
+    bool failed;
+    struct db_error error;
+};
+
+struct db_entry {
+    struct db_unit *unit;
+    bool sync;
+    db_rows_handler rows;
+    struct db_entry *next;
+};
+
+struct db_queue {
+    struct db_entry *first, **last;
+};
+
+struct db {
+    struct event_base *base;
+    struct db_options options;
+    char *conninfo, *application_name, *setup;
+    enum db_state state;
+    PGconn *conn;
+    struct event *readable, *writable, *pump, *timer, *watch;
+    uint64_t state_since_ms;  /* monotonic */
+    uint64_t answered_ms;     /* last time the head of `sent` moved */
+    uint64_t pause_ms;
+    unsigned turns;           /* how far the host list is turned */
+    struct db_queue sent;     /* in flight */
+    struct db_queue stranded; /* entries of units that were begun while not up, or lost: told in the next turn */
+    struct db_unit *open;     /* between begin and commit */
+    bool lost_soon;           /* a send failed: the pump ends the connection */
+    char last_error[512];
+    struct metric *up, *reconnects, *ok, *failed, *lost, *pending, *seconds;
+};
+
+static void on_ready(evutil_socket_t fd, short what, void *arg);
+static void on_pump(evutil_socket_t fd, short what, void *arg);
+static void on_timer(evutil_socket_t fd, short what, void *arg);
+static void on_watch(evutil_socket_t fd, short what, void *arg);
+static void db_lost(struct db *db, const char *why);
+
+static void queue_push(struct db_queue *queue, struct db_entry *entry)
+{
+    entry->next = NULL;
+    *queue->last = entry;
+    queue->last = &entry->next;
+}
+
+static struct db_entry *queue_pop(struct db_queue *queue)
+{
+    struct db_entry *entry = queue->first;
+    queue->first = entry->next;
+    if (queue->first == NULL)
+        queue->last = &queue->first;
+    return entry;
+}
+
+static void kick(struct db *db)
+{
+    event_add(db->pump, &(struct timeval){ 0, 0 });
+}
+
+static void on_notice(void *arg, const char *message)
+{
+    (void)arg;
+    log_write(LOG_DEBUG, "database: %s", message);
+}
+
+struct db *db_new(struct event_base *base, const struct db_options *options)
+{
+    struct db *db = xcalloc(1, sizeof *db);
+    db->base = base;
+    db->options = *options;
+    db->conninfo = xstrdup(options->conninfo);
+    db->application_name = xstrdup(options->application_name);
+    db->setup = xstrdup(options->setup);
+    db->sent.last = &db->sent.first;
+    db->stranded.last = &db->stranded.first;
+    db->pump = evtimer_new(base, on_pump, db);
+    db->timer = evtimer_new(base, on_timer, db);
+    db->watch = event_new(base, -1, EV_PERSIST, on_watch, db);
+    event_add(db->watch, &(struct timeval){ 1, 0 });
+    db->up = metrics_gauge(options->metrics, "weir_db_up", NULL);
+    db->reconnects = metrics_counter(options->metrics, "weir_db_connections_total", NULL);
+    db->ok = metrics_counter(options->metrics, "weir_db_units_total", "outcome=\"ok\"");
+    db->failed = metrics_counter(options->metrics, "weir_db_units_total", "outcome=\"failed\"");
+    db->lost = metrics_counter(options->metrics, "weir_db_units_total", "outcome=\"lost\"");
+    db->pending = metrics_gauge(options->metrics, "weir_db_units_pending", NULL);
+    db->seconds = metrics_histogram(options->metrics, "weir_db_unit_seconds", metrics_seconds_bounds, metrics_seconds_count, NULL);
+    event_add(db->timer, &(struct timeval){ 0, 0 });
+    return db;
+}
+
+bool db_is_up(const struct db *db)
+{
+    return db->state == DB_UP;
+}
+
+const char *db_last_error(const struct db *db)
+{
+    return db->last_error;
+}
+
+static void db_enter(struct db *db, enum db_state state)
+{
+    db->state = state;
+    db->state_since_ms = db->answered_ms = clock_ms();
+    metric_set(db->up, state == DB_UP ? 1 : 0);
+}
+
+/* --- connecting --- */
+
+static void db_watch_socket(struct db *db, short what)
+{
+    if (db->readable != NULL)
+        event_free(db->readable);
+    if (db->writable != NULL)
+        event_free(db->writable);
+    db->writable = NULL;
+    /* Made anew each time: PQconnectPoll may have changed the socket. */
+    db->readable = event_new(db->base, PQsocket(db->conn), (short)(what | EV_PERSIST), on_ready, db);
+    event_add(db->readable, NULL);
+}
+
+static void db_connect(struct db *db)
+{
+    struct error why = { "" };
+    char *rotated = db_conninfo_rotate(db->conninfo, db->turns, &why);
+    if (rotated == NULL) {
+        db_lost(db, why.text);
+        return;
+    }
+    char *conninfo = xasprintf("%s fallback_application_name='%s'", rotated, db->application_name);
+    free(rotated);
+    db_enter(db, DB_CONNECTING);
+    metric_add(db->reconnects, 1);
+    db->conn = PQconnectStart(conninfo);
+    free(conninfo);
+    if (db->conn == NULL)
+        fatal("out of memory");
+    if (PQstatus(db->conn) == CONNECTION_BAD) {
+        db_lost(db, PQerrorMessage(db->conn));
+        return;
+    }
+    PQsetNoticeProcessor(db->conn, on_notice, NULL);
+    db_watch_socket(db, EV_WRITE);
+}
+
+static void db_set_up(struct db *db)
+{
+    /* The setup script has many statements, which only the simple protocol takes: it runs before pipeline mode. */
+    db_enter(db, DB_SETTING_UP);
+    if (PQsetnonblocking(db->conn, 1) != 0 || PQsendQuery(db->conn, db->setup) != 1) {
+        db_lost(db, PQerrorMessage(db->conn));
+        return;
+    }
+    db_watch_socket(db, EV_READ);
+    kick(db);
+}
+
+static void db_poll_connect(struct db *db)
+{
+    switch (PQconnectPoll(db->conn)) {
+    case PGRES_POLLING_READING:
+        db_watch_socket(db, EV_READ);
+        break;
+    case PGRES_POLLING_WRITING:
+        db_watch_socket(db, EV_WRITE);
+        break;
+    case PGRES_POLLING_OK:
+        db_set_up(db);
+        break;
+    default:
+        db_lost(db, PQerrorMessage(db->conn));
+    }
+}
+
+static void on_writable(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    kick(arg);
+}
+
+/* Sends what libpq holds; false when the connection is gone. */
+static bool db_flush(struct db *db)
+{
+    int left = PQflush(db->conn); /* 0 sent, 1 socket full, -1 broken */
+    if (left < 0) {
+        db_lost(db, PQerrorMessage(db->conn));
+        return false;
+    }
+    if (left > 0) {
+        if (db->writable == NULL)
+            db->writable = event_new(db->base, PQsocket(db->conn), EV_WRITE, on_writable, db);
+        event_add(db->writable, NULL);
+    }
+    return true;
+}
+
+static void db_pump_setup(struct db *db)
+{
+    while (!PQisBusy(db->conn)) {
+        PGresult *result = PQgetResult(db->conn);
+        if (PQstatus(db->conn) == CONNECTION_BAD) {
+            PQclear(result);
+            db_lost(db, PQerrorMessage(db->conn));
+            return;
+        }
+        if (result == NULL) {
+            if (PQenterPipelineMode(db->conn) != 1) {
+                db_lost(db, PQerrorMessage(db->conn));
+                return;
+            }
+            db_enter(db, DB_UP);
+            db->pause_ms = 0;
+            db->last_error[0] = '\0';
+            log_write(LOG_NOTICE, "database: connected to %s", PQhost(db->conn));
+            db->options.up(db->options.arg);
+            return;
+        }
+        ExecStatusType status = PQresultStatus(result);
+        if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK) {
+            char *why = xasprintf("setup: %s", PQresultErrorMessage(result));
+            PQclear(result);
+            db_lost(db, why);
+            free(why);
+            return;
+        }
+        PQclear(result);
+    }
+    db_flush(db);
+}
+
+/* --- running --- */
+
+static void unit_finish(struct db_unit *unit, enum db_outcome outcome)
+{
+    struct db *db = unit->db;
+    metric_add(outcome == DB_OK ? db->ok : outcome == DB_FAILED ? db->failed : db->lost, 1);
+    metric_add(db->pending, -1);
+    if (outcome == DB_OK)
+        metric_observe(db->seconds, (double)(clock_us() - unit->begun_us) / 1e6);
+    if (unit->done != NULL)
+        unit->done(unit->arg, outcome, &unit->error);
+    free(unit);
+}
+
+static void entry_failed(struct db *db, struct db_entry *entry, const PGresult *result)
+{
+    struct db_unit *unit = entry->unit;
+    if (unit->failed || PQresultStatus(result) == PGRES_PIPELINE_ABORTED)
+        return;
+    unit->failed = true;
+    const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+    if (sqlstate != NULL)
+        memcpy(unit->error.sqlstate, sqlstate, strnlen(sqlstate, 5));
+    error_set(&unit->error.why, "%s", message != NULL ? message : PQresultErrorMessage(result));
+    /* A server that became a standby refuses to write: the new primary is another host of the conninfo. */
+    if (strcmp(unit->error.sqlstate, "25006") == 0)
+        db->lost_soon = true;
+}
+
+static void db_take_result(struct db *db, PGresult *result)
+{
+    struct db_entry *entry = db->sent.first;
+    db->answered_ms = clock_ms();
+    if (result == NULL) {
+        free(queue_pop(&db->sent)); /* NULL ends one query, not the pipeline */
+        return;
+    }
+    switch (PQresultStatus(result)) {
+    case PGRES_PIPELINE_SYNC:
+        queue_pop(&db->sent);
+        unit_finish(entry->unit, entry->unit->failed ? DB_FAILED : DB_OK);
+        free(entry);
+        break;
+    case PGRES_TUPLES_OK:
+    case PGRES_COMMAND_OK:
+        if (entry->rows != NULL)
+            entry->rows(entry->unit->arg, result);
+        break;
+    default:
+        entry_failed(db, entry, result);
+    }
+    PQclear(result);
+}
+
+static void db_take_notifications(struct db *db)
+{
+    PGnotify *notify;
+    while (db->state == DB_UP && (notify = PQnotifies(db->conn)) != NULL) {
+        db->options.notified(db->options.arg, notify->relname);
+        PQfreemem(notify);
+    }
+}
+
+static void db_pump(struct db *db)
+{
+    /* Results first: an aborted pipeline makes them itself, with no byte to wake us. */
+    while (db->sent.first != NULL && !PQisBusy(db->conn)) {
+        PGresult *result = PQgetResult(db->conn);
+        if (PQstatus(db->conn) == CONNECTION_BAD) {
+            char *why = xstrdup(result != NULL ? PQresultErrorMessage(result) : PQerrorMessage(db->conn));
+            PQclear(result);
+            db_lost(db, why); /* else this loop may never end */
+            free(why);
+            return;
+        }
+        if (result == NULL && db->sent.first->sync)
+            break; /* nothing ends here: the sync's result is not in yet */
+        db_take_result(db, result);
+    }
+    if (db->lost_soon) {
+        db_lost(db, "the connection cannot be used any more");
+        return;
+    }
+    db_take_notifications(db);
+    db_flush(db);
+}
+
+static void on_ready(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct db *db = arg;
+    if (db->state == DB_CONNECTING) {
+        db_poll_connect(db);
+        return;
+    }
+    if (PQconsumeInput(db->conn) != 1) {
+        db_lost(db, PQerrorMessage(db->conn));
+        return;
+    }
+    if (db->state == DB_SETTING_UP)
+        db_pump_setup(db);
+    else
+        db_pump(db);
+}
+
+static void tell_stranded(struct db *db)
+{
+    while (db->stranded.first != NULL) {
+        struct db_entry *entry = queue_pop(&db->stranded);
+        if (entry->sync)
+            unit_finish(entry->unit, DB_LOST);
+        free(entry);
+    }
+}
+
+static void on_pump(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct db *db = arg;
+    tell_stranded(db);
+    if (db->state == DB_UP)
+        db_pump(db);
+    else if (db->state == DB_SETTING_UP)
+        db_pump_setup(db);
+}
+
+/* Ends the connection; what was in flight is told in the next loop turn, as callbacks may be running now. */
+static void db_lost(struct db *db, const char *why)
+{
+    bool was_up = db->state == DB_UP;
+    char line[sizeof db->last_error];
+    snprintf(line, sizeof line, "%s", why);
+    for (char *at = line; *at != '\0'; at++)
+        if (*at == '\n' || *at == '\t')
+            *at = ' ';
+    for (size_t len = strlen(line); len > 0 && line[len - 1] == ' '; len--)
+        line[len - 1] = '\0';
+    if (was_up || strcmp(line, db->last_error) != 0)
+        log_write(LOG_WARNING, "database: %s", line);
+    memcpy(db->last_error, line, sizeof line);
+
+    if (db->readable != NULL)
+        event_free(db->readable);
+    if (db->writable != NULL)
+        event_free(db->writable);
+    db->readable = db->writable = NULL;
+    if (db->conn != NULL)
+        PQfinish(db->conn);
+    db->conn = NULL;
+    db->lost_soon = false;
+    if (db->open != NULL)
+        db->open->dead = true;
+    while (db->sent.first != NULL)
+        queue_push(&db->stranded, queue_pop(&db->sent));
+
+    db->turns++;
+    db->pause_ms = db->pause_ms == 0 ? DB_PAUSE_MIN_MS : db->pause_ms * 2 > DB_PAUSE_MAX_MS ? DB_PAUSE_MAX_MS : db->pause_ms * 2;
+    uint32_t random = 0;
+    if (getrandom(&random, sizeof random, GRND_NONBLOCK) != sizeof random)
+        random = (uint32_t)clock_us();
+    uint64_t pause = db->pause_ms / 2 + random % (db->pause_ms / 2 + 1); /* so that coordinators do not come back in step */
+    db_enter(db, DB_PAUSED);
+    event_add(db->timer, &(struct timeval){ (time_t)(pause / 1000), (suseconds_t)(pause % 1000 * 1000) });
+    kick(db);
+    if (was_up)
+        db->options.down(db->options.arg);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct db *db = arg;
+    if (db->state == DB_PAUSED)
+        db_connect(db);
+}
+
+/* A hung server or network gives no event at all, so time-outs are looked at every second. */
+static void on_watch(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct db *db = arg;
+    uint64_t now = clock_ms();
+    if (db->state == DB_CONNECTING && now - db->state_since_ms > DB_CONNECT_TIMEOUT_MS)
+        db_lost(db, "connecting timed out");
+    else if (db->state == DB_UP && db->sent.first != NULL && now - db->answered_ms > DB_ANSWER_TIMEOUT_MS)
+        db_lost(db, "no answer in time");
+}
+
+struct db_unit *db_begin(struct db *db, db_done_handler done, void *arg)
+{
+    weir_assert(db->open == NULL);
+    struct db_unit *unit = xcalloc(1, sizeof *unit);
+    *unit = (struct db_unit){ .db = db, .done = done, .arg = arg, .begun_us = clock_us(), .dead = db->state != DB_UP };
+    metric_add(db->pending, 1);
+    return db->open = unit;
+}
+
+static void unit_push(struct db_unit *unit, bool sync, db_rows_handler rows)
+{
+    struct db *db = unit->db;
+    struct db_entry *entry = xmalloc(sizeof *entry);
+    *entry = (struct db_entry){ .unit = unit, .sync = sync, .rows = rows };
+    if (db->sent.first == NULL)
+        db->answered_ms = clock_ms();
+    queue_push(unit->dead ? &db->stranded : &db->sent, entry);
+}
+
+void db_query(struct db_unit *unit, const char *sql, size_t count, const char *const *values, db_rows_handler rows)
+{
+    struct db *db = unit->db;
+    weir_assert(db->open == unit);
+    if (!unit->dead && !db->lost_soon && PQsendQueryParams(db->conn, sql, (int)count, NULL, values, NULL, NULL, 0) != 1)
+        db->lost_soon = true;
+    unit_push(unit, false, rows);
+}
+
+void db_commit(struct db_unit *unit)
+{
+    struct db *db = unit->db;
+    weir_assert(db->open == unit);
+    db->open = NULL;
+    if (!unit->dead && !db->lost_soon && PQpipelineSync(db->conn) != 1)
+        db->lost_soon = true;
+    unit_push(unit, true, NULL);
+    kick(db);
+}
+
+bool db_error_is_transient(const struct db_error *error)
+{
+    static const char *const classes[] = { "08", "40", "53", "55", "57", "58" };
+    for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
+        if (strncmp(error->sqlstate, classes[i], 2) == 0)
+            return true;
+    return error->sqlstate[0] == '\0' || strcmp(error->sqlstate, "25006") == 0;
+}
+
+void db_free(struct db **freed)
+{
+    struct db *db = *freed;
+    *freed = NULL;
+    if (db == NULL)
+        return;
+    if (db->conn != NULL) {
+        if (db->readable != NULL)
+            event_free(db->readable);
+        if (db->writable != NULL)
+            event_free(db->writable);
+        PQfinish(db->conn);
+    }
+    db_enter(db, DB_PAUSED);
+    while (db->sent.first != NULL)
+        queue_push(&db->stranded, queue_pop(&db->sent));
+    tell_stranded(db);
+    event_free(db->pump);
+    event_free(db->timer);
+    event_free(db->watch);
+    free(db->conninfo);
+    free(db->application_name);
+    free(db->setup);
+    free(db);
+}
+
+/* --- conninfo --- */
+
+static void add_turned(struct text *out, const char *list, unsigned turns)
+{
+    size_t count = 1;
+    for (const char *at = list; *at != '\0'; at++)
+        count += *at == ',';
+    for (size_t i = 0; i < count; i++) {
+        const char *item = list;
+        for (size_t skip = (i + turns) % count; skip > 0; skip--)
+            item = strchr(item, ',') + 1;
+        text_add(out, i > 0 ? "," : "", i > 0 ? 1 : 0);
+        text_add(out, item, strcspn(item, ","));
+    }
+}
+
+static void add_value(struct text *out, const char *value)
+{
+    text_puts(out, "'");
+    for (; *value != '\0'; value++) {
+        if (*value == '\'' || *value == '\\')
+            text_puts(out, "\\");
+        text_add(out, value, 1);
+    }
+    text_puts(out, "'");
+}
+
+char *db_conninfo_rotate(const char *conninfo, unsigned turns, struct error *why)
+{
+    char *message = NULL;
+    PQconninfoOption *options = PQconninfoParse(conninfo, &message);
+    if (options == NULL) {
+        error_set(why, "database: %s", message != NULL ? message : "out of memory");
+        PQfreemem(message);
+        return NULL;
+    }
+    struct text out, turned;
+    text_init(&out);
+    text_init(&turned);
+    for (const PQconninfoOption *option = options; option->keyword != NULL; option++) {
+        if (option->val == NULL)
+            continue;
+        bool list = strcmp(option->keyword, "host") == 0 || strcmp(option->keyword, "hostaddr") == 0 ||
+                    strcmp(option->keyword, "port") == 0;
+        text_reset(&turned);
+        add_turned(&turned, option->val, list ? turns : 0);
+        text_printf(&out, "%s%s=", out.len > 0 ? " " : "", option->keyword);
+        add_value(&out, list ? turned.data : option->val);
+    }
+    PQconninfoFree(options);
+    text_fini(&turned);
+    char *result = xstrdup(out.data);
+    text_fini(&out);
+    return result;
+}

@@ -1,0 +1,123 @@
+/*
+ * text.c - a growing string, and the two ways text from elsewhere is made fit for PostgreSQL and for JSON
+ */
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "common/memory.h"
+#include "coordinator/text.h"
+
+void text_init(struct text *text)
+{
+    *text = (struct text){ .data = xcalloc(1, 64), .cap = 64 };
+}
+
+void text_fini(struct text *text)
+{
+    free(text->data);
+    *text = (struct text){ 0 };
+}
+
+void text_reset(struct text *text)
+{
+    text->len = 0;
+    text->data[0] = '\0';
+}
+
+static void text_reserve(struct text *text, size_t more)
+{
+    if (text->len + more + 1 <= text->cap)
+        return;
+    while (text->len + more + 1 > text->cap)
+        text->cap *= 2;
+    text->data = xrealloc(text->data, text->cap);
+}
+
+void text_add(struct text *text, const void *bytes, size_t len)
+{
+    if (len == 0)
+        return;
+    text_reserve(text, len);
+    memcpy(text->data + text->len, bytes, len);
+    text->len += len;
+    text->data[text->len] = '\0';
+}
+
+void text_puts(struct text *text, const char *string)
+{
+    text_add(text, string, strlen(string));
+}
+
+void text_printf(struct text *text, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    va_list again;
+    va_copy(again, args);
+    int len = vsnprintf(NULL, 0, format, args);
+    va_end(args);
+    if (len > 0) {
+        text_reserve(text, (size_t)len);
+        vsnprintf(text->data + text->len, (size_t)len + 1, format, again);
+        text->len += (size_t)len;
+    }
+    va_end(again);
+}
+
+/* Length of the well-formed UTF-8 character (RFC 3629) at bytes, 0 when there is none. */
+static size_t utf8_len(const uint8_t *bytes, size_t len)
+{
+    uint8_t lead = bytes[0];
+    size_t want = lead < 0x80 ? 1 : lead >= 0xc2 && lead <= 0xdf ? 2 : (lead & 0xf0) == 0xe0 ? 3 : lead >= 0xf0 && lead <= 0xf4 ? 4 : 0;
+    if (want == 0 || want > len)
+        return 0;
+    for (size_t i = 1; i < want; i++)
+        if ((bytes[i] & 0xc0) != 0x80)
+            return 0;
+    bool overlong = (lead == 0xe0 && bytes[1] < 0xa0) || (lead == 0xf0 && bytes[1] < 0x90);
+    bool surrogate = lead == 0xed && bytes[1] > 0x9f;
+    bool too_high = lead == 0xf4 && bytes[1] > 0x8f;
+    return overlong || surrogate || too_high ? 0 : want;
+}
+
+void text_add_clean(struct text *text, const void *bytes, size_t len, size_t max)
+{
+    const uint8_t *at = bytes;
+    size_t room = max;
+    while (len > 0) {
+        size_t used = utf8_len(at, len);
+        bool control = used == 1 && (at[0] < 0x20 || at[0] == 0x7f);
+        if (used == 0 || control) {
+            if (room < 4)
+                return;
+            text_printf(text, "\\x%02X", at[0]);
+            room -= 4;
+            used = 1;
+        } else {
+            if (room < used)
+                return;
+            text_add(text, at, used);
+            room -= used;
+        }
+        at += used;
+        len -= used;
+    }
+}
+
+void text_add_json(struct text *text, const void *bytes, size_t len)
+{
+    struct text clean;
+    text_init(&clean);
+    text_add_clean(&clean, bytes, len, SIZE_MAX);
+    text_add(text, "\"", 1);
+    for (size_t i = 0; i < clean.len; i++) {
+        if (clean.data[i] == '"' || clean.data[i] == '\\')
+            text_add(text, "\\", 1);
+        text_add(text, &clean.data[i], 1);
+    }
+    text_add(text, "\"", 1);
+    text_fini(&clean);
+}

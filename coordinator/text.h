@@ -1,0 +1,27 @@
+#ifndef WEIR_COORDINATOR_TEXT_H
+#define WEIR_COORDINATOR_TEXT_H
+/*
+ * text.h - a growing string, and the two ways text from elsewhere is made fit for PostgreSQL and for JSON
+ *
+ * data is NUL-terminated and never NULL after text_init(). Growing never fails (out of memory ends the process).
+ */
+#include <stddef.h>
+
+struct text {
+    char *data;
+    size_t len, cap;
+};
+
+void text_init(struct text *text);
+void text_fini(struct text *text);
+void text_reset(struct text *text); /* empty again, memory kept */
+void text_add(struct text *text, const void *bytes, size_t len);
+void text_puts(struct text *text, const char *string);
+void text_printf(struct text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Appends bytes as valid UTF-8 without control bytes: what is neither becomes \xNN. At most max bytes are added, whole characters only.
+ * What PostgreSQL gets through here it never refuses as text. */
+void text_add_clean(struct text *text, const void *bytes, size_t len, size_t max);
+/* Appends bytes, cleaned, as a JSON string with its quotes. */
+void text_add_json(struct text *text, const void *bytes, size_t len);
+
+#endif

@@ -1,0 +1,101 @@
+"""A private PostgreSQL in a temporary directory, on a unix socket only.
+
+    with PostgreSQL() as pg:
+        pg.conninfo            # "host=/tmp/... dbname=weir user=weir"
+        pg.query("SELECT 1")   # rows as lists of strings
+        pg.kill(); pg.start()  # SIGKILL, and back; pg.stop() is the polite way
+
+PostgreSQL refuses to run as root, so as root it runs as postgres (or nobody).
+"""
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+
+
+def _programs():
+    for folder in ("/usr/lib/postgresql/15/bin", "/usr/lib/postgresql/16/bin", "/usr/lib/postgresql/17/bin"):
+        if os.path.exists(folder + "/initdb"):
+            return folder
+    raise RuntimeError("no PostgreSQL server programs found: apt-get install postgresql-15")
+
+
+class PostgreSQL:
+    def __init__(self, settings=()):
+        self.bin = _programs()
+        self.dir = tempfile.mkdtemp(prefix="weir-pg-")
+        self.data = self.dir + "/data"
+        self.settings = ["fsync=off", "max_connections=40", "shared_buffers=32MB", *settings]
+        self.conninfo = f"host={self.dir} port=5432 dbname=weir user=weir"
+        self.process = None
+        self.user = None
+        if os.getuid() == 0:
+            names = [entry.pw_name for entry in pwd.getpwall()]
+            self.user = pwd.getpwnam("postgres" if "postgres" in names else "nobody")
+            os.chown(self.dir, self.user.pw_uid, self.user.pw_gid)
+        os.chmod(self.dir, 0o755)
+        self._run([self.bin + "/initdb", "-D", self.data, "-U", "weir", "--auth=trust", "-E", "UTF8", "--no-locale", "-N"])
+        self.start()
+        self._run([self.bin + "/createdb", "-h", self.dir, "-U", "weir", "weir"])
+
+    def _as_user(self):
+        if self.user is None:
+            return {}
+        return {"user": self.user.pw_uid, "group": self.user.pw_gid, "extra_groups": []}
+
+    def _run(self, command):
+        done = subprocess.run(command, cwd=self.dir, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **self._as_user())
+        if done.returncode != 0:
+            raise RuntimeError(f"{command[0]}: {done.stdout}")
+
+    def start(self):
+        options = [part for setting in self.settings for part in ("-c", setting)]
+        with open(self.dir + "/log", "ab") as log:
+            self.process = subprocess.Popen(
+                [self.bin + "/postgres", "-D", self.data, "-k", self.dir, "-c", "listen_addresses=", *options],
+                cwd=self.dir, stdout=log, stderr=log, start_new_session=True, **self._as_user())
+        deadline = time.monotonic() + 20
+        ready = [self.bin + "/pg_isready", "-q", "-h", self.dir]
+        while subprocess.run(ready, check=False).returncode != 0:
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(open(self.dir + "/log", encoding="utf-8").read())
+            time.sleep(0.05)
+
+    def stop(self):
+        """Fast shutdown: clients are disconnected."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGINT)
+            self.process.wait(20)
+            self.process = None
+
+    def kill(self):
+        """As when the machine loses power: the postmaster and all its children, which are its process group's."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(20)
+        self.process = None
+
+    def signal_all(self, number):
+        """SIGSTOP and SIGCONT for a server that hangs."""
+        os.killpg(self.process.pid, number)
+
+    def query(self, sql):
+        done = subprocess.run([self.bin + "/psql", "-XAtq", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-c", sql, self.conninfo],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+        if done.returncode != 0:
+            raise RuntimeError(done.stderr)
+        return [line.split("\t") for line in done.stdout.splitlines()]
+
+    def remove(self):
+        if self.process is not None:
+            self.signal_all(signal.SIGCONT)
+            self.stop()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.remove()
