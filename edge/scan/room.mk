@@ -1,1 +1,1 @@
-$(eval $(call library,scan,edge/scan,farm.c scan.c))
+$(eval $(call library,scan,edge/scan,farm.c machine.c scanners.c attempts.c))

@@ -40,19 +40,24 @@ struct scan_result {
 };
 
 struct scan_handlers {
-    /* Exactly one of these two, once, never from inside scan_start(); the scan is freed right after it returns. */
+    /* Exactly one of these two, once, and only after scan_finish(); the scan is freed right after it returns. All three come from the
+     * loop, never from inside one of the calls below, all of which may be made from inside them (scan_cancel() of the same scan, too). */
     void (*done)(void *arg, const struct scan_result *result);
-    void (*busy)(void *arg, const char *why); /* no scanner took it within scan_wait: 421 4.7.0 */
+    /* No scanner took it within scan_wait, or there has been none for a second: 421 4.7.0. */
+    void (*busy)(void *arg, const char *why);
     /* The scanner's window is full (true) or open again (false): pause and resume the client. May be NULL. */
     void (*pressure)(void *arg, bool full);
 };
 
+/* settings is borrowed for the farm's life. */
 struct scan_farm *scan_farm_new(struct event_base *base, struct link_hub *hub, const struct edge_settings *settings,
                                 const char *node, unsigned worker, struct metrics *metrics);
-void scan_farm_free(struct scan_farm **farm);
-/* Links to new scanners, lets go of those no longer listed; a changed endpoint or key is a new scanner. */
+void scan_farm_free(struct scan_farm **farm); /* its scans have ended or were cancelled; before the hub */
+/* Links to new scanners, lets go of those no longer listed, or whose key is not in the state's list of scanners' keys: their scans start
+ * over elsewhere. A changed endpoint or key is a new scanner. */
 void scan_farm_update(struct scan_farm *farm, const Weir__ClusterState *state);
-/* Some scanner is up, speaks, and does not drain: false is the local view in which a new client gets 421 4.7.0. */
+/* Some scanner is up, speaks, and does not drain, or was and did until 300 ms ago (a link that is made anew is no reason to refuse mail):
+ * false is the local view in which a new client gets 421 4.7.0. A farm just made has none yet. */
 bool scan_farm_has_live(const struct scan_farm *farm);
 /* Some live scanner also had a free slot when last heard. */
 bool scan_farm_has_room(const struct scan_farm *farm);
