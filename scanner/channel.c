@@ -1,0 +1,87 @@
+/*
+ * channel.c - packets and descriptors between master, zygote and workers
+ *
+ * Descriptors arrive close-on-exec. What does not fit is closed at once: a peer must not be able to fill our descriptor table.
+ */
+#include "scanner/channel.h"
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+bool channel_pair(int ends[2])
+{
+    return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == 0;
+}
+
+bool channel_send(int channel, const void *packet, size_t len, const int *fds, size_t fd_count)
+{
+    union {
+        struct cmsghdr header;
+        char space[CMSG_SPACE(sizeof(int) * CHANNEL_FDS_MAX)];
+    } control = { 0 };
+    struct iovec part = { .iov_base = (void *)(uintptr_t)packet, .iov_len = len };
+    struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1 };
+    if (fd_count > 0) {
+        message.msg_control = control.space;
+        message.msg_controllen = CMSG_SPACE(sizeof(int) * fd_count);
+        struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+        header->cmsg_level = SOL_SOCKET;
+        header->cmsg_type = SCM_RIGHTS;
+        header->cmsg_len = CMSG_LEN(sizeof(int) * fd_count);
+        memcpy(CMSG_DATA(header), fds, sizeof(int) * fd_count);
+    }
+    ssize_t sent;
+    do
+        sent = sendmsg(channel, &message, MSG_NOSIGNAL);
+    while (sent < 0 && errno == EINTR);
+    return sent == (ssize_t)len;
+}
+
+static void take_descriptors(struct msghdr *message, int *fds, size_t *fd_count, bool *overflow)
+{
+    for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header != NULL; header = CMSG_NXTHDR(message, header)) {
+        if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
+            continue;
+        size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        for (size_t i = 0; i < count; i++) {
+            int fd;
+            memcpy(&fd, CMSG_DATA(header) + i * sizeof(int), sizeof fd);
+            if (*fd_count < CHANNEL_FDS_MAX) {
+                fds[(*fd_count)++] = fd;
+            } else {
+                close(fd);
+                *overflow = true;
+            }
+        }
+    }
+}
+
+ssize_t channel_receive(int channel, void *packet, size_t cap, int *fds, size_t *fd_count, int flags)
+{
+    union {
+        struct cmsghdr header;
+        char space[CMSG_SPACE(sizeof(int) * CHANNEL_FDS_MAX)];
+    } control;
+    struct iovec part = { .iov_base = packet, .iov_len = cap };
+    struct msghdr message = { .msg_iov = &part,
+                              .msg_iovlen = 1,
+                              .msg_control = control.space,
+                              .msg_controllen = sizeof control.space };
+    *fd_count = 0;
+    ssize_t len;
+    do
+        len = recvmsg(channel, &message, flags | MSG_CMSG_CLOEXEC);
+    while (len < 0 && errno == EINTR);
+    if (len < 0)
+        return -1;
+    bool overflow = (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0;
+    take_descriptors(&message, fds, fd_count, &overflow);
+    if (overflow) {
+        while (*fd_count > 0)
+            close(fds[--*fd_count]);
+        errno = EBADMSG;
+        return -1;
+    }
+    return len;
+}

@@ -1,0 +1,126 @@
+#ifndef WEIR_SCANNER_CHANNEL_H
+#define WEIR_SCANNER_CHANNEL_H
+/*
+ * channel.h - packets and descriptors between master, zygote and workers
+ *
+ * A channel is a SOCK_SEQPACKET pair: one packet is one struct below, whole or not at all. All ends belong to the same binary, so the
+ * structs travel as they are; still, a worker has parsed hostile bytes, and whoever reads from one checks every field.
+ *
+ *     master -> zygote   CONFIG once, then FORK
+ *     zygote -> master   LOADED or LOAD_FAILED, then FORKED (with the worker's channel and pidfd) and DIED
+ *     master -> worker   SCAN (with the message's descriptor)
+ *     worker -> master   READY once, then RESULT for each SCAN
+ */
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define CHANNEL_FDS_MAX 2
+
+enum packet_type {
+    PACKET_CONFIG = 1,
+    PACKET_LOADED,
+    PACKET_LOAD_FAILED,
+    PACKET_FORK,
+    PACKET_FORKED,
+    PACKET_DIED,
+    PACKET_READY,
+    PACKET_SCAN,
+    PACKET_RESULT,
+};
+
+enum lane { LANE_SMALL, LANE_LARGE, LANES };
+
+/* How libclamav is set up. Sizes in bytes. */
+struct engine_options {
+    char signatures[PATH_MAX];
+    uint64_t max_scan_size;
+    uint64_t max_file_size;
+    uint32_t max_files;
+    uint32_t max_recursion;
+    bool detect_phishing;
+    bool block_encrypted;
+};
+
+struct engine_info {
+    char engine[32];      /* "ClamAV 1.4.6" */
+    char signatures[48];  /* short text that names the set */
+    uint32_t count;       /* signatures loaded */
+    int64_t newest;       /* wall clock seconds of the newest part of the set */
+};
+
+/* What the zygote must know; the master has read the configuration, nobody else does. */
+struct packet_config {
+    uint32_t type;
+    uint64_t generation;
+    char node[64];
+    char log_file[PATH_MAX];
+    int32_t log_format;
+    int32_t log_level;
+    char run_dir[PATH_MAX]; /* exists; the workers' folders are made in it */
+    uint64_t worker_memory;
+    bool sandbox;
+    struct engine_options engine;
+};
+
+struct packet_loaded {
+    uint32_t type;
+    struct engine_info info;
+};
+
+struct packet_load_failed {
+    uint32_t type;
+    char why[512];
+};
+
+struct packet_fork {
+    uint32_t type;
+    uint32_t worker; /* unique in the generation */
+    uint32_t lane;
+};
+
+struct packet_forked { /* + channel, pidfd; pid 0 and no descriptors: the fork failed */
+    uint32_t type;
+    uint32_t worker;
+    int32_t pid;
+};
+
+struct packet_died {
+    uint32_t type;
+    uint32_t worker;
+    int32_t status; /* of waitpid() */
+};
+
+struct packet_ready {
+    uint32_t type;
+};
+
+struct packet_scan { /* + the message's descriptor */
+    uint32_t type;
+    uint32_t time_ms; /* libclamav's own limit, a little below the master's */
+    uint64_t scan;    /* repeated in the result */
+    uint64_t size;
+};
+
+struct packet_result {
+    uint32_t type;
+    uint32_t verdict; /* Weir__Verdict */
+    uint32_t reason;  /* Weir__UnknownReason, with unknown */
+    uint32_t scan_us;
+    uint64_t scan;
+    char name[256];   /* signature, or words; NUL-terminated */
+};
+
+/* Both ends close-on-exec. false: errno. */
+bool channel_pair(int ends[2]);
+/* Sends one packet; fds are borrowed. false with errno (EAGAIN: the other side reads nothing). */
+bool channel_send(int channel, const void *packet, size_t len, const int *fds, size_t fd_count);
+/*
+ * Receives one packet into a buffer of cap bytes and up to CHANNEL_FDS_MAX descriptors, which the caller then owns.
+ * 0: the other side is gone. -1: errno (EAGAIN with MSG_DONTWAIT in flags; EBADMSG: a packet longer than cap, or too many descriptors).
+ */
+ssize_t channel_receive(int channel, void *packet, size_t cap, int *fds, size_t *fd_count, int flags);
+
+#endif

@@ -1,0 +1,94 @@
+/*
+ * worker.c - a process that scans one message after another, and owns nothing else
+ *
+ * It lives as long as its channel: the master closes it to end the worker, and the kernel closes it when the master dies.
+ * A worker that a message has taken over can do no more than lie about that message and the next ones, until it is recycled.
+ */
+#include "scanner/worker.h"
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+#include "common/clock.h"
+#include "common/log.h"
+#include "scanner/sandbox.h"
+
+#define LARGE_NICE 10
+
+/* libclamav names temporary files with rand(), whose state all forks share. */
+static void seed_rand(void)
+{
+    unsigned seed;
+    if (getrandom(&seed, sizeof seed, 0) != (ssize_t)sizeof seed)
+        seed = (unsigned)getpid() ^ (unsigned)clock_us();
+    srand(seed);
+}
+
+static bool worker_set_up(const struct worker_options *options, struct engine *engine, struct error *why)
+{
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGCHLD, SIG_DFL);
+    signal(SIGXFSZ, SIG_DFL); /* a temporary file at its limit must end the scan, not look like a short write */
+    if (options->lane == LANE_LARGE && nice(LARGE_NICE) == -1 && errno != 0)
+        log_write(LOG_DEBUG, "nice: %s", strerror(errno));
+    seed_rand();
+    tzset();
+    struct sandbox_limits limits = { .memory = options->memory, .file_size = options->file_size };
+    return engine_set_tmp_dir(engine, options->tmp_dir, why) && sandbox_limit(&limits, why) &&
+           (!options->sandbox || sandbox_lock(options->tmp_dir, why));
+}
+
+/* The kernel kills us with the zygote; it may have died before we could ask for that. */
+static bool tie_to_parent(int32_t parent)
+{
+    return prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == parent;
+}
+
+static void scan_one(struct engine *engine, const struct packet_scan *scan, int fd, struct packet_result *result)
+{
+    struct engine_result found;
+    uint64_t start = clock_us();
+    sandbox_limit_cpu(scan->time_ms / 1000 + 1);
+    engine_scan(engine, fd, scan->size, scan->time_ms, &found);
+    uint64_t took = clock_us() - start;
+    memset(result, 0, sizeof *result);
+    result->type = PACKET_RESULT;
+    result->scan = scan->scan;
+    result->verdict = (uint32_t)found.verdict;
+    result->reason = (uint32_t)found.reason;
+    result->scan_us = took > UINT32_MAX ? UINT32_MAX : (uint32_t)took;
+    memcpy(result->name, found.name, sizeof result->name);
+}
+
+_Noreturn void worker_run(const struct worker_options *options, struct engine *engine, int channel)
+{
+    struct error why;
+    if (!tie_to_parent(options->parent))
+        _exit(0);
+    if (!worker_set_up(options, engine, &why)) {
+        log_write(LOG_ERR, "worker cannot start: %s", why.text);
+        _exit(1);
+    }
+    struct packet_ready ready = { .type = PACKET_READY };
+    if (!channel_send(channel, &ready, sizeof ready, NULL, 0))
+        _exit(0);
+    for (;;) {
+        struct packet_scan scan;
+        int fds[CHANNEL_FDS_MAX];
+        size_t fd_count;
+        ssize_t len = channel_receive(channel, &scan, sizeof scan, fds, &fd_count, 0);
+        if (len <= 0)
+            _exit(0);
+        if (len != (ssize_t)sizeof scan || scan.type != PACKET_SCAN || fd_count != 1)
+            _exit(1);
+        struct packet_result result;
+        scan_one(engine, &scan, fds[0], &result);
+        close(fds[0]);
+        if (!channel_send(channel, &result, sizeof result, NULL, 0))
+            _exit(0);
+    }
+}
