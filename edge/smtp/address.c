@@ -304,16 +304,16 @@ static enum smtp_address_error take_mailbox(struct smtp_address *out, struct cur
     return domain != SMTP_ADDRESS_OK ? domain : error;
 }
 
-/* "@a,@b:" goes: the final mailbox counts (RFC 5321 appendix C). */
-static enum smtp_address_error take_source_route(struct cursor *in, bool *utf8)
+/* "@a,@b:" goes: the final mailbox counts (RFC 5321 appendix C). Older than UTF-8 in addresses, it has none. */
+static enum smtp_address_error take_source_route(struct cursor *in)
 {
     struct smtp_address hop = { 0 };
     do {
         if (!take(in, '@'))
             return SMTP_ADDRESS_SYNTAX;
-        enum smtp_address_error error = take(in, '[') ? take_literal(&hop, in) : take_domain(hop.domain, in, utf8);
-        if (error != SMTP_ADDRESS_OK)
-            return error;
+        enum smtp_address_error error = take(in, '[') ? take_literal(&hop, in) : take_domain(hop.domain, in, &hop.utf8);
+        if (error != SMTP_ADDRESS_OK || hop.utf8)
+            return error != SMTP_ADDRESS_OK ? error : SMTP_ADDRESS_SYNTAX;
     } while (take(in, ','));
     return take(in, ':') ? SMTP_ADDRESS_OK : SMTP_ADDRESS_SYNTAX;
 }
@@ -324,7 +324,7 @@ static enum smtp_address_error take_path(struct smtp_address *out, struct cursor
         return SMTP_ADDRESS_SYNTAX;
     if (take(in, '>'))
         return SMTP_ADDRESS_OK; /* kind is NULL already */
-    enum smtp_address_error route = peek(in, '@') ? take_source_route(in, &out->utf8) : SMTP_ADDRESS_OK;
+    enum smtp_address_error route = peek(in, '@') ? take_source_route(in) : SMTP_ADDRESS_OK;
     if (route != SMTP_ADDRESS_OK)
         return route;
     enum smtp_address_error error = take_mailbox(out, in, true);

@@ -1,1 +1,5 @@
 $(eval $(call library,smtp,edge/smtp,parser.c address.c command.c reply.c text.c))
+$(eval $(call unit_test,smtp_parser,smtp))
+$(eval $(call unit_test,smtp_address,smtp common))
+$(eval $(call unit_test,smtp_command,smtp))
+$(eval $(call unit_test,smtp_reply,smtp))
