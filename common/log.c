@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 #include "common/memory.h"
+#include "common/utf8.h"
 
 #define MESSAGE_MAX 4096                /* of what a caller formats; longer is cut */
 #define ESCAPED_MAX (4 * MESSAGE_MAX)   /* every byte as \xNN */
@@ -87,37 +88,13 @@ bool log_wants(int level)
     return level <= state.level;
 }
 
-/*
- * The length of the character at text when it may be shown as it is, else 0. Not shown: control characters of ASCII and of Unicode
- * (U+0080..9F), the two Unicode line separators, and what is not UTF-8 (RFC 3629: no overlong forms, no surrogates).
- */
-static size_t shown_length(const unsigned char *text, size_t len)
+/* Bytes of the character at text when it may be shown as it is, else 0: not UTF-8, a control character or a Unicode line separator. */
+static size_t shown_length(const char *text, size_t len)
 {
-    unsigned char first = text[0];
     uint32_t code;
-    size_t size;
+    size_t size = utf8_read(text, len, &code);
 
-    if (first < 0x80)
-        return first >= 0x20 && first != 0x7f;
-    if (first >= 0xc2 && first <= 0xdf)
-        size = 2, code = first & 0x1f;
-    else if ((first & 0xf0) == 0xe0)
-        size = 3, code = first & 0x0f;
-    else if (first >= 0xf0 && first <= 0xf4)
-        size = 4, code = first & 0x07;
-    else
-        return 0;
-    if (size > len)
-        return 0;
-    for (size_t i = 1; i < size; i++) {
-        if ((text[i] & 0xc0) != 0x80)
-            return 0;
-        code = code << 6 | (text[i] & 0x3f);
-    }
-    if (code < 0xa0 || (size == 3 && code < 0x800) || (size == 4 && code < 0x10000) || code > 0x10ffff ||
-        (code >= 0xd800 && code <= 0xdfff) || code == 0x2028 || code == 0x2029)
-        return 0;
-    return size;
+    return size > 0 && (code < 0x20 || (code >= 0x7f && code < 0xa0) || code == 0x2028 || code == 0x2029) ? 0 : size;
 }
 
 /* also: more ASCII characters to escape. Cuts at a whole character or escape. Returns the length written. */
@@ -128,7 +105,7 @@ static size_t escape(char *out, size_t cap, const char *text, size_t len, const 
 
     for (size_t i = 0; i < len;) {
         unsigned char byte = (unsigned char)text[i];
-        size_t size = shown_length((const unsigned char *)text + i, len - i);
+        size_t size = shown_length(text + i, len - i);
         if (size == 1 && strchr(also, byte) != NULL)
             size = 0;
         if (used + (size > 0 ? size : 4) >= cap)

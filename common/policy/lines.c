@@ -1,0 +1,81 @@
+/* lines.c - see lines.h */
+#include "common/policy/lines.h"
+
+#include <string.h>
+
+void lines_init(struct lines *lines, char *text, size_t len)
+{
+    *lines = (struct lines){ .next = text, .end = text + len };
+}
+
+static bool is_blank(char byte)
+{
+    return byte == ' ' || byte == '\t';
+}
+
+/* The length of a line without comment, line end and white space before them. SIZE_MAX: a control character, *bad. */
+static size_t content_length(const char *line, size_t len, unsigned char *bad)
+{
+    bool quoted = false;
+    size_t used = 0;
+
+    if (len > 0 && line[len - 1] == '\r')
+        len--;
+    for (size_t i = 0; i < len; i++) {
+        unsigned char byte = (unsigned char)line[i];
+        if ((byte < 0x20 && byte != '\t') || byte == 0x7f) {
+            *bad = byte;
+            return (size_t)-1;
+        }
+        if (byte == '#' && !quoted && (i == 0 || is_blank(line[i - 1])))
+            break;
+        if (byte == '"')
+            quoted = !quoted;
+        if (!is_blank(line[i]))
+            used = i + 1;
+    }
+    return used;
+}
+
+enum lines_status lines_next(struct lines *lines, char **text, unsigned *number, struct error *why)
+{
+    char *out = NULL; /* end of the logical line so far */
+
+    while (lines->next < lines->end) {
+        char *line = lines->next, *newline = memchr(line, '\n', (size_t)(lines->end - line));
+        char *line_end = newline != NULL ? newline : lines->end;
+        unsigned char bad = 0;
+        size_t len = content_length(line, (size_t)(line_end - line), &bad);
+        if (len == (size_t)-1) {
+            *number = lines->physical + 1;
+            error_set(why, "the line has a control character (0x%02x)", bad);
+            return LINES_ERROR;
+        }
+        bool continues = len > 0 && is_blank(*line);
+        if (out != NULL && len > 0 && !continues)
+            break; /* the next logical line */
+        lines->next = newline != NULL ? newline + 1 : lines->end;
+        lines->physical++;
+        if (len == 0)
+            continue;
+        if (out == NULL && continues) {
+            *number = lines->physical;
+            error_set(why, "a line that begins with white space continues the one before, and there is none");
+            return LINES_ERROR;
+        }
+        if (out == NULL) {
+            *text = line;
+            *number = lines->physical;
+            out = line + len;
+            continue;
+        }
+        size_t skip = strspn(line, " \t");
+        *out++ = ' '; /* the line end, or white space, was here */
+        memmove(out, line + skip, len - skip);
+        out += len - skip;
+    }
+    if (out == NULL)
+        return LINES_END;
+    *out = '\0'; /* a line end, white space, a comment, or the text's own NUL */
+    return LINES_LINE;
+}

@@ -1,0 +1,237 @@
+/*
+ * policy.c - see policy.h
+ *
+ * Each file's text is copied once and edited in place; rules point into it. Rules are small, and a struct route is made when one is asked
+ * for: a table of 100,000 domains costs its text and 80 bytes a line.
+ */
+#include "common/policy/policy.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "common/memory.h"
+#include "common/policy/domains.h"
+#include "common/policy/lines.h"
+#include "common/policy/mailertable.h"
+#include "common/policy/networks.h"
+
+struct rule {
+    struct mailer mailer;
+    unsigned line;
+};
+
+enum { MAILERTABLE, LOCAL_HOST_NAMES, NETWORKS, FILES };
+
+static const char *const file_names[FILES] = { "mailertable", "local-host-names", "networks" };
+
+struct policy {
+    char *texts[FILES]; /* NULL: not given */
+    struct rule *rules;
+    size_t rule_count, rule_room;
+    struct domains routes;    /* to the index of a rule; not "." */
+    size_t catch_all;         /* index + 1 */
+    struct domains own;       /* to the line */
+    const char *first_own;
+    struct networks networks;
+};
+
+/* "domain<white space>mailer:host" */
+static bool add_route(struct policy *policy, char *text, unsigned line, struct error *why)
+{
+    struct rule rule = { .line = line };
+    size_t key_len = strcspn(text, " \t");
+    char *value = text + key_len + strspn(text + key_len, " \t");
+
+    if (*value == '\0') {
+        error_set(why, "'%s' has no route: write domain, white space, mailer:host, as %.100s smtp:[mail.example.edu]", text, text);
+        return false;
+    }
+    text[key_len] = '\0';
+    if (!mailertable_key_normalise(text, why) || !mailer_parse(&rule.mailer, value, why))
+        return false;
+
+    uint32_t before = DOMAINS_NONE;
+    if (strcmp(text, ".") != 0)
+        before = domains_add(&policy->routes, text, (uint32_t)policy->rule_count);
+    else if (policy->catch_all > 0)
+        before = (uint32_t)policy->catch_all - 1;
+    else
+        policy->catch_all = policy->rule_count + 1;
+    if (before != DOMAINS_NONE) {
+        error_set(why, "'%s' has a route already, in line %u", text, policy->rules[before].line);
+        return false;
+    }
+    if (policy->rule_count == policy->rule_room) {
+        policy->rule_room = policy->rule_room > 0 ? 2 * policy->rule_room : 64;
+        policy->rules = xrealloc(policy->rules, policy->rule_room * sizeof *policy->rules);
+    }
+    policy->rules[policy->rule_count++] = rule;
+    return true;
+}
+
+/* A domain twice says nothing new, so it is no error. */
+static bool add_own_domain(struct policy *policy, char *text, unsigned line, struct error *why)
+{
+    if (text[strcspn(text, " \t")] != '\0') {
+        error_set(why, "'%s': one domain a line", text);
+        return false;
+    }
+    if (text[0] == '.' || text[0] == '*') {
+        error_set(why, "'%s': a whole domain only; subdomains get a line each, or a route in mailertable", text);
+        return false;
+    }
+    if (strchr(text, '@') != NULL) {
+        error_set(why, "'%s': a domain, without a mailbox", text);
+        return false;
+    }
+    if (!domain_normalise(text, why))
+        return false;
+    domains_add(&policy->own, text, line);
+    if (policy->first_own == NULL)
+        policy->first_own = text;
+    return true;
+}
+
+static bool add_network(struct policy *policy, char *text, unsigned line, struct error *why)
+{
+    return networks_add(&policy->networks, text, line, why);
+}
+
+static bool (*const line_parsers[FILES])(struct policy *, char *, unsigned, struct error *) = {
+    [MAILERTABLE] = add_route,
+    [LOCAL_HOST_NAMES] = add_own_domain,
+    [NETWORKS] = add_network,
+};
+
+static bool parse_lines(struct policy *policy, int which, size_t len, unsigned *line, struct error *why)
+{
+    struct lines lines;
+    enum lines_status status;
+    char *text;
+
+    lines_init(&lines, policy->texts[which], len);
+    while ((status = lines_next(&lines, &text, line, why)) == LINES_LINE)
+        if (!line_parsers[which](policy, text, *line, why))
+            return false;
+    return status == LINES_END && (which != NETWORKS || networks_finish(&policy->networks, line, why));
+}
+
+static bool parse_file(struct policy *policy, const struct policy_file *file, struct error *why)
+{
+    struct error reason = { "" };
+    unsigned line = 0;
+    int which = 0;
+
+    while (which < FILES && strcmp(file->name, file_names[which]) != 0)
+        which++;
+    if (which == FILES || policy->texts[which] != NULL) {
+        error_set(why, which == FILES ? "%s: error: not a policy file; those are mailertable, local-host-names and networks"
+                                      : "%s: error: given twice", file->name);
+        return false;
+    }
+    policy->texts[which] = xmalloc(file->len + 1);
+    if (file->len > 0)
+        memcpy(policy->texts[which], file->text, file->len);
+    policy->texts[which][file->len] = '\0';
+    if (parse_lines(policy, which, file->len, &line, &reason))
+        return true;
+    error_set(why, "%s:%u: error: %s", file->name, line, reason.text);
+    return false;
+}
+
+struct policy *policy_parse(const struct policy_file *files, size_t count, struct error *why)
+{
+    struct policy *policy = xcalloc(1, sizeof *policy);
+
+    for (size_t i = 0; i < count; i++)
+        if (!parse_file(policy, &files[i], why)) {
+            policy_free(&policy);
+            break;
+        }
+    return policy;
+}
+
+void policy_free(struct policy **policy)
+{
+    struct policy *p = *policy;
+
+    if (p == NULL)
+        return;
+    domains_fini(&p->routes);
+    domains_fini(&p->own);
+    networks_fini(&p->networks);
+    free(p->rules);
+    for (int i = 0; i < FILES; i++)
+        free(p->texts[i]);
+    free(p);
+    *policy = NULL;
+}
+
+/* An address literal and the empty domain are no domains: no key of the table can mean them. */
+static const struct rule *find_explicit(const struct policy *policy, const char *domain)
+{
+    uint32_t index = domain[0] != '[' && domain[0] != '\0' && domain[0] != '.' ? domains_find_longest(&policy->routes, domain)
+                                                                                  : DOMAINS_NONE;
+
+    return index != DOMAINS_NONE ? &policy->rules[index] : NULL;
+}
+
+struct route policy_route(const struct policy *policy, const char *domain)
+{
+    struct route route = { .kind = ROUTE_NONE };
+    const struct rule *rule = find_explicit(policy, domain);
+
+    if (rule == NULL && policy->catch_all > 0 && domain[0] != '\0') {
+        rule = &policy->rules[policy->catch_all - 1];
+        route.catch_all = true;
+    }
+    if (rule == NULL)
+        return route;
+    route.kind = rule->mailer.kind;
+    route.port = rule->mailer.port;
+    route.mx = rule->mailer.mx;
+    route.code = rule->mailer.code;
+    route.file = file_names[MAILERTABLE];
+    route.line = rule->line;
+    if (rule->mailer.host != NULL)
+        snprintf(route.host, sizeof route.host, "%s", rule->mailer.host);
+    if (rule->mailer.text != NULL)
+        snprintf(route.text, sizeof route.text, "%s", rule->mailer.text);
+    memcpy(route.enhanced, rule->mailer.enhanced, sizeof route.enhanced);
+    return route;
+}
+
+struct relay_decision policy_relay(const struct policy *policy, const struct netaddr *client, const char *domain)
+{
+    const struct network *network = networks_find(&policy->networks, client);
+    struct relay_decision refused = { .allowed = false, .grant = "outside" };
+
+    if (network != NULL && !network->excluded)
+        return (struct relay_decision){ true, "inside", file_names[NETWORKS], network->line };
+    uint32_t line = domains_find(&policy->own, domain);
+    if (line != DOMAINS_NONE)
+        return (struct relay_decision){ true, "own-domain", file_names[LOCAL_HOST_NAMES], line };
+    const struct rule *rule = find_explicit(policy, domain);
+    if (rule != NULL)
+        return (struct relay_decision){ true, "route", file_names[MAILERTABLE], rule->line };
+    if (network != NULL) /* the exclusion is the rule that decided */
+        refused.file = file_names[NETWORKS], refused.line = network->line;
+    return refused;
+}
+
+bool policy_is_inside(const struct policy *policy, const struct netaddr *client)
+{
+    const struct network *network = networks_find(&policy->networks, client);
+
+    return network != NULL && !network->excluded;
+}
+
+bool policy_is_own_domain(const struct policy *policy, const char *domain)
+{
+    return domains_find(&policy->own, domain) != DOMAINS_NONE || find_explicit(policy, domain) != NULL;
+}
+
+const char *policy_first_own_domain(const struct policy *policy)
+{
+    return policy->first_own;
+}

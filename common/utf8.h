@@ -1,0 +1,11 @@
+#ifndef WEIR_COMMON_UTF8_H
+#define WEIR_COMMON_UTF8_H
+/* utf8.h - reading one character of UTF-8 (RFC 3629) */
+#include <stddef.h>
+#include <stdint.h>
+
+/* Bytes of the character at text, and its code point; 0 when there is none: len is 0, a byte is missing or wrong, the form is overlong, or it
+ * is a surrogate. */
+size_t utf8_read(const char *text, size_t len, uint32_t *code);
+
+#endif
