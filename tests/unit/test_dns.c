@@ -1,0 +1,200 @@
+/*
+ * test_dns.c - packets in wire format, and names that need no resolver
+ */
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+#include "common/clock.h"
+#include "common/memory.h"
+#include "edge/dns/dns.h"
+#include "edge/dns/packet.h"
+
+#define HEADER(questions, answers) "\x12\x34\x81\x80\0" questions "\0" answers "\0\0\0\0"
+#define QUESTION "\3mx1\4test\0\0\1\0\1"
+#define A_RECORD "\xc0\x0c\0\1\0\1\0\0\1\x2c\0\4"
+#define AAAA_RECORD "\xc0\x0c\0\x1c\0\1\0\0\1\x2c\0\x10"
+#define CNAME_RECORD "\xc0\x0c\0\5\0\1\0\0\1\x2c\0\2\xc0\x0c"
+
+#define BYTES(text) text, sizeof(text) - 1
+
+static const struct {
+    const char *name, *packet;
+    size_t len;
+    int type;
+    const char *expected; /* addresses with blanks between */
+} packets[] = {
+    { "one address", BYTES(HEADER("\1", "\1") QUESTION A_RECORD "\xc0\0\2\1"), DNS_TYPE_A, "192.0.2.1" },
+    { "two, behind a CNAME", BYTES(HEADER("\1", "\3") QUESTION CNAME_RECORD A_RECORD "\xc0\0\2\1" A_RECORD "\xc0\0\2\2"), DNS_TYPE_A,
+      "192.0.2.1 192.0.2.2" },
+    { "IPv6", BYTES(HEADER("\1", "\1") QUESTION AAAA_RECORD "\x20\1\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\1"), DNS_TYPE_AAAA, "2001:db8::1" },
+    { "the other type", BYTES(HEADER("\1", "\1") QUESTION A_RECORD "\xc0\0\2\1"), DNS_TYPE_AAAA, "" },
+    { "no answer", BYTES(HEADER("\1", "\0") QUESTION), DNS_TYPE_A, "" },
+    { "says more than there is", BYTES(HEADER("\1", "\7") QUESTION A_RECORD "\xc0\0\2\1"), DNS_TYPE_A, "192.0.2.1" },
+    { "data cut", BYTES(HEADER("\1", "\1") QUESTION A_RECORD "\xc0\0"), DNS_TYPE_A, "" },
+    { "wrong data length", BYTES(HEADER("\1", "\1") QUESTION "\xc0\x0c\0\1\0\1\0\0\1\x2c\0\5\1\2\3\4\5"), DNS_TYPE_A, "" },
+    { "name without end", BYTES(HEADER("\1", "\1") "\x3f"
+                                                   "abc"),
+      DNS_TYPE_A, "" },
+    { "reserved label kind", BYTES(HEADER("\1", "\1") "\x80\0\0\1\0\1"), DNS_TYPE_A, "" },
+    { "header only", BYTES(HEADER("\0", "\1")), DNS_TYPE_A, "" },
+    { "nothing", BYTES(""), DNS_TYPE_A, "" },
+};
+
+START_TEST(packet)
+{
+    struct netaddr out[4];
+    char text[256] = "", one[NETADDR_TEXT_MAX];
+    /* whole, from a heap copy of exactly its length, so that one byte read too far is seen; then every shorter one */
+    for (size_t cut = 0; cut <= packets[_i].len; cut++) {
+        uint8_t *copy = xmemdup(packets[_i].packet, packets[_i].len - cut);
+        size_t count = dns_packet_addresses(copy, packets[_i].len - cut, packets[_i].type, out, 4);
+        free(copy);
+        for (size_t i = 0; cut == 0 && i < count; i++)
+            snprintf(text + strlen(text), sizeof text - strlen(text), "%s%s", i > 0 ? " " : "", netaddr_format(&out[i], one));
+    }
+    ck_assert_msg(strcmp(text, packets[_i].expected) == 0, "%s: \"%s\"", packets[_i].name, text);
+}
+END_TEST
+
+START_TEST(packet_with_more_than_fit)
+{
+    struct netaddr out[1];
+    static const char two[] = HEADER("\1", "\2") QUESTION A_RECORD "\xc0\0\2\1" A_RECORD "\xc0\0\2\2";
+    ck_assert_uint_eq(dns_packet_addresses((const uint8_t *)two, sizeof two - 1, DNS_TYPE_A, out, 1), 1);
+}
+END_TEST
+
+static struct event_base *base;
+static struct dns *dns;
+static enum dns_status status;
+static char found[256];
+static unsigned answers;
+
+static void on_done(void *arg, enum dns_status outcome, const struct netaddr *addresses, size_t count)
+{
+    char one[NETADDR_TEXT_MAX];
+    ck_assert_ptr_eq(arg, &found);
+    status = outcome;
+    for (size_t i = 0; i < count; i++) {
+        ck_assert_uint_eq(addresses[i].port, 0);
+        snprintf(found + strlen(found), sizeof found - strlen(found), "%s ", netaddr_format(&addresses[i], one));
+    }
+    answers++;
+}
+
+static void setup(void)
+{
+    struct error why;
+    base = event_base_new();
+    dns = dns_new(base, &why);
+    ck_assert_msg(dns != NULL, "%s", why.text);
+    answers = 0;
+    found[0] = '\0';
+}
+
+static void teardown(void)
+{
+    dns_free(&dns);
+    event_base_free(base);
+}
+
+static void run_until_answered(void)
+{
+    uint64_t stop = clock_ms() + 5000;
+    while (answers == 0 && clock_ms() < stop) {
+        struct timeval soon = { 0, 10000 };
+        event_base_loopexit(base, &soon);
+        event_base_dispatch(base);
+    }
+    ck_assert_uint_eq(answers, 1);
+}
+
+static const struct {
+    const char *name, *expected; /* expected to be among the addresses */
+} names[] = { { "192.0.2.7", "192.0.2.7 " }, { "2001:db8::7", "2001:db8::7 " }, { "localhost", "127.0.0.1 " } };
+
+START_TEST(name)
+{
+    ck_assert_ptr_nonnull(dns_addresses(dns, names[_i].name, on_done, &found));
+    ck_assert_uint_eq(answers, 0);
+    run_until_answered();
+    ck_assert_int_eq(status, DNS_OK);
+    ck_assert_msg(strstr(found, names[_i].expected) != NULL, "%s", found);
+}
+END_TEST
+
+/* The machine's own name, or whichever comes first in the hosts file: not a name that libunbound knows by itself. */
+START_TEST(name_in_hosts_file)
+{
+    char line[256], host[128] = "", address[64];
+    FILE *file = fopen("/etc/hosts", "r");
+    while (file != NULL && host[0] == '\0' && fgets(line, sizeof line, file) != NULL) {
+        if (sscanf(line, "%63[0-9.] %127s", address, host) != 2 || strncmp(host, "localhost", 9) == 0)
+            host[0] = '\0';
+    }
+    if (file != NULL)
+        fclose(file);
+    if (host[0] == '\0')
+        return;
+    dns_addresses(dns, host, on_done, &found);
+    run_until_answered();
+    ck_assert_int_eq(status, DNS_OK);
+    ck_assert_msg(strstr(found, address) != NULL, "%s: %s", host, found);
+}
+END_TEST
+
+START_TEST(name_that_cannot_be_one)
+{
+    char label[80];
+    memset(label, 'a', sizeof label - 1);
+    label[sizeof label - 1] = '\0';
+    dns_addresses(dns, label, on_done, &found); /* a label has at most 63 octets */
+    run_until_answered();
+    ck_assert_int_ne(status, DNS_OK);
+}
+END_TEST
+
+START_TEST(cancelled)
+{
+    struct dns_query *query = dns_addresses(dns, "localhost", on_done, &found);
+    struct dns_query *pending = dns_addresses(dns, "nowhere.invalid.", on_done, &found);
+    dns_cancel(&query);
+    dns_cancel(&pending);
+    ck_assert_ptr_null(query);
+    struct timeval soon = { 0, 50000 };
+    event_base_loopexit(base, &soon);
+    event_base_dispatch(base);
+    ck_assert_uint_eq(answers, 0);
+}
+END_TEST
+
+START_TEST(freed_with_queries_under_way)
+{
+    dns_addresses(dns, "host.example.", on_done, &found);
+    dns_addresses(dns, "192.0.2.1", on_done, &found);
+    dns_free(&dns);
+    ck_assert_uint_eq(answers, 0);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("dns");
+    TCase *pure = tcase_create("packet"), *loop = tcase_create("names");
+    tcase_add_loop_test(pure, packet, 0, (int)(sizeof packets / sizeof *packets));
+    tcase_add_test(pure, packet_with_more_than_fit);
+    tcase_add_checked_fixture(loop, setup, teardown);
+    tcase_set_timeout(loop, 30);
+    tcase_add_loop_test(loop, name, 0, (int)(sizeof names / sizeof *names));
+    tcase_add_test(loop, name_in_hosts_file);
+    tcase_add_test(loop, name_that_cannot_be_one);
+    tcase_add_test(loop, cancelled);
+    tcase_add_test(loop, freed_with_queries_under_way);
+    suite_add_tcase(suite, pure);
+    suite_add_tcase(suite, loop);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
