@@ -122,6 +122,8 @@ static void scan_drop_attempt(struct scan *scan, bool cancel, enum scan_state ne
     if (cancel)
         scanner_cancel(machine, scanner, scan);
     attempts_remove(machine, scan);
+    if (machine->asking == scan)
+        machine->asking = NULL;
     if (scanner->used > 0)
         scanner->used--;
     scan_enter(scan, next); /* leaves the scanner's list, so before the pointer goes */
@@ -240,7 +242,9 @@ static uint64_t scan_promise(const struct scan *scan)
 {
     if (scan->finished)
         return message_size(scan->message);
-    uint64_t hint = scan->size_hint != 0 ? scan->size_hint + scan->size_hint / 16 + 4096 : 0;
+    if (scan->size_hint == 0 || scan->size_hint > WIRE_SIZE_MAX / 2)
+        return 0;
+    uint64_t hint = scan->size_hint + scan->size_hint / 16 + 4096;
     return message_size(scan->message) <= hint ? hint : 0;
 }
 
@@ -258,9 +262,9 @@ static bool scan_open(struct scan *scan, struct scanner *scanner, bool with_mess
     open.deadline_ms = scan_deadline_ms(scan);
     open.whole = with_message && scan->finished && size <= machine->chunk;
     open.crashes = scan->crashes;
-    open.client = wire_text(scan->client);
-    open.helo = wire_text(scan->helo);
-    open.sender = wire_text(scan->sender);
+    open.client = wire_text_cut(scan->client, WIRE_CLIENT_MAX);
+    open.helo = wire_text_cut(scan->helo, WIRE_ADDRESS_MAX);
+    open.sender = wire_text_cut(scan->sender, WIRE_ADDRESS_MAX);
     open.recipients = scan->recipients;
     Weir__Frame frame = WEIR__FRAME__INIT;
     frame.body_case = WEIR__FRAME__BODY_SCAN_OPEN;
@@ -357,14 +361,18 @@ static void seek_list(struct machine *machine, struct scan_list *list)
     }
 }
 
-/* Finished messages first, the longest waiting first. The first of those left also asks scanners that look full: the
- * load is up to 200 ms old. It asks without the message, since the answer will mostly be BUSY. */
+/* Finished messages first, the longest waiting first. The first of those left also asks scanners that look full, one after
+ * the other: the load is up to 200 ms old. It asks without the message, since the answer will mostly be BUSY; and nobody
+ * else asks meanwhile, or he would overtake it. */
 static void seek_all(struct machine *machine)
 {
     seek_list(machine, &machine->waiting);
     struct scan *first = TAILQ_FIRST(&machine->waiting);
-    if (first != NULL)
+    if (first != NULL && machine->asking == NULL) {
         scan_seek(first, CHOICE_ASK);
+        if (scan_has_attempt(first))
+            machine->asking = first;
+    }
     seek_list(machine, &machine->receiving);
 }
 
@@ -521,6 +529,8 @@ static void on_grant(struct scan *scan, const Weir__ScanGrant *grant)
         drop_answer(scan->machine, DROP_STATE);
         return;
     }
+    if (scan->machine->asking == scan)
+        scan->machine->asking = NULL;
     scan->allowed = grant->allowed;
     scan->progress_at = scan->machine->now;
     scan_enter(scan, SCAN_STREAMING);
@@ -613,6 +623,7 @@ void machine_message(struct machine *machine, struct scanner *scanner, const str
     scanner->heard = machine->now;
     switch (frame->body_case) {
     case WEIR__FRAME__BODY_SCANNER_LOAD:
+        scanners_some_live(machine);
         scanner_on_load(scanner, frame->scanner_load);
         break;
     case WEIR__FRAME__BODY_SCAN_GRANT:

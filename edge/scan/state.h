@@ -129,6 +129,7 @@ struct machine {
 
     struct scan_list waiting;   /* SEEKING, finished; by order */
     struct scan_list receiving; /* SEEKING, not finished */
+    struct scan *asking;        /* the first of those waiting, while it asks a scanner that looks full */
     struct scan_list finished;  /* all that are, until they end; by finish */
     struct scan_list tells;
     uint64_t last_order;
