@@ -18,7 +18,8 @@ struct curve_keypair {
 };
 
 void curve_keypair_generate(struct curve_keypair *pair);
-bool curve_keypair_write(const struct curve_keypair *pair, const char *path, struct error *why); /* fails if it exists */
+bool curve_keypair_write(const struct curve_keypair *pair, const char *path,
+                         struct error *why); /* fails if it exists */
 bool curve_keypair_read(struct curve_keypair *pair, const char *path, struct error *why);
 bool curve_key_parse(uint8_t key[CURVE_KEY_LEN], const char *hex);
 char *curve_key_format(const uint8_t key[CURVE_KEY_LEN], char out[CURVE_HEX_LEN + 1]);

@@ -1,2 +1,3 @@
-$(eval $(call library,proto,proto,curve.c wire.c zwatch.c link.c node.c))
+$(eval $(call library,proto,proto,curve.c wire.c wire_rules.c zwatch.c link_hub.c link_client.c link_server.c))
 $(B)/libproto.a: $(B)/generated/proto/weir.pb-c.o
+$(eval $(call unit_test,link,proto common,-lzmq -lprotobuf-c -levent))

@@ -3,9 +3,13 @@
 /*
  * wire.h - bytes of a control frame <-> Weir__Frame, with every limit applied before and right after unpacking
  *
- * Pure: no socket, no clock. wire_decode() refuses a frame over WIRE_FRAME_MAX, one with many unknown fields, one whose unpacked form
- * would need more than a fixed multiple of its size (own allocator with a budget), and one whose validator says no. What it returns
- * can be used without further checks of presence, lengths or enum ranges.
+ * Pure: no socket, no clock. wire_decode() refuses a frame over WIRE_FRAME_MAX (WIRE_STATE_MAX where its only body is a
+ * ClusterState, which is looked at before anything is unpacked), one with many unknown fields, one whose unpacked form
+ * would need more than a fixed multiple of its size (own allocator with a budget), and one whose validator says no.
+ * What it returns can be used without further checks of presence, lengths or enum ranges.
+ *
+ * Senders keep to the same limits: a frame that the other side refuses is never answered. Cut text from the mail world
+ * with wire_text_cut() to the lengths below.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -13,24 +17,50 @@
 #include "common/error.h"
 #include "proto/weir.pb-c.h"
 
-#define PROTO_VERSION 1
-#define WIRE_FRAME_MAX (64u * 1024)
-#define WIRE_PAYLOAD_MAX (4u * 1024 * 1024) /* one raw frame; scan chunks are at most 1 MiB */
-#define WIRE_PAYLOADS_MAX 64                /* raw frames in one message */
+#define PROTO_VERSION     1
+#define WIRE_FRAME_MAX    (64u * 1024)
+#define WIRE_STATE_MAX    (1024u * 1024)     /* a frame with a ClusterState: some thousands of nodes */
+#define WIRE_PAYLOAD_MAX  (4u * 1024 * 1024) /* one raw frame; scan chunks are at most 1 MiB */
+#define WIRE_PAYLOADS_MAX 64                 /* raw frames in one message */
 
-/* Unpacks and validates. payloads: how many raw frames came with it. NULL: why says what is wrong. Free with wire_free(). */
+/* Longest bytes fields, by what they hold. */
+#define WIRE_NAME_MAX     63   /* nodes, files, listeners: 1 or more of A-Z a-z 0-9 . _ / : @ - */
+#define WIRE_CLIENT_MAX   64   /* an IP address */
+#define WIRE_ENDPOINT_MAX 255  /* printable ASCII without blanks */
+#define WIRE_WORD_MAX     128  /* versions, dispositions, TLS facts, verbs */
+#define WIRE_WORDS_MAX    512  /* signature names, reasons, labels, next hops */
+#define WIRE_ADDRESS_MAX  1024 /* sender, recipient, HELO, Message-ID */
+#define WIRE_REPLY_MAX    2048 /* SMTP replies, error texts */
+#define WIRE_ARG_MAX      4096 /* one argument of weirctl */
+#define WIRE_NODES_MAX    4096
+#define WIRE_KEYS_MAX     8192
+#define WIRE_ROWS_MAX     2048
+#define WIRE_METRICS_MAX  2048
+#define WIRE_SIZE_MAX     (UINT64_C(1) << 40) /* of a message, and offsets in it: sums cannot overflow */
+#define WIRE_TIME_MAX     (UINT64_C(1) << 47) /* wall clock ms: fits a queue id and any database time */
+
+/* Unpacks and validates. payloads: how many raw frames came with it. NULL: why says what is wrong. Free with
+ * wire_free(). */
 Weir__Frame *wire_decode(const void *bytes, size_t len, size_t payloads, struct error *why);
 void wire_free(Weir__Frame **frame);
 
-/* Packs into a malloced buffer; the caller frees it. Sets version. NULL when it would exceed WIRE_FRAME_MAX. */
+/* Packs into a malloced buffer; the caller frees it. Sets version. NULL when it would exceed the limit of its type. */
 uint8_t *wire_encode(Weir__Frame *frame, size_t *len);
+/* The same in two steps, for a sender with a buffer of its own: sets version and returns the length, 0 when it would
+ * exceed the limit; then wire_pack() writes exactly that many bytes. */
+size_t wire_packed_size(Weir__Frame *frame);
+void wire_pack(const Weir__Frame *frame, uint8_t *out);
+
+/* What wire_decode() asks of a row in a report, for those who make rows: one bad row would spoil its whole batch. */
+bool wire_audit_row_is_valid(const Weir__AuditRow *row, struct error *why);
 
 /* A borrowed view of text as protobuf bytes. */
 static inline ProtobufCBinaryData wire_bytes(const void *data, size_t len)
 {
     return (ProtobufCBinaryData){ .len = len, .data = (uint8_t *)(uintptr_t)data };
 }
-ProtobufCBinaryData wire_text(const char *text); /* NULL gives empty */
+ProtobufCBinaryData wire_text(const char *text);                 /* NULL gives empty */
+ProtobufCBinaryData wire_text_cut(const char *text, size_t max); /* the first max bytes of it */
 /* Copies bytes into a NUL-terminated string (cut at cap - 1, stopped at a NUL). Returns out. */
 char *wire_string(char *out, size_t cap, const ProtobufCBinaryData *bytes);
 bool wire_equal(const ProtobufCBinaryData *bytes, const char *text);

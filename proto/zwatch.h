@@ -3,9 +3,9 @@
 /*
  * zwatch.h - one ZeroMQ socket inside a libevent loop, with the edge-triggered ZMQ_FD handled once and for all
  *
- * See PITFALLS of zmq_getsockopt(ZMQ_FD, ZMQ_EVENTS). The owner receives in on_message (all parts of one message, DONTWAIT) and sends
- * in on_writable (one message; false when zmq_send said EAGAIN, true otherwise). After own sends outside these handlers call
- * zwatch_kick(). zwatch does not own the socket.
+ * See PITFALLS of zmq_getsockopt(ZMQ_FD, ZMQ_EVENTS). The owner receives in on_message (all parts of one message,
+ * DONTWAIT) and sends in on_writable (one message; false when zmq_send said EAGAIN, true otherwise). After own sends
+ * outside these handlers call zwatch_kick(). zwatch does not own the socket.
  */
 #include <stdbool.h>
 #include <event2/event.h>
@@ -14,8 +14,8 @@ struct zwatch;
 
 struct zwatch_handlers {
     void (*on_message)(void *arg);
-    bool (*on_writable)(void *arg);        /* may be NULL: nothing is ever queued */
-    bool (*wants_to_write)(void *arg);     /* may be NULL */
+    bool (*on_writable)(void *arg);         /* may be NULL: nothing is ever queued */
+    bool (*wants_to_write)(void *arg);      /* may be NULL */
     void (*on_error)(void *arg, int error); /* ETERM and the like */
 };
 

@@ -1,0 +1,357 @@
+/*
+ * wire.c - bytes of a control frame <-> Weir__Frame
+ *
+ * protobuf-c has no limit of its own: depth is bounded because no type contains itself, size by the frame limit, memory
+ * by an arena that is a fixed multiple of the frame and is given back in one piece, and sense by the tables in
+ * wire_rules.c.
+ */
+#include "proto/wire.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include "common/memory.h"
+#include "common/queue_id.h"
+#include "proto/curve.h"
+#include "proto/wire_rules.h"
+
+/* An AuditRow or NodeEntry with little in it unpacks to about nine times its size; what needs more is made to hurt. */
+#define ARENA_BASE     2048
+#define ARENA_MULTIPLE 12
+#define ARENA_ALIGN    16
+#define UNKNOWN_MAX    8 /* fields we do not know, in all of the frame: a newer peer has a few */
+
+struct arena {
+    size_t used, size;
+    _Alignas(ARENA_ALIGN) uint8_t bytes[];
+};
+
+static void *arena_alloc(void *allocator_data, size_t size)
+{
+    struct arena *arena = allocator_data;
+
+    if (size > arena->size - arena->used)
+        return NULL;
+    void *block = arena->bytes + arena->used;
+    size_t rounded = (size + ARENA_ALIGN - 1) & ~(size_t)(ARENA_ALIGN - 1);
+    arena->used += rounded < arena->size - arena->used ? rounded : arena->size - arena->used;
+    return block;
+}
+
+static void arena_free_nothing(void *allocator_data, void *block)
+{
+    (void)allocator_data, (void)block;
+}
+
+/* --- before unpacking --- */
+
+static bool read_varint(const uint8_t **at, const uint8_t *end, uint64_t *value)
+{
+    *value = 0;
+    for (unsigned shift = 0; shift < 64 && *at < end; shift += 7) {
+        uint8_t byte = *(*at)++;
+        *value |= (uint64_t)(byte & 0x7f) << shift;
+        if ((byte & 0x80) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* The frame is a version and one ClusterState: what may be longer than the others. Strict: anything else at the top
+ * level is a no. */
+static bool is_cluster_state(const uint8_t *at, size_t len)
+{
+    const uint8_t *end = at + len;
+    unsigned states = 0;
+
+    while (at < end) {
+        uint64_t tag, value;
+        if (!read_varint(&at, end, &tag) || !read_varint(&at, end, &value))
+            return false;
+        if (tag == (1 << 3 | 0)) /* version, a varint */
+            continue;
+        if (tag != (WEIR__FRAME__BODY_CLUSTER_STATE << 3 | 2) || value > (uint64_t)(end - at))
+            return false;
+        at += value;
+        states++;
+    }
+    return states == 1;
+}
+
+/* --- after unpacking --- */
+
+static const void *at_offset(const void *message, size_t offset)
+{
+    return (const uint8_t *)message + offset;
+}
+
+static bool is_name_char(uint8_t c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           (c != '\0' && strchr("._/:@-", c) != NULL);
+}
+
+static bool all_name_chars(const ProtobufCBinaryData *bytes)
+{
+    for (size_t i = 0; i < bytes->len; i++)
+        if (!is_name_char(bytes->data[i]))
+            return false;
+    return true;
+}
+
+static bool all_visible(const ProtobufCBinaryData *bytes)
+{
+    for (size_t i = 0; i < bytes->len; i++)
+        if (bytes->data[i] <= ' ' || bytes->data[i] > '~')
+            return false;
+    return true;
+}
+
+static bool bytes_are_valid(const struct wire_rule *rule, const ProtobufCBinaryData *bytes)
+{
+    if (bytes->len < rule->min || bytes->len > rule->max)
+        return false;
+    switch (rule->kind) {
+    case WIRE_RULE_ID:
+        return bytes->len == QUEUE_ID_LEN && queue_id_is_valid((const char *)bytes->data, bytes->len);
+    case WIRE_RULE_NAME:
+        return all_name_chars(bytes);
+    case WIRE_RULE_TOKEN:
+        return all_visible(bytes);
+    case WIRE_RULE_KEY:
+        return bytes->len == CURVE_KEY_LEN || bytes->len == 0;
+    default:
+        return true;
+    }
+}
+
+static bool list_is_valid(const struct wire_rule *rule, const ProtobufCBinaryData *items, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (items[i].len < rule->item_min || items[i].len > rule->item_max)
+            return false;
+        if (rule->item_min > 0 && !all_name_chars(&items[i]))
+            return false;
+    }
+    return true;
+}
+
+static bool message_is_valid(const struct wire_table *table, const ProtobufCMessage *message, unsigned *unknown,
+                             struct error *why);
+
+static bool each_is_valid(const struct wire_rule *rule, ProtobufCMessage *const *messages, size_t count,
+                          unsigned *unknown, struct error *why)
+{
+    for (size_t i = 0; i < count; i++)
+        if (!message_is_valid(rule->each, messages[i], unknown, why))
+            return false;
+    return true;
+}
+
+static bool field_is_valid(const struct wire_rule *rule, const void *message, unsigned *unknown, struct error *why)
+{
+    const void *field = at_offset(message, rule->offset);
+    uint64_t number;
+
+    switch (rule->kind) {
+    case WIRE_RULE_ID:
+    case WIRE_RULE_NAME:
+    case WIRE_RULE_TOKEN:
+    case WIRE_RULE_TEXT:
+    case WIRE_RULE_KEY:
+        return bytes_are_valid(rule, field);
+    case WIRE_RULE_ENUM: /* protobuf-c enums are ints, and a peer may send a negative one */
+        if (*(const int *)field < 0)
+            return false;
+        number = (uint64_t) * (const int *)field;
+        break;
+    case WIRE_RULE_U32:
+        number = *(const uint32_t *)field;
+        break;
+    case WIRE_RULE_U64:
+        number = *(const uint64_t *)field;
+        break;
+    default:
+        number = *(const size_t *)at_offset(message, rule->count_offset);
+        break;
+    }
+    if (number < rule->min || number > rule->max)
+        return false;
+    if (rule->kind == WIRE_RULE_EACH)
+        return each_is_valid(rule, *(ProtobufCMessage *const *const *)field, (size_t)number, unknown, why);
+    if (rule->kind == WIRE_RULE_LIST)
+        return list_is_valid(rule, *(const ProtobufCBinaryData *const *)field, (size_t)number);
+    return true;
+}
+
+static bool count_unknown(const ProtobufCMessage *message, unsigned *unknown, struct error *why)
+{
+    *unknown += message->n_unknown_fields;
+    if (*unknown <= UNKNOWN_MAX)
+        return true;
+    error_set(why, "too many unknown fields");
+    return false;
+}
+
+static bool message_is_valid(const struct wire_table *table, const ProtobufCMessage *message, unsigned *unknown,
+                             struct error *why)
+{
+    if (!count_unknown(message, unknown, why))
+        return false;
+    for (const struct wire_rule *rule = table->rules; rule->field != NULL; rule++)
+        if (!field_is_valid(rule, message, unknown, why)) {
+            if (why != NULL && why->text[0] == '\0')
+                error_set(why, "%s: bad %s", table->descriptor->short_name, rule->field);
+            return false;
+        }
+    return table->extra == NULL || table->extra(message, why);
+}
+
+static const struct wire_body *find_body(Weir__Frame__BodyCase body)
+{
+    for (const struct wire_body *entry = wire_bodies; entry->table != NULL; entry++)
+        if (entry->body == body)
+            return entry;
+    return NULL;
+}
+
+static bool payloads_fit(const struct wire_body *entry, const Weir__Frame *frame, size_t payloads)
+{
+    switch (entry->payloads) {
+    case WIRE_PAYLOADS_NONE:
+        return payloads == 0;
+    case WIRE_PAYLOADS_ONE:
+        return payloads == 1;
+    case WIRE_PAYLOADS_MAYBE_ONE:
+        return payloads <= 1;
+    case WIRE_PAYLOADS_WHOLE:
+        return payloads == (frame->scan_open->whole ? 1 : 0);
+    case WIRE_PAYLOADS_POLICY_FILES:
+        return payloads == frame->policy->n_files;
+    case WIRE_PAYLOADS_ADMIN_FILES:
+        return payloads == frame->admin_request->n_files;
+    }
+    return false;
+}
+
+static bool frame_is_valid(const Weir__Frame *frame, size_t payloads, struct error *why)
+{
+    unsigned unknown = 0;
+
+    if (frame->version == 0) {
+        error_set(why, "no version");
+        return false;
+    }
+    const struct wire_body *entry = find_body(frame->body_case);
+    if (entry == NULL) {
+        error_set(why, "no message of a known type");
+        return false;
+    }
+    /* A oneof is a union of pointers: any member is the message. */
+    const ProtobufCMessage *message = &frame->scan_hello->base;
+    if (!count_unknown(&frame->base, &unknown, why) || !message_is_valid(entry->table, message, &unknown, why))
+        return false;
+    if (!payloads_fit(entry, frame, payloads)) {
+        error_set(why, "%s with %zu payloads", entry->table->descriptor->short_name, payloads);
+        return false;
+    }
+    return true;
+}
+
+Weir__Frame *wire_decode(const void *bytes, size_t len, size_t payloads, struct error *why)
+{
+    if (why != NULL)
+        why->text[0] = '\0';
+    if (len > WIRE_STATE_MAX || (len > WIRE_FRAME_MAX && !is_cluster_state(bytes, len))) {
+        error_set(why, "frame of %zu bytes is too long", len);
+        return NULL;
+    }
+    size_t size = ARENA_BASE + ARENA_MULTIPLE * len;
+    struct arena *arena = xmalloc(sizeof *arena + size);
+    arena->used = 0;
+    arena->size = size;
+    ProtobufCAllocator allocator = { arena_alloc, arena_free_nothing, arena };
+    Weir__Frame *frame = weir__frame__unpack(&allocator, len, bytes);
+    if (frame == NULL) {
+        error_set(why, "not a frame, or one that unpacks to more than %zu bytes", size);
+        free(arena);
+        return NULL;
+    }
+    weir_assert((void *)frame == arena->bytes); /* unpack makes the message first: wire_free() finds the arena by it */
+    if (!frame_is_valid(frame, payloads, why))
+        wire_free(&frame);
+    return frame;
+}
+
+void wire_free(Weir__Frame **frame)
+{
+    if (*frame != NULL)
+        free((uint8_t *)*frame - offsetof(struct arena, bytes));
+    *frame = NULL;
+}
+
+bool wire_audit_row_is_valid(const Weir__AuditRow *row, struct error *why)
+{
+    unsigned unknown = 0;
+
+    if (why != NULL)
+        why->text[0] = '\0';
+    return message_is_valid(&wire_audit_row_table, &row->base, &unknown, why);
+}
+
+/* --- encoding --- */
+
+size_t wire_packed_size(Weir__Frame *frame)
+{
+    frame->version = PROTO_VERSION;
+    size_t len = weir__frame__get_packed_size(frame);
+    size_t limit = frame->body_case == WEIR__FRAME__BODY_CLUSTER_STATE ? WIRE_STATE_MAX : WIRE_FRAME_MAX;
+    return len <= limit ? len : 0;
+}
+
+void wire_pack(const Weir__Frame *frame, uint8_t *out)
+{
+    weir__frame__pack(frame, out);
+}
+
+uint8_t *wire_encode(Weir__Frame *frame, size_t *len)
+{
+    *len = wire_packed_size(frame);
+    if (*len == 0)
+        return NULL;
+    uint8_t *bytes = xmalloc(*len);
+    wire_pack(frame, bytes);
+    return bytes;
+}
+
+/* --- text --- */
+
+ProtobufCBinaryData wire_text(const char *text)
+{
+    return text == NULL ? wire_bytes(NULL, 0) : wire_bytes(text, strlen(text));
+}
+
+ProtobufCBinaryData wire_text_cut(const char *text, size_t max)
+{
+    return text == NULL ? wire_bytes(NULL, 0) : wire_bytes(text, strnlen(text, max));
+}
+
+char *wire_string(char *out, size_t cap, const ProtobufCBinaryData *bytes)
+{
+    size_t len = bytes->len < cap - 1 ? bytes->len : cap - 1;
+
+    if (len > 0) {
+        const uint8_t *nul = memchr(bytes->data, '\0', len);
+        if (nul != NULL)
+            len = (size_t)(nul - bytes->data);
+        memcpy(out, bytes->data, len);
+    }
+    out[len] = '\0';
+    return out;
+}
+
+bool wire_equal(const ProtobufCBinaryData *bytes, const char *text)
+{
+    size_t len = strlen(text);
+
+    return bytes->len == len && (len == 0 || memcmp(bytes->data, text, len) == 0);
+}

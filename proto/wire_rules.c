@@ -1,0 +1,363 @@
+/* wire_rules.c - the tables of wire_rules.h: one per message type of weir.proto, in its order */
+#include "proto/wire_rules.h"
+
+#include <math.h>
+#include "common/metrics.h"
+#include "common/queue_id.h"
+#include "proto/curve.h"
+#include "proto/wire.h"
+
+#define FIELD(type, name)   .field = #name, .offset = offsetof(type, name)
+#define COUNTED(type, name) FIELD(type, name), .count_offset = offsetof(type, n_##name)
+#define ID(type, name)                                                                                                 \
+    {                                                                                                                  \
+        FIELD(type, name), .kind = WIRE_RULE_ID, .max = QUEUE_ID_LEN                                                   \
+    }
+#define NAME(type, name)                                                                                               \
+    {                                                                                                                  \
+        FIELD(type, name), .kind = WIRE_RULE_NAME, .min = 1, .max = WIRE_NAME_MAX                                      \
+    }
+#define MAYBE_NAME(type, name)                                                                                         \
+    {                                                                                                                  \
+        FIELD(type, name), .kind = WIRE_RULE_NAME, .max = WIRE_NAME_MAX                                                \
+    }
+#define TOKEN(type, name, top)                                                                                         \
+    {                                                                                                                  \
+        FIELD(type, name), .kind = WIRE_RULE_TOKEN, .max = (top)                                                       \
+    }
+#define TEXT(type, name, top)                                                                                          \
+    {                                                                                                                  \
+        FIELD(type, name), .kind = WIRE_RULE_TEXT, .max = (top)                                                        \
+    }
+#define SOME_TEXT(type, name, top)                                                                                     \
+    {                                                                                                                  \
+        FIELD(type, name), .kind = WIRE_RULE_TEXT, .min = 1, .max = (top)                                              \
+    }
+#define KEY(type, name)                                                                                                \
+    {                                                                                                                  \
+        FIELD(type, name), .kind = WIRE_RULE_KEY, .min = CURVE_KEY_LEN, .max = CURVE_KEY_LEN                           \
+    }
+#define MAYBE_KEY(type, name)                                                                                          \
+    {                                                                                                                  \
+        FIELD(type, name), .kind = WIRE_RULE_KEY, .max = CURVE_KEY_LEN                                                 \
+    }
+#define ENUM(type, name, low, top)                                                                                     \
+    {                                                                                                                  \
+        FIELD(type, name), .kind = WIRE_RULE_ENUM, .min = (low), .max = (top)                                          \
+    }
+#define U32(type, name, top)                                                                                           \
+    {                                                                                                                  \
+        FIELD(type, name), .kind = WIRE_RULE_U32, .max = (top)                                                         \
+    }
+#define U64(type, name, top)                                                                                           \
+    {                                                                                                                  \
+        FIELD(type, name), .kind = WIRE_RULE_U64, .max = (top)                                                         \
+    }
+#define EACH(type, name, low, top, t)                                                                                  \
+    {                                                                                                                  \
+        COUNTED(type, name), .kind = WIRE_RULE_EACH, .min = (low), .max = (top), .each = &(t)                          \
+    }
+#define NAMES(type, name, top)                                                                                         \
+    {                                                                                                                  \
+        COUNTED(type, name), .kind = WIRE_RULE_LIST, .max = (top), .item_min = 1, .item_max = WIRE_NAME_MAX            \
+    }
+#define TEXTS(type, name, top, item)                                                                                   \
+    {                                                                                                                  \
+        COUNTED(type, name), .kind = WIRE_RULE_LIST, .max = (top), .item_max = (item)                                  \
+    }
+#define COUNT(type, name, top)                                                                                         \
+    {                                                                                                                  \
+        COUNTED(type, name), .kind = WIRE_RULE_COUNT, .max = (top)                                                     \
+    }
+#define END                                                                                                            \
+    {                                                                                                                  \
+        .field = NULL                                                                                                  \
+    }
+
+#define TABLE(name, d, check)                                                                                          \
+    static const struct wire_table name##_table = { .descriptor = &weir__##d##__descriptor,                            \
+                                                    .rules = name##_rules,                                             \
+                                                    .extra = (check) }
+
+#define STATE_LAST   WEIR__NODE_STATE__NODE_DRAINED
+#define ROLE_LAST    WEIR__ROLE__ROLE_OPERATOR
+#define BUSY_LAST    WEIR__BUSY_REASON__BUSY_STARTING
+#define VERDICT_LAST WEIR__VERDICT__VERDICT_UNKNOWN
+#define UNKNOWN_LAST WEIR__UNKNOWN_REASON__UNKNOWN_PROTOCOL
+
+#define CRASHES_MAX    16
+#define RECIPIENTS_MAX 1000000
+#define SLOTS_MAX      1000000
+#define WORKERS_MAX    4096
+#define ARGS_MAX       256
+
+/* --- scan --- */
+
+static const struct wire_rule scan_hello_rules[] = { NAME(Weir__ScanHello, node), END };
+TABLE(scan_hello, scan_hello, NULL);
+
+static const struct wire_rule scan_open_rules[] = {
+    ID(Weir__ScanOpen, id),
+    U64(Weir__ScanOpen, size_hint, WIRE_SIZE_MAX),
+    U32(Weir__ScanOpen, crashes, CRASHES_MAX),
+    TOKEN(Weir__ScanOpen, client, WIRE_CLIENT_MAX),
+    TEXT(Weir__ScanOpen, helo, WIRE_ADDRESS_MAX),
+    TEXT(Weir__ScanOpen, sender, WIRE_ADDRESS_MAX),
+    U32(Weir__ScanOpen, recipients, RECIPIENTS_MAX),
+    END,
+};
+TABLE(scan_open, scan_open, NULL);
+
+static const struct wire_rule scan_chunk_rules[] = {
+    ID(Weir__ScanChunk, id),
+    U64(Weir__ScanChunk, offset, WIRE_SIZE_MAX),
+    END,
+};
+TABLE(scan_chunk, scan_chunk, NULL);
+
+static const struct wire_rule scan_cancel_rules[] = { ID(Weir__ScanCancel, id), END };
+TABLE(scan_cancel, scan_cancel, NULL);
+
+static const struct wire_rule scan_grant_rules[] = {
+    ID(Weir__ScanGrant, id),
+    U64(Weir__ScanGrant, allowed, WIRE_SIZE_MAX),
+    END,
+};
+TABLE(scan_grant, scan_grant, NULL);
+
+static const struct wire_rule scan_credit_rules[] = {
+    ID(Weir__ScanCredit, id),
+    U64(Weir__ScanCredit, allowed, WIRE_SIZE_MAX),
+    END,
+};
+TABLE(scan_credit, scan_credit, NULL);
+
+static const struct wire_rule scan_busy_rules[] = {
+    ID(Weir__ScanBusy, id),
+    ENUM(Weir__ScanBusy, reason, WEIR__BUSY_REASON__BUSY_SLOTS, BUSY_LAST),
+    END,
+};
+TABLE(scan_busy, scan_busy, NULL);
+
+/* A verdict that says two things is none: clean with a reason or a signature, bad without a name (I2). */
+static bool verdict_is_one(const void *message, struct error *why)
+{
+    const Weir__ScanVerdict *verdict = message;
+    bool has_reason = verdict->reason != WEIR__UNKNOWN_REASON__UNKNOWN_UNSPECIFIED;
+    bool ok = false;
+
+    switch (verdict->verdict) {
+    case WEIR__VERDICT__VERDICT_CLEAN:
+        ok = !has_reason && verdict->signature.len == 0;
+        break;
+    case WEIR__VERDICT__VERDICT_BAD:
+        ok = !has_reason && verdict->signature.len > 0;
+        break;
+    default:
+        ok = has_reason;
+        break;
+    }
+    if (!ok)
+        error_set(why, "verdict, reason and signature contradict each other");
+    return ok;
+}
+
+static const struct wire_rule scan_verdict_rules[] = {
+    ID(Weir__ScanVerdict, id),
+    ENUM(Weir__ScanVerdict, verdict, WEIR__VERDICT__VERDICT_CLEAN, VERDICT_LAST),
+    TEXT(Weir__ScanVerdict, signature, WIRE_WORDS_MAX),
+    ENUM(Weir__ScanVerdict, reason, 0, UNKNOWN_LAST),
+    U64(Weir__ScanVerdict, size, WIRE_SIZE_MAX),
+    TEXT(Weir__ScanVerdict, engine, WIRE_WORD_MAX),
+    TEXT(Weir__ScanVerdict, signatures, WIRE_WORD_MAX),
+    NAME(Weir__ScanVerdict, scanner),
+    END,
+};
+TABLE(scan_verdict, scan_verdict, verdict_is_one);
+
+static const struct wire_rule scanner_load_rules[] = {
+    NAME(Weir__ScannerLoad, node),
+    ENUM(Weir__ScannerLoad, state, WEIR__NODE_STATE__NODE_STARTING, STATE_LAST),
+    U32(Weir__ScannerLoad, slots, SLOTS_MAX),
+    U32(Weir__ScannerLoad, slots_used, SLOTS_MAX),
+    TEXT(Weir__ScannerLoad, signatures, WIRE_WORD_MAX),
+    END,
+};
+TABLE(scanner_load, scanner_load, NULL);
+
+/* --- node --- */
+
+static const struct wire_rule node_hello_rules[] = {
+    NAME(Weir__NodeHello, node),
+    ENUM(Weir__NodeHello, role, WEIR__ROLE__ROLE_EDGE, ROLE_LAST),
+    U32(Weir__NodeHello, worker, WORKERS_MAX),
+    TOKEN(Weir__NodeHello, endpoint, WIRE_ENDPOINT_MAX),
+    MAYBE_KEY(Weir__NodeHello, public_key),
+    TEXT(Weir__NodeHello, version, WIRE_WORD_MAX),
+    END,
+};
+TABLE(node_hello, node_hello, NULL);
+
+static const struct wire_rule node_welcome_rules[] = { NAME(Weir__NodeWelcome, coordinator), END };
+TABLE(node_welcome, node_welcome, NULL);
+
+/* One infinite value would spoil the sum over the cluster for ever. */
+static bool sample_is_sound(const void *message, struct error *why)
+{
+    const Weir__MetricSample *sample = message;
+    size_t expected = sample->kind == METRIC_HISTOGRAM ? sample->n_bounds : 0;
+    bool ok = isfinite(sample->value) && sample->n_bounds == expected && sample->n_buckets == expected;
+
+    for (size_t i = 0; ok && i < sample->n_bounds; i++)
+        ok = isfinite(sample->bounds[i]) && (i == 0 || sample->bounds[i] > sample->bounds[i - 1]);
+    if (!ok)
+        error_set(why, "metric with an unusable value or buckets");
+    return ok;
+}
+
+static const struct wire_rule metric_sample_rules[] = {
+    { FIELD(Weir__MetricSample, name), .kind = WIRE_RULE_NAME, .min = 1, .max = WIRE_WORD_MAX },
+    TEXT(Weir__MetricSample, labels, WIRE_WORDS_MAX),
+    U32(Weir__MetricSample, kind, METRIC_HISTOGRAM),
+    COUNT(Weir__MetricSample, bounds, METRIC_BUCKETS_MAX),
+    COUNT(Weir__MetricSample, buckets, METRIC_BUCKETS_MAX),
+    END,
+};
+TABLE(metric_sample, metric_sample, sample_is_sound);
+
+static const struct wire_rule heartbeat_rules[] = {
+    NAME(Weir__Heartbeat, node),
+    ENUM(Weir__Heartbeat, role, WEIR__ROLE__ROLE_EDGE, ROLE_LAST),
+    U32(Weir__Heartbeat, worker, WORKERS_MAX),
+    ENUM(Weir__Heartbeat, state, WEIR__NODE_STATE__NODE_STARTING, STATE_LAST),
+    TEXT(Weir__Heartbeat, signatures, WIRE_WORD_MAX),
+    EACH(Weir__Heartbeat, metrics, 0, WIRE_METRICS_MAX, metric_sample_table),
+    TOKEN(Weir__Heartbeat, endpoint, WIRE_ENDPOINT_MAX),
+    MAYBE_KEY(Weir__Heartbeat, public_key),
+    TEXT(Weir__Heartbeat, version, WIRE_WORD_MAX),
+    END,
+};
+TABLE(heartbeat, heartbeat, NULL);
+
+static const struct wire_rule heartbeat_ack_rules[] = { END };
+TABLE(heartbeat_ack, heartbeat_ack, NULL);
+
+static const struct wire_rule node_entry_rules[] = {
+    NAME(Weir__NodeEntry, node),
+    ENUM(Weir__NodeEntry, role, WEIR__ROLE__ROLE_EDGE, ROLE_LAST),
+    ENUM(Weir__NodeEntry, state, 0, STATE_LAST), /* unspecified: registered, never heard */
+    TOKEN(Weir__NodeEntry, endpoint, WIRE_ENDPOINT_MAX),
+    MAYBE_KEY(Weir__NodeEntry, public_key),
+    END,
+};
+TABLE(node_entry, node_entry, NULL);
+
+static const struct wire_rule allowed_key_rules[] = {
+    KEY(Weir__AllowedKey, public_key),
+    NAME(Weir__AllowedKey, name),
+    ENUM(Weir__AllowedKey, role, WEIR__ROLE__ROLE_EDGE, ROLE_LAST),
+    END,
+};
+TABLE(allowed_key, allowed_key, NULL);
+
+static const struct wire_rule cluster_state_rules[] = {
+    NAME(Weir__ClusterState, coordinator),
+    EACH(Weir__ClusterState, nodes, 0, WIRE_NODES_MAX, node_entry_table),
+    EACH(Weir__ClusterState, keys, 0, WIRE_KEYS_MAX, allowed_key_table),
+    END,
+};
+TABLE(cluster_state, cluster_state, NULL);
+
+static const struct wire_rule policy_request_rules[] = { END };
+TABLE(policy_request, policy_request, NULL);
+
+static const struct wire_rule policy_rules[] = { NAMES(Weir__Policy, files, WIRE_PAYLOADS_MAX), END };
+TABLE(policy, policy, NULL);
+
+/* --- report --- */
+
+static const struct wire_rule wire_audit_row_rules[] = {
+    ID(Weir__AuditRow, id),
+    U32(Weir__AuditRow, recipient_index, RECIPIENTS_MAX),
+    TEXT(Weir__AuditRow, recipient, WIRE_ADDRESS_MAX),
+    TEXT(Weir__AuditRow, sender, WIRE_ADDRESS_MAX),
+    SOME_TEXT(Weir__AuditRow, disposition, WIRE_WORD_MAX),
+    U32(Weir__AuditRow, reply_code, 999),
+    TEXT(Weir__AuditRow, reply, WIRE_REPLY_MAX),
+    TEXT(Weir__AuditRow, client, WIRE_CLIENT_MAX),
+    TEXT(Weir__AuditRow, helo, WIRE_ADDRESS_MAX),
+    TEXT(Weir__AuditRow, listener, WIRE_NAME_MAX),
+    TEXT(Weir__AuditRow, message_id, WIRE_ADDRESS_MAX),
+    U64(Weir__AuditRow, size, WIRE_SIZE_MAX),
+    TEXT(Weir__AuditRow, verdict, WIRE_WORD_MAX),
+    TEXT(Weir__AuditRow, signature, WIRE_WORDS_MAX),
+    TEXT(Weir__AuditRow, scanner, WIRE_NAME_MAX),
+    TEXT(Weir__AuditRow, engine, WIRE_WORD_MAX),
+    TEXT(Weir__AuditRow, signatures, WIRE_WORD_MAX),
+    TEXT(Weir__AuditRow, next_hop, WIRE_WORDS_MAX),
+    TEXT(Weir__AuditRow, next_hop_reply, WIRE_REPLY_MAX),
+    U64(Weir__AuditRow, time_ms, WIRE_TIME_MAX),
+    TEXT(Weir__AuditRow, tls, WIRE_WORD_MAX),
+    END,
+};
+const struct wire_table wire_audit_row_table = {
+    .descriptor = &weir__audit_row__descriptor,
+    .rules = wire_audit_row_rules,
+};
+
+static const struct wire_rule report_rules[] = {
+    NAME(Weir__Report, node),
+    U32(Weir__Report, worker, WORKERS_MAX),
+    EACH(Weir__Report, rows, 1, WIRE_ROWS_MAX, wire_audit_row_table),
+    END,
+};
+TABLE(report, report, NULL);
+
+static const struct wire_rule report_ack_rules[] = { END };
+TABLE(report_ack, report_ack, NULL);
+
+/* --- admin --- */
+
+static const struct wire_rule admin_request_rules[] = {
+    SOME_TEXT(Weir__AdminRequest, verb, WIRE_WORD_MAX),
+    TEXTS(Weir__AdminRequest, args, ARGS_MAX, WIRE_ARG_MAX),
+    NAMES(Weir__AdminRequest, files, WIRE_PAYLOADS_MAX),
+    END,
+};
+TABLE(admin_request, admin_request, NULL);
+
+static const struct wire_rule admin_reply_rules[] = {
+    U32(Weir__AdminReply, status, 255),
+    TEXT(Weir__AdminReply, error, WIRE_REPLY_MAX),
+    END,
+};
+TABLE(admin_reply, admin_reply, NULL);
+
+#define BODY(name, payload_rule, t)                                                                                    \
+    {                                                                                                                  \
+        WEIR__FRAME__BODY_##name, WIRE_PAYLOADS_##payload_rule, &t##_table                                             \
+    }
+
+const struct wire_body wire_bodies[] = {
+    BODY(SCAN_HELLO, NONE, scan_hello),
+    BODY(SCAN_OPEN, WHOLE, scan_open),
+    BODY(SCAN_CHUNK, ONE, scan_chunk),
+    BODY(SCAN_CANCEL, NONE, scan_cancel),
+    BODY(SCAN_GRANT, NONE, scan_grant),
+    BODY(SCAN_BUSY, NONE, scan_busy),
+    BODY(SCAN_CREDIT, NONE, scan_credit),
+    BODY(SCAN_VERDICT, NONE, scan_verdict),
+    BODY(SCANNER_LOAD, NONE, scanner_load),
+    BODY(NODE_HELLO, NONE, node_hello),
+    BODY(NODE_WELCOME, NONE, node_welcome),
+    BODY(HEARTBEAT, NONE, heartbeat),
+    BODY(HEARTBEAT_ACK, NONE, heartbeat_ack),
+    BODY(CLUSTER_STATE, NONE, cluster_state),
+    BODY(POLICY_REQUEST, NONE, policy_request),
+    BODY(POLICY, POLICY_FILES, policy),
+    BODY(REPORT, NONE, report),
+    BODY(REPORT_ACK, NONE, report_ack),
+    BODY(ADMIN_REQUEST, ADMIN_FILES, admin_request),
+    BODY(ADMIN_REPLY, MAYBE_ONE, admin_reply),
+    { WEIR__FRAME__BODY__NOT_SET, WIRE_PAYLOADS_NONE, NULL },
+};
