@@ -21,8 +21,11 @@ void *xmalloc(size_t size)
 
 void *xcalloc(size_t count, size_t size)
 {
-    /* calloc checks the product for overflow itself */
-    return or_fatal(count > 0 && size > 0 ? calloc(count, size) : calloc(1, 1), size);
+    void *memory = count > 0 && size > 0 ? calloc(count, size) : calloc(1, 1); /* checks the product for overflow itself */
+
+    if (memory == NULL)
+        fatal("out of memory: %zu times %zu bytes", count, size);
+    return memory;
 }
 
 void *xrealloc(void *old, size_t size)

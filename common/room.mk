@@ -1,2 +1,5 @@
 $(eval $(call library,common,common,error.c memory.c clock.c utf8.c log.c queue_id.c netaddr.c config.c config_value.c settings.c metrics.c))
 $(eval $(call library,policy,common/policy,policy.c lines.c domains.c mailertable.c networks.c))
+$(eval $(call unit_test,common,common,))
+$(eval $(call unit_test,log,common,))
+$(eval $(call unit_test,netaddr,common,))

@@ -1,0 +1,255 @@
+/* test_common.c - errors, memory, clock, UTF-8, metrics and queue ids */
+#include <check.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include "common/clock.h"
+#include "common/error.h"
+#include "common/memory.h"
+#include "common/metrics.h"
+#include "common/queue_id.h"
+#include "common/utf8.h"
+
+START_TEST(error_words)
+{
+    struct error why;
+
+    error_set(NULL, "%s", "nobody listens");
+    error_set(&why, "%s", "two\nlines\r\n\n");
+    ck_assert_str_eq(why.text, "two lines ");
+    error_set(&why, "first");
+    error_set(&why, "%s: second", why.text); /* old words inside new ones */
+    ck_assert_str_eq(why.text, "first: second");
+
+    char long_text[2000];
+    memset(long_text, 'x', sizeof long_text - 1);
+    long_text[sizeof long_text - 1] = '\0';
+    error_set(&why, "%s", long_text);
+    ck_assert_uint_eq(strlen(why.text), sizeof why.text - 1);
+}
+END_TEST
+
+START_TEST(fatal_exits)
+{
+    fatal("cannot go on: %d", 7);
+}
+END_TEST
+
+START_TEST(assert_aborts)
+{
+    weir_assert(1 + 1 == 3);
+}
+END_TEST
+
+START_TEST(memory_copies)
+{
+    char *text = xstrndup("abcdef", 3);
+    ck_assert_str_eq(text, "abc");
+    free(text);
+    char unterminated[2] = { 'x', 'y' };
+    text = xstrndup(unterminated, sizeof unterminated);
+    ck_assert_str_eq(text, "xy");
+    free(text);
+    text = xasprintf("%s-%d", "edge", 1);
+    ck_assert_str_eq(text, "edge-1");
+    free(text);
+    void *nothing = xmemdup(NULL, 0);
+    ck_assert_ptr_nonnull(nothing);
+    free(nothing);
+    free(xmalloc(0));
+    free(xcalloc(0, 8));
+    free(xrealloc(xmalloc(8), 0));
+}
+END_TEST
+
+START_TEST(memory_overflow_ends_the_process)
+{
+    volatile size_t huge = SIZE_MAX / 2; /* volatile: or the compiler sees through it and warns */
+    free(xcalloc(huge, 4));
+}
+END_TEST
+
+START_TEST(clock_reads)
+{
+    char date[40];
+    uint64_t before = clock_ms();
+    uint64_t us = clock_us();
+
+    ck_assert_uint_ge(us / 1000, before);
+    ck_assert_uint_ge(clock_wall_ms(), 1600000000000u);
+    setenv("TZ", "XXX+3:30", 1); /* west of Greenwich, not a whole hour */
+    tzset();
+    ck_assert_ptr_eq(clock_rfc5322(date), date);
+    ck_assert_str_eq(date + strlen(date) - 6, " -0330");
+    setenv("TZ", "YYY-5:45", 1);
+    tzset();
+    clock_rfc5322(date);
+    ck_assert_str_eq(date + strlen(date) - 6, " +0545");
+    int day, year;
+    char name[4], month[4];
+    ck_assert_int_eq(sscanf(date, "%3s, %d %3s %d", name, &day, month, &year), 4);
+}
+END_TEST
+
+static const struct {
+    const char *text;
+    size_t len, size;
+    uint32_t code;
+} utf8_cases[] = {
+    { "a", 1, 1, 'a' },
+    { "", 0, 0, 0 },
+    { "\0", 1, 1, 0 },
+    { "\xc3\xa9", 2, 2, 0xe9 },
+    { "\xc3", 1, 0, 0 },
+    { "\xc3(", 2, 0, 0 },
+    { "\xc0\xaf", 2, 0, 0 },             /* overlong */
+    { "\xe0\x80\xaf", 3, 0, 0 },         /* overlong */
+    { "\xe2\x82\xac", 3, 3, 0x20ac },
+    { "\xed\xa0\x80", 3, 0, 0 },         /* surrogate */
+    { "\xf0\x9f\x93\xa7", 4, 4, 0x1f4e7 },
+    { "\xf0\x80\x80\x80", 4, 0, 0 },     /* overlong */
+    { "\xf4\x90\x80\x80", 4, 0, 0 },     /* above U+10FFFF */
+    { "\xff", 1, 0, 0 },
+    { "\x80", 1, 0, 0 },
+};
+
+START_TEST(utf8_reads)
+{
+    uint32_t code = 0;
+
+    ck_assert_uint_eq(utf8_read(utf8_cases[_i].text, utf8_cases[_i].len, &code), utf8_cases[_i].size);
+    if (utf8_cases[_i].size > 0)
+        ck_assert_uint_eq(code, utf8_cases[_i].code);
+}
+END_TEST
+
+START_TEST(metrics_are_found_again)
+{
+    struct metrics metrics;
+
+    metrics_init(&metrics);
+    struct metric *a = metrics_counter(&metrics, "weir_x_total", "listener=\"%s\"", "relay");
+    struct metric *b = metrics_counter(&metrics, "weir_x_total", "listener=\"%s\"", "other");
+    struct metric *plain = metrics_gauge(&metrics, "weir_y", NULL);
+    ck_assert_ptr_ne(a, b);
+    ck_assert_ptr_eq(metrics_counter(&metrics, "weir_x_total", "listener=\"relay\""), a);
+    ck_assert_ptr_eq(metrics_gauge(&metrics, "weir_y", NULL), plain);
+    ck_assert_str_eq(plain->labels, "");
+    metric_add(a, 2);
+    metric_add(a, 1);
+    metric_set(plain, 7);
+    metric_add(plain, -1);
+    ck_assert_double_eq(a->value, 3);
+    ck_assert_double_eq(plain->value, 6);
+    ck_assert_ptr_eq(metrics.first, a);
+    ck_assert_ptr_eq(a->next, b);
+    metrics_fini(&metrics);
+    ck_assert_ptr_null(metrics.first);
+}
+END_TEST
+
+START_TEST(metrics_histogram_buckets)
+{
+    struct metrics metrics;
+
+    metrics_init(&metrics);
+    struct metric *h = metrics_histogram(&metrics, "weir_size_bytes", metrics_bytes_bounds, metrics_bytes_count, NULL);
+    metric_observe(h, 1024);  /* a bound belongs to its bucket */
+    metric_observe(h, 1025);
+    metric_observe(h, 0);
+    metric_observe(h, 1e12);  /* above all */
+    ck_assert_uint_eq(h->buckets[0], 2);
+    ck_assert_uint_eq(h->buckets[1], 1);
+    ck_assert_uint_eq(h->count, 4);
+    ck_assert(fabs(h->value - (1e12 + 2049)) < 1);
+    ck_assert_double_eq(metrics_bytes_bounds[metrics_bytes_count - 1], 64.0 * 1024 * 1024);
+    ck_assert_double_eq(metrics_seconds_bounds[0], 0.0005);
+    ck_assert_double_eq(metrics_seconds_bounds[metrics_seconds_count - 1], 120);
+    for (size_t i = 1; i < metrics_seconds_count; i++)
+        ck_assert(metrics_seconds_bounds[i - 1] < metrics_seconds_bounds[i]);
+    metrics_fini(&metrics);
+}
+END_TEST
+
+START_TEST(queue_ids_grow)
+{
+    struct queue_id_source source;
+    const uint64_t start = 1795287000123u;
+
+    queue_id_source_init(&source, "edge-1", 0, 42);
+    source.counter = (1u << 24) - 3; /* wraps within one millisecond */
+    struct queue_id last = queue_id_next(&source, start);
+    ck_assert_uint_eq(strlen(last.text), QUEUE_ID_LEN);
+    ck_assert(queue_id_is_valid(last.text, QUEUE_ID_LEN));
+    ck_assert_uint_eq(queue_id_wall_ms(&last), start);
+    for (int i = 0; i < 1000; i++) {
+        /* the clock stands still, steps back, goes on */
+        uint64_t now = i < 300 ? start : i < 600 ? start - 3600000 : start + (uint64_t)i;
+        struct queue_id id = queue_id_next(&source, now);
+        ck_assert_int_lt(strcmp(last.text, id.text), 0);
+        last = id;
+    }
+}
+END_TEST
+
+START_TEST(queue_ids_name_the_process)
+{
+    struct queue_id_source a, b, c;
+
+    queue_id_source_init(&a, "edge-1", 0, 1);
+    queue_id_source_init(&b, "edge-1", 1, 1);
+    queue_id_source_init(&c, "edge-2", 0, 1);
+    ck_assert_uint_ne(a.process, b.process);
+    ck_assert_uint_ne(a.process, c.process);
+    ck_assert_uint_lt(a.process, 1u << 28);
+    struct queue_id id = queue_id_next(&a, 0);
+    ck_assert(queue_id_is_valid(id.text, QUEUE_ID_LEN));
+    /* all bits of the process are in the id */
+    struct queue_id_source full = { .process = (1u << 28) - 1, .counter = (1u << 24) - 2 }, zero = { .counter = (1u << 24) - 1 };
+    ck_assert_str_eq(queue_id_next(&full, 5).text, "000000000QZZZZZZZZZZ");
+    ck_assert_str_eq(queue_id_next(&zero, 5).text, "000000000M0000000000");
+}
+END_TEST
+
+static const struct {
+    const char *text;
+    bool valid;
+} id_cases[] = {
+    { "06FZQ7XKC3ABCDEFGHJK", true },   { "06FZQ7XKC3ABCDEFGHJ", false },  { "06FZQ7XKC3ABCDEFGHJKM", false },
+    { "06fzq7xkc3abcdefghjk", false },  { "06FZQ7XKC3ABCDEFGHJI", false }, { "06FZQ7XKC3ABCDEFGHJU", false },
+    { "06FZQ7XKC3ABCDEFGH\nK", false }, { "", false },
+};
+
+START_TEST(queue_id_validity)
+{
+    ck_assert_int_eq(queue_id_is_valid(id_cases[_i].text, strlen(id_cases[_i].text)), id_cases[_i].valid);
+    ck_assert(!queue_id_is_valid("06FZQ7XKC3ABCDEFGHJ\0", 20));
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("common");
+    TCase *tests = tcase_create("common");
+
+    tcase_add_test(tests, error_words);
+    tcase_add_exit_test(tests, fatal_exits, 1);
+    tcase_add_test_raise_signal(tests, assert_aborts, 6);
+    tcase_add_test(tests, memory_copies);
+    tcase_add_exit_test(tests, memory_overflow_ends_the_process, 1);
+    tcase_add_test(tests, clock_reads);
+    tcase_add_loop_test(tests, utf8_reads, 0, sizeof utf8_cases / sizeof utf8_cases[0]);
+    tcase_add_test(tests, metrics_are_found_again);
+    tcase_add_test(tests, metrics_histogram_buckets);
+    tcase_add_test(tests, queue_ids_grow);
+    tcase_add_test(tests, queue_ids_name_the_process);
+    tcase_add_loop_test(tests, queue_id_validity, 0, sizeof id_cases / sizeof id_cases[0]);
+    suite_add_tcase(suite, tests);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
