@@ -1,0 +1,316 @@
+/*
+ * master.c - binds the listeners, starts the workers, and starts a new one for each that dies
+ *
+ * Every worker has sockets of its own (SO_REUSEPORT), and the master holds them all: connections waiting in a dead worker's queue are taken by
+ * its successor. The master speaks no SMTP, opens no ZeroMQ context and has no event library, so forking is safe at any time.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/memory.h"
+#include "edge/edge.h"
+
+#define BACKOFF_FIRST_MS 50u    /* a worker that died is missed at once */
+#define BACKOFF_LAST_MS 10000u  /* one that dies again and again does not burn the machine */
+#define STEADY_MS 10000u        /* after that long a worker counts as healthy again */
+#define KILL_AFTER_MS 60000u    /* beyond drain_timeout, for workers that do not end */
+
+struct child {
+    pid_t pid;           /* 0: not running */
+    bool ready;
+    uint64_t started_ms;
+    uint64_t start_at_ms;
+    uint64_t backoff_ms;
+};
+
+struct master {
+    const struct edge_command *command;
+    struct edge_config *config;
+    struct edge_socket *sockets;
+    size_t socket_count;
+    struct child *children;
+    unsigned workers;
+    struct census *census;
+    int ready_pipe[2];
+    int signal_fd;
+    sigset_t old_mask;
+    bool told_ready, stopping;
+    uint64_t kill_at_ms;
+};
+
+/* sd_notify(3) without the library: one datagram to the socket that systemd names. */
+static void notify(const char *text)
+{
+    const char *path = getenv("NOTIFY_SOCKET");
+    struct sockaddr_un to = { .sun_family = AF_UNIX };
+    if (path == NULL || (*path != '/' && *path != '@') || strlen(path) >= sizeof to.sun_path)
+        return;
+    size_t len = strlen(path);
+    memcpy(to.sun_path, path, len);
+    if (*path == '@')
+        to.sun_path[0] = '\0'; /* abstract */
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return;
+    if (sendto(fd, text, strlen(text), MSG_NOSIGNAL, (struct sockaddr *)&to,
+               (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len)) < 0)
+        log_write(LOG_WARNING, "NOTIFY_SOCKET: %s", strerror(errno));
+    close(fd);
+}
+
+static void raise_descriptor_limit(const struct edge_config *config)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+        log_write(LOG_WARNING, "cannot raise the limit of open files: %s", strerror(errno));
+    uint64_t wanted = config->edge.max_sessions / edge_config_workers(config) + config->edge.next_hop_connections + 64;
+    if (limit.rlim_cur < wanted)
+        log_write(LOG_WARNING, "a worker may need %llu open files (max_sessions, next_hop_connections) but is allowed only %llu",
+                  (unsigned long long)wanted, (unsigned long long)limit.rlim_cur);
+}
+
+static void bind_all(struct master *master)
+{
+    const struct edge_config *config = master->config;
+    for (size_t l = 0; l < config->listener_count; l++) {
+        const struct config_list *listen = &config->listeners[l].settings.listen;
+        for (size_t i = 0; i < listen->count; i++) {
+            struct error why;
+            master->sockets = xrealloc(master->sockets, (master->socket_count + 1) * sizeof *master->sockets);
+            struct edge_socket *socket = &master->sockets[master->socket_count++];
+            *socket = (struct edge_socket){ .listener = config->listeners[l].name };
+            socket->fds = xcalloc(master->workers, sizeof *socket->fds);
+            if (!netaddr_parse_endpoint(&socket->address, listen->items[i], &why))
+                fatal("[listener \"%s\"] listen: %s", socket->listener, why.text);
+            for (unsigned w = 0; w < master->workers; w++)
+                if ((socket->fds[w] = net_bind(&socket->address, &why)) < 0)
+                    fatal("[listener \"%s\"]: %s", socket->listener, why.text);
+            log_write(LOG_INFO, "listener \"%s\" on %s, %u workers", socket->listener, listen->items[i], master->workers);
+        }
+    }
+}
+
+static void start_child(struct master *master, unsigned worker)
+{
+    struct child *child = &master->children[worker];
+    pid_t parent = getpid();
+    child->ready = false;
+    child->started_ms = clock_ms();
+    child->pid = fork();
+    if (child->pid < 0) {
+        child->pid = 0;
+        child->start_at_ms = clock_ms() + BACKOFF_LAST_MS;
+        log_write(LOG_ERR, "cannot start a worker: %s", strerror(errno));
+        return;
+    }
+    if (child->pid > 0)
+        return;
+
+    /* The child. A worker must never outlive its master: nobody would replace or end it. */
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent)
+        _exit(EXIT_FAILURE);
+    close(master->signal_fd);
+    close(master->ready_pipe[0]);
+    sigprocmask(SIG_SETMASK, &master->old_mask, NULL);
+    for (size_t s = 0; s < master->socket_count; s++)
+        for (unsigned w = 0; w < master->workers; w++)
+            if (w != worker)
+                close(master->sockets[s].fds[w]);
+    struct edge_process process = {
+        .command = master->command,
+        .config = master->config,
+        .sockets = master->sockets,
+        .socket_count = master->socket_count,
+        .worker = worker,
+        .workers = master->workers,
+        .census = master->census,
+        .ready_fd = master->ready_pipe[1],
+    };
+    worker_run(&process);
+}
+
+static void signal_children(const struct master *master, int signal)
+{
+    for (unsigned w = 0; w < master->workers; w++)
+        if (master->children[w].pid > 0)
+            kill(master->children[w].pid, signal);
+}
+
+static void reap_children(struct master *master)
+{
+    int status;
+    pid_t pid;
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        for (unsigned w = 0; w < master->workers; w++) {
+            struct child *child = &master->children[w];
+            if (child->pid != pid)
+                continue;
+            uint64_t now = clock_ms();
+            bool steady = now - child->started_ms >= STEADY_MS;
+            child->pid = 0;
+            census_begin(master->census, w); /* its sessions died with it */
+            if (master->stopping)
+                continue;
+            child->backoff_ms = steady || child->backoff_ms == 0 ? BACKOFF_FIRST_MS : 2 * child->backoff_ms;
+            if (child->backoff_ms > BACKOFF_LAST_MS)
+                child->backoff_ms = BACKOFF_LAST_MS;
+            child->start_at_ms = now + child->backoff_ms;
+            log_write(LOG_ERR, "worker %u (pid %d) %s %d; the next starts in %llu ms", w, (int)pid,
+                      WIFSIGNALED(status) ? "was ended by signal" : "ended with status",
+                      WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status), (unsigned long long)child->backoff_ms);
+        }
+    }
+}
+
+static unsigned children_running(const struct master *master)
+{
+    unsigned running = 0;
+    for (unsigned w = 0; w < master->workers; w++)
+        running += master->children[w].pid > 0;
+    return running;
+}
+
+static void begin_stop(struct master *master)
+{
+    if (master->stopping) { /* asked twice: someone is in a hurry */
+        log_write(LOG_WARNING, "asked to end a second time: sessions are broken off");
+        signal_children(master, SIGKILL);
+        return;
+    }
+    master->stopping = true;
+    master->kill_at_ms = clock_ms() + master->config->edge.drain_timeout + KILL_AFTER_MS;
+    notify("STOPPING=1");
+    log_write(LOG_NOTICE, "draining, then ending");
+    signal_children(master, SIGTERM);
+}
+
+static void reload(const struct master *master)
+{
+    char text[96];
+    snprintf(text, sizeof text, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)clock_us());
+    notify(text);
+    signal_children(master, SIGHUP);
+    notify("READY=1");
+}
+
+static void on_signals(struct master *master)
+{
+    struct signalfd_siginfo info;
+    while (read(master->signal_fd, &info, sizeof info) == sizeof info) {
+        switch (info.ssi_signo) {
+        case SIGCHLD:
+            reap_children(master);
+            break;
+        case SIGHUP:
+            reload(master);
+            break;
+        case SIGUSR1:
+            log_reopen();
+            signal_children(master, SIGUSR1);
+            break;
+        default:
+            begin_stop(master);
+        }
+    }
+}
+
+static void on_ready(struct master *master)
+{
+    unsigned char worker;
+    bool all = true;
+    while (read(master->ready_pipe[0], &worker, 1) == 1)
+        if (worker < master->workers)
+            master->children[worker].ready = true;
+    for (unsigned w = 0; w < master->workers; w++)
+        all &= master->children[w].ready;
+    if (all && !master->told_ready) {
+        master->told_ready = true;
+        log_write(LOG_NOTICE, "ready: %u workers accept sessions", master->workers);
+        notify("READY=1");
+    }
+}
+
+/* Starts what is due. Returns how long to sleep, -1: until something happens. */
+static int start_children(struct master *master)
+{
+    uint64_t now = clock_ms(), next = UINT64_MAX;
+    if (master->stopping)
+        next = master->kill_at_ms;
+    for (unsigned w = 0; w < master->workers && !master->stopping; w++) {
+        struct child *child = &master->children[w];
+        if (child->pid == 0 && child->start_at_ms <= now)
+            start_child(master, w);
+        if (child->pid == 0 && child->start_at_ms < next)
+            next = child->start_at_ms;
+    }
+    if (next == UINT64_MAX)
+        return -1;
+    return next > now ? (int)(next - now) : 0;
+}
+
+static void open_signals(struct master *master)
+{
+    sigset_t mask;
+    sigemptyset(&mask);
+    sigaddset(&mask, SIGCHLD);
+    sigaddset(&mask, SIGHUP);
+    sigaddset(&mask, SIGUSR1);
+    sigaddset(&mask, SIGTERM);
+    sigaddset(&mask, SIGINT);
+    sigprocmask(SIG_BLOCK, &mask, &master->old_mask);
+    master->signal_fd = signalfd(-1, &mask, SFD_NONBLOCK | SFD_CLOEXEC);
+    if (master->signal_fd < 0 || pipe2(master->ready_pipe, O_NONBLOCK | O_CLOEXEC) != 0)
+        fatal("cannot start: %s", strerror(errno));
+}
+
+int master_run(const struct edge_command *command, struct edge_config *config)
+{
+    struct master master = { .command = command, .config = config, .workers = edge_config_workers(config) };
+    if (master.workers > 255)
+        fatal("workers: %u are too many (255 at most)", master.workers);
+    open_signals(&master);
+    raise_descriptor_limit(config);
+    master.children = xcalloc(master.workers, sizeof *master.children);
+    master.census = census_new(master.workers);
+    bind_all(&master);
+
+    while (!master.stopping || children_running(&master) > 0) {
+        struct pollfd fds[] = { { .fd = master.signal_fd, .events = POLLIN }, { .fd = master.ready_pipe[0], .events = POLLIN } };
+        int sleep_ms = start_children(&master);
+        if (poll(fds, 2, sleep_ms) < 0 && errno != EINTR)
+            fatal("poll: %s", strerror(errno));
+        on_signals(&master);
+        on_ready(&master);
+        if (master.stopping && clock_ms() >= master.kill_at_ms) {
+            log_write(LOG_ERR, "workers do not end: killed");
+            master.kill_at_ms = clock_ms() + KILL_AFTER_MS;
+            signal_children(&master, SIGKILL);
+        }
+    }
+    log_write(LOG_NOTICE, "ended");
+    for (size_t s = 0; s < master.socket_count; s++) {
+        for (unsigned w = 0; w < master.workers; w++)
+            close(master.sockets[s].fds[w]);
+        free(master.sockets[s].fds);
+    }
+    free(master.sockets);
+    free(master.children);
+    census_free(&master.census);
+    edge_config_unref(&master.config);
+    return EXIT_SUCCESS;
+}

@@ -1,0 +1,102 @@
+/*
+ * census.c - see census.h
+ */
+#include "edge/session/census.h"
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+#include "common/error.h"
+
+#define CELLS 4096 /* a power of two */
+#define HASHES 2
+
+struct census_row {
+    uint32_t sessions;
+    uint32_t cells[HASHES][CELLS];
+};
+
+struct census {
+    unsigned workers;
+    struct census_row rows[];
+};
+
+static size_t census_bytes(unsigned workers)
+{
+    return sizeof(struct census) + workers * sizeof(struct census_row);
+}
+
+struct census *census_new(unsigned workers)
+{
+    void *page = mmap(NULL, census_bytes(workers), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED)
+        fatal("cannot map the memory shared by the workers: %m");
+    struct census *census = page;
+    census->workers = workers;
+    return census;
+}
+
+void census_free(struct census **census)
+{
+    if (*census != NULL)
+        munmap(*census, census_bytes((*census)->workers));
+    *census = NULL;
+}
+
+void census_begin(struct census *census, unsigned worker)
+{
+    memset(&census->rows[worker], 0, sizeof census->rows[worker]);
+}
+
+static void census_hash(const struct netaddr *client, uint32_t at[HASHES])
+{
+    uint64_t hash = 14695981039346656037u; /* FNV-1a */
+    size_t len = client->family == AF_INET6 ? 8 : 4;
+    for (size_t i = 0; i < len; i++)
+        hash = (hash ^ client->bytes[i]) * 1099511628211u;
+    hash ^= hash >> 29;
+    hash *= 0xbf58476d1ce4e5b9u; /* FNV alone leaves the high bits of short keys poor */
+    at[0] = (uint32_t)(hash >> 8) & (CELLS - 1);
+    at[1] = (uint32_t)(hash >> 40) & (CELLS - 1);
+}
+
+static void census_add(struct census *census, unsigned worker, const struct netaddr *client, uint32_t amount)
+{
+    struct census_row *row = &census->rows[worker];
+    uint32_t at[HASHES];
+    census_hash(client, at);
+    __atomic_fetch_add(&row->sessions, amount, __ATOMIC_RELAXED);
+    for (int h = 0; h < HASHES; h++)
+        __atomic_fetch_add(&row->cells[h][at[h]], amount, __ATOMIC_RELAXED);
+}
+
+void census_enter(struct census *census, unsigned worker, const struct netaddr *client)
+{
+    census_add(census, worker, client, 1);
+}
+
+void census_leave(struct census *census, unsigned worker, const struct netaddr *client)
+{
+    census_add(census, worker, client, UINT32_MAX); /* - 1 */
+}
+
+unsigned census_sessions(const struct census *census)
+{
+    unsigned sum = 0;
+    for (unsigned w = 0; w < census->workers; w++)
+        sum += __atomic_load_n(&census->rows[w].sessions, __ATOMIC_RELAXED);
+    return sum;
+}
+
+unsigned census_of_client(const struct census *census, const struct netaddr *client)
+{
+    uint32_t at[HASHES];
+    unsigned least = UINT32_MAX;
+    census_hash(client, at);
+    for (int h = 0; h < HASHES; h++) {
+        unsigned sum = 0;
+        for (unsigned w = 0; w < census->workers; w++)
+            sum += __atomic_load_n(&census->rows[w].cells[h][at[h]], __ATOMIC_RELAXED);
+        least = sum < least ? sum : least;
+    }
+    return least;
+}

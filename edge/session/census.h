@@ -1,0 +1,24 @@
+#ifndef WEIR_EDGE_SESSION_CENSUS_H
+#define WEIR_EDGE_SESSION_CENSUS_H
+/*
+ * census.h - how many sessions this edge has, in all and per client, counted over all its workers
+ *
+ * A page of memory that the master shares with its workers. Each worker writes only its own row (no locks) and reads the others'; the row
+ * of a worker that died is emptied when its successor begins. Clients are counted in a count-min sketch of two rows: a collision
+ * can make a client's count too high, by sharing both cells with others, never too low.
+ */
+#include <stdbool.h>
+#include "common/netaddr.h"
+
+struct census; /* the shared page */
+
+struct census *census_new(unsigned workers); /* before the workers are forked */
+void census_free(struct census **census);
+void census_begin(struct census *census, unsigned worker); /* empties this worker's row */
+/* IPv6 clients are counted by their /64, which is one customer. */
+void census_enter(struct census *census, unsigned worker, const struct netaddr *client);
+void census_leave(struct census *census, unsigned worker, const struct netaddr *client);
+unsigned census_sessions(const struct census *census);                                  /* of all workers */
+unsigned census_of_client(const struct census *census, const struct netaddr *client); /* of all workers */
+
+#endif

@@ -1,0 +1,250 @@
+/*
+ * commands.c - the SMTP verbs, and the table that says when each is allowed
+ */
+#include <stdlib.h>
+#include <string.h>
+#include "common/log.h"
+#include "common/memory.h"
+#include "edge/session/internal.h"
+
+#define ST_ANY (ST_GREETED | ST_READY | ST_MAIL | ST_RCPT | ST_BDAT)
+
+struct verb_rule {
+    unsigned allowed;   /* states */
+    bool ends_group;    /* RFC 2920 3.1: nothing may wait behind it */
+    void (*obey)(struct session *session, const struct smtp_command *command);
+};
+
+static void obey_hello(struct session *session, const struct smtp_command *command)
+{
+    transaction_free(&session->tx);
+    free(session->helo);
+    session->helo = xstrdup(command->domain);
+    session->esmtp = command->verb == SMTP_VERB_EHLO;
+    session_enter(session, ST_READY);
+    if (!session->esmtp) {
+        session_reply(session, command->verb, 250, NULL, "%s", session->config->hostname);
+        return;
+    }
+    session_reply(session, command->verb, 250, NULL,
+                  "%s\nPIPELINING\nSIZE %llu\n8BITMIME\nCHUNKING\nENHANCEDSTATUSCODES\nSMTPUTF8%s", session->config->hostname,
+                  (unsigned long long)session->limits->max_message_size, session_offers_starttls(session) ? "\nSTARTTLS" : "");
+}
+
+static void obey_starttls(struct session *session, const struct smtp_command *command)
+{
+    if (!session_offers_starttls(session)) {
+        bool already = net_is_tls(session->conn);
+        session->errors++;
+        session_reply(session, command->verb, already ? 503 : 502, "5.5.1", "%s",
+                      already ? "TLS is already on" : "STARTTLS is not available");
+        return;
+    }
+    session_enter(session, ST_SECURING);
+    session_reply(session, command->verb, 220, "2.0.0", "Ready to start TLS");
+    if (!net_start_tls(session->conn, session->config->server_tls, true, NULL))
+        session_close(session);
+}
+
+static void obey_mail(struct session *session, const struct smtp_command *command)
+{
+    if (command->address.kind == SMTP_ADDRESS_POSTMASTER) {
+        session->errors++;
+        session_reply(session, command->verb, 553, "5.1.7", "Sender address needs a domain");
+        return;
+    }
+    if (command->size > session->limits->max_message_size) {
+        server_count_limit(session->server, LIMIT_SIZE);
+        session_reply(session, command->verb, 552, "5.3.4", "Message size exceeds the limit of %llu bytes",
+                      (unsigned long long)session->limits->max_message_size);
+        return;
+    }
+    session->tx = transaction_new(session, command);
+    session_enter(session, ST_MAIL);
+    session_reply(session, command->verb, 250, "2.1.0", "Ok");
+}
+
+static void obey_rcpt(struct session *session, const struct smtp_command *command)
+{
+    if (session->state != ST_RCPT)
+        session_enter(session, ST_RCPT);
+    transaction_rcpt(session->tx, command);
+}
+
+static void obey_data(struct session *session, const struct smtp_command *command)
+{
+    if (!transaction_has_recipients(session->tx)) {
+        session->errors++;
+        session_reply(session, command->verb, 554, "5.5.1", "No valid recipients");
+        return;
+    }
+    session->chunked = false;
+    smtp_parser_enter_data(&session->parser);
+    transaction_begin_message(session->tx);
+    session_enter(session, ST_DATA);
+    session_reply(session, command->verb, 354, NULL, "End data with <CR><LF>.<CR><LF>");
+}
+
+/* The chunk follows whatever we think of it, so it is always read (RFC 3030 2). */
+static void obey_bdat(struct session *session, const struct smtp_command *command)
+{
+    bool wanted = session->state == ST_BDAT || (session->state == ST_RCPT && transaction_has_recipients(session->tx));
+    smtp_parser_enter_bdat(&session->parser, command->size, session->state != ST_BDAT);
+    if (!wanted) {
+        session->after_skip = session->state;
+        session_enter(session, ST_SKIP);
+        return;
+    }
+    session->chunked = true;
+    session->last_chunk = command->last;
+    if (session->state != ST_BDAT)
+        transaction_begin_message(session->tx);
+    session_enter(session, ST_CHUNK);
+}
+
+static void obey_rset(struct session *session, const struct smtp_command *command)
+{
+    transaction_free(&session->tx);
+    if (session->state != ST_GREETED)
+        session_enter(session, ST_READY);
+    session_reply(session, command->verb, 250, "2.0.0", "Ok");
+}
+
+static void obey_noop(struct session *session, const struct smtp_command *command)
+{
+    session_reply(session, command->verb, 250, "2.0.0", "Ok");
+}
+
+static void obey_vrfy(struct session *session, const struct smtp_command *command)
+{
+    session_reply(session, command->verb, 252, "2.1.5", "Send some mail, it will be tried");
+}
+
+static void obey_help(struct session *session, const struct smtp_command *command)
+{
+    session_reply(session, command->verb, 214, "2.0.0", "See RFC 5321");
+}
+
+static void obey_quit(struct session *session, const struct smtp_command *command)
+{
+    session_reply(session, command->verb, 221, "2.0.0", "Bye");
+    session_close(session);
+}
+
+static void obey_not(struct session *session, const struct smtp_command *command)
+{
+    session->errors++;
+    session_reply(session, command->verb, 502, "5.5.1", "Command not implemented");
+}
+
+/* A browser or proxy that was made to talk to us would go on with a body; every line of it could be a command. */
+static void obey_http(struct session *session, const struct smtp_command *command)
+{
+    report_reject(session, NULL, "HTTP", 554, "5.5.1", "Not a web server", NULL, NULL);
+    session_reply(session, command->verb, 554, "5.5.1", "Not a web server");
+    session_close(session);
+}
+
+static const struct verb_rule rules[SMTP_VERB_COUNT] = {
+    /* verb                 allowed in               ends a group  handler */
+    [SMTP_VERB_UNKNOWN]  = { ST_ANY,                  false,       obey_not },
+    [SMTP_VERB_EHLO]     = { ST_ANY,                  true,        obey_hello },
+    [SMTP_VERB_HELO]     = { ST_ANY,                  true,        obey_hello },
+    [SMTP_VERB_STARTTLS] = { ST_READY,                true,        obey_starttls },
+    [SMTP_VERB_MAIL]     = { ST_READY,                false,       obey_mail },
+    [SMTP_VERB_RCPT]     = { ST_MAIL | ST_RCPT,       false,       obey_rcpt },
+    [SMTP_VERB_DATA]     = { ST_RCPT,                 true,        obey_data },
+    [SMTP_VERB_BDAT]     = { ST_ANY,                  false,       obey_bdat },
+    [SMTP_VERB_RSET]     = { ST_ANY,                  false,       obey_rset },
+    [SMTP_VERB_NOOP]     = { ST_ANY,                  false,       obey_noop },
+    [SMTP_VERB_QUIT]     = { ST_ANY,                  false,       obey_quit },
+    [SMTP_VERB_VRFY]     = { ST_ANY,                  false,       obey_vrfy },
+    [SMTP_VERB_EXPN]     = { ST_ANY,                  false,       obey_not },
+    [SMTP_VERB_HELP]     = { ST_ANY,                  false,       obey_help },
+    [SMTP_VERB_AUTH]     = { ST_ANY,                  false,       obey_not },
+    [SMTP_VERB_HTTP]     = { ST_ANY,                  false,       obey_http },
+};
+
+static const char *out_of_order_words(const struct session *session, enum smtp_verb verb)
+{
+    if (session->state == ST_GREETED)
+        return "Send EHLO first";
+    if (session->state == ST_BDAT)
+        return verb == SMTP_VERB_DATA ? "DATA cannot follow BDAT" : "The message has begun: send BDAT or RSET";
+    switch (verb) {
+    case SMTP_VERB_MAIL:
+        return "Nested MAIL command";
+    case SMTP_VERB_RCPT:
+        return "Need MAIL first";
+    case SMTP_VERB_DATA:
+        return session->state == ST_MAIL ? "Need RCPT first" : "Need MAIL first";
+    default:
+        return "Bad sequence of commands";
+    }
+}
+
+static void complain(struct session *session, enum smtp_verb verb, int code, const char *enhanced, const char *text)
+{
+    session->errors++;
+    if (verb == SMTP_VERB_MAIL || verb == SMTP_VERB_RCPT)
+        report_reject(session, NULL, smtp_verb_name(verb), code, enhanced, text, NULL, NULL);
+    session_reply_in_order(session, verb, code, enhanced, text);
+}
+
+enum excess { EXCESS_NONE, EXCESS_ERRORS, EXCESS_COMMANDS };
+
+static enum excess session_excess(const struct session *session)
+{
+    const struct listener_settings *limits = session->limits;
+    if (limits->max_errors > 0 && session->errors >= limits->max_errors)
+        return EXCESS_ERRORS;
+    if (limits->max_commands > 0 && session->commands >= limits->max_commands)
+        return EXCESS_COMMANDS;
+    return EXCESS_NONE;
+}
+
+static void end_excess(struct session *session, enum excess excess)
+{
+    const char *words = excess == EXCESS_ERRORS ? "Too many errors" : "Too many commands";
+    server_count_limit(session->server, excess == EXCESS_ERRORS ? LIMIT_ERRORS : LIMIT_COMMANDS);
+    log_write(LOG_INFO, "%s from unknown[%s]", words, session->client_text);
+    session_dismiss(session, "4.7.0", words);
+}
+
+enum obeyed session_command(struct session *session, const char *line, size_t len, size_t more)
+{
+    struct smtp_command *command = &session->server->command;
+    struct transaction *tx = session->tx;
+    struct smtp_complaint complaint = smtp_command_parse(command, line, len, tx != NULL && transaction_is_utf8(tx), false);
+    const struct verb_rule *rule = &rules[command->verb];
+    enum excess excess = session_excess(session);
+
+    if (tx != NULL && transaction_unanswered(tx) > 0 && (command->verb != SMTP_VERB_RCPT || excess != EXCESS_NONE))
+        return COMMAND_HOLD;
+    if (excess != EXCESS_NONE) {
+        end_excess(session, excess);
+        return COMMAND_DONE;
+    }
+    session->commands++;
+    session->said[command->verb]++;
+
+    if (rule->ends_group && more > 0) {
+        complain(session, command->verb, 554, "5.5.0", "Improper command pipelining");
+        log_write(LOG_INFO, "improper command pipelining after %s from unknown[%s]", smtp_verb_name(command->verb),
+                  session->client_text);
+        session_close(session);
+        return COMMAND_DONE;
+    }
+    if (complaint.code != 0) {
+        complain(session, command->verb, complaint.code, complaint.enhanced, complaint.text);
+        if (command->verb == SMTP_VERB_BDAT)
+            session_close(session); /* how many bytes follow is not known: they must not be taken for commands */
+        return COMMAND_DONE;
+    }
+    if ((rule->allowed & session->state) == 0) {
+        complain(session, command->verb, 503, "5.5.1", out_of_order_words(session, command->verb));
+        return COMMAND_DONE;
+    }
+    rule->obey(session, command);
+    return COMMAND_DONE;
+}

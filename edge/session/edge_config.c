@@ -1,0 +1,148 @@
+/*
+ * edge_config.c - see edge_config.h
+ */
+#include "edge/session/edge_config.h"
+#include <limits.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "common/memory.h"
+
+static bool load_listeners(struct edge_config *out, const struct config *config, struct error *why)
+{
+    const char *name;
+    for (size_t i = 0; (name = config_instance(config, "listener", i)) != NULL; i++) {
+        out->listeners = xrealloc(out->listeners, (i + 1) * sizeof *out->listeners);
+        struct edge_listener *listener = &out->listeners[i];
+        memset(listener, 0, sizeof *listener);
+        listener->name = xstrdup(name);
+        out->listener_count = i + 1;
+        if (!config_fill(config, "listener", name, &listener->settings, why))
+            return false;
+        for (size_t k = 0; k < listener->settings.listen.count; k++) {
+            struct netaddr address;
+            struct error parse;
+            if (!netaddr_parse_endpoint(&address, listener->settings.listen.items[k], &parse)) {
+                error_set(why, "[listener \"%s\"] listen: %s", name, parse.text);
+                return false;
+            }
+        }
+    }
+    if (out->listener_count == 0) {
+        error_set(why, "no [listener \"NAME\"] section: an edge needs at least one, such as [listener \"relay\"]");
+        return false;
+    }
+    return true;
+}
+
+static bool load_coordinators(struct edge_config *out, const struct config *config, struct error *why)
+{
+    const char *name;
+    for (size_t i = 0; (name = config_instance(config, "coordinator", i)) != NULL; i++) {
+        struct coordinator_settings settings = { 0 };
+        if (!config_fill(config, "coordinator", name, &settings, why))
+            return false;
+        out->coordinators = xrealloc(out->coordinators, (i + 1) * sizeof *out->coordinators);
+        struct node_coordinator *coordinator = &out->coordinators[i];
+        coordinator->listen = xstrdup(settings.listen ? settings.listen : "");
+        coordinator->publish = xstrdup(settings.publish ? settings.publish : "");
+        out->coordinator_count = i + 1;
+        bool key_is_good = settings.public_key != NULL && curve_key_parse(coordinator->public_key, settings.public_key);
+        config_clear(settings_table("coordinator"), &settings);
+        if (!key_is_good) {
+            error_set(why, "[coordinator \"%s\"] public_key: needs 64 hex digits, as `weirctl keys generate` prints them", name);
+            return false;
+        }
+    }
+    if (out->coordinator_count == 0) {
+        error_set(why, "no [coordinator \"NAME\"] section: the edge has nobody to get its policy and scanners from");
+        return false;
+    }
+    return true;
+}
+
+static bool load_sections(struct edge_config *out, const struct config *config, struct error *why)
+{
+    if (!config_fill(config, "cluster", NULL, &out->cluster, why) || !config_fill(config, "edge", NULL, &out->edge, why) ||
+        !config_fill(config, "tls", NULL, &out->tls, why) || !config_fill(config, "log", NULL, &out->log, why) ||
+        !load_listeners(out, config, why) || !load_coordinators(out, config, why))
+        return false;
+
+    if (out->edge.hostname != NULL && *out->edge.hostname != '\0') {
+        out->hostname = xstrdup(out->edge.hostname);
+    } else {
+        char name[HOST_NAME_MAX + 1] = "";
+        gethostname(name, sizeof name - 1);
+        out->hostname = xstrdup(*name ? name : "localhost");
+    }
+    if (out->tls.certificate == NULL || *out->tls.certificate == '\0')
+        return true;
+    const char *key = out->tls.key != NULL && *out->tls.key != '\0' ? out->tls.key : out->tls.certificate;
+    out->server_tls = net_tls_server(out->tls.certificate, key, why);
+    return out->server_tls != NULL;
+}
+
+struct edge_config *edge_config_load(const char *path, char *const *overrides, size_t override_count, struct error *why)
+{
+    struct config *config = config_load(path, settings_tables, overrides, override_count, why);
+    if (config == NULL)
+        return NULL;
+    struct edge_config *out = xcalloc(1, sizeof *out);
+    out->refs = 1;
+    if (!load_sections(out, config, why))
+        edge_config_unref(&out);
+    config_free(&config);
+    return out;
+}
+
+struct edge_config *edge_config_ref(struct edge_config *config)
+{
+    config->refs++;
+    return config;
+}
+
+void edge_config_unref(struct edge_config **config)
+{
+    struct edge_config *c = *config;
+    *config = NULL;
+    if (c == NULL || --c->refs > 0)
+        return;
+    for (size_t i = 0; i < c->listener_count; i++) {
+        config_clear(settings_table("listener"), &c->listeners[i].settings);
+        free(c->listeners[i].name);
+    }
+    for (size_t i = 0; i < c->coordinator_count; i++) {
+        free(c->coordinators[i].listen);
+        free(c->coordinators[i].publish);
+    }
+    config_clear(settings_table("cluster"), &c->cluster);
+    config_clear(settings_table("edge"), &c->edge);
+    config_clear(settings_table("tls"), &c->tls);
+    config_clear(settings_table("log"), &c->log);
+    if (c->server_tls != NULL)
+        net_tls_unref(&c->server_tls);
+    free(c->listeners);
+    free(c->coordinators);
+    free(c->hostname);
+    free(c);
+}
+
+const struct edge_listener *edge_config_listener(const struct edge_config *config, const char *name)
+{
+    for (size_t i = 0; i < config->listener_count; i++)
+        if (strcmp(config->listeners[i].name, name) == 0)
+            return &config->listeners[i];
+    return NULL;
+}
+
+unsigned edge_config_workers(const struct edge_config *config)
+{
+    if (config->edge.workers > 0)
+        return (unsigned)config->edge.workers;
+    cpu_set_t cpus;
+    if (sched_getaffinity(0, sizeof cpus, &cpus) != 0)
+        return 1;
+    int count = CPU_COUNT(&cpus);
+    return count > 0 ? (unsigned)count : 1;
+}

@@ -1,0 +1,43 @@
+#ifndef WEIR_EDGE_SESSION_EDGE_CONFIG_H
+#define WEIR_EDGE_SESSION_EDGE_CONFIG_H
+/*
+ * edge_config.h - everything weir.conf says to an edge, as one counted object
+ *
+ * A reload makes a new one; sessions keep the one they began with until they end. What the scan farm and the delivery pool took at
+ * start stays theirs until the process is replaced.
+ */
+#include "common/config.h"
+#include "common/error.h"
+#include "common/settings.h"
+#include "edge/net/net.h"
+#include "proto/node.h"
+
+struct edge_listener {
+    char *name; /* "relay": the instance of [listener "relay"], and the metrics' label */
+    struct listener_settings settings;
+};
+
+struct edge_config {
+    unsigned refs;
+    struct cluster_settings cluster;
+    struct edge_settings edge;
+    struct tls_settings tls;
+    struct log_settings log;
+    char *hostname; /* edge.hostname or the system's */
+    struct edge_listener *listeners;
+    size_t listener_count;
+    struct node_coordinator *coordinators;
+    size_t coordinator_count;
+    struct net_tls *server_tls; /* NULL: no certificate is configured, STARTTLS is not offered */
+};
+
+/* Reads and checks everything, the certificate included. The caller has the one reference. NULL: why. */
+struct edge_config *edge_config_load(const char *path, char *const *overrides, size_t override_count, struct error *why);
+struct edge_config *edge_config_ref(struct edge_config *config);
+void edge_config_unref(struct edge_config **config);
+/* Borrowed; NULL when there is no such listener. */
+const struct edge_listener *edge_config_listener(const struct edge_config *config, const char *name);
+/* 0 in the configuration means one worker per core that this process may use. */
+unsigned edge_config_workers(const struct edge_config *config);
+
+#endif

@@ -1,0 +1,201 @@
+#ifndef WEIR_EDGE_SESSION_INTERNAL_H
+#define WEIR_EDGE_SESSION_INTERNAL_H
+/*
+ * internal.h - what the files of this room share; nobody else includes it
+ *
+ * server.c       the worker's sessions: coming in, deadlines, draining, the end of a session
+ * session.c      one connection: bytes in, the state, replies out
+ * commands.c     one handler per SMTP verb
+ * transaction.c  one message's way: recipients, bytes, verdict, hand-over, outcome
+ * report.c       the log lines and audit rows of all that
+ */
+#include "common/queue_id.h"
+#include "edge/message/message.h"
+#include "edge/session/outcome.h"
+#include "edge/session/received.h"
+#include "edge/session/relay.h"
+#include "edge/session/session.h"
+#include "edge/session/wheel.h"
+#include "edge/smtp/command.h"
+#include "edge/smtp/parser.h"
+
+/* The normal path is from top to bottom, and back to READY after each message. Ways out: CLOSED from everywhere; RSET and a failed
+ * message lead to READY, STARTTLS from READY over SECURING to GREETED. */
+enum session_state {
+    ST_CONNECTED = 1 << 0, /* the banner waits for banner_delay */
+    ST_GREETED = 1 << 1,   /* banner sent, no HELO yet */
+    ST_READY = 1 << 2,     /* between transactions */
+    ST_MAIL = 1 << 3,      /* MAIL accepted */
+    ST_RCPT = 1 << 4,      /* a recipient was named; its answer may still be on its way from the next hop */
+    ST_DATA = 1 << 5,      /* message bytes up to the final dot */
+    ST_BDAT = 1 << 6,      /* between two chunks */
+    ST_CHUNK = 1 << 7,     /* bytes of a chunk */
+    ST_SKIP = 1 << 8,      /* bytes of a chunk that came without leave: consumed, then refused (RFC 3030 2) */
+    ST_VERDICT = 1 << 9,   /* the message is here; scanner and next hop have the word */
+    ST_SECURING = 1 << 10, /* TLS handshake */
+    ST_CLOSED = 1 << 11,
+};
+
+struct session {
+    struct wheel_entry timer; /* first: the wheel gives it back as the session */
+    struct server *server;
+    struct port *port;
+    struct edge_config *config;             /* counted */
+    const struct listener_settings *limits; /* in config */
+    struct net_conn *conn;                  /* NULL: the client is gone */
+    struct transaction *tx;                 /* from MAIL to the final answer */
+    struct session *next_dead;
+    char *helo;                             /* as said; NULL before */
+    struct smtp_parser parser;
+    enum session_state state, after_skip;
+    bool esmtp;        /* EHLO, not HELO */
+    bool chunked;      /* the message comes by BDAT */
+    bool last_chunk;   /* and this chunk is its last */
+    bool held;         /* bytes were left in the connection: it is paused until input is wanted again */
+    bool choked;       /* the client does not read its replies: no input until it does */
+    bool pressed;      /* the scanner's window is full: no input until it opens */
+    bool dead;         /* in the server's list of sessions to be freed */
+    struct netaddr client;
+    char client_text[NETADDR_TEXT_MAX];
+    uint64_t began_ms, entered_ms, input_ms;
+    unsigned commands, errors;
+    unsigned said[SMTP_VERB_COUNT], obeyed[SMTP_VERB_COUNT]; /* for the line at the end */
+};
+
+/* ---- replies ---- */
+
+/* What a reply answers: the label of weir_smtp_replies_total, and the verb whose success it counts as. */
+enum stage { STAGE_CONNECT = SMTP_VERB_COUNT, STAGE_MESSAGE, STAGE_SESSION, STAGE_COUNT };
+
+#define PORT_CODES 48 /* distinct reply codes with a series of their own; others are counted as "2xx", "4xx", "5xx" */
+
+struct port {
+    struct port *next;
+    struct server *server;
+    char *name;
+    struct metric *accepted, *refused[4]; /* sessions_total by result */
+    struct metric *replies[STAGE_COUNT][PORT_CODES];
+};
+
+/* ---- server ---- */
+
+struct server {
+    struct event_base *base;
+    struct edge_config *config;
+    struct policy *policy; /* NULL: none yet */
+    struct scan_farm *farm;
+    struct delivery_pool *pool;
+    struct node *node;
+    struct census *census;
+    const char *node_name;
+    unsigned worker;
+    struct message_budget budget;
+    struct queue_id_source ids;
+    struct wheel wheel;
+    struct event *tick, *bury;
+    struct port *ports;
+    struct session *dead;
+    unsigned sessions;
+    bool draining;
+    uint64_t drain_since_ms;
+    void (*drained)(void *arg);
+    void *drained_arg;
+    struct metrics *metrics;
+    struct metric *sessions_now, *recipients_accepted, *recipients[DISPOSITION_COUNT], *messages[DISPOSITION_COUNT];
+    struct metric *message_size, *relay_seconds, *limits_hit[6], *memory_used, *memory_max, *disk_used, *disk_max;
+    struct smtp_command command; /* scratch of the command being obeyed: too large for every session */
+};
+
+/* The limits that end or refuse something, for weir_smtp_limits_total{limit}. */
+enum limit { LIMIT_RECIPIENTS, LIMIT_SIZE, LIMIT_COMMANDS, LIMIT_ERRORS, LIMIT_TIME, LIMIT_RATE };
+void server_count_limit(struct server *server, enum limit limit);
+/* Draining: whether this session has had its time; else when to look again. */
+bool server_drain_is_over(const struct session *session, uint64_t now_ms, uint64_t *look_again_ms);
+/* Looks at the session again at the latest then. */
+void server_schedule(struct session *session, uint64_t due_ms);
+/* The session is CLOSED and nothing of it is under way: freed on the loop's next turn, never inside a callback of what it owns. */
+void server_bury(struct session *session);
+
+/* ---- session ---- */
+
+extern const struct net_handlers session_net_handlers;
+
+void session_begin(struct session *session); /* greets the client, or waits for banner_delay first */
+void session_enter(struct session *session, enum session_state state);
+void session_reply(struct session *session, unsigned stage, int code, const char *enhanced, const char *format, ...)
+    __attribute__((format(printf, 5, 6)));
+/* The same behind the answers of recipients that are still to come. */
+void session_reply_in_order(struct session *session, unsigned stage, int code, const char *enhanced, const char *text);
+/* Sends what is queued and ends the connection and what is under way, but never in ST_VERDICT. */
+void session_close(struct session *session);
+/* The last words: 421, then close. */
+void session_dismiss(struct session *session, const char *enhanced, const char *words);
+/* The last call of every callback: takes up input again where it is wanted, or ends the session. Nothing touches it after this. */
+void session_settle(struct session *session);
+/* A deadline may have passed. */
+void session_on_time(struct session *session, uint64_t now_ms);
+bool session_between_messages(const struct session *session);
+const char *session_tls(const struct session *session); /* "" in clear; borrowed */
+bool session_offers_starttls(const struct session *session);
+
+/* ---- commands ---- */
+
+enum obeyed { COMMAND_DONE, COMMAND_HOLD /* not now: the answers to earlier commands are still to come */ };
+
+/* line: without CRLF. more: bytes already here behind it. */
+enum obeyed session_command(struct session *session, const char *line, size_t len, size_t more);
+
+/* ---- transaction ---- */
+
+struct transaction *transaction_new(struct session *session, const struct smtp_command *mail);
+/* Ends it wherever it is: nothing is sent to the next hop, no outcome is written. NULL is fine. */
+void transaction_free(struct transaction **transaction);
+void transaction_rcpt(struct transaction *transaction, const struct smtp_command *rcpt);
+unsigned transaction_unanswered(const struct transaction *transaction); /* recipients whose reply is still to be given */
+/* A reply to something else, in its place behind them. */
+void transaction_answer(struct transaction *transaction, unsigned stage, int code, const char *enhanced, const char *text);
+bool transaction_has_recipients(const struct transaction *transaction); /* accepted ones */
+void transaction_begin_message(struct transaction *transaction);
+void transaction_body(struct transaction *transaction, const char *bytes, size_t len);
+bool transaction_is_utf8(const struct transaction *transaction); /* SMTPUTF8 was asked for */
+uint64_t transaction_size(const struct transaction *transaction);
+/* BDAT, not the last chunk: true when the message is still wanted, false when it was refused (replied to, transaction ended). */
+bool transaction_chunk(struct transaction *transaction);
+/* The message is complete. */
+void transaction_complete(struct transaction *transaction);
+/* The client sends slower than min_data_rate. */
+bool transaction_is_slow(struct transaction *transaction, uint64_t now_ms, uint64_t *look_again_ms);
+/* The client is gone. true: the next hop may have the message already, so that the transaction goes on without the client, to
+ * be written down; false: it was ended. */
+bool transaction_outlives_client(struct transaction *transaction);
+
+/* ---- report ---- */
+
+struct report { /* one message, or one recipient refused at RCPT */
+    const struct session *session;
+    const char *id;
+    const char *sender;
+    const char *message_id;
+    uint64_t size;
+    uint64_t began_ms;             /* monotonic: MAIL */
+    uint64_t received_ms;          /* last byte, 0: none */
+    const struct scan_result *scan; /* NULL: not reached, or none */
+    const char *verdict;
+    const char *next_hop;          /* "host[ip]:port" or "" */
+    const char *next_hop_reply;    /* its words, or "" */
+    unsigned rcpt_count;
+};
+
+void report_connect(const struct session *session);
+void report_disconnect(const struct session *session);
+/* "NOQUEUE: reject: RCPT from unknown[192.0.2.7]: 550 5.7.1 ...; from=<> to=<> proto=ESMTP helo=<>". to NULL: none yet. */
+void report_reject(const struct session *session, const char *id, const char *stage, int code, const char *enhanced,
+                   const char *text, const char *sender, const char *to);
+void report_message_begins(const struct session *session, const char *id);
+void report_message_received(const struct report *report);
+/* Refused at RCPT: the audit row only, report_reject() has written the line. */
+void report_recipient_refused(const struct report *report, unsigned index, const char *recipient, const struct outcome *outcome);
+/* One recipient's end: the log line and the audit row. */
+void report_recipient(const struct report *report, unsigned index, const char *recipient, const struct outcome *outcome);
+
+#endif

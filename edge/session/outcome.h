@@ -1,0 +1,57 @@
+#ifndef WEIR_EDGE_SESSION_OUTCOME_H
+#define WEIR_EDGE_SESSION_OUTCOME_H
+/*
+ * outcome.h - what became of a message, and the one reply that says so
+ *
+ * Pure. Every way a message can end is made here, so that reply, log, audit row and counters never differ.
+ */
+#include <stdbool.h>
+#include "common/queue_id.h"
+#include "common/settings.h"
+#include "edge/scan/scan.h"
+#include "edge/smtp/reply.h"
+
+enum disposition { DISPOSITION_DELIVERED, DISPOSITION_DISCARDED, DISPOSITION_REFUSED, DISPOSITION_DEFERRED, DISPOSITION_COUNT };
+
+struct outcome {
+    enum disposition disposition;
+    const char *why;      /* static; "" for delivered. The audit row says "refused:virus" */
+    int code;
+    char enhanced[12];
+    char text[SMTP_REPLY_TEXT_MAX];
+    bool close;           /* the reply is the last word of the session (421) */
+};
+
+/* Why a message is refused for what it is; the first reason found counts. */
+enum refusal {
+    REFUSAL_NONE,
+    REFUSAL_SIZE,         /* 552 5.3.4 */
+    REFUSAL_HEADER_SIZE,  /* 552 5.3.4 */
+    REFUSAL_HOPS,         /* 554 5.4.6 */
+    REFUSAL_CONTENT,      /* 550 5.6.0: bare LF, bare CR, NUL, line too long */
+    REFUSAL_STORAGE,      /* 452 4.3.1: our budget or disk */
+};
+
+const char *disposition_name(enum disposition disposition); /* "delivered"; static */
+
+/* true: the verdict lets the message go on, and out is untouched. It must be an explicit clean (I2). result NULL: scanning is turned
+ * off by name. */
+bool outcome_of_verdict(struct outcome *out, const struct scan_result *result, const struct edge_settings *settings,
+                        const char *contact, const struct queue_id *id);
+void outcome_of_busy_farm(struct outcome *out);
+/* violations: enum smtp_violation, for REFUSAL_CONTENT. */
+void outcome_of_refusal(struct outcome *out, enum refusal refusal, unsigned violations, const struct listener_settings *limits,
+                        const struct queue_id *id);
+/* All recipients' routes say discard. */
+void outcome_of_discard(struct outcome *out, const struct queue_id *id);
+/* The next hop's final word. */
+void outcome_of_next_hop(struct outcome *out, const struct smtp_reply *reply, bool maybe_delivered, const struct queue_id *id);
+
+/* "clean", "bad", "unknown:limits", "none" (result NULL); static. */
+const char *verdict_text(const struct scan_result *result);
+
+/* A next hop's answer made fit for the client: an enhanced code of the right class is added where it gave none, a code that no SMTP
+ * reply may have here becomes 451 4.3.0. */
+void reply_normalize(struct smtp_reply *reply, const char *enhanced_when_ok);
+
+#endif

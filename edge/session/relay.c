@@ -1,0 +1,73 @@
+/*
+ * relay.c - see relay.h
+ */
+#include "edge/session/relay.h"
+#include <stdio.h>
+#include <string.h>
+
+static void refuse(struct relay_answer *out, const char *why, int code, const char *enhanced, const char *text)
+{
+    out->result = RELAY_REFUSED;
+    out->why = why;
+    out->code = code;
+    snprintf(out->enhanced, sizeof out->enhanced, "%s", enhanced);
+    snprintf(out->text, sizeof out->text, "<%s>: %s", out->address, text);
+}
+
+static void follow_route(struct relay_answer *out, const struct route *route, bool own)
+{
+    switch (route->kind) {
+    case ROUTE_SMTP:
+        if (route->mx) {
+            refuse(out, "config", 451, "4.3.5", "Route needs an MX lookup, which is not available here");
+            return;
+        }
+        out->result = RELAY_TO_NEXT_HOP;
+        memcpy(out->hop.host, route->host, sizeof out->hop.host);
+        out->hop.port = route->port;
+        return;
+    case ROUTE_DISCARD:
+        out->result = RELAY_DISCARD;
+        return;
+    case ROUTE_ERROR:
+        refuse(out, "route", route->code, route->enhanced, route->text);
+        return;
+    case ROUTE_NONE:
+        break;
+    }
+    if (own) /* our own fault, so 4xx: the operator adds the route and nothing is lost */
+        refuse(out, "config", 451, "4.3.5", "No route is configured for this domain");
+    else
+        refuse(out, "no-route", 550, "5.4.4", "No route to this domain");
+}
+
+void relay_decide(struct relay_answer *out, const struct policy *policy, const struct netaddr *client,
+                  const struct smtp_address *recipient)
+{
+    const char *domain = recipient->domain;
+    smtp_address_format(recipient, out->address);
+
+    if (recipient->kind == SMTP_ADDRESS_NULL) {
+        refuse(out, "relay", 550, "5.1.3", "The null address receives no mail");
+        return;
+    }
+    if (recipient->kind == SMTP_ADDRESS_POSTMASTER) {
+        /* RFC 5321 4.5.1: bare <postmaster> is always accepted; it is the postmaster of our first own domain. */
+        domain = policy_first_own_domain(policy);
+        if (domain == NULL) {
+            refuse(out, "config", 550, "5.1.1", "This host has no domain of its own");
+            return;
+        }
+        snprintf(out->address, sizeof out->address, "postmaster@%s", domain);
+    }
+
+    struct relay_decision decision = policy_relay(policy, client, domain);
+    /* A local part that asks for routing (user%there@here) would be sent on by a lenient next hop: we would be its open relay. Insiders
+     * may send anywhere anyway. */
+    if (!decision.allowed || (*recipient->reroute != '\0' && !policy_is_inside(policy, client))) {
+        refuse(out, "relay", 550, "5.7.1", "Relay access denied");
+        return;
+    }
+    struct route route = policy_route(policy, domain);
+    follow_route(out, &route, policy_is_own_domain(policy, domain));
+}

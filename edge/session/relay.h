@@ -1,0 +1,28 @@
+#ifndef WEIR_EDGE_SESSION_RELAY_H
+#define WEIR_EDGE_SESSION_RELAY_H
+/*
+ * relay.h - may this client send to this recipient through us, and where does it go (I3: default deny)
+ *
+ * Pure. The decision is made on the parsed address, never on how it was spelled.
+ */
+#include "common/netaddr.h"
+#include "common/policy/policy.h"
+#include "edge/delivery/delivery.h"
+#include "edge/smtp/address.h"
+
+enum relay_result { RELAY_TO_NEXT_HOP, RELAY_DISCARD, RELAY_REFUSED };
+
+struct relay_answer {
+    enum relay_result result;
+    char address[SMTP_ADDRESS_MAX]; /* canonical: what the next hop is told */
+    struct next_hop hop;            /* RELAY_TO_NEXT_HOP */
+    int code;                       /* RELAY_REFUSED */
+    char enhanced[12];
+    char text[SMTP_ADDRESS_MAX + 260];
+    const char *why;                /* RELAY_REFUSED: "relay", "route", "no-route", "config": for the audit row; static */
+};
+
+void relay_decide(struct relay_answer *out, const struct policy *policy, const struct netaddr *client,
+                  const struct smtp_address *recipient);
+
+#endif

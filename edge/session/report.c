@@ -1,0 +1,136 @@
+/*
+ * report.c - what is written down: log lines in Postfix's shape, and one audit row per message and recipient
+ *
+ * Text from peers goes into lines as it is: log_write() escapes every line as a whole.
+ */
+#include <stdio.h>
+#include <string.h>
+#include "common/clock.h"
+#include "common/log.h"
+#include "edge/session/internal.h"
+
+static const char *session_proto(const struct session *session)
+{
+    return session->esmtp ? "ESMTP" : "SMTP";
+}
+
+void report_connect(const struct session *session)
+{
+    log_write(LOG_INFO, "connect from unknown[%s]", session->client_text);
+}
+
+void report_disconnect(const struct session *session)
+{
+    char counts[512];
+    size_t len = 0;
+    if (!log_wants(LOG_INFO))
+        return;
+    counts[0] = '\0';
+    for (int verb = 1; verb < SMTP_VERB_COUNT; verb++) {
+        unsigned said = session->said[verb], obeyed = session->obeyed[verb];
+        if (said == 0)
+            continue;
+        char name[16];
+        const char *upper = smtp_verb_name((enum smtp_verb)verb);
+        size_t i = 0;
+        for (; upper[i] != '\0' && i < sizeof name - 1; i++)
+            name[i] = (char)(upper[i] | 0x20);
+        name[i] = '\0';
+        len += (size_t)snprintf(counts + len, sizeof counts - len, obeyed < said ? " %s=%u/%u" : " %s=%u", name,
+                                obeyed < said ? obeyed : said, said);
+        if (len > sizeof counts - 64)
+            break;
+    }
+    log_write(LOG_INFO, "disconnect from unknown[%s]%s commands=%u", session->client_text, counts, session->commands);
+}
+
+void report_reject(const struct session *session, const char *id, const char *stage, int code, const char *enhanced,
+                   const char *text, const char *sender, const char *to)
+{
+    char from_to[2 * SMTP_ADDRESS_MAX + 32] = "";
+    if (sender != NULL)
+        snprintf(from_to, sizeof from_to, " from=<%s>%s%s%s", sender, to != NULL ? " to=<" : "", to != NULL ? to : "",
+                 to != NULL ? ">" : "");
+    log_write(LOG_INFO, "%s: reject: %s from unknown[%s]: %d %s %s;%s proto=%s helo=<%s>", id != NULL ? id : "NOQUEUE", stage,
+              session->client_text, code, enhanced, text, from_to, session_proto(session),
+              session->helo != NULL ? session->helo : "");
+}
+
+void report_message_begins(const struct session *session, const char *id)
+{
+    log_write(LOG_INFO, "%s: client=unknown[%s]", id, session->client_text);
+}
+
+void report_message_received(const struct report *report)
+{
+    if (*report->message_id != '\0')
+        log_write(LOG_INFO, "%s: message-id=%s", report->id, report->message_id);
+    log_write(LOG_INFO, "%s: from=<%s>, size=%llu, nrcpt=%u", report->id, report->sender, (unsigned long long)report->size,
+              report->rcpt_count);
+}
+
+static void audit(const struct report *report, unsigned index, const char *recipient, const struct outcome *outcome)
+{
+    const struct session *session = report->session;
+    if (session->server->node == NULL)
+        return;
+    char disposition[64], reply[SMTP_REPLY_TEXT_MAX + 32];
+    snprintf(disposition, sizeof disposition, "%s%s%s", disposition_name(outcome->disposition), *outcome->why ? ":" : "",
+             outcome->why);
+    snprintf(reply, sizeof reply, "%d %s %s", outcome->code, outcome->enhanced, outcome->text);
+
+    Weir__AuditRow row = WEIR__AUDIT_ROW__INIT;
+    row.id = wire_text(report->id);
+    row.recipient_index = index;
+    row.recipient = wire_text(recipient);
+    row.sender = wire_text(report->sender);
+    row.disposition = wire_text(disposition);
+    row.reply_code = (uint32_t)outcome->code;
+    row.reply = wire_text(outcome->code > 0 ? reply : "");
+    row.client = wire_text(session->client_text);
+    row.helo = wire_text(session->helo != NULL ? session->helo : "");
+    row.listener = wire_text(session->port->name);
+    row.message_id = wire_text(report->message_id);
+    row.size = report->size;
+    row.verdict = wire_text(report->verdict);
+    if (report->scan != NULL) {
+        row.signature = wire_text(report->scan->signature);
+        row.scanner = wire_text(report->scan->scanner);
+        row.engine = wire_text(report->scan->engine);
+        row.signatures = wire_text(report->scan->signatures);
+    }
+    row.next_hop = wire_text(report->next_hop);
+    row.next_hop_reply = wire_text(report->next_hop_reply);
+    row.time_ms = clock_wall_ms();
+    row.duration_ms = (uint32_t)(clock_ms() - report->began_ms);
+    row.tls = wire_text(session_tls(session));
+    node_report(session->server->node, &row);
+}
+
+void report_recipient_refused(const struct report *report, unsigned index, const char *recipient, const struct outcome *outcome)
+{
+    audit(report, index, recipient, outcome);
+}
+
+void report_recipient(const struct report *report, unsigned index, const char *recipient, const struct outcome *outcome)
+{
+    static const char *const status[DISPOSITION_COUNT] = {
+        [DISPOSITION_DELIVERED] = "sent",
+        [DISPOSITION_DISCARDED] = "discarded",
+        [DISPOSITION_REFUSED] = "bounced",
+        [DISPOSITION_DEFERRED] = "deferred",
+    };
+    audit(report, index, recipient, outcome);
+    if (!log_wants(LOG_INFO))
+        return;
+    /* delays=a/b/c/d: until the last byte, scan, 0 (connection times are the pool's), from the verdict to the answer. */
+    uint64_t now = clock_ms(), received = report->received_ms != 0 ? report->received_ms : now;
+    double scan = report->scan != NULL ? (double)(report->scan->scan_us + report->scan->queue_us) / 1e6 : 0;
+    double total = (double)(now - report->began_ms) / 1e3, body = (double)(received - report->began_ms) / 1e3;
+    double rest = total - body - scan > 0 ? total - body - scan : 0;
+    bool says_next_hop = *report->next_hop_reply != '\0';
+    log_write(LOG_INFO, "%s: to=<%s>, relay=%s, delay=%.2f, delays=%.2f/%.2f/0/%.2f, dsn=%s, status=%s (%s%s%s)", report->id,
+              recipient, *report->next_hop ? report->next_hop : "none", total, body, scan, rest,
+              *outcome->enhanced ? outcome->enhanced : "4.4.2", status[outcome->disposition], outcome->why,
+              *outcome->why ? ": " : "", says_next_hop ? report->next_hop_reply : outcome->code > 0 ? outcome->text : "client is gone");
+}

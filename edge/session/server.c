@@ -1,0 +1,344 @@
+/*
+ * server.c - the sessions of one worker: coming in, deadlines, draining, and the end
+ *
+ * Nothing here speaks SMTP. A session that is over is put into a list and freed on the loop's next turn, because the end is often found inside a
+ * callback of what the session owns (a delivery, a scan, its connection).
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/memory.h"
+#include "edge/session/internal.h"
+
+#define DRAIN_IDLE_MS 10000 /* a draining edge says 421 4.3.2 to a session that long without a command between messages */
+
+enum refused { REFUSED_LIMIT, REFUSED_CLIENT_LIMIT, REFUSED_BUSY, REFUSED_DRAINING };
+
+static void on_tick(evutil_socket_t fd, short what, void *arg);
+static void on_bury(evutil_socket_t fd, short what, void *arg);
+
+static void make_metrics(struct server *server, struct metrics *metrics)
+{
+    static const char *const limits[] = { "recipients", "size", "commands", "errors", "time", "rate" };
+    server->sessions_now = metrics_gauge(metrics, "weir_smtp_sessions", NULL);
+    server->recipients_accepted = metrics_counter(metrics, "weir_recipients_accepted_total", NULL);
+    for (int d = 0; d < DISPOSITION_COUNT; d++) {
+        const char *name = disposition_name((enum disposition)d);
+        server->recipients[d] = metrics_counter(metrics, "weir_recipients_total", "disposition=\"%s\"", name);
+        server->messages[d] = metrics_counter(metrics, "weir_messages_total", "direction=\"relay\",disposition=\"%s\"", name);
+    }
+    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++)
+        server->limits_hit[i] = metrics_counter(metrics, "weir_smtp_limits_total", "limit=\"%s\"", limits[i]);
+    server->message_size =
+        metrics_histogram(metrics, "weir_message_size_bytes", metrics_bytes_bounds, metrics_bytes_count, NULL);
+    server->relay_seconds =
+        metrics_histogram(metrics, "weir_relay_duration_seconds", metrics_seconds_bounds, metrics_seconds_count, NULL);
+    server->memory_used = metrics_gauge(metrics, "weir_message_bytes", "kind=\"memory\"");
+    server->disk_used = metrics_gauge(metrics, "weir_message_bytes", "kind=\"disk\"");
+    server->memory_max = metrics_gauge(metrics, "weir_message_budget_bytes", "kind=\"memory\"");
+    server->disk_max = metrics_gauge(metrics, "weir_message_budget_bytes", "kind=\"disk\"");
+}
+
+static void apply_budget(struct server *server)
+{
+    const struct edge_settings *edge = &server->config->edge;
+    server->budget.memory_max = edge->message_memory;
+    server->budget.disk_max = edge->message_disk;
+    server->budget.threshold = edge->memory_threshold;
+}
+
+struct server *server_new(const struct server_options *options)
+{
+    struct server *server = xcalloc(1, sizeof *server);
+    server->base = options->base;
+    server->config = edge_config_ref(options->config);
+    server->farm = options->farm;
+    server->pool = options->pool;
+    server->census = options->census;
+    server->node_name = options->node;
+    server->worker = options->worker;
+    server->metrics = options->metrics;
+    server->budget.tmp_dir = xstrdup(options->config->edge.tmp_dir);
+    apply_budget(server);
+    make_metrics(server, options->metrics);
+
+    uint64_t nonce;
+    if (getrandom(&nonce, sizeof nonce, 0) != sizeof nonce)
+        fatal("getrandom: %m");
+    queue_id_source_init(&server->ids, options->node, options->worker, nonce);
+    census_begin(server->census, server->worker);
+
+    wheel_init(&server->wheel, clock_ms());
+    server->tick = event_new(server->base, -1, EV_PERSIST, on_tick, server);
+    server->bury = event_new(server->base, -1, 0, on_bury, server);
+    event_add(server->tick, &(struct timeval){ 0, WHEEL_SLOT_MS * 1000 });
+    return server;
+}
+
+void server_set_node(struct server *server, struct node *node)
+{
+    server->node = node;
+}
+
+struct port *server_port(struct server *server, const char *name)
+{
+    static const char *const results[] = { "limit", "client-limit", "busy", "draining" };
+    for (struct port *port = server->ports; port != NULL; port = port->next)
+        if (strcmp(port->name, name) == 0)
+            return port;
+    struct port *port = xcalloc(1, sizeof *port);
+    port->server = server;
+    port->name = xstrdup(name);
+    port->accepted =
+        metrics_counter(server->metrics, "weir_smtp_sessions_total", "listener=\"%s\",result=\"accepted\"", name);
+    for (size_t i = 0; i < sizeof results / sizeof *results; i++)
+        port->refused[i] = metrics_counter(server->metrics, "weir_smtp_sessions_total", "listener=\"%s\",result=\"%s\"", name,
+                                           results[i]);
+    port->next = server->ports;
+    server->ports = port;
+    return port;
+}
+
+/* ---- coming in ---- */
+
+static struct session *session_new(struct port *port, int fd, const struct netaddr *peer)
+{
+    struct server *server = port->server;
+    const struct edge_listener *listener = edge_config_listener(server->config, port->name);
+    struct session *session = xcalloc(1, sizeof *session);
+    session->server = server;
+    session->port = port;
+    session->config = edge_config_ref(server->config);
+    session->limits = &listener->settings;
+    session->client = *peer;
+    netaddr_format(peer, session->client_text);
+    session->began_ms = session->entered_ms = session->input_ms = clock_ms();
+    smtp_parser_init(&session->parser, (size_t)session->limits->max_command_line, (size_t)session->limits->max_text_line);
+    session->conn = net_accept(server->base, fd, &session_net_handlers, session);
+    census_enter(server->census, server->worker, peer);
+    server->sessions++;
+    metric_set(server->sessions_now, server->sessions);
+    return session;
+}
+
+/* Over a hard limit nobody gets even a session: the reply is tried once, and the descriptor is free again. */
+static void turn_away(struct port *port, int fd, const struct netaddr *peer, enum refused reason, const char *enhanced,
+                      const char *words)
+{
+    char line[512], client[NETADDR_TEXT_MAX];
+    int len = snprintf(line, sizeof line, "421 %s %s %s\r\n", enhanced, port->server->config->hostname, words);
+    ssize_t sent = write(fd, line, (size_t)len);
+    (void)sent; /* a fresh socket has room, and a client that is gone needs no reply */
+    close(fd);
+    metric_add(port->refused[reason], 1);
+    log_write(LOG_INFO, "NOQUEUE: reject: CONNECT from unknown[%s]: 421 %s %s", netaddr_format(peer, client), enhanced, words);
+}
+
+void server_accept(struct port *port, int fd, const struct netaddr *peer)
+{
+    struct server *server = port->server;
+    const struct edge_listener *listener = edge_config_listener(server->config, port->name);
+
+    if (server->draining) {
+        turn_away(port, fd, peer, REFUSED_DRAINING, "4.3.2", "Service is being drained, try another host");
+        return;
+    }
+    if (census_sessions(server->census) >= server->config->edge.max_sessions) {
+        turn_away(port, fd, peer, REFUSED_LIMIT, "4.3.2", "Too many sessions, try again later");
+        return;
+    }
+    if (listener->settings.sessions_per_client > 0 &&
+        census_of_client(server->census, peer) >= listener->settings.sessions_per_client) {
+        turn_away(port, fd, peer, REFUSED_CLIENT_LIMIT, "4.7.0", "Too many sessions from your address");
+        return;
+    }
+    if (server->policy == NULL) {
+        turn_away(port, fd, peer, REFUSED_BUSY, "4.3.0", "Starting up, try again later");
+        return;
+    }
+    if (server->farm != NULL && !scan_farm_has_live(server->farm)) {
+        turn_away(port, fd, peer, REFUSED_BUSY, "4.7.0", "I'm busy, try again later");
+        return;
+    }
+    metric_add(port->accepted, 1);
+    struct session *session = session_new(port, fd, peer);
+    report_connect(session);
+    session_begin(session);
+}
+
+/* ---- deadlines ---- */
+
+void server_schedule(struct session *session, uint64_t due_ms)
+{
+    wheel_set(&session->server->wheel, &session->timer, due_ms);
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct server *server = arg;
+    uint64_t now = clock_ms();
+    struct wheel_entry *entry;
+    while ((entry = wheel_pop(&server->wheel, now)) != NULL)
+        session_on_time((struct session *)entry, now);
+}
+
+void server_count_limit(struct server *server, enum limit limit)
+{
+    metric_add(server->limits_hit[limit], 1);
+}
+
+/* ---- the end of a session ---- */
+
+void server_bury(struct session *session)
+{
+    struct server *server = session->server;
+    if (session->dead)
+        return;
+    session->dead = true;
+    session->next_dead = server->dead;
+    if (server->dead == NULL)
+        event_add(server->bury, &(struct timeval){ 0, 0 });
+    server->dead = session;
+}
+
+static void session_free(struct session *session)
+{
+    struct server *server = session->server;
+    transaction_free(&session->tx);
+    net_free(&session->conn);
+    wheel_remove(&session->timer);
+    report_disconnect(session);
+    census_leave(server->census, server->worker, &session->client);
+    edge_config_unref(&session->config);
+    free(session->helo);
+    free(session);
+    server->sessions--;
+    metric_set(server->sessions_now, server->sessions);
+}
+
+static void say_drained(struct server *server)
+{
+    void (*drained)(void *arg) = server->drained;
+    server->drained = NULL;
+    if (drained != NULL)
+        drained(server->drained_arg);
+}
+
+static void on_bury(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct server *server = arg;
+    while (server->dead != NULL) {
+        struct session *session = server->dead;
+        server->dead = session->next_dead;
+        session_free(session);
+    }
+    if (server->draining && server->sessions == 0)
+        say_drained(server);
+}
+
+static void visit_bury(void *arg, struct wheel_entry *entry)
+{
+    (void)arg;
+    server_bury((struct session *)entry);
+}
+
+void server_free(struct server **serverp)
+{
+    struct server *server = *serverp;
+    *serverp = NULL;
+    if (server == NULL)
+        return;
+    server->draining = false;
+    wheel_each(&server->wheel, visit_bury, NULL);
+    on_bury(-1, 0, server);
+    for (struct port *port = server->ports, *next; port != NULL; port = next) {
+        next = port->next;
+        free(port->name);
+        free(port);
+    }
+    event_free(server->tick);
+    event_free(server->bury);
+    policy_free(&server->policy);
+    edge_config_unref(&server->config);
+    free((char *)(uintptr_t)server->budget.tmp_dir);
+    free(server);
+}
+
+/* ---- what changes while it runs ---- */
+
+void server_set_config(struct server *server, struct edge_config *config)
+{
+    for (struct port *port = server->ports; port != NULL; port = port->next)
+        if (edge_config_listener(config, port->name) == NULL) {
+            log_write(LOG_ERR, "reload: [listener \"%s\"] is missing but its sockets are open; nothing is changed before a restart",
+                      port->name);
+            return;
+        }
+    edge_config_ref(config);
+    edge_config_unref(&server->config);
+    server->config = config;
+    apply_budget(server);
+}
+
+void server_set_policy(struct server *server, struct policy **taken)
+{
+    policy_free(&server->policy);
+    server->policy = *taken;
+    *taken = NULL;
+}
+
+static void visit_drain(void *arg, struct wheel_entry *entry)
+{
+    struct server *server = arg;
+    server_schedule((struct session *)entry, server->drain_since_ms + WHEEL_SLOT_MS);
+}
+
+void server_drain(struct server *server, void (*drained)(void *arg), void *arg)
+{
+    server->drained = drained;
+    server->drained_arg = arg;
+    if (!server->draining) {
+        server->draining = true;
+        server->drain_since_ms = clock_ms();
+        wheel_each(&server->wheel, visit_drain, server);
+    }
+    if (server->sessions == 0)
+        event_add(server->bury, &(struct timeval){ 0, 0 });
+}
+
+void server_undrain(struct server *server)
+{
+    server->draining = false;
+    server->drained = NULL;
+}
+
+unsigned server_sessions(const struct server *server)
+{
+    return server->sessions;
+}
+
+bool server_drain_is_over(const struct session *session, uint64_t now_ms, uint64_t *look_again_ms)
+{
+    const struct server *server = session->server;
+    uint64_t idle_since = session->input_ms > session->entered_ms ? session->input_ms : session->entered_ms;
+    uint64_t last = server->drain_since_ms + session->config->edge.drain_timeout;
+    uint64_t due = idle_since + DRAIN_IDLE_MS < last ? idle_since + DRAIN_IDLE_MS : last;
+    if (!session_between_messages(session))
+        due = last;
+    *look_again_ms = due;
+    return now_ms >= due;
+}
+
+void server_observe(struct server *server)
+{
+    metric_set(server->sessions_now, server->sessions);
+    metric_set(server->memory_used, (double)server->budget.memory_used);
+    metric_set(server->disk_used, (double)server->budget.disk_used);
+    metric_set(server->memory_max, (double)server->budget.memory_max);
+    metric_set(server->disk_max, (double)server->budget.disk_max);
+}

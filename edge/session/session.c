@@ -1,0 +1,368 @@
+/*
+ * session.c - one connection: bytes become commands and message bytes, words become replies, and time passes
+ *
+ * Commands are obeyed in order. Only the answers of RCPT come later, from the next hop; until they are all given every other command is left
+ * in the connection (COMMAND_HOLD) and offered again, so replies cannot get out of order. Input is taken only while session_wants_input();
+ * the rest stays in the kernel and slows the client down.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "common/clock.h"
+#include "common/log.h"
+#include "edge/session/internal.h"
+
+#define UNREAD_REPLIES_MAX (64u * 1024) /* a client that pipelines but does not read is not obeyed any further */
+#define HANDSHAKE_MS 60000u
+#define UNANSWERED_MAX 256u /* recipients under way to the next hop at once */
+
+/* ---- state ---- */
+
+void session_enter(struct session *session, enum session_state state)
+{
+    session->state = state;
+    session->entered_ms = clock_ms();
+    server_schedule(session, session->entered_ms + WHEEL_SLOT_MS); /* deadlines differ from state to state */
+}
+
+bool session_between_messages(const struct session *session)
+{
+    return (session->state & (ST_GREETED | ST_READY)) != 0;
+}
+
+static bool session_wants_input(const struct session *session)
+{
+    return !session->choked && !session->pressed &&
+           (session->tx == NULL || transaction_unanswered(session->tx) < UNANSWERED_MAX) &&
+           (session->state & (ST_CONNECTED | ST_VERDICT | ST_SECURING | ST_CLOSED)) == 0;
+}
+
+const char *session_tls(const struct session *session)
+{
+    return session->conn != NULL ? net_tls_text(session->conn) : "";
+}
+
+bool session_offers_starttls(const struct session *session)
+{
+    return session->limits->starttls && session->config->server_tls != NULL && !net_is_tls(session->conn);
+}
+
+/* ---- replies ---- */
+
+static const int counted_codes[] = { 211, 214, 220, 221, 250, 251, 252, 354, 421, 450, 451, 452, 454, 455, 500, 501, 502, 503,
+                                     504, 530, 535, 538, 550, 551, 552, 553, 554, 555 };
+#define COUNTED_CODES (sizeof counted_codes / sizeof *counted_codes)
+
+static void count_reply(struct session *session, unsigned stage, int code)
+{
+    static const char *const names[] = { [STAGE_CONNECT] = "CONNECT", [STAGE_MESSAGE] = "MESSAGE", [STAGE_SESSION] = "SESSION" };
+    struct port *port = session->port;
+    size_t at = 0;
+    while (at < COUNTED_CODES && counted_codes[at] != code)
+        at++;
+    bool known = at < COUNTED_CODES;
+    if (!known)
+        at += (size_t)(code / 100); /* a next hop may say any number: those share a series by their class */
+    struct metric **series = &port->replies[stage][at];
+    if (*series == NULL) {
+        const char *name = stage < SMTP_VERB_COUNT ? smtp_verb_name((enum smtp_verb)stage) : names[stage];
+        char label[8];
+        snprintf(label, sizeof label, known ? "%d" : "%dxx", known ? code : code / 100);
+        *series = metrics_counter(session->server->metrics, "weir_smtp_replies_total",
+                                  "listener=\"%s\",stage=\"%s\",code=\"%s\"", port->name, name, label);
+    }
+    metric_add(*series, 1);
+}
+
+void session_reply(struct session *session, unsigned stage, int code, const char *enhanced, const char *format, ...)
+{
+    char text[SMTP_REPLY_TEXT_MAX], wire[2 * SMTP_REPLY_TEXT_MAX];
+    va_list args;
+    if (session->conn == NULL)
+        return;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    size_t len = smtp_reply_format(wire, sizeof wire, code, enhanced, text);
+    net_write(session->conn, wire, len);
+    count_reply(session, stage, code);
+    if (code < 400 && code != 354) {
+        if (stage == STAGE_MESSAGE) /* the 250 belongs to the DATA or BDAT that began it */
+            stage = session->chunked ? SMTP_VERB_BDAT : SMTP_VERB_DATA;
+        if (stage < SMTP_VERB_COUNT)
+            session->obeyed[stage]++;
+    }
+    if (net_unsent(session->conn) > UNREAD_REPLIES_MAX)
+        session->choked = true;
+}
+
+void session_reply_in_order(struct session *session, unsigned stage, int code, const char *enhanced, const char *text)
+{
+    if (session->tx != NULL && transaction_unanswered(session->tx) > 0)
+        transaction_answer(session->tx, stage, code, enhanced, text);
+    else
+        session_reply(session, stage, code, enhanced, "%s", text);
+}
+
+void session_close(struct session *session)
+{
+    if (session->state == ST_CLOSED)
+        return;
+    session_enter(session, ST_CLOSED);
+    if (session->conn != NULL)
+        net_close_after_flush(&session->conn);
+}
+
+void session_dismiss(struct session *session, const char *enhanced, const char *words)
+{
+    session_reply(session, STAGE_SESSION, 421, enhanced, "%s %s", session->config->hostname, words);
+    session_close(session);
+}
+
+/* ---- the beginning ---- */
+
+static void session_greet(struct session *session)
+{
+    session_enter(session, ST_GREETED);
+    session_reply(session, STAGE_CONNECT, 220, NULL, "%s ESMTP Weir", session->config->hostname);
+}
+
+void session_begin(struct session *session)
+{
+    if (session->limits->banner_delay > 0) {
+        session_enter(session, ST_CONNECTED);
+        server_schedule(session, session->began_ms + session->limits->banner_delay);
+    } else {
+        session_greet(session);
+    }
+}
+
+/* RFC 5321 4.3.1: the client waits for the banner. One that does not is no mail server. */
+static void session_is_early(struct session *session)
+{
+    session_reply(session, STAGE_CONNECT, 554, "5.5.1", "%s Talked before the banner", session->config->hostname);
+    report_reject(session, NULL, "CONNECT", 554, "5.5.1", "Talked before the banner", NULL, NULL);
+    session_close(session);
+}
+
+/* ---- bytes ---- */
+
+static void session_bad_line(struct session *session, enum smtp_bad bad)
+{
+    static const char *const words[] = {
+        [SMTP_BAD_NONE] = "Syntax error",
+        [SMTP_BAD_TOO_LONG] = "Line too long",
+        [SMTP_BAD_BARE_LF] = "Lines must end in CRLF",
+        [SMTP_BAD_BARE_CR] = "Bare CR in command",
+        [SMTP_BAD_NUL] = "NUL in command",
+    };
+    session->commands++;
+    session->errors++;
+    session_reply_in_order(session, SMTP_VERB_UNKNOWN, 500, "5.5.2", words[bad]);
+}
+
+/* The final dot, or the last byte of a chunk: RFC 3030 wants one reply for each chunk. */
+static void session_on_end(struct session *session)
+{
+    if (session->state == ST_SKIP) {
+        session->errors++;
+        session_enter(session, session->after_skip);
+        session_reply(session, SMTP_VERB_BDAT, session->tx == NULL ? 503 : 554, "5.5.1",
+                      session->tx == NULL ? "Bad sequence of commands" : "No valid recipients");
+    } else if (session->state == ST_DATA || session->last_chunk) {
+        transaction_complete(session->tx);
+    } else if (transaction_chunk(session->tx)) {
+        session_enter(session, ST_BDAT);
+        session_reply(session, SMTP_VERB_BDAT, 250, "2.0.0", "Ok: %llu octets received",
+                      (unsigned long long)transaction_size(session->tx));
+    }
+}
+
+/* false: the token is to be offered again later. */
+static bool session_on_token(struct session *session, const struct smtp_token *token, size_t more)
+{
+    switch (token->event) {
+    case SMTP_COMMAND:
+        return session_command(session, token->bytes, token->len, more) == COMMAND_DONE;
+    case SMTP_BAD_LINE:
+        session_bad_line(session, token->bad);
+        break;
+    case SMTP_BODY:
+        if (session->state != ST_SKIP)
+            transaction_body(session->tx, token->bytes, token->len);
+        break;
+    case SMTP_END_OF_DATA:
+        session_on_end(session);
+        break;
+    case SMTP_NEED_MORE:
+        break;
+    }
+    return true;
+}
+
+static size_t on_bytes(void *arg, const char *buf, size_t len)
+{
+    struct session *session = arg;
+    size_t used = 0;
+    bool whole = false; /* everything that is a token was used */
+
+    session->input_ms = clock_ms();
+    if (session->state == ST_CONNECTED)
+        session_is_early(session);
+    while (!whole && session_wants_input(session)) {
+        struct smtp_token token;
+        size_t n = smtp_parser_next(&session->parser, buf + used, len - used, &token);
+        whole = token.event == SMTP_NEED_MORE;
+        if (!session_on_token(session, &token, len - used - n))
+            break;
+        used += n;
+    }
+    if (session->state == ST_CLOSED)
+        used = len;
+    else if (!whole && used < len && session->conn != NULL && session->state != ST_SECURING) {
+        session->held = true;
+        net_pause(session->conn);
+    }
+    session_settle(session);
+    return used;
+}
+
+void session_settle(struct session *session)
+{
+    if (session->state == ST_CLOSED) {
+        server_bury(session);
+        return;
+    }
+    bool wanted = session_wants_input(session) && (session->tx == NULL || transaction_unanswered(session->tx) == 0);
+    if (session->held && wanted && session->conn != NULL) {
+        session->held = false;
+        net_resume(session->conn);
+    }
+}
+
+/* ---- the other events of the connection ---- */
+
+static void on_secured(void *arg)
+{
+    struct session *session = arg;
+    free(session->helo); /* RFC 3207 4.2: what was said in clear is forgotten */
+    session->helo = NULL;
+    session->esmtp = false;
+    session->input_ms = clock_ms();
+    session_enter(session, ST_GREETED);
+    session_settle(session);
+}
+
+static void on_drained(void *arg)
+{
+    struct session *session = arg;
+    session->choked = false;
+    session_settle(session);
+}
+
+static void on_gone(void *arg, enum net_end end, const char *why)
+{
+    struct session *session = arg;
+    static const char *const words[] = {
+        [NET_CLOSED] = "lost connection",
+        [NET_RESET] = "connection reset",
+        [NET_TIMEOUT] = "timeout",
+        [NET_TLS_FAILED] = "TLS failed",
+        [NET_CONNECT_FAILED] = "lost connection",
+    };
+    net_free(&session->conn);
+    if (session->state != ST_CLOSED) {
+        if (session->tx != NULL)
+            log_write(LOG_INFO, "%s from unknown[%s] inside a transaction: %s", words[end], session->client_text, why);
+        else if (end == NET_TLS_FAILED)
+            log_write(LOG_INFO, "%s from unknown[%s]: %s", words[end], session->client_text, why);
+        if (session->tx == NULL || !transaction_outlives_client(session->tx))
+            session_enter(session, ST_CLOSED);
+    }
+    session_settle(session);
+}
+
+const struct net_handlers session_net_handlers = {
+    .secured = on_secured,
+    .bytes = on_bytes,
+    .drained = on_drained,
+    .gone = on_gone,
+};
+
+/* ---- time ---- */
+
+static void time_is_up(struct session *session, const char *words)
+{
+    server_count_limit(session->server, LIMIT_TIME);
+    log_write(LOG_INFO, "timeout after %s from unknown[%s]: %s",
+              session->state & (ST_DATA | ST_CHUNK) ? "DATA" : "command", session->client_text, words);
+    session_dismiss(session, "4.4.2", words);
+}
+
+/* The deadlines of a session that waits for its client. Returns when to look again; the session may be closed by then. */
+static uint64_t session_waits_for_client(struct session *session, uint64_t now)
+{
+    const struct listener_settings *limits = session->limits;
+    uint64_t next = session->input_ms + limits->idle_timeout;
+    if (now >= next) {
+        time_is_up(session, "Timeout, closing connection");
+        return next;
+    }
+    if (session_between_messages(session)) {
+        uint64_t end = session->began_ms + limits->session_timeout;
+        if (now >= end) {
+            time_is_up(session, "Session has lasted too long");
+            return next;
+        }
+        next = end < next ? end : next;
+    }
+    if (session->state & (ST_DATA | ST_CHUNK)) {
+        uint64_t look;
+        if (transaction_is_slow(session->tx, now, &look)) {
+            server_count_limit(session->server, LIMIT_RATE);
+            log_write(LOG_INFO, "too slow: message from unknown[%s]", session->client_text);
+            session_dismiss(session, "4.4.2", "Message comes too slowly");
+            return next;
+        }
+        next = look < next ? look : next;
+    }
+    if (session->server->draining) {
+        uint64_t look;
+        if (server_drain_is_over(session, now, &look)) {
+            session_dismiss(session, "4.3.2", "Service is being drained, try another host");
+            return next;
+        }
+        next = look < next ? look : next;
+    }
+    return next;
+}
+
+void session_on_time(struct session *session, uint64_t now)
+{
+    uint64_t next = now + WHEEL_SLOT_MS * WHEEL_SLOTS; /* at the latest once a turn */
+    uint64_t due = next;
+    switch (session->state) {
+    case ST_CONNECTED:
+        due = session->began_ms + session->limits->banner_delay;
+        if (now >= due)
+            session_greet(session);
+        break;
+    case ST_SECURING:
+        due = session->entered_ms + HANDSHAKE_MS;
+        if (now >= due)
+            session_close(session);
+        break;
+    case ST_VERDICT: /* scan and delivery have deadlines of their own */
+    case ST_CLOSED:
+        break;
+    default:
+        if (session->pressed || (session->tx != NULL && transaction_unanswered(session->tx) > 0))
+            session->input_ms = now; /* it is we who keep the client waiting */
+        due = session_waits_for_client(session, now);
+    }
+    if (due <= now)
+        due = now + WHEEL_SLOT_MS;
+    server_schedule(session, due < next ? due : next);
+    session_settle(session);
+}

@@ -1,0 +1,56 @@
+#ifndef WEIR_EDGE_SESSION_SESSION_H
+#define WEIR_EDGE_SESSION_SESSION_H
+/*
+ * session.h - the SMTP server of one edge worker, seen from outside
+ *
+ * A server holds what all sessions of a worker share: configuration, policy, the scan farm, the delivery pool, the budget of message bytes,
+ * counters and the timer wheel. A port is one listener section; sessions come in through it and end by themselves.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+#include <event2/event.h>
+#include "common/metrics.h"
+#include "common/policy/policy.h"
+#include "edge/delivery/delivery.h"
+#include "edge/scan/scan.h"
+#include "edge/session/census.h"
+#include "edge/session/edge_config.h"
+#include "proto/node.h"
+
+struct server;
+struct port;
+
+struct server_options { /* all borrowed for the server's life, but config: counted */
+    struct event_base *base;
+    struct edge_config *config;
+    const char *node;            /* "edge-1" */
+    unsigned worker;
+    struct census *census;
+    struct metrics *metrics;
+    struct scan_farm *farm;      /* NULL: scanning is turned off by name */
+    struct delivery_pool *pool;
+};
+
+struct server *server_new(const struct server_options *options);
+void server_free(struct server **server); /* ends its sessions without a word */
+/* Audit rows go here; set once, before the first session. */
+void server_set_node(struct server *server, struct node *node);
+/* name: the instance of [listener "NAME"]; must be in the configuration given to server_new(). Lives as long as the server. */
+struct port *server_port(struct server *server, const char *name);
+/* A new client: takes fd. Answers 421 at once where it may not come in. */
+void server_accept(struct port *port, int fd, const struct netaddr *peer);
+
+/* Sessions that begin from now on use it. */
+void server_set_config(struct server *server, struct edge_config *config);
+/* taken: *policy becomes NULL. Before the first one every client is answered 421 4.3.0. */
+void server_set_policy(struct server *server, struct policy **taken);
+/* Draining: a new client is answered 421 4.3.2, the others finish: a session gets 421 4.3.2 when it has been idle between messages for
+ * some seconds, and at the latest after drain_timeout, when the message under way is done. drained is called (from the loop) when the last session
+ * is gone, at once when there is none. */
+void server_drain(struct server *server, void (*drained)(void *arg), void *arg);
+void server_undrain(struct server *server);
+unsigned server_sessions(const struct server *server);
+/* Sets the gauges that are measured rather than counted. */
+void server_observe(struct server *server);
+
+#endif

@@ -1,0 +1,376 @@
+/*
+ * worker.c - one worker process: puts the rooms of the edge together on one event loop
+ *
+ * Each worker has its own link to the coordinators, its own links to the scanners and its own next-hop connections; only the census is shared
+ * with the others. The cluster state says what this node should be (active or drained) and the worker makes it so; what it
+ * reports says how far it is.
+ */
+#include <malloc.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/memory.h"
+#include "edge/edge.h"
+#include "edge/session/session.h"
+
+#define LAST_REPORTS_MS 5000u  /* at the end: for audit rows to be acknowledged */
+#define STOP_LOOK_MS 20u
+#define STOP_EXTRA_MS 30000u   /* beyond drain_timeout, for messages whose last answer is still awaited */
+
+struct door { /* one listening socket */
+    struct port *port;
+    struct net_listener *listener; /* NULL: closed while draining */
+    int fd;
+};
+
+struct worker {
+    const struct edge_process *process;
+    struct edge_config *config; /* what farm, pool and node took at start */
+    struct event_base *base;
+    struct metrics metrics;
+    struct link_hub *hub;
+    struct scan_farm *farm;
+    struct delivery_pool *pool;
+    struct server *server;
+    struct node *node;
+    struct door *doors;
+    struct event *signals[4], *stop_timer;
+    struct metric *cpu_seconds, *resident;
+    bool has_policy, draining, drained, stopping;
+    uint64_t gc_done;
+    uint64_t stop_at_ms, reports_until_ms;
+};
+
+static void on_accepted(void *arg, int fd, const struct netaddr *peer, const struct netaddr *local)
+{
+    (void)local;
+    struct door *door = arg;
+    server_accept(door->port, fd, peer);
+}
+
+/* ---- doors ---- */
+
+static void open_door(struct worker *worker, struct door *door)
+{
+    int fd = dup(door->fd); /* the listener closes its own */
+    if (fd < 0 || listen(fd, SOMAXCONN) != 0)
+        fatal("cannot listen: %m");
+    door->listener = net_listen(worker->base, fd, on_accepted, door);
+}
+
+/* The master holds the socket too, so closing it here would let clients wait in its queue for ever. shutdown() ends listening for all
+ * holders: clients are refused at once, and listen() begins again. */
+static void close_door(struct door *door)
+{
+    net_listener_free(&door->listener);
+    shutdown(door->fd, SHUT_RD);
+}
+
+static void set_doors(struct worker *worker, bool open)
+{
+    for (size_t i = 0; i < worker->process->socket_count; i++) {
+        struct door *door = &worker->doors[i];
+        if (open && door->listener == NULL)
+            open_door(worker, door);
+        else if (!open && door->listener != NULL)
+            close_door(door);
+    }
+}
+
+/* ---- draining ---- */
+
+static void on_drained(void *arg)
+{
+    struct worker *worker = arg;
+    worker->drained = true;
+    log_write(LOG_NOTICE, "drained: no session is left");
+    node_heartbeat_soon(worker->node);
+}
+
+static void begin_drain(struct worker *worker)
+{
+    if (worker->draining)
+        return;
+    worker->draining = true;
+    worker->drained = false;
+    log_write(LOG_NOTICE, "draining: %u sessions", server_sessions(worker->server));
+    if (worker->config->edge.drain_mode == DRAIN_CLOSE)
+        set_doors(worker, false);
+    server_drain(worker->server, on_drained, worker);
+    if (worker->node != NULL)
+        node_heartbeat_soon(worker->node);
+}
+
+static void end_drain(struct worker *worker)
+{
+    if (!worker->draining || worker->stopping)
+        return;
+    worker->draining = worker->drained = false;
+    log_write(LOG_NOTICE, "active again");
+    server_undrain(worker->server);
+    set_doors(worker, true);
+    if (worker->node != NULL)
+        node_heartbeat_soon(worker->node);
+}
+
+/* After TERM: ends when the sessions are gone and the audit rows are with a coordinator. */
+static void on_stop_timer(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct worker *worker = arg;
+    uint64_t now = clock_ms();
+    if (server_sessions(worker->server) > 0 && now < worker->stop_at_ms)
+        return;
+    if (worker->reports_until_ms == 0)
+        worker->reports_until_ms = now + LAST_REPORTS_MS;
+    if (node_reports_pending(worker->node) > 0 && now < worker->reports_until_ms)
+        return;
+    if (node_reports_pending(worker->node) > 0)
+        log_write(LOG_ERR, "%zu audit rows were not acknowledged and are lost; the log has them", node_reports_pending(worker->node));
+    event_base_loopbreak(worker->base);
+}
+
+static void begin_stop(struct worker *worker)
+{
+    if (worker->stopping)
+        return;
+    worker->stopping = true;
+    worker->stop_at_ms = clock_ms() + worker->config->edge.drain_timeout + STOP_EXTRA_MS;
+    begin_drain(worker);
+    event_add(worker->stop_timer, &(struct timeval){ 0, STOP_LOOK_MS * 1000 });
+}
+
+/* ---- what the cluster says ---- */
+
+static void on_state(void *arg, const Weir__ClusterState *state, const Weir__NodeEntry *entry)
+{
+    struct worker *worker = arg;
+    if (worker->farm != NULL)
+        scan_farm_update(worker->farm, state);
+    if (entry == NULL) /* not registered yet: nobody has said what we should be */
+        return;
+    if (entry->gc > worker->gc_done) {
+        malloc_trim(0); /* an edge has no other garbage: buffers of a past peak go back to the system */
+        worker->gc_done = entry->gc;
+    }
+    if (entry->drain)
+        begin_drain(worker);
+    else
+        end_drain(worker);
+}
+
+static void on_policy(void *arg, uint64_t epoch, const struct node_policy_file *files, size_t count)
+{
+    struct worker *worker = arg;
+    struct error why;
+    struct policy_file *copy = xcalloc(count > 0 ? count : 1, sizeof *copy);
+    for (size_t i = 0; i < count; i++)
+        copy[i] = (struct policy_file){ files[i].name, files[i].text, files[i].len };
+    struct policy *policy = policy_parse(copy, count, &why);
+    free(copy);
+    if (policy == NULL) {
+        log_write(LOG_ERR, "policy %llu is not usable, the last one stays: %s", (unsigned long long)epoch, why.text);
+        return;
+    }
+    server_set_policy(worker->server, &policy);
+    worker->has_policy = true;
+    log_write(LOG_NOTICE, "policy %llu is in force", (unsigned long long)epoch);
+    if (worker->node != NULL)
+        node_heartbeat_soon(worker->node);
+}
+
+static void measure_process(struct worker *worker)
+{
+    struct rusage usage;
+    if (getrusage(RUSAGE_SELF, &usage) == 0)
+        metric_set(worker->cpu_seconds, (double)usage.ru_utime.tv_sec + (double)usage.ru_utime.tv_usec / 1e6 +
+                                            (double)usage.ru_stime.tv_sec + (double)usage.ru_stime.tv_usec / 1e6);
+    FILE *statm = fopen("/proc/self/statm", "re");
+    unsigned long pages;
+    if (statm == NULL)
+        return;
+    if (fscanf(statm, "%*u %lu", &pages) == 1)
+        metric_set(worker->resident, (double)pages * (double)sysconf(_SC_PAGESIZE));
+    fclose(statm);
+}
+
+static void on_heartbeat(void *arg, Weir__Heartbeat *beat)
+{
+    struct worker *worker = arg;
+    beat->state = worker->drained      ? WEIR__NODE_STATE__NODE_DRAINED
+                  : worker->draining   ? WEIR__NODE_STATE__NODE_DRAINING
+                  : worker->has_policy ? WEIR__NODE_STATE__NODE_ACTIVE
+                                       : WEIR__NODE_STATE__NODE_STARTING;
+    beat->gc_done = worker->gc_done;
+    beat->in_flight = server_sessions(worker->server);
+    server_observe(worker->server);
+    measure_process(worker);
+}
+
+static const struct node_handlers node_handlers = { .state = on_state, .policy = on_policy, .heartbeat = on_heartbeat };
+
+/* ---- signals ---- */
+
+static void reload(struct worker *worker)
+{
+    struct error why;
+    const struct edge_command *command = worker->process->command;
+    struct edge_config *config =
+        edge_config_load(command->config_path, command->overrides, command->override_count, &why);
+    if (config == NULL) {
+        log_write(LOG_ERR, "reload: %s; the last configuration stays", why.text);
+        return;
+    }
+    edge_open_log(config, command->name, "smtpd");
+    server_set_config(worker->server, config);
+    edge_config_unref(&config);
+    log_write(LOG_NOTICE, "reloaded: new sessions use the new configuration and certificate");
+}
+
+static void on_signal(evutil_socket_t signal, short what, void *arg)
+{
+    (void)what;
+    struct worker *worker = arg;
+    switch (signal) {
+    case SIGHUP:
+        reload(worker);
+        break;
+    case SIGUSR1:
+        log_reopen();
+        break;
+    case SIGTERM:
+        begin_stop(worker);
+        break;
+    default: /* INT from a terminal goes to the whole group: the master decides */
+        break;
+    }
+}
+
+/* ---- beginning and end ---- */
+
+/* A worker that replaces a dead one reads the file anew, so that it has what the others got by HUP; a file that is broken now is
+ * no reason to be without a worker. */
+static struct edge_config *newest_config(const struct edge_process *process)
+{
+    struct error why;
+    const struct edge_command *command = process->command;
+    struct edge_config *config =
+        edge_config_load(command->config_path, command->overrides, command->override_count, &why);
+    if (config == NULL) {
+        log_write(LOG_ERR, "%s; going on with the configuration this edge was started with", why.text);
+        return edge_config_ref(process->config);
+    }
+    for (size_t i = 0; i < process->socket_count; i++)
+        if (edge_config_listener(config, process->sockets[i].listener) == NULL) {
+            edge_config_unref(&config);
+            return edge_config_ref(process->config);
+        }
+    return config;
+}
+
+static void worker_begin(struct worker *worker)
+{
+    static const int signals[] = { SIGHUP, SIGUSR1, SIGTERM, SIGINT };
+    const struct edge_process *process = worker->process;
+    const char *name = process->command->name;
+    struct curve_keypair pair;
+    struct error why;
+
+    worker->base = event_base_new();
+    if (worker->base == NULL)
+        fatal("no event loop");
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
+        worker->signals[i] = evsignal_new(worker->base, signals[i], on_signal, worker);
+        event_add(worker->signals[i], NULL);
+    }
+    worker->stop_timer = event_new(worker->base, -1, EV_PERSIST, on_stop_timer, worker);
+    metrics_init(&worker->metrics);
+    worker->cpu_seconds = metrics_counter(&worker->metrics, "process_cpu_seconds_total", NULL);
+    worker->resident = metrics_gauge(&worker->metrics, "process_resident_memory_bytes", NULL);
+
+    if (!curve_keypair_read(&pair, worker->config->cluster.key_file, &why))
+        fatal("[cluster] key_file: %s", why.text);
+    worker->hub = link_hub_new(worker->base, &pair, &worker->metrics);
+    explicit_bzero(&pair, sizeof pair);
+    if (worker->config->edge.scan)
+        worker->farm =
+            scan_farm_new(worker->base, worker->hub, &worker->config->edge, name, process->worker, &worker->metrics);
+    else
+        log_write(LOG_WARNING, "scan = off: mail passes unscanned");
+    worker->pool = delivery_pool_new(worker->base, &worker->config->edge, &worker->config->tls, &worker->metrics, &why);
+    if (worker->pool == NULL)
+        fatal("delivery: %s", why.text);
+    worker->server = server_new(&(struct server_options){
+        .base = worker->base,
+        .config = worker->config,
+        .node = name,
+        .worker = process->worker,
+        .census = process->census,
+        .metrics = &worker->metrics,
+        .farm = worker->farm,
+        .pool = worker->pool,
+    });
+    worker->node = node_new(worker->base,
+                            &(struct node_options){
+                                .name = name,
+                                .role = WEIR__ROLE__ROLE_EDGE,
+                                .worker = process->worker,
+                                .cluster = &worker->config->cluster,
+                                .coordinators = worker->config->coordinators,
+                                .coordinator_count = worker->config->coordinator_count,
+                                .report_buffer = (size_t)worker->config->edge.report_buffer,
+                                .hub = worker->hub,
+                                .metrics = &worker->metrics,
+                            },
+                            &node_handlers, worker);
+    server_set_node(worker->server, worker->node);
+
+    worker->doors = xcalloc(process->socket_count, sizeof *worker->doors);
+    for (size_t i = 0; i < process->socket_count; i++) {
+        worker->doors[i].fd = process->sockets[i].fds[process->worker];
+        worker->doors[i].port = server_port(worker->server, process->sockets[i].listener);
+    }
+    set_doors(worker, !worker->draining || worker->config->edge.drain_mode == DRAIN_ANSWER);
+}
+
+static void worker_end(struct worker *worker)
+{
+    for (size_t i = 0; i < worker->process->socket_count; i++)
+        net_listener_free(&worker->doors[i].listener);
+    free(worker->doors);
+    server_set_node(worker->server, NULL);
+    server_free(&worker->server);
+    node_free(&worker->node);
+    if (worker->farm != NULL)
+        scan_farm_free(&worker->farm);
+    delivery_pool_free(&worker->pool);
+    link_hub_free(&worker->hub);
+    for (size_t i = 0; i < sizeof worker->signals / sizeof *worker->signals; i++)
+        event_free(worker->signals[i]);
+    event_free(worker->stop_timer);
+    metrics_fini(&worker->metrics);
+    event_base_free(worker->base);
+    edge_config_unref(&worker->config);
+}
+
+void worker_run(const struct edge_process *process)
+{
+    struct worker worker = { .process = process };
+    edge_open_log(process->config, process->command->name, "smtpd");
+    worker.config = newest_config(process);
+    edge_open_log(worker.config, process->command->name, "smtpd");
+    worker_begin(&worker);
+
+    unsigned char index = (unsigned char)process->worker;
+    ssize_t told = write(process->ready_fd, &index, 1);
+    (void)told; /* the pipe is far from full; without it only READY=1 would be late */
+    log_write(LOG_INFO, "worker %u accepts sessions", process->worker);
+    event_base_dispatch(worker.base);
+    worker_end(&worker);
+    exit(EXIT_SUCCESS);
+}
