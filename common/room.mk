@@ -3,3 +3,4 @@ $(eval $(call library,policy,common/policy,policy.c lines.c domains.c mailertabl
 $(eval $(call unit_test,common,common,))
 $(eval $(call unit_test,log,common,))
 $(eval $(call unit_test,netaddr,common,))
+$(eval $(call unit_test,config,common,))
