@@ -1,0 +1,426 @@
+/* test_policy.c - routes, own domains and networks: what each line means, what is wrong with it, and who may relay */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include "common/policy/policy.h"
+
+static struct policy_file file(const char *name, const char *text)
+{
+    return (struct policy_file){ name, text, strlen(text) };
+}
+
+static struct policy *parse(const char *mailertable, const char *own, const char *networks)
+{
+    struct policy_file files[3] = { file("mailertable", mailertable), file("local-host-names", own), file("networks", networks) };
+    struct error why = { "" };
+    struct policy *policy = policy_parse(files, 3, &why);
+
+    ck_assert_msg(policy != NULL, "%s", why.text);
+    return policy;
+}
+
+/* What one mailertable value becomes, as "kind host port" or "error code enhanced text" */
+static const struct {
+    const char *value, *route;
+} values[] = {
+    { "smtp:[mail.example.edu]", "smtp mail.example.edu 25" },
+    { "SMTP:[Mail.Example.EDU.]:2525", "smtp mail.example.edu 2525" },
+    { "esmtp:[192.0.2.9]", "smtp 192.0.2.9 25" },
+    { "relay:[2001:DB8::9]:587", "smtp 2001:db8::9 587" },
+    { "relay:[IPv6:2001:db8::9]", "smtp 2001:db8::9 25" },
+    { "relay:[localhost]", "smtp localhost 25" },
+    { "discard:", "discard" },
+    { "discard", "discard" },
+    { "error:5.1.1:550 No such user", "error 550 5.1.1 No such user" },
+    { "error:5.7.0:\"550 Go away # really\"", "error 550 5.7.0 Go away # really" },
+    { "error:550 5.1.1 No such user", "error 550 5.1.1 No such user" },
+    { "error:550 No such user", "error 550 5.0.0 No such user" },
+    { "error:550:No such user", "error 550 5.0.0 No such user" },
+    { "error:451 4.3.0 Later", "error 451 4.3.0 Later" },
+    { "error:4.3.0:Later", "error 450 4.3.0 Later" },
+    { "error:nouser No such user", "error 550 5.1.1 No such user" },
+    { "error:nouser:550 No such user", "error 550 5.1.1 No such user" },
+    { "error:nohost", "error 550 5.1.2 Host unknown" },
+    { "error:unavailable", "error 550 5.3.0 Service unavailable" },
+    { "error:tempfail", "error 450 4.3.0 Try again later" },
+    { "error:Closed for good", "error 550 5.0.0 Closed for good" },
+    { "error:5.1.1", "error 550 5.1.1 Recipient address rejected" },
+    { "error:", "error 550 5.0.0 Recipient address rejected" },
+    { "error:5.1.1:550 Wrapped\n \t over lines # comment\n# more\n  three", "error 550 5.1.1 Wrapped over lines three" },
+};
+
+static void format_route(const struct route *route, char *out, size_t cap)
+{
+    if (route->kind == ROUTE_SMTP)
+        snprintf(out, cap, "smtp %s %u", route->host, route->port);
+    else if (route->kind == ROUTE_ERROR)
+        snprintf(out, cap, "error %d %s %s", route->code, route->enhanced, route->text);
+    else
+        snprintf(out, cap, "%s", route->kind == ROUTE_DISCARD ? "discard" : "none");
+}
+
+START_TEST(mailer_values)
+{
+    char text[400], out[700];
+
+    snprintf(text, sizeof text, "# table\n\nexample.edu\t%s\n", values[_i].value);
+    struct policy *policy = parse(text, "", "");
+    struct route route = policy_route(policy, "example.edu");
+    format_route(&route, out, sizeof out);
+    ck_assert_str_eq(out, values[_i].route);
+    ck_assert_str_eq(route.file, "mailertable");
+    ck_assert_uint_eq(route.line, 3);
+    ck_assert(!route.catch_all && !route.mx);
+    policy_free(&policy);
+    ck_assert_ptr_null(policy);
+    policy_free(&policy);
+}
+END_TEST
+
+static const struct {
+    const char *name, *text, *why;
+} errors[] = {
+    { "mailertable", "example.edu\n", "mailertable:1: error: 'example.edu' has no route: write domain, white space, mailer:host, as "
+                                      "example.edu smtp:[mail.example.edu]" },
+    { "mailertable", "a.edu smtp:[b]\nexample.edu mail.example.edu\n",
+      "mailertable:2: error: 'mail.example.edu': expected mailer:host, as smtp:[mail.example.edu]" },
+    { "mailertable", "example.edu :[x]\n", "mailertable:1: error: ':[x]': expected mailer:host, as smtp:[mail.example.edu]" },
+    { "mailertable", "example.edu local:x\n", "mailertable:1: error: unknown mailer 'local': smtp, esmtp, relay, error or discard" },
+    { "mailertable", "example.edu smtp:Mail.example.edu\n",
+      "mailertable:1: error: 'mail.example.edu' without brackets asks for its MX records, which are not looked up yet: write [mail.example.edu]" },
+    { "mailertable", "example.edu smtp:192.0.2.1\n", "mailertable:1: error: an address is written in brackets: [192.0.2.1]" },
+    { "mailertable", "example.edu smtp:[a]:[b]\n", "mailertable:1: error: '[b]': one host only; a list of hosts to fall back to is not supported" },
+    { "mailertable", "example.edu smtp:a:[b]\n", "mailertable:1: error: '[b]': one host only; a list of hosts to fall back to is not supported" },
+    { "mailertable", "example.edu smtp:[a]:0\n", "mailertable:1: error: '0': the port is a number from 1 to 65535" },
+    { "mailertable", "example.edu smtp:[a]:smtp\n", "mailertable:1: error: 'smtp': the port is a number from 1 to 65535" },
+    { "mailertable", "example.edu smtp:[a]:655360\n", "mailertable:1: error: '655360': the port is a number from 1 to 65535" },
+    { "mailertable", "example.edu smtp:[a\n", "mailertable:1: error: '[a': expected [host] or [host]:port" },
+    { "mailertable", "example.edu smtp:[a]x\n", "mailertable:1: error: '[a]x': expected [host] or [host]:port" },
+    { "mailertable", "example.edu smtp:[]\n", "mailertable:1: error: '' is not a domain" },
+    { "mailertable", "example.edu smtp:[a_b..c]\n", "mailertable:1: error: 'a_b..c' is not a domain" },
+    { "mailertable", "example.edu smtp:[a] b\n", "mailertable:1: error: '[a] b': a host has no white space in it" },
+    { "mailertable", "example.edu discard:x\n", "mailertable:1: error: 'x' after discard: nothing may follow" },
+    { "mailertable", "example.edu error:5.1.1:450 x\n",
+      "mailertable:1: error: 450 and 5.1.1 contradict each other: both begin with 4 (try again) or with 5 (final)" },
+    { "mailertable", "example.edu error:250 x\n", "mailertable:1: error: 250 is not a reply code for a refusal: 4xx or 5xx, as 550" },
+    { "mailertable", "example.edu error:599 x\n", "mailertable:1: error: 599 is not a reply code for a refusal: 4xx or 5xx, as 550" },
+    { "mailertable", "example.edu error:421 x\n", "mailertable:1: error: 421 would end the client's session: use 450 or 451" },
+    { "mailertable", "example.edu error:5.1:550 x\n", "mailertable:1: error: '5.1:550 x': expected error:5.1.1:550 text, or error:550 5.1.1 text" },
+    { "mailertable", "example.edu error:550 gr\xc3\xbc\xc3\x9f\n", "mailertable:1: error: the text of a reply is printable ASCII (RFC 5321 4.2)" },
+    { "mailertable", "user@example.edu smtp:[a]\n",
+      "mailertable:1: error: 'user@example.edu': a key is a domain, .domain or '.'; single mailboxes cannot be routed here" },
+    { "mailertable", "*.example.edu smtp:[a]\n", "mailertable:1: error: '*.example.edu': write '.example.edu' for all subdomains" },
+    { "mailertable", "* smtp:[a]\n", "mailertable:1: error: '*': write '.' for everything else" },
+    { "mailertable", "-x.edu smtp:[a]\n", "mailertable:1: error: '-x.edu' is not a domain" },
+    { "mailertable", "[192.0.2.1] smtp:[a]\n", "mailertable:1: error: '[192.0.2.1]' is not a domain" },
+    { "mailertable", "b\xff smtp:[a]\n", "mailertable:1: error: 'b\xff' is not a domain" },
+    { "mailertable", "example.edu smtp:[a]\n\nExample.EDU. smtp:[b]\n", "mailertable:3: error: 'example.edu' has a route already, in line 1" },
+    { "mailertable", ". smtp:[a]\n. smtp:[b]\n", "mailertable:2: error: '.' has a route already, in line 1" },
+    { "mailertable", "# x\n  a.edu smtp:[a]\n",
+      "mailertable:2: error: a line that begins with white space continues the one before, and there is none" },
+    { "mailertable", "a.edu smtp:[a]\nb.edu smtp:\x01\n", "mailertable:2: error: the line has a control character (0x01)" },
+    { "local-host-names", "a.edu b.edu\n", "local-host-names:1: error: 'a.edu b.edu': one domain a line" },
+    { "local-host-names", "a.edu\n b.edu\n", "local-host-names:1: error: 'a.edu b.edu': one domain a line" },
+    { "local-host-names", ".a.edu\n", "local-host-names:1: error: '.a.edu': a whole domain only; subdomains get a line each, or a route in mailertable" },
+    { "local-host-names", "joe@a.edu\n", "local-host-names:1: error: 'joe@a.edu': a domain, without a mailbox" },
+    { "local-host-names", "a,edu\n", "local-host-names:1: error: 'a,edu' is not a domain" },
+    { "networks", "192.0.2.7/24\n", "networks:1: error: '192.0.2.7/24' has bits set behind the prefix: write 192.0.2.0/24" },
+    { "networks", "192.0.2.0/24 OK\n", "networks:1: error: ' OK' after 192.0.2.0/24: one network a line" },
+    { "networks", "127.0.0.1, ::1\n", "networks:1: error: ', ::1' after 127.0.0.1: one network a line" },
+    { "networks", "campus\n", "networks:1: error: 'campus' is not an IP address or network: write 192.0.2.0/24 or 2001:db8::/32" },
+    { "networks", "!\n", "networks:1: error: '' is not an IP address or network: write 192.0.2.0/24 or 2001:db8::/32" },
+    { "networks", "0.0.0.0/0\n", "networks:1: error: 0.0.0.0/0 would make every host an inside one, and this an open relay" },
+    { "networks", "::/0\n", "networks:1: error: ::/0 would make every host an inside one, and this an open relay" },
+    { "networks", "10.0.0.0/8\n192.0.2.0/24\n\n!10.0.0.0/8\n", "networks:4: error: 10.0.0.0/8 is inside and excluded: line 1 says the opposite" },
+    { "aliases", "", "aliases: error: not a policy file; those are mailertable, local-host-names and networks" },
+};
+
+START_TEST(errors_say_what_is_right)
+{
+    struct policy_file one = file(errors[_i].name, errors[_i].text);
+    struct error why = { "" };
+
+    /* from a copy of exactly its length, so that reading behind it shows */
+    char *copy = malloc(one.len + (one.len == 0));
+    memcpy(copy, one.text, one.len);
+    one.text = copy;
+    ck_assert_ptr_null(policy_parse(&one, 1, &why));
+    ck_assert_str_eq(why.text, errors[_i].why);
+    ck_assert_ptr_null(policy_parse(&one, 1, NULL));
+    free(copy);
+}
+END_TEST
+
+START_TEST(limits_of_lines)
+{
+    struct policy_file twice[2] = { file("networks", "::1\n"), file("networks", "127.0.0.1\n") };
+    struct error why = { "" };
+    char text[700];
+
+    ck_assert_ptr_null(policy_parse(twice, 2, &why));
+    ck_assert_str_eq(why.text, "networks: error: given twice");
+    struct policy_file nul = { "networks", "::1\n\0::2", 8 };
+    ck_assert_ptr_null(policy_parse(&nul, 1, &why));
+    ck_assert_str_eq(why.text, "networks:2: error: the line has a control character (0x00)");
+    struct policy_file none = { "networks", NULL, 0 };
+    struct policy *policy = policy_parse(&none, 1, &why);
+    ck_assert_ptr_nonnull(policy);
+    policy_free(&policy);
+
+    snprintf(text, sizeof text, "a.edu error:550 %0255d\n", 0); /* digits only: refused as a code, so put a letter in front */
+    text[16] = 'x';
+    policy = parse(text, "", "");
+    ck_assert_uint_eq(strlen(policy_route(policy, "a.edu").text), 255);
+    policy_free(&policy);
+    snprintf(text, sizeof text, "a.edu error:550 x%0255d\n", 0);
+    struct policy_file longer = file("mailertable", text);
+    ck_assert_ptr_null(policy_parse(&longer, 1, &why));
+    ck_assert_str_eq(why.text, "mailertable:1: error: the text is longer than 255 characters");
+
+    snprintf(text, sizeof text, "%063d.%063d.%063d.%061d", 0, 0, 0, 0); /* 253, the most */
+    policy = parse("", text, "");
+    ck_assert(policy_is_own_domain(policy, text));
+    policy_free(&policy);
+    snprintf(text, sizeof text, "%063d.%063d.%063d.%062d", 0, 0, 0, 0);
+    longer = file("local-host-names", text);
+    ck_assert_ptr_null(policy_parse(&longer, 1, &why));
+    snprintf(text, sizeof text, "%064d.edu", 0);
+    longer = file("local-host-names", text);
+    ck_assert_ptr_null(policy_parse(&longer, 1, &why));
+}
+END_TEST
+
+static const char table[] = "example.edu        smtp:[a]\n"
+                            ".example.edu       smtp:[b]\n"
+                            "x.y.example.edu    smtp:[c]\n"
+                            ".y.example.edu     smtp:[d]\n"
+                            "old.example.org    error:5.1.2:550 Gone\n"
+                            ".net               smtp:[e]\n"
+                            ".                  smtp:[f]\n";
+
+static const struct {
+    const char *domain, *route; /* with the catch-all */
+    bool catch_all;
+    unsigned line;
+} routes[] = {
+    { "example.edu", "smtp a 25", false, 1 },
+    { "www.example.edu", "smtp b 25", false, 2 },
+    { "deep.er.example.edu", "smtp b 25", false, 2 },
+    { "y.example.edu", "smtp b 25", false, 2 },          /* ".y.example.edu" is for what is below it */
+    { "x.y.example.edu", "smtp c 25", false, 3 },
+    { "z.y.example.edu", "smtp d 25", false, 4 },
+    { "w.x.y.example.edu", "smtp d 25", false, 4 },      /* a plain key is itself only */
+    { "notexample.edu", "smtp f 25", true, 7 },
+    { "edu", "smtp f 25", true, 7 },
+    { "old.example.org", "error 550 5.1.2 Gone", false, 5 },
+    { "sub.old.example.org", "smtp f 25", true, 7 },
+    { "net", "smtp f 25", true, 7 },
+    { "a.net", "smtp e 25", false, 6 },
+    { "example.edu.", "smtp f 25", true, 7 },            /* not canonical: no key means it */
+    { ".net", "smtp f 25", true, 7 },
+    { ".", "smtp f 25", true, 7 },
+    { "[192.0.2.1]", "smtp f 25", true, 7 },
+    { "[x.net", "smtp f 25", true, 7 },
+    { "", "none", false, 0 },
+};
+
+START_TEST(longest_route_wins)
+{
+    char out[700];
+    char without[sizeof table];
+    struct policy *policy = parse(table, "", "");
+    struct route route = policy_route(policy, routes[_i].domain);
+
+    format_route(&route, out, sizeof out);
+    ck_assert_str_eq(out, routes[_i].route);
+    ck_assert_int_eq(route.catch_all, routes[_i].catch_all);
+    ck_assert_uint_eq(route.line, routes[_i].line);
+    ck_assert_int_eq(policy_is_own_domain(policy, routes[_i].domain), routes[_i].line != 0 && !routes[_i].catch_all);
+    policy_free(&policy);
+
+    /* and without a catch-all there is none */
+    strcpy(without, table);
+    *strstr(without, ".                  smtp:[f]") = '#';
+    policy = parse(without, "", "");
+    route = policy_route(policy, routes[_i].domain);
+    format_route(&route, out, sizeof out);
+    ck_assert_str_eq(out, routes[_i].catch_all ? "none" : routes[_i].route);
+    policy_free(&policy);
+}
+END_TEST
+
+static const struct {
+    const char *client, *domain, *grant, *file; /* file NULL: no rule */
+    unsigned line;
+} decisions[] = {
+    { "127.0.0.1", "anywhere.org", "inside", "networks", 1 },
+    { "10.1.2.3", "anywhere.org", "inside", "networks", 2 },
+    { "10.9.0.1", "anywhere.org", "outside", "networks", 3 },     /* excluded */
+    { "10.9.9.9", "anywhere.org", "inside", "networks", 4 },      /* and let in again, more exactly */
+    { "10.9.0.1", "example.edu", "own-domain", "local-host-names", 2 },
+    { "2001:db8:1::5", "anywhere.org", "inside", "networks", 5 },
+    { "2001:db8:2::5", "anywhere.org", "outside", NULL, 0 },
+    { "192.0.2.1", "anywhere.org", "outside", NULL, 0 },
+    { "192.0.2.1", "example.edu", "own-domain", "local-host-names", 2 },
+    { "192.0.2.1", "www.example.edu", "outside", NULL, 0 },
+    { "192.0.2.1", "students.example.edu", "route", "mailertable", 1 },
+    { "192.0.2.1", "a.partner.org", "route", "mailertable", 2 },
+    { "192.0.2.1", "partner.org", "outside", NULL, 0 },
+    { "192.0.2.1", "gone.org", "route", "mailertable", 3 },       /* its answer is the route's error */
+    { "192.0.2.1", "[10.1.2.3]", "outside", NULL, 0 },
+    { "192.0.2.1", "", "outside", NULL, 0 },
+    { "192.0.2.1", ".", "outside", NULL, 0 },
+    { "192.0.2.1", ".partner.org", "outside", NULL, 0 },          /* a pattern is not a domain */
+    { "192.0.2.1", "example.edu.anywhere.org", "outside", NULL, 0 },
+    { "::ffff:10.1.2.3", "anywhere.org", "inside", "networks", 2 },
+};
+
+START_TEST(relaying_is_denied_by_default)
+{
+    struct netaddr client;
+    struct policy *policy = parse("students.example.edu smtp:[a]\n.partner.org smtp:[b]\ngone.org error:nohost\n. smtp:[smarthost]\n",
+                                  "# ours\nEXAMPLE.edu.\n", "127.0.0.1\n10.0.0.0/8\n! 10.9.0.0/16\n10.9.9.0/24\n2001:db8:1::/48 # v6\n");
+
+    ck_assert(netaddr_parse(&client, decisions[_i].client));
+    struct relay_decision decision = policy_relay(policy, &client, decisions[_i].domain);
+    ck_assert_str_eq(decision.grant, decisions[_i].grant);
+    ck_assert_int_eq(decision.allowed, strcmp(decisions[_i].grant, "outside") != 0);
+    ck_assert_int_eq(decision.file != NULL, decisions[_i].file != NULL);
+    if (decision.file != NULL)
+        ck_assert_str_eq(decision.file, decisions[_i].file);
+    ck_assert_uint_eq(decision.line, decisions[_i].line);
+    ck_assert_int_eq(policy_is_inside(policy, &client), strcmp(decision.grant, "inside") == 0);
+    policy_free(&policy);
+}
+END_TEST
+
+START_TEST(nothing_is_granted_by_nothing)
+{
+    struct policy *policy = policy_parse(NULL, 0, NULL);
+    struct netaddr client;
+
+    ck_assert(netaddr_parse(&client, "127.0.0.1"));
+    ck_assert(!policy_relay(policy, &client, "example.edu").allowed);
+    ck_assert(!policy_relay(policy, &(struct netaddr){ 0 }, "").allowed);
+    ck_assert(!policy_is_own_domain(policy, "example.edu"));
+    ck_assert_int_eq(policy_route(policy, "example.edu").kind, ROUTE_NONE);
+    ck_assert_ptr_null(policy_first_own_domain(policy));
+    policy_free(&policy);
+}
+END_TEST
+
+START_TEST(first_own_domain)
+{
+    struct policy *policy = parse("", "# z\n\nzebra.example.\nALPHA.example\nzebra.example\n", "");
+
+    ck_assert_str_eq(policy_first_own_domain(policy), "zebra.example");
+    ck_assert(policy_is_own_domain(policy, "alpha.example"));
+    policy_free(&policy);
+}
+END_TEST
+
+/* The networks' search against the plain way: look at every rule. */
+START_TEST(networks_agree_with_a_linear_search)
+{
+    enum { RULES = 400 };
+    struct netaddr_prefix prefixes[RULES];
+    bool excluded[RULES];
+    char *text = malloc(RULES * 80), address[NETADDR_TEXT_MAX];
+    size_t used = 0, count = 0;
+    unsigned seed = 7;
+
+    while (count < RULES) {
+        /* few different bytes, so that prefixes nest */
+        struct netaddr_prefix prefix = { 0 };
+        prefix.address.family = rand_r(&seed) % 2 ? AF_INET : AF_INET6;
+        prefix.bits = (uint8_t)(1 + rand_r(&seed) % 32);
+        for (unsigned bit = 0; bit < prefix.bits; bit++)
+            if (rand_r(&seed) % 8 == 0)
+                prefix.address.bytes[bit / 8] |= (uint8_t)(0x80 >> bit % 8);
+        bool known = false;
+        for (size_t i = 0; i < count; i++)
+            known |= prefixes[i].bits == prefix.bits && netaddr_equal(&prefixes[i].address, &prefix.address);
+        if (known)
+            continue;
+        prefixes[count] = prefix;
+        excluded[count] = rand_r(&seed) % 3 == 0;
+        used += (size_t)sprintf(text + used, "%s%s/%u\n", excluded[count] ? "!" : "", netaddr_format(&prefix.address, address), prefix.bits);
+        count++;
+    }
+    struct policy *policy = parse("", "", text);
+    for (int round = 0; round < 20000; round++) {
+        struct netaddr client = { .family = rand_r(&seed) % 2 ? AF_INET : AF_INET6 };
+        for (unsigned bit = 0; bit < (client.family == AF_INET ? 32 : 128); bit++)
+            if (rand_r(&seed) % 8 == 0)
+                client.bytes[bit / 8] |= (uint8_t)(0x80 >> bit % 8);
+        int best = -1;
+        for (size_t i = 0; i < count; i++)
+            if (netaddr_prefix_contains(&prefixes[i], &client) && (best < 0 || prefixes[i].bits > prefixes[best].bits))
+                best = (int)i;
+        ck_assert_int_eq(policy_is_inside(policy, &client), best >= 0 && !excluded[best]);
+        if (best >= 0)
+            ck_assert_uint_eq(policy_relay(policy, &client, "x").line, (unsigned)best + 1);
+    }
+    policy_free(&policy);
+    free(text);
+}
+END_TEST
+
+/* 100,000 lines in each file. A quadratic step anywhere would take minutes; the limit is generous for slow sanitizer builds. */
+START_TEST(large_files_are_fast)
+{
+    enum { LINES = 100000 };
+    char *mailertable = malloc(LINES * 64), *own = malloc(LINES * 32), *networks = malloc(LINES * 32), domain[64];
+    size_t a = 0, b = 0, c = 0;
+
+    for (unsigned i = 0; i < LINES; i++) {
+        a += (size_t)sprintf(mailertable + a, "%sdept%u.example.edu\tsmtp:[mx%u.example.edu]:2525\n", i % 2 ? "." : "", i, i % 7);
+        b += (size_t)sprintf(own + b, "host%u.example.org\n", i);
+        c += (size_t)sprintf(networks + c, "%s10.%u.%u.%u/%u\n", i % 5 ? "" : "!", i >> 16 & 255, i >> 8 & 255, i & 255, 32);
+    }
+    clock_t start = clock();
+    struct policy *policy = parse(mailertable, own, networks);
+    for (unsigned i = 0; i < LINES; i++) {
+        sprintf(domain, "%sdept%u.example.edu", i % 2 ? "a.b." : "", i);
+        struct route route = policy_route(policy, domain);
+        ck_assert_uint_eq(route.line, i + 1);
+        sprintf(domain, "host%u.example.org", i);
+        struct netaddr client = { .family = AF_INET, .bytes = { 10, (uint8_t)(i >> 16), (uint8_t)(i >> 8), (uint8_t)i } };
+        struct relay_decision decision = policy_relay(policy, &client, domain);
+        ck_assert(decision.allowed);
+        ck_assert_str_eq(decision.grant, i % 5 ? "inside" : "own-domain");
+        ck_assert_uint_eq(decision.line, i + 1);
+    }
+    double seconds = (double)(clock() - start) / CLOCKS_PER_SEC;
+    ck_assert_msg(seconds < 3, "%.2f s", seconds);
+    policy_free(&policy);
+    free(mailertable);
+    free(own);
+    free(networks);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("policy");
+    TCase *tests = tcase_create("policy");
+
+    tcase_set_timeout(tests, 60);
+    tcase_add_loop_test(tests, mailer_values, 0, sizeof values / sizeof values[0]);
+    tcase_add_loop_test(tests, errors_say_what_is_right, 0, sizeof errors / sizeof errors[0]);
+    tcase_add_test(tests, limits_of_lines);
+    tcase_add_loop_test(tests, longest_route_wins, 0, sizeof routes / sizeof routes[0]);
+    tcase_add_loop_test(tests, relaying_is_denied_by_default, 0, sizeof decisions / sizeof decisions[0]);
+    tcase_add_test(tests, nothing_is_granted_by_nothing);
+    tcase_add_test(tests, first_own_domain);
+    tcase_add_test(tests, networks_agree_with_a_linear_search);
+    tcase_add_test(tests, large_files_are_fast);
+    suite_add_tcase(suite, tests);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
