@@ -30,6 +30,7 @@ static void seed_rand(void)
 
 static bool worker_set_up(const struct worker_options *options, struct engine *engine, struct error *why)
 {
+    prctl(PR_SET_NAME, options->lane == LANE_LARGE ? "weir-scan-large" : "weir-scan-small");
     signal(SIGPIPE, SIG_IGN);
     signal(SIGCHLD, SIG_DFL);
     signal(SIGXFSZ, SIG_DFL); /* a temporary file at its limit must end the scan, not look like a short write */

@@ -286,6 +286,8 @@ int zygote_main(int channel, int32_t parent)
 {
     struct zygote zygote = { .channel = channel };
     signal(SIGPIPE, SIG_IGN);
+    prctl(PR_SET_NAME, "weir-zygote");
+    close_range((unsigned)channel + 1, ~0u, 0);
     sigset_t chld;
     sigemptyset(&chld);
     sigaddset(&chld, SIGCHLD);

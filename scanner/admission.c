@@ -1,0 +1,171 @@
+/*
+ * admission.c - what a scanner takes on: slots, bytes, and the two lanes of waiting scans
+ */
+#include "scanner/admission.h"
+#include <string.h>
+#include "common/error.h"
+
+void admission_init(struct admission *admission, const struct admission_limits *limits)
+{
+    memset(admission, 0, sizeof *admission);
+    admission->limits = *limits;
+}
+
+/* --- bytes --- */
+
+static bool fits(uint64_t used, uint64_t more, uint64_t limit)
+{
+    return used <= limit && more <= limit - used;
+}
+
+/* Where `size` bytes of one message would go; false: nowhere. What the message holds already must not be counted in. */
+static bool find_room(const struct admission *admission, uint64_t size, bool upload, bool *on_disk)
+{
+    const struct admission_limits *limits = &admission->limits;
+    if (size <= limits->memory_threshold && fits(admission->memory, size, limits->memory) &&
+        (!upload || fits(admission->upload_memory, size, limits->memory / 2))) {
+        *on_disk = false;
+        return true;
+    }
+    /* A small whole message is refused rather than written to disk: BUSY sends it to a scanner that has room in memory. */
+    *on_disk = true;
+    return (upload || size > limits->memory_threshold) && fits(admission->disk, size, limits->disk);
+}
+
+static void reserve(struct admission *admission, struct admission_share *share, uint64_t size, bool on_disk)
+{
+    share->reserved = size;
+    share->on_disk = on_disk;
+    if (on_disk)
+        admission->disk += size;
+    else
+        admission->memory += size;
+    if (!on_disk && share->state == ADMISSION_UPLOADING)
+        admission->upload_memory += size;
+}
+
+static void give_back(struct admission *admission, struct admission_share *share)
+{
+    if (share->on_disk)
+        admission->disk -= share->reserved;
+    else
+        admission->memory -= share->reserved;
+    if (!share->on_disk && share->state == ADMISSION_UPLOADING)
+        admission->upload_memory -= share->reserved;
+    share->reserved = 0;
+}
+
+/* --- lanes --- */
+
+static void enqueue(struct admission *admission, struct admission_share *share, uint64_t size)
+{
+    share->state = ADMISSION_QUEUED;
+    share->lane = size <= admission->limits.large_message ? LANE_SMALL : LANE_LARGE;
+    share->previous = admission->last[share->lane];
+    share->next = NULL;
+    if (share->previous != NULL)
+        share->previous->next = share;
+    else
+        admission->first[share->lane] = share;
+    admission->last[share->lane] = share;
+    admission->queued++;
+}
+
+static void dequeue(struct admission *admission, struct admission_share *share)
+{
+    if (share->previous != NULL)
+        share->previous->next = share->next;
+    else
+        admission->first[share->lane] = share->next;
+    if (share->next != NULL)
+        share->next->previous = share->previous;
+    else
+        admission->last[share->lane] = share->previous;
+    share->previous = share->next = NULL;
+    admission->queued--;
+}
+
+/* --- scans --- */
+
+enum admission_answer admission_take_whole(struct admission *admission, struct admission_share *share, uint64_t size)
+{
+    bool on_disk;
+    weir_assert(share->state == ADMISSION_NONE);
+    if (admission->queued + admission->running >= admission->limits.slots)
+        return ADMISSION_NO_SLOT;
+    if (!find_room(admission, size, false, &on_disk))
+        return ADMISSION_NO_BYTES;
+    enqueue(admission, share, size);
+    reserve(admission, share, size, on_disk);
+    return ADMISSION_OK;
+}
+
+enum admission_answer admission_take_upload(struct admission *admission, struct admission_share *share, uint64_t size_hint)
+{
+    uint64_t size = size_hint != 0 ? size_hint : admission->limits.window;
+    bool on_disk;
+    weir_assert(share->state == ADMISSION_NONE);
+    if (admission->uploads >= admission->limits.slots)
+        return ADMISSION_NO_SLOT;
+    if (!find_room(admission, size, true, &on_disk))
+        return ADMISSION_NO_BYTES;
+    share->state = ADMISSION_UPLOADING;
+    admission->uploads++;
+    reserve(admission, share, size, on_disk);
+    return ADMISSION_OK;
+}
+
+bool admission_extend(struct admission *admission, struct admission_share *share)
+{
+    uint64_t old = share->reserved;
+    bool was_on_disk = share->on_disk, on_disk = true;
+    weir_assert(share->state == ADMISSION_UPLOADING);
+    if (old > UINT64_MAX - admission->limits.window)
+        return false;
+    uint64_t size = old + admission->limits.window;
+    give_back(admission, share);
+    /* Bytes never move back from disk to memory. */
+    bool room = was_on_disk ? fits(admission->disk, size, admission->limits.disk) : find_room(admission, size, true, &on_disk);
+    reserve(admission, share, room ? size : old, room ? on_disk : was_on_disk);
+    return room;
+}
+
+void admission_complete(struct admission *admission, struct admission_share *share, uint64_t size)
+{
+    weir_assert(share->state == ADMISSION_UPLOADING && size <= share->reserved);
+    bool on_disk = share->on_disk;
+    give_back(admission, share);
+    admission->uploads--;
+    enqueue(admission, share, size);
+    reserve(admission, share, size, on_disk);
+}
+
+struct admission_share *admission_next(struct admission *admission, enum lane lane)
+{
+    struct admission_share *share = admission->first[lane];
+    if (share == NULL)
+        return NULL;
+    dequeue(admission, share);
+    share->state = ADMISSION_RUNNING;
+    admission->running++;
+    return share;
+}
+
+void admission_release(struct admission *admission, struct admission_share *share)
+{
+    give_back(admission, share);
+    switch (share->state) {
+    case ADMISSION_UPLOADING:
+        admission->uploads--;
+        break;
+    case ADMISSION_QUEUED:
+        dequeue(admission, share);
+        break;
+    case ADMISSION_RUNNING:
+        admission->running--;
+        break;
+    case ADMISSION_NONE:
+        break;
+    }
+    share->state = ADMISSION_NONE;
+}

@@ -1,0 +1,60 @@
+#ifndef WEIR_SCANNER_ADMISSION_H
+#define WEIR_SCANNER_ADMISSION_H
+/*
+ * admission.h - what a scanner takes on: slots, bytes, and the two lanes of waiting scans
+ *
+ * Pure: no socket, no clock. A scan is UPLOADING (its bytes still come), QUEUED in a lane, or RUNNING. Uploads and scans have `slots`
+ * each, so that slow uploads never take a slot from complete messages; an upload that completes is queued whether slots are free or
+ * not, which bounds scans by twice the slots. Bytes are reserved before they arrive: in memory up to memory_threshold a message, else
+ * on disk. Uploads get at most half of the memory, and disk after that, so that they cannot crowd out the small mail either.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "scanner/channel.h"
+
+struct admission_limits {
+    uint64_t slots;
+    uint64_t memory;
+    uint64_t memory_threshold;
+    uint64_t disk;
+    uint64_t window;        /* an upload of unknown size is reserved in steps of this */
+    uint64_t large_message;
+};
+
+enum admission_answer { ADMISSION_OK, ADMISSION_NO_SLOT, ADMISSION_NO_BYTES };
+
+enum admission_state { ADMISSION_NONE, ADMISSION_UPLOADING, ADMISSION_QUEUED, ADMISSION_RUNNING };
+
+/* One scan's share of the budget; inside the owner's struct, zeroed at first. */
+struct admission_share {
+    enum admission_state state;
+    bool on_disk;
+    uint64_t reserved;
+    enum lane lane;
+    struct admission_share *previous, *next; /* in the lane, while queued */
+};
+
+struct admission {
+    struct admission_limits limits;
+    uint64_t uploads, queued, running;
+    uint64_t memory, upload_memory, disk; /* reserved bytes; upload_memory is part of memory */
+    struct admission_share *first[LANES], *last[LANES];
+};
+
+void admission_init(struct admission *admission, const struct admission_limits *limits);
+
+/* A complete message: reserved and queued. */
+enum admission_answer admission_take_whole(struct admission *admission, struct admission_share *share, uint64_t size);
+/* An upload: size_hint 0 is "not known". reserved says how far it may go for now. */
+enum admission_answer admission_take_upload(struct admission *admission, struct admission_share *share, uint64_t size_hint);
+/* One more window for an upload that has used its reservation up. It may move to disk by that (share->on_disk turns true). */
+bool admission_extend(struct admission *admission, struct admission_share *share);
+/* The upload is complete with size bytes: what it has reserved beyond is given back, and it is queued. */
+void admission_complete(struct admission *admission, struct admission_share *share, uint64_t size);
+/* The first waiting scan of a lane becomes running; NULL: none waits. */
+struct admission_share *admission_next(struct admission *admission, enum lane lane);
+/* Gives everything back, in any state. */
+void admission_release(struct admission *admission, struct admission_share *share);
+
+#endif

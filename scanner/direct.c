@@ -1,0 +1,250 @@
+/*
+ * direct.c - weir-scan-direct: how fast libclamav itself is on this machine
+ *
+ * The limit that a scanner is measured against: N forked processes that scan messages from memory with the scanner's own engine,
+ * options and scan function, and do nothing else. Prints one line "key=value ...".
+ *
+ *     weir-scan-direct --signatures DIR [--mail DIR | --size BYTES] [--count N] [--processes N] [--tmp DIR]
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/memory.h"
+#include "scanner/body.h"
+#include "scanner/engine.h"
+#include "scanner/scratch.h"
+
+#define SCAN_MS 600000
+#define UNIQUE_LEN 16
+
+struct message {
+    char *bytes;
+    size_t len;
+    size_t unique_at; /* UNIQUE_LEN hex digits there are changed for every scan; 0: none */
+};
+
+struct workload {
+    struct message *messages;
+    size_t count;
+};
+
+struct tally {
+    uint64_t scans, bytes, bad, unknown, start_us, end_us;
+};
+
+/* Text in lines of 76 letters without any meaning, base64-like in its entropy. */
+static struct message made_message(size_t size)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyz ABCDEFGHIJKLMNOPQRSTUVWXYZ 0123456789";
+    static const char head[] = "From: a@example.org\r\nTo: b@example.edu\r\nSubject: benchmark\r\nMessage-ID: <";
+    static const char tail[] = "@example.org>\r\nMIME-Version: 1.0\r\nContent-Type: text/plain\r\n\r\n";
+    struct message message = { .len = size };
+    size_t fixed = sizeof head - 1 + UNIQUE_LEN + sizeof tail - 1;
+    if (message.len < fixed)
+        message.len = fixed;
+    message.bytes = xmalloc(message.len);
+    memcpy(message.bytes, head, sizeof head - 1);
+    message.unique_at = sizeof head - 1;
+    memset(message.bytes + message.unique_at, '0', UNIQUE_LEN);
+    memcpy(message.bytes + message.unique_at + UNIQUE_LEN, tail, sizeof tail - 1);
+    uint64_t state = 88172645463325252u;
+    for (size_t i = fixed; i < message.len; i++) {
+        state ^= state << 13, state ^= state >> 7, state ^= state << 17; /* xorshift: the same text in every run */
+        size_t column = (i - fixed) % 78;
+        message.bytes[i] = column == 76 ? '\r' : column == 77 ? '\n' : letters[state % (sizeof letters - 1)];
+    }
+    return message;
+}
+
+static void add_file(struct workload *work, int folder, const char *name)
+{
+    int fd = openat(folder, name, O_RDONLY | O_CLOEXEC);
+    struct stat st;
+    if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0) {
+        struct message message = { .bytes = xmalloc((size_t)st.st_size), .len = (size_t)st.st_size };
+        if (read(fd, message.bytes, message.len) == st.st_size) {
+            work->messages = xrealloc(work->messages, (work->count + 1) * sizeof *work->messages);
+            work->messages[work->count++] = message;
+        } else {
+            free(message.bytes);
+        }
+    }
+    if (fd >= 0)
+        close(fd);
+}
+
+static void add_folder(struct workload *work, const char *path)
+{
+    DIR *dir = opendir(path);
+    if (dir == NULL)
+        fatal("%s: %s", path, strerror(errno));
+    for (struct dirent *entry; (entry = readdir(dir)) != NULL;)
+        add_file(work, dirfd(dir), entry->d_name);
+    closedir(dir);
+    if (work->count == 0)
+        fatal("%s: no messages", path);
+}
+
+static void scan_message(struct engine *engine, const struct message *message, struct tally *tally)
+{
+    struct body body;
+    struct error why;
+    struct engine_result result;
+    if (!body_open(&body, false, "", &why) || !body_append(&body, message->bytes, message->len, &why))
+        fatal("%s", why.text);
+    engine_scan(engine, body.fd, body_file_size(&body), SCAN_MS, &result);
+    body_close(&body);
+    tally->scans++;
+    tally->bytes += message->len;
+    tally->bad += result.verdict == WEIR__VERDICT__VERDICT_BAD;
+    tally->unknown += result.verdict == WEIR__VERDICT__VERDICT_UNKNOWN;
+}
+
+_Noreturn static void run_process(struct engine *engine, struct workload *work, const char *tmp, unsigned process, size_t count,
+                                  int go, int report)
+{
+    struct tally tally = { 0 };
+    struct error why;
+    unsigned seed = (unsigned)getpid();
+    char *folder = xasprintf("%s/%u", tmp, process), start;
+    srand(seed); /* libclamav names temporary files with rand() */
+    if (mkdir(folder, 0700) != 0 || !engine_set_tmp_dir(engine, folder, &why))
+        fatal("%s: %s", folder, strerror(errno));
+    if (read(go, &start, 1) < 0)
+        fatal("%s", strerror(errno));
+    tally.start_us = clock_us();
+    for (size_t i = 0; i < count; i++) {
+        struct message *message = &work->messages[(i + process) % work->count];
+        if (message->unique_at != 0) {
+            char unique[UNIQUE_LEN + 1];
+            snprintf(unique, sizeof unique, "%08x%08x", process, (unsigned)i);
+            memcpy(message->bytes + message->unique_at, unique, UNIQUE_LEN);
+        }
+        scan_message(engine, message, &tally);
+    }
+    tally.end_us = clock_us();
+    _exit(write(report, &tally, sizeof tally) == (ssize_t)sizeof tally ? 0 : 1);
+}
+
+static void print_result(unsigned processes, const struct tally *all)
+{
+    struct rusage used;
+    getrusage(RUSAGE_CHILDREN, &used);
+    double seconds = (double)(all->end_us - all->start_us) / 1e6;
+    double cpu = (double)used.ru_utime.tv_sec + (double)used.ru_stime.tv_sec +
+                 (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6;
+    printf("processes=%u messages=%llu bytes=%llu bad=%llu unknown=%llu seconds=%.3f messages_per_second=%.1f "
+           "cpu_ms_per_message=%.4f\n", processes, (unsigned long long)all->scans, (unsigned long long)all->bytes,
+           (unsigned long long)all->bad, (unsigned long long)all->unknown, seconds, (double)all->scans / seconds,
+           cpu * 1000 / (double)all->scans);
+}
+
+static void run_all(struct engine *engine, struct workload *work, const char *tmp, unsigned processes, size_t count)
+{
+    int go[2], report[2], status;
+    if (pipe2(go, O_CLOEXEC) != 0 || pipe2(report, O_CLOEXEC) != 0)
+        fatal("%s", strerror(errno));
+    for (unsigned i = 0; i < processes; i++) {
+        pid_t pid = fork();
+        if (pid < 0)
+            fatal("%s", strerror(errno));
+        if (pid == 0) {
+            close(go[1]);
+            run_process(engine, work, tmp, i, count / processes, go[0], report[1]);
+        }
+    }
+    close(report[1]);
+    close(go[0]);
+    close(go[1]); /* all start: read() gives 0 */
+    struct tally all = { .start_us = UINT64_MAX }, one;
+    while (read(report[0], &one, sizeof one) == (ssize_t)sizeof one) {
+        all.scans += one.scans, all.bytes += one.bytes, all.bad += one.bad, all.unknown += one.unknown;
+        all.start_us = one.start_us < all.start_us ? one.start_us : all.start_us;
+        all.end_us = one.end_us > all.end_us ? one.end_us : all.end_us;
+    }
+    while (wait(&status) > 0)
+        ;
+    close(report[0]);
+    if (all.scans == 0)
+        fatal("nothing was scanned: --count must be at least --processes");
+    print_result(processes, &all);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option options[] = {
+        { "signatures", required_argument, NULL, 's' }, { "mail", required_argument, NULL, 'm' },
+        { "size", required_argument, NULL, 'b' },       { "count", required_argument, NULL, 'n' },
+        { "processes", required_argument, NULL, 'p' },  { "tmp", required_argument, NULL, 't' },
+        { NULL, 0, NULL, 0 },
+    };
+    /* the scanner's defaults */
+    struct engine_options how = { .max_scan_size = 400u << 20, .max_file_size = 100u << 20, .max_files = 10000,
+                                  .max_recursion = 17 };
+    const char *mail = NULL, *tmp = "/dev/shm";
+    size_t size = 4096, count = 1000;
+    unsigned processes = 2;
+    for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+        switch (option) {
+        case 's':
+            snprintf(how.signatures, sizeof how.signatures, "%s", optarg);
+            break;
+        case 'm':
+            mail = optarg;
+            break;
+        case 'b':
+            size = strtoull(optarg, NULL, 10);
+            break;
+        case 'n':
+            count = strtoull(optarg, NULL, 10);
+            break;
+        case 'p':
+            processes = (unsigned)strtoul(optarg, NULL, 10);
+            break;
+        case 't':
+            tmp = optarg;
+            break;
+        default:
+            return 64;
+        }
+    }
+    if (how.signatures[0] == '\0' || optind != argc || processes == 0) {
+        fputs("usage: weir-scan-direct --signatures DIR [--mail DIR | --size BYTES] [--count N] [--processes N] [--tmp DIR]\n",
+              stderr);
+        return 64;
+    }
+    struct workload work = { 0 };
+    struct engine_info info;
+    struct error why;
+    char folder[PATH_MAX];
+    int lock;
+    if (mail != NULL) {
+        add_folder(&work, mail);
+    } else {
+        work.messages = xmalloc(sizeof *work.messages);
+        work.messages[0] = made_message(size);
+        work.count = 1;
+    }
+    struct engine *engine = engine_load(&how, &info, &why);
+    if (engine == NULL || !scratch_new(tmp, folder, &lock, &why))
+        fatal("%s", why.text);
+    run_all(engine, &work, folder, processes, count);
+    scratch_remove(folder);
+    close(lock);
+    engine_free(&engine);
+    for (size_t i = 0; i < work.count; i++)
+        free(work.messages[i].bytes);
+    free(work.messages);
+    return 0;
+}

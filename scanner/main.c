@@ -1,0 +1,415 @@
+/*
+ * main.c - weir-scanner: command line, configuration, signals, and the life of the master
+ *
+ *     weir-scanner -c FILE --name NAME [--set key=value]... [-t]
+ *
+ * TERM, INT: drain, then exit 0 (1 when drain_timeout ends it). HUP: read the configuration again and make a new generation.
+ * USR1: reopen the log file.
+ */
+#include <errno.h>
+#include <event2/event.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "common/config.h"
+#include "common/log.h"
+#include "common/memory.h"
+#include "common/metrics.h"
+#include "common/settings.h"
+#include "proto/curve.h"
+#include "proto/link.h"
+#include "proto/node.h"
+#include "scanner/scratch.h"
+#include "scanner/service.h"
+#include "scanner/zygote.h"
+
+#define ZYGOTE_FD 3
+#define FAREWELL_MS 200 /* at the end: for the last answers to leave, and for edges to hear that we drain */
+
+struct arguments {
+    const char *config;
+    const char *name;
+    char **overrides;
+    size_t override_count;
+    bool test;
+};
+
+struct settings {
+    struct log_settings log;
+    struct cluster_settings cluster;
+    struct scanner_settings scanner;
+    struct node_coordinator *coordinators;
+    size_t coordinator_count;
+};
+
+struct scanner {
+    struct arguments arguments;
+    struct settings settings;
+    char run_dir[PATH_MAX];
+    int run_lock;
+    struct event_base *base;
+    struct metrics metrics;
+    struct link_hub *hub;
+    struct service *service;
+    struct node *node;
+    struct event *drain_limit, *farewell;
+    struct event *signals[4];
+    bool drain_wanted; /* by operators */
+    bool ending;
+    int status;
+};
+
+/* --- configuration --- */
+
+static void settings_fini(struct settings *settings)
+{
+    config_clear(settings_table("log"), &settings->log);
+    config_clear(settings_table("cluster"), &settings->cluster);
+    config_clear(settings_table("scanner"), &settings->scanner);
+    for (size_t i = 0; i < settings->coordinator_count; i++) {
+        free(settings->coordinators[i].listen);
+        free(settings->coordinators[i].publish);
+    }
+    free(settings->coordinators);
+    memset(settings, 0, sizeof *settings);
+}
+
+static bool add_coordinator(struct settings *settings, const struct config *config, const char *name, struct error *why)
+{
+    struct coordinator_settings read = { 0 };
+    struct node_coordinator *to = &settings->coordinators[settings->coordinator_count];
+    if (!config_fill(config, "coordinator", name, &read, why))
+        return false;
+    bool valid = curve_key_parse(to->public_key, read.public_key);
+    if (valid) {
+        to->listen = xstrdup(read.listen);
+        to->publish = xstrdup(read.publish);
+        settings->coordinator_count++;
+    } else {
+        error_set(why, "coordinator \"%s\": public_key must be %d hexadecimal digits", name, CURVE_HEX_LEN);
+    }
+    config_clear(settings_table("coordinator"), &read);
+    return valid;
+}
+
+static bool settings_check(const struct settings *settings, struct error *why)
+{
+    const struct scanner_settings *scanner = &settings->scanner;
+    const struct {
+        const char *name, *value;
+    } paths[] = { { "signatures", scanner->signatures }, { "tmp_dir", scanner->tmp_dir }, { "spool_dir", scanner->spool_dir } };
+    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
+        if (paths[i].value[0] != '/' || strlen(paths[i].value) >= PATH_MAX / 2) {
+            error_set(why, "scanner: %s must be an absolute path, not \"%s\"", paths[i].name, paths[i].value);
+            return false;
+        }
+    }
+    if (settings->cluster.key_file == NULL || settings->cluster.key_file[0] == '\0') {
+        error_set(why, "cluster: key_file is not set");
+        return false;
+    }
+    return true;
+}
+
+static bool settings_read(struct settings *settings, const struct arguments *arguments, struct error *why)
+{
+    memset(settings, 0, sizeof *settings);
+    struct config *config = config_load(arguments->config, settings_tables, arguments->overrides, arguments->override_count, why);
+    if (config == NULL)
+        return false;
+    bool done = config_fill(config, "log", NULL, &settings->log, why) &&
+                config_fill(config, "cluster", NULL, &settings->cluster, why) &&
+                config_fill(config, "scanner", NULL, &settings->scanner, why);
+    const char *name;
+    size_t count = 0;
+    while (config_instance(config, "coordinator", count) != NULL)
+        count++;
+    settings->coordinators = xcalloc(count + 1, sizeof *settings->coordinators);
+    for (size_t i = 0; done && (name = config_instance(config, "coordinator", i)) != NULL; i++)
+        done = add_coordinator(settings, config, name, why);
+    config_free(&config);
+    done = done && settings_check(settings, why);
+    if (!done)
+        settings_fini(settings);
+    return done;
+}
+
+static int log_level(const struct settings *settings)
+{
+    static const int levels[] = { LOG_DEBUG, LOG_INFO, LOG_NOTICE, LOG_WARNING, LOG_ERR };
+    return levels[settings->log.level];
+}
+
+static void open_log(const struct scanner *scanner)
+{
+    char *ident = xasprintf("weir/%s/scanner", scanner->arguments.name);
+    log_open(&(struct log_options){ .ident = ident, .node = scanner->arguments.name, .file = scanner->settings.log.file,
+                                    .format = (enum log_format)scanner->settings.log.format,
+                                    .level = log_level(&scanner->settings) });
+    free(ident);
+}
+
+static struct service_options service_options(const struct scanner *scanner)
+{
+    const struct scanner_settings *s = &scanner->settings.scanner;
+    struct service_options options = { .node = scanner->arguments.name, .endpoint = s->listen, .settings = s };
+    struct packet_config *config = &options.pool.config;
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    uint64_t workers = s->workers != 0 ? s->workers : (uint64_t)(cores > 0 ? cores : 1);
+    options.pool.run_dir = scanner->run_dir;
+    options.pool.workers[LANE_SMALL] = workers;
+    options.pool.workers[LANE_LARGE] = s->large_workers != 0 ? s->large_workers : (workers + 1) / 2;
+    options.pool.worker_scans = s->worker_scans;
+    snprintf(config->node, sizeof config->node, "%s", scanner->arguments.name);
+    snprintf(config->log_file, sizeof config->log_file, "%s", scanner->settings.log.file);
+    config->log_format = scanner->settings.log.format;
+    config->log_level = log_level(&scanner->settings);
+    config->worker_memory = s->worker_memory;
+    config->sandbox = s->sandbox;
+    snprintf(config->engine.signatures, sizeof config->engine.signatures, "%s", s->signatures);
+    config->engine.max_scan_size = s->max_scan_size;
+    config->engine.max_file_size = s->max_file_size;
+    config->engine.max_files = (uint32_t)s->max_files;
+    config->engine.max_recursion = (uint32_t)s->max_recursion;
+    config->engine.detect_phishing = s->detect_phishing_heuristics;
+    config->engine.block_encrypted = s->block_encrypted;
+    return options;
+}
+
+/* --- the node --- */
+
+static void on_state(void *arg, const Weir__ClusterState *state, const Weir__NodeEntry *entry)
+{
+    struct scanner *scanner = arg;
+    (void)state;
+    if (entry == NULL)
+        return;
+    scanner->drain_wanted = entry->drain;
+    service_drain(scanner->service, scanner->drain_wanted || scanner->ending);
+    pool_want_gc(service_pool(scanner->service), entry->gc);
+}
+
+static void on_heartbeat(void *arg, Weir__Heartbeat *beat)
+{
+    struct scanner *scanner = arg;
+    const struct pool *pool = service_pool(scanner->service);
+    const struct engine_info *info = pool_info(pool);
+    beat->state = service_state(scanner->service);
+    beat->gc_done = pool_gc_done(pool);
+    beat->generation = pool_generation(pool);
+    beat->in_flight = (uint32_t)service_in_flight(scanner->service);
+    if (info != NULL)
+        beat->signatures = wire_text(info->signatures);
+}
+
+static void on_service_changed(void *arg)
+{
+    struct scanner *scanner = arg;
+    if (scanner->node != NULL)
+        node_heartbeat_soon(scanner->node);
+    if (scanner->ending && service_state(scanner->service) == WEIR__NODE_STATE__NODE_DRAINED)
+        event_add(scanner->farewell, &(struct timeval){ 0, FAREWELL_MS * 1000 });
+}
+
+/* --- signals --- */
+
+static void on_farewell(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct scanner *scanner = arg;
+    event_base_loopbreak(scanner->base);
+}
+
+static void on_drain_limit(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct scanner *scanner = arg;
+    log_write(LOG_WARNING, "drain_timeout is over with %zu scans unfinished", service_in_flight(scanner->service));
+    scanner->status = 1;
+    event_base_loopbreak(scanner->base);
+}
+
+static void on_terminate(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct scanner *scanner = arg;
+    if (scanner->ending)
+        return;
+    uint64_t ms = scanner->settings.scanner.drain_timeout;
+    scanner->ending = true;
+    event_add(scanner->drain_limit, &(struct timeval){ (time_t)(ms / 1000), (suseconds_t)(ms % 1000) * 1000 });
+    service_drain(scanner->service, true);
+    on_service_changed(scanner);
+}
+
+static void on_hangup(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct scanner *scanner = arg;
+    struct settings fresh;
+    struct error why;
+    if (settings_read(&fresh, &scanner->arguments, &why)) {
+        /* The node keeps pointing to the cluster settings and coordinators it started with: those need a restart. */
+        struct log_settings old_log = scanner->settings.log;
+        struct scanner_settings old_scanner = scanner->settings.scanner;
+        scanner->settings.log = fresh.log;
+        scanner->settings.scanner = fresh.scanner;
+        fresh.log = old_log;
+        fresh.scanner = old_scanner;
+        struct service_options options = service_options(scanner);
+        service_configure(scanner->service, &options);
+        open_log(scanner);
+        settings_fini(&fresh);
+    } else {
+        log_write(LOG_ERR, "configuration not read again: %s", why.text);
+    }
+    pool_renew(service_pool(scanner->service));
+}
+
+static void on_reopen(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what, (void)arg;
+    log_reopen();
+}
+
+/* --- life --- */
+
+static void scanner_start(struct scanner *scanner, const struct curve_keypair *pair)
+{
+    static const struct node_handlers node_handlers = { .state = on_state, .heartbeat = on_heartbeat };
+    static const struct {
+        int number;
+        event_callback_fn handler;
+    } signals[] = { { SIGTERM, on_terminate }, { SIGINT, on_terminate }, { SIGHUP, on_hangup }, { SIGUSR1, on_reopen } };
+    struct error why;
+    const struct scanner_settings *s = &scanner->settings.scanner;
+    if (!scratch_new(s->tmp_dir, scanner->run_dir, &scanner->run_lock, &why))
+        fatal("%s", why.text);
+    scanner->base = event_base_new();
+    if (scanner->base == NULL)
+        fatal("libevent makes no loop");
+    metrics_init(&scanner->metrics);
+    scanner->drain_limit = evtimer_new(scanner->base, on_drain_limit, scanner);
+    scanner->farewell = evtimer_new(scanner->base, on_farewell, scanner);
+    for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++) {
+        scanner->signals[i] = evsignal_new(scanner->base, signals[i].number, signals[i].handler, scanner);
+        event_add(scanner->signals[i], NULL);
+    }
+    scanner->hub = link_hub_new(scanner->base, pair, &scanner->metrics);
+    struct service_options options = service_options(scanner);
+    scanner->service = service_new(scanner->base, scanner->hub, &options, &scanner->metrics, on_service_changed, scanner, &why);
+    if (scanner->service == NULL)
+        fatal("%s", why.text);
+    scanner->node = node_new(scanner->base,
+                             &(struct node_options){ .name = scanner->arguments.name, .role = WEIR__ROLE__ROLE_SCANNER,
+                                                     .endpoint = s->advertise[0] != '\0' ? s->advertise : s->listen,
+                                                     .cluster = &scanner->settings.cluster,
+                                                     .coordinators = scanner->settings.coordinators,
+                                                     .coordinator_count = scanner->settings.coordinator_count,
+                                                     .hub = scanner->hub, .metrics = &scanner->metrics },
+                             &node_handlers, scanner);
+}
+
+static void scanner_stop(struct scanner *scanner)
+{
+    node_free(&scanner->node);
+    service_free(&scanner->service);
+    link_hub_free(&scanner->hub);
+    for (size_t i = 0; i < sizeof scanner->signals / sizeof scanner->signals[0]; i++)
+        event_free(scanner->signals[i]);
+    event_free(scanner->drain_limit);
+    event_free(scanner->farewell);
+    event_base_free(scanner->base);
+    metrics_fini(&scanner->metrics);
+    scratch_remove(scanner->run_dir);
+    close(scanner->run_lock);
+    settings_fini(&scanner->settings);
+    free(scanner->arguments.overrides);
+}
+
+static int usage(FILE *to, int status)
+{
+    fputs("usage: weir-scanner -c FILE --name NAME [--set key=value]... [-t]\n"
+          "  -c, --config FILE   configuration\n"
+          "      --name NAME     this node's name, as its key is registered\n"
+          "      --set KEY=VALUE overrides the file; may be repeated\n"
+          "  -t, --test          check the configuration and exit\n"
+          "      --version\n", to);
+    return status;
+}
+
+/* -1: go on; else the exit status. */
+static int read_arguments(struct arguments *arguments, int argc, char **argv)
+{
+    static const struct option options[] = {
+        { "config", required_argument, NULL, 'c' }, { "name", required_argument, NULL, 'n' },
+        { "set", required_argument, NULL, 's' },    { "test", no_argument, NULL, 't' },
+        { "help", no_argument, NULL, 'h' },         { "version", no_argument, NULL, 'v' },
+        { NULL, 0, NULL, 0 },
+    };
+    arguments->overrides = xcalloc((size_t)argc + 1, sizeof *arguments->overrides);
+    for (int option; (option = getopt_long(argc, argv, "c:th", options, NULL)) != -1;) {
+        switch (option) {
+        case 'c':
+            arguments->config = optarg;
+            break;
+        case 'n':
+            arguments->name = optarg;
+            break;
+        case 's':
+            arguments->overrides[arguments->override_count++] = optarg;
+            break;
+        case 't':
+            arguments->test = true;
+            break;
+        case 'h':
+            return usage(stdout, 0);
+        case 'v':
+            puts("weir-scanner " WEIR_VERSION);
+            return 0;
+        default:
+            return usage(stderr, 64);
+        }
+    }
+    if (optind != argc || (arguments->name == NULL && !arguments->test))
+        return usage(stderr, 64);
+    if (arguments->name != NULL && strlen(arguments->name) > 48) {
+        fputs("weir-scanner: --name: at most 48 characters\n", stderr);
+        return 64;
+    }
+    return -1;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 3 && strcmp(argv[1], "--zygote") == 0)
+        return zygote_main(ZYGOTE_FD, (int32_t)strtol(argv[2], NULL, 10));
+    struct scanner scanner = { .run_lock = -1 };
+    struct curve_keypair pair;
+    struct error why;
+    signal(SIGPIPE, SIG_IGN);
+    int status = read_arguments(&scanner.arguments, argc, argv);
+    if (status >= 0)
+        return status;
+    if (!settings_read(&scanner.settings, &scanner.arguments, &why)) {
+        fprintf(stderr, "%s\n", why.text);
+        return 1;
+    }
+    if (scanner.arguments.test) {
+        settings_fini(&scanner.settings);
+        return 0;
+    }
+    open_log(&scanner);
+    if (!curve_keypair_read(&pair, scanner.settings.cluster.key_file, &why))
+        fatal("%s", why.text);
+    scanner_start(&scanner, &pair);
+    explicit_bzero(&pair, sizeof pair);
+    event_base_dispatch(scanner.base);
+    status = scanner.status;
+    scanner_stop(&scanner);
+    log_write(LOG_INFO, "ended");
+    return status;
+}

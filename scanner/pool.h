@@ -1,0 +1,72 @@
+#ifndef WEIR_SCANNER_POOL_H
+#define WEIR_SCANNER_POOL_H
+/*
+ * pool.h - generations of workers, seen from the master
+ *
+ * There is at most one generation that serves, one that is being made, and one that finishes its last scans. A new one is made when
+ * none serves, when asked for (pool_renew), and while a gc request number is above gc_done. It takes over when it has loaded, passed
+ * its self-test and all its workers are ready; if it fails, the old one goes on as if nothing had happened. No scan ever waits for that.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+#include <event2/event.h>
+#include "common/metrics.h"
+#include "proto/weir.pb-c.h"
+#include "scanner/channel.h"
+
+struct pool;
+
+struct pool_options {
+    const char *run_dir;              /* generations make their folders in it */
+    struct packet_config config;      /* for zygotes; generation and run_dir are filled in by the pool */
+    uint64_t workers[LANES];
+    uint64_t worker_scans;            /* 0: a worker is never replaced for its age */
+};
+
+enum pool_end {
+    POOL_ANSWERED, /* by the worker: verdict, reason, name are its answer */
+    POOL_CRASHED,  /* the worker died on it */
+    POOL_TIMEOUT,  /* its time was over and the worker was killed */
+    POOL_LOST,     /* the whole generation died: not this message's doing */
+};
+
+struct pool_outcome {
+    enum pool_end end;
+    Weir__Verdict verdict;
+    Weir__UnknownReason reason;
+    char name[256];
+    uint32_t scan_us;
+    uint64_t generation;
+    const struct engine_info *info; /* borrowed for the call */
+};
+
+struct pool_handlers {
+    /* The job's end. Called once for every pool_run() that returned true, never from inside it. */
+    void (*done)(void *arg, void *job, const struct pool_outcome *outcome);
+    /* A worker is free, a generation serves or does not serve any more, or gc_done has grown. */
+    void (*changed)(void *arg);
+};
+
+struct pool *pool_new(struct event_base *base, const struct pool_options *options, struct metrics *metrics,
+                      const struct pool_handlers *handlers, void *arg);
+/* Kills and reaps whatever runs. Jobs under way get no `done`. */
+void pool_free(struct pool **pool);
+
+/* For the generations made from now on. run_dir is borrowed. */
+void pool_configure(struct pool *pool, const struct pool_options *options);
+
+void pool_renew(struct pool *pool);
+void pool_want_gc(struct pool *pool, uint64_t request);
+uint64_t pool_gc_done(const struct pool *pool);
+
+bool pool_is_serving(const struct pool *pool);
+uint64_t pool_generation(const struct pool *pool);            /* 0 while none serves */
+const struct engine_info *pool_info(const struct pool *pool); /* NULL while none serves; borrowed */
+bool pool_has_idle(const struct pool *pool, enum lane lane);
+
+/* Gives the job to an idle worker of the lane; fd is borrowed. After wall_ms the worker is killed. false: none idle (or it just died). */
+bool pool_run(struct pool *pool, enum lane lane, int fd, uint64_t size, uint32_t wall_ms, void *job);
+/* Nobody waits for this running job any more: its worker is killed if it has been at it for more than a second. `done` still comes. */
+void pool_abandon(struct pool *pool, void *job);
+
+#endif

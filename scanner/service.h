@@ -1,0 +1,43 @@
+#ifndef WEIR_SCANNER_SERVICE_H
+#define WEIR_SCANNER_SERVICE_H
+/*
+ * service.h - the scan conversation, server side: edges in, verdicts out
+ *
+ * Owns the ROUTER socket, the scans, the admission and the pool of workers.
+ *
+ *     OPEN -> UPLOADING -> QUEUED -> RUNNING -> answered
+ *         \-> (whole) -----^            BUSY, CANCEL, a peer that is gone and a deadline end it anywhere on the way
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <event2/event.h>
+#include "common/error.h"
+#include "common/metrics.h"
+#include "common/settings.h"
+#include "proto/link.h"
+#include "scanner/pool.h"
+
+struct service;
+
+struct service_options {
+    const char *node;        /* "scanner-1"; borrowed for the service's life, as is settings */
+    const char *endpoint;    /* to bind */
+    const struct scanner_settings *settings;
+    struct pool_options pool;
+};
+
+/* changed: state, generation, gc_done, or the last scan has ended. */
+struct service *service_new(struct event_base *base, struct link_hub *hub, const struct service_options *options,
+                            struct metrics *metrics, void (*changed)(void *arg), void *arg, struct error *why);
+void service_free(struct service **service);
+
+/* New settings, after a reload; the endpoint stays. The pool uses them from its next generation on. */
+void service_configure(struct service *service, const struct service_options *options);
+
+/* Draining: every OPEN is answered BUSY, what is here is finished. Can be turned off again. */
+void service_drain(struct service *service, bool drain);
+Weir__NodeState service_state(const struct service *service);
+size_t service_in_flight(const struct service *service);
+struct pool *service_pool(struct service *service);
+
+#endif

@@ -1,0 +1,326 @@
+/*
+ * test_scanner_admission.c - slots, bytes, lanes; the table of scans; chunks becoming a message
+ */
+#include <check.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "common/memory.h"
+#include "scanner/admission.h"
+#include "scanner/body.h"
+#include "scanner/engine.h"
+#include "scanner/scans.h"
+
+static const struct admission_limits limits = { .slots = 4, .memory = 1000, .memory_threshold = 200, .disk = 5000, .window = 100,
+                                                .large_message = 150 };
+
+static struct admission admission;
+
+static void set_up(void)
+{
+    admission_init(&admission, &limits);
+}
+
+static void assert_empty(void)
+{
+    ck_assert_uint_eq(admission.uploads, 0);
+    ck_assert_uint_eq(admission.queued, 0);
+    ck_assert_uint_eq(admission.running, 0);
+    ck_assert_uint_eq(admission.memory, 0);
+    ck_assert_uint_eq(admission.upload_memory, 0);
+    ck_assert_uint_eq(admission.disk, 0);
+    for (int lane = 0; lane < LANES; lane++) {
+        ck_assert_ptr_null(admission.first[lane]);
+        ck_assert_ptr_null(admission.last[lane]);
+    }
+}
+
+START_TEST(whole_messages)
+{
+    struct admission_share s[6] = { 0 };
+    const struct {
+        uint64_t size;
+        enum admission_answer answer;
+        bool on_disk;
+        enum lane lane;
+    } rows[] = {
+        { 10, ADMISSION_OK, false, LANE_SMALL },   { 151, ADMISSION_OK, false, LANE_LARGE }, { 201, ADMISSION_OK, true, LANE_LARGE },
+        { 6000, ADMISSION_NO_BYTES, false, 0 },    { 0, ADMISSION_OK, false, LANE_SMALL },   { 1, ADMISSION_NO_SLOT, false, 0 },
+    };
+    for (size_t i = 0; i < 6; i++) {
+        ck_assert_int_eq(admission_take_whole(&admission, &s[i], rows[i].size), rows[i].answer);
+        if (rows[i].answer == ADMISSION_OK) {
+            ck_assert_int_eq(s[i].on_disk, rows[i].on_disk);
+            ck_assert_int_eq(s[i].lane, rows[i].lane);
+        } else {
+            ck_assert_int_eq(s[i].state, ADMISSION_NONE);
+        }
+    }
+    ck_assert_uint_eq(admission.memory, 161);
+    ck_assert_uint_eq(admission.disk, 201);
+    /* first in, first out, and each lane by itself */
+    ck_assert_ptr_eq(admission_next(&admission, LANE_SMALL), &s[0]);
+    ck_assert_ptr_eq(admission_next(&admission, LANE_SMALL), &s[4]);
+    ck_assert_ptr_null(admission_next(&admission, LANE_SMALL));
+    ck_assert_ptr_eq(admission_next(&admission, LANE_LARGE), &s[1]);
+    /* a running scan still has its slot */
+    ck_assert_int_eq(admission_take_whole(&admission, &s[5], 1), ADMISSION_NO_SLOT);
+    for (size_t i = 0; i < 6; i++)
+        admission_release(&admission, &s[i]);
+    assert_empty();
+}
+END_TEST
+
+START_TEST(memory_runs_out)
+{
+    struct admission_share s[8] = { 0 };
+    admission.limits.slots = 100;
+    for (size_t i = 0; i < 5; i++)
+        ck_assert_int_eq(admission_take_whole(&admission, &s[i], 200), ADMISSION_OK);
+    ck_assert_int_eq(admission_take_whole(&admission, &s[5], 1), ADMISSION_NO_BYTES);
+    /* larger ones live elsewhere */
+    ck_assert_int_eq(admission_take_whole(&admission, &s[6], 201), ADMISSION_OK);
+    admission_release(&admission, &s[2]);
+    ck_assert_int_eq(admission_take_whole(&admission, &s[5], 200), ADMISSION_OK);
+    for (size_t i = 0; i < 8; i++)
+        admission_release(&admission, &s[i]);
+    assert_empty();
+}
+END_TEST
+
+/* However many slow uploads there are, complete messages have slots and half of the memory. */
+START_TEST(uploads_leave_room)
+{
+    struct admission_share up[5] = { 0 }, whole = { 0 };
+    for (size_t i = 0; i < 4; i++)
+        ck_assert_int_eq(admission_take_upload(&admission, &up[i], 200), ADMISSION_OK);
+    ck_assert_int_eq(admission_take_upload(&admission, &up[4], 1), ADMISSION_NO_SLOT);
+    ck_assert_uint_eq(admission.memory, 400); /* two in memory, two on disk */
+    ck_assert_uint_eq(admission.disk, 400);
+    ck_assert_int_eq(admission_take_whole(&admission, &whole, 200), ADMISSION_OK);
+    /* a complete upload is queued even beyond the slots, and no upload any more */
+    for (size_t i = 0; i < 4; i++)
+        admission_complete(&admission, &up[i], 50);
+    ck_assert_uint_eq(admission.queued, 5);
+    ck_assert_uint_eq(admission.uploads, 0);
+    ck_assert_uint_eq(admission.upload_memory, 0);
+    ck_assert_uint_eq(admission.memory, 300);
+    ck_assert_uint_eq(admission.disk, 100);
+    for (size_t i = 0; i < 4; i++)
+        admission_release(&admission, &up[i]);
+    admission_release(&admission, &whole);
+    assert_empty();
+}
+END_TEST
+
+START_TEST(uploads_grow)
+{
+    struct admission_share s = { 0 }, other = { 0 };
+    ck_assert_int_eq(admission_take_upload(&admission, &s, 0), ADMISSION_OK);
+    ck_assert_uint_eq(s.reserved, 100);
+    ck_assert(admission_extend(&admission, &s));
+    ck_assert(!s.on_disk);
+    ck_assert(admission_extend(&admission, &s)); /* over the threshold */
+    ck_assert(s.on_disk);
+    ck_assert_uint_eq(s.reserved, 300);
+    ck_assert_uint_eq(admission.memory, 0);
+    ck_assert_uint_eq(admission.disk, 300);
+    ck_assert_int_eq(admission_take_upload(&admission, &other, 4650), ADMISSION_OK);
+    ck_assert(!admission_extend(&admission, &s)); /* 50 left: it keeps what it has */
+    ck_assert_uint_eq(s.reserved, 300);
+    ck_assert(s.on_disk);
+    admission_release(&admission, &other);
+    ck_assert(admission_extend(&admission, &s));
+    admission_complete(&admission, &s, 301);
+    ck_assert_uint_eq(admission.disk, 301);
+    admission_release(&admission, &s);
+    assert_empty();
+}
+END_TEST
+
+START_TEST(impossible_sizes)
+{
+    struct admission_share s = { 0 };
+    ck_assert_int_eq(admission_take_upload(&admission, &s, UINT64_MAX), ADMISSION_NO_BYTES);
+    ck_assert_int_eq(admission_take_whole(&admission, &s, UINT64_MAX), ADMISSION_NO_BYTES);
+    ck_assert_int_eq(s.state, ADMISSION_NONE);
+    assert_empty();
+    /* limits that shrink under what is held: nothing new, and nothing breaks */
+    ck_assert_int_eq(admission_take_whole(&admission, &s, 100), ADMISSION_OK);
+    admission.limits.memory = 50;
+    struct admission_share late = { 0 };
+    ck_assert_int_eq(admission_take_whole(&admission, &late, 1), ADMISSION_NO_BYTES);
+    admission_release(&admission, &s);
+    assert_empty();
+}
+END_TEST
+
+START_TEST(release_from_anywhere)
+{
+    struct admission_share s[3] = { 0 };
+    for (size_t i = 0; i < 3; i++)
+        admission_take_whole(&admission, &s[i], 1);
+    admission_release(&admission, &s[1]); /* the middle of the queue */
+    ck_assert_ptr_eq(admission_next(&admission, LANE_SMALL), &s[0]);
+    ck_assert_ptr_eq(admission_next(&admission, LANE_SMALL), &s[2]);
+    admission_release(&admission, &s[0]);
+    admission_release(&admission, &s[2]);
+    admission_release(&admission, &s[2]); /* holds nothing: nothing happens */
+    assert_empty();
+}
+END_TEST
+
+/* Every sequence of calls gives back exactly what it took. */
+START_TEST(random_walk)
+{
+    struct admission_share s[12] = { 0 };
+    uint64_t sent[12] = { 0 };
+    srand(4711);
+    for (int step = 0; step < 200000; step++) {
+        size_t i = (size_t)rand() % 12;
+        uint64_t size = (uint64_t)rand() % 400;
+        switch (s[i].state) {
+        case ADMISSION_NONE:
+            if (rand() % 2)
+                admission_take_whole(&admission, &s[i], size);
+            else
+                admission_take_upload(&admission, &s[i], size);
+            sent[i] = 0;
+            break;
+        case ADMISSION_UPLOADING:
+            sent[i] += (s[i].reserved - sent[i]) / 2;
+            if (rand() % 3 == 0)
+                admission_complete(&admission, &s[i], sent[i]);
+            else if (rand() % 5 == 0)
+                admission_release(&admission, &s[i]);
+            else
+                admission_extend(&admission, &s[i]);
+            break;
+        default:
+            if (rand() % 2)
+                admission_next(&admission, s[i].lane);
+            else
+                admission_release(&admission, &s[i]);
+        }
+        uint64_t memory = 0, disk = 0;
+        for (size_t k = 0; k < 12; k++)
+            *(s[k].on_disk ? &disk : &memory) += s[k].reserved;
+        ck_assert_uint_eq(memory, admission.memory);
+        ck_assert_uint_eq(disk, admission.disk);
+        ck_assert_uint_le(memory, limits.memory);
+        ck_assert_uint_le(disk, limits.disk);
+        ck_assert_uint_le(admission.upload_memory, limits.memory / 2);
+        ck_assert_uint_le(admission.queued + admission.running, 2 * limits.slots + limits.slots);
+    }
+    for (size_t i = 0; i < 12; i++)
+        admission_release(&admission, &s[i]);
+    assert_empty();
+}
+END_TEST
+
+START_TEST(table_of_scans)
+{
+    static struct scans scans;
+    struct link_peer *one = (struct link_peer *)(uintptr_t)16, *two = (struct link_peer *)(uintptr_t)32;
+    static const char id[] = "01ARYZ6S41TSV4RRFFQ6", other[] = "01ARYZ6S41TSV4RRFFQ7";
+    struct scan *a = scans_add(&scans, one, id, 7), *b = scans_add(&scans, two, id, 7), *c = scans_add(&scans, one, other, 7);
+    ck_assert(a != NULL && b != NULL && c != NULL);
+    ck_assert_ptr_null(scans_add(&scans, one, id, 7));
+    ck_assert_ptr_eq(scans_find(&scans, one, id, 7), a);
+    ck_assert_ptr_eq(scans_find(&scans, two, id, 7), b);
+    ck_assert_ptr_eq(scans_find(&scans, one, other, 7), c);
+    ck_assert_ptr_null(scans_find(&scans, one, id, 8));
+    scans_orphan(&scans, a);
+    scans_orphan(&scans, a);
+    ck_assert_ptr_null(scans_find(&scans, one, id, 7));
+    ck_assert_uint_eq(scans.count, 3);
+    struct scan *again = scans_add(&scans, one, id, 7);
+    ck_assert_ptr_nonnull(again);
+    ck_assert_ptr_eq(scans.first, a);
+    ck_assert_ptr_eq(scans.last, again);
+    scans_remove(&scans, b);
+    scans_remove(&scans, a);
+    ck_assert_ptr_eq(scans.first, c);
+    scans_remove(&scans, again);
+    scans_remove(&scans, c);
+    ck_assert_uint_eq(scans.count, 0);
+    ck_assert(scans.first == NULL && scans.last == NULL);
+}
+END_TEST
+
+START_TEST(chunks)
+{
+    const struct {
+        uint64_t len, allowed, offset, chunk;
+        enum body_chunk answer;
+    } rows[] = {
+        { 0, 100, 0, 100, BODY_CHUNK_OK },      { 0, 100, 0, 101, BODY_CHUNK_OVERFLOW }, { 50, 100, 50, 50, BODY_CHUNK_OK },
+        { 50, 100, 50, 51, BODY_CHUNK_OVERFLOW }, { 50, 100, 49, 1, BODY_CHUNK_GAP },    { 50, 100, 51, 1, BODY_CHUNK_GAP },
+        { 100, 100, 100, 0, BODY_CHUNK_OK },    { 50, 100, 50, UINT64_MAX, BODY_CHUNK_OVERFLOW },
+        { 0, 100, UINT64_MAX, 1, BODY_CHUNK_GAP },
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        ck_assert_int_eq(body_check_chunk(rows[i].len, rows[i].allowed, rows[i].offset, rows[i].chunk), rows[i].answer);
+}
+END_TEST
+
+START_TEST(body_keeps_bytes)
+{
+    struct error why;
+    for (int start_on_disk = 0; start_on_disk < 2; start_on_disk++) {
+        struct body body;
+        ck_assert_msg(body_open(&body, start_on_disk, "/tmp", &why), "%s", why.text);
+        ck_assert(body_append(&body, "hello ", 6, &why));
+        ck_assert(body_append(&body, "", 0, &why));
+        if (!start_on_disk)
+            ck_assert_msg(body_move_to_disk(&body, "/tmp", &why), "%s", why.text);
+        ck_assert(body.on_disk);
+        ck_assert(body_append(&body, "world", 5, &why));
+        ck_assert_uint_eq(body.len, 11);
+        char read_back[128] = "";
+        ssize_t len = pread(body.fd, read_back, sizeof read_back, 0);
+        ck_assert_uint_eq((uint64_t)len, body_file_size(&body));
+        ck_assert_str_eq(read_back, ENGINE_MAIL_PREFIX "hello world");
+        body_close(&body);
+        body_close(&body);
+    }
+}
+END_TEST
+
+START_TEST(body_failures)
+{
+    struct error why;
+    struct body body;
+    ck_assert(!body_open(&body, true, "/nowhere/at/all", &why));
+    ck_assert_int_eq(body.fd, -1);
+    ck_assert_uint_gt(strlen(why.text), 0);
+    ck_assert(body_open(&body, false, "", &why));
+    ck_assert(!body_move_to_disk(&body, "/nowhere/at/all", &why));
+    ck_assert_int_eq(body.fd, -1);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("scanner admission");
+    TCase *tests = tcase_create("all");
+    tcase_add_checked_fixture(tests, set_up, NULL);
+    tcase_add_test(tests, whole_messages);
+    tcase_add_test(tests, memory_runs_out);
+    tcase_add_test(tests, uploads_leave_room);
+    tcase_add_test(tests, uploads_grow);
+    tcase_add_test(tests, impossible_sizes);
+    tcase_add_test(tests, release_from_anywhere);
+    tcase_add_test(tests, random_walk);
+    tcase_add_test(tests, table_of_scans);
+    tcase_add_test(tests, chunks);
+    tcase_add_test(tests, body_keeps_bytes);
+    tcase_add_test(tests, body_failures);
+    suite_add_tcase(suite, tests);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? 0 : 1;
+}
