@@ -107,6 +107,19 @@ void text_add_clean(struct text *text, const void *bytes, size_t len, size_t max
     }
 }
 
+size_t text_valid_prefix(const void *bytes, size_t len)
+{
+    const uint8_t *at = bytes;
+    size_t valid = 0;
+    while (valid < len && at[valid] != 0) {
+        size_t used = utf8_len(at + valid, len - valid);
+        if (used == 0)
+            break;
+        valid += used;
+    }
+    return valid;
+}
+
 void text_add_json(struct text *text, const void *bytes, size_t len)
 {
     struct text clean;

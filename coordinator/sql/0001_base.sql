@@ -127,25 +127,29 @@ END $f$;
 -- Brings node.state and lost in line with what was heard. silence: how long a process may be silent. names: only these (whoever was
 -- just heard), or all, to find the lost ones.
 CREATE FUNCTION node_refresh(names text[], silence interval) RETURNS void LANGUAGE sql AS $f$
-    UPDATE node n SET state = heard.state, lost = heard.lost, endpoint = heard.endpoint, public_key = heard.public_key
-    FROM (
-        SELECT o.name, l.workers IS NULL AS lost, coalesce(l.endpoint, o.endpoint) AS endpoint,
-            coalesce(l.public_key, o.public_key) AS public_key,
-            CASE WHEN l.workers IS NULL THEN o.state
-                 WHEN l.drained = l.workers THEN 'drained'
-                 WHEN l.draining + l.drained > 0 THEN 'draining'
-                 WHEN l.active > 0 THEN 'active'
+    WITH told AS (
+        SELECT node, count(*) AS workers, count(*) FILTER (WHERE state = 'drained') AS drained,
+            count(*) FILTER (WHERE state = 'draining') AS draining, count(*) FILTER (WHERE state = 'active') AS active,
+            (array_agg(endpoint ORDER BY worker))[1] AS endpoint, (array_agg(public_key ORDER BY worker))[1] AS public_key
+        FROM node_worker WHERE seen_at > clock_timestamp() - silence AND (names IS NULL OR node = ANY (names))
+        GROUP BY node
+    ), heard AS (
+        SELECT o.name, t.workers IS NULL AS lost, coalesce(t.endpoint, o.endpoint) AS endpoint,
+            coalesce(t.public_key, o.public_key) AS public_key,
+            CASE WHEN t.workers IS NULL THEN o.state
+                 WHEN t.drained = t.workers THEN 'drained'
+                 WHEN t.draining + t.drained > 0 THEN 'draining'
+                 WHEN t.active > 0 THEN 'active'
                  ELSE 'starting' END AS state
-        FROM (SELECT * FROM node WHERE names IS NULL OR name = ANY (names) ORDER BY name FOR UPDATE) AS o
-        LEFT JOIN (
-            SELECT node, count(*) AS workers, count(*) FILTER (WHERE state = 'drained') AS drained,
-                count(*) FILTER (WHERE state = 'draining') AS draining, count(*) FILTER (WHERE state = 'active') AS active,
-                (array_agg(endpoint ORDER BY worker))[1] AS endpoint, (array_agg(public_key ORDER BY worker))[1] AS public_key
-            FROM node_worker WHERE seen_at > clock_timestamp() - silence AND (names IS NULL OR node = ANY (names))
-            GROUP BY node) AS l ON l.node = o.name
-    ) AS heard
-    WHERE n.name = heard.name
-      AND (n.state, n.lost, n.endpoint, n.public_key) IS DISTINCT FROM (heard.state, heard.lost, heard.endpoint, heard.public_key)
+        FROM node o LEFT JOIN told t ON t.node = o.name WHERE names IS NULL OR o.name = ANY (names)
+    ), differs AS (
+        -- Only rows that change are locked, in the one order.
+        SELECT h.* FROM node n JOIN heard h ON h.name = n.name
+        WHERE (n.state, n.lost, n.endpoint, n.public_key) IS DISTINCT FROM (h.state, h.lost, h.endpoint, h.public_key)
+        ORDER BY n.name FOR UPDATE OF n
+    )
+    UPDATE node n SET state = d.state, lost = d.lost, endpoint = d.endpoint, public_key = d.public_key
+    FROM differs d WHERE n.name = d.name
 $f$;
 
 CREATE TABLE policy (

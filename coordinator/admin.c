@@ -1,0 +1,283 @@
+/*
+ * admin.c - what operators may ask: a fixed list of verbs, each one function of the database
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include "common/log.h"
+#include "common/memory.h"
+#include "common/policy/policy.h"
+#include "coordinator/admin.h"
+#include "coordinator/rows.h"
+
+#define PARAMS_MAX 8
+
+/* params says where $1, $2, ... come from: w who asks, a the next argument (NULL when absent), s the node time-out, n and c the names and
+ * contents of the files. */
+struct verb {
+    const char *name;
+    size_t min_args, max_args;
+    bool takes_policy;
+    const char *params;
+    const char *sql;
+};
+
+static const struct verb verbs[] = {
+    { "drain", 1, 2, false, "waas", "SELECT * FROM admin_drain($1, $2, true, coalesce($3::boolean, false), $4::interval)" },
+    { "gc", 1, 1, false, "was", "SELECT * FROM admin_gc($1, $2, $3::interval)" },
+    { "history", 0, 1, false, "a", "SELECT * FROM admin_history(least(coalesce($1::integer, 100), 2000))" },
+    { "keys add", 3, 3, false, "waaa", "SELECT * FROM admin_keys_add($1, $2, $3, $4)" },
+    { "keys list", 0, 0, false, "", "SELECT * FROM admin_keys_list()" },
+    { "keys revoke", 1, 2, false, "waa", "SELECT * FROM admin_keys_revoke($1, $2, coalesce($3::boolean, false))" },
+    { "node list", 0, 0, false, "s", "SELECT * FROM admin_node_list($1::interval)" },
+    { "node show", 1, 1, false, "as", "SELECT * FROM admin_node_show($1, $2::interval)" },
+    { "policy apply", 0, 1, true, "wanc", "SELECT * FROM admin_policy_apply($1, coalesce($2, ''), $3::text[], $4::text[])" },
+    { "policy history", 0, 0, false, "", "SELECT * FROM admin_policy_history()" },
+    { "policy rollback", 1, 1, false, "wa", "SELECT * FROM admin_policy_rollback($1, $2::bigint)" },
+    { "policy show", 0, 1, false, "a", "SELECT * FROM admin_policy_show($1::bigint)" },
+    { "status", 0, 0, false, "s", "SELECT * FROM admin_status($1::interval)" },
+    { "trace", 1, 2, false, "aa", "SELECT * FROM admin_trace($1, least(coalesce($2::integer, 200), 2000))" },
+    { "undrain", 1, 1, false, "was", "SELECT * FROM admin_drain($1, $2, false, false, $3::interval)" },
+};
+
+struct admin {
+    struct event_base *base;
+    struct db *db;
+    const struct cluster *cluster;
+    char silence[32];
+    size_t in_flight;
+    struct metric *ok, *refused, *failed;
+};
+
+struct question {
+    struct admin *admin;
+    admin_done_handler done;
+    void *arg;
+    uint64_t id;
+    char *target; /* the first argument, for suggestions; may be NULL */
+    unsigned status;
+    char *error, *body;
+};
+
+struct admin *admin_new(struct event_base *base, struct db *db, const struct cluster *cluster, uint64_t node_timeout_ms,
+                        struct metrics *metrics)
+{
+    struct admin *admin = xcalloc(1, sizeof *admin);
+    *admin = (struct admin){ .base = base, .db = db, .cluster = cluster };
+    snprintf(admin->silence, sizeof admin->silence, "%llu ms", (unsigned long long)node_timeout_ms);
+    admin->ok = metrics_counter(metrics, "weir_admin_requests_total", "result=\"ok\"");
+    admin->refused = metrics_counter(metrics, "weir_admin_requests_total", "result=\"refused\"");
+    admin->failed = metrics_counter(metrics, "weir_admin_requests_total", "result=\"failed\"");
+    return admin;
+}
+
+void admin_free(struct admin **freed)
+{
+    free(*freed);
+    *freed = NULL;
+}
+
+static void set_answer(struct question *question, unsigned status, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+static void set_answer(struct question *question, unsigned status, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    question->status = status;
+    free(question->error);
+    if (vasprintf(&question->error, format, args) < 0)
+        fatal("out of memory");
+    va_end(args);
+}
+
+static void answer(struct question *question)
+{
+    struct admin *admin = question->admin;
+    bool ours = question->status == EX_UNAVAILABLE || question->status == EX_TEMPFAIL || question->status == EX_SOFTWARE;
+    metric_add(question->status == 0 ? admin->ok : ours ? admin->failed : admin->refused, 1);
+    admin->in_flight--;
+    question->done(question->arg, question->id, question->status, question->error, question->body);
+    free(question->target);
+    free(question->error);
+    free(question->body);
+    free(question);
+}
+
+static void on_later(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    answer(arg);
+}
+
+/* Without the database's help, but not from inside admin_ask(). */
+static void answer_later(struct question *question)
+{
+    if (event_base_once(question->admin->base, -1, EV_TIMEOUT, on_later, question, &(struct timeval){ 0, 0 }) != 0)
+        fatal("out of memory");
+}
+
+/* --- from the database --- */
+
+static void on_answer(void *arg, const PGresult *result)
+{
+    struct question *question = arg;
+    if (PQntuples(result) != 1 || PQnfields(result) != 3)
+        return;
+    question->status = (unsigned)strtoul(PQgetvalue(result, 0, 0), NULL, 10);
+    if (!PQgetisnull(result, 0, 1))
+        question->error = xstrdup(PQgetvalue(result, 0, 1));
+    if (!PQgetisnull(result, 0, 2))
+        question->body = xstrdup(PQgetvalue(result, 0, 2));
+}
+
+static void suggest_name(struct question *question)
+{
+    const char *nearest = question->target != NULL ? cluster_nearest_name(question->admin->cluster, question->target) : NULL;
+    if (nearest == NULL || question->error == NULL || strncmp(question->error, "no node is called", 17) != 0)
+        return;
+    char *error = xasprintf("%s; did you mean %s?", question->error, nearest);
+    free(question->error);
+    question->error = error;
+}
+
+static void on_done(void *arg, enum db_outcome outcome, const struct db_error *error)
+{
+    struct question *question = arg;
+    struct db *db = question->admin->db;
+    if (outcome == DB_LOST)
+        set_answer(question, EX_UNAVAILABLE, "the database is not there: %s", db_last_error(db));
+    else if (outcome == DB_FAILED && strncmp(error->sqlstate, "22", 2) == 0)
+        set_answer(question, EX_USAGE, "%s", error->why.text);
+    else if (outcome == DB_FAILED)
+        set_answer(question, db_error_is_transient(error) ? EX_TEMPFAIL : EX_SOFTWARE, "database: %s %s", error->sqlstate, error->why.text);
+    else if (question->status == EX_DATAERR)
+        suggest_name(question);
+    if (question->body != NULL && strlen(question->body) > WIRE_PAYLOAD_MAX) {
+        free(question->body);
+        question->body = NULL;
+        set_answer(question, EX_SOFTWARE, "the answer is larger than %u bytes", WIRE_PAYLOAD_MAX);
+    }
+    answer(question);
+}
+
+/* --- the policy's files --- */
+
+/* Parsed by the code that edges parse them with: what is stored can be used. Fills rows of (name) and (content). */
+static bool take_files(struct question *question, const Weir__AdminRequest *request, const struct link_payload *payloads,
+                       struct rows *names, struct rows *contents)
+{
+    struct policy_file files[WIRE_PAYLOADS_MAX];
+    char texts[WIRE_PAYLOADS_MAX][WIRE_NAME_MAX + 1];
+    for (size_t i = 0; i < request->n_files; i++) {
+        wire_string(texts[i], sizeof texts[i], &request->files[i]);
+        files[i] = (struct policy_file){ .name = texts[i], .text = payloads[i].data, .len = payloads[i].len };
+        size_t valid = text_valid_prefix(payloads[i].data, payloads[i].len), line = 1;
+        if (valid < payloads[i].len) {
+            for (size_t at = 0; at < valid; at++)
+                line += files[i].text[at] == '\n';
+            set_answer(question, EX_DATAERR, "%s:%zu: error: not UTF-8 text", texts[i], line);
+            return false;
+        }
+        char *content = xstrndup(files[i].text, files[i].len);
+        rows_string(names, texts[i]);
+        rows_end(names);
+        rows_string(contents, content);
+        rows_end(contents);
+        free(content);
+    }
+    struct error why;
+    struct policy *policy = policy_parse(files, request->n_files, &why);
+    if (policy == NULL) {
+        set_answer(question, EX_DATAERR, "%s", why.text);
+        return false;
+    }
+    policy_free(&policy);
+    return true;
+}
+
+/* --- requests --- */
+
+static const struct verb *find_verb(const char *name)
+{
+    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
+        if (strcmp(verbs[i].name, name) == 0)
+            return &verbs[i];
+    return NULL;
+}
+
+static void ask_database(struct question *question, const struct verb *verb, const char *who, char *const *args,
+                         struct rows *names, struct rows *contents)
+{
+    struct admin *admin = question->admin;
+    const char *values[PARAMS_MAX];
+    size_t count = 0, next_arg = 0;
+    for (const char *param = verb->params; *param != '\0'; param++, count++) {
+        weir_assert(count < PARAMS_MAX);
+        switch (*param) {
+        case 'w':
+            values[count] = who;
+            break;
+        case 's':
+            values[count] = admin->silence;
+            break;
+        case 'n':
+            values[count] = rows_values(names)[0];
+            break;
+        case 'c':
+            values[count] = rows_values(contents)[0];
+            break;
+        default:
+            values[count] = args[next_arg++];
+        }
+    }
+    struct db_unit *unit = db_begin(admin->db, on_done, question);
+    db_query(unit, verb->sql, count, values, on_answer);
+    db_commit(unit);
+}
+
+void admin_ask(struct admin *admin, const char *who, const Weir__AdminRequest *request, const struct link_payload *payloads,
+               admin_done_handler done, void *arg)
+{
+    struct question *question = xcalloc(1, sizeof *question);
+    *question = (struct question){ .admin = admin, .done = done, .arg = arg, .id = request->id };
+    admin->in_flight++;
+    char name[64];
+    wire_string(name, sizeof name, &request->verb);
+    const struct verb *verb = find_verb(name);
+    if (verb == NULL || request->n_args < verb->min_args || request->n_args > verb->max_args ||
+        (request->n_files > 0 && !verb->takes_policy)) {
+        set_answer(question, EX_USAGE, verb == NULL ? "this coordinator knows no \"%s\"" : "%s: wrong number of arguments", name);
+        answer_later(question);
+        return;
+    }
+    if (admin->in_flight > ADMIN_IN_FLIGHT_MAX) {
+        set_answer(question, EX_TEMPFAIL, "too many requests at once");
+        answer_later(question);
+        return;
+    }
+    char *args[PARAMS_MAX] = { NULL };
+    struct rows names, contents;
+    rows_init(&names, 1);
+    rows_init(&contents, 1);
+    bool fine = true;
+    for (size_t i = 0; i < request->n_args; i++) {
+        if (text_valid_prefix(request->args[i].data, request->args[i].len) < request->args[i].len) {
+            set_answer(question, EX_USAGE, "%s: argument %zu is not UTF-8 text", name, i + 1);
+            fine = false;
+        }
+        args[i] = xstrndup((const char *)request->args[i].data, request->args[i].len);
+    }
+    if (fine && args[0] != NULL)
+        question->target = xstrdup(args[0]);
+    fine = fine && (!verb->takes_policy || take_files(question, request, payloads, &names, &contents));
+    if (fine)
+        ask_database(question, verb, who, args, &names, &contents);
+    else
+        answer_later(question);
+    for (size_t i = 0; i < PARAMS_MAX; i++)
+        free(args[i]);
+    rows_fini(&names);
+    rows_fini(&contents);
+}

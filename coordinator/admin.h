@@ -1,0 +1,28 @@
+#ifndef WEIR_COORDINATOR_ADMIN_H
+#define WEIR_COORDINATOR_ADMIN_H
+/*
+ * admin.h - what operators may ask: a fixed list of verbs, each one function of the database
+ *
+ * Arguments are parameters of the query, never part of its text. Answers are JSON made by PostgreSQL, with an exit code of sysexits.h:
+ * 64 the request is not understood, 65 it names what does not exist, 69 the database is not there, 75 try again, 77 needs force.
+ */
+#include <stddef.h>
+#include "coordinator/cluster.h"
+#include "coordinator/db.h"
+#include "proto/link.h"
+
+#define ADMIN_IN_FLIGHT_MAX 256
+
+struct admin;
+
+/* Called exactly once per request, never from inside admin_ask(). body: JSON, NULL when there is none; borrowed. */
+typedef void (*admin_done_handler)(void *arg, uint64_t id, unsigned status, const char *error, const char *body);
+
+struct admin *admin_new(struct event_base *base, struct db *db, const struct cluster *cluster, uint64_t node_timeout_ms,
+                        struct metrics *metrics);
+void admin_free(struct admin **admin); /* after the db */
+/* who: the operator's name. request and payloads are copied as far as they are needed. */
+void admin_ask(struct admin *admin, const char *who, const Weir__AdminRequest *request, const struct link_payload *payloads,
+               admin_done_handler done, void *arg);
+
+#endif

@@ -1,0 +1,247 @@
+/*
+ * audit.c - reports of edges into the audit table, acknowledged when they are committed
+ *
+ * A batch holds the reports of one transaction. When PostgreSQL refuses a batch because of what is in it, its reports are sent again one
+ * by one, so that only the guilty one is given up.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/memory.h"
+#include "coordinator/audit.h"
+#include "coordinator/rows.h"
+
+#define COLUMNS     24
+#define BATCHES_MAX 4     /* transactions in flight */
+#define BATCH_ROWS  5000
+#define INDEXED_MAX 1024  /* bytes: an index entry has an upper limit, and exceeding it would fail the batch */
+#define TEXT_MAX    2048
+
+struct report {
+    struct rows rows;
+    uint64_t batch;
+    audit_done_handler done;
+    void *arg;
+    STAILQ_ENTRY(report) link;
+};
+STAILQ_HEAD(report_list, report);
+
+struct batch {
+    struct audit *audit;
+    struct report_list reports;
+    size_t rows;
+};
+
+struct audit {
+    struct db *db;
+    struct event *timer;
+    struct report_list waiting, alone; /* alone: one transaction each */
+    size_t pending, in_flight;
+    struct metric *inserted, *rejected, *dropped, *pending_gauge;
+};
+
+static void on_timer(evutil_socket_t fd, short what, void *arg);
+
+struct audit *audit_new(struct event_base *base, struct db *db, struct metrics *metrics)
+{
+    struct audit *audit = xcalloc(1, sizeof *audit);
+    audit->db = db;
+    audit->timer = evtimer_new(base, on_timer, audit);
+    STAILQ_INIT(&audit->waiting);
+    STAILQ_INIT(&audit->alone);
+    audit->inserted = metrics_counter(metrics, "weir_audit_rows_total", NULL);
+    audit->rejected = metrics_counter(metrics, "weir_audit_rejected_total", NULL);
+    audit->dropped = metrics_counter(metrics, "weir_audit_reports_dropped_total", NULL);
+    audit->pending_gauge = metrics_gauge(metrics, "weir_audit_rows_pending", NULL);
+    return audit;
+}
+
+size_t audit_pending(const struct audit *audit)
+{
+    return audit->pending;
+}
+
+static void report_finish(struct audit *audit, struct report *report, bool committed)
+{
+    audit->pending -= report->rows.count;
+    metric_set(audit->pending_gauge, (double)audit->pending);
+    report->done(report->arg, report->batch, committed);
+    rows_fini(&report->rows);
+    free(report);
+}
+
+static struct report *report_pop(struct report_list *list)
+{
+    struct report *report = STAILQ_FIRST(list);
+    STAILQ_REMOVE_HEAD(list, link);
+    return report;
+}
+
+void audit_free(struct audit **freed)
+{
+    struct audit *audit = *freed;
+    *freed = NULL;
+    if (audit == NULL)
+        return;
+    while (!STAILQ_EMPTY(&audit->waiting))
+        report_finish(audit, report_pop(&audit->waiting), false);
+    while (!STAILQ_EMPTY(&audit->alone))
+        report_finish(audit, report_pop(&audit->alone), false);
+    event_free(audit->timer);
+    free(audit);
+}
+
+static void kick(struct audit *audit)
+{
+    event_add(audit->timer, &(struct timeval){ 0, 0 });
+}
+
+static void add_text(struct rows *rows, const ProtobufCBinaryData *bytes)
+{
+    rows_text(rows, bytes->data, bytes->len, TEXT_MAX);
+}
+
+static void add_indexed(struct rows *rows, const ProtobufCBinaryData *bytes)
+{
+    rows_text(rows, bytes->data, bytes->len, INDEXED_MAX);
+}
+
+/* In the order of insert_sql. Ranges were checked when the frame was decoded. */
+static void add_row(struct rows *rows, const Weir__Report *report, const Weir__AuditRow *row)
+{
+    add_indexed(rows, &row->id);
+    rows_number(rows, row->recipient_index);
+    rows_number(rows, (int64_t)(row->time_ms != 0 ? row->time_ms : clock_wall_ms()));
+    add_text(rows, &report->node);
+    rows_number(rows, report->worker);
+    add_text(rows, &row->listener);
+    add_text(rows, &row->client);
+    add_text(rows, &row->helo);
+    add_text(rows, &row->tls);
+    add_indexed(rows, &row->sender);
+    add_indexed(rows, &row->recipient);
+    add_indexed(rows, &row->message_id);
+    rows_number(rows, (int64_t)row->size);
+    add_text(rows, &row->disposition);
+    rows_number(rows, row->reply_code);
+    add_text(rows, &row->reply);
+    add_text(rows, &row->verdict);
+    add_text(rows, &row->signature);
+    add_text(rows, &row->scanner);
+    add_text(rows, &row->engine);
+    add_text(rows, &row->signatures);
+    add_text(rows, &row->next_hop);
+    add_text(rows, &row->next_hop_reply);
+    rows_number(rows, row->duration_ms);
+    rows_end(rows);
+}
+
+static const char insert_sql[] =
+    "INSERT INTO audit (id, recipient_index, time, node, worker, listener, client, helo, tls, sender, recipient, message_id, size,"
+    " disposition, reply_code, reply, verdict, signature, scanner, engine, signatures, next_hop, next_hop_reply, duration_ms)"
+    " SELECT id, recipient_index, to_timestamp(time_ms / 1000.0), node, worker, listener, client, helo, tls, sender, recipient,"
+    " message_id, size, disposition, reply_code, reply, verdict, signature, scanner, engine, signatures, next_hop, next_hop_reply,"
+    " duration_ms FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::text[], $5::integer[], $6::text[], $7::text[], $8::text[],"
+    " $9::text[], $10::text[], $11::text[], $12::text[], $13::bigint[], $14::text[], $15::integer[], $16::text[], $17::text[],"
+    " $18::text[], $19::text[], $20::text[], $21::text[], $22::text[], $23::text[], $24::bigint[])"
+    " AS r(id, recipient_index, time_ms, node, worker, listener, client, helo, tls, sender, recipient, message_id, size, disposition,"
+    " reply_code, reply, verdict, signature, scanner, engine, signatures, next_hop, next_hop_reply, duration_ms)"
+    " ORDER BY id, recipient_index ON CONFLICT DO NOTHING"; /* one order for all: no deadlock with a repeat at another coordinator */
+
+void audit_take(struct audit *audit, const Weir__Report *frame, audit_done_handler done, void *arg)
+{
+    struct report *report = xcalloc(1, sizeof *report);
+    *report = (struct report){ .batch = frame->batch, .done = done, .arg = arg };
+    rows_init(&report->rows, COLUMNS);
+    if (audit->pending + frame->n_rows > AUDIT_ROWS_MAX || !db_is_up(audit->db)) {
+        metric_add(audit->dropped, 1); /* no rows in it: the batch tells it was not committed */
+    } else {
+        for (size_t i = 0; i < frame->n_rows; i++)
+            add_row(&report->rows, frame, frame->rows[i]);
+    }
+    audit->pending += report->rows.count;
+    metric_set(audit->pending_gauge, (double)audit->pending);
+    STAILQ_INSERT_TAIL(&audit->waiting, report, link);
+    kick(audit);
+}
+
+/* --- the batch --- */
+
+static void on_inserted(void *arg, const PGresult *result)
+{
+    struct batch *batch = arg;
+    metric_add(batch->audit->inserted, strtod(PQcmdTuples((PGresult *)(uintptr_t)result), NULL));
+}
+
+static void give_up(struct audit *audit, struct report *report, const struct db_error *error)
+{
+    metric_add(audit->rejected, (double)report->rows.count);
+    log_write(LOG_ERR, "audit: the database will never take these rows (%s %s): id=%s sender=%s recipient=%s disposition=%s",
+              error->sqlstate, error->why.text, report->rows.cells[0].data, report->rows.cells[9].data, report->rows.cells[10].data,
+              report->rows.cells[13].data);
+}
+
+static void on_done(void *arg, enum db_outcome outcome, const struct db_error *error)
+{
+    struct batch *batch = arg;
+    struct audit *audit = batch->audit;
+    bool poisoned = outcome == DB_FAILED && !db_error_is_transient(error);
+    bool was_alone = STAILQ_FIRST(&batch->reports) != NULL && STAILQ_NEXT(STAILQ_FIRST(&batch->reports), link) == NULL;
+    audit->in_flight--;
+    if (outcome == DB_FAILED)
+        log_write(LOG_ERR, "audit: %zu rows not written: %s %s", batch->rows, error->sqlstate, error->why.text);
+    while (!STAILQ_EMPTY(&batch->reports)) {
+        struct report *report = report_pop(&batch->reports);
+        if (poisoned && !was_alone) {
+            STAILQ_INSERT_TAIL(&audit->alone, report, link);
+            continue;
+        }
+        if (poisoned)
+            give_up(audit, report, error);
+        report_finish(audit, report, outcome == DB_OK || poisoned);
+    }
+    free(batch);
+    kick(audit);
+}
+
+static void send_batch(struct audit *audit, struct report_list *from, size_t reports_max)
+{
+    struct batch *batch = xcalloc(1, sizeof *batch);
+    batch->audit = audit;
+    STAILQ_INIT(&batch->reports);
+    struct rows all;
+    rows_init(&all, COLUMNS);
+    for (size_t n = 0; n < reports_max && !STAILQ_EMPTY(from) && all.count < BATCH_ROWS; n++) {
+        struct report *report = report_pop(from);
+        rows_append(&all, &report->rows);
+        STAILQ_INSERT_TAIL(&batch->reports, report, link);
+    }
+    batch->rows = all.count;
+    audit->in_flight++;
+    struct db_unit *unit = db_begin(audit->db, on_done, batch);
+    db_query(unit, insert_sql, COLUMNS, rows_values(&all), on_inserted);
+    db_commit(unit);
+    rows_fini(&all);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct audit *audit = arg;
+    /* Refused ones are in front of nobody. */
+    struct report *report = STAILQ_FIRST(&audit->waiting);
+    while (report != NULL) {
+        struct report *next = STAILQ_NEXT(report, link);
+        if (report->rows.count == 0) {
+            STAILQ_REMOVE(&audit->waiting, report, report, link);
+            report_finish(audit, report, false);
+        }
+        report = next;
+    }
+    while (audit->in_flight < BATCHES_MAX && !STAILQ_EMPTY(&audit->alone))
+        send_batch(audit, &audit->alone, 1);
+    while (audit->in_flight < BATCHES_MAX && !STAILQ_EMPTY(&audit->waiting))
+        send_batch(audit, &audit->waiting, SIZE_MAX);
+}

@@ -1,0 +1,301 @@
+/*
+ * beats.c - heartbeats of many processes, written to the database in batches
+ *
+ * A beat is in the list `dirty` while it has something that was not handed to the database.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/memory.h"
+#include "common/metrics.h"
+#include "coordinator/beats.h"
+#include "coordinator/cluster.h"
+#include "coordinator/exposition.h"
+#include "coordinator/rows.h"
+
+#define TEXT_MAX 512
+
+struct beat {
+    char *node, *signatures, *endpoint, *version;
+    char public_key[CURVE_HEX_LEN + 1];
+    Weir__Role role;
+    Weir__NodeState state;
+    uint32_t worker, pid;
+    uint64_t boot, gc_done, policy_epoch, generation, in_flight;
+    struct text metrics; /* JSON; empty: none since the last batch */
+    bool dirty, forgotten;
+    TAILQ_ENTRY(beat) link;
+};
+TAILQ_HEAD(beat_list, beat);
+
+struct beats {
+    struct db *db;
+    char *coordinator;
+    uint64_t node_timeout_ms, flushed_ms;
+    bool flushing;
+    struct beat_list dirty;
+    struct event *timer;
+    struct metric *heard, *bad_samples;
+};
+
+static void on_timer(evutil_socket_t fd, short what, void *arg);
+
+struct beats *beats_new(struct event_base *base, struct db *db, const char *coordinator, uint64_t node_timeout_ms,
+                        struct metrics *metrics)
+{
+    struct beats *beats = xcalloc(1, sizeof *beats);
+    beats->db = db;
+    beats->coordinator = xstrdup(coordinator);
+    beats->node_timeout_ms = node_timeout_ms;
+    TAILQ_INIT(&beats->dirty);
+    beats->timer = evtimer_new(base, on_timer, beats);
+    beats->heard = metrics_counter(metrics, "weir_heartbeats_total", NULL);
+    beats->bad_samples = metrics_counter(metrics, "weir_node_samples_dropped_total", NULL);
+    return beats;
+}
+
+static void beat_free(struct beat *beat)
+{
+    free(beat->node);
+    free(beat->signatures);
+    free(beat->endpoint);
+    free(beat->version);
+    text_fini(&beat->metrics);
+    free(beat);
+}
+
+static void beat_clean(struct beats *beats, struct beat *beat)
+{
+    TAILQ_REMOVE(&beats->dirty, beat, link);
+    beat->dirty = false;
+    text_reset(&beat->metrics);
+    if (beat->forgotten)
+        beat_free(beat);
+}
+
+void beats_free(struct beats **freed)
+{
+    struct beats *beats = *freed;
+    *freed = NULL;
+    if (beats == NULL)
+        return;
+    while (!TAILQ_EMPTY(&beats->dirty))
+        beat_clean(beats, TAILQ_FIRST(&beats->dirty));
+    event_free(beats->timer);
+    free(beats->coordinator);
+    free(beats);
+}
+
+static void schedule(struct beats *beats)
+{
+    if (beats->flushing || TAILQ_EMPTY(&beats->dirty) || evtimer_pending(beats->timer, NULL))
+        return;
+    uint64_t since = clock_ms() - beats->flushed_ms;
+    uint64_t wait = since >= BEATS_INTERVAL_MS ? 0 : BEATS_INTERVAL_MS - since;
+    event_add(beats->timer, &(struct timeval){ 0, (suseconds_t)(wait * 1000) });
+}
+
+/* --- what was said --- */
+
+static void take_text(char **out, const ProtobufCBinaryData *bytes)
+{
+    struct text clean;
+    text_init(&clean);
+    text_add_clean(&clean, bytes->data, bytes->len, TEXT_MAX);
+    free(*out);
+    *out = xstrdup(clean.data);
+    text_fini(&clean);
+}
+
+static void add_sample(struct text *json, const Weir__MetricSample *sample)
+{
+    text_puts(json, json->len > 1 ? ",{\"n\":" : "{\"n\":");
+    text_add_json(json, sample->name.data, sample->name.len);
+    text_puts(json, ",\"l\":");
+    text_add_json(json, sample->labels.data, sample->labels.len);
+    text_printf(json, ",\"k\":%u,\"v\":%.17g", sample->kind, sample->value);
+    if (sample->kind == METRIC_HISTOGRAM) {
+        text_printf(json, ",\"c\":%llu,\"b\":[", (unsigned long long)sample->count);
+        for (size_t i = 0; i < sample->n_bounds; i++)
+            text_printf(json, "%s%.17g", i > 0 ? "," : "", sample->bounds[i]);
+        text_puts(json, "],\"u\":[");
+        for (size_t i = 0; i < sample->n_buckets; i++)
+            text_printf(json, "%s%llu", i > 0 ? "," : "", (unsigned long long)sample->buckets[i]);
+        text_puts(json, "]");
+    }
+    text_puts(json, "}");
+}
+
+static void take_metrics(struct beats *beats, struct beat *beat, const Weir__Heartbeat *heartbeat)
+{
+    text_reset(&beat->metrics);
+    text_puts(&beat->metrics, "[");
+    for (size_t i = 0; i < heartbeat->n_metrics; i++) {
+        const Weir__MetricSample *sample = heartbeat->metrics[i];
+        if (exposition_name_is_valid((const char *)sample->name.data, sample->name.len) &&
+            exposition_labels_are_valid((const char *)sample->labels.data, sample->labels.len))
+            add_sample(&beat->metrics, sample);
+        else
+            metric_add(beats->bad_samples, 1);
+    }
+    text_puts(&beat->metrics, "]");
+}
+
+void beats_hear(struct beats *beats, struct beat **known, const Weir__Heartbeat *heartbeat)
+{
+    struct beat *beat = *known;
+    if (beat != NULL && (beat->boot != heartbeat->boot || beat->worker != heartbeat->worker))
+        beats_forget(beats, known); /* a link that changes what process it is begins anew */
+    if (*known == NULL) {
+        *known = xcalloc(1, sizeof **known);
+        text_init(&(*known)->metrics);
+    }
+    beat = *known;
+    metric_add(beats->heard, 1);
+    take_text(&beat->node, &heartbeat->node);
+    take_text(&beat->signatures, &heartbeat->signatures);
+    take_text(&beat->endpoint, &heartbeat->endpoint);
+    take_text(&beat->version, &heartbeat->version);
+    beat->public_key[0] = '\0';
+    if (heartbeat->public_key.len == CURVE_KEY_LEN)
+        curve_key_format(heartbeat->public_key.data, beat->public_key);
+    beat->role = heartbeat->role;
+    beat->state = heartbeat->state;
+    beat->worker = heartbeat->worker;
+    beat->pid = heartbeat->pid;
+    beat->boot = heartbeat->boot;
+    beat->gc_done = heartbeat->gc_done;
+    beat->policy_epoch = heartbeat->policy_epoch;
+    beat->generation = heartbeat->generation;
+    beat->in_flight = heartbeat->in_flight;
+    if (heartbeat->n_metrics > 0)
+        take_metrics(beats, beat, heartbeat);
+    if (!beat->dirty) {
+        beat->dirty = true;
+        TAILQ_INSERT_TAIL(&beats->dirty, beat, link);
+    }
+    schedule(beats);
+}
+
+void beats_forget(struct beats *beats, struct beat **forgotten)
+{
+    struct beat *beat = *forgotten;
+    *forgotten = NULL;
+    if (beat == NULL)
+        return;
+    beat->forgotten = true;
+    if (!beat->dirty)
+        beat_free(beat);
+    else
+        schedule(beats);
+}
+
+/* --- the batch --- */
+
+/* The same process may be in a batch twice, when it changed its link: the later one counts (PostgreSQL refuses to upsert a row twice). */
+static const char process_sql[] =
+    "INSERT INTO node_process AS p (node, worker, boot, seen_at, state, version, pid, in_flight, gc_done, policy_epoch, generation,"
+    " signatures, endpoint, public_key, coordinator)"
+    " SELECT DISTINCT ON (node, worker, boot) node, worker, boot, clock_timestamp(), state, version, pid, in_flight, gc_done,"
+    " policy_epoch, generation, signatures, endpoint, public_key, $14"
+    " FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::text[], $5::text[], $6::integer[], $7::bigint[], $8::bigint[],"
+    " $9::bigint[], $10::bigint[], $11::text[], $12::text[], $13::text[]) WITH ORDINALITY"
+    " AS b(node, worker, boot, state, version, pid, in_flight, gc_done, policy_epoch, generation, signatures, endpoint, public_key, n)"
+    " ORDER BY node, worker, boot, n DESC"
+    " ON CONFLICT (node, worker, boot) DO UPDATE SET seen_at = EXCLUDED.seen_at, state = EXCLUDED.state, version = EXCLUDED.version,"
+    " pid = EXCLUDED.pid, in_flight = EXCLUDED.in_flight, gc_done = EXCLUDED.gc_done, policy_epoch = EXCLUDED.policy_epoch,"
+    " generation = EXCLUDED.generation, signatures = EXCLUDED.signatures, endpoint = EXCLUDED.endpoint,"
+    " public_key = EXCLUDED.public_key, coordinator = EXCLUDED.coordinator";
+
+static const char metrics_sql[] =
+    "INSERT INTO node_metrics AS m (node, worker, boot, metrics)"
+    " SELECT DISTINCT ON (node, worker, boot) node, worker, boot, metrics::jsonb"
+    " FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::text[]) WITH ORDINALITY AS b(node, worker, boot, metrics, n)"
+    " ORDER BY node, worker, boot, n DESC"
+    " ON CONFLICT (node, worker, boot) DO UPDATE SET metrics = EXCLUDED.metrics";
+
+/* Coordinators have no row made by `keys add`. */
+static const char node_sql[] = "INSERT INTO node (name, role) SELECT DISTINCT name, role FROM unnest($1::text[], $2::text[]) AS b(name, role)"
+                               " WHERE NOT EXISTS (SELECT FROM node n WHERE n.name = b.name) ORDER BY name ON CONFLICT DO NOTHING";
+
+static void on_done(void *arg, enum db_outcome outcome, const struct db_error *error)
+{
+    struct beats *beats = arg;
+    beats->flushing = false;
+    if (outcome == DB_FAILED)
+        log_write(LOG_ERR, "database: heartbeats not written: %s", error->why.text);
+    schedule(beats);
+}
+
+static int64_t to_bigint(uint64_t value)
+{
+    return value > INT64_MAX ? INT64_MAX : (int64_t)value;
+}
+
+static void add_beat(struct rows *processes, struct rows *metrics, struct rows *nodes, const struct beat *beat)
+{
+    rows_string(processes, beat->node);
+    rows_number(processes, beat->worker);
+    rows_number(processes, (int64_t)beat->boot); /* random bits: the sign does not matter */
+    rows_string(processes, state_text(beat->state));
+    rows_string(processes, beat->version);
+    rows_number(processes, (int32_t)beat->pid);
+    rows_number(processes, to_bigint(beat->in_flight));
+    rows_number(processes, to_bigint(beat->gc_done));
+    rows_number(processes, to_bigint(beat->policy_epoch));
+    rows_number(processes, to_bigint(beat->generation));
+    rows_string(processes, beat->signatures);
+    rows_string(processes, beat->endpoint);
+    rows_string(processes, beat->public_key);
+    rows_end(processes);
+    rows_string(nodes, beat->node);
+    rows_string(nodes, role_text(beat->role));
+    rows_end(nodes);
+    if (beat->metrics.len == 0)
+        return;
+    rows_string(metrics, beat->node);
+    rows_number(metrics, beat->worker);
+    rows_number(metrics, (int64_t)beat->boot);
+    rows_string(metrics, beat->metrics.data);
+    rows_end(metrics);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct beats *beats = arg;
+    struct rows processes, metrics, nodes;
+    rows_init(&processes, 13);
+    rows_init(&metrics, 4);
+    rows_init(&nodes, 2);
+    while (!TAILQ_EMPTY(&beats->dirty)) {
+        struct beat *beat = TAILQ_FIRST(&beats->dirty);
+        add_beat(&processes, &metrics, &nodes, beat);
+        beat_clean(beats, beat);
+    }
+    beats->flushed_ms = clock_ms();
+    beats->flushing = true;
+    char silence[32];
+    snprintf(silence, sizeof silence, "%llu ms", (unsigned long long)beats->node_timeout_ms);
+
+    struct db_unit *unit = db_begin(beats->db, on_done, beats);
+    /* What is heard again in half a second need not wait for the disk. */
+    db_query(unit, "SELECT set_config('synchronous_commit', 'off', true)", 0, NULL, NULL);
+    const char *const *columns = rows_values(&processes);
+    const char *values[14];
+    memcpy(values, columns, 13 * sizeof *values);
+    values[13] = beats->coordinator;
+    db_query(unit, process_sql, 14, values, NULL);
+    if (metrics.count > 0)
+        db_query(unit, metrics_sql, 4, rows_values(&metrics), NULL);
+    db_query(unit, node_sql, 2, rows_values(&nodes), NULL);
+    const char *refresh[] = { columns[0], silence };
+    db_query(unit, "SELECT node_refresh($1::text[], $2::interval)", 2, refresh, NULL);
+    db_commit(unit);
+    rows_fini(&processes);
+    rows_fini(&metrics);
+    rows_fini(&nodes);
+}

@@ -1,0 +1,283 @@
+/*
+ * cluster.c - the cluster state and the policy: read from the database, kept, published
+ *
+ * One read is in flight at a time; what changes meanwhile makes one more. A read is one unit: who fell silent, the state in one snapshot,
+ * and the policy if it is newer than ours, so that a state is never published whose policy we could not give.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/memory.h"
+#include "coordinator/cluster.h"
+
+#define READ_SOON_MS 20 /* changes come in groups */
+
+struct cluster {
+    struct cluster_options options;
+    struct cluster_view view, read; /* read: of the unit in flight */
+    struct cluster_policy policy, read_policy;
+    bool reading, again;
+    uint64_t sweep_after_ms;
+    struct event *tick, *soon;
+    struct metric *epoch, *policy_epoch;
+};
+
+static void policy_clear(struct cluster_policy *policy)
+{
+    for (size_t i = 0; i < policy->count; i++) {
+        free(policy->names[i]);
+        free(policy->contents[i]);
+    }
+    *policy = (struct cluster_policy){ 0 };
+}
+
+static void publish(struct cluster *cluster)
+{
+    const struct cluster_view *view = &cluster->view;
+    if (view->epoch == 0)
+        return;
+    Weir__ClusterState state = WEIR__CLUSTER_STATE__INIT;
+    state.epoch = view->epoch;
+    state.policy_epoch = view->policy_epoch;
+    state.coordinator = wire_text(cluster->options.name);
+
+    Weir__NodeEntry *entries = xcalloc(view->node_count + 1, sizeof *entries);
+    Weir__AllowedKey *keys = xcalloc(view->key_count + 1, sizeof *keys);
+    state.nodes = xcalloc(view->node_count + 1, sizeof *state.nodes);
+    state.keys = xcalloc(view->key_count + 1, sizeof *state.keys);
+    for (size_t i = 0; i < view->node_count; i++) {
+        const struct cluster_node *node = &view->nodes[i];
+        Weir__NodeEntry *entry = state.nodes[i] = &entries[i];
+        weir__node_entry__init(entry);
+        entry->node = wire_text(node->name);
+        entry->role = node->role;
+        entry->state = node->state;
+        entry->drain = node->drain;
+        entry->gc = node->gc;
+        entry->lost = node->lost;
+        entry->endpoint = wire_text(node->endpoint);
+        if (node->has_key)
+            entry->public_key = wire_bytes(node->public_key, CURVE_KEY_LEN);
+    }
+    for (size_t i = 0; i < view->key_count; i++) {
+        Weir__AllowedKey *key = state.keys[i] = &keys[i];
+        weir__allowed_key__init(key);
+        key->public_key = wire_bytes(view->keys[i].key, CURVE_KEY_LEN);
+        key->name = wire_text(view->keys[i].name);
+        key->role = view->keys[i].role;
+    }
+    state.n_nodes = view->node_count;
+    state.n_keys = view->key_count;
+    Weir__Frame frame = WEIR__FRAME__INIT;
+    frame.body_case = WEIR__FRAME__BODY_CLUSTER_STATE;
+    frame.cluster_state = &state;
+    link_publish(cluster->options.publisher, &frame);
+    free(state.nodes);
+    free(state.keys);
+    free(entries);
+    free(keys);
+}
+
+static void on_state(void *arg, const PGresult *result)
+{
+    struct cluster *cluster = arg;
+    struct error why;
+    cluster_view_clear(&cluster->read);
+    if (PQntuples(result) != 1 || !cluster_view_parse(&cluster->read, PQgetvalue(result, 0, 0), &why))
+        log_write(LOG_ERR, "database: %s", PQntuples(result) == 1 ? why.text : "no cluster state");
+}
+
+static void on_policy(void *arg, const PGresult *result)
+{
+    struct cluster *cluster = arg;
+    struct cluster_policy *policy = &cluster->read_policy;
+    policy_clear(policy);
+    for (int row = 0; row < PQntuples(result); row++) {
+        policy->epoch = strtoull(PQgetvalue(result, row, 0), NULL, 10);
+        if (PQgetisnull(result, row, 1) || policy->count == WIRE_PAYLOADS_MAX)
+            continue;
+        policy->names[policy->count] = xstrdup(PQgetvalue(result, row, 1));
+        policy->contents[policy->count++] = xstrdup(PQgetvalue(result, row, 2));
+    }
+}
+
+static void log_node_changes(const struct cluster_view *old, const struct cluster_view *new)
+{
+    for (size_t i = 0; i < new->node_count; i++) {
+        const struct cluster_node *node = &new->nodes[i], *before = NULL;
+        for (size_t j = 0; j < old->node_count && before == NULL; j++)
+            if (strcmp(old->nodes[j].name, node->name) == 0)
+                before = &old->nodes[j];
+        if (before != NULL && (before->state != node->state || before->lost != node->lost || before->drain != node->drain))
+            log_write(node->lost && !before->lost ? LOG_WARNING : LOG_NOTICE, "node=%s state=%s drain=%s", node->name,
+                      node->lost ? "lost" : state_text(node->state), node->drain ? "yes" : "no");
+    }
+}
+
+static void take_read(struct cluster *cluster)
+{
+    if (cluster->read.epoch == 0)
+        return;
+    bool changed = cluster->read.epoch != cluster->view.epoch;
+    if (cluster->read_policy.epoch != 0) {
+        policy_clear(&cluster->policy);
+        cluster->policy = cluster->read_policy;
+        cluster->read_policy = (struct cluster_policy){ 0 };
+        log_write(LOG_NOTICE, "policy epoch=%llu", (unsigned long long)cluster->policy.epoch);
+    }
+    if (changed) {
+        log_node_changes(&cluster->view, &cluster->read);
+        cluster_view_clear(&cluster->view);
+        cluster->view = cluster->read;
+        cluster->read = (struct cluster_view){ 0 };
+        metric_set(cluster->epoch, (double)cluster->view.epoch);
+        metric_set(cluster->policy_epoch, (double)cluster->view.policy_epoch);
+        if (link_hub_allow(cluster->options.hub, cluster->view.keys, cluster->view.key_count))
+            log_write(LOG_NOTICE, "a key was revoked: its connections are ended");
+        publish(cluster);
+    }
+}
+
+static void read_soon(struct cluster *cluster)
+{
+    if (!evtimer_pending(cluster->soon, NULL))
+        event_add(cluster->soon, &(struct timeval){ 0, READ_SOON_MS * 1000 });
+}
+
+static void on_read(void *arg, enum db_outcome outcome, const struct db_error *error)
+{
+    struct cluster *cluster = arg;
+    cluster->reading = false;
+    if (outcome == DB_OK)
+        take_read(cluster);
+    else if (outcome == DB_FAILED)
+        log_write(LOG_ERR, "database: cannot read the cluster state: %s", error->why.text);
+    if (cluster->again) {
+        cluster->again = false;
+        read_soon(cluster);
+    }
+}
+
+static void begin_read(struct cluster *cluster)
+{
+    if (cluster->reading) {
+        cluster->again = true;
+        return;
+    }
+    if (!db_is_up(cluster->options.db))
+        return;
+    cluster->reading = true;
+    char silence[32], have[24];
+    snprintf(silence, sizeof silence, "%llu ms", (unsigned long long)cluster->options.node_timeout_ms);
+    snprintf(have, sizeof have, "%llu", (unsigned long long)cluster->policy.epoch);
+    const char *const silence_values[] = { silence }, *const have_values[] = { have };
+    struct db_unit *unit = db_begin(cluster->options.db, on_read, cluster);
+    if (clock_ms() >= cluster->sweep_after_ms)
+        db_query(unit, "SELECT node_refresh(NULL, $1::interval)", 1, silence_values, NULL);
+    db_query(unit, "SELECT cluster_state()", 0, NULL, on_state);
+    db_query(unit,
+             "SELECT p.epoch, f.name, f.content FROM policy p LEFT JOIN policy_file f USING (epoch)"
+             " WHERE p.epoch = (SELECT max(epoch) FROM policy) AND p.epoch <> $1::bigint ORDER BY f.name",
+             1, have_values, on_policy);
+    db_commit(unit);
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    publish(arg);
+    begin_read(arg);
+}
+
+static void on_soon(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    begin_read(arg);
+}
+
+struct cluster *cluster_new(const struct cluster_options *options)
+{
+    struct cluster *cluster = xcalloc(1, sizeof *cluster);
+    cluster->options = *options;
+    cluster->tick = event_new(options->base, -1, EV_PERSIST, on_tick, cluster);
+    cluster->soon = evtimer_new(options->base, on_soon, cluster);
+    cluster->epoch = metrics_gauge(options->metrics, "weir_epoch", NULL);
+    cluster->policy_epoch = metrics_gauge(options->metrics, "weir_policy_epoch", NULL);
+    uint64_t ms = options->publish_interval_ms;
+    event_add(cluster->tick, &(struct timeval){ (time_t)(ms / 1000), (suseconds_t)(ms % 1000 * 1000) });
+    return cluster;
+}
+
+void cluster_free(struct cluster **freed)
+{
+    struct cluster *cluster = *freed;
+    *freed = NULL;
+    if (cluster == NULL)
+        return;
+    event_free(cluster->tick);
+    event_free(cluster->soon);
+    cluster_view_clear(&cluster->view);
+    cluster_view_clear(&cluster->read);
+    policy_clear(&cluster->policy);
+    policy_clear(&cluster->read_policy);
+    free(cluster);
+}
+
+void cluster_database_up(struct cluster *cluster)
+{
+    /* All rows are old now, whoever was heard meanwhile. */
+    cluster->sweep_after_ms = clock_ms() + cluster->options.node_timeout_ms + 1000;
+    begin_read(cluster);
+}
+
+void cluster_changed(struct cluster *cluster)
+{
+    read_soon(cluster);
+}
+
+const struct cluster_view *cluster_view(const struct cluster *cluster)
+{
+    return &cluster->view;
+}
+
+const struct cluster_policy *cluster_policy(const struct cluster *cluster)
+{
+    return &cluster->policy;
+}
+
+/* Levenshtein's distance of two short names. */
+static size_t name_distance(const char *a, const char *b)
+{
+    size_t row[65], len = strlen(b);
+    if (len >= 64)
+        return SIZE_MAX;
+    for (size_t j = 0; j <= len; j++)
+        row[j] = j;
+    for (size_t i = 1; a[i - 1] != '\0'; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= len; j++) {
+            size_t change = diagonal + (a[i - 1] != b[j - 1]), add = row[j - 1] + 1, drop = row[j] + 1;
+            diagonal = row[j];
+            row[j] = change < add ? change : add;
+            row[j] = row[j] < drop ? row[j] : drop;
+        }
+    }
+    return row[len];
+}
+
+const char *cluster_nearest_name(const struct cluster *cluster, const char *name)
+{
+    const char *nearest = NULL;
+    size_t best = strlen(name) / 3 + 2; /* farther than that is no misspelling */
+    for (size_t i = 0; i < cluster->view.node_count; i++) {
+        size_t distance = name_distance(name, cluster->view.nodes[i].name);
+        if (distance < best) {
+            best = distance;
+            nearest = cluster->view.nodes[i].name;
+        }
+    }
+    return nearest;
+}

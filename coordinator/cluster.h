@@ -1,0 +1,73 @@
+#ifndef WEIR_COORDINATOR_CLUSTER_H
+#define WEIR_COORDINATOR_CLUSTER_H
+/*
+ * cluster.h - the cluster state and the policy: read from the database, kept, published
+ *
+ * Every coordinator reads the same rows, so all publish the same state under the same epoch. It is read again 20 ms after a NOTIFY and
+ * every publish_interval, and published at every change and every publish_interval. While the database is gone the last state goes on
+ * being published. Nothing is published before the first read: an empty state would take every scanner away.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <event2/event.h>
+#include "coordinator/db.h"
+#include "proto/link.h"
+
+struct cluster;
+
+struct cluster_node {
+    char *name, *endpoint;
+    Weir__Role role;
+    Weir__NodeState state;
+    bool drain, lost;
+    uint64_t gc;
+    bool has_key;
+    uint8_t public_key[CURVE_KEY_LEN];
+};
+
+struct cluster_view {
+    uint64_t epoch; /* 0: never read */
+    uint64_t policy_epoch;
+    struct cluster_node *nodes;
+    size_t node_count;
+    struct link_allowed_key *keys;
+    size_t key_count;
+};
+
+struct cluster_policy {
+    uint64_t epoch; /* 0: none was applied */
+    size_t count;
+    char *names[WIRE_PAYLOADS_MAX];
+    char *contents[WIRE_PAYLOADS_MAX];
+};
+
+struct cluster_options {
+    struct event_base *base;
+    struct db *db;
+    struct link_hub *hub;                /* gets the allowed keys */
+    struct link_publisher *publisher;
+    const char *name;                    /* this coordinator; borrowed */
+    uint64_t publish_interval_ms;
+    uint64_t node_timeout_ms;
+    struct metrics *metrics;
+};
+
+struct cluster *cluster_new(const struct cluster_options *options);
+void cluster_free(struct cluster **cluster);
+void cluster_database_up(struct cluster *cluster); /* read at once; nobody is called lost before nodes could report again */
+void cluster_changed(struct cluster *cluster);     /* a NOTIFY came */
+const struct cluster_view *cluster_view(const struct cluster *cluster);       /* borrowed until the loop's next turn */
+const struct cluster_policy *cluster_policy(const struct cluster *cluster);   /* same */
+/* The nearest known node name to a misspelt one, or NULL. Borrowed like the view. */
+const char *cluster_nearest_name(const struct cluster *cluster, const char *name);
+
+/* From the JSON of the database's cluster_state(). false: why says what is missing. Exposed for tests. */
+bool cluster_view_parse(struct cluster_view *view, const char *json, struct error *why);
+void cluster_view_clear(struct cluster_view *view);
+
+const char *role_text(Weir__Role role); /* "edge", "scanner", "coordinator", "operator", "unknown" */
+Weir__Role role_parse(const char *text);
+const char *state_text(Weir__NodeState state); /* "unknown", "starting", "active", "draining", "drained" */
+
+#endif

@@ -1,0 +1,293 @@
+/*
+ * coordinator.c - one weir-coordinator process: everything put together on one loop
+ */
+#include <event2/event.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/memory.h"
+#include "coordinator/admin.h"
+#include "coordinator/audit.h"
+#include "coordinator/beats.h"
+#include "coordinator/cluster.h"
+#include "coordinator/coordinator.h"
+#include "coordinator/db.h"
+#include "coordinator/http.h"
+#include "coordinator/leader.h"
+#include "coordinator/migrate.h"
+#include "coordinator/service.h"
+
+enum { ON_TERM, ON_INT, ON_HUP, ON_USR1, SIGNALS };
+
+struct coordinator {
+    const struct coordinator_command *command;
+    const struct coordinator_config *config;
+    struct event_base *base;
+    struct metrics metrics;
+    struct link_hub *hub;
+    struct link_publisher *publisher;
+    struct db *db;
+    struct cluster *cluster;
+    struct beats *beats;
+    struct audit *audit;
+    struct admin *admin;
+    struct leader *leader;
+    struct service *service;
+    struct http *http;
+    struct beat *own_beat;
+    uint64_t boot, stop_at_ms; /* stop_at_ms: 0 while running */
+    struct event *signals[SIGNALS], *pulse, *stopping;
+};
+
+static void on_database_up(void *arg)
+{
+    struct coordinator *coordinator = arg;
+    cluster_database_up(coordinator->cluster);
+}
+
+static void on_database_down(void *arg)
+{
+    struct coordinator *coordinator = arg;
+    leader_database_down(coordinator->leader);
+}
+
+static void on_notified(void *arg, const char *channel)
+{
+    (void)channel; /* there is one */
+    struct coordinator *coordinator = arg;
+    cluster_changed(coordinator->cluster);
+}
+
+/* A coordinator is in the registry like the others, by a heartbeat to itself. */
+static void on_pulse(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct coordinator *coordinator = arg;
+    Weir__Heartbeat beat = WEIR__HEARTBEAT__INIT;
+    beat.node = wire_text(coordinator->command->name);
+    beat.role = WEIR__ROLE__ROLE_COORDINATOR;
+    beat.boot = coordinator->boot;
+    beat.state = coordinator->stop_at_ms == 0 ? WEIR__NODE_STATE__NODE_ACTIVE : WEIR__NODE_STATE__NODE_DRAINING;
+    beat.policy_epoch = cluster_policy(coordinator->cluster)->epoch;
+    beat.endpoint = wire_text(coordinator->config->own.listen);
+    beat.public_key = wire_bytes(link_hub_public_key(coordinator->hub), CURVE_KEY_LEN);
+    beat.version = wire_text(WEIR_VERSION);
+    beat.pid = (uint32_t)getpid();
+    beats_hear(coordinator->beats, &coordinator->own_beat, &beat);
+}
+
+/* --- signals --- */
+
+static void open_log(const struct log_settings *settings, const char *name)
+{
+    char ident[128];
+    snprintf(ident, sizeof ident, "weir/%s", name);
+    struct log_options options = {
+        .ident = ident,
+        .node = name,
+        .file = settings->file,
+        .format = settings->format == 1 ? LOG_FORMAT_JSON : LOG_FORMAT_TEXT,
+        .level = LOG_DEBUG - settings->level, /* settings count from debug upwards, syslog from debug downwards */
+    };
+    log_open(&options);
+}
+
+static void on_reload(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct coordinator *coordinator = arg;
+    struct coordinator_config config;
+    struct error why;
+    if (!coordinator_config_load(&config, coordinator->command, &why)) {
+        log_write(LOG_ERR, "reload: %s; going on as before", why.text);
+        return;
+    }
+    open_log(&config.log, coordinator->command->name);
+    log_write(LOG_NOTICE, "reloaded: [log] is in force; other keys need a restart");
+    coordinator_config_clear(&config);
+}
+
+static void on_reopen(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what, (void)arg;
+    log_reopen();
+}
+
+static void on_stopping(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct coordinator *coordinator = arg;
+    if (audit_pending(coordinator->audit) == 0 || clock_ms() >= coordinator->stop_at_ms)
+        event_base_loopbreak(coordinator->base);
+}
+
+static void on_stop(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct coordinator *coordinator = arg;
+    if (coordinator->stop_at_ms != 0) {
+        event_base_loopbreak(coordinator->base);
+        return;
+    }
+    log_write(LOG_NOTICE, "stopping");
+    coordinator->stop_at_ms = clock_ms() + STOP_TIMEOUT_MS;
+    service_drain(coordinator->service);
+    http_drain(coordinator->http);
+    event_add(coordinator->stopping, &(struct timeval){ 0, 20000 });
+}
+
+static void watch_signals(struct coordinator *coordinator)
+{
+    static const struct {
+        int number;
+        void (*handler)(evutil_socket_t, short, void *);
+    } table[SIGNALS] = {
+        [ON_TERM] = { SIGTERM, on_stop },
+        [ON_INT] = { SIGINT, on_stop },
+        [ON_HUP] = { SIGHUP, on_reload },
+        [ON_USR1] = { SIGUSR1, on_reopen },
+    };
+    for (size_t i = 0; i < SIGNALS; i++) {
+        coordinator->signals[i] = evsignal_new(coordinator->base, table[i].number, table[i].handler, coordinator);
+        event_add(coordinator->signals[i], NULL);
+    }
+}
+
+/* --- life --- */
+
+static void make_database(struct coordinator *coordinator)
+{
+    char *schema = migrate_script();
+    char *setup = xasprintf("%s LISTEN weir_cluster;", schema);
+    char *application = xasprintf("weir %s", coordinator->command->name);
+    struct db_options options = {
+        .conninfo = coordinator->config->conninfo,
+        .application_name = application,
+        .setup = setup,
+        .metrics = &coordinator->metrics,
+        .up = on_database_up,
+        .down = on_database_down,
+        .notified = on_notified,
+        .arg = coordinator,
+    };
+    coordinator->db = db_new(coordinator->base, &options);
+    free(schema);
+    free(setup);
+    free(application);
+}
+
+/* false: a socket cannot be bound. */
+static bool make(struct coordinator *coordinator, const struct curve_keypair *pair, struct error *why)
+{
+    const struct coordinator_config *config = coordinator->config;
+    const char *name = coordinator->command->name;
+    uint64_t silence = config->cluster.node_timeout;
+    struct metrics *metrics = &coordinator->metrics;
+    metric_set(metrics_gauge(metrics, "weir_build_info", "version=\"%s\"", WEIR_VERSION), 1);
+    coordinator->hub = link_hub_new(coordinator->base, pair, metrics);
+    coordinator->publisher = link_publisher_new(coordinator->hub, config->own.publish, why);
+    if (coordinator->publisher == NULL)
+        return false;
+    make_database(coordinator);
+    struct cluster_options cluster = {
+        .base = coordinator->base,
+        .db = coordinator->db,
+        .hub = coordinator->hub,
+        .publisher = coordinator->publisher,
+        .name = name,
+        .publish_interval_ms = config->own.publish_interval,
+        .node_timeout_ms = silence,
+        .metrics = metrics,
+    };
+    coordinator->cluster = cluster_new(&cluster);
+    coordinator->beats = beats_new(coordinator->base, coordinator->db, name, silence, metrics);
+    coordinator->audit = audit_new(coordinator->base, coordinator->db, metrics);
+    coordinator->admin = admin_new(coordinator->base, coordinator->db, coordinator->cluster, silence, metrics);
+    coordinator->leader = leader_new(coordinator->base, coordinator->db, config->own.audit_days, metrics);
+    struct service_options service = {
+        .hub = coordinator->hub,
+        .endpoint = config->own.listen,
+        .name = name,
+        .cluster = coordinator->cluster,
+        .beats = coordinator->beats,
+        .audit = coordinator->audit,
+        .admin = coordinator->admin,
+        .metrics = metrics,
+    };
+    coordinator->service = service_new(&service, why);
+    if (coordinator->service == NULL)
+        return false;
+    struct http_options http = {
+        .base = coordinator->base,
+        .listen = config->own.http,
+        .name = name,
+        .db = coordinator->db,
+        .cluster = coordinator->cluster,
+        .node_timeout_ms = silence,
+        .metrics = metrics,
+    };
+    coordinator->http = http_new(&http, why);
+    return coordinator->http != NULL;
+}
+
+/* The database first: it tells what is in flight, while those who asked are still there. */
+static void unmake(struct coordinator *coordinator)
+{
+    service_free(&coordinator->service);
+    db_free(&coordinator->db);
+    if (coordinator->beats != NULL)
+        beats_forget(coordinator->beats, &coordinator->own_beat);
+    http_free(&coordinator->http);
+    leader_free(&coordinator->leader);
+    admin_free(&coordinator->admin);
+    audit_free(&coordinator->audit);
+    beats_free(&coordinator->beats);
+    cluster_free(&coordinator->cluster);
+    link_publisher_free(&coordinator->publisher);
+    link_hub_free(&coordinator->hub);
+    for (size_t i = 0; i < SIGNALS; i++)
+        if (coordinator->signals[i] != NULL)
+            event_free(coordinator->signals[i]);
+    if (coordinator->pulse != NULL)
+        event_free(coordinator->pulse);
+    if (coordinator->stopping != NULL)
+        event_free(coordinator->stopping);
+    metrics_fini(&coordinator->metrics);
+    event_base_free(coordinator->base);
+}
+
+int coordinator_run(const struct coordinator_command *command, const struct coordinator_config *config)
+{
+    struct curve_keypair pair;
+    struct error why;
+    open_log(&config->log, command->name);
+    if (!coordinator_config_keys(config, command->name, &pair, &why))
+        fatal("%s", why.text);
+    struct coordinator coordinator = { .command = command, .config = config, .base = event_base_new() };
+    metrics_init(&coordinator.metrics);
+    if (getrandom(&coordinator.boot, sizeof coordinator.boot, 0) != sizeof coordinator.boot)
+        fatal("getrandom: no random bytes");
+    bool made = make(&coordinator, &pair, &why);
+    explicit_bzero(&pair, sizeof pair);
+    if (made) {
+        watch_signals(&coordinator);
+        coordinator.stopping = event_new(coordinator.base, -1, EV_PERSIST, on_stopping, &coordinator);
+        coordinator.pulse = event_new(coordinator.base, -1, EV_PERSIST, on_pulse, &coordinator);
+        uint64_t ms = config->cluster.heartbeat_interval;
+        event_add(coordinator.pulse, &(struct timeval){ (time_t)(ms / 1000), (suseconds_t)(ms % 1000 * 1000) });
+        on_pulse(-1, 0, &coordinator);
+        log_write(LOG_NOTICE, "weir-coordinator %s: listen=%s publish=%s http=%s", WEIR_VERSION, config->own.listen, config->own.publish,
+                  config->own.http);
+        event_base_dispatch(coordinator.base);
+        log_write(LOG_NOTICE, "stopped");
+    } else {
+        log_write(LOG_CRIT, "%s", why.text);
+    }
+    unmake(&coordinator);
+    return made ? EXIT_SUCCESS : EXIT_FAILURE;
+}

@@ -1,0 +1,82 @@
+/*
+ * exposition_help.c - what each series means, in the words that Prometheus shows
+ *
+ * Sorted by name. Nodes send names and values only; the words are said once, here.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include "coordinator/exposition.h"
+
+struct help {
+    const char *name, *text;
+};
+
+static const struct help helps[] = {
+    { "process_cpu_seconds_total", "User and system CPU time spent in seconds." },
+    { "process_max_fds", "Maximum number of open file descriptors." },
+    { "process_open_fds", "Number of open file descriptors." },
+    { "process_resident_memory_bytes", "Resident memory size in bytes." },
+    { "process_start_time_seconds", "Start time of the process since unix epoch in seconds." },
+    { "weir_admin_requests_total", "Requests of operators by how they ended." },
+    { "weir_audit_rejected_total", "Audit rows the database would never take; they are in the log." },
+    { "weir_audit_reports_dropped_total", "Reports not taken because too many rows waited; their edges repeat them." },
+    { "weir_audit_rows_pending", "Audit rows received and not yet committed." },
+    { "weir_audit_rows_total", "Audit rows committed, without repeated ones." },
+    { "weir_build_info", "Version that runs; always 1." },
+    { "weir_conservation_difference", "Accepted recipients not accounted for as delivered, bounced, discarded, quarantined or spooled; not 0 means loss." },
+    { "weir_db_connections_total", "Attempts to connect to PostgreSQL." },
+    { "weir_db_unit_seconds", "Time from handing a transaction to PostgreSQL to its result." },
+    { "weir_db_units_pending", "Transactions handed to PostgreSQL without a result yet." },
+    { "weir_db_units_total", "Transactions by outcome." },
+    { "weir_db_up", "Whether PostgreSQL is connected." },
+    { "weir_delivery_attempts_total", "Attempts to hand a message to a next hop by result." },
+    { "weir_delivery_duration_seconds", "Time a next hop took for a transaction." },
+    { "weir_engine_scan_seconds", "Time a worker spent in the engine per message." },
+    { "weir_epoch", "Number of the cluster state published last." },
+    { "weir_generation", "Generation of the scan engine that takes work." },
+    { "weir_generation_failures_total", "Generations that did not pass loading or their self-test." },
+    { "weir_heartbeats_total", "Heartbeats received from nodes." },
+    { "weir_http_requests_total", "HTTP requests by answer." },
+    { "weir_leader", "Whether this coordinator does what must be done once." },
+    { "weir_link_dropped_total", "Frames dropped on a link by reason." },
+    { "weir_message_size_bytes", "Size of accepted messages." },
+    { "weir_messages_total", "Messages by disposition." },
+    { "weir_node_state", "1 for the state a node is in." },
+    { "weir_nodes", "Nodes by role and state." },
+    { "weir_policy_epoch", "Number of the policy in force." },
+    { "weir_recipients_accepted_total", "Recipients of messages answered 250." },
+    { "weir_recipients_total", "Recipients by what became of them." },
+    { "weir_refused_peers_total", "Requests refused because the peer's key does not allow them." },
+    { "weir_relay_latency_seconds", "Time from the end of a message to the answer." },
+    { "weir_reports_buffered", "Audit rows an edge holds until a coordinator has committed them." },
+    { "weir_reports_dropped_total", "Audit rows an edge dropped because its buffer was full." },
+    { "weir_scan_busy_total", "Scans refused because a budget was spent, by reason." },
+    { "weir_scan_duration_seconds", "Time from the end of a message to its verdict." },
+    { "weir_scan_queue_seconds", "Time a complete message waited for a worker." },
+    { "weir_scan_replays_total", "Scans given to another scanner, by reason." },
+    { "weir_scan_unknown_total", "Scans without a clean or bad verdict, by reason." },
+    { "weir_scanner_bytes", "Message bytes a scanner holds." },
+    { "weir_scanner_slots", "Scan slots by state." },
+    { "weir_scanners_live", "Scanners an edge worker can use now." },
+    { "weir_scans_in_flight", "Scans without a verdict yet." },
+    { "weir_scans_total", "Scans by verdict." },
+    { "weir_signature_age_seconds", "Age of the signature set in use." },
+    { "weir_signature_count", "Signatures in the set in use." },
+    { "weir_signature_version_info", "Version of the signature set; always 1." },
+    { "weir_smtp_replies_total", "SMTP replies by stage and code." },
+    { "weir_smtp_sessions_total", "SMTP sessions by listener and result." },
+    { "weir_tls_handshakes_total", "TLS handshakes by version and result." },
+    { "weir_worker_deaths_total", "Scan workers that ended, by reason." },
+    { "weir_workers", "Worker processes." },
+};
+
+static int compare(const void *name, const void *entry)
+{
+    return strcmp(name, ((const struct help *)entry)->name);
+}
+
+const char *exposition_help(const char *name)
+{
+    const struct help *found = bsearch(name, helps, sizeof helps / sizeof *helps, sizeof *helps, compare);
+    return found != NULL ? found->text : "As counted by the nodes; see the README of the room that has it.";
+}

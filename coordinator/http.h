@@ -1,0 +1,35 @@
+#ifndef WEIR_COORDINATOR_HTTP_H
+#define WEIR_COORDINATOR_HTTP_H
+/*
+ * http.h - GET or HEAD /metrics, /livez, /readyz
+ *
+ * /livez is 200 while the loop runs; /readyz is 503 while the database is gone or this coordinator is stopping. /metrics asks the database
+ * for the series of all nodes (one query for all scrapes that wait); while it is gone the last ones known are given.
+ */
+#include <event2/event.h>
+#include "common/metrics.h"
+#include "coordinator/cluster.h"
+#include "coordinator/db.h"
+
+#define HTTP_HEADERS_MAX 8192
+#define HTTP_BODY_MAX    0
+#define HTTP_TIMEOUT_S   10
+#define HTTP_WAITING_MAX 32 /* scrapes waiting for the database; over it 503 */
+
+struct http;
+
+struct http_options {
+    struct event_base *base;
+    const char *listen; /* "127.0.0.1:7080" */
+    const char *name;   /* this coordinator; borrowed */
+    struct db *db;
+    const struct cluster *cluster;
+    uint64_t node_timeout_ms;
+    struct metrics *metrics; /* this process's own series, given with node="NAME" */
+};
+
+struct http *http_new(const struct http_options *options, struct error *why);
+void http_free(struct http **http); /* after the db */
+void http_drain(struct http *http); /* /readyz says 503 from now on */
+
+#endif

@@ -1,0 +1,119 @@
+/*
+ * leader.c - what one coordinator must do for all: fold metrics of ended processes, delete old audit rows
+ *
+ * One unit at a time. Rows are deleted in small batches, with a pause in between, so that nobody waits for them.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/memory.h"
+#include "coordinator/leader.h"
+
+#define TURN_MS        2000
+#define BUSY_TURN_MS   200   /* while there is more to delete */
+#define RETENTION_MS   60000
+#define DELETE_ROWS    5000
+
+struct leader {
+    struct db *db;
+    struct event *timer;
+    uint64_t audit_days, retention_at_ms;
+    bool leads, more;
+    struct metric *leading, *deleted;
+};
+
+static void on_timer(evutil_socket_t fd, short what, void *arg);
+
+static void schedule(struct leader *leader)
+{
+    unsigned ms = leader->more ? BUSY_TURN_MS : TURN_MS;
+    event_add(leader->timer, &(struct timeval){ ms / 1000, ms % 1000 * 1000 });
+}
+
+struct leader *leader_new(struct event_base *base, struct db *db, uint64_t audit_days, struct metrics *metrics)
+{
+    struct leader *leader = xcalloc(1, sizeof *leader);
+    leader->db = db;
+    leader->audit_days = audit_days;
+    leader->timer = evtimer_new(base, on_timer, leader);
+    leader->leading = metrics_gauge(metrics, "weir_leader", NULL);
+    leader->deleted = metrics_counter(metrics, "weir_audit_rows_deleted_total", NULL);
+    schedule(leader);
+    return leader;
+}
+
+void leader_free(struct leader **freed)
+{
+    struct leader *leader = *freed;
+    *freed = NULL;
+    if (leader == NULL)
+        return;
+    event_free(leader->timer);
+    free(leader);
+}
+
+static void set_leads(struct leader *leader, bool leads)
+{
+    if (leads && !leader->leads)
+        log_write(LOG_NOTICE, "this coordinator leads");
+    leader->leads = leads;
+    metric_set(leader->leading, leads ? 1 : 0);
+}
+
+void leader_database_down(struct leader *leader)
+{
+    set_leads(leader, false);
+}
+
+static void on_lock(void *arg, const PGresult *result)
+{
+    set_leads(arg, PQntuples(result) == 1 && strcmp(PQgetvalue(result, 0, 0), "t") == 0);
+}
+
+static void on_deleted(void *arg, const PGresult *result)
+{
+    struct leader *leader = arg;
+    double rows = strtod(PQcmdTuples((PGresult *)(uintptr_t)result), NULL);
+    metric_add(leader->deleted, rows);
+    leader->more = rows >= DELETE_ROWS;
+    leader->retention_at_ms = leader->more ? 0 : clock_ms() + RETENTION_MS;
+}
+
+static void on_done(void *arg, enum db_outcome outcome, const struct db_error *error)
+{
+    struct leader *leader = arg;
+    if (outcome == DB_FAILED) {
+        log_write(LOG_ERR, "database: housekeeping: %s", error->why.text);
+        leader->more = false;
+    }
+    schedule(leader);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct leader *leader = arg;
+    struct db_unit *unit = db_begin(leader->db, on_done, leader);
+    if (!leader->leads) {
+        db_query(unit, "SELECT pg_try_advisory_lock(hashtextextended('weir leader', 0))", 0, NULL, on_lock);
+        db_commit(unit);
+        return;
+    }
+    db_query(unit, "SELECT metrics_fold()", 0, NULL, NULL);
+    /* Coordinators have no key to revoke: one that was taken away is forgotten after a day. */
+    db_query(unit, "DELETE FROM node WHERE role = 'coordinator' AND lost AND NOT EXISTS (SELECT FROM node_process p WHERE p.node = name"
+                   " AND p.seen_at > now() - interval '1 day')", 0, NULL, NULL);
+    if (clock_ms() >= leader->retention_at_ms) {
+        char days[24], most[16];
+        snprintf(days, sizeof days, "%llu days", (unsigned long long)leader->audit_days);
+        snprintf(most, sizeof most, "%d", DELETE_ROWS);
+        const char *const values[] = { days, most };
+        db_query(unit,
+                 "DELETE FROM audit WHERE ctid = ANY (ARRAY(SELECT ctid FROM audit WHERE time < now() - $1::interval"
+                 " ORDER BY time LIMIT $2::integer))",
+                 2, values, on_deleted);
+    }
+    db_commit(unit);
+}

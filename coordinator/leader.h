@@ -1,0 +1,17 @@
+#ifndef WEIR_COORDINATOR_LEADER_H
+#define WEIR_COORDINATOR_LEADER_H
+/*
+ * leader.h - what one coordinator must do for all: fold metrics of ended processes, delete old audit rows
+ *
+ * Whoever holds a session advisory lock of the database is the leader. The lock goes with the connection, so there is never a second one.
+ */
+#include <event2/event.h>
+#include "coordinator/db.h"
+
+struct leader;
+
+struct leader *leader_new(struct event_base *base, struct db *db, uint64_t audit_days, struct metrics *metrics);
+void leader_free(struct leader **leader); /* after the db */
+void leader_database_down(struct leader *leader);
+
+#endif
