@@ -523,22 +523,26 @@ static bool read_text(struct reading *reading, char *text, size_t len, struct er
 /* The whole file with a NUL behind it, or NULL. The caller frees it. */
 static char *slurp(int fd, size_t *len, struct error *why)
 {
-    char *text = xmalloc(FILE_MAX_BYTES + 2);
+    size_t room = 4096;
+    char *text = xmalloc(room);
 
     *len = 0;
     for (;;) {
-        ssize_t got = read(fd, text + *len, FILE_MAX_BYTES + 1 - *len);
+        ssize_t got = read(fd, text + *len, room - *len - 1);
         if (got < 0 && errno == EINTR)
             continue;
-        if (got < 0)
-            error_set(why, "%s", strerror(errno));
-        else if (got > 0 && (*len += (size_t)got) > FILE_MAX_BYTES)
-            error_set(why, "larger than %d bytes", FILE_MAX_BYTES);
-        else if (got > 0)
-            continue;
-        else {
+        if (got == 0) {
             text[*len] = '\0';
             return text;
+        }
+        if (got < 0)
+            error_set(why, "%s", strerror(errno));
+        else if ((*len += (size_t)got) > FILE_MAX_BYTES)
+            error_set(why, "larger than %d bytes", FILE_MAX_BYTES);
+        else {
+            if (*len == room - 1)
+                text = xrealloc(text, room *= 2);
+            continue;
         }
         free(text);
         return NULL;

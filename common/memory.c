@@ -21,11 +21,11 @@ void *xmalloc(size_t size)
 
 void *xcalloc(size_t count, size_t size)
 {
-    void *memory = count > 0 && size > 0 ? calloc(count, size) : calloc(1, 1); /* checks the product for overflow itself */
+    size_t all;
 
-    if (memory == NULL)
+    if (__builtin_mul_overflow(count, size, &all))
         fatal("out of memory: %zu times %zu bytes", count, size);
-    return memory;
+    return or_fatal(calloc(all > 0 ? all : 1, 1), all);
 }
 
 void *xrealloc(void *old, size_t size)

@@ -139,9 +139,9 @@ static bool clear_host_bits(struct netaddr *address, unsigned bits)
     bool any = false;
 
     for (unsigned i = bits / 8; i < size; i++) {
-        uint8_t keep = i == bits / 8 ? (uint8_t)(0xff00 >> bits % 8) : 0;
-        any |= (address->bytes[i] & (uint8_t)~keep) != 0;
-        address->bytes[i] &= keep;
+        unsigned keep = i == bits / 8 ? 0xff00u >> bits % 8 & 0xff : 0;
+        any |= (address->bytes[i] & ~keep) != 0;
+        address->bytes[i] = (uint8_t)(address->bytes[i] & keep);
     }
     return any;
 }

@@ -1,0 +1,92 @@
+/*
+ * fuzz_policy.c - the operators' files from any bytes: refused with a line number, or every answer keeps the contract
+ *
+ * The first byte says which files there are; they are separated by a line "%%".
+ */
+#include <stdlib.h>
+#include <string.h>
+#include "common/error.h"
+#include "common/policy/policy.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void check_route(const struct policy *policy, const char *domain)
+{
+    struct route route = policy_route(policy, domain);
+
+    switch (route.kind) {
+    case ROUTE_NONE:
+        weir_assert(route.file == NULL);
+        return;
+    case ROUTE_SMTP:
+        weir_assert(route.host[0] != '\0' && route.port > 0 && !route.mx);
+        break;
+    case ROUTE_ERROR:
+        weir_assert(route.code >= 400 && route.code < 600 && route.code != 421 && route.enhanced[0] - '0' == route.code / 100);
+        weir_assert(route.text[0] != '\0');
+        for (const char *p = route.text; *p != '\0'; p++)
+            weir_assert(*p >= 0x20 && *p < 0x7f); /* it goes into a reply */
+        break;
+    case ROUTE_DISCARD:
+        break;
+    }
+    weir_assert(route.line > 0);
+}
+
+/* Each word of the input is asked for as a domain and as an address. */
+static void ask(const struct policy *policy, const char *word)
+{
+    struct netaddr client, outsider = { .family = 0 };
+
+    check_route(policy, word);
+    struct relay_decision decision = policy_relay(policy, &outsider, word);
+    weir_assert(decision.allowed == policy_is_own_domain(policy, word));
+    weir_assert(!decision.allowed || (decision.file != NULL && decision.line > 0));
+    if (netaddr_parse(&client, word)) {
+        decision = policy_relay(policy, &client, "elsewhere.invalid");
+        weir_assert(!policy_is_inside(policy, &client) || (decision.allowed && strcmp(decision.grant, "inside") == 0));
+    }
+}
+
+static void ask_all(const struct policy *policy, const char *text, size_t size)
+{
+    char *copy = malloc(size + 1), *rest = NULL;
+
+    memcpy(copy, text, size);
+    copy[size] = '\0';
+    for (char *word = strtok_r(copy, " \t\n!/", &rest); word != NULL; word = strtok_r(NULL, " \t\n!/", &rest))
+        ask(policy, word);
+    free(copy);
+    ask(policy, "");
+    const char *first = policy_first_own_domain(policy);
+    weir_assert(first == NULL || policy_is_own_domain(policy, first));
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static const char *const names[3] = { "mailertable", "local-host-names", "networks" };
+    struct policy_file files[3];
+    struct error why = { "" };
+    size_t count = 0;
+
+    if (size == 0)
+        return 0;
+    unsigned which = *data++;
+    size--;
+    const char *text = (const char *)data, *end = text + size;
+    for (unsigned i = 0; i < 3; i++) {
+        if ((which >> i & 1) == 0)
+            continue;
+        const char *mark = memmem(text, (size_t)(end - text), "\n%%\n", 4);
+        const char *file_end = mark != NULL ? mark + 1 : end;
+        files[count++] = (struct policy_file){ names[i], text, (size_t)(file_end - text) };
+        text = mark != NULL ? mark + 4 : end;
+    }
+    struct policy *policy = policy_parse(files, count, &why);
+    if (policy != NULL)
+        ask_all(policy, (const char *)data, size);
+    else
+        weir_assert(strstr(why.text, ": error: ") != NULL);
+    policy_free(&policy);
+    return 0;
+}
