@@ -1,0 +1,1 @@
+include deploy/tools/room.mk
