@@ -1,1 +1,2 @@
-$(eval $(call library,delivery,edge/delivery,delivery.c pool.c))
+$(eval $(call library,delivery,edge/delivery,delivery.c pool.c hopconn.c dialog.c))
+$(eval $(call unit_test,dialog,delivery smtp common,))

@@ -1,0 +1,484 @@
+/*
+ * delivery.c - one transaction with a next hop, beside the client's own
+ *
+ * What the owner asks for is noted and worked off from the loop (`kick`), so a client's pipelined group becomes one here. The state says where
+ * the connection is:
+ *
+ *   PARKED -> [WAITING ->] CONNECTING -> OPEN -> done
+ *   OPEN -> PARKED       the client is slow (next_hop_hold), or the connection ended while nothing was asked of it
+ *   OPEN -> CONNECTING   lost before the final dot was out: the envelope is repeated on a fresh connection, once
+ *   any -> FAILED        `failure` answers every recipient, and the message
+ *
+ * Invariants: recipients are answered in order, each once, by what the next hop said to it first. The message goes out only in a transaction
+ * that holds all accepted recipients and no other, so when a repeated envelope is answered differently, it goes nowhere (`spoiled`). After
+ * the final dot nothing is ever repeated: the next hop may have the message.
+ */
+#include "edge/delivery/delivery.h"
+#include <stdlib.h>
+#include <string.h>
+#include "common/clock.h"
+#include "common/memory.h"
+#include "edge/delivery/internal.h"
+
+#define CHUNK (64 * 1024)          /* of the message, looked at at once */
+#define UNSENT_HIGH (256 * 1024)   /* most bytes of it waiting in the connection */
+#define REPLAYS_MAX 1
+
+static void delivery_pump(struct delivery *delivery);
+
+static void on_kick(evutil_socket_t fd, short what, void *arg);
+static void on_timer(evutil_socket_t fd, short what, void *arg);
+
+static void delivery_kick(struct delivery *delivery)
+{
+    event_active(&delivery->kick, EV_TIMEOUT, 0);
+}
+
+static void set_timer(struct delivery *delivery, uint64_t ms)
+{
+    event_add(&delivery->timer, &(struct timeval){ (time_t)(ms / 1000), (suseconds_t)(ms % 1000 * 1000) });
+}
+
+/* ---- made and ended ---- */
+
+struct delivery *delivery_new(struct delivery_pool *pool, const struct next_hop *hop, const struct delivery_envelope *envelope,
+                              const struct delivery_handlers *handlers, void *arg)
+{
+    struct delivery *delivery = xcalloc(1, sizeof *delivery);
+    delivery->pool = pool;
+    delivery->hop = pool_hop(pool, hop);
+    delivery->handlers = handlers;
+    delivery->arg = arg;
+    delivery->sender = xstrdup(envelope->sender);
+    delivery->size = envelope->size;
+    delivery->eightbit = envelope->eightbit;
+    delivery->smtputf8 = envelope->smtputf8;
+    event_assign(&delivery->kick, pool->base, -1, 0, on_kick, delivery);
+    event_assign(&delivery->timer, pool->base, -1, 0, on_timer, delivery);
+    return delivery;
+}
+
+static void delivery_destroy(struct delivery *delivery)
+{
+    for (unsigned i = 0; i < delivery->count; i++)
+        free(delivery->recipients[i].address);
+    free(delivery->recipients);
+    free(delivery->sender);
+    free(delivery->prefix);
+    free(delivery->failure);
+    free(delivery);
+}
+
+/* Lets go of the connection or the place in line. */
+static void delivery_detach(struct delivery *delivery)
+{
+    struct hopconn *conn = delivery->conn;
+    event_del(&delivery->timer);
+    if (delivery->state == DELIVERY_WAITING)
+        pool_leave_line(delivery->hop, delivery);
+    delivery->conn = NULL;
+    delivery->state = DELIVERY_PARKED;
+    if (conn != NULL)
+        hopconn_release(conn);
+}
+
+static void delivery_end(struct delivery *delivery)
+{
+    if (delivery->freed)
+        return;
+    delivery_detach(delivery);
+    event_del(&delivery->kick);
+    pool_hop_leave(delivery->hop);
+    delivery->freed = true;
+    if (delivery->busy == 0)
+        delivery_destroy(delivery);
+}
+
+static void delivery_enter(struct delivery *delivery)
+{
+    delivery->busy++;
+}
+
+static void delivery_leave(struct delivery *delivery)
+{
+    if (--delivery->busy == 0 && delivery->freed)
+        delivery_destroy(delivery);
+}
+
+void delivery_cancel(struct delivery **deliveryp)
+{
+    struct delivery *delivery = *deliveryp;
+    *deliveryp = NULL;
+    if (delivery == NULL || delivery->freed)
+        return;
+    metric_add(delivery->pool->metrics.cancelled, 1);
+    delivery_end(delivery);
+}
+
+/* A 421 speaks of the next hop's connection, not of ours: the client may go on with its session. */
+static struct smtp_reply reply_for_client(const struct smtp_reply *reply)
+{
+    struct smtp_reply own = *reply;
+    if (own.code == 421) {
+        own.code = 450;
+        if (own.enhanced[0] == '\0')
+            strcpy(own.enhanced, "4.3.2");
+    }
+    if (own.code == 0)
+        reply_set(&own, 451, "4.4.2", "connection to the next hop lost: %.900s", reply->text);
+    return own;
+}
+
+/* The message's end: says so, and is gone. */
+static void delivery_finish(struct delivery *delivery, const struct smtp_reply *reply, bool maybe)
+{
+    struct delivery_metrics *metrics = &delivery->pool->metrics;
+    struct smtp_reply own = reply_for_client(reply);
+    metric_add(own.code < 300 ? metrics->delivered : own.code < 500 ? metrics->deferred : metrics->rejected, 1);
+    metric_observe(metrics->duration, (double)(clock_us() - delivery->send_at) / 1e6);
+    if (maybe)
+        metric_add(metrics->maybe_duplicates, 1);
+    delivery_detach(delivery);
+    delivery->handlers->done(delivery->arg, &own, maybe);
+    delivery_end(delivery);
+}
+
+static void delivery_finish_with(struct delivery *delivery, int code, const char *enhanced, const char *text)
+{
+    struct smtp_reply reply;
+    reply_set(&reply, code, enhanced, "%s", text);
+    delivery_finish(delivery, &reply, false);
+}
+
+/* Every recipient not answered yet, and every later one, gets this reply; so does the message, as a 4xx: some recipient was promised. */
+static void delivery_fail(struct delivery *delivery, const struct smtp_reply *reply)
+{
+    delivery_detach(delivery);
+    if (delivery->failure == NULL)
+        delivery->failure = xmalloc(sizeof *delivery->failure);
+    *delivery->failure = reply_for_client(reply);
+    delivery->state = DELIVERY_FAILED;
+    delivery_pump(delivery);
+}
+
+static void delivery_tell(struct delivery *delivery, const struct smtp_reply *reply)
+{
+    struct recipient *recipient = &delivery->recipients[delivery->told];
+    bool accepted = reply->code >= 200 && reply->code < 300;
+    recipient->state = accepted ? RECIPIENT_ACCEPTED : RECIPIENT_REJECTED;
+    delivery->accepted += accepted;
+    delivery->handlers->recipient(delivery->arg, delivery->told++, reply);
+}
+
+/* ---- what the owner asks for ---- */
+
+void delivery_rcpt(struct delivery *delivery, const char *address)
+{
+    if (delivery->count == delivery->room) {
+        delivery->room = delivery->room == 0 ? 4 : 2 * delivery->room;
+        delivery->recipients = xrealloc(delivery->recipients, delivery->room * sizeof *delivery->recipients);
+    }
+    delivery->recipients[delivery->count++] = (struct recipient){ xstrdup(address), RECIPIENT_NEW };
+    delivery_kick(delivery);
+}
+
+void delivery_send(struct delivery *delivery, const char *header_prefix, size_t prefix_len, const struct message *message)
+{
+    weir_assert(!delivery->sending);
+    delivery->sending = true;
+    delivery->send_at = clock_us();
+    delivery->prefix = xmemdup(header_prefix, prefix_len);
+    delivery->prefix_len = prefix_len;
+    delivery->message = message;
+    delivery_kick(delivery);
+}
+
+const char *delivery_next_hop_text(const struct delivery *delivery)
+{
+    return delivery->hop_text;
+}
+
+const char *delivery_tls_text(const struct delivery *delivery)
+{
+    return delivery->tls_text;
+}
+
+/* ---- the envelope ---- */
+
+/* The next recipient for this connection: those refused before are not in the transaction any more. */
+static bool next_unsent(struct delivery *delivery)
+{
+    while (delivery->sent < delivery->count && delivery->recipients[delivery->sent].state == RECIPIENT_REJECTED)
+        delivery->sent++;
+    return delivery->sent < delivery->count;
+}
+
+static bool has_work(struct delivery *delivery)
+{
+    return delivery->told < delivery->count || delivery->sending;
+}
+
+/* What the host cannot take is known before MAIL is said. */
+static bool host_can_take_it(struct delivery *delivery, struct smtp_reply *why)
+{
+    const struct smtp_extensions *host = &delivery->conn->dialog.extensions;
+    uint64_t size = delivery->size;
+    if (delivery->sending)
+        size = message_size(delivery->message) + delivery->prefix_len;
+    if (delivery->smtputf8 && !host->smtputf8) {
+        reply_set(why, 550, "5.6.7", "%s does not take internationalized addresses", delivery->hop_text);
+        return false;
+    }
+    if (host->has_size && host->size != 0 && size > host->size) {
+        reply_set(why, 552, "5.3.4", "message too large for %s (limit %llu bytes)", delivery->hop_text, host->size);
+        return false;
+    }
+    return true;
+}
+
+static void delivery_attach(struct delivery *delivery, struct hopconn *conn)
+{
+    delivery->conn = conn;
+    delivery->state = DELIVERY_OPEN;
+    delivery->mail_sent = delivery->dot_sent = delivery->need_fresh = false;
+    delivery->sent = delivery->answered = 0;
+    event_del(&delivery->timer);
+    memcpy(delivery->hop_text, conn->text, sizeof delivery->hop_text);
+    snprintf(delivery->tls_text, sizeof delivery->tls_text, "%s", net_tls_text(conn->net));
+}
+
+/* Sends of the envelope what may be sent now; DATA when all is answered and the owner wants the message sent. */
+static void delivery_talk(struct delivery *delivery)
+{
+    struct hopconn *conn = delivery->conn;
+    struct smtp_reply why;
+    if (!delivery->mail_sent && !host_can_take_it(delivery, &why)) {
+        delivery_fail(delivery, &why);
+        return;
+    }
+    bool waiting = conn->dialog.state == HOP_DATA || conn->dialog.state == HOP_BODY || conn->dialog.state == HOP_FINAL;
+    while (!waiting && hop_dialog_may_send(&conn->dialog)) {
+        if (!delivery->mail_sent) {
+            hop_dialog_mail(&conn->dialog, delivery->sender, delivery->size, delivery->eightbit, delivery->smtputf8);
+            delivery->mail_sent = true;
+        } else if (next_unsent(delivery)) {
+            hop_dialog_rcpt(&conn->dialog, delivery->recipients[delivery->sent++].address);
+        } else {
+            break;
+        }
+        event_del(&delivery->timer);
+        hopconn_flush(conn);
+    }
+    bool settled = conn->dialog.state == HOP_RCPT && conn->dialog.rcpt_unanswered == 0 && !next_unsent(delivery);
+    if (!settled)
+        return;
+    if (!delivery->sending) {
+        set_timer(delivery, delivery->pool->settings->next_hop_hold);
+    } else if (delivery->spoiled || delivery->accepted == 0) {
+        delivery_finish_with(delivery, 451, "4.4.2", "the next hop changed its answers, try again later");
+    } else if (!host_can_take_it(delivery, &why)) {
+        delivery_finish(delivery, &why, false);
+    } else {
+        event_del(&delivery->timer);
+        hop_dialog_data(&conn->dialog);
+        hopconn_flush(conn);
+    }
+}
+
+static void delivery_pump(struct delivery *delivery)
+{
+    if (delivery->freed || !has_work(delivery))
+        return;
+    if (delivery->state == DELIVERY_PARKED && delivery->spoiled) {
+        struct smtp_reply reply;
+        reply_set(&reply, 451, "4.4.2", "the next hop changed its answers, try again later");
+        delivery_fail(delivery, &reply);
+        return;
+    }
+    if (delivery->state == DELIVERY_PARKED) {
+        struct hopconn *conn = pool_acquire(delivery->hop, delivery, delivery->need_fresh);
+        if (conn != NULL)
+            delivery_attach(delivery, conn);
+        else if (delivery->state == DELIVERY_WAITING)
+            set_timer(delivery, delivery->pool->settings->next_hop_wait);
+    }
+    if (delivery->state == DELIVERY_OPEN) {
+        delivery_talk(delivery);
+    } else if (delivery->state == DELIVERY_FAILED) {
+        while (delivery->told < delivery->count && !delivery->freed)
+            delivery_tell(delivery, delivery->failure);
+        if (delivery->sending && !delivery->freed) {
+            if (delivery->failure->code < 500)
+                delivery_finish(delivery, delivery->failure, false);
+            else
+                delivery_finish_with(delivery, 451, "4.4.2", delivery->failure->text);
+        }
+    }
+}
+
+void delivery_on_ready(struct delivery *delivery, struct hopconn *conn)
+{
+    delivery_attach(delivery, conn);
+    delivery_kick(delivery);
+}
+
+void delivery_on_unreachable(struct delivery *delivery, const struct smtp_reply *reply)
+{
+    delivery_enter(delivery);
+    delivery->conn = NULL;
+    delivery->state = DELIVERY_PARKED;
+    metric_add(delivery->pool->metrics.unreachable, 1);
+    delivery_fail(delivery, reply);
+    delivery_leave(delivery);
+}
+
+void delivery_on_sender(struct delivery *delivery, const struct smtp_reply *reply)
+{
+    delivery_enter(delivery);
+    if (reply->code < 300)
+        delivery_talk(delivery);
+    else
+        delivery_fail(delivery, reply);
+    delivery_leave(delivery);
+}
+
+void delivery_on_recipient(struct delivery *delivery, const struct smtp_reply *reply)
+{
+    delivery_enter(delivery);
+    while (delivery->answered < delivery->told && delivery->recipients[delivery->answered].state == RECIPIENT_REJECTED)
+        delivery->answered++;
+    bool repeated = delivery->answered < delivery->told;
+    delivery->answered++;
+    if (!repeated) {
+        struct smtp_reply own = reply_for_client(reply);
+        delivery_tell(delivery, &own);
+    } else if (reply->code >= 300) {
+        delivery->spoiled = true;
+    }
+    if (!delivery->freed && delivery->state == DELIVERY_OPEN)
+        delivery_talk(delivery);
+    delivery_leave(delivery);
+}
+
+/* ---- the message ---- */
+
+static char raw[CHUNK], stuffed[2 * CHUNK]; /* in use only inside delivery_feed() */
+
+static void feed(struct delivery *delivery, const char *data, size_t len)
+{
+    while (len > 0) {
+        size_t piece = len < CHUNK ? len : CHUNK;
+        net_write(delivery->conn->net, stuffed, smtp_dot_stuff(stuffed, data, piece, &delivery->at_line_start));
+        data += piece;
+        len -= piece;
+    }
+}
+
+/* Puts on the wire what fits; the rest follows when that has moved. */
+static void delivery_feed(struct delivery *delivery)
+{
+    struct hopconn *conn = delivery->conn;
+    if (!delivery->prefix_sent) {
+        delivery->prefix_sent = true;
+        feed(delivery, delivery->prefix, delivery->prefix_len);
+    }
+    while (net_unsent(conn->net) < UNSENT_HIGH) {
+        size_t len;
+        const char *data = message_peek(delivery->message, delivery->offset, CHUNK, &len);
+        if (data == NULL) {
+            struct error why;
+            ssize_t got = message_read(delivery->message, delivery->offset, raw, CHUNK, &why);
+            if (got < 0) { /* the dot must never follow: finishing leaves BODY, and that closes the connection */
+                delivery_finish_with(delivery, 451, "4.3.0", why.text);
+                return;
+            }
+            data = raw;
+            len = (size_t)got;
+        }
+        if (len == 0) {
+            const char *end = delivery->at_line_start ? ".\r\n" : "\r\n.\r\n";
+            net_write(conn->net, end, strlen(end));
+            hop_dialog_body_sent(&conn->dialog);
+            delivery->dot_sent = true;
+            hopconn_flush(conn);
+            return;
+        }
+        feed(delivery, data, len);
+        delivery->offset += len;
+    }
+}
+
+void delivery_on_go_ahead(struct delivery *delivery)
+{
+    delivery_enter(delivery);
+    delivery->offset = 0;
+    delivery->prefix_sent = false;
+    delivery->at_line_start = true;
+    delivery_feed(delivery);
+    delivery_leave(delivery);
+}
+
+void delivery_on_drained(struct delivery *delivery)
+{
+    delivery_enter(delivery);
+    delivery_feed(delivery);
+    delivery_leave(delivery);
+}
+
+void delivery_on_answer(struct delivery *delivery, const struct smtp_reply *reply)
+{
+    delivery_enter(delivery);
+    delivery_finish(delivery, reply, false);
+    delivery_leave(delivery);
+}
+
+/* ---- when the connection does not last ---- */
+
+void delivery_on_lost(struct delivery *delivery, const struct smtp_reply *reply, bool used_before, bool unsent)
+{
+    delivery_enter(delivery);
+    bool dot_out = delivery->dot_sent && !unsent;
+    event_del(&delivery->timer);
+    delivery->conn = NULL;
+    delivery->state = DELIVERY_PARKED;
+    if (dot_out) {
+        delivery_finish(delivery, reply, true);
+    } else if (has_work(delivery)) {
+        /* A connection that was dead all the time costs nothing; one that dies under us is replaced once. "Go away" is not asked again. */
+        bool again = used_before || (reply->code == 0 && delivery->replays < REPLAYS_MAX);
+        if (again) {
+            delivery->replays += !used_before;
+            delivery->need_fresh = true;
+            metric_add(delivery->pool->metrics.replayed, 1);
+            delivery_pump(delivery);
+        } else {
+            delivery_fail(delivery, reply);
+        }
+    }
+    delivery_leave(delivery);
+}
+
+static void on_kick(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct delivery *delivery = arg;
+    delivery_enter(delivery);
+    delivery_pump(delivery);
+    delivery_leave(delivery);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct delivery *delivery = arg;
+    struct smtp_reply reply;
+    delivery_enter(delivery);
+    if (delivery->state == DELIVERY_WAITING) {
+        metric_add(delivery->pool->metrics.waited_too_long, 1);
+        reply_set(&reply, 451, "4.4.5", "all connections to %s are in use, try again later", delivery->hop->name.host);
+        delivery_fail(delivery, &reply);
+    } else if (delivery->state == DELIVERY_OPEN && !delivery->sending) {
+        delivery_detach(delivery); /* next_hop_hold: others have use for it while the client takes its time */
+    }
+    delivery_leave(delivery);
+}

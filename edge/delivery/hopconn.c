@@ -1,0 +1,420 @@
+/*
+ * hopconn.c - one connection to a next hop: found, connected, introduced, encrypted, then used for many transactions
+ *
+ * All addresses of the host are tried in turn until one says it is ready. A failed TLS handshake is tried once more in clear where TLS is
+ * opportunistic (next_hop_tls = may), and that is remembered for a while. Invariant: `owner` is NULL or has this connection as its `conn`.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/memory.h"
+#include "edge/delivery/internal.h"
+
+#define NO_TLS_MS (10 * 60 * 1000) /* how long a failed handshake is remembered */
+
+static void hopconn_try_next(struct hopconn *conn);
+
+void reply_set(struct smtp_reply *reply, int code, const char *enhanced, const char *text, ...)
+{
+    va_list args;
+    va_start(args, text);
+    reply->code = code;
+    snprintf(reply->enhanced, sizeof reply->enhanced, "%s", enhanced != NULL ? enhanced : "");
+    vsnprintf(reply->text, sizeof reply->text, text, args);
+    va_end(args);
+}
+
+static const struct edge_settings *settings_of(const struct hopconn *conn)
+{
+    return conn->hop->pool->settings;
+}
+
+static void hopconn_enter(struct hopconn *conn)
+{
+    conn->busy++;
+}
+
+static void hopconn_leave(struct hopconn *conn)
+{
+    if (--conn->busy == 0 && conn->freed)
+        free(conn);
+}
+
+static void hopconn_set_timer(struct hopconn *conn, uint64_t ms)
+{
+    event_add(&conn->timer, &(struct timeval){ (time_t)(ms / 1000), (suseconds_t)(ms % 1000 * 1000) });
+}
+
+void hopconn_close(struct hopconn *conn)
+{
+    if (conn->freed)
+        return;
+    struct hop *hop = conn->hop;
+    if (conn->use == HOPCONN_IDLE)
+        pool_take_idle(conn);
+    if (conn->net != NULL && conn->dialog.state == HOP_READY) {
+        hop_dialog_quit(&conn->dialog);
+        net_write(conn->net, conn->dialog.out, conn->dialog.out_len);
+        net_close_after_flush(&conn->net);
+    }
+    net_free(&conn->net);
+    dns_cancel(&conn->query);
+    event_del(&conn->timer);
+    pool_count(conn, HOPCONN_USES);
+    *conn->link = conn->next;
+    if (conn->next != NULL)
+        conn->next->link = conn->link;
+    free(conn->addresses);
+    conn->addresses = NULL;
+    free(conn->failure);
+    conn->failure = NULL;
+    conn->owner = NULL;
+    conn->freed = true;
+    if (conn->busy == 0)
+        free(conn);
+    pool_closed(hop);
+}
+
+/* Ends the connection and tells its owner. */
+static void hopconn_lost(struct hopconn *conn, const struct smtp_reply *said)
+{
+    struct delivery *owner = conn->owner;
+    bool used_before = conn->transactions > 1 && !conn->heard;
+    bool unsent = conn->net != NULL && net_unsent(conn->net) > 0;
+    struct smtp_reply reply = *said; /* it may be inside conn */
+    conn->dialog.state = HOP_CLOSED;
+    conn->owner = NULL;
+    hopconn_enter(conn);
+    hopconn_close(conn);
+    if (owner != NULL)
+        delivery_on_lost(owner, &reply, used_before, unsent);
+    hopconn_leave(conn);
+}
+
+static void hopconn_lost_because(struct hopconn *conn, const char *why)
+{
+    struct smtp_reply reply;
+    reply_set(&reply, 0, NULL, "%s", why);
+    hopconn_lost(conn, &reply);
+}
+
+static void hopconn_ready(struct hopconn *conn)
+{
+    conn->heard = false;
+    event_del(&conn->timer);
+    if (conn->owner == NULL) {
+        pool_give(conn);
+        return;
+    }
+    pool_count(conn, HOPCONN_BUSY);
+    conn->transactions++;
+    delivery_on_ready(conn->owner, conn);
+}
+
+void hopconn_take(struct hopconn *conn, struct delivery *owner)
+{
+    pool_count(conn, HOPCONN_BUSY);
+    event_del(&conn->timer);
+    conn->owner = owner;
+    conn->heard = false;
+    conn->transactions++;
+}
+
+void hopconn_release(struct hopconn *conn)
+{
+    conn->owner = NULL;
+    if (conn->use == HOPCONN_CONNECTING)
+        return; /* whoever is in line then, or the next delivery, has use for it */
+    bool ready = hop_dialog_reset(&conn->dialog);
+    if (conn->dialog.state == HOP_CLOSED)
+        hopconn_close(conn);
+    else if (ready)
+        pool_give(conn);
+    else
+        hopconn_flush(conn);
+}
+
+void hopconn_flush(struct hopconn *conn)
+{
+    net_write(conn->net, conn->dialog.out, conn->dialog.out_len);
+    conn->dialog.out_len = 0;
+    switch (conn->dialog.state) {
+    case HOP_READY:
+    case HOP_CLOSED:
+    case HOP_BODY: /* net watches that the message moves */
+        event_del(&conn->timer);
+        break;
+    case HOP_RCPT:
+        if (conn->dialog.rcpt_unanswered == 0) {
+            event_del(&conn->timer);
+            break;
+        }
+        hopconn_set_timer(conn, settings_of(conn)->reply_timeout);
+        break;
+    case HOP_FINAL:
+        hopconn_set_timer(conn, settings_of(conn)->data_done_timeout);
+        break;
+    default:
+        hopconn_set_timer(conn, settings_of(conn)->reply_timeout);
+        break;
+    }
+}
+
+/* ---- getting there ---- */
+
+static void hopconn_failed(struct hopconn *conn, const struct smtp_reply *reply)
+{
+    if (conn->failure == NULL)
+        conn->failure = xcalloc(1, sizeof *conn->failure);
+    *conn->failure = *reply;
+    net_free(&conn->net);
+    event_del(&conn->timer);
+    log_write(LOG_INFO, "connect to %s: %d %s", conn->text, reply->code, reply->text);
+    hopconn_try_next(conn);
+}
+
+static void hopconn_give_up(struct hopconn *conn)
+{
+    struct delivery *owner = conn->owner;
+    struct smtp_reply reply = *conn->failure;
+    conn->owner = NULL;
+    hopconn_enter(conn);
+    hopconn_close(conn);
+    if (owner != NULL)
+        delivery_on_unreachable(owner, &reply);
+    hopconn_leave(conn);
+}
+
+static void hopconn_tls_failed(struct hopconn *conn, const char *why)
+{
+    struct delivery_pool *pool = conn->hop->pool;
+    metric_add(pool->metrics.tls_failed, 1);
+    log_write(LOG_WARNING, "TLS with %s: %s%s", conn->text, why,
+              conn->dialog.tls == NEXT_HOP_TLS_REQUIRE ? "" : "; going on without it");
+    if (conn->dialog.tls != NEXT_HOP_TLS_REQUIRE) {
+        conn->hop->no_tls_until = clock_ms() + NO_TLS_MS;
+        conn->address_next--; /* the same address once more */
+        net_free(&conn->net);
+        event_del(&conn->timer);
+        hopconn_try_next(conn);
+        return;
+    }
+    struct smtp_reply reply;
+    reply_set(&reply, 451, "4.7.5", "%s: TLS is required and failed: %s", conn->text, why);
+    hopconn_failed(conn, &reply);
+}
+
+static void on_event(struct hopconn *conn, enum hop_event event, const struct smtp_reply *reply)
+{
+    struct delivery_metrics *metrics = &conn->hop->pool->metrics;
+    struct smtp_reply own;
+    switch (event) {
+    case HOP_NOTHING:
+        hopconn_flush(conn);
+        break;
+    case HOP_START_TLS:
+        /* The name goes along even where nobody verifies: hosts choose their certificate by it. */
+        if (!net_start_tls(conn->net, conn->hop->pool->tls, false, conn->hop->name.host))
+            hopconn_tls_failed(conn, "bytes in clear behind the reply to STARTTLS");
+        break;
+    case HOP_IS_READY:
+        if (conn->use == HOPCONN_CONNECTING && conn->dialog.tls != NEXT_HOP_TLS_NONE && !conn->dialog.secure)
+            metric_add(conn->dialog.extensions.starttls ? metrics->tls_declined : metrics->tls_not_offered, 1);
+        hopconn_ready(conn);
+        break;
+    case HOP_SENDER_OK:
+    case HOP_SENDER_REFUSED:
+        hopconn_flush(conn);
+        delivery_on_sender(conn->owner, reply);
+        break;
+    case HOP_RECIPIENT:
+        hopconn_flush(conn);
+        delivery_on_recipient(conn->owner, reply);
+        break;
+    case HOP_GO_AHEAD:
+        hopconn_flush(conn);
+        delivery_on_go_ahead(conn->owner);
+        break;
+    case HOP_ANSWER:
+        hopconn_flush(conn);
+        delivery_on_answer(conn->owner, reply);
+        break;
+    case HOP_REFUSED:
+        hopconn_failed(conn, reply);
+        break;
+    case HOP_TLS_IMPOSSIBLE:
+        reply_set(&own, 451, "4.7.5", "%s: TLS is required and not offered", conn->text);
+        metric_add(conn->dialog.extensions.starttls ? metrics->tls_declined : metrics->tls_not_offered, 1);
+        hopconn_failed(conn, &own);
+        break;
+    case HOP_LOST:
+        if (conn->use == HOPCONN_CONNECTING) {
+            reply_set(&own, 451, "4.4.1", "%s: unexpected reply: %d", conn->text, reply->code);
+            hopconn_failed(conn, &own);
+        } else if (reply->code == 421) {
+            hopconn_lost(conn, reply);
+        } else {
+            hopconn_lost_because(conn, "unexpected reply");
+        }
+        break;
+    }
+}
+
+static size_t on_bytes(void *arg, const char *buf, size_t len)
+{
+    struct hopconn *conn = arg;
+    const struct net_conn *net = conn->net;
+    size_t at = 0;
+    hopconn_enter(conn);
+    while (at < len && !conn->freed && conn->net == net) {
+        size_t used;
+        enum smtp_reply_status status = smtp_reply_parser_next(&conn->parser, buf + at, len - at, &used);
+        at += used;
+        if (status == SMTP_REPLY_MORE)
+            break;
+        if (status == SMTP_REPLY_BROKEN)
+            reply_set(&conn->parser.reply, 0, NULL, "not an SMTP reply");
+        /* An owner that leaves in here gives the connection away or back; the reply stays where it is until we return. */
+        struct smtp_reply_parser parser = conn->parser;
+        smtp_reply_parser_init(&conn->parser);
+        conn->heard |= parser.reply.code != 421; /* "go away" on a connection kept for long is no answer */
+        on_event(conn, hop_dialog_reply(&conn->dialog, &parser.reply), &parser.reply);
+        if (conn->dialog.state == HOP_SECURING)
+            break; /* anything behind the reply is left over: net ends the connection */
+    }
+    hopconn_leave(conn);
+    return at;
+}
+
+static void on_connected(void *arg)
+{
+    struct hopconn *conn = arg;
+    uint64_t reply_timeout = settings_of(conn)->reply_timeout;
+    net_set_timeout(conn->net, 0, (unsigned)reply_timeout);
+    hopconn_set_timer(conn, reply_timeout); /* the greeting */
+}
+
+static void on_secured(void *arg)
+{
+    struct hopconn *conn = arg;
+    if (conn->dialog.tls == NEXT_HOP_TLS_REQUIRE && !net_tls_verified(conn->net)) {
+        hopconn_enter(conn);
+        hopconn_tls_failed(conn, "certificate not trusted");
+        hopconn_leave(conn);
+        return;
+    }
+    metric_add(conn->hop->pool->metrics.tls_established, 1);
+    smtp_reply_parser_init(&conn->parser);
+    hop_dialog_secured(&conn->dialog);
+    hopconn_flush(conn);
+}
+
+static void on_drained(void *arg)
+{
+    struct hopconn *conn = arg;
+    hopconn_enter(conn);
+    if (conn->owner != NULL && conn->dialog.state == HOP_BODY)
+        delivery_on_drained(conn->owner);
+    hopconn_leave(conn);
+}
+
+/* Before the host was ready: the next address. Later: lost. */
+static void hopconn_broke(struct hopconn *conn, const char *why)
+{
+    if (conn->use != HOPCONN_CONNECTING) {
+        hopconn_lost_because(conn, why);
+        return;
+    }
+    struct smtp_reply reply;
+    reply_set(&reply, 451, "4.4.1", "%s: %s", conn->text, why);
+    hopconn_failed(conn, &reply);
+}
+
+static void on_gone(void *arg, enum net_end end, const char *why)
+{
+    struct hopconn *conn = arg;
+    hopconn_enter(conn);
+    if (conn->dialog.state == HOP_SECURING)
+        hopconn_tls_failed(conn, end == NET_TLS_FAILED ? why : "connection lost in the handshake");
+    else
+        hopconn_broke(conn, why);
+    hopconn_leave(conn);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct hopconn *conn = arg;
+    hopconn_enter(conn);
+    if (conn->use == HOPCONN_IDLE)
+        hopconn_close(conn);
+    else if (conn->dialog.state == HOP_SECURING)
+        hopconn_tls_failed(conn, "time-out in the handshake");
+    else
+        hopconn_broke(conn, conn->query != NULL ? "no answer from the DNS" : "no reply in time");
+    hopconn_leave(conn);
+}
+
+static const struct net_handlers handlers = { on_connected, on_secured, on_bytes, on_drained, on_gone };
+
+static void hopconn_try_next(struct hopconn *conn)
+{
+    if (conn->address_next >= conn->address_count) {
+        hopconn_give_up(conn);
+        return;
+    }
+    struct hop *hop = conn->hop;
+    struct netaddr address = conn->addresses[conn->address_next++];
+    char ip[NETADDR_TEXT_MAX];
+    address.port = hop->name.port;
+    snprintf(conn->text, sizeof conn->text, "%s[%s]:%u", hop->name.host, netaddr_format(&address, ip), hop->name.port);
+    enum next_hop_tls tls = (enum next_hop_tls)settings_of(conn)->next_hop_tls;
+    if (tls == NEXT_HOP_TLS_MAY && clock_ms() < hop->no_tls_until)
+        tls = NEXT_HOP_TLS_NONE;
+    hop_dialog_init(&conn->dialog, settings_of(conn)->hostname, tls);
+    smtp_reply_parser_init(&conn->parser);
+    conn->net = net_connect(hop->pool->base, &address, (unsigned)settings_of(conn)->connect_timeout, &handlers, conn);
+}
+
+static void on_addresses(void *arg, enum dns_status status, const struct netaddr *addresses, size_t count)
+{
+    struct hopconn *conn = arg;
+    conn->query = NULL;
+    event_del(&conn->timer);
+    hopconn_enter(conn);
+    if (status == DNS_OK) {
+        conn->addresses = xmemdup(addresses, count * sizeof *addresses);
+        conn->address_count = count;
+        hopconn_try_next(conn);
+    } else {
+        struct smtp_reply reply;
+        bool failed = status == DNS_FAILED;
+        reply_set(&reply, 451, failed ? "4.4.3" : "4.4.1", "%s: %s", conn->hop->name.host,
+                  failed ? "name resolution failed, try again later" : "next hop has no address");
+        hopconn_failed(conn, &reply);
+    }
+    hopconn_leave(conn);
+}
+
+struct hopconn *hopconn_new(struct hop *hop, struct delivery *owner)
+{
+    struct hopconn *conn = xcalloc(1, sizeof *conn);
+    conn->hop = hop;
+    conn->owner = owner;
+    conn->use = HOPCONN_USES; /* not counted yet */
+    conn->next = hop->connections;
+    conn->link = &hop->connections;
+    if (conn->next != NULL)
+        conn->next->link = &conn->next;
+    hop->connections = conn;
+    hop->count++;
+    snprintf(conn->text, sizeof conn->text, "%s:%u", hop->name.host, hop->name.port);
+    event_assign(&conn->timer, hop->pool->base, -1, 0, on_timer, conn);
+    pool_count(conn, HOPCONN_CONNECTING);
+    conn->query = dns_addresses(hop->pool->dns, hop->name.host, on_addresses, conn);
+    hopconn_set_timer(conn, settings_of(conn)->connect_timeout);
+    return conn;
+}

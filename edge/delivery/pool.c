@@ -1,0 +1,219 @@
+/*
+ * pool.c - which delivery gets which connection
+ *
+ * Per next hop at most next_hop_connections connections; deliveries beyond that wait in line, first come first served. A connection is given
+ * from delivery to delivery directly while somebody waits, else it becomes idle and is closed after next_hop_idle. A new connection is made
+ * for one delivery; should that leave meanwhile, the first in line gets it.
+ */
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+#include "common/clock.h"
+#include "common/memory.h"
+#include "edge/delivery/internal.h"
+
+static void metrics_make(struct delivery_metrics *m, struct metrics *metrics)
+{
+    static const char attempts[] = "weir_delivery_attempts_total", tls[] = "weir_next_hop_tls_total",
+                      connections[] = "weir_next_hop_connections";
+    m->delivered = metrics_counter(metrics, attempts, "result=\"delivered\"");
+    m->deferred = metrics_counter(metrics, attempts, "result=\"deferred\"");
+    m->rejected = metrics_counter(metrics, attempts, "result=\"rejected\"");
+    m->unreachable = metrics_counter(metrics, attempts, "result=\"unreachable\"");
+    m->cancelled = metrics_counter(metrics, attempts, "result=\"cancelled\"");
+    m->duration = metrics_histogram(metrics, "weir_delivery_duration_seconds", metrics_seconds_bounds, metrics_seconds_count, NULL);
+    m->connections[HOPCONN_CONNECTING] = metrics_gauge(metrics, connections, "state=\"connecting\"");
+    m->connections[HOPCONN_BUSY] = metrics_gauge(metrics, connections, "state=\"busy\"");
+    m->connections[HOPCONN_IDLE] = metrics_gauge(metrics, connections, "state=\"idle\"");
+    m->tls_established = metrics_counter(metrics, tls, "result=\"established\"");
+    m->tls_failed = metrics_counter(metrics, tls, "result=\"failed\"");
+    m->tls_declined = metrics_counter(metrics, tls, "result=\"declined\"");
+    m->tls_not_offered = metrics_counter(metrics, tls, "result=\"not_offered\"");
+    m->maybe_duplicates = metrics_counter(metrics, "weir_delivery_maybe_duplicates_total", NULL);
+    m->waited_too_long = metrics_counter(metrics, "weir_next_hop_wait_exceeded_total", NULL);
+    m->replayed = metrics_counter(metrics, "weir_delivery_replays_total", NULL);
+}
+
+struct delivery_pool *delivery_pool_new(struct event_base *base, const struct edge_settings *settings,
+                                        const struct tls_settings *tls, struct metrics *metrics, struct error *why)
+{
+    struct delivery_pool *pool = xcalloc(1, sizeof *pool);
+    pool->base = base;
+    pool->settings = settings;
+    metrics_make(&pool->metrics, metrics);
+    pool->dns = dns_new(base, why);
+    if (pool->dns == NULL) {
+        delivery_pool_free(&pool);
+        return NULL;
+    }
+    if (settings->next_hop_tls != NEXT_HOP_TLS_NONE) {
+        pool->tls = net_tls_client(tls->ca_file, settings->next_hop_tls == NEXT_HOP_TLS_REQUIRE, why);
+        if (pool->tls == NULL)
+            delivery_pool_free(&pool);
+    }
+    return pool;
+}
+
+static void hop_destroy(struct hop **link)
+{
+    struct hop *hop = *link;
+    *link = hop->next;
+    free(hop);
+}
+
+void delivery_pool_free(struct delivery_pool **poolp)
+{
+    struct delivery_pool *pool = *poolp;
+    *poolp = NULL;
+    if (pool == NULL)
+        return;
+    for (size_t i = 0; i < HOP_BUCKETS; i++) {
+        for (struct hop *hop = pool->buckets[i]; hop != NULL; hop = hop->next) {
+            weir_assert(hop->deliveries == 0); /* cancelled before, by contract */
+            hop->deliveries = 1;               /* it stays while its last connection is closed */
+            while (hop->connections != NULL)
+                hopconn_close(hop->connections);
+        }
+        while (pool->buckets[i] != NULL)
+            hop_destroy(&pool->buckets[i]);
+    }
+    dns_free(&pool->dns);
+    net_tls_unref(&pool->tls);
+    free(pool);
+}
+
+static struct hop **hop_bucket(struct delivery_pool *pool, const struct next_hop *name)
+{
+    uint32_t hash = 2166136261u ^ name->port;
+    for (const char *p = name->host; *p != '\0'; p++)
+        hash = (hash ^ (uint32_t)tolower((unsigned char)*p)) * 16777619u;
+    return &pool->buckets[hash % HOP_BUCKETS];
+}
+
+struct hop *pool_hop(struct delivery_pool *pool, const struct next_hop *name)
+{
+    struct hop **bucket = hop_bucket(pool, name), *hop = *bucket;
+    while (hop != NULL && (hop->name.port != name->port || strcasecmp(hop->name.host, name->host) != 0))
+        hop = hop->next;
+    if (hop == NULL) {
+        hop = xcalloc(1, sizeof *hop);
+        hop->pool = pool;
+        hop->name = *name;
+        hop->waiting_end = &hop->waiting;
+        hop->next = *bucket;
+        *bucket = hop;
+    }
+    hop->deliveries++;
+    return hop;
+}
+
+/* Forgets a next hop nobody has to do with. One whose TLS is broken is kept, to remember that. */
+static void hop_tidy(struct hop *hop)
+{
+    if (hop->deliveries > 0 || hop->count > 0 || hop->no_tls_until > clock_ms())
+        return;
+    struct hop **link = hop_bucket(hop->pool, &hop->name);
+    while (*link != hop)
+        link = &(*link)->next;
+    hop_destroy(link);
+}
+
+void pool_hop_leave(struct hop *hop)
+{
+    hop->deliveries--;
+    hop_tidy(hop);
+}
+
+void pool_count(struct hopconn *conn, enum hopconn_use use)
+{
+    struct metric **gauges = conn->hop->pool->metrics.connections;
+    if (conn->use != HOPCONN_USES)
+        metric_add(gauges[conn->use], -1);
+    if (use != HOPCONN_USES)
+        metric_add(gauges[use], 1);
+    conn->use = use;
+}
+
+struct hopconn *pool_acquire(struct hop *hop, struct delivery *delivery, bool fresh)
+{
+    struct hopconn *conn = hop->idle;
+    if (conn != NULL && !fresh) {
+        pool_take_idle(conn);
+        hopconn_take(conn, delivery);
+        return conn;
+    }
+    if (conn != NULL && hop->count >= hop->pool->settings->next_hop_connections)
+        hopconn_close(conn); /* makes room for the fresh one */
+    if (hop->count < hop->pool->settings->next_hop_connections) {
+        delivery->state = DELIVERY_CONNECTING;
+        delivery->conn = hopconn_new(hop, delivery);
+        return NULL;
+    }
+    delivery->state = DELIVERY_WAITING;
+    delivery->line_next = NULL;
+    *hop->waiting_end = delivery;
+    hop->waiting_end = &delivery->line_next;
+    return NULL;
+}
+
+void pool_leave_line(struct hop *hop, struct delivery *delivery)
+{
+    for (struct delivery **link = &hop->waiting; *link != NULL; link = &(*link)->line_next) {
+        if (*link == delivery) {
+            *link = delivery->line_next;
+            if (hop->waiting_end == &delivery->line_next)
+                hop->waiting_end = link;
+            return;
+        }
+    }
+}
+
+static struct delivery *line_first(struct hop *hop)
+{
+    struct delivery *first = hop->waiting;
+    if (first != NULL)
+        pool_leave_line(hop, first);
+    return first;
+}
+
+void pool_give(struct hopconn *conn)
+{
+    struct hop *hop = conn->hop;
+    const struct edge_settings *settings = hop->pool->settings;
+    if (conn->transactions >= settings->next_hop_messages) {
+        hopconn_close(conn);
+        return;
+    }
+    struct delivery *first = line_first(hop);
+    if (first != NULL) {
+        hopconn_take(conn, first);
+        delivery_on_ready(first, conn);
+        return;
+    }
+    pool_count(conn, HOPCONN_IDLE);
+    conn->idle_next = hop->idle;
+    hop->idle = conn;
+    event_add(&conn->timer, &(struct timeval){ (time_t)(settings->next_hop_idle / 1000),
+                                               (suseconds_t)(settings->next_hop_idle % 1000 * 1000) });
+}
+
+void pool_take_idle(struct hopconn *conn)
+{
+    struct hopconn **link = &conn->hop->idle;
+    while (*link != conn)
+        link = &(*link)->idle_next;
+    *link = conn->idle_next;
+}
+
+void pool_closed(struct hop *hop)
+{
+    hop->count--;
+    if (hop->count < hop->pool->settings->next_hop_connections) {
+        struct delivery *first = line_first(hop);
+        if (first != NULL) {
+            first->state = DELIVERY_CONNECTING;
+            first->conn = hopconn_new(hop, first);
+        }
+    }
+    hop_tidy(hop);
+}

@@ -1,0 +1,157 @@
+/*
+ * test_dialog.c - the SMTP client's side without sockets: what is said, and what replies mean
+ */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "common/memory.h"
+#include "edge/delivery/dialog.h"
+
+/* A script of steps divided by blanks: "220" a reply with that code; "MAIL", "RCPT", "DATA", "DOT", "RESET", "TLS" (the handshake is done):
+ * what the user does, `!` before it: only if it may (else "-" is noted). Expected: what was said and what happened, in order. */
+static const struct {
+    const char *name, *extensions, *script, *expected;
+    enum next_hop_tls tls;
+} dialogs[] = {
+    { "plain", "PIPELINING", "220 250", "EHLO ready ", NEXT_HOP_TLS_MAY },
+    { "a message", "PIPELINING", "220 250 !MAIL !RCPT !RCPT 250 250 550 !DATA 354 DOT 250",
+      "EHLO ready MAIL RCPT RCPT sender recipient recipient DATA go answer ", NEXT_HOP_TLS_MAY },
+    { "not pipelined", "8BITMIME", "220 250 !MAIL !RCPT 250 !RCPT !RCPT 250 !RCPT 250 !DATA 354 DOT 250",
+      "EHLO ready MAIL - sender RCPT - recipient RCPT recipient DATA go answer ", NEXT_HOP_TLS_MAY },
+    { "no ESMTP", "", "220 502 250 !MAIL !RCPT 250", "EHLO HELO ready MAIL - sender ", NEXT_HOP_TLS_MAY },
+    { "no SMTP at all", "", "220 502 502", "EHLO HELO refused ", NEXT_HOP_TLS_MAY },
+    { "unwelcome", "", "554", "refused ", NEXT_HOP_TLS_MAY },
+    { "busy", "", "421", "refused ", NEXT_HOP_TLS_MAY },
+    { "busy after EHLO", "", "220 421", "EHLO refused ", NEXT_HOP_TLS_MAY },
+    { "STARTTLS", "STARTTLS", "220 250 220 TLS 250", "EHLO STARTTLS tls EHLO ready ", NEXT_HOP_TLS_MAY },
+    { "STARTTLS not wanted", "STARTTLS", "220 250", "EHLO ready ", NEXT_HOP_TLS_NONE },
+    { "STARTTLS declined", "STARTTLS", "220 250 454", "EHLO STARTTLS ready ", NEXT_HOP_TLS_MAY },
+    { "STARTTLS declined but required", "STARTTLS", "220 250 454", "EHLO STARTTLS tls-impossible ", NEXT_HOP_TLS_REQUIRE },
+    { "STARTTLS required, not offered", "", "220 250", "EHLO tls-impossible ", NEXT_HOP_TLS_REQUIRE },
+    { "STARTTLS required, no ESMTP", "", "220 500 250", "EHLO HELO tls-impossible ", NEXT_HOP_TLS_REQUIRE },
+    { "a reply while the handshake runs", "STARTTLS", "220 250 220 250", "EHLO STARTTLS tls lost ", NEXT_HOP_TLS_MAY },
+    { "sender refused", "", "220 250 !MAIL 550 !MAIL 250", "EHLO ready MAIL no-sender MAIL sender ", NEXT_HOP_TLS_MAY },
+    { "sender refused, recipients behind it", "PIPELINING", "220 250 !MAIL !RCPT !RCPT 550 503 503 250 !MAIL",
+      "EHLO ready MAIL RCPT RCPT RSET no-sender ready MAIL ", NEXT_HOP_TLS_MAY },
+    { "given up in the middle of a group", "PIPELINING", "220 250 !MAIL !RCPT !RCPT 250 RESET !MAIL 250 550 250 !MAIL",
+      "EHLO ready MAIL RCPT RCPT sender RSET - ready MAIL ", NEXT_HOP_TLS_MAY },
+    { "given up, not pipelined", "", "220 250 !MAIL 250 !RCPT RESET 550 250", "EHLO ready MAIL sender RCPT RSET ready ",
+      NEXT_HOP_TLS_MAY },
+    { "given up with nothing open", "", "220 250 RESET !MAIL", "EHLO ready none MAIL ", NEXT_HOP_TLS_MAY },
+    { "RSET refused", "PIPELINING", "220 250 !MAIL 250 RESET 500", "EHLO ready MAIL sender RSET lost ", NEXT_HOP_TLS_MAY },
+    { "DATA refused", "PIPELINING", "220 250 !MAIL !RCPT 250 250 !DATA 451 250", "EHLO ready MAIL RCPT sender recipient DATA RSET answer ready ",
+      NEXT_HOP_TLS_MAY },
+    { "DATA answered 250", "", "220 250 !MAIL 250 !RCPT 250 !DATA 250", "EHLO ready MAIL sender RCPT recipient DATA lost ", NEXT_HOP_TLS_MAY },
+    { "421 to the final dot", "", "220 250 !MAIL 250 !RCPT 250 !DATA 354 DOT 421",
+      "EHLO ready MAIL sender RCPT recipient DATA go answer ", NEXT_HOP_TLS_MAY },
+    { "421 in the envelope", "PIPELINING", "220 250 !MAIL !RCPT 250 421", "EHLO ready MAIL RCPT sender lost ", NEXT_HOP_TLS_MAY },
+    { "421 while idle", "", "220 250 421", "EHLO ready lost ", NEXT_HOP_TLS_MAY },
+    { "a reply nobody asked for", "", "220 250 !MAIL 250 250", "EHLO ready MAIL sender lost ", NEXT_HOP_TLS_MAY },
+    { "250 in the middle of the message", "", "220 250 !MAIL 250 !RCPT 250 !DATA 354 250",
+      "EHLO ready MAIL sender RCPT recipient DATA go lost ", NEXT_HOP_TLS_MAY },
+    { "552 in the middle of the message", "", "220 250 !MAIL 250 !RCPT 250 !DATA 354 552",
+      "EHLO ready MAIL sender RCPT recipient DATA go answer ", NEXT_HOP_TLS_MAY },
+    { "354 to MAIL", "", "220 250 !MAIL 354", "EHLO ready MAIL lost ", NEXT_HOP_TLS_MAY },
+};
+
+static const char *const event_names[] = {
+    [HOP_NOTHING] = "",           [HOP_START_TLS] = "tls ",    [HOP_IS_READY] = "ready ",
+    [HOP_SENDER_OK] = "sender ",  [HOP_SENDER_REFUSED] = "no-sender ", [HOP_RECIPIENT] = "recipient ",
+    [HOP_GO_AHEAD] = "go ",       [HOP_ANSWER] = "answer ",    [HOP_REFUSED] = "refused ",
+    [HOP_TLS_IMPOSSIBLE] = "tls-impossible ", [HOP_LOST] = "lost ",
+};
+
+/* Notes the verbs of what was said. */
+static void note_said(struct hop_dialog *d, char *log)
+{
+    for (size_t at = 0; at < d->out_len;) {
+        const char *line = d->out + at, *end = memchr(line, '\n', d->out_len - at);
+        ck_assert_ptr_nonnull(end);
+        strncat(log, line, strcspn(line, " \r"));
+        strcat(log, " ");
+        at = (size_t)(end - d->out) + 1;
+    }
+    d->out_len = 0;
+}
+
+START_TEST(dialog)
+{
+    char log[512] = "", *script = xstrdup(dialogs[_i].script), *rest = script;
+    struct hop_dialog d;
+    hop_dialog_init(&d, "edge.test", dialogs[_i].tls);
+    for (char *step; (step = strsep(&rest, " ")) != NULL;) {
+        enum hop_event event = HOP_NOTHING;
+        if (step[0] == '!' && !hop_dialog_may_send(&d)) {
+            strcat(log, "- ");
+            continue;
+        }
+        step += step[0] == '!';
+        if (step[0] >= '0' && step[0] <= '9') {
+            struct smtp_reply reply = { .code = atoi(step) };
+            snprintf(reply.text, sizeof reply.text, "host.test\n%s", dialogs[_i].extensions);
+            event = hop_dialog_reply(&d, &reply);
+        } else if (strcmp(step, "TLS") == 0) {
+            hop_dialog_secured(&d);
+            ck_assert(!d.extensions.starttls);
+        } else if (strcmp(step, "MAIL") == 0) {
+            hop_dialog_mail(&d, "a@example.com", 0, false, false);
+        } else if (strcmp(step, "RCPT") == 0) {
+            hop_dialog_rcpt(&d, "b@example.org");
+        } else if (strcmp(step, "DATA") == 0) {
+            hop_dialog_data(&d);
+        } else if (strcmp(step, "DOT") == 0) {
+            hop_dialog_body_sent(&d);
+        } else if (strcmp(step, "RESET") == 0) {
+            strcat(log, hop_dialog_reset(&d) ? "none " : "");
+        }
+        note_said(&d, log);
+        strcat(log, event_names[event]);
+    }
+    free(script);
+    ck_assert_msg(strcmp(log, dialogs[_i].expected) == 0, "%s:\n is  %s\n not %s", dialogs[_i].name, log, dialogs[_i].expected);
+}
+END_TEST
+
+/* What MAIL says depends on what is offered. */
+static const struct {
+    const char *extensions, *sender, *expected;
+    uint64_t size;
+    bool eightbit, smtputf8;
+} mails[] = {
+    { "SIZE\n8BITMIME\nSMTPUTF8", "a@b", "MAIL FROM:<a@b> SIZE=77 BODY=8BITMIME SMTPUTF8\r\n", 77, true, true },
+    { "SIZE 1000\n8BITMIME\nSMTPUTF8", "", "MAIL FROM:<>\r\n", 0, false, false },
+    { "PIPELINING", "a@b", "MAIL FROM:<a@b>\r\n", 77, true, false },
+    { "PIPELINING", "a@b>\r\nRCPT TO:<x", "MAIL FROM:<a@b>??RCPT TO:<x>\r\n", 0, false, false },
+};
+
+START_TEST(mail)
+{
+    struct hop_dialog d;
+    struct smtp_reply reply = { .code = 220 };
+    hop_dialog_init(&d, "edge.test", NEXT_HOP_TLS_NONE);
+    ck_assert_int_eq(hop_dialog_reply(&d, &reply), HOP_NOTHING);
+    ck_assert(d.out_len == 16 && memcmp(d.out, "EHLO edge.test\r\n", 16) == 0);
+    d.out_len = 0;
+    reply.code = 250;
+    snprintf(reply.text, sizeof reply.text, "host.test\n%s", mails[_i].extensions);
+    ck_assert_int_eq(hop_dialog_reply(&d, &reply), HOP_IS_READY);
+    hop_dialog_mail(&d, mails[_i].sender, mails[_i].size, mails[_i].eightbit, mails[_i].smtputf8);
+    ck_assert_uint_eq(d.out_len, strlen(mails[_i].expected));
+    ck_assert(memcmp(d.out, mails[_i].expected, d.out_len) == 0);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("dialog");
+    TCase *tests = tcase_create("dialog");
+    tcase_add_loop_test(tests, dialog, 0, (int)(sizeof dialogs / sizeof *dialogs));
+    tcase_add_loop_test(tests, mail, 0, (int)(sizeof mails / sizeof *mails));
+    suite_add_tcase(suite, tests);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
