@@ -174,7 +174,7 @@ static void link_open(struct link *link)
     };
     struct error why;
 
-    link->sock = link_socket_new(link->hub, link->type, &why);
+    link->sock = link_socket_new(link->hub, link->type, link->endpoint, &why);
     if (link->sock == NULL) {
         link_lost(link, false, why.text);
         return;

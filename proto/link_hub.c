@@ -20,8 +20,9 @@
 #define ZAP_ENDPOINT "inproc://zeromq.zap.01"
 #define ZAP_DOMAIN   "weir"
 #ifndef ZMQ_ZAP_ENFORCE_DOMAIN
-#define ZMQ_ZAP_ENFORCE_DOMAIN 93 /* in zmq.h only among the drafts, but every 4.3 library knows it; fatal where not   \
-                                   */
+#define ZMQ_ZAP_ENFORCE_DOMAIN                                                                                         \
+    93 /* in zmq.h only among the drafts, but every 4.3 library knows it; fatal where not                              \
+        */
 #endif
 
 #define SOCKETS_MAX          16384 /* each link is two, each watched socket two more */
@@ -273,7 +274,19 @@ static void set_bytes(void *sock, int option, const void *bytes, size_t len)
         fatal("link: cannot set ZeroMQ option %d: %s", option, zmq_strerror(zmq_errno()));
 }
 
-void *link_socket_new(struct link_hub *hub, int type, struct error *why)
+/* With ZMQ_IPV6 an IPv4 address would be bound, and shown, as an IPv4-mapped one. */
+static bool is_ipv4(const char *endpoint)
+{
+    static const char scheme[] = "tcp://";
+
+    if (strncmp(endpoint, scheme, sizeof scheme - 1) != 0)
+        return false;
+    const char *host = endpoint + sizeof scheme - 1;
+    size_t len = strspn(host, "0123456789.");
+    return len > 0 && host[len] == ':';
+}
+
+void *link_socket_new(struct link_hub *hub, int type, const char *endpoint, struct error *why)
 {
     void *sock = zmq_socket(hub->context, type);
     int64_t max_size = WIRE_HARD_MAX;
@@ -287,7 +300,7 @@ void *link_socket_new(struct link_hub *hub, int type, struct error *why)
     set_bytes(sock, ZMQ_MAXMSGSIZE, &max_size, sizeof max_size);
     set_int(sock, ZMQ_SNDHWM, is_state ? STATE_MARK : hub->send_mark);
     set_int(sock, ZMQ_RCVHWM, is_state ? STATE_MARK : hub->receive_mark);
-    set_int(sock, ZMQ_IPV6, 1);
+    set_int(sock, ZMQ_IPV6, is_ipv4(endpoint) ? 0 : 1);
     set_int(sock, ZMQ_BACKLOG, BACKLOG);
     set_int(sock, ZMQ_HANDSHAKE_IVL, HANDSHAKE_MS);
     set_int(sock, ZMQ_HEARTBEAT_IVL, HEARTBEAT_MS);

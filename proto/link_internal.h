@@ -46,8 +46,9 @@ const struct link_allowed_key *link_hub_find(const struct link_hub *hub, const u
 void link_hub_dropped(struct link_hub *hub, enum link_drop reason, const char *peer, const char *detail);
 bool link_hub_may_log(struct link_hub *hub);
 
-/* A socket of that type with everything set but its role in CURVE; NULL: why says what failed (out of descriptors). */
-void *link_socket_new(struct link_hub *hub, int type, struct error *why);
+/* A socket of that type, for that endpoint, with everything set but its role in CURVE; NULL: why says what failed (out
+ * of descriptors). */
+void *link_socket_new(struct link_hub *hub, int type, const char *endpoint, struct error *why);
 void link_socket_as_client(struct link_hub *hub, void *sock, const uint8_t server_key[CURVE_KEY_LEN]);
 void link_socket_as_server(struct link_hub *hub, void *sock);
 /* Binds and gives the endpoint as bound (malloced). NULL: why says what failed. */

@@ -382,7 +382,7 @@ static bool server_open(struct link_server *server, struct error *why)
 {
     static const struct zwatch_handlers handlers = { .on_message = on_server_message };
 
-    void *sock = link_socket_new(server->hub, ZMQ_ROUTER, why);
+    void *sock = link_socket_new(server->hub, ZMQ_ROUTER, server->endpoint, why);
     if (sock == NULL)
         return false;
     int mandatory = 1;
@@ -523,7 +523,7 @@ struct link_publisher {
 
 static bool publisher_open(struct link_publisher *publisher, struct error *why)
 {
-    void *sock = link_socket_new(publisher->hub, ZMQ_PUB, why);
+    void *sock = link_socket_new(publisher->hub, ZMQ_PUB, publisher->endpoint, why);
     if (sock == NULL)
         return false;
     link_socket_as_server(publisher->hub, sock);

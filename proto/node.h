@@ -3,12 +3,20 @@
 /*
  * node.h - what an edge worker or a scanner says to the coordinators, and hears from them
  *
- * Talks to one coordinator at a time (the first that answers; another within a second when it falls silent or its link
- * goes down), subscribes to all. Sends a heartbeat every heartbeat_interval, metrics with one a second. Keeps the
- * newest cluster state and policy, and writes both to state_dir (atomically, 0600), so that a process that starts while
- * no coordinator answers goes on with the last ones. Reports are kept in a bounded buffer, sent in batches (every 100
- * ms, or when a frame is full), repeated with the same batch number until acknowledged; what overflows is dropped
- * oldest first, counted and logged. Calls link_hub_allow() with the state's keys by itself.
+ * Talks to one coordinator at a time: the first that is reachable, another one at once when its link goes down or when
+ * it has not answered for a second (or two heartbeats, if that is longer). Subscribes to all. Sends a heartbeat every
+ * heartbeat_interval, metrics with one a second; series that do not fit one frame follow with the next heartbeats.
+ *
+ * Keeps the newest cluster state and policy: a state with an older epoch is ignored, unless for 10 s nothing newer came
+ * (the database was set back); with the same epoch the coordinator we talk to is believed. Worker 0 writes both to
+ * state_dir/NAME.state and .policy (by rename, 0600) when they change, and a process that starts goes on with them
+ * until a coordinator says otherwise. Calls link_hub_allow() with the state's keys by itself.
+ *
+ * Reports are kept in a buffer bounded in rows (and in bytes: 1 KiB for each), sent in batches (every 100 ms, or when
+ * a frame is full), one at a time, repeated with the same batch number until acknowledged; what overflows is dropped
+ * oldest first, counted and logged.
+ *
+ * All handlers are called from the loop. A node is not freed inside them.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -34,7 +42,7 @@ struct node_options {
     size_t coordinator_count;
     size_t report_buffer; /* rows */
     struct link_hub *hub;
-    struct metrics *metrics; /* sent with heartbeats; node adds its own: weir_reports_buffered, _dropped_total, ... */
+    struct metrics *metrics; /* sent with heartbeats; node adds its own: weir_reports_*, weir_node_* */
 };
 
 struct node_policy_file {
@@ -58,7 +66,7 @@ struct node *node_new(struct event_base *base, const struct node_options *option
 void node_free(struct node **node);
 bool node_is_connected(const struct node *node); /* a coordinator answered lately */
 void node_heartbeat_soon(struct node *node);     /* own state changed: tell at once */
-/* Copies the row. */
+/* Copies the row, with texts cut to the lengths of wire.h. */
 void node_report(struct node *node, const Weir__AuditRow *row);
 /* Rows not yet acknowledged; a drain waits for 0 for a while. */
 size_t node_reports_pending(const struct node *node);

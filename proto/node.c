@@ -1,0 +1,637 @@
+/*
+ * node.c - what an edge worker or a scanner says to the coordinators, and hears from them
+ *
+ * Links to all coordinators are open all the time, so that changing to another is a matter of saying hello there. One
+ * tick every 100 ms looks whether the current one still answers, sends reports and asks for a policy; heartbeats have a
+ * timer of their own.
+ *
+ *     nobody --a link is up--> asking (hello sent) --any answer--> connected --silent or down--> asking the next, or
+ * nobody
+ */
+#include "proto/node.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/memory.h"
+#include "proto/node_cache.h"
+#include "proto/node_reports.h"
+
+#define TICK_MS         100
+#define SILENCE_MS      1000 /* no answer to heartbeats for so long: another coordinator */
+#define REPORT_AGAIN_MS 2000 /* a batch that nobody acknowledged is sent again */
+#define POLICY_AGAIN_MS 1000
+#define METRICS_MS      1000
+#define METRICS_BYTES   (WIRE_FRAME_MAX - 8192u) /* the rest of a heartbeat takes less than that */
+#define SAMPLE_HEAD     8u
+#define OLDER_EPOCHS_MS 10000
+#define CACHE_NAME      "cache" /* the coordinator of a state kept in memory or in a file: nobody's in particular */
+
+struct conversation { /* with one coordinator */
+    struct node *node;
+    const struct node_coordinator *coordinator;
+    struct link *link;
+    struct link_subscriber *subscriber;
+};
+
+struct node {
+    struct event_base *base;
+    struct link_hub *hub;
+    struct node_handlers handlers;
+    void *arg;
+    char *name, *endpoint;
+    Weir__Role role;
+    unsigned worker;
+    uint64_t boot, sequence;
+    uint64_t silence_ms;
+    uint64_t heartbeat_ms;
+    const struct metrics *metrics;
+    char *state_path, *policy_path;
+
+    struct conversation *conversations;
+    size_t conversation_count;
+    struct conversation *current; /* NULL: no link is up */
+    bool connected;               /* current has answered */
+    uint64_t heard_ms;            /* from current; when asking: since when */
+
+    uint64_t epoch;
+    uint8_t *state; /* as last told, packed with CACHE_NAME; NULL: none */
+    size_t state_len;
+    uint64_t older_since_ms; /* since when only older epochs came; 0: not so */
+    uint64_t policy_epoch;   /* what we have; 0: none */
+    uint64_t policy_wanted, policy_asked_ms;
+
+    struct node_reports *reports;
+    uint64_t report_sent_ms; /* the batch under way; 0: none, or to be sent again */
+    uint64_t report_last_ms;
+
+    uint64_t metrics_ms;
+    const struct metric *metrics_next; /* the first that did not fit the last heartbeat */
+    struct event *tick, *beat, *soon, *start;
+    struct metric *connected_gauge, *failovers, *epoch_gauge, *policy_gauge;
+};
+
+/* --- heartbeats --- */
+
+static void fill_sample(Weir__MetricSample *sample, const struct metric *metric)
+{
+    weir__metric_sample__init(sample);
+    sample->name = wire_text_cut(metric->name, WIRE_WORD_MAX);
+    sample->labels = wire_text_cut(metric->labels, WIRE_WORDS_MAX);
+    sample->kind = metric->kind;
+    sample->value = metric->value;
+    sample->count = metric->count;
+    if (metric->kind == METRIC_HISTOGRAM) { /* borrowed: packing only reads */
+        sample->n_bounds = sample->n_buckets = metric->bound_count;
+        sample->bounds = (double *)(uintptr_t)metric->bounds;
+        sample->buckets = (uint64_t *)(uintptr_t)metric->buckets;
+    }
+}
+
+static size_t count_series(const struct node *node)
+{
+    size_t count = 0;
+
+    for (const struct metric *metric = node->metrics->first; metric != NULL && count < WIRE_METRICS_MAX;
+         metric = metric->next)
+        count++;
+    return count;
+}
+
+/* As many samples as fit, from where the last heartbeat stopped. */
+static size_t fill_samples(struct node *node, Weir__MetricSample *samples, Weir__MetricSample **pointers)
+{
+    const struct metric *metric = node->metrics_next != NULL ? node->metrics_next : node->metrics->first;
+    size_t count = 0, bytes = 0;
+
+    for (; metric != NULL && count < WIRE_METRICS_MAX; metric = metric->next) {
+        fill_sample(&samples[count], metric);
+        bytes += weir__metric_sample__get_packed_size(&samples[count]) + SAMPLE_HEAD;
+        if (bytes > METRICS_BYTES)
+            break;
+        pointers[count] = &samples[count];
+        count++;
+    }
+    node->metrics_next = metric;
+    return count;
+}
+
+static void fill_heartbeat(struct node *node, Weir__Heartbeat *beat)
+{
+    beat->node = wire_text(node->name);
+    beat->role = node->role;
+    beat->worker = node->worker;
+    beat->boot = node->boot;
+    beat->sequence = ++node->sequence;
+    beat->state = WEIR__NODE_STATE__NODE_STARTING; /* until the handler says better */
+    beat->policy_epoch = node->policy_epoch;
+    beat->version = wire_text(WEIR_VERSION);
+    beat->pid = (uint32_t)getpid();
+    if (node->endpoint != NULL) {
+        beat->endpoint = wire_text(node->endpoint);
+        beat->public_key = wire_bytes(link_hub_public_key(node->hub), CURVE_KEY_LEN);
+    }
+    node->handlers.heartbeat(node->arg, beat);
+}
+
+static void send_heartbeat(struct node *node)
+{
+    Weir__Frame frame = WEIR__FRAME__INIT;
+    Weir__Heartbeat beat = WEIR__HEARTBEAT__INIT;
+    Weir__MetricSample *samples = NULL, **pointers = NULL;
+    uint64_t now = clock_ms();
+
+    if (node->current == NULL)
+        return;
+    fill_heartbeat(node, &beat);
+    if (node->metrics_next != NULL || node->metrics_ms == 0 || now - node->metrics_ms >= METRICS_MS) {
+        size_t most = count_series(node);
+        samples = xmalloc(most * sizeof *samples);
+        pointers = xmalloc(most * sizeof *pointers);
+        if (node->metrics_next == NULL)
+            node->metrics_ms = now;
+        beat.n_metrics = fill_samples(node, samples, pointers);
+        beat.metrics = pointers;
+    }
+    frame.body_case = WEIR__FRAME__BODY_HEARTBEAT;
+    frame.heartbeat = &beat;
+    (void)link_send(node->current->link, &frame, NULL, 0); /* absolute values: a lost one does not matter */
+    free(samples);
+    free(pointers);
+}
+
+static void on_beat(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    send_heartbeat(arg);
+}
+
+void node_heartbeat_soon(struct node *node)
+{
+    event_add(node->soon, &(struct timeval){ 0, 0 });
+}
+
+/* --- reports --- */
+
+static void send_reports(struct node *node)
+{
+    Weir__Frame frame = WEIR__FRAME__INIT;
+    Weir__Report report = WEIR__REPORT__INIT;
+
+    if (!node->connected || node->report_sent_ms != 0 || !node_reports_batch(node->reports, &report))
+        return;
+    report.node = wire_text(node->name);
+    report.worker = node->worker;
+    report.boot = node->boot;
+    frame.body_case = WEIR__FRAME__BODY_REPORT;
+    frame.report = &report;
+    if (link_send(node->current->link, &frame, NULL, 0) == LINK_OK)
+        node->report_sent_ms = node->report_last_ms = clock_ms();
+}
+
+static void look_at_reports(struct node *node, uint64_t now)
+{
+    if (node->report_sent_ms != 0 && now - node->report_sent_ms >= REPORT_AGAIN_MS)
+        node->report_sent_ms = 0;
+    if (now - node->report_last_ms >= TICK_MS || node_reports_are_full(node->reports))
+        send_reports(node);
+}
+
+static void on_report_ack(struct node *node, const Weir__ReportAck *ack)
+{
+    if (!node_reports_acknowledge(node->reports, ack->batch))
+        return;
+    node->report_sent_ms = 0;
+    if (node_reports_are_full(node->reports))
+        send_reports(node);
+}
+
+void node_report(struct node *node, const Weir__AuditRow *row)
+{
+    node_reports_add(node->reports, row);
+    if (node->report_sent_ms == 0 && node_reports_are_full(node->reports))
+        send_reports(node);
+}
+
+size_t node_reports_pending(const struct node *node)
+{
+    return node_reports_pending_count(node->reports);
+}
+
+/* --- policy --- */
+
+static void ask_for_policy(struct node *node, uint64_t now)
+{
+    Weir__Frame frame = WEIR__FRAME__INIT;
+    Weir__PolicyRequest request = WEIR__POLICY_REQUEST__INIT;
+
+    if (node->handlers.policy == NULL || !node->connected || node->policy_wanted == 0 ||
+        node->policy_wanted == node->policy_epoch)
+        return;
+    if (node->policy_asked_ms != 0 && now - node->policy_asked_ms < POLICY_AGAIN_MS)
+        return;
+    request.have = node->policy_epoch;
+    frame.body_case = WEIR__FRAME__BODY_POLICY_REQUEST;
+    frame.policy_request = &request;
+    if (link_send(node->current->link, &frame, NULL, 0) == LINK_OK)
+        node->policy_asked_ms = now;
+}
+
+static void tell_policy(struct node *node, const Weir__Policy *policy, const struct link_message *message)
+{
+    struct node_policy_file files[WIRE_PAYLOADS_MAX];
+
+    for (size_t i = 0; i < policy->n_files; i++) {
+        files[i].name = xstrndup((const char *)policy->files[i].data, policy->files[i].len);
+        char *text = xmalloc(message->payloads[i].len + 1);
+        if (message->payloads[i].len > 0)
+            memcpy(text, message->payloads[i].data, message->payloads[i].len);
+        text[message->payloads[i].len] = '\0';
+        files[i].text = text;
+        files[i].len = message->payloads[i].len;
+    }
+    node->policy_epoch = policy->epoch;
+    metric_set(node->policy_gauge, (double)policy->epoch);
+    node->handlers.policy(node->arg, policy->epoch, files, policy->n_files);
+    for (size_t i = 0; i < policy->n_files; i++) {
+        free((void *)(uintptr_t)files[i].name);
+        free((void *)(uintptr_t)files[i].text);
+    }
+}
+
+static void keep(const struct node *node, const char *path, const struct link_message *message)
+{
+    struct error why;
+
+    /* One worker is enough, and packing only reads. */
+    if (node->worker == 0 && path != NULL &&
+        !node_cache_write(path, (Weir__Frame *)(uintptr_t)message->frame, message->payloads, message->payload_count,
+                          &why))
+        log_write(LOG_WARNING, "node: cannot keep what the coordinators said: %s", why.text);
+}
+
+static void on_policy(struct node *node, const struct link_message *message)
+{
+    const Weir__Policy *policy = message->frame->policy;
+
+    if (node->handlers.policy == NULL || policy->epoch == node->policy_epoch)
+        return;
+    if (policy->epoch < node->policy_epoch && policy->epoch != node->policy_wanted)
+        return; /* a late answer */
+    log_write(LOG_NOTICE, "node: policy %llu", (unsigned long long)policy->epoch);
+    node->policy_asked_ms = 0;
+    keep(node, node->policy_path, message);
+    tell_policy(node, policy, message);
+    node_heartbeat_soon(node); /* so that people see soon who has it */
+}
+
+/* --- cluster state --- */
+
+static void allow_keys(struct node *node, const Weir__ClusterState *state)
+{
+    struct link_allowed_key *keys = xcalloc(state->n_keys > 0 ? state->n_keys : 1, sizeof *keys);
+
+    for (size_t i = 0; i < state->n_keys; i++) {
+        memcpy(keys[i].key, state->keys[i]->public_key.data, CURVE_KEY_LEN);
+        wire_string(keys[i].name, sizeof keys[i].name, &state->keys[i]->name);
+        keys[i].role = state->keys[i]->role;
+    }
+    link_hub_allow(node->hub, keys, state->n_keys);
+    free(keys);
+}
+
+static void tell_state(struct node *node, const Weir__ClusterState *state)
+{
+    const Weir__NodeEntry *entry = NULL;
+
+    node->epoch = state->epoch;
+    metric_set(node->epoch_gauge, (double)state->epoch);
+    node->policy_wanted = state->policy_epoch;
+    for (size_t i = 0; i < state->n_nodes && entry == NULL; i++)
+        if (wire_equal(&state->nodes[i]->node, node->name))
+            entry = state->nodes[i];
+    allow_keys(node, state);
+    node->handlers.state(node->arg, state, entry);
+}
+
+/* Whether a state with this epoch is news. from: NULL for the cache. */
+static bool epoch_is_acceptable(struct node *node, uint64_t epoch, const struct conversation *from)
+{
+    uint64_t now = clock_ms();
+
+    if (node->state == NULL || epoch > node->epoch) {
+        node->older_since_ms = 0;
+        return true;
+    }
+    if (epoch == node->epoch) {
+        node->older_since_ms = 0;
+        return !node->connected || from == node->current;
+    }
+    if (node->older_since_ms == 0)
+        node->older_since_ms = now;
+    if (now - node->older_since_ms < OLDER_EPOCHS_MS)
+        return false;
+    log_write(LOG_WARNING, "node: the cluster state was set back from epoch %llu to %llu",
+              (unsigned long long)node->epoch, (unsigned long long)epoch);
+    node->older_since_ms = 0;
+    return true;
+}
+
+static void on_state(struct node *node, const struct link_message *message, const struct conversation *from)
+{
+    Weir__ClusterState *state = message->frame->cluster_state;
+    size_t len;
+
+    if (!epoch_is_acceptable(node, state->epoch, from))
+        return;
+    ProtobufCBinaryData coordinator = state->coordinator;
+    state->coordinator = wire_text(CACHE_NAME); /* the same state from another coordinator is no news */
+    uint8_t *bytes = wire_encode((Weir__Frame *)(uintptr_t)message->frame, &len);
+    bool same = bytes == NULL || (len == node->state_len && memcmp(bytes, node->state, len) == 0);
+    if (!same) {
+        free(node->state);
+        node->state = bytes;
+        node->state_len = len;
+        keep(node, node->state_path, message);
+    } else {
+        free(bytes);
+    }
+    state->coordinator = coordinator;
+    if (same)
+        return;
+    tell_state(node, state);
+    ask_for_policy(node, clock_ms());
+}
+
+static void on_published(void *arg, const struct link_message *message)
+{
+    struct conversation *from = arg;
+
+    if (message->frame->body_case == WEIR__FRAME__BODY_CLUSTER_STATE)
+        on_state(from->node, message, from);
+}
+
+/* --- which coordinator --- */
+
+static void set_connected(struct node *node, bool connected)
+{
+    if (node->connected == connected)
+        return;
+    node->connected = connected;
+    metric_set(node->connected_gauge, connected ? 1 : 0);
+    log_write(LOG_NOTICE, connected ? "node: coordinator %s answers" : "node: coordinator %s does not answer",
+              node->current->coordinator->listen);
+}
+
+static void say_hello(struct node *node)
+{
+    Weir__Frame frame = WEIR__FRAME__INIT;
+    Weir__NodeHello hello = WEIR__NODE_HELLO__INIT;
+
+    hello.node = wire_text(node->name);
+    hello.role = node->role;
+    hello.worker = node->worker;
+    hello.boot = node->boot;
+    hello.version = wire_text(WEIR_VERSION);
+    hello.pid = (uint32_t)getpid();
+    if (node->endpoint != NULL) {
+        hello.endpoint = wire_text(node->endpoint);
+        hello.public_key = wire_bytes(link_hub_public_key(node->hub), CURVE_KEY_LEN);
+    }
+    frame.body_case = WEIR__FRAME__BODY_NODE_HELLO;
+    frame.node_hello = &hello;
+    (void)link_send(node->current->link, &frame, NULL, 0);
+}
+
+/* Begins to talk to it (NULL: to nobody). */
+static void turn_to(struct node *node, struct conversation *to)
+{
+    if (node->current != NULL)
+        set_connected(node, false);
+    if (node->current != NULL && to != NULL && node->current != to)
+        metric_add(node->failovers, 1);
+    node->current = to;
+    node->heard_ms = clock_ms();
+    node->report_sent_ms = 0; /* the new one has not seen the batch under way */
+    node->policy_asked_ms = 0;
+    if (to == NULL)
+        return;
+    say_hello(node);
+    send_heartbeat(node);
+}
+
+/* The next one in the list whose link is up: possibly the current one again, NULL when none is. */
+static struct conversation *next_up(const struct node *node)
+{
+    size_t from = node->current != NULL ? (size_t)(node->current - node->conversations) : node->conversation_count - 1;
+
+    for (size_t i = 1; i <= node->conversation_count; i++) {
+        struct conversation *candidate = &node->conversations[(from + i) % node->conversation_count];
+        if (link_is_up(candidate->link))
+            return candidate;
+    }
+    return NULL;
+}
+
+static void on_link_up(void *arg, struct link *link)
+{
+    struct conversation *conversation = arg;
+    struct node *node = conversation->node;
+
+    (void)link;
+    /* One that was asked already gets its second; the tick goes on to the next. */
+    if (node->current == NULL || node->current == conversation)
+        turn_to(node, conversation);
+}
+
+static void on_link_down(void *arg, struct link *link)
+{
+    struct conversation *conversation = arg;
+    struct node *node = conversation->node;
+
+    (void)link;
+    if (node->current == conversation)
+        turn_to(node, next_up(node));
+}
+
+static void on_answer(void *arg, struct link *link, const struct link_message *message)
+{
+    struct conversation *conversation = arg;
+    struct node *node = conversation->node;
+
+    (void)link;
+    if (conversation == node->current) {
+        node->heard_ms = clock_ms();
+        set_connected(node, true);
+    }
+    switch (message->frame->body_case) {
+    case WEIR__FRAME__BODY_NODE_WELCOME:
+        ask_for_policy(node, clock_ms());
+        break;
+    case WEIR__FRAME__BODY_REPORT_ACK: /* from a former coordinator too: the rows are committed */
+        on_report_ack(node, message->frame->report_ack);
+        break;
+    case WEIR__FRAME__BODY_POLICY:
+        on_policy(node, message);
+        break;
+    case WEIR__FRAME__BODY_CLUSTER_STATE:
+        on_state(node, message, conversation);
+        break;
+    default: /* HeartbeatAck: that it came is what it says */
+        break;
+    }
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+    struct node *node = arg;
+    uint64_t now = clock_ms();
+
+    (void)fd, (void)what;
+    if (node->current != NULL && now - node->heard_ms > node->silence_ms)
+        turn_to(node, next_up(node));
+    ask_for_policy(node, now);
+    look_at_reports(node, now);
+}
+
+/* --- start and end --- */
+
+static bool take_cached(struct node_cache_file *file, const char *path, Weir__Frame__BodyCase expected)
+{
+    struct error why;
+
+    if (path == NULL)
+        return false;
+    if (!node_cache_read(file, path, &why)) {
+        if (why.text[0] != '\0')
+            log_write(LOG_WARNING, "node: %s is of no use: %s", path, why.text);
+        return false;
+    }
+    if (file->frame->body_case == expected)
+        return true;
+    log_write(LOG_WARNING, "node: %s holds something else", path);
+    node_cache_clear(file);
+    return false;
+}
+
+/* In the loop's first turn: what a former process heard, unless a coordinator was faster. */
+static void on_start(evutil_socket_t fd, short what, void *arg)
+{
+    struct node *node = arg;
+    struct node_cache_file file;
+
+    (void)fd, (void)what;
+    if (node->handlers.policy != NULL && node->policy_epoch == 0 &&
+        take_cached(&file, node->policy_path, WEIR__FRAME__BODY_POLICY)) {
+        tell_policy(node, file.frame->policy, &file.message);
+        node_cache_clear(&file);
+    }
+    if (node->state == NULL && take_cached(&file, node->state_path, WEIR__FRAME__BODY_CLUSTER_STATE)) {
+        node->state = wire_encode(file.frame, &node->state_len);
+        tell_state(node, file.frame->cluster_state);
+        node_cache_clear(&file);
+    }
+}
+
+static struct event *timer(struct node *node, short what, event_callback_fn callback, uint64_t milliseconds)
+{
+    struct event *event = event_new(node->base, -1, what, callback, node);
+    struct timeval interval = { (time_t)(milliseconds / 1000), (suseconds_t)(milliseconds % 1000 * 1000) };
+
+    if (event == NULL || ((what & EV_PERSIST) != 0 && event_add(event, &interval) != 0))
+        fatal("out of memory");
+    return event;
+}
+
+static void make_metrics(struct node *node, struct metrics *metrics)
+{
+    node->connected_gauge = metrics_gauge(metrics, "weir_node_coordinator_connected", NULL);
+    node->failovers = metrics_counter(metrics, "weir_node_coordinator_failovers_total", NULL);
+    node->epoch_gauge = metrics_gauge(metrics, "weir_node_epoch", NULL);
+    node->policy_gauge = metrics_gauge(metrics, "weir_node_policy_epoch", NULL);
+}
+
+static void open_conversations(struct node *node, const struct node_options *options)
+{
+    static const struct link_handlers handlers = { .up = on_link_up, .down = on_link_down, .message = on_answer };
+
+    node->conversation_count = options->coordinator_count;
+    node->conversations = xcalloc(node->conversation_count + 1, sizeof *node->conversations);
+    for (size_t i = 0; i < node->conversation_count; i++) {
+        struct conversation *conversation = &node->conversations[i];
+        conversation->node = node;
+        conversation->coordinator = &options->coordinators[i];
+        conversation->link = link_new(node->hub, conversation->coordinator->listen,
+                                      conversation->coordinator->public_key, &handlers, conversation);
+        conversation->subscriber =
+            link_subscriber_new(node->hub, conversation->coordinator->publish, conversation->coordinator->public_key,
+                                on_published, conversation);
+    }
+}
+
+struct node *node_new(struct event_base *base, const struct node_options *options, const struct node_handlers *handlers,
+                      void *arg)
+{
+    struct node *node = xcalloc(1, sizeof *node);
+    const char *folder = options->cluster->state_dir;
+
+    node->base = base;
+    node->hub = options->hub;
+    node->handlers = *handlers;
+    node->arg = arg;
+    node->name = xstrdup(options->name);
+    node->endpoint = options->endpoint != NULL ? xstrdup(options->endpoint) : NULL;
+    node->role = options->role;
+    node->worker = options->worker;
+    if (getrandom(&node->boot, sizeof node->boot, 0) != sizeof node->boot)
+        fatal("node: no random numbers");
+    node->heartbeat_ms = options->cluster->heartbeat_interval > 0 ? options->cluster->heartbeat_interval : 1;
+    node->silence_ms = 2 * node->heartbeat_ms > SILENCE_MS ? 2 * node->heartbeat_ms : SILENCE_MS;
+    node->metrics = options->metrics;
+    if (folder != NULL && folder[0] != '\0') {
+        node->state_path = xasprintf("%s/%s.state", folder, node->name);
+        node->policy_path = xasprintf("%s/%s.policy", folder, node->name);
+    }
+    make_metrics(node, options->metrics);
+    node->reports = node_reports_new(options->report_buffer, options->metrics);
+    node->tick = timer(node, EV_PERSIST, on_tick, TICK_MS);
+    node->beat = timer(node, EV_PERSIST, on_beat, node->heartbeat_ms);
+    node->soon = timer(node, 0, on_beat, 0);
+    node->start = timer(node, 0, on_start, 0);
+    event_add(node->start, &(struct timeval){ 0, 0 });
+    open_conversations(node, options);
+    return node;
+}
+
+void node_free(struct node **taken)
+{
+    struct node *node = *taken;
+
+    *taken = NULL;
+    if (node == NULL)
+        return;
+    for (size_t i = 0; i < node->conversation_count; i++) {
+        link_free(&node->conversations[i].link);
+        link_subscriber_free(&node->conversations[i].subscriber);
+    }
+    event_free(node->tick);
+    event_free(node->beat);
+    event_free(node->soon);
+    event_free(node->start);
+    node_reports_free(&node->reports);
+    free(node->conversations);
+    free(node->state);
+    free(node->state_path);
+    free(node->policy_path);
+    free(node->name);
+    free(node->endpoint);
+    free(node);
+}
+
+bool node_is_connected(const struct node *node)
+{
+    return node->connected;
+}

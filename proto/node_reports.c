@@ -1,0 +1,199 @@
+/* node_reports.c - audit rows on their way to a coordinator */
+#include "proto/node_reports.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/memory.h"
+#include "proto/wire_rules.h"
+
+#define BATCH_BYTES (WIRE_FRAME_MAX - 1024u) /* the frame's own fields take less than that */
+#define ROW_HEAD    8u                       /* tag and length in front of a row, at most */
+#define LOG_MS      10000
+
+struct row {
+    struct row *next;
+    size_t packed; /* bytes on the wire, with its head */
+    size_t size;   /* bytes in memory */
+    Weir__AuditRow row;
+    uint8_t texts[];
+};
+
+struct node_reports {
+    struct row *first, *last;
+    size_t count, size, packed;
+    size_t rows_max, size_max;
+    size_t batch_rows; /* at the front: under way */
+    uint64_t batch;    /* its number */
+    Weir__AuditRow *rows[WIRE_ROWS_MAX];
+    uint64_t logged_ms;
+    uint64_t dropped_unlogged;
+    struct metric *buffered, *dropped, *invalid, *acknowledged;
+};
+
+struct node_reports *node_reports_new(size_t rows, struct metrics *metrics)
+{
+    struct node_reports *reports = xcalloc(1, sizeof *reports);
+
+    reports->rows_max = rows > 0 ? rows : 1;
+    reports->size_max = reports->rows_max * NODE_REPORTS_ROW_BYTES;
+    reports->buffered = metrics_gauge(metrics, "weir_reports_buffered", NULL);
+    reports->dropped = metrics_counter(metrics, "weir_reports_dropped_total", "reason=\"overflow\"");
+    reports->invalid = metrics_counter(metrics, "weir_reports_dropped_total", "reason=\"invalid\"");
+    reports->acknowledged = metrics_counter(metrics, "weir_reports_acknowledged_total", NULL);
+    return reports;
+}
+
+static void remove_first(struct node_reports *reports)
+{
+    struct row *row = reports->first;
+
+    reports->first = row->next;
+    if (reports->first == NULL)
+        reports->last = NULL;
+    reports->count--;
+    reports->size -= row->size;
+    reports->packed -= row->packed;
+    if (reports->batch_rows > 0)
+        reports->batch_rows--;
+    free(row);
+}
+
+void node_reports_free(struct node_reports **taken)
+{
+    if (*taken == NULL)
+        return;
+    while ((*taken)->first != NULL)
+        remove_first(*taken);
+    free(*taken);
+    *taken = NULL;
+}
+
+static ProtobufCBinaryData *text_of(const Weir__AuditRow *row, const struct wire_rule *rule)
+{
+    return (ProtobufCBinaryData *)((uintptr_t)row + rule->offset);
+}
+
+static bool is_text(const struct wire_rule *rule)
+{
+    return rule->kind == WIRE_RULE_TEXT || rule->kind == WIRE_RULE_ID;
+}
+
+static size_t cut_len(const ProtobufCBinaryData *text, const struct wire_rule *rule)
+{
+    return text->len < rule->max ? text->len : (size_t)rule->max;
+}
+
+/* A row and its texts in one block. */
+static struct row *copy_row(const Weir__AuditRow *from)
+{
+    size_t len = 0;
+
+    for (const struct wire_rule *rule = wire_audit_row_table.rules; rule->field != NULL; rule++)
+        if (is_text(rule))
+            len += cut_len(text_of(from, rule), rule);
+    struct row *row = xmalloc(sizeof *row + len);
+    row->next = NULL;
+    row->size = sizeof *row + len;
+    row->row = *from;
+    row->row.base.n_unknown_fields = 0;
+    row->row.base.unknown_fields = NULL;
+    uint8_t *at = row->texts;
+    for (const struct wire_rule *rule = wire_audit_row_table.rules; rule->field != NULL; rule++) {
+        if (!is_text(rule))
+            continue;
+        ProtobufCBinaryData *text = text_of(&row->row, rule);
+        text->len = cut_len(text, rule);
+        if (text->len > 0)
+            memcpy(at, text->data, text->len);
+        text->data = at;
+        at += text->len;
+    }
+    row->packed = weir__audit_row__get_packed_size(&row->row) + ROW_HEAD;
+    return row;
+}
+
+static void log_dropped(struct node_reports *reports)
+{
+    uint64_t now = clock_ms();
+
+    reports->dropped_unlogged++;
+    if (reports->logged_ms != 0 && now - reports->logged_ms < LOG_MS)
+        return;
+    log_write(LOG_ERR, "report: no coordinator takes audit rows and the buffer of %zu is full: %llu dropped",
+              reports->rows_max, (unsigned long long)reports->dropped_unlogged);
+    reports->logged_ms = now;
+    reports->dropped_unlogged = 0;
+}
+
+void node_reports_add(struct node_reports *reports, const Weir__AuditRow *given)
+{
+    struct row *row = copy_row(given);
+    struct error why;
+
+    if (!wire_audit_row_is_valid(&row->row, &why)) {
+        log_write(LOG_ERR, "report: dropped an audit row: %s", why.text);
+        metric_add(reports->invalid, 1);
+        free(row);
+        return;
+    }
+    while (reports->first != NULL &&
+           (reports->count >= reports->rows_max || reports->size + row->size > reports->size_max)) {
+        remove_first(reports);
+        metric_add(reports->dropped, 1);
+        log_dropped(reports);
+    }
+    if (reports->last != NULL)
+        reports->last->next = row;
+    else
+        reports->first = row;
+    reports->last = row;
+    reports->count++;
+    reports->size += row->size;
+    reports->packed += row->packed;
+    metric_set(reports->buffered, (double)reports->count);
+}
+
+size_t node_reports_pending_count(const struct node_reports *reports)
+{
+    return reports->count;
+}
+
+bool node_reports_are_full(const struct node_reports *reports)
+{
+    return reports->packed >= BATCH_BYTES || reports->count >= WIRE_ROWS_MAX;
+}
+
+bool node_reports_batch(struct node_reports *reports, Weir__Report *report)
+{
+    bool again = reports->batch_rows > 0;
+    size_t limit = again ? reports->batch_rows : WIRE_ROWS_MAX, count = 0, packed = 0;
+
+    for (struct row *row = reports->first; row != NULL && count < limit; row = row->next) {
+        packed += row->packed;
+        if (packed > BATCH_BYTES)
+            break;
+        reports->rows[count++] = &row->row;
+    }
+    if (count == 0)
+        return false;
+    if (!again)
+        reports->batch++;
+    reports->batch_rows = count;
+    report->batch = reports->batch;
+    report->rows = reports->rows;
+    report->n_rows = count;
+    return true;
+}
+
+bool node_reports_acknowledge(struct node_reports *reports, uint64_t batch)
+{
+    if (reports->batch_rows == 0 || batch != reports->batch)
+        return false;
+    metric_add(reports->acknowledged, (double)reports->batch_rows);
+    for (size_t left = reports->batch_rows; left > 0; left--)
+        remove_first(reports);
+    metric_set(reports->buffered, (double)reports->count);
+    return true;
+}

@@ -1,0 +1,32 @@
+#ifndef WEIR_PROTO_NODE_REPORTS_H
+#define WEIR_PROTO_NODE_REPORTS_H
+/*
+ * node_reports.h - audit rows on their way to a coordinator: a bounded queue, of which the front is the batch under way
+ * (internal to node.c)
+ *
+ * One batch is under way at a time and keeps its number until it is acknowledged, to whichever coordinator it is sent.
+ * A full queue loses its oldest rows: the newest are what an operator looks for.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include "common/metrics.h"
+#include "proto/wire.h"
+
+#define NODE_REPORTS_ROW_BYTES 1024 /* the queue's bytes are bounded too, to so many for each row that it may have */
+
+struct node_reports;
+
+struct node_reports *node_reports_new(size_t rows, struct metrics *metrics);
+void node_reports_free(struct node_reports **reports);
+/* Copies the row, texts cut to what the wire takes. A row that it would refuse all the same is dropped and counted. */
+void node_reports_add(struct node_reports *reports, const Weir__AuditRow *row);
+size_t node_reports_pending_count(const struct node_reports *reports);
+/* A whole frame's worth waits. */
+bool node_reports_are_full(const struct node_reports *reports);
+/* Sets batch and rows of report: the batch under way, or a new one. Borrowed until the next call of any function here.
+ * false: nothing. */
+bool node_reports_batch(struct node_reports *reports, Weir__Report *report);
+/* false: not the batch under way (a late answer). */
+bool node_reports_acknowledge(struct node_reports *reports, uint64_t batch);
+
+#endif

@@ -1,0 +1,621 @@
+/*
+ * test_node.c - a node and coordinators that are played by the test, over real sockets on loopback
+ *
+ * A coordinator here acknowledges heartbeats and reports and publishes the state it is told to; each can fall silent or
+ * go away.
+ */
+#include <check.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "common/clock.h"
+#include "common/log.h"
+#include "proto/node.h"
+
+#define COORDINATORS 2
+#define ID           "01HQ0000000000000000"
+
+struct coordinator {
+    struct curve_keypair pair;
+    struct metrics metrics;
+    struct link_hub *hub;
+    struct link_server *server;
+    struct link_publisher *publisher;
+    char listen[64], publish[64];
+    bool silent, no_report_acks;
+    unsigned hellos, heartbeats, reports, rows, policy_requests;
+    unsigned samples;
+    uint64_t last_batch, batches_seen;
+    Weir__NodeState last_state;
+    uint64_t last_policy_epoch;
+    char first_sender[1100];
+};
+
+static struct event_base *base;
+static struct coordinator coordinators[COORDINATORS];
+static struct curve_keypair node_pair;
+static struct metrics node_metrics;
+static struct link_hub *node_hub;
+static struct node *node;
+static struct node_coordinator known[COORDINATORS];
+static struct cluster_settings settings;
+static char folder[64];
+
+static unsigned states, policies;
+static uint64_t state_epoch, policy_epoch;
+static bool has_entry, entry_drain;
+static char policy_text[64];
+
+/* --- the loop --- */
+
+static bool passed(uint64_t end)
+{
+    event_base_loopexit(base, &(struct timeval){ 0, 5000 });
+    event_base_loop(base, EVLOOP_ONCE);
+    return clock_ms() >= end;
+}
+
+static void run_for(unsigned milliseconds)
+{
+    uint64_t end = clock_ms() + milliseconds;
+
+    while (!passed(end))
+        ;
+}
+
+/* --- coordinators --- */
+
+static void send_policy(struct coordinator *c, struct link_peer *peer, uint64_t epoch)
+{
+    Weir__Frame frame = WEIR__FRAME__INIT;
+    Weir__Policy policy = WEIR__POLICY__INIT;
+    ProtobufCBinaryData names[] = { wire_text("mailertable"), wire_text("networks") };
+    struct link_payload payloads[] = { { "example.edu smtp:[x]\n", 21 }, { NULL, 0 } };
+
+    policy.epoch = epoch;
+    policy.files = names;
+    policy.n_files = 2;
+    frame.body_case = WEIR__FRAME__BODY_POLICY;
+    frame.policy = &policy;
+    link_server_send(c->server, peer, &frame, payloads, 2);
+}
+
+static void on_heartbeat(struct coordinator *c, struct link_peer *peer, const Weir__Heartbeat *beat)
+{
+    Weir__Frame frame = WEIR__FRAME__INIT;
+    Weir__HeartbeatAck ack = WEIR__HEARTBEAT_ACK__INIT;
+
+    c->heartbeats++;
+    c->samples += (unsigned)beat->n_metrics;
+    c->last_state = beat->state;
+    c->last_policy_epoch = beat->policy_epoch;
+    ck_assert(wire_equal(&beat->node, "edge-1"));
+    ack.sequence = beat->sequence;
+    frame.body_case = WEIR__FRAME__BODY_HEARTBEAT_ACK;
+    frame.heartbeat_ack = &ack;
+    if (!c->silent)
+        link_server_send(c->server, peer, &frame, NULL, 0);
+}
+
+static void on_report(struct coordinator *c, struct link_peer *peer, const Weir__Report *report)
+{
+    Weir__Frame frame = WEIR__FRAME__INIT;
+    Weir__ReportAck ack = WEIR__REPORT_ACK__INIT;
+
+    c->reports++;
+    if (report->batch != c->last_batch) {
+        c->batches_seen++;
+        c->rows += (unsigned)report->n_rows;
+    }
+    c->last_batch = report->batch;
+    if (c->first_sender[0] == '\0')
+        wire_string(c->first_sender, sizeof c->first_sender, &report->rows[0]->sender);
+    ack.batch = report->batch;
+    frame.body_case = WEIR__FRAME__BODY_REPORT_ACK;
+    frame.report_ack = &ack;
+    if (!c->silent && !c->no_report_acks)
+        link_server_send(c->server, peer, &frame, NULL, 0);
+}
+
+static void coordinator_message(void *arg, struct link_peer *peer, const struct link_message *message)
+{
+    struct coordinator *c = arg;
+
+    switch (message->frame->body_case) {
+    case WEIR__FRAME__BODY_NODE_HELLO:
+        c->hellos++;
+        break;
+    case WEIR__FRAME__BODY_HEARTBEAT:
+        on_heartbeat(c, peer, message->frame->heartbeat);
+        break;
+    case WEIR__FRAME__BODY_REPORT:
+        on_report(c, peer, message->frame->report);
+        break;
+    case WEIR__FRAME__BODY_POLICY_REQUEST:
+        c->policy_requests++;
+        if (!c->silent)
+            send_policy(c, peer, 5);
+        break;
+    default:
+        ck_abort_msg("unexpected message");
+    }
+}
+
+static void coordinator_gone(void *arg, struct link_peer *peer)
+{
+    (void)arg, (void)peer;
+}
+
+static void coordinator_start(struct coordinator *c)
+{
+    static const struct link_server_handlers handlers = { .message = coordinator_message, .gone = coordinator_gone };
+    struct error why = { "" };
+
+    for (int i = 0; i < 100 && c->server == NULL; i++) { /* a port is given back a moment after its socket closed */
+        c->server = link_server_new(c->hub, c->listen, &handlers, c, &why);
+        run_for(c->server == NULL ? 5 : 0);
+    }
+    ck_assert_msg(c->server != NULL, "%s", why.text);
+    for (int i = 0; i < 100 && c->publisher == NULL; i++) {
+        c->publisher = link_publisher_new(c->hub, c->publish, &why);
+        run_for(c->publisher == NULL ? 5 : 0);
+    }
+    ck_assert_msg(c->publisher != NULL, "%s", why.text);
+    snprintf(c->listen, sizeof c->listen, "%s", link_server_endpoint(c->server));
+    snprintf(c->publish, sizeof c->publish, "%s", link_publisher_endpoint(c->publisher));
+}
+
+static void coordinator_stop(struct coordinator *c)
+{
+    link_server_free(&c->server);
+    link_publisher_free(&c->publisher);
+}
+
+static void coordinator_init(struct coordinator *c)
+{
+    struct link_allowed_key key = { .name = "edge-1", .role = WEIR__ROLE__ROLE_EDGE };
+
+    memset(c, 0, sizeof *c);
+    snprintf(c->listen, sizeof c->listen, "tcp://127.0.0.1:*");
+    snprintf(c->publish, sizeof c->publish, "tcp://127.0.0.1:*");
+    curve_keypair_generate(&c->pair);
+    metrics_init(&c->metrics);
+    c->hub = link_hub_new(base, &c->pair, &c->metrics);
+    memcpy(key.key, node_pair.public_key, CURVE_KEY_LEN);
+    link_hub_allow(c->hub, &key, 1);
+    coordinator_start(c);
+}
+
+static void publish(struct coordinator *c, uint64_t epoch, bool drain, uint64_t policy)
+{
+    Weir__Frame frame = WEIR__FRAME__INIT;
+    Weir__ClusterState state = WEIR__CLUSTER_STATE__INIT;
+    Weir__NodeEntry entry = WEIR__NODE_ENTRY__INIT, *entries[] = { &entry };
+    Weir__AllowedKey key = WEIR__ALLOWED_KEY__INIT, *keys[] = { &key };
+
+    entry.node = wire_text("edge-1");
+    entry.role = WEIR__ROLE__ROLE_EDGE;
+    entry.drain = drain;
+    key.public_key = wire_bytes(node_pair.public_key, CURVE_KEY_LEN);
+    key.name = wire_text("edge-1");
+    key.role = WEIR__ROLE__ROLE_EDGE;
+    state.epoch = epoch;
+    state.coordinator = wire_text(c == &coordinators[0] ? "coordinator-1" : "coordinator-2");
+    state.nodes = entries;
+    state.n_nodes = 1;
+    state.keys = keys;
+    state.n_keys = 1;
+    state.policy_epoch = policy;
+    frame.body_case = WEIR__FRAME__BODY_CLUSTER_STATE;
+    frame.cluster_state = &state;
+    link_publish(c->publisher, &frame);
+}
+
+/* --- the node's owner --- */
+
+static void node_state(void *arg, const Weir__ClusterState *state, const Weir__NodeEntry *entry)
+{
+    (void)arg;
+    states++;
+    state_epoch = state->epoch;
+    has_entry = entry != NULL;
+    entry_drain = entry != NULL && entry->drain;
+}
+
+static void node_policy(void *arg, uint64_t epoch, const struct node_policy_file *files, size_t count)
+{
+    (void)arg;
+    policies++;
+    policy_epoch = epoch;
+    ck_assert_uint_eq(count, 2);
+    ck_assert_str_eq(files[0].name, "mailertable");
+    ck_assert_str_eq(files[1].text, "");
+    snprintf(policy_text, sizeof policy_text, "%s", files[0].text);
+}
+
+static void node_heartbeat(void *arg, Weir__Heartbeat *beat)
+{
+    (void)arg;
+    beat->state = WEIR__NODE_STATE__NODE_ACTIVE;
+    beat->in_flight = 7;
+}
+
+static void node_start(size_t report_buffer)
+{
+    static const struct node_handlers handlers = { .state = node_state,
+                                                   .policy = node_policy,
+                                                   .heartbeat = node_heartbeat };
+    struct node_options options = {
+        .name = "edge-1",
+        .role = WEIR__ROLE__ROLE_EDGE,
+        .cluster = &settings,
+        .coordinators = known,
+        .coordinator_count = COORDINATORS,
+        .report_buffer = report_buffer,
+        .hub = node_hub,
+        .metrics = &node_metrics,
+    };
+
+    node = node_new(base, &options, &handlers, NULL);
+}
+
+static void setup(void)
+{
+    log_open(&(struct log_options){ .ident = "test", .node = "test", .level = LOG_CRIT });
+    base = event_base_new();
+    curve_keypair_generate(&node_pair);
+    metrics_init(&node_metrics);
+    node_hub = link_hub_new(base, &node_pair, &node_metrics);
+    snprintf(folder, sizeof folder, "/tmp/test_node.XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    settings.state_dir = folder;
+    settings.heartbeat_interval = 200;
+    for (int i = 0; i < COORDINATORS; i++) {
+        coordinator_init(&coordinators[i]);
+        known[i].listen = coordinators[i].listen;
+        known[i].publish = coordinators[i].publish;
+        memcpy(known[i].public_key, coordinators[i].pair.public_key, CURVE_KEY_LEN);
+    }
+}
+
+static void teardown(void)
+{
+    char path[128];
+
+    node_free(&node);
+    link_hub_free(&node_hub);
+    metrics_fini(&node_metrics);
+    for (int i = 0; i < COORDINATORS; i++) {
+        coordinator_stop(&coordinators[i]);
+        link_hub_free(&coordinators[i].hub);
+        metrics_fini(&coordinators[i].metrics);
+    }
+    event_base_free(base);
+    snprintf(path, sizeof path, "%s/edge-1.state", folder);
+    unlink(path);
+    snprintf(path, sizeof path, "%s/edge-1.policy", folder);
+    unlink(path);
+    ck_assert_int_eq(rmdir(folder), 0); /* nothing else was left there */
+}
+
+/* Runs the loop until the condition holds; fails after 5 s. */
+#define WAIT(condition)                                                                                                \
+    do {                                                                                                               \
+        uint64_t end_ = clock_ms() + 5000;                                                                             \
+        while (!(condition))                                                                                           \
+            ck_assert_msg(!passed(end_), "%s", #condition);                                                            \
+    } while (0)
+
+static double value_of(const char *name, const char *labels)
+{
+    for (struct metric *metric = node_metrics.first; metric != NULL; metric = metric->next)
+        if (strcmp(metric->name, name) == 0 && strcmp(metric->labels, labels) == 0)
+            return metric->value;
+    return -1;
+}
+
+static struct coordinator *current(void)
+{
+    static unsigned before[COORDINATORS];
+
+    for (int i = 0; i < COORDINATORS; i++)
+        before[i] = coordinators[i].heartbeats;
+    for (;;) {
+        run_for(10);
+        for (int i = 0; i < COORDINATORS; i++)
+            if (coordinators[i].heartbeats > before[i])
+                return &coordinators[i];
+    }
+}
+
+static void report_one(const char *sender)
+{
+    Weir__AuditRow row = WEIR__AUDIT_ROW__INIT;
+
+    row.id = wire_text(ID);
+    row.sender = wire_text(sender);
+    row.disposition = wire_text("delivered");
+    node_report(node, &row);
+}
+
+/* --- tests --- */
+
+START_TEST(test_hello_and_heartbeats)
+{
+    node_start(100);
+    ck_assert(!node_is_connected(node));
+    WAIT(node_is_connected(node));
+    struct coordinator *c = current();
+    WAIT(c->heartbeats >= 3);
+    ck_assert_uint_ge(c->hellos, 1);
+    ck_assert_int_eq(c->last_state, WEIR__NODE_STATE__NODE_ACTIVE);
+    ck_assert_uint_gt(c->samples, 0);
+    unsigned before = c->heartbeats;
+    node_heartbeat_soon(node);
+    node_heartbeat_soon(node);
+    run_for(50);
+    ck_assert_uint_le(c->heartbeats, before + 2);
+    ck_assert_uint_ge(c->heartbeats, before + 1);
+}
+END_TEST
+
+START_TEST(test_many_series_go_in_several_heartbeats)
+{
+    for (int i = 0; i < 500; i++)
+        metrics_histogram(&node_metrics, "weir_test_seconds", metrics_seconds_bounds, metrics_seconds_count, "i=\"%d\"",
+                          i);
+    node_start(100);
+    WAIT(node_is_connected(node));
+    WAIT(coordinators[0].samples + coordinators[1].samples >= 500);
+    ck_assert(value_of("weir_link_dropped_total", "reason=\"own\"") == 0);
+}
+END_TEST
+
+START_TEST(test_silent_coordinator_is_left_within_a_second)
+{
+    node_start(100);
+    WAIT(node_is_connected(node));
+    struct coordinator *c = current(), *other = c == &coordinators[0] ? &coordinators[1] : &coordinators[0];
+    unsigned before = other->heartbeats;
+    c->silent = true;
+    uint64_t began = clock_ms();
+    WAIT(other->heartbeats > before && node_is_connected(node));
+    ck_assert_uint_lt(clock_ms() - began, 1500);
+    ck_assert(value_of("weir_node_coordinator_failovers_total", "") >= 1);
+}
+END_TEST
+
+START_TEST(test_dead_coordinator_is_left_at_once)
+{
+    node_start(100);
+    WAIT(node_is_connected(node));
+    struct coordinator *c = current(), *other = c == &coordinators[0] ? &coordinators[1] : &coordinators[0];
+    unsigned before = other->heartbeats;
+    coordinator_stop(c);
+    uint64_t began = clock_ms();
+    WAIT(other->heartbeats > before && node_is_connected(node));
+    ck_assert_uint_lt(clock_ms() - began, 700);
+    coordinator_stop(other);
+    WAIT(!node_is_connected(node));
+    coordinator_start(c);
+    WAIT(node_is_connected(node));
+}
+END_TEST
+
+START_TEST(test_state_and_epochs)
+{
+    node_start(100);
+    WAIT(node_is_connected(node));
+    struct coordinator *c = current(), *other = c == &coordinators[0] ? &coordinators[1] : &coordinators[0];
+    for (int i = 0; i < 100 && states == 0; i++) {
+        publish(c, 10, false, 0);
+        run_for(20);
+    }
+    ck_assert_uint_eq(states, 1);
+    ck_assert_uint_eq(state_epoch, 10);
+    ck_assert(has_entry && !entry_drain);
+    publish(other, 10, false, 0); /* the same from another */
+    publish(c, 9, true, 0);       /* older */
+    publish(other, 10, true, 0);  /* another's view under the same epoch */
+    run_for(200);
+    ck_assert_uint_eq(states, 1);
+    publish(other, 11, true, 0);
+    WAIT(states == 2);
+    ck_assert(entry_drain);
+}
+END_TEST
+
+START_TEST(test_set_back_database_is_believed_after_a_while)
+{
+    node_start(100);
+    WAIT(node_is_connected(node));
+    struct coordinator *c = current();
+    for (int i = 0; i < 100 && states == 0; i++) {
+        publish(c, 1000, false, 0);
+        run_for(20);
+    }
+    uint64_t began = clock_ms();
+    while (states == 1 && clock_ms() - began < 13000) {
+        publish(c, 3, true, 0);
+        run_for(100);
+    }
+    ck_assert_uint_eq(state_epoch, 3);
+    ck_assert_uint_ge(clock_ms() - began, 9900);
+}
+END_TEST
+
+START_TEST(test_policy)
+{
+    node_start(100);
+    WAIT(node_is_connected(node));
+    struct coordinator *c = current();
+    for (int i = 0; i < 100 && states == 0; i++) {
+        publish(c, 10, false, 5);
+        run_for(20);
+    }
+    WAIT(policies == 1);
+    ck_assert_uint_eq(policy_epoch, 5);
+    ck_assert_str_eq(policy_text, "example.edu smtp:[x]\n");
+    WAIT(c->last_policy_epoch == 5);
+    ck_assert_uint_eq(c->policy_requests, 1);
+}
+END_TEST
+
+START_TEST(test_start_without_coordinators)
+{
+    char path[128];
+    struct stat status;
+
+    node_start(100);
+    WAIT(node_is_connected(node));
+    for (int i = 0; i < 100 && policies == 0; i++) {
+        publish(current(), 10, true, 5);
+        run_for(20);
+    }
+    node_free(&node);
+    snprintf(path, sizeof path, "%s/edge-1.state", folder);
+    ck_assert_int_eq(stat(path, &status), 0);
+    ck_assert_uint_eq(status.st_mode & 0777, 0600);
+    for (int i = 0; i < COORDINATORS; i++)
+        coordinator_stop(&coordinators[i]);
+    states = policies = 0;
+    entry_drain = false;
+    node_start(100);
+    WAIT(states == 1 && policies == 1);
+    ck_assert(entry_drain);
+    ck_assert_uint_eq(state_epoch, 10);
+    ck_assert_uint_eq(policy_epoch, 5);
+    ck_assert(!node_is_connected(node));
+}
+END_TEST
+
+START_TEST(test_damaged_cache_is_ignored)
+{
+    char path[128];
+
+    node_start(100);
+    WAIT(node_is_connected(node));
+    for (int i = 0; i < 100 && policies == 0; i++) {
+        publish(current(), 10, true, 5);
+        run_for(20);
+    }
+    node_free(&node);
+    for (int i = 0; i < COORDINATORS; i++)
+        coordinator_stop(&coordinators[i]);
+    snprintf(path, sizeof path, "%s/edge-1.state", folder);
+    FILE *file = fopen(path, "r+");
+    fseek(file, 40, SEEK_SET);
+    fputc('!', file);
+    fclose(file);
+    snprintf(path, sizeof path, "%s/edge-1.policy", folder);
+    ck_assert_int_eq(truncate(path, 30), 0);
+    states = policies = 0;
+    node_start(100);
+    run_for(100);
+    ck_assert_uint_eq(states, 0);
+    ck_assert_uint_eq(policies, 0);
+}
+END_TEST
+
+START_TEST(test_reports_are_repeated_until_acknowledged)
+{
+    node_start(1000);
+    WAIT(node_is_connected(node));
+    struct coordinator *c = current(), *other = c == &coordinators[0] ? &coordinators[1] : &coordinators[0];
+    c->no_report_acks = true;
+    for (int i = 0; i < 10; i++)
+        report_one("a@example.edu");
+    WAIT(c->reports == 1);
+    ck_assert_uint_eq(c->rows, 10);
+    report_one("b@example.edu");
+    run_for(300);
+    ck_assert_uint_eq(c->reports, 1); /* one batch at a time */
+    ck_assert_uint_eq(node_reports_pending(node), 11);
+    WAIT(c->reports == 2); /* after 2 s, with its number */
+    ck_assert_uint_eq(c->batches_seen, 1);
+    coordinator_stop(c);
+    WAIT(node_reports_pending(node) == 0);
+    ck_assert_uint_eq(other->rows, 11);
+    ck_assert_uint_eq(other->batches_seen, 2);
+}
+END_TEST
+
+START_TEST(test_many_reports)
+{
+    node_start(20000);
+    for (int i = 0; i < 20000; i++)
+        report_one("somebody.with.a.long.name@department.example.edu");
+    WAIT(node_reports_pending(node) == 0);
+    ck_assert_uint_eq(coordinators[0].rows + coordinators[1].rows, 20000);
+    ck_assert(value_of("weir_reports_acknowledged_total", "") == 20000);
+    ck_assert(value_of("weir_link_dropped_total", "reason=\"own\"") == 0);
+}
+END_TEST
+
+START_TEST(test_full_buffer_loses_the_oldest)
+{
+    for (int i = 0; i < COORDINATORS; i++)
+        coordinator_stop(&coordinators[i]);
+    node_start(10);
+    char sender[32];
+    for (int i = 0; i < 25; i++) {
+        snprintf(sender, sizeof sender, "%d@example.edu", i);
+        report_one(sender);
+    }
+    ck_assert_uint_eq(node_reports_pending(node), 10);
+    ck_assert(value_of("weir_reports_dropped_total", "reason=\"overflow\"") == 15);
+    ck_assert(value_of("weir_reports_buffered", "") == 10);
+    coordinator_start(&coordinators[1]);
+    WAIT(node_reports_pending(node) == 0);
+    ck_assert_str_eq(coordinators[1].first_sender, "15@example.edu");
+}
+END_TEST
+
+START_TEST(test_long_texts_are_cut_and_bad_rows_dropped)
+{
+    static char longer[5000];
+
+    memset(longer, 'x', sizeof longer - 1);
+    node_start(10);
+    report_one(longer);
+    WAIT(coordinators[0].rows + coordinators[1].rows == 1);
+    struct coordinator *c = coordinators[0].rows == 1 ? &coordinators[0] : &coordinators[1];
+    ck_assert_uint_eq(strlen(c->first_sender), WIRE_ADDRESS_MAX);
+    Weir__AuditRow row = WEIR__AUDIT_ROW__INIT;
+    row.id = wire_text("short");
+    row.disposition = wire_text("delivered");
+    node_report(node, &row);
+    ck_assert(value_of("weir_reports_dropped_total", "reason=\"invalid\"") == 1);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("node");
+    TCase *tcase = tcase_create("loopback");
+
+    tcase_set_timeout(tcase, 60);
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_test(tcase, test_hello_and_heartbeats);
+    tcase_add_test(tcase, test_many_series_go_in_several_heartbeats);
+    tcase_add_test(tcase, test_silent_coordinator_is_left_within_a_second);
+    tcase_add_test(tcase, test_dead_coordinator_is_left_at_once);
+    tcase_add_test(tcase, test_state_and_epochs);
+    tcase_add_test(tcase, test_set_back_database_is_believed_after_a_while);
+    tcase_add_test(tcase, test_policy);
+    tcase_add_test(tcase, test_start_without_coordinators);
+    tcase_add_test(tcase, test_damaged_cache_is_ignored);
+    tcase_add_test(tcase, test_reports_are_repeated_until_acknowledged);
+    tcase_add_test(tcase, test_many_reports);
+    tcase_add_test(tcase, test_full_buffer_loses_the_oldest);
+    tcase_add_test(tcase, test_long_texts_are_cut_and_bad_rows_dropped);
+    suite_add_tcase(suite, tcase);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
