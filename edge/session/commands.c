@@ -235,7 +235,7 @@ enum obeyed session_command(struct session *session, const char *line, size_t le
         session_close(session);
         return COMMAND_DONE;
     }
-    if (complaint.code != 0) {
+    if (complaint.code != 0 && command->verb != SMTP_VERB_HTTP) {
         complain(session, command->verb, complaint.code, complaint.enhanced, complaint.text);
         if (command->verb == SMTP_VERB_BDAT)
             session_close(session); /* how many bytes follow is not known: they must not be taken for commands */

@@ -1,0 +1,371 @@
+/*
+ * session_doubles.c - see session_doubles.h
+ */
+#include "tests/unit/session_doubles.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "common/clock.h"
+#include "common/memory.h"
+
+struct doubles doubles;
+
+/* ---- clock ---- */
+
+uint64_t clock_ms(void)
+{
+    return doubles.now_ms;
+}
+uint64_t clock_us(void)
+{
+    return doubles.now_ms * 1000;
+}
+uint64_t clock_wall_ms(void)
+{
+    return 1795286928000u + doubles.now_ms;
+}
+char *clock_rfc5322(char out[40])
+{
+    return strcpy(out, "Sat, 21 Nov 2026 18:48:48 +0000");
+}
+
+/* ---- net ---- */
+
+struct net_conn {
+    const struct net_handlers *handlers;
+    void *arg;
+    char *in;
+    size_t in_len;
+    bool paused, resumed, tls, start_tls, busy, freed;
+};
+
+struct net_conn *net_accept(struct event_base *base, int fd, const struct net_handlers *handlers, void *arg)
+{
+    (void)base, (void)fd;
+    struct net_conn *conn = xcalloc(1, sizeof *conn);
+    conn->handlers = handlers;
+    conn->arg = arg;
+    doubles.conn = conn;
+    return conn;
+}
+
+static void conn_destroy(struct net_conn *conn)
+{
+    free(conn->in);
+    free(conn);
+}
+
+void net_free(struct net_conn **conn)
+{
+    if (*conn != NULL) {
+        doubles.conn = NULL;
+        (*conn)->freed = true;
+        if (!(*conn)->busy)
+            conn_destroy(*conn);
+    }
+    *conn = NULL;
+}
+
+void net_close_after_flush(struct net_conn **conn)
+{
+    doubles.closed = true;
+    net_free(conn);
+}
+
+void net_write(struct net_conn *conn, const void *data, size_t len)
+{
+    (void)conn;
+    if (doubles.out_len + len > sizeof doubles.out)
+        abort();
+    memcpy(doubles.out + doubles.out_len, data, len);
+    doubles.out_len += len;
+}
+
+size_t net_unsent(const struct net_conn *conn)
+{
+    (void)conn;
+    return doubles.choke ? doubles.out_len : 0;
+}
+
+void net_pause(struct net_conn *conn)
+{
+    conn->paused = true;
+}
+
+void net_resume(struct net_conn *conn)
+{
+    conn->resumed |= conn->paused;
+    conn->paused = false;
+}
+
+bool net_start_tls(struct net_conn *conn, struct net_tls *tls, bool server, const char *host_name)
+{
+    (void)tls, (void)server, (void)host_name;
+    conn->start_tls = true;
+    return true;
+}
+
+bool net_is_tls(const struct net_conn *conn)
+{
+    return conn->tls;
+}
+
+const char *net_tls_text(const struct net_conn *conn)
+{
+    return conn->tls ? "TLSv1.3 TLS_AES_256_GCM_SHA384" : "";
+}
+
+struct net_tls *net_tls_server(const char *certificate, const char *key, struct error *why)
+{
+    (void)certificate, (void)key, (void)why;
+    static int some_tls;
+    return (struct net_tls *)&some_tls;
+}
+
+void net_tls_unref(struct net_tls **tls)
+{
+    *tls = NULL;
+}
+
+static void conn_offer(struct net_conn *conn)
+{
+    if (conn->paused || conn->in_len == 0)
+        return;
+    char *offered = conn->in; /* exactly as long as it is, so that a sanitizer sees a byte read too far */
+    size_t len = conn->in_len;
+    conn->in = NULL;
+    conn->in_len = 0;
+    conn->busy = true;
+    size_t used = conn->handlers->bytes(conn->arg, offered, len);
+    conn->busy = false;
+    if (conn->freed) {
+        free(offered);
+        conn_destroy(conn);
+        return;
+    }
+    if (used > len)
+        abort();
+    conn->in_len = len - used;
+    conn->in = xmemdup(offered + used, conn->in_len);
+    free(offered);
+    if (conn->start_tls) {
+        conn->start_tls = false;
+        if (conn->in_len > 0) {
+            conn->handlers->gone(conn->arg, NET_TLS_FAILED, "bytes in clear behind STARTTLS");
+            return;
+        }
+        conn->tls = true;
+        conn->handlers->secured(conn->arg);
+    }
+}
+
+void client_sends(const char *bytes, size_t len)
+{
+    struct net_conn *conn = doubles.conn;
+    if (conn == NULL)
+        return;
+    conn->in = xrealloc(conn->in, conn->in_len + len);
+    memcpy(conn->in + conn->in_len, bytes, len);
+    conn->in_len += len;
+    conn_offer(conn);
+}
+
+void client_goes(void)
+{
+    if (doubles.conn != NULL)
+        doubles.conn->handlers->gone(doubles.conn->arg, NET_CLOSED, "connection closed");
+}
+
+void doubles_settle(struct event_base *base)
+{
+    for (int turn = 0; turn < 16; turn++) {
+        event_base_loop(base, EVLOOP_NONBLOCK);
+        if (doubles.conn != NULL && doubles.conn->resumed) {
+            doubles.conn->resumed = false;
+            conn_offer(doubles.conn);
+        }
+    }
+}
+
+/* ---- scan ---- */
+
+struct scan {
+    const struct scan_handlers *handlers;
+    void *arg;
+};
+
+bool scan_farm_has_live(const struct scan_farm *farm)
+{
+    (void)farm;
+    return doubles.farm_live;
+}
+
+struct scan *scan_start(struct scan_farm *farm, const struct queue_id *id, const struct message *message,
+                        const struct scan_facts *facts, const struct scan_handlers *handlers, void *arg)
+{
+    (void)farm, (void)id, (void)message, (void)facts;
+    struct scan *scan = xcalloc(1, sizeof *scan);
+    scan->handlers = handlers;
+    scan->arg = arg;
+    doubles.scan = scan;
+    doubles.scans_started++;
+    return scan;
+}
+
+void scan_feed(struct scan *scan)
+{
+    (void)scan;
+}
+
+void scan_finish(struct scan *scan)
+{
+    (void)scan;
+    doubles.scans_finished++;
+}
+
+static struct scan *take_scan(void)
+{
+    struct scan *scan = doubles.scan;
+    if (scan == NULL) {
+        fprintf(stderr, "no scan is under way\n");
+        abort();
+    }
+    doubles.scan = NULL;
+    return scan;
+}
+
+void scan_cancel(struct scan **scan)
+{
+    free(*scan);
+    *scan = NULL;
+    doubles.scan = NULL;
+    doubles.scans_cancelled++;
+}
+
+void scanner_says(Weir__Verdict verdict, Weir__UnknownReason reason, const char *signature)
+{
+    struct scan *scan = take_scan();
+    struct scan_result result = { .verdict = verdict, .reason = reason, .scanner = "scanner-1", .engine = "ClamAV 1.4.6", .signatures = "42" };
+    snprintf(result.signature, sizeof result.signature, "%s", signature);
+    scan->handlers->done(scan->arg, &result);
+    free(scan);
+}
+
+void farm_is_busy(void)
+{
+    struct scan *scan = take_scan();
+    scan->handlers->busy(scan->arg, "every scanner said BUSY");
+    free(scan);
+}
+
+void farm_presses(bool full)
+{
+    doubles.scan->handlers->pressure(doubles.scan->arg, full);
+}
+
+/* ---- delivery ---- */
+
+struct delivery {
+    const struct delivery_handlers *handlers;
+    void *arg;
+    unsigned asked, answered;
+    bool sent;
+};
+
+struct delivery *delivery_new(struct delivery_pool *pool, const struct next_hop *hop, const struct delivery_envelope *envelope,
+                              const struct delivery_handlers *handlers, void *arg)
+{
+    (void)pool, (void)envelope;
+    struct delivery *delivery = xcalloc(1, sizeof *delivery);
+    delivery->handlers = handlers;
+    delivery->arg = arg;
+    doubles.delivery = delivery;
+    doubles.deliveries++;
+    snprintf(doubles.hop_host, sizeof doubles.hop_host, "%s:%u", hop->host, hop->port);
+    return delivery;
+}
+
+void delivery_rcpt(struct delivery *delivery, const char *recipient)
+{
+    delivery->asked++;
+    doubles.hop_rcpts++;
+    strncat(doubles.hop_recipients, recipient, sizeof doubles.hop_recipients - strlen(doubles.hop_recipients) - 2);
+    strcat(doubles.hop_recipients, " ");
+}
+
+void delivery_send(struct delivery *delivery, const char *header_prefix, size_t prefix_len, const struct message *message)
+{
+    struct error why;
+    delivery->sent = true;
+    snprintf(doubles.sent_prefix, sizeof doubles.sent_prefix, "%.*s", (int)prefix_len, header_prefix);
+    doubles.sent_len = (size_t)message_size(message);
+    doubles.sent_body = xrealloc(doubles.sent_body, doubles.sent_len + 1);
+    if (message_read(message, 0, doubles.sent_body, doubles.sent_len, &why) != (ssize_t)doubles.sent_len)
+        abort();
+    doubles.sent_body[doubles.sent_len] = '\0';
+}
+
+void delivery_cancel(struct delivery **delivery)
+{
+    free(*delivery);
+    *delivery = NULL;
+    doubles.delivery = NULL;
+    doubles.deliveries_cancelled++;
+}
+
+const char *delivery_next_hop_text(const struct delivery *delivery)
+{
+    (void)delivery;
+    return "sink.example.edu[192.0.2.9]:2525";
+}
+
+static struct smtp_reply reply_of(int code, const char *enhanced, const char *text)
+{
+    struct smtp_reply reply = { .code = code };
+    snprintf(reply.enhanced, sizeof reply.enhanced, "%s", enhanced);
+    snprintf(reply.text, sizeof reply.text, "%s", text);
+    return reply;
+}
+
+void next_hop_answers_rcpt(int code, const char *enhanced, const char *text)
+{
+    struct smtp_reply reply = reply_of(code, enhanced, text);
+    struct delivery *delivery = doubles.delivery;
+    if (delivery == NULL || delivery->answered == delivery->asked) {
+        fprintf(stderr, "no recipient was offered to the next hop\n");
+        abort();
+    }
+    delivery->handlers->recipient(delivery->arg, delivery->answered++, &reply);
+}
+
+void next_hop_answers(int code, const char *enhanced, const char *text, bool maybe)
+{
+    struct smtp_reply reply = reply_of(code, enhanced, text);
+    struct delivery *delivery = doubles.delivery;
+    if (delivery == NULL || !delivery->sent) {
+        fprintf(stderr, "no message was handed over\n");
+        abort();
+    }
+    doubles.delivery = NULL;
+    delivery->handlers->done(delivery->arg, &reply, maybe);
+    free(delivery);
+}
+
+/* ---- coordinator ---- */
+
+void node_report(struct node *node, const Weir__AuditRow *row)
+{
+    (void)node;
+    size_t len = strlen(doubles.rows);
+    snprintf(doubles.rows + len, sizeof doubles.rows - len, "%.*s %.*s %u\n", (int)row->recipient.len, (const char *)row->recipient.data,
+             (int)row->disposition.len, (const char *)row->disposition.data, row->reply_code);
+}
+
+void doubles_reset(void)
+{
+    free(doubles.sent_body);
+    memset(&doubles, 0, sizeof doubles);
+    doubles.farm_live = true;
+    doubles.now_ms = 1000000;
+    doubles.row_at = doubles.rows;
+}

@@ -1,0 +1,51 @@
+#ifndef WEIR_TESTS_UNIT_SESSION_DOUBLES_H
+#define WEIR_TESTS_UNIT_SESSION_DOUBLES_H
+/*
+ * session_doubles.h - stand-ins for what a session talks to: sockets, scanner farm, next hop, coordinator and clock
+ *
+ * They are linked in place of libnet, libscan and libdelivery, so that a test is client, scanner and next hop in one and nothing depends
+ * on time. One session, one scan and one delivery at a time are enough.
+ */
+#include "edge/session/internal.h"
+
+struct doubles {
+    /* the client's side of the connection */
+    struct net_conn *conn;
+    char out[1 << 17]; /* what the session wrote, not yet looked at */
+    size_t out_len;
+    bool closed;       /* the session ended the connection */
+    bool choke;        /* the client does not read */
+    /* scanner farm */
+    bool farm_live;
+    struct scan *scan;
+    unsigned scans_started, scans_finished, scans_cancelled;
+    /* next hop */
+    struct delivery *delivery;
+    unsigned deliveries, deliveries_cancelled, hop_rcpts;
+    char hop_host[300];
+    char hop_recipients[4096]; /* joined with spaces, of all deliveries */
+    char sent_prefix[4096];
+    char *sent_body; /* NULL: nothing was handed over */
+    size_t sent_len;
+    /* coordinator */
+    char rows[16384]; /* "RECIPIENT DISPOSITION CODE\n" */
+    char *row_at;
+    /* clock */
+    uint64_t now_ms;
+};
+
+extern struct doubles doubles;
+
+void doubles_reset(void);
+/* The client sends; bytes the session does not want wait. */
+void client_sends(const char *bytes, size_t len);
+void client_goes(void);
+/* The loop's next turns: resumed input, buried sessions. */
+void doubles_settle(struct event_base *base);
+void next_hop_answers_rcpt(int code, const char *enhanced, const char *text);
+void next_hop_answers(int code, const char *enhanced, const char *text, bool maybe);
+void scanner_says(Weir__Verdict verdict, Weir__UnknownReason reason, const char *signature);
+void farm_is_busy(void);
+void farm_presses(bool full);
+
+#endif

@@ -1,0 +1,587 @@
+/*
+ * test_session.c - dialogues of client, scanner and next hop with one session, whole segments and then byte by byte
+ *
+ * A dialogue is a list of lines:
+ *   O KEY=VALUE   configuration (before the first other line); O outside, O no-policy, O no-live, O scan=off
+ *   L KEY NUMBER  a limit smaller than the configuration allows (before the first other line)
+ *   C TEXT        the client says a line; C lines in a row are one segment      c TEXT   the same without CRLF, with \r \n \0 escapes
+ *   S TEXT        the next reply line starts with TEXT                          .        no reply is waiting
+ *   R CODE E TEXT the next hop answers the next recipient                       D CODE E TEXT  and the message;  M: maybe delivered
+ *   V clean|bad|limits|timeout|unscannable      the verdict                     B        the farm is busy
+ *   A TEXT        the next audit row is "RECIPIENT DISPOSITION CODE"            N TEXT   what goes to the next hop contains TEXT
+ *   F TEXT        what was handed over is exactly TEXT (escapes)                T MS     time passes
+ *   G             the client is gone                                            X        the session has ended the connection
+ *   P 1|0         the scanner's window is full, open again                      W        the worker drains
+ * At its end no reply and no audit row may be left.
+ */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "tests/unit/session_doubles.h"
+
+static const char config_text[] = "[edge]\nhostname = edge.test\ntmp_dir = /tmp\n"
+                                  "[listener \"relay\"]\nlisten = 127.0.0.1:2525\n"
+                                  "[coordinator \"coordinator-1\"]\nlisten = tcp://127.0.0.1:1\npublish = tcp://127.0.0.1:2\n"
+                                  "public_key = 0000000000000000000000000000000000000000000000000000000000000000\n";
+static const char mailertable[] = "example.edu smtp:[sink.example.edu]:2525\nother.edu smtp:[other.example.edu]:2525\n"
+                                  "gone.edu error:5.1.1:550 Nobody here\nhole.edu discard:\n. smtp:[sink.example.edu]:2525\n";
+static const char own_domains[] = "example.edu\nnoroute.edu\n";
+static const char networks[] = "127.0.0.1/32\n";
+
+struct play {
+    const char *name;
+    bool trickle;
+    struct event_base *base;
+    struct metrics metrics;
+    struct edge_config *config;
+    struct census *census;
+    struct server *server;
+};
+
+static char *unescape(const char *text, size_t *len)
+{
+    char *out = malloc(strlen(text) + 1);
+    *len = 0;
+    for (const char *p = text; *p != '\0'; p++) {
+        char byte = *p;
+        if (*p == '\\') {
+            p++;
+            byte = *p == 'r' ? '\r' : *p == 'n' ? '\n' : *p == '0' ? '\0' : *p == 's' ? ' ' : *p;
+        }
+        out[(*len)++] = byte;
+    }
+    out[*len] = '\0';
+    return out;
+}
+
+/* Limits that are tested with small numbers: the least that the configuration takes would make long dialogues. */
+static void set_limit(struct edge_config *config, const char *text)
+{
+    struct listener_settings *listener = &config->listeners[0].settings;
+    struct {
+        const char *key;
+        uint64_t *value;
+    } limits[] = {
+        { "max_message_size", &listener->max_message_size }, { "max_header_size", &listener->max_header_size },
+        { "max_commands", &listener->max_commands },         { "message_memory", &config->edge.message_memory },
+        { "message_disk", &config->edge.message_disk },
+    };
+    char key[64];
+    unsigned long long value;
+    ck_assert_int_eq(sscanf(text, "%63s %llu", key, &value), 2);
+    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++)
+        if (strcmp(limits[i].key, key) == 0) {
+            *limits[i].value = value;
+            return;
+        }
+    ck_abort_msg("no limit %s", key);
+}
+
+struct setup {
+    char *overrides[16];
+    const char *limits[8];
+    size_t override_count, limit_count;
+    bool outside, no_policy, no_scan;
+};
+
+static bool begin(struct play *play, const struct setup *setup)
+{
+    char path[] = "/tmp/weir-test-session-XXXXXX";
+    struct error why;
+    int fd = mkstemp(path);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(write(fd, config_text, sizeof config_text - 1), (ssize_t)sizeof config_text - 1);
+    close(fd);
+    play->config = edge_config_load(path, (char **)(uintptr_t)setup->overrides, setup->override_count, &why);
+    unlink(path);
+    ck_assert_msg(play->config != NULL, "%s: %s", play->name, why.text);
+
+    for (size_t i = 0; i < setup->limit_count; i++)
+        set_limit(play->config, setup->limits[i]);
+    play->base = event_base_new();
+    metrics_init(&play->metrics);
+    play->census = census_new(1);
+    static int farm, pool, node;
+    play->server = server_new(&(struct server_options){
+        .base = play->base,
+        .config = play->config,
+        .node = "edge-1",
+        .census = play->census,
+        .metrics = &play->metrics,
+        .farm = setup->no_scan ? NULL : (struct scan_farm *)&farm,
+        .pool = (struct delivery_pool *)&pool,
+    });
+    server_set_node(play->server, (struct node *)&node);
+    if (!setup->no_policy) {
+        struct policy_file files[] = { { "mailertable", mailertable, sizeof mailertable - 1 },
+                                       { "local-host-names", own_domains, sizeof own_domains - 1 },
+                                       { "networks", networks, sizeof networks - 1 } };
+        struct policy *parsed = policy_parse(files, 3, &why);
+        ck_assert_msg(parsed != NULL, "%s", why.text);
+        server_set_policy(play->server, &parsed);
+    }
+    struct netaddr client;
+    netaddr_parse(&client, setup->outside ? "127.0.0.2" : "127.0.0.1");
+    int pair[2];
+    ck_assert_int_eq(pipe(pair), 0);
+    server_accept(server_port(play->server, "relay"), pair[1], &client);
+    bool in = doubles.conn != NULL;
+    if (!in) /* turned away: the reply went to the descriptor itself */
+        doubles.out_len = (size_t)read(pair[0], doubles.out, sizeof doubles.out);
+    else
+        close(pair[1]);
+    doubles.closed |= !in;
+    close(pair[0]);
+    doubles_settle(play->base);
+    return in;
+}
+
+static void end(struct play *play)
+{
+    server_free(&play->server);
+    ck_assert_msg(census_sessions(play->census) == 0, "%s: the census is not empty", play->name);
+    ck_assert_msg(doubles.scan == NULL && doubles.delivery == NULL, "%s: a scan or delivery is left", play->name);
+    census_free(&play->census);
+    metrics_fini(&play->metrics);
+    edge_config_unref(&play->config);
+    event_base_free(play->base);
+}
+
+static void say(struct play *play, const char *bytes, size_t len)
+{
+    if (!play->trickle) {
+        client_sends(bytes, len);
+        doubles_settle(play->base);
+        return;
+    }
+    for (size_t i = 0; i < len; i++) {
+        client_sends(bytes + i, 1);
+        doubles_settle(play->base);
+    }
+}
+
+static void expect_reply(struct play *play, const char *want, size_t line)
+{
+    char *end_of_line = memchr(doubles.out, '\n', doubles.out_len);
+    ck_assert_msg(end_of_line != NULL, "%s, line %zu: want \"%s\", got nothing", play->name, line, want);
+    size_t len = (size_t)(end_of_line - doubles.out) + 1;
+    ck_assert_msg(len >= strlen(want) && memcmp(doubles.out, want, strlen(want)) == 0, "%s, line %zu: want \"%s\", got \"%.*s\"",
+                  play->name, line, want, (int)len - 2, doubles.out);
+    memmove(doubles.out, doubles.out + len, doubles.out_len - len);
+    doubles.out_len -= len;
+}
+
+static void expect_row(struct play *play, const char *want, size_t line)
+{
+    char *newline = strchr(doubles.row_at, '\n');
+    ck_assert_msg(newline != NULL, "%s, line %zu: want audit row \"%s\", got none", play->name, line, want);
+    ck_assert_msg((size_t)(newline - doubles.row_at) == strlen(want) && memcmp(doubles.row_at, want, strlen(want)) == 0,
+                  "%s, line %zu: want audit row \"%s\", got \"%.*s\"", play->name, line, want, (int)(newline - doubles.row_at),
+                  doubles.row_at);
+    doubles.row_at = newline + 1;
+}
+
+static void verdict(const char *what)
+{
+    if (strcmp(what, "clean") == 0)
+        scanner_says(WEIR__VERDICT__VERDICT_CLEAN, 0, "");
+    else if (strcmp(what, "bad") == 0)
+        scanner_says(WEIR__VERDICT__VERDICT_BAD, 0, "Eicar-Test");
+    else if (strcmp(what, "limits") == 0)
+        scanner_says(WEIR__VERDICT__VERDICT_UNKNOWN, WEIR__UNKNOWN_REASON__UNKNOWN_LIMITS, "");
+    else if (strcmp(what, "timeout") == 0)
+        scanner_says(WEIR__VERDICT__VERDICT_UNKNOWN, WEIR__UNKNOWN_REASON__UNKNOWN_TIMEOUT, "");
+    else if (strcmp(what, "unscannable") == 0)
+        scanner_says(WEIR__VERDICT__VERDICT_UNKNOWN, WEIR__UNKNOWN_REASON__UNKNOWN_UNSCANNABLE, "");
+    else /* a verdict that is none of the three */
+        scanner_says(WEIR__VERDICT__VERDICT_UNSPECIFIED, 0, "");
+}
+
+static void answer(const char *text, bool recipient, bool maybe)
+{
+    char enhanced[12] = "", words[512] = "";
+    int code = 0;
+    sscanf(text, "%d %11s %511[^\n]", &code, enhanced, words);
+    if (strcmp(enhanced, "-") == 0)
+        *enhanced = '\0';
+    if (recipient)
+        next_hop_answers_rcpt(code, enhanced, words);
+    else
+        next_hop_answers(code, enhanced, words, maybe);
+}
+
+static void expect_sent(struct play *play, const char *want, size_t line)
+{
+    size_t len;
+    char *bytes = unescape(want, &len);
+    ck_assert_msg(doubles.sent_body != NULL && doubles.sent_len == len && memcmp(doubles.sent_body, bytes, len) == 0,
+                  "%s, line %zu: want \"%s\" handed over, got \"%s\"", play->name, line, want,
+                  doubles.sent_body != NULL ? doubles.sent_body : "(nothing)");
+    free(bytes);
+}
+
+static void step(struct play *play, const char *text, size_t line)
+{
+    const char *arg = text[1] == ' ' ? text + 2 : "";
+    char *bytes;
+    size_t len;
+    switch (*text) {
+    case 'c':
+        bytes = unescape(arg, &len);
+        say(play, bytes, len);
+        free(bytes);
+        return;
+    case 'S':
+        expect_reply(play, arg, line);
+        return;
+    case '.':
+        ck_assert_msg(doubles.out_len == 0, "%s, line %zu: unexpected reply \"%.*s\"", play->name, line, (int)doubles.out_len,
+                      doubles.out);
+        return;
+    case 'R':
+        answer(arg, true, false);
+        break;
+    case 'D':
+    case 'M':
+        answer(arg, false, *text == 'M');
+        break;
+    case 'V':
+        verdict(arg);
+        break;
+    case 'B':
+        farm_is_busy();
+        break;
+    case 'P':
+        farm_presses(*arg == '1');
+        break;
+    case 'A':
+        expect_row(play, arg, line);
+        return;
+    case 'N':
+        ck_assert_msg(strstr(doubles.sent_prefix, arg) != NULL, "%s, line %zu: \"%s\" is not in \"%s\"", play->name, line, arg,
+                      doubles.sent_prefix);
+        return;
+    case 'F':
+        expect_sent(play, arg, line);
+        return;
+    case 'T':
+        doubles.now_ms += strtoull(arg, NULL, 10);
+        event_active(play->server->tick, EV_TIMEOUT, 0);
+        break;
+    case 'G':
+        client_goes();
+        break;
+    case 'W':
+        server_drain(play->server, NULL, NULL);
+        break;
+    case 'X':
+        ck_assert_msg(doubles.closed, "%s, line %zu: the session is still open", play->name, line);
+        return;
+    default:
+        ck_abort_msg("%s: what is \"%s\"?", play->name, text);
+    }
+    doubles_settle(play->base);
+}
+
+static void run(const char *name, const char *dialogue, bool trickle)
+{
+    struct play play = { .name = name, .trickle = trickle };
+    struct setup setup = { 0 };
+    char *copy = strdup(dialogue), *save = NULL, segment[65536];
+    size_t line = 0, segment_len = 0;
+    bool begun = false;
+    doubles_reset();
+    for (char *text = strtok_r(copy, "\n", &save); text != NULL; text = strtok_r(NULL, "\n", &save)) {
+        line++;
+        if (*text == 'L') {
+            setup.limits[setup.limit_count++] = text + 2;
+            continue;
+        }
+        if (*text == 'O') {
+            char *option = text + 2;
+            if (strcmp(option, "outside") == 0)
+                setup.outside = true;
+            else if (strcmp(option, "no-policy") == 0)
+                setup.no_policy = true;
+            else if (strcmp(option, "no-live") == 0)
+                doubles.farm_live = false;
+            else if (strcmp(option, "scan=off") == 0)
+                setup.no_scan = true;
+            else
+                setup.overrides[setup.override_count++] = option;
+            continue;
+        }
+        if (!begun)
+            begin(&play, &setup);
+        begun = true;
+        if (*text == 'C') {
+            segment_len += (size_t)sprintf(segment + segment_len, "%s\r\n", text[1] == ' ' ? text + 2 : "");
+            continue;
+        }
+        if (segment_len > 0)
+            say(&play, segment, segment_len);
+        segment_len = 0;
+        step(&play, text, line);
+    }
+    if (segment_len > 0)
+        say(&play, segment, segment_len);
+    ck_assert_msg(doubles.out_len == 0, "%s: replies are left: \"%.*s\"", name, (int)doubles.out_len, doubles.out);
+    ck_assert_msg(*doubles.row_at == '\0', "%s: audit rows are left: \"%s\"", name, doubles.row_at);
+    end(&play);
+    doubles_reset();
+    free(copy);
+}
+
+#define HELLO "S 220 edge.test ESMTP\nC EHLO client.test\nS 250-edge.test\nS 250-PIPELINING\nS 250-SIZE\nS 250-8BITMIME\n" \
+              "S 250-CHUNKING\nS 250-ENHANCEDSTATUSCODES\nS 250 SMTPUTF8\n"
+#define READY "S 220\nC HELO client.test\nS 250 edge.test\n"
+#define ONE_RCPT READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\n.\nR 250 2.1.5 ok\nS 250 2.1.5\n"
+#define ONE_DATA ONE_RCPT "C DATA\nS 354\n"
+#define MAIL "C Subject: x\nC\nC hello\nC .\n"
+#define MAIL_TEXT "Subject: x\\r\\n\\r\\nhello\\r\\n"
+
+static const struct {
+    const char *name;
+    bool segments_only; /* what is tested is that bytes come together */
+    const char *dialogue;
+} dialogues[] = {
+    { "a clean message", false,
+      HELLO "C MAIL FROM:<a@b.test> SIZE=20 BODY=8BITMIME\nC RCPT TO:<U@Example.EDU.>\nS 250 2.1.0 Ok\n.\nR 250 2.1.5 ok\nS 250 2.1.5 Ok\n"
+      "C DATA\nS 354\n" MAIL ".\nV clean\n.\nN Received: from client.test (unknown [127.0.0.1])\nN by edge.test (Weir) with ESMTP id\n"
+      "N for <U@example.edu>;\nN X-Virus-Scanned: Weir at edge.test (ClamAV 1.4.6, signatures 42)\nF " MAIL_TEXT
+      "\nD 250 2.0.0 stored as 7\nS 250 2.0.0 Ok: queued as 0\nA U@example.edu delivered 250\nC QUIT\nS 221\nX" },
+    { "scanning turned off by name", false, "O scan=off\n" ONE_DATA MAIL "N with SMTP id\nD 250 - fine\nS 250 2.0.0\nA u@example.edu delivered 250" },
+    { "dots are unstuffed", false, ONE_DATA "C ..x\nC .y\nC .\nV clean\nF .x\\r\\ny\\r\\n\nD 250 - ok\nS 250\nA u@example.edu delivered 250" },
+    { "two messages, the second pipelined behind the first's end", false,
+      ONE_DATA "C x\nC .\nC MAIL FROM:<>\nC RCPT TO:<v@example.edu>\n.\nV clean\n.\nD 250 - ok\nS 250 2.0.0\nS 250 2.1.0\nA u@example.edu delivered 250\n"
+      "R 250 - ok\nS 250 2.1.5\nC RSET\nS 250 2.0.0" },
+
+    { "replies keep the order of the commands", false,
+      READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nC RCPT TO:<x@gone.edu>\nC RCPT TO:<v@example.edu>\nC NOOP\n"
+            "S 250 2.1.0\n.\nR 250 - ok\nS 250 2.1.5\nS 550 5.1.1 <x@gone.edu>: Nobody here\nA x@gone.edu refused:route 550\n.\n"
+            "R 550 5.1.1 no such user\nS 550 5.1.1 no such user\nA v@example.edu refused:next-hop 550\nS 250 2.0.0 Ok" },
+    { "a syntax error waits for its turn", false,
+      READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nC RCPT u\nS 250 2.1.0\n.\nR 250 - ok\nS 250 2.1.5\nS 501 5.5.4" },
+    { "DATA waits for the recipients' answers", false,
+      READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nC DATA\nS 250 2.1.0\n.\nR 250 - ok\nS 250 2.1.5\nS 354\nC x\nC .\nV clean\nD 250 - ok\nS 250\nA u@example.edu delivered 250" },
+    { "no recipient accepted", false,
+      READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nC DATA\nS 250 2.1.0\nR 450 4.2.1 later\nS 450 4.2.1 later\nA u@example.edu deferred:next-hop 450\n"
+            "S 554 5.5.1 No valid recipients\nC RSET\nS 250" },
+    { "a next hop's 421 does not close the client's session", false,
+      READY "C MAIL FROM:<>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\nR 421 - going down\nS 450 4.0.0 going down\nA u@example.edu deferred:next-hop 450\nC NOOP\nS 250" },
+    { "another next hop comes in another transaction", false,
+      ONE_RCPT "C RCPT TO:<o@other.edu>\nS 451 4.3.0\nA o@other.edu deferred:other-hop 451\nC RCPT TO:<v@example.edu>\nR 250 - ok\nS 250 2.1.5\nC RSET\nS 250" },
+    { "a hop that refused all makes way for another", false,
+      READY "C MAIL FROM:<>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\nR 550 - no\nS 550 5.0.0 no\nA u@example.edu refused:next-hop 550\n"
+            "C RCPT TO:<o@other.edu>\nR 250 - ok\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\nV clean\nD 250 - ok\nS 250\nA o@other.edu delivered 250" },
+    { "the recipient over the limit", false,
+      "O max_recipients=2\n" READY "C MAIL FROM:<>\nC RCPT TO:<a@example.edu>\nC RCPT TO:<b@example.edu>\nC RCPT TO:<c@example.edu>\nS 250 2.1.0\n"
+      "R 250 - ok\nS 250 2.1.5\nR 250 - ok\nS 250 2.1.5\nS 452 4.5.3\nA c@example.edu deferred:recipients 452\nC DATA\nS 354\nC x\nC .\nV clean\nD 250 - ok\nS 250\n"
+      "A a@example.edu delivered 250\nA b@example.edu delivered 250" },
+
+    { "an outsider may send to own domains only", false,
+      "O outside\n" READY "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<x@elsewhere.test>\nS 550 5.7.1 <x@elsewhere.test>: Relay access denied\nA x@elsewhere.test refused:relay 550\n"
+      "C RCPT TO:<x%elsewhere.test@example.edu>\nS 550 5.7.1\nA x%elsewhere.test@example.edu refused:relay 550\n"
+      "C RCPT TO:<elsewhere.test!x@example.edu>\nS 550 5.7.1\nA elsewhere.test!x@example.edu refused:relay 550\n"
+      "C RCPT TO:<\"x@elsewhere.test\"@example.edu>\nS 550 5.7.1\nA \"x@elsewhere.test\"@example.edu refused:relay 550\n"
+      "C RCPT TO:<x@[127.0.0.1]>\nS 550 5.7.1\nA x@[127.0.0.1] refused:relay 550\n"
+      "C RCPT TO:<@example.edu:x@elsewhere.test>\nS 550 5.7.1\nA x@elsewhere.test refused:relay 550\n"
+      "C RCPT TO:<u@example.edu>\nR 250 - ok\nS 250" },
+    { "an insider may send anywhere", false, READY "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<x@elsewhere.test>\nR 250 - ok\nS 250" },
+    { "bare postmaster", false, "O outside\n" READY "C MAIL FROM:<>\nS 250\nC RCPT TO:<PostMaster>\nR 250 - ok\nS 250\nC DATA\nS 354\nC x\nC .\nV clean\nD 250 - ok\nS 250\nA postmaster@example.edu delivered 250" },
+    { "a route that discards", false,
+      READY "C MAIL FROM:<>\nC RCPT TO:<x@hole.edu>\nS 250\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\nS 250 2.0.0 Ok: queued as\nA x@hole.edu discarded:route 250" },
+    { "a route that discards beside one that delivers", false,
+      ONE_RCPT "C RCPT TO:<x@hole.edu>\nS 250\nC DATA\nS 354\nC x\nC .\nV clean\nD 250 - ok\nS 250\nA u@example.edu delivered 250\nA x@hole.edu discarded:route 250" },
+
+    { "a virus", false, ONE_DATA MAIL "V bad\nS 550 5.7.1 Message refused: virus Eicar-Test found (id 0\nA u@example.edu refused:virus 550\nC NOOP\nS 250" },
+    { "a virus, discarded", false, "O virus_action=discard\n" ONE_DATA MAIL "V bad\nS 250 2.0.0 Ok: queued as\nA u@example.edu discarded:virus 250" },
+    { "a scan limit", false, ONE_DATA MAIL "V limits\nS 550 5.7.1\nA u@example.edu refused:limits 550" },
+    { "a scan that took too long", false, ONE_DATA MAIL "V timeout\nS 451 4.3.0\nA u@example.edu deferred:timeout 451" },
+    { "unscannable", false, ONE_DATA MAIL "V unscannable\nS 550 5.7.1\nA u@example.edu refused:unscannable 550" },
+    { "a verdict that is none", false, ONE_DATA MAIL "V nonsense\nS 451 4.3.0\nA u@example.edu deferred:unknown 451" },
+    { "clean before the end is no verdict on the whole", false,
+      ONE_DATA "C Subject: x\nV clean\nC more\nC .\nS 451 4.3.0\nA u@example.edu deferred:protocol 451" },
+    { "the farm is full", false, ONE_DATA MAIL "B\nS 421 4.7.0 edge.test I'm busy, try again later\nX\nA u@example.edu deferred:busy 421" },
+    { "the farm is full before the end", false, ONE_DATA "C x\nB\n.\nC .\nS 421 4.7.0\nX\nA u@example.edu deferred:busy 421" },
+    { "no scanner at connect", false, "O no-live\nS 421 4.7.0 edge.test I'm busy, try again later\nX" },
+    { "no policy yet", false, "O no-policy\nS 421 4.3.0 edge.test\nX" },
+    { "the next hop refuses the message", false,
+      ONE_DATA MAIL "V clean\nD 550 5.7.1 spam\nS 550 5.7.1 spam (id 0\nA u@example.edu refused:next-hop 550" },
+    { "the next hop defers the message", false, ONE_DATA MAIL "V clean\nD 451 - later\nS 451 4.0.0 later (id 0\nA u@example.edu deferred:next-hop 451" },
+    { "the next hop's answer is lost", false,
+      ONE_DATA MAIL "V clean\nM 451 4.4.2 lost\nS 451 4.4.2 lost (id 0\nA u@example.edu deferred:maybe-delivered 451" },
+    { "the client goes after the hand-over", false, ONE_DATA MAIL "V clean\nG\nD 250 - ok\nA u@example.edu delivered 250" },
+    { "the client goes while the message is scanned", false, ONE_DATA MAIL "G\nA u@example.edu deferred:client-gone 0" },
+    { "the client goes in the middle", false, ONE_DATA "C x\nG\nA u@example.edu deferred:client-gone 0" },
+    { "the client goes before the message", false, ONE_RCPT "G" },
+
+    { "SIZE over the limit", false, "L max_message_size 100\n" READY "C MAIL FROM:<> SIZE=101\nS 552 5.3.4\nC MAIL FROM:<> SIZE=100\nS 250" },
+    { "bytes over the limit: read to the end, then refused", false,
+      "L max_message_size 10\n" ONE_DATA "C 0123456789\nC more\nC .\nS 552 5.3.4\nA u@example.edu refused:size 552\nC NOOP\nS 250" },
+    { "exactly the limit", false, "L max_message_size 12\n" ONE_DATA "C 0123456789\nC .\nV clean\nD 250 - ok\nS 250\nA u@example.edu delivered 250" },
+    { "over the budget", false, "L message_memory 4\nL message_disk 4\n" ONE_DATA "C 0123456789\nC .\nS 452 4.3.1\nA u@example.edu deferred:storage 452\nC NOOP\nS 250" },
+    { "bare LF in the message", false, ONE_DATA "c a\\nb\\r\\n.\\r\\n\nS 550 5.6.0 Message refused: bare LF not allowed\nA u@example.edu refused:content 550\nC NOOP\nS 250" },
+    { "smuggling: LF.CRLF does not end the message", false,
+      ONE_DATA "c a\\n.\\r\\nMAIL FROM:<x@y>\\r\\n.\\r\\n\nS 550 5.6.0 Message refused: bare LF\nA u@example.edu refused:content 550\n." },
+    { "bare CR and NUL", false, ONE_DATA "c a\\rb\\0\\r\\n.\\r\\n\nS 550 5.6.0 Message refused: bare CR, NUL byte not\nA u@example.edu refused:content 550" },
+    { "too many hops", false,
+      "O max_hops=2\n" ONE_DATA "C Received: a\nC Received: b\nC  received: folded\nC RECEIVED: c\nC\nC x\nC .\nS 554 5.4.6\nA u@example.edu refused:loop 554" },
+    { "just enough hops", false, "O max_hops=2\n" ONE_DATA "C Received: a\nC Received: b\nC\nC Received: x\nC .\nV clean\nD 250 - ok\nS 250\nA u@example.edu delivered 250" },
+    { "a header that does not end", false, "L max_header_size 20\n" ONE_DATA "C Subject: 0123456789\nC X: y\nC .\nS 552 5.3.4\nA u@example.edu refused:header 552" },
+
+    { "BDAT", false, ONE_RCPT "c BDAT 7 LAST\\r\\nhello\\r\\n\nV clean\nF hello\\r\\n\nD 250 - ok\nS 250 2.0.0 Ok: queued\nA u@example.edu delivered 250" },
+    { "BDAT in chunks, dots as they are", false,
+      ONE_RCPT "c BDAT 4\\r\\na\\r\\n.\nS 250 2.0.0 Ok: 4 octets\nc BDAT 3\\r\\n\\r\\n.BDAT 0 LAST\\r\\n\nS 250 2.0.0 Ok: 7 octets\nV clean\nF a\\r\\n.\\r\\n.\nD 250 - ok\nS 250\nA u@example.edu delivered 250" },
+    { "BDAT without a transaction is read and refused", false, READY "c BDAT 6\\r\\nQUIT\\r\\n\nS 503 5.5.1\nC NOOP\nS 250" },
+    { "BDAT without a recipient is read and refused", false,
+      READY "C MAIL FROM:<>\nC RCPT TO:<u@example.edu>\nS 250\nR 550 5.1.1 no\nS 550\nA u@example.edu refused:next-hop 550\nc BDAT 6 LAST\\r\\nQUIT\\r\\n\nS 554 5.5.1\nC RSET\nS 250" },
+    { "DATA after BDAT", false, ONE_RCPT "c BDAT 2\\r\\nxx\nS 250\nC DATA\nS 503 5.5.1 DATA cannot follow BDAT\nC RSET\nS 250" },
+    { "a chunk over the limit ends the message; those behind it are read", false,
+      "L max_message_size 10\n" ONE_RCPT "c BDAT 11\\r\\n0123456789aBDAT 6 LAST\\r\\nQUIT\\r\\n\nS 552 5.3.4\nA u@example.edu refused:size 552\nS 503 5.5.1\nC NOOP\nS 250" },
+    { "a BDAT whose size is not known cannot be skipped", false, ONE_RCPT "C BDAT x\nS 501\nX" },
+    { "a CR at the end of the last chunk is bare", false, ONE_RCPT "c BDAT 2 LAST\\r\\na\\r\nS 550 5.6.0 Message refused: bare CR\nA u@example.edu refused:content 550" },
+    { "a CR at the end of a chunk may go on in the next", false,
+      ONE_RCPT "c BDAT 2\\r\\na\\r\nS 250\nc BDAT 1 LAST\\r\\n\\n\nV clean\nF a\\r\\n\nD 250 - ok\nS 250\nA u@example.edu delivered 250" },
+
+    { "commands out of order", false,
+      "S 220\nC MAIL FROM:<>\nS 503 5.5.1 Send EHLO first\nC HELO x.test\nS 250\nC RCPT TO:<a@example.edu>\nS 503 5.5.1 Need MAIL first\nC DATA\nS 503 5.5.1 Need MAIL first\n"
+      "C MAIL FROM:<>\nS 250\nC MAIL FROM:<>\nS 503 5.5.1 Nested\nC DATA\nS 503 5.5.1 Need RCPT first" },
+    { "small talk", false, READY "C VRFY u\nS 252 2.1.5\nC EXPN l\nS 502 5.5.1\nC HELP\nS 214\nC NOOP x\nS 250\nC RSET\nS 250\nC AUTH PLAIN x\nS 502\nC XYZZY\nS 50" },
+    { "STARTTLS is not offered without a certificate", false, READY "C STARTTLS\nS 502 5.5.1" },
+    { "STARTTLS forgets what was said before", false,
+      "O certificate=x\nS 220\nC HELO x.test\nS 250\nC STARTTLS\nS 220 2.0.0\nC MAIL FROM:<>\nS 503 5.5.1 Send EHLO first\nC EHLO y.test\nS 250-edge.test\nS 250-PIPELINING\nS 250-SIZE\n"
+      "S 250-8BITMIME\nS 250-CHUNKING\nS 250-ENHANCEDSTATUSCODES\nS 250 SMTPUTF8\nC STARTTLS\nS 503" },
+    { "bytes behind STARTTLS close the session", true, "O certificate=x\nS 220\nC HELO x.test\nS 250\nC STARTTLS\nC NOOP\nS 554 5.5.0\nX" },
+    { "bytes behind DATA close the session", true, ONE_RCPT "C DATA\nC Subject: x\nS 554 5.5.0\nX" },
+    { "bytes behind EHLO close the session", true, "S 220\nC EHLO x\nC MAIL FROM:<>\nS 554 5.5.0\nX" },
+    { "a browser", true, "S 220\nC POST / HTTP/1.1\nC Host: x\nS 554 5.5.1\nX" },
+    { "too many errors", false, "O max_errors=3\n" READY "C XA\nC XB\nC XC\nC NOOP\nS 50\nS 50\nS 50\nS 421 4.7.0 edge.test Too many errors\nX" },
+    { "too many commands", false, "L max_commands 3\n" READY "C NOOP\nC NOOP\nC NOOP\nS 250\nS 250\nS 421 4.7.0 edge.test Too many commands\nX" },
+    { "a line too long", false, "O max_command_line=512\n" READY "C NOOP 0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789\nS 500 5.5.2\nC NOOP\nS 250" },
+    { "a command that ends in a bare LF", false, READY "c NOOP\\nNOOP\\r\\n\nS 500 5.5.2\nC NOOP\nS 250" },
+
+    { "a banner that waits", false, "O banner_delay=2s\n.\nT 1000\n.\nT 1500\nS 220\nC QUIT\nS 221\nX" },
+    { "an early talker", false, "O banner_delay=2s\n.\nT 1000\nC EHLO x\nS 554 5.5.1\nX" },
+    { "idle", false, "O idle_timeout=5s\n" READY "T 4000\nC NOOP\nS 250\nT 4500\n.\nT 1000\nS 421 4.4.2\nX" },
+    { "idle in the middle of a message", false, "O idle_timeout=5s\n" ONE_DATA "C x\nT 6000\nS 421 4.4.2\nX" },
+    { "not idle while the scanner works", false, "O idle_timeout=5s\n" ONE_DATA MAIL "T 60000\n.\nV clean\nT 60000\n.\nD 250 - ok\nS 250\nA u@example.edu delivered 250\nT 4000\n.\nT 2000\nS 421\nX" },
+    { "a session that is too old ends between messages", false,
+      "O session_timeout=10s\n" ONE_RCPT "T 11000\n.\nC DATA\nS 354\nC x\nC .\nV clean\nD 250 - ok\nS 250\nA u@example.edu delivered 250\nT 200\nS 421 4.4.2\nX" },
+    { "a message that comes too slowly", false, "O data_rate_grace=10s\nO min_data_rate=10\n" ONE_DATA "C 0123456789\nT 5000\n.\nC 01234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890\nT 5500\n.\nC 0\nT 10500\nS 421 4.4.2\nX" },
+    { "slow because the scanner holds it back", false, "O data_rate_grace=10s\nO min_data_rate=1000\n" ONE_DATA "C x\nP 1\nT 9000\nT 9000\n.\nP 0\nT 9000\n.\nC .\nV clean\nD 250 - ok\nS 250\nA u@example.edu delivered 250" },
+
+    { "draining: an idle session is told, a message is finished", false,
+      ONE_DATA "C x\nW\nT 9000\n.\nC .\nV clean\nD 250 - ok\nS 250\nA u@example.edu delivered 250\nT 5000\n.\nT 6000\nS 421 4.3.2\nX" },
+    { "draining: nobody stays beyond drain_timeout", false, "O edge.drain_timeout=20s\n" ONE_RCPT "W\nT 15000\n.\nT 6000\nS 421 4.3.2\nX" },
+};
+
+START_TEST(test_dialogue)
+{
+    run(dialogues[_i].name, dialogues[_i].dialogue, false);
+    if (!dialogues[_i].segments_only)
+        run(dialogues[_i].name, dialogues[_i].dialogue, true);
+}
+END_TEST
+
+static double series(const struct metrics *metrics, const char *name, const char *labels)
+{
+    for (const struct metric *m = metrics->first; m != NULL; m = m->next)
+        if (strcmp(m->name, name) == 0 && strcmp(m->labels, labels) == 0)
+            return m->value;
+    return -1;
+}
+
+/* I9: after any mix of endings, accepted = delivered + discarded. */
+START_TEST(test_conservation)
+{
+    struct play play = { .name = "conservation" };
+    doubles_reset();
+    begin(&play, &(struct setup){ 0 });
+    const char *verdicts[] = { "clean", "bad", "limits", "clean", "timeout", "clean" };
+    int codes[] = { 250, 0, 0, 550, 0, 451 };
+    say(&play, "HELO x.test\r\n", 13);
+    for (int i = 0; i < 6; i++) {
+        static const char text[] = "MAIL FROM:<>\r\nRCPT TO:<u@example.edu>\r\nRCPT TO:<v@example.edu>\r\nRCPT TO:<x@hole.edu>\r\n";
+        say(&play, text, sizeof text - 1);
+        next_hop_answers_rcpt(250, "", "ok");
+        next_hop_answers_rcpt(250, "", "ok");
+        doubles_settle(play.base);
+        say(&play, "DATA\r\n", 6);
+        say(&play, "x\r\n.\r\n", 6);
+        verdict(verdicts[i]);
+        if (codes[i] != 0)
+            next_hop_answers(codes[i], "", "so", false);
+        doubles_settle(play.base);
+    }
+    double accepted = series(&play.metrics, "weir_recipients_accepted_total", "");
+    double delivered = series(&play.metrics, "weir_recipients_total", "disposition=\"delivered\"");
+    double discarded = series(&play.metrics, "weir_recipients_total", "disposition=\"discarded\"");
+    ck_assert_double_eq(accepted, 3);
+    ck_assert_double_eq(delivered, 2);
+    ck_assert_double_eq(discarded, 1);
+    ck_assert_double_eq(series(&play.metrics, "weir_messages_total", "direction=\"relay\",disposition=\"refused\""), 3);
+    ck_assert_double_eq(series(&play.metrics, "weir_messages_total", "direction=\"relay\",disposition=\"deferred\""), 2);
+    end(&play);
+    doubles_reset();
+}
+END_TEST
+
+/* A client that pipelines commands and never reads does not make the session grow. */
+START_TEST(test_client_that_does_not_read)
+{
+    struct play play = { .name = "choke" };
+    doubles_reset();
+    begin(&play, &(struct setup){ 0 });
+    doubles.out_len = 0;
+    doubles.choke = true;
+    static char flood[60 * 8000];
+    for (size_t i = 0; i < sizeof flood; i += 6)
+        memcpy(flood + i, "NOOP\r\n", 6);
+    say(&play, flood, sizeof flood);
+    ck_assert_uint_lt(doubles.out_len, sizeof doubles.out);
+    end(&play);
+    doubles_reset();
+}
+END_TEST
+
+START_TEST(test_limits_of_the_door)
+{
+    struct play play = { .name = "door" };
+    struct setup setup = { .overrides = { "sessions_per_client=1" }, .override_count = 1 };
+    doubles_reset();
+    begin(&play, &setup);
+    struct net_conn *first = doubles.conn;
+    struct netaddr client;
+    int pair[2];
+    char reply[128] = "";
+    netaddr_parse(&client, "127.0.0.1");
+    ck_assert_int_eq(pipe(pair), 0);
+    server_accept(server_port(play.server, "relay"), pair[1], &client);
+    ck_assert_int_gt(read(pair[0], reply, sizeof reply - 1), 0);
+    ck_assert_msg(strncmp(reply, "421 4.7.0 ", 10) == 0, "%s", reply);
+    close(pair[0]);
+    ck_assert_ptr_eq(doubles.conn, first);
+    ck_assert_uint_eq(server_sessions(play.server), 1);
+    end(&play);
+    doubles_reset();
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("session");
+    TCase *tcase = tcase_create("dialogues");
+    tcase_add_loop_test(tcase, test_dialogue, 0, (int)(sizeof dialogues / sizeof *dialogues));
+    tcase_add_test(tcase, test_conservation);
+    tcase_add_test(tcase, test_client_that_does_not_read);
+    tcase_add_test(tcase, test_limits_of_the_door);
+    suite_add_tcase(suite, tcase);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
