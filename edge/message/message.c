@@ -57,7 +57,7 @@ void message_free(struct message **message)
 static int open_unlinked(const char *folder, struct error *why)
 {
     char path[PATH_MAX];
-    int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    int fd = open(folder, O_TMPFILE | O_EXCL | O_RDWR | O_CLOEXEC, 0600); /* O_EXCL: it never gets a name */
 
     if (fd >= 0)
         return fd;

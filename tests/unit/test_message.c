@@ -1,8 +1,10 @@
 /* test_message.c - bytes come back as they went in, and budgets are exact on every way out */
 #include <check.h>
-#include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +15,29 @@
 
 static char folder[64];
 static struct message_budget budget;
+
+/* The linker puts this in front of open(), so that a file system without O_TMPFILE can be had anywhere. */
+int __wrap_open(const char *path, int flags, ...);
+int __real_open(const char *path, int flags, ...);
+static bool has_tmpfile = true;
+static int tmpfiles;
+
+int __wrap_open(const char *path, int flags, ...)
+{
+    va_list args;
+
+    if ((flags & O_TMPFILE) != O_TMPFILE)
+        return __real_open(path, flags);
+    tmpfiles++;
+    if (!has_tmpfile) {
+        errno = EOPNOTSUPP;
+        return -1;
+    }
+    va_start(args, flags);
+    mode_t mode = va_arg(args, mode_t);
+    va_end(args);
+    return __real_open(path, flags, mode);
+}
 
 static void setup(void)
 {
@@ -104,6 +129,21 @@ START_TEST(large_moves_to_a_file)
     ck_assert_int_eq(append(message, 5000, NULL), MESSAGE_OK);
     check_budget(0, 6001);
     check_content(message, 997);
+    message_free(&message);
+}
+END_TEST
+
+START_TEST(file_system_without_tmpfile)
+{
+    struct message *message = message_new(&budget);
+
+    has_tmpfile = false;
+    ck_assert_int_eq(append(message, 5000, NULL), MESSAGE_OK);
+    ck_assert_int_eq(append(message, 5000, NULL), MESSAGE_OK);
+    ck_assert_int_eq(tmpfiles, 1);
+    check_content(message, 4096);
+    ck_assert_int_eq(rmdir(folder), 0); /* no name already now */
+    ck_assert_int_eq(mkdir(folder, 0700), 0);
     message_free(&message);
 }
 END_TEST
@@ -236,6 +276,7 @@ int main(void)
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_add_test(tests, small_stays_in_memory);
     tcase_add_test(tests, large_moves_to_a_file);
+    tcase_add_test(tests, file_system_without_tmpfile);
     tcase_add_test(tests, one_large_append);
     tcase_add_test(tests, threshold_zero_has_all_on_disk);
     tcase_add_test(tests, memory_budget);
