@@ -594,7 +594,7 @@ static bool read_open_file(struct reading *reading, int fd, struct error *why)
 static bool read_path(struct config *config, struct reading *parent, bool *located, const char *path, struct error *why)
 {
     struct reading reading = { .config = config, .parent = parent, .path = path, .located = located };
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK); /* not waiting for a FIFO's other end */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 
     if (fd < 0) {
         error_set(why, "cannot open %s: %s", path, strerror(errno));
