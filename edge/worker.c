@@ -18,6 +18,8 @@
 #include "edge/edge.h"
 #include "edge/session/session.h"
 
+#define START_LOOK_MS 10u
+#define START_PATIENCE_MS 3000u /* a new worker lets clients wait that long for its policy and scanners; then they are answered 421 */
 #define LAST_REPORTS_MS 5000u  /* at the end: for audit rows to be acknowledged */
 #define STOP_LOOK_MS 20u
 #define STOP_EXTRA_MS 30000u   /* beyond drain_timeout, for messages whose last answer is still awaited */
@@ -39,9 +41,10 @@ struct worker {
     struct server *server;
     struct node *node;
     struct door *doors;
-    struct event *signals[4], *stop_timer;
+    struct event *signals[4], *start_timer, *stop_timer;
     struct metric *cpu_seconds, *resident;
-    bool has_policy, draining, drained, stopping;
+    bool has_policy, serving, draining, drained, stopping;
+    uint64_t started_ms;
     uint64_t gc_done;
     uint64_t stop_at_ms, reports_until_ms;
 };
@@ -82,6 +85,26 @@ static void set_doors(struct worker *worker, bool open)
     }
 }
 
+/* Clients wait in the socket's queue (their connection is made, no banner yet) until there is somebody to serve them: a worker that
+ * replaces a dead one would else answer 421 until its links are up. */
+static void on_start_timer(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct worker *worker = arg;
+    bool able = worker->has_policy && (worker->farm == NULL || scan_farm_has_live(worker->farm));
+    if (!able && clock_ms() - worker->started_ms < START_PATIENCE_MS)
+        return;
+    event_del(worker->start_timer);
+    worker->serving = true;
+    if (!worker->draining || worker->config->edge.drain_mode == DRAIN_ANSWER)
+        set_doors(worker, true);
+
+    unsigned char index = (unsigned char)worker->process->worker;
+    ssize_t told = write(worker->process->ready_fd, &index, 1);
+    (void)told; /* the pipe is far from full; without it only READY=1 would be late */
+    log_write(LOG_INFO, "worker %u accepts sessions", worker->process->worker);
+}
+
 /* ---- draining ---- */
 
 static void on_drained(void *arg)
@@ -113,7 +136,8 @@ static void end_drain(struct worker *worker)
     worker->draining = worker->drained = false;
     log_write(LOG_NOTICE, "active again");
     server_undrain(worker->server);
-    set_doors(worker, true);
+    if (worker->serving)
+        set_doors(worker, true);
     if (worker->node != NULL)
         node_heartbeat_soon(worker->node);
 }
@@ -288,6 +312,7 @@ static void worker_begin(struct worker *worker)
         worker->signals[i] = evsignal_new(worker->base, signals[i], on_signal, worker);
         event_add(worker->signals[i], NULL);
     }
+    worker->start_timer = event_new(worker->base, -1, EV_PERSIST, on_start_timer, worker);
     worker->stop_timer = event_new(worker->base, -1, EV_PERSIST, on_stop_timer, worker);
     metrics_init(&worker->metrics);
     worker->cpu_seconds = metrics_counter(&worker->metrics, "process_cpu_seconds_total", NULL);
@@ -335,7 +360,8 @@ static void worker_begin(struct worker *worker)
         worker->doors[i].fd = process->sockets[i].fds[process->worker];
         worker->doors[i].port = server_port(worker->server, process->sockets[i].listener);
     }
-    set_doors(worker, !worker->draining || worker->config->edge.drain_mode == DRAIN_ANSWER);
+    worker->started_ms = clock_ms();
+    event_add(worker->start_timer, &(struct timeval){ 0, START_LOOK_MS * 1000 });
 }
 
 static void worker_end(struct worker *worker)
@@ -352,6 +378,7 @@ static void worker_end(struct worker *worker)
     link_hub_free(&worker->hub);
     for (size_t i = 0; i < sizeof worker->signals / sizeof *worker->signals; i++)
         event_free(worker->signals[i]);
+    event_free(worker->start_timer);
     event_free(worker->stop_timer);
     metrics_fini(&worker->metrics);
     event_base_free(worker->base);
@@ -365,11 +392,6 @@ void worker_run(const struct edge_process *process)
     worker.config = newest_config(process);
     edge_open_log(worker.config, process->command->name, "smtpd");
     worker_begin(&worker);
-
-    unsigned char index = (unsigned char)process->worker;
-    ssize_t told = write(process->ready_fd, &index, 1);
-    (void)told; /* the pipe is far from full; without it only READY=1 would be late */
-    log_write(LOG_INFO, "worker %u accepts sessions", process->worker);
     event_base_dispatch(worker.base);
     worker_end(&worker);
     exit(EXIT_SUCCESS);
