@@ -4,3 +4,5 @@ $(eval $(call program,weir-scanner,scanner,main.c,scanner scanengine proto commo
 $(eval $(call unit_test,scanner_engine,scanengine common,-lclamav -lseccomp))
 $(eval $(call unit_test,scanner_admission,scanner scanengine common,))
 $(eval $(call program,weir-scan-direct,scanner,direct.c,scanner scanengine common,-lclamav -lseccomp))
+$(eval $(call unit_test,scanner_process,scanengine proto common,-lclamav -lseccomp -lzmq -lprotobuf-c -levent))
+$(B)/unit/test_scanner_process: $(B)/bin/weir-scanner
