@@ -765,6 +765,7 @@ static void store(const struct config_key *key, const union config_value *value,
         memcpy(field, &value->number, sizeof value->number);
         break;
     case CONFIG_LIST:
+    case CONFIG_ENDPOINTS:
         memcpy(field, &value->list, sizeof value->list);
         break;
     case CONFIG_ENUM:
@@ -815,7 +816,7 @@ void config_clear(const struct config_section *table, void *filled)
         void *field = (char *)filled + key->offset;
         if (key->type == CONFIG_STRING)
             free(*(char **)field);
-        else if (key->type == CONFIG_LIST)
+        else if (key->type == CONFIG_LIST || key->type == CONFIG_ENDPOINTS)
             config_list_clear(field);
     }
     memset(filled, 0, table->size);

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <strings.h>
 #include "common/memory.h"
+#include "common/netaddr.h"
 
 struct unit {
     const char *name;
@@ -130,6 +131,24 @@ static bool check_limits(const struct config_key *key, const char *text, uint64_
     return false;
 }
 
+/* out is to be cleared by the caller either way. */
+static bool check_endpoints(const struct config_key *key, const char *text, struct config_list *out, struct error *why)
+{
+    struct netaddr address;
+    struct error reason;
+
+    if (!parse_list(text, out) || out->count == 0) {
+        error_set(why, "%s = %s: expected addresses with ports, separated by commas", key->name, text);
+        return false;
+    }
+    for (size_t i = 0; i < out->count; i++)
+        if (!netaddr_parse_endpoint(&address, out->items[i], &reason)) {
+            error_set(why, "%s: %s", key->name, reason.text);
+            return false;
+        }
+    return true;
+}
+
 bool config_value_convert(const struct config_key *key, const char *text, union config_value *out, struct error *why)
 {
     switch (key->type) {
@@ -162,6 +181,11 @@ bool config_value_convert(const struct config_key *key, const char *text, union 
         config_list_clear(&out->list);
         error_set(why, "%s = %s: the list has an empty item", key->name, text);
         return false;
+    case CONFIG_ENDPOINTS:
+        if (check_endpoints(key, text, &out->list, why))
+            return true;
+        config_list_clear(&out->list);
+        return false;
     case CONFIG_ENUM:
         out->choice = find_choice(key->choices, text);
         if (out->choice >= 0)
@@ -180,7 +204,7 @@ bool config_value_is_good(const struct config_key *key, const char *text, struct
         return false;
     if (key->type == CONFIG_STRING)
         free(value.string);
-    else if (key->type == CONFIG_LIST)
+    else if (key->type == CONFIG_LIST || key->type == CONFIG_ENDPOINTS)
         config_list_clear(&value.list);
     return true;
 }

@@ -209,7 +209,11 @@ void log_write(int level, const char *format, ...)
     va_end(args);
     if (wanted < 0)
         return;
-    size_t len = (size_t)wanted < sizeof message ? (size_t)wanted : sizeof message - 1;
+    size_t len = (size_t)wanted;
+    if (len >= sizeof message) {
+        len = sizeof message - 1;
+        memcpy(message + len - 3, "...", 3);
+    }
     while (len > 0 && message[len - 1] == '\n')
         len--;
     len = escape(escaped, sizeof escaped, message, len, "");

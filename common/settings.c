@@ -22,7 +22,7 @@
 /* Within a table, S is the section's struct. */
 #define STRING(key, value, help) { #key, CONFIG_STRING, offsetof(struct S, key), value, NULL, 0, 0, help }
 #define BOOL(key, value, help) { #key, CONFIG_BOOL, offsetof(struct S, key), value, NULL, 0, 0, help }
-#define LIST(key, value, help) { #key, CONFIG_LIST, offsetof(struct S, key), value, NULL, 0, 0, help }
+#define ENDPOINTS(key, value, help) { #key, CONFIG_ENDPOINTS, offsetof(struct S, key), value, NULL, 0, 0, help }
 #define ENUM(key, value, choices, help) { #key, CONFIG_ENUM, offsetof(struct S, key), value, choices, 0, 0, help }
 #define UINT(key, value, min, max, help) { #key, CONFIG_UINT, offsetof(struct S, key), value, NULL, min, max, help }
 #define SIZE(key, value, min, max, help) { #key, CONFIG_SIZE, offsetof(struct S, key), value, NULL, min, max, help }
@@ -112,7 +112,7 @@ static const struct config_key tls_keys[] = {
 #define S listener_settings
 static const struct config_key listener_keys[] = {
     ENUM(profile, "relay", "relay", "what the listener is for"),
-    LIST(listen, "127.0.0.1:25, [::1]:25", "addresses with ports, as 192.0.2.1:25, [2001:db8::1]:25, *:25"),
+    ENDPOINTS(listen, "127.0.0.1:25, [::1]:25", "addresses with ports, as 192.0.2.1:25, [2001:db8::1]:25, *:25"),
     DURATION(banner_delay, "0", 0, 5 * MINUTES, "a client that talks earlier gets 554 5.5.1; 0: off"),
     SIZE(max_message_size, "50MiB", KIB, TIB, "over it 552 5.3.4"),
     UINT(max_recipients, "100", 1, 100000, "over it 452 4.5.3"),

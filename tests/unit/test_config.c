@@ -220,8 +220,11 @@ static const struct {
     { "[edge]\nscan_chunk = 99999999999TiB\n", "weir.conf:2: error: scan_chunk = 99999999999TiB: expected a size, as 512, 64KiB, 50MiB, 1GiB" },
     { "[edge]\nscan_stall = 10ms\n", "weir.conf:2: error: scan_stall = 10ms is too small: the least is 50ms" },
     { "[edge]\nscan_stall = 10 parsecs\n", "weir.conf:2: error: scan_stall = 10 parsecs: expected a duration, as 250ms, 5s, 10m, 2h, 14d" },
-    { "[listener \"a\"]\nlisten = 1.2.3.4:25,\n", "weir.conf:2: error: listen = 1.2.3.4:25,: the list has an empty item" },
-    { "[listener \"a\"]\nlisten = , 1.2.3.4:25\n", "weir.conf:2: error: listen = , 1.2.3.4:25: the list has an empty item" },
+    { "[listener \"a\"]\nlisten = 1.2.3.4:25,\n",
+      "weir.conf:2: error: listen = 1.2.3.4:25,: expected addresses with ports, separated by commas" },
+    { "[listener \"a\"]\nlisten =\n", "weir.conf:2: error: listen = : expected addresses with ports, separated by commas" },
+    { "[listener \"a\"]\nlisten = 1.2.3.4:25, ::1:25\n",
+      "weir.conf:2: error: listen: '::1:25': an IPv6 address is written in brackets: [::1]:25" },
     { "[edge]\nworkers = 1\n[tls]\n[edge]\nworkers = 1\n", "weir.conf:5: error: duplicate key 'workers', set before at weir.conf:2" },
     { "workers = 1\nworkers = 2\n", "weir.conf:2: error: duplicate key 'workers', set before at weir.conf:1" },
     { "workers = 9999\n", "weir.conf:1: error: workers = 9999 is too large: the most is 1024" },
@@ -356,6 +359,42 @@ START_TEST(quantities)
 }
 END_TEST
 
+/* No section has a plain list yet, so the type gets a table of its own. */
+START_TEST(lists)
+{
+    struct plain {
+        struct config_list names;
+    };
+    static const struct config_key keys[] = {
+        { "names", CONFIG_LIST, offsetof(struct plain, names), "", NULL, 0, 0, "names" }, { .name = NULL } };
+    static const struct config_section tables[] = { { "plain", false, sizeof(struct plain), keys }, { .name = NULL } };
+    static const struct {
+        char *override;
+        size_t count; /* SIZE_MAX: refused */
+    } cases[] = {
+        { "names=", 0 }, { "names=a", 1 }, { "names= a b ,\tc", 2 }, { "names=a,,b", SIZE_MAX }, { "names=a,", SIZE_MAX }, { "names=,", SIZE_MAX },
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char *overrides[1] = { cases[i].override };
+        struct error why = { "" };
+        struct config *config = config_load(NULL, tables, overrides, 1, &why);
+        ck_assert_int_eq(config != NULL, cases[i].count != SIZE_MAX);
+        if (config == NULL) {
+            ck_assert_ptr_nonnull(strstr(why.text, ": the list has an empty item"));
+            continue;
+        }
+        struct plain plain;
+        ck_assert(config_fill(config, "plain", NULL, &plain, NULL));
+        ck_assert_uint_eq(plain.names.count, cases[i].count);
+        if (plain.names.count == 2)
+            ck_assert_str_eq(plain.names.items[0], "a b");
+        config_clear(tables, &plain);
+        config_free(&config);
+    }
+}
+END_TEST
+
 START_TEST(booleans)
 {
     static const char *const texts[] = { "on", "Yes", "true", "1", "off", "NO", "false", "0" };
@@ -477,6 +516,7 @@ int main(void)
     tcase_add_loop_test(tests, override_errors_say_what_is_right, 0, sizeof override_errors / sizeof override_errors[0]);
     tcase_add_test(tests, odd_files);
     tcase_add_test(tests, quantities);
+    tcase_add_test(tests, lists);
     tcase_add_test(tests, booleans);
     tcase_add_test(tests, missing_keys_are_named);
     tcase_add_test(tests, nearest_keys);

@@ -142,6 +142,7 @@ START_TEST(longest_line)
     log_write(LOG_INFO, "%s", text);
     const char *line = read_log();
     ck_assert_uint_gt(strlen(line), 16000);
+    ck_assert_ptr_nonnull(strstr(line, _i == 0 ? "\\x01...\n" : "\\x01...\"}\n"));
     ck_assert_ptr_eq(strchr(line, '\n'), line + strlen(line) - 1);
 }
 END_TEST
