@@ -4,8 +4,9 @@
  * log.h - one line per event, to stderr or a file, in Postfix's shape or as JSON lines
  *
  * Text shape: "Nov 21 18:48:48 HOST weir/edge/smtpd[PID]: 01K...: client=unknown[192.0.2.7]". The caller writes what comes after
- * "[PID]: ". Anything that came from a peer goes through log_escape() or is safe because the whole line is escaped before it is
- * written: control bytes become \xNN, so that no peer can forge a line. Levels are those of syslog.h.
+ * "[PID]: ". pflogsumm --syslog-name='weir/[^/]+' reads it; it takes the ident's last part for Postfix's program. Anything that came from a peer goes through log_escape() or is safe because the whole line is escaped before it is
+ * written: control bytes become \xNN, so that no peer can forge a line. A line longer than 4 KiB is cut and ends in "...". Levels are
+ * those of syslog.h. A file that cannot be opened is said in the log as it was before, which goes on.
  */
 #include <stdbool.h>
 #include <stddef.h>
