@@ -12,3 +12,7 @@ $(B)/generated/coordinator/migrations.c: coordinator/embed-sql $(coordinator_sql
 
 $(eval $(call program,weir-coordinator,coordinator,main.c,coordinator proto policy common,\
     -lpq -lzmq -lprotobuf-c -ljansson -levent))
+
+$(eval $(call library,ctl,coordinator/ctl,options.c table.c views.c request.c local.c))
+$(eval $(call program,weirctl,coordinator/ctl,main.c,ctl coordinator proto policy common,\
+    -lzmq -lprotobuf-c -ljansson -levent))

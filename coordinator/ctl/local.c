@@ -1,0 +1,239 @@
+/*
+ * local.c - what weirctl does without a coordinator
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include "common/memory.h"
+#include "common/policy/policy.h"
+#include "common/settings.h"
+#include "coordinator/ctl/local.h"
+#include "coordinator/text.h"
+
+static int fail(int status, const char *words)
+{
+    fprintf(stderr, "weirctl: %s\n", words);
+    return status;
+}
+
+int local_keys_generate(const char *path, bool json)
+{
+    struct curve_keypair pair;
+    struct error why;
+    char hex[CURVE_HEX_LEN + 1];
+    curve_keypair_generate(&pair);
+    bool written = curve_keypair_write(&pair, path, &why);
+    curve_key_format(pair.public_key, hex);
+    explicit_bzero(&pair, sizeof pair);
+    if (!written)
+        return fail(EX_CANTCREAT, why.text);
+    printf(json ? "{\"public\":\"%s\"}\n" : "%s\n", hex);
+    return EXIT_SUCCESS;
+}
+
+/* --- configuration --- */
+
+/* Fills every section the way the daemons do. */
+static bool check_section(const struct config *config, const struct config_section *section, const char *instance, struct error *why)
+{
+    void *filled = xcalloc(1, section->size);
+    bool fine = config_fill(config, section->name, instance, filled, why);
+    uint8_t key[CURVE_KEY_LEN];
+    if (fine && strcmp(section->name, "coordinator") == 0 && !curve_key_parse(key, ((struct coordinator_settings *)filled)->public_key)) {
+        error_set(why, "[coordinator \"%s\"] public_key: 64 hex digits, as `weirctl keys generate` prints them", instance);
+        fine = false;
+    }
+    config_clear(section, filled);
+    free(filled);
+    return fine;
+}
+
+static bool check_all(const struct config *config, struct error *why)
+{
+    for (const struct config_section *section = settings_tables; section->name != NULL; section++) {
+        const char *instance;
+        if (!section->named && !check_section(config, section, NULL, why))
+            return false;
+        for (size_t i = 0; section->named && (instance = config_instance(config, section->name, i)) != NULL; i++)
+            if (!check_section(config, section, instance, why))
+                return false;
+    }
+    return true;
+}
+
+int local_config_check(const struct options *options)
+{
+    struct error why;
+    struct config *config = config_load(options->config_path, settings_tables, options->overrides, options->override_count, &why);
+    bool fine = config != NULL && check_all(config, &why);
+    config_free(&config);
+    if (!fine)
+        return fail(EX_CONFIG, why.text);
+    if (!options->json)
+        printf("%s: ok\n", options->config_path);
+    else
+        puts("{\"ok\":true}");
+    return EXIT_SUCCESS;
+}
+
+struct show {
+    const struct options *options;
+    json_t *json;
+    const char *section; /* whose header was printed last */
+    char *instance;
+};
+
+static bool same_text(const char *a, const char *b)
+{
+    return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+}
+
+/* A conninfo may hold a password: what is shown ends up in tickets and terminals' memories. */
+static const char *public_value(const char *key, const char *value)
+{
+    bool secret = strcmp(key, "database") == 0 && (strstr(value, "password") != NULL || (strstr(value, "://") != NULL && strchr(value, '@') != NULL));
+    return secret ? "(not shown: it holds a password)" : value;
+}
+
+static void show_key(void *arg, const char *section, const char *instance, const struct config_key *key, const char *value, const char *origin)
+{
+    struct show *show = arg;
+    bool is_default = strcmp(origin, "default") == 0 || strcmp(origin, "not set") == 0;
+    if ((show->options->given & OPTION_CHANGED) && is_default)
+        return;
+    value = public_value(key->name, value != NULL ? value : "");
+    if (show->json != NULL) {
+        json_array_append_new(show->json, json_pack("{s:s, s:s?, s:s, s:s, s:s, s:s}", "section", section, "instance", instance, "key",
+                                                    key->name, "value", value, "origin", origin, "help", key->help));
+        return;
+    }
+    if (!same_text(show->section, section) || !same_text(show->instance, instance)) {
+        printf(instance != NULL ? "%s[%s \"%s\"]\n" : "%s[%s]\n", show->section != NULL ? "\n" : "", section, instance);
+        show->section = section;
+        free(show->instance);
+        show->instance = instance != NULL ? xstrdup(instance) : NULL;
+    }
+    bool defaults = show->options->given & OPTION_DEFAULTS;
+    char *line = xasprintf("%s = %s", key->name, value);
+    printf("%-44s # %s\n", line, defaults ? key->help : origin);
+    free(line);
+}
+
+static void show_table(struct show *show, const struct config_section *section)
+{
+    for (const struct config_key *key = section->keys; key->name != NULL; key++)
+        show_key(show, section->name, section->named ? "NAME" : NULL, key, key->value, key->value != NULL ? "default" : "not set");
+}
+
+int local_config_show(const struct options *options)
+{
+    struct error why;
+    struct config *config = config_load(options->config_path, settings_tables, options->overrides, options->override_count, &why);
+    if (config == NULL)
+        return fail(EX_CONFIG, why.text);
+    struct show show = { .options = options, .json = options->json ? json_array() : NULL };
+    bool defaults = options->given & OPTION_DEFAULTS;
+    if (!defaults)
+        config_visit(config, show_key, &show);
+    for (const struct config_section *section = settings_tables; section->name != NULL; section++)
+        if (defaults || (section->named && config_instance(config, section->name, 0) == NULL))
+            show_table(&show, section); /* what a section would get that the file does not have */
+    if (show.json != NULL) {
+        json_dumpf(show.json, stdout, JSON_INDENT(1) | JSON_PRESERVE_ORDER);
+        puts("");
+        json_decref(show.json);
+    }
+    free(show.instance);
+    config_free(&config);
+    return EXIT_SUCCESS;
+}
+
+/* --- policy --- */
+
+static const char *const policy_names[] = { "mailertable", "local-host-names", "networks" };
+
+static bool read_file(struct request_file *file, const char *dir, const char *name, bool *exists, struct error *why)
+{
+    char *path = xasprintf("%s/%s", dir, name);
+    FILE *in = fopen(path, "re");
+    *exists = in != NULL;
+    bool fine = in != NULL || errno == ENOENT;
+    if (!fine)
+        error_set(why, "%s: %s", path, strerror(errno));
+    if (in != NULL) {
+        struct text text;
+        char part[16384];
+        size_t len;
+        text_init(&text);
+        while ((len = fread(part, 1, sizeof part, in)) > 0 && text.len <= WIRE_PAYLOAD_MAX)
+            text_add(&text, part, len);
+        fine = !ferror(in) && text.len <= WIRE_PAYLOAD_MAX;
+        if (!fine)
+            error_set(why, "%s: %s", path, ferror(in) ? strerror(errno) : "larger than 4 MiB");
+        *file = (struct request_file){ .name = xstrdup(name), .text = text.data, .len = text.len };
+        fclose(in);
+    }
+    free(path);
+    return fine;
+}
+
+bool local_policy_read(struct local_policy *policy, const char *dir, struct error *why)
+{
+    *policy = (struct local_policy){ 0 };
+    DIR *opened = opendir(dir);
+    if (opened == NULL) {
+        error_set(why, "%s: %s", dir, strerror(errno));
+        return false;
+    }
+    closedir(opened);
+    bool fine = true;
+    for (size_t i = 0; i < sizeof policy_names / sizeof *policy_names && fine; i++) {
+        bool exists;
+        fine = read_file(&policy->files[policy->count], dir, policy_names[i], &exists, why);
+        policy->count += exists;
+    }
+    if (fine && policy->count == 0) {
+        error_set(why, "%s has none of mailertable, local-host-names, networks", dir);
+        fine = false;
+    }
+    struct policy_file files[WIRE_PAYLOADS_MAX];
+    for (size_t i = 0; i < policy->count; i++)
+        files[i] = (struct policy_file){ policy->files[i].name, policy->files[i].text, policy->files[i].len };
+    struct policy *parsed = NULL;
+    struct error words;
+    if (fine && (parsed = policy_parse(files, policy->count, &words)) == NULL) {
+        error_set(why, "%s/%s", dir, words.text);
+        fine = false;
+    }
+    policy_free(&parsed);
+    if (!fine)
+        local_policy_clear(policy);
+    return fine;
+}
+
+void local_policy_clear(struct local_policy *policy)
+{
+    for (size_t i = 0; i < policy->count; i++) {
+        free(policy->files[i].name);
+        free(policy->files[i].text);
+    }
+    *policy = (struct local_policy){ 0 };
+}
+
+int local_policy_check(const char *dir)
+{
+    struct local_policy policy;
+    struct error why;
+    if (!local_policy_read(&policy, dir, &why))
+        return fail(EX_DATAERR, why.text);
+    printf("%s: ok:", dir);
+    for (size_t i = 0; i < policy.count; i++)
+        printf(" %s", policy.files[i].name);
+    puts("");
+    local_policy_clear(&policy);
+    return EXIT_SUCCESS;
+}

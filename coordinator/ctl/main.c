@@ -1,0 +1,260 @@
+/*
+ * main.c - weirctl: what operators type
+ *
+ * Exit status (sysexits.h): 0 done; 64 the command line is wrong; 65 it names what does not exist; 69 no coordinator serves; 70 a bug;
+ * 75 --wait ended before what was waited for came; 77 it needs --force; 78 the configuration is wrong.
+ */
+#include <jansson.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <time.h>
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/memory.h"
+#include "common/settings.h"
+#include "coordinator/ctl/local.h"
+#include "coordinator/ctl/options.h"
+#include "coordinator/ctl/request.h"
+#include "coordinator/ctl/views.h"
+
+#define WAIT_TURN_MS 200
+
+static void print_help(FILE *out)
+{
+    fputs("usage: weirctl -c FILE [--key KEYFILE] [--json] [--set KEY=VALUE]... VERB...\n"
+          "  -c FILE           configuration: where the coordinators are, and whose key asks ([cluster] key_file)\n"
+          "  --key KEYFILE     another key\n"
+          "  --json            answers for programs\n"
+          "\n",
+          out);
+    for (const struct verb *verb = options_verbs; verb->name != NULL; verb++) {
+        char *words = xasprintf("%s%s%s%s%s%s%s%s%s", verb->name, verb->flags & OPTION_WAIT ? " [--wait]" : "",
+                                verb->flags & OPTION_TIMEOUT ? " [--timeout S]" : "", verb->flags & OPTION_FORCE ? " [--force]" : "",
+                                verb->flags & OPTION_COMMENT ? " [--comment TEXT]" : "", verb->flags & OPTION_LIMIT ? " [--limit N]" : "",
+                                verb->flags & OPTION_DEFAULTS ? " [--defaults|--changed]" : "", verb->arguments[0] != '\0' ? " " : "",
+                                verb->arguments);
+        fprintf(out, "  %-50s %s\n", words, verb->help);
+        free(words);
+    }
+}
+
+/* --- who is asked, and with which key --- */
+
+struct cluster_access {
+    struct curve_keypair pair;
+    struct request_coordinator *coordinators;
+    size_t count;
+};
+
+static void access_clear(struct cluster_access *access)
+{
+    for (size_t i = 0; i < access->count; i++) {
+        free(access->coordinators[i].name);
+        free(access->coordinators[i].endpoint);
+    }
+    free(access->coordinators);
+    explicit_bzero(&access->pair, sizeof access->pair);
+}
+
+static bool add_coordinator(struct cluster_access *access, const struct config *config, const char *name, struct error *why)
+{
+    struct coordinator_settings settings = { 0 };
+    if (!config_fill(config, "coordinator", name, &settings, why))
+        return false;
+    access->coordinators = xrealloc(access->coordinators, (access->count + 1) * sizeof *access->coordinators);
+    struct request_coordinator *coordinator = &access->coordinators[access->count++];
+    *coordinator = (struct request_coordinator){ .name = xstrdup(name), .endpoint = xstrdup(settings.listen) };
+    bool fine = curve_key_parse(coordinator->public_key, settings.public_key);
+    if (!fine)
+        error_set(why, "[coordinator \"%s\"] public_key: 64 hex digits, as `weirctl keys generate` prints them", name);
+    config_clear(settings_table("coordinator"), &settings);
+    return fine;
+}
+
+static bool access_load(struct cluster_access *access, const struct options *options, struct error *why)
+{
+    *access = (struct cluster_access){ 0 };
+    struct config *config = config_load(options->config_path, settings_tables, options->overrides, options->override_count, why);
+    if (config == NULL)
+        return false;
+    struct cluster_settings cluster = { 0 };
+    const char *name;
+    bool fine = config_fill(config, "cluster", NULL, &cluster, why);
+    for (size_t i = 0; fine && (name = config_instance(config, "coordinator", i)) != NULL; i++)
+        fine = add_coordinator(access, config, name, why);
+    if (fine && access->count == 0) {
+        error_set(why, "%s: there is no section [coordinator \"NAME\"]: who is to be asked?", options->config_path);
+        fine = false;
+    }
+    fine = fine && curve_keypair_read(&access->pair, options->key_file != NULL ? options->key_file : cluster.key_file, why);
+    config_clear(settings_table("cluster"), &cluster);
+    config_free(&config);
+    if (!fine)
+        access_clear(access);
+    return fine;
+}
+
+/* --- asking --- */
+
+static int print_reply(const struct options *options, const char *verb, const struct reply *reply)
+{
+    if (reply->status != 0) {
+        fprintf(stderr, "weirctl: %s\n", reply->error != NULL && reply->error[0] != '\0' ? reply->error : "refused without words");
+        return reply->status;
+    }
+    if (options->json) {
+        printf("%s\n", reply->body != NULL ? reply->body : "null");
+        return EXIT_SUCCESS;
+    }
+    json_error_t error;
+    json_t *body = reply->body != NULL ? json_loads(reply->body, JSON_DECODE_ANY, &error) : json_null();
+    if (body == NULL) {
+        fprintf(stderr, "weirctl: %s answered what is not JSON: %s\n", reply->coordinator, error.text);
+        return EX_PROTOCOL;
+    }
+    view_print(verb, body, reply->coordinator, stdout);
+    json_decref(body);
+    return EXIT_SUCCESS;
+}
+
+struct wait_for {
+    const char *node;
+    bool gc;             /* until gc_done >= number; else until it is drained */
+    long long number;
+};
+
+/* 1 reached, 0 not yet, -1 it will never be. */
+static int wait_state(const struct wait_for *wait, const char *text, char **state)
+{
+    json_error_t error;
+    json_t *body = text != NULL ? json_loads(text, 0, &error) : NULL;
+    const char *now = json_string_value(json_object_get(body, "state"));
+    free(*state);
+    *state = xstrdup(now != NULL ? now : "unknown");
+    bool wanted = json_is_true(json_object_get(body, "drain"));
+    int reached = wait->gc ? json_number_value(json_object_get(body, "gc_done")) >= (double)wait->number : strcmp(*state, "drained") == 0;
+    if (!wait->gc && !wanted && body != NULL)
+        reached = -1; /* somebody undrained it meanwhile */
+    json_decref(body);
+    return reached;
+}
+
+static int wait_until_reached(struct requester *requester, const struct options *options, const struct wait_for *wait, struct reply *reply)
+{
+    uint64_t deadline = clock_ms() + (uint64_t)options->timeout_s * 1000;
+    char *state = NULL;
+    int reached = 0;
+    for (;;) {
+        reply_clear(reply);
+        requester_ask(requester, "node show", &wait->node, 1, NULL, 0, reply);
+        if (reply->status == 0)
+            reached = wait_state(wait, reply->body, &state);
+        bool may_change = reply->status == 0 || reply->status == EX_UNAVAILABLE || reply->status == EX_TEMPFAIL;
+        if (reached != 0 || !may_change || clock_ms() >= deadline)
+            break;
+        nanosleep(&(struct timespec){ .tv_nsec = WAIT_TURN_MS * 1000000L }, NULL);
+    }
+    if (reply->status == 0 && reached <= 0) {
+        reply->status = EX_TEMPFAIL;
+        reply->error = reached < 0 ? xasprintf("%s was undrained by somebody else", wait->node)
+                                   : xasprintf("%s is %s after %u s; it goes on by itself", wait->node, state, options->timeout_s);
+    }
+    free(state);
+    return print_reply(options, "node show", reply);
+}
+
+static int ask(const struct options *options, struct requester *requester, struct local_policy *policy)
+{
+    const char *verb = options->verb->name;
+    const char *args[OPTIONS_ARGS_MAX + 1];
+    char limit[16];
+    size_t count = 0;
+    while (count < options->arg_count) {
+        args[count] = options->args[count];
+        count++;
+    }
+    if (policy->count > 0)
+        args[0] = options->comment != NULL ? options->comment : ""; /* the folder's name says nothing to others */
+    if (options->verb->flags & OPTION_FORCE)
+        args[count++] = options->given & OPTION_FORCE ? "true" : "false";
+    if (options->given & OPTION_LIMIT) {
+        snprintf(limit, sizeof limit, "%u", options->limit);
+        args[count++] = limit;
+    }
+    struct reply reply;
+    requester_ask(requester, verb, args, count, policy->files, policy->count, &reply);
+    int status;
+    if (reply.status == 0 && (options->given & OPTION_WAIT)) {
+        json_error_t error;
+        json_t *body = json_loads(reply.body != NULL ? reply.body : "null", JSON_DECODE_ANY, &error);
+        struct wait_for wait = { .node = options->args[0], .gc = strcmp(verb, "gc") == 0,
+                                 .number = (long long)json_number_value(json_object_get(body, "gc")) };
+        json_decref(body);
+        status = wait_until_reached(requester, options, &wait, &reply);
+    } else {
+        status = print_reply(options, verb, &reply);
+    }
+    reply_clear(&reply);
+    return status;
+}
+
+static int run_remote(const struct options *options)
+{
+    struct cluster_access access;
+    struct local_policy policy = { 0 };
+    struct error why;
+    if (strcmp(options->verb->name, "policy apply") == 0 && !local_policy_read(&policy, options->args[0], &why)) {
+        fprintf(stderr, "weirctl: %s\n", why.text);
+        return EX_DATAERR;
+    }
+    if (!access_load(&access, options, &why)) {
+        fprintf(stderr, "weirctl: %s\n", why.text);
+        local_policy_clear(&policy);
+        return EX_CONFIG;
+    }
+    struct requester *requester = requester_new(&access.pair, access.coordinators, access.count);
+    int status = ask(options, requester, &policy);
+    requester_free(&requester);
+    access_clear(&access);
+    local_policy_clear(&policy);
+    return status;
+}
+
+static int run(const struct options *options)
+{
+    const char *verb = options->verb->name;
+    if (strcmp(verb, "keys generate") == 0)
+        return local_keys_generate(options->args[0], options->json);
+    if (strcmp(verb, "policy check") == 0)
+        return local_policy_check(options->args[0]);
+    if (strcmp(verb, "config check") == 0)
+        return local_config_check(options);
+    if (strcmp(verb, "config show") == 0)
+        return local_config_show(options);
+    return run_remote(options);
+}
+
+int main(int argc, char **argv)
+{
+    struct options options;
+    struct error why;
+    signal(SIGPIPE, SIG_IGN);
+    log_open(&(struct log_options){ .ident = "weirctl", .node = "weirctl", .level = LOG_CRIT }); /* what is to be said is printed */
+    if (!options_parse(&options, argc, argv, &why)) {
+        fprintf(stderr, "weirctl: %s\n", why.text);
+        options_clear(&options);
+        return EX_USAGE;
+    }
+    int status = EXIT_SUCCESS;
+    if (options.version)
+        puts("weirctl " WEIR_VERSION);
+    else if (options.help)
+        print_help(stdout);
+    else
+        status = run(&options);
+    options_clear(&options);
+    return status;
+}

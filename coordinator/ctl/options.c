@@ -1,0 +1,217 @@
+/*
+ * options.c - weirctl's command line
+ */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include "common/memory.h"
+#include "coordinator/ctl/options.h"
+
+#define TIMEOUT_DEFAULT_S 600
+
+const struct verb options_verbs[] = {
+    { "status", "", 0, 0, 0, "the cluster at a glance" },
+    { "node list", "", 0, 0, 0, "every node with its state" },
+    { "node show", "NODE", 1, 1, 0, "one node" },
+    { "drain", "NODE", 1, 1, OPTION_WAIT | OPTION_FORCE | OPTION_TIMEOUT, "let a node finish and take nothing new; --wait until it is drained" },
+    { "undrain", "NODE", 1, 1, 0, "let it take work again" },
+    { "gc", "NODE", 1, 1, OPTION_WAIT | OPTION_TIMEOUT, "make a new scanner generation; --wait until it works" },
+    { "trace", "ID|MESSAGE-ID|ADDRESS", 1, 1, OPTION_LIMIT, "what became of a message" },
+    { "keys generate", "FILE", 1, 1, OPTION_NO_CONFIG, "make a key file and print its public key" },
+    { "keys add", "NAME ROLE HEX", 3, 3, 0, "let a key in as an edge, scanner, coordinator or operator" },
+    { "keys list", "", 0, 0, 0, "keys, and who added and revoked them" },
+    { "keys revoke", "NAME|HEX", 1, 1, OPTION_FORCE, "shut a key out; its connections end" },
+    { "policy check", "DIR", 1, 1, OPTION_NO_CONFIG, "whether the files of DIR are a policy" },
+    { "policy apply", "DIR", 1, 1, OPTION_COMMENT, "make the files of DIR the policy; shows the difference" },
+    { "policy show", "[EPOCH]", 0, 1, 0, "the policy's files" },
+    { "policy history", "", 0, 0, 0, "who applied what and when" },
+    { "policy rollback", "EPOCH", 1, 1, 0, "make an earlier policy the newest" },
+    { "config check", "", 0, 0, 0, "whether the configuration is right" },
+    { "config show", "", 0, 0, OPTION_DEFAULTS | OPTION_CHANGED, "effective values and where each came from" },
+    { "history", "", 0, 0, OPTION_LIMIT, "what operators did" },
+    { .name = NULL },
+};
+
+struct flag {
+    const char *name;
+    enum option_flag flag;
+    bool takes_value;
+};
+
+static const struct flag flags[] = {
+    { "--wait", OPTION_WAIT, false },       { "--force", OPTION_FORCE, false },       { "--timeout", OPTION_TIMEOUT, true },
+    { "--comment", OPTION_COMMENT, true },  { "--defaults", OPTION_DEFAULTS, false }, { "--changed", OPTION_CHANGED, false },
+    { "--limit", OPTION_LIMIT, true },
+};
+
+static bool parse_number(unsigned *out, const char *option, const char *text, struct error *why)
+{
+    char *end;
+    unsigned long value = strtoul(text, &end, 10);
+    if (*text < '0' || *text > '9' || *end != '\0' || value == 0 || value > 1000000) {
+        error_set(why, "%s %s: a number from 1 to 1000000 is needed", option, text);
+        return false;
+    }
+    *out = (unsigned)value;
+    return true;
+}
+
+/* --name VALUE or --name=VALUE or -n VALUE: the value, moving *at over it. NULL: not this option, or (why set) without a value. */
+static const char *value_of(const char *name, int argc, char *const *argv, int *at, struct error *why)
+{
+    size_t len = strlen(name);
+    if (strncmp(argv[*at], name, len) == 0 && argv[*at][len] == '=' && len > 2)
+        return argv[*at] + len + 1;
+    if (strcmp(argv[*at], name) != 0)
+        return NULL;
+    if (*at + 1 == argc) {
+        error_set(why, "%s needs a value", name);
+        return NULL;
+    }
+    return argv[++*at];
+}
+
+static bool parse_flag(struct options *options, int argc, char *const *argv, int *at, bool *found, struct error *why)
+{
+    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
+        const struct flag *flag = &flags[i];
+        const char *value = NULL;
+        if (flag->takes_value)
+            value = value_of(flag->name, argc, argv, at, why);
+        if (flag->takes_value ? value == NULL : strcmp(argv[*at], flag->name) != 0)
+            continue;
+        *found = true;
+        options->given |= flag->flag;
+        if (flag->flag == OPTION_COMMENT)
+            options->comment = value;
+        if (flag->flag == OPTION_TIMEOUT)
+            return parse_number(&options->timeout_s, flag->name, value, why);
+        if (flag->flag == OPTION_LIMIT)
+            return parse_number(&options->limit, flag->name, value, why);
+        return true;
+    }
+    return true;
+}
+
+static bool parse_option(struct options *options, int argc, char *const *argv, int *at, struct error *why)
+{
+    const char *word = argv[*at], *value;
+    why->text[0] = '\0';
+    bool found = false;
+    if ((value = value_of("-c", argc, argv, at, why)) != NULL) {
+        options->config_path = value;
+    } else if ((value = value_of("--key", argc, argv, at, why)) != NULL) {
+        options->key_file = value;
+    } else if ((value = value_of("--set", argc, argv, at, why)) != NULL) {
+        options->overrides = xrealloc(options->overrides, (options->override_count + 1) * sizeof *options->overrides);
+        options->overrides[options->override_count++] = (char *)(uintptr_t)value;
+    } else if (strcmp(word, "--json") == 0) {
+        options->json = true;
+    } else if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
+        options->help = true;
+    } else if (strcmp(word, "--version") == 0) {
+        options->version = true;
+    } else {
+        if (!parse_flag(options, argc, argv, at, &found, why))
+            return false;
+        if (!found && why->text[0] == '\0')
+            error_set(why, "unknown option %s; weirctl --help lists them", word);
+        return found;
+    }
+    return true;
+}
+
+static size_t common_prefix(const char *a, const char *b)
+{
+    size_t len = 0;
+    while (a[len] != '\0' && a[len] == b[len])
+        len++;
+    return len;
+}
+
+static bool find_verb(struct options *options, const char *const *words, size_t count, size_t *used, struct error *why)
+{
+    if (count == 0) {
+        error_set(why, "what is to be done? weirctl --help lists the verbs");
+        return false;
+    }
+    const struct verb *nearest = NULL;
+    size_t best = 2;
+    char *two = xasprintf("%s %s", words[0], count > 1 ? words[1] : "");
+    for (const struct verb *verb = options_verbs; verb->name != NULL; verb++) {
+        if (strcmp(verb->name, words[0]) == 0 || strcmp(verb->name, two) == 0) {
+            *used = strcmp(verb->name, words[0]) == 0 ? 1 : 2;
+            options->verb = verb;
+            free(two);
+            return true;
+        }
+        size_t same = common_prefix(verb->name, two);
+        if (same > best) {
+            best = same;
+            nearest = verb;
+        }
+    }
+    error_set(why, "weirctl knows no \"%s%s%s\"%s%s%s; weirctl --help lists the verbs", words[0], count > 1 ? " " : "",
+              count > 1 ? words[1] : "", nearest != NULL ? "; did you mean \"" : "", nearest != NULL ? nearest->name : "",
+              nearest != NULL ? "\"?" : "");
+    free(two);
+    return false;
+}
+
+static bool check_flags(const struct options *options, struct error *why)
+{
+    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
+        if ((options->given & flags[i].flag) && !(options->verb->flags & flags[i].flag)) {
+            error_set(why, "%s takes no %s", options->verb->name, flags[i].name);
+            return false;
+        }
+    }
+    if ((options->given & OPTION_DEFAULTS) && (options->given & OPTION_CHANGED)) {
+        error_set(why, "--defaults or --changed, not both");
+        return false;
+    }
+    return true;
+}
+
+bool options_parse(struct options *options, int argc, char *const *argv, struct error *why)
+{
+    const char *words[OPTIONS_ARGS_MAX + 2];
+    size_t count = 0, used = 0;
+    bool only_words = false;
+    *options = (struct options){ .timeout_s = TIMEOUT_DEFAULT_S };
+    for (int at = 1; at < argc; at++) {
+        if (!only_words && strcmp(argv[at], "--") == 0) {
+            only_words = true;
+        } else if (!only_words && argv[at][0] == '-' && argv[at][1] != '\0') {
+            if (!parse_option(options, argc, argv, &at, why))
+                return false;
+        } else if (count == sizeof words / sizeof *words) {
+            error_set(why, "too many arguments");
+            return false;
+        } else {
+            words[count++] = argv[at];
+        }
+    }
+    if (options->help || options->version)
+        return true;
+    if (!find_verb(options, words, count, &used, why) || !check_flags(options, why))
+        return false;
+    const struct verb *verb = options->verb;
+    if (count - used < verb->min_args || count - used > verb->max_args) {
+        error_set(why, "usage: weirctl -c FILE %s%s%s", verb->name, verb->arguments[0] != '\0' ? " " : "", verb->arguments);
+        return false;
+    }
+    while (used < count)
+        options->args[options->arg_count++] = words[used++];
+    if (options->config_path == NULL && !(verb->flags & OPTION_NO_CONFIG)) {
+        error_set(why, "-c FILE is missing: the configuration says where the coordinators are");
+        return false;
+    }
+    return true;
+}
+
+void options_clear(struct options *options)
+{
+    free(options->overrides);
+    *options = (struct options){ 0 };
+}

@@ -1,0 +1,52 @@
+#ifndef WEIR_CTL_OPTIONS_H
+#define WEIR_CTL_OPTIONS_H
+/*
+ * options.h - weirctl's command line: global options, then a verb of one or two words, then its own options and arguments
+ *
+ * Options may stand anywhere. An option that the verb does not take is an error, so that --force is never taken for something it is not.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include "common/error.h"
+
+#define OPTIONS_ARGS_MAX 8
+
+enum option_flag {
+    OPTION_WAIT = 1,
+    OPTION_FORCE = 2,
+    OPTION_TIMEOUT = 4,
+    OPTION_COMMENT = 8,
+    OPTION_DEFAULTS = 16,
+    OPTION_CHANGED = 32,
+    OPTION_LIMIT = 64,
+    OPTION_NO_CONFIG = 128, /* the verb needs no -c */
+};
+
+struct verb {
+    const char *name; /* "node list" */
+    const char *arguments; /* for the help: "NODE" */
+    size_t min_args, max_args;
+    unsigned flags;   /* enum option_flag: what it takes */
+    const char *help;
+};
+
+struct options {
+    const char *config_path, *key_file;
+    char **overrides;
+    size_t override_count;
+    bool json, help, version;
+    unsigned given; /* enum option_flag */
+    unsigned timeout_s, limit;
+    const char *comment;
+    const struct verb *verb;
+    const char *args[OPTIONS_ARGS_MAX];
+    size_t arg_count;
+};
+
+extern const struct verb options_verbs[]; /* ends with name NULL */
+
+/* false: why says what is wrong and what would be right (exit status EX_USAGE). Strings are borrowed from argv. */
+bool options_parse(struct options *options, int argc, char *const *argv, struct error *why);
+void options_clear(struct options *options);
+
+#endif

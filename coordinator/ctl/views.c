@@ -1,0 +1,379 @@
+/*
+ * views.c - a coordinator's JSON answer, as a person wants to read it
+ */
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include "common/memory.h"
+#include "coordinator/ctl/table.h"
+#include "coordinator/ctl/views.h"
+#include "coordinator/text.h"
+
+char *view_time(char out[32], const char *iso)
+{
+    struct tm tm = { .tm_isdst = 0 };
+    char sign = '+';
+    int seconds = 0, hours = 0, minutes = 0;
+    if (iso == NULL ||
+        sscanf(iso, "%d-%d-%dT%d:%d:%d", &tm.tm_year, &tm.tm_mon, &tm.tm_mday, &tm.tm_hour, &tm.tm_min, &seconds) != 6) {
+        strcpy(out, "-");
+        return out;
+    }
+    const char *zone = strpbrk(iso + 19, "+-");
+    if (zone != NULL && sscanf(zone, "%c%d:%d", &sign, &hours, &minutes) < 2)
+        hours = minutes = 0;
+    tm.tm_year -= 1900;
+    tm.tm_mon -= 1;
+    tm.tm_sec = seconds;
+    time_t at = timegm(&tm) - (sign == '-' ? -1 : 1) * (hours * 3600 + minutes * 60);
+    localtime_r(&at, &tm);
+    strftime(out, 32, "%Y-%m-%d %H:%M:%S", &tm);
+    return out;
+}
+
+static const char *get(const json_t *object, const char *key)
+{
+    return json_string_value(json_object_get(object, key));
+}
+
+static const char *get_or(const json_t *object, const char *key, const char *otherwise)
+{
+    const char *text = get(object, key);
+    return text != NULL && text[0] != '\0' ? text : otherwise;
+}
+
+static long long number(const json_t *object, const char *key)
+{
+    return (long long)json_number_value(json_object_get(object, key));
+}
+
+/* Text from the mail world: control bytes are shown, not obeyed. */
+static void put_clean(FILE *out, const char *text)
+{
+    struct text clean;
+    text_init(&clean);
+    text_add_clean(&clean, text, strlen(text), SIZE_MAX);
+    fputs(clean.data, out);
+    text_fini(&clean);
+}
+
+/* A policy file keeps its lines and tabs. */
+static void put_lines(FILE *out, const char *content)
+{
+    struct text clean;
+    text_init(&clean);
+    for (size_t len; *content != '\0'; content += len) {
+        len = strcspn(content, "\n\t");
+        text_add_clean(&clean, content, len, SIZE_MAX);
+        if (content[len] != '\0')
+            text_add(&clean, content + len++, 1);
+    }
+    fputs(clean.data, out);
+    if (clean.len > 0 && clean.data[clean.len - 1] != '\n')
+        fputs("\n", out);
+    text_fini(&clean);
+}
+
+static void add_number(struct table *table, long long value)
+{
+    char text[24];
+    snprintf(text, sizeof text, "%lld", value);
+    table_add(table, text);
+}
+
+static void add_duration(struct table *table, long long seconds)
+{
+    char text[32];
+    if (seconds <= 0)
+        snprintf(text, sizeof text, "-");
+    else if (seconds < 120)
+        snprintf(text, sizeof text, "%llds", seconds);
+    else if (seconds < 7200)
+        snprintf(text, sizeof text, "%lldm", seconds / 60);
+    else if (seconds < 172800)
+        snprintf(text, sizeof text, "%lldh", seconds / 3600);
+    else
+        snprintf(text, sizeof text, "%lldd", seconds / 86400);
+    table_add(table, text);
+}
+
+/* --- nodes --- */
+
+static void print_nodes(const json_t *nodes, FILE *out)
+{
+    static const char *const titles[] = { "NODE", "ROLE", "STATE", "WANTED", ">PROCESSES", ">IN FLIGHT", ">GENERATION",
+                                          ">POLICY", "SIGNATURES", ">UP", "HEARD BY", "VERSION" };
+    struct table *table = table_new(titles, sizeof titles / sizeof *titles);
+    size_t i;
+    const json_t *node;
+    json_array_foreach(nodes, i, node) {
+        bool scanner = strcmp(get_or(node, "role", ""), "scanner") == 0;
+        table_add(table, get(node, "name"));
+        table_add(table, get(node, "role"));
+        table_add(table, get(node, "state"));
+        table_add(table, json_is_true(json_object_get(node, "drain")) ? "drained" : "active");
+        add_number(table, number(node, "processes"));
+        add_number(table, number(node, "in_flight"));
+        if (scanner)
+            add_number(table, number(node, "generation"));
+        else
+            table_add(table, NULL);
+        if (scanner)
+            table_add(table, NULL);
+        else
+            add_number(table, number(node, "policy_epoch"));
+        table_add(table, get(node, "signatures"));
+        add_duration(table, number(node, "up_seconds"));
+        table_add(table, get(node, "coordinator"));
+        table_add(table, get(node, "version"));
+    }
+    table_print(table, out);
+    table_free(&table);
+}
+
+static void print_node(const json_t *node, FILE *out)
+{
+    char when[32];
+    fprintf(out, "%s is a %s, %s", get_or(node, "name", "?"), get_or(node, "role", "?"), get_or(node, "state", "?"));
+    if (!json_is_null(json_object_get(node, "silent_seconds")))
+        fprintf(out, ", heard %.1f s ago", json_number_value(json_object_get(node, "silent_seconds")));
+    if (get(node, "drain_by") != NULL)
+        fprintf(out, "; %s by %s at %s", json_is_true(json_object_get(node, "drain")) ? "drained" : "undrained", get(node, "drain_by"),
+                view_time(when, get(node, "drain_at")));
+    fputs("\n", out);
+    json_t *one = json_pack("[O]", node);
+    print_nodes(one, out);
+    json_decref(one);
+}
+
+static void print_problems(const json_t *body, FILE *out)
+{
+    size_t i;
+    const json_t *node;
+    long long newest = number(json_object_get(body, "policy"), "epoch");
+    if (newest == 0)
+        fputs("problem       no policy was applied: nothing is relayed (weirctl policy apply DIR)\n", out);
+    json_array_foreach(json_object_get(body, "nodes"), i, node) {
+        const char *state = get_or(node, "state", "");
+        if (strcmp(state, "lost") == 0 || strcmp(state, "never seen") == 0)
+            fprintf(out, "problem       %s: %s\n", get_or(node, "name", "?"), state);
+        else if (strcmp(get_or(node, "role", ""), "edge") == 0 && number(node, "policy_epoch") < newest)
+            fprintf(out, "problem       %s has policy %lld, not %lld\n", get_or(node, "name", "?"), number(node, "policy_epoch"), newest);
+    }
+}
+
+static void print_status(const json_t *body, const char *coordinator, FILE *out)
+{
+    char when[32];
+    const json_t *policy = json_object_get(body, "policy"), *database = json_object_get(body, "database"), *count;
+    fprintf(out, "coordinator   %s (state %lld)\n", coordinator, number(body, "epoch"));
+    fprintf(out, "database      PostgreSQL %s\n", get_or(database, "version", "?"));
+    if (json_is_object(policy)) {
+        fprintf(out, "policy        %lld, applied at %s by %s", number(policy, "epoch"), view_time(when, get(policy, "applied_at")),
+                get_or(policy, "applied_by", "?"));
+        if (get_or(policy, "comment", NULL) != NULL) {
+            fputs(": ", out);
+            put_clean(out, get(policy, "comment"));
+        }
+        fputs("\n", out);
+    }
+    fprintf(out, "last message  %s\n", view_time(when, get(body, "last_message")));
+    const char *disposition;
+    const json_t *counts = json_object_get(body, "messages_last_minute");
+    fputs("last minute   ", out);
+    if (json_object_size(counts) == 0)
+        fputs("nothing", out);
+    const char *separator = "";
+    json_object_foreach((json_t *)(uintptr_t)counts, disposition, count) {
+        fprintf(out, "%s%lld %s", separator, (long long)json_number_value(count), disposition);
+        separator = ", ";
+    }
+    fputs("\n", out);
+    print_problems(body, out);
+    fputs("\n", out);
+    print_nodes(json_object_get(body, "nodes"), out);
+}
+
+/* --- trace --- */
+
+static void print_message(const json_t *row, FILE *out)
+{
+    char when[32];
+    fprintf(out, "%s  %s.%.3s  %lld bytes\n", get_or(row, "id", "?"), view_time(when, get(row, "time")),
+            strlen(get_or(row, "time", "")) > 23 ? get(row, "time") + 20 : "000", number(row, "size"));
+    fputs("  from      <", out);
+    put_clean(out, get_or(row, "sender", ""));
+    fputs(">  ", out);
+    put_clean(out, get_or(row, "message_id", "(no Message-ID)"));
+    fprintf(out, "\n  client    %s, HELO ", get_or(row, "client", "?"));
+    put_clean(out, get_or(row, "helo", "-"));
+    fprintf(out, ", %s; listener %s of %s/%lld\n", get_or(row, "tls", "in clear"), get_or(row, "listener", "-"), get_or(row, "node", "?"),
+            number(row, "worker"));
+    fprintf(out, "  verdict   %s", get_or(row, "verdict", "not reached"));
+    if (get_or(row, "signature", NULL) != NULL) {
+        fputs(" ", out);
+        put_clean(out, get(row, "signature"));
+    }
+    if (get_or(row, "scanner", NULL) != NULL)
+        fprintf(out, ", by %s (%s, signatures %s)", get(row, "scanner"), get_or(row, "engine", "?"), get_or(row, "signatures", "?"));
+    fputs("\n", out);
+}
+
+static void print_recipient(const json_t *row, FILE *out)
+{
+    fputs("  to        <", out);
+    put_clean(out, get_or(row, "recipient", ""));
+    fprintf(out, ">  %s after %lld ms\n", get_or(row, "disposition", "?"), number(row, "duration_ms"));
+    if (get_or(row, "next_hop", NULL) != NULL) {
+        fprintf(out, "            next hop %s said: ", get(row, "next_hop"));
+        put_clean(out, get_or(row, "next_hop_reply", "nothing"));
+        fputs("\n", out);
+    }
+    fputs("            answered ", out);
+    put_clean(out, get_or(row, "reply", "nothing"));
+    fputs("\n", out);
+}
+
+static void print_trace(const json_t *rows, FILE *out)
+{
+    const char *last = "";
+    size_t i;
+    const json_t *row;
+    json_array_foreach(rows, i, row) {
+        const char *id = get_or(row, "id", "");
+        if (strcmp(id, last) != 0) {
+            fputs(i > 0 ? "\n" : "", out);
+            print_message(row, out);
+        }
+        print_recipient(row, out);
+        last = id;
+    }
+}
+
+/* --- keys, policy, history --- */
+
+static void print_keys(const json_t *keys, FILE *out)
+{
+    static const char *const titles[] = { "NAME", "ROLE", "KEY", "ADDED", "BY", "REVOKED", "BY" };
+    struct table *table = table_new(titles, sizeof titles / sizeof *titles);
+    size_t i;
+    const json_t *key;
+    char when[32];
+    json_array_foreach(keys, i, key) {
+        table_add(table, get(key, "name"));
+        table_add(table, get(key, "role"));
+        table_add(table, get(key, "key"));
+        table_add(table, view_time(when, get(key, "added_at")));
+        table_add(table, get(key, "added_by"));
+        table_add(table, view_time(when, get(key, "revoked_at")));
+        table_add(table, get(key, "revoked_by"));
+    }
+    table_print(table, out);
+    table_free(&table);
+}
+
+static void print_key(const json_t *key, FILE *out)
+{
+    json_t *one = json_pack("[O]", key);
+    print_keys(one, out);
+    json_decref(one);
+}
+
+static void print_lines(const json_t *lines, const char *file, char mark, FILE *out)
+{
+    size_t i;
+    const json_t *line;
+    json_array_foreach(lines, i, line) {
+        fprintf(out, "%s: %c ", file, mark);
+        put_clean(out, json_string_value(line));
+        fputs("\n", out);
+    }
+}
+
+static void print_applied(const json_t *body, FILE *out)
+{
+    const json_t *changes = json_object_get(body, "changes"), *change;
+    size_t i;
+    json_array_foreach(changes, i, change) {
+        const char *file = get_or(change, "file", "?");
+        print_lines(json_object_get(change, "removed"), file, '-', out);
+        print_lines(json_object_get(change, "added"), file, '+', out);
+    }
+    fprintf(out, json_array_size(changes) > 0 ? "policy %lld is in force\n" : "nothing changed: this is policy %lld\n", number(body, "epoch"));
+}
+
+static void print_policy(const json_t *body, FILE *out)
+{
+    char when[32];
+    fprintf(out, "# policy %lld, applied at %s by %s", number(body, "epoch"), view_time(when, get(body, "applied_at")),
+            get_or(body, "applied_by", "?"));
+    if (get_or(body, "comment", NULL) != NULL) {
+        fputs(": ", out);
+        put_clean(out, get(body, "comment"));
+    }
+    fputs("\n", out);
+    size_t i;
+    const json_t *file;
+    json_array_foreach(json_object_get(body, "files"), i, file) {
+        fprintf(out, "\n# --- %s ---\n", get_or(file, "name", "?"));
+        put_lines(out, get_or(file, "content", ""));
+    }
+}
+
+static void print_policies(const json_t *policies, FILE *out)
+{
+    static const char *const titles[] = { ">POLICY", "APPLIED", "BY", "COMMENT" };
+    struct table *table = table_new(titles, sizeof titles / sizeof *titles);
+    size_t i;
+    const json_t *policy;
+    char when[32];
+    json_array_foreach(policies, i, policy) {
+        add_number(table, number(policy, "epoch"));
+        table_add(table, view_time(when, get(policy, "applied_at")));
+        table_add(table, get(policy, "applied_by"));
+        table_add(table, get(policy, "comment"));
+    }
+    table_print(table, out);
+    table_free(&table);
+}
+
+static void print_history(const json_t *actions, FILE *out)
+{
+    static const char *const titles[] = { "WHEN", "WHO", "DID", "TO", "DETAIL" };
+    struct table *table = table_new(titles, sizeof titles / sizeof *titles);
+    size_t i;
+    const json_t *action;
+    char when[32];
+    json_array_foreach(actions, i, action) {
+        char *detail = json_dumps(json_object_get(action, "detail"), JSON_COMPACT | JSON_ENCODE_ANY);
+        table_add(table, view_time(when, get(action, "at")));
+        table_add(table, get(action, "who"));
+        table_add(table, get(action, "action"));
+        table_add(table, get(action, "target"));
+        table_add(table, detail);
+        free(detail);
+    }
+    table_print(table, out);
+    table_free(&table);
+}
+
+void view_print(const char *verb, const json_t *body, const char *coordinator, FILE *out)
+{
+    static const struct {
+        const char *verb;
+        void (*print)(const json_t *, FILE *);
+    } views[] = {
+        { "node list", print_nodes },     { "node show", print_node },        { "drain", print_node },
+        { "undrain", print_node },        { "gc", print_node },               { "trace", print_trace },
+        { "keys add", print_key },        { "keys list", print_keys },        { "keys revoke", print_keys },
+        { "policy apply", print_applied }, { "policy rollback", print_applied }, { "policy show", print_policy },
+        { "policy history", print_policies }, { "history", print_history },
+    };
+    if (strcmp(verb, "status") == 0)
+        print_status(body, coordinator, out);
+    for (size_t i = 0; i < sizeof views / sizeof *views; i++)
+        if (strcmp(verb, views[i].verb) == 0)
+            views[i].print(body, out);
+}

@@ -1,0 +1,15 @@
+#ifndef WEIR_CTL_VIEWS_H
+#define WEIR_CTL_VIEWS_H
+/*
+ * views.h - a coordinator's JSON answer, as a person wants to read it
+ */
+#include <jansson.h>
+#include <stdio.h>
+
+/* verb: "node list", ...; coordinator: who answered. */
+void view_print(const char *verb, const json_t *body, const char *coordinator, FILE *out);
+
+/* "2026-11-21T19:20:38.337087+00:00" as local time "2026-11-21 19:20:38"; "-" for NULL. Returns out. */
+char *view_time(char out[32], const char *iso);
+
+#endif
