@@ -1,2 +1,3 @@
 $(eval $(call library,delivery,edge/delivery,delivery.c pool.c hopconn.c dialog.c))
 $(eval $(call unit_test,dialog,delivery smtp common,))
+$(eval $(call unit_test,delivery,delivery net dns message smtp common,-lunbound -levent -lssl -lcrypto))

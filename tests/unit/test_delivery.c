@@ -1,0 +1,858 @@
+/*
+ * test_delivery.c - deliveries to a scripted next hop on loopback, both on one event loop
+ *
+ * The host does as told per case: what it offers, whom it refuses, where it dies. What it heard is noted as verbs, what it took as messages.
+ */
+#include <check.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "common/clock.h"
+#include "common/memory.h"
+#include "edge/delivery/delivery.h"
+#include "tests/unit/certificate.h"
+
+enum tls_mode { TLS_NOT_OFFERED, TLS_WORKS, TLS_DECLINED, TLS_BROKEN, TLS_INJECTS };
+
+/* A recipient whose local part begins with three digits is answered with them. */
+struct host {
+    bool helo_only, pipelining, eightbitmime, smtputf8;
+    unsigned size;
+    enum tls_mode tls;
+    const char *greeting, *mail, *data, *final; /* replies other than the usual ones */
+    const char *dies_at;                        /* this verb, or "GREETING", "BODY", "DOT", "IDLE": the connection ends there ... */
+    unsigned deaths;                            /* ... so many times */
+    const char *says_421_at;                    /* once */
+    const char *silent_at;                      /* this verb is never answered */
+    bool other_answers;                         /* from the second connection on: 550 to every recipient */
+};
+
+struct guest { /* one connection of the host */
+    struct net_conn *conn;
+    struct guest *next;
+    bool in_data, dead;
+    char *body;
+    size_t body_len;
+    unsigned number;
+    unsigned messages;
+};
+
+static struct event_base *base;
+static struct event *tick;
+static struct net_listener *listener;
+static struct netaddr at;
+static struct net_tls *tls_server;
+static struct test_certificate certificate;
+static struct host host;
+static struct guest *guests;
+static unsigned guest_count;
+static char heard[4096];   /* verbs */
+static char taken[32][64]; /* first bytes of the messages taken, after the header prefix */
+static size_t taken_size;  /* of the last */
+static char *last_body;
+static unsigned taken_count;
+
+static struct edge_settings settings;
+static struct tls_settings tls_settings;
+static struct metrics metrics;
+static struct delivery_pool *pool;
+static struct message_budget budget;
+
+/* ---- the host ---- */
+
+static void guest_say(struct guest *guest, const char *text)
+{
+    net_write(guest->conn, text, strlen(text));
+    net_write(guest->conn, "\r\n", 2);
+}
+
+/* Whether the host ends the connection here. */
+static bool guest_dies(struct guest *guest, const char *where)
+{
+    if (host.says_421_at != NULL && strcmp(host.says_421_at, where) == 0) {
+        host.says_421_at = NULL;
+        guest_say(guest, "421 4.3.2 going down");
+        net_close_after_flush(&guest->conn);
+        return guest->dead = true;
+    }
+    if (host.dies_at == NULL || host.deaths == 0 || strcmp(host.dies_at, where) != 0)
+        return false;
+    host.deaths--;
+    net_free(&guest->conn);
+    return guest->dead = true;
+}
+
+static void guest_ehlo(struct guest *guest)
+{
+    char text[512] = "250-host.test\r\n", size[64] = "";
+    if (host.size != 0)
+        snprintf(size, sizeof size, "250-SIZE %u\r\n", host.size);
+    snprintf(text + strlen(text), sizeof text - strlen(text), "%s%s%s%s%s250 HELP", host.pipelining ? "250-PIPELINING\r\n" : "",
+             host.eightbitmime ? "250-8BITMIME\r\n" : "", host.smtputf8 ? "250-SMTPUTF8\r\n" : "", size,
+             host.tls != TLS_NOT_OFFERED && !net_is_tls(guest->conn) ? "250-STARTTLS\r\n" : "");
+    guest_say(guest, text);
+}
+
+static void guest_rcpt(struct guest *guest, const char *line)
+{
+    int code = atoi(line + strlen("RCPT TO:<"));
+    char text[64];
+    if (host.other_answers && guest->number > 0)
+        code = 550;
+    snprintf(text, sizeof text, "%d %d.1.%d for you", code >= 200 ? code : 250, code >= 200 ? code / 100 : 2, code >= 300 ? 1 : 5);
+    guest_say(guest, text);
+}
+
+static void guest_starttls(struct guest *guest)
+{
+    if (host.tls == TLS_DECLINED) {
+        guest_say(guest, "454 4.7.0 not now");
+        return;
+    }
+    guest_say(guest, "220 go");
+    if (host.tls == TLS_BROKEN)
+        guest_say(guest, "this is no handshake");
+    else if (host.tls == TLS_INJECTS)
+        guest_say(guest, "250 2.0.0 injected");
+    else
+        net_start_tls(guest->conn, tls_server, true, NULL);
+}
+
+static void guest_command(struct guest *guest, const char *line)
+{
+    char verb[16];
+    snprintf(verb, sizeof verb, "%.*s", (int)strcspn(line, " \r"), line);
+    snprintf(heard + strlen(heard), sizeof heard - strlen(heard), "%s ", verb);
+    if (guest_dies(guest, verb) || (host.silent_at != NULL && strcmp(host.silent_at, verb) == 0))
+        return;
+    if (strcmp(verb, "EHLO") == 0 && host.helo_only) {
+        guest_say(guest, "502 what?");
+    } else if (strcmp(verb, "EHLO") == 0) {
+        guest_ehlo(guest);
+    } else if (strcmp(verb, "STARTTLS") == 0) {
+        guest_starttls(guest);
+    } else if (strcmp(verb, "MAIL") == 0) {
+        guest_say(guest, host.mail != NULL ? host.mail : "250 2.1.0 ok");
+    } else if (strcmp(verb, "RCPT") == 0) {
+        guest_rcpt(guest, line);
+    } else if (strcmp(verb, "DATA") == 0) {
+        guest_say(guest, host.data != NULL ? host.data : "354 go on");
+        guest->in_data = host.data == NULL;
+        guest->body_len = 0;
+    } else if (strcmp(verb, "QUIT") == 0) {
+        guest_say(guest, "221 bye");
+        net_close_after_flush(&guest->conn);
+        guest->dead = true;
+    } else {
+        guest_say(guest, "250 ok");
+    }
+}
+
+/* Takes the message down until CRLF.CRLF. */
+static size_t guest_body(struct guest *guest, const char *buf, size_t len)
+{
+    guest->body = xrealloc(guest->body, guest->body_len + len + 1);
+    memcpy(guest->body + guest->body_len, buf, len);
+    size_t seen = guest->body_len > 4 ? guest->body_len - 4 : 0;
+    guest->body_len += len;
+    guest->body[guest->body_len] = '\0';
+    char *end = memmem(guest->body + seen, guest->body_len - seen, "\r\n.\r\n", 5);
+    if (guest_dies(guest, "BODY"))
+        return len;
+    if (end == NULL)
+        return len;
+    size_t size = (size_t)(end - guest->body) + 2;
+    size_t used = len - (guest->body_len - (size + 3));
+    guest->in_data = false;
+    if (guest_dies(guest, "DOT") || (host.silent_at != NULL && strcmp(host.silent_at, "DOT") == 0))
+        return len;
+    if (host.final == NULL) {
+        const char *blank = strstr(guest->body, "\r\n\r\n");
+        snprintf(taken[taken_count++ % 32], sizeof *taken, "%.*s", 40, blank != NULL ? blank + 4 : "");
+        taken_size = size;
+        free(last_body);
+        last_body = xstrndup(guest->body, size);
+    }
+    guest->messages++;
+    guest_say(guest, host.final != NULL ? host.final : "250 2.0.0 taken");
+    if (guest_dies(guest, "IDLE"))
+        return len;
+    return used;
+}
+
+static size_t guest_bytes(void *arg, const char *buf, size_t len)
+{
+    struct guest *guest = arg;
+    size_t used = 0;
+    while (used < len && !guest->dead) {
+        if (guest->in_data) {
+            used += guest_body(guest, buf + used, len - used);
+            continue;
+        }
+        const char *end = memchr(buf + used, '\n', len - used);
+        if (end == NULL)
+            break;
+        char line[1024];
+        snprintf(line, sizeof line, "%.*s", (int)(end - (buf + used)), buf + used);
+        used = (size_t)(end - buf) + 1;
+        guest_command(guest, line);
+    }
+    return used;
+}
+
+static void guest_gone(void *arg, enum net_end end, const char *why)
+{
+    (void)end, (void)why;
+    struct guest *guest = arg;
+    net_free(&guest->conn);
+    guest->dead = true;
+}
+
+static const struct net_handlers guest_handlers = { NULL, NULL, guest_bytes, NULL, guest_gone };
+
+static void on_accepted(void *arg, int fd, const struct netaddr *peer, const struct netaddr *local)
+{
+    (void)arg, (void)peer, (void)local;
+    struct guest *guest = xcalloc(1, sizeof *guest);
+    guest->conn = net_accept(base, fd, &guest_handlers, guest);
+    guest->number = guest_count++;
+    guest->next = guests;
+    guests = guest;
+    if (guest_dies(guest, "GREETING") || (host.silent_at != NULL && strcmp(host.silent_at, "GREETING") == 0))
+        return;
+    guest_say(guest, host.greeting != NULL ? host.greeting : "220 host.test ESMTP");
+}
+
+/* ---- the owner ---- */
+
+struct owner {
+    struct delivery *delivery;
+    struct message *message;
+    char codes[256];    /* of the recipients, with blanks; in the order they came */
+    char enhanced[12];  /* of the last recipient */
+    unsigned told, accepted, expected;
+    bool done, maybe;
+    struct smtp_reply final;
+    bool send_when_told; /* the usual: as soon as all are answered */
+    bool cancel_when_told;
+    char tls[64], hop[400];
+};
+
+static const char prefix[] = "Received: by edge.test\r\n";
+
+static void owner_send(struct owner *owner)
+{
+    delivery_send(owner->delivery, prefix, sizeof prefix - 1, owner->message);
+}
+
+static void on_recipient(void *arg, unsigned index, const struct smtp_reply *reply)
+{
+    struct owner *owner = arg;
+    ck_assert_uint_eq(index, owner->told);
+    ck_assert(reply->code >= 200 && reply->code != 421);
+    owner->told++;
+    owner->accepted += reply->code < 300;
+    snprintf(owner->codes + strlen(owner->codes), sizeof owner->codes - strlen(owner->codes), "%d ", reply->code);
+    snprintf(owner->enhanced, sizeof owner->enhanced, "%s", reply->enhanced);
+    snprintf(owner->tls, sizeof owner->tls, "%s", delivery_tls_text(owner->delivery));
+    snprintf(owner->hop, sizeof owner->hop, "%s", delivery_next_hop_text(owner->delivery));
+    if (owner->told < owner->expected)
+        return;
+    if (owner->cancel_when_told || owner->accepted == 0) {
+        delivery_cancel(&owner->delivery);
+        owner->done = true;
+    } else if (owner->send_when_told) {
+        owner_send(owner);
+    }
+}
+
+static void on_done(void *arg, const struct smtp_reply *reply, bool maybe)
+{
+    struct owner *owner = arg;
+    ck_assert(!owner->done);
+    owner->done = true;
+    owner->final = *reply;
+    owner->maybe = maybe;
+    owner->delivery = NULL; /* freed right after this */
+}
+
+static const struct delivery_handlers handlers = { on_recipient, on_done };
+
+static struct message *message_of(const char *text, size_t len)
+{
+    struct error why;
+    struct message *message = message_new(&budget);
+    ck_assert_int_eq(message_append(message, text, len, &why), MESSAGE_OK);
+    return message;
+}
+
+/* recipients: local parts divided by blanks. */
+static void owner_start(struct owner *owner, const char *text, const struct delivery_envelope *envelope, const char *recipients)
+{
+    struct next_hop hop = { "127.0.0.1", at.port };
+    char *copy = xstrdup(recipients), *rest = copy, address[128];
+    owner->message = message_of(text, strlen(text));
+    owner->delivery = delivery_new(pool, &hop, envelope, &handlers, owner);
+    for (char *name; (name = strsep(&rest, " ")) != NULL;) {
+        snprintf(address, sizeof address, "%s@example.org", name);
+        delivery_rcpt(owner->delivery, address);
+        owner->expected++;
+    }
+    free(copy);
+    ck_assert_uint_eq(owner->told, 0);
+}
+
+static void owner_fini(struct owner *owner)
+{
+    delivery_cancel(&owner->delivery);
+    message_free(&owner->message);
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what, (void)arg;
+}
+
+static void run_until(const bool *what)
+{
+    uint64_t stop = clock_ms() + 15000;
+    while (!*what) {
+        ck_assert_msg(clock_ms() < stop, "nothing happened; heard %s", heard);
+        event_base_loop(base, EVLOOP_ONCE);
+    }
+}
+
+static void run_ms(unsigned ms)
+{
+    for (uint64_t stop = clock_ms() + ms; clock_ms() < stop;)
+        event_base_loop(base, EVLOOP_ONCE);
+}
+
+static double value_of(const char *name, const char *labels)
+{
+    return metrics_counter(&metrics, name, "%s", labels)->value;
+}
+
+static void pool_make(void)
+{
+    struct error why;
+    delivery_pool_free(&pool);
+    pool = delivery_pool_new(base, &settings, &tls_settings, &metrics, &why);
+    ck_assert_msg(pool != NULL, "%s", why.text);
+}
+
+static void setup(void)
+{
+    struct error why;
+    struct sockaddr_storage name;
+    socklen_t len = sizeof name;
+    struct netaddr any;
+    base = event_base_new();
+    tick = event_new(base, -1, EV_PERSIST, on_tick, NULL);
+    event_add(tick, &(struct timeval){ 0, 5000 });
+    ck_assert(netaddr_parse(&any, "127.0.0.1"));
+    int fd = net_bind(&any, &why);
+    ck_assert_msg(fd >= 0, "%s", why.text);
+    getsockname(fd, (struct sockaddr *)&name, &len);
+    netaddr_from_sockaddr(&at, (struct sockaddr *)&name);
+    listener = net_listen(base, fd, on_accepted, NULL);
+    tls_server = net_tls_server(certificate.certificate, certificate.key, &why);
+    ck_assert_msg(tls_server != NULL, "%s", why.text);
+    memset(&host, 0, sizeof host);
+    heard[0] = '\0';
+    taken_count = guest_count = 0;
+    settings = (struct edge_settings){ .hostname = "edge.test", .next_hop_connections = 20, .next_hop_wait = 2000, .next_hop_hold = 2000,
+                                       .next_hop_idle = 2000, .next_hop_messages = 100, .connect_timeout = 2000, .reply_timeout = 400,
+                                       .data_done_timeout = 400, .next_hop_tls = NEXT_HOP_TLS_MAY };
+    tls_settings = (struct tls_settings){ .ca_file = certificate.certificate };
+    budget = (struct message_budget){ .memory_max = 64 << 20, .disk_max = 64 << 20, .threshold = 256 << 10, .tmp_dir = "/tmp" };
+    metrics_init(&metrics);
+    pool_make();
+}
+
+static void teardown(void)
+{
+    delivery_pool_free(&pool);
+    run_ms(20);
+    while (guests != NULL) {
+        struct guest *guest = guests;
+        guests = guest->next;
+        net_free(&guest->conn);
+        free(guest->body);
+        free(guest);
+    }
+    run_ms(20);
+    net_listener_free(&listener);
+    net_tls_unref(&tls_server);
+    metrics_fini(&metrics);
+    free(last_body);
+    last_body = NULL;
+    event_free(tick);
+    event_base_free(base);
+}
+
+/* ---- one delivery, many hosts ---- */
+
+#define ENVELOPE { .sender = "a@example.com", .size = 100, .eightbit = true }
+
+static const struct {
+    const char *name;
+    struct host host;
+    const char *recipients, *codes; /* expected, with blanks; the last's enhanced code is `enhanced` where given */
+    int final;                      /* 0: nothing was accepted, so nothing sent */
+    bool maybe;
+    unsigned taken, connections;
+    const char *heard;              /* exactly; NULL: anything */
+    const char *enhanced;
+    struct delivery_envelope envelope; /* sender NULL: the usual */
+} cases[] = {
+    { .name = "good", .host = { .pipelining = true }, .recipients = "x y", .codes = "250 250 ", .final = 250, .taken = 1, .connections = 1,
+      .heard = "EHLO MAIL RCPT RCPT DATA " },
+    { .name = "no pipelining", .recipients = "x y", .codes = "250 250 ", .final = 250, .taken = 1, .connections = 1,
+      .heard = "EHLO MAIL RCPT RCPT DATA " },
+    { .name = "HELO only", .host = { .helo_only = true }, .recipients = "x", .codes = "250 ", .final = 250, .taken = 1, .connections = 1,
+      .heard = "EHLO HELO MAIL RCPT DATA " },
+    { .name = "mixed answers", .host = { .pipelining = true }, .recipients = "550x y 451z w", .codes = "550 250 451 250 ", .final = 250,
+      .taken = 1, .connections = 1 },
+    { .name = "all refused", .host = { .pipelining = true }, .recipients = "550x 551y", .codes = "550 551 ", .connections = 1,
+      .enhanced = "5.1.1" },
+    { .name = "421 to one recipient", .recipients = "421x y", .codes = "450 450 ", .connections = 1 },
+    { .name = "sender refused", .host = { .mail = "553 5.1.8 no", .pipelining = true }, .recipients = "x y", .codes = "553 553 ",
+      .connections = 1, .enhanced = "5.1.8" },
+    { .name = "sender deferred", .host = { .mail = "450 4.7.1 later" }, .recipients = "x", .codes = "450 ", .connections = 1 },
+    { .name = "DATA refused", .host = { .data = "554 5.5.1 no" }, .recipients = "x", .codes = "250 ", .final = 554, .connections = 1 },
+    { .name = "message refused", .host = { .final = "554 5.7.1 spam" }, .recipients = "x", .codes = "250 ", .final = 554, .connections = 1 },
+    { .name = "421 to the message", .host = { .final = "421 4.3.0 full" }, .recipients = "x", .codes = "250 ", .final = 450,
+      .connections = 1 },
+    { .name = "greeting 554", .host = { .greeting = "554 5.7.1 go away" }, .recipients = "x", .codes = "554 ", .connections = 1 },
+    { .name = "greeting 421", .host = { .greeting = "421 4.3.2 busy" }, .recipients = "x", .codes = "450 ", .connections = 1,
+      .enhanced = "4.3.2" },
+    { .name = "no SMTP at all", .host = { .greeting = "SSH-2.0-OpenSSH_9" }, .recipients = "x", .codes = "451 ", .connections = 1 },
+    { .name = "dies at greeting", .host = { .dies_at = "GREETING", .deaths = 9 }, .recipients = "x", .codes = "451 ", .connections = 1,
+      .enhanced = "4.4.1" },
+    { .name = "dies at EHLO", .host = { .dies_at = "EHLO", .deaths = 9 }, .recipients = "x", .codes = "451 ", .connections = 1 },
+    { .name = "dies at MAIL once", .host = { .dies_at = "MAIL", .deaths = 1 }, .recipients = "x", .codes = "250 ", .final = 250, .taken = 1,
+      .connections = 2 },
+    { .name = "dies at MAIL always", .host = { .dies_at = "MAIL", .deaths = 9 }, .recipients = "x", .codes = "451 ", .connections = 2,
+      .enhanced = "4.4.2" },
+    { .name = "dies at RCPT once", .host = { .dies_at = "RCPT", .deaths = 1, .pipelining = true }, .recipients = "x y", .codes = "250 250 ",
+      .final = 250, .taken = 1, .connections = 2 },
+    { .name = "dies at DATA once", .host = { .dies_at = "DATA", .deaths = 1 }, .recipients = "x 550y z", .codes = "250 550 250 ",
+      .final = 250, .taken = 1, .connections = 2, .heard = "EHLO MAIL RCPT RCPT RCPT DATA EHLO MAIL RCPT RCPT DATA " },
+    { .name = "dies at DATA always", .host = { .dies_at = "DATA", .deaths = 9 }, .recipients = "x", .codes = "250 ", .final = 451,
+      .connections = 2 },
+    { .name = "other answers the second time", .host = { .dies_at = "DATA", .deaths = 1, .other_answers = true }, .recipients = "x",
+      .codes = "250 ", .final = 451, .connections = 2 },
+    { .name = "dies at the dot", .host = { .dies_at = "DOT", .deaths = 9 }, .recipients = "x", .codes = "250 ", .final = 451, .maybe = true,
+      .connections = 1 },
+    { .name = "silent at the dot", .host = { .silent_at = "DOT" }, .recipients = "x", .codes = "250 ", .final = 451, .maybe = true,
+      .connections = 1 },
+    { .name = "silent at RCPT", .host = { .silent_at = "RCPT" }, .recipients = "x", .codes = "451 ", .connections = 2 },
+    { .name = "silent greeting", .host = { .silent_at = "GREETING" }, .recipients = "x", .codes = "451 ", .connections = 1 },
+    { .name = "TLS", .host = { .tls = TLS_WORKS, .pipelining = true }, .recipients = "x", .codes = "250 ", .final = 250, .taken = 1,
+      .connections = 1, .heard = "EHLO STARTTLS EHLO MAIL RCPT DATA " },
+    { .name = "TLS declined", .host = { .tls = TLS_DECLINED }, .recipients = "x", .codes = "250 ", .final = 250, .taken = 1,
+      .connections = 1, .heard = "EHLO STARTTLS MAIL RCPT DATA " },
+    { .name = "TLS broken", .host = { .tls = TLS_BROKEN }, .recipients = "x", .codes = "250 ", .final = 250, .taken = 1, .connections = 2,
+      .heard = "EHLO STARTTLS EHLO MAIL RCPT DATA " },
+    { .name = "reply injected behind STARTTLS", .host = { .tls = TLS_INJECTS }, .recipients = "x", .codes = "250 ", .final = 250, .taken = 1,
+      .connections = 2, .heard = "EHLO STARTTLS EHLO MAIL RCPT DATA " },
+    { .name = "too large", .host = { .size = 99 }, .recipients = "x y", .codes = "552 552 ", .connections = 1, .enhanced = "5.3.4",
+      .heard = "EHLO " },
+    { .name = "large enough", .host = { .size = 100 }, .recipients = "x", .codes = "250 ", .final = 250, .taken = 1, .connections = 1 },
+    { .name = "SMTPUTF8 not offered", .recipients = "x", .codes = "550 ", .connections = 1, .enhanced = "5.6.7",
+      .envelope = { .sender = "\xc3\xa4@example.com", .smtputf8 = true } },
+    { .name = "SMTPUTF8 offered", .host = { .smtputf8 = true }, .recipients = "x", .codes = "250 ", .final = 250, .taken = 1,
+      .connections = 1, .envelope = { .sender = "\xc3\xa4@example.com", .smtputf8 = true } },
+    { .name = "null sender", .recipients = "x", .codes = "250 ", .final = 250, .taken = 1, .connections = 1, .envelope = { .sender = "" } },
+};
+
+START_TEST(delivery)
+{
+    static const struct delivery_envelope usual = ENVELOPE;
+    struct owner owner = { .send_when_told = true };
+    host = cases[_i].host;
+    owner_start(&owner, "Subject: x\r\n\r\nhello\r\n", cases[_i].envelope.sender != NULL ? &cases[_i].envelope : &usual, cases[_i].recipients);
+    run_until(&owner.done);
+    run_ms(10);
+    const char *name = cases[_i].name;
+    ck_assert_msg(strcmp(owner.codes, cases[_i].codes) == 0, "%s: recipients %s, heard %s", name, owner.codes, heard);
+    ck_assert_msg(owner.final.code == cases[_i].final, "%s: final %d %s, heard %s", name, owner.final.code, owner.final.text, heard);
+    ck_assert_msg(owner.maybe == cases[_i].maybe, "%s: maybe", name);
+    ck_assert_msg(taken_count == cases[_i].taken, "%s: %u taken", name, taken_count);
+    ck_assert_msg(guest_count == cases[_i].connections, "%s: %u connections, heard %s", name, guest_count, heard);
+    if (cases[_i].heard != NULL) {
+        size_t len = strlen(cases[_i].heard);
+        ck_assert_msg(strncmp(heard, cases[_i].heard, len) == 0, "%s: heard %s", name, heard);
+    }
+    if (cases[_i].enhanced != NULL)
+        ck_assert_str_eq(owner.enhanced, cases[_i].enhanced);
+    ck_assert(cases[_i].final == 0 || value_of("weir_delivery_maybe_duplicates_total", "") == cases[_i].maybe);
+    owner_fini(&owner);
+    ck_assert_uint_eq(budget.memory_used, 0);
+}
+END_TEST
+
+static void deliver_one(struct owner *owner, const char *recipients)
+{
+    static const struct delivery_envelope usual = ENVELOPE;
+    memset(owner, 0, sizeof *owner);
+    owner->send_when_told = true;
+    owner_start(owner, "Subject: x\r\n\r\nhello\r\n", &usual, recipients);
+    run_until(&owner->done);
+    owner_fini(owner);
+}
+
+START_TEST(connections_are_used_again)
+{
+    struct owner owner;
+    host.pipelining = true;
+    settings.next_hop_messages = 3;
+    for (int i = 0; i < 7; i++) {
+        deliver_one(&owner, "x");
+        ck_assert_int_eq(owner.final.code, 250);
+    }
+    run_ms(10);
+    ck_assert_uint_eq(guest_count, 3);
+    ck_assert_int_eq((int)value_of("weir_delivery_attempts_total", "result=\"delivered\""), 7);
+    ck_assert_int_eq((int)metrics_gauge(&metrics, "weir_next_hop_connections", "state=\"idle\"")->value, 1);
+    ck_assert_int_eq((int)metrics_gauge(&metrics, "weir_next_hop_connections", "state=\"busy\"")->value, 0);
+    ck_assert_msg(strstr(heard, "QUIT") != NULL, "%s", heard);
+}
+END_TEST
+
+START_TEST(idle_connections_are_closed)
+{
+    struct owner owner;
+    settings.next_hop_idle = 50;
+    deliver_one(&owner, "x");
+    run_ms(150);
+    ck_assert_msg(strcmp(heard, "EHLO MAIL RCPT DATA QUIT ") == 0, "%s", heard);
+    ck_assert_int_eq((int)metrics_gauge(&metrics, "weir_next_hop_connections", "state=\"idle\"")->value, 0);
+}
+END_TEST
+
+/* Dead in the pool, in three ways: closed at once, at the next MAIL, with 421 at the next MAIL. None is noticed. */
+static const struct host dying[] = { { .dies_at = "IDLE", .deaths = 1 }, { 0 }, { 0 } };
+
+START_TEST(dead_connection_from_the_pool)
+{
+    struct owner owner;
+    host = dying[_i];
+    deliver_one(&owner, "x");
+    if (_i == 1) {
+        host.dies_at = "MAIL";
+        host.deaths = 1;
+    } else if (_i == 2) {
+        host.says_421_at = "MAIL";
+    }
+    deliver_one(&owner, "x");
+    ck_assert_str_eq(owner.codes, "250 ");
+    ck_assert_int_eq(owner.final.code, 250);
+    ck_assert_uint_eq(guest_count, 2);
+}
+END_TEST
+
+START_TEST(waits_in_line_for_a_connection)
+{
+    struct owner owners[5] = { 0 };
+    static const struct delivery_envelope usual = ENVELOPE;
+    settings.next_hop_connections = 2;
+    for (int i = 0; i < 5; i++) {
+        owners[i].send_when_told = true;
+        owner_start(&owners[i], "Subject: x\r\n\r\nhello\r\n", &usual, "x");
+    }
+    for (int i = 0; i < 5; i++) {
+        run_until(&owners[i].done);
+        ck_assert_int_eq(owners[i].final.code, 250);
+        owner_fini(&owners[i]);
+    }
+    ck_assert_uint_eq(guest_count, 2);
+    ck_assert_uint_eq(taken_count, 5);
+}
+END_TEST
+
+START_TEST(the_line_has_an_end)
+{
+    struct owner owners[3] = { 0 };
+    static const struct delivery_envelope usual = ENVELOPE;
+    settings.next_hop_connections = 1;
+    settings.next_hop_wait = 60;
+    owner_start(&owners[0], "x\r\n", &usual, "x");
+    run_ms(30);
+    owner_start(&owners[1], "x\r\n", &usual, "x y");
+    owner_start(&owners[2], "x\r\n", &usual, "x");
+    delivery_cancel(&owners[2].delivery); /* leaves the line */
+    run_until(&owners[1].done);
+    ck_assert_str_eq(owners[1].codes, "451 451 ");
+    ck_assert_str_eq(owners[1].enhanced, "4.4.5");
+    ck_assert_int_eq((int)value_of("weir_next_hop_wait_exceeded_total", ""), 1);
+    owner_send(&owners[0]); /* the one that has it is not disturbed */
+    run_until(&owners[0].done);
+    ck_assert_int_eq(owners[0].final.code, 250);
+    for (int i = 0; i < 3; i++)
+        owner_fini(&owners[i]);
+}
+END_TEST
+
+START_TEST(a_slow_client_does_not_hold_the_connection)
+{
+    struct owner slow = { 0 }, quick;
+    static const struct delivery_envelope usual = ENVELOPE;
+    settings.next_hop_connections = 1;
+    settings.next_hop_hold = 50;
+    host.pipelining = true;
+    owner_start(&slow, "x\r\n", &usual, "x 550y z");
+    run_ms(30);
+    ck_assert_str_eq(slow.codes, "250 550 250 ");
+    deliver_one(&quick, "x");
+    ck_assert_int_eq(quick.final.code, 250);
+    owner_send(&slow);
+    run_until(&slow.done);
+    ck_assert_int_eq(slow.final.code, 250);
+    ck_assert_str_eq(slow.codes, "250 550 250 ");
+    ck_assert_uint_eq(guest_count, 1);
+    ck_assert_msg(strcmp(heard, "EHLO MAIL RCPT RCPT RCPT RSET MAIL RCPT DATA MAIL RCPT RCPT DATA ") == 0, "%s", heard);
+    owner_fini(&slow);
+}
+END_TEST
+
+START_TEST(recipients_one_by_one)
+{
+    struct owner owner = { 0 };
+    static const struct delivery_envelope usual = ENVELOPE;
+    host.pipelining = true;
+    owner_start(&owner, "x\r\n", &usual, "x");
+    run_ms(20);
+    ck_assert_str_eq(owner.codes, "250 ");
+    delivery_rcpt(owner.delivery, "550y@example.org");
+    owner.expected++;
+    run_ms(20);
+    ck_assert_str_eq(owner.codes, "250 550 ");
+    ck_assert_msg(strncmp(owner.hop, "127.0.0.1[127.0.0.1]:", 21) == 0, "%s", owner.hop);
+    owner_send(&owner);
+    run_until(&owner.done);
+    ck_assert_int_eq(owner.final.code, 250);
+    owner_fini(&owner);
+}
+END_TEST
+
+START_TEST(cancelled_anywhere)
+{
+    static const struct delivery_envelope usual = ENVELOPE;
+    host.pipelining = true;
+    for (unsigned ms = 0; ms < 12; ms++) {
+        struct owner owner = { 0 };
+        owner_start(&owner, "x\r\n", &usual, "x y z");
+        for (unsigned turn = 0; turn < ms; turn++)
+            event_base_loop(base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+        if (ms > 8 && owner.told == 3)
+            owner_send(&owner);
+        owner_fini(&owner);
+    }
+    struct owner inside = { .cancel_when_told = true };
+    owner_start(&inside, "x\r\n", &usual, "x y");
+    run_until(&inside.done);
+    owner_fini(&inside);
+    struct owner last;
+    deliver_one(&last, "x");
+    ck_assert_int_eq(last.final.code, 250);
+    ck_assert_int_ge((int)value_of("weir_delivery_attempts_total", "result=\"cancelled\""), 12);
+}
+END_TEST
+
+START_TEST(lost_while_nothing_was_asked)
+{
+    struct owner owner = { 0 };
+    static const struct delivery_envelope usual = ENVELOPE;
+    owner_start(&owner, "x\r\n", &usual, "x");
+    run_ms(20);
+    net_free(&guests->conn);
+    run_ms(20);
+    owner_send(&owner);
+    run_until(&owner.done);
+    ck_assert_int_eq(owner.final.code, 250);
+    ck_assert_uint_eq(guest_count, 2);
+    owner_fini(&owner);
+}
+END_TEST
+
+/* A message larger than every buffer, from the file, with dots at line starts; dying once in the middle. */
+START_TEST(large_message)
+{
+    struct owner owner = { .send_when_told = true };
+    static const struct delivery_envelope usual = ENVELOPE;
+    const size_t lines = 60000;
+    char *text = xmalloc(lines * 80 + 100), *end = text + sprintf(text, "Subject: large\r\n\r\n");
+    for (size_t i = 0; i < lines; i++)
+        end += sprintf(end, "%s%060zu\r\n", i % 7 == 0 ? "." : i % 11 == 0 ? ".." : "", i);
+    if (_i == 1) {
+        host.dies_at = "BODY";
+        host.deaths = 1;
+    }
+    host.tls = _i == 2 ? TLS_WORKS : TLS_NOT_OFFERED;
+    owner_start(&owner, text, &usual, "x");
+    ck_assert_uint_eq(budget.memory_used, 0);
+    run_until(&owner.done);
+    ck_assert_msg(owner.final.code == 250, "%d %s", owner.final.code, owner.final.text);
+    ck_assert_uint_eq(guest_count, _i == 1 ? 2 : 1);
+    ck_assert_int_eq(owner.tls[0] != '\0', _i == 2);
+    char *stuffed = xmalloc(2 * (size_t)(end - text));
+    bool at_line_start = true;
+    size_t size = smtp_dot_stuff(stuffed, text, (size_t)(end - text), &at_line_start);
+    ck_assert_uint_eq(taken_size, sizeof prefix - 1 + size);
+    ck_assert(memcmp(last_body, prefix, sizeof prefix - 1) == 0);
+    ck_assert(memcmp(last_body + sizeof prefix - 1, stuffed, size) == 0);
+    free(stuffed);
+    free(text);
+    owner_fini(&owner);
+}
+END_TEST
+
+START_TEST(refused_in_the_middle_of_the_message)
+{
+    struct owner owner = { .send_when_told = true };
+    static const struct delivery_envelope usual = ENVELOPE;
+    char *text = xmalloc(4 << 20);
+    memset(text, 'x', 4 << 20);
+    text[(4 << 20) - 1] = '\0';
+    host.says_421_at = "BODY";
+    owner_start(&owner, text, &usual, "x");
+    free(text);
+    run_until(&owner.done);
+    ck_assert_int_eq(owner.final.code, 450);
+    ck_assert(!owner.maybe);
+    owner_fini(&owner);
+}
+END_TEST
+
+START_TEST(a_message_without_its_last_line_end)
+{
+    struct owner owner = { .send_when_told = true };
+    static const struct delivery_envelope usual = ENVELOPE;
+    owner_start(&owner, "Subject: x\r\n\r\nend", &usual, "x");
+    run_until(&owner.done);
+    ck_assert_int_eq(owner.final.code, 250);
+    ck_assert_str_eq(last_body, "Received: by edge.test\r\nSubject: x\r\n\r\nend\r\n");
+    owner_fini(&owner);
+}
+END_TEST
+
+/* TLS required: a trusted host works, everything else is deferred and nothing is said in clear. */
+static const struct {
+    enum tls_mode tls;
+    bool stranger;
+    int code;
+} required[] = { { TLS_WORKS, false, 250 }, { TLS_WORKS, true, 451 }, { TLS_NOT_OFFERED, false, 451 }, { TLS_DECLINED, false, 451 },
+                 { TLS_BROKEN, false, 451 } };
+
+START_TEST(tls_required)
+{
+    struct owner owner;
+    struct test_certificate other;
+    test_certificate_make(&other, "other.test");
+    if (required[_i].stranger)
+        tls_settings.ca_file = other.certificate;
+    settings.next_hop_tls = NEXT_HOP_TLS_REQUIRE;
+    pool_make();
+    test_certificate_remove(&other);
+    host.tls = required[_i].tls;
+    deliver_one(&owner, "x");
+    char codes[8];
+    snprintf(codes, sizeof codes, "%d ", required[_i].code);
+    ck_assert_str_eq(owner.codes, codes);
+    if (required[_i].code != 250) {
+        ck_assert_str_eq(owner.enhanced, "4.7.5");
+        ck_assert_ptr_null(strstr(heard, "MAIL"));
+    }
+}
+END_TEST
+
+START_TEST(broken_tls_is_remembered)
+{
+    struct owner owner;
+    host.tls = TLS_BROKEN;
+    settings.next_hop_messages = 1;
+    deliver_one(&owner, "x");
+    deliver_one(&owner, "x");
+    ck_assert_int_eq(owner.final.code, 250);
+    run_ms(10);
+    ck_assert_msg(strcmp(heard, "EHLO STARTTLS EHLO MAIL RCPT DATA QUIT EHLO MAIL RCPT DATA QUIT ") == 0 ||
+                      strcmp(heard, "EHLO STARTTLS EHLO MAIL RCPT DATA QUIT EHLO MAIL RCPT DATA ") == 0,
+                  "%s", heard);
+    ck_assert_int_eq((int)value_of("weir_next_hop_tls_total", "result=\"failed\""), 1);
+}
+END_TEST
+
+START_TEST(nobody_there)
+{
+    struct owner owner;
+    net_listener_free(&listener);
+    deliver_one(&owner, "x y");
+    ck_assert_str_eq(owner.codes, "451 451 ");
+    ck_assert_str_eq(owner.enhanced, "4.4.1");
+    ck_assert_int_eq((int)value_of("weir_delivery_attempts_total", "result=\"unreachable\""), 1);
+    ck_assert_int_eq((int)metrics_gauge(&metrics, "weir_next_hop_connections", "state=\"connecting\"")->value, 0);
+}
+END_TEST
+
+/* localhost has ::1 first, where nobody listens: the next address is tried. */
+START_TEST(all_addresses_in_turn)
+{
+    struct owner owner = { .send_when_told = true, .expected = 1 };
+    static const struct delivery_envelope usual = ENVELOPE;
+    struct next_hop hop = { "localhost", at.port };
+    owner.message = message_of("x\r\n", 3);
+    owner.delivery = delivery_new(pool, &hop, &usual, &handlers, &owner);
+    delivery_rcpt(owner.delivery, "x@example.org");
+    run_until(&owner.done);
+    ck_assert_int_eq(owner.final.code, 250);
+    ck_assert_msg(strncmp(owner.hop, "localhost[127.0.0.1]:", 21) == 0, "%s", owner.hop);
+    owner_fini(&owner);
+}
+END_TEST
+
+static void make_certificate(void)
+{
+    test_certificate_make(&certificate, "host.test");
+}
+
+static void remove_certificate(void)
+{
+    test_certificate_remove(&certificate);
+}
+
+int main(void)
+{
+    signal(SIGPIPE, SIG_IGN);
+    Suite *suite = suite_create("delivery");
+    TCase *tests = tcase_create("delivery");
+    tcase_add_unchecked_fixture(tests, make_certificate, remove_certificate);
+    tcase_add_checked_fixture(tests, setup, teardown);
+    tcase_set_timeout(tests, 60);
+    tcase_add_loop_test(tests, delivery, 0, (int)(sizeof cases / sizeof *cases));
+    tcase_add_test(tests, connections_are_used_again);
+    tcase_add_test(tests, idle_connections_are_closed);
+    tcase_add_loop_test(tests, dead_connection_from_the_pool, 0, 3);
+    tcase_add_test(tests, waits_in_line_for_a_connection);
+    tcase_add_test(tests, the_line_has_an_end);
+    tcase_add_test(tests, a_slow_client_does_not_hold_the_connection);
+    tcase_add_test(tests, recipients_one_by_one);
+    tcase_add_test(tests, cancelled_anywhere);
+    tcase_add_test(tests, lost_while_nothing_was_asked);
+    tcase_add_loop_test(tests, large_message, 0, 3);
+    tcase_add_test(tests, refused_in_the_middle_of_the_message);
+    tcase_add_test(tests, a_message_without_its_last_line_end);
+    tcase_add_loop_test(tests, tls_required, 0, (int)(sizeof required / sizeof *required));
+    tcase_add_test(tests, broken_tls_is_remembered);
+    tcase_add_test(tests, nobody_there);
+    tcase_add_test(tests, all_addresses_in_turn);
+    suite_add_tcase(suite, tests);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
