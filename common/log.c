@@ -164,25 +164,36 @@ static void make_stamps(time_t second)
     state.second = second;
 }
 
-/* ident and node come from the operator, but a line must be one line whatever they hold */
-static size_t text_head(char *out, size_t cap)
+/* The ident, with its last part replaced when program is not NULL. It comes from the operator, but a line must be one line whatever it holds. */
+static size_t make_ident(char *out, size_t cap, const char *program)
+{
+    const char *ident = state.ident != NULL ? state.ident : "weir", *slash = strrchr(ident, '/');
+    size_t used = escape(out, cap, ident, program != NULL && slash != NULL ? (size_t)(slash - ident) : strlen(ident), "");
+
+    if (program != NULL && used + 1 < cap) {
+        out[used++] = '/';
+        used += escape(out + used, cap - used, program, strlen(program), "");
+    }
+    return used;
+}
+
+static size_t text_head(char *out, size_t cap, const char *program)
 {
     char ident[512];
-    const char *name = state.ident != NULL ? state.ident : "weir";
 
-    escape(ident, sizeof ident, name, strlen(name), "");
+    make_ident(ident, sizeof ident, program);
     int len = snprintf(out, cap, "%s %s %s[%ld]: ", state.local, state.host[0] != '\0' ? state.host : "localhost", ident,
                        (long)getpid());
     return (size_t)len;
 }
 
-static size_t json_head(char *out, size_t cap, int level, long nanoseconds)
+static size_t json_head(char *out, size_t cap, const char *program, int level, long nanoseconds)
 {
     char plain[160], node[sizeof plain * 2], ident[sizeof plain * 2];
-    const char *texts[2] = { state.node != NULL ? state.node : "", state.ident != NULL ? state.ident : "weir" };
+    const char *name = state.node != NULL ? state.node : "";
 
-    node[json_string(node, plain, escape(plain, sizeof plain, texts[0], strlen(texts[0]), ""))] = '\0';
-    ident[json_string(ident, plain, escape(plain, sizeof plain, texts[1], strlen(texts[1]), ""))] = '\0';
+    node[json_string(node, plain, escape(plain, sizeof plain, name, strlen(name), ""))] = '\0';
+    ident[json_string(ident, plain, make_ident(plain, sizeof plain, program))] = '\0';
     int len = snprintf(out, cap, "{\"time\":\"%s.%06ldZ\",\"level\":\"%s\",\"node\":\"%s\",\"ident\":\"%s\",\"pid\":%ld,\"message\":\"",
                        state.utc, nanoseconds / 1000, level_name(level), node, ident, (long)getpid());
     return (size_t)len;
@@ -195,18 +206,12 @@ static void write_line(const char *line, size_t len)
     /* Nobody is left to be told of any other error; a rest after a short write would stand apart from its line. */
 }
 
-void log_write(int level, const char *format, ...)
+static void write_formatted(const char *program, int level, const char *format, va_list args)
 {
     char message[MESSAGE_MAX], escaped[ESCAPED_MAX + 1], line[LINE_MAX_BYTES];
     struct timespec now;
-    int saved = errno; /* callers log an error and then look at errno */
-    va_list args;
-
-    if (!log_wants(level))
-        return;
-    va_start(args, format);
     int wanted = vsnprintf(message, sizeof message, format, args);
-    va_end(args);
+
     if (wanted < 0)
         return;
     size_t len = (size_t)wanted;
@@ -223,16 +228,41 @@ void log_write(int level, const char *format, ...)
         make_stamps(now.tv_sec);
     size_t used;
     if (state.format == LOG_FORMAT_JSON) {
-        used = json_head(line, sizeof line, level, now.tv_nsec);
+        used = json_head(line, sizeof line, program, level, now.tv_nsec);
         used += json_string(line + used, escaped, len);
         memcpy(line + used, "\"}\n", 3);
         used += 3;
     } else {
-        used = text_head(line, sizeof line);
+        used = text_head(line, sizeof line, program);
         memcpy(line + used, escaped, len);
         used += len;
         line[used++] = '\n';
     }
     write_line(line, used);
+}
+
+void log_write(int level, const char *format, ...)
+{
+    int saved = errno; /* callers log an error and then look at errno */
+    va_list args;
+
+    if (!log_wants(level))
+        return;
+    va_start(args, format);
+    write_formatted(NULL, level, format, args);
+    va_end(args);
+    errno = saved;
+}
+
+void log_write_as(const char *program, int level, const char *format, ...)
+{
+    int saved = errno;
+    va_list args;
+
+    if (!log_wants(level))
+        return;
+    va_start(args, format);
+    write_formatted(program, level, format, args);
+    va_end(args);
     errno = saved;
 }

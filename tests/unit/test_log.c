@@ -1,5 +1,6 @@
 /* test_log.c - the shapes of a log line, and that no peer can forge one */
 #include <check.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <regex.h>
 #include <stdio.h>
@@ -66,6 +67,20 @@ START_TEST(json_shape)
     check_matches(read_log(), "^\\{\"time\":\"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{6}Z\",\"level\":\"warning\","
                               "\"node\":\"edge-1\",\"ident\":\"weir/edge-1/smtpd\",\"pid\":[0-9]+,"
                               "\"message\":\"a \\\\\"quoted\\\\\" \\\\\\\\ back\\\\\\\\x09slash\"\\}\n$");
+}
+END_TEST
+
+START_TEST(another_program)
+{
+    open_log(_i == 0 ? LOG_FORMAT_TEXT : LOG_FORMAT_JSON, LOG_INFO);
+    errno = ENOENT;
+    log_write_as("smtp", LOG_INFO, "to=<%s>", "a@example.edu");
+    log_write_as("smtp", LOG_DEBUG, "dropped");
+    ck_assert_int_eq(errno, ENOENT);
+    if (_i == 0)
+        check_matches(read_log(), "^[^\n]* weir/edge-1/smtp\\[[0-9]+\\]: to=<a@example.edu>\n$");
+    else
+        check_matches(read_log(), "^[^\n]*\"ident\":\"weir/edge-1/smtp\",\"pid\":[0-9]+,\"message\":\"to=<a@example.edu>\"\\}\n$");
 }
 END_TEST
 
@@ -204,6 +219,7 @@ int main(void)
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_add_test(tests, text_shape);
     tcase_add_test(tests, json_shape);
+    tcase_add_loop_test(tests, another_program, 0, 2);
     tcase_add_test(tests, levels);
     tcase_add_loop_test(tests, escaping, 0, sizeof escapes / sizeof escapes[0]);
     tcase_add_test(tests, escape_is_cut_at_a_whole_character);
