@@ -1,0 +1,1 @@
+$(eval $(call program,weir-fake-scanner,tests/fault,fake_scanner.c,proto common,-lzmq -lprotobuf-c -levent))
