@@ -219,8 +219,8 @@ static void worker_on_ready(struct worker *worker)
     generation_check(worker->generation);
 }
 
-/* Takes one packet. false: there is none, or the worker is finished. */
-static bool worker_receive(struct worker *worker)
+/* Takes one packet, if there is one. */
+static void worker_receive(struct worker *worker)
 {
     union {
         uint32_t type;
@@ -230,24 +230,23 @@ static bool worker_receive(struct worker *worker)
     size_t fd_count;
     ssize_t len = channel_receive(worker->channel, &packet, sizeof packet, fds, &fd_count, MSG_DONTWAIT);
     if (len < 0 && errno == EAGAIN)
-        return false;
+        return;
     while (len > 0 && fd_count > 0) /* workers have none to give */
         close(fds[--fd_count]);
     if (len == (ssize_t)sizeof(struct packet_ready) && packet.type == PACKET_READY && worker->state == WORKER_STARTING) {
         worker_on_ready(worker);
-        return false;
+        return;
     }
     if (len == (ssize_t)sizeof packet.result && packet.type == PACKET_RESULT && result_is_valid(worker, &packet.result)) {
         worker_on_result(worker, &packet.result);
-        return false;
+        return;
     }
-    if (len != 0) {
+    if (len > 0 || (len < 0 && errno != ECONNRESET)) {
         log_write(LOG_ERR, "worker %d says nonsense and is killed", worker->pid);
         worker_kill(worker);
     }
     if (worker->readable != NULL) /* its end is told by the zygote */
         event_del(worker->readable);
-    return false;
 }
 
 static void on_worker_readable(evutil_socket_t fd, short what, void *arg)
@@ -557,7 +556,7 @@ static void on_zygote_readable(evutil_socket_t fd, short what, void *arg)
         generation_on_died(generation, &packet.died);
     } else {
         event_del(generation->readable); /* the end: SIGCHLD follows */
-        if (len != 0)
+        if (len > 0 || (len < 0 && errno != ECONNRESET))
             kill(generation->pid, SIGKILL);
     }
 }
@@ -744,7 +743,7 @@ void pool_free(struct pool **pool_at)
     struct pool *pool = *pool_at;
     if (pool == NULL)
         return;
-    pool->handlers.done = NULL;
+    pool->serving = NULL;
     while (pool->generations != NULL) {
         struct generation *generation = pool->generations;
         kill(generation->pid, SIGKILL);
