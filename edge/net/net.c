@@ -169,10 +169,7 @@ static void conn_gone(struct net_conn *conn, enum net_end end, const char *why)
     event_del(&conn->writable); /* may be active without having been added */
     event_del(&conn->readable);
     event_del(&conn->timer);
-    if (conn->handlers != NULL)
-        conn->handlers->gone(conn->arg, end, why);
-    else
-        conn->freed = true; /* it was closing by itself */
+    conn->handlers->gone(conn->arg, end, why);
 }
 
 static void conn_leave(struct net_conn *conn)
@@ -181,6 +178,8 @@ static void conn_leave(struct net_conn *conn)
     if (conn->freed)
         conn_destroy(conn);
 }
+
+static void conn_go_on_closing(struct net_conn *conn);
 
 /* ---- made and ended ---- */
 
@@ -252,8 +251,12 @@ void net_close_after_flush(struct net_conn **connp)
     free(conn->in);
     conn->in = NULL;
     conn->in_len = 0;
-    conn_flush_soon(conn);
-    conn_arm_timer(conn);
+    /* At once where it fits, so that the last words of a process that ends are out, too. */
+    bool outer = conn->busy;
+    conn->busy = true;
+    conn_go_on_closing(conn);
+    if (!outer)
+        conn_leave(conn);
 }
 
 /* ---- output ---- */
@@ -484,7 +487,7 @@ static void conn_broken(struct net_conn *conn, const char *why)
             break;
         conn_offer(conn, conn->in_len + got);
     }
-    if (conn->handlers != NULL || conn->state == CONN_CLOSING)
+    if (conn->handlers != NULL)
         conn_gone(conn, NET_RESET, why);
 }
 
@@ -598,10 +601,18 @@ static void conn_finish_connect(struct net_conn *conn)
         conn->handlers->connected(conn->arg);
 }
 
-/* All is sent: says so to the peer and waits for it to close, reading what it still sends. Closing a socket with unread bytes would
- * reset the connection, and the reset could overtake the reply we have just sent. */
-static void conn_begin_close(struct net_conn *conn)
+/* Sends what is left. Then says the end to the peer and waits for it to close, reading what it still sends: closing a socket with unread
+ * bytes would reset the connection, and the reset could overtake the reply we have just sent. */
+static void conn_go_on_closing(struct net_conn *conn)
 {
+    struct error why;
+    bool broken;
+    if (!conn_flush(conn, &conn->out_len, &why, &broken)) {
+        conn->freed = broken;
+        if (!broken)
+            conn_arm_timer(conn);
+        return;
+    }
     if (conn->secure != NULL)
         tls_close(conn->secure->ssl);
     conn->state = CONN_LINGERING;
@@ -676,8 +687,7 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
         }
         break;
     case CONN_CLOSING:
-        if (conn_flush(conn, &conn->out_len, &why, &broken))
-            conn_begin_close(conn);
+        conn_go_on_closing(conn);
         break;
     default:
         break;
