@@ -4,6 +4,9 @@
  * libclamav's clean cache is off: it is keyed by MD5, for which two files with one sum can be made, so that a harmless
  * attachment could vouch for its malicious twin. The limits on single parsers (HTML, scripts, embedded executables) are raised to
  * the file limit: reaching one of them skips work without a word, reaching the file limit is reported.
+ *
+ * When libclamav cannot unpack a part because the folder for temporary files is full, it at best says so in its log and goes on: the
+ * answer is "clean". So an error message during a scan, or a file that could not be written, makes a clean answer unknown(engine).
  */
 #include "scanner/engine.h"
 #include <clamav.h>
@@ -18,6 +21,7 @@
 #include <unistd.h>
 #include "common/log.h"
 #include "common/memory.h"
+#include "scanner/filewatch.h"
 
 #define LIMIT_NAME "Heuristics.Limits.Exceeded"
 #define TIME_LIMIT_NAME LIMIT_NAME ".MaxScanTime"
@@ -28,11 +32,20 @@ struct engine {
     uint64_t max_size; /* of a message */
 };
 
+/* libclamav's messages come without a useful context; there is one scan at a time in a process. */
+static bool scanning;
+static char first_error[256]; /* during the scan */
+
 static void on_clamav_message(enum cl_msg severity, const char *full, const char *text, void *context)
 {
     (void)full, (void)context;
-    size_t len = strcspn(text, "\n");
-    log_write(severity == CL_MSG_ERROR ? LOG_WARNING : LOG_DEBUG, "libclamav: %.*s", (int)len, text);
+    int len = (int)strcspn(text, "\n");
+    if (!scanning || severity != CL_MSG_ERROR) {
+        log_write(severity == CL_MSG_ERROR ? LOG_WARNING : LOG_DEBUG, "libclamav: %.*s", len, text);
+    } else if (first_error[0] == '\0') { /* one is enough: a large part gives thousands */
+        snprintf(first_error, sizeof first_error, "%.*s", len, text);
+        log_write(LOG_WARNING, "libclamav: %s", first_error);
+    }
 }
 
 /* --- the name of a signature set --- */
@@ -268,9 +281,16 @@ void engine_scan(struct engine *engine, int fd, uint64_t size, uint32_t time_ms,
     const char *name = NULL;
     unsigned long scanned = 0;
     cl_error_t status = cl_engine_set_num(engine->clam, CL_ENGINE_MAX_SCANTIME, time_ms);
+    filewatch_begin();
+    first_error[0] = '\0';
+    scanning = true;
     if (status == CL_SUCCESS)
         status = cl_scanmap_callback(map, NULL, &name, &scanned, engine->clam, &engine->scan, NULL);
+    scanning = false;
     result_from_clamav(result, status, name); /* at once: the name is libclamav's and does not live long */
+    if (result->verdict == WEIR__VERDICT__VERDICT_CLEAN && (first_error[0] != '\0' || filewatch_failure() != 0))
+        result_unknown(result, WEIR__UNKNOWN_REASON__UNKNOWN_ENGINE,
+                       first_error[0] != '\0' ? first_error : strerror(filewatch_failure()));
     cl_fmap_close(map);
     munmap(bytes, (size_t)size);
 }

@@ -1,4 +1,4 @@
-$(eval $(call library,scanengine,scanner,channel.c scratch.c engine.c sandbox.c worker.c zygote.c))
+$(eval $(call library,scanengine,scanner,channel.c scratch.c filewatch.c engine.c sandbox.c worker.c zygote.c))
 $(eval $(call library,scanner,scanner,admission.c body.c scans.c pool.c service.c))
 $(eval $(call program,weir-scanner,scanner,main.c,scanner scanengine proto common,-lclamav -lseccomp -lzmq -lprotobuf-c -levent))
 $(eval $(call unit_test,scanner_engine,scanengine common,-lclamav -lseccomp))

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -360,8 +361,41 @@ START_TEST(worker_answers_in_order)
 }
 END_TEST
 
-/* Room for temporary files runs out: whatever libclamav makes of that, it must not come out as clean. */
+/* Room for temporary files runs out: libclamav goes on without the part that it could not unpack, and that is not clean. */
 START_TEST(no_room_is_not_clean)
+{
+    struct engine_options options = default_options();
+    struct engine *engine = load(&options);
+    char tmp[PATH_MAX], fill[PATH_MAX];
+    struct error why;
+    snprintf(tmp, sizeof tmp, "%.4000s/full", folder);
+    ck_assert_int_eq(mkdir(tmp, 0700), 0);
+    if (mount("full", tmp, "tmpfs", 0, "size=64k") != 0) {
+        fprintf(stderr, "SKIP no_room_is_not_clean: cannot mount a small tmpfs: %s\n", strerror(errno));
+        engine_free(&engine);
+        return;
+    }
+    ck_assert(engine_set_tmp_dir(engine, tmp, &why));
+    char *small = mail_of_parts(0, 0, true), *large = mail_of_parts(3, 20000, true);
+    ck_assert_int_eq(scan(engine, small, strlen(small), SCAN_MS).verdict, BAD);
+    snprintf(fill, sizeof fill, "%.4000s/full/fill", folder);
+    int fd = open(fill, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    while (write(fd, folder, sizeof folder) > 0)
+        ;
+    close(fd);
+    struct engine_result small_result = scan(engine, small, strlen(small), SCAN_MS);
+    struct engine_result large_result = scan(engine, large, strlen(large), SCAN_MS);
+    umount2(tmp, MNT_DETACH);
+    ck_assert_msg(small_result.verdict != CLEAN, "small: clean although a part could not be unpacked");
+    ck_assert_msg(large_result.verdict != CLEAN, "large: clean although a part could not be unpacked");
+    free(small);
+    free(large);
+    engine_free(&engine);
+}
+END_TEST
+
+/* The same with a limit on the size of one file, in a worker: it dies of it. */
+START_TEST(file_limit_is_not_clean)
 {
     struct engine_options options = default_options();
     struct test_worker worker = worker_start(&options, 1000);
@@ -452,6 +486,7 @@ int main(void)
     tcase_add_test(tests, set_names);
     tcase_add_test(tests, worker_answers_in_order);
     tcase_add_test(tests, no_room_is_not_clean);
+    tcase_add_test(tests, file_limit_is_not_clean);
     tcase_add_test(tests, worker_refuses_nonsense);
     tcase_add_test(tests, corpus);
     suite_add_tcase(suite, tests);
