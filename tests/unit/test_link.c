@@ -5,9 +5,12 @@
  * speaks CURVE but not our language.
  */
 #include <check.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 #include <zmq.h>
 #include "common/clock.h"
 #include "common/log.h"
@@ -673,6 +676,80 @@ START_TEST(test_free_link_inside_up)
 }
 END_TEST
 
+/* --- another process: hung, then killed --- */
+
+/* A server in a child of its own, which never returns. The parent's contexts are there too, and not touched. */
+static pid_t fork_server(char endpoint[128])
+{
+    int ends[2];
+
+    ck_assert_int_eq(pipe(ends), 0);
+    pid_t child = fork();
+    ck_assert_int_ge(child, 0);
+    if (child == 0) {
+        base = event_base_new();
+        metrics_init(&server_side.metrics);
+        server_side.hub = link_hub_new(base, &server_side.pair, &server_side.metrics);
+        allow(&server_side, &client_side, "edge-1", NULL, NULL);
+        serve_at(LOOPBACK);
+        seen.echo = true;
+        char text[128] = "";
+        snprintf(text, sizeof text, "%s", link_server_endpoint(seen.server));
+        if (write(ends[1], text, sizeof text) == sizeof text)
+            event_base_dispatch(base);
+        _exit(1);
+    }
+    ck_assert_int_eq(read(ends[0], endpoint, 128), 128);
+    close(ends[0]);
+    close(ends[1]);
+    return child;
+}
+
+START_TEST(test_hung_and_killed_server)
+{
+    char endpoint[128];
+    pid_t child = fork_server(endpoint);
+
+    seen.link = link_new(client_side.hub, endpoint, server_side.pair.public_key, &link_handlers, &seen);
+    ck_assert(wait_for(&seen.up, 1, 5000));
+    ck_assert_int_eq(say_hello(seen.link), LINK_OK);
+    ck_assert(wait_for(&seen.from_server, 1, 5000));
+    kill(child, SIGSTOP);
+    uint64_t began = clock_ms();
+    ck_assert(wait_for(&seen.down, 1, 8000)); /* ZeroMQ's own heartbeats */
+    ck_assert_uint_lt(clock_ms() - began, 6000);
+    kill(child, SIGCONT);
+    ck_assert(wait_for(&seen.up, 2, 8000));
+    ck_assert_int_eq(say_hello(seen.link), LINK_OK);
+    ck_assert(wait_for(&seen.from_server, 2, 5000));
+    unsigned down = seen.down;
+    began = clock_ms();
+    kill(child, SIGKILL);
+    ck_assert(wait_for(&seen.down, down + 1, 5000));
+    ck_assert_uint_lt(clock_ms() - began, 500);
+    waitpid(child, NULL, 0);
+}
+END_TEST
+
+START_TEST(test_silent_peer_is_gone_after_ten_seconds)
+{
+    struct raw raw;
+    uint8_t hello[64];
+
+    allow(&server_side, &client_side, "edge-1", NULL, NULL);
+    serve_at(LOOPBACK);
+    raw_connect(&raw, &client_side, 100);
+    raw_send(raw.sock, hello, hello_bytes(hello), 0);
+    ck_assert(wait_for(&seen.messages, 1, 5000));
+    run_for(8000);
+    ck_assert_uint_eq(seen.gone, 0);
+    ck_assert(wait_for(&seen.gone, 1, 5000));
+    raw_send(raw.sock, hello, hello_bytes(hello), 0); /* the connection is still there: speaking makes a peer again */
+    ck_assert(wait_for(&seen.messages, 2, 5000));
+    raw_close(&raw);
+}
+END_TEST
+
 /* --- cluster state --- */
 
 static unsigned states;
@@ -782,6 +859,8 @@ int main(void)
     tcase_add_test(tcase, test_key_revoked_before_its_first_message);
     tcase_add_test(tcase, test_free_inside_callbacks);
     tcase_add_test(tcase, test_free_link_inside_up);
+    tcase_add_test(tcase, test_hung_and_killed_server);
+    tcase_add_test(tcase, test_silent_peer_is_gone_after_ten_seconds);
     tcase_add_test(tcase, test_publish_and_subscribe);
     tcase_add_test(tcase, test_bind_twice_fails_with_words);
     suite_add_tcase(suite, tcase);
