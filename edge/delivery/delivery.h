@@ -40,6 +40,7 @@ struct delivery_envelope {
     bool eightbit, smtputf8;
 };
 
+/* settings and tls are borrowed. All deliveries are cancelled or done before the pool is freed; their connections say QUIT then. NULL: why. */
 struct delivery_pool *delivery_pool_new(struct event_base *base, const struct edge_settings *settings,
                                         const struct tls_settings *tls, struct metrics *metrics, struct error *why);
 void delivery_pool_free(struct delivery_pool **pool);
@@ -51,9 +52,9 @@ void delivery_rcpt(struct delivery *delivery, const char *recipient);
 /* Sends header_prefix (the Received header and what else is added, CRLF-terminated lines; copied) and then the message, which is borrowed
  * until `done`. At least one recipient must have been accepted. A message that does not end in CRLF gets one. */
 void delivery_send(struct delivery *delivery, const char *header_prefix, size_t prefix_len, const struct message *message);
-/* Ends the transaction with RSET and gives the connection back; no event follows. */
+/* Ends the transaction with RSET and gives the connection back (from DATA on: closes it); no event follows. May be called in `recipient`. */
 void delivery_cancel(struct delivery **delivery);
-/* "host[192.0.2.9]:25", "" while not connected. Borrowed. */
+/* "host[192.0.2.9]:25", "" before the first connection; the last one's after it. Borrowed. */
 const char *delivery_next_hop_text(const struct delivery *delivery);
 /* "TLSv1.3 ..." of the connection to the next hop, or "". */
 const char *delivery_tls_text(const struct delivery *delivery);

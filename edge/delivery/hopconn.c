@@ -165,6 +165,7 @@ void hopconn_flush(struct hopconn *conn)
 
 /* ---- getting there ---- */
 
+/* This address does not work: the host said so (reply), or we do. On to the next. */
 static void hopconn_failed(struct hopconn *conn, const struct smtp_reply *reply)
 {
     if (conn->failure == NULL)
@@ -172,8 +173,15 @@ static void hopconn_failed(struct hopconn *conn, const struct smtp_reply *reply)
     *conn->failure = *reply;
     net_free(&conn->net);
     event_del(&conn->timer);
-    log_write(LOG_INFO, "connect to %s: %d %s", conn->text, reply->code, reply->text);
     hopconn_try_next(conn);
+}
+
+static void hopconn_failed_because(struct hopconn *conn, const char *enhanced, const char *why)
+{
+    struct smtp_reply reply;
+    log_write(LOG_INFO, "connect to %s: %s", conn->text, why);
+    reply_set(&reply, 451, enhanced, "%s: %s", conn->text, why);
+    hopconn_failed(conn, &reply);
 }
 
 static void hopconn_give_up(struct hopconn *conn)
@@ -202,15 +210,13 @@ static void hopconn_tls_failed(struct hopconn *conn, const char *why)
         hopconn_try_next(conn);
         return;
     }
-    struct smtp_reply reply;
-    reply_set(&reply, 451, "4.7.5", "%s: TLS is required and failed: %s", conn->text, why);
-    hopconn_failed(conn, &reply);
+    hopconn_failed_because(conn, "4.7.5", "TLS is required and failed");
 }
 
 static void on_event(struct hopconn *conn, enum hop_event event, const struct smtp_reply *reply)
 {
     struct delivery_metrics *metrics = &conn->hop->pool->metrics;
-    struct smtp_reply own;
+    char words[64];
     switch (event) {
     case HOP_NOTHING:
         hopconn_flush(conn);
@@ -243,17 +249,17 @@ static void on_event(struct hopconn *conn, enum hop_event event, const struct sm
         delivery_on_answer(conn->owner, reply);
         break;
     case HOP_REFUSED:
+        log_write(LOG_INFO, "connect to %s: host says: %d %s", conn->text, reply->code, reply->text);
         hopconn_failed(conn, reply);
         break;
     case HOP_TLS_IMPOSSIBLE:
-        reply_set(&own, 451, "4.7.5", "%s: TLS is required and not offered", conn->text);
         metric_add(conn->dialog.extensions.starttls ? metrics->tls_declined : metrics->tls_not_offered, 1);
-        hopconn_failed(conn, &own);
+        hopconn_failed_because(conn, "4.7.5", "TLS is required and not offered");
         break;
     case HOP_LOST:
         if (conn->use == HOPCONN_CONNECTING) {
-            reply_set(&own, 451, "4.4.1", "%s: unexpected reply: %d", conn->text, reply->code);
-            hopconn_failed(conn, &own);
+            snprintf(words, sizeof words, "unexpected reply %d", reply->code);
+            hopconn_failed_because(conn, "4.4.1", reply->code != 0 ? words : reply->text);
         } else if (reply->code == 421) {
             hopconn_lost(conn, reply);
         } else {
@@ -324,13 +330,10 @@ static void on_drained(void *arg)
 /* Before the host was ready: the next address. Later: lost. */
 static void hopconn_broke(struct hopconn *conn, const char *why)
 {
-    if (conn->use != HOPCONN_CONNECTING) {
+    if (conn->use == HOPCONN_CONNECTING)
+        hopconn_failed_because(conn, "4.4.1", why);
+    else
         hopconn_lost_because(conn, why);
-        return;
-    }
-    struct smtp_reply reply;
-    reply_set(&reply, 451, "4.4.1", "%s: %s", conn->text, why);
-    hopconn_failed(conn, &reply);
 }
 
 static void on_gone(void *arg, enum net_end end, const char *why)
@@ -389,12 +392,10 @@ static void on_addresses(void *arg, enum dns_status status, const struct netaddr
         conn->addresses = xmemdup(addresses, count * sizeof *addresses);
         conn->address_count = count;
         hopconn_try_next(conn);
+    } else if (status == DNS_FAILED) {
+        hopconn_failed_because(conn, "4.4.3", "name resolution failed, try again later");
     } else {
-        struct smtp_reply reply;
-        bool failed = status == DNS_FAILED;
-        reply_set(&reply, 451, failed ? "4.4.3" : "4.4.1", "%s: %s", conn->hop->name.host,
-                  failed ? "name resolution failed, try again later" : "next hop has no address");
-        hopconn_failed(conn, &reply);
+        hopconn_failed_because(conn, "4.4.1", "next hop has no address");
     }
     hopconn_leave(conn);
 }

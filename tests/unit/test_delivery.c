@@ -26,6 +26,7 @@ struct host {
     unsigned deaths;                            /* ... so many times */
     const char *says_421_at;                    /* once */
     const char *silent_at;                      /* this verb is never answered */
+    bool trickles;                              /* a byte at a time */
     bool other_answers;                         /* from the second connection on: 550 to every recipient */
 };
 
@@ -33,6 +34,7 @@ struct guest { /* one connection of the host */
     struct net_conn *conn;
     struct guest *next;
     bool in_data, dead;
+    char slow[512];                             /* trickles: still to be said */
     char *body;
     size_t body_len;
     unsigned number;
@@ -64,6 +66,11 @@ static struct message_budget budget;
 
 static void guest_say(struct guest *guest, const char *text)
 {
+    if (host.trickles) {
+        size_t len = strlen(guest->slow);
+        snprintf(guest->slow + len, sizeof guest->slow - len, "%s\r\n", text);
+        return;
+    }
     net_write(guest->conn, text, strlen(text));
     net_write(guest->conn, "\r\n", 2);
 }
@@ -313,6 +320,12 @@ static void owner_fini(struct owner *owner)
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what, (void)arg;
+    for (struct guest *guest = guests; guest != NULL; guest = guest->next) {
+        if (guest->slow[0] == '\0' || guest->conn == NULL)
+            continue;
+        net_write(guest->conn, guest->slow, 1);
+        memmove(guest->slow, guest->slow + 1, strlen(guest->slow));
+    }
 }
 
 static void run_until(const bool *what)
@@ -351,7 +364,7 @@ static void setup(void)
     struct netaddr any;
     base = event_base_new();
     tick = event_new(base, -1, EV_PERSIST, on_tick, NULL);
-    event_add(tick, &(struct timeval){ 0, 5000 });
+    event_add(tick, &(struct timeval){ 0, 1000 });
     ck_assert(netaddr_parse(&any, "127.0.0.1"));
     int fd = net_bind(&any, &why);
     ck_assert_msg(fd >= 0, "%s", why.text);
@@ -412,6 +425,8 @@ static const struct {
       .heard = "EHLO MAIL RCPT RCPT DATA " },
     { .name = "no pipelining", .recipients = "x y", .codes = "250 250 ", .final = 250, .taken = 1, .connections = 1,
       .heard = "EHLO MAIL RCPT RCPT DATA " },
+    { .name = "trickle", .host = { .pipelining = true, .trickles = true }, .recipients = "x 550y", .codes = "250 550 ", .final = 250,
+      .taken = 1, .connections = 1, .heard = "EHLO MAIL RCPT RCPT DATA " },
     { .name = "HELO only", .host = { .helo_only = true }, .recipients = "x", .codes = "250 ", .final = 250, .taken = 1, .connections = 1,
       .heard = "EHLO HELO MAIL RCPT DATA " },
     { .name = "mixed answers", .host = { .pipelining = true }, .recipients = "550x y 451z w", .codes = "550 250 451 250 ", .final = 250,
