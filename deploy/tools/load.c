@@ -73,8 +73,9 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 static void on_end(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
+    static unsigned signals;
     struct load *l = arg;
-    if (l->ending && (what & EV_SIGNAL) != 0)
+    if ((what & EV_SIGNAL) != 0 && ++signals > 1)
         load_sessions_give_up(l);
     l->ending = true;
     load_done(l);

@@ -99,6 +99,7 @@ static void session_free(struct sink_session *s)
 static void session_close(struct sink_session *s)
 {
     s->closed = true;
+    transaction_reset(s); /* first: who sees the connection end finds no half message */
     net_close_after_flush(&s->conn);
 }
 
