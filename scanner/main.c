@@ -386,7 +386,7 @@ static int read_arguments(struct arguments *arguments, int argc, char **argv)
 int main(int argc, char **argv)
 {
     if (argc == 3 && strcmp(argv[1], "--zygote") == 0)
-        return zygote_main(ZYGOTE_FD, (int32_t)strtol(argv[2], NULL, 10));
+        _exit(zygote_main(ZYGOTE_FD, (int32_t)strtol(argv[2], NULL, 10))); /* freeing an engine takes longer than ending */
     struct scanner scanner = { .run_lock = -1 };
     struct curve_keypair pair;
     struct error why;

@@ -781,8 +781,8 @@ START_TEST(workers_are_recycled)
     for (int i = 0; i < 200; i++)
         assert_scans();
     WAIT_FOR(worker_pids("weir-scan-small", after) == 2);
-    for (int i = 0; i < 2; i++)
-        ck_assert(after[i] != before[0] && after[i] != before[1]);
+    /* one after the other: the same worker is asked each time, so the second one may still be young */
+    ck_assert((after[0] != before[0] && after[0] != before[1]) || (after[1] != before[0] && after[1] != before[1]));
     ck_assert_uint_eq(t.generation, 1);
 }
 END_TEST
