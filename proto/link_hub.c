@@ -203,6 +203,29 @@ const struct link_allowed_key *link_hub_find(const struct link_hub *hub, const u
     return bsearch(&wanted, hub->allowed, hub->allowed_count, sizeof *hub->allowed, compare_keys);
 }
 
+static int compare_entries(const void *a, const void *b)
+{
+    int order = compare_keys(a, b);
+
+    return order != 0 ? order
+                      : strcmp(((const struct link_allowed_key *)a)->name, ((const struct link_allowed_key *)b)->name);
+}
+
+/* A sorted copy in which each key is there once. */
+static void set_allowed(struct link_hub *hub, const struct link_allowed_key *keys, size_t count)
+{
+    hub->allowed = xcalloc(count > 0 ? count : 1, sizeof *keys);
+    hub->allowed_count = 0;
+    if (count > 0)
+        memcpy(hub->allowed, keys, count * sizeof *keys);
+    for (size_t i = 0; i < count; i++)
+        hub->allowed[i].name[sizeof hub->allowed[i].name - 1] = '\0';
+    qsort(hub->allowed, count, sizeof *hub->allowed, compare_entries);
+    for (size_t i = 0; i < count; i++)
+        if (i == 0 || compare_keys(&hub->allowed[i], &hub->allowed[hub->allowed_count - 1]) != 0)
+            hub->allowed[hub->allowed_count++] = hub->allowed[i];
+}
+
 static bool some_key_is_gone(const struct link_hub *hub, const struct link_allowed_key *old, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
@@ -219,13 +242,7 @@ bool link_hub_allow(struct link_hub *hub, const struct link_allowed_key *keys, s
     size_t old_count = hub->allowed_count;
     bool closed = false;
 
-    hub->allowed = xcalloc(count > 0 ? count : 1, sizeof *keys);
-    if (count > 0)
-        memcpy(hub->allowed, keys, count * sizeof *keys);
-    hub->allowed_count = count;
-    for (size_t i = 0; i < count; i++)
-        hub->allowed[i].name[sizeof hub->allowed[i].name - 1] = '\0';
-    qsort(hub->allowed, count, sizeof *hub->allowed, compare_keys);
+    set_allowed(hub, keys, count);
     bool gone = some_key_is_gone(hub, old, old_count);
     free(old);
     if (!gone)

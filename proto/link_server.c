@@ -106,6 +106,7 @@ static struct link_peer *peer_new(struct link_server *server, const uint8_t *id,
     struct link_peer *peer = xcalloc(1, sizeof *peer + len);
 
     peer->who = *who;
+    peer->heard_ms = clock_ms();
     memcpy(peer->user_id, user_id, sizeof peer->user_id);
     peer->id_len = (uint8_t)len;
     memcpy(peer->id, id, len);
@@ -206,6 +207,15 @@ static void peer_lose(struct link_server *server, struct link_peer *peer)
     event_add(server->soon, &(struct timeval){ 0, 0 });
 }
 
+/* Ends every connection; the loop's next turn tells of the peers and binds again. */
+static void server_end_all(struct link_server *server)
+{
+    server_close(server, 0);
+    for (struct link_peer *peer = server->peers; peer != NULL; peer = peer->next)
+        peer->lost = true;
+    event_add(server->soon, &(struct timeval){ 0, 0 });
+}
+
 /* Tells the owner and forgets the peer. false: the server is no more. */
 static bool peer_remove(struct link_server *server, struct link_peer *peer)
 {
@@ -242,49 +252,57 @@ static bool server_sweep(struct link_server *server)
 
 /* --- messages --- */
 
-/* The peer a message is from: its routing id, and the key that its connection proved. */
-static struct link_peer *peer_of(struct link_server *server, struct link_inbox *inbox)
+/* The peer with that routing id, if it is still the connection with that key. */
+static struct link_peer *peer_known(struct link_server *server, struct link_inbox *inbox, const char *user_id)
+{
+    struct link_peer *peer = peer_find(server, zmq_msg_data(&inbox->parts[0]), zmq_msg_size(&inbox->parts[0]));
+
+    return peer != NULL && !peer->lost && user_id != NULL && strcmp(peer->user_id, user_id) == 0 ? peer : NULL;
+}
+
+/* The first message of a connection. NULL: nobody who may speak, or the server is no more. */
+static struct link_peer *peer_meet(struct link_server *server, struct link_inbox *inbox, const char *user_id)
 {
     const uint8_t *id = zmq_msg_data(&inbox->parts[0]);
     size_t id_len = zmq_msg_size(&inbox->parts[0]);
-    const char *user_id = zmq_msg_gets(&inbox->parts[1], "User-Id");
+    const struct link_allowed_key *who = NULL;
     uint8_t key[CURVE_KEY_LEN];
 
-    struct link_peer *peer = peer_find(server, id, id_len);
-    if (peer != NULL && user_id != NULL && strcmp(peer->user_id, user_id) == 0 && !peer->lost)
-        return peer;
-    if (peer != NULL && !peer_remove(server, peer))
+    struct link_peer *former = peer_find(server, id, id_len);
+    if (former != NULL && !peer_remove(server, former))
         return NULL;
-    const struct link_allowed_key *who = NULL;
     if (curve_key_parse(key, user_id))
         who = link_hub_find(server->hub, key);
     if (who == NULL) { /* its handshake was answered before the key was revoked */
         link_hub_dropped(server->hub, LINK_DROP_REVOKED, server->endpoint, "key is not allowed any more");
-        server_close(server, 0);
-        event_add(server->soon, &(struct timeval){ 0, 0 });
+        server_end_all(server);
         return NULL;
     }
     if (server->peer_count >= PEERS_MAX || id_len > UINT8_MAX) {
         link_hub_dropped(server->hub, LINK_DROP_PEERS, who->name, "too many peers");
         return NULL;
     }
-    peer = peer_new(server, id, id_len, who, user_id);
+    struct link_peer *peer = peer_new(server, id, id_len, who, user_id);
     peer->fd = zmq_msg_get(&inbox->parts[1], ZMQ_SRCFD);
     return peer;
 }
 
 static void serve(struct link_server *server, struct link_inbox *inbox)
 {
+    const char *user_id = inbox->count > 1 ? zmq_msg_gets(&inbox->parts[1], "User-Id") : NULL;
+    struct link_peer *peer = peer_known(server, inbox, user_id);
     struct link_message message;
 
-    Weir__Frame *frame = link_inbox_decode(server->hub, inbox, 1, server->endpoint, &message);
+    if (peer != NULL)
+        peer->heard_ms = clock_ms();
+    Weir__Frame *frame =
+        link_inbox_decode(server->hub, inbox, 1, peer != NULL ? peer->who.name : server->endpoint, &message);
     if (frame == NULL)
         return;
-    struct link_peer *peer = peer_of(server, inbox);
-    if (peer != NULL) {
-        peer->heard_ms = clock_ms();
+    if (peer == NULL)
+        peer = peer_meet(server, inbox, user_id);
+    if (peer != NULL)
         server->handlers.message(server->arg, peer, &message);
-    }
     wire_free(&frame);
 }
 
@@ -505,9 +523,7 @@ bool link_server_revoke(struct link_server *server)
     }
     if (!revoked)
         return false;
-    server_close(server, 0);
-    for (struct link_peer *peer = server->peers; peer != NULL; peer = peer->next)
-        peer_lose(server, peer);
+    server_end_all(server);
     return true;
 }
 

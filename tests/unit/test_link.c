@@ -622,6 +622,39 @@ START_TEST(test_allowing_more_disturbs_nobody)
 }
 END_TEST
 
+START_TEST(test_key_listed_twice_is_stable)
+{
+    allow(&server_side, &client_side, "edge-1", &client_side, "edge-2");
+    serve_at(LOOPBACK);
+    seen.link = connect_as(&client_side, &seen);
+    ck_assert(wait_for(&seen.up, 1, 5000));
+    say_hello(seen.link);
+    ck_assert(wait_for(&seen.messages, 1, 5000));
+    ck_assert_str_eq(seen.last_name, "edge-1");
+    allow(&server_side, &client_side, "edge-1", &client_side, "edge-2");
+    run_for(100);
+    ck_assert_uint_eq(seen.down, 0);
+}
+END_TEST
+
+START_TEST(test_renamed_key_comes_back_under_its_name)
+{
+    allow(&server_side, &client_side, "edge-1", NULL, NULL);
+    serve_at(LOOPBACK);
+    seen.link = connect_as(&client_side, &seen);
+    ck_assert(wait_for(&seen.up, 1, 5000));
+    say_hello(seen.link);
+    ck_assert(wait_for(&seen.messages, 1, 5000));
+    allow(&server_side, &client_side, "edge-9", NULL, NULL);
+    ck_assert(wait_for(&seen.up, 2, 5000));
+    ck_assert_uint_eq(seen.gone, 1);
+    ck_assert_str_eq(seen.gone_name, "edge-1");
+    say_hello(seen.link);
+    ck_assert(wait_for(&seen.messages, 2, 5000));
+    ck_assert_str_eq(seen.last_name, "edge-9");
+}
+END_TEST
+
 START_TEST(test_key_revoked_before_its_first_message)
 {
     allow(&server_side, &client_side, "edge-1", NULL, NULL);
@@ -856,6 +889,8 @@ int main(void)
     tcase_add_test(tcase, test_send_to_the_dead);
     tcase_add_test(tcase, test_revocation);
     tcase_add_test(tcase, test_allowing_more_disturbs_nobody);
+    tcase_add_test(tcase, test_key_listed_twice_is_stable);
+    tcase_add_test(tcase, test_renamed_key_comes_back_under_its_name);
     tcase_add_test(tcase, test_key_revoked_before_its_first_message);
     tcase_add_test(tcase, test_free_inside_callbacks);
     tcase_add_test(tcase, test_free_link_inside_up);

@@ -425,6 +425,9 @@ START_TEST(test_state_and_epochs)
     publish(other, 11, true, 0);
     WAIT(states == 2);
     ck_assert(entry_drain);
+    publish(c, 11, false, 0); /* the coordinator we talk to is believed */
+    WAIT(states == 3);
+    ck_assert(!entry_drain);
 }
 END_TEST
 
