@@ -245,6 +245,14 @@ static void on_event(struct hopconn *conn, enum hop_event event, const struct sm
         delivery_on_go_ahead(conn->owner);
         break;
     case HOP_ANSWER:
+        if (net_unsent(conn->net) > 0) {
+            /* It cannot have the whole message yet: its 250 is worth nothing, and what is still to be sent would be taken for commands. */
+            conn->dialog.state = HOP_CLOSED;
+            if (reply->code < 300) {
+                hopconn_lost_because(conn, "message answered before its end");
+                break;
+            }
+        }
         hopconn_flush(conn);
         delivery_on_answer(conn->owner, reply);
         break;

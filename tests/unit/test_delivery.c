@@ -26,6 +26,7 @@ struct host {
     unsigned deaths;                            /* ... so many times */
     const char *says_421_at;                    /* once */
     const char *silent_at;                      /* this verb is never answered */
+    const char *early;                          /* the answer to a message's first bytes; the rest is not read */
     bool trickles;                              /* a byte at a time */
     bool other_answers;                         /* from the second connection on: 550 to every recipient */
 };
@@ -168,6 +169,12 @@ static size_t guest_body(struct guest *guest, const char *buf, size_t len)
     char *end = memmem(guest->body + seen, guest->body_len - seen, "\r\n.\r\n", 5);
     if (guest_dies(guest, "BODY"))
         return len;
+    if (host.early != NULL) {
+        guest_say(guest, host.early);
+        net_pause(guest->conn);
+        guest->in_data = false;
+        return len;
+    }
     if (end == NULL)
         return len;
     size_t size = (size_t)(end - guest->body) + 2;
@@ -743,6 +750,36 @@ START_TEST(refused_in_the_middle_of_the_message)
 }
 END_TEST
 
+/* A host that answers before it has the whole message: a refusal counts, a 250 does not, whatever the sizes of buffers between are. */
+static const struct {
+    const char *answer;
+    size_t size;
+    int code;
+} early[] = {
+    { "250 2.0.0 fine", 16 << 20, 451 },
+    { "250 2.0.0 fine", 4 << 20, 451 },
+    { "552 5.3.4 too large", 16 << 20, 552 },
+    { "552 5.3.4 too large", 4 << 20, 552 },
+};
+
+START_TEST(answered_before_the_end)
+{
+    struct owner owner = { .send_when_told = true };
+    static const struct delivery_envelope usual = ENVELOPE;
+    char *text = xmalloc(early[_i].size);
+    memset(text, 'x', early[_i].size);
+    text[early[_i].size - 1] = '\0';
+    host.early = early[_i].answer;
+    owner_start(&owner, text, &usual, "x");
+    free(text);
+    run_until(&owner.done);
+    ck_assert_int_eq(owner.final.code, early[_i].code);
+    ck_assert(!owner.maybe);
+    ck_assert_int_eq((int)metrics_gauge(&metrics, "weir_next_hop_connections", "state=\"idle\"")->value, 0);
+    owner_fini(&owner);
+}
+END_TEST
+
 START_TEST(a_message_without_its_last_line_end)
 {
     struct owner owner = { .send_when_told = true };
@@ -859,6 +896,7 @@ int main(void)
     tcase_add_test(tests, lost_while_nothing_was_asked);
     tcase_add_loop_test(tests, large_message, 0, 3);
     tcase_add_test(tests, refused_in_the_middle_of_the_message);
+    tcase_add_loop_test(tests, answered_before_the_end, 0, (int)(sizeof early / sizeof *early));
     tcase_add_test(tests, a_message_without_its_last_line_end);
     tcase_add_loop_test(tests, tls_required, 0, (int)(sizeof required / sizeof *required));
     tcase_add_test(tests, broken_tls_is_remembered);
