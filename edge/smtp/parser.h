@@ -61,7 +61,8 @@ void smtp_parser_enter_bdat(struct smtp_parser *parser, uint64_t size, bool firs
  * SMTP_END_OF_DATA of BDAT uses 0 bytes. So loop on the event, not on the count:
  *     do { used = smtp_parser_next(&parser, buf, len, &token); buf += used, len -= used; ...token... } while (token.event != SMTP_NEED_MORE);
  * SMTP_BAD_BARE_LF and _TOO_LONG come at once, before the line's end has been seen, and the rest of the line up to CRLF is skipped, so
- * that nothing behind a bare LF is ever a command. */
+ * that nothing behind a bare LF is ever a command. The rest can be used up in the same call that finds the next command: a caller that puts
+ * that command off keeps the bytes from token.bytes on and no earlier ones. */
 size_t smtp_parser_next(struct smtp_parser *parser, const char *buf, size_t len, struct smtp_token *token);
 
 #endif

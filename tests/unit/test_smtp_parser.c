@@ -233,6 +233,26 @@ START_TEST(test_one_piece)
 }
 END_TEST
 
+/* A caller that is not ready for a command keeps it, and only it: not the rest of the bad line before it. */
+START_TEST(test_command_put_off)
+{
+    static const char text[] = "junk\nQUIT\r\nNOOP\r\n";
+    struct smtp_parser parser;
+    struct smtp_token token;
+    smtp_parser_init(&parser, 2048, 0);
+    size_t used = smtp_parser_next(&parser, text, sizeof text - 1, &token);
+    ck_assert_int_eq(token.bad, SMTP_BAD_BARE_LF);
+    ck_assert_uint_eq(used, 5);
+    smtp_parser_next(&parser, text + used, sizeof text - 1 - used, &token);
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(token.event, SMTP_COMMAND);
+        ck_assert_uint_eq(token.len, 4);
+        ck_assert_ptr_eq(token.bytes, text + 11);
+        smtp_parser_next(&parser, token.bytes, 6, &token);
+    }
+}
+END_TEST
+
 /* A line without end is not kept. */
 START_TEST(test_endless_line)
 {
@@ -259,6 +279,7 @@ int main(void)
     TCase *tcase = tcase_create("parser");
     tcase_add_loop_test(tcase, test_rows, 0, sizeof rows / sizeof rows[0]);
     tcase_add_test(tcase, test_one_piece);
+    tcase_add_test(tcase, test_command_put_off);
     tcase_add_test(tcase, test_endless_line);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
