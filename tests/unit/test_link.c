@@ -5,6 +5,7 @@
  * speaks CURVE but not our language.
  */
 #include <check.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -279,6 +280,18 @@ START_TEST(test_there_and_back)
     ck_assert_str_eq(seen.last_name, "edge-1");
     ck_assert_int_eq(link_peer_role(seen.last_peer), WEIR__ROLE__ROLE_EDGE);
     ck_assert_mem_eq(link_peer_key(seen.last_peer), client_side.pair.public_key, CURVE_KEY_LEN);
+}
+END_TEST
+
+START_TEST(test_ipv6)
+{
+    allow(&server_side, &client_side, "edge-1", NULL, NULL);
+    serve_at("tcp://[::1]:*");
+    ck_assert_int_eq(strncmp(link_server_endpoint(seen.server), "tcp://[::1]:", 12), 0);
+    seen.link = connect_as(&client_side, &seen);
+    ck_assert(wait_for(&seen.up, 1, 5000));
+    say_hello(seen.link);
+    ck_assert(wait_for(&seen.messages, 1, 5000));
 }
 END_TEST
 
@@ -868,6 +881,17 @@ START_TEST(test_bind_twice_fails_with_words)
 }
 END_TEST
 
+static bool has_ipv6(void)
+{
+    struct sockaddr_in6 loopback = { .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT };
+    int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool ok = fd >= 0 && bind(fd, (struct sockaddr *)&loopback, sizeof loopback) == 0;
+
+    if (fd >= 0)
+        close(fd);
+    return ok;
+}
+
 int main(void)
 {
     Suite *suite = suite_create("link");
@@ -876,6 +900,8 @@ int main(void)
     tcase_set_timeout(tcase, 60);
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, test_there_and_back);
+    if (has_ipv6())
+        tcase_add_test(tcase, test_ipv6);
     tcase_add_test(tcase, test_many_messages_all_arrive);
     tcase_add_test(tcase, test_unknown_key_is_refused_until_it_is_known);
     tcase_add_test(tcase, test_wrong_server_key);
