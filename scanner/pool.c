@@ -31,7 +31,8 @@
 #define ZYGOTE_FD 3
 #define PROGRAM "/proc/self/exe" /* the very same, even when the file was replaced by an upgrade meanwhile */
 #define LOAD_LIMIT_S 900       /* the largest sets take a minute */
-#define FILL_LIMIT_S 30
+#define FILL_LIMIT_S 30        /* from asking for a worker to its READY */
+#define RETIRE_LIMIT_S 5       /* from a zygote's dismissal to its end */
 #define EARLY_DEATHS_MAX 3     /* workers that die before READY while filling: the generation is no good */
 #define RETRY_FIRST_S 1
 #define RETRY_MAX_S 60
@@ -365,6 +366,8 @@ static void generation_fill(struct generation *generation)
                 event_add(generation->pool->refill, &(struct timeval){ 0, REFILL_DELAY_MS * 1000 });
                 return;
             }
+            if (!event_pending(generation->clock, EV_TIMEOUT, NULL))
+                event_add(generation->clock, &(struct timeval){ FILL_LIMIT_S, 0 });
         }
     }
 }
@@ -427,6 +430,8 @@ static void generation_check(struct generation *generation)
     case GENERATION_SERVING:
         if (!event_pending(generation->pool->refill, EV_TIMEOUT, NULL))
             generation_fill(generation);
+        if (generation_is_full(generation))
+            event_del(generation->clock);
         for (struct worker *w = generation->workers; w != NULL; w = w->next) {
             if (w->aged && w->state == WORKER_IDLE && generation_count(generation, w->lane, true) >= generation->wanted[w->lane])
                 worker_dismiss(w);
@@ -440,8 +445,10 @@ static void generation_check(struct generation *generation)
         bool busy = false;
         for (struct worker *w = generation->workers; w != NULL; w = w->next)
             busy = busy || w->job != NULL;
-        if (!busy)
-            generation_stop_events(generation); /* the zygote ends at the end of its channel */
+        if (!busy && generation->channel >= 0) {
+            generation_stop_events(generation); /* the zygote ends at the end of its channel, */
+            event_add(generation->clock, &(struct timeval){ RETIRE_LIMIT_S, 0 }); /* or it hangs */
+        }
         break;
     }
     case GENERATION_LOADING:
@@ -525,7 +532,7 @@ static void generation_on_loaded(struct generation *generation, const struct pac
 {
     generation->info = loaded->info;
     generation->state = GENERATION_FILLING;
-    event_add(generation->clock, &(struct timeval){ FILL_LIMIT_S, 0 });
+    event_del(generation->clock);
     generation_fill(generation);
 }
 
@@ -565,7 +572,22 @@ static void on_generation_clock(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     struct generation *generation = arg;
-    generation_doom(generation, generation->state == GENERATION_LOADING ? "loading takes too long" : "its workers do not start");
+    switch (generation->state) {
+    case GENERATION_LOADING:
+        generation_doom(generation, "loading takes too long");
+        break;
+    case GENERATION_FILLING:
+        generation_doom(generation, "its workers do not start");
+        break;
+    case GENERATION_SERVING:
+        log_write(LOG_ERR, "generation %llu makes no more workers: to be replaced", (unsigned long long)generation->number);
+        pool_renew(generation->pool);
+        break;
+    case GENERATION_RETIRING:
+    case GENERATION_DOOMED:
+        kill(generation->pid, SIGKILL);
+        break;
+    }
 }
 
 /* The zygote is this program again: forking with ZeroMQ's threads around is only safe with an exec right behind it. */
