@@ -1,9 +1,10 @@
 /*
  * load.c - weir-load: the command line, the schedule, the report
  *
- * Closed loop: each session sends its next message when the last one was answered. Open loop (--rate): messages are due at fixed times; one
- * that finds no free session waits, and that is reported, so that a slow server does not slow the load down unseen. SIGTERM or SIGINT
- * ends the run as the end of --seconds does: what is under way is finished. A second one gives that up.
+ * Closed loop: each session sends its next message when the last one was answered. Open loop (--rate): messages are due
+ * at fixed times; one that finds no free session waits, and that is reported, so that a slow server does not slow the
+ * load down unseen. SIGTERM or SIGINT ends the run as the end of --seconds does: what is under way is finished. A
+ * second one gives that up.
  */
 #include "deploy/tools/load.h"
 #include <errno.h>
@@ -18,22 +19,28 @@
 
 static const char usage[] =
     "usage: weir-load --to HOST:PORT[,HOST:PORT...] (--messages M | --seconds S) [options]\n"
-    "  --sessions N          at once (1)            --rate R        messages a second, whatever the answers (open loop)\n"
-    "  --size BYTES          each message (4096)    --mix           4 KiB to 5 MiB, as a university sees them\n"
-    "  --mail DIR            the files of DIR, one after the other; once each unless --messages or --seconds says otherwise\n"
-    "  --unique              put an X-Weir-Load header with the token on top of these too (generated messages have it)\n"
+    "  --sessions N          at once (1)\n"
+    "  --rate R              messages a second, whatever the answers (open loop)\n"
+    "  --size BYTES          each message (4096)\n"
+    "  --mix                 4 KiB to 5 MiB, as a university sees them\n"
+    "  --mail DIR            the files of DIR in turn; each once unless --messages or --seconds is given\n"
+    "  --unique              an X-Weir-Load header with the token on top of these, too\n"
     "  --per-session K       messages on one connection (100; 0: no limit)\n"
-    "  --recipients R        in each message (1)    --from A, --rcpt A\n"
-    "  --bdat                BDAT instead of DATA   --tls           STARTTLS, any certificate\n"
-    "  --pipeline on|off     (on, where offered)    --greet-only    connect, EHLO, QUIT instead of messages\n"
+    "  --recipients R        in each message (1)\n"
+    "  --from A, --rcpt A    the envelope\n"
+    "  --bdat                BDAT instead of DATA, where offered\n"
+    "  --tls                 STARTTLS, any certificate\n"
+    "  --pipeline on|off     where offered (on)\n"
+    "  --greet-only          connect, EHLO, QUIT instead of messages\n"
     "  --retry               a 4xx, a refused or a lost connection: the same message again at the next target\n"
-    "  --retry-for SECONDS   for that long (60)     --timeout SECONDS   without a byte from the server (300)\n"
+    "  --retry-for SECONDS   for that long (60)\n"
+    "  --timeout SECONDS     without a byte from the server (300)\n"
     "  --bind-source A[-B]   source addresses, one after the other; they differ in the last number\n"
     "  --ids FILE            a line for each message: token, final code (0: none), tries, microseconds, queue id\n"
     "  --json                the report for programs\n";
 
 #define TARGETS_MAX 64
-#define TICK_US 2000 /* of the open loop's schedule */
+#define TICK_US     2000 /* of the open loop's schedule */
 
 static struct load load; /* static, so that what libevent still holds at the end can be reached */
 
@@ -81,9 +88,32 @@ static void on_end(evutil_socket_t fd, short what, void *arg)
     load_done(l);
 }
 
-enum { OPT_TO = 256, OPT_SESSIONS, OPT_MESSAGES, OPT_SECONDS, OPT_RATE, OPT_SIZE, OPT_MIX, OPT_MAIL, OPT_UNIQUE, OPT_PER_SESSION, OPT_RECIPIENTS,
-       OPT_FROM, OPT_RCPT, OPT_BDAT, OPT_TLS, OPT_PIPELINE, OPT_GREET_ONLY, OPT_RETRY, OPT_RETRY_FOR, OPT_TIMEOUT, OPT_SOURCE, OPT_IDS, OPT_JSON,
-       OPT_HELP };
+enum {
+    OPT_TO = 256,
+    OPT_SESSIONS,
+    OPT_MESSAGES,
+    OPT_SECONDS,
+    OPT_RATE,
+    OPT_SIZE,
+    OPT_MIX,
+    OPT_MAIL,
+    OPT_UNIQUE,
+    OPT_PER_SESSION,
+    OPT_RECIPIENTS,
+    OPT_FROM,
+    OPT_RCPT,
+    OPT_BDAT,
+    OPT_TLS,
+    OPT_PIPELINE,
+    OPT_GREET_ONLY,
+    OPT_RETRY,
+    OPT_RETRY_FOR,
+    OPT_TIMEOUT,
+    OPT_SOURCE,
+    OPT_IDS,
+    OPT_JSON,
+    OPT_HELP
+};
 
 static const struct option long_options[] = {
     { "to", required_argument, NULL, OPT_TO },
@@ -130,7 +160,8 @@ static void parse_source(struct load_options *options, const char *text)
     char *copy = xstrdup(text), *last = strchr(copy, '-');
     if (last != NULL)
         *last++ = '\0';
-    bool ok = netaddr_parse(&options->source_first, copy) && netaddr_parse(&options->source_last, last != NULL ? last : copy) &&
+    bool ok = netaddr_parse(&options->source_first, copy) &&
+              netaddr_parse(&options->source_last, last != NULL ? last : copy) &&
               options->source_first.family == AF_INET && options->source_last.family == AF_INET &&
               memcmp(options->source_first.bytes, options->source_last.bytes, 3) == 0 &&
               options->source_first.bytes[3] <= options->source_last.bytes[3];
@@ -276,13 +307,16 @@ static double cpu_seconds(void)
 {
     struct rusage use;
     getrusage(RUSAGE_SELF, &use);
-    return (double)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) + (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec) / 1e6;
+    return (double)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) +
+           (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec) / 1e6;
 }
 
 /* Messages that were due and found no session until the end. */
 static uint64_t count_unsent(double seconds)
 {
-    double run = load.options.milliseconds > 0 && (double)load.options.milliseconds / 1000 < seconds ? (double)load.options.milliseconds / 1000 : seconds;
+    double run = load.options.milliseconds > 0 && (double)load.options.milliseconds / 1000 < seconds
+                     ? (double)load.options.milliseconds / 1000
+                     : seconds;
     uint64_t due = (uint64_t)(load.options.rate * run);
     if (due > issued_max())
         due = issued_max();

@@ -1,8 +1,8 @@
 /*
  * load_message.c - messages that look like mail and are never twice the same
  *
- * A pool of lines is made once. A message is a header of its own plus lines of the pool from a random place, so that making one costs a few
- * hundred nanoseconds and no copy of it exists. Its size is exact: the last line is cut to fit.
+ * A pool of lines is made once. A message is a header of its own plus lines of the pool from a random place, so that
+ * making one costs a few hundred nanoseconds and no copy of it exists. Its size is exact: the last line is cut to fit.
  */
 #include "deploy/tools/load.h"
 #include <dirent.h>
@@ -15,7 +15,7 @@
 #include "common/memory.h"
 #include "edge/smtp/reply.h"
 
-#define LINE_LEN 78 /* with CRLF */
+#define LINE_LEN   78 /* with CRLF */
 #define POOL_LINES 16384
 
 static uint64_t next_random(struct load_source *source) /* xorshift: quality is no matter, speed is */
@@ -29,7 +29,8 @@ static uint64_t next_random(struct load_source *source) /* xorshift: quality is 
 
 static void make_pool(struct load_source *source)
 {
-    static const char *const syllables[] = { "ka", "lo", "mi", "ten", "ra", "sul", "be", "dor", "vi", "na", "pes", "tu", "gra", "fen", "os", "il" };
+    static const char *const syllables[] = { "ka", "lo", "mi",  "ten", "ra",  "sul", "be", "dor",
+                                             "vi", "na", "pes", "tu",  "gra", "fen", "os", "il" };
     source->pool = xmalloc((size_t)POOL_LINES * LINE_LEN);
     for (size_t line = 0; line < POOL_LINES; line++) {
         char *out = source->pool + line * LINE_LEN;
@@ -164,20 +165,24 @@ static void fill_from_pool(struct load_message *message, struct load_source *sou
     }
 }
 
-void load_message_make(struct load_message *message, struct load_source *source, const char *from, const char *to, bool tag)
+void load_message_make(struct load_message *message, struct load_source *source, const char *from, const char *to,
+                       bool tag)
 {
     message->prefix_len = message->filler_len = 0;
     message->file = NULL;
-    snprintf(message->token, sizeof message->token, "%016llx-%08llx", (unsigned long long)source->nonce, (unsigned long long)source->counter++);
+    snprintf(message->token, sizeof message->token, "%016llx-%08llx", (unsigned long long)source->nonce,
+             (unsigned long long)source->counter++);
     if (source->file_count > 0) {
         message->file = &source->files[source->next_file++ % source->file_count];
         message->start = 0;
         if (tag)
-            message->prefix_len = (size_t)snprintf(message->prefix, sizeof message->prefix, "X-Weir-Load: %s\r\n", message->token);
+            message->prefix_len =
+                (size_t)snprintf(message->prefix, sizeof message->prefix, "X-Weir-Load: %s\r\n", message->token);
         return;
     }
     int len = snprintf(message->prefix, sizeof message->prefix,
-                       "Date: %s\r\nFrom: Weir Load <%.320s>\r\nTo: <%.320s>\r\nSubject: load %s\r\nMessage-ID: <%s@load.weir.invalid>\r\n"
+                       "Date: %s\r\nFrom: Weir Load <%.320s>\r\nTo: <%.320s>\r\nSubject: load %s\r\n"
+                       "Message-ID: <%s@load.weir.invalid>\r\n"
                        "X-Weir-Load: %s\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=us-ascii\r\n"
                        "Content-Transfer-Encoding: 7bit\r\n\r\nToken %s\r\n",
                        source->date, from, to, message->token, message->token, message->token, message->token);

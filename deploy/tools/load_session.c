@@ -5,8 +5,8 @@
  *   READY -> MAIL -> RCPT -> DATA -> BODY -> FINAL -> READY      BDAT: RCPT -> BODY -> FINAL
  *   any -> CLOSED      lost, refused, retry elsewhere, enough messages on one connection
  *
- * With PIPELINING all of MAIL, RCPT and DATA go out at once and the states only count answers. A message stays with its session through
- * retries. `code` is the message's answer so far: the first refusal, 0 for none.
+ * With PIPELINING all of MAIL, RCPT and DATA go out at once and the states only count answers. A message stays with its
+ * session through retries. `code` is the message's answer so far: the first refusal, 0 for none.
  */
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -18,8 +18,8 @@
 #include "deploy/tools/load.h"
 #include "edge/smtp/reply.h"
 
-#define WRITE_AHEAD (128 * 1024)
-#define PAUSE_MS 100   /* after a connection that came to nothing */
+#define WRITE_AHEAD  (128 * 1024)
+#define PAUSE_MS     100 /* after a connection that came to nothing */
 #define RETRY_MAX_MS 1000
 
 enum state { CLOSED, BANNER, EHLO, HELO, STARTTLS, HANDSHAKE, READY, MAIL, RCPT, DATA, BODY, FINAL, RSET, QUIT };
@@ -28,16 +28,16 @@ struct load_session {
     struct load *load;
     struct load_session *next_free;
     struct net_conn *conn;
-    struct event *timer;          /* a pause before the next try */
+    struct event *timer; /* a pause before the next try */
     enum state state;
     struct smtp_reply_parser parser;
     struct smtp_extensions offers;
     size_t target;
-    uint64_t sent_here;           /* messages on this connection */
-    bool holds;                   /* a message */
+    uint64_t sent_here; /* messages on this connection */
+    bool holds;         /* a message */
     struct load_message message;
     size_t offset;
-    uint64_t due_us, first_us;    /* when it was due; when its first try began, 0: not yet */
+    uint64_t due_us, first_us; /* when it was due; when its first try began, 0: not yet */
     uint64_t recipients_answered, recipients_taken;
     unsigned attempts;
     int code;
@@ -86,7 +86,8 @@ static void message_record(struct load_session *s, uint64_t now)
         load->stats.bytes += load->options.greet_only ? 0 : load_message_size(&s->message);
     }
     if (load->options.ids != NULL)
-        fprintf(load->options.ids, "%s %d %u %llu %s\n", s->message.token, s->code, s->attempts, (unsigned long long)us, s->queue_id);
+        fprintf(load->options.ids, "%s %d %u %llu %s\n", s->message.token, s->code, s->attempts, (unsigned long long)us,
+                s->queue_id);
     s->holds = false;
     load->busy--;
     load_done(load);
@@ -98,7 +99,8 @@ static void attempt_done(struct load_session *s, bool rest)
     const struct load_options *options = &s->load->options;
     uint64_t now = clock_us();
     s->attempts++;
-    bool again = options->retry && (s->code == 0 || (s->code >= 400 && s->code < 500)) && now - s->due_us < options->retry_ms * 1000;
+    bool again = options->retry && (s->code == 0 || (s->code >= 400 && s->code < 500)) &&
+                 now - s->due_us < options->retry_ms * 1000;
     if (again) {
         uint64_t rounds = s->attempts / options->target_count, pause = rounds * PAUSE_MS;
         s->load->stats.retries++;
@@ -512,7 +514,9 @@ static int bind_source(struct load *load, int fd)
 
 static void session_connect(struct load_session *s)
 {
-    static const struct net_handlers handlers = { .secured = on_secured, .bytes = on_bytes, .drained = on_drained, .gone = on_gone };
+    static const struct net_handlers handlers = {
+        .secured = on_secured, .bytes = on_bytes, .drained = on_drained, .gone = on_gone
+    };
     const struct netaddr *target = &s->load->options.targets[s->target];
     struct sockaddr_storage address;
     socklen_t len = netaddr_to_sockaddr(target, &address);
@@ -522,7 +526,8 @@ static void session_connect(struct load_session *s)
     if (s->load->options.greet_only && s->first_us == 0)
         s->first_us = clock_us();
     int fd = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0 || bind_source(s->load, fd) != 0 || (connect(fd, (struct sockaddr *)&address, len) != 0 && errno != EINPROGRESS)) {
+    if (fd < 0 || bind_source(s->load, fd) != 0 ||
+        (connect(fd, (struct sockaddr *)&address, len) != 0 && errno != EINPROGRESS)) {
         if (fd >= 0)
             close(fd);
         s->load->stats.connect_errors++;
@@ -530,7 +535,8 @@ static void session_connect(struct load_session *s)
         return;
     }
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
-    s->conn = net_accept(s->load->base, fd, &handlers, s); /* a connection that fails shows as an error when it is read */
+    /* Not waited for: a connection that fails shows as an error when it is read. */
+    s->conn = net_accept(s->load->base, fd, &handlers, s);
     unsigned timeout = (unsigned)s->load->options.timeout_ms;
     net_set_timeout(s->conn, timeout, timeout);
 }

@@ -44,17 +44,20 @@ static double ms(uint32_t us)
     return (double)us / 1000;
 }
 
-static void report_json(const struct load_stats *stats, uint64_t accepted, uint64_t finished, double seconds, double cpu_seconds, uint64_t unsent,
-                        const double latency[4], double wait_p99)
+static void report_json(const struct load_stats *stats, uint64_t accepted, uint64_t finished, double seconds,
+                        double cpu_seconds, uint64_t unsent, const double latency[4], double wait_p99)
 {
-    printf("{\"messages\":%llu,\"finished\":%llu,\"seconds\":%.3f,\"rate\":%.2f,\"bytes\":%llu,"
-           "\"latency_p50_ms\":%.3f,\"latency_p90_ms\":%.3f,\"latency_p99_ms\":%.3f,\"latency_max_ms\":%.3f,\"wait_p99_ms\":%.3f,",
-           (unsigned long long)accepted, (unsigned long long)finished, seconds, (double)accepted / seconds, (unsigned long long)stats->bytes,
-           latency[0], latency[1], latency[2], latency[3], wait_p99);
-    printf("\"connect_errors\":%llu,\"lost\":%llu,\"timeouts\":%llu,\"retries\":%llu,\"recipients_refused\":%llu,\"unsent\":%llu,"
-           "\"cpu_seconds\":%.3f,\"replies\":{",
-           (unsigned long long)stats->connect_errors, (unsigned long long)stats->lost, (unsigned long long)stats->timeouts,
-           (unsigned long long)stats->retries, (unsigned long long)stats->recipients_refused, (unsigned long long)unsent, cpu_seconds);
+    printf("{\"messages\":%llu,\"finished\":%llu,\"seconds\":%.3f,\"rate\":%.2f,\"bytes\":%llu,",
+           (unsigned long long)accepted, (unsigned long long)finished, seconds, (double)accepted / seconds,
+           (unsigned long long)stats->bytes);
+    printf("\"latency_p50_ms\":%.3f,\"latency_p90_ms\":%.3f,\"latency_p99_ms\":%.3f,\"latency_max_ms\":%.3f,",
+           latency[0], latency[1], latency[2], latency[3]);
+    printf("\"wait_p99_ms\":%.3f,", wait_p99);
+    printf("\"connect_errors\":%llu,\"lost\":%llu,\"timeouts\":%llu,\"retries\":%llu,",
+           (unsigned long long)stats->connect_errors, (unsigned long long)stats->lost,
+           (unsigned long long)stats->timeouts, (unsigned long long)stats->retries);
+    printf("\"recipients_refused\":%llu,\"unsent\":%llu,\"cpu_seconds\":%.3f,\"replies\":{",
+           (unsigned long long)stats->recipients_refused, (unsigned long long)unsent, cpu_seconds);
     const char *comma = "";
     for (int code = 0; code < 1000; code++) {
         if (stats->replies[code] > 0) {
@@ -81,8 +84,8 @@ void load_report(struct load_stats *stats, double seconds, double cpu_seconds, u
         report_json(stats, accepted, finished, seconds, cpu_seconds, unsent, latency, wait_p99);
         return;
     }
-    printf("%llu of %llu messages accepted in %.2f s: %.1f msg/s, %.2f MB/s\n", (unsigned long long)accepted, (unsigned long long)finished, seconds,
-           (double)accepted / seconds, (double)stats->bytes / seconds / 1e6);
+    printf("%llu of %llu messages accepted in %.2f s: %.1f msg/s, %.2f MB/s\n", (unsigned long long)accepted,
+           (unsigned long long)finished, seconds, (double)accepted / seconds, (double)stats->bytes / seconds / 1e6);
     printf("latency ms: p50 %.2f  p90 %.2f  p99 %.2f  max %.2f\n", latency[0], latency[1], latency[2], latency[3]);
     if (stats->wait_count > 0)
         printf("waiting for a free session ms: p99 %.2f\n", wait_p99);
@@ -92,9 +95,11 @@ void load_report(struct load_stats *stats, double seconds, double cpu_seconds, u
             printf(" %d: %llu", code, (unsigned long long)stats->replies[code]);
     if (stats->replies[0] > 0)
         printf(" none: %llu", (unsigned long long)stats->replies[0]);
-    printf("\nconnections refused %llu, lost %llu, timed out %llu; retries %llu; recipients refused %llu; not sent %llu\n",
-           (unsigned long long)stats->connect_errors, (unsigned long long)stats->lost, (unsigned long long)stats->timeouts,
-           (unsigned long long)stats->retries, (unsigned long long)stats->recipients_refused, (unsigned long long)unsent);
+    printf("\nconnections refused %llu, lost %llu, timed out %llu; retries %llu; ",
+           (unsigned long long)stats->connect_errors, (unsigned long long)stats->lost,
+           (unsigned long long)stats->timeouts, (unsigned long long)stats->retries);
+    printf("recipients refused %llu; not sent %llu\n", (unsigned long long)stats->recipients_refused,
+           (unsigned long long)unsent);
 }
 
 void load_stats_fini(struct load_stats *stats)

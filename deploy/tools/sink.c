@@ -16,19 +16,19 @@
 
 static const char usage[] =
     "usage: weir-sink --listen HOST:PORT [--listen ...] [--dir D] [options]\n"
-    "  --dir D               keep each message as D/NAME.eml (bytes as received) and D/NAME.json (envelope); without it\n"
-    "                        messages are counted and forgotten\n"
+    "  --dir D               keep each message as D/NAME.eml (bytes as received) and D/NAME.json (envelope);\n"
+    "                        without it messages are counted and forgotten\n"
     "  --tls CERT KEY        offer STARTTLS\n"
     "  --delay MS            before every final answer\n"
     "  --greeting-delay MS   before the banner\n"
     "  --close-idle MS       close a connection that is idle that long\n"
     "  --no-pipelining --no-8bitmime --no-smtputf8 --no-chunking   do not offer it\n"
     "  --helo-only           refuse EHLO\n"
-    "A recipient's local part asks for misbehaviour: unknown- 550 and full- 452 and four21- 421-and-close at RCPT; late- 550,\n"
-    "latedefer- 451, drop- close without an answer, slow- answer after 2 s, all after the message.\n";
+    "The start of a recipient's local part asks for misbehaviour. At RCPT: unknown- 550, full- 452, four21- 421 and\n"
+    "close. After the message: late- 550, latedefer- 451, drop- close without an answer, slow- answer after 2 s.\n";
 
 #define LISTENERS_MAX 16
-#define OPEN_MAX 60000 /* sessions; more are closed at once */
+#define OPEN_MAX      60000 /* sessions; more are closed at once */
 
 static void on_accepted(void *arg, int fd, const struct netaddr *peer, const struct netaddr *local)
 {
@@ -63,16 +63,28 @@ static void on_signal(evutil_socket_t number, short what, void *arg)
         return;
     }
     fprintf(stderr,
-            "weir-sink: sessions=%llu open=%llu messages=%llu recipients=%llu bytes=%llu refused_recipients=%llu refused_messages=%llu "
-            "dropped=%llu violations=%llu store_errors=%llu\n",
+            "weir-sink: sessions=%llu open=%llu messages=%llu recipients=%llu bytes=%llu "
+            "refused_recipients=%llu refused_messages=%llu dropped=%llu violations=%llu store_errors=%llu\n",
             (unsigned long long)c->sessions, (unsigned long long)c->sessions_open, (unsigned long long)c->messages,
             (unsigned long long)c->recipients, (unsigned long long)c->bytes, (unsigned long long)c->refused_recipients,
             (unsigned long long)c->refused_messages, (unsigned long long)c->dropped, (unsigned long long)c->violations,
             (unsigned long long)c->store_errors);
 }
 
-enum { OPT_LISTEN = 256, OPT_DIR, OPT_TLS, OPT_DELAY, OPT_GREETING, OPT_IDLE, OPT_NO_PIPELINING, OPT_NO_8BIT, OPT_NO_UTF8, OPT_NO_CHUNKING,
-       OPT_HELO_ONLY, OPT_HELP };
+enum {
+    OPT_LISTEN = 256,
+    OPT_DIR,
+    OPT_TLS,
+    OPT_DELAY,
+    OPT_GREETING,
+    OPT_IDLE,
+    OPT_NO_PIPELINING,
+    OPT_NO_8BIT,
+    OPT_NO_UTF8,
+    OPT_NO_CHUNKING,
+    OPT_HELO_ONLY,
+    OPT_HELP
+};
 
 static const struct option long_options[] = {
     { "listen", required_argument, NULL, OPT_LISTEN },
@@ -112,7 +124,9 @@ static size_t parse_options(struct sink_options *options, const char *listen[LIS
 {
     const uint64_t hour = 3600000;
     size_t count = 0;
-    *options = (struct sink_options){ .dir = -1, .pipelining = true, .eightbitmime = true, .smtputf8 = true, .chunking = true };
+    *options = (struct sink_options){
+        .dir = -1, .pipelining = true, .eightbitmime = true, .smtputf8 = true, .chunking = true
+    };
     for (int option; (option = getopt_long(argc, argv, "+", long_options, NULL)) != -1;) {
         switch (option) {
         case OPT_LISTEN:

@@ -1,8 +1,9 @@
 /*
  * sink_session.c - the sink's side of one SMTP conversation
  *
- * Lenient where a test may want to see what comes: violations of the message are written down, not refused. The recipient's local part can ask for
- * misbehaviour (see `habits`). While an answer is delayed the connection is paused and what the client pipelined waits.
+ * Lenient where a test may want to see what comes: violations of the message are written down, not refused. The
+ * recipient's local part can ask for misbehaviour (see `habits`). While an answer is delayed the connection is paused
+ * and what the client pipelined waits.
  */
 #include "deploy/tools/sink.h"
 #include <stdio.h>
@@ -15,8 +16,8 @@
 #include "edge/smtp/reply.h"
 
 #define COMMAND_LINE_MAX 4096
-#define RECIPIENTS_MAX 10000
-#define SLOW_MS 2000
+#define RECIPIENTS_MAX   10000
+#define SLOW_MS          2000
 
 enum habit {
     HABIT_LATE = 1,       /* 550 after the message */
@@ -45,7 +46,7 @@ struct sink_session {
     struct sink *sink;
     struct sink_session *next, **link; /* in the sink's list; link is what points to this one */
     struct net_conn *conn;
-    struct event *timer;          /* the delayed greeting or answer; NULL until needed */
+    struct event *timer; /* the delayed greeting or answer; NULL until needed */
     struct smtp_parser parser;
     struct sink_message message;
     char client[NETADDR_TEXT_MAX];
@@ -53,7 +54,7 @@ struct sink_session {
     char **recipients, **rcpt_params;
     size_t recipient_count;
     unsigned habits;
-    int answer;                   /* code of the delayed answer, 0: the greeting */
+    int answer; /* code of the delayed answer, 0: the greeting */
     bool esmtp, utf8, waiting, receiving, bdat, bdat_last, closed;
 };
 
@@ -220,8 +221,9 @@ static void on_hello(struct sink_session *s, const struct smtp_command *command)
     s->helo = xstrdup(command->domain);
     s->esmtp = ehlo;
     char text[256];
-    snprintf(text, sizeof text, "weir-sink\nENHANCEDSTATUSCODES\nSIZE 0%s%s%s%s%s", options->pipelining ? "\nPIPELINING" : "",
-             options->eightbitmime ? "\n8BITMIME" : "", options->smtputf8 ? "\nSMTPUTF8" : "", options->chunking ? "\nCHUNKING" : "",
+    snprintf(text, sizeof text, "weir-sink\nENHANCEDSTATUSCODES\nSIZE 0%s%s%s%s%s",
+             options->pipelining ? "\nPIPELINING" : "", options->eightbitmime ? "\n8BITMIME" : "",
+             options->smtputf8 ? "\nSMTPUTF8" : "", options->chunking ? "\nCHUNKING" : "",
              options->tls != NULL && !net_is_tls(s->conn) ? "\nSTARTTLS" : "");
     reply(s, 250, NULL, ehlo ? text : "weir-sink");
 }
@@ -245,7 +247,8 @@ static void on_mail(struct sink_session *s, const struct smtp_command *command, 
     const struct sink_options *options = &s->sink->options;
     if (s->helo == NULL || s->sender != NULL) {
         reply(s, 503, "5.5.1", s->helo == NULL ? "Say EHLO first" : "Nested MAIL");
-    } else if ((command->smtputf8 && !options->smtputf8) || (command->body == SMTP_BODY_8BITMIME && !options->eightbitmime)) {
+    } else if ((command->smtputf8 && !options->smtputf8) ||
+               (command->body == SMTP_BODY_8BITMIME && !options->eightbitmime)) {
         reply(s, 555, "5.5.4", "Parameter not recognized");
     } else {
         split_path(line, len, &s->sender, &s->mail_params);

@@ -1,8 +1,8 @@
 /*
  * sink_store.c - a message as NAME.eml and its envelope as NAME.json, each written under a temporary name and renamed
  *
- * The answer 250 means that both are there under their names. There is no fsync: what must survive here is the death of a
- * process, not of the machine.
+ * The answer 250 means that both are there under their names. There is no fsync: what must survive here is the death of
+ * a process, not of the machine.
  */
 #include "deploy/tools/sink.h"
 #include <errno.h>
@@ -32,7 +32,8 @@ void sink_message_begin(struct sink_message *message, int dir)
     static unsigned counter;
     char path[80];
     *message = (struct sink_message){ .fd = -1 };
-    snprintf(message->name, sizeof message->name, "%013llu-%d-%06u", (unsigned long long)clock_wall_ms(), (int)getpid(), ++counter);
+    snprintf(message->name, sizeof message->name, "%013llu-%d-%06u", (unsigned long long)clock_wall_ms(), (int)getpid(),
+             ++counter);
     if (dir < 0)
         return;
     path_of(path, message, ".eml.tmp");
@@ -106,7 +107,9 @@ static void put_violations(FILE *out, unsigned violations)
     static const struct {
         unsigned flag;
         const char *name;
-    } names[] = { { SMTP_VIOLATION_BARE_LF, "bare_lf" }, { SMTP_VIOLATION_BARE_CR, "bare_cr" }, { SMTP_VIOLATION_NUL, "nul" } };
+    } names[] = { { SMTP_VIOLATION_BARE_LF, "bare_lf" },
+                  { SMTP_VIOLATION_BARE_CR, "bare_cr" },
+                  { SMTP_VIOLATION_NUL, "nul" } };
     const char *comma = "";
     fputs("\"violations\":[", out);
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {

@@ -31,7 +31,8 @@ uint64_t tool_number(const char *option, const char *text, uint64_t min, uint64_
     errno = 0;
     unsigned long long value = strtoull(text, &end, 10);
     if (!isdigit((unsigned char)text[0]) || *end != '\0' || errno != 0 || value < min || value > max)
-        tool_fail(TOOL_USAGE, "%s: not a number from %llu to %llu: %s", option, (unsigned long long)min, (unsigned long long)max, text);
+        tool_fail(TOOL_USAGE, "%s: not a number from %llu to %llu: %s", option, (unsigned long long)min,
+                  (unsigned long long)max, text);
     return value;
 }
 

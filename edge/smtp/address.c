@@ -1,8 +1,8 @@
 /*
  * address.c - mailboxes and domains
  *
- * One cursor walks the text once: path, source route, local part, domain. UTF-8 is parsed as if allowed and refused at the end, so that a
- * right address without SMTPUTF8 is told from a wrong one.
+ * One cursor walks the text once: path, source route, local part, domain. UTF-8 is parsed as if allowed and refused at
+ * the end, so that a right address without SMTPUTF8 is told from a wrong one.
  */
 #include "edge/smtp/address.h"
 #include <arpa/inet.h>
@@ -45,10 +45,12 @@ static size_t utf8_nonascii(const char *text, size_t len)
 /* Full stops that IDNA would map to "." (RFC 3490 3.1): with them a domain would have two meanings. */
 static bool is_foreign_dot(const char *text, size_t len)
 {
-    return len == 3 && (memcmp(text, "\u3002", 3) == 0 || memcmp(text, "\uff0e", 3) == 0 || memcmp(text, "\uff61", 3) == 0);
+    return len == 3 &&
+           (memcmp(text, "\u3002", 3) == 0 || memcmp(text, "\uff0e", 3) == 0 || memcmp(text, "\uff61", 3) == 0);
 }
 
-/* "127.1", "0x7f.1", "example.123": inet_aton() reads the first two as addresses; no top-level domain is a number (RFC 3696 2). */
+/* "127.1", "0x7f.1", "example.123": inet_aton() reads the first two as addresses; no top-level domain is a number (RFC
+ * 3696 2). */
 static bool label_is_number(const char *label, size_t len)
 {
     size_t pos = 0;
@@ -252,8 +254,8 @@ static enum smtp_address_error take_local(struct smtp_address *out, struct curso
     return local.too_long ? SMTP_ADDRESS_TOO_LONG : SMTP_ADDRESS_OK;
 }
 
-/* Old hosts look at "@" first, then "%", both from the right, then "!" from the left. What has no name on its far side ("user%",
- * "!user") asks for nothing and is passed over, as such a host would do. */
+/* Old hosts look at "@" first, then "%", both from the right, then "!" from the left. What has no name on its far side
+ * ("user%", "!user") asks for nothing and is passed over, as such a host would do. */
 static void find_reroute(struct smtp_address *address)
 {
     const char *start = address->local, *end = start + strlen(start);

@@ -1,8 +1,8 @@
 /*
  * command.c - a command line's verb and arguments (RFC 5321 4.1.1, 1870, 3030, 3461, 4954, 6152, 6531)
  *
- * Stricter than liberal where leniency would give a line two meanings; lenient where it cannot: spaces after the colon of
- * MAIL and RCPT and at the end of a line are common among old clients and pass (Postfix does the same).
+ * Stricter than liberal where leniency would give a line two meanings; lenient where it cannot: spaces after the colon
+ * of MAIL and RCPT and at the end of a line are common among old clients and pass (Postfix does the same).
  */
 #include "edge/smtp/command.h"
 #include <string.h>
@@ -55,7 +55,8 @@ static bool parse_size(uint64_t *out, struct slice text)
     return true;
 }
 
-/* RFC 3461 4: "+" and two hex digits stand for a byte. What it decodes to must be printable, so that it can be logged and passed on. */
+/* RFC 3461 4: "+" and two hex digits stand for a byte. What it decodes to must be printable, so that it can be logged
+ * and passed on. */
 static bool decode_xtext(char *out, size_t cap, struct slice text)
 {
     size_t used = 0;
@@ -118,7 +119,8 @@ static bool parse_orcpt(char *out, size_t cap, struct slice text)
     memcpy(out, type.at, type.len);
     out[type.len] = ';';
     size_t used = type.len + 1;
-    bool ok = slice_is(type, "utf-8") ? decode_unitext(out + used, cap - used, text) : decode_xtext(out + used, cap - used, text);
+    bool ok = slice_is(type, "utf-8") ? decode_unitext(out + used, cap - used, text)
+                                      : decode_xtext(out + used, cap - used, text);
     if (!ok)
         out[0] = '\0';
     return ok;
@@ -152,7 +154,8 @@ static bool parse_notify(unsigned *out, struct slice text)
 
 enum parameter_result { PARAMETER_OK, PARAMETER_BAD, PARAMETER_UNKNOWN };
 
-static enum parameter_result mail_parameter(struct smtp_command *command, struct slice key, struct slice value, bool has_value, bool dsn)
+static enum parameter_result mail_parameter(struct smtp_command *command, struct slice key, struct slice value,
+                                            bool has_value, bool dsn)
 {
     bool ok;
     if (slice_is(key, "SIZE")) {
@@ -177,7 +180,8 @@ static enum parameter_result mail_parameter(struct smtp_command *command, struct
     return ok ? PARAMETER_OK : PARAMETER_BAD;
 }
 
-static enum parameter_result rcpt_parameter(struct smtp_command *command, struct slice key, struct slice value, bool has_value, bool dsn)
+static enum parameter_result rcpt_parameter(struct smtp_command *command, struct slice key, struct slice value,
+                                            bool has_value, bool dsn)
 {
     (void)has_value; /* both need one, and an empty one is wrong for either */
     bool ok;
@@ -249,7 +253,8 @@ static struct smtp_complaint parse_path(struct smtp_command *command, struct sli
     const char *keyword = mail ? "FROM:" : "TO:";
     size_t keyword_len = strlen(keyword);
     if (in.len < keyword_len || strncasecmp(in.at, keyword, keyword_len) != 0)
-        return mail ? COMPLAIN(501, "5.5.4", "Syntax: MAIL FROM:<address>") : COMPLAIN(501, "5.5.4", "Syntax: RCPT TO:<address>");
+        return mail ? COMPLAIN(501, "5.5.4", "Syntax: MAIL FROM:<address>")
+                    : COMPLAIN(501, "5.5.4", "Syntax: RCPT TO:<address>");
     in.at += keyword_len;
     in.len -= keyword_len;
     skip_spaces(&in);
@@ -262,7 +267,8 @@ static struct smtp_complaint parse_path(struct smtp_command *command, struct sli
     if (error == SMTP_ADDRESS_TOO_LONG)
         return COMPLAIN(501, mail ? "5.1.7" : "5.1.3", "Address too long");
     if (error != SMTP_ADDRESS_OK || unfit)
-        return mail ? COMPLAIN(501, "5.1.7", "Bad sender address syntax") : COMPLAIN(501, "5.1.3", "Bad recipient address syntax");
+        return mail ? COMPLAIN(501, "5.1.7", "Bad sender address syntax")
+                    : COMPLAIN(501, "5.1.3", "Bad recipient address syntax");
 
     in.at += used;
     in.len -= used;
@@ -272,7 +278,8 @@ static struct smtp_complaint parse_path(struct smtp_command *command, struct sli
     return complaint;
 }
 
-/* A name that is no domain is common among honest clients (RFC 5321 4.1.4 forbids refusing them), so only its bytes are checked. */
+/* A name that is no domain is common among honest clients (RFC 5321 4.1.4 forbids refusing them), so only its bytes are
+ * checked. */
 static struct smtp_complaint parse_hello(struct smtp_command *command, struct slice in)
 {
     if (in.len == 0)
@@ -295,39 +302,37 @@ static struct smtp_complaint parse_bdat(struct smtp_command *command, struct sli
     return fine;
 }
 
-enum arguments { ARGUMENTS_NONE, ARGUMENTS_ANY, ARGUMENTS_NEEDED, ARGUMENTS_HELLO, ARGUMENTS_PATH, ARGUMENTS_BDAT, ARGUMENTS_HTTP };
+enum arguments {
+    ARGUMENTS_NONE,
+    ARGUMENTS_ANY,
+    ARGUMENTS_NEEDED,
+    ARGUMENTS_HELLO,
+    ARGUMENTS_PATH,
+    ARGUMENTS_BDAT,
+    ARGUMENTS_HTTP
+};
 
 static const struct {
     const char *name;
     enum smtp_verb verb;
     enum arguments arguments;
 } verbs[] = {
-    { "EHLO", SMTP_VERB_EHLO, ARGUMENTS_HELLO },
-    { "HELO", SMTP_VERB_HELO, ARGUMENTS_HELLO },
-    { "MAIL", SMTP_VERB_MAIL, ARGUMENTS_PATH },
-    { "RCPT", SMTP_VERB_RCPT, ARGUMENTS_PATH },
-    { "DATA", SMTP_VERB_DATA, ARGUMENTS_NONE },
-    { "BDAT", SMTP_VERB_BDAT, ARGUMENTS_BDAT },
-    { "RSET", SMTP_VERB_RSET, ARGUMENTS_NONE },
-    { "NOOP", SMTP_VERB_NOOP, ARGUMENTS_ANY },
-    { "QUIT", SMTP_VERB_QUIT, ARGUMENTS_NONE },
-    { "VRFY", SMTP_VERB_VRFY, ARGUMENTS_NEEDED },
-    { "EXPN", SMTP_VERB_EXPN, ARGUMENTS_NEEDED },
-    { "HELP", SMTP_VERB_HELP, ARGUMENTS_ANY },
-    { "STARTTLS", SMTP_VERB_STARTTLS, ARGUMENTS_NONE },
-    { "AUTH", SMTP_VERB_AUTH, ARGUMENTS_NEEDED },
-    { "GET", SMTP_VERB_HTTP, ARGUMENTS_HTTP },
-    { "POST", SMTP_VERB_HTTP, ARGUMENTS_HTTP },
-    { "HEAD", SMTP_VERB_HTTP, ARGUMENTS_HTTP },
-    { "PUT", SMTP_VERB_HTTP, ARGUMENTS_HTTP },
-    { "PATCH", SMTP_VERB_HTTP, ARGUMENTS_HTTP },
-    { "DELETE", SMTP_VERB_HTTP, ARGUMENTS_HTTP },
-    { "OPTIONS", SMTP_VERB_HTTP, ARGUMENTS_HTTP },
-    { "TRACE", SMTP_VERB_HTTP, ARGUMENTS_HTTP },
+    { "EHLO", SMTP_VERB_EHLO, ARGUMENTS_HELLO },        { "HELO", SMTP_VERB_HELO, ARGUMENTS_HELLO },
+    { "MAIL", SMTP_VERB_MAIL, ARGUMENTS_PATH },         { "RCPT", SMTP_VERB_RCPT, ARGUMENTS_PATH },
+    { "DATA", SMTP_VERB_DATA, ARGUMENTS_NONE },         { "BDAT", SMTP_VERB_BDAT, ARGUMENTS_BDAT },
+    { "RSET", SMTP_VERB_RSET, ARGUMENTS_NONE },         { "NOOP", SMTP_VERB_NOOP, ARGUMENTS_ANY },
+    { "QUIT", SMTP_VERB_QUIT, ARGUMENTS_NONE },         { "VRFY", SMTP_VERB_VRFY, ARGUMENTS_NEEDED },
+    { "EXPN", SMTP_VERB_EXPN, ARGUMENTS_NEEDED },       { "HELP", SMTP_VERB_HELP, ARGUMENTS_ANY },
+    { "STARTTLS", SMTP_VERB_STARTTLS, ARGUMENTS_NONE }, { "AUTH", SMTP_VERB_AUTH, ARGUMENTS_NEEDED },
+    { "GET", SMTP_VERB_HTTP, ARGUMENTS_HTTP },          { "POST", SMTP_VERB_HTTP, ARGUMENTS_HTTP },
+    { "HEAD", SMTP_VERB_HTTP, ARGUMENTS_HTTP },         { "PUT", SMTP_VERB_HTTP, ARGUMENTS_HTTP },
+    { "PATCH", SMTP_VERB_HTTP, ARGUMENTS_HTTP },        { "DELETE", SMTP_VERB_HTTP, ARGUMENTS_HTTP },
+    { "OPTIONS", SMTP_VERB_HTTP, ARGUMENTS_HTTP },      { "TRACE", SMTP_VERB_HTTP, ARGUMENTS_HTTP },
     { "CONNECT", SMTP_VERB_HTTP, ARGUMENTS_HTTP },
 };
 
-struct smtp_complaint smtp_command_parse(struct smtp_command *command, const char *line, size_t len, bool smtputf8, bool dsn)
+struct smtp_complaint smtp_command_parse(struct smtp_command *command, const char *line, size_t len, bool smtputf8,
+                                         bool dsn)
 {
     *command = (struct smtp_command){ .verb = SMTP_VERB_UNKNOWN };
     while (len > 0 && line[len - 1] == ' ')

@@ -1,9 +1,10 @@
 /*
  * parser.c - the server side of SMTP as bytes: command lines, the DATA stream, BDAT chunks
  *
- * In DATA a line starts after CRLF only, so a dot behind a bare LF or CR is neither the end nor stuffing: every smuggling trick
- * (LF.LF, LF.CRLF, CRLF.LF, CRLF.CR, ...) stays inside the message and leaves its violation. At a line's start the parser waits for up to three
- * bytes (".", CR, LF) without using any; everything else is handed on at once, in pieces as long as the input allows.
+ * In DATA a line starts after CRLF only, so a dot behind a bare LF or CR is neither the end nor stuffing: every
+ * smuggling trick (LF.LF, LF.CRLF, CRLF.LF, CRLF.CR, ...) stays inside the message and leaves its violation. At a
+ * line's start the parser waits for up to three bytes (".", CR, LF) without using any; everything else is handed on at
+ * once, in pieces as long as the input allows.
  */
 #include "edge/smtp/parser.h"
 #include <string.h>
@@ -47,7 +48,8 @@ static size_t need_more(struct smtp_token *token, size_t used)
     return used;
 }
 
-static size_t bad_line(struct smtp_parser *parser, struct smtp_token *token, enum smtp_bad bad, const char *buf, size_t len)
+static size_t bad_line(struct smtp_parser *parser, struct smtp_token *token, enum smtp_bad bad, const char *buf,
+                       size_t len)
 {
     *token = (struct smtp_token){ .event = SMTP_BAD_LINE, .bytes = buf, .len = len, .bad = bad };
     parser->skipping = bad == SMTP_BAD_TOO_LONG || bad == SMTP_BAD_BARE_LF;
@@ -115,7 +117,8 @@ static void line_grew(struct smtp_parser *parser, size_t count, bool ends)
         parser->line_len = 0;
 }
 
-/* Looks at text up to and with its next LF, at least one byte. Returns the bytes looked at; state says what they ended in. */
+/* Looks at text up to and with its next LF, at least one byte. Returns the bytes looked at; state says what they ended
+ * in. */
 static size_t scan_line(struct smtp_parser *parser, const char *text, size_t len)
 {
     const char *lf = memchr(text, '\n', len);

@@ -12,7 +12,8 @@
 size_t smtp_reply_format(char *out, size_t cap, int code, const char *enhanced, const char *text)
 {
     char prefix[32];
-    int prefix_len = snprintf(prefix, sizeof prefix, "%03d-%s%s", code, enhanced != NULL ? enhanced : "", enhanced != NULL ? " " : "");
+    int prefix_len = snprintf(prefix, sizeof prefix, "%03d-%s%s", code, enhanced != NULL ? enhanced : "",
+                              enhanced != NULL ? " " : "");
     size_t head = prefix_len < (int)sizeof prefix ? (size_t)prefix_len : sizeof prefix - 1;
     size_t used = 0, last = 0;
     bool more = true;
@@ -106,7 +107,8 @@ static bool reply_line(struct smtp_reply_parser *parser, const char *line, size_
     return true;
 }
 
-enum smtp_reply_status smtp_reply_parser_next(struct smtp_reply_parser *parser, const char *buf, size_t len, size_t *used)
+enum smtp_reply_status smtp_reply_parser_next(struct smtp_reply_parser *parser, const char *buf, size_t len,
+                                              size_t *used)
 {
     *used = 0;
     while (*used < len) {

@@ -15,14 +15,17 @@ static void check(const struct smtp_address *address)
     path[0] = '<';
     memcpy(path + 1, text, len);
     path[len + 1] = '>';
-    if (smtp_path_parse(&again, path, len + 2, true, &used) != SMTP_ADDRESS_OK || used != len + 2 || memcmp(&again, address, sizeof again) != 0)
+    if (smtp_path_parse(&again, path, len + 2, true, &used) != SMTP_ADDRESS_OK || used != len + 2 ||
+        memcmp(&again, address, sizeof again) != 0)
         abort();
-    if (smtp_path_parse(&again, path, len + 2, false, &used) != (address->utf8 ? SMTP_ADDRESS_NEEDS_UTF8 : SMTP_ADDRESS_OK))
+    if (smtp_path_parse(&again, path, len + 2, false, &used) !=
+        (address->utf8 ? SMTP_ADDRESS_NEEDS_UTF8 : SMTP_ADDRESS_OK))
         abort();
     if (!smtp_text_is_printable(text, len))
         abort();
     if (address->kind == SMTP_ADDRESS_MAILBOX &&
-        (!smtp_domain_parse(domain, address->domain, strlen(address->domain), true) || strcmp(domain, address->domain) != 0))
+        (!smtp_domain_parse(domain, address->domain, strlen(address->domain), true) ||
+         strcmp(domain, address->domain) != 0))
         abort();
 }
 

@@ -1,5 +1,6 @@
 /*
- * fuzz_command.c - a command line: never more than its bytes are read, and what is accepted is safe to log and to pass on
+ * fuzz_command.c - a command line: never more than its bytes are read, and what is accepted is safe to log and to pass
+ * on
  */
 #include <stdint.h>
 #include <stdlib.h>

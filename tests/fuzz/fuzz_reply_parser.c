@@ -1,12 +1,14 @@
 /*
- * fuzz_reply_parser.c - a next hop's replies: whole and in pieces give the same, and a reply formatted anew reads the same
+ * fuzz_reply_parser.c - a next hop's replies: whole and in pieces give the same, and a reply formatted anew reads the
+ * same
  */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include "edge/smtp/reply.h"
 
-static enum smtp_reply_status feed(struct smtp_reply_parser *parser, const uint8_t *data, size_t size, size_t step, size_t *start)
+static enum smtp_reply_status feed(struct smtp_reply_parser *parser, const uint8_t *data, size_t size, size_t step,
+                                   size_t *start)
 {
     enum smtp_reply_status status = SMTP_REPLY_MORE;
     smtp_reply_parser_init(parser);
@@ -30,11 +32,14 @@ static void check_again(const struct smtp_reply *reply)
     static char text[SMTP_REPLY_LINES_MAX * 20 + 2 * SMTP_REPLY_TEXT_MAX];
     struct smtp_reply_parser again;
     size_t used;
-    size_t len = smtp_reply_format(text, sizeof text, reply->code, reply->enhanced[0] != '\0' ? reply->enhanced : NULL, reply->text);
+    size_t len = smtp_reply_format(text, sizeof text, reply->code, reply->enhanced[0] != '\0' ? reply->enhanced : NULL,
+                                   reply->text);
     smtp_reply_parser_init(&again);
-    if (smtp_reply_parser_next(&again, text, len, &used) != SMTP_REPLY_DONE || used != len || again.reply.code != reply->code)
+    if (smtp_reply_parser_next(&again, text, len, &used) != SMTP_REPLY_DONE || used != len ||
+        again.reply.code != reply->code)
         abort();
-    if (reply->enhanced[0] != '\0' && (strcmp(again.reply.enhanced, reply->enhanced) != 0 || strcmp(again.reply.text, reply->text) != 0))
+    if (reply->enhanced[0] != '\0' &&
+        (strcmp(again.reply.enhanced, reply->enhanced) != 0 || strcmp(again.reply.text, reply->text) != 0))
         abort();
 }
 

@@ -1,8 +1,8 @@
 /*
  * fuzz_smtp_parser.c - commands, DATA and BDAT in odd segmentations: the same tokens as whole
  *
- * The first byte chooses the segmentation; the rest is what a client sends. "DATA" and "BDAT n [LAST]" lines switch as a session would.
- * Each token is folded into a hash, adjacent body pieces as one.
+ * The first byte chooses the segmentation; the rest is what a client sends. "DATA" and "BDAT n [LAST]" lines switch as
+ * a session would. Each token is folded into a hash, adjacent body pieces as one.
  */
 #include <stdint.h>
 #include <stdlib.h>

@@ -7,7 +7,8 @@
 #include <string.h>
 #include "edge/smtp/command.h"
 
-static struct smtp_complaint parse_len(struct smtp_command *command, const char *line, size_t len, bool smtputf8, bool dsn)
+static struct smtp_complaint parse_len(struct smtp_command *command, const char *line, size_t len, bool smtputf8,
+                                       bool dsn)
 {
     char *copy = malloc(len + (len == 0));
     ck_assert_ptr_nonnull(copy);
@@ -158,7 +159,9 @@ END_TEST
 START_TEST(test_mail)
 {
     struct smtp_command command;
-    ck_assert_int_eq(parse(&command, "MAIL FROM:<@r:Bob@A.Edu.> size=50 BODY=8BITMIME RET=full ENVID=a+2Bb+3D AUTH=e+2Bf@g").code, 0);
+    ck_assert_int_eq(
+        parse(&command, "MAIL FROM:<@r:Bob@A.Edu.> size=50 BODY=8BITMIME RET=full ENVID=a+2Bb+3D AUTH=e+2Bf@g").code,
+        0);
     ck_assert_str_eq(command.address.local, "Bob");
     ck_assert_str_eq(command.address.domain, "a.edu");
     ck_assert(command.has_size && command.size == 50);
@@ -198,8 +201,8 @@ END_TEST
 /* Where DSN is not offered its parameters are unknown ones. */
 START_TEST(test_no_dsn)
 {
-    static const char *const lines[] = { "MAIL FROM:<a@b> RET=FULL", "MAIL FROM:<a@b> ENVID=x", "RCPT TO:<a@b> NOTIFY=NEVER",
-                                         "RCPT TO:<a@b> ORCPT=rfc822;a@b" };
+    static const char *const lines[] = { "MAIL FROM:<a@b> RET=FULL", "MAIL FROM:<a@b> ENVID=x",
+                                         "RCPT TO:<a@b> NOTIFY=NEVER", "RCPT TO:<a@b> ORCPT=rfc822;a@b" };
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
         struct smtp_command command;
         ck_assert_int_eq(parse_len(&command, lines[i], strlen(lines[i]), false, false).code, 555);

@@ -1,8 +1,10 @@
 /*
- * test_smtp_parser.c - every input whole and in pieces of 1, 2, 3 and 7 bytes, from heap copies of exact size: the same tokens
+ * test_smtp_parser.c - every input whole and in pieces of 1, 2, 3 and 7 bytes, from heap copies of exact size: the same
+ * tokens
  *
- * A script plays the session: the line DATA enters data, "BDAT n" a first or further chunk, "BDAT n LAST" the last one. Tokens are written as
- * text: "C(line)", "B(body)", "E" with the violations (L F, R CR, N UL, W too long) and "-" when the end is not CRLF, "X" with the reason.
+ * A script plays the session: the line DATA enters data, "BDAT n" a first or further chunk, "BDAT n LAST" the last one.
+ * Tokens are written as text: "C(line)", "B(body)", "E" with the violations (L F, R CR, N UL, W too long) and "-" when
+ * the end is not CRLF, "X" with the reason.
  */
 #include <check.h>
 #include <stdio.h>
@@ -11,7 +13,7 @@
 #include "edge/smtp/parser.h"
 
 #define MAX_COMMAND 20
-#define MAX_TEXT 40
+#define MAX_TEXT    40
 
 struct script {
     struct smtp_parser parser;
@@ -147,7 +149,10 @@ struct row {
     size_t len;
     const char *expected;
 };
-#define ROW(name, input, expected) { name, input, sizeof(input) - 1, expected }
+#define ROW(name, input, expected)                                                                                     \
+    {                                                                                                                  \
+        name, input, sizeof(input) - 1, expected                                                                       \
+    }
 
 static const struct row rows[] = {
     ROW("commands", "EHLO a\r\nNOOP\r\n\r\n", "C(EHLO a)C(NOOP)C()"),
@@ -195,14 +200,19 @@ static const struct row rows[] = {
 
     ROW("chunk", "BDAT 3 LAST\r\nab\nNOOP\r\n", "C(BDAT 3 LAST)B(ab\\n)EL-C(NOOP)"),
     ROW("chunk keeps dots", "BDAT 8 LAST\r\n.\r\n..a\r\nNOOP\r\n", "C(BDAT 8 LAST)B(.\\r\\n..a\\r\\n)EC(NOOP)"),
-    ROW("chunks", "BDAT 2\r\nabBDAT 3\r\nc\r\nBDAT 0 LAST\r\nNOOP\r\n", "C(BDAT 2)B(ab)E-C(BDAT 3)B(c\\r\\n)EC(BDAT 0 LAST)EC(NOOP)"),
+    ROW("chunks", "BDAT 2\r\nabBDAT 3\r\nc\r\nBDAT 0 LAST\r\nNOOP\r\n",
+        "C(BDAT 2)B(ab)E-C(BDAT 3)B(c\\r\\n)EC(BDAT 0 LAST)EC(NOOP)"),
     ROW("empty chunk alone", "BDAT 0 LAST\r\nNOOP\r\n", "C(BDAT 0 LAST)EC(NOOP)"),
-    ROW("CRLF over a border", "BDAT 2\r\na\rBDAT 1 LAST\r\n\nNOOP\r\n", "C(BDAT 2)B(a\\r)ER-C(BDAT 1 LAST)B(\\n)EC(NOOP)"),
+    ROW("CRLF over a border", "BDAT 2\r\na\rBDAT 1 LAST\r\n\nNOOP\r\n",
+        "C(BDAT 2)B(a\\r)ER-C(BDAT 1 LAST)B(\\n)EC(NOOP)"),
     ROW("CR at a border", "BDAT 2\r\na\rBDAT 1 LAST\r\nbNOOP\r\n", "C(BDAT 2)B(a\\r)ER-C(BDAT 1 LAST)B(b)ER-C(NOOP)"),
     ROW("CR at the end", "BDAT 2\r\na\rBDAT 0 LAST\r\nNOOP\r\n", "C(BDAT 2)B(a\\r)ER-C(BDAT 0 LAST)ER-C(NOOP)"),
-    ROW("a bad line between chunks", "BDAT 2\r\na\r12345678901234567890123\r\nBDAT 1 LAST\r\n\n", "C(BDAT 2)B(a\\r)ER-Xlong(12345678901234567890)C(BDAT 1 LAST)B(\\n)E"),
-    ROW("violations go over chunks", "BDAT 2\r\na\nBDAT 2 LAST\r\n\r\n", "C(BDAT 2)B(a\\n)EL-C(BDAT 2 LAST)B(\\r\\n)EL"),
-    ROW("next message starts anew", "BDAT 2 LAST\r\na\nBDAT 2 LAST\r\n\r\n", "C(BDAT 2 LAST)B(a\\n)EL-C(BDAT 2 LAST)B(\\r\\n)E"),
+    ROW("a bad line between chunks", "BDAT 2\r\na\r12345678901234567890123\r\nBDAT 1 LAST\r\n\n",
+        "C(BDAT 2)B(a\\r)ER-Xlong(12345678901234567890)C(BDAT 1 LAST)B(\\n)E"),
+    ROW("violations go over chunks", "BDAT 2\r\na\nBDAT 2 LAST\r\n\r\n",
+        "C(BDAT 2)B(a\\n)EL-C(BDAT 2 LAST)B(\\r\\n)EL"),
+    ROW("next message starts anew", "BDAT 2 LAST\r\na\nBDAT 2 LAST\r\n\r\n",
+        "C(BDAT 2 LAST)B(a\\n)EL-C(BDAT 2 LAST)B(\\r\\n)E"),
     ROW("long line over chunks", "BDAT 30\r\n123456789012345678901234567890BDAT 12 LAST\r\n1234567890\r\n",
         "C(BDAT 30)B(123456789012345678901234567890)E-C(BDAT 12 LAST)B(1234567890\\r\\n)EW"),
     ROW("data after chunks", "BDAT 1 LAST\r\naDATA\r\n.\r\n", "C(BDAT 1 LAST)B(a)E-C(DATA)E"),
@@ -214,7 +224,8 @@ START_TEST(test_rows)
     static struct script script;
     for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
         play(&script, rows[_i].input, rows[_i].len, steps[i]);
-        ck_assert_msg(strcmp(script.text, rows[_i].expected) == 0, "%s, step %zu: %s", rows[_i].name, steps[i], script.text);
+        ck_assert_msg(strcmp(script.text, rows[_i].expected) == 0, "%s, step %zu: %s", rows[_i].name, steps[i],
+                      script.text);
     }
 }
 END_TEST

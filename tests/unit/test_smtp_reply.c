@@ -47,9 +47,18 @@ struct row {
     const char *enhanced, *text;
     size_t rest; /* bytes behind the reply */
 };
-#define DONE(input, code, enhanced, text, rest) { input, sizeof(input) - 1, SMTP_REPLY_DONE, code, enhanced, text, rest }
-#define MORE(input) { input, sizeof(input) - 1, SMTP_REPLY_MORE, 0, "", "", 0 }
-#define BROKEN(input) { input, sizeof(input) - 1, SMTP_REPLY_BROKEN, 0, "", "", 0 }
+#define DONE(input, code, enhanced, text, rest)                                                                        \
+    {                                                                                                                  \
+        input, sizeof(input) - 1, SMTP_REPLY_DONE, code, enhanced, text, rest                                          \
+    }
+#define MORE(input)                                                                                                    \
+    {                                                                                                                  \
+        input, sizeof(input) - 1, SMTP_REPLY_MORE, 0, "", "", 0                                                        \
+    }
+#define BROKEN(input)                                                                                                  \
+    {                                                                                                                  \
+        input, sizeof(input) - 1, SMTP_REPLY_BROKEN, 0, "", "", 0                                                      \
+    }
 
 static const struct row rows[] = {
     DONE("250 Ok\r\n", 250, "", "Ok", 0),
@@ -71,13 +80,29 @@ static const struct row rows[] = {
     DONE("250 a\0b\x1b[c\r\n", 250, "", "a?b?[c", 0),
     DONE("250 a\r\r\n", 250, "", "a?", 0),
     DONE("599 x\r\n", 599, "", "x", 0),
-    MORE(""), MORE("2"), MORE("250 Ok"), MORE("250 Ok\r"), MORE("250-Ok\r\n"), MORE("250-Ok\r\n250"),
-    BROKEN("\r\n"), BROKEN("25\r\n"), BROKEN("abc\r\n"), BROKEN("250_Ok\r\n"), BROKEN("2500 Ok\r\n"), BROKEN("199 x\r\n"), BROKEN("600 x\r\n"),
-    BROKEN("000 x\r\n"), BROKEN("250-a\r\n550 b\r\n"), BROKEN("250-a\r\nb\r\n"), BROKEN(" 250 a\r\n"),
+    MORE(""),
+    MORE("2"),
+    MORE("250 Ok"),
+    MORE("250 Ok\r"),
+    MORE("250-Ok\r\n"),
+    MORE("250-Ok\r\n250"),
+    BROKEN("\r\n"),
+    BROKEN("25\r\n"),
+    BROKEN("abc\r\n"),
+    BROKEN("250_Ok\r\n"),
+    BROKEN("2500 Ok\r\n"),
+    BROKEN("199 x\r\n"),
+    BROKEN("600 x\r\n"),
+    BROKEN("000 x\r\n"),
+    BROKEN("250-a\r\n550 b\r\n"),
+    BROKEN("250-a\r\nb\r\n"),
+    BROKEN(" 250 a\r\n"),
 };
 
-/* Feeds step bytes at a time, keeping only what was not used, in a heap copy of exactly its size. Returns the bytes behind the reply. */
-static size_t feed(struct smtp_reply_parser *parser, const char *input, size_t len, size_t step, enum smtp_reply_status *status)
+/* Feeds step bytes at a time, keeping only what was not used, in a heap copy of exactly its size. Returns the bytes
+ * behind the reply. */
+static size_t feed(struct smtp_reply_parser *parser, const char *input, size_t len, size_t step,
+                   enum smtp_reply_status *status)
 {
     size_t start = 0;
     smtp_reply_parser_init(parser);
@@ -155,9 +180,12 @@ END_TEST
 START_TEST(test_extensions)
 {
     struct smtp_extensions e;
-    smtp_extensions_parse(&e, "mx.example.edu PIPELINING\npipelining\n8BITMIME\nSMTPUTF8\nSTARTTLS\nCHUNKING\nENHANCEDSTATUSCODES\nDSN\nSIZE 52428800\n"
-                              "AUTH PLAIN\nX-FOO");
-    ck_assert(e.pipelining && e.eightbitmime && e.smtputf8 && e.starttls && e.chunking && e.enhanced_status && e.dsn && e.has_size);
+    smtp_extensions_parse(
+        &e, "mx.example.edu "
+            "PIPELINING\npipelining\n8BITMIME\nSMTPUTF8\nSTARTTLS\nCHUNKING\nENHANCEDSTATUSCODES\nDSN\nSIZE 52428800\n"
+            "AUTH PLAIN\nX-FOO");
+    ck_assert(e.pipelining && e.eightbitmime && e.smtputf8 && e.starttls && e.chunking && e.enhanced_status && e.dsn &&
+              e.has_size);
     ck_assert(e.size == 52428800);
     smtp_extensions_parse(&e, "PIPELINING");
     ck_assert(!e.pipelining && !e.has_size);
