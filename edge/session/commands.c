@@ -198,7 +198,10 @@ static enum excess session_excess(const struct session *session)
     const struct listener_settings *limits = session->limits;
     if (limits->max_errors > 0 && session->errors >= limits->max_errors)
         return EXCESS_ERRORS;
-    if (limits->max_commands > 0 && session->commands >= limits->max_commands)
+    /* A client that sends much mail in one session meets this limit between two messages, never inside one; inside, max_recipients and
+     * max_errors hold. */
+    if (limits->max_commands > 0 && session->commands >= limits->max_commands &&
+        (session->tx == NULL || session->commands >= limits->max_commands + 2 * limits->max_recipients))
         return EXCESS_COMMANDS;
     return EXCESS_NONE;
 }
