@@ -4,10 +4,12 @@
 #include "scanner/body.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <unistd.h>
+#include "common/memory.h"
 #include "scanner/engine.h"
 
 enum body_chunk body_check_chunk(uint64_t len, uint64_t allowed, uint64_t offset, uint64_t chunk)
@@ -19,9 +21,23 @@ enum body_chunk body_check_chunk(uint64_t len, uint64_t allowed, uint64_t offset
     return BODY_CHUNK_OK;
 }
 
+/* A file without a name. Not every file system has O_TMPFILE. */
+static int open_unnamed(const char *folder)
+{
+    int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR))
+        return fd;
+    char *path = xasprintf("%s/weir-message.XXXXXX", folder);
+    fd = mkostemp(path, O_CLOEXEC);
+    if (fd >= 0)
+        unlink(path);
+    free(path);
+    return fd;
+}
+
 static int open_file(bool on_disk, const char *spool_dir, struct error *why)
 {
-    int fd = on_disk ? open(spool_dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600) : memfd_create("weir-message", MFD_CLOEXEC);
+    int fd = on_disk ? open_unnamed(spool_dir) : memfd_create("weir-message", MFD_CLOEXEC);
     if (fd < 0)
         error_set(why, "cannot make a file for a message in %s: %s", on_disk ? spool_dir : "memory", strerror(errno));
     return fd;
