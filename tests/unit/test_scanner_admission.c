@@ -206,12 +206,11 @@ START_TEST(random_walk)
         uint64_t memory = 0, disk = 0;
         for (size_t k = 0; k < 12; k++)
             *(s[k].on_disk ? &disk : &memory) += s[k].reserved;
-        ck_assert_uint_eq(memory, admission.memory);
-        ck_assert_uint_eq(disk, admission.disk);
-        ck_assert_uint_le(memory, limits.memory);
-        ck_assert_uint_le(disk, limits.disk);
-        ck_assert_uint_le(admission.upload_memory, limits.memory / 2);
-        ck_assert_uint_le(admission.queued + admission.running, 2 * limits.slots + limits.slots);
+        bool sound = memory == admission.memory && disk == admission.disk && memory <= limits.memory && disk <= limits.disk &&
+                     admission.upload_memory <= limits.memory / 2 &&
+                     admission.queued + admission.running <= 3 * limits.slots; /* 12 shares in all */
+        if (!sound) /* one assert per step would take longer than the walk */
+            ck_abort_msg("step %d: the sums do not fit", step);
     }
     for (size_t i = 0; i < 12; i++)
         admission_release(&admission, &s[i]);
@@ -305,6 +304,7 @@ int main(void)
 {
     Suite *suite = suite_create("scanner admission");
     TCase *tests = tcase_create("all");
+    tcase_set_timeout(tests, 60);
     tcase_add_checked_fixture(tests, set_up, NULL);
     tcase_add_test(tests, whole_messages);
     tcase_add_test(tests, memory_runs_out);
