@@ -1,0 +1,250 @@
+/*
+ * test_session_parts.c - the pure pieces of the session: trace headers, relay decision, outcomes, timer wheel, census
+ */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "edge/session/census.h"
+#include "edge/session/outcome.h"
+#include "edge/session/received.h"
+#include "edge/session/relay.h"
+#include "edge/session/wheel.h"
+
+static const struct {
+    const char *name, *text;
+    unsigned hops;
+    bool ended;
+    const char *message_id;
+} headers[] = {
+    { "none", "", 0, false, "" },
+    { "empty header", "\r\nReceived: x\r\n", 0, true, "" },
+    { "hops in any case", "Received: a\r\nRECEIVED: b\r\nreceived : c\r\nReceived-SPF: d\r\nX-Received: e\r\n\r\n", 3, true, "" },
+    { "folded lines are no fields", "Subject: a\r\n Received: x\r\n\tReceived: y\r\n\r\n", 0, true, "" },
+    { "the body does not count", "Subject: a\r\n\r\nReceived: x\r\n", 0, true, "" },
+    { "a line that is no field ends the header", "Subject: a\r\nhello world\r\nReceived: x\r\n", 0, true, "" },
+    { "an mbox line before it does not", "From a@b Sat Nov 21\r\nReceived: x\r\n\r\n", 1, true, "" },
+    { "Message-ID", "Message-ID: <a@b>\r\n\r\n", 0, true, "<a@b>" },
+    { "Message-ID on the next line", "message-id:\r\n  <a@b> \r\nSubject: x\r\n\r\n", 0, true, "<a@b>" },
+    { "only the first Message-ID", "Message-ID: <a@b>\r\nMessage-ID: <c@d>\r\n\r\n", 0, true, "<a@b>" },
+    { "Message-ID last", "Subject: x\r\nMessage-ID: <a@b>\r\n\r\n", 0, true, "<a@b>" },
+};
+
+START_TEST(test_header_scan)
+{
+    size_t len = strlen(headers[_i].text);
+    for (size_t piece = 1; piece <= len + 1; piece++) {
+        struct header_scan scan;
+        header_scan_init(&scan);
+        for (size_t at = 0; at < len; at += piece) {
+            size_t n = len - at < piece ? len - at : piece;
+            char *copy = malloc(n);
+            memcpy(copy, headers[_i].text + at, n);
+            header_scan_feed(&scan, copy, n);
+            free(copy);
+        }
+        ck_assert_msg(scan.hops == headers[_i].hops, "%s in pieces of %zu: %u hops", headers[_i].name, piece, scan.hops);
+        ck_assert_msg(scan.ended == headers[_i].ended, "%s in pieces of %zu: end", headers[_i].name, piece);
+        ck_assert_msg(strcmp(scan.message_id, headers[_i].message_id) == 0, "%s in pieces of %zu: \"%s\"", headers[_i].name, piece,
+                      scan.message_id);
+    }
+}
+END_TEST
+
+START_TEST(test_received)
+{
+    char out[RECEIVED_MAX];
+    struct netaddr client;
+    netaddr_parse(&client, "2001:db8::1");
+    struct received received = {
+        .helo = "evil) by x (with",
+        .client = &client,
+        .tls = "TLSv1.3 TLS_AES_256_GCM_SHA384",
+        .hostname = "edge.test",
+        .id = "ID",
+        .recipient = "u@example.edu",
+        .date = "Sat, 21 Nov 2026 18:48:48 +0000",
+        .esmtp = true,
+    };
+    size_t len = received_format(out, &received);
+    ck_assert_str_eq(out, "Received: from evil??by?x??with (unknown [IPv6:2001:db8::1])\r\n"
+                          "\t(using TLSv1.3 with cipher TLS_AES_256_GCM_SHA384)\r\n"
+                          "\tby edge.test (Weir) with ESMTPS id ID\r\n\tfor <u@example.edu>;\r\n"
+                          "\tSat, 21 Nov 2026 18:48:48 +0000\r\n");
+    ck_assert_uint_eq(len, strlen(out));
+    ck_assert_str_eq(received_protocol(false, false, false), "SMTP");
+    ck_assert_str_eq(received_protocol(true, false, true), "UTF8SMTP");
+    ck_assert_str_eq(received_protocol(true, true, true), "UTF8SMTPS");
+}
+END_TEST
+
+START_TEST(test_virus_scanned)
+{
+    char out[VIRUS_SCANNED_MAX];
+    virus_scanned_format(out, sizeof out, "edge.test", "Clam\r\nX: (y)", "42");
+    ck_assert_str_eq(out, "X-Virus-Scanned: Weir at edge.test (Clam??X: ?y?, signatures 42)\r\n");
+}
+END_TEST
+
+static const struct {
+    bool outside;
+    const char *address, *canonical;
+    enum relay_result result;
+    int code;
+} relays[] = {
+    { true, "<u@own.edu>", "u@own.edu", RELAY_TO_NEXT_HOP, 0 },
+    { true, "<u@OWN.EDU.>", "u@own.edu", RELAY_TO_NEXT_HOP, 0 },
+    { true, "<u@else.where>", "u@else.where", RELAY_REFUSED, 550 },
+    { false, "<u@else.where>", "u@else.where", RELAY_TO_NEXT_HOP, 0 },
+    { true, "<u%else.where@own.edu>", "u%else.where@own.edu", RELAY_REFUSED, 550 },
+    { true, "<u%own.edu@own.edu>", "u%own.edu@own.edu", RELAY_REFUSED, 550 },
+    { false, "<u%else.where@own.edu>", "u%else.where@own.edu", RELAY_TO_NEXT_HOP, 0 },
+    { true, "<else!u@own.edu>", "else!u@own.edu", RELAY_REFUSED, 550 },
+    { true, "<@own.edu:u@else.where>", "u@else.where", RELAY_REFUSED, 550 },
+    { true, "<u@[127.0.0.1]>", "u@[127.0.0.1]", RELAY_REFUSED, 550 },
+    { true, "<u@[IPv6:::1]>", NULL, RELAY_REFUSED, 550 },
+    { true, "<postmaster>", "postmaster@own.edu", RELAY_TO_NEXT_HOP, 0 },
+    { true, "<u@noroute.edu>", "u@noroute.edu", RELAY_TO_NEXT_HOP, 0 }, /* by the catch-all: it grants nothing, but routes */
+    { true, "<u@err.edu>", "u@err.edu", RELAY_REFUSED, 551 },
+    { true, "<u@drop.edu>", "u@drop.edu", RELAY_DISCARD, 0 },
+};
+
+START_TEST(test_relay)
+{
+    static const char table[] = "own.edu smtp:[h.own.edu]:26\nerr.edu error:5.1.6:551 moved\ndrop.edu discard:\n. smtp:[out.own.edu]\n";
+    struct policy_file files[] = { { "mailertable", table, sizeof table - 1 }, { "local-host-names", "own.edu\nnoroute.edu\n", 20 },
+                                   { "networks", "10.0.0.0/8\n", 11 } };
+    struct error why;
+    struct policy *policy = policy_parse(files, 3, &why);
+    ck_assert_msg(policy != NULL, "%s", why.text);
+    struct netaddr client;
+    netaddr_parse(&client, relays[_i].outside ? "192.0.2.7" : "10.1.2.3");
+    struct smtp_address address;
+    size_t used;
+    struct relay_answer answer;
+    ck_assert_int_eq(smtp_path_parse(&address, relays[_i].address, strlen(relays[_i].address), false, &used), SMTP_ADDRESS_OK);
+    relay_decide(&answer, policy, &client, &address);
+    ck_assert_msg(answer.result == relays[_i].result, "%s: %d %s", relays[_i].address, answer.result, answer.text);
+    if (relays[_i].canonical != NULL)
+        ck_assert_str_eq(answer.address, relays[_i].canonical);
+    if (answer.result == RELAY_REFUSED)
+        ck_assert_int_eq(answer.code, relays[_i].code);
+    policy_free(&policy);
+}
+END_TEST
+
+/* I2: of all verdicts and reasons, and whatever the operator chose for the others, only an explicit clean goes on. */
+START_TEST(test_only_clean_goes_on)
+{
+    struct queue_id id = { "01234567890123456789" };
+    for (int verdict = -1; verdict <= 8; verdict++)
+        for (int reason = -1; reason <= 12; reason++)
+            for (int action = UNKNOWN_TEMPFAIL; action <= UNKNOWN_DISCARD; action++) {
+                struct edge_settings settings = {
+                    .virus_action = action == UNKNOWN_DISCARD ? VIRUS_DISCARD : VIRUS_REJECT,
+                    .unknown_action = action,
+                    .unscannable_action = action,
+                    .limits_action = action,
+                };
+                struct scan_result result = { .verdict = (Weir__Verdict)verdict, .reason = (Weir__UnknownReason)reason };
+                struct outcome outcome = { .code = 0 };
+                bool goes_on = outcome_of_verdict(&outcome, &result, &settings, "", &id);
+                ck_assert_int_eq(goes_on, verdict == WEIR__VERDICT__VERDICT_CLEAN);
+                if (!goes_on)
+                    ck_assert(outcome.disposition != DISPOSITION_DELIVERED && outcome.code != 0);
+            }
+}
+END_TEST
+
+START_TEST(test_next_hop_words)
+{
+    struct queue_id id = { "01234567890123456789" };
+    struct smtp_reply reply = { .code = 550, .enhanced = "" };
+    struct outcome outcome;
+    memset(reply.text, 'x', sizeof reply.text - 1);
+    outcome_of_next_hop(&outcome, &reply, false, &id);
+    ck_assert_str_eq(outcome.enhanced, "5.0.0");
+    ck_assert_ptr_nonnull(strstr(outcome.text, "(id 01234567890123456789)")); /* however much it says */
+    reply = (struct smtp_reply){ .code = 354, .text = "" };
+    outcome_of_next_hop(&outcome, &reply, false, &id);
+    ck_assert_int_eq(outcome.code, 451);
+    ck_assert_int_eq(outcome.disposition, DISPOSITION_DEFERRED);
+    reply = (struct smtp_reply){ .code = 250, .enhanced = "2.6.0", .text = "one\ntwo" };
+    outcome_of_next_hop(&outcome, &reply, false, &id);
+    ck_assert_str_eq(outcome.text, "Ok: queued as 01234567890123456789 (one two)");
+}
+END_TEST
+
+START_TEST(test_wheel)
+{
+    struct wheel wheel;
+    struct wheel_entry near = { 0 }, far = { 0 }, moved = { 0 }, gone = { 0 };
+    wheel_init(&wheel, 5000);
+    wheel_set(&wheel, &near, 5250);
+    wheel_set(&wheel, &far, 5000 + 10 * WHEEL_SLOTS * WHEEL_SLOT_MS);
+    wheel_set(&wheel, &moved, 9000);
+    wheel_set(&wheel, &moved, 6000);  /* earlier: moves */
+    wheel_set(&wheel, &moved, 20000); /* later: comes up at 6000, its owner puts it back */
+    wheel_set(&wheel, &gone, 5500);
+    wheel_remove(&gone);
+    ck_assert_ptr_null(wheel_pop(&wheel, 5250));
+    ck_assert_ptr_eq(wheel_pop(&wheel, 5350), &near);
+    ck_assert_ptr_null(wheel_pop(&wheel, 5999));
+    ck_assert_ptr_eq(wheel_pop(&wheel, 6100), &moved);
+    ck_assert_ptr_null(wheel_pop(&wheel, 50000));
+    ck_assert_ptr_eq(wheel_pop(&wheel, 5000 + 2 * WHEEL_SLOTS * WHEEL_SLOT_MS), &far); /* once a turn */
+    wheel_set(&wheel, &far, 1); /* long past: comes up next, and not in this round for ever */
+    ck_assert_ptr_eq(wheel_pop(&wheel, 5000 + 2 * WHEEL_SLOTS * WHEEL_SLOT_MS + 200), &far);
+    wheel_set(&wheel, &near, 200000);
+    ck_assert_ptr_eq(wheel_pop(&wheel, 100000000), &near); /* after a stop of the process nothing is lost */
+}
+END_TEST
+
+START_TEST(test_census)
+{
+    struct census *census = census_new(2);
+    struct netaddr a, b, c;
+    netaddr_parse(&a, "192.0.2.1");
+    netaddr_parse(&b, "192.0.2.2");
+    census_begin(census, 0);
+    census_begin(census, 1);
+    census_enter(census, 0, &a);
+    census_enter(census, 1, &a);
+    census_enter(census, 1, &b);
+    ck_assert_uint_eq(census_sessions(census), 3);
+    ck_assert_uint_eq(census_of_client(census, &a), 2);
+    ck_assert_uint_eq(census_of_client(census, &b), 1);
+    census_leave(census, 0, &a);
+    ck_assert_uint_eq(census_of_client(census, &a), 1);
+    census_begin(census, 1); /* that worker died */
+    ck_assert_uint_eq(census_sessions(census), 0);
+    ck_assert_uint_eq(census_of_client(census, &b), 0);
+    netaddr_parse(&a, "2001:db8::1");
+    netaddr_parse(&b, "2001:db8::2"); /* the same customer's /64 */
+    netaddr_parse(&c, "2001:db8:0:1::1");
+    census_enter(census, 0, &a);
+    ck_assert_uint_eq(census_of_client(census, &b), 1);
+    ck_assert_uint_eq(census_of_client(census, &c), 0);
+    census_free(&census);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("session parts");
+    TCase *tcase = tcase_create("parts");
+    tcase_add_loop_test(tcase, test_header_scan, 0, (int)(sizeof headers / sizeof *headers));
+    tcase_add_test(tcase, test_received);
+    tcase_add_test(tcase, test_virus_scanned);
+    tcase_add_loop_test(tcase, test_relay, 0, (int)(sizeof relays / sizeof *relays));
+    tcase_add_test(tcase, test_only_clean_goes_on);
+    tcase_add_test(tcase, test_next_hop_words);
+    tcase_add_test(tcase, test_wheel);
+    tcase_add_test(tcase, test_census);
+    suite_add_tcase(suite, tcase);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
