@@ -231,13 +231,6 @@ enum obeyed session_command(struct session *session, const char *line, size_t le
     session->commands++;
     session->said[command->verb]++;
 
-    if (rule->ends_group && more > 0) {
-        complain(session, command->verb, 554, "5.5.0", "Improper command pipelining");
-        log_write(LOG_INFO, "improper command pipelining after %s from unknown[%s]", smtp_verb_name(command->verb),
-                  session->client_text);
-        session_close(session);
-        return COMMAND_DONE;
-    }
     if (complaint.code != 0 && command->verb != SMTP_VERB_HTTP) {
         complain(session, command->verb, complaint.code, complaint.enhanced, complaint.text);
         if (command->verb == SMTP_VERB_BDAT)
@@ -246,6 +239,14 @@ enum obeyed session_command(struct session *session, const char *line, size_t le
     }
     if ((rule->allowed & session->state) == 0) {
         complain(session, command->verb, 503, "5.5.1", out_of_order_words(session, command->verb));
+        return COMMAND_DONE;
+    }
+    /* A DATA that is refused anyway may have commands behind it: nothing can be taken for a message. */
+    if (rule->ends_group && more > 0 && (command->verb != SMTP_VERB_DATA || transaction_has_recipients(tx))) {
+        complain(session, command->verb, 554, "5.5.0", "Improper command pipelining");
+        log_write(LOG_INFO, "improper command pipelining after %s from unknown[%s]", smtp_verb_name(command->verb),
+                  session->client_text);
+        session_close(session);
         return COMMAND_DONE;
     }
     rule->obey(session, command);
