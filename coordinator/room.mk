@@ -16,3 +16,7 @@ $(eval $(call program,weir-coordinator,coordinator,main.c,coordinator proto poli
 $(eval $(call library,ctl,coordinator/ctl,options.c table.c views.c request.c local.c))
 $(eval $(call program,weirctl,coordinator/ctl,main.c,ctl coordinator proto policy common,\
     -lzmq -lprotobuf-c -ljansson -levent))
+
+$(eval $(call unit_test,exposition,coordinator common,-ljansson))
+$(eval $(call unit_test,coordinator_rows,coordinator proto policy common,-lpq -lzmq -lprotobuf-c -ljansson -levent))
+$(eval $(call unit_test,weirctl,ctl coordinator proto policy common,-lpq -lzmq -lprotobuf-c -ljansson -levent))

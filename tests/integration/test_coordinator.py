@@ -1,0 +1,323 @@
+"""Coordinators and weirctl against a real PostgreSQL, with nodes made in Python."""
+import signal
+import subprocess
+import time
+import uuid
+
+import pytest
+
+import coordinators
+from coordinators import BIN, Coordinators, audit_row, counter, entry, gauge, histogram, pb, wait_until
+
+
+def new_id():
+    return uuid.uuid4().hex[:20].upper()
+
+
+@pytest.fixture(scope="module")
+def two():
+    with Coordinators(2) as made:
+        made.start()
+        for name, role in (("edge-1", "edge"), ("edge-2", "edge"), ("scanner-1", "scanner"), ("scanner-2", "scanner")):
+            made.add_key(name, role)
+        yield made
+
+
+@pytest.fixture
+def nodes(two):
+    """Opens nodes and closes them."""
+    opened = []
+
+    def one(name, role, **options):
+        opened.append(two.node(name, role, **options))
+        assert opened[-1].hello() is not None
+        return opened[-1]
+
+    yield one
+    for node in opened:
+        node.close()
+
+
+def report(node, batch, *rows):
+    node.send(report=pb.Report(node=node.name.encode(), worker=0, boot=node.boot, batch=batch, rows=rows))
+
+
+def test_what_one_hears_both_publish_under_one_epoch(two, nodes):
+    scanner = nodes("scanner-1", "scanner")
+    scanner.beat("active")
+    listener = nodes("edge-1", "edge", at="coordinator-2")
+    here = scanner.state(lambda s: entry(s, "scanner-1").state == pb.NODE_ACTIVE and not entry(s, "scanner-1").lost)
+    there = listener.state(lambda s: entry(s, "scanner-1").state == pb.NODE_ACTIVE)
+    assert here.epoch and there.epoch and entry(there, "scanner-1").public_key == bytes.fromhex(scanner.key.public)
+    assert entry(there, "scanner-1").endpoint == b"tcp://127.0.0.1:7100"
+    assert {key.name for key in there.keys} >= {b"edge-1", b"scanner-1", b"operator"}
+    began = time.monotonic()
+    two.ctl("drain", "--force", "scanner-1")
+    assert listener.state(lambda s: entry(s, "scanner-1").drain, 2) and time.monotonic() - began < 2
+    two.ctl("undrain", "scanner-1")
+    assert listener.state(lambda s: not entry(s, "scanner-1").drain and s.epoch > there.epoch, 2)
+
+
+def test_silent_node_is_lost_and_comes_back(two, nodes):
+    scanner = nodes("scanner-2", "scanner")
+    scanner.beat()
+    assert scanner.state(lambda s: not entry(s, "scanner-2").lost)
+    wait_until(lambda: two.json("node", "show", "scanner-2")["state"] == "lost", 6, "lost")
+    scanner.beat()
+    wait_until(lambda: two.json("node", "show", "scanner-2")["state"] == "active", 3, "active")
+
+
+def test_drain_waits_and_guards_the_last(two, nodes):
+    first, second = nodes("scanner-1", "scanner"), nodes("scanner-2", "scanner")
+
+    def both(a="active", b="active"):
+        first.beat(a)
+        second.beat(b)
+
+    both()
+    wait_until(lambda: two.json("node", "show", "scanner-2")["state"] == "active", 3, "active")
+    waiting = subprocess.Popen([BIN / "weirctl", "-c", two.config("operator"), "drain", "--wait", "scanner-1"], stdout=subprocess.PIPE)
+    assert first.state(lambda s: entry(s, "scanner-1").drain)
+    for _ in range(3):
+        both("draining")
+        time.sleep(0.2)
+    assert waiting.poll() is None
+    both("drained")
+    assert waiting.wait(5) == 0 and b"drained" in waiting.stdout.read()
+    refused = two.run_ctl("drain", "scanner-2")
+    assert refused.returncode == 77 and "--force" in refused.stderr
+    late = two.run_ctl("drain", "--wait", "--timeout", "1", "--force", "scanner-2")
+    assert late.returncode == 75 and "scanner-2" in late.stderr
+    for name in ("scanner-1", "scanner-2"):
+        two.ctl("undrain", name)
+    assert [one["action"] for one in two.json("history")][-4:] == ["drain", "drain", "undrain", "undrain"]
+
+
+def test_gc_waits_for_its_number(two, nodes):
+    scanner = nodes("scanner-1", "scanner")
+    scanner.beat()
+    waiting = subprocess.Popen([BIN / "weirctl", "-c", two.config("operator"), "gc", "--wait", "scanner-1"], stdout=subprocess.PIPE)
+    wanted = entry(scanner.state(lambda s: entry(s, "scanner-1").gc > 0), "scanner-1").gc
+    scanner.beat(gc_done=wanted - 1)
+    time.sleep(0.5)
+    assert waiting.poll() is None
+    scanner.beat(gc_done=wanted, generation=2)
+    assert waiting.wait(5) == 0
+    assert two.run_ctl("gc", "edge-1").returncode == 65
+
+
+def test_errors_say_what_would_be_right(two):
+    for words, status, said in ((("drain", "scaner-1"), 65, "scanner-1"), (("drain",), 64, "NODE"), (("nonsense",), 64, "--help"),
+                                (("undrain", "--force", "x"), 64, "--force"), (("drain", "coordinator-1"), 65, "edges and scanners"),
+                                (("trace", "nobody@nowhere"), 65, "queue id"), (("policy", "show", "x"), 64, "bigint"),
+                                (("policy", "show", "99"), 65, "99"), (("keys", "add", "x", "edge", "12"), 65, "64 hex"),
+                                (("keys", "add", "x", "queen", "a" * 64), 65, "scanner"), (("keys", "revoke", "operator"), 77, "--force"),
+                                (("trace", "--limit", "0", "x"), 64, "1000000"), (("trace", "'; DROP TABLE audit; --"), 65, "known")):
+        done = two.run_ctl(*words)
+        assert done.returncode == status and said in done.stderr, f"{words}: {done.returncode} {done.stderr}"
+
+
+def test_reports_are_acknowledged_when_committed_and_stored_once(two, nodes):
+    edge = nodes("edge-1", "edge")
+    ident = new_id()
+    rows = [audit_row(ident, helo=b"\x1b[31m"),
+            audit_row(ident, 1, recipient=b'"q\\"uo,te}"\xff\x00@example.edu', message_id=b"<once@x>")]
+    for _ in range(3):
+        report(edge, 7, *rows)
+        assert edge.receive("report_ack")[0].batch == 7
+    assert two.pg.query(f"SELECT count(*) FROM audit WHERE id = '{ident}'") == [["2"]]
+    story = two.ctl("trace", ident)
+    for word in ("alice@example.edu", "clean", "ClamAV 1.4.6", "192.0.2.7", "glass[127.0.0.1]:25", "\\xFF\\x00", "\\x1B[31m"):
+        assert word in story, story
+    assert "\x1b" not in story
+    assert two.json("trace", "once@x")[0]["id"] == ident and two.json("trace", "ALICE@example.edu")
+    assert two.json("trace", ident.lower())
+
+
+def test_a_thousand_reports_of_one_turn_are_all_acknowledged(two, nodes):
+    edge = nodes("edge-1", "edge")
+    for batch in range(200):
+        report(edge, batch + 1000, *(audit_row(new_id(), index) for index in range(5)))
+    left = set(range(1000, 1200))
+    while left:
+        ack = edge.receive("report_ack")[0]
+        assert ack is not None, f"{len(left)} without an answer"
+        left.discard(ack.batch)
+
+
+def test_nobody_is_more_than_its_key(two, nodes):
+    edge = nodes("edge-1", "edge")
+    before = two.metric('weir_refused_peers_total{node="coordinator-1",reason="role"}')
+    edge.send(admin_request=pb.AdminRequest(id=1, verb=b"node list"))
+    assert edge.receive("admin_reply", 0.5)[0] is None
+    assert two.metric('weir_refused_peers_total{node="coordinator-1",reason="role"}') == before + 1
+    assert edge.beat(node=b"scanner-1", role=pb.ROLE_SCANNER, wait=0.5) is None
+    scanner = nodes("scanner-1", "scanner")
+    assert scanner.beat(public_key=b"x" * 32, wait=0.5) is None
+    report(scanner, 1, audit_row(new_id()))
+    assert scanner.receive("report_ack", 0.5)[0] is None
+    assert two.metric('weir_refused_peers_total{node="coordinator-1",reason="name"}') >= 2
+
+
+def test_strangers_and_revoked_keys_are_shut_out(two, nodes):
+    key = coordinators.Key(two.dir / "stranger.key")
+    assert two.node("edge-1", "edge", key=key).hello(1.5) is None
+    done = subprocess.run([BIN / "weirctl", "-c", two.config("operator"), "--key", key.path, "status"], capture_output=True, text=True, check=False)
+    assert done.returncode == 69 and "refused our key" in done.stderr
+    two.add_key("edge-9", "edge")
+    victim, bystander = nodes("edge-9", "edge", at="coordinator-2"), nodes("edge-1", "edge", at="coordinator-2")
+    two.ctl("keys", "revoke", "edge-9")
+    wait_until(lambda: victim.beat(wait=0.3) is None, 5, "the revoked node hears nothing")
+    assert victim.hello(1.5) is None
+    assert bystander.hello() is not None
+    listed = {one["name"]: one for one in two.json("keys", "list")}
+    assert listed["edge-9"]["revoked_by"] == "operator" and "edge-9" not in [one["name"] for one in two.json("node", "list")]
+    refused = two.run_ctl("keys", "add", "edge-9", "edge", two.keys["edge-9"].public)
+    assert refused.returncode == 65 and "revoked" in refused.stderr
+
+
+def test_counters_survive_restarts_and_failover(two, nodes):
+    name, mail = 'weir_recipients_accepted_total{node="edge-2"}', 'weir_recipients_total{node="edge-2",disposition="delivered"}'
+
+    def beat(node, accepted, delivered):
+        node.beat(metrics=[counter("weir_recipients_accepted_total", accepted), gauge("weir_scans_in_flight", 3),
+                           counter("weir_recipients_total", delivered, 'disposition="delivered"'),
+                           histogram("weir_message_size_bytes", [10, 100], [1, 2], 4, 500)])
+
+    first = nodes("edge-2", "edge")
+    beat(first, 5, 5)
+    wait_until(lambda: two.metric(name) == 5, what="5")
+    second = nodes("edge-2", "edge", at="coordinator-2")
+    beat(second, 2, 1)
+    wait_until(lambda: two.metric(name) == 7 and two.metric(mail, "coordinator-2") == 6, what="the sum of both starts")
+    text = two.http("/metrics")[1]
+    assert 'weir_conservation_difference{node="edge-2"} 1\n' in text
+    assert 'weir_scans_in_flight{node="edge-2"} 3\n' in text, "only the newest start's gauge"
+    for line in ('_bucket{node="edge-2",le="10"} 2', '_bucket{node="edge-2",le="100"} 6', '_bucket{node="edge-2",le="+Inf"} 8',
+                 '_sum{node="edge-2"} 1000', '_count{node="edge-2"} 8'):
+        assert f"weir_message_size_bytes{line}\n" in text
+    two.pg.query(f"UPDATE node_process SET seen_at = now() - interval '5 minutes' WHERE boot = {first.boot - (1 << 64) if first.boot >> 63 else first.boot}")
+    wait_until(lambda: two.pg.query("SELECT count(*) FROM node_metrics WHERE node = 'edge-2' AND boot = 0") == [["1"]], 8, "folded")
+    text = two.http("/metrics")[1]
+    assert f"{name} 7\n" in text and 'weir_message_size_bytes_bucket{node="edge-2",le="100"} 6\n' in text
+
+
+def test_exposition_is_well_formed(two, nodes):
+    nodes("edge-1", "edge").beat(metrics=[counter("weir_x_total", 1, 'a="b",c="d\\"e"'), counter("bad name", 1), counter("weir_y_total", 1, "a=b")])
+    wait_until(lambda: two.metric('weir_x_total{node="edge-1",a="b",c="d\\"e"}') == 1, what="the series")
+    status, text = two.http("/metrics")
+    assert status == 200 and "bad name" not in text and "weir_y_total" not in text
+    seen = set()
+    for line in text.splitlines():
+        if line.startswith("# TYPE "):
+            assert line.split()[2] not in seen, line
+            seen.add(line.split()[2])
+    assert "weir_build_info" in seen and "process_cpu_seconds_total" in seen and "weir_node_state" in seen
+    assert two.http("/livez")[0] == 200 and two.http("/metrics", method="HEAD") == (200, "")
+    assert two.http("/metrics", method="POST")[0] in (405, 501) and two.http("/x")[0] == 404
+
+
+def test_policy_by_epochs(two, nodes, tmp_path):
+    assert two.run_ctl("policy", "show").returncode == 65
+    (tmp_path / "local-host-names").write_text("example.edu\n")
+    (tmp_path / "mailertable").write_text("example.edu\tsmtp:[glass.example.edu]\n")
+    (tmp_path / "README").write_text("not a policy file")
+    assert two.run_ctl("policy", "check", tmp_path).returncode == 0
+    assert "example.edu" in two.ctl("policy", "apply", tmp_path, "--comment", "the first")
+    edge = nodes("edge-1", "edge", at="coordinator-2")
+    state = edge.state(lambda s: s.policy_epoch == 1)
+    assert state is not None
+    edge.send(policy_request=pb.PolicyRequest(have=0))
+    policy, files = edge.receive("policy")
+    assert policy.epoch == 1 and dict(zip(policy.files, files))[b"local-host-names"] == b"example.edu\n"
+    edge.send(policy_request=pb.PolicyRequest(have=1))
+    assert edge.receive("policy", 0.5)[0] is None
+    (tmp_path / "mailertable").write_text("example.edu\tsmtp:[glass2.example.edu]\n")
+    applied = two.ctl("policy", "apply", tmp_path)
+    assert "- example.edu" in applied and "glass2" in applied and "policy 2" in applied
+    assert "nothing changed" in two.ctl("policy", "apply", tmp_path)
+    assert "glass.example.edu" in two.ctl("policy", "show", 1)
+    two.ctl("policy", "rollback", 1)
+    assert [one["epoch"] for one in two.json("policy", "history")] == [3, 2, 1]
+    assert edge.state(lambda s: s.policy_epoch == 3)
+    (tmp_path / "mailertable").write_text("example.edu smtp:[a]\nbroken\n")
+    for words in (("policy", "check", tmp_path), ("policy", "apply", tmp_path)):
+        done = two.run_ctl(*words)
+        assert done.returncode == 65 and "mailertable:2" in done.stderr
+
+
+def test_another_coordinator_answers(two):
+    two.stop("coordinator-1", signal.SIGKILL)
+    began = time.monotonic()
+    assert two.json("node", "list")
+    assert time.monotonic() - began < 5
+    two.processes["coordinator-2"].send_signal(signal.SIGSTOP)
+    done = two.run_ctl("status")
+    assert done.returncode == 69 and "coordinator-1" in done.stderr and "coordinator-2" in done.stderr
+    two.processes["coordinator-2"].send_signal(signal.SIGCONT)
+    two.start("coordinator-1")
+    wait_until(lambda: two.http("/readyz", "coordinator-2")[0] == 200, what="coordinator-2")
+
+
+def test_database_gone_and_back():
+    with Coordinators(1) as one:
+        one.start()
+        one.add_key("scanner-1", "scanner")
+        scanner = one.node("scanner-1", "scanner")
+        assert scanner.hello()
+        scanner.beat()
+        assert scanner.state(lambda s: not entry(s, "scanner-1").lost)
+        one.pg.kill()
+        wait_until(lambda: one.http("/readyz")[0] == 503, 5, "not ready")
+        assert one.http("/livez")[0] == 200 and 'weir_db_up{node="coordinator-1"} 0' in one.http("/metrics")[1]
+        for _ in range(10):
+            assert scanner.beat() is not None, "heartbeats are answered from memory"
+            time.sleep(0.2)
+        assert scanner.state(lambda s: not entry(s, "scanner-1").lost), "the last state is still published"
+        done = one.run_ctl("status")
+        assert done.returncode == 69 and "database" in done.stderr
+        one.pg.start()
+        wait_until(lambda: one.http("/readyz")[0] == 200, 10, "ready again")
+        one.add_key("scanner-2", "scanner")
+        for _ in range(10):
+            scanner.beat()
+            state = scanner.state()
+            assert not entry(state, "scanner-1").lost, "nobody is lost because the database was"
+            time.sleep(0.1)
+        assert scanner.state(lambda s: entry(s, "scanner-2") is not None), "it listens again"
+        one.pg.signal_all(signal.SIGSTOP)
+        wait_until(lambda: one.http("/readyz")[0] == 503, 20, "a hung database counts as gone")
+        one.pg.signal_all(signal.SIGCONT)
+        wait_until(lambda: one.http("/readyz")[0] == 200, 10, "ready again")
+        scanner.close()
+        assert one.stop("coordinator-1") == 0
+
+
+def test_migrations_and_bootstrap(tmp_path):
+    with Coordinators(1) as one:
+        command = [BIN / "weir-coordinator", "migrate", "-c", one.config("coordinator-1"), "--name", "coordinator-1"]
+        assert subprocess.run([*command, "--check"], check=False).returncode == 0
+        before = one.pg.query("SELECT version FROM schema_migration ORDER BY 1")
+        one.pg.query("CREATE DATABASE other")
+        (one.dir / "database").write_text(one.pg.conninfo.replace("dbname=weir", "dbname=other"))
+        done = subprocess.run([*command, "--check"], capture_output=True, text=True, check=False)
+        assert done.returncode == 1 and "0001_base" in done.stdout
+        both = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(4)]
+        assert [process.wait(20) for process in both] == [0, 0, 0, 0], "migrations that meet wait for each other"
+        assert subprocess.run([*command, "--check"], check=False).returncode == 0 and len(before) >= 2
+        test = subprocess.run([BIN / "weir-coordinator", "-t", "-c", one.config("coordinator-1"), "--name", "coordinator-7"],
+                              capture_output=True, text=True, check=False)
+        assert test.returncode == 1 and "coordinator-7" in test.stderr
+
+
+def test_old_audit_rows_are_deleted_by_the_leader():
+    with Coordinators(2, sets=["audit_days = 2"]) as made:
+        made.start()
+        made.pg.query("INSERT INTO audit SELECT lpad(n::text, 20, '0'), 0, now() - n * interval '1 hour', 'edge-1', 0, '', '', '', '', '', 'r', '',"
+                      " 0, 'delivered', 250, '', '', '', '', '', '', '', '', 0 FROM generate_series(1, 12000) n")
+        wait_until(lambda: made.pg.query("SELECT count(*) FROM audit") == [["47"]], 90, "47 rows of two days")
+        leaders = [made.metric(f'weir_leader{{node="{name}"}}', name) for name in made.names]
+        assert sum(leaders) == 1
+        made.stop(made.names[leaders.index(1)], signal.SIGKILL)
+        other = made.names[leaders.index(0)]
+        wait_until(lambda: made.metric(f'weir_leader{{node="{other}"}}', other) == 1, 10, "the other one leads")

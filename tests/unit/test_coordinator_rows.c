@@ -1,0 +1,173 @@
+/* test_coordinator_rows.c - text and array literals for PostgreSQL, the turned conninfo, the migrations and the cluster state's JSON */
+#include <check.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include "coordinator/cluster.h"
+#include "coordinator/db.h"
+#include "coordinator/migrate.h"
+#include "coordinator/rows.h"
+
+static const struct {
+    const char *in;
+    size_t len, max;
+    const char *out;
+    size_t valid;
+} text_table[] = {
+    { "plain", 5, 99, "plain", 5 },
+    { "", 0, 99, "", 0 },
+    { "a\0b", 3, 99, "a\\x00b", 1 },
+    { "t\tn\n", 4, 99, "t\\x09n\\x0A", 4 },
+    { "\xc3\xa9", 2, 99, "\xc3\xa9", 2 },
+    { "\xc3", 1, 99, "\\xC3", 0 },
+    { "\xc0\x80", 2, 99, "\\xC0\\x80", 0 },
+    { "\xed\xa0\x80", 3, 99, "\\xED\\xA0\\x80", 0 },
+    { "\xf4\x90\x80\x80", 4, 99, "\\xF4\\x90\\x80\\x80", 0 },
+    { "\xf0\x9f\x92\x8c", 4, 99, "\xf0\x9f\x92\x8c", 4 },
+    { "ab\xc3\xa9", 4, 3, "ab", 4 },
+    { "abc\x01", 4, 6, "abc", 4 },
+};
+
+START_TEST(test_clean)
+{
+    struct text text;
+    char *copy = malloc(text_table[_i].len + 1);
+    memcpy(copy, text_table[_i].in, text_table[_i].len);
+    text_init(&text);
+    text_add_clean(&text, copy, text_table[_i].len, text_table[_i].max);
+    ck_assert_str_eq(text.data, text_table[_i].out);
+    ck_assert_uint_eq(text_valid_prefix(copy, text_table[_i].len), text_table[_i].valid);
+    text_fini(&text);
+    free(copy);
+}
+END_TEST
+
+START_TEST(test_json_string)
+{
+    struct text text;
+    text_init(&text);
+    text_add_json(&text, "a\"b\\c\n", 6);
+    ck_assert_str_eq(text.data, "\"a\\\"b\\\\c\\\\x0A\"");
+    text_fini(&text);
+}
+END_TEST
+
+START_TEST(test_rows)
+{
+    struct rows rows, more;
+    rows_init(&rows, 2);
+    rows_init(&more, 2);
+    rows_text(&rows, "a,\"}\\{", 6, 99);
+    rows_number(&rows, -7);
+    rows_end(&rows);
+    rows_string(&more, NULL);
+    rows_number(&more, INT64_MIN);
+    rows_end(&more);
+    rows_string(&more, "");
+    rows_number(&more, 1);
+    rows_end(&more);
+    rows_append(&rows, &more);
+    ck_assert_uint_eq(rows.count, 3);
+    const char *const *values = rows_values(&rows);
+    ck_assert_str_eq(values[0], "{\"a,\\\"}\\\\{\",NULL,\"\"}");
+    ck_assert_str_eq(values[1], "{-7,-9223372036854775808,1}");
+    rows_reset(&rows);
+    rows_append(&rows, &more);
+    ck_assert_str_eq(rows_values(&rows)[0], "{NULL,\"\"}");
+    rows_reset(&rows);
+    ck_assert_str_eq(rows_values(&rows)[1], "{}");
+    rows_fini(&rows);
+    rows_fini(&more);
+}
+END_TEST
+
+static const struct {
+    const char *conninfo;
+    unsigned turns;
+    const char *part;
+} conninfo_table[] = {
+    { "host=a,b,c dbname=weir", 0, "host='a,b,c'" },
+    { "host=a,b,c dbname=weir", 1, "host='b,c,a'" },
+    { "host=a,b,c port=1,2,3", 5, "port='3,1,2'" },
+    { "host=a,b port=5432", 1, "port='5432'" },
+    { "postgresql://u@x:1,y:2/weir?target_session_attrs=read-write", 1, "host='y,x'" },
+    { "postgresql://u@x:1,y:2/weir?target_session_attrs=read-write", 1, "target_session_attrs='read-write'" },
+    { "host=a password='it''s'", 0, NULL },
+    { "host=a password='it\\'s \\\\'", 0, "password='it\\'s \\\\'" },
+    { "password=a,b,c host=x", 1, "password='a,b,c'" },
+    { "nonsense", 0, NULL },
+    { "hots=a", 0, NULL },
+};
+
+START_TEST(test_conninfo)
+{
+    struct error why = { "" };
+    char *turned = db_conninfo_rotate(conninfo_table[_i].conninfo, conninfo_table[_i].turns, &why);
+    if (conninfo_table[_i].part == NULL) {
+        ck_assert_ptr_null(turned);
+        ck_assert_str_ne(why.text, "");
+    } else {
+        ck_assert_ptr_nonnull(turned);
+        ck_assert_msg(strstr(turned, conninfo_table[_i].part) != NULL, "%s", turned);
+    }
+    free(turned);
+}
+END_TEST
+
+START_TEST(test_migrations)
+{
+    int expected = 1;
+    for (const struct migration *m = migrations; m->version != 0; m++) {
+        ck_assert_int_eq(m->version, expected++);
+        ck_assert_ptr_null(strstr(m->sql, "$migration$"));
+        ck_assert_ptr_null(strchr(m->name, '\''));
+    }
+    ck_assert_int_gt(expected, 2);
+    char *script = migrate_script();
+    ck_assert_ptr_nonnull(strstr(script, "pg_advisory_xact_lock"));
+    free(script);
+}
+END_TEST
+
+START_TEST(test_cluster_view)
+{
+    struct cluster_view view;
+    struct error why;
+    ck_assert(cluster_view_parse(&view,
+                                 "{\"epoch\":5,\"policy_epoch\":2,\"nodes\":[{\"name\":\"scanner-1\",\"role\":\"scanner\",\"state\":\"draining\","
+                                 "\"drain\":true,\"gc\":3,\"lost\":false,\"endpoint\":\"tcp://x:1\",\"public_key\":\"\"}],"
+                                 "\"keys\":[{\"key\":\"00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\",\"name\":\"op\",\"role\":\"operator\"},"
+                                 "{\"key\":\"12\",\"name\":\"bad\",\"role\":\"edge\"},{\"name\":\"none\"}]}",
+                                 &why));
+    ck_assert_uint_eq(view.epoch, 5);
+    ck_assert_uint_eq(view.policy_epoch, 2);
+    ck_assert_uint_eq(view.node_count, 1);
+    ck_assert_str_eq(view.nodes[0].name, "scanner-1");
+    ck_assert_int_eq(view.nodes[0].state, WEIR__NODE_STATE__NODE_DRAINING);
+    ck_assert(view.nodes[0].drain && !view.nodes[0].lost && !view.nodes[0].has_key && view.nodes[0].gc == 3);
+    ck_assert_uint_eq(view.key_count, 1);
+    ck_assert_int_eq(view.keys[0].role, WEIR__ROLE__ROLE_OPERATOR);
+    cluster_view_clear(&view);
+    static const char *const bad[] = { "", "[]", "{}", "{\"epoch\":0,\"nodes\":[],\"keys\":[]}", "{\"epoch\":1,\"nodes\":{},\"keys\":[]}" };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        ck_assert(!cluster_view_parse(&view, bad[i], &why));
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("coordinator_rows");
+    TCase *tests = tcase_create("rows");
+    tcase_add_loop_test(tests, test_clean, 0, sizeof text_table / sizeof *text_table);
+    tcase_add_test(tests, test_json_string);
+    tcase_add_test(tests, test_rows);
+    tcase_add_loop_test(tests, test_conninfo, 0, sizeof conninfo_table / sizeof *conninfo_table);
+    tcase_add_test(tests, test_migrations);
+    tcase_add_test(tests, test_cluster_view);
+    suite_add_tcase(suite, tests);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
