@@ -203,10 +203,10 @@ def test_counters_survive_restarts_and_failover(two, nodes):
 
 
 def test_exposition_is_well_formed(two, nodes):
-    nodes("edge-1", "edge").beat(metrics=[counter("weir_x_total", 1, 'a="b",c="d\\"e"'), counter("bad name", 1), counter("weir_y_total", 1, "a=b")])
+    nodes("edge-1", "edge").beat(metrics=[counter("weir_x_total", 1, 'a="b",c="d\\"e"'), counter("bad-name", 1), counter("weir_y_total", 1, "a=b")])
     wait_until(lambda: two.metric('weir_x_total{node="edge-1",a="b",c="d\\"e"}') == 1, what="the series")
     status, text = two.http("/metrics")
-    assert status == 200 and "bad name" not in text and "weir_y_total" not in text
+    assert status == 200 and "bad-name" not in text and "weir_y_total" not in text
     seen = set()
     for line in text.splitlines():
         if line.startswith("# TYPE "):

@@ -1,0 +1,165 @@
+"""What operators do: weirctl, drains, gc, keys, metrics, trace, configuration."""
+import json
+import re
+import subprocess
+import time
+
+import pytest
+
+import weir
+from weir import Smtp, message, wait_until
+
+
+@pytest.mark.sanitized
+def test_status_and_nodes(cluster):
+    text = cluster.weirctl("status").stdout
+    for node in ("edge-1", "edge-2", "scanner-1", "scanner-2", "coordinator-1"):
+        assert node in text
+    nodes = cluster.nodes()
+    assert {node["role"] for node in nodes.values()} == {"edge", "scanner", "coordinator"}
+    assert all(node["state"] == "active" for node in nodes.values())
+
+
+def test_weirctl_errors_are_clear(cluster):
+    done = cluster.weirctl("drain", "scaner-1", check=False)
+    assert done.returncode != 0 and "scanner-1" in done.stderr, "the nearest name is suggested"
+    done = cluster.weirctl("nonsense", check=False)
+    assert done.returncode == 64
+    done = subprocess.run([weir.BIN / "weirctl", "-c", "/nonexistent/weir.conf", "status"], capture_output=True, text=True)
+    assert done.returncode != 0 and "/nonexistent/weir.conf" in done.stderr
+
+
+def test_drained_scanner_gets_nothing_and_it_survives_restarts(make_cluster):
+    cluster = make_cluster(edges=1, scanners=2)
+    cluster.weirctl("drain", "--wait", "scanner-1")
+    assert cluster.nodes()["scanner-1"]["state"] == "drained"
+    refused = cluster.weirctl("drain", "scanner-2", check=False)
+    assert refused.returncode == 77 and "--force" in refused.stderr
+    for node in ("scanner-1", "coordinator-1"):
+        cluster.kill(node)
+        cluster.start(node)
+    cluster.wait_state("scanner-1", "drained")
+    before = cluster.metric("weir_scans_total", node="scanner-1") or 0
+    for _ in range(20):
+        assert cluster.send(message()).code == 250
+    time.sleep(1.5)
+    assert (cluster.metric("weir_scans_total", node="scanner-1") or 0) == before
+    cluster.weirctl("undrain", "scanner-1")
+    cluster.wait_state("scanner-1", "active")
+    wait_until(lambda: cluster.send(message()).code == 250 and (cluster.metric("weir_scans_total", node="scanner-1") or 0) > before,
+               what="scanner-1 takes work again")
+
+
+@pytest.mark.sanitized
+def test_drained_edge_finishes_its_sessions(make_cluster):
+    cluster = make_cluster(edges=2, scanners=1)
+    with Smtp(cluster.relay(1)) as session:
+        session.envelope()
+        cluster.weirctl("drain", "edge-1")
+        wait_until(lambda: Smtp(cluster.relay(1)).greeting.text.startswith("4.3.2"), what="421 4.3.2 to new sessions")
+        assert cluster.nodes()["edge-1"]["state"] == "draining"
+        assert session.data(message()).code == 250
+        session.command("QUIT")
+    cluster.weirctl("drain", "--wait", "edge-1")
+    assert cluster.nodes()["edge-1"]["state"] == "drained"
+    assert cluster.send(message(), edge=2).code == 250
+    cluster.kill("edge-1")
+    cluster.start("edge-1")
+    wait_until(lambda: Smtp(cluster.relay(1)).greeting.code == 421, what="still drained after a restart")
+    cluster.weirctl("undrain", "edge-1")
+    wait_until(lambda: Smtp(cluster.relay(1)).greeting.code == 220, what="edge-1 serves again")
+
+
+def test_gc_makes_a_new_generation(cluster):
+    before = wait_until(lambda: cluster.metric("weir_generation", node="scanner-1"), what="the generation")
+    cluster.weirctl("gc", "--wait", "scanner-1")
+    wait_until(lambda: cluster.metric("weir_generation", node="scanner-1") > before, what="a higher generation")
+    cluster.kill("scanner-1", weir.signal.SIGHUP)
+    wait_until(lambda: cluster.metric("weir_generation", node="scanner-1") > before + 1, what="one more by SIGHUP")
+
+
+def test_broken_signatures_keep_the_old_generation(make_cluster):
+    cluster = make_cluster(edges=1, scanners=1)
+    before = wait_until(lambda: cluster.metric("weir_generation", node="scanner-1"), what="the generation")
+    (cluster.dir / "signatures" / "broken.ndb").write_text("this is no signature\n")
+    cluster.kill("scanner-1", weir.signal.SIGHUP)
+    wait_until(lambda: cluster.metric("weir_generation_failures_total"), what="the failure in the metrics")
+    assert cluster.metric("weir_generation", node="scanner-1") == before
+    assert cluster.send(message(weir.EICAR.decode() + "\r\n")).code == 550
+    assert cluster.send(message()).code == 250
+
+
+def test_metrics_and_health(cluster, tmp_path):
+    assert cluster.send(message()).code == 250
+    wait_until(lambda: cluster.metric("weir_recipients_total", disposition="delivered"), what="delivered recipients")
+    assert cluster.http("/livez")[0] == 200 and cluster.http("/readyz")[0] == 200
+    status, text = cluster.http("/metrics")
+    assert status == 200
+    for name in ("weir_smtp_sessions_total", "weir_smtp_replies_total", "weir_messages_total", "weir_message_size_bytes_bucket",
+                 "weir_scan_duration_seconds_bucket", "weir_node_state", "weir_build_info", "weir_conservation_difference",
+                 "weir_delivery_attempts_total", "weir_signature_age_seconds"):
+        assert f"\n{name}" in text or text.startswith(name), name
+    done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr + done.stdout
+    wait_until(lambda: cluster.metric("weir_conservation_difference") == 0, what="conservation")
+
+
+def test_counters_never_go_back(make_cluster):
+    cluster = make_cluster(edges=1, scanners=1)
+    for _ in range(5):
+        cluster.send(message())
+    wait_until(lambda: cluster.metric("weir_recipients_accepted_total", node="edge-1") == 5, what="5 recipients")
+    children = weir.family(cluster.pid("edge-1"))[1:]
+    for pid in children:
+        weir.os.kill(pid, weir.signal.SIGKILL)
+    wait_until(lambda: Smtp(cluster.relay()).greeting.code == 220, what="new workers")
+    cluster.send(message())
+    wait_until(lambda: cluster.metric("weir_recipients_accepted_total", node="edge-1") == 6, what="6 recipients after the workers' death")
+    cluster.kill("coordinator-1")
+    cluster.start("coordinator-1")
+    wait_until(lambda: cluster.metric("weir_recipients_accepted_total", node="edge-1") == 6, what="6 recipients after the coordinator's death")
+
+
+@pytest.mark.sanitized
+def test_trace_tells_the_story(cluster):
+    raw = message(token="trace-me-4711")
+    answer = cluster.send(raw, recipients=("alice@example.edu", "bob@example.edu"))
+    story = wait_until(lambda: (text := cluster.weirctl("trace", answer.queue_id, check=False).stdout).count("delivered") >= 2 and text, what="both rows")
+    for word in ("alice@example.edu", "bob@example.edu", "sender@example.org", "127.0.0.1", "clean", "ClamAV"):
+        assert word in story, story
+    assert answer.queue_id in cluster.weirctl("trace", "<trace-me-4711@example.org>").stdout
+    assert answer.queue_id in cluster.weirctl("trace", "bob@example.edu").stdout
+    rows = json.loads(cluster.weirctl("--json", "trace", answer.queue_id).stdout)
+    assert len(rows) == 2 or len(rows.get("rows", [])) == 2
+
+
+def test_revoked_key_ends_the_link(make_cluster):
+    cluster = make_cluster(edges=1, scanners=2)
+    keys = cluster.weirctl("--json", "keys", "list").stdout
+    assert "scanner-2" in keys
+    cluster.weirctl("keys", "revoke", "scanner-2")
+    wait_until(lambda: cluster.nodes().get("scanner-2", {}).get("state", "lost") == "lost", 20, "scanner-2 is out")
+    for _ in range(10):
+        assert cluster.send(message()).code == 250
+    refused = cluster.weirctl("keys", "add", "scanner-9", "scanner", "12", check=False)
+    assert refused.returncode != 0 and "64" in refused.stderr
+
+
+def test_config_check_and_show(cluster, tmp_path):
+    path = tmp_path / "weir.conf"
+    path.write_text("[edge]\nmax_sesions = 7\n")
+    done = subprocess.run([weir.BIN / "weirctl", "-c", path, "config", "check"], capture_output=True, text=True)
+    assert done.returncode == 1 or done.returncode == 65 or done.returncode == 78
+    assert f"{path}:2" in done.stderr + done.stdout and "max_sessions" in done.stderr + done.stdout
+    for program in ("weir-edge", "weir-scanner", "weir-coordinator"):
+        done = subprocess.run([weir.BIN / program, "-c", path, "--name", "x-1", "-t"], capture_output=True, text=True)
+        assert done.returncode != 0 and f"{path}:2" in done.stderr + done.stdout, program
+    shown = cluster.weirctl("config", "show").stdout
+    assert re.search(r"max_message_size\s*=\s*\S+.*default", shown)
+
+
+def test_scanned_and_unscanned_policy_defaults(cluster):
+    """The shipped defaults that operators rely on."""
+    shown = cluster.weirctl("config", "show", "--defaults").stdout
+    for line in ("max_message_size", "50MiB", "max_recipients", "100", "virus_action", "reject"):
+        assert line in shown

@@ -1,0 +1,92 @@
+"""Real mail and every MIME oddity, byte for byte, by DATA and by BDAT, in odd segmentations."""
+import pathlib
+import random
+import re
+import threading
+
+from weir import Smtp, strip_added, wait_until
+
+
+def crlf(raw):
+    """As a client must send it: line ends are CRLF; what is then still a bare CR or a NUL is not legal on this listener."""
+    raw = re.sub(rb"\r\n|\n", b"\r\n", raw)
+    if not raw.endswith(b"\r\n"):
+        raw += b"\r\n"
+    return raw
+
+
+def is_strict(raw):
+    return b"\x00" not in raw and not re.search(rb"\r(?!\n)", raw)
+
+
+def relay_all(cluster, paths, seed):
+    work = list(enumerate(paths))
+    problems, expected = [], {}
+    lock = threading.Lock()
+
+    def run(edge):
+        dice = random.Random(seed + edge)
+        client = None
+        while True:
+            with lock:
+                if not work:
+                    break
+                number, path = work.pop()
+            raw = crlf(path.read_bytes())
+            marker = f"corpus-{number}@example.edu"
+            if client is None:
+                client = Smtp(cluster.relay(edge), timeout=120)
+            client.envelope(recipients=[marker])
+            if number % 2:
+                answer = client.bdat(raw, [dice.choice([7, 100, 1000, 4096, 65536]) * (1 + len(raw) // 200000) for _ in range(5)])
+            else:
+                answer = client.data(raw, [dice.choice([1, 3, 17, 1460, 65536]) * (1 + len(raw) // 20000) for _ in range(5)])
+            if is_strict(raw):
+                if answer.code != 250:
+                    problems.append((str(path), answer))
+                expected[marker] = raw
+            elif answer.code != 550 or not answer.text.startswith("5.6.0"):
+                problems.append((str(path), "must be refused", answer))
+            if answer.code >= 400:
+                client.command("RSET")
+        if client:
+            client.close()
+
+    threads = [threading.Thread(target=run, args=(1 + number % 2,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    seen = {}
+    for raw, envelope in cluster.sink.messages():
+        if envelope["recipients"][0].startswith("corpus-"):
+            assert envelope["recipients"][0] not in seen, "twice"
+            seen[envelope["recipients"][0]] = strip_added(raw)
+    for marker, raw in expected.items():
+        if seen.get(marker) != raw:
+            problems.append((marker, "differs" if marker in seen else "missing"))
+    return problems, len(seen)
+
+
+def test_mime_vectors_relay_byte_for_byte(make_cluster, corpus):
+    cluster = make_cluster(edges=2, scanners=2, sets=["limits_action=reject", "max_hops=1000"])
+    paths = sorted(path for path in pathlib.Path(corpus, "vectors/mime").rglob("*")
+                   if path.is_file() and path.suffix not in (".json", ".xml", ".out", ".tsv"))
+    assert len(paths) > 1500
+    problems, count = relay_all(cluster, paths, 1)
+    # Some vectors carry EICAR or a test virus on purpose; those are refused for that and nothing else.
+    problems = [problem for problem in problems if "Eicar" not in repr(problem)]
+    refused = [problem for problem in problems if problem[-1] == "missing"]
+    assert not [problem for problem in problems if problem not in refused], problems[:5]
+    print(f"{count} vectors relayed, {len(refused)} refused as virus")
+    assert len(refused) <= 5
+
+
+def test_dev_mail_relays_byte_for_byte(make_cluster, corpus):
+    cluster = make_cluster(edges=2, scanners=2)
+    paths = sorted(pathlib.Path(corpus, "dev").rglob("*.eml"))
+    assert len(paths) > 5000
+    problems, count = relay_all(cluster, paths, 2)
+    assert not problems, problems[:5]
+    print(f"{count} real messages relayed")
+    wait_until(lambda: cluster.metric("weir_conservation_difference") == 0, what="conservation")

@@ -1,0 +1,417 @@
+"""A private cluster, a raw SMTP client and the sink's folder, for integration and fault tests.
+
+Nothing here sleeps to "let things settle": wait_until() asks for a condition with a deadline and fails with what it saw last.
+"""
+import contextlib
+import hashlib
+import json
+import os
+import pathlib
+import random
+import re
+import shlex
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import tempfile
+import time
+import urllib.request
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = ROOT / os.environ.get("WEIR_BUILD", "build")
+BIN = BUILD / "bin"
+SANITIZED = "address" in BUILD.name
+# Sanitizer builds are several times slower; deadlines are about "never", not about speed.
+PATIENCE = 4 if SANITIZED else 1
+
+
+def wait_until(condition, seconds=15, what="the condition"):
+    """Returns condition()'s first true value; fails when there is none in time."""
+    until = time.monotonic() + seconds * PATIENCE
+    last = None
+    while True:
+        try:
+            last = condition()
+            if last:
+                return last
+        except (OSError, AssertionError, ValueError) as error:
+            last = error
+        if time.monotonic() > until:
+            raise AssertionError(f"{what} did not come true in {seconds * PATIENCE} s; last seen: {last!r}")
+        time.sleep(0.02)
+
+
+def free_base_port():
+    """A base port whose whole block (P+10 .. P+400) is free now."""
+    for _ in range(200):
+        base = random.randrange(20000, 60000, 500)
+        try:
+            with contextlib.ExitStack() as held:
+                for offset in (10, 20, 30, 201, 202, 203, 204, 310, 311, 312, 320, 321, 322, 400):
+                    sock = held.enter_context(socket.socket())
+                    sock.bind(("127.0.0.1", base + offset))
+            return base
+        except OSError:
+            continue
+    raise AssertionError("no free ports")
+
+
+class Reply:
+    def __init__(self, lines):
+        self.lines = lines
+        self.code = int(lines[-1][:3])
+        self.text = "\n".join(line[4:] for line in lines)
+
+    def __repr__(self):
+        return f"<{self.code} {self.text}>"
+
+    @property
+    def queue_id(self):
+        match = re.search(r"\b([0-9A-HJKMNP-TV-Z]{20})\b", self.text)
+        return match and match.group(1)
+
+
+class Smtp:
+    """A client that sends exactly the bytes it is given."""
+
+    def __init__(self, address, source=None, ehlo="client.example.org", timeout=60, greet=True):
+        host, port = address.rsplit(":", 1)
+        self.sock = socket.create_connection((host.strip("[]"), int(port)), timeout * PATIENCE,
+                                             source_address=(source, 0) if source else None)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.buffer = b""
+        if greet:
+            self.greeting = self.reply()
+            if ehlo and self.greeting.code == 220:
+                self.ehlo = self.command(f"EHLO {ehlo}")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        self.sock.close()
+
+    def send(self, data):
+        self.sock.sendall(data)
+
+    def line(self):
+        while b"\r\n" not in self.buffer:
+            data = self.sock.recv(65536)
+            if not data:
+                raise ConnectionError(f"closed; unread: {self.buffer!r}")
+            self.buffer += data
+        line, self.buffer = self.buffer.split(b"\r\n", 1)
+        return line.decode("utf-8", "replace")
+
+    def reply(self):
+        lines = [self.line()]
+        while lines[-1][3:4] == "-":
+            lines.append(self.line())
+        return Reply(lines)
+
+    def command(self, text):
+        self.send(text.encode() + b"\r\n" if isinstance(text, str) else text + b"\r\n")
+        return self.reply()
+
+    def closed(self):
+        """Whether the server closed the connection (after anything still unread)."""
+        try:
+            while True:
+                data = self.sock.recv(65536)
+                if not data:
+                    return True
+                self.buffer += data
+        except ConnectionResetError:
+            return True
+        except socket.timeout:
+            return False
+
+    def starttls(self, ca_file):
+        answer = self.command("STARTTLS")
+        assert answer.code == 220, answer
+        context = ssl.create_default_context(cafile=ca_file)
+        self.sock = context.wrap_socket(self.sock, server_hostname="localhost")
+        self.ehlo = self.command("EHLO client.example.org")
+
+    def envelope(self, sender="sender@example.org", recipients=("alice@example.edu",), parameters=""):
+        answer = self.command(f"MAIL FROM:<{sender}>{parameters}")
+        assert answer.code == 250, answer
+        answers = [self.command(f"RCPT TO:<{recipient}>") for recipient in recipients]
+        return answers
+
+    def data(self, message, segments=None):
+        """DATA with dot-stuffing; segments: sizes of the pieces to send, used round robin. The final reply."""
+        answer = self.command("DATA")
+        if answer.code != 354:
+            return answer
+        wire = (b"\r\n" + message).replace(b"\r\n.", b"\r\n..")[2:]
+        if not wire.endswith(b"\r\n"):
+            wire += b"\r\n"
+        self.pieces(wire + b".\r\n", segments)
+        return self.reply()
+
+    def bdat(self, message, chunks=None):
+        """BDAT in chunks of the given sizes (round robin), all pipelined; the last reply, or the first that refused."""
+        sizes = chunks or [len(message) or 1]
+        at = count = 0
+        while True:
+            size = sizes[count % len(sizes)]
+            last = at + size >= len(message)
+            piece = message[at:at + size]
+            self.send(f"BDAT {len(piece)}{' LAST' if last else ''}\r\n".encode() + piece)
+            at += size
+            count += 1
+            if last:
+                break
+        answers = [self.reply() for _ in range(count)]
+        return next((answer for answer in answers if answer.code >= 400), answers[-1])
+
+    def pieces(self, data, segments):
+        if not segments:
+            self.send(data)
+            return
+        at = count = 0
+        while at < len(data):
+            size = segments[count % len(segments)]
+            self.send(data[at:at + size])
+            at += size
+            count += 1
+
+
+def message(body="Hello.\r\n", subject="test", token=None, size=None):
+    """A small correct message; token goes into header and body; size pads it to about that many bytes."""
+    token = token or f"{random.getrandbits(64):016x}"
+    text = (f"From: Sender <sender@example.org>\r\nTo: alice@example.edu\r\nSubject: {subject}\r\n"
+            f"Date: Mon, 5 Oct 2026 10:00:00 +0200\r\nMessage-ID: <{token}@example.org>\r\nX-Token: {token}\r\n\r\n{body}").encode()
+    if size and size > len(text):
+        line = (token * 5)[:74].encode() + b"\r\n"
+        text += line * ((size - len(text)) // len(line))
+        text += b"x" * (size - len(text) - 2) + b"\r\n" if size - len(text) >= 2 else b""
+    return text
+
+
+EICAR = ("X5O!P%@AP[4" + "\\PZX54(P^)7CC)7}" + "$EICAR-STANDARD-" + "ANTIVIRUS-TEST-FILE!" + "$H+H*").encode()
+
+
+class Sink:
+    """The folder of weir-sink: one .eml and one .json for each message."""
+
+    def __init__(self, folder):
+        self.folder = pathlib.Path(folder)
+
+    def files(self):
+        return sorted(self.folder.glob("*.eml"))
+
+    def count(self):
+        return sum(1 for entry in os.scandir(self.folder) if entry.name.endswith(".eml"))
+
+    def messages(self):
+        for path in self.files():
+            yield path.read_bytes(), json.loads(path.with_suffix(".json").read_text())
+
+    def with_token(self, token):
+        needle = token.encode()
+        return [(raw, envelope) for raw, envelope in self.messages() if needle in raw]
+
+    def clear(self):
+        for path in self.folder.iterdir():
+            path.unlink()
+
+
+def strip_added(raw):
+    """The message without what Weir put on top (documented: one Received and one X-Virus-Scanned header)."""
+    for name in (b"Received:", b"X-Virus-Scanned:"):
+        assert raw.startswith(name), raw[:200]
+        end = 0
+        while True:
+            end = raw.index(b"\r\n", end) + 2
+            if raw[end:end + 1] not in (b" ", b"\t"):
+                break
+        raw = raw[end:]
+    return raw
+
+
+class Cluster:
+    """One deploy/cluster. Options: edges, scanners, coordinators, next_hop, signatures, scan, sets=["key=value"]."""
+
+    def __init__(self, **options):
+        self.options = options
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="weir-test."))
+        self.dir.chmod(0o755)
+        self.env = {}
+
+    def up(self):
+        words = []
+        for name in ("edges", "scanners", "coordinators", "next_hop", "signatures", "scan"):
+            if self.options.get(name) is not None:
+                words += [f"--{name.replace('_', '-')}", str(self.options[name])]
+        for setting in self.options.get("sets", []):
+            words += ["--set", setting]
+        for attempt in range(3):  # another program may take a port between our look and the bind
+            ports = [] if (self.dir / "shape").exists() else ["--base-port", str(free_base_port())]
+            done = self.run("up", *ports, *words, check=False)
+            if done.returncode == 0:
+                break
+            if "in use" not in done.stderr + done.stdout or attempt == 2:
+                raise AssertionError(f"cluster up failed:\n{done.stdout}{done.stderr}")
+            self.run("down", check=False)
+            shutil.rmtree(self.dir / "registered", ignore_errors=True)
+        self.read_env()
+        return self
+
+    def run(self, *words, check=True):
+        env = dict(os.environ, WEIR_NO_BUILD="1", WEIR_CLUSTER=str(self.dir))
+        command = [ROOT / "deploy/cluster", words[0], *words[1:]]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
+        assert not check or done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
+        return done
+
+    def read_env(self):
+        self.env = {}
+        for line in (self.dir / "cluster.env").read_text().splitlines():
+            name, _, value = line.partition("=")
+            self.env[name] = shlex.split(value)[0] if value else ""
+        self.sink = Sink(self.dir / "sink")
+
+    def relay(self, number=1):
+        return self.env[f"EDGE_{number}_RELAY"]
+
+    def relays(self):
+        return ",".join(value for name, value in sorted(self.env.items()) if re.fullmatch(r"EDGE_\d+_RELAY", name))
+
+    def pid(self, node):
+        return int((self.dir / "run" / f"{node}.pid").read_text())
+
+    def kill(self, node, how=signal.SIGKILL):
+        os.kill(self.pid(node), how)
+        if how == signal.SIGKILL:
+            wait_until(lambda: not pathlib.Path(f"/proc/{self.pid(node)}/status").exists() or
+                       "State:\tZ" in pathlib.Path(f"/proc/{self.pid(node)}/status").read_text(), what=f"the end of {node}")
+
+    def start(self, node):
+        self.run("start", node)
+        self.read_env()
+
+    def stop(self, node):
+        self.run("stop", node)
+
+    def log(self, node):
+        return (self.dir / "log" / f"{node}.log").read_text(errors="replace")
+
+    def weirctl(self, *words, check=True):
+        done = subprocess.run(shlex.split(self.env["WEIRCTL"]) + list(words), capture_output=True, text=True, timeout=120)
+        assert not check or done.returncode == 0, f"weirctl {words}: {done.stdout}{done.stderr}"
+        return done
+
+    def nodes(self):
+        """{"scanner-1": {...}} from weirctl node list."""
+        return {node["name"]: node for node in json.loads(self.weirctl("--json", "node", "list").stdout)}
+
+    def wait_state(self, node, *states, seconds=15):
+        wait_until(lambda: self.nodes()[node]["state"] in states, seconds, f"{node} in state {'|'.join(states)}")
+
+    def http(self, path, number=1):
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(self.env[f"COORDINATOR_{number}_HTTP"] + path, timeout=10 * PATIENCE) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def metric(self, name, number=1, **labels):
+        """The sum over all series that carry the labels; None when there is none."""
+        total = None
+        for line in self.http("/metrics", number)[1].splitlines():
+            match = re.fullmatch(r"([a-z_]+)(?:\{(.*)\})? (\S+)", line)
+            if match and match.group(1) == name and all(f'{key}="{value}"' in (match.group(2) or "") for key, value in labels.items()):
+                total = (total or 0) + float(match.group(3))
+        return total
+
+    def send(self, raw, edge=1, source=None, sender="sender@example.org", recipients=("alice@example.edu",)):
+        with Smtp(self.relay(edge), source) as client:
+            for answer in client.envelope(sender, recipients):
+                if answer.code >= 400:
+                    return answer
+            return client.data(raw)
+
+    def load(self, *words, to=None):
+        """weir-load in the background; .result() waits and gives (report, {token: (code, attempts, us, queue id)})."""
+        return Load(self, to or self.relays(), words)
+
+    def down(self):
+        # Anything stopped with SIGSTOP could not end by itself.
+        for path in (self.dir / "run").glob("*.pid") if (self.dir / "run").exists() else []:
+            with contextlib.suppress(OSError, ValueError):
+                os.kill(int(path.read_text()), signal.SIGCONT)
+        logs = {path.name: path.read_text(errors="replace") for path in (self.dir / "log").glob("*.log")} if (self.dir / "log").exists() else {}
+        done = self.run("down", check=False)
+        if os.environ.get("WEIR_KEEP"):
+            print(f"kept: {self.dir}")
+            return
+        place = self.dir / "postgres.path"
+        if place.exists():
+            shutil.rmtree(place.read_text().strip(), ignore_errors=True)
+        shutil.rmtree(self.dir, ignore_errors=True)
+        for name, text in logs.items():
+            for sign in ("ERROR: AddressSanitizer", "ERROR: LeakSanitizer", "runtime error:", "assertion failed"):
+                assert sign not in text, f"{name}: {text[max(0, text.index(sign) - 200):text.index(sign) + 3000]}"
+        assert "did not end by itself" not in done.stderr, done.stderr
+
+
+class Load:
+    def __init__(self, cluster, to, words):
+        self.ids = tempfile.NamedTemporaryFile(prefix="weir-ids.")
+        self.process = subprocess.Popen(
+            [BIN / "weir-load", "--to", to, "--ids", self.ids.name, "--json", "--from", "load@example.org", "--rcpt", "alice@example.edu",
+             *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def running(self):
+        return self.process.poll() is None
+
+    def result(self, seconds=180):
+        out, err = self.process.communicate(timeout=seconds * PATIENCE)
+        assert self.process.returncode == 0, out + err
+        answers = {}
+        for line in pathlib.Path(self.ids.name).read_text().splitlines():
+            token, code, attempts, us, *queue_id = line.split()
+            answers[token] = (int(code), int(attempts), int(us), queue_id[0] if queue_id else "")
+        return json.loads(out), answers
+
+
+def tokens_at(sink):
+    """{token: how often} for what weir-load sent (X-Weir-Load: token)."""
+    found = {}
+    for path in sink.files():
+        match = re.search(rb"^X-Weir-Load: (\S+)", path.read_bytes(), re.M)
+        if match:
+            token = match.group(1).decode()
+            found[token] = found.get(token, 0) + 1
+    return found
+
+
+def memory_kib(pid, field="Pss"):
+    """Of a process and all its descendants, from smaps_rollup: shared pages are counted once."""
+    total = 0
+    for member in family(pid):
+        with contextlib.suppress(OSError):
+            text = pathlib.Path(f"/proc/{member}/smaps_rollup").read_text()
+            total += int(re.search(rf"^{field}:\s+(\d+) kB", text, re.M).group(1))
+    return total
+
+
+def family(pid):
+    members = [pid]
+    for member in members:
+        with contextlib.suppress(OSError):
+            for task in pathlib.Path(f"/proc/{member}/task").iterdir():
+                members += map(int, (task / "children").read_text().split())
+    return members
+
+
+def digest(data):
+    return hashlib.sha256(data).hexdigest()
