@@ -2,3 +2,5 @@ $(eval $(call library,session,edge/session,server.c session.c commands.c transac
 $(eval $(call library,session_doubles,tests/unit,session_doubles.c))
 $(eval $(call unit_test,session,session_doubles session smtp policy message proto common,-lprotobuf-c -lzmq -levent))
 $(eval $(call unit_test,session_parts,session smtp policy message common,-lprotobuf-c -levent))
+session_sources := $(addprefix edge/session/,server.c session.c commands.c transaction.c report.c outcome.c relay.c received.c census.c wheel.c edge_config.c)
+$(eval $(call fuzz_target,session,$(session_sources) tests/unit/session_doubles.c $(addprefix edge/smtp/,parser.c address.c command.c reply.c text.c) edge/message/message.c $(addprefix common/policy/,policy.c lines.c domains.c mailertable.c networks.c) $(addprefix common/,error.c memory.c utf8.c log.c queue_id.c netaddr.c config.c config_value.c settings.c metrics.c) proto/curve.c proto/wire.c proto/wire_rules.c $(B)/generated/proto/weir.pb-c.c,-lprotobuf-c -lzmq -levent))

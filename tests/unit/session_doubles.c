@@ -327,6 +327,16 @@ static struct smtp_reply reply_of(int code, const char *enhanced, const char *te
     return reply;
 }
 
+bool next_hop_owes_recipients(void)
+{
+    return doubles.delivery != NULL && doubles.delivery->answered < doubles.delivery->asked;
+}
+
+bool next_hop_has_message(void)
+{
+    return doubles.delivery != NULL && doubles.delivery->sent;
+}
+
 void next_hop_answers_rcpt(int code, const char *enhanced, const char *text)
 {
     struct smtp_reply reply = reply_of(code, enhanced, text);

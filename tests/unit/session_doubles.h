@@ -42,6 +42,8 @@ void client_sends(const char *bytes, size_t len);
 void client_goes(void);
 /* The loop's next turns: resumed input, buried sessions. */
 void doubles_settle(struct event_base *base);
+bool next_hop_owes_recipients(void); /* some recipient was offered and is not answered yet */
+bool next_hop_has_message(void);
 void next_hop_answers_rcpt(int code, const char *enhanced, const char *text);
 void next_hop_answers(int code, const char *enhanced, const char *text, bool maybe);
 void scanner_says(Weir__Verdict verdict, Weir__UnknownReason reason, const char *signature);

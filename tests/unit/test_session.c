@@ -522,6 +522,7 @@ START_TEST(test_conservation)
     double accepted = series(&play.metrics, "weir_recipients_accepted_total", "");
     double delivered = series(&play.metrics, "weir_recipients_total", "disposition=\"delivered\"");
     double discarded = series(&play.metrics, "weir_recipients_total", "disposition=\"discarded\"");
+    ck_assert_uint_eq(play.server->budget.memory_used + play.server->budget.disk_used, 0); /* I4: all given back */
     ck_assert_double_eq(accepted, 3);
     ck_assert_double_eq(delivered, 2);
     ck_assert_double_eq(discarded, 1);
