@@ -248,8 +248,9 @@ static uint64_t scan_promise(const struct scan *scan)
     return message_size(scan->message) <= hint ? hint : 0;
 }
 
-/* Sends OPEN, with the message where that fits and the scanner is not expected to refuse it. false: it was not sent. */
-static bool scan_open(struct scan *scan, struct scanner *scanner, bool with_message)
+/* Sends OPEN, with the message where that is complete and fits one frame: as an upload it would be let in past the
+ * scanner's slots. false: it was not sent. */
+static bool scan_open(struct scan *scan, struct scanner *scanner)
 {
     struct machine *machine = scan->machine;
     uint64_t size = message_size(scan->message);
@@ -260,7 +261,7 @@ static bool scan_open(struct scan *scan, struct scanner *scanner, bool with_mess
     while (open.attempt == 0 || attempts_find(machine, open.attempt) != NULL);
     open.size_hint = scan_promise(scan);
     open.deadline_ms = scan_deadline_ms(scan);
-    open.whole = with_message && scan->finished && size <= machine->chunk;
+    open.whole = scan->finished && size <= machine->chunk;
     open.crashes = scan->crashes;
     open.client = wire_text_cut(scan->client, WIRE_CLIENT_MAX);
     open.helo = wire_text_cut(scan->helo, WIRE_ADDRESS_MAX);
@@ -350,7 +351,7 @@ static void scan_seek(struct scan *scan, enum choice choice)
 {
     struct scanner *scanner;
     while (scan->state == SCAN_SEEKING && (scanner = scanners_choose(scan->machine, scan, choice)) != NULL)
-        scan_open(scan, scanner, choice == CHOICE_ROOM);
+        scan_open(scan, scanner);
 }
 
 static void seek_list(struct machine *machine, struct scan_list *list)
@@ -361,9 +362,9 @@ static void seek_list(struct machine *machine, struct scan_list *list)
     }
 }
 
-/* Finished messages first, the longest waiting first. The first of those left also asks scanners that look full, one after
- * the other: the load is up to 200 ms old. It asks without the message, since the answer will mostly be BUSY; and nobody
- * else asks meanwhile, or he would overtake it. */
+/* Finished messages first, the longest waiting first. The first of those left also asks scanners that look full, one
+ * after the other: the load is up to 200 ms old. Nobody else asks meanwhile: he would overtake it, and most answers are
+ * BUSY, each for a message sent in vain. */
 static void seek_all(struct machine *machine)
 {
     seek_list(machine, &machine->waiting);
@@ -625,6 +626,8 @@ void machine_message(struct machine *machine, struct scanner *scanner, const str
     case WEIR__FRAME__BODY_SCANNER_LOAD:
         scanners_some_live(machine);
         scanner_on_load(scanner, frame->scanner_load);
+        if (machine->asking != NULL && machine->asking->scanner == scanner)
+            machine->asking = NULL; /* BUSY would have come first: it was taken */
         break;
     case WEIR__FRAME__BODY_SCAN_GRANT:
         scan = scan_of_answer(machine, scanner, &frame->scan_grant->id, frame->scan_grant->attempt);
