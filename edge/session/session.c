@@ -243,9 +243,17 @@ void session_settle(struct session *session)
 
 /* ---- the other events of the connection ---- */
 
+static void count_handshake(struct session *session, const char *tls)
+{
+    metric_add(metrics_counter(session->server->metrics, "weir_tls_handshakes_total", "version=\"%.*s\",result=\"%s\"",
+                               (int)strcspn(tls, " "), tls, *tls ? "ok" : "failed"),
+               1);
+}
+
 static void on_secured(void *arg)
 {
     struct session *session = arg;
+    count_handshake(session, session_tls(session));
     free(session->helo); /* RFC 3207 4.2: what was said in clear is forgotten */
     session->helo = NULL;
     session->esmtp = false;
@@ -272,6 +280,8 @@ static void on_gone(void *arg, enum net_end end, const char *why)
         [NET_CONNECT_FAILED] = "lost connection",
     };
     net_free(&session->conn);
+    if (session->state == ST_SECURING)
+        count_handshake(session, "");
     if (session->state != ST_CLOSED) {
         if (session->tx != NULL)
             log_write(LOG_INFO, "%s from unknown[%s] inside a transaction: %s", words[end], session->client_text, why);
