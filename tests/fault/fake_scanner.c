@@ -513,7 +513,8 @@ static void run(struct fake *fake)
 
 int main(int argc, char **argv)
 {
-    struct fake *fake = xcalloc(1, sizeof *fake);
+    static struct fake only;
+    struct fake *fake = &only;
     signal(SIGPIPE, SIG_IGN);
     fake->overrides = xcalloc((size_t)argc, sizeof *fake->overrides);
     for (int option; (option = getopt_long(argc, argv, "c:h", options, NULL)) != -1;) {
@@ -554,6 +555,5 @@ int main(int argc, char **argv)
     free(ident);
     run(fake);
     clear_settings(fake);
-    free(fake);
     return 0;
 }
