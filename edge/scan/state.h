@@ -144,6 +144,9 @@ struct machine {
     struct metric *in_flight, *waiting_gauge, *live;
 };
 
+/* --- series.c --- */
+void machine_make_metrics(struct machine *machine, struct metrics *metrics);
+
 /* --- attempts.c: answers find their scan by the attempt's number --- */
 void attempts_init(struct machine *machine);
 void attempts_fini(struct machine *machine);
