@@ -172,7 +172,7 @@ static bool take_files(struct question *question, const Weir__AdminRequest *requ
     char texts[WIRE_PAYLOADS_MAX][WIRE_NAME_MAX + 1];
     for (size_t i = 0; i < request->n_files; i++) {
         wire_string(texts[i], sizeof texts[i], &request->files[i]);
-        files[i] = (struct policy_file){ .name = texts[i], .text = payloads[i].data, .len = payloads[i].len };
+        files[i] = (struct policy_file){ .name = texts[i], .text = payloads[i].len > 0 ? payloads[i].data : "", .len = payloads[i].len };
         size_t valid = text_valid_prefix(payloads[i].data, payloads[i].len), line = 1;
         if (valid < payloads[i].len) {
             for (size_t at = 0; at < valid; at++)
@@ -180,7 +180,7 @@ static bool take_files(struct question *question, const Weir__AdminRequest *requ
             set_answer(question, EX_DATAERR, "%s:%zu: error: not UTF-8 text", texts[i], line);
             return false;
         }
-        char *content = xstrndup(files[i].text, files[i].len);
+        char *content = text_copy(files[i].text, files[i].len);
         rows_string(names, texts[i]);
         rows_end(names);
         rows_string(contents, content);
@@ -267,7 +267,7 @@ void admin_ask(struct admin *admin, const char *who, const Weir__AdminRequest *r
             set_answer(question, EX_USAGE, "%s: argument %zu is not UTF-8 text", name, i + 1);
             fine = false;
         }
-        args[i] = xstrndup((const char *)request->args[i].data, request->args[i].len);
+        args[i] = text_copy(request->args[i].data, request->args[i].len);
     }
     if (fine && args[0] != NULL)
         question->target = xstrdup(args[0]);

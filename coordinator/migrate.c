@@ -14,9 +14,10 @@ char *migrate_script(void)
 {
     struct text script;
     text_init(&script);
-    text_puts(&script, "DO $all$ BEGIN\n"
-                       "PERFORM pg_advisory_xact_lock(hashtextextended('weir migrate', 0));\n"
-                       "IF to_regclass('schema_migration') IS NULL THEN\n"
+    /* A statement of its own: what follows must see what the lock's last holder did. */
+    text_puts(&script, "SELECT pg_advisory_xact_lock(hashtextextended('weir migrate', 0));\n"
+                       "DO $all$ BEGIN\n"
+                       "IF NOT EXISTS (SELECT FROM pg_class WHERE relname = 'schema_migration' AND pg_table_is_visible(oid)) THEN\n"
                        "    CREATE TABLE schema_migration (version integer PRIMARY KEY, name text NOT NULL,\n"
                        "        applied_at timestamptz NOT NULL DEFAULT now());\n"
                        "END IF;\n");

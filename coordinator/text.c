@@ -107,6 +107,11 @@ void text_add_clean(struct text *text, const void *bytes, size_t len, size_t max
     }
 }
 
+char *text_copy(const void *bytes, size_t len)
+{
+    return len == 0 ? xstrdup("") : xstrndup(bytes, len);
+}
+
 size_t text_valid_prefix(const void *bytes, size_t len)
 {
     const uint8_t *at = bytes;

@@ -21,6 +21,8 @@ void text_printf(struct text *text, const char *format, ...) __attribute__((form
 /* Appends bytes as valid UTF-8 without control bytes: what is neither becomes \xNN. At most max bytes are added, whole characters only.
  * What PostgreSQL gets through here it never refuses as text. */
 void text_add_clean(struct text *text, const void *bytes, size_t len, size_t max);
+/* bytes with a NUL behind, for free(). bytes may be NULL when len is 0, as an empty protobuf field is. */
+char *text_copy(const void *bytes, size_t len);
 /* How many of the bytes, from the first, are valid UTF-8 without NUL: all of them is what PostgreSQL takes as text. */
 size_t text_valid_prefix(const void *bytes, size_t len);
 /* Appends bytes, cleaned, as a JSON string with its quotes. */

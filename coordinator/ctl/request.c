@@ -75,9 +75,9 @@ static void on_message(void *arg, struct link *link, const struct link_message *
     requester->answered = true;
     requester->reply->status = (int)answer->status;
     if (answer->status != 0)
-        requester->reply->error = xstrndup((const char *)answer->error.data, answer->error.len);
+        requester->reply->error = text_copy(answer->error.data, answer->error.len);
     if (message->payload_count == 1)
-        requester->reply->body = xstrndup(message->payloads[0].data, message->payloads[0].len);
+        requester->reply->body = text_copy(message->payloads[0].data, message->payloads[0].len);
     requester->reply->coordinator = xstrdup(requester->coordinators[requester->current].name);
     end_wait(requester);
 }

@@ -15,6 +15,8 @@ INSERT INTO cluster (epoch) VALUES ((extract(epoch FROM clock_timestamp()) * 100
 CREATE FUNCTION cluster_changed() RETURNS trigger LANGUAGE plpgsql AS $f$
 BEGIN
     UPDATE cluster SET epoch = epoch + 1;
+    -- An epoch that nodes have heard must not be given again after a crash, even where a heartbeat brought it.
+    PERFORM set_config('synchronous_commit', (SELECT reset_val FROM pg_settings WHERE name = 'synchronous_commit'), true);
     PERFORM pg_notify('weir_cluster', '');
     RETURN NULL;
 END $f$;

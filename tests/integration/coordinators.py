@@ -179,7 +179,7 @@ class Node:
     def _socket(self, kind, at, port):
         sock = self.c.context.socket(kind)
         sock.setsockopt(zmq.LINGER, 0)
-        sock.setsockopt(zmq.SNDTIMEO, 5000)
+        sock.setsockopt(zmq.SNDTIMEO, 300)
         sock.curve_publickey, sock.curve_secretkey = self.key.z_public, self.key.z_secret
         sock.curve_serverkey = self.c.keys[at].z_public
         sock.connect(f"tcp://127.0.0.1:{self.c.ports[at][port]}")
@@ -187,7 +187,10 @@ class Node:
 
     def send(self, payloads=(), **body):
         frame = pb.Frame(version=1, **body)
-        self.dealer.send_multipart([frame.SerializeToString(), *payloads])
+        try:
+            self.dealer.send_multipart([frame.SerializeToString(), *payloads])
+        except zmq.Again:
+            pass  # refused for good: such a socket takes nothing any more
 
     @staticmethod
     def _receive(sock, kind, seconds, accept):

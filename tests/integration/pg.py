@@ -72,14 +72,22 @@ class PostgreSQL:
             self.process = None
 
     def kill(self):
-        """As when the machine loses power: the postmaster and all its children, which are its process group's."""
-        os.killpg(self.process.pid, signal.SIGKILL)
+        """As when the machine loses power: the postmaster and all its children at once."""
+        self.signal_all(signal.SIGKILL)
         self.process.wait(20)
         self.process = None
 
     def signal_all(self, number):
-        """SIGSTOP and SIGCONT for a server that hangs."""
-        os.killpg(self.process.pid, number)
+        """To the postmaster and its children, which have process groups of their own. SIGSTOP and SIGCONT: a server that hangs."""
+        os.kill(self.process.pid, number)
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{pid}/stat", encoding="utf-8") as stat:
+                    parent = int(stat.read().rsplit(")", 1)[1].split()[1])
+                if parent == self.process.pid:
+                    os.kill(int(pid), number)
+            except (FileNotFoundError, ProcessLookupError):
+                pass
 
     def query(self, sql):
         done = subprocess.run([self.bin + "/psql", "-XAtq", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-c", sql, self.conninfo],

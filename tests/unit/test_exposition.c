@@ -130,6 +130,8 @@ END_TEST
 START_TEST(test_help_is_sorted)
 {
     ck_assert_str_eq(exposition_help("process_cpu_seconds_total"), "User and system CPU time spent in seconds.");
+    ck_assert_str_eq(exposition_help("weir_links_up"), "Connections this process made that are up.");
+    ck_assert_str_eq(exposition_help("weir_node_state"), "1 for the state a node is in.");
     ck_assert_str_eq(exposition_help("weir_workers"), "Worker processes.");
     ck_assert_str_eq(exposition_help("weir_db_up"), "Whether PostgreSQL is connected.");
     ck_assert_str_eq(exposition_help("weir_nodes"), "Nodes by role and state.");
