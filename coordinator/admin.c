@@ -14,8 +14,8 @@
 
 #define PARAMS_MAX 8
 
-/* params says where $1, $2, ... come from: w who asks, a the next argument (NULL when absent), s the node time-out, n and c the names and
- * contents of the files. */
+/* params says where $1, $2, ... come from: w who asks, a the next argument (NULL when absent), s the node time-out, n
+ * and c the names and contents of the files. */
 struct verb {
     const char *name;
     size_t min_args, max_args;
@@ -25,7 +25,8 @@ struct verb {
 };
 
 static const struct verb verbs[] = {
-    { "drain", 1, 2, false, "waas", "SELECT * FROM admin_drain($1, $2, true, coalesce($3::boolean, false), $4::interval)" },
+    { "drain", 1, 2, false, "waas",
+      "SELECT * FROM admin_drain($1, $2, true, coalesce($3::boolean, false), $4::interval)" },
     { "gc", 1, 1, false, "was", "SELECT * FROM admin_gc($1, $2, $3::interval)" },
     { "history", 0, 1, false, "a", "SELECT * FROM admin_history(least(coalesce($1::integer, 100), 2000))" },
     { "keys add", 3, 3, false, "waaa", "SELECT * FROM admin_keys_add($1, $2, $3, $4)" },
@@ -33,7 +34,8 @@ static const struct verb verbs[] = {
     { "keys revoke", 1, 2, false, "waa", "SELECT * FROM admin_keys_revoke($1, $2, coalesce($3::boolean, false))" },
     { "node list", 0, 0, false, "s", "SELECT * FROM admin_node_list($1::interval)" },
     { "node show", 1, 1, false, "as", "SELECT * FROM admin_node_show($1, $2::interval)" },
-    { "policy apply", 0, 1, true, "wanc", "SELECT * FROM admin_policy_apply($1, coalesce($2, ''), $3::text[], $4::text[])" },
+    { "policy apply", 0, 1, true, "wanc",
+      "SELECT * FROM admin_policy_apply($1, coalesce($2, ''), $3::text[], $4::text[])" },
     { "policy history", 0, 0, false, "", "SELECT * FROM admin_policy_history()" },
     { "policy rollback", 1, 1, false, "wa", "SELECT * FROM admin_policy_rollback($1, $2::bigint)" },
     { "policy show", 0, 1, false, "a", "SELECT * FROM admin_policy_show($1::bigint)" },
@@ -79,7 +81,8 @@ void admin_free(struct admin **freed)
     *freed = NULL;
 }
 
-static void set_answer(struct question *question, unsigned status, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static void set_answer(struct question *question, unsigned status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 static void set_answer(struct question *question, unsigned status, const char *format, ...)
 {
@@ -95,7 +98,8 @@ static void set_answer(struct question *question, unsigned status, const char *f
 static void answer(struct question *question)
 {
     struct admin *admin = question->admin;
-    bool ours = question->status == EX_UNAVAILABLE || question->status == EX_TEMPFAIL || question->status == EX_SOFTWARE;
+    bool ours =
+        question->status == EX_UNAVAILABLE || question->status == EX_TEMPFAIL || question->status == EX_SOFTWARE;
     metric_add(question->status == 0 ? admin->ok : ours ? admin->failed : admin->refused, 1);
     admin->in_flight--;
     question->done(question->arg, question->id, question->status, question->error, question->body);
@@ -134,7 +138,8 @@ static void on_answer(void *arg, const PGresult *result)
 
 static void suggest_name(struct question *question)
 {
-    const char *nearest = question->target != NULL ? cluster_nearest_name(question->admin->cluster, question->target) : NULL;
+    const char *nearest =
+        question->target != NULL ? cluster_nearest_name(question->admin->cluster, question->target) : NULL;
     if (nearest == NULL || question->error == NULL || strncmp(question->error, "no node is called", 17) != 0)
         return;
     char *error = xasprintf("%s; did you mean %s?", question->error, nearest);
@@ -151,7 +156,8 @@ static void on_done(void *arg, enum db_outcome outcome, const struct db_error *e
     else if (outcome == DB_FAILED && strncmp(error->sqlstate, "22", 2) == 0)
         set_answer(question, EX_USAGE, "%s", error->why.text);
     else if (outcome == DB_FAILED)
-        set_answer(question, db_error_is_transient(error) ? EX_TEMPFAIL : EX_SOFTWARE, "database: %s %s", error->sqlstate, error->why.text);
+        set_answer(question, db_error_is_transient(error) ? EX_TEMPFAIL : EX_SOFTWARE, "database: %s %s",
+                   error->sqlstate, error->why.text);
     else if (question->status == EX_DATAERR)
         suggest_name(question);
     if (question->body != NULL && strlen(question->body) > WIRE_PAYLOAD_MAX) {
@@ -165,14 +171,16 @@ static void on_done(void *arg, enum db_outcome outcome, const struct db_error *e
 /* --- the policy's files --- */
 
 /* Parsed by the code that edges parse them with: what is stored can be used. Fills rows of (name) and (content). */
-static bool take_files(struct question *question, const Weir__AdminRequest *request, const struct link_payload *payloads,
-                       struct rows *names, struct rows *contents)
+static bool take_files(struct question *question, const Weir__AdminRequest *request,
+                       const struct link_payload *payloads, struct rows *names, struct rows *contents)
 {
     struct policy_file files[WIRE_PAYLOADS_MAX];
     char texts[WIRE_PAYLOADS_MAX][WIRE_NAME_MAX + 1];
     for (size_t i = 0; i < request->n_files; i++) {
         wire_string(texts[i], sizeof texts[i], &request->files[i]);
-        files[i] = (struct policy_file){ .name = texts[i], .text = payloads[i].len > 0 ? payloads[i].data : "", .len = payloads[i].len };
+        files[i] = (struct policy_file){ .name = texts[i],
+                                         .text = payloads[i].len > 0 ? payloads[i].data : "",
+                                         .len = payloads[i].len };
         size_t valid = text_valid_prefix(payloads[i].data, payloads[i].len), line = 1;
         if (valid < payloads[i].len) {
             for (size_t at = 0; at < valid; at++)
@@ -237,8 +245,8 @@ static void ask_database(struct question *question, const struct verb *verb, con
     db_commit(unit);
 }
 
-void admin_ask(struct admin *admin, const char *who, const Weir__AdminRequest *request, const struct link_payload *payloads,
-               admin_done_handler done, void *arg)
+void admin_ask(struct admin *admin, const char *who, const Weir__AdminRequest *request,
+               const struct link_payload *payloads, admin_done_handler done, void *arg)
 {
     struct question *question = xcalloc(1, sizeof *question);
     *question = (struct question){ .admin = admin, .done = done, .arg = arg, .id = request->id };
@@ -248,7 +256,8 @@ void admin_ask(struct admin *admin, const char *who, const Weir__AdminRequest *r
     const struct verb *verb = find_verb(name);
     if (verb == NULL || request->n_args < verb->min_args || request->n_args > verb->max_args ||
         (request->n_files > 0 && !verb->takes_policy)) {
-        set_answer(question, EX_USAGE, verb == NULL ? "this coordinator knows no \"%s\"" : "%s: wrong number of arguments", name);
+        set_answer(question, EX_USAGE,
+                   verb == NULL ? "this coordinator knows no \"%s\"" : "%s: wrong number of arguments", name);
         answer_later(question);
         return;
     }

@@ -3,8 +3,9 @@
 /*
  * admin.h - what operators may ask: a fixed list of verbs, each one function of the database
  *
- * Arguments are parameters of the query, never part of its text. Answers are JSON made by PostgreSQL, with an exit code of sysexits.h:
- * 64 the request is not understood, 65 it names what does not exist, 69 the database is not there, 75 try again, 77 needs force.
+ * Arguments are parameters of the query, never part of its text. Answers are JSON made by PostgreSQL, with an exit code
+ * of sysexits.h: 64 the request is not understood, 65 it names what does not exist, 69 the database is not there, 75
+ * try again, 77 needs force.
  */
 #include <stddef.h>
 #include "coordinator/cluster.h"
@@ -22,7 +23,7 @@ struct admin *admin_new(struct event_base *base, struct db *db, const struct clu
                         struct metrics *metrics);
 void admin_free(struct admin **admin); /* after the db */
 /* who: the operator's name. request and payloads are copied as far as they are needed. */
-void admin_ask(struct admin *admin, const char *who, const Weir__AdminRequest *request, const struct link_payload *payloads,
-               admin_done_handler done, void *arg);
+void admin_ask(struct admin *admin, const char *who, const Weir__AdminRequest *request,
+               const struct link_payload *payloads, admin_done_handler done, void *arg);
 
 #endif

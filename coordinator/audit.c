@@ -1,8 +1,8 @@
 /*
  * audit.c - reports of edges into the audit table, acknowledged when they are committed
  *
- * A batch holds the reports of one transaction. When PostgreSQL refuses a batch because of what is in it, its reports are sent again one
- * by one, so that only the guilty one is given up.
+ * A batch holds the reports of one transaction. When PostgreSQL refuses a batch because of what is in it, its reports
+ * are sent again one by one, so that only the guilty one is given up.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -14,9 +14,9 @@
 #include "coordinator/rows.h"
 
 #define COLUMNS     24
-#define BATCHES_MAX 4     /* transactions in flight */
+#define BATCHES_MAX 4 /* transactions in flight */
 #define BATCH_ROWS  5000
-#define INDEXED_MAX 1024  /* bytes: an index entry has an upper limit, and exceeding it would fail the batch */
+#define INDEXED_MAX 1024 /* bytes: an index entry has an upper limit, and exceeding it would fail the batch */
 #define TEXT_MAX    2048
 
 struct report {
@@ -139,16 +139,24 @@ static void add_row(struct rows *rows, const Weir__Report *report, const Weir__A
 }
 
 static const char insert_sql[] =
-    "INSERT INTO audit (id, recipient_index, time, node, worker, listener, client, helo, tls, sender, recipient, message_id, size,"
-    " disposition, reply_code, reply, verdict, signature, scanner, engine, signatures, next_hop, next_hop_reply, duration_ms)"
-    " SELECT id, recipient_index, to_timestamp(time_ms / 1000.0), node, worker, listener, client, helo, tls, sender, recipient,"
-    " message_id, size, disposition, reply_code, reply, verdict, signature, scanner, engine, signatures, next_hop, next_hop_reply,"
-    " duration_ms FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::text[], $5::integer[], $6::text[], $7::text[], $8::text[],"
-    " $9::text[], $10::text[], $11::text[], $12::text[], $13::bigint[], $14::text[], $15::integer[], $16::text[], $17::text[],"
+    "INSERT INTO audit (id, recipient_index, time, node, worker, listener, client, helo, tls, sender, recipient, "
+    "message_id, size,"
+    " disposition, reply_code, reply, verdict, signature, scanner, engine, signatures, next_hop, next_hop_reply, "
+    "duration_ms)"
+    " SELECT id, recipient_index, to_timestamp(time_ms / 1000.0), node, worker, listener, client, helo, tls, sender, "
+    "recipient,"
+    " message_id, size, disposition, reply_code, reply, verdict, signature, scanner, engine, signatures, next_hop, "
+    "next_hop_reply,"
+    " duration_ms FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::text[], $5::integer[], $6::text[], "
+    "$7::text[], $8::text[],"
+    " $9::text[], $10::text[], $11::text[], $12::text[], $13::bigint[], $14::text[], $15::integer[], $16::text[], "
+    "$17::text[],"
     " $18::text[], $19::text[], $20::text[], $21::text[], $22::text[], $23::text[], $24::bigint[])"
-    " AS r(id, recipient_index, time_ms, node, worker, listener, client, helo, tls, sender, recipient, message_id, size, disposition,"
+    " AS r(id, recipient_index, time_ms, node, worker, listener, client, helo, tls, sender, recipient, message_id, "
+    "size, disposition,"
     " reply_code, reply, verdict, signature, scanner, engine, signatures, next_hop, next_hop_reply, duration_ms)"
-    " ORDER BY id, recipient_index ON CONFLICT DO NOTHING"; /* one order for all: no deadlock with a repeat at another coordinator */
+    " ORDER BY id, recipient_index ON CONFLICT DO NOTHING"; /* one order for all: no deadlock with a repeat at another
+                                                               coordinator */
 
 void audit_take(struct audit *audit, const Weir__Report *frame, audit_done_handler done, void *arg)
 {
@@ -178,9 +186,10 @@ static void on_inserted(void *arg, const PGresult *result)
 static void give_up(struct audit *audit, struct report *report, const struct db_error *error)
 {
     metric_add(audit->rejected, (double)report->rows.count);
-    log_write(LOG_ERR, "audit: the database will never take these rows (%s %s): id=%s sender=%s recipient=%s disposition=%s",
-              error->sqlstate, error->why.text, report->rows.cells[0].data, report->rows.cells[9].data, report->rows.cells[10].data,
-              report->rows.cells[13].data);
+    log_write(LOG_ERR,
+              "audit: the database will never take these rows (%s %s): id=%s sender=%s recipient=%s disposition=%s",
+              error->sqlstate, error->why.text, report->rows.cells[0].data, report->rows.cells[9].data,
+              report->rows.cells[10].data, report->rows.cells[13].data);
 }
 
 static void on_done(void *arg, enum db_outcome outcome, const struct db_error *error)

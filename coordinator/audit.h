@@ -3,23 +3,26 @@
 /*
  * audit.h - reports of edges into the audit table, acknowledged when they are committed
  *
- * What came in one loop turn is one transaction; while it runs, the next one collects. A report is told committed exactly once, and only
- * after the commit's result; one that is told not committed is repeated by its edge (rows have an id: a repeat makes no second row).
- * A report that PostgreSQL will never take is written to the log and told committed, or its edge would be stuck behind it for ever.
+ * What came in one loop turn is one transaction; while it runs, the next one collects. A report is told committed
+ * exactly once, and only after the commit's result; one that is told not committed is repeated by its edge (rows have
+ * an id: a repeat makes no second row). A report that PostgreSQL will never take is written to the log and told
+ * committed, or its edge would be stuck behind it for ever.
  */
 #include <stdbool.h>
 #include <event2/event.h>
 #include "coordinator/db.h"
 #include "proto/wire.h"
 
-#define AUDIT_ROWS_MAX 50000 /* received and not committed; over it reports are refused, and repeated by their edges */
+#define AUDIT_ROWS_MAX 50000 /* received and not committed; over it reports are refused, and repeated by their edges   \
+                              */
 
 struct audit;
 
 typedef void (*audit_done_handler)(void *arg, uint64_t batch, bool committed);
 
 struct audit *audit_new(struct event_base *base, struct db *db, struct metrics *metrics);
-void audit_free(struct audit **audit); /* after the db: then nothing is in flight. Waiting reports are told not committed */
+void audit_free(
+    struct audit **audit); /* after the db: then nothing is in flight. Waiting reports are told not committed */
 /* Copies the report. done is never called from inside. */
 void audit_take(struct audit *audit, const Weir__Report *report, audit_done_handler done, void *arg);
 size_t audit_pending(const struct audit *audit); /* rows */

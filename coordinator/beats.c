@@ -195,31 +195,39 @@ void beats_forget(struct beats *beats, struct beat **forgotten)
 
 /* --- the batch --- */
 
-/* The same process may be in a batch twice, when it changed its link: the later one counts (PostgreSQL refuses to upsert a row twice). */
+/* The same process may be in a batch twice, when it changed its link: the later one counts (PostgreSQL refuses to
+ * upsert a row twice). */
 static const char process_sql[] =
-    "INSERT INTO node_process AS p (node, worker, boot, seen_at, state, version, pid, in_flight, gc_done, policy_epoch, generation,"
+    "INSERT INTO node_process AS p (node, worker, boot, seen_at, state, version, pid, in_flight, gc_done, "
+    "policy_epoch, generation,"
     " signatures, endpoint, public_key, coordinator)"
-    " SELECT DISTINCT ON (node, worker, boot) node, worker, boot, clock_timestamp(), state, version, pid, in_flight, gc_done,"
+    " SELECT DISTINCT ON (node, worker, boot) node, worker, boot, clock_timestamp(), state, version, pid, in_flight, "
+    "gc_done,"
     " policy_epoch, generation, signatures, endpoint, public_key, $14"
-    " FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::text[], $5::text[], $6::integer[], $7::bigint[], $8::bigint[],"
+    " FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::text[], $5::text[], $6::integer[], $7::bigint[], "
+    "$8::bigint[],"
     " $9::bigint[], $10::bigint[], $11::text[], $12::text[], $13::text[]) WITH ORDINALITY"
-    " AS b(node, worker, boot, state, version, pid, in_flight, gc_done, policy_epoch, generation, signatures, endpoint, public_key, n)"
+    " AS b(node, worker, boot, state, version, pid, in_flight, gc_done, policy_epoch, generation, signatures, "
+    "endpoint, public_key, n)"
     " ORDER BY node, worker, boot, n DESC"
-    " ON CONFLICT (node, worker, boot) DO UPDATE SET seen_at = EXCLUDED.seen_at, state = EXCLUDED.state, version = EXCLUDED.version,"
-    " pid = EXCLUDED.pid, in_flight = EXCLUDED.in_flight, gc_done = EXCLUDED.gc_done, policy_epoch = EXCLUDED.policy_epoch,"
+    " ON CONFLICT (node, worker, boot) DO UPDATE SET seen_at = EXCLUDED.seen_at, state = EXCLUDED.state, version = "
+    "EXCLUDED.version,"
+    " pid = EXCLUDED.pid, in_flight = EXCLUDED.in_flight, gc_done = EXCLUDED.gc_done, policy_epoch = "
+    "EXCLUDED.policy_epoch,"
     " generation = EXCLUDED.generation, signatures = EXCLUDED.signatures, endpoint = EXCLUDED.endpoint,"
     " public_key = EXCLUDED.public_key, coordinator = EXCLUDED.coordinator";
 
-static const char metrics_sql[] =
-    "INSERT INTO node_metrics AS m (node, worker, boot, metrics)"
-    " SELECT DISTINCT ON (node, worker, boot) node, worker, boot, metrics::jsonb"
-    " FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::text[]) WITH ORDINALITY AS b(node, worker, boot, metrics, n)"
-    " ORDER BY node, worker, boot, n DESC"
-    " ON CONFLICT (node, worker, boot) DO UPDATE SET metrics = EXCLUDED.metrics";
+static const char metrics_sql[] = "INSERT INTO node_metrics AS m (node, worker, boot, metrics)"
+                                  " SELECT DISTINCT ON (node, worker, boot) node, worker, boot, metrics::jsonb"
+                                  " FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::text[]) WITH ORDINALITY "
+                                  "AS b(node, worker, boot, metrics, n)"
+                                  " ORDER BY node, worker, boot, n DESC"
+                                  " ON CONFLICT (node, worker, boot) DO UPDATE SET metrics = EXCLUDED.metrics";
 
 /* Coordinators have no row made by `keys add`. */
-static const char node_sql[] = "INSERT INTO node (name, role) SELECT DISTINCT name, role FROM unnest($1::text[], $2::text[]) AS b(name, role)"
-                               " WHERE NOT EXISTS (SELECT FROM node n WHERE n.name = b.name) ORDER BY name ON CONFLICT DO NOTHING";
+static const char node_sql[] =
+    "INSERT INTO node (name, role) SELECT DISTINCT name, role FROM unnest($1::text[], $2::text[]) AS b(name, role)"
+    " WHERE NOT EXISTS (SELECT FROM node n WHERE n.name = b.name) ORDER BY name ON CONFLICT DO NOTHING";
 
 static void on_done(void *arg, enum db_outcome outcome, const struct db_error *error)
 {

@@ -3,8 +3,8 @@
 /*
  * beats.h - heartbeats of many processes, written to the database in batches
  *
- * Heartbeats carry absolute values, so only the newest of each process is kept, and nothing is lost when one is not written. What came
- * since the last batch goes out as one transaction, at most every 250 ms and one at a time.
+ * Heartbeats carry absolute values, so only the newest of each process is kept, and nothing is lost when one is not
+ * written. What came since the last batch goes out as one transaction, at most every 250 ms and one at a time.
  */
 #include <event2/event.h>
 #include "coordinator/db.h"

@@ -1,8 +1,9 @@
 /*
  * cluster.c - the cluster state and the policy: read from the database, kept, published
  *
- * One read is in flight at a time; what changes meanwhile makes one more. A read is one unit: who fell silent, the state in one snapshot,
- * and the policy if it is newer than ours, so that a state is never published whose policy we could not give.
+ * One read is in flight at a time; what changes meanwhile makes one more. A read is one unit: who fell silent, the
+ * state in one snapshot, and the policy if it is newer than ours, so that a state is never published whose policy we
+ * could not give.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -110,7 +111,8 @@ static void log_node_changes(const struct cluster_view *old, const struct cluste
         for (size_t j = 0; j < old->node_count && before == NULL; j++)
             if (strcmp(old->nodes[j].name, node->name) == 0)
                 before = &old->nodes[j];
-        if (before != NULL && (before->state != node->state || before->lost != node->lost || before->drain != node->drain))
+        if (before != NULL &&
+            (before->state != node->state || before->lost != node->lost || before->drain != node->drain))
             log_write(node->lost && !before->lost ? LOG_WARNING : LOG_NOTICE, "node=%s state=%s drain=%s", node->name,
                       node->lost ? "lost" : state_text(node->state), node->drain ? "yes" : "no");
     }

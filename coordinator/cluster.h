@@ -3,9 +3,10 @@
 /*
  * cluster.h - the cluster state and the policy: read from the database, kept, published
  *
- * Every coordinator reads the same rows, so all publish the same state under the same epoch. It is read again 20 ms after a NOTIFY and
- * every publish_interval, and published at every change and every publish_interval. While the database is gone the last state goes on
- * being published. Nothing is published before the first read: an empty state would take every scanner away.
+ * Every coordinator reads the same rows, so all publish the same state under the same epoch. It is read again 20 ms
+ * after a NOTIFY and every publish_interval, and published at every change and every publish_interval. While the
+ * database is gone the last state goes on being published. Nothing is published before the first read: an empty state
+ * would take every scanner away.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -45,9 +46,9 @@ struct cluster_policy {
 struct cluster_options {
     struct event_base *base;
     struct db *db;
-    struct link_hub *hub;                /* gets the allowed keys */
+    struct link_hub *hub; /* gets the allowed keys */
     struct link_publisher *publisher;
-    const char *name;                    /* this coordinator; borrowed */
+    const char *name; /* this coordinator; borrowed */
     uint64_t publish_interval_ms;
     uint64_t node_timeout_ms;
     struct metrics *metrics;
@@ -55,10 +56,11 @@ struct cluster_options {
 
 struct cluster *cluster_new(const struct cluster_options *options);
 void cluster_free(struct cluster **cluster);
-void cluster_database_up(struct cluster *cluster); /* read at once; nobody is called lost before nodes could report again */
-void cluster_changed(struct cluster *cluster);     /* a NOTIFY came */
-const struct cluster_view *cluster_view(const struct cluster *cluster);       /* borrowed until the loop's next turn */
-const struct cluster_policy *cluster_policy(const struct cluster *cluster);   /* same */
+void cluster_database_up(
+    struct cluster *cluster);                  /* read at once; nobody is called lost before nodes could report again */
+void cluster_changed(struct cluster *cluster); /* a NOTIFY came */
+const struct cluster_view *cluster_view(const struct cluster *cluster);     /* borrowed until the loop's next turn */
+const struct cluster_policy *cluster_policy(const struct cluster *cluster); /* same */
 /* The nearest known node name to a misspelt one, or NULL. Borrowed like the view. */
 const char *cluster_nearest_name(const struct cluster *cluster, const char *name);
 

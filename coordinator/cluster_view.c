@@ -71,10 +71,10 @@ bool cluster_view_parse(struct cluster_view *view, const char *text, struct erro
     view->keys = xcalloc(json_array_size(keys) + 1, sizeof *view->keys);
     size_t i;
     json_t *entry;
-    json_array_foreach(nodes, i, entry)
-        if (view->node_count < WIRE_NODES_MAX)
-            parse_node(&view->nodes[view->node_count++], entry);
-    json_array_foreach(keys, i, entry) {
+    json_array_foreach(nodes, i, entry) if (view->node_count < WIRE_NODES_MAX)
+        parse_node(&view->nodes[view->node_count++], entry);
+    json_array_foreach(keys, i, entry)
+    {
         struct link_allowed_key *key = &view->keys[view->key_count];
         key->role = role_parse(get_text(entry, "role"));
         size_t len = strlen(get_text(entry, "name"));

@@ -281,8 +281,8 @@ int coordinator_run(const struct coordinator_command *command, const struct coor
         uint64_t ms = config->cluster.heartbeat_interval;
         event_add(coordinator.pulse, &(struct timeval){ (time_t)(ms / 1000), (suseconds_t)(ms % 1000 * 1000) });
         on_pulse(-1, 0, &coordinator);
-        log_write(LOG_NOTICE, "weir-coordinator %s: listen=%s publish=%s http=%s", WEIR_VERSION, config->own.listen, config->own.publish,
-                  config->own.http);
+        log_write(LOG_NOTICE, "weir-coordinator %s: listen=%s publish=%s http=%s", WEIR_VERSION, config->own.listen,
+                  config->own.publish, config->own.http);
         event_base_dispatch(coordinator.base);
         log_write(LOG_NOTICE, "stopped");
     } else {

@@ -23,10 +23,12 @@ struct coordinator_config {
 };
 
 /* false: why says what is wrong, with file and line where there is one. What was filled is cleared. */
-bool coordinator_config_load(struct coordinator_config *config, const struct coordinator_command *command, struct error *why);
+bool coordinator_config_load(struct coordinator_config *config, const struct coordinator_command *command,
+                             struct error *why);
 void coordinator_config_clear(struct coordinator_config *config);
 /* The key pair of key_file, which must be the one that [coordinator "NAME"] tells everybody. */
-bool coordinator_config_keys(const struct coordinator_config *config, const char *name, struct curve_keypair *pair, struct error *why);
+bool coordinator_config_keys(const struct coordinator_config *config, const char *name, struct curve_keypair *pair,
+                             struct error *why);
 
 /* Runs until TERM or INT; returns the exit status. config is the caller's. */
 int coordinator_run(const struct coordinator_command *command, const struct coordinator_config *config);

@@ -16,7 +16,8 @@ static char *read_conninfo(const char *path, struct error *why)
     FILE *file = fopen(path, "re");
     size_t len = file != NULL ? fread(text, 1, sizeof text - 1, file) : 0;
     if (file == NULL || ferror(file) || len == sizeof text - 1)
-        error_set(why, "database_file %s: %s", path, file == NULL || ferror(file) ? strerror(errno) : "too long for a conninfo");
+        error_set(why, "database_file %s: %s", path,
+                  file == NULL || ferror(file) ? strerror(errno) : "too long for a conninfo");
     bool fine = file != NULL && !ferror(file) && len < sizeof text - 1;
     if (file != NULL)
         fclose(file);
@@ -37,8 +38,8 @@ static bool load(struct coordinator_config *out, const struct config *config, co
         error_set(why, "there is no section [coordinator \"%s\"]", name);
         return false;
     }
-    if (!config_fill(config, "cluster", NULL, &out->cluster, why) || !config_fill(config, "log", NULL, &out->log, why) ||
-        !config_fill(config, "coordinator", name, &out->own, why))
+    if (!config_fill(config, "cluster", NULL, &out->cluster, why) ||
+        !config_fill(config, "log", NULL, &out->log, why) || !config_fill(config, "coordinator", name, &out->own, why))
         return false;
     struct netaddr address;
     struct error parse;
@@ -53,7 +54,10 @@ static bool load(struct coordinator_config *out, const struct config *config, co
     if (out->conninfo == NULL)
         return false;
     if (out->conninfo[0] == '\0') {
-        error_set(why, "[coordinator \"%s\"] database or database_file must say where PostgreSQL is, as host=/run/postgresql dbname=weir", name);
+        error_set(why,
+                  "[coordinator \"%s\"] database or database_file must say where PostgreSQL is, as "
+                  "host=/run/postgresql dbname=weir",
+                  name);
         return false;
     }
     char *turned = db_conninfo_rotate(out->conninfo, 0, &parse);
@@ -63,10 +67,12 @@ static bool load(struct coordinator_config *out, const struct config *config, co
     return turned != NULL;
 }
 
-bool coordinator_config_load(struct coordinator_config *out, const struct coordinator_command *command, struct error *why)
+bool coordinator_config_load(struct coordinator_config *out, const struct coordinator_command *command,
+                             struct error *why)
 {
     *out = (struct coordinator_config){ 0 };
-    struct config *config = config_load(command->config_path, settings_tables, command->overrides, command->override_count, why);
+    struct config *config =
+        config_load(command->config_path, settings_tables, command->overrides, command->override_count, why);
     if (config == NULL)
         return false;
     bool fine = load(out, config, command->name, why);
@@ -85,17 +91,20 @@ void coordinator_config_clear(struct coordinator_config *config)
     *config = (struct coordinator_config){ 0 };
 }
 
-bool coordinator_config_keys(const struct coordinator_config *config, const char *name, struct curve_keypair *pair, struct error *why)
+bool coordinator_config_keys(const struct coordinator_config *config, const char *name, struct curve_keypair *pair,
+                             struct error *why)
 {
     if (!curve_keypair_read(pair, config->cluster.key_file, why))
         return false;
     uint8_t told[CURVE_KEY_LEN];
     if (config->own.public_key == NULL || !curve_key_parse(told, config->own.public_key)) {
-        error_set(why, "[coordinator \"%s\"] public_key: 64 hex digits, the \"public\" line of %s", name, config->cluster.key_file);
+        error_set(why, "[coordinator \"%s\"] public_key: 64 hex digits, the \"public\" line of %s", name,
+                  config->cluster.key_file);
         return false;
     }
     if (memcmp(told, pair->public_key, CURVE_KEY_LEN) != 0) {
-        error_set(why, "[coordinator \"%s\"] public_key is not that of %s: nobody could connect", name, config->cluster.key_file);
+        error_set(why, "[coordinator \"%s\"] public_key is not that of %s: nobody could connect", name,
+                  config->cluster.key_file);
         return false;
     }
     return true;

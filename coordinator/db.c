@@ -5,8 +5,8 @@
  *        ^                  |                          |                                    |
  *        +---- db_lost -----+--------------------------+------------------------------------+
  *
- * libpq names neither the query nor the sync a result belongs to, so `sent` holds one entry for each in the order they were sent.
- * Only db_enter() writes the state. Handlers only queue; db_pump runs from the loop.
+ * libpq names neither the query nor the sync a result belongs to, so `sent` holds one entry for each in the order they
+ * were sent. Only db_enter() writes the state. Handlers only queue; db_pump runs from the loop.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -47,8 +47,8 @@ struct db {
     enum db_state state;
     PGconn *conn;
     struct event *readable, *writable, *pump, *timer, *watch;
-    uint64_t state_since_ms;  /* monotonic */
-    uint64_t answered_ms;     /* last time the head of `sent` moved */
+    uint64_t state_since_ms; /* monotonic */
+    uint64_t answered_ms;    /* last time the head of `sent` moved */
     uint64_t pause_ms;
     unsigned turns;           /* how far the host list is turned */
     struct db_queue sent;     /* in flight */
@@ -112,7 +112,8 @@ struct db *db_new(struct event_base *base, const struct db_options *options)
     db->failed = metrics_counter(options->metrics, "weir_db_units_total", "outcome=\"failed\"");
     db->lost = metrics_counter(options->metrics, "weir_db_units_total", "outcome=\"lost\"");
     db->pending = metrics_gauge(options->metrics, "weir_db_units_pending", NULL);
-    db->seconds = metrics_histogram(options->metrics, "weir_db_unit_seconds", metrics_seconds_bounds, metrics_seconds_count, NULL);
+    db->seconds = metrics_histogram(options->metrics, "weir_db_unit_seconds", metrics_seconds_bounds,
+                                    metrics_seconds_count, NULL);
     event_add(db->timer, &(struct timeval){ 0, 0 });
     return db;
 }
@@ -414,11 +415,14 @@ static void db_lost(struct db *db, const char *why)
         queue_push(&db->stranded, queue_pop(&db->sent));
 
     db->turns++;
-    db->pause_ms = db->pause_ms == 0 ? DB_PAUSE_MIN_MS : db->pause_ms * 2 > DB_PAUSE_MAX_MS ? DB_PAUSE_MAX_MS : db->pause_ms * 2;
+    db->pause_ms = db->pause_ms == 0                    ? DB_PAUSE_MIN_MS
+                   : db->pause_ms * 2 > DB_PAUSE_MAX_MS ? DB_PAUSE_MAX_MS
+                                                        : db->pause_ms * 2;
     uint32_t random = 0;
     if (getrandom(&random, sizeof random, GRND_NONBLOCK) != sizeof random)
         random = (uint32_t)clock_us();
-    uint64_t pause = db->pause_ms / 2 + random % (db->pause_ms / 2 + 1); /* so that coordinators do not come back in step */
+    uint64_t pause =
+        db->pause_ms / 2 + random % (db->pause_ms / 2 + 1); /* so that coordinators do not come back in step */
     db_enter(db, DB_PAUSED);
     event_add(db->timer, &(struct timeval){ (time_t)(pause / 1000), (suseconds_t)(pause % 1000 * 1000) });
     kick(db);

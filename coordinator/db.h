@@ -3,12 +3,14 @@
 /*
  * db.h - one PostgreSQL connection in non-blocking pipeline mode inside a libevent loop
  *
- * Work comes in units: some queries and one sync, which PostgreSQL runs as one transaction. A unit's `done` is called exactly once, when
- * the commit's result is here (DB_OK), when PostgreSQL refused something in it (DB_FAILED: nothing of it happened), or when the
- * connection went before the result came (DB_LOST: it may or may not have happened, so every unit here is one that can be repeated).
- * The connection comes back by itself with growing pauses. A server that does not answer within DB_ANSWER_TIMEOUT_MS counts as gone.
+ * Work comes in units: some queries and one sync, which PostgreSQL runs as one transaction. A unit's `done` is called
+ * exactly once, when the commit's result is here (DB_OK), when PostgreSQL refused something in it (DB_FAILED: nothing
+ * of it happened), or when the connection went before the result came (DB_LOST: it may or may not have happened, so
+ * every unit here is one that can be repeated). The connection comes back by itself with growing pauses. A server that
+ * does not answer within DB_ANSWER_TIMEOUT_MS counts as gone.
  *
- * Callbacks come from the loop, never from inside db_begin()..db_commit(); they may begin new units but not free the db.
+ * Callbacks come from the loop, never from inside db_begin()..db_commit(); they may begin new units but not free the
+ * db.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -17,10 +19,10 @@
 #include "common/error.h"
 #include "common/metrics.h"
 
-#define DB_CONNECT_TIMEOUT_MS 3000  /* per attempt; the next one begins with the next host of the conninfo */
-#define DB_ANSWER_TIMEOUT_MS 10000
-#define DB_PAUSE_MIN_MS 100         /* between attempts to connect, doubling */
-#define DB_PAUSE_MAX_MS 3000
+#define DB_CONNECT_TIMEOUT_MS 3000 /* per attempt; the next one begins with the next host of the conninfo */
+#define DB_ANSWER_TIMEOUT_MS  10000
+#define DB_PAUSE_MIN_MS       100 /* between attempts to connect, doubling */
+#define DB_PAUSE_MAX_MS       3000
 
 struct db;
 struct db_unit;
@@ -42,27 +44,31 @@ struct db_options {
     const char *setup;            /* SQL script run on each new connection before it is used: migrations, LISTEN */
     struct metrics *metrics;
     void (*up)(void *arg);
-    void (*down)(void *arg);      /* was up, and is not any more; units in flight are told after this */
+    void (*down)(void *arg); /* was up, and is not any more; units in flight are told after this */
     void (*notified)(void *arg, const char *channel);
     void *arg;
 };
 
-struct db *db_new(struct event_base *base, const struct db_options *options); /* strings are copied; begins to connect */
-void db_free(struct db **db);                                                 /* pending units are told DB_LOST */
+struct db *db_new(struct event_base *base,
+                  const struct db_options *options); /* strings are copied; begins to connect */
+void db_free(struct db **db);                        /* pending units are told DB_LOST */
 bool db_is_up(const struct db *db);
 const char *db_last_error(const struct db *db); /* why it is not up; "" when it never failed */
 
-/* Between db_begin() and db_commit() nothing else may use the db. When it is not up, the unit is told DB_LOST in the next loop turn. */
+/* Between db_begin() and db_commit() nothing else may use the db. When it is not up, the unit is told DB_LOST in the
+ * next loop turn. */
 struct db_unit *db_begin(struct db *db, db_done_handler done, void *arg);
-/* sql: one statement with $1..$count, text parameters (NULL for SQL NULL), sent before this returns. rows may be NULL. */
+/* sql: one statement with $1..$count, text parameters (NULL for SQL NULL), sent before this returns. rows may be NULL.
+ */
 void db_query(struct db_unit *unit, const char *sql, size_t count, const char *const *values, db_rows_handler rows);
 void db_commit(struct db_unit *unit);
 
 /* Whether the same unit may succeed later (deadlock, out of resources, shutdown), as opposed to being wrong. */
 bool db_error_is_transient(const struct db_error *error);
 
-/* The conninfo with its host, hostaddr and port lists turned left by `turns`, so that a host which swallows connections does not keep
- * an attempt from reaching the others (libpq's non-blocking connect has no time-out per host). NULL: not a conninfo. Caller frees. */
+/* The conninfo with its host, hostaddr and port lists turned left by `turns`, so that a host which swallows connections
+ * does not keep an attempt from reaching the others (libpq's non-blocking connect has no time-out per host). NULL: not
+ * a conninfo. Caller frees. */
 char *db_conninfo_rotate(const char *conninfo, unsigned turns, struct error *why);
 
 #endif

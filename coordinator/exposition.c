@@ -17,7 +17,7 @@ struct sample {
     char *name, *node, *labels; /* node: "" for none; all owned */
     size_t order;               /* of adding: the first decides about kind and bounds */
     double value;
-    double count;               /* double: sums of a cluster's life; exact up to 2^53 */
+    double count; /* double: sums of a cluster's life; exact up to 2^53 */
     size_t bound_count;
     double bounds[METRIC_BUCKETS_MAX];
     double buckets[METRIC_BUCKETS_MAX];
@@ -52,15 +52,18 @@ void exposition_free(struct exposition **freed)
     free(exposition);
 }
 
-static struct sample *sample_new(struct exposition *exposition, enum metric_kind kind, const char *name, const char *node,
-                                 const char *labels)
+static struct sample *sample_new(struct exposition *exposition, enum metric_kind kind, const char *name,
+                                 const char *node, const char *labels)
 {
     if (exposition->count == exposition->cap) {
         exposition->cap = exposition->cap == 0 ? 256 : exposition->cap * 2;
         exposition->samples = xrealloc(exposition->samples, exposition->cap * sizeof *exposition->samples);
     }
     struct sample *sample = &exposition->samples[exposition->count++];
-    *sample = (struct sample){ .kind = kind, .name = xstrdup(name), .node = xstrdup(node), .labels = xstrdup(labels),
+    *sample = (struct sample){ .kind = kind,
+                               .name = xstrdup(name),
+                               .node = xstrdup(node),
+                               .labels = xstrdup(labels),
                                .order = exposition->added++ };
     return sample;
 }
@@ -78,7 +81,8 @@ bool exposition_labels_are_valid(const char *labels, size_t len)
     const char *at = labels, *end = labels + len;
     while (at < end) {
         const char *equals = memchr(at, '=', (size_t)(end - at));
-        if (equals == NULL || !exposition_name_is_valid(at, (size_t)(equals - at)) || end - equals < 3 || equals[1] != '"')
+        if (equals == NULL || !exposition_name_is_valid(at, (size_t)(equals - at)) || end - equals < 3 ||
+            equals[1] != '"')
             return false;
         if (equals - at == 4 && memcmp(at, "node", 4) == 0)
             return false;
@@ -134,7 +138,8 @@ static bool add_json_sample(struct exposition *exposition, const char *node, boo
     return fits;
 }
 
-bool exposition_add_json(struct exposition *exposition, const char *node, bool live, const char *metrics, struct error *why)
+bool exposition_add_json(struct exposition *exposition, const char *node, bool live, const char *metrics,
+                         struct error *why)
 {
     json_error_t error;
     json_t *array = json_loads(metrics, 0, &error);
@@ -146,8 +151,7 @@ bool exposition_add_json(struct exposition *exposition, const char *node, bool l
     bool all = true;
     size_t i;
     json_t *entry;
-    json_array_foreach(array, i, entry)
-        all &= add_json_sample(exposition, node, live, entry);
+    json_array_foreach(array, i, entry) all &= add_json_sample(exposition, node, live, entry);
     json_decref(array);
     if (!all)
         error_set(why, "metrics of %s: a sample is not usable", node);
@@ -206,7 +210,9 @@ static void drop_conflicting_kinds(struct exposition *exposition)
     size_t kept = 0;
     for (size_t begin = 0, end; begin < exposition->count; begin = end) {
         size_t first = begin;
-        for (end = begin; end < exposition->count && strcmp(exposition->samples[end].name, exposition->samples[begin].name) == 0; end++)
+        for (end = begin;
+             end < exposition->count && strcmp(exposition->samples[end].name, exposition->samples[begin].name) == 0;
+             end++)
             if (exposition->samples[end].order < exposition->samples[first].order)
                 first = end;
         enum metric_kind kind = exposition->samples[first].kind;

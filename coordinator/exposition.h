@@ -3,9 +3,10 @@
 /*
  * exposition.h - everybody's series, summed per node and written as Prometheus text
  *
- * Samples of one node's processes with the same name and labels become one series with the label node="NAME" in front. Counters and
- * histograms of ended processes count, their gauges do not. A name has one kind, and a histogram one set of bounds: what contradicts the
- * sample that was added first is left out and counted (exposition_conflicts). Pure: no database, no clock.
+ * Samples of one node's processes with the same name and labels become one series with the label node="NAME" in front.
+ * Counters and histograms of ended processes count, their gauges do not. A name has one kind, and a histogram one set
+ * of bounds: what contradicts the sample that was added first is left out and counted (exposition_conflicts). Pure: no
+ * database, no clock.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -19,14 +20,16 @@ struct exposition;
 struct exposition *exposition_new(void);
 void exposition_free(struct exposition **exposition);
 
-/* metrics: the JSON array of node_metrics.metrics. live: gauges count. false: not such an array (what was fine of it is in). */
-bool exposition_add_json(struct exposition *exposition, const char *node, bool live, const char *metrics, struct error *why);
+/* metrics: the JSON array of node_metrics.metrics. live: gauges count. false: not such an array (what was fine of it is
+ * in). */
+bool exposition_add_json(struct exposition *exposition, const char *node, bool live, const char *metrics,
+                         struct error *why);
 void exposition_add_own(struct exposition *exposition, const char *node, const struct metrics *metrics);
 /* A gauge with exactly these labels ("a=\"b\"", or ""): no node is put in front. */
 void exposition_add_gauge(struct exposition *exposition, const char *name, double value, const char *labels, ...)
     __attribute__((format(printf, 4, 5)));
-/* weir_conservation_difference per node (I9): accepted recipients that are neither delivered, bounced, discarded, quarantined nor in the
- * spool. Call it after all samples are in. */
+/* weir_conservation_difference per node (I9): accepted recipients that are neither delivered, bounced, discarded,
+ * quarantined nor in the spool. Call it after all samples are in. */
 void exposition_add_conservation(struct exposition *exposition);
 void exposition_render(struct exposition *exposition, struct text *out);
 size_t exposition_conflicts(const struct exposition *exposition);

@@ -24,7 +24,8 @@ static const struct help helps[] = {
     { "weir_audit_rows_pending", "Audit rows received and not yet committed." },
     { "weir_audit_rows_total", "Audit rows committed, without repeated ones." },
     { "weir_build_info", "Version that runs; always 1." },
-    { "weir_conservation_difference", "Accepted recipients not accounted for as delivered, bounced, discarded, quarantined or spooled; not 0 means loss." },
+    { "weir_conservation_difference", "Accepted recipients not accounted for as delivered, bounced, discarded, "
+                                      "quarantined or spooled; not 0 means loss." },
     { "weir_db_connections_total", "Attempts to connect to PostgreSQL." },
     { "weir_db_unit_seconds", "Time from handing a transaction to PostgreSQL to its result." },
     { "weir_db_units_pending", "Transactions handed to PostgreSQL without a result yet." },

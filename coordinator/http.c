@@ -1,8 +1,8 @@
 /*
  * http.c - GET or HEAD /metrics, /livez, /readyz
  *
- * A scrape waits in `waiting` for the query in flight. Its connection may close meanwhile, and takes the evhttp_request with it: the close
- * callback forgets it.
+ * A scrape waits in `waiting` for the query in flight. Its connection may close meanwhile, and takes the evhttp_request
+ * with it: the close callback forgets it.
  */
 #include <event2/buffer.h>
 #include <event2/http.h>
@@ -41,7 +41,8 @@ struct http {
     struct metric *ok, *unavailable, *other;
 };
 
-static void reply(struct http *http, struct evhttp_request *request, int code, const char *type, const char *body, size_t len)
+static void reply(struct http *http, struct evhttp_request *request, int code, const char *type, const char *body,
+                  size_t len)
 {
     metric_add(code == 200 ? http->ok : code == 503 ? http->unavailable : http->other, 1);
     struct evkeyvalq *headers = evhttp_request_get_output_headers(request);
@@ -91,14 +92,16 @@ static void add_nodes(struct http *http, struct exposition *exposition)
         const char *state = node->lost ? "lost" : state_text(node->state);
         for (size_t s = 0; s < 5; s++) {
             bool is = strcmp(state, states[s]) == 0;
-            exposition_add_gauge(exposition, "weir_node_state", is ? 1 : 0, "node=\"%s\",state=\"%s\"", node->name, states[s]);
+            exposition_add_gauge(exposition, "weir_node_state", is ? 1 : 0, "node=\"%s\",state=\"%s\"", node->name,
+                                 states[s]);
             for (size_t r = 0; is && r < 3; r++)
                 counts[r][s] += strcmp(role_text(node->role), roles[r]) == 0;
         }
     }
     for (size_t r = 0; r < 3; r++)
         for (size_t s = 0; s < 5; s++)
-            exposition_add_gauge(exposition, "weir_nodes", counts[r][s], "role=\"%s\",state=\"%s\"", roles[r], states[s]);
+            exposition_add_gauge(exposition, "weir_nodes", counts[r][s], "role=\"%s\",state=\"%s\"", roles[r],
+                                 states[s]);
 }
 
 static void answer_scrapes(struct http *http)
@@ -117,7 +120,8 @@ static void answer_scrapes(struct http *http)
     exposition_add_conservation(exposition);
     exposition_render(exposition, &out);
     if (exposition_conflicts(exposition) > 0)
-        log_write(LOG_INFO, "%zu samples contradict others in kind or buckets and are left out", exposition_conflicts(exposition));
+        log_write(LOG_INFO, "%zu samples contradict others in kind or buckets and are left out",
+                  exposition_conflicts(exposition));
     exposition_free(&exposition);
 
     while (!TAILQ_EMPTY(&http->waiting)) {
@@ -195,8 +199,10 @@ static void on_metrics(struct evhttp_request *request, void *arg)
     const char *const values[] = { silence };
     struct db_unit *unit = db_begin(http->options.db, on_done, http);
     db_query(unit,
-             "SELECT m.node, coalesce(w.boot = m.boot AND w.seen_at > clock_timestamp() - $1::interval, false), m.metrics::text"
-             " FROM node_metrics m JOIN node_known k ON k.name = m.node LEFT JOIN node_worker w ON w.node = m.node AND w.worker = m.worker"
+             "SELECT m.node, coalesce(w.boot = m.boot AND w.seen_at > clock_timestamp() - $1::interval, false), "
+             "m.metrics::text"
+             " FROM node_metrics m JOIN node_known k ON k.name = m.node LEFT JOIN node_worker w ON w.node = m.node AND "
+             "w.worker = m.worker"
              " ORDER BY 2 DESC, m.node, m.worker, m.boot",
              1, values, on_rows);
     db_commit(unit);

@@ -3,8 +3,9 @@
 /*
  * http.h - GET or HEAD /metrics, /livez, /readyz
  *
- * /livez is 200 while the loop runs; /readyz is 503 while the database is gone or this coordinator is stopping. /metrics asks the database
- * for the series of all nodes (one query for all scrapes that wait); while it is gone the last ones known are given.
+ * /livez is 200 while the loop runs; /readyz is 503 while the database is gone or this coordinator is stopping.
+ * /metrics asks the database for the series of all nodes (one query for all scrapes that wait); while it is gone the
+ * last ones known are given.
  */
 #include <event2/event.h>
 #include "common/metrics.h"

@@ -11,10 +11,10 @@
 #include "common/memory.h"
 #include "coordinator/leader.h"
 
-#define TURN_MS        2000
-#define BUSY_TURN_MS   200   /* while there is more to delete */
-#define RETENTION_MS   60000
-#define DELETE_ROWS    5000
+#define TURN_MS      2000
+#define BUSY_TURN_MS 200 /* while there is more to delete */
+#define RETENTION_MS 60000
+#define DELETE_ROWS  5000
 
 struct leader {
     struct db *db;
@@ -103,8 +103,11 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     }
     db_query(unit, "SELECT metrics_fold()", 0, NULL, NULL);
     /* Coordinators have no key to revoke: one that was taken away is forgotten after a day. */
-    db_query(unit, "DELETE FROM node WHERE role = 'coordinator' AND lost AND NOT EXISTS (SELECT FROM node_process p WHERE p.node = name"
-                   " AND p.seen_at > now() - interval '1 day')", 0, NULL, NULL);
+    db_query(unit,
+             "DELETE FROM node WHERE role = 'coordinator' AND lost AND NOT EXISTS (SELECT FROM node_process p WHERE "
+             "p.node = name"
+             " AND p.seen_at > now() - interval '1 day')",
+             0, NULL, NULL);
     if (clock_ms() >= leader->retention_at_ms) {
         char days[24], most[16];
         snprintf(days, sizeof days, "%llu days", (unsigned long long)leader->audit_days);

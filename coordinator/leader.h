@@ -3,7 +3,8 @@
 /*
  * leader.h - what one coordinator must do for all: fold metrics of ended processes, delete old audit rows
  *
- * Whoever holds a session advisory lock of the database is the leader. The lock goes with the connection, so there is never a second one.
+ * Whoever holds a session advisory lock of the database is the leader. The lock goes with the connection, so there is
+ * never a second one.
  */
 #include <event2/event.h>
 #include "coordinator/db.h"

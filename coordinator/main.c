@@ -1,7 +1,8 @@
 /*
  * main.c - weir-coordinator: the command line
  *
- * Besides running there are two things that must work before anybody can talk to a coordinator: migrations, and the first keys.
+ * Besides running there are two things that must work before anybody can talk to a coordinator: migrations, and the
+ * first keys.
  */
 #include <getopt.h>
 #include <signal.h>
@@ -27,7 +28,8 @@ static _Noreturn void usage(FILE *out, int status)
           "  -t                check the configuration and exit\n"
           "  migrate           bring the database's schema up to date (a coordinator does so itself at start);\n"
           "                    --check only says what is missing, exit status 1 when something is\n"
-          "  keys add          let a node or an operator in, straight into the database: for the first keys of a cluster\n"
+          "  keys add          let a node or an operator in, straight into the database: for the first keys of a "
+          "cluster\n"
           "  --version\n"
           "signals: TERM ends it, HUP reads [log] again, USR1 reopens the log\n",
           out);
@@ -45,12 +47,9 @@ static void parse(struct command_line *line, int argc, char **argv)
 {
     enum { OPTION_NAME = 256, OPTION_SET, OPTION_CHECK, OPTION_VERSION, OPTION_HELP };
     static const struct option options[] = {
-        { "name", required_argument, NULL, OPTION_NAME },
-        { "set", required_argument, NULL, OPTION_SET },
-        { "check", no_argument, NULL, OPTION_CHECK },
-        { "version", no_argument, NULL, OPTION_VERSION },
-        { "help", no_argument, NULL, OPTION_HELP },
-        { 0 },
+        { "name", required_argument, NULL, OPTION_NAME }, { "set", required_argument, NULL, OPTION_SET },
+        { "check", no_argument, NULL, OPTION_CHECK },     { "version", no_argument, NULL, OPTION_VERSION },
+        { "help", no_argument, NULL, OPTION_HELP },       { 0 },
     };
     struct coordinator_command *command = &line->command;
     int option;
@@ -66,7 +65,8 @@ static void parse(struct command_line *line, int argc, char **argv)
             command->name = optarg;
             break;
         case OPTION_SET:
-            command->overrides = xrealloc(command->overrides, (command->override_count + 1) * sizeof *command->overrides);
+            command->overrides =
+                xrealloc(command->overrides, (command->override_count + 1) * sizeof *command->overrides);
             command->overrides[command->override_count++] = optarg;
             break;
         case OPTION_CHECK:
@@ -95,8 +95,8 @@ static int add_key(const char *conninfo, char *const *words)
         return status;
     PGconn *conn = PQconnectdb(conninfo);
     const char *const values[] = { words[0], words[1], words[2] };
-    PGresult *result = PQexecParams(conn, "SELECT status, error FROM admin_keys_add('weir-coordinator', $1, $2, $3)", 3, NULL, values, NULL,
-                                    NULL, 0);
+    PGresult *result = PQexecParams(conn, "SELECT status, error FROM admin_keys_add('weir-coordinator', $1, $2, $3)", 3,
+                                    NULL, values, NULL, NULL, 0);
     if (PQresultStatus(result) != PGRES_TUPLES_OK) {
         fprintf(stderr, "weir-coordinator: %s", PQerrorMessage(conn));
         status = EX_SOFTWARE;

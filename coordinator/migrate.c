@@ -15,12 +15,14 @@ char *migrate_script(void)
     struct text script;
     text_init(&script);
     /* A statement of its own: what follows must see what the lock's last holder did. */
-    text_puts(&script, "SELECT pg_advisory_xact_lock(hashtextextended('weir migrate', 0));\n"
-                       "DO $all$ BEGIN\n"
-                       "IF NOT EXISTS (SELECT FROM pg_class WHERE relname = 'schema_migration' AND pg_table_is_visible(oid)) THEN\n"
-                       "    CREATE TABLE schema_migration (version integer PRIMARY KEY, name text NOT NULL,\n"
-                       "        applied_at timestamptz NOT NULL DEFAULT now());\n"
-                       "END IF;\n");
+    text_puts(
+        &script,
+        "SELECT pg_advisory_xact_lock(hashtextextended('weir migrate', 0));\n"
+        "DO $all$ BEGIN\n"
+        "IF NOT EXISTS (SELECT FROM pg_class WHERE relname = 'schema_migration' AND pg_table_is_visible(oid)) THEN\n"
+        "    CREATE TABLE schema_migration (version integer PRIMARY KEY, name text NOT NULL,\n"
+        "        applied_at timestamptz NOT NULL DEFAULT now());\n"
+        "END IF;\n");
     for (const struct migration *m = migrations; m->version != 0; m++)
         text_printf(&script,
                     "IF NOT EXISTS (SELECT FROM schema_migration WHERE version = %d) THEN\n"
@@ -47,7 +49,8 @@ static int print_missing(PGconn *conn)
             char version[16];
             snprintf(version, sizeof version, "%d", m->version);
             const char *values[] = { version };
-            result = PQexecParams(conn, "SELECT FROM schema_migration WHERE version = $1::integer", 1, NULL, values, NULL, NULL, 0);
+            result = PQexecParams(conn, "SELECT FROM schema_migration WHERE version = $1::integer", 1, NULL, values,
+                                  NULL, NULL, 0);
             if (PQresultStatus(result) != PGRES_TUPLES_OK) {
                 fprintf(stderr, "weir-coordinator: %s", PQerrorMessage(conn));
                 PQclear(result);

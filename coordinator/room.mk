@@ -1,6 +1,7 @@
 coordinator_sql := coordinator/sql/0001_base.sql coordinator/sql/0002_operators.sql
 
-$(eval $(call library,coordinator,coordinator,text.c rows.c db.c migrate.c exposition.c exposition_help.c cluster_view.c cluster.c beats.c audit.c admin.c service.c leader.c \
+$(eval $(call library,coordinator,coordinator,text.c rows.c db.c migrate.c exposition.c exposition_help.c cluster_view.c cluster.c \
+    beats.c audit.c admin.c service.c leader.c \
     http.c process_stats.c coordinator_config.c coordinator.c))
 $(B)/libcoordinator.a: $(B)/generated/coordinator/migrations.o
 objects += $(B)/generated/coordinator/migrations.o

@@ -1,10 +1,11 @@
 #ifndef WEIR_COORDINATOR_ROWS_H
 #define WEIR_COORDINATOR_ROWS_H
 /*
- * rows.h - many rows as one set of PostgreSQL array literals, one per column, for "SELECT ... FROM unnest($1::text[], $2::int[], ...)"
+ * rows.h - many rows as one set of PostgreSQL array literals, one per column, for "SELECT ... FROM unnest($1::text[],
+ * $2::int[], ...)"
  *
- * A row is filled column by column from the left and ended with rows_end(). Whatever bytes come in, the literals are valid: one bad row
- * must never fail the statement that carries its neighbours.
+ * A row is filled column by column from the left and ended with rows_end(). Whatever bytes come in, the literals are
+ * valid: one bad row must never fail the statement that carries its neighbours.
  */
 #include <stddef.h>
 #include <stdint.h>

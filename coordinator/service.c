@@ -1,7 +1,8 @@
 /*
  * service.c - the conversations with nodes and operators: who may say what, and to whom it goes
  *
- * A client is a peer and what is in flight for it. It outlives the peer until the last answer came, which then goes nowhere.
+ * A client is a peer and what is in flight for it. It outlives the peer until the last answer came, which then goes
+ * nowhere.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,17 +49,19 @@ static bool is_node(const struct link_peer *peer)
 }
 
 /* What a node says of itself must be what its key says (the key is proven, words are not). */
-static bool is_itself(struct service *service, const struct link_peer *peer, const ProtobufCBinaryData *name, Weir__Role role,
-                      const ProtobufCBinaryData *public_key)
+static bool is_itself(struct service *service, const struct link_peer *peer, const ProtobufCBinaryData *name,
+                      Weir__Role role, const ProtobufCBinaryData *public_key)
 {
-    bool key_fits = public_key == NULL || public_key->len == 0 ||
-                    (public_key->len == CURVE_KEY_LEN && memcmp(public_key->data, link_peer_key(peer), CURVE_KEY_LEN) == 0);
+    bool key_fits =
+        public_key == NULL || public_key->len == 0 ||
+        (public_key->len == CURVE_KEY_LEN && memcmp(public_key->data, link_peer_key(peer), CURVE_KEY_LEN) == 0);
     if (wire_equal(name, link_peer_name(peer)) && role == link_peer_role(peer) && key_fits)
         return true;
     metric_add(service->refused_name, 1);
     char said[WIRE_NAME_MAX + 1];
-    log_write(LOG_WARNING, "%s (%s) says it is %s (%s)%s: refused", link_peer_name(peer), role_text(link_peer_role(peer)),
-              wire_string(said, sizeof said, name), role_text(role), key_fits ? "" : " with another key");
+    log_write(LOG_WARNING, "%s (%s) says it is %s (%s)%s: refused", link_peer_name(peer),
+              role_text(link_peer_role(peer)), wire_string(said, sizeof said, name), role_text(role),
+              key_fits ? "" : " with another key");
     return false;
 }
 
@@ -68,8 +71,8 @@ static void on_hello(struct service *service, struct client *client, const Weir_
         return;
     if (!client->greeted) {
         char version[WIRE_WORD_MAX + 1];
-        log_write(LOG_NOTICE, "node=%s worker=%u connected pid=%u version=%s", link_peer_name(client->peer), hello->worker, hello->pid,
-                  wire_string(version, sizeof version, &hello->version));
+        log_write(LOG_NOTICE, "node=%s worker=%u connected pid=%u version=%s", link_peer_name(client->peer),
+                  hello->worker, hello->pid, wire_string(version, sizeof version, &hello->version));
     }
     client->greeted = true;
     Weir__NodeWelcome welcome = WEIR__NODE_WELCOME__INIT;
@@ -161,7 +164,8 @@ static void on_answer(void *arg, uint64_t id, unsigned status, const char *error
 static void on_admin_request(struct service *service, struct client *client, const struct link_message *message)
 {
     client->in_flight++;
-    admin_ask(service->options.admin, link_peer_name(client->peer), message->frame->admin_request, message->payloads, on_answer, client);
+    admin_ask(service->options.admin, link_peer_name(client->peer), message->frame->admin_request, message->payloads,
+              on_answer, client);
 }
 
 /* --- everybody --- */
@@ -169,8 +173,8 @@ static void on_admin_request(struct service *service, struct client *client, con
 static void refuse(struct service *service, const struct link_peer *peer, int body)
 {
     metric_add(service->refused_role, 1);
-    log_write(LOG_WARNING, "%s (%s) may not ask for what it asked for (frame %d)", link_peer_name(peer), role_text(link_peer_role(peer)),
-              body);
+    log_write(LOG_WARNING, "%s (%s) may not ask for what it asked for (frame %d)", link_peer_name(peer),
+              role_text(link_peer_role(peer)), body);
 }
 
 static void on_message(void *arg, struct link_peer *peer, const struct link_message *message)
@@ -183,7 +187,7 @@ static void on_message(void *arg, struct link_peer *peer, const struct link_mess
         link_peer_set_data(peer, client);
     }
     const Weir__Frame *frame = message->frame;
-    bool node = is_node(peer), operator = link_peer_role(peer) == WEIR__ROLE__ROLE_OPERATOR;
+    bool node = is_node(peer), operator= link_peer_role(peer) == WEIR__ROLE__ROLE_OPERATOR;
     if (frame->body_case == WEIR__FRAME__BODY_NODE_HELLO && node)
         on_hello(service, client, frame->node_hello);
     else if (frame->body_case == WEIR__FRAME__BODY_HEARTBEAT && node)

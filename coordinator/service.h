@@ -3,8 +3,9 @@
 /*
  * service.h - the conversations with nodes and operators: who may say what, and to whom it goes
  *
- * A peer is what its key says it is. Edges and scanners say hello and send heartbeats under their own name and role, and ask for the
- * policy; edges report; operators ask. Everything else is refused and counted (weir_refused_peers_total{reason}).
+ * A peer is what its key says it is. Edges and scanners say hello and send heartbeats under their own name and role,
+ * and ask for the policy; edges report; operators ask. Everything else is refused and counted
+ * (weir_refused_peers_total{reason}).
  */
 #include "coordinator/admin.h"
 #include "coordinator/audit.h"

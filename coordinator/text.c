@@ -71,7 +71,11 @@ void text_printf(struct text *text, const char *format, ...)
 static size_t utf8_len(const uint8_t *bytes, size_t len)
 {
     uint8_t lead = bytes[0];
-    size_t want = lead < 0x80 ? 1 : lead >= 0xc2 && lead <= 0xdf ? 2 : (lead & 0xf0) == 0xe0 ? 3 : lead >= 0xf0 && lead <= 0xf4 ? 4 : 0;
+    size_t want = lead < 0x80                    ? 1
+                  : lead >= 0xc2 && lead <= 0xdf ? 2
+                  : (lead & 0xf0) == 0xe0        ? 3
+                  : lead >= 0xf0 && lead <= 0xf4 ? 4
+                                                 : 0;
     if (want == 0 || want > len)
         return 0;
     for (size_t i = 1; i < want; i++)

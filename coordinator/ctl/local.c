@@ -38,13 +38,16 @@ int local_keys_generate(const char *path, bool json)
 /* --- configuration --- */
 
 /* Fills every section the way the daemons do. */
-static bool check_section(const struct config *config, const struct config_section *section, const char *instance, struct error *why)
+static bool check_section(const struct config *config, const struct config_section *section, const char *instance,
+                          struct error *why)
 {
     void *filled = xcalloc(1, section->size);
     bool fine = config_fill(config, section->name, instance, filled, why);
     uint8_t key[CURVE_KEY_LEN];
-    if (fine && strcmp(section->name, "coordinator") == 0 && !curve_key_parse(key, ((struct coordinator_settings *)filled)->public_key)) {
-        error_set(why, "[coordinator \"%s\"] public_key: 64 hex digits, as `weirctl keys generate` prints them", instance);
+    if (fine && strcmp(section->name, "coordinator") == 0 &&
+        !curve_key_parse(key, ((struct coordinator_settings *)filled)->public_key)) {
+        error_set(why, "[coordinator \"%s\"] public_key: 64 hex digits, as `weirctl keys generate` prints them",
+                  instance);
         fine = false;
     }
     config_clear(section, filled);
@@ -68,7 +71,8 @@ static bool check_all(const struct config *config, struct error *why)
 int local_config_check(const struct options *options)
 {
     struct error why;
-    struct config *config = config_load(options->config_path, settings_tables, options->overrides, options->override_count, &why);
+    struct config *config =
+        config_load(options->config_path, settings_tables, options->overrides, options->override_count, &why);
     bool fine = config != NULL && check_all(config, &why);
     config_free(&config);
     if (!fine)
@@ -95,11 +99,13 @@ static bool same_text(const char *a, const char *b)
 /* A conninfo may hold a password: what is shown ends up in tickets and terminals' memories. */
 static const char *public_value(const char *key, const char *value)
 {
-    bool secret = strcmp(key, "database") == 0 && (strstr(value, "password") != NULL || (strstr(value, "://") != NULL && strchr(value, '@') != NULL));
+    bool secret = strcmp(key, "database") == 0 &&
+                  (strstr(value, "password") != NULL || (strstr(value, "://") != NULL && strchr(value, '@') != NULL));
     return secret ? "(not shown: it holds a password)" : value;
 }
 
-static void show_key(void *arg, const char *section, const char *instance, const struct config_key *key, const char *value, const char *origin)
+static void show_key(void *arg, const char *section, const char *instance, const struct config_key *key,
+                     const char *value, const char *origin)
 {
     struct show *show = arg;
     bool is_default = strcmp(origin, "default") == 0 || strcmp(origin, "not set") == 0;
@@ -107,8 +113,9 @@ static void show_key(void *arg, const char *section, const char *instance, const
         return;
     value = public_value(key->name, value != NULL ? value : "");
     if (show->json != NULL) {
-        json_array_append_new(show->json, json_pack("{s:s, s:s?, s:s, s:s, s:s, s:s}", "section", section, "instance", instance, "key",
-                                                    key->name, "value", value, "origin", origin, "help", key->help));
+        json_array_append_new(show->json,
+                              json_pack("{s:s, s:s?, s:s, s:s, s:s, s:s}", "section", section, "instance", instance,
+                                        "key", key->name, "value", value, "origin", origin, "help", key->help));
         return;
     }
     if (!same_text(show->section, section) || !same_text(show->instance, instance)) {
@@ -126,13 +133,15 @@ static void show_key(void *arg, const char *section, const char *instance, const
 static void show_table(struct show *show, const struct config_section *section)
 {
     for (const struct config_key *key = section->keys; key->name != NULL; key++)
-        show_key(show, section->name, section->named ? "NAME" : NULL, key, key->value, key->value != NULL ? "default" : "not set");
+        show_key(show, section->name, section->named ? "NAME" : NULL, key, key->value,
+                 key->value != NULL ? "default" : "not set");
 }
 
 int local_config_show(const struct options *options)
 {
     struct error why;
-    struct config *config = config_load(options->config_path, settings_tables, options->overrides, options->override_count, &why);
+    struct config *config =
+        config_load(options->config_path, settings_tables, options->overrides, options->override_count, &why);
     if (config == NULL)
         return fail(EX_CONFIG, why.text);
     struct show show = { .options = options, .json = options->json ? json_array() : NULL };

@@ -1,8 +1,9 @@
 /*
  * main.c - weirctl: what operators type
  *
- * Exit status (sysexits.h): 0 done; 64 the command line is wrong; 65 it names what does not exist; 69 no coordinator serves; 70 a bug;
- * 75 --wait ended before what was waited for came; 77 it needs --force; 78 the configuration is wrong.
+ * Exit status (sysexits.h): 0 done; 64 the command line is wrong; 65 it names what does not exist; 69 no coordinator
+ * serves; 70 a bug; 75 --wait ended before what was waited for came; 77 it needs --force; 78 the configuration is
+ * wrong.
  */
 #include <jansson.h>
 #include <signal.h>
@@ -31,11 +32,12 @@ static void print_help(FILE *out)
           "\n",
           out);
     for (const struct verb *verb = options_verbs; verb->name != NULL; verb++) {
-        char *words = xasprintf("%s%s%s%s%s%s%s%s%s", verb->name, verb->flags & OPTION_WAIT ? " [--wait]" : "",
-                                verb->flags & OPTION_TIMEOUT ? " [--timeout S]" : "", verb->flags & OPTION_FORCE ? " [--force]" : "",
-                                verb->flags & OPTION_COMMENT ? " [--comment TEXT]" : "", verb->flags & OPTION_LIMIT ? " [--limit N]" : "",
-                                verb->flags & OPTION_DEFAULTS ? " [--defaults|--changed]" : "", verb->arguments[0] != '\0' ? " " : "",
-                                verb->arguments);
+        char *words = xasprintf(
+            "%s%s%s%s%s%s%s%s%s", verb->name, verb->flags & OPTION_WAIT ? " [--wait]" : "",
+            verb->flags & OPTION_TIMEOUT ? " [--timeout S]" : "", verb->flags & OPTION_FORCE ? " [--force]" : "",
+            verb->flags & OPTION_COMMENT ? " [--comment TEXT]" : "", verb->flags & OPTION_LIMIT ? " [--limit N]" : "",
+            verb->flags & OPTION_DEFAULTS ? " [--defaults|--changed]" : "", verb->arguments[0] != '\0' ? " " : "",
+            verb->arguments);
         fprintf(out, "  %-50s %s\n", words, verb->help);
         free(words);
     }
@@ -59,7 +61,8 @@ static void access_clear(struct cluster_access *access)
     explicit_bzero(&access->pair, sizeof access->pair);
 }
 
-static bool add_coordinator(struct cluster_access *access, const struct config *config, const char *name, struct error *why)
+static bool add_coordinator(struct cluster_access *access, const struct config *config, const char *name,
+                            struct error *why)
 {
     struct coordinator_settings settings = { 0 };
     if (!config_fill(config, "coordinator", name, &settings, why))
@@ -77,7 +80,8 @@ static bool add_coordinator(struct cluster_access *access, const struct config *
 static bool access_load(struct cluster_access *access, const struct options *options, struct error *why)
 {
     *access = (struct cluster_access){ 0 };
-    struct config *config = config_load(options->config_path, settings_tables, options->overrides, options->override_count, why);
+    struct config *config =
+        config_load(options->config_path, settings_tables, options->overrides, options->override_count, why);
     if (config == NULL)
         return false;
     struct cluster_settings cluster = { 0 };
@@ -89,7 +93,8 @@ static bool access_load(struct cluster_access *access, const struct options *opt
         error_set(why, "%s: there is no section [coordinator \"NAME\"]: who is to be asked?", options->config_path);
         fine = false;
     }
-    fine = fine && curve_keypair_read(&access->pair, options->key_file != NULL ? options->key_file : cluster.key_file, why);
+    fine = fine &&
+           curve_keypair_read(&access->pair, options->key_file != NULL ? options->key_file : cluster.key_file, why);
     config_clear(settings_table("cluster"), &cluster);
     config_free(&config);
     if (!fine)
@@ -102,7 +107,8 @@ static bool access_load(struct cluster_access *access, const struct options *opt
 static int print_reply(const struct options *options, const char *verb, const struct reply *reply)
 {
     if (reply->status != 0) {
-        fprintf(stderr, "weirctl: %s\n", reply->error != NULL && reply->error[0] != '\0' ? reply->error : "refused without words");
+        fprintf(stderr, "weirctl: %s\n",
+                reply->error != NULL && reply->error[0] != '\0' ? reply->error : "refused without words");
         return reply->status;
     }
     if (options->json) {
@@ -122,7 +128,7 @@ static int print_reply(const struct options *options, const char *verb, const st
 
 struct wait_for {
     const char *node;
-    bool gc;             /* until gc_done >= number; else until it is drained */
+    bool gc; /* until gc_done >= number; else until it is drained */
     long long number;
 };
 
@@ -135,14 +141,16 @@ static int wait_state(const struct wait_for *wait, const char *text, char **stat
     free(*state);
     *state = xstrdup(now != NULL ? now : "unknown");
     bool wanted = json_is_true(json_object_get(body, "drain"));
-    int reached = wait->gc ? json_number_value(json_object_get(body, "gc_done")) >= (double)wait->number : strcmp(*state, "drained") == 0;
+    int reached = wait->gc ? json_number_value(json_object_get(body, "gc_done")) >= (double)wait->number
+                           : strcmp(*state, "drained") == 0;
     if (!wait->gc && !wanted && body != NULL)
         reached = -1; /* somebody undrained it meanwhile */
     json_decref(body);
     return reached;
 }
 
-static int wait_until_reached(struct requester *requester, const struct options *options, const struct wait_for *wait, struct reply *reply)
+static int wait_until_reached(struct requester *requester, const struct options *options, const struct wait_for *wait,
+                              struct reply *reply)
 {
     uint64_t deadline = clock_ms() + (uint64_t)options->timeout_s * 1000;
     char *state = NULL;
@@ -159,8 +167,9 @@ static int wait_until_reached(struct requester *requester, const struct options 
     }
     if (reply->status == 0 && reached <= 0) {
         reply->status = EX_TEMPFAIL;
-        reply->error = reached < 0 ? xasprintf("%s was undrained by somebody else", wait->node)
-                                   : xasprintf("%s is %s after %u s; it goes on by itself", wait->node, state, options->timeout_s);
+        reply->error =
+            reached < 0 ? xasprintf("%s was undrained by somebody else", wait->node)
+                        : xasprintf("%s is %s after %u s; it goes on by itself", wait->node, state, options->timeout_s);
     }
     free(state);
     return print_reply(options, "node show", reply);
@@ -190,7 +199,8 @@ static int ask(const struct options *options, struct requester *requester, struc
     if (reply.status == 0 && (options->given & OPTION_WAIT)) {
         json_error_t error;
         json_t *body = json_loads(reply.body != NULL ? reply.body : "null", JSON_DECODE_ANY, &error);
-        struct wait_for wait = { .node = options->args[0], .gc = strcmp(verb, "gc") == 0,
+        struct wait_for wait = { .node = options->args[0],
+                                 .gc = strcmp(verb, "gc") == 0,
                                  .number = (long long)json_number_value(json_object_get(body, "gc")) };
         json_decref(body);
         status = wait_until_reached(requester, options, &wait, &reply);
@@ -242,7 +252,8 @@ int main(int argc, char **argv)
     struct options options;
     struct error why;
     signal(SIGPIPE, SIG_IGN);
-    log_open(&(struct log_options){ .ident = "weirctl", .node = "weirctl", .level = LOG_CRIT }); /* what is to be said is printed */
+    log_open(&(struct log_options){
+        .ident = "weirctl", .node = "weirctl", .level = LOG_CRIT }); /* what is to be said is printed */
     if (!options_parse(&options, argc, argv, &why)) {
         fprintf(stderr, "weirctl: %s\n", why.text);
         options_clear(&options);

@@ -13,7 +13,8 @@ const struct verb options_verbs[] = {
     { "status", "", 0, 0, 0, "the cluster at a glance" },
     { "node list", "", 0, 0, 0, "every node with its state" },
     { "node show", "NODE", 1, 1, 0, "one node" },
-    { "drain", "NODE", 1, 1, OPTION_WAIT | OPTION_FORCE | OPTION_TIMEOUT, "let a node finish and take nothing new; --wait until it is drained" },
+    { "drain", "NODE", 1, 1, OPTION_WAIT | OPTION_FORCE | OPTION_TIMEOUT,
+      "let a node finish and take nothing new; --wait until it is drained" },
     { "undrain", "NODE", 1, 1, 0, "let it take work again" },
     { "gc", "NODE", 1, 1, OPTION_WAIT | OPTION_TIMEOUT, "make a new scanner generation; --wait until it works" },
     { "trace", "ID|MESSAGE-ID|ADDRESS", 1, 1, OPTION_LIMIT, "what became of a message" },
@@ -39,8 +40,9 @@ struct flag {
 };
 
 static const struct flag flags[] = {
-    { "--wait", OPTION_WAIT, false },       { "--force", OPTION_FORCE, false },       { "--timeout", OPTION_TIMEOUT, true },
-    { "--comment", OPTION_COMMENT, true },  { "--defaults", OPTION_DEFAULTS, false }, { "--changed", OPTION_CHANGED, false },
+    { "--wait", OPTION_WAIT, false },         { "--force", OPTION_FORCE, false },
+    { "--timeout", OPTION_TIMEOUT, true },    { "--comment", OPTION_COMMENT, true },
+    { "--defaults", OPTION_DEFAULTS, false }, { "--changed", OPTION_CHANGED, false },
     { "--limit", OPTION_LIMIT, true },
 };
 
@@ -56,7 +58,8 @@ static bool parse_number(unsigned *out, const char *option, const char *text, st
     return true;
 }
 
-/* --name VALUE or --name=VALUE or -n VALUE: the value, moving *at over it. NULL: not this option, or (why set) without a value. */
+/* --name VALUE or --name=VALUE or -n VALUE: the value, moving *at over it. NULL: not this option, or (why set) without
+ * a value. */
 static const char *value_of(const char *name, int argc, char *const *argv, int *at, struct error *why)
 {
     size_t len = strlen(name);
@@ -152,8 +155,8 @@ static bool find_verb(struct options *options, const char *const *words, size_t 
         }
     }
     error_set(why, "weirctl knows no \"%s%s%s\"%s%s%s; weirctl --help lists the verbs", words[0], count > 1 ? " " : "",
-              count > 1 ? words[1] : "", nearest != NULL ? "; did you mean \"" : "", nearest != NULL ? nearest->name : "",
-              nearest != NULL ? "\"?" : "");
+              count > 1 ? words[1] : "", nearest != NULL ? "; did you mean \"" : "",
+              nearest != NULL ? nearest->name : "", nearest != NULL ? "\"?" : "");
     free(two);
     return false;
 }
@@ -198,7 +201,8 @@ bool options_parse(struct options *options, int argc, char *const *argv, struct 
         return false;
     const struct verb *verb = options->verb;
     if (count - used < verb->min_args || count - used > verb->max_args) {
-        error_set(why, "usage: weirctl -c FILE %s%s%s", verb->name, verb->arguments[0] != '\0' ? " " : "", verb->arguments);
+        error_set(why, "usage: weirctl -c FILE %s%s%s", verb->name, verb->arguments[0] != '\0' ? " " : "",
+                  verb->arguments);
         return false;
     }
     while (used < count)

@@ -1,9 +1,11 @@
 #ifndef WEIR_CTL_OPTIONS_H
 #define WEIR_CTL_OPTIONS_H
 /*
- * options.h - weirctl's command line: global options, then a verb of one or two words, then its own options and arguments
+ * options.h - weirctl's command line: global options, then a verb of one or two words, then its own options and
+ * arguments
  *
- * Options may stand anywhere. An option that the verb does not take is an error, so that --force is never taken for something it is not.
+ * Options may stand anywhere. An option that the verb does not take is an error, so that --force is never taken for
+ * something it is not.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -23,10 +25,10 @@ enum option_flag {
 };
 
 struct verb {
-    const char *name; /* "node list" */
+    const char *name;      /* "node list" */
     const char *arguments; /* for the help: "NODE" */
     size_t min_args, max_args;
-    unsigned flags;   /* enum option_flag: what it takes */
+    unsigned flags; /* enum option_flag: what it takes */
     const char *help;
 };
 

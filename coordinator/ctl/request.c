@@ -70,7 +70,8 @@ static void on_message(void *arg, struct link *link, const struct link_message *
     (void)link;
     struct requester *requester = arg;
     const Weir__AdminReply *answer = message->frame->admin_reply;
-    if (message->frame->body_case != WEIR__FRAME__BODY_ADMIN_REPLY || requester->request == NULL || answer->id != requester->request->id)
+    if (message->frame->body_case != WEIR__FRAME__BODY_ADMIN_REPLY || requester->request == NULL ||
+        answer->id != requester->request->id)
         return;
     requester->answered = true;
     requester->reply->status = (int)answer->status;
@@ -90,7 +91,8 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     end_wait(requester);
 }
 
-struct requester *requester_new(const struct curve_keypair *pair, const struct request_coordinator *coordinators, size_t count)
+struct requester *requester_new(const struct curve_keypair *pair, const struct request_coordinator *coordinators,
+                                size_t count)
 {
     struct requester *requester = xcalloc(1, sizeof *requester);
     requester->coordinators = coordinators;
@@ -141,7 +143,8 @@ static bool try_current(struct requester *requester, struct text *why)
     reply_reset(requester->reply);
     event_add(requester->timer, &(struct timeval){ REQUEST_CONNECT_MS / 1000, REQUEST_CONNECT_MS % 1000 * 1000 });
     if (requester->link == NULL)
-        requester->link = link_new(requester->hub, coordinator->endpoint, coordinator->public_key, &handlers, requester);
+        requester->link =
+            link_new(requester->hub, coordinator->endpoint, coordinator->public_key, &handlers, requester);
     if (link_is_up(requester->link))
         send_request(requester);
     event_base_dispatch(requester->base);
@@ -153,7 +156,8 @@ static bool try_current(struct requester *requester, struct text *why)
     if (requester->answered)
         text_puts(why, requester->reply->error);
     else if (requester->refused)
-        text_printf(why, "refused our key %s: is it added as an operator's, and is the coordinator's public_key right?", requester->public_key);
+        text_printf(why, "refused our key %s: is it added as an operator's, and is the coordinator's public_key right?",
+                    requester->public_key);
     else
         text_puts(why, requester->timed_out && requester->sent ? "no answer in time" : "cannot connect");
     if (!requester->answered)

@@ -3,8 +3,9 @@
 /*
  * request.h - one question to the coordinators at a time, to the first that answers
  *
- * Coordinators are tried in the order of the configuration, each for REQUEST_CONNECT_MS to connect and REQUEST_ANSWER_MS to answer. One that
- * answers that its database is not there is passed over, too. The link to the one that answered is kept for the next question.
+ * Coordinators are tried in the order of the configuration, each for REQUEST_CONNECT_MS to connect and
+ * REQUEST_ANSWER_MS to answer. One that answers that its database is not there is passed over, too. The link to the one
+ * that answered is kept for the next question.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -28,14 +29,15 @@ struct request_file {
 };
 
 struct reply {
-    int status;  /* 0, or an exit code of sysexits.h; EX_UNAVAILABLE when nobody answered */
-    char *error; /* owned; NULL when status is 0 */
-    char *body;  /* owned JSON; may be NULL */
+    int status;        /* 0, or an exit code of sysexits.h; EX_UNAVAILABLE when nobody answered */
+    char *error;       /* owned; NULL when status is 0 */
+    char *body;        /* owned JSON; may be NULL */
     char *coordinator; /* owned: who answered; NULL when nobody did */
 };
 
 /* coordinators are borrowed for the requester's life. */
-struct requester *requester_new(const struct curve_keypair *pair, const struct request_coordinator *coordinators, size_t count);
+struct requester *requester_new(const struct curve_keypair *pair, const struct request_coordinator *coordinators,
+                                size_t count);
 void requester_free(struct requester **requester);
 void requester_ask(struct requester *requester, const char *verb, const char *const *args, size_t arg_count,
                    const struct request_file *files, size_t file_count, struct reply *reply);

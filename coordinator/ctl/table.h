@@ -3,8 +3,8 @@
 /*
  * table.h - aligned columns for people
  *
- * Columns are as wide as their widest cell, counted in characters, two blanks apart; a column of numbers is aligned right; the last one
- * is not padded. Bytes that would move the cursor are shown as \xNN.
+ * Columns are as wide as their widest cell, counted in characters, two blanks apart; a column of numbers is aligned
+ * right; the last one is not padded. Bytes that would move the cursor are shown as \xNN.
  */
 #include <stdbool.h>
 #include <stddef.h>

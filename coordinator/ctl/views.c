@@ -16,8 +16,8 @@ char *view_time(char out[32], const char *iso)
     struct tm tm = { .tm_isdst = 0 };
     char sign = '+';
     int seconds = 0, hours = 0, minutes = 0;
-    if (iso == NULL ||
-        sscanf(iso, "%d-%d-%dT%d:%d:%d", &tm.tm_year, &tm.tm_mon, &tm.tm_mday, &tm.tm_hour, &tm.tm_min, &seconds) != 6) {
+    if (iso == NULL || sscanf(iso, "%d-%d-%dT%d:%d:%d", &tm.tm_year, &tm.tm_mon, &tm.tm_mday, &tm.tm_hour, &tm.tm_min,
+                              &seconds) != 6) {
         strcpy(out, "-");
         return out;
     }
@@ -103,12 +103,13 @@ static void add_duration(struct table *table, long long seconds)
 
 static void print_nodes(const json_t *nodes, FILE *out)
 {
-    static const char *const titles[] = { "NODE", "ROLE", "STATE", "WANTED", ">PROCESSES", ">IN FLIGHT", ">GENERATION",
-                                          ">POLICY", "SIGNATURES", ">UP", "HEARD BY", "VERSION" };
+    static const char *const titles[] = { "NODE",        "ROLE",    "STATE",      "WANTED", ">PROCESSES", ">IN FLIGHT",
+                                          ">GENERATION", ">POLICY", "SIGNATURES", ">UP",    "HEARD BY",   "VERSION" };
     struct table *table = table_new(titles, sizeof titles / sizeof *titles);
     size_t i;
     const json_t *node;
-    json_array_foreach(nodes, i, node) {
+    json_array_foreach(nodes, i, node)
+    {
         bool scanner = strcmp(get_or(node, "role", ""), "scanner") == 0;
         table_add(table, get(node, "name"));
         table_add(table, get(node, "role"));
@@ -140,8 +141,8 @@ static void print_node(const json_t *node, FILE *out)
     if (!json_is_null(json_object_get(node, "silent_seconds")))
         fprintf(out, ", heard %.1f s ago", json_number_value(json_object_get(node, "silent_seconds")));
     if (get(node, "drain_by") != NULL)
-        fprintf(out, "; %s by %s at %s", json_is_true(json_object_get(node, "drain")) ? "drained" : "undrained", get(node, "drain_by"),
-                view_time(when, get(node, "drain_at")));
+        fprintf(out, "; %s by %s at %s", json_is_true(json_object_get(node, "drain")) ? "drained" : "undrained",
+                get(node, "drain_by"), view_time(when, get(node, "drain_at")));
     fputs("\n", out);
     json_t *one = json_pack("[O]", node);
     print_nodes(one, out);
@@ -155,12 +156,14 @@ static void print_problems(const json_t *body, FILE *out)
     long long newest = number(json_object_get(body, "policy"), "epoch");
     if (newest == 0)
         fputs("problem       no policy was applied: nothing is relayed (weirctl policy apply DIR)\n", out);
-    json_array_foreach(json_object_get(body, "nodes"), i, node) {
+    json_array_foreach(json_object_get(body, "nodes"), i, node)
+    {
         const char *state = get_or(node, "state", "");
         if (strcmp(state, "lost") == 0 || strcmp(state, "never seen") == 0)
             fprintf(out, "problem       %s: %s\n", get_or(node, "name", "?"), state);
         else if (strcmp(get_or(node, "role", ""), "edge") == 0 && number(node, "policy_epoch") < newest)
-            fprintf(out, "problem       %s has policy %lld, not %lld\n", get_or(node, "name", "?"), number(node, "policy_epoch"), newest);
+            fprintf(out, "problem       %s has policy %lld, not %lld\n", get_or(node, "name", "?"),
+                    number(node, "policy_epoch"), newest);
     }
 }
 
@@ -171,8 +174,8 @@ static void print_status(const json_t *body, const char *coordinator, FILE *out)
     fprintf(out, "coordinator   %s (state %lld)\n", coordinator, number(body, "epoch"));
     fprintf(out, "database      PostgreSQL %s\n", get_or(database, "version", "?"));
     if (json_is_object(policy)) {
-        fprintf(out, "policy        %lld, applied at %s by %s", number(policy, "epoch"), view_time(when, get(policy, "applied_at")),
-                get_or(policy, "applied_by", "?"));
+        fprintf(out, "policy        %lld, applied at %s by %s", number(policy, "epoch"),
+                view_time(when, get(policy, "applied_at")), get_or(policy, "applied_by", "?"));
         if (get_or(policy, "comment", NULL) != NULL) {
             fputs(": ", out);
             put_clean(out, get(policy, "comment"));
@@ -186,7 +189,8 @@ static void print_status(const json_t *body, const char *coordinator, FILE *out)
     if (json_object_size(counts) == 0)
         fputs("nothing", out);
     const char *separator = "";
-    json_object_foreach((json_t *)(uintptr_t)counts, disposition, count) {
+    json_object_foreach((json_t *)(uintptr_t)counts, disposition, count)
+    {
         fprintf(out, "%s%lld %s", separator, (long long)json_number_value(count), disposition);
         separator = ", ";
     }
@@ -209,15 +213,16 @@ static void print_message(const json_t *row, FILE *out)
     put_clean(out, get_or(row, "message_id", "(no Message-ID)"));
     fprintf(out, "\n  client    %s, HELO ", get_or(row, "client", "?"));
     put_clean(out, get_or(row, "helo", "-"));
-    fprintf(out, ", %s; listener %s of %s/%lld\n", get_or(row, "tls", "in clear"), get_or(row, "listener", "-"), get_or(row, "node", "?"),
-            number(row, "worker"));
+    fprintf(out, ", %s; listener %s of %s/%lld\n", get_or(row, "tls", "in clear"), get_or(row, "listener", "-"),
+            get_or(row, "node", "?"), number(row, "worker"));
     fprintf(out, "  verdict   %s", get_or(row, "verdict", "not reached"));
     if (get_or(row, "signature", NULL) != NULL) {
         fputs(" ", out);
         put_clean(out, get(row, "signature"));
     }
     if (get_or(row, "scanner", NULL) != NULL)
-        fprintf(out, ", by %s (%s, signatures %s)", get(row, "scanner"), get_or(row, "engine", "?"), get_or(row, "signatures", "?"));
+        fprintf(out, ", by %s (%s, signatures %s)", get(row, "scanner"), get_or(row, "engine", "?"),
+                get_or(row, "signatures", "?"));
     fputs("\n", out);
 }
 
@@ -241,7 +246,8 @@ static void print_trace(const json_t *rows, FILE *out)
     const char *last = "";
     size_t i;
     const json_t *row;
-    json_array_foreach(rows, i, row) {
+    json_array_foreach(rows, i, row)
+    {
         const char *id = get_or(row, "id", "");
         if (strcmp(id, last) != 0) {
             fputs(i > 0 ? "\n" : "", out);
@@ -261,7 +267,8 @@ static void print_keys(const json_t *keys, FILE *out)
     size_t i;
     const json_t *key;
     char when[32];
-    json_array_foreach(keys, i, key) {
+    json_array_foreach(keys, i, key)
+    {
         table_add(table, get(key, "name"));
         table_add(table, get(key, "role"));
         table_add(table, get(key, "key"));
@@ -285,7 +292,8 @@ static void print_lines(const json_t *lines, const char *file, char mark, FILE *
 {
     size_t i;
     const json_t *line;
-    json_array_foreach(lines, i, line) {
+    json_array_foreach(lines, i, line)
+    {
         fprintf(out, "%s: %c ", file, mark);
         put_clean(out, json_string_value(line));
         fputs("\n", out);
@@ -296,12 +304,14 @@ static void print_applied(const json_t *body, FILE *out)
 {
     const json_t *changes = json_object_get(body, "changes"), *change;
     size_t i;
-    json_array_foreach(changes, i, change) {
+    json_array_foreach(changes, i, change)
+    {
         const char *file = get_or(change, "file", "?");
         print_lines(json_object_get(change, "removed"), file, '-', out);
         print_lines(json_object_get(change, "added"), file, '+', out);
     }
-    fprintf(out, json_array_size(changes) > 0 ? "policy %lld is in force\n" : "nothing changed: this is policy %lld\n", number(body, "epoch"));
+    fprintf(out, json_array_size(changes) > 0 ? "policy %lld is in force\n" : "nothing changed: this is policy %lld\n",
+            number(body, "epoch"));
 }
 
 static void print_policy(const json_t *body, FILE *out)
@@ -316,7 +326,8 @@ static void print_policy(const json_t *body, FILE *out)
     fputs("\n", out);
     size_t i;
     const json_t *file;
-    json_array_foreach(json_object_get(body, "files"), i, file) {
+    json_array_foreach(json_object_get(body, "files"), i, file)
+    {
         fprintf(out, "\n# --- %s ---\n", get_or(file, "name", "?"));
         put_lines(out, get_or(file, "content", ""));
     }
@@ -329,7 +340,8 @@ static void print_policies(const json_t *policies, FILE *out)
     size_t i;
     const json_t *policy;
     char when[32];
-    json_array_foreach(policies, i, policy) {
+    json_array_foreach(policies, i, policy)
+    {
         add_number(table, number(policy, "epoch"));
         table_add(table, view_time(when, get(policy, "applied_at")));
         table_add(table, get(policy, "applied_by"));
@@ -346,7 +358,8 @@ static void print_history(const json_t *actions, FILE *out)
     size_t i;
     const json_t *action;
     char when[32];
-    json_array_foreach(actions, i, action) {
+    json_array_foreach(actions, i, action)
+    {
         char *detail = json_dumps(json_object_get(action, "detail"), JSON_COMPACT | JSON_ENCODE_ANY);
         table_add(table, view_time(when, get(action, "at")));
         table_add(table, get(action, "who"));
@@ -365,11 +378,20 @@ void view_print(const char *verb, const json_t *body, const char *coordinator, F
         const char *verb;
         void (*print)(const json_t *, FILE *);
     } views[] = {
-        { "node list", print_nodes },     { "node show", print_node },        { "drain", print_node },
-        { "undrain", print_node },        { "gc", print_node },               { "trace", print_trace },
-        { "keys add", print_key },        { "keys list", print_keys },        { "keys revoke", print_keys },
-        { "policy apply", print_applied }, { "policy rollback", print_applied }, { "policy show", print_policy },
-        { "policy history", print_policies }, { "history", print_history },
+        { "node list", print_nodes },
+        { "node show", print_node },
+        { "drain", print_node },
+        { "undrain", print_node },
+        { "gc", print_node },
+        { "trace", print_trace },
+        { "keys add", print_key },
+        { "keys list", print_keys },
+        { "keys revoke", print_keys },
+        { "policy apply", print_applied },
+        { "policy rollback", print_applied },
+        { "policy show", print_policy },
+        { "policy history", print_policies },
+        { "history", print_history },
     };
     if (strcmp(verb, "status") == 0)
         print_status(body, coordinator, out);

@@ -1,4 +1,5 @@
-/* test_coordinator_rows.c - text and array literals for PostgreSQL, the turned conninfo, the migrations and the cluster state's JSON */
+/* test_coordinator_rows.c - text and array literals for PostgreSQL, the turned conninfo, the migrations and the cluster
+ * state's JSON */
 #include <check.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -133,12 +134,15 @@ START_TEST(test_cluster_view)
 {
     struct cluster_view view;
     struct error why;
-    ck_assert(cluster_view_parse(&view,
-                                 "{\"epoch\":5,\"policy_epoch\":2,\"nodes\":[{\"name\":\"scanner-1\",\"role\":\"scanner\",\"state\":\"draining\","
-                                 "\"drain\":true,\"gc\":3,\"lost\":false,\"endpoint\":\"tcp://x:1\",\"public_key\":\"\"}],"
-                                 "\"keys\":[{\"key\":\"00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\",\"name\":\"op\",\"role\":\"operator\"},"
-                                 "{\"key\":\"12\",\"name\":\"bad\",\"role\":\"edge\"},{\"name\":\"none\"}]}",
-                                 &why));
+    ck_assert(
+        cluster_view_parse(&view,
+                           "{\"epoch\":5,\"policy_epoch\":2,\"nodes\":[{\"name\":\"scanner-1\",\"role\":\"scanner\","
+                           "\"state\":\"draining\","
+                           "\"drain\":true,\"gc\":3,\"lost\":false,\"endpoint\":\"tcp://x:1\",\"public_key\":\"\"}],"
+                           "\"keys\":[{\"key\":\"00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\","
+                           "\"name\":\"op\",\"role\":\"operator\"},"
+                           "{\"key\":\"12\",\"name\":\"bad\",\"role\":\"edge\"},{\"name\":\"none\"}]}",
+                           &why));
     ck_assert_uint_eq(view.epoch, 5);
     ck_assert_uint_eq(view.policy_epoch, 2);
     ck_assert_uint_eq(view.node_count, 1);
@@ -148,7 +152,8 @@ START_TEST(test_cluster_view)
     ck_assert_uint_eq(view.key_count, 1);
     ck_assert_int_eq(view.keys[0].role, WEIR__ROLE__ROLE_OPERATOR);
     cluster_view_clear(&view);
-    static const char *const bad[] = { "", "[]", "{}", "{\"epoch\":0,\"nodes\":[],\"keys\":[]}", "{\"epoch\":1,\"nodes\":{},\"keys\":[]}" };
+    static const char *const bad[] = { "", "[]", "{}", "{\"epoch\":0,\"nodes\":[],\"keys\":[]}",
+                                       "{\"epoch\":1,\"nodes\":{},\"keys\":[]}" };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         ck_assert(!cluster_view_parse(&view, bad[i], &why));
 }

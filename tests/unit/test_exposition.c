@@ -55,11 +55,16 @@ static void add(struct exposition *exposition, const char *node, bool live, cons
 START_TEST(test_sums)
 {
     struct exposition *exposition = exposition_new();
-    add(exposition, "edge-1", true, "[{\"n\":\"weir_a_total\",\"l\":\"x=\\\"1\\\"\",\"k\":0,\"v\":1.5},{\"n\":\"weir_g\",\"l\":\"\",\"k\":1,\"v\":7}]");
-    add(exposition, "edge-1", false, "[{\"n\":\"weir_a_total\",\"l\":\"x=\\\"1\\\"\",\"k\":0,\"v\":2},{\"n\":\"weir_g\",\"l\":\"\",\"k\":1,\"v\":100}]");
+    add(exposition, "edge-1", true,
+        "[{\"n\":\"weir_a_total\",\"l\":\"x=\\\"1\\\"\",\"k\":0,\"v\":1.5},{\"n\":\"weir_g\",\"l\":\"\",\"k\":1,\"v\":"
+        "7}]");
+    add(exposition, "edge-1", false,
+        "[{\"n\":\"weir_a_total\",\"l\":\"x=\\\"1\\\"\",\"k\":0,\"v\":2},{\"n\":\"weir_g\",\"l\":\"\",\"k\":1,\"v\":"
+        "100}]");
     add(exposition, "edge-2", true, "[{\"n\":\"weir_a_total\",\"l\":\"x=\\\"1\\\"\",\"k\":0,\"v\":1}]");
     const char *text = rendered(exposition);
-    ck_assert_ptr_nonnull(strstr(text, "# TYPE weir_a_total counter\nweir_a_total{node=\"edge-1\",x=\"1\"} 3.5\nweir_a_total{node=\"edge-2\",x=\"1\"} 1\n"));
+    ck_assert_ptr_nonnull(strstr(text, "# TYPE weir_a_total counter\nweir_a_total{node=\"edge-1\",x=\"1\"} "
+                                       "3.5\nweir_a_total{node=\"edge-2\",x=\"1\"} 1\n"));
     ck_assert_ptr_nonnull(strstr(text, "# TYPE weir_g gauge\nweir_g{node=\"edge-1\"} 7\n"));
     ck_assert_uint_eq(exposition_conflicts(exposition), 0);
     exposition_free(&exposition);
@@ -73,9 +78,10 @@ START_TEST(test_histogram_is_cumulative)
     const char *one = "[{\"n\":\"weir_h\",\"l\":\"\",\"k\":2,\"v\":10,\"c\":6,\"b\":[0.005,1],\"u\":[1,2]}]";
     add(exposition, "s", true, one);
     add(exposition, "s", false, one);
-    ck_assert_str_eq(strstr(rendered(exposition), "weir_h_bucket"), "weir_h_bucket{node=\"s\",le=\"0.005\"} 2\nweir_h_bucket{node=\"s\",le=\"1\"} 6\n"
-                                                                    "weir_h_bucket{node=\"s\",le=\"+Inf\"} 12\nweir_h_sum{node=\"s\"} 20\n"
-                                                                    "weir_h_count{node=\"s\"} 12\n");
+    ck_assert_str_eq(strstr(rendered(exposition), "weir_h_bucket"),
+                     "weir_h_bucket{node=\"s\",le=\"0.005\"} 2\nweir_h_bucket{node=\"s\",le=\"1\"} 6\n"
+                     "weir_h_bucket{node=\"s\",le=\"+Inf\"} 12\nweir_h_sum{node=\"s\"} 20\n"
+                     "weir_h_count{node=\"s\"} 12\n");
     exposition_free(&exposition);
 }
 END_TEST
@@ -83,7 +89,9 @@ END_TEST
 START_TEST(test_contradictions_are_left_out)
 {
     struct exposition *exposition = exposition_new();
-    add(exposition, "b", true, "[{\"n\":\"weir_x\",\"l\":\"\",\"k\":1,\"v\":1},{\"n\":\"weir_h\",\"l\":\"\",\"k\":2,\"v\":1,\"c\":1,\"b\":[1],\"u\":[1]}]");
+    add(exposition, "b", true,
+        "[{\"n\":\"weir_x\",\"l\":\"\",\"k\":1,\"v\":1},{\"n\":\"weir_h\",\"l\":\"\",\"k\":2,\"v\":1,\"c\":1,\"b\":[1],"
+        "\"u\":[1]}]");
     add(exposition, "a", true, "[{\"n\":\"weir_x\",\"l\":\"\",\"k\":0,\"v\":1}]");
     add(exposition, "b", false, "[{\"n\":\"weir_h\",\"l\":\"\",\"k\":2,\"v\":1,\"c\":1,\"b\":[2],\"u\":[1]}]");
     const char *text = rendered(exposition);
@@ -107,15 +115,23 @@ START_TEST(test_conservation)
     add(exposition, "e2", true, "[{\"n\":\"weir_recipients_accepted_total\",\"l\":\"\",\"k\":0,\"v\":0}]");
     exposition_add_conservation(exposition);
     const char *text = rendered(exposition);
-    ck_assert_ptr_nonnull(strstr(text, "weir_conservation_difference{node=\"e1\"} 2\nweir_conservation_difference{node=\"e2\"} 0\n"));
+    ck_assert_ptr_nonnull(
+        strstr(text, "weir_conservation_difference{node=\"e1\"} 2\nweir_conservation_difference{node=\"e2\"} 0\n"));
     exposition_free(&exposition);
 }
 END_TEST
 
-static const char *const bad_json[] = { "", "{}", "[", "[1]", "[{\"n\":\"a b\",\"l\":\"\",\"k\":0,\"v\":1}]", "[{\"n\":\"a\",\"l\":\"x\",\"k\":0,\"v\":1}]",
-                                        "[{\"n\":\"a\",\"l\":\"\",\"k\":9,\"v\":1}]",
-                                        "[{\"n\":\"a\",\"l\":\"\",\"k\":2,\"v\":1,\"c\":1,\"b\":[1,2],\"u\":[1]}]",
-                                        "[{\"n\":\"a\",\"l\":\"\",\"k\":2,\"b\":[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17],\"u\":[]}]" };
+static const char *const bad_json[] = {
+    "",
+    "{}",
+    "[",
+    "[1]",
+    "[{\"n\":\"a b\",\"l\":\"\",\"k\":0,\"v\":1}]",
+    "[{\"n\":\"a\",\"l\":\"x\",\"k\":0,\"v\":1}]",
+    "[{\"n\":\"a\",\"l\":\"\",\"k\":9,\"v\":1}]",
+    "[{\"n\":\"a\",\"l\":\"\",\"k\":2,\"v\":1,\"c\":1,\"b\":[1,2],\"u\":[1]}]",
+    "[{\"n\":\"a\",\"l\":\"\",\"k\":2,\"b\":[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17],\"u\":[]}]"
+};
 
 START_TEST(test_bad_json_is_refused)
 {

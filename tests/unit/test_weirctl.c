@@ -80,13 +80,23 @@ START_TEST(test_table)
 {
     static const char *const titles[] = { "NAME", ">COUNT", "LAST" };
     struct table *table = table_new(titles, 3);
-    static const char *const cells[] = { "a", "7", "x", "gr\xc3\xbc\xc3\x9f" "e", "1000000", NULL, "\x1b[2J", "", "y\nz" };
+    static const char *const cells[] = { "a",
+                                         "7",
+                                         "x",
+                                         "gr\xc3\xbc\xc3\x9f"
+                                         "e",
+                                         "1000000",
+                                         NULL,
+                                         "\x1b[2J",
+                                         "",
+                                         "y\nz" };
     for (size_t i = 0; i < 9; i++)
         table_add(table, cells[i]);
     char *text = printed(print_table, table);
     ck_assert_str_eq(text, "NAME       COUNT  LAST\n"
                            "a              7  x\n"
-                           "gr\xc3\xbc\xc3\x9f" "e    1000000  -\n"
+                           "gr\xc3\xbc\xc3\x9f"
+                           "e    1000000  -\n"
                            "\\x1B[2J        -  y\\x0Az\n");
     free(text);
     table_free(&table);
@@ -120,7 +130,14 @@ static void print_view(FILE *out, const void *arg)
 /* Whatever a coordinator answers, weirctl prints something and does not crash. */
 START_TEST(test_views_take_any_json)
 {
-    static const char *const bodies[] = { "null", "[]", "{}", "[null]", "[{}]", "[[]]", "3", "{\"nodes\":[{}],\"changes\":[{}],\"files\":[{}]}",
+    static const char *const bodies[] = { "null",
+                                          "[]",
+                                          "{}",
+                                          "[null]",
+                                          "[{}]",
+                                          "[[]]",
+                                          "3",
+                                          "{\"nodes\":[{}],\"changes\":[{}],\"files\":[{}]}",
                                           "[{\"id\":\"x\",\"time\":\"2026-11-21T19:20:38.1\"}]" };
     for (const struct verb *verb = options_verbs; verb->name != NULL; verb++) {
         for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
