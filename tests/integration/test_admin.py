@@ -57,7 +57,7 @@ def test_drained_edge_finishes_its_sessions(make_cluster):
         session.envelope()
         cluster.weirctl("drain", "edge-1")
         wait_until(lambda: Smtp(cluster.relay(1)).greeting.text.startswith("4.3.2"), what="421 4.3.2 to new sessions")
-        assert cluster.nodes()["edge-1"]["state"] == "draining"
+        cluster.wait_state("edge-1", "draining")
         assert session.data(message()).code == 250
         session.command("QUIT")
     cluster.weirctl("drain", "--wait", "edge-1")
