@@ -137,7 +137,8 @@ static void on_link_message(void *arg)
     if (!link_inbox_receive(&inbox, link->sock, 1 + WIRE_PAYLOADS_MAX))
         return;
     Weir__Frame *frame = NULL;
-    if (!link_inbox_is_probe(&inbox, 0))
+    /* An empty message is a server's question whether we can be reached (link_server.c); it says nothing. */
+    if (inbox.count != 1 || zmq_msg_size(&inbox.parts[0]) != 0)
         frame = link_inbox_decode(link->hub, &inbox, 0, link->endpoint, &message);
     if (frame != NULL) {
         link->calls++;

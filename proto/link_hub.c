@@ -39,9 +39,10 @@
 #define WIRE_HARD_MAX (2 * WIRE_PAYLOAD_MAX)
 
 static const char *const drop_names[LINK_DROP_COUNT] = {
-    [LINK_DROP_PARTS] = "parts",     [LINK_DROP_TRUNCATED] = "truncated", [LINK_DROP_OVERSIZED] = "oversized",
-    [LINK_DROP_INVALID] = "invalid", [LINK_DROP_REVOKED] = "revoked",     [LINK_DROP_PEERS] = "peers",
-    [LINK_DROP_OWN] = "own",
+    [LINK_DROP_PARTS] = "parts",         [LINK_DROP_TRUNCATED] = "truncated",
+    [LINK_DROP_OVERSIZED] = "oversized", [LINK_DROP_INVALID] = "invalid",
+    [LINK_DROP_UNKNOWN] = "unknown",     [LINK_DROP_REVOKED] = "revoked",
+    [LINK_DROP_PEERS] = "peers",         [LINK_DROP_OWN] = "own",
 };
 
 /* --- ZAP --- */
@@ -451,11 +452,6 @@ void link_inbox_clear(struct link_inbox *inbox)
         zmq_msg_close(&inbox->parts[--inbox->count]);
 }
 
-bool link_inbox_is_probe(const struct link_inbox *inbox, size_t first)
-{
-    return inbox->count == first + 1 && zmq_msg_size(&inbox->parts[first]) == 0;
-}
-
 Weir__Frame *link_inbox_decode(struct link_hub *hub, struct link_inbox *inbox, size_t first, const char *peer,
                                struct link_message *message)
 {
@@ -480,8 +476,12 @@ Weir__Frame *link_inbox_decode(struct link_hub *hub, struct link_inbox *inbox, s
     }
     size_t len = zmq_msg_size(&inbox->parts[first]);
     Weir__Frame *frame = wire_decode(zmq_msg_data(&inbox->parts[first]), len, message->payload_count, &why);
-    if (frame == NULL)
-        link_hub_dropped(hub, len > WIRE_FRAME_MAX ? LINK_DROP_OVERSIZED : LINK_DROP_INVALID, peer, why.text);
+    if (frame == NULL) {
+        enum link_drop reason = len > WIRE_FRAME_MAX                  ? LINK_DROP_OVERSIZED
+                                : strcmp(why.text, WIRE_UNKNOWN) == 0 ? LINK_DROP_UNKNOWN
+                                                                      : LINK_DROP_INVALID;
+        link_hub_dropped(hub, reason, peer, why.text);
+    }
     message->frame = frame;
     return frame;
 }

@@ -17,6 +17,7 @@ enum link_drop {
     LINK_DROP_TRUNCATED, /* fewer than needed */
     LINK_DROP_OVERSIZED,
     LINK_DROP_INVALID, /* wire_decode() said no */
+    LINK_DROP_UNKNOWN, /* empty, or a message of a later version */
     LINK_DROP_REVOKED, /* from a key that is not allowed any more */
     LINK_DROP_PEERS,   /* a server has as many peers as it may */
     LINK_DROP_OWN,     /* ours, not sent: over a limit */
@@ -74,8 +75,6 @@ struct link_inbox {
 /* false: nothing there. */
 bool link_inbox_receive(struct link_inbox *inbox, void *sock, size_t max);
 void link_inbox_clear(struct link_inbox *inbox);
-/* An empty message: a server asking ZeroMQ whether we are still there. */
-bool link_inbox_is_probe(const struct link_inbox *inbox, size_t first);
 /* Decodes the frame at parts[first] and the payloads behind it into message, which borrows from the inbox. NULL: bad,
  * counted. Free the frame with wire_free(). */
 Weir__Frame *link_inbox_decode(struct link_hub *hub, struct link_inbox *inbox, size_t first, const char *peer,

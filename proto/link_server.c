@@ -314,8 +314,7 @@ static void on_server_message(void *arg)
     if (!link_inbox_receive(&inbox, server->sock, 2 + WIRE_PAYLOADS_MAX))
         return;
     server->calls++;
-    if (!link_inbox_is_probe(&inbox, 1))
-        serve(server, &inbox);
+    serve(server, &inbox);
     server_survived(server);
     link_inbox_clear(&inbox);
 }

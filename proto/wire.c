@@ -243,7 +243,7 @@ static bool frame_is_valid(const Weir__Frame *frame, size_t payloads, struct err
     }
     const struct wire_body *entry = find_body(frame->body_case);
     if (entry == NULL) {
-        error_set(why, "no message of a known type");
+        error_set(why, WIRE_UNKNOWN);
         return false;
     }
     /* A oneof is a union of pointers: any member is the message. */
@@ -261,6 +261,10 @@ Weir__Frame *wire_decode(const void *bytes, size_t len, size_t payloads, struct 
 {
     if (why != NULL)
         why->text[0] = '\0';
+    if (len == 0) {
+        error_set(why, WIRE_UNKNOWN);
+        return NULL;
+    }
     if (len > WIRE_STATE_MAX || (len > WIRE_FRAME_MAX && !is_cluster_state(bytes, len))) {
         error_set(why, "frame of %zu bytes is too long", len);
         return NULL;

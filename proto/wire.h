@@ -39,6 +39,9 @@
 #define WIRE_SIZE_MAX     (UINT64_C(1) << 40) /* of a message, and offsets in it: sums cannot overflow */
 #define WIRE_TIME_MAX     (UINT64_C(1) << 47) /* wall clock ms: fits a queue id and any database time */
 
+/* The words of wire_decode() for a frame that says nothing this version knows: not its sender's fault, it may be newer. */
+#define WIRE_UNKNOWN "no message of a known type"
+
 /* Unpacks and validates. payloads: how many raw frames came with it. NULL: why says what is wrong. Free with
  * wire_free(). */
 Weir__Frame *wire_decode(const void *bytes, size_t len, size_t payloads, struct error *why);

@@ -400,8 +400,10 @@ static size_t hello_bytes(uint8_t *out)
 
 struct rubbish {
     const char *reason;
-    size_t frame; /* bytes in the first frame: 0 with random: a right hello */
-    size_t parts; /* payload frames */
+    size_t frame; /* bytes in the first frame; 0: a right hello; or one of: */
+#define EMPTY  SIZE_MAX
+#define FUTURE (SIZE_MAX - 1) /* a frame of this version with a message that it does not know */
+    size_t parts;             /* payload frames */
     size_t payload;
 };
 
@@ -414,11 +416,15 @@ static const struct rubbish rubbish_rows[] = {
     { "parts", 0, WIRE_PAYLOADS_MAX + 1, 3 },
     { "parts", 5, 1000, 3 },
     { "invalid", 1, 2, 0 }, /* as an odd multipart: tiny and empty frames */
+    { "unknown", EMPTY, 0, 0 },
+    { "unknown", EMPTY, 3, 5 },
+    { "unknown", FUTURE, 0, 0 },
 };
 
 START_TEST(test_rubbish_is_dropped_and_counted)
 {
     const struct rubbish *row = &rubbish_rows[_i];
+    static const uint8_t future[] = { 0x08, 0x01, 0xa2, 0x3f, 0x00 }; /* version 1, field 1012, empty */
     uint8_t hello[64];
     size_t hello_len = hello_bytes(hello);
     uint8_t *bytes = malloc(WIRE_PAYLOAD_MAX + 1);
@@ -428,13 +434,16 @@ START_TEST(test_rubbish_is_dropped_and_counted)
     allow(&server_side, &client_side, "edge-1", NULL, NULL);
     serve_at(LOOPBACK);
     raw_connect(&raw, &client_side, 100);
-    raw_send(raw.sock, row->frame > 0 ? bytes : hello, row->frame > 0 ? row->frame : hello_len,
-             row->parts > 0 ? ZMQ_SNDMORE : 0);
+    const void *first = row->frame == 0 ? hello : row->frame == FUTURE ? future : bytes;
+    size_t len = row->frame == 0        ? hello_len
+                 : row->frame == EMPTY  ? 0
+                 : row->frame == FUTURE ? sizeof future
+                                        : row->frame;
+    raw_send(raw.sock, first, len, row->parts > 0 ? ZMQ_SNDMORE : 0);
     for (size_t i = 1; i <= row->parts; i++)
         raw_send(raw.sock, bytes, row->payload, i < row->parts ? ZMQ_SNDMORE : 0);
     ck_assert(wait_dropped(&server_side, row->reason, 1));
     ck_assert_uint_eq(seen.messages, 0);
-    raw_send(raw.sock, "", 0, 0);            /* a probe: nothing */
     raw_send(raw.sock, hello, hello_len, 0); /* and the conversation goes on */
     ck_assert(wait_for(&seen.messages, 1, 5000));
     ck_assert(dropped(&server_side, row->reason) == 1);
