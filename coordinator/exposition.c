@@ -241,7 +241,9 @@ static void merge(struct exposition *exposition)
             exposition->samples[++kept] = *from;
             continue;
         }
-        if (same_bounds(into, from)) {
+        if (into->kind == METRIC_GAUGE && exposition_is_least(into->name)) {
+            into->value = from->value < into->value ? from->value : into->value;
+        } else if (same_bounds(into, from)) {
             into->value += from->value;
             into->count += from->count;
             for (size_t b = 0; b < into->bound_count; b++)

@@ -3,7 +3,8 @@
 /*
  * exposition.h - everybody's series, summed per node and written as Prometheus text
  *
- * Samples of one node's processes with the same name and labels become one series with the label node="NAME" in front.
+ * Samples of one node's processes with the same name and labels become one series with the label node="NAME" in front:
+ * their sum, or for gauges that each process has the same of (an epoch) the least.
  * Counters and histograms of ended processes count, their gauges do not. A name has one kind, and a histogram one set
  * of bounds: what contradicts the sample that was added first is left out and counted (exposition_conflicts). Pure: no
  * database, no clock.
@@ -39,5 +40,7 @@ bool exposition_labels_are_valid(const char *labels, size_t len);
 bool exposition_name_is_valid(const char *name, size_t len);
 /* What a series means; for one that is not known here a sentence that says so. */
 const char *exposition_help(const char *name);
+/* Whether a node's gauge is the least of its processes' instead of their sum. */
+bool exposition_is_least(const char *name);
 
 #endif

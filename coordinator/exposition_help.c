@@ -1,7 +1,8 @@
 /*
  * exposition_help.c - what each series means, in the words that Prometheus shows
  *
- * Sorted by name. Nodes send names and values only; the words are said once, here.
+ * Sorted by name. Nodes send names and values only; the words are said once, here. A test compares the table with the
+ * names in the sources.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -33,6 +34,9 @@ static const struct help helps[] = {
     { "weir_db_up", "Whether PostgreSQL is connected." },
     { "weir_delivery_attempts_total", "Attempts to hand a message to a next hop by result." },
     { "weir_delivery_duration_seconds", "Time a next hop took for a transaction." },
+    { "weir_delivery_maybe_duplicates_total", "Connections lost between the final dot and a next hop's answer; the "
+                                              "client sends again, so a copy may arrive twice." },
+    { "weir_delivery_replays_total", "Envelopes repeated on another connection to the next hop." },
     { "weir_engine_scan_seconds", "Time a worker spent in the engine per message." },
     { "weir_epoch", "Number of the cluster state published last." },
     { "weir_generation", "Generation of the scan engine that takes work." },
@@ -47,8 +51,17 @@ static const struct help helps[] = {
     { "weir_link_rebinds_total", "Times a socket was closed and bound again to end revoked peers." },
     { "weir_link_refused_total", "Handshakes refused because the key is not known." },
     { "weir_links_up", "Connections this process made that are up." },
+    { "weir_message_budget_bytes", "Message bytes an edge may hold, by kind (memory, disk)." },
+    { "weir_message_bytes", "Message bytes an edge holds now, by kind (memory, disk)." },
     { "weir_message_size_bytes", "Size of accepted messages." },
     { "weir_messages_total", "Messages by disposition." },
+    { "weir_next_hop_connections", "Connections to next hops by state." },
+    { "weir_next_hop_tls_total", "Connections to next hops by what became of TLS." },
+    { "weir_next_hop_wait_exceeded_total", "Transactions that got no connection within next_hop_wait." },
+    { "weir_node_coordinator_connected", "Whether a coordinator answers; the node's processes' least." },
+    { "weir_node_coordinator_failovers_total", "Times a process turned to another coordinator." },
+    { "weir_node_epoch", "Number of the cluster state the node has; its processes' least." },
+    { "weir_node_policy_epoch", "Number of the policy the node has; its processes' least." },
     { "weir_node_samples_dropped_total", "Samples of nodes whose name or labels cannot be shown." },
     { "weir_node_state", "1 for the state a node is in." },
     { "weir_nodes", "Nodes by role and state." },
@@ -56,23 +69,31 @@ static const struct help helps[] = {
     { "weir_recipients_accepted_total", "Recipients of messages answered 250." },
     { "weir_recipients_total", "Recipients by what became of them." },
     { "weir_refused_peers_total", "Requests refused because the peer's key does not allow them." },
-    { "weir_relay_latency_seconds", "Time from the end of a message to the answer." },
+    { "weir_relay_duration_seconds", "Time from the end of a message to the answer." },
+    { "weir_reports_acknowledged_total", "Audit rows a coordinator has committed." },
     { "weir_reports_buffered", "Audit rows an edge holds until a coordinator has committed them." },
     { "weir_reports_dropped_total", "Audit rows an edge dropped because its buffer was full." },
+    { "weir_scan_answers_dropped_total", "Answers of scanners that fit no scan under way, by reason." },
     { "weir_scan_busy_total", "Scans refused because a budget was spent, by reason." },
     { "weir_scan_duration_seconds", "Time from the end of a message to its verdict." },
+    { "weir_scan_frames_dropped_total", "Frames of edges that fit no scan under way, by why." },
+    { "weir_scan_given_up_total", "Messages answered 421 because no scanner took them within scan_wait, by why." },
     { "weir_scan_queue_seconds", "Time a complete message waited for a worker." },
     { "weir_scan_replays_total", "Scans given to another scanner, by reason." },
     { "weir_scan_unknown_total", "Scans without a clean or bad verdict, by reason." },
     { "weir_scanner_bytes", "Message bytes a scanner holds." },
     { "weir_scanner_slots", "Scan slots by state." },
-    { "weir_scanners_live", "Scanners an edge worker can use now." },
+    { "weir_scanners_live", "Scanners an edge can use now; its workers' least." },
+    { "weir_scans_dropped_total", "Scans a scanner ended without a verdict, by why." },
     { "weir_scans_in_flight", "Scans without a verdict yet." },
     { "weir_scans_total", "Scans by verdict." },
+    { "weir_scans_waiting", "Complete messages looking for a scanner." },
     { "weir_signature_age_seconds", "Age of the signature set in use." },
-    { "weir_signature_count", "Signatures in the set in use." },
     { "weir_signature_version_info", "Version of the signature set; always 1." },
+    { "weir_signatures", "Signatures in the set in use." },
+    { "weir_smtp_limits_total", "Times a configured limit ended or refused something, by limit." },
     { "weir_smtp_replies_total", "SMTP replies by stage and code." },
+    { "weir_smtp_sessions", "SMTP sessions open now." },
     { "weir_smtp_sessions_total", "SMTP sessions by listener and result." },
     { "weir_tls_handshakes_total", "TLS handshakes by version and result." },
     { "weir_worker_deaths_total", "Scan workers that ended, by reason." },
@@ -88,4 +109,16 @@ const char *exposition_help(const char *name)
 {
     const struct help *found = bsearch(name, helps, sizeof helps / sizeof *helps, sizeof *helps, compare);
     return found != NULL ? found->text : "As counted by the nodes; see the README of the room that has it.";
+}
+
+/* Gauges that say the same thing in each process of a node: a sum would mean nothing. */
+static const char *const least[] = { "weir_node_coordinator_connected", "weir_node_epoch", "weir_node_policy_epoch",
+                                     "weir_scanners_live" };
+
+bool exposition_is_least(const char *name)
+{
+    for (size_t i = 0; i < sizeof least / sizeof *least; i++)
+        if (strcmp(least[i], name) == 0)
+            return true;
+    return false;
 }

@@ -735,7 +735,7 @@ static void pool_make_metrics(struct pool *pool)
     pool->m.generation = metrics_gauge(metrics, "weir_generation", NULL);
     pool->m.failures = metrics_counter(metrics, "weir_generation_failures_total", NULL);
     pool->m.age = metrics_gauge(metrics, "weir_signature_age_seconds", NULL);
-    pool->m.count = metrics_gauge(metrics, "weir_signature_count", NULL);
+    pool->m.count = metrics_gauge(metrics, "weir_signatures", NULL);
 }
 
 struct pool *pool_new(struct event_base *base, const struct pool_options *options, struct metrics *metrics,

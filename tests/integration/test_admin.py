@@ -99,9 +99,21 @@ def test_metrics_and_health(cluster, tmp_path):
                  "weir_scan_duration_seconds_bucket", "weir_node_state", "weir_build_info", "weir_conservation_difference",
                  "weir_delivery_attempts_total", "weir_signature_age_seconds"):
         assert f"\n{name}" in text or text.startswith(name), name
+    assert "As counted by the nodes" not in text, "a series without words of its own in exposition_help.c"
     done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr + done.stdout
     wait_until(lambda: cluster.metric("weir_conservation_difference") == 0, what="conservation")
+
+
+def test_every_series_is_explained():
+    """Whatever a daemon's source names as a series has its words in exposition_help.c, and no words are left behind."""
+    words, named = set(), set()
+    for room in ("common", "proto", "edge", "scanner", "coordinator"):
+        for path in (weir.ROOT / room).rglob("*.c"):
+            found = set(re.findall(r'"((?:weir|process)_[a-z_]+)"', path.read_text()))
+            (words if path.name == "exposition_help.c" else named).update(found)
+    assert named - words == set(), "series without words"
+    assert words - named == set(), "words without a series"
 
 
 def test_counters_never_go_back(make_cluster):

@@ -1,5 +1,6 @@
 /* test_exposition.c - sums of nodes' series and their Prometheus text */
 #include <check.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "coordinator/exposition.h"
@@ -69,6 +70,20 @@ START_TEST(test_sums)
     ck_assert_uint_eq(exposition_conflicts(exposition), 0);
     exposition_free(&exposition);
     ck_assert_ptr_null(exposition);
+}
+END_TEST
+
+START_TEST(test_least_of_processes)
+{
+    struct exposition *exposition = exposition_new();
+    for (const char *const *one = (const char *const[]){ "7", "5", "6", NULL }; *one != NULL; one++) {
+        char json[64];
+        snprintf(json, sizeof json, "[{\"n\":\"weir_node_epoch\",\"l\":\"\",\"k\":1,\"v\":%s}]", *one);
+        add(exposition, "edge-1", true, json);
+    }
+    add(exposition, "edge-1", false, "[{\"n\":\"weir_node_epoch\",\"l\":\"\",\"k\":1,\"v\":1}]");
+    ck_assert_ptr_nonnull(strstr(rendered(exposition), "weir_node_epoch{node=\"edge-1\"} 5\n"));
+    exposition_free(&exposition);
 }
 END_TEST
 
@@ -160,6 +175,7 @@ int main(void)
     TCase *tests = tcase_create("exposition");
     tcase_add_loop_test(tests, test_labels, 0, sizeof label_table / sizeof *label_table);
     tcase_add_test(tests, test_sums);
+    tcase_add_test(tests, test_least_of_processes);
     tcase_add_test(tests, test_histogram_is_cumulative);
     tcase_add_test(tests, test_contradictions_are_left_out);
     tcase_add_test(tests, test_conservation);
