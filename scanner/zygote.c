@@ -4,19 +4,24 @@
  *     CONFIG -> load -> self-test -> LOADED -> (FORK -> FORKED)* (DIED)* -> end of channel -> kill and reap what is left -> exit
  *            \-> LOAD_FAILED, exit 1
  *
- * Single-threaded and without a library loop: fork() must find a quiet process, and there are two things to wait for.
+ * Single-threaded and without a library loop: fork() must find a quiet process, and there are two things to wait for. The one exception
+ * is the loader, a thread that is joined before the first fork: loading takes a core for many seconds, so it runs niced, and on Linux
+ * only a thread of its own can be niced without the zygote, and with it all workers, staying so for ever.
  */
 #include "scanner/zygote.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -30,6 +35,8 @@
 #include "scanner/scratch.h"
 #include "scanner/worker.h"
 
+#define LOADER_NICE 10 /* a tenth of a core where workers want all of it, so that loading still ends */
+#define LOADER_STACK (8u << 20)
 #define SELF_TEST_MS 30000
 #define SELF_TEST_WORKER 0 /* real workers have numbers from 1 */
 
@@ -200,12 +207,45 @@ static bool zygote_read_config(struct zygote *zygote)
     return true;
 }
 
+struct loader {
+    struct zygote *zygote;
+    struct engine_info *info;
+    struct error *why;
+};
+
+static void *loader_run(void *arg)
+{
+    struct loader *loader = arg;
+    pthread_setname_np(pthread_self(), "weir-loader");
+    if (setpriority(PRIO_PROCESS, (id_t)gettid(), getpriority(PRIO_PROCESS, 0) + LOADER_NICE) != 0)
+        log_write(LOG_DEBUG, "nice: %s", strerror(errno));
+    loader->zygote->engine = engine_load(&loader->zygote->config.engine, loader->info, loader->why);
+    return NULL;
+}
+
+/* Loads at low priority; the process has one thread again when this returns. */
+static void zygote_load_niced(struct zygote *zygote, struct engine_info *info, struct error *why)
+{
+    struct loader loader = { .zygote = zygote, .info = info, .why = why };
+    pthread_attr_t attributes;
+    pthread_t thread;
+    mallopt(M_ARENA_MAX, 1); /* one heap: the engine must not stand in the arena of a thread that is gone */
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, LOADER_STACK);
+    int status = pthread_create(&thread, &attributes, loader_run, &loader);
+    if (status == 0)
+        pthread_join(thread, NULL);
+    else
+        error_set(why, "cannot start the loader: %s", strerror(status));
+    pthread_attr_destroy(&attributes);
+}
+
 static bool zygote_load(struct zygote *zygote)
 {
     struct packet_loaded loaded = { .type = PACKET_LOADED };
     struct error why = { "" };
     sandbox_isolate();
-    zygote->engine = engine_load(&zygote->config.engine, &loaded.info, &why);
+    zygote_load_niced(zygote, &loaded.info, &why);
     if (zygote->engine == NULL || !self_test(zygote, &why)) {
         struct packet_load_failed failed = { .type = PACKET_LOAD_FAILED };
         snprintf(failed.why, sizeof failed.why, "%s", why.text);

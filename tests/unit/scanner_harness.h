@@ -20,6 +20,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "common/clock.h"
@@ -292,6 +293,17 @@ static void write_signatures(const char *name, bool good)
     free(path);
 }
 
+/* Takes a moment to load. */
+static void write_many_signatures(const char *name, unsigned count)
+{
+    char *path = xasprintf("%s/set/%s", t.folder, name);
+    FILE *file = fopen(path, "w");
+    for (unsigned i = 0; i < count; i++)
+        fprintf(file, "%08x%024x:%u:Test-%u\n", i * 2654435761u, i, 1000 + i % 5000, i);
+    fclose(file);
+    free(path);
+}
+
 static void remove_signatures(const char *name)
 {
     char *path = xasprintf("%s/set/%s", t.folder, name);
@@ -481,23 +493,38 @@ static void signal_workers(int number)
 #define ID "01ARYZ6S41TSV4RRFFQ6"
 #define ATTEMPT_STEP UINT64_C(0x123456789abcdef)
 
+static uint64_t send_opening(Weir__ScanOpen *open, const char *bytes, size_t len)
+{
+    Weir__Frame frame = WEIR__FRAME__INIT;
+    struct link_payload payload = { bytes, len };
+    open->id = wire_text(ID);
+    open->attempt = ++t.attempts * ATTEMPT_STEP;
+    open->client = wire_text("192.0.2.1");
+    open->recipients = 1;
+    frame.body_case = WEIR__FRAME__BODY_SCAN_OPEN;
+    frame.scan_open = open;
+    ck_assert_int_eq(link_send(t.edge, &frame, &payload, open->whole ? 1 : 0), LINK_OK);
+    return open->attempt;
+}
+
 static uint64_t send_open(uint64_t hint, bool whole, const char *bytes, size_t len, uint32_t crashes, uint32_t deadline_ms)
 {
     Weir__ScanOpen open = WEIR__SCAN_OPEN__INIT;
-    Weir__Frame frame = WEIR__FRAME__INIT;
-    struct link_payload payload = { bytes, len };
-    open.id = wire_text(ID);
-    open.attempt = ++t.attempts * ATTEMPT_STEP;
     open.size_hint = hint;
     open.whole = whole;
     open.crashes = crashes;
     open.deadline_ms = deadline_ms;
-    open.client = wire_text("192.0.2.1");
-    open.recipients = 1;
-    frame.body_case = WEIR__FRAME__BODY_SCAN_OPEN;
-    frame.scan_open = &open;
-    ck_assert_int_eq(link_send(t.edge, &frame, &payload, whole ? 1 : 0), LINK_OK);
-    return open.attempt;
+    return send_opening(&open, bytes, len);
+}
+
+/* An upload of a message that the edge has all of. */
+static uint64_t send_complete(uint64_t size)
+{
+    Weir__ScanOpen open = WEIR__SCAN_OPEN__INIT;
+    open.size_hint = size;
+    open.complete = true;
+    open.deadline_ms = 60000;
+    return send_opening(&open, NULL, 0);
 }
 
 static uint64_t send_whole(const char *bytes, size_t len)

@@ -219,6 +219,43 @@ START_TEST(gc_has_no_gap)
 }
 END_TEST
 
+/* How much nicer than we a process's thread of that name is; 99: it has none. */
+static int nice_of(pid_t pid, const char *name)
+{
+    char folder[64];
+    int found = 99;
+    snprintf(folder, sizeof folder, "/proc/%d/task", (int)pid);
+    DIR *dir = opendir(folder);
+    for (struct dirent *entry; dir != NULL && (entry = readdir(dir)) != NULL;) {
+        pid_t parent, thread = atoi(entry->d_name);
+        char its_name[32];
+        if (thread > 0 && read_stat(thread, &parent, its_name) && strcmp(its_name, name) == 0)
+            found = getpriority(PRIO_PROCESS, (id_t)thread) - getpriority(PRIO_PROCESS, 0);
+    }
+    if (dir != NULL)
+        closedir(dir);
+    return found;
+}
+
+START_TEST(loads_niced)
+{
+    pid_t zygotes[PIDS_MAX], workers[PIDS_MAX];
+    scanner_active(NULL);
+    write_many_signatures("many.hdb", 400000);
+    want(false, 1);
+    WAIT_FOR(children_of(t.scanner, "weir-zygote", zygotes) == 2 &&
+             (nice_of(zygotes[0], "weir-loader") == 10 || nice_of(zygotes[1], "weir-loader") == 10));
+    assert_scans_until(2);
+    WAIT_FOR(zygote_pid() != 0);
+    ck_assert_int_eq(nice_of(zygote_pid(), "weir-loader"), 99);
+    ck_assert_int_eq(nice_of(zygote_pid(), "weir-zygote"), 0);
+    ck_assert_uint_ge(worker_pids("weir-scan-small", workers), 1);
+    ck_assert_int_eq(nice_of(workers[0], "weir-scan-small"), 0);
+    ck_assert_uint_ge(worker_pids("weir-scan-large", workers), 1);
+    ck_assert_int_eq(nice_of(workers[0], "weir-scan-large"), 10);
+}
+END_TEST
+
 START_TEST(broken_signatures_keep_the_old)
 {
     scanner_active(NULL);
@@ -448,7 +485,7 @@ int main(int argc, char **argv)
     } tests[] = {
 #define TEST(name) { #name, name }
         TEST(verdicts), TEST(streams), TEST(bad_chunks), TEST(slots_and_cancel), TEST(lanes_and_deadlines), TEST(starved_upload),
-        TEST(worker_killed), TEST(worker_hangs), TEST(workers_are_recycled), TEST(gc_has_no_gap),
+        TEST(worker_killed), TEST(worker_hangs), TEST(workers_are_recycled), TEST(gc_has_no_gap), TEST(loads_niced),
         TEST(broken_signatures_keep_the_old), TEST(no_signatures_at_start), TEST(drain_and_back), TEST(terminate_finishes),
         TEST(drain_timeout_ends_it), TEST(nothing_outlives_the_master), TEST(zygote_killed), TEST(zygote_hangs),
         TEST(edge_gone), TEST(chaos),
