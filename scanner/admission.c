@@ -87,11 +87,21 @@ static void dequeue(struct admission *admission, struct admission_share *share)
 
 /* --- scans --- */
 
+uint64_t admission_used(const struct admission *admission)
+{
+    return admission->held + admission->queued + admission->running;
+}
+
+static uint64_t *upload_count(struct admission *admission, const struct admission_share *share)
+{
+    return share->holds_slot ? &admission->held : &admission->uploads;
+}
+
 enum admission_answer admission_take_whole(struct admission *admission, struct admission_share *share, uint64_t size)
 {
     bool on_disk;
     weir_assert(share->state == ADMISSION_NONE);
-    if (admission->queued + admission->running >= admission->limits.slots)
+    if (admission_used(admission) >= admission->limits.slots)
         return ADMISSION_NO_SLOT;
     if (!find_room(admission, size, false, &on_disk))
         return ADMISSION_NO_BYTES;
@@ -100,17 +110,19 @@ enum admission_answer admission_take_whole(struct admission *admission, struct a
     return ADMISSION_OK;
 }
 
-enum admission_answer admission_take_upload(struct admission *admission, struct admission_share *share, uint64_t size_hint)
+enum admission_answer admission_take_upload(struct admission *admission, struct admission_share *share, uint64_t size_hint,
+                                            bool complete)
 {
     uint64_t size = size_hint != 0 ? size_hint : admission->limits.window;
     bool on_disk;
     weir_assert(share->state == ADMISSION_NONE);
-    if (admission->uploads >= admission->limits.slots)
+    if ((complete ? admission_used(admission) : admission->uploads) >= admission->limits.slots)
         return ADMISSION_NO_SLOT;
     if (!find_room(admission, size, true, &on_disk))
         return ADMISSION_NO_BYTES;
     share->state = ADMISSION_UPLOADING;
-    admission->uploads++;
+    share->holds_slot = complete;
+    *upload_count(admission, share) += 1;
     reserve(admission, share, size, on_disk);
     return ADMISSION_OK;
 }
@@ -130,14 +142,17 @@ bool admission_extend(struct admission *admission, struct admission_share *share
     return room;
 }
 
-void admission_complete(struct admission *admission, struct admission_share *share, uint64_t size)
+bool admission_complete(struct admission *admission, struct admission_share *share, uint64_t size)
 {
     weir_assert(share->state == ADMISSION_UPLOADING && size <= share->reserved);
+    if (!share->holds_slot && admission_used(admission) >= admission->limits.slots)
+        return false;
     bool on_disk = share->on_disk;
     give_back(admission, share);
-    admission->uploads--;
+    *upload_count(admission, share) -= 1;
     enqueue(admission, share, size);
     reserve(admission, share, size, on_disk);
+    return true;
 }
 
 struct admission_share *admission_next(struct admission *admission, enum lane lane)
@@ -156,7 +171,7 @@ void admission_release(struct admission *admission, struct admission_share *shar
     give_back(admission, share);
     switch (share->state) {
     case ADMISSION_UPLOADING:
-        admission->uploads--;
+        *upload_count(admission, share) -= 1;
         break;
     case ADMISSION_QUEUED:
         dequeue(admission, share);

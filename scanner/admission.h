@@ -3,9 +3,10 @@
 /*
  * admission.h - what a scanner takes on: slots, bytes, and the two lanes of waiting scans
  *
- * Pure: no socket, no clock. A scan is UPLOADING (its bytes still come), QUEUED in a lane, or RUNNING. Uploads and scans have `slots`
- * each, so that slow uploads never take a slot from complete messages; an upload that completes is queued whether slots are free or
- * not, which bounds scans by twice the slots. Bytes are reserved before they arrive: in memory up to memory_threshold a message, else
+ * Pure: no socket, no clock. A scan is UPLOADING (its bytes still come), QUEUED in a lane, or RUNNING. There are `slots` for complete
+ * messages: queued, running, or on their way here from an edge that has them whole. A message that its client is still sending holds
+ * none, so that slow clients never take a slot from others; there may be as many of those as slots, and one that becomes complete
+ * while no slot is free is not taken on. Bytes are reserved before they arrive: in memory up to memory_threshold a message, else
  * on disk. Uploads get at most half of the memory, and disk after that, so that they cannot crowd out the small mail either.
  */
 #include <stdbool.h>
@@ -32,12 +33,13 @@ struct admission_share {
     bool on_disk;
     uint64_t reserved;
     enum lane lane;
+    bool holds_slot;                         /* while uploading */
     struct admission_share *previous, *next; /* in the lane, while queued */
 };
 
 struct admission {
     struct admission_limits limits;
-    uint64_t uploads, queued, running;
+    uint64_t uploads, held, queued, running; /* uploads hold no slot, held ones are uploads that do */
     uint64_t memory, upload_memory, disk; /* reserved bytes; upload_memory is part of memory */
     struct admission_share *first[LANES], *last[LANES];
 };
@@ -46,14 +48,20 @@ void admission_init(struct admission *admission, const struct admission_limits *
 
 /* A complete message: reserved and queued. */
 enum admission_answer admission_take_whole(struct admission *admission, struct admission_share *share, uint64_t size);
-/* An upload: size_hint 0 is "not known". reserved says how far it may go for now. */
-enum admission_answer admission_take_upload(struct admission *admission, struct admission_share *share, uint64_t size_hint);
+/*
+ * An upload: size_hint 0 is "not known". reserved says how far it may go for now. complete: its sender has all of it, so that it will
+ * not be slow.
+ */
+enum admission_answer admission_take_upload(struct admission *admission, struct admission_share *share, uint64_t size_hint,
+                                            bool complete);
 /* One more window for an upload that has used its reservation up. It may move to disk by that (share->on_disk turns true). */
 bool admission_extend(struct admission *admission, struct admission_share *share);
-/* The upload is complete with size bytes: what it has reserved beyond is given back, and it is queued. */
-void admission_complete(struct admission *admission, struct admission_share *share, uint64_t size);
+/* The upload is complete with size bytes: what it has reserved beyond is given back, and it is queued. false: no slot is free. */
+bool admission_complete(struct admission *admission, struct admission_share *share, uint64_t size);
 /* The first waiting scan of a lane becomes running; NULL: none waits. */
 struct admission_share *admission_next(struct admission *admission, enum lane lane);
+/* Slots that are taken. */
+uint64_t admission_used(const struct admission *admission);
 /* Gives everything back, in any state. */
 void admission_release(struct admission *admission, struct admission_share *share);
 

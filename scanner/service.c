@@ -341,8 +341,10 @@ static void upload_complete(struct service *service, struct scan *scan)
     scan->size = scan->body.len;
     scan->complete_us = clock_us();
     scan->owes = OWES_NOTHING;
-    admission_complete(&service->admission, &scan->share, scan->size);
-    service_dispatch(service);
+    if (admission_complete(&service->admission, &scan->share, scan->size))
+        service_dispatch(service);
+    else
+        scan_busy(service, scan, WEIR__BUSY_REASON__BUSY_SLOTS);
 }
 
 /* --- frames --- */
@@ -414,7 +416,7 @@ static void on_open(struct service *service, struct link_peer *peer, const struc
     scan->deadline_ms = open->deadline_ms;
     enum admission_answer answer = whole != NULL
         ? admission_take_whole(&service->admission, &scan->share, whole->len)
-        : admission_take_upload(&service->admission, &scan->share, open->size_hint);
+        : admission_take_upload(&service->admission, &scan->share, open->size_hint, open->complete);
     if (admission_refused(service, peer, open, answer))
         scan_remove(service, scan);
     else
@@ -469,7 +471,7 @@ static void send_load(struct service *service, struct link_peer *peer)
     load.node = wire_text(service->options.node);
     load.state = service_state(service);
     load.slots = (uint32_t)admission->limits.slots;
-    load.slots_used = (uint32_t)(admission->queued + admission->running);
+    load.slots_used = (uint32_t)admission_used(admission);
     load.bytes = admission->limits.memory + admission->limits.disk;
     load.bytes_used = admission->memory + admission->disk;
     load.generation = pool_generation(service->pool);
@@ -489,8 +491,8 @@ static void send_load_if_greeted(void *arg, struct link_peer *peer)
 static void service_show(struct service *service)
 {
     const struct admission *admission = &service->admission;
-    uint64_t used = admission->queued + admission->running;
-    metric_set(service->m.uploading, (double)admission->uploads);
+    uint64_t used = admission_used(admission);
+    metric_set(service->m.uploading, (double)(admission->uploads + admission->held));
     metric_set(service->m.queued, (double)admission->queued);
     metric_set(service->m.running, (double)admission->running);
     metric_set(service->m.answering, (double)service->verdicts_owed);

@@ -248,8 +248,7 @@ static uint64_t scan_promise(const struct scan *scan)
     return message_size(scan->message) <= hint ? hint : 0;
 }
 
-/* Sends OPEN, with the message where that is complete and fits one frame: as an upload it would be let in past the
- * scanner's slots. false: it was not sent. */
+/* Sends OPEN, with the message where that is complete and fits one frame. false: it was not sent. */
 static bool scan_open(struct scan *scan, struct scanner *scanner)
 {
     struct machine *machine = scan->machine;
@@ -262,6 +261,7 @@ static bool scan_open(struct scan *scan, struct scanner *scanner)
     open.size_hint = scan_promise(scan);
     open.deadline_ms = scan_deadline_ms(scan);
     open.whole = scan->finished && size <= machine->chunk;
+    open.complete = scan->finished;
     open.crashes = scan->crashes;
     open.client = wire_text_cut(scan->client, WIRE_CLIENT_MAX);
     open.helo = wire_text_cut(scan->helo, WIRE_ADDRESS_MAX);

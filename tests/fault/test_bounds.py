@@ -1,4 +1,6 @@
 """I4: memory, sessions and slots have budgets, and what fits is not refused."""
+import os
+import signal
 import threading
 import time
 
@@ -67,21 +69,36 @@ def test_slow_clients_do_not_hold_scanner_slots(make_cluster):
             client.close()
 
 
+def signal_scan_workers(cluster, how):
+    """SIGSTOP instead of a message that takes long: the slot is held exactly as long as the test wants."""
+    for pid in weir.family(cluster.pid("scanner-1")):
+        if weir.comm(pid) in ("weir-scan-small", "weir-scan-large"):
+            os.kill(pid, how)
+
+
 def test_full_farm_says_421_and_only_then(make_cluster):
     cluster = make_cluster(edges=1, scanners=1, sets=["scanner.slots=1", "scan_wait=1s", "scanner.workers=1", "large_workers=1"])
     with Smtp(cluster.relay(), timeout=120) as busy:
-        busy.envelope()
-        busy.command("DATA")
-        busy.send(message(size=30 << 20) + b".\r\n")
-        wait_until(lambda: cluster.metric("weir_scanner_slots", state="used") == 1, 10, "the one slot in use")
-        with Smtp(cluster.relay()) as client:
-            if client.greeting.code == 421:
-                answer = client.greeting
-            else:
-                client.envelope()
-                answer = client.data(message())
-            assert answer.code == 421 and answer.text.startswith("4.7.0"), answer
-            assert client.closed()
+        signal_scan_workers(cluster, signal.SIGSTOP)
+        try:
+            busy.envelope()
+            busy.command("DATA")
+            busy.send(message() + b".\r\n")
+            wait_until(lambda: cluster.metric("weir_scanner_slots", state="running") == 1, 10, "the one slot in use")
+            for size in (None, 3 << 20):  # in one frame, and as an upload
+                started = time.monotonic()
+                with Smtp(cluster.relay()) as client:
+                    if client.greeting.code == 421:
+                        answer = client.greeting
+                    else:
+                        client.envelope()
+                        answer = client.data(message(size=size))
+                    assert answer.code == 421 and answer.text.startswith("4.7.0"), answer
+                    assert client.closed()
+                print(f"421 after {time.monotonic() - started:.2f} s")
+                assert time.monotonic() - started < 10 * weir.PATIENCE
+        finally:
+            signal_scan_workers(cluster, signal.SIGCONT)
         assert busy.reply().code == 250
     assert wait_until(lambda: cluster.send(message()).code == 250, 10, "mail flows again")
 

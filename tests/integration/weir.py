@@ -413,5 +413,13 @@ def family(pid):
     return members
 
 
+def comm(pid):
+    """The name a process gave itself; empty once it is gone."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
 def digest(data):
     return hashlib.sha256(data).hexdigest()

@@ -21,7 +21,7 @@ struct sent {
     int kind;
     uint64_t attempt, offset, size_hint;
     size_t len;
-    bool whole, last;
+    bool whole, complete, last;
     unsigned crashes;
 };
 
@@ -68,6 +68,7 @@ static enum link_status fake_send(void *arg, void *link, Weir__Frame *frame, con
     case WEIR__FRAME__BODY_SCAN_OPEN:
         sent->attempt = frame->scan_open->attempt;
         sent->whole = frame->scan_open->whole;
+        sent->complete = frame->scan_open->complete;
         sent->size_hint = frame->scan_open->size_hint;
         sent->crashes = frame->scan_open->crashes;
         ck_assert_uint_eq(count, sent->whole ? 1 : 0);
@@ -385,7 +386,7 @@ START_TEST(large_message_is_streamed_within_its_window)
     ck_assert_uint_eq(t.sent_count, 0);
     feed(&w, 1);
     ck_assert_uint_eq(t.sent_count, 1);
-    ck_assert(!last_sent()->whole);
+    ck_assert(!last_sent()->whole && !last_sent()->complete);
     uint64_t attempt = last_sent()->attempt;
     feed(&w, 2 * CHUNK);
     ck_assert_uint_eq(t.sent_count, 1);
@@ -1001,6 +1002,7 @@ START_TEST(busy_while_receiving_is_no_failure)
     finish(&w);
     ck_assert_int_eq(w.scan->state, SCAN_OPENED);
     ck_assert_uint_eq(last_sent()->size_hint, 3 * CHUNK);
+    ck_assert(last_sent()->complete); /* no client can slow it down */
     unwatch(&w);
 }
 END_TEST

@@ -25,6 +25,7 @@ static void set_up(void)
 static void assert_empty(void)
 {
     ck_assert_uint_eq(admission.uploads, 0);
+    ck_assert_uint_eq(admission.held, 0);
     ck_assert_uint_eq(admission.queued, 0);
     ck_assert_uint_eq(admission.running, 0);
     ck_assert_uint_eq(admission.memory, 0);
@@ -94,19 +95,22 @@ START_TEST(uploads_leave_room)
 {
     struct admission_share up[5] = { 0 }, whole = { 0 };
     for (size_t i = 0; i < 4; i++)
-        ck_assert_int_eq(admission_take_upload(&admission, &up[i], 200), ADMISSION_OK);
-    ck_assert_int_eq(admission_take_upload(&admission, &up[4], 1), ADMISSION_NO_SLOT);
+        ck_assert_int_eq(admission_take_upload(&admission, &up[i], 200, false), ADMISSION_OK);
+    ck_assert_int_eq(admission_take_upload(&admission, &up[4], 1, false), ADMISSION_NO_SLOT);
     ck_assert_uint_eq(admission.memory, 400); /* two in memory, two on disk */
     ck_assert_uint_eq(admission.disk, 400);
     ck_assert_int_eq(admission_take_whole(&admission, &whole, 200), ADMISSION_OK);
-    /* a complete upload is queued even beyond the slots, and no upload any more */
-    for (size_t i = 0; i < 4; i++)
-        admission_complete(&admission, &up[i], 50);
-    ck_assert_uint_eq(admission.queued, 5);
+    /* complete ones are queued as long as there are slots, and no uploads any more */
+    for (size_t i = 0; i < 3; i++)
+        ck_assert(admission_complete(&admission, &up[i], 50));
+    ck_assert(!admission_complete(&admission, &up[3], 50));
+    ck_assert_uint_eq(admission.queued, 4);
+    ck_assert_uint_eq(admission.uploads, 1);
+    admission_release(&admission, &up[3]);
     ck_assert_uint_eq(admission.uploads, 0);
     ck_assert_uint_eq(admission.upload_memory, 0);
     ck_assert_uint_eq(admission.memory, 300);
-    ck_assert_uint_eq(admission.disk, 100);
+    ck_assert_uint_eq(admission.disk, 50);
     for (size_t i = 0; i < 4; i++)
         admission_release(&admission, &up[i]);
     admission_release(&admission, &whole);
@@ -114,10 +118,35 @@ START_TEST(uploads_leave_room)
 }
 END_TEST
 
+/* An upload that its sender has whole takes a slot at once, or is refused at once: it must not be sent in vain. */
+START_TEST(complete_uploads_hold_slots)
+{
+    struct admission_share slow = { 0 }, held[2] = { 0 }, whole[3] = { 0 };
+    ck_assert_int_eq(admission_take_upload(&admission, &slow, 10, false), ADMISSION_OK);
+    ck_assert_int_eq(admission_take_upload(&admission, &held[0], 10, true), ADMISSION_OK);
+    for (size_t i = 0; i < 3; i++)
+        ck_assert_int_eq(admission_take_whole(&admission, &whole[i], 10), ADMISSION_OK);
+    ck_assert_uint_eq(admission_used(&admission), 4);
+    ck_assert_int_eq(admission_take_upload(&admission, &held[1], 10, true), ADMISSION_NO_SLOT);
+    ck_assert(admission_complete(&admission, &held[0], 10));
+    ck_assert(!admission_complete(&admission, &slow, 10));
+    admission_release(&admission, &whole[0]);
+    ck_assert(admission_complete(&admission, &slow, 10));
+    ck_assert_uint_eq(admission_used(&admission), 4);
+    admission_release(&admission, &slow);
+    ck_assert_int_eq(admission_take_upload(&admission, &held[1], 10, true), ADMISSION_OK);
+    admission_release(&admission, &held[1]); /* cancelled on its way */
+    admission_release(&admission, &held[0]);
+    for (size_t i = 1; i < 3; i++)
+        admission_release(&admission, &whole[i]);
+    assert_empty();
+}
+END_TEST
+
 START_TEST(uploads_grow)
 {
     struct admission_share s = { 0 }, other = { 0 };
-    ck_assert_int_eq(admission_take_upload(&admission, &s, 0), ADMISSION_OK);
+    ck_assert_int_eq(admission_take_upload(&admission, &s, 0, false), ADMISSION_OK);
     ck_assert_uint_eq(s.reserved, 100);
     ck_assert(admission_extend(&admission, &s));
     ck_assert(!s.on_disk);
@@ -126,7 +155,7 @@ START_TEST(uploads_grow)
     ck_assert_uint_eq(s.reserved, 300);
     ck_assert_uint_eq(admission.memory, 0);
     ck_assert_uint_eq(admission.disk, 300);
-    ck_assert_int_eq(admission_take_upload(&admission, &other, 4650), ADMISSION_OK);
+    ck_assert_int_eq(admission_take_upload(&admission, &other, 4650, false), ADMISSION_OK);
     ck_assert(!admission_extend(&admission, &s)); /* 50 left: it keeps what it has */
     ck_assert_uint_eq(s.reserved, 300);
     ck_assert(s.on_disk);
@@ -142,7 +171,7 @@ END_TEST
 START_TEST(impossible_sizes)
 {
     struct admission_share s = { 0 };
-    ck_assert_int_eq(admission_take_upload(&admission, &s, UINT64_MAX), ADMISSION_NO_BYTES);
+    ck_assert_int_eq(admission_take_upload(&admission, &s, UINT64_MAX, false), ADMISSION_NO_BYTES);
     ck_assert_int_eq(admission_take_whole(&admission, &s, UINT64_MAX), ADMISSION_NO_BYTES);
     ck_assert_int_eq(s.state, ADMISSION_NONE);
     assert_empty();
@@ -185,7 +214,7 @@ START_TEST(random_walk)
             if (rand() % 2)
                 admission_take_whole(&admission, &s[i], size);
             else
-                admission_take_upload(&admission, &s[i], size);
+                admission_take_upload(&admission, &s[i], size, rand() % 2);
             sent[i] = 0;
             break;
         case ADMISSION_UPLOADING:
@@ -208,7 +237,7 @@ START_TEST(random_walk)
             *(s[k].on_disk ? &disk : &memory) += s[k].reserved;
         bool sound = memory == admission.memory && disk == admission.disk && memory <= limits.memory && disk <= limits.disk &&
                      admission.upload_memory <= limits.memory / 2 &&
-                     admission.queued + admission.running <= 3 * limits.slots; /* 12 shares in all */
+                     admission_used(&admission) <= limits.slots && admission.uploads <= limits.slots;
         if (!sound) /* one assert per step would take longer than the walk */
             ck_abort_msg("step %d: the sums do not fit", step);
     }
@@ -309,6 +338,7 @@ int main(void)
     tcase_add_test(tests, whole_messages);
     tcase_add_test(tests, memory_runs_out);
     tcase_add_test(tests, uploads_leave_room);
+    tcase_add_test(tests, complete_uploads_hold_slots);
     tcase_add_test(tests, uploads_grow);
     tcase_add_test(tests, impossible_sizes);
     tcase_add_test(tests, release_from_anywhere);

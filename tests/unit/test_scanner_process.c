@@ -91,6 +91,32 @@ START_TEST(slots_and_cancel)
 }
 END_TEST
 
+/* With every slot taken, an upload hears BUSY when it is complete, or at once where its edge has all of it. */
+START_TEST(uploads_and_slots)
+{
+    static const char *const extra[] = { "slots=2", NULL };
+    scanner_active(extra);
+    signal_workers(SIGSTOP);
+    uint64_t first = send_whole(clean_mail, sizeof clean_mail - 1), second = send_whole(clean_mail, sizeof clean_mail - 1);
+    WAIT_FOR(t.slots_used == 2);
+    uint64_t slow = send_open(0, false, NULL, 0, 0, 60000);
+    wait_answer(slow, GRANT);
+    send_chunk(slow, 0, clean_mail, sizeof clean_mail - 1, true);
+    assert_busy(slow, WEIR__BUSY_REASON__BUSY_SLOTS);
+    assert_busy(send_complete(sizeof clean_mail - 1), WEIR__BUSY_REASON__BUSY_SLOTS);
+    signal_workers(SIGCONT);
+    wait_answer(first, VERDICT);
+    wait_answer(second, VERDICT);
+    WAIT_FOR(t.slots_used == 0 && t.bytes_used == 0);
+    uint64_t held = send_complete(sizeof clean_mail - 1);
+    wait_answer(held, GRANT);
+    WAIT_FOR(t.slots_used == 1);
+    send_chunk(held, 0, clean_mail, sizeof clean_mail - 1, true);
+    ck_assert_int_eq(wait_answer(held, VERDICT)->verdict, WEIR__VERDICT__VERDICT_CLEAN);
+    WAIT_FOR(t.slots_used == 0 && t.bytes_used == 0);
+}
+END_TEST
+
 START_TEST(lanes_and_deadlines)
 {
     size_t len;
@@ -484,7 +510,7 @@ int main(int argc, char **argv)
         const TTest *test;
     } tests[] = {
 #define TEST(name) { #name, name }
-        TEST(verdicts), TEST(streams), TEST(bad_chunks), TEST(slots_and_cancel), TEST(lanes_and_deadlines), TEST(starved_upload),
+        TEST(verdicts), TEST(streams), TEST(bad_chunks), TEST(slots_and_cancel), TEST(uploads_and_slots), TEST(lanes_and_deadlines), TEST(starved_upload),
         TEST(worker_killed), TEST(worker_hangs), TEST(workers_are_recycled), TEST(gc_has_no_gap), TEST(loads_niced),
         TEST(broken_signatures_keep_the_old), TEST(no_signatures_at_start), TEST(drain_and_back), TEST(terminate_finishes),
         TEST(drain_timeout_ends_it), TEST(nothing_outlives_the_master), TEST(zygote_killed), TEST(zygote_hangs),
