@@ -372,7 +372,7 @@ static void say_ehlo(struct load_session *s)
 static void on_ehlo(struct load_session *s, const struct smtp_reply *reply)
 {
     const struct load_options *options = &s->load->options;
-    smtp_extensions_parse(&s->offers, s->state == EHLO ? reply->text : "");
+    s->offers = s->state == EHLO ? reply->extensions : (struct smtp_extensions){ 0 };
     if (options->greet_only) {
         say(s, "QUIT\r\n");
         s->code = reply->code;

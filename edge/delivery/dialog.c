@@ -69,7 +69,7 @@ static enum hop_event introduced(struct hop_dialog *dialog)
 
 static enum hop_event ehlo_done(struct hop_dialog *dialog, const struct smtp_reply *reply)
 {
-    smtp_extensions_parse(&dialog->extensions, reply->text);
+    dialog->extensions = reply->extensions;
     if (dialog->tls == NEXT_HOP_TLS_NONE || dialog->secure || !dialog->extensions.starttls)
         return introduced(dialog);
     dialog->state = HOP_STARTTLS;

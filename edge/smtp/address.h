@@ -14,7 +14,9 @@
 #include <stddef.h>
 #include "common/netaddr.h"
 
-#define SMTP_LOCAL_MAX 64    /* octets, RFC 5321 4.5.3.1.1 (after unquoting) */
+/* Octets after unquoting. RFC 5321 4.5.3.1.1 says 64 and, in 4.5.3.1, to impose no limit where possible: VERP and bounce addresses of large
+ * senders are longer. */
+#define SMTP_LOCAL_MAX 255
 #define SMTP_DOMAIN_MAX 255
 #define SMTP_ADDRESS_MAX (2 * SMTP_LOCAL_MAX + 2 + 1 + SMTP_DOMAIN_MAX + 1)
 

@@ -66,6 +66,42 @@ static size_t enhanced_len(const char *text, size_t len, int code)
     return pos == len || text[pos] == ' ' ? pos : 0;
 }
 
+static void extension_size(struct smtp_extensions *out, const char *value, size_t len)
+{
+    unsigned long long size = 0;
+    for (size_t i = 0; i < len; i++) {
+        if (!smtp_is_digit(value[i]))
+            return;
+        unsigned digit = (unsigned)(value[i] - '0');
+        size = size > (UINT64_MAX - digit) / 10 ? UINT64_MAX : size * 10 + digit;
+    }
+    out->has_size = true;
+    out->size = size;
+}
+
+static void extensions_add(struct smtp_extensions *out, const char *line, size_t len)
+{
+    static const struct {
+        const char *keyword;
+        size_t offset;
+    } known[] = {
+        { "PIPELINING", offsetof(struct smtp_extensions, pipelining) },
+        { "8BITMIME", offsetof(struct smtp_extensions, eightbitmime) },
+        { "SMTPUTF8", offsetof(struct smtp_extensions, smtputf8) },
+        { "STARTTLS", offsetof(struct smtp_extensions, starttls) },
+        { "CHUNKING", offsetof(struct smtp_extensions, chunking) },
+        { "ENHANCEDSTATUSCODES", offsetof(struct smtp_extensions, enhanced_status) },
+        { "DSN", offsetof(struct smtp_extensions, dsn) },
+    };
+    const char *space = memchr(line, ' ', len);
+    size_t word = space != NULL ? (size_t)(space - line) : len;
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        if (word == strlen(known[i].keyword) && strncasecmp(line, known[i].keyword, word) == 0)
+            *(bool *)((char *)out + known[i].offset) = true;
+    if (word == 4 && strncasecmp(line, "SIZE", 4) == 0)
+        extension_size(out, line + (len > word ? word + 1 : word), len > word ? len - word - 1 : 0);
+}
+
 static void reply_add_line(struct smtp_reply_parser *parser, const char *text, size_t len)
 {
     struct smtp_reply *reply = &parser->reply;
@@ -79,6 +115,8 @@ static void reply_add_line(struct smtp_reply_parser *parser, const char *text, s
         text += enhanced + space;
         len -= enhanced + space;
     }
+    if (reply->code == 250 && parser->lines > 1) /* the first one greets */
+        extensions_add(&reply->extensions, text, len);
     size_t room = sizeof reply->text - 1 - parser->text_len;
     if (parser->lines > 1 && room > 0) {
         reply->text[parser->text_len++] = '\n';
@@ -128,45 +166,6 @@ enum smtp_reply_status smtp_reply_parser_next(struct smtp_reply_parser *parser, 
             return SMTP_REPLY_DONE;
     }
     return SMTP_REPLY_MORE;
-}
-
-static void extension_size(struct smtp_extensions *out, const char *value, size_t len)
-{
-    unsigned long long size = 0;
-    for (size_t i = 0; i < len; i++) {
-        if (!smtp_is_digit(value[i]))
-            return;
-        unsigned digit = (unsigned)(value[i] - '0');
-        size = size > (UINT64_MAX - digit) / 10 ? UINT64_MAX : size * 10 + digit;
-    }
-    out->has_size = true;
-    out->size = size;
-}
-
-void smtp_extensions_parse(struct smtp_extensions *out, const char *text)
-{
-    static const struct {
-        const char *keyword;
-        size_t offset;
-    } known[] = {
-        { "PIPELINING", offsetof(struct smtp_extensions, pipelining) },
-        { "8BITMIME", offsetof(struct smtp_extensions, eightbitmime) },
-        { "SMTPUTF8", offsetof(struct smtp_extensions, smtputf8) },
-        { "STARTTLS", offsetof(struct smtp_extensions, starttls) },
-        { "CHUNKING", offsetof(struct smtp_extensions, chunking) },
-        { "ENHANCEDSTATUSCODES", offsetof(struct smtp_extensions, enhanced_status) },
-        { "DSN", offsetof(struct smtp_extensions, dsn) },
-    };
-    *out = (struct smtp_extensions){ 0 };
-    for (const char *line = strchr(text, '\n'); line != NULL; line = strchr(line, '\n')) { /* the first one greets */
-        line++;
-        size_t len = strcspn(line, "\n"), word = strcspn(line, " \n");
-        for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
-            if (word == strlen(known[i].keyword) && strncasecmp(line, known[i].keyword, word) == 0)
-                *(bool *)((char *)out + known[i].offset) = true;
-        if (word == 4 && strncasecmp(line, "SIZE", 4) == 0)
-            extension_size(out, line + (len > word ? word + 1 : word), len > word ? len - word - 1 : 0);
-    }
 }
 
 size_t smtp_dot_stuff(char *out, const char *data, size_t len, bool *at_line_start)

@@ -14,10 +14,18 @@
  * bytes and NULs become '?'. Returns the length written, cut to whole lines that fit cap. */
 size_t smtp_reply_format(char *out, size_t cap, int code, const char *enhanced, const char *text);
 
+/* What a host can do, as the lines of its EHLO reply say. */
+struct smtp_extensions {
+    bool pipelining, eightbitmime, smtputf8, starttls, chunking, enhanced_status, dsn;
+    bool has_size;
+    unsigned long long size; /* 0: no fixed limit */
+};
+
 struct smtp_reply {
     int code;                         /* 200..599; 0: none (connection lost, time-out) */
     char enhanced[12];                /* "5.1.1", "" when the host gave none or one of the wrong class */
     char text[SMTP_REPLY_TEXT_MAX];   /* lines joined with '\n', without codes, control bytes as '?'; cut when longer */
+    struct smtp_extensions extensions; /* of a 250: read from each whole line behind the first, so never cut; means something after EHLO */
 };
 
 enum smtp_reply_status { SMTP_REPLY_MORE, SMTP_REPLY_DONE, SMTP_REPLY_BROKEN };
@@ -32,14 +40,6 @@ void smtp_reply_parser_init(struct smtp_reply_parser *parser);
 /* Uses whole lines of buf only; *used says how many bytes. DONE: parser->reply is one whole reply; init before the next.
  * A bare LF ends a line here too (some hosts send it). Differing codes in one reply: BROKEN. */
 enum smtp_reply_status smtp_reply_parser_next(struct smtp_reply_parser *parser, const char *buf, size_t len, size_t *used);
-
-/* EHLO reply text (as in smtp_reply.text) into what the host can do. */
-struct smtp_extensions {
-    bool pipelining, eightbitmime, smtputf8, starttls, chunking, enhanced_status, dsn;
-    bool has_size;
-    unsigned long long size; /* 0: no fixed limit */
-};
-void smtp_extensions_parse(struct smtp_extensions *out, const char *text);
 
 /* Copies a message to the wire as the client must: dots stuffed at line starts, bytes otherwise unchanged. The input is strict already
  * (CRLF only). at_line_start is carried from call to call (start with true). out needs 2 * len. Returns the length. */

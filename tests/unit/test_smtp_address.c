@@ -12,6 +12,7 @@
 
 #define L10 "abcdefghij"
 #define L60 L10 L10 L10 L10 L10 L10
+#define L240 L60 L60 L60 L60
 #define LABEL63 L60 "abc"
 #define D192 LABEL63 "." LABEL63 "." LABEL63 "."
 
@@ -97,9 +98,10 @@ static const struct row rows[] = {
     BAD("<a@[192.0.2.1].>"), BAD("<a@[IPv6:]>"), BAD("<a@[IPv6:1::2::3]>"), BAD("<a@[IPv6:192.0.2.1]>"), BAD("<a@[::1]>"), BAD("<a@[tag]>"),
     BAD("<a@[tag:]>"), BAD("<a@[tag-:x]>"), BAD("<a@[tag:a b]>"), BAD("<a@[tag:a\\b]>"), BAD("<a@[ 192.0.2.1]>"), BAD("<a@b[192.0.2.1]>"),
 
-    GOOD("<" L60 "abcd@b>", L60 "abcd", "b"),
-    LONG("<" L60 "abcde@b>"), LONG("<\"" L60 " bcde\"@b>"), BAD("<" L60 "abcde>"), BAD("<" L60 "abcde@>"), BAD("<" L60 "abcde@b"),
-    GOOD("<\"\\a\\b\\c\\d" L60 "\"@b>", "abcd" L60, "b"),
+    GOOD("<" L240 "+list=example.o@b>", L240 "+list=example.o", "b"),
+    LONG("<" L240 "+list=example.or@b>"), LONG("<\"" L240 " +list=example.o\"@b>"), BAD("<" L240 "+list=example.or>"),
+    BAD("<" L240 "+list=example.or@>"), BAD("<" L240 "+list=example.or@b"),
+    GOOD("<\"" L240 "\\+\\l\\i\\s\\t\\=\\e\\x\\a\\m\\p\\l\\e\\.\\o\"@b>", L240 "+list=example.o", "b"),
     GOOD("<a@" LABEL63 ">", "a", LABEL63),
     LONG("<a@" LABEL63 "d>"), LONG("<a@b." LABEL63 "d.c>"),
     GOOD("<a@" D192 LABEL63 ">", "a", D192 LABEL63),
@@ -310,7 +312,7 @@ static bool between(const char *start, const char *end, const char *tag, const c
 static bool expected_by(const char *category, const char *diagnosis, const char *address, bool *any)
 {
     *any = strcmp(diagnosis, "ISEMAIL_RFC5322_TOOLONG") == 0            /* 254 octets in all; our limits are on the parts */
-           || (strcmp(diagnosis, "ISEMAIL_RFC5322_LOCAL_TOOLONG") == 0 && address[0] == '"') /* it counts the quotes, we do not */
+           || strcmp(diagnosis, "ISEMAIL_RFC5322_LOCAL_TOOLONG") == 0      /* 64 octets; we take what VERP makes */
            || strcmp(diagnosis, "ISEMAIL_RFC5322_DOMAIN_TOOLONG") == 0  /* 255 here, and it has 256 with another count */
            || strcmp(diagnosis, "ISEMAIL_RFC5321_IPV6DEPRECATED") == 0; /* "::" for one group: only the writer is told not to */
     if (strcmp(diagnosis, "ISEMAIL_RFC5321_TLDNUMERIC") == 0)
@@ -325,12 +327,17 @@ static bool expected_by(const char *category, const char *diagnosis, const char 
 
 START_TEST(test_isemail)
 {
+    /* WEIR_CORPUS is the unpacked vectors, or a folder with them in vectors/. */
+    static const char *const layouts[] = { "vectors/", "" };
     const char *corpus = getenv("WEIR_CORPUS");
-    char path[4096];
-    snprintf(path, sizeof path, "%s/address/isemail/test/tests.xml", corpus != NULL ? corpus : "");
-    FILE *file = corpus != NULL ? fopen(path, "r") : NULL;
+    FILE *file = NULL;
+    for (size_t i = 0; i < sizeof layouts / sizeof *layouts && corpus != NULL && file == NULL; i++) {
+        char path[4096];
+        snprintf(path, sizeof path, "%s/%saddress/isemail/test/tests.xml", corpus, layouts[i]);
+        file = fopen(path, "r");
+    }
     if (file == NULL) {
-        printf("skipped: isemail's addresses (WEIR_CORPUS names no folder with address/isemail/test/tests.xml)\n");
+        printf("SKIP isemail: WEIR_CORPUS names no folder with address/isemail/test/tests.xml\n");
         return;
     }
     static char xml[512 * 1024];

@@ -177,28 +177,50 @@ START_TEST(test_limits)
 }
 END_TEST
 
+static struct smtp_extensions offers(const char *wire)
+{
+    struct smtp_reply_parser parser;
+    enum smtp_reply_status status;
+    feed(&parser, wire, strlen(wire), 1, &status);
+    ck_assert_int_eq(status, SMTP_REPLY_DONE);
+    return parser.reply.extensions;
+}
+
 START_TEST(test_extensions)
 {
     struct smtp_extensions e;
-    smtp_extensions_parse(
-        &e, "mx.example.edu "
-            "PIPELINING\npipelining\n8BITMIME\nSMTPUTF8\nSTARTTLS\nCHUNKING\nENHANCEDSTATUSCODES\nDSN\nSIZE 52428800\n"
-            "AUTH PLAIN\nX-FOO");
+    e = offers("250-mx.example.edu PIPELINING\r\n250-pipelining\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-STARTTLS\r\n250-CHUNKING\r\n"
+               "250-ENHANCEDSTATUSCODES\r\n250-DSN\r\n250-SIZE 52428800\r\n250-AUTH PLAIN\r\n250 X-FOO\r\n");
     ck_assert(e.pipelining && e.eightbitmime && e.smtputf8 && e.starttls && e.chunking && e.enhanced_status && e.dsn &&
               e.has_size);
     ck_assert(e.size == 52428800);
-    smtp_extensions_parse(&e, "PIPELINING");
+    e = offers("250 PIPELINING\r\n");
     ck_assert(!e.pipelining && !e.has_size);
-    smtp_extensions_parse(&e, "");
+    e = offers("250\r\n");
     ck_assert(!e.pipelining);
-    smtp_extensions_parse(&e, "mx\nPIPELININGS\n8BITMIM\nDSN x\nSIZE");
+    e = offers("250-mx\r\n250-PIPELININGS\r\n250-8BITMIM\r\n250-DSN x\r\n250 SIZE\r\n");
     ck_assert(!e.pipelining && !e.eightbitmime && e.dsn && e.has_size && e.size == 0);
-    smtp_extensions_parse(&e, "mx\nSIZE 1k");
+    e = offers("250-mx\r\n250 SIZE 1k\r\n");
     ck_assert(!e.has_size);
-    smtp_extensions_parse(&e, "mx\nSIZE 99999999999999999999999");
+    e = offers("250-mx\r\n250 SIZE 99999999999999999999999\r\n");
     ck_assert(e.has_size && e.size == UINT64_MAX);
-    smtp_extensions_parse(&e, "mx\n\n\nDSN\n");
+    e = offers("250-mx\r\n250-\r\n250-\r\n250 DSN\r\n");
     ck_assert(e.dsn);
+    e = offers("220-mx\r\n220 DSN\r\n");
+    ck_assert(!e.dsn);
+}
+END_TEST
+
+/* What comes after the text is full counts as well. */
+START_TEST(test_many_extensions)
+{
+    char wire[8192];
+    int len = sprintf(wire, "250-mx\r\n");
+    for (int i = 0; i < 60; i++)
+        len += sprintf(wire + len, "250-X-VENDOR-EXTENSION-NUMBER-%02d WITH PARAMETERS\r\n", i);
+    sprintf(wire + len, "250-SIZE 1000\r\n250-PIPELINING\r\n250 STARTTLS\r\n");
+    struct smtp_extensions e = offers(wire);
+    ck_assert(e.pipelining && e.starttls && e.has_size && e.size == 1000);
 }
 END_TEST
 
@@ -263,6 +285,7 @@ int main(void)
     tcase_add_loop_test(tcase, test_rows, 0, sizeof rows / sizeof rows[0]);
     tcase_add_test(tcase, test_limits);
     tcase_add_test(tcase, test_extensions);
+    tcase_add_test(tcase, test_many_extensions);
     tcase_add_loop_test(tcase, test_dot_stuff, 0, sizeof stuffs / sizeof stuffs[0]);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
