@@ -179,7 +179,7 @@ static void hopconn_failed(struct hopconn *conn, const struct smtp_reply *reply)
 static void hopconn_failed_because(struct hopconn *conn, const char *enhanced, const char *why)
 {
     struct smtp_reply reply;
-    log_write(LOG_INFO, "connect to %s: %s", conn->text, why);
+    log_write_as("smtp", LOG_INFO, "connect to %s: %s", conn->text, why);
     reply_set(&reply, 451, enhanced, "%s: %s", conn->text, why);
     hopconn_failed(conn, &reply);
 }
@@ -200,7 +200,7 @@ static void hopconn_tls_failed(struct hopconn *conn, const char *why)
 {
     struct delivery_pool *pool = conn->hop->pool;
     metric_add(pool->metrics.tls_failed, 1);
-    log_write(LOG_WARNING, "TLS with %s: %s%s", conn->text, why,
+    log_write_as("smtp", LOG_WARNING, "TLS with %s: %s%s", conn->text, why,
               conn->dialog.tls == NEXT_HOP_TLS_REQUIRE ? "" : "; going on without it");
     if (conn->dialog.tls != NEXT_HOP_TLS_REQUIRE) {
         conn->hop->no_tls_until = clock_ms() + NO_TLS_MS;
@@ -257,7 +257,7 @@ static void on_event(struct hopconn *conn, enum hop_event event, const struct sm
         delivery_on_answer(conn->owner, reply);
         break;
     case HOP_REFUSED:
-        log_write(LOG_INFO, "connect to %s: host says: %d %s", conn->text, reply->code, reply->text);
+        log_write_as("smtp", LOG_INFO, "connect to %s: host says: %d %s", conn->text, reply->code, reply->text);
         hopconn_failed(conn, reply);
         break;
     case HOP_TLS_IMPOSSIBLE:

@@ -53,6 +53,7 @@ struct session {
     bool last_chunk;   /* and this chunk is its last */
     bool held;         /* bytes were left in the connection: it is paused until input is wanted again */
     bool choked;       /* the client does not read its replies: no input until it does */
+    bool leaving;      /* the last reply is queued behind those that recipients still wait for: then it closes */
     bool pressed;      /* the scanner's window is full: no input until it opens */
     bool dead;         /* in the server's list of sessions to be freed */
     struct netaddr client;
@@ -192,7 +193,8 @@ void report_disconnect(const struct session *session);
 void report_reject(const struct session *session, const char *id, const char *stage, int code, const char *enhanced,
                    const char *text, const char *sender, const char *to);
 void report_message_begins(const struct session *session, const char *id);
-void report_message_received(const struct report *report);
+/* The message's end, before the lines of its recipients. */
+void report_message(const struct report *report, const struct outcome *outcome);
 /* Refused at RCPT: the audit row only, report_reject() has written the line. */
 void report_recipient_refused(const struct report *report, unsigned index, const char *recipient, const struct outcome *outcome);
 /* One recipient's end: the log line and the audit row. */

@@ -61,12 +61,20 @@ void report_message_begins(const struct session *session, const char *id)
     log_write(LOG_INFO, "%s: client=unknown[%s]", id, session->client_text);
 }
 
-void report_message_received(const struct report *report)
+/* Counters of Postfix's logs take from= and to= of qmgr and smtp for mail that was taken and sent on, and look in smtpd's lines only for clients and
+ * for what was refused. So what the client keeps is written as smtpd, however much the lines say about it. */
+void report_message(const struct report *report, const struct outcome *outcome)
 {
+    const struct session *session = report->session;
     if (*report->message_id != '\0')
         log_write(LOG_INFO, "%s: message-id=%s", report->id, report->message_id);
-    log_write(LOG_INFO, "%s: from=<%s>, size=%llu, nrcpt=%u", report->id, report->sender, (unsigned long long)report->size,
-              report->rcpt_count);
+    log_write_as(outcome->disposition == DISPOSITION_DELIVERED ? "qmgr" : "smtpd", LOG_INFO,
+                 "%s: from=<%s>, size=%llu, nrcpt=%u", report->id, report->sender, (unsigned long long)report->size, report->rcpt_count);
+    if (outcome->disposition == DISPOSITION_DISCARDED)
+        log_write(LOG_INFO, "%s: discard: END-OF-MESSAGE from unknown[%s]: %s; from=<%s> proto=%s helo=<%s>", report->id,
+                  session->client_text, outcome->why, report->sender, session_proto(session), session->helo);
+    else if (outcome->disposition != DISPOSITION_DELIVERED && outcome->code > 0)
+        report_reject(session, report->id, "END-OF-MESSAGE", outcome->code, outcome->enhanced, outcome->text, report->sender, NULL);
 }
 
 static void audit(const struct report *report, unsigned index, const char *recipient, const struct outcome *outcome)
@@ -129,8 +137,9 @@ void report_recipient(const struct report *report, unsigned index, const char *r
     double total = (double)(now - report->began_ms) / 1e3, body = (double)(received - report->began_ms) / 1e3;
     double rest = total - body - scan > 0 ? total - body - scan : 0;
     bool says_next_hop = *report->next_hop_reply != '\0';
-    log_write(LOG_INFO, "%s: to=<%s>, relay=%s, delay=%.2f, delays=%.2f/%.2f/0/%.2f, dsn=%s, status=%s (%s%s%s)", report->id,
-              recipient, *report->next_hop ? report->next_hop : "none", total, body, scan, rest,
-              *outcome->enhanced ? outcome->enhanced : "4.4.2", status[outcome->disposition], outcome->why,
-              *outcome->why ? ": " : "", says_next_hop ? report->next_hop_reply : outcome->code > 0 ? outcome->text : "client is gone");
+    log_write_as(outcome->disposition == DISPOSITION_DELIVERED ? "smtp" : "smtpd", LOG_INFO,
+                 "%s: to=<%s>, relay=%s, delay=%.2f, delays=%.2f/%.2f/0/%.2f, dsn=%s, status=%s (%s%s%s)",
+                 report->id, recipient, *report->next_hop ? report->next_hop : "none", total, body, scan, rest,
+                 *outcome->enhanced ? outcome->enhanced : "4.4.2", status[outcome->disposition], outcome->why, *outcome->why ? ": " : "",
+                 says_next_hop ? report->next_hop_reply : outcome->code > 0 ? outcome->text : "client is gone");
 }

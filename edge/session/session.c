@@ -33,7 +33,7 @@ bool session_between_messages(const struct session *session)
 
 static bool session_wants_input(const struct session *session)
 {
-    return !session->choked && !session->pressed &&
+    return !session->choked && !session->pressed && !session->leaving &&
            (session->tx == NULL || transaction_unanswered(session->tx) < UNANSWERED_MAX) &&
            (session->state & (ST_CONNECTED | ST_VERDICT | ST_SECURING | ST_CLOSED)) == 0;
 }
@@ -51,7 +51,7 @@ bool session_offers_starttls(const struct session *session)
 /* ---- replies ---- */
 
 static const int counted_codes[] = { 211, 214, 220, 221, 250, 251, 252, 354, 421, 450, 451, 452, 454, 455, 500, 501, 502, 503,
-                                     504, 530, 535, 538, 550, 551, 552, 553, 554, 555 };
+                                     504, 521, 530, 535, 538, 550, 551, 552, 553, 554, 555 };
 #define COUNTED_CODES (sizeof counted_codes / sizeof *counted_codes)
 
 static void count_reply(struct session *session, unsigned stage, int code)
@@ -159,7 +159,16 @@ static void session_bad_line(struct session *session, enum smtp_bad bad)
     };
     session->commands++;
     session->errors++;
-    session_reply_in_order(session, SMTP_VERB_UNKNOWN, 500, "5.5.2", words[bad]);
+    if (bad != SMTP_BAD_BARE_LF) {
+        session_reply_in_order(session, SMTP_VERB_UNKNOWN, 500, "5.5.2", words[bad]);
+        return;
+    }
+    /* One that ends its lines in LF never sends the CRLF we wait for: told and left, or both would wait for each other. */
+    session->leaving = true;
+    report_reject(session, NULL, "COMMAND", 521, "5.5.2", words[bad], NULL, NULL);
+    session_reply_in_order(session, SMTP_VERB_UNKNOWN, 521, "5.5.2", words[bad]);
+    if (session->tx == NULL || transaction_unanswered(session->tx) == 0)
+        session_close(session);
 }
 
 /* The final dot, or the last byte of a chunk: RFC 3030 wants one reply for each chunk. */
@@ -214,8 +223,10 @@ static size_t on_bytes(void *arg, const char *buf, size_t len)
         struct smtp_token token;
         size_t n = smtp_parser_next(&session->parser, buf + used, len - used, &token);
         whole = token.event == SMTP_NEED_MORE;
-        if (!session_on_token(session, &token, len - used - n))
+        if (!session_on_token(session, &token, len - used - n)) {
+            used = (size_t)(token.bytes - buf); /* the rest of a bad line before it was skipped: offered again it would be commands */
             break;
+        }
         used += n;
     }
     if (session->state == ST_CLOSED)

@@ -217,6 +217,8 @@ static void give_replies(struct transaction *tx)
         memmove(&tx->entries[keep], &tx->entries[at], (tx->count - at) * sizeof *tx->entries);
     tx->count -= at - keep;
     tx->replied = keep;
+    if (tx->session->leaving && tx->count == tx->replied)
+        session_close(tx->session);
 }
 
 void transaction_answer(struct transaction *tx, unsigned stage, int code, const char *enhanced, const char *text)
@@ -412,6 +414,7 @@ static void finish(struct transaction *tx, const struct outcome *outcome)
         metric_add(server->recipients_accepted, tx->replied);
         session->errors = 0; /* whoever brings real mail starts anew */
     }
+    report_message(&report, outcome);
     for (unsigned i = 0; i < tx->replied; i++) {
         struct outcome own = *outcome;
         if (tx->entries[i].discard && outcome->disposition == DISPOSITION_DELIVERED) {
@@ -499,8 +502,6 @@ void transaction_complete(struct transaction *tx)
     tx->complete_us = clock_us();
     if (tx->refusal == REFUSAL_NONE && session->parser.violations != 0)
         tx->refusal = REFUSAL_CONTENT;
-    struct report report = report_of(tx);
-    report_message_received(&report);
 
     session_enter(session, ST_VERDICT);
     if (tx->refusal != REFUSAL_NONE) {
@@ -573,6 +574,7 @@ bool transaction_outlives_client(struct transaction *tx)
     if (tx->began) {
         struct outcome outcome = { .disposition = DISPOSITION_DEFERRED, .why = "client-gone" };
         struct report report = report_of(tx);
+        report_message(&report, &outcome);
         for (unsigned i = 0; i < tx->replied; i++)
             report_recipient(&report, tx->entries[i].index, tx->entries[i].address, &outcome);
     }

@@ -336,6 +336,9 @@ static void run(const char *name, const char *dialogue, bool trickle)
 
 #define HELLO "S 220 edge.test ESMTP\nC EHLO client.test\nS 250-edge.test\nS 250-PIPELINING\nS 250-SIZE\nS 250-8BITMIME\n" \
               "S 250-CHUNKING\nS 250-ENHANCEDSTATUSCODES\nS 250 SMTPUTF8\n"
+#define OCTETS_128 \
+    "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+#define OCTETS_512 OCTETS_128 OCTETS_128 OCTETS_128 OCTETS_128
 #define READY "S 220\nC HELO client.test\nS 250 edge.test\n"
 #define ONE_RCPT READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\n.\nR 250 2.1.5 ok\nS 250 2.1.5\n"
 #define ONE_DATA ONE_RCPT "C DATA\nS 354\n"
@@ -464,7 +467,14 @@ static const struct {
     { "too many errors", false, "O max_errors=3\n" READY "C XA\nC XB\nC XC\nC NOOP\nS 50\nS 50\nS 50\nS 421 4.7.0 edge.test Too many errors\nX" },
     { "too many commands", false, "L max_commands 3\n" READY "C NOOP\nC NOOP\nC NOOP\nS 250\nS 250\nS 421 4.7.0 edge.test Too many commands\nX" },
     { "a line too long", false, "O max_command_line=512\n" READY "C NOOP 0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789\nS 500 5.5.2\nC NOOP\nS 250" },
-    { "a command that ends in a bare LF", false, READY "c NOOP\\nNOOP\\r\\n\nS 500 5.5.2\nC NOOP\nS 250" },
+    { "the rest of a line too long is no command, even where the next one is put off", false,
+      "O max_command_line=512\n" READY "C MAIL FROM:<s@example.org>\nS 250\n"
+      "c RCPT TO:<u@example.edu>\\r\\n" OCTETS_512 "RSET\\r\\nDATA\\r\\n\n.\nR 250 - ok\nS 250\nS 500 5.5.2 Line too long\nS 354\nC x\nC .\n"
+      "V clean\nD 250 - ok\nS 250\nA u@example.edu delivered 250" },
+    { "a command that ends in a bare LF", false, READY "c NOOP\\nNOOP\\r\\nNOOP\\r\\n\nS 521 5.5.2\nX" },
+    { "a client that sends LF only is told at once", false, "S 220\nc EHLO there\\n\nS 521 5.5.2 Lines must end in CRLF\nX" },
+    { "a bare LF behind a recipient that is still asked", false,
+      READY "C MAIL FROM:<s@example.org>\nS 250\nc RCPT TO:<u@example.edu>\\r\\nNOOP\\nRSET\\r\\nNOOP\\r\\n\n.\nR 250 - ok\nS 250\nS 521 5.5.2\n.\nX" },
 
     { "a banner that waits", false, "O banner_delay=2s\n.\nT 1000\n.\nT 1500\nS 220\nC QUIT\nS 221\nX" },
     { "an early talker", false, "O banner_delay=2s\n.\nT 1000\nC EHLO x\nS 554 5.5.1\nX" },
