@@ -17,6 +17,8 @@
 #include "coordinator/rows.h"
 
 #define TEXT_MAX 512
+#define METRICS_HELD_MAX                                                                                               \
+    (1u << 20) /* bytes of JSON waiting for the database; over it the older are dropped: they come again */
 
 struct beat {
     char *node, *signatures, *endpoint, *version;
@@ -25,7 +27,8 @@ struct beat {
     Weir__NodeState state;
     uint32_t worker, pid;
     uint64_t boot, gc_done, policy_epoch, generation, in_flight;
-    struct text metrics; /* JSON; empty: none since the last batch */
+    struct text metrics; /* JSON without its brackets; empty: none since the last batch */
+    bool partial;        /* metrics are to be merged with those in the database */
     bool dirty, forgotten;
     TAILQ_ENTRY(beat) link;
 };
@@ -112,7 +115,7 @@ static void take_text(char **out, const ProtobufCBinaryData *bytes)
 
 static void add_sample(struct text *json, const Weir__MetricSample *sample)
 {
-    text_puts(json, json->len > 1 ? ",{\"n\":" : "{\"n\":");
+    text_puts(json, json->len > 0 ? ",{\"n\":" : "{\"n\":");
     text_add_json(json, sample->name.data, sample->name.len);
     text_puts(json, ",\"l\":");
     text_add_json(json, sample->labels.data, sample->labels.len);
@@ -131,8 +134,9 @@ static void add_sample(struct text *json, const Weir__MetricSample *sample)
 
 static void take_metrics(struct beats *beats, struct beat *beat, const Weir__Heartbeat *heartbeat)
 {
-    text_reset(&beat->metrics);
-    text_puts(&beat->metrics, "[");
+    if (!heartbeat->metrics_partial || beat->metrics.len > METRICS_HELD_MAX)
+        text_reset(&beat->metrics);
+    beat->partial = heartbeat->metrics_partial;
     for (size_t i = 0; i < heartbeat->n_metrics; i++) {
         const Weir__MetricSample *sample = heartbeat->metrics[i];
         if (exposition_name_is_valid((const char *)sample->name.data, sample->name.len) &&
@@ -141,7 +145,6 @@ static void take_metrics(struct beats *beats, struct beat *beat, const Weir__Hea
         else
             metric_add(beats->bad_samples, 1);
     }
-    text_puts(&beat->metrics, "]");
 }
 
 void beats_hear(struct beats *beats, struct beat **known, const Weir__Heartbeat *heartbeat)
@@ -224,6 +227,14 @@ static const char metrics_sql[] = "INSERT INTO node_metrics AS m (node, worker, 
                                   " ORDER BY node, worker, boot, n DESC"
                                   " ON CONFLICT (node, worker, boot) DO UPDATE SET metrics = EXCLUDED.metrics";
 
+static const char partial_metrics_sql[] =
+    "INSERT INTO node_metrics AS m (node, worker, boot, metrics)"
+    " SELECT DISTINCT ON (node, worker, boot) node, worker, boot, metrics_merge('[]', metrics::jsonb)"
+    " FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::text[]) WITH ORDINALITY AS b(node, worker, boot, "
+    "metrics, n)"
+    " ORDER BY node, worker, boot, n DESC"
+    " ON CONFLICT (node, worker, boot) DO UPDATE SET metrics = metrics_merge(m.metrics, EXCLUDED.metrics)";
+
 /* Coordinators have no row made by `keys add`. */
 static const char node_sql[] =
     "INSERT INTO node (name, role) SELECT DISTINCT name, role FROM unnest($1::text[], $2::text[]) AS b(name, role)"
@@ -243,7 +254,8 @@ static int64_t to_bigint(uint64_t value)
     return value > INT64_MAX ? INT64_MAX : (int64_t)value;
 }
 
-static void add_beat(struct rows *processes, struct rows *metrics, struct rows *nodes, const struct beat *beat)
+static void add_beat(struct rows *processes, struct rows *whole, struct rows *partial, struct rows *nodes,
+                     const struct beat *beat)
 {
     rows_string(processes, beat->node);
     rows_number(processes, beat->worker);
@@ -264,24 +276,28 @@ static void add_beat(struct rows *processes, struct rows *metrics, struct rows *
     rows_end(nodes);
     if (beat->metrics.len == 0)
         return;
+    struct rows *metrics = beat->partial ? partial : whole;
+    char *array = xasprintf("[%s]", beat->metrics.data);
     rows_string(metrics, beat->node);
     rows_number(metrics, beat->worker);
     rows_number(metrics, (int64_t)beat->boot);
-    rows_string(metrics, beat->metrics.data);
+    rows_string(metrics, array);
     rows_end(metrics);
+    free(array);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     struct beats *beats = arg;
-    struct rows processes, metrics, nodes;
+    struct rows processes, metrics, partial, nodes;
     rows_init(&processes, 13);
     rows_init(&metrics, 4);
+    rows_init(&partial, 4);
     rows_init(&nodes, 2);
     while (!TAILQ_EMPTY(&beats->dirty)) {
         struct beat *beat = TAILQ_FIRST(&beats->dirty);
-        add_beat(&processes, &metrics, &nodes, beat);
+        add_beat(&processes, &metrics, &partial, &nodes, beat);
         beat_clean(beats, beat);
     }
     beats->flushed_ms = clock_ms();
@@ -299,11 +315,14 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     db_query(unit, process_sql, 14, values, NULL);
     if (metrics.count > 0)
         db_query(unit, metrics_sql, 4, rows_values(&metrics), NULL);
+    if (partial.count > 0)
+        db_query(unit, partial_metrics_sql, 4, rows_values(&partial), NULL);
     db_query(unit, node_sql, 2, rows_values(&nodes), NULL);
     const char *refresh[] = { columns[0], silence };
     db_query(unit, "SELECT node_refresh($1::text[], $2::interval)", 2, refresh, NULL);
     db_commit(unit);
     rows_fini(&processes);
     rows_fini(&metrics);
+    rows_fini(&partial);
     rows_fini(&nodes);
 }

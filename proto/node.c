@@ -153,7 +153,9 @@ static void send_heartbeat(struct node *node)
         pointers = xmalloc(most * sizeof *pointers);
         if (node->metrics_next == NULL)
             node->metrics_ms = now;
+        bool begins = node->metrics_next == NULL;
         beat.n_metrics = fill_samples(node, samples, pointers);
+        beat.metrics_partial = !begins || node->metrics_next != NULL;
         beat.metrics = pointers;
     }
     frame.body_case = WEIR__FRAME__BODY_HEARTBEAT;

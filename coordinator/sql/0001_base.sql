@@ -89,6 +89,15 @@ CREATE TABLE node_metrics (
     PRIMARY KEY (node, worker, boot)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 1000);
 
+-- What a process told in part: newer samples replace older ones of the same series. At most 10,000 series of a process are kept.
+CREATE FUNCTION metrics_merge(older jsonb, newer jsonb) RETURNS jsonb LANGUAGE sql IMMUTABLE AS $f$
+    SELECT coalesce(jsonb_agg(latest.e ORDER BY latest.at), '[]') FROM (
+        SELECT one.e, one.at FROM (
+            SELECT DISTINCT ON (s.e->>'n', s.e->>'l') s.e, s.at FROM jsonb_array_elements(older || newer) WITH ORDINALITY AS s(e, at)
+            ORDER BY s.e->>'n', s.e->>'l', s.at DESC) AS one
+        ORDER BY one.at DESC LIMIT 10000) AS latest
+$f$;
+
 CREATE FUNCTION metrics_sum(a jsonb, b jsonb) RETURNS jsonb LANGUAGE sql STABLE AS $f$
     WITH sample AS (
         SELECT e->>'n' AS n, e->>'l' AS l, e->'k' AS k, e->'b' AS b, (e->>'v')::numeric AS v, (e->>'c')::numeric AS c, e->'u' AS u

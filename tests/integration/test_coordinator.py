@@ -202,6 +202,32 @@ def test_counters_survive_restarts_and_failover(two, nodes):
     assert f"{name} 7\n" in text and 'weir_message_size_bytes_bucket{node="edge-2",le="100"} 6\n' in text
 
 
+def test_series_told_in_parts_are_merged(two, nodes):
+    """A process with more series than fit one heartbeat tells them in parts: none disappears while the others come."""
+    edge = nodes("edge-2", "edge")
+    names = [f"weir_part_{letter}_total" for letter in "abcdef"]
+
+    def tell(value, parts):
+        for part in parts:
+            edge.beat(metrics=[counter(name, value) for name in names[2 * part:2 * part + 2]], metrics_partial=True)
+
+    def values(at="coordinator-1"):
+        return [two.metric(name + '{node="edge-2"}', at) for name in names]
+
+    tell(1, (0, 1, 2))
+    wait_until(lambda: values() == [1] * 6, what="all three parts")
+    tell(2, (1,))
+    wait_until(lambda: values() == [1, 1, 2, 2, 1, 1], what="one part renewed, the others kept")
+    tell(3, (2, 0))
+    tell(4, (0, 1, 2, 0, 1, 2))
+    wait_until(lambda: values() == [4] * 6, what="several rounds in one batch: the newest of each")
+    second = nodes("edge-2", "edge", at="coordinator-2")
+    second.beat(metrics=[counter(names[0], 10)], metrics_partial=True)
+    wait_until(lambda: values("coordinator-2") == [14, 4, 4, 4, 4, 4], what="another start is added, not merged")
+    edge.beat(metrics=[counter(names[5], 5)])
+    wait_until(lambda: values() == [10, None, None, None, None, 5], what="a whole set replaces all")
+
+
 def test_exposition_is_well_formed(two, nodes):
     nodes("edge-1", "edge").beat(metrics=[counter("weir_x_total", 1, 'a="b",c="d\\"e"'), counter("bad-name", 1), counter("weir_y_total", 1, "a=b")])
     wait_until(lambda: two.metric('weir_x_total{node="edge-1",a="b",c="d\\"e"}') == 1, what="the series")

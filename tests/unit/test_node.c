@@ -27,7 +27,7 @@ struct coordinator {
     char listen[64], publish[64];
     bool silent, no_report_acks;
     unsigned hellos, heartbeats, reports, rows, policy_requests;
-    unsigned samples;
+    unsigned samples, partial;
     uint64_t last_batch, batches_seen;
     Weir__NodeState last_state;
     uint64_t last_policy_epoch;
@@ -90,6 +90,7 @@ static void on_heartbeat(struct coordinator *c, struct link_peer *peer, const We
 
     c->heartbeats++;
     c->samples += (unsigned)beat->n_metrics;
+    c->partial += beat->metrics_partial;
     c->last_state = beat->state;
     c->last_policy_epoch = beat->policy_epoch;
     ck_assert(wire_equal(&beat->node, "edge-1"));
@@ -353,6 +354,7 @@ START_TEST(test_hello_and_heartbeats)
     ck_assert_uint_ge(c->hellos, 1);
     ck_assert_int_eq(c->last_state, WEIR__NODE_STATE__NODE_ACTIVE);
     ck_assert_uint_gt(c->samples, 0);
+    ck_assert_uint_eq(c->partial, 0);
     unsigned before = c->heartbeats;
     node_heartbeat_soon(node);
     node_heartbeat_soon(node);
@@ -370,6 +372,7 @@ START_TEST(test_many_series_go_in_several_heartbeats)
     node_start(100);
     WAIT(node_is_connected(node));
     WAIT(coordinators[0].samples + coordinators[1].samples >= 500);
+    ck_assert_uint_ge(coordinators[0].partial + coordinators[1].partial, 2);
     ck_assert(value_of("weir_link_dropped_total", "reason=\"own\"") == 0);
 }
 END_TEST
