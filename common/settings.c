@@ -48,6 +48,12 @@ static const struct config_key cluster_keys[] = {
     STRING(contact, "", "help-desk text in refusals; may be empty"),
     DURATION(heartbeat_interval, "500ms", 50 * MS, MINUTES, "how often a node reports"),
     DURATION(node_timeout, "3s", 200 * MS, 10 * MINUTES, "a node silent for longer is lost"),
+    UINT(link_send_mark, "500", 1, 100000, "messages waiting for one peer of a link"),
+    UINT(link_receive_mark, "500", 1, 100000, "messages of one peer waiting for us; then it is not read"),
+    DURATION(link_heartbeat, "1s", 100 * MS, MINUTES, "between the pings of a link's connection"),
+    DURATION(link_timeout, "3s", 200 * MS, 10 * MINUTES, "a connection without an answer to a ping is ended"),
+    DURATION(link_silence, "10s", SECONDS, HOURS, "a peer that says nothing for so long is forgotten"),
+    UINT(link_peers, "20000", 1, 1000000, "peers of one server; over it newcomers are dropped"),
     END,
 };
 #undef S
@@ -62,6 +68,11 @@ static const struct config_key coordinator_keys[] = {
     STRING(database_file, "", "a file that holds the connection string, when it has a password"),
     DURATION(publish_interval, "500ms", 50 * MS, MINUTES, "cluster state is published this often, and when it changes"),
     UINT(audit_days, "30", 1, 36500, "audit rows are kept that long"),
+    UINT(audit_pending, "50000", 1, 10000000, "audit rows received and not committed; over it their edges keep them"),
+    UINT(admin_requests, "256", 1, 100000, "requests of operators under way; over it they are asked to come again"),
+    UINT(scrapes, "32", 1, 10000, "scrapes of /metrics waiting for the database; over it 503"),
+    DURATION(database_connect_timeout, "3s", 100 * MS, 10 * MINUTES, "connecting to one host of the database"),
+    DURATION(database_timeout, "10s", 100 * MS, HOURS, "without an answer for so long the database counts as gone"),
     END,
 };
 #undef S

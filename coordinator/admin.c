@@ -49,8 +49,8 @@ struct admin {
     struct db *db;
     const struct cluster *cluster;
     char silence[32];
-    size_t in_flight;
-    struct metric *ok, *refused, *failed;
+    size_t in_flight_max, in_flight;
+    struct metric *ok, *refused, *failed, *busy;
 };
 
 struct question {
@@ -64,13 +64,14 @@ struct question {
 };
 
 struct admin *admin_new(struct event_base *base, struct db *db, const struct cluster *cluster, uint64_t node_timeout_ms,
-                        struct metrics *metrics)
+                        size_t in_flight_max, struct metrics *metrics)
 {
     struct admin *admin = xcalloc(1, sizeof *admin);
-    *admin = (struct admin){ .base = base, .db = db, .cluster = cluster };
+    *admin = (struct admin){ .base = base, .db = db, .cluster = cluster, .in_flight_max = in_flight_max };
     snprintf(admin->silence, sizeof admin->silence, "%llu ms", (unsigned long long)node_timeout_ms);
     admin->ok = metrics_counter(metrics, "weir_admin_requests_total", "result=\"ok\"");
     admin->refused = metrics_counter(metrics, "weir_admin_requests_total", "result=\"refused\"");
+    admin->busy = metrics_counter(metrics, "weir_admin_busy_total", NULL);
     admin->failed = metrics_counter(metrics, "weir_admin_requests_total", "result=\"failed\"");
     return admin;
 }
@@ -261,7 +262,8 @@ void admin_ask(struct admin *admin, const char *who, const Weir__AdminRequest *r
         answer_later(question);
         return;
     }
-    if (admin->in_flight > ADMIN_IN_FLIGHT_MAX) {
+    if (admin->in_flight > admin->in_flight_max) {
+        metric_add(admin->busy, 1);
         set_answer(question, EX_TEMPFAIL, "too many requests at once");
         answer_later(question);
         return;

@@ -12,15 +12,14 @@
 #include "coordinator/db.h"
 #include "proto/link.h"
 
-#define ADMIN_IN_FLIGHT_MAX 256
-
 struct admin;
 
 /* Called exactly once per request, never from inside admin_ask(). body: JSON, NULL when there is none; borrowed. */
 typedef void (*admin_done_handler)(void *arg, uint64_t id, unsigned status, const char *error, const char *body);
 
+/* in_flight_max: requests under way; over it they are told to come again (75). */
 struct admin *admin_new(struct event_base *base, struct db *db, const struct cluster *cluster, uint64_t node_timeout_ms,
-                        struct metrics *metrics);
+                        size_t in_flight_max, struct metrics *metrics);
 void admin_free(struct admin **admin); /* after the db */
 /* who: the operator's name. request and payloads are copied as far as they are needed. */
 void admin_ask(struct admin *admin, const char *who, const Weir__AdminRequest *request,

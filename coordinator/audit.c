@@ -38,16 +38,17 @@ struct audit {
     struct db *db;
     struct event *timer;
     struct report_list waiting, alone; /* alone: one transaction each */
-    size_t pending, in_flight;
+    size_t rows_max, pending, in_flight;
     struct metric *inserted, *rejected, *dropped, *pending_gauge;
 };
 
 static void on_timer(evutil_socket_t fd, short what, void *arg);
 
-struct audit *audit_new(struct event_base *base, struct db *db, struct metrics *metrics)
+struct audit *audit_new(struct event_base *base, struct db *db, size_t rows_max, struct metrics *metrics)
 {
     struct audit *audit = xcalloc(1, sizeof *audit);
     audit->db = db;
+    audit->rows_max = rows_max;
     audit->timer = evtimer_new(base, on_timer, audit);
     STAILQ_INIT(&audit->waiting);
     STAILQ_INIT(&audit->alone);
@@ -163,7 +164,7 @@ void audit_take(struct audit *audit, const Weir__Report *frame, audit_done_handl
     struct report *report = xcalloc(1, sizeof *report);
     *report = (struct report){ .batch = frame->batch, .done = done, .arg = arg };
     rows_init(&report->rows, COLUMNS);
-    if (audit->pending + frame->n_rows > AUDIT_ROWS_MAX || !db_is_up(audit->db)) {
+    if (audit->pending + frame->n_rows > audit->rows_max || !db_is_up(audit->db)) {
         metric_add(audit->dropped, 1); /* no rows in it: the batch tells it was not committed */
     } else {
         for (size_t i = 0; i < frame->n_rows; i++)

@@ -13,14 +13,12 @@
 #include "coordinator/db.h"
 #include "proto/wire.h"
 
-#define AUDIT_ROWS_MAX 50000 /* received and not committed; over it reports are refused, and repeated by their edges   \
-                              */
-
 struct audit;
 
 typedef void (*audit_done_handler)(void *arg, uint64_t batch, bool committed);
 
-struct audit *audit_new(struct event_base *base, struct db *db, struct metrics *metrics);
+/* rows_max: received and not committed; over it reports are told not committed at once. */
+struct audit *audit_new(struct event_base *base, struct db *db, size_t rows_max, struct metrics *metrics);
 void audit_free(
     struct audit **audit); /* after the db: then nothing is in flight. Waiting reports are told not committed */
 /* Copies the report. done is never called from inside. */

@@ -170,6 +170,8 @@ static void make_database(struct coordinator *coordinator)
         .application_name = application,
         .setup = setup,
         .metrics = &coordinator->metrics,
+        .connect_timeout_ms = coordinator->config->own.database_connect_timeout,
+        .answer_timeout_ms = coordinator->config->own.database_timeout,
         .up = on_database_up,
         .down = on_database_down,
         .notified = on_notified,
@@ -190,6 +192,7 @@ static bool make(struct coordinator *coordinator, const struct curve_keypair *pa
     struct metrics *metrics = &coordinator->metrics;
     metric_set(metrics_gauge(metrics, "weir_build_info", "version=\"%s\"", WEIR_VERSION), 1);
     coordinator->hub = link_hub_new(coordinator->base, pair, metrics);
+    link_hub_configure(coordinator->hub, &config->cluster);
     coordinator->publisher = link_publisher_new(coordinator->hub, config->own.publish, why);
     if (coordinator->publisher == NULL)
         return false;
@@ -206,8 +209,9 @@ static bool make(struct coordinator *coordinator, const struct curve_keypair *pa
     };
     coordinator->cluster = cluster_new(&cluster);
     coordinator->beats = beats_new(coordinator->base, coordinator->db, name, silence, metrics);
-    coordinator->audit = audit_new(coordinator->base, coordinator->db, metrics);
-    coordinator->admin = admin_new(coordinator->base, coordinator->db, coordinator->cluster, silence, metrics);
+    coordinator->audit = audit_new(coordinator->base, coordinator->db, config->own.audit_pending, metrics);
+    coordinator->admin = admin_new(coordinator->base, coordinator->db, coordinator->cluster, silence,
+                                   config->own.admin_requests, metrics);
     coordinator->leader = leader_new(coordinator->base, coordinator->db, config->own.audit_days, metrics);
     struct service_options service = {
         .hub = coordinator->hub,
@@ -229,6 +233,7 @@ static bool make(struct coordinator *coordinator, const struct curve_keypair *pa
         .db = coordinator->db,
         .cluster = coordinator->cluster,
         .node_timeout_ms = silence,
+        .waiting_max = config->own.scrapes,
         .metrics = metrics,
     };
     coordinator->http = http_new(&http, why);

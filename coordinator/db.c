@@ -56,7 +56,7 @@ struct db {
     struct db_unit *open;     /* between begin and commit */
     bool lost_soon;           /* a send failed: the pump ends the connection */
     char last_error[512];
-    struct metric *up, *reconnects, *ok, *failed, *lost, *pending, *seconds;
+    struct metric *up, *reconnects, *connect_timeouts, *answer_timeouts, *ok, *failed, *lost, *pending, *seconds;
 };
 
 static void on_ready(evutil_socket_t fd, short what, void *arg);
@@ -108,6 +108,8 @@ struct db *db_new(struct event_base *base, const struct db_options *options)
     event_add(db->watch, &(struct timeval){ 1, 0 });
     db->up = metrics_gauge(options->metrics, "weir_db_up", NULL);
     db->reconnects = metrics_counter(options->metrics, "weir_db_connections_total", NULL);
+    db->connect_timeouts = metrics_counter(options->metrics, "weir_db_timeouts_total", "waiting_for=\"connection\"");
+    db->answer_timeouts = metrics_counter(options->metrics, "weir_db_timeouts_total", "waiting_for=\"answer\"");
     db->ok = metrics_counter(options->metrics, "weir_db_units_total", "outcome=\"ok\"");
     db->failed = metrics_counter(options->metrics, "weir_db_units_total", "outcome=\"failed\"");
     db->lost = metrics_counter(options->metrics, "weir_db_units_total", "outcome=\"lost\"");
@@ -444,10 +446,13 @@ static void on_watch(evutil_socket_t fd, short what, void *arg)
     (void)fd, (void)what;
     struct db *db = arg;
     uint64_t now = clock_ms();
-    if (db->state == DB_CONNECTING && now - db->state_since_ms > DB_CONNECT_TIMEOUT_MS)
+    if (db->state == DB_CONNECTING && now - db->state_since_ms > db->options.connect_timeout_ms) {
+        metric_add(db->connect_timeouts, 1);
         db_lost(db, "connecting timed out");
-    else if (db->state == DB_UP && db->sent.first != NULL && now - db->answered_ms > DB_ANSWER_TIMEOUT_MS)
+    } else if (db->state == DB_UP && db->sent.first != NULL && now - db->answered_ms > db->options.answer_timeout_ms) {
+        metric_add(db->answer_timeouts, 1);
         db_lost(db, "no answer in time");
+    }
 }
 
 struct db_unit *db_begin(struct db *db, db_done_handler done, void *arg)

@@ -7,7 +7,7 @@
  * exactly once, when the commit's result is here (DB_OK), when PostgreSQL refused something in it (DB_FAILED: nothing
  * of it happened), or when the connection went before the result came (DB_LOST: it may or may not have happened, so
  * every unit here is one that can be repeated). The connection comes back by itself with growing pauses. A server that
- * does not answer within DB_ANSWER_TIMEOUT_MS counts as gone.
+ * does not answer within answer_timeout_ms counts as gone.
  *
  * Callbacks come from the loop, never from inside db_begin()..db_commit(); they may begin new units but not free the
  * db.
@@ -19,10 +19,8 @@
 #include "common/error.h"
 #include "common/metrics.h"
 
-#define DB_CONNECT_TIMEOUT_MS 3000 /* per attempt; the next one begins with the next host of the conninfo */
-#define DB_ANSWER_TIMEOUT_MS  10000
-#define DB_PAUSE_MIN_MS       100 /* between attempts to connect, doubling */
-#define DB_PAUSE_MAX_MS       3000
+#define DB_PAUSE_MIN_MS 100 /* between attempts to connect, doubling */
+#define DB_PAUSE_MAX_MS 3000
 
 struct db;
 struct db_unit;
@@ -42,6 +40,8 @@ struct db_options {
     const char *conninfo;         /* may name several hosts and target_session_attrs */
     const char *application_name; /* shown in pg_stat_activity */
     const char *setup;            /* SQL script run on each new connection before it is used: migrations, LISTEN */
+    uint64_t connect_timeout_ms;  /* per attempt; the next one begins with the next host of the conninfo */
+    uint64_t answer_timeout_ms;
     struct metrics *metrics;
     void (*up)(void *arg);
     void (*down)(void *arg); /* was up, and is not any more; units in flight are told after this */

@@ -38,7 +38,7 @@ struct http {
     struct known *known;
     size_t known_count;
     struct process_stats *stats;
-    struct metric *ok, *unavailable, *other;
+    struct metric *ok, *unavailable, *other, *busy;
 };
 
 static void reply(struct http *http, struct evhttp_request *request, int code, const char *type, const char *body,
@@ -178,7 +178,8 @@ static void on_scrape_closed(struct evhttp_connection *connection, void *arg)
 static void on_metrics(struct evhttp_request *request, void *arg)
 {
     struct http *http = arg;
-    if (http->waiting_count == HTTP_WAITING_MAX) {
+    if (http->waiting_count >= http->options.waiting_max) {
+        metric_add(http->busy, 1);
         reply_text(http, request, 503, "too many scrapes at once\n");
         return;
     }
@@ -221,6 +222,7 @@ struct http *http_new(const struct http_options *options, struct error *why)
     http->ok = metrics_counter(options->metrics, "weir_http_requests_total", "code=\"200\"");
     http->unavailable = metrics_counter(options->metrics, "weir_http_requests_total", "code=\"503\"");
     http->other = metrics_counter(options->metrics, "weir_http_requests_total", "code=\"other\"");
+    http->busy = metrics_counter(options->metrics, "weir_http_scrapes_refused_total", NULL);
     http->stats = process_stats_new(options->metrics);
     http->server = evhttp_new(options->base);
     evhttp_set_max_headers_size(http->server, HTTP_HEADERS_MAX);

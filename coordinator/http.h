@@ -15,7 +15,6 @@
 #define HTTP_HEADERS_MAX 8192
 #define HTTP_BODY_MAX    0
 #define HTTP_TIMEOUT_S   10
-#define HTTP_WAITING_MAX 32 /* scrapes waiting for the database; over it 503 */
 
 struct http;
 
@@ -26,6 +25,7 @@ struct http_options {
     struct db *db;
     const struct cluster *cluster;
     uint64_t node_timeout_ms;
+    size_t waiting_max;      /* scrapes waiting for the database; over it 503 */
     struct metrics *metrics; /* this process's own series, given with node="NAME" */
 };
 

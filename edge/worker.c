@@ -321,6 +321,7 @@ static void worker_begin(struct worker *worker)
     if (!curve_keypair_read(&pair, worker->config->cluster.key_file, &why))
         fatal("[cluster] key_file: %s", why.text);
     worker->hub = link_hub_new(worker->base, &pair, &worker->metrics);
+    link_hub_configure(worker->hub, &worker->config->cluster);
     explicit_bzero(&pair, sizeof pair);
     if (worker->config->edge.scan)
         worker->farm =

@@ -19,6 +19,7 @@
 #include <event2/event.h>
 #include "common/error.h"
 #include "common/metrics.h"
+#include "common/settings.h"
 #include "proto/curve.h"
 #include "proto/wire.h"
 
@@ -51,9 +52,10 @@ enum link_status {
 struct link_hub *link_hub_new(struct event_base *base, const struct curve_keypair *pair, struct metrics *metrics);
 void link_hub_free(struct link_hub **hub); /* free links and servers first */
 const uint8_t *link_hub_public_key(const struct link_hub *hub);
-/* High-water marks, in messages per peer, of links and servers made from now on (500 each; publishers keep 16). They
- * count messages, not bytes: what a conversation may have under way in bytes is its own business. */
-void link_hub_set_marks(struct link_hub *hub, int send, int receive);
+/* [cluster] link_*, for links and servers made from now on; without it the defaults of common/settings.c. Marks count
+ * messages per peer, not bytes: what a conversation may have under way in bytes is its own business. Publishers keep
+ * 16: a state is replaced by the next. */
+void link_hub_configure(struct link_hub *hub, const struct cluster_settings *settings);
 
 struct link_allowed_key {
     uint8_t key[CURVE_KEY_LEN];
@@ -92,7 +94,7 @@ void link_peer_set_data(struct link_peer *peer, void *data);
 
 struct link_server_handlers {
     void (*message)(void *arg, struct link_peer *peer, const struct link_message *message);
-    /* Not reachable any more, silent for 10 s, or revoked; last use of peer. */
+    /* Not reachable any more, silent for link_silence, or revoked; last use of peer. */
     void (*gone)(void *arg, struct link_peer *peer);
 };
 /* Binds. endpoint "tcp://127.0.0.1:7100"; a port "*" is chosen by the system. NULL: why says what failed. */

@@ -25,15 +25,12 @@
         */
 #endif
 
-#define SOCKETS_MAX          16384 /* each link is two, each watched socket two more */
-#define DEFAULT_MARK         500
-#define STATE_MARK           16
-#define HEARTBEAT_MS         1000
-#define HEARTBEAT_TIMEOUT_MS 3000
-#define HANDSHAKE_MS         5000
-#define CONNECT_MS           2000
-#define RECONNECT_MS         100
-#define BACKLOG              1024
+#define SOCKETS_MAX  16384 /* each link is two, each watched socket two more */
+#define STATE_MARK   16
+#define HANDSHAKE_MS 5000
+#define CONNECT_MS   2000
+#define RECONNECT_MS 100
+#define BACKLOG      1024
 /* libzmq ends the connection at once for a larger frame; between WIRE_PAYLOAD_MAX and this one is read off and counted.
  */
 #define WIRE_HARD_MAX (2 * WIRE_PAYLOAD_MAX)
@@ -139,9 +136,34 @@ static void make_metrics(struct link_hub *hub, struct metrics *metrics)
     hub->refused = metrics_counter(metrics, "weir_link_refused_total", NULL);
     hub->full = metrics_counter(metrics, "weir_link_full_total", NULL);
     hub->lost = metrics_counter(metrics, "weir_link_lost_total", NULL);
+    hub->silent = metrics_counter(metrics, "weir_link_silent_total", NULL);
     hub->rebinds = metrics_counter(metrics, "weir_link_rebinds_total", NULL);
     hub->links_up = metrics_gauge(metrics, "weir_links_up", NULL);
     hub->peers = metrics_gauge(metrics, "weir_link_peers", NULL);
+}
+
+void link_hub_configure(struct link_hub *hub, const struct cluster_settings *settings)
+{
+    hub->send_mark = (int)settings->link_send_mark;
+    hub->receive_mark = (int)settings->link_receive_mark;
+    hub->heartbeat_ms = (int)settings->link_heartbeat;
+    hub->timeout_ms = (int)settings->link_timeout;
+    hub->silence_ms = settings->link_silence;
+    hub->peers_max = settings->link_peers;
+}
+
+/* The defaults have one place, the table of settings. */
+static void configure_by_default(struct link_hub *hub)
+{
+    struct cluster_settings settings = { 0 };
+    struct error why;
+    struct config *config = config_load(NULL, settings_tables, NULL, 0, &why);
+
+    if (config == NULL || !config_fill(config, "cluster", NULL, &settings, &why))
+        fatal("link: %s", why.text);
+    link_hub_configure(hub, &settings);
+    config_clear(settings_table("cluster"), &settings);
+    config_free(&config);
 }
 
 struct link_hub *link_hub_new(struct event_base *base, const struct curve_keypair *pair, struct metrics *metrics)
@@ -150,7 +172,7 @@ struct link_hub *link_hub_new(struct event_base *base, const struct curve_keypai
 
     hub->base = base;
     hub->pair = *pair;
-    hub->send_mark = hub->receive_mark = DEFAULT_MARK;
+    configure_by_default(hub);
     hub->context = zmq_ctx_new();
     if (hub->context == NULL || zmq_ctx_set(hub->context, ZMQ_MAX_SOCKETS, SOCKETS_MAX) != 0)
         fatal("link: cannot make a ZeroMQ context: %s", zmq_strerror(zmq_errno()));
@@ -179,12 +201,6 @@ void link_hub_free(struct link_hub **taken)
 const uint8_t *link_hub_public_key(const struct link_hub *hub)
 {
     return hub->pair.public_key;
-}
-
-void link_hub_set_marks(struct link_hub *hub, int send, int receive)
-{
-    hub->send_mark = send;
-    hub->receive_mark = receive;
 }
 
 /* --- the allowed list --- */
@@ -321,8 +337,8 @@ void *link_socket_new(struct link_hub *hub, int type, const char *endpoint, stru
     set_int(sock, ZMQ_IPV6, is_ipv4(endpoint) ? 0 : 1);
     set_int(sock, ZMQ_BACKLOG, BACKLOG);
     set_int(sock, ZMQ_HANDSHAKE_IVL, HANDSHAKE_MS);
-    set_int(sock, ZMQ_HEARTBEAT_IVL, HEARTBEAT_MS);
-    set_int(sock, ZMQ_HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS);
+    set_int(sock, ZMQ_HEARTBEAT_IVL, hub->heartbeat_ms);
+    set_int(sock, ZMQ_HEARTBEAT_TIMEOUT, hub->timeout_ms);
     set_int(sock, ZMQ_CONNECT_TIMEOUT, CONNECT_MS);
     set_int(sock, ZMQ_RECONNECT_IVL, RECONNECT_MS);
     return sock;

@@ -9,8 +9,7 @@
 #include "proto/link.h"
 #include "proto/zwatch.h"
 
-#define LINK_SILENCE_MS 10000 /* a server's peer that says nothing for so long is gone */
-#define LINK_LINGER_MS  200   /* for the last words at an orderly end */
+#define LINK_LINGER_MS 200 /* for the last words at an orderly end */
 
 enum link_drop {
     LINK_DROP_PARTS,     /* more frames in one message than allowed */
@@ -32,13 +31,15 @@ struct link_hub {
     struct zwatch *zap_watch;
     struct link_allowed_key *allowed; /* sorted by key */
     size_t allowed_count;
-    int send_mark, receive_mark;
+    int send_mark, receive_mark, heartbeat_ms, timeout_ms;
+    uint64_t silence_ms; /* a server's peer that says nothing for so long is gone */
+    size_t peers_max;
     struct link_server *servers;
     struct link_publisher *publishers;
     uint64_t monitors;  /* made so far: names them */
     uint64_t logged_ms; /* when a peer's misbehaviour was last logged: once a second is enough */
     struct metric *dropped[LINK_DROP_COUNT];
-    struct metric *refused, *full, *lost, *links_up, *peers, *rebinds;
+    struct metric *refused, *full, *lost, *silent, *links_up, *peers, *rebinds;
 };
 
 /* NULL: no such key. Borrowed until the next link_hub_allow(). */

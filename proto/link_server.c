@@ -23,7 +23,6 @@
 #define REBIND_GRUMBLE_MS 2000 /* still not bound: say so */
 #define PROBE_MS          20 /* from the monitor's word that a descriptor closed to asking the socket who is missing */
 #define CLOSED_MAX        64 /* descriptors closed within that time; more: all peers are asked for */
-#define PEERS_MAX         20000
 #define BUCKETS_MIN       64
 
 struct link_peer {
@@ -226,10 +225,10 @@ static bool peer_remove(struct link_server *server, struct link_peer *peer)
     return server_survived(server);
 }
 
-static struct link_peer *first_gone(struct link_peer *from, uint64_t now)
+static struct link_peer *first_gone(const struct link_server *server, struct link_peer *from, uint64_t now)
 {
     for (struct link_peer *peer = from; peer != NULL; peer = peer->next)
-        if (peer->lost || now - peer->heard_ms > LINK_SILENCE_MS)
+        if (peer->lost || now - peer->heard_ms > server->hub->silence_ms)
             return peer;
     return NULL;
 }
@@ -237,15 +236,18 @@ static struct link_peer *first_gone(struct link_peer *from, uint64_t now)
 static bool server_sweep(struct link_server *server)
 {
     uint64_t now = clock_ms();
-    struct link_peer *peer = first_gone(server->peers, now);
+    struct link_peer *peer = first_gone(server, server->peers, now);
 
     while (peer != NULL) {
-        if (!peer->lost)
-            log_write(LOG_NOTICE, "link: %s said nothing for %d s", peer->who.name, LINK_SILENCE_MS / 1000);
+        if (!peer->lost) {
+            metric_add(server->hub->silent, 1);
+            log_write(LOG_NOTICE, "link: %s said nothing for %g s", peer->who.name,
+                      (double)server->hub->silence_ms / 1000);
+        }
         struct link_peer *next = peer->next; /* owners cannot remove peers, so it stays */
         if (!peer_remove(server, peer))
             return false;
-        peer = first_gone(next, now);
+        peer = first_gone(server, next, now);
     }
     return true;
 }
@@ -278,7 +280,7 @@ static struct link_peer *peer_meet(struct link_server *server, struct link_inbox
         server_end_all(server);
         return NULL;
     }
-    if (server->peer_count >= PEERS_MAX || id_len > UINT8_MAX) {
+    if (server->peer_count >= server->hub->peers_max || id_len > UINT8_MAX) {
         link_hub_dropped(server->hub, LINK_DROP_PEERS, who->name, "too many peers");
         return NULL;
     }

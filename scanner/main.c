@@ -299,6 +299,7 @@ static void scanner_start(struct scanner *scanner, const struct curve_keypair *p
         event_add(scanner->signals[i], NULL);
     }
     scanner->hub = link_hub_new(scanner->base, pair, &scanner->metrics);
+    link_hub_configure(scanner->hub, &scanner->settings.cluster);
     struct service_options options = service_options(scanner);
     scanner->service = service_new(scanner->base, scanner->hub, &options, &scanner->metrics, on_service_changed, scanner, &why);
     if (scanner->service == NULL)

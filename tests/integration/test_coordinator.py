@@ -1,4 +1,5 @@
 """Coordinators and weirctl against a real PostgreSQL, with nodes made in Python."""
+import concurrent.futures
 import signal
 import subprocess
 import time
@@ -317,6 +318,38 @@ def test_database_gone_and_back():
         wait_until(lambda: one.http("/readyz")[0] == 200, 10, "ready again")
         scanner.close()
         assert one.stop("coordinator-1") == 0
+
+
+def test_limits_are_settings():
+    sets = ["audit_pending = 2", "admin_requests = 1", "scrapes = 1", "database_timeout = 1s", "database_connect_timeout = 300ms"]
+    with Coordinators(1, sets=sets) as one:
+        one.start()
+        one.add_key("edge-1", "edge")
+        edge, operator = one.node("edge-1", "edge"), one.node("operator", "operator")
+        assert edge.hello()
+        report(edge, 1, *(audit_row(new_id()) for _ in range(3)))
+        report(edge, 2, *(audit_row(new_id()) for _ in range(2)))
+        assert edge.receive("report_ack")[0].batch == 2, "three rows are more than may wait, two are not"
+        assert one.metric('weir_audit_reports_dropped_total{node="coordinator-1"}') == 1
+        for number in range(1, 6):
+            operator.send(admin_request=pb.AdminRequest(id=number, verb=b"node list"))
+        answers = [operator.receive("admin_reply")[0] for _ in range(5)]
+        assert {answer.status for answer in answers} == {0, 75} and len({answer.id for answer in answers}) == 5
+        busy = sum(answer.status == 75 for answer in answers)
+        assert one.metric('weir_admin_busy_total{node="coordinator-1"}') == busy
+        one.pg.signal_all(signal.SIGSTOP)
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            codes = [code for code, _ in pool.map(lambda _: one.http("/metrics"), range(4))]
+        assert sorted(codes) == [200, 503, 503, 503]
+        wait_until(lambda: one.http("/readyz")[0] == 503, 5, "a database that hangs for a second is gone")
+        timeouts = 'weir_db_timeouts_total{node="coordinator-1",waiting_for="%s"}'
+        wait_until(lambda: (one.metric(timeouts % "connection") or 0) >= 1, 10, "connecting is given up, too")
+        assert one.metric(timeouts % "answer") == 1
+        assert one.metric('weir_http_scrapes_refused_total{node="coordinator-1"}') == 3
+        one.pg.signal_all(signal.SIGCONT)
+        wait_until(lambda: one.http("/readyz")[0] == 200, 10, "ready again")
+        operator.close()
+        edge.close()
 
 
 def test_migrations_and_bootstrap(tmp_path):

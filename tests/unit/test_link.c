@@ -262,6 +262,18 @@ static enum link_status send_file(struct link *link, const void *data, size_t le
 
 /* --- conversations --- */
 
+static void configure(const char *one, const char *two)
+{
+    const char *overrides[] = { one, two };
+    struct cluster_settings settings = { 0 };
+    struct error why;
+    struct config *config = config_load(NULL, settings_tables, (char *const *)(uintptr_t)overrides, 2, &why);
+    ck_assert_msg(config != NULL && config_fill(config, "cluster", NULL, &settings, &why), "%s", why.text);
+    link_hub_configure(server_side.hub, &settings);
+    config_clear(settings_table("cluster"), &settings);
+    config_free(&config);
+}
+
 START_TEST(test_there_and_back)
 {
     static char data[100000];
@@ -487,7 +499,7 @@ START_TEST(test_peer_that_never_reads)
     unsigned sent = 0;
     struct raw raw;
 
-    link_hub_set_marks(server_side.hub, 50, 50);
+    configure("link_send_mark=50", "link_receive_mark=50");
     allow(&server_side, &client_side, "edge-1", &other_side, "edge-2");
     serve_at(LOOPBACK);
     raw_connect(&raw, &client_side, 1);
@@ -786,6 +798,46 @@ START_TEST(test_hung_and_killed_server)
 }
 END_TEST
 
+START_TEST(test_silence_is_a_setting)
+{
+    struct raw raw;
+    uint8_t hello[64];
+
+    configure("link_silence=1s", "link_heartbeat=500ms");
+    allow(&server_side, &client_side, "edge-1", NULL, NULL);
+    serve_at(LOOPBACK);
+    raw_connect(&raw, &client_side, 100);
+    raw_send(raw.sock, hello, hello_bytes(hello), 0);
+    ck_assert(wait_for(&seen.messages, 1, 5000));
+    ck_assert(wait_for(&seen.gone, 1, 4000));
+    ck_assert(value_of(&server_side, "weir_link_silent_total", "") == 1);
+    raw_close(&raw);
+}
+END_TEST
+
+START_TEST(test_one_peer_too_many)
+{
+    struct raw raw, one_more;
+    uint8_t hello[64];
+
+    configure("link_peers=1", "link_silence=1h");
+    allow(&server_side, &client_side, "edge-1", NULL, NULL);
+    serve_at(LOOPBACK);
+    raw_connect(&raw, &client_side, 100);
+    raw_send(raw.sock, hello, hello_bytes(hello), 0);
+    ck_assert(wait_for(&seen.messages, 1, 5000));
+    raw_connect(&one_more, &client_side, 100);
+    raw_send(one_more.sock, hello, hello_bytes(hello), 0);
+    ck_assert(wait_dropped(&server_side, "peers", 1));
+    ck_assert_uint_eq(seen.messages, 1);
+    raw_close(&raw); /* makes room */
+    ck_assert(wait_for(&seen.gone, 1, 5000));
+    raw_send(one_more.sock, hello, hello_bytes(hello), 0);
+    ck_assert(wait_for(&seen.messages, 2, 5000));
+    raw_close(&one_more);
+}
+END_TEST
+
 START_TEST(test_silent_peer_is_gone_after_ten_seconds)
 {
     struct raw raw;
@@ -930,6 +982,8 @@ int main(void)
     tcase_add_test(tcase, test_free_inside_callbacks);
     tcase_add_test(tcase, test_free_link_inside_up);
     tcase_add_test(tcase, test_hung_and_killed_server);
+    tcase_add_test(tcase, test_silence_is_a_setting);
+    tcase_add_test(tcase, test_one_peer_too_many);
     tcase_add_test(tcase, test_silent_peer_is_gone_after_ten_seconds);
     tcase_add_test(tcase, test_publish_and_subscribe);
     tcase_add_test(tcase, test_bind_twice_fails_with_words);
