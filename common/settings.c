@@ -170,6 +170,7 @@ static const struct config_key scanner_keys[] = {
     BOOL(sandbox, "on", "seccomp and limits around the workers"),
     BOOL(detect_phishing_heuristics, "off", "libclamav's phishing heuristics count as virus"),
     BOOL(block_encrypted, "off", "encrypted archives count as virus"),
+    BOOL(block_partial, "on", "parts of a message split by its sender (message/partial) are unscannable; off: each is scanned alone"),
     DURATION(drain_timeout, "5m", 0, DAYS, "scans in flight at SIGTERM are waited for"),
     END,
 };

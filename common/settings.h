@@ -133,6 +133,7 @@ struct scanner_settings {             /* [scanner] */
     bool sandbox;                     /* on */
     bool detect_phishing_heuristics;  /* off: libclamav's phishing heuristics count as virus */
     bool block_encrypted;             /* off: encrypted archives count as virus */
+    bool block_partial;               /* on: message/partial is unscannable */
     uint64_t drain_timeout;           /* 5m for scans in flight at SIGTERM */
 };
 

@@ -42,6 +42,7 @@ struct engine_options {
     uint32_t max_recursion;
     bool detect_phishing;
     bool block_encrypted;
+    bool block_partial;
 };
 
 struct engine_info {

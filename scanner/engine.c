@@ -25,21 +25,25 @@
 
 #define LIMIT_NAME "Heuristics.Limits.Exceeded"
 #define TIME_LIMIT_NAME LIMIT_NAME ".MaxScanTime"
+#define PARTIAL_WARNING "Partial message received" /* that libclamav met message/partial it says only in this warning */
 
 struct engine {
     struct cl_engine *clam;
     struct cl_scan_options scan;
     uint64_t max_size; /* of a message */
+    bool block_partial;
 };
 
 /* libclamav's messages come without a useful context; there is one scan at a time in a process. */
 static bool scanning;
 static char first_error[256]; /* during the scan */
+static bool partial;
 
 static void on_clamav_message(enum cl_msg severity, const char *full, const char *text, void *context)
 {
     (void)full, (void)context;
     int len = (int)strcspn(text, "\n");
+    partial |= strstr(text, PARTIAL_WARNING) != NULL;
     if (!scanning || severity != CL_MSG_ERROR) {
         log_write(severity == CL_MSG_ERROR ? LOG_WARNING : LOG_DEBUG, "libclamav: %.*s", len, text);
     } else if (first_error[0] == '\0') { /* one is enough: a large part gives thousands */
@@ -205,7 +209,8 @@ struct engine *engine_load(const struct engine_options *options, struct engine_i
     engine->max_size = options->max_file_size < options->max_scan_size ? options->max_file_size : options->max_scan_size;
     engine->scan.general = CL_SCAN_GENERAL_HEURISTICS;
     engine->scan.parse = ~0u;
-    engine->scan.mail = CL_SCAN_MAIL_PARTIAL_MESSAGE;
+    /* Not CL_SCAN_MAIL_PARTIAL_MESSAGE: it collects the parts in one folder for ever, and in a farm they come to different nodes. */
+    engine->block_partial = options->block_partial;
     engine->scan.heuristic = CL_SCAN_HEURISTIC_EXCEEDS_MAX;
     if (options->detect_phishing)
         engine->scan.heuristic |= CL_SCAN_HEURISTIC_PHISHING_SSL_MISMATCH | CL_SCAN_HEURISTIC_PHISHING_CLOAK;
@@ -283,6 +288,7 @@ void engine_scan(struct engine *engine, int fd, uint64_t size, uint32_t time_ms,
     cl_error_t status = cl_engine_set_num(engine->clam, CL_ENGINE_MAX_SCANTIME, time_ms);
     filewatch_begin();
     first_error[0] = '\0';
+    partial = false;
     scanning = true;
     if (status == CL_SUCCESS)
         status = cl_scanmap_callback(map, NULL, &name, &scanned, engine->clam, &engine->scan, NULL);
@@ -291,6 +297,8 @@ void engine_scan(struct engine *engine, int fd, uint64_t size, uint32_t time_ms,
     if (result->verdict == WEIR__VERDICT__VERDICT_CLEAN && (first_error[0] != '\0' || filewatch_failure() != 0))
         result_unknown(result, WEIR__UNKNOWN_REASON__UNKNOWN_ENGINE,
                        first_error[0] != '\0' ? first_error : strerror(filewatch_failure()));
+    else if (result->verdict == WEIR__VERDICT__VERDICT_CLEAN && partial && engine->block_partial)
+        result_unknown(result, WEIR__UNKNOWN_REASON__UNKNOWN_UNSCANNABLE, "message/partial: a part of a split message");
     cl_fmap_close(map);
     munmap(bytes, (size_t)size);
 }

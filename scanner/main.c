@@ -176,6 +176,7 @@ static struct service_options service_options(const struct scanner *scanner)
     config->engine.max_recursion = (uint32_t)s->max_recursion;
     config->engine.detect_phishing = s->detect_phishing_heuristics;
     config->engine.block_encrypted = s->block_encrypted;
+    config->engine.block_partial = s->block_partial;
     return options;
 }
 

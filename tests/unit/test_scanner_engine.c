@@ -241,6 +241,39 @@ START_TEST(virus_beside_a_limit_is_bad)
 }
 END_TEST
 
+/* One part of a split message says nothing about the whole, whatever stands beside it. */
+START_TEST(message_partial_is_unscannable)
+{
+    static const char text[] = ENGINE_MAIL_PREFIX "From: a@example.org\r\nMIME-Version: 1.0\r\n"
+                               "Content-Type: message/partial; id=\"1@example.org\"; number=%d; total=2\r\n\r\n%s\r\n";
+    char *virus = eicar_part();
+    char *inner = xasprintf("Content-Type: application/octet-stream\r\nContent-Transfer-Encoding: base64\r\n\r\n%s", virus);
+    const struct {
+        bool block;
+        int number;
+        const char *body;
+        Weir__Verdict verdict;
+    } rows[] = { { true, 1, "Hello.", UNKNOWN }, { true, 2, "Second half.", UNKNOWN }, { true, 1, inner, UNKNOWN },
+                 { false, 1, "Hello.", CLEAN },  { false, 2, "Second half.", CLEAN } };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct engine_options options = default_options();
+        options.block_partial = rows[i].block;
+        struct engine *engine = load(&options);
+        char *mail = xasprintf(text, rows[i].number, rows[i].body);
+        for (int again = 0; again < 2; again++) {
+            struct engine_result result = scan(engine, mail, strlen(mail), SCAN_MS);
+            ck_assert_msg(result.verdict == rows[i].verdict, "row %zu: %d %s", i, (int)result.verdict, result.name);
+            if (result.verdict == UNKNOWN)
+                ck_assert_int_eq(result.reason, WEIR__UNKNOWN_REASON__UNKNOWN_UNSCANNABLE);
+        }
+        free(mail);
+        engine_free(&engine);
+    }
+    free(inner);
+    free(virus);
+}
+END_TEST
+
 START_TEST(broken_sets_do_not_load)
 {
     struct error why;
@@ -494,6 +527,7 @@ int main(void)
     tcase_add_test(tests, prefix_makes_it_mail);
     tcase_add_test(tests, limits_are_unknown);
     tcase_add_test(tests, virus_beside_a_limit_is_bad);
+    tcase_add_test(tests, message_partial_is_unscannable);
     tcase_add_test(tests, broken_sets_do_not_load);
     tcase_add_test(tests, set_names);
     tcase_add_test(tests, worker_answers_in_order);
