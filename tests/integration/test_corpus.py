@@ -41,12 +41,10 @@ def relay_all(cluster, paths, seed):
                 answer = client.bdat(raw, [dice.choice([7, 100, 1000, 4096, 65536]) * (1 + len(raw) // 200000) for _ in range(5)])
             else:
                 answer = client.data(raw, [dice.choice([1, 3, 17, 1460, 65536]) * (1 + len(raw) // 20000) for _ in range(5)])
-            if is_strict(raw):
-                if answer.code != 250:
-                    problems.append((str(path), answer))
-                expected[marker] = raw
-            elif answer.code != 550 or not answer.text.startswith("5.6.0"):
-                problems.append((str(path), "must be refused", answer))
+            if answer.code == 250:
+                expected[marker] = path, raw
+            if (answer.code == 250) != is_strict(raw) or not is_strict(raw) and not repr(answer).startswith("<550 5.6.0"):
+                problems.append((str(path), answer))
             if answer.code >= 400:
                 client.command("RSET")
         if client:
@@ -62,24 +60,25 @@ def relay_all(cluster, paths, seed):
         if envelope["recipients"][0].startswith("corpus-"):
             assert envelope["recipients"][0] not in seen, "twice"
             seen[envelope["recipients"][0]] = strip_added(raw)
-    for marker, raw in expected.items():
-        if seen.get(marker) != raw:
-            problems.append((marker, "differs" if marker in seen else "missing"))
+    problems += [(str(path), "differs" if marker in seen else "missing")
+                 for marker, (path, raw) in expected.items() if seen.get(marker) != raw]
     return problems, len(seen)
 
 
 def test_mime_vectors_relay_byte_for_byte(make_cluster, corpus):
-    cluster = make_cluster(edges=2, scanners=2, sets=["limits_action=reject", "max_hops=1000"])
+    # Parts of split messages, mail that went round in circles and messages in messages in messages are refused by default,
+    # which is tested elsewhere.
+    cluster = make_cluster(edges=2, scanners=2, sets=["block_partial=off", "max_hops=1000", "max_recursion=100"])
     paths = sorted(path for path in pathlib.Path(corpus, "vectors/mime").rglob("*")
                    if path.is_file() and path.suffix not in (".json", ".xml", ".out", ".tsv"))
     assert len(paths) > 1500
     problems, count = relay_all(cluster, paths, 1)
-    # Some vectors carry EICAR or a test virus on purpose; those are refused for that and nothing else.
-    problems = [problem for problem in problems if "Eicar" not in repr(problem)]
-    refused = [problem for problem in problems if problem[-1] == "missing"]
-    assert not [problem for problem in problems if problem not in refused], problems[:5]
-    print(f"{count} vectors relayed, {len(refused)} refused as virus")
-    assert len(refused) <= 5
+    # Some vectors carry EICAR on purpose; those are refused for that and nothing else.
+    viruses = [(path, answer) for path, answer in problems if "<550 5.7.1 Message refused: virus Eicar" in repr(answer)]
+    problems = [problem for problem in problems if problem not in viruses]
+    assert not problems, "\n".join(map(repr, problems))
+    assert all(b"EICAR" in pathlib.Path(path).read_bytes() or b"WDVPIVAlQE" in pathlib.Path(path).read_bytes() for path, _ in viruses), viruses
+    print(f"{count} vectors relayed, {len(viruses)} refused as virus")
 
 
 def test_dev_mail_relays_byte_for_byte(make_cluster, corpus):

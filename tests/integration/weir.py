@@ -224,16 +224,10 @@ class Sink:
 
 
 def strip_added(raw):
-    """The message without what Weir put on top (documented: one Received and one X-Virus-Scanned header)."""
-    for name in (b"Received:", b"X-Virus-Scanned:"):
-        assert raw.startswith(name), raw[:200]
-        end = 0
-        while True:
-            end = raw.index(b"\r\n", end) + 2
-            if raw[end:end + 1] not in (b" ", b"\t"):
-                break
-        raw = raw[end:]
-    return raw
+    """The message without what Weir put on top (documented: a Received header of some lines and an X-Virus-Scanned header of one)."""
+    added = re.match(rb"Received: [^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*X-Virus-Scanned: [^\r\n]*\r\n", raw)
+    assert added, raw[:300]
+    return raw[added.end():]
 
 
 class Cluster:
