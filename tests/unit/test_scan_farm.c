@@ -517,17 +517,17 @@ static void check_dropped(const char *reason)
 static const struct {
     enum mode mode;
     bool beside_all_bad; /* beside an honest one every message is scanned by that; else some end as alone */
-    bool busy;           /* alone, some may end with busy() ... */
+    bool busy;           /* alone, some may end with busy(), for one that only waits when the machine is slow enough to take it for dead */
     Weir__UnknownReason unknown; /* ... and some as unknown */
     const char *dropped; /* its answers are counted as that */
 } rows[] = {
     { BUSY,       true,  true,  0,                                              NULL },
     { DEAF,       true,  true,  0,                                              NULL },
-    { SILENT,     false, false, WEIR__UNKNOWN_REASON__UNKNOWN_TIMEOUT,          NULL },
+    { SILENT,     false, true,  WEIR__UNKNOWN_REASON__UNKNOWN_TIMEOUT,          NULL },
     { WRONG_ID,   true,  false, WEIR__UNKNOWN_REASON__UNKNOWN_PROTOCOL,         "id" },
     { WRONG_SIZE, true,  false, WEIR__UNKNOWN_REASON__UNKNOWN_PROTOCOL,         "size" },
     { LATE,       true,  true,  WEIR__UNKNOWN_REASON__UNKNOWN_TIMEOUT,          "late" },
-    { RUBBISH,    false, false, WEIR__UNKNOWN_REASON__UNKNOWN_TIMEOUT,          "kind" },
+    { RUBBISH,    false, true,  WEIR__UNKNOWN_REASON__UNKNOWN_TIMEOUT,          "kind" },
     { CRASHING,   true,  false, WEIR__UNKNOWN_REASON__UNKNOWN_UNSCANNABLE,      NULL },
 };
 /* clang-format on */
