@@ -81,6 +81,7 @@ static const struct config_key coordinator_keys[] = {
 static const struct config_key edge_keys[] = {
     STRING(hostname, "", "name in banner and Received; empty: the system's"),
     UINT(workers, "0", 0, 1024, "worker processes; 0: one per core"),
+    DURATION(worker_watchdog, "10s", 0, HOURS, "a worker whose loop stands still for that long is killed and replaced; 0: never"),
     STRING(tmp_dir, "/var/tmp", "unlinked temporary files of large messages"),
     SIZE(memory_threshold, "256KiB", 0, GIB, "a larger message in flight lives in a temporary file"),
     SIZE(message_memory, "256MiB", 4 * KIB, TIB, "message bytes in memory, per worker; over it 452 4.3.1"),

@@ -100,7 +100,7 @@ static const struct help helps[] = {
     { "weir_smtp_sessions", "SMTP sessions open now." },
     { "weir_smtp_sessions_total", "SMTP sessions by listener and result." },
     { "weir_tls_handshakes_total", "TLS handshakes by version and result." },
-    { "weir_worker_deaths_total", "Scan workers that ended, by reason." },
+    { "weir_worker_deaths_total", "Worker processes that ended, by reason." },
     { "weir_workers", "Worker processes." },
 };
 

@@ -26,10 +26,13 @@
 #define BACKOFF_LAST_MS 10000u  /* one that dies again and again does not burn the machine */
 #define STEADY_MS 10000u        /* after that long a worker counts as healthy again */
 #define KILL_AFTER_MS 60000u    /* beyond drain_timeout, for workers that do not end */
+#define LOOK_MS 250u            /* between two looks at whether the workers' loops turn */
 
 struct child {
     pid_t pid;           /* 0: not running */
-    bool ready;
+    bool ready, hung;
+    uint32_t ticks;      /* at the last look */
+    uint64_t silent_ms;  /* since they changed, as far as the master was running itself */
     uint64_t started_ms;
     uint64_t start_at_ms;
     uint64_t backoff_ms;
@@ -47,7 +50,8 @@ struct master {
     int signal_fd;
     sigset_t old_mask;
     bool told_ready, stopping;
-    uint64_t kill_at_ms;
+    uint64_t kill_at_ms, looked_ms;
+    uint64_t ping_every_ms, ping_at_ms; /* WATCHDOG=1 for systemd; 0: not wanted */
 };
 
 /* sd_notify(3) without the library: one datagram to the socket that systemd names. */
@@ -109,7 +113,8 @@ static void start_child(struct master *master, unsigned worker)
 {
     struct child *child = &master->children[worker];
     pid_t parent = getpid();
-    child->ready = false;
+    child->ready = child->hung = false;
+    child->silent_ms = 0;
     child->started_ms = clock_ms();
     child->pid = fork();
     if (child->pid < 0) {
@@ -164,6 +169,7 @@ static void reap_children(struct master *master)
             bool steady = now - child->started_ms >= STEADY_MS;
             child->pid = 0;
             census_begin(master->census, w); /* its sessions died with it */
+            census_note_end(master->census, w, child->hung ? CENSUS_HUNG : CENSUS_DIED);
             if (master->stopping)
                 continue;
             child->backoff_ms = steady || child->backoff_ms == 0 ? BACKOFF_FIRST_MS : 2 * child->backoff_ms;
@@ -245,6 +251,46 @@ static void on_ready(struct master *master)
     }
 }
 
+/* A worker that hangs keeps its share of new connections (SO_REUSEPORT): nobody would serve these. The time is counted in looks, so that a master
+ * that was stopped itself, with its workers, does not take their silence for a fault. */
+static void watch_children(struct master *master)
+{
+    uint64_t limit = master->config->edge.worker_watchdog, now = clock_ms(), passed = now - master->looked_ms;
+    if (limit == 0 || passed < LOOK_MS)
+        return;
+    master->looked_ms = now;
+    for (unsigned w = 0; w < master->workers; w++) {
+        struct child *child = &master->children[w];
+        uint32_t ticks = census_ticks(master->census, w);
+        child->silent_ms = ticks == child->ticks ? child->silent_ms + (passed < 2 * LOOK_MS ? passed : 2 * LOOK_MS) : 0;
+        child->ticks = ticks;
+        if (child->pid == 0 || child->hung || child->silent_ms < limit)
+            continue;
+        log_write(LOG_ERR, "worker %u (pid %d) hangs: silent for %llu ms, killed", w, (int)child->pid, (unsigned long long)child->silent_ms);
+        child->hung = true;
+        kill(child->pid, SIGKILL);
+    }
+}
+
+/* systemd's WatchdogSec=, see sd_watchdog_enabled(3): half the time it allows. */
+static void begin_pings(struct master *master)
+{
+    const char *usec = getenv("WATCHDOG_USEC"), *pid = getenv("WATCHDOG_PID");
+    if (usec == NULL || (pid != NULL && strtol(pid, NULL, 10) != getpid()))
+        return;
+    master->ping_every_ms = strtoull(usec, NULL, 10) / 2000;
+    master->ping_at_ms = clock_ms();
+}
+
+static void ping(struct master *master)
+{
+    uint64_t now = clock_ms();
+    if (master->ping_every_ms == 0 || now < master->ping_at_ms)
+        return;
+    notify("WATCHDOG=1");
+    master->ping_at_ms = now + master->ping_every_ms;
+}
+
 /* Starts what is due. Returns how long to sleep, -1: until something happens. */
 static int start_children(struct master *master)
 {
@@ -258,6 +304,10 @@ static int start_children(struct master *master)
         if (child->pid == 0 && child->start_at_ms < next)
             next = child->start_at_ms;
     }
+    if (master->config->edge.worker_watchdog > 0 && master->looked_ms + LOOK_MS < next)
+        next = master->looked_ms + LOOK_MS;
+    if (master->ping_every_ms > 0 && master->ping_at_ms < next)
+        next = master->ping_at_ms;
     if (next == UINT64_MAX)
         return -1;
     return next > now ? (int)(next - now) : 0;
@@ -288,6 +338,8 @@ int master_run(const struct edge_command *command, struct edge_config *config)
     master.children = xcalloc(master.workers, sizeof *master.children);
     master.census = census_new(master.workers);
     bind_all(&master);
+    begin_pings(&master);
+    master.looked_ms = clock_ms();
 
     while (!master.stopping || children_running(&master) > 0) {
         struct pollfd fds[] = { { .fd = master.signal_fd, .events = POLLIN }, { .fd = master.ready_pipe[0], .events = POLLIN } };
@@ -296,6 +348,8 @@ int master_run(const struct edge_command *command, struct edge_config *config)
             fatal("poll: %s", strerror(errno));
         on_signals(&master);
         on_ready(&master);
+        watch_children(&master);
+        ping(&master);
         if (master.stopping && clock_ms() >= master.kill_at_ms) {
             log_write(LOG_ERR, "workers do not end: killed");
             master.kill_at_ms = clock_ms() + KILL_AFTER_MS;

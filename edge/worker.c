@@ -316,6 +316,10 @@ static void worker_begin(struct worker *worker)
     worker->stop_timer = event_new(worker->base, -1, EV_PERSIST, on_stop_timer, worker);
     metrics_init(&worker->metrics);
     worker->cpu_seconds = metrics_counter(&worker->metrics, "process_cpu_seconds_total", NULL);
+    metric_add(metrics_counter(&worker->metrics, "weir_worker_deaths_total", "reason=\"died\""),
+               census_take_ends(process->census, process->worker, CENSUS_DIED));
+    metric_add(metrics_counter(&worker->metrics, "weir_worker_deaths_total", "reason=\"hung\""),
+               census_take_ends(process->census, process->worker, CENSUS_HUNG));
     worker->resident = metrics_gauge(&worker->metrics, "process_resident_memory_bytes", NULL);
 
     if (!curve_keypair_read(&pair, worker->config->cluster.key_file, &why))

@@ -11,8 +11,12 @@
 #define HASHES 2
 
 struct census_row {
-    uint32_t sessions;
-    uint32_t cells[HASHES][CELLS];
+    uint32_t ticks;
+    uint32_t ends[CENSUS_ENDS];
+    struct {
+        uint32_t sessions;
+        uint32_t cells[HASHES][CELLS];
+    } now;
 };
 
 struct census {
@@ -44,7 +48,7 @@ void census_free(struct census **census)
 
 void census_begin(struct census *census, unsigned worker)
 {
-    memset(&census->rows[worker], 0, sizeof census->rows[worker]);
+    memset(&census->rows[worker].now, 0, sizeof census->rows[worker].now);
 }
 
 static void census_hash(const struct netaddr *client, uint32_t at[HASHES])
@@ -64,9 +68,9 @@ static void census_add(struct census *census, unsigned worker, const struct neta
     struct census_row *row = &census->rows[worker];
     uint32_t at[HASHES];
     census_hash(client, at);
-    __atomic_fetch_add(&row->sessions, amount, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&row->now.sessions, amount, __ATOMIC_RELAXED);
     for (int h = 0; h < HASHES; h++)
-        __atomic_fetch_add(&row->cells[h][at[h]], amount, __ATOMIC_RELAXED);
+        __atomic_fetch_add(&row->now.cells[h][at[h]], amount, __ATOMIC_RELAXED);
 }
 
 void census_enter(struct census *census, unsigned worker, const struct netaddr *client)
@@ -83,7 +87,7 @@ unsigned census_sessions(const struct census *census)
 {
     unsigned sum = 0;
     for (unsigned w = 0; w < census->workers; w++)
-        sum += __atomic_load_n(&census->rows[w].sessions, __ATOMIC_RELAXED);
+        sum += __atomic_load_n(&census->rows[w].now.sessions, __ATOMIC_RELAXED);
     return sum;
 }
 
@@ -95,8 +99,28 @@ unsigned census_of_client(const struct census *census, const struct netaddr *cli
     for (int h = 0; h < HASHES; h++) {
         unsigned sum = 0;
         for (unsigned w = 0; w < census->workers; w++)
-            sum += __atomic_load_n(&census->rows[w].cells[h][at[h]], __ATOMIC_RELAXED);
+            sum += __atomic_load_n(&census->rows[w].now.cells[h][at[h]], __ATOMIC_RELAXED);
         least = sum < least ? sum : least;
     }
     return least;
+}
+
+void census_tick(struct census *census, unsigned worker)
+{
+    __atomic_fetch_add(&census->rows[worker].ticks, 1, __ATOMIC_RELAXED);
+}
+
+uint32_t census_ticks(const struct census *census, unsigned worker)
+{
+    return __atomic_load_n(&census->rows[worker].ticks, __ATOMIC_RELAXED);
+}
+
+void census_note_end(struct census *census, unsigned worker, enum census_end end)
+{
+    __atomic_fetch_add(&census->rows[worker].ends[end], 1, __ATOMIC_RELAXED);
+}
+
+uint32_t census_take_ends(struct census *census, unsigned worker, enum census_end end)
+{
+    return __atomic_exchange_n(&census->rows[worker].ends[end], 0, __ATOMIC_RELAXED);
 }

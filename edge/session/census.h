@@ -1,7 +1,7 @@
 #ifndef WEIR_EDGE_SESSION_CENSUS_H
 #define WEIR_EDGE_SESSION_CENSUS_H
 /*
- * census.h - how many sessions this edge has, in all and per client, counted over all its workers
+ * census.h - how many sessions this edge has, in all and per client, counted over all its workers; and whether each of these lives
  *
  * A page of memory that the master shares with its workers. Each worker writes only its own row (no locks) and reads the others'; the row
  * of a worker that died is emptied when its successor begins. Clients are counted in a count-min sketch of two rows: a collision
@@ -18,6 +18,13 @@ void census_begin(struct census *census, unsigned worker); /* empties this worke
 /* IPv6 clients are counted by their /64, which is one customer. */
 void census_enter(struct census *census, unsigned worker, const struct netaddr *client);
 void census_leave(struct census *census, unsigned worker, const struct netaddr *client);
+/* A worker says that its loop turns; one whose ticks stay the same hangs. */
+void census_tick(struct census *census, unsigned worker);
+uint32_t census_ticks(const struct census *census, unsigned worker);
+/* The master has no metrics of its own: it notes how a worker ended, and the successor counts what is noted there, once. */
+enum census_end { CENSUS_DIED, CENSUS_HUNG, CENSUS_ENDS };
+void census_note_end(struct census *census, unsigned worker, enum census_end end);
+uint32_t census_take_ends(struct census *census, unsigned worker, enum census_end end);
 unsigned census_sessions(const struct census *census);                                  /* of all workers */
 unsigned census_of_client(const struct census *census, const struct netaddr *client); /* of all workers */
 

@@ -182,6 +182,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     struct server *server = arg;
     uint64_t now = clock_ms();
     struct wheel_entry *entry;
+    census_tick(server->census, server->worker);
     while ((entry = wheel_pop(&server->wheel, now)) != NULL)
         session_on_time((struct session *)entry, now);
 }
