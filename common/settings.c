@@ -94,7 +94,7 @@ static const struct config_key edge_keys[] = {
     SIZE(scan_chunk, "256KiB", 4 * KIB, MIB, "payload bytes per frame; a message not larger goes in one"),
     ENUM(virus_action, "reject", "reject|discard", "what happens to a message with a virus"),
     ENUM(unknown_action, "tempfail", UNKNOWN_CHOICES, "what happens to a message without a verdict"),
-    ENUM(unscannable_action, "reject", UNKNOWN_CHOICES, "what happens to a message that killed two scan workers"),
+    ENUM(unscannable_action, "reject", UNKNOWN_CHOICES, "what happens to a message that killed two scan workers, or is a part of a split one"),
     ENUM(limits_action, "reject", UNKNOWN_CHOICES, "what happens to a message that hit a scan limit"),
     UINT(next_hop_connections, "200", 1, 100000, "connections per next hop and worker"),
     DURATION(next_hop_wait, "30s", 0, HOURS, "waiting for a free connection"),
