@@ -54,6 +54,7 @@ static const struct config_key cluster_keys[] = {
     DURATION(link_timeout, "3s", 200 * MS, 10 * MINUTES, "a connection without an answer to a ping is ended"),
     DURATION(link_silence, "10s", SECONDS, HOURS, "a peer that says nothing for so long is forgotten"),
     UINT(link_peers, "20000", 1, 1000000, "peers of one server; over it newcomers are dropped"),
+    SIZE(link_message, "64MiB", 2 * MIB, 4 * GIB, "bytes of one message of a link; over it its connection is ended"),
     END,
 };
 #undef S

@@ -32,6 +32,7 @@ struct cluster_settings {             /* [cluster] */
     uint64_t link_timeout;            /* 3s: a connection without an answer to a ping is ended */
     uint64_t link_silence;            /* 10s: a peer that says nothing of its own for so long is forgotten */
     uint64_t link_peers;              /* 20000 peers of one server */
+    uint64_t link_message;            /* 64MiB of one message with all its parts; over it the connection is ended */
 };
 
 struct coordinator_settings {         /* [coordinator "coordinator-1"]: read by all nodes to find the coordinators */

@@ -19,8 +19,8 @@
 #define AGAIN_REFUSED_MS 500
 
 #define CLIENT_EVENTS                                                                                                  \
-    (ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |                   \
-     ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)
+    (ZMQ_EVENT_CONNECTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED |                                    \
+     ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)
 
 struct link {
     struct link_hub *hub;
@@ -33,6 +33,7 @@ struct link {
     struct zwatch *watch;
     struct link_monitor monitor;
     struct event *again;
+    int fd; /* -1: not connected */
     bool up;
     bool full;      /* told LINK_FULL: `writable` is owed */
     bool grumbled;  /* trouble in connecting is logged once until it works */
@@ -62,6 +63,8 @@ static void link_close(struct link *link, int linger_ms)
     if (link->up)
         metric_add(link->hub->links_up, -1);
     link->up = link->full = false;
+    link_flow_close(link->hub->flows, link->fd);
+    link->fd = -1;
     if (link->sock == NULL)
         return;
     link_monitor_close(&link->monitor, link->sock);
@@ -99,8 +102,10 @@ static void on_link_event(void *arg, unsigned event, unsigned value)
     int events;
     size_t size = sizeof events;
 
-    (void)value;
     switch (event) {
+    case ZMQ_EVENT_CONNECTED:
+        link_flow_open(link->hub->flows, link->fd = (int)value);
+        return;
     case ZMQ_EVENT_HANDSHAKE_SUCCEEDED:
         if (link->up)
             return;
@@ -136,6 +141,7 @@ static void on_link_message(void *arg)
 
     if (!link_inbox_receive(&inbox, link->sock, 1 + WIRE_PAYLOADS_MAX))
         return;
+    link_flow_moved(link->hub->flows, link->fd);
     Weir__Frame *frame = NULL;
     /* An empty message is a server's question whether we can be reached (link_server.c); it says nothing. */
     if (inbox.count != 1 || zmq_msg_size(&inbox.parts[0]) != 0)
@@ -202,6 +208,7 @@ static struct link *link_make(struct link_hub *hub, int type, const char *endpoi
 
     link->hub = hub;
     link->type = type;
+    link->fd = -1;
     link->endpoint = xstrdup(endpoint);
     memcpy(link->server_key, server_key, CURVE_KEY_LEN);
     link->handlers = *handlers;

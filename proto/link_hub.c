@@ -36,10 +36,9 @@
 #define WIRE_HARD_MAX (2 * WIRE_PAYLOAD_MAX)
 
 static const char *const drop_names[LINK_DROP_COUNT] = {
-    [LINK_DROP_PARTS] = "parts",         [LINK_DROP_TRUNCATED] = "truncated",
-    [LINK_DROP_OVERSIZED] = "oversized", [LINK_DROP_INVALID] = "invalid",
-    [LINK_DROP_UNKNOWN] = "unknown",     [LINK_DROP_REVOKED] = "revoked",
-    [LINK_DROP_PEERS] = "peers",         [LINK_DROP_OWN] = "own",
+    [LINK_DROP_PARTS] = "parts",     [LINK_DROP_TRUNCATED] = "truncated", [LINK_DROP_OVERSIZED] = "oversized",
+    [LINK_DROP_INVALID] = "invalid", [LINK_DROP_UNKNOWN] = "unknown",     [LINK_DROP_UNFINISHED] = "unfinished",
+    [LINK_DROP_REVOKED] = "revoked", [LINK_DROP_PEERS] = "peers",         [LINK_DROP_OWN] = "own",
 };
 
 /* --- ZAP --- */
@@ -150,6 +149,7 @@ void link_hub_configure(struct link_hub *hub, const struct cluster_settings *set
     hub->timeout_ms = (int)settings->link_timeout;
     hub->silence_ms = settings->link_silence;
     hub->peers_max = settings->link_peers;
+    hub->message_max = settings->link_message;
 }
 
 /* The defaults have one place, the table of settings. */
@@ -178,6 +178,7 @@ struct link_hub *link_hub_new(struct event_base *base, const struct curve_keypai
         fatal("link: cannot make a ZeroMQ context: %s", zmq_strerror(zmq_errno()));
     make_metrics(hub, metrics);
     zap_open(hub);
+    hub->flows = link_flows_new(hub);
     return hub;
 }
 
@@ -189,6 +190,7 @@ void link_hub_free(struct link_hub **taken)
     if (hub == NULL)
         return;
     weir_assert(hub->servers == NULL && hub->publishers == NULL);
+    link_flows_free(&hub->flows);
     zwatch_free(&hub->zap_watch);
     link_socket_close(&hub->zap, 0);
     while (zmq_ctx_term(hub->context) != 0 && zmq_errno() == EINTR)
@@ -529,14 +531,18 @@ static int send_frame(void *sock, const Weir__Frame *frame, size_t len, int flag
     return sent;
 }
 
-static bool fits(const struct link_payload *payloads, size_t count)
+static bool fits(const struct link_hub *hub, size_t frame, const struct link_payload *payloads, size_t count)
 {
+    uint64_t sum = frame;
+
     if (count > WIRE_PAYLOADS_MAX)
         return false;
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
         if (payloads[i].len > WIRE_PAYLOAD_MAX)
             return false;
-    return true;
+        sum += payloads[i].len;
+    }
+    return sum <= hub->message_max;
 }
 
 enum link_status link_transmit(struct link_hub *hub, void *sock, const void *id, size_t id_len, Weir__Frame *frame,
@@ -544,7 +550,7 @@ enum link_status link_transmit(struct link_hub *hub, void *sock, const void *id,
 {
     size_t len = wire_packed_size(frame);
 
-    if (len == 0 || !fits(payloads, count)) {
+    if (len == 0 || !fits(hub, len, payloads, count)) {
         link_hub_dropped(hub, LINK_DROP_OWN, "a peer", "over the limit of a frame or its payloads");
         return LINK_OK;
     }

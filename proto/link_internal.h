@@ -15,11 +15,12 @@ enum link_drop {
     LINK_DROP_PARTS,     /* more frames in one message than allowed */
     LINK_DROP_TRUNCATED, /* fewer than needed */
     LINK_DROP_OVERSIZED,
-    LINK_DROP_INVALID, /* wire_decode() said no */
-    LINK_DROP_UNKNOWN, /* empty, or a message of a later version */
-    LINK_DROP_REVOKED, /* from a key that is not allowed any more */
-    LINK_DROP_PEERS,   /* a server has as many peers as it may */
-    LINK_DROP_OWN,     /* ours, not sent: over a limit */
+    LINK_DROP_INVALID,    /* wire_decode() said no */
+    LINK_DROP_UNKNOWN,    /* empty, or a message of a later version */
+    LINK_DROP_REVOKED,    /* from a key that is not allowed any more */
+    LINK_DROP_UNFINISHED, /* the beginning of a message over link_message: its connection was ended */
+    LINK_DROP_PEERS,      /* a server has as many peers as it may */
+    LINK_DROP_OWN,        /* ours, not sent: over a limit */
     LINK_DROP_COUNT,
 };
 
@@ -34,6 +35,8 @@ struct link_hub {
     int send_mark, receive_mark, heartbeat_ms, timeout_ms;
     uint64_t silence_ms; /* a server's peer that says nothing for so long is gone */
     size_t peers_max;
+    uint64_t message_max; /* bytes of one message with all its parts */
+    struct link_flows *flows;
     struct link_server *servers;
     struct link_publisher *publishers;
     uint64_t monitors;  /* made so far: names them */
@@ -66,6 +69,13 @@ struct link_monitor {
 void link_monitor_open(struct link_monitor *monitor, struct link_hub *hub, void *sock, int events,
                        void (*on_event)(void *arg, unsigned event, unsigned value), void *arg);
 void link_monitor_close(struct link_monitor *monitor, void *sock);
+
+/* Connections whose unfinished messages are watched (link_flow.c). */
+struct link_flows *link_flows_new(struct link_hub *hub);
+void link_flows_free(struct link_flows **flows);
+void link_flow_open(struct link_flows *flows, int fd); /* a monitor said that fd is a connection */
+void link_flow_close(struct link_flows *flows, int fd);
+void link_flow_moved(struct link_flows *flows, int fd); /* a whole message came over it */
 
 /* All parts of one message; those past `max` are read off and not kept. */
 struct link_inbox {

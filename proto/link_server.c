@@ -24,6 +24,7 @@
 #define PROBE_MS          20 /* from the monitor's word that a descriptor closed to asking the socket who is missing */
 #define CLOSED_MAX        64 /* descriptors closed within that time; more: all peers are asked for */
 #define BUCKETS_MIN       64
+#define SERVER_EVENTS     (ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED)
 
 struct link_peer {
     struct link_peer *next_in_bucket;
@@ -315,6 +316,8 @@ static void on_server_message(void *arg)
 
     if (!link_inbox_receive(&inbox, server->sock, 2 + WIRE_PAYLOADS_MAX))
         return;
+    if (inbox.count > 1)
+        link_flow_moved(server->hub->flows, zmq_msg_get(&inbox.parts[1], ZMQ_SRCFD));
     server->calls++;
     serve(server, &inbox);
     server_survived(server);
@@ -386,7 +389,11 @@ static void on_server_event(void *arg, unsigned event, unsigned value)
 {
     struct link_server *server = arg;
 
-    (void)event; /* only ZMQ_EVENT_DISCONNECTED was asked for */
+    if (event == ZMQ_EVENT_ACCEPTED) {
+        link_flow_open(server->hub->flows, (int)value);
+        return;
+    }
+    link_flow_close(server->hub->flows, (int)value);
     if (server->closed_count < CLOSED_MAX)
         server->closed[server->closed_count++] = (int)value;
     else
@@ -408,7 +415,7 @@ static bool server_open(struct link_server *server, struct error *why)
     if (zmq_setsockopt(sock, ZMQ_ROUTER_MANDATORY, &mandatory, sizeof mandatory) != 0)
         fatal("link: cannot set ZMQ_ROUTER_MANDATORY: %s", zmq_strerror(zmq_errno()));
     link_socket_as_server(server->hub, sock);
-    link_monitor_open(&server->monitor, server->hub, sock, ZMQ_EVENT_DISCONNECTED, on_server_event, server);
+    link_monitor_open(&server->monitor, server->hub, sock, SERVER_EVENTS, on_server_event, server);
     char *bound = link_socket_bind(sock, server->endpoint, why);
     if (bound == NULL) {
         link_monitor_close(&server->monitor, sock);
@@ -535,8 +542,27 @@ struct link_publisher {
     struct link_publisher *next;
     char *endpoint;
     void *sock; /* NULL between revoking and binding again */
+    struct link_monitor monitor;
     struct event *soon;
 };
+
+static void on_publisher_event(void *arg, unsigned event, unsigned value)
+{
+    struct link_publisher *publisher = arg;
+
+    if (event == ZMQ_EVENT_ACCEPTED)
+        link_flow_open(publisher->hub->flows, (int)value);
+    else
+        link_flow_close(publisher->hub->flows, (int)value);
+}
+
+static void publisher_close(struct link_publisher *publisher, int linger_ms)
+{
+    if (publisher->sock == NULL)
+        return;
+    link_monitor_close(&publisher->monitor, publisher->sock);
+    link_socket_close(&publisher->sock, linger_ms);
+}
 
 static bool publisher_open(struct link_publisher *publisher, struct error *why)
 {
@@ -544,8 +570,10 @@ static bool publisher_open(struct link_publisher *publisher, struct error *why)
     if (sock == NULL)
         return false;
     link_socket_as_server(publisher->hub, sock);
+    link_monitor_open(&publisher->monitor, publisher->hub, sock, SERVER_EVENTS, on_publisher_event, publisher);
     char *bound = link_socket_bind(sock, publisher->endpoint, why);
     if (bound == NULL) {
+        link_monitor_close(&publisher->monitor, sock);
         link_socket_close(&sock, 0);
         return false;
     }
@@ -594,7 +622,7 @@ void link_publisher_free(struct link_publisher **taken)
     *taken = NULL;
     if (publisher == NULL)
         return;
-    link_socket_close(&publisher->sock, LINK_LINGER_MS);
+    publisher_close(publisher, LINK_LINGER_MS);
     event_free(publisher->soon);
     struct link_publisher **at = &publisher->hub->publishers;
     while (*at != publisher)
@@ -616,7 +644,7 @@ struct link_publisher *link_publisher_next(struct link_publisher *publisher)
 
 void link_publisher_revoke(struct link_publisher *publisher)
 {
-    link_socket_close(&publisher->sock, 0);
+    publisher_close(publisher, 0);
     event_add(publisher->soon, &(struct timeval){ 0, 0 });
 }
 

@@ -798,6 +798,34 @@ START_TEST(test_hung_and_killed_server)
 }
 END_TEST
 
+START_TEST(test_message_that_does_not_end)
+{
+    size_t part = 128 * 1024, parts = 2000;
+    uint8_t *bytes = calloc(1, part), hello[64];
+    struct seen good = { 0 };
+    struct raw raw;
+
+    configure("link_message=2MiB", "link_silence=1h");
+    allow(&server_side, &client_side, "edge-1", &other_side, "edge-2");
+    serve_at(LOOPBACK);
+    good.link = connect_as(&other_side, &good);
+    ck_assert(wait_for(&good.up, 1, 5000));
+    raw_connect(&raw, &client_side, 100);
+    raw_send(raw.sock, hello, hello_bytes(hello), 0);
+    ck_assert(wait_for(&seen.messages, 1, 5000));
+    for (size_t i = 0; i < parts; i++) /* whole in the end, but 250 MiB long */
+        raw_send(raw.sock, bytes, part, i + 1 < parts ? ZMQ_SNDMORE : 0);
+    ck_assert(wait_dropped(&server_side, "unfinished", 1));
+    ck_assert(wait_for(&seen.gone, 1, 5000));
+    ck_assert_int_eq(say_hello(good.link), LINK_OK);
+    ck_assert(wait_for(&seen.messages, 2, 5000));
+    ck_assert_uint_eq(good.down, 0);
+    raw_close(&raw);
+    link_free(&good.link);
+    free(bytes);
+}
+END_TEST
+
 START_TEST(test_silence_is_a_setting)
 {
     struct raw raw;
@@ -982,6 +1010,7 @@ int main(void)
     tcase_add_test(tcase, test_free_inside_callbacks);
     tcase_add_test(tcase, test_free_link_inside_up);
     tcase_add_test(tcase, test_hung_and_killed_server);
+    tcase_add_test(tcase, test_message_that_does_not_end);
     tcase_add_test(tcase, test_silence_is_a_setting);
     tcase_add_test(tcase, test_one_peer_too_many);
     tcase_add_test(tcase, test_silent_peer_is_gone_after_ten_seconds);
