@@ -102,6 +102,8 @@ static const struct config_key edge_keys[] = {
     DURATION(next_hop_hold, "20s", 0, HOURS, "a connection waits that long for a slow client's body"),
     DURATION(next_hop_idle, "10s", 0, HOURS, "an unused connection is kept that long"),
     UINT(next_hop_messages, "1000", 1, NO_LIMIT, "messages per connection"),
+    DURATION(next_hop_down, "5s", 0, HOURS, "one that cannot be reached is left alone for as long as finding out took, at most this; 0: off"),
+    DURATION(next_hop_no_tls, "10m", 0, DAYS, "with next_hop_tls = may, a failed handshake is remembered that long"),
     DURATION(connect_timeout, "10s", 100 * MS, HOURS, "connecting to a next hop"),
     DURATION(reply_timeout, "5m", 100 * MS, HOURS, "a next hop's reply to a command (RFC 5321 4.5.3.2)"),
     DURATION(data_done_timeout, "10m", 100 * MS, HOURS, "a next hop's reply to the final dot"),

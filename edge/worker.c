@@ -32,7 +32,8 @@ struct door { /* one listening socket */
 
 struct worker {
     const struct edge_process *process;
-    struct edge_config *config; /* what farm, pool and node took at start */
+    struct edge_config *config; /* what farm and node took at start */
+    struct edge_config *pool_config; /* what the pool uses: of the last reload */
     struct event_base *base;
     struct metrics metrics;
     struct link_hub *hub;
@@ -250,6 +251,15 @@ static void reload(struct worker *worker)
         log_write(LOG_ERR, "reload: %s; the last configuration stays", why.text);
         return;
     }
+    if (!delivery_pool_reload(worker->pool, &config->edge, &config->tls, &why)) {
+        log_write(LOG_ERR, "reload: next hops: %s; the last configuration stays", why.text);
+        edge_config_unref(&config);
+        return;
+    }
+    edge_config_unref(&worker->pool_config);
+    worker->pool_config = edge_config_ref(config);
+    if (worker->farm != NULL)
+        scan_farm_reload(worker->farm, &config->edge);
     edge_open_log(config, command->name, "smtpd");
     server_set_config(worker->server, config);
     edge_config_unref(&config);
@@ -335,6 +345,7 @@ static void worker_begin(struct worker *worker)
     worker->pool = delivery_pool_new(worker->base, &worker->config->edge, &worker->config->tls, &worker->metrics, &why);
     if (worker->pool == NULL)
         fatal("delivery: %s", why.text);
+    worker->pool_config = edge_config_ref(worker->config);
     worker->server = server_new(&(struct server_options){
         .base = worker->base,
         .config = worker->config,
@@ -387,6 +398,7 @@ static void worker_end(struct worker *worker)
     event_free(worker->stop_timer);
     metrics_fini(&worker->metrics);
     event_base_free(worker->base);
+    edge_config_unref(&worker->pool_config);
     edge_config_unref(&worker->config);
 }
 

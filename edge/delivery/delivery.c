@@ -296,6 +296,12 @@ static void delivery_pump(struct delivery *delivery)
         return;
     }
     if (delivery->state == DELIVERY_PARKED) {
+        const struct smtp_reply *down = pool_down(delivery->hop);
+        if (down != NULL) {
+            metric_add(delivery->pool->metrics.found_down, 1);
+            delivery_fail(delivery, down);
+            return;
+        }
         struct hopconn *conn = pool_acquire(delivery->hop, delivery, delivery->need_fresh);
         if (conn != NULL)
             delivery_attach(delivery, conn);

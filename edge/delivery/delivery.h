@@ -43,6 +43,9 @@ struct delivery_envelope {
 /* settings and tls are borrowed. All deliveries are cancelled or done before the pool is freed; their connections say QUIT then. NULL: why. */
 struct delivery_pool *delivery_pool_new(struct event_base *base, const struct edge_settings *settings,
                                         const struct tls_settings *tls, struct metrics *metrics, struct error *why);
+/* For what begins from now on; the same as above. false, and nothing is changed: why. */
+bool delivery_pool_reload(struct delivery_pool *pool, const struct edge_settings *settings, const struct tls_settings *tls,
+                          struct error *why);
 void delivery_pool_free(struct delivery_pool **pool);
 
 /* All strings are copied. Handlers are never called from inside these functions. */

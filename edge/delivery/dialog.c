@@ -31,7 +31,7 @@ static void say(struct hop_dialog *dialog, const char *format, ...)
 void hop_dialog_init(struct hop_dialog *dialog, const char *hello_name, enum next_hop_tls tls)
 {
     memset(dialog, 0, sizeof *dialog);
-    dialog->hello_name = hello_name;
+    snprintf(dialog->hello_name, sizeof dialog->hello_name, "%s", hello_name);
     dialog->tls = tls;
 }
 
@@ -53,7 +53,7 @@ static enum hop_event greeted(struct hop_dialog *dialog, const struct smtp_reply
 {
     (void)reply;
     dialog->state = HOP_EHLO;
-    say(dialog, "EHLO %.255s", dialog->hello_name);
+    say(dialog, "EHLO %s", dialog->hello_name);
     return HOP_NOTHING;
 }
 
@@ -81,7 +81,7 @@ static enum hop_event say_helo(struct hop_dialog *dialog, const struct smtp_repl
 {
     (void)reply;
     dialog->state = HOP_HELO;
-    say(dialog, "HELO %.255s", dialog->hello_name);
+    say(dialog, "HELO %s", dialog->hello_name);
     return HOP_NOTHING;
 }
 
@@ -219,7 +219,7 @@ void hop_dialog_secured(struct hop_dialog *dialog)
     memset(&dialog->extensions, 0, sizeof dialog->extensions);
     dialog->secure = true;
     dialog->state = HOP_EHLO;
-    say(dialog, "EHLO %.255s", dialog->hello_name);
+    say(dialog, "EHLO %s", dialog->hello_name);
 }
 
 bool hop_dialog_may_send(const struct hop_dialog *dialog)

@@ -41,7 +41,7 @@ enum hop_event {
 
 struct hop_dialog {
     enum hop_state state;
-    const char *hello_name;   /* borrowed */
+    char hello_name[256];     /* a copy: the configuration may change between EHLO and the one after STARTTLS */
     enum next_hop_tls tls;    /* wanted */
     bool secure;
     struct smtp_extensions extensions;

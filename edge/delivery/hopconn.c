@@ -13,8 +13,6 @@
 #include "common/memory.h"
 #include "edge/delivery/internal.h"
 
-#define NO_TLS_MS (10 * 60 * 1000) /* how long a failed handshake is remembered */
-
 static void hopconn_try_next(struct hopconn *conn);
 
 void reply_set(struct smtp_reply *reply, int code, const char *enhanced, const char *text, ...)
@@ -105,6 +103,7 @@ static void hopconn_ready(struct hopconn *conn)
 {
     conn->heard = false;
     event_del(&conn->timer);
+    pool_reached(conn->hop);
     if (conn->owner == NULL) {
         pool_give(conn);
         return;
@@ -190,6 +189,7 @@ static void hopconn_give_up(struct hopconn *conn)
     struct smtp_reply reply = *conn->failure;
     conn->owner = NULL;
     hopconn_enter(conn);
+    pool_unreachable(conn, &reply);
     hopconn_close(conn);
     if (owner != NULL)
         delivery_on_unreachable(owner, &reply);
@@ -203,7 +203,7 @@ static void hopconn_tls_failed(struct hopconn *conn, const char *why)
     log_write_as("smtp", LOG_WARNING, "TLS with %s: %s%s", conn->text, why,
               conn->dialog.tls == NEXT_HOP_TLS_REQUIRE ? "" : "; going on without it");
     if (conn->dialog.tls != NEXT_HOP_TLS_REQUIRE) {
-        conn->hop->no_tls_until = clock_ms() + NO_TLS_MS;
+        conn->hop->no_tls_until = clock_ms() + settings_of(conn)->next_hop_no_tls;
         conn->address_next--; /* the same address once more */
         net_free(&conn->net);
         event_del(&conn->timer);
@@ -414,6 +414,7 @@ struct hopconn *hopconn_new(struct hop *hop, struct delivery *owner)
     conn->hop = hop;
     conn->owner = owner;
     conn->use = HOPCONN_USES; /* not counted yet */
+    conn->began_ms = clock_ms();
     conn->next = hop->connections;
     conn->link = &hop->connections;
     if (conn->next != NULL)

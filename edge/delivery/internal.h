@@ -28,6 +28,8 @@ struct hop {
     struct delivery *waiting, **waiting_end;
     unsigned deliveries;                    /* that refer to it */
     uint64_t no_tls_until;                  /* ms: a handshake failed a while ago */
+    struct smtp_reply *down;                /* why no connection could be made; NULL: none failed since the last that worked */
+    uint64_t down_until;                    /* ms: nobody tries before; then one at a time */
 };
 
 struct delivery_metrics {
@@ -36,7 +38,7 @@ struct delivery_metrics {
     struct metric *connections[HOPCONN_USES];
     struct metric *tls_established, *tls_failed, *tls_declined, *tls_not_offered;
     struct metric *maybe_duplicates;
-    struct metric *waited_too_long, *replayed;
+    struct metric *waited_too_long, *replayed, *found_down;
 };
 
 struct delivery_pool {
@@ -62,6 +64,7 @@ struct hopconn {
     struct netaddr *addresses;              /* to be tried, in order */
     size_t address_count, address_next;
     struct smtp_reply *failure;             /* why the last address did not work */
+    uint64_t began_ms;
     unsigned transactions;                  /* begun on it */
     bool heard;                             /* a reply came in this transaction */
     unsigned busy;                          /* callbacks of this connection on the stack */
@@ -89,6 +92,11 @@ struct hop *pool_hop(struct delivery_pool *pool, const struct next_hop *name);
 void pool_hop_leave(struct hop *hop);
 /* A ready connection, or NULL: then delivery->conn connects, or the delivery waits in line. fresh: not one that was used before. */
 struct hopconn *pool_acquire(struct hop *hop, struct delivery *delivery, bool fresh);
+/* Why the hop should not be asked now: it cannot be reached, and it is too early to try again, or somebody does. NULL: go on. Borrowed. */
+const struct smtp_reply *pool_down(const struct hop *hop);
+/* conn, not closed yet, could not be made: remembered, where the hop has no other that works, and those in line are told. */
+void pool_unreachable(struct hopconn *conn, const struct smtp_reply *reply);
+void pool_reached(struct hop *hop);
 void pool_leave_line(struct hop *hop, struct delivery *delivery);
 /* conn is ready and has no owner: the first in line gets it, or it becomes idle. */
 void pool_give(struct hopconn *conn);

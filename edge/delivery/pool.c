@@ -31,6 +31,7 @@ static void metrics_make(struct delivery_metrics *m, struct metrics *metrics)
     m->tls_not_offered = metrics_counter(metrics, tls, "result=\"not_offered\"");
     m->maybe_duplicates = metrics_counter(metrics, "weir_delivery_maybe_duplicates_total", NULL);
     m->waited_too_long = metrics_counter(metrics, "weir_next_hop_wait_exceeded_total", NULL);
+    m->found_down = metrics_counter(metrics, "weir_next_hop_down_total", NULL);
     m->replayed = metrics_counter(metrics, "weir_delivery_replays_total", NULL);
 }
 
@@ -46,18 +47,31 @@ struct delivery_pool *delivery_pool_new(struct event_base *base, const struct ed
         delivery_pool_free(&pool);
         return NULL;
     }
-    if (settings->next_hop_tls != NEXT_HOP_TLS_NONE) {
-        pool->tls = net_tls_client(tls->ca_file, settings->next_hop_tls == NEXT_HOP_TLS_REQUIRE, why);
-        if (pool->tls == NULL)
-            delivery_pool_free(&pool);
-    }
+    if (!delivery_pool_reload(pool, settings, tls, why))
+        delivery_pool_free(&pool);
     return pool;
+}
+
+bool delivery_pool_reload(struct delivery_pool *pool, const struct edge_settings *settings, const struct tls_settings *tls,
+                          struct error *why)
+{
+    struct net_tls *made = NULL;
+    if (settings->next_hop_tls != NEXT_HOP_TLS_NONE) {
+        made = net_tls_client(tls->ca_file, settings->next_hop_tls == NEXT_HOP_TLS_REQUIRE, why);
+        if (made == NULL)
+            return false;
+    }
+    net_tls_unref(&pool->tls);
+    pool->tls = made;
+    pool->settings = settings;
+    return true;
 }
 
 static void hop_destroy(struct hop **link)
 {
     struct hop *hop = *link;
     *link = hop->next;
+    free(hop->down);
     free(hop);
 }
 
@@ -107,10 +121,11 @@ struct hop *pool_hop(struct delivery_pool *pool, const struct next_hop *name)
     return hop;
 }
 
-/* Forgets a next hop nobody has to do with. One whose TLS is broken is kept, to remember that. */
+/* Forgets a next hop nobody has to do with. One that is down or whose TLS is broken is kept, to remember that. */
 static void hop_tidy(struct hop *hop)
 {
-    if (hop->deliveries > 0 || hop->count > 0 || hop->no_tls_until > clock_ms())
+    uint64_t now = clock_ms();
+    if (hop->deliveries > 0 || hop->count > 0 || hop->no_tls_until > now || (hop->down != NULL && hop->down_until > now))
         return;
     struct hop **link = hop_bucket(hop->pool, &hop->name);
     while (*link != hop)
@@ -174,6 +189,43 @@ static struct delivery *line_first(struct hop *hop)
     if (first != NULL)
         pool_leave_line(hop, first);
     return first;
+}
+
+static unsigned hop_connections(const struct hop *hop, enum hopconn_use use)
+{
+    unsigned count = 0;
+    for (const struct hopconn *conn = hop->connections; conn != NULL; conn = conn->next)
+        count += conn->use == use;
+    return count;
+}
+
+const struct smtp_reply *pool_down(const struct hop *hop)
+{
+    if (hop->down == NULL || hop->idle != NULL)
+        return NULL;
+    return clock_ms() < hop->down_until || hop_connections(hop, HOPCONN_CONNECTING) > 0 ? hop->down : NULL;
+}
+
+/* What was found out at once costs nothing to find out again, and the host may be back any moment; who has waited for a host that hangs
+ * waited for all. A host that refuses one more connection beside those it serves is not down. */
+void pool_unreachable(struct hopconn *conn, const struct smtp_reply *reply)
+{
+    struct hop *hop = conn->hop;
+    uint64_t now = clock_ms(), took = now - conn->began_ms, longest = hop->pool->settings->next_hop_down;
+    if (longest == 0 || hop_connections(hop, HOPCONN_BUSY) + hop_connections(hop, HOPCONN_IDLE) > 0)
+        return;
+    if (hop->down == NULL)
+        hop->down = xmalloc(sizeof *hop->down);
+    *hop->down = *reply;
+    hop->down_until = now + (took < longest ? took : longest);
+    for (struct delivery *first; hop->down != NULL && (first = line_first(hop)) != NULL;)
+        delivery_on_unreachable(first, hop->down);
+}
+
+void pool_reached(struct hop *hop)
+{
+    free(hop->down);
+    hop->down = NULL;
 }
 
 void pool_give(struct hopconn *conn)

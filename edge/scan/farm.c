@@ -161,6 +161,11 @@ struct scan_farm *scan_farm_new(struct event_base *base, struct link_hub *hub, c
     return farm;
 }
 
+void scan_farm_reload(struct scan_farm *farm, const struct edge_settings *settings)
+{
+    machine_set_times(farm->machine, settings);
+}
+
 static void farm_link_free(struct farm_link **ptr)
 {
     struct farm_link *old = *ptr;

@@ -864,6 +864,13 @@ void machine_deliver(struct machine *machine)
 
 /* --- the machine --- */
 
+void machine_set_times(struct machine *machine, const struct edge_settings *settings)
+{
+    machine->scan_wait = settings->scan_wait * 1000;
+    machine->scan_stall = settings->scan_stall * 1000;
+    machine->scan_timeout = settings->scan_timeout * 1000;
+}
+
 struct machine *machine_new(const struct edge_settings *settings, const struct scan_io *io, void *arg,
                             struct metrics *metrics)
 {
@@ -871,9 +878,7 @@ struct machine *machine_new(const struct edge_settings *settings, const struct s
     machine->io = io;
     machine->arg = arg;
     machine->now = NONE_LIVE_US; /* so that a start does not count as a scanner seen just now */
-    machine->scan_wait = settings->scan_wait * 1000;
-    machine->scan_stall = settings->scan_stall * 1000;
-    machine->scan_timeout = settings->scan_timeout * 1000;
+    machine_set_times(machine, settings);
     machine->chunk = settings->scan_chunk < CHUNK_MAX ? settings->scan_chunk : CHUNK_MAX;
     machine->scratch = xmalloc((size_t)machine->chunk);
     TAILQ_INIT(&machine->scanners);

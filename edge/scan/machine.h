@@ -29,9 +29,10 @@ struct scan_io {
     void (*wake)(void *arg);       /* call machine_deliver() from the loop soon */
 };
 
-/* settings is borrowed for the machine's life. */
 struct machine *machine_new(const struct edge_settings *settings, const struct scan_io *io, void *arg,
                             struct metrics *metrics);
+/* scan_wait, scan_stall and scan_timeout of a reload; they count for scans under way too. */
+void machine_set_times(struct machine *machine, const struct edge_settings *settings);
 void machine_free(struct machine **machine); /* every scan has ended or was cancelled */
 
 /* Before each of the calls below, once an event: the real monotonic clock in microseconds. */

@@ -49,9 +49,10 @@ struct scan_handlers {
     void (*pressure)(void *arg, bool full);
 };
 
-/* settings is borrowed for the farm's life. */
 struct scan_farm *scan_farm_new(struct event_base *base, struct link_hub *hub, const struct edge_settings *settings,
                                 const char *node, unsigned worker, struct metrics *metrics);
+/* Takes the times (scan_wait, scan_stall, scan_timeout) of new settings. */
+void scan_farm_reload(struct scan_farm *farm, const struct edge_settings *settings);
 void scan_farm_free(struct scan_farm **farm); /* its scans have ended or were cancelled; before the hub */
 /* Links to new scanners, lets go of those no longer listed, or whose key is not in the state's list of scanners' keys: their scans start
  * over elsewhere. A changed endpoint or key is a new scanner. */

@@ -69,13 +69,13 @@ static bool load_sections(struct edge_config *out, const struct config *config, 
         !load_listeners(out, config, why) || !load_coordinators(out, config, why))
         return false;
 
-    if (out->edge.hostname != NULL && *out->edge.hostname != '\0') {
-        out->hostname = xstrdup(out->edge.hostname);
-    } else {
+    if (out->edge.hostname == NULL || *out->edge.hostname == '\0') { /* also what next hops are told in EHLO */
         char name[HOST_NAME_MAX + 1] = "";
         gethostname(name, sizeof name - 1);
-        out->hostname = xstrdup(*name ? name : "localhost");
+        free(out->edge.hostname);
+        out->edge.hostname = xstrdup(*name ? name : "localhost");
     }
+    out->hostname = out->edge.hostname;
     if (out->tls.certificate == NULL || *out->tls.certificate == '\0')
         return true;
     const char *key = out->tls.key != NULL && *out->tls.key != '\0' ? out->tls.key : out->tls.certificate;
@@ -124,7 +124,6 @@ void edge_config_unref(struct edge_config **config)
         net_tls_unref(&c->server_tls);
     free(c->listeners);
     free(c->coordinators);
-    free(c->hostname);
     free(c);
 }
 

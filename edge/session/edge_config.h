@@ -23,7 +23,7 @@ struct edge_config {
     struct edge_settings edge;
     struct tls_settings tls;
     struct log_settings log;
-    char *hostname; /* edge.hostname or the system's */
+    const char *hostname; /* edge.hostname, which is the system's name where none is configured */
     struct edge_listener *listeners;
     size_t listener_count;
     struct node_coordinator *coordinators;

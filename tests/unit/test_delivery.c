@@ -385,7 +385,7 @@ static void setup(void)
     taken_count = guest_count = 0;
     settings = (struct edge_settings){ .hostname = "edge.test", .next_hop_connections = 20, .next_hop_wait = 2000, .next_hop_hold = 2000,
                                        .next_hop_idle = 2000, .next_hop_messages = 100, .connect_timeout = 2000, .reply_timeout = 400,
-                                       .data_done_timeout = 400, .next_hop_tls = NEXT_HOP_TLS_MAY };
+                                       .data_done_timeout = 400, .next_hop_no_tls = 600000, .next_hop_tls = NEXT_HOP_TLS_MAY };
     tls_settings = (struct tls_settings){ .ca_file = certificate.certificate };
     budget = (struct message_budget){ .memory_max = 64 << 20, .disk_max = 64 << 20, .threshold = 256 << 10, .tmp_dir = "/tmp" };
     metrics_init(&metrics);
@@ -838,6 +838,101 @@ START_TEST(broken_tls_is_remembered)
 }
 END_TEST
 
+/* One client finds out that a host hangs; the next ones are told at once, and later one at a time tries again. */
+START_TEST(a_host_that_hangs_is_remembered)
+{
+    struct owner owners[4] = { 0 };
+    static const struct delivery_envelope usual = ENVELOPE;
+    host.silent_at = "GREETING";
+    settings.reply_timeout = 100;
+    settings.next_hop_connections = 1;
+    settings.next_hop_down = 10000;
+    owner_start(&owners[0], "x\r\n", &usual, "x");
+    owner_start(&owners[1], "x\r\n", &usual, "x"); /* in line: there is no connection to come */
+    run_until(&owners[0].done);
+    run_until(&owners[1].done);
+    ck_assert_str_eq(owners[0].codes, "451 ");
+    ck_assert_str_eq(owners[1].codes, "451 ");
+    owner_start(&owners[2], "x\r\n", &usual, "x y");
+    run_ms(20);
+    ck_assert_str_eq(owners[2].codes, "451 451 ");
+    ck_assert_uint_eq(guest_count, 1);
+    ck_assert_int_eq((int)value_of("weir_next_hop_down_total", ""), 1);
+
+    host.silent_at = NULL;
+    settings.reply_timeout = 2000;
+    settings.next_hop_connections = 9;
+    run_ms(150); /* as long as the attempt took, and some more */
+    owners[3].send_when_told = true;
+    owner_start(&owners[3], "x\r\n", &usual, "x");
+    run_until(&owners[3].done);
+    ck_assert_int_eq(owners[3].final.code, 250);
+    ck_assert_uint_eq(guest_count, 2);
+    for (int i = 0; i < 4; i++)
+        owner_fini(&owners[i]);
+}
+END_TEST
+
+/* What was refused at once may be tried at once, one at a time. */
+START_TEST(a_host_that_is_back_is_used_at_once)
+{
+    struct owner owner;
+    settings.next_hop_down = 10000;
+    host.greeting = "421 4.3.2 starting";
+    deliver_one(&owner, "x");
+    ck_assert_str_eq(owner.codes, "450 ");
+    host.greeting = NULL;
+    run_ms(30);
+    deliver_one(&owner, "x");
+    ck_assert_int_eq(owner.final.code, 250);
+}
+END_TEST
+
+/* One connection too many is refused: the host is not down for those it serves, nor for the next. */
+START_TEST(a_full_host_is_not_down)
+{
+    struct owner first = { 0 }, owner;
+    static const struct delivery_envelope usual = ENVELOPE;
+    settings.next_hop_down = 10000;
+    owner_start(&first, "x\r\n", &usual, "x");
+    run_ms(30);
+    host.silent_at = "GREETING";
+    settings.reply_timeout = 100;
+    deliver_one(&owner, "x");
+    ck_assert_str_eq(owner.codes, "451 ");
+    owner_send(&first);
+    run_until(&first.done);
+    ck_assert_int_eq(first.final.code, 250);
+    deliver_one(&owner, "x"); /* by the first one's connection */
+    ck_assert_int_eq(owner.final.code, 250);
+    ck_assert_int_eq((int)value_of("weir_next_hop_down_total", ""), 0);
+    owner_fini(&first);
+}
+END_TEST
+
+/* A reload: what begins afterwards uses it, under a connection that introduced itself with the old one. */
+START_TEST(settings_are_changed)
+{
+    struct owner owner;
+    struct error why;
+    deliver_one(&owner, "x");
+    struct edge_settings *other = xmemdup(&settings, sizeof settings);
+    other->next_hop_messages = 1;
+    ck_assert(delivery_pool_reload(pool, other, &tls_settings, &why));
+    memset(&settings, 0x5a, sizeof settings); /* nobody looks there any more */
+    deliver_one(&owner, "x");
+    deliver_one(&owner, "x");
+    ck_assert_int_eq(owner.final.code, 250);
+    ck_assert_uint_eq(guest_count, 2);
+    static char missing[] = "/nonexistent/ca.pem";
+    struct tls_settings bad = { .ca_file = missing };
+    other->next_hop_tls = NEXT_HOP_TLS_REQUIRE;
+    ck_assert(!delivery_pool_reload(pool, other, &bad, &why));
+    delivery_pool_free(&pool);
+    free(other);
+}
+END_TEST
+
 START_TEST(nobody_there)
 {
     struct owner owner;
@@ -900,6 +995,10 @@ int main(void)
     tcase_add_test(tests, a_message_without_its_last_line_end);
     tcase_add_loop_test(tests, tls_required, 0, (int)(sizeof required / sizeof *required));
     tcase_add_test(tests, broken_tls_is_remembered);
+    tcase_add_test(tests, a_host_that_hangs_is_remembered);
+    tcase_add_test(tests, a_host_that_is_back_is_used_at_once);
+    tcase_add_test(tests, a_full_host_is_not_down);
+    tcase_add_test(tests, settings_are_changed);
     tcase_add_test(tests, nobody_there);
     tcase_add_test(tests, all_addresses_in_turn);
     suite_add_tcase(suite, tests);
