@@ -37,6 +37,7 @@ static const char usage[] =
     "  --timeout SECONDS     without a byte from the server (300)\n"
     "  --bind-source A[-B]   source addresses, one after the other; they differ in the last number\n"
     "  --ids FILE            a line for each message: token, final code (0: none), tries, microseconds, queue id\n"
+    "  --digests             and at its end SHA-256 of what was sent (then an id that is missing is -)\n"
     "  --json                the report for programs\n";
 
 #define TARGETS_MAX 64
@@ -111,6 +112,7 @@ enum {
     OPT_TIMEOUT,
     OPT_SOURCE,
     OPT_IDS,
+    OPT_DIGESTS,
     OPT_JSON,
     OPT_HELP
 };
@@ -138,6 +140,7 @@ static const struct option long_options[] = {
     { "timeout", required_argument, NULL, OPT_TIMEOUT },
     { "bind-source", required_argument, NULL, OPT_SOURCE },
     { "ids", required_argument, NULL, OPT_IDS },
+    { "digests", no_argument, NULL, OPT_DIGESTS },
     { "json", no_argument, NULL, OPT_JSON },
     { "help", no_argument, NULL, OPT_HELP },
     { NULL, 0, NULL, 0 },
@@ -262,6 +265,9 @@ static void parse_option(struct load_options *options, struct generated *generat
         options->ids = fopen(optarg, "we");
         if (options->ids == NULL)
             tool_fail(1, "%s: %s", optarg, strerror(errno));
+        break;
+    case OPT_DIGESTS:
+        options->digests = true;
         break;
     case OPT_JSON:
         options->json = true;

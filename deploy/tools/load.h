@@ -56,6 +56,9 @@ void load_message_make(struct load_message *message, struct load_source *source,
 /* For BDAT: the bytes as they are; for DATA: dots stuffed. To be called before size and read. */
 void load_message_form(struct load_message *message, bool bdat);
 size_t load_message_size(const struct load_message *message);
+/* SHA-256 in hex of the message without its dot-stuffing: what the other end should keep. */
+#define LOAD_DIGEST_LEN 64
+void load_message_digest(struct load_message *message, char out[LOAD_DIGEST_LEN + 1]);
 /* Copies bytes from `offset` on to out, at most cap; how many. */
 size_t load_message_read(const struct load_message *message, size_t offset, char *out, size_t cap);
 
@@ -83,7 +86,7 @@ struct load_options {
     uint64_t sessions, messages, milliseconds, per_session, recipients, timeout_ms, retry_ms;
     double rate;              /* messages a second, 0: closed loop */
     const char *from, *to;
-    bool bdat, pipeline, unique, retry, json, greet_only;
+    bool bdat, pipeline, unique, retry, json, greet_only, digests;
     struct net_tls *tls;      /* NULL: in clear */
     struct netaddr source_first, source_last; /* family 0: the system's choice */
     FILE *ids;

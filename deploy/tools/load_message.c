@@ -7,11 +7,13 @@
 #include "deploy/tools/load.h"
 #include <dirent.h>
 #include <errno.h>
+#include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include "common/clock.h"
+#include "common/error.h"
 #include "common/memory.h"
 #include "edge/smtp/reply.h"
 
@@ -229,4 +231,22 @@ size_t load_message_read(const struct load_message *message, size_t offset, char
         offset += have;
     }
     return used;
+}
+
+void load_message_digest(struct load_message *message, char out[LOAD_DIGEST_LEN + 1])
+{
+    struct load_message plain = *message;
+    unsigned char chunk[16384], digest[EVP_MAX_MD_SIZE];
+    unsigned digest_len = 0;
+    EVP_MD_CTX *context = EVP_MD_CTX_new();
+    load_message_form(&plain, true);
+    bool ok = context != NULL && EVP_DigestInit_ex(context, EVP_sha256(), NULL) == 1;
+    for (size_t offset = 0, len; ok && (len = load_message_read(&plain, offset, (char *)chunk, sizeof chunk)) > 0;
+         offset += len)
+        ok = EVP_DigestUpdate(context, chunk, len) == 1;
+    if (!ok || EVP_DigestFinal_ex(context, digest, &digest_len) != 1)
+        fatal("cannot make a digest");
+    EVP_MD_CTX_free(context);
+    for (size_t i = 0; i < LOAD_DIGEST_LEN / 2; i++)
+        snprintf(out + 2 * i, 3, "%02x", digest[i]);
 }

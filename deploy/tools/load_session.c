@@ -76,6 +76,16 @@ static void session_rest(struct load_session *s, uint64_t ms)
 
 /* ---- the message's end ---- */
 
+static void write_line(struct load_session *s, uint64_t us)
+{
+    const struct load_options *options = &s->load->options;
+    char digest[LOAD_DIGEST_LEN + 1] = "";
+    if (options->digests)
+        load_message_digest(&s->message, digest);
+    fprintf(options->ids, "%s %d %u %llu %s%s%s\n", s->message.token, s->code, s->attempts, (unsigned long long)us,
+            *s->queue_id == '\0' && options->digests ? "-" : s->queue_id, options->digests ? " " : "", digest);
+}
+
 static void message_record(struct load_session *s, uint64_t now)
 {
     struct load *load = s->load;
@@ -86,8 +96,7 @@ static void message_record(struct load_session *s, uint64_t now)
         load->stats.bytes += load->options.greet_only ? 0 : load_message_size(&s->message);
     }
     if (load->options.ids != NULL)
-        fprintf(load->options.ids, "%s %d %u %llu %s\n", s->message.token, s->code, s->attempts, (unsigned long long)us,
-                s->queue_id);
+        write_line(s, us);
     s->holds = false;
     load->busy--;
     load_done(load);

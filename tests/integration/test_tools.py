@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from weir import BIN, PATIENCE, Sink, Smtp, message, tokens_at, wait_until
+from weir import BIN, PATIENCE, Sink, Smtp, digest, message, tokens_at, wait_until
 
 
 def free_port():
@@ -189,11 +189,12 @@ def test_the_sink_counts(make_sink):
                                    "--bdat --tls --size 300001", "--bind-source 127.0.0.2-127.0.0.4"])
 def test_each_message_is_at_the_sink_once(make_sink, certificate, tmp_path, words):
     sink = make_sink("--tls", *certificate)
-    report, answers = load(tmp_path, sink.address, "--sessions", 5, "--messages", 40, *words.split())
+    report, answers = load(tmp_path, sink.address, "--sessions", 5, "--messages", 40, "--digests", *words.split())
     assert report["messages"] == 40 and report["replies"] == {"250": 40} and len(answers) == 40
     assert tokens_at(sink.sink) == {token: 1 for token in answers}
     names = {path.stem for path in sink.sink.files()}
     assert all(answer[0] == "250" and answer[3] in names for answer in answers.values())
+    assert {answer[4] for answer in answers.values()} == {digest(raw) for raw, _ in sink.sink.messages()}
     assert 0 < report["latency_p50_ms"] <= report["latency_p99_ms"] <= report["latency_max_ms"]
     for raw, envelope in sink.sink.messages():
         assert len(raw) == (300001 if "300001" in words else 4096) and raw.endswith(b"\r\n") and not envelope["violations"]
