@@ -2,6 +2,6 @@
 import pathlib
 import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent / "integration"))
+sys.path[:0] = [str(pathlib.Path(__file__).parent / folder) for folder in ("integration", "fault")]
 
 from conftest_fixtures import *  # noqa: E402,F401,F403

@@ -1,5 +1,7 @@
 """Fixtures: `cluster` is one standard cluster per test file; `make_cluster` starts others with own options."""
 import os
+import signal
+import sys
 
 import pytest
 
@@ -8,6 +10,8 @@ import weir
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "sanitized: also run on sanitizer builds")
+    # A run that is asked to end takes its clusters down: fixtures are finished on an exception, not on a signal.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
 
 
 @pytest.fixture(scope="module")

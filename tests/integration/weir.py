@@ -2,7 +2,9 @@
 
 Nothing here sleeps to "let things settle": wait_until() asks for a condition with a deadline and fails with what it saw last.
 """
+import collections
 import contextlib
+import datetime
 import hashlib
 import json
 import os
@@ -44,9 +46,12 @@ def wait_until(condition, seconds=15, what="the condition"):
 
 
 def free_base_port():
-    """A base port whose whole block (P+10 .. P+400) is free now."""
+    """A base port whose whole block (P+10 .. P+400) is free now. Below the range that the system takes the ports of outgoing connections
+    from: there, any client of any test could take one between our look and a node's bind, or its restart."""
+    first_ephemeral = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    seedless = random.SystemRandom()  # two runs with the same seed may be under way
     for _ in range(200):
-        base = random.randrange(20000, 60000, 500)
+        base = seedless.randrange(10000, max(first_ephemeral, 12000) - 500, 500)
         try:
             with contextlib.ExitStack() as held:
                 for offset in (10, 20, 30, 201, 202, 203, 204, 310, 311, 312, 320, 321, 322, 400):
@@ -247,14 +252,14 @@ class Cluster:
         for setting in self.options.get("sets", []):
             words += ["--set", setting]
         for attempt in range(3):  # another program may take a port between our look and the bind
-            ports = [] if (self.dir / "shape").exists() else ["--base-port", str(free_base_port())]
-            done = self.run("up", *ports, *words, check=False)
+            done = self.run("up", "--base-port", str(free_base_port()), *words, check=False)
             if done.returncode == 0:
                 break
+            self.run("down", check=False)
             if "in use" not in done.stderr + done.stdout or attempt == 2:
                 raise AssertionError(f"cluster up failed:\n{done.stdout}{done.stderr}")
-            self.run("down", check=False)
-            shutil.rmtree(self.dir / "registered", ignore_errors=True)
+            self.remove()
+            self.dir.mkdir(mode=0o755)
         self.read_env()
         return self
 
@@ -282,10 +287,22 @@ class Cluster:
         return int((self.dir / "run" / f"{node}.pid").read_text())
 
     def kill(self, node, how=signal.SIGKILL):
-        os.kill(self.pid(node), how)
+        """A node's first process, as it would die; for "postgres" all its processes, as a machine would take them."""
+        pid = self.postgres_pid() if node == "postgres" else self.pid(node)
+        for member in family(pid) if node == "postgres" else [pid]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(member, how)
         if how == signal.SIGKILL:
-            wait_until(lambda: not pathlib.Path(f"/proc/{self.pid(node)}/status").exists() or
-                       "State:\tZ" in pathlib.Path(f"/proc/{self.pid(node)}/status").read_text(), what=f"the end of {node}")
+            wait_until(lambda: process_state(pid) in ("", "Z"), what=f"the end of {node}")
+
+    def heal(self):
+        """Whatever was stopped goes on, whatever was killed is started; returns when the cluster serves."""
+        for pid in self.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+        self.run("up")
+        self.read_env()
+        wait_until(lambda: all(node["state"] == "active" for node in self.nodes().values()), 30, "all nodes active")
 
     def start(self, node):
         self.run("start", node)
@@ -301,6 +318,10 @@ class Cluster:
         done = subprocess.run(shlex.split(self.env["WEIRCTL"]) + list(words), capture_output=True, text=True, timeout=120)
         assert not check or done.returncode == 0, f"weirctl {words}: {done.stdout}{done.stderr}"
         return done
+
+    def nodes_here(self):
+        """Names of the nodes that were started, whatever they do now."""
+        return [path.stem for path in (self.dir / "run").glob("*.pid") if path.stem != "sink"]
 
     def nodes(self):
         """{"scanner-1": {...}} from weirctl node list."""
@@ -334,7 +355,7 @@ class Cluster:
             return client.data(raw)
 
     def load(self, *words, to=None):
-        """weir-load in the background; .result() waits and gives (report, {token: (code, attempts, us, queue id)})."""
+        """weir-load in the background; .result() waits and gives (report, {token: Answer})."""
         return Load(self, to or self.relays(), words)
 
     def down(self):
@@ -344,24 +365,52 @@ class Cluster:
                 os.kill(int(path.read_text()), signal.SIGCONT)
         logs = {path.name: path.read_text(errors="replace") for path in (self.dir / "log").glob("*.log")} if (self.dir / "log").exists() else {}
         done = self.run("down", check=False)
+        left = self.processes()
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         if os.environ.get("WEIR_KEEP"):
             print(f"kept: {self.dir}")
             return
-        place = self.dir / "postgres.path"
-        if place.exists():
-            shutil.rmtree(place.read_text().strip(), ignore_errors=True)
-        shutil.rmtree(self.dir, ignore_errors=True)
+        self.remove()
         for name, text in logs.items():
             for sign in ("ERROR: AddressSanitizer", "ERROR: LeakSanitizer", "runtime error:", "assertion failed"):
                 assert sign not in text, f"{name}: {text[max(0, text.index(sign) - 200):text.index(sign) + 3000]}"
         assert "did not end by itself" not in done.stderr, done.stderr
+        assert not left, f"left behind after down: {list(left.values())}"
+
+    def remove(self):
+        place = self.dir / "postgres.path"
+        if place.exists():
+            shutil.rmtree(place.read_text().strip(), ignore_errors=True)
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def processes(self):
+        """{pid: command line} of everything that runs for this cluster: a parameter names its folder, or its parent's does."""
+        found = {}
+        place = self.dir / "postgres.path"
+        folders = [str(self.dir)] + ([place.read_text().strip()] if place.exists() else [])
+        for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                words = path.read_bytes().decode(errors="replace").split("\0")
+                if any(word.startswith(folder + "/") for word in words for folder in folders):
+                    for pid in family(int(path.parent.name)):
+                        if process_name(pid) and process_state(pid) != "Z":
+                            found[pid] = f"{process_name(pid)}: {' '.join(words)}"
+        return found
+
+    def postgres_pid(self):
+        return int((pathlib.Path((self.dir / "postgres.path").read_text().strip()) / "data/postmaster.pid").read_text().split()[0])
+
+
+Answer = collections.namedtuple("Answer", "code attempts us queue_id digest")
 
 
 class Load:
     def __init__(self, cluster, to, words):
         self.ids = tempfile.NamedTemporaryFile(prefix="weir-ids.")
         self.process = subprocess.Popen(
-            [BIN / "weir-load", "--to", to, "--ids", self.ids.name, "--json", "--from", "load@example.org", "--rcpt", "alice@example.edu",
+            [BIN / "weir-load", "--to", to, "--ids", self.ids.name, "--digests", "--json", "--from", "load@example.org", "--rcpt", "alice@example.edu",
              *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def running(self):
@@ -372,8 +421,8 @@ class Load:
         assert self.process.returncode == 0, out + err
         answers = {}
         for line in pathlib.Path(self.ids.name).read_text().splitlines():
-            token, code, attempts, us, *queue_id = line.split()
-            answers[token] = (int(code), int(attempts), int(us), queue_id[0] if queue_id else "")
+            token, code, attempts, us, queue_id, sent = line.split()
+            answers[token] = Answer(int(code), int(attempts), int(us), queue_id, sent)
         return json.loads(out), answers
 
 
@@ -386,6 +435,74 @@ def tokens_at(sink):
             token = match.group(1).decode()
             found[token] = found.get(token, 0) + 1
     return found
+
+
+Copy = collections.namedtuple("Copy", "edge queue_id arrived digest recipients")
+Death = collections.namedtuple("Death", "edge at")
+
+
+def copies_at(sink):
+    """{token: [Copy]} for what weir-load sent (X-Weir-Load: token)."""
+    found = {}
+    for raw, envelope in sink.messages():
+        header = raw[:raw.index(b"\r\n\r\n")]
+        token = re.search(rb"^X-Weir-Load: (\S+)", header, re.M)
+        if token:
+            by = re.search(rb"\bby (\S+?)\.weir\.test\b.*?\bid ([0-9A-Z]{20})", header, re.S)
+            arrived = datetime.datetime.fromisoformat(envelope["time"].replace("Z", "+00:00")).timestamp()
+            found.setdefault(token.group(1).decode(), []).append(
+                Copy(by.group(1).decode(), by.group(2).decode(), arrived, digest(strip_added(raw)), envelope["recipients"]))
+    return found
+
+
+def check_nothing_lost(cluster, answers, deaths=()):
+    """Everything answered 250 is at the sink, unchanged, for its recipient, in exactly the copy that the 250 names.
+
+    Another copy may be there only where an edge died (deaths) between the next hop's 250 and its own: such a copy was made by that edge, has an
+    id that was never answered, and arrived around the death. Returns how many there are."""
+    around = 5 * PATIENCE  # the sink may read its socket a while after the edge's end, and a loaded edge may answer late
+    found = copies_at(cluster.sink)
+    accepted = {token: answer for token, answer in answers.items() if answer.code == 250}
+    assert accepted, "no message was accepted at all"
+    lost = [token for token in accepted if token not in found]
+    assert not lost, f"{len(lost)} of {len(accepted)} acknowledged messages are lost, e.g. {lost[:3]}"
+    unknown = [token for token in found if token not in answers]
+    assert not unknown, f"{len(unknown)} messages at the sink were never sent, e.g. {unknown[:3]}"
+    extra = 0
+    for token, copies in found.items():
+        answer = answers[token]
+        assert all(copy.digest == answer.digest for copy in copies), f"{token} was changed on its way"
+        assert all(copy.recipients == ["alice@example.edu"] for copy in copies), copies
+        named = [copy for copy in copies if copy.queue_id == answer.queue_id and answer.code == 250]
+        assert len(named) == (answer.code == 250), f"{token} was answered {answer}, and the sink has {copies}"
+        for copy in copies:
+            if copy in named:
+                continue
+            extra += 1
+            assert any(death.edge == copy.edge and abs(death.at - copy.arrived) < around for death in deaths), \
+                f"{token} is at the sink without an answer, and its edge did not die: {copy}, answered {answer}"
+    print(f"{len(accepted)} acknowledged, all there and unchanged; {extra} more copies from {len(deaths)} deaths of edges")
+    return extra
+
+
+def check_no_client_noticed(answers):
+    bad = {token: answer for token, answer in answers.items() if answer.code != 250 or answer.attempts != 1}
+    assert not bad, f"{len(bad)} of {len(answers)} saw something else than one 250, e.g. {list(bad.items())[:3]}"
+
+
+def process_state(pid):
+    """R, S, D, T, Z; empty when there is none."""
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return ""
+
+
+def process_name(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
 
 
 def memory_kib(pid, field="Pss"):
