@@ -507,12 +507,15 @@ def process_name(pid):
 
 def memory_kib(pid, field="Pss"):
     """Of a process and all its descendants, from smaps_rollup: shared pages are counted once."""
-    total = 0
-    for member in family(pid):
-        with contextlib.suppress(OSError):
-            text = pathlib.Path(f"/proc/{member}/smaps_rollup").read_text()
-            total += int(re.search(rf"^{field}:\s+(\d+) kB", text, re.M).group(1))
-    return total
+    return sum(memory_kib_of(member, field) for member in family(pid))
+
+
+def memory_kib_of(pid, field="Pss"):
+    """Of this process alone; 0 when it is gone."""
+    with contextlib.suppress(OSError, AttributeError):
+        text = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
+        return int(re.search(rf"^{field}:\s+(\d+) kB", text, re.M).group(1))
+    return 0
 
 
 def family(pid):
