@@ -26,7 +26,7 @@ struct beat {
     Weir__Role role;
     Weir__NodeState state;
     uint32_t worker, pid;
-    uint64_t boot, gc_done, policy_epoch, generation, in_flight;
+    uint64_t boot, sequence, gc_done, policy_epoch, generation, in_flight;
     struct text metrics; /* JSON without its brackets; empty: none since the last batch */
     bool partial;        /* metrics are to be merged with those in the database */
     bool dirty, forgotten;
@@ -170,6 +170,7 @@ void beats_hear(struct beats *beats, struct beat **known, const Weir__Heartbeat 
     beat->worker = heartbeat->worker;
     beat->pid = heartbeat->pid;
     beat->boot = heartbeat->boot;
+    beat->sequence = heartbeat->sequence;
     beat->gc_done = heartbeat->gc_done;
     beat->policy_epoch = heartbeat->policy_epoch;
     beat->generation = heartbeat->generation;
@@ -203,37 +204,42 @@ void beats_forget(struct beats *beats, struct beat **forgotten)
 static const char process_sql[] =
     "INSERT INTO node_process AS p (node, worker, boot, seen_at, state, version, pid, in_flight, gc_done, "
     "policy_epoch, generation,"
-    " signatures, endpoint, public_key, coordinator)"
+    " signatures, endpoint, public_key, sequence, coordinator)"
     " SELECT DISTINCT ON (node, worker, boot) node, worker, boot, clock_timestamp(), state, version, pid, in_flight, "
     "gc_done,"
-    " policy_epoch, generation, signatures, endpoint, public_key, $14"
+    " policy_epoch, generation, signatures, endpoint, public_key, sequence, $15"
     " FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::text[], $5::text[], $6::integer[], $7::bigint[], "
     "$8::bigint[],"
-    " $9::bigint[], $10::bigint[], $11::text[], $12::text[], $13::text[]) WITH ORDINALITY"
+    " $9::bigint[], $10::bigint[], $11::text[], $12::text[], $13::text[], $14::bigint[])"
     " AS b(node, worker, boot, state, version, pid, in_flight, gc_done, policy_epoch, generation, signatures, "
-    "endpoint, public_key, n)"
-    " ORDER BY node, worker, boot, n DESC"
+    "endpoint, public_key, sequence)"
+    " ORDER BY node, worker, boot, sequence DESC"
     " ON CONFLICT (node, worker, boot) DO UPDATE SET seen_at = EXCLUDED.seen_at, state = EXCLUDED.state, version = "
     "EXCLUDED.version,"
     " pid = EXCLUDED.pid, in_flight = EXCLUDED.in_flight, gc_done = EXCLUDED.gc_done, policy_epoch = "
     "EXCLUDED.policy_epoch,"
     " generation = EXCLUDED.generation, signatures = EXCLUDED.signatures, endpoint = EXCLUDED.endpoint,"
-    " public_key = EXCLUDED.public_key, coordinator = EXCLUDED.coordinator";
+    " public_key = EXCLUDED.public_key, coordinator = EXCLUDED.coordinator, sequence = EXCLUDED.sequence"
+    " WHERE p.sequence < EXCLUDED.sequence";
 
-static const char metrics_sql[] = "INSERT INTO node_metrics AS m (node, worker, boot, metrics)"
-                                  " SELECT DISTINCT ON (node, worker, boot) node, worker, boot, metrics::jsonb"
-                                  " FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::text[]) WITH ORDINALITY "
-                                  "AS b(node, worker, boot, metrics, n)"
-                                  " ORDER BY node, worker, boot, n DESC"
-                                  " ON CONFLICT (node, worker, boot) DO UPDATE SET metrics = EXCLUDED.metrics";
+static const char metrics_sql[] =
+    "INSERT INTO node_metrics AS m (node, worker, boot, metrics, sequence)"
+    " SELECT DISTINCT ON (node, worker, boot) node, worker, boot, metrics::jsonb, sequence"
+    " FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::text[], $5::bigint[])"
+    " AS b(node, worker, boot, metrics, sequence)"
+    " ORDER BY node, worker, boot, sequence DESC"
+    " ON CONFLICT (node, worker, boot) DO UPDATE SET metrics = EXCLUDED.metrics, sequence = EXCLUDED.sequence"
+    " WHERE m.sequence < EXCLUDED.sequence";
 
 static const char partial_metrics_sql[] =
-    "INSERT INTO node_metrics AS m (node, worker, boot, metrics)"
-    " SELECT DISTINCT ON (node, worker, boot) node, worker, boot, metrics_merge('[]', metrics::jsonb)"
-    " FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::text[]) WITH ORDINALITY AS b(node, worker, boot, "
-    "metrics, n)"
-    " ORDER BY node, worker, boot, n DESC"
-    " ON CONFLICT (node, worker, boot) DO UPDATE SET metrics = metrics_merge(m.metrics, EXCLUDED.metrics)";
+    "INSERT INTO node_metrics AS m (node, worker, boot, metrics, sequence)"
+    " SELECT DISTINCT ON (node, worker, boot) node, worker, boot, metrics_merge('[]', metrics::jsonb), sequence"
+    " FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::text[], $5::bigint[])"
+    " AS b(node, worker, boot, metrics, sequence)"
+    " ORDER BY node, worker, boot, sequence DESC"
+    " ON CONFLICT (node, worker, boot) DO UPDATE SET metrics = metrics_merge(m.metrics, EXCLUDED.metrics), sequence = "
+    "EXCLUDED.sequence"
+    " WHERE m.sequence < EXCLUDED.sequence";
 
 /* Coordinators have no row made by `keys add`. */
 static const char node_sql[] =
@@ -270,6 +276,7 @@ static void add_beat(struct rows *processes, struct rows *whole, struct rows *pa
     rows_string(processes, beat->signatures);
     rows_string(processes, beat->endpoint);
     rows_string(processes, beat->public_key);
+    rows_number(processes, to_bigint(beat->sequence));
     rows_end(processes);
     rows_string(nodes, beat->node);
     rows_string(nodes, role_text(beat->role));
@@ -282,6 +289,7 @@ static void add_beat(struct rows *processes, struct rows *whole, struct rows *pa
     rows_number(metrics, beat->worker);
     rows_number(metrics, (int64_t)beat->boot);
     rows_string(metrics, array);
+    rows_number(metrics, to_bigint(beat->sequence));
     rows_end(metrics);
     free(array);
 }
@@ -291,9 +299,9 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     (void)fd, (void)what;
     struct beats *beats = arg;
     struct rows processes, metrics, partial, nodes;
-    rows_init(&processes, 13);
-    rows_init(&metrics, 4);
-    rows_init(&partial, 4);
+    rows_init(&processes, 14);
+    rows_init(&metrics, 5);
+    rows_init(&partial, 5);
     rows_init(&nodes, 2);
     while (!TAILQ_EMPTY(&beats->dirty)) {
         struct beat *beat = TAILQ_FIRST(&beats->dirty);
@@ -309,14 +317,14 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     /* What is heard again in half a second need not wait for the disk. */
     db_query(unit, "SELECT set_config('synchronous_commit', 'off', true)", 0, NULL, NULL);
     const char *const *columns = rows_values(&processes);
-    const char *values[14];
-    memcpy(values, columns, 13 * sizeof *values);
-    values[13] = beats->coordinator;
-    db_query(unit, process_sql, 14, values, NULL);
+    const char *values[15];
+    memcpy(values, columns, 14 * sizeof *values);
+    values[14] = beats->coordinator;
+    db_query(unit, process_sql, 15, values, NULL);
     if (metrics.count > 0)
-        db_query(unit, metrics_sql, 4, rows_values(&metrics), NULL);
+        db_query(unit, metrics_sql, 5, rows_values(&metrics), NULL);
     if (partial.count > 0)
-        db_query(unit, partial_metrics_sql, 4, rows_values(&partial), NULL);
+        db_query(unit, partial_metrics_sql, 5, rows_values(&partial), NULL);
     db_query(unit, node_sql, 2, rows_values(&nodes), NULL);
     const char *refresh[] = { columns[0], silence };
     db_query(unit, "SELECT node_refresh($1::text[], $2::interval)", 2, refresh, NULL);

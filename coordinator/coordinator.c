@@ -40,7 +40,7 @@ struct coordinator {
     struct service *service;
     struct http *http;
     struct beat *own_beat;
-    uint64_t boot, stop_at_ms; /* stop_at_ms: 0 while running */
+    uint64_t boot, pulses, stop_at_ms; /* stop_at_ms: 0 while running */
     struct event *signals[SIGNALS], *pulse, *stopping;
 };
 
@@ -48,6 +48,7 @@ static void on_database_up(void *arg)
 {
     struct coordinator *coordinator = arg;
     cluster_database_up(coordinator->cluster);
+    http_database_up(coordinator->http);
 }
 
 static void on_database_down(void *arg)
@@ -72,6 +73,7 @@ static void on_pulse(evutil_socket_t fd, short what, void *arg)
     beat.node = wire_text(coordinator->command->name);
     beat.role = WEIR__ROLE__ROLE_COORDINATOR;
     beat.boot = coordinator->boot;
+    beat.sequence = ++coordinator->pulses;
     beat.state = coordinator->stop_at_ms == 0 ? WEIR__NODE_STATE__NODE_ACTIVE : WEIR__NODE_STATE__NODE_DRAINING;
     beat.policy_epoch = cluster_policy(coordinator->cluster)->epoch;
     beat.endpoint = wire_text(coordinator->config->own.listen);

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/memory.h"
 #include "common/netaddr.h"
@@ -33,6 +34,7 @@ struct http {
     struct http_options options;
     struct evhttp *server;
     bool draining, asking;
+    uint64_t trust_after_ms; /* until then what was known is newer than what the database has */
     TAILQ_HEAD(, scrape) waiting;
     size_t waiting_count;
     struct known *known;
@@ -188,7 +190,7 @@ static void on_metrics(struct evhttp_request *request, void *arg)
     TAILQ_INSERT_TAIL(&http->waiting, scrape, link);
     http->waiting_count++;
     evhttp_connection_set_closecb(evhttp_request_get_connection(request), on_scrape_closed, scrape);
-    if (!db_is_up(http->options.db)) {
+    if (!db_is_up(http->options.db) || (http->known_count > 0 && clock_ms() < http->trust_after_ms)) {
         answer_scrapes(http);
         return;
     }
@@ -257,6 +259,11 @@ void http_free(struct http **freed)
     forget_known(http);
     process_stats_free(&http->stats);
     free(http);
+}
+
+void http_database_up(struct http *http)
+{
+    http->trust_after_ms = clock_ms() + http->options.node_timeout_ms;
 }
 
 void http_drain(struct http *http)

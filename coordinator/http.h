@@ -31,6 +31,9 @@ struct http_options {
 
 struct http *http_new(const struct http_options *options, struct error *why);
 void http_free(struct http **http); /* after the db */
+/* Heartbeats do not wait for the disk: after a crash the database may have older counters than were shown. So for a
+ * moment the last ones known are given still. */
+void http_database_up(struct http *http);
 void http_drain(struct http *http); /* /readyz says 503 from now on */
 
 #endif

@@ -72,6 +72,7 @@ CREATE TABLE node_process (
     endpoint text NOT NULL,
     public_key text NOT NULL,
     coordinator text NOT NULL,          -- which one heard it
+    sequence bigint NOT NULL,           -- of the heartbeat: one that a hung coordinator hands in late changes nothing
     PRIMARY KEY (node, worker, boot)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 1000);
 
@@ -86,6 +87,7 @@ CREATE TABLE node_metrics (
     worker integer NOT NULL,
     boot bigint NOT NULL,
     metrics jsonb NOT NULL,
+    sequence bigint NOT NULL DEFAULT 0, -- of the heartbeat, as in node_process
     PRIMARY KEY (node, worker, boot)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.0, autovacuum_vacuum_threshold = 1000);
 

@@ -229,6 +229,23 @@ def test_series_told_in_parts_are_merged(two, nodes):
     wait_until(lambda: values() == [10, None, None, None, None, 5], what="a whole set replaces all")
 
 
+def test_late_heartbeats_change_nothing(two, nodes):
+    """A coordinator that hung hands in what it heard before the node turned to another one."""
+    edge = nodes("edge-2", "edge")
+    edge.sequence = 10
+    edge.beat(metrics=[counter("weir_late_total", 5)])
+    wait_until(lambda: two.metric('weir_late_total{node="edge-2"}') == 5, what="5")
+    late = nodes("edge-2", "edge", at="coordinator-2", boot=edge.boot)
+    late.sequence = 3
+    late.beat("draining", metrics=[counter("weir_late_total", 4)])
+    late.beat("draining", metrics=[counter("weir_late_total", 4)], metrics_partial=True)
+    time.sleep(0.6)
+    assert two.metric('weir_late_total{node="edge-2"}') == 5 and two.json("node", "show", "edge-2")["state"] == "active"
+    late.sequence = 20
+    late.beat("draining", metrics=[counter("weir_late_total", 6)])
+    wait_until(lambda: two.metric('weir_late_total{node="edge-2"}') == 6, what="6")
+
+
 def test_exposition_is_well_formed(two, nodes):
     nodes("edge-1", "edge").beat(metrics=[counter("weir_x_total", 1, 'a="b",c="d\\"e"'), counter("bad-name", 1), counter("weir_y_total", 1, "a=b")])
     wait_until(lambda: two.metric('weir_x_total{node="edge-1",a="b",c="d\\"e"}') == 1, what="the series")
