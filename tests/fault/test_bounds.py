@@ -1,8 +1,13 @@
 """I4: memory, sessions and slots have budgets, and what fits is not refused."""
 import os
+import resource
 import signal
+import socket
+import ssl
 import threading
 import time
+
+import pytest
 
 import weir
 from weir import Smtp, message, wait_until
@@ -43,8 +48,57 @@ def test_forty_uploads_of_50_mib(make_cluster):
     print({node: f"{kib / 1024:.0f} MiB" for node, kib in peak.items()})
     assert [answer and answer.code for answer in answers] == [250] * 40, [answer for answer in answers if not answer or answer.code != 250][:3]
     assert cluster.sink.count() == 40
+    for kind in ("memory", "disk"):
+        wait_until(lambda kind=kind: cluster.metric("weir_message_bytes", kind=kind) == 0, what=f"no message bytes of kind {kind} any more")
     assert max(peak["edge-1"], peak["edge-2"]) < 640 * 1024, "an edge: two workers of 256 MiB and themselves"
     assert max(peak["scanner-1"], peak["scanner-2"]) < 1536 * 1024, "a scanner: 512 MiB of messages, workers and their scratch"
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["clear", "tls"])
+def test_ten_thousand_idle_sessions(make_cluster, tls):
+    """Sessions after EHLO that say nothing more. Memory is the processes' own (Pss), without the kernel's socket buffers."""
+    count = 10000 if not weir.SANITIZED else 500
+    room = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if room[1] < count + 200:
+        pytest.skip(f"{count} sessions need as many open files, {room[1]} are allowed")
+    cluster = make_cluster(edges=1, scanners=1)
+    context = ssl.create_default_context(cafile=cluster.env["CA_FILE"])
+    host, port = cluster.relay().rsplit(":", 1)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (room[1], room[1]))
+    idle = []
+
+    def opened():
+        sock = socket.create_connection((host, int(port)), 60, source_address=(f"127.0.1.{len(idle) % 200 + 1}", 0))
+        idle.append(sock)
+        said = sock.recv(4096)
+        for words in (b"EHLO idle.example.org\r\n", *([b"STARTTLS\r\n"] if tls else [])):
+            assert said.startswith(b"2"), said
+            sock.sendall(words)
+            said = sock.recv(4096)
+        assert said.startswith(b"2"), said
+        if tls:
+            idle[-1] = sock = context.wrap_socket(sock, server_hostname="localhost")
+            sock.sendall(b"EHLO idle.example.org\r\n")
+            assert sock.recv(4096).startswith(b"250")
+    try:
+        for _ in range(100):  # what a worker needs once
+            opened()
+        before, started = weir.memory_kib(cluster.pid("edge-1")), time.monotonic()
+        while len(idle) < count:
+            opened()
+        took, each = time.monotonic() - started, (weir.memory_kib(cluster.pid("edge-1")) - before) / (count - 100)
+        started = time.monotonic()
+        assert cluster.send(message()).code == 250
+        print(f"{count} idle sessions{' under TLS' if tls else ''}: {each:.2f} KiB each, made in {took:.1f} s; "
+              f"a mail among them: {(time.monotonic() - started) * 1000:.1f} ms")
+        wait_until(lambda: cluster.metric("weir_smtp_sessions", node="edge-1") == count, what="the metric")
+        assert weir.SANITIZED or each < (32 if tls else 4)
+    finally:
+        for sock in idle:
+            sock.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, room)
+    wait_until(lambda: cluster.metric("weir_smtp_sessions", node="edge-1") == 0, what="the end of all sessions")
+    assert cluster.send(message()).code == 250
 
 
 def test_slow_clients_do_not_hold_scanner_slots(make_cluster):
