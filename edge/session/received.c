@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include "edge/smtp/address.h"
 
 void header_scan_init(struct header_scan *scan)
 {
@@ -151,7 +152,7 @@ static void helo_format(char out[256], const char *helo)
 
 size_t received_format(char out[RECEIVED_MAX], const struct received *received)
 {
-    char helo[256], client[NETADDR_TEXT_MAX], secured[160] = "", forwhom[600] = "";
+    char helo[256], client[NETADDR_TEXT_MAX], secured[160] = "", forwhom[SMTP_ADDRESS_MAX + 16] = "";
     helo_format(helo, received->helo);
     netaddr_format(received->client, client);
 

@@ -72,6 +72,18 @@ START_TEST(test_received)
                           "\tby edge.test (Weir) with ESMTPS id ID\r\n\tfor <u@example.edu>;\r\n"
                           "\tSat, 21 Nov 2026 18:48:48 +0000\r\n");
     ck_assert_uint_eq(len, strlen(out));
+    char longest[SMTP_ADDRESS_MAX], host[256], helo[256];
+    memset(longest, 'l', sizeof longest);
+    memset(host, 'h', sizeof host);
+    longest[sizeof longest - 1] = host[sizeof host - 1] = '\0';
+    memcpy(helo, host, sizeof helo);
+    received.recipient = longest;
+    received.hostname = host;
+    received.helo = helo;
+    received_format(out, &received);
+    ck_assert(strstr(out, "lll>;\r\n\tSat, 21 Nov 2026 18:48:48 +0000\r\n") != NULL);
+    for (const char *line = out; *line != '\0'; line = strchr(line, '\n') + 1)
+        ck_assert_uint_le((size_t)(strchr(line, '\n') - line), 998);
     ck_assert_str_eq(received_protocol(false, false, false), "SMTP");
     ck_assert_str_eq(received_protocol(true, false, true), "UTF8SMTP");
     ck_assert_str_eq(received_protocol(true, true, true), "UTF8SMTPS");
