@@ -7,8 +7,7 @@ import subprocess
 import time
 
 import weir
-from test_faults import check_nothing_lost, workers_of
-from weir import Smtp, message, wait_until
+from weir import Death, Smtp, check_nothing_lost, message, wait_until, workers_of
 
 
 def banner(cluster):
@@ -27,13 +26,14 @@ def test_hanging_worker_is_replaced(make_cluster):
     os.kill(victim, signal.SIGSTOP)
     slowest = max(banner(cluster) for _ in range(30))
     wait_until(lambda: "hangs: silent for" in cluster.log("edge-1"), what="the watchdog")
+    death = Death("edge-1", time.time())
     wait_until(lambda: len(workers_of(cluster, "edge-1")) == 2, what="its successor")
     assert victim not in workers_of(cluster, "edge-1") and other in workers_of(cluster, "edge-1")
     quick = max(banner(cluster) for _ in range(30))
     print(f"slowest banner: {slowest:.2f} s while it hung, {quick:.3f} s afterwards")
     assert slowest < 4 * weir.PATIENCE and quick < 1 * weir.PATIENCE
     _, answers = load.result()
-    check_nothing_lost(cluster, answers, duplicates_allowed=20)
+    check_nothing_lost(cluster, answers, [death])
     wait_until(lambda: cluster.metric("weir_worker_deaths_total", node="edge-1", reason="hung") == 1, what="the metric")
     assert cluster.metric("weir_worker_deaths_total", node="edge-1", reason="died") == 0
 

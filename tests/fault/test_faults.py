@@ -13,7 +13,7 @@ import pytest
 
 import weir
 from victims import KINDS, Disturbance
-from weir import EICAR, Smtp, check_no_client_noticed, check_nothing_lost, message, wait_until
+from weir import EICAR, Smtp, check_no_client_noticed, check_nothing_lost, message, wait_until, workers_of
 
 SEED = int(os.environ.get("WEIR_SEED", random.randrange(1 << 32)))
 RATE = 150 if not weir.SANITIZED else 40

@@ -490,6 +490,10 @@ def check_no_client_noticed(answers):
     assert not bad, f"{len(bad)} of {len(answers)} saw something else than one 250, e.g. {list(bad.items())[:3]}"
 
 
+def workers_of(cluster, node):
+    return [pid for pid in family(cluster.pid(node)) if pid != cluster.pid(node)]
+
+
 def process_state(pid):
     """R, S, D, T, Z; empty when there is none."""
     try:
