@@ -83,20 +83,18 @@ static void add_number(struct table *table, long long value)
     table_add(table, text);
 }
 
-static void add_duration(struct table *table, long long seconds)
+/* Returns out. */
+static char *duration(char out[32], long long seconds)
 {
-    char text[32];
-    if (seconds <= 0)
-        snprintf(text, sizeof text, "-");
-    else if (seconds < 120)
-        snprintf(text, sizeof text, "%llds", seconds);
+    if (seconds < 120)
+        snprintf(out, 32, "%llds", seconds);
     else if (seconds < 7200)
-        snprintf(text, sizeof text, "%lldm", seconds / 60);
+        snprintf(out, 32, "%lldm", seconds / 60);
     else if (seconds < 172800)
-        snprintf(text, sizeof text, "%lldh", seconds / 3600);
+        snprintf(out, 32, "%lldh", seconds / 3600);
     else
-        snprintf(text, sizeof text, "%lldd", seconds / 86400);
-    table_add(table, text);
+        snprintf(out, 32, "%lldd", seconds / 86400);
+    return out;
 }
 
 /* --- nodes --- */
@@ -126,7 +124,8 @@ static void print_nodes(const json_t *nodes, FILE *out)
         else
             add_number(table, number(node, "policy_epoch"));
         table_add(table, get(node, "signatures"));
-        add_duration(table, number(node, "up_seconds"));
+        char up[32];
+        table_add(table, number(node, "processes") > 0 ? duration(up, number(node, "up_seconds")) : NULL);
         table_add(table, get(node, "coordinator"));
         table_add(table, get(node, "version"));
     }
@@ -167,6 +166,19 @@ static void print_problems(const json_t *body, FILE *out)
     }
 }
 
+static void print_drains(const json_t *body, FILE *out)
+{
+    char when[32];
+    size_t i;
+    const json_t *node;
+    json_array_foreach(json_object_get(body, "nodes"), i, node)
+    {
+        if (json_is_true(json_object_get(node, "drain")))
+            fprintf(out, "drain         %s is %s, wanted by %s since %s\n", get_or(node, "name", "?"),
+                    get_or(node, "state", "?"), get_or(node, "drain_by", "?"), view_time(when, get(node, "drain_at")));
+    }
+}
+
 static void print_status(const json_t *body, const char *coordinator, FILE *out)
 {
     char when[32];
@@ -194,7 +206,19 @@ static void print_status(const json_t *body, const char *coordinator, FILE *out)
         fprintf(out, "%s%lld %s", separator, (long long)json_number_value(count), disposition);
         separator = ", ";
     }
+    if (number(body, "busy_last_minute") > 0)
+        fprintf(out, ", %lld of them answered 421", number(body, "busy_last_minute"));
     fputs("\n", out);
+    const json_t *age = json_object_get(body, "signature_age_seconds");
+    fprintf(out, "signatures    %s%s\n",
+            json_is_number(age) ? duration(when, (long long)json_number_value(age)) : "no scanner",
+            json_is_number(age) ? " old" : "");
+    long long difference = number(body, "conservation_difference");
+    fprintf(out,
+            difference == 0 ? "conservation  every accepted recipient is accounted for\n"
+                            : "conservation  %lld accepted recipients are not accounted for now\n",
+            difference);
+    print_drains(body, out);
     print_problems(body, out);
     fputs("\n", out);
     print_nodes(json_object_get(body, "nodes"), out);

@@ -34,7 +34,7 @@ RETURNS TABLE (name text, role text, state text, drain boolean, drain_by text, d
             sum(l.in_flight) FILTER (WHERE fresh)::bigint AS in_flight, max(l.generation) FILTER (WHERE fresh) AS generation,
             min(l.policy_epoch) FILTER (WHERE fresh) AS policy_epoch, max(l.signatures) AS signatures, max(l.version) AS version,
             string_agg(DISTINCT l.coordinator, ' ') FILTER (WHERE fresh) AS coordinator,
-            min(l.first_seen_at) AS first_seen_at, max(l.seen_at) AS seen_at
+            min(l.first_seen_at) FILTER (WHERE fresh) AS first_seen_at, max(l.seen_at) AS seen_at
         FROM (SELECT *, seen_at > clock_timestamp() - silence AS fresh FROM node_worker) AS l GROUP BY node) AS w ON w.node = n.name
     ORDER BY CASE n.role WHEN 'edge' THEN 1 WHEN 'scanner' THEN 2 ELSE 3 END, length(n.name), n.name
 $f$;
@@ -70,6 +70,14 @@ CREATE FUNCTION admin_status(silence interval) RETURNS admin_answer LANGUAGE sql
         'messages_last_minute', (SELECT json_object_agg(disposition, amount) FROM (
             SELECT split_part(disposition, ':', 1) AS disposition, count(*) AS amount
             FROM audit WHERE time > now() - interval '1 minute' GROUP BY 1) AS d),
+        'busy_last_minute', (SELECT count(*) FROM audit WHERE time > now() - interval '1 minute' AND reply_code = 421),
+        'conservation_difference', (SELECT coalesce(sum(CASE WHEN e->>'n' = 'weir_recipients_accepted_total' THEN (e->>'v')::numeric
+            ELSE -(e->>'v')::numeric END), 0) FROM node_metrics m, jsonb_array_elements(m.metrics) AS e
+            WHERE e->>'n' = 'weir_recipients_accepted_total' OR (e->>'n' = 'weir_recipients_total'
+                AND e->>'l' ~ 'disposition="(delivered|bounced|discarded|quarantined|spooled)[":]')),
+        'signature_age_seconds', (SELECT max((e->>'v')::numeric) FROM node_metrics m JOIN node_worker w USING (node, worker, boot),
+            jsonb_array_elements(m.metrics) AS e
+            WHERE e->>'n' = 'weir_signature_age_seconds' AND w.seen_at > clock_timestamp() - silence),
         'nodes', coalesce((SELECT json_agg(s) FROM node_summary(silence) AS s), '[]'))
 $f$;
 

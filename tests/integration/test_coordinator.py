@@ -85,6 +85,9 @@ def test_drain_waits_and_guards_the_last(two, nodes):
     assert waiting.poll() is None
     both("drained")
     assert waiting.wait(5) == 0 and b"drained" in waiting.stdout.read()
+    status = two.ctl("status")
+    assert "drain         scanner-1 is drained, wanted by operator since 20" in status, status
+    assert "conservation  every accepted recipient is accounted for" in status and "signatures    no scanner" in status
     refused = two.run_ctl("drain", "scanner-2")
     assert refused.returncode == 77 and "--force" in refused.stderr
     late = two.run_ctl("drain", "--wait", "--timeout", "1", "--force", "scanner-2")
