@@ -3,7 +3,7 @@
  *
  * Every event ends in one of few moves: scan_enter() (the only writer of a scan's state, and of the list it stands in),
  * scan_restart() (this attempt is over, look for another scanner), scan_end() (the result is known). Looking for a
- * scanner is done for all who wait, in order, by seek_all(), at the end of every event that may have made room.
+ * scanner is done for all who wait, in order, by machine_seek(), at the end of every event that may have made room.
  *
  * Invariant (I2): a result other than busy or unknown comes only from a verdict whose attempt, link, id and size are
  * those of a message that was sent to its last byte.
@@ -21,7 +21,6 @@
 #define CHUNK_MAX      (1024u * 1024) /* what scanners are ready for */
 #define NO_DEADLINE_MS (24u * 3600 * 1000) /* of a message still being received: it gets CANCEL, not an alarm clock */
 #define CANCELS_MAX    256                 /* kept for a full link; a scanner forgets the others by their deadlines */
-#define FAULTS_MAX     2
 
 static void scan_leave_place(struct scan *scan)
 {
@@ -64,7 +63,7 @@ static void scan_review_pressure(struct scan *scan)
         scan_tell(scan);
 }
 
-static void scan_enter(struct scan *scan, enum scan_state state)
+void scan_enter(struct scan *scan, enum scan_state state)
 {
     scan_leave_place(scan);
     scan->state = state;
@@ -115,7 +114,7 @@ static void scanner_cancel(struct machine *machine, struct scanner *scanner, con
 
 /* The attempt is over for us; `cancel` where the scanner may not know it yet. The scan stands nowhere until it enters a
  * state. */
-static void scan_drop_attempt(struct scan *scan, bool cancel, enum scan_state next)
+void scan_drop_attempt(struct scan *scan, bool cancel, enum scan_state next)
 {
     struct machine *machine = scan->machine;
     struct scanner *scanner = scan->scanner;
@@ -133,7 +132,7 @@ static void scan_drop_attempt(struct scan *scan, bool cancel, enum scan_state ne
 
 /* Where a scan without an attempt belongs. One whose scanner answered wrongly while it was still being received is left
  * alone until it is finished: one more wrong answer is its last. */
-static enum scan_state scan_resting_state(const struct scan *scan)
+enum scan_state scan_resting_state(const struct scan *scan)
 {
     bool wanted = scan->finished || (scan->faults == 0 && message_size(scan->message) > scan->machine->chunk);
     return wanted ? SCAN_SEEKING : SCAN_QUIET;
@@ -145,7 +144,7 @@ static void scan_forget_refusals(struct scan *scan)
     scan->seeking_since = scan->machine->now;
 }
 
-static void scan_restart(struct scan *scan, enum replay_why why, bool cancel)
+void scan_restart(struct scan *scan, enum replay_why why, bool cancel)
 {
     scan->result.replays++;
     metric_add(scan->machine->replays[why], 1);
@@ -163,7 +162,7 @@ static void scan_end(struct scan *scan, bool cancel)
     scan_tell(scan);
 }
 
-static void scan_end_verdict(struct scan *scan, bool cancel)
+void scan_end_verdict(struct scan *scan, bool cancel)
 {
     struct machine *machine = scan->machine;
     const struct scan_result *result = &scan->result;
@@ -173,7 +172,7 @@ static void scan_end_verdict(struct scan *scan, bool cancel)
     scan_end(scan, cancel);
 }
 
-static void scan_end_unknown(struct scan *scan, Weir__UnknownReason reason, const char *words, bool cancel)
+void scan_end_unknown(struct scan *scan, Weir__UnknownReason reason, const char *words, bool cancel)
 {
     scan->result.verdict = WEIR__VERDICT__VERDICT_UNKNOWN;
     scan->result.reason = reason;
@@ -337,7 +336,7 @@ static bool scan_send_chunk(struct scan *scan)
     return true;
 }
 
-static void scan_stream(struct scan *scan)
+void scan_stream(struct scan *scan)
 {
     while (scan->state == SCAN_STREAMING && scan_send_chunk(scan))
         ;
@@ -365,7 +364,7 @@ static void seek_list(struct machine *machine, struct scan_list *list)
 /* Finished messages first, the longest waiting first. The first of those left also asks scanners that look full, one
  * after the other: the load is up to 200 ms old. Nobody else asks meanwhile: he would overtake it, and most answers are
  * BUSY, each for a message sent in vain. */
-static void seek_all(struct machine *machine)
+void machine_seek(struct machine *machine)
 {
     seek_list(machine, &machine->waiting);
     struct scan *first = TAILQ_FIRST(&machine->waiting);
@@ -434,7 +433,7 @@ void machine_scanner_remove(struct machine *machine, struct scanner **scanner)
     scanner_lose_scans(*scanner, REPLAY_REMOVED, false);
     scanner_free(machine, *scanner);
     *scanner = NULL;
-    seek_all(machine);
+    machine_seek(machine);
 }
 
 void machine_scanner_set(struct machine *machine, struct scanner *scanner, bool drained, bool lost)
@@ -442,7 +441,7 @@ void machine_scanner_set(struct machine *machine, struct scanner *scanner, bool 
     scanners_some_live(machine);
     scanner->drained = drained;
     scanner->lost = lost;
-    seek_all(machine);
+    machine_seek(machine);
 }
 
 void machine_up(struct machine *machine, struct scanner *scanner)
@@ -452,7 +451,7 @@ void machine_up(struct machine *machine, struct scanner *scanner)
     scanner->full = false;
     scanner->state = WEIR__NODE_STATE__NODE_UNSPECIFIED; /* it may be another process than before: it will say */
     scanner->cancel_count = 0;
-    seek_all(machine);
+    machine_seek(machine);
 }
 
 void machine_down(struct machine *machine, struct scanner *scanner)
@@ -460,7 +459,7 @@ void machine_down(struct machine *machine, struct scanner *scanner)
     scanners_some_live(machine);
     scanner->up = false;
     scanner_lose_scans(scanner, REPLAY_DOWN, false);
-    seek_all(machine);
+    machine_seek(machine);
 }
 
 void machine_writable(struct machine *machine, struct scanner *scanner)
@@ -479,181 +478,7 @@ void machine_writable(struct machine *machine, struct scanner *scanner)
         next = TAILQ_NEXT(scan, place);
         scan_stream(scan);
     }
-    seek_all(machine);
-}
-
-/* --- answers --- */
-
-static void drop_answer(struct machine *machine, enum drop_reason reason)
-{
-    metric_add(machine->dropped[reason], 1);
-}
-
-/* An answer to this attempt that cannot be true. The attempt is worth nothing any more; a second such answer ends the
- * scan. */
-static void scan_fault(struct scan *scan, enum drop_reason reason, const char *what)
-{
-    struct scanner *scanner = scan->scanner;
-    drop_answer(scan->machine, reason);
-    log_write(LOG_WARNING, "%s: scanner %s: dropped an answer: %s", scan->id.text, scanner->name, what);
-    scan->faults++;
-    scan->avoid = scanner->serial;
-    if (scan->finished && scan->faults >= FAULTS_MAX)
-        scan_end_unknown(scan, WEIR__UNKNOWN_REASON__UNKNOWN_PROTOCOL, what, true);
-    else
-        scan_restart(scan, REPLAY_PROTOCOL, true);
-}
-
-/* The scan an answer is for; NULL after dropping it. */
-static struct scan *scan_of_answer(struct machine *machine, const struct scanner *scanner,
-                                   const ProtobufCBinaryData *id, uint64_t attempt)
-{
-    struct scan *scan = attempts_find(machine, attempt);
-    if (scan == NULL) {
-        drop_answer(machine, DROP_LATE); /* over, or never ours */
-        return NULL;
-    }
-    if (scan->scanner != scanner) {
-        drop_answer(machine, DROP_SCANNER);
-        return NULL;
-    }
-    if (!wire_equal(id, scan->id.text)) {
-        scan_fault(scan, DROP_ID, "it is for another message");
-        return NULL;
-    }
-    return scan;
-}
-
-static void on_grant(struct scan *scan, const Weir__ScanGrant *grant)
-{
-    if (scan->state != SCAN_OPENED) {
-        drop_answer(scan->machine, DROP_STATE);
-        return;
-    }
-    if (scan->machine->asking == scan)
-        scan->machine->asking = NULL;
-    scan->allowed = grant->allowed;
-    scan->progress_at = scan->machine->now;
-    scan_enter(scan, SCAN_STREAMING);
-    scan_stream(scan);
-}
-
-static void on_credit(struct scan *scan, const Weir__ScanCredit *credit)
-{
-    if (scan->state == SCAN_OPENED) {
-        drop_answer(scan->machine, DROP_STATE);
-        return;
-    }
-    if (credit->allowed <= scan->allowed)
-        return;
-    scan->allowed = credit->allowed;
-    scan->progress_at = scan->machine->now;
-    scan_stream(scan);
-}
-
-static void scan_note_refusal(struct scan *scan, const struct scanner *scanner)
-{
-    size_t i = 0;
-    while (i < scan->refusal_count && scan->refusals[i].serial != scanner->serial)
-        i++;
-    if (i == scan->refusal_count) {
-        scan->refusals = xrealloc(scan->refusals, (i + 1) * sizeof *scan->refusals);
-        scan->refusals[i].serial = scanner->serial;
-        scan->refusal_count++;
-    }
-    scan->refusals[i].at = scan->machine->now;
-}
-
-static void on_busy(struct scan *scan, const Weir__ScanBusy *busy)
-{
-    struct scanner *scanner = scan->scanner;
-    metric_add(scan->machine->busy[busy->reason], 1);
-    scan_note_refusal(scan, scanner);
-    scan_drop_attempt(scan, false, scan_resting_state(scan));
-    if (busy->reason == WEIR__BUSY_REASON__BUSY_SLOTS && scanner->used < scanner->slots)
-        scanner->used = scanner->slots;
-    else if (busy->reason == WEIR__BUSY_REASON__BUSY_DRAINING)
-        scanner->state = WEIR__NODE_STATE__NODE_DRAINING;
-    else if (busy->reason == WEIR__BUSY_REASON__BUSY_STARTING)
-        scanner->state = WEIR__NODE_STATE__NODE_STARTING;
-}
-
-static void scan_take_result(struct scan *scan, const Weir__ScanVerdict *verdict)
-{
-    struct scan_result *result = &scan->result;
-    result->verdict = verdict->verdict;
-    result->reason = verdict->verdict == WEIR__VERDICT__VERDICT_UNKNOWN ? verdict->reason
-                                                                        : WEIR__UNKNOWN_REASON__UNKNOWN_UNSPECIFIED;
-    wire_string(result->signature, sizeof result->signature, &verdict->signature);
-    snprintf(result->scanner, sizeof result->scanner, "%s", scan->scanner->name); /* not what it calls itself */
-    wire_string(result->engine, sizeof result->engine, &verdict->engine);
-    wire_string(result->signatures, sizeof result->signatures, &verdict->signatures);
-    result->scan_us = verdict->scan_us;
-    result->queue_us = verdict->queue_us;
-}
-
-static void on_verdict(struct scan *scan, const Weir__ScanVerdict *verdict)
-{
-    if (scan->state != SCAN_ASKED) {
-        scan_fault(scan, DROP_EARLY, "a verdict before the message's last byte was sent");
-        return;
-    }
-    if (verdict->size != message_size(scan->message)) {
-        scan_fault(scan, DROP_SIZE, "the verdict is for another size");
-        return;
-    }
-    if (verdict->verdict == WEIR__VERDICT__VERDICT_UNKNOWN && verdict->reason == WEIR__UNKNOWN_REASON__UNKNOWN_CRASH) {
-        scan->crashes++;
-        if (scan->crashes == 1) {
-            scan->avoid = scan->scanner->serial;
-            scan_restart(scan, REPLAY_CRASH, false);
-            return;
-        }
-        scan_take_result(scan, verdict);
-        scan->result.reason = WEIR__UNKNOWN_REASON__UNKNOWN_UNSCANNABLE; /* the second worker it killed */
-    } else {
-        scan_take_result(scan, verdict);
-    }
-    scan_end_verdict(scan, false);
-}
-
-void machine_message(struct machine *machine, struct scanner *scanner, const struct link_message *message)
-{
-    const Weir__Frame *frame = message->frame;
-    struct scan *scan;
-    scanner->heard = machine->now;
-    switch (frame->body_case) {
-    case WEIR__FRAME__BODY_SCANNER_LOAD:
-        scanners_some_live(machine);
-        scanner_on_load(scanner, frame->scanner_load);
-        if (machine->asking != NULL && machine->asking->scanner == scanner)
-            machine->asking = NULL; /* BUSY would have come first: it was taken */
-        break;
-    case WEIR__FRAME__BODY_SCAN_GRANT:
-        scan = scan_of_answer(machine, scanner, &frame->scan_grant->id, frame->scan_grant->attempt);
-        if (scan != NULL)
-            on_grant(scan, frame->scan_grant);
-        break;
-    case WEIR__FRAME__BODY_SCAN_CREDIT:
-        scan = scan_of_answer(machine, scanner, &frame->scan_credit->id, frame->scan_credit->attempt);
-        if (scan != NULL)
-            on_credit(scan, frame->scan_credit);
-        break;
-    case WEIR__FRAME__BODY_SCAN_BUSY:
-        scan = scan_of_answer(machine, scanner, &frame->scan_busy->id, frame->scan_busy->attempt);
-        if (scan != NULL)
-            on_busy(scan, frame->scan_busy);
-        break;
-    case WEIR__FRAME__BODY_SCAN_VERDICT:
-        scan = scan_of_answer(machine, scanner, &frame->scan_verdict->id, frame->scan_verdict->attempt);
-        if (scan != NULL)
-            on_verdict(scan, frame->scan_verdict);
-        break;
-    default:
-        drop_answer(machine, DROP_KIND);
-        break;
-    }
-    seek_all(machine);
+    machine_seek(machine);
 }
 
 /* --- time --- */
@@ -708,7 +533,7 @@ void machine_tick(struct machine *machine)
         else
             scan_end_unknown(scan, WEIR__UNKNOWN_REASON__UNKNOWN_TIMEOUT, "no verdict in time", true);
     }
-    seek_all(machine);
+    machine_seek(machine);
     size_t waiting = 0;
     for (scan = TAILQ_FIRST(&machine->waiting); scan != NULL; scan = next) {
         next = TAILQ_NEXT(scan, place);
@@ -786,7 +611,7 @@ void machine_feed(struct scan *scan)
         scan_enter(scan, SCAN_SEEKING);
     scan_stream(scan);
     if (scan->state == SCAN_SEEKING)
-        seek_all(machine);
+        machine_seek(machine);
 }
 
 void machine_finish(struct scan *scan)
@@ -808,7 +633,7 @@ void machine_finish(struct scan *scan)
         scan_stream(scan);
         scan_review_pressure(scan);
     }
-    seek_all(machine);
+    machine_seek(machine);
     if (scan->state == SCAN_SEEKING)
         scan_give_up_if_due(scan);
 }
@@ -837,7 +662,7 @@ void machine_cancel(struct scan **ptr)
     else
         scan_enter(scan, SCAN_ENDED);
     scan_free(scan);
-    seek_all(machine); /* its slot is free */
+    machine_seek(machine); /* its slot is free */
 }
 
 void machine_deliver(struct machine *machine)

@@ -3,8 +3,8 @@
 /*
  * state.h - what the machine knows: scans, scanners, and the table of attempts
  *
- * Private to machine.c (what a scan does next), scanners.c (who is live, who has room, whom to choose) and attempts.c
- * (the table).
+ * Private to machine.c (what a scan does next), answers.c (what scanners say), scanners.c (who is live, who has room, whom
+ * to choose) and attempts.c (the table).
  */
 #include <sys/queue.h>
 #include "edge/scan/machine.h"
@@ -143,6 +143,23 @@ struct machine {
     struct metric *given_up_busy, *given_up_none;
     struct metric *in_flight, *waiting_gauge, *live;
 };
+
+/* --- machine.c: the moves, for what is decided elsewhere --- */
+/* The only writer of a scan's state, and of the list it stands in. */
+void scan_enter(struct scan *scan, enum scan_state state);
+/* The attempt is over for us; `cancel` where the scanner may not know it yet. The scan enters `next`. */
+void scan_drop_attempt(struct scan *scan, bool cancel, enum scan_state next);
+/* Where a scan without an attempt belongs. */
+enum scan_state scan_resting_state(const struct scan *scan);
+/* This attempt is worth nothing: look for another scanner. */
+void scan_restart(struct scan *scan, enum replay_why why, bool cancel);
+/* The end, with scan->result as the verdict, or with unknown. */
+void scan_end_verdict(struct scan *scan, bool cancel);
+void scan_end_unknown(struct scan *scan, Weir__UnknownReason reason, const char *words, bool cancel);
+/* Sends what the scanner's window allows. */
+void scan_stream(struct scan *scan);
+/* For all who wait, in order: at the end of every event that may have made room. */
+void machine_seek(struct machine *machine);
 
 /* --- series.c --- */
 void machine_make_metrics(struct machine *machine, struct metrics *metrics);
