@@ -13,21 +13,37 @@ import weir
 from weir import Smtp, message, wait_until
 
 
+def memory_by_kind(cluster):
+    """{"edge worker": KiB of the largest, ...}: what a process adds to the machine, shared pages divided among those who share them."""
+    kinds = {"weir-edge": "edge worker", "weir-scanner": "scanner master", "weir-coordinato": "coordinator"}
+    found = {}
+    for node in cluster.nodes_here():
+        for pid in weir.family(cluster.pid(node)):
+            name = weir.process_name(pid)
+            kind = kinds.get(name, name)
+            if kind == "edge worker" and pid == cluster.pid(node):
+                kind = "edge master"
+            found[kind] = max(found.get(kind, 0), weir.memory_kib_of(pid))
+    return found
+
+
 def test_forty_uploads_of_50_mib(make_cluster):
     """Budgets: an edge worker holds at most message_memory (256 MiB) of message bytes in memory, the rest in unlinked files; a scanner
     holds at most `memory` (512 MiB) in memory, large messages in unlinked files. Workers' own scratch comes on top."""
     cluster = make_cluster(edges=2, scanners=2, sets=["data_rate_grace=10m"])
     raw = message(size=52428800 - 2000)
     wire = raw + b".\r\n"
+    expected = weir.digest(raw)
     answers = [None] * 40
-    peak = {"edge-1": 0, "edge-2": 0, "scanner-1": 0, "scanner-2": 0}
+    peak, peak_by_kind = {"edge-1": 0, "edge-2": 0, "scanner-1": 0, "scanner-2": 0}, {}
     done = threading.Event()
 
     def watch():
-        while not done.is_set():
+        while not done.wait(0.5):
             for node in peak:
                 peak[node] = max(peak[node], weir.memory_kib(cluster.pid(node)))
-            time.sleep(0.5)
+            for kind, kib in memory_by_kind(cluster).items():
+                peak_by_kind[kind] = max(peak_by_kind.get(kind, 0), kib)
 
     def upload(number):
         with Smtp(cluster.relay(1 + number % 2), timeout=900) as client:
@@ -36,6 +52,7 @@ def test_forty_uploads_of_50_mib(make_cluster):
                 client.send(wire)
                 answers[number] = client.reply()
 
+    started = time.monotonic()
     watcher = threading.Thread(target=watch)
     watcher.start()
     threads = [threading.Thread(target=upload, args=(number,)) for number in range(40)]
@@ -45,11 +62,14 @@ def test_forty_uploads_of_50_mib(make_cluster):
         thread.join()
     done.set()
     watcher.join()
-    print({node: f"{kib / 1024:.0f} MiB" for node, kib in peak.items()})
+    print(f"40 messages of 50 MiB in {time.monotonic() - started:.0f} s; largest while that went on, in MiB, "
+          f"of nodes: { {node: kib // 1024 for node, kib in peak.items()} }; of one process: { {kind: kib // 1024 for kind, kib in peak_by_kind.items()} }")
     assert [answer and answer.code for answer in answers] == [250] * 40, [answer for answer in answers if not answer or answer.code != 250][:3]
     assert cluster.sink.count() == 40
     for kind in ("memory", "disk"):
         wait_until(lambda kind=kind: cluster.metric("weir_message_bytes", kind=kind) == 0, what=f"no message bytes of kind {kind} any more")
+    for path in cluster.sink.files():
+        assert weir.digest(weir.strip_added(path.read_bytes())) == expected, path
     assert max(peak["edge-1"], peak["edge-2"]) < 640 * 1024, "an edge: two workers of 256 MiB and themselves"
     assert max(peak["scanner-1"], peak["scanner-2"]) < 1536 * 1024, "a scanner: 512 MiB of messages, workers and their scratch"
 
