@@ -394,14 +394,18 @@ int main(int argc, char **argv)
     struct error why;
     signal(SIGPIPE, SIG_IGN);
     int status = read_arguments(&scanner.arguments, argc, argv);
-    if (status >= 0)
+    if (status >= 0) {
+        free(scanner.arguments.overrides);
         return status;
+    }
     if (!settings_read(&scanner.settings, &scanner.arguments, &why)) {
         fprintf(stderr, "%s\n", why.text);
+        free(scanner.arguments.overrides);
         return 1;
     }
     if (scanner.arguments.test) {
         settings_fini(&scanner.settings);
+        free(scanner.arguments.overrides);
         return 0;
     }
     open_log(&scanner);
