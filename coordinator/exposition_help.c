@@ -58,6 +58,8 @@ static const struct help helps[] = {
     { "weir_message_budget_bytes", "Message bytes an edge may hold, by kind (memory, disk)." },
     { "weir_message_bytes", "Message bytes an edge holds now, by kind (memory, disk)." },
     { "weir_message_size_bytes", "Size of accepted messages." },
+    { "weir_messages_orphaned_total", "Messages a next hop was given when the worker process died that had to answer "
+                                      "for them; the client sends again, so a copy may arrive twice." },
     { "weir_messages_total", "Messages by disposition." },
     { "weir_next_hop_connections", "Connections to next hops by state." },
     { "weir_next_hop_down_total", "Transactions refused at once because their next hop was just found unreachable." },

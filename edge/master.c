@@ -168,8 +168,11 @@ static void reap_children(struct master *master)
             uint64_t now = clock_ms();
             bool steady = now - child->started_ms >= STEADY_MS;
             child->pid = 0;
+            uint32_t orphans = census_note_orphans(master->census, w);
             census_begin(master->census, w); /* its sessions died with it */
             census_note_end(master->census, w, child->hung ? CENSUS_HUNG : CENSUS_DIED);
+            if (orphans > 0) /* where the next hop had said 250, the client's second try is a second copy */
+                log_write(LOG_WARNING, "worker %u left %u messages that the next hop was given and no client was answered", w, orphans);
             if (master->stopping)
                 continue;
             child->backoff_ms = steady || child->backoff_ms == 0 ? BACKOFF_FIRST_MS : 2 * child->backoff_ms;

@@ -330,6 +330,8 @@ static void worker_begin(struct worker *worker)
                census_take_ends(process->census, process->worker, CENSUS_DIED));
     metric_add(metrics_counter(&worker->metrics, "weir_worker_deaths_total", "reason=\"hung\""),
                census_take_ends(process->census, process->worker, CENSUS_HUNG));
+    metric_add(metrics_counter(&worker->metrics, "weir_messages_orphaned_total", NULL),
+               census_take_orphans(process->census, process->worker));
     worker->resident = metrics_gauge(&worker->metrics, "process_resident_memory_bytes", NULL);
 
     if (!curve_keypair_read(&pair, worker->config->cluster.key_file, &why))

@@ -12,9 +12,9 @@
 
 struct census_row {
     uint32_t ticks;
-    uint32_t ends[CENSUS_ENDS];
+    uint32_t ends[CENSUS_ENDS], orphans;
     struct {
-        uint32_t sessions;
+        uint32_t sessions, handed_over;
         uint32_t cells[HASHES][CELLS];
     } now;
 };
@@ -123,4 +123,26 @@ void census_note_end(struct census *census, unsigned worker, enum census_end end
 uint32_t census_take_ends(struct census *census, unsigned worker, enum census_end end)
 {
     return __atomic_exchange_n(&census->rows[worker].ends[end], 0, __ATOMIC_RELAXED);
+}
+
+void census_hand_over(struct census *census, unsigned worker)
+{
+    __atomic_fetch_add(&census->rows[worker].now.handed_over, 1, __ATOMIC_RELAXED);
+}
+
+void census_answered(struct census *census, unsigned worker, uint32_t messages)
+{
+    __atomic_fetch_sub(&census->rows[worker].now.handed_over, messages, __ATOMIC_RELAXED);
+}
+
+uint32_t census_note_orphans(struct census *census, unsigned worker)
+{
+    uint32_t messages = __atomic_load_n(&census->rows[worker].now.handed_over, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&census->rows[worker].orphans, messages, __ATOMIC_RELAXED);
+    return messages;
+}
+
+uint32_t census_take_orphans(struct census *census, unsigned worker)
+{
+    return __atomic_exchange_n(&census->rows[worker].orphans, 0, __ATOMIC_RELAXED);
 }

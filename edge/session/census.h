@@ -15,6 +15,10 @@ struct census; /* the shared page */
 struct census *census_new(unsigned workers); /* before the workers are forked */
 void census_free(struct census **census);
 void census_begin(struct census *census, unsigned worker); /* empties this worker's row */
+/* Messages that a next hop was given and whose client has no answer yet. Should the worker die now, the clients send them again, and where the
+ * next hop had taken one, a second copy arrives. */
+void census_hand_over(struct census *census, unsigned worker);
+void census_answered(struct census *census, unsigned worker, uint32_t messages);
 /* IPv6 clients are counted by their /64, which is one customer. */
 void census_enter(struct census *census, unsigned worker, const struct netaddr *client);
 void census_leave(struct census *census, unsigned worker, const struct netaddr *client);
@@ -25,6 +29,9 @@ uint32_t census_ticks(const struct census *census, unsigned worker);
 enum census_end { CENSUS_DIED, CENSUS_HUNG, CENSUS_ENDS };
 void census_note_end(struct census *census, unsigned worker, enum census_end end);
 uint32_t census_take_ends(struct census *census, unsigned worker, enum census_end end);
+/* The same for messages handed over and never answered; to be noted before the row is emptied. How many they were. */
+uint32_t census_note_orphans(struct census *census, unsigned worker);
+uint32_t census_take_orphans(struct census *census, unsigned worker);
 unsigned census_sessions(const struct census *census);                                  /* of all workers */
 unsigned census_of_client(const struct census *census, const struct netaddr *client); /* of all workers */
 

@@ -93,10 +93,11 @@ struct server {
     struct message_budget budget;
     struct queue_id_source ids;
     struct wheel wheel;
-    struct event *tick, *bury;
+    struct event *tick, *bury, *answers;
     struct port *ports;
     struct session *dead;
     unsigned sessions;
+    unsigned answered; /* messages, since the loop last wrote replies to the kernel */
     bool draining;
     uint64_t drain_since_ms;
     void (*drained)(void *arg);
@@ -116,6 +117,8 @@ bool server_drain_is_over(const struct session *session, uint64_t now_ms, uint64
 void server_schedule(struct session *session, uint64_t due_ms);
 /* The session is CLOSED and nothing of it is under way: freed on the loop's next turn, never inside a callback of what it owns. */
 void server_bury(struct session *session);
+/* A message handed over got its answer: it counts as answered when the reply had its turn to leave. */
+void server_answered(struct server *server);
 
 /* ---- session ---- */
 

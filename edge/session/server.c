@@ -19,6 +19,7 @@ enum refused { REFUSED_LIMIT, REFUSED_CLIENT_LIMIT, REFUSED_BUSY, REFUSED_DRAINI
 
 static void on_tick(evutil_socket_t fd, short what, void *arg);
 static void on_bury(evutil_socket_t fd, short what, void *arg);
+static void on_answers(evutil_socket_t fd, short what, void *arg);
 
 static void make_metrics(struct server *server, struct metrics *metrics)
 {
@@ -74,6 +75,7 @@ struct server *server_new(const struct server_options *options)
     wheel_init(&server->wheel, clock_ms());
     server->tick = event_new(server->base, -1, EV_PERSIST, on_tick, server);
     server->bury = event_new(server->base, -1, 0, on_bury, server);
+    server->answers = event_new(server->base, -1, 0, on_answers, server);
     event_add(server->tick, &(struct timeval){ 0, WHEEL_SLOT_MS * 1000 });
     return server;
 }
@@ -192,6 +194,20 @@ void server_count_limit(struct server *server, enum limit limit)
     metric_add(server->limits_hit[limit], 1);
 }
 
+static void on_answers(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct server *server = arg;
+    census_answered(server->census, server->worker, server->answered);
+    server->answered = 0;
+}
+
+void server_answered(struct server *server)
+{
+    if (server->answered++ == 0)
+        event_add(server->answers, &(struct timeval){ 0, 0 });
+}
+
 /* ---- the end of a session ---- */
 
 void server_bury(struct session *session)
@@ -263,6 +279,7 @@ void server_free(struct server **serverp)
         free(port);
     }
     event_free(server->tick);
+    event_free(server->answers);
     event_free(server->bury);
     policy_free(&server->policy);
     edge_config_unref(&server->config);

@@ -98,6 +98,8 @@ void transaction_free(struct transaction **transaction)
     if (tx->delivery != NULL) /* before the message, which it borrows */
         delivery_cancel(&tx->delivery);
     drop_message(tx);
+    if (tx->handed_over)
+        server_answered(tx->session->server);
     for (unsigned i = 0; i < tx->count; i++) {
         free(tx->entries[i].address);
         free(tx->entries[i].answer);
@@ -463,6 +465,7 @@ static void hand_over(struct transaction *tx)
         len += virus_scanned_format(prefix + len, sizeof prefix - len, session->config->hostname, tx->verdict->engine,
                                     tx->verdict->signatures);
     tx->handed_over = true;
+    census_hand_over(session->server->census, session->server->worker);
     delivery_send(tx->delivery, prefix, len, tx->message);
 }
 

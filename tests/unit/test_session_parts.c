@@ -228,7 +228,15 @@ START_TEST(test_census)
     ck_assert_uint_eq(census_of_client(census, &b), 1);
     census_leave(census, 0, &a);
     ck_assert_uint_eq(census_of_client(census, &a), 1);
+    census_hand_over(census, 1);
+    census_hand_over(census, 1);
+    census_answered(census, 1, 1);
+    ck_assert_uint_eq(census_note_orphans(census, 1), 1);
     census_begin(census, 1); /* that worker died */
+    ck_assert_uint_eq(census_note_orphans(census, 1), 0);
+    ck_assert_uint_eq(census_take_orphans(census, 0), 0);
+    ck_assert_uint_eq(census_take_orphans(census, 1), 1);
+    ck_assert_uint_eq(census_take_orphans(census, 1), 0);
     ck_assert_uint_eq(census_sessions(census), 0);
     ck_assert_uint_eq(census_of_client(census, &b), 0);
     netaddr_parse(&a, "2001:db8::1");
