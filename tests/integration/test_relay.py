@@ -284,6 +284,19 @@ def test_nothing_may_follow_starttls(cluster):
         assert not any(line.startswith("250") for line in lines), lines
 
 
+def test_long_local_parts(cluster):
+    """VERP: more than RFC 5321's 64 octets, in envelope, Received header and audit."""
+    sender, recipient = f"bounce+{'7' * 200}=alice=example.edu@lists.example.org", f"list+{'8' * 240}@example.edu"
+    raw = message()
+    answer = cluster.send(raw, sender=sender, recipients=[recipient])
+    assert answer.code == 250, answer
+    token = re.search(rb"X-Token: (\w+)", raw).group(1).decode()
+    (got, envelope), = cluster.sink.with_token(token)
+    assert recipient in str(envelope) and sender in str(envelope)
+    assert f"for <{recipient}>;".encode() in got and strip_added(got) == raw
+    wait_until(lambda: recipient in cluster.weirctl("trace", answer.queue_id, check=False).stdout, what="the audit row")
+
+
 # ---- limits and manners ----
 
 @pytest.mark.sanitized
