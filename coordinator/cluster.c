@@ -13,7 +13,8 @@
 #include "common/memory.h"
 #include "coordinator/cluster.h"
 
-#define READ_SOON_MS 20 /* changes come in groups */
+#define READ_SOON_MS 20   /* changes come in groups */
+#define FRESH_MS     3000 /* a state counts as fresh so long after its read began, or three publish_intervals */
 
 struct cluster {
     struct cluster_options options;
@@ -21,6 +22,7 @@ struct cluster {
     struct cluster_policy policy, read_policy;
     bool reading, again;
     uint64_t sweep_after_ms;
+    uint64_t read_began_ms, read_ms; /* of the read in flight; of the last that succeeded */
     struct event *tick, *soon;
     struct metric *epoch, *policy_epoch;
 };
@@ -34,6 +36,12 @@ static void policy_clear(struct cluster_policy *policy)
     *policy = (struct cluster_policy){ 0 };
 }
 
+static bool is_fresh(const struct cluster *cluster)
+{
+    uint64_t limit = 3 * cluster->options.publish_interval_ms;
+    return clock_ms() - cluster->read_ms <= (limit > FRESH_MS ? limit : FRESH_MS);
+}
+
 static void publish(struct cluster *cluster)
 {
     const struct cluster_view *view = &cluster->view;
@@ -43,6 +51,8 @@ static void publish(struct cluster *cluster)
     state.epoch = view->epoch;
     state.policy_epoch = view->policy_epoch;
     state.coordinator = wire_text(cluster->options.name);
+    state.identity = wire_text(view->identity);
+    state.fresh = is_fresh(cluster);
 
     Weir__NodeEntry *entries = xcalloc(view->node_count + 1, sizeof *entries);
     Weir__AllowedKey *keys = xcalloc(view->key_count + 1, sizeof *keys);
@@ -122,7 +132,9 @@ static void take_read(struct cluster *cluster)
 {
     if (cluster->read.epoch == 0)
         return;
-    bool changed = cluster->read.epoch != cluster->view.epoch;
+    cluster->read_ms = cluster->read_began_ms;
+    bool changed = cluster->read.epoch != cluster->view.epoch ||
+                   strcmp(cluster->read.identity, cluster->view.identity) != 0; /* a view with an epoch has one */
     if (cluster->read_policy.epoch != 0) {
         policy_clear(&cluster->policy);
         cluster->policy = cluster->read_policy;
@@ -171,6 +183,7 @@ static void begin_read(struct cluster *cluster)
     if (!db_is_up(cluster->options.db))
         return;
     cluster->reading = true;
+    cluster->read_began_ms = clock_ms();
     char silence[32], have[24];
     snprintf(silence, sizeof silence, "%llu ms", (unsigned long long)cluster->options.node_timeout_ms);
     snprintf(have, sizeof have, "%llu", (unsigned long long)cluster->policy.epoch);

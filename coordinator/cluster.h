@@ -5,7 +5,7 @@
  *
  * Every coordinator reads the same rows, so all publish the same state under the same epoch. It is read again 20 ms
  * after a NOTIFY and every publish_interval, and published at every change and every publish_interval. While the
- * database is gone the last state goes on being published. Nothing is published before the first read: an empty state
+ * database is gone the last state goes on being published, marked as not fresh. Nothing is published before the first read: an empty state
  * would take every scanner away.
  */
 #include <stdbool.h>
@@ -30,6 +30,7 @@ struct cluster_node {
 struct cluster_view {
     uint64_t epoch; /* 0: never read */
     uint64_t policy_epoch;
+    char *identity; /* of the database */
     struct cluster_node *nodes;
     size_t node_count;
     struct link_allowed_key *keys;

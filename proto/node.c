@@ -58,9 +58,10 @@ struct node {
     uint64_t heard_ms;            /* from current; when asking: since when */
 
     uint64_t epoch;
+    char identity[WIRE_WORD_MAX + 1]; /* of the database the state is from; "": a coordinator that does not say */
     uint8_t *state; /* as last told, packed with CACHE_NAME; NULL: none */
     size_t state_len;
-    uint64_t older_since_ms; /* since when only older epochs came; 0: not so */
+    uint64_t older_since_ms; /* since when only older epochs of another database came; 0: not so */
     uint64_t policy_epoch;   /* what we have; 0: none */
     uint64_t policy_wanted, policy_asked_ms;
 
@@ -310,6 +311,7 @@ static void tell_state(struct node *node, const Weir__ClusterState *state)
     const Weir__NodeEntry *entry = NULL;
 
     node->epoch = state->epoch;
+    wire_string(node->identity, sizeof node->identity, &state->identity);
     metric_set(node->epoch_gauge, (double)state->epoch);
     node->policy_wanted = state->policy_epoch;
     for (size_t i = 0; i < state->n_nodes && entry == NULL; i++)
@@ -319,25 +321,29 @@ static void tell_state(struct node *node, const Weir__ClusterState *state)
     node->handlers.state(node->arg, state, entry);
 }
 
-/* Whether a state with this epoch is news. from: NULL for the cache. */
-static bool epoch_is_acceptable(struct node *node, uint64_t epoch, const struct conversation *from)
+/* Whether the state is news. A coordinator that lost its database goes on with what it read last, so
+ * an older epoch says nothing by itself: only a database that is another one, and is being read, may be behind. */
+static bool is_news(struct node *node, const Weir__ClusterState *state, const struct conversation *from)
 {
     uint64_t now = clock_ms();
+    bool other = state->identity.len > 0 && node->identity[0] != '\0' && !wire_equal(&state->identity, node->identity);
 
-    if (node->state == NULL || epoch > node->epoch) {
-        node->older_since_ms = 0;
+    if (node->state == NULL)
         return true;
-    }
-    if (epoch == node->epoch) {
+    if (other && !state->fresh)
+        return false;
+    if (state->epoch >= node->epoch)
         node->older_since_ms = 0;
-        return !node->connected || from == node->current;
-    }
+    if (state->epoch > node->epoch)
+        return true;
+    if (!other)
+        return state->epoch == node->epoch && (!node->connected || from == node->current);
     if (node->older_since_ms == 0)
         node->older_since_ms = now;
     if (now - node->older_since_ms < OLDER_EPOCHS_MS)
         return false;
-    log_write(LOG_WARNING, "node: the cluster state was set back from epoch %llu to %llu",
-              (unsigned long long)node->epoch, (unsigned long long)epoch);
+    log_write(LOG_WARNING, "node: the database is another one: from epoch %llu to %llu",
+              (unsigned long long)node->epoch, (unsigned long long)state->epoch);
     node->older_since_ms = 0;
     return true;
 }
@@ -347,10 +353,13 @@ static void on_state(struct node *node, const struct link_message *message, cons
     Weir__ClusterState *state = message->frame->cluster_state;
     size_t len;
 
-    if (!epoch_is_acceptable(node, state->epoch, from))
+    if (!is_news(node, state, from))
         return;
+    /* The same state from another coordinator, or read again, is no news. */
     ProtobufCBinaryData coordinator = state->coordinator;
-    state->coordinator = wire_text(CACHE_NAME); /* the same state from another coordinator is no news */
+    bool fresh = state->fresh;
+    state->coordinator = wire_text(CACHE_NAME);
+    state->fresh = false;
     uint8_t *bytes = wire_encode((Weir__Frame *)(uintptr_t)message->frame, &len);
     bool same = bytes == NULL || (len == node->state_len && memcmp(bytes, node->state, len) == 0);
     if (!same) {
@@ -362,6 +371,7 @@ static void on_state(struct node *node, const struct link_message *message, cons
         free(bytes);
     }
     state->coordinator = coordinator;
+    state->fresh = fresh;
     if (same)
         return;
     tell_state(node, state);

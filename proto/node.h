@@ -7,8 +7,10 @@
  * it has not answered for a second (or two heartbeats, if that is longer). Subscribes to all. Sends a heartbeat every
  * heartbeat_interval, metrics with one a second; series that do not fit one frame follow with the next heartbeats.
  *
- * Keeps the newest cluster state and policy: a state with an older epoch is ignored, unless for 10 s nothing newer came
- * (the database was set back); with the same epoch the coordinator we talk to is believed. Worker 0 writes both to
+ * Keeps the newest cluster state and policy: a state with an older epoch is ignored, whoever publishes it and however
+ * long (a coordinator without its database goes on with its last one), unless it was just read from another database
+ * (made anew, restored, a standby that took over) and for 10 s nothing newer came; with the same epoch the coordinator
+ * we talk to is believed. Worker 0 writes both to
  * state_dir/NAME.state and .policy (by rename, 0600) when they change, and a process that starts goes on with them
  * until a coordinator says otherwise. Calls link_hub_allow() with the state's keys by itself.
  *

@@ -262,6 +262,7 @@ TABLE(allowed_key, allowed_key, NULL);
 
 static const struct wire_rule cluster_state_rules[] = {
     NAME(Weir__ClusterState, coordinator),
+    TEXT(Weir__ClusterState, identity, WIRE_WORD_MAX),
     EACH(Weir__ClusterState, nodes, 0, WIRE_NODES_MAX, node_entry_table),
     EACH(Weir__ClusterState, keys, 0, WIRE_KEYS_MAX, allowed_key_table),
     END,

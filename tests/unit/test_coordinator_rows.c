@@ -136,7 +136,7 @@ START_TEST(test_cluster_view)
     struct error why;
     ck_assert(
         cluster_view_parse(&view,
-                           "{\"epoch\":5,\"policy_epoch\":2,\"nodes\":[{\"name\":\"scanner-1\",\"role\":\"scanner\","
+                           "{\"epoch\":5,\"identity\":\"here\",\"policy_epoch\":2,\"nodes\":[{\"name\":\"scanner-1\",\"role\":\"scanner\","
                            "\"state\":\"draining\","
                            "\"drain\":true,\"gc\":3,\"lost\":false,\"endpoint\":\"tcp://x:1\",\"public_key\":\"\"}],"
                            "\"keys\":[{\"key\":\"00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\","
@@ -145,6 +145,7 @@ START_TEST(test_cluster_view)
                            &why));
     ck_assert_uint_eq(view.epoch, 5);
     ck_assert_uint_eq(view.policy_epoch, 2);
+    ck_assert_str_eq(view.identity, "here");
     ck_assert_uint_eq(view.node_count, 1);
     ck_assert_str_eq(view.nodes[0].name, "scanner-1");
     ck_assert_int_eq(view.nodes[0].state, WEIR__NODE_STATE__NODE_DRAINING);

@@ -190,6 +190,9 @@ static void coordinator_init(struct coordinator *c)
     coordinator_start(c);
 }
 
+static const char *database = "one"; /* what coordinators publish from, and whether they still hear it */
+static bool fresh = true;
+
 static void publish(struct coordinator *c, uint64_t epoch, bool drain, uint64_t policy)
 {
     Weir__Frame frame = WEIR__FRAME__INIT;
@@ -210,6 +213,8 @@ static void publish(struct coordinator *c, uint64_t epoch, bool drain, uint64_t 
     state.keys = keys;
     state.n_keys = 1;
     state.policy_epoch = policy;
+    state.identity = wire_text(database);
+    state.fresh = fresh;
     frame.body_case = WEIR__FRAME__BODY_CLUSTER_STATE;
     frame.cluster_state = &state;
     link_publish(c->publisher, &frame);
@@ -434,8 +439,10 @@ START_TEST(test_state_and_epochs)
 }
 END_TEST
 
-START_TEST(test_set_back_database_is_believed_after_a_while)
+static struct coordinator *start_with_epoch_1000(void)
 {
+    database = "one";
+    fresh = true;
     node_start(100);
     WAIT(node_is_connected(node));
     struct coordinator *c = current();
@@ -443,7 +450,36 @@ START_TEST(test_set_back_database_is_believed_after_a_while)
         publish(c, 1000, false, 0);
         run_for(20);
     }
+    return c;
+}
+
+START_TEST(test_coordinator_that_lags_behind_is_never_believed)
+{
+    struct coordinator *c = start_with_epoch_1000();
     uint64_t began = clock_ms();
+    while (clock_ms() - began < 11500) {
+        database = "one"; /* cut off from it, or hung while it read */
+        fresh = (clock_ms() & 1) != 0;
+        publish(c, 999, true, 0);
+        database = "other"; /* one that was there before */
+        fresh = false;
+        publish(c, 999, true, 0);
+        publish(c, 1001, true, 0);
+        run_for(100);
+    }
+    ck_assert_uint_eq(states, 1);
+    ck_assert(!entry_drain);
+    database = "one";
+    publish(c, 1001, true, 0);
+    WAIT(states == 2);
+}
+END_TEST
+
+START_TEST(test_another_database_is_believed_after_a_while)
+{
+    struct coordinator *c = start_with_epoch_1000();
+    uint64_t began = clock_ms();
+    database = "other";
     while (states == 1 && clock_ms() - began < 13000) {
         publish(c, 3, true, 0);
         run_for(100);
@@ -610,7 +646,8 @@ int main(void)
     tcase_add_test(tcase, test_silent_coordinator_is_left_within_a_second);
     tcase_add_test(tcase, test_dead_coordinator_is_left_at_once);
     tcase_add_test(tcase, test_state_and_epochs);
-    tcase_add_test(tcase, test_set_back_database_is_believed_after_a_while);
+    tcase_add_test(tcase, test_coordinator_that_lags_behind_is_never_believed);
+    tcase_add_test(tcase, test_another_database_is_believed_after_a_while);
     tcase_add_test(tcase, test_policy);
     tcase_add_test(tcase, test_start_without_coordinators);
     tcase_add_test(tcase, test_damaged_cache_is_ignored);
