@@ -38,7 +38,7 @@ bool channel_send(int channel, const void *packet, size_t len, const int *fds, s
     return sent == (ssize_t)len;
 }
 
-static void take_descriptors(struct msghdr *message, int *fds, size_t *fd_count, bool *overflow)
+static void take_descriptors(struct msghdr *message, int *fds, size_t *fd_count, bool *incomplete)
 {
     for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header != NULL; header = CMSG_NXTHDR(message, header)) {
         if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
@@ -51,7 +51,7 @@ static void take_descriptors(struct msghdr *message, int *fds, size_t *fd_count,
                 fds[(*fd_count)++] = fd;
             } else {
                 close(fd);
-                *overflow = true;
+                *incomplete = true;
             }
         }
     }
@@ -75,11 +75,13 @@ ssize_t channel_receive(int channel, void *packet, size_t cap, int *fds, size_t 
     while (len < 0 && errno == EINTR);
     if (len < 0)
         return -1;
-    bool overflow = (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0;
-    take_descriptors(&message, fds, fd_count, &overflow);
-    if (overflow) {
+    bool incomplete = (message.msg_flags & MSG_CTRUNC) != 0;
+    take_descriptors(&message, fds, fd_count, &incomplete);
+    if (incomplete || (message.msg_flags & MSG_TRUNC) != 0) {
         while (*fd_count > 0)
             close(fds[--*fd_count]);
+    }
+    if ((message.msg_flags & MSG_TRUNC) != 0) {
         errno = EBADMSG;
         return -1;
     }

@@ -120,7 +120,8 @@ bool channel_pair(int ends[2]);
 bool channel_send(int channel, const void *packet, size_t len, const int *fds, size_t fd_count);
 /*
  * Receives one packet into a buffer of cap bytes and up to CHANNEL_FDS_MAX descriptors, which the caller then owns.
- * 0: the other side is gone. -1: errno (EAGAIN with MSG_DONTWAIT in flags; EBADMSG: a packet longer than cap, or too many descriptors).
+ * 0: the other side is gone. -1: errno (EAGAIN with MSG_DONTWAIT in flags; EBADMSG: a packet longer than cap). When not all of a packet's
+ * descriptors could be taken (more than CHANNEL_FDS_MAX, or no room in our table) none is: *fd_count is 0.
  */
 ssize_t channel_receive(int channel, void *packet, size_t cap, int *fds, size_t *fd_count, int flags);
 

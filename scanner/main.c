@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 #include "common/config.h"
 #include "common/log.h"
@@ -27,6 +28,9 @@
 #include "scanner/zygote.h"
 
 #define ZYGOTE_FD 3
+#define WORKER_FILES 2    /* descriptors in the master: channel and pidfd */
+#define GENERATIONS_MAX 3 /* one serves, one is made, one retires */
+#define OTHER_FILES 256   /* edges, coordinators, ZeroMQ's own, the log */
 #define FAREWELL_MS 200 /* at the end: for the last answers to leave, and for edges to hear that we drain */
 
 struct arguments {
@@ -278,6 +282,23 @@ static void on_reopen(evutil_socket_t fd, short what, void *arg)
 
 /* --- life --- */
 
+/* Each scan may have its message in a descriptor; uploads and complete ones are counted apart. */
+static void raise_file_limit(const struct service_options *options)
+{
+    const struct pool_options *pool = &options->pool;
+    uint64_t workers = pool->workers[LANE_SMALL] + pool->workers[LANE_LARGE];
+    uint64_t needed = 2 * options->settings->slots + WORKER_FILES * GENERATIONS_MAX * workers + OTHER_FILES;
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+        log_write(LOG_WARNING, "cannot raise the limit for open files: %s", strerror(errno));
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < needed)
+        log_write(LOG_WARNING, "%llu open files are allowed, %llu may be needed: raise the limit, or lower slots",
+                  (unsigned long long)limit.rlim_cur, (unsigned long long)needed);
+}
+
 static void scanner_start(struct scanner *scanner, const struct curve_keypair *pair)
 {
     static const struct node_handlers node_handlers = { .state = on_state, .heartbeat = on_heartbeat };
@@ -302,6 +323,7 @@ static void scanner_start(struct scanner *scanner, const struct curve_keypair *p
     scanner->hub = link_hub_new(scanner->base, pair, &scanner->metrics);
     link_hub_configure(scanner->hub, &scanner->settings.cluster);
     struct service_options options = service_options(scanner);
+    raise_file_limit(&options);
     scanner->service = service_new(scanner->base, scanner->hub, &options, &scanner->metrics, on_service_changed, scanner, &why);
     if (scanner->service == NULL)
         fatal("%s", why.text);

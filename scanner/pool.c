@@ -37,7 +37,7 @@
 #define RETRY_FIRST_S 1
 #define RETRY_MAX_S 60
 #define REFILL_DELAY_MS 200    /* between forks after a worker died before READY */
-#define ABANDON_US 1000000
+#define ABANDON_US 1000000     /* a scan that nobody waits for may run that long, before and after that is known */
 #define OWN_LIMIT_SHARE 9 / 10 /* of the wall clock: libclamav's own limit, so that a worker usually survives */
 
 enum generation_state { GENERATION_LOADING, GENERATION_FILLING, GENERATION_SERVING, GENERATION_RETIRING, GENERATION_DOOMED };
@@ -55,11 +55,12 @@ struct worker {
     int pidfd;
     int channel;
     struct event *readable;
-    struct event *clock; /* the job's wall clock */
+    struct event *clock; /* until job_until_us */
     uint64_t scans;
     uint64_t serial; /* of the scan under way */
     void *job;
-    uint64_t job_since_us;
+    uint64_t job_since_us, job_until_us;
+    bool abandoned; /* nobody waits for the job any more */
     enum death killed_for;
 };
 
@@ -100,6 +101,7 @@ struct pool {
     struct generation *serving;     /* NULL: none */
     uint64_t last_generation, last_serial;
     uint64_t gc_wanted, gc_done;
+    bool gc_heard; /* a request number, since the start of this process */
     bool renew;
     unsigned retry_s;
     struct event *retry;  /* pending: wait before the next attempt */
@@ -164,6 +166,7 @@ static void worker_job_done(struct worker *worker, struct pool_outcome *outcome)
     struct pool *pool = worker->generation->pool;
     void *job = worker->job;
     worker->job = NULL;
+    worker->abandoned = false;
     event_del(worker->clock);
     outcome->generation = worker->generation->number;
     outcome->info = &worker->generation->info;
@@ -190,7 +193,7 @@ static bool result_is_valid(const struct worker *worker, const struct packet_res
         return result->name[0] != '\0';
     case WEIR__VERDICT__VERDICT_UNKNOWN:
         return result->reason == WEIR__UNKNOWN_REASON__UNKNOWN_LIMITS || result->reason == WEIR__UNKNOWN_REASON__UNKNOWN_TIMEOUT ||
-               result->reason == WEIR__UNKNOWN_REASON__UNKNOWN_ENGINE;
+               result->reason == WEIR__UNKNOWN_REASON__UNKNOWN_ENGINE || result->reason == WEIR__UNKNOWN_REASON__UNKNOWN_UNSCANNABLE;
     default:
         return false;
     }
@@ -260,10 +263,16 @@ static void on_worker_clock(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     struct worker *worker = arg;
-    log_write(LOG_WARNING, "worker %d has been scanning for %llu ms and is killed", worker->pid,
-              (unsigned long long)((clock_us() - worker->job_since_us) / 1000));
-    worker->killed_for = DEATH_TIMEOUT;
+    worker->killed_for = worker->abandoned ? DEATH_CANCELLED : DEATH_TIMEOUT;
+    log_write(worker->abandoned ? LOG_INFO : LOG_WARNING, "worker %d has been scanning for %llu ms and is killed%s", worker->pid,
+              (unsigned long long)((clock_us() - worker->job_since_us) / 1000), worker->abandoned ? ": nobody waits for it" : "");
     worker_kill(worker);
+}
+
+static void worker_set_clock(struct worker *worker, uint64_t us)
+{
+    worker->job_until_us = clock_us() + us;
+    event_add(worker->clock, &(struct timeval){ (time_t)(us / 1000000), (suseconds_t)(us % 1000000) });
 }
 
 static struct worker *worker_new(struct generation *generation, enum lane lane)
@@ -498,7 +507,9 @@ static void generation_on_forked(struct generation *generation, const struct pac
     if (worker == NULL || worker->state != WORKER_FORKING || forked->pid <= 0 || fd_count != 2) {
         while (fd_count > 0)
             close(fds[--fd_count]);
-        if (worker != NULL && worker->state == WORKER_FORKING) { /* out of processes or descriptors: again, later */
+        /* The zygote is out of processes, or we are out of descriptors (then the end of its channel ends it): again, later. */
+        if (worker != NULL && worker->state == WORKER_FORKING) {
+            log_write(LOG_WARNING, "no new worker: %s", forked->pid > 0 ? "no descriptors left for it" : "its fork failed");
             worker_free(worker);
             generation->early_deaths++;
             event_add(generation->pool->refill, &(struct timeval){ 0, REFILL_DELAY_MS * 1000 });
@@ -510,6 +521,9 @@ static void generation_on_forked(struct generation *generation, const struct pac
     worker->channel = fds[0];
     worker->pidfd = fds[1];
     worker->state = WORKER_STARTING;
+    /* A worker that reads nothing must not stop the master. */
+    if (fcntl(worker->channel, F_SETFL, O_NONBLOCK) != 0)
+        log_write(LOG_WARNING, "worker %d: %s", worker->pid, strerror(errno));
     worker->readable = event_new(generation->pool->base, worker->channel, EV_READ | EV_PERSIST, on_worker_readable, worker);
     event_add(worker->readable, NULL);
     log_write(LOG_DEBUG, "worker %d started, generation %llu, %s messages", worker->pid, (unsigned long long)generation->number,
@@ -797,9 +811,17 @@ void pool_renew(struct pool *pool)
 
 void pool_want_gc(struct pool *pool, uint64_t request)
 {
+    bool first = !pool->gc_heard;
+    pool->gc_heard = true;
     if (request <= pool->gc_wanted)
         return;
     pool->gc_wanted = request;
+    if (first) { /* all that were asked for so far are older than this process, and so than what it has loaded */
+        for (struct generation *g = pool->generations; g != NULL; g = g->next)
+            g->gc = request;
+        if (pool->serving != NULL)
+            pool->gc_done = request;
+    }
     pool_soon(pool);
 }
 
@@ -855,7 +877,7 @@ bool pool_run(struct pool *pool, enum lane lane, int fd, uint64_t size, uint32_t
             worker->serial = scan.scan;
             worker->job = job;
             worker->job_since_us = clock_us();
-            event_add(worker->clock, &(struct timeval){ wall_ms / 1000, (suseconds_t)(wall_ms % 1000) * 1000 });
+            worker_set_clock(worker, (uint64_t)wall_ms * 1000);
             return true;
         }
         worker_kill(worker); /* it is dying: the zygote will say so */
@@ -864,14 +886,22 @@ bool pool_run(struct pool *pool, enum lane lane, int fd, uint64_t size, uint32_t
     return false;
 }
 
+static void worker_abandon(struct worker *worker)
+{
+    uint64_t now = clock_us();
+    worker->abandoned = true;
+    if (now - worker->job_since_us > ABANDON_US)
+        worker_set_clock(worker, 0);
+    else if (worker->job_until_us > now + ABANDON_US)
+        worker_set_clock(worker, ABANDON_US);
+}
+
 void pool_abandon(struct pool *pool, void *job)
 {
     for (struct generation *g = pool->generations; g != NULL; g = g->next) {
         for (struct worker *w = g->workers; w != NULL; w = w->next) {
-            if (w->job == job && clock_us() - w->job_since_us > ABANDON_US) {
-                w->killed_for = DEATH_CANCELLED;
-                worker_kill(w);
-            }
+            if (w->job == job)
+                worker_abandon(w);
         }
     }
 }

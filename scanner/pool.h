@@ -56,6 +56,7 @@ void pool_free(struct pool **pool);
 void pool_configure(struct pool *pool, const struct pool_options *options);
 
 void pool_renew(struct pool *pool);
+/* Requests up to the first number heard are older than this process: its first generation fulfils them. */
 void pool_want_gc(struct pool *pool, uint64_t request);
 uint64_t pool_gc_done(const struct pool *pool);
 
@@ -66,7 +67,10 @@ bool pool_has_idle(const struct pool *pool, enum lane lane);
 
 /* Gives the job to an idle worker of the lane; fd is borrowed. After wall_ms the worker is killed. false: none idle (or it just died). */
 bool pool_run(struct pool *pool, enum lane lane, int fd, uint64_t size, uint32_t wall_ms, void *job);
-/* Nobody waits for this running job any more: its worker is killed if it has been at it for more than a second. `done` still comes. */
+/*
+ * Nobody waits for this running job any more: its worker is killed, at once if it has been at it for more than a second, else a second
+ * from now. `done` still comes.
+ */
 void pool_abandon(struct pool *pool, void *job);
 
 #endif

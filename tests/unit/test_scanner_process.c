@@ -168,6 +168,113 @@ START_TEST(starved_upload)
 }
 END_TEST
 
+/* An answer for a part of a split message must not be taken for nonsense of its worker. */
+START_TEST(message_partial)
+{
+    static const char mail[] = "From: a@example.org\r\nMIME-Version: 1.0\r\n"
+                               "Content-Type: message/partial; id=\"1@example.org\"; number=1; total=2\r\n\r\nFrom: a@example.org\r\n\r\nx\r\n";
+    pid_t before[PIDS_MAX], after[PIDS_MAX];
+    scanner_active(NULL);
+    ck_assert_uint_eq(worker_pids("weir-scan-small", before), 2);
+    for (int i = 0; i < 4; i++)
+        assert_unknown(send_whole(mail, sizeof mail - 1), WEIR__UNKNOWN_REASON__UNKNOWN_UNSCANNABLE);
+    ck_assert_uint_eq(worker_pids("weir-scan-small", after), 2);
+    ck_assert_mem_eq(before, after, 2 * sizeof *before);
+}
+END_TEST
+
+/* Nobody waits for it: a worker may not be held for the whole wall clock, however early that was said. */
+START_TEST(cancelled_early)
+{
+    scanner_active(NULL);
+    signal_workers(SIGSTOP);
+    uint64_t attempt = send_whole(clean_mail, sizeof clean_mail - 1), start = clock_ms();
+    WAIT_FOR(t.slots_used == 1);
+    send_cancel(attempt);
+    WAIT_FOR(t.slots_used == 0);
+    ck_assert_uint_ge(clock_ms() - start, 1000);
+    signal_workers(SIGCONT);
+    assert_scans();
+}
+END_TEST
+
+/* A process that has parsed mail must not be able to stop the master by reading nothing. */
+START_TEST(channels_do_not_block)
+{
+    char folder[64];
+    size_t channels = 0;
+    scanner_active(NULL);
+    int scanner = (int)syscall(SYS_pidfd_open, t.scanner, 0);
+    snprintf(folder, sizeof folder, "/proc/%d/fd", (int)t.scanner);
+    DIR *dir = opendir(folder);
+    for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
+        int type = 0, fd = entry->d_name[0] == '.' ? -1 : (int)syscall(SYS_pidfd_getfd, scanner, atoi(entry->d_name), 0);
+        socklen_t len = sizeof type;
+        if (fd < 0)
+            continue;
+        if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_SEQPACKET) { /* as only our channels are */
+            ck_assert_msg(fcntl(fd, F_GETFL) & O_NONBLOCK, "descriptor %s blocks", entry->d_name);
+            channels++;
+        }
+        close(fd);
+    }
+    closedir(dir);
+    close(scanner);
+    ck_assert_uint_eq(channels, 4); /* the zygote's and three workers' */
+}
+END_TEST
+
+static size_t highest_file(pid_t pid)
+{
+    char folder[64];
+    size_t highest = 0;
+    snprintf(folder, sizeof folder, "/proc/%d/fd", (int)pid);
+    DIR *dir = opendir(folder);
+    for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
+        size_t number = strtoul(entry->d_name, NULL, 10);
+        highest = number > highest ? number : highest;
+    }
+    closedir(dir);
+    return highest;
+}
+
+/* No descriptors left for a new worker: it comes when there are some, and nothing else is lost. */
+START_TEST(out_of_descriptors)
+{
+    pid_t pids[PIDS_MAX];
+    struct rlimit low, old;
+    scanner_active(NULL);
+    pid_t zygote = zygote_pid();
+    ck_assert_uint_eq(worker_pids("weir-scan-small", pids), 2);
+    ck_assert_int_eq(prlimit(t.scanner, RLIMIT_NOFILE, NULL, &old), 0);
+    ck_assert_uint_eq(old.rlim_cur, old.rlim_max);
+    low = old;
+    low.rlim_cur = 3; /* nothing new, whatever is closed */
+    ck_assert_uint_gt(highest_file(t.scanner), low.rlim_cur);
+    ck_assert_int_eq(prlimit(t.scanner, RLIMIT_NOFILE, &low, NULL), 0);
+    kill(pids[0], SIGKILL);
+    pause_ms(800);
+    ck_assert_int_eq(prlimit(t.scanner, RLIMIT_NOFILE, &old, NULL), 0);
+    WAIT_FOR(worker_pids("weir-scan-small", pids) == 2);
+    ck_assert_int_eq(zygote_pid(), zygote);
+    assert_scans();
+}
+END_TEST
+
+/* A gc that was asked for in an earlier life of this node is fulfilled by its start. */
+START_TEST(old_gc_is_fulfilled)
+{
+    want(false, 7);
+    scanner_active(NULL);
+    WAIT_FOR(t.gc_done == 7);
+    pause_ms(500);
+    ck_assert_uint_eq(t.generation, 1);
+    want(false, 8);
+    WAIT_FOR(t.gc_done == 8);
+    ck_assert_uint_eq(t.generation, 2);
+}
+END_TEST
+
 START_TEST(worker_killed)
 {
     scanner_active(NULL);
@@ -511,7 +618,8 @@ int main(int argc, char **argv)
     } tests[] = {
 #define TEST(name) { #name, name }
         TEST(verdicts), TEST(streams), TEST(bad_chunks), TEST(slots_and_cancel), TEST(uploads_and_slots), TEST(lanes_and_deadlines), TEST(starved_upload),
-        TEST(worker_killed), TEST(worker_hangs), TEST(workers_are_recycled), TEST(gc_has_no_gap), TEST(loads_niced),
+        TEST(message_partial), TEST(cancelled_early),
+        TEST(channels_do_not_block), TEST(out_of_descriptors), TEST(old_gc_is_fulfilled), TEST(worker_killed), TEST(worker_hangs), TEST(workers_are_recycled), TEST(gc_has_no_gap), TEST(loads_niced),
         TEST(broken_signatures_keep_the_old), TEST(no_signatures_at_start), TEST(drain_and_back), TEST(terminate_finishes),
         TEST(drain_timeout_ends_it), TEST(nothing_outlives_the_master), TEST(zygote_killed), TEST(zygote_hangs),
         TEST(edge_gone), TEST(chaos),
