@@ -21,3 +21,4 @@ $(eval $(call program,weirctl,coordinator/ctl,main.c,ctl coordinator proto polic
 $(eval $(call unit_test,exposition,coordinator common,-ljansson))
 $(eval $(call unit_test,coordinator_rows,coordinator proto policy common,-lpq -lzmq -lprotobuf-c -ljansson -levent))
 $(eval $(call unit_test,weirctl,ctl coordinator proto policy common,-lpq -lzmq -lprotobuf-c -ljansson -levent))
+$(eval $(call fuzz_target,exposition,$(addprefix coordinator/,exposition.c exposition_help.c text.c rows.c) $(addprefix common/,metrics.c error.c memory.c log.c utf8.c clock.c),-ljansson))
