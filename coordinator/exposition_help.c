@@ -80,6 +80,7 @@ static const struct help helps[] = {
     { "weir_reports_acknowledged_total", "Audit rows a coordinator has committed." },
     { "weir_reports_buffered", "Audit rows an edge holds until a coordinator has committed them." },
     { "weir_reports_dropped_total", "Audit rows an edge dropped because its buffer was full." },
+    { "weir_sandbox", "1 for each layer that holds a scanner's workers; without one they are less confined." },
     { "weir_scan_answers_dropped_total", "Answers of scanners that fit no scan under way, by reason." },
     { "weir_scan_busy_total", "Scans refused because a budget was spent, by reason." },
     { "weir_scan_duration_seconds", "Time from the end of a message to its verdict." },

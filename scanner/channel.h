@@ -66,8 +66,14 @@ struct packet_config {
     struct engine_options engine;
 };
 
+/* What stands between a worker that was taken over and the rest of the machine. */
+struct sandbox_layers {
+    bool seccomp, landlock, namespace;
+};
+
 struct packet_loaded {
     uint32_t type;
+    struct sandbox_layers layers;
     struct engine_info info;
 };
 

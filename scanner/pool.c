@@ -76,6 +76,7 @@ struct generation {
     struct event *clock;
     char run_dir[PATH_MAX];
     struct engine_info info;
+    struct sandbox_layers layers;
     uint64_t wanted[LANES];
     uint32_t last_worker;
     unsigned early_deaths;
@@ -88,6 +89,7 @@ struct pool_metrics {
     struct metric *generation, *failures;
     struct metric *version; /* the one that is 1 */
     struct metric *age, *count;
+    struct metric *seccomp, *landlock, *namespace;
 };
 
 struct pool {
@@ -395,6 +397,9 @@ static void pool_show_serving(struct pool *pool)
     pool->m.version = metrics_gauge(pool->metrics, "weir_signature_version_info", "version=\"%s\"", info->signatures);
     metric_set(pool->m.version, 1);
     metric_set(pool->m.count, info->count);
+    metric_set(pool->m.seccomp, pool->serving->layers.seccomp);
+    metric_set(pool->m.landlock, pool->serving->layers.landlock);
+    metric_set(pool->m.namespace, pool->serving->layers.namespace);
     metric_set(pool->m.generation, (double)pool->serving->number);
     metric_set(pool->m.age, (double)clock_wall_ms() / 1000 - (double)info->newest);
 }
@@ -545,6 +550,7 @@ static void generation_on_died(struct generation *generation, const struct packe
 static void generation_on_loaded(struct generation *generation, const struct packet_loaded *loaded)
 {
     generation->info = loaded->info;
+    generation->layers = loaded->layers;
     generation->state = GENERATION_FILLING;
     event_del(generation->clock);
     generation_fill(generation);
@@ -750,6 +756,9 @@ static void pool_make_metrics(struct pool *pool)
     pool->m.failures = metrics_counter(metrics, "weir_generation_failures_total", NULL);
     pool->m.age = metrics_gauge(metrics, "weir_signature_age_seconds", NULL);
     pool->m.count = metrics_gauge(metrics, "weir_signatures", NULL);
+    pool->m.seccomp = metrics_gauge(metrics, "weir_sandbox", "layer=\"seccomp\"");
+    pool->m.landlock = metrics_gauge(metrics, "weir_sandbox", "layer=\"landlock\"");
+    pool->m.namespace = metrics_gauge(metrics, "weir_sandbox", "layer=\"namespace\"");
 }
 
 struct pool *pool_new(struct event_base *base, const struct pool_options *options, struct metrics *metrics,

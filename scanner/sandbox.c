@@ -30,25 +30,30 @@ static bool write_file(const char *path, const char *text)
     return done;
 }
 
-void sandbox_isolate(void)
+static bool refused(const char *what)
+{
+    log_write(LOG_DEBUG, "sandbox: no own %s: %s", what, strerror(errno));
+    return false;
+}
+
+bool sandbox_isolate(void)
 {
     if (geteuid() == 0) {
         if (unshare(CLONE_NEWNET | CLONE_NEWIPC) != 0)
-            log_write(LOG_DEBUG, "sandbox: no own network namespace: %s", strerror(errno));
-        return;
+            return refused("network namespace");
+        return true;
     }
     /* Without privileges a user namespace is the way to the others. We stay who we are in it, or no file could be made. */
     unsigned uid = geteuid(), gid = getegid();
     char map[64];
-    if (unshare(CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWIPC) != 0) {
-        log_write(LOG_DEBUG, "sandbox: no own namespaces: %s", strerror(errno));
-        return;
-    }
+    if (unshare(CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWIPC) != 0)
+        return refused("namespaces");
     snprintf(map, sizeof map, "%u %u 1", uid, uid);
     bool mapped = write_file("/proc/self/uid_map", map) && write_file("/proc/self/setgroups", "deny");
     snprintf(map, sizeof map, "%u %u 1", gid, gid);
     if (!mapped || !write_file("/proc/self/gid_map", map))
         log_write(LOG_WARNING, "sandbox: cannot map own user in its namespace: %s", strerror(errno));
+    return true;
 }
 
 static uint64_t address_space(void)
@@ -106,28 +111,50 @@ static bool drop_capabilities(struct error *why)
     return true;
 }
 
+/* The kernel's structure as of ABI 6; older kernels take the longer one as long as what they do not know is zero. */
+struct landlock_rules {
+    uint64_t files;
+    uint64_t net;
+    uint64_t scoped;
+};
+#define RIGHT_TRUNCATE (UINT64_C(1) << 14) /* ABI 3 */
+#define SCOPE_ABSTRACT_SOCKETS (UINT64_C(1) << 0) /* ABI 6 */
+#define SCOPE_SIGNALS (UINT64_C(1) << 1)
+
+/* 0: none. */
+static int landlock_version(void)
+{
+    long version = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+    return version > 0 ? (int)version : 0;
+}
+
+bool sandbox_has_landlock(void)
+{
+    return landlock_version() > 0;
+}
+
 /* Kernels without Landlock are fine: then the file system's own permissions are what protects. */
 static bool confine_files(const char *tmp_dir, struct error *why)
 {
-    struct landlock_ruleset_attr rules = {
-        .handled_access_fs = LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_READ_FILE |
-                             LANDLOCK_ACCESS_FS_READ_DIR | LANDLOCK_ACCESS_FS_REMOVE_DIR | LANDLOCK_ACCESS_FS_REMOVE_FILE |
-                             LANDLOCK_ACCESS_FS_MAKE_CHAR | LANDLOCK_ACCESS_FS_MAKE_DIR | LANDLOCK_ACCESS_FS_MAKE_REG |
-                             LANDLOCK_ACCESS_FS_MAKE_SOCK | LANDLOCK_ACCESS_FS_MAKE_FIFO | LANDLOCK_ACCESS_FS_MAKE_BLOCK |
-                             LANDLOCK_ACCESS_FS_MAKE_SYM,
+    int version = landlock_version();
+    struct landlock_rules rules = {
+        .files = LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_READ_FILE |
+                 LANDLOCK_ACCESS_FS_READ_DIR | LANDLOCK_ACCESS_FS_REMOVE_DIR | LANDLOCK_ACCESS_FS_REMOVE_FILE |
+                 LANDLOCK_ACCESS_FS_MAKE_CHAR | LANDLOCK_ACCESS_FS_MAKE_DIR | LANDLOCK_ACCESS_FS_MAKE_REG |
+                 LANDLOCK_ACCESS_FS_MAKE_SOCK | LANDLOCK_ACCESS_FS_MAKE_FIFO | LANDLOCK_ACCESS_FS_MAKE_BLOCK |
+                 LANDLOCK_ACCESS_FS_MAKE_SYM | (version >= 3 ? RIGHT_TRUNCATE : 0),
+        .scoped = version >= 6 ? SCOPE_ABSTRACT_SOCKETS | SCOPE_SIGNALS : 0,
     };
+    if (version == 0)
+        return true;
     int ruleset = (int)syscall(SYS_landlock_create_ruleset, &rules, sizeof rules, 0);
     if (ruleset < 0) {
-        if (errno == ENOSYS || errno == EOPNOTSUPP) {
-            log_write(LOG_DEBUG, "sandbox: this kernel has no Landlock");
-            return true;
-        }
         error_set(why, "landlock: %s", strerror(errno));
         return false;
     }
     int folder = open(tmp_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
     struct landlock_path_beneath_attr own = {
-        .allowed_access = rules.handled_access_fs &
+        .allowed_access = rules.files &
                           ~(uint64_t)(LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_MAKE_CHAR |
                                       LANDLOCK_ACCESS_FS_MAKE_SOCK | LANDLOCK_ACCESS_FS_MAKE_FIFO |
                                       LANDLOCK_ACCESS_FS_MAKE_BLOCK | LANDLOCK_ACCESS_FS_MAKE_SYM),
@@ -147,12 +174,11 @@ static const int allowed_calls[] = {
     /* memory */
     SCMP_SYS(brk), SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(madvise),
     /* files: made, read, written and removed below the temporary folder */
-    SCMP_SYS(open), SCMP_SYS(openat), SCMP_SYS(close), SCMP_SYS(read), SCMP_SYS(pread64), SCMP_SYS(readv), SCMP_SYS(write),
+    SCMP_SYS(close), SCMP_SYS(read), SCMP_SYS(pread64), SCMP_SYS(readv), SCMP_SYS(write),
     SCMP_SYS(pwrite64), SCMP_SYS(writev), SCMP_SYS(lseek), SCMP_SYS(stat), SCMP_SYS(lstat), SCMP_SYS(fstat),
     SCMP_SYS(newfstatat), SCMP_SYS(statx), SCMP_SYS(access), SCMP_SYS(faccessat), SCMP_SYS(faccessat2), SCMP_SYS(mkdir),
-    SCMP_SYS(mkdirat), SCMP_SYS(rmdir), SCMP_SYS(unlink), SCMP_SYS(unlinkat), SCMP_SYS(chmod), SCMP_SYS(fchmod),
-    SCMP_SYS(fchmodat), SCMP_SYS(rename), SCMP_SYS(ftruncate), SCMP_SYS(getdents64), SCMP_SYS(fadvise64), SCMP_SYS(dup),
-    SCMP_SYS(dup2), SCMP_SYS(fcntl), SCMP_SYS(readlink), SCMP_SYS(readlinkat), SCMP_SYS(getcwd),
+    SCMP_SYS(mkdirat), SCMP_SYS(rmdir), SCMP_SYS(unlink), SCMP_SYS(unlinkat), SCMP_SYS(rename), SCMP_SYS(ftruncate), SCMP_SYS(getdents64), SCMP_SYS(fadvise64), SCMP_SYS(dup),
+    SCMP_SYS(dup2), SCMP_SYS(readlink), SCMP_SYS(readlinkat), SCMP_SYS(getcwd),
     /* the channel to the master */
     SCMP_SYS(recvmsg), SCMP_SYS(sendmsg), SCMP_SYS(sendto),
     /* time, chance, who am I */
@@ -164,6 +190,40 @@ static const int allowed_calls[] = {
     SCMP_SYS(sched_yield), SCMP_SYS(restart_syscall), SCMP_SYS(exit), SCMP_SYS(exit_group),
 };
 
+/* Not O_ACCMODE itself: that mode needs no right to the file, and can still truncate it. */
+static bool allow_open(scmp_filter_ctx filter)
+{
+    static const int modes[] = { O_RDONLY, O_WRONLY, O_RDWR };
+    bool done = true;
+    for (size_t i = 0; done && i < sizeof modes / sizeof modes[0]; i++) {
+        scmp_datum_t mode = (scmp_datum_t)modes[i];
+        done = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(open), 1, SCMP_A1(SCMP_CMP_MASKED_EQ, O_ACCMODE, mode)) == 0 &&
+               seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(openat), 1, SCMP_A2(SCMP_CMP_MASKED_EQ, O_ACCMODE, mode)) == 0;
+    }
+    return done;
+}
+
+/* Not F_SETOWN, F_SETSIG and O_ASYNC: with them the kernel sends a signal of one's choice to any process of the same user. */
+static bool allow_fcntl(scmp_filter_ctx filter)
+{
+    static const int commands[] = { F_GETFD, F_SETFD, F_GETFL, F_DUPFD, F_DUPFD_CLOEXEC, F_GETLK, F_SETLK, F_SETLKW };
+    bool done = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 2, SCMP_A1(SCMP_CMP_EQ, F_SETFL),
+                                 SCMP_A2(SCMP_CMP_MASKED_EQ, O_ASYNC, 0)) == 0;
+    for (size_t i = 0; done && i < sizeof commands / sizeof commands[0]; i++)
+        done = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1, SCMP_A1(SCMP_CMP_EQ, (scmp_datum_t)commands[i])) == 0;
+    return done;
+}
+
+/* Landlock does not look at modes. libclamav sets those of what it has unpacked, where nobody needs them: told that it is done. */
+static bool pretend_chmod(scmp_filter_ctx filter)
+{
+    static const int calls[] = { SCMP_SYS(chmod), SCMP_SYS(fchmod), SCMP_SYS(fchmodat) };
+    bool done = true;
+    for (size_t i = 0; done && i < sizeof calls / sizeof calls[0]; i++)
+        done = seccomp_rule_add(filter, SCMP_ACT_ERRNO(0), calls[i], 0) == 0;
+    return done;
+}
+
 static bool allow_with_arguments(scmp_filter_ctx filter)
 {
     /* New memory is never executable. The CPU limit is renewed for each scan; other limits and other processes are not touched. */
@@ -174,7 +234,8 @@ static bool allow_with_arguments(scmp_filter_ctx filter)
            seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(setrlimit), 1, SCMP_A0(SCMP_CMP_EQ, RLIMIT_CPU)) == 0 &&
            seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
                             SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid())) == 0 && /* abort() */
-           seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOTTY), SCMP_SYS(ioctl), 0) == 0; /* stdio asks whether it writes to a terminal */
+           seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOTTY), SCMP_SYS(ioctl), 0) == 0 && /* stdio asks whether it writes to a terminal */
+           allow_open(filter) && allow_fcntl(filter) && pretend_chmod(filter);
 }
 
 bool sandbox_lock(const char *tmp_dir, struct error *why)

@@ -5,8 +5,8 @@
  *
  * Two steps. The zygote isolates itself once (own network namespace without any interface, where the kernel lets us); its workers
  * inherit that. Each worker then locks itself: resource limits, no capabilities, no new privileges, files only below its own
- * temporary folder (Landlock, where the kernel has it), and a list of system calls measured with ClamAV's own test files and real
- * mail; any other call kills it.
+ * temporary folder and no signals to others (Landlock, where the kernel has it), and a list of system calls measured with ClamAV's own
+ * test files and real mail; any other call kills it. Descriptors that were open before are not taken away: the worker does that.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -17,8 +17,11 @@ struct sandbox_limits {
     uint64_t file_size; /* of one temporary file */
 };
 
-/* Never fails: what the kernel refuses is left out, and said in the debug log. */
-void sandbox_isolate(void);
+/* false: the kernel refuses; said in the debug log. */
+bool sandbox_isolate(void);
+
+/* Whether the kernel confines files; without that, only their own permissions protect them from a worker that was taken over. */
+bool sandbox_has_landlock(void);
 
 /* Resource limits only; for workers with the sandbox turned off, and the first part of sandbox_lock(). */
 bool sandbox_limit(const struct sandbox_limits *limits, struct error *why);

@@ -244,7 +244,12 @@ static bool zygote_load(struct zygote *zygote)
 {
     struct packet_loaded loaded = { .type = PACKET_LOADED };
     struct error why = { "" };
-    sandbox_isolate();
+    loaded.layers.namespace = sandbox_isolate();
+    loaded.layers.seccomp = zygote->config.sandbox;
+    loaded.layers.landlock = zygote->config.sandbox && sandbox_has_landlock();
+    if (!loaded.layers.landlock)
+        log_write(LOG_WARNING, zygote->config.sandbox ? "this kernel has no Landlock: only permissions keep workers from other files"
+                                                      : "the sandbox is turned off: workers may do whatever this user may");
     zygote_load_niced(zygote, &loaded.info, &why);
     if (zygote->engine == NULL || !self_test(zygote, &why)) {
         struct packet_load_failed failed = { .type = PACKET_LOAD_FAILED };

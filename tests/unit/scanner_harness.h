@@ -71,6 +71,7 @@ static struct {
     uint32_t slots_used;
     uint64_t bytes_used;
     double failures;
+    bool seccomp;
     struct answer answers[ANSWERS_MAX];
     size_t answer_count;
     uint64_t attempts;
@@ -117,6 +118,8 @@ static void take_metrics(const Weir__Heartbeat *beat)
     for (size_t i = 0; i < beat->n_metrics; i++) {
         if (wire_equal(&beat->metrics[i]->name, "weir_generation_failures_total"))
             t.failures = beat->metrics[i]->value;
+        if (wire_equal(&beat->metrics[i]->name, "weir_sandbox") && wire_equal(&beat->metrics[i]->labels, "layer=\"seccomp\""))
+            t.seccomp = beat->metrics[i]->value == 1;
     }
 }
 

@@ -224,6 +224,35 @@ START_TEST(channels_do_not_block)
 }
 END_TEST
 
+/* Whoever has parsed mail may hold nothing but its channel: a log in its hands could be forged or cut. */
+START_TEST(workers_hold_no_log)
+{
+    pid_t pids[PIDS_MAX];
+    char *log = in_folder("log"), *file = xasprintf("log.file=%s", log), path[PATH_MAX], target[PATH_MAX];
+    const char *const extra[] = { file, NULL };
+    scanner_active(extra);
+    assert_scans();
+    ck_assert_uint_ge(worker_pids("weir-scan-small", pids), 1);
+    snprintf(path, sizeof path, "/proc/%d/fd", (int)pids[0]);
+    DIR *dir = opendir(path);
+    size_t files = 0;
+    for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
+        snprintf(path, sizeof path, "/proc/%d/fd/%.16s", (int)pids[0], entry->d_name);
+        ssize_t len = readlink(path, target, sizeof target - 1);
+        target[len > 0 ? len : 0] = '\0';
+        if (entry->d_name[0] == '.')
+            continue;
+        ck_assert_msg(strcmp(target, "/dev/null") == 0 || strncmp(target, "socket:", 7) == 0, "%s is %s", entry->d_name, target);
+        files++;
+    }
+    closedir(dir);
+    ck_assert_uint_ge(files, 4);
+    WAIT_FOR(t.seccomp);
+    free(file);
+    free(log);
+}
+END_TEST
+
 static size_t highest_file(pid_t pid)
 {
     char folder[64];
@@ -619,7 +648,8 @@ int main(int argc, char **argv)
 #define TEST(name) { #name, name }
         TEST(verdicts), TEST(streams), TEST(bad_chunks), TEST(slots_and_cancel), TEST(uploads_and_slots), TEST(lanes_and_deadlines), TEST(starved_upload),
         TEST(message_partial), TEST(cancelled_early),
-        TEST(channels_do_not_block), TEST(out_of_descriptors), TEST(old_gc_is_fulfilled), TEST(worker_killed), TEST(worker_hangs), TEST(workers_are_recycled), TEST(gc_has_no_gap), TEST(loads_niced),
+        TEST(channels_do_not_block), TEST(workers_hold_no_log), TEST(out_of_descriptors),
+        TEST(old_gc_is_fulfilled), TEST(worker_killed), TEST(worker_hangs), TEST(workers_are_recycled), TEST(gc_has_no_gap), TEST(loads_niced),
         TEST(broken_signatures_keep_the_old), TEST(no_signatures_at_start), TEST(drain_and_back), TEST(terminate_finishes),
         TEST(drain_timeout_ends_it), TEST(nothing_outlives_the_master), TEST(zygote_killed), TEST(zygote_hangs),
         TEST(edge_gone), TEST(chaos),

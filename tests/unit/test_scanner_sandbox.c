@@ -127,6 +127,57 @@ static int too_much_time(void)
     return 1;
 }
 
+/* The kernel would send any signal to any process of the same user. */
+static int own_signals(void)
+{
+    return fcntl(0, F_SETOWN, getppid());
+}
+
+static int choose_signal(void)
+{
+    return fcntl(0, F_SETSIG, SIGKILL);
+}
+
+static int ask_for_signals(void)
+{
+    return fcntl(0, F_SETFL, O_ASYNC);
+}
+
+static int harmless_fcntl(void)
+{
+    int flags = fcntl(0, F_GETFL), copy = fcntl(0, F_DUPFD_CLOEXEC, 10);
+    return flags >= 0 && fcntl(0, F_SETFL, flags) == 0 && fcntl(copy, F_GETFD) == FD_CLOEXEC && fcntl(copy, F_SETFD, 0) == 0 ? 0 : 1;
+}
+
+/* Neither refused nor done. */
+static int change_mode(void)
+{
+    struct stat before, after;
+    if (stat(folder, &before) != 0 || chmod(folder, 0777) != 0 || fchmodat(AT_FDCWD, folder, 0777, 0) != 0)
+        return 1;
+    return stat(folder, &after) == 0 && before.st_mode == after.st_mode ? 0 : 2;
+}
+
+static int open_without_a_mode(void)
+{
+    return open("/dev/null", O_ACCMODE) < 0;
+}
+
+static int openat_without_a_mode(void)
+{
+    return (int)syscall(SYS_openat, AT_FDCWD, "/dev/null", O_ACCMODE | O_TRUNC, 0) < 0;
+}
+
+static int truncate_own_file(void)
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%.4000s/own", folder);
+    int fd = open(path, O_RDWR | O_CREAT, 0600);
+    if (fd < 0 || write(fd, "xyz", 3) != 3 || ftruncate(fd, 1) != 0)
+        return 1;
+    return open(path, O_WRONLY | O_TRUNC) >= 0 && lseek(fd, 0, SEEK_END) == 0 ? 0 : 2;
+}
+
 static int run(int (*what)(void))
 {
     int status;
@@ -160,6 +211,14 @@ START_TEST(allowed_and_denied)
         { "own limits", raise_limit, SIGSYS },
         { "another's limits", limit_another, SIGSYS },
         { "setuid", change_user, SIGSYS },
+        { "fcntl F_SETOWN", own_signals, SIGSYS },
+        { "fcntl F_SETSIG", choose_signal, SIGSYS },
+        { "fcntl O_ASYNC", ask_for_signals, SIGSYS },
+        { "fcntl", harmless_fcntl, 0 },
+        { "chmod", change_mode, 0 },
+        { "open without a mode", open_without_a_mode, SIGSYS },
+        { "openat without a mode", openat_without_a_mode, SIGSYS },
+        { "truncate an own file", truncate_own_file, 0 },
         { "memory", too_much_memory, 0 },
         { "file size", too_large_file, SIGXFSZ },
         { "open files", too_many_files, 0 },
