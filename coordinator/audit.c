@@ -32,6 +32,7 @@ struct batch {
     struct audit *audit;
     struct report_list reports;
     size_t rows;
+    double inserted; /* counted when they are committed */
 };
 
 struct audit {
@@ -39,7 +40,8 @@ struct audit {
     struct event *timer;
     struct report_list waiting, alone; /* alone: one transaction each */
     size_t rows_max, pending, in_flight;
-    struct metric *inserted, *rejected, *dropped, *pending_gauge;
+    uint64_t retry_ms, retry_at_ms; /* retry_ms 0: the last batch was taken */
+    struct metric *inserted, *rejected, *dropped, *failed, *pending_gauge;
 };
 
 static void on_timer(evutil_socket_t fd, short what, void *arg);
@@ -55,6 +57,7 @@ struct audit *audit_new(struct event_base *base, struct db *db, size_t rows_max,
     audit->inserted = metrics_counter(metrics, "weir_audit_rows_total", NULL);
     audit->rejected = metrics_counter(metrics, "weir_audit_rejected_total", NULL);
     audit->dropped = metrics_counter(metrics, "weir_audit_reports_dropped_total", NULL);
+    audit->failed = metrics_counter(metrics, "weir_audit_batches_failed_total", NULL);
     audit->pending_gauge = metrics_gauge(metrics, "weir_audit_rows_pending", NULL);
     return audit;
 }
@@ -164,7 +167,8 @@ void audit_take(struct audit *audit, const Weir__Report *frame, audit_done_handl
     struct report *report = xcalloc(1, sizeof *report);
     *report = (struct report){ .batch = frame->batch, .done = done, .arg = arg };
     rows_init(&report->rows, COLUMNS);
-    if (audit->pending + frame->n_rows > audit->rows_max || !db_is_up(audit->db)) {
+    bool paused = audit->retry_ms != 0 && clock_ms() < audit->retry_at_ms;
+    if (audit->pending + frame->n_rows > audit->rows_max || !db_is_up(audit->db) || paused) {
         metric_add(audit->dropped, 1); /* no rows in it: the batch tells it was not committed */
     } else {
         for (size_t i = 0; i < frame->n_rows; i++)
@@ -181,7 +185,7 @@ void audit_take(struct audit *audit, const Weir__Report *frame, audit_done_handl
 static void on_inserted(void *arg, const PGresult *result)
 {
     struct batch *batch = arg;
-    metric_add(batch->audit->inserted, strtod(PQcmdTuples((PGresult *)(uintptr_t)result), NULL));
+    batch->inserted = strtod(PQcmdTuples((PGresult *)(uintptr_t)result), NULL);
 }
 
 static void give_up(struct audit *audit, struct report *report, const struct db_error *error)
@@ -193,15 +197,34 @@ static void give_up(struct audit *audit, struct report *report, const struct db_
               report->rows.cells[10].data, report->rows.cells[13].data);
 }
 
+/* Edges repeat what is not acknowledged by themselves; all of them at once would only fill the log. */
+static void wait_before_retry(struct audit *audit)
+{
+    metric_add(audit->failed, 1);
+    if (clock_ms() < audit->retry_at_ms)
+        return; /* others that were in flight with the first one */
+    audit->retry_ms = audit->retry_ms == 0                       ? AUDIT_RETRY_MS
+                      : audit->retry_ms * 2 > AUDIT_RETRY_MAX_MS ? AUDIT_RETRY_MAX_MS
+                                                                 : audit->retry_ms * 2;
+    audit->retry_at_ms = clock_ms() + audit->retry_ms;
+    log_write(LOG_ERR, "audit: edges keep their rows; the next try is in %llu ms", (unsigned long long)audit->retry_ms);
+}
+
 static void on_done(void *arg, enum db_outcome outcome, const struct db_error *error)
 {
     struct batch *batch = arg;
     struct audit *audit = batch->audit;
-    bool poisoned = outcome == DB_FAILED && !db_error_is_transient(error);
+    bool poisoned = outcome == DB_FAILED && db_error_is_of_values(error);
     bool was_alone = STAILQ_FIRST(&batch->reports) != NULL && STAILQ_NEXT(STAILQ_FIRST(&batch->reports), link) == NULL;
     audit->in_flight--;
+    if (outcome == DB_OK)
+        metric_add(audit->inserted, batch->inserted);
     if (outcome == DB_FAILED)
         log_write(LOG_ERR, "audit: %zu rows not written: %s %s", batch->rows, error->sqlstate, error->why.text);
+    if (outcome == DB_OK || poisoned)
+        audit->retry_ms = 0;
+    else if (outcome == DB_FAILED)
+        wait_before_retry(audit);
     while (!STAILQ_EMPTY(&batch->reports)) {
         struct report *report = report_pop(&batch->reports);
         if (poisoned && !was_alone) {

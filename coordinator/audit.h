@@ -5,13 +5,17 @@
  *
  * What came in one loop turn is one transaction; while it runs, the next one collects. A report is told committed
  * exactly once, and only after the commit's result; one that is told not committed is repeated by its edge (rows have
- * an id: a repeat makes no second row). A report that PostgreSQL will never take is written to the log and told
- * committed, or its edge would be stuck behind it for ever.
+ * an id: a repeat makes no second row). A report that PostgreSQL will never take because of what is in it is written to
+ * the log and told committed, or its edge would be stuck behind it for ever. Where PostgreSQL takes none (a missing
+ * table or right), edges keep theirs; meanwhile one try after another is made, with growing pauses.
  */
 #include <stdbool.h>
 #include <event2/event.h>
 #include "coordinator/db.h"
 #include "proto/wire.h"
+
+#define AUDIT_RETRY_MS     1000 /* doubles up to: */
+#define AUDIT_RETRY_MAX_MS 10000
 
 struct audit;
 

@@ -48,7 +48,7 @@ struct db {
     PGconn *conn;
     struct event *readable, *writable, *pump, *timer, *watch;
     uint64_t state_since_ms; /* monotonic */
-    uint64_t answered_ms;    /* last time the head of `sent` moved */
+    uint64_t answered_ms;    /* last time the head of `sent` moved, or the setup went on */
     uint64_t pause_ms;
     unsigned turns;           /* how far the host list is turned */
     struct db_queue sent;     /* in flight */
@@ -56,7 +56,8 @@ struct db {
     struct db_unit *open;     /* between begin and commit */
     bool lost_soon;           /* a send failed: the pump ends the connection */
     char last_error[512];
-    struct metric *up, *reconnects, *connect_timeouts, *answer_timeouts, *ok, *failed, *lost, *pending, *seconds;
+    struct metric *up, *reconnects, *connect_timeouts, *setup_timeouts, *answer_timeouts, *ok, *failed, *lost, *pending,
+        *seconds;
 };
 
 static void on_ready(evutil_socket_t fd, short what, void *arg);
@@ -88,7 +89,8 @@ static void kick(struct db *db)
 
 static void on_notice(void *arg, const char *message)
 {
-    (void)arg;
+    struct db *db = arg;
+    db->answered_ms = clock_ms(); /* migrations say which one runs */
     log_write(LOG_DEBUG, "database: %s", message);
 }
 
@@ -109,6 +111,7 @@ struct db *db_new(struct event_base *base, const struct db_options *options)
     db->up = metrics_gauge(options->metrics, "weir_db_up", NULL);
     db->reconnects = metrics_counter(options->metrics, "weir_db_connections_total", NULL);
     db->connect_timeouts = metrics_counter(options->metrics, "weir_db_timeouts_total", "waiting_for=\"connection\"");
+    db->setup_timeouts = metrics_counter(options->metrics, "weir_db_timeouts_total", "waiting_for=\"setup\"");
     db->answer_timeouts = metrics_counter(options->metrics, "weir_db_timeouts_total", "waiting_for=\"answer\"");
     db->ok = metrics_counter(options->metrics, "weir_db_units_total", "outcome=\"ok\"");
     db->failed = metrics_counter(options->metrics, "weir_db_units_total", "outcome=\"failed\"");
@@ -171,7 +174,7 @@ static void db_connect(struct db *db)
         db_lost(db, PQerrorMessage(db->conn));
         return;
     }
-    PQsetNoticeProcessor(db->conn, on_notice, NULL);
+    PQsetNoticeProcessor(db->conn, on_notice, db);
     db_watch_socket(db, EV_WRITE);
 }
 
@@ -230,6 +233,7 @@ static void db_pump_setup(struct db *db)
 {
     while (!PQisBusy(db->conn)) {
         PGresult *result = PQgetResult(db->conn);
+        db->answered_ms = clock_ms();
         if (PQstatus(db->conn) == CONNECTION_BAD) {
             PQclear(result);
             db_lost(db, PQerrorMessage(db->conn));
@@ -449,6 +453,9 @@ static void on_watch(evutil_socket_t fd, short what, void *arg)
     if (db->state == DB_CONNECTING && now - db->state_since_ms > db->options.connect_timeout_ms) {
         metric_add(db->connect_timeouts, 1);
         db_lost(db, "connecting timed out");
+    } else if (db->state == DB_SETTING_UP && now - db->answered_ms > db->options.answer_timeout_ms) {
+        metric_add(db->setup_timeouts, 1);
+        db_lost(db, "setup: no answer in time");
     } else if (db->state == DB_UP && db->sent.first != NULL && now - db->answered_ms > db->options.answer_timeout_ms) {
         metric_add(db->answer_timeouts, 1);
         db_lost(db, "no answer in time");
@@ -469,7 +476,7 @@ static void unit_push(struct db_unit *unit, bool sync, db_rows_handler rows)
     struct db *db = unit->db;
     struct db_entry *entry = xmalloc(sizeof *entry);
     *entry = (struct db_entry){ .unit = unit, .sync = sync, .rows = rows };
-    if (db->sent.first == NULL)
+    if (!unit->dead && db->sent.first == NULL)
         db->answered_ms = clock_ms();
     queue_push(unit->dead ? &db->stranded : &db->sent, entry);
 }
@@ -494,13 +501,24 @@ void db_commit(struct db_unit *unit)
     kick(db);
 }
 
+static bool is_of_class(const struct db_error *error, const char *const *classes)
+{
+    for (; *classes != NULL; classes++)
+        if (strncmp(error->sqlstate, *classes, 2) == 0)
+            return true;
+    return false;
+}
+
 bool db_error_is_transient(const struct db_error *error)
 {
-    static const char *const classes[] = { "08", "40", "53", "55", "57", "58" };
-    for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
-        if (strncmp(error->sqlstate, classes[i], 2) == 0)
-            return true;
-    return error->sqlstate[0] == '\0' || strcmp(error->sqlstate, "25006") == 0;
+    static const char *const classes[] = { "08", "40", "53", "55", "57", "58", NULL };
+    return is_of_class(error, classes) || error->sqlstate[0] == '\0' || strcmp(error->sqlstate, "25006") == 0;
+}
+
+bool db_error_is_of_values(const struct db_error *error)
+{
+    static const char *const classes[] = { "21", "22", "23", "54", NULL };
+    return is_of_class(error, classes);
 }
 
 void db_free(struct db **freed)

@@ -41,7 +41,7 @@ struct db_options {
     const char *application_name; /* shown in pg_stat_activity */
     const char *setup;            /* SQL script run on each new connection before it is used: migrations, LISTEN */
     uint64_t connect_timeout_ms;  /* per attempt; the next one begins with the next host of the conninfo */
-    uint64_t answer_timeout_ms;
+    uint64_t answer_timeout_ms;   /* also between two signs of life (results, notices) of the setup */
     struct metrics *metrics;
     void (*up)(void *arg);
     void (*down)(void *arg); /* was up, and is not any more; units in flight are told after this */
@@ -65,6 +65,9 @@ void db_commit(struct db_unit *unit);
 
 /* Whether the same unit may succeed later (deadlock, out of resources, shutdown), as opposed to being wrong. */
 bool db_error_is_transient(const struct db_error *error);
+/* Whether the values are what PostgreSQL refused: cardinality, data, integrity, program limits. Everything else (a
+ * missing table or right, a bug of the server) may be put right, and then the same values are taken. */
+bool db_error_is_of_values(const struct db_error *error);
 
 /* The conninfo with its host, hostaddr and port lists turned left by `turns`, so that a host which swallows connections
  * does not keep an attempt from reaching the others (libpq's non-blocking connect has no time-out per host). NULL: not

@@ -20,8 +20,10 @@ static const struct help helps[] = {
     { "process_start_time_seconds", "Start time of the process since unix epoch in seconds." },
     { "weir_admin_busy_total", "Requests of operators refused because admin_requests were under way." },
     { "weir_admin_requests_total", "Requests of operators by how they ended." },
+    { "weir_audit_batches_failed_total", "Batches of audit rows the database did not take though nothing in them was "
+                                         "wrong; their edges keep the rows and repeat them." },
     { "weir_audit_rejected_total", "Audit rows the database would never take; they are in the log." },
-    { "weir_audit_reports_dropped_total", "Reports not taken because too many rows waited; their edges repeat them." },
+    { "weir_audit_reports_dropped_total", "Reports not taken because too many rows waited or the database takes none; their edges repeat them." },
     { "weir_audit_rows_deleted_total", "Audit rows deleted because they are older than audit_days." },
     { "weir_audit_rows_pending", "Audit rows received and not yet committed." },
     { "weir_audit_rows_total", "Audit rows committed, without repeated ones." },

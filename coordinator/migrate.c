@@ -26,10 +26,11 @@ char *migrate_script(void)
     for (const struct migration *m = migrations; m->version != 0; m++)
         text_printf(&script,
                     "IF NOT EXISTS (SELECT FROM schema_migration WHERE version = %d) THEN\n"
+                    "RAISE NOTICE 'migration %04d_%s';\n"
                     "EXECUTE $migration$%s$migration$;\n"
                     "INSERT INTO schema_migration (version, name) VALUES (%d, '%s');\n"
                     "END IF;\n",
-                    m->version, m->sql, m->version, m->name);
+                    m->version, m->version, m->name, m->sql, m->version, m->name);
     text_puts(&script, "END $all$;\n");
     char *result = xstrdup(script.data);
     text_fini(&script);

@@ -1,7 +1,10 @@
 """Coordinators and weirctl against a real PostgreSQL, with nodes made in Python."""
 import concurrent.futures
+import contextlib
 import signal
+import socket
 import subprocess
+import threading
 import time
 import uuid
 
@@ -147,6 +150,57 @@ def test_a_thousand_reports_of_one_turn_are_all_acknowledged(two, nodes):
         ack = edge.receive("report_ack")[0]
         assert ack is not None, f"{len(left)} without an answer"
         left.discard(ack.batch)
+
+
+def test_rows_are_given_up_for_what_is_in_them_and_nothing_else(two, nodes):
+    """A table or a right that is missing can be put right: no row is thrown away for it, and none acknowledged."""
+    edge = nodes("edge-1", "edge")
+    failed, rejected = (f'weir_audit_{name}_total{{node="coordinator-1"}}' for name in ("batches_failed", "rejected"))
+    ident = new_id()
+    for number, (spoil, mend) in enumerate((("ALTER TABLE audit RENAME TO audit_away", "ALTER TABLE audit_away RENAME TO audit"),
+                                            ("CREATE TRIGGER audit_spoilt BEFORE INSERT ON audit EXECUTE FUNCTION audit_spoilt()",
+                                             "DROP TRIGGER audit_spoilt ON audit"))):
+        two.pg.query("CREATE OR REPLACE FUNCTION audit_spoilt() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
+                     "RAISE 'not allowed' USING ERRCODE = '42501'; END $$")
+        before = two.metric(failed)
+        two.pg.query(spoil)
+        try:
+            report(edge, 50 + number, audit_row(ident, number))
+            assert edge.receive("report_ack", 1)[0] is None, "nothing is stored, so nothing is acknowledged"
+            assert two.metric(failed) == before + 1 and two.metric(rejected) == 0
+        finally:
+            two.pg.query(mend)
+
+        def repeated():
+            report(edge, 50 + number, audit_row(ident, number))
+            return edge.receive("report_ack", 0.5)[0]
+
+        wait_until(repeated, 15, "the rows are taken when all is right again")
+    assert "the next try is in" in two.log("coordinator-1")
+    assert two.pg.query(f"SELECT count(*) FROM audit WHERE id = '{ident}'") == [["2"]]
+    rows = 'weir_audit_rows_total{node="coordinator-1"}'
+    before = two.metric(rows)
+    two.pg.query("ALTER TABLE audit ADD CONSTRAINT audit_spoilt CHECK (helo <> 'never')")
+    try:
+        report(edge, 60, audit_row(new_id()), audit_row(new_id(), helo=b"never"))
+        assert edge.receive("report_ack")[0].batch == 60, "what can never be stored is logged and let go"
+        assert two.metric(rejected) == 2 and two.metric(rows) == before
+    finally:
+        two.pg.query("ALTER TABLE audit DROP CONSTRAINT audit_spoilt")
+
+
+def test_rows_are_counted_when_they_are_committed(two, nodes):
+    edge = nodes("edge-1", "edge")
+    rows = 'weir_audit_rows_total{node="coordinator-1"}'
+    before = two.metric(rows)
+    two.pg.query("CREATE FUNCTION audit_late() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'late' USING ERRCODE = '23514'; END $$;"
+                 "CREATE CONSTRAINT TRIGGER audit_late AFTER INSERT ON audit DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION audit_late()")
+    try:
+        report(edge, 70, audit_row(new_id()))
+        assert edge.receive("report_ack")[0].batch == 70
+        assert two.metric(rows) == before, "the commit failed"
+    finally:
+        two.pg.query("DROP TRIGGER audit_late ON audit; DROP FUNCTION audit_late()")
 
 
 def test_nobody_is_more_than_its_key(two, nodes):
@@ -338,6 +392,60 @@ def test_database_gone_and_back():
         wait_until(lambda: one.http("/readyz")[0] == 200, 10, "ready again")
         scanner.close()
         assert one.stop("coordinator-1") == 0
+
+
+class Proxy(threading.Thread):
+    """Between a coordinator and PostgreSQL. Connections that come while `hang` is set get no answer to their first query."""
+
+    def __init__(self, folder):
+        super().__init__(daemon=True)
+        self.path, self.hang, self.hung = folder + "/.s.PGSQL.5432", False, 0
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.start()
+
+    def run(self):
+        while True:
+            client = self.listener.accept()[0]
+            server = socket.socket(socket.AF_UNIX)
+            server.connect(self.path)
+            threading.Thread(target=self.pass_on, args=(client, server, self.hang), daemon=True).start()
+            threading.Thread(target=self.pass_on, args=(server, client, False), daemon=True).start()
+
+    def pass_on(self, here, there, hang):
+        with contextlib.suppress(OSError):
+            while data := here.recv(65536):
+                if hang and data[:1] == b"Q":
+                    self.hung += 1
+                    hang = None
+                if hang is not None:
+                    there.sendall(data)
+            there.shutdown(socket.SHUT_WR)
+
+
+def test_backend_that_hangs_while_it_is_set_up_is_left():
+    with Coordinators(1, sets=["database_timeout = 1s"]) as one:
+        proxy = Proxy(one.pg.dir)
+        proxy.hang = True
+        (one.dir / "database").write_text(f"host=127.0.0.1 port={proxy.port} dbname=weir user=weir sslmode=disable gssencmode=disable\n")
+        one.start(wait=False)
+        wait_until(lambda: proxy.hung >= 2, 15, "another connection is tried")
+        assert one.http("/readyz")[0] == 503
+        proxy.hang = False
+        wait_until(lambda: one.http("/readyz")[0] == 200, 10, "ready")
+        assert one.metric('weir_db_timeouts_total{node="coordinator-1",waiting_for="setup"}') >= 1
+        # Waiting for another's migration is no hang, and leaves no crowd of waiting backends behind.
+        one.stop("coordinator-1")
+        holder = subprocess.Popen([one.pg.bin + "/psql", "-XAtq", one.pg.conninfo, "-c",
+                                   "BEGIN; SELECT pg_advisory_xact_lock(hashtextextended('weir migrate', 0)); SELECT pg_sleep(4)"],
+                                  stdout=subprocess.DEVNULL)
+        wait_until(lambda: one.pg.query("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted") == [["1"]], what="the lock")
+        one.start(wait=False)
+        while holder.poll() is None:
+            waiting = int(one.pg.query("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")[0][0])
+            assert waiting <= 1, f"{waiting} backends wait"
+            time.sleep(0.1)
+        wait_until(lambda: one.http("/readyz")[0] == 200, 10, "ready")
 
 
 def test_limits_are_settings():
