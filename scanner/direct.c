@@ -2,9 +2,9 @@
  * direct.c - weir-scan-direct: how fast libclamav itself is on this machine
  *
  * The limit that a scanner is measured against: N forked processes that scan messages from memory with the scanner's own engine,
- * options and scan function, and do nothing else. Prints one line "key=value ...".
+ * options and scan function, and do nothing else. Prints one line "key=value ...", or JSON.
  *
- *     weir-scan-direct --signatures DIR [--mail DIR | --size BYTES] [--count N] [--processes N] [--tmp DIR]
+ *     weir-scan-direct --signatures DIR [--mail DIR | --size BYTES] [--count N | --seconds S] [--processes N] [--tmp DIR] [--json]
  */
 #include <dirent.h>
 #include <errno.h>
@@ -21,7 +21,6 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/memory.h"
-#include "scanner/body.h"
 #include "scanner/engine.h"
 #include "scanner/scratch.h"
 
@@ -29,7 +28,7 @@
 #define UNIQUE_LEN 16
 
 struct message {
-    char *bytes;
+    char *bytes; /* behind ENGINE_MAIL_PREFIX, as a scanner has them */
     size_t len;
     size_t unique_at; /* UNIQUE_LEN hex digits there are changed for every scan; 0: none */
 };
@@ -39,9 +38,27 @@ struct workload {
     size_t count;
 };
 
+/* When a process stops: after so many messages, or at the first one that would begin after so long. */
+struct amount {
+    size_t count;
+    double seconds; /* 0: count */
+};
+
 struct tally {
     uint64_t scans, bytes, bad, unknown, start_us, end_us;
 };
+
+static char *message_room(size_t len)
+{
+    char *room = xmalloc(ENGINE_MAIL_PREFIX_LEN + len);
+    memcpy(room, ENGINE_MAIL_PREFIX, ENGINE_MAIL_PREFIX_LEN);
+    return room + ENGINE_MAIL_PREFIX_LEN;
+}
+
+static void message_free(struct message *message)
+{
+    free(message->bytes - ENGINE_MAIL_PREFIX_LEN);
+}
 
 /* Text in lines of 76 letters without any meaning, base64-like in its entropy. */
 static struct message made_message(size_t size)
@@ -53,7 +70,7 @@ static struct message made_message(size_t size)
     size_t fixed = sizeof head - 1 + UNIQUE_LEN + sizeof tail - 1;
     if (message.len < fixed)
         message.len = fixed;
-    message.bytes = xmalloc(message.len);
+    message.bytes = message_room(message.len);
     memcpy(message.bytes, head, sizeof head - 1);
     message.unique_at = sizeof head - 1;
     memset(message.bytes + message.unique_at, '0', UNIQUE_LEN);
@@ -72,12 +89,12 @@ static void add_file(struct workload *work, int folder, const char *name)
     int fd = openat(folder, name, O_RDONLY | O_CLOEXEC);
     struct stat st;
     if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0) {
-        struct message message = { .bytes = xmalloc((size_t)st.st_size), .len = (size_t)st.st_size };
+        struct message message = { .bytes = message_room((size_t)st.st_size), .len = (size_t)st.st_size };
         if (read(fd, message.bytes, message.len) == st.st_size) {
             work->messages = xrealloc(work->messages, (work->count + 1) * sizeof *work->messages);
             work->messages[work->count++] = message;
         } else {
-            free(message.bytes);
+            message_free(&message);
         }
     }
     if (fd >= 0)
@@ -98,21 +115,16 @@ static void add_folder(struct workload *work, const char *path)
 
 static void scan_message(struct engine *engine, const struct message *message, struct tally *tally)
 {
-    struct body body;
-    struct error why;
     struct engine_result result;
-    if (!body_open(&body, false, "", &why) || !body_append(&body, message->bytes, message->len, &why))
-        fatal("%s", why.text);
-    engine_scan(engine, body.fd, body_file_size(&body), SCAN_MS, &result);
-    body_close(&body);
+    engine_scan(engine, message->bytes - ENGINE_MAIL_PREFIX_LEN, ENGINE_MAIL_PREFIX_LEN + message->len, SCAN_MS, &result);
     tally->scans++;
     tally->bytes += message->len;
     tally->bad += result.verdict == WEIR__VERDICT__VERDICT_BAD;
     tally->unknown += result.verdict == WEIR__VERDICT__VERDICT_UNKNOWN;
 }
 
-_Noreturn static void run_process(struct engine *engine, struct workload *work, const char *tmp, unsigned process, size_t count,
-                                  int go, int report)
+_Noreturn static void run_process(struct engine *engine, struct workload *work, const char *tmp, unsigned process,
+                                  const struct amount *amount, int go, int report)
 {
     struct tally tally = { 0 };
     struct error why;
@@ -124,7 +136,8 @@ _Noreturn static void run_process(struct engine *engine, struct workload *work, 
     if (read(go, &start, 1) < 0)
         fatal("%s", strerror(errno));
     tally.start_us = clock_us();
-    for (size_t i = 0; i < count; i++) {
+    uint64_t until_us = tally.start_us + (uint64_t)(amount->seconds * 1e6);
+    for (size_t i = 0; amount->seconds > 0 ? clock_us() < until_us : i < amount->count; i++) {
         struct message *message = &work->messages[(i + process) % work->count];
         if (message->unique_at != 0) {
             char unique[UNIQUE_LEN + 1];
@@ -137,20 +150,22 @@ _Noreturn static void run_process(struct engine *engine, struct workload *work, 
     _exit(write(report, &tally, sizeof tally) == (ssize_t)sizeof tally ? 0 : 1);
 }
 
-static void print_result(unsigned processes, const struct tally *all)
+static void print_result(unsigned processes, const struct tally *all, bool json)
 {
     struct rusage used;
     getrusage(RUSAGE_CHILDREN, &used);
     double seconds = (double)(all->end_us - all->start_us) / 1e6;
     double cpu = (double)used.ru_utime.tv_sec + (double)used.ru_stime.tv_sec +
                  (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6;
-    printf("processes=%u messages=%llu bytes=%llu bad=%llu unknown=%llu seconds=%.3f messages_per_second=%.1f "
-           "cpu_ms_per_message=%.4f\n", processes, (unsigned long long)all->scans, (unsigned long long)all->bytes,
-           (unsigned long long)all->bad, (unsigned long long)all->unknown, seconds, (double)all->scans / seconds,
-           cpu * 1000 / (double)all->scans);
+    printf(json ? "{\"processes\": %u, \"messages\": %llu, \"bytes\": %llu, \"bad\": %llu, \"unknown\": %llu, \"seconds\": %.3f, "
+                  "\"rate\": %.1f, \"cpu_ms\": %.4f}\n"
+                : "processes=%u messages=%llu bytes=%llu bad=%llu unknown=%llu seconds=%.3f rate=%.1f cpu_ms=%.4f\n",
+           processes, (unsigned long long)all->scans, (unsigned long long)all->bytes, (unsigned long long)all->bad,
+           (unsigned long long)all->unknown, seconds, (double)all->scans / seconds, cpu * 1000 / (double)all->scans);
 }
 
-static void run_all(struct engine *engine, struct workload *work, const char *tmp, unsigned processes, size_t count)
+static void run_all(struct engine *engine, struct workload *work, const char *tmp, unsigned processes,
+                    const struct amount *amount, bool json)
 {
     int go[2], report[2], status;
     if (pipe2(go, O_CLOEXEC) != 0 || pipe2(report, O_CLOEXEC) != 0)
@@ -161,7 +176,7 @@ static void run_all(struct engine *engine, struct workload *work, const char *tm
             fatal("%s", strerror(errno));
         if (pid == 0) {
             close(go[1]);
-            run_process(engine, work, tmp, i, count / processes, go[0], report[1]);
+            run_process(engine, work, tmp, i, amount, go[0], report[1]);
         }
     }
     close(report[1]);
@@ -178,7 +193,7 @@ static void run_all(struct engine *engine, struct workload *work, const char *tm
     close(report[0]);
     if (all.scans == 0)
         fatal("nothing was scanned: --count must be at least --processes");
-    print_result(processes, &all);
+    print_result(processes, &all, json);
 }
 
 int main(int argc, char **argv)
@@ -187,13 +202,16 @@ int main(int argc, char **argv)
         { "signatures", required_argument, NULL, 's' }, { "mail", required_argument, NULL, 'm' },
         { "size", required_argument, NULL, 'b' },       { "count", required_argument, NULL, 'n' },
         { "processes", required_argument, NULL, 'p' },  { "tmp", required_argument, NULL, 't' },
+        { "seconds", required_argument, NULL, 'd' },    { "json", no_argument, NULL, 'j' },
         { NULL, 0, NULL, 0 },
     };
     /* the scanner's defaults */
     struct engine_options how = { .max_scan_size = 400u << 20, .max_file_size = 100u << 20, .max_files = 10000,
                                   .max_recursion = 17 };
     const char *mail = NULL, *tmp = "/dev/shm";
-    size_t size = 4096, count = 1000;
+    size_t size = 4096;
+    struct amount amount = { .count = 1000 };
+    bool json = false;
     unsigned processes = 2;
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         switch (option) {
@@ -207,7 +225,7 @@ int main(int argc, char **argv)
             size = strtoull(optarg, NULL, 10);
             break;
         case 'n':
-            count = strtoull(optarg, NULL, 10);
+            amount.count = strtoull(optarg, NULL, 10);
             break;
         case 'p':
             processes = (unsigned)strtoul(optarg, NULL, 10);
@@ -215,13 +233,19 @@ int main(int argc, char **argv)
         case 't':
             tmp = optarg;
             break;
+        case 'd':
+            amount.seconds = strtod(optarg, NULL);
+            break;
+        case 'j':
+            json = true;
+            break;
         default:
             return 64;
         }
     }
     if (how.signatures[0] == '\0' || optind != argc || processes == 0) {
-        fputs("usage: weir-scan-direct --signatures DIR [--mail DIR | --size BYTES] [--count N] [--processes N] [--tmp DIR]\n",
-              stderr);
+        fputs("usage: weir-scan-direct --signatures DIR [--mail DIR | --size BYTES] [--count N | --seconds S] [--processes N] [--tmp DIR] "
+              "[--json]\n", stderr);
         return 64;
     }
     struct workload work = { 0 };
@@ -239,12 +263,13 @@ int main(int argc, char **argv)
     struct engine *engine = engine_load(&how, &info, &why);
     if (engine == NULL || !scratch_new(tmp, folder, &lock, &why))
         fatal("%s", why.text);
-    run_all(engine, &work, folder, processes, count);
+    amount.count /= processes;
+    run_all(engine, &work, folder, processes, &amount, json);
     scratch_remove(folder);
     close(lock);
     engine_free(&engine);
     for (size_t i = 0; i < work.count; i++)
-        free(work.messages[i].bytes);
+        message_free(&work.messages[i]);
     free(work.messages);
     return 0;
 }

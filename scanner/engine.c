@@ -264,23 +264,22 @@ static void result_from_clamav(struct engine_result *result, cl_error_t status, 
     }
 }
 
-void engine_scan(struct engine *engine, int fd, uint64_t size, uint32_t time_ms, struct engine_result *result)
+/* libclamav would look at its beginning, or say "virus" without a name. */
+static bool is_too_large(const struct engine *engine, uint64_t size, struct engine_result *result)
+{
+    if (size > engine->max_size)
+        result_unknown(result, WEIR__UNKNOWN_REASON__UNKNOWN_LIMITS, LIMIT_NAME ".MessageSize");
+    return size > engine->max_size;
+}
+
+void engine_scan(struct engine *engine, const void *bytes, size_t size, uint32_t time_ms, struct engine_result *result)
 {
     memset(result, 0, sizeof *result);
-    if (size > engine->max_size) { /* libclamav would look at its beginning, or say "virus" without a name */
-        result_unknown(result, WEIR__UNKNOWN_REASON__UNKNOWN_LIMITS, LIMIT_NAME ".MessageSize");
+    if (is_too_large(engine, size, result))
         return;
-    }
-    /* Mapped, not cl_scandesc(): that one copies the file page by page, a fifth of the time for a large message. */
-    void *bytes = mmap(NULL, (size_t)size, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (bytes == MAP_FAILED) {
-        result_unknown(result, WEIR__UNKNOWN_REASON__UNKNOWN_ENGINE, strerror(errno));
-        return;
-    }
-    cl_fmap_t *map = cl_fmap_open_memory(bytes, (size_t)size);
+    cl_fmap_t *map = cl_fmap_open_memory(bytes, size);
     if (map == NULL) {
         result_unknown(result, WEIR__UNKNOWN_REASON__UNKNOWN_ENGINE, "libclamav cannot map the message");
-        munmap(bytes, (size_t)size);
         return;
     }
     const char *name = NULL;
@@ -300,6 +299,20 @@ void engine_scan(struct engine *engine, int fd, uint64_t size, uint32_t time_ms,
     else if (result->verdict == WEIR__VERDICT__VERDICT_CLEAN && partial && engine->block_partial)
         result_unknown(result, WEIR__UNKNOWN_REASON__UNKNOWN_UNSCANNABLE, "message/partial: a part of a split message");
     cl_fmap_close(map);
+}
+
+/* Mapped, not cl_scandesc(): that one copies the file page by page, a fifth of the time for a large message. */
+void engine_scan_file(struct engine *engine, int fd, uint64_t size, uint32_t time_ms, struct engine_result *result)
+{
+    memset(result, 0, sizeof *result);
+    if (is_too_large(engine, size, result))
+        return;
+    void *bytes = mmap(NULL, (size_t)size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (bytes == MAP_FAILED) {
+        result_unknown(result, WEIR__UNKNOWN_REASON__UNKNOWN_ENGINE, strerror(errno));
+        return;
+    }
+    engine_scan(engine, bytes, (size_t)size, time_ms, result);
     munmap(bytes, (size_t)size);
 }
 

@@ -36,10 +36,12 @@ void engine_free(struct engine **engine);
 bool engine_set_tmp_dir(struct engine *engine, const char *path, struct error *why);
 
 /*
- * Scans the first size bytes of fd. Clean only when libclamav says that it has seen everything and found nothing; a limit reached is
+ * Scans a message that begins with ENGINE_MAIL_PREFIX. Clean only when libclamav says that it has seen everything and found nothing; a limit reached is
  * unknown(limits), unless something bad was found as well. time_ms: libclamav's own clock, looked at only at some points of a scan.
  */
-void engine_scan(struct engine *engine, int fd, uint64_t size, uint32_t time_ms, struct engine_result *result);
+void engine_scan(struct engine *engine, const void *bytes, size_t size, uint32_t time_ms, struct engine_result *result);
+/* The same for the first size bytes of a file. */
+void engine_scan_file(struct engine *engine, int fd, uint64_t size, uint32_t time_ms, struct engine_result *result);
 
 /* The messages of a self-test: the EICAR test file, the same inside a base64 part, and a clean mail. Past the end: false. */
 bool engine_test_message(size_t index, char *out, size_t cap, size_t *len, Weir__Verdict *expected);

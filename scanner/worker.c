@@ -74,7 +74,7 @@ static void scan_one(struct engine *engine, const struct packet_scan *scan, int 
     struct engine_result found;
     uint64_t start = clock_us();
     sandbox_limit_cpu(scan->time_ms / 1000 + 1);
-    engine_scan(engine, fd, scan->size, scan->time_ms, &found);
+    engine_scan_file(engine, fd, scan->size, scan->time_ms, &found);
     uint64_t took = clock_us() - start;
     memset(result, 0, sizeof *result);
     result->type = PACKET_RESULT;

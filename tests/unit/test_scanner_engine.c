@@ -95,7 +95,7 @@ static struct engine_result scan(struct engine *engine, const char *bytes, size_
 {
     struct engine_result result;
     int fd = message_fd(bytes, len);
-    engine_scan(engine, fd, len, time_ms, &result);
+    engine_scan_file(engine, fd, len, time_ms, &result);
     close(fd);
     return result;
 }
