@@ -1,5 +1,5 @@
 /*
- * body.c - the bytes of one message, in a descriptor that can be handed to a worker
+ * body.c - the bytes of one message, as a worker can take them
  */
 #include "scanner/body.h"
 #include <errno.h>
@@ -60,6 +60,17 @@ static bool write_all(int fd, const void *data, size_t len, struct error *why)
     return true;
 }
 
+bool body_keep(struct body *body, const void *data, size_t len, bool on_disk, const char *spool_dir, struct error *why)
+{
+    if (on_disk || len > CHANNEL_BODY_MAX - ENGINE_MAIL_PREFIX_LEN)
+        return body_open(body, on_disk, spool_dir, why) && body_append(body, data, len, why);
+    *body = (struct body){ .fd = -1, .bytes = xmalloc(ENGINE_MAIL_PREFIX_LEN + len), .len = len };
+    memcpy(body->bytes, ENGINE_MAIL_PREFIX, ENGINE_MAIL_PREFIX_LEN);
+    if (len > 0)
+        memcpy(body->bytes + ENGINE_MAIL_PREFIX_LEN, data, len);
+    return true;
+}
+
 bool body_open(struct body *body, bool on_disk, const char *spool_dir, struct error *why)
 {
     *body = (struct body){ .fd = open_file(on_disk, spool_dir, why), .on_disk = on_disk };
@@ -97,7 +108,7 @@ static bool copy_all(int to, int from, uint64_t len, struct error *why)
 bool body_move_to_disk(struct body *body, const char *spool_dir, struct error *why)
 {
     int fd = open_file(true, spool_dir, why);
-    bool moved = fd >= 0 && copy_all(fd, body->fd, body_file_size(body), why);
+    bool moved = fd >= 0 && copy_all(fd, body->fd, body_size(body), why);
     uint64_t len = body->len;
     body_close(body);
     if (!moved) {
@@ -114,9 +125,11 @@ void body_close(struct body *body)
     if (body->fd >= 0)
         close(body->fd);
     body->fd = -1;
+    free(body->bytes);
+    body->bytes = NULL;
 }
 
-uint64_t body_file_size(const struct body *body)
+uint64_t body_size(const struct body *body)
 {
     return body->len + ENGINE_MAIL_PREFIX_LEN;
 }

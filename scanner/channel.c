@@ -14,6 +14,22 @@ bool channel_pair(int ends[2])
     return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == 0;
 }
 
+static bool send_all(int channel, const struct msghdr *message, size_t len)
+{
+    ssize_t sent;
+    do
+        sent = sendmsg(channel, message, MSG_NOSIGNAL);
+    while (sent < 0 && errno == EINTR);
+    return sent == (ssize_t)len;
+}
+
+bool channel_send_body(int channel, const void *packet, size_t len, const void *body, size_t body_len)
+{
+    struct iovec parts[] = { { .iov_base = (void *)(uintptr_t)packet, .iov_len = len },
+                             { .iov_base = (void *)(uintptr_t)body, .iov_len = body_len } };
+    return send_all(channel, &(struct msghdr){ .msg_iov = parts, .msg_iovlen = 2 }, len + body_len);
+}
+
 bool channel_send(int channel, const void *packet, size_t len, const int *fds, size_t fd_count)
 {
     union {
@@ -31,11 +47,7 @@ bool channel_send(int channel, const void *packet, size_t len, const int *fds, s
         header->cmsg_len = CMSG_LEN(sizeof(int) * fd_count);
         memcpy(CMSG_DATA(header), fds, sizeof(int) * fd_count);
     }
-    ssize_t sent;
-    do
-        sent = sendmsg(channel, &message, MSG_NOSIGNAL);
-    while (sent < 0 && errno == EINTR);
-    return sent == (ssize_t)len;
+    return send_all(channel, &message, len);
 }
 
 static void take_descriptors(struct msghdr *message, int *fds, size_t *fd_count, bool *incomplete)

@@ -8,7 +8,7 @@
  *
  *     master -> zygote   CONFIG once, then FORK
  *     zygote -> master   LOADED or LOAD_FAILED, then FORKED (with the worker's channel and pidfd) and DIED
- *     master -> worker   SCAN (with the message's descriptor)
+ *     master -> worker   SCAN (with the message's descriptor, or with its bytes behind the struct)
  *     worker -> master   READY once, then RESULT for each SCAN
  */
 #include <limits.h>
@@ -18,6 +18,7 @@
 #include <sys/types.h>
 
 #define CHANNEL_FDS_MAX 2
+#define CHANNEL_BODY_MAX (64u << 10) /* bytes behind a SCAN; a socket's default buffer holds that, and it is most mail */
 
 enum packet_type {
     PACKET_CONFIG = 1,
@@ -104,7 +105,7 @@ struct packet_ready {
     uint32_t type;
 };
 
-struct packet_scan { /* + the message's descriptor */
+struct packet_scan { /* + the message's descriptor, or its size bytes */
     uint32_t type;
     uint32_t time_ms; /* libclamav's own limit, a little below the master's */
     uint64_t scan;    /* repeated in the result */
@@ -124,6 +125,8 @@ struct packet_result {
 bool channel_pair(int ends[2]);
 /* Sends one packet; fds are borrowed. false with errno (EAGAIN: the other side reads nothing). */
 bool channel_send(int channel, const void *packet, size_t len, const int *fds, size_t fd_count);
+/* The same with up to CHANNEL_BODY_MAX bytes behind the packet. */
+bool channel_send_body(int channel, const void *packet, size_t len, const void *body, size_t body_len);
 /*
  * Receives one packet into a buffer of cap bytes and up to CHANNEL_FDS_MAX descriptors, which the caller then owns.
  * 0: the other side is gone. -1: errno (EAGAIN with MSG_DONTWAIT in flags; EBADMSG: a packet longer than cap). When not all of a packet's

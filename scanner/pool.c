@@ -875,13 +875,19 @@ bool pool_has_idle(const struct pool *pool, enum lane lane)
     return pool_idle(pool, lane) != NULL;
 }
 
-bool pool_run(struct pool *pool, enum lane lane, int fd, uint64_t size, uint32_t wall_ms, void *job)
+static bool worker_send(struct worker *worker, const struct packet_scan *scan, const struct pool_message *message)
+{
+    return message->bytes != NULL ? channel_send_body(worker->channel, scan, sizeof *scan, message->bytes, (size_t)message->size)
+                                  : channel_send(worker->channel, scan, sizeof *scan, &message->fd, 1);
+}
+
+bool pool_run(struct pool *pool, enum lane lane, const struct pool_message *message, uint32_t wall_ms, void *job)
 {
     struct worker *worker;
     while ((worker = pool_idle(pool, lane)) != NULL) {
         struct packet_scan scan = { .type = PACKET_SCAN, .time_ms = (uint32_t)((uint64_t)wall_ms * OWN_LIMIT_SHARE),
-                                    .scan = ++pool->last_serial, .size = size };
-        if (channel_send(worker->channel, &scan, sizeof scan, &fd, 1)) {
+                                    .scan = ++pool->last_serial, .size = message->size };
+        if (worker_send(worker, &scan, message)) {
             worker->state = WORKER_BUSY;
             worker->serial = scan.scan;
             worker->job = job;

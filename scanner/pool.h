@@ -30,6 +30,13 @@ enum pool_end {
     POOL_LOST,     /* the whole generation died: not this message's doing */
 };
 
+/* Behind ENGINE_MAIL_PREFIX. Borrowed. */
+struct pool_message {
+    const void *bytes; /* at most CHANNEL_BODY_MAX; NULL: in fd */
+    int fd;
+    uint64_t size;
+};
+
 struct pool_outcome {
     enum pool_end end;
     Weir__Verdict verdict;
@@ -65,8 +72,8 @@ uint64_t pool_generation(const struct pool *pool);            /* 0 while none se
 const struct engine_info *pool_info(const struct pool *pool); /* NULL while none serves; borrowed */
 bool pool_has_idle(const struct pool *pool, enum lane lane);
 
-/* Gives the job to an idle worker of the lane; fd is borrowed. After wall_ms the worker is killed. false: none idle (or it just died). */
-bool pool_run(struct pool *pool, enum lane lane, int fd, uint64_t size, uint32_t wall_ms, void *job);
+/* Gives the job to an idle worker of the lane. After wall_ms the worker is killed. false: none idle (or it just died). */
+bool pool_run(struct pool *pool, enum lane lane, const struct pool_message *message, uint32_t wall_ms, void *job);
 /*
  * Nobody waits for this running job any more: its worker is killed, at once if it has been at it for more than a second, else a second
  * from now. `done` still comes.

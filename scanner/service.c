@@ -269,8 +269,8 @@ static void service_dispatch_lane(struct service *service, enum lane lane)
         }
         uint64_t waited = now - scan->complete_us;
         scan->queue_us = waited > UINT32_MAX ? UINT32_MAX : (uint32_t)waited;
-        if (!pool_run(service->pool, lane, scan->body.fd, body_file_size(&scan->body),
-                      wall_ms(service->options.settings, scan->size), scan))
+        struct pool_message message = { .bytes = scan->body.bytes, .fd = scan->body.fd, .size = body_size(&scan->body) };
+        if (!pool_run(service->pool, lane, &message, wall_ms(service->options.settings, scan->size), scan))
             return;
         admission_next(&service->admission, lane);
     }
@@ -375,8 +375,9 @@ static bool service_takes_new(struct service *service, Weir__BusyReason *reason)
 static void scan_start(struct service *service, struct scan *scan, const struct link_payload *whole)
 {
     struct error why;
-    bool kept = body_open(&scan->body, scan->share.on_disk, service->options.settings->spool_dir, &why) &&
-                (whole == NULL || body_append(&scan->body, whole->data, whole->len, &why));
+    const char *spool_dir = service->options.settings->spool_dir;
+    bool kept = whole != NULL ? body_keep(&scan->body, whole->data, whole->len, scan->share.on_disk, spool_dir, &why)
+                              : body_open(&scan->body, scan->share.on_disk, spool_dir, &why);
     if (!kept) {
         log_write(LOG_ERR, "%s: %s", scan->id, why.text);
         scan_busy(service, scan, WEIR__BUSY_REASON__BUSY_BYTES);

@@ -69,12 +69,27 @@ static bool tie_to_parent(int32_t parent)
     return prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == parent;
 }
 
-static void scan_one(struct engine *engine, const struct packet_scan *scan, int fd, struct packet_result *result)
+union scan_packet {
+    struct packet_scan scan;
+    char room[sizeof(struct packet_scan) + CHANNEL_BODY_MAX];
+};
+
+static const char *scan_body(const union scan_packet *packet)
 {
+    return packet->room + sizeof packet->scan;
+}
+
+/* fd: -1 where the bytes are in the packet. */
+static void scan_one(struct engine *engine, const union scan_packet *packet, int fd, struct packet_result *result)
+{
+    const struct packet_scan *scan = &packet->scan;
     struct engine_result found;
     uint64_t start = clock_us();
     sandbox_limit_cpu(scan->time_ms / 1000 + 1);
-    engine_scan_file(engine, fd, scan->size, scan->time_ms, &found);
+    if (fd >= 0)
+        engine_scan_file(engine, fd, scan->size, scan->time_ms, &found);
+    else
+        engine_scan(engine, scan_body(packet), (size_t)scan->size, scan->time_ms, &found);
     uint64_t took = clock_us() - start;
     memset(result, 0, sizeof *result);
     result->type = PACKET_RESULT;
@@ -83,6 +98,13 @@ static void scan_one(struct engine *engine, const struct packet_scan *scan, int 
     result->reason = (uint32_t)found.reason;
     result->scan_us = took > UINT32_MAX ? UINT32_MAX : (uint32_t)took;
     memcpy(result->name, found.name, sizeof result->name);
+}
+
+static bool scan_is_valid(const union scan_packet *packet, size_t len, size_t fd_count)
+{
+    if (len < sizeof packet->scan || packet->scan.type != PACKET_SCAN || fd_count > 1)
+        return false;
+    return len - sizeof packet->scan == (fd_count == 1 ? 0 : packet->scan.size);
 }
 
 _Noreturn void worker_run(const struct worker_options *options, struct engine *engine, int channel)
@@ -98,17 +120,18 @@ _Noreturn void worker_run(const struct worker_options *options, struct engine *e
     if (!channel_send(channel, &ready, sizeof ready, NULL, 0))
         _exit(0);
     for (;;) {
-        struct packet_scan scan;
+        static union scan_packet packet;
         int fds[CHANNEL_FDS_MAX];
         size_t fd_count;
-        ssize_t len = channel_receive(channel, &scan, sizeof scan, fds, &fd_count, 0);
+        ssize_t len = channel_receive(channel, &packet, sizeof packet, fds, &fd_count, 0);
         if (len <= 0)
             _exit(0);
-        if (len != (ssize_t)sizeof scan || scan.type != PACKET_SCAN || fd_count != 1)
+        if (!scan_is_valid(&packet, (size_t)len, fd_count))
             _exit(1);
         struct packet_result result;
-        scan_one(engine, &scan, fds[0], &result);
-        close(fds[0]);
+        scan_one(engine, &packet, fd_count > 0 ? fds[0] : -1, &result);
+        if (fd_count > 0)
+            close(fds[0]);
         if (!channel_send(channel, &result, sizeof result, NULL, 0))
             _exit(0);
     }

@@ -139,20 +139,24 @@ static bool self_test_receive(int channel, void *packet, size_t len, struct erro
     return true;
 }
 
+/* In both ways that messages come, one after the other. */
+static bool self_test_send(int channel, const struct packet_scan *scan, const char *text)
+{
+    if (scan->scan % 2 == 0)
+        return channel_send_body(channel, scan, sizeof *scan, text, (size_t)scan->size);
+    int fd = memfd_create("self-test", MFD_CLOEXEC);
+    bool sent = fd >= 0 && write(fd, text, (size_t)scan->size) == (ssize_t)scan->size &&
+                channel_send(channel, scan, sizeof *scan, &fd, 1);
+    if (fd >= 0)
+        close(fd);
+    return sent;
+}
+
 static bool self_test_one(int channel, size_t index, const char *text, size_t len, Weir__Verdict expected, struct error *why)
 {
-    int fd = memfd_create("self-test", MFD_CLOEXEC);
-    if (fd < 0 || write(fd, text, len) != (ssize_t)len) {
-        error_set(why, "self-test: %s", strerror(errno));
-        if (fd >= 0)
-            close(fd);
-        return false;
-    }
     struct packet_scan scan = { .type = PACKET_SCAN, .time_ms = SELF_TEST_MS, .scan = index, .size = len };
     struct packet_result result = { 0 };
-    bool sent = channel_send(channel, &scan, sizeof scan, &fd, 1);
-    close(fd);
-    if (!sent) {
+    if (!self_test_send(channel, &scan, text)) {
         error_set(why, "self-test: %s", strerror(errno));
         return false;
     }

@@ -308,11 +308,41 @@ START_TEST(body_keeps_bytes)
         ck_assert_uint_eq(body.len, 11);
         char read_back[128] = "";
         ssize_t len = pread(body.fd, read_back, sizeof read_back, 0);
-        ck_assert_uint_eq((uint64_t)len, body_file_size(&body));
+        ck_assert_uint_eq((uint64_t)len, body_size(&body));
         ck_assert_str_eq(read_back, ENGINE_MAIL_PREFIX "hello world");
         body_close(&body);
         body_close(&body);
     }
+}
+END_TEST
+
+START_TEST(body_of_a_whole_message)
+{
+    struct error why;
+    struct body body;
+    char *large = xcalloc(1, CHANNEL_BODY_MAX);
+    ck_assert(body_keep(&body, "hello", 5, false, "/nowhere", &why));
+    ck_assert_int_eq(body.fd, -1);
+    ck_assert_uint_eq(body_size(&body), strlen(ENGINE_MAIL_PREFIX "hello"));
+    ck_assert_mem_eq(body.bytes, ENGINE_MAIL_PREFIX "hello", (size_t)body_size(&body));
+    body_close(&body);
+    ck_assert_ptr_null(body.bytes);
+    ck_assert(body_keep(&body, NULL, 0, false, "/nowhere", &why));
+    ck_assert_uint_eq(body_size(&body), ENGINE_MAIL_PREFIX_LEN);
+    body_close(&body);
+    /* what fits a packet, and one byte more */
+    for (size_t over = 0; over < 2; over++) {
+        size_t len = CHANNEL_BODY_MAX - ENGINE_MAIL_PREFIX_LEN + over;
+        ck_assert(body_keep(&body, large, len, false, "/nowhere", &why));
+        ck_assert((body.bytes == NULL) == (over == 1) && (body.fd >= 0) == (over == 1));
+        ck_assert_uint_eq(body.len, len);
+        body_close(&body);
+    }
+    ck_assert(!body_keep(&body, "hello", 5, true, "/nowhere", &why));
+    ck_assert(body_keep(&body, "hello", 5, true, "/tmp", &why));
+    ck_assert(body.fd >= 0 && body.bytes == NULL);
+    body_close(&body);
+    free(large);
 }
 END_TEST
 
@@ -346,6 +376,7 @@ int main(void)
     tcase_add_test(tests, table_of_scans);
     tcase_add_test(tests, chunks);
     tcase_add_test(tests, body_keeps_bytes);
+    tcase_add_test(tests, body_of_a_whole_message);
     tcase_add_test(tests, body_failures);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);

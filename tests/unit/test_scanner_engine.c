@@ -371,6 +371,18 @@ static void worker_send(struct test_worker *worker, int fd, uint64_t size, uint6
     ck_assert(channel_send(worker->channel, &request, sizeof request, &fd, 1));
 }
 
+static void worker_send_text(struct test_worker *worker, const char *text, size_t len, uint64_t number, bool in_packet)
+{
+    struct packet_scan request = { .type = PACKET_SCAN, .time_ms = SCAN_MS, .scan = number, .size = len };
+    if (in_packet) {
+        ck_assert(channel_send_body(worker->channel, &request, sizeof request, text, len));
+        return;
+    }
+    int fd = message_fd(text, len);
+    worker_send(worker, fd, len, number);
+    close(fd);
+}
+
 START_TEST(worker_answers_in_order)
 {
     struct engine_options options = default_options();
@@ -380,9 +392,7 @@ START_TEST(worker_answers_in_order)
         size_t len;
         Weir__Verdict expected;
         ck_assert(engine_test_message(round % 3, text, sizeof text, &len, &expected));
-        int fd = message_fd(text, len);
-        worker_send(&worker, fd, len, 1000 + round);
-        close(fd);
+        worker_send_text(&worker, text, len, 1000 + round, round % 2 == 0);
         struct packet_result result;
         receive(worker.channel, &result, sizeof result);
         ck_assert_uint_eq(result.type, PACKET_RESULT);
@@ -449,10 +459,20 @@ END_TEST
 START_TEST(worker_refuses_nonsense)
 {
     struct engine_options options = default_options();
-    struct test_worker worker = worker_start(&options, 400u << 20);
-    ck_assert(channel_send(worker.channel, "nonsense", 8, NULL, 0));
-    int status = worker_stop(&worker);
-    ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+    struct packet_scan request = { .type = PACKET_SCAN, .time_ms = SCAN_MS, .scan = 1, .size = 4 };
+    const struct {
+        const void *body;
+        size_t len;
+    } rows[] = { { "nons", 3 }, { "nonse", 5 }, { "", 0 } };
+    for (size_t i = 0; i < 4; i++) {
+        struct test_worker worker = worker_start(&options, 400u << 20);
+        if (i == 3)
+            ck_assert(channel_send(worker.channel, "nonsense", 8, NULL, 0));
+        else
+            ck_assert(channel_send_body(worker.channel, &request, sizeof request, rows[i].body, rows[i].len));
+        int status = worker_stop(&worker);
+        ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+    }
 }
 END_TEST
 

@@ -21,6 +21,14 @@ START_TEST(verdicts)
     ck_assert_str_eq(answer->name, "Eicar-Test-Signature.UNOFFICIAL");
     ck_assert_uint_eq(answer->size, len);
     free(virus);
+    static const size_t pads[] = { 1000, 60000, 66000, 200000 }; /* sent to the worker, and handed over */
+    for (size_t i = 0; i < sizeof pads / sizeof pads[0]; i++) {
+        virus = virus_mail(pads[i], &len);
+        answer = wait_answer(send_whole(virus, len), VERDICT);
+        ck_assert_int_eq(answer->verdict, WEIR__VERDICT__VERDICT_BAD);
+        ck_assert_uint_eq(answer->size, len);
+        free(virus);
+    }
     WAIT_FOR(t.slots_used == 0 && t.bytes_used == 0);
 }
 END_TEST
