@@ -102,14 +102,11 @@ bench: all                                ## throughput, latency percentiles, CP
 compile_commands.json: Makefile           ## for editors (clangd)
 	$(Q)$(MAKE) --always-make --dry-run V=1 $(objects) | tests/compile-commands >$@
 
-format:                                   ## clang-format over our own sources
-	$(Q)git ls-files '*.c' '*.h' | xargs clang-format -i
-
-clean:
+clean:                                    ## remove what was built
 	$(Q)rm -rf build build-*
 
 help:
 	@echo "  make            build everything, quietly; V=1 shows the commands"
-	@sed -n 's/^\([a-z_.-]*\):.*## \(.*\)/  make \1 \t\2/p' Makefile | expand -t 28
+	@sed -n 's/^\([a-z_.-]*\):.*## \(.*\)/  make \1 \t\2/p' Makefile | expand -t 32
 
-.PHONY: all check check-integration fuzz bench format clean help unit-programs fuzz-programs
+.PHONY: all check check-integration fuzz bench clean help unit-programs fuzz-programs
