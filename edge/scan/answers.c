@@ -139,6 +139,13 @@ static void on_verdict(struct scan *scan, const Weir__ScanVerdict *verdict)
         }
         scan_take_result(scan, verdict);
         scan->result.reason = WEIR__UNKNOWN_REASON__UNKNOWN_UNSCANNABLE; /* the second worker it killed */
+    } else if (verdict->verdict == WEIR__VERDICT__VERDICT_UNKNOWN && verdict->reason == WEIR__UNKNOWN_REASON__UNKNOWN_ENGINE &&
+               !scan->engine_failed) {
+        /* Its disk may be full, or its engine broken: then it fails fast, and looks the least loaded of all. */
+        scan->engine_failed = true;
+        scan->avoid = scan->scanner->serial;
+        scan_restart(scan, REPLAY_ENGINE, false);
+        return;
     } else {
         scan_take_result(scan, verdict);
     }

@@ -9,7 +9,8 @@ void machine_make_metrics(struct machine *machine, struct metrics *metrics)
     static const char *const busy[BUSY_REASONS] = { "unspecified", "slots", "bytes", "draining", "starting" };
     static const char *const dropped[DROP_REASONS] = { "late", "id", "scanner", "early", "size", "state", "kind" };
     static const char *const replays[REPLAY_WHYS] = { "down",  "stall",    "unanswered", "window",
-                                                      "crash", "protocol", "removed",    "outgrew" };
+                                                      "crash", "protocol", "removed",    "outgrew",
+                                                      "engine" };
     for (size_t i = 1; i < VERDICTS; i++)
         machine->duration[i] = metrics_histogram(metrics, "weir_scan_duration_seconds", metrics_seconds_bounds,
                                                  metrics_seconds_count, "verdict=\"%s\"", verdicts[i]);

@@ -59,9 +59,10 @@ struct scan {
 
     struct refusal *refusals;
     size_t refusal_count;
-    uint64_t avoid;  /* serial of the scanner that crashed on it or answered wrongly */
+    uint64_t avoid;  /* serial of the scanner that crashed on it, failed or answered wrongly */
     unsigned faults; /* answers that did not fit */
     unsigned crashes;
+    bool engine_failed; /* a scanner's engine did, once */
 
     bool full, told_full; /* pressure: as it is, as last told */
     bool in_tells;
@@ -107,6 +108,7 @@ enum replay_why {
     REPLAY_PROTOCOL,
     REPLAY_REMOVED,
     REPLAY_OUTGREW,
+    REPLAY_ENGINE,
     REPLAY_WHYS
 };
 #define VERDICTS        4 /* values of enum Verdict, of UnknownReason, of BusyReason */

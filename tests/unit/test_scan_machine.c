@@ -677,6 +677,36 @@ START_TEST(after_a_crash_the_other_one_is_waited_for)
 }
 END_TEST
 
+/* A scanner whose engine fails must not make its failure everybody's: asked once elsewhere, then it is the answer. */
+START_TEST(a_failed_engine_is_tried_once_elsewhere)
+{
+    struct watched w, lucky;
+    add_scanner(8, 0);
+    add_scanner(8, 0);
+    watch(&w, 10);
+    finish(&w);
+    size_t first = last_sent()->link;
+    verdict_for(first, w.id.text, last_sent()->attempt, 10, WEIR__VERDICT__VERDICT_UNKNOWN, WEIR__UNKNOWN_REASON__UNKNOWN_ENGINE);
+    ck_assert_uint_eq(w.done, 0);
+    ck_assert_uint_ne(last_sent()->link, first);
+    ck_assert_uint_eq(last_sent()->crashes, 0);
+    verdict_for(last_sent()->link, w.id.text, last_sent()->attempt, 10, WEIR__VERDICT__VERDICT_UNKNOWN,
+                WEIR__UNKNOWN_REASON__UNKNOWN_ENGINE);
+    ck_assert_uint_eq(w.done, 1);
+    ck_assert_int_eq(w.result.verdict, WEIR__VERDICT__VERDICT_UNKNOWN);
+    ck_assert_int_eq(w.result.reason, WEIR__UNKNOWN_REASON__UNKNOWN_ENGINE);
+    ck_assert(value_of("weir_scan_replays_total", "why=\"engine\"") == 1);
+    unwatch(&w);
+    watch(&lucky, 10);
+    finish(&lucky);
+    verdict_for(last_sent()->link, lucky.id.text, last_sent()->attempt, 10, WEIR__VERDICT__VERDICT_UNKNOWN,
+                WEIR__UNKNOWN_REASON__UNKNOWN_ENGINE);
+    clean(last_sent()->link, &lucky, last_sent()->attempt, 10);
+    ck_assert_int_eq(lucky.result.verdict, WEIR__VERDICT__VERDICT_CLEAN);
+    unwatch(&lucky);
+}
+END_TEST
+
 /* --- scanners that die, stall, drain --- */
 
 START_TEST(a_lost_scanner_is_replaced_at_once)
@@ -1201,6 +1231,7 @@ int main(void)
     tcase_add_test(tcase, frames_that_scanners_do_not_send);
     tcase_add_loop_test(tcase, a_crash_is_tried_once_elsewhere, 0, 2);
     tcase_add_test(tcase, after_a_crash_the_other_one_is_waited_for);
+    tcase_add_test(tcase, a_failed_engine_is_tried_once_elsewhere);
     tcase_add_test(tcase, a_lost_scanner_is_replaced_at_once);
     tcase_add_test(tcase, a_silent_scanner_is_left_until_it_speaks);
     tcase_add_test(tcase, an_unanswered_open_is_left);
