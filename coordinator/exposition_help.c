@@ -42,6 +42,7 @@ static const struct help helps[] = {
                                               "client sends again, so a copy may arrive twice." },
     { "weir_delivery_replays_total", "Envelopes repeated on another connection to the next hop." },
     { "weir_engine_scan_seconds", "Time a worker spent in the engine per message." },
+    { "weir_engine_suspicions_total", "Generations made because the engine failed on several messages in a row." },
     { "weir_epoch", "Number of the cluster state published last." },
     { "weir_generation", "Generation of the scan engine that takes work." },
     { "weir_generation_failures_total", "Generations that did not pass loading or their self-test." },

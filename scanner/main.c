@@ -156,7 +156,7 @@ static void open_log(const struct scanner *scanner)
     free(ident);
 }
 
-static struct service_options service_options(const struct scanner *scanner)
+static struct service_options service_options(struct scanner *scanner)
 {
     const struct scanner_settings *s = &scanner->settings.scanner;
     struct service_options options = { .node = scanner->arguments.name, .endpoint = s->listen, .settings = s };
@@ -164,6 +164,7 @@ static struct service_options service_options(const struct scanner *scanner)
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     uint64_t workers = s->workers != 0 ? s->workers : (uint64_t)(cores > 0 ? cores : 1);
     options.pool.run_dir = scanner->run_dir;
+    options.pool.run_lock = &scanner->run_lock;
     options.pool.workers[LANE_SMALL] = workers;
     options.pool.workers[LANE_LARGE] = s->large_workers != 0 ? s->large_workers : (workers + 1) / 2;
     options.pool.worker_scans = s->worker_scans;

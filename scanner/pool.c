@@ -37,6 +37,7 @@
 #define RETRY_FIRST_S 1
 #define RETRY_MAX_S 60
 #define REFILL_DELAY_MS 200    /* between forks after a worker died before READY */
+#define SUSPECT_AGAIN_US 60000000
 #define ABANDON_US 1000000     /* a scan that nobody waits for may run that long, before and after that is known */
 #define OWN_LIMIT_SHARE 9 / 10 /* of the wall clock: libclamav's own limit, so that a worker usually survives */
 
@@ -86,7 +87,7 @@ struct generation {
 struct pool_metrics {
     struct metric *workers[LANES];
     struct metric *death_crash, *death_timeout, *death_cancelled, *death_sandbox, *death_start;
-    struct metric *generation, *failures;
+    struct metric *generation, *failures, *suspicions;
     struct metric *version; /* the one that is 1 */
     struct metric *age, *count;
     struct metric *seccomp, *landlock, *namespace;
@@ -105,6 +106,8 @@ struct pool {
     uint64_t gc_wanted, gc_done;
     bool gc_heard; /* a request number, since the start of this process */
     bool renew;
+    bool suspected; /* the generation that serves, until another has taken over */
+    uint64_t suspected_us;
     unsigned retry_s;
     struct event *retry;  /* pending: wait before the next attempt */
     struct event *refill;
@@ -334,9 +337,24 @@ static void generation_stop_events(struct generation *generation)
     closed(&generation->channel);
 }
 
+/* Neither it nor a new one works: better to scan nothing than to fail on everything. */
+static void pool_stop_serving(struct pool *pool)
+{
+    struct generation *generation = pool->serving;
+    pool->serving = NULL;
+    pool->suspected = false;
+    metric_set(pool->m.generation, 0);
+    log_write(LOG_ERR, "generation %llu fails and serves no more", (unsigned long long)generation->number);
+    generation->state = GENERATION_RETIRING;
+    generation_check(generation);
+    pool_soon(pool);
+}
+
 static void pool_failed(struct pool *pool, const char *why)
 {
     metric_add(pool->m.failures, 1);
+    if (pool->suspected && pool->serving != NULL)
+        pool_stop_serving(pool);
     log_write(LOG_ERR, "no new generation: %s%s", why, pool->serving != NULL ? "; the old one goes on" : "");
     if (pool->serving == NULL || pool->gc_wanted > pool->gc_done) {
         event_add(pool->retry, &(struct timeval){ pool->retry_s, 0 });
@@ -364,6 +382,14 @@ static size_t generation_count(const struct generation *generation, enum lane la
     return count;
 }
 
+/* What is missing without it says whoever needs it. */
+static void pool_keep_folder(struct pool *pool)
+{
+    struct error why;
+    if (!scratch_keep(pool->options.run_dir, pool->options.run_lock, &why))
+        log_write(LOG_ERR, "%s", why.text);
+}
+
 static void generation_fill(struct generation *generation)
 {
     if (generation->state != GENERATION_FILLING && generation->state != GENERATION_SERVING)
@@ -371,6 +397,7 @@ static void generation_fill(struct generation *generation)
     for (int lane = 0; lane < LANES; lane++) {
         for (size_t have = generation_count(generation, (enum lane)lane, false); have < generation->wanted[lane]; have++) {
             struct worker *worker = worker_new(generation, (enum lane)lane);
+            pool_keep_folder(generation->pool);
             struct packet_fork request = { .type = PACKET_FORK, .worker = worker->number, .lane = (uint32_t)lane };
             if (!channel_send(generation->channel, &request, sizeof request, NULL, 0)) {
                 worker_free(worker); /* the zygote is dying: SIGCHLD says so, or it is not, and the refill timer tries again */
@@ -411,6 +438,7 @@ static void generation_take_over(struct generation *generation)
     generation->state = GENERATION_SERVING;
     event_del(generation->clock);
     pool->serving = generation;
+    pool->suspected = false;
     pool->retry_s = RETRY_FIRST_S;
     if (generation->gc > pool->gc_done)
         pool->gc_done = generation->gc;
@@ -644,6 +672,7 @@ static bool generation_start(struct pool *pool, struct generation *generation, s
     config->generation = generation->number;
     memcpy(config->run_dir, generation->run_dir, sizeof config->run_dir);
     bool done = false;
+    pool_keep_folder(pool);
     if (mkdir(generation->run_dir, 0700) != 0 || !channel_pair(ends)) {
         error_set(why, "%s: %s", generation->run_dir, strerror(errno));
     } else {
@@ -754,6 +783,7 @@ static void pool_make_metrics(struct pool *pool)
     pool->m.death_start = metrics_counter(metrics, "weir_worker_deaths_total", "why=\"start\"");
     pool->m.generation = metrics_gauge(metrics, "weir_generation", NULL);
     pool->m.failures = metrics_counter(metrics, "weir_generation_failures_total", NULL);
+    pool->m.suspicions = metrics_counter(metrics, "weir_engine_suspicions_total", NULL);
     pool->m.age = metrics_gauge(metrics, "weir_signature_age_seconds", NULL);
     pool->m.count = metrics_gauge(metrics, "weir_signatures", NULL);
     pool->m.seccomp = metrics_gauge(metrics, "weir_sandbox", "layer=\"seccomp\"");
@@ -816,6 +846,18 @@ void pool_renew(struct pool *pool)
 {
     pool->renew = true;
     pool_soon(pool);
+}
+
+void pool_suspect(struct pool *pool)
+{
+    uint64_t now = clock_us();
+    if (pool->suspected || pool->serving == NULL || (pool->suspected_us != 0 && now - pool->suspected_us < SUSPECT_AGAIN_US))
+        return;
+    log_write(LOG_ERR, "generation %llu fails on one message after the other: to be replaced", (unsigned long long)pool->serving->number);
+    metric_add(pool->m.suspicions, 1);
+    pool->suspected = true;
+    pool->suspected_us = now;
+    pool_renew(pool);
 }
 
 void pool_want_gc(struct pool *pool, uint64_t request)
@@ -881,10 +923,29 @@ static bool worker_send(struct worker *worker, const struct packet_scan *scan, c
                                   : channel_send(worker->channel, scan, sizeof *scan, &message->fd, 1);
 }
 
+/* Without its folder it fails on whatever it should unpack; another folder of that name is none that it may use. */
+static bool worker_has_folder(const struct worker *worker)
+{
+    char folder[PATH_MAX];
+    snprintf(folder, sizeof folder, "%.4000s/w%u", worker->generation->run_dir, worker->number);
+    return access(folder, F_OK) == 0;
+}
+
+static void worker_replace(struct worker *worker)
+{
+    worker_kill(worker); /* the zygote will say so */
+    worker->state = WORKER_LEAVING;
+}
+
 bool pool_run(struct pool *pool, enum lane lane, const struct pool_message *message, uint32_t wall_ms, void *job)
 {
     struct worker *worker;
     while ((worker = pool_idle(pool, lane)) != NULL) {
+        if (!worker_has_folder(worker)) {
+            log_write(LOG_WARNING, "worker %d has lost its folder and is replaced", worker->pid);
+            worker_replace(worker);
+            continue;
+        }
         struct packet_scan scan = { .type = PACKET_SCAN, .time_ms = (uint32_t)((uint64_t)wall_ms * OWN_LIMIT_SHARE),
                                     .scan = ++pool->last_serial, .size = message->size };
         if (worker_send(worker, &scan, message)) {
@@ -895,8 +956,7 @@ bool pool_run(struct pool *pool, enum lane lane, const struct pool_message *mess
             worker_set_clock(worker, (uint64_t)wall_ms * 1000);
             return true;
         }
-        worker_kill(worker); /* it is dying: the zygote will say so */
-        worker->state = WORKER_LEAVING;
+        worker_replace(worker); /* it is dying */
     }
     return false;
 }

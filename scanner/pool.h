@@ -18,6 +18,7 @@ struct pool;
 
 struct pool_options {
     const char *run_dir;              /* generations make their folders in it */
+    int *run_lock;                    /* see scratch.h; borrowed */
     struct packet_config config;      /* for zygotes; generation and run_dir are filled in by the pool */
     uint64_t workers[LANES];
     uint64_t worker_scans;            /* 0: a worker is never replaced for its age */
@@ -63,6 +64,11 @@ void pool_free(struct pool **pool);
 void pool_configure(struct pool *pool, const struct pool_options *options);
 
 void pool_renew(struct pool *pool);
+/*
+ * The engine fails on one message after the other: a new generation is made, and when that does not pass its self-test, the one that
+ * serves is not trusted either. At most once a minute, because mail could be made to look like that.
+ */
+void pool_suspect(struct pool *pool);
 /* Requests up to the first number heard are older than this process: its first generation fulfils them. */
 void pool_want_gc(struct pool *pool, uint64_t request);
 uint64_t pool_gc_done(const struct pool *pool);

@@ -80,3 +80,23 @@ bool scratch_new(const char *tmp_dir, char out[PATH_MAX], int *lock, struct erro
     error_set(why, "cannot lock a folder in %s", tmp_dir);
     return false;
 }
+
+bool scratch_keep(const char *folder, int *lock, struct error *why)
+{
+    struct stat named, locked;
+    if (stat(folder, &named) == 0 && fstat(*lock, &locked) == 0 && named.st_ino == locked.st_ino)
+        return true;
+    /* In a folder that all may write to, another may have been first with the name. */
+    bool made = mkdir(folder, 0700) == 0 || errno == EEXIST;
+    int fd = made ? open(folder, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
+    if (fd < 0 || fstat(fd, &locked) != 0 || locked.st_uid != geteuid() || flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        error_set(why, "cannot make %s again: %s", folder, fd >= 0 ? "it belongs to somebody else" : strerror(errno));
+        if (fd >= 0)
+            close(fd);
+        return false;
+    }
+    log_write(LOG_WARNING, "%s was removed: made again", folder);
+    close(*lock);
+    *lock = fd;
+    return true;
+}

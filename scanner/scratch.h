@@ -13,6 +13,9 @@
 /* Removes what dead scanners left in tmp_dir, then makes and locks an own folder there. lock: close it to give the folder up. */
 bool scratch_new(const char *tmp_dir, char out[PATH_MAX], int *lock, struct error *why);
 
+/* Makes and locks the own folder again when somebody (systemd-tmpfiles, an operator) has removed it. */
+bool scratch_keep(const char *folder, int *lock, struct error *why);
+
 /* Removes a folder and everything in it; follows no symbolic link. */
 void scratch_remove(const char *folder);
 

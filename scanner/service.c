@@ -16,6 +16,7 @@
 
 #define HELLO_MS 5000    /* a peer that has not said hello for longer gets no load broadcasts */
 #define TICK_MS 50       /* while answers wait or uploads starve */
+#define ENGINE_FAILURES_MAX 3 /* messages in a row: then it is hardly them */
 #define STARVE_MS 10000  /* an upload that gets no more bytes for that long is given back to the edge */
 
 struct service_metrics {
@@ -42,6 +43,8 @@ struct service {
     size_t verdicts_owed;
     size_t starved;
     bool draining;
+    unsigned engine_failures;            /* in a row */
+    char failed_id[QUEUE_ID_LEN + 1];    /* the last of them */
     Weir__NodeState told; /* the state in the last broadcast */
     uint64_t told_gc;
     struct event *load;
@@ -223,6 +226,20 @@ static void scan_take_outcome(struct scan *scan, const struct pool_outcome *outc
     }
 }
 
+/* One message may have come from several edges, or again: it counts once. */
+static void service_watch_engine(struct service *service, const struct scan *scan)
+{
+    if (scan->verdict != WEIR__VERDICT__VERDICT_UNKNOWN) {
+        service->engine_failures = 0;
+    } else if (scan->reason == WEIR__UNKNOWN_REASON__UNKNOWN_ENGINE && strcmp(scan->id, service->failed_id) != 0) {
+        memcpy(service->failed_id, scan->id, sizeof service->failed_id);
+        if (++service->engine_failures >= ENGINE_FAILURES_MAX) {
+            service->engine_failures = 0;
+            pool_suspect(service->pool);
+        }
+    }
+}
+
 static void on_pool_done(void *arg, void *job, const struct pool_outcome *outcome)
 {
     struct service *service = arg;
@@ -232,6 +249,7 @@ static void on_pool_done(void *arg, void *job, const struct pool_outcome *outcom
         return;
     }
     scan_take_outcome(scan, outcome);
+    service_watch_engine(service, scan);
     if (scan->peer != NULL)
         scan_count(service, scan);
     scan_answer(service, scan);

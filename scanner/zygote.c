@@ -72,12 +72,19 @@ static struct worker_options worker_options(const struct zygote *zygote, uint32_
     return options;
 }
 
+/* The generation's folder, too, when somebody has removed it. */
+static bool make_folder(const struct zygote *zygote, const char *path)
+{
+    return mkdir(path, 0700) == 0 ||
+           (errno == ENOENT && mkdir(zygote->config.run_dir, 0700) == 0 && mkdir(path, 0700) == 0);
+}
+
 /* Forks a worker. Gives our end of its channel and a pidfd, both the caller's; 0 when that fails. */
 static pid_t zygote_fork(struct zygote *zygote, uint32_t worker, enum lane lane, int fds[2])
 {
     struct worker_options options = worker_options(zygote, worker, lane);
     int ends[2];
-    if (mkdir(options.tmp_dir, 0700) != 0 || !channel_pair(ends)) {
+    if (!make_folder(zygote, options.tmp_dir) || !channel_pair(ends)) {
         log_write(LOG_ERR, "cannot make worker %u: %s", worker, strerror(errno));
         return 0;
     }

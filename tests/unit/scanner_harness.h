@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -75,6 +76,7 @@ static struct {
     struct answer answers[ANSWERS_MAX];
     size_t answer_count;
     uint64_t attempts;
+    const char *id; /* of the next messages; NULL: ID */
 } t;
 
 /* --- the coordinator --- */
@@ -501,7 +503,7 @@ static uint64_t send_opening(Weir__ScanOpen *open, const char *bytes, size_t len
 {
     Weir__Frame frame = WEIR__FRAME__INIT;
     struct link_payload payload = { bytes, len };
-    open->id = wire_text(ID);
+    open->id = wire_text(t.id != NULL ? t.id : ID);
     open->attempt = ++t.attempts * ATTEMPT_STEP;
     open->client = wire_text("192.0.2.1");
     open->recipients = 1;

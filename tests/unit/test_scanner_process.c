@@ -312,6 +312,77 @@ START_TEST(old_gc_is_fulfilled)
 }
 END_TEST
 
+static void assert_finds(void)
+{
+    size_t len;
+    char *virus = virus_mail(0, &len);
+    ck_assert_int_eq(wait_answer(send_whole(virus, len), VERDICT)->verdict, WEIR__VERDICT__VERDICT_BAD);
+    free(virus);
+}
+
+/* The scanner's folder, and what is in it: systemd-tmpfiles and the like take away what looks old. */
+START_TEST(folders_removed)
+{
+    scanner_active(NULL);
+    char *tmp = in_folder("tmp");
+    for (int i = 0; i < 2; i++) {
+        scratch_remove(tmp);
+        ck_assert_int_eq(mkdir(tmp, 0700), 0);
+        if (i == 1) {
+            want(false, 1);
+            WAIT_FOR(t.gc_done == 1);
+        }
+        for (int k = 0; k < 4; k++)
+            assert_finds();
+    }
+    free(tmp);
+}
+END_TEST
+
+static int spoil(const char *path, const struct stat *st, int kind, struct FTW *walk)
+{
+    (void)st, (void)walk;
+    return kind == FTW_D && strstr(path, "/w") != NULL ? chmod(path, 0500) : 0;
+}
+
+/* Three messages in a row on which the engine fails. */
+static void fail_engine(void)
+{
+    static const char *const ids[] = { "01ARYZ6S41TSV4RRFFQ7", "01ARYZ6S41TSV4RRFFQ8", "01ARYZ6S41TSV4RRFFQ9" };
+    size_t len;
+    char *virus = virus_mail(0, &len), *tmp = in_folder("tmp");
+    ck_assert_int_eq(nftw(tmp, spoil, 16, FTW_PHYS), 0);
+    for (size_t i = 0; i < 3; i++) {
+        t.id = ids[i];
+        assert_unknown(send_whole(virus, len), WEIR__UNKNOWN_REASON__UNKNOWN_ENGINE);
+    }
+    t.id = NULL;
+    free(virus);
+    free(tmp);
+}
+
+START_TEST(failing_engine_is_replaced)
+{
+    scanner_active(NULL);
+    fail_engine();
+    WAIT_FOR(t.generation == 2 && t.load_state == WEIR__NODE_STATE__NODE_ACTIVE);
+    assert_finds();
+}
+END_TEST
+
+START_TEST(failing_engine_is_not_trusted)
+{
+    scanner_active(NULL);
+    remove_signatures("eicar.ndb");
+    fail_engine();
+    WAIT_FOR(t.load_state == WEIR__NODE_STATE__NODE_STARTING);
+    assert_busy(send_whole(clean_mail, sizeof clean_mail - 1), WEIR__BUSY_REASON__BUSY_STARTING);
+    write_signatures("eicar.ndb", true);
+    WAIT_FOR(t.load_state == WEIR__NODE_STATE__NODE_ACTIVE);
+    assert_finds();
+}
+END_TEST
+
 START_TEST(worker_killed)
 {
     scanner_active(NULL);
@@ -657,7 +728,8 @@ int main(int argc, char **argv)
         TEST(verdicts), TEST(streams), TEST(bad_chunks), TEST(slots_and_cancel), TEST(uploads_and_slots), TEST(lanes_and_deadlines), TEST(starved_upload),
         TEST(message_partial), TEST(cancelled_early),
         TEST(channels_do_not_block), TEST(workers_hold_no_log), TEST(out_of_descriptors),
-        TEST(old_gc_is_fulfilled), TEST(worker_killed), TEST(worker_hangs), TEST(workers_are_recycled), TEST(gc_has_no_gap), TEST(loads_niced),
+        TEST(old_gc_is_fulfilled), TEST(folders_removed), TEST(failing_engine_is_replaced),
+        TEST(failing_engine_is_not_trusted), TEST(worker_killed), TEST(worker_hangs), TEST(workers_are_recycled), TEST(gc_has_no_gap), TEST(loads_niced),
         TEST(broken_signatures_keep_the_old), TEST(no_signatures_at_start), TEST(drain_and_back), TEST(terminate_finishes),
         TEST(drain_timeout_ends_it), TEST(nothing_outlives_the_master), TEST(zygote_killed), TEST(zygote_hangs),
         TEST(edge_gone), TEST(chaos),
