@@ -102,6 +102,17 @@ struct metric *metrics_histogram(struct metrics *metrics, const char *name, cons
     return metric;
 }
 
+void metric_relabel(struct metric *metric, const char *labels, ...)
+{
+    va_list args;
+
+    va_start(args, labels);
+    char *text = format_labels(labels, args);
+    va_end(args);
+    free(metric->labels);
+    metric->labels = text;
+}
+
 void metric_observe(struct metric *histogram, double value)
 {
     histogram->value += value;

@@ -54,6 +54,8 @@ static inline void metric_set(struct metric *metric, double value)
 {
     metric->value = value;
 }
+/* The same series under other labels, for one whose labels are its value (an _info gauge): the old ones are gone. */
+void metric_relabel(struct metric *metric, const char *labels, ...) __attribute__((format(printf, 2, 3)));
 void metric_observe(struct metric *histogram, double value);
 
 #endif

@@ -12,15 +12,16 @@
 #include "coordinator/leader.h"
 
 #define TURN_MS      2000
-#define BUSY_TURN_MS 200 /* while there is more to delete */
+#define BUSY_TURN_MS 200 /* while there is more to fold or to delete */
 #define RETENTION_MS 60000
 #define DELETE_ROWS  5000
+#define FOLD_MOST    10 /* processes of one metrics_fold() */
 
 struct leader {
     struct db *db;
     struct event *timer;
     uint64_t audit_days, retention_at_ms;
-    bool leads, more;
+    bool leads, more_rows, more_processes;
     struct metric *leading, *deleted;
 };
 
@@ -28,7 +29,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg);
 
 static void schedule(struct leader *leader)
 {
-    unsigned ms = leader->more ? BUSY_TURN_MS : TURN_MS;
+    unsigned ms = leader->more_rows || leader->more_processes ? BUSY_TURN_MS : TURN_MS;
     event_add(leader->timer, &(struct timeval){ ms / 1000, ms % 1000 * 1000 });
 }
 
@@ -77,8 +78,14 @@ static void on_deleted(void *arg, const PGresult *result)
     struct leader *leader = arg;
     double rows = strtod(PQcmdTuples((PGresult *)(uintptr_t)result), NULL);
     metric_add(leader->deleted, rows);
-    leader->more = rows >= DELETE_ROWS;
-    leader->retention_at_ms = leader->more ? 0 : clock_ms() + RETENTION_MS;
+    leader->more_rows = rows >= DELETE_ROWS;
+    leader->retention_at_ms = leader->more_rows ? 0 : clock_ms() + RETENTION_MS;
+}
+
+static void on_folded(void *arg, const PGresult *result)
+{
+    struct leader *leader = arg;
+    leader->more_processes = PQntuples(result) == 1 && atoi(PQgetvalue(result, 0, 0)) >= FOLD_MOST;
 }
 
 static void on_done(void *arg, enum db_outcome outcome, const struct db_error *error)
@@ -86,7 +93,7 @@ static void on_done(void *arg, enum db_outcome outcome, const struct db_error *e
     struct leader *leader = arg;
     if (outcome == DB_FAILED) {
         log_write(LOG_ERR, "database: housekeeping: %s", error->why.text);
-        leader->more = false;
+        leader->more_rows = leader->more_processes = false;
     }
     schedule(leader);
 }
@@ -101,7 +108,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
         db_commit(unit);
         return;
     }
-    db_query(unit, "SELECT metrics_fold()", 0, NULL, NULL);
+    db_query(unit, "SELECT metrics_fold()", 0, NULL, on_folded);
     /* Coordinators have no key to revoke: one that was taken away is forgotten after a day. */
     db_query(unit,
              "DELETE FROM node WHERE role = 'coordinator' AND lost AND NOT EXISTS (SELECT FROM node_process p WHERE "

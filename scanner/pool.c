@@ -419,9 +419,9 @@ static void generation_retire(struct generation *generation)
 static void pool_show_serving(struct pool *pool)
 {
     const struct engine_info *info = &pool->serving->info;
-    if (pool->m.version != NULL)
-        metric_set(pool->m.version, 0);
-    pool->m.version = metrics_gauge(pool->metrics, "weir_signature_version_info", "version=\"%s\"", info->signatures);
+    if (pool->m.version == NULL)
+        pool->m.version = metrics_gauge(pool->metrics, "weir_signature_version_info", NULL);
+    metric_relabel(pool->m.version, "version=\"%s\"", info->signatures);
     metric_set(pool->m.version, 1);
     metric_set(pool->m.count, info->count);
     metric_set(pool->m.seccomp, pool->serving->layers.seccomp);

@@ -260,6 +260,44 @@ def test_counters_survive_restarts_and_failover(two, nodes):
     assert f"{name} 7\n" in text and 'weir_message_size_bytes_bucket{node="edge-2",le="100"} 6\n' in text
 
 
+def test_many_ended_processes_are_folded_in_short_turns(two, nodes):
+    """400 processes with 160 series each: no turn is long, the sums are right, and nobody is lost meanwhile."""
+    edge, scanner = nodes("edge-1", "edge"), nodes("scanner-1", "scanner")
+    edge.beat()
+    scanner.beat()
+    for name in ("edge-1", "scanner-1"):
+        wait_until(lambda n=name: two.json("node", "show", n)["state"] == "active", what=f"{name} is heard")
+    two.pg.query("""
+        INSERT INTO node_process (node, worker, boot, first_seen_at, seen_at, state, version, pid, in_flight, gc_done, policy_epoch, generation,
+            signatures, endpoint, public_key, coordinator)
+        SELECT 'edge-1', 7, n, now() - interval '2 hours' + n * interval '1 second', now() - interval '1 hour', 'active', '', 1, 0, 0, 0, 0, '', '', '', 'x'
+        FROM generate_series(1, 401) n;
+        INSERT INTO node_metrics (node, worker, boot, metrics)
+        SELECT 'edge-1', 7, n, (SELECT jsonb_agg(CASE WHEN s <= 100
+                THEN jsonb_build_object('n', 'weir_fold_' || s || '_total', 'l', '', 'k', 0, 'v', 0.5)
+                ELSE jsonb_build_object('n', 'weir_fold_seconds', 'l', 'number="' || s || '"', 'k', 2, 'v', 1.5, 'c', 3,
+                    'b', '[0.001, 0.01, 0.1, 1, 10]'::jsonb, 'u', '[0, 1, 1, 0, 0]'::jsonb) END) FROM generate_series(1, 160) s)
+        FROM generate_series(1, 401) n""")
+    began, turns, longest = time.monotonic(), 0, 0.0
+    while int(two.pg.query("SELECT count(*) FROM node_process WHERE node = 'edge-1' AND worker = 7")[0][0]) > 1:
+        assert time.monotonic() - began < 60 * coordinators.PATIENCE, "folding goes on"
+        turn = two.pg.query("BEGIN; SET LOCAL client_min_messages = error; SELECT extract(epoch FROM clock_timestamp()); SELECT metrics_fold();"
+                            "SELECT extract(epoch FROM clock_timestamp()); COMMIT")
+        longest, turns = max(longest, float(turn[2][0]) - float(turn[0][0])), turns + 1
+        assert int(turn[1][0]) <= 10
+        assert edge.beat() is not None and scanner.beat() is not None
+        lost = [one["name"] for one in two.json("node", "list") if one["name"] in ("edge-1", "scanner-1") and one["state"] == "lost"]
+        assert lost == []
+    print(f"\n400 ended processes folded in {time.monotonic() - began:.1f} s; the longest of {turns} turns here took {longest * 1000:.0f} ms")
+    assert longest < 1 * coordinators.PATIENCE
+    text = two.http("/metrics")[1]
+    for line in ('weir_fold_1_total{node="edge-1"} 200.5', 'weir_fold_seconds_count{node="edge-1",number="160"} 1203',
+                 'weir_fold_seconds_sum{node="edge-1",number="160"} 601.5', 'weir_fold_seconds_bucket{node="edge-1",number="160",le="0.01"} 401',
+                 'weir_fold_seconds_bucket{node="edge-1",number="160",le="0.1"} 802'):
+        assert line + "\n" in text, (line, [one for one in text.splitlines() if one.startswith(line.split(" ")[0])])
+    two.pg.query("DELETE FROM node_process WHERE worker = 7; DELETE FROM node_metrics WHERE worker = 7")
+
+
 def test_series_told_in_parts_are_merged(two, nodes):
     """A process with more series than fit one heartbeat tells them in parts: none disappears while the others come."""
     edge = nodes("edge-2", "edge")
@@ -282,6 +320,10 @@ def test_series_told_in_parts_are_merged(two, nodes):
     second = nodes("edge-2", "edge", at="coordinator-2")
     second.beat(metrics=[counter(names[0], 10)], metrics_partial=True)
     wait_until(lambda: values("coordinator-2") == [14, 4, 4, 4, 4, 4], what="another start is added, not merged")
+    for version in "12":
+        second.beat(metrics=[gauge("weir_version_info", 1, f'version="{version}"')], metrics_partial=True)
+        wait_until(lambda v=version: two.metric(f'weir_version_info{{node="edge-2",version="{v}"}}') == 1, what=f"version {version}")
+    assert two.metric('weir_version_info{node="edge-2",version="1"}') is None, "an info series' labels are its value"
     edge.beat(metrics=[counter(names[5], 5)])
     wait_until(lambda: values() == [10, None, None, None, None, 5], what="a whole set replaces all")
 

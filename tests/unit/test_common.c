@@ -143,6 +143,9 @@ START_TEST(metrics_are_found_again)
     metric_add(plain, -1);
     ck_assert_double_eq(a->value, 3);
     ck_assert_double_eq(plain->value, 6);
+    metric_relabel(plain, "version=\"%d\"", 2);
+    ck_assert_str_eq(plain->labels, "version=\"2\"");
+    ck_assert_ptr_eq(metrics_gauge(&metrics, "weir_y", "version=\"2\""), plain);
     ck_assert_ptr_eq(metrics.first, a);
     ck_assert_ptr_eq(a->next, b);
     metrics_fini(&metrics);
