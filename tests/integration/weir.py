@@ -347,8 +347,17 @@ class Cluster:
                 total = (total or 0) + float(match.group(3))
         return total
 
+    def greets(self, code, edge=1):
+        """Whether every worker of the edge does: each sees the farm for itself, and the kernel chooses the worker."""
+        def one():
+            with Smtp(self.relay(edge), ehlo=None) as client:
+                return client.greeting.code
+        return all(one() == code for _ in range(20))
+
     def send(self, raw, edge=1, source=None, sender="sender@example.org", recipients=("alice@example.edu",)):
         with Smtp(self.relay(edge), source) as client:
+            if client.greeting.code != 220:
+                return client.greeting
             for answer in client.envelope(sender, recipients):
                 if answer.code >= 400:
                     return answer
