@@ -100,11 +100,15 @@ static const struct config_key edge_keys[] = {
     UINT(next_hop_connections, "200", 1, 100000, "connections per next hop and worker"),
     DURATION(next_hop_wait, "30s", 0, HOURS, "waiting for a free connection"),
     DURATION(next_hop_hold, "20s", 0, HOURS, "a connection waits that long for a slow client's body"),
+    DURATION(next_hop_hold_pressed, "1s", 0, HOURS, "the same while others wait for a connection: the longest held is given back first"),
     DURATION(next_hop_idle, "10s", 0, HOURS, "an unused connection is kept that long"),
     UINT(next_hop_messages, "1000", 1, NO_LIMIT, "messages per connection"),
     DURATION(next_hop_down, "5s", 0, HOURS, "one that cannot be reached is left alone for as long as finding out took, at most this; 0: off"),
     DURATION(next_hop_no_tls, "10m", 0, DAYS, "with next_hop_tls = may, a failed handshake is remembered that long"),
     DURATION(connect_timeout, "10s", 100 * MS, HOURS, "connecting to a next hop"),
+    /* Own clients wait 5 minutes for the answer to RCPT (RFC 5321 4.5.3.2.3), so the same 5 minutes for a next hop's greeting would never
+     * be told to anybody: a minute, beside connect_timeout, leaves room for three addresses, and for hosts that delay their greeting. */
+    DURATION(greeting_timeout, "1m", 100 * MS, HOURS, "from a connection to a next hop to its readiness: greeting, EHLO, TLS; per address"),
     DURATION(reply_timeout, "5m", 100 * MS, HOURS, "a next hop's reply to a command (RFC 5321 4.5.3.2)"),
     DURATION(data_done_timeout, "10m", 100 * MS, HOURS, "a next hop's reply to the final dot"),
     ENUM(next_hop_tls, "may", "none|may|require", "TLS to next hops"),

@@ -72,11 +72,13 @@ struct edge_settings {                /* [edge] */
     uint64_t next_hop_connections;    /* 200 per next hop and worker */
     uint64_t next_hop_wait;           /* 30s: for a free connection */
     uint64_t next_hop_hold;           /* 20s: a connection waiting for a slow client's body longer than this is given back */
+    uint64_t next_hop_hold_pressed;   /* 1s: the same while others wait for a connection */
     uint64_t next_hop_idle;           /* 10s: an unused pooled connection is kept that long */
     uint64_t next_hop_messages;       /* 1000 per connection */
     uint64_t next_hop_down;           /* 5s: after a failed attempt to connect nobody waits for another for as long as it took, at most this; 0: off */
     uint64_t next_hop_no_tls;         /* 10m: a failed TLS handshake is remembered that long (next_hop_tls = may) */
     uint64_t connect_timeout;         /* 10s */
+    uint64_t greeting_timeout;        /* 1m: from being connected to a next hop until it is ready for MAIL */
     uint64_t reply_timeout;           /* 5m: for a command's reply; RFC 5321 4.5.3.2 */
     uint64_t data_done_timeout;       /* 10m: for the reply to the final dot */
     int next_hop_tls;                 /* none|may|require */

@@ -74,6 +74,7 @@ static void delivery_detach(struct delivery *delivery)
 {
     struct hopconn *conn = delivery->conn;
     event_del(&delivery->timer);
+    delivery->held_since = 0;
     if (delivery->state == DELIVERY_WAITING)
         pool_leave_line(delivery->hop, delivery);
     delivery->conn = NULL;
@@ -113,6 +114,15 @@ void delivery_cancel(struct delivery **deliveryp)
         return;
     metric_add(delivery->pool->metrics.cancelled, 1);
     delivery_end(delivery);
+}
+
+bool delivery_take_back(struct delivery **delivery)
+{
+    const struct delivery *asked = *delivery;
+    if (asked->dot_sent && (asked->conn == NULL || net_unsent(asked->conn->net) == 0))
+        return false;
+    delivery_cancel(delivery);
+    return true;
 }
 
 /* A 421 speaks of the next hop's connection, not of ours: the client may go on with its session. */
@@ -167,6 +177,10 @@ static void delivery_tell(struct delivery *delivery, const struct smtp_reply *re
     bool accepted = reply->code >= 200 && reply->code < 300;
     recipient->state = accepted ? RECIPIENT_ACCEPTED : RECIPIENT_REJECTED;
     delivery->accepted += accepted;
+    if (!accepted) { /* never said again */
+        free(recipient->address);
+        recipient->address = NULL;
+    }
     delivery->handlers->recipient(delivery->arg, delivery->told++, reply);
 }
 
@@ -253,9 +267,13 @@ static void delivery_talk(struct delivery *delivery)
     struct hopconn *conn = delivery->conn;
     struct smtp_reply why;
     if (!delivery->mail_sent && !host_can_take_it(delivery, &why)) {
-        delivery_fail(delivery, &why);
+        if (delivery->sending && delivery->told == delivery->count)
+            delivery_finish(delivery, &why, false); /* about the message, as behind DATA: a 4xx would come again for ever */
+        else
+            delivery_fail(delivery, &why);
         return;
     }
+    bool held = delivery->held_since != 0;
     bool waiting = conn->dialog.state == HOP_DATA || conn->dialog.state == HOP_BODY || conn->dialog.state == HOP_FINAL;
     while (!waiting && hop_dialog_may_send(&conn->dialog)) {
         if (!delivery->mail_sent) {
@@ -267,13 +285,20 @@ static void delivery_talk(struct delivery *delivery)
             break;
         }
         event_del(&delivery->timer);
+        delivery->held_since = 0;
         hopconn_flush(conn);
     }
     bool settled = conn->dialog.state == HOP_RCPT && conn->dialog.rcpt_unanswered == 0 && !next_unsent(delivery);
-    if (!settled)
+    if (!settled) {
+        if (held)
+            pool_press(delivery->hop); /* others may have to be given back in its place */
         return;
+    }
+    delivery->held_since = 0;
     if (!delivery->sending) {
+        delivery->held_since = clock_ms();
         set_timer(delivery, delivery->pool->settings->next_hop_hold);
+        pool_press(delivery->hop);
     } else if (delivery->spoiled || delivery->accepted == 0) {
         delivery_finish_with(delivery, 451, "4.4.2", "the next hop changed its answers, try again later");
     } else if (!host_can_take_it(delivery, &why)) {
@@ -282,6 +307,8 @@ static void delivery_talk(struct delivery *delivery)
         event_del(&delivery->timer);
         hop_dialog_data(&conn->dialog);
         hopconn_flush(conn);
+        if (held)
+            pool_press(delivery->hop);
     }
 }
 
@@ -445,6 +472,7 @@ void delivery_on_lost(struct delivery *delivery, const struct smtp_reply *reply,
     delivery_enter(delivery);
     bool dot_out = delivery->dot_sent && !unsent;
     event_del(&delivery->timer);
+    delivery->held_since = 0;
     delivery->conn = NULL;
     delivery->state = DELIVERY_PARKED;
     if (dot_out) {
@@ -462,6 +490,17 @@ void delivery_on_lost(struct delivery *delivery, const struct smtp_reply *reply,
         }
     }
     delivery_leave(delivery);
+}
+
+void delivery_give_back(struct delivery *delivery)
+{
+    metric_add(delivery->pool->metrics.given_back, 1);
+    delivery_detach(delivery);
+}
+
+void delivery_press(struct delivery *delivery, uint64_t ms)
+{
+    set_timer(delivery, ms);
 }
 
 static void on_kick(evutil_socket_t fd, short what, void *arg)
@@ -484,7 +523,13 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
         reply_set(&reply, 451, "4.4.5", "all connections to %s are in use, try again later", delivery->hop->name.host);
         delivery_fail(delivery, &reply);
     } else if (delivery->state == DELIVERY_OPEN && !delivery->sending) {
-        delivery_detach(delivery); /* next_hop_hold: others have use for it while the client takes its time */
+        uint64_t held = clock_ms() - delivery->held_since, hold = delivery->pool->settings->next_hop_hold;
+        if (held >= hold) {
+            delivery_give_back(delivery);
+        } else { /* pressed: it is still held after that only when nobody needs it any more */
+            set_timer(delivery, hold - held);
+            pool_press(delivery->hop);
+        }
     }
     delivery_leave(delivery);
 }

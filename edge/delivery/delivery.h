@@ -5,7 +5,7 @@
  *
  * Direct hand-over runs beside the client's own transaction: recipients are offered to the next hop as the client names them, so each gets
  * the next hop's own answer; DATA is sent only when delivery_send() is called, after the verdict. A connection that is lost before DATA, or was
- * given back because the client was slow (next_hop_hold), is replaced and the envelope repeated; when the answers then differ for an accepted
+ * given back because the client was slow (next_hop_hold, sooner while others wait), is replaced and the envelope repeated; when the answers then differ for an accepted
  * recipient the result is a 4xx for all. Nothing here decides policy.
  */
 #include <stdbool.h>
@@ -57,6 +57,9 @@ void delivery_rcpt(struct delivery *delivery, const char *recipient);
 void delivery_send(struct delivery *delivery, const char *header_prefix, size_t prefix_len, const struct message *message);
 /* Ends the transaction with RSET and gives the connection back (from DATA on: closes it); no event follows. May be called in `recipient`. */
 void delivery_cancel(struct delivery **delivery);
+/* The same for a message handed over by delivery_send(), while it can still be taken back: before the last byte of its final dot has left, by
+ * closing the connection, so that the next hop discards what it has. false: too late, nothing is changed, `done` follows. */
+bool delivery_take_back(struct delivery **delivery);
 /* "host[192.0.2.9]:25", "" before the first connection; the last one's after it. Borrowed. */
 const char *delivery_next_hop_text(const struct delivery *delivery);
 /* "TLSv1.3 ..." of the connection to the next hop, or "". */

@@ -59,6 +59,7 @@ void hopconn_close(struct hopconn *conn)
         net_close_after_flush(&conn->net);
     }
     net_free(&conn->net);
+    net_tls_unref(&conn->tls);
     dns_cancel(&conn->query);
     event_del(&conn->timer);
     pool_count(conn, HOPCONN_USES);
@@ -140,6 +141,8 @@ void hopconn_flush(struct hopconn *conn)
 {
     net_write(conn->net, conn->dialog.out, conn->dialog.out_len);
     conn->dialog.out_len = 0;
+    if (conn->use == HOPCONN_CONNECTING)
+        return; /* greeting_timeout is for all of it, or a slow host could hold its client for each step anew */
     switch (conn->dialog.state) {
     case HOP_READY:
     case HOP_CLOSED:
@@ -183,6 +186,19 @@ static void hopconn_failed_because(struct hopconn *conn, const char *enhanced, c
     hopconn_failed(conn, &reply);
 }
 
+/* What a host says at its greeting or to EHLO is about us, not about anybody's mail: a 5xx must not bounce all of it for good (Postfix:
+ * smtp_skip_5xx_greeting). Where another address failed for a while that is the better news. */
+static void hopconn_refused(struct hopconn *conn, const struct smtp_reply *reply)
+{
+    struct smtp_reply own = *reply;
+    if (reply->code >= 500 && conn->failure != NULL)
+        own = *conn->failure;
+    else if (reply->code >= 500)
+        reply_set(&own, 451, "4.4.1", "%s says: %d %s%s%.800s", conn->text, reply->code, reply->enhanced,
+                  reply->enhanced[0] != '\0' ? " " : "", reply->text);
+    hopconn_failed(conn, &own);
+}
+
 static void hopconn_give_up(struct hopconn *conn)
 {
     struct delivery *owner = conn->owner;
@@ -223,7 +239,7 @@ static void on_event(struct hopconn *conn, enum hop_event event, const struct sm
         break;
     case HOP_START_TLS:
         /* The name goes along even where nobody verifies: hosts choose their certificate by it. */
-        if (!net_start_tls(conn->net, conn->hop->pool->tls, false, conn->hop->name.host))
+        if (!net_start_tls(conn->net, conn->tls, false, conn->hop->name.host))
             hopconn_tls_failed(conn, "bytes in clear behind the reply to STARTTLS");
         break;
     case HOP_IS_READY:
@@ -258,7 +274,7 @@ static void on_event(struct hopconn *conn, enum hop_event event, const struct sm
         break;
     case HOP_REFUSED:
         log_write_as("smtp", LOG_INFO, "connect to %s: host says: %d %s", conn->text, reply->code, reply->text);
-        hopconn_failed(conn, reply);
+        hopconn_refused(conn, reply);
         break;
     case HOP_TLS_IMPOSSIBLE:
         metric_add(conn->dialog.extensions.starttls ? metrics->tls_declined : metrics->tls_not_offered, 1);
@@ -306,9 +322,8 @@ static size_t on_bytes(void *arg, const char *buf, size_t len)
 static void on_connected(void *arg)
 {
     struct hopconn *conn = arg;
-    uint64_t reply_timeout = settings_of(conn)->reply_timeout;
-    net_set_timeout(conn->net, 0, (unsigned)reply_timeout);
-    hopconn_set_timer(conn, reply_timeout); /* the greeting */
+    net_set_timeout(conn->net, 0, (unsigned)settings_of(conn)->reply_timeout);
+    hopconn_set_timer(conn, settings_of(conn)->greeting_timeout);
 }
 
 static void on_secured(void *arg)
@@ -386,6 +401,9 @@ static void hopconn_try_next(struct hopconn *conn)
     if (tls == NEXT_HOP_TLS_MAY && clock_ms() < hop->no_tls_until)
         tls = NEXT_HOP_TLS_NONE;
     hop_dialog_init(&conn->dialog, settings_of(conn)->hostname, tls);
+    net_tls_unref(&conn->tls);
+    conn->tls = hop->pool->tls != NULL ? net_tls_ref(hop->pool->tls) : NULL;
+    conn->generation = hop->pool->generation;
     smtp_reply_parser_init(&conn->parser);
     conn->net = net_connect(hop->pool->base, &address, (unsigned)settings_of(conn)->connect_timeout, &handlers, conn);
 }

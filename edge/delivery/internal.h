@@ -30,6 +30,7 @@ struct hop {
     uint64_t no_tls_until;                  /* ms: a handshake failed a while ago */
     struct smtp_reply *down;                /* why no connection could be made; NULL: none failed since the last that worked */
     uint64_t down_until;                    /* ms: nobody tries before; then one at a time */
+    struct event forget;                    /* kept only to remember: until then */
 };
 
 struct delivery_metrics {
@@ -38,7 +39,7 @@ struct delivery_metrics {
     struct metric *connections[HOPCONN_USES];
     struct metric *tls_established, *tls_failed, *tls_declined, *tls_not_offered;
     struct metric *maybe_duplicates;
-    struct metric *waited_too_long, *replayed, *found_down;
+    struct metric *waited_too_long, *replayed, *found_down, *given_back;
 };
 
 struct delivery_pool {
@@ -46,6 +47,9 @@ struct delivery_pool {
     const struct edge_settings *settings;
     struct dns *dns;
     struct net_tls *tls;                    /* NULL: next_hop_tls = none */
+    unsigned generation;                    /* of what connections introduce and encrypt themselves with */
+    enum next_hop_tls made_tls;             /* what this generation was made of: copies, the settings may be gone */
+    char *made_ca_file, *made_hostname;
     struct delivery_metrics metrics;
     struct hop *buckets[HOP_BUCKETS];
 };
@@ -57,6 +61,8 @@ struct hopconn {
     struct delivery *owner;                 /* NULL: idle, or on its way to be */
     enum hopconn_use use;
     struct net_conn *net;
+    struct net_tls *tls;                    /* counted: a reload while it connects does not take it away */
+    unsigned generation;                    /* the pool's when it was introduced */
     struct hop_dialog dialog;
     struct smtp_reply_parser parser;
     struct event timer;                     /* for a reply; idle: until QUIT */
@@ -97,6 +103,8 @@ const struct smtp_reply *pool_down(const struct hop *hop);
 /* conn, not closed yet, could not be made: remembered, where the hop has no other that works, and those in line are told. */
 void pool_unreachable(struct hopconn *conn, const struct smtp_reply *reply);
 void pool_reached(struct hop *hop);
+/* While more wait than connections are on their way to them: those that were held longest for slow clients are given back. */
+void pool_press(struct hop *hop);
 void pool_leave_line(struct hop *hop, struct delivery *delivery);
 /* conn is ready and has no owner: the first in line gets it, or it becomes idle. */
 void pool_give(struct hopconn *conn);
@@ -140,6 +148,7 @@ struct delivery {
     bool spoiled;                     /* repeated on another connection, the answers were not the same: nothing may be sent any more */
     bool need_fresh;                  /* after a used connection turned out dead */
     unsigned replays;
+    uint64_t held_since;              /* ms: OPEN, all recipients answered, and the owner has nothing more to say; else 0 */
     bool sending;                     /* delivery_send() was called */
     bool dot_sent;
     uint64_t send_at;                 /* us */
@@ -157,6 +166,10 @@ struct delivery {
     char tls_text[64];
 };
 
+/* It holds its connection only for a slow client: lets go; the envelope is repeated when there is more. */
+void delivery_give_back(struct delivery *delivery);
+/* Looks in so many ms whether somebody else needs its connection. */
+void delivery_press(struct delivery *delivery, uint64_t ms);
 /* conn is the delivery's now; goes on from the loop, not from inside. */
 void delivery_on_ready(struct delivery *delivery, struct hopconn *conn);
 void delivery_on_unreachable(struct delivery *delivery, const struct smtp_reply *reply);

@@ -32,6 +32,7 @@ static void metrics_make(struct delivery_metrics *m, struct metrics *metrics)
     m->maybe_duplicates = metrics_counter(metrics, "weir_delivery_maybe_duplicates_total", NULL);
     m->waited_too_long = metrics_counter(metrics, "weir_next_hop_wait_exceeded_total", NULL);
     m->found_down = metrics_counter(metrics, "weir_next_hop_down_total", NULL);
+    m->given_back = metrics_counter(metrics, "weir_next_hop_given_back_total", NULL);
     m->replayed = metrics_counter(metrics, "weir_delivery_replays_total", NULL);
 }
 
@@ -52,25 +53,56 @@ struct delivery_pool *delivery_pool_new(struct event_base *base, const struct ed
     return pool;
 }
 
+/* Those in use are closed when they are given back (pool_give). */
+static void pool_close_idle(struct delivery_pool *pool)
+{
+    for (size_t i = 0; i < HOP_BUCKETS; i++) {
+        for (struct hop *hop = pool->buckets[i], *next; hop != NULL; hop = next) {
+            next = hop->next;
+            hop->deliveries++; /* it stays while its last connection is closed */
+            while (hop->idle != NULL)
+                hopconn_close(hop->idle);
+            pool_hop_leave(hop);
+        }
+    }
+}
+
 bool delivery_pool_reload(struct delivery_pool *pool, const struct edge_settings *settings, const struct tls_settings *tls,
                           struct error *why)
 {
     struct net_tls *made = NULL;
+    const char *ca_file = tls->ca_file != NULL ? tls->ca_file : "";
     if (settings->next_hop_tls != NEXT_HOP_TLS_NONE) {
         made = net_tls_client(tls->ca_file, settings->next_hop_tls == NEXT_HOP_TLS_REQUIRE, why);
         if (made == NULL)
             return false;
     }
+    /* With `require` the file may hold others than before. */
+    bool same = pool->made_hostname != NULL && settings->next_hop_tls != NEXT_HOP_TLS_REQUIRE &&
+                settings->next_hop_tls == (int)pool->made_tls && strcmp(settings->hostname, pool->made_hostname) == 0 &&
+                strcmp(ca_file, pool->made_ca_file) == 0;
     net_tls_unref(&pool->tls);
     pool->tls = made;
     pool->settings = settings;
+    if (same)
+        return true;
+    pool->generation++;
+    pool->made_tls = (enum next_hop_tls)settings->next_hop_tls;
+    free(pool->made_ca_file);
+    free(pool->made_hostname);
+    pool->made_ca_file = xstrdup(ca_file);
+    pool->made_hostname = xstrdup(settings->hostname);
+    pool_close_idle(pool);
     return true;
 }
+
+static void on_forget(evutil_socket_t fd, short what, void *arg);
 
 static void hop_destroy(struct hop **link)
 {
     struct hop *hop = *link;
     *link = hop->next;
+    event_del(&hop->forget);
     free(hop->down);
     free(hop);
 }
@@ -93,6 +125,8 @@ void delivery_pool_free(struct delivery_pool **poolp)
     }
     dns_free(&pool->dns);
     net_tls_unref(&pool->tls);
+    free(pool->made_ca_file);
+    free(pool->made_hostname);
     free(pool);
 }
 
@@ -114,6 +148,7 @@ struct hop *pool_hop(struct delivery_pool *pool, const struct next_hop *name)
         hop->pool = pool;
         hop->name = *name;
         hop->waiting_end = &hop->waiting;
+        event_assign(&hop->forget, pool->base, -1, 0, on_forget, hop);
         hop->next = *bucket;
         *bucket = hop;
     }
@@ -121,16 +156,27 @@ struct hop *pool_hop(struct delivery_pool *pool, const struct next_hop *name)
     return hop;
 }
 
-/* Forgets a next hop nobody has to do with. One that is down or whose TLS is broken is kept, to remember that. */
+/* Forgets a next hop nobody has to do with. One that is down or whose TLS is broken is kept as long as that is to be remembered. */
 static void hop_tidy(struct hop *hop)
 {
     uint64_t now = clock_ms();
-    if (hop->deliveries > 0 || hop->count > 0 || hop->no_tls_until > now || (hop->down != NULL && hop->down_until > now))
+    if (hop->deliveries > 0 || hop->count > 0)
         return;
+    uint64_t until = hop->down != NULL && hop->down_until > hop->no_tls_until ? hop->down_until : hop->no_tls_until;
+    if (until > now) {
+        event_add(&hop->forget, &(struct timeval){ (time_t)((until - now) / 1000), (suseconds_t)((until - now) % 1000 * 1000) });
+        return;
+    }
     struct hop **link = hop_bucket(hop->pool, &hop->name);
     while (*link != hop)
         link = &(*link)->next;
     hop_destroy(link);
+}
+
+static void on_forget(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    hop_tidy(arg);
 }
 
 void pool_hop_leave(struct hop *hop)
@@ -168,7 +214,47 @@ struct hopconn *pool_acquire(struct hop *hop, struct delivery *delivery, bool fr
     delivery->line_next = NULL;
     *hop->waiting_end = delivery;
     hop->waiting_end = &delivery->line_next;
+    pool_press(hop);
     return NULL;
+}
+
+static struct delivery *held_longest(const struct hop *hop)
+{
+    struct delivery *longest = NULL;
+    for (const struct hopconn *conn = hop->connections; conn != NULL; conn = conn->next) {
+        struct delivery *owner = conn->owner;
+        if (owner != NULL && owner->held_since != 0 && (longest == NULL || owner->held_since < longest->held_since))
+            longest = owner;
+    }
+    return longest;
+}
+
+static bool more_wait_than_come(const struct hop *hop)
+{
+    unsigned coming = 0;
+    for (const struct hopconn *conn = hop->connections; conn != NULL; conn = conn->next)
+        coming += conn->owner == NULL && conn->use != HOPCONN_IDLE;
+    const struct delivery *waiting = hop->waiting;
+    while (waiting != NULL && coming > 0) {
+        waiting = waiting->line_next;
+        coming--;
+    }
+    return waiting != NULL;
+}
+
+void pool_press(struct hop *hop)
+{
+    const struct edge_settings *settings = hop->pool->settings;
+    struct delivery *longest;
+    while (more_wait_than_come(hop) && (longest = held_longest(hop)) != NULL) {
+        uint64_t held = clock_ms() - longest->held_since;
+        if (held < settings->next_hop_hold_pressed) {
+            if (held < settings->next_hop_hold)
+                delivery_press(longest, settings->next_hop_hold_pressed - held);
+            return; /* the others were not held longer */
+        }
+        delivery_give_back(longest);
+    }
 }
 
 void pool_leave_line(struct hop *hop, struct delivery *delivery)
@@ -232,7 +318,7 @@ void pool_give(struct hopconn *conn)
 {
     struct hop *hop = conn->hop;
     const struct edge_settings *settings = hop->pool->settings;
-    if (conn->transactions >= settings->next_hop_messages) {
+    if (conn->transactions >= settings->next_hop_messages || conn->generation != hop->pool->generation) {
         hopconn_close(conn);
         return;
     }
@@ -240,6 +326,7 @@ void pool_give(struct hopconn *conn)
     if (first != NULL) {
         hopconn_take(conn, first);
         delivery_on_ready(first, conn);
+        pool_press(hop);
         return;
     }
     pool_count(conn, HOPCONN_IDLE);

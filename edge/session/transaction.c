@@ -572,7 +572,8 @@ static void on_delivered(void *arg, const struct smtp_reply *reply, bool maybe_d
 
 bool transaction_outlives_client(struct transaction *tx)
 {
-    if (tx->handed_over)
+    /* It has no 250 and will send the message again: what the next hop does not have yet it shall not get twice. */
+    if (tx->handed_over && (tx->delivery == NULL || !delivery_take_back(&tx->delivery)))
         return true;
     if (tx->began) {
         struct outcome outcome = { .disposition = DISPOSITION_DEFERRED, .why = "client-gone" };

@@ -72,7 +72,7 @@ class Visit(socketserver.StreamRequestHandler):
 def farm():
     hop = NextHop()
     made = weir.Cluster(edges=1, scanners=1, next_hop=hop.endpoint,
-                        sets=["reply_timeout=1s", "connect_timeout=1s", "edge.workers=1", "next_hop_tls=none"])
+                        sets=["reply_timeout=1s", "greeting_timeout=1s", "connect_timeout=1s", "edge.workers=1", "next_hop_tls=none"])
     try:
         made.hop = hop
         made.up()

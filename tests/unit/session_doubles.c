@@ -313,6 +313,14 @@ void delivery_cancel(struct delivery **delivery)
     doubles.deliveries_cancelled++;
 }
 
+bool delivery_take_back(struct delivery **delivery)
+{
+    if (doubles.dot_sent)
+        return false;
+    delivery_cancel(delivery);
+    return true;
+}
+
 const char *delivery_next_hop_text(const struct delivery *delivery)
 {
     (void)delivery;

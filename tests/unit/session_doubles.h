@@ -21,6 +21,7 @@ struct doubles {
     unsigned scans_started, scans_finished, scans_cancelled;
     /* next hop */
     struct delivery *delivery;
+    bool dot_sent;                 /* delivery_take_back() comes too late */
     unsigned deliveries, deliveries_cancelled, hop_rcpts;
     char hop_host[300];
     char hop_recipients[4096]; /* joined with spaces, of all deliveries */

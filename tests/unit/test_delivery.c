@@ -18,6 +18,8 @@ enum tls_mode { TLS_NOT_OFFERED, TLS_WORKS, TLS_DECLINED, TLS_BROKEN, TLS_INJECT
 
 /* A recipient whose local part begins with three digits is answered with them. */
 struct host {
+    bool no_hello;                              /* 550 to EHLO and HELO */
+    bool slow_ehlo;                             /* EHLO is answered later, by the test */
     bool helo_only, pipelining, eightbitmime, smtputf8;
     unsigned size;
     enum tls_mode tls;
@@ -26,7 +28,7 @@ struct host {
     unsigned deaths;                            /* ... so many times */
     const char *says_421_at;                    /* once */
     const char *silent_at;                      /* this verb is never answered */
-    const char *early;                          /* the answer to a message's first bytes; the rest is not read */
+    const char *early;                          /* the answer to a message's first bytes, "" none; the rest is not read */
     bool trickles;                              /* a byte at a time */
     bool other_answers;                         /* from the second connection on: 550 to every recipient */
 };
@@ -135,7 +137,11 @@ static void guest_command(struct guest *guest, const char *line)
     snprintf(heard + strlen(heard), sizeof heard - strlen(heard), "%s ", verb);
     if (guest_dies(guest, verb) || (host.silent_at != NULL && strcmp(host.silent_at, verb) == 0))
         return;
-    if (strcmp(verb, "EHLO") == 0 && host.helo_only) {
+    if (host.no_hello && (strcmp(verb, "EHLO") == 0 || strcmp(verb, "HELO") == 0)) {
+        guest_say(guest, "550 5.7.1 who are you");
+    } else if (strcmp(verb, "EHLO") == 0 && host.slow_ehlo) {
+        return;
+    } else if (strcmp(verb, "EHLO") == 0 && host.helo_only) {
         guest_say(guest, "502 what?");
     } else if (strcmp(verb, "EHLO") == 0) {
         guest_ehlo(guest);
@@ -170,7 +176,8 @@ static size_t guest_body(struct guest *guest, const char *buf, size_t len)
     if (guest_dies(guest, "BODY"))
         return len;
     if (host.early != NULL) {
-        guest_say(guest, host.early);
+        if (*host.early != '\0')
+            guest_say(guest, host.early);
         net_pause(guest->conn);
         guest->in_data = false;
         return len;
@@ -384,7 +391,8 @@ static void setup(void)
     heard[0] = '\0';
     taken_count = guest_count = 0;
     settings = (struct edge_settings){ .hostname = "edge.test", .next_hop_connections = 20, .next_hop_wait = 2000, .next_hop_hold = 2000,
-                                       .next_hop_idle = 2000, .next_hop_messages = 100, .connect_timeout = 2000, .reply_timeout = 400,
+                                       .next_hop_idle = 2000, .next_hop_messages = 100, .connect_timeout = 2000, .greeting_timeout = 400,
+                                       .next_hop_hold_pressed = 2000, .reply_timeout = 400,
                                        .data_done_timeout = 400, .next_hop_no_tls = 600000, .next_hop_tls = NEXT_HOP_TLS_MAY };
     tls_settings = (struct tls_settings){ .ca_file = certificate.certificate };
     budget = (struct message_budget){ .memory_max = 64 << 20, .disk_max = 64 << 20, .threshold = 256 << 10, .tmp_dir = "/tmp" };
@@ -448,7 +456,9 @@ static const struct {
     { .name = "message refused", .host = { .final = "554 5.7.1 spam" }, .recipients = "x", .codes = "250 ", .final = 554, .connections = 1 },
     { .name = "421 to the message", .host = { .final = "421 4.3.0 full" }, .recipients = "x", .codes = "250 ", .final = 450,
       .connections = 1 },
-    { .name = "greeting 554", .host = { .greeting = "554 5.7.1 go away" }, .recipients = "x", .codes = "554 ", .connections = 1 },
+    { .name = "greeting 554", .host = { .greeting = "554 5.7.1 go away" }, .recipients = "x", .codes = "451 ", .connections = 1,
+      .enhanced = "4.4.1" },
+    { .name = "EHLO and HELO 550", .host = { .no_hello = true }, .recipients = "x", .codes = "451 ", .connections = 1, .enhanced = "4.4.1" },
     { .name = "greeting 421", .host = { .greeting = "421 4.3.2 busy" }, .recipients = "x", .codes = "450 ", .connections = 1,
       .enhanced = "4.3.2" },
     { .name = "no SMTP at all", .host = { .greeting = "SSH-2.0-OpenSSH_9" }, .recipients = "x", .codes = "451 ", .connections = 1 },
@@ -844,7 +854,7 @@ START_TEST(a_host_that_hangs_is_remembered)
     struct owner owners[4] = { 0 };
     static const struct delivery_envelope usual = ENVELOPE;
     host.silent_at = "GREETING";
-    settings.reply_timeout = 100;
+    settings.greeting_timeout = 100;
     settings.next_hop_connections = 1;
     settings.next_hop_down = 10000;
     owner_start(&owners[0], "x\r\n", &usual, "x");
@@ -860,7 +870,7 @@ START_TEST(a_host_that_hangs_is_remembered)
     ck_assert_int_eq((int)value_of("weir_next_hop_down_total", ""), 1);
 
     host.silent_at = NULL;
-    settings.reply_timeout = 2000;
+    settings.greeting_timeout = 2000;
     settings.next_hop_connections = 9;
     run_ms(150); /* as long as the attempt took, and some more */
     owners[3].send_when_told = true;
@@ -897,7 +907,7 @@ START_TEST(a_full_host_is_not_down)
     owner_start(&first, "x\r\n", &usual, "x");
     run_ms(30);
     host.silent_at = "GREETING";
-    settings.reply_timeout = 100;
+    settings.greeting_timeout = 100;
     deliver_one(&owner, "x");
     ck_assert_str_eq(owner.codes, "451 ");
     owner_send(&first);
@@ -930,6 +940,160 @@ START_TEST(settings_are_changed)
     ck_assert(!delivery_pool_reload(pool, other, &bad, &why));
     delivery_pool_free(&pool);
     free(other);
+}
+END_TEST
+
+/* A reload to next_hop_tls = none while a connection waits for EHLO's answer: it still has what it needs for STARTTLS. */
+START_TEST(tls_is_taken_away_while_connecting)
+{
+    struct owner owner = { .send_when_told = true };
+    static const struct delivery_envelope usual = ENVELOPE;
+    struct error why;
+    host.tls = TLS_WORKS;
+    host.slow_ehlo = true;
+    owner_start(&owner, "x\r\n", &usual, "x");
+    run_ms(50);
+    ck_assert_str_eq(heard, "EHLO ");
+    struct edge_settings *other = xmemdup(&settings, sizeof settings);
+    other->next_hop_tls = NEXT_HOP_TLS_NONE;
+    ck_assert(delivery_pool_reload(pool, other, &tls_settings, &why));
+    host.slow_ehlo = false;
+    guest_ehlo(guests);
+    run_until(&owner.done);
+    ck_assert_int_eq(owner.final.code, 250);
+    ck_assert_msg(strncmp(owner.tls, "TLS", 3) == 0, "%s", owner.tls);
+    owner_fini(&owner);
+    delivery_pool_free(&pool);
+    free(other);
+}
+END_TEST
+
+/* What connections introduce and encrypt themselves with has changed: idle ones are closed at once, those in use after their transaction. */
+START_TEST(tls_is_required_from_now_on)
+{
+    struct owner open = { 0 }, owner;
+    static const struct delivery_envelope usual = ENVELOPE;
+    struct error why;
+    deliver_one(&owner, "x");
+    if (_i == 1)
+        owner_start(&open, "x\r\n", &usual, "x");
+    run_ms(30);
+    struct edge_settings *other = xmemdup(&settings, sizeof settings);
+    ck_assert(delivery_pool_reload(pool, other, &tls_settings, &why)); /* nothing that matters: the connection stays */
+    ck_assert_ptr_null(strstr(heard, "QUIT"));
+    other = xmemdup(&settings, sizeof settings);
+    other->next_hop_tls = NEXT_HOP_TLS_REQUIRE;
+    ck_assert(delivery_pool_reload(pool, other, &tls_settings, &why));
+    if (_i == 1) {
+        owner_send(&open);
+        run_until(&open.done);
+        ck_assert_int_eq(open.final.code, 250); /* it began before */
+        owner_fini(&open);
+    }
+    run_ms(30);
+    ck_assert_ptr_nonnull(strstr(heard, "QUIT"));
+    heard[0] = '\0';
+    deliver_one(&owner, "x");
+    ck_assert_str_eq(owner.codes, "451 ");
+    ck_assert_str_eq(owner.enhanced, "4.7.5");
+    ck_assert_ptr_null(strstr(heard, "MAIL"));
+}
+END_TEST
+
+/* The message turned out larger than declared, and the connection was given back meanwhile: final, as it would be behind DATA. */
+START_TEST(too_large_after_it_was_given_back)
+{
+    struct owner owner = { 0 };
+    static const struct delivery_envelope usual = ENVELOPE;
+    char text[400];
+    memset(text, 'x', sizeof text);
+    text[sizeof text - 1] = '\0';
+    host.size = 200;
+    settings.next_hop_hold = 50;
+    owner_start(&owner, text, &usual, "x");
+    run_ms(120);
+    ck_assert_str_eq(owner.codes, "250 ");
+    owner_send(&owner);
+    run_until(&owner.done);
+    ck_assert_int_eq(owner.final.code, 552);
+    ck_assert_uint_eq(taken_count, 0);
+    owner_fini(&owner);
+}
+END_TEST
+
+/* Two connections are held for slow clients; the third client gets that of the one that was held longest, the other keeps its own. */
+START_TEST(those_held_longest_are_given_back_under_pressure)
+{
+    struct owner slow[2] = { 0 }, quick;
+    static const struct delivery_envelope usual = ENVELOPE;
+    settings.next_hop_connections = 2;
+    settings.next_hop_hold = 10000;
+    settings.next_hop_hold_pressed = 200;
+    owner_start(&slow[0], "first\r\n", &usual, "x");
+    run_ms(30);
+    owner_start(&slow[1], "second\r\n", &usual, "x");
+    run_ms(30);
+    uint64_t began = clock_ms();
+    deliver_one(&quick, "x");
+    uint64_t took = clock_ms() - began;
+    ck_assert_int_eq(quick.final.code, 250);
+    ck_assert_msg(took >= 100 && took < 1500, "%u ms", (unsigned)took);
+    ck_assert_int_eq((int)value_of("weir_next_hop_given_back_total", ""), 1);
+    run_ms(300);
+    ck_assert_int_eq((int)value_of("weir_next_hop_given_back_total", ""), 1); /* nobody waits any more */
+    for (int i = 0; i < 2; i++) {
+        owner_send(&slow[i]);
+        run_until(&slow[i].done);
+        ck_assert_int_eq(slow[i].final.code, 250);
+        owner_fini(&slow[i]);
+    }
+    ck_assert_uint_eq(guest_count, 2);
+    ck_assert_uint_eq(taken_count, 3);
+}
+END_TEST
+
+/* A message whose client has left: taken back while the dot has not left, in every state before; not after. */
+static const struct {
+    const char *silent_at;
+    size_t size;
+    bool back;
+} left[] = { { "DATA", 100, true }, { NULL, 16 << 20, true }, { "DOT", 100, false } };
+
+START_TEST(taken_back)
+{
+    struct owner owner = { .send_when_told = true };
+    static const struct delivery_envelope usual = ENVELOPE;
+    char *text = xmalloc(left[_i].size);
+    memset(text, 'x', left[_i].size);
+    text[left[_i].size - 1] = '\0';
+    host.silent_at = left[_i].silent_at;
+    host.early = _i == 1 ? "" : NULL; /* reads no further */
+    owner_start(&owner, text, &usual, "x");
+    free(text);
+    run_ms(150);
+    ck_assert(delivery_take_back(&owner.delivery) == left[_i].back);
+    if (left[_i].back)
+        ck_assert_ptr_null(owner.delivery);
+    else
+        run_until(&owner.done);
+    ck_assert(owner.maybe == !left[_i].back);
+    run_ms(50);
+    ck_assert_uint_eq(taken_count, 0);
+    owner_fini(&owner);
+}
+END_TEST
+
+/* Slow in every step: the client's patience is spent on all of them together. */
+START_TEST(getting_ready_has_one_time_limit)
+{
+    struct owner owner;
+    settings.greeting_timeout = 200;
+    settings.reply_timeout = 5000;
+    host.silent_at = _i == 0 ? "GREETING" : "EHLO";
+    uint64_t began = clock_ms();
+    deliver_one(&owner, "x");
+    ck_assert_str_eq(owner.codes, "451 ");
+    ck_assert_msg(clock_ms() - began < 1500, "%u ms", (unsigned)(clock_ms() - began));
 }
 END_TEST
 
@@ -999,6 +1163,12 @@ int main(void)
     tcase_add_test(tests, a_host_that_is_back_is_used_at_once);
     tcase_add_test(tests, a_full_host_is_not_down);
     tcase_add_test(tests, settings_are_changed);
+    tcase_add_test(tests, tls_is_taken_away_while_connecting);
+    tcase_add_loop_test(tests, tls_is_required_from_now_on, 0, 2);
+    tcase_add_test(tests, too_large_after_it_was_given_back);
+    tcase_add_test(tests, those_held_longest_are_given_back_under_pressure);
+    tcase_add_loop_test(tests, taken_back, 0, (int)(sizeof left / sizeof *left));
+    tcase_add_loop_test(tests, getting_ready_has_one_time_limit, 0, 2);
     tcase_add_test(tests, nobody_there);
     tcase_add_test(tests, all_addresses_in_turn);
     suite_add_tcase(suite, tests);

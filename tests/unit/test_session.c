@@ -10,6 +10,7 @@
  *   V clean|bad|limits|timeout|unscannable      the verdict                     B        the farm is busy
  *   A TEXT        the next audit row is "RECIPIENT DISPOSITION CODE"            N TEXT   what goes to the next hop contains TEXT
  *   F TEXT        what was handed over is exactly TEXT (escapes)                T MS     time passes
+ *   E             the final dot has left to the next hop
  *   G             the client is gone                                            X        the session has ended the connection
  *   P 1|0         the scanner's window is full, open again                      W        the worker drains
  * At its end no reply and no audit row may be left.
@@ -270,6 +271,9 @@ static void step(struct play *play, const char *text, size_t line)
         doubles.now_ms += strtoull(arg, NULL, 10);
         event_active(play->server->tick, EV_TIMEOUT, 0);
         break;
+    case 'E':
+        doubles.dot_sent = true;
+        return;
     case 'G':
         client_goes();
         break;
@@ -416,7 +420,9 @@ static const struct {
     { "the next hop defers the message", false, ONE_DATA MAIL "V clean\nD 451 - later\nS 451 4.0.0 later (id 0\nA u@example.edu deferred:next-hop 451" },
     { "the next hop's answer is lost", false,
       ONE_DATA MAIL "V clean\nM 451 4.4.2 lost\nS 451 4.4.2 lost (id 0\nA u@example.edu deferred:maybe-delivered 451" },
-    { "the client goes after the hand-over", false, ONE_DATA MAIL "V clean\nG\nD 250 - ok\nA u@example.edu delivered 250" },
+    { "the client goes after the hand-over", false, ONE_DATA MAIL "V clean\nG\nA u@example.edu deferred:client-gone 0" },
+    { "the client goes after the final dot went to the next hop", false,
+      ONE_DATA MAIL "V clean\nE\nG\nD 250 - ok\nA u@example.edu delivered 250" },
     { "the client goes while the message is scanned", false, ONE_DATA MAIL "G\nA u@example.edu deferred:client-gone 0" },
     { "the client goes in the middle", false, ONE_DATA "C x\nG\nA u@example.edu deferred:client-gone 0" },
     { "the client goes before the message", false, ONE_RCPT "G" },
