@@ -26,7 +26,7 @@ struct beat {
     Weir__Role role;
     Weir__NodeState state;
     uint32_t worker, pid;
-    uint64_t boot, sequence, gc_done, policy_epoch, generation, in_flight;
+    uint64_t boot, sequence, drain_number, gc_done, policy_epoch, generation, in_flight;
     struct text metrics; /* JSON without its brackets; empty: none since the last batch */
     bool partial;        /* metrics are to be merged with those in the database */
     bool dirty, forgotten;
@@ -171,6 +171,7 @@ void beats_hear(struct beats *beats, struct beat **known, const Weir__Heartbeat 
     beat->pid = heartbeat->pid;
     beat->boot = heartbeat->boot;
     beat->sequence = heartbeat->sequence;
+    beat->drain_number = heartbeat->drain_number;
     beat->gc_done = heartbeat->gc_done;
     beat->policy_epoch = heartbeat->policy_epoch;
     beat->generation = heartbeat->generation;
@@ -204,22 +205,23 @@ void beats_forget(struct beats *beats, struct beat **forgotten)
 static const char process_sql[] =
     "INSERT INTO node_process AS p (node, worker, boot, seen_at, state, version, pid, in_flight, gc_done, "
     "policy_epoch, generation,"
-    " signatures, endpoint, public_key, sequence, coordinator)"
+    " signatures, endpoint, public_key, sequence, drain_number, coordinator)"
     " SELECT DISTINCT ON (node, worker, boot) node, worker, boot, clock_timestamp(), state, version, pid, in_flight, "
     "gc_done,"
-    " policy_epoch, generation, signatures, endpoint, public_key, sequence, $15"
+    " policy_epoch, generation, signatures, endpoint, public_key, sequence, drain_number, $16"
     " FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::text[], $5::text[], $6::integer[], $7::bigint[], "
     "$8::bigint[],"
-    " $9::bigint[], $10::bigint[], $11::text[], $12::text[], $13::text[], $14::bigint[])"
+    " $9::bigint[], $10::bigint[], $11::text[], $12::text[], $13::text[], $14::bigint[], $15::bigint[])"
     " AS b(node, worker, boot, state, version, pid, in_flight, gc_done, policy_epoch, generation, signatures, "
-    "endpoint, public_key, sequence)"
+    "endpoint, public_key, sequence, drain_number)"
     " ORDER BY node, worker, boot, sequence DESC"
     " ON CONFLICT (node, worker, boot) DO UPDATE SET seen_at = EXCLUDED.seen_at, state = EXCLUDED.state, version = "
     "EXCLUDED.version,"
     " pid = EXCLUDED.pid, in_flight = EXCLUDED.in_flight, gc_done = EXCLUDED.gc_done, policy_epoch = "
     "EXCLUDED.policy_epoch,"
     " generation = EXCLUDED.generation, signatures = EXCLUDED.signatures, endpoint = EXCLUDED.endpoint,"
-    " public_key = EXCLUDED.public_key, coordinator = EXCLUDED.coordinator, sequence = EXCLUDED.sequence"
+    " public_key = EXCLUDED.public_key, coordinator = EXCLUDED.coordinator, sequence = EXCLUDED.sequence,"
+    " drain_number = EXCLUDED.drain_number"
     " WHERE p.sequence < EXCLUDED.sequence";
 
 static const char metrics_sql[] =
@@ -277,6 +279,7 @@ static void add_beat(struct rows *processes, struct rows *whole, struct rows *pa
     rows_string(processes, beat->endpoint);
     rows_string(processes, beat->public_key);
     rows_number(processes, to_bigint(beat->sequence));
+    rows_number(processes, to_bigint(beat->drain_number));
     rows_end(processes);
     rows_string(nodes, beat->node);
     rows_string(nodes, role_text(beat->role));
@@ -299,7 +302,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     (void)fd, (void)what;
     struct beats *beats = arg;
     struct rows processes, metrics, partial, nodes;
-    rows_init(&processes, 14);
+    rows_init(&processes, 15);
     rows_init(&metrics, 5);
     rows_init(&partial, 5);
     rows_init(&nodes, 2);
@@ -317,10 +320,10 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     /* What is heard again in half a second need not wait for the disk. */
     db_query(unit, "SELECT set_config('synchronous_commit', 'off', true)", 0, NULL, NULL);
     const char *const *columns = rows_values(&processes);
-    const char *values[15];
-    memcpy(values, columns, 14 * sizeof *values);
-    values[14] = beats->coordinator;
-    db_query(unit, process_sql, 15, values, NULL);
+    const char *values[16];
+    memcpy(values, columns, 15 * sizeof *values);
+    values[15] = beats->coordinator;
+    db_query(unit, process_sql, 16, values, NULL);
     if (metrics.count > 0)
         db_query(unit, metrics_sql, 5, rows_values(&metrics), NULL);
     if (partial.count > 0)

@@ -66,6 +66,7 @@ static void publish(struct cluster *cluster)
         entry->role = node->role;
         entry->state = node->state;
         entry->drain = node->drain;
+        entry->drain_number = node->drain_number;
         entry->gc = node->gc;
         entry->lost = node->lost;
         entry->endpoint = wire_text(node->endpoint);

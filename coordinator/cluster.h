@@ -22,7 +22,7 @@ struct cluster_node {
     Weir__Role role;
     Weir__NodeState state;
     bool drain, lost;
-    uint64_t gc;
+    uint64_t gc, drain_number;
     bool has_key;
     uint8_t public_key[CURVE_KEY_LEN];
 };

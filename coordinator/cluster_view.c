@@ -49,6 +49,7 @@ static void parse_node(struct cluster_node *node, const json_t *entry)
     node->state = (Weir__NodeState)find(states, COUNT(states), get_text(entry, "state"));
     node->drain = json_is_true(json_object_get(entry, "drain"));
     node->lost = json_is_true(json_object_get(entry, "lost"));
+    node->drain_number = (uint64_t)json_integer_value(json_object_get(entry, "drain_number"));
     node->gc = (uint64_t)json_integer_value(json_object_get(entry, "gc"));
     node->has_key = curve_key_parse(node->public_key, get_text(entry, "public_key"));
 }

@@ -61,6 +61,7 @@ struct node {
     char identity[WIRE_WORD_MAX + 1]; /* of the database the state is from; "": a coordinator that does not say */
     uint8_t *state; /* as last told, packed with CACHE_NAME; NULL: none */
     size_t state_len;
+    uint64_t drain_number;   /* of our entry, when the owner had heard it */
     uint64_t older_since_ms; /* since when only older epochs of another database came; 0: not so */
     uint64_t policy_epoch;   /* what we have; 0: none */
     uint64_t policy_wanted, policy_asked_ms;
@@ -129,6 +130,7 @@ static void fill_heartbeat(struct node *node, Weir__Heartbeat *beat)
     beat->sequence = ++node->sequence;
     beat->state = WEIR__NODE_STATE__NODE_STARTING; /* until the handler says better */
     beat->policy_epoch = node->policy_epoch;
+    beat->drain_number = node->drain_number;
     beat->version = wire_text(WEIR_VERSION);
     beat->pid = (uint32_t)getpid();
     if (node->endpoint != NULL) {
@@ -319,6 +321,10 @@ static void tell_state(struct node *node, const Weir__ClusterState *state)
             entry = state->nodes[i];
     allow_keys(node, state);
     node->handlers.state(node->arg, state, entry);
+    if (entry != NULL && entry->drain_number != node->drain_number) {
+        node->drain_number = entry->drain_number;
+        node_heartbeat_soon(node); /* somebody may be waiting for it */
+    }
 }
 
 /* Whether the state is news. A coordinator that lost its database goes on with what it read last, so

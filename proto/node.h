@@ -54,7 +54,8 @@ struct node_policy_file {
 };
 
 struct node_handlers {
-    /* A newer cluster state (also once at start, from the cache). entry: this node's own, or NULL when not in it. */
+    /* A newer cluster state (also once at start, from the cache). entry: this node's own, or NULL when not in it. When
+     * it returns, the state that heartbeats tell follows entry->drain. */
     void (*state)(void *arg, const Weir__ClusterState *state, const Weir__NodeEntry *entry);
     /* A newer policy: names and texts, borrowed. May be NULL (scanners): then none is asked for. */
     void (*policy)(void *arg, uint64_t epoch, const struct node_policy_file *files, size_t count);

@@ -128,7 +128,8 @@ static int print_reply(const struct options *options, const char *verb, const st
 
 struct wait_for {
     const char *node;
-    bool gc; /* until gc_done >= number; else until it is drained */
+    bool gc;           /* until gc_done >= number; else until it has heard of drain number `number` and is in `state` */
+    const char *state; /* "drained" or "active" */
     long long number;
 };
 
@@ -140,11 +141,11 @@ static int wait_state(const struct wait_for *wait, const char *text, char **stat
     const char *now = json_string_value(json_object_get(body, "state"));
     free(*state);
     *state = xstrdup(now != NULL ? now : "unknown");
-    bool wanted = json_is_true(json_object_get(body, "drain"));
-    int reached = wait->gc ? json_number_value(json_object_get(body, "gc_done")) >= (double)wait->number
-                           : strcmp(*state, "drained") == 0;
-    if (!wait->gc && !wanted && body != NULL)
-        reached = -1; /* somebody undrained it meanwhile */
+    double done = json_number_value(json_object_get(body, wait->gc ? "gc_done" : "drain_done"));
+    double newest = json_number_value(json_object_get(body, "drain_number"));
+    int reached = done >= (double)wait->number && (wait->gc || strcmp(*state, wait->state) == 0);
+    if (!wait->gc && newest > (double)wait->number)
+        reached = -1; /* somebody wants otherwise meanwhile */
     json_decref(body);
     return reached;
 }
@@ -168,7 +169,7 @@ static int wait_until_reached(struct requester *requester, const struct options 
     if (reply->status == 0 && reached <= 0) {
         reply->status = EX_TEMPFAIL;
         reply->error =
-            reached < 0 ? xasprintf("%s was undrained by somebody else", wait->node)
+            reached < 0 ? xasprintf("%s was drained or undrained by somebody else meanwhile", wait->node)
                         : xasprintf("%s is %s after %u s; it goes on by itself", wait->node, state, options->timeout_s);
     }
     free(state);
@@ -201,7 +202,8 @@ static int ask(const struct options *options, struct requester *requester, struc
         json_t *body = json_loads(reply.body != NULL ? reply.body : "null", JSON_DECODE_ANY, &error);
         struct wait_for wait = { .node = options->args[0],
                                  .gc = strcmp(verb, "gc") == 0,
-                                 .number = (long long)json_number_value(json_object_get(body, "gc")) };
+                                 .state = strcmp(verb, "drain") == 0 ? "drained" : "active" };
+        wait.number = (long long)json_number_value(json_object_get(body, wait.gc ? "gc" : "drain_number"));
         json_decref(body);
         status = wait_until_reached(requester, options, &wait, &reply);
     } else {

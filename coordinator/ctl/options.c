@@ -15,7 +15,7 @@ const struct verb options_verbs[] = {
     { "node show", "NODE", 1, 1, 0, "one node" },
     { "drain", "NODE", 1, 1, OPTION_WAIT | OPTION_FORCE | OPTION_TIMEOUT,
       "let a node finish and take nothing new; --wait until it is drained" },
-    { "undrain", "NODE", 1, 1, 0, "let it take work again" },
+    { "undrain", "NODE", 1, 1, OPTION_WAIT | OPTION_TIMEOUT, "let it take work again; --wait until it does" },
     { "gc", "NODE", 1, 1, OPTION_WAIT | OPTION_TIMEOUT, "make a new scanner generation; --wait until it works" },
     { "trace", "ID|MESSAGE-ID|ADDRESS", 1, 1, OPTION_LIMIT, "what became of a message" },
     { "keys generate", "FILE", 1, 1, OPTION_NO_CONFIG, "make a key file and print its public key" },

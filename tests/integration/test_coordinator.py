@@ -74,19 +74,22 @@ def test_silent_node_is_lost_and_comes_back(two, nodes):
 def test_drain_waits_and_guards_the_last(two, nodes):
     first, second = nodes("scanner-1", "scanner"), nodes("scanner-2", "scanner")
 
-    def both(a="active", b="active"):
-        first.beat(a)
+    def both(a="active", b="active", number=0):
+        first.beat(a, drain_number=number)
         second.beat(b)
 
     both()
     wait_until(lambda: two.json("node", "show", "scanner-2")["state"] == "active", 3, "active")
     waiting = subprocess.Popen([BIN / "weirctl", "-c", two.config("operator"), "drain", "--wait", "scanner-1"], stdout=subprocess.PIPE)
-    assert first.state(lambda s: entry(s, "scanner-1").drain)
+    number = entry(first.state(lambda s: entry(s, "scanner-1").drain), "scanner-1").drain_number
     for _ in range(3):
-        both("draining")
+        both("draining", number=number)
         time.sleep(0.2)
-    assert waiting.poll() is None
-    both("drained")
+    both("drained", number=number - 1)
+    wait_until(lambda: two.json("node", "show", "scanner-1")["state"] == "drained", 3, "drained, but from another time")
+    time.sleep(0.5)
+    assert waiting.poll() is None, "that state is from before the drain"
+    both("drained", number=number)
     assert waiting.wait(5) == 0 and b"drained" in waiting.stdout.read()
     status = two.ctl("status")
     assert "drain         scanner-1 is drained, wanted by operator since 20" in status, status
@@ -95,8 +98,14 @@ def test_drain_waits_and_guards_the_last(two, nodes):
     assert refused.returncode == 77 and "--force" in refused.stderr
     late = two.run_ctl("drain", "--wait", "--timeout", "1", "--force", "scanner-2")
     assert late.returncode == 75 and "scanner-2" in late.stderr
-    for name in ("scanner-1", "scanner-2"):
-        two.ctl("undrain", name)
+    waiting = subprocess.Popen([BIN / "weirctl", "-c", two.config("operator"), "undrain", "--wait", "scanner-1"], stdout=subprocess.PIPE)
+    assert first.state(lambda s: entry(s, "scanner-1").drain_number == number + 1 and not entry(s, "scanner-1").drain)
+    both("active", number=number)
+    time.sleep(0.5)
+    assert waiting.poll() is None
+    both("active", number=number + 1)
+    assert waiting.wait(5) == 0 and b"active" in waiting.stdout.read()
+    two.ctl("undrain", "scanner-2")
     assert [one["action"] for one in two.json("history")][-4:] == ["drain", "drain", "undrain", "undrain"]
 
 

@@ -30,7 +30,7 @@ struct coordinator {
     unsigned samples, partial;
     uint64_t last_batch, batches_seen;
     Weir__NodeState last_state;
-    uint64_t last_policy_epoch;
+    uint64_t last_policy_epoch, last_drain_number;
     char first_sender[1100];
 };
 
@@ -93,6 +93,7 @@ static void on_heartbeat(struct coordinator *c, struct link_peer *peer, const We
     c->partial += beat->metrics_partial;
     c->last_state = beat->state;
     c->last_policy_epoch = beat->policy_epoch;
+    c->last_drain_number = beat->drain_number;
     ck_assert(wire_equal(&beat->node, "edge-1"));
     ack.sequence = beat->sequence;
     frame.body_case = WEIR__FRAME__BODY_HEARTBEAT_ACK;
@@ -203,6 +204,7 @@ static void publish(struct coordinator *c, uint64_t epoch, bool drain, uint64_t 
     entry.node = wire_text("edge-1");
     entry.role = WEIR__ROLE__ROLE_EDGE;
     entry.drain = drain;
+    entry.drain_number = epoch + 1;
     key.public_key = wire_bytes(node_pair.public_key, CURVE_KEY_LEN);
     key.name = wire_text("edge-1");
     key.role = WEIR__ROLE__ROLE_EDGE;
@@ -433,6 +435,7 @@ START_TEST(test_state_and_epochs)
     publish(other, 11, true, 0);
     WAIT(states == 2);
     ck_assert(entry_drain);
+    WAIT(c->last_drain_number == 12);
     publish(c, 11, false, 0); /* the coordinator we talk to is believed */
     WAIT(states == 3);
     ck_assert(!entry_drain);
