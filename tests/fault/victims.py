@@ -8,7 +8,7 @@ from weir import Smtp, process_name, wait_until
 
 KINDS = ["scanner", "zygote", "scan worker", "coordinator", "postgres", "edge", "edge worker"]
 # A hang: longer than scan_stall (1.5 s), which is when scanners are left.
-HANG = (1.0, 2.5)
+HANG = (2.0, 3.5)
 
 
 class Disturbance:
