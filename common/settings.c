@@ -161,7 +161,7 @@ static const struct config_key scanner_keys[] = {
     UINT(slots, "512", 1, 1000000, "scans admitted at once, queued or running"),
     SIZE(memory, "512MiB", 4 * KIB, TIB, "message bytes in memory; over it BUSY"),
     SIZE(memory_threshold, "1MiB", 0, GIB, "a larger message lives in an unlinked file in spool_dir"),
-    SIZE(disk, "8GiB", 0, NO_LIMIT, "message bytes in files; over it BUSY"),
+    SIZE(disk, "8GiB", 0, NO_LIMIT, "message bytes in files, of messages still being sent at most half of it; over it BUSY"),
     SIZE(window, "1MiB", 4 * KIB, GIB, "bytes an edge may have under way per message"),
     STRING(signatures, "/var/lib/clamav", "folder of the signature set"),
     STRING(tmp_dir, "/dev/shm", "libclamav's scratch files; best on tmpfs"),

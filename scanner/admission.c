@@ -18,18 +18,35 @@ static bool fits(uint64_t used, uint64_t more, uint64_t limit)
     return used <= limit && more <= limit - used;
 }
 
-/* Where `size` bytes of one message would go; false: nowhere. What the message holds already must not be counted in. */
-static bool find_room(const struct admission *admission, uint64_t size, bool upload, bool *on_disk)
+/* Its client is still sending, for as long as it likes. */
+static bool is_slow(const struct admission_share *share)
+{
+    return share->state == ADMISSION_UPLOADING && !share->holds_slot;
+}
+
+static bool fits_on_disk(const struct admission *admission, const struct admission_share *share, uint64_t size)
+{
+    return fits(admission->disk, size, admission->limits.disk) &&
+           (!is_slow(share) || fits(admission->slow_disk, size, admission->limits.disk / 2));
+}
+
+/*
+ * Where `size` bytes of a message that may become `expected` bytes would go; false: nowhere. What the message holds already must not
+ * be counted in.
+ */
+static bool find_room(const struct admission *admission, const struct admission_share *share, uint64_t size, uint64_t expected,
+                      bool *on_disk)
 {
     const struct admission_limits *limits = &admission->limits;
-    if (size <= limits->memory_threshold && fits(admission->memory, size, limits->memory) &&
+    bool upload = share->state == ADMISSION_UPLOADING;
+    if (expected <= limits->memory_threshold && fits(admission->memory, size, limits->memory) &&
         (!upload || fits(admission->upload_memory, size, limits->memory / 2))) {
         *on_disk = false;
         return true;
     }
     /* A small whole message is refused rather than written to disk: BUSY sends it to a scanner that has room in memory. */
     *on_disk = true;
-    return (upload || size > limits->memory_threshold) && fits(admission->disk, size, limits->disk);
+    return (upload || size > limits->memory_threshold) && fits_on_disk(admission, share, size);
 }
 
 static void reserve(struct admission *admission, struct admission_share *share, uint64_t size, bool on_disk)
@@ -40,7 +57,9 @@ static void reserve(struct admission *admission, struct admission_share *share, 
         admission->disk += size;
     else
         admission->memory += size;
-    if (!on_disk && share->state == ADMISSION_UPLOADING)
+    if (on_disk && is_slow(share))
+        admission->slow_disk += size;
+    else if (!on_disk && share->state == ADMISSION_UPLOADING)
         admission->upload_memory += size;
 }
 
@@ -50,7 +69,9 @@ static void give_back(struct admission *admission, struct admission_share *share
         admission->disk -= share->reserved;
     else
         admission->memory -= share->reserved;
-    if (!share->on_disk && share->state == ADMISSION_UPLOADING)
+    if (share->on_disk && is_slow(share))
+        admission->slow_disk -= share->reserved;
+    else if (!share->on_disk && share->state == ADMISSION_UPLOADING)
         admission->upload_memory -= share->reserved;
     share->reserved = 0;
 }
@@ -103,7 +124,7 @@ enum admission_answer admission_take_whole(struct admission *admission, struct a
     weir_assert(share->state == ADMISSION_NONE);
     if (admission_used(admission) >= admission->limits.slots)
         return ADMISSION_NO_SLOT;
-    if (!find_room(admission, size, false, &on_disk))
+    if (!find_room(admission, share, size, size, &on_disk))
         return ADMISSION_NO_BYTES;
     enqueue(admission, share, size);
     reserve(admission, share, size, on_disk);
@@ -113,15 +134,19 @@ enum admission_answer admission_take_whole(struct admission *admission, struct a
 enum admission_answer admission_take_upload(struct admission *admission, struct admission_share *share, uint64_t size_hint,
                                             bool complete)
 {
-    uint64_t size = size_hint != 0 ? size_hint : admission->limits.window;
+    uint64_t expected = size_hint != 0 ? size_hint : admission->limits.window;
+    uint64_t size = complete || expected < admission->limits.window ? expected : admission->limits.window;
     bool on_disk;
     weir_assert(share->state == ADMISSION_NONE);
     if ((complete ? admission_used(admission) : admission->uploads) >= admission->limits.slots)
         return ADMISSION_NO_SLOT;
-    if (!find_room(admission, size, true, &on_disk))
-        return ADMISSION_NO_BYTES;
     share->state = ADMISSION_UPLOADING;
     share->holds_slot = complete;
+    bool possible = complete || expected <= admission->limits.memory_threshold || expected <= admission->limits.disk / 2;
+    if (!possible || !find_room(admission, share, size, expected, &on_disk)) {
+        share->state = ADMISSION_NONE;
+        return ADMISSION_NO_BYTES;
+    }
     *upload_count(admission, share) += 1;
     reserve(admission, share, size, on_disk);
     return ADMISSION_OK;
@@ -137,7 +162,7 @@ bool admission_extend(struct admission *admission, struct admission_share *share
     uint64_t size = old + admission->limits.window;
     give_back(admission, share);
     /* Bytes never move back from disk to memory. */
-    bool room = was_on_disk ? fits(admission->disk, size, admission->limits.disk) : find_room(admission, size, true, &on_disk);
+    bool room = was_on_disk ? fits_on_disk(admission, share, size) : find_room(admission, share, size, size, &on_disk);
     reserve(admission, share, room ? size : old, room ? on_disk : was_on_disk);
     return room;
 }

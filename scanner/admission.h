@@ -7,7 +7,9 @@
  * messages: queued, running, or on their way here from an edge that has them whole. A message that its client is still sending holds
  * none, so that slow clients never take a slot from others; there may be as many of those as slots, and one that becomes complete
  * while no slot is free is not taken on. Bytes are reserved before they arrive: in memory up to memory_threshold a message, else
- * on disk. Uploads get at most half of the memory, and disk after that, so that they cannot crowd out the small mail either.
+ * on disk. Uploads get at most half of the memory, and disk after that, so that they cannot crowd out the small mail either. Those
+ * that their clients are still sending are reserved window by window, whatever size was promised, and get at most half of the disk:
+ * a promise costs a client nothing.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -19,7 +21,7 @@ struct admission_limits {
     uint64_t memory;
     uint64_t memory_threshold;
     uint64_t disk;
-    uint64_t window;        /* an upload of unknown size is reserved in steps of this */
+    uint64_t window;        /* an upload that is not complete is reserved in steps of this */
     uint64_t large_message;
 };
 
@@ -40,7 +42,8 @@ struct admission_share {
 struct admission {
     struct admission_limits limits;
     uint64_t uploads, held, queued, running; /* uploads hold no slot, held ones are uploads that do */
-    uint64_t memory, upload_memory, disk; /* reserved bytes; upload_memory is part of memory */
+    uint64_t memory, upload_memory; /* reserved bytes; the second is part of the first */
+    uint64_t disk, slow_disk;       /* slow: of uploads that hold no slot */
     struct admission_share *first[LANES], *last[LANES];
 };
 

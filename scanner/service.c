@@ -321,7 +321,7 @@ static bool upload_extend(struct service *service, struct scan *scan)
 static bool upload_allow(struct service *service, struct scan *scan)
 {
     uint64_t window = service->options.settings->window, len = scan->body.len;
-    bool whole_reserved = scan->size_hint != 0 && len < scan->size_hint;
+    bool whole_reserved = scan->share.reserved >= scan->size_hint && len < scan->size_hint;
     if (!whole_reserved && scan->share.reserved - len < window / 2)
         upload_extend(service, scan);
     uint64_t allowed = scan->share.reserved - len < window ? scan->share.reserved : len + window;

@@ -97,6 +97,8 @@ static void on_busy(struct scan *scan, const Weir__ScanBusy *busy)
     struct scanner *scanner = scan->scanner;
     metric_add(scan->machine->busy[busy->reason], 1);
     scan_note_refusal(scan, scanner);
+    if (scan->state == SCAN_STREAMING && busy->reason == WEIR__BUSY_REASON__BUSY_BYTES)
+        scan->starved = true;
     scan_drop_attempt(scan, false, scan_resting_state(scan));
     if (busy->reason == WEIR__BUSY_REASON__BUSY_SLOTS && scanner->used < scanner->slots)
         scanner->used = scanner->slots;

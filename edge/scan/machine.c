@@ -131,10 +131,11 @@ void scan_drop_attempt(struct scan *scan, bool cancel, enum scan_state next)
 }
 
 /* Where a scan without an attempt belongs. One whose scanner answered wrongly while it was still being received is left
- * alone until it is finished: one more wrong answer is its last. */
+ * alone until it is finished: one more wrong answer is its last. So is one that starved: its room is for the others. */
 enum scan_state scan_resting_state(const struct scan *scan)
 {
-    bool wanted = scan->finished || (scan->faults == 0 && message_size(scan->message) > scan->machine->chunk);
+    bool streamed = scan->faults == 0 && !scan->starved;
+    bool wanted = scan->finished || (streamed && message_size(scan->message) > scan->machine->chunk);
     return wanted ? SCAN_SEEKING : SCAN_QUIET;
 }
 

@@ -62,6 +62,7 @@ struct scan {
     uint64_t avoid;  /* serial of the scanner that crashed on it, failed or answered wrongly */
     unsigned faults; /* answers that did not fit */
     unsigned crashes;
+    bool starved;       /* a scanner had no bytes for more of it; as a complete message it gets all at once, or none */
     bool engine_failed; /* a scanner's engine did, once */
 
     bool full, told_full; /* pressure: as it is, as last told */

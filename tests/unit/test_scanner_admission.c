@@ -31,6 +31,7 @@ static void assert_empty(void)
     ck_assert_uint_eq(admission.memory, 0);
     ck_assert_uint_eq(admission.upload_memory, 0);
     ck_assert_uint_eq(admission.disk, 0);
+    ck_assert_uint_eq(admission.slow_disk, 0);
     for (int lane = 0; lane < LANES; lane++) {
         ck_assert_ptr_null(admission.first[lane]);
         ck_assert_ptr_null(admission.last[lane]);
@@ -94,6 +95,7 @@ END_TEST
 START_TEST(uploads_leave_room)
 {
     struct admission_share up[5] = { 0 }, whole = { 0 };
+    admission.limits.window = 200;
     for (size_t i = 0; i < 4; i++)
         ck_assert_int_eq(admission_take_upload(&admission, &up[i], 200, false), ADMISSION_OK);
     ck_assert_int_eq(admission_take_upload(&admission, &up[4], 1, false), ADMISSION_NO_SLOT);
@@ -143,6 +145,39 @@ START_TEST(complete_uploads_hold_slots)
 }
 END_TEST
 
+/* What slow clients announce is not reserved, and what they send gets half of the disk: the rest is for complete messages. */
+START_TEST(promises_cost_nothing)
+{
+    struct admission_share slow[10] = { 0 }, complete = { 0 }, late = { 0 };
+    bool grown = true;
+    admission.limits.slots = 100;
+    for (size_t i = 0; i < 10; i++)
+        ck_assert_int_eq(admission_take_upload(&admission, &slow[i], 2500, false), ADMISSION_OK);
+    ck_assert_uint_eq(admission.disk, 1000);
+    while (grown) {
+        grown = false;
+        for (size_t i = 0; i < 10; i++)
+            grown = admission_extend(&admission, &slow[i]) || grown;
+    }
+    ck_assert_uint_eq(admission.slow_disk, 2500);
+    ck_assert_int_eq(admission_take_upload(&admission, &late, 2500, false), ADMISSION_NO_BYTES);
+    ck_assert_int_eq(admission_take_upload(&admission, &complete, 2500, true), ADMISSION_OK);
+    ck_assert_uint_eq(admission.disk, 5000);
+    admission_release(&admission, &slow[3]); /* starved, and sent away: its room is for the others */
+    ck_assert(admission_extend(&admission, &slow[4])); /* 400 of 2300 */
+    ck_assert(admission_complete(&admission, &slow[4], 300)); /* counts no more as slow */
+    ck_assert_uint_eq(admission.slow_disk, 1900);
+    /* what could never become whole here is not begun */
+    admission_release(&admission, &complete);
+    ck_assert_int_eq(admission_take_upload(&admission, &late, 2501, false), ADMISSION_NO_BYTES);
+    ck_assert_int_eq(admission_take_upload(&admission, &late, 2501, true), ADMISSION_OK);
+    admission_release(&admission, &late);
+    for (size_t i = 0; i < 10; i++)
+        admission_release(&admission, &slow[i]);
+    assert_empty();
+}
+END_TEST
+
 START_TEST(uploads_grow)
 {
     struct admission_share s = { 0 }, other = { 0 };
@@ -155,7 +190,7 @@ START_TEST(uploads_grow)
     ck_assert_uint_eq(s.reserved, 300);
     ck_assert_uint_eq(admission.memory, 0);
     ck_assert_uint_eq(admission.disk, 300);
-    ck_assert_int_eq(admission_take_upload(&admission, &other, 4650, false), ADMISSION_OK);
+    ck_assert_int_eq(admission_take_upload(&admission, &other, 4650, true), ADMISSION_OK);
     ck_assert(!admission_extend(&admission, &s)); /* 50 left: it keeps what it has */
     ck_assert_uint_eq(s.reserved, 300);
     ck_assert(s.on_disk);
@@ -369,6 +404,7 @@ int main(void)
     tcase_add_test(tests, memory_runs_out);
     tcase_add_test(tests, uploads_leave_room);
     tcase_add_test(tests, complete_uploads_hold_slots);
+    tcase_add_test(tests, promises_cost_nothing);
     tcase_add_test(tests, uploads_grow);
     tcase_add_test(tests, impossible_sizes);
     tcase_add_test(tests, release_from_anywhere);

@@ -146,18 +146,37 @@ START_TEST(lanes_and_deadlines)
 }
 END_TEST
 
+/* Slow clients that announce much and send nothing keep no room from a message that is there. */
+START_TEST(promises_and_disk)
+{
+    static const char *const extra[] = { "memory=1MiB", "disk=8MiB", NULL };
+    scanner_active(extra);
+    for (int i = 0; i < 4; i++)
+        wait_answer(send_open(4u << 20, false, NULL, 0, 0, 60000), GRANT);
+    WAIT_FOR(t.bytes_used == 4u << 20);
+    assert_busy(send_open(0, false, NULL, 0, 0, 60000), WEIR__BUSY_REASON__BUSY_BYTES);
+    uint64_t complete = send_complete(4u << 20);
+    wait_answer(complete, GRANT);
+    size_t len;
+    char *mail = virus_mail(1u << 20, &len);
+    send_chunk(complete, 0, mail, 1u << 20, true);
+    ck_assert_int_eq(wait_answer(complete, VERDICT)->verdict, WEIR__VERDICT__VERDICT_BAD);
+    free(mail);
+}
+END_TEST
+
 START_TEST(starved_upload)
 {
     static const char *const extra[] = { "memory=1MiB", "disk=4MiB", NULL };
     scanner_active(extra);
     size_t len;
     char *mail = virus_mail(3u << 20, &len);
-    uint64_t big = send_open(3u << 20, false, NULL, 0, 0, 60000);
+    uint64_t big = send_complete(3u << 20);
     wait_answer(big, GRANT);
-    uint64_t refused = send_open(2u << 20, false, NULL, 0, 0, 60000);
-    assert_busy(refused, WEIR__BUSY_REASON__BUSY_BYTES);
     uint64_t grows = send_open(0, false, NULL, 0, 0, 60000);
     ck_assert_uint_eq(wait_answer(grows, GRANT)->allowed, 1u << 20);
+    uint64_t refused = send_open(2u << 20, false, NULL, 0, 0, 60000);
+    assert_busy(refused, WEIR__BUSY_REASON__BUSY_BYTES);
     send_chunk(grows, 0, mail, 1u << 20, false);
     pause_ms(300);
     ck_assert_ptr_null(answer_to(grows, WEIR__FRAME__BODY_SCAN_CREDIT)); /* no room: it waits */
@@ -166,7 +185,7 @@ START_TEST(starved_upload)
     send_chunk(grows, 1u << 20, "", 0, true);
     ck_assert_int_eq(wait_answer(grows, VERDICT)->verdict, WEIR__VERDICT__VERDICT_BAD);
     /* and when no room comes, it is sent away */
-    big = send_open(3u << 20, false, NULL, 0, 0, 60000);
+    big = send_complete(3u << 20);
     wait_answer(big, GRANT);
     grows = send_open(0, false, NULL, 0, 0, 60000);
     wait_answer(grows, GRANT);
@@ -643,7 +662,7 @@ START_TEST(edge_gone)
     signal_workers(SIGSTOP);
     send_whole(clean_mail, sizeof clean_mail - 1);
     send_open(3000000, false, NULL, 0, 0, 60000);
-    WAIT_FOR(t.slots_used == 1 && t.bytes_used >= 3000000);
+    WAIT_FOR(t.slots_used == 1 && t.bytes_used >= 1000000); /* a window of it */
     link_free(&t.edge);
     static const struct link_handlers edge_handlers = { .up = on_up, .down = on_down, .message = on_edge_message };
     char *scanner = xasprintf("tcp://127.0.0.1:%d", t.ports[2]);
@@ -725,7 +744,7 @@ int main(int argc, char **argv)
         const TTest *test;
     } tests[] = {
 #define TEST(name) { #name, name }
-        TEST(verdicts), TEST(streams), TEST(bad_chunks), TEST(slots_and_cancel), TEST(uploads_and_slots), TEST(lanes_and_deadlines), TEST(starved_upload),
+        TEST(verdicts), TEST(streams), TEST(bad_chunks), TEST(slots_and_cancel), TEST(uploads_and_slots), TEST(lanes_and_deadlines), TEST(promises_and_disk), TEST(starved_upload),
         TEST(message_partial), TEST(cancelled_early),
         TEST(channels_do_not_block), TEST(workers_hold_no_log), TEST(out_of_descriptors),
         TEST(old_gc_is_fulfilled), TEST(folders_removed), TEST(failing_engine_is_replaced),
