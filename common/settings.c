@@ -131,7 +131,7 @@ static const struct config_key tls_keys[] = {
 #define S listener_settings
 static const struct config_key listener_keys[] = {
     ENUM(profile, "relay", "relay", "what the listener is for"),
-    ENDPOINTS(listen, "127.0.0.1:25, [::1]:25", "addresses with ports, as 192.0.2.1:25, [2001:db8::1]:25, *:25"),
+    ENDPOINTS(listen, "127.0.0.1:25, [::1]:25", "addresses with ports, as 192.0.2.1:25, [2001:db8::1]:25; all of them: *:25 (IPv4) and [::]:25 (IPv6)"),
     DURATION(banner_delay, "0", 0, 5 * MINUTES, "a client that talks earlier gets 554 5.5.1; 0: off"),
     SIZE(max_message_size, "50MiB", KIB, TIB, "over it 552 5.3.4"),
     UINT(max_recipients, "100", 1, 100000, "over it 452 4.5.3"),

@@ -2,7 +2,7 @@
  * master.c - binds the listeners, starts the workers, and starts a new one for each that dies
  *
  * Every worker has sockets of its own (SO_REUSEPORT), and the master holds them all: connections waiting in a dead worker's queue are taken by
- * its successor. The master speaks no SMTP, opens no ZeroMQ context and has no event library, so forking is safe at any time.
+ * its successor; where none comes (the edge ends) the master ends listening. The master speaks no SMTP, opens no ZeroMQ context and has no event library, so forking is safe at any time.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -26,6 +26,8 @@
 #define BACKOFF_LAST_MS 10000u  /* one that dies again and again does not burn the machine */
 #define STEADY_MS 10000u        /* after that long a worker counts as healthy again */
 #define KILL_AFTER_MS 60000u    /* beyond drain_timeout, for workers that do not end */
+#define PORT_WAIT_MS 3000u      /* for the workers of a master that was killed to be gone from our ports */
+#define PORT_LOOK_US 20000u
 #define LOOK_MS 250u            /* between two looks at whether the workers' loops turn */
 
 struct child {
@@ -40,7 +42,8 @@ struct child {
 
 struct master {
     const struct edge_command *command;
-    struct edge_config *config;
+    struct edge_config *config; /* of the start: names the sockets */
+    uint64_t drain_timeout, worker_watchdog; /* of the last HUP whose file was right */
     struct edge_socket *sockets;
     size_t socket_count;
     struct child *children;
@@ -88,6 +91,26 @@ static void raise_descriptor_limit(const struct edge_config *config)
                   (unsigned long long)wanted, (unsigned long long)limit.rlim_cur);
 }
 
+static void bind_one(struct master *master, const char *listener, const struct netaddr *address)
+{
+    struct error why;
+    char text[NETADDR_TEXT_MAX];
+    uint64_t until = clock_ms() + PORT_WAIT_MS;
+    while (!net_is_free(address, &why)) {
+        if (clock_ms() >= until)
+            fatal("[listener \"%s\"]: %s", listener, why.text);
+        usleep(PORT_LOOK_US);
+    }
+    master->sockets = xrealloc(master->sockets, (master->socket_count + 1) * sizeof *master->sockets);
+    struct edge_socket *socket = &master->sockets[master->socket_count++];
+    *socket = (struct edge_socket){ .listener = listener, .address = *address };
+    socket->fds = xcalloc(master->workers, sizeof *socket->fds);
+    for (unsigned w = 0; w < master->workers; w++)
+        if ((socket->fds[w] = net_bind(address, &why)) < 0)
+            fatal("[listener \"%s\"]: %s", listener, why.text);
+    log_write(LOG_INFO, "listener \"%s\" on %s, %u workers", listener, netaddr_format_endpoint(address, text), master->workers);
+}
+
 static void bind_all(struct master *master)
 {
     const struct edge_config *config = master->config;
@@ -95,18 +118,19 @@ static void bind_all(struct master *master)
         const struct config_list *listen = &config->listeners[l].settings.listen;
         for (size_t i = 0; i < listen->count; i++) {
             struct error why;
-            master->sockets = xrealloc(master->sockets, (master->socket_count + 1) * sizeof *master->sockets);
-            struct edge_socket *socket = &master->sockets[master->socket_count++];
-            *socket = (struct edge_socket){ .listener = config->listeners[l].name };
-            socket->fds = xcalloc(master->workers, sizeof *socket->fds);
-            if (!netaddr_parse_endpoint(&socket->address, listen->items[i], &why))
-                fatal("[listener \"%s\"] listen: %s", socket->listener, why.text);
-            for (unsigned w = 0; w < master->workers; w++)
-                if ((socket->fds[w] = net_bind(&socket->address, &why)) < 0)
-                    fatal("[listener \"%s\"]: %s", socket->listener, why.text);
-            log_write(LOG_INFO, "listener \"%s\" on %s, %u workers", socket->listener, listen->items[i], master->workers);
+            struct netaddr address;
+            if (!netaddr_parse_endpoint(&address, listen->items[i], &why))
+                fatal("[listener \"%s\"] listen: %s", config->listeners[l].name, why.text);
+            bind_one(master, config->listeners[l].name, &address);
         }
     }
+}
+
+/* Nobody will accept from this worker's sockets any more: clients are refused, instead of waiting in a queue until the last worker ends. */
+static void end_listening(const struct master *master, unsigned worker)
+{
+    for (size_t s = 0; s < master->socket_count; s++)
+        shutdown(master->sockets[s].fds[worker], SHUT_RD);
 }
 
 static void start_child(struct master *master, unsigned worker)
@@ -173,8 +197,10 @@ static void reap_children(struct master *master)
             census_note_end(master->census, w, child->hung ? CENSUS_HUNG : CENSUS_DIED);
             if (orphans > 0) /* where the next hop had said 250, the client's second try is a second copy */
                 log_write(LOG_WARNING, "worker %u left %u messages that the next hop was given and no client was answered", w, orphans);
-            if (master->stopping)
+            if (master->stopping) {
+                end_listening(master, w);
                 continue;
+            }
             child->backoff_ms = steady || child->backoff_ms == 0 ? BACKOFF_FIRST_MS : 2 * child->backoff_ms;
             if (child->backoff_ms > BACKOFF_LAST_MS)
                 child->backoff_ms = BACKOFF_LAST_MS;
@@ -202,15 +228,31 @@ static void begin_stop(struct master *master)
         return;
     }
     master->stopping = true;
-    master->kill_at_ms = clock_ms() + master->config->edge.drain_timeout + KILL_AFTER_MS;
+    master->kill_at_ms = clock_ms() + master->drain_timeout + KILL_AFTER_MS;
     notify("STOPPING=1");
     log_write(LOG_NOTICE, "draining, then ending");
+    for (unsigned w = 0; w < master->workers; w++)
+        if (master->children[w].pid == 0) /* it died, and its successor does not start any more */
+            end_listening(master, w);
     signal_children(master, SIGTERM);
 }
 
-static void reload(const struct master *master)
+static void take_settings(struct master *master, const struct edge_config *config)
+{
+    master->drain_timeout = config->edge.drain_timeout;
+    master->worker_watchdog = config->edge.worker_watchdog;
+}
+
+static void reload(struct master *master)
 {
     char text[96];
+    struct error why; /* each worker says what is wrong; the master changes nothing then, either */
+    struct edge_config *config =
+        edge_config_load(master->command->config_path, master->command->overrides, master->command->override_count, &why);
+    if (config != NULL) {
+        take_settings(master, config);
+        edge_config_unref(&config);
+    }
     snprintf(text, sizeof text, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)clock_us());
     notify(text);
     signal_children(master, SIGHUP);
@@ -258,7 +300,7 @@ static void on_ready(struct master *master)
  * that was stopped itself, with its workers, does not take their silence for a fault. */
 static void watch_children(struct master *master)
 {
-    uint64_t limit = master->config->edge.worker_watchdog, now = clock_ms(), passed = now - master->looked_ms;
+    uint64_t limit = master->worker_watchdog, now = clock_ms(), passed = now - master->looked_ms;
     if (limit == 0 || passed < LOOK_MS)
         return;
     master->looked_ms = now;
@@ -307,7 +349,7 @@ static int start_children(struct master *master)
         if (child->pid == 0 && child->start_at_ms < next)
             next = child->start_at_ms;
     }
-    if (master->config->edge.worker_watchdog > 0 && master->looked_ms + LOOK_MS < next)
+    if (master->worker_watchdog > 0 && master->looked_ms + LOOK_MS < next)
         next = master->looked_ms + LOOK_MS;
     if (master->ping_every_ms > 0 && master->ping_at_ms < next)
         next = master->ping_at_ms;
@@ -336,6 +378,7 @@ int master_run(const struct edge_command *command, struct edge_config *config)
     struct master master = { .command = command, .config = config, .workers = edge_config_workers(config) };
     if (master.workers > 255)
         fatal("workers: %u are too many (255 at most)", master.workers);
+    take_settings(&master, config);
     open_signals(&master);
     raise_descriptor_limit(config);
     master.children = xcalloc(master.workers, sizeof *master.children);

@@ -32,8 +32,8 @@ struct door { /* one listening socket */
 
 struct worker {
     const struct edge_process *process;
-    struct edge_config *config; /* what farm and node took at start */
-    struct edge_config *pool_config; /* what the pool uses: of the last reload */
+    struct edge_config *config;  /* what farm and node took at start */
+    struct edge_config *current; /* of the last reload */
     struct event_base *base;
     struct metrics metrics;
     struct link_hub *hub;
@@ -62,17 +62,20 @@ static void on_accepted(void *arg, int fd, const struct netaddr *peer, const str
 static void open_door(struct worker *worker, struct door *door)
 {
     int fd = dup(door->fd); /* the listener closes its own */
-    if (fd < 0 || listen(fd, SOMAXCONN) != 0)
+    if (fd < 0 || (door->listener = net_listen(worker->base, fd, on_accepted, door)) == NULL)
         fatal("cannot listen: %m");
-    door->listener = net_listen(worker->base, fd, on_accepted, door);
 }
 
 /* The master holds the socket too, so closing it here would let clients wait in its queue for ever. shutdown() ends listening for all
- * holders: clients are refused at once, and listen() begins again. */
+ * holders: clients are refused at once, and listen() begins again. Without a listener of ours, too: a worker that died may have left the
+ * socket listening. But never on one that does not listen: the kernel would keep the mark, and whoever is accepted later could not be read. */
 static void close_door(struct door *door)
 {
+    int listening = 0;
+    socklen_t len = sizeof listening;
     net_listener_free(&door->listener);
-    shutdown(door->fd, SHUT_RD);
+    if (getsockopt(door->fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) == 0 && listening)
+        shutdown(door->fd, SHUT_RD);
 }
 
 static void set_doors(struct worker *worker, bool open)
@@ -81,7 +84,7 @@ static void set_doors(struct worker *worker, bool open)
         struct door *door = &worker->doors[i];
         if (open && door->listener == NULL)
             open_door(worker, door);
-        else if (!open && door->listener != NULL)
+        else if (!open)
             close_door(door);
     }
 }
@@ -96,8 +99,10 @@ static void on_start_timer(evutil_socket_t fd, short what, void *arg)
     if (!able && clock_ms() - worker->started_ms < START_PATIENCE_MS)
         return;
     event_del(worker->start_timer);
+    if (worker->stopping)
+        return;
     worker->serving = true;
-    if (!worker->draining || worker->config->edge.drain_mode == DRAIN_ANSWER)
+    if (!worker->draining || worker->current->edge.drain_mode == DRAIN_ANSWER)
         set_doors(worker, true);
 
     unsigned char index = (unsigned char)worker->process->worker;
@@ -123,7 +128,7 @@ static void begin_drain(struct worker *worker)
     worker->draining = true;
     worker->drained = false;
     log_write(LOG_NOTICE, "draining: %u sessions", server_sessions(worker->server));
-    if (worker->config->edge.drain_mode == DRAIN_CLOSE)
+    if (worker->current->edge.drain_mode == DRAIN_CLOSE)
         set_doors(worker, false);
     server_drain(worker->server, on_drained, worker);
     if (worker->node != NULL)
@@ -143,7 +148,8 @@ static void end_drain(struct worker *worker)
         node_heartbeat_soon(worker->node);
 }
 
-/* After TERM: ends when the sessions are gone and the audit rows are with a coordinator. */
+/* After TERM: ends when the sessions are gone and the audit rows are with a coordinator. From then on the other workers' sockets get all
+ * clients; one that still listened would get its share of them (SO_REUSEPORT) and answer nobody. */
 static void on_stop_timer(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
@@ -151,8 +157,11 @@ static void on_stop_timer(evutil_socket_t fd, short what, void *arg)
     uint64_t now = clock_ms();
     if (server_sessions(worker->server) > 0 && now < worker->stop_at_ms)
         return;
-    if (worker->reports_until_ms == 0)
+    if (worker->reports_until_ms == 0) {
+        set_doors(worker, false);
+        server_break_off(worker->server); /* those that drain_timeout did not end; their messages are written down, too */
         worker->reports_until_ms = now + LAST_REPORTS_MS;
+    }
     if (node_reports_pending(worker->node) > 0 && now < worker->reports_until_ms)
         return;
     if (node_reports_pending(worker->node) > 0)
@@ -165,7 +174,7 @@ static void begin_stop(struct worker *worker)
     if (worker->stopping)
         return;
     worker->stopping = true;
-    worker->stop_at_ms = clock_ms() + worker->config->edge.drain_timeout + STOP_EXTRA_MS;
+    worker->stop_at_ms = clock_ms() + worker->current->edge.drain_timeout + STOP_EXTRA_MS;
     begin_drain(worker);
     event_add(worker->stop_timer, &(struct timeval){ 0, STOP_LOOK_MS * 1000 });
 }
@@ -251,13 +260,14 @@ static void reload(struct worker *worker)
         log_write(LOG_ERR, "reload: %s; the last configuration stays", why.text);
         return;
     }
-    if (!delivery_pool_reload(worker->pool, &config->edge, &config->tls, &why)) {
-        log_write(LOG_ERR, "reload: next hops: %s; the last configuration stays", why.text);
+    if (!server_accepts_config(worker->server, config, &why) ||
+        !delivery_pool_reload(worker->pool, &config->edge, &config->tls, &why)) {
+        log_write(LOG_ERR, "reload: %s; the last configuration stays", why.text);
         edge_config_unref(&config);
         return;
     }
-    edge_config_unref(&worker->pool_config);
-    worker->pool_config = edge_config_ref(config);
+    edge_config_unref(&worker->current);
+    worker->current = edge_config_ref(config);
     if (worker->farm != NULL)
         scan_farm_reload(worker->farm, &config->edge);
     edge_open_log(config, command->name, "smtpd");
@@ -347,7 +357,7 @@ static void worker_begin(struct worker *worker)
     worker->pool = delivery_pool_new(worker->base, &worker->config->edge, &worker->config->tls, &worker->metrics, &why);
     if (worker->pool == NULL)
         fatal("delivery: %s", why.text);
-    worker->pool_config = edge_config_ref(worker->config);
+    worker->current = edge_config_ref(worker->config);
     worker->server = server_new(&(struct server_options){
         .base = worker->base,
         .config = worker->config,
@@ -400,7 +410,7 @@ static void worker_end(struct worker *worker)
     event_free(worker->stop_timer);
     metrics_fini(&worker->metrics);
     event_base_free(worker->base);
-    edge_config_unref(&worker->pool_config);
+    edge_config_unref(&worker->current);
     edge_config_unref(&worker->config);
 }
 

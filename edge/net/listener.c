@@ -2,7 +2,7 @@
  * listener.c - listening sockets: bound in the master, accepted from in a worker
  *
  * Every worker has a socket of its own (SO_REUSEPORT) that the master made, so that connections which wait in a dead worker's queue are
- * taken by its successor. When descriptors run out the listener rests for a moment: the connections wait in the kernel's queue, and a
+ * taken by its successor. Bound is not listening: the kernel takes connections only when the worker is there to answer them. When descriptors run out the listener rests for a moment: the connections wait in the kernel's queue, and a
  * level-triggered socket would otherwise spin the loop.
  */
 #include <errno.h>
@@ -45,12 +45,30 @@ int net_bind(const struct netaddr *address, struct error *why)
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) != 0 ||
         setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) != 0 ||
         (at.ss_family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one) != 0) ||
-        bind(fd, (struct sockaddr *)&at, at_len) != 0 || listen(fd, SOMAXCONN) != 0) {
+        bind(fd, (struct sockaddr *)&at, at_len) != 0) {
         error_set(why, "cannot listen on %s: %s", netaddr_format_endpoint(address, text), strerror(errno));
         close(fd);
         return -1;
     }
     return fd;
+}
+
+/* SO_REUSEADDR, or connections of an edge that just ended (TIME_WAIT) would be in the way. */
+bool net_is_free(const struct netaddr *address, struct error *why)
+{
+    char text[NETADDR_TEXT_MAX];
+    struct sockaddr_storage at;
+    socklen_t at_len = netaddr_to_sockaddr(address, &at);
+    int one = 1;
+    int fd = socket(at.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool free = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) == 0 &&
+                (at.ss_family != AF_INET6 || setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one) == 0) &&
+                bind(fd, (struct sockaddr *)&at, at_len) == 0;
+    if (!free)
+        error_set(why, "cannot listen on %s: %s", netaddr_format_endpoint(address, text), strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    return free;
 }
 
 static void listener_watch(struct net_listener *listener)
@@ -121,6 +139,8 @@ static void on_acceptable(evutil_socket_t listening, short what, void *arg)
 struct net_listener *net_listen(struct event_base *base, int fd, void (*accepted)(void *arg, int fd, const struct netaddr *peer,
                                                                                  const struct netaddr *local), void *arg)
 {
+    if (listen(fd, SOMAXCONN) != 0)
+        return NULL;
     struct net_listener *listener = xcalloc(1, sizeof *listener);
     listener->fd = fd;
     listener->accepted = accepted;

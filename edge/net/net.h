@@ -55,10 +55,12 @@ struct net_tls *net_tls_client(const char *ca_file, bool verify, struct error *w
 struct net_tls *net_tls_ref(struct net_tls *tls);
 void net_tls_unref(struct net_tls **tls);
 
-/* A listening socket, not yet accepting: bound with SO_REUSEPORT in the master, used by a worker. -1: why. */
+/* A socket bound with SO_REUSEPORT in the master, for a worker to listen() on. -1: why. */
 int net_bind(const struct netaddr *address, struct error *why);
+/* false: another program listens there (SO_REUSEPORT would share the port with it without a word), or the address is not ours. */
+bool net_is_free(const struct netaddr *address, struct error *why);
 struct net_listener;
-/* Takes fd, and starts accepting. `accepted` takes its fd (net_accept). When descriptors run out it rests for 100 ms at a time. */
+/* Takes fd, listens and accepts; NULL: it cannot (errno), and fd is still the caller's. `accepted` takes its fd (net_accept). When descriptors run out it rests for 100 ms at a time. */
 struct net_listener *net_listen(struct event_base *base, int fd, void (*accepted)(void *arg, int fd, const struct netaddr *peer,
                                                                                  const struct netaddr *local), void *arg);
 void net_listener_enable(struct net_listener *listener, bool on);

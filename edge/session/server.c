@@ -264,6 +264,12 @@ static void visit_bury(void *arg, struct wheel_entry *entry)
     server_bury((struct session *)entry);
 }
 
+void server_break_off(struct server *server)
+{
+    wheel_each(&server->wheel, visit_bury, NULL);
+    on_bury(-1, 0, server);
+}
+
 void server_free(struct server **serverp)
 {
     struct server *server = *serverp;
@@ -271,8 +277,7 @@ void server_free(struct server **serverp)
     if (server == NULL)
         return;
     server->draining = false;
-    wheel_each(&server->wheel, visit_bury, NULL);
-    on_bury(-1, 0, server);
+    server_break_off(server);
     for (struct port *port = server->ports, *next; port != NULL; port = next) {
         next = port->next;
         free(port->name);
@@ -289,14 +294,18 @@ void server_free(struct server **serverp)
 
 /* ---- what changes while it runs ---- */
 
+bool server_accepts_config(const struct server *server, const struct edge_config *config, struct error *why)
+{
+    for (const struct port *port = server->ports; port != NULL; port = port->next)
+        if (edge_config_listener(config, port->name) == NULL) {
+            error_set(why, "[listener \"%s\"] is missing but its sockets are open: that needs a restart", port->name);
+            return false;
+        }
+    return true;
+}
+
 void server_set_config(struct server *server, struct edge_config *config)
 {
-    for (struct port *port = server->ports; port != NULL; port = port->next)
-        if (edge_config_listener(config, port->name) == NULL) {
-            log_write(LOG_ERR, "reload: [listener \"%s\"] is missing but its sockets are open; nothing is changed before a restart",
-                      port->name);
-            return;
-        }
     edge_config_ref(config);
     edge_config_unref(&server->config);
     server->config = config;

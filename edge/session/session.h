@@ -32,7 +32,9 @@ struct server_options { /* all borrowed for the server's life, but config: count
 };
 
 struct server *server_new(const struct server_options *options);
-void server_free(struct server **server); /* ends its sessions without a word */
+void server_free(struct server **server); /* breaks off its sessions */
+/* Ends all sessions without a word; messages that had begun are written down. Not from inside a callback of a session. */
+void server_break_off(struct server *server);
 /* Audit rows go here; set once, before the first session. */
 void server_set_node(struct server *server, struct node *node);
 /* name: the instance of [listener "NAME"]; must be in the configuration given to server_new(). Lives as long as the server. */
@@ -40,7 +42,9 @@ struct port *server_port(struct server *server, const char *name);
 /* A new client: takes fd. Answers 421 at once where it may not come in. */
 void server_accept(struct port *port, int fd, const struct netaddr *peer);
 
-/* Sessions that begin from now on use it. */
+/* false: this configuration lacks a listener whose sockets are open, why. Nothing is changed. */
+bool server_accepts_config(const struct server *server, const struct edge_config *config, struct error *why);
+/* Sessions that begin from now on use it; it must be accepted. */
 void server_set_config(struct server *server, struct edge_config *config);
 /* taken: *policy becomes NULL. Before the first one every client is answered 421 4.3.0. */
 void server_set_policy(struct server *server, struct policy **taken);

@@ -1,6 +1,7 @@
 """The master of an edge: workers that hang, and what systemd is told."""
 import contextlib
 import os
+import pathlib
 import signal
 import socket
 import subprocess
@@ -51,6 +52,93 @@ def test_a_stopped_edge_is_not_taken_for_hanging_workers(make_cluster):
         time.sleep(1.5)
         assert client.command("NOOP").code == 250
     assert weir.family(cluster.pid("edge-1")) == members
+
+
+def refused(address):
+    """The kernel takes no connection there."""
+    try:
+        with Smtp(address, greet=False, timeout=5):
+            return False
+    except ConnectionRefusedError:
+        return True
+
+
+def test_stopping_edge_leaves_no_client_waiting(make_cluster):
+    """One worker has a session to finish, the others have none and end; every new client still gets 421 at once, or is refused."""
+    cluster = make_cluster(edges=1, scanners=1, sets=["edge.workers=4"])
+    with Smtp(cluster.relay()) as client:
+        client.envelope()
+        assert client.command("DATA").code == 354
+        os.kill(cluster.pid("edge-1"), signal.SIGTERM)
+        wait_until(lambda: len(workers_of(cluster, "edge-1")) == 1, what="the end of the idle workers")
+        for _ in range(40):
+            with Smtp(cluster.relay(), timeout=5) as late:
+                assert late.greeting.code == 421 and "4.3.2" in late.greeting.text, late.greeting
+        client.send(message() + b".\r\n")
+        assert client.reply().code == 250
+        client.send(b"QUIT\r\n")
+        assert client.reply().code == 221
+    wait_until(lambda: refused(cluster.relay()), what="refused connections")
+    cluster.heal()
+
+
+def test_worker_killed_while_stopping_leaves_no_client_waiting(make_cluster):
+    cluster = make_cluster(edges=1, scanners=1, sets=["edge.workers=2"])
+    with contextlib.ExitStack() as sessions:
+        clients = [sessions.enter_context(Smtp(cluster.relay())) for _ in range(24)]  # some on either worker
+        os.kill(cluster.pid("edge-1"), signal.SIGTERM)
+        wait_until(lambda: "draining, then ending" in cluster.log("edge-1"), what="the stop")
+        os.kill(workers_of(cluster, "edge-1")[0], signal.SIGKILL)
+        wait_until(lambda: len(workers_of(cluster, "edge-1")) == 1, what="the worker's end")
+        for _ in range(20):
+            with Smtp(cluster.relay(), timeout=5) as late:
+                assert late.greeting.code == 421, late.greeting
+        assert len(clients) == 24
+    cluster.heal()
+
+
+def test_closed_doors_survive_a_restart(make_cluster):
+    """drain_mode = close: an edge, and a worker, that starts while it is drained takes no connection."""
+    cluster = make_cluster(edges=2, scanners=1, sets=["drain_mode=close", "edge.workers=2"])
+    cluster.weirctl("drain", "--wait", "edge-1")
+    wait_until(lambda: refused(cluster.relay()), what="closed doors")
+    for victim in workers_of(cluster, "edge-1"):
+        os.kill(victim, signal.SIGKILL)
+    wait_until(lambda: cluster.log("edge-1").count("accepts sessions") == 4, what="their successors")
+    assert all(refused(cluster.relay()) for _ in range(20))
+    cluster.kill("edge-1")
+    starting = subprocess.Popen([weir.ROOT / "deploy/cluster", "start", "edge-1"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                env=dict(os.environ, WEIR_NO_BUILD="1", WEIR_CLUSTER=str(cluster.dir)))  # returns when the edge serves
+    wait_until(lambda: cluster.log("edge-1").count("accepts sessions") == 6, what="the next edge")
+    assert all(refused(cluster.relay()) for _ in range(20))
+    cluster.weirctl("undrain", "edge-1")
+    wait_until(lambda: not refused(cluster.relay()), what="open doors")
+    assert starting.wait(30 * weir.PATIENCE) == 0
+    assert cluster.send(message()).code == 250
+
+
+def test_port_of_another_program(make_cluster):
+    """SO_REUSEPORT would let two edges share a port without a word."""
+    cluster = make_cluster(edges=1, scanners=1)
+    command = open(f"/proc/{cluster.pid('edge-1')}/cmdline").read().split("\0")[:-1]
+    second = subprocess.run([weir.BIN / "weir-edge", *command[1:]], capture_output=True, text=True, timeout=30 * weir.PATIENCE)
+    assert second.returncode == 1, second
+    assert "in use" in second.stderr + cluster.log("edge-1")
+    assert banner(cluster) < 1 * weir.PATIENCE
+
+
+def test_a_wrong_reload_changes_nothing(make_cluster):
+    """Checked as a whole before anything of it is used."""
+    cluster = make_cluster(edges=1, scanners=1)
+    command = open(f"/proc/{cluster.pid('edge-1')}/cmdline").read().split("\0")[:-1]
+    config = pathlib.Path(next(word for word in command if word.endswith(".conf")))
+    before = config.read_text()
+    config.write_text(before.replace('[listener "relay"]', '[listener "other"]') + "\n[edge]\nvirus_action = discard\n")
+    os.kill(cluster.pid("edge-1"), signal.SIGHUP)
+    wait_until(lambda: "the last configuration stays" in cluster.log("edge-1"), what="the refusal")
+    assert "reloaded: new sessions" not in cluster.log("edge-1")
+    assert cluster.send(message(body=weir.EICAR.decode() + "\r\n")).code == 550
+    config.write_text(before)
 
 
 def test_systemd_is_told(make_cluster, tmp_path):

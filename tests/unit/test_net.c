@@ -619,6 +619,23 @@ START_TEST(bind_shares_ports_and_names_errors)
     struct error why;
     int second = net_bind(&at, &why);
     ck_assert_msg(second >= 0, "%s", why.text);
+    ck_assert(!net_is_free(&at, &why)); /* the listener of this test */
+    ck_assert_msg(strstr(why.text, "in use") != NULL, "%s", why.text);
+
+    /* Bound is not listening: no client waits in a queue that nobody looks at. */
+    struct netaddr quiet, any;
+    struct sockaddr_storage name;
+    socklen_t len = sizeof name;
+    ck_assert(netaddr_parse(&any, "127.0.0.1"));
+    int third = net_bind(&any, &why);
+    ck_assert_int_eq(getsockname(third, (struct sockaddr *)&name, &len), 0);
+    ck_assert(netaddr_from_sockaddr(&quiet, (struct sockaddr *)&name));
+    ck_assert(net_is_free(&quiet, &why));
+    int caller = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ck_assert_int_eq(connect(caller, (struct sockaddr *)&name, len), -1);
+    ck_assert_int_eq(errno, ECONNREFUSED);
+    close(caller);
+    close(third);
     close(second);
     struct netaddr elsewhere;
     ck_assert(netaddr_parse_endpoint(&elsewhere, "192.0.2.77:2525", &why));
