@@ -103,10 +103,11 @@ struct listener_settings {            /* [listener "relay"] */
     uint64_t max_text_line;           /* 0: no limit; 1000 is RFC 5321's. Longer lines in DATA: 550 5.6.0 */
     uint64_t max_commands;            /* 10000 a session */
     uint64_t max_errors;              /* 20 a session, then 421 4.7.0 */
+    uint64_t max_unknown_recipients;  /* 100 5xx answers of next hops at RCPT since the last accepted message, then 421 4.7.0; 0: off */
     uint64_t max_hops;                /* 100 Received headers: 554 5.4.6 */
     uint64_t max_header_size;         /* 1MiB: where the header has not ended by then 552 5.3.4 */
     uint64_t idle_timeout;            /* 5m without a byte: 421 4.4.2 */
-    uint64_t session_timeout;         /* 2h in all, looked at between transactions */
+    uint64_t session_timeout;         /* 2h in all, but not while a message is coming */
     uint64_t min_data_rate;           /* 64 bytes/s averaged over data_rate_grace; slower: 421 4.4.2 */
     uint64_t data_rate_grace;         /* 60s */
     uint64_t sessions_per_client;     /* 0: no limit; over it 421 4.7.0 */

@@ -17,7 +17,7 @@ struct verb_rule {
 
 static void obey_hello(struct session *session, const struct smtp_command *command)
 {
-    transaction_free(&session->tx);
+    transaction_free(&session->tx, FAREWELL_RESET);
     free(session->helo);
     session->helo = xstrdup(command->domain);
     session->esmtp = command->verb == SMTP_VERB_EHLO;
@@ -90,7 +90,16 @@ static void obey_bdat(struct session *session, const struct smtp_command *comman
 {
     bool wanted = session->state == ST_BDAT || (session->state == ST_RCPT && transaction_has_recipients(session->tx));
     smtp_parser_enter_bdat(&session->parser, command->size, session->state != ST_BDAT);
+    if (!wanted && command->size > session->limits->max_message_size) { /* nothing that is worth reading to its end */
+        server_count_limit(session->server, LIMIT_SIZE);
+        session->farewell = FAREWELL_REFUSED;
+        session_reply(session, command->verb, 552, "5.3.4", "Chunk out of place, and larger than %llu bytes",
+                      (unsigned long long)session->limits->max_message_size);
+        session_close(session);
+        return;
+    }
     if (!wanted) {
+        session->skipped = 0;
         session->after_skip = session->state;
         session_enter(session, ST_SKIP);
         return;
@@ -104,7 +113,7 @@ static void obey_bdat(struct session *session, const struct smtp_command *comman
 
 static void obey_rset(struct session *session, const struct smtp_command *command)
 {
-    transaction_free(&session->tx);
+    transaction_free(&session->tx, FAREWELL_RESET);
     if (session->state != ST_GREETED)
         session_enter(session, ST_READY);
     session_reply(session, command->verb, 250, "2.0.0", "Ok");
@@ -127,6 +136,7 @@ static void obey_help(struct session *session, const struct smtp_command *comman
 
 static void obey_quit(struct session *session, const struct smtp_command *command)
 {
+    session->farewell = FAREWELL_RESET;
     session_reply(session, command->verb, 221, "2.0.0", "Bye");
     session_close(session);
 }
@@ -191,13 +201,15 @@ static void complain(struct session *session, enum smtp_verb verb, int code, con
     session_reply_in_order(session, verb, code, enhanced, text);
 }
 
-enum excess { EXCESS_NONE, EXCESS_ERRORS, EXCESS_COMMANDS };
+enum excess { EXCESS_NONE, EXCESS_ERRORS, EXCESS_COMMANDS, EXCESS_UNKNOWN };
 
 static enum excess session_excess(const struct session *session)
 {
     const struct listener_settings *limits = session->limits;
     if (limits->max_errors > 0 && session->errors >= limits->max_errors)
         return EXCESS_ERRORS;
+    if (limits->max_unknown_recipients > 0 && session->unknown >= limits->max_unknown_recipients)
+        return EXCESS_UNKNOWN;
     /* A client that sends much mail in one session meets this limit between two messages, never inside one; inside, max_recipients and
      * max_errors hold. */
     if (limits->max_commands > 0 && session->commands >= limits->max_commands &&
@@ -208,10 +220,26 @@ static enum excess session_excess(const struct session *session)
 
 static void end_excess(struct session *session, enum excess excess)
 {
-    const char *words = excess == EXCESS_ERRORS ? "Too many errors" : "Too many commands";
-    server_count_limit(session->server, excess == EXCESS_ERRORS ? LIMIT_ERRORS : LIMIT_COMMANDS);
+    static const struct {
+        const char *words;
+        enum limit limit;
+    } excesses[] = {
+        [EXCESS_ERRORS] = { "Too many errors", LIMIT_ERRORS },
+        [EXCESS_COMMANDS] = { "Too many commands", LIMIT_COMMANDS },
+        [EXCESS_UNKNOWN] = { "Too many unknown recipients", LIMIT_UNKNOWN },
+    };
+    const char *words = excesses[excess].words;
+    server_count_limit(session->server, excesses[excess].limit);
     log_write(LOG_INFO, "%s from unknown[%s]", words, session->client_text);
-    session_dismiss(session, "4.7.0", words);
+    session_dismiss(session, FAREWELL_REFUSED, "4.7.0", words);
+}
+
+bool session_end_excess(struct session *session)
+{
+    enum excess excess = session_excess(session);
+    if (excess != EXCESS_NONE)
+        end_excess(session, excess);
+    return excess != EXCESS_NONE;
 }
 
 enum obeyed session_command(struct session *session, const char *line, size_t len, size_t more)
@@ -222,7 +250,8 @@ enum obeyed session_command(struct session *session, const char *line, size_t le
     const struct verb_rule *rule = &rules[command->verb];
     enum excess excess = session_excess(session);
 
-    if (tx != NULL && transaction_unanswered(tx) > 0 && (command->verb != SMTP_VERB_RCPT || excess != EXCESS_NONE))
+    if (tx != NULL && transaction_unanswered(tx) > 0 &&
+        (command->verb != SMTP_VERB_RCPT || excess != EXCESS_NONE || transaction_may_be_full(tx)))
         return COMMAND_HOLD;
     if (excess != EXCESS_NONE) {
         end_excess(session, excess);

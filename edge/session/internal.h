@@ -55,11 +55,14 @@ struct session {
     bool choked;       /* the client does not read its replies: no input until it does */
     bool leaving;      /* the last reply is queued behind those that recipients still wait for: then it closes */
     bool pressed;      /* the scanner's window is full: no input until it opens */
+    bool ended;        /* the client sends no more, but may still read */
     bool dead;         /* in the server's list of sessions to be freed */
     struct netaddr client;
     char client_text[NETADDR_TEXT_MAX];
     uint64_t began_ms, entered_ms, input_ms;
-    unsigned commands, errors;
+    unsigned commands, errors, unknown; /* unknown: recipients the next hop refused for good */
+    uint64_t skipped;  /* ST_SKIP: bytes of this chunk */
+    enum farewell farewell; /* what a message that has begun is written down with when the session ends */
     unsigned said[SMTP_VERB_COUNT], obeyed[SMTP_VERB_COUNT]; /* for the line at the end */
 };
 
@@ -104,12 +107,12 @@ struct server {
     void *drained_arg;
     struct metrics *metrics;
     struct metric *sessions_now, *recipients_accepted, *recipients[DISPOSITION_COUNT], *messages[DISPOSITION_COUNT];
-    struct metric *message_size, *relay_seconds, *limits_hit[6], *memory_used, *memory_max, *disk_used, *disk_max;
+    struct metric *message_size, *relay_seconds, *limits_hit[7], *memory_used, *memory_max, *disk_used, *disk_max;
     struct smtp_command command; /* scratch of the command being obeyed: too large for every session */
 };
 
 /* The limits that end or refuse something, for weir_smtp_limits_total{limit}. */
-enum limit { LIMIT_RECIPIENTS, LIMIT_SIZE, LIMIT_COMMANDS, LIMIT_ERRORS, LIMIT_TIME, LIMIT_RATE };
+enum limit { LIMIT_RECIPIENTS, LIMIT_SIZE, LIMIT_COMMANDS, LIMIT_ERRORS, LIMIT_TIME, LIMIT_RATE, LIMIT_UNKNOWN };
 void server_count_limit(struct server *server, enum limit limit);
 /* Draining: whether this session has had its time; else when to look again. */
 bool server_drain_is_over(const struct session *session, uint64_t now_ms, uint64_t *look_again_ms);
@@ -132,8 +135,8 @@ void session_reply(struct session *session, unsigned stage, int code, const char
 void session_reply_in_order(struct session *session, unsigned stage, int code, const char *enhanced, const char *text);
 /* Sends what is queued and ends the connection and what is under way, but never in ST_VERDICT. */
 void session_close(struct session *session);
-/* The last words: 421, then close. */
-void session_dismiss(struct session *session, const char *enhanced, const char *words);
+/* The last words: 421, then close. A message under way is written down with `farewell`. */
+void session_dismiss(struct session *session, enum farewell farewell, const char *enhanced, const char *words);
 /* The last call of every callback: takes up input again where it is wanted, or ends the session. Nothing touches it after this. */
 void session_settle(struct session *session);
 /* A deadline may have passed. */
@@ -148,12 +151,14 @@ enum obeyed { COMMAND_DONE, COMMAND_HOLD /* not now: the answers to earlier comm
 
 /* line: without CRLF. more: bytes already here behind it. */
 enum obeyed session_command(struct session *session, const char *line, size_t len, size_t more);
+/* true: the session had too many commands, errors or unknown recipients, and was ended. */
+bool session_end_excess(struct session *session);
 
 /* ---- transaction ---- */
 
 struct transaction *transaction_new(struct session *session, const struct smtp_command *mail);
-/* Ends it wherever it is: nothing is sent to the next hop, no outcome is written. NULL is fine. */
-void transaction_free(struct transaction **transaction);
+/* Ends it wherever it is: nothing more is sent to the next hop. NULL is fine. */
+void transaction_free(struct transaction **transaction, enum farewell farewell);
 void transaction_rcpt(struct transaction *transaction, const struct smtp_command *rcpt);
 unsigned transaction_unanswered(const struct transaction *transaction); /* recipients whose reply is still to be given */
 /* A reply to something else, in its place behind them. */
@@ -161,6 +166,9 @@ void transaction_answer(struct transaction *transaction, unsigned stage, int cod
 bool transaction_has_recipients(const struct transaction *transaction); /* accepted ones */
 void transaction_begin_message(struct transaction *transaction);
 void transaction_body(struct transaction *transaction, const char *bytes, size_t len);
+/* max_recipients are accepted if all those still asked are: the next one has to wait for the answers. */
+bool transaction_may_be_full(const struct transaction *transaction);
+bool transaction_is_refused(const struct transaction *transaction); /* its bytes are only read to the end */
 bool transaction_is_utf8(const struct transaction *transaction); /* SMTPUTF8 was asked for */
 uint64_t transaction_size(const struct transaction *transaction);
 /* BDAT, not the last chunk: true when the message is still wanted, false when it was refused (replied to, transaction ended). */

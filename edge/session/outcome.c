@@ -163,6 +163,26 @@ void outcome_of_discard(struct outcome *out, const struct queue_id *id)
     outcome_set(out, DISPOSITION_DISCARDED, "route", 250, "2.0.0", "Ok: queued as %s", id->text);
 }
 
+void outcome_of_farewell(struct outcome *out, enum farewell farewell, bool handed_over)
+{
+    static const struct {
+        const char *why, *words;
+        int code;
+        const char *enhanced;
+    } farewells[] = {
+        [FAREWELL_NONE] = { "closed", "session was closed", 0, "" },
+        [FAREWELL_CLIENT_GONE] = { "client-gone", "client is gone", 0, "" },
+        [FAREWELL_RESET] = { "reset", "client gave it up", 0, "" },
+        [FAREWELL_TIMEOUT] = { "timeout", "client was silent for too long", 421, "4.4.2" },
+        [FAREWELL_TOO_SLOW] = { "too-slow", "message came too slowly", 421, "4.4.2" },
+        [FAREWELL_DRAIN] = { "drain", "service is being drained", 421, "4.3.2" },
+        [FAREWELL_REFUSED] = { "session-limit", "session was ended for what it did", 421, "4.7.0" },
+        [FAREWELL_STOP] = { "stop", "service ended", 0, "" },
+    };
+    outcome_set(out, DISPOSITION_DEFERRED, handed_over ? "maybe-delivered" : farewells[farewell].why, farewells[farewell].code,
+                farewells[farewell].enhanced, "%s", farewells[farewell].words);
+}
+
 void reply_normalize(struct smtp_reply *reply, const char *enhanced_when_ok)
 {
     int class = reply->code / 100;

@@ -32,6 +32,18 @@ enum refusal {
     REFUSAL_STORAGE,      /* 452 4.3.1: our budget or disk */
 };
 
+/* Why a message that had begun was not brought to its end. */
+enum farewell {
+    FAREWELL_NONE,
+    FAREWELL_CLIENT_GONE,
+    FAREWELL_RESET,       /* RSET, EHLO or QUIT between two chunks */
+    FAREWELL_TIMEOUT,     /* idle_timeout, session_timeout */
+    FAREWELL_TOO_SLOW,
+    FAREWELL_DRAIN,
+    FAREWELL_REFUSED,     /* max_errors and the like */
+    FAREWELL_STOP,        /* the worker ends: nothing was said to the client */
+};
+
 const char *disposition_name(enum disposition disposition); /* "delivered"; static */
 
 /* true: the verdict lets the message go on, and out is untouched. It must be an explicit clean (I2). result NULL: scanning is turned
@@ -44,6 +56,8 @@ void outcome_of_refusal(struct outcome *out, enum refusal refusal, unsigned viol
                         const struct queue_id *id);
 /* All recipients' routes say discard. */
 void outcome_of_discard(struct outcome *out, const struct queue_id *id);
+/* handed_over: the next hop may have it. */
+void outcome_of_farewell(struct outcome *out, enum farewell farewell, bool handed_over);
 /* The next hop's final word. */
 void outcome_of_next_hop(struct outcome *out, const struct smtp_reply *reply, bool maybe_delivered, const struct queue_id *id);
 

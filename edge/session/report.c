@@ -141,5 +141,5 @@ void report_recipient(const struct report *report, unsigned index, const char *r
                  "%s: to=<%s>, relay=%s, delay=%.2f, delays=%.2f/%.2f/0/%.2f, dsn=%s, status=%s (%s%s%s)",
                  report->id, recipient, *report->next_hop ? report->next_hop : "none", total, body, scan, rest,
                  *outcome->enhanced ? outcome->enhanced : "4.4.2", status[outcome->disposition], outcome->why, *outcome->why ? ": " : "",
-                 says_next_hop ? report->next_hop_reply : outcome->code > 0 ? outcome->text : "client is gone");
+                 says_next_hop ? report->next_hop_reply : outcome->text);
 }

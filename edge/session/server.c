@@ -23,7 +23,7 @@ static void on_answers(evutil_socket_t fd, short what, void *arg);
 
 static void make_metrics(struct server *server, struct metrics *metrics)
 {
-    static const char *const limits[] = { "recipients", "size", "commands", "errors", "time", "rate" };
+    static const char *const limits[] = { "recipients", "size", "commands", "errors", "time", "rate", "unknown-recipients" };
     server->sessions_now = metrics_gauge(metrics, "weir_smtp_sessions", NULL);
     server->recipients_accepted = metrics_counter(metrics, "weir_recipients_accepted_total", NULL);
     for (int d = 0; d < DISPOSITION_COUNT; d++) {
@@ -225,7 +225,7 @@ void server_bury(struct session *session)
 static void session_free(struct session *session)
 {
     struct server *server = session->server;
-    transaction_free(&session->tx);
+    transaction_free(&session->tx, session->farewell);
     net_free(&session->conn);
     wheel_remove(&session->timer);
     report_disconnect(session);
@@ -258,15 +258,18 @@ static void on_bury(evutil_socket_t fd, short what, void *arg)
         say_drained(server);
 }
 
-static void visit_bury(void *arg, struct wheel_entry *entry)
+static void visit_break_off(void *arg, struct wheel_entry *entry)
 {
     (void)arg;
-    server_bury((struct session *)entry);
+    struct session *session = (struct session *)entry;
+    if (session->farewell == FAREWELL_NONE)
+        session->farewell = FAREWELL_STOP;
+    server_bury(session);
 }
 
 void server_break_off(struct server *server)
 {
-    wheel_each(&server->wheel, visit_bury, NULL);
+    wheel_each(&server->wheel, visit_break_off, NULL);
     on_bury(-1, 0, server);
 }
 

@@ -114,8 +114,9 @@ void session_close(struct session *session)
         net_close_after_flush(&session->conn);
 }
 
-void session_dismiss(struct session *session, const char *enhanced, const char *words)
+void session_dismiss(struct session *session, enum farewell farewell, const char *enhanced, const char *words)
 {
+    session->farewell = farewell;
     session_reply(session, STAGE_SESSION, 421, enhanced, "%s %s", session->config->hostname, words);
     session_close(session);
 }
@@ -157,6 +158,9 @@ static void session_bad_line(struct session *session, enum smtp_bad bad)
         [SMTP_BAD_BARE_CR] = "Bare CR in command",
         [SMTP_BAD_NUL] = "NUL in command",
     };
+    /* While recipients are asked the reply has to wait for theirs, and so has the end. */
+    if ((session->tx == NULL || transaction_unanswered(session->tx) == 0) && session_end_excess(session))
+        return;
     session->commands++;
     session->errors++;
     if (bad != SMTP_BAD_BARE_LF) {
@@ -198,7 +202,9 @@ static bool session_on_token(struct session *session, const struct smtp_token *t
         session_bad_line(session, token->bad);
         break;
     case SMTP_BODY:
-        if (session->state != ST_SKIP)
+        if (session->state == ST_SKIP)
+            session->skipped += token->len;
+        else
             transaction_body(session->tx, token->bytes, token->len);
         break;
     case SMTP_END_OF_DATA:
@@ -318,7 +324,25 @@ static void time_is_up(struct session *session, const char *words)
     server_count_limit(session->server, LIMIT_TIME);
     log_write(LOG_INFO, "timeout after %s from unknown[%s]: %s",
               session->state & (ST_DATA | ST_CHUNK) ? "DATA" : "command", session->client_text, words);
-    session_dismiss(session, "4.4.2", words);
+    session_dismiss(session, FAREWELL_TIMEOUT, "4.4.2", words);
+}
+
+/* min_data_rate for a chunk that is only read to its end, from its beginning. */
+static bool skip_is_slow(const struct session *session, uint64_t now, uint64_t *look)
+{
+    const struct listener_settings *limits = session->limits;
+    uint64_t elapsed = now - session->entered_ms;
+    *look = now + limits->data_rate_grace;
+    if (elapsed < limits->data_rate_grace)
+        *look = session->entered_ms + limits->data_rate_grace;
+    return limits->min_data_rate > 0 && elapsed >= limits->data_rate_grace && elapsed > 0 &&
+           session->skipped * 1000 / elapsed < limits->min_data_rate;
+}
+
+/* session_timeout leaves out a message that is coming, for which min_data_rate is enough, unless it is only read to its end. */
+static bool session_may_be_too_old(const struct session *session)
+{
+    return (session->state & (ST_DATA | ST_CHUNK)) == 0 || transaction_is_refused(session->tx);
 }
 
 /* The deadlines of a session that waits for its client. Returns when to look again; the session may be closed by then. */
@@ -330,7 +354,7 @@ static uint64_t session_waits_for_client(struct session *session, uint64_t now)
         time_is_up(session, "Timeout, closing connection");
         return next;
     }
-    if (session_between_messages(session)) {
+    if (session_may_be_too_old(session)) {
         uint64_t end = session->began_ms + limits->session_timeout;
         if (now >= end) {
             time_is_up(session, "Session has lasted too long");
@@ -338,12 +362,12 @@ static uint64_t session_waits_for_client(struct session *session, uint64_t now)
         }
         next = end < next ? end : next;
     }
-    if (session->state & (ST_DATA | ST_CHUNK)) {
+    if (session->state & (ST_DATA | ST_CHUNK | ST_BDAT | ST_SKIP)) {
         uint64_t look;
-        if (transaction_is_slow(session->tx, now, &look)) {
+        if (session->state == ST_SKIP ? skip_is_slow(session, now, &look) : transaction_is_slow(session->tx, now, &look)) {
             server_count_limit(session->server, LIMIT_RATE);
             log_write(LOG_INFO, "too slow: message from unknown[%s]", session->client_text);
-            session_dismiss(session, "4.4.2", "Message comes too slowly");
+            session_dismiss(session, FAREWELL_TOO_SLOW, "4.4.2", "Message comes too slowly");
             return next;
         }
         next = look < next ? look : next;
@@ -351,7 +375,7 @@ static uint64_t session_waits_for_client(struct session *session, uint64_t now)
     if (session->server->draining) {
         uint64_t look;
         if (server_drain_is_over(session, now, &look)) {
-            session_dismiss(session, "4.3.2", "Service is being drained, try another host");
+            session_dismiss(session, FAREWELL_DRAIN, "4.3.2", "Service is being drained, try another host");
             return next;
         }
         next = look < next ? look : next;

@@ -48,7 +48,7 @@ struct transaction {
     struct message *message;
     struct scan *scan;
     struct scan_result *verdict;       /* NULL: none yet */
-    bool began, complete, farm_busy, handed_over;
+    bool began, complete, farm_busy, handed_over, finished;
     enum refusal refusal;
     struct header_scan header;
     uint64_t size;                     /* bytes that came, kept or not */
@@ -89,12 +89,21 @@ static void drop_message(struct transaction *tx)
     tx->session->pressed = false;
 }
 
-void transaction_free(struct transaction **transaction)
+static struct report report_of(const struct transaction *tx);
+static void write_down(struct transaction *tx, const struct outcome *outcome);
+
+/* A message that has begun is written down and counted however it ends. */
+void transaction_free(struct transaction **transaction, enum farewell farewell)
 {
     struct transaction *tx = *transaction;
+    struct outcome outcome;
     *transaction = NULL;
     if (tx == NULL)
         return;
+    if (tx->began && !tx->finished) {
+        outcome_of_farewell(&outcome, farewell, tx->handed_over && tx->delivery != NULL); /* NULL: taken back */
+        write_down(tx, &outcome);
+    }
     if (tx->delivery != NULL) /* before the message, which it borrows */
         delivery_cancel(&tx->delivery);
     drop_message(tx);
@@ -259,6 +268,20 @@ static void offer_to_next_hop(struct transaction *tx, struct entry *entry)
     entry->asked = true;
 }
 
+/* Recipients that were accepted or may still be. */
+static unsigned transaction_valid(const struct transaction *tx)
+{
+    unsigned valid = tx->replied;
+    for (unsigned i = tx->replied; i < tx->count; i++)
+        valid += tx->entries[i].address != NULL && tx->entries[i].answer == NULL;
+    return valid;
+}
+
+bool transaction_may_be_full(const struct transaction *tx)
+{
+    return transaction_unanswered(tx) > 0 && transaction_valid(tx) >= tx->session->limits->max_recipients;
+}
+
 void transaction_rcpt(struct transaction *tx, const struct smtp_command *rcpt)
 {
     struct session *session = tx->session;
@@ -271,7 +294,7 @@ void transaction_rcpt(struct transaction *tx, const struct smtp_command *rcpt)
     if (relay.result == RELAY_REFUSED) {
         session->errors += relay.code / 100 == 5;
         entry_refuse(entry, SMTP_VERB_RCPT, relay.code, relay.enhanced, relay.why, false, relay.text);
-    } else if (tx->count > session->limits->max_recipients) {
+    } else if (transaction_valid(tx) > session->limits->max_recipients) {
         server_count_limit(session->server, LIMIT_RECIPIENTS);
         entry_refuse(entry, SMTP_VERB_RCPT, 452, "4.5.3", "recipients", false, "Too many recipients");
     } else if (relay.result == RELAY_DISCARD) {
@@ -305,6 +328,7 @@ static void on_recipient(void *arg, unsigned index, const struct smtp_reply *rep
         reply_normalize(&answer, "2.1.5");
         if (answer.code == 421) /* would close a session that has nothing wrong with it */
             answer.code = 450;
+        session->unknown += answer.code / 100 == 5;
         entry_refuse(entry, SMTP_VERB_RCPT, answer.code, answer.enhanced, "next-hop", true, answer.text);
     }
     session->input_ms = clock_ms(); /* until now the client waited for us */
@@ -393,6 +417,11 @@ bool transaction_is_slow(struct transaction *tx, uint64_t now_ms, uint64_t *look
     return slow;
 }
 
+bool transaction_is_refused(const struct transaction *tx)
+{
+    return tx->refusal != REFUSAL_NONE;
+}
+
 static void on_pressure(void *arg, bool full)
 {
     struct transaction *tx = arg;
@@ -405,17 +434,12 @@ static void on_pressure(void *arg, bool full)
 
 /* ---- the end ---- */
 
-/* Writes down and says what became of the message, once, and ends the transaction. */
-static void finish(struct transaction *tx, const struct outcome *outcome)
+static void write_down(struct transaction *tx, const struct outcome *outcome)
 {
-    struct session *session = tx->session;
-    struct server *server = session->server;
+    struct server *server = tx->session->server;
     struct report report = report_of(tx);
 
-    if (outcome->code / 100 == 2) { /* what the client is told, whatever we think became of it (I9) */
-        metric_add(server->recipients_accepted, tx->replied);
-        session->errors = 0; /* whoever brings real mail starts anew */
-    }
+    tx->finished = true;
     report_message(&report, outcome);
     for (unsigned i = 0; i < tx->replied; i++) {
         struct outcome own = *outcome;
@@ -428,6 +452,19 @@ static void finish(struct transaction *tx, const struct outcome *outcome)
         report_recipient(&report, tx->entries[i].index, tx->entries[i].address, &own);
     }
     metric_add(server->messages[outcome->disposition], 1);
+}
+
+/* Writes down and says what became of the message, once, and ends the transaction. */
+static void finish(struct transaction *tx, const struct outcome *outcome)
+{
+    struct session *session = tx->session;
+    struct server *server = session->server;
+
+    if (outcome->code / 100 == 2) { /* what the client is told, whatever we think became of it (I9) */
+        metric_add(server->recipients_accepted, tx->replied);
+        session->errors = session->unknown = 0; /* whoever brings real mail starts anew */
+    }
+    write_down(tx, outcome);
     metric_observe(server->message_size, (double)tx->size);
     metric_observe(server->relay_seconds, (double)(clock_us() - tx->complete_us) / 1e6);
 
@@ -435,7 +472,7 @@ static void finish(struct transaction *tx, const struct outcome *outcome)
         session_reply(session, STAGE_MESSAGE, outcome->code, outcome->enhanced, "%s %s", session->config->hostname, outcome->text);
     else
         session_reply(session, STAGE_MESSAGE, outcome->code, outcome->enhanced, "%s", outcome->text);
-    transaction_free(&session->tx);
+    transaction_free(&session->tx, FAREWELL_NONE);
     session->input_ms = clock_ms();
     if (session->conn == NULL)
         session_enter(session, ST_CLOSED);
@@ -575,13 +612,6 @@ bool transaction_outlives_client(struct transaction *tx)
     /* It has no 250 and will send the message again: what the next hop does not have yet it shall not get twice. */
     if (tx->handed_over && (tx->delivery == NULL || !delivery_take_back(&tx->delivery)))
         return true;
-    if (tx->began) {
-        struct outcome outcome = { .disposition = DISPOSITION_DEFERRED, .why = "client-gone" };
-        struct report report = report_of(tx);
-        report_message(&report, &outcome);
-        for (unsigned i = 0; i < tx->replied; i++)
-            report_recipient(&report, tx->entries[i].index, tx->entries[i].address, &outcome);
-    }
-    transaction_free(&tx->session->tx);
+    transaction_free(&tx->session->tx, FAREWELL_CLIENT_GONE);
     return false;
 }

@@ -447,7 +447,7 @@ static const struct {
     { "BDAT without a transaction is read and refused", false, READY "c BDAT 6\\r\\nQUIT\\r\\n\nS 503 5.5.1\nC NOOP\nS 250" },
     { "BDAT without a recipient is read and refused", false,
       READY "C MAIL FROM:<>\nC RCPT TO:<u@example.edu>\nS 250\nR 550 5.1.1 no\nS 550\nA u@example.edu refused:next-hop 550\nc BDAT 6 LAST\\r\\nQUIT\\r\\n\nS 554 5.5.1\nC RSET\nS 250" },
-    { "DATA after BDAT", false, ONE_RCPT "c BDAT 2\\r\\nxx\nS 250\nC DATA\nS 503 5.5.1 DATA cannot follow BDAT\nC RSET\nS 250" },
+    { "DATA after BDAT", false, ONE_RCPT "c BDAT 2\\r\\nxx\nS 250\nC DATA\nS 503 5.5.1 DATA cannot follow BDAT\nC RSET\nS 250\nA u@example.edu deferred:reset 0" },
     { "a chunk over the limit ends the message; those behind it are read", false,
       "L max_message_size 10\n" ONE_RCPT "c BDAT 11\\r\\n0123456789aBDAT 6 LAST\\r\\nQUIT\\r\\n\nS 552 5.3.4\nA u@example.edu refused:size 552\nS 503 5.5.1\nC NOOP\nS 250" },
     { "a BDAT whose size is not known cannot be skipped", false, ONE_RCPT "C BDAT x\nS 501\nX" },
@@ -485,15 +485,40 @@ static const struct {
     { "a banner that waits", false, "O banner_delay=2s\n.\nT 1000\n.\nT 1500\nS 220\nC QUIT\nS 221\nX" },
     { "an early talker", false, "O banner_delay=2s\n.\nT 1000\nC EHLO x\nS 554 5.5.1\nX" },
     { "idle", false, "O idle_timeout=5s\n" READY "T 4000\nC NOOP\nS 250\nT 4500\n.\nT 1000\nS 421 4.4.2\nX" },
-    { "idle in the middle of a message", false, "O idle_timeout=5s\n" ONE_DATA "C x\nT 6000\nS 421 4.4.2\nX" },
+    { "idle in the middle of a message", false, "O idle_timeout=5s\n" ONE_DATA "C x\nT 6000\nS 421 4.4.2\nX\nA u@example.edu deferred:timeout 421" },
     { "not idle while the scanner works", false, "O idle_timeout=5s\n" ONE_DATA MAIL "T 60000\n.\nV clean\nT 60000\n.\nD 250 - ok\nS 250\nA u@example.edu delivered 250\nT 4000\n.\nT 2000\nS 421\nX" },
-    { "a session that is too old ends between messages", false,
-      "O session_timeout=10s\n" ONE_RCPT "T 11000\n.\nC DATA\nS 354\nC x\nC .\nV clean\nD 250 - ok\nS 250\nA u@example.edu delivered 250\nT 200\nS 421 4.4.2\nX" },
-    { "a message that comes too slowly", false, "O data_rate_grace=10s\nO min_data_rate=10\n" ONE_DATA "C 0123456789\nT 5000\n.\nC 01234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890\nT 5500\n.\nC 0\nT 10500\nS 421 4.4.2\nX" },
+    { "a session that is too old ends behind the message that is coming", false,
+      "O session_timeout=10s\n" ONE_RCPT "T 9000\n.\nC DATA\nS 354\nC x\nT 2000\n.\nC .\nV clean\nD 250 - ok\nS 250\nA u@example.edu delivered 250\nT 200\nS 421 4.4.2\nX" },
+    { "a message that comes too slowly", false, "O data_rate_grace=10s\nO min_data_rate=10\n" ONE_DATA "C 0123456789\nT 5000\n.\nC 01234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890\nT 5500\n.\nC 0\nT 10500\nS 421 4.4.2\nX\nA u@example.edu deferred:too-slow 421" },
     { "slow because the scanner holds it back", false, "O data_rate_grace=10s\nO min_data_rate=1000\n" ONE_DATA "C x\nP 1\nT 9000\nT 9000\n.\nP 0\nT 9000\n.\nC .\nV clean\nD 250 - ok\nS 250\nA u@example.edu delivered 250" },
 
     { "draining: an idle session is told, a message is finished", false,
       ONE_DATA "C x\nW\nT 9000\n.\nC .\nV clean\nD 250 - ok\nS 250\nA u@example.edu delivered 250\nT 5000\n.\nT 6000\nS 421 4.3.2\nX" },
+    { "a session that is too old ends with its recipients named", false, "O session_timeout=10s\n" ONE_RCPT "T 6000\nC NOOP\nS 250\nT 4500\nS 421 4.4.2\nX" },
+    { "a session that is too old ends in a message that is refused already", false,
+      "L max_message_size 10\nO session_timeout=10s\n" ONE_DATA "C 0123456789\nT 11000\nS 421 4.4.2\nX\nA u@example.edu deferred:timeout 421" },
+    { "chunks that come too slowly", false,
+      "O data_rate_grace=10s\nO min_data_rate=10\n" ONE_RCPT "c BDAT 1\\r\\nx\nS 250\nT 6000\n.\nc BDAT 1\\r\\nx\nS 250\nT 6000\nS 421 4.4.2\nX\nA u@example.edu deferred:too-slow 421" },
+    { "a chunk without leave that comes too slowly", false,
+      "O data_rate_grace=10s\nO min_data_rate=10\n" READY "c BDAT 1000\\r\\nx\nT 6000\n.\nc x\nT 6000\nS 421 4.4.2\nX" },
+    { "a chunk without leave that is too large", false, "L max_message_size 1000\n" READY "C BDAT 100000000\nS 552 5.3.4\nX" },
+    { "a session that is too old ends in a chunk without leave", false, "O session_timeout=10s\n" READY "c BDAT 1000\\r\\nx\nT 11000\nS 421 4.4.2\nX" },
+    { "QUIT and EHLO between chunks give the message up", false,
+      ONE_RCPT "c BDAT 1\\r\\nx\nS 250\nC HELO y.test\nS 250\nA u@example.edu deferred:reset 0\nC MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250\nR 250 - ok\n"
+      "S 250\nc BDAT 1\\r\\nx\nS 250\nC QUIT\nS 221\nX\nA u@example.edu deferred:reset 0" },
+    { "lines that are no commands are errors, too", false,
+      "O max_errors=2\n" READY "c \\0\\r\\n\nS 500\nc \\0\\r\\n\nS 500\nc \\0\\r\\n\nS 421 4.7.0 edge.test Too many errors\nX" },
+    { "recipients the next hop does not know are counted", false,
+      "O max_unknown_recipients=2\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250\nR 550 5.1.1 no\nS 550\nA u@example.edu refused:next-hop 550\n"
+      "C RCPT TO:<v@example.edu>\nR 550 5.1.1 no\nS 550\nA v@example.edu refused:next-hop 550\nC RCPT TO:<w@example.edu>\nS 421 4.7.0 edge.test Too many unknown\nX" },
+    { "a list with dead addresses gets through", false,
+      "O max_unknown_recipients=2\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250\nR 550 5.1.1 no\nS 550\nA u@example.edu refused:next-hop 550\n"
+      "C RCPT TO:<v@example.edu>\nR 250 - ok\nS 250\nC DATA\nS 354\nC x\nC .\nV clean\nD 250 - ok\nS 250\nA v@example.edu delivered 250\n"
+      "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250\nR 550 5.1.1 no\nS 550\nA u@example.edu refused:next-hop 550\nC NOOP\nS 250" },
+    { "only valid recipients count for max_recipients", false,
+      "O max_recipients=1\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nC RCPT TO:<x@gone.edu>\nC RCPT TO:<v@example.edu>\nC RCPT TO:<w@example.edu>\nS 250\n.\n"
+      "R 550 5.1.1 no\nS 550 5.1.1\nA u@example.edu refused:next-hop 550\nS 550 5.1.1\nA x@gone.edu refused:route 550\n.\nR 250 - ok\nS 250\nS 452 4.5.3\n"
+      "A w@example.edu deferred:recipients 452" },
     { "draining: nobody stays beyond drain_timeout", false, "O edge.drain_timeout=20s\n" ONE_RCPT "W\nT 15000\n.\nT 6000\nS 421 4.3.2\nX" },
 };
 
@@ -544,6 +569,21 @@ START_TEST(test_conservation)
     ck_assert_double_eq(discarded, 1);
     ck_assert_double_eq(series(&play.metrics, "weir_messages_total", "direction=\"relay\",disposition=\"refused\""), 3);
     ck_assert_double_eq(series(&play.metrics, "weir_messages_total", "direction=\"relay\",disposition=\"deferred\""), 2);
+
+    /* A message that began is counted however it ends: given up, and with the server. */
+    static const char begun[] = "MAIL FROM:<>\r\nRCPT TO:<u@example.edu>\r\n";
+    say(&play, begun, sizeof begun - 1);
+    next_hop_answers_rcpt(250, "", "ok");
+    doubles_settle(play.base);
+    say(&play, "BDAT 1\r\nxRSET\r\n", 15);
+    ck_assert_double_eq(series(&play.metrics, "weir_messages_total", "direction=\"relay\",disposition=\"deferred\""), 3);
+    say(&play, begun, sizeof begun - 1);
+    next_hop_answers_rcpt(250, "", "ok");
+    doubles_settle(play.base);
+    say(&play, "DATA\r\n", 6);
+    server_break_off(play.server);
+    ck_assert_double_eq(series(&play.metrics, "weir_messages_total", "direction=\"relay\",disposition=\"deferred\""), 4);
+    ck_assert_ptr_nonnull(strstr(doubles.rows, "u@example.edu deferred:stop 0"));
     end(&play);
     doubles_reset();
 }
