@@ -409,6 +409,7 @@ static void worker_end(struct worker *worker)
     event_free(worker->start_timer);
     event_free(worker->stop_timer);
     metrics_fini(&worker->metrics);
+    net_fini();
     event_base_free(worker->base);
     edge_config_unref(&worker->current);
     edge_config_unref(&worker->config);

@@ -65,6 +65,7 @@ struct net_conn {
     bool offer_again;                    /* resumed: offer `in` before reading */
     bool more_inside;                    /* OpenSSL holds bytes that make no socket event */
     bool draining;                       /* inside `drained` */
+    struct net_conn *closing_next, **closing_link; /* CLOSING, LINGERING: in `closing` */
     bool busy, freed;                    /* inside a callback of this connection; net_free() came meanwhile */
 };
 
@@ -86,8 +87,15 @@ static struct net_conn *conn_new(struct event_base *base, int fd, const struct n
     return conn;
 }
 
+static struct net_conn *closing; /* those without an owner: a process has one loop */
+
 static void conn_destroy(struct net_conn *conn)
 {
+    if (conn->closing_link != NULL) {
+        *conn->closing_link = conn->closing_next;
+        if (conn->closing_next != NULL)
+            conn->closing_next->closing_link = conn->closing_link;
+    }
     event_del(&conn->readable);
     event_del(&conn->writable);
     event_del(&conn->timer);
@@ -246,6 +254,11 @@ void net_close_after_flush(struct net_conn **connp)
     *connp = NULL;
     conn->handlers = NULL;
     conn->state = CONN_CLOSING;
+    conn->closing_next = closing;
+    conn->closing_link = &closing;
+    if (closing != NULL)
+        closing->closing_link = &conn->closing_next;
+    closing = conn;
     conn->give_up_at = clock_ms() + CLOSE_FLUSH_MS;
     conn_want_read(conn, false);
     free(conn->in);
@@ -257,6 +270,12 @@ void net_close_after_flush(struct net_conn **connp)
     conn_go_on_closing(conn);
     if (!outer)
         conn_leave(conn);
+}
+
+void net_fini(void)
+{
+    while (closing != NULL)
+        conn_destroy(closing);
 }
 
 /* ---- output ---- */

@@ -34,6 +34,8 @@ struct net_conn *net_connect(struct event_base *base, const struct netaddr *addr
 void net_free(struct net_conn **conn);                      /* drops unsent output; no events after this */
 /* Sends what is queued (10 s at most), close_notify, waits for the peer to close (2 s at most), closes; no events after this. */
 void net_close_after_flush(struct net_conn **conn);
+/* The end of the process, after the last callback: drops what net_close_after_flush() still has to do. */
+void net_fini(void);
 void net_write(struct net_conn *conn, const void *data, size_t len); /* copies */
 size_t net_unsent(const struct net_conn *conn);             /* bytes that cannot have reached the peer yet; kept true in `gone` */
 void net_pause(struct net_conn *conn);                      /* no bytes events until resume: back-pressure to the peer's TCP */

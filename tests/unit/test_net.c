@@ -545,6 +545,27 @@ START_TEST(large_reply_survives_the_close)
 }
 END_TEST
 
+/* The process ends while a close waits for a client that reads nothing: its descriptor is free again. */
+START_TEST(the_end_does_not_wait_for_slow_closes)
+{
+    connect_both();
+    net_pause(client.conn);
+    char *block = xcalloc(1, 16 << 20);
+    net_write(server.conn, block, 16 << 20);
+    free(block);
+    net_close_after_flush(&server.conn);
+    run_ms(20);
+    int before = dup(0);
+    close(before);
+    net_fini();
+    int after = dup(0);
+    close(after);
+    ck_assert_msg(after < before, "%d, %d before", after, before);
+    net_resume(client.conn);
+    run_until(&client.gone);
+}
+END_TEST
+
 START_TEST(free_inside_a_handler)
 {
     server.behaviour = FREE_IN_BYTES;
@@ -701,6 +722,7 @@ int main(void)
     tcase_add_test(tests, listener_rests_without_descriptors);
     tcase_add_test(tests, listener_off_and_on);
     tcase_add_test(tests, bind_shares_ports_and_names_errors);
+    tcase_add_test(tests, the_end_does_not_wait_for_slow_closes);
     tcase_add_test(tests, an_idle_connection_is_small);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
