@@ -391,7 +391,7 @@ static void setup(void)
     heard[0] = '\0';
     taken_count = guest_count = 0;
     settings = (struct edge_settings){ .hostname = "edge.test", .next_hop_connections = 20, .next_hop_wait = 2000, .next_hop_hold = 2000,
-                                       .next_hop_idle = 2000, .next_hop_messages = 100, .connect_timeout = 2000, .greeting_timeout = 400,
+                                       .next_hop_idle = 2000, .next_hop_messages = 100, .connect_timeout = 2000, .greeting_timeout = 1500,
                                        .next_hop_hold_pressed = 2000, .reply_timeout = 400,
                                        .data_done_timeout = 400, .next_hop_no_tls = 600000, .next_hop_tls = NEXT_HOP_TLS_MAY };
     tls_settings = (struct tls_settings){ .ca_file = certificate.certificate };
