@@ -14,40 +14,47 @@
 
 #define PARAMS_MAX 8
 
+enum verb_kind {
+    PLAIN,
+    TAKES_POLICY,
+    ADDS_KEY, /* answered when the new list is in force here: a key may be used at once. A revocation is answered
+                 before, as it ends connections (link_hub_allow()) */
+};
+
 /* params says where $1, $2, ... come from: w who asks, a the next argument (NULL when absent), s the node time-out, n
  * and c the names and contents of the files. */
 struct verb {
     const char *name;
     size_t min_args, max_args;
-    bool takes_policy;
+    enum verb_kind kind;
     const char *params;
     const char *sql;
 };
 
 static const struct verb verbs[] = {
-    { "drain", 1, 2, false, "waas",
+    { "drain", 1, 2, PLAIN, "waas",
       "SELECT * FROM admin_drain($1, $2, true, coalesce($3::boolean, false), $4::interval)" },
-    { "gc", 1, 1, false, "was", "SELECT * FROM admin_gc($1, $2, $3::interval)" },
-    { "history", 0, 1, false, "a", "SELECT * FROM admin_history(least(coalesce($1::integer, 100), 2000))" },
-    { "keys add", 3, 3, false, "waaa", "SELECT * FROM admin_keys_add($1, $2, $3, $4)" },
-    { "keys list", 0, 0, false, "", "SELECT * FROM admin_keys_list()" },
-    { "keys revoke", 1, 2, false, "waa", "SELECT * FROM admin_keys_revoke($1, $2, coalesce($3::boolean, false))" },
-    { "node list", 0, 0, false, "s", "SELECT * FROM admin_node_list($1::interval)" },
-    { "node show", 1, 1, false, "as", "SELECT * FROM admin_node_show($1, $2::interval)" },
-    { "policy apply", 0, 1, true, "wanc",
+    { "gc", 1, 1, PLAIN, "was", "SELECT * FROM admin_gc($1, $2, $3::interval)" },
+    { "history", 0, 1, PLAIN, "a", "SELECT * FROM admin_history(least(coalesce($1::integer, 100), 2000))" },
+    { "keys add", 3, 3, ADDS_KEY, "waaa", "SELECT * FROM admin_keys_add($1, $2, $3, $4)" },
+    { "keys list", 0, 0, PLAIN, "", "SELECT * FROM admin_keys_list()" },
+    { "keys revoke", 1, 2, PLAIN, "waa", "SELECT * FROM admin_keys_revoke($1, $2, coalesce($3::boolean, false))" },
+    { "node list", 0, 0, PLAIN, "s", "SELECT * FROM admin_node_list($1::interval)" },
+    { "node show", 1, 1, PLAIN, "as", "SELECT * FROM admin_node_show($1, $2::interval)" },
+    { "policy apply", 0, 1, TAKES_POLICY, "wanc",
       "SELECT * FROM admin_policy_apply($1, coalesce($2, ''), $3::text[], $4::text[])" },
-    { "policy history", 0, 0, false, "", "SELECT * FROM admin_policy_history()" },
-    { "policy rollback", 1, 1, false, "wa", "SELECT * FROM admin_policy_rollback($1, $2::bigint)" },
-    { "policy show", 0, 1, false, "a", "SELECT * FROM admin_policy_show($1::bigint)" },
-    { "status", 0, 0, false, "s", "SELECT * FROM admin_status($1::interval)" },
-    { "trace", 1, 2, false, "aa", "SELECT * FROM admin_trace($1, least(coalesce($2::integer, 200), 2000))" },
-    { "undrain", 1, 1, false, "was", "SELECT * FROM admin_drain($1, $2, false, false, $3::interval)" },
+    { "policy history", 0, 0, PLAIN, "", "SELECT * FROM admin_policy_history()" },
+    { "policy rollback", 1, 1, PLAIN, "wa", "SELECT * FROM admin_policy_rollback($1, $2::bigint)" },
+    { "policy show", 0, 1, PLAIN, "a", "SELECT * FROM admin_policy_show($1::bigint)" },
+    { "status", 0, 0, PLAIN, "s", "SELECT * FROM admin_status($1::interval)" },
+    { "trace", 1, 2, PLAIN, "aa", "SELECT * FROM admin_trace($1, least(coalesce($2::integer, 200), 2000))" },
+    { "undrain", 1, 1, PLAIN, "was", "SELECT * FROM admin_drain($1, $2, false, false, $3::interval)" },
 };
 
 struct admin {
     struct event_base *base;
     struct db *db;
-    const struct cluster *cluster;
+    struct cluster *cluster;
     char silence[32];
     size_t in_flight_max, in_flight;
     struct metric *ok, *refused, *failed, *busy;
@@ -59,11 +66,12 @@ struct question {
     void *arg;
     uint64_t id;
     char *target; /* the first argument, for suggestions; may be NULL */
+    bool adds_key;
     unsigned status;
     char *error, *body;
 };
 
-struct admin *admin_new(struct event_base *base, struct db *db, const struct cluster *cluster, uint64_t node_timeout_ms,
+struct admin *admin_new(struct event_base *base, struct db *db, struct cluster *cluster, uint64_t node_timeout_ms,
                         size_t in_flight_max, struct metrics *metrics)
 {
     struct admin *admin = xcalloc(1, sizeof *admin);
@@ -148,6 +156,11 @@ static void suggest_name(struct question *question)
     question->error = error;
 }
 
+static void on_in_force(void *arg)
+{
+    answer(arg);
+}
+
 static void on_done(void *arg, enum db_outcome outcome, const struct db_error *error)
 {
     struct question *question = arg;
@@ -166,7 +179,10 @@ static void on_done(void *arg, enum db_outcome outcome, const struct db_error *e
         question->body = NULL;
         set_answer(question, EX_SOFTWARE, "the answer is larger than %u bytes", WIRE_PAYLOAD_MAX);
     }
-    answer(question);
+    if (question->adds_key && question->status == 0)
+        cluster_when_read(question->admin->cluster, on_in_force, question);
+    else
+        answer(question);
 }
 
 /* --- the policy's files --- */
@@ -241,6 +257,7 @@ static void ask_database(struct question *question, const struct verb *verb, con
             values[count] = args[next_arg++];
         }
     }
+    question->adds_key = verb->kind == ADDS_KEY;
     struct db_unit *unit = db_begin(admin->db, on_done, question);
     db_query(unit, verb->sql, count, values, on_answer);
     db_commit(unit);
@@ -256,7 +273,7 @@ void admin_ask(struct admin *admin, const char *who, const Weir__AdminRequest *r
     wire_string(name, sizeof name, &request->verb);
     const struct verb *verb = find_verb(name);
     if (verb == NULL || request->n_args < verb->min_args || request->n_args > verb->max_args ||
-        (request->n_files > 0 && !verb->takes_policy)) {
+        (request->n_files > 0 && verb->kind != TAKES_POLICY)) {
         set_answer(question, EX_USAGE,
                    verb == NULL ? "this coordinator knows no \"%s\"" : "%s: wrong number of arguments", name);
         answer_later(question);
@@ -282,7 +299,7 @@ void admin_ask(struct admin *admin, const char *who, const Weir__AdminRequest *r
     }
     if (fine && args[0] != NULL)
         question->target = xstrdup(args[0]);
-    fine = fine && (!verb->takes_policy || take_files(question, request, payloads, &names, &contents));
+    fine = fine && (verb->kind != TAKES_POLICY || take_files(question, request, payloads, &names, &contents));
     if (fine)
         ask_database(question, verb, who, args, &names, &contents);
     else

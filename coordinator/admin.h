@@ -18,7 +18,7 @@ struct admin;
 typedef void (*admin_done_handler)(void *arg, uint64_t id, unsigned status, const char *error, const char *body);
 
 /* in_flight_max: requests under way; over it they are told to come again (75). */
-struct admin *admin_new(struct event_base *base, struct db *db, const struct cluster *cluster, uint64_t node_timeout_ms,
+struct admin *admin_new(struct event_base *base, struct db *db, struct cluster *cluster, uint64_t node_timeout_ms,
                         size_t in_flight_max, struct metrics *metrics);
 void admin_free(struct admin **admin); /* after the db */
 /* who: the operator's name. request and payloads are copied as far as they are needed. */

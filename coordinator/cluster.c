@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/memory.h"
@@ -16,11 +17,18 @@
 #define READ_SOON_MS 20   /* changes come in groups */
 #define FRESH_MS     3000 /* a state counts as fresh so long after its read began, or three publish_intervals */
 
+struct waiter {
+    cluster_read_handler done;
+    void *arg;
+    STAILQ_ENTRY(waiter) link;
+};
+
 struct cluster {
     struct cluster_options options;
     struct cluster_view view, read; /* read: of the unit in flight */
     struct cluster_policy policy, read_policy;
     bool reading, again;
+    STAILQ_HEAD(, waiter) waiting, soon_told; /* for the next read; for the one in flight */
     uint64_t sweep_after_ms;
     uint64_t read_began_ms, read_ms; /* of the read in flight; of the last that succeeded */
     struct event *tick, *soon;
@@ -161,6 +169,16 @@ static void read_soon(struct cluster *cluster)
         event_add(cluster->soon, &(struct timeval){ 0, READ_SOON_MS * 1000 });
 }
 
+static void tell_waiters(struct cluster *cluster)
+{
+    while (!STAILQ_EMPTY(&cluster->soon_told)) {
+        struct waiter *waiter = STAILQ_FIRST(&cluster->soon_told);
+        STAILQ_REMOVE_HEAD(&cluster->soon_told, link);
+        waiter->done(waiter->arg);
+        free(waiter);
+    }
+}
+
 static void on_read(void *arg, enum db_outcome outcome, const struct db_error *error)
 {
     struct cluster *cluster = arg;
@@ -169,6 +187,9 @@ static void on_read(void *arg, enum db_outcome outcome, const struct db_error *e
         take_read(cluster);
     else if (outcome == DB_FAILED)
         log_write(LOG_ERR, "database: cannot read the cluster state: %s", error->why.text);
+    if (outcome == DB_LOST) /* the next read may be far */
+        STAILQ_CONCAT(&cluster->soon_told, &cluster->waiting);
+    tell_waiters(cluster);
     if (cluster->again) {
         cluster->again = false;
         read_soon(cluster);
@@ -181,8 +202,9 @@ static void begin_read(struct cluster *cluster)
         cluster->again = true;
         return;
     }
-    if (!db_is_up(cluster->options.db))
+    if (!db_is_up(cluster->options.db) && STAILQ_EMPTY(&cluster->waiting))
         return;
+    STAILQ_CONCAT(&cluster->soon_told, &cluster->waiting);
     cluster->reading = true;
     cluster->read_began_ms = clock_ms();
     char silence[32], have[24];
@@ -217,6 +239,8 @@ struct cluster *cluster_new(const struct cluster_options *options)
 {
     struct cluster *cluster = xcalloc(1, sizeof *cluster);
     cluster->options = *options;
+    STAILQ_INIT(&cluster->waiting);
+    STAILQ_INIT(&cluster->soon_told);
     cluster->tick = event_new(options->base, -1, EV_PERSIST, on_tick, cluster);
     cluster->soon = evtimer_new(options->base, on_soon, cluster);
     cluster->epoch = metrics_gauge(options->metrics, "weir_epoch", NULL);
@@ -251,6 +275,14 @@ void cluster_database_up(struct cluster *cluster)
 void cluster_changed(struct cluster *cluster)
 {
     read_soon(cluster);
+}
+
+void cluster_when_read(struct cluster *cluster, cluster_read_handler done, void *arg)
+{
+    struct waiter *waiter = xmalloc(sizeof *waiter);
+    *waiter = (struct waiter){ .done = done, .arg = arg };
+    STAILQ_INSERT_TAIL(&cluster->waiting, waiter, link);
+    begin_read(cluster); /* where the database is gone, the unit says so in the next turn */
 }
 
 const struct cluster_view *cluster_view(const struct cluster *cluster)

@@ -60,6 +60,10 @@ void cluster_free(struct cluster **cluster);
 void cluster_database_up(
     struct cluster *cluster);                  /* read at once; nobody is called lost before nodes could report again */
 void cluster_changed(struct cluster *cluster); /* a NOTIFY came */
+/* Calls done when a read that began after this has ended: what was committed before is in force here then, unless the
+ * database went. Never from inside. */
+typedef void (*cluster_read_handler)(void *arg);
+void cluster_when_read(struct cluster *cluster, cluster_read_handler done, void *arg);
 const struct cluster_view *cluster_view(const struct cluster *cluster);     /* borrowed until the loop's next turn */
 const struct cluster_policy *cluster_policy(const struct cluster *cluster); /* same */
 /* The nearest known node name to a misspelt one, or NULL. Borrowed like the view. */

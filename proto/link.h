@@ -80,6 +80,8 @@ struct link *link_new(struct link_hub *hub, const char *endpoint, const uint8_t 
                       const struct link_handlers *handlers, void *arg);
 void link_free(struct link **link);
 bool link_is_up(const struct link *link);
+/* In down(): whether we were refused because the server has heard of no keys at all since it started. */
+bool link_server_knows_no_keys(const struct link *link);
 /* Sets frame->version. Payloads are copied. A frame or payload over its limit is a bug of the caller: it is logged,
  * counted, dropped and LINK_OK, because sending it again cannot help. */
 enum link_status link_send(struct link *link, Weir__Frame *frame, const struct link_payload *payloads, size_t count);

@@ -15,6 +15,7 @@
 #include "common/log.h"
 #include "common/memory.h"
 
+#define ZAP_INTERNAL     500 /* the status of a server that cannot tell (link_hub.c) */
 #define AGAIN_LOST_MS    100
 #define AGAIN_REFUSED_MS 500
 
@@ -35,6 +36,7 @@ struct link {
     struct event *again;
     int fd; /* -1: not connected */
     bool up;
+    bool server_knows_no_keys;
     bool full;      /* told LINK_FULL: `writable` is owed */
     bool grumbled;  /* trouble in connecting is logged once until it works */
     unsigned calls; /* of the owner's handlers we are inside of */
@@ -121,7 +123,9 @@ static void on_link_event(void *arg, unsigned event, unsigned value)
         link_survived(link);
         return;
     case ZMQ_EVENT_HANDSHAKE_FAILED_AUTH:
-        link_lost(link, true, "the server does not know our key");
+        link->server_knows_no_keys = value == ZAP_INTERNAL;
+        link_lost(link, true,
+                  value == ZAP_INTERNAL ? "the server knows no keys yet" : "the server does not know our key");
         return;
     case ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL:
     case ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL:
@@ -238,6 +242,11 @@ void link_free(struct link **taken)
     link->dead = true;
     if (link->calls == 0)
         link_destroy(link);
+}
+
+bool link_server_knows_no_keys(const struct link *link)
+{
+    return link->server_knows_no_keys;
 }
 
 bool link_is_up(const struct link *link)

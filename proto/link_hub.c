@@ -65,7 +65,9 @@ static bool zap_send(void *sock, const void *bytes, size_t len, int flags)
 static void zap_reply(struct link_hub *hub, const zmq_msg_t *request, const struct link_allowed_key *entry)
 {
     char user[CURVE_HEX_LEN + 1] = "";
-    const char *status = entry != NULL ? "200" : "400", *text = entry != NULL ? "OK" : "unknown key";
+    bool knows = hub->allowed != NULL;
+    const char *status = entry != NULL ? "200" : knows ? "400" : "500"; /* RFC 27: fine, authentication, internal */
+    const char *text = entry != NULL ? "OK" : knows ? "unknown key" : "no keys known yet";
     zmq_msg_t *id = (zmq_msg_t *)(uintptr_t)request;
 
     if (entry != NULL)
@@ -107,7 +109,8 @@ static void on_zap_request(void *arg)
     if (entry == NULL) {
         metric_add(hub->refused, 1);
         if (link_hub_may_log(hub) && inbox.count == ZAP_FIELDS)
-            log_write(LOG_WARNING, "link: refused a peer with an unknown key from %.*s",
+            log_write(LOG_WARNING, "link: refused a peer %s from %.*s",
+                      hub->allowed != NULL ? "with an unknown key" : "as no keys are known yet",
                       (int)zmq_msg_size(&inbox.parts[ZAP_ADDRESS]),
                       (const char *)zmq_msg_data(&inbox.parts[ZAP_ADDRESS]));
     }

@@ -8,10 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
+#include <time.h>
+#include "common/clock.h"
 #include "common/memory.h"
 #include "coordinator/ctl/request.h"
 #include "coordinator/text.h"
 #include "proto/link.h"
+
+#define REFUSED_TURN_MS 100
 
 struct requester {
     const struct request_coordinator *coordinators;
@@ -28,7 +32,7 @@ struct requester {
     Weir__AdminRequest *request;
     const struct link_payload *payloads;
     struct reply *reply;
-    bool sent, answered, refused, timed_out;
+    bool sent, answered, refused, keyless, timed_out; /* keyless: refused as it knows no keys at all */
 };
 
 static void end_wait(struct requester *requester)
@@ -59,9 +63,9 @@ static void on_up(void *arg, struct link *link)
 
 static void on_down(void *arg, struct link *link)
 {
-    (void)link;
     struct requester *requester = arg;
     requester->refused = !requester->sent;
+    requester->keyless = link_server_knows_no_keys(link);
     end_wait(requester);
 }
 
@@ -139,7 +143,7 @@ static bool try_current(struct requester *requester, struct text *why)
 {
     static const struct link_handlers handlers = { .up = on_up, .down = on_down, .message = on_message };
     const struct request_coordinator *coordinator = &requester->coordinators[requester->current];
-    requester->sent = requester->answered = requester->refused = requester->timed_out = false;
+    requester->sent = requester->answered = requester->refused = requester->keyless = requester->timed_out = false;
     reply_reset(requester->reply);
     event_add(requester->timer, &(struct timeval){ REQUEST_CONNECT_MS / 1000, REQUEST_CONNECT_MS % 1000 * 1000 });
     if (requester->link == NULL)
@@ -155,6 +159,8 @@ static bool try_current(struct requester *requester, struct text *why)
     text_printf(why, "%s%s (%s): ", why->len > 0 ? "; " : "", coordinator->name, coordinator->endpoint);
     if (requester->answered)
         text_puts(why, requester->reply->error);
+    else if (requester->refused && requester->keyless)
+        text_puts(why, "knows no keys yet: it has not reached its database since it started");
     else if (requester->refused)
         text_printf(why, "refused our key %s: is it added as an operator's, and is the coordinator's public_key right?",
                     requester->public_key);
@@ -162,6 +168,21 @@ static bool try_current(struct requester *requester, struct text *why)
         text_puts(why, requester->timed_out && requester->sent ? "no answer in time" : "cannot connect");
     if (!requester->answered)
         link_free(&requester->link);
+    return false;
+}
+
+/* refused: whether one of them did. */
+static bool ask_each(struct requester *requester, struct text *why, bool *refused)
+{
+    *refused = false;
+    for (size_t tried = 0; tried < requester->count; tried++) {
+        if (try_current(requester, why))
+            return true;
+        *refused = *refused || requester->refused;
+        if (requester->link != NULL)
+            link_free(&requester->link);
+        requester->current = (requester->current + 1) % requester->count;
+    }
     return false;
 }
 
@@ -191,14 +212,13 @@ void requester_ask(struct requester *requester, const char *verb, const char *co
     requester->reply = reply;
     struct text why;
     text_init(&why);
-    bool done = false;
-    for (size_t tried = 0; tried < requester->count && !done; tried++) {
-        done = try_current(requester, &why);
-        if (done)
-            break;
-        if (requester->link != NULL)
-            link_free(&requester->link);
-        requester->current = (requester->current + 1) % requester->count;
+    bool done = false, refused = true;
+    for (uint64_t until = clock_ms() + REQUEST_REFUSED_MS; !done && refused;) {
+        text_reset(&why);
+        done = ask_each(requester, &why, &refused);
+        refused = refused && clock_ms() < until;
+        if (!done && refused)
+            nanosleep(&(struct timespec){ .tv_nsec = REFUSED_TURN_MS * 1000000L }, NULL);
     }
     if (!done) {
         reply_reset(reply);

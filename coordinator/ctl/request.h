@@ -15,6 +15,7 @@
 
 #define REQUEST_CONNECT_MS 2000
 #define REQUEST_ANSWER_MS  10000
+#define REQUEST_REFUSED_MS 1000 /* a key may be a moment old: refusals are tried again for so long */
 
 struct requester;
 

@@ -243,6 +243,46 @@ def test_strangers_and_revoked_keys_are_shut_out(two, nodes):
     assert refused.returncode == 65 and "revoked" in refused.stderr
 
 
+def test_new_key_is_in_force_at_once(two):
+    refused = 0
+    for number in range(20):
+        key = coordinators.Key(two.dir / f"fresh-{number}.key")
+        two.ctl("keys", "add", f"fresh-{number}", "operator", key.public)
+        node = two.node(f"fresh-{number}", "operator", key=key)
+        node.send(admin_request=pb.AdminRequest(id=1, verb=b"keys list"))
+        refused += node.receive("admin_reply", 1)[0] is None
+        node.close()
+    assert refused == 0, f"{refused} of 20 keys were refused right after they were added"
+    late = coordinators.Key(two.dir / "late.key")
+    asking = subprocess.Popen([BIN / "weirctl", "-c", two.config("operator"), "--key", late.path, "status"], stdout=subprocess.DEVNULL)
+    time.sleep(0.2)
+    two.ctl("keys", "add", "late", "operator", late.public)
+    assert asking.wait(10) == 0, "weirctl tries again for a second"
+
+
+def test_revoking_says_when_it_changes_nothing_or_stops_mail(two, nodes):
+    two.add_key("coordinator-9", "coordinator")
+    done = two.run_ctl("keys", "revoke", "coordinator-9")
+    assert done.returncode == 77 and '[coordinator "coordinator-9"]' in done.stderr and "public_key" in done.stderr
+    two.ctl("keys", "revoke", "--force", "coordinator-9")
+    two.add_key("scanner-7", "scanner")
+    two.add_key("scanner-8", "scanner")
+    first, second = nodes("scanner-7", "scanner"), nodes("scanner-8", "scanner")
+
+    def states(*wanted):
+        first.beat(), second.beat("active" if "scanner-8" in wanted else "starting")
+        return {one["name"] for one in two.json("node", "list") if one["role"] == "scanner" and one["state"] == "active"} == set(wanted)
+
+    wait_until(lambda: states("scanner-7"), 10, "scanner-7 alone is active")
+    done = two.run_ctl("keys", "revoke", "scanner-7")
+    assert done.returncode == 77 and "last active scanner" in done.stderr
+    done = two.run_ctl("keys", "revoke", two.keys["scanner-7"].public)
+    assert done.returncode == 77
+    wait_until(lambda: states("scanner-7", "scanner-8"), 10, "both are active")
+    two.ctl("keys", "revoke", "scanner-7")
+    two.ctl("keys", "revoke", "--force", "scanner-8")
+
+
 def test_counters_survive_restarts_and_failover(two, nodes):
     name, mail = 'weir_recipients_accepted_total{node="edge-2"}', 'weir_recipients_total{node="edge-2",disposition="delivered"}'
 
@@ -443,6 +483,11 @@ def test_database_gone_and_back():
         wait_until(lambda: one.http("/readyz")[0] == 200, 10, "ready again")
         scanner.close()
         assert one.stop("coordinator-1") == 0
+        one.pg.kill()
+        one.start(wait=False)
+        wait_until(lambda: one.http("/livez")[0] == 200, what="started without a database")
+        done = one.run_ctl("status")
+        assert done.returncode == 69 and "database" in done.stderr and "refused our key" not in done.stderr, done.stderr
 
 
 class Proxy(threading.Thread):
