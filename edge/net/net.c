@@ -50,6 +50,7 @@ struct net_conn {
     char *out;                           /* unsent bytes are out[out_start .. out_start + out_len) */
     size_t out_start, out_len, out_cap;
     size_t clear_left;                   /* FLUSHING_CLEAR: so many of them go in clear */
+    size_t most;                         /* bytes offered at once */
     size_t offering;                     /* bytes being offered right now */
     uint64_t read_at, write_at;          /* ms: last progress */
     uint64_t timer_at;                   /* ms: when `timer` fires, 0: not set */
@@ -79,6 +80,7 @@ static struct net_conn *conn_new(struct event_base *base, int fd, const struct n
 {
     struct net_conn *conn = xcalloc(1, sizeof *conn);
     conn->fd = fd;
+    conn->most = SCRATCH_SIZE;
     conn->handlers = handlers;
     conn->arg = arg;
     event_assign(&conn->readable, base, fd, EV_READ | EV_PERSIST, on_readable, conn);
@@ -396,6 +398,11 @@ void net_set_timeout(struct net_conn *conn, unsigned read_ms, unsigned write_ms)
     conn_arm_timer(conn);
 }
 
+void net_offer_most(struct net_conn *conn, size_t most)
+{
+    conn->most = most < SCRATCH_SIZE ? most : SCRATCH_SIZE;
+}
+
 size_t net_buffered(const struct net_conn *conn)
 {
     return conn->offering > 0 ? conn->offering : conn->in_len;
@@ -454,7 +461,7 @@ static void conn_offer(struct net_conn *conn, size_t len)
             return;
         }
         /* An owner that neither uses a full buffer nor pauses is not asked again before it resumes. */
-        if (conn->in_len == SCRATCH_SIZE)
+        if (conn->in_len >= conn->most)
             conn->paused = true;
     }
 }
@@ -476,11 +483,15 @@ static void conn_read(struct net_conn *conn)
             return;
         }
     }
+    if (conn->in_len >= conn->most) { /* `most` became smaller */
+        conn->paused = true;
+        return;
+    }
     struct error why;
     enum net_end end = NET_CLOSED;
     size_t got;
     conn->more_inside = false;
-    switch (conn_receive(conn, scratch + conn->in_len, SCRATCH_SIZE - conn->in_len, &got, &end, &why)) {
+    switch (conn_receive(conn, scratch + conn->in_len, conn->most - conn->in_len, &got, &end, &why)) {
     case RECEIVED:
         conn->read_at = clock_ms();
         conn_offer(conn, conn->in_len + got);

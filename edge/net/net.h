@@ -20,7 +20,8 @@ enum net_end { NET_CLOSED /* by peer */, NET_RESET, NET_TIMEOUT /* idle */, NET_
 struct net_handlers {
     void (*connected)(void *arg);                           /* net_connect() only */
     void (*secured)(void *arg);                             /* the handshake that net_start_tls() began is done */
-    /* Returns how many were used; the rest comes again with more, or after resume. An owner that uses none of 128 KiB is paused. */
+    /* Returns how many were used; the rest comes again with more, or after resume. An owner that uses nothing of
+     * as much as is ever offered at once is paused. */
     size_t (*bytes)(void *arg, const char *buf, size_t len);
     void (*drained)(void *arg);                             /* the output buffer is empty; may be NULL, as connected and secured */
     void (*gone)(void *arg, enum net_end end, const char *why); /* the last event; the owner calls net_free() */
@@ -42,6 +43,9 @@ void net_pause(struct net_conn *conn);                      /* no bytes events u
 void net_resume(struct net_conn *conn);                     /* bytes already here are offered again in the next loop turn */
 /* Idle times, 0 none: without a byte read (not while paused), and with output that does not move. */
 void net_set_timeout(struct net_conn *conn, unsigned read_ms, unsigned write_ms);
+/* Offers so many bytes at once, at most and until this is said otherwise (128 KiB): what the owner does not use is copied, so this is what a
+ * connection that is kept waiting costs. The rest stays in the kernel. */
+void net_offer_most(struct net_conn *conn, size_t most);
 size_t net_buffered(const struct net_conn *conn);           /* input bytes not used yet; inside `bytes`: all that are offered */
 /* Output queued before this call is sent in clear first, what is written later goes encrypted. Input still buffered is an error: false,
  * and the caller closes; called from inside `bytes`, which then leaves some of them: `gone` with NET_TLS_FAILED. */

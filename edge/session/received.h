@@ -3,7 +3,7 @@
 /*
  * received.h - the trace headers: reading those a message brings, writing ours
  *
- * Pure. The message itself is relayed byte for byte; what Weir adds stands in front of it.
+ * Pure. The message itself is relayed byte for byte; what Weir adds stands in front of it: X-Virus-Scanned, then Received.
  */
 #include <stdbool.h>
 #include <stddef.h>

@@ -14,6 +14,7 @@
 #include "edge/session/internal.h"
 
 #define UNREAD_REPLIES_MAX (64u * 1024) /* a client that pipelines but does not read is not obeyed any further */
+#define COMMANDS_AT_ONCE (16u * 1024)
 #define HANDSHAKE_MS 60000u
 #define UNANSWERED_MAX 256u /* recipients under way to the next hop at once */
 
@@ -23,6 +24,10 @@ void session_enter(struct session *session, enum session_state state)
 {
     session->state = state;
     session->entered_ms = clock_ms();
+    if (session->conn != NULL) /* bytes of a message are used at once, commands may have to wait */
+        net_offer_most(session->conn, state & (ST_DATA | ST_CHUNK | ST_SKIP) ? SIZE_MAX
+                                      : session->limits->max_command_line > COMMANDS_AT_ONCE ? session->limits->max_command_line
+                                                                                             : COMMANDS_AT_ONCE);
     server_schedule(session, session->entered_ms + WHEEL_SLOT_MS); /* deadlines differ from state to state */
 }
 

@@ -497,10 +497,12 @@ static void hand_over(struct transaction *tx)
         .esmtp = session->esmtp,
         .smtputf8 = tx->smtputf8,
     };
-    size_t len = received_format(prefix, &received);
+    size_t len = 0;
+    /* Received comes last: a message whose first line begins with white space goes on with the field above it, and must not be able to add
+     * words to the one that says what we found. */
     if (tx->verdict != NULL)
-        len += virus_scanned_format(prefix + len, sizeof prefix - len, session->config->hostname, tx->verdict->engine,
-                                    tx->verdict->signatures);
+        len = virus_scanned_format(prefix, VIRUS_SCANNED_MAX, session->config->hostname, tx->verdict->engine, tx->verdict->signatures);
+    len += received_format(prefix + len, &received);
     tx->handed_over = true;
     census_hand_over(session->server->census, session->server->worker);
     delivery_send(tx->delivery, prefix, len, tx->message);

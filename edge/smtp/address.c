@@ -212,7 +212,7 @@ static bool take_quoted(struct local *local, struct cursor *in, bool *utf8)
         bool pair = take(in, '\\');
         if (in->at == in->end)
             return false;
-        if (*in->at < 32 || *in->at == 127) { /* also what is not ASCII */
+        if ((unsigned char)*in->at < 32 || (unsigned char)*in->at >= 127) {
             len = pair ? 0 : utf8_nonascii(in->at, (size_t)(in->end - in->at));
             if (len == 0)
                 return false;

@@ -9,6 +9,20 @@
 #include <strings.h>
 #include "edge/smtp/text.h"
 
+/* How much of a line of len bytes goes into one of most bytes: up to the last space where there is one, never a part of a character. */
+static size_t line_that_fits(const char *text, size_t len, size_t most)
+{
+    if (len <= most)
+        return len;
+    for (size_t at = most; at > most / 2; at--)
+        if (text[at] == ' ')
+            return at;
+    size_t at = most;
+    while (at > most - 4 && ((unsigned char)text[at] & 0xc0) == 0x80)
+        at--;
+    return at;
+}
+
 size_t smtp_reply_format(char *out, size_t cap, int code, const char *enhanced, const char *text)
 {
     char prefix[32];
@@ -19,7 +33,8 @@ size_t smtp_reply_format(char *out, size_t cap, int code, const char *enhanced, 
     bool more = true;
 
     while (more) {
-        size_t len = strcspn(text, "\n");
+        size_t line = strcspn(text, "\n");
+        size_t len = line_that_fits(text, line, SMTP_REPLY_OWN_LINE_MAX - head - 2);
         size_t room = cap - used;
         if (room < head + 2)
             break;
@@ -34,8 +49,8 @@ size_t smtp_reply_format(char *out, size_t cap, int code, const char *enhanced, 
             out[used++] = smtp_is_control(text[i]) ? '?' : text[i];
         out[used++] = '\r';
         out[used++] = '\n';
-        more = text[len] == '\n' && !cut;
-        text += len + 1;
+        more = text[len] != '\0' && !cut;
+        text += len < line && text[len] != ' ' ? len : len + 1; /* the space or newline between two lines is not said */
     }
     if (used > 0)
         out[last + 3] = ' ';

@@ -7,11 +7,12 @@
 #include <stddef.h>
 
 #define SMTP_REPLY_TEXT_MAX 1024
+#define SMTP_REPLY_OWN_LINE_MAX 512 /* of ours, with code and CRLF (RFC 5321 4.5.3.1.5) */
 #define SMTP_REPLY_LINE_MAX 2048 /* longer lines from a next hop are an error */
 #define SMTP_REPLY_LINES_MAX 128
 
-/* "550 5.1.1 No such user\r\n"; enhanced may be NULL. '\n' in text makes a multi-line reply with the codes on each line; other control
- * bytes and NULs become '?'. Returns the length written, cut to whole lines that fit cap. */
+/* "550 5.1.1 No such user\r\n"; enhanced may be NULL. '\n' in text makes a multi-line reply with the codes on each line, and so does
+ * a line that would be longer than SMTP_REPLY_OWN_LINE_MAX; other control bytes and NULs become '?'. Returns the length written, cut to whole lines that fit cap. */
 size_t smtp_reply_format(char *out, size_t cap, int code, const char *enhanced, const char *text);
 
 /* What a host can do, as the lines of its EHLO reply say. */

@@ -229,8 +229,9 @@ class Sink:
 
 
 def strip_added(raw):
-    """The message without what Weir put on top (documented: a Received header of some lines and an X-Virus-Scanned header of one)."""
-    added = re.match(rb"Received: [^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*X-Virus-Scanned: [^\r\n]*\r\n", raw)
+    """The message without what Weir put on top (documented: an X-Virus-Scanned header of one line and a Received header of some, up to the
+    one with the date: a message may begin with white space itself)."""
+    added = re.match(rb"X-Virus-Scanned: [^\r\n]*\r\nReceived: [^\r\n]*\r\n(?:\t[^\r\n]*\r\n)*?\t\w{3}, \d+ \w{3} \d{4} [\d:]{8} [+-]\d{4}\r\n", raw)
     assert added, raw[:300]
     return raw[added.end():]
 

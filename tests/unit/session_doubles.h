@@ -14,6 +14,7 @@ struct doubles {
     char out[1 << 17]; /* what the session wrote, not yet looked at */
     size_t out_len;
     bool closed;       /* the session ended the connection */
+    size_t most;       /* what the session wants to be offered at once */
     bool choke;        /* the client does not read */
     /* scanner farm */
     bool farm_live;

@@ -595,6 +595,22 @@ START_TEST(an_owner_that_uses_nothing_is_not_asked_for_ever)
 }
 END_TEST
 
+START_TEST(as_much_as_is_said_is_offered_at_once)
+{
+    server.behaviour = USE_NOTHING;
+    connect_both();
+    net_offer_most(server.conn, 16 * 1024);
+    client.to_send = 1 << 20;
+    end_refill(&client);
+    run_ms(100);
+    ck_assert_uint_eq(net_buffered(server.conn), 16 * 1024);
+    server.behaviour = KEEP;
+    net_resume(server.conn);
+    run_until_got(&server, 1 << 20);
+    check_pattern(&server, 1 << 20);
+}
+END_TEST
+
 START_TEST(listener_freed_inside_accepted)
 {
     accept_stops = true;
@@ -718,6 +734,7 @@ int main(void)
     tcase_add_test(tests, large_reply_survives_the_close);
     tcase_add_test(tests, free_inside_a_handler);
     tcase_add_test(tests, an_owner_that_uses_nothing_is_not_asked_for_ever);
+    tcase_add_test(tests, as_much_as_is_said_is_offered_at_once);
     tcase_add_test(tests, listener_freed_inside_accepted);
     tcase_add_test(tests, listener_rests_without_descriptors);
     tcase_add_test(tests, listener_off_and_on);

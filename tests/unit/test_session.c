@@ -607,6 +607,27 @@ START_TEST(test_client_that_does_not_read)
 }
 END_TEST
 
+/* Bytes that have to wait for a next hop are copied: few are taken at once, but for a message. */
+START_TEST(test_few_bytes_are_taken_at_once)
+{
+    struct play play = { .name = "at once" };
+    doubles_reset();
+    begin(&play, &(struct setup){ 0 });
+    static const char text[] = "HELO x.test\r\n";
+    static const char envelope[] = "MAIL FROM:<>\r\nRCPT TO:<x@hole.edu>\r\n";
+    say(&play, text, sizeof text - 1);
+    ck_assert_uint_le(doubles.most, 16 * 1024);
+    say(&play, envelope, sizeof envelope - 1);
+    ck_assert_uint_le(doubles.most, 16 * 1024);
+    say(&play, "DATA\r\n", 6);
+    ck_assert_uint_gt(doubles.most, 16 * 1024);
+    say(&play, ".\r\n", 3);
+    ck_assert_uint_le(doubles.most, 16 * 1024);
+    end(&play);
+    doubles_reset();
+}
+END_TEST
+
 START_TEST(test_limits_of_the_door)
 {
     struct play play = { .name = "door" };
@@ -637,6 +658,7 @@ int main(void)
     tcase_add_loop_test(tcase, test_dialogue, 0, (int)(sizeof dialogues / sizeof *dialogues));
     tcase_add_test(tcase, test_conservation);
     tcase_add_test(tcase, test_client_that_does_not_read);
+    tcase_add_test(tcase, test_few_bytes_are_taken_at_once);
     tcase_add_test(tcase, test_limits_of_the_door);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);

@@ -8,6 +8,10 @@
 #include "edge/smtp/parser.h"
 #include "edge/smtp/reply.h"
 
+#define X100 "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+#define X400 X100 X100 X100 X100
+#define X500 X400 X100
+
 static const struct {
     size_t cap;
     int code;
@@ -20,6 +24,10 @@ static const struct {
     { 512, 550, "5.7.1", "a\rb\tc\x7f", "550 5.7.1 a?b?c?\r\n" },
     { 512, 550, "5.7.1", "", "550 5.7.1 \r\n" },
     { 512, 250, NULL, "a\n", "250-a\r\n250 \r\n" },
+    { 2048, 550, "5.7.1", X500, "550 5.7.1 " X500 "\r\n" }, /* 512 octets with CRLF */
+    { 2048, 550, "5.7.1", X500 "yz\nb", "550-5.7.1 " X500 "\r\n550-5.7.1 yz\r\n550 5.7.1 b\r\n" },
+    { 2048, 550, "5.7.1", X400 " " X400, "550-5.7.1 " X400 "\r\n550 5.7.1 " X400 "\r\n" },
+    { 2048, 550, NULL, X500 "12345\u00fcz", "550-" X500 "12345\r\n550 \u00fcz\r\n" }, /* not one half of it */
     { 18, 250, NULL, "a\nb\nc", "250-a\r\n250 b\r\n" },
     { 21, 250, NULL, "a\nb\nc", "250-a\r\n250-b\r\n250 c\r\n" },
     { 13, 250, NULL, "a\nb\nc", "250 a\r\n" },
