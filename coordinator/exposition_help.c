@@ -66,6 +66,7 @@ static const struct help helps[] = {
     { "weir_messages_total", "Messages by disposition." },
     { "weir_next_hop_connections", "Connections to next hops by state." },
     { "weir_next_hop_down_total", "Transactions refused at once because their next hop was just found unreachable." },
+    { "weir_next_hop_given_back_total", "Connections taken from transactions that waited for their body, because others waited for a connection." },
     { "weir_next_hop_tls_total", "Connections to next hops by what became of TLS." },
     { "weir_next_hop_wait_exceeded_total", "Transactions that got no connection within next_hop_wait." },
     { "weir_node_coordinator_connected", "Whether a coordinator answers; the node's processes' least." },
