@@ -65,7 +65,7 @@ static const struct config_key coordinator_keys[] = {
     STRING(publish, NULL, "endpoint of the cluster state, as tcp://192.0.2.5:7026"),
     STRING(http, "127.0.0.1:7080", "address of /metrics, /livez and /readyz"),
     STRING(public_key, NULL, "this coordinator's public key, 64 hex digits"),
-    STRING(database, "", "libpq connection string; only the coordinator needs it"),
+    STRING(database, "", "libpq connection string; only the coordinator needs it. Names are resolved on the loop: give hostaddr, too"),
     STRING(database_file, "", "a file that holds the connection string, when it has a password"),
     DURATION(publish_interval, "500ms", 50 * MS, MINUTES, "cluster state is published this often, and when it changes"),
     UINT(audit_days, "30", 1, 36500, "audit rows are kept that long"),
