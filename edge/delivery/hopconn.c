@@ -384,7 +384,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     hopconn_leave(conn);
 }
 
-static const struct net_handlers handlers = { on_connected, on_secured, on_bytes, on_drained, on_gone };
+static const struct net_handlers handlers = { on_connected, on_secured, on_bytes, on_drained, NULL, on_gone };
 
 static void hopconn_try_next(struct hopconn *conn)
 {

@@ -65,6 +65,7 @@ struct net_conn {
     bool paused;
     bool offer_again;                    /* resumed: offer `in` before reading */
     bool more_inside;                    /* OpenSSL holds bytes that make no socket event */
+    bool ended;                          /* the peer said that it sends no more */
     bool draining;                       /* inside `drained` */
     struct net_conn *closing_next, **closing_link; /* CLOSING, LINGERING: in `closing` */
     bool busy, freed;                    /* inside a callback of this connection; net_free() came meanwhile */
@@ -115,6 +116,7 @@ static void conn_destroy(struct net_conn *conn)
 
 static void conn_want_read(struct net_conn *conn, bool want)
 {
+    want = want && !conn->ended; /* an end of file is readable for ever */
     if (want == conn->reading)
         return;
     conn->reading = want;
@@ -149,7 +151,7 @@ static void conn_flush_soon(struct net_conn *conn)
 static uint64_t conn_deadline(const struct net_conn *conn)
 {
     uint64_t at = conn->give_up_at;
-    bool reads = (conn->state == CONN_OPEN && !conn->paused) || conn->state == CONN_HANDSHAKE;
+    bool reads = (conn->state == CONN_OPEN && !conn->paused && !conn->ended) || conn->state == CONN_HANDSHAKE;
     if (conn->read_ms != 0 && reads && (at == 0 || conn->read_at + conn->read_ms < at))
         at = conn->read_at + conn->read_ms;
     if (conn->write_ms != 0 && conn->out_len != 0 && conn->state != CONN_CONNECTING &&
@@ -483,6 +485,8 @@ static void conn_read(struct net_conn *conn)
             return;
         }
     }
+    if (conn->ended)
+        return;
     if (conn->in_len >= conn->most) { /* `most` became smaller */
         conn->paused = true;
         return;
@@ -499,7 +503,13 @@ static void conn_read(struct net_conn *conn)
     case RECEIVED_NOTHING:
         break;
     case RECEIVED_END:
-        conn_gone(conn, end, why.text);
+        if (end != NET_CLOSED || conn->handlers->ended == NULL) {
+            conn_gone(conn, end, why.text);
+            break;
+        }
+        conn->ended = true;
+        conn_want_read(conn, false);
+        conn->handlers->ended(conn->arg);
         break;
     }
 }
@@ -647,7 +657,7 @@ static void conn_go_on_closing(struct net_conn *conn)
         tls_close(conn->secure->ssl);
     conn->state = CONN_LINGERING;
     conn->give_up_at = clock_ms() + LINGER_MS;
-    if (shutdown(conn->fd, SHUT_WR) != 0) {
+    if (shutdown(conn->fd, SHUT_WR) != 0 || conn->ended) { /* nothing of the peer's is left to be read */
         conn->freed = true;
         return;
     }

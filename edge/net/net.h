@@ -24,6 +24,7 @@ struct net_handlers {
      * as much as is ever offered at once is paused. */
     size_t (*bytes)(void *arg, const char *buf, size_t len);
     void (*drained)(void *arg);                             /* the output buffer is empty; may be NULL, as connected and secured */
+    void (*ended)(void *arg);                               /* the peer sends no more but may still read; NULL: that is `gone`, NET_CLOSED */
     void (*gone)(void *arg, enum net_end end, const char *why); /* the last event; the owner calls net_free() */
 };
 

@@ -250,8 +250,20 @@ static size_t on_bytes(void *arg, const char *buf, size_t len)
     return used;
 }
 
+/* What was received is finished and answered, then there is nothing to wait for. */
+static void leave_ended(struct session *session)
+{
+    if (session->tx != NULL)
+        log_write(LOG_INFO, "lost connection from unknown[%s] inside a transaction: it sends no more", session->client_text);
+    session->farewell = FAREWELL_CLIENT_GONE;
+    session_close(session);
+}
+
 void session_settle(struct session *session)
 {
+    if (session->ended && !session->held && session_wants_input(session) &&
+        (session->tx == NULL || transaction_unanswered(session->tx) == 0))
+        leave_ended(session);
     if (session->state == ST_CLOSED) {
         server_bury(session);
         return;
@@ -291,6 +303,14 @@ static void on_drained(void *arg)
     session_settle(session);
 }
 
+/* A client may shut its side down behind its last command or the final dot, and read the replies. */
+static void on_ended(void *arg)
+{
+    struct session *session = arg;
+    session->ended = true;
+    session_settle(session);
+}
+
 static void on_gone(void *arg, enum net_end end, const char *why)
 {
     struct session *session = arg;
@@ -319,6 +339,7 @@ const struct net_handlers session_net_handlers = {
     .secured = on_secured,
     .bytes = on_bytes,
     .drained = on_drained,
+    .ended = on_ended,
     .gone = on_gone,
 };
 

@@ -455,3 +455,21 @@ def test_real_clients(cluster):
     done = subprocess.run(["curl", "-sS", "--noproxy", "*", f"smtp://{cluster.relay()}/client.example.org", "--mail-from", "curl@example.org",
                            "--mail-rcpt", "bob@example.edu", "-T", "-"], input=message(), capture_output=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["clear", "tls"])
+def test_client_that_shuts_its_side_down_gets_its_replies(cluster, tls):
+    with Smtp(cluster.relay()) as client:
+        if tls:
+            client.starttls(cluster.env["CA_FILE"])
+        client.envelope()
+        assert client.command("DATA").code == 354
+        client.send(message() + b".\r\n")
+        socket.socket.shutdown(client.sock, socket.SHUT_WR)  # under TLS without close_notify: the plain socket's own call
+        assert client.reply().code == 250
+        assert client.closed()
+    with Smtp(cluster.relay()) as client:
+        client.send(b"MAIL FROM:<a@example.org>\r\nRCPT TO:<alice@example.edu>\r\nNOOP\r\n")
+        client.sock.shutdown(socket.SHUT_WR)
+        assert [client.reply().code for _ in range(3)] == [250, 250, 250]
+        assert client.closed()

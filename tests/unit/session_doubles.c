@@ -182,6 +182,12 @@ void client_goes(void)
         doubles.conn->handlers->gone(doubles.conn->arg, NET_CLOSED, "connection closed");
 }
 
+void client_ends(void)
+{
+    if (doubles.conn != NULL)
+        doubles.conn->handlers->ended(doubles.conn->arg);
+}
+
 void doubles_settle(struct event_base *base)
 {
     for (int turn = 0; turn < 16; turn++) {

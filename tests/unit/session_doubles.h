@@ -42,6 +42,7 @@ void doubles_reset(void);
 /* The client sends; bytes the session does not want wait. */
 void client_sends(const char *bytes, size_t len);
 void client_goes(void);
+void client_ends(void); /* it sends no more, but reads */
 /* The loop's next turns: resumed input, buried sessions. */
 void doubles_settle(struct event_base *base);
 bool next_hop_owes_recipients(void); /* some recipient was offered and is not answered yet */

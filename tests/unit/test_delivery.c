@@ -231,7 +231,7 @@ static void guest_gone(void *arg, enum net_end end, const char *why)
     guest->dead = true;
 }
 
-static const struct net_handlers guest_handlers = { NULL, NULL, guest_bytes, NULL, guest_gone };
+static const struct net_handlers guest_handlers = { NULL, NULL, guest_bytes, NULL, NULL, guest_gone };
 
 static void on_accepted(void *arg, int fd, const struct netaddr *peer, const struct netaddr *local)
 {

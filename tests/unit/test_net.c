@@ -155,7 +155,7 @@ static void on_gone(void *arg, enum net_end end, const char *why)
     net_free(&e->conn);
 }
 
-static const struct net_handlers handlers = { on_connected, on_secured, on_bytes, on_drained, on_gone };
+static const struct net_handlers handlers = { on_connected, on_secured, on_bytes, on_drained, NULL, on_gone };
 
 static void on_accepted(void *arg, int fd, const struct netaddr *peer, const struct netaddr *local)
 {

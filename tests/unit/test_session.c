@@ -11,6 +11,7 @@
  *   A TEXT        the next audit row is "RECIPIENT DISPOSITION CODE"            N TEXT   what goes to the next hop contains TEXT
  *   F TEXT        what was handed over is exactly TEXT (escapes)                T MS     time passes
  *   E             the final dot has left to the next hop
+ *   H             the client shuts down its side
  *   G             the client is gone                                            X        the session has ended the connection
  *   P 1|0         the scanner's window is full, open again                      W        the worker drains
  * At its end no reply and no audit row may be left.
@@ -274,6 +275,9 @@ static void step(struct play *play, const char *text, size_t line)
     case 'E':
         doubles.dot_sent = true;
         return;
+    case 'H':
+        client_ends();
+        break;
     case 'G':
         client_goes();
         break;
@@ -424,6 +428,11 @@ static const struct {
     { "the client goes after the final dot went to the next hop", false,
       ONE_DATA MAIL "V clean\nE\nG\nD 250 - ok\nA u@example.edu delivered 250" },
     { "the client goes while the message is scanned", false, ONE_DATA MAIL "G\nA u@example.edu deferred:client-gone 0" },
+    { "a client that shuts its side down behind the final dot gets its reply", false,
+      ONE_DATA MAIL "H\n.\nV clean\nD 250 - ok\nS 250 2.0.0\nX\nA u@example.edu delivered 250" },
+    { "a client that shuts its side down behind its commands gets its replies", false,
+      READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250\nH\n.\nR 550 5.1.1 no\nS 550 5.1.1\nX\nA u@example.edu refused:next-hop 550" },
+    { "an end in the middle of a message is no end of the message", false, ONE_DATA "C x\nH\n.\nX\nA u@example.edu deferred:client-gone 0" },
     { "the client goes in the middle", false, ONE_DATA "C x\nG\nA u@example.edu deferred:client-gone 0" },
     { "the client goes before the message", false, ONE_RCPT "G" },
 
