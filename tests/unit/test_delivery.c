@@ -973,17 +973,17 @@ START_TEST(tls_is_required_from_now_on)
 {
     struct owner open = { 0 }, owner;
     static const struct delivery_envelope usual = ENVELOPE;
+    static struct edge_settings same, other; /* the pool borrows them until its end */
     struct error why;
     deliver_one(&owner, "x");
     if (_i == 1)
         owner_start(&open, "x\r\n", &usual, "x");
     run_ms(30);
-    struct edge_settings *other = xmemdup(&settings, sizeof settings);
-    ck_assert(delivery_pool_reload(pool, other, &tls_settings, &why)); /* nothing that matters: the connection stays */
+    same = other = settings;
+    ck_assert(delivery_pool_reload(pool, &same, &tls_settings, &why)); /* nothing that matters: the connection stays */
     ck_assert_ptr_null(strstr(heard, "QUIT"));
-    other = xmemdup(&settings, sizeof settings);
-    other->next_hop_tls = NEXT_HOP_TLS_REQUIRE;
-    ck_assert(delivery_pool_reload(pool, other, &tls_settings, &why));
+    other.next_hop_tls = NEXT_HOP_TLS_REQUIRE;
+    ck_assert(delivery_pool_reload(pool, &other, &tls_settings, &why));
     if (_i == 1) {
         owner_send(&open);
         run_until(&open.done);
