@@ -10,7 +10,6 @@ V       ?=
 comma   := ,
 Q       := $(if $(V),,@)
 VERSION := 0.1.0
-PACKAGES := libzmq libprotobuf-c libpq libssl libcrypto libclamav libevent libevent_openssl libseccomp jansson
 WERROR  ?= -Werror
 OPT     ?= -O2 -g
 

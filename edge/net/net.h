@@ -1,7 +1,7 @@
 #ifndef WEIR_EDGE_NET_H
 #define WEIR_EDGE_NET_H
 /*
- * net.h - sockets and TLS: the only room of the edge that knows bufferevents and OpenSSL
+ * net.h - sockets and TLS: the only room of the edge that knows sockets on the event loop and OpenSSL
  *
  * One connection offers five events up. Whoever owns it decides on bytes and never sees libevent. Handlers may call any net function on
  * their connection, net_free() included: the object stays until the loop's next turn.
