@@ -53,6 +53,8 @@ struct delivery *delivery_new(struct delivery_pool *pool, const struct next_hop 
     delivery->size = envelope->size;
     delivery->eightbit = envelope->eightbit;
     delivery->smtputf8 = envelope->smtputf8;
+    delivery->ret = envelope->ret;
+    delivery->envid = xstrdup(envelope->envid != NULL ? envelope->envid : "");
     event_assign(&delivery->kick, pool->base, -1, 0, on_kick, delivery);
     event_assign(&delivery->timer, pool->base, -1, 0, on_timer, delivery);
     return delivery;
@@ -60,10 +62,13 @@ struct delivery *delivery_new(struct delivery_pool *pool, const struct next_hop 
 
 static void delivery_destroy(struct delivery *delivery)
 {
-    for (unsigned i = 0; i < delivery->count; i++)
+    for (unsigned i = 0; i < delivery->count; i++) {
         free(delivery->recipients[i].address);
+        free(delivery->recipients[i].orcpt);
+    }
     free(delivery->recipients);
     free(delivery->sender);
+    free(delivery->envid);
     free(delivery->prefix);
     free(delivery->failure);
     free(delivery);
@@ -179,20 +184,25 @@ static void delivery_tell(struct delivery *delivery, const struct smtp_reply *re
     delivery->accepted += accepted;
     if (!accepted) { /* never said again */
         free(recipient->address);
-        recipient->address = NULL;
+        free(recipient->orcpt);
+        recipient->address = recipient->orcpt = NULL;
     }
     delivery->handlers->recipient(delivery->arg, delivery->told++, reply);
 }
 
 /* ---- what the owner asks for ---- */
 
-void delivery_rcpt(struct delivery *delivery, const char *address)
+void delivery_rcpt(struct delivery *delivery, const struct delivery_recipient *recipient)
 {
     if (delivery->count == delivery->room) {
         delivery->room = delivery->room == 0 ? 4 : 2 * delivery->room;
         delivery->recipients = xrealloc(delivery->recipients, delivery->room * sizeof *delivery->recipients);
     }
-    delivery->recipients[delivery->count++] = (struct recipient){ xstrdup(address), RECIPIENT_NEW };
+    delivery->recipients[delivery->count++] = (struct recipient){
+        .address = xstrdup(recipient->address),
+        .orcpt = recipient->orcpt != NULL && *recipient->orcpt != '\0' ? xstrdup(recipient->orcpt) : NULL,
+        .notify = recipient->notify,
+    };
     delivery_kick(delivery);
 }
 
@@ -210,6 +220,21 @@ void delivery_send(struct delivery *delivery, const char *header_prefix, size_t 
 const char *delivery_next_hop_text(const struct delivery *delivery)
 {
     return delivery->hop_text;
+}
+
+void delivery_set_deadline(struct delivery *delivery, uint64_t deadline_ms)
+{
+    delivery->deadline_ms = deadline_ms;
+}
+
+static bool is_too_late(const struct delivery *delivery)
+{
+    return delivery->deadline_ms != 0 && clock_ms() >= delivery->deadline_ms;
+}
+
+bool delivery_hop_takes_dsn(const struct delivery *delivery)
+{
+    return delivery->hop_takes_dsn;
 }
 
 const char *delivery_tls_text(const struct delivery *delivery)
@@ -257,6 +282,7 @@ static void delivery_attach(struct delivery *delivery, struct hopconn *conn)
     delivery->mail_sent = delivery->dot_sent = delivery->need_fresh = false;
     delivery->sent = delivery->answered = 0;
     event_del(&delivery->timer);
+    delivery->hop_takes_dsn = conn->dialog.extensions.dsn;
     memcpy(delivery->hop_text, conn->text, sizeof delivery->hop_text);
     snprintf(delivery->tls_text, sizeof delivery->tls_text, "%s", net_tls_text(conn->net));
 }
@@ -277,10 +303,12 @@ static void delivery_talk(struct delivery *delivery)
     bool waiting = conn->dialog.state == HOP_DATA || conn->dialog.state == HOP_BODY || conn->dialog.state == HOP_FINAL;
     while (!waiting && hop_dialog_may_send(&conn->dialog)) {
         if (!delivery->mail_sent) {
-            hop_dialog_mail(&conn->dialog, delivery->sender, delivery->size, delivery->eightbit, delivery->smtputf8);
+            hop_dialog_mail(&conn->dialog, &(struct hop_mail){ delivery->sender, delivery->size, delivery->eightbit,
+                                                               delivery->smtputf8, delivery->ret, delivery->envid });
             delivery->mail_sent = true;
         } else if (next_unsent(delivery)) {
-            hop_dialog_rcpt(&conn->dialog, delivery->recipients[delivery->sent++].address);
+            const struct recipient *next = &delivery->recipients[delivery->sent++];
+            hop_dialog_rcpt(&conn->dialog, &(struct hop_rcpt){ next->address, next->notify, next->orcpt });
         } else {
             break;
         }
@@ -303,6 +331,8 @@ static void delivery_talk(struct delivery *delivery)
         delivery_finish_with(delivery, 451, "4.4.2", "the next hop changed its answers, try again later");
     } else if (!host_can_take_it(delivery, &why)) {
         delivery_finish(delivery, &why, false);
+    } else if (is_too_late(delivery)) {
+        delivery_finish_with(delivery, 451, "4.3.0", "the time to deliver is over");
     } else {
         event_del(&delivery->timer);
         hop_dialog_data(&conn->dialog);
@@ -429,6 +459,13 @@ static void delivery_feed(struct delivery *delivery)
             len = (size_t)got;
         }
         if (len == 0) {
+            /* What is written leaves when the peer reads; so with a deadline the dot waits until all else has left, and is looked at then. */
+            if (delivery->deadline_ms != 0 && net_unsent(conn->net) > 0)
+                return;
+            if (is_too_late(delivery)) {
+                delivery_finish_with(delivery, 451, "4.3.0", "the time to deliver is over");
+                return;
+            }
             const char *end = delivery->at_line_start ? ".\r\n" : "\r\n.\r\n";
             net_write(conn->net, end, strlen(end));
             hop_dialog_body_sent(&conn->dialog);

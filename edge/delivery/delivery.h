@@ -38,6 +38,14 @@ struct delivery_envelope {
     const char *sender;    /* canonical, without brackets; "" is the null sender */
     uint64_t size;         /* SIZE= to the next hop; 0 not known */
     bool eightbit, smtputf8;
+    char ret;              /* RFC 3461, to next hops that offer DSN: 'F', 'H' or 0 */
+    const char *envid;     /* decoded; "" or NULL: none */
+};
+
+struct delivery_recipient {
+    const char *address;   /* canonical */
+    unsigned notify;       /* SMTP_NOTIFY_*, 0: not said; to next hops that offer DSN */
+    const char *orcpt;     /* decoded: "rfc822;a@b"; "" or NULL: none */
 };
 
 /* settings and tls are borrowed. All deliveries are cancelled or done before the pool is freed; their connections say QUIT then. NULL: why. */
@@ -51,7 +59,7 @@ void delivery_pool_free(struct delivery_pool **pool);
 /* All strings are copied. Handlers are never called from inside these functions. */
 struct delivery *delivery_new(struct delivery_pool *pool, const struct next_hop *hop, const struct delivery_envelope *envelope,
                               const struct delivery_handlers *handlers, void *arg);
-void delivery_rcpt(struct delivery *delivery, const char *recipient);
+void delivery_rcpt(struct delivery *delivery, const struct delivery_recipient *recipient);
 /* Sends header_prefix (the Received header and what else is added, CRLF-terminated lines; copied) and then the message, which is borrowed
  * until `done`. At least one recipient must have been accepted. A message that does not end in CRLF gets one. */
 void delivery_send(struct delivery *delivery, const char *header_prefix, size_t prefix_len, const struct message *message);
@@ -62,6 +70,11 @@ void delivery_cancel(struct delivery **delivery);
 bool delivery_take_back(struct delivery **delivery);
 /* "host[192.0.2.9]:25", "" before the first connection; the last one's after it. Borrowed. */
 const char *delivery_next_hop_text(const struct delivery *delivery);
+/* The right to deliver ends at this time of clock_ms() (a lease): the final dot does not leave after it, the message is answered 451 then. May be
+ * moved while the delivery runs. 0: it does not end. */
+void delivery_set_deadline(struct delivery *delivery, uint64_t deadline_ms);
+/* The next hop offers DSN: what is to be notified is its business from its 250 on (RFC 3461 5.2.1). Of the last connection. */
+bool delivery_hop_takes_dsn(const struct delivery *delivery);
 /* "TLSv1.3 ..." of the connection to the next hop, or "". */
 const char *delivery_tls_text(const struct delivery *delivery);
 

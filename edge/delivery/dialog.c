@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "common/error.h"
+#include "edge/smtp/xtext.h"
 
 typedef enum hop_event hop_handler(struct hop_dialog *dialog, const struct smtp_reply *reply);
 
@@ -236,22 +237,33 @@ bool hop_dialog_may_send(const struct hop_dialog *dialog)
     }
 }
 
-void hop_dialog_mail(struct hop_dialog *dialog, const char *sender, uint64_t size, bool eightbit, bool smtputf8)
+void hop_dialog_mail(struct hop_dialog *dialog, const struct hop_mail *mail)
 {
-    char size_text[32] = "";
-    if (size > 0 && dialog->extensions.has_size)
-        snprintf(size_text, sizeof size_text, " SIZE=%llu", (unsigned long long)size);
+    char size_text[32] = "", envid[SMTP_ENVID_TEXT_MAX] = "";
+    bool dsn = dialog->extensions.dsn;
+    if (mail->size > 0 && dialog->extensions.has_size)
+        snprintf(size_text, sizeof size_text, " SIZE=%llu", (unsigned long long)mail->size);
+    if (dsn && mail->envid != NULL)
+        smtp_xtext_encode(envid, sizeof envid, mail->envid);
     /* Where 8BITMIME is not offered the message goes as it is: downgrading it would change signed bytes, and every host in use
      * passes eight bits, which is why most clients do the same. */
-    say(dialog, "MAIL FROM:<%s>%s%s%s", sender, size_text, eightbit && dialog->extensions.eightbitmime ? " BODY=8BITMIME" : "",
-        smtputf8 && dialog->extensions.smtputf8 ? " SMTPUTF8" : "");
+    say(dialog, "MAIL FROM:<%s>%s%s%s%s%s%s", mail->sender, size_text,
+        mail->eightbit && dialog->extensions.eightbitmime ? " BODY=8BITMIME" : "",
+        mail->smtputf8 && dialog->extensions.smtputf8 ? " SMTPUTF8" : "",
+        !dsn || mail->ret == 0 ? "" : mail->ret == 'H' ? " RET=HDRS" : " RET=FULL", *envid ? " ENVID=" : "", envid);
     dialog->state = HOP_MAIL;
     dialog->rcpt_unanswered = 0;
 }
 
-void hop_dialog_rcpt(struct hop_dialog *dialog, const char *address)
+void hop_dialog_rcpt(struct hop_dialog *dialog, const struct hop_rcpt *rcpt)
 {
-    say(dialog, "RCPT TO:<%s>", address);
+    char notify[SMTP_NOTIFY_TEXT_MAX] = "", orcpt[SMTP_ORCPT_TEXT_MAX] = "";
+    if (dialog->extensions.dsn) {
+        smtp_notify_format(notify, rcpt->notify);
+        if (rcpt->orcpt != NULL)
+            smtp_orcpt_encode(orcpt, sizeof orcpt, rcpt->orcpt);
+    }
+    say(dialog, "RCPT TO:<%s>%s%s%s%s", rcpt->address, *notify ? " NOTIFY=" : "", notify, *orcpt ? " ORCPT=" : "", orcpt);
     dialog->rcpt_unanswered++;
 }
 

@@ -39,6 +39,20 @@ enum hop_event {
     HOP_LOST,             /* of no use any more: 421, or out of step */
 };
 
+struct hop_mail {
+    const char *sender;   /* canonical, without brackets */
+    uint64_t size;        /* 0: not known */
+    bool eightbit, smtputf8;
+    char ret;             /* RFC 3461: 'F', 'H' or 0 */
+    const char *envid;    /* decoded, "" when there is none; NULL is "" */
+};
+
+struct hop_rcpt {
+    const char *address;  /* canonical, without brackets */
+    unsigned notify;      /* SMTP_NOTIFY_*, 0: not said */
+    const char *orcpt;    /* decoded: "rfc822;a@b"; "" or NULL: none */
+};
+
 struct hop_dialog {
     enum hop_state state;
     char hello_name[256];     /* a copy: the configuration may change between EHLO and the one after STARTTLS */
@@ -48,7 +62,7 @@ struct hop_dialog {
     unsigned rcpt_unanswered; /* RCPTs under way */
     unsigned skip;            /* RSET: replies that come before its own */
     bool rset_owed;           /* RSET: to be sent when they are in (no PIPELINING) */
-    char out[2 * SMTP_ADDRESS_MAX + 256]; /* commands to send: the caller empties it after each call */
+    char out[2 * SMTP_ADDRESS_MAX + 1024]; /* commands to send: the caller empties it after each call */
     size_t out_len;
 };
 
@@ -59,9 +73,9 @@ enum hop_event hop_dialog_reply(struct hop_dialog *dialog, const struct smtp_rep
 void hop_dialog_secured(struct hop_dialog *dialog);
 /* Whether MAIL (in READY), RCPT or DATA may be sent now: always with PIPELINING, else one at a time. */
 bool hop_dialog_may_send(const struct hop_dialog *dialog);
-/* size 0: not known. Addresses are canonical and without brackets; a control byte in them would go out as '?'. */
-void hop_dialog_mail(struct hop_dialog *dialog, const char *sender, uint64_t size, bool eightbit, bool smtputf8);
-void hop_dialog_rcpt(struct hop_dialog *dialog, const char *recipient);
+/* Parameters go only to hosts that offer them. A control byte in an address would go out as '?'. */
+void hop_dialog_mail(struct hop_dialog *dialog, const struct hop_mail *mail);
+void hop_dialog_rcpt(struct hop_dialog *dialog, const struct hop_rcpt *rcpt);
 /* Only when all recipients are answered. */
 void hop_dialog_data(struct hop_dialog *dialog);
 /* The final dot is on its way. */

@@ -116,7 +116,8 @@ void pool_count(struct hopconn *conn, enum hopconn_use use);
 /* ---- delivery.c ---- */
 
 struct recipient {
-    char *address;
+    char *address, *orcpt;
+    unsigned notify;
     enum recipient_state { RECIPIENT_NEW, RECIPIENT_ACCEPTED, RECIPIENT_REJECTED } state;
 };
 
@@ -139,6 +140,9 @@ struct delivery {
     char *sender;
     uint64_t size;
     bool eightbit, smtputf8;
+    char ret, *envid;
+    uint64_t deadline_ms;             /* no final dot after it; 0: none */
+    bool hop_takes_dsn;
     struct recipient *recipients;
     unsigned count, room;
     unsigned accepted;

@@ -31,6 +31,8 @@ struct entry { /* a recipient; or, while replies are owed, something else that h
     unsigned index;        /* of the RCPT command in the transaction */
     bool asked;            /* the next hop has not answered yet */
     bool discard;          /* its route says discard */
+    unsigned notify;       /* SMTP_NOTIFY_*, 0: not said */
+    char *orcpt;           /* decoded; NULL: none */
 };
 
 struct transaction {
@@ -39,6 +41,7 @@ struct transaction {
     char *sender;
     uint64_t declared;                 /* SIZE= */
     bool eightbit, smtputf8;
+    char ret, *envid;                  /* RFC 3461; envid NULL: none */
     struct entry *entries;             /* accepted ones first, then those whose reply is owed */
     unsigned count, cap, replied;      /* entries[0 .. replied) are accepted recipients */
     unsigned rcpts;                    /* RCPT commands so far */
@@ -76,6 +79,8 @@ struct transaction *transaction_new(struct session *session, const struct smtp_c
     tx->declared = mail->size;
     tx->eightbit = mail->body == SMTP_BODY_8BITMIME;
     tx->smtputf8 = mail->smtputf8;
+    tx->ret = mail->ret;
+    tx->envid = *mail->envid != '\0' ? xstrdup(mail->envid) : NULL;
     tx->began_ms = clock_ms();
     header_scan_init(&tx->header);
     return tx;
@@ -91,6 +96,13 @@ static void drop_message(struct transaction *tx)
 
 static struct report report_of(const struct transaction *tx);
 static void write_down(struct transaction *tx, const struct outcome *outcome);
+
+static void entry_fini(struct entry *entry)
+{
+    free(entry->address);
+    free(entry->orcpt);
+    free(entry->answer);
+}
 
 /* A message that has begun is written down and counted however it ends. */
 void transaction_free(struct transaction **transaction, enum farewell farewell)
@@ -109,16 +121,15 @@ void transaction_free(struct transaction **transaction, enum farewell farewell)
     drop_message(tx);
     if (tx->handed_over)
         server_answered(tx->session->server);
-    for (unsigned i = 0; i < tx->count; i++) {
-        free(tx->entries[i].address);
-        free(tx->entries[i].answer);
-    }
+    for (unsigned i = 0; i < tx->count; i++)
+        entry_fini(&tx->entries[i]);
     free(tx->entries);
     free(tx->hop);
     free(tx->verdict);
     free(tx->next_hop_text);
     free(tx->next_hop_reply);
     free(tx->sender);
+    free(tx->envid);
     free(tx);
 }
 
@@ -221,8 +232,7 @@ static void give_replies(struct transaction *tx)
         session_reply(tx->session, entry.answer->stage, entry.answer->code, entry.answer->enhanced, "%s", entry.answer->text);
         if (entry.address != NULL)
             report_refused_recipient(tx, &entry);
-        free(entry.address);
-        free(entry.answer);
+        entry_fini(&entry);
     }
     if (keep < at)
         memmove(&tx->entries[keep], &tx->entries[at], (tx->count - at) * sizeof *tx->entries);
@@ -261,10 +271,10 @@ static bool same_hop(struct transaction *tx, const struct next_hop *hop)
 static void offer_to_next_hop(struct transaction *tx, struct entry *entry)
 {
     if (tx->delivery == NULL) {
-        struct delivery_envelope envelope = { tx->sender, tx->declared, tx->eightbit, tx->smtputf8 };
+        struct delivery_envelope envelope = { tx->sender, tx->declared, tx->eightbit, tx->smtputf8, tx->ret, tx->envid };
         tx->delivery = delivery_new(tx->session->server->pool, tx->hop, &envelope, &delivery_handlers, tx);
     }
-    delivery_rcpt(tx->delivery, entry->address);
+    delivery_rcpt(tx->delivery, &(struct delivery_recipient){ entry->address, entry->notify, entry->orcpt });
     entry->asked = true;
 }
 
@@ -291,6 +301,8 @@ void transaction_rcpt(struct transaction *tx, const struct smtp_command *rcpt)
     struct entry *entry = entry_add(tx);
     tx->rcpts++;
     entry->address = xstrdup(relay.address);
+    entry->notify = rcpt->notify;
+    entry->orcpt = *rcpt->orcpt != '\0' ? xstrdup(rcpt->orcpt) : NULL;
     if (relay.result == RELAY_REFUSED) {
         session->errors += relay.code / 100 == 5;
         entry_refuse(entry, SMTP_VERB_RCPT, relay.code, relay.enhanced, relay.why, false, relay.text);

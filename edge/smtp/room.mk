@@ -1,4 +1,4 @@
-$(eval $(call library,smtp,edge/smtp,parser.c address.c command.c reply.c text.c))
+$(eval $(call library,smtp,edge/smtp,parser.c address.c command.c reply.c text.c xtext.c))
 $(eval $(call unit_test,smtp_parser,smtp))
 $(eval $(call unit_test,smtp_address,smtp common))
 $(eval $(call unit_test,smtp_command,smtp))

@@ -14,9 +14,9 @@ static void act(struct hop_dialog *dialog, unsigned *recipients, unsigned patien
 {
     while (hop_dialog_may_send(dialog) && *recipients < patience) {
         if (dialog->state == HOP_READY)
-            hop_dialog_mail(dialog, "a@example.com", 77, true, true);
+            hop_dialog_mail(dialog, &(struct hop_mail){ "a@example.com", 77, true, true, 'H', "en=vid" });
         else
-            hop_dialog_rcpt(dialog, "b@example.org");
+            hop_dialog_rcpt(dialog, &(struct hop_rcpt){ "b@example.org", 6, "rfc822;b+c@example.org" });
         ++*recipients;
         dialog->out_len = 0;
     }

@@ -297,11 +297,11 @@ struct delivery *delivery_new(struct delivery_pool *pool, const struct next_hop 
     return delivery;
 }
 
-void delivery_rcpt(struct delivery *delivery, const char *recipient)
+void delivery_rcpt(struct delivery *delivery, const struct delivery_recipient *recipient)
 {
     delivery->asked++;
     doubles.hop_rcpts++;
-    strncat(doubles.hop_recipients, recipient, sizeof doubles.hop_recipients - strlen(doubles.hop_recipients) - 2);
+    strncat(doubles.hop_recipients, recipient->address, sizeof doubles.hop_recipients - strlen(doubles.hop_recipients) - 2);
     strcat(doubles.hop_recipients, " ");
 }
 

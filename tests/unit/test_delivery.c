@@ -318,7 +318,7 @@ static void owner_start(struct owner *owner, const char *text, const struct deli
     owner->delivery = delivery_new(pool, &hop, envelope, &handlers, owner);
     for (char *name; (name = strsep(&rest, " ")) != NULL;) {
         snprintf(address, sizeof address, "%s@example.org", name);
-        delivery_rcpt(owner->delivery, address);
+        delivery_rcpt(owner->delivery, &(struct delivery_recipient){ .address = address });
         owner->expected++;
     }
     free(copy);
@@ -659,7 +659,7 @@ START_TEST(recipients_one_by_one)
     owner_start(&owner, "x\r\n", &usual, "x");
     run_ms(20);
     ck_assert_str_eq(owner.codes, "250 ");
-    delivery_rcpt(owner.delivery, "550y@example.org");
+    delivery_rcpt(owner.delivery, &(struct delivery_recipient){ .address = "550y@example.org" });
     owner.expected++;
     run_ms(20);
     ck_assert_str_eq(owner.codes, "250 550 ");
@@ -1117,7 +1117,7 @@ START_TEST(all_addresses_in_turn)
     struct next_hop hop = { "localhost", at.port };
     owner.message = message_of("x\r\n", 3);
     owner.delivery = delivery_new(pool, &hop, &usual, &handlers, &owner);
-    delivery_rcpt(owner.delivery, "x@example.org");
+    delivery_rcpt(owner.delivery, &(struct delivery_recipient){ .address = "x@example.org" });
     run_until(&owner.done);
     ck_assert_int_eq(owner.final.code, 250);
     ck_assert_msg(strncmp(owner.hop, "localhost[127.0.0.1]:", 21) == 0, "%s", owner.hop);

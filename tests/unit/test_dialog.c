@@ -7,6 +7,8 @@
 #include <string.h>
 #include "common/memory.h"
 #include "edge/delivery/dialog.h"
+#include "edge/smtp/command.h"
+#include "edge/smtp/xtext.h"
 
 /* A script of steps divided by blanks: "220" a reply with that code; "MAIL", "RCPT", "DATA", "DOT", "RESET", "TLS" (the handshake is done):
  * what the user does, `!` before it: only if it may (else "-" is noted). Expected: what was said and what happened, in order. */
@@ -106,9 +108,9 @@ START_TEST(dialog)
             hop_dialog_secured(&d);
             ck_assert(!d.extensions.starttls);
         } else if (strcmp(step, "MAIL") == 0) {
-            hop_dialog_mail(&d, "a@example.com", 0, false, false);
+            hop_dialog_mail(&d, &(struct hop_mail){ .sender = "a@example.com" });
         } else if (strcmp(step, "RCPT") == 0) {
-            hop_dialog_rcpt(&d, "b@example.org");
+            hop_dialog_rcpt(&d, &(struct hop_rcpt){ .address = "b@example.org" });
         } else if (strcmp(step, "DATA") == 0) {
             hop_dialog_data(&d);
         } else if (strcmp(step, "DOT") == 0) {
@@ -129,11 +131,15 @@ static const struct {
     const char *extensions, *sender, *expected;
     uint64_t size;
     bool eightbit, smtputf8;
+    char ret;
+    const char *envid;
 } mails[] = {
-    { "SIZE\n8BITMIME\nSMTPUTF8", "a@b", "MAIL FROM:<a@b> SIZE=77 BODY=8BITMIME SMTPUTF8\r\n", 77, true, true },
-    { "SIZE 1000\n8BITMIME\nSMTPUTF8", "", "MAIL FROM:<>\r\n", 0, false, false },
-    { "PIPELINING", "a@b", "MAIL FROM:<a@b>\r\n", 77, true, false },
-    { "PIPELINING", "a@b>\r\nRCPT TO:<x", "MAIL FROM:<a@b>??RCPT TO:<x>\r\n", 0, false, false },
+    { "SIZE\n8BITMIME\nSMTPUTF8", "a@b", "MAIL FROM:<a@b> SIZE=77 BODY=8BITMIME SMTPUTF8\r\n", 77, true, true, 'F', "id" },
+    { "SIZE 1000\n8BITMIME\nSMTPUTF8", "", "MAIL FROM:<>\r\n", 0, false, false, 0, "" },
+    { "PIPELINING", "a@b", "MAIL FROM:<a@b>\r\n", 77, true, false, 0, NULL },
+    { "PIPELINING", "a@b>\r\nRCPT TO:<x", "MAIL FROM:<a@b>??RCPT TO:<x>\r\n", 0, false, false, 0, NULL },
+    { "DSN", "a@b", "MAIL FROM:<a@b> RET=HDRS ENVID=one+2B1+3D2\r\n", 0, false, false, 'H', "one+1=2" },
+    { "DSN", "", "MAIL FROM:<> RET=FULL\r\n", 0, false, false, 'F', "" },
 };
 
 START_TEST(mail)
@@ -146,9 +152,51 @@ START_TEST(mail)
     d.out_len = 0;
     reply = says(250, mails[_i].extensions);
     ck_assert_int_eq(hop_dialog_reply(&d, &reply), HOP_IS_READY);
-    hop_dialog_mail(&d, mails[_i].sender, mails[_i].size, mails[_i].eightbit, mails[_i].smtputf8);
+    hop_dialog_mail(&d, &(struct hop_mail){ mails[_i].sender, mails[_i].size, mails[_i].eightbit, mails[_i].smtputf8, mails[_i].ret, mails[_i].envid });
     ck_assert_uint_eq(d.out_len, strlen(mails[_i].expected));
     ck_assert(memcmp(d.out, mails[_i].expected, d.out_len) == 0);
+}
+END_TEST
+
+static const struct {
+    const char *extensions, *address, *orcpt, *expected;
+    unsigned notify;
+} rcpts[] = {
+    { "PIPELINING", "a@b", "rfc822;x@y", "RCPT TO:<a@b>\r\n", SMTP_NOTIFY_NEVER },
+    { "DSN", "a@b", "rfc822;x+y@z", "RCPT TO:<a@b> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;x+2By@z\r\n", SMTP_NOTIFY_SUCCESS | SMTP_NOTIFY_FAILURE },
+    { "DSN", "a@b", "utf-8;\xc3\xa4@z\\", "RCPT TO:<a@b> NOTIFY=NEVER ORCPT=utf-8;\\x{E4}@z\\x{5C}\r\n", SMTP_NOTIFY_NEVER },
+    { "DSN", "a@b", "", "RCPT TO:<a@b> NOTIFY=DELAY\r\n", SMTP_NOTIFY_DELAY },
+    { "DSN", "a@b", NULL, "RCPT TO:<a@b>\r\n", 0 },
+    { "DSN", "a@b", "no type", "RCPT TO:<a@b>\r\n", 0 },
+};
+
+START_TEST(rcpt)
+{
+    struct hop_dialog d;
+    struct smtp_reply reply = { .code = 220 };
+    hop_dialog_init(&d, "edge.test", NEXT_HOP_TLS_NONE);
+    hop_dialog_reply(&d, &reply);
+    reply = says(250, rcpts[_i].extensions);
+    ck_assert_int_eq(hop_dialog_reply(&d, &reply), HOP_IS_READY);
+    d.out_len = 0;
+    hop_dialog_rcpt(&d, &(struct hop_rcpt){ rcpts[_i].address, rcpts[_i].notify, rcpts[_i].orcpt });
+    ck_assert_uint_eq(d.out_len, strlen(rcpts[_i].expected));
+    ck_assert(memcmp(d.out, rcpts[_i].expected, d.out_len) == 0);
+}
+END_TEST
+
+/* The longest values a client may send come out again in full; one that would get longer than that goes without. */
+START_TEST(long_values)
+{
+    char text[SMTP_ORCPT_TEXT_MAX], out[SMTP_ORCPT_TEXT_MAX];
+    memset(text, 'x', sizeof text - 1);
+    text[sizeof text - 1] = '\0';
+    memcpy(text, "rfc822;", 7);
+    ck_assert(!smtp_orcpt_encode(out, sizeof out, text));
+    ck_assert_str_eq(out, "");
+    text[sizeof text - 4] = '\0';
+    ck_assert(smtp_orcpt_encode(out, sizeof out, text));
+    ck_assert_str_eq(out, text);
 }
 END_TEST
 
@@ -158,6 +206,8 @@ int main(void)
     TCase *tests = tcase_create("dialog");
     tcase_add_loop_test(tests, dialog, 0, (int)(sizeof dialogs / sizeof *dialogs));
     tcase_add_loop_test(tests, mail, 0, (int)(sizeof mails / sizeof *mails));
+    tcase_add_loop_test(tests, rcpt, 0, (int)(sizeof rcpts / sizeof *rcpts));
+    tcase_add_test(tests, long_values);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
