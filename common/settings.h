@@ -26,6 +26,7 @@ struct cluster_settings {             /* [cluster] */
     char *contact;                    /* help-desk text in refusals, may be empty */
     uint64_t heartbeat_interval;      /* 500ms */
     uint64_t node_timeout;            /* 3s: a node silent for longer is shown and published as lost */
+    uint64_t question_repeat;         /* 5s without an answer: a coordinator's question is asked again */
     uint64_t link_send_mark;          /* 500 messages waiting for one peer that reads slowly; then it is full */
     uint64_t link_receive_mark;       /* 500 messages of one peer waiting for us; then its TCP is not read */
     uint64_t link_heartbeat;          /* 1s between the pings of a connection */
@@ -45,6 +46,7 @@ struct coordinator_settings {         /* [coordinator "coordinator-1"]: read by 
     uint64_t publish_interval;        /* 500ms: cluster state is also published when it changes */
     uint64_t audit_days;              /* 30 */
     uint64_t audit_pending;           /* 50000 rows received and not committed; over it reports are refused and come again */
+    uint64_t questions_pending;       /* 20000 questions of edges under way; over it they ask another coordinator */
     uint64_t admin_requests;          /* 256 questions of operators under way; over it "too many requests at once" */
     uint64_t scrapes;                 /* 32 scrapes waiting for the database; over it 503 */
     uint64_t database_connect_timeout; /* 3s per host of the connection string */

@@ -20,6 +20,7 @@
 #include "coordinator/http.h"
 #include "coordinator/leader.h"
 #include "coordinator/migrate.h"
+#include "coordinator/questions.h"
 #include "coordinator/service.h"
 
 enum { ON_TERM, ON_INT, ON_HUP, ON_USR1, SIGNALS };
@@ -36,6 +37,7 @@ struct coordinator {
     struct beats *beats;
     struct audit *audit;
     struct admin *admin;
+    struct questions *questions;
     struct leader *leader;
     struct service *service;
     struct http *http;
@@ -124,7 +126,8 @@ static void on_stopping(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     struct coordinator *coordinator = arg;
-    if (audit_pending(coordinator->audit) == 0 || clock_ms() >= coordinator->stop_at_ms)
+    bool idle = audit_pending(coordinator->audit) == 0 && questions_pending(coordinator->questions) == 0;
+    if (idle || clock_ms() >= coordinator->stop_at_ms)
         event_base_loopbreak(coordinator->base);
 }
 
@@ -217,6 +220,7 @@ static bool make(struct coordinator *coordinator, const struct curve_keypair *pa
     coordinator->audit = audit_new(coordinator->base, coordinator->db, config->own.audit_pending, metrics);
     coordinator->admin = admin_new(coordinator->base, coordinator->db, coordinator->cluster, silence,
                                    config->own.admin_requests, metrics);
+    coordinator->questions = questions_new(config->own.questions_pending, metrics);
     coordinator->leader = leader_new(coordinator->base, coordinator->db, config->own.audit_days, metrics);
     struct service_options service = {
         .hub = coordinator->hub,
@@ -226,6 +230,7 @@ static bool make(struct coordinator *coordinator, const struct curve_keypair *pa
         .beats = coordinator->beats,
         .audit = coordinator->audit,
         .admin = coordinator->admin,
+        .questions = coordinator->questions,
         .metrics = metrics,
     };
     coordinator->service = service_new(&service, why);
@@ -254,6 +259,7 @@ static void unmake(struct coordinator *coordinator)
         beats_forget(coordinator->beats, &coordinator->own_beat);
     http_free(&coordinator->http);
     leader_free(&coordinator->leader);
+    questions_free(&coordinator->questions);
     admin_free(&coordinator->admin);
     audit_free(&coordinator->audit);
     beats_free(&coordinator->beats);

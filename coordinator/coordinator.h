@@ -7,7 +7,7 @@
 #include "common/settings.h"
 #include "proto/curve.h"
 
-#define STOP_TIMEOUT_MS 3000 /* at TERM: for reports in flight */
+#define STOP_TIMEOUT_MS 3000 /* at TERM: for reports and questions in flight */
 
 struct coordinator_command {
     const char *config_path, *name;

@@ -3,7 +3,7 @@ coordinator_sql := coordinator/sql/0001_base.sql coordinator/sql/0002_operators.
     coordinator/sql/0006_revoke.sql coordinator/sql/0007_same_for_all.sql
 
 $(eval $(call library,coordinator,coordinator,text.c rows.c db.c migrate.c exposition.c exposition_help.c cluster_view.c cluster.c \
-    beats.c audit.c admin.c service.c leader.c \
+    beats.c audit.c admin.c questions.c service.c leader.c \
     http.c process_stats.c coordinator_config.c coordinator.c))
 $(B)/libcoordinator.a: $(B)/generated/coordinator/migrations.o
 objects += $(B)/generated/coordinator/migrations.o
@@ -22,5 +22,6 @@ $(eval $(call program,weirctl,coordinator/ctl,main.c,ctl coordinator proto polic
 
 $(eval $(call unit_test,exposition,coordinator common,-ljansson))
 $(eval $(call unit_test,coordinator_rows,coordinator proto policy common,-lpq -lzmq -lprotobuf-c -ljansson -levent))
+$(eval $(call unit_test,questions,coordinator proto common,-lpq -lzmq -lprotobuf-c -ljansson -levent))
 $(eval $(call unit_test,weirctl,ctl coordinator proto policy common,-lpq -lzmq -lprotobuf-c -ljansson -levent))
 $(eval $(call fuzz_target,exposition,$(addprefix coordinator/,exposition.c exposition_help.c text.c rows.c) $(addprefix common/,metrics.c error.c memory.c log.c utf8.c clock.c),-ljansson))

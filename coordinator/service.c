@@ -141,6 +141,26 @@ static void on_report(struct service *service, struct client *client, const Weir
     audit_take(service->options.audit, report, on_report_done, client);
 }
 
+static void on_answered(void *asker, Weir__Frame *frame, const struct link_payload *payloads, size_t count)
+{
+    struct client *client = asker;
+    client->in_flight--;
+    client_send(client, frame, payloads, count);
+    client_release(client);
+}
+
+static bool is_there(const void *asker)
+{
+    return ((const struct client *)asker)->peer != NULL;
+}
+
+static void on_question(struct service *service, struct client *client, const struct link_message *message)
+{
+    static const struct question_asker functions = { .answered = on_answered, .is_there = is_there };
+    client->in_flight++;
+    questions_take(service->options.questions, link_peer_name(client->peer), message, &functions, client);
+}
+
 /* --- operators --- */
 
 static void on_answer(void *arg, uint64_t id, unsigned status, const char *error, const char *body)
@@ -196,6 +216,8 @@ static void on_message(void *arg, struct link_peer *peer, const struct link_mess
         on_policy_request(service, client, frame->policy_request);
     else if (frame->body_case == WEIR__FRAME__BODY_REPORT && node)
         on_report(service, client, frame->report);
+    else if (frame->body_case == WEIR__FRAME__BODY_QUESTION && link_peer_role(peer) == WEIR__ROLE__ROLE_EDGE)
+        on_question(service, client, message);
     else if (frame->body_case == WEIR__FRAME__BODY_ADMIN_REQUEST && operator)
         on_admin_request(service, client, message);
     else
@@ -255,4 +277,5 @@ void service_free(struct service **freed)
 void service_drain(struct service *service)
 {
     service->draining = true;
+    questions_drain(service->options.questions);
 }

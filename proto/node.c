@@ -18,6 +18,7 @@
 #include "common/log.h"
 #include "common/memory.h"
 #include "proto/node_cache.h"
+#include "proto/node_questions.h"
 #include "proto/node_reports.h"
 
 #define TICK_MS         100
@@ -59,7 +60,7 @@ struct node {
 
     uint64_t epoch;
     char identity[WIRE_WORD_MAX + 1]; /* of the database the state is from; "": a coordinator that does not say */
-    uint8_t *state; /* as last told, packed with CACHE_NAME; NULL: none */
+    uint8_t *state;                   /* as last told, packed with CACHE_NAME; NULL: none */
     size_t state_len;
     uint64_t drain_number;   /* of our entry, when the owner had heard it */
     uint64_t older_since_ms; /* since when only older epochs of another database came; 0: not so */
@@ -69,6 +70,7 @@ struct node {
     struct node_reports *reports;
     uint64_t report_sent_ms; /* the batch under way; 0: none, or to be sent again */
     uint64_t report_last_ms;
+    struct node_questions *questions;
 
     uint64_t metrics_ms;
     const struct metric *metrics_next; /* the first that did not fit the last heartbeat */
@@ -431,6 +433,7 @@ static void turn_to(struct node *node, struct conversation *to)
         set_connected(node, false);
     if (node->current != NULL && to != NULL && node->current != to)
         metric_add(node->failovers, 1);
+    const struct conversation *left = node->current;
     node->current = to;
     node->heard_ms = clock_ms();
     node->report_sent_ms = 0; /* the new one has not seen the batch under way */
@@ -439,19 +442,26 @@ static void turn_to(struct node *node, struct conversation *to)
         return;
     say_hello(node);
     send_heartbeat(node);
+    if (left != NULL && left != to)
+        node_questions_leave(node->questions, left->link);
+    node_questions_send(node->questions);
 }
 
-/* The next one in the list whose link is up: possibly the current one again, NULL when none is. */
-static struct conversation *next_up(const struct node *node)
+/* The next one in the list whose link is up: possibly the same again, NULL when none is. */
+static struct conversation *next_up_after(const struct node *node, size_t from)
 {
-    size_t from = node->current != NULL ? (size_t)(node->current - node->conversations) : node->conversation_count - 1;
-
     for (size_t i = 1; i <= node->conversation_count; i++) {
         struct conversation *candidate = &node->conversations[(from + i) % node->conversation_count];
         if (link_is_up(candidate->link))
             return candidate;
     }
     return NULL;
+}
+
+static struct conversation *next_up(const struct node *node)
+{
+    return next_up_after(node, node->current != NULL ? (size_t)(node->current - node->conversations)
+                                                     : node->conversation_count - 1);
 }
 
 static void on_link_up(void *arg, struct link *link)
@@ -473,6 +483,29 @@ static void on_link_down(void *arg, struct link *link)
     (void)link;
     if (node->current == conversation)
         turn_to(node, next_up(node));
+    node_questions_leave(node->questions, conversation->link);
+}
+
+static void on_link_writable(void *arg, struct link *link)
+{
+    struct conversation *conversation = arg;
+
+    (void)link;
+    node_questions_send(conversation->node->questions);
+}
+
+/* Whom to ask: the one we talk to, or who comes after somebody. */
+static struct link *next_to_ask(void *arg, const struct link *after)
+{
+    const struct node *node = arg;
+    size_t from = 0;
+
+    if (after == NULL)
+        return node->current != NULL ? node->current->link : NULL;
+    while (node->conversations[from].link != after)
+        from++;
+    const struct conversation *next = next_up_after(node, from);
+    return next != NULL ? next->link : NULL;
 }
 
 static void on_answer(void *arg, struct link *link, const struct link_message *message)
@@ -480,7 +513,6 @@ static void on_answer(void *arg, struct link *link, const struct link_message *m
     struct conversation *conversation = arg;
     struct node *node = conversation->node;
 
-    (void)link;
     if (conversation == node->current) {
         node->heard_ms = clock_ms();
         set_connected(node, true);
@@ -498,6 +530,9 @@ static void on_answer(void *arg, struct link *link, const struct link_message *m
     case WEIR__FRAME__BODY_CLUSTER_STATE:
         on_state(node, message, conversation);
         break;
+    case WEIR__FRAME__BODY_ANSWER:
+        node_questions_answer(node->questions, link, message);
+        break;
     default: /* HeartbeatAck: that it came is what it says */
         break;
     }
@@ -513,6 +548,13 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
         turn_to(node, next_up(node));
     ask_for_policy(node, now);
     look_at_reports(node, now);
+    node_questions_tick(node->questions, now);
+}
+
+struct node_question *node_ask(struct node *node, Weir__Question *question, const struct link_payload *payloads,
+                               size_t count, uint64_t timeout_ms, node_answer_handler answer, void *arg)
+{
+    return node_questions_ask(node->questions, question, payloads, count, timeout_ms, answer, arg);
 }
 
 /* --- start and end --- */
@@ -574,7 +616,9 @@ static void make_metrics(struct node *node, struct metrics *metrics)
 
 static void open_conversations(struct node *node, const struct node_options *options)
 {
-    static const struct link_handlers handlers = { .up = on_link_up, .down = on_link_down, .message = on_answer };
+    static const struct link_handlers handlers = {
+        .up = on_link_up, .down = on_link_down, .message = on_answer, .writable = on_link_writable
+    };
 
     node->conversation_count = options->coordinator_count;
     node->conversations = xcalloc(node->conversation_count + 1, sizeof *node->conversations);
@@ -615,6 +659,13 @@ struct node *node_new(struct event_base *base, const struct node_options *option
     }
     make_metrics(node, options->metrics);
     node->reports = node_reports_new(options->report_buffer, options->metrics);
+    node->questions = node_questions_new(&(struct node_questions_options){
+        .repeat_ms = options->cluster->question_repeat,
+        .coordinator_count = options->coordinator_count,
+        .next = next_to_ask,
+        .arg = node,
+        .metrics = options->metrics,
+    });
     node->tick = timer(node, EV_PERSIST, on_tick, TICK_MS);
     node->beat = timer(node, EV_PERSIST, on_beat, node->heartbeat_ms);
     node->soon = timer(node, 0, on_beat, 0);
@@ -640,6 +691,7 @@ void node_free(struct node **taken)
     event_free(node->soon);
     event_free(node->start);
     node_reports_free(&node->reports);
+    node_questions_free(&node->questions);
     free(node->conversations);
     free(node->state);
     free(node->state_path);

@@ -69,18 +69,22 @@ struct node *node_new(struct event_base *base, const struct node_options *option
 void node_free(struct node **node);
 bool node_is_connected(const struct node *node); /* a coordinator answered lately */
 void node_heartbeat_soon(struct node *node);     /* own state changed: tell at once */
-/* Asks whichever coordinator answers: sent at once (or when a link is up), repeated with the same request number to the next coordinator when
- * the link goes, or when it has been silent for question_repeat and another one is up. answer is called once, from the loop: with the
- * answer (any status), or NULL when none came within timeout_ms; then it may or may not have been done. Question and payloads are copied.
- * question->request is filled in. At most NODE_QUESTIONS_MAX and NODE_QUESTION_BYTES are under way: over it NULL is returned and no
- * answer follows. Never called from inside node_ask(). */
+/* Asks whichever coordinator answers: sent at once (or when a link is up); repeated with the same request number to the
+ * next coordinator that is up when the link goes, when node turns to another, when it was not answered for
+ * question_repeat (a claim: its wait_ms longer), or when the answer is UNAVAILABLE and another one may know better.
+ * answer is called once, from the loop, never inside node_ask(): with the answer (any status), or with NULL when none
+ * came within timeout_ms (to a tenth of a second); then it may or may not have been done. It may ask and cancel; the
+ * question is gone when it is called. Question and payloads are copied; question->request is filled in. At most
+ * NODE_QUESTIONS_MAX and NODE_QUESTION_BYTES are under way: over it, and for a question that the rules of its type
+ * refuse (logged: a bug of the caller), NULL is returned and no answer follows. */
 #define NODE_QUESTIONS_MAX  4096
 #define NODE_QUESTION_BYTES (64u * 1024 * 1024)
 struct node_question;
-typedef void (*node_answer_handler)(void *arg, const Weir__Answer *answer, const struct link_payload *payloads, size_t count);
-struct node_question *node_ask(struct node *node, Weir__Question *question, const struct link_payload *payloads, size_t count,
-                               uint64_t timeout_ms, node_answer_handler answer, void *arg);
-/* No answer follows. */
+typedef void (*node_answer_handler)(void *arg, const Weir__Answer *answer, const struct link_payload *payloads,
+                                    size_t count);
+struct node_question *node_ask(struct node *node, Weir__Question *question, const struct link_payload *payloads,
+                               size_t count, uint64_t timeout_ms, node_answer_handler answer, void *arg);
+/* No answer follows; it may be done all the same. Takes NULL inside. */
 void node_question_cancel(struct node_question **question);
 /* Copies the row, with texts cut to the lengths of wire.h. */
 void node_report(struct node *node, const Weir__AuditRow *row);

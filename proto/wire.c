@@ -17,6 +17,7 @@
 /* The leanest AuditRow (an id and a disposition) unpacks to 14 times its size; what needs much more is made to hurt. */
 #define ARENA_BASE     2048
 #define ARENA_MULTIPLE 24
+#define LIST_MULTIPLE  48 /* an outcome may be 4 bytes long */
 #define ARENA_ALIGN    16
 #define UNKNOWN_MAX    8 /* fields we do not know, in all of the frame: a newer peer has a few */
 
@@ -147,6 +148,17 @@ static bool each_is_valid(const struct wire_rule *rule, ProtobufCMessage *const 
     return true;
 }
 
+/* Of a oneof only the member that the case names is there. */
+static bool one_is_valid(const struct wire_rule *rule, const void *message, const ProtobufCMessage *member,
+                         unsigned *unknown, struct error *why)
+{
+    if (rule->kind == WIRE_RULE_CASE && *(const uint32_t *)at_offset(message, rule->count_offset) != rule->min)
+        return true;
+    if (member == NULL)
+        return rule->kind == WIRE_RULE_ONE && rule->min == 0;
+    return message_is_valid(rule->each, member, unknown, why);
+}
+
 static bool field_is_valid(const struct wire_rule *rule, const void *message, unsigned *unknown, struct error *why)
 {
     const void *field = at_offset(message, rule->offset);
@@ -170,6 +182,9 @@ static bool field_is_valid(const struct wire_rule *rule, const void *message, un
     case WIRE_RULE_U64:
         number = *(const uint64_t *)field;
         break;
+    case WIRE_RULE_ONE:
+    case WIRE_RULE_CASE:
+        return one_is_valid(rule, message, *(const ProtobufCMessage *const *)field, unknown, why);
     default:
         number = *(const size_t *)at_offset(message, rule->count_offset);
         break;
@@ -214,6 +229,32 @@ static const struct wire_body *find_body(Weir__Frame__BodyCase body)
     return NULL;
 }
 
+static size_t question_payloads(const Weir__Question *question)
+{
+    switch (question->body_case) {
+    case WEIR__QUESTION__BODY_SPOOL_STORE:
+        return 2;
+    case WEIR__QUESTION__BODY_SPOOL_CHUNK:
+        return 1;
+    case WEIR__QUESTION__BODY_SPOOL_RESULT:
+        return question->spool_result->dsn != NULL ? 3 : 1;
+    default:
+        return 0;
+    }
+}
+
+static size_t answer_payloads(const Weir__Answer *answer)
+{
+    switch (answer->body_case) {
+    case WEIR__ANSWER__BODY_SPOOL_LEASES:
+        return answer->spool_leases->n_leases;
+    case WEIR__ANSWER__BODY_SPOOL_DATA:
+        return 1;
+    default:
+        return 0;
+    }
+}
+
 static bool payloads_fit(const struct wire_body *entry, const Weir__Frame *frame, size_t payloads)
 {
     switch (entry->payloads) {
@@ -229,6 +270,10 @@ static bool payloads_fit(const struct wire_body *entry, const Weir__Frame *frame
         return payloads == frame->policy->n_files;
     case WIRE_PAYLOADS_ADMIN_FILES:
         return payloads == frame->admin_request->n_files;
+    case WIRE_PAYLOADS_QUESTION:
+        return payloads == question_payloads(frame->question);
+    case WIRE_PAYLOADS_ANSWER:
+        return payloads == answer_payloads(frame->answer);
     }
     return false;
 }
@@ -257,6 +302,36 @@ static bool frame_is_valid(const Weir__Frame *frame, size_t payloads, struct err
     return true;
 }
 
+/* Into an arena of its own, which message_free() finds by the message. */
+static void *unpack(const ProtobufCMessageDescriptor *type, const void *bytes, size_t len, size_t multiple,
+                    struct error *why)
+{
+    size_t size = ARENA_BASE + multiple * len;
+    struct arena *arena = xmalloc(sizeof *arena + size);
+
+    arena->used = 0;
+    arena->size = size;
+    ProtobufCAllocator allocator = { arena_alloc, arena_free_nothing, arena };
+    ProtobufCMessage *message = protobuf_c_message_unpack(type, &allocator, len, bytes);
+    if (message == NULL) {
+        error_set(why, "not a %s, or one that unpacks to more than %zu bytes", type->short_name, size);
+        free(arena);
+        return NULL;
+    }
+    weir_assert((void *)message == arena->bytes); /* unpack makes the message first */
+    return message;
+}
+
+/* Wiped where it may hold a password. */
+static void message_free(void *message, bool wipe)
+{
+    struct arena *arena = (struct arena *)((uint8_t *)message - offsetof(struct arena, bytes));
+
+    if (wipe)
+        explicit_bzero(arena->bytes, arena->used);
+    free(arena);
+}
+
 Weir__Frame *wire_decode(const void *bytes, size_t len, size_t payloads, struct error *why)
 {
     if (why != NULL)
@@ -269,19 +344,8 @@ Weir__Frame *wire_decode(const void *bytes, size_t len, size_t payloads, struct 
         error_set(why, "frame of %zu bytes is too long", len);
         return NULL;
     }
-    size_t size = ARENA_BASE + ARENA_MULTIPLE * len;
-    struct arena *arena = xmalloc(sizeof *arena + size);
-    arena->used = 0;
-    arena->size = size;
-    ProtobufCAllocator allocator = { arena_alloc, arena_free_nothing, arena };
-    Weir__Frame *frame = weir__frame__unpack(&allocator, len, bytes);
-    if (frame == NULL) {
-        error_set(why, "not a frame, or one that unpacks to more than %zu bytes", size);
-        free(arena);
-        return NULL;
-    }
-    weir_assert((void *)frame == arena->bytes); /* unpack makes the message first: wire_free() finds the arena by it */
-    if (!frame_is_valid(frame, payloads, why))
+    Weir__Frame *frame = unpack(&weir__frame__descriptor, bytes, len, ARENA_MULTIPLE, why);
+    if (frame != NULL && !frame_is_valid(frame, payloads, why))
         wire_free(&frame);
     return frame;
 }
@@ -289,8 +353,72 @@ Weir__Frame *wire_decode(const void *bytes, size_t len, size_t payloads, struct 
 void wire_free(Weir__Frame **frame)
 {
     if (*frame != NULL)
-        free((uint8_t *)*frame - offsetof(struct arena, bytes));
+        message_free(*frame, (*frame)->body_case == WEIR__FRAME__BODY_QUESTION);
     *frame = NULL;
+}
+
+/* --- packed lists --- */
+
+static void *list_decode(const struct wire_table *table, const void *bytes, size_t len, struct error *why)
+{
+    unsigned unknown = 0;
+
+    if (why != NULL)
+        why->text[0] = '\0';
+    if (len > WIRE_LIST_MAX) {
+        error_set(why, "list of %zu bytes is too long", len);
+        return NULL;
+    }
+    void *list = unpack(table->descriptor, bytes, len, LIST_MULTIPLE, why);
+    if (list != NULL && !message_is_valid(table, list, &unknown, why)) {
+        message_free(list, false);
+        return NULL;
+    }
+    return list;
+}
+
+Weir__SpoolRecipients *wire_recipients_decode(const void *bytes, size_t len, struct error *why)
+{
+    return list_decode(&wire_recipients_table, bytes, len, why);
+}
+
+Weir__SpoolOutcomes *wire_outcomes_decode(const void *bytes, size_t len, struct error *why)
+{
+    return list_decode(&wire_outcomes_table, bytes, len, why);
+}
+
+void wire_recipients_free(Weir__SpoolRecipients **recipients)
+{
+    if (*recipients != NULL)
+        message_free(*recipients, false);
+    *recipients = NULL;
+}
+
+void wire_outcomes_free(Weir__SpoolOutcomes **outcomes)
+{
+    if (*outcomes != NULL)
+        message_free(*outcomes, false);
+    *outcomes = NULL;
+}
+
+static uint8_t *list_encode(const ProtobufCMessage *list, size_t *len)
+{
+    *len = protobuf_c_message_get_packed_size(list);
+    if (*len > WIRE_LIST_MAX)
+        return NULL;
+    uint8_t *bytes = xmalloc(*len > 0 ? *len : 1);
+    protobuf_c_message_pack(list, bytes);
+    return bytes;
+}
+
+uint8_t *wire_recipients_encode(const Weir__SpoolRecipients *recipients, size_t *len)
+{
+    return list_encode(&recipients->base, len);
+}
+
+uint8_t *wire_outcomes_encode(const Weir__SpoolOutcomes *outcomes, size_t *len)
+{
+    return list_encode(&outcomes->base, len);
 }
 
 bool wire_audit_row_is_valid(const Weir__AuditRow *row, struct error *why)

@@ -22,6 +22,7 @@
 #define WIRE_STATE_MAX    (1024u * 1024)     /* a frame with a ClusterState: some thousands of nodes */
 #define WIRE_PAYLOAD_MAX  (4u * 1024 * 1024) /* one raw frame; scan chunks are at most 1 MiB */
 #define WIRE_PAYLOADS_MAX 64                 /* raw frames in one message */
+#define WIRE_LIST_MAX     (1024u * 1024)     /* a payload that is a packed list: SpoolRecipients, SpoolOutcomes */
 
 /* Longest bytes fields, by what they hold. */
 #define WIRE_NAME_MAX     63   /* nodes, files, listeners: 1 or more of A-Z a-z 0-9 . _ / : @ - */
@@ -36,16 +37,33 @@
 #define WIRE_KEYS_MAX     8192
 #define WIRE_ROWS_MAX     2048
 #define WIRE_METRICS_MAX  2048
+#define WIRE_LEASES_MAX   WIRE_PAYLOADS_MAX /* one payload each */
+#define WIRE_HELD_MAX     256
+#define WIRE_LISTED_MAX   50000 /* recipients or outcomes of one list */
+#define WIRE_SENDERS_MAX  256
+#define WIRE_LOGIN_MAX    255                 /* RFC 4616, section 2 */
+#define WIRE_PASSWORD_MAX 511                 /* libcrypt takes 512 with the NUL */
 #define WIRE_SIZE_MAX     (UINT64_C(1) << 40) /* of a message, and offsets in it: sums cannot overflow */
 #define WIRE_TIME_MAX     (UINT64_C(1) << 47) /* wall clock ms: fits a queue id and any database time */
 
-/* The words of wire_decode() for a frame that says nothing this version knows: not its sender's fault, it may be newer. */
+/* The words of wire_decode() for a frame that says nothing this version knows: not its sender's fault, it may be newer.
+ */
 #define WIRE_UNKNOWN "no message of a known type"
 
 /* Unpacks and validates. payloads: how many raw frames came with it. NULL: why says what is wrong. Free with
  * wire_free(). */
 Weir__Frame *wire_decode(const void *bytes, size_t len, size_t payloads, struct error *why);
 void wire_free(Weir__Frame **frame);
+
+/* The same for payloads that are packed lists, of at most WIRE_LIST_MAX bytes. NULL: why says what is wrong. An empty
+ * payload is an empty list. */
+Weir__SpoolRecipients *wire_recipients_decode(const void *bytes, size_t len, struct error *why);
+Weir__SpoolOutcomes *wire_outcomes_decode(const void *bytes, size_t len, struct error *why);
+void wire_recipients_free(Weir__SpoolRecipients **recipients);
+void wire_outcomes_free(Weir__SpoolOutcomes **outcomes);
+/* Pack into a malloced buffer; the caller frees it. NULL when the list would exceed WIRE_LIST_MAX. */
+uint8_t *wire_recipients_encode(const Weir__SpoolRecipients *recipients, size_t *len);
+uint8_t *wire_outcomes_encode(const Weir__SpoolOutcomes *outcomes, size_t *len);
 
 /* Packs into a malloced buffer; the caller frees it. Sets version. NULL when it would exceed the limit of its type. */
 uint8_t *wire_encode(Weir__Frame *frame, size_t *len);

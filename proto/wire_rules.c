@@ -65,6 +65,19 @@
     {                                                                                                                  \
         COUNTED(type, name), .kind = WIRE_RULE_LIST, .max = (top), .item_max = (item)                                  \
     }
+#define ONE(type, name, t)                                                                                             \
+    {                                                                                                                  \
+        FIELD(type, name), .kind = WIRE_RULE_ONE, .min = 1, .each = &(t)                                               \
+    }
+#define MAYBE_ONE(type, name, t)                                                                                       \
+    {                                                                                                                  \
+        FIELD(type, name), .kind = WIRE_RULE_ONE, .each = &(t)                                                         \
+    }
+#define CASE(type, tag, name)                                                                                          \
+    {                                                                                                                  \
+        FIELD(type, name), .kind = WIRE_RULE_CASE, .count_offset = offsetof(type, body_case), .min = (tag),            \
+                           .each = &name##_table                                                                       \
+    }
 #define COUNT(type, name, top)                                                                                         \
     {                                                                                                                  \
         COUNTED(type, name), .kind = WIRE_RULE_COUNT, .max = (top)                                                     \
@@ -79,17 +92,22 @@
                                                     .rules = name##_rules,                                             \
                                                     .extra = (check) }
 
-#define STATE_LAST   WEIR__NODE_STATE__NODE_DRAINED
-#define ROLE_LAST    WEIR__ROLE__ROLE_OPERATOR
-#define BUSY_LAST    WEIR__BUSY_REASON__BUSY_STARTING
-#define VERDICT_LAST WEIR__VERDICT__VERDICT_UNKNOWN
-#define UNKNOWN_LAST WEIR__UNKNOWN_REASON__UNKNOWN_PROTOCOL
+#define STATE_LAST       WEIR__NODE_STATE__NODE_DRAINED
+#define ROLE_LAST        WEIR__ROLE__ROLE_OPERATOR
+#define BUSY_LAST        WEIR__BUSY_REASON__BUSY_STARTING
+#define VERDICT_LAST     WEIR__VERDICT__VERDICT_UNKNOWN
+#define DISPOSITION_LAST WEIR__SPOOL_DISPOSITION__SPOOL_RELEASED
+#define UNKNOWN_LAST     WEIR__UNKNOWN_REASON__UNKNOWN_PROTOCOL
 
 #define CRASHES_MAX    16
 #define RECIPIENTS_MAX 1000000
 #define SLOTS_MAX      1000000
 #define WORKERS_MAX    4096
 #define ARGS_MAX       256
+#define WAIT_MS_MAX    600000 /* of a claim */
+#define LEASE_MS_MAX   3600000
+#define RETRY_MS_MAX   604800000 /* 7 days */
+#define ENVID_MAX      100       /* RFC 3461, section 4.4 */
 
 /* --- scan --- */
 
@@ -334,6 +352,241 @@ static const struct wire_rule admin_reply_rules[] = {
 };
 TABLE(admin_reply, admin_reply, NULL);
 
+/* --- spool --- */
+
+static const struct wire_rule spool_envelope_rules[] = {
+    ID(Weir__SpoolEnvelope, id),
+    TEXT(Weir__SpoolEnvelope, sender, WIRE_ADDRESS_MAX),
+    TEXT(Weir__SpoolEnvelope, listener, WIRE_NAME_MAX),
+    TEXT(Weir__SpoolEnvelope, client, WIRE_CLIENT_MAX),
+    TEXT(Weir__SpoolEnvelope, helo, WIRE_ADDRESS_MAX),
+    TEXT(Weir__SpoolEnvelope, tls, WIRE_WORD_MAX),
+    TEXT(Weir__SpoolEnvelope, login, WIRE_LOGIN_MAX),
+    TEXT(Weir__SpoolEnvelope, message_id, WIRE_ADDRESS_MAX),
+    U64(Weir__SpoolEnvelope, size, WIRE_SIZE_MAX),
+    U32(Weir__SpoolEnvelope, ret, 2),
+    TOKEN(Weir__SpoolEnvelope, envid, ENVID_MAX),
+    TEXT(Weir__SpoolEnvelope, verdict, WIRE_WORD_MAX),
+    TEXT(Weir__SpoolEnvelope, scanner, WIRE_NAME_MAX),
+    TEXT(Weir__SpoolEnvelope, engine, WIRE_WORD_MAX),
+    TEXT(Weir__SpoolEnvelope, signatures, WIRE_WORD_MAX),
+    U64(Weir__SpoolEnvelope, time_ms, WIRE_TIME_MAX),
+    TOKEN(Weir__SpoolEnvelope, hello, WIRE_WORD_MAX),
+    MAYBE_NAME(Weir__SpoolEnvelope, node),
+    END,
+};
+TABLE(spool_envelope, spool_envelope, NULL);
+
+static const struct wire_rule spool_recipient_rules[] = {
+    U32(Weir__SpoolRecipient, index, RECIPIENTS_MAX),
+    SOME_TEXT(Weir__SpoolRecipient, address, WIRE_ADDRESS_MAX),
+    TEXT(Weir__SpoolRecipient, original, WIRE_ADDRESS_MAX),
+    U32(Weir__SpoolRecipient, notify, 15),
+    SOME_TEXT(Weir__SpoolRecipient, destination, WIRE_WORDS_MAX),
+    TEXT(Weir__SpoolRecipient, given, WIRE_ADDRESS_MAX),
+    END,
+};
+TABLE(spool_recipient, spool_recipient, NULL);
+
+static const struct wire_rule wire_recipients_rules[] = {
+    EACH(Weir__SpoolRecipients, recipients, 0, WIRE_LISTED_MAX, spool_recipient_table),
+    END,
+};
+const struct wire_table wire_recipients_table = {
+    .descriptor = &weir__spool_recipients__descriptor,
+    .rules = wire_recipients_rules,
+};
+
+static const struct wire_rule spool_store_rules[] = {
+    ONE(Weir__SpoolStore, envelope, spool_envelope_table),
+    END,
+};
+TABLE(spool_store, spool_store, NULL);
+
+static const struct wire_rule spool_chunk_rules[] = {
+    ID(Weir__SpoolChunk, id),
+    U64(Weir__SpoolChunk, offset, WIRE_SIZE_MAX),
+    TEXT(Weir__SpoolChunk, verdict, WIRE_WORD_MAX),
+    TEXT(Weir__SpoolChunk, scanner, WIRE_NAME_MAX),
+    TEXT(Weir__SpoolChunk, engine, WIRE_WORD_MAX),
+    TEXT(Weir__SpoolChunk, signatures, WIRE_WORD_MAX),
+    END,
+};
+TABLE(spool_chunk, spool_chunk, NULL);
+
+static const struct wire_rule spool_stored_rules[] = {
+    ID(Weir__SpoolStored, id),
+    U64(Weir__SpoolStored, have, WIRE_SIZE_MAX),
+    END,
+};
+TABLE(spool_stored, spool_stored, NULL);
+
+static const struct wire_rule spool_claim_rules[] = {
+    NAME(Weir__SpoolClaim, node),
+    U32(Weir__SpoolClaim, worker, WORKERS_MAX),
+    U32(Weir__SpoolClaim, room, WIRE_LEASES_MAX),
+    U32(Weir__SpoolClaim, wait_ms, WAIT_MS_MAX),
+    END,
+};
+TABLE(spool_claim, spool_claim, NULL);
+
+static const struct wire_rule spool_lease_rules[] = {
+    U32(Weir__SpoolLease, lease_ms, LEASE_MS_MAX),
+    ONE(Weir__SpoolLease, envelope, spool_envelope_table),
+    SOME_TEXT(Weir__SpoolLease, destination, WIRE_WORDS_MAX),
+    U64(Weir__SpoolLease, age_ms, WIRE_TIME_MAX),
+    END,
+};
+TABLE(spool_lease, spool_lease, NULL);
+
+static const struct wire_rule spool_leases_rules[] = {
+    EACH(Weir__SpoolLeases, leases, 0, WIRE_LEASES_MAX, spool_lease_table),
+    END,
+};
+TABLE(spool_leases, spool_leases, NULL);
+
+static const struct wire_rule spool_fetch_rules[] = {
+    ID(Weir__SpoolFetch, id),
+    U64(Weir__SpoolFetch, offset, WIRE_SIZE_MAX),
+    END,
+};
+TABLE(spool_fetch, spool_fetch, NULL);
+
+static const struct wire_rule spool_data_rules[] = {
+    ID(Weir__SpoolData, id),
+    U64(Weir__SpoolData, offset, WIRE_SIZE_MAX),
+    U64(Weir__SpoolData, size, WIRE_SIZE_MAX),
+    END,
+};
+TABLE(spool_data, spool_data, NULL);
+
+static const struct wire_rule spool_held_rules[] = {
+    ID(Weir__SpoolHeld, id),
+    SOME_TEXT(Weir__SpoolHeld, destination, WIRE_WORDS_MAX),
+    END,
+};
+TABLE(spool_held, spool_held, NULL);
+
+static const struct wire_rule spool_renew_rules[] = {
+    EACH(Weir__SpoolRenew, held, 1, WIRE_HELD_MAX, spool_held_table),
+    END,
+};
+TABLE(spool_renew, spool_renew, NULL);
+
+static const struct wire_rule spool_renewed_rules[] = {
+    EACH(Weir__SpoolRenewed, held, 0, WIRE_HELD_MAX, spool_held_table),
+    U32(Weir__SpoolRenewed, lease_ms, LEASE_MS_MAX),
+    END,
+};
+TABLE(spool_renewed, spool_renewed, NULL);
+
+static const struct wire_rule spool_outcome_rules[] = {
+    U32(Weir__SpoolOutcome, index, RECIPIENTS_MAX),
+    ENUM(Weir__SpoolOutcome, disposition, WEIR__SPOOL_DISPOSITION__SPOOL_DELIVERED, DISPOSITION_LAST),
+    U32(Weir__SpoolOutcome, code, 999),
+    TEXT(Weir__SpoolOutcome, enhanced, WIRE_WORD_MAX),
+    TEXT(Weir__SpoolOutcome, text, WIRE_REPLY_MAX),
+    END,
+};
+TABLE(spool_outcome, spool_outcome, NULL);
+
+static const struct wire_rule wire_outcomes_rules[] = {
+    EACH(Weir__SpoolOutcomes, outcomes, 0, WIRE_LISTED_MAX, spool_outcome_table),
+    END,
+};
+const struct wire_table wire_outcomes_table = {
+    .descriptor = &weir__spool_outcomes__descriptor,
+    .rules = wire_outcomes_rules,
+};
+
+static const struct wire_rule spool_result_rules[] = {
+    ID(Weir__SpoolResult, id),
+    SOME_TEXT(Weir__SpoolResult, destination, WIRE_WORDS_MAX),
+    U32(Weir__SpoolResult, retry_ms, RETRY_MS_MAX),
+    MAYBE_ONE(Weir__SpoolResult, dsn, spool_envelope_table),
+    TEXT(Weir__SpoolResult, verdict, WIRE_WORD_MAX),
+    TEXT(Weir__SpoolResult, scanner, WIRE_NAME_MAX),
+    TEXT(Weir__SpoolResult, engine, WIRE_WORD_MAX),
+    TEXT(Weir__SpoolResult, signatures, WIRE_WORD_MAX),
+    END,
+};
+TABLE(spool_result, spool_result, NULL);
+
+/* --- auth --- */
+
+static const struct wire_rule auth_check_rules[] = {
+    SOME_TEXT(Weir__AuthCheck, login, WIRE_LOGIN_MAX),
+    SOME_TEXT(Weir__AuthCheck, password, WIRE_PASSWORD_MAX),
+    TEXT(Weir__AuthCheck, client, WIRE_CLIENT_MAX),
+    TEXT(Weir__AuthCheck, listener, WIRE_NAME_MAX),
+    END,
+};
+TABLE(auth_check, auth_check, NULL);
+
+/* Nobody is let in under no name. */
+static bool auth_result_is_one(const void *message, struct error *why)
+{
+    const Weir__AuthResult *result = message;
+
+    if ((result->outcome == WEIR__AUTH_OUTCOME__AUTH_ACCEPTED) == (result->account.len > 0))
+        return true;
+    error_set(why, "outcome and account contradict each other");
+    return false;
+}
+
+static const struct wire_rule auth_result_rules[] = {
+    ENUM(Weir__AuthResult, outcome, WEIR__AUTH_OUTCOME__AUTH_ACCEPTED, WEIR__AUTH_OUTCOME__AUTH_UNAVAILABLE),
+    TEXT(Weir__AuthResult, account, WIRE_LOGIN_MAX),
+    TEXTS(Weir__AuthResult, senders, WIRE_SENDERS_MAX, WIRE_ADDRESS_MAX),
+    END,
+};
+TABLE(auth_result, auth_result, auth_result_is_one);
+
+/* --- questions and answers --- */
+
+static bool question_has_body(const void *message, struct error *why)
+{
+    if (((const Weir__Question *)message)->body_case != WEIR__QUESTION__BODY__NOT_SET)
+        return true;
+    error_set(why, WIRE_UNKNOWN);
+    return false;
+}
+
+static const struct wire_rule question_rules[] = {
+    CASE(Weir__Question, WEIR__QUESTION__BODY_SPOOL_STORE, spool_store),
+    CASE(Weir__Question, WEIR__QUESTION__BODY_SPOOL_CHUNK, spool_chunk),
+    CASE(Weir__Question, WEIR__QUESTION__BODY_SPOOL_CLAIM, spool_claim),
+    CASE(Weir__Question, WEIR__QUESTION__BODY_SPOOL_FETCH, spool_fetch),
+    CASE(Weir__Question, WEIR__QUESTION__BODY_SPOOL_RENEW, spool_renew),
+    CASE(Weir__Question, WEIR__QUESTION__BODY_SPOOL_RESULT, spool_result),
+    CASE(Weir__Question, WEIR__QUESTION__BODY_AUTH_CHECK, auth_check),
+    END,
+};
+TABLE(question, question, question_has_body);
+
+/* Whoever reads a body may rely on its being meant. */
+static bool answer_is_one(const void *message, struct error *why)
+{
+    const Weir__Answer *answer = message;
+
+    if (answer->status == WEIR__ANSWER_STATUS__ANSWER_OK || answer->body_case == WEIR__ANSWER__BODY__NOT_SET)
+        return true;
+    error_set(why, "an answer that is not OK, with a body");
+    return false;
+}
+
+static const struct wire_rule answer_rules[] = {
+    ENUM(Weir__Answer, status, WEIR__ANSWER_STATUS__ANSWER_OK, WEIR__ANSWER_STATUS__ANSWER_REFUSED),
+    TEXT(Weir__Answer, why, WIRE_REPLY_MAX),
+    CASE(Weir__Answer, WEIR__ANSWER__BODY_SPOOL_STORED, spool_stored),
+    CASE(Weir__Answer, WEIR__ANSWER__BODY_SPOOL_LEASES, spool_leases),
+    CASE(Weir__Answer, WEIR__ANSWER__BODY_SPOOL_DATA, spool_data),
+    CASE(Weir__Answer, WEIR__ANSWER__BODY_SPOOL_RENEWED, spool_renewed),
+    CASE(Weir__Answer, WEIR__ANSWER__BODY_AUTH_RESULT, auth_result),
+    END,
+};
+TABLE(answer, answer, answer_is_one);
+
 #define BODY(name, payload_rule, t)                                                                                    \
     {                                                                                                                  \
         WEIR__FRAME__BODY_##name, WIRE_PAYLOADS_##payload_rule, &t##_table                                             \
@@ -360,5 +613,7 @@ const struct wire_body wire_bodies[] = {
     BODY(REPORT_ACK, NONE, report_ack),
     BODY(ADMIN_REQUEST, ADMIN_FILES, admin_request),
     BODY(ADMIN_REPLY, MAYBE_ONE, admin_reply),
+    BODY(QUESTION, QUESTION, question),
+    BODY(ANSWER, ANSWER, answer),
     { WEIR__FRAME__BODY__NOT_SET, WIRE_PAYLOADS_NONE, NULL },
 };

@@ -21,8 +21,11 @@ enum wire_rule_kind {
     WIRE_RULE_ENUM,
     WIRE_RULE_U32,
     WIRE_RULE_U64,
-    WIRE_RULE_EACH,  /* repeated message: count in range, each keeps to its own table */
-    WIRE_RULE_LIST,  /* repeated bytes: count in range, each a NAME (item_min > 0) or TEXT of at most item_max */
+    WIRE_RULE_EACH, /* repeated message: count in range, each keeps to its own table */
+    WIRE_RULE_ONE,  /* message: keeps to its own table; may be absent where min is 0 */
+    WIRE_RULE_CASE, /* message in a oneof: when it is the one (the case, at count_offset, is min), it keeps to its table
+                     */
+    WIRE_RULE_LIST, /* repeated bytes: count in range, each a NAME (item_min > 0) or TEXT of at most item_max */
     WIRE_RULE_COUNT, /* repeated number: count in range */
 };
 
@@ -30,7 +33,7 @@ struct wire_rule {
     const char *field; /* NULL ends a table */
     enum wire_rule_kind kind;
     size_t offset;       /* of the field; repeated: of the pointer */
-    size_t count_offset; /* repeated: of the count */
+    size_t count_offset; /* repeated: of the count; oneof: of the case */
     uint64_t min, max;   /* length, value or count */
     size_t item_min, item_max;
     const struct wire_table *each;
@@ -49,6 +52,8 @@ enum wire_payloads {
     WIRE_PAYLOADS_WHOLE, /* ScanOpen: one when `whole` */
     WIRE_PAYLOADS_POLICY_FILES,
     WIRE_PAYLOADS_ADMIN_FILES,
+    WIRE_PAYLOADS_QUESTION, /* by its body */
+    WIRE_PAYLOADS_ANSWER,
 };
 
 struct wire_body {
@@ -59,5 +64,7 @@ struct wire_body {
 
 extern const struct wire_body wire_bodies[]; /* ends with table == NULL */
 extern const struct wire_table wire_audit_row_table;
+extern const struct wire_table wire_recipients_table; /* of payloads: SpoolRecipients */
+extern const struct wire_table wire_outcomes_table;   /* SpoolOutcomes */
 
 #endif

@@ -32,6 +32,10 @@ struct coordinator {
     Weir__NodeState last_state;
     uint64_t last_policy_epoch, last_drain_number;
     char first_sender[1100];
+    unsigned questions;
+    bool no_answers;
+    Weir__AnswerStatus answer; /* 0: OK */
+    uint64_t last_request;
 };
 
 static struct event_base *base;
@@ -122,6 +126,39 @@ static void on_report(struct coordinator *c, struct link_peer *peer, const Weir_
         link_server_send(c->server, peer, &frame, NULL, 0);
 }
 
+/* Answers with what was asked for: the login is the account, the first chunk's length is what is stored. */
+static void on_question(struct coordinator *c, struct link_peer *peer, const struct link_message *message)
+{
+    const Weir__Question *question = message->frame->question;
+    Weir__Frame frame = WEIR__FRAME__INIT;
+    Weir__Answer answer = WEIR__ANSWER__INIT;
+    Weir__AuthResult result = WEIR__AUTH_RESULT__INIT;
+    Weir__SpoolStored stored = WEIR__SPOOL_STORED__INIT;
+
+    c->questions++;
+    c->last_request = question->request;
+    answer.request = question->request;
+    answer.status = c->answer != 0 ? c->answer : WEIR__ANSWER_STATUS__ANSWER_OK;
+    if (answer.status != WEIR__ANSWER_STATUS__ANSWER_OK) {
+        answer.why = wire_text("words");
+    } else if (question->body_case == WEIR__QUESTION__BODY_AUTH_CHECK) {
+        result.outcome = WEIR__AUTH_OUTCOME__AUTH_ACCEPTED;
+        result.account = question->auth_check->login;
+        answer.body_case = WEIR__ANSWER__BODY_AUTH_RESULT;
+        answer.auth_result = &result;
+    } else if (question->body_case == WEIR__QUESTION__BODY_SPOOL_STORE) {
+        ck_assert_uint_eq(message->payload_count, 2);
+        stored.id = question->spool_store->envelope->id;
+        stored.have = message->payloads[1].len;
+        answer.body_case = WEIR__ANSWER__BODY_SPOOL_STORED;
+        answer.spool_stored = &stored;
+    }
+    frame.body_case = WEIR__FRAME__BODY_ANSWER;
+    frame.answer = &answer;
+    if (!c->silent && !c->no_answers)
+        link_server_send(c->server, peer, &frame, NULL, 0);
+}
+
 static void coordinator_message(void *arg, struct link_peer *peer, const struct link_message *message)
 {
     struct coordinator *c = arg;
@@ -140,6 +177,9 @@ static void coordinator_message(void *arg, struct link_peer *peer, const struct 
         c->policy_requests++;
         if (!c->silent)
             send_policy(c, peer, 5);
+        break;
+    case WEIR__FRAME__BODY_QUESTION:
+        on_question(c, peer, message);
         break;
     default:
         ck_abort_msg("unexpected message");
@@ -281,6 +321,7 @@ static void setup(void)
     ck_assert_ptr_nonnull(mkdtemp(folder));
     settings.state_dir = folder;
     settings.heartbeat_interval = 200;
+    settings.question_repeat = 400;
     for (int i = 0; i < COORDINATORS; i++) {
         coordinator_init(&coordinators[i]);
         known[i].listen = coordinators[i].listen;
@@ -637,6 +678,226 @@ START_TEST(test_long_texts_are_cut_and_bad_rows_dropped)
 }
 END_TEST
 
+/* --- questions --- */
+
+struct asked {
+    unsigned answers, nothing;
+    Weir__AnswerStatus status;
+    char account[64];
+    uint64_t stored;
+    unsigned ask_again; /* that many more from inside the answer */
+    struct node_question **cancel;
+};
+
+static struct node_question *ask_who(const char *login, uint64_t timeout_ms, struct asked *asked);
+
+static void on_asked(void *arg, const Weir__Answer *answer, const struct link_payload *payloads, size_t count)
+{
+    struct asked *asked = arg;
+
+    (void)payloads, (void)count;
+    asked->answers++;
+    if (asked->cancel != NULL)
+        node_question_cancel(asked->cancel);
+    if (answer == NULL) {
+        asked->nothing++;
+    } else {
+        asked->status = answer->status;
+        if (answer->body_case == WEIR__ANSWER__BODY_AUTH_RESULT)
+            wire_string(asked->account, sizeof asked->account, &answer->auth_result->account);
+        if (answer->body_case == WEIR__ANSWER__BODY_SPOOL_STORED)
+            asked->stored = answer->spool_stored->have;
+    }
+    if (asked->ask_again > 0) {
+        asked->ask_again--;
+        ck_assert_ptr_nonnull(ask_who("again", 5000, asked));
+    }
+}
+
+static struct node_question *ask_who(const char *login, uint64_t timeout_ms, struct asked *asked)
+{
+    Weir__Question question = WEIR__QUESTION__INIT;
+    Weir__AuthCheck check = WEIR__AUTH_CHECK__INIT;
+
+    check.login = wire_text(login);
+    check.password = wire_text("wonderland");
+    question.body_case = WEIR__QUESTION__BODY_AUTH_CHECK;
+    question.auth_check = &check;
+    return node_ask(node, &question, NULL, 0, timeout_ms, on_asked, asked);
+}
+
+static struct node_question *ask_store(const void *body, size_t len, struct asked *asked)
+{
+    Weir__Question question = WEIR__QUESTION__INIT;
+    Weir__SpoolStore store = WEIR__SPOOL_STORE__INIT;
+    Weir__SpoolEnvelope envelope = WEIR__SPOOL_ENVELOPE__INIT;
+    struct link_payload payloads[] = { { NULL, 0 }, { body, len } };
+
+    envelope.id = wire_text(ID);
+    store.envelope = &envelope;
+    question.body_case = WEIR__QUESTION__BODY_SPOOL_STORE;
+    question.spool_store = &store;
+    return node_ask(node, &question, payloads, 2, 20000, on_asked, asked);
+}
+
+START_TEST(test_question_is_answered_once)
+{
+    struct asked asked = { .ask_again = 2 }, store = { 0 };
+    char *body = calloc(1, 100000);
+
+    node_start(100);
+    ck_assert_ptr_nonnull(ask_who("alice", 5000, &asked)); /* no link is up yet */
+    ck_assert_ptr_nonnull(ask_store(body, 100000, &store));
+    free(body);
+    ck_assert(value_of("weir_questions_in_flight", "") == 2);
+    WAIT(asked.answers == 1);
+    ck_assert_str_eq(asked.account, "alice");
+    WAIT(asked.answers == 3 && store.answers == 1);
+    ck_assert_str_eq(asked.account, "again");
+    ck_assert_uint_eq(store.stored, 100000);
+    run_for(600);
+    ck_assert_uint_eq(asked.answers, 3);
+    ck_assert_uint_eq(coordinators[0].questions + coordinators[1].questions, 4);
+    ck_assert(value_of("weir_questions_total", "result=\"ok\"") == 4);
+    ck_assert(value_of("weir_questions_in_flight", "") == 0);
+}
+END_TEST
+
+START_TEST(test_question_outlives_its_coordinator)
+{
+    struct asked asked = { 0 };
+
+    settings.question_repeat = 60000;
+    node_start(100);
+    WAIT(node_is_connected(node));
+    struct coordinator *c = current(), *other = c == &coordinators[0] ? &coordinators[1] : &coordinators[0];
+    c->no_answers = true;
+    ask_who("alice", 20000, &asked);
+    WAIT(c->questions == 1);
+    uint64_t request = c->last_request;
+    coordinator_stop(c);
+    WAIT(asked.answers == 1);
+    ck_assert_int_eq(asked.status, WEIR__ANSWER_STATUS__ANSWER_OK);
+    ck_assert_uint_eq(other->questions, 1);
+    ck_assert_uint_eq(other->last_request, request);
+    ck_assert(value_of("weir_questions_repeated_total", "") >= 1);
+    coordinator_stop(other); /* nobody is there: it waits until somebody is */
+    WAIT(!node_is_connected(node));
+    asked = (struct asked){ 0 };
+    ask_who("bob", 20000, &asked);
+    run_for(300);
+    c->no_answers = false;
+    coordinator_start(c);
+    WAIT(asked.answers == 1);
+    ck_assert_str_eq(asked.account, "bob");
+}
+END_TEST
+
+START_TEST(test_question_without_an_answer_is_repeated_to_the_next)
+{
+    struct asked asked = { 0 };
+
+    node_start(100);
+    WAIT(node_is_connected(node));
+    struct coordinator *c = current(), *other = c == &coordinators[0] ? &coordinators[1] : &coordinators[0];
+    c->no_answers = true; /* but heartbeats are acknowledged */
+    uint64_t began = clock_ms();
+    ask_who("alice", 20000, &asked);
+    WAIT(asked.answers == 1);
+    ck_assert_uint_ge(clock_ms() - began, 350);
+    ck_assert_uint_eq(c->questions, 1);
+    ck_assert_uint_eq(other->questions, 1);
+    ck_assert(value_of("weir_node_coordinator_failovers_total", "") <= 1);
+}
+END_TEST
+
+START_TEST(test_question_is_asked_of_one_who_knows)
+{
+    struct asked asked = { 0 };
+
+    node_start(100);
+    WAIT(node_is_connected(node));
+    struct coordinator *c = current(), *other = c == &coordinators[0] ? &coordinators[1] : &coordinators[0];
+    c->answer = WEIR__ANSWER_STATUS__ANSWER_UNAVAILABLE;
+    WAIT(value_of("weir_links_up", "") < 0 || value_of("weir_links_up", "") >= 2);
+    ask_who("alice", 20000, &asked);
+    WAIT(asked.answers == 1);
+    ck_assert_int_eq(asked.status, WEIR__ANSWER_STATUS__ANSWER_OK);
+    other->answer = WEIR__ANSWER_STATUS__ANSWER_UNAVAILABLE; /* nobody does */
+    ask_who("alice", 20000, &asked);
+    WAIT(asked.answers == 2);
+    ck_assert_int_eq(asked.status, WEIR__ANSWER_STATUS__ANSWER_UNAVAILABLE);
+    ck_assert_uint_eq(c->questions + other->questions, 4);
+    c->answer = other->answer = WEIR__ANSWER_STATUS__ANSWER_REFUSED;
+    ask_who("alice", 20000, &asked);
+    WAIT(asked.answers == 3);
+    ck_assert_int_eq(asked.status, WEIR__ANSWER_STATUS__ANSWER_REFUSED);
+    ck_assert_uint_eq(c->questions + other->questions, 5);
+}
+END_TEST
+
+START_TEST(test_questions_end)
+{
+    struct asked asked = { 0 }, other = { 0 }, never = { 0 };
+
+    for (int i = 0; i < COORDINATORS; i++)
+        coordinator_stop(&coordinators[i]);
+    node_start(100);
+    struct node_question *second;
+    ck_assert_ptr_nonnull(ask_who("alice", 300, &asked));
+    second = ask_who("bob", 300, &other); /* expires in the same tick, but is cancelled by the first */
+    asked.cancel = &second;
+    struct node_question *third = ask_who("carol", 60000, &never);
+    node_question_cancel(&third);
+    ck_assert_ptr_null(third);
+    node_question_cancel(&third);
+    WAIT(asked.answers == 1);
+    ck_assert_uint_eq(asked.nothing, 1);
+    run_for(200);
+    ck_assert_uint_eq(other.answers + never.answers, 0);
+    ck_assert(value_of("weir_questions_total", "result=\"timeout\"") == 1);
+    ck_assert(value_of("weir_questions_total", "result=\"cancelled\"") == 2);
+    ask_who("dave", 60000, &never); /* nor does an answer follow when the node goes */
+}
+END_TEST
+
+START_TEST(test_questions_are_bounded)
+{
+    struct asked asked = { 0 };
+    char *body = calloc(1, WIRE_PAYLOAD_MAX);
+
+    for (int i = 0; i < COORDINATORS; i++)
+        coordinator_stop(&coordinators[i]);
+    node_start(100);
+    unsigned taken = 0;
+    while (taken < 100 && ask_store(body, WIRE_PAYLOAD_MAX, &asked) != NULL)
+        taken++;
+    ck_assert_uint_eq(taken, NODE_QUESTION_BYTES / WIRE_PAYLOAD_MAX - 1); /* their own bytes count, too */
+    while (taken < 2 * NODE_QUESTIONS_MAX && ask_who("alice", 60000, &asked) != NULL)
+        taken++;
+    ck_assert_uint_eq(taken, NODE_QUESTIONS_MAX);
+    ck_assert(value_of("weir_questions_total", "result=\"limit\"") == 2);
+    ck_assert_ptr_null(ask_who("", 60000, &asked)); /* a bug of ours that nobody would answer */
+    ck_assert(value_of("weir_questions_total", "result=\"invalid\"") == 1);
+    ck_assert_uint_eq(asked.answers, 0);
+    free(body);
+}
+END_TEST
+
+START_TEST(test_many_questions_reach_a_slow_link)
+{
+    static struct asked asked;
+
+    memset(&asked, 0, sizeof asked);
+    settings.question_repeat = 60000;
+    node_start(100);
+    for (int i = 0; i < NODE_QUESTIONS_MAX; i++) /* more than a link's mark */
+        ck_assert_ptr_nonnull(ask_who("alice", 60000, &asked));
+    WAIT(asked.answers == NODE_QUESTIONS_MAX);
+    ck_assert_uint_eq(coordinators[0].questions + coordinators[1].questions, NODE_QUESTIONS_MAX);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("node");
@@ -658,6 +919,13 @@ int main(void)
     tcase_add_test(tcase, test_many_reports);
     tcase_add_test(tcase, test_full_buffer_loses_the_oldest);
     tcase_add_test(tcase, test_long_texts_are_cut_and_bad_rows_dropped);
+    tcase_add_test(tcase, test_question_is_answered_once);
+    tcase_add_test(tcase, test_question_outlives_its_coordinator);
+    tcase_add_test(tcase, test_question_without_an_answer_is_repeated_to_the_next);
+    tcase_add_test(tcase, test_question_is_asked_of_one_who_knows);
+    tcase_add_test(tcase, test_questions_end);
+    tcase_add_test(tcase, test_questions_are_bounded);
+    tcase_add_test(tcase, test_many_questions_reach_a_slow_link);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);

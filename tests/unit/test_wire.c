@@ -467,6 +467,191 @@ START_TEST(test_payload_counts)
 }
 END_TEST
 
+/* --- questions, answers and packed lists --- */
+
+static Weir__Question question;
+static Weir__Answer answer;
+static Weir__SpoolEnvelope envelope;
+static Weir__AuthCheck auth;
+
+static Weir__Frame *with_question(Weir__Question__BodyCase body, void *message)
+{
+    weir__frame__init(&frame);
+    weir__question__init(&question);
+    weir__spool_envelope__init(&envelope);
+    envelope.id = wire_text(ID);
+    question.request = 7;
+    question.body_case = body;
+    question.auth_check = message; /* a union of pointers */
+    frame.body_case = WEIR__FRAME__BODY_QUESTION;
+    frame.question = &question;
+    return &frame;
+}
+
+static Weir__Frame *with_answer(int status, Weir__Answer__BodyCase body, void *message)
+{
+    weir__frame__init(&frame);
+    weir__answer__init(&answer);
+    answer.request = 7;
+    answer.status = (Weir__AnswerStatus)status;
+    answer.body_case = body;
+    answer.auth_result = message;
+    frame.body_case = WEIR__FRAME__BODY_ANSWER;
+    frame.answer = &answer;
+    return &frame;
+}
+
+START_TEST(test_questions)
+{
+    Weir__SpoolStore store = WEIR__SPOOL_STORE__INIT;
+    Weir__SpoolChunk chunk = WEIR__SPOOL_CHUNK__INIT;
+    Weir__SpoolFetch fetch = WEIR__SPOOL_FETCH__INIT;
+    Weir__SpoolResult result = WEIR__SPOOL_RESULT__INIT;
+    Weir__SpoolRenew renew = WEIR__SPOOL_RENEW__INIT;
+    Weir__SpoolClaim claim = WEIR__SPOOL_CLAIM__INIT;
+
+    with_question(WEIR__QUESTION__BODY_SPOOL_STORE, &store);
+    ck_assert(!passes(&frame, 2)); /* no envelope */
+    store.envelope = &envelope;
+    ck_assert(passes(&frame, 2) && !passes(&frame, 1) && !passes(&frame, 3));
+    envelope.id = wire_text("short");
+    ck_assert(!passes(&frame, 2)); /* rules hold inside */
+    with_question(WEIR__QUESTION__BODY_SPOOL_CHUNK, &chunk);
+    ck_assert(!passes(&frame, 1));
+    chunk.id = wire_text(ID);
+    ck_assert(passes(&frame, 1) && !passes(&frame, 0));
+    fetch.id = wire_text(ID);
+    ck_assert(passes(with_question(WEIR__QUESTION__BODY_SPOOL_FETCH, &fetch), 0));
+    claim.node = wire_text("edge-1");
+    claim.room = WIRE_LEASES_MAX;
+    ck_assert(passes(with_question(WEIR__QUESTION__BODY_SPOOL_CLAIM, &claim), 0));
+    claim.room++;
+    ck_assert(!passes(&frame, 0));
+    ck_assert(!passes(with_question(WEIR__QUESTION__BODY_SPOOL_RENEW, &renew), 0)); /* of nothing */
+    result.id = wire_text(ID);
+    result.destination = wire_text("example.org");
+    with_question(WEIR__QUESTION__BODY_SPOOL_RESULT, &result);
+    ck_assert(passes(&frame, 1) && !passes(&frame, 3));
+    result.dsn = &envelope;
+    ck_assert(passes(&frame, 3) && !passes(&frame, 1) && !passes(&frame, 2));
+    envelope.ret = 3;
+    ck_assert(!passes(&frame, 3));
+    ck_assert(!passes(with_question(WEIR__QUESTION__BODY__NOT_SET, NULL), 0)); /* or one that only a newer peer knows */
+}
+END_TEST
+
+START_TEST(test_auth_questions)
+{
+    static char text[WIRE_PASSWORD_MAX + 1];
+
+    weir__auth_check__init(&auth);
+    with_question(WEIR__QUESTION__BODY_AUTH_CHECK, &auth);
+    ck_assert(!passes(&frame, 0));
+    auth.login = wire_text("alice");
+    ck_assert(!passes(&frame, 0)); /* an empty password asks for an unauthenticated bind */
+    auth.password = wire_bytes(text, WIRE_PASSWORD_MAX);
+    ck_assert(passes(&frame, 0) && !passes(&frame, 1));
+    auth.password = wire_bytes(text, WIRE_PASSWORD_MAX + 1);
+    ck_assert(!passes(&frame, 0));
+    auth.password = wire_text("x");
+    auth.login = wire_bytes(text, WIRE_LOGIN_MAX + 1);
+    ck_assert(!passes(&frame, 0));
+}
+END_TEST
+
+START_TEST(test_answers)
+{
+    Weir__SpoolLeases leases = WEIR__SPOOL_LEASES__INIT;
+    Weir__SpoolLease lease = WEIR__SPOOL_LEASE__INIT, *pointers[WIRE_LEASES_MAX + 1];
+    Weir__SpoolStored stored = WEIR__SPOOL_STORED__INIT;
+    Weir__SpoolData data = WEIR__SPOOL_DATA__INIT;
+    Weir__AuthResult result = WEIR__AUTH_RESULT__INIT;
+
+    ck_assert(passes(with_answer(1, WEIR__ANSWER__BODY__NOT_SET, NULL), 0));
+    ck_assert(passes(with_answer(4, WEIR__ANSWER__BODY__NOT_SET, NULL), 0));
+    ck_assert(!passes(with_answer(0, WEIR__ANSWER__BODY__NOT_SET, NULL), 0));
+    ck_assert(!passes(with_answer(5, WEIR__ANSWER__BODY__NOT_SET, NULL), 0));
+    ck_assert(!passes(with_answer(1, WEIR__ANSWER__BODY__NOT_SET, NULL), 1));
+    stored.id = wire_text(ID);
+    ck_assert(passes(with_answer(1, WEIR__ANSWER__BODY_SPOOL_STORED, &stored), 0));
+    ck_assert(!passes(with_answer(2, WEIR__ANSWER__BODY_SPOOL_STORED, &stored), 0)); /* two things at once */
+    data.id = wire_text(ID);
+    ck_assert(passes(with_answer(1, WEIR__ANSWER__BODY_SPOOL_DATA, &data), 1));
+    for (size_t i = 0; i <= WIRE_LEASES_MAX; i++)
+        pointers[i] = &lease;
+    weir__spool_envelope__init(&envelope);
+    envelope.id = wire_text(ID);
+    lease.envelope = &envelope;
+    lease.destination = wire_text("example.org");
+    leases.leases = pointers;
+    ck_assert(passes(with_answer(1, WEIR__ANSWER__BODY_SPOOL_LEASES, &leases), 0)); /* nothing is due */
+    leases.n_leases = WIRE_LEASES_MAX;
+    ck_assert(passes(&frame, WIRE_LEASES_MAX) && !passes(&frame, 1));
+    leases.n_leases++;
+    ck_assert(!passes(&frame, leases.n_leases));
+    for (int outcome = -1; outcome <= 5; outcome++) {
+        result.outcome = (Weir__AuthOutcome)outcome;
+        result.account = wire_text("");
+        ck_assert_int_eq(passes(with_answer(1, WEIR__ANSWER__BODY_AUTH_RESULT, &result), 0),
+                         outcome >= WEIR__AUTH_OUTCOME__AUTH_WRONG && outcome <= WEIR__AUTH_OUTCOME__AUTH_UNAVAILABLE);
+        result.account = wire_text("alice@example.edu");
+        ck_assert_int_eq(passes(&frame, 0), outcome == WEIR__AUTH_OUTCOME__AUTH_ACCEPTED);
+    }
+}
+END_TEST
+
+START_TEST(test_packed_lists)
+{
+    Weir__SpoolRecipients list = WEIR__SPOOL_RECIPIENTS__INIT;
+    Weir__SpoolRecipient recipient = WEIR__SPOOL_RECIPIENT__INIT, *recipients[WIRE_LISTED_MAX + 1];
+    Weir__SpoolOutcomes outcomes = WEIR__SPOOL_OUTCOMES__INIT;
+    Weir__SpoolOutcome outcome = WEIR__SPOOL_OUTCOME__INIT, *pointers[WIRE_LISTED_MAX + 1];
+    static char text[WIRE_ADDRESS_MAX];
+    struct error why;
+    size_t len;
+
+    recipient.address = wire_text("a"); /* the leanest: most memory for its size */
+    recipient.destination = wire_text("b");
+    outcome.disposition = WEIR__SPOOL_DISPOSITION__SPOOL_DELIVERED;
+    for (size_t i = 0; i <= WIRE_LISTED_MAX; i++)
+        recipients[i] = &recipient, pointers[i] = &outcome;
+    list.recipients = recipients;
+    outcomes.outcomes = pointers;
+    for (size_t count = 0; count <= WIRE_LISTED_MAX + 1; count += count < WIRE_LISTED_MAX ? WIRE_LISTED_MAX : 1) {
+        list.n_recipients = outcomes.n_outcomes = count;
+        uint8_t *bytes = wire_recipients_encode(&list, &len);
+        ck_assert_ptr_nonnull(bytes);
+        Weir__SpoolRecipients *back = wire_recipients_decode(bytes, len, &why);
+        ck_assert_msg((back != NULL) == (count <= WIRE_LISTED_MAX), "%s", why.text);
+        ck_assert(back == NULL || (back->n_recipients == count &&
+                                   (count == 0 || wire_equal(&back->recipients[count - 1]->address, "a"))));
+        wire_recipients_free(&back);
+        free(bytes);
+        bytes = wire_outcomes_encode(&outcomes, &len);
+        ck_assert_ptr_nonnull(bytes);
+        Weir__SpoolOutcomes *back_outcomes = wire_outcomes_decode(bytes, len, &why);
+        ck_assert_msg((back_outcomes != NULL) == (count <= WIRE_LISTED_MAX), "%s", why.text);
+        wire_outcomes_free(&back_outcomes);
+        ck_assert_ptr_null(wire_outcomes_decode(bytes, len > 0 ? len - 1 : WIRE_LIST_MAX + 1, &why));
+        free(bytes);
+    }
+    recipient.address = wire_bytes(text, sizeof text);
+    list.n_recipients = WIRE_LISTED_MAX;
+    ck_assert_ptr_null(wire_recipients_encode(&list, &len)); /* over a MiB */
+    list.n_recipients = 1;
+    recipient.destination = wire_text("");
+    uint8_t *bytes = wire_recipients_encode(&list, &len);
+    ck_assert_ptr_null(wire_recipients_decode(bytes, len, &why));
+    ck_assert_ptr_nonnull(strstr(why.text, "destination"));
+    free(bytes);
+    outcome.disposition = WEIR__SPOOL_DISPOSITION__SPOOL_UNSPECIFIED;
+    outcomes.n_outcomes = 1;
+    bytes = wire_outcomes_encode(&outcomes, &len);
+    ck_assert_ptr_null(wire_outcomes_decode(bytes, len, NULL));
+    free(bytes);
+}
+END_TEST
+
 /* --- the tables against the descriptors --- */
 
 static void check_depth(const ProtobufCMessageDescriptor *message, int depth)
@@ -507,6 +692,12 @@ static void check_table(const struct wire_table *table)
             ck_assert_uint_eq(rule->count_offset, field->quantifier_offset);
         if (field->type == PROTOBUF_C_TYPE_MESSAGE) {
             ck_assert_ptr_eq(rule->each->descriptor, field->descriptor);
+            bool oneof = (field->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) != 0;
+            ck_assert_int_eq(rule->kind == WIRE_RULE_CASE, oneof);
+            if (oneof) {
+                ck_assert_uint_eq(rule->min, field->id);
+                ck_assert_uint_eq(rule->count_offset, field->quantifier_offset);
+            }
             check_table(rule->each);
         }
     }
@@ -524,6 +715,8 @@ START_TEST(test_every_field_has_its_rule)
         check_table(body->table);
     }
     ck_assert_uint_eq(bodies, weir__frame__descriptor.n_fields - 1); /* all but the version */
+    check_table(&wire_recipients_table);
+    check_table(&wire_outcomes_table);
 }
 END_TEST
 
@@ -560,6 +753,10 @@ int main(void)
     tcase_add_loop_test(tcase, test_a_verdict_says_one_thing, 0, sizeof verdict_rows / sizeof *verdict_rows);
     tcase_add_test(tcase, test_metrics);
     tcase_add_test(tcase, test_payload_counts);
+    tcase_add_test(tcase, test_questions);
+    tcase_add_test(tcase, test_auth_questions);
+    tcase_add_test(tcase, test_answers);
+    tcase_add_test(tcase, test_packed_lists);
     tcase_add_test(tcase, test_no_message_contains_itself);
     tcase_add_test(tcase, test_every_field_has_its_rule);
     tcase_add_test(tcase, test_text);
