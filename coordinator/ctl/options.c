@@ -154,8 +154,8 @@ static bool find_verb(struct options *options, const char *const *words, size_t 
             nearest = verb;
         }
     }
-    error_set(why, "weirctl knows no \"%s%s%s\"%s%s%s; weirctl --help lists the verbs", words[0], count > 1 ? " " : "",
-              count > 1 ? words[1] : "", nearest != NULL ? "; did you mean \"" : "",
+    error_set(why, "weirctl knows no \"%s%s%s\"%s%s%s weirctl --help lists the verbs", words[0], count > 1 ? " " : "",
+              count > 1 ? words[1] : "", nearest != NULL ? "; did you mean \"" : ";",
               nearest != NULL ? nearest->name : "", nearest != NULL ? "\"?" : "");
     free(two);
     return false;
@@ -174,6 +174,19 @@ static bool check_flags(const struct options *options, struct error *why)
         return false;
     }
     return true;
+}
+
+/* The coordinator would hand it to PostgreSQL, whose words say nothing of epochs. */
+static bool check_epoch(const struct options *options, struct error *why)
+{
+    const char *epoch = options->args[0];
+    if (options->arg_count == 0 || strstr(options->verb->arguments, "EPOCH") == NULL)
+        return true;
+    size_t digits = strspn(epoch, "0123456789");
+    if (digits > 0 && digits <= 18 && epoch[digits] == '\0')
+        return true;
+    error_set(why, "%s %s: an epoch is a number; weirctl policy history lists them", options->verb->name, epoch);
+    return false;
 }
 
 bool options_parse(struct options *options, int argc, char *const *argv, struct error *why)
@@ -207,6 +220,8 @@ bool options_parse(struct options *options, int argc, char *const *argv, struct 
     }
     while (used < count)
         options->args[options->arg_count++] = words[used++];
+    if (!check_epoch(options, why))
+        return false;
     if (options->config_path == NULL && !(verb->flags & OPTION_NO_CONFIG)) {
         error_set(why, "-c FILE is missing: the configuration says where the coordinators are");
         return false;

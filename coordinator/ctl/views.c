@@ -136,7 +136,8 @@ static void print_nodes(const json_t *nodes, FILE *out)
 static void print_node(const json_t *node, FILE *out)
 {
     char when[32];
-    fprintf(out, "%s is a %s, %s", get_or(node, "name", "?"), get_or(node, "role", "?"), get_or(node, "state", "?"));
+    const char *role = get_or(node, "role", "?");
+    fprintf(out, "%s is %s %s, %s", get_or(node, "name", "?"), strcmp(role, "edge") == 0 ? "an" : "a", role, get_or(node, "state", "?"));
     if (!json_is_null(json_object_get(node, "silent_seconds")))
         fprintf(out, ", heard %.1f s ago", json_number_value(json_object_get(node, "silent_seconds")));
     if (get(node, "drain_by") != NULL)
@@ -226,11 +227,25 @@ static void print_status(const json_t *body, const char *coordinator, FILE *out)
 
 /* --- trace --- */
 
+/* PostgreSQL writes no zeros at the end: "20:38.1+00:00" is 100 ms. */
+static int milliseconds(const char *iso)
+{
+    const char *dot = strchr(iso, '.');
+    int value = 0;
+    for (int digit = 1; digit <= 3; digit++) {
+        bool more = dot != NULL && dot[digit] >= '0' && dot[digit] <= '9';
+        value = 10 * value + (more ? dot[digit] - '0' : 0);
+        if (!more)
+            dot = NULL;
+    }
+    return value;
+}
+
 static void print_message(const json_t *row, FILE *out)
 {
     char when[32];
-    fprintf(out, "%s  %s.%.3s  %lld bytes\n", get_or(row, "id", "?"), view_time(when, get(row, "time")),
-            strlen(get_or(row, "time", "")) > 23 ? get(row, "time") + 20 : "000", number(row, "size"));
+    fprintf(out, "%s  %s.%03d  %lld bytes\n", get_or(row, "id", "?"), view_time(when, get(row, "time")),
+            milliseconds(get_or(row, "time", "")), number(row, "size"));
     fputs("  from      <", out);
     put_clean(out, get_or(row, "sender", ""));
     fputs(">  ", out);

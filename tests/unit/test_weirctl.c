@@ -32,6 +32,10 @@ static const struct {
     { "-c f drain s --timeout 0", NULL, "1 to 1000000" },
     { "-c f drain s --timeout 5x", NULL, "1 to 1000000" },
     { "-c f drain s --timeout", NULL, "needs a value" },
+    { "-c f policy rollback 12", "policy rollback", "12" },
+    { "-c f policy rollback x", NULL, "an epoch is a number" },
+    { "-c f policy rollback 1x", NULL, "an epoch is a number" },
+    { "-c f policy show 99999999999999999999", NULL, "an epoch is a number" },
     { "-c f --frobnicate status", NULL, "--frobnicate" },
     { "-c f config show --defaults --changed", NULL, "not both" },
     { "-c f keys add a b c d e f g h i", NULL, "too many" },
@@ -149,6 +153,30 @@ START_TEST(test_views_take_any_json)
 }
 END_TEST
 
+/* PostgreSQL leaves out zeros at the end of a time. */
+START_TEST(test_views)
+{
+    static const struct {
+        const char *verb, *body, *said;
+    } rows[] = {
+        { "trace", "[{\"id\":\"x\",\"time\":\"2026-11-21T19:20:38.337087+00:00\"}]", "x  2026-11-21 19:20:38.337  0" },
+        { "trace", "[{\"id\":\"x\",\"time\":\"2026-11-21T19:20:38.8+00:00\"}]", "x  2026-11-21 19:20:38.800  0" },
+        { "trace", "[{\"id\":\"x\",\"time\":\"2026-11-21T19:20:38.05+00:00\"}]", "x  2026-11-21 19:20:38.050  0" },
+        { "trace", "[{\"id\":\"x\",\"time\":\"2026-11-21T19:20:38+00:00\"}]", "x  2026-11-21 19:20:38.000  0" },
+        { "node show", "{\"name\":\"e\",\"role\":\"edge\",\"state\":\"active\"}", "e is an edge, active" },
+        { "node show", "{\"name\":\"s\",\"role\":\"scanner\",\"state\":\"lost\"}", "s is a scanner, lost" },
+    };
+    setenv("TZ", "UTC", 1);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct view view = { rows[i].verb, json_loads(rows[i].body, 0, NULL) };
+        char *text = printed(print_view, &view);
+        ck_assert_msg(strncmp(text, rows[i].said, strlen(rows[i].said)) == 0, "%s", text);
+        free(text);
+        json_decref(view.body);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("weirctl");
@@ -157,6 +185,7 @@ int main(void)
     tcase_add_test(tests, test_table);
     tcase_add_test(tests, test_time);
     tcase_add_test(tests, test_views_take_any_json);
+    tcase_add_test(tests, test_views);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
