@@ -20,6 +20,8 @@ struct net_tls {
 static const char *tls_error_text(void)
 {
     unsigned long code = ERR_peek_error();
+    if (ERR_SYSTEM_ERROR(code)) /* a file that is not there, or closed to us: OpenSSL has no words for these */
+        return strerror(ERR_GET_REASON(code));
     const char *text = code != 0 ? ERR_reason_error_string(code) : NULL;
     return text != NULL ? text : "unknown TLS error";
 }

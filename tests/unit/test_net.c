@@ -417,9 +417,12 @@ START_TEST(tls_files_that_do_not_fit)
 {
     struct error why;
     ck_assert_ptr_null(net_tls_server("/nonexistent.pem", certificate.key, &why));
-    ck_assert(strstr(why.text, "/nonexistent.pem") != NULL);
+    ck_assert_str_eq(why.text, "certificate /nonexistent.pem: No such file or directory");
+    ck_assert_ptr_null(net_tls_server(certificate.certificate, "/nonexistent.key", &why));
+    ck_assert_str_eq(why.text, "key /nonexistent.key: No such file or directory");
     ck_assert_ptr_null(net_tls_server(certificate.certificate, certificate.certificate, &why));
     ck_assert_ptr_null(net_tls_client("/nonexistent.pem", true, &why));
+    ck_assert_str_eq(why.text, "CA file /nonexistent.pem: No such file or directory");
     struct test_certificate other;
     test_certificate_make(&other, "other.test");
     ck_assert_ptr_null(net_tls_server(certificate.certificate, other.key, &why));
