@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "common/memory.h"
+#include "edge/smtp/address.h"
 
 static bool load_listeners(struct edge_config *out, const struct config *config, struct error *why)
 {
@@ -62,20 +63,28 @@ static bool load_coordinators(struct edge_config *out, const struct config *conf
     return true;
 }
 
+/* It goes into the banner, EHLO and Received as it is: a blank there makes a reply that no client understands. */
+static bool load_hostname(struct edge_config *out, struct error *why)
+{
+    char name[HOST_NAME_MAX + 1] = "", domain[SMTP_DOMAIN_MAX + 1];
+    if (out->edge.hostname == NULL || *out->edge.hostname == '\0') {
+        gethostname(name, sizeof name - 1);
+        free(out->edge.hostname);
+        out->edge.hostname = xstrdup(smtp_domain_parse(domain, name, strlen(name), false) ? name : "localhost");
+    } else if (!smtp_domain_parse(domain, out->edge.hostname, strlen(out->edge.hostname), false)) {
+        error_set(why, "[edge] hostname: \"%s\" is not the name of a host", out->edge.hostname);
+        return false;
+    }
+    out->hostname = out->edge.hostname;
+    return true;
+}
+
 static bool load_sections(struct edge_config *out, const struct config *config, struct error *why)
 {
     if (!config_fill(config, "cluster", NULL, &out->cluster, why) || !config_fill(config, "edge", NULL, &out->edge, why) ||
         !config_fill(config, "tls", NULL, &out->tls, why) || !config_fill(config, "log", NULL, &out->log, why) ||
-        !load_listeners(out, config, why) || !load_coordinators(out, config, why))
+        !load_hostname(out, why) || !load_listeners(out, config, why) || !load_coordinators(out, config, why))
         return false;
-
-    if (out->edge.hostname == NULL || *out->edge.hostname == '\0') { /* also what next hops are told in EHLO */
-        char name[HOST_NAME_MAX + 1] = "";
-        gethostname(name, sizeof name - 1);
-        free(out->edge.hostname);
-        out->edge.hostname = xstrdup(*name ? name : "localhost");
-    }
-    out->hostname = out->edge.hostname;
     if (out->tls.certificate == NULL || *out->tls.certificate == '\0')
         return true;
     const char *key = out->tls.key != NULL && *out->tls.key != '\0' ? out->tls.key : out->tls.certificate;

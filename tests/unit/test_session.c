@@ -660,11 +660,42 @@ START_TEST(test_limits_of_the_door)
 }
 END_TEST
 
+static const struct {
+    const char *override, *said; /* NULL: taken */
+} configurations[] = {
+    { "hostname=mx_1.Example.edu", NULL },
+    { "hostname=", NULL },
+    { "hostname=two words", "[edge] hostname: \"two words\" is not the name of a host" },
+    { "hostname=a(b)", "is not the name of a host" },
+    { "listener.listen=relay.example.edu:25", "listen" },
+};
+
+START_TEST(test_configuration)
+{
+    char path[] = "/tmp/weir-test-session-XXXXXX", *override = strdup(configurations[_i].override);
+    struct error why = { "" };
+    int fd = mkstemp(path);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(write(fd, config_text, sizeof config_text - 1), (ssize_t)sizeof config_text - 1);
+    close(fd);
+    struct edge_config *config = edge_config_load(path, &override, 1, &why);
+    unlink(path);
+    ck_assert_msg((config != NULL) == (configurations[_i].said == NULL), "%s", why.text);
+    if (config == NULL)
+        ck_assert_msg(strstr(why.text, configurations[_i].said) != NULL, "%s", why.text);
+    else
+        ck_assert(*config->hostname != '\0');
+    edge_config_unref(&config);
+    free(override);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("session");
     TCase *tcase = tcase_create("dialogues");
     tcase_add_loop_test(tcase, test_dialogue, 0, (int)(sizeof dialogues / sizeof *dialogues));
+    tcase_add_loop_test(tcase, test_configuration, 0, (int)(sizeof configurations / sizeof *configurations));
     tcase_add_test(tcase, test_conservation);
     tcase_add_test(tcase, test_client_that_does_not_read);
     tcase_add_test(tcase, test_few_bytes_are_taken_at_once);
