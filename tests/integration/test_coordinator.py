@@ -310,6 +310,26 @@ def test_counters_survive_restarts_and_failover(two, nodes):
     assert f"{name} 7\n" in text and 'weir_message_size_bytes_bucket{node="edge-2",le="100"} 6\n' in text
 
 
+def test_a_second_process_of_a_node_does_not_outlive_its_end(two, nodes):
+    """Started by mistake, or on the machine a node was to move to: when it has ended, the one that works speaks for the node again."""
+    works = nodes("edge-2", "edge")
+    works.beat()
+    wait_until(lambda: two.json("node", "show", "edge-2")["state"] == "active", what="the first")
+    second = nodes("edge-2", "edge", at="coordinator-2")
+    second.beat("draining")
+    wait_until(lambda: two.json("node", "show", "edge-2")["state"] == "draining", what="the newest speaks while it is heard")
+    works.beat()
+    assert two.json("node", "show", "edge-2")["state"] == "draining"
+    second.close()
+    boot = second.boot - (1 << 64) if second.boot >> 63 else second.boot
+    two.pg.query(f"UPDATE node_process SET seen_at = now() - interval '61 seconds' WHERE boot = {boot}")
+
+    def speaks():
+        works.beat()
+        return two.json("node", "show", "edge-2")["state"] == "active"
+    wait_until(speaks, 8, "the one that works")
+
+
 def test_many_ended_processes_are_folded_in_short_turns(two, nodes):
     """400 processes with 160 series each: no turn is long, the sums are right, and nobody is lost meanwhile."""
     edge, scanner = nodes("edge-1", "edge"), nodes("scanner-1", "scanner")
