@@ -6,7 +6,11 @@
  */
 #include "common/settings.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define NO_LIMIT 0
 #define MS 1ull
@@ -204,4 +208,18 @@ const struct config_section *settings_table(const char *section)
         if (strcmp(table->name, section) == 0)
             return table;
     return NULL;
+}
+
+bool settings_check_folder(const char *key, const char *path, struct error *why)
+{
+    struct stat found;
+    bool there = stat(path, &found) == 0;
+    if (there && !S_ISDIR(found.st_mode)) {
+        errno = ENOTDIR;
+        there = false;
+    }
+    if (there && faccessat(AT_FDCWD, path, W_OK | X_OK, AT_EACCESS) == 0)
+        return true;
+    error_set(why, "%s %s: %s", key, path, strerror(errno));
+    return false;
 }

@@ -151,4 +151,7 @@ extern const struct config_section settings_tables[]; /* ends with name == NULL 
 /* The table of one section, for config_clear(). */
 const struct config_section *settings_table(const char *section);
 
+/* Whether this process can make files in the folder that key names. false: why. */
+bool settings_check_folder(const char *key, const char *path, struct error *why);
+
 #endif

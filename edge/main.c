@@ -87,6 +87,10 @@ int main(int argc, char **argv)
         return EXIT_FAILURE;
     }
     explicit_bzero(&pair, sizeof pair);
+    if (!settings_check_folder("[edge] tmp_dir", config->edge.tmp_dir, &why)) { /* else every large message would get 452 */
+        fprintf(stderr, "weir-edge: %s\n", why.text);
+        return EXIT_FAILURE;
+    }
     if (check_only) {
         printf("weir-edge: %s: ok\n", command.config_path);
         edge_config_unref(&config);

@@ -243,6 +243,64 @@ static void take_settings(struct master *master, const struct edge_config *confi
     master->worker_watchdog = config->edge.worker_watchdog;
 }
 
+static bool same_text(const char *a, const char *b)
+{
+    return strcmp(a != NULL ? a : "", b != NULL ? b : "") == 0;
+}
+
+static bool same_cluster(const struct cluster_settings *a, const struct cluster_settings *b)
+{
+    return same_text(a->name, b->name) && same_text(a->key_file, b->key_file) && same_text(a->state_dir, b->state_dir) &&
+           a->heartbeat_interval == b->heartbeat_interval && a->node_timeout == b->node_timeout &&
+           a->link_send_mark == b->link_send_mark && a->link_receive_mark == b->link_receive_mark &&
+           a->link_heartbeat == b->link_heartbeat && a->link_timeout == b->link_timeout && a->link_silence == b->link_silence &&
+           a->link_peers == b->link_peers && a->link_message == b->link_message;
+}
+
+static bool same_coordinators(const struct edge_config *a, const struct edge_config *b)
+{
+    bool same = a->coordinator_count == b->coordinator_count;
+    for (size_t i = 0; same && i < a->coordinator_count; i++)
+        same = same_text(a->coordinators[i].listen, b->coordinators[i].listen) &&
+               same_text(a->coordinators[i].publish, b->coordinators[i].publish) &&
+               memcmp(a->coordinators[i].public_key, b->coordinators[i].public_key, sizeof a->coordinators[i].public_key) == 0;
+    return same;
+}
+
+static bool same_addresses(const struct config_list *a, const struct config_list *b)
+{
+    bool same = a->count == b->count;
+    for (size_t i = 0; same && i < a->count; i++)
+        same = strcmp(a->items[i], b->items[i]) == 0;
+    return same;
+}
+
+/* An operator who changed one of these, and reads "reloaded", would wait for it for ever. */
+static void tell_restart(const struct edge_config *was, const struct edge_config *now)
+{
+    const struct {
+        const char *what;
+        bool same;
+    } keys[] = {
+        { "workers", edge_config_workers(was) == edge_config_workers(now) },
+        { "tmp_dir", same_text(was->edge.tmp_dir, now->edge.tmp_dir) },
+        { "scan", was->edge.scan == now->edge.scan },
+        { "scan_chunk", was->edge.scan_chunk == now->edge.scan_chunk },
+        { "report_buffer", was->edge.report_buffer == now->edge.report_buffer },
+        { "[cluster]", same_cluster(&was->cluster, &now->cluster) },
+        { "[coordinator]", same_coordinators(was, now) },
+    };
+    static const char words[] = "reload: %s%s has changed: that counts from the next start on";
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (!keys[i].same)
+            log_write(LOG_WARNING, words, keys[i].what, "");
+    for (size_t i = 0; i < now->listener_count; i++) {
+        const struct edge_listener *before = edge_config_listener(was, now->listeners[i].name);
+        if (before == NULL || !same_addresses(&before->settings.listen, &now->listeners[i].settings.listen))
+            log_write(LOG_WARNING, words, "listen of listener ", now->listeners[i].name);
+    }
+}
+
 static void reload(struct master *master)
 {
     char text[96];
@@ -251,6 +309,7 @@ static void reload(struct master *master)
         edge_config_load(master->command->config_path, master->command->overrides, master->command->override_count, &why);
     if (config != NULL) {
         take_settings(master, config);
+        tell_restart(master->config, config);
         edge_config_unref(&config);
     }
     snprintf(text, sizeof text, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)clock_us());

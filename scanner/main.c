@@ -111,11 +111,34 @@ static bool settings_check(const struct settings *settings, struct error *why)
             return false;
         }
     }
+    if (strncmp(scanner->listen, "tcp://", 6) != 0) {
+        error_set(why, "scanner: listen = %s: must be tcp://ADDRESS:PORT", scanner->listen);
+        return false;
+    }
     if (settings->cluster.key_file == NULL || settings->cluster.key_file[0] == '\0') {
         error_set(why, "cluster: key_file is not set");
         return false;
     }
+    if (settings->coordinator_count == 0) {
+        error_set(why, "no [coordinator \"NAME\"] section: the scanner has nobody to be known by");
+        return false;
+    }
     return true;
+}
+
+/* What the configuration names must be there. Not asked at HUP, which is for what can be had at once; and signatures may come later
+ * (freshclam), so only -t asks for them. */
+static bool files_check(const struct settings *settings, bool signatures_too, struct curve_keypair *pair, struct error *why)
+{
+    const struct scanner_settings *scanner = &settings->scanner;
+    if (!curve_keypair_read(pair, settings->cluster.key_file, why) ||
+        !settings_check_folder("[scanner] tmp_dir", scanner->tmp_dir, why) ||
+        !settings_check_folder("[scanner] spool_dir", scanner->spool_dir, why))
+        return false;
+    if (!signatures_too || access(scanner->signatures, R_OK) == 0)
+        return true;
+    error_set(why, "[scanner] signatures %s: %s", scanner->signatures, strerror(errno));
+    return false;
 }
 
 static bool settings_read(struct settings *settings, const struct arguments *arguments, struct error *why)
@@ -251,6 +274,21 @@ static void on_terminate(evutil_socket_t fd, short what, void *arg)
     on_service_changed(scanner);
 }
 
+/* An operator who changed one of these would wait for it for ever. */
+static void tell_restart(const struct scanner_settings *was, const struct scanner_settings *now)
+{
+    const struct {
+        const char *key, *before, *after;
+    } keys[] = {
+        { "listen", was->listen, now->listen },
+        { "advertise", was->advertise, now->advertise },
+        { "tmp_dir", was->tmp_dir, now->tmp_dir },
+    };
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+        if (strcmp(keys[i].before, keys[i].after) != 0)
+            log_write(LOG_WARNING, "reload: %s has changed: that counts from the next start on", keys[i].key);
+}
+
 static void on_hangup(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
@@ -265,6 +303,7 @@ static void on_hangup(evutil_socket_t fd, short what, void *arg)
         scanner->settings.scanner = fresh.scanner;
         fresh.log = old_log;
         fresh.scanner = old_scanner;
+        tell_restart(&old_scanner, &scanner->settings.scanner);
         struct service_options options = service_options(scanner);
         service_configure(scanner->service, &options);
         open_log(scanner);
@@ -399,7 +438,7 @@ static int read_arguments(struct arguments *arguments, int argc, char **argv)
             return usage(stderr, 64);
         }
     }
-    if (optind != argc || (arguments->name == NULL && !arguments->test))
+    if (optind != argc || arguments->config == NULL || (arguments->name == NULL && !arguments->test))
         return usage(stderr, 64);
     if (arguments->name != NULL && strlen(arguments->name) > 48) {
         fputs("weir-scanner: --name: at most 48 characters\n", stderr);
@@ -422,18 +461,24 @@ int main(int argc, char **argv)
         return status;
     }
     if (!settings_read(&scanner.settings, &scanner.arguments, &why)) {
-        fprintf(stderr, "%s\n", why.text);
+        fprintf(stderr, "weir-scanner: %s\n", why.text);
+        free(scanner.arguments.overrides);
+        return 1;
+    }
+    if (!files_check(&scanner.settings, scanner.arguments.test, &pair, &why)) {
+        fprintf(stderr, "weir-scanner: %s\n", why.text);
+        settings_fini(&scanner.settings);
         free(scanner.arguments.overrides);
         return 1;
     }
     if (scanner.arguments.test) {
+        explicit_bzero(&pair, sizeof pair);
+        printf("weir-scanner: %s: ok\n", scanner.arguments.config);
         settings_fini(&scanner.settings);
         free(scanner.arguments.overrides);
         return 0;
     }
     open_log(&scanner);
-    if (!curve_keypair_read(&pair, scanner.settings.cluster.key_file, &why))
-        fatal("%s", why.text);
     scanner_start(&scanner, &pair);
     explicit_bzero(&pair, sizeof pair);
     event_base_dispatch(scanner.base);

@@ -172,6 +172,53 @@ def test_config_check_and_show(cluster, tmp_path):
     assert re.search(r"max_message_size\s*=\s*\S+.*default", shown)
 
 
+@pytest.mark.parametrize("program, node, override, said", [
+    ("weir-edge", "edge-1", "edge.hostname=edge-1.weir.test", ""),
+    ("weir-edge", "edge-1", "edge.hostname=two words", "is not the name of a host"),
+    ("weir-edge", "edge-1", "edge.tmp_dir=/nonexistent", "[edge] tmp_dir /nonexistent: No such file or directory"),
+    ("weir-edge", "edge-1", "edge.tmp_dir=/etc/hostname", "[edge] tmp_dir /etc/hostname: Not a directory"),
+    ("weir-edge", "edge-1", "tls.certificate=/nonexistent", "certificate /nonexistent: No such file or directory"),
+    ("weir-scanner", "scanner-1", "scanner.workers=1", ""),
+    ("weir-scanner", "scanner-1", "scanner.spool_dir=/nonexistent", "[scanner] spool_dir /nonexistent: No such file or directory"),
+    ("weir-scanner", "scanner-1", "scanner.tmp_dir=/nonexistent", "[scanner] tmp_dir /nonexistent: No such file or directory"),
+    ("weir-scanner", "scanner-1", "scanner.signatures=/nonexistent", "[scanner] signatures /nonexistent: No such file or directory"),
+    ("weir-scanner", "scanner-1", "scanner.listen=nowhere", "tcp://ADDRESS:PORT"),
+    ("weir-scanner", "scanner-1", "cluster.key_file=/nonexistent", "/nonexistent: No such file or directory"),
+])
+def test_what_is_missing_is_told_before_a_start(cluster, program, node, override, said):
+    command = [weir.BIN / program, "-c", cluster.dir / node / "weir.conf", "--name", node, "--set", override, "-t"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode == 0) == (said == ""), done
+    assert said in done.stderr and (said != "" or done.stdout.endswith(": ok\n")), done
+
+
+def test_a_reload_tells_what_needs_a_restart(make_cluster):
+    cluster = make_cluster(edges=1, scanners=1)
+    path = cluster.dir / "edge-1/weir.conf"
+    text = path.read_text()
+
+    def reload(text):
+        path.write_text(text)
+        cluster.kill("edge-1", weir.signal.SIGHUP)
+
+    def told():
+        return sorted(line.split(": reload: ")[1] for line in cluster.log("edge-1").splitlines() if ": reload: " in line)
+
+    reload(text.replace("banner_delay = 0", "banner_delay = 1ms"))
+    wait_until(lambda: "reloaded:" in cluster.log("edge-1"), what="reloaded")
+    assert told() == []
+    ends = " has changed: that counts from the next start on"
+    here = cluster.env["EDGE_1_RELAY"]
+    reload(text.replace(here, f"{here}, {here.replace('0.0.1', '0.0.2')}").replace("[edge]\n", "[edge]\nworkers = 7\n"))
+    wait_until(lambda: told() == ["listen of listener relay" + ends, "workers" + ends], what="both are told")
+    assert cluster.send(message()).code == 250
+
+    path = cluster.dir / "scanner-1/weir.conf"
+    path.write_text(path.read_text() + "advertise = tcp://127.0.0.1:9\n")
+    cluster.kill("scanner-1", weir.signal.SIGHUP)
+    wait_until(lambda: "reload: advertise" + ends in cluster.log("scanner-1"), what="the scanner's word")
+
+
 def test_scanned_and_unscanned_policy_defaults(cluster):
     """The shipped defaults that operators rely on."""
     shown = cluster.weirctl("config", "show", "--defaults").stdout
