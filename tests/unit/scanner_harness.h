@@ -61,7 +61,7 @@ static struct {
     struct event *beat, *deadline;
     bool late;
     pid_t scanner;
-    int ports[3];
+    int ports[3], held[3];
     /* what is wanted of the scanner */
     uint64_t epoch;
     bool drain;
@@ -268,14 +268,16 @@ static void pause_ms(int ms)
 
 /* --- the scanner --- */
 
-static int free_port(void)
+/* A port that nobody else gets while *held is open: the kernel gives one that is bound to no connection and to no bind() that leaves the choice
+ * to it, as other tests running beside this one do. With SO_REUSEADDR on both, and ours not listening, ZeroMQ still binds it. */
+static int free_port(int *held)
 {
     struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
     socklen_t len = sizeof address;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    ck_assert(fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof address) == 0);
-    ck_assert(getsockname(fd, (struct sockaddr *)&address, &len) == 0);
-    close(fd);
+    *held = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ck_assert(*held >= 0 && setsockopt(*held, SOL_SOCKET, SO_REUSEADDR, &(int){ 1 }, sizeof(int)) == 0);
+    ck_assert(bind(*held, (struct sockaddr *)&address, sizeof address) == 0);
+    ck_assert(getsockname(*held, (struct sockaddr *)&address, &len) == 0);
     return ntohs(address.sin_port);
 }
 
@@ -379,7 +381,7 @@ static void set_up(void)
     free(tmp);
     write_signatures("eicar.ndb", true);
     for (size_t i = 0; i < 3; i++)
-        t.ports[i] = free_port();
+        t.ports[i] = free_port(&t.held[i]);
     curve_keypair_generate(&t.own);
     curve_keypair_generate(&t.scanner_key);
     write_config();
@@ -433,6 +435,8 @@ static void tear_down(void)
     event_free(t.beat);
     event_free(t.deadline);
     event_base_free(t.base);
+    for (size_t i = 0; i < 3; i++)
+        close(t.held[i]);
     metrics_fini(&t.metrics);
     scratch_remove(t.folder);
     close(t.lock);
