@@ -47,10 +47,13 @@ def wait_until(condition, seconds=10, what="the condition"):
         time.sleep(0.03)
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def hold_port():
+    """A socket whose port the system gives to nobody else as long as it is open; with SO_REUSEADDR, and as it does not listen, a coordinator
+    can still bind it, again and again."""
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", 0))
+    return held
 
 
 class Key:
@@ -66,13 +69,14 @@ class Coordinators:
     def __init__(self, count=1, sets=(), pg=None):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="weir-coordinators-"))
         self.pg = pg or PostgreSQL()
-        self.keys, self.ports, self.processes = {}, {}, {}
+        self.keys, self.held, self.ports, self.processes = {}, {}, {}, {}
         self.names = [f"coordinator-{number + 1}" for number in range(count)]
         self.context = zmq.Context()
         common = ["[cluster]\nheartbeat_interval = 200ms\nnode_timeout = 1500ms\n"]
         for name in self.names:
             self.keys[name] = Key(self.dir / f"{name}.key")
-            self.ports[name] = [free_port() for _ in range(3)]
+            self.held[name] = [hold_port() for _ in range(3)]
+            self.ports[name] = [held.getsockname()[1] for held in self.held[name]]
             listen, publish, http = self.ports[name]
             common.append(f'[coordinator "{name}"]\nlisten = tcp://127.0.0.1:{listen}\npublish = tcp://127.0.0.1:{publish}\n'
                           f"http = 127.0.0.1:{http}\npublic_key = {self.keys[name].public}\n" + "".join(f"{s}\n" for s in sets))
@@ -152,6 +156,8 @@ class Coordinators:
             process.wait()
         self.context.destroy(linger=0)
         self.pg.remove()
+        for held in sum(self.held.values(), []):
+            held.close()
         shutil.rmtree(self.dir)
 
     def __enter__(self):

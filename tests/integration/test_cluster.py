@@ -1,4 +1,5 @@
 """deploy/cluster as a newcomer meets it: odd folders, ports in use, wrong words, everything killed; and the demo from end to end."""
+import concurrent.futures
 import os
 import pathlib
 import re
@@ -84,6 +85,16 @@ def test_port_in_use_is_named(folder):
         done = cluster(folder / "c", "up", "--base-port", base)
     assert done.returncode != 0 and f"port {base + 201}, wanted for scanner-1, is in use" in done.stderr, done
     assert not processes(folder)
+
+
+def test_two_that_want_the_same_ports_at_once(folder):
+    """Both find them free. The slower one must not take the other's coordinator for its own and say that a key is wrong."""
+    base = weir.free_base_port()
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(lambda name: cluster(folder / name, "up", "--base-port", base, "--edges", 1, "--scanners", 1), ["a", "b"]))
+    served, failed = sorted(done, key=lambda one: one.returncode)
+    assert served.returncode == 0 and failed.returncode != 0, done
+    assert "in use" in failed.stderr and "refused our key" not in failed.stderr, failed
 
 
 def test_folder_with_blanks_and_everything_killed(folder):

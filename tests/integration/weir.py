@@ -45,14 +45,25 @@ def wait_until(condition, seconds=15, what="the condition"):
         time.sleep(0.02)
 
 
+class BasePort(int):
+    """A number that claims its block of ports among all tests of this network namespace for as long as somebody holds it."""
+
+    def __new__(cls, value):
+        self = super().__new__(cls, value)
+        self.claim = socket.socket(socket.AF_UNIX)
+        self.claim.bind(f"\0weir-test-ports-{value}")  # OSError: another test has it
+        return self
+
+
 def free_base_port():
-    """A base port whose whole block (P+10 .. P+400) is free now. Below the range that the system takes the ports of outgoing connections
-    from: there, any client of any test could take one between our look and a node's bind, or its restart."""
+    """A base port whose whole block (P+10 .. P+400) is free now, and claimed: two clusters that start at the same time would both find it free.
+    Below the range that the system takes the ports of outgoing connections from: there, any client of any test could take one between our
+    look and a node's bind, or its restart."""
     first_ephemeral = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     seedless = random.SystemRandom()  # two runs with the same seed may be under way
     for _ in range(200):
-        base = seedless.randrange(10000, max(first_ephemeral, 12000) - 500, 500)
         try:
+            base = BasePort(seedless.randrange(10000, max(first_ephemeral, 12000) - 500, 500))
             with contextlib.ExitStack() as held:
                 for offset in (10, 20, 30, 201, 202, 203, 204, 310, 311, 312, 320, 321, 322, 400):
                     sock = held.enter_context(socket.socket())
@@ -253,7 +264,8 @@ class Cluster:
         for setting in self.options.get("sets", []):
             words += ["--set", setting]
         for attempt in range(3):  # another program may take a port between our look and the bind
-            done = self.run("up", "--base-port", str(free_base_port()), *words, check=False)
+            self.base_port = free_base_port()
+            done = self.run("up", "--base-port", str(self.base_port), *words, check=False)
             if done.returncode == 0:
                 break
             self.run("down", check=False)
