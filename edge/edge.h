@@ -3,6 +3,7 @@
 /*
  * edge.h - the processes of one edge: a master that holds the sockets, and workers that speak SMTP
  */
+#include <signal.h>
 #include "edge/session/census.h"
 #include "edge/session/edge_config.h"
 
@@ -27,6 +28,7 @@ struct edge_process { /* what a worker inherits from its master */
     size_t socket_count;
     unsigned worker, workers;
     struct census *census;
+    const sigset_t *mask; /* signals are blocked until the worker has handlers for them: it sets this mask then */
     int ready_fd; /* the worker writes its index here (one byte of value) when it accepts sessions */
 };
 

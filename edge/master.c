@@ -155,7 +155,6 @@ static void start_child(struct master *master, unsigned worker)
         _exit(EXIT_FAILURE);
     close(master->signal_fd);
     close(master->ready_pipe[0]);
-    sigprocmask(SIG_SETMASK, &master->old_mask, NULL);
     for (size_t s = 0; s < master->socket_count; s++)
         for (unsigned w = 0; w < master->workers; w++)
             if (w != worker)
@@ -168,6 +167,7 @@ static void start_child(struct master *master, unsigned worker)
         .worker = worker,
         .workers = master->workers,
         .census = master->census,
+        .mask = &master->old_mask,
         .ready_fd = master->ready_pipe[1],
     };
     worker_run(&process);

@@ -42,7 +42,7 @@ struct worker {
     struct server *server;
     struct node *node;
     struct door *doors;
-    struct event *signals[4], *start_timer, *stop_timer;
+    struct event *signals[4], *reload_soon, *start_timer, *stop_timer;
     struct metric *cpu_seconds, *resident;
     bool has_policy, serving, draining, drained, stopping;
     uint64_t started_ms;
@@ -250,8 +250,10 @@ static const struct node_handlers node_handlers = { .state = on_state, .policy =
 
 /* ---- signals ---- */
 
-static void reload(struct worker *worker)
+static void on_reload(evutil_socket_t fd, short what, void *arg)
 {
+    (void)fd, (void)what;
+    struct worker *worker = arg;
     struct error why;
     const struct edge_command *command = worker->process->command;
     struct edge_config *config =
@@ -281,8 +283,8 @@ static void on_signal(evutil_socket_t signal, short what, void *arg)
     (void)what;
     struct worker *worker = arg;
     switch (signal) {
-    case SIGHUP:
-        reload(worker);
+    case SIGHUP: /* one for all that came: libevent calls us once for each, before it looks at anything else */
+        event_add(worker->reload_soon, &(struct timeval){ 0, 0 });
         break;
     case SIGUSR1:
         log_reopen();
@@ -332,6 +334,8 @@ static void worker_begin(struct worker *worker)
         worker->signals[i] = evsignal_new(worker->base, signals[i], on_signal, worker);
         event_add(worker->signals[i], NULL);
     }
+    sigprocmask(SIG_SETMASK, process->mask, NULL); /* a HUP or USR1 before this would have ended us */
+    worker->reload_soon = event_new(worker->base, -1, 0, on_reload, worker);
     worker->start_timer = event_new(worker->base, -1, EV_PERSIST, on_start_timer, worker);
     worker->stop_timer = event_new(worker->base, -1, EV_PERSIST, on_stop_timer, worker);
     metrics_init(&worker->metrics);
@@ -406,6 +410,7 @@ static void worker_end(struct worker *worker)
     link_hub_free(&worker->hub);
     for (size_t i = 0; i < sizeof worker->signals / sizeof *worker->signals; i++)
         event_free(worker->signals[i]);
+    event_free(worker->reload_soon);
     event_free(worker->start_timer);
     event_free(worker->stop_timer);
     metrics_fini(&worker->metrics);

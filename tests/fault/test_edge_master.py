@@ -2,6 +2,7 @@
 import contextlib
 import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
@@ -52,6 +53,21 @@ def test_a_stopped_edge_is_not_taken_for_hanging_workers(make_cluster):
         time.sleep(1.5)
         assert client.command("NOOP").code == 250
     assert weir.family(cluster.pid("edge-1")) == members
+
+
+def test_reload_does_not_end_a_starting_worker(make_cluster):
+    """HUP, and USR1 after a log rotation, reach a worker that has just been forked, too."""
+    cluster = make_cluster(edges=1, scanners=1, sets=["edge.workers=2"])
+    master = cluster.pid("edge-1")
+    os.kill(workers_of(cluster, "edge-1")[0], signal.SIGKILL)
+    until = time.monotonic() + 1.5
+    while time.monotonic() < until:
+        os.kill(master, signal.SIGHUP)
+        os.kill(master, signal.SIGUSR1)
+        time.sleep(0.0005)
+    wait_until(lambda: len(workers_of(cluster, "edge-1")) == 2, what="the successor")
+    wait_until(lambda: cluster.log("edge-1").count("accepts sessions") == 3, what="its service")
+    assert re.findall(r"was ended by signal (\d+)", cluster.log("edge-1")) == ["9"]
 
 
 def refused(address):
