@@ -98,6 +98,13 @@ def test_stopping_edge_leaves_no_client_waiting(make_cluster):
     cluster.heal()
 
 
+def listening(address):
+    """How many sockets take connections there: one for each worker that serves."""
+    host, port = address.rsplit(":", 1)
+    where = f"{int.from_bytes(socket.inet_aton(host), 'little'):08X}:{int(port):04X}"
+    return sum(line.split()[1] == where and line.split()[3] == "0A" for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:])
+
+
 def test_worker_killed_while_stopping_leaves_no_client_waiting(make_cluster):
     cluster = make_cluster(edges=1, scanners=1, sets=["edge.workers=2"])
     with contextlib.ExitStack() as sessions:
@@ -106,6 +113,7 @@ def test_worker_killed_while_stopping_leaves_no_client_waiting(make_cluster):
         wait_until(lambda: "draining, then ending" in cluster.log("edge-1"), what="the stop")
         os.kill(workers_of(cluster, "edge-1")[0], signal.SIGKILL)
         wait_until(lambda: len(workers_of(cluster, "edge-1")) == 1, what="the worker's end")
+        wait_until(lambda: listening(cluster.relay()) == 1, what="the end of its queue")  # who was in there is reset
         for _ in range(20):
             with Smtp(cluster.relay(), timeout=5) as late:
                 assert late.greeting.code == 421, late.greeting
