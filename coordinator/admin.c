@@ -47,7 +47,8 @@ static const struct verb verbs[] = {
     { "policy rollback", 1, 1, PLAIN, "wa", "SELECT * FROM admin_policy_rollback($1, $2::bigint)" },
     { "policy show", 0, 1, PLAIN, "a", "SELECT * FROM admin_policy_show($1::bigint)" },
     { "status", 0, 0, PLAIN, "s", "SELECT * FROM admin_status($1::interval)" },
-    { "trace", 1, 2, PLAIN, "aa", "SELECT * FROM admin_trace($1, least(coalesce($2::integer, 200), 2000))" },
+    { "trace", 1, 2, PLAIN, "aa", /* in brackets, as log lines have addresses; Message-IDs match with and without */
+      "SELECT * FROM admin_trace(regexp_replace($1, '^<(.*)>$', '\\1'), least(coalesce($2::integer, 200), 2000))" },
     { "undrain", 1, 1, PLAIN, "was", "SELECT * FROM admin_drain($1, $2, false, false, $3::interval)" },
 };
 

@@ -126,7 +126,7 @@ def test_gc_waits_for_its_number(two, nodes):
 def test_errors_say_what_would_be_right(two):
     for words, status, said in ((("drain", "scaner-1"), 65, "scanner-1"), (("drain",), 64, "NODE"), (("nonsense",), 64, "--help"),
                                 (("undrain", "--force", "x"), 64, "--force"), (("drain", "coordinator-1"), 65, "edges and scanners"),
-                                (("trace", "nobody@nowhere"), 65, "queue id"), (("policy", "show", "x"), 64, "bigint"),
+                                (("trace", "nobody@nowhere"), 65, "queue id"), (("policy", "show", "x"), 64, "an epoch is a number"),
                                 (("policy", "show", "99"), 65, "99"), (("keys", "add", "x", "edge", "12"), 65, "64 hex"),
                                 (("keys", "add", "x", "queen", "a" * 64), 65, "scanner"), (("keys", "revoke", "operator"), 77, "--force"),
                                 (("trace", "--limit", "0", "x"), 64, "1000000"), (("trace", "'; DROP TABLE audit; --"), 65, "known")):
@@ -149,6 +149,7 @@ def test_reports_are_acknowledged_when_committed_and_stored_once(two, nodes):
     assert "\x1b" not in story
     assert two.json("trace", "once@x")[0]["id"] == ident and two.json("trace", "ALICE@example.edu")
     assert two.json("trace", ident.lower())
+    assert two.json("trace", "<once@x>")[0]["id"] == ident and two.json("trace", "<alice@EXAMPLE.edu>"), "as in a log line"
 
 
 def test_a_thousand_reports_of_one_turn_are_all_acknowledged(two, nodes):
