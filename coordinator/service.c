@@ -17,6 +17,7 @@ struct client {
     struct beat *beat;
     size_t in_flight;
     bool greeted;
+    bool told_refused; /* in the log: it goes on asking, several times a second */
 };
 
 struct service {
@@ -49,15 +50,19 @@ static bool is_node(const struct link_peer *peer)
 }
 
 /* What a node says of itself must be what its key says (the key is proven, words are not). */
-static bool is_itself(struct service *service, const struct link_peer *peer, const ProtobufCBinaryData *name,
-                      Weir__Role role, const ProtobufCBinaryData *public_key)
+static bool is_itself(struct service *service, struct client *client, const ProtobufCBinaryData *name, Weir__Role role,
+                      const ProtobufCBinaryData *public_key)
 {
+    const struct link_peer *peer = client->peer;
     bool key_fits =
         public_key == NULL || public_key->len == 0 ||
         (public_key->len == CURVE_KEY_LEN && memcmp(public_key->data, link_peer_key(peer), CURVE_KEY_LEN) == 0);
     if (wire_equal(name, link_peer_name(peer)) && role == link_peer_role(peer) && key_fits)
         return true;
     metric_add(service->refused_name, 1);
+    if (client->told_refused)
+        return false;
+    client->told_refused = true;
     char said[WIRE_NAME_MAX + 1];
     log_write(LOG_WARNING, "%s (%s) says it is %s (%s)%s: refused", link_peer_name(peer),
               role_text(link_peer_role(peer)), wire_string(said, sizeof said, name), role_text(role),
@@ -67,7 +72,7 @@ static bool is_itself(struct service *service, const struct link_peer *peer, con
 
 static void on_hello(struct service *service, struct client *client, const Weir__NodeHello *hello)
 {
-    if (!is_itself(service, client->peer, &hello->node, hello->role, &hello->public_key))
+    if (!is_itself(service, client, &hello->node, hello->role, &hello->public_key))
         return;
     if (!client->greeted) {
         char version[WIRE_WORD_MAX + 1];
@@ -85,7 +90,7 @@ static void on_hello(struct service *service, struct client *client, const Weir_
 
 static void on_heartbeat(struct service *service, struct client *client, const Weir__Heartbeat *heartbeat)
 {
-    if (!is_itself(service, client->peer, &heartbeat->node, heartbeat->role, &heartbeat->public_key))
+    if (!is_itself(service, client, &heartbeat->node, heartbeat->role, &heartbeat->public_key))
         return;
     beats_hear(service->options.beats, &client->beat, heartbeat);
     /* Answered from memory: a node stays with us while the database is away. */
@@ -135,7 +140,7 @@ static void on_report_done(void *arg, uint64_t batch, bool committed)
 
 static void on_report(struct service *service, struct client *client, const Weir__Report *report)
 {
-    if (service->draining || !is_itself(service, client->peer, &report->node, WEIR__ROLE__ROLE_EDGE, NULL))
+    if (service->draining || !is_itself(service, client, &report->node, WEIR__ROLE__ROLE_EDGE, NULL))
         return;
     client->in_flight++;
     audit_take(service->options.audit, report, on_report_done, client);

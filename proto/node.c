@@ -56,6 +56,7 @@ struct node {
     size_t conversation_count;
     struct conversation *current; /* NULL: no link is up */
     bool connected;               /* current has answered */
+    bool introduced;              /* somebody has answered once, or the log says that nobody does */
     uint64_t heard_ms;            /* from current; when asking: since when */
 
     uint64_t epoch;
@@ -402,6 +403,7 @@ static void set_connected(struct node *node, bool connected)
         return;
     node->connected = connected;
     metric_set(node->connected_gauge, connected ? 1 : 0);
+    node->introduced |= connected;
     log_write(LOG_NOTICE, connected ? "node: coordinator %s answers" : "node: coordinator %s does not answer",
               node->current->coordinator->listen);
 }
@@ -424,6 +426,16 @@ static void say_hello(struct node *node)
     frame.body_case = WEIR__FRAME__BODY_NODE_HELLO;
     frame.node_hello = &hello;
     (void)link_send(node->current->link, &frame, NULL, 0);
+}
+
+/* The first one asked is silent: it hangs, or refuses what we say of ourselves, of which only its own log has more. */
+static void tell_silence(struct node *node)
+{
+    if (node->introduced)
+        return;
+    node->introduced = true;
+    log_write(LOG_WARNING, "node: coordinator %s does not answer %s: is that the name our key is registered under?",
+              node->current->coordinator->listen, node->name);
 }
 
 /* Begins to talk to it (NULL: to nobody). */
@@ -544,8 +556,10 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     uint64_t now = clock_ms();
 
     (void)fd, (void)what;
-    if (node->current != NULL && now - node->heard_ms > node->silence_ms)
+    if (node->current != NULL && now - node->heard_ms > node->silence_ms) {
+        tell_silence(node);
         turn_to(node, next_up(node));
+    }
     ask_for_policy(node, now);
     look_at_reports(node, now);
     node_questions_tick(node->questions, now);

@@ -25,6 +25,7 @@ struct farm_link { /* one scanner */
     uint8_t key[CURVE_KEY_LEN];
     struct link *link;
     struct scanner *scanner;
+    bool up;     /* as the log says; a server that refuses our key is down again and again */
     bool listed; /* while a cluster state is looked through */
     struct farm_link *next;
 };
@@ -87,6 +88,7 @@ static void on_up(void *arg, struct link *link)
     (void)link;
     struct farm_link *from = arg;
     log_write(LOG_INFO, "scanner %s: link is up", from->name);
+    from->up = true;
     machine_time(from->farm->machine, clock_us());
     farm_hello(from);
     machine_up(from->farm->machine, from->scanner);
@@ -97,7 +99,9 @@ static void on_down(void *arg, struct link *link)
 {
     (void)link;
     struct farm_link *from = arg;
-    log_write(LOG_NOTICE, "scanner %s: link is down", from->name);
+    if (from->up)
+        log_write(LOG_NOTICE, "scanner %s: link is down", from->name);
+    from->up = false;
     machine_time(from->farm->machine, clock_us());
     machine_down(from->farm->machine, from->scanner);
     machine_deliver(from->farm->machine);

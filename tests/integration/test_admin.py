@@ -192,6 +192,33 @@ def test_what_is_missing_is_told_before_a_start(cluster, program, node, override
     assert said in done.stderr and (said != "" or done.stdout.endswith(": ok\n")), done
 
 
+@pytest.mark.parametrize("key, said, times", [
+    ("keys/edge-1.key", "is that the name our key is registered under?", 2),  # once by each worker
+    ("new", "the server does not know our key", 8),                           # by each worker of each link
+])
+def test_a_node_that_is_not_let_in_says_so_and_not_for_ever(cluster, tmp_path, key, said, times):
+    """Both are common on the day a node is added; the log says it, and is not flooded."""
+    path = cluster.dir / key
+    if key == "new":
+        path = tmp_path / "new.key"
+        cluster.weirctl("keys", "generate", str(path))
+    log = tmp_path / "log"
+    conf = cluster.dir / "edge-1/weir.conf"
+    port = weir.free_base_port()
+    edge = subprocess.Popen([weir.BIN / "weir-edge", "-c", conf, "--name", "edge-7", "--set", f"cluster.key_file={path}", "--set", "edge.workers=2",
+                             "--set", f"listener.listen=127.0.0.1:{port}", "--set", f"log.file={log}"])
+    try:
+        wait_until(lambda: log.exists() and log.read_text().count("accepts sessions") >= 2, what="it runs")
+        wait_until(lambda: log.read_text().count(said) >= 2, what=said)
+        time.sleep(2)  # in which a flood would come
+        assert log.read_text().count(said) <= times and "link is down" not in log.read_text(), log.read_text()
+    finally:
+        edge.terminate()
+        edge.wait(20)
+    refused = cluster.log("coordinator-1").count("edge-1 (edge) says it is edge-7 (edge): refused")
+    assert refused <= 4, "once for each link, not for each question"
+
+
 def test_a_reload_tells_what_needs_a_restart(make_cluster):
     cluster = make_cluster(edges=1, scanners=1)
     path = cluster.dir / "edge-1/weir.conf"
