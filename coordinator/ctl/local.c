@@ -190,6 +190,18 @@ static bool read_file(struct request_file *file, const char *dir, const char *na
     return fine;
 }
 
+/* A misspelt name would be a policy without that file, and pass. What begins with a dot is the version control's or an editor's. */
+static void tell_unread(DIR *opened, const char *dir)
+{
+    for (const struct dirent *entry; (entry = readdir(opened)) != NULL;) {
+        bool known = entry->d_name[0] == '.';
+        for (size_t i = 0; i < sizeof policy_names / sizeof *policy_names; i++)
+            known |= strcmp(entry->d_name, policy_names[i]) == 0;
+        if (!known)
+            fprintf(stderr, "weirctl: %s/%s is not read: no policy file has that name\n", dir, entry->d_name);
+    }
+}
+
 bool local_policy_read(struct local_policy *policy, const char *dir, struct error *why)
 {
     *policy = (struct local_policy){ 0 };
@@ -198,6 +210,7 @@ bool local_policy_read(struct local_policy *policy, const char *dir, struct erro
         error_set(why, "%s: %s", dir, strerror(errno));
         return false;
     }
+    tell_unread(opened, dir);
     closedir(opened);
     bool fine = true;
     for (size_t i = 0; i < sizeof policy_names / sizeof *policy_names && fine; i++) {

@@ -192,6 +192,13 @@ def test_what_is_missing_is_told_before_a_start(cluster, program, node, override
     assert said in done.stderr and (said != "" or done.stdout.endswith(": ok\n")), done
 
 
+def test_a_misspelt_policy_file_is_told(cluster, tmp_path):
+    for name, text in (("networks", "127.0.0.1/32\n"), ("mailertabel", "example.edu smtp:[127.0.0.1]\n"), (".networks.swp", "")):
+        (tmp_path / name).write_text(text)
+    done = cluster.weirctl("policy", "check", str(tmp_path))
+    assert done.stderr == f"weirctl: {tmp_path}/mailertabel is not read: no policy file has that name\n"
+
+
 @pytest.mark.parametrize("key, said, times", [
     ("keys/edge-1.key", "is that the name our key is registered under?", 2),  # once by each worker
     ("new", "the server does not know our key", 8),                           # by each worker of each link
