@@ -337,7 +337,7 @@ static ssize_t conn_send(struct net_conn *conn, size_t len, struct error *why)
     size_t sent = 0;
     enum tls_outcome outcome = tls_write(conn->secure->ssl, data, len, &sent, why);
     conn->secure->write_wants_read = outcome == TLS_WANT_READ;
-    return outcome == TLS_CLOSED || outcome == TLS_ERROR ? -1 : (ssize_t)sent;
+    return outcome >= TLS_CLOSED ? -1 : (ssize_t)sent;
 }
 
 /* Sends until nothing is left (true) or the socket is full; conn_want_write() is right afterwards. `limit`: bytes to send at most. */
@@ -436,9 +436,9 @@ static enum received conn_receive(struct net_conn *conn, char *out, size_t len, 
         conn->more_inside = outcome != TLS_WANT_READ && outcome != TLS_WANT_WRITE; /* a full buffer, or an end to be told next */
         return RECEIVED;
     }
-    if (outcome != TLS_CLOSED && outcome != TLS_ERROR)
+    if (outcome < TLS_CLOSED)
         return RECEIVED_NOTHING;
-    *end = outcome == TLS_CLOSED ? NET_CLOSED : NET_TLS_FAILED;
+    *end = outcome == TLS_CLOSED ? NET_CLOSED : outcome == TLS_RESET ? NET_RESET : NET_TLS_FAILED;
     return RECEIVED_END;
 }
 

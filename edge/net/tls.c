@@ -141,7 +141,7 @@ static enum tls_outcome tls_outcome_of(SSL *ssl, int result, struct error *why)
         return TLS_CLOSED;
     case SSL_ERROR_SYSCALL:
         error_set(why, "%s", saved != 0 ? strerror(saved) : "connection closed");
-        return TLS_CLOSED;
+        return saved != 0 ? TLS_RESET : TLS_CLOSED;
     default:
         error_set(why, "%s", tls_error_text());
         ERR_clear_error();

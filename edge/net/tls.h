@@ -8,7 +8,8 @@
 #include <openssl/ssl.h>
 #include "edge/net/net.h"
 
-enum tls_outcome { TLS_DONE, TLS_WANT_READ, TLS_WANT_WRITE, TLS_CLOSED /* by the peer, with or without close_notify */, TLS_ERROR };
+enum tls_outcome { TLS_DONE, TLS_WANT_READ, TLS_WANT_WRITE, TLS_CLOSED /* by the peer, with or without close_notify */,
+                   TLS_RESET /* the connection below is broken */, TLS_ERROR };
 
 /* A session on fd (not taken). host_name: client only, checked against the certificate and sent as SNI unless an address; may be NULL.
  * NULL: why. */

@@ -482,9 +482,13 @@ START_TEST(refused_connection)
 }
 END_TEST
 
+/* In clear and under TLS: who reset the connection reads no reply any more, who closed it may. */
 START_TEST(reset_is_told_from_a_close)
 {
-    connect_both();
+    if (_i == 0)
+        connect_both();
+    else
+        secure_both();
     struct linger hard = { 1, 0 };
     int fd = -1;
     for (int i = 3; i < 64 && fd < 0; i++) { /* the client's descriptor: the one whose local port is the server's peer */
@@ -731,7 +735,7 @@ int main(void)
     tcase_add_test(tests, a_pause_is_not_idle);
     tcase_add_test(tests, output_that_does_not_move_is_a_timeout);
     tcase_add_test(tests, refused_connection);
-    tcase_add_test(tests, reset_is_told_from_a_close);
+    tcase_add_loop_test(tests, reset_is_told_from_a_close, 0, 2);
     tcase_add_test(tests, close_does_not_lose_the_last_reply);
     tcase_add_test(tests, last_words_are_read_when_a_write_fails);
     tcase_add_test(tests, large_reply_survives_the_close);
