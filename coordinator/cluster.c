@@ -15,7 +15,8 @@
 #include "coordinator/cluster.h"
 
 #define READ_SOON_MS 20   /* changes come in groups */
-#define FRESH_MS     3000 /* a state counts as fresh so long after its read began, or three publish_intervals */
+#define FRESH_MS     3000 /* a state counts as fresh so long after its read began, or three publish_intervals; no longer
+                           * once the connection is known to be lost */
 
 struct waiter {
     cluster_read_handler done;
@@ -31,7 +32,7 @@ struct cluster {
     STAILQ_HEAD(, waiter) waiting, soon_told; /* for the next read; for the one in flight */
     uint64_t sweep_after_ms;
     uint64_t read_began_ms, read_ms; /* of the read in flight; of the last that succeeded */
-    struct event *tick, *soon;
+    struct event *tick, *soon, *ages;
     struct metric *epoch, *policy_epoch;
 };
 
@@ -44,10 +45,15 @@ static void policy_clear(struct cluster_policy *policy)
     *policy = (struct cluster_policy){ 0 };
 }
 
-static bool is_fresh(const struct cluster *cluster)
+static uint64_t fresh_ms(const struct cluster *cluster)
 {
     uint64_t limit = 3 * cluster->options.publish_interval_ms;
-    return clock_ms() - cluster->read_ms <= (limit > FRESH_MS ? limit : FRESH_MS);
+    return limit > FRESH_MS ? limit : FRESH_MS;
+}
+
+static bool is_fresh(const struct cluster *cluster)
+{
+    return db_is_up(cluster->options.db) && clock_ms() - cluster->read_ms <= fresh_ms(cluster);
 }
 
 static void publish(struct cluster *cluster)
@@ -142,6 +148,8 @@ static void take_read(struct cluster *cluster)
     if (cluster->read.epoch == 0)
         return;
     cluster->read_ms = cluster->read_began_ms;
+    uint64_t age = clock_ms() - cluster->read_ms, left = age < fresh_ms(cluster) ? fresh_ms(cluster) - age + 1 : 1;
+    event_add(cluster->ages, &(struct timeval){ (time_t)(left / 1000), (suseconds_t)(left % 1000 * 1000) });
     bool changed = cluster->read.epoch != cluster->view.epoch ||
                    strcmp(cluster->read.identity, cluster->view.identity) != 0; /* a view with an epoch has one */
     if (cluster->read_policy.epoch != 0) {
@@ -229,6 +237,14 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     begin_read(arg);
 }
 
+/* What is published is not fresh any more. Said at once, not at the next tick: coordinators that lost the same database
+ * are to say so as nearly together as they can, or nodes run from one to the other. */
+static void on_aged(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    publish(arg);
+}
+
 static void on_soon(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
@@ -243,6 +259,7 @@ struct cluster *cluster_new(const struct cluster_options *options)
     STAILQ_INIT(&cluster->soon_told);
     cluster->tick = event_new(options->base, -1, EV_PERSIST, on_tick, cluster);
     cluster->soon = evtimer_new(options->base, on_soon, cluster);
+    cluster->ages = evtimer_new(options->base, on_aged, cluster);
     cluster->epoch = metrics_gauge(options->metrics, "weir_epoch", NULL);
     cluster->policy_epoch = metrics_gauge(options->metrics, "weir_policy_epoch", NULL);
     uint64_t ms = options->publish_interval_ms;
@@ -258,6 +275,7 @@ void cluster_free(struct cluster **freed)
         return;
     event_free(cluster->tick);
     event_free(cluster->soon);
+    event_free(cluster->ages);
     cluster_view_clear(&cluster->view);
     cluster_view_clear(&cluster->read);
     policy_clear(&cluster->policy);
@@ -270,6 +288,11 @@ void cluster_database_up(struct cluster *cluster)
     /* All rows are old now, whoever was heard meanwhile. */
     cluster->sweep_after_ms = clock_ms() + cluster->options.node_timeout_ms + 1000;
     begin_read(cluster);
+}
+
+void cluster_database_down(struct cluster *cluster)
+{
+    publish(cluster);
 }
 
 void cluster_changed(struct cluster *cluster)

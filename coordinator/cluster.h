@@ -59,6 +59,7 @@ struct cluster *cluster_new(const struct cluster_options *options);
 void cluster_free(struct cluster **cluster);
 void cluster_database_up(
     struct cluster *cluster);                  /* read at once; nobody is called lost before nodes could report again */
+void cluster_database_down(struct cluster *cluster); /* says at once that what is published is not fresh any more */
 void cluster_changed(struct cluster *cluster); /* a NOTIFY came */
 /* Calls done when a read that began after this has ended: what was committed before is in force here then, unless the
  * database went. Never from inside. */

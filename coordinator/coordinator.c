@@ -57,6 +57,7 @@ static void on_database_down(void *arg)
 {
     struct coordinator *coordinator = arg;
     leader_database_down(coordinator->leader);
+    cluster_database_down(coordinator->cluster);
 }
 
 static void on_notified(void *arg, const char *channel)

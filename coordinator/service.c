@@ -93,7 +93,8 @@ static void on_heartbeat(struct service *service, struct client *client, const W
     if (!is_itself(service, client, &heartbeat->node, heartbeat->role, &heartbeat->public_key))
         return;
     beats_hear(service->options.beats, &client->beat, heartbeat);
-    /* Answered from memory: a node stays with us while the database is away. */
+    /* Answered from memory: a node stays with us while the database is away from all; else the state that we publish
+     * sends it to another. */
     Weir__HeartbeatAck ack = WEIR__HEARTBEAT_ACK__INIT;
     ack.sequence = heartbeat->sequence;
     Weir__Frame frame = WEIR__FRAME__INIT;

@@ -2,11 +2,11 @@
  * node.c - what an edge worker or a scanner says to the coordinators, and hears from them
  *
  * Links to all coordinators are open all the time, so that changing to another is a matter of saying hello there. One
- * tick every 100 ms looks whether the current one still answers, sends reports and asks for a policy; heartbeats have a
- * timer of their own.
+ * tick every 100 ms looks whether another one is to be talked to (node_choice.c decides), sends reports and asks for a
+ * policy; heartbeats have a timer of their own.
  *
- *     nobody --a link is up--> asking (hello sent) --any answer--> connected --silent or down--> asking the next, or
- * nobody
+ *     nobody --a link is up--> asking (hello sent) --any answer--> connected --silent, down, or it lost its database
+ *     while another has not--> asking that, or nobody
  */
 #include "proto/node.h"
 
@@ -18,6 +18,7 @@
 #include "common/log.h"
 #include "common/memory.h"
 #include "proto/node_cache.h"
+#include "proto/node_choice.h"
 #include "proto/node_questions.h"
 #include "proto/node_reports.h"
 
@@ -47,17 +48,16 @@ struct node {
     Weir__Role role;
     unsigned worker;
     uint64_t boot, sequence;
-    uint64_t silence_ms;
     uint64_t heartbeat_ms;
     const struct metrics *metrics;
     char *state_path, *policy_path;
 
     struct conversation *conversations;
     size_t conversation_count;
-    struct conversation *current; /* NULL: no link is up */
+    struct node_choice choice;
+    struct conversation *current; /* as choice says; NULL: no link is up */
     bool connected;               /* current has answered */
     bool introduced;              /* somebody has answered once, or the log says that nobody does */
-    uint64_t heard_ms;            /* from current; when asking: since when */
 
     uint64_t epoch;
     char identity[WIRE_WORD_MAX + 1]; /* of the database the state is from; "": a coordinator that does not say */
@@ -387,12 +387,19 @@ static void on_state(struct node *node, const struct link_message *message, cons
     ask_for_policy(node, clock_ms());
 }
 
+static size_t index_of(const struct conversation *conversation)
+{
+    return (size_t)(conversation - conversation->node->conversations);
+}
+
 static void on_published(void *arg, const struct link_message *message)
 {
     struct conversation *from = arg;
 
-    if (message->frame->body_case == WEIR__FRAME__BODY_CLUSTER_STATE)
+    if (message->frame->body_case == WEIR__FRAME__BODY_CLUSTER_STATE) {
+        node_choice_published(&from->node->choice, index_of(from), message->frame->cluster_state->fresh, clock_ms());
         on_state(from->node, message, from);
+    }
 }
 
 /* --- which coordinator --- */
@@ -404,8 +411,10 @@ static void set_connected(struct node *node, bool connected)
     node->connected = connected;
     metric_set(node->connected_gauge, connected ? 1 : 0);
     node->introduced |= connected;
-    log_write(LOG_NOTICE, connected ? "node: coordinator %s answers" : "node: coordinator %s does not answer",
-              node->current->coordinator->listen);
+    log_write(LOG_NOTICE, "node: coordinator %s %s", node->current->coordinator->listen,
+              connected             ? "answers"
+              : node->choice.lagged ? "lost its database"
+                                    : "does not answer");
 }
 
 static void say_hello(struct node *node)
@@ -438,16 +447,18 @@ static void tell_silence(struct node *node)
               node->current->coordinator->listen, node->name);
 }
 
-/* Begins to talk to it (NULL: to nobody). */
-static void turn_to(struct node *node, struct conversation *to)
+/* Begins to talk to whom the choice says. */
+static void turn(struct node *node)
 {
-    if (node->current != NULL)
-        set_connected(node, false);
+    size_t chosen = node->choice.current;
+    struct conversation *to = chosen == NODE_CHOICE_NOBODY ? NULL : &node->conversations[chosen];
+
     if (node->current != NULL && to != NULL && node->current != to)
         metric_add(node->failovers, 1);
     const struct conversation *left = node->current;
+    if (left != NULL)
+        set_connected(node, false);
     node->current = to;
-    node->heard_ms = clock_ms();
     node->report_sent_ms = 0; /* the new one has not seen the batch under way */
     node->policy_asked_ms = 0;
     if (to == NULL)
@@ -470,32 +481,23 @@ static struct conversation *next_up_after(const struct node *node, size_t from)
     return NULL;
 }
 
-static struct conversation *next_up(const struct node *node)
-{
-    return next_up_after(node, node->current != NULL ? (size_t)(node->current - node->conversations)
-                                                     : node->conversation_count - 1);
-}
-
 static void on_link_up(void *arg, struct link *link)
 {
     struct conversation *conversation = arg;
-    struct node *node = conversation->node;
 
     (void)link;
-    /* One that was asked already gets its second; the tick goes on to the next. */
-    if (node->current == NULL || node->current == conversation)
-        turn_to(node, conversation);
+    if (node_choice_up(&conversation->node->choice, index_of(conversation), clock_ms()))
+        turn(conversation->node);
 }
 
 static void on_link_down(void *arg, struct link *link)
 {
     struct conversation *conversation = arg;
-    struct node *node = conversation->node;
 
     (void)link;
-    if (node->current == conversation)
-        turn_to(node, next_up(node));
-    node_questions_leave(node->questions, conversation->link);
+    if (node_choice_down(&conversation->node->choice, index_of(conversation), clock_ms()))
+        turn(conversation->node);
+    node_questions_leave(conversation->node->questions, conversation->link);
 }
 
 static void on_link_writable(void *arg, struct link *link)
@@ -525,10 +527,9 @@ static void on_answer(void *arg, struct link *link, const struct link_message *m
     struct conversation *conversation = arg;
     struct node *node = conversation->node;
 
-    if (conversation == node->current) {
-        node->heard_ms = clock_ms();
+    node_choice_answered(&node->choice, index_of(conversation), clock_ms());
+    if (conversation == node->current)
         set_connected(node, true);
-    }
     switch (message->frame->body_case) {
     case WEIR__FRAME__BODY_NODE_WELCOME:
         ask_for_policy(node, clock_ms());
@@ -556,9 +557,10 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     uint64_t now = clock_ms();
 
     (void)fd, (void)what;
-    if (node->current != NULL && now - node->heard_ms > node->silence_ms) {
-        tell_silence(node);
-        turn_to(node, next_up(node));
+    if (node_choice_tick(&node->choice, now)) {
+        if (!node->choice.lagged)
+            tell_silence(node);
+        turn(node);
     }
     ask_for_policy(node, now);
     look_at_reports(node, now);
@@ -665,7 +667,8 @@ struct node *node_new(struct event_base *base, const struct node_options *option
     if (getrandom(&node->boot, sizeof node->boot, 0) != sizeof node->boot)
         fatal("node: no random numbers");
     node->heartbeat_ms = options->cluster->heartbeat_interval > 0 ? options->cluster->heartbeat_interval : 1;
-    node->silence_ms = 2 * node->heartbeat_ms > SILENCE_MS ? 2 * node->heartbeat_ms : SILENCE_MS;
+    node_choice_init(&node->choice, options->coordinator_count,
+                     2 * node->heartbeat_ms > SILENCE_MS ? 2 * node->heartbeat_ms : SILENCE_MS, node->boot);
     node->metrics = options->metrics;
     if (folder != NULL && folder[0] != '\0') {
         node->state_path = xasprintf("%s/%s.state", folder, node->name);
@@ -706,6 +709,7 @@ void node_free(struct node **taken)
     event_free(node->start);
     node_reports_free(&node->reports);
     node_questions_free(&node->questions);
+    node_choice_fini(&node->choice);
     free(node->conversations);
     free(node->state);
     free(node->state_path);

@@ -4,7 +4,8 @@
  * node.h - what an edge worker or a scanner says to the coordinators, and hears from them
  *
  * Talks to one coordinator at a time: the first that is reachable, another one at once when its link goes down or when
- * it has not answered for a second (or two heartbeats, if that is longer). Subscribes to all. Sends a heartbeat every
+ * it has not answered for a second (or two heartbeats, if that is longer), and within two seconds when it publishes that
+ * it lost its database while another still reads it (node_choice.h). Subscribes to all. Sends a heartbeat every
  * heartbeat_interval, metrics with one a second; series that do not fit one frame follow with the next heartbeats.
  *
  * Keeps the newest cluster state and policy: a state with an older epoch is ignored, whoever publishes it and however

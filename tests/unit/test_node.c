@@ -519,6 +519,33 @@ START_TEST(test_coordinator_that_lags_behind_is_never_believed)
 }
 END_TEST
 
+START_TEST(test_coordinator_without_database_is_left_for_one_that_has_it)
+{
+    struct coordinator *c = start_with_epoch_1000(), *other = c == &coordinators[0] ? &coordinators[1] : &coordinators[0];
+    unsigned before = other->heartbeats;
+    uint64_t began = clock_ms();
+    while (other->heartbeats == before && clock_ms() - began < 5000) {
+        fresh = false;
+        publish(c, 1000, false, 0);
+        fresh = true;
+        publish(other, 1001, true, 0);
+        run_for(50);
+    }
+    ck_assert_uint_gt(other->heartbeats, before);
+    ck_assert_uint_ge(clock_ms() - began, 900);
+    WAIT(node_is_connected(node));
+    WAIT(other->last_drain_number == 1002);
+    ck_assert(value_of("weir_node_coordinator_failovers_total", "") == 1);
+    fresh = false; /* now neither has one: it stays */
+    for (int i = 0; i < 60; i++) {
+        publish(c, 1000, false, 0);
+        publish(other, 1001, true, 0);
+        run_for(50);
+    }
+    ck_assert(value_of("weir_node_coordinator_failovers_total", "") == 1);
+}
+END_TEST
+
 START_TEST(test_another_database_is_believed_after_a_while)
 {
     struct coordinator *c = start_with_epoch_1000();
@@ -911,6 +938,7 @@ int main(void)
     tcase_add_test(tcase, test_dead_coordinator_is_left_at_once);
     tcase_add_test(tcase, test_state_and_epochs);
     tcase_add_test(tcase, test_coordinator_that_lags_behind_is_never_believed);
+    tcase_add_test(tcase, test_coordinator_without_database_is_left_for_one_that_has_it);
     tcase_add_test(tcase, test_another_database_is_believed_after_a_while);
     tcase_add_test(tcase, test_policy);
     tcase_add_test(tcase, test_start_without_coordinators);
