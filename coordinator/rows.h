@@ -11,7 +11,7 @@
 #include <stdint.h>
 #include "coordinator/text.h"
 
-#define ROWS_COLUMNS_MAX 24
+#define ROWS_COLUMNS_MAX 32
 
 struct rows {
     size_t columns;

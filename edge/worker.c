@@ -211,7 +211,7 @@ static void on_policy(void *arg, uint64_t epoch, const struct node_policy_file *
         log_write(LOG_ERR, "policy %llu is not usable, the last one stays: %s", (unsigned long long)epoch, why.text);
         return;
     }
-    server_set_policy(worker->server, &policy);
+    server_set_policy(worker->server, &policy, epoch);
     worker->has_policy = true;
     log_write(LOG_NOTICE, "policy %llu is in force", (unsigned long long)epoch);
     if (worker->node != NULL)

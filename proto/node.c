@@ -37,6 +37,7 @@ struct conversation { /* with one coordinator */
     const struct node_coordinator *coordinator;
     struct link *link;
     struct link_subscriber *subscriber;
+    uint32_t version; /* of its last answer */
 };
 
 struct node {
@@ -189,7 +190,8 @@ static void send_reports(struct node *node)
     Weir__Frame frame = WEIR__FRAME__INIT;
     Weir__Report report = WEIR__REPORT__INIT;
 
-    if (!node->connected || node->report_sent_ms != 0 || !node_reports_batch(node->reports, &report))
+    if (!node->connected || node->report_sent_ms != 0 ||
+        !node_reports_batch(node->reports, node->current->version, &report))
         return;
     report.node = wire_text(node->name);
     report.worker = node->worker;
@@ -527,6 +529,7 @@ static void on_answer(void *arg, struct link *link, const struct link_message *m
     struct conversation *conversation = arg;
     struct node *node = conversation->node;
 
+    conversation->version = message->frame->version;
     node_choice_answered(&node->choice, index_of(conversation), clock_ms());
     if (conversation == node->current)
         set_connected(node, true);

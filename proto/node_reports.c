@@ -14,8 +14,10 @@
 
 struct row {
     struct row *next;
-    size_t packed; /* bytes on the wire, with its head */
-    size_t size;   /* bytes in memory */
+    size_t packed;            /* bytes on the wire, with its head */
+    size_t size;              /* bytes in memory */
+    uint64_t policy_epoch;    /* these two as given: the row has them or not, */
+    ProtobufCBinaryData rule; /* by who is to get it */
     Weir__AuditRow row;
     uint8_t texts[];
 };
@@ -110,8 +112,18 @@ static struct row *copy_row(const Weir__AuditRow *from)
         text->data = at;
         at += text->len;
     }
+    row->policy_epoch = row->row.policy_epoch;
+    row->rule = row->row.rule;
     row->packed = weir__audit_row__get_packed_size(&row->row) + ROW_HEAD;
     return row;
+}
+
+static void fit_to_version(struct row *row, uint32_t version)
+{
+    bool known = version >= WIRE_VERSION_RULE;
+
+    row->row.policy_epoch = known ? row->policy_epoch : 0;
+    row->row.rule = known ? row->rule : wire_bytes(NULL, 0);
 }
 
 static void log_dropped(struct node_reports *reports)
@@ -165,7 +177,7 @@ bool node_reports_are_full(const struct node_reports *reports)
     return reports->packed >= BATCH_BYTES || reports->count >= WIRE_ROWS_MAX;
 }
 
-bool node_reports_batch(struct node_reports *reports, Weir__Report *report)
+bool node_reports_batch(struct node_reports *reports, uint32_t version, Weir__Report *report)
 {
     bool again = reports->batch_rows > 0;
     size_t limit = again ? reports->batch_rows : WIRE_ROWS_MAX, count = 0, packed = 0;
@@ -174,6 +186,7 @@ bool node_reports_batch(struct node_reports *reports, Weir__Report *report)
         packed += row->packed;
         if (packed > BATCH_BYTES)
             break;
+        fit_to_version(row, version);
         reports->rows[count++] = &row->row;
     }
     if (count == 0)

@@ -24,8 +24,8 @@ size_t node_reports_pending_count(const struct node_reports *reports);
 /* A whole frame's worth waits. */
 bool node_reports_are_full(const struct node_reports *reports);
 /* Sets batch and rows of report: the batch under way, or a new one. Borrowed until the next call of any function here.
- * false: nothing. */
-bool node_reports_batch(struct node_reports *reports, Weir__Report *report);
+ * version: of the receiver's frames; rows have the fields that it knows. false: nothing. */
+bool node_reports_batch(struct node_reports *reports, uint32_t version, Weir__Report *report);
 /* false: not the batch under way (a late answer). */
 bool node_reports_acknowledge(struct node_reports *reports, uint64_t batch);
 

@@ -17,7 +17,8 @@
 #include "common/error.h"
 #include "proto/weir.pb-c.h"
 
-#define PROTO_VERSION     1
+#define PROTO_VERSION     2
+#define WIRE_VERSION_RULE 2 /* from here on AuditRow has policy_epoch and rule */
 #define WIRE_FRAME_MAX    (64u * 1024)
 #define WIRE_STATE_MAX    (1024u * 1024)     /* a frame with a ClusterState: some thousands of nodes */
 #define WIRE_PAYLOAD_MAX  (4u * 1024 * 1024) /* one raw frame; scan chunks are at most 1 MiB */

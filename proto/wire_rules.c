@@ -317,6 +317,8 @@ static const struct wire_rule wire_audit_row_rules[] = {
     TEXT(Weir__AuditRow, next_hop_reply, WIRE_REPLY_MAX),
     U64(Weir__AuditRow, time_ms, WIRE_TIME_MAX),
     TEXT(Weir__AuditRow, tls, WIRE_WORD_MAX),
+    U64(Weir__AuditRow, policy_epoch, INT64_MAX),
+    TEXT(Weir__AuditRow, rule, WIRE_WORD_MAX),
     END,
 };
 const struct wire_table wire_audit_row_table = {

@@ -275,6 +275,11 @@ static void print_recipient(const json_t *row, FILE *out)
         put_clean(out, get_or(row, "next_hop_reply", "nothing"));
         fputs("\n", out);
     }
+    if (number(row, "policy_epoch") > 0) {
+        fprintf(out, "            policy %lld, ", number(row, "policy_epoch"));
+        put_clean(out, get_or(row, "rule", "no rule"));
+        fputs("\n", out);
+    }
     fputs("            answered ", out);
     put_clean(out, get_or(row, "reply", "nothing"));
     fputs("\n", out);

@@ -87,6 +87,7 @@ struct server {
     struct event_base *base;
     struct edge_config *config;
     struct policy *policy; /* NULL: none yet */
+    uint64_t policy_epoch;
     struct scan_farm *farm;
     struct delivery_pool *pool;
     struct node *node;
@@ -196,6 +197,8 @@ struct report { /* one message, or one recipient refused at RCPT */
     const char *next_hop;          /* "host[ip]:port" or "" */
     const char *next_hop_reply;    /* its words, or "" */
     unsigned rcpt_count;
+    uint64_t policy_epoch;         /* these two of the recipient that is being reported: what decided where it goes */
+    const char *rule;
 };
 
 void report_connect(const struct session *session);

@@ -41,10 +41,17 @@ static void follow_route(struct relay_answer *out, const struct route *route, bo
         refuse(out, "no-route", 550, "5.4.4", "No route to this domain");
 }
 
+static void name_rule(struct relay_answer *out, const char *file, unsigned line)
+{
+    if (file != NULL)
+        snprintf(out->rule, sizeof out->rule, "%s:%u", file, line);
+}
+
 void relay_decide(struct relay_answer *out, const struct policy *policy, const struct netaddr *client,
                   const struct smtp_address *recipient)
 {
     const char *domain = recipient->domain;
+    out->rule[0] = '\0';
     smtp_address_format(recipient, out->address);
 
     if (recipient->kind == SMTP_ADDRESS_NULL) {
@@ -65,9 +72,12 @@ void relay_decide(struct relay_answer *out, const struct policy *policy, const s
     /* A local part that asks for routing (user%there@here) would be sent on by a lenient next hop: we would be its open relay. Insiders
      * may send anywhere anyway. */
     if (!decision.allowed || (*recipient->reroute != '\0' && !policy_is_inside(policy, client))) {
+        if (!decision.allowed)
+            name_rule(out, decision.file, decision.line);
         refuse(out, "relay", 550, "5.7.1", "Relay access denied");
         return;
     }
     struct route route = policy_route(policy, domain);
+    name_rule(out, route.file, route.line);
     follow_route(out, &route, policy_is_own_domain(policy, domain));
 }

@@ -112,6 +112,8 @@ static void audit(const struct report *report, unsigned index, const char *recip
     row.time_ms = clock_wall_ms();
     row.duration_ms = (uint32_t)(clock_ms() - report->began_ms);
     row.tls = wire_text(session_tls(session));
+    row.policy_epoch = report->policy_epoch;
+    row.rule = wire_text(report->rule);
     node_report(session->server->node, &row);
 }
 

@@ -315,8 +315,9 @@ void server_set_config(struct server *server, struct edge_config *config)
     apply_budget(server);
 }
 
-void server_set_policy(struct server *server, struct policy **taken)
+void server_set_policy(struct server *server, struct policy **taken, uint64_t epoch)
 {
+    server->policy_epoch = epoch;
     policy_free(&server->policy);
     server->policy = *taken;
     *taken = NULL;

@@ -46,8 +46,8 @@ void server_accept(struct port *port, int fd, const struct netaddr *peer);
 bool server_accepts_config(const struct server *server, const struct edge_config *config, struct error *why);
 /* Sessions that begin from now on use it; it must be accepted. */
 void server_set_config(struct server *server, struct edge_config *config);
-/* taken: *policy becomes NULL. Before the first one every client is answered 421 4.3.0. */
-void server_set_policy(struct server *server, struct policy **taken);
+/* taken: *policy becomes NULL. epoch: for the audit. Before the first one every client is answered 421 4.3.0. */
+void server_set_policy(struct server *server, struct policy **taken, uint64_t epoch);
 /* Draining: a new client is answered 421 4.3.2, the others finish: a session gets 421 4.3.2 when it has been idle between messages for
  * some seconds, and at the latest after drain_timeout, when the message under way is done. drained is called (from the loop) when the last session
  * is gone, at once when there is none. */

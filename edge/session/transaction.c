@@ -31,6 +31,8 @@ struct entry { /* a recipient; or, while replies are owed, something else that h
     unsigned index;        /* of the RCPT command in the transaction */
     bool asked;            /* the next hop has not answered yet */
     bool discard;          /* its route says discard */
+    uint64_t policy_epoch; /* what decided: the policy, */
+    char rule[32];         /* and its line, as in struct relay_answer */
     unsigned notify;       /* SMTP_NOTIFY_*, 0: not said */
     char *orcpt;           /* decoded; NULL: none */
 };
@@ -208,6 +210,8 @@ static void report_refused_recipient(const struct transaction *tx, const struct 
     snprintf(outcome.enhanced, sizeof outcome.enhanced, "%s", answer->enhanced);
     snprintf(outcome.text, sizeof outcome.text, "%s", answer->text);
     struct report report = report_of(tx);
+    report.policy_epoch = entry->policy_epoch;
+    report.rule = entry->rule;
     if (!answer->next_hop)
         report.next_hop = "";
     else
@@ -301,6 +305,8 @@ void transaction_rcpt(struct transaction *tx, const struct smtp_command *rcpt)
     struct entry *entry = entry_add(tx);
     tx->rcpts++;
     entry->address = xstrdup(relay.address);
+    entry->policy_epoch = session->server->policy_epoch;
+    memcpy(entry->rule, relay.rule, sizeof entry->rule);
     entry->notify = rcpt->notify;
     entry->orcpt = *rcpt->orcpt != '\0' ? xstrdup(rcpt->orcpt) : NULL;
     if (relay.result == RELAY_REFUSED) {
@@ -461,6 +467,8 @@ static void write_down(struct transaction *tx, const struct outcome *outcome)
         }
         if (own.disposition != DISPOSITION_DELIVERED) /* those were counted when the next hop said so */
             metric_add(server->recipients[own.disposition], 1);
+        report.policy_epoch = tx->entries[i].policy_epoch;
+        report.rule = tx->entries[i].rule;
         report_recipient(&report, tx->entries[i].index, tx->entries[i].address, &own);
     }
     metric_add(server->messages[outcome->disposition], 1);

@@ -141,7 +141,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .pool = (struct delivery_pool *)&pool,
     });
     struct policy *policy = make_policy();
-    server_set_policy(server, &policy);
+    server_set_policy(server, &policy, 1);
     server_set_node(server, (struct node *)&node);
     netaddr_parse(&client, size % 2 ? "127.0.0.1" : "127.0.0.2");
     server_accept(server_port(server, "relay"), -1, &client);

@@ -144,7 +144,13 @@ def test_trace_tells_the_story(cluster):
     assert answer.queue_id in cluster.weirctl("trace", "<trace-me-4711@example.org>").stdout
     assert answer.queue_id in cluster.weirctl("trace", "bob@example.edu").stdout
     rows = json.loads(cluster.weirctl("--json", "trace", answer.queue_id).stdout)
-    assert len(rows) == 2 or len(rows.get("rows", [])) == 2
+    assert len(rows) == 2
+    lines = (cluster.dir / "policy" / "mailertable").read_text().splitlines()
+    for row in rows:
+        file, line = row["rule"].split(":")
+        assert file == "mailertable" and lines[int(line) - 1].startswith("example.edu"), (row["rule"], lines)
+        assert row["policy_epoch"] == max(one["epoch"] for one in json.loads(cluster.weirctl("--json", "policy", "history").stdout))
+        assert f"policy {row['policy_epoch']}, {row['rule']}" in story, story
 
 
 def test_revoked_key_ends_the_link(make_cluster):

@@ -138,13 +138,17 @@ def test_reports_are_acknowledged_when_committed_and_stored_once(two, nodes):
     edge = nodes("edge-1", "edge")
     ident = new_id()
     rows = [audit_row(ident, helo=b"\x1b[31m"),
-            audit_row(ident, 1, recipient=b'"q\\"uo,te}"\xff\x00@example.edu', message_id=b"<once@x>")]
+            audit_row(ident, 1, recipient=b'"q\\"uo,te}"\xff\x00@example.edu', message_id=b"<once@x>"),
+            audit_row(ident, 2, recipient=b"early@example.edu", policy_epoch=0, rule=b"")]  # from an edge that does not tell
     for _ in range(3):
         report(edge, 7, *rows)
         assert edge.receive("report_ack")[0].batch == 7
-    assert two.pg.query(f"SELECT count(*) FROM audit WHERE id = '{ident}'") == [["2"]]
+    assert two.pg.query(f"SELECT count(*) FROM audit WHERE id = '{ident}'") == [["3"]]
     story = two.ctl("trace", ident)
-    for word in ("alice@example.edu", "clean", "ClamAV 1.4.6", "192.0.2.7", "glass[127.0.0.1]:25", "\\xFF\\x00", "\\x1B[31m"):
+    assert story.count("policy ") == 2, story
+    assert [(row["policy_epoch"], row["rule"]) for row in two.json("trace", ident)] == [(4, "mailertable:12")] * 2 + [(0, "")]
+    for word in ("alice@example.edu", "clean", "ClamAV 1.4.6", "192.0.2.7", "glass[127.0.0.1]:25", "\\xFF\\x00", "\\x1B[31m",
+                 "policy 4, mailertable:12"):
         assert word in story, story
     assert "\x1b" not in story
     assert two.json("trace", "once@x")[0]["id"] == ident and two.json("trace", "ALICE@example.edu")

@@ -389,6 +389,8 @@ void node_report(struct node *node, const Weir__AuditRow *row)
     size_t len = strlen(doubles.rows);
     snprintf(doubles.rows + len, sizeof doubles.rows - len, "%.*s %.*s %u\n", (int)row->recipient.len, (const char *)row->recipient.data,
              (int)row->disposition.len, (const char *)row->disposition.data, row->reply_code);
+    doubles.row_policy_epoch = row->policy_epoch;
+    wire_string(doubles.row_rule, sizeof doubles.row_rule, &row->rule);
 }
 
 void doubles_reset(void)

@@ -31,6 +31,8 @@ struct doubles {
     size_t sent_len;
     /* coordinator */
     char rows[16384]; /* "RECIPIENT DISPOSITION CODE\n" */
+    uint64_t row_policy_epoch; /* of the last of them */
+    char row_rule[64];
     char *row_at;
     /* clock */
     uint64_t now_ms;

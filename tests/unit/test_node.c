@@ -14,6 +14,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "proto/node.h"
+#include "proto/node_reports.h"
 
 #define COORDINATORS 2
 #define ID           "01HQ0000000000000000"
@@ -705,6 +706,29 @@ START_TEST(test_long_texts_are_cut_and_bad_rows_dropped)
 }
 END_TEST
 
+/* A coordinator of before takes few fields in a frame that it does not know; another gets them all the same. */
+START_TEST(test_rows_fit_the_version_of_who_gets_them)
+{
+    struct node_reports *reports = node_reports_new(10, &node_metrics);
+    Weir__AuditRow row = WEIR__AUDIT_ROW__INIT;
+
+    row.id = wire_text(ID);
+    row.disposition = wire_text("delivered");
+    row.policy_epoch = 3;
+    row.rule = wire_text("mailertable:2");
+    node_reports_add(reports, &row);
+    for (uint32_t version = 1; version <= PROTO_VERSION; version++) {
+        Weir__Report report = WEIR__REPORT__INIT;
+        ck_assert(node_reports_batch(reports, version, &report));
+        ck_assert_uint_eq(report.batch, 1);
+        ck_assert_uint_eq(report.rows[0]->policy_epoch, version >= WIRE_VERSION_RULE ? 3 : 0);
+        ck_assert_uint_eq(report.rows[0]->rule.len, version >= WIRE_VERSION_RULE ? 13 : 0);
+    }
+    ck_assert(node_reports_acknowledge(reports, 1));
+    node_reports_free(&reports);
+}
+END_TEST
+
 /* --- questions --- */
 
 struct asked {
@@ -946,6 +970,7 @@ int main(void)
     tcase_add_test(tcase, test_reports_are_repeated_until_acknowledged);
     tcase_add_test(tcase, test_many_reports);
     tcase_add_test(tcase, test_full_buffer_loses_the_oldest);
+    tcase_add_test(tcase, test_rows_fit_the_version_of_who_gets_them);
     tcase_add_test(tcase, test_long_texts_are_cut_and_bad_rows_dropped);
     tcase_add_test(tcase, test_question_is_answered_once);
     tcase_add_test(tcase, test_question_outlives_its_coordinator);

@@ -122,7 +122,7 @@ static bool begin(struct play *play, const struct setup *setup)
                                        { "networks", networks, sizeof networks - 1 } };
         struct policy *parsed = policy_parse(files, 3, &why);
         ck_assert_msg(parsed != NULL, "%s", why.text);
-        server_set_policy(play->server, &parsed);
+        server_set_policy(play->server, &parsed, 7);
     }
     struct netaddr client;
     netaddr_parse(&client, setup->outside ? "127.0.0.2" : "127.0.0.1");
@@ -593,6 +593,8 @@ START_TEST(test_conservation)
     server_break_off(play.server);
     ck_assert_double_eq(series(&play.metrics, "weir_messages_total", "direction=\"relay\",disposition=\"deferred\""), 4);
     ck_assert_ptr_nonnull(strstr(doubles.rows, "u@example.edu deferred:stop 0"));
+    ck_assert_uint_eq(doubles.row_policy_epoch, 7);
+    ck_assert_str_eq(doubles.row_rule, "mailertable:1");
     end(&play);
     doubles_reset();
 }

@@ -103,22 +103,23 @@ static const struct {
     const char *address, *canonical;
     enum relay_result result;
     int code;
+    const char *rule;
 } relays[] = {
-    { true, "<u@own.edu>", "u@own.edu", RELAY_TO_NEXT_HOP, 0 },
-    { true, "<u@OWN.EDU.>", "u@own.edu", RELAY_TO_NEXT_HOP, 0 },
-    { true, "<u@else.where>", "u@else.where", RELAY_REFUSED, 550 },
-    { false, "<u@else.where>", "u@else.where", RELAY_TO_NEXT_HOP, 0 },
-    { true, "<u%else.where@own.edu>", "u%else.where@own.edu", RELAY_REFUSED, 550 },
-    { true, "<u%own.edu@own.edu>", "u%own.edu@own.edu", RELAY_REFUSED, 550 },
-    { false, "<u%else.where@own.edu>", "u%else.where@own.edu", RELAY_TO_NEXT_HOP, 0 },
-    { true, "<else!u@own.edu>", "else!u@own.edu", RELAY_REFUSED, 550 },
-    { true, "<@own.edu:u@else.where>", "u@else.where", RELAY_REFUSED, 550 },
-    { true, "<u@[127.0.0.1]>", "u@[127.0.0.1]", RELAY_REFUSED, 550 },
-    { true, "<u@[IPv6:::1]>", NULL, RELAY_REFUSED, 550 },
-    { true, "<postmaster>", "postmaster@own.edu", RELAY_TO_NEXT_HOP, 0 },
-    { true, "<u@noroute.edu>", "u@noroute.edu", RELAY_TO_NEXT_HOP, 0 }, /* by the catch-all: it grants nothing, but routes */
-    { true, "<u@err.edu>", "u@err.edu", RELAY_REFUSED, 551 },
-    { true, "<u@drop.edu>", "u@drop.edu", RELAY_DISCARD, 0 },
+    { true, "<u@own.edu>", "u@own.edu", RELAY_TO_NEXT_HOP, 0, "mailertable:1" },
+    { true, "<u@OWN.EDU.>", "u@own.edu", RELAY_TO_NEXT_HOP, 0, "mailertable:1" },
+    { true, "<u@else.where>", "u@else.where", RELAY_REFUSED, 550, "" },
+    { false, "<u@else.where>", "u@else.where", RELAY_TO_NEXT_HOP, 0, "mailertable:4" },
+    { true, "<u%else.where@own.edu>", "u%else.where@own.edu", RELAY_REFUSED, 550, "" },
+    { true, "<u%own.edu@own.edu>", "u%own.edu@own.edu", RELAY_REFUSED, 550, "" },
+    { false, "<u%else.where@own.edu>", "u%else.where@own.edu", RELAY_TO_NEXT_HOP, 0, "mailertable:1" },
+    { true, "<else!u@own.edu>", "else!u@own.edu", RELAY_REFUSED, 550, "" },
+    { true, "<@own.edu:u@else.where>", "u@else.where", RELAY_REFUSED, 550, "" },
+    { true, "<u@[127.0.0.1]>", "u@[127.0.0.1]", RELAY_REFUSED, 550, "" },
+    { true, "<u@[IPv6:::1]>", NULL, RELAY_REFUSED, 550, "" },
+    { true, "<postmaster>", "postmaster@own.edu", RELAY_TO_NEXT_HOP, 0, "mailertable:1" },
+    { true, "<u@noroute.edu>", "u@noroute.edu", RELAY_TO_NEXT_HOP, 0, "mailertable:4" }, /* by the catch-all: it grants nothing, but routes */
+    { true, "<u@err.edu>", "u@err.edu", RELAY_REFUSED, 551, "mailertable:2" },
+    { true, "<u@drop.edu>", "u@drop.edu", RELAY_DISCARD, 0, "mailertable:3" },
 };
 
 START_TEST(test_relay)
@@ -141,6 +142,26 @@ START_TEST(test_relay)
         ck_assert_str_eq(answer.address, relays[_i].canonical);
     if (answer.result == RELAY_REFUSED)
         ck_assert_int_eq(answer.code, relays[_i].code);
+    ck_assert_str_eq(answer.rule, relays[_i].rule);
+    policy_free(&policy);
+}
+END_TEST
+
+START_TEST(test_relay_names_the_exclusion)
+{
+    struct policy_file files[] = { { "networks", "10.0.0.0/8\n!10.1.0.0/16\n", 24 } };
+    struct error why;
+    struct policy *policy = policy_parse(files, 1, &why);
+    ck_assert_msg(policy != NULL, "%s", why.text);
+    struct netaddr client;
+    netaddr_parse(&client, "10.1.2.3");
+    struct smtp_address address;
+    size_t used;
+    struct relay_answer answer;
+    ck_assert_int_eq(smtp_path_parse(&address, "<u@a.b>", 7, false, &used), SMTP_ADDRESS_OK);
+    relay_decide(&answer, policy, &client, &address);
+    ck_assert_int_eq(answer.result, RELAY_REFUSED);
+    ck_assert_str_eq(answer.rule, "networks:2");
     policy_free(&policy);
 }
 END_TEST
@@ -257,6 +278,7 @@ int main(void)
     tcase_add_test(tcase, test_received);
     tcase_add_test(tcase, test_virus_scanned);
     tcase_add_loop_test(tcase, test_relay, 0, (int)(sizeof relays / sizeof *relays));
+    tcase_add_test(tcase, test_relay_names_the_exclusion);
     tcase_add_test(tcase, test_only_clean_goes_on);
     tcase_add_test(tcase, test_next_hop_words);
     tcase_add_test(tcase, test_wheel);
