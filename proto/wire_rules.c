@@ -367,7 +367,7 @@ static const struct wire_rule spool_envelope_rules[] = {
     TEXT(Weir__SpoolEnvelope, message_id, WIRE_ADDRESS_MAX),
     U64(Weir__SpoolEnvelope, size, WIRE_SIZE_MAX),
     U32(Weir__SpoolEnvelope, ret, 2),
-    TOKEN(Weir__SpoolEnvelope, envid, ENVID_MAX),
+    TEXT(Weir__SpoolEnvelope, envid, ENVID_MAX),
     TEXT(Weir__SpoolEnvelope, verdict, WIRE_WORD_MAX),
     TEXT(Weir__SpoolEnvelope, scanner, WIRE_NAME_MAX),
     TEXT(Weir__SpoolEnvelope, engine, WIRE_WORD_MAX),
@@ -482,6 +482,11 @@ static const struct wire_rule spool_renewed_rules[] = {
 };
 TABLE(spool_renewed, spool_renewed, NULL);
 
+static const struct wire_rule spool_settled_rules[] = {
+    END,
+};
+TABLE(spool_settled, spool_settled, NULL);
+
 static const struct wire_rule spool_outcome_rules[] = {
     U32(Weir__SpoolOutcome, index, RECIPIENTS_MAX),
     ENUM(Weir__SpoolOutcome, disposition, WEIR__SPOOL_DISPOSITION__SPOOL_DELIVERED, DISPOSITION_LAST),
@@ -584,6 +589,7 @@ static const struct wire_rule answer_rules[] = {
     CASE(Weir__Answer, WEIR__ANSWER__BODY_SPOOL_LEASES, spool_leases),
     CASE(Weir__Answer, WEIR__ANSWER__BODY_SPOOL_DATA, spool_data),
     CASE(Weir__Answer, WEIR__ANSWER__BODY_SPOOL_RENEWED, spool_renewed),
+    CASE(Weir__Answer, WEIR__ANSWER__BODY_SPOOL_SETTLED, spool_settled),
     CASE(Weir__Answer, WEIR__ANSWER__BODY_AUTH_RESULT, auth_result),
     END,
 };
