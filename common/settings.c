@@ -120,6 +120,9 @@ static const struct config_key edge_keys[] = {
     ENUM(next_hop_tls, "may", "none|may|require", "TLS to next hops"),
     ENUM(drain_mode, "answer", "answer|close", "draining: 421 4.3.2 to new sessions, or closed listeners"),
     DURATION(drain_timeout, "5m", 0, DAYS, "sessions older than that when draining are ended"),
+    UINT(spool_concurrency, "20", 0, 1000, "leases of the spool that a worker delivers at once; 0: none"),
+    DURATION(spool_timeout, "30s", 100 * MS, 10 * MINUTES, "storing a message: for a coordinator's answer"),
+    SIZE(dsn_return_size, "64KiB", KIB, MIB, "a DSN returns the whole message up to this size, else its header"),
     UINT(report_buffer, "100000", 1, 10000000, "audit rows kept without a coordinator, per worker"),
     END,
 };
@@ -136,7 +139,7 @@ static const struct config_key tls_keys[] = {
 
 #define S listener_settings
 static const struct config_key listener_keys[] = {
-    ENUM(profile, "relay", "relay", "what the listener is for"),
+    ENUM(profile, "relay", "relay|submission|handoff", "what the listener is for: relay delivers within the session, the others store first"),
     ENDPOINTS(listen, "127.0.0.1:25, [::1]:25", "addresses with ports, as 192.0.2.1:25, [2001:db8::1]:25; all of them: *:25 (IPv4) and [::]:25 (IPv6)"),
     DURATION(banner_delay, "0", 0, 5 * MINUTES, "a client that talks earlier gets 554 5.5.1; 0: off"),
     SIZE(max_message_size, "50MiB", KIB, TIB, "over it 552 5.3.4"),

@@ -11,6 +11,7 @@
 enum virus_action { VIRUS_REJECT, VIRUS_DISCARD };                               /* reject|discard */
 enum unknown_action { UNKNOWN_TEMPFAIL, UNKNOWN_REJECT, UNKNOWN_DISCARD };       /* tempfail|reject|discard */
 enum next_hop_tls { NEXT_HOP_TLS_NONE, NEXT_HOP_TLS_MAY, NEXT_HOP_TLS_REQUIRE }; /* none|may|require */
+enum listener_profile { PROFILE_RELAY, PROFILE_SUBMISSION, PROFILE_HANDOFF };           /* relay|submission|handoff */
 enum drain_mode { DRAIN_ANSWER, DRAIN_CLOSE };                                   /* answer|close */
 
 struct log_settings {                 /* [log] */
@@ -86,6 +87,9 @@ struct edge_settings {                /* [edge] */
     int next_hop_tls;                 /* none|may|require */
     int drain_mode;                   /* answer|close: 421 4.3.2 to new sessions, or close the listeners */
     uint64_t drain_timeout;           /* 5m: sessions older than that when draining are ended with 421 4.3.2 */
+    uint64_t spool_concurrency;       /* 20 leases of the spool that a worker delivers at once; 0: it leaves the spool to others */
+    uint64_t spool_timeout;           /* 30s for a coordinator's answer while a client waits for its message to be stored */
+    uint64_t dsn_return_size;         /* 64KiB: a DSN returns the whole message up to this size, else its header */
     uint64_t report_buffer;           /* 100000 audit rows kept while no coordinator answers, per worker */
 };
 
@@ -96,7 +100,7 @@ struct tls_settings {                 /* [tls] */
 };
 
 struct listener_settings {            /* [listener "relay"] */
-    int profile;                      /* relay */
+    int profile;                      /* relay|submission|handoff: relay delivers within the session, the others store first */
     struct config_list listen;        /* 127.0.0.1:25, [::1]:25 */
     uint64_t banner_delay;            /* 0: off. A client that talks before the banner gets 554 5.5.1 */
     uint64_t max_message_size;        /* 50MiB */

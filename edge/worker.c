@@ -17,6 +17,7 @@
 #include "common/memory.h"
 #include "edge/edge.h"
 #include "edge/session/session.h"
+#include "edge/spool/runner.h"
 
 #define START_LOOK_MS 10u
 #define START_PATIENCE_MS 3000u /* a new worker lets clients wait that long for its policy and scanners; then they are answered 421 */
@@ -41,10 +42,11 @@ struct worker {
     struct delivery_pool *pool;
     struct server *server;
     struct node *node;
+    struct spool_runner *runner;
     struct door *doors;
     struct event *signals[4], *reload_soon, *start_timer, *stop_timer;
     struct metric *cpu_seconds, *resident;
-    bool has_policy, serving, draining, drained, stopping;
+    bool has_policy, serving, draining, no_sessions, drained, stopping;
     uint64_t started_ms;
     uint64_t gc_done;
     uint64_t stop_at_ms, reports_until_ms;
@@ -102,6 +104,8 @@ static void on_start_timer(evutil_socket_t fd, short what, void *arg)
     if (worker->stopping)
         return;
     worker->serving = true;
+    if (!worker->draining)
+        spool_runner_resume(worker->runner);
     if (!worker->draining || worker->current->edge.drain_mode == DRAIN_ANSWER)
         set_doors(worker, true);
 
@@ -113,12 +117,25 @@ static void on_start_timer(evutil_socket_t fd, short what, void *arg)
 
 /* ---- draining ---- */
 
+static void look_drained(struct worker *worker)
+{
+    if (worker->drained || !worker->draining || !worker->no_sessions || spool_runner_jobs(worker->runner) > 0)
+        return;
+    worker->drained = true;
+    log_write(LOG_NOTICE, "drained: no session and no lease of the spool is left");
+    node_heartbeat_soon(worker->node);
+}
+
 static void on_drained(void *arg)
 {
     struct worker *worker = arg;
-    worker->drained = true;
-    log_write(LOG_NOTICE, "drained: no session is left");
-    node_heartbeat_soon(worker->node);
+    worker->no_sessions = true;
+    look_drained(worker);
+}
+
+static void on_runner_idle(void *arg)
+{
+    look_drained(arg);
 }
 
 static void begin_drain(struct worker *worker)
@@ -126,10 +143,11 @@ static void begin_drain(struct worker *worker)
     if (worker->draining)
         return;
     worker->draining = true;
-    worker->drained = false;
+    worker->no_sessions = worker->drained = false;
     log_write(LOG_NOTICE, "draining: %u sessions", server_sessions(worker->server));
     if (worker->current->edge.drain_mode == DRAIN_CLOSE)
         set_doors(worker, false);
+    spool_runner_drain(worker->runner);
     server_drain(worker->server, on_drained, worker);
     if (worker->node != NULL)
         node_heartbeat_soon(worker->node);
@@ -142,8 +160,10 @@ static void end_drain(struct worker *worker)
     worker->draining = worker->drained = false;
     log_write(LOG_NOTICE, "active again");
     server_undrain(worker->server);
-    if (worker->serving)
+    if (worker->serving) {
         set_doors(worker, true);
+        spool_runner_resume(worker->runner);
+    }
     if (worker->node != NULL)
         node_heartbeat_soon(worker->node);
 }
@@ -155,7 +175,7 @@ static void on_stop_timer(evutil_socket_t fd, short what, void *arg)
     (void)fd, (void)what;
     struct worker *worker = arg;
     uint64_t now = clock_ms();
-    if (server_sessions(worker->server) > 0 && now < worker->stop_at_ms)
+    if ((server_sessions(worker->server) > 0 || spool_runner_jobs(worker->runner) > 0) && now < worker->stop_at_ms)
         return;
     if (worker->reports_until_ms == 0) {
         set_doors(worker, false);
@@ -246,6 +266,12 @@ static void on_heartbeat(void *arg, Weir__Heartbeat *beat)
     measure_process(worker);
 }
 
+static bool on_destination(void *arg, const char *address, char out[NEXT_HOP_TEXT_MAX])
+{
+    const struct worker *worker = arg;
+    return server_destination(worker->server, address, out);
+}
+
 static const struct node_handlers node_handlers = { .state = on_state, .policy = on_policy, .heartbeat = on_heartbeat };
 
 /* ---- signals ---- */
@@ -272,6 +298,7 @@ static void on_reload(evutil_socket_t fd, short what, void *arg)
     worker->current = edge_config_ref(config);
     if (worker->farm != NULL)
         scan_farm_reload(worker->farm, &config->edge);
+    spool_runner_reload(worker->runner, &config->edge, config->cluster.contact);
     edge_open_log(config, command->name, "smtpd");
     server_set_config(worker->server, config);
     edge_config_unref(&config);
@@ -386,6 +413,22 @@ static void worker_begin(struct worker *worker)
                             },
                             &node_handlers, worker);
     server_set_node(worker->server, worker->node);
+    worker->runner = spool_runner_new(&(struct spool_runner_options){
+        .base = worker->base,
+        .node = worker->node,
+        .farm = worker->farm,
+        .pool = worker->pool,
+        .settings = &worker->config->edge,
+        .contact = worker->config->cluster.contact,
+        .name = name,
+        .worker = process->worker,
+        .budget = server_budget(worker->server),
+        .ids = server_ids(worker->server),
+        .metrics = &worker->metrics,
+        .destination = on_destination,
+        .idle = on_runner_idle,
+        .arg = worker,
+    });
 
     worker->doors = xcalloc(process->socket_count, sizeof *worker->doors);
     for (size_t i = 0; i < process->socket_count; i++) {
@@ -401,6 +444,7 @@ static void worker_end(struct worker *worker)
     for (size_t i = 0; i < worker->process->socket_count; i++)
         net_listener_free(&worker->doors[i].listener);
     free(worker->doors);
+    spool_runner_free(&worker->runner);
     server_set_node(worker->server, NULL);
     server_free(&worker->server);
     node_free(&worker->node);

@@ -25,6 +25,14 @@ struct next_hop {
     uint16_t port;
 };
 
+#define NEXT_HOP_TEXT_MAX 272
+
+bool next_hop_is_same(const struct next_hop *a, const struct next_hop *b);
+/* "[host]:port": the spool's name for it (Weir__SpoolRecipient.destination). Returns out. */
+char *next_hop_format(char out[NEXT_HOP_TEXT_MAX], const struct next_hop *hop);
+/* false: no such text. */
+bool next_hop_parse(struct next_hop *hop, const char *text);
+
 struct delivery_handlers {
     /* The next hop's answer to recipient `index` (numbered from 0 in the order of delivery_rcpt). Code 4xx/5xx of MAIL, of the connection,
      * or "next hop unreachable" (451 4.4.1) are given for every recipient. A 421 becomes 450 here. In order of index. */

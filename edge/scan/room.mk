@@ -1,4 +1,4 @@
-$(eval $(call library,scan,edge/scan,farm.c machine.c answers.c scanners.c attempts.c series.c))
+$(eval $(call library,scan,edge/scan,farm.c machine.c answers.c scanners.c attempts.c series.c stamp.c))
 $(eval $(call unit_test,scan_machine,scan message proto common,-lzmq -lprotobuf-c -levent))
 $(eval $(call unit_test,scan_farm,scan message proto common,-lzmq -lprotobuf-c -levent))
 $(eval $(call fuzz_target,scan_machine,edge/scan/machine.c edge/scan/answers.c edge/scan/scanners.c edge/scan/attempts.c edge/scan/series.c edge/message/message.c \

@@ -27,7 +27,7 @@ static void obey_hello(struct session *session, const struct smtp_command *comma
         return;
     }
     session_reply(session, command->verb, 250, NULL,
-                  "%s\nPIPELINING\nSIZE %llu\n8BITMIME\nCHUNKING\nENHANCEDSTATUSCODES\nSMTPUTF8%s", session->config->hostname,
+                  "%s\nPIPELINING\nSIZE %llu\n8BITMIME\nCHUNKING\nENHANCEDSTATUSCODES\nSMTPUTF8\nDSN%s", session->config->hostname,
                   (unsigned long long)session->limits->max_message_size, session_offers_starttls(session) ? "\nSTARTTLS" : "");
 }
 
@@ -246,7 +246,7 @@ enum obeyed session_command(struct session *session, const char *line, size_t le
 {
     struct smtp_command *command = &session->server->command;
     struct transaction *tx = session->tx;
-    struct smtp_complaint complaint = smtp_command_parse(command, line, len, tx != NULL && transaction_is_utf8(tx), false);
+    struct smtp_complaint complaint = smtp_command_parse(command, line, len, tx != NULL && transaction_is_utf8(tx), true);
     const struct verb_rule *rule = &rules[command->verb];
     enum excess excess = session_excess(session);
 

@@ -6,7 +6,7 @@
  * server.c       the worker's sessions: coming in, deadlines, draining, the end of a session
  * session.c      one connection: bytes in, the state, replies out
  * commands.c     one handler per SMTP verb
- * transaction.c  one message's way: recipients, bytes, verdict, hand-over, outcome
+ * transaction.c  one message's way: bytes, verdict, hand-over, outcome; with recipients.c (who) and spooled.c (into the spool)
  * report.c       the log lines and audit rows of all that
  */
 #include "common/queue_id.h"
@@ -108,6 +108,7 @@ struct server {
     void *drained_arg;
     struct metrics *metrics;
     struct metric *sessions_now, *recipients_accepted, *recipients[DISPOSITION_COUNT], *messages[DISPOSITION_COUNT];
+    struct metric *stores[SPOOL_STORED_COUNT], *store_seconds, *in_session;
     struct metric *message_size, *relay_seconds, *limits_hit[7], *memory_used, *memory_max, *disk_used, *disk_max;
     struct smtp_command command; /* scratch of the command being obeyed: too large for every session */
 };

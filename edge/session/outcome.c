@@ -26,6 +26,7 @@ const char *disposition_name(enum disposition disposition)
 {
     static const char *const names[DISPOSITION_COUNT] = {
         [DISPOSITION_DELIVERED] = "delivered",
+        [DISPOSITION_SPOOLED] = "spooled",
         [DISPOSITION_DISCARDED] = "discarded",
         [DISPOSITION_REFUSED] = "refused",
         [DISPOSITION_DEFERRED] = "deferred",
@@ -156,6 +157,17 @@ void outcome_of_refusal(struct outcome *out, enum refusal refusal, unsigned viol
         outcome_set(out, DISPOSITION_DEFERRED, "storage", 452, "4.3.1", "Insufficient system storage (id %s)", id->text);
         return;
     }
+}
+
+void outcome_of_spool(struct outcome *out, enum spool_stored stored, const struct queue_id *id)
+{
+    if (stored == SPOOL_STORED)
+        outcome_set(out, DISPOSITION_SPOOLED, "", 250, "2.0.0", "Ok: queued as %s", id->text);
+    else if (stored == SPOOL_FULL)
+        outcome_set(out, DISPOSITION_DEFERRED, "spool-full", 452, "4.3.1", "Insufficient system storage (id %s)", id->text);
+    else
+        outcome_set(out, DISPOSITION_DEFERRED, "spool-unavailable", 451, "4.3.0", "Message cannot be stored now, try again later (id %s)",
+                    id->text);
 }
 
 void outcome_of_discard(struct outcome *out, const struct queue_id *id)

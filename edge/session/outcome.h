@@ -10,8 +10,9 @@
 #include "common/settings.h"
 #include "edge/scan/scan.h"
 #include "edge/smtp/reply.h"
+#include "edge/spool/store.h"
 
-enum disposition { DISPOSITION_DELIVERED, DISPOSITION_DISCARDED, DISPOSITION_REFUSED, DISPOSITION_DEFERRED, DISPOSITION_COUNT };
+enum disposition { DISPOSITION_DELIVERED, DISPOSITION_SPOOLED, DISPOSITION_DISCARDED, DISPOSITION_REFUSED, DISPOSITION_DEFERRED, DISPOSITION_COUNT };
 
 struct outcome {
     enum disposition disposition;
@@ -60,6 +61,9 @@ void outcome_of_discard(struct outcome *out, const struct queue_id *id);
 void outcome_of_farewell(struct outcome *out, enum farewell farewell, bool handed_over);
 /* The next hop's final word. */
 void outcome_of_next_hop(struct outcome *out, const struct smtp_reply *reply, bool maybe_delivered, const struct queue_id *id);
+
+/* What the spool said. */
+void outcome_of_spool(struct outcome *out, enum spool_stored stored, const struct queue_id *id);
 
 /* "clean", "bad", "unknown:limits", "none" (result NULL); static. */
 const char *verdict_text(const struct scan_result *result);

@@ -173,14 +173,3 @@ size_t received_format(char out[RECEIVED_MAX], const struct received *received)
                        received->date);
     return len < RECEIVED_MAX ? (size_t)len : RECEIVED_MAX - 1;
 }
-
-size_t virus_scanned_format(char *out, size_t cap, const char *hostname, const char *engine, const char *signatures)
-{
-    char what[256];
-    snprintf(what, sizeof what, "%s, signatures %s", engine, signatures);
-    for (char *p = what; *p != '\0'; p++)
-        if (*p < ' ' || *p > '~' || *p == '(' || *p == ')') /* another process's words: no line break gets out of the comment */
-            *p = '?';
-    int len = snprintf(out, cap, "X-Virus-Scanned: Weir at %s (%s)\r\n", hostname, what);
-    return (size_t)len < cap ? (size_t)len : 0;
-}

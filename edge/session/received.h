@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "common/netaddr.h"
+#include "edge/scan/stamp.h"
 
 #define HEADER_MESSAGE_ID_MAX 250
 
@@ -44,11 +45,6 @@ struct received {
 
 /* Writes the whole header with its last CRLF; no line is longer than RFC 5322's 998. Returns the length. */
 size_t received_format(char out[RECEIVED_MAX], const struct received *received);
-
-#define VIRUS_SCANNED_MAX 640
-
-/* "X-Virus-Scanned: Weir at HOST (ENGINE, signatures VERSION)", for a message with an explicit clean. Returns the length. */
-size_t virus_scanned_format(char *out, size_t cap, const char *hostname, const char *engine, const char *signatures);
 
 /* "ESMTPS" and the like: the registered "with" protocol types of RFC 3848 and RFC 6531 4.3. Static. */
 const char *received_protocol(bool esmtp, bool tls, bool smtputf8);

@@ -47,6 +47,13 @@ static void name_rule(struct relay_answer *out, const char *file, unsigned line)
         snprintf(out->rule, sizeof out->rule, "%s:%u", file, line);
 }
 
+void relay_route(struct relay_answer *out, const struct policy *policy, const struct smtp_address *recipient)
+{
+    smtp_address_format(recipient, out->address);
+    struct route route = policy_route(policy, recipient->domain);
+    follow_route(out, &route, policy_is_own_domain(policy, recipient->domain));
+}
+
 void relay_decide(struct relay_answer *out, const struct policy *policy, const struct netaddr *client,
                   const struct smtp_address *recipient)
 {

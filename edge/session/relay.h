@@ -23,6 +23,8 @@ struct relay_answer {
     const char *why;                /* RELAY_REFUSED: "relay", "route", "no-route", "config": for the audit row; static */
 };
 
+/* The second half of it: where the recipient's mail goes, whoever sends it. A mailbox. */
+void relay_route(struct relay_answer *out, const struct policy *policy, const struct smtp_address *recipient);
 void relay_decide(struct relay_answer *out, const struct policy *policy, const struct netaddr *client,
                   const struct smtp_address *recipient);
 

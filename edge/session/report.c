@@ -68,6 +68,8 @@ void report_message(const struct report *report, const struct outcome *outcome)
     const struct session *session = report->session;
     if (*report->message_id != '\0')
         log_write(LOG_INFO, "%s: message-id=%s", report->id, report->message_id);
+    if (outcome->disposition == DISPOSITION_SPOOLED)
+        return; /* from= comes when it is taken up, to= with each recipient's end: edge/spool */
     log_write_as(outcome->disposition == DISPOSITION_DELIVERED ? "qmgr" : "smtpd", LOG_INFO,
                  "%s: from=<%s>, size=%llu, nrcpt=%u", report->id, report->sender, (unsigned long long)report->size, report->rcpt_count);
     if (outcome->disposition == DISPOSITION_DISCARDED)
@@ -131,7 +133,7 @@ void report_recipient(const struct report *report, unsigned index, const char *r
         [DISPOSITION_DEFERRED] = "deferred",
     };
     audit(report, index, recipient, outcome);
-    if (!log_wants(LOG_INFO))
+    if (!log_wants(LOG_INFO) || outcome->disposition == DISPOSITION_SPOOLED)
         return;
     /* delays=a/b/c/d: until the last byte, scan, 0 (connection times are the pool's), from the verdict to the answer. */
     uint64_t now = clock_ms(), received = report->received_ms != 0 ? report->received_ms : now;

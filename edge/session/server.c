@@ -33,6 +33,14 @@ static void make_metrics(struct server *server, struct metrics *metrics)
     }
     for (size_t i = 0; i < sizeof limits / sizeof *limits; i++)
         server->limits_hit[i] = metrics_counter(metrics, "weir_smtp_limits_total", "limit=\"%s\"", limits[i]);
+    static const char *const stored[SPOOL_STORED_COUNT] = {
+        [SPOOL_STORED] = "stored", [SPOOL_FULL] = "full", [SPOOL_UNAVAILABLE] = "unavailable"
+    };
+    for (int s = 0; s < SPOOL_STORED_COUNT; s++)
+        server->stores[s] = metrics_counter(metrics, "weir_edge_spool_stores_total", "result=\"%s\"", stored[s]);
+    server->store_seconds =
+        metrics_histogram(metrics, "weir_edge_spool_store_seconds", metrics_seconds_bounds, metrics_seconds_count, NULL);
+    server->in_session = metrics_counter(metrics, "weir_edge_spool_bypassed_total", NULL);
     server->message_size =
         metrics_histogram(metrics, "weir_message_size_bytes", metrics_bytes_bounds, metrics_bytes_count, NULL);
     server->relay_seconds =
@@ -161,7 +169,7 @@ void server_accept(struct port *port, int fd, const struct netaddr *peer)
         turn_away(port, fd, peer, REFUSED_BUSY, "4.3.0", "Starting up, try again later");
         return;
     }
-    if (server->farm != NULL && !scan_farm_has_live(server->farm)) {
+    if (server->farm != NULL && listener->settings.profile != PROFILE_HANDOFF && !scan_farm_has_live(server->farm)) {
         turn_away(port, fd, peer, REFUSED_BUSY, "4.7.0", "I'm busy, try again later");
         return;
     }
@@ -363,6 +371,29 @@ bool server_drain_is_over(const struct session *session, uint64_t now_ms, uint64
         due = last;
     *look_again_ms = due;
     return now_ms >= due;
+}
+
+struct message_budget *server_budget(struct server *server)
+{
+    return &server->budget;
+}
+
+struct queue_id_source *server_ids(struct server *server)
+{
+    return &server->ids;
+}
+
+bool server_destination(const struct server *server, const char *address, char out[NEXT_HOP_TEXT_MAX])
+{
+    struct smtp_address parsed;
+    struct relay_answer answer;
+    if (server->policy == NULL || smtp_mailbox_parse(&parsed, address, strlen(address), true) != SMTP_ADDRESS_OK)
+        return false;
+    relay_route(&answer, server->policy, &parsed);
+    if (answer.result != RELAY_TO_NEXT_HOP)
+        return false;
+    next_hop_format(out, &answer.hop);
+    return true;
 }
 
 void server_observe(struct server *server)

@@ -54,6 +54,11 @@ void server_set_policy(struct server *server, struct policy **taken, uint64_t ep
 void server_drain(struct server *server, void (*drained)(void *arg), void *arg);
 void server_undrain(struct server *server);
 unsigned server_sessions(const struct server *server);
+/* What the worker's part of the spool shares with its sessions. */
+struct message_budget *server_budget(struct server *server);
+struct queue_id_source *server_ids(struct server *server);
+/* Where mail that we send ourselves goes, by the present policy. false: nowhere. */
+bool server_destination(const struct server *server, const char *address, char out[NEXT_HOP_TEXT_MAX]);
 /* Sets the gauges that are measured rather than counted. */
 void server_observe(struct server *server);
 

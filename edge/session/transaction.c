@@ -1,12 +1,13 @@
 /*
  * transaction.c - one message's way: recipients to the next hop, bytes to the scanner, verdict, hand-over, outcome
  *
- *   RCPT   each recipient goes into `entries`; the next hop's answers arrive in their order, and replies are given in order of the commands
+ *   RCPT   recipients.c
  *   bytes  into the message and the scan; the first reason to refuse frees both, and the rest is only counted
  *   end    refused | discarded | scan -> verdict -> next hop -> its answer
+ *                                scan -> verdict -> spool (spooled.c) -> committed
  *
- * Invariants: a 250 for the message is said only in finish(), with an outcome made from the next hop's 250 or from a policy that discards (I1).
- * hand_over() is reached only with an explicit clean, or with scanning turned off by name (I2).
+ * Invariants: a 250 for the message is said only in transaction_finish(), with an outcome made from the next hop's 250, the spool's commit, or a policy
+ * that discards (I1). transaction_deliver() is reached only with an explicit clean, or with scanning turned off by name (I2).
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,61 +15,14 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/memory.h"
-#include "edge/session/internal.h"
+#include "edge/session/transaction.h"
 
-struct answer {
-    unsigned stage;
-    int code;
-    char enhanced[12];
-    const char *why;      /* static: "relay", "next-hop", ...: written to the audit; NULL: a reply to another command */
-    bool next_hop;        /* these are the next hop's words */
-    char text[];
-};
-
-struct entry { /* a recipient; or, while replies are owed, something else that has to be answered in its turn */
-    char *address;         /* canonical; NULL: no recipient */
-    struct answer *answer; /* NULL: accepted, or still asked */
-    unsigned index;        /* of the RCPT command in the transaction */
-    bool asked;            /* the next hop has not answered yet */
-    bool discard;          /* its route says discard */
-    uint64_t policy_epoch; /* what decided: the policy, */
-    char rule[32];         /* and its line, as in struct relay_answer */
-    unsigned notify;       /* SMTP_NOTIFY_*, 0: not said */
-    char *orcpt;           /* decoded; NULL: none */
-};
-
-struct transaction {
-    struct session *session;
-    struct queue_id id;
-    char *sender;
-    uint64_t declared;                 /* SIZE= */
-    bool eightbit, smtputf8;
-    char ret, *envid;                  /* RFC 3461; envid NULL: none */
-    struct entry *entries;             /* accepted ones first, then those whose reply is owed */
-    unsigned count, cap, replied;      /* entries[0 .. replied) are accepted recipients */
-    unsigned rcpts;                    /* RCPT commands so far */
-    unsigned to_deliver, to_discard;   /* among the accepted */
-    struct next_hop *hop;              /* of the first recipient that has one */
-    struct delivery *delivery;
-    struct message *message;
-    struct scan *scan;
-    struct scan_result *verdict;       /* NULL: none yet */
-    bool began, complete, farm_busy, handed_over, finished;
-    enum refusal refusal;
-    struct header_scan header;
-    uint64_t size;                     /* bytes that came, kept or not */
-    uint64_t began_ms, complete_ms, complete_us;
-    uint64_t window_ms, window_size;   /* the present window of min_data_rate */
-    char *next_hop_text, *next_hop_reply;
-};
-
-static void on_recipient(void *arg, unsigned index, const struct smtp_reply *reply);
 static void on_delivered(void *arg, const struct smtp_reply *reply, bool maybe_delivered);
 static void on_verdict(void *arg, const struct scan_result *result);
 static void on_busy(void *arg, const char *why);
 static void on_pressure(void *arg, bool full);
 
-static const struct delivery_handlers delivery_handlers = { .recipient = on_recipient, .done = on_delivered };
+const struct delivery_handlers transaction_delivery_handlers = { .recipient = transaction_on_recipient, .done = on_delivered };
 static const struct scan_handlers scan_handlers = { .done = on_verdict, .busy = on_busy, .pressure = on_pressure };
 
 struct transaction *transaction_new(struct session *session, const struct smtp_command *mail)
@@ -96,14 +50,11 @@ static void drop_message(struct transaction *tx)
     tx->session->pressed = false;
 }
 
-static struct report report_of(const struct transaction *tx);
 static void write_down(struct transaction *tx, const struct outcome *outcome);
 
-static void entry_fini(struct entry *entry)
+static bool is_with_next_hop(const struct transaction *tx)
 {
-    free(entry->address);
-    free(entry->orcpt);
-    free(entry->answer);
+    return tx->direct != NULL && tx->direct->delivery != NULL;
 }
 
 /* A message that has begun is written down and counted however it ends. */
@@ -115,18 +66,17 @@ void transaction_free(struct transaction **transaction, enum farewell farewell)
     if (tx == NULL)
         return;
     if (tx->began && !tx->finished) {
-        outcome_of_farewell(&outcome, farewell, tx->handed_over && tx->delivery != NULL); /* NULL: taken back */
+        outcome_of_farewell(&outcome, farewell, tx->handed_over && (tx->store != NULL || is_with_next_hop(tx))); /* else taken back */
         write_down(tx, &outcome);
     }
-    if (tx->delivery != NULL) /* before the message, which it borrows */
-        delivery_cancel(&tx->delivery);
+    spool_store_cancel(&tx->store); /* before the message, which these two borrow */
+    legs_free(tx);
     drop_message(tx);
     if (tx->handed_over)
         server_answered(tx->session->server);
     for (unsigned i = 0; i < tx->count; i++)
         entry_fini(&tx->entries[i]);
     free(tx->entries);
-    free(tx->hop);
     free(tx->verdict);
     free(tx->next_hop_text);
     free(tx->next_hop_reply);
@@ -155,7 +105,7 @@ uint64_t transaction_size(const struct transaction *tx)
     return tx->size;
 }
 
-static struct report report_of(const struct transaction *tx)
+struct report transaction_report(const struct transaction *tx)
 {
     return (struct report){
         .session = tx->session,
@@ -166,192 +116,13 @@ static struct report report_of(const struct transaction *tx)
         .began_ms = tx->began_ms,
         .received_ms = tx->complete_ms,
         .scan = tx->verdict,
-        .verdict = tx->verdict != NULL                              ? verdict_text(tx->verdict)
+        .verdict = tx->verdict != NULL                                    ? verdict_text(tx->verdict)
                    : tx->handed_over && tx->session->server->farm == NULL ? verdict_text(NULL)
-                                                                    : "",
-        .next_hop = tx->next_hop_text != NULL ? tx->next_hop_text : tx->delivery != NULL ? delivery_next_hop_text(tx->delivery) : "",
+                                                                          : "",
+        .next_hop = tx->next_hop_text != NULL ? tx->next_hop_text : is_with_next_hop(tx) ? delivery_next_hop_text(tx->direct->delivery) : "",
         .next_hop_reply = tx->next_hop_reply != NULL ? tx->next_hop_reply : "",
         .rcpt_count = tx->replied,
     };
-}
-
-/* ---- recipients ---- */
-
-static struct entry *entry_add(struct transaction *tx)
-{
-    if (tx->count == tx->cap) {
-        tx->cap = tx->cap == 0 ? 1 : 2 * tx->cap;
-        tx->entries = xrealloc(tx->entries, tx->cap * sizeof *tx->entries);
-    }
-    struct entry *entry = &tx->entries[tx->count++];
-    *entry = (struct entry){ .index = tx->rcpts };
-    return entry;
-}
-
-static void entry_refuse(struct entry *entry, unsigned stage, int code, const char *enhanced, const char *why, bool next_hop,
-                         const char *text)
-{
-    size_t len = strlen(text);
-    struct answer *answer = xmalloc(sizeof *answer + len + 1);
-    *answer = (struct answer){ .stage = stage, .code = code, .why = why, .next_hop = next_hop };
-    snprintf(answer->enhanced, sizeof answer->enhanced, "%s", enhanced);
-    memcpy(answer->text, text, len + 1);
-    entry->answer = answer;
-}
-
-static void report_refused_recipient(const struct transaction *tx, const struct entry *entry)
-{
-    const struct answer *answer = entry->answer;
-    struct outcome outcome = {
-        .disposition = answer->code / 100 == 5 ? DISPOSITION_REFUSED : DISPOSITION_DEFERRED,
-        .why = answer->why,
-        .code = answer->code,
-    };
-    snprintf(outcome.enhanced, sizeof outcome.enhanced, "%s", answer->enhanced);
-    snprintf(outcome.text, sizeof outcome.text, "%s", answer->text);
-    struct report report = report_of(tx);
-    report.policy_epoch = entry->policy_epoch;
-    report.rule = entry->rule;
-    if (!answer->next_hop)
-        report.next_hop = "";
-    else
-        report.next_hop_reply = answer->text;
-    report_reject(tx->session, tx->replied > 0 ? tx->id.text : NULL, "RCPT", answer->code, answer->enhanced, answer->text,
-                  tx->sender, entry->address);
-    report_recipient_refused(&report, entry->index, entry->address, &outcome);
-    metric_add(tx->session->server->recipients[outcome.disposition], 1);
-}
-
-/* Gives the replies that are due, in the order of the commands, up to the first that is still to come from the next hop. */
-static void give_replies(struct transaction *tx)
-{
-    unsigned keep = tx->replied, at = tx->replied;
-    for (; at < tx->count && !tx->entries[at].asked; at++) {
-        struct entry entry = tx->entries[at];
-        if (entry.answer == NULL) {
-            session_reply(tx->session, SMTP_VERB_RCPT, 250, "2.1.5", "Ok");
-            tx->entries[keep++] = entry;
-            continue;
-        }
-        session_reply(tx->session, entry.answer->stage, entry.answer->code, entry.answer->enhanced, "%s", entry.answer->text);
-        if (entry.address != NULL)
-            report_refused_recipient(tx, &entry);
-        entry_fini(&entry);
-    }
-    if (keep < at)
-        memmove(&tx->entries[keep], &tx->entries[at], (tx->count - at) * sizeof *tx->entries);
-    tx->count -= at - keep;
-    tx->replied = keep;
-    if (tx->session->leaving && tx->count == tx->replied)
-        session_close(tx->session);
-}
-
-void transaction_answer(struct transaction *tx, unsigned stage, int code, const char *enhanced, const char *text)
-{
-    entry_refuse(entry_add(tx), stage, code, enhanced, NULL, false, text);
-    give_replies(tx);
-}
-
-/* true: this recipient can go with those that are there already. The first decides the next hop; until there is a spool, a recipient for another
- * one has to come in a transaction of its own. */
-static bool same_hop(struct transaction *tx, const struct next_hop *hop)
-{
-    if (tx->hop != NULL && (tx->hop->port != hop->port || strcmp(tx->hop->host, hop->host) != 0)) {
-        bool any = tx->to_deliver > 0;
-        for (unsigned i = tx->replied; i < tx->count; i++)
-            any |= tx->entries[i].asked;
-        if (any)
-            return false;
-        if (tx->delivery != NULL)
-            delivery_cancel(&tx->delivery); /* the other hop has refused all it was offered */
-        free(tx->hop);
-        tx->hop = NULL;
-    }
-    if (tx->hop == NULL)
-        tx->hop = xmemdup(hop, sizeof *hop);
-    return true;
-}
-
-static void offer_to_next_hop(struct transaction *tx, struct entry *entry)
-{
-    if (tx->delivery == NULL) {
-        struct delivery_envelope envelope = { tx->sender, tx->declared, tx->eightbit, tx->smtputf8, tx->ret, tx->envid };
-        tx->delivery = delivery_new(tx->session->server->pool, tx->hop, &envelope, &delivery_handlers, tx);
-    }
-    delivery_rcpt(tx->delivery, &(struct delivery_recipient){ entry->address, entry->notify, entry->orcpt });
-    entry->asked = true;
-}
-
-/* Recipients that were accepted or may still be. */
-static unsigned transaction_valid(const struct transaction *tx)
-{
-    unsigned valid = tx->replied;
-    for (unsigned i = tx->replied; i < tx->count; i++)
-        valid += tx->entries[i].address != NULL && tx->entries[i].answer == NULL;
-    return valid;
-}
-
-bool transaction_may_be_full(const struct transaction *tx)
-{
-    return transaction_unanswered(tx) > 0 && transaction_valid(tx) >= tx->session->limits->max_recipients;
-}
-
-void transaction_rcpt(struct transaction *tx, const struct smtp_command *rcpt)
-{
-    struct session *session = tx->session;
-    struct relay_answer relay;
-    relay_decide(&relay, session->server->policy, &session->client, &rcpt->address);
-
-    struct entry *entry = entry_add(tx);
-    tx->rcpts++;
-    entry->address = xstrdup(relay.address);
-    entry->policy_epoch = session->server->policy_epoch;
-    memcpy(entry->rule, relay.rule, sizeof entry->rule);
-    entry->notify = rcpt->notify;
-    entry->orcpt = *rcpt->orcpt != '\0' ? xstrdup(rcpt->orcpt) : NULL;
-    if (relay.result == RELAY_REFUSED) {
-        session->errors += relay.code / 100 == 5;
-        entry_refuse(entry, SMTP_VERB_RCPT, relay.code, relay.enhanced, relay.why, false, relay.text);
-    } else if (transaction_valid(tx) > session->limits->max_recipients) {
-        server_count_limit(session->server, LIMIT_RECIPIENTS);
-        entry_refuse(entry, SMTP_VERB_RCPT, 452, "4.5.3", "recipients", false, "Too many recipients");
-    } else if (relay.result == RELAY_DISCARD) {
-        entry->discard = true;
-        tx->to_discard++;
-    } else if (!same_hop(tx, &relay.hop)) {
-        entry_refuse(entry, SMTP_VERB_RCPT, 451, "4.3.0", "other-hop", false,
-                     "This recipient's next hop differs: send it in another transaction");
-    } else {
-        offer_to_next_hop(tx, entry);
-    }
-    give_replies(tx);
-}
-
-static void on_recipient(void *arg, unsigned index, const struct smtp_reply *reply)
-{
-    struct transaction *tx = arg;
-    struct session *session = tx->session;
-    (void)index; /* answers come in the order of the questions: this is the first one asked */
-    unsigned at = tx->replied;
-    while (at < tx->count && !tx->entries[at].asked)
-        at++;
-    if (at == tx->count)
-        return;
-    struct entry *entry = &tx->entries[at];
-    entry->asked = false;
-    if (reply->code / 100 == 2) {
-        tx->to_deliver++;
-    } else {
-        struct smtp_reply answer = *reply;
-        reply_normalize(&answer, "2.1.5");
-        if (answer.code == 421) /* would close a session that has nothing wrong with it */
-            answer.code = 450;
-        session->unknown += answer.code / 100 == 5;
-        entry_refuse(entry, SMTP_VERB_RCPT, answer.code, answer.enhanced, "next-hop", true, answer.text);
-    }
-    session->input_ms = clock_ms(); /* until now the client waited for us */
-    give_replies(tx);
-    session_settle(session);
 }
 
 /* ---- bytes ---- */
@@ -370,8 +141,11 @@ void transaction_begin_message(struct transaction *tx)
     report_message_begins(session, tx->id.text);
     if (tx->to_deliver == 0)
         return; /* all recipients are discarded: nothing to keep */
+    transaction_choose_way(tx);
     tx->message = message_new(&session->server->budget);
-    if (session->server->farm != NULL) {
+    if (session->server->farm != NULL && session->limits->profile == PROFILE_HANDOFF && !scan_farm_has_live(session->server->farm)) {
+        tx->farm_busy = true;
+    } else if (session->server->farm != NULL) {
         struct scan_facts facts = { session->client_text, session->helo, tx->sender, tx->replied, tx->declared };
         tx->scan = scan_start(session->server->farm, &tx->id, tx->message, &facts, &scan_handlers, tx);
     }
@@ -455,13 +229,13 @@ static void on_pressure(void *arg, bool full)
 static void write_down(struct transaction *tx, const struct outcome *outcome)
 {
     struct server *server = tx->session->server;
-    struct report report = report_of(tx);
+    struct report report = transaction_report(tx);
 
     tx->finished = true;
     report_message(&report, outcome);
     for (unsigned i = 0; i < tx->replied; i++) {
         struct outcome own = *outcome;
-        if (tx->entries[i].discard && outcome->disposition == DISPOSITION_DELIVERED) {
+        if (tx->entries[i].discard && (outcome->disposition == DISPOSITION_DELIVERED || outcome->disposition == DISPOSITION_SPOOLED)) {
             own.disposition = DISPOSITION_DISCARDED;
             own.why = "route";
         }
@@ -474,8 +248,7 @@ static void write_down(struct transaction *tx, const struct outcome *outcome)
     metric_add(server->messages[outcome->disposition], 1);
 }
 
-/* Writes down and says what became of the message, once, and ends the transaction. */
-static void finish(struct transaction *tx, const struct outcome *outcome)
+void transaction_finish(struct transaction *tx, const struct outcome *outcome)
 {
     struct session *session = tx->session;
     struct server *server = session->server;
@@ -502,10 +275,10 @@ static void finish(struct transaction *tx, const struct outcome *outcome)
         session_enter(session, ST_READY);
 }
 
-static void hand_over(struct transaction *tx)
+size_t transaction_received(struct transaction *tx, char out[RECEIVED_MAX])
 {
     struct session *session = tx->session;
-    char date[40], prefix[RECEIVED_MAX + VIRUS_SCANNED_MAX];
+    char date[40];
     struct received received = {
         .helo = session->helo,
         .client = &session->client,
@@ -517,15 +290,40 @@ static void hand_over(struct transaction *tx)
         .esmtp = session->esmtp,
         .smtputf8 = tx->smtputf8,
     };
+    return received_format(out, &received);
+}
+
+void transaction_deliver(struct transaction *tx)
+{
+    struct session *session = tx->session;
+    char prefix[RECEIVED_MAX + VIRUS_SCANNED_MAX];
     size_t len = 0;
     /* Received comes last: a message whose first line begins with white space goes on with the field above it, and must not be able to add
      * words to the one that says what we found. */
     if (tx->verdict != NULL)
         len = virus_scanned_format(prefix, VIRUS_SCANNED_MAX, session->config->hostname, tx->verdict->engine, tx->verdict->signatures);
-    len += received_format(prefix + len, &received);
+    len += transaction_received(tx, prefix + len);
+    if (!tx->handed_over) /* else it was counted when it was given to the spool */
+        census_hand_over(session->server->census, session->server->worker);
     tx->handed_over = true;
-    census_hand_over(session->server->census, session->server->worker);
-    delivery_send(tx->delivery, prefix, len, tx->message);
+    delivery_send(tx->direct->delivery, prefix, len, tx->message);
+}
+
+static void hand_over(struct transaction *tx)
+{
+    if (tx->spool)
+        transaction_spool(tx);
+    else
+        transaction_deliver(tx);
+}
+
+/* Handoff: its clients cannot come again, so what nobody can scan now is scanned in the spool, before delivery. */
+static void hand_over_unscanned(struct transaction *tx)
+{
+    free(tx->verdict);
+    tx->verdict = NULL;
+    tx->unscanned = true;
+    transaction_spool(tx);
 }
 
 static void judge(struct transaction *tx)
@@ -534,15 +332,28 @@ static void judge(struct transaction *tx)
     const char *contact = tx->session->config->cluster.contact;
     if (outcome_of_verdict(&outcome, tx->verdict, &tx->session->config->edge, contact != NULL ? contact : "", &tx->id))
         hand_over(tx);
+    else if (outcome.disposition == DISPOSITION_DEFERRED && tx->session->limits->profile == PROFILE_HANDOFF)
+        hand_over_unscanned(tx);
     else
-        finish(tx, &outcome);
+        transaction_finish(tx, &outcome);
+}
+
+static void end_without_scanner(struct transaction *tx)
+{
+    struct outcome outcome;
+    if (tx->session->limits->profile == PROFILE_HANDOFF) {
+        hand_over_unscanned(tx);
+        return;
+    }
+    outcome_of_busy_farm(&outcome);
+    transaction_finish(tx, &outcome);
 }
 
 static void refuse_message(struct transaction *tx)
 {
     struct outcome outcome;
     outcome_of_refusal(&outcome, tx->refusal, tx->session->parser.violations, tx->session->limits, &tx->id);
-    finish(tx, &outcome);
+    transaction_finish(tx, &outcome);
 }
 
 bool transaction_chunk(struct transaction *tx)
@@ -570,12 +381,11 @@ void transaction_complete(struct transaction *tx)
         refuse_message(tx);
     } else if (tx->to_deliver == 0) {
         outcome_of_discard(&outcome, &tx->id);
-        finish(tx, &outcome);
+        transaction_finish(tx, &outcome);
     } else if (session->server->farm == NULL || tx->verdict != NULL) {
         judge(tx);
     } else if (tx->farm_busy) {
-        outcome_of_busy_farm(&outcome);
-        finish(tx, &outcome);
+        end_without_scanner(tx);
     } else {
         scan_finish(tx->scan);
     }
@@ -606,33 +416,32 @@ static void on_busy(void *arg, const char *why)
     session->pressed = false;
     tx->farm_busy = true;
     log_write(LOG_WARNING, "%s: no scanner takes the message: %s", tx->id.text, why);
-    if (tx->complete) {
-        struct outcome outcome;
-        outcome_of_busy_farm(&outcome);
-        finish(tx, &outcome);
-    }
+    if (tx->complete)
+        end_without_scanner(tx);
     session_settle(session);
 }
 
 static void on_delivered(void *arg, const struct smtp_reply *reply, bool maybe_delivered)
 {
-    struct transaction *tx = arg;
+    struct leg *leg = arg;
+    struct transaction *tx = leg->tx;
     struct session *session = tx->session;
     struct outcome outcome;
-    tx->next_hop_text = xstrdup(delivery_next_hop_text(tx->delivery));
+    tx->next_hop_text = xstrdup(delivery_next_hop_text(leg->delivery));
     tx->next_hop_reply = xasprintf("%d %s%s%s", reply->code, reply->enhanced, *reply->enhanced ? " " : "", reply->text);
-    tx->delivery = NULL; /* freed right after this */
+    leg->delivery = NULL; /* freed right after this */
     if (reply->code / 100 == 2)
         metric_add(session->server->recipients[DISPOSITION_DELIVERED], tx->to_deliver);
     outcome_of_next_hop(&outcome, reply, maybe_delivered, &tx->id);
-    finish(tx, &outcome);
+    transaction_finish(tx, &outcome);
     session_settle(session);
 }
 
 bool transaction_outlives_client(struct transaction *tx)
 {
     /* It has no 250 and will send the message again: what the next hop does not have yet it shall not get twice. */
-    if (tx->handed_over && (tx->delivery == NULL || !delivery_take_back(&tx->delivery)))
+    if (tx->store != NULL ? spool_store_is_late(tx->store)
+                          : tx->handed_over && (!is_with_next_hop(tx) || !delivery_take_back(&tx->direct->delivery)))
         return true;
     transaction_free(&tx->session->tx, FAREWELL_CLIENT_GONE);
     return false;

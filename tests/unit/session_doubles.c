@@ -305,6 +305,12 @@ void delivery_rcpt(struct delivery *delivery, const struct delivery_recipient *r
     strcat(doubles.hop_recipients, " ");
 }
 
+bool delivery_hop_takes_dsn(const struct delivery *delivery)
+{
+    (void)delivery;
+    return false;
+}
+
 void delivery_send(struct delivery *delivery, const char *header_prefix, size_t prefix_len, const struct message *message)
 {
     struct error why;
@@ -319,9 +325,12 @@ void delivery_send(struct delivery *delivery, const char *header_prefix, size_t 
 
 void delivery_cancel(struct delivery **delivery)
 {
+    if (*delivery == NULL)
+        return;
+    if (doubles.delivery == *delivery)
+        doubles.delivery = NULL;
     free(*delivery);
     *delivery = NULL;
-    doubles.delivery = NULL;
     doubles.deliveries_cancelled++;
 }
 
@@ -393,11 +402,66 @@ void node_report(struct node *node, const Weir__AuditRow *row)
     wire_string(doubles.row_rule, sizeof doubles.row_rule, &row->rule);
 }
 
+bool node_is_connected(const struct node *node)
+{
+    (void)node;
+    return doubles.spool_up;
+}
+
+/* ---- spool ---- */
+
+struct spool_store {
+    spool_stored_handler stored;
+    void *arg;
+};
+
+struct spool_store *spool_store_new(const struct spool_store_options *options, spool_stored_handler stored, void *arg)
+{
+    struct spool_store *store = xcalloc(1, sizeof *store);
+    store->stored = stored;
+    store->arg = arg;
+    doubles.store = store;
+    doubles.stores++;
+    size_t len = (size_t)snprintf(doubles.stored_as, sizeof doubles.stored_as, "%s", options->envelope->scanned ? "scanned" : "unscanned");
+    for (size_t i = 0; i < options->recipients->n_recipients; i++) {
+        const Weir__SpoolRecipient *recipient = options->recipients->recipients[i];
+        len += (size_t)snprintf(doubles.stored_as + len, sizeof doubles.stored_as - len, " %.*s>%.*s", (int)recipient->address.len,
+                                (const char *)recipient->address.data, (int)recipient->destination.len,
+                                (const char *)recipient->destination.data);
+    }
+    return store;
+}
+
+bool spool_store_is_late(const struct spool_store *store)
+{
+    return store != NULL;
+}
+
+void spool_store_cancel(struct spool_store **store)
+{
+    if (*store != NULL)
+        doubles.store = NULL;
+    free(*store);
+    *store = NULL;
+}
+
+void spool_answers(enum spool_stored stored)
+{
+    struct spool_store *store = doubles.store;
+    if (store == NULL) {
+        fprintf(stderr, "nothing is being stored\n");
+        abort();
+    }
+    doubles.store = NULL;
+    store->stored(store->arg, stored, "");
+    free(store);
+}
+
 void doubles_reset(void)
 {
     free(doubles.sent_body);
     memset(&doubles, 0, sizeof doubles);
-    doubles.farm_live = true;
+    doubles.farm_live = doubles.spool_up = true;
     doubles.now_ms = 1000000;
     doubles.row_at = doubles.rows;
 }

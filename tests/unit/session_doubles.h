@@ -34,6 +34,10 @@ struct doubles {
     uint64_t row_policy_epoch; /* of the last of them */
     char row_rule[64];
     char *row_at;
+    bool spool_up;                 /* a coordinator is there */
+    struct spool_store *store;     /* being stored */
+    unsigned stores;
+    char stored_as[4096];          /* "scanned|unscanned ADDRESS>DESTINATION ..." of the last */
     /* clock */
     uint64_t now_ms;
 };
@@ -50,6 +54,7 @@ void doubles_settle(struct event_base *base);
 bool next_hop_owes_recipients(void); /* some recipient was offered and is not answered yet */
 bool next_hop_has_message(void);
 void next_hop_answers_rcpt(int code, const char *enhanced, const char *text);
+void spool_answers(enum spool_stored stored);
 void next_hop_answers(int code, const char *enhanced, const char *text, bool maybe);
 void scanner_says(Weir__Verdict verdict, Weir__UnknownReason reason, const char *signature);
 void farm_is_busy(void);

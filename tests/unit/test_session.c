@@ -255,6 +255,13 @@ static void step(struct play *play, const char *text, size_t line)
     case 'B':
         farm_is_busy();
         break;
+    case 'Q':
+        spool_answers(strcmp(arg, "stored") == 0 ? SPOOL_STORED : strcmp(arg, "full") == 0 ? SPOOL_FULL : SPOOL_UNAVAILABLE);
+        break;
+    case 'K':
+        ck_assert_msg(doubles.store != NULL && strcmp(doubles.stored_as, arg) == 0, "%s, line %zu: want \"%s\" stored, got \"%s\"", play->name,
+                      line, arg, doubles.store != NULL ? doubles.stored_as : "(nothing)");
+        return;
     case 'P':
         farm_presses(*arg == '1');
         break;
@@ -315,6 +322,8 @@ static void run(const char *name, const char *dialogue, bool trickle)
                 setup.no_policy = true;
             else if (strcmp(option, "no-live") == 0)
                 doubles.farm_live = false;
+            else if (strcmp(option, "no-spool") == 0)
+                doubles.spool_up = false;
             else if (strcmp(option, "scan=off") == 0)
                 setup.no_scan = true;
             else
@@ -343,7 +352,7 @@ static void run(const char *name, const char *dialogue, bool trickle)
 }
 
 #define HELLO "S 220 edge.test ESMTP\nC EHLO client.test\nS 250-edge.test\nS 250-PIPELINING\nS 250-SIZE\nS 250-8BITMIME\n" \
-              "S 250-CHUNKING\nS 250-ENHANCEDSTATUSCODES\nS 250 SMTPUTF8\n"
+              "S 250-CHUNKING\nS 250-ENHANCEDSTATUSCODES\nS 250-SMTPUTF8\nS 250 DSN\n"
 #define OCTETS_128 \
     "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
 #define OCTETS_512 OCTETS_128 OCTETS_128 OCTETS_128 OCTETS_128
@@ -382,8 +391,64 @@ static const struct {
             "S 554 5.5.1 No valid recipients\nC RSET\nS 250" },
     { "a next hop's 421 does not close the client's session", false,
       READY "C MAIL FROM:<>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\nR 421 - going down\nS 450 4.0.0 going down\nA u@example.edu deferred:next-hop 450\nC NOOP\nS 250" },
-    { "another next hop comes in another transaction", false,
-      ONE_RCPT "C RCPT TO:<o@other.edu>\nS 451 4.3.0\nA o@other.edu deferred:other-hop 451\nC RCPT TO:<v@example.edu>\nR 250 - ok\nS 250 2.1.5\nC RSET\nS 250" },
+    { "two next hops: asked both, then stored", false,
+      ONE_RCPT "C RCPT TO:<o@other.edu>\nR 250 - ok\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\n.\nV clean\n"
+               "K scanned u@example.edu>[sink.example.edu]:2525 o@other.edu>[other.example.edu]:2525\n.\nQ stored\nS 250 2.0.0 Ok: queued as\n"
+               "A u@example.edu spooled 250\nA o@other.edu spooled 250\nC NOOP\nS 250" },
+    { "two next hops, one of which refuses: direct", false,
+      ONE_RCPT "C RCPT TO:<o@other.edu>\nR 550 5.1.1 no\nS 550 5.1.1 no\nA o@other.edu refused:next-hop 550\nC DATA\nS 354\nC x\nC .\nV clean\n.\n" },
+    { "two next hops and the spool is full", false,
+      ONE_RCPT "C RCPT TO:<o@other.edu>\nR 250 - ok\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\nV clean\nQ full\nS 452 4.3.1\n"
+               "A u@example.edu deferred:spool-full 452\nA o@other.edu deferred:spool-full 452\nC NOOP\nS 250" },
+    { "two next hops and a virus", false,
+      ONE_RCPT "C RCPT TO:<o@other.edu>\nR 250 - ok\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\nV bad\nS 550 5.7.1\n"
+               "A u@example.edu refused:virus 550\nA o@other.edu refused:virus 550\n.\n" },
+    { "two next hops and no coordinator", false,
+      "O no-spool\n" ONE_RCPT "C RCPT TO:<o@other.edu>\nR 250 - ok\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\nV clean\nS 451 4.3.0\n"
+               "A u@example.edu deferred:spool-unavailable 451\nA o@other.edu deferred:spool-unavailable 451\nC NOOP\nS 250" },
+    { "NOTIFY=SUCCESS and a next hop without DSN", false,
+      READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu> NOTIFY=SUCCESS\nS 250 2.1.0\nR 250 - ok\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\nV clean\n"
+            "K scanned u@example.edu>[sink.example.edu]:2525\nQ stored\nS 250 2.0.0\nA u@example.edu spooled 250\n.\n" },
+    { "submission: nobody is asked, then stored", false,
+      "O profile=submission\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nC RCPT TO:<x@hole.edu>\nS 250 2.1.0\nS 250 2.1.5\nS 250 2.1.5\n"
+      "C DATA\nS 354\nC x\nC .\n.\nV clean\nK scanned u@example.edu>[sink.example.edu]:2525\nQ stored\nS 250 2.0.0\n"
+      "A u@example.edu spooled 250\nA x@hole.edu discarded:route 250\n.\n" },
+    { "submission: no coordinator", false,
+      "O profile=submission\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\nS 250 2.1.5\n"
+      "C DATA\nS 354\nC x\nC .\n.\nV clean\nQ unavailable\nS 451 4.3.0\nA u@example.edu deferred:spool-unavailable 451\n.\n" },
+    { "submission: scanners are busy", false,
+      "O profile=submission\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\nS 250 2.1.5\n"
+      "C DATA\nS 354\nC x\nC .\n.\nB\nS 421 4.7.0\nA u@example.edu deferred:busy 421\nX" },
+    { "handoff: no scanner lives", false,
+      "O profile=handoff\nO no-live\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\nS 250 2.1.5\n"
+      "C DATA\nS 354\nC x\nC .\nK unscanned u@example.edu>[sink.example.edu]:2525\nQ stored\nS 250 2.0.0\nA u@example.edu spooled 250\n.\n" },
+    { "handoff: scanners are busy", false,
+      "O profile=handoff\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\nS 250 2.1.5\n"
+      "C DATA\nS 354\nC x\nC .\n.\nB\nK unscanned u@example.edu>[sink.example.edu]:2525\nQ stored\nS 250 2.0.0\nA u@example.edu spooled 250\n.\n" },
+    { "handoff: a scan that took too long is done again from the spool", false,
+      "O profile=handoff\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\nS 250 2.1.5\n"
+      "C DATA\nS 354\nC x\nC .\n.\nV timeout\nK unscanned u@example.edu>[sink.example.edu]:2525\nQ full\nS 452 4.3.1\nA u@example.edu deferred:spool-full 452\n.\n" },
+    { "handoff: a virus", false,
+      "O profile=handoff\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\nS 250 2.1.5\n"
+      "C DATA\nS 354\nC x\nC .\n.\nV bad\nS 550 5.7.1\nA u@example.edu refused:virus 550\n.\n" },
+    { "handoff: no coordinator, delivered within the session", false,
+      "O profile=handoff\nO no-spool\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nC RCPT TO:<v@example.edu>\nS 250 2.1.0\nS 250 2.1.5\nS 250 2.1.5\n"
+      "C DATA\nS 354\nC x\nC .\nV clean\n.\nR 250 - ok\nR 250 - ok\nF x\\r\\n\nD 250 - took it\nS 250 2.0.0 Ok: queued as\n"
+      "A u@example.edu delivered 250\nA v@example.edu delivered 250\n.\n" },
+    { "handoff: the database goes while it is stored, and the next hop refuses one of two", false,
+      "O profile=handoff\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nC RCPT TO:<v@example.edu>\nS 250 2.1.0\nS 250 2.1.5\nS 250 2.1.5\n"
+      "C DATA\nS 354\nC x\nC .\nV clean\nQ unavailable\n.\nR 250 - ok\nR 550 - no\nS 451 4.3.0\n"
+      "A u@example.edu deferred:next-hop 451\nA v@example.edu deferred:next-hop 451\n.\n" },
+    { "handoff: the same, and it refuses both", false,
+      "O profile=handoff\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nC RCPT TO:<v@example.edu>\nS 250 2.1.0\nS 250 2.1.5\nS 250 2.1.5\n"
+      "C DATA\nS 354\nC x\nC .\nV clean\nQ unavailable\n.\nR 550 - no\nR 550 - no\nS 550\n"
+      "A u@example.edu refused:next-hop 550\nA v@example.edu refused:next-hop 550\n.\n" },
+    { "handoff: neither coordinator nor scanner", false,
+      "O profile=handoff\nO no-spool\nO no-live\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\nS 250 2.1.5\n"
+      "C DATA\nS 354\nC x\nC .\nS 451 4.3.0\nA u@example.edu deferred:spool-unavailable 451\n.\n" },
+    { "a client that goes while its message is stored", false,
+      "O profile=handoff\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\nS 250 2.1.5\n"
+      "C DATA\nS 354\nC x\nC .\nV clean\nG\nQ stored\nA u@example.edu spooled 250" },
     { "a hop that refused all makes way for another", false,
       READY "C MAIL FROM:<>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\nR 550 - no\nS 550 5.0.0 no\nA u@example.edu refused:next-hop 550\n"
             "C RCPT TO:<o@other.edu>\nR 250 - ok\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\nV clean\nD 250 - ok\nS 250\nA o@other.edu delivered 250" },
@@ -471,7 +536,7 @@ static const struct {
     { "STARTTLS is not offered without a certificate", false, READY "C STARTTLS\nS 502 5.5.1" },
     { "STARTTLS forgets what was said before", false,
       "O certificate=x\nS 220\nC HELO x.test\nS 250\nC STARTTLS\nS 220 2.0.0\nC MAIL FROM:<>\nS 503 5.5.1 Send EHLO first\nC EHLO y.test\nS 250-edge.test\nS 250-PIPELINING\nS 250-SIZE\n"
-      "S 250-8BITMIME\nS 250-CHUNKING\nS 250-ENHANCEDSTATUSCODES\nS 250 SMTPUTF8\nC STARTTLS\nS 503" },
+      "S 250-8BITMIME\nS 250-CHUNKING\nS 250-ENHANCEDSTATUSCODES\nS 250-SMTPUTF8\nS 250 DSN\nC STARTTLS\nS 503" },
     { "bytes behind STARTTLS close the session", true, "O certificate=x\nS 220\nC HELO x.test\nS 250\nC STARTTLS\nC NOOP\nS 554 5.5.0\nX" },
     { "bytes behind DATA close the session", true, ONE_RCPT "C DATA\nC Subject: x\nS 554 5.5.0\nX" },
     { "commands behind a DATA that is refused", true, READY "C MAIL FROM:<>\nC DATA\nC NOOP\nS 250\nS 503\nS 250" },

@@ -1,0 +1,258 @@
+/*
+ * recipients.c - the recipients of a transaction: may they be reached, through whom, and what their next hops say
+ *
+ * Each recipient goes into `entries`; answers of one next hop arrive in their order, and replies are given in the order of the commands. Recipients of
+ * several next hops are fine: then the message goes into the spool.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "common/clock.h"
+#include "common/memory.h"
+#include "edge/session/transaction.h"
+
+void entry_fini(struct entry *entry)
+{
+    free(entry->address);
+    free(entry->orcpt);
+    free(entry->answer);
+}
+
+static struct entry *entry_add(struct transaction *tx)
+{
+    if (tx->count == tx->cap) {
+        tx->cap = tx->cap == 0 ? 1 : 2 * tx->cap;
+        tx->entries = xrealloc(tx->entries, tx->cap * sizeof *tx->entries);
+    }
+    struct entry *entry = &tx->entries[tx->count++];
+    *entry = (struct entry){ .index = tx->rcpts };
+    return entry;
+}
+
+static void entry_refuse(struct entry *entry, unsigned stage, int code, const char *enhanced, const char *why, bool next_hop,
+                         const char *text)
+{
+    size_t len = strlen(text);
+    struct answer *answer = xmalloc(sizeof *answer + len + 1);
+    *answer = (struct answer){ .stage = stage, .code = code, .why = why, .next_hop = next_hop };
+    snprintf(answer->enhanced, sizeof answer->enhanced, "%s", enhanced);
+    memcpy(answer->text, text, len + 1);
+    entry->answer = answer;
+}
+
+static void report_refused_recipient(const struct transaction *tx, const struct entry *entry)
+{
+    const struct answer *answer = entry->answer;
+    struct outcome outcome = {
+        .disposition = answer->code / 100 == 5 ? DISPOSITION_REFUSED : DISPOSITION_DEFERRED,
+        .why = answer->why,
+        .code = answer->code,
+    };
+    snprintf(outcome.enhanced, sizeof outcome.enhanced, "%s", answer->enhanced);
+    snprintf(outcome.text, sizeof outcome.text, "%s", answer->text);
+    struct report report = transaction_report(tx);
+    report.policy_epoch = entry->policy_epoch;
+    report.rule = entry->rule;
+    if (!answer->next_hop)
+        report.next_hop = "";
+    else
+        report.next_hop_reply = answer->text;
+    report_reject(tx->session, tx->replied > 0 ? tx->id.text : NULL, "RCPT", answer->code, answer->enhanced, answer->text,
+                  tx->sender, entry->address);
+    report_recipient_refused(&report, entry->index, entry->address, &outcome);
+    metric_add(tx->session->server->recipients[outcome.disposition], 1);
+}
+
+/* Gives the replies that are due, in the order of the commands, up to the first that is still to come from the next hop. */
+static void give_replies(struct transaction *tx)
+{
+    unsigned keep = tx->replied, at = tx->replied;
+    for (; at < tx->count && !tx->entries[at].asked; at++) {
+        struct entry entry = tx->entries[at];
+        if (entry.answer == NULL) {
+            session_reply(tx->session, SMTP_VERB_RCPT, 250, "2.1.5", "Ok");
+            tx->entries[keep++] = entry;
+            continue;
+        }
+        session_reply(tx->session, entry.answer->stage, entry.answer->code, entry.answer->enhanced, "%s", entry.answer->text);
+        if (entry.address != NULL)
+            report_refused_recipient(tx, &entry);
+        entry_fini(&entry);
+    }
+    if (keep < at)
+        memmove(&tx->entries[keep], &tx->entries[at], (tx->count - at) * sizeof *tx->entries);
+    tx->count -= at - keep;
+    tx->replied = keep;
+    if (tx->session->leaving && tx->count == tx->replied)
+        session_close(tx->session);
+}
+
+void transaction_answer(struct transaction *tx, unsigned stage, int code, const char *enhanced, const char *text)
+{
+    entry_refuse(entry_add(tx), stage, code, enhanced, NULL, false, text);
+    give_replies(tx);
+}
+
+static void leg_free(struct leg **link)
+{
+    struct leg *leg = *link;
+    *link = leg->next;
+    delivery_cancel(&leg->delivery);
+    free(leg);
+}
+
+void legs_free(struct transaction *tx)
+{
+    while (tx->legs != NULL)
+        leg_free(&tx->legs);
+    tx->direct = NULL;
+}
+
+/* Those whose next hop has refused all it was offered. */
+static void free_idle_legs(struct transaction *tx)
+{
+    for (struct leg **link = &tx->legs; *link != NULL;) {
+        if ((*link)->asked == 0 && (*link)->accepted == 0)
+            leg_free(link);
+        else
+            link = &(*link)->next;
+    }
+}
+
+static struct leg *leg_to(struct transaction *tx, const struct next_hop *hop)
+{
+    for (struct leg *leg = tx->legs; leg != NULL; leg = leg->next)
+        if (next_hop_is_same(&leg->hop, hop))
+            return leg;
+    free_idle_legs(tx);
+    struct leg *leg = xcalloc(1, sizeof *leg);
+    leg->tx = tx;
+    leg->hop = *hop;
+    leg->next = tx->legs;
+    tx->legs = leg;
+    return leg;
+}
+
+void leg_offer(struct leg *leg, struct entry *entry)
+{
+    struct transaction *tx = leg->tx;
+    if (leg->delivery == NULL) {
+        struct delivery_envelope envelope = { tx->sender, tx->declared, tx->eightbit, tx->smtputf8, tx->ret, tx->envid };
+        leg->delivery = delivery_new(tx->session->server->pool, &leg->hop, &envelope, &transaction_delivery_handlers, leg);
+    }
+    delivery_rcpt(leg->delivery, &(struct delivery_recipient){ entry->address, entry->notify, entry->orcpt });
+    leg->asked++;
+    entry->asked = true;
+}
+
+/* The relay profile lets the next hop say what it thinks of the recipient: nothing is accepted that would have to be bounced to somebody who may
+ * never have sent it. The others know who their clients are. */
+static void entry_follow(struct entry *entry, struct leg *leg)
+{
+    entry->leg = leg;
+    if (leg->tx->session->limits->profile == PROFILE_RELAY) {
+        leg_offer(leg, entry);
+    } else {
+        leg->accepted++;
+        leg->tx->to_deliver++;
+    }
+}
+
+/* RFC 3461 5.2.2: a next hop that does not know DSN leaves the report about success to us, and only the spool makes reports. */
+static bool wants_relayed_report(const struct transaction *tx, const struct leg *leg)
+{
+    bool wanted = false;
+    for (unsigned i = 0; i < tx->replied; i++)
+        wanted |= tx->entries[i].leg == leg && (tx->entries[i].notify & SMTP_NOTIFY_SUCCESS) != 0;
+    return wanted && *tx->sender != '\0' && !delivery_hop_takes_dsn(leg->delivery);
+}
+
+void transaction_choose_way(struct transaction *tx)
+{
+    free_idle_legs(tx);
+    tx->spool = tx->session->limits->profile != PROFILE_RELAY || tx->legs->next != NULL || wants_relayed_report(tx, tx->legs);
+    if (!tx->spool) {
+        tx->direct = tx->legs;
+        return;
+    }
+    for (struct leg *leg = tx->legs; leg != NULL; leg = leg->next)
+        delivery_cancel(&leg->delivery); /* its recipients are accepted; the message comes from the spool */
+}
+
+/* Recipients that were accepted or may still be. */
+static unsigned transaction_valid(const struct transaction *tx)
+{
+    unsigned valid = tx->replied;
+    for (unsigned i = tx->replied; i < tx->count; i++)
+        valid += tx->entries[i].address != NULL && tx->entries[i].answer == NULL;
+    return valid;
+}
+
+bool transaction_may_be_full(const struct transaction *tx)
+{
+    return transaction_unanswered(tx) > 0 && transaction_valid(tx) >= tx->session->limits->max_recipients;
+}
+
+void transaction_rcpt(struct transaction *tx, const struct smtp_command *rcpt)
+{
+    struct session *session = tx->session;
+    struct relay_answer relay;
+    relay_decide(&relay, session->server->policy, &session->client, &rcpt->address);
+
+    struct entry *entry = entry_add(tx);
+    tx->rcpts++;
+    entry->address = xstrdup(relay.address);
+    entry->policy_epoch = session->server->policy_epoch;
+    memcpy(entry->rule, relay.rule, sizeof entry->rule);
+    entry->notify = rcpt->notify;
+    entry->orcpt = *rcpt->orcpt != '\0' ? xstrdup(rcpt->orcpt) : NULL;
+    if (relay.result == RELAY_REFUSED) {
+        session->errors += relay.code / 100 == 5;
+        entry_refuse(entry, SMTP_VERB_RCPT, relay.code, relay.enhanced, relay.why, false, relay.text);
+    } else if (transaction_valid(tx) > session->limits->max_recipients) {
+        server_count_limit(session->server, LIMIT_RECIPIENTS);
+        entry_refuse(entry, SMTP_VERB_RCPT, 452, "4.5.3", "recipients", false, "Too many recipients");
+    } else if (relay.result == RELAY_DISCARD) {
+        entry->discard = true;
+        tx->to_discard++;
+    } else {
+        entry_follow(entry, leg_to(tx, &relay.hop));
+    }
+    give_replies(tx);
+}
+
+void transaction_on_recipient(void *arg, unsigned index, const struct smtp_reply *reply)
+{
+    struct leg *leg = arg;
+    struct transaction *tx = leg->tx;
+    struct session *session = tx->session;
+    (void)index; /* a next hop's answers come in the order of its questions: this is the first one it was asked */
+    leg->asked--;
+    if (tx->in_session) {
+        transaction_late_answer(tx, reply);
+        session_settle(session);
+        return;
+    }
+    unsigned at = tx->replied;
+    while (at < tx->count && !(tx->entries[at].asked && tx->entries[at].leg == leg))
+        at++;
+    if (at == tx->count)
+        return;
+    struct entry *entry = &tx->entries[at];
+    entry->asked = false;
+    if (reply->code / 100 == 2) {
+        tx->to_deliver++;
+        leg->accepted++;
+    } else {
+        struct smtp_reply answer = *reply;
+        reply_normalize(&answer, "2.1.5");
+        if (answer.code == 421) /* would close a session that has nothing wrong with it */
+            answer.code = 450;
+        session->unknown += answer.code / 100 == 5;
+        entry->leg = NULL;
+        entry_refuse(entry, SMTP_VERB_RCPT, answer.code, answer.enhanced, "next-hop", true, answer.text);
+    }
+    session->input_ms = clock_ms(); /* until now the client waited for us */
+    give_replies(tx);
+    session_settle(session);
+}

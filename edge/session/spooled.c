@@ -1,0 +1,170 @@
+/*
+ * spooled.c - a transaction's way into the spool, and what happens when there is no way
+ *
+ * The message stored is Received and the client's bytes; X-Virus-Scanned comes in front at delivery. 250 follows SPOOL_STORED only (I1). Where no
+ * coordinator or database can be had, a handoff listener's message with a verdict and one next hop is delivered within the session: its clients
+ * cannot come again (DESIGN: degraded, not down).
+ */
+#include <stdlib.h>
+#include <string.h>
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/memory.h"
+#include "edge/session/transaction.h"
+
+static Weir__SpoolRecipients *make_recipients(const struct transaction *tx)
+{
+    Weir__SpoolRecipients *list = xmalloc(sizeof *list);
+    weir__spool_recipients__init(list);
+    list->recipients = xcalloc(tx->replied, sizeof *list->recipients);
+    for (unsigned i = 0; i < tx->replied; i++) {
+        const struct entry *entry = &tx->entries[i];
+        char destination[NEXT_HOP_TEXT_MAX];
+        if (entry->leg == NULL)
+            continue;
+        Weir__SpoolRecipient *recipient = xmalloc(sizeof *recipient);
+        weir__spool_recipient__init(recipient);
+        next_hop_format(destination, &entry->leg->hop);
+        recipient->index = entry->index;
+        recipient->address = wire_text(entry->address);
+        recipient->original = wire_text(entry->orcpt);
+        recipient->notify = entry->notify;
+        recipient->destination = wire_text(xstrdup(destination));
+        list->recipients[list->n_recipients++] = recipient;
+    }
+    return list;
+}
+
+static void free_recipients(Weir__SpoolRecipients *list)
+{
+    for (size_t i = 0; i < list->n_recipients; i++) {
+        free(list->recipients[i]->destination.data);
+        free(list->recipients[i]);
+    }
+    free(list->recipients);
+    free(list);
+}
+
+/* The next hop is asked about all recipients now, before the message: the client has its 250 for them. true: under way. */
+static bool deliver_in_session(struct transaction *tx)
+{
+    struct leg *leg = tx->legs;
+    if (tx->session->limits->profile != PROFILE_HANDOFF || tx->unscanned || leg == NULL || leg->next != NULL)
+        return false;
+    log_write(LOG_WARNING, "%s: cannot be stored, delivering within the session", tx->id.text);
+    metric_add(tx->session->server->in_session, 1);
+    tx->in_session = true;
+    tx->spool = false;
+    tx->direct = leg;
+    for (unsigned i = 0; i < tx->replied; i++)
+        if (tx->entries[i].leg == leg)
+            leg_offer(leg, &tx->entries[i]);
+    return true;
+}
+
+void transaction_late_answer(struct transaction *tx, const struct smtp_reply *reply)
+{
+    struct leg *leg = tx->direct;
+    struct outcome outcome;
+    tx->refused_late += reply->code / 100 != 2;
+    if (leg->asked > 0)
+        return;
+    if (tx->refused_late == 0) {
+        transaction_deliver(tx);
+        return;
+    }
+    /* One answer for all: where some were accepted it cannot be a final one. */
+    struct smtp_reply answer = *reply;
+    if (tx->refused_late < leg->accepted && answer.code / 100 != 4)
+        answer = (struct smtp_reply){ .code = 451, .enhanced = "4.3.0", .text = "The next hop refuses some of the recipients" };
+    delivery_cancel(&leg->delivery);
+    outcome_of_next_hop(&outcome, &answer, false, &tx->id);
+    transaction_finish(tx, &outcome);
+}
+
+static void on_stored(void *arg, enum spool_stored stored, const char *why)
+{
+    struct transaction *tx = arg;
+    struct session *session = tx->session;
+    struct server *server = session->server;
+    struct outcome outcome;
+    tx->store = NULL; /* freed right after this */
+    metric_add(server->stores[stored], 1);
+    metric_observe(server->store_seconds, (double)(clock_us() - tx->store_us) / 1e6);
+    if (stored != SPOOL_STORED)
+        log_write(LOG_WARNING, "%s: not stored: %s", tx->id.text, why);
+    if (stored == SPOOL_UNAVAILABLE && session->conn != NULL && deliver_in_session(tx)) {
+        session_settle(session);
+        return;
+    }
+    outcome_of_spool(&outcome, stored, &tx->id);
+    transaction_finish(tx, &outcome);
+    session_settle(session);
+}
+
+/* No event may come from inside: a transaction that cannot even ask ends on the spot, its caller does the rest. */
+static void not_asked(struct transaction *tx)
+{
+    struct outcome outcome;
+    metric_add(tx->session->server->stores[SPOOL_UNAVAILABLE], 1);
+    log_write(LOG_WARNING, "%s: not stored: no coordinator can be reached", tx->id.text);
+    if (deliver_in_session(tx))
+        return;
+    outcome_of_spool(&outcome, SPOOL_UNAVAILABLE, &tx->id);
+    transaction_finish(tx, &outcome);
+}
+
+void transaction_spool(struct transaction *tx)
+{
+    struct session *session = tx->session;
+    struct server *server = session->server;
+    const struct scan_result *verdict = tx->verdict;
+    char prefix[RECEIVED_MAX];
+    Weir__SpoolEnvelope envelope = WEIR__SPOOL_ENVELOPE__INIT;
+
+    tx->store_us = clock_us();
+    if (server->node == NULL || !node_is_connected(server->node)) {
+        not_asked(tx);
+        return;
+    }
+    envelope.id = wire_text(tx->id.text);
+    envelope.sender = wire_text(tx->sender);
+    envelope.listener = wire_text(session->port->name);
+    envelope.client = wire_text(session->client_text);
+    envelope.helo = wire_text(session->helo);
+    envelope.tls = wire_text(session_tls(session));
+    envelope.message_id = wire_text(tx->header.message_id);
+    envelope.eightbit = tx->eightbit;
+    envelope.smtputf8 = tx->smtputf8;
+    envelope.ret = tx->ret == 'F' ? 1 : tx->ret == 'H' ? 2 : 0;
+    envelope.envid = wire_text(tx->envid);
+    envelope.scanned = !tx->unscanned;
+    envelope.verdict = wire_text(tx->unscanned ? "" : verdict_text(verdict));
+    if (verdict != NULL) {
+        envelope.scanner = wire_text(verdict->scanner);
+        envelope.engine = wire_text(verdict->engine);
+        envelope.signatures = wire_text(verdict->signatures);
+    }
+    envelope.time_ms = clock_wall_ms();
+    envelope.hello = wire_text(received_protocol(session->esmtp, *session_tls(session) != '\0', tx->smtputf8));
+    envelope.node = wire_text(server->node_name);
+
+    Weir__SpoolRecipients *recipients = make_recipients(tx);
+    struct spool_store_options options = {
+        .node = server->node,
+        .envelope = &envelope,
+        .recipients = recipients,
+        .prefix = prefix,
+        .prefix_len = transaction_received(tx, prefix),
+        .message = tx->message,
+        .timeout_ms = session->config->edge.spool_timeout,
+    };
+    tx->store = spool_store_new(&options, on_stored, tx);
+    free_recipients(recipients);
+    if (tx->store == NULL) {
+        not_asked(tx);
+        return;
+    }
+    tx->handed_over = true;
+    census_hand_over(server->census, server->worker);
+}

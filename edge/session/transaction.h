@@ -1,0 +1,97 @@
+#ifndef WEIR_EDGE_SESSION_TRANSACTION_H
+#define WEIR_EDGE_SESSION_TRANSACTION_H
+/*
+ * transaction.h - what transaction.c, recipients.c and spooled.c share; nobody else includes it
+ */
+#include "edge/session/internal.h"
+
+struct answer {
+    unsigned stage;
+    int code;
+    char enhanced[12];
+    const char *why;      /* static: "relay", "next-hop", ...: written to the audit; NULL: a reply to another command */
+    bool next_hop;        /* these are the next hop's words */
+    char text[];
+};
+
+/* One next hop of the transaction. With the relay profile it is asked about its recipients while the client names them. */
+struct leg {
+    struct leg *next;
+    struct transaction *tx;
+    struct next_hop hop;
+    struct delivery *delivery; /* NULL: not asked, or given back */
+    unsigned asked, accepted;  /* recipients */
+};
+
+struct entry { /* a recipient; or, while replies are owed, something else that has to be answered in its turn */
+    char *address;         /* canonical; NULL: no recipient */
+    struct answer *answer; /* NULL: accepted, or still asked */
+    struct leg *leg;       /* NULL: not to be delivered */
+    unsigned index;        /* of the RCPT command in the transaction */
+    bool asked;            /* the next hop has not answered yet */
+    bool discard;          /* its route says discard */
+    uint64_t policy_epoch; /* what decided: the policy, */
+    char rule[32];         /* and its line, as in struct relay_answer */
+    unsigned notify;       /* SMTP_NOTIFY_*, 0: not said */
+    char *orcpt;           /* decoded; NULL: none */
+};
+
+struct transaction {
+    struct session *session;
+    struct queue_id id;
+    char *sender;
+    uint64_t declared;                 /* SIZE= */
+    bool eightbit, smtputf8;
+    char ret, *envid;                  /* RFC 3461; envid NULL: none */
+    struct entry *entries;             /* accepted ones first, then those whose reply is owed */
+    unsigned count, cap, replied;      /* entries[0 .. replied) are accepted recipients */
+    unsigned rcpts;                    /* RCPT commands so far */
+    unsigned to_deliver, to_discard;   /* among the accepted */
+    struct leg *legs;
+    struct leg *direct;                /* where the message goes within the session; NULL: into the spool, or nowhere */
+    bool spool;                        /* it goes into the spool */
+    bool unscanned;                    /* without a verdict: handoff only */
+    bool in_session;                   /* the spool cannot be had: delivered within the session all the same (handoff) */
+    unsigned refused_late;             /* in_session: recipients refused by the next hop */
+    struct spool_store *store;
+    uint64_t store_us;                 /* when it was asked for */
+    struct message *message;
+    struct scan *scan;
+    struct scan_result *verdict;       /* NULL: none yet */
+    bool began, complete, farm_busy, handed_over, finished;
+    enum refusal refusal;
+    struct header_scan header;
+    uint64_t size;                     /* bytes that came, kept or not */
+    uint64_t began_ms, complete_ms, complete_us;
+    uint64_t window_ms, window_size;   /* the present window of min_data_rate */
+    char *next_hop_text, *next_hop_reply;
+};
+
+/* ---- transaction.c ---- */
+
+struct report transaction_report(const struct transaction *tx);
+/* Writes down and says what became of the message, once, and ends the transaction. */
+void transaction_finish(struct transaction *tx, const struct outcome *outcome);
+extern const struct delivery_handlers transaction_delivery_handlers;
+/* The Received header of this message. Returns its length. */
+size_t transaction_received(struct transaction *tx, char out[RECEIVED_MAX]);
+/* To the next hop of tx->direct. */
+void transaction_deliver(struct transaction *tx);
+
+/* ---- recipients.c ---- */
+
+void entry_fini(struct entry *entry);
+void leg_offer(struct leg *leg, struct entry *entry);
+void transaction_on_recipient(void *arg, unsigned index, const struct smtp_reply *reply);
+/* The client names no more: decides between one next hop and the spool, and gives back what is not needed. */
+void transaction_choose_way(struct transaction *tx);
+void legs_free(struct transaction *tx);
+
+/* ---- spooled.c ---- */
+
+/* With a clean verdict, with scanning turned off by name, or `unscanned`. */
+void transaction_spool(struct transaction *tx);
+/* in_session: one recipient's answer. */
+void transaction_late_answer(struct transaction *tx, const struct smtp_reply *reply);
+
+#endif

@@ -1,0 +1,115 @@
+#ifndef WEIR_EDGE_SPOOL_INTERNAL_H
+#define WEIR_EDGE_SPOOL_INTERNAL_H
+/*
+ * internal.h - what runner.c, job.c and notify.c know of each other
+ *
+ * runner.c  the claim, the renewals, the clock; which jobs there are
+ * job.c     one lease: fetch, scan, deliver
+ * settle.c  its end: the result, repeated until it is taken, and the log lines
+ * notify.c  the DSN that goes with it
+ */
+#include "common/clock.h"
+#include "edge/spool/lease.h"
+#include "edge/spool/runner.h"
+
+/*   FETCHING -> [SCANNING ->] DELIVERING -> REPORTING -> gone
+ *   FETCHING, SCANNING, DELIVERING -> REPORTING   released, failed, deferred
+ *   any -> gone                                   the lease is over */
+enum job_state { JOB_FETCHING, JOB_SCANNING, JOB_DELIVERING, JOB_REPORTING };
+
+struct job_outcome { /* of one recipient */
+    Weir__SpoolDisposition disposition;
+    int code;
+    char enhanced[12];
+    char *text;            /* never NULL once settled */
+    bool remote;           /* the next hop's words */
+};
+
+/* Payloads of the result, kept for its repeats. */
+struct job_result {
+    uint8_t *outcomes, *dsn_recipients;
+    char *dsn_text;
+    size_t outcomes_len, dsn_recipients_len, dsn_len;
+    struct queue_id dsn_id; /* "" when there is none */
+    bool dsn_8bit, dsn_smtputf8, dsn_scanned;
+    bool delay_warned;
+};
+
+struct job {
+    struct job *next, **link;
+    struct spool_runner *runner;
+    Weir__SpoolLease *lease;           /* own copy */
+    Weir__SpoolRecipients *recipients; /* own */
+    char id[QUEUE_ID_LEN + 1];
+    char destination[WIRE_WORDS_MAX + 1];
+    struct lease_time time;
+    enum job_state state;
+    struct node_question *question;
+    struct event *again;               /* a question that got no answer is asked once more */
+    struct message *message;
+    struct scan *scan;
+    struct scan_result *verdict;       /* found here */
+    struct delivery *delivery;
+    struct job_outcome *outcomes;      /* by recipient */
+    size_t answered, accepted;
+    bool sending;                      /* the next hop is being given the message */
+    bool destination_down, takes_dsn, lost;
+    struct job_result result;
+    char next_hop[NEXT_HOP_TEXT_MAX + 64]; /* "host[192.0.2.9]:25", once connected */
+    uint64_t began_ms, delivering_ms;
+};
+
+struct runner_metrics {
+    struct metric *leases, *lost, *maybe_duplicates, *jobs, *dsn;
+    struct metric *recipients[WEIR__SPOOL_DISPOSITION__SPOOL_RELEASED + 1];
+};
+
+struct spool_runner {
+    struct spool_runner_options options;
+    struct runner_metrics metrics;
+    struct job *jobs;
+    unsigned count;
+    uint64_t boot;                     /* names this process to the coordinators */
+    struct node_question *claim, *renewal;
+    uint64_t claim_ms, renewal_ms;     /* when they were sent */
+    uint64_t lease_ms;                 /* of the last lease: a claim waits for a part of it */
+    uint64_t rest_until_ms;            /* no claim before: the last one failed, or there was no room for a body */
+    uint64_t no_scan_until_ms;         /* the farm said busy */
+    struct event *tick;
+    bool running;
+};
+
+/* ---- runner.c ---- */
+
+void runner_rest(struct spool_runner *runner);      /* claims nothing for a second */
+void runner_remove(struct spool_runner *runner, struct job *job);
+
+/* ---- job.c ---- */
+
+/* lease and recipients: taken. */
+void job_begin(struct spool_runner *runner, Weir__SpoolLease *lease, Weir__SpoolRecipients *recipients, const struct lease_time *time);
+void job_free(struct job *job);
+/* The lease was renewed: the delivery may go on for longer. */
+void job_renewed(struct job *job, const struct lease_time *time);
+/* The lease is over, or somebody else's. true: the job is gone; false: the next hop has the message, and its answer is awaited. */
+bool job_end_lease(struct job *job);
+/* Gives back what no next hop was given. */
+void job_release(struct job *job, const char *why);
+/* Explicitly clean, here or before, or scanning is turned off by name. */
+bool job_is_clean(const struct job *job);
+
+/* ---- settle.c ---- */
+
+void job_settle_recipient(struct job *job, size_t index, Weir__SpoolDisposition disposition, int code, const char *enhanced, const char *text,
+                          bool remote);
+/* The same for all that have no outcome yet. */
+void job_settle_rest(struct job *job, Weir__SpoolDisposition disposition, int code, const char *enhanced, const char *text);
+/* Every recipient has its outcome: logs, and reports until it is taken. */
+void job_report(struct job *job);
+
+/* ---- notify.c ---- */
+
+/* Makes the DSN that the outcomes ask for into job->result; nothing where none is due. */
+void job_notify(struct job *job);
+
+#endif

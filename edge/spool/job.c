@@ -1,0 +1,347 @@
+/*
+ * job.c - one lease: the body is fetched, scanned where nobody has found it clean, and delivered to its destination
+ *
+ * Invariants: delivery_send() is called only for a message with an explicit clean, or with scanning turned off by name (I2), and only while the
+ * lease is live; the delivery has the lease's end as its deadline, so no final dot leaves after it. What a next hop was given is never released.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include "common/log.h"
+#include "common/memory.h"
+#include "edge/scan/stamp.h"
+#include "edge/spool/internal.h"
+
+#define FETCH_MS 30000u
+#define AGAIN_MS 500u
+
+static void fetch(struct job *job);
+static void deliver(struct job *job);
+static void on_verdict(void *arg, const struct scan_result *result);
+static void on_busy(void *arg, const char *why);
+static void on_recipient(void *arg, unsigned index, const struct smtp_reply *reply);
+static void on_delivered(void *arg, const struct smtp_reply *reply, bool maybe_delivered);
+
+static const struct scan_handlers scan_handlers = { .done = on_verdict, .busy = on_busy };
+static const struct delivery_handlers delivery_handlers = { .recipient = on_recipient, .done = on_delivered };
+
+static void on_again(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct job *job = arg;
+    if (job->state == JOB_FETCHING)
+        fetch(job);
+    else
+        job_report(job);
+}
+
+void job_begin(struct spool_runner *runner, Weir__SpoolLease *lease, Weir__SpoolRecipients *recipients, const struct lease_time *time)
+{
+    const Weir__SpoolEnvelope *envelope = lease->envelope;
+    struct job *job = xcalloc(1, sizeof *job);
+    job->runner = runner;
+    job->lease = lease;
+    job->recipients = recipients;
+    job->time = *time;
+    job->began_ms = clock_ms();
+    wire_string(job->id, sizeof job->id, &envelope->id);
+    wire_string(job->destination, sizeof job->destination, &lease->destination);
+    job->outcomes = xcalloc(recipients->n_recipients, sizeof *job->outcomes);
+    job->message = message_new(runner->options.budget);
+    job->again = event_new(runner->options.base, -1, 0, on_again, job);
+    job->link = &runner->jobs;
+    job->next = runner->jobs;
+    if (job->next != NULL)
+        job->next->link = &job->next;
+    runner->jobs = job;
+    runner->count++;
+    metric_set(runner->metrics.jobs, runner->count);
+
+    log_write_as("qmgr", LOG_INFO, "%s: from=<%.*s>, size=%llu, nrcpt=%zu (queue active)", job->id, (int)envelope->sender.len,
+                 (const char *)envelope->sender.data, (unsigned long long)envelope->size, recipients->n_recipients);
+    if (lease->maybe_duplicate) {
+        metric_add(runner->metrics.maybe_duplicates, 1);
+        log_write(LOG_WARNING, "%s: an earlier delivery to %s ended without a word: this may become a second copy", job->id, job->destination);
+    }
+    fetch(job);
+}
+
+/* The message goes last: scan and delivery borrow it. */
+static void stop_work(struct job *job)
+{
+    node_question_cancel(&job->question);
+    event_del(job->again);
+    if (job->scan != NULL)
+        scan_cancel(&job->scan);
+    delivery_cancel(&job->delivery);
+    message_free(&job->message);
+}
+
+void job_free(struct job *job)
+{
+    stop_work(job);
+    runner_remove(job->runner, job);
+    for (size_t i = 0; i < job->recipients->n_recipients; i++)
+        free(job->outcomes[i].text);
+    free(job->outcomes);
+    free(job->result.outcomes);
+    free(job->result.dsn_recipients);
+    free(job->result.dsn_text);
+    free(job->verdict);
+    event_free(job->again);
+    wire_recipients_free(&job->recipients);
+    weir__spool_lease__free_unpacked(job->lease, NULL);
+    free(job);
+}
+
+void job_renewed(struct job *job, const struct lease_time *time)
+{
+    job->time = *time;
+    if (job->delivery != NULL)
+        delivery_set_deadline(job->delivery, lease_end(time));
+}
+
+bool job_end_lease(struct job *job)
+{
+    metric_add(job->runner->metrics.lost, 1);
+    if (job->sending && !delivery_take_back(&job->delivery)) {
+        job->lost = true; /* its answer is still written down; the report may come too late to count */
+        log_write(LOG_WARNING, "%s: the lease is over while %s has the message: a second copy may follow", job->id, job->destination);
+        return false;
+    }
+    log_write(LOG_WARNING, "%s: the lease is over, not delivered to %s by this edge", job->id, job->destination);
+    job_free(job);
+    return true;
+}
+
+void job_release(struct job *job, const char *why)
+{
+    if (job->state == JOB_REPORTING || job->sending)
+        return;
+    stop_work(job);
+    job_settle_rest(job, WEIR__SPOOL_DISPOSITION__SPOOL_RELEASED, 0, "", why);
+    job_report(job);
+}
+
+bool job_is_clean(const struct job *job)
+{
+    if (job->verdict != NULL)
+        return job->verdict->verdict == WEIR__VERDICT__VERDICT_CLEAN;
+    return job->lease->envelope->scanned || job->runner->options.farm == NULL;
+}
+
+/* ---- the body ---- */
+
+static void have_body(struct job *job)
+{
+    const Weir__SpoolEnvelope *envelope = job->lease->envelope;
+    struct spool_runner *runner = job->runner;
+    char client[WIRE_CLIENT_MAX + 1], helo[WIRE_ADDRESS_MAX + 1], sender[WIRE_ADDRESS_MAX + 1];
+    if (job->lease->bounce) {
+        job_settle_rest(job, WEIR__SPOOL_DISPOSITION__SPOOL_FAILED, 554, "5.0.0", "Returned by the postmaster before it was delivered");
+        job_report(job);
+        return;
+    }
+    if (job_is_clean(job)) {
+        deliver(job);
+        return;
+    }
+    struct scan_facts facts = {
+        .client = wire_string(client, sizeof client, &envelope->client),
+        .helo = wire_string(helo, sizeof helo, &envelope->helo),
+        .sender = wire_string(sender, sizeof sender, &envelope->sender),
+        .recipients = (unsigned)job->recipients->n_recipients,
+        .size_hint = message_size(job->message),
+    };
+    struct queue_id id;
+    memcpy(id.text, job->id, sizeof id.text);
+    job->state = JOB_SCANNING;
+    job->scan = scan_start(runner->options.farm, &id, job->message, &facts, &scan_handlers, job);
+    scan_finish(job->scan);
+}
+
+static void on_fetched(void *arg, const Weir__Answer *answer, const struct link_payload *payloads, size_t count)
+{
+    struct job *job = arg;
+    struct error why;
+    job->question = NULL;
+    if (answer != NULL && answer->status == WEIR__ANSWER_STATUS__ANSWER_REFUSED) {
+        metric_add(job->runner->metrics.lost, 1);
+        log_write(LOG_WARNING, "%s: its body is not to be had: %.*s", job->id, (int)answer->why.len, (const char *)answer->why.data);
+        job_free(job);
+        return;
+    }
+    const Weir__SpoolData *data = answer != NULL && answer->body_case == WEIR__ANSWER__BODY_SPOOL_DATA ? answer->spool_data : NULL;
+    uint64_t have = message_size(job->message);
+    if (data == NULL || answer->status != WEIR__ANSWER_STATUS__ANSWER_OK || count != 1 || !wire_equal(&data->id, job->id) ||
+        data->offset != have || (payloads[0].len == 0 && have < data->size)) {
+        event_add(job->again, &(struct timeval){ 0, AGAIN_MS * 1000 }); /* until the lease is over */
+        return;
+    }
+    if (message_append(job->message, payloads[0].data, payloads[0].len, &why) != MESSAGE_OK) {
+        log_write(LOG_WARNING, "%s: no room for it now: %s", job->id, why.text);
+        runner_rest(job->runner);
+        job_release(job, why.text);
+        return;
+    }
+    if (message_size(job->message) < data->size)
+        fetch(job);
+    else
+        have_body(job);
+}
+
+static void fetch(struct job *job)
+{
+    Weir__SpoolFetch body = WEIR__SPOOL_FETCH__INIT;
+    Weir__Question question = WEIR__QUESTION__INIT;
+    body.id = wire_text(job->id);
+    body.offset = message_size(job->message);
+    question.body_case = WEIR__QUESTION__BODY_SPOOL_FETCH;
+    question.spool_fetch = &body;
+    job->question = node_ask(job->runner->options.node, &question, NULL, 0, FETCH_MS, on_fetched, job);
+    if (job->question == NULL)
+        event_add(job->again, &(struct timeval){ 0, AGAIN_MS * 1000 });
+}
+
+/* ---- the scan ---- */
+
+/* The message was accepted: there is no session to refuse it in, so what would be refused there is discarded when it is bad; without a verdict it
+ * waits for one, unless the operator said that waiting cannot help (limits_action, unscannable_action). */
+static void settle_verdict(struct job *job)
+{
+    const struct scan_result *verdict = job->verdict;
+    const struct edge_settings *settings = job->runner->options.settings;
+    int action = verdict->reason == WEIR__UNKNOWN_REASON__UNKNOWN_LIMITS        ? settings->limits_action
+                 : verdict->reason == WEIR__UNKNOWN_REASON__UNKNOWN_UNSCANNABLE ? settings->unscannable_action
+                                                                                : settings->unknown_action;
+    const char *name = *verdict->signature != '\0' ? verdict->signature : "(unnamed)";
+    if (verdict->verdict == WEIR__VERDICT__VERDICT_BAD)
+        job_settle_rest(job, WEIR__SPOOL_DISPOSITION__SPOOL_DISCARDED, 550, "5.7.1", name);
+    else if (action == UNKNOWN_REJECT)
+        job_settle_rest(job, WEIR__SPOOL_DISPOSITION__SPOOL_FAILED, 550, "5.7.1", "Message refused: it cannot be scanned for viruses");
+    else if (action == UNKNOWN_DISCARD)
+        job_settle_rest(job, WEIR__SPOOL_DISPOSITION__SPOOL_DISCARDED, 550, "5.7.1", "not scanned");
+    else
+        job_settle_rest(job, WEIR__SPOOL_DISPOSITION__SPOOL_DEFERRED, 451, "4.3.0", "Message not scanned for viruses, try again later");
+    job_report(job);
+}
+
+static void on_verdict(void *arg, const struct scan_result *result)
+{
+    struct job *job = arg;
+    job->scan = NULL; /* freed right after this */
+    job->verdict = xmemdup(result, sizeof *result);
+    if (job_is_clean(job))
+        deliver(job);
+    else
+        settle_verdict(job);
+}
+
+static void on_busy(void *arg, const char *why)
+{
+    struct job *job = arg;
+    job->scan = NULL;
+    job->runner->no_scan_until_ms = clock_ms() + 1000;
+    job_release(job, why);
+}
+
+/* ---- delivery ---- */
+
+static void deliver(struct job *job)
+{
+    const Weir__SpoolEnvelope *envelope = job->lease->envelope;
+    char sender[WIRE_ADDRESS_MAX + 1], envid[WIRE_ADDRESS_MAX + 1];
+    struct next_hop hop;
+    if (!next_hop_parse(&hop, job->destination)) {
+        job_settle_rest(job, WEIR__SPOOL_DISPOSITION__SPOOL_DEFERRED, 451, "4.3.5", "This edge cannot deliver to such a destination");
+        job_report(job);
+        return;
+    }
+    struct delivery_envelope to_hop = {
+        .sender = wire_string(sender, sizeof sender, &envelope->sender),
+        .size = message_size(job->message),
+        .eightbit = envelope->eightbit,
+        .smtputf8 = envelope->smtputf8,
+        .ret = envelope->ret == 1 ? 'F' : envelope->ret == 2 ? 'H' : 0,
+        .envid = wire_string(envid, sizeof envid, &envelope->envid),
+    };
+    job->state = JOB_DELIVERING;
+    job->delivering_ms = clock_ms();
+    job->delivery = delivery_new(job->runner->options.pool, &hop, &to_hop, &delivery_handlers, job);
+    delivery_set_deadline(job->delivery, lease_end(&job->time));
+    for (size_t i = 0; i < job->recipients->n_recipients; i++) {
+        const Weir__SpoolRecipient *recipient = job->recipients->recipients[i];
+        char address[WIRE_ADDRESS_MAX + 1], orcpt[WIRE_ADDRESS_MAX + 1];
+        delivery_rcpt(job->delivery, &(struct delivery_recipient){ wire_string(address, sizeof address, &recipient->address), recipient->notify,
+                                                                   wire_string(orcpt, sizeof orcpt, &recipient->original) });
+    }
+}
+
+static void send_message(struct job *job)
+{
+    const Weir__SpoolEnvelope *envelope = job->lease->envelope;
+    char prefix[VIRUS_SCANNED_MAX], engine[WIRE_WORD_MAX + 1], signatures[WIRE_WORD_MAX + 1];
+    size_t len = 0;
+    if (job->verdict != NULL)
+        len = virus_scanned_format(prefix, sizeof prefix, job->runner->options.settings->hostname, job->verdict->engine, job->verdict->signatures);
+    else if (envelope->engine.len > 0)
+        len = virus_scanned_format(prefix, sizeof prefix, job->runner->options.settings->hostname,
+                                   wire_string(engine, sizeof engine, &envelope->engine),
+                                   wire_string(signatures, sizeof signatures, &envelope->signatures));
+    job->sending = true;
+    delivery_send(job->delivery, prefix, len, job->message);
+}
+
+static void settle_reply(struct job *job, size_t index, const struct smtp_reply *reply)
+{
+    int class = reply->code / 100;
+    Weir__SpoolDisposition disposition = class == 2   ? WEIR__SPOOL_DISPOSITION__SPOOL_DELIVERED
+                                         : class == 5 ? WEIR__SPOOL_DISPOSITION__SPOOL_FAILED
+                                                      : WEIR__SPOOL_DISPOSITION__SPOOL_DEFERRED;
+    const char *enhanced = *reply->enhanced != '\0' ? reply->enhanced : class == 2 ? "2.0.0" : class == 5 ? "5.0.0" : "4.0.0";
+    job_settle_recipient(job, index, disposition, reply->code, enhanced, reply->text, *job->next_hop != '\0');
+}
+
+static void note_next_hop(struct job *job)
+{
+    snprintf(job->next_hop, sizeof job->next_hop, "%s", delivery_next_hop_text(job->delivery));
+    job->takes_dsn = delivery_hop_takes_dsn(job->delivery);
+}
+
+static void on_recipient(void *arg, unsigned index, const struct smtp_reply *reply)
+{
+    struct job *job = arg;
+    note_next_hop(job);
+    job->answered++;
+    if (reply->code / 100 == 2)
+        job->accepted++;
+    else
+        settle_reply(job, index, reply);
+    /* No connection was ever ready, and not because all of ours are in use: nobody else needs to try. */
+    if (*job->next_hop == '\0' && reply->code / 100 == 4 && strcmp(reply->enhanced, "4.4.5") != 0)
+        job->destination_down = true;
+    if (job->answered < job->recipients->n_recipients)
+        return;
+    if (job->accepted == 0) {
+        delivery_cancel(&job->delivery);
+        job_report(job);
+    } else if (lease_is_live(&job->time, clock_ms())) {
+        send_message(job);
+    } else {
+        job_end_lease(job);
+    }
+}
+
+static void on_delivered(void *arg, const struct smtp_reply *reply, bool maybe_delivered)
+{
+    struct job *job = arg;
+    note_next_hop(job);
+    job->delivery = NULL; /* freed right after this */
+    if (maybe_delivered) {
+        metric_add(job->runner->metrics.maybe_duplicates, 1);
+        log_write(LOG_WARNING, "%s: %s may have the message: a second copy may follow", job->id, job->next_hop);
+    }
+    for (size_t i = 0; i < job->recipients->n_recipients; i++)
+        if (job->outcomes[i].text == NULL)
+            settle_reply(job, i, reply);
+    job_report(job);
+}

@@ -1,0 +1,146 @@
+/*
+ * notify.c - who is to hear of a lease's outcomes, and the DSN for it
+ *
+ * Never to the null sender, never about a DSN (RFC 5321 6.1), never more than one of each recipient's events. What of the message was not found
+ * clean is not returned, only its header; and then the DSN is scanned itself before it leaves (I2).
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include "common/log.h"
+#include "common/memory.h"
+#include "edge/smtp/command.h"
+#include "edge/spool/dsn.h"
+#include "edge/spool/internal.h"
+
+#define DSN_RECIPIENTS_MAX 1000u /* told of in one DSN: it has to fit a payload */
+
+static bool is_due(const struct job *job, size_t index, enum dsn_action *action)
+{
+    const struct job_outcome *outcome = &job->outcomes[index];
+    switch (outcome->disposition) {
+    case WEIR__SPOOL_DISPOSITION__SPOOL_FAILED:
+        *action = DSN_FAILED;
+        break;
+    case WEIR__SPOOL_DISPOSITION__SPOOL_DEFERRED:
+        if (!job->lease->warn_delay || job->lease->delay_warned)
+            return false;
+        *action = DSN_DELAYED;
+        break;
+    case WEIR__SPOOL_DISPOSITION__SPOOL_DELIVERED:
+        if (job->takes_dsn)
+            return false;
+        *action = DSN_RELAYED;
+        break;
+    default:
+        return false;
+    }
+    return dsn_is_due(job->recipients->recipients[index]->notify, *action);
+}
+
+/* The message's own text, as much as is to be returned. Caller frees. */
+static char *read_returned(const struct job *job, struct dsn *dsn, bool failed)
+{
+    const Weir__SpoolEnvelope *envelope = job->lease->envelope;
+    struct error why;
+    uint64_t limit = job->runner->options.settings->dsn_return_size, size = message_size(job->message);
+    size_t want = size < limit ? (size_t)size : (size_t)limit;
+    char *text = xmalloc(want + 1);
+    ssize_t got = message_read(job->message, 0, text, want, &why);
+    dsn->returned = text;
+    dsn->returned_len = got > 0 ? (size_t)got : 0;
+    dsn->whole = failed && envelope->ret != 2 && job_is_clean(job) && dsn->returned_len == size;
+    if (!dsn->whole)
+        dsn->returned_len = dsn_header_length(text, dsn->returned_len, want);
+    return text;
+}
+
+static void date_of(char out[40], uint64_t wall_ms)
+{
+    time_t seconds = (time_t)(wall_ms / 1000);
+    struct tm tm;
+    if (localtime_r(&seconds, &tm) == NULL || strftime(out, 40, "%a, %d %b %Y %H:%M:%S %z", &tm) == 0)
+        clock_rfc5322(out);
+}
+
+static void pack_recipient(struct job_result *result, const char *sender, const char *destination)
+{
+    Weir__SpoolRecipient recipient = WEIR__SPOOL_RECIPIENT__INIT, *pointer = &recipient;
+    Weir__SpoolRecipients list = WEIR__SPOOL_RECIPIENTS__INIT;
+    recipient.address = wire_text(sender);
+    recipient.destination = wire_text(destination);
+    recipient.notify = SMTP_NOTIFY_NEVER;
+    list.recipients = &pointer;
+    list.n_recipients = 1;
+    result->dsn_recipients = wire_recipients_encode(&list, &result->dsn_recipients_len);
+}
+
+static void make_dsn(struct job *job, struct dsn *dsn, bool failed, const char *destination)
+{
+    const Weir__SpoolEnvelope *envelope = job->lease->envelope;
+    const struct spool_runner_options *options = &job->runner->options;
+    char arrival[40], date[40], envid[WIRE_ADDRESS_MAX + 1];
+    struct job_result *result = &job->result;
+    result->dsn_id = queue_id_next(options->ids, clock_wall_ms());
+    date_of(arrival, envelope->time_ms);
+    dsn->id = result->dsn_id.text;
+    dsn->about = job->id;
+    dsn->hostname = options->settings->hostname;
+    dsn->contact = options->contact != NULL ? options->contact : "";
+    dsn->envid = wire_string(envid, sizeof envid, &envelope->envid);
+    dsn->arrival = arrival;
+    dsn->date = clock_rfc5322(date);
+    char *returned = read_returned(job, dsn, failed);
+    result->dsn_text = dsn_format(dsn, &result->dsn_len);
+    result->dsn_8bit = dsn_needs_8bit(dsn);
+    result->dsn_smtputf8 = dsn_needs_smtputf8(dsn);
+    result->dsn_scanned = job_is_clean(job);
+    pack_recipient(result, dsn->sender, destination);
+    free(returned);
+    metric_add(job->runner->metrics.dsn, 1);
+    log_write_as("bounce", LOG_INFO, "%s: sender %s notification: %s", job->id, failed ? "non-delivery" : "delivery status", dsn->id);
+}
+
+static void gather(const struct job *job, struct dsn *dsn, struct dsn_recipient *recipients, char (*texts)[2][WIRE_ADDRESS_MAX + 1])
+{
+    for (size_t i = 0; i < job->recipients->n_recipients && dsn->count < DSN_RECIPIENTS_MAX; i++) {
+        const Weir__SpoolRecipient *recipient = job->recipients->recipients[i];
+        const struct job_outcome *outcome = &job->outcomes[i];
+        struct dsn_recipient *told = &recipients[dsn->count];
+        if (!is_due(job, i, &told->action))
+            continue;
+        told->address = wire_string(texts[dsn->count][0], WIRE_ADDRESS_MAX + 1, &recipient->address);
+        told->original = wire_string(texts[dsn->count][1], WIRE_ADDRESS_MAX + 1, &recipient->original);
+        told->enhanced = outcome->enhanced;
+        told->code = outcome->code;
+        told->text = outcome->text;
+        told->remote = outcome->remote ? job->next_hop : "";
+        dsn->count++;
+    }
+    dsn->recipients = recipients;
+}
+
+void job_notify(struct job *job)
+{
+    const Weir__SpoolEnvelope *envelope = job->lease->envelope;
+    const struct spool_runner_options *options = &job->runner->options;
+    char sender[WIRE_ADDRESS_MAX + 1], destination[NEXT_HOP_TEXT_MAX];
+    bool failed = false;
+    for (size_t i = 0; i < job->recipients->n_recipients; i++) {
+        failed |= job->outcomes[i].disposition == WEIR__SPOOL_DISPOSITION__SPOOL_FAILED;
+        job->result.delay_warned |= job->lease->warn_delay && job->outcomes[i].disposition == WEIR__SPOOL_DISPOSITION__SPOOL_DEFERRED;
+    }
+    if (envelope->sender.len == 0 || envelope->dsn)
+        return;
+    size_t most = job->recipients->n_recipients < DSN_RECIPIENTS_MAX ? job->recipients->n_recipients : DSN_RECIPIENTS_MAX;
+    struct dsn dsn = { .sender = wire_string(sender, sizeof sender, &envelope->sender) };
+    struct dsn_recipient *recipients = xcalloc(most, sizeof *recipients);
+    char(*texts)[2][WIRE_ADDRESS_MAX + 1] = xcalloc(most, sizeof *texts);
+    gather(job, &dsn, recipients, texts);
+    if (dsn.count > 0 && options->destination(options->arg, sender, destination))
+        make_dsn(job, &dsn, failed, destination);
+    else if (dsn.count > 0)
+        log_write(LOG_WARNING, "%s: its sender <%s> cannot be told: no route", job->id, sender);
+    free(recipients);
+    free(texts);
+}

@@ -1,0 +1,239 @@
+/*
+ * runner.c - see runner.h
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include "common/log.h"
+#include "common/memory.h"
+#include "edge/spool/internal.h"
+
+#define TICK_MS 100u
+#define REST_MS 1000u
+#define CLAIM_WAIT_MS 10000u     /* a claim stands so long, but never for more than a third of a lease */
+#define CLAIM_FIRST_WAIT_MS 500u /* before the length of leases is known */
+#define ANSWER_MS 10000u         /* more than the wait: for an answer at all */
+
+static void on_tick(evutil_socket_t fd, short what, void *arg);
+static void claim(struct spool_runner *runner);
+
+struct spool_runner *spool_runner_new(const struct spool_runner_options *options)
+{
+    static const char *const results[] = {
+        [WEIR__SPOOL_DISPOSITION__SPOOL_DELIVERED] = "delivered", [WEIR__SPOOL_DISPOSITION__SPOOL_FAILED] = "bounced",
+        [WEIR__SPOOL_DISPOSITION__SPOOL_DEFERRED] = "deferred",   [WEIR__SPOOL_DISPOSITION__SPOOL_DISCARDED] = "discarded",
+        [WEIR__SPOOL_DISPOSITION__SPOOL_RELEASED] = "released",
+    };
+    struct spool_runner *runner = xcalloc(1, sizeof *runner);
+    struct runner_metrics *m = &runner->metrics;
+    runner->options = *options;
+    if (getrandom(&runner->boot, sizeof runner->boot, 0) != sizeof runner->boot)
+        fatal("getrandom: %m");
+    m->leases = metrics_counter(options->metrics, "weir_edge_spool_leases_total", NULL);
+    m->lost = metrics_counter(options->metrics, "weir_edge_spool_leases_lost_total", NULL);
+    m->maybe_duplicates = metrics_counter(options->metrics, "weir_edge_spool_maybe_duplicates_total", NULL);
+    m->dsn = metrics_counter(options->metrics, "weir_edge_spool_dsn_total", NULL);
+    m->jobs = metrics_gauge(options->metrics, "weir_edge_spool_jobs", NULL);
+    for (size_t i = WEIR__SPOOL_DISPOSITION__SPOOL_DELIVERED; i < sizeof results / sizeof *results; i++)
+        m->recipients[i] = metrics_counter(options->metrics, "weir_edge_spool_recipients_total", "result=\"%s\"", results[i]);
+    runner->tick = event_new(options->base, -1, EV_PERSIST, on_tick, runner);
+    event_add(runner->tick, &(struct timeval){ 0, TICK_MS * 1000 });
+    return runner;
+}
+
+void spool_runner_free(struct spool_runner **runnerp)
+{
+    struct spool_runner *runner = *runnerp;
+    *runnerp = NULL;
+    if (runner == NULL)
+        return;
+    node_question_cancel(&runner->claim);
+    node_question_cancel(&runner->renewal);
+    while (runner->jobs != NULL)
+        job_free(runner->jobs);
+    event_free(runner->tick);
+    free(runner);
+}
+
+void spool_runner_reload(struct spool_runner *runner, const struct edge_settings *settings, const char *contact)
+{
+    runner->options.settings = settings;
+    runner->options.contact = contact;
+}
+
+void spool_runner_resume(struct spool_runner *runner)
+{
+    runner->running = true;
+    claim(runner);
+}
+
+void spool_runner_drain(struct spool_runner *runner)
+{
+    runner->running = false;
+    for (struct job *job = runner->jobs, *next; job != NULL; job = next) {
+        next = job->next;
+        job_release(job, "this edge is being drained");
+    }
+}
+
+unsigned spool_runner_jobs(const struct spool_runner *runner)
+{
+    return runner->count;
+}
+
+void runner_rest(struct spool_runner *runner)
+{
+    runner->rest_until_ms = clock_ms() + REST_MS;
+}
+
+void runner_remove(struct spool_runner *runner, struct job *job)
+{
+    *job->link = job->next;
+    if (job->next != NULL)
+        job->next->link = job->link;
+    runner->count--;
+    metric_set(runner->metrics.jobs, runner->count);
+}
+
+/* ---- claims ---- */
+
+/* A lease that cannot even be read is left to run out: a coordinator that sends such cannot be told anything either. */
+static void take_lease(struct spool_runner *runner, const Weir__SpoolLease *lease, const struct link_payload *payload)
+{
+    struct error why;
+    Weir__SpoolRecipients *recipients = wire_recipients_decode(payload->data, payload->len, &why);
+    if (recipients == NULL || recipients->n_recipients == 0) {
+        log_write(LOG_ERR, "spool: a lease without recipients: %s", recipients == NULL ? why.text : "none");
+        wire_recipients_free(&recipients);
+        return;
+    }
+    size_t len = weir__spool_lease__get_packed_size(lease);
+    uint8_t *packed = xmalloc(len);
+    weir__spool_lease__pack(lease, packed);
+    Weir__SpoolLease *copy = weir__spool_lease__unpack(NULL, len, packed);
+    free(packed);
+    weir_assert(copy != NULL); /* it was just packed */
+    metric_add(runner->metrics.leases, 1);
+    runner->lease_ms = lease->lease_ms;
+    job_begin(runner, copy, recipients, &(struct lease_time){ runner->claim_ms, lease->lease_ms });
+}
+
+static void on_claimed(void *arg, const Weir__Answer *answer, const struct link_payload *payloads, size_t count)
+{
+    struct spool_runner *runner = arg;
+    runner->claim = NULL;
+    if (answer == NULL || answer->status != WEIR__ANSWER_STATUS__ANSWER_OK || answer->body_case != WEIR__ANSWER__BODY_SPOOL_LEASES) {
+        runner_rest(runner);
+        return;
+    }
+    const Weir__SpoolLeases *leases = answer->spool_leases;
+    for (size_t i = 0; i < leases->n_leases && i < count; i++)
+        take_lease(runner, leases->leases[i], &payloads[i]);
+    if (runner->running)
+        claim(runner);
+    else /* drained while it stood */
+        spool_runner_drain(runner);
+}
+
+static void claim(struct spool_runner *runner)
+{
+    const struct spool_runner_options *options = &runner->options;
+    uint64_t now = clock_ms(), room = options->settings->spool_concurrency;
+    if (!runner->running || runner->claim != NULL || now < runner->rest_until_ms || runner->count >= room || !node_is_connected(options->node))
+        return;
+    room -= runner->count;
+    bool scanners = options->farm == NULL || (scan_farm_has_live(options->farm) && now >= runner->no_scan_until_ms);
+    uint64_t wait = runner->lease_ms == 0 ? CLAIM_FIRST_WAIT_MS : runner->lease_ms / 3;
+    wait = wait < CLAIM_WAIT_MS ? wait : CLAIM_WAIT_MS;
+    if (!scanners && wait > REST_MS) /* soon there may be some */
+        wait = REST_MS;
+
+    Weir__SpoolClaim body = WEIR__SPOOL_CLAIM__INIT;
+    Weir__Question question = WEIR__QUESTION__INIT;
+    body.node = wire_text(options->name);
+    body.worker = options->worker;
+    body.boot = runner->boot;
+    body.room = (uint32_t)(room < WIRE_LEASES_MAX ? room : WIRE_LEASES_MAX);
+    body.scanners = scanners;
+    body.wait_ms = (uint32_t)wait;
+    question.body_case = WEIR__QUESTION__BODY_SPOOL_CLAIM;
+    question.spool_claim = &body;
+    runner->claim_ms = now;
+    runner->claim = node_ask(options->node, &question, NULL, 0, wait + ANSWER_MS, on_claimed, runner);
+    if (runner->claim == NULL)
+        runner_rest(runner);
+}
+
+/* ---- renewals ---- */
+
+static const Weir__SpoolHeld *find_held(const Weir__SpoolRenewed *renewed, const struct job *job)
+{
+    for (size_t i = 0; i < renewed->n_held; i++) {
+        const Weir__SpoolHeld *held = renewed->held[i];
+        if (held->token == job->lease->token && wire_equal(&held->id, job->id) && wire_equal(&held->destination, job->destination))
+            return held;
+    }
+    return NULL;
+}
+
+static void on_renewed(void *arg, const Weir__Answer *answer, const struct link_payload *payloads, size_t count)
+{
+    struct spool_runner *runner = arg;
+    (void)payloads, (void)count;
+    runner->renewal = NULL;
+    if (answer == NULL || answer->status != WEIR__ANSWER_STATUS__ANSWER_OK || answer->body_case != WEIR__ANSWER__BODY_SPOOL_RENEWED)
+        return;
+    const Weir__SpoolRenewed *renewed = answer->spool_renewed;
+    struct lease_time time = { runner->renewal_ms, renewed->lease_ms };
+    for (struct job *job = runner->jobs, *next; job != NULL; job = next) {
+        next = job->next;
+        if (job->state == JOB_REPORTING || job->lost || job->time.asked_ms > runner->renewal_ms)
+            continue; /* it was not asked for */
+        if (find_held(renewed, job) != NULL)
+            job_renewed(job, &time);
+        else if (lease_wants_renewal(&job->time, runner->renewal_ms)) /* asked for, and not ours any more */
+            job_end_lease(job);
+    }
+}
+
+static void renew(struct spool_runner *runner, uint64_t now)
+{
+    Weir__SpoolHeld held[WIRE_HELD_MAX], *pointers[WIRE_HELD_MAX];
+    Weir__SpoolRenew body = WEIR__SPOOL_RENEW__INIT;
+    Weir__Question question = WEIR__QUESTION__INIT;
+    body.held = pointers;
+    if (runner->renewal != NULL)
+        return;
+    for (struct job *job = runner->jobs; job != NULL && body.n_held < WIRE_HELD_MAX; job = job->next) {
+        if (job->state == JOB_REPORTING || job->lost || !lease_wants_renewal(&job->time, now))
+            continue;
+        Weir__SpoolHeld *one = &held[body.n_held];
+        weir__spool_held__init(one);
+        one->id = wire_text(job->id);
+        one->destination = wire_text(job->destination);
+        one->token = job->lease->token;
+        pointers[body.n_held++] = one;
+    }
+    if (body.n_held == 0)
+        return;
+    question.body_case = WEIR__QUESTION__BODY_SPOOL_RENEW;
+    question.spool_renew = &body;
+    runner->renewal_ms = now;
+    runner->renewal = node_ask(runner->options.node, &question, NULL, 0, runner->lease_ms / 3 + TICK_MS, on_renewed, runner);
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct spool_runner *runner = arg;
+    uint64_t now = clock_ms();
+    for (struct job *job = runner->jobs, *next; job != NULL; job = next) {
+        next = job->next;
+        if (job->state != JOB_REPORTING && !job->lost && !lease_is_live(&job->time, now))
+            job_end_lease(job);
+    }
+    renew(runner, now);
+    claim(runner);
+    if (!runner->running && runner->count == 0)
+        runner->options.idle(runner->options.arg);
+}

@@ -1,0 +1,49 @@
+#ifndef WEIR_EDGE_SPOOL_RUNNER_H
+#define WEIR_EDGE_SPOOL_RUNNER_H
+/*
+ * runner.h - one worker's share of the spool: leases what is due, scans what is not scanned, delivers, reports
+ *
+ * A claim stands at a coordinator while there is room for more leases; each lease (one message, one destination) becomes a job that ends with a
+ * result, repeated until it is taken, or with the lease. At most spool_concurrency jobs, whose bytes count into the worker's message budget.
+ */
+#include <event2/event.h>
+#include "common/metrics.h"
+#include "common/queue_id.h"
+#include "edge/delivery/delivery.h"
+#include "edge/scan/scan.h"
+#include "proto/node.h"
+
+struct spool_runner;
+
+struct spool_runner_options { /* all borrowed for the runner's life */
+    struct event_base *base;
+    struct node *node;
+    struct scan_farm *farm;          /* NULL: scanning is turned off by name */
+    struct delivery_pool *pool;
+    const struct edge_settings *settings;
+    const char *contact;             /* for DSNs, "" */
+    const char *name;                /* "edge-1" */
+    unsigned worker;
+    struct message_budget *budget;
+    struct queue_id_source *ids;     /* for DSNs */
+    struct metrics *metrics;
+    /* Where mail for this address goes, as a destination of the spool; false: nowhere. */
+    bool (*destination)(void *arg, const char *address, char out[NEXT_HOP_TEXT_MAX]);
+    /* While drained and without a job: again and again. */
+    void (*idle)(void *arg);
+    void *arg;
+};
+
+/* Takes nothing before spool_runner_resume(). */
+struct spool_runner *spool_runner_new(const struct spool_runner_options *options);
+/* Breaks everything off: what a next hop may have is reported by nobody, and the leases run out. */
+void spool_runner_free(struct spool_runner **runner);
+/* For what begins from now on. */
+void spool_runner_reload(struct spool_runner *runner, const struct edge_settings *settings, const char *contact);
+void spool_runner_resume(struct spool_runner *runner);
+/* Takes no more; gives back what no next hop has been given, finishes the rest. */
+void spool_runner_drain(struct spool_runner *runner);
+/* Leases held or not yet reported. */
+unsigned spool_runner_jobs(const struct spool_runner *runner);
+
+#endif

@@ -1,0 +1,173 @@
+/*
+ * settle.c - the end of a lease: what became of each recipient, in the log and at the coordinator
+ *
+ * The result is repeated until it is taken or refused; a coordinator answers a repeat as it answered the first. Refused means that the lease is
+ * not ours any more: somebody else has it, or the message is gone.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include "common/log.h"
+#include "common/memory.h"
+#include "edge/spool/internal.h"
+
+#define RESULT_MS 30000u
+#define AGAIN_MS 500u
+
+static void send_result(struct job *job);
+
+void job_settle_recipient(struct job *job, size_t index, Weir__SpoolDisposition disposition, int code, const char *enhanced, const char *text,
+                          bool remote)
+{
+    struct job_outcome *outcome = &job->outcomes[index];
+    /* spool_life is over, or an operator wants an end: what would be tried again has failed. */
+    if (disposition == WEIR__SPOOL_DISPOSITION__SPOOL_DEFERRED && (job->lease->last_try || job->lease->bounce))
+        disposition = WEIR__SPOOL_DISPOSITION__SPOOL_FAILED;
+    outcome->disposition = disposition;
+    outcome->code = code;
+    snprintf(outcome->enhanced, sizeof outcome->enhanced, "%s", enhanced);
+    free(outcome->text);
+    outcome->text = xstrdup(text);
+    outcome->remote = remote;
+}
+
+void job_settle_rest(struct job *job, Weir__SpoolDisposition disposition, int code, const char *enhanced, const char *text)
+{
+    for (size_t i = 0; i < job->recipients->n_recipients; i++)
+        if (job->outcomes[i].text == NULL)
+            job_settle_recipient(job, i, disposition, code, enhanced, text, false);
+}
+
+/* delays=a/b/c/d: in the spool, fetched and scanned, 0 (connection times are the pool's), delivered. */
+static void log_outcome(const struct job *job, const struct job_outcome *outcome, const Weir__SpoolRecipient *recipient)
+{
+    static const char *const status[] = {
+        [WEIR__SPOOL_DISPOSITION__SPOOL_DELIVERED] = "sent",       [WEIR__SPOOL_DISPOSITION__SPOOL_FAILED] = "bounced",
+        [WEIR__SPOOL_DISPOSITION__SPOOL_DEFERRED] = "deferred",    [WEIR__SPOOL_DISPOSITION__SPOOL_DISCARDED] = "discarded",
+    };
+    char given[WIRE_ADDRESS_MAX + 16] = "", code[8] = "";
+    uint64_t now = clock_ms();
+    if (outcome->disposition == WEIR__SPOOL_DISPOSITION__SPOOL_RELEASED)
+        return;
+    double waited = (double)job->lease->age_ms / 1e3;
+    double delivering = job->delivering_ms != 0 ? (double)(now - job->delivering_ms) / 1e3 : 0;
+    double rest = (double)(now - job->began_ms) / 1e3 - delivering;
+    if (recipient->given.len > 0)
+        snprintf(given, sizeof given, " orig_to=<%.*s>,", (int)recipient->given.len, (const char *)recipient->given.data);
+    if (outcome->remote)
+        snprintf(code, sizeof code, "%d ", outcome->code);
+    log_write_as("smtp", LOG_INFO, "%s: to=<%.*s>,%s relay=%s, delay=%.2f, delays=%.2f/%.2f/0/%.2f, dsn=%s, status=%s (%s%s)", job->id,
+                 (int)recipient->address.len, (const char *)recipient->address.data, given, *job->next_hop ? job->next_hop : "none",
+                 waited + rest + delivering, waited, rest, delivering, *outcome->enhanced ? outcome->enhanced : "4.0.0",
+                 status[outcome->disposition], code, outcome->text);
+}
+
+static void pack_outcomes(struct job *job)
+{
+    size_t count = job->recipients->n_recipients;
+    Weir__SpoolOutcomes list = WEIR__SPOOL_OUTCOMES__INIT;
+    Weir__SpoolOutcome *outcomes = xcalloc(count, sizeof *outcomes);
+    list.outcomes = xcalloc(count, sizeof *list.outcomes);
+    list.n_outcomes = count;
+    for (size_t i = 0; i < count; i++) {
+        const struct job_outcome *outcome = &job->outcomes[i];
+        weir__spool_outcome__init(&outcomes[i]);
+        outcomes[i].index = job->recipients->recipients[i]->index;
+        outcomes[i].disposition = outcome->disposition;
+        outcomes[i].code = (uint32_t)outcome->code;
+        outcomes[i].enhanced = wire_text(outcome->enhanced);
+        /* Many recipients and long replies: the words are cut so that the list fits. */
+        outcomes[i].text = wire_text_cut(outcome->text, count > 400 ? 512 * 1024 / count : WIRE_REPLY_MAX);
+        list.outcomes[i] = &outcomes[i];
+    }
+    job->result.outcomes = wire_outcomes_encode(&list, &job->result.outcomes_len);
+    free(list.outcomes);
+    free(outcomes);
+}
+
+void job_report(struct job *job)
+{
+    if (job->state != JOB_REPORTING) {
+        job->state = JOB_REPORTING;
+        for (size_t i = 0; i < job->recipients->n_recipients; i++) {
+            log_outcome(job, &job->outcomes[i], job->recipients->recipients[i]);
+            metric_add(job->runner->metrics.recipients[job->outcomes[i].disposition], 1);
+        }
+        job_notify(job);
+        message_free(&job->message);
+        pack_outcomes(job);
+    }
+    if (job->result.outcomes == NULL) { /* cannot be told: the lease runs out and the message is tried again */
+        log_write(LOG_ERR, "%s: too many recipients for one result", job->id);
+        event_add(job->again, &(struct timeval){ 60, 0 });
+        return;
+    }
+    send_result(job);
+}
+
+static void fill_dsn(Weir__SpoolEnvelope *dsn, const struct job *job)
+{
+    const Weir__SpoolEnvelope *envelope = job->lease->envelope;
+    const struct spool_runner_options *options = &job->runner->options;
+    dsn->id = wire_text(job->result.dsn_id.text);
+    dsn->listener = envelope->listener;
+    dsn->client = envelope->client;
+    dsn->helo = wire_text(options->settings->hostname);
+    dsn->size = job->result.dsn_len;
+    dsn->eightbit = job->result.dsn_8bit;
+    dsn->smtputf8 = job->result.dsn_smtputf8;
+    dsn->scanned = job->result.dsn_scanned;
+    dsn->verdict = wire_text(job->result.dsn_scanned ? "none" : "");
+    dsn->time_ms = queue_id_wall_ms(&job->result.dsn_id);
+    dsn->dsn = true;
+    dsn->node = wire_text(options->name);
+}
+
+static void on_taken(void *arg, const Weir__Answer *answer, const struct link_payload *payloads, size_t count)
+{
+    struct job *job = arg;
+    (void)payloads, (void)count;
+    job->question = NULL;
+    if (answer != NULL && answer->status == WEIR__ANSWER_STATUS__ANSWER_OK) {
+        if (answer->body_case == WEIR__ANSWER__BODY_SPOOL_SETTLED && answer->spool_settled->removed)
+            log_write_as("qmgr", LOG_INFO, "%s: removed", job->id);
+        job_free(job);
+    } else if (answer != NULL && answer->status == WEIR__ANSWER_STATUS__ANSWER_REFUSED) {
+        log_write(LOG_WARNING, "%s: the result for %s came too late: %.*s", job->id, job->destination, (int)answer->why.len,
+                  (const char *)answer->why.data);
+        job_free(job);
+    } else {
+        event_add(job->again, &(struct timeval){ 0, AGAIN_MS * 1000 });
+    }
+}
+
+static void send_result(struct job *job)
+{
+    const struct job_result *result = &job->result;
+    Weir__SpoolEnvelope dsn = WEIR__SPOOL_ENVELOPE__INIT;
+    Weir__SpoolResult body = WEIR__SPOOL_RESULT__INIT;
+    Weir__Question question = WEIR__QUESTION__INIT;
+    struct link_payload payloads[] = { { result->outcomes, result->outcomes_len },
+                                       { result->dsn_recipients, result->dsn_recipients_len },
+                                       { result->dsn_text, result->dsn_len } };
+    body.id = wire_text(job->id);
+    body.destination = wire_text(job->destination);
+    body.token = job->lease->token;
+    body.destination_down = job->destination_down;
+    body.delay_warned = result->delay_warned;
+    if (result->dsn_text != NULL) {
+        fill_dsn(&dsn, job);
+        body.dsn = &dsn;
+    }
+    if (job->verdict != NULL && job_is_clean(job)) {
+        body.scanned = true;
+        body.verdict = wire_text("clean");
+        body.scanner = wire_text(job->verdict->scanner);
+        body.engine = wire_text(job->verdict->engine);
+        body.signatures = wire_text(job->verdict->signatures);
+    }
+    question.body_case = WEIR__QUESTION__BODY_SPOOL_RESULT;
+    question.spool_result = &body;
+    job->question = node_ask(job->runner->options.node, &question, payloads, result->dsn_text != NULL ? 3 : 1, RESULT_MS, on_taken, job);
+    if (job->question == NULL)
+        event_add(job->again, &(struct timeval){ 0, AGAIN_MS * 1000 });
+}

@@ -1,0 +1,182 @@
+/*
+ * store.c - see store.h
+ */
+#include "edge/spool/store.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "common/memory.h"
+#include "common/queue_id.h"
+
+struct spool_store {
+    struct node *node;
+    struct node_question *question;
+    char id[QUEUE_ID_LEN + 1];
+    char *prefix;
+    size_t prefix_len;
+    const struct message *message;
+    uint64_t size, offset;        /* of prefix and message together; what is committed */
+    uint64_t timeout_ms;
+    bool late;                    /* the last chunk is under way */
+    bool scanned;                 /* these five go with the last chunk, too */
+    char verdict[64], scanner[64], engine[64], signatures[64];
+    spool_stored_handler stored;
+    void *arg;
+};
+
+static void on_answer(void *arg, const Weir__Answer *answer, const struct link_payload *payloads, size_t count);
+
+static void store_free(struct spool_store *store)
+{
+    free(store->prefix);
+    free(store);
+}
+
+void spool_store_cancel(struct spool_store **storep)
+{
+    struct spool_store *store = *storep;
+    *storep = NULL;
+    if (store == NULL)
+        return;
+    node_question_cancel(&store->question);
+    store_free(store);
+}
+
+bool spool_store_is_late(const struct spool_store *store)
+{
+    return store->late;
+}
+
+static void store_end(struct spool_store *store, enum spool_stored stored, const char *why)
+{
+    store->stored(store->arg, stored, why);
+    store_free(store);
+}
+
+/* The bytes at the present offset: prefix first, then the message. NULL: why. */
+static char *next_chunk(const struct spool_store *store, size_t *len, struct error *why)
+{
+    uint64_t left = store->size - store->offset;
+    size_t want = left < SPOOL_CHUNK ? (size_t)left : SPOOL_CHUNK, have = 0;
+    char *chunk = xmalloc(want > 0 ? want : 1);
+    if (store->offset < store->prefix_len) {
+        have = store->prefix_len - (size_t)store->offset;
+        have = have < want ? have : want;
+        memcpy(chunk, store->prefix + store->offset, have);
+    }
+    while (have < want) {
+        ssize_t got = message_read(store->message, store->offset + have - store->prefix_len, chunk + have, want - have, why);
+        if (got <= 0) {
+            if (got == 0)
+                error_set(why, "the message is shorter than it was");
+            free(chunk);
+            return NULL;
+        }
+        have += (size_t)got;
+    }
+    *len = want;
+    return chunk;
+}
+
+/* false: nothing was asked, why. */
+static bool ask_first(struct spool_store *store, const struct spool_store_options *options, struct error *why)
+{
+    Weir__SpoolStore body = WEIR__SPOOL_STORE__INIT;
+    Weir__Question question = WEIR__QUESTION__INIT;
+    size_t recipients_len, len;
+    uint8_t *recipients = wire_recipients_encode(options->recipients, &recipients_len);
+    char *chunk = recipients != NULL ? next_chunk(store, &len, why) : NULL;
+    if (chunk == NULL) {
+        if (recipients == NULL)
+            error_set(why, "too many recipients for one message");
+        free(recipients);
+        return false;
+    }
+    body.envelope = options->envelope;
+    body.last = store->late = len == store->size;
+    question.body_case = WEIR__QUESTION__BODY_SPOOL_STORE;
+    question.spool_store = &body;
+    struct link_payload payloads[] = { { recipients, recipients_len }, { chunk, len } };
+    store->question = node_ask(store->node, &question, payloads, 2, store->timeout_ms, on_answer, store);
+    free(recipients);
+    free(chunk);
+    error_set(why, "too many questions to the coordinators are under way");
+    return store->question != NULL;
+}
+
+static bool ask_next(struct spool_store *store, struct error *why)
+{
+    Weir__SpoolChunk body = WEIR__SPOOL_CHUNK__INIT;
+    Weir__Question question = WEIR__QUESTION__INIT;
+    size_t len;
+    char *chunk = next_chunk(store, &len, why);
+    if (chunk == NULL)
+        return false;
+    body.id = wire_text(store->id);
+    body.offset = store->offset;
+    body.last = store->late = store->offset + len == store->size;
+    body.scanned = store->scanned;
+    body.verdict = wire_text(store->verdict);
+    body.scanner = wire_text(store->scanner);
+    body.engine = wire_text(store->engine);
+    body.signatures = wire_text(store->signatures);
+    question.body_case = WEIR__QUESTION__BODY_SPOOL_CHUNK;
+    question.spool_chunk = &body;
+    store->question = node_ask(store->node, &question, &(struct link_payload){ chunk, len }, 1, store->timeout_ms, on_answer, store);
+    free(chunk);
+    error_set(why, "too many questions to the coordinators are under way");
+    return store->question != NULL;
+}
+
+static void on_answer(void *arg, const Weir__Answer *answer, const struct link_payload *payloads, size_t count)
+{
+    struct spool_store *store = arg;
+    struct error why = { "" };
+    (void)payloads, (void)count;
+    store->question = NULL;
+    if (answer == NULL) {
+        store_end(store, SPOOL_UNAVAILABLE, "no answer in time; it may be stored");
+        return;
+    }
+    if (answer->status != WEIR__ANSWER_STATUS__ANSWER_OK) {
+        wire_string(why.text, sizeof why.text, &answer->why);
+        store_end(store, answer->status == WEIR__ANSWER_STATUS__ANSWER_FULL ? SPOOL_FULL : SPOOL_UNAVAILABLE, why.text);
+        return;
+    }
+    const Weir__SpoolStored *stored = answer->body_case == WEIR__ANSWER__BODY_SPOOL_STORED ? answer->spool_stored : NULL;
+    if (stored != NULL && wire_equal(&stored->id, store->id) && stored->complete) {
+        store_end(store, SPOOL_STORED, "");
+        return;
+    }
+    if (stored == NULL || !wire_equal(&stored->id, store->id) || stored->have <= store->offset || stored->have >= store->size) {
+        store_end(store, SPOOL_UNAVAILABLE, "the coordinator's answer does not fit the question");
+        return;
+    }
+    store->offset = stored->have;
+    if (!ask_next(store, &why))
+        store_end(store, SPOOL_UNAVAILABLE, why.text);
+}
+
+struct spool_store *spool_store_new(const struct spool_store_options *options, spool_stored_handler stored, void *arg)
+{
+    struct spool_store *store = xcalloc(1, sizeof *store);
+    struct error why;
+    store->node = options->node;
+    store->message = options->message;
+    store->prefix = xmemdup(options->prefix, options->prefix_len);
+    store->prefix_len = options->prefix_len;
+    store->size = options->prefix_len + message_size(options->message);
+    store->timeout_ms = options->timeout_ms;
+    store->stored = stored;
+    store->arg = arg;
+    options->envelope->size = store->size;
+    store->scanned = options->envelope->scanned;
+    wire_string(store->id, sizeof store->id, &options->envelope->id);
+    wire_string(store->verdict, sizeof store->verdict, &options->envelope->verdict);
+    wire_string(store->scanner, sizeof store->scanner, &options->envelope->scanner);
+    wire_string(store->engine, sizeof store->engine, &options->envelope->engine);
+    wire_string(store->signatures, sizeof store->signatures, &options->envelope->signatures);
+    if (!ask_first(store, options, &why))
+        spool_store_cancel(&store);
+    return store;
+}

@@ -1,0 +1,43 @@
+#ifndef WEIR_EDGE_SPOOL_STORE_H
+#define WEIR_EDGE_SPOOL_STORE_H
+/*
+ * store.h - one message on its way into the spool
+ *
+ * Asks a coordinator to store envelope, recipients and body, the body in chunks of at most 1 MiB, one under way at a time, so that a large message
+ * costs one chunk of memory beside itself. Every question may be repeated (node_ask() does), as the message is known by its queue id. The message
+ * is in the spool when, and only when, the answer says `complete`: then its commit is done (I1).
+ */
+#include "edge/message/message.h"
+#include "proto/node.h"
+
+#define SPOOL_CHUNK (1024u * 1024)
+
+enum spool_stored {
+    SPOOL_STORED,      /* committed: 250 may be said */
+    SPOOL_FULL,        /* no room for it: 452 4.3.1 */
+    SPOOL_UNAVAILABLE, /* no coordinator or no database, or no answer in time: it may be stored all the same, under its id */
+    SPOOL_STORED_COUNT
+};
+
+struct spool_store_options { /* borrowed for the call, but message */
+    struct node *node;
+    Weir__SpoolEnvelope *envelope;           /* size is filled in */
+    const Weir__SpoolRecipients *recipients;
+    const char *prefix;                      /* header lines that come before the message, with their CRLF */
+    size_t prefix_len;
+    const struct message *message;           /* complete; borrowed until the end */
+    uint64_t timeout_ms;                     /* for the answer to each chunk */
+};
+
+struct spool_store;
+/* Called once, from the loop; the store is freed right after it returns. why: words for the log when it is not stored, else "". */
+typedef void (*spool_stored_handler)(void *arg, enum spool_stored stored, const char *why);
+
+/* NULL: nothing was asked, nothing follows; it is SPOOL_UNAVAILABLE at once. */
+struct spool_store *spool_store_new(const struct spool_store_options *options, spool_stored_handler stored, void *arg);
+/* The last chunk was asked for: from now on it may be in the spool whatever happens here. */
+bool spool_store_is_late(const struct spool_store *store);
+/* No event follows. What was stored of it stays invisible and is removed by its age, unless the last chunk was on its way. */
+void spool_store_cancel(struct spool_store **store);
+
+#endif
