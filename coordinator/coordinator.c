@@ -26,7 +26,7 @@
 enum { ON_TERM, ON_INT, ON_HUP, ON_USR1, SIGNALS };
 
 struct coordinator {
-    const struct coordinator_command *command;
+    const struct command *command;
     const struct coordinator_config *config;
     struct event_base *base;
     struct metrics metrics;
@@ -278,7 +278,7 @@ static void unmake(struct coordinator *coordinator)
     event_base_free(coordinator->base);
 }
 
-int coordinator_run(const struct coordinator_command *command, const struct coordinator_config *config)
+int coordinator_run(const struct command *command, const struct coordinator_config *config)
 {
     struct curve_keypair pair;
     struct error why;

@@ -4,16 +4,11 @@
  * coordinator.h - one weir-coordinator process: its configuration, and running it until TERM
  */
 #include <stddef.h>
+#include "common/command.h"
 #include "common/settings.h"
 #include "proto/curve.h"
 
 #define STOP_TIMEOUT_MS 3000 /* at TERM: for reports and questions in flight */
-
-struct coordinator_command {
-    const char *config_path, *name;
-    char **overrides;
-    size_t override_count;
-};
 
 struct coordinator_config {
     struct cluster_settings cluster;
@@ -23,7 +18,7 @@ struct coordinator_config {
 };
 
 /* false: why says what is wrong, with file and line where there is one. What was filled is cleared. */
-bool coordinator_config_load(struct coordinator_config *config, const struct coordinator_command *command,
+bool coordinator_config_load(struct coordinator_config *config, const struct command *command,
                              struct error *why);
 void coordinator_config_clear(struct coordinator_config *config);
 /* The key pair of key_file, which must be the one that [coordinator "NAME"] tells everybody. */
@@ -31,6 +26,6 @@ bool coordinator_config_keys(const struct coordinator_config *config, const char
                              struct error *why);
 
 /* Runs until TERM or INT; returns the exit status. config is the caller's. */
-int coordinator_run(const struct coordinator_command *command, const struct coordinator_config *config);
+int coordinator_run(const struct command *command, const struct coordinator_config *config);
 
 #endif

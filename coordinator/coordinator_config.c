@@ -67,7 +67,7 @@ static bool load(struct coordinator_config *out, const struct config *config, co
     return turned != NULL;
 }
 
-bool coordinator_config_load(struct coordinator_config *out, const struct coordinator_command *command,
+bool coordinator_config_load(struct coordinator_config *out, const struct command *command,
                              struct error *why)
 {
     *out = (struct coordinator_config){ 0 };

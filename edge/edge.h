@@ -4,15 +4,9 @@
  * edge.h - the processes of one edge: a master that holds the sockets, and workers that speak SMTP
  */
 #include <signal.h>
+#include "common/command.h"
 #include "edge/session/census.h"
 #include "edge/session/edge_config.h"
-
-struct edge_command { /* the command line; borrowed for the life of the process */
-    const char *config_path;
-    const char *name;
-    char **overrides;
-    size_t override_count;
-};
 
 /* One address of one listener: a socket for each worker, all bound with SO_REUSEPORT. */
 struct edge_socket {
@@ -22,7 +16,7 @@ struct edge_socket {
 };
 
 struct edge_process { /* what a worker inherits from its master */
-    const struct edge_command *command;
+    const struct command *command;
     struct edge_config *config;
     struct edge_socket *sockets;
     size_t socket_count;
@@ -32,8 +26,8 @@ struct edge_process { /* what a worker inherits from its master */
     int ready_fd; /* the worker writes its index here (one byte of value) when it accepts sessions */
 };
 
-/* Runs the edge; the configuration was loaded and is taken over. Returns the exit status. */
-int master_run(const struct edge_command *command, struct edge_config *config);
+/* Runs the edge; the command line is borrowed, the configuration was loaded and is taken over. Returns the exit status. */
+int master_run(const struct command *command, struct edge_config *config);
 /* Runs one worker in a freshly forked child, and exits. */
 _Noreturn void worker_run(const struct edge_process *process);
 

@@ -1,80 +1,34 @@
 /*
  * main.c - weir-edge: the command line
  */
-#include <getopt.h>
 #include <locale.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sysexits.h>
+#include "common/command.h"
 #include "common/log.h"
-#include "common/memory.h"
 #include "edge/edge.h"
 #include "proto/curve.h"
 
-static _Noreturn void usage(FILE *out, int status)
-{
-    fputs("usage: weir-edge -c FILE --name NAME [--set KEY=VALUE]... [-t]\n"
-          "  -c FILE           configuration (weir.conf)\n"
-          "  --name NAME       this node's name, as its key is registered: edge-1\n"
-          "  --set KEY=VALUE   wins over the file; SECTION.KEY=VALUE where several sections know the key\n"
-          "  -t                check the configuration and exit\n"
-          "  --version\n"
-          "signals: HUP reloads configuration and certificate, TERM drains and ends, USR1 reopens the log\n",
-          out);
-    exit(status);
-}
-
-static void parse(struct edge_command *command, bool *check_only, int argc, char **argv)
-{
-    enum { OPTION_NAME = 256, OPTION_SET, OPTION_VERSION, OPTION_HELP };
-    static const struct option options[] = {
-        { "name", required_argument, NULL, OPTION_NAME },
-        { "set", required_argument, NULL, OPTION_SET },
-        { "version", no_argument, NULL, OPTION_VERSION },
-        { "help", no_argument, NULL, OPTION_HELP },
-        { 0 },
-    };
-    int option;
-    while ((option = getopt_long(argc, argv, "c:th", options, NULL)) != -1) {
-        switch (option) {
-        case 'c':
-            command->config_path = optarg;
-            break;
-        case 't':
-            *check_only = true;
-            break;
-        case OPTION_NAME:
-            command->name = optarg;
-            break;
-        case OPTION_SET:
-            command->overrides = xrealloc(command->overrides, (command->override_count + 1) * sizeof *command->overrides);
-            command->overrides[command->override_count++] = optarg;
-            break;
-        case OPTION_VERSION:
-            puts("weir-edge " WEIR_VERSION);
-            exit(EXIT_SUCCESS);
-        case 'h':
-        case OPTION_HELP:
-            usage(stdout, EXIT_SUCCESS);
-        default:
-            usage(stderr, EX_USAGE);
-        }
-    }
-    if (optind < argc || command->config_path == NULL || command->name == NULL)
-        usage(stderr, EX_USAGE);
-}
+static const struct command_syntax syntax = {
+    .program = "weir-edge",
+    .forms = "",
+    .name = "this node's name, as its key is registered: edge-1",
+    .help = "",
+    .signals = "HUP reloads configuration and certificate, TERM drains and ends, USR1 reopens the log",
+};
 
 int main(int argc, char **argv)
 {
-    struct edge_command command = { 0 };
+    struct command command;
     struct error why;
-    bool check_only = false;
+    int status;
 
     signal(SIGPIPE, SIG_IGN);
     setlocale(LC_TIME, "C"); /* dates in mail are English */
-    parse(&command, &check_only, argc, argv);
+    if (!command_parse(&command, &syntax, argc, argv, &status))
+        return status;
 
     struct edge_config *config = edge_config_load(command.config_path, command.overrides, command.override_count, &why);
     if (config == NULL) {
@@ -91,15 +45,15 @@ int main(int argc, char **argv)
         fprintf(stderr, "weir-edge: %s\n", why.text);
         return EXIT_FAILURE;
     }
-    if (check_only) {
+    if (command.test) {
         printf("weir-edge: %s: ok\n", command.config_path);
         edge_config_unref(&config);
-        free(command.overrides);
+        command_fini(&command);
         return EXIT_SUCCESS;
     }
     edge_open_log(config, command.name, "master");
-    int status = master_run(&command, config);
-    free(command.overrides);
+    status = master_run(&command, config);
+    command_fini(&command);
     return status;
 }
 

@@ -41,7 +41,7 @@ struct child {
 };
 
 struct master {
-    const struct edge_command *command;
+    const struct command *command;
     struct edge_config *config; /* of the start: names the sockets */
     uint64_t drain_timeout, worker_watchdog; /* of the last HUP whose file was right */
     struct edge_socket *sockets;
@@ -432,7 +432,7 @@ static void open_signals(struct master *master)
         fatal("cannot start: %s", strerror(errno));
 }
 
-int master_run(const struct edge_command *command, struct edge_config *config)
+int master_run(const struct command *command, struct edge_config *config)
 {
     struct master master = { .command = command, .config = config, .workers = edge_config_workers(config) };
     if (master.workers > 255)

@@ -281,7 +281,7 @@ static void on_reload(evutil_socket_t fd, short what, void *arg)
     (void)fd, (void)what;
     struct worker *worker = arg;
     struct error why;
-    const struct edge_command *command = worker->process->command;
+    const struct command *command = worker->process->command;
     struct edge_config *config =
         edge_config_load(command->config_path, command->overrides, command->override_count, &why);
     if (config == NULL) {
@@ -331,7 +331,7 @@ static void on_signal(evutil_socket_t signal, short what, void *arg)
 static struct edge_config *newest_config(const struct edge_process *process)
 {
     struct error why;
-    const struct edge_command *command = process->command;
+    const struct command *command = process->command;
     struct edge_config *config =
         edge_config_load(command->config_path, command->overrides, command->override_count, &why);
     if (config == NULL) {

@@ -8,13 +8,13 @@
  */
 #include <errno.h>
 #include <event2/event.h>
-#include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
+#include "common/command.h"
 #include "common/config.h"
 #include "common/log.h"
 #include "common/memory.h"
@@ -33,14 +33,6 @@
 #define OTHER_FILES 256   /* edges, coordinators, ZeroMQ's own, the log */
 #define FAREWELL_MS 200 /* at the end: for the last answers to leave, and for edges to hear that we drain */
 
-struct arguments {
-    const char *config;
-    const char *name;
-    char **overrides;
-    size_t override_count;
-    bool test;
-};
-
 struct settings {
     struct log_settings log;
     struct cluster_settings cluster;
@@ -50,7 +42,7 @@ struct settings {
 };
 
 struct scanner {
-    struct arguments arguments;
+    struct command command;
     struct settings settings;
     char run_dir[PATH_MAX];
     int run_lock;
@@ -141,10 +133,10 @@ static bool files_check(const struct settings *settings, bool signatures_too, st
     return false;
 }
 
-static bool settings_read(struct settings *settings, const struct arguments *arguments, struct error *why)
+static bool settings_read(struct settings *settings, const struct command *command, struct error *why)
 {
     memset(settings, 0, sizeof *settings);
-    struct config *config = config_load(arguments->config, settings_tables, arguments->overrides, arguments->override_count, why);
+    struct config *config = config_load(command->config_path, settings_tables, command->overrides, command->override_count, why);
     if (config == NULL)
         return false;
     bool done = config_fill(config, "log", NULL, &settings->log, why) &&
@@ -172,8 +164,8 @@ static int log_level(const struct settings *settings)
 
 static void open_log(const struct scanner *scanner)
 {
-    char *ident = xasprintf("weir/%s/scanner", scanner->arguments.name);
-    log_open(&(struct log_options){ .ident = ident, .node = scanner->arguments.name, .file = scanner->settings.log.file,
+    char *ident = xasprintf("weir/%s/scanner", scanner->command.name);
+    log_open(&(struct log_options){ .ident = ident, .node = scanner->command.name, .file = scanner->settings.log.file,
                                     .format = (enum log_format)scanner->settings.log.format,
                                     .level = log_level(&scanner->settings) });
     free(ident);
@@ -182,7 +174,7 @@ static void open_log(const struct scanner *scanner)
 static struct service_options service_options(struct scanner *scanner)
 {
     const struct scanner_settings *s = &scanner->settings.scanner;
-    struct service_options options = { .node = scanner->arguments.name, .endpoint = s->listen, .settings = s };
+    struct service_options options = { .node = scanner->command.name, .endpoint = s->listen, .settings = s };
     struct packet_config *config = &options.pool.config;
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     uint64_t workers = s->workers != 0 ? s->workers : (uint64_t)(cores > 0 ? cores : 1);
@@ -191,7 +183,7 @@ static struct service_options service_options(struct scanner *scanner)
     options.pool.workers[LANE_SMALL] = workers;
     options.pool.workers[LANE_LARGE] = s->large_workers != 0 ? s->large_workers : (workers + 1) / 2;
     options.pool.worker_scans = s->worker_scans;
-    snprintf(config->node, sizeof config->node, "%s", scanner->arguments.name);
+    snprintf(config->node, sizeof config->node, "%s", scanner->command.name);
     snprintf(config->log_file, sizeof config->log_file, "%s", scanner->settings.log.file);
     config->log_format = scanner->settings.log.format;
     config->log_level = log_level(&scanner->settings);
@@ -295,7 +287,7 @@ static void on_hangup(evutil_socket_t fd, short what, void *arg)
     struct scanner *scanner = arg;
     struct settings fresh;
     struct error why;
-    if (settings_read(&fresh, &scanner->arguments, &why)) {
+    if (settings_read(&fresh, &scanner->command, &why)) {
         /* The node keeps pointing to the cluster settings and coordinators it started with: those need a restart. */
         struct log_settings old_log = scanner->settings.log;
         struct scanner_settings old_scanner = scanner->settings.scanner;
@@ -368,7 +360,7 @@ static void scanner_start(struct scanner *scanner, const struct curve_keypair *p
     if (scanner->service == NULL)
         fatal("%s", why.text);
     scanner->node = node_new(scanner->base,
-                             &(struct node_options){ .name = scanner->arguments.name, .role = WEIR__ROLE__ROLE_SCANNER,
+                             &(struct node_options){ .name = scanner->command.name, .role = WEIR__ROLE__ROLE_SCANNER,
                                                      .endpoint = s->advertise[0] != '\0' ? s->advertise : s->listen,
                                                      .cluster = &scanner->settings.cluster,
                                                      .coordinators = scanner->settings.coordinators,
@@ -391,61 +383,16 @@ static void scanner_stop(struct scanner *scanner)
     scratch_remove(scanner->run_dir);
     close(scanner->run_lock);
     settings_fini(&scanner->settings);
-    free(scanner->arguments.overrides);
+    command_fini(&scanner->command);
 }
 
-static int usage(FILE *to, int status)
-{
-    fputs("usage: weir-scanner -c FILE --name NAME [--set key=value]... [-t]\n"
-          "  -c, --config FILE   configuration\n"
-          "      --name NAME     this node's name, as its key is registered\n"
-          "      --set KEY=VALUE overrides the file; may be repeated\n"
-          "  -t, --test          check the configuration and exit\n"
-          "      --version\n", to);
-    return status;
-}
-
-/* -1: go on; else the exit status. */
-static int read_arguments(struct arguments *arguments, int argc, char **argv)
-{
-    static const struct option options[] = {
-        { "config", required_argument, NULL, 'c' }, { "name", required_argument, NULL, 'n' },
-        { "set", required_argument, NULL, 's' },    { "test", no_argument, NULL, 't' },
-        { "help", no_argument, NULL, 'h' },         { "version", no_argument, NULL, 'v' },
-        { NULL, 0, NULL, 0 },
-    };
-    arguments->overrides = xcalloc((size_t)argc + 1, sizeof *arguments->overrides);
-    for (int option; (option = getopt_long(argc, argv, "c:th", options, NULL)) != -1;) {
-        switch (option) {
-        case 'c':
-            arguments->config = optarg;
-            break;
-        case 'n':
-            arguments->name = optarg;
-            break;
-        case 's':
-            arguments->overrides[arguments->override_count++] = optarg;
-            break;
-        case 't':
-            arguments->test = true;
-            break;
-        case 'h':
-            return usage(stdout, 0);
-        case 'v':
-            puts("weir-scanner " WEIR_VERSION);
-            return 0;
-        default:
-            return usage(stderr, 64);
-        }
-    }
-    if (optind != argc || arguments->config == NULL || (arguments->name == NULL && !arguments->test))
-        return usage(stderr, 64);
-    if (arguments->name != NULL && strlen(arguments->name) > 48) {
-        fputs("weir-scanner: --name: at most 48 characters\n", stderr);
-        return 64;
-    }
-    return -1;
-}
+static const struct command_syntax syntax = {
+    .program = "weir-scanner",
+    .forms = "",
+    .name = "this node's name, as its key is registered: scanner-1",
+    .help = "",
+    .signals = "HUP reads the configuration and makes a new generation, TERM drains and ends, USR1 reopens the log",
+};
 
 int main(int argc, char **argv)
 {
@@ -455,27 +402,25 @@ int main(int argc, char **argv)
     struct curve_keypair pair;
     struct error why;
     signal(SIGPIPE, SIG_IGN);
-    int status = read_arguments(&scanner.arguments, argc, argv);
-    if (status >= 0) {
-        free(scanner.arguments.overrides);
+    int status;
+    if (!command_parse(&scanner.command, &syntax, argc, argv, &status))
         return status;
-    }
-    if (!settings_read(&scanner.settings, &scanner.arguments, &why)) {
+    if (!settings_read(&scanner.settings, &scanner.command, &why)) {
         fprintf(stderr, "weir-scanner: %s\n", why.text);
-        free(scanner.arguments.overrides);
+        command_fini(&scanner.command);
         return 1;
     }
-    if (!files_check(&scanner.settings, scanner.arguments.test, &pair, &why)) {
+    if (!files_check(&scanner.settings, scanner.command.test, &pair, &why)) {
         fprintf(stderr, "weir-scanner: %s\n", why.text);
         settings_fini(&scanner.settings);
-        free(scanner.arguments.overrides);
+        command_fini(&scanner.command);
         return 1;
     }
-    if (scanner.arguments.test) {
+    if (scanner.command.test) {
         explicit_bzero(&pair, sizeof pair);
-        printf("weir-scanner: %s: ok\n", scanner.arguments.config);
+        printf("weir-scanner: %s: ok\n", scanner.command.config_path);
         settings_fini(&scanner.settings);
-        free(scanner.arguments.overrides);
+        command_fini(&scanner.command);
         return 0;
     }
     open_log(&scanner);
