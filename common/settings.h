@@ -50,6 +50,16 @@ struct coordinator_settings {         /* [coordinator "coordinator-1"]: read by 
     uint64_t questions_pending;       /* 20000 questions of edges under way; over it they ask another coordinator */
     uint64_t admin_requests;          /* 256 questions of operators under way; over it "too many requests at once" */
     uint64_t scrapes;                 /* 32 scrapes waiting for the database; over it 503 */
+    uint64_t spool_max_messages;      /* 1000000: over it 452 4.3.1 */
+    uint64_t spool_max_bytes;         /* 100GiB of bodies: over it 452 4.3.1 */
+    uint64_t spool_memory;            /* 64MiB of mail received and not committed; over it "ask again" */
+    uint64_t spool_lease;             /* 30s without renewal or result: the lease is lost */
+    uint64_t spool_per_destination;   /* 100 messages leased for one destination at once, in the whole cluster */
+    uint64_t spool_retry_min;         /* 5m, doubled for each further try */
+    uint64_t spool_retry_max;         /* 4h */
+    uint64_t spool_life;              /* 5d, then it comes back to its sender */
+    uint64_t spool_delay_warning;     /* 4h; 0: never */
+    uint64_t spool_leftover;          /* 1h: incomplete messages nobody goes on with are removed */
     uint64_t database_connect_timeout; /* 3s per host of the connection string */
     uint64_t database_timeout;        /* 10s without any answer: the connection is ended and made anew */
 };

@@ -31,6 +31,9 @@ struct verb {
     const char *sql;
 };
 
+/* Arguments: a message's id, sender, recipient, state, age, destination, each may be empty; whether all are meant. */
+#define QUEUE_ACT(act) "SELECT * FROM admin_queue_act($1, '" act "', $2, $3, $4, $5, $6, $7, $8::boolean)"
+
 static const struct verb verbs[] = {
     { "drain", 1, 2, PLAIN, "waas",
       "SELECT * FROM admin_drain($1, $2, true, coalesce($3::boolean, false), $4::interval)" },
@@ -46,6 +49,14 @@ static const struct verb verbs[] = {
     { "policy history", 0, 0, PLAIN, "", "SELECT * FROM admin_policy_history()" },
     { "policy rollback", 1, 1, PLAIN, "wa", "SELECT * FROM admin_policy_rollback($1, $2::bigint)" },
     { "policy show", 0, 1, PLAIN, "a", "SELECT * FROM admin_policy_show($1::bigint)" },
+    { "queue bounce", 7, 7, PLAIN, "waaaaaaa", QUEUE_ACT("bounce") },
+    { "queue delete", 7, 7, PLAIN, "waaaaaaa", QUEUE_ACT("delete") },
+    { "queue hold", 7, 7, PLAIN, "waaaaaaa", QUEUE_ACT("hold") },
+    { "queue list", 6, 7, PLAIN, "aaaaaaa",
+      "SELECT * FROM admin_queue_list($1, $2, $3, $4, $5, $6, least(coalesce($7::integer, 100), 2000))" },
+    { "queue release", 7, 7, PLAIN, "waaaaaaa", QUEUE_ACT("release") },
+    { "queue retry", 7, 7, PLAIN, "waaaaaaa", QUEUE_ACT("retry") },
+    { "queue show", 1, 1, PLAIN, "a", "SELECT * FROM admin_queue_show($1)" },
     { "status", 0, 0, PLAIN, "s", "SELECT * FROM admin_status($1::interval)" },
     { "trace", 1, 2, PLAIN, "aa", /* in brackets, as log lines have addresses; Message-IDs match with and without */
       "SELECT * FROM admin_trace(regexp_replace($1, '^<(.*)>$', '\\1'), least(coalesce($2::integer, 200), 2000))" },

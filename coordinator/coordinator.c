@@ -22,6 +22,7 @@
 #include "coordinator/migrate.h"
 #include "coordinator/questions.h"
 #include "coordinator/service.h"
+#include "coordinator/spool/spool.h"
 
 enum { ON_TERM, ON_INT, ON_HUP, ON_USR1, SIGNALS };
 
@@ -38,6 +39,7 @@ struct coordinator {
     struct audit *audit;
     struct admin *admin;
     struct questions *questions;
+    struct spool *spool;
     struct leader *leader;
     struct service *service;
     struct http *http;
@@ -51,6 +53,7 @@ static void on_database_up(void *arg)
     struct coordinator *coordinator = arg;
     cluster_database_up(coordinator->cluster);
     http_database_up(coordinator->http);
+    spool_database_up(coordinator->spool);
 }
 
 static void on_database_down(void *arg)
@@ -143,6 +146,7 @@ static void on_stop(evutil_socket_t fd, short what, void *arg)
     log_write(LOG_NOTICE, "stopping");
     coordinator->stop_at_ms = clock_ms() + STOP_TIMEOUT_MS;
     service_drain(coordinator->service);
+    spool_drain(coordinator->spool);
     http_drain(coordinator->http);
     event_add(coordinator->stopping, &(struct timeval){ 0, 20000 });
 }
@@ -192,6 +196,19 @@ static void make_database(struct coordinator *coordinator)
     free(application);
 }
 
+static void make_spool(struct coordinator *coordinator)
+{
+    struct spool_options options = {
+        .base = coordinator->base,
+        .conninfo = coordinator->config->conninfo,
+        .name = coordinator->command->name,
+        .settings = &coordinator->config->own,
+        .questions = coordinator->questions,
+        .metrics = &coordinator->metrics,
+    };
+    coordinator->spool = spool_new(&options);
+}
+
 /* false: a socket cannot be bound. */
 static bool make(struct coordinator *coordinator, const struct curve_keypair *pair, struct error *why)
 {
@@ -222,7 +239,9 @@ static bool make(struct coordinator *coordinator, const struct curve_keypair *pa
     coordinator->admin = admin_new(coordinator->base, coordinator->db, coordinator->cluster, silence,
                                    config->own.admin_requests, metrics);
     coordinator->questions = questions_new(config->own.questions_pending, metrics);
-    coordinator->leader = leader_new(coordinator->base, coordinator->db, config->own.audit_days, metrics);
+    make_spool(coordinator);
+    coordinator->leader = leader_new(coordinator->base, coordinator->db, config->own.audit_days,
+                                     config->own.spool_leftover, metrics);
     struct service_options service = {
         .hub = coordinator->hub,
         .endpoint = config->own.listen,
@@ -238,6 +257,7 @@ static bool make(struct coordinator *coordinator, const struct curve_keypair *pa
     if (coordinator->service == NULL)
         return false;
     struct http_options http = {
+        .spool = coordinator->spool,
         .base = coordinator->base,
         .listen = config->own.http,
         .name = name,
@@ -260,6 +280,7 @@ static void unmake(struct coordinator *coordinator)
         beats_forget(coordinator->beats, &coordinator->own_beat);
     http_free(&coordinator->http);
     leader_free(&coordinator->leader);
+    spool_free(&coordinator->spool);
     questions_free(&coordinator->questions);
     admin_free(&coordinator->admin);
     audit_free(&coordinator->audit);

@@ -8,6 +8,7 @@
  * libpq names neither the query nor the sync a result belongs to, so `sent` holds one entry for each in the order they
  * were sent. Only db_enter() writes the state. Handlers only queue; db_pump runs from the loop.
  */
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -94,6 +95,23 @@ static void on_notice(void *arg, const char *message)
     log_write(LOG_DEBUG, "database: %s", message);
 }
 
+/* A process has one connection without labels, and maybe others with some. */
+static void make_metrics(struct db *db)
+{
+    struct metrics *metrics = db->options.metrics;
+    const char *own = db->options.labels != NULL ? db->options.labels : "", *comma = *own != '\0' ? "," : "";
+    db->up = metrics_gauge(metrics, "weir_db_up", "%s", own);
+    db->reconnects = metrics_counter(metrics, "weir_db_connections_total", "%s", own);
+    db->connect_timeouts = metrics_counter(metrics, "weir_db_timeouts_total", "%s%swaiting_for=\"connection\"", own, comma);
+    db->setup_timeouts = metrics_counter(metrics, "weir_db_timeouts_total", "%s%swaiting_for=\"setup\"", own, comma);
+    db->answer_timeouts = metrics_counter(metrics, "weir_db_timeouts_total", "%s%swaiting_for=\"answer\"", own, comma);
+    db->ok = metrics_counter(metrics, "weir_db_units_total", "%s%soutcome=\"ok\"", own, comma);
+    db->failed = metrics_counter(metrics, "weir_db_units_total", "%s%soutcome=\"failed\"", own, comma);
+    db->lost = metrics_counter(metrics, "weir_db_units_total", "%s%soutcome=\"lost\"", own, comma);
+    db->pending = metrics_gauge(metrics, "weir_db_units_pending", "%s", own);
+    db->seconds = metrics_histogram(metrics, "weir_db_unit_seconds", metrics_seconds_bounds, metrics_seconds_count, "%s", own);
+}
+
 struct db *db_new(struct event_base *base, const struct db_options *options)
 {
     struct db *db = xcalloc(1, sizeof *db);
@@ -108,19 +126,16 @@ struct db *db_new(struct event_base *base, const struct db_options *options)
     db->timer = evtimer_new(base, on_timer, db);
     db->watch = event_new(base, -1, EV_PERSIST, on_watch, db);
     event_add(db->watch, &(struct timeval){ 1, 0 });
-    db->up = metrics_gauge(options->metrics, "weir_db_up", NULL);
-    db->reconnects = metrics_counter(options->metrics, "weir_db_connections_total", NULL);
-    db->connect_timeouts = metrics_counter(options->metrics, "weir_db_timeouts_total", "waiting_for=\"connection\"");
-    db->setup_timeouts = metrics_counter(options->metrics, "weir_db_timeouts_total", "waiting_for=\"setup\"");
-    db->answer_timeouts = metrics_counter(options->metrics, "weir_db_timeouts_total", "waiting_for=\"answer\"");
-    db->ok = metrics_counter(options->metrics, "weir_db_units_total", "outcome=\"ok\"");
-    db->failed = metrics_counter(options->metrics, "weir_db_units_total", "outcome=\"failed\"");
-    db->lost = metrics_counter(options->metrics, "weir_db_units_total", "outcome=\"lost\"");
-    db->pending = metrics_gauge(options->metrics, "weir_db_units_pending", NULL);
-    db->seconds = metrics_histogram(options->metrics, "weir_db_unit_seconds", metrics_seconds_bounds,
-                                    metrics_seconds_count, NULL);
-    event_add(db->timer, &(struct timeval){ 0, 0 });
+    make_metrics(db);
+    if (!options->later)
+        db_start(db);
     return db;
+}
+
+void db_start(struct db *db)
+{
+    if (db->state == DB_PAUSED && !evtimer_pending(db->timer, NULL))
+        event_add(db->timer, &(struct timeval){ 0, 0 });
 }
 
 bool db_is_up(const struct db *db)
@@ -486,6 +501,25 @@ void db_query(struct db_unit *unit, const char *sql, size_t count, const char *c
     struct db *db = unit->db;
     weir_assert(db->open == unit);
     if (!unit->dead && !db->lost_soon && PQsendQueryParams(db->conn, sql, (int)count, NULL, values, NULL, NULL, 0) != 1)
+        db->lost_soon = true;
+    unit_push(unit, false, rows);
+}
+
+void db_query_values(struct db_unit *unit, const char *sql, size_t count, const struct db_value *values,
+                     bool binary_rows, db_rows_handler rows)
+{
+    struct db *db = unit->db;
+    const char *data[DB_VALUES_MAX];
+    int lens[DB_VALUES_MAX], formats[DB_VALUES_MAX];
+    weir_assert(db->open == unit && count <= DB_VALUES_MAX);
+    for (size_t i = 0; i < count; i++) {
+        weir_assert(values[i].len <= INT_MAX);
+        data[i] = values[i].data;
+        lens[i] = (int)values[i].len;
+        formats[i] = values[i].binary ? 1 : 0;
+    }
+    if (!unit->dead && !db->lost_soon &&
+        PQsendQueryParams(db->conn, sql, (int)count, NULL, data, lens, formats, binary_rows ? 1 : 0) != 1)
         db->lost_soon = true;
     unit_push(unit, false, rows);
 }

@@ -40,7 +40,9 @@ struct db_options {
     const char *conninfo;         /* may name several hosts and target_session_attrs */
     const char *application_name; /* shown in pg_stat_activity */
     const char *setup;            /* SQL script run on each new connection before it is used: migrations, LISTEN */
+    bool later;                   /* connects only from db_start() on */
     uint64_t connect_timeout_ms;  /* per attempt; the next one begins with the next host of the conninfo */
+    const char *labels;           /* of its metrics, as connection="store"; NULL: none */
     uint64_t answer_timeout_ms;   /* also between two signs of life (results, notices) of the setup */
     struct metrics *metrics;
     void (*up)(void *arg);
@@ -51,6 +53,7 @@ struct db_options {
 
 struct db *db_new(struct event_base *base,
                   const struct db_options *options); /* strings are copied; begins to connect */
+void db_start(struct db *db); /* again: no matter */
 void db_free(struct db **db);                        /* pending units are told DB_LOST */
 bool db_is_up(const struct db *db);
 const char *db_last_error(const struct db *db); /* why it is not up; "" when it never failed */
@@ -61,6 +64,15 @@ struct db_unit *db_begin(struct db *db, db_done_handler done, void *arg);
 /* sql: one statement with $1..$count, text parameters (NULL for SQL NULL), sent before this returns. rows may be NULL.
  */
 void db_query(struct db_unit *unit, const char *sql, size_t count, const char *const *values, db_rows_handler rows);
+/* The same with values that may be in PostgreSQL's binary form; binary_rows: the result's columns are, too. */
+struct db_value {
+    const void *data; /* NULL: SQL NULL */
+    size_t len;       /* of a binary one; text ends with a NUL */
+    bool binary;
+};
+#define DB_VALUES_MAX 64
+void db_query_values(struct db_unit *unit, const char *sql, size_t count, const struct db_value *values,
+                     bool binary_rows, db_rows_handler rows);
 void db_commit(struct db_unit *unit);
 
 /* Whether the same unit may succeed later (deadlock, out of resources, shutdown), as opposed to being wrong. */

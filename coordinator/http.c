@@ -120,6 +120,7 @@ static void answer_scrapes(struct http *http)
     }
     add_nodes(http, exposition);
     exposition_add_conservation(exposition);
+    spool_expose(http->options.spool, exposition);
     exposition_render(exposition, &out);
     if (exposition_conflicts(exposition) > 0)
         log_write(LOG_INFO, "%zu samples contradict others in kind or buckets and are left out",

@@ -11,6 +11,7 @@
 #include "common/metrics.h"
 #include "coordinator/cluster.h"
 #include "coordinator/db.h"
+#include "coordinator/spool/spool.h"
 
 #define HTTP_HEADERS_MAX 8192
 #define HTTP_BODY_MAX    0
@@ -24,6 +25,7 @@ struct http_options {
     const char *name;   /* this coordinator; borrowed */
     struct db *db;
     const struct cluster *cluster;
+    const struct spool *spool;
     uint64_t node_timeout_ms;
     size_t waiting_max;      /* scrapes waiting for the database; over it 503 */
     struct metrics *metrics; /* this process's own series, given with node="NAME" */

@@ -1,5 +1,6 @@
 /*
- * leader.c - what one coordinator must do for all: fold metrics of ended processes, delete old audit rows
+ * leader.c - what one coordinator must do for all: fold metrics of ended processes, delete old audit rows and what was
+ * left in the spool
  *
  * One unit at a time. Rows are deleted in small batches, with a pause in between, so that nobody waits for them.
  */
@@ -16,30 +17,34 @@
 #define RETENTION_MS 60000
 #define DELETE_ROWS  5000
 #define FOLD_MOST    10 /* processes of one metrics_fold() */
+#define LEFTOVERS_MOST 20
 
 struct leader {
     struct db *db;
     struct event *timer;
-    uint64_t audit_days, retention_at_ms;
-    bool leads, more_rows, more_processes;
-    struct metric *leading, *deleted;
+    uint64_t audit_days, spool_leftover_ms, retention_at_ms;
+    bool leads, more_rows, more_processes, more_leftovers;
+    struct metric *leading, *deleted, *abandoned;
 };
 
 static void on_timer(evutil_socket_t fd, short what, void *arg);
 
 static void schedule(struct leader *leader)
 {
-    unsigned ms = leader->more_rows || leader->more_processes ? BUSY_TURN_MS : TURN_MS;
+    unsigned ms = leader->more_rows || leader->more_processes || leader->more_leftovers ? BUSY_TURN_MS : TURN_MS;
     event_add(leader->timer, &(struct timeval){ ms / 1000, ms % 1000 * 1000 });
 }
 
-struct leader *leader_new(struct event_base *base, struct db *db, uint64_t audit_days, struct metrics *metrics)
+struct leader *leader_new(struct event_base *base, struct db *db, uint64_t audit_days, uint64_t spool_leftover_ms,
+                          struct metrics *metrics)
 {
     struct leader *leader = xcalloc(1, sizeof *leader);
     leader->db = db;
     leader->audit_days = audit_days;
+    leader->spool_leftover_ms = spool_leftover_ms;
     leader->timer = evtimer_new(base, on_timer, leader);
     leader->leading = metrics_gauge(metrics, "weir_leader", NULL);
+    leader->abandoned = metrics_counter(metrics, "weir_spool_abandoned_total", NULL);
     leader->deleted = metrics_counter(metrics, "weir_audit_rows_deleted_total", NULL);
     schedule(leader);
     return leader;
@@ -88,12 +93,22 @@ static void on_folded(void *arg, const PGresult *result)
     leader->more_processes = PQntuples(result) == 1 && atoi(PQgetvalue(result, 0, 0)) >= FOLD_MOST;
 }
 
+static void on_abandoned(void *arg, const PGresult *result)
+{
+    struct leader *leader = arg;
+    int count = PQntuples(result) == 1 ? atoi(PQgetvalue(result, 0, 0)) : 0;
+    metric_add(leader->abandoned, count);
+    leader->more_leftovers = count >= LEFTOVERS_MOST;
+    if (count > 0)
+        log_write(LOG_NOTICE, "spool: %d incomplete messages removed, as nobody went on with them", count);
+}
+
 static void on_done(void *arg, enum db_outcome outcome, const struct db_error *error)
 {
     struct leader *leader = arg;
     if (outcome == DB_FAILED) {
         log_write(LOG_ERR, "database: housekeeping: %s", error->why.text);
-        leader->more_rows = leader->more_processes = false;
+        leader->more_rows = leader->more_processes = leader->more_leftovers = false;
     }
     schedule(leader);
 }
@@ -115,6 +130,11 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
              "p.node = name"
              " AND p.seen_at > now() - interval '1 day')",
              0, NULL, NULL);
+    char leftover[32], leftovers[16];
+    snprintf(leftover, sizeof leftover, "%llu ms", (unsigned long long)leader->spool_leftover_ms);
+    snprintf(leftovers, sizeof leftovers, "%d", LEFTOVERS_MOST);
+    const char *const abandon[] = { leftover, leftovers };
+    db_query(unit, "SELECT spool_abandon($1::interval, $2::integer)", 2, abandon, on_abandoned);
     if (clock_ms() >= leader->retention_at_ms) {
         char days[24], most[16];
         snprintf(days, sizeof days, "%llu days", (unsigned long long)leader->audit_days);
@@ -124,6 +144,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
                  "DELETE FROM audit WHERE ctid = ANY (ARRAY(SELECT ctid FROM audit WHERE time < now() - $1::interval"
                  " ORDER BY time LIMIT $2::integer))",
                  2, values, on_deleted);
+        db_query(unit, "SELECT spool_tidy($1::interval, $2::integer)", 2, values, NULL);
     }
     db_commit(unit);
 }

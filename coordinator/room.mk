@@ -1,11 +1,13 @@
 coordinator_sql := coordinator/sql/0001_base.sql coordinator/sql/0002_operators.sql coordinator/sql/0003_identity.sql \
     coordinator/sql/0004_fold.sql coordinator/sql/0005_drain_number.sql \
     coordinator/sql/0006_revoke.sql coordinator/sql/0007_same_for_all.sql \
-    coordinator/sql/0008_heard_process.sql coordinator/sql/0009_audit_rule.sql
+    coordinator/sql/0008_heard_process.sql coordinator/sql/0009_audit_rule.sql \
+    coordinator/sql/0010_spool.sql coordinator/sql/0011_spool_lease.sql coordinator/sql/0012_spool_queue.sql
 
 $(eval $(call library,coordinator,coordinator,text.c rows.c db.c migrate.c exposition.c exposition_help.c cluster_view.c cluster.c \
     beats.c audit.c admin.c questions.c service.c leader.c \
-    http.c process_stats.c coordinator_config.c coordinator.c))
+    http.c process_stats.c coordinator_config.c \
+    spool/array.c spool/spool.c spool/store.c spool/lease.c spool/result.c spool/gauges.c coordinator.c))
 $(B)/libcoordinator.a: $(B)/generated/coordinator/migrations.o
 objects += $(B)/generated/coordinator/migrations.o
 

@@ -1,0 +1,112 @@
+/*
+ * gauges.c - what is in the spool, asked of the database now and then
+ *
+ * Counting looks at all of the queue, so it is done the more rarely the longer it takes: at most 2 % of the time.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/memory.h"
+#include "coordinator/spool/internal.h"
+
+#define EVERY_MS 2000
+#define SHARE    50
+
+static const char *const states[] = { "incoming", "ready", "deferred", "leased", "held" };
+#define STATES (sizeof states / sizeof *states)
+
+struct gauges {
+    struct spool *spool;
+    struct event *timer;
+    uint64_t asked_ms;
+    bool known;
+    double count[STATES], oldest[STATES];
+    double messages, bytes, difference, down;
+};
+
+static void again(struct gauges *gauges, uint64_t ms)
+{
+    event_add(gauges->timer, &(struct timeval){ (time_t)(ms / 1000), (suseconds_t)(ms % 1000 * 1000) });
+}
+
+static void on_counted(void *arg, const PGresult *result)
+{
+    struct gauges *gauges = arg;
+    memset(gauges->count, 0, sizeof gauges->count);
+    memset(gauges->oldest, 0, sizeof gauges->oldest);
+    for (int row = 0; row < PQntuples(result); row++) {
+        for (size_t i = 0; i < STATES; i++) {
+            if (strcmp(states[i], PQgetvalue(result, row, 0)) != 0)
+                continue;
+            gauges->count[i] = strtod(PQgetvalue(result, row, 1), NULL);
+            gauges->oldest[i] = strtod(PQgetvalue(result, row, 2), NULL);
+        }
+    }
+}
+
+static void on_summed(void *arg, const PGresult *result)
+{
+    struct gauges *gauges = arg;
+    if (PQntuples(result) != 1)
+        return;
+    gauges->messages = strtod(PQgetvalue(result, 0, 0), NULL);
+    gauges->bytes = strtod(PQgetvalue(result, 0, 1), NULL);
+    gauges->difference = strtod(PQgetvalue(result, 0, 2), NULL);
+    gauges->down = strtod(PQgetvalue(result, 0, 3), NULL);
+    gauges->known = true;
+}
+
+static void on_done(void *arg, enum db_outcome outcome, const struct db_error *error)
+{
+    struct gauges *gauges = arg;
+    if (outcome == DB_FAILED)
+        log_write(LOG_ERR, "spool: cannot be counted: %s %s", error->sqlstate, error->why.text);
+    uint64_t took = clock_ms() - gauges->asked_ms;
+    again(gauges, took * SHARE > EVERY_MS ? took * SHARE : EVERY_MS);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct gauges *gauges = arg;
+    gauges->asked_ms = clock_ms();
+    struct db_unit *unit = db_begin(leases_db(gauges->spool->leases), on_done, gauges);
+    db_query(unit, "SELECT state, amount, oldest FROM spool_states()", 0, NULL, on_counted);
+    db_query(unit, "SELECT messages, bytes, difference, down FROM spool_sums()", 0, NULL, on_summed);
+    db_commit(unit);
+}
+
+struct gauges *gauges_new(struct spool *spool)
+{
+    struct gauges *gauges = xcalloc(1, sizeof *gauges);
+    gauges->spool = spool;
+    gauges->timer = evtimer_new(spool->options.base, on_timer, gauges);
+    again(gauges, 0);
+    return gauges;
+}
+
+void gauges_free(struct gauges **freed)
+{
+    struct gauges *gauges = *freed;
+    *freed = NULL;
+    if (gauges == NULL)
+        return;
+    event_free(gauges->timer);
+    free(gauges);
+}
+
+void gauges_expose(const struct gauges *gauges, struct exposition *exposition)
+{
+    if (!gauges->known)
+        return;
+    for (size_t i = 0; i < STATES; i++) {
+        exposition_add_gauge(exposition, "weir_spool_messages", gauges->count[i], "state=\"%s\"", states[i]);
+        exposition_add_gauge(exposition, "weir_spool_oldest_age_seconds", gauges->oldest[i], "state=\"%s\"", states[i]);
+    }
+    exposition_add_gauge(exposition, "weir_spool_stored_messages", gauges->messages, "%s", "");
+    exposition_add_gauge(exposition, "weir_spool_bytes", gauges->bytes, "%s", "");
+    exposition_add_gauge(exposition, "weir_spool_destinations_down", gauges->down, "%s", "");
+    /* I9: what the edges gave here and is neither settled nor still here. Alarms look at one name. */
+    exposition_add_gauge(exposition, "weir_conservation_difference", gauges->difference, "node=\"spool\"");
+}

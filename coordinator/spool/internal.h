@@ -1,0 +1,81 @@
+#ifndef WEIR_COORDINATOR_SPOOL_INTERNAL_H
+#define WEIR_COORDINATOR_SPOOL_INTERNAL_H
+/*
+ * internal.h - what the parts of the spool know of each other
+ */
+#include <stdint.h>
+#include "coordinator/db.h"
+#include "coordinator/rows.h"
+#include "coordinator/spool/array.h"
+#include "coordinator/spool/spool.h"
+
+#define SPOOL_CONNECTIONS 3
+#define SPOOL_ID_MAX   64   /* bytes of a queue id; the wire has its own, shorter limit */
+#define SPOOL_TEXT_MAX 2048 /* cleaned text: replies, addresses */
+
+/* Settings as PostgreSQL takes them. */
+struct spool_words {
+    char max_messages[24], max_bytes[24], warning[32], life[32], retry_min[32], retry_max[32], lease[32], per_destination[16];
+};
+
+struct stores;
+struct leases;
+struct results;
+struct gauges;
+
+struct spool {
+    struct spool_options options;
+    struct spool_words words;
+    struct db *connections[SPOOL_CONNECTIONS]; /* borrowed from the parts */
+    size_t connection_count;
+    struct stores *stores;
+    struct leases *leases;
+    struct results *results;
+    struct gauges *gauges;
+};
+
+/* A connection of the spool's own. role: "store", "result", "lease". With notified it hears NOTIFY weir_spool. */
+struct db *spool_connect(struct spool *spool, const char *role, void (*up)(void *), void (*down)(void *),
+                         void (*notified)(void *, const char *), void *arg);
+/* Text from the mail world, fit for PostgreSQL. Caller frees. */
+char *spool_clean(const ProtobufCBinaryData *bytes);
+
+/* --- messages on their way into a statement; also a DSN that goes with a result --- */
+
+#define STORE_TEXTS 16 /* id, last, scanned, dsn, node .. signatures */
+
+struct store_rows {
+    struct rows texts;      /* one row for each message */
+    struct rows recipients; /* id, number, destination, address */
+    struct array bodies, envelopes, packed;
+};
+
+void store_rows_init(struct store_rows *rows);
+void store_rows_fini(struct store_rows *rows);
+/* false: the recipients make no sense (none, or one twice); then nothing was added. */
+bool store_rows_add(struct store_rows *rows, const Weir__SpoolEnvelope *envelope, bool last,
+                    const Weir__SpoolRecipients *recipients, const struct link_payload *body);
+#define STORE_VALUES 26
+/* In the order of spool_store()'s arguments. limits: whether spool_max_* count. Borrowed from rows and spool. */
+void store_rows_values(struct store_rows *rows, const struct spool *spool, bool limits,
+                       struct db_value values[STORE_VALUES]);
+/* "spool_store($first::bigint, ...)": caller frees. */
+char *store_call(size_t first);
+
+/* --- parts --- */
+
+struct stores *stores_new(struct spool *spool);
+void stores_free(struct stores **stores);
+struct results *results_new(struct spool *spool);
+void results_free(struct results **results);
+struct leases *leases_new(struct spool *spool);
+void leases_drain(struct leases *leases);
+void leases_free(struct leases **leases);
+struct db *leases_db(struct leases *leases); /* for what may wait a moment */
+/* Something may be due now, or earlier than before: own claims look, or other coordinators hear of it. */
+void leases_changed(struct leases *leases);
+struct gauges *gauges_new(struct spool *spool);
+void gauges_free(struct gauges **gauges);
+void gauges_expose(const struct gauges *gauges, struct exposition *exposition);
+
+#endif

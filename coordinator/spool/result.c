@@ -1,0 +1,415 @@
+/*
+ * result.c - what became of leases: results and renewals, one transaction for what comes in a loop turn
+ *
+ * Results of a transaction go in the order of their ids, so that two coordinators do not wait for each other in circles.
+ * Where the database refuses a transaction, its results are tried again one by one.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+#include "common/log.h"
+#include "common/memory.h"
+#include "coordinator/spool/internal.h"
+
+#define BATCHES_MAX   2
+#define BATCH_RESULTS 256
+#define WAITING_MAX   16384 /* questions of all edges have a smaller limit */
+#define RESULT_VALUES 20
+
+enum { TAKEN = 0, TAKEN_BEFORE = 1 }; /* of spool_result(); everything else is an AnswerStatus */
+
+struct item {
+    struct question *question;
+    char id[SPOOL_ID_MAX];
+    Weir__SpoolResult *result;
+    Weir__SpoolOutcomes *outcomes;
+    Weir__SpoolRecipients *recipients; /* of the DSN */
+    char *body;                        /* of the DSN */
+    size_t body_len;
+    char *who;
+    bool alone, removed;
+    int status;
+    TAILQ_ENTRY(item) link;
+};
+TAILQ_HEAD(items, item);
+
+struct batch {
+    struct results *results;
+    struct items items;
+    struct item *told;
+    size_t count;
+};
+
+struct results {
+    struct spool *spool;
+    struct db *db;
+    struct event *timer;
+    struct items waiting;
+    size_t in_flight;
+    char *sql, *sql_with_dsn;
+    struct metric *taken, *late, *failed, *renewed, *lost;
+};
+
+static void item_free(struct item *item)
+{
+    weir__spool_result__free_unpacked(item->result, NULL);
+    wire_outcomes_free(&item->outcomes);
+    wire_recipients_free(&item->recipients);
+    free(item->body);
+    free(item->who);
+    free(item);
+}
+
+static void item_answer(struct results *results, struct item *item, int status, const char *why)
+{
+    if (status == WEIR__ANSWER_STATUS__ANSWER_OK) {
+        metric_add(results->taken, 1);
+        Weir__SpoolSettled settled = WEIR__SPOOL_SETTLED__INIT;
+        settled.removed = item->removed;
+        Weir__Answer answer = WEIR__ANSWER__INIT;
+        answer.status = WEIR__ANSWER_STATUS__ANSWER_OK;
+        answer.body_case = WEIR__ANSWER__BODY_SPOOL_SETTLED;
+        answer.spool_settled = &settled;
+        question_answer(&item->question, &answer, NULL, 0);
+    } else {
+        metric_add(results->late, status == WEIR__ANSWER_STATUS__ANSWER_REFUSED ? 1 : 0);
+        question_settle(&item->question, (Weir__AnswerStatus)status, why);
+    }
+    item_free(item);
+}
+
+/* --- sending --- */
+
+static void kick(struct results *results)
+{
+    event_add(results->timer, &(struct timeval){ 0, 0 });
+}
+
+static void on_result(void *arg, const PGresult *result)
+{
+    struct batch *batch = arg;
+    if (batch->told == NULL)
+        return;
+    if (PQntuples(result) == 1) {
+        batch->told->status = atoi(PQgetvalue(result, 0, 0));
+        batch->told->removed = PQgetvalue(result, 0, 1)[0] == 't';
+    }
+    batch->told = TAILQ_NEXT(batch->told, link);
+}
+
+static void on_done(void *arg, enum db_outcome outcome, const struct db_error *error)
+{
+    struct batch *batch = arg;
+    struct results *results = batch->results;
+    bool several = batch->count > 1;
+    results->in_flight--;
+    if (outcome != DB_OK)
+        metric_add(results->failed, 1);
+    if (outcome == DB_FAILED)
+        log_write(several ? LOG_WARNING : LOG_ERR, "spool: %zu results not taken: %s %s", batch->count, error->sqlstate,
+                  error->why.text);
+    while (!TAILQ_EMPTY(&batch->items)) {
+        struct item *item = TAILQ_FIRST(&batch->items);
+        TAILQ_REMOVE(&batch->items, item, link);
+        if (outcome == DB_FAILED && several) {
+            item->alone = true;
+            TAILQ_INSERT_TAIL(&results->waiting, item, link);
+        } else if (outcome != DB_OK) {
+            bool disk = strcmp(error->sqlstate, "53100") == 0;
+            item_answer(results, item,
+                        disk ? WEIR__ANSWER_STATUS__ANSWER_FULL : WEIR__ANSWER_STATUS__ANSWER_UNAVAILABLE,
+                        disk ? "the database's disk is full" : "the database did not take it");
+        } else if (item->status == TAKEN || item->status == TAKEN_BEFORE) {
+            item_answer(results, item, WEIR__ANSWER_STATUS__ANSWER_OK, NULL);
+        } else {
+            log_write(LOG_NOTICE, "spool: %s: result of %s came after its lease", item->id, item->who);
+            item_answer(results, item, WEIR__ANSWER_STATUS__ANSWER_REFUSED, "the lease is lost");
+        }
+    }
+    free(batch);
+    if (outcome == DB_OK)
+        leases_changed(results->spool->leases);
+    kick(results);
+}
+
+static struct db_value text_value(const char *text)
+{
+    return (struct db_value){ .data = text };
+}
+
+static void add_outcomes(struct rows *rows, const Weir__SpoolOutcomes *outcomes)
+{
+    for (size_t i = 0; i < outcomes->n_outcomes; i++) {
+        const Weir__SpoolOutcome *outcome = outcomes->outcomes[i];
+        char code[16];
+        struct text said;
+        text_init(&said);
+        snprintf(code, sizeof code, "%u ", outcome->code);
+        if (outcome->code > 0)
+            text_puts(&said, code);
+        text_add_clean(&said, outcome->enhanced.data, outcome->enhanced.len, SPOOL_TEXT_MAX);
+        if (outcome->enhanced.len > 0)
+            text_puts(&said, " ");
+        text_add_clean(&said, outcome->text.data, outcome->text.len, SPOOL_TEXT_MAX);
+        rows_number(rows, (int32_t)outcome->index);
+        rows_number(rows, (int32_t)outcome->disposition);
+        rows_number(rows, (int32_t)outcome->code);
+        rows_string(rows, said.data);
+        rows_end(rows);
+        text_fini(&said);
+    }
+}
+
+/* The statement of one result. A DSN is stored only where the result is taken now. */
+static void send_item(struct results *results, struct db_unit *unit, const struct item *item)
+{
+    const struct spool_words *words = &results->spool->words;
+    const Weir__SpoolResult *result = item->result;
+    char token[24], pause[32];
+    snprintf(token, sizeof token, "%llu", (unsigned long long)result->token);
+    snprintf(pause, sizeof pause, "%u ms", result->retry_ms);
+    char *destination = spool_clean(&result->destination), *verdict = spool_clean(&result->verdict);
+    char *scanner = spool_clean(&result->scanner), *engine = spool_clean(&result->engine);
+    char *signatures = spool_clean(&result->signatures);
+    struct rows outcomes;
+    struct store_rows dsn;
+    rows_init(&outcomes, 4);
+    store_rows_init(&dsn);
+    add_outcomes(&outcomes, item->outcomes);
+    const char *const *columns = rows_values(&outcomes);
+    struct db_value values[RESULT_VALUES + STORE_VALUES] = {
+        text_value(words->retry_min), text_value(words->retry_max), text_value(words->warning), text_value(words->life),
+        text_value(item->id), text_value(destination), text_value(token), text_value(item->who),
+        text_value(result->destination_down ? "t" : "f"), text_value(pause), text_value(result->delay_warned ? "t" : "f"),
+        text_value(result->scanned ? "t" : "f"), text_value(verdict), text_value(scanner), text_value(engine),
+        text_value(signatures), text_value(columns[0]), text_value(columns[1]), text_value(columns[2]), text_value(columns[3]),
+    };
+    struct link_payload body = { item->body, item->body_len };
+    bool with_dsn = result->dsn != NULL && store_rows_add(&dsn, result->dsn, true, item->recipients, &body);
+    if (with_dsn)
+        store_rows_values(&dsn, results->spool, false, values + RESULT_VALUES);
+    db_query_values(unit, with_dsn ? results->sql_with_dsn : results->sql, RESULT_VALUES + (with_dsn ? STORE_VALUES : 0),
+                    values, false, on_result);
+    rows_fini(&outcomes);
+    store_rows_fini(&dsn);
+    free(destination);
+    free(verdict);
+    free(scanner);
+    free(engine);
+    free(signatures);
+}
+
+/* In the order of ids. */
+static void batch_insert(struct batch *batch, struct item *item)
+{
+    struct item *before = TAILQ_LAST(&batch->items, items);
+    while (before != NULL && strcmp(before->id, item->id) > 0)
+        before = TAILQ_PREV(before, items, link);
+    if (before != NULL)
+        TAILQ_INSERT_AFTER(&batch->items, before, item, link);
+    else
+        TAILQ_INSERT_HEAD(&batch->items, item, link);
+    batch->count++;
+}
+
+static void send_batch(struct results *results)
+{
+    struct batch *batch = xcalloc(1, sizeof *batch);
+    batch->results = results;
+    TAILQ_INIT(&batch->items);
+    while (!TAILQ_EMPTY(&results->waiting) && batch->count < BATCH_RESULTS) {
+        struct item *item = TAILQ_FIRST(&results->waiting);
+        if (item->alone && batch->count > 0)
+            break;
+        TAILQ_REMOVE(&results->waiting, item, link);
+        batch_insert(batch, item);
+        if (item->alone)
+            break;
+    }
+    results->in_flight++;
+    batch->told = TAILQ_FIRST(&batch->items);
+    struct db_unit *unit = db_begin(results->db, on_done, batch);
+    struct item *item;
+    TAILQ_FOREACH(item, &batch->items, link)
+    {
+        send_item(results, unit, item);
+    }
+    db_commit(unit);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct results *results = arg;
+    while (results->in_flight < BATCHES_MAX && !TAILQ_EMPTY(&results->waiting))
+        send_batch(results);
+}
+
+/* --- questions --- */
+
+static Weir__SpoolResult *copy_result(const Weir__SpoolResult *result)
+{
+    size_t len = weir__spool_result__get_packed_size(result);
+    uint8_t *packed = xmalloc(len + 1);
+    weir__spool_result__pack(result, packed);
+    Weir__SpoolResult *copy = weir__spool_result__unpack(NULL, len, packed);
+    free(packed);
+    if (copy == NULL)
+        fatal("out of memory");
+    return copy;
+}
+
+/* false: its payloads are not what they must be. */
+static bool take_payloads(struct item *item, const struct link_message *message)
+{
+    struct error why;
+    item->outcomes = wire_outcomes_decode(message->payloads[0].data, message->payloads[0].len, &why);
+    if (item->outcomes == NULL || item->outcomes->n_outcomes == 0)
+        return false;
+    if (item->result->dsn == NULL)
+        return true;
+    item->recipients = wire_recipients_decode(message->payloads[1].data, message->payloads[1].len, &why);
+    item->body_len = message->payloads[2].len;
+    item->body = xmalloc(item->body_len + 1);
+    if (item->body_len > 0)
+        memcpy(item->body, message->payloads[2].data, item->body_len);
+    return item->recipients != NULL && item->recipients->n_recipients > 0;
+}
+
+static void on_result_asked(void *arg, struct question *question, const struct link_message *message)
+{
+    struct results *results = arg;
+    struct item *item = xcalloc(1, sizeof *item);
+    item->question = question;
+    item->result = copy_result(message->frame->question->spool_result);
+    item->who = xstrdup(question_node(question));
+    item->status = -1;
+    wire_string(item->id, sizeof item->id, &item->result->id);
+    if (!take_payloads(item, message)) {
+        item_answer(results, item, WEIR__ANSWER_STATUS__ANSWER_REFUSED, "its outcomes or recipients make no sense");
+        return;
+    }
+    if (!db_is_up(results->db)) {
+        item_answer(results, item, WEIR__ANSWER_STATUS__ANSWER_UNAVAILABLE, "the database is not there");
+        return;
+    }
+    TAILQ_INSERT_TAIL(&results->waiting, item, link);
+    kick(results);
+}
+
+struct renewal {
+    struct results *results;
+    struct question *question;
+    bool answered;
+};
+
+static void on_renewed(void *arg, const PGresult *result)
+{
+    struct renewal *renewal = arg;
+    size_t count = (size_t)PQntuples(result);
+    Weir__SpoolHeld *held = xcalloc(count + 1, sizeof *held);
+    Weir__SpoolHeld **pointers = xcalloc(count + 1, sizeof *pointers);
+    for (size_t i = 0; i < count; i++) {
+        weir__spool_held__init(&held[i]);
+        held[i].id = wire_text(PQgetvalue(result, (int)i, 0));
+        held[i].destination = wire_text(PQgetvalue(result, (int)i, 1));
+        held[i].token = strtoull(PQgetvalue(result, (int)i, 2), NULL, 10);
+        pointers[i] = &held[i];
+    }
+    Weir__SpoolRenewed renewed = WEIR__SPOOL_RENEWED__INIT;
+    renewed.held = pointers;
+    renewed.n_held = count;
+    renewed.lease_ms = (uint32_t)renewal->results->spool->options.settings->spool_lease;
+    Weir__Answer answer = WEIR__ANSWER__INIT;
+    answer.status = WEIR__ANSWER_STATUS__ANSWER_OK;
+    answer.body_case = WEIR__ANSWER__BODY_SPOOL_RENEWED;
+    answer.spool_renewed = &renewed;
+    metric_add(renewal->results->renewed, (double)count);
+    renewal->answered = true;
+    question_answer(&renewal->question, &answer, NULL, 0);
+    free(held);
+    free(pointers);
+}
+
+static void on_renewal_done(void *arg, enum db_outcome outcome, const struct db_error *error)
+{
+    struct renewal *renewal = arg;
+    if (outcome == DB_FAILED)
+        log_write(LOG_ERR, "spool: leases not renewed: %s %s", error->sqlstate, error->why.text);
+    if (!renewal->answered)
+        question_settle(&renewal->question, WEIR__ANSWER_STATUS__ANSWER_UNAVAILABLE, "the database did not answer");
+    free(renewal);
+}
+
+static void on_renew(void *arg, struct question *question, const struct link_message *message)
+{
+    struct results *results = arg;
+    const Weir__SpoolRenew *asked = message->frame->question->spool_renew;
+    struct renewal *renewal = xcalloc(1, sizeof *renewal);
+    *renewal = (struct renewal){ .results = results, .question = question };
+    struct rows held;
+    rows_init(&held, 3);
+    for (size_t i = 0; i < asked->n_held; i++) {
+        rows_text(&held, asked->held[i]->id.data, asked->held[i]->id.len, SPOOL_TEXT_MAX);
+        rows_text(&held, asked->held[i]->destination.data, asked->held[i]->destination.len, SPOOL_TEXT_MAX);
+        rows_number(&held, (int64_t)asked->held[i]->token);
+        rows_end(&held);
+    }
+    const char *const *columns = rows_values(&held);
+    const char *const values[] = { columns[0], columns[1], columns[2], results->spool->words.lease };
+    struct db_unit *unit = db_begin(results->db, on_renewal_done, renewal);
+    db_query(unit, "SELECT id, destination, token FROM spool_renew($1::text[], $2::text[], $3::bigint[], $4::interval)", 4, values, on_renewed);
+    db_commit(unit);
+    rows_fini(&held);
+}
+
+static void on_up(void *arg)
+{
+    (void)arg;
+}
+
+struct results *results_new(struct spool *spool)
+{
+    struct results *results = xcalloc(1, sizeof *results);
+    struct metrics *metrics = spool->options.metrics;
+    static const char call[] =
+        "spool_result($1::interval, $2::interval, $3::interval, $4::interval, $5::text, $6::text, $7::bigint, $8::text, $9::boolean, "
+        "$10::interval, $11::boolean, $12::boolean, $13::text, $14::text, $15::text, $16::text, $17::integer[], $18::integer[], "
+        "$19::integer[], $20::text[])";
+    results->spool = spool;
+    TAILQ_INIT(&results->waiting);
+    results->timer = evtimer_new(spool->options.base, on_timer, results);
+    results->db = spool_connect(spool, "result", on_up, on_up, NULL, results);
+    char *store = store_call(RESULT_VALUES + 1);
+    results->sql = xasprintf("SELECT status, removed FROM %s", call);
+    results->sql_with_dsn = xasprintf("SELECT r.status, r.removed, CASE WHEN r.status = 0 THEN (SELECT s.status FROM %s AS s) END"
+                                      " FROM (SELECT * FROM %s OFFSET 0) AS r",
+                                      store, call);
+    free(store);
+    results->taken = metrics_counter(metrics, "weir_spool_results_total", "result=\"taken\"");
+    results->late = metrics_counter(metrics, "weir_spool_results_total", "result=\"late\"");
+    results->failed = metrics_counter(metrics, "weir_spool_batches_failed_total", "kind=\"result\"");
+    results->renewed = metrics_counter(metrics, "weir_spool_renewals_total", NULL);
+    questions_register(spool->options.questions, WEIR__QUESTION__BODY_SPOOL_RESULT, on_result_asked, results);
+    questions_register(spool->options.questions, WEIR__QUESTION__BODY_SPOOL_RENEW, on_renew, results);
+    return results;
+}
+
+void results_free(struct results **freed)
+{
+    struct results *results = *freed;
+    *freed = NULL;
+    if (results == NULL)
+        return;
+    db_free(&results->db);
+    while (!TAILQ_EMPTY(&results->waiting)) {
+        struct item *item = TAILQ_FIRST(&results->waiting);
+        TAILQ_REMOVE(&results->waiting, item, link);
+        item_answer(results, item, WEIR__ANSWER_STATUS__ANSWER_UNAVAILABLE, "stopping");
+    }
+    event_free(results->timer);
+    free(results->sql);
+    free(results->sql_with_dsn);
+    free(results);
+}

@@ -1,0 +1,105 @@
+/*
+ * spool.c - mail at rest: put together
+ */
+#include "coordinator/spool/spool.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include "common/memory.h"
+#include "coordinator/spool/internal.h"
+
+static void write_words(struct spool_words *words, const struct coordinator_settings *settings)
+{
+    snprintf(words->max_messages, sizeof words->max_messages, "%llu", (unsigned long long)settings->spool_max_messages);
+    snprintf(words->max_bytes, sizeof words->max_bytes, "%llu", (unsigned long long)settings->spool_max_bytes);
+    snprintf(words->per_destination, sizeof words->per_destination, "%llu",
+             (unsigned long long)settings->spool_per_destination);
+    snprintf(words->warning, sizeof words->warning, "%llu ms", (unsigned long long)settings->spool_delay_warning);
+    snprintf(words->life, sizeof words->life, "%llu ms", (unsigned long long)settings->spool_life);
+    snprintf(words->retry_min, sizeof words->retry_min, "%llu ms", (unsigned long long)settings->spool_retry_min);
+    snprintf(words->retry_max, sizeof words->retry_max, "%llu ms", (unsigned long long)settings->spool_retry_max);
+    snprintf(words->lease, sizeof words->lease, "%llu ms", (unsigned long long)settings->spool_lease);
+}
+
+struct spool *spool_new(const struct spool_options *options)
+{
+    struct spool *spool = xcalloc(1, sizeof *spool);
+    spool->options = *options;
+    write_words(&spool->words, options->settings);
+    spool->leases = leases_new(spool);
+    spool->stores = stores_new(spool);
+    spool->results = results_new(spool);
+    spool->gauges = gauges_new(spool);
+    return spool;
+}
+
+void spool_database_up(struct spool *spool)
+{
+    for (size_t i = 0; i < SPOOL_CONNECTIONS; i++)
+        db_start(spool->connections[i]);
+}
+
+void spool_drain(struct spool *spool)
+{
+    leases_drain(spool->leases);
+}
+
+void spool_free(struct spool **freed)
+{
+    struct spool *spool = *freed;
+    *freed = NULL;
+    if (spool == NULL)
+        return;
+    stores_free(&spool->stores);
+    results_free(&spool->results);
+    leases_free(&spool->leases);
+    gauges_free(&spool->gauges);
+    free(spool);
+}
+
+void spool_expose(const struct spool *spool, struct exposition *exposition)
+{
+    gauges_expose(spool->gauges, exposition);
+}
+
+struct db *spool_connect(struct spool *spool, const char *role, void (*up)(void *), void (*down)(void *),
+                         void (*notified)(void *, const char *), void *arg)
+{
+    char *application = xasprintf("weir %s %s", spool->options.name, role);
+    /* Whoever turned synchronous_commit off did not think of mail. */
+    char *setup = xasprintf("SELECT set_config('synchronous_commit', 'on', false)"
+                            " WHERE current_setting('synchronous_commit') = 'off'; %s",
+                            notified != NULL ? "LISTEN weir_spool;" : "");
+    char *labels = xasprintf("connection=\"%s\"", role);
+    struct db_options options = {
+        .conninfo = spool->options.conninfo,
+        .application_name = application,
+        .setup = setup,
+        .later = true,
+        .labels = labels,
+        .metrics = spool->options.metrics,
+        .connect_timeout_ms = spool->options.settings->database_connect_timeout,
+        .answer_timeout_ms = spool->options.settings->database_timeout,
+        .up = up,
+        .down = down,
+        .notified = notified,
+        .arg = arg,
+    };
+    struct db *db = db_new(spool->options.base, &options);
+    weir_assert(spool->connection_count < SPOOL_CONNECTIONS);
+    spool->connections[spool->connection_count++] = db;
+    free(application);
+    free(setup);
+    free(labels);
+    return db;
+}
+
+char *spool_clean(const ProtobufCBinaryData *bytes)
+{
+    struct text clean;
+    text_init(&clean);
+    text_add_clean(&clean, bytes->data, bytes->len, SPOOL_TEXT_MAX);
+    char *copy = xstrdup(clean.data);
+    text_fini(&clean);
+    return copy;
+}

@@ -1,0 +1,38 @@
+#ifndef WEIR_COORDINATOR_SPOOL_H
+#define WEIR_COORDINATOR_SPOOL_H
+/*
+ * spool.h - mail at rest: storing it, leasing it to edges, taking what became of it
+ *
+ * Answers the Spool* questions of weir.proto. What is asked in one loop turn is one transaction, and an answer follows
+ * the commit's result. Everything may be repeated: stores and chunks by id and offset, results by lease token. All
+ * times are the database's. Claims stand until something is due; nobody polls.
+ *
+ * Three connections of its own: stores wait for the disk, results must not wait behind stores, and a claim's answer
+ * waits for neither.
+ */
+#include <event2/event.h>
+#include "common/settings.h"
+#include "coordinator/exposition.h"
+#include "coordinator/questions.h"
+
+struct spool;
+
+struct spool_options {
+    struct event_base *base;
+    const char *conninfo;                         /* as db_options; borrowed */
+    const char *name;                             /* this coordinator; borrowed */
+    const struct coordinator_settings *settings;  /* borrowed */
+    struct questions *questions;
+    struct metrics *metrics;
+};
+
+struct spool *spool_new(const struct spool_options *options);
+/* The schema is there: its connections may be made. Again: no matter. */
+void spool_database_up(struct spool *spool);
+void spool_drain(struct spool *spool); /* standing claims are answered UNAVAILABLE */
+/* Ends its connections: every question is answered. */
+void spool_free(struct spool **spool);
+/* weir_spool_messages and the like: gauges of the database, the same at all coordinators. */
+void spool_expose(const struct spool *spool, struct exposition *exposition);
+
+#endif

@@ -1,0 +1,511 @@
+/*
+ * store.c - messages and chunks of bodies into the database: one transaction for what comes in a loop turn
+ *
+ * While BATCHES_MAX transactions are in flight, what comes waits and goes together. A batch has new messages, which are
+ * one statement, and chunks, each its own, in the order they came. A message may be in a batch once; a repeat waits for
+ * the next. After a batch that the database refused for a reason of its own, batches have one message each for a
+ * while, so that one that will never be taken fails alone.
+ */
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/memory.h"
+#include "coordinator/spool/internal.h"
+
+#define BATCHES_MAX    2
+#define BATCH_MESSAGES 256
+#define BATCH_BYTES    (8u * 1024 * 1024)
+#define CAREFUL_MS     10000
+
+struct item {
+    struct question *question;
+    char id[SPOOL_ID_MAX];
+    bool chunk;
+    char *payload; /* of a chunk */
+    size_t len;
+    Weir__SpoolChunk *facts; /* of a chunk */
+    int status;              /* AnswerStatus; 0: the database said nothing */
+    uint64_t have;
+    bool complete;
+    STAILQ_ENTRY(item) link;
+};
+
+struct batch {
+    struct stores *stores;
+    struct store_rows rows;
+    STAILQ_HEAD(, item) items;
+    struct item *told; /* the next the database speaks of: messages first, then chunks */
+    size_t messages, chunks, bytes;
+    uint64_t begun_us;
+    TAILQ_ENTRY(batch) link;
+};
+TAILQ_HEAD(batches, batch);
+
+struct stores {
+    struct spool *spool;
+    struct db *db;
+    struct event *timer;
+    struct batches waiting;
+    size_t in_flight, bytes;
+    uint64_t careful_until_ms;
+    char *sql;
+    struct metric *stored, *chunks, *full, *busy, *failed, *bytes_gauge, *seconds;
+};
+
+/* --- rows --- */
+
+void store_rows_init(struct store_rows *rows)
+{
+    rows_init(&rows->texts, STORE_TEXTS - 1);
+    rows_init(&rows->recipients, 4);
+    array_init(&rows->bodies);
+    array_init(&rows->envelopes);
+    array_init(&rows->packed);
+}
+
+void store_rows_fini(struct store_rows *rows)
+{
+    rows_fini(&rows->texts);
+    rows_fini(&rows->recipients);
+    array_fini(&rows->bodies);
+    array_fini(&rows->envelopes);
+    array_fini(&rows->packed);
+}
+
+static int compare_indexes(const void *a, const void *b)
+{
+    uint32_t one = *(const uint32_t *)a, other = *(const uint32_t *)b;
+    return one < other ? -1 : one > other;
+}
+
+static bool recipients_make_sense(const Weir__SpoolRecipients *recipients)
+{
+    size_t count = recipients->n_recipients;
+    if (count == 0)
+        return false;
+    uint32_t *indexes = xmalloc(count * sizeof *indexes);
+    for (size_t i = 0; i < count; i++)
+        indexes[i] = recipients->recipients[i]->index;
+    qsort(indexes, count, sizeof *indexes, compare_indexes);
+    bool fine = indexes[count - 1] <= INT_MAX;
+    for (size_t i = 1; i < count; i++)
+        fine = fine && indexes[i - 1] != indexes[i];
+    for (size_t i = 0; i < count; i++)
+        fine = fine && recipients->recipients[i]->destination.len > 0;
+    free(indexes);
+    return fine;
+}
+
+static void add_text(struct rows *rows, const ProtobufCBinaryData *bytes)
+{
+    rows_text(rows, bytes->data, bytes->len, SPOOL_TEXT_MAX);
+}
+
+static void add_recipient(struct store_rows *rows, const ProtobufCBinaryData *id, const Weir__SpoolRecipient *recipient)
+{
+    add_text(&rows->recipients, id);
+    rows_number(&rows->recipients, recipient->index);
+    add_text(&rows->recipients, &recipient->destination);
+    add_text(&rows->recipients, &recipient->address);
+    rows_end(&rows->recipients);
+    size_t len = weir__spool_recipient__get_packed_size(recipient);
+    uint8_t *packed = xmalloc(len + 1);
+    weir__spool_recipient__pack(recipient, packed);
+    array_add(&rows->packed, packed, len);
+    free(packed);
+}
+
+bool store_rows_add(struct store_rows *rows, const Weir__SpoolEnvelope *envelope, bool last,
+                    const Weir__SpoolRecipients *recipients, const struct link_payload *body)
+{
+    if (!recipients_make_sense(recipients))
+        return false;
+    const ProtobufCBinaryData *const texts[] = {
+        &envelope->node,       &envelope->listener, &envelope->client,  &envelope->helo,   &envelope->tls,        &envelope->sender,
+        &envelope->message_id, &envelope->verdict,  &envelope->scanner, &envelope->engine, &envelope->signatures,
+    };
+    add_text(&rows->texts, &envelope->id);
+    rows_string(&rows->texts, last ? "t" : "f");
+    rows_string(&rows->texts, envelope->scanned ? "t" : "f");
+    rows_string(&rows->texts, envelope->dsn ? "t" : "f");
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        add_text(&rows->texts, texts[i]);
+    rows_end(&rows->texts);
+    array_add(&rows->bodies, body->data, body->len);
+    size_t len = weir__spool_envelope__get_packed_size(envelope);
+    uint8_t *packed = xmalloc(len + 1);
+    weir__spool_envelope__pack(envelope, packed);
+    array_add(&rows->envelopes, packed, len);
+    free(packed);
+    for (size_t i = 0; i < recipients->n_recipients; i++)
+        add_recipient(rows, &envelope->id, recipients->recipients[i]);
+    return true;
+}
+
+static struct db_value text_value(const char *text)
+{
+    return (struct db_value){ .data = text };
+}
+
+void store_rows_values(struct store_rows *rows, const struct spool *spool, bool limits,
+                       struct db_value values[STORE_VALUES])
+{
+    const struct spool_words *words = &spool->words;
+    const char *const *texts = rows_values(&rows->texts), *const *recipients = rows_values(&rows->recipients);
+    values[0] = text_value(limits ? words->max_messages : "9223372036854775807");
+    values[1] = text_value(limits ? words->max_bytes : "9223372036854775807");
+    values[2] = text_value(words->warning);
+    values[3] = text_value(words->life);
+    values[4] = text_value(texts[0]);
+    values[5] = array_value(&rows->bodies);
+    values[6] = array_value(&rows->envelopes);
+    for (size_t i = 1; i < STORE_TEXTS - 1; i++)
+        values[6 + i] = text_value(texts[i]);
+    for (size_t i = 0; i < 4; i++)
+        values[21 + i] = text_value(recipients[i]);
+    values[25] = array_value(&rows->packed);
+}
+
+char *store_call(size_t first)
+{
+    static const char *const types[STORE_VALUES] = {
+        "bigint", "bigint", "interval", "interval", "text[]", "bytea[]", "bytea[]", "boolean[]", "boolean[]", "boolean[]", "text[]", "text[]", "text[]",
+        "text[]", "text[]", "text[]", "text[]",   "text[]",   "text[]", "text[]",  "text[]",  "text[]", "integer[]", "text[]", "text[]", "bytea[]",
+    };
+    struct text call;
+    text_init(&call);
+    for (size_t i = 0; i < STORE_VALUES; i++)
+        text_printf(&call, "%s$%zu::%s", i == 0 ? "spool_store(" : ", ", first + i, types[i]);
+    text_puts(&call, ")");
+    char *copy = xstrdup(call.data);
+    text_fini(&call);
+    return copy;
+}
+
+/* --- answers --- */
+
+static void item_free(struct item *item)
+{
+    free(item->payload);
+    if (item->facts != NULL)
+        weir__spool_chunk__free_unpacked(item->facts, NULL);
+    free(item);
+}
+
+static void item_answer(struct stores *stores, struct item *item, int failure, const char *why)
+{
+    int status = failure != 0 ? failure : item->status != 0 ? item->status : WEIR__ANSWER_STATUS__ANSWER_UNAVAILABLE;
+    if (status == WEIR__ANSWER_STATUS__ANSWER_OK) {
+        Weir__SpoolStored stored = WEIR__SPOOL_STORED__INIT;
+        stored.id = wire_text(item->id);
+        stored.have = item->have;
+        stored.complete = item->complete;
+        Weir__Answer answer = WEIR__ANSWER__INIT;
+        answer.status = WEIR__ANSWER_STATUS__ANSWER_OK;
+        answer.body_case = WEIR__ANSWER__BODY_SPOOL_STORED;
+        answer.spool_stored = &stored;
+        metric_add(item->chunk ? stores->chunks : stores->stored, 1);
+        question_answer(&item->question, &answer, NULL, 0);
+    } else {
+        if (status == WEIR__ANSWER_STATUS__ANSWER_FULL)
+            metric_add(stores->full, 1);
+        question_settle(&item->question, (Weir__AnswerStatus)status,
+                        why != NULL ? why
+                        : status == WEIR__ANSWER_STATUS__ANSWER_FULL ? "the spool is full"
+                                                                      : "no such message");
+    }
+    item_free(item);
+}
+
+/* --- batches --- */
+
+static void kick(struct stores *stores)
+{
+    event_add(stores->timer, &(struct timeval){ 0, 0 });
+}
+
+static void count_bytes(struct stores *stores, size_t added, size_t removed)
+{
+    stores->bytes = stores->bytes + added - removed;
+    metric_set(stores->bytes_gauge, (double)stores->bytes);
+}
+
+static void on_stored(void *arg, const PGresult *result)
+{
+    struct batch *batch = arg;
+    for (int row = 0; row < PQntuples(result) && batch->told != NULL; row++, batch->told = STAILQ_NEXT(batch->told, link)) {
+        struct item *item = batch->told;
+        item->status = atoi(PQgetvalue(result, row, 1));
+        item->have = strtoull(PQgetvalue(result, row, 2), NULL, 10);
+        item->complete = PQgetvalue(result, row, 3)[0] == 't';
+    }
+}
+
+static const char *refusal(const struct db_error *error, enum db_outcome outcome, int *status)
+{
+    /* 53100 disk_full; other shortages pass. */
+    bool disk = outcome == DB_FAILED && strcmp(error->sqlstate, "53100") == 0;
+    *status = disk ? WEIR__ANSWER_STATUS__ANSWER_FULL : WEIR__ANSWER_STATUS__ANSWER_UNAVAILABLE;
+    return disk ? "the database's disk is full" : "the database did not take it";
+}
+
+static void on_done(void *arg, enum db_outcome outcome, const struct db_error *error)
+{
+    struct batch *batch = arg;
+    struct stores *stores = batch->stores;
+    int failure = 0;
+    const char *why = outcome == DB_OK ? NULL : refusal(error, outcome, &failure);
+    stores->in_flight--;
+    count_bytes(stores, 0, batch->bytes);
+    if (outcome == DB_OK)
+        metric_observe(stores->seconds, (double)(clock_us() - batch->begun_us) / 1e6);
+    else
+        metric_add(stores->failed, 1);
+    if (outcome == DB_FAILED) {
+        log_write(LOG_ERR, "spool: %zu messages and %zu chunks not stored: %s %s", batch->messages, batch->chunks,
+                  error->sqlstate, error->why.text);
+        if (!db_error_is_transient(error))
+            stores->careful_until_ms = clock_ms() + CAREFUL_MS;
+    }
+    bool due = false;
+    while (!STAILQ_EMPTY(&batch->items)) {
+        struct item *item = STAILQ_FIRST(&batch->items);
+        STAILQ_REMOVE_HEAD(&batch->items, link);
+        due |= failure == 0 && item->complete;
+        item_answer(stores, item, failure, why);
+    }
+    free(batch);
+    if (due)
+        leases_changed(stores->spool->leases);
+    kick(stores);
+}
+
+static void send_chunk(struct batch *batch, struct db_unit *unit, const struct item *item)
+{
+    const Weir__SpoolChunk *facts = item->facts;
+    const struct spool_words *words = &batch->stores->spool->words;
+    char offset[24];
+    snprintf(offset, sizeof offset, "%llu", (unsigned long long)facts->offset);
+    char *verdict = spool_clean(&facts->verdict), *scanner = spool_clean(&facts->scanner);
+    char *engine = spool_clean(&facts->engine), *signatures = spool_clean(&facts->signatures);
+    const struct db_value values[] = {
+        text_value(words->max_bytes),
+        text_value(words->warning),
+        text_value(words->life),
+        text_value(item->id),
+        text_value(offset),
+        { item->payload, item->len, true },
+        text_value(facts->last ? "t" : "f"),
+        text_value(facts->scanned ? "t" : "f"),
+        text_value(verdict),
+        text_value(scanner),
+        text_value(engine),
+        text_value(signatures),
+    };
+    db_query_values(unit,
+                    "SELECT '', * FROM spool_chunk($1::bigint, $2::interval, $3::interval, $4::text, $5::bigint, "
+                    "$6::bytea, $7::boolean, $8::boolean, $9::text, $10::text, $11::text, $12::text)",
+                    sizeof values / sizeof *values, values, false, on_stored);
+    free(verdict);
+    free(scanner);
+    free(engine);
+    free(signatures);
+}
+
+static void send_batch(struct stores *stores, struct batch *batch)
+{
+    struct item *item;
+    stores->in_flight++;
+    batch->begun_us = clock_us();
+    batch->told = STAILQ_FIRST(&batch->items);
+    struct db_unit *unit = db_begin(stores->db, on_done, batch);
+    if (batch->messages > 0) {
+        struct db_value values[STORE_VALUES];
+        store_rows_values(&batch->rows, stores->spool, true, values);
+        db_query_values(unit, stores->sql, STORE_VALUES, values, false, on_stored);
+    }
+    STAILQ_FOREACH(item, &batch->items, link)
+    {
+        if (!item->chunk)
+            continue;
+        send_chunk(batch, unit, item);
+        free(item->payload); /* libpq has its own copy */
+        item->payload = NULL;
+    }
+    db_commit(unit);
+    store_rows_fini(&batch->rows);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct stores *stores = arg;
+    while (stores->in_flight < BATCHES_MAX && !TAILQ_EMPTY(&stores->waiting)) {
+        struct batch *batch = TAILQ_FIRST(&stores->waiting);
+        TAILQ_REMOVE(&stores->waiting, batch, link);
+        send_batch(stores, batch);
+    }
+}
+
+static bool batch_has(const struct batch *batch, const char *id)
+{
+    const struct item *item;
+    STAILQ_FOREACH(item, &batch->items, link)
+    {
+        if (!item->chunk && strcmp(item->id, id) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool batch_has_chunks(const struct batch *batch)
+{
+    return batch->chunks > 0;
+}
+
+/* The batch that takes one more. Messages of a batch go before its chunks, so none joins behind one. */
+static struct batch *batch_for(struct stores *stores, const struct item *item)
+{
+    struct batch *last = TAILQ_LAST(&stores->waiting, batches);
+    size_t most = clock_ms() < stores->careful_until_ms ? 1 : BATCH_MESSAGES;
+    if (last != NULL && last->messages + last->chunks < most && last->bytes < BATCH_BYTES &&
+        (item->chunk || (!batch_has_chunks(last) && !batch_has(last, item->id))))
+        return last;
+    struct batch *batch = xcalloc(1, sizeof *batch);
+    batch->stores = stores;
+    store_rows_init(&batch->rows);
+    STAILQ_INIT(&batch->items);
+    TAILQ_INSERT_TAIL(&stores->waiting, batch, link);
+    return batch;
+}
+
+static void batch_add(struct stores *stores, struct batch *batch, struct item *item, size_t bytes)
+{
+    STAILQ_INSERT_TAIL(&batch->items, item, link);
+    *(item->chunk ? &batch->chunks : &batch->messages) += 1;
+    batch->bytes += bytes;
+    count_bytes(stores, bytes, 0);
+    kick(stores);
+}
+
+/* --- questions --- */
+
+/* NULL: it was answered, as there is no room for it. */
+static struct item *item_new(struct stores *stores, struct question *question, const ProtobufCBinaryData *id, size_t bytes)
+{
+    if (!db_is_up(stores->db) || stores->bytes + bytes > stores->spool->options.settings->spool_memory) {
+        metric_add(stores->busy, 1);
+        question_settle(&question, WEIR__ANSWER_STATUS__ANSWER_UNAVAILABLE,
+                        db_is_up(stores->db) ? "too much mail waits for the database" : "the database is not there");
+        return NULL;
+    }
+    struct item *item = xcalloc(1, sizeof *item);
+    item->question = question;
+    wire_string(item->id, sizeof item->id, id);
+    return item;
+}
+
+static void on_store(void *arg, struct question *question, const struct link_message *message)
+{
+    struct stores *stores = arg;
+    const Weir__SpoolStore *store = message->frame->question->spool_store;
+    struct error why;
+    size_t bytes = message->payloads[0].len + message->payloads[1].len;
+    struct item *item = item_new(stores, question, &store->envelope->id, bytes);
+    if (item == NULL)
+        return;
+    Weir__SpoolRecipients *recipients =
+        wire_recipients_decode(message->payloads[0].data, message->payloads[0].len, &why);
+    if (recipients == NULL || !recipients_make_sense(recipients)) {
+        item_answer(stores, item, WEIR__ANSWER_STATUS__ANSWER_REFUSED, "its recipients make no sense");
+    } else {
+        struct batch *batch = batch_for(stores, item);
+        store_rows_add(&batch->rows, store->envelope, store->last, recipients, &message->payloads[1]);
+        batch_add(stores, batch, item, bytes);
+    }
+    wire_recipients_free(&recipients);
+}
+
+static Weir__SpoolChunk *copy_chunk(const Weir__SpoolChunk *chunk)
+{
+    size_t len = weir__spool_chunk__get_packed_size(chunk);
+    uint8_t *packed = xmalloc(len + 1);
+    weir__spool_chunk__pack(chunk, packed);
+    Weir__SpoolChunk *copy = weir__spool_chunk__unpack(NULL, len, packed);
+    free(packed);
+    if (copy == NULL)
+        fatal("out of memory");
+    return copy;
+}
+
+static void on_chunk(void *arg, struct question *question, const struct link_message *message)
+{
+    struct stores *stores = arg;
+    const Weir__SpoolChunk *chunk = message->frame->question->spool_chunk;
+    size_t bytes = message->payloads[0].len;
+    struct item *item = item_new(stores, question, &chunk->id, bytes);
+    if (item == NULL)
+        return;
+    item->chunk = true;
+    item->facts = copy_chunk(chunk);
+    item->payload = xmalloc(bytes + 1);
+    if (bytes > 0)
+        memcpy(item->payload, message->payloads[0].data, bytes);
+    item->len = bytes;
+    batch_add(stores, batch_for(stores, item), item, bytes);
+}
+
+static void on_up(void *arg)
+{
+    (void)arg;
+}
+
+struct stores *stores_new(struct spool *spool)
+{
+    struct stores *stores = xcalloc(1, sizeof *stores);
+    struct metrics *metrics = spool->options.metrics;
+    stores->spool = spool;
+    TAILQ_INIT(&stores->waiting);
+    stores->timer = evtimer_new(spool->options.base, on_timer, stores);
+    stores->db = spool_connect(spool, "store", on_up, on_up, NULL, stores);
+    char *call = store_call(1);
+    stores->sql = xasprintf("SELECT * FROM %s", call);
+    free(call);
+    stores->stored = metrics_counter(metrics, "weir_spool_stores_total", "kind=\"message\"");
+    stores->chunks = metrics_counter(metrics, "weir_spool_stores_total", "kind=\"chunk\"");
+    stores->full = metrics_counter(metrics, "weir_spool_full_total", NULL);
+    stores->busy = metrics_counter(metrics, "weir_spool_stores_refused_total", NULL);
+    stores->failed = metrics_counter(metrics, "weir_spool_batches_failed_total", "kind=\"store\"");
+    stores->bytes_gauge = metrics_gauge(metrics, "weir_spool_memory_bytes", NULL);
+    stores->seconds = metrics_histogram(metrics, "weir_spool_store_seconds", metrics_seconds_bounds, metrics_seconds_count, NULL);
+    questions_register(spool->options.questions, WEIR__QUESTION__BODY_SPOOL_STORE, on_store, stores);
+    questions_register(spool->options.questions, WEIR__QUESTION__BODY_SPOOL_CHUNK, on_chunk, stores);
+    return stores;
+}
+
+void stores_free(struct stores **freed)
+{
+    struct stores *stores = *freed;
+    *freed = NULL;
+    if (stores == NULL)
+        return;
+    db_free(&stores->db);
+    while (!TAILQ_EMPTY(&stores->waiting)) {
+        struct batch *batch = TAILQ_FIRST(&stores->waiting);
+        TAILQ_REMOVE(&stores->waiting, batch, link);
+        store_rows_fini(&batch->rows);
+        while (!STAILQ_EMPTY(&batch->items)) {
+            struct item *item = STAILQ_FIRST(&batch->items);
+            STAILQ_REMOVE_HEAD(&batch->items, link);
+            item_answer(stores, item, WEIR__ANSWER_STATUS__ANSWER_UNAVAILABLE, "stopping");
+        }
+        free(batch);
+    }
+    event_free(stores->timer);
+    free(stores->sql);
+    free(stores);
+}

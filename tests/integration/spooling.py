@@ -1,0 +1,118 @@
+"""An edge's side of the spool: asks a coordinator, waits for the answer, knows the forms of the payloads."""
+import os
+import time
+
+from coordinators import PATIENCE, pb
+
+ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+BODY = b"From: a@example.org\r\nSubject: spool\r\n\r\nhello\r\n"
+
+
+def new_id():
+    bits = int(time.time() * 1000) << 52 | int.from_bytes(os.urandom(8), "big") >> 12
+    return "".join(ALPHABET[bits >> shift & 31] for shift in range(95, -1, -5))
+
+
+def envelope(ident, **facts):
+    given = {"sender": b"alice@example.edu", "listener": b"submission", "client": b"192.0.2.7", "helo": b"pc.example.edu", "node": b"edge-1",
+             "message_id": b"<m@example.edu>", "scanned": True, "verdict": b"clean", "scanner": b"scanner-1", "engine": b"ClamAV 1.4.6",
+             "signatures": b"27000", "time_ms": int(time.time() * 1000), "hello": b"ESMTPSA"}
+    given.update(facts)
+    return pb.SpoolEnvelope(id=ident.encode(), **given)
+
+
+def recipients(*pairs):
+    """Pairs of (address, destination), numbered from 0."""
+    return pb.SpoolRecipients(recipients=[
+        pb.SpoolRecipient(index=number, address=address if isinstance(address, bytes) else address.encode(), destination=destination.encode())
+        for number, (address, destination) in enumerate(pairs)]).SerializeToString()
+
+
+def outcomes(*triples):
+    """Triples of (index, disposition, text)."""
+    return pb.SpoolOutcomes(outcomes=[
+        pb.SpoolOutcome(index=index, disposition=pb.SpoolDisposition.Value("SPOOL_" + name), code={"DELIVERED": 250, "FAILED": 550}.get(name, 450),
+                        enhanced=b"2.0.0", text=text.encode()) for index, name, text in triples]).SerializeToString()
+
+
+class Edge:
+    """A node with questions and answers. Answers that are not waited for are kept."""
+
+    def __init__(self, node):
+        self.node, self.kept = node, {}
+
+    def ask(self, payloads=(), **body):
+        request = int.from_bytes(os.urandom(8), "big") | 1
+        self.node.send(payloads, question=pb.Question(request=request, **body))
+        return request
+
+    def answer(self, request, seconds=10):
+        deadline = time.monotonic() + seconds * PATIENCE
+        while request not in self.kept and time.monotonic() < deadline:
+            body, payloads = self.node.receive("answer", min(1, max(0.01, deadline - time.monotonic())))
+            if body is not None:
+                self.kept[body.request] = (body, payloads)
+        return self.kept.pop(request, (None, []))
+
+    def asked(self, payloads=(), seconds=10, **body):
+        return self.answer(self.ask(payloads, **body), seconds)
+
+    def store(self, ident, pairs=(("bob@example.org", "[192.0.2.1]:25"),), body=BODY, last=True, **facts):
+        return self.asked((recipients(*pairs), body), spool_store=pb.SpoolStore(envelope=envelope(ident, **facts), last=last))[0]
+
+    def stored(self, *words, **facts):
+        answer = self.store(*words, **facts)
+        assert answer is not None and answer.status == pb.ANSWER_OK and answer.spool_stored.complete, answer
+        return answer
+
+    def chunk(self, ident, offset, data, last=False, **facts):
+        return self.asked((data,), spool_chunk=pb.SpoolChunk(id=ident.encode(), offset=offset, last=last, **facts))[0]
+
+    def claim(self, room=10, wait=0, scanners=True, seconds=10):
+        return self.leases(self.ask_claim(room, wait, scanners), seconds)
+
+    def ask_claim(self, room=10, wait=0, scanners=True):
+        return self.ask(spool_claim=pb.SpoolClaim(node=self.node.name.encode(), worker=self.node.worker, boot=self.node.boot, room=room,
+                                                  scanners=scanners, wait_ms=wait))
+
+    def leases(self, request, seconds=10):
+        """Leases with their recipients as .who; None without an answer, or with one that is not OK."""
+        answer, payloads = self.answer(request, seconds)
+        if answer is None or answer.status != pb.ANSWER_OK:
+            return None
+        assert len(payloads) == len(answer.spool_leases.leases)
+        return [Lease(lease, pb.SpoolRecipients.FromString(packed).recipients) for lease, packed in zip(answer.spool_leases.leases, payloads)]
+
+    def result(self, lease, *triples, dsn=None, text=b"", to=(), **facts):
+        payloads = [outcomes(*triples)] + ([recipients(*to), text] if dsn is not None else [])
+        return self.asked(payloads, spool_result=pb.SpoolResult(id=lease.envelope.id, destination=lease.destination, token=lease.token, dsn=dsn,
+                                                                **facts))[0].status
+
+    def deliver(self, lease):
+        return self.result(lease, *[(one.index, "DELIVERED", "Ok") for one in lease.who])
+
+    def renew(self, *leases):
+        answer = self.asked(spool_renew=pb.SpoolRenew(held=[pb.SpoolHeld(id=one.envelope.id, destination=one.destination, token=one.token)
+                                                            for one in leases]))[0]
+        assert answer.status == pb.ANSWER_OK
+        return [one.id.decode() for one in answer.spool_renewed.held]
+
+    def fetch(self, ident):
+        body = b""
+        while True:
+            answer, payloads = self.asked(spool_fetch=pb.SpoolFetch(id=ident.encode(), offset=len(body)))
+            if answer is None or answer.status != pb.ANSWER_OK:
+                return None
+            body += payloads[0]
+            if len(body) >= answer.spool_data.size:
+                return body
+
+
+class Lease:
+    def __init__(self, lease, who):
+        self.who = who
+        self.id = lease.envelope.id.decode()
+        self._lease = lease
+
+    def __getattr__(self, name):
+        return getattr(self._lease, name)

@@ -1,0 +1,356 @@
+"""The spool of the coordinators, with edges made in Python: what is stored, leased, told, repeated, late, held, full."""
+import signal
+import time
+
+import pytest
+
+from coordinators import Coordinators, pb, wait_until
+from spooling import BODY, Edge, envelope, new_id, outcomes, recipients
+
+SETS = ["spool_lease = 2s", "spool_retry_min = 300ms", "spool_retry_max = 1s", "spool_life = 1h", "spool_leftover = 2s",
+        "spool_per_destination = 20"]
+
+
+@pytest.fixture(scope="module")
+def two():
+    with Coordinators(2, sets=SETS) as made:
+        made.start()
+        for name in ("edge-1", "edge-2"):
+            made.add_key(name, "edge")
+        yield made
+
+
+def empty(coordinators):
+    """As if no mail had ever come. Lanes and troubles of destinations, too."""
+    coordinators.pg.query("TRUNCATE spool_message, spool_recipient, spool_body, spool_queue, spool_lane, spool_wake, spool_destination,"
+                          " spool_event, spool_usage, audit")
+
+
+@pytest.fixture
+def edges(two):
+    empty(two)
+    opened = []
+
+    def one(name="edge-1", **options):
+        opened.append(two.node(name, "edge", **options))
+        assert opened[-1].hello() is not None
+        return Edge(opened[-1])
+
+    yield one
+    for node in opened:
+        node.close()
+    assert two.pg.query("SELECT difference FROM spool_sums()") == [["0"]], "every stored recipient is accounted for"
+
+
+def count(coordinators, table="spool_message"):
+    return int(coordinators.pg.query(f"SELECT count(*) FROM {table}")[0][0])
+
+
+def test_a_message_is_stored_leased_fetched_delivered_and_gone(two, edges):
+    edge, ident = edges(), new_id()
+    answer = edge.stored(ident, (("bob@example.org", "a.example"), ("eve@example.org", "a.example"), ("dan@example.net", "b.example")), ret=2,
+                         envid=b"x+2Fy", smtputf8=True)
+    assert answer.spool_stored.have == len(BODY) and answer.spool_stored.id == ident.encode()
+    leases = sorted(edge.claim(), key=lambda lease: lease.destination)
+    assert [(lease.destination, [one.address for one in lease.who]) for lease in leases] == [
+        (b"a.example", [b"bob@example.org", b"eve@example.org"]), (b"b.example", [b"dan@example.net"])]
+    first, second = leases
+    assert first.envelope.ret == 2 and first.envelope.envid == b"x+2Fy" and first.envelope.smtputf8 and first.envelope.size == len(BODY)
+    assert first.lease_ms >= 2000 and not first.maybe_duplicate and first.age_ms < 10000 and not first.last_try and not first.bounce
+    assert edge.claim() == [], "nothing is leased twice"
+    assert edge.fetch(ident) == BODY
+    assert edge.deliver(first) == pb.ANSWER_OK
+    assert count(two) == 1 and edge.fetch(ident) == BODY
+    assert edge.deliver(second) == pb.ANSWER_OK
+    assert [count(two, table) for table in ("spool_message", "spool_body", "spool_queue", "spool_recipient")] == [0, 0, 0, 0]
+    assert edge.fetch(ident) is None
+    trace = two.json("trace", ident)
+    assert [(row["recipient"], row["disposition"], row["next_hop"]) for row in sorted(trace, key=lambda row: row["recipient_index"])] == [
+        ("bob@example.org", "delivered", "a.example"), ("eve@example.org", "delivered", "a.example"), ("dan@example.net", "delivered", "b.example")]
+    assert [one["what"] for one in trace[0]["attempts"]] == ["delivered", "delivered"]
+
+
+def test_a_repeated_store_is_one_message_also_after_its_end(two, edges):
+    edge, ident = edges(), new_id()
+    requests = [edge.ask((recipients(("bob@example.org", "a.example")), BODY), spool_store=pb.SpoolStore(envelope=envelope(ident), last=True))
+                for _ in range(5)]
+    for request in requests:
+        answer = edge.answer(request)[0]
+        assert answer.status == pb.ANSWER_OK and answer.spool_stored.complete
+    other = edges("edge-2", at="coordinator-2")
+    other.stored(ident)
+    lease, = edge.claim()
+    assert edge.deliver(lease) == pb.ANSWER_OK
+    assert other.stored(ident).status == pb.ANSWER_OK
+    assert count(two) == 0 and edge.claim() == [], "it was delivered: no second copy"
+
+
+def test_addresses_that_are_no_text_come_back_as_they_were(edges):
+    edge, ident = edges(), new_id()
+    edge.stored(ident, ((b"\xff\x00{\"'\\@example.org", "a.example"),), sender=b"\x80@example.edu", helo=b"\xfe\\")
+    lease, = edge.claim()
+    assert lease.who[0].address == b"\xff\x00{\"'\\@example.org" and lease.envelope.sender == b"\x80@example.edu"
+    assert edge.deliver(lease) == pb.ANSWER_OK
+
+
+def test_nonsense_is_refused_and_hurts_nobody(two, edges):
+    edge = edges()
+    twice = pb.SpoolRecipients(recipients=[pb.SpoolRecipient(index=1, address=b"a@b", destination=b"x")] * 2).SerializeToString()
+    for packed in (b"", twice, b"\xff\xff\xff"):
+        assert edge.asked((packed, BODY), spool_store=pb.SpoolStore(envelope=envelope(new_id()), last=True))[0].status == pb.ANSWER_REFUSED
+    assert edge.chunk(new_id(), 0, b"x").status == pb.ANSWER_REFUSED
+    ident = new_id()
+    edge.stored(ident)
+    lease, = edge.claim()
+    answer = edge.asked((b"",), spool_result=pb.SpoolResult(id=lease.envelope.id, destination=lease.destination, token=lease.token))[0]
+    assert answer.status == pb.ANSWER_REFUSED
+    assert edge.deliver(lease) == pb.ANSWER_OK and count(two) == 0
+
+
+def test_chunks_are_invisible_until_the_last(two, edges):
+    edge, ident = edges(), new_id()
+    body = bytes(range(256)) * 4096 * 3
+    third = len(body) // 3
+    answer = edge.store(ident, body=body[:third], last=False, scanned=False, verdict=b"", scanner=b"")
+    assert (answer.status, answer.spool_stored.have, answer.spool_stored.complete) == (pb.ANSWER_OK, third, False)
+    assert edge.claim() == [] and edge.fetch(ident) is None
+    assert edge.chunk(ident, 2 * third, body[2 * third:], True).status == pb.ANSWER_UNAVAILABLE, "there is a gap"
+    for _ in range(2):
+        answer = edge.chunk(ident, third, body[third:2 * third])
+        assert (answer.status, answer.spool_stored.have, answer.spool_stored.complete) == (pb.ANSWER_OK, 2 * third, False)
+    other = edges("edge-2", at="coordinator-2")
+    for one in (edge, other):
+        answer = one.chunk(ident, 2 * third, body[2 * third:], True, scanned=True, verdict=b"clean", scanner=b"scanner-2")
+        assert (answer.status, answer.spool_stored.have, answer.spool_stored.complete) == (pb.ANSWER_OK, len(body), True)
+    lease, = edge.claim(scanners=False)
+    assert lease.envelope.scanned and lease.envelope.scanner == b"scanner-2" and lease.envelope.size == len(body)
+    assert edge.fetch(ident) == body
+    assert edge.deliver(lease) == pb.ANSWER_OK and count(two, "spool_body") == 0
+
+
+def test_a_store_that_was_left_is_removed(two, edges):
+    edge, ident = edges(), new_id()
+    assert edge.store(ident, last=False).status == pb.ANSWER_OK
+    assert count(two) == 1
+    wait_until(lambda: count(two) == 0 and count(two, "spool_body") == 0, 15, "removed")
+    assert edge.chunk(ident, len(BODY), b"x", True).status == pb.ANSWER_REFUSED
+
+
+def test_results_count_once_and_only_with_the_newest_token(two, edges):
+    edge, ident = edges(), new_id()
+    edge.stored(ident, (("bob@example.org", "a.example"), ("eve@example.org", "a.example")))
+    lease, = edge.claim()
+    for _ in range(2):
+        assert edge.result(lease, (0, "DELIVERED", "Ok"), (1, "DEFERRED", "try later")) == pb.ANSWER_OK
+    assert two.pg.query("SELECT state, attempts, reply FROM spool_recipient ORDER BY number") == [
+        ["delivered", "1", "250 2.0.0 Ok"], ["queued", "1", "450 2.0.0 try later"]]
+    again, = edge.claim(wait=5000)
+    assert again.token > lease.token and [one.index for one in again.who] == [1] and again.who[0].attempts == 1 and again.attempts == 1
+    assert edge.result(lease, (1, "DELIVERED", "Ok")) == pb.ANSWER_OK, "known: it was taken when that token was the newest"
+    assert count(two) == 1, "and it changes nothing"
+    assert edge.deliver(again) == pb.ANSWER_OK
+    assert edge.deliver(again) == pb.ANSWER_OK, "a repeat after the end"
+    assert count(two) == 0
+    assert count(two, "spool_event") == 3
+
+
+def test_an_expired_lease_is_not_honoured(two, edges):
+    edge, ident = edges(), new_id()
+    edge.stored(ident)
+    lease, = edge.claim()
+    time.sleep(2.2)
+    assert edge.renew(lease) == []
+    assert edge.deliver(lease) == pb.ANSWER_REFUSED, "though nobody else has it yet"
+    again, = edge.claim()
+    assert again.maybe_duplicate and again.token > lease.token
+    assert edge.deliver(lease) == pb.ANSWER_REFUSED
+    for _ in range(4):
+        time.sleep(0.8)
+        assert edge.renew(again, lease) == [ident]
+    assert edge.deliver(again) == pb.ANSWER_OK and count(two) == 0
+
+
+def test_released_mail_is_due_at_once_and_no_attempt_counts(edges):
+    edge, ident = edges(), new_id()
+    edge.stored(ident)
+    for _ in range(3):
+        lease, = edge.claim(wait=2000)
+        assert lease.attempts == 0 and edge.result(lease, (0, "RELEASED", "draining")) == pb.ANSWER_OK
+    lease, = edge.claim(wait=2000)
+    assert edge.deliver(lease) == pb.ANSWER_OK
+
+
+def test_a_standing_claim_hears_at_once_here_and_elsewhere(two, edges):
+    here, there = edges(), edges("edge-2", at="coordinator-2")
+    for claimant, storer in ((here, here), (there, here), (here, there)):
+        took = []
+        for _ in range(5):
+            request = claimant.ask_claim(wait=20000)
+            wait_until(lambda: sum(two.metric(f'weir_spool_claims_standing{{node="{name}"}}', name) for name in two.names) == 1, 5, "standing")
+            began = time.monotonic()
+            storer.stored(new_id())
+            lease, = claimant.leases(request)
+            took.append(time.monotonic() - began)
+            assert claimant.deliver(lease) == pb.ANSWER_OK
+        print(f"store to lease: {', '.join(f'{1000 * one:.0f}' for one in took)} ms")
+        assert min(took) < 0.1
+    began = time.monotonic()
+    assert here.claim(wait=700) == [] and 0.6 < time.monotonic() - began < 5
+
+
+def test_without_scanners_only_scanned_mail_is_leased(edges):
+    edge, plain, clean = edges(), new_id(), new_id()
+    edge.stored(plain, scanned=False, verdict=b"")
+    edge.stored(clean)
+    lease, = edge.claim(scanners=False)
+    assert lease.id == clean and edge.claim(scanners=False) == []
+    edge.deliver(lease)
+    lease, = edge.claim()
+    assert lease.id == plain and not lease.envelope.scanned
+    assert edge.result(lease, (0, "DEFERRED", "later"), scanned=True, verdict=b"clean", scanner=b"scanner-9") == pb.ANSWER_OK
+    lease, = edge.claim(scanners=False, wait=5000)
+    assert lease.id == plain and lease.envelope.scanned and lease.envelope.scanner == b"scanner-9"
+    edge.deliver(lease)
+
+
+def test_a_dsn_is_stored_with_the_result_and_only_once(two, edges):
+    edge, ident, dsn = edges(), new_id(), new_id()
+    edge.stored(ident)
+    lease, = edge.claim()
+    for _ in range(2):
+        assert edge.result(lease, (0, "FAILED", "no such user"), dsn=envelope(dsn, sender=b"", dsn=True), text=b"Subject: sorry\r\n\r\n",
+                           to=(("alice@example.edu", "[198.51.100.1]:25"),)) == pb.ANSWER_OK
+    assert two.pg.query("SELECT id, dsn FROM spool_message") == [[dsn, "t"]]
+    report, = edge.claim()
+    assert report.id == dsn and report.envelope.sender == b"" and report.envelope.dsn and edge.fetch(dsn) == b"Subject: sorry\r\n\r\n"
+    late = new_id()
+    assert edge.result(lease, (0, "FAILED", "again"), dsn=envelope(late, sender=b"", dsn=True), to=(("a@b", "x"),)) == pb.ANSWER_OK
+    assert edge.deliver(report) == pb.ANSWER_OK and count(two) == 0
+    assert two.json("trace", ident)[0]["disposition"] == "bounced"
+
+
+def test_retries_grow_and_a_dead_destination_waits_as_one(two, edges):
+    edge = edges()
+    for _ in range(3):
+        edge.stored(new_id(), (("x@dead.example", "dead.example"),))
+    edge.stored(new_id(), (("y@fine.example", "fine.example"),))
+    leases = edge.claim()
+    assert len(leases) == 4
+    for lease in leases:
+        if lease.destination == b"dead.example":
+            assert edge.result(lease, (0, "DEFERRED", "no route"), destination_down=True) == pb.ANSWER_OK
+        else:
+            assert edge.deliver(lease) == pb.ANSWER_OK
+    assert two.pg.query("SELECT destination, failures FROM spool_destination") == [["dead.example", "1"]], "three at a time count once"
+    probe = edge.claim(wait=5000)
+    assert len(probe) == 1, "one tries for all"
+    assert edge.claim() == []
+    edge.stored(new_id(), (("y@fine.example", "fine.example"),))
+    fine, = edge.claim()
+    assert fine.destination == b"fine.example" and edge.deliver(fine) == pb.ANSWER_OK
+    assert edge.result(probe[0], (0, "DEFERRED", "no route"), destination_down=True) == pb.ANSWER_OK
+    assert two.pg.query("SELECT failures FROM spool_destination") == [["2"]]
+    probe, = edge.claim(wait=5000)
+    assert edge.deliver(probe) == pb.ANSWER_OK
+    assert count(two, "spool_destination") == 0
+    rest = []
+    while len(rest) < 2:
+        rest += edge.claim(wait=5000)
+    assert all(edge.deliver(lease) == pb.ANSWER_OK for lease in rest)
+
+
+def test_the_limit_of_a_destination_holds_for_the_whole_cluster(two, edges):
+    here, there = edges(), edges("edge-2", at="coordinator-2")
+    for _ in range(30):
+        here.stored(new_id(), (("x@one.example", "one.example"),))
+    got = []
+    for _ in range(6):
+        for edge in (here, there):
+            got += [(edge, lease) for lease in edge.claim(8)]
+    assert len(got) == 20
+    assert got[0][0].deliver(got[0][1]) == pb.ANSWER_OK
+    more = there.claim(wait=3000)
+    assert len(more) == 1
+    for edge, lease in got[1:]:
+        assert edge.deliver(lease) == pb.ANSWER_OK
+    assert there.deliver(more[0]) == pb.ANSWER_OK
+    for lease in here.claim(20, wait=3000):
+        assert here.deliver(lease) == pb.ANSWER_OK
+    assert count(two) == 0
+
+
+def test_a_stopped_claimants_mail_goes_to_another(two, edges):
+    """The edge is not there any more, its lease ends, another has it."""
+    first, second, ident = edges(), edges("edge-2", at="coordinator-2"), new_id()
+    first.stored(ident)
+    lease, = first.claim()
+    first.node.close()
+    again, = second.claim(wait=8000)
+    assert again.id == ident and again.maybe_duplicate and again.token > lease.token
+    assert second.deliver(again) == pb.ANSWER_OK and count(two) == 0
+
+
+def test_leases_do_not_go_to_who_has_left(two, edges):
+    """A claim stands, its asker goes, mail comes: another hears of it long before a lease would end."""
+    first, second = edges(), edges()
+    first.ask_claim(wait=60000)
+    wait_until(lambda: two.metric('weir_spool_claims_standing{node="coordinator-1"}') == 1, 5, "standing")
+    first.node.close()
+    wait_until(lambda: two.metric('weir_link_peers{node="coordinator-1"}') is not None, 5, "metrics")
+    time.sleep(0.3)
+    request = second.ask_claim(wait=60000)
+    second.stored(new_id())
+    lease, = second.leases(request, 1.5)
+    assert second.deliver(lease) == pb.ANSWER_OK
+
+
+def test_the_database_killed_in_the_middle(two, edges):
+    edge = edges()
+    sent = [new_id() for _ in range(40)]
+    requests = {ident: edge.ask((recipients(("x@k.example", "k.example")), BODY), spool_store=pb.SpoolStore(envelope=envelope(ident), last=True))
+                for ident in sent}
+    two.pg.kill()
+    two.pg.start()
+    heard = {ident: edge.answer(request, 20)[0] for ident, request in requests.items()}
+    fine = {ident for ident, answer in heard.items() if answer.status == pb.ANSWER_OK}
+    assert all(answer.status in (pb.ANSWER_OK, pb.ANSWER_UNAVAILABLE) for answer in heard.values())
+    there = {row[0] for row in two.pg.query("SELECT id FROM spool_message")}
+    assert fine <= there, "what was answered is there"
+    for ident in sent:  # as an edge does that heard nothing
+        wait_until(lambda i=ident: edge.store(i, (("x@k.example", "k.example"),)).status == pb.ANSWER_OK, 20, "stored")
+    assert count(two) == 40
+    delivered = set()
+    while len(delivered) < 40:
+        for lease in edge.claim(20, wait=3000) or ():
+            assert edge.deliver(lease) == pb.ANSWER_OK
+            delivered.add(lease.id)
+    assert delivered == set(sent) and count(two) == 0
+
+
+def test_limits_are_answered_full_and_leave_nothing(edges):
+    edge = edges()
+    with Coordinators(1, sets=[*SETS, "spool_max_messages = 3", "spool_max_bytes = 1MiB"]) as small:
+        small.start()
+        small.add_key("edge-1", "edge")
+        node = small.node("edge-1", "edge")
+        assert node.hello() is not None
+        edge = Edge(node)
+        held = new_id()
+        assert edge.store(held, body=b"x" * 600000, last=False).status == pb.ANSWER_OK
+        assert edge.chunk(held, 600000, b"x" * 600000).status == pb.ANSWER_OK
+        assert edge.chunk(held, 1200000, b"x", True).status == pb.ANSWER_FULL
+        assert edge.store(new_id()).status == pb.ANSWER_FULL
+        wait_until(lambda: count(small) == 0, 15, "the incomplete one is removed")
+        for _ in range(3):
+            edge.stored(new_id())
+        assert edge.store(new_id()).status == pb.ANSWER_FULL
+        assert [count(small, table) for table in ("spool_message", "spool_recipient", "spool_body")] == [3, 3, 3]
+        assert small.metric('weir_spool_full_total{node="coordinator-1"}') == 3
+        lease = edge.claim(1)[0]
+        assert edge.deliver(lease) == pb.ANSWER_OK
+        edge.stored(new_id())
+        wait_until(lambda: small.metric('weir_spool_messages{state="ready"}') == 3, 10, "counted")
+        assert small.metric("weir_spool_bytes") == 3 * len(BODY) and small.metric('weir_conservation_difference{node="spool"}') == 0
+        assert small.metric('weir_spool_oldest_age_seconds{state="ready"}') > 0
+        assert small.stop("coordinator-1", signal.SIGTERM) == 0
+        node.close()
