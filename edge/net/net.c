@@ -45,6 +45,7 @@ struct net_conn {
     struct secure *secure;               /* NULL in clear */
     struct net_tls *tls_wanted;          /* FLUSHING_CLEAR: what to begin with */
     char *tls_host;
+    SSL *tls_prepared;                   /* FLUSHING_CLEAR with DANE: the session to begin with */
     char *in;                            /* bytes the owner has not used yet */
     size_t in_len;
     char *out;                           /* unsent bytes are out[out_start .. out_start + out_len) */
@@ -107,6 +108,7 @@ static void conn_destroy(struct net_conn *conn)
     free(conn->secure);
     net_tls_unref(&conn->tls_wanted);
     free(conn->tls_host);
+    SSL_free(conn->tls_prepared);
     free(conn->in);
     free(conn->out);
     if (conn->fd >= 0)
@@ -568,7 +570,9 @@ static void conn_handshake(struct net_conn *conn)
 static void conn_begin_handshake(struct net_conn *conn)
 {
     struct error why;
-    SSL *ssl = tls_session_new(conn->tls_wanted, conn->fd, conn->tls_server, conn->tls_host, &why);
+    bool prepared = conn->tls_prepared != NULL;
+    SSL *ssl = prepared ? conn->tls_prepared : tls_session_new(conn->tls_wanted, conn->fd, conn->tls_server, conn->tls_host, &why);
+    conn->tls_prepared = NULL;
     net_tls_unref(&conn->tls_wanted);
     if (ssl == NULL) {
         conn_gone(conn, NET_TLS_FAILED, why.text);
@@ -576,7 +580,7 @@ static void conn_begin_handshake(struct net_conn *conn)
     }
     conn->secure = xcalloc(1, sizeof *conn->secure);
     conn->secure->ssl = ssl;
-    conn->secure->has_name = conn->tls_host != NULL && !conn->tls_server;
+    conn->secure->has_name = prepared || (conn->tls_host != NULL && !conn->tls_server);
     free(conn->tls_host);
     conn->tls_host = NULL;
     conn->state = CONN_HANDSHAKE;
@@ -596,6 +600,20 @@ bool net_start_tls(struct net_conn *conn, struct net_tls *tls, bool server, cons
     conn->state = CONN_FLUSHING_CLEAR;
     conn_want_read(conn, false); /* until the handshake, which begins when the bytes before it are sent */
     conn_flush_soon(conn);
+    return true;
+}
+
+bool net_start_tls_dane(struct net_conn *conn, struct net_tls *tls, const struct net_dane *dane, struct error *why)
+{
+    SSL *ssl = tls_session_new_dane(tls, conn->fd, dane, why);
+    if (ssl == NULL)
+        return false;
+    if (!net_start_tls(conn, tls, false, NULL)) {
+        SSL_free(ssl);
+        error_set(why, "bytes in clear behind the reply to STARTTLS");
+        return false;
+    }
+    conn->tls_prepared = ssl;
     return true;
 }
 

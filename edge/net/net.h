@@ -17,6 +17,20 @@ struct net_tls; /* one TLS configuration: certificate (server) or trust (client)
 
 enum net_end { NET_CLOSED /* by peer */, NET_RESET, NET_TIMEOUT /* idle */, NET_TLS_FAILED, NET_CONNECT_FAILED };
 
+/* What TLSA records say about a server's certificate (RFC 6698, RFC 7672); everything is borrowed for the call. */
+struct net_tlsa {
+    uint8_t usage, selector, matching;
+    const uint8_t *data;
+    size_t len;
+};
+
+struct net_dane {
+    const char *base;                                       /* the name the records were found at; sent as SNI */
+    const char *others[2];                                  /* other names the certificate may have (usage 2); NULL: none */
+    const struct net_tlsa *records;
+    size_t count;
+};
+
 struct net_handlers {
     void (*connected)(void *arg);                           /* net_connect() only */
     void (*secured)(void *arg);                             /* the handshake that net_start_tls() began is done */
@@ -51,6 +65,9 @@ size_t net_buffered(const struct net_conn *conn);           /* input bytes not u
 /* Output queued before this call is sent in clear first, what is written later goes encrypted. Input still buffered is an error: false,
  * and the caller closes; called from inside `bytes`, which then leaves some of them: `gone` with NET_TLS_FAILED. */
 bool net_start_tls(struct net_conn *conn, struct net_tls *tls, bool server, const char *host_name);
+/* The same as a client, with a server whose certificate must match the records: else `gone` with NET_TLS_FAILED. What the configuration says about
+ * trust does not count. false: why, which may also be that none of the records can be used. */
+bool net_start_tls_dane(struct net_conn *conn, struct net_tls *tls, const struct net_dane *dane, struct error *why);
 bool net_is_tls(const struct net_conn *conn);
 const char *net_tls_text(const struct net_conn *conn);      /* "TLSv1.3 TLS_AES_256_GCM_SHA384" or "" */
 bool net_tls_verified(const struct net_conn *conn);         /* the peer's certificate matches host_name and chain */

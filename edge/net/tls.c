@@ -80,6 +80,12 @@ struct net_tls *net_tls_client(const char *ca_file, bool verify, struct error *w
         net_tls_unref(&tls);
         return NULL;
     }
+    if (SSL_CTX_dane_enable(tls->context) != 1) { /* only makes it possible: sessions without records are as before */
+        error_set(why, "TLS: %s", tls_error_text());
+        ERR_clear_error();
+        net_tls_unref(&tls);
+        return NULL;
+    }
     /* With SSL_VERIFY_NONE a client still checks the chain and goes on; net_tls_verified() then tells the result. */
     SSL_CTX_set_verify(tls->context, verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
     return tls;
@@ -124,6 +130,51 @@ SSL *tls_session_new(struct net_tls *tls, int fd, bool server, const char *host_
     else
         SSL_set_connect_state(ssl);
     return ssl;
+}
+
+static bool tls_expect_dane(SSL *ssl, const struct net_dane *dane, struct error *why)
+{
+    bool any = false;
+    if (SSL_dane_enable(ssl, dane->base) != 1) {
+        error_set(why, "DANE: %s", tls_error_text());
+        return false;
+    }
+    /* RFC 7672 3.1.1: with DANE-EE(3) the record is the binding to the name, and dates do not count either. */
+    SSL_dane_set_flags(ssl, DANE_FLAG_NO_DANE_EE_NAMECHECKS);
+    SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+    for (size_t i = 0; i < 2; i++)
+        if (dane->others[i] != NULL && SSL_add1_host(ssl, dane->others[i]) != 1) {
+            error_set(why, "DANE: %s", tls_error_text());
+            return false;
+        }
+    for (size_t i = 0; i < dane->count; i++) {
+        const struct net_tlsa *tlsa = &dane->records[i];
+        int added = SSL_dane_tlsa_add(ssl, tlsa->usage, tlsa->selector, tlsa->matching, tlsa->data, tlsa->len);
+        if (added < 0) {
+            error_set(why, "DANE: %s", tls_error_text());
+            return false;
+        }
+        any |= added > 0;
+    }
+    if (!any)
+        error_set(why, "none of the TLSA records can be used");
+    SSL_set_verify(ssl, SSL_VERIFY_PEER, NULL);
+    return any;
+}
+
+SSL *tls_session_new_dane(struct net_tls *tls, int fd, const struct net_dane *dane, struct error *why)
+{
+    ERR_clear_error();
+    SSL *ssl = SSL_new(tls->context);
+    if (ssl == NULL || SSL_set_fd(ssl, fd) != 1)
+        error_set(why, "%s", tls_error_text());
+    else if (tls_expect_dane(ssl, dane, why)) {
+        SSL_set_connect_state(ssl);
+        return ssl;
+    }
+    ERR_clear_error();
+    SSL_free(ssl);
+    return NULL;
 }
 
 static enum tls_outcome tls_outcome_of(SSL *ssl, int result, struct error *why)
