@@ -26,6 +26,7 @@
 /* Within a table, S is the section's struct. */
 #define STRING(key, value, help) { #key, CONFIG_STRING, offsetof(struct S, key), value, NULL, 0, 0, help }
 #define BOOL(key, value, help) { #key, CONFIG_BOOL, offsetof(struct S, key), value, NULL, 0, 0, help }
+#define LIST(key, value, help) { #key, CONFIG_LIST, offsetof(struct S, key), value, NULL, 0, 0, help }
 #define ENDPOINTS(key, value, help) { #key, CONFIG_ENDPOINTS, offsetof(struct S, key), value, NULL, 0, 0, help }
 #define ENUM(key, value, choices, help) { #key, CONFIG_ENUM, offsetof(struct S, key), value, choices, 0, 0, help }
 #define UINT(key, value, min, max, help) { #key, CONFIG_UINT, offsetof(struct S, key), value, NULL, min, max, help }
@@ -134,6 +135,17 @@ static const struct config_key edge_keys[] = {
     DURATION(spool_timeout, "30s", 100 * MS, 10 * MINUTES, "storing a message: for a coordinator's answer"),
     SIZE(dsn_return_size, "64KiB", KIB, MIB, "a DSN returns the whole message up to this size, else its header"),
     UINT(report_buffer, "100000", 1, 10000000, "audit rows kept without a coordinator, per worker"),
+    BOOL(mx_delivery, "on", "a domain without a route goes to its MX; off: 550 5.4.4"),
+    UINT(mx_host_limit, "20", 1, 100, "MX hosts of a domain that are looked up, the best first"),
+    UINT(mx_address_limit, "5", 1, 100, "addresses of a domain's MX hosts that are tried for a connection"),
+    LIST(own_names, "", "other names by which this cluster is in MX records, as mx.example.edu: mail is never sent there"),
+    BOOL(next_hop_dane, "on", "TLSA records of MX hosts are obeyed (DANE) where dns_trust_anchor makes them trusted"),
+    LIST(dns_forward, "", "resolvers, as 192.0.2.1 or [2001:db8::1]:5353; empty: resolv.conf; root: the root servers themselves"),
+    LIST(dns_stub, "", "zones asked at servers of their own, as example.edu=192.0.2.1"),
+    STRING(dns_trust_anchor, "", "file of DS or DNSKEY records (Debian's dns-root-data: /usr/share/dns/root.key); empty: no DNSSEC, no DANE"),
+    STRING(dns_root_hints, "", "with dns_forward = root: file of root servers; empty: the built-in ones"),
+    DURATION(dns_timeout, "10s", 100 * MS, 5 * MINUTES, "a question to the DNS without an answer for so long has failed"),
+    DURATION(ptr_wait, "1s", 0, MINUTES, "the banner waits that long for the client's name (PTR); 0: it is not looked up"),
     END,
 };
 #undef S

@@ -101,6 +101,17 @@ struct edge_settings {                /* [edge] */
     uint64_t spool_timeout;           /* 30s for a coordinator's answer while a client waits for its message to be stored */
     uint64_t dsn_return_size;         /* 64KiB: a DSN returns the whole message up to this size, else its header */
     uint64_t report_buffer;           /* 100000 audit rows kept while no coordinator answers, per worker */
+    bool mx_delivery;                 /* on: a domain without a route goes to its MX; off: 550 5.4.4 */
+    uint64_t mx_host_limit;           /* 20 hosts of one domain looked up, the best first */
+    uint64_t mx_address_limit;        /* 5 addresses of one domain tried for one connection */
+    struct config_list own_names;     /* other names by which this cluster is in MX records: mail is never sent there */
+    bool next_hop_dane;               /* on: TLSA records of MX hosts are obeyed where DNSSEC secures them */
+    struct config_list dns_forward;   /* resolvers, "192.0.2.1" or "192.0.2.1:5353"; empty: resolv.conf; "root": the root servers */
+    struct config_list dns_stub;      /* "example.edu=192.0.2.1": zones asked at servers of their own */
+    char *dns_trust_anchor;           /* a file with DS or DNSKEY records; empty: nothing is validated, so no DANE */
+    char *dns_root_hints;             /* with dns_forward = root: a file; empty: those libunbound knows */
+    uint64_t dns_timeout;             /* 10s for an answer; then it counts as failed */
+    uint64_t ptr_wait;                /* 1s: how long the banner waits for the client's name; 0: it is not looked up */
 };
 
 struct tls_settings {                 /* [tls] */

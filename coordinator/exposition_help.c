@@ -41,6 +41,8 @@ static const struct help helps[] = {
     { "weir_delivery_maybe_duplicates_total", "Connections lost between the final dot and a next hop's answer; the "
                                               "client sends again, so a copy may arrive twice." },
     { "weir_delivery_replays_total", "Envelopes repeated on another connection to the next hop." },
+    { "weir_dns_lookups_total", "Questions to the DNS by type and result." },
+    { "weir_dns_mx_limited_total", "Domains with more MX hosts or addresses than are looked at, by limit." },
     { "weir_edge_spool_bypassed_total", "Handoff messages delivered within the session because the spool could not be had." },
     { "weir_edge_spool_dsn_total", "Reports to senders (DSN) made." },
     { "weir_edge_spool_jobs", "Leases of the spool an edge works on." },
@@ -74,6 +76,7 @@ static const struct help helps[] = {
                                       "for them; the client sends again, so a copy may arrive twice." },
     { "weir_messages_total", "Messages by disposition." },
     { "weir_next_hop_connections", "Connections to next hops by state." },
+    { "weir_next_hop_dane_total", "Connections to MX hosts with TLSA records by what became of DANE." },
     { "weir_next_hop_down_total", "Transactions refused at once because their next hop was just found unreachable." },
     { "weir_next_hop_given_back_total", "Connections taken from transactions that waited for their body, because others waited for a connection." },
     { "weir_next_hop_tls_total", "Connections to next hops by what became of TLS." },

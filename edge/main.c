@@ -8,6 +8,7 @@
 #include <string.h>
 #include "common/command.h"
 #include "common/log.h"
+#include "edge/dns/dns.h"
 #include "edge/edge.h"
 #include "proto/curve.h"
 
@@ -43,6 +44,10 @@ int main(int argc, char **argv)
     explicit_bzero(&pair, sizeof pair);
     if (!settings_check_folder("[edge] tmp_dir", config->edge.tmp_dir, &why)) { /* else every large message would get 452 */
         fprintf(stderr, "weir-edge: %s\n", why.text);
+        return EXIT_FAILURE;
+    }
+    if (!dns_settings_are_good(&config->edge, &why)) { /* else every worker would end at its start, for ever */
+        fprintf(stderr, "weir-edge: [edge] %s\n", why.text);
         return EXIT_FAILURE;
     }
     if (command.test) {

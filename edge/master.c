@@ -267,12 +267,19 @@ static bool same_coordinators(const struct edge_config *a, const struct edge_con
     return same;
 }
 
-static bool same_addresses(const struct config_list *a, const struct config_list *b)
+static bool same_list(const struct config_list *a, const struct config_list *b)
 {
     bool same = a->count == b->count;
     for (size_t i = 0; same && i < a->count; i++)
         same = strcmp(a->items[i], b->items[i]) == 0;
     return same;
+}
+
+static bool same_dns(const struct edge_settings *a, const struct edge_settings *b)
+{
+    return same_list(&a->dns_forward, &b->dns_forward) && same_list(&a->dns_stub, &b->dns_stub) &&
+           same_text(a->dns_trust_anchor, b->dns_trust_anchor) && same_text(a->dns_root_hints, b->dns_root_hints) &&
+           a->dns_timeout == b->dns_timeout;
 }
 
 /* An operator who changed one of these, and reads "reloaded", would wait for it for ever. */
@@ -287,6 +294,7 @@ static void tell_restart(const struct edge_config *was, const struct edge_config
         { "scan", was->edge.scan == now->edge.scan },
         { "scan_chunk", was->edge.scan_chunk == now->edge.scan_chunk },
         { "report_buffer", was->edge.report_buffer == now->edge.report_buffer },
+        { "dns_*", same_dns(&was->edge, &now->edge) },
         { "[cluster]", same_cluster(&was->cluster, &now->cluster) },
         { "[coordinator]", same_coordinators(was, now) },
     };
@@ -296,7 +304,7 @@ static void tell_restart(const struct edge_config *was, const struct edge_config
             log_write(LOG_WARNING, words, keys[i].what, "");
     for (size_t i = 0; i < now->listener_count; i++) {
         const struct edge_listener *before = edge_config_listener(was, now->listeners[i].name);
-        if (before == NULL || !same_addresses(&before->settings.listen, &now->listeners[i].settings.listen))
+        if (before == NULL || !same_list(&before->settings.listen, &now->listeners[i].settings.listen))
             log_write(LOG_WARNING, words, "listen of listener ", now->listeners[i].name);
     }
 }

@@ -5,6 +5,7 @@
  * with the others. The cluster state says what this node should be (active or drained) and the worker makes it so; what it
  * reports says how far it is.
  */
+#include <ifaddrs.h>
 #include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -39,6 +40,8 @@ struct worker {
     struct metrics metrics;
     struct link_hub *hub;
     struct scan_farm *farm;
+    struct dns *dns;
+    struct netaddr *own_addresses;
     struct delivery_pool *pool;
     struct server *server;
     struct node *node;
@@ -346,6 +349,35 @@ static struct edge_config *newest_config(const struct edge_process *process)
     return config;
 }
 
+static void add_own_address(struct worker *worker, size_t *count, const struct netaddr *address)
+{
+    worker->own_addresses = xrealloc(worker->own_addresses, (*count + 1) * sizeof *worker->own_addresses);
+    worker->own_addresses[(*count)++] = *address;
+}
+
+/* A listener on all addresses is on those of each interface, too. */
+static void tell_own_addresses(struct worker *worker)
+{
+    const struct edge_process *process = worker->process;
+    struct ifaddrs *interfaces = NULL;
+    size_t count = 0;
+    if (getifaddrs(&interfaces) != 0)
+        log_write(LOG_WARNING, "the addresses of this host cannot be listed: %m");
+    for (size_t i = 0; i < process->socket_count; i++) {
+        const struct netaddr *bound = &process->sockets[i].address;
+        struct netaddr any = { .family = bound->family }, address;
+        add_own_address(worker, &count, bound);
+        for (const struct ifaddrs *at = interfaces; at != NULL && netaddr_equal(bound, &any); at = at->ifa_next) {
+            if (at->ifa_addr == NULL || !netaddr_from_sockaddr(&address, at->ifa_addr))
+                continue;
+            address.port = bound->port;
+            add_own_address(worker, &count, &address);
+        }
+    }
+    freeifaddrs(interfaces);
+    delivery_pool_set_own_addresses(worker->pool, worker->own_addresses, count);
+}
+
 static void worker_begin(struct worker *worker)
 {
     static const int signals[] = { SIGHUP, SIGUSR1, SIGTERM, SIGINT };
@@ -385,9 +417,13 @@ static void worker_begin(struct worker *worker)
             scan_farm_new(worker->base, worker->hub, &worker->config->edge, name, process->worker, &worker->metrics);
     else
         log_write(LOG_WARNING, "scan = off: mail passes unscanned");
-    worker->pool = delivery_pool_new(worker->base, &worker->config->edge, &worker->config->tls, &worker->metrics, &why);
+    worker->dns = dns_new(worker->base, &worker->config->edge, &worker->metrics, &why);
+    if (worker->dns == NULL)
+        fatal("%s", why.text);
+    worker->pool = delivery_pool_new(worker->base, worker->dns, &worker->config->edge, &worker->config->tls, &worker->metrics, &why);
     if (worker->pool == NULL)
         fatal("delivery: %s", why.text);
+    tell_own_addresses(worker);
     worker->current = edge_config_ref(worker->config);
     worker->server = server_new(&(struct server_options){
         .base = worker->base,
@@ -398,6 +434,7 @@ static void worker_begin(struct worker *worker)
         .metrics = &worker->metrics,
         .farm = worker->farm,
         .pool = worker->pool,
+        .dns = worker->dns,
     });
     worker->node = node_new(worker->base,
                             &(struct node_options){
@@ -451,6 +488,8 @@ static void worker_end(struct worker *worker)
     if (worker->farm != NULL)
         scan_farm_free(&worker->farm);
     delivery_pool_free(&worker->pool);
+    dns_free(&worker->dns);
+    free(worker->own_addresses);
     link_hub_free(&worker->hub);
     for (size_t i = 0; i < sizeof worker->signals / sizeof *worker->signals; i++)
         event_free(worker->signals[i]);

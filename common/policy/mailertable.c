@@ -84,11 +84,8 @@ static bool parse_smtp(struct mailer *out, char *host, struct error *why)
     if (!check_host(&host, &address, why))
         return false;
     out->host = host;
-    if (out->mx) {
-        if (address)
-            error_set(why, "an address is written in brackets: [%s]", host);
-        else
-            error_set(why, "'%s' without brackets asks for its MX records, which are not looked up yet: write [%s]", host, host);
+    if (out->mx && address) {
+        error_set(why, "an address is written in brackets: [%s]", host);
         return false;
     }
     return true;

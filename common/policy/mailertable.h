@@ -4,6 +4,7 @@
  * mailertable.h - what one line of a mailertable says, in sendmail's and Postfix's spellings
  *
  *     smtp:[host]  smtp:[host]:587  smtp:[2001:db8::1]     also esmtp: and relay:
+ *     smtp:domain  smtp:domain:587                         without brackets: to the domain's MX hosts
  *     error:5.1.1:550 text   error:550 5.1.1 text   error:550 text   error:nouser text   error:5.7.1 text
  *     discard:
  */

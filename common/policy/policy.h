@@ -4,7 +4,7 @@
  * policy.h - the operators' text files, parsed: who is inside, which domains are ours, and where mail goes
  *
  * Files (each may be absent): `mailertable` (sendmail form: "domain<white space>mailer:host"; ".domain" for subdomains; "." for everything
- * else; smtp:[host]:port, relay:[host], error:5.1.1:550 text, discard:), `local-host-names` (one domain a line), `networks` (CIDR of inside
+ * else; smtp:[host]:port, relay:domain (its MX hosts), error:5.1.1:550 text, discard:), `local-host-names` (one domain a line), `networks` (CIDR of inside
  * hosts, "!" excludes, longest prefix wins). '#' starts a comment; leading white space continues a line. A policy is immutable once
  * made; edges swap whole ones. Pure: text in, structure out.
  */
@@ -32,7 +32,7 @@ struct route {
     enum route_kind kind;
     char host[256];       /* SMTP: name or address, without brackets, lower case */
     uint16_t port;        /* 25 by default */
-    bool mx;              /* no brackets: MX records of host are to be asked (until then an error at apply time says so) */
+    bool mx;              /* no brackets: it is a domain, and mail goes to the hosts of its MX records */
     int code;             /* ERROR */
     char enhanced[12];
     char text[256];

@@ -13,6 +13,7 @@
 #include <event2/event.h>
 #include "common/metrics.h"
 #include "common/settings.h"
+#include "edge/dns/dns.h"
 #include "edge/message/message.h"
 #include "edge/net/net.h"
 #include "edge/smtp/reply.h"
@@ -21,14 +22,15 @@ struct delivery_pool;
 struct delivery;
 
 struct next_hop {
-    char host[256]; /* as routed */
+    char host[256]; /* as routed: a host's name or address; mx: a domain, or the address of an address literal */
     uint16_t port;
+    bool mx;        /* mail goes to the MX hosts of the domain, never to ourselves */
 };
 
 #define NEXT_HOP_TEXT_MAX 272
 
 bool next_hop_is_same(const struct next_hop *a, const struct next_hop *b);
-/* "[host]:port": the spool's name for it (Weir__SpoolRecipient.destination). Returns out. */
+/* "[host]:port", with mx "domain:port": the spool's name for it (Weir__SpoolRecipient.destination). Returns out. */
 char *next_hop_format(char out[NEXT_HOP_TEXT_MAX], const struct next_hop *hop);
 /* false: no such text. */
 bool next_hop_parse(struct next_hop *hop, const char *text);
@@ -56,9 +58,11 @@ struct delivery_recipient {
     const char *orcpt;     /* decoded: "rfc822;a@b"; "" or NULL: none */
 };
 
-/* settings and tls are borrowed. All deliveries are cancelled or done before the pool is freed; their connections say QUIT then. NULL: why. */
-struct delivery_pool *delivery_pool_new(struct event_base *base, const struct edge_settings *settings,
+/* dns, settings and tls are borrowed. All deliveries are cancelled or done before the pool is freed; their connections say QUIT then. NULL: why. */
+struct delivery_pool *delivery_pool_new(struct event_base *base, struct dns *dns, const struct edge_settings *settings,
                                         const struct tls_settings *tls, struct metrics *metrics, struct error *why);
+/* Where our own listeners are, with ports: MX hosts there are ourselves (as those named hostname or own_names). Borrowed. */
+void delivery_pool_set_own_addresses(struct delivery_pool *pool, const struct netaddr *addresses, size_t count);
 /* For what begins from now on; the same as above. false, and nothing is changed: why. */
 bool delivery_pool_reload(struct delivery_pool *pool, const struct edge_settings *settings, const struct tls_settings *tls,
                           struct error *why);

@@ -1,7 +1,7 @@
 /*
  * hopconn.c - one connection to a next hop: found, connected, introduced, encrypted, then used for many transactions
  *
- * All addresses of the host are tried in turn until one says it is ready. A failed TLS handshake is tried once more in clear where TLS is
+ * All addresses of the host, or of the MX hosts of the domain, are tried in turn until one says it is ready. A failed TLS handshake is tried once more in clear where TLS is
  * opportunistic (next_hop_tls = may), and that is remembered for a while. Invariant: `owner` is NULL or has this connection as its `conn`.
  */
 #include <stdarg.h>
@@ -61,6 +61,9 @@ void hopconn_close(struct hopconn *conn)
     net_free(&conn->net);
     net_tls_unref(&conn->tls);
     dns_cancel(&conn->query);
+    mx_cancel(&conn->mx_query);
+    mx_plan_fini(&conn->plan);
+    conn->host = NULL;
     event_del(&conn->timer);
     pool_count(conn, HOPCONN_USES);
     *conn->link = conn->next;
@@ -104,6 +107,8 @@ static void hopconn_ready(struct hopconn *conn)
 {
     conn->heard = false;
     event_del(&conn->timer);
+    mx_plan_fini(&conn->plan); /* a connection may be kept for long, and its way here is of no use any more */
+    conn->host = NULL;
     pool_reached(conn->hop);
     if (conn->owner == NULL) {
         pool_give(conn);
@@ -212,10 +217,17 @@ static void hopconn_give_up(struct hopconn *conn)
     hopconn_leave(conn);
 }
 
+static bool hopconn_obeys_dane(const struct hopconn *conn)
+{
+    return conn->host != NULL && conn->host->dane == MX_DANE_VERIFY;
+}
+
 static void hopconn_tls_failed(struct hopconn *conn, const char *why)
 {
     struct delivery_pool *pool = conn->hop->pool;
     metric_add(pool->metrics.tls_failed, 1);
+    if (hopconn_obeys_dane(conn))
+        metric_add(pool->metrics.dane_failed, 1);
     log_write_as("smtp", LOG_WARNING, "TLS with %s: %s%s", conn->text, why,
               conn->dialog.tls == NEXT_HOP_TLS_REQUIRE ? "" : "; going on without it");
     if (conn->dialog.tls != NEXT_HOP_TLS_REQUIRE) {
@@ -226,7 +238,51 @@ static void hopconn_tls_failed(struct hopconn *conn, const char *why)
         hopconn_try_next(conn);
         return;
     }
-    hopconn_failed_because(conn, "4.7.5", "TLS is required and failed");
+    hopconn_failed_because(conn, "4.7.5",
+                           hopconn_obeys_dane(conn) ? "its TLSA records (DANE) ask for TLS, which failed" : "TLS is required and failed");
+}
+
+static const char *host_name(const struct hopconn *conn)
+{
+    return conn->host != NULL ? conn->host->name : conn->hop->name.host;
+}
+
+/* RFC 7672 3.2.2: the certificate may be for the name the records are at, the MX host, or the domain. */
+static bool hopconn_start_dane(struct hopconn *conn, struct error *why)
+{
+    const struct mx_host *host = conn->host;
+    struct net_tlsa records[MX_TLSA_MAX];
+    for (size_t i = 0; i < host->tlsa_count; i++)
+        records[i] = (struct net_tlsa){ host->tlsa[i].usage, host->tlsa[i].selector, host->tlsa[i].matching, host->tlsa[i].data,
+                                        host->tlsa[i].len };
+    struct net_dane dane = { host->tlsa_base, { host->name, conn->hop->name.host }, records, host->tlsa_count };
+    return net_start_tls_dane(conn->net, conn->tls, &dane, why);
+}
+
+static void hopconn_start_tls(struct hopconn *conn)
+{
+    struct error why;
+    bool begun;
+    if (hopconn_obeys_dane(conn)) {
+        begun = hopconn_start_dane(conn, &why);
+    } else {
+        /* The name goes along even where nobody verifies: hosts choose their certificate by it. */
+        begun = net_start_tls(conn->net, conn->tls, false, host_name(conn));
+        error_set(&why, "bytes in clear behind the reply to STARTTLS");
+    }
+    if (!begun)
+        hopconn_tls_failed(conn, why.text);
+}
+
+static void hopconn_tls_impossible(struct hopconn *conn)
+{
+    struct delivery_metrics *metrics = &conn->hop->pool->metrics;
+    metric_add(conn->dialog.extensions.starttls ? metrics->tls_declined : metrics->tls_not_offered, 1);
+    if (hopconn_obeys_dane(conn))
+        metric_add(metrics->dane_failed, 1);
+    hopconn_failed_because(conn, "4.7.5",
+                           hopconn_obeys_dane(conn) ? "its TLSA records (DANE) ask for TLS, which is not offered"
+                                                    : "TLS is required and not offered");
 }
 
 static void on_event(struct hopconn *conn, enum hop_event event, const struct smtp_reply *reply)
@@ -238,9 +294,7 @@ static void on_event(struct hopconn *conn, enum hop_event event, const struct sm
         hopconn_flush(conn);
         break;
     case HOP_START_TLS:
-        /* The name goes along even where nobody verifies: hosts choose their certificate by it. */
-        if (!net_start_tls(conn->net, conn->tls, false, conn->hop->name.host))
-            hopconn_tls_failed(conn, "bytes in clear behind the reply to STARTTLS");
+        hopconn_start_tls(conn);
         break;
     case HOP_IS_READY:
         if (conn->use == HOPCONN_CONNECTING && conn->dialog.tls != NEXT_HOP_TLS_NONE && !conn->dialog.secure)
@@ -277,8 +331,7 @@ static void on_event(struct hopconn *conn, enum hop_event event, const struct sm
         hopconn_refused(conn, reply);
         break;
     case HOP_TLS_IMPOSSIBLE:
-        metric_add(conn->dialog.extensions.starttls ? metrics->tls_declined : metrics->tls_not_offered, 1);
-        hopconn_failed_because(conn, "4.7.5", "TLS is required and not offered");
+        hopconn_tls_impossible(conn);
         break;
     case HOP_LOST:
         if (conn->use == HOPCONN_CONNECTING) {
@@ -329,13 +382,20 @@ static void on_connected(void *arg)
 static void on_secured(void *arg)
 {
     struct hopconn *conn = arg;
-    if (conn->dialog.tls == NEXT_HOP_TLS_REQUIRE && !net_tls_verified(conn->net)) {
+    struct delivery_metrics *metrics = &conn->hop->pool->metrics;
+    if (conn->must_verify && !net_tls_verified(conn->net)) {
         hopconn_enter(conn);
         hopconn_tls_failed(conn, "certificate not trusted");
         hopconn_leave(conn);
         return;
     }
-    metric_add(conn->hop->pool->metrics.tls_established, 1);
+    metric_add(metrics->tls_established, 1);
+    if (hopconn_obeys_dane(conn)) {
+        metric_add(metrics->dane_verified, 1);
+        log_write_as("smtp", LOG_INFO, "Verified TLS (DANE) connection established to %s: %s", conn->text, net_tls_text(conn->net));
+    } else if (conn->host != NULL && conn->host->dane == MX_DANE_ENCRYPT) {
+        metric_add(metrics->dane_encrypted, 1);
+    }
     smtp_reply_parser_init(&conn->parser);
     hop_dialog_secured(&conn->dialog);
     hopconn_flush(conn);
@@ -386,6 +446,29 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 
 static const struct net_handlers handlers = { on_connected, on_secured, on_bytes, on_drained, NULL, on_gone };
 
+static struct netaddr hopconn_next_address(struct hopconn *conn)
+{
+    size_t at = conn->address_next++;
+    if (conn->hop->name.mx) {
+        conn->host = conn->plan.candidates[at].host;
+        return conn->plan.candidates[at].address;
+    }
+    struct netaddr address = conn->addresses[at];
+    address.port = conn->hop->name.port;
+    return address;
+}
+
+static enum next_hop_tls hopconn_wanted_tls(struct hopconn *conn)
+{
+    const struct hop *hop = conn->hop;
+    enum next_hop_tls tls = (enum next_hop_tls)settings_of(conn)->next_hop_tls;
+    bool by_records = tls != NEXT_HOP_TLS_NONE && conn->host != NULL && conn->host->dane != MX_DANE_NONE;
+    conn->must_verify = tls == NEXT_HOP_TLS_REQUIRE || (by_records && hopconn_obeys_dane(conn));
+    if (by_records)
+        return NEXT_HOP_TLS_REQUIRE;
+    return tls == NEXT_HOP_TLS_MAY && clock_ms() < hop->no_tls_until ? NEXT_HOP_TLS_NONE : tls;
+}
+
 static void hopconn_try_next(struct hopconn *conn)
 {
     if (conn->address_next >= conn->address_count) {
@@ -393,14 +476,10 @@ static void hopconn_try_next(struct hopconn *conn)
         return;
     }
     struct hop *hop = conn->hop;
-    struct netaddr address = conn->addresses[conn->address_next++];
+    struct netaddr address = hopconn_next_address(conn);
     char ip[NETADDR_TEXT_MAX];
-    address.port = hop->name.port;
-    snprintf(conn->text, sizeof conn->text, "%s[%s]:%u", hop->name.host, netaddr_format(&address, ip), hop->name.port);
-    enum next_hop_tls tls = (enum next_hop_tls)settings_of(conn)->next_hop_tls;
-    if (tls == NEXT_HOP_TLS_MAY && clock_ms() < hop->no_tls_until)
-        tls = NEXT_HOP_TLS_NONE;
-    hop_dialog_init(&conn->dialog, settings_of(conn)->hostname, tls);
+    snprintf(conn->text, sizeof conn->text, "%s[%s]:%u", host_name(conn), netaddr_format(&address, ip), address.port);
+    hop_dialog_init(&conn->dialog, settings_of(conn)->hostname, hopconn_wanted_tls(conn));
     net_tls_unref(&conn->tls);
     conn->tls = hop->pool->tls != NULL ? net_tls_ref(hop->pool->tls) : NULL;
     conn->generation = hop->pool->generation;
@@ -426,6 +505,41 @@ static void on_addresses(void *arg, enum dns_status status, const struct netaddr
     hopconn_leave(conn);
 }
 
+/* Nobody takes mail for this domain, or it is not known who does. */
+static void hopconn_no_host(struct hopconn *conn, enum mx_status status)
+{
+    static const struct {
+        int code;
+        const char *enhanced, *words;
+    } replies[] = {
+        [MX_NO_DOMAIN] = { 550, "5.1.2", "Domain not found" },
+        [MX_NO_ADDRESS] = { 550, "5.4.4", "Domain has no mail server: no MX or address record leads to one" },
+        [MX_NULL] = { 556, "5.1.10", "Domain does not accept mail (null MX)" },
+        [MX_LOOP] = { 554, "5.4.6", "Mail for this domain loops back to this host" },
+        [MX_FAILED] = { 451, "4.4.3", "name resolution failed, try again later" },
+    };
+    struct smtp_reply reply;
+    const char *domain = conn->hop->name.host;
+    log_write_as("smtp", LOG_INFO, "no host for %s: %s", domain, replies[status].words);
+    reply_set(&reply, replies[status].code, replies[status].enhanced, "%s: %s", domain, replies[status].words);
+    hopconn_failed(conn, &reply);
+}
+
+static void on_plan(void *arg, struct mx_plan *taken)
+{
+    struct hopconn *conn = arg;
+    conn->mx_query = NULL;
+    conn->plan = *taken;
+    hopconn_enter(conn);
+    if (conn->plan.status == MX_OK) {
+        conn->address_count = conn->plan.candidate_count;
+        hopconn_try_next(conn);
+    } else {
+        hopconn_no_host(conn, conn->plan.status);
+    }
+    hopconn_leave(conn);
+}
+
 struct hopconn *hopconn_new(struct hop *hop, struct delivery *owner)
 {
     struct hopconn *conn = xcalloc(1, sizeof *conn);
@@ -442,6 +556,10 @@ struct hopconn *hopconn_new(struct hop *hop, struct delivery *owner)
     snprintf(conn->text, sizeof conn->text, "%s:%u", hop->name.host, hop->name.port);
     event_assign(&conn->timer, hop->pool->base, -1, 0, on_timer, conn);
     pool_count(conn, HOPCONN_CONNECTING);
+    if (hop->name.mx) { /* its questions have a time limit of their own */
+        conn->mx_query = mx_lookup(hop->pool->dns, hop->name.host, hop->name.port, &hop->pool->mx, on_plan, conn);
+        return conn;
+    }
     conn->query = dns_addresses(hop->pool->dns, hop->name.host, on_addresses, conn);
     hopconn_set_timer(conn, settings_of(conn)->connect_timeout);
     return conn;

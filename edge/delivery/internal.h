@@ -10,6 +10,7 @@
 #include "edge/delivery/delivery.h"
 #include "edge/delivery/dialog.h"
 #include "edge/dns/dns.h"
+#include "edge/dns/mx_lookup.h"
 
 #define HOP_BUCKETS 64
 
@@ -17,7 +18,7 @@ enum hopconn_use { HOPCONN_CONNECTING, HOPCONN_BUSY, HOPCONN_IDLE, HOPCONN_USES 
 
 struct hopconn;
 
-/* One next hop: (host, port). Lives while it has connections or deliveries, or something worth remembering. */
+/* One next hop: (host, port), or (domain, port) with the hosts of its MX records. Lives while it has connections or deliveries, or something worth remembering. */
 struct hop {
     struct delivery_pool *pool;
     struct hop *next;
@@ -38,6 +39,7 @@ struct delivery_metrics {
     struct metric *duration;
     struct metric *connections[HOPCONN_USES];
     struct metric *tls_established, *tls_failed, *tls_declined, *tls_not_offered;
+    struct metric *dane_verified, *dane_encrypted, *dane_failed; /* weir_next_hop_dane_total */
     struct metric *maybe_duplicates;
     struct metric *waited_too_long, *replayed, *found_down, *given_back;
 };
@@ -46,6 +48,7 @@ struct delivery_pool {
     struct event_base *base;
     const struct edge_settings *settings;
     struct dns *dns;
+    struct mx_options mx;                   /* of the present settings */
     struct net_tls *tls;                    /* NULL: next_hop_tls = none */
     unsigned generation;                    /* of what connections introduce and encrypt themselves with */
     enum next_hop_tls made_tls;             /* what this generation was made of: copies, the settings may be gone */
@@ -67,7 +70,11 @@ struct hopconn {
     struct smtp_reply_parser parser;
     struct event timer;                     /* for a reply; idle: until QUIT */
     struct dns_query *query;
-    struct netaddr *addresses;              /* to be tried, in order */
+    struct mx_query *mx_query;
+    struct netaddr *addresses;              /* to be tried, in order; without mx */
+    struct mx_plan plan;                    /* the same with mx */
+    const struct mx_host *host;             /* in the plan: the one being tried; NULL without mx */
+    bool must_verify;                       /* its certificate: next_hop_tls = require, or DANE */
     size_t address_count, address_next;
     struct smtp_reply *failure;             /* why the last address did not work */
     uint64_t began_ms;

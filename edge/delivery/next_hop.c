@@ -8,27 +8,29 @@
 
 bool next_hop_is_same(const struct next_hop *a, const struct next_hop *b)
 {
-    return a->port == b->port && strcmp(a->host, b->host) == 0;
+    return a->port == b->port && a->mx == b->mx && strcmp(a->host, b->host) == 0;
 }
 
 char *next_hop_format(char out[NEXT_HOP_TEXT_MAX], const struct next_hop *hop)
 {
-    snprintf(out, NEXT_HOP_TEXT_MAX, "[%s]:%u", hop->host, hop->port);
+    snprintf(out, NEXT_HOP_TEXT_MAX, hop->mx ? "%s:%u" : "[%s]:%u", hop->host, hop->port);
     return out;
 }
 
 bool next_hop_parse(struct next_hop *hop, const char *text)
 {
-    const char *end = strrchr(text, ']');
-    size_t len = end != NULL ? (size_t)(end - text) - 1 : 0;
-    if (text[0] != '[' || end == NULL || len == 0 || len >= sizeof hop->host || end[1] != ':')
+    bool mx = text[0] != '[';
+    const char *host = mx ? text : text + 1, *colon = strrchr(text, ':'), *end = mx ? colon : strrchr(text, ']');
+    size_t len = end != NULL && end > host ? (size_t)(end - host) : 0;
+    if (colon == NULL || len == 0 || len >= sizeof hop->host || (!mx && end + 1 != colon))
         return false;
     char *rest;
-    unsigned long port = strtoul(end + 2, &rest, 10);
-    if (end[2] < '0' || end[2] > '9' || *rest != '\0' || port == 0 || port > 65535)
+    unsigned long port = strtoul(colon + 1, &rest, 10);
+    if (colon[1] < '0' || colon[1] > '9' || *rest != '\0' || port == 0 || port > 65535)
         return false;
     memset(hop, 0, sizeof *hop);
-    memcpy(hop->host, text + 1, len);
+    memcpy(hop->host, host, len);
     hop->port = (uint16_t)port;
+    hop->mx = mx;
     return true;
 }

@@ -29,6 +29,9 @@ static void metrics_make(struct delivery_metrics *m, struct metrics *metrics)
     m->tls_failed = metrics_counter(metrics, tls, "result=\"failed\"");
     m->tls_declined = metrics_counter(metrics, tls, "result=\"declined\"");
     m->tls_not_offered = metrics_counter(metrics, tls, "result=\"not_offered\"");
+    m->dane_verified = metrics_counter(metrics, "weir_next_hop_dane_total", "result=\"verified\"");
+    m->dane_encrypted = metrics_counter(metrics, "weir_next_hop_dane_total", "result=\"encrypted\"");
+    m->dane_failed = metrics_counter(metrics, "weir_next_hop_dane_total", "result=\"failed\"");
     m->maybe_duplicates = metrics_counter(metrics, "weir_delivery_maybe_duplicates_total", NULL);
     m->waited_too_long = metrics_counter(metrics, "weir_next_hop_wait_exceeded_total", NULL);
     m->found_down = metrics_counter(metrics, "weir_next_hop_down_total", NULL);
@@ -36,18 +39,16 @@ static void metrics_make(struct delivery_metrics *m, struct metrics *metrics)
     m->replayed = metrics_counter(metrics, "weir_delivery_replays_total", NULL);
 }
 
-struct delivery_pool *delivery_pool_new(struct event_base *base, const struct edge_settings *settings,
+struct delivery_pool *delivery_pool_new(struct event_base *base, struct dns *dns, const struct edge_settings *settings,
                                         const struct tls_settings *tls, struct metrics *metrics, struct error *why)
 {
     struct delivery_pool *pool = xcalloc(1, sizeof *pool);
     pool->base = base;
     pool->settings = settings;
+    pool->dns = dns;
     metrics_make(&pool->metrics, metrics);
-    pool->dns = dns_new(base, why);
-    if (pool->dns == NULL) {
-        delivery_pool_free(&pool);
-        return NULL;
-    }
+    pool->mx.hosts_cut = metrics_counter(metrics, "weir_dns_mx_limited_total", "limit=\"hosts\"");
+    pool->mx.addresses_cut = metrics_counter(metrics, "weir_dns_mx_limited_total", "limit=\"addresses\"");
     if (!delivery_pool_reload(pool, settings, tls, why))
         delivery_pool_free(&pool);
     return pool;
@@ -84,6 +85,11 @@ bool delivery_pool_reload(struct delivery_pool *pool, const struct edge_settings
     net_tls_unref(&pool->tls);
     pool->tls = made;
     pool->settings = settings;
+    pool->mx.self.hostname = settings->hostname;
+    pool->mx.self.names = &settings->own_names;
+    pool->mx.host_limit = (size_t)settings->mx_host_limit;
+    pool->mx.address_limit = (size_t)settings->mx_address_limit;
+    pool->mx.dane = settings->next_hop_dane && made != NULL;
     if (same)
         return true;
     pool->generation++;
@@ -94,6 +100,12 @@ bool delivery_pool_reload(struct delivery_pool *pool, const struct edge_settings
     pool->made_hostname = xstrdup(settings->hostname);
     pool_close_idle(pool);
     return true;
+}
+
+void delivery_pool_set_own_addresses(struct delivery_pool *pool, const struct netaddr *addresses, size_t count)
+{
+    pool->mx.self.addresses = addresses;
+    pool->mx.self.address_count = count;
 }
 
 static void on_forget(evutil_socket_t fd, short what, void *arg);
@@ -123,7 +135,6 @@ void delivery_pool_free(struct delivery_pool **poolp)
         while (pool->buckets[i] != NULL)
             hop_destroy(&pool->buckets[i]);
     }
-    dns_free(&pool->dns);
     net_tls_unref(&pool->tls);
     free(pool->made_ca_file);
     free(pool->made_hostname);
@@ -141,7 +152,8 @@ static struct hop **hop_bucket(struct delivery_pool *pool, const struct next_hop
 struct hop *pool_hop(struct delivery_pool *pool, const struct next_hop *name)
 {
     struct hop **bucket = hop_bucket(pool, name), *hop = *bucket;
-    while (hop != NULL && (hop->name.port != name->port || strcasecmp(hop->name.host, name->host) != 0))
+    while (hop != NULL &&
+           (hop->name.port != name->port || hop->name.mx != name->mx || strcasecmp(hop->name.host, name->host) != 0))
         hop = hop->next;
     if (hop == NULL) {
         hop = xcalloc(1, sizeof *hop);

@@ -230,7 +230,7 @@ static void end_excess(struct session *session, enum excess excess)
     };
     const char *words = excesses[excess].words;
     server_count_limit(session->server, excesses[excess].limit);
-    log_write(LOG_INFO, "%s from unknown[%s]", words, session->client_text);
+    log_write(LOG_INFO, "%s from %s[%s]", words, session_client_name(session), session->client_text);
     session_dismiss(session, FAREWELL_REFUSED, "4.7.0", words);
 }
 
@@ -273,8 +273,8 @@ enum obeyed session_command(struct session *session, const char *line, size_t le
     /* A DATA that is refused anyway may have commands behind it: nothing can be taken for a message. */
     if (rule->ends_group && more > 0 && (command->verb != SMTP_VERB_DATA || transaction_has_recipients(tx))) {
         complain(session, command->verb, 554, "5.5.0", "Improper command pipelining");
-        log_write(LOG_INFO, "improper command pipelining after %s from unknown[%s]", smtp_verb_name(command->verb),
-                  session->client_text);
+        log_write(LOG_INFO, "improper command pipelining after %s from %s[%s]", smtp_verb_name(command->verb),
+                  session_client_name(session), session->client_text);
         session_close(session);
         return COMMAND_DONE;
     }

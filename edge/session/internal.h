@@ -22,7 +22,7 @@
 /* The normal path is from top to bottom, and back to READY after each message. Ways out: CLOSED from everywhere; RSET and a failed
  * message lead to READY, STARTTLS from READY over SECURING to GREETED. */
 enum session_state {
-    ST_CONNECTED = 1 << 0, /* the banner waits for banner_delay */
+    ST_CONNECTED = 1 << 0, /* the banner waits for banner_delay, or the client's name */
     ST_GREETED = 1 << 1,   /* banner sent, no HELO yet */
     ST_READY = 1 << 2,     /* between transactions */
     ST_MAIL = 1 << 3,      /* MAIL accepted */
@@ -59,6 +59,9 @@ struct session {
     bool dead;         /* in the server's list of sessions to be freed */
     struct netaddr client;
     char client_text[NETADDR_TEXT_MAX];
+    char *client_name;                      /* confirmed by the DNS; NULL: "unknown" */
+    struct client_name_query *name_query;   /* under way: the banner waits for it */
+    bool connect_told;                      /* "connect from" is in the log */
     uint64_t began_ms, entered_ms, input_ms;
     unsigned commands, errors, unknown; /* unknown: recipients the next hop refused for good */
     uint64_t skipped;  /* ST_SKIP: bytes of this chunk */
@@ -90,6 +93,7 @@ struct server {
     uint64_t policy_epoch;
     struct scan_farm *farm;
     struct delivery_pool *pool;
+    struct dns *dns;       /* NULL: clients' names are not looked up */
     struct node *node;
     struct census *census;
     const char *node_name;
@@ -129,7 +133,12 @@ void server_answered(struct server *server);
 
 extern const struct net_handlers session_net_handlers;
 
-void session_begin(struct session *session); /* greets the client, or waits for banner_delay first */
+/* Greets the client, or waits for its name and banner_delay first. */
+void session_begin(struct session *session);
+/* The client's name is known, or not waited for any longer: it is written down that it came. */
+void session_stop_lookup(struct session *session);
+/* As in logs and Received: "unknown" where no name is confirmed. Borrowed. */
+const char *session_client_name(const struct session *session);
 void session_enter(struct session *session, enum session_state state);
 void session_reply(struct session *session, unsigned stage, int code, const char *enhanced, const char *format, ...)
     __attribute__((format(printf, 5, 6)));

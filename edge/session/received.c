@@ -164,11 +164,11 @@ size_t received_format(char out[RECEIVED_MAX], const struct received *received)
         snprintf(forwhom, sizeof forwhom, "\r\n\tfor <%s>", received->recipient);
 
     int len = snprintf(out, RECEIVED_MAX,
-                       "Received: from %s (unknown [%s%s])\r\n"
+                       "Received: from %s (%s [%s%s])\r\n"
                        "%s"
                        "\tby %s (Weir) with %s id %s%s;\r\n"
                        "\t%s\r\n",
-                       helo, received->client->family == AF_INET6 ? "IPv6:" : "", client, secured, received->hostname,
+                       helo, received->client_name, received->client->family == AF_INET6 ? "IPv6:" : "", client, secured, received->hostname,
                        received_protocol(received->esmtp, *received->tls != '\0', received->smtputf8), received->id, forwhom,
                        received->date);
     return len < RECEIVED_MAX ? (size_t)len : RECEIVED_MAX - 1;

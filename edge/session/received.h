@@ -33,6 +33,7 @@ void header_scan_feed(struct header_scan *scan, const char *bytes, size_t len);
 struct received {
     const char *helo;            /* as said */
     const struct netaddr *client;
+    const char *client_name;     /* "unknown" */
     const char *tls;             /* "TLSv1.3 TLS_AES_256_GCM_SHA384", or "" */
     const char *hostname;
     const char *id;

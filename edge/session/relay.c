@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define SMTP_PORT 25
+
 static void refuse(struct relay_answer *out, const char *why, int code, const char *enhanced, const char *text)
 {
     out->result = RELAY_REFUSED;
@@ -14,31 +16,41 @@ static void refuse(struct relay_answer *out, const char *why, int code, const ch
     snprintf(out->text, sizeof out->text, "<%s>: %s", out->address, text);
 }
 
-static void follow_route(struct relay_answer *out, const struct route *route, bool own)
+/* The recipient's domain, as the DNS knows it. An address literal is its own host, unless it is ourselves: that is looked at there, too. */
+static void to_domain(struct relay_answer *out, const struct smtp_address *recipient, const char *domain)
+{
+    char literal[NETADDR_TEXT_MAX];
+    bool is_literal = recipient->kind == SMTP_ADDRESS_LITERAL;
+    if (is_literal && recipient->literal.family == 0) {
+        refuse(out, "no-route", 550, "5.1.2", "Unknown kind of address literal");
+        return;
+    }
+    out->result = RELAY_TO_NEXT_HOP;
+    snprintf(out->hop.host, sizeof out->hop.host, "%s", is_literal ? netaddr_format(&recipient->literal, literal) : domain);
+    out->hop.port = SMTP_PORT;
+    out->hop.mx = true;
+}
+
+/* false: there is none. */
+static bool follow_route(struct relay_answer *out, const struct route *route)
 {
     switch (route->kind) {
     case ROUTE_SMTP:
-        if (route->mx) {
-            refuse(out, "config", 451, "4.3.5", "Route needs an MX lookup, which is not available here");
-            return;
-        }
         out->result = RELAY_TO_NEXT_HOP;
         memcpy(out->hop.host, route->host, sizeof out->hop.host);
         out->hop.port = route->port;
-        return;
+        out->hop.mx = route->mx;
+        return true;
     case ROUTE_DISCARD:
         out->result = RELAY_DISCARD;
-        return;
+        return true;
     case ROUTE_ERROR:
         refuse(out, "route", route->code, route->enhanced, route->text);
-        return;
+        return true;
     case ROUTE_NONE:
         break;
     }
-    if (own) /* our own fault, so 4xx: the operator adds the route and nothing is lost */
-        refuse(out, "config", 451, "4.3.5", "No route is configured for this domain");
-    else
-        refuse(out, "no-route", 550, "5.4.4", "No route to this domain");
+    return false;
 }
 
 static void name_rule(struct relay_answer *out, const char *file, unsigned line)
@@ -47,19 +59,40 @@ static void name_rule(struct relay_answer *out, const char *file, unsigned line)
         snprintf(out->rule, sizeof out->rule, "%s:%u", file, line);
 }
 
-void relay_route(struct relay_answer *out, const struct policy *policy, const struct smtp_address *recipient)
+/* By the policy's route for the domain, else by its MX records. */
+static void to_next_hop(struct relay_answer *out, const struct policy *policy, bool mx_delivery, const struct smtp_address *recipient,
+                        const char *domain)
 {
-    smtp_address_format(recipient, out->address);
-    struct route route = policy_route(policy, recipient->domain);
-    follow_route(out, &route, policy_is_own_domain(policy, recipient->domain));
+    struct route route = policy_route(policy, domain);
+    name_rule(out, route.file, route.line);
+    if (follow_route(out, &route))
+        return;
+    if (policy_is_own_domain(policy, domain)) /* our own fault, so 4xx: the operator adds the route and nothing is lost */
+        refuse(out, "config", 451, "4.3.5", "No route is configured for this domain");
+    else if (mx_delivery)
+        to_domain(out, recipient, domain);
+    else
+        refuse(out, "no-route", 550, "5.4.4", "No route to this domain");
 }
 
-void relay_decide(struct relay_answer *out, const struct policy *policy, const struct netaddr *client,
+static void answer_init(struct relay_answer *out, const struct smtp_address *recipient)
+{
+    out->hop = (struct next_hop){ 0 };
+    out->rule[0] = '\0';
+    smtp_address_format(recipient, out->address);
+}
+
+void relay_route(struct relay_answer *out, const struct policy *policy, bool mx_delivery, const struct smtp_address *recipient)
+{
+    answer_init(out, recipient);
+    to_next_hop(out, policy, mx_delivery, recipient, recipient->domain);
+}
+
+void relay_decide(struct relay_answer *out, const struct policy *policy, bool mx_delivery, const struct netaddr *client,
                   const struct smtp_address *recipient)
 {
     const char *domain = recipient->domain;
-    out->rule[0] = '\0';
-    smtp_address_format(recipient, out->address);
+    answer_init(out, recipient);
 
     if (recipient->kind == SMTP_ADDRESS_NULL) {
         refuse(out, "relay", 550, "5.1.3", "The null address receives no mail");
@@ -84,7 +117,5 @@ void relay_decide(struct relay_answer *out, const struct policy *policy, const s
         refuse(out, "relay", 550, "5.7.1", "Relay access denied");
         return;
     }
-    struct route route = policy_route(policy, domain);
-    name_rule(out, route.file, route.line);
-    follow_route(out, &route, policy_is_own_domain(policy, domain));
+    to_next_hop(out, policy, mx_delivery, recipient, domain);
 }

@@ -23,9 +23,10 @@ struct relay_answer {
     const char *why;                /* RELAY_REFUSED: "relay", "route", "no-route", "config": for the audit row; static */
 };
 
-/* The second half of it: where the recipient's mail goes, whoever sends it. A mailbox. */
-void relay_route(struct relay_answer *out, const struct policy *policy, const struct smtp_address *recipient);
-void relay_decide(struct relay_answer *out, const struct policy *policy, const struct netaddr *client,
+/* The second half of it: where the recipient's mail goes, whoever sends it. A mailbox. mx_delivery: a domain without a route goes to its MX; off: it is
+ * refused. */
+void relay_route(struct relay_answer *out, const struct policy *policy, bool mx_delivery, const struct smtp_address *recipient);
+void relay_decide(struct relay_answer *out, const struct policy *policy, bool mx_delivery, const struct netaddr *client,
                   const struct smtp_address *recipient);
 
 #endif

@@ -16,7 +16,7 @@ static const char *session_proto(const struct session *session)
 
 void report_connect(const struct session *session)
 {
-    log_write(LOG_INFO, "connect from unknown[%s]", session->client_text);
+    log_write(LOG_INFO, "connect from %s[%s]", session_client_name(session), session->client_text);
 }
 
 void report_disconnect(const struct session *session)
@@ -41,7 +41,7 @@ void report_disconnect(const struct session *session)
         if (len > sizeof counts - 64)
             break;
     }
-    log_write(LOG_INFO, "disconnect from unknown[%s]%s commands=%u", session->client_text, counts, session->commands);
+    log_write(LOG_INFO, "disconnect from %s[%s]%s commands=%u", session_client_name(session), session->client_text, counts, session->commands);
 }
 
 void report_reject(const struct session *session, const char *id, const char *stage, int code, const char *enhanced,
@@ -51,14 +51,14 @@ void report_reject(const struct session *session, const char *id, const char *st
     if (sender != NULL)
         snprintf(from_to, sizeof from_to, " from=<%s>%s%s%s", sender, to != NULL ? " to=<" : "", to != NULL ? to : "",
                  to != NULL ? ">" : "");
-    log_write(LOG_INFO, "%s: reject: %s from unknown[%s]: %d %s %s;%s proto=%s helo=<%s>", id != NULL ? id : "NOQUEUE", stage,
-              session->client_text, code, enhanced, text, from_to, session_proto(session),
+    log_write(LOG_INFO, "%s: reject: %s from %s[%s]: %d %s %s;%s proto=%s helo=<%s>", id != NULL ? id : "NOQUEUE", stage,
+              session_client_name(session), session->client_text, code, enhanced, text, from_to, session_proto(session),
               session->helo != NULL ? session->helo : "");
 }
 
 void report_message_begins(const struct session *session, const char *id)
 {
-    log_write(LOG_INFO, "%s: client=unknown[%s]", id, session->client_text);
+    log_write(LOG_INFO, "%s: client=%s[%s]", id, session_client_name(session), session->client_text);
 }
 
 /* Counters of Postfix's logs take from= and to= of qmgr and smtp for mail that was taken and sent on, and look in smtpd's lines only for clients and
@@ -73,8 +73,8 @@ void report_message(const struct report *report, const struct outcome *outcome)
     log_write_as(outcome->disposition == DISPOSITION_DELIVERED ? "qmgr" : "smtpd", LOG_INFO,
                  "%s: from=<%s>, size=%llu, nrcpt=%u", report->id, report->sender, (unsigned long long)report->size, report->rcpt_count);
     if (outcome->disposition == DISPOSITION_DISCARDED)
-        log_write(LOG_INFO, "%s: discard: END-OF-MESSAGE from unknown[%s]: %s; from=<%s> proto=%s helo=<%s>", report->id,
-                  session->client_text, outcome->why, report->sender, session_proto(session), session->helo);
+        log_write(LOG_INFO, "%s: discard: END-OF-MESSAGE from %s[%s]: %s; from=<%s> proto=%s helo=<%s>", report->id,
+                  session_client_name(session), session->client_text, outcome->why, report->sender, session_proto(session), session->helo);
     else if (outcome->disposition != DISPOSITION_DELIVERED && outcome->code > 0)
         report_reject(session, report->id, "END-OF-MESSAGE", outcome->code, outcome->enhanced, outcome->text, report->sender, NULL);
 }

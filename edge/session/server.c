@@ -66,6 +66,7 @@ struct server *server_new(const struct server_options *options)
     server->config = edge_config_ref(options->config);
     server->farm = options->farm;
     server->pool = options->pool;
+    server->dns = options->dns;
     server->census = options->census;
     server->node_name = options->node;
     server->worker = options->worker;
@@ -175,7 +176,6 @@ void server_accept(struct port *port, int fd, const struct netaddr *peer)
     }
     metric_add(port->accepted, 1);
     struct session *session = session_new(port, fd, peer);
-    report_connect(session);
     session_begin(session);
 }
 
@@ -236,10 +236,12 @@ static void session_free(struct session *session)
     transaction_free(&session->tx, session->farewell);
     net_free(&session->conn);
     wheel_remove(&session->timer);
+    session_stop_lookup(session);
     report_disconnect(session);
     census_leave(server->census, server->worker, &session->client);
     edge_config_unref(&session->config);
     free(session->helo);
+    free(session->client_name);
     free(session);
     server->sessions--;
     metric_set(server->sessions_now, server->sessions);
@@ -389,7 +391,7 @@ bool server_destination(const struct server *server, const char *address, char o
     struct relay_answer answer;
     if (server->policy == NULL || smtp_mailbox_parse(&parsed, address, strlen(address), true) != SMTP_ADDRESS_OK)
         return false;
-    relay_route(&answer, server->policy, &parsed);
+    relay_route(&answer, server->policy, server->config->edge.mx_delivery, &parsed);
     if (answer.result != RELAY_TO_NEXT_HOP)
         return false;
     next_hop_format(out, &answer.hop);

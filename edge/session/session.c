@@ -11,6 +11,8 @@
 #include <string.h>
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/memory.h"
+#include "edge/dns/client_name.h"
 #include "edge/session/internal.h"
 
 #define UNREAD_REPLIES_MAX (64u * 1024) /* a client that pipelines but does not read is not obeyed any further */
@@ -56,7 +58,7 @@ bool session_offers_starttls(const struct session *session)
 /* ---- replies ---- */
 
 static const int counted_codes[] = { 211, 214, 220, 221, 250, 251, 252, 354, 421, 450, 451, 452, 454, 455, 500, 501, 502, 503,
-                                     504, 521, 530, 535, 538, 550, 551, 552, 553, 554, 555 };
+                                     504, 521, 530, 535, 538, 550, 551, 552, 553, 554, 555, 556 };
 #define COUNTED_CODES (sizeof counted_codes / sizeof *counted_codes)
 
 static void count_reply(struct session *session, unsigned stage, int code)
@@ -134,19 +136,67 @@ static void session_greet(struct session *session)
     session_reply(session, STAGE_CONNECT, 220, NULL, "%s ESMTP Weir", session->config->hostname);
 }
 
+const char *session_client_name(const struct session *session)
+{
+    return session->client_name != NULL ? session->client_name : "unknown";
+}
+
+void session_stop_lookup(struct session *session)
+{
+    client_name_cancel(&session->name_query);
+    if (!session->connect_told)
+        report_connect(session);
+    session->connect_told = true;
+}
+
+/* Greets the client when nothing keeps the banner any longer; else says when to look again. */
+static uint64_t session_greet_in_time(struct session *session, uint64_t now)
+{
+    uint64_t banner = session->began_ms + session->limits->banner_delay;
+    uint64_t name = session->began_ms + session->config->edge.ptr_wait;
+    if (session->name_query == NULL || now >= name)
+        session_stop_lookup(session);
+    if (now >= banner && session->name_query == NULL) {
+        session_greet(session);
+        return now;
+    }
+    return session->name_query != NULL && name < banner ? name : now < banner ? banner : name;
+}
+
+static void on_client_name(void *arg, const char *name)
+{
+    struct session *session = arg;
+    session->name_query = NULL;
+    session->client_name = name != NULL ? xstrdup(name) : NULL;
+    session_stop_lookup(session);
+    if (session->state == ST_CONNECTED) {
+        uint64_t due = session_greet_in_time(session, clock_ms());
+        if (session->state == ST_CONNECTED)
+            server_schedule(session, due);
+    }
+    session_settle(session);
+}
+
 void session_begin(struct session *session)
 {
-    if (session->limits->banner_delay > 0) {
-        session_enter(session, ST_CONNECTED);
-        server_schedule(session, session->began_ms + session->limits->banner_delay);
-    } else {
-        session_greet(session);
-    }
+    if (session->server->dns != NULL && session->config->edge.ptr_wait > 0)
+        session->name_query = client_name_lookup(session->server->dns, &session->client, on_client_name, session);
+    session_enter(session, ST_CONNECTED);
+    uint64_t due = session_greet_in_time(session, session->began_ms);
+    if (session->state == ST_CONNECTED)
+        server_schedule(session, due);
+}
+
+/* Only banner_delay is a test that a client fails by talking: for its name we wait on our own account. */
+static bool session_talks_early(const struct session *session)
+{
+    return session->state == ST_CONNECTED && clock_ms() < session->began_ms + session->limits->banner_delay;
 }
 
 /* RFC 5321 4.3.1: the client waits for the banner. One that does not is no mail server. */
 static void session_is_early(struct session *session)
 {
+    session_stop_lookup(session);
     session_reply(session, STAGE_CONNECT, 554, "5.5.1", "%s Talked before the banner", session->config->hostname);
     report_reject(session, NULL, "CONNECT", 554, "5.5.1", "Talked before the banner", NULL, NULL);
     session_close(session);
@@ -228,7 +278,7 @@ static size_t on_bytes(void *arg, const char *buf, size_t len)
     bool whole = false; /* everything that is a token was used */
 
     session->input_ms = clock_ms();
-    if (session->state == ST_CONNECTED)
+    if (session_talks_early(session))
         session_is_early(session);
     while (!whole && session_wants_input(session)) {
         struct smtp_token token;
@@ -254,7 +304,7 @@ static size_t on_bytes(void *arg, const char *buf, size_t len)
 static void leave_ended(struct session *session)
 {
     if (session->tx != NULL)
-        log_write(LOG_INFO, "lost connection from unknown[%s] inside a transaction: it sends no more", session->client_text);
+        log_write(LOG_INFO, "lost connection from %s[%s] inside a transaction: it sends no more", session_client_name(session), session->client_text);
     session->farewell = FAREWELL_CLIENT_GONE;
     session_close(session);
 }
@@ -326,9 +376,9 @@ static void on_gone(void *arg, enum net_end end, const char *why)
         count_handshake(session, "");
     if (session->state != ST_CLOSED) {
         if (session->tx != NULL)
-            log_write(LOG_INFO, "%s from unknown[%s] inside a transaction: %s", words[end], session->client_text, why);
+            log_write(LOG_INFO, "%s from %s[%s] inside a transaction: %s", words[end], session_client_name(session), session->client_text, why);
         else if (end == NET_TLS_FAILED)
-            log_write(LOG_INFO, "%s from unknown[%s]: %s", words[end], session->client_text, why);
+            log_write(LOG_INFO, "%s from %s[%s]: %s", words[end], session_client_name(session), session->client_text, why);
         if (session->tx == NULL || !transaction_outlives_client(session->tx))
             session_enter(session, ST_CLOSED);
     }
@@ -348,8 +398,8 @@ const struct net_handlers session_net_handlers = {
 static void time_is_up(struct session *session, const char *words)
 {
     server_count_limit(session->server, LIMIT_TIME);
-    log_write(LOG_INFO, "timeout after %s from unknown[%s]: %s",
-              session->state & (ST_DATA | ST_CHUNK) ? "DATA" : "command", session->client_text, words);
+    log_write(LOG_INFO, "timeout after %s from %s[%s]: %s",
+              session->state & (ST_DATA | ST_CHUNK) ? "DATA" : "command", session_client_name(session), session->client_text, words);
     session_dismiss(session, FAREWELL_TIMEOUT, "4.4.2", words);
 }
 
@@ -392,7 +442,7 @@ static uint64_t session_waits_for_client(struct session *session, uint64_t now)
         uint64_t look;
         if (session->state == ST_SKIP ? skip_is_slow(session, now, &look) : transaction_is_slow(session->tx, now, &look)) {
             server_count_limit(session->server, LIMIT_RATE);
-            log_write(LOG_INFO, "too slow: message from unknown[%s]", session->client_text);
+            log_write(LOG_INFO, "too slow: message from %s[%s]", session_client_name(session), session->client_text);
             session_dismiss(session, FAREWELL_TOO_SLOW, "4.4.2", "Message comes too slowly");
             return next;
         }
@@ -415,9 +465,7 @@ void session_on_time(struct session *session, uint64_t now)
     uint64_t due = next;
     switch (session->state) {
     case ST_CONNECTED:
-        due = session->began_ms + session->limits->banner_delay;
-        if (now >= due)
-            session_greet(session);
+        due = session_greet_in_time(session, now);
         break;
     case ST_SECURING:
         due = session->entered_ms + HANDSHAKE_MS;

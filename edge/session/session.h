@@ -29,6 +29,7 @@ struct server_options { /* all borrowed for the server's life, but config: count
     struct metrics *metrics;
     struct scan_farm *farm;      /* NULL: scanning is turned off by name */
     struct delivery_pool *pool;
+    struct dns *dns;             /* NULL: clients' names are not looked up */
 };
 
 struct server *server_new(const struct server_options *options);

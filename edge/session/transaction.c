@@ -282,6 +282,7 @@ size_t transaction_received(struct transaction *tx, char out[RECEIVED_MAX])
     struct received received = {
         .helo = session->helo,
         .client = &session->client,
+        .client_name = session_client_name(session),
         .tls = session_tls(session),
         .hostname = session->config->hostname,
         .id = tx->id.text,

@@ -16,8 +16,8 @@ class NextHop(socketserver.ThreadingTCPServer):
     """Answers as a mail server does, but as `answers` say: {"DATA": "421 4.3.2 no"}; None: never; "": the connection ends."""
     allow_reuse_address = daemon_threads = True
 
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Visit)
+    def __init__(self, address=("127.0.0.1", 0)):
+        super().__init__(address, Visit)
         self.answers, self.messages, self.connections, self.ends_after = {}, [], 0, False
         self.lock = threading.Lock()
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()

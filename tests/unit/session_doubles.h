@@ -16,6 +16,10 @@ struct doubles {
     bool closed;       /* the session ended the connection */
     size_t most;       /* what the session wants to be offered at once */
     bool choke;        /* the client does not read */
+    /* the DNS */
+    void (*name_done)(void *arg, const char *name); /* of the client's name that is being looked up; NULL: none */
+    void *name_arg;
+    unsigned names_cancelled;
     /* scanner farm */
     bool farm_live;
     struct scan *scan;
@@ -56,6 +60,7 @@ bool next_hop_has_message(void);
 void next_hop_answers_rcpt(int code, const char *enhanced, const char *text);
 void spool_answers(enum spool_stored stored);
 void next_hop_answers(int code, const char *enhanced, const char *text, bool maybe);
+void dns_says_name(const char *name); /* NULL: none that is confirmed */
 void scanner_says(Weir__Verdict verdict, Weir__UnknownReason reason, const char *signature);
 void farm_is_busy(void);
 void farm_presses(bool full);

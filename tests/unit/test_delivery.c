@@ -62,6 +62,7 @@ static unsigned taken_count;
 static struct edge_settings settings;
 static struct tls_settings tls_settings;
 static struct metrics metrics;
+static struct dns *dns;
 static struct delivery_pool *pool;
 static struct message_budget budget;
 
@@ -312,7 +313,7 @@ static struct message *message_of(const char *text, size_t len)
 /* recipients: local parts divided by blanks. */
 static void owner_start(struct owner *owner, const char *text, const struct delivery_envelope *envelope, const char *recipients)
 {
-    struct next_hop hop = { "127.0.0.1", at.port };
+    struct next_hop hop = { "127.0.0.1", at.port, false };
     char *copy = xstrdup(recipients), *rest = copy, address[128];
     owner->message = message_of(text, strlen(text));
     owner->delivery = delivery_new(pool, &hop, envelope, &handlers, owner);
@@ -366,7 +367,7 @@ static void pool_make(void)
 {
     struct error why;
     delivery_pool_free(&pool);
-    pool = delivery_pool_new(base, &settings, &tls_settings, &metrics, &why);
+    pool = delivery_pool_new(base, dns, &settings, &tls_settings, &metrics, &why);
     ck_assert_msg(pool != NULL, "%s", why.text);
 }
 
@@ -393,16 +394,20 @@ static void setup(void)
     settings = (struct edge_settings){ .hostname = "edge.test", .next_hop_connections = 20, .next_hop_wait = 2000, .next_hop_hold = 2000,
                                        .next_hop_idle = 2000, .next_hop_messages = 100, .connect_timeout = 2000, .greeting_timeout = 1500,
                                        .next_hop_hold_pressed = 2000, .reply_timeout = 400,
-                                       .data_done_timeout = 400, .next_hop_no_tls = 600000, .next_hop_tls = NEXT_HOP_TLS_MAY };
+                                       .data_done_timeout = 400, .next_hop_no_tls = 600000, .next_hop_tls = NEXT_HOP_TLS_MAY,
+                                       .dns_timeout = 2000, .mx_host_limit = 20, .mx_address_limit = 5 };
     tls_settings = (struct tls_settings){ .ca_file = certificate.certificate };
     budget = (struct message_budget){ .memory_max = 64 << 20, .disk_max = 64 << 20, .threshold = 256 << 10, .tmp_dir = "/tmp" };
     metrics_init(&metrics);
+    dns = dns_new(base, &settings, &metrics, &why);
+    ck_assert_msg(dns != NULL, "%s", why.text);
     pool_make();
 }
 
 static void teardown(void)
 {
     delivery_pool_free(&pool);
+    dns_free(&dns);
     run_ms(20);
     while (guests != NULL) {
         struct guest *guest = guests;
@@ -1114,7 +1119,7 @@ START_TEST(all_addresses_in_turn)
 {
     struct owner owner = { .send_when_told = true, .expected = 1 };
     static const struct delivery_envelope usual = ENVELOPE;
-    struct next_hop hop = { "localhost", at.port };
+    struct next_hop hop = { "localhost", at.port, false };
     owner.message = message_of("x\r\n", 3);
     owner.delivery = delivery_new(pool, &hop, &usual, &handlers, &owner);
     delivery_rcpt(owner.delivery, &(struct delivery_recipient){ .address = "x@example.org" });
@@ -1134,6 +1139,37 @@ static void remove_certificate(void)
 {
     test_certificate_remove(&certificate);
 }
+
+static const struct {
+    const char *text, *host;
+    uint16_t port;
+    bool mx;
+} hops[] = {
+    { "[mail.example.edu]:25", "mail.example.edu", 25, false }, { "[2001:db8::1]:587", "2001:db8::1", 587, false },
+    { "example.edu:25", "example.edu", 25, true },              { "2001:db8::1:25", "2001:db8::1", 25, true },
+    { "[a]", NULL, 0, false },     { "[a]25", NULL, 0, false },  { "[]:25", NULL, 0, false }, { "a", NULL, 0, false },
+    { ":25", NULL, 0, false },     { "a:0", NULL, 0, false },    { "a:x", NULL, 0, false },   { "a:65536", NULL, 0, false },
+    { "[a:25", NULL, 0, false }, { "", NULL, 0, false },
+};
+
+START_TEST(next_hop_as_text)
+{
+    struct next_hop hop, again;
+    char text[NEXT_HOP_TEXT_MAX];
+    bool good = next_hop_parse(&hop, hops[_i].text);
+    ck_assert_msg(good == (hops[_i].host != NULL), "%s", hops[_i].text);
+    if (!good)
+        return;
+    ck_assert_str_eq(hop.host, hops[_i].host);
+    ck_assert_uint_eq(hop.port, hops[_i].port);
+    ck_assert(hop.mx == hops[_i].mx);
+    ck_assert_str_eq(next_hop_format(text, &hop), hops[_i].text);
+    again = hop;
+    ck_assert(next_hop_is_same(&hop, &again));
+    again.mx = !again.mx;
+    ck_assert(!next_hop_is_same(&hop, &again));
+}
+END_TEST
 
 int main(void)
 {
@@ -1171,6 +1207,7 @@ int main(void)
     tcase_add_loop_test(tests, getting_ready_has_one_time_limit, 0, 2);
     tcase_add_test(tests, nobody_there);
     tcase_add_test(tests, all_addresses_in_turn);
+    tcase_add_loop_test(tests, next_hop_as_text, 0, (int)(sizeof hops / sizeof *hops));
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);

@@ -66,6 +66,7 @@ END_TEST
 
 static struct event_base *base;
 static struct dns *dns;
+static struct metrics metrics;
 static enum dns_status status;
 static char found[256];
 static unsigned answers;
@@ -86,7 +87,8 @@ static void setup(void)
 {
     struct error why;
     base = event_base_new();
-    dns = dns_new(base, &why);
+    metrics_init(&metrics);
+    dns = dns_new(base, &(struct edge_settings){ .dns_timeout = 10000 }, &metrics, &why);
     ck_assert_msg(dns != NULL, "%s", why.text);
     answers = 0;
     found[0] = '\0';
@@ -96,6 +98,7 @@ static void teardown(void)
 {
     dns_free(&dns);
     event_base_free(base);
+    metrics_fini(&metrics);
 }
 
 static void run_until_answered(void)

@@ -31,6 +31,8 @@ static const struct {
     { "relay:[2001:DB8::9]:587", "smtp 2001:db8::9 587" },
     { "relay:[IPv6:2001:db8::9]", "smtp 2001:db8::9 25" },
     { "relay:[localhost]", "smtp localhost 25" },
+    { "smtp:Mail.example.edu", "mx mail.example.edu 25" },
+    { "relay:mail.example.edu:587", "mx mail.example.edu 587" },
     { "discard:", "discard" },
     { "discard", "discard" },
     { "error:5.1.1:550 No such user", "error 550 5.1.1 No such user" },
@@ -54,7 +56,7 @@ static const struct {
 static void format_route(const struct route *route, char *out, size_t cap)
 {
     if (route->kind == ROUTE_SMTP)
-        snprintf(out, cap, "smtp %s %u", route->host, route->port);
+        snprintf(out, cap, "%s %s %u", route->mx ? "mx" : "smtp", route->host, route->port);
     else if (route->kind == ROUTE_ERROR)
         snprintf(out, cap, "error %d %s %s", route->code, route->enhanced, route->text);
     else
@@ -72,7 +74,7 @@ START_TEST(mailer_values)
     ck_assert_str_eq(out, values[_i].route);
     ck_assert_str_eq(route.file, "mailertable");
     ck_assert_uint_eq(route.line, 3);
-    ck_assert(!route.catch_all && !route.mx);
+    ck_assert(!route.catch_all);
     policy_free(&policy);
     ck_assert_ptr_null(policy);
     policy_free(&policy);
@@ -88,8 +90,6 @@ static const struct {
       "mailertable:2: error: 'mail.example.edu': expected mailer:host, as smtp:[mail.example.edu]" },
     { "mailertable", "example.edu :[x]\n", "mailertable:1: error: ':[x]': expected mailer:host, as smtp:[mail.example.edu]" },
     { "mailertable", "example.edu local:x\n", "mailertable:1: error: unknown mailer 'local': smtp, esmtp, relay, error or discard" },
-    { "mailertable", "example.edu smtp:Mail.example.edu\n",
-      "mailertable:1: error: 'mail.example.edu' without brackets asks for its MX records, which are not looked up yet: write [mail.example.edu]" },
     { "mailertable", "example.edu smtp:192.0.2.1\n", "mailertable:1: error: an address is written in brackets: [192.0.2.1]" },
     { "mailertable", "example.edu smtp:[a]:[b]\n", "mailertable:1: error: '[b]': one host only; a list of hosts to fall back to is not supported" },
     { "mailertable", "example.edu smtp:a:[b]\n", "mailertable:1: error: '[b]': one host only; a list of hosts to fall back to is not supported" },

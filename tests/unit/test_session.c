@@ -10,6 +10,7 @@
  *   V clean|bad|limits|timeout|unscannable      the verdict                     B        the farm is busy
  *   A TEXT        the next audit row is "RECIPIENT DISPOSITION CODE"            N TEXT   what goes to the next hop contains TEXT
  *   F TEXT        what was handed over is exactly TEXT (escapes)                T MS     time passes
+ *   O names       clients' names are looked up                                 Y NAME   the DNS says the client's name; -: it has none
  *   E             the final dot has left to the next hop
  *   H             the client shuts down its side
  *   G             the client is gone                                            X        the session has ended the connection
@@ -85,7 +86,7 @@ struct setup {
     char *overrides[16];
     const char *limits[8];
     size_t override_count, limit_count;
-    bool outside, no_policy, no_scan;
+    bool outside, no_policy, no_scan, names;
 };
 
 static bool begin(struct play *play, const struct setup *setup)
@@ -105,7 +106,7 @@ static bool begin(struct play *play, const struct setup *setup)
     play->base = event_base_new();
     metrics_init(&play->metrics);
     play->census = census_new(1);
-    static int farm, pool, node;
+    static int farm, pool, node, dns;
     play->server = server_new(&(struct server_options){
         .base = play->base,
         .config = play->config,
@@ -114,6 +115,7 @@ static bool begin(struct play *play, const struct setup *setup)
         .metrics = &play->metrics,
         .farm = setup->no_scan ? NULL : (struct scan_farm *)&farm,
         .pool = (struct delivery_pool *)&pool,
+        .dns = setup->names ? (struct dns *)&dns : NULL,
     });
     server_set_node(play->server, (struct node *)&node);
     if (!setup->no_policy) {
@@ -279,6 +281,9 @@ static void step(struct play *play, const char *text, size_t line)
         doubles.now_ms += strtoull(arg, NULL, 10);
         event_active(play->server->tick, EV_TIMEOUT, 0);
         break;
+    case 'Y':
+        dns_says_name(*arg == '-' ? NULL : arg);
+        break;
     case 'E':
         doubles.dot_sent = true;
         return;
@@ -318,6 +323,8 @@ static void run(const char *name, const char *dialogue, bool trickle)
             char *option = text + 2;
             if (strcmp(option, "outside") == 0)
                 setup.outside = true;
+            else if (strcmp(option, "names") == 0)
+                setup.names = true;
             else if (strcmp(option, "no-policy") == 0)
                 setup.no_policy = true;
             else if (strcmp(option, "no-live") == 0)
@@ -558,6 +565,15 @@ static const struct {
 
     { "a banner that waits", false, "O banner_delay=2s\n.\nT 1000\n.\nT 1500\nS 220\nC QUIT\nS 221\nX" },
     { "an early talker", false, "O banner_delay=2s\n.\nT 1000\nC EHLO x\nS 554 5.5.1\nX" },
+    { "a banner that waits for the client's name", false,
+      "O names\n.\nT 500\n.\nY host.example\n" ONE_DATA MAIL "V clean\nN from client.test (host.example [127.0.0.1])\nD 250 - ok\nS 250\nA u@example.edu delivered 250" },
+    { "a client without a name", false, "O names\nY -\n" ONE_DATA MAIL "V clean\nN (unknown [127.0.0.1])\nD 250 - ok\nS 250\nA u@example.edu delivered 250" },
+    { "a name that does not come in time", false, "O names\nO ptr_wait=2s\n.\nT 1500\n.\nT 1000\nS 220\nC QUIT\nS 221\nX" },
+    { "who talks while we look for its name is only heard later", false, "O names\nC HELO x\n.\nY a.example\nS 220\nS 250\nC QUIT\nS 221\nX" },
+    { "a name is known before the banner is due", false, "O names\nO banner_delay=2s\nY a.example\n.\nT 2500\nS 220\nC QUIT\nS 221\nX" },
+    { "a banner is due before the name is known", false, "O names\nO ptr_wait=5s\nO banner_delay=2s\n.\nT 2500\n.\nC QUIT\n.\nY a.example\nS 220\nS 221\nX" },
+    { "an early talker whose name is looked for", false, "O names\nO banner_delay=2s\nC EHLO x\nS 554 5.5.1\nX" },
+    { "gone before its name is known", false, "O names\nG" },
     { "idle", false, "O idle_timeout=5s\n" READY "T 4000\nC NOOP\nS 250\nT 4500\n.\nT 1000\nS 421 4.4.2\nX" },
     { "idle in the middle of a message", false, "O idle_timeout=5s\n" ONE_DATA "C x\nT 6000\nS 421 4.4.2\nX\nA u@example.edu deferred:timeout 421" },
     { "not idle while the scanner works", false, "O idle_timeout=5s\n" ONE_DATA MAIL "T 60000\n.\nV clean\nT 60000\n.\nD 250 - ok\nS 250\nA u@example.edu delivered 250\nT 4000\n.\nT 2000\nS 421\nX" },

@@ -59,6 +59,7 @@ START_TEST(test_received)
     struct received received = {
         .helo = "evil) by x (with",
         .client = &client,
+        .client_name = "client.example",
         .tls = "TLSv1.3 TLS_AES_256_GCM_SHA384",
         .hostname = "edge.test",
         .id = "ID",
@@ -67,7 +68,7 @@ START_TEST(test_received)
         .esmtp = true,
     };
     size_t len = received_format(out, &received);
-    ck_assert_str_eq(out, "Received: from evil??by?x??with (unknown [IPv6:2001:db8::1])\r\n"
+    ck_assert_str_eq(out, "Received: from evil??by?x??with (client.example [IPv6:2001:db8::1])\r\n"
                           "\t(using TLSv1.3 with cipher TLS_AES_256_GCM_SHA384)\r\n"
                           "\tby edge.test (Weir) with ESMTPS id ID\r\n\tfor <u@example.edu>;\r\n"
                           "\tSat, 21 Nov 2026 18:48:48 +0000\r\n");
@@ -98,52 +99,86 @@ START_TEST(test_virus_scanned)
 }
 END_TEST
 
-static const struct {
+static const struct relay_case {
     bool outside;
     const char *address, *canonical;
     enum relay_result result;
     int code;
+    bool mx_off;
+    const char *hop; /* "mx example.org", "h.own.edu"; NULL: not looked at */
     const char *rule;
 } relays[] = {
-    { true, "<u@own.edu>", "u@own.edu", RELAY_TO_NEXT_HOP, 0, "mailertable:1" },
-    { true, "<u@OWN.EDU.>", "u@own.edu", RELAY_TO_NEXT_HOP, 0, "mailertable:1" },
-    { true, "<u@else.where>", "u@else.where", RELAY_REFUSED, 550, "" },
-    { false, "<u@else.where>", "u@else.where", RELAY_TO_NEXT_HOP, 0, "mailertable:4" },
-    { true, "<u%else.where@own.edu>", "u%else.where@own.edu", RELAY_REFUSED, 550, "" },
-    { true, "<u%own.edu@own.edu>", "u%own.edu@own.edu", RELAY_REFUSED, 550, "" },
-    { false, "<u%else.where@own.edu>", "u%else.where@own.edu", RELAY_TO_NEXT_HOP, 0, "mailertable:1" },
-    { true, "<else!u@own.edu>", "else!u@own.edu", RELAY_REFUSED, 550, "" },
-    { true, "<@own.edu:u@else.where>", "u@else.where", RELAY_REFUSED, 550, "" },
-    { true, "<u@[127.0.0.1]>", "u@[127.0.0.1]", RELAY_REFUSED, 550, "" },
-    { true, "<u@[IPv6:::1]>", NULL, RELAY_REFUSED, 550, "" },
-    { true, "<postmaster>", "postmaster@own.edu", RELAY_TO_NEXT_HOP, 0, "mailertable:1" },
-    { true, "<u@noroute.edu>", "u@noroute.edu", RELAY_TO_NEXT_HOP, 0, "mailertable:4" }, /* by the catch-all: it grants nothing, but routes */
-    { true, "<u@err.edu>", "u@err.edu", RELAY_REFUSED, 551, "mailertable:2" },
-    { true, "<u@drop.edu>", "u@drop.edu", RELAY_DISCARD, 0, "mailertable:3" },
+    { true, "<u@own.edu>", "u@own.edu", RELAY_TO_NEXT_HOP, 0, false, NULL, "mailertable:1" },
+    { true, "<u@OWN.EDU.>", "u@own.edu", RELAY_TO_NEXT_HOP, 0, false, NULL, "mailertable:1" },
+    { true, "<u@else.where>", "u@else.where", RELAY_REFUSED, 550, false, NULL, "" },
+    { false, "<u@else.where>", "u@else.where", RELAY_TO_NEXT_HOP, 0, false, NULL, "mailertable:5" },
+    { true, "<u%else.where@own.edu>", "u%else.where@own.edu", RELAY_REFUSED, 550, false, NULL, "" },
+    { true, "<u%own.edu@own.edu>", "u%own.edu@own.edu", RELAY_REFUSED, 550, false, NULL, "" },
+    { false, "<u%else.where@own.edu>", "u%else.where@own.edu", RELAY_TO_NEXT_HOP, 0, false, NULL, "mailertable:1" },
+    { true, "<else!u@own.edu>", "else!u@own.edu", RELAY_REFUSED, 550, false, NULL, "" },
+    { true, "<@own.edu:u@else.where>", "u@else.where", RELAY_REFUSED, 550, false, NULL, "" },
+    { true, "<u@[127.0.0.1]>", "u@[127.0.0.1]", RELAY_REFUSED, 550, false, NULL, "" },
+    { true, "<u@[IPv6:::1]>", NULL, RELAY_REFUSED, 550, false, NULL, "" },
+    { true, "<postmaster>", "postmaster@own.edu", RELAY_TO_NEXT_HOP, 0, false, NULL, "mailertable:1" },
+    { true, "<u@noroute.edu>", "u@noroute.edu", RELAY_TO_NEXT_HOP, 0, false, NULL, "mailertable:5" }, /* by the catch-all: it grants nothing, but routes */
+    { true, "<u@err.edu>", "u@err.edu", RELAY_REFUSED, 551, false, NULL, "mailertable:2" },
+    { true, "<u@drop.edu>", "u@drop.edu", RELAY_DISCARD, 0, false, NULL, "mailertable:3" },
+    { true, "<u@own.edu>", "u@own.edu", RELAY_TO_NEXT_HOP, 0, false, "h.own.edu:26", "mailertable:1" },
+    { true, "<u@byname.edu>", "u@byname.edu", RELAY_TO_NEXT_HOP, 0, false, "mx groups.example:25", "mailertable:4" },
+    { true, "<u@byname.edu>", "u@byname.edu", RELAY_TO_NEXT_HOP, 0, true, "mx groups.example:25", "mailertable:4" },
 };
 
-START_TEST(test_relay)
+/* The same without a catch-all: domains without a route. */
+static const struct relay_case mx_relays[] = {
+    { false, "<u@Else.Where>", "u@else.where", RELAY_TO_NEXT_HOP, 0, false, "mx else.where:25", "" },
+    { true, "<u@else.where>", "u@else.where", RELAY_REFUSED, 550, false, NULL, "" },
+    { false, "<u@else.where>", "u@else.where", RELAY_REFUSED, 550, true, NULL, "" },
+    { false, "<u@noroute.edu>", "u@noroute.edu", RELAY_REFUSED, 451, false, NULL, "" }, /* ours: its MX would be ourselves */
+    { false, "<u@[192.0.2.9]>", "u@[192.0.2.9]", RELAY_TO_NEXT_HOP, 0, false, "mx 192.0.2.9:25", "" },
+    { false, "<u@[IPv6:2001:db8::9]>", NULL, RELAY_TO_NEXT_HOP, 0, false, "mx 2001:db8::9:25", "" },
+    { true, "<u@[192.0.2.9]>", "u@[192.0.2.9]", RELAY_REFUSED, 550, false, NULL, "" },
+    { false, "<u@[x400:c=gb]>", NULL, RELAY_REFUSED, 550, false, NULL, "" },
+};
+
+static void try_relay(const struct relay_case *relay, const char *table)
 {
-    static const char table[] = "own.edu smtp:[h.own.edu]:26\nerr.edu error:5.1.6:551 moved\ndrop.edu discard:\n. smtp:[out.own.edu]\n";
-    struct policy_file files[] = { { "mailertable", table, sizeof table - 1 }, { "local-host-names", "own.edu\nnoroute.edu\n", 20 },
+    struct policy_file files[] = { { "mailertable", table, strlen(table) }, { "local-host-names", "own.edu\nnoroute.edu\n", 20 },
                                    { "networks", "10.0.0.0/8\n", 11 } };
     struct error why;
     struct policy *policy = policy_parse(files, 3, &why);
     ck_assert_msg(policy != NULL, "%s", why.text);
     struct netaddr client;
-    netaddr_parse(&client, relays[_i].outside ? "192.0.2.7" : "10.1.2.3");
+    netaddr_parse(&client, relay->outside ? "192.0.2.7" : "10.1.2.3");
     struct smtp_address address;
     size_t used;
     struct relay_answer answer;
-    ck_assert_int_eq(smtp_path_parse(&address, relays[_i].address, strlen(relays[_i].address), false, &used), SMTP_ADDRESS_OK);
-    relay_decide(&answer, policy, &client, &address);
-    ck_assert_msg(answer.result == relays[_i].result, "%s: %d %s", relays[_i].address, answer.result, answer.text);
-    if (relays[_i].canonical != NULL)
-        ck_assert_str_eq(answer.address, relays[_i].canonical);
+    ck_assert_int_eq(smtp_path_parse(&address, relay->address, strlen(relay->address), false, &used), SMTP_ADDRESS_OK);
+    relay_decide(&answer, policy, !relay->mx_off, &client, &address);
+    ck_assert_msg(answer.result == relay->result, "%s: %d %s", relay->address, answer.result, answer.text);
+    if (relay->canonical != NULL)
+        ck_assert_str_eq(answer.address, relay->canonical);
     if (answer.result == RELAY_REFUSED)
-        ck_assert_int_eq(answer.code, relays[_i].code);
-    ck_assert_str_eq(answer.rule, relays[_i].rule);
+        ck_assert_int_eq(answer.code, relay->code);
+    if (relay->hop != NULL) {
+        char hop[300];
+        snprintf(hop, sizeof hop, "%s%s:%u", answer.hop.mx ? "mx " : "", answer.hop.host, answer.hop.port);
+        ck_assert_str_eq(hop, relay->hop);
+    }
+    ck_assert_str_eq(answer.rule, relay->rule);
     policy_free(&policy);
+}
+
+#define ROUTES "own.edu smtp:[h.own.edu]:26\nerr.edu error:5.1.6:551 moved\ndrop.edu discard:\nbyname.edu smtp:groups.example\n"
+
+START_TEST(test_relay)
+{
+    try_relay(&relays[_i], ROUTES ". smtp:[out.own.edu]\n");
+}
+END_TEST
+
+START_TEST(test_relay_mx)
+{
+    try_relay(&mx_relays[_i], ROUTES);
 }
 END_TEST
 
@@ -159,7 +194,7 @@ START_TEST(test_relay_names_the_exclusion)
     size_t used;
     struct relay_answer answer;
     ck_assert_int_eq(smtp_path_parse(&address, "<u@a.b>", 7, false, &used), SMTP_ADDRESS_OK);
-    relay_decide(&answer, policy, &client, &address);
+    relay_decide(&answer, policy, true, &client, &address);
     ck_assert_int_eq(answer.result, RELAY_REFUSED);
     ck_assert_str_eq(answer.rule, "networks:2");
     policy_free(&policy);
@@ -278,6 +313,7 @@ int main(void)
     tcase_add_test(tcase, test_received);
     tcase_add_test(tcase, test_virus_scanned);
     tcase_add_loop_test(tcase, test_relay, 0, (int)(sizeof relays / sizeof *relays));
+    tcase_add_loop_test(tcase, test_relay_mx, 0, (int)(sizeof mx_relays / sizeof *mx_relays));
     tcase_add_test(tcase, test_relay_names_the_exclusion);
     tcase_add_test(tcase, test_only_clean_goes_on);
     tcase_add_test(tcase, test_next_hop_words);

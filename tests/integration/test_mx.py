@@ -1,0 +1,289 @@
+"""S50: mail to any domain by its DNS, against a real name server with signed zones; DANE."""
+import contextlib
+import hashlib
+import pathlib
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+
+import pytest
+
+import weir
+from nameserver import Nameserver
+from test_next_hop import NextHop
+from weir import Sink, Smtp, message, wait_until
+
+ADDRESSES = {"a": "127.0.0.2", "b": "127.0.0.3", "rude": "127.0.0.4", "tls": "127.0.0.5", "dead": "127.0.0.9"}
+
+
+def free_port():
+    """One that is free at all the hosts' addresses: MX records have no ports, so all hosts of a domain have the same."""
+    for port in range(8000, 9900):
+        try:
+            for address in [*ADDRESSES.values(), "127.0.0.1"]:
+                with socket.socket() as sock:
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    sock.bind((address, port))
+            return port
+        except OSError:
+            continue
+    raise AssertionError("no free port")
+
+
+class Hosts:
+    """Mail servers behind the names: sinks a, b and tls (the only one with STARTTLS); rude, whose greeting is 554; nobody at dead."""
+
+    def __init__(self):
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="weir-hosts."))
+        self.port = free_port()
+        self.make_certificates()
+        self.sinks, self.processes = {}, []
+        for name in ("a", "b", "tls"):
+            folder = self.dir / name
+            folder.mkdir()
+            self.sinks[name] = Sink(folder)
+            words = ["--tls", self.dir / "server.pem", self.dir / "server.key"] if name == "tls" else []
+            listen = ["--listen", f"{ADDRESSES[name]}:{self.port}"] + (["--listen", f"[::1]:{self.port}"] if name == "b" else [])
+            self.processes.append(subprocess.Popen([weir.BIN / "weir-sink", *listen, "--dir", folder, *words],
+                                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        self.rude = NextHop((ADDRESSES["rude"], self.port))
+        self.rude.answers["GREETING"] = "554 5.7.1 not you"
+        for name in ("a", "b", "tls"):
+            wait_until(lambda: socket.create_connection((ADDRESSES[name], self.port), 1).close() is None, what=name)
+
+    def make_certificates(self):
+        def openssl(*words):
+            return subprocess.run(["openssl", *words], cwd=self.dir, check=True, capture_output=True).stdout
+        openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30", "-subj", "/CN=CA",
+                "-keyout", "ca.key", "-out", "ca.pem")
+        openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=x", "-keyout", "server.key", "-out", "server.csr")
+        (self.dir / "names").write_text("subjectAltName = DNS:ta.hosts.example, DNS:ta-domain.example")
+        openssl("x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "30",
+                "-out", "server.crt", "-extfile", "names")
+        (self.dir / "server.pem").write_bytes((self.dir / "server.crt").read_bytes() + (self.dir / "ca.pem").read_bytes())
+        key = openssl("pkey", "-in", "server.key", "-pubout", "-outform", "DER")
+        self.key_hash = hashlib.sha256(key).hexdigest()
+        self.ca_hash = hashlib.sha256(openssl("x509", "-in", "ca.pem", "-outform", "DER")).hexdigest()
+
+    def where(self, token):
+        return [name for name, sink in self.sinks.items() if sink.with_token(token)]
+
+    def stop(self):
+        for process in self.processes:
+            process.terminate()
+            process.wait()
+        self.rude.shutdown()
+        self.rude.server_close()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
+def zone(hosts):
+    good, bad, ca = hosts.key_hash, "00" * 32, hosts.ca_hash
+    address = "".join(f"{name}.hosts.example. A {ip}\n" for name, ip in ADDRESSES.items())
+    tlsa = "".join(f"{name}.hosts.example. A {ADDRESSES[where]}\n_{hosts.port}._tcp.{name}.hosts.example. TLSA {data}\n" for name, where, data in [
+        ("good", "tls", f"3 1 1 {good}"), ("good2", "tls", f"3 1 1 {good}"), ("bad", "tls", f"3 1 1 {bad}"), ("clear", "a", f"3 1 1 {good}"),
+        ("pkix", "tls", f"1 1 1 {bad}"), ("pkixclear", "a", f"1 1 1 {good}"), ("ta", "tls", f"2 0 1 {ca}"), ("othername", "tls", f"2 0 1 {ca}"),
+        ("many", "tls", f"3 1 1 {bad}\n_{hosts.port}._tcp.many.hosts.example. TLSA 3 1 1 {good}")])
+    return f"""{address}{tlsa}
+order.example. MX 20 b.hosts.example.
+order.example. MX 10 a.hosts.example.
+equal.example. MX 10 a.hosts.example.
+equal.example. MX 10 b.hosts.example.
+next.example. MX 10 dead.hosts.example.
+next.example. MX 20 b.hosts.example.
+rude.example. MX 10 rude.hosts.example.
+rude.example. MX 20 b.hosts.example.
+onlyrude.example. MX 10 rude.hosts.example.
+implicit.example. A {ADDRESSES["a"]}
+alias.example. CNAME order.example.
+implicitalias.example. CNAME a.hosts.example.
+cname.hosts.example. CNAME a.hosts.example.
+targetalias.example. MX 10 cname.hosts.example.
+null.example. MX 0 .
+both.hosts.example. A {ADDRESSES["a"]}
+both.hosts.example. AAAA 2001:db8::1
+both.example. MX 10 both.hosts.example.
+six.hosts.example. AAAA ::1
+six.example. MX 10 six.hosts.example.
+nodata.example. TXT nothing
+hostless.example. MX 10 nobody.hosts.example.
+partly.example. MX 10 nobody.hosts.example.
+partly.example. MX 20 host.silent.
+partly.example. MX 30 a.hosts.example.
+deadhost.example. MX 10 host.silent.
+loop.example. MX 10 Edge-1.weir.test.
+loop.example. MX 20 a.hosts.example.
+alias-loop.example. MX 10 mx.campus.example.
+backup.example. MX 10 dead.hosts.example.
+backup.example. MX 20 edge-1.weir.test.
+backup.example. MX 30 a.hosts.example.
+self.example. A 127.0.0.1
+dane.example. MX 10 good.hosts.example.
+mismatch.example. MX 10 bad.hosts.example.
+danetwo.example. MX 10 bad.hosts.example.
+danetwo.example. MX 20 good2.hosts.example.
+cleardane.example. MX 10 clear.hosts.example.
+pkix.example. MX 10 pkix.hosts.example.
+pkixclear.example. MX 10 pkixclear.hosts.example.
+ta.example. MX 10 ta.hosts.example.
+ta-domain.example. MX 10 othername.hosts.example.
+othername.example. MX 10 othername.hosts.example.
+many.example. MX 10 many.hosts.example.
+bogushost.example. MX 10 host.bogus.
+2.0.0.127.in-addr.arpa. PTR client.campus.example.
+client.campus.example. A 127.0.0.2
+3.0.0.127.in-addr.arpa. PTR liar.campus.example.
+liar.campus.example. A 127.0.0.2
+4.0.0.127.in-addr.arpa. PTR nobody.campus.example.
+5.0.0.127.in-addr.arpa. PTR host.silent.
+"""
+
+
+def plain(hosts):
+    return f"""insecure MX 10 host
+host A {ADDRESSES["tls"]}
+_{hosts.port}._tcp.host TLSA 3 1 1 {"00" * 32}
+"""
+
+
+@pytest.fixture(scope="module")
+def site():
+    hosts = Hosts()
+    names = Nameserver(zone(hosts), plain(hosts), f"@ MX 10 a.hosts.example.\nhost A {ADDRESSES['a']}\n")
+    made = weir.Cluster(edges=1, scanners=1, sets=[*names.settings(), "edge.workers=1", "dns_timeout=2s", "connect_timeout=2s",
+                                                   "own_names=mx.campus.example", "ptr_wait=1s"])
+    try:
+        made.up()
+        domains = set(re.findall(r"(?m)^(\S+)\.example\. (?:MX|A|CNAME|TXT)", zone(hosts)))
+        port = made.relay().rsplit(":", 1)[1]
+        table = made.dir / "policy" / "mailertable"
+        table.write_text(table.read_text() + f"self.example smtp:self.example:{port}\n" + "".join(
+            f"{name} smtp:{name}:{hosts.port}\n" for name in
+            [*(f"{name}.example" for name in sorted(domains) if name != "self"), "nowhere.example", "insecure.plain", "bogus", "x.broken", "x.silent",
+             "x.lame"]))
+        made.weirctl("policy", "apply", str(made.dir / "policy"))
+        made.hosts, made.names = hosts, names
+        wait_until(lambda: rcpt(made, "nowhere.example").code == 550, 10, "the new routes")
+        yield made
+    finally:
+        made.down()
+        names.stop()
+        hosts.stop()
+
+
+def rcpt(site, domain):
+    with Smtp(site.relay()) as client:
+        answer, = client.envelope(recipients=[f"x@{domain}"])
+        return answer
+
+
+def deliver(site, domain):
+    """Where it arrived, or the answer to RCPT."""
+    token = weir.random.getrandbits(64).to_bytes(8, "big").hex()
+    with Smtp(site.relay()) as client:
+        answer, = client.envelope(recipients=[f"x@{domain}"])
+        if answer.code != 250:
+            return f"{answer.code} {answer.text}"
+        answer = client.data(message(token=token))
+        assert answer.code == 250, answer
+    return " ".join(site.hosts.where(token))
+
+
+@pytest.mark.parametrize("domain, where", [
+    ("order.example", "a"),
+    ("next.example", "b"),          # nobody at the first
+    ("rude.example", "b"),          # the first does not want us
+    ("implicit.example", "a"),      # no MX: its own address
+    ("alias.example", "a"),
+    ("implicitalias.example", "a"),
+    ("targetalias.example", "a"),   # RFC 5321 5.1 forbids it, and it is common
+    ("both.example", "a"),          # no way to its IPv6 address
+    ("six.example", "b"),
+    ("partly.example", "a"),        # the better hosts have no address, or their name server is silent
+])
+def test_S50_goes_to(site, domain, where):
+    assert deliver(site, domain) == where
+
+
+@pytest.mark.parametrize("domain, answer", [
+    ("null.example", "556 5.1.10"),
+    ("nowhere.example", "550 5.1.2"),
+    ("nodata.example", "550 5.4.4"),
+    ("hostless.example", "550 5.4.4"),
+    ("deadhost.example", "451 4.4.3"),
+    ("x.broken", "451 4.4.3"),
+    ("x.silent", "451 4.4.3"),
+    ("x.lame", "451 4.4.3"),
+    ("bogus", "451 4.4.3"),
+    ("bogushost.example", "451 4.4.3"),
+    ("onlyrude.example", "451 4.4.1"),
+    ("loop.example", "554 5.4.6"),
+    ("alias-loop.example", "554 5.4.6"),  # own_names
+    ("self.example", "554 5.4.6"),        # our own address
+    ("backup.example", "451 4.4.1"),      # never to one that is worse than ourselves
+])
+def test_S50_is_refused(site, domain, answer):
+    assert deliver(site, domain).startswith(answer)
+
+
+def test_S50_equal_hosts_take_turns(site):
+    seen, tokens = set(), []
+    with contextlib.ExitStack() as stack:  # all at once: each has a connection of its own, and draws for it
+        for _ in range(40):  # the chance that one of two never comes is 1 in 2^39
+            client = stack.enter_context(Smtp(site.relay()))
+            assert client.envelope(recipients=["x@equal.example"])[0].code == 250
+            token = f"{weir.random.getrandbits(64):016x}"
+            assert client.command("DATA").code == 354
+            tokens.append((client, token))
+        for client, token in tokens:
+            client.send(message(token=token) + b".\r\n")
+            assert client.reply().code == 250
+    for _, token in tokens:
+        seen.update(site.hosts.where(token))
+    assert seen == {"a", "b"}
+
+
+@pytest.mark.parametrize("domain, result", [
+    ("dane.example", "tls"),
+    ("many.example", "tls"),              # one record of several is enough
+    ("ta.example", "tls"),                # a CA's certificate, and the host's name
+    ("ta-domain.example", "tls"),         # and the domain's
+    ("danetwo.example", "tls"),           # the first host's certificate is another
+    ("pkix.example", "tls"),              # records we cannot use: TLS, to whomever
+    ("insecure.plain", "tls"),            # not signed: not obeyed
+    ("mismatch.example", "451 4.7.5"),
+    ("othername.example", "451 4.7.5"),   # the CA is right, the name is not
+    ("cleardane.example", "451 4.7.5"),   # no STARTTLS
+    ("pkixclear.example", "451 4.7.5"),
+])
+def test_S50_dane(site, domain, result):
+    assert deliver(site, domain).startswith(result)
+    if domain == "dane.example":
+        verified = f"Verified TLS (DANE) connection established to good.hosts.example[{ADDRESSES['tls']}]:{site.hosts.port}: TLSv1.3"
+        assert verified in site.log("edge-1")
+
+
+def test_S50_is_counted(site):
+    for domain in ("nowhere.example", "bogus", "dane.example", "mismatch.example", "pkix.example", "x.broken", "x.silent"):
+        rcpt(site, domain)
+    for kind, result in (("mx", "ok"), ("mx", "nxdomain"), ("mx", "bogus"), ("a", "ok"), ("aaaa", "nodata"), ("tlsa", "ok"), ("mx", "failed"), ("mx", "timeout")):
+        wait_until(lambda: site.metric("weir_dns_lookups_total", type=kind, result=result), what=f"{kind} {result} in the metrics")
+    for result in ("verified", "failed", "encrypted"):
+        wait_until(lambda: site.metric("weir_next_hop_dane_total", result=result), what=f"{result} in the metrics")
+
+
+@pytest.mark.parametrize("client, name", [
+    ("127.0.0.2", "client.campus.example"),
+    ("127.0.0.3", "unknown"),  # its name is another's
+    ("127.0.0.4", "unknown"),  # its name has no address
+    ("127.0.0.6", "unknown"),  # it has no name
+    ("127.0.0.5", "unknown"),  # the name's server is silent: the banner waits no longer than ptr_wait
+])
+def test_S55_client_name(site, client, name):
+    token = f"{weir.random.getrandbits(64):016x}"
+    assert site.send(message(token=token), source=client).code == 250
+    (raw, _), = site.sink.with_token(token)
+    assert f"({name} [{client}])".encode() in raw
+    assert f": connect from {name}[{client}]" in site.log("edge-1")
