@@ -1,0 +1,358 @@
+"""The spool through a whole cluster: several next hops, a next hop that is away, reports to senders, and edges that die or sleep."""
+import contextlib
+import email
+import email.policy
+import os
+import re
+import signal
+import socketserver
+import threading
+import time
+
+import pytest
+
+import weir
+from weir import Smtp, message, wait_until
+
+
+class Hop(socketserver.ThreadingTCPServer):
+    """A next hop that keeps whole transactions. refuse: {recipient: reply}; hold: verbs that wait until they are let go."""
+    allow_reuse_address = daemon_threads = True
+
+    def __init__(self, port=0, extensions=("PIPELINING", "8BITMIME")):
+        self.refuse, self.taken, self.asked, self.extensions = {}, [], [], extensions
+        self.hold, self.gate, self.waiting = set(), threading.Event(), 0
+        super().__init__(("127.0.0.1", port), Visit)
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    @property
+    def endpoint(self):
+        return f"127.0.0.1:{self.server_address[1]}"
+
+    def to(self, recipient):
+        """Bodies that were taken for it."""
+        return [body for _, recipients, body in list(self.taken) if any(f"<{recipient}>" in line for line in recipients)]
+
+    def reports(self, recipient):
+        return [email.message_from_bytes(body, policy=email.policy.SMTP) for body in self.to(recipient)]
+
+
+class Visit(socketserver.StreamRequestHandler):
+    def say(self, text):
+        self.wfile.write(text.encode() + b"\r\n")
+
+    def wait(self, verb):
+        if verb in self.server.hold:
+            self.server.waiting += 1
+            self.server.gate.wait(120)
+
+    def body(self):
+        lines = []
+        while (line := self.rfile.readline()) != b".\r\n":
+            if not line.endswith(b"\n"):
+                return None
+            lines.append(line[1:] if line.startswith(b".") else line)
+        return b"".join(lines)
+
+    def handle(self):
+        with contextlib.suppress(OSError):
+            self.talk()
+
+    def talk(self):
+        self.say("220 hop.test")
+        sender, recipients = "", []
+        while line := self.rfile.readline().decode(errors="replace").strip():
+            verb = line[:4].upper()
+            self.wait(verb)
+            if verb == "EHLO":
+                self.say("\r\n".join(["250-hop.test", *(f"250-{name}" for name in self.server.extensions[:-1]), f"250 {self.server.extensions[-1]}"]))
+            elif verb == "MAIL":
+                sender, recipients = line, []
+                self.say("250 2.1.0 ok")
+            elif verb == "RCPT":
+                address = re.search("<(.*?)>", line).group(1)
+                self.server.asked.append(line)
+                answer = self.server.refuse.get(address, "250 2.1.5 ok")
+                if answer.startswith("2"):
+                    recipients.append(line)
+                self.say(answer)
+            elif verb == "DATA":
+                self.say("354 go")
+                body = self.body()
+                if body is None:
+                    return
+                self.server.taken.append((sender, recipients, body))
+                self.wait("DOT")
+                self.say("250 2.0.0 taken")
+            elif verb == "QUIT":
+                self.say("221 bye")
+                return
+            else:
+                self.say("250 ok")
+
+
+@pytest.fixture
+def hop():
+    server = Hop()
+    yield server
+    server.gate.set()
+    server.shutdown()
+    server.server_close()
+
+
+def wait_removed(cluster, queue_id, seconds=20, edges=("edge-1",)):
+    wait_until(lambda: any(f"{queue_id}: removed" in cluster.log(edge) for edge in edges), seconds, f"the end of {queue_id}")
+
+
+def conserved(cluster):
+    wait_until(lambda: cluster.metric("weir_conservation_difference") == 0, 15, "conservation")
+
+
+def test_S51_two_next_hops_in_one_transaction(make_cluster, hop):
+    cluster = make_cluster(edges=1, scanners=1)
+    table = cluster.dir / "policy" / "mailertable"
+    table.write_text(table.read_text() + f"other.example.net\tsmtp:[127.0.0.1]:{hop.server_address[1]}\n")
+    cluster.weirctl("policy", "apply", str(cluster.dir / "policy"))
+    hop.refuse["nobody@other.example.net"] = "550 5.1.1 no such user"
+
+    def routed():
+        with Smtp(cluster.relay()) as client:
+            return [answer.code for answer in client.envelope(recipients=["alice@example.edu", "nobody@other.example.net"])] == [250, 550]
+    wait_until(routed, 5, "the new policy on the edge")  # and each next hop speaks for its own recipients
+    raw = message(token="two-hops")
+    answer = cluster.send(raw, recipients=["alice@example.edu", "bob@other.example.net"])
+    assert answer.code == 250 and answer.queue_id
+    wait_until(lambda: cluster.sink.with_token("two-hops") and hop.to("bob@other.example.net"), 10, "both copies")
+    wait_removed(cluster, answer.queue_id)
+    assert len(cluster.sink.with_token("two-hops")) == 1 and len(hop.to("bob@other.example.net")) == 1
+    assert weir.strip_added(hop.to("bob@other.example.net")[0]) == raw
+    log = cluster.log("edge-1")
+    assert log.count(f"{answer.queue_id}: from=<sender@example.org>, size=") == 2 and "(queue active)" in log
+    for address in ("alice@example.edu", "bob@other.example.net"):
+        assert re.search(rf"/smtp\[\d+\]: {answer.queue_id}: to=<{address}>, relay=[^,]*127\.0\.0\.1\S*, delay=\S+, delays=\S+, dsn=2\.0\.0, status=sent \(250 ", log)
+    conserved(cluster)
+
+
+def test_one_next_hop_is_never_spooled(make_cluster):
+    cluster = make_cluster(edges=1, scanners=1)
+    for _ in range(5):
+        assert cluster.send(message(), recipients=["alice@example.edu", "bob@example.edu"]).code == 250
+    assert cluster.sink.count() == 5
+    wait_until(lambda: cluster.metric("weir_recipients_total", disposition="delivered") == 10, 10, "the counters")
+    assert not cluster.metric("weir_edge_spool_stores_total", result="stored")
+
+
+def test_next_hop_away_then_back(make_cluster):
+    port = weir.free_base_port() + 7
+    cluster = make_cluster(edges=1, scanners=1, next_hop=f"127.0.0.1:{port}", sets=["profile=handoff"])
+    answer = cluster.send(message(token="patience"))
+    assert answer.code == 250
+    wait_until(lambda: re.search(rf"{answer.queue_id}: to=<alice@example.edu>, relay=none, .*dsn=4\.4\.1, status=deferred", cluster.log("edge-1")),
+               15, "a deferred delivery")
+    hop = Hop(port)
+    try:
+        wait_until(lambda: hop.to("alice@example.edu"), 30, "the delivery")
+        wait_removed(cluster, answer.queue_id)
+        assert len(hop.taken) == 1
+        conserved(cluster)
+    finally:
+        hop.shutdown()
+        hop.server_close()
+
+
+def read_report(report):
+    assert report.get_content_type() == "multipart/report" and report.get_param("report-type") == "delivery-status"
+    assert not report.defects and report["Auto-Submitted"] == "auto-replied" and report["From"].addresses[0].username == "MAILER-DAEMON"
+    words, status, returned = report.iter_parts()
+    assert words.get_content_type() == "text/plain" and status.get_content_type() == "message/delivery-status"
+    fields = status.get_payload()
+    assert fields[0]["Reporting-MTA"].startswith("dns; ")
+    return words.get_content(), fields[0], fields[1:], returned
+
+
+def test_a_bounce_says_what_happened(make_cluster, hop):
+    cluster = make_cluster(edges=1, scanners=1, next_hop=hop.endpoint, sets=["profile=handoff", "contact=help@example.edu"])
+    hop.refuse["gone@example.edu"] = "550 5.1.1 no such user"
+    with Smtp(cluster.relay()) as client:
+        assert client.command("MAIL FROM:<sender@example.org> ENVID=QQ+2B7 RET=HDRS").code == 250
+        assert client.command("RCPT TO:<gone@example.edu> ORCPT=rfc822;old+2Bname@example.edu").code == 250
+        assert client.command("RCPT TO:<alice@example.edu> NOTIFY=SUCCESS,FAILURE").code == 250
+        assert client.command("RCPT TO:<gone@example.edu> NOTIFY=NEVER").code == 250
+        answer = client.data(message(token="bounce"))
+        assert answer.code == 250
+    report, = wait_until(lambda: hop.reports("sender@example.org"), 15, "the report")
+    sender = next(mail for mail, recipients, _ in hop.taken if "<sender@example.org>" in recipients[0])
+    assert sender.startswith("MAIL FROM:<>")
+    words, about, recipients, returned = read_report(report)
+    assert "help@example.edu" in words and answer.queue_id in words and "no such user" in words
+    assert report["X-Weir-Queue-ID"] == answer.queue_id == about["X-Weir-Queue-ID"] and about["Original-Envelope-Id"] == "QQ+2B7"
+    assert report["Subject"] == "Undelivered Mail Returned to Sender"
+    told = {fields["Final-Recipient"]: fields for fields in recipients}
+    assert set(told) == {"rfc822; gone@example.edu", "rfc822; alice@example.edu"} and len(recipients) == 2
+    gone, alice = told["rfc822; gone@example.edu"], told["rfc822; alice@example.edu"]
+    assert (gone["Action"], gone["Status"], gone["Original-Recipient"]) == ("failed", "5.1.1", "rfc822; old+name@example.edu")
+    assert gone["Diagnostic-Code"] == "smtp; 550 5.1.1 no such user" and gone["Remote-MTA"] == "dns; 127.0.0.1"
+    assert (alice["Action"], alice["Status"]) == ("relayed", "2.0.0")
+    assert returned.get_content_type() == "text/rfc822-headers" and "Subject: test" in returned.get_payload()
+    wait_removed(cluster, answer.queue_id)
+    log = cluster.log("edge-1")
+    assert re.search(rf"{answer.queue_id}: to=<gone@example.edu>, .*status=bounced \(550 no such user\)", log)
+    assert re.search(rf"/bounce\[\d+\]: {answer.queue_id}: sender non-delivery notification: [0-9A-Z]{{20}}", log)
+    assert len(hop.to("alice@example.edu")) == 1
+    conserved(cluster)
+
+
+def test_no_report_to_the_null_sender_or_about_a_report(make_cluster, hop):
+    cluster = make_cluster(edges=1, scanners=1, next_hop=hop.endpoint, sets=["profile=handoff"])
+    hop.refuse["gone@example.edu"] = hop.refuse["sender@example.org"] = "550 5.1.1 no"
+    for sender in ("", "sender@example.org"):
+        answer = cluster.send(message(), sender=sender, recipients=["gone@example.edu"])
+        assert answer.code == 250
+        wait_removed(cluster, answer.queue_id)
+    wait_until(lambda: sum("RCPT TO:<sender@example.org>" in line for line in hop.asked) == 1, 15, "the report's end")
+    wait_until(lambda: cluster.log("edge-1").count(": removed") == 3, 15, "the end of all three")
+    assert not hop.taken
+    conserved(cluster)
+
+
+def test_a_delay_is_told_once_and_a_life_ends(make_cluster, hop):
+    cluster = make_cluster(edges=1, scanners=1, next_hop=hop.endpoint,
+                           sets=["profile=handoff", "spool_delay_warning=1s", "spool_life=12s", "spool_retry_max=1s"])
+    hop.refuse["later@example.edu"] = "450 4.2.2 mailbox full"
+    answer = cluster.send(message(token="late"), recipients=["later@example.edu"])
+    assert answer.code == 250
+    warning = wait_until(lambda: hop.reports("sender@example.org"), 15, "the warning")[0]
+    words, _, (fields,), returned = read_report(warning)
+    assert fields["Action"] == "delayed" and fields["Status"] == "4.2.2" and "WARNING ONLY" in words
+    assert returned.get_content_type() == "text/rfc822-headers"
+    reports = wait_until(lambda: len(hop.reports("sender@example.org")) == 2 and hop.reports("sender@example.org"), 40, "the bounce")
+    _, _, (fields,), returned = read_report(reports[1])
+    assert fields["Action"] == "failed" and "mailbox full" in fields["Diagnostic-Code"]
+    assert returned.get_content_type() == "message/rfc822" and "late" in returned.as_string()
+    wait_removed(cluster, answer.queue_id)
+    assert len(hop.reports("sender@example.org")) == 2
+
+
+def test_dsn_is_the_business_of_a_next_hop_that_knows_it(make_cluster):
+    hop = Hop(extensions=("PIPELINING", "DSN"))
+    cluster = make_cluster(edges=1, scanners=1, next_hop=hop.endpoint)
+    try:
+        with Smtp(cluster.relay()) as client:
+            assert "DSN" in client.ehlo.lines[-1] or any("DSN" in line for line in client.ehlo.lines)
+            assert client.command("MAIL FROM:<sender@example.org> RET=FULL ENVID=a+2Bb").code == 250
+            assert client.command("RCPT TO:<alice@example.edu> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;x@y.example").code == 250
+            assert client.data(message()).code == 250
+        (mail, (rcpt,), _), = hop.taken
+        assert mail.endswith(" RET=FULL ENVID=a+2Bb") and rcpt.endswith(" NOTIFY=SUCCESS,DELAY ORCPT=rfc822;x@y.example")
+        assert not cluster.metric("weir_edge_spool_stores_total", result="stored"), "it went directly"
+    finally:
+        hop.shutdown()
+        hop.server_close()
+
+
+def test_S15_handoff_without_scanners(make_cluster):
+    cluster = make_cluster(edges=1, scanners=1, sets=["profile=handoff"])
+    cluster.stop("scanner-1")
+    wait_until(lambda: cluster.metric("weir_scanners_live") == 0, 10, "no scanner")
+    good = cluster.send(message(token="unscanned"))
+    bad = cluster.send(message(weir.EICAR.decode() + "\r\n", token="eicar"))
+    assert good.code == 250 and bad.code == 250
+    time.sleep(1)  # nothing may happen: there is nothing to wait for
+    assert cluster.sink.count() == 0
+    cluster.start("scanner-1")
+    (raw, _), = wait_until(lambda: cluster.sink.with_token("unscanned"), 30, "the delivery")
+    assert raw.startswith(b"X-Virus-Scanned: Weir at edge-1")
+    wait_removed(cluster, good.queue_id)
+    wait_removed(cluster, bad.queue_id)
+    assert not cluster.sink.with_token("eicar")
+    assert re.search(rf"{bad.queue_id}: to=<alice@example.edu>, .*status=discarded \(Eicar", cluster.log("edge-1"))
+    conserved(cluster)
+
+
+def one_is_handed_over(cluster, hop):
+    """A message whose delivery waits at the next hop; which edge does it."""
+    answer = cluster.send(message(token="held"))
+    assert answer.code == 250
+    wait_until(lambda: hop.waiting > 0, 15, "the delivery at the next hop")
+    edge, = [name for name in ("edge-1", "edge-2") if f"{answer.queue_id}: from=" in cluster.log(name)]
+    return answer.queue_id, edge
+
+
+def workers_and_master(cluster, edge):
+    return [cluster.pid(edge), *weir.workers_of(cluster, edge)]
+
+
+@pytest.mark.parametrize("where", ["EHLO", "RCPT", "DATA", "DOT"])
+def test_an_edge_dies_with_a_lease(make_cluster, hop, where):
+    cluster = make_cluster(edges=2, scanners=1, next_hop=hop.endpoint, sets=["profile=handoff", "spool_lease=3s", "next_hop_tls=none"])
+    hop.hold = {where}
+    queue_id, edge = one_is_handed_over(cluster, hop)
+    for pid in workers_and_master(cluster, edge):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    hop.hold = set()
+    hop.gate.set()
+    other = "edge-2" if edge == "edge-1" else "edge-1"
+    wait_removed(cluster, queue_id, 30, [other])
+    copies = len(hop.to("alice@example.edu"))
+    assert copies == (2 if where == "DOT" else 1), "only one that the next hop had taken may come twice"
+    if where == "DOT":
+        assert f"{queue_id}: an earlier delivery" in cluster.log(other), "and that is said"
+
+
+@pytest.mark.parametrize("where", ["RCPT", "DATA"])
+def test_an_edge_sleeps_longer_than_its_lease(make_cluster, hop, where):
+    cluster = make_cluster(edges=2, scanners=1, next_hop=hop.endpoint,
+                           sets=["profile=handoff", "spool_lease=3s", "next_hop_tls=none", "worker_watchdog=0"])
+    hop.hold = {where}
+    queue_id, edge = one_is_handed_over(cluster, hop)
+    pids = workers_and_master(cluster, edge)
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    hop.hold = set()
+    other = "edge-2" if edge == "edge-1" else "edge-1"
+    wait_removed(cluster, queue_id, 30, [other])
+    hop.gate.set()  # the sleeper's connection goes on: it is told to send
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
+    wait_until(lambda: f"{queue_id}: the lease is over" in cluster.log(edge) or f"{queue_id}: the result for" in cluster.log(edge), 15,
+               "the sleeper's insight")
+    assert len(hop.to("alice@example.edu")) == 1
+
+
+def test_an_edge_dies_before_anything_is_leased(make_cluster, hop):
+    """Stored by one edge, delivered by another."""
+    cluster = make_cluster(edges=2, scanners=1, next_hop=hop.endpoint, sets=["profile=handoff"])
+    cluster.stop("scanner-1")
+    wait_until(lambda: cluster.metric("weir_scanners_live") == 0, 10, "no scanner")
+    answer = cluster.send(message(token="left"))
+    assert answer.code == 250
+    cluster.kill("edge-1")
+    cluster.start("scanner-1")
+    wait_removed(cluster, answer.queue_id, 30, ["edge-2"])
+    assert len(hop.taken) == 1
+
+
+def test_large_message_through_the_spool(make_cluster):
+    cluster = make_cluster(edges=1, scanners=1, sets=["profile=handoff"])
+    raw = message(token="large", size=12 * 1024 * 1024 + 17)
+    answer = cluster.send(raw)
+    assert answer.code == 250
+    wait_removed(cluster, answer.queue_id, 60)
+    assert len(cluster.sink.with_token("large")) == 1
+
+
+def test_submission_without_a_database(make_cluster):
+    cluster = make_cluster(edges=1, scanners=1, sets=["profile=submission", "spool_timeout=1s"])
+    cluster.stop("coordinator-1")
+    answer = cluster.send(message())
+    assert answer.code == 451 and answer.text.startswith("4.3.0")
+    assert cluster.sink.count() == 0
+
+
+def test_handoff_without_a_database_is_delivered_within_the_session(make_cluster):
+    cluster = make_cluster(edges=1, scanners=1, sets=["profile=handoff", "spool_timeout=1s"])
+    cluster.stop("coordinator-1")
+    answer = cluster.send(message(token="bypass"))
+    assert answer.code == 250 and cluster.sink.with_token("bypass")
+    assert f"{answer.queue_id}: cannot be stored, delivering within the session" in cluster.log("edge-1")
