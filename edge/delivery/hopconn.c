@@ -255,7 +255,7 @@ static bool hopconn_start_dane(struct hopconn *conn, struct error *why)
     for (size_t i = 0; i < host->tlsa_count; i++)
         records[i] = (struct net_tlsa){ host->tlsa[i].usage, host->tlsa[i].selector, host->tlsa[i].matching, host->tlsa[i].data,
                                         host->tlsa[i].len };
-    struct net_dane dane = { host->tlsa_base, { host->name, conn->hop->name.host }, records, host->tlsa_count };
+    struct net_dane dane = { host->tlsa_base, { host->name, conn->plan.domain }, records, host->tlsa_count };
     return net_start_tls_dane(conn->net, conn->tls, &dane, why);
 }
 

@@ -36,7 +36,7 @@ struct event_base *dns_base(const struct dns *dns);
 /* What dns_new() would complain about, without a context: for a check before anything is started. */
 bool dns_settings_are_good(const struct edge_settings *settings, struct error *why);
 
-/* One question. done is called once, never from inside dns_ask(), after dns_timeout at the latest. */
+/* One question; a name in UTF-8 is asked in its ASCII form. done is called once, never from inside dns_ask(), after dns_timeout at the latest. */
 struct dns_question *dns_ask(struct dns *dns, const char *name, int type, void (*done)(void *arg, const struct dns_answer *answer),
                              void *arg);
 void dns_question_cancel(struct dns_question **question);

@@ -52,6 +52,7 @@ struct mx_candidate {
 
 struct mx_plan {
     enum mx_status status;
+    char domain[DNS_NAME_MAX];   /* as the DNS knows it: ASCII */
     bool secure;                 /* DNSSEC vouches for the MX records, or that there are none */
     bool implicit;               /* no MX records: the domain is its own host */
     struct mx_host *hosts;       /* by preference */

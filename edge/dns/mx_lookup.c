@@ -13,6 +13,7 @@
 #include <string.h>
 #include <event2/event_struct.h>
 #include "common/memory.h"
+#include "edge/dns/idn.h"
 
 #define ADDRESSES_MAX 16 /* of each kind */
 
@@ -36,7 +37,6 @@ struct mx_query {
     struct host_query *hosts;
     size_t pending;                        /* hosts not done yet */
     struct mx_plan plan;
-    char domain[DNS_NAME_MAX];
 };
 
 static uint32_t draw(void *arg, uint32_t below)
@@ -211,7 +211,7 @@ static struct mx_host *query_only_host(struct mx_query *query)
 {
     query->plan.hosts = xcalloc(1, sizeof *query->plan.hosts);
     query->plan.host_count = 1;
-    strcpy(query->plan.hosts->name, query->domain);
+    strcpy(query->plan.hosts->name, query->plan.domain);
     return query->plan.hosts;
 }
 
@@ -272,7 +272,8 @@ struct mx_query *mx_lookup(struct dns *dns, const char *domain, uint16_t port, c
     query->port = port;
     query->done = done;
     query->arg = arg;
-    snprintf(query->domain, sizeof query->domain, "%s", domain);
+    if (!dns_name_ascii(query->plan.domain, domain)) /* there is no such domain, which the answer will say */
+        query->plan.domain[0] = '\0';
     event_assign(&query->ready, dns_base(dns), -1, 0, on_ready, query);
     if (!netaddr_parse(&address, domain)) {
         query->mx = dns_ask(dns, domain, DNS_TYPE_MX, on_mx, query);

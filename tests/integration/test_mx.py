@@ -18,9 +18,10 @@ from weir import Sink, Smtp, message, wait_until
 ADDRESSES = {"a": "127.0.0.2", "b": "127.0.0.3", "rude": "127.0.0.4", "tls": "127.0.0.5", "dead": "127.0.0.9"}
 
 
-def free_port():
-    """One that is free at all the hosts' addresses: MX records have no ports, so all hosts of a domain have the same."""
-    for port in range(8000, 9900):
+def free_port(ports=range(8000, 9900)):
+    """One that is free at all the hosts' addresses: MX records have no ports, so all hosts of a domain have the same. None: there is none, or none
+    that we may have."""
+    for port in ports:
         try:
             for address in [*ADDRESSES.values(), "127.0.0.1"]:
                 with socket.socket() as sock:
@@ -29,15 +30,15 @@ def free_port():
             return port
         except OSError:
             continue
-    raise AssertionError("no free port")
+    return None
 
 
 class Hosts:
     """Mail servers behind the names: sinks a, b and tls (the only one with STARTTLS); rude, whose greeting is 554; nobody at dead."""
 
-    def __init__(self):
+    def __init__(self, port):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="weir-hosts."))
-        self.port = free_port()
+        self.port = port
         self.make_certificates()
         self.sinks, self.processes = {}, []
         for name in ("a", "b", "tls"):
@@ -132,6 +133,7 @@ ta-domain.example. MX 10 othername.hosts.example.
 othername.example. MX 10 othername.hosts.example.
 many.example. MX 10 many.hosts.example.
 bogushost.example. MX 10 host.bogus.
+xn--bcher-kva.example. MX 10 b.hosts.example.
 2.0.0.127.in-addr.arpa. PTR client.campus.example.
 client.campus.example. A 127.0.0.2
 3.0.0.127.in-addr.arpa. PTR liar.campus.example.
@@ -148,21 +150,25 @@ _{hosts.port}._tcp.host TLSA 3 1 1 {"00" * 32}
 """
 
 
-@pytest.fixture(scope="module")
-def site():
-    hosts = Hosts()
+def routes_with_port(made, hosts):
+    """To each domain's MX hosts, at the port they have here. Also one at the edge's own port."""
+    domains = set(re.findall(r"(?m)^(\S+)\.example\. (?:MX|A|CNAME|TXT)", zone(hosts)))
+    port = made.relay().rsplit(":", 1)[1]
+    names = [*(f"{name}.example" for name in sorted(domains) if name != "self"), "nowhere.example", "insecure.plain", "bogus", "x.broken", "x.silent",
+             "x.lame"]
+    return f"self.example smtp:self.example:{port}\n" + "".join(f"{name} smtp:{name}:{hosts.port}\n" for name in names)
+
+
+@contextlib.contextmanager
+def running(port, table):
+    hosts = Hosts(port)
     names = Nameserver(zone(hosts), plain(hosts), f"@ MX 10 a.hosts.example.\nhost A {ADDRESSES['a']}\n")
     made = weir.Cluster(edges=1, scanners=1, sets=[*names.settings(), "edge.workers=1", "dns_timeout=2s", "connect_timeout=2s",
                                                    "own_names=mx.campus.example", "ptr_wait=1s"])
     try:
         made.up()
-        domains = set(re.findall(r"(?m)^(\S+)\.example\. (?:MX|A|CNAME|TXT)", zone(hosts)))
-        port = made.relay().rsplit(":", 1)[1]
-        table = made.dir / "policy" / "mailertable"
-        table.write_text(table.read_text() + f"self.example smtp:self.example:{port}\n" + "".join(
-            f"{name} smtp:{name}:{hosts.port}\n" for name in
-            [*(f"{name}.example" for name in sorted(domains) if name != "self"), "nowhere.example", "insecure.plain", "bogus", "x.broken", "x.silent",
-             "x.lame"]))
+        mailertable = made.dir / "policy" / "mailertable"
+        mailertable.write_text(table(mailertable.read_text(), made, hosts))
         made.weirctl("policy", "apply", str(made.dir / "policy"))
         made.hosts, made.names = hosts, names
         wait_until(lambda: rcpt(made, "nowhere.example").code == 550, 10, "the new routes")
@@ -171,6 +177,22 @@ def site():
         made.down()
         names.stop()
         hosts.stop()
+
+
+@pytest.fixture(scope="module")
+def site():
+    with running(free_port(), lambda table, made, hosts: table + routes_with_port(made, hosts)) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def campus():
+    """No route but that of the own domain: everything else goes to its MX, at port 25."""
+    port = free_port([25])
+    if port is None:
+        pytest.skip("port 25 cannot be had here")
+    with running(port, lambda table, made, hosts: table.replace("\n.\t", "\n#.\t")) as made:
+        yield made
 
 
 def rcpt(site, domain):
@@ -226,6 +248,35 @@ def test_S50_goes_to(site, domain, where):
 ])
 def test_S50_is_refused(site, domain, answer):
     assert deliver(site, domain).startswith(answer)
+
+
+def test_S50_without_a_route(campus):
+    assert deliver(campus, "order.example") == "a"
+    assert deliver(campus, "[127.0.0.3]") == "b"
+    assert deliver(campus, "dane.example") == "tls"
+    assert deliver(campus, "null.example").startswith("556 5.1.10")
+    assert deliver(campus, "loop.example").startswith("554 5.4.6")
+    with Smtp(campus.relay(), source="127.0.0.2") as stranger:
+        answer, = stranger.envelope(recipients=["x@order.example"])
+        assert answer.code == 550 and "Relay access denied" in answer.text
+    with Smtp(campus.relay()) as client:
+        token = f"{weir.random.getrandbits(64):016x}"
+        assert client.command("MAIL FROM:<sender@example.org> SMTPUTF8").code == 250
+        assert client.command("RCPT TO:<x@b\u00fccher.example>").code == 250
+        assert client.data(message(token=token)).code == 250
+    assert campus.hosts.where(token) == ["b"]
+
+
+def test_S50_several_domains_in_one_transaction(campus):
+    token = f"{weir.random.getrandbits(64):016x}"
+    with Smtp(campus.relay()) as client:
+        answers = client.envelope(recipients=["x@order.example", "y@next.example", "z@dane.example"])
+        assert [answer.code for answer in answers] == [250, 250, 250]
+        assert client.data(message(token=token)).code == 250
+    wait_until(lambda: sorted(campus.hosts.where(token)) == ["a", "b", "tls"], 30, "a copy at each domain")
+    for name, recipient in (("a", "x@order.example"), ("b", "y@next.example"), ("tls", "z@dane.example")):
+        (_, envelope), = campus.hosts.sinks[name].with_token(token)
+        assert envelope["recipients"] == [recipient]
 
 
 def test_S50_equal_hosts_take_turns(site):
