@@ -22,6 +22,7 @@
 #define REBIND_MS         5
 #define REBIND_GRUMBLE_MS 2000 /* still not bound: say so */
 #define PROBE_MS          20 /* from the monitor's word that a descriptor closed to asking the socket who is missing */
+#define SUSPECT_SWEEPS    2 /* asked again so often: the socket may learn later than the monitor that a connection ended */
 #define CLOSED_MAX        64 /* descriptors closed within that time; more: all peers are asked for */
 #define BUCKETS_MIN       64
 #define SERVER_EVENTS     (ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED)
@@ -35,6 +36,7 @@ struct link_peer {
     uint64_t heard_ms;
     int fd;    /* of the connection: a hint, descriptors are used again */
     bool lost; /* cannot be reached any more; `gone` is due */
+    unsigned suspect; /* sweeps in which to ask once more whether it can */
     uint32_t hash;
     uint8_t id_len;
     uint8_t id[];
@@ -368,20 +370,40 @@ static bool was_closed(const struct link_server *server, int fd)
     return false;
 }
 
-static void on_probe(evutil_socket_t fd, short what, void *arg)
+/* Lets the socket learn of what ended. false: there is none. */
+static bool server_catch_up(struct link_server *server)
 {
-    struct link_server *server = arg;
     int events;
     size_t size = sizeof events;
 
+    return server->sock != NULL && zmq_getsockopt(server->sock, ZMQ_EVENTS, &events, &size) == 0;
+}
+
+static void on_probe(evutil_socket_t fd, short what, void *arg)
+{
+    struct link_server *server = arg;
+
     (void)fd, (void)what;
-    if (server->sock == NULL)
+    if (!server_catch_up(server))
         return;
-    (void)zmq_getsockopt(server->sock, ZMQ_EVENTS, &events, &size); /* lets the socket learn of what ended */
     for (struct link_peer *peer = server->peers; peer != NULL; peer = peer->next)
-        if (!peer->lost && was_closed(server, peer->fd))
+        if (!peer->lost && was_closed(server, peer->fd)) {
+            peer->suspect = SUSPECT_SWEEPS;
             peer_probe(server, peer);
+        }
     server->closed_count = 0;
+    zwatch_kick(server->watch);
+}
+
+static void probe_suspects(struct link_server *server)
+{
+    if (!server_catch_up(server))
+        return;
+    for (struct link_peer *peer = server->peers; peer != NULL; peer = peer->next)
+        if (!peer->lost && peer->suspect > 0) {
+            peer->suspect--;
+            peer_probe(server, peer);
+        }
     zwatch_kick(server->watch);
 }
 
@@ -458,6 +480,7 @@ static void on_soon(evutil_socket_t fd, short what, void *arg)
 static void on_sweep(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
+    probe_suspects(arg);
     server_sweep(arg);
 }
 
