@@ -16,6 +16,7 @@
 #include <unistd.h>
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/memory.h"
 #include "scanner/sandbox.h"
 
 #define LARGE_NICE 10
@@ -57,6 +58,7 @@ static bool worker_set_up(const struct worker_options *options, struct engine *e
     if (options->lane == LANE_LARGE && nice(LARGE_NICE) == -1 && errno != 0)
         log_write(LOG_DEBUG, "nice: %s", strerror(errno));
     seed_rand();
+    memory_keep_free(); /* libclamav takes and frees some hundred KiB twice for even the smallest message */
     tzset();
     struct sandbox_limits limits = { .memory = options->memory, .file_size = options->file_size };
     return engine_set_tmp_dir(engine, options->tmp_dir, why) && sandbox_limit(&limits, why) &&
