@@ -386,6 +386,7 @@ static void worker_begin(struct worker *worker)
     struct curve_keypair pair;
     struct error why;
 
+    memory_keep_free();
     worker->base = event_base_new();
     if (worker->base == NULL)
         fatal("no event loop");

@@ -342,6 +342,7 @@ static void scanner_start(struct scanner *scanner, const struct curve_keypair *p
     const struct scanner_settings *s = &scanner->settings.scanner;
     if (!scratch_new(s->tmp_dir, scanner->run_dir, &scanner->run_lock, &why))
         fatal("%s", why.text);
+    memory_keep_free();
     scanner->base = event_base_new();
     if (scanner->base == NULL)
         fatal("libevent makes no loop");
