@@ -323,12 +323,19 @@ size_t net_unsent(const struct net_conn *conn)
     return conn->out_len;
 }
 
+/* Input that the owner left and paused for will be answered, too: answers to a group of commands travel together (RFC 2920 3.2) and wake
+ * the peer once. The kernel waits 200 ms for the rest, no longer. */
+static bool conn_has_more_to_say(const struct net_conn *conn)
+{
+    return conn->in_len > 0 && (conn->paused || conn->offer_again) && conn->state == CONN_OPEN && !conn->ended;
+}
+
 /* Writes up to len bytes of what is queued. -1: the connection is broken, why. */
 static ssize_t conn_send(struct net_conn *conn, size_t len, struct error *why)
 {
     const char *data = conn->out + conn->out_start;
     if (conn->secure == NULL) {
-        ssize_t sent = send(conn->fd, data, len, MSG_NOSIGNAL);
+        ssize_t sent = send(conn->fd, data, len, MSG_NOSIGNAL | (conn_has_more_to_say(conn) ? MSG_MORE : 0));
         if (sent >= 0)
             return sent;
         if (errno == EAGAIN || errno == EINTR)

@@ -54,7 +54,9 @@ void net_close_after_flush(struct net_conn **conn);
 void net_fini(void);
 void net_write(struct net_conn *conn, const void *data, size_t len); /* copies */
 size_t net_unsent(const struct net_conn *conn);             /* bytes that cannot have reached the peer yet; kept true in `gone` */
-void net_pause(struct net_conn *conn);                      /* no bytes events until resume: back-pressure to the peer's TCP */
+/* No bytes events until resume: back-pressure to the peer's TCP. While bytes are left that way, what is written waits for what will be
+ * written about them, up to 200 ms, so that answers to pipelined commands arrive together. */
+void net_pause(struct net_conn *conn);
 void net_resume(struct net_conn *conn);                     /* bytes already here are offered again in the next loop turn */
 /* Idle times, 0 none: without a byte read (not while paused), and with output that does not move. */
 void net_set_timeout(struct net_conn *conn, unsigned read_ms, unsigned write_ms);

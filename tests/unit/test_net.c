@@ -18,6 +18,7 @@ enum behaviour {
     LINES,              /* uses whole lines only */
     PAUSE_OFTEN,        /* uses a third of what is offered, pauses, resumes from a timer */
     USE_NOTHING,        /* neither uses nor pauses */
+    ANSWER,             /* answers "ok\n" to a line; leaves those behind it and pauses */
     FREE_IN_BYTES,
     CLOSE_IN_BYTES,     /* writes "bye" and closes after the flush */
     START_TLS,          /* answers "STARTTLS\n" with "go\n" and begins */
@@ -31,7 +32,7 @@ struct end {
     size_t got_len;
     size_t to_send, sent; /* refilled when drained */
     bool connected, secured, gone;
-    unsigned pauses;
+    unsigned pauses, offers;
     enum net_end end;
     char why[256];
     struct event *resume;
@@ -93,6 +94,7 @@ static size_t on_bytes(void *arg, const char *buf, size_t len)
     struct end *e = arg;
     size_t used = len;
     ck_assert_uint_eq(net_buffered(e->conn), len);
+    e->offers++;
     switch (e->behaviour) {
     case KEEP:
         end_keep(e, buf, len);
@@ -114,6 +116,12 @@ static size_t on_bytes(void *arg, const char *buf, size_t len)
     case USE_NOTHING:
         e->pauses++;
         used = 0;
+        break;
+    case ANSWER:
+        used = 1 + (size_t)((const char *)memchr(buf, '\n', len) - buf);
+        net_write(e->conn, "ok\n", 3);
+        if (used < len)
+            net_pause(e->conn);
         break;
     case FREE_IN_BYTES:
         net_free(&e->conn);
@@ -295,6 +303,49 @@ START_TEST(lines_in_pieces)
     ck_assert_str_eq(server.got, text);
     ck_assert_uint_eq(net_buffered(server.conn), 0);
     ck_assert_uint_eq(net_unsent(client.conn), 0);
+}
+END_TEST
+
+/* false: the machine was too slow for it to tell anything. */
+static bool answers_come_together(void)
+{
+    uint64_t start = clock_ms();
+    client.offers = 0;
+    client.got_len = 0;
+    net_write(client.conn, "a\nb\n", 4);
+    while (server.offers % 2 == 0)
+        run_turn();
+    run_ms(5); /* the first answer would have come by now */
+    bool early = client.got_len > 0;
+    net_write(server.conn, "and\n", 4);
+    net_resume(server.conn);
+    run_until_got(&client, 10);
+    ck_assert_str_eq(client.got, "ok\nand\nok\n");
+    if (clock_ms() - start > 150)
+        return false;
+    ck_assert(!early);
+    ck_assert_uint_eq(client.offers, 1);
+    return true;
+}
+
+START_TEST(answers_to_a_group_travel_together)
+{
+    int tries = 0;
+    server.behaviour = ANSWER;
+    connect_both();
+    while (!answers_come_together() && ++tries < 50)
+        ;
+    ck_assert_int_lt(tries, 50);
+}
+END_TEST
+
+START_TEST(an_answer_does_not_wait_long_for_the_next)
+{
+    server.behaviour = ANSWER;
+    connect_both();
+    net_write(client.conn, "a\nb\n", 4);
+    run_until_got(&client, 3); /* though nobody resumes the server */
+    ck_assert_str_eq(client.got, "ok\n");
 }
 END_TEST
 
@@ -724,6 +775,8 @@ int main(void)
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_set_timeout(tests, 60);
     tcase_add_test(tests, lines_in_pieces);
+    tcase_add_test(tests, answers_to_a_group_travel_together);
+    tcase_add_test(tests, an_answer_does_not_wait_long_for_the_next);
     tcase_add_loop_test(tests, upload, 0, (int)(sizeof uploads / sizeof *uploads));
     tcase_add_test(tests, both_directions_under_tls);
     tcase_add_test(tests, starttls_names_and_trust);
