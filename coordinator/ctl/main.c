@@ -29,13 +29,14 @@ static void print_help(FILE *out)
           "  -c FILE           configuration: where the coordinators are, and whose key asks ([cluster] key_file)\n"
           "  --key KEYFILE     another key\n"
           "  --json            answers for programs\n"
+          "  FILTER            --from ADDRESS, --to ADDRESS, --state STATE, --older AGE, --destination NAME; * stands for anything\n"
           "\n",
           out);
     for (const struct verb *verb = options_verbs; verb->name != NULL; verb++) {
         char *words = xasprintf(
-            "%s%s%s%s%s%s%s%s%s", verb->name, verb->flags & OPTION_WAIT ? " [--wait]" : "",
+            "%s%s%s%s%s%s%s%s%s%s", verb->name, verb->flags & OPTION_WAIT ? " [--wait]" : "",
             verb->flags & OPTION_TIMEOUT ? " [--timeout S]" : "", verb->flags & OPTION_FORCE ? " [--force]" : "",
-            verb->flags & OPTION_COMMENT ? " [--comment TEXT]" : "", verb->flags & OPTION_LIMIT ? " [--limit N]" : "",
+            verb->flags & OPTION_FILTERS ? " [FILTER]" : "", verb->flags & OPTION_COMMENT ? " [--comment TEXT]" : "", verb->flags & OPTION_LIMIT ? " [--limit N]" : "",
             verb->flags & OPTION_DEFAULTS ? " [--defaults|--changed]" : "", verb->arguments[0] != '\0' ? " " : "",
             verb->arguments);
         fprintf(out, "  %-50s %s\n", words, verb->help);
@@ -179,7 +180,7 @@ static int wait_until_reached(struct requester *requester, const struct options 
 static int ask(const struct options *options, struct requester *requester, struct local_policy *policy)
 {
     const char *verb = options->verb->name;
-    const char *args[OPTIONS_ARGS_MAX + 1];
+    const char *args[OPTIONS_ARGS_MAX + 1 + FILTERS + 1];
     char limit[16];
     size_t count = 0;
     while (count < options->arg_count) {
@@ -188,6 +189,12 @@ static int ask(const struct options *options, struct requester *requester, struc
     }
     if (policy->count > 0)
         args[0] = options->comment != NULL ? options->comment : ""; /* the folder's name says nothing to others */
+    if (options->verb->flags & OPTION_FILTERS) {
+        if (count == 0)
+            args[count++] = "";
+        for (size_t i = 0; i < FILTERS; i++)
+            args[count++] = options->filters[i] != NULL ? options->filters[i] : "";
+    }
     if (options->verb->flags & OPTION_FORCE)
         args[count++] = options->given & OPTION_FORCE ? "true" : "false";
     if (options->given & OPTION_LIMIT) {

@@ -27,6 +27,13 @@ const struct verb options_verbs[] = {
     { "policy show", "[EPOCH]", 0, 1, 0, "the policy's files" },
     { "policy history", "", 0, 0, 0, "who applied what and when" },
     { "policy rollback", "EPOCH", 1, 1, 0, "make an earlier policy the newest" },
+    { "queue list", "[ID]", 0, 1, OPTION_FILTERS | OPTION_LIMIT, "mail in the spool, oldest first" },
+    { "queue show", "ID", 1, 1, 0, "one message of the spool with its recipients and attempts" },
+    { "queue hold", "[ID]", 0, 1, OPTION_FILTERS | OPTION_FORCE, "let mail rest until it is released" },
+    { "queue release", "[ID]", 0, 1, OPTION_FILTERS | OPTION_FORCE, "let held mail go on" },
+    { "queue retry", "[ID]", 0, 1, OPTION_FILTERS | OPTION_FORCE, "try mail now, and its destinations" },
+    { "queue delete", "[ID]", 0, 1, OPTION_FILTERS | OPTION_FORCE, "remove mail; nobody is told" },
+    { "queue bounce", "[ID]", 0, 1, OPTION_FILTERS | OPTION_FORCE, "send mail back to its senders" },
     { "config check", "", 0, 0, 0, "whether the configuration is right" },
     { "config show", "", 0, 0, OPTION_DEFAULTS | OPTION_CHANGED, "effective values and where each came from" },
     { "history", "", 0, 0, OPTION_LIMIT, "what operators did" },
@@ -44,6 +51,12 @@ static const struct flag flags[] = {
     { "--timeout", OPTION_TIMEOUT, true },    { "--comment", OPTION_COMMENT, true },
     { "--defaults", OPTION_DEFAULTS, false }, { "--changed", OPTION_CHANGED, false },
     { "--limit", OPTION_LIMIT, true },
+};
+
+static const char *const filter_names[FILTERS] = {
+    [FILTER_FROM] = "--from",   [FILTER_TO] = "--to",
+    [FILTER_STATE] = "--state", [FILTER_OLDER] = "--older",
+    [FILTER_DESTINATION] = "--destination",
 };
 
 static bool parse_number(unsigned *out, const char *option, const char *text, struct error *why)
@@ -96,6 +109,25 @@ static bool parse_flag(struct options *options, int argc, char *const *argv, int
     return true;
 }
 
+static bool parse_filter(struct options *options, int argc, char *const *argv, int *at, bool *found, struct error *why)
+{
+    for (size_t i = 0; i < FILTERS && !*found; i++) {
+        const char *value = value_of(filter_names[i], argc, argv, at, why);
+        if (value == NULL && why->text[0] != '\0')
+            return false;
+        if (value == NULL)
+            continue;
+        if (*value == '\0') {
+            error_set(why, "%s needs a value", filter_names[i]);
+            return false;
+        }
+        options->filters[i] = value;
+        options->given |= OPTION_FILTERS;
+        *found = true;
+    }
+    return true;
+}
+
 static bool parse_option(struct options *options, int argc, char *const *argv, int *at, struct error *why)
 {
     const char *word = argv[*at], *value;
@@ -115,7 +147,7 @@ static bool parse_option(struct options *options, int argc, char *const *argv, i
     } else if (strcmp(word, "--version") == 0) {
         options->version = true;
     } else {
-        if (!parse_flag(options, argc, argv, at, &found, why))
+        if (!parse_flag(options, argc, argv, at, &found, why) || !parse_filter(options, argc, argv, at, &found, why))
             return false;
         if (!found && why->text[0] == '\0')
             error_set(why, "unknown option %s; weirctl --help lists them", word);
@@ -168,6 +200,10 @@ static bool check_flags(const struct options *options, struct error *why)
             error_set(why, "%s takes no %s", options->verb->name, flags[i].name);
             return false;
         }
+    }
+    if ((options->given & OPTION_FILTERS) && !(options->verb->flags & OPTION_FILTERS)) {
+        error_set(why, "%s takes no --from, --to, --state, --older or --destination", options->verb->name);
+        return false;
     }
     if ((options->given & OPTION_DEFAULTS) && (options->given & OPTION_CHANGED)) {
         error_set(why, "--defaults or --changed, not both");

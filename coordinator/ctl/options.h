@@ -22,7 +22,10 @@ enum option_flag {
     OPTION_CHANGED = 32,
     OPTION_LIMIT = 64,
     OPTION_NO_CONFIG = 128, /* the verb needs no -c */
+    OPTION_FILTERS = 256,   /* --from, --to, --state, --older, --destination: which mail of the spool */
 };
+
+enum option_filter { FILTER_FROM, FILTER_TO, FILTER_STATE, FILTER_OLDER, FILTER_DESTINATION, FILTERS };
 
 struct verb {
     const char *name;      /* "node list" */
@@ -40,6 +43,7 @@ struct options {
     unsigned given; /* enum option_flag */
     unsigned timeout_s, limit;
     const char *comment;
+    const char *filters[FILTERS]; /* NULL: not given */
     const struct verb *verb;
     const char *args[OPTIONS_ARGS_MAX];
     size_t arg_count;

@@ -285,6 +285,23 @@ static void print_recipient(const json_t *row, FILE *out)
     fputs("\n", out);
 }
 
+/* What became of spooled mail, oldest first. */
+static void print_attempts(const json_t *attempts, FILE *out)
+{
+    size_t i;
+    const json_t *one;
+    char when[32];
+    json_array_foreach(attempts, i, one)
+    {
+        fprintf(out, "  %s  %s", view_time(when, get(one, "at")), get_or(one, "what", "?"));
+        fprintf(out, " (%lld) by %s to ", number(one, "recipients"), get_or(one, "who", "?"));
+        put_clean(out, get_or(one, "destination", "?"));
+        fputs(": ", out);
+        put_clean(out, get_or(one, "reply", "nothing"));
+        fputs("\n", out);
+    }
+}
+
 static void print_trace(const json_t *rows, FILE *out)
 {
     const char *last = "";
@@ -298,8 +315,103 @@ static void print_trace(const json_t *rows, FILE *out)
             print_message(row, out);
         }
         print_recipient(row, out);
+        print_attempts(json_object_get(row, "attempts"), out);
         last = id;
     }
+}
+
+/* --- the spool --- */
+
+static void add_clean(struct table *table, const char *text)
+{
+    struct text clean;
+    text_init(&clean);
+    text_add_clean(&clean, text, strlen(text), 60);
+    table_add(table, clean.data);
+    text_fini(&clean);
+}
+
+static void print_queue(const json_t *entries, FILE *out)
+{
+    static const char *const titles[] = { "ID", "ARRIVED", "STATE", ">SIZE", "FROM", "TO", ">MORE", "DESTINATION", ">TRIES", "NEXT", "LAST REPLY" };
+    struct table *table = table_new(titles, sizeof titles / sizeof *titles);
+    size_t i;
+    const json_t *entry;
+    char when[32];
+    json_array_foreach(entries, i, entry)
+    {
+        const char *sender = get_or(entry, "sender", "<>"), *state = get_or(entry, "state", "?");
+        const char *first = json_string_value(json_array_get(json_object_get(entry, "recipients"), 0));
+        table_add(table, get(entry, "id"));
+        table_add(table, view_time(when, get(entry, "arrived_at")));
+        table_add(table, state);
+        add_number(table, number(entry, "size"));
+        add_clean(table, sender);
+        add_clean(table, first != NULL ? first : "");
+        add_number(table, number(entry, "recipient_count") - (first != NULL ? 1 : 0));
+        add_clean(table, get_or(entry, "destination", ""));
+        add_number(table, number(entry, "attempts"));
+        table_add(table, strcmp(state, "leased") == 0  ? get(entry, "holder")
+                         : strcmp(state, "held") == 0 ? NULL
+                                                       : view_time(when, get(entry, "due_at")));
+        add_clean(table, get_or(entry, "reply", ""));
+    }
+    table_print(table, out);
+    table_free(&table);
+}
+
+static void print_spooled_destination(const json_t *one, FILE *out)
+{
+    char when[32];
+    fputs("  destination ", out);
+    put_clean(out, get_or(one, "destination", "?"));
+    fprintf(out, ": %s, %lld tries", get_or(one, "state", "?"), number(one, "attempts"));
+    if (strcmp(get_or(one, "state", ""), "leased") == 0)
+        fprintf(out, ", with %s until %s", get_or(one, "holder", "?"), view_time(when, get(one, "due_at")));
+    else if (strcmp(get_or(one, "state", ""), "deferred") == 0)
+        fprintf(out, ", next at %s", view_time(when, get(one, "due_at")));
+    if (get(one, "down_until") != NULL)
+        fprintf(out, "; it could not be reached and is left alone until %s", view_time(when, get(one, "down_until")));
+    fprintf(out, "%s%s%s\n", json_is_true(json_object_get(one, "bounce")) ? "; goes back to its sender" : "",
+            json_is_true(json_object_get(one, "delay_warned")) ? "; its sender was told of the delay" : "",
+            json_is_true(json_object_get(one, "maybe_duplicate")) ? "; a lease ended without a word: a copy may arrive twice" : "");
+}
+
+static void print_spooled(const json_t *message, FILE *out)
+{
+    char when[32];
+    size_t i;
+    const json_t *one;
+    fprintf(out, "%s  %s  %lld bytes%s\n", get_or(message, "id", "?"), view_time(when, get(message, "arrived_at")), number(message, "size"),
+            get(message, "stored_at") == NULL ? ", still coming" : "");
+    fputs("  from      <", out);
+    put_clean(out, get_or(message, "sender", ""));
+    fputs(">  ", out);
+    put_clean(out, get_or(message, "message_id", "(no Message-ID)"));
+    fprintf(out, "\n  client    %s, listener %s of %s\n", get_or(message, "client", "?"), get_or(message, "listener", "-"), get_or(message, "node", "?"));
+    fprintf(out, "  verdict   %s\n", json_is_true(json_object_get(message, "scanned")) ? get_or(message, "verdict", "clean") : "not scanned yet");
+    json_array_foreach(json_object_get(message, "destinations"), i, one)
+    {
+        print_spooled_destination(one, out);
+    }
+    json_array_foreach(json_object_get(message, "recipients"), i, one)
+    {
+        fputs("  to        <", out);
+        put_clean(out, get_or(one, "address", ""));
+        fprintf(out, ">  %s, %lld tries", get_or(one, "state", "?"), number(one, "attempts"));
+        fputs(get_or(one, "reply", NULL) != NULL ? ": " : "", out);
+        put_clean(out, get_or(one, "reply", ""));
+        fputs("\n", out);
+    }
+    print_attempts(json_object_get(message, "attempts"), out);
+}
+
+static void print_queue_act(const json_t *body, FILE *out)
+{
+    fprintf(out, "%lld changed", number(body, "changed"));
+    if (number(body, "busy") > 0)
+        fprintf(out, ", %lld left alone, as an edge delivers them now", number(body, "busy"));
+    fputs(json_is_true(json_object_get(body, "more")) ? "; more match: run it again\n" : "\n", out);
 }
 
 /* --- keys, policy, history --- */
@@ -435,6 +547,13 @@ void view_print(const char *verb, const json_t *body, const char *coordinator, F
         { "policy rollback", print_applied },
         { "policy show", print_policy },
         { "policy history", print_policies },
+        { "queue list", print_queue },
+        { "queue show", print_spooled },
+        { "queue hold", print_queue_act },
+        { "queue release", print_queue_act },
+        { "queue retry", print_queue_act },
+        { "queue delete", print_queue_act },
+        { "queue bounce", print_queue_act },
         { "history", print_history },
     };
     if (strcmp(verb, "status") == 0)

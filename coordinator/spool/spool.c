@@ -66,9 +66,11 @@ struct db *spool_connect(struct spool *spool, const char *role, void (*up)(void 
                          void (*notified)(void *, const char *), void *arg)
 {
     char *application = xasprintf("weir %s %s", spool->options.name, role);
-    /* Whoever turned synchronous_commit off did not think of mail. */
+    /* Whoever turned synchronous_commit off did not think of mail. Plans are kept for long, and may be made while the
+     * spool is empty: they must be those for a full one, which are by index throughout. */
     char *setup = xasprintf("SELECT set_config('synchronous_commit', 'on', false)"
-                            " WHERE current_setting('synchronous_commit') = 'off'; %s",
+                            " WHERE current_setting('synchronous_commit') = 'off';"
+                            " SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off; %s",
                             notified != NULL ? "LISTEN weir_spool;" : "");
     char *labels = xasprintf("connection=\"%s\"", role);
     struct db_options options = {

@@ -5,7 +5,9 @@ CREATE FUNCTION spool_state(held boolean, leased boolean, due_at timestamptz, do
                 WHEN due_at > now() OR down_until > now() THEN 'deferred' ELSE 'ready' END
 $f$;
 
-CREATE FUNCTION spool_states() RETURNS TABLE (state text, amount bigint, oldest numeric) LANGUAGE sql STABLE AS $f$
+-- These two count everything, on a connection that is otherwise kept to indexes.
+CREATE FUNCTION spool_states() RETURNS TABLE (state text, amount bigint, oldest numeric) LANGUAGE sql STABLE
+    SET enable_seqscan = on SET enable_hashjoin = on AS $f$
     SELECT spool_state(q.held, q.leased, q.due_at, d.down_until), count(*), round(extract(epoch FROM now() - min(q.arrived_at)), 3)
         FROM spool_queue q LEFT JOIN spool_destination d USING (destination) GROUP BY 1
     UNION ALL SELECT 'incoming', count(*), round(extract(epoch FROM now() - min(arrived_at)), 3) FROM spool_message
@@ -13,7 +15,8 @@ CREATE FUNCTION spool_states() RETURNS TABLE (state text, amount bigint, oldest 
 $f$;
 
 -- difference: recipients that were stored and are neither settled nor here.
-CREATE FUNCTION spool_sums() RETURNS TABLE (messages numeric, bytes numeric, difference numeric, down bigint) LANGUAGE sql STABLE AS $f$
+CREATE FUNCTION spool_sums() RETURNS TABLE (messages numeric, bytes numeric, difference numeric, down bigint) LANGUAGE sql STABLE
+    SET enable_seqscan = on SET enable_hashjoin = on AS $f$
     SELECT coalesce(sum(messages), 0), coalesce(sum(bytes), 0), coalesce(sum(recipients - delivered - failed - discarded - abandoned), 0)
         - (SELECT count(*) FROM spool_recipient WHERE state = 'queued'),
         (SELECT count(*) FROM spool_destination) FROM spool_usage

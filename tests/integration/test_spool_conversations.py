@@ -7,7 +7,7 @@ import pytest
 from coordinators import Coordinators, pb, wait_until
 from spooling import BODY, Edge, envelope, new_id, outcomes, recipients
 
-SETS = ["spool_lease = 2s", "spool_retry_min = 300ms", "spool_retry_max = 1s", "spool_life = 1h", "spool_leftover = 2s",
+SETS = ["spool_lease = 2s", "spool_retry_min = 300ms", "spool_retry_max = 1s", "spool_leftover = 2s",
         "spool_per_destination = 20"]
 
 

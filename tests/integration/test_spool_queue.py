@@ -1,0 +1,257 @@
+"""weirctl queue, a spool of 100,000 messages, a full disk."""
+import json
+import os
+import re
+import signal
+import subprocess
+import tempfile
+import time
+
+import pytest
+
+from coordinators import Coordinators, pb, wait_until
+from pg import PostgreSQL
+from spooling import BODY, Edge, envelope, new_id
+from test_spool_conversations import SETS, count, empty
+
+
+@pytest.fixture(scope="module")
+def one():
+    with Coordinators(1, sets=SETS) as made:
+        made.start()
+        made.add_key("edge-1", "edge")
+        yield made
+
+
+@pytest.fixture
+def edge(one):
+    empty(one)
+    node = one.node("edge-1", "edge")
+    assert node.hello() is not None
+    yield Edge(node)
+    node.close()
+    assert one.pg.query("SELECT difference FROM spool_sums()") == [["0"]]
+
+
+def listed(one, *words):
+    return [entry["id"] for entry in one.json("queue", "list", *words)]
+
+
+def test_queue_list_filters_and_shows(one, edge):
+    first, second, third = new_id(), new_id(), new_id()
+    edge.stored(first, (("bob@example.org", "a.example"), ("eve@example.org", "b.example")))
+    edge.stored(second, (("100%_real@example.net", "a.example"),), sender=b"")
+    edge.stored(third, (("bob@example.net", "c.example"),), sender=b"\x1b[31m@example.edu")
+    assert listed(one) == [first, first, second, third]
+    assert listed(one, "--from", "alice@example.edu") == [first, first] and listed(one, "--from", "<>") == [second]
+    assert listed(one, "--to", "bob@*") == [first, third] and listed(one, "--to", "@example.net") == [second, third]
+    assert listed(one, "--to", "*%_*") == [second]
+    assert listed(one, "--destination", "b.example") == [first] and listed(one, "--limit", 1) == [first]
+    assert listed(one, "--older", "1h") == [] and listed(one, "--state", "ready", first.lower()) == [first, first]
+    lease = [lease for lease in edge.claim() if lease.id == second][0]
+    assert listed(one, "--state", "leased") == [first, first, second, third]
+    assert edge.result(lease, (0, "DEFERRED", "greylisted \x1b[2J")) == pb.ANSWER_OK
+    assert listed(one, "--state", "deferred") == [second]
+    table, shown = one.ctl("queue", "list"), one.ctl("queue", "show", second)
+    assert "edge-1/0" in table and "greylisted" in table and "\x1b" not in table + shown
+    assert "greylisted" in shown and "deferred, 1 tries" in shown and "deferred (1) by edge-1" in shown, shown
+    assert one.json("queue", "show", first)["recipients"][1]["address"] == "eve@example.org"
+    for words, status, said in ((("list", "--state", "sleeping"), 64, "deferred"), (("list", "--older", "soon"), 64, "interval"), (("show", new_id()), 65, "trace"),
+                                (("delete",), 64, "--force"), (("hold", new_id()), 65, "not in the spool"), (("list", "--from"), 64, "value"),
+                                (("list", "--wait"), 64, "--wait")):
+        done = one.run_ctl("queue", *words)
+        assert done.returncode == status and said in done.stderr, (words, done.returncode, done.stderr)
+
+
+def test_hold_release_retry_bounce_delete(one, edge):
+    idents = [new_id() for _ in range(5)]
+    for ident in idents:
+        edge.stored(ident, (("bob@example.org", "a.example"),))
+    held, slow, back, gone, leased = idents
+    assert "1 changed" in one.ctl("queue", "hold", held)
+    leases = {lease.id: lease for lease in edge.claim()}
+    assert set(leases) == set(idents) - {held}
+    assert "1 left alone" in one.ctl("queue", "delete", leased) and count(one) == 5
+    for ident in (slow, back, gone):
+        assert edge.result(leases[ident], (0, "DEFERRED", "later"), retry_ms=600000) == pb.ANSWER_OK
+    assert edge.claim() == []
+    request = edge.ask_claim(wait=20000)
+    one.ctl("queue", "retry", slow)
+    lease, = edge.leases(request)
+    assert lease.id == slow and not lease.bounce and edge.deliver(lease) == pb.ANSWER_OK
+    request = edge.ask_claim(wait=20000)
+    one.ctl("queue", "bounce", back)
+    lease, = edge.leases(request)
+    assert lease.id == back and lease.bounce and edge.result(lease, (0, "FAILED", "returned by the operator")) == pb.ANSWER_OK
+    request = edge.ask_claim(wait=20000)
+    one.ctl("queue", "release", "--state", "held")
+    lease, = edge.leases(request)
+    assert lease.id == held and edge.deliver(lease) == pb.ANSWER_OK
+    assert json.loads(one.ctl("--json", "queue", "delete", "--to", "bob@example.org"))["changed"] == 1
+    assert edge.deliver(leases[leased]) == pb.ANSWER_OK and count(one) == 0
+    assert {row["recipient_index"]: row["disposition"] for row in one.json("trace", gone)} == {0: "discarded:operator"}
+    assert one.json("trace", back)[0]["disposition"] == "bounced"
+    acts = [(done["action"], done["who"]) for done in one.json("history")][-5:]
+    assert acts == [(f"queue {act}", "operator") for act in ("hold", "retry", "bounce", "release", "delete")]
+
+
+def test_old_mail_is_leased_though_its_destination_is_down(one, edge):
+    """A warning and the end of a message's life do not wait for a destination in back-off."""
+    ident = new_id()
+    edge.stored(ident, (("x@dead.example", "dead.example"),))
+    lease, = edge.claim()
+    assert not lease.warn_delay and not lease.last_try
+    assert edge.result(lease, (0, "DEFERRED", "no route"), destination_down=True, retry_ms=3600000) == pb.ANSWER_OK
+    one.pg.query("UPDATE spool_destination SET down_until = now() + '1 hour'")
+    for age, warned in (("5 hours", False), ("6 days", True)):
+        one.pg.query(f"UPDATE spool_message SET arrived_at = now() - interval '{age}'; UPDATE spool_queue SET attend_at = now()")
+        lease, = edge.claim()
+        assert (lease.warn_delay, lease.delay_warned, lease.last_try) == (not warned, warned, warned)
+        text = ("FAILED", "too old") if warned else ("DEFERRED", "no route")
+        assert edge.result(lease, (0, *text), destination_down=not warned, delay_warned=not warned) == pb.ANSWER_OK
+    assert count(one) == 0
+
+
+# ---- 100,000 messages -----------------------------------------------------------------------------------------------------------
+
+def fill(one, messages, dead):
+    """A fifth of the mail for one destination, half of it for dead ones, the rest for 1000 others; as stores and results leave it."""
+    one.pg.query(f"""
+        INSERT INTO spool_message (id, arrived_at, stored_at, size, recipients, scanned, dsn, envelope, node, listener, client, helo, tls, sender,
+            message_id, verdict, scanner, engine, signatures)
+            SELECT lpad(n::text, 20, '0'), now() - interval '1 hour' + n * interval '10 ms', now(), 10, 1, true, false, '\\x0a14' || lpad(n::text, 20, '0')::bytea, '', '', '', '', '',
+                's@example.edu', '', '', '', '', '' FROM generate_series(1, {messages}) AS n;
+        INSERT INTO spool_recipient (id, number, destination, address, packed)
+            SELECT lpad(n::text, 20, '0'), 0, CASE WHEN n % 10 < 2 THEN 'big.example' WHEN n % 10 < 7 THEN 'dead-' || n % {dead} || '.example'
+                ELSE 'other-' || n % 1000 || '.example' END, 'x@example.org', '\\x1203' || 'x@y'::bytea FROM generate_series(1, {messages}) AS n;
+        INSERT INTO spool_queue (id, destination, arrived_at, scanned, due_at, attend_at)
+            SELECT m.id, r.destination, m.arrived_at, true, m.arrived_at, now() + interval '5 days' FROM spool_message m JOIN spool_recipient r USING (id);
+        INSERT INTO spool_destination SELECT DISTINCT destination, 3, now(), now() + interval '1 hour', 'no route' FROM spool_queue
+            WHERE destination LIKE 'dead-%';
+        INSERT INTO spool_wake SELECT destination, true, min(due_at) FROM spool_queue GROUP BY destination;
+        INSERT INTO spool_usage (slot, messages, bytes, recipients) VALUES ('filled', {messages}, 0, {messages});
+        SELECT spool_take_wakes(); SELECT spool_take_wakes();""")
+
+
+def claim_cost(one):
+    """Pages touched by a claim of 20 in a session that has made its plans, and those plans."""
+    warm = "".join(" BEGIN; SELECT FROM spool_claim('edge-1/0', 20, true, 100, '2s'); ROLLBACK;" for _ in range(8))
+    done = subprocess.run([one.pg.bin + "/psql", "-XAtq", one.pg.conninfo, "-c",
+                           "LOAD 'auto_explain'; SET auto_explain.log_min_duration = 0; SET auto_explain.log_nested_statements = on;"
+                           " SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off; SET client_min_messages = log;" + warm +
+                           " BEGIN; EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT * FROM spool_claim('edge-1/0', 20, true, 100, '2s');"
+                           " SELECT spool_due_in(true); ROLLBACK"], capture_output=True, text=True, check=True)
+    plan = json.loads(done.stdout[:done.stdout.rindex("]") + 1])[0]["Plan"]
+    return plan["Shared Hit Blocks"] + plan["Shared Read Blocks"], plan["Actual Total Time"], done.stderr
+
+
+def test_a_claim_costs_the_same_with_100000_messages(one, edge):
+    fill(one, 100, 10)
+    small = claim_cost(one)
+    empty(one)
+    fill(one, 100000, 2000)
+    large = claim_cost(one)
+    scanned = sorted(set(re.findall(r"(?:Scan[a-z ]*(?: using \w+)?) on spool_\w+", large[2])))
+    print(f"claim of 20: {small[0]} pages, {small[1]:.1f} ms of 100 messages; {large[0]} pages, {large[1]:.1f} ms of 100,000 with 2,000 dead"
+          f" destinations\nplans: {scanned}")
+    assert large[0] < 4 * small[0]
+    assert not [one for one in scanned if one.startswith("Seq") or one.endswith("Seq Scan on spool_queue")]
+    assert "Seq Scan on spool_queue" not in large[2] and "Seq Scan on spool_lane" not in large[2]
+
+    # The coordinator's own connection, whose plans were made while the spool was empty; all that is not dead is delivered to the first 2,000.
+    began, seen, order = time.monotonic(), set(), []
+    for _ in range(20):
+        leases = edge.claim(64, wait=2000)
+        assert leases and not [lease for lease in leases if lease.destination.startswith(b"dead-")]
+        order += [lease.id for lease in leases if lease.destination == b"big.example"]
+        seen |= {lease.destination for lease in leases}
+        for lease in leases:
+            assert edge.deliver(lease) == pb.ANSWER_OK
+    print(f"{20 * 64} leased, each told alone, in {time.monotonic() - began:.1f} s, of {len(seen)} destinations")
+    assert len(seen) == 301, "no destination delays the others"
+    late = new_id()
+    edge.stored(late, (("x@new.example", "new.example"),))
+    turns = 0
+    while not any(lease.id == late for lease in (edge.claim(64) or ())):
+        turns += 1
+        assert turns < 40, "new mail has its turn"
+    old = [ident for ident in order if int(ident) < 50000]
+    assert len(old) >= len(order) / 2, "mostly the oldest"
+    wait_until(lambda: (one.metric('weir_spool_messages{state="ready"}') or 0) > 1000, 20, "counted")
+    began = time.monotonic()
+    assert len(listed(one, "--destination", "dead-*", "--limit", 5)) == 5
+    print(f"queue list: {time.monotonic() - began:.2f} s")
+    empty(one)
+
+
+# ---- a full disk ----------------------------------------------------------------------------------------------------------------
+
+def test_a_full_disk_is_answered_full_and_recovers(one):
+    """Bodies on a small file system of their own: the log of PostgreSQL has room, as it must have."""
+    if os.getuid() != 0:
+        pytest.skip("mounting needs root")
+    place = tempfile.mkdtemp(prefix="weir-small-")
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", place], check=False, capture_output=True).returncode != 0:
+        os.rmdir(place)
+        pytest.skip("no tmpfs can be mounted here")
+    try:
+        with PostgreSQL() as pg, Coordinators(1, sets=SETS, pg=pg) as small:
+            os.chown(place, pg.user.pw_uid, pg.user.pw_gid)
+            small.start()
+            small.add_key("edge-1", "edge")
+            pg.query(f"CREATE TABLESPACE small LOCATION '{place}'")
+            pg.query("ALTER TABLE spool_body SET TABLESPACE small")
+            node = small.node("edge-1", "edge")
+            assert node.hello() is not None
+            edge, sent, full = Edge(node), [], None
+            sent.append(new_id())
+            edge.stored(sent[0], body=os.urandom(1024 * 1024))
+            pg.query("VACUUM spool_body")  # from now on it has its maps of free space, as one that is in use for some minutes
+            for _ in range(40):
+                ident = new_id()
+                answer = edge.store(ident, body=os.urandom(1024 * 1024))
+                if answer.status == pb.ANSWER_FULL:
+                    full = ident
+                    break
+                assert answer.status == pb.ANSWER_OK
+                sent.append(ident)
+            assert full and len(sent) > 3
+            big = new_id()
+            assert edge.store(big, body=b"x", last=False).status in (pb.ANSWER_OK, pb.ANSWER_FULL)
+            assert {row[0] for row in pg.query("SELECT id FROM spool_message WHERE stored_at IS NOT NULL")} == set(sent), "nothing half-stored"
+            assert pg.query(f"SELECT count(*) FROM spool_body WHERE id = '{full}'") == [["0"]]
+            for lease in edge.claim(64):
+                assert len(edge.fetch(lease.id)) == 1024 * 1024 and edge.deliver(lease) == pb.ANSWER_OK
+            pg.query("VACUUM spool_body")
+            wait_until(lambda: edge.store(full, body=BODY).status == pb.ANSWER_OK, 10, "room again")
+            last = []
+            while full not in last:
+                leases = edge.claim(64, wait=3000)
+                assert all(edge.deliver(lease) == pb.ANSWER_OK for lease in leases)
+                last += [lease.id for lease in leases]
+            node.close()
+    finally:
+        subprocess.run(["umount", "-l", place], check=False)
+        os.rmdir(place)
+
+
+def test_a_coordinator_killed_in_the_middle_loses_nothing(one, edge):
+    """Its questions are asked again at another; here at itself, back again."""
+    idents = [new_id() for _ in range(20)]
+    for ident in idents:
+        edge.ask((b"", BODY), spool_store=pb.SpoolStore(envelope=envelope(ident), last=True))
+        edge.store(ident)
+    one.stop("coordinator-1", signal.SIGKILL)
+    one.start()
+    edge.node.close()
+    edge.node = one.node("edge-1", "edge")
+    assert edge.node.hello() is not None
+    for ident in idents:
+        edge.stored(ident)
+    assert count(one) == 20
+    delivered = set()
+    while len(delivered) < 20:
+        for lease in edge.claim(wait=3000):
+            assert edge.deliver(lease) == pb.ANSWER_OK
+            delivered.add(lease.id)
+    assert delivered == set(idents)
