@@ -57,6 +57,11 @@ static char *format_quantity(enum config_type type, uint64_t value)
     return xasprintf("%llu", (unsigned long long)value);
 }
 
+bool config_parse_size(const char *text, uint64_t *bytes)
+{
+    return parse_quantity(text, size_units, bytes);
+}
+
 static bool parse_bool(const char *text, bool *out)
 {
     static const char *const yes[] = { "on", "yes", "true", "1" }, *const no[] = { "off", "no", "false", "0" };

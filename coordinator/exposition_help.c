@@ -55,6 +55,7 @@ static const struct help helps[] = {
     { "weir_engine_scan_seconds", "Time a worker spent in the engine per message." },
     { "weir_engine_suspicions_total", "Generations made because the engine failed on several messages in a row." },
     { "weir_epoch", "Number of the cluster state published last." },
+    { "weir_exceptions_used_total", "Messages accepted over a listener's limit because an exception of the policy allows it, by limit." },
     { "weir_generation", "Generation of the scan engine that takes work." },
     { "weir_generation_failures_total", "Generations that did not pass loading or their self-test." },
     { "weir_heartbeats_total", "Heartbeats received from nodes." },

@@ -19,12 +19,12 @@ $(B)/generated/coordinator/migrations.c: coordinator/embed-sql $(coordinator_sql
 $(eval $(call program,weir-coordinator,coordinator,main.c,coordinator proto policy common,\
     -lpq -lzmq -lprotobuf-c -ljansson -levent))
 
-$(eval $(call library,ctl,coordinator/ctl,options.c table.c views.c request.c local.c))
-$(eval $(call program,weirctl,coordinator/ctl,main.c,ctl coordinator proto policy common,\
+$(eval $(call library,ctl,coordinator/ctl,options.c table.c views.c request.c local.c explain.c))
+$(eval $(call program,weirctl,coordinator/ctl,main.c,ctl coordinator proto relay smtp policy common,\
     -lzmq -lprotobuf-c -ljansson -levent))
 
 $(eval $(call unit_test,exposition,coordinator common,-ljansson))
 $(eval $(call unit_test,coordinator_rows,coordinator proto policy common,-lpq -lzmq -lprotobuf-c -ljansson -levent))
 $(eval $(call unit_test,questions,coordinator proto common,-lpq -lzmq -lprotobuf-c -ljansson -levent))
-$(eval $(call unit_test,weirctl,ctl coordinator proto policy common,-lpq -lzmq -lprotobuf-c -ljansson -levent))
+$(eval $(call unit_test,weirctl,ctl coordinator proto relay smtp policy common,-lpq -lzmq -lprotobuf-c -ljansson -levent))
 $(eval $(call fuzz_target,exposition,$(addprefix coordinator/,exposition.c exposition_help.c text.c rows.c) $(addprefix common/,metrics.c error.c memory.c log.c utf8.c clock.c),-ljansson))

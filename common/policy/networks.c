@@ -5,10 +5,30 @@
 #include <string.h>
 #include "common/memory.h"
 
+#define NAME_MAX_LEN 63
+#define NAME_BYTES   "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
+
 void networks_fini(struct networks *networks)
 {
+    prefixes_fini(&networks->prefixes);
     free(networks->rules);
     *networks = (struct networks){ 0 };
+}
+
+/* What follows the network on its line. A second network would be taken for a name otherwise, so a name begins with a letter. */
+static bool take_name(struct network *rule, const char *text, const char *network, struct error *why)
+{
+    size_t len = strspn(text, NAME_BYTES);
+
+    if (*text == '\0')
+        return true;
+    if (text[len] != '\0' || len > NAME_MAX_LEN || strchr("0123456789._-", *text) != NULL) {
+        error_set(why, "'%s' after %.80s: one network a line, and behind it at most its name: a letter, then letters, digits, '.', '_', '-'", text,
+                  network);
+        return false;
+    }
+    rule->name = text;
+    return true;
 }
 
 bool networks_add(struct networks *networks, char *text, unsigned line, struct error *why)
@@ -18,11 +38,13 @@ bool networks_add(struct networks *networks, char *text, unsigned line, struct e
     if (rule.excluded)
         text += 1 + strspn(text + 1, " \t");
     size_t len = strcspn(text, " \t,");
-    if (text[len] != '\0') {
+    char *rest = text + len + strspn(text + len, " \t");
+    if (text[len] == ',') {
         error_set(why, "'%s' after %.*s: one network a line", text + len, (int)(len < 80 ? len : 80), text);
         return false;
     }
-    if (!netaddr_prefix_parse(&rule.prefix, text, why))
+    text[len] = '\0';
+    if (!netaddr_prefix_parse(&rule.prefix, text, why) || !take_name(&rule, rest, text, why))
         return false;
     if (rule.prefix.bits == 0 && !rule.excluded) {
         error_set(why, "%s would make every host an inside one, and this an open relay", text);
@@ -32,35 +54,19 @@ bool networks_add(struct networks *networks, char *text, unsigned line, struct e
         networks->room = networks->room > 0 ? 2 * networks->room : 64;
         networks->rules = xrealloc(networks->rules, networks->room * sizeof *networks->rules);
     }
+    prefixes_add(&networks->prefixes, &rule.prefix, (uint32_t)networks->count);
     networks->rules[networks->count++] = rule;
     return true;
 }
 
-static int compare_prefixes(const struct netaddr_prefix *a, const struct netaddr_prefix *b)
-{
-    if (a->address.family != b->address.family)
-        return a->address.family < b->address.family ? -1 : 1;
-    if (a->bits != b->bits)
-        return a->bits > b->bits ? -1 : 1;
-    return memcmp(a->address.bytes, b->address.bytes, sizeof a->address.bytes);
-}
-
-static int compare_rules(const void *left, const void *right)
-{
-    const struct network *a = left, *b = right;
-    int order = compare_prefixes(&a->prefix, &b->prefix);
-
-    return order != 0 ? order : a->line < b->line ? -1 : a->line > b->line;
-}
-
 bool networks_finish(struct networks *networks, unsigned *line, struct error *why)
 {
-    if (networks->count == 0)
-        return true;
-    qsort(networks->rules, networks->count, sizeof *networks->rules, compare_rules);
+    const struct prefix_entry *entries = networks->prefixes.entries;
+
+    prefixes_sort(&networks->prefixes);
     for (size_t i = 1; i < networks->count; i++) {
-        const struct network *a = &networks->rules[i - 1], *b = &networks->rules[i];
-        if (compare_prefixes(&a->prefix, &b->prefix) != 0 || a->excluded == b->excluded)
+        const struct network *a = &networks->rules[entries[i - 1].value], *b = &networks->rules[entries[i].value];
+        if (!prefixes_equal(&a->prefix, &b->prefix) || a->excluded == b->excluded)
             continue;
         char text[NETADDR_TEXT_MAX];
         error_set(why, "%s/%u is inside and excluded: line %u says the opposite", netaddr_format(&b->prefix.address, text),
@@ -71,52 +77,9 @@ bool networks_finish(struct networks *networks, unsigned *line, struct error *wh
     return true;
 }
 
-/* The first `bits` of address, the rest cleared. */
-static struct netaddr_prefix mask(const struct netaddr *address, uint8_t bits)
-{
-    struct netaddr_prefix prefix = { .address = { .family = address->family }, .bits = bits };
-
-    memcpy(prefix.address.bytes, address->bytes, bits / 8);
-    if (bits % 8 != 0)
-        prefix.address.bytes[bits / 8] = address->bytes[bits / 8] & (uint8_t)(0xff00 >> bits % 8);
-    return prefix;
-}
-
-/* The first rule not before the wanted prefix, at or behind `from`. */
-static size_t lower_bound(const struct networks *networks, size_t from, const struct netaddr_prefix *wanted)
-{
-    size_t low = from, high = networks->count;
-
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (compare_prefixes(&networks->rules[middle].prefix, wanted) < 0)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
 const struct network *networks_find(const struct networks *networks, const struct netaddr *address)
 {
-    const unsigned longest = address->family == AF_INET6 ? 128 : 32;
-    struct netaddr_prefix wanted = mask(address, (uint8_t)longest);
-    size_t at = lower_bound(networks, 0, &wanted);
+    const struct prefix_entry *entry = prefixes_find(&networks->prefixes, address, PREFIXES_LONGEST);
 
-    /* Where nothing matches, `at` is the next rule in order: its length is the next one that occurs. */
-    while (at < networks->count && networks->rules[at].prefix.address.family == address->family) {
-        const struct network *rule = &networks->rules[at];
-        if (compare_prefixes(&rule->prefix, &wanted) == 0)
-            return rule;
-        if (rule->prefix.bits < wanted.bits) {
-            wanted = mask(address, rule->prefix.bits);
-        } else {
-            /* passed within this length: on to the first shorter one */
-            if (wanted.bits == 0)
-                return NULL;
-            wanted = mask(address, (uint8_t)(wanted.bits - 1));
-        }
-        at = lower_bound(networks, at, &wanted);
-    }
-    return NULL;
+    return entry != NULL ? &networks->rules[entry->value] : NULL;
 }

@@ -11,6 +11,7 @@
 #include <string.h>
 #include "common/memory.h"
 #include "common/policy/domains.h"
+#include "common/policy/exceptions.h"
 #include "common/policy/lines.h"
 #include "common/policy/mailertable.h"
 #include "common/policy/networks.h"
@@ -20,9 +21,9 @@ struct rule {
     unsigned line;
 };
 
-enum { MAILERTABLE, LOCAL_HOST_NAMES, NETWORKS, FILES };
+enum { MAILERTABLE, LOCAL_HOST_NAMES, NETWORKS, EXCEPTIONS, FILES };
 
-static const char *const file_names[FILES] = { "mailertable", "local-host-names", "networks" };
+static const char *const file_names[FILES] = { "mailertable", "local-host-names", "networks", "exceptions" };
 
 struct policy {
     char *texts[FILES]; /* NULL: not given */
@@ -33,6 +34,7 @@ struct policy {
     struct domains own;       /* to the line */
     const char *first_own;
     struct networks networks;
+    struct exceptions exceptions;
 };
 
 /* "domain<white space>mailer:host" */
@@ -97,10 +99,16 @@ static bool add_network(struct policy *policy, char *text, unsigned line, struct
     return networks_add(&policy->networks, text, line, why);
 }
 
+static bool add_exception(struct policy *policy, char *text, unsigned line, struct error *why)
+{
+    return exceptions_add(&policy->exceptions, text, line, why);
+}
+
 static bool (*const line_parsers[FILES])(struct policy *, char *, unsigned, struct error *) = {
     [MAILERTABLE] = add_route,
     [LOCAL_HOST_NAMES] = add_own_domain,
     [NETWORKS] = add_network,
+    [EXCEPTIONS] = add_exception,
 };
 
 static bool parse_lines(struct policy *policy, int which, size_t len, unsigned *line, struct error *why)
@@ -113,7 +121,8 @@ static bool parse_lines(struct policy *policy, int which, size_t len, unsigned *
     while ((status = lines_next(&lines, &text, line, why)) == LINES_LINE)
         if (!line_parsers[which](policy, text, *line, why))
             return false;
-    return status == LINES_END && (which != NETWORKS || networks_finish(&policy->networks, line, why));
+    return status == LINES_END && (which != NETWORKS || networks_finish(&policy->networks, line, why)) &&
+           (which != EXCEPTIONS || exceptions_finish(&policy->exceptions, line, why));
 }
 
 static bool parse_file(struct policy *policy, const struct policy_file *file, struct error *why)
@@ -125,7 +134,7 @@ static bool parse_file(struct policy *policy, const struct policy_file *file, st
     while (which < FILES && strcmp(file->name, file_names[which]) != 0)
         which++;
     if (which == FILES || policy->texts[which] != NULL) {
-        error_set(why, which == FILES ? "%s: error: not a policy file; those are mailertable, local-host-names and networks"
+        error_set(why, which == FILES ? "%s: error: not a policy file; those are mailertable, local-host-names, networks and exceptions"
                                       : "%s: error: given twice", file->name);
         return false;
     }
@@ -160,6 +169,7 @@ void policy_free(struct policy **policy)
     domains_fini(&p->routes);
     domains_fini(&p->own);
     networks_fini(&p->networks);
+    exceptions_fini(&p->exceptions);
     free(p->rules);
     for (int i = 0; i < FILES; i++)
         free(p->texts[i]);
@@ -217,6 +227,26 @@ struct relay_decision policy_relay(const struct policy *policy, const struct net
     if (network != NULL) /* the exclusion is the rule that decided */
         refused.file = file_names[NETWORKS], refused.line = network->line;
     return refused;
+}
+
+const struct exception *policy_exception(const struct policy *policy, const struct netaddr *client, int64_t now)
+{
+    return exceptions_find(&policy->exceptions, client, now);
+}
+
+const struct exception *policy_exception_at(const struct policy *policy, size_t index)
+{
+    return index < policy->exceptions.count ? &policy->exceptions.rules[index] : NULL;
+}
+
+const struct network *policy_network(const struct policy *policy, const struct netaddr *client)
+{
+    return networks_find(&policy->networks, client);
+}
+
+const char *policy_file_name(size_t index)
+{
+    return index < FILES ? file_names[index] : NULL;
 }
 
 bool policy_is_inside(const struct policy *policy, const struct netaddr *client)

@@ -5,7 +5,8 @@
  *
  * Files (each may be absent): `mailertable` (sendmail form: "domain<white space>mailer:host"; ".domain" for subdomains; "." for everything
  * else; smtp:[host]:port, relay:domain (its MX hosts), error:5.1.1:550 text, discard:), `local-host-names` (one domain a line), `networks` (CIDR of inside
- * hosts, "!" excludes, longest prefix wins). '#' starts a comment; leading white space continues a line. A policy is immutable once
+ * hosts, perhaps with a name, "!" excludes, longest prefix wins), `exceptions` (other limits for some networks, see exceptions.h). '#' starts a
+ * comment; leading white space continues a line. A policy is immutable once
  * made; edges swap whole ones. Pure: text in, structure out.
  */
 #include <stdbool.h>
@@ -13,6 +14,8 @@
 #include <stdint.h>
 #include "common/error.h"
 #include "common/netaddr.h"
+#include "common/policy/exceptions.h"
+#include "common/policy/networks.h"
 
 struct policy;
 
@@ -25,6 +28,8 @@ struct policy_file {
 /* NULL: why is "NAME:LINE: error: ...", with what would be right. A name that is not a policy file is an error too. */
 struct policy *policy_parse(const struct policy_file *files, size_t count, struct error *why);
 void policy_free(struct policy **policy);
+/* The names that a file may have, from 0; NULL past the end. */
+const char *policy_file_name(size_t index);
 
 enum route_kind { ROUTE_NONE, ROUTE_SMTP, ROUTE_ERROR, ROUTE_DISCARD };
 
@@ -55,8 +60,15 @@ struct relay_decision {
  * (the catch-all grants nothing). */
 struct relay_decision policy_relay(const struct policy *policy, const struct netaddr *client, const char *domain);
 bool policy_is_inside(const struct policy *policy, const struct netaddr *client);
+/* The line of `networks` that decides for a client; NULL: none, and it is outside. */
+const struct network *policy_network(const struct policy *policy, const struct netaddr *client);
 bool policy_is_own_domain(const struct policy *policy, const char *domain); /* local-host-names or explicit route */
 /* The first line of local-host-names: whose postmaster the bare <postmaster> is. NULL when there is none. Borrowed. */
 const char *policy_first_own_domain(const struct policy *policy);
+
+/* What makes other limits for the client than its listener's, now in seconds since 1970; NULL: nothing. Borrowed. */
+const struct exception *policy_exception(const struct policy *policy, const struct netaddr *client, int64_t now);
+/* All of them, expired or not, in the order of their lines, from 0; NULL past the end. */
+const struct exception *policy_exception_at(const struct policy *policy, size_t index);
 
 #endif

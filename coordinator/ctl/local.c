@@ -163,8 +163,6 @@ int local_config_show(const struct options *options)
 
 /* --- policy --- */
 
-static const char *const policy_names[] = { "mailertable", "local-host-names", "networks" };
-
 static bool read_file(struct request_file *file, const char *dir, const char *name, bool *exists, struct error *why)
 {
     char *path = xasprintf("%s/%s", dir, name);
@@ -195,8 +193,8 @@ static void tell_unread(DIR *opened, const char *dir)
 {
     for (const struct dirent *entry; (entry = readdir(opened)) != NULL;) {
         bool known = entry->d_name[0] == '.';
-        for (size_t i = 0; i < sizeof policy_names / sizeof *policy_names; i++)
-            known |= strcmp(entry->d_name, policy_names[i]) == 0;
+        for (size_t i = 0; policy_file_name(i) != NULL; i++)
+            known |= strcmp(entry->d_name, policy_file_name(i)) == 0;
         if (!known)
             fprintf(stderr, "weirctl: %s/%s is not read: no policy file has that name\n", dir, entry->d_name);
     }
@@ -213,13 +211,13 @@ bool local_policy_read(struct local_policy *policy, const char *dir, struct erro
     tell_unread(opened, dir);
     closedir(opened);
     bool fine = true;
-    for (size_t i = 0; i < sizeof policy_names / sizeof *policy_names && fine; i++) {
+    for (size_t i = 0; fine && policy_file_name(i) != NULL; i++) {
         bool exists;
-        fine = read_file(&policy->files[policy->count], dir, policy_names[i], &exists, why);
+        fine = read_file(&policy->files[policy->count], dir, policy_file_name(i), &exists, why);
         policy->count += exists;
     }
     if (fine && policy->count == 0) {
-        error_set(why, "%s has none of mailertable, local-host-names, networks", dir);
+        error_set(why, "%s has no policy file: mailertable, local-host-names, networks, exceptions", dir);
         fine = false;
     }
     struct policy_file files[WIRE_PAYLOADS_MAX];

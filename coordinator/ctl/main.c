@@ -16,6 +16,7 @@
 #include "common/log.h"
 #include "common/memory.h"
 #include "common/settings.h"
+#include "coordinator/ctl/explain.h"
 #include "coordinator/ctl/local.h"
 #include "coordinator/ctl/options.h"
 #include "coordinator/ctl/request.h"
@@ -34,9 +35,10 @@ static void print_help(FILE *out)
           out);
     for (const struct verb *verb = options_verbs; verb->name != NULL; verb++) {
         char *words = xasprintf(
-            "%s%s%s%s%s%s%s%s%s%s", verb->name, verb->flags & OPTION_WAIT ? " [--wait]" : "",
+            "%s%s%s%s%s%s%s%s%s%s%s", verb->name, verb->flags & OPTION_WAIT ? " [--wait]" : "",
             verb->flags & OPTION_TIMEOUT ? " [--timeout S]" : "", verb->flags & OPTION_FORCE ? " [--force]" : "",
             verb->flags & OPTION_FILTERS ? " [FILTER]" : "", verb->flags & OPTION_COMMENT ? " [--comment TEXT]" : "", verb->flags & OPTION_LIMIT ? " [--limit N]" : "",
+            verb->flags & OPTION_POLICY ? " [--policy DIR]" : "",
             verb->flags & OPTION_DEFAULTS ? " [--defaults|--changed]" : "", verb->arguments[0] != '\0' ? " " : "",
             verb->arguments);
         fprintf(out, "  %-50s %s\n", words, verb->help);
@@ -242,6 +244,89 @@ static int run_remote(const struct options *options)
     return status;
 }
 
+/* --- explaining --- */
+
+static int fail(int status, const char *words)
+{
+    fprintf(stderr, "weirctl: %s\n", words);
+    return status;
+}
+
+/* The policy in force. An exit status; with 0 *out is the caller's. */
+static int fetch_policy(const struct options *options, struct explained_policy *out)
+{
+    struct cluster_access access;
+    struct error why;
+    struct reply reply;
+    if (!access_load(&access, options, &why))
+        return fail(EX_CONFIG, why.text);
+    struct requester *requester = requester_new(&access.pair, access.coordinators, access.count);
+    requester_ask(requester, "policy show", NULL, 0, NULL, 0, &reply);
+    int status = reply.status != 0 ? print_reply(options, "policy show", &reply) : EXIT_SUCCESS;
+    if (status == EXIT_SUCCESS && !explained_policy_take(out, reply.body, &why))
+        status = fail(EX_PROTOCOL, why.text);
+    reply_clear(&reply);
+    requester_free(&requester);
+    access_clear(&access);
+    return status;
+}
+
+static int read_policy(const struct options *options, struct explained_policy *out)
+{
+    struct local_policy local;
+    struct error why;
+    if (!local_policy_read(&local, options->policy, &why))
+        return fail(EX_DATAERR, why.text);
+    bool fine = explained_policy_parse(out, local.files, local.count, &why);
+    local_policy_clear(&local);
+    return fine ? EXIT_SUCCESS : fail(EX_DATAERR, why.text);
+}
+
+/* Of this configuration; where there is none, the default. */
+static bool read_mx_delivery(const struct options *options, bool *out, struct error *why)
+{
+    struct config *config = config_load(options->config_path, settings_tables, options->overrides, options->override_count, why);
+    struct edge_settings edge = { 0 };
+    bool fine = config != NULL && config_fill(config, "edge", NULL, &edge, why);
+    *out = edge.mx_delivery;
+    config_clear(settings_table("edge"), &edge);
+    config_free(&config);
+    return fine;
+}
+
+static int run_explain(const struct options *options)
+{
+    const char *verb = options->verb->name;
+    struct explained_policy policy;
+    struct error why;
+    json_t *body;
+    int64_t now = (int64_t)(clock_wall_ms() / 1000);
+    int status = options->policy != NULL ? read_policy(options, &policy) : fetch_policy(options, &policy);
+    if (status != EXIT_SUCCESS)
+        return status;
+    if (!read_mx_delivery(options, &policy.mx_delivery, &why)) {
+        explained_policy_clear(&policy);
+        return fail(EX_CONFIG, why.text);
+    }
+    if (strcmp(verb, "relay explain") == 0)
+        body = explain_relay(&policy, options->args[0], options->args[1], now, &why);
+    else if (strcmp(verb, "route explain") == 0)
+        body = explain_route(&policy, options->args[0], &why);
+    else
+        body = explain_exceptions(&policy, now);
+    if (body == NULL) {
+        status = fail(EX_DATAERR, why.text);
+    } else if (options->json) {
+        json_dumpf(body, stdout, JSON_PRESERVE_ORDER);
+        puts("");
+    } else {
+        explain_print(verb, body, stdout);
+    }
+    json_decref(body);
+    explained_policy_clear(&policy);
+    return status;
+}
+
 static int run(const struct options *options)
 {
     const char *verb = options->verb->name;
@@ -253,6 +338,8 @@ static int run(const struct options *options)
         return local_config_check(options);
     if (strcmp(verb, "config show") == 0)
         return local_config_show(options);
+    if (options->verb->flags & OPTION_POLICY)
+        return run_explain(options);
     return run_remote(options);
 }
 

@@ -34,6 +34,9 @@ const struct verb options_verbs[] = {
     { "queue retry", "[ID]", 0, 1, OPTION_FILTERS | OPTION_FORCE, "try mail now, and its destinations" },
     { "queue delete", "[ID]", 0, 1, OPTION_FILTERS | OPTION_FORCE, "remove mail; nobody is told" },
     { "queue bounce", "[ID]", 0, 1, OPTION_FILTERS | OPTION_FORCE, "send mail back to its senders" },
+    { "relay explain", "CLIENT RECIPIENT", 2, 2, OPTION_POLICY, "what an edge answers to a client's RCPT, and by which line" },
+    { "route explain", "ADDRESS", 1, 1, OPTION_POLICY, "where mail for an address goes, and by which line" },
+    { "exception list", "", 0, 0, OPTION_POLICY, "who has other limits, why, and until when" },
     { "config check", "", 0, 0, 0, "whether the configuration is right" },
     { "config show", "", 0, 0, OPTION_DEFAULTS | OPTION_CHANGED, "effective values and where each came from" },
     { "history", "", 0, 0, OPTION_LIMIT, "what operators did" },
@@ -50,7 +53,7 @@ static const struct flag flags[] = {
     { "--wait", OPTION_WAIT, false },         { "--force", OPTION_FORCE, false },
     { "--timeout", OPTION_TIMEOUT, true },    { "--comment", OPTION_COMMENT, true },
     { "--defaults", OPTION_DEFAULTS, false }, { "--changed", OPTION_CHANGED, false },
-    { "--limit", OPTION_LIMIT, true },
+    { "--limit", OPTION_LIMIT, true },        { "--policy", OPTION_POLICY, true },
 };
 
 static const char *const filter_names[FILTERS] = {
@@ -100,6 +103,8 @@ static bool parse_flag(struct options *options, int argc, char *const *argv, int
         options->given |= flag->flag;
         if (flag->flag == OPTION_COMMENT)
             options->comment = value;
+        if (flag->flag == OPTION_POLICY)
+            options->policy = value;
         if (flag->flag == OPTION_TIMEOUT)
             return parse_number(&options->timeout_s, flag->name, value, why);
         if (flag->flag == OPTION_LIMIT)
@@ -258,7 +263,7 @@ bool options_parse(struct options *options, int argc, char *const *argv, struct 
         options->args[options->arg_count++] = words[used++];
     if (!check_epoch(options, why))
         return false;
-    if (options->config_path == NULL && !(verb->flags & OPTION_NO_CONFIG)) {
+    if (options->config_path == NULL && !(verb->flags & OPTION_NO_CONFIG) && options->policy == NULL) {
         error_set(why, "-c FILE is missing: the configuration says where the coordinators are");
         return false;
     }

@@ -23,6 +23,7 @@ enum option_flag {
     OPTION_LIMIT = 64,
     OPTION_NO_CONFIG = 128, /* the verb needs no -c */
     OPTION_FILTERS = 256,   /* --from, --to, --state, --older, --destination: which mail of the spool */
+    OPTION_POLICY = 512,    /* --policy DIR: a folder, not what is in force */
 };
 
 enum option_filter { FILTER_FROM, FILTER_TO, FILTER_STATE, FILTER_OLDER, FILTER_DESTINATION, FILTERS };
@@ -42,7 +43,7 @@ struct options {
     bool json, help, version;
     unsigned given; /* enum option_flag */
     unsigned timeout_s, limit;
-    const char *comment;
+    const char *comment, *policy;
     const char *filters[FILTERS]; /* NULL: not given */
     const struct verb *verb;
     const char *args[OPTIONS_ARGS_MAX];

@@ -3,6 +3,7 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/memory.h"
 #include "edge/session/internal.h"
@@ -14,6 +15,11 @@ struct verb_rule {
     bool ends_group;    /* RFC 2920 3.1: nothing may wait behind it */
     void (*obey)(struct session *session, const struct smtp_command *command);
 };
+
+static struct allowance allowance_now(const struct session *session)
+{
+    return allowance_of(session->limits, session->server->policy, &session->client, (int64_t)(clock_wall_ms() / 1000));
+}
 
 static void obey_hello(struct session *session, const struct smtp_command *command)
 {
@@ -28,7 +34,7 @@ static void obey_hello(struct session *session, const struct smtp_command *comma
     }
     session_reply(session, command->verb, 250, NULL,
                   "%s\nPIPELINING\nSIZE %llu\n8BITMIME\nCHUNKING\nENHANCEDSTATUSCODES\nSMTPUTF8\nDSN%s", session->config->hostname,
-                  (unsigned long long)session->limits->max_message_size, session_offers_starttls(session) ? "\nSTARTTLS" : "");
+                  (unsigned long long)allowance_now(session).max_message_size, session_offers_starttls(session) ? "\nSTARTTLS" : "");
 }
 
 static void obey_starttls(struct session *session, const struct smtp_command *command)
@@ -53,13 +59,14 @@ static void obey_mail(struct session *session, const struct smtp_command *comman
         session_reply(session, command->verb, 553, "5.1.7", "Sender address needs a domain");
         return;
     }
-    if (command->size > session->limits->max_message_size) {
+    struct allowance allowance = allowance_now(session);
+    if (command->size > allowance.max_message_size) {
         server_count_limit(session->server, LIMIT_SIZE);
         session_reply(session, command->verb, 552, "5.3.4", "Message size exceeds the limit of %llu bytes",
-                      (unsigned long long)session->limits->max_message_size);
+                      (unsigned long long)allowance.max_message_size);
         return;
     }
-    session->tx = transaction_new(session, command);
+    session->tx = transaction_new(session, command, &allowance);
     session_enter(session, ST_MAIL);
     session_reply(session, command->verb, 250, "2.1.0", "Ok");
 }
@@ -89,12 +96,13 @@ static void obey_data(struct session *session, const struct smtp_command *comman
 static void obey_bdat(struct session *session, const struct smtp_command *command)
 {
     bool wanted = session->state == ST_BDAT || (session->state == ST_RCPT && transaction_has_recipients(session->tx));
+    uint64_t most = allowance_now(session).max_message_size;
     smtp_parser_enter_bdat(&session->parser, command->size, session->state != ST_BDAT);
-    if (!wanted && command->size > session->limits->max_message_size) { /* nothing that is worth reading to its end */
+    if (!wanted && command->size > most) { /* nothing that is worth reading to its end */
         server_count_limit(session->server, LIMIT_SIZE);
         session->farewell = FAREWELL_REFUSED;
         session_reply(session, command->verb, 552, "5.3.4", "Chunk out of place, and larger than %llu bytes",
-                      (unsigned long long)session->limits->max_message_size);
+                      (unsigned long long)most);
         session_close(session);
         return;
     }
@@ -213,7 +221,7 @@ static enum excess session_excess(const struct session *session)
     /* A client that sends much mail in one session meets this limit between two messages, never inside one; inside, max_recipients and
      * max_errors hold. */
     if (limits->max_commands > 0 && session->commands >= limits->max_commands &&
-        (session->tx == NULL || session->commands >= limits->max_commands + 2 * limits->max_recipients))
+        (session->tx == NULL || session->commands >= limits->max_commands + 2 * transaction_max_recipients(session->tx)))
         return EXCESS_COMMANDS;
     return EXCESS_NONE;
 }

@@ -11,6 +11,7 @@
  */
 #include "common/queue_id.h"
 #include "edge/message/message.h"
+#include "edge/session/allowance.h"
 #include "edge/session/outcome.h"
 #include "edge/session/received.h"
 #include "edge/session/relay.h"
@@ -112,6 +113,7 @@ struct server {
     void *drained_arg;
     struct metrics *metrics;
     struct metric *sessions_now, *recipients_accepted, *recipients[DISPOSITION_COUNT], *messages[DISPOSITION_COUNT];
+    struct metric *exceptions_used[2]; /* for the size, for the recipients */
     struct metric *stores[SPOOL_STORED_COUNT], *store_seconds, *in_session;
     struct metric *message_size, *relay_seconds, *limits_hit[7], *memory_used, *memory_max, *disk_used, *disk_max;
     struct smtp_command command; /* scratch of the command being obeyed: too large for every session */
@@ -167,7 +169,7 @@ bool session_end_excess(struct session *session);
 
 /* ---- transaction ---- */
 
-struct transaction *transaction_new(struct session *session, const struct smtp_command *mail);
+struct transaction *transaction_new(struct session *session, const struct smtp_command *mail, const struct allowance *allowance);
 /* Ends it wherever it is: nothing more is sent to the next hop. NULL is fine. */
 void transaction_free(struct transaction **transaction, enum farewell farewell);
 void transaction_rcpt(struct transaction *transaction, const struct smtp_command *rcpt);
@@ -179,6 +181,7 @@ void transaction_begin_message(struct transaction *transaction);
 void transaction_body(struct transaction *transaction, const char *bytes, size_t len);
 /* max_recipients are accepted if all those still asked are: the next one has to wait for the answers. */
 bool transaction_may_be_full(const struct transaction *transaction);
+uint64_t transaction_max_recipients(const struct transaction *transaction);
 bool transaction_is_refused(const struct transaction *transaction); /* its bytes are only read to the end */
 bool transaction_is_utf8(const struct transaction *transaction); /* SMTPUTF8 was asked for */
 uint64_t transaction_size(const struct transaction *transaction);

@@ -132,13 +132,13 @@ static void violations_text(char out[128], unsigned violations)
 }
 
 void outcome_of_refusal(struct outcome *out, enum refusal refusal, unsigned violations, const struct listener_settings *limits,
-                        const struct queue_id *id)
+                        uint64_t max_message_size, const struct queue_id *id)
 {
     char what[128];
     switch (refusal) {
     case REFUSAL_SIZE:
         outcome_set(out, DISPOSITION_REFUSED, "size", 552, "5.3.4", "Message is larger than %llu bytes (id %s)",
-                    (unsigned long long)limits->max_message_size, id->text);
+                    (unsigned long long)max_message_size, id->text);
         return;
     case REFUSAL_HEADER_SIZE:
         outcome_set(out, DISPOSITION_REFUSED, "header", 552, "5.3.4", "Message header is larger than %llu bytes (id %s)",

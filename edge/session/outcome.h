@@ -54,7 +54,7 @@ bool outcome_of_verdict(struct outcome *out, const struct scan_result *result, c
 void outcome_of_busy_farm(struct outcome *out);
 /* violations: enum smtp_violation, for REFUSAL_CONTENT. */
 void outcome_of_refusal(struct outcome *out, enum refusal refusal, unsigned violations, const struct listener_settings *limits,
-                        const struct queue_id *id);
+                        uint64_t max_message_size, const struct queue_id *id);
 /* All recipients' routes say discard. */
 void outcome_of_discard(struct outcome *out, const struct queue_id *id);
 /* handed_over: the next hop may have it. */

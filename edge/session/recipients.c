@@ -190,7 +190,7 @@ static unsigned transaction_valid(const struct transaction *tx)
 
 bool transaction_may_be_full(const struct transaction *tx)
 {
-    return transaction_unanswered(tx) > 0 && transaction_valid(tx) >= tx->session->limits->max_recipients;
+    return transaction_unanswered(tx) > 0 && transaction_valid(tx) >= tx->allowance.max_recipients;
 }
 
 void transaction_rcpt(struct transaction *tx, const struct smtp_command *rcpt)
@@ -209,7 +209,7 @@ void transaction_rcpt(struct transaction *tx, const struct smtp_command *rcpt)
     if (relay.result == RELAY_REFUSED) {
         session->errors += relay.code / 100 == 5;
         entry_refuse(entry, SMTP_VERB_RCPT, relay.code, relay.enhanced, relay.why, false, relay.text);
-    } else if (transaction_valid(tx) > session->limits->max_recipients) {
+    } else if (transaction_valid(tx) > tx->allowance.max_recipients) {
         server_count_limit(session->server, LIMIT_RECIPIENTS);
         entry_refuse(entry, SMTP_VERB_RCPT, 452, "4.5.3", "recipients", false, "Too many recipients");
     } else if (relay.result == RELAY_DISCARD) {

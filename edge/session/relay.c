@@ -78,6 +78,7 @@ static void to_next_hop(struct relay_answer *out, const struct policy *policy, b
 static void answer_init(struct relay_answer *out, const struct smtp_address *recipient)
 {
     out->hop = (struct next_hop){ 0 };
+    out->decision = (struct relay_decision){ 0 };
     out->rule[0] = '\0';
     smtp_address_format(recipient, out->address);
 }
@@ -108,7 +109,7 @@ void relay_decide(struct relay_answer *out, const struct policy *policy, bool mx
         snprintf(out->address, sizeof out->address, "postmaster@%s", domain);
     }
 
-    struct relay_decision decision = policy_relay(policy, client, domain);
+    struct relay_decision decision = out->decision = policy_relay(policy, client, domain);
     /* A local part that asks for routing (user%there@here) would be sent on by a lenient next hop: we would be its open relay. Insiders
      * may send anywhere anyway. */
     if (!decision.allowed || (*recipient->reroute != '\0' && !policy_is_inside(policy, client))) {

@@ -19,6 +19,7 @@ struct relay_answer {
     int code;                       /* RELAY_REFUSED */
     char enhanced[12];
     char text[SMTP_ADDRESS_MAX + 260];
+    struct relay_decision decision; /* of relay_decide(): what granted it, or why not */
     char rule[32];                  /* the policy's line that decided, "mailertable:3"; or "": none */
     const char *why;                /* RELAY_REFUSED: "relay", "route", "no-route", "config": for the audit row; static */
 };

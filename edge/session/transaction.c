@@ -25,11 +25,12 @@ static void on_pressure(void *arg, bool full);
 const struct delivery_handlers transaction_delivery_handlers = { .recipient = transaction_on_recipient, .done = on_delivered };
 static const struct scan_handlers scan_handlers = { .done = on_verdict, .busy = on_busy, .pressure = on_pressure };
 
-struct transaction *transaction_new(struct session *session, const struct smtp_command *mail)
+struct transaction *transaction_new(struct session *session, const struct smtp_command *mail, const struct allowance *allowance)
 {
     char sender[SMTP_ADDRESS_MAX];
     struct transaction *tx = xcalloc(1, sizeof *tx);
     tx->session = session;
+    tx->allowance = *allowance;
     tx->id = queue_id_next(&session->server->ids, clock_wall_ms());
     tx->sender = xstrdup(smtp_address_format(&mail->address, sender));
     tx->declared = mail->size;
@@ -98,6 +99,11 @@ bool transaction_has_recipients(const struct transaction *tx)
 bool transaction_is_utf8(const struct transaction *tx)
 {
     return tx->smtputf8;
+}
+
+uint64_t transaction_max_recipients(const struct transaction *tx)
+{
+    return tx->allowance.max_recipients;
 }
 
 uint64_t transaction_size(const struct transaction *tx)
@@ -171,7 +177,7 @@ void transaction_body(struct transaction *tx, const char *bytes, size_t len)
     tx->size += len;
     if (tx->refusal != REFUSAL_NONE)
         return;
-    if (tx->size > limits->max_message_size) {
+    if (tx->size > tx->allowance.max_message_size) {
         server_count_limit(tx->session->server, LIMIT_SIZE);
         refuse(tx, REFUSAL_SIZE);
         return;
@@ -226,12 +232,33 @@ static void on_pressure(void *arg, bool full)
 
 /* ---- the end ---- */
 
+/* The rule that is written down with a recipient: what decided where it goes, and by which exception it came at all. */
+static const char *rule_with_exception(const struct transaction *tx, const struct entry *entry, char *out, size_t cap)
+{
+    if (!allowance_was_needed(&tx->allowance, tx->session->limits, tx->size, tx->replied))
+        return entry->rule;
+    snprintf(out, cap, "%s%sexceptions:%u", entry->rule, *entry->rule != '\0' ? ", " : "", tx->allowance.line);
+    return out;
+}
+
+static void count_exceptions(const struct transaction *tx, const struct outcome *outcome)
+{
+    const struct listener_settings *limits = tx->session->limits;
+    struct server *server = tx->session->server;
+    if (outcome->code / 100 != 2 || !allowance_was_needed(&tx->allowance, limits, tx->size, tx->replied))
+        return;
+    metric_add(server->exceptions_used[0], tx->size > limits->max_message_size);
+    metric_add(server->exceptions_used[1], tx->replied > limits->max_recipients);
+}
+
 static void write_down(struct transaction *tx, const struct outcome *outcome)
 {
+    char rule[80];
     struct server *server = tx->session->server;
     struct report report = transaction_report(tx);
 
     tx->finished = true;
+    count_exceptions(tx, outcome);
     report_message(&report, outcome);
     for (unsigned i = 0; i < tx->replied; i++) {
         struct outcome own = *outcome;
@@ -242,7 +269,7 @@ static void write_down(struct transaction *tx, const struct outcome *outcome)
         if (own.disposition != DISPOSITION_DELIVERED) /* those were counted when the next hop said so */
             metric_add(server->recipients[own.disposition], 1);
         report.policy_epoch = tx->entries[i].policy_epoch;
-        report.rule = tx->entries[i].rule;
+        report.rule = rule_with_exception(tx, &tx->entries[i], rule, sizeof rule);
         report_recipient(&report, tx->entries[i].index, tx->entries[i].address, &own);
     }
     metric_add(server->messages[outcome->disposition], 1);
@@ -353,7 +380,8 @@ static void end_without_scanner(struct transaction *tx)
 static void refuse_message(struct transaction *tx)
 {
     struct outcome outcome;
-    outcome_of_refusal(&outcome, tx->refusal, tx->session->parser.violations, tx->session->limits, &tx->id);
+    outcome_of_refusal(&outcome, tx->refusal, tx->session->parser.violations, tx->session->limits,
+                       tx->allowance.max_message_size, &tx->id);
     transaction_finish(tx, &outcome);
 }
 

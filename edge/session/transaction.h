@@ -40,6 +40,7 @@ struct transaction {
     struct session *session;
     struct queue_id id;
     char *sender;
+    struct allowance allowance;
     uint64_t declared;                 /* SIZE= */
     bool eightbit, smtputf8;
     char ret, *envid;                  /* RFC 3461; envid NULL: none */

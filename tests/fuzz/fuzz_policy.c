@@ -19,7 +19,7 @@ static void check_route(const struct policy *policy, const char *domain)
         weir_assert(route.file == NULL);
         return;
     case ROUTE_SMTP:
-        weir_assert(route.host[0] != '\0' && route.port > 0 && !route.mx);
+        weir_assert(route.host[0] != '\0' && route.port > 0);
         break;
     case ROUTE_ERROR:
         weir_assert(route.code >= 400 && route.code < 600 && route.code != 421 && route.enhanced[0] - '0' == route.code / 100);
@@ -44,6 +44,9 @@ static void ask(const struct policy *policy, const char *word)
     weir_assert(!decision.allowed || (decision.file != NULL && decision.line > 0));
     if (netaddr_parse(&client, word)) {
         decision = policy_relay(policy, &client, "elsewhere.invalid");
+        const struct exception *exception = policy_exception(policy, &client, 1);
+        weir_assert(exception == NULL || (netaddr_prefix_contains(&exception->prefix, &client) && exception->expires > 1 &&
+                                          exception->max_message_size + exception->max_recipients > 0));
         weir_assert(!policy_is_inside(policy, &client) || (decision.allowed && strcmp(decision.grant, "inside") == 0));
     }
 }
@@ -64,8 +67,8 @@ static void ask_all(const struct policy *policy, const char *text, size_t size)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const char *const names[3] = { "mailertable", "local-host-names", "networks" };
-    struct policy_file files[3];
+    static const char *const names[4] = { "mailertable", "local-host-names", "networks", "exceptions" };
+    struct policy_file files[4];
     struct error why = { "" };
     size_t count = 0;
 
@@ -74,7 +77,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     unsigned which = *data++;
     size--;
     const char *text = (const char *)data, *end = text + size;
-    for (unsigned i = 0; i < 3; i++) {
+    for (unsigned i = 0; i < 4; i++) {
         if ((which >> i & 1) == 0)
             continue;
         const char *mark = memmem(text, (size_t)(end - text), "\n%%\n", 4);

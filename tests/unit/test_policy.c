@@ -81,6 +81,8 @@ START_TEST(mailer_values)
 }
 END_TEST
 
+#define SIGNED "reason=r owner=o approved_by=a expires=2026-12-31"
+
 static const struct {
     const char *name, *text, *why;
 } errors[] = {
@@ -127,14 +129,45 @@ static const struct {
     { "local-host-names", "joe@a.edu\n", "local-host-names:1: error: 'joe@a.edu': a domain, without a mailbox" },
     { "local-host-names", "a,edu\n", "local-host-names:1: error: 'a,edu' is not a domain" },
     { "networks", "192.0.2.7/24\n", "networks:1: error: '192.0.2.7/24' has bits set behind the prefix: write 192.0.2.0/24" },
-    { "networks", "192.0.2.0/24 OK\n", "networks:1: error: ' OK' after 192.0.2.0/24: one network a line" },
+    { "networks", "192.0.2.0/24 198.51.100.0/24\n", "networks:1: error: '198.51.100.0/24' after 192.0.2.0/24: one network a line, and behind it at "
+                                                    "most its name: a letter, then letters, digits, '.', '_', '-'" },
+    { "networks", "192.0.2.0/24 two words\n", "networks:1: error: 'two words' after 192.0.2.0/24: one network a line, and behind it at "
+                                              "most its name: a letter, then letters, digits, '.', '_', '-'" },
     { "networks", "127.0.0.1, ::1\n", "networks:1: error: ', ::1' after 127.0.0.1: one network a line" },
     { "networks", "campus\n", "networks:1: error: 'campus' is not an IP address or network: write 192.0.2.0/24 or 2001:db8::/32" },
     { "networks", "!\n", "networks:1: error: '' is not an IP address or network: write 192.0.2.0/24 or 2001:db8::/32" },
     { "networks", "0.0.0.0/0\n", "networks:1: error: 0.0.0.0/0 would make every host an inside one, and this an open relay" },
     { "networks", "::/0\n", "networks:1: error: ::/0 would make every host an inside one, and this an open relay" },
     { "networks", "10.0.0.0/8\n192.0.2.0/24\n\n!10.0.0.0/8\n", "networks:4: error: 10.0.0.0/8 is inside and excluded: line 1 says the opposite" },
-    { "aliases", "", "aliases: error: not a policy file; those are mailertable, local-host-names and networks" },
+    { "exceptions", "192.0.2.7/24 max_recipients=1 " SIGNED "\n", "exceptions:1: error: '192.0.2.7/24' has bits set behind the prefix: write 192.0.2.0/24" },
+    { "exceptions", "printer max_recipients=1 " SIGNED "\n",
+      "exceptions:1: error: 'printer' is not an IP address or network: write 192.0.2.0/24 or 2001:db8::/32" },
+    { "exceptions", "::1 " SIGNED "\n", "exceptions:1: error: it changes no limit: give max_message_size= or max_recipients=" },
+    { "exceptions", "::1 max_recipients=1\n", "exceptions:1: error: reason= is missing: an exception has reason, owner, approved_by and expires" },
+    { "exceptions", "::1 max_recipients=1 reason=r owner=o approved_by=a\n",
+      "exceptions:1: error: expires= is missing: an exception has reason, owner, approved_by and expires" },
+    { "exceptions", "::1 max_message_size=100 " SIGNED "\n", "exceptions:1: error: max_message_size=100: a size from 1KiB to 1TiB, as 100MiB" },
+    { "exceptions", "::1 max_message_size=big " SIGNED "\n", "exceptions:1: error: max_message_size=big: a size from 1KiB to 1TiB, as 100MiB" },
+    { "exceptions", "::1 max_recipients=0 " SIGNED "\n", "exceptions:1: error: max_recipients=0: a number from 1 to 100000" },
+    { "exceptions", "::1 max_recipients=100001 " SIGNED "\n", "exceptions:1: error: max_recipients=100001: a number from 1 to 100000" },
+    { "exceptions", "::1 max_recipients=1 max_recipients=2 " SIGNED "\n", "exceptions:1: error: max_recipients is given twice" },
+    { "exceptions", "::1 max_recipient=1 " SIGNED "\n", "exceptions:1: error: unknown key 'max_recipient': those are max_message_size, max_recipients, "
+                                                        "reason, owner, approved_by and expires" },
+    { "exceptions", "::1 max_recipients 1\n", "exceptions:1: error: 'max_recipients 1': expected key=value, or key=\"some words\"" },
+    { "exceptions", "::1 max_recipients=1 =x\n", "exceptions:1: error: '=x': expected key=value, or key=\"some words\"" },
+    { "exceptions", "::1 reason=\"it never ends\n", "exceptions:1: error: reason=\"it never ends: the closing quote is missing" },
+    { "exceptions", "::1 reason=\"a\"b\n", "exceptions:1: error: reason=a\"b: a value with blanks or quotes stands in quotes as a whole" },
+    { "exceptions", "::1 reason=a\"b\"\n", "exceptions:1: error: reason=a\"b\": a value with blanks or quotes stands in quotes as a whole" },
+    { "exceptions", "::1 reason=\n", "exceptions:1: error: reason= needs words, at most 200 bytes" },
+    { "exceptions", "::1 expires=2026-02-29\n",
+      "exceptions:1: error: expires=2026-02-29: the last day in force, as 2026-12-31, or a moment, as 2026-12-31T18:00:00Z" },
+    { "exceptions", "::1 expires=never\n",
+      "exceptions:1: error: expires=never: the last day in force, as 2026-12-31, or a moment, as 2026-12-31T18:00:00Z" },
+    { "exceptions", "::1 expires=2026-12-31T25:00:00Z\n",
+      "exceptions:1: error: expires=2026-12-31T25:00:00Z: the last day in force, as 2026-12-31, or a moment, as 2026-12-31T18:00:00Z" },
+    { "exceptions", "::1 max_recipients=1 " SIGNED "\n127.0.0.1 max_recipients=1 " SIGNED "\n::1/128 max_recipients=2 " SIGNED "\n",
+      "exceptions:3: error: ::1/128 has an exception already, in line 1" },
+    { "access", "", "access: error: not a policy file; those are mailertable, local-host-names, networks and exceptions" },
 };
 
 START_TEST(errors_say_what_is_right)
@@ -321,6 +354,72 @@ START_TEST(first_own_domain)
 }
 END_TEST
 
+/* The longest network in force decides; a line has no effect from the second on in which it expires. */
+static const struct {
+    const char *client, *now;
+    unsigned line;
+    uint64_t size, recipients;
+} exceptions[] = {
+    { "10.1.2.3", "2026-12-31T23:59:59Z", 1, 100 << 20, 0 },
+    { "10.1.2.3", "2027-01-01T00:00:00Z", 3, 0, 7 },      /* the last day is over: the network around it */
+    { "10.1.2.4", "2026-06-01T12:29:59Z", 2, 1000000, 500 },
+    { "10.1.2.4", "2026-06-01T12:30:00Z", 3, 0, 7 },
+    { "10.1.3.4", "2026-06-01T12:00:00Z", 3, 0, 7 },
+    { "10.1.3.4", "2031-01-01T00:00:00Z", 0, 0, 0 },      /* all of them are over */
+    { "::ffff:10.1.2.3", "2026-01-01T00:00:00Z", 1, 100 << 20, 0 },
+    { "192.0.2.1", "2026-01-01T00:00:00Z", 0, 0, 0 },
+    { "2001:db8::1", "2026-01-01T00:00:00Z", 4, 1024, 100000 },
+};
+
+START_TEST(s60_exceptions_hold_until_they_expire)
+{
+    struct policy_file one = file("exceptions", "10.1.2.3 max_message_size=100MiB reason=\"the archive's # scans\" owner=lib approved_by=\"A, B\" expires=2026-12-31\n"
+                                                "10.1.2.0/24 max_message_size=1MB max_recipients=500 reason=r owner=o approved_by=a\n  expires=2026-06-01T12:30:00Z # half a day\n"
+                                                "10.0.0.0/8 max_recipients=7 reason=r owner=o approved_by=a expires=2030-12-31\n"
+                                                "::/0 max_message_size=1KiB max_recipients=100000 " SIGNED "\n");
+    struct error why = { "" };
+    struct policy *policy = policy_parse(&one, 1, &why);
+    struct netaddr client;
+    struct tm tm = { 0 };
+
+    ck_assert_msg(policy != NULL, "%s", why.text);
+    ck_assert(netaddr_parse(&client, exceptions[_i].client));
+    ck_assert_ptr_nonnull(strptime(exceptions[_i].now, "%Y-%m-%dT%H:%M:%SZ", &tm));
+    const struct exception *exception = policy_exception(policy, &client, timegm(&tm));
+    ck_assert_int_eq(exception != NULL, exceptions[_i].line > 0);
+    if (exception != NULL) {
+        /* the second takes two lines of the file */
+        ck_assert_uint_eq(exception->line, exceptions[_i].line + (exceptions[_i].line > 2));
+        ck_assert_uint_eq(exception->max_message_size, exceptions[_i].size);
+        ck_assert_uint_eq(exception->max_recipients, exceptions[_i].recipients);
+    }
+    ck_assert_str_eq(policy_exception_at(policy, 0)->reason, "the archive's # scans");
+    ck_assert_str_eq(policy_exception_at(policy, 0)->approved_by, "A, B");
+    ck_assert_str_eq(policy_exception_at(policy, 0)->owner, "lib");
+    ck_assert_ptr_nonnull(policy_exception_at(policy, 3));
+    ck_assert_ptr_null(policy_exception_at(policy, 4));
+    policy_free(&policy);
+}
+END_TEST
+
+START_TEST(networks_have_names)
+{
+    struct netaddr client;
+    struct policy *policy = parse("", "", "10.0.0.0/8 campus\n!10.9.0.0/16\tguests.wifi # not them\n10.9.9.0/24\n");
+
+    ck_assert(netaddr_parse(&client, "10.1.1.1"));
+    ck_assert_str_eq(policy_network(policy, &client)->name, "campus");
+    ck_assert(netaddr_parse(&client, "10.9.1.1"));
+    ck_assert_str_eq(policy_network(policy, &client)->name, "guests.wifi");
+    ck_assert(policy_network(policy, &client)->excluded && !policy_is_inside(policy, &client));
+    ck_assert(netaddr_parse(&client, "10.9.9.9"));
+    ck_assert_ptr_null(policy_network(policy, &client)->name);
+    ck_assert(netaddr_parse(&client, "192.0.2.1"));
+    ck_assert_ptr_null(policy_network(policy, &client));
+    policy_free(&policy);
+}
+END_TEST
+
 /* The networks' search against the plain way: look at every rule. */
 START_TEST(networks_agree_with_a_linear_search)
 {
@@ -415,6 +514,8 @@ int main(void)
     tcase_add_loop_test(tests, relaying_is_denied_by_default, 0, sizeof decisions / sizeof decisions[0]);
     tcase_add_test(tests, nothing_is_granted_by_nothing);
     tcase_add_test(tests, first_own_domain);
+    tcase_add_loop_test(tests, s60_exceptions_hold_until_they_expire, 0, sizeof exceptions / sizeof exceptions[0]);
+    tcase_add_test(tests, networks_have_names);
     tcase_add_test(tests, networks_agree_with_a_linear_search);
     tcase_add_test(tests, large_files_are_fast);
     suite_add_tcase(suite, tests);

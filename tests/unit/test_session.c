@@ -3,6 +3,7 @@
  *
  * A dialogue is a list of lines:
  *   O KEY=VALUE   configuration (before the first other line); O outside, O no-policy, O no-live, O scan=off
+ *                 O exception: other limits for the inside client, in force, and for the outside one, expired
  *   L KEY NUMBER  a limit smaller than the configuration allows (before the first other line)
  *   C TEXT        the client says a line; C lines in a row are one segment      c TEXT   the same without CRLF, with \r \n \0 escapes
  *   S TEXT        the next reply line starts with TEXT                          .        no reply is waiting
@@ -32,6 +33,8 @@ static const char mailertable[] = "example.edu smtp:[sink.example.edu]:2525\noth
                                   "gone.edu error:5.1.1:550 Nobody here\nhole.edu discard:\n. smtp:[sink.example.edu]:2525\n";
 static const char own_domains[] = "example.edu\nnoroute.edu\n";
 static const char networks[] = "127.0.0.1/32\n";
+static const char exceptions[] = "127.0.0.1 max_message_size=2KiB max_recipients=3 reason=r owner=o approved_by=a expires=2099-12-31\n"
+                                 "127.0.0.2 max_message_size=2KiB max_recipients=3 reason=r owner=o approved_by=a expires=2025-12-31\n";
 
 struct play {
     const char *name;
@@ -86,7 +89,7 @@ struct setup {
     char *overrides[16];
     const char *limits[8];
     size_t override_count, limit_count;
-    bool outside, no_policy, no_scan, names;
+    bool outside, exception, no_policy, no_scan, names;
 };
 
 static bool begin(struct play *play, const struct setup *setup)
@@ -121,8 +124,9 @@ static bool begin(struct play *play, const struct setup *setup)
     if (!setup->no_policy) {
         struct policy_file files[] = { { "mailertable", mailertable, sizeof mailertable - 1 },
                                        { "local-host-names", own_domains, sizeof own_domains - 1 },
-                                       { "networks", networks, sizeof networks - 1 } };
-        struct policy *parsed = policy_parse(files, 3, &why);
+                                       { "networks", networks, sizeof networks - 1 },
+                                       { "exceptions", exceptions, sizeof exceptions - 1 } };
+        struct policy *parsed = policy_parse(files, setup->exception ? 4 : 3, &why);
         ck_assert_msg(parsed != NULL, "%s", why.text);
         server_set_policy(play->server, &parsed, 7);
     }
@@ -325,6 +329,8 @@ static void run(const char *name, const char *dialogue, bool trickle)
                 setup.outside = true;
             else if (strcmp(option, "names") == 0)
                 setup.names = true;
+            else if (strcmp(option, "exception") == 0)
+                setup.exception = true;
             else if (strcmp(option, "no-policy") == 0)
                 setup.no_policy = true;
             else if (strcmp(option, "no-live") == 0)
@@ -364,6 +370,7 @@ static void run(const char *name, const char *dialogue, bool trickle)
     "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
 #define OCTETS_512 OCTETS_128 OCTETS_128 OCTETS_128 OCTETS_128
 #define READY "S 220\nC HELO client.test\nS 250 edge.test\n"
+#define SIXTY "123456789012345678901234567890123456789012345678901234567890"
 #define ONE_RCPT READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\n.\nR 250 2.1.5 ok\nS 250 2.1.5\n"
 #define ONE_DATA ONE_RCPT "C DATA\nS 354\n"
 #define MAIL "C Subject: x\nC\nC hello\nC .\n"
@@ -478,6 +485,17 @@ static const struct {
       READY "C MAIL FROM:<>\nC RCPT TO:<x@hole.edu>\nS 250\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\nS 250 2.0.0 Ok: queued as\nA x@hole.edu discarded:route 250" },
     { "a route that discards beside one that delivers", false,
       ONE_RCPT "C RCPT TO:<x@hole.edu>\nS 250\nC DATA\nS 354\nC x\nC .\nV clean\nD 250 - ok\nS 250\nA u@example.edu delivered 250\nA x@hole.edu discarded:route 250" },
+
+    { "S60 S61 an exception lets a larger message in, and EHLO says so", false,
+      "O exception\nL max_message_size 100\nS 220\nC EHLO client.test\nS 250-edge.test\nS 250-PIPELINING\nS 250-SIZE 2048\nS 250-8BITMIME\nS 250-CHUNKING\n"
+      "S 250-ENHANCEDSTATUSCODES\nS 250-SMTPUTF8\nS 250 DSN\nC MAIL FROM:<> SIZE=2049\nS 552 5.3.4 Message size exceeds the limit of 2048\nC MAIL FROM:<a@b.test> SIZE=2048\nS 250\n"
+      "C RCPT TO:<u@example.edu>\nR 250 - ok\nS 250\nC DATA\nS 354\nC " SIXTY SIXTY "\nC .\nV clean\nD 250 - ok\nS 250\nA u@example.edu delivered 250" },
+    { "S61 and others not", false, "L max_message_size 100\n" ONE_DATA "C " SIXTY SIXTY "\nC .\nS 552 5.3.4 Message is larger than 100 bytes\nA u@example.edu refused:size 552" },
+    { "S60 an exception has its own limits", false,
+      "O exception\nO max_recipients=1\nL max_message_size 100\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<a@example.edu>\nC RCPT TO:<b@example.edu>\nC RCPT TO:<c@example.edu>\n"
+      "C RCPT TO:<d@example.edu>\nS 250 2.1.0\nR 250 - ok\nS 250\nR 250 - ok\nS 250\nR 250 - ok\nS 250\nS 452 4.5.3\nA d@example.edu deferred:recipients 452\nC RSET\nS 250" },
+    { "S60 an expired exception is none", false,
+      "O outside\nO exception\nL max_message_size 100\n" READY "C MAIL FROM:<a@b.test> SIZE=101\nS 552 5.3.4 Message size exceeds the limit of 100" },
 
     { "a virus", false, ONE_DATA MAIL "V bad\nS 550 5.7.1 Message refused: virus Eicar-Test found (id 0\nA u@example.edu refused:virus 550\nC NOOP\nS 250" },
     { "a virus, discarded", false, "O virus_action=discard\n" ONE_DATA MAIL "V bad\nS 250 2.0.0 Ok: queued as\nA u@example.edu discarded:virus 250" },

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "coordinator/ctl/explain.h"
 #include "coordinator/ctl/options.h"
 #include "coordinator/ctl/table.h"
 #include "coordinator/ctl/views.h"
@@ -21,6 +22,12 @@ static const struct {
     { "policy check dir", "policy check", "dir" },
     { "-c f trace -- -odd-", "trace", "-odd-" },
     { "-c f policy show", "policy show", NULL },
+    { "-c f relay explain 192.0.2.1 u@example.edu", "relay explain", "192.0.2.1" },
+    { "relay explain --policy dir 192.0.2.1 u@example.edu", "relay explain", "192.0.2.1" },
+    { "relay explain 192.0.2.1 u@example.edu", NULL, "-c FILE" },
+    { "-c f relay explain 192.0.2.1", NULL, "CLIENT RECIPIENT" },
+    { "route explain --policy dir u@example.edu", "route explain", "u@example.edu" },
+    { "-c f policy show --policy dir", NULL, "takes no --policy" },
     { "", NULL, "--help" },
     { "status", NULL, "-c FILE" },
     { "-c", NULL, "-c needs a value" },
@@ -131,6 +138,12 @@ static void print_view(FILE *out, const void *arg)
     view_print(view->verb, view->body, "coordinator-1", out);
 }
 
+static void print_explained(FILE *out, const void *arg)
+{
+    const struct view *view = arg;
+    explain_print(view->verb, view->body, out);
+}
+
 /* Whatever a coordinator answers, weirctl prints something and does not crash. */
 START_TEST(test_views_take_any_json)
 {
@@ -177,6 +190,130 @@ START_TEST(test_views)
 }
 END_TEST
 
+/* What relay explain says, by the paths of its JSON. */
+static const struct {
+    const char *client, *recipient, *result, *grant, *grant_rule, *decided_by, *text;
+    int code;
+} explanations[] = {
+    { "10.1.2.3", "u@anywhere.org", "deliver", "inside", "networks:1", "mailertable:5", ". smtp:[out]", 0 },
+    { "10.9.1.1", "u@anywhere.org", "refuse", NULL, NULL, "networks:2", "!10.9.0.0/16 guests", 550 },
+    { "192.0.2.1", "u@anywhere.org", "refuse", NULL, NULL, NULL, NULL, 550 },
+    { "192.0.2.1", "<U@Example.EDU.>", "deliver", "own-domain", "local-host-names:1", "mailertable:1", "example.edu smtp:[mail]  # \\xC3 \xc3\xbc", 0 },
+    { "192.0.2.1", "postmaster", "deliver", "own-domain", "local-host-names:1", "mailertable:1", NULL, 0 },
+    { "192.0.2.1", "u@x.cs.example.edu", "deliver", "route", "mailertable:2", "mailertable:2", ".cs.example.edu smtp:[cs]", 0 },
+    { "192.0.2.1", "a%b@example.edu", "refuse", "own-domain", "local-host-names:1", NULL, NULL, 550 },
+    { "10.1.2.3", "u@[10.1.2.3]", "deliver", "inside", "networks:1", "mailertable:5", NULL, 0 },
+    { "192.0.2.1", "u@old.edu", "refuse", "route", "mailertable:3", "mailertable:3", NULL, 551 },
+    { "192.0.2.1", "u@hole.edu", "discard", "route", "mailertable:4", "mailertable:4", NULL, 0 },
+};
+
+static const struct request_file explained_files[] = {
+    { (char *)"mailertable", (char *)"example.edu smtp:[mail]  # \xc3 \xc3\xbc\n.cs.example.edu smtp:[cs]\nold.edu error:5.1.6:551 moved\nhole.edu discard:\n. smtp:[out]\n", 0 },
+    { (char *)"local-host-names", (char *)"example.edu\n", 0 },
+    { (char *)"networks", (char *)"10.0.0.0/8 campus\n!10.9.0.0/16 guests\n", 0 },
+    { (char *)"exceptions", (char *)"10.1.2.3 max_recipients=7 reason=r owner=o approved_by=a expires=1970-01-01\n", 0 },
+};
+
+static struct explained_policy explained_policy(void)
+{
+    struct request_file files[4];
+    struct explained_policy policy;
+    struct error why;
+    for (size_t i = 0; i < 4; i++) {
+        files[i] = explained_files[i];
+        files[i].len = strlen(files[i].text);
+    }
+    ck_assert_msg(explained_policy_parse(&policy, files, 4, &why), "%s", why.text);
+    return policy;
+}
+
+static const char *text_at(const json_t *object, const char *key, const char *inner)
+{
+    return json_string_value(json_object_get(json_object_get(object, key), inner));
+}
+
+START_TEST(s69_explained)
+{
+    struct explained_policy policy = explained_policy();
+    struct error why = { "" };
+    json_t *body = explain_relay(&policy, explanations[_i].client, explanations[_i].recipient, 0, &why);
+    ck_assert_msg(body != NULL, "%s", why.text);
+    ck_assert_str_eq(json_string_value(json_object_get(body, "result")), explanations[_i].result);
+    ck_assert_pstr_eq(text_at(body, "grant", "by"), explanations[_i].grant);
+    ck_assert_pstr_eq(text_at(json_object_get(body, "grant"), "line", "rule"), explanations[_i].grant_rule);
+    ck_assert_pstr_eq(text_at(body, "decided_by", "rule"), explanations[_i].decided_by);
+    if (explanations[_i].text != NULL)
+        ck_assert_pstr_eq(text_at(body, "decided_by", "text"), explanations[_i].text);
+    ck_assert_int_eq(json_integer_value(json_object_get(json_object_get(body, "reply"), "code")), explanations[_i].code);
+    struct view view = { "relay explain", body };
+    free(printed(print_explained, &view));
+    json_decref(body);
+    explained_policy_clear(&policy);
+}
+END_TEST
+
+START_TEST(s69_explained_as_people_read_it)
+{
+    struct explained_policy policy = explained_policy();
+    struct error why = { "" };
+    struct view view = { "relay explain", explain_relay(&policy, "10.1.2.3", "u@old.edu", 0, &why) };
+    char *text = printed(print_explained, &view);
+    ck_assert_str_eq(text, "policy     of the folder; not applied\n"
+                           "client     10.1.2.3 is inside: campus\n"
+                           "           networks:1: 10.0.0.0/8 campus\n"
+                           "to         u@old.edu\n"
+                           "granted by inside\n"
+                           "           networks:1: 10.0.0.0/8 campus\n"
+                           "limits     max_recipients=7 until 1970-01-02T00:00:00Z\n"
+                           "           exceptions:1: 10.1.2.3 max_recipients=7 reason=r owner=o approved_by=a expires=1970-01-01\n"
+                           "decided by mailertable:3: old.edu error:5.1.6:551 moved\n"
+                           "reply      551 5.1.6 <u@old.edu>: moved\n");
+    free(text);
+    json_decref(view.body);
+    view = (struct view){ "route explain", explain_route(&policy, "u@example.edu", &why) };
+    text = printed(print_explained, &view);
+    ck_assert_msg(strstr(text, "next hop   mail port 25\n") != NULL, "%s", text);
+    free(text);
+    json_decref(view.body);
+    view = (struct view){ "exception list", explain_exceptions(&policy, 86400) };
+    text = printed(print_explained, &view);
+    ck_assert_msg(strstr(text, "  expired  ") != NULL, "%s", text);
+    free(text);
+    json_decref(view.body);
+
+    static const char *const wrong[][3] = { { "printer", "u@example.edu", "is not an IP address" }, { "10.1.2.3", "u@@x", "501 5.1.3" },
+                                            { "10.1.2.3", "<u@x> y", "501 5.1.3" }, { NULL, "postmaster", "has no domain" } };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        ck_assert_ptr_null(wrong[i][0] != NULL ? explain_relay(&policy, wrong[i][0], wrong[i][1], 0, &why) : explain_route(&policy, wrong[i][1], &why));
+        ck_assert_msg(strstr(why.text, wrong[i][2]) != NULL, "%s", why.text);
+    }
+    explained_policy_clear(&policy);
+
+    /* without a policy a domain goes to its MX, or nowhere */
+    ck_assert(explained_policy_parse(&policy, NULL, 0, &why));
+    policy.mx_delivery = true;
+    view = (struct view){ "route explain", explain_route(&policy, "u@example.net", &why) };
+    text = printed(print_explained, &view);
+    ck_assert_msg(strstr(text, "next hop   the MX hosts of example.net port 25\n") != NULL, "%s", text);
+    free(text);
+    json_decref(view.body);
+    policy.mx_delivery = false;
+    view = (struct view){ "route explain", explain_route(&policy, "u@example.net", &why) };
+    text = printed(print_explained, &view);
+    ck_assert_msg(strstr(text, "reply      550 5.4.4 ") != NULL, "%s", text);
+    free(text);
+    json_decref(view.body);
+    explained_policy_clear(&policy);
+
+    /* what a coordinator may say */
+    static const char *const bodies[] = { "", "[]", "{\"files\":[{\"name\":\"networks\",\"content\":\"x\"}]}" };
+    for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++)
+        if (explained_policy_take(&policy, bodies[i], &why))
+            explained_policy_clear(&policy);
+    ck_assert(strstr(why.text, "networks:1: error:") != NULL);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("weirctl");
@@ -186,6 +323,8 @@ int main(void)
     tcase_add_test(tests, test_time);
     tcase_add_test(tests, test_views_take_any_json);
     tcase_add_test(tests, test_views);
+    tcase_add_loop_test(tests, s69_explained, 0, sizeof explanations / sizeof *explanations);
+    tcase_add_test(tests, s69_explained_as_people_read_it);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

@@ -1,0 +1,338 @@
+/*
+ * explain.c - see explain.h
+ *
+ * Each answer is made as JSON first, for programs; what people read is printed from that.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include "common/memory.h"
+#include "coordinator/ctl/explain.h"
+#include "coordinator/ctl/table.h"
+#include "coordinator/text.h"
+#include "edge/session/relay.h"
+
+/* --- the policy --- */
+
+void explained_policy_clear(struct explained_policy *policy)
+{
+    policy_free(&policy->parsed);
+    for (size_t i = 0; i < policy->count; i++) {
+        free(policy->files[i].name);
+        free(policy->files[i].text);
+    }
+    free(policy->files);
+    *policy = (struct explained_policy){ 0 };
+}
+
+static void add_file(struct explained_policy *policy, const char *name, const char *text, size_t len)
+{
+    policy->files = xrealloc(policy->files, (policy->count + 1) * sizeof *policy->files);
+    policy->files[policy->count++] = (struct request_file){ .name = xstrdup(name), .text = text_copy(text, len), .len = len };
+}
+
+static bool parse(struct explained_policy *policy, struct error *why)
+{
+    struct policy_file *files = xcalloc(policy->count + 1, sizeof *files);
+    for (size_t i = 0; i < policy->count; i++)
+        files[i] = (struct policy_file){ policy->files[i].name, policy->files[i].text, policy->files[i].len };
+    policy->parsed = policy_parse(files, policy->count, why);
+    free(files);
+    if (policy->parsed == NULL)
+        explained_policy_clear(policy);
+    return policy->parsed != NULL;
+}
+
+bool explained_policy_take(struct explained_policy *out, const char *body, struct error *why)
+{
+    json_error_t error;
+    json_t *root = json_loads(body != NULL ? body : "", 0, &error), *file;
+    size_t i;
+    *out = (struct explained_policy){ .epoch = json_integer_value(json_object_get(root, "epoch")) };
+    if (root == NULL) {
+        error_set(why, "the coordinator's policy is not JSON: %s", error.text);
+        return false;
+    }
+    json_array_foreach(json_object_get(root, "files"), i, file)
+    {
+        const char *name = json_string_value(json_object_get(file, "name"));
+        const json_t *content = json_object_get(file, "content");
+        if (name != NULL && json_is_string(content))
+            add_file(out, name, json_string_value(content), json_string_length(content));
+    }
+    json_decref(root);
+    return parse(out, why);
+}
+
+bool explained_policy_parse(struct explained_policy *out, const struct request_file *files, size_t count, struct error *why)
+{
+    *out = (struct explained_policy){ 0 };
+    for (size_t i = 0; i < count; i++)
+        add_file(out, files[i].name, files[i].text, files[i].len);
+    return parse(out, why);
+}
+
+/* --- deciding --- */
+
+/* The line as it stands in its file, without the lines that continue it. Owned by the caller. */
+static char *text_of_line(const struct explained_policy *policy, const char *name, unsigned line)
+{
+    for (size_t i = 0; i < policy->count; i++) {
+        const char *at = policy->files[i].text;
+        if (strcmp(policy->files[i].name, name) != 0)
+            continue;
+        for (unsigned number = 1; number < line && at != NULL; number++)
+            at = strchr(at, '\n') != NULL ? strchr(at, '\n') + 1 : NULL;
+        if (at != NULL)
+            return xstrndup(at, strcspn(at, "\r\n"));
+    }
+    return xstrdup("");
+}
+
+/* {"rule": "networks:3", "text": "192.0.2.0/26 printers"}, or null. */
+static json_t *rule_json(const struct explained_policy *policy, const char *file, unsigned line)
+{
+    if (file == NULL || line == 0)
+        return json_null();
+    char *rule = xasprintf("%s:%u", file, line), *text = text_of_line(policy, file, line);
+    struct text clean;
+    text_init(&clean);
+    text_add_clean(&clean, text, strlen(text), 200);
+    json_t *out = json_pack("{s:s, s:s}", "rule", rule, "text", clean.data);
+    text_fini(&clean);
+    free(rule);
+    free(text);
+    return out;
+}
+
+/* From "mailertable:3", as answers have it. */
+static json_t *rule_json_of(const struct explained_policy *policy, const char *rule)
+{
+    const char *colon = strrchr(rule, ':');
+    if (colon == NULL)
+        return json_null();
+    char *file = xstrndup(rule, (size_t)(colon - rule));
+    json_t *out = rule_json(policy, file, (unsigned)strtoul(colon + 1, NULL, 10));
+    free(file);
+    return out;
+}
+
+static bool parse_recipient(struct smtp_address *out, const char *text, struct error *why)
+{
+    size_t used = 0;
+    char *path = *text == '<' ? xstrdup(text) : xasprintf("<%s>", text);
+    enum smtp_address_error error = smtp_path_parse(out, path, strlen(path), true, &used);
+    bool fine = error == SMTP_ADDRESS_OK && path[used] == '\0';
+    if (!fine)
+        error_set(why, "'%.200s' is not an address: an edge answers 501 5.1.3 to it", text);
+    free(path);
+    return fine;
+}
+
+static json_t *answer_json(const struct explained_policy *policy, const struct relay_answer *answer)
+{
+    static const char *const results[] = { [RELAY_TO_NEXT_HOP] = "deliver", [RELAY_DISCARD] = "discard", [RELAY_REFUSED] = "refuse" };
+    json_t *out = json_pack("{s:I, s:s, s:s}", "policy", (json_int_t)policy->epoch, "recipient", answer->address, "result",
+                            results[answer->result]);
+    json_object_set_new(out, "decided_by", rule_json_of(policy, answer->rule));
+    if (answer->result == RELAY_TO_NEXT_HOP)
+        json_object_set_new(out, "next_hop", json_pack("{s:s, s:i, s:b}", "host", answer->hop.host, "port", (int)answer->hop.port, "mx", answer->hop.mx));
+    if (answer->result == RELAY_REFUSED)
+        json_object_set_new(out, "reply", json_pack("{s:i, s:s, s:s, s:s}", "code", answer->code, "enhanced", answer->enhanced, "text",
+                                                    answer->text, "why", answer->why));
+    return out;
+}
+
+static char *format_moment(char out[32], int64_t seconds)
+{
+    time_t moment = (time_t)seconds;
+    struct tm tm;
+    if (gmtime_r(&moment, &tm) == NULL || strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", &tm) == 0)
+        out[0] = '\0';
+    return out;
+}
+
+static json_t *exception_json(const struct explained_policy *policy, const struct exception *exception, int64_t now)
+{
+    char address[NETADDR_TEXT_MAX], moment[32];
+    char *network = xasprintf("%s/%u", netaddr_format(&exception->prefix.address, address), exception->prefix.bits);
+    json_t *out = json_pack("{s:s, s:b, s:s, s:s, s:s, s:s}", "network", network, "in_force", exception->expires > now, "reason",
+                            exception->reason, "owner", exception->owner, "approved_by", exception->approved_by, "expires",
+                            format_moment(moment, exception->expires));
+    json_object_set_new(out, "max_message_size",
+                        exception->max_message_size > 0 ? json_integer((json_int_t)exception->max_message_size) : json_null());
+    json_object_set_new(out, "max_recipients",
+                        exception->max_recipients > 0 ? json_integer((json_int_t)exception->max_recipients) : json_null());
+    json_object_set_new(out, "line", rule_json(policy, "exceptions", exception->line));
+    free(network);
+    return out;
+}
+
+json_t *explain_relay(const struct explained_policy *policy, const char *client_text, const char *recipient_text, int64_t now, struct error *why)
+{
+    struct netaddr client;
+    struct smtp_address recipient;
+    struct relay_answer answer;
+    if (!netaddr_parse(&client, client_text)) {
+        error_set(why, "'%.80s' is not an IP address: write 192.0.2.7 or 2001:db8::7", client_text);
+        return NULL;
+    }
+    if (!parse_recipient(&recipient, recipient_text, why))
+        return NULL;
+    relay_decide(&answer, policy->parsed, policy->mx_delivery, &client, &recipient);
+
+    json_t *out = answer_json(policy, &answer);
+    const struct network *network = policy_network(policy->parsed, &client);
+    const struct exception *exception = policy_exception(policy->parsed, &client, now);
+    json_t *of_client = json_pack("{s:s, s:b}", "address", client_text, "inside", policy_is_inside(policy->parsed, &client));
+    json_object_set_new(of_client, "network", network != NULL && network->name != NULL ? json_string(network->name) : json_null());
+    json_object_set_new(of_client, "line", rule_json(policy, "networks", network != NULL ? network->line : 0));
+    json_object_set_new(out, "client", of_client);
+    json_object_set_new(out, "grant",
+                        answer.decision.allowed ? json_pack("{s:s, s:o}", "by", answer.decision.grant, "line",
+                                                            rule_json(policy, answer.decision.file, answer.decision.line))
+                                                : json_null());
+    if (answer.decision.allowed && *recipient.reroute != '\0')
+        json_object_set_new(out, "asks_to_be_sent_on_to", json_string(recipient.reroute));
+    json_object_set_new(out, "exception", exception != NULL ? exception_json(policy, exception, now) : json_null());
+    return out;
+}
+
+json_t *explain_route(const struct explained_policy *policy, const char *address, struct error *why)
+{
+    struct smtp_address recipient;
+    struct relay_answer answer;
+    if (!parse_recipient(&recipient, address, why))
+        return NULL;
+    if (recipient.kind == SMTP_ADDRESS_NULL || recipient.kind == SMTP_ADDRESS_POSTMASTER) {
+        error_set(why, "'%.200s' has no domain, so no route", address);
+        return NULL;
+    }
+    relay_route(&answer, policy->parsed, policy->mx_delivery, &recipient);
+    return answer_json(policy, &answer);
+}
+
+json_t *explain_exceptions(const struct explained_policy *policy, int64_t now)
+{
+    json_t *out = json_array();
+    const struct exception *exception;
+    for (size_t i = 0; (exception = policy_exception_at(policy->parsed, i)) != NULL; i++)
+        json_array_append_new(out, exception_json(policy, exception, now));
+    return out;
+}
+
+/* --- printing --- */
+
+static const char *get(const json_t *object, const char *key)
+{
+    const char *value = json_string_value(json_object_get(object, key));
+    return value != NULL ? value : "";
+}
+
+static void put_line(const char *title, const json_t *line, FILE *out)
+{
+    if (json_is_object(line))
+        fprintf(out, "%-10s %s: %s\n", title, get(line, "rule"), get(line, "text"));
+}
+
+static void print_answer(const json_t *body, FILE *out)
+{
+    const json_t *hop = json_object_get(body, "next_hop"), *reply = json_object_get(body, "reply");
+    put_line("decided by", json_object_get(body, "decided_by"), out);
+    if (json_is_object(hop))
+        fprintf(out, "next hop   %s%s port %d\nreply      the next hop's own; 250 2.1.5 where it takes it\n",
+                json_is_true(json_object_get(hop, "mx")) ? "the MX hosts of " : "", get(hop, "host"),
+                (int)json_integer_value(json_object_get(hop, "port")));
+    else if (json_is_object(reply))
+        fprintf(out, "reply      %d %s %s\n", (int)json_integer_value(json_object_get(reply, "code")), get(reply, "enhanced"),
+                get(reply, "text"));
+    else
+        fputs("reply      250 2.1.5 Ok, and the message is discarded\n", out);
+}
+
+static void print_exception_use(const json_t *exception, FILE *out)
+{
+    const json_t *size = json_object_get(exception, "max_message_size"), *recipients = json_object_get(exception, "max_recipients");
+    fputs("limits    ", out);
+    if (json_is_integer(size))
+        fprintf(out, " max_message_size=%lld", (long long)json_integer_value(size));
+    if (json_is_integer(recipients))
+        fprintf(out, " max_recipients=%lld", (long long)json_integer_value(recipients));
+    fprintf(out, " until %s\n", get(exception, "expires"));
+    put_line("", json_object_get(exception, "line"), out);
+}
+
+static void print_policy(const json_t *body, FILE *out)
+{
+    long long epoch = json_integer_value(json_object_get(body, "policy"));
+    if (epoch > 0)
+        fprintf(out, "policy     %lld\n", epoch);
+    else
+        fputs("policy     of the folder; not applied\n", out);
+}
+
+static void print_relay(const json_t *body, FILE *out)
+{
+    const json_t *client = json_object_get(body, "client"), *grant = json_object_get(body, "grant");
+    const json_t *exception = json_object_get(body, "exception");
+    print_policy(body, out);
+    fprintf(out, "client     %s is %s%s%s\n", get(client, "address"), json_is_true(json_object_get(client, "inside")) ? "inside" : "outside",
+            *get(client, "network") != '\0' ? ": " : "", get(client, "network"));
+    put_line("", json_object_get(client, "line"), out);
+    fprintf(out, "to         %s\n", get(body, "recipient"));
+    if (json_is_object(grant)) {
+        fprintf(out, "granted by %s\n", get(grant, "by"));
+        put_line("", json_object_get(grant, "line"), out);
+    } else {
+        fputs("granted by nothing: no inside network, no own domain, no route with a key of its own\n", out);
+    }
+    if (*get(body, "asks_to_be_sent_on_to") != '\0')
+        fprintf(out, "asks to be sent on to %s: for inside networks only\n", get(body, "asks_to_be_sent_on_to"));
+    if (json_is_object(exception))
+        print_exception_use(exception, out);
+    print_answer(body, out);
+}
+
+static void print_route(const json_t *body, FILE *out)
+{
+    print_policy(body, out);
+    fprintf(out, "to         %s\n", get(body, "recipient"));
+    print_answer(body, out);
+}
+
+static void print_exceptions(const json_t *body, FILE *out)
+{
+    static const char *const titles[] = { "LINE", "NETWORK", ">SIZE", ">RECIPIENTS", "EXPIRES", "STATE", "OWNER", "APPROVED BY", "REASON" };
+    struct table *table = table_new(titles, sizeof titles / sizeof *titles);
+    size_t i;
+    const json_t *one;
+    json_array_foreach(body, i, one)
+    {
+        static const char *const limits[] = { "max_message_size", "max_recipients" };
+        table_add(table, get(json_object_get(one, "line"), "rule"));
+        table_add(table, get(one, "network"));
+        for (size_t k = 0; k < 2; k++) {
+            const json_t *limit = json_object_get(one, limits[k]);
+            char *text = json_is_integer(limit) ? xasprintf("%lld", (long long)json_integer_value(limit)) : NULL;
+            table_add(table, text);
+            free(text);
+        }
+        table_add(table, get(one, "expires"));
+        table_add(table, json_is_true(json_object_get(one, "in_force")) ? "in force" : "expired");
+        table_add(table, get(one, "owner"));
+        table_add(table, get(one, "approved_by"));
+        table_add(table, get(one, "reason"));
+    }
+    table_print(table, out);
+    table_free(&table);
+}
+
+void explain_print(const char *verb, const json_t *body, FILE *out)
+{
+    if (strcmp(verb, "relay explain") == 0)
+        print_relay(body, out);
+    else if (strcmp(verb, "route explain") == 0)
+        print_route(body, out);
+    else
+        print_exceptions(body, out);
+}

@@ -1,0 +1,37 @@
+#ifndef WEIR_CTL_EXPLAIN_H
+#define WEIR_CTL_EXPLAIN_H
+/*
+ * explain.h - what a policy would decide, and by which line of which file: the edge's own code, asked without an edge
+ */
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include "common/error.h"
+#include "common/policy/policy.h"
+#include "coordinator/ctl/request.h"
+
+struct explained_policy {
+    long long epoch; /* 0: a folder's, not applied */
+    struct request_file *files;
+    size_t count;
+    struct policy *parsed;
+    bool mx_delivery; /* [edge] mx_delivery: whether a domain without a route goes to its MX; the caller's to set */
+};
+
+/* From the body of "policy show". false: why. */
+bool explained_policy_take(struct explained_policy *out, const char *body, struct error *why);
+/* From files of a folder, which it copies. */
+bool explained_policy_parse(struct explained_policy *out, const struct request_file *files, size_t count, struct error *why);
+void explained_policy_clear(struct explained_policy *policy);
+
+/* What a client hears at RCPT. NULL: why says what is wrong with client or recipient. */
+json_t *explain_relay(const struct explained_policy *policy, const char *client, const char *recipient, int64_t now, struct error *why);
+/* Where mail for an address goes, whoever may send it. */
+json_t *explain_route(const struct explained_policy *policy, const char *address, struct error *why);
+/* Every exception, in force or expired. */
+json_t *explain_exceptions(const struct explained_policy *policy, int64_t now);
+
+/* verb: "relay explain", "route explain" or "exception list". */
+void explain_print(const char *verb, const json_t *body, FILE *out);
+
+#endif

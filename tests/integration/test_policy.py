@@ -1,0 +1,66 @@
+"""Policy files in a real cluster: what edges do with them, how soon, and what weirctl says of it."""
+import datetime
+import json
+
+import pytest
+
+from weir import Smtp, message, wait_until
+
+OUTSIDE = "127.0.0.2"
+
+
+def write(cluster, name, text):
+    (cluster.dir / "policy" / name).write_text(text)
+
+
+def apply(cluster):
+    return cluster.weirctl("policy", "apply", str(cluster.dir / "policy"))
+
+
+def size_offered(cluster, source=None, edge=1):
+    with Smtp(cluster.relay(edge), source=source) as client:
+        return next(int(line.split()[1]) for line in client.ehlo.text.split("\n") if line.startswith("SIZE "))
+
+
+def test_S60_S61_an_exception_is_used_and_ends_by_itself(make_cluster):
+    cluster = make_cluster(edges=2, scanners=1)
+    fifty = 50 << 20
+    assert size_offered(cluster, OUTSIDE) == fifty
+    end = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=45)
+    write(cluster, "exceptions", f'{OUTSIDE} max_message_size=100MiB reason="large scans" owner=library approved_by=postmaster '
+                                 f'expires={end:%Y-%m-%dT%H:%M:%SZ}\n')
+    apply(cluster)
+    for edge in (1, 2):
+        wait_until(lambda edge=edge: size_offered(cluster, OUTSIDE, edge) == 100 << 20, 5, "the exception on every edge")
+    assert size_offered(cluster) == fifty, "others keep the listener's limit"
+    raw = message(size=80_000_000)
+    answer = cluster.send(raw, source=OUTSIDE)
+    assert answer.code == 250, answer
+    assert cluster.send(raw).code == 552
+    (row,) = wait_until(lambda: json.loads(cluster.weirctl("--json", "trace", answer.queue_id, check=False).stdout or "[]"), what="the audit row")
+    assert row["rule"].endswith(", exceptions:1"), row["rule"]
+    wait_until(lambda: sum(cluster.metric("weir_exceptions_used_total", node=node, limit="size") or 0 for node in ("edge-1", "edge-2")) == 1,
+               what="the exception's use in the metrics")
+    listed = cluster.weirctl("exception", "list").stdout
+    assert "in force" in listed and "large scans" in listed, listed
+    # nobody does anything: the rule is back
+    wait_until(lambda: all(size_offered(cluster, OUTSIDE, edge) == fifty for edge in (1, 2)), 60, "the end of the exception")
+    assert datetime.datetime.now(datetime.timezone.utc) >= end - datetime.timedelta(seconds=1)
+    assert "expired" in cluster.weirctl("exception", "list").stdout
+
+
+@pytest.mark.sanitized
+def test_S69_explain_says_what_an_edge_answers(cluster):
+    for client, recipient in ((None, "alice@example.edu"), (None, "x@anywhere.example"), (OUTSIDE, "alice@example.edu"), (OUTSIDE, "x@anywhere.example"),
+                              (OUTSIDE, "x%anywhere.example@example.edu"), (OUTSIDE, "postmaster")):
+        with Smtp(cluster.relay(), source=client) as session:
+            (answer,) = session.envelope(recipients=[recipient])
+        told = json.loads(cluster.weirctl("--json", "relay", "explain", client or "127.0.0.1", recipient).stdout)
+        if answer.code == 250:
+            assert told["result"] == "deliver" and told["grant"]["line"]["rule"], told
+        else:
+            assert (told["result"], told["reply"]["code"]) == ("refuse", answer.code), told
+            assert answer.text == f"{told['reply']['enhanced']} {told['reply']['text']}"
+    assert "mailertable:" in cluster.weirctl("route", "explain", "alice@example.edu").stdout
+    wrong = cluster.weirctl("relay", "explain", "printer", "alice@example.edu", check=False)
+    assert wrong.returncode == 65 and "is not an IP address" in wrong.stderr
