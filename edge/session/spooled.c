@@ -151,6 +151,7 @@ void transaction_spool(struct transaction *tx)
 
     Weir__SpoolRecipients *recipients = make_recipients(tx);
     struct spool_store_options options = {
+        .base = server->base,
         .node = server->node,
         .envelope = &envelope,
         .recipients = recipients,
@@ -161,10 +162,6 @@ void transaction_spool(struct transaction *tx)
     };
     tx->store = spool_store_new(&options, on_stored, tx);
     free_recipients(recipients);
-    if (tx->store == NULL) {
-        not_asked(tx);
-        return;
-    }
     tx->handed_over = true;
     census_hand_over(server->census, server->worker);
 }

@@ -5,12 +5,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "common/clock.h"
 #include "common/memory.h"
 #include "common/queue_id.h"
+
+#define AGAIN_MS 100u
 
 struct spool_store {
     struct node *node;
     struct node_question *question;
+    Weir__SpoolEnvelope *envelope; /* own copy, until the first chunk was taken */
+    uint8_t *recipients;
+    size_t recipients_len;
+    struct event *again;          /* there was no room for the question */
+    uint64_t patience_ms;         /* until when it may wait for that */
     char id[QUEUE_ID_LEN + 1];
     char *prefix;
     size_t prefix_len;
@@ -28,6 +36,10 @@ static void on_answer(void *arg, const Weir__Answer *answer, const struct link_p
 
 static void store_free(struct spool_store *store)
 {
+    if (store->envelope != NULL)
+        weir__spool_envelope__free_unpacked(store->envelope, NULL);
+    event_free(store->again);
+    free(store->recipients);
     free(store->prefix);
     free(store);
 }
@@ -78,54 +90,72 @@ static char *next_chunk(const struct spool_store *store, size_t *len, struct err
     return chunk;
 }
 
-/* false: nothing was asked, why. */
-static bool ask_first(struct spool_store *store, const struct spool_store_options *options, struct error *why)
+static void fill_chunk(const struct spool_store *store, Weir__SpoolChunk *body)
 {
-    Weir__SpoolStore body = WEIR__SPOOL_STORE__INIT;
-    Weir__Question question = WEIR__QUESTION__INIT;
-    size_t recipients_len, len;
-    uint8_t *recipients = wire_recipients_encode(options->recipients, &recipients_len);
-    char *chunk = recipients != NULL ? next_chunk(store, &len, why) : NULL;
-    if (chunk == NULL) {
-        if (recipients == NULL)
-            error_set(why, "too many recipients for one message");
-        free(recipients);
-        return false;
-    }
-    body.envelope = options->envelope;
-    body.last = store->late = len == store->size;
-    question.body_case = WEIR__QUESTION__BODY_SPOOL_STORE;
-    question.spool_store = &body;
-    struct link_payload payloads[] = { { recipients, recipients_len }, { chunk, len } };
-    store->question = node_ask(store->node, &question, payloads, 2, store->timeout_ms, on_answer, store);
-    free(recipients);
-    free(chunk);
-    error_set(why, "too many questions to the coordinators are under way");
-    return store->question != NULL;
+    body->id = wire_text(store->id);
+    body->offset = store->offset;
+    body->last = store->late;
+    body->scanned = store->scanned;
+    body->verdict = wire_text(store->verdict);
+    body->scanner = wire_text(store->scanner);
+    body->engine = wire_text(store->engine);
+    body->signatures = wire_text(store->signatures);
 }
 
-static bool ask_next(struct spool_store *store, struct error *why)
+/* Asks for what comes next. Where too much is under way already it waits for room: a burst of large messages is no reason to refuse any. */
+static void ask(struct spool_store *store)
 {
-    Weir__SpoolChunk body = WEIR__SPOOL_CHUNK__INIT;
+    Weir__SpoolStore first = WEIR__SPOOL_STORE__INIT;
+    Weir__SpoolChunk next = WEIR__SPOOL_CHUNK__INIT;
     Weir__Question question = WEIR__QUESTION__INIT;
-    size_t len;
-    char *chunk = next_chunk(store, &len, why);
-    if (chunk == NULL)
-        return false;
-    body.id = wire_text(store->id);
-    body.offset = store->offset;
-    body.last = store->late = store->offset + len == store->size;
-    body.scanned = store->scanned;
-    body.verdict = wire_text(store->verdict);
-    body.scanner = wire_text(store->scanner);
-    body.engine = wire_text(store->engine);
-    body.signatures = wire_text(store->signatures);
-    question.body_case = WEIR__QUESTION__BODY_SPOOL_CHUNK;
-    question.spool_chunk = &body;
-    store->question = node_ask(store->node, &question, &(struct link_payload){ chunk, len }, 1, store->timeout_ms, on_answer, store);
+    struct link_payload payloads[2] = { { store->recipients, store->recipients_len } };
+    size_t len, count = 0;
+    struct error why;
+    char *chunk = store->recipients != NULL ? next_chunk(store, &len, &why) : NULL;
+    if (chunk == NULL) {
+        if (store->recipients == NULL)
+            error_set(&why, "too many recipients for one message");
+        store_end(store, SPOOL_UNAVAILABLE, why.text);
+        return;
+    }
+    store->late = store->offset + len == store->size;
+    if (store->envelope != NULL) {
+        first.envelope = store->envelope;
+        first.last = store->late;
+        question.body_case = WEIR__QUESTION__BODY_SPOOL_STORE;
+        question.spool_store = &first;
+        count = 1;
+    } else {
+        fill_chunk(store, &next);
+        question.body_case = WEIR__QUESTION__BODY_SPOOL_CHUNK;
+        question.spool_chunk = &next;
+    }
+    payloads[count++] = (struct link_payload){ chunk, len };
+    store->question = node_ask(store->node, &question, payloads, count, store->timeout_ms, on_answer, store);
     free(chunk);
-    error_set(why, "too many questions to the coordinators are under way");
-    return store->question != NULL;
+    if (store->question != NULL)
+        return;
+    store->late = false;
+    if (clock_ms() >= store->patience_ms)
+        store_end(store, SPOOL_UNAVAILABLE, "too many questions to the coordinators are under way");
+    else
+        event_add(store->again, &(struct timeval){ 0, AGAIN_MS * 1000 });
+}
+
+static void begin(struct spool_store *store)
+{
+    store->patience_ms = clock_ms() + store->timeout_ms;
+    ask(store);
+}
+
+static void on_again(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct spool_store *store = arg;
+    if (store->patience_ms == 0)
+        begin(store);
+    else
+        ask(store);
 }
 
 static void on_answer(void *arg, const Weir__Answer *answer, const struct link_payload *payloads, size_t count)
@@ -153,14 +183,26 @@ static void on_answer(void *arg, const Weir__Answer *answer, const struct link_p
         return;
     }
     store->offset = stored->have;
-    if (!ask_next(store, &why))
-        store_end(store, SPOOL_UNAVAILABLE, why.text);
+    if (store->envelope != NULL)
+        weir__spool_envelope__free_unpacked(store->envelope, NULL);
+    store->envelope = NULL;
+    begin(store);
+}
+
+static Weir__SpoolEnvelope *copy_envelope(const Weir__SpoolEnvelope *envelope)
+{
+    size_t len = weir__spool_envelope__get_packed_size(envelope);
+    uint8_t *packed = xmalloc(len);
+    weir__spool_envelope__pack(envelope, packed);
+    Weir__SpoolEnvelope *copy = weir__spool_envelope__unpack(NULL, len, packed);
+    free(packed);
+    weir_assert(copy != NULL); /* it was just packed */
+    return copy;
 }
 
 struct spool_store *spool_store_new(const struct spool_store_options *options, spool_stored_handler stored, void *arg)
 {
     struct spool_store *store = xcalloc(1, sizeof *store);
-    struct error why;
     store->node = options->node;
     store->message = options->message;
     store->prefix = xmemdup(options->prefix, options->prefix_len);
@@ -170,13 +212,15 @@ struct spool_store *spool_store_new(const struct spool_store_options *options, s
     store->stored = stored;
     store->arg = arg;
     options->envelope->size = store->size;
+    store->envelope = copy_envelope(options->envelope);
     store->scanned = options->envelope->scanned;
     wire_string(store->id, sizeof store->id, &options->envelope->id);
     wire_string(store->verdict, sizeof store->verdict, &options->envelope->verdict);
     wire_string(store->scanner, sizeof store->scanner, &options->envelope->scanner);
     wire_string(store->engine, sizeof store->engine, &options->envelope->engine);
     wire_string(store->signatures, sizeof store->signatures, &options->envelope->signatures);
-    if (!ask_first(store, options, &why))
-        spool_store_cancel(&store);
+    store->recipients = wire_recipients_encode(options->recipients, &store->recipients_len);
+    store->again = event_new(options->base, -1, 0, on_again, store);
+    event_add(store->again, &(struct timeval){ 0, 0 });
     return store;
 }

@@ -19,21 +19,22 @@ enum spool_stored {
     SPOOL_STORED_COUNT
 };
 
-struct spool_store_options { /* borrowed for the call, but message */
+struct spool_store_options { /* borrowed for the call, but base, node and message */
+    struct event_base *base;
     struct node *node;
     Weir__SpoolEnvelope *envelope;           /* size is filled in */
     const Weir__SpoolRecipients *recipients;
     const char *prefix;                      /* header lines that come before the message, with their CRLF */
     size_t prefix_len;
     const struct message *message;           /* complete; borrowed until the end */
-    uint64_t timeout_ms;                     /* for the answer to each chunk */
+    uint64_t timeout_ms;                     /* for the answer to each chunk, and for room to ask (NODE_QUESTION_BYTES) */
 };
 
 struct spool_store;
 /* Called once, from the loop; the store is freed right after it returns. why: words for the log when it is not stored, else "". */
 typedef void (*spool_stored_handler)(void *arg, enum spool_stored stored, const char *why);
 
-/* NULL: nothing was asked, nothing follows; it is SPOOL_UNAVAILABLE at once. */
+/* Never NULL; nothing is called from inside. */
 struct spool_store *spool_store_new(const struct spool_store_options *options, spool_stored_handler stored, void *arg);
 /* The last chunk was asked for: from now on it may be in the spool whatever happens here. */
 bool spool_store_is_late(const struct spool_store *store);

@@ -1,0 +1,872 @@
+/*
+ * test_spool.c - storing and running leases, with a coordinator, a scanner, a next hop and a clock that the test plays itself
+ *
+ * The doubles are linked in place of proto/node, edge/scan and edge/delivery.
+ */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "common/clock.h"
+#include "common/memory.h"
+#include "edge/smtp/command.h"
+#include "edge/spool/runner.h"
+#include "edge/spool/store.h"
+
+#define ID "06GZYZYCR1PM1BG2PG4M"
+#define ASKED_MAX 16
+
+struct node_question {
+    Weir__Question *question; /* own copy */
+    char *payloads[3];
+    size_t lens[3], count;
+    node_answer_handler answer;
+    void *arg;
+};
+
+struct delivery {
+    const struct delivery_handlers *handlers;
+    void *arg;
+    unsigned asked;
+    bool sent;
+    uint64_t deadline;
+    char prefix[512];
+};
+
+struct scan {
+    const struct scan_handlers *handlers;
+    void *arg;
+};
+
+static struct {
+    uint64_t now;
+    bool disconnected, no_room, farm_dead, dot_sent, takes_dsn, unreachable;
+    struct node_question *asked[ASKED_MAX];
+    struct delivery *delivery;
+    struct scan *scan;
+    unsigned deliveries, idle;
+    enum spool_stored stored;
+    unsigned answers;
+} d;
+
+/* ---- clock ---- */
+
+uint64_t clock_ms(void)
+{
+    return d.now;
+}
+uint64_t clock_us(void)
+{
+    return d.now * 1000;
+}
+uint64_t clock_wall_ms(void)
+{
+    return d.now + UINT64_C(1795000000000);
+}
+char *clock_rfc5322(char out[40])
+{
+    return strcpy(out, "Sat, 21 Nov 2026 18:48:48 +0000");
+}
+
+/* ---- coordinator ---- */
+
+bool node_is_connected(const struct node *node)
+{
+    (void)node;
+    return !d.disconnected;
+}
+
+struct node_question *node_ask(struct node *node, Weir__Question *question, const struct link_payload *payloads, size_t count,
+                               uint64_t timeout_ms, node_answer_handler answer, void *arg)
+{
+    (void)node, (void)timeout_ms;
+    if (d.no_room)
+        return NULL;
+    size_t at = 0, len = weir__question__get_packed_size(question);
+    while (at < ASKED_MAX && d.asked[at] != NULL)
+        at++;
+    ck_assert_uint_lt(at, ASKED_MAX);
+    uint8_t *packed = xmalloc(len);
+    weir__question__pack(question, packed);
+    struct node_question *asked = xcalloc(1, sizeof *asked);
+    asked->question = weir__question__unpack(NULL, len, packed);
+    free(packed);
+    for (size_t i = 0; i < count; i++) {
+        asked->payloads[i] = xcalloc(1, payloads[i].len + 1); /* so that text in it ends */
+        memcpy(asked->payloads[i], payloads[i].data, payloads[i].len);
+        asked->lens[i] = payloads[i].len;
+    }
+    asked->count = count;
+    asked->answer = answer;
+    asked->arg = arg;
+    return d.asked[at] = asked;
+}
+
+static void question_free(struct node_question *asked)
+{
+    for (size_t i = 0; i < ASKED_MAX; i++)
+        if (d.asked[i] == asked)
+            d.asked[i] = NULL;
+    for (size_t i = 0; i < asked->count; i++)
+        free(asked->payloads[i]);
+    weir__question__free_unpacked(asked->question, NULL);
+    free(asked);
+}
+
+void node_question_cancel(struct node_question **question)
+{
+    if (*question != NULL)
+        question_free(*question);
+    *question = NULL;
+}
+
+/* The question of this kind that is under way; NULL: none. */
+static struct node_question *asked(Weir__Question__BodyCase kind)
+{
+    for (size_t i = 0; i < ASKED_MAX; i++)
+        if (d.asked[i] != NULL && d.asked[i]->question->body_case == kind)
+            return d.asked[i];
+    return NULL;
+}
+
+#define ASKED(KIND) asked(WEIR__QUESTION__BODY_SPOOL_##KIND)
+
+static void reply(struct node_question *question, Weir__Answer *answer, const struct link_payload *payloads, size_t count)
+{
+    ck_assert_ptr_nonnull(question);
+    node_answer_handler handler = question->answer;
+    void *arg = question->arg;
+    for (size_t i = 0; i < ASKED_MAX; i++) /* it is gone when it is answered */
+        if (d.asked[i] == question)
+            d.asked[i] = NULL;
+    handler(arg, answer, payloads, count);
+    question_free(question);
+}
+
+static void reply_status(struct node_question *question, Weir__AnswerStatus status)
+{
+    Weir__Answer answer = WEIR__ANSWER__INIT;
+    answer.status = status;
+    reply(question, &answer, NULL, 0);
+}
+
+static void reply_stored(struct node_question *question, const char *id, uint64_t have, bool complete)
+{
+    Weir__Answer answer = WEIR__ANSWER__INIT;
+    Weir__SpoolStored body = WEIR__SPOOL_STORED__INIT;
+    body.id = wire_text(id);
+    body.have = have;
+    body.complete = complete;
+    answer.status = WEIR__ANSWER_STATUS__ANSWER_OK;
+    answer.body_case = WEIR__ANSWER__BODY_SPOOL_STORED;
+    answer.spool_stored = &body;
+    reply(question, &answer, NULL, 0);
+}
+
+/* ---- scanner and next hop ---- */
+
+bool scan_farm_has_live(const struct scan_farm *farm)
+{
+    (void)farm;
+    return !d.farm_dead;
+}
+struct scan *scan_start(struct scan_farm *farm, const struct queue_id *id, const struct message *message, const struct scan_facts *facts,
+                        const struct scan_handlers *handlers, void *arg)
+{
+    (void)farm, (void)message, (void)facts;
+    ck_assert_str_eq(id->text, ID);
+    d.scan = xcalloc(1, sizeof *d.scan);
+    *d.scan = (struct scan){ handlers, arg };
+    return d.scan;
+}
+void scan_finish(struct scan *scan)
+{
+    (void)scan;
+}
+void scan_cancel(struct scan **scan)
+{
+    free(*scan);
+    *scan = d.scan = NULL;
+}
+static void scanned(Weir__Verdict verdict, Weir__UnknownReason reason)
+{
+    struct scan *scan = d.scan;
+    struct scan_result result = { .verdict = verdict, .reason = reason, .engine = "ClamAV", .signatures = "42", .signature = "Eicar" };
+    d.scan = NULL;
+    scan->handlers->done(scan->arg, &result);
+    free(scan);
+}
+
+struct delivery *delivery_new(struct delivery_pool *pool, const struct next_hop *hop, const struct delivery_envelope *envelope,
+                              const struct delivery_handlers *handlers, void *arg)
+{
+    (void)pool, (void)envelope;
+    ck_assert_str_eq(hop->host, "next.example.edu");
+    d.deliveries++;
+    d.delivery = xcalloc(1, sizeof *d.delivery);
+    *d.delivery = (struct delivery){ .handlers = handlers, .arg = arg };
+    return d.delivery;
+}
+void delivery_rcpt(struct delivery *delivery, const struct delivery_recipient *recipient)
+{
+    (void)recipient;
+    delivery->asked++;
+}
+void delivery_send(struct delivery *delivery, const char *header_prefix, size_t prefix_len, const struct message *message)
+{
+    (void)message;
+    delivery->sent = true;
+    snprintf(delivery->prefix, sizeof delivery->prefix, "%.*s", (int)prefix_len, header_prefix);
+}
+void delivery_cancel(struct delivery **delivery)
+{
+    free(*delivery);
+    if (*delivery != NULL)
+        d.delivery = NULL;
+    *delivery = NULL;
+}
+bool delivery_take_back(struct delivery **delivery)
+{
+    if (!d.dot_sent)
+        delivery_cancel(delivery);
+    return !d.dot_sent;
+}
+void delivery_set_deadline(struct delivery *delivery, uint64_t deadline_ms)
+{
+    delivery->deadline = deadline_ms;
+}
+const char *delivery_next_hop_text(const struct delivery *delivery)
+{
+    (void)delivery;
+    return d.unreachable ? "" : "next.example.edu[192.0.2.9]:25";
+}
+bool delivery_hop_takes_dsn(const struct delivery *delivery)
+{
+    (void)delivery;
+    return d.takes_dsn;
+}
+static void answer_rcpt(unsigned index, int code, const char *enhanced)
+{
+    struct smtp_reply says = { .code = code, .text = "words" };
+    snprintf(says.enhanced, sizeof says.enhanced, "%s", enhanced);
+    d.delivery->handlers->recipient(d.delivery->arg, index, &says);
+}
+static void answer_message(int code, bool maybe)
+{
+    struct delivery *delivery = d.delivery;
+    struct smtp_reply says = { .code = code, .text = "words" };
+    d.delivery = NULL;
+    delivery->handlers->done(delivery->arg, &says, maybe);
+    free(delivery);
+}
+
+/* ---- storing ---- */
+
+static struct event_base *base;
+static struct message_budget budget;
+
+static void turn(uint64_t ms)
+{
+    d.now += ms;
+    for (int i = 0; i < 3; i++) /* timers of the loop run in real time: the shortest is 100 ms */
+        event_base_loop(base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+}
+
+static void on_stored(void *arg, enum spool_stored stored, const char *why)
+{
+    struct spool_store **store = arg;
+    (void)why;
+    *store = NULL;
+    d.stored = stored;
+    d.answers++;
+}
+
+static struct spool_store *store_begin(struct message **message, size_t size, struct spool_store **store)
+{
+    static Weir__SpoolRecipient one = WEIR__SPOOL_RECIPIENT__INIT, *list[] = { &one };
+    static Weir__SpoolRecipients recipients = WEIR__SPOOL_RECIPIENTS__INIT;
+    static Weir__SpoolEnvelope envelope = WEIR__SPOOL_ENVELOPE__INIT;
+    struct error why;
+    one.address = wire_text("a@example.edu");
+    one.destination = wire_text("[next.example.edu]:25");
+    recipients.recipients = list;
+    recipients.n_recipients = 1;
+    envelope.id = wire_text(ID);
+    *message = message_new(&budget);
+    char *bytes = xmalloc(size + 1);
+    for (size_t i = 0; i < size; i++)
+        bytes[i] = (char)(i * 7 + i / 251);
+    ck_assert_int_eq(message_append(*message, bytes, size, &why), MESSAGE_OK);
+    free(bytes);
+    *store = spool_store_new(&(struct spool_store_options){ .base = base, .envelope = &envelope, .recipients = &recipients, .prefix = "Received: x\r\n",
+                                                            .prefix_len = 13, .message = *message, .timeout_ms = 1000 },
+                             on_stored, store);
+    turn(0);
+    return *store;
+}
+
+static void setup(void)
+{
+    memset(&d, 0, sizeof d);
+    d.now = 1000000;
+    base = event_base_new();
+    budget = (struct message_budget){ .memory_max = 64 << 20, .threshold = 64 << 20, .tmp_dir = "/tmp" };
+}
+
+static void teardown(void)
+{
+    for (size_t i = 0; i < ASKED_MAX; i++)
+        ck_assert_ptr_null(d.asked[i]);
+    ck_assert(d.scan == NULL && d.delivery == NULL);
+    ck_assert_uint_eq(budget.memory_used, 0);
+    event_base_free(base);
+}
+
+START_TEST(store_small)
+{
+    struct message *message;
+    struct spool_store *store;
+    store_begin(&message, 100, &store);
+    struct node_question *question = ASKED(STORE);
+    ck_assert(question->question->spool_store->last && spool_store_is_late(store) && question->count == 2);
+    ck_assert_uint_eq(question->question->spool_store->envelope->size, 113);
+    ck_assert_uint_eq(question->lens[1], 113);
+    ck_assert(memcmp(question->payloads[1], "Received: x\r\n", 13) == 0);
+    reply_stored(question, ID, 113, true);
+    ck_assert(d.answers == 1 && d.stored == SPOOL_STORED && store == NULL);
+    message_free(&message);
+}
+END_TEST
+
+/* The whole message arrives once, whatever the coordinator says it has of a chunk. */
+START_TEST(store_large)
+{
+    struct message *message;
+    struct spool_store *store;
+    size_t size = 2 * SPOOL_CHUNK + 4711, have;
+    store_begin(&message, size, &store);
+    struct node_question *question = ASKED(STORE);
+    ck_assert(!question->question->spool_store->last && !spool_store_is_late(store) && question->lens[1] == SPOOL_CHUNK);
+    have = SPOOL_CHUNK - 1000;
+    reply_stored(question, ID, have, false);
+    for (unsigned chunks = 0; store != NULL; chunks++) {
+        ck_assert_uint_lt(chunks, 4);
+        question = ASKED(CHUNK);
+        ck_assert_uint_eq(question->question->spool_chunk->offset, have);
+        for (size_t i = 0; i < question->lens[0]; i++)
+            ck_assert((unsigned char)question->payloads[0][i] == (unsigned char)((have + i - 13) * 7 + (have + i - 13) / 251));
+        have += question->lens[0];
+        ck_assert_int_eq(question->question->spool_chunk->last, have == size + 13);
+        reply_stored(question, ID, have, have == size + 13);
+    }
+    ck_assert(d.answers == 1 && d.stored == SPOOL_STORED && have == size + 13);
+    message_free(&message);
+}
+END_TEST
+
+START_TEST(store_not)
+{
+    struct message *message;
+    struct spool_store *store;
+    store_begin(&message, _i < 4 ? 100 : 2 * SPOOL_CHUNK, &store);
+    struct node_question *question = ASKED(STORE);
+    switch (_i) {
+    case 0:
+        reply_status(question, WEIR__ANSWER_STATUS__ANSWER_FULL);
+        break;
+    case 1:
+        reply_status(question, WEIR__ANSWER_STATUS__ANSWER_UNAVAILABLE);
+        break;
+    case 2:
+        reply_status(question, WEIR__ANSWER_STATUS__ANSWER_REFUSED);
+        break;
+    case 3:
+        reply(question, NULL, NULL, 0);
+        break;
+    case 4: /* another message */
+        reply_stored(question, "06GZYZYCR1PM1BG2PG4N", 10, true);
+        break;
+    case 5: /* nothing was taken */
+        reply_stored(question, ID, 0, false);
+        break;
+    case 6: /* all there and not complete */
+        reply_stored(question, ID, 2 * SPOOL_CHUNK + 13, false);
+        break;
+    case 7: /* OK without a body */
+        reply_status(question, WEIR__ANSWER_STATUS__ANSWER_OK);
+        break;
+    }
+    ck_assert(d.answers == 1 && store == NULL);
+    ck_assert_int_eq(d.stored, _i == 0 ? SPOOL_FULL : SPOOL_UNAVAILABLE);
+    message_free(&message);
+}
+END_TEST
+
+START_TEST(store_waits_for_room)
+{
+    struct message *message;
+    struct spool_store *store;
+    d.no_room = true;
+    store_begin(&message, 100, &store);
+    ck_assert(store != NULL && ASKED(STORE) == NULL && !spool_store_is_late(store));
+    d.no_room = false;
+    while (ASKED(STORE) == NULL)
+        event_base_loop(base, EVLOOP_ONCE);
+    spool_store_cancel(&store);
+    ck_assert_uint_eq(d.answers, 0);
+    d.no_room = true;
+    message_free(&message);
+    store_begin(&message, 100, &store);
+    d.now += 2000;
+    while (d.answers == 0)
+        event_base_loop(base, EVLOOP_ONCE);
+    ck_assert_int_eq(d.stored, SPOOL_UNAVAILABLE);
+    message_free(&message);
+}
+END_TEST
+
+/* ---- running ---- */
+
+static struct {
+    struct spool_runner *runner;
+    struct edge_settings settings;
+    struct metrics metrics;
+    struct queue_id_source ids;
+} r;
+
+static bool destination(void *arg, const char *address, char out[NEXT_HOP_TEXT_MAX])
+{
+    (void)arg;
+    ck_assert_str_eq(address, "sender@example.org");
+    strcpy(out, "[next.example.edu]:25");
+    return true;
+}
+
+static void idle(void *arg)
+{
+    (void)arg;
+    d.idle++;
+}
+
+static void runner_begin(bool scanning)
+{
+    static int farm;
+    static char name[] = "edge-1.test";
+    memset(&r, 0, sizeof r);
+    metrics_init(&r.metrics);
+    queue_id_source_init(&r.ids, "edge-1", 0, 7);
+    r.settings = (struct edge_settings){ .hostname = name, .spool_concurrency = 2, .dsn_return_size = 1024,
+                                         .limits_action = UNKNOWN_REJECT, .unscannable_action = UNKNOWN_DISCARD };
+    r.runner = spool_runner_new(&(struct spool_runner_options){
+        .base = base, .farm = scanning ? (struct scan_farm *)&farm : NULL, .settings = &r.settings, .contact = "", .name = "edge-1",
+        .budget = &budget, .ids = &r.ids, .metrics = &r.metrics, .destination = destination, .idle = idle });
+    ck_assert_ptr_null(ASKED(CLAIM));
+    spool_runner_resume(r.runner);
+}
+
+static void runner_end(void)
+{
+    spool_runner_free(&r.runner);
+    metrics_fini(&r.metrics);
+}
+
+/* The runner's tick, by the test's clock. */
+static void tick(uint64_t ms)
+{
+    d.now += ms;
+    struct timeval wait = { 0, 120000 };
+    event_base_loopexit(base, &wait);
+    event_base_loop(base, 0);
+}
+
+struct grant {
+    bool scanned, warn, last, bounce, dsn;
+    const char *sender;
+    unsigned recipients, notify;
+};
+
+static void grant(const struct grant *wanted)
+{
+    Weir__SpoolRecipient recipients[2] = { WEIR__SPOOL_RECIPIENT__INIT, WEIR__SPOOL_RECIPIENT__INIT }, *list[] = { &recipients[0], &recipients[1] };
+    Weir__SpoolRecipients packed = WEIR__SPOOL_RECIPIENTS__INIT;
+    Weir__SpoolEnvelope envelope = WEIR__SPOOL_ENVELOPE__INIT;
+    Weir__SpoolLease lease = WEIR__SPOOL_LEASE__INIT, *leases[] = { &lease };
+    Weir__SpoolLeases body = WEIR__SPOOL_LEASES__INIT;
+    Weir__Answer answer = WEIR__ANSWER__INIT;
+    for (unsigned i = 0; i < 2; i++) {
+        recipients[i].index = 3 + i;
+        recipients[i].address = wire_text(i == 0 ? "a@example.edu" : "b@example.edu");
+        recipients[i].destination = wire_text("[next.example.edu]:25");
+        recipients[i].notify = wanted->notify;
+    }
+    packed.recipients = list;
+    packed.n_recipients = wanted->recipients != 0 ? wanted->recipients : 1;
+    envelope.id = wire_text(ID);
+    envelope.sender = wire_text(wanted->sender != NULL ? wanted->sender : "sender@example.org");
+    envelope.listener = wire_text("handoff");
+    envelope.client = wire_text("192.0.2.1");
+    envelope.scanned = wanted->scanned;
+    envelope.dsn = wanted->dsn;
+    envelope.size = 14;
+    lease.envelope = &envelope;
+    lease.destination = wire_text("[next.example.edu]:25");
+    lease.token = 7;
+    lease.lease_ms = 30000;
+    lease.last_try = wanted->last;
+    lease.warn_delay = wanted->warn;
+    lease.bounce = wanted->bounce;
+    body.leases = leases;
+    body.n_leases = 1;
+    answer.status = WEIR__ANSWER_STATUS__ANSWER_OK;
+    answer.body_case = WEIR__ANSWER__BODY_SPOOL_LEASES;
+    answer.spool_leases = &body;
+    struct link_payload payload;
+    uint8_t *bytes = wire_recipients_encode(&packed, &payload.len);
+    payload.data = bytes;
+    reply(ASKED(CLAIM), &answer, &payload, 1);
+    free(bytes);
+}
+
+static void give_body(void)
+{
+    Weir__Answer answer = WEIR__ANSWER__INIT;
+    Weir__SpoolData body = WEIR__SPOOL_DATA__INIT;
+    body.id = wire_text(ID);
+    body.size = 14;
+    answer.status = WEIR__ANSWER_STATUS__ANSWER_OK;
+    answer.body_case = WEIR__ANSWER__BODY_SPOOL_DATA;
+    answer.spool_data = &body;
+    reply(ASKED(FETCH), &answer, &(struct link_payload){ "X: y\r\n\r\nbody\r\n", 14 }, 1);
+}
+
+/* What the result says of the recipients: "delivered 250, failed 550". */
+static const char *result_text(void)
+{
+    static const char *const names[] = { "?", "delivered", "failed", "deferred", "discarded", "released" };
+    static char text[256];
+    struct error why;
+    struct node_question *question = ASKED(RESULT);
+    ck_assert_ptr_nonnull(question);
+    Weir__SpoolOutcomes *outcomes = wire_outcomes_decode(question->payloads[0], question->lens[0], &why);
+    size_t len = 0;
+    ck_assert(outcomes != NULL && question->question->spool_result->token == 7);
+    for (size_t i = 0; i < outcomes->n_outcomes; i++) {
+        ck_assert_uint_eq(outcomes->outcomes[i]->index, 3 + i);
+        len += (size_t)snprintf(text + len, sizeof text - len, "%s%s %u", i > 0 ? ", " : "", names[outcomes->outcomes[i]->disposition],
+                                outcomes->outcomes[i]->code);
+    }
+    wire_outcomes_free(&outcomes);
+    return text;
+}
+
+static const char *dsn_text(void)
+{
+    struct node_question *question = ASKED(RESULT);
+    return question->count == 3 ? question->payloads[2] : "";
+}
+
+static void settle(void)
+{
+    reply_status(ASKED(RESULT), WEIR__ANSWER_STATUS__ANSWER_OK);
+}
+
+START_TEST(delivered)
+{
+    runner_begin(true);
+    ck_assert(ASKED(CLAIM)->question->spool_claim->room == 2 && ASKED(CLAIM)->question->spool_claim->scanners);
+    grant(&(struct grant){ .recipients = 2 });
+    ck_assert_uint_eq(ASKED(CLAIM)->question->spool_claim->room, 1);
+    ck_assert_uint_eq(ASKED(CLAIM)->question->spool_claim->wait_ms, 10000);
+    give_body();
+    ck_assert(d.delivery == NULL && d.scan != NULL);
+    scanned(WEIR__VERDICT__VERDICT_CLEAN, 0);
+    ck_assert_uint_eq(d.delivery->asked, 2);
+    ck_assert_uint_eq(d.delivery->deadline, 1000000 + 30000 - 3750);
+    answer_rcpt(0, 250, "2.1.5");
+    ck_assert(!d.delivery->sent);
+    answer_rcpt(1, 550, "5.1.1");
+    ck_assert(d.delivery->sent && strncmp(d.delivery->prefix, "X-Virus-Scanned: Weir at edge-1.test (ClamAV", 40) == 0);
+    answer_message(250, false);
+    ck_assert_str_eq(result_text(), "delivered 250, failed 550");
+    const Weir__SpoolResult *result = ASKED(RESULT)->question->spool_result;
+    ck_assert(result->scanned && !result->destination_down && result->dsn != NULL && result->dsn->dsn && result->dsn->scanned);
+    ck_assert(result->dsn->sender.len == 0);
+    settle();
+    ck_assert_uint_eq(spool_runner_jobs(r.runner), 0);
+    runner_end();
+}
+END_TEST
+
+static const struct {
+    Weir__Verdict verdict;
+    Weir__UnknownReason reason;
+    const char *result;
+    bool dsn;
+} verdicts[] = {
+    { WEIR__VERDICT__VERDICT_BAD, 0, "discarded 550", false },
+    { WEIR__VERDICT__VERDICT_UNKNOWN, WEIR__UNKNOWN_REASON__UNKNOWN_TIMEOUT, "deferred 451", false },
+    { WEIR__VERDICT__VERDICT_UNKNOWN, WEIR__UNKNOWN_REASON__UNKNOWN_LIMITS, "failed 550", true },
+    { WEIR__VERDICT__VERDICT_UNKNOWN, WEIR__UNKNOWN_REASON__UNKNOWN_UNSCANNABLE, "discarded 550", false },
+    { WEIR__VERDICT__VERDICT_UNSPECIFIED, 0, "deferred 451", false },
+};
+
+START_TEST(not_clean)
+{
+    runner_begin(true);
+    grant(&(struct grant){ 0 });
+    give_body();
+    scanned(verdicts[_i].verdict, verdicts[_i].reason);
+    ck_assert_uint_eq(d.deliveries, 0);
+    ck_assert_str_eq(result_text(), verdicts[_i].result);
+    ck_assert_int_eq(*dsn_text() != '\0', verdicts[_i].dsn);
+    if (verdicts[_i].dsn) { /* its header only, and that is not called scanned */
+        ck_assert_ptr_null(strstr(dsn_text(), "body\r\n"));
+        ck_assert(!ASKED(RESULT)->question->spool_result->dsn->scanned);
+    }
+    ck_assert(!ASKED(RESULT)->question->spool_result->scanned);
+    settle();
+    runner_end();
+}
+END_TEST
+
+START_TEST(busy_scanners)
+{
+    runner_begin(true);
+    grant(&(struct grant){ 0 });
+    give_body();
+    struct scan *scan = d.scan;
+    d.scan = NULL;
+    scan->handlers->busy(scan->arg, "busy");
+    free(scan);
+    ck_assert_str_eq(result_text(), "released 0");
+    settle();
+    reply_status(ASKED(CLAIM), WEIR__ANSWER_STATUS__ANSWER_UNAVAILABLE); /* rests for a second */
+    tick(500);
+    ck_assert_ptr_null(ASKED(CLAIM));
+    d.farm_dead = true;
+    tick(600);
+    ck_assert(!ASKED(CLAIM)->question->spool_claim->scanners && ASKED(CLAIM)->question->spool_claim->wait_ms <= 1000);
+    runner_end();
+}
+END_TEST
+
+static const struct {
+    struct grant grant;
+    int code;
+    const char *enhanced, *result, *dsn; /* "": none */
+    bool down, unreachable, takes_dsn;
+} replies[] = {
+    { { .scanned = true }, 450, "4.2.2", "deferred 450", "", false, false, false },
+    { { .scanned = true }, 451, "4.4.1", "deferred 451", "", true, true, false },
+    { { .scanned = true }, 451, "4.4.5", "deferred 451", "", false, true, false },
+    { { .scanned = true, .warn = true }, 450, "4.2.2", "deferred 450", "Action: delayed", false, false, false },
+    { { .scanned = true, .warn = true, .notify = SMTP_NOTIFY_FAILURE }, 450, "4.2.2", "deferred 450", "", false, false, false },
+    { { .scanned = true, .last = true }, 450, "4.2.2", "failed 450", "Action: failed", false, false, false },
+    { { .scanned = true }, 550, "5.1.1", "failed 550", "Action: failed", false, false, false },
+    { { .scanned = true, .sender = "" }, 550, "5.1.1", "failed 550", "", false, false, false },
+    { { .scanned = true, .dsn = true }, 550, "5.1.1", "failed 550", "", false, false, false },
+    { { .scanned = true, .notify = SMTP_NOTIFY_NEVER }, 550, "5.1.1", "failed 550", "", false, false, false },
+    { { .scanned = true, .notify = SMTP_NOTIFY_SUCCESS }, 250, "2.1.5", "delivered 250", "Action: relayed", false, false, false },
+    { { .scanned = true, .notify = SMTP_NOTIFY_SUCCESS }, 250, "2.1.5", "delivered 250", "", false, false, true },
+};
+
+START_TEST(outcome)
+{
+    d.unreachable = replies[_i].unreachable;
+    d.takes_dsn = replies[_i].takes_dsn;
+    runner_begin(true);
+    grant(&replies[_i].grant);
+    give_body();
+    answer_rcpt(0, replies[_i].code, replies[_i].enhanced);
+    if (replies[_i].code < 300)
+        answer_message(replies[_i].code, false);
+    ck_assert_str_eq(result_text(), replies[_i].result);
+    ck_assert_msg(*replies[_i].dsn == '\0' ? *dsn_text() == '\0' : strstr(dsn_text(), replies[_i].dsn) != NULL, "%s", dsn_text());
+    ck_assert_int_eq(ASKED(RESULT)->question->spool_result->destination_down, replies[_i].down);
+    ck_assert_int_eq(ASKED(RESULT)->question->spool_result->delay_warned, replies[_i].grant.warn);
+    settle();
+    runner_end();
+}
+END_TEST
+
+START_TEST(returned_by_an_operator)
+{
+    runner_begin(true);
+    grant(&(struct grant){ .scanned = true, .bounce = true });
+    give_body();
+    ck_assert_uint_eq(d.deliveries, 0);
+    ck_assert_str_eq(result_text(), "failed 554");
+    ck_assert_ptr_nonnull(strstr(dsn_text(), "body\r\n"));
+    settle();
+    runner_end();
+}
+END_TEST
+
+/* The process slept through the end of its lease: what comes next is not a message. */
+START_TEST(overslept)
+{
+    runner_begin(true);
+    grant(&(struct grant){ .scanned = true });
+    give_body();
+    d.now += 30000;
+    answer_rcpt(0, 250, "2.1.5");
+    ck_assert(d.delivery == NULL && ASKED(RESULT) == NULL && spool_runner_jobs(r.runner) == 0);
+    runner_end();
+}
+END_TEST
+
+START_TEST(lease_ends)
+{
+    d.dot_sent = _i == 2;
+    runner_begin(true);
+    grant(&(struct grant){ .scanned = true });
+    reply_status(ASKED(CLAIM), WEIR__ANSWER_STATUS__ANSWER_UNAVAILABLE);
+    if (_i > 0) {
+        give_body();
+        answer_rcpt(0, 250, "2.1.5");
+    }
+    tick(27000);
+    if (_i < 2) {
+        ck_assert(d.delivery == NULL && spool_runner_jobs(r.runner) == 0 && ASKED(RESULT) == NULL);
+    } else { /* the next hop has it: its word is still passed on, and refused */
+        answer_message(250, false);
+        ck_assert_str_eq(result_text(), "delivered 250");
+        reply_status(ASKED(RESULT), WEIR__ANSWER_STATUS__ANSWER_REFUSED);
+        ck_assert_uint_eq(spool_runner_jobs(r.runner), 0);
+    }
+    runner_end();
+}
+END_TEST
+
+/* Granted: the deadline moves. Not granted: the delivery is broken off. */
+START_TEST(renewed)
+{
+    runner_begin(true);
+    grant(&(struct grant){ .scanned = true });
+    give_body();
+    tick(9000);
+    ck_assert_ptr_null(ASKED(RENEW));
+    tick(1000);
+    struct node_question *question = ASKED(RENEW);
+    ck_assert(question->question->spool_renew->n_held == 1 && question->question->spool_renew->held[0]->token == 7);
+    Weir__Answer answer = WEIR__ANSWER__INIT;
+    Weir__SpoolRenewed body = WEIR__SPOOL_RENEWED__INIT;
+    body.lease_ms = 16000;
+    body.held = question->question->spool_renew->held;
+    body.n_held = _i == 0 ? 1 : 0;
+    answer.status = WEIR__ANSWER_STATUS__ANSWER_OK;
+    answer.body_case = WEIR__ANSWER__BODY_SPOOL_RENEWED;
+    answer.spool_renewed = &body;
+    reply(question, &answer, NULL, 0);
+    if (_i == 0)
+        ck_assert_uint_eq(d.delivery->deadline, 1010000 + 14000);
+    else
+        ck_assert(d.delivery == NULL && spool_runner_jobs(r.runner) == 0);
+    runner_end();
+}
+END_TEST
+
+START_TEST(result_is_repeated)
+{
+    runner_begin(true);
+    grant(&(struct grant){ .scanned = true });
+    give_body();
+    answer_rcpt(0, 550, "5.1.1");
+    char *first = xstrdup(dsn_text());
+    reply(ASKED(RESULT), NULL, NULL, 0);
+    while (ASKED(RESULT) == NULL)
+        tick(100);
+    ck_assert_str_eq(result_text(), "failed 550");
+    ck_assert_str_eq(dsn_text(), first); /* the same report, with the same id */
+    free(first);
+    reply_status(ASKED(RESULT), WEIR__ANSWER_STATUS__ANSWER_UNAVAILABLE);
+    while (ASKED(RESULT) == NULL)
+        tick(100);
+    settle();
+    ck_assert_uint_eq(spool_runner_jobs(r.runner), 0);
+    runner_end();
+}
+END_TEST
+
+START_TEST(drained)
+{
+    runner_begin(true);
+    grant(&(struct grant){ .scanned = true });
+    if (_i == 1) {
+        give_body();
+        answer_rcpt(0, 250, "2.1.5");
+    }
+    spool_runner_drain(r.runner);
+    if (_i == 1) {
+        ck_assert(d.delivery != NULL && ASKED(RESULT) == NULL);
+        answer_message(250, false);
+    }
+    ck_assert_str_eq(result_text(), _i == 1 ? "delivered 250" : "released 0");
+    tick(100);
+    ck_assert_uint_eq(d.idle, 0);
+    settle();
+    tick(100);
+    ck_assert_uint_gt(d.idle, 0);
+    grant(&(struct grant){ .scanned = true }); /* the claim that stood */
+    ck_assert_str_eq(result_text(), "released 0");
+    ck_assert_ptr_null(ASKED(CLAIM));
+    settle();
+    runner_end();
+}
+END_TEST
+
+START_TEST(no_room_for_the_body)
+{
+    budget.memory_max = budget.disk_max = 10;
+    runner_begin(true);
+    grant(&(struct grant){ .scanned = true });
+    give_body();
+    ck_assert_str_eq(result_text(), "released 0");
+    settle();
+    runner_end();
+}
+END_TEST
+
+START_TEST(body_is_gone)
+{
+    runner_begin(true);
+    grant(&(struct grant){ .scanned = true });
+    reply_status(ASKED(FETCH), WEIR__ANSWER_STATUS__ANSWER_REFUSED);
+    ck_assert_uint_eq(spool_runner_jobs(r.runner), 0);
+    grant(&(struct grant){ .scanned = true });
+    reply_status(ASKED(FETCH), WEIR__ANSWER_STATUS__ANSWER_UNAVAILABLE);
+    while (ASKED(FETCH) == NULL)
+        tick(100);
+    runner_end();
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("spool");
+    TCase *tests = tcase_create("spool");
+    tcase_set_timeout(tests, 30);
+    tcase_add_checked_fixture(tests, setup, teardown);
+    tcase_add_test(tests, store_small);
+    tcase_add_test(tests, store_large);
+    tcase_add_loop_test(tests, store_not, 0, 8);
+    tcase_add_test(tests, store_waits_for_room);
+    tcase_add_test(tests, delivered);
+    tcase_add_loop_test(tests, not_clean, 0, (int)(sizeof verdicts / sizeof *verdicts));
+    tcase_add_test(tests, busy_scanners);
+    tcase_add_loop_test(tests, outcome, 0, (int)(sizeof replies / sizeof *replies));
+    tcase_add_test(tests, returned_by_an_operator);
+    tcase_add_test(tests, overslept);
+    tcase_add_loop_test(tests, lease_ends, 0, 3);
+    tcase_add_loop_test(tests, renewed, 0, 2);
+    tcase_add_test(tests, result_is_repeated);
+    tcase_add_loop_test(tests, drained, 0, 2);
+    tcase_add_test(tests, no_room_for_the_body);
+    tcase_add_test(tests, body_is_gone);
+    suite_add_tcase(suite, tests);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
