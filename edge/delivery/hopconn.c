@@ -525,6 +525,16 @@ static void hopconn_no_host(struct hopconn *conn, enum mx_status status)
     hopconn_failed(conn, &reply);
 }
 
+static void log_plan(const struct hopconn *conn)
+{
+    char text[2048];
+    if (!log_wants(LOG_DEBUG))
+        return;
+    mx_plan_format(text, sizeof text, &conn->plan);
+    for (char *line = text, *end; (end = strchr(line, '\n')) != NULL; line = end + 1)
+        log_write_as("smtp", LOG_DEBUG, "host for %s: %.*s", conn->hop->name.host, (int)(end - line), line);
+}
+
 static void on_plan(void *arg, struct mx_plan *taken)
 {
     struct hopconn *conn = arg;
@@ -532,6 +542,7 @@ static void on_plan(void *arg, struct mx_plan *taken)
     conn->plan = *taken;
     hopconn_enter(conn);
     if (conn->plan.status == MX_OK) {
+        log_plan(conn);
         conn->address_count = conn->plan.candidate_count;
         hopconn_try_next(conn);
     } else {

@@ -133,6 +133,11 @@ ta-domain.example. MX 10 othername.hosts.example.
 othername.example. MX 10 othername.hosts.example.
 many.example. MX 10 many.hosts.example.
 bogushost.example. MX 10 host.bogus.
+wide.example. MX 10 wide.hosts.example.
+wide.example. MX 20 a.hosts.example.
+{"".join(f"wide.hosts.example. A 127.0.0.{100 + i}{chr(10)}" for i in range(6))}
+crowd.example. MX 99 a.hosts.example.
+{"".join(f"crowd.example. MX {10 + i} dead.hosts.example.{chr(10)}" for i in range(20))}
 xn--bcher-kva.example. MX 10 b.hosts.example.
 2.0.0.127.in-addr.arpa. PTR client.campus.example.
 client.campus.example. A 127.0.0.2
@@ -245,6 +250,8 @@ def test_S50_goes_to(site, domain, where):
     ("alias-loop.example", "554 5.4.6"),  # own_names
     ("self.example", "554 5.4.6"),        # our own address
     ("backup.example", "451 4.4.1"),      # never to one that is worse than ourselves
+    ("wide.example", "451 4.4.1"),        # beyond mx_address_limit
+    ("crowd.example", "451 4.4.1"),       # beyond mx_host_limit
 ])
 def test_S50_is_refused(site, domain, answer):
     assert deliver(site, domain).startswith(answer)
@@ -317,10 +324,12 @@ def test_S50_dane(site, domain, result):
 
 
 def test_S50_is_counted(site):
-    for domain in ("nowhere.example", "bogus", "dane.example", "mismatch.example", "pkix.example", "x.broken", "x.silent"):
+    for domain in ("wide.example", "crowd.example", "nowhere.example", "bogus", "dane.example", "mismatch.example", "pkix.example", "x.broken", "x.silent"):
         rcpt(site, domain)
     for kind, result in (("mx", "ok"), ("mx", "nxdomain"), ("mx", "bogus"), ("a", "ok"), ("aaaa", "nodata"), ("tlsa", "ok"), ("mx", "failed"), ("mx", "timeout")):
         wait_until(lambda: site.metric("weir_dns_lookups_total", type=kind, result=result), what=f"{kind} {result} in the metrics")
+    for limit in ("hosts", "addresses"):
+        wait_until(lambda: site.metric("weir_dns_mx_limited_total", limit=limit), what=f"{limit} in the metrics")
     for result in ("verified", "failed", "encrypted"):
         wait_until(lambda: site.metric("weir_next_hop_dane_total", result=result), what=f"{result} in the metrics")
 

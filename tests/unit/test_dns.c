@@ -1,9 +1,11 @@
 /*
  * test_dns.c - packets in wire format, and names that need no resolver
  */
+#include <arpa/inet.h>
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "common/clock.h"
 #include "common/memory.h"
 #include "edge/dns/dns.h"
@@ -157,6 +159,61 @@ START_TEST(name_that_cannot_be_one)
 }
 END_TEST
 
+static const struct {
+    const char *forward, *stub, *anchor;
+    const char *why; /* NULL: fine */
+} options[] = {
+    { NULL, NULL, NULL, NULL },
+    { "root", "example.edu=192.0.2.1", NULL, NULL },
+    { "192.0.2.1", NULL, NULL, NULL },
+    { "[2001:db8::1]:5353", "test=[2001:db8::1]:5353", NULL, NULL },
+    { "ns.example", NULL, NULL, "dns_forward: 'ns.example': expected the address of a name server, as 192.0.2.1 or [2001:db8::1]:5353" },
+    { NULL, "example.edu", NULL, "dns_stub: 'example.edu': expected ZONE=ADDRESS, as example.edu=192.0.2.1" },
+    { NULL, "=192.0.2.1", NULL, "dns_stub: '=192.0.2.1': expected ZONE=ADDRESS, as example.edu=192.0.2.1" },
+    { NULL, "example.edu=ns", NULL, "dns_stub: 'ns': expected the address of a name server, as 192.0.2.1 or [2001:db8::1]:5353" },
+    { NULL, NULL, "/nonexistent", "dns_trust_anchor = /nonexistent: No such file or directory" },
+};
+
+START_TEST(settings)
+{
+    char *forward[] = { (char *)(uintptr_t)options[_i].forward }, *stub[] = { (char *)(uintptr_t)options[_i].stub };
+    struct edge_settings edge = { .dns_timeout = 1000,
+                                  .dns_forward = { forward, forward[0] != NULL },
+                                  .dns_stub = { stub, stub[0] != NULL },
+                                  .dns_trust_anchor = (char *)(uintptr_t)options[_i].anchor };
+    struct error why;
+    bool good = dns_settings_are_good(&edge, &why);
+    ck_assert_msg(good == (options[_i].why == NULL), "%s", good ? "good" : why.text);
+    if (!good)
+        ck_assert_str_eq(why.text, options[_i].why);
+    struct dns *made = dns_new(base, &edge, &metrics, &why);
+    ck_assert(good == (made != NULL));
+    dns_free(&made);
+}
+END_TEST
+
+/* A name server that says nothing: it is our time limit that counts, and libunbound's own answer may come ever so late. */
+START_TEST(a_silent_server)
+{
+    struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    socklen_t len = sizeof at;
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    ck_assert(fd >= 0 && bind(fd, (struct sockaddr *)&at, len) == 0 && getsockname(fd, (struct sockaddr *)&at, &len) == 0);
+    char text[40], *forward[] = { text };
+    snprintf(text, sizeof text, "127.0.0.1:%u", ntohs(at.sin_port));
+    struct edge_settings edge = { .dns_timeout = 200, .dns_forward = { forward, 1 } };
+    struct error why;
+    dns_free(&dns);
+    dns = dns_new(base, &edge, &metrics, &why);
+    ck_assert_msg(dns != NULL, "%s", why.text);
+    dns_addresses(dns, "host.example", on_done, &found);
+    run_until_answered();
+    ck_assert_int_eq(status, DNS_FAILED);
+    ck_assert_double_eq(metrics_counter(&metrics, "weir_dns_lookups_total", "type=\"a\",result=\"timeout\"")->value, 1);
+    close(fd);
+}
+END_TEST
+
 START_TEST(cancelled)
 {
     struct dns_query *query = dns_addresses(dns, "localhost", on_done, &found);
@@ -191,6 +248,8 @@ int main(void)
     tcase_add_loop_test(loop, name, 0, (int)(sizeof names / sizeof *names));
     tcase_add_test(loop, name_in_hosts_file);
     tcase_add_test(loop, name_that_cannot_be_one);
+    tcase_add_loop_test(loop, settings, 0, (int)(sizeof options / sizeof *options));
+    tcase_add_test(loop, a_silent_server);
     tcase_add_test(loop, cancelled);
     tcase_add_test(loop, freed_with_queries_under_way);
     suite_add_tcase(suite, pure);
