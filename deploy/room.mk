@@ -1,1 +1,1 @@
-include deploy/tools/room.mk
+include deploy/tools/room.mk deploy/sendmail/room.mk

@@ -1,0 +1,247 @@
+"""S73: weir-sendmail as programs call it, against real edges."""
+import contextlib
+import os
+import re
+import shutil
+import socket
+import subprocess
+import threading
+
+import pytest
+
+from weir import BIN, wait_until
+
+HOST = "app.example.edu"
+
+
+@pytest.fixture
+def conf(cluster, tmp_path):
+    """Writes a sendmail.conf; the default one knows every edge of the cluster."""
+    def write(hosts=None, **keys):
+        path = tmp_path / "sendmail.conf"
+        lines = [f"hosts = {hosts or cluster.relays()}", f"hostname = {HOST}", "domain = example.edu"]
+        path.write_text("\n".join(lines + [f"{key} = {value}" for key, value in keys.items()]) + "\n")
+        return path
+    return write
+
+
+def sendmail(path, *words, text=b"", name="sendmail"):
+    env = {**os.environ, "WEIR_SENDMAIL_CONF": str(path)}
+    return subprocess.run([name, *words], executable=BIN / "weir-sendmail", input=text, capture_output=True, env=env, timeout=120)
+
+
+def only(cluster, token):
+    """The one message with these bytes: (header as it was sent, body, recipients, sender)."""
+    found = wait_until(lambda: cluster.sink.with_token(token), what=f"{token} at the sink")
+    assert len(found) == 1, [envelope for _, envelope in found]
+    raw, envelope = found[0]
+    header, body = raw.split(b"\r\n\r\n", 1)
+    return header.decode(), body, envelope["recipients"], envelope["sender"]
+
+
+@contextlib.contextmanager
+def answers(*replies):
+    """A server that greets, gives these replies to the lines it gets, whatever they are, and after a 354 hears the message and says nothing to
+    it; yields its HOST:PORT."""
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def serve():
+        with contextlib.suppress(OSError):
+            client, _ = server.accept()
+            with client, client.makefile("rwb", buffering=0) as stream:
+                stream.write(b"220 fake\r\n")
+                for reply in replies:
+                    if not stream.readline():
+                        break
+                    stream.write(reply + b"\r\n")
+                if replies[-1].startswith(b"354"):
+                    while stream.readline() not in (b".\r\n", b""):
+                        continue
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+    finally:
+        server.close()
+        thread.join(30)
+
+
+def closed_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return f"127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.mark.sanitized
+def test_S73_cron(cluster, conf):
+    """Debian's cron: recipient without a domain, headers of its own, no Date."""
+    text = b"From: root (Cron Daemon)\nTo: root\nSubject: Cron <root@app> token-cron\n\nline\n.\nbehind the dot\n"
+    done = sendmail(conf(), "-i", "-FCronDaemon", "-oem", "root", text=text)
+    assert (done.returncode, done.stderr) == (0, b"")
+    header, body, recipients, _ = only(cluster, "token-cron")
+    assert recipients == ["root@example.edu"]
+    assert body == b"line\r\n.\r\nbehind the dot\r\n"
+    assert re.search(r"^Date: \w{3}, ", header, re.M) and re.search(rf"^Message-ID: <[^<>@\s]+@{HOST}>", header, re.M), header
+    assert "From: root (Cron Daemon)\r\nTo: root" in header
+
+
+def test_S73_php_and_mail(cluster, conf):
+    """PHP's "sendmail -t -i": recipients of the header, Bcc is not seen; mail(1)'s: a name and no header but Subject and To."""
+    text = (b"To: a@example.edu, \"B, the other\" <b@example.edu>\nCc: list: c@example.edu;\nBcc: secret@example.edu\n"
+            b"Subject: token-php\nX-Mailer: PHP\n\nbare LF\nlines\n")
+    done = sendmail(conf(), "-t", "-i", "-f", "www@example.org", text=text)
+    assert (done.returncode, done.stderr) == (0, b"")
+    header, body, recipients, sender = only(cluster, "token-php")
+    assert sorted(recipients) == [f"{name}@example.edu" for name in ("a", "b", "c", "secret")]
+    assert sender == "www@example.org" and "secret" not in header and "From: <www@example.org>" in header
+    assert body == b"bare LF\r\nlines\r\n"
+    done = sendmail(conf(), "-F", "J\u00f6rg", "-t", text=b"Subject: token-mail\nTo: a@example.edu\n\nx\n.\nnot any more\n")
+    assert (done.returncode, done.stderr) == (0, b"")
+    header, body, recipients, sender = only(cluster, "token-mail")
+    assert body == b"x\r\n" and sender.endswith("@example.edu") and "From: =?utf-8?B?SsO2cmc=?= <" in header
+
+
+def test_S73_git_and_mutt(cluster, conf):
+    done = sendmail(conf(), "-i", "a@example.edu", "b@example.edu", text=b"From: x@example.org\nTo: a@example.edu\nSubject: [PATCH] token-git\n\n.\n..\n")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert only(cluster, "token-git")[1:3] == (b".\r\n..\r\n", ["a@example.edu", "b@example.edu"])
+    done = sendmail(conf(), "-oi", "-f", "a@example.org", "--", "Rcpt <rcpt@example.edu>", text=b"Subject: token-mutt\n\nx\n")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert only(cluster, "token-mutt")[2:] == (["rcpt@example.edu"], "a@example.org")
+    done = sendmail(conf(), "-f", "<>", "-N", "never", "-R", "hdrs", "-V", "env+id", "a@example.edu", text=b"Subject: token-null\n\nx\n")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert only(cluster, "token-null")[3] == ""
+
+
+def test_S73_mailx(cluster, conf):
+    """s-nail, unmodified, with our command in sendmail's place."""
+    if not shutil.which("s-nail"):
+        pytest.skip("s-nail is not installed")
+    env = {**os.environ, "WEIR_SENDMAIL_CONF": str(conf())}
+    done = subprocess.run(["s-nail", "-:/", "-Sv15-compat", "-Smta=" + str(BIN / "weir-sendmail"), "-s", "token-snail", "-r", "me@example.org", "-b",
+                           "hidden@example.edu", "you@example.edu"], input=b"Gr\xc3\xbc\xc3\x9fe\n", capture_output=True, env=env, timeout=60)
+    assert done.returncode == 0, done.stderr
+    header, _, recipients, sender = only(cluster, "token-snail")
+    assert sorted(recipients) == ["hidden@example.edu", "you@example.edu"] and sender == "me@example.org" and "hidden" not in header
+
+
+def test_S73_hostile_header_and_long_lines(cluster, conf):
+    """No field can name a command, a second header or a second message; nothing on the wire is longer than SMTP allows."""
+    words = " ".join(["word"] * 2000)
+    text = (f"To: a@example.edu\nSubject: token-long {words}\nX-One: {'y' * 5000}\nBcc : b@example.edu\rBcc: c@example.edu\nBad\x00Name: z\n\n"
+            f"{'0123456789' * 1000}\n\r.\r\nMAIL FROM:<x@example.org>\n.\r\n{'z' * 998}\n").encode()
+    done = sendmail(conf(), "-t", "-i", text=text)
+    assert (done.returncode, done.stderr) == (0, b"")
+    header, body, recipients, _ = only(cluster, "token-long")
+    assert sorted(recipients) == [f"{name}@example.edu" for name in "abc"]
+    assert "Bcc" not in header and "BadName: z" in header
+    assert all(len(line) <= 998 for line in (header.encode() + b"\r\n" + body).split(b"\r\n"))
+    assert re.sub(r"\r\n ", " ", header).count("word") == 2000
+    lines = body.split(b"\r\n")
+    assert b"".join(line.lstrip() for line in lines[:11]) == b"0123456789" * 1000
+    assert lines[11:] == [b"", b".", b"MAIL FROM:<x@example.org>", b".", b"z" * 998, b""]
+    for sender in ("a@b\r\nRCPT TO:<c@d>", "a b@example.org", "a@example.org, b@example.org", "<a@example.org"):
+        done = sendmail(conf(), "-f", sender, "a@example.edu", text=b"x\n")
+        assert done.returncode == 64 and b"not an address" in done.stderr
+
+
+def test_S73_who_is_refused_is_told(cluster, conf):
+    """A recipient that is refused, or is none, keeps nobody else's mail back."""
+    done = sendmail(conf(), "good@example.edu", "not an address", "x@[1.2.3", text=b"Subject: token-part\n\nx\n")
+    assert done.returncode == 67 and done.stderr.count(b"refused: 553 5.1.3") == 2, done.stderr
+    assert only(cluster, "token-part")[2] == ["good@example.edu"]
+    ok = (b"250 hello", b"250 2.1.0 ok")
+    for replies, status in (((b"550 5.1.1 no such user",), 67), ((b"550 5.1.2 no such domain",), 68), ((b"550 5.7.1 \x1b[31mno\x1b[0m",), 77),
+                            ((b"552 5.2.2 full",), 69), ((b"450 4.2.0 later",), 75), ((b"421 4.3.2 closing",), 75)):
+        with answers(*ok, *replies) as fake:
+            done = sendmail(conf(fake, tls="none"), "a@example.edu", text=b"x\n")
+        assert done.returncode == status and done.stderr.count(b"a@example.edu: ") == 1 and b"\x1b" not in done.stderr, done
+    with answers(*ok, b"250 2.1.5 ok", b"550 5.1.1 no", b"354 go") as fake:
+        done = sendmail(conf(fake, tls="none"), "a@example.edu", "b@example.edu", text=b"x\n")
+    assert done.returncode == 75 and b"may have been delivered" in done.stderr and b"b@example.edu: refused" in done.stderr, done
+
+
+def test_S73_hosts_in_turn(cluster, conf):
+    """What one does not take for now is offered to the next; what one took is not."""
+    with answers(b"250 hello", b"250 2.1.0 ok", b"451 4.3.0 not now", b"550 5.1.1 never") as fake:
+        done = sendmail(conf(f"{closed_port()}, {fake}, {cluster.relay(2)}", tls="none"), "later@example.edu", "never@example.edu",
+                        text=b"Subject: token-turn\n\nx\n")
+    assert done.returncode == 67 and b"cannot connect" in done.stderr, done
+    assert only(cluster, "token-turn")[2] == ["later@example.edu"]
+    many = [f"r{number}@example.edu" for number in range(250)]  # more than max_recipients
+    done = sendmail(conf(), *many, text=b"Subject: token-many\n\nx\n")
+    assert done.returncode == 0, done.stderr
+    found = wait_until(lambda: cluster.sink.with_token("token-many"))
+    assert sorted(sum((envelope["recipients"] for _, envelope in found), [])) == sorted(many) and len(found) == 3
+
+
+@pytest.mark.sanitized
+def test_S73_nobody_takes_it(conf):
+    one, other = closed_port(), closed_port()
+    done = sendmail(conf(f"{one}, {other}"), "a@example.edu", text=b"x\n")
+    assert done.returncode == 75 and done.stderr.count(b"cannot connect") == 2 and b"a@example.edu: deferred" in done.stderr
+    assert sendmail(conf("no-such-host.invalid:25"), "a@example.edu", text=b"x\n").returncode in (68, 75)  # 75 where no resolver answers
+    done = sendmail(conf(one), "-bs", text=b"QUIT\r\n")
+    assert done.returncode == 75 and done.stdout.startswith(b"421 ")
+
+
+@pytest.mark.sanitized
+def test_S73_wrong_use(conf, tmp_path):
+    path = conf()
+    assert sendmail(path, text=b"x\n").returncode == 64
+    done = sendmail(path, "-t", text=b"Subject: nobody\n\nTo: a@example.edu\n")
+    assert done.returncode == 64 and b"no recipients" in done.stderr
+    assert sendmail(path, "-bd").returncode == 64
+    assert sendmail(tmp_path / "none.conf", "a@example.edu", text=b"x\n").returncode == 78
+    done = sendmail(conf(hsots="x"), "a@example.edu", text=b"x\n")
+    assert done.returncode == 78 and b"hosts" in done.stderr and b":4:" in done.stderr
+    assert sendmail(conf(max_message_size="1KiB"), "a@example.edu", text=b"x" * 2000).returncode == 69
+    assert b"weirctl queue" in sendmail(path, "-bp").stdout
+    assert b"policy" in sendmail(path, name="newaliases").stdout
+    assert sendmail(path, "-q").returncode == 0
+
+
+def test_S73_tls(cluster, conf):
+    """require: the host must be whom its certificate names."""
+    port = cluster.relay().rsplit(":", 1)[1]
+    done = sendmail(conf(f"localhost:{port}", tls="require", ca_file=cluster.env["CA_FILE"]), "a@example.edu", text=b"Subject: token-tls\n\nx\n")
+    assert done.returncode == 0, done.stderr
+    assert "TLS" in only(cluster, "token-tls")[0]
+    done = sendmail(conf(f"localhost:{port}", tls="require"), "a@example.edu", text=b"x\n")
+    assert done.returncode == 75 and b"certificate" in done.stderr
+    with answers(b"250 hello") as fake:
+        done = sendmail(conf(fake, tls="require"), "a@example.edu", text=b"x\n")
+    assert done.returncode == 75 and b"not offered" in done.stderr
+    with answers(b"250-hello\r\n250 STARTTLS", b"220 go\r\n250 injected") as fake:
+        done = sendmail(conf(fake, tls="require"), "a@example.edu", text=b"x\n")
+    assert done.returncode == 75 and b"in clear behind STARTTLS" in done.stderr
+
+
+@pytest.mark.parametrize("tls", ["none", "may"])
+def test_S73_bs(cluster, conf, tls):
+    """SMTP through stdin and stdout; the end of stdin keeps no answer back."""
+    env = {**os.environ, "WEIR_SENDMAIL_CONF": str(conf(tls=tls))}
+    client = subprocess.Popen([BIN / "weir-sendmail", "-bs"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env)
+
+    def said(text, replies=1):
+        client.stdin.write(text)
+        client.stdin.flush()
+        codes = []
+        while len(codes) < replies:
+            line = client.stdout.readline()
+            assert line, codes
+            if line[3:4] == b" ":
+                codes.append(line[:3])
+        return codes
+    assert said(b"EHLO script\r\n", 2) == [b"220", b"250"]
+    assert said(b"MAIL FROM:<s@example.org>\r\nRCPT TO:<a@example.edu>\r\nDATA\r\n", 3) == [b"250", b"250", b"354"]
+    out, _ = client.communicate(f"Subject: token-bs-{tls}\r\n\r\n".encode() + b"0123456789\r\n" * 20000 + b".\r\n", timeout=60)
+    assert client.returncode == 0 and out.startswith(b"250 ")
+    assert len(only(cluster, f"token-bs-{tls}")[1]) == 12 * 20000
+
+
+def test_S73_login(conf, tmp_path):
+    """A password goes over TLS to a host that is known, or not at all."""
+    (tmp_path / "login").write_text("alice@example.edu:wonderland\n")
+    with answers(b"250 AUTH PLAIN", b"235 2.7.0 ok") as fake:
+        done = sendmail(conf(fake, tls="none", login_file=tmp_path / "login"), "a@example.edu", text=b"x\n")
+    assert done.returncode == 75 and b"TLS is required" in done.stderr
