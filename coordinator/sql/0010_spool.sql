@@ -8,6 +8,8 @@
 -- turn has come, never at the queue as a whole. Only claims write lanes. Who makes something due adds a row to spool_wake, which
 -- locks nothing, so stores do not wait for each other; claims empty it. spool_destination has only destinations in trouble.
 --
+-- What runs for each message is in PL/pgSQL, which keeps its plans; a function in SQL would be planned at each call.
+--
 -- Lock order: a message by id, its rows of spool_queue, then spool_destination. Claims skip what is locked.
 
 CREATE TABLE spool_message (
@@ -126,15 +128,17 @@ CREATE TABLE spool_usage (
 ) WITH (fillfactor = 20);
 
 CREATE FUNCTION spool_count(messages bigint, bytes bigint, recipients bigint, delivered bigint, failed bigint, discarded bigint, abandoned bigint)
-RETURNS void LANGUAGE sql AS $f$
+RETURNS void LANGUAGE plpgsql AS $f$
+BEGIN
     INSERT INTO spool_usage AS u VALUES (current_setting('application_name'), $1, $2, $3, $4, $5, $6, $7)
     ON CONFLICT (slot) DO UPDATE SET messages = u.messages + $1, bytes = u.bytes + $2, recipients = u.recipients + $3,
-        delivered = u.delivered + $4, failed = u.failed + $5, discarded = u.discarded + $6, abandoned = u.abandoned + $7
-$f$;
+        delivered = u.delivered + $4, failed = u.failed + $5, discarded = u.discarded + $6, abandoned = u.abandoned + $7;
+END $f$;
 
-CREATE FUNCTION spool_is_full(max_messages bigint, max_bytes bigint) RETURNS boolean LANGUAGE sql STABLE AS $f$
-    SELECT coalesce(sum(messages) >= max_messages OR sum(bytes) >= max_bytes, false) FROM spool_usage
-$f$;
+CREATE FUNCTION spool_is_full(max_messages bigint, max_bytes bigint) RETURNS boolean LANGUAGE plpgsql STABLE AS $f$
+BEGIN
+    RETURN (SELECT coalesce(sum(messages) >= max_messages OR sum(bytes) >= max_bytes, false) FROM spool_usage);
+END $f$;
 
 -- When a message that is here since arrived is looked at whatever its destination does. A warning of 0: none is sent.
 CREATE FUNCTION spool_attend(arrived timestamptz, warned boolean, warning interval, life interval) RETURNS timestamptz
@@ -143,15 +147,16 @@ LANGUAGE sql IMMUTABLE AS $f$
 $f$;
 
 -- Complete messages become visible.
-CREATE FUNCTION spool_ready(ready text[], warning interval, life interval) RETURNS void LANGUAGE sql AS $f$
+CREATE FUNCTION spool_ready(ready text[], warning interval, life interval) RETURNS void LANGUAGE plpgsql AS $f$
+BEGIN
     WITH queued AS (
         INSERT INTO spool_queue (id, destination, arrived_at, scanned, due_at, attend_at)
             SELECT DISTINCT m.id, r.destination, m.arrived_at, m.scanned, m.stored_at, spool_attend(m.arrived_at, m.dsn, warning, life)
             FROM spool_message m JOIN spool_recipient r USING (id) WHERE m.id = ANY (ready)
             RETURNING destination, scanned, due_at
     )
-    INSERT INTO spool_wake SELECT destination, scanned, min(due_at) FROM queued GROUP BY destination, scanned
-$f$;
+    INSERT INTO spool_wake SELECT destination, scanned, min(due_at) FROM queued GROUP BY destination, scanned;
+END $f$;
 
 -- Stores messages with the first chunks of their bodies; each id once. One answer for each, in their order: AnswerStatus, the bytes that are here, and whether
 -- it is visible.
@@ -237,13 +242,17 @@ BEGIN
 END $f$;
 
 -- Removes messages with all that belongs to them.
-CREATE FUNCTION spool_forget(gone text[]) RETURNS void LANGUAGE sql AS $f$
+CREATE FUNCTION spool_forget(gone text[]) RETURNS void LANGUAGE plpgsql AS $f$
+DECLARE
+    removed record;
+BEGIN
     DELETE FROM spool_queue WHERE id = ANY (gone);
     DELETE FROM spool_recipient WHERE id = ANY (gone);
     DELETE FROM spool_body WHERE id = ANY (gone);
     WITH m AS (DELETE FROM spool_message WHERE id = ANY (gone) RETURNING size)
-        SELECT spool_count(-count(*), -sum(size)::bigint, 0, 0, 0, 0, 0) FROM m HAVING count(*) > 0
-$f$;
+        SELECT count(*), sum(m.size) INTO removed FROM m;
+    PERFORM spool_count(-removed.count, -removed.sum::bigint, 0, 0, 0, 0, 0) WHERE removed.count > 0;
+END $f$;
 
 -- Stores whose edge died or gave up. Returns how many were removed.
 CREATE FUNCTION spool_abandon(age interval, most integer) RETURNS integer LANGUAGE plpgsql AS $f$

@@ -6,7 +6,8 @@ CREATE FUNCTION spool_pause(tries integer, first interval, most interval) RETURN
 $f$;
 
 -- What others made due since the last claim. A destination in trouble stays asleep.
-CREATE FUNCTION spool_take_wakes() RETURNS void LANGUAGE sql AS $f$
+CREATE FUNCTION spool_take_wakes() RETURNS void LANGUAGE plpgsql AS $f$
+BEGIN
     WITH taken AS (
         DELETE FROM spool_wake WHERE ctid = ANY (ARRAY(SELECT ctid FROM spool_wake LIMIT 5000 FOR UPDATE SKIP LOCKED))
             RETURNING destination, scanned, at
@@ -14,8 +15,8 @@ CREATE FUNCTION spool_take_wakes() RETURNS void LANGUAGE sql AS $f$
     INSERT INTO spool_lane AS l (destination, scanned, turn_at)
         SELECT t.destination, t.scanned, greatest(min(t.at), max(d.down_until)) FROM taken t LEFT JOIN spool_destination d USING (destination)
         GROUP BY t.destination, t.scanned ORDER BY t.destination, t.scanned
-        ON CONFLICT (destination, scanned) DO UPDATE SET turn_at = EXCLUDED.turn_at WHERE l.turn_at > EXCLUDED.turn_at
-$f$;
+        ON CONFLICT (destination, scanned) DO UPDATE SET turn_at = EXCLUDED.turn_at WHERE l.turn_at > EXCLUDED.turn_at;
+END $f$;
 
 -- Ids of one lane to be leased now: three quarters the oldest, the rest the newest, so that a backlog does not starve new mail.
 CREATE FUNCTION spool_pick(lane_destination text, lane_scanned boolean, most integer, at_now timestamptz) RETURNS SETOF text
@@ -36,15 +37,16 @@ END $f$;
 
 -- When this lane's turn comes again.
 CREATE FUNCTION spool_next_turn(lane_destination text, lane_scanned boolean, free integer, at_now timestamptz) RETURNS timestamptz
-LANGUAGE sql AS $f$
-    SELECT CASE WHEN d.down_until > at_now THEN d.down_until
+LANGUAGE plpgsql AS $f$
+BEGIN
+    RETURN (SELECT CASE WHEN d.down_until > at_now THEN d.down_until
                 WHEN due.at <= at_now AND free <= 0 THEN coalesce((SELECT min(due_at) FROM spool_queue
                     WHERE destination = lane_destination AND leased AND due_at > at_now), at_now)
                 WHEN due.at <= at_now THEN clock_timestamp()
                 ELSE coalesce(due.at, 'infinity') END
     FROM (SELECT (SELECT q.due_at FROM spool_queue q WHERE q.destination = lane_destination AND q.scanned = lane_scanned AND NOT q.held
-                  ORDER BY q.due_at LIMIT 1) AS at) AS due LEFT JOIN spool_destination d ON d.destination = lane_destination
-$f$;
+                  ORDER BY q.due_at LIMIT 1) AS at) AS due LEFT JOIN spool_destination d ON d.destination = lane_destination);
+END $f$;
 
 -- Leases up to room rows, unscanned ones only where a scanner can be had. One row for each recipient to deliver, the lease's own columns in
 -- the first of each lease (first).
@@ -115,18 +117,21 @@ BEGIN
 END $f$;
 
 -- Milliseconds until something is due for such a claim; 0: now; NULL: nothing is.
-CREATE FUNCTION spool_due_in(scanners boolean) RETURNS bigint LANGUAGE sql VOLATILE AS $f$
-    SELECT CASE WHEN next.at < 'infinity' THEN greatest(0, ceil(extract(epoch FROM next.at - clock_timestamp()) * 1000))::bigint END
+CREATE FUNCTION spool_due_in(scanners boolean) RETURNS bigint LANGUAGE plpgsql VOLATILE AS $f$
+BEGIN
+    RETURN (SELECT CASE WHEN next.at < 'infinity' THEN greatest(0, ceil(extract(epoch FROM next.at - clock_timestamp()) * 1000))::bigint END
     FROM (SELECT least(
         (SELECT min(turn_at) FROM spool_lane WHERE scanned OR scanners),
         (SELECT min(at) FROM spool_wake WHERE scanned OR scanners),
         (SELECT min(attend_at) FROM spool_queue WHERE NOT held AND scanned AND attend_at > now()),
-        (SELECT min(attend_at) FROM spool_queue WHERE NOT held AND NOT scanned AND scanners AND attend_at > now())) AS at) AS next
-$f$;
+        (SELECT min(attend_at) FROM spool_queue WHERE NOT held AND NOT scanned AND scanners AND attend_at > now())) AS at) AS next);
+END $f$;
 
 -- The leases that are still alive and whose tokens are the newest, with a new end.
 CREATE FUNCTION spool_renew(ids text[], destinations text[], tokens bigint[], lease interval)
-RETURNS TABLE (id text, destination text, token bigint) LANGUAGE sql AS $f$
+RETURNS TABLE (id text, destination text, token bigint) LANGUAGE plpgsql AS $f$
+BEGIN
+    RETURN QUERY
     WITH mine AS (
         SELECT q.id, q.destination FROM spool_queue q JOIN unnest(ids, destinations, tokens) AS h(id, destination, token)
             ON q.id = h.id AND q.destination = h.destination AND q.token = h.token
@@ -134,21 +139,23 @@ RETURNS TABLE (id text, destination text, token bigint) LANGUAGE sql AS $f$
     )
     UPDATE spool_queue q SET due_at = clock_timestamp() + lease FROM mine
         WHERE q.id = mine.id AND q.destination = mine.destination AND q.leased AND q.due_at > clock_timestamp()
-        RETURNING q.id, q.destination, q.token
-$f$;
+        RETURNING q.id, q.destination, q.token;
+END $f$;
 
 -- Leases that cannot reach who asked for them, as if never given.
-CREATE FUNCTION spool_give_back(ids text[], destinations text[], tokens bigint[]) RETURNS void LANGUAGE sql AS $f$
+CREATE FUNCTION spool_give_back(ids text[], destinations text[], tokens bigint[]) RETURNS void LANGUAGE plpgsql AS $f$
+BEGIN
     WITH back AS (
         UPDATE spool_queue q SET leased = false, due_at = clock_timestamp() FROM unnest(ids, destinations, tokens) AS h(id, destination, token)
             WHERE q.id = h.id AND q.destination = h.destination AND q.token = h.token AND q.leased RETURNING q.destination, q.scanned, q.due_at
     )
-    INSERT INTO spool_wake SELECT destination, scanned, min(due_at) FROM back GROUP BY destination, scanned
-$f$;
+    INSERT INTO spool_wake SELECT destination, scanned, min(due_at) FROM back GROUP BY destination, scanned;
+END $f$;
 
 -- Final dispositions, as rows of the audit. They win over what the edge reported when it took the message.
 CREATE FUNCTION spool_audit(wanted text, numbers integer[], who text, what text, code integer, said text, hop text) RETURNS void
-LANGUAGE sql AS $f$
+LANGUAGE plpgsql AS $f$
+BEGIN
     INSERT INTO audit AS a (id, recipient_index, time, node, worker, listener, client, helo, tls, sender, recipient, message_id, size,
         disposition, reply_code, reply, verdict, signature, scanner, engine, signatures, next_hop, next_hop_reply, duration_ms)
         SELECT m.id, r.number, clock_timestamp(), who, 0, m.listener, m.client, m.helo, m.tls, m.sender, r.address, m.message_id,
@@ -158,8 +165,8 @@ LANGUAGE sql AS $f$
         ON CONFLICT (id, recipient_index) DO UPDATE SET time = EXCLUDED.time, node = EXCLUDED.node, disposition = EXCLUDED.disposition,
             reply_code = EXCLUDED.reply_code, reply = EXCLUDED.reply, verdict = EXCLUDED.verdict, scanner = EXCLUDED.scanner,
             engine = EXCLUDED.engine, signatures = EXCLUDED.signatures, next_hop = EXCLUDED.next_hop,
-            next_hop_reply = EXCLUDED.next_hop_reply, duration_ms = EXCLUDED.duration_ms
-$f$;
+            next_hop_reply = EXCLUDED.next_hop_reply, duration_ms = EXCLUDED.duration_ms;
+END $f$;
 
 -- A destination that could not be reached, or was.
 CREATE FUNCTION spool_reached(wanted text, down boolean, said text, first interval, most interval) RETURNS void LANGUAGE plpgsql AS $f$
