@@ -351,6 +351,8 @@ struct smtp_complaint smtp_command_parse(struct smtp_command *command, const cha
     case ARGUMENTS_NONE:
         return in.len > 0 ? COMPLAIN(501, "5.5.4", "Command takes no arguments") : fine;
     case ARGUMENTS_NEEDED:
+        command->arguments = in.at;
+        command->arguments_len = in.len;
         return in.len == 0 ? COMPLAIN(501, "5.5.4", "Command needs an argument") : fine;
     case ARGUMENTS_HELLO:
         return parse_hello(command, in);

@@ -33,6 +33,8 @@ struct smtp_command {
     char envid[101];
     unsigned notify;                    /* 0: not given; SMTP_NOTIFY_* */
     char orcpt[501];                    /* "rfc822;a@b" as decoded, "" when absent */
+    const char *arguments;              /* AUTH: what stands behind it; borrowed from the line */
+    size_t arguments_len;
     char auth[501];                     /* MAIL AUTH= (RFC 4954 5), decoded; "" when absent */
 };
 
