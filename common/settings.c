@@ -95,6 +95,30 @@ static const struct config_key coordinator_keys[] = {
 };
 #undef S
 
+#define S auth_settings
+static const struct config_key auth_keys[] = {
+    UINT(auth_workers, "2", 1, 256, "processes that hash passwords, per coordinator"),
+    UINT(auth_queue, "1000", 1, 100000, "passwords waiting to be checked; over it another coordinator is asked, then 454 4.7.0"),
+    DURATION(auth_check_timeout, "10s", 100 * MS, 10 * MINUTES, "hashing one password, waiting included"),
+    UINT(auth_account_failures, "20", 1, 1000000, "wrong passwords for one account within auth_failure_window; then 454 4.7.0"),
+    UINT(auth_client_failures, "100", 1, 1000000, "wrong passwords from one client (IPv6: /64) within auth_failure_window; then 454 4.7.0"),
+    DURATION(auth_failure_window, "15m", SECONDS, 7 * DAYS, "how long a wrong password is counted, over the whole cluster"),
+    DURATION(auth_failure_delay, "1s", 0, 30 * SECONDS, "a wrong password is not answered earlier, so that time tells nothing"),
+    STRING(ldap_uri, "", "directory for logins without an account here, as ldap://192.0.2.1 or ldaps://...; empty: none"),
+    BOOL(ldap_starttls, "on", "ldap:// is encrypted before anything is said"),
+    STRING(ldap_ca_file, "", "who may certify the directory; empty: the system's"),
+    STRING(ldap_dn, "", "a user's DN, as uid=%u,ou=people,dc=example,dc=edu: %s login, %u before its @, %d behind it; empty: it is searched for"),
+    STRING(ldap_base, "", "where users are searched for, when ldap_dn is empty"),
+    STRING(ldap_filter, "(uid=%u)", "the search, with %s, %u and %d; it must find one entry"),
+    STRING(ldap_service_dn, "", "who searches; empty: anonymous"),
+    STRING(ldap_service_password_file, "", "a file that holds its password"),
+    STRING(ldap_sender_attribute, "mail", "addresses a user may send as, see sender_login_match"),
+    DURATION(ldap_timeout, "5s", 100 * MS, 10 * MINUTES, "the directory's answer about one login, waiting included; then 454 4.7.0"),
+    UINT(ldap_workers, "8", 1, 256, "processes that ask the directory, per coordinator"),
+    END,
+};
+#undef S
+
 #define S edge_settings
 static const struct config_key edge_keys[] = {
     STRING(hostname, "", "name in banner and Received; empty: the system's"),
@@ -134,6 +158,7 @@ static const struct config_key edge_keys[] = {
     UINT(spool_concurrency, "20", 0, 1000, "leases of the spool that a worker delivers at once; 0: none"),
     DURATION(spool_timeout, "30s", 100 * MS, 10 * MINUTES, "storing a message: for a coordinator's answer"),
     SIZE(dsn_return_size, "64KiB", KIB, MIB, "a DSN returns the whole message up to this size, else its header"),
+    DURATION(auth_timeout, "20s", SECONDS, 10 * MINUTES, "whether a password is right must be known by then, else 454 4.7.0"),
     UINT(report_buffer, "100000", 1, 10000000, "audit rows kept without a coordinator, per worker"),
     BOOL(mx_delivery, "on", "a domain without a route goes to its MX; off: 550 5.4.4"),
     UINT(mx_host_limit, "20", 1, 100, "MX hosts of a domain that are looked up, the best first"),
@@ -179,6 +204,8 @@ static const struct config_key listener_keys[] = {
     DURATION(data_rate_grace, "60s", 100 * MS, HOURS, "how long a client may be slower"),
     UINT(sessions_per_client, "0", 0, NO_LIMIT, "sessions of one address; over it 421 4.7.0; 0: no limit"),
     BOOL(starttls, "on", "offered when [tls] has a certificate"),
+    ENUM(auth, "profile", "profile|off|offer|require", "AUTH PLAIN and LOGIN, under TLS only; require: 530 5.7.0 to MAIL before it; profile: require on submission, off elsewhere"),
+    BOOL(sender_login_match, "off", "who authenticated sends only as an address of its account, else 553 5.7.1"),
     END,
 };
 #undef S
@@ -220,6 +247,7 @@ const struct config_section settings_tables[] = {
     { "log", false, sizeof(struct log_settings), log_keys },
     { "cluster", false, sizeof(struct cluster_settings), cluster_keys },
     { "coordinator", true, sizeof(struct coordinator_settings), coordinator_keys },
+    { "auth", false, sizeof(struct auth_settings), auth_keys },
     { "edge", false, sizeof(struct edge_settings), edge_keys },
     { "tls", false, sizeof(struct tls_settings), tls_keys },
     { "listener", true, sizeof(struct listener_settings), listener_keys },

@@ -12,6 +12,7 @@ enum virus_action { VIRUS_REJECT, VIRUS_DISCARD };                              
 enum unknown_action { UNKNOWN_TEMPFAIL, UNKNOWN_REJECT, UNKNOWN_DISCARD };       /* tempfail|reject|discard */
 enum next_hop_tls { NEXT_HOP_TLS_NONE, NEXT_HOP_TLS_MAY, NEXT_HOP_TLS_REQUIRE }; /* none|may|require */
 enum listener_profile { PROFILE_RELAY, PROFILE_SUBMISSION, PROFILE_HANDOFF };           /* relay|submission|handoff */
+enum auth_setting { AUTH_PROFILE, AUTH_OFF, AUTH_OFFER, AUTH_REQUIRE };          /* profile|off|offer|require */
 enum drain_mode { DRAIN_ANSWER, DRAIN_CLOSE };                                   /* answer|close */
 
 struct log_settings {                 /* [log] */
@@ -64,6 +65,27 @@ struct coordinator_settings {         /* [coordinator "coordinator-1"]: read by 
     uint64_t database_timeout;        /* 10s without any answer: the connection is ended and made anew */
 };
 
+struct auth_settings {                /* [auth]: read by coordinators */
+    uint64_t auth_workers;            /* 2 processes that hash passwords */
+    uint64_t auth_queue;              /* 1000 passwords waiting to be checked; over it another coordinator is asked */
+    uint64_t auth_check_timeout;      /* 10s to hash one, waiting included */
+    uint64_t auth_account_failures;   /* 20 wrong passwords for one account in auth_failure_window; then 454 4.7.0 */
+    uint64_t auth_client_failures;    /* 100 from one client */
+    uint64_t auth_failure_window;     /* 15m */
+    uint64_t auth_failure_delay;      /* 1s: a refusal is not told earlier */
+    char *ldap_uri;                   /* "" no directory; ldap://, ldaps:// or ldapi:// */
+    bool ldap_starttls;               /* on: before anything is said, with ldap:// */
+    char *ldap_ca_file;               /* "" the system's */
+    char *ldap_dn;                    /* uid=%u,ou=people,dc=example,dc=edu */
+    char *ldap_base;                  /* or: where to search */
+    char *ldap_filter;                /* (uid=%u) */
+    char *ldap_service_dn;            /* who searches; "" anybody */
+    char *ldap_service_password_file;
+    char *ldap_sender_attribute;      /* mail: addresses a user may send as */
+    uint64_t ldap_timeout;            /* 5s for one login in all */
+    uint64_t ldap_workers;            /* 8 processes that ask it */
+};
+
 struct edge_settings {                /* [edge] */
     char *hostname;                   /* banner and Received; default: the system's */
     uint64_t workers;                 /* 0: one per core */
@@ -100,6 +122,7 @@ struct edge_settings {                /* [edge] */
     uint64_t spool_concurrency;       /* 20 leases of the spool that a worker delivers at once; 0: it leaves the spool to others */
     uint64_t spool_timeout;           /* 30s for a coordinator's answer while a client waits for its message to be stored */
     uint64_t dsn_return_size;         /* 64KiB: a DSN returns the whole message up to this size, else its header */
+    uint64_t auth_timeout;            /* 20s for a coordinator to say whether a password is right */
     uint64_t report_buffer;           /* 100000 audit rows kept while no coordinator answers, per worker */
     bool mx_delivery;                 /* on: a domain without a route goes to its MX; off: 550 5.4.4 */
     uint64_t mx_host_limit;           /* 20 hosts of one domain looked up, the best first */
@@ -139,6 +162,8 @@ struct listener_settings {            /* [listener "relay"] */
     uint64_t data_rate_grace;         /* 60s */
     uint64_t sessions_per_client;     /* 0: no limit; over it 421 4.7.0 */
     bool starttls;                    /* on: offered when [tls] has a certificate */
+    int auth;                         /* profile: require on submission, else off; offer|require, under TLS only */
+    bool sender_login_match;          /* off: MAIL FROM must belong to the login */
 };
 
 struct scanner_settings {             /* [scanner] */

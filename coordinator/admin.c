@@ -35,6 +35,12 @@ struct verb {
 #define QUEUE_ACT(act) "SELECT * FROM admin_queue_act($1, '" act "', $2, $3, $4, $5, $6, $7, $8::boolean)"
 
 static const struct verb verbs[] = {
+    { "account add", 2, 3, PLAIN, "waaa", "SELECT * FROM admin_account_add($1, $2, $3, $4)" },
+    { "account delete", 1, 1, PLAIN, "wa", "SELECT * FROM admin_account_delete($1, $2)" },
+    { "account disable", 1, 1, PLAIN, "wa", "SELECT * FROM admin_account_disable($1, $2, true)" },
+    { "account enable", 1, 1, PLAIN, "wa", "SELECT * FROM admin_account_disable($1, $2, false)" },
+    { "account list", 0, 0, PLAIN, "", "SELECT * FROM admin_account_list()" },
+    { "account passwd", 2, 2, PLAIN, "waa", "SELECT * FROM admin_account_passwd($1, $2, $3)" },
     { "drain", 1, 2, PLAIN, "waas",
       "SELECT * FROM admin_drain($1, $2, true, coalesce($3::boolean, false), $4::interval)" },
     { "gc", 1, 1, PLAIN, "was", "SELECT * FROM admin_gc($1, $2, $3::interval)" },

@@ -13,6 +13,7 @@
 #include "common/memory.h"
 #include "coordinator/admin.h"
 #include "coordinator/audit.h"
+#include "coordinator/auth/auth.h"
 #include "coordinator/beats.h"
 #include "coordinator/cluster.h"
 #include "coordinator/coordinator.h"
@@ -40,6 +41,7 @@ struct coordinator {
     struct admin *admin;
     struct questions *questions;
     struct spool *spool;
+    struct auth *auth;
     struct leader *leader;
     struct service *service;
     struct http *http;
@@ -240,6 +242,10 @@ static bool make(struct coordinator *coordinator, const struct curve_keypair *pa
                                    config->own.admin_requests, metrics);
     coordinator->questions = questions_new(config->own.questions_pending, metrics);
     make_spool(coordinator);
+    coordinator->auth =
+        auth_new(coordinator->base, coordinator->db, coordinator->questions, &config->auth, metrics, why);
+    if (coordinator->auth == NULL)
+        return false;
     coordinator->leader = leader_new(coordinator->base, coordinator->db, config->own.audit_days,
                                      config->own.spool_leftover, metrics);
     struct service_options service = {
@@ -281,6 +287,7 @@ static void unmake(struct coordinator *coordinator)
     http_free(&coordinator->http);
     leader_free(&coordinator->leader);
     spool_free(&coordinator->spool);
+    auth_free(&coordinator->auth);
     questions_free(&coordinator->questions);
     admin_free(&coordinator->admin);
     audit_free(&coordinator->audit);

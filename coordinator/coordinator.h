@@ -13,6 +13,7 @@
 struct coordinator_config {
     struct cluster_settings cluster;
     struct coordinator_settings own;
+    struct auth_settings auth;
     struct log_settings log;
     char *conninfo; /* from database, or from the file database_file names */
 };

@@ -39,7 +39,7 @@ static bool load(struct coordinator_config *out, const struct config *config, co
         return false;
     }
     if (!config_fill(config, "cluster", NULL, &out->cluster, why) ||
-        !config_fill(config, "log", NULL, &out->log, why) || !config_fill(config, "coordinator", name, &out->own, why))
+        !config_fill(config, "auth", NULL, &out->auth, why) || !config_fill(config, "log", NULL, &out->log, why) || !config_fill(config, "coordinator", name, &out->own, why))
         return false;
     struct netaddr address;
     struct error parse;
@@ -86,6 +86,7 @@ void coordinator_config_clear(struct coordinator_config *config)
 {
     config_clear(settings_table("cluster"), &config->cluster);
     config_clear(settings_table("coordinator"), &config->own);
+    config_clear(settings_table("auth"), &config->auth);
     config_clear(settings_table("log"), &config->log);
     free(config->conninfo);
     *config = (struct coordinator_config){ 0 };

@@ -27,6 +27,13 @@ static const struct help helps[] = {
     { "weir_audit_rows_deleted_total", "Audit rows deleted because they are older than audit_days." },
     { "weir_audit_rows_pending", "Audit rows received and not yet committed." },
     { "weir_audit_rows_total", "Audit rows committed, without repeated ones." },
+    { "weir_auth_checks_pending", "Logins being checked." },
+    { "weir_auth_checks_total", "Logins checked, by result." },
+    { "weir_auth_helper_deaths_total", "Helper processes that died." },
+    { "weir_auth_jobs", "Jobs of helper processes, waiting or under way." },
+    { "weir_auth_limited_total", "Logins not checked because of too many wrong passwords." },
+    { "weir_auth_timeouts_total", "Jobs of helper processes that took too long." },
+    { "weir_auth_total", "Ends of AUTH exchanges by listener and result." },
     { "weir_build_info", "Version that runs; always 1." },
     { "weir_conservation_difference", "Accepted recipients not accounted for as delivered, bounced, discarded, "
                                       "quarantined or spooled; not 0 means loss." },

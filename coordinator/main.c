@@ -2,7 +2,7 @@
  * main.c - weir-coordinator: the command line
  *
  * Besides running there are two things that must work before anybody can talk to a coordinator: migrations, and the
- * first keys.
+ * first keys. "serve KIND" is how a coordinator starts its own helper processes.
  */
 #include <signal.h>
 #include <stdbool.h>
@@ -13,6 +13,8 @@
 #include <unistd.h>
 #include <libpq-fe.h>
 #include "common/command.h"
+#include "common/memory.h"
+#include "coordinator/auth/helpers.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/migrate.h"
 
@@ -84,6 +86,8 @@ int main(int argc, char **argv)
     struct error why;
     signal(SIGPIPE, SIG_IGN);
     int status;
+    if (argc == 3 && strcmp(argv[1], HELPERS_WORD) == 0)
+        return helpers_serve(argv[2]);
     if (!command_parse(&command, &syntax, argc, argv, &status))
         return status;
     if (!coordinator_config_load(&config, &command, &why)) {

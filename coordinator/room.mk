@@ -2,12 +2,14 @@ coordinator_sql := coordinator/sql/0001_base.sql coordinator/sql/0002_operators.
     coordinator/sql/0004_fold.sql coordinator/sql/0005_drain_number.sql \
     coordinator/sql/0006_revoke.sql coordinator/sql/0007_same_for_all.sql \
     coordinator/sql/0008_heard_process.sql coordinator/sql/0009_audit_rule.sql \
-    coordinator/sql/0010_spool.sql coordinator/sql/0011_spool_lease.sql coordinator/sql/0012_spool_queue.sql
+    coordinator/sql/0010_spool.sql coordinator/sql/0011_spool_lease.sql coordinator/sql/0012_spool_queue.sql \
+    coordinator/sql/0013_accounts.sql
 
 $(eval $(call library,coordinator,coordinator,text.c rows.c db.c migrate.c exposition.c exposition_help.c cluster_view.c cluster.c \
     beats.c audit.c admin.c questions.c service.c leader.c \
     http.c process_stats.c coordinator_config.c \
     spool/array.c spool/spool.c spool/store.c spool/lease.c spool/result.c spool/gauges.c coordinator.c))
+$(eval $(call library,auth,coordinator/auth,auth.c helpers.c packet.c passwords.c directory.c))
 $(B)/libcoordinator.a: $(B)/generated/coordinator/migrations.o
 objects += $(B)/generated/coordinator/migrations.o
 
@@ -16,15 +18,16 @@ $(B)/generated/coordinator/migrations.c: coordinator/embed-sql $(coordinator_sql
 	@mkdir -p $(@D)
 	$(Q)coordinator/embed-sql $(coordinator_sql) >$@
 
-$(eval $(call program,weir-coordinator,coordinator,main.c,coordinator proto policy common,\
-    -lpq -lzmq -lprotobuf-c -ljansson -levent))
+$(eval $(call program,weir-coordinator,coordinator,main.c,coordinator auth proto policy common,\
+    -lpq -lzmq -lprotobuf-c -ljansson -levent -lcrypt -lldap -llber))
 
-$(eval $(call library,ctl,coordinator/ctl,options.c table.c views.c request.c local.c explain.c))
+$(eval $(call library,ctl,coordinator/ctl,options.c table.c views.c request.c local.c explain.c password.c))
 $(eval $(call program,weirctl,coordinator/ctl,main.c,ctl coordinator proto relay smtp policy common,\
-    -lzmq -lprotobuf-c -ljansson -levent))
+    -lzmq -lprotobuf-c -ljansson -levent -lcrypt))
 
 $(eval $(call unit_test,exposition,coordinator common,-ljansson))
 $(eval $(call unit_test,coordinator_rows,coordinator proto policy common,-lpq -lzmq -lprotobuf-c -ljansson -levent))
 $(eval $(call unit_test,questions,coordinator proto common,-lpq -lzmq -lprotobuf-c -ljansson -levent))
-$(eval $(call unit_test,weirctl,ctl coordinator proto relay smtp policy common,-lpq -lzmq -lprotobuf-c -ljansson -levent))
+$(eval $(call unit_test,auth,auth coordinator proto policy common,-lpq -lzmq -lprotobuf-c -levent -lcrypt -lldap -llber))
+$(eval $(call unit_test,weirctl,ctl coordinator proto relay smtp policy common,-lpq -lzmq -lprotobuf-c -ljansson -levent -lcrypt))
 $(eval $(call fuzz_target,exposition,$(addprefix coordinator/,exposition.c exposition_help.c text.c rows.c) $(addprefix common/,metrics.c error.c memory.c log.c utf8.c clock.c),-ljansson))

@@ -211,11 +211,14 @@ struct route policy_route(const struct policy *policy, const char *domain)
     return route;
 }
 
-struct relay_decision policy_relay(const struct policy *policy, const struct netaddr *client, const char *domain)
+struct relay_decision policy_relay(const struct policy *policy, const struct netaddr *client, bool authenticated,
+                                   const char *domain)
 {
     const struct network *network = networks_find(&policy->networks, client);
     struct relay_decision refused = { .allowed = false, .grant = "outside" };
 
+    if (authenticated)
+        return (struct relay_decision){ true, "authenticated", NULL, 0 };
     if (network != NULL && !network->excluded)
         return (struct relay_decision){ true, "inside", file_names[NETWORKS], network->line };
     uint32_t line = domains_find(&policy->own, domain);

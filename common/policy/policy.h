@@ -51,14 +51,15 @@ struct route policy_route(const struct policy *policy, const char *domain);
 
 struct relay_decision {
     bool allowed;
-    const char *grant;    /* "inside", "own-domain", "route", or why not: "outside" */
+    const char *grant;    /* "authenticated", "inside", "own-domain", "route", or why not: "outside" */
     const char *file;     /* rule, or NULL */
     unsigned line;
 };
 
-/* I3, default deny: from inside networks to anywhere; from anyone to own domains and to domains with an explicit mailertable key
+/* I3, default deny: from the authenticated and from inside networks to anywhere; from anyone to own domains and to domains with an explicit mailertable key
  * (the catch-all grants nothing). */
-struct relay_decision policy_relay(const struct policy *policy, const struct netaddr *client, const char *domain);
+struct relay_decision policy_relay(const struct policy *policy, const struct netaddr *client, bool authenticated,
+                                   const char *domain);
 bool policy_is_inside(const struct policy *policy, const struct netaddr *client);
 /* The line of `networks` that decides for a client; NULL: none, and it is outside. */
 const struct network *policy_network(const struct policy *policy, const struct netaddr *client);

@@ -179,7 +179,7 @@ json_t *explain_relay(const struct explained_policy *policy, const char *client_
     }
     if (!parse_recipient(&recipient, recipient_text, why))
         return NULL;
-    relay_decide(&answer, policy->parsed, policy->mx_delivery, &client, &recipient);
+    relay_decide(&answer, policy->parsed, policy->mx_delivery, &client, false, &recipient);
 
     json_t *out = answer_json(policy, &answer);
     const struct network *network = policy_network(policy->parsed, &client);

@@ -19,6 +19,7 @@
 #include "coordinator/ctl/explain.h"
 #include "coordinator/ctl/local.h"
 #include "coordinator/ctl/options.h"
+#include "coordinator/ctl/password.h"
 #include "coordinator/ctl/request.h"
 #include "coordinator/ctl/views.h"
 
@@ -179,7 +180,9 @@ static int wait_until_reached(struct requester *requester, const struct options 
     return print_reply(options, "node show", reply);
 }
 
-static int ask(const struct options *options, struct requester *requester, struct local_policy *policy)
+/* hash: of the password that was asked for, NULL where none is needed. */
+static int ask(const struct options *options, struct requester *requester, struct local_policy *policy,
+               const char *hash)
 {
     const char *verb = options->verb->name;
     const char *args[OPTIONS_ARGS_MAX + 1 + FILTERS + 1];
@@ -197,6 +200,20 @@ static int ask(const struct options *options, struct requester *requester, struc
         for (size_t i = 0; i < FILTERS; i++)
             args[count++] = options->filters[i] != NULL ? options->filters[i] : "";
     }
+    char *senders = NULL;
+    if (hash != NULL) { /* LOGIN HASH "SENDER SENDER..." */
+        if (count > 1) {
+            senders = xstrdup(args[1]);
+            for (size_t i = 2; i < count; i++) {
+                char *more = xasprintf("%s %s", senders, args[i]);
+                free(senders);
+                senders = more;
+            }
+        }
+        args[1] = hash;
+        args[2] = senders;
+        count = senders != NULL ? 3 : 2;
+    }
     if (options->verb->flags & OPTION_FORCE)
         args[count++] = options->given & OPTION_FORCE ? "true" : "false";
     if (options->given & OPTION_LIMIT) {
@@ -205,6 +222,7 @@ static int ask(const struct options *options, struct requester *requester, struc
     }
     struct reply reply;
     requester_ask(requester, verb, args, count, policy->files, policy->count, &reply);
+    free(senders);
     int status;
     if (reply.status == 0 && (options->given & OPTION_WAIT)) {
         json_error_t error;
@@ -236,9 +254,18 @@ static int run_remote(const struct options *options)
         local_policy_clear(&policy);
         return EX_CONFIG;
     }
+    char *hash = NULL;
+    bool needs_password =
+        strcmp(options->verb->name, "account add") == 0 || strcmp(options->verb->name, "account passwd") == 0;
+    if (needs_password && !password_read_hash(&hash, &why)) {
+        fprintf(stderr, "weirctl: %s\n", why.text);
+        access_clear(&access);
+        return EX_DATAERR;
+    }
     struct requester *requester = requester_new(&access.pair, access.coordinators, access.count);
-    int status = ask(options, requester, &policy);
+    int status = ask(options, requester, &policy, hash);
     requester_free(&requester);
+    free(hash);
     access_clear(&access);
     local_policy_clear(&policy);
     return status;

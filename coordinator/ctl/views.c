@@ -528,12 +528,50 @@ static void print_history(const json_t *actions, FILE *out)
     table_free(&table);
 }
 
+static void print_account_row(struct table *table, const json_t *account)
+{
+    struct text senders;
+    char when[32];
+    size_t i;
+    const json_t *sender;
+    text_init(&senders);
+    json_array_foreach(json_object_get(account, "senders"), i, sender)
+        text_printf(&senders, "%s%s", i > 0 ? " " : "", json_string_value(sender));
+    table_add(table, get(account, "login"));
+    table_add(table, json_is_true(json_object_get(account, "disabled")) ? "disabled" : "active");
+    table_add(table, view_time(when, get(account, "password_at")));
+    table_add(table, view_time(when, get(account, "last_used_at")));
+    table_add(table, get(account, "created_by"));
+    table_add(table, senders.data);
+    text_fini(&senders);
+}
+
+static void print_accounts(const json_t *accounts, FILE *out)
+{
+    static const char *const titles[] = { "LOGIN", "STATE", "PASSWORD", "USED", "BY", "SENDS AS" };
+    struct table *table = table_new(titles, sizeof titles / sizeof *titles);
+    size_t i;
+    const json_t *account;
+    if (json_is_object(accounts))
+        print_account_row(table, accounts);
+    json_array_foreach(accounts, i, account)
+        print_account_row(table, account);
+    table_print(table, out);
+    table_free(&table);
+}
+
 void view_print(const char *verb, const json_t *body, const char *coordinator, FILE *out)
 {
     static const struct {
         const char *verb;
         void (*print)(const json_t *, FILE *);
     } views[] = {
+        { "account add", print_accounts },
+        { "account delete", print_accounts },
+        { "account disable", print_accounts },
+        { "account enable", print_accounts },
+        { "account list", print_accounts },
+        { "account passwd", print_accounts },
         { "node list", print_nodes },
         { "node show", print_node },
         { "drain", print_node },

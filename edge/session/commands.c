@@ -33,8 +33,9 @@ static void obey_hello(struct session *session, const struct smtp_command *comma
         return;
     }
     session_reply(session, command->verb, 250, NULL,
-                  "%s\nPIPELINING\nSIZE %llu\n8BITMIME\nCHUNKING\nENHANCEDSTATUSCODES\nSMTPUTF8\nDSN%s", session->config->hostname,
-                  (unsigned long long)allowance_now(session).max_message_size, session_offers_starttls(session) ? "\nSTARTTLS" : "");
+                  "%s\nPIPELINING\nSIZE %llu\n8BITMIME\nCHUNKING\nENHANCEDSTATUSCODES\nSMTPUTF8\nDSN%s%s", session->config->hostname,
+                  (unsigned long long)allowance_now(session).max_message_size, session_offers_starttls(session) ? "\nSTARTTLS" : "",
+                  session_offers_auth(session) ? "\nAUTH PLAIN LOGIN" : "");
 }
 
 static void obey_starttls(struct session *session, const struct smtp_command *command)
@@ -66,6 +67,8 @@ static void obey_mail(struct session *session, const struct smtp_command *comman
                       (unsigned long long)allowance.max_message_size);
         return;
     }
+    if (!auth_may_send(session, command))
+        return;
     session->tx = transaction_new(session, command, &allowance);
     session_enter(session, ST_MAIL);
     session_reply(session, command->verb, 250, "2.1.0", "Ok");
@@ -179,7 +182,7 @@ static const struct verb_rule rules[SMTP_VERB_COUNT] = {
     [SMTP_VERB_VRFY]     = { ST_ANY,                  false,       obey_vrfy },
     [SMTP_VERB_EXPN]     = { ST_ANY,                  false,       obey_not },
     [SMTP_VERB_HELP]     = { ST_ANY,                  false,       obey_help },
-    [SMTP_VERB_AUTH]     = { ST_ANY,                  false,       obey_not },
+    [SMTP_VERB_AUTH]     = { ST_READY,                true,        auth_command },
     [SMTP_VERB_HTTP]     = { ST_ANY,                  false,       obey_http },
 };
 
@@ -252,6 +255,11 @@ bool session_end_excess(struct session *session)
 
 enum obeyed session_command(struct session *session, const char *line, size_t len, size_t more)
 {
+    if (session->state == ST_AUTH) { /* whatever it looks like */
+        session->commands++;
+        auth_line(session, line, len);
+        return COMMAND_DONE;
+    }
     struct smtp_command *command = &session->server->command;
     struct transaction *tx = session->tx;
     struct smtp_complaint complaint = smtp_command_parse(command, line, len, tx != NULL && transaction_is_utf8(tx), true);

@@ -7,11 +7,13 @@
  * session.c      one connection: bytes in, the state, replies out
  * commands.c     one handler per SMTP verb
  * transaction.c  one message's way: bytes, verdict, hand-over, outcome; with recipients.c (who) and spooled.c (into the spool)
+ * auth.c         who the client is
  * report.c       the log lines and audit rows of all that
  */
 #include "common/queue_id.h"
 #include "edge/message/message.h"
 #include "edge/session/allowance.h"
+#include "edge/session/auth.h"
 #include "edge/session/outcome.h"
 #include "edge/session/received.h"
 #include "edge/session/relay.h"
@@ -35,6 +37,8 @@ enum session_state {
     ST_VERDICT = 1 << 9,   /* the message is here; scanner and next hop have the word */
     ST_SECURING = 1 << 10, /* TLS handshake */
     ST_CLOSED = 1 << 11,
+    ST_AUTH = 1 << 12,     /* AUTH: a challenge waits for its answer */
+    ST_CHECK = 1 << 13,    /* AUTH: a coordinator was asked whether it is right */
 };
 
 struct session {
@@ -45,6 +49,7 @@ struct session {
     const struct listener_settings *limits; /* in config */
     struct net_conn *conn;                  /* NULL: the client is gone */
     struct transaction *tx;                 /* from MAIL to the final answer */
+    struct auth *auth;                      /* from AUTH on; NULL: nobody has said who it is */
     struct session *next_dead;
     char *helo;                             /* as said; NULL before */
     struct smtp_parser parser;

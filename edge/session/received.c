@@ -132,13 +132,13 @@ void header_scan_feed(struct header_scan *scan, const char *bytes, size_t len)
         message_id_ends(scan);
 }
 
-const char *received_protocol(bool esmtp, bool tls, bool smtputf8)
+const char *received_protocol(bool esmtp, bool tls, bool smtputf8, bool authenticated)
 {
-    if (!esmtp)
-        return "SMTP"; /* STARTTLS needs EHLO, so there is no SMTPS */
-    if (smtputf8)
-        return tls ? "UTF8SMTPS" : "UTF8SMTP";
-    return tls ? "ESMTPS" : "ESMTP";
+    static const char *const names[2][2][2] = { /* [smtputf8][tls][authenticated] */
+        { { "ESMTP", "ESMTPA" }, { "ESMTPS", "ESMTPSA" } },
+        { { "UTF8SMTP", "UTF8SMTPA" }, { "UTF8SMTPS", "UTF8SMTPSA" } },
+    };
+    return esmtp ? names[smtputf8][tls][authenticated] : "SMTP"; /* the others need EHLO */
 }
 
 /* A HELO name is said by a stranger: what could end a comment or look like another clause of the header becomes '?'. */
@@ -169,7 +169,7 @@ size_t received_format(char out[RECEIVED_MAX], const struct received *received)
                        "\tby %s (Weir) with %s id %s%s;\r\n"
                        "\t%s\r\n",
                        helo, received->client_name, received->client->family == AF_INET6 ? "IPv6:" : "", client, secured, received->hostname,
-                       received_protocol(received->esmtp, *received->tls != '\0', received->smtputf8), received->id, forwhom,
+                       received_protocol(received->esmtp, *received->tls != '\0', received->smtputf8, received->authenticated), received->id, forwhom,
                        received->date);
     return len < RECEIVED_MAX ? (size_t)len : RECEIVED_MAX - 1;
 }

@@ -39,7 +39,7 @@ struct received {
     const char *id;
     const char *recipient;       /* only where there is just one (RFC 5321 7.2: others' addresses are nobody's business), else NULL */
     const char *date;            /* RFC 5322 date-time */
-    bool esmtp, smtputf8;
+    bool esmtp, smtputf8, authenticated;
 };
 
 #define RECEIVED_MAX 2048
@@ -47,7 +47,7 @@ struct received {
 /* Writes the whole header with its last CRLF; no line is longer than RFC 5322's 998. Returns the length. */
 size_t received_format(char out[RECEIVED_MAX], const struct received *received);
 
-/* "ESMTPS" and the like: the registered "with" protocol types of RFC 3848 and RFC 6531 4.3. Static. */
-const char *received_protocol(bool esmtp, bool tls, bool smtputf8);
+/* "ESMTPSA" and the like: the registered "with" protocol types of RFC 3848 and RFC 6531 4.3. Static. */
+const char *received_protocol(bool esmtp, bool tls, bool smtputf8, bool authenticated);
 
 #endif

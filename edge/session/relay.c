@@ -90,7 +90,7 @@ void relay_route(struct relay_answer *out, const struct policy *policy, bool mx_
 }
 
 void relay_decide(struct relay_answer *out, const struct policy *policy, bool mx_delivery, const struct netaddr *client,
-                  const struct smtp_address *recipient)
+                  bool authenticated, const struct smtp_address *recipient)
 {
     const char *domain = recipient->domain;
     answer_init(out, recipient);
@@ -109,10 +109,10 @@ void relay_decide(struct relay_answer *out, const struct policy *policy, bool mx
         snprintf(out->address, sizeof out->address, "postmaster@%s", domain);
     }
 
-    struct relay_decision decision = out->decision = policy_relay(policy, client, domain);
+    struct relay_decision decision = out->decision = policy_relay(policy, client, authenticated, domain);
     /* A local part that asks for routing (user%there@here) would be sent on by a lenient next hop: we would be its open relay. Insiders
-     * may send anywhere anyway. */
-    if (!decision.allowed || (*recipient->reroute != '\0' && !policy_is_inside(policy, client))) {
+     * and the authenticated may send anywhere anyway. */
+    if (!decision.allowed || (*recipient->reroute != '\0' && !authenticated && !policy_is_inside(policy, client))) {
         if (!decision.allowed)
             name_rule(out, decision.file, decision.line);
         refuse(out, "relay", 550, "5.7.1", "Relay access denied");

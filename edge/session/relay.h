@@ -28,6 +28,6 @@ struct relay_answer {
  * refused. */
 void relay_route(struct relay_answer *out, const struct policy *policy, bool mx_delivery, const struct smtp_address *recipient);
 void relay_decide(struct relay_answer *out, const struct policy *policy, bool mx_delivery, const struct netaddr *client,
-                  const struct smtp_address *recipient);
+                  bool authenticated, const struct smtp_address *recipient);
 
 #endif

@@ -58,7 +58,12 @@ void report_reject(const struct session *session, const char *id, const char *st
 
 void report_message_begins(const struct session *session, const char *id)
 {
-    log_write(LOG_INFO, "%s: client=%s[%s]", id, session_client_name(session), session->client_text);
+    const char *login = session_login(session);
+    if (login != NULL)
+        log_write(LOG_INFO, "%s: client=%s[%s], sasl_method=%s, sasl_username=%s", id, session_client_name(session), session->client_text,
+                  session_sasl_method(session), login);
+    else
+        log_write(LOG_INFO, "%s: client=%s[%s]", id, session_client_name(session), session->client_text);
 }
 
 /* Counters of Postfix's logs take from= and to= of qmgr and smtp for mail that was taken and sent on, and look in smtpd's lines only for clients and

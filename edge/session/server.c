@@ -236,6 +236,7 @@ static void session_free(struct session *session)
 {
     struct server *server = session->server;
     transaction_free(&session->tx, session->farewell);
+    auth_free(&session->auth);
     net_free(&session->conn);
     wheel_remove(&session->timer);
     session_stop_lookup(session);

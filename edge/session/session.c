@@ -42,7 +42,7 @@ static bool session_wants_input(const struct session *session)
 {
     return !session->choked && !session->pressed && !session->leaving &&
            (session->tx == NULL || transaction_unanswered(session->tx) < UNANSWERED_MAX) &&
-           (session->state & (ST_CONNECTED | ST_VERDICT | ST_SECURING | ST_CLOSED)) == 0;
+           (session->state & (ST_CONNECTED | ST_VERDICT | ST_SECURING | ST_CHECK | ST_CLOSED)) == 0;
 }
 
 const char *session_tls(const struct session *session)
@@ -217,6 +217,10 @@ static void session_bad_line(struct session *session, enum smtp_bad bad)
     if ((session->tx == NULL || transaction_unanswered(session->tx) == 0) && session_end_excess(session))
         return;
     session->commands++;
+    if (session->state == ST_AUTH && bad != SMTP_BAD_BARE_LF) {
+        auth_bad_line(session);
+        return;
+    }
     session->errors++;
     if (bad != SMTP_BAD_BARE_LF) {
         session_reply_in_order(session, SMTP_VERB_UNKNOWN, 500, "5.5.2", words[bad]);
@@ -472,7 +476,8 @@ void session_on_time(struct session *session, uint64_t now)
         if (now >= due)
             session_close(session);
         break;
-    case ST_VERDICT: /* scan and delivery have deadlines of their own */
+    case ST_VERDICT: /* scan, delivery and question have deadlines of their own */
+    case ST_CHECK:
     case ST_CLOSED:
         break;
     default:

@@ -146,7 +146,9 @@ void transaction_spool(struct transaction *tx)
         envelope.signatures = wire_text(verdict->signatures);
     }
     envelope.time_ms = clock_wall_ms();
-    envelope.hello = wire_text(received_protocol(session->esmtp, *session_tls(session) != '\0', tx->smtputf8));
+    envelope.hello = wire_text(
+        received_protocol(session->esmtp, *session_tls(session) != '\0', tx->smtputf8, session_login(session) != NULL));
+    envelope.login = wire_text(session_login(session));
     envelope.node = wire_text(server->node_name);
 
     Weir__SpoolRecipients *recipients = make_recipients(tx);

@@ -317,6 +317,7 @@ size_t transaction_received(struct transaction *tx, char out[RECEIVED_MAX])
         .date = clock_rfc5322(date),
         .esmtp = session->esmtp,
         .smtputf8 = tx->smtputf8,
+        .authenticated = session_login(session) != NULL,
     };
     return received_format(out, &received);
 }

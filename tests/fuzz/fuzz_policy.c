@@ -39,11 +39,11 @@ static void ask(const struct policy *policy, const char *word)
     struct netaddr client, outsider = { .family = 0 };
 
     check_route(policy, word);
-    struct relay_decision decision = policy_relay(policy, &outsider, word);
+    struct relay_decision decision = policy_relay(policy, &outsider, false, word);
     weir_assert(decision.allowed == policy_is_own_domain(policy, word));
     weir_assert(!decision.allowed || (decision.file != NULL && decision.line > 0));
     if (netaddr_parse(&client, word)) {
-        decision = policy_relay(policy, &client, "elsewhere.invalid");
+        decision = policy_relay(policy, &client, false, "elsewhere.invalid");
         const struct exception *exception = policy_exception(policy, &client, 1);
         weir_assert(exception == NULL || (netaddr_prefix_contains(&exception->prefix, &client) && exception->expires > 1 &&
                                           exception->max_message_size + exception->max_recipients > 0));

@@ -486,6 +486,52 @@ void spool_answers(enum spool_stored stored)
     free(store);
 }
 
+/* ---- questions ---- */
+
+struct node_question {
+    node_answer_handler answer;
+    void *arg;
+};
+
+struct node_question *node_ask(struct node *node, Weir__Question *question, const struct link_payload *payloads, size_t count,
+                               uint64_t timeout_ms, node_answer_handler answer, void *arg)
+{
+    (void)node, (void)payloads, (void)count, (void)timeout_ms;
+    wire_string(doubles.login, sizeof doubles.login, &question->auth_check->login);
+    wire_string(doubles.password, sizeof doubles.password, &question->auth_check->password);
+    doubles.question = calloc(1, sizeof *doubles.question);
+    *doubles.question = (struct node_question){ answer, arg };
+    return doubles.question;
+}
+
+void node_question_cancel(struct node_question **question)
+{
+    if (*question == NULL)
+        return;
+    doubles.questions_cancelled++;
+    doubles.question = NULL;
+    free(*question);
+    *question = NULL;
+}
+
+void coordinator_says(Weir__AuthOutcome outcome, const char *account, const char *sender)
+{
+    struct node_question question = *doubles.question;
+    Weir__Answer answer = WEIR__ANSWER__INIT;
+    Weir__AuthResult result = WEIR__AUTH_RESULT__INIT;
+    ProtobufCBinaryData senders[] = { wire_text(sender) };
+    result.outcome = outcome;
+    result.account = wire_text(account);
+    result.senders = senders;
+    result.n_senders = sender != NULL ? 1 : 0;
+    answer.status = WEIR__ANSWER_STATUS__ANSWER_OK;
+    answer.body_case = WEIR__ANSWER__BODY_AUTH_RESULT;
+    answer.auth_result = &result;
+    free(doubles.question);
+    doubles.question = NULL;
+    question.answer(question.arg, outcome != 0 ? &answer : NULL, NULL, 0);
+}
+
 void doubles_reset(void)
 {
     free(doubles.sent_body);

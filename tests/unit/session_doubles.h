@@ -42,6 +42,9 @@ struct doubles {
     struct spool_store *store;     /* being stored */
     unsigned stores;
     char stored_as[4096];          /* "scanned|unscanned ADDRESS>DESTINATION ..." of the last */
+    struct node_question *question; /* under way */
+    char login[256], password[512]; /* last asked about */
+    unsigned questions_cancelled;
     /* clock */
     uint64_t now_ms;
 };
@@ -64,5 +67,7 @@ void dns_says_name(const char *name); /* NULL: none that is confirmed */
 void scanner_says(Weir__Verdict verdict, Weir__UnknownReason reason, const char *signature);
 void farm_is_busy(void);
 void farm_presses(bool full);
+/* Of AuthCheck: outcome 0 is no answer at all. sender may be NULL. */
+void coordinator_says(Weir__AuthOutcome outcome, const char *account, const char *sender);
 
 #endif

@@ -317,7 +317,7 @@ START_TEST(relaying_is_denied_by_default)
                                   "# ours\nEXAMPLE.edu.\n", "127.0.0.1\n10.0.0.0/8\n! 10.9.0.0/16\n10.9.9.0/24\n2001:db8:1::/48 # v6\n");
 
     ck_assert(netaddr_parse(&client, decisions[_i].client));
-    struct relay_decision decision = policy_relay(policy, &client, decisions[_i].domain);
+    struct relay_decision decision = policy_relay(policy, &client, false, decisions[_i].domain);
     ck_assert_str_eq(decision.grant, decisions[_i].grant);
     ck_assert_int_eq(decision.allowed, strcmp(decisions[_i].grant, "outside") != 0);
     ck_assert_int_eq(decision.file != NULL, decisions[_i].file != NULL);
@@ -335,8 +335,10 @@ START_TEST(nothing_is_granted_by_nothing)
     struct netaddr client;
 
     ck_assert(netaddr_parse(&client, "127.0.0.1"));
-    ck_assert(!policy_relay(policy, &client, "example.edu").allowed);
-    ck_assert(!policy_relay(policy, &(struct netaddr){ 0 }, "").allowed);
+    ck_assert(!policy_relay(policy, &client, false, "example.edu").allowed);
+    ck_assert(policy_relay(policy, &client, true, "example.edu").allowed);
+    ck_assert_str_eq(policy_relay(policy, &client, true, "elsewhere.invalid").grant, "authenticated");
+    ck_assert(!policy_relay(policy, &(struct netaddr){ 0 }, false, "").allowed);
     ck_assert(!policy_is_own_domain(policy, "example.edu"));
     ck_assert_int_eq(policy_route(policy, "example.edu").kind, ROUTE_NONE);
     ck_assert_ptr_null(policy_first_own_domain(policy));
@@ -460,7 +462,7 @@ START_TEST(networks_agree_with_a_linear_search)
                 best = (int)i;
         ck_assert_int_eq(policy_is_inside(policy, &client), best >= 0 && !excluded[best]);
         if (best >= 0)
-            ck_assert_uint_eq(policy_relay(policy, &client, "x").line, (unsigned)best + 1);
+            ck_assert_uint_eq(policy_relay(policy, &client, false, "x").line, (unsigned)best + 1);
     }
     policy_free(&policy);
     free(text);
@@ -487,7 +489,7 @@ START_TEST(large_files_are_fast)
         ck_assert_uint_eq(route.line, i + 1);
         sprintf(domain, "host%u.example.org", i);
         struct netaddr client = { .family = AF_INET, .bytes = { 10, (uint8_t)(i >> 16), (uint8_t)(i >> 8), (uint8_t)i } };
-        struct relay_decision decision = policy_relay(policy, &client, domain);
+        struct relay_decision decision = policy_relay(policy, &client, false, domain);
         ck_assert(decision.allowed);
         ck_assert_str_eq(decision.grant, i % 5 ? "inside" : "own-domain");
         ck_assert_uint_eq(decision.line, i + 1);

@@ -16,6 +16,7 @@
  *   H             the client shuts down its side
  *   G             the client is gone                                            X        the session has ended the connection
  *   P 1|0         the scanner's window is full, open again                      W        the worker drains
+ *   I LOGIN PASSWORD  a coordinator is asked about                              U accepted LOGIN SENDER|wrong|limited|unavailable|nothing
  * At its end no reply and no audit row may be left.
  */
 #include <check.h>
@@ -181,6 +182,24 @@ static void expect_reply(struct play *play, const char *want, size_t line)
     doubles.out_len -= len;
 }
 
+static void expect_question(struct play *play, const char *arg, size_t line)
+{
+    char asked[1024];
+    snprintf(asked, sizeof asked, "%s %s", doubles.login, doubles.password);
+    ck_assert_msg(doubles.question != NULL && strcmp(asked, arg) == 0, "%s, line %zu: asked about \"%s\"", play->name, line, asked);
+}
+
+static void coordinator_answers(const char *arg)
+{
+    char word[32] = "", account[64] = "", sender[64] = "";
+    static const char *const words[] = { "nothing", "accepted", "wrong", "limited", "unavailable" };
+    unsigned outcome = 0;
+    ck_assert_int_ge(sscanf(arg, "%31s %63s %63s", word, account, sender), 1);
+    while (strcmp(words[outcome], word) != 0)
+        outcome++;
+    coordinator_says((Weir__AuthOutcome)outcome, account, *sender != '\0' ? sender : NULL);
+}
+
 static void expect_row(struct play *play, const char *want, size_t line)
 {
     char *newline = strchr(doubles.row_at, '\n');
@@ -268,6 +287,12 @@ static void step(struct play *play, const char *text, size_t line)
         ck_assert_msg(doubles.store != NULL && strcmp(doubles.stored_as, arg) == 0, "%s, line %zu: want \"%s\" stored, got \"%s\"", play->name,
                       line, arg, doubles.store != NULL ? doubles.stored_as : "(nothing)");
         return;
+    case 'I':
+        expect_question(play, arg, line);
+        return;
+    case 'U':
+        coordinator_answers(arg);
+        break;
     case 'P':
         farm_presses(*arg == '1');
         break;
@@ -373,6 +398,10 @@ static void run(const char *name, const char *dialogue, bool trickle)
 #define SIXTY "123456789012345678901234567890123456789012345678901234567890"
 #define ONE_RCPT READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\n.\nR 250 2.1.5 ok\nS 250 2.1.5\n"
 #define ONE_DATA ONE_RCPT "C DATA\nS 354\n"
+/* Under TLS, and outside: nothing but a login lets it relay. */
+#define SECURED "O certificate=x\nO outside\nS 220\nC HELO x.test\nS 250\nC STARTTLS\nS 220 2.0.0\nC EHLO y.test\nS 250-edge.test\nS 250-PIPELINING\n" \
+    "S 250-SIZE\nS 250-8BITMIME\nS 250-CHUNKING\nS 250-ENHANCEDSTATUSCODES\nS 250-SMTPUTF8\nS 250-DSN\nS 250 AUTH PLAIN LOGIN\n"
+#define OFFERED "O auth=offer\n" SECURED
 #define MAIL "C Subject: x\nC\nC hello\nC .\n"
 #define MAIL_TEXT "Subject: x\\r\\n\\r\\nhello\\r\\n"
 
@@ -424,14 +453,14 @@ static const struct {
       READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu> NOTIFY=SUCCESS\nS 250 2.1.0\nR 250 - ok\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\nV clean\n"
             "K scanned u@example.edu>[sink.example.edu]:2525\nQ stored\nS 250 2.0.0\nA u@example.edu spooled 250\n.\n" },
     { "submission: nobody is asked, then stored", false,
-      "O profile=submission\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nC RCPT TO:<x@hole.edu>\nS 250 2.1.0\nS 250 2.1.5\nS 250 2.1.5\n"
+      "O profile=submission\nO auth=off\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nC RCPT TO:<x@hole.edu>\nS 250 2.1.0\nS 250 2.1.5\nS 250 2.1.5\n"
       "C DATA\nS 354\nC x\nC .\n.\nV clean\nK scanned u@example.edu>[sink.example.edu]:2525\nQ stored\nS 250 2.0.0\n"
       "A u@example.edu spooled 250\nA x@hole.edu discarded:route 250\n.\n" },
     { "submission: no coordinator", false,
-      "O profile=submission\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\nS 250 2.1.5\n"
+      "O profile=submission\nO auth=off\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\nS 250 2.1.5\n"
       "C DATA\nS 354\nC x\nC .\n.\nV clean\nQ unavailable\nS 451 4.3.0\nA u@example.edu deferred:spool-unavailable 451\n.\n" },
     { "submission: scanners are busy", false,
-      "O profile=submission\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\nS 250 2.1.5\n"
+      "O profile=submission\nO auth=off\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\nS 250 2.1.5\n"
       "C DATA\nS 354\nC x\nC .\n.\nB\nS 421 4.7.0\nA u@example.edu deferred:busy 421\nX" },
     { "handoff: no scanner lives", false,
       "O profile=handoff\nO no-live\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\nS 250 2.1.5\n"
@@ -562,6 +591,47 @@ static const struct {
     { "STARTTLS forgets what was said before", false,
       "O certificate=x\nS 220\nC HELO x.test\nS 250\nC STARTTLS\nS 220 2.0.0\nC MAIL FROM:<>\nS 503 5.5.1 Send EHLO first\nC EHLO y.test\nS 250-edge.test\nS 250-PIPELINING\nS 250-SIZE\n"
       "S 250-8BITMIME\nS 250-CHUNKING\nS 250-ENHANCEDSTATUSCODES\nS 250-SMTPUTF8\nS 250 DSN\nC STARTTLS\nS 503" },
+    { "AUTH is not there where it is off", false, READY "C AUTH PLAIN AGFsaWNlAHdvbmRlcmxhbmQ=\nS 502 5.5.1" },
+    { "S17 AUTH in clear is refused unread", false,
+      "O certificate=x\nO auth=offer\nS 220\nC EHLO x.test\nS 250-edge.test\nS 250-PIPELINING\nS 250-SIZE\nS 250-8BITMIME\nS 250-CHUNKING\n"
+      "S 250-ENHANCEDSTATUSCODES\nS 250-SMTPUTF8\nS 250-DSN\nS 250 STARTTLS\nC AUTH PLAIN AGFsaWNlAHdvbmRlcmxhbmQ=\nS 538 5.7.11\nC NOOP\nS 250" },
+    { "S16 AUTH PLAIN opens the relay", false,
+      OFFERED "C AUTH PLAIN AGFsaWNlAHdvbmRlcmxhbmQ=\nI alice wonderland\n.\nU accepted alice@example.edu alice@example.edu\nS 235 2.7.0\n"
+      "C AUTH PLAIN AGFsaWNlAHdvbmRlcmxhbmQ=\nS 503 5.5.1\nC MAIL FROM:<bob@elsewhere.test>\nS 250\nC RCPT TO:<x@elsewhere.test>\n"
+      "R 250 2.1.5 ok\nS 250\nC DATA\nS 354\nC x\nC .\nV clean\nN with ESMTPSA id\nD 250 2.0.0 ok\nS 250\nA x@elsewhere.test delivered 250" },
+    { "S16 without it the relay is closed", false,
+      OFFERED "C MAIL FROM:<bob@elsewhere.test>\nS 250\nC RCPT TO:<x@elsewhere.test>\nS 550 5.7.1\nA x@elsewhere.test refused:relay 550" },
+    { "AUTH PLAIN and LOGIN with challenges", false,
+      OFFERED "C AUTH PLAIN\nS 334 \nC AGFsaWNlAHdvbmRlcmxhbmQ=\nI alice wonderland\nU wrong\nS 535 5.7.8\nC AUTH LOGIN\nS 334 VXNlcm5hbWU6\n"
+      "C YWxpY2U=\nS 334 UGFzc3dvcmQ6\nC d29uZGVybGFuZA==\nI alice wonderland\nU accepted alice\nS 235 2.7.0" },
+    { "AUTH cancelled, malformed, unknown", false,
+      OFFERED "C AUTH LOGIN\nS 334\nC *\nS 501 5.7.0\nC AUTH LOGIN\nS 334\nC HELO x\nS 501 5.5.2\nC AUTH PLAIN =\nS 501 5.5.2\nC AUTH NTLM\nS 504 5.5.4\nC AUTH\nS 501 5.5.4\nC NOOP\nS 250" },
+    { "AUTH line that is too long", false, "O max_command_line=512\n" OFFERED "C AUTH LOGIN\nS 334\nc "
+      "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFB"
+      "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFB"
+      "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFB"
+      "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFB"
+      "\\r\\n\nS 500 5.5.6\nC NOOP\nS 250" },
+    { "AUTH not now", false,
+      OFFERED "C AUTH PLAIN AGFsaWNlAHdvbmRlcmxhbmQ=\nU limited\nS 454 4.7.0\nC AUTH PLAIN AGFsaWNlAHdvbmRlcmxhbmQ=\nU unavailable\nS 454 4.7.0\n"
+      "C AUTH PLAIN AGFsaWNlAHdvbmRlcmxhbmQ=\nU nothing\nS 454 4.7.0" },
+    { "AUTH inside a transaction", false, OFFERED "C MAIL FROM:<a@example.edu>\nS 250\nC AUTH PLAIN AGFsaWNlAHdvbmRlcmxhbmQ=\nS 503 5.5.1" },
+    { "bytes behind AUTH close the session", true, OFFERED "C AUTH PLAIN AGFsaWNlAHdvbmRlcmxhbmQ=\nC NOOP\nS 554 5.5.0\nX" },
+    { "client goes while its password is checked", false, OFFERED "C AUTH PLAIN AGFsaWNlAHdvbmRlcmxhbmQ=\nI alice wonderland\nG" },
+    { "S19 MAIL without the AUTH that is required", false,
+      "O auth=require\n" SECURED "C MAIL FROM:<alice@example.edu>\nS 530 5.7.0 Authentication\nC AUTH PLAIN AGFsaWNlAHdvbmRlcmxhbmQ=\nU accepted alice\nS 235\n"
+      "C MAIL FROM:<alice@example.edu>\nS 250" },
+    { "MAIL in clear where AUTH is required", false,
+      "O certificate=x\nO auth=require\nS 220\nC HELO x.test\nS 250\nC MAIL FROM:<alice@example.edu>\nS 530 5.7.0 Must issue a STARTTLS" },
+    { "S19 a submission listener requires it by itself", false,
+      "O profile=submission\nO certificate=x\nS 220\nC HELO x.test\nS 250\nC MAIL FROM:<alice@example.edu>\nS 530 5.7.0 Must issue a STARTTLS" },
+    { "S19 sender_login_match", false,
+      "O sender_login_match=on\n" OFFERED "C AUTH PLAIN AGFsaWNlAHdvbmRlcmxhbmQ=\nU accepted alice alice@example.edu\nS 235\n"
+      "C MAIL FROM:<bob@example.edu>\nS 553 5.7.1 <bob@example.edu>\nC MAIL FROM:<Alice@Example.EDU>\nS 250\nC RSET\nS 250\nC MAIL FROM:<>\nS 250\nC RSET\nS 250\n"
+      "C MAIL FROM:<x@alice@example.edu>\nS 501\nC MAIL FROM:<alice@example.edu.evil.test>\nS 553" },
+    { "sender_login_match by domain", false,
+      "O sender_login_match=on\n" OFFERED "C AUTH PLAIN AGFsaWNlAHdvbmRlcmxhbmQ=\nU accepted alice @example.edu\nS 235\n"
+      "C MAIL FROM:<bob@example.edu>\nS 250\nC RSET\nS 250\nC MAIL FROM:<bob@sub.example.edu>\nS 553" },
     { "bytes behind STARTTLS close the session", true, "O certificate=x\nS 220\nC HELO x.test\nS 250\nC STARTTLS\nC NOOP\nS 554 5.5.0\nX" },
     { "bytes behind DATA close the session", true, ONE_RCPT "C DATA\nC Subject: x\nS 554 5.5.0\nX" },
     { "commands behind a DATA that is refused", true, READY "C MAIL FROM:<>\nC DATA\nC NOOP\nS 250\nS 503\nS 250" },

@@ -85,9 +85,11 @@ START_TEST(test_received)
     ck_assert(strstr(out, "lll>;\r\n\tSat, 21 Nov 2026 18:48:48 +0000\r\n") != NULL);
     for (const char *line = out; *line != '\0'; line = strchr(line, '\n') + 1)
         ck_assert_uint_le((size_t)(strchr(line, '\n') - line), 998);
-    ck_assert_str_eq(received_protocol(false, false, false), "SMTP");
-    ck_assert_str_eq(received_protocol(true, false, true), "UTF8SMTP");
-    ck_assert_str_eq(received_protocol(true, true, true), "UTF8SMTPS");
+    ck_assert_str_eq(received_protocol(false, false, false, false), "SMTP");
+    ck_assert_str_eq(received_protocol(true, false, true, false), "UTF8SMTP");
+    ck_assert_str_eq(received_protocol(true, true, true, false), "UTF8SMTPS");
+    ck_assert_str_eq(received_protocol(true, true, false, true), "ESMTPSA");
+    ck_assert_str_eq(received_protocol(true, true, true, true), "UTF8SMTPSA");
 }
 END_TEST
 
@@ -153,7 +155,7 @@ static void try_relay(const struct relay_case *relay, const char *table)
     size_t used;
     struct relay_answer answer;
     ck_assert_int_eq(smtp_path_parse(&address, relay->address, strlen(relay->address), false, &used), SMTP_ADDRESS_OK);
-    relay_decide(&answer, policy, !relay->mx_off, &client, &address);
+    relay_decide(&answer, policy, !relay->mx_off, &client, false, &address);
     ck_assert_msg(answer.result == relay->result, "%s: %d %s", relay->address, answer.result, answer.text);
     if (relay->canonical != NULL)
         ck_assert_str_eq(answer.address, relay->canonical);
@@ -194,7 +196,7 @@ START_TEST(test_relay_names_the_exclusion)
     size_t used;
     struct relay_answer answer;
     ck_assert_int_eq(smtp_path_parse(&address, "<u@a.b>", 7, false, &used), SMTP_ADDRESS_OK);
-    relay_decide(&answer, policy, true, &client, &address);
+    relay_decide(&answer, policy, true, &client, false, &address);
     ck_assert_int_eq(answer.result, RELAY_REFUSED);
     ck_assert_str_eq(answer.rule, "networks:2");
     policy_free(&policy);

@@ -1,0 +1,434 @@
+/*
+ * auth.c - whether a login and its password are right
+ *
+ *     question --auth_begin--> limited: answered
+ *                              account: a helper compares its hash
+ *                              none:    a helper asks the directory, or hashes for nothing
+ *     right or not to be known: auth_forgive; wrong: the guess stays, the answer waits until auth_failure_delay is over
+ */
+#include "coordinator/auth/auth.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+#include "common/clock.h"
+#include "common/error.h"
+#include "common/log.h"
+#include "common/memory.h"
+#include "common/netaddr.h"
+#include "coordinator/auth/helpers.h"
+#include "coordinator/auth/kinds.h"
+#include "coordinator/rows.h"
+#include "coordinator/text.h"
+
+struct check {
+    TAILQ_ENTRY(check) all;
+    struct auth *auth;
+    struct question *question;
+    struct event *delay;
+    uint64_t began_ms;
+    char request[32], login[WIRE_LOGIN_MAX + 1], client[NETADDR_TEXT_MAX + 4];
+    char password[WIRE_PASSWORD_MAX + 1]; /* wiped when it was handed on */
+    char *limited, *hash;                 /* from the database; NULL: not so, none */
+    bool disabled;                        /* the account: then it has no hash either */
+    char **senders;
+    size_t sender_count;
+};
+
+TAILQ_HEAD(check_list, check);
+
+struct auth {
+    struct event_base *base;
+    struct db *db;
+    const struct auth_settings *settings;
+    struct helpers *passwords, *directory; /* directory NULL: none is configured */
+    struct check_list checks;
+    size_t count;
+    struct metrics *metrics;
+    struct metric *limited_account, *limited_client, *checks_now;
+};
+
+/* --- the answer --- */
+
+static const char *outcome_name(Weir__AuthOutcome outcome)
+{
+    switch (outcome) {
+    case WEIR__AUTH_OUTCOME__AUTH_ACCEPTED:
+        return "accepted";
+    case WEIR__AUTH_OUTCOME__AUTH_WRONG:
+        return "wrong";
+    case WEIR__AUTH_OUTCOME__AUTH_LIMITED:
+        return "limited";
+    default:
+        return "unavailable";
+    }
+}
+
+static void count_check(struct auth *auth, const char *result)
+{
+    metric_add(metrics_counter(auth->metrics, "weir_auth_checks_total", "result=\"%s\"", result), 1);
+}
+
+static void check_free(struct check *check)
+{
+    struct auth *auth = check->auth;
+
+    TAILQ_REMOVE(&auth->checks, check, all);
+    metric_set(auth->checks_now, (double)--auth->count);
+    if (check->delay != NULL)
+        event_free(check->delay);
+    for (size_t i = 0; i < check->sender_count; i++)
+        free(check->senders[i]);
+    free(check->senders);
+    free(check->limited);
+    free(check->hash);
+    explicit_bzero(check->password, sizeof check->password);
+    free(check);
+}
+
+static void answer(struct check *check, Weir__AuthOutcome outcome)
+{
+    Weir__Answer reply = WEIR__ANSWER__INIT;
+    Weir__AuthResult result = WEIR__AUTH_RESULT__INIT;
+    bool accepted = outcome == WEIR__AUTH_OUTCOME__AUTH_ACCEPTED;
+    ProtobufCBinaryData *senders = xcalloc(check->sender_count + 1, sizeof *senders);
+
+    result.outcome = outcome;
+    if (accepted) {
+        result.account = wire_text(check->login);
+        for (size_t i = 0; i < check->sender_count; i++)
+            senders[i] = wire_text(check->senders[i]);
+        result.senders = senders;
+        result.n_senders = check->sender_count;
+    }
+    reply.status = WEIR__ANSWER_STATUS__ANSWER_OK;
+    reply.body_case = WEIR__ANSWER__BODY_AUTH_RESULT;
+    reply.auth_result = &result;
+    count_check(check->auth, outcome_name(outcome));
+    question_answer(&check->question, &reply, NULL, 0);
+    free(senders);
+    check_free(check);
+}
+
+/* Another coordinator may be able to. */
+static void give_up(struct check *check, const char *why)
+{
+    count_check(check->auth, "given-up");
+    question_settle(&check->question, WEIR__ANSWER_STATUS__ANSWER_UNAVAILABLE, why);
+    check_free(check);
+}
+
+static void on_delay(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    answer(arg, WEIR__AUTH_OUTCOME__AUTH_WRONG);
+}
+
+static void answer_wrong(struct check *check)
+{
+    uint64_t due = check->began_ms + check->auth->settings->auth_failure_delay, now = clock_ms();
+    uint64_t wait = due > now ? due - now : 0;
+
+    check->delay = event_new(check->auth->base, -1, 0, on_delay, check);
+    if (check->delay == NULL ||
+        event_add(check->delay, &(struct timeval){ (time_t)(wait / 1000), (suseconds_t)(wait % 1000 * 1000) }) != 0)
+        fatal("out of memory");
+}
+
+/* --- the guess --- */
+
+static void on_forgiven(void *arg, enum db_outcome outcome, const struct db_error *error)
+{
+    (void)arg;
+    if (outcome == DB_FAILED) /* it ages out by itself */
+        log_write(LOG_WARNING, "auth: a guess stays counted: %s", error->why.text);
+}
+
+static void forgive(const struct check *check, bool used)
+{
+    const char *values[] = { check->request, check->login, used ? "true" : "false" };
+    struct db_unit *unit = db_begin(check->auth->db, on_forgiven, NULL);
+
+    db_query(unit, "SELECT auth_forgive($1, $2, $3)", 3, values, NULL);
+    db_commit(unit);
+}
+
+static void add_sender(struct check *check, const char *sender)
+{
+    if (check->sender_count == WIRE_SENDERS_MAX || strlen(sender) > WIRE_ADDRESS_MAX)
+        return;
+    check->senders = xrealloc(check->senders, (check->sender_count + 1) * sizeof *check->senders);
+    check->senders[check->sender_count++] = xstrdup(sender);
+}
+
+/* --- what the helpers say --- */
+
+static void on_compared(void *arg, const char *const *fields, size_t count)
+{
+    struct check *check = arg;
+
+    if (count == 0) {
+        if (check->auth->db != NULL)
+            forgive(check, false);
+        give_up(check, "the password could not be checked");
+    } else if (check->hash != NULL && strcmp(fields[0], "yes") == 0) {
+        forgive(check, true);
+        answer(check, WEIR__AUTH_OUTCOME__AUTH_ACCEPTED);
+    } else {
+        answer_wrong(check);
+    }
+}
+
+static void on_directory(void *arg, const char *const *fields, size_t count)
+{
+    struct check *check = arg;
+
+    if (count > 0 && strcmp(fields[0], "accepted") == 0) {
+        if (strchr(check->login, '@') != NULL)
+            add_sender(check, check->login);
+        for (size_t i = 1; i < count; i++)
+            add_sender(check, fields[i]);
+        forgive(check, true);
+        answer(check, WEIR__AUTH_OUTCOME__AUTH_ACCEPTED);
+    } else if (count > 0 && strcmp(fields[0], "wrong") == 0) {
+        answer_wrong(check);
+    } else {
+        log_write(LOG_WARNING, "auth: the directory does not say: %s", count > 1 ? fields[1] : "no answer");
+        if (check->auth->db != NULL)
+            forgive(check, false);
+        answer(check, WEIR__AUTH_OUTCOME__AUTH_UNAVAILABLE);
+    }
+}
+
+static void compare(struct check *check)
+{
+    struct packet job = { .len = 0 };
+    bool directory = check->hash == NULL && !check->disabled && check->auth->directory != NULL;
+
+    if (directory) {
+        packet_add(&job, check->login);
+    } else if (check->hash != NULL) {
+        packet_add(&job, "check");
+        packet_add(&job, check->hash);
+    } else {
+        packet_add(&job, "make");
+    }
+    packet_add(&job, check->password);
+    explicit_bzero(check->password, sizeof check->password);
+    bool taken = directory ? helpers_ask(check->auth->directory, &job, on_directory, check)
+                           : helpers_ask(check->auth->passwords, &job, on_compared, check);
+    packet_clear(&job);
+    if (!taken) {
+        forgive(check, false);
+        give_up(check, "too many passwords to check");
+    }
+}
+
+/* --- what the database says --- */
+
+static void on_begun(void *arg, const PGresult *result)
+{
+    struct check *check = arg;
+
+    if (PQntuples(result) != 1 || PQnfields(result) != 3)
+        return;
+    if (!PQgetisnull(result, 0, 0))
+        check->limited = xstrdup(PQgetvalue(result, 0, 0));
+    check->disabled = PQgetvalue(result, 0, 1)[0] == '!';
+    if (!PQgetisnull(result, 0, 1) && !check->disabled)
+        check->hash = xstrdup(PQgetvalue(result, 0, 1));
+    if (PQgetisnull(result, 0, 2))
+        return;
+    char *list = xstrdup(PQgetvalue(result, 0, 2)), *rest = list, *sender;
+    while ((sender = strsep(&rest, " ")) != NULL)
+        if (*sender != '\0')
+            add_sender(check, sender);
+    free(list);
+}
+
+static void on_begin_done(void *arg, enum db_outcome outcome, const struct db_error *error)
+{
+    struct check *check = arg;
+
+    if (outcome == DB_FAILED)
+        log_write(LOG_ERR, "auth: %s %s", error->sqlstate, error->why.text);
+    if (outcome != DB_OK) {
+        give_up(check, "the database is away");
+    } else if (check->limited != NULL) {
+        metric_add(strcmp(check->limited, "account") == 0 ? check->auth->limited_account : check->auth->limited_client,
+                   1);
+        log_write(LOG_NOTICE, "auth: too many wrong passwords: %s %s", check->limited,
+                  strcmp(check->limited, "account") == 0 ? check->login : check->client);
+        answer(check, WEIR__AUTH_OUTCOME__AUTH_LIMITED);
+    } else {
+        compare(check);
+    }
+}
+
+/* --- the question --- */
+
+/* An IPv6 client has a network of its own: it is one client. */
+static void client_text(char *out, size_t cap, const ProtobufCBinaryData *text)
+{
+    char given[NETADDR_TEXT_MAX], formatted[NETADDR_TEXT_MAX];
+    struct netaddr address;
+
+    wire_string(given, sizeof given, text);
+    if (!netaddr_parse(&address, given)) {
+        snprintf(out, cap, "unknown");
+        return;
+    }
+    if (address.family == AF_INET6)
+        memset(address.bytes + 8, 0, 8);
+    snprintf(out, cap, address.family == AF_INET6 ? "%s/64" : "%s", netaddr_format(&address, formatted));
+}
+
+static bool is_text(const ProtobufCBinaryData *bytes)
+{
+    return memchr(bytes->data, '\0', bytes->len) == NULL;
+}
+
+static void on_question(void *arg, struct question *question, const struct link_message *message)
+{
+    struct auth *auth = arg;
+    const Weir__AuthCheck *asked = message->frame->question->auth_check;
+    const struct auth_settings *settings = auth->settings;
+
+    if (!is_text(&asked->login) || !is_text(&asked->password) ||
+        text_valid_prefix(asked->login.data, asked->login.len) < asked->login.len) {
+        question_settle(&question, WEIR__ANSWER_STATUS__ANSWER_REFUSED, "not a login and a password");
+        return;
+    }
+    struct check *check = xcalloc(1, sizeof *check);
+    check->auth = auth;
+    check->question = question;
+    check->began_ms = clock_ms();
+    snprintf(check->request, sizeof check->request, "%lld", (long long)message->frame->question->request);
+    wire_string(check->login, sizeof check->login, &asked->login);
+    for (char *p = check->login; *p != '\0'; p++)
+        if (*p >= 'A' && *p <= 'Z')
+            *p = (char)(*p | 0x20);
+    wire_string(check->password, sizeof check->password, &asked->password);
+    client_text(check->client, sizeof check->client, &asked->client);
+    TAILQ_INSERT_TAIL(&auth->checks, check, all);
+    metric_set(auth->checks_now, (double)++auth->count);
+
+    char account[24], client[24], span[32];
+    snprintf(account, sizeof account, "%llu", (unsigned long long)settings->auth_account_failures);
+    snprintf(client, sizeof client, "%llu", (unsigned long long)settings->auth_client_failures);
+    snprintf(span, sizeof span, "%llu ms", (unsigned long long)settings->auth_failure_window);
+    const char *values[] = { check->request, check->login, check->client, account, client, span };
+    struct db_unit *unit = db_begin(auth->db, on_begin_done, check);
+    db_query(unit, "SELECT limited, hash, array_to_string(senders, ' ') FROM auth_begin($1, $2, $3, $4, $5, $6)", 6,
+             values, on_begun);
+    db_commit(unit);
+}
+
+/* --- beginning and end --- */
+
+static bool read_secret(char *out, size_t cap, const char *path, struct error *why)
+{
+    FILE *file = fopen(path, "re");
+    size_t len = file != NULL ? fread(out, 1, cap - 1, file) : 0;
+    bool fine = file != NULL && !ferror(file) && len > 0 && len < cap - 1;
+
+    if (file != NULL)
+        fclose(file);
+    out[len] = '\0';
+    out[strcspn(out, "\r\n")] = '\0';
+    if (!fine)
+        error_set(why, "[auth] ldap_service_password_file %s: cannot be read, or holds no password", path);
+    return fine;
+}
+
+static bool make_directory(struct auth *auth, struct error *why)
+{
+    const struct auth_settings *settings = auth->settings;
+    char secret[512] = "", limit[24];
+    struct packet setup = { .len = 0 };
+
+    if (*settings->ldap_uri == '\0')
+        return true;
+    if ((*settings->ldap_dn == '\0') == (*settings->ldap_base == '\0')) {
+        error_set(why, "[auth] ldap_uri needs either ldap_dn (a template) or ldap_base (where to search)");
+        return false;
+    }
+    if (*settings->ldap_service_password_file != '\0' &&
+        !read_secret(secret, sizeof secret, settings->ldap_service_password_file, why))
+        return false;
+    snprintf(limit, sizeof limit, "%llu", (unsigned long long)settings->ldap_timeout);
+    const char *fields[DIRECTORY_FIELDS] = {
+        [DIRECTORY_URI] = settings->ldap_uri,
+        [DIRECTORY_STARTTLS] = settings->ldap_starttls ? "on" : "off",
+        [DIRECTORY_CA_FILE] = settings->ldap_ca_file,
+        [DIRECTORY_DN] = settings->ldap_dn,
+        [DIRECTORY_BASE] = settings->ldap_base,
+        [DIRECTORY_FILTER] = settings->ldap_filter,
+        [DIRECTORY_SERVICE_DN] = settings->ldap_service_dn,
+        [DIRECTORY_SERVICE_PASSWORD] = secret,
+        [DIRECTORY_SENDER_ATTRIBUTE] = settings->ldap_sender_attribute,
+        [DIRECTORY_TIMEOUT_MS] = limit,
+    };
+    for (size_t i = 0; i < DIRECTORY_FIELDS; i++)
+        packet_add(&setup, fields[i]);
+    struct helpers_options options = {
+        .base = auth->base,
+        .kind = "directory",
+        .count = (unsigned)settings->ldap_workers,
+        .queue_max = settings->auth_queue,
+        .timeout_ms = settings->ldap_timeout,
+        .setup = &setup,
+        .metrics = auth->metrics,
+    };
+    auth->directory = helpers_new(&options);
+    packet_clear(&setup);
+    explicit_bzero(secret, sizeof secret);
+    return true;
+}
+
+struct auth *auth_new(struct event_base *base, struct db *db, struct questions *questions,
+                      const struct auth_settings *settings, struct metrics *metrics, struct error *why)
+{
+    struct auth *auth = xcalloc(1, sizeof *auth);
+    struct packet nothing = { .len = 0 };
+
+    *auth = (struct auth){ .base = base, .db = db, .settings = settings, .metrics = metrics };
+    TAILQ_INIT(&auth->checks);
+    if (!make_directory(auth, why)) {
+        free(auth);
+        return NULL;
+    }
+    packet_add(&nothing, "");
+    struct helpers_options options = {
+        .base = base,
+        .kind = "passwords",
+        .count = (unsigned)settings->auth_workers,
+        .queue_max = settings->auth_queue,
+        .timeout_ms = settings->auth_check_timeout,
+        .setup = &nothing,
+        .metrics = metrics,
+    };
+    auth->passwords = helpers_new(&options);
+    auth->limited_account = metrics_counter(metrics, "weir_auth_limited_total", "limit=\"account\"");
+    auth->limited_client = metrics_counter(metrics, "weir_auth_limited_total", "limit=\"client\"");
+    auth->checks_now = metrics_gauge(metrics, "weir_auth_checks_pending", NULL);
+    questions_register(questions, WEIR__QUESTION__BODY_AUTH_CHECK, on_question, auth);
+    return auth;
+}
+
+void auth_free(struct auth **taken)
+{
+    struct auth *auth = *taken;
+    struct check *check;
+
+    *taken = NULL;
+    if (auth == NULL)
+        return;
+    auth->db = NULL; /* it is gone: nobody is forgiven any more */
+    helpers_free(&auth->passwords);
+    helpers_free(&auth->directory);
+    while ((check = TAILQ_FIRST(&auth->checks)) != NULL) /* those that wait for their delay */
+        answer(check, WEIR__AUTH_OUTCOME__AUTH_WRONG);
+    free(auth);
+}

@@ -1,0 +1,22 @@
+#ifndef WEIR_COORDINATOR_AUTH_AUTH_H
+#define WEIR_COORDINATOR_AUTH_AUTH_H
+/*
+ * auth.h - whether a login and its password are right (AuthCheck)
+ *
+ * Accounts of the database first; a login that has none there is asked of the directory, where one is configured. What
+ * fails is answered auth_failure_delay after it was asked, whatever it failed by, and an unknown login is hashed like a
+ * known one: time tells nothing. Guesses are counted in the database, so the limits hold for the whole cluster.
+ */
+#include "common/settings.h"
+#include "coordinator/db.h"
+#include "coordinator/questions.h"
+
+struct auth;
+
+/* Registers for AuthCheck. settings are borrowed for its life. NULL: why says what is wrong with them. */
+struct auth *auth_new(struct event_base *base, struct db *db, struct questions *questions,
+                      const struct auth_settings *settings, struct metrics *metrics, struct error *why);
+/* After the db and before the questions: what is under way is answered UNAVAILABLE. */
+void auth_free(struct auth **auth);
+
+#endif

@@ -1,0 +1,271 @@
+"""AUTH: accounts of the database, the limits on guessing, a directory, and what must not be seen of a password."""
+import base64
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import statistics
+import subprocess
+import tempfile
+import time
+
+import pytest
+
+import weir
+from weir import Smtp, message, wait_until
+
+OUTSIDE = "127.0.0.2"
+SETTINGS = ["auth=offer", "auth_failure_delay=300ms", "auth_account_failures=5", "auth_client_failures=1000"]
+
+
+@pytest.fixture(scope="module")
+def auth_cluster():
+    made = weir.Cluster(edges=2, scanners=1, coordinators=2, sets=SETTINGS)
+    try:
+        yield made.up()
+    finally:
+        made.down()
+
+
+def plain(login, password):
+    return base64.b64encode(f"\0{login}\0{password}".encode()).decode()
+
+
+def secured(cluster, edge=1, source=OUTSIDE):
+    client = Smtp(cluster.relay(edge), source=source)
+    client.starttls(cluster.env["CA_FILE"])
+    return client
+
+
+def authenticate(cluster, login, password, edge=1):
+    with secured(cluster, edge) as client:
+        return client.command("AUTH PLAIN " + plain(login, password))
+
+
+def add_account(cluster, login, password, *senders):
+    added = subprocess.run([*shlex.split(cluster.env["WEIRCTL"]), "account", "add", login, *senders], input=password + "\n", text=True,
+                           capture_output=True)
+    assert added.returncode == 0, added.stderr
+
+
+def test_s16_s17_s56_a_login_opens_the_relay_from_anywhere(auth_cluster):
+    with Smtp(auth_cluster.relay(), source=OUTSIDE) as client:
+        assert not any(word.startswith("AUTH") for word in client.ehlo.text.split("\n"))
+        assert client.command("AUTH PLAIN " + plain("alice@example.edu", "wonderland")).text.startswith("5.7.11")
+        assert [reply.code for reply in client.envelope(recipients=("x@elsewhere.test",))] == [550]
+    with secured(auth_cluster) as client:
+        assert "AUTH PLAIN LOGIN" in client.ehlo.text.split("\n")
+        assert client.command("AUTH PLAIN " + plain("Alice@example.edu", "wonderland")).code == 235
+        assert [reply.code for reply in client.envelope(recipients=("x@elsewhere.test",))] == [250]
+        raw = message(token="auth-s16")
+        answer = client.data(raw)
+        assert answer.code == 250
+    stored = auth_cluster.sink.with_token("auth-s16")[0][0].decode()
+    assert "with ESMTPSA id " + answer.queue_id in stored
+    log = auth_cluster.log("edge-1")
+    assert re.search(rf"{answer.queue_id}: client=\S+\[{OUTSIDE}\], sasl_method=PLAIN, sasl_username=alice@example.edu\n", log)
+
+
+def test_s16_login_with_challenges(auth_cluster):
+    with secured(auth_cluster) as client:
+        assert client.command("AUTH LOGIN").code == 334
+        assert client.command(base64.b64encode(b"alice@example.edu").decode()).code == 334
+        assert client.command(base64.b64encode(b"wonderland").decode()).code == 235
+        assert client.command("AUTH PLAIN " + plain("alice@example.edu", "wonderland")).code == 503
+
+
+def test_s16_swaks_logs_in(auth_cluster):
+    for mechanism in ("PLAIN", "LOGIN"):
+        done = subprocess.run(["swaks", "--server", auth_cluster.relay(), "--tls", "--auth", mechanism, "--auth-user", "alice@example.edu",
+                               "--auth-password", "wonderland", "--from", "alice@example.edu", "--to", "x@elsewhere.test"], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_s16_unknown_and_wrong_are_not_told_apart(auth_cluster):
+    add_account(auth_cluster, "timing@example.edu", "a long password")
+    seconds = {"timing@example.edu": [], "nobody@example.edu": []}
+    replies = set()
+    for turn in range(4):
+        for login, took in seconds.items():
+            with secured(auth_cluster) as client:
+                began = time.monotonic()
+                replies.add(str(client.command("AUTH PLAIN " + plain(login, "wrong" + str(turn)))))
+                took.append(time.monotonic() - began)
+    assert len(replies) == 1 and "535" in replies.pop()
+    known, unknown = (statistics.median(took) for took in seconds.values())
+    print(f"wrong password {known:.3f} s, unknown user {unknown:.3f} s")
+    assert min(min(took) for took in seconds.values()) >= 0.25
+
+
+def test_s17_guessing_is_limited_over_the_cluster(auth_cluster):
+    add_account(auth_cluster, "victim@example.edu", "a long password")
+    codes = [authenticate(auth_cluster, "victim@example.edu", f"guess {i}", edge=1 + i % 2).code for i in range(7)]
+    assert codes == [535] * 5 + [454] * 2
+    assert authenticate(auth_cluster, "victim@example.edu", "a long password").code == 454
+    assert authenticate(auth_cluster, "alice@example.edu", "wonderland").code == 235  # others are not concerned
+    renewed = subprocess.run([*shlex.split(auth_cluster.env["WEIRCTL"]), "account", "passwd", "victim@example.edu"], input="another password\n", text=True)
+    assert renewed.returncode == 0
+    assert authenticate(auth_cluster, "victim@example.edu", "a long password").code == 535
+    assert authenticate(auth_cluster, "victim@example.edu", "another password").code == 235
+
+
+def test_right_passwords_are_no_guesses(auth_cluster):
+    for turn in range(8):
+        assert authenticate(auth_cluster, "alice@example.edu", "wonderland", edge=1 + turn % 2).code == 235
+
+
+def test_accounts_by_weirctl(auth_cluster):
+    add_account(auth_cluster, "Bob@example.edu", "builders1", "bob@example.edu", "@builders.example.edu")
+    assert "bob@example.edu" in auth_cluster.weirctl("account", "list").stdout
+    again = subprocess.run([*shlex.split(auth_cluster.env["WEIRCTL"]), "account", "add", "bob@example.edu"], input="builders1\n", text=True, capture_output=True)
+    assert again.returncode == 65 and "already" in again.stderr
+    short = subprocess.run([*shlex.split(auth_cluster.env["WEIRCTL"]), "account", "add", "c@example.edu"], input="short\n", text=True, capture_output=True)
+    assert short.returncode == 65 and "8 bytes" in short.stderr
+    assert authenticate(auth_cluster, "bob@example.edu", "builders1").code == 235
+    auth_cluster.weirctl("account", "disable", "bob@example.edu")
+    assert authenticate(auth_cluster, "bob@example.edu", "builders1").code == 535
+    auth_cluster.weirctl("account", "enable", "bob@example.edu")
+    assert authenticate(auth_cluster, "bob@example.edu", "builders1").code == 235
+    auth_cluster.weirctl("account", "delete", "bob@example.edu")
+    assert authenticate(auth_cluster, "bob@example.edu", "builders1").code == 535
+
+
+def test_another_coordinator_checks(auth_cluster):
+    auth_cluster.kill("coordinator-1")
+    try:
+        wait_until(lambda: authenticate(auth_cluster, "alice@example.edu", "wonderland").code == 235, what="a login by the other coordinator")
+    finally:
+        auth_cluster.start("coordinator-1")
+
+
+def test_without_a_database_nobody_is_let_in(auth_cluster):
+    auth_cluster.stop("postgres")
+    try:
+        assert authenticate(auth_cluster, "alice@example.edu", "wonderland").code == 454
+    finally:
+        auth_cluster.start("postgres")
+    wait_until(lambda: authenticate(auth_cluster, "alice@example.edu", "wonderland").code == 235, what="a login after the database is back")
+
+
+def test_s43_no_password_in_any_log(auth_cluster):
+    authenticate(auth_cluster, "alice@example.edu", "secret-that-is-wrong")
+    with secured(auth_cluster) as client:  # typed where the login belongs
+        client.command("AUTH LOGIN")
+        client.command(base64.b64encode(b"secret-as-login").decode())
+        client.command(base64.b64encode(b"x").decode())
+    forms = [b"wonderland", b"secret-that-is-wrong", base64.b64encode(b"wonderland"), plain("alice@example.edu", "wonderland").encode(),
+             plain("alice@example.edu", "secret-that-is-wrong").encode(), b"secret-as-login"]
+    for path in pathlib.Path(auth_cluster.env["LOG_DIR"]).iterdir():
+        text = path.read_bytes()
+        for form in forms:
+            assert form not in text, path
+
+
+def test_metrics(auth_cluster):
+    authenticate(auth_cluster, "alice@example.edu", "wonderland")
+    wait_until(lambda: auth_cluster.metric("weir_auth_total", listener="relay", result="accepted") > 0, what="weir_auth_total")
+
+
+# ---- a directory ----
+
+LDIF = """dn: dc=example,dc=edu
+objectClass: dcObject
+objectClass: organization
+o: Example
+dc: example
+
+dn: ou=people,dc=example,dc=edu
+objectClass: organizationalUnit
+ou: people
+
+dn: cn=weir,dc=example,dc=edu
+objectClass: organizationalRole
+objectClass: simpleSecurityObject
+cn: weir
+userPassword: searcher
+
+dn: uid=carol,ou=people,dc=example,dc=edu
+objectClass: inetOrgPerson
+uid: carol
+cn: Carol
+sn: C
+mail: carol@example.edu
+mail: c.c@example.edu
+userPassword: looking-glass
+"""
+
+
+class Directory:
+    """A slapd of its own, with TLS by the cluster's certificate."""
+
+    def __init__(self, tls):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="weir-slapd-"))
+        self.port = weir.free_base_port() + 450
+        (self.folder / "db").mkdir()
+        (self.folder / "slapd.conf").write_text(
+            "include /etc/ldap/schema/core.schema\ninclude /etc/ldap/schema/cosine.schema\ninclude /etc/ldap/schema/inetorgperson.schema\n"
+            f"pidfile {self.folder}/pid\nmodulepath /usr/lib/ldap\nmoduleload back_mdb\n"
+            f"TLSCertificateFile {tls}/server.pem\nTLSCertificateKeyFile {tls}/server.key\n"
+            "database mdb\nsuffix dc=example,dc=edu\nrootdn cn=admin,dc=example,dc=edu\n"
+            f"directory {self.folder}/db\nmaxsize 1048576\n"
+            "access to attrs=userPassword by anonymous auth by * none\naccess to * by dn.exact=cn=weir,dc=example,dc=edu read by self read by * none\n")
+        (self.folder / "data.ldif").write_text(LDIF)
+        subprocess.run(["/usr/sbin/slapadd", "-f", self.folder / "slapd.conf", "-l", self.folder / "data.ldif"], check=True, capture_output=True)
+        self.process = subprocess.Popen(["/usr/sbin/slapd", "-d", "0", "-f", self.folder / "slapd.conf", "-h", f"ldap://127.0.0.1:{self.port}"],
+                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def remove(self):
+        self.process.kill()
+        self.process.wait()
+        shutil.rmtree(self.folder)
+
+
+@pytest.fixture(params=["template", "search"])
+def directory_cluster(request, auth_cluster):
+    if not os.path.exists("/usr/sbin/slapd"):
+        pytest.skip("slapd is not installed")
+    tls = auth_cluster.dir / "tls"
+    directory = Directory(tls)
+    secret = directory.folder / "secret"
+    secret.write_text("searcher\n")
+    sets = [*SETTINGS, "sender_login_match=on", f"ldap_uri=ldap://127.0.0.1:{directory.port}", f"ldap_ca_file={tls}/ca.pem", "ldap_timeout=2s", "ldap_workers=2"]
+    if request.param == "template":
+        sets.append("ldap_dn=uid=%u,ou=people,dc=example,dc=edu")
+    else:
+        sets += ["ldap_base=dc=example,dc=edu", "ldap_service_dn=cn=weir,dc=example,dc=edu", f"ldap_service_password_file={secret}"]
+    made = weir.Cluster(edges=1, scanners=1, coordinators=1, sets=sets)
+    try:
+        made.up().directory = directory
+        yield made
+    finally:
+        made.down()
+        directory.remove()
+
+
+def test_s16_a_directory_says_who_it_is(directory_cluster):
+    wait_until(lambda: authenticate(directory_cluster, "carol", "looking-glass").code == 235, what="a login by the directory")
+    assert authenticate(directory_cluster, "carol@example.edu", "looking-glass").code == 235
+    assert authenticate(directory_cluster, "carol", "looking-glas").code == 535
+    for login in ("nobody", "*", "carol,ou=people", "carol)(uid=*", "c*"):
+        assert authenticate(directory_cluster, login, "looking-glass").code == 535, login
+    assert authenticate(directory_cluster, "alice@example.edu", "wonderland").code == 235  # accounts here come first
+    with secured(directory_cluster) as client:
+        assert client.command("AUTH PLAIN " + plain("carol", "looking-glass")).code == 235
+        assert client.command("MAIL FROM:<c.c@example.edu>").code == 250
+        client.command("RSET")
+        assert client.command("MAIL FROM:<alice@example.edu>").code == 553
+    # A directory that stands still stalls those who need it, and nobody else.
+    directory_cluster.directory.process.send_signal(19)
+    try:
+        slow = secured(directory_cluster)
+        slow.send(b"AUTH PLAIN " + plain("carol", "looking-glass").encode() + b"\r\n")
+        began = time.monotonic()
+        assert authenticate(directory_cluster, "alice@example.edu", "wonderland").code == 235
+        assert directory_cluster.weirctl("status").returncode == 0
+        print(f"a local login beside a hung directory: {time.monotonic() - began:.3f} s")
+        assert slow.reply().code == 454
+        slow.close()
+    finally:
+        directory_cluster.directory.process.send_signal(18)
+    wait_until(lambda: authenticate(directory_cluster, "carol", "looking-glass").code == 235, what="a login after the directory goes on")
