@@ -232,6 +232,7 @@ static void hopconn_tls_failed(struct hopconn *conn, const char *why)
               conn->dialog.tls == NEXT_HOP_TLS_REQUIRE ? "" : "; going on without it");
     if (conn->dialog.tls != NEXT_HOP_TLS_REQUIRE) {
         conn->hop->no_tls_until = clock_ms() + settings_of(conn)->next_hop_no_tls;
+        conn->hop->no_tls_at = *net_peer(conn->net);
         conn->address_next--; /* the same address once more */
         net_free(&conn->net);
         event_del(&conn->timer);
@@ -458,7 +459,7 @@ static struct netaddr hopconn_next_address(struct hopconn *conn)
     return address;
 }
 
-static enum next_hop_tls hopconn_wanted_tls(struct hopconn *conn)
+static enum next_hop_tls hopconn_wanted_tls(struct hopconn *conn, const struct netaddr *address)
 {
     const struct hop *hop = conn->hop;
     enum next_hop_tls tls = (enum next_hop_tls)settings_of(conn)->next_hop_tls;
@@ -466,7 +467,8 @@ static enum next_hop_tls hopconn_wanted_tls(struct hopconn *conn)
     conn->must_verify = tls == NEXT_HOP_TLS_REQUIRE || (by_records && hopconn_obeys_dane(conn));
     if (by_records)
         return NEXT_HOP_TLS_REQUIRE;
-    return tls == NEXT_HOP_TLS_MAY && clock_ms() < hop->no_tls_until ? NEXT_HOP_TLS_NONE : tls;
+    bool failed_here = clock_ms() < hop->no_tls_until && (!hop->name.mx || netaddr_equal(&hop->no_tls_at, address));
+    return tls == NEXT_HOP_TLS_MAY && failed_here ? NEXT_HOP_TLS_NONE : tls;
 }
 
 static void hopconn_try_next(struct hopconn *conn)
@@ -479,7 +481,7 @@ static void hopconn_try_next(struct hopconn *conn)
     struct netaddr address = hopconn_next_address(conn);
     char ip[NETADDR_TEXT_MAX];
     snprintf(conn->text, sizeof conn->text, "%s[%s]:%u", host_name(conn), netaddr_format(&address, ip), address.port);
-    hop_dialog_init(&conn->dialog, settings_of(conn)->hostname, hopconn_wanted_tls(conn));
+    hop_dialog_init(&conn->dialog, settings_of(conn)->hostname, hopconn_wanted_tls(conn, &address));
     net_tls_unref(&conn->tls);
     conn->tls = hop->pool->tls != NULL ? net_tls_ref(hop->pool->tls) : NULL;
     conn->generation = hop->pool->generation;

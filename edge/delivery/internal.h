@@ -29,6 +29,7 @@ struct hop {
     struct delivery *waiting, **waiting_end;
     unsigned deliveries;                    /* that refer to it */
     uint64_t no_tls_until;                  /* ms: a handshake failed a while ago */
+    struct netaddr no_tls_at;               /* with mx: at this address; another host of the domain is not trusted less for it */
     struct smtp_reply *down;                /* why no connection could be made; NULL: none failed since the last that worked */
     uint64_t down_until;                    /* ms: nobody tries before; then one at a time */
     struct event forget;                    /* kept only to remember: until then */

@@ -310,10 +310,12 @@ static struct message *message_of(const char *text, size_t len)
     return message;
 }
 
+static bool by_mx; /* the host is that of an address literal */
+
 /* recipients: local parts divided by blanks. */
 static void owner_start(struct owner *owner, const char *text, const struct delivery_envelope *envelope, const char *recipients)
 {
-    struct next_hop hop = { "127.0.0.1", at.port, false };
+    struct next_hop hop = { "127.0.0.1", at.port, by_mx };
     char *copy = xstrdup(recipients), *rest = copy, address[128];
     owner->message = message_of(text, strlen(text));
     owner->delivery = delivery_new(pool, &hop, envelope, &handlers, owner);
@@ -389,6 +391,7 @@ static void setup(void)
     tls_server = net_tls_server(certificate.certificate, certificate.key, &why);
     ck_assert_msg(tls_server != NULL, "%s", why.text);
     memset(&host, 0, sizeof host);
+    by_mx = false;
     heard[0] = '\0';
     taken_count = guest_count = 0;
     settings = (struct edge_settings){ .hostname = "edge.test", .next_hop_connections = 20, .next_hop_wait = 2000, .next_hop_hold = 2000,
@@ -840,6 +843,7 @@ END_TEST
 START_TEST(broken_tls_is_remembered)
 {
     struct owner owner;
+    by_mx = _i > 0;
     host.tls = TLS_BROKEN;
     settings.next_hop_messages = 1;
     deliver_one(&owner, "x");
@@ -1114,6 +1118,19 @@ START_TEST(nobody_there)
 }
 END_TEST
 
+/* I3: an address literal may name us. */
+START_TEST(ourselves)
+{
+    struct owner owner;
+    by_mx = true;
+    delivery_pool_set_own_addresses(pool, &at, 1);
+    deliver_one(&owner, "x y");
+    ck_assert_str_eq(owner.codes, "554 554 ");
+    ck_assert_str_eq(owner.enhanced, "5.4.6");
+    ck_assert_uint_eq(guest_count, 0);
+}
+END_TEST
+
 /* localhost has ::1 first, where nobody listens: the next address is tried. */
 START_TEST(all_addresses_in_turn)
 {
@@ -1194,7 +1211,7 @@ int main(void)
     tcase_add_loop_test(tests, answered_before_the_end, 0, (int)(sizeof early / sizeof *early));
     tcase_add_test(tests, a_message_without_its_last_line_end);
     tcase_add_loop_test(tests, tls_required, 0, (int)(sizeof required / sizeof *required));
-    tcase_add_test(tests, broken_tls_is_remembered);
+    tcase_add_loop_test(tests, broken_tls_is_remembered, 0, 2);
     tcase_add_test(tests, a_host_that_hangs_is_remembered);
     tcase_add_test(tests, a_host_that_is_back_is_used_at_once);
     tcase_add_test(tests, a_full_host_is_not_down);
@@ -1206,6 +1223,7 @@ int main(void)
     tcase_add_loop_test(tests, taken_back, 0, (int)(sizeof left / sizeof *left));
     tcase_add_loop_test(tests, getting_ready_has_one_time_limit, 0, 2);
     tcase_add_test(tests, nobody_there);
+    tcase_add_test(tests, ourselves);
     tcase_add_test(tests, all_addresses_in_turn);
     tcase_add_loop_test(tests, next_hop_as_text, 0, (int)(sizeof hops / sizeof *hops));
     suite_add_tcase(suite, tests);

@@ -81,6 +81,7 @@ START_TEST(test_received)
     received.recipient = longest;
     received.hostname = host;
     received.helo = helo;
+    received.client_name = host;
     received_format(out, &received);
     ck_assert(strstr(out, "lll>;\r\n\tSat, 21 Nov 2026 18:48:48 +0000\r\n") != NULL);
     for (const char *line = out; *line != '\0'; line = strchr(line, '\n') + 1)
