@@ -4,8 +4,10 @@ import email
 import email.policy
 import os
 import re
+import shutil
 import signal
 import socketserver
+import subprocess
 import threading
 import time
 
@@ -300,7 +302,7 @@ def test_an_edge_dies_with_a_lease(make_cluster, hop, where):
         assert f"{queue_id}: an earlier delivery" in cluster.log(other), "and that is said"
 
 
-@pytest.mark.parametrize("where", ["RCPT", "DATA"])
+@pytest.mark.parametrize("where", ["RCPT", "DATA", "DOT"])
 def test_an_edge_sleeps_longer_than_its_lease(make_cluster, hop, where):
     cluster = make_cluster(edges=2, scanners=1, next_hop=hop.endpoint,
                            sets=["profile=handoff", "spool_lease=3s", "next_hop_tls=none", "worker_watchdog=0"])
@@ -317,7 +319,9 @@ def test_an_edge_sleeps_longer_than_its_lease(make_cluster, hop, where):
         os.kill(pid, signal.SIGCONT)
     wait_until(lambda: f"{queue_id}: the lease is over" in cluster.log(edge) or f"{queue_id}: the result for" in cluster.log(edge), 15,
                "the sleeper's insight")
-    assert len(hop.to("alice@example.edu")) == 1
+    assert len(hop.to("alice@example.edu")) == (2 if where == "DOT" else 1)
+    if where == "DOT":
+        assert f"{queue_id}: an earlier delivery" in cluster.log(other)
 
 
 def test_an_edge_dies_before_anything_is_leased(make_cluster, hop):
@@ -356,3 +360,99 @@ def test_handoff_without_a_database_is_delivered_within_the_session(make_cluster
     answer = cluster.send(message(token="bypass"))
     assert answer.code == 250 and cluster.sink.with_token("bypass")
     assert f"{answer.queue_id}: cannot be stored, delivering within the session" in cluster.log("edge-1")
+
+
+def test_draining_gives_back_what_no_next_hop_has(make_cluster, hop):
+    """One message is being handed over, others wait for their recipients' answers: that one is finished, those are left to the other edge."""
+    cluster = make_cluster(edges=2, scanners=1, next_hop=hop.endpoint, sets=["profile=handoff", "next_hop_tls=none"])
+    hop.hold = {"DOT"}
+    queue_id, edge = one_is_handed_over(cluster, hop)
+    other = "edge-2" if edge == "edge-1" else "edge-1"
+    hop.hold = {"RCPT"}
+    answers = [cluster.send(message(token=f"waiting-{number}"), edge=int(other[-1])) for number in range(10)]
+    assert all(answer.code == 250 for answer in answers)
+    wait_until(lambda: hop.waiting >= 8, 15, "deliveries at the next hop")
+    cluster.weirctl("drain", edge)
+    cluster.wait_state(edge, "draining")  # and not more, as one message is still with the next hop
+    hop.hold = set()
+    hop.gate.set()
+    cluster.wait_state(edge, "drained")
+    for answer in answers:
+        wait_removed(cluster, answer.queue_id, 30, [edge, other])
+    wait_removed(cluster, queue_id, 10, [edge])
+    assert len(hop.taken) == 11, "each came once"
+    conserved(cluster)
+
+
+def test_an_edge_dies_while_its_lease_is_scanned(make_cluster, hop):
+    cluster = make_cluster(edges=2, scanners=1, next_hop=hop.endpoint, sets=["profile=handoff", "spool_lease=3s", "scan_stall=30s"])
+    cluster.stop("scanner-1")
+    wait_until(lambda: cluster.metric("weir_scanners_live") == 0, 10, "no scanner")
+    answer = cluster.send(message(token="scanning"))
+    assert answer.code == 250
+    cluster.start("scanner-1")
+    scanner = weir.family(cluster.pid("scanner-1"))
+    leased = lambda: [name for name in ("edge-1", "edge-2") if f"{answer.queue_id}: from=" in cluster.log(name)]
+    wait_until(leased, 20, "the lease")
+    for pid in scanner:  # whatever the scan has come to: it may be over, then this is a death in the delivery
+        os.kill(pid, signal.SIGSTOP)
+    edge = leased()[0]
+    for pid in workers_and_master(cluster, edge):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    for pid in scanner:
+        os.kill(pid, signal.SIGCONT)
+    wait_until(lambda: hop.to("alice@example.edu"), 40, "the delivery")
+    wait_until(lambda: not cluster.metric("weir_spool_stored_messages"), 40, "an empty spool")
+    assert len(hop.taken) <= 2
+
+
+def test_what_an_operator_bounces_comes_back(make_cluster):
+    port = weir.free_base_port() + 7
+    cluster = make_cluster(edges=1, scanners=1, next_hop=f"127.0.0.1:{port}", sets=["profile=handoff"])
+    answer = cluster.send(message(token="unwanted"))
+    wait_until(lambda: f"{answer.queue_id}: to=<alice@example.edu>" in cluster.log("edge-1"), 15, "a try")
+    cluster.weirctl("queue", "bounce", answer.queue_id)
+    hop = Hop(port)
+    try:
+        report, = wait_until(lambda: hop.reports("sender@example.org"), 30, "the report")
+        _, _, (fields,), returned = read_report(report)
+        assert fields["Action"] == "failed" and fields["Final-Recipient"] == "rfc822; alice@example.edu"
+        assert "unwanted" in returned.as_string()
+        assert not hop.to("alice@example.edu")
+        wait_removed(cluster, answer.queue_id)
+    finally:
+        hop.shutdown()
+        hop.server_close()
+
+
+def test_S72_a_full_spool_is_said_before_it_is_too_late(make_cluster):
+    cluster = make_cluster(edges=1, scanners=1, next_hop="127.0.0.1:9", sets=["profile=handoff", "spool_max_messages=3"])
+    codes = [cluster.send(message()).code for _ in range(3)]
+    refused = wait_until(lambda: next((answer for answer in [cluster.send(message())] if answer.code != 250), None), 15, "a full spool")
+    assert codes == [250] * 3 and refused.code == 452 and refused.text.startswith("4.3.1")
+    assert cluster.metric("weir_edge_spool_stores_total", result="full") or wait_until(
+        lambda: cluster.metric("weir_edge_spool_stores_total", result="full"), 5, "the counter")
+
+
+def test_pflogsumm_counts_spooled_mail(make_cluster, hop):
+    """Taken once however often it is tried; each recipient's end once; what is not settled yet is deferred."""
+    if not shutil.which("pflogsumm"):
+        pytest.skip("pflogsumm is not installed")
+    cluster = make_cluster(edges=1, scanners=1, next_hop=hop.endpoint, sets=["profile=handoff"])
+    hop.refuse["gone@example.edu"], hop.refuse["later@example.edu"] = "550 5.1.1 no such user", "450 4.2.2 later"
+    for number in range(10):
+        answer = cluster.send(message(), sender=f"sender{number % 2}@example.org", recipients=["alice@example.edu", "bob@example.edu"])
+        assert answer.code == 250
+    bounced = cluster.send(message(), sender="", recipients=["gone@example.edu"])
+    deferred = cluster.send(message(), recipients=["later@example.edu"])
+    wait_removed(cluster, bounced.queue_id)
+    wait_until(lambda: cluster.log("edge-1").count(f"{deferred.queue_id}: to=<later@example.edu>") >= 2, 20, "two tries")
+    del hop.refuse["later@example.edu"]
+    wait_removed(cluster, deferred.queue_id, 30)
+    tries = cluster.log("edge-1").count("status=deferred")
+    done = subprocess.run(["pflogsumm", "--syslog-name=weir/[^/]+", cluster.dir / "log/edge-1.log"], capture_output=True, text=True)
+    totals = {words: int(number) for number, words in re.findall(r"^ +(\d+)k? +([a-z ]+?)(?: +\(.*)?$", done.stdout, re.M)}
+    seen = {words: totals[words] for words in ("received", "delivered", "bounced", "rejected", "discarded")}
+    assert seen == {"received": 12, "delivered": 21, "bounced": 1, "rejected": 0, "discarded": 0}, done.stdout
+    assert re.search(rf"^ +1 +deferred +\( *{tries} +deferrals\)", done.stdout, re.M), done.stdout
