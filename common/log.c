@@ -16,6 +16,7 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#include "common/log_event.h"
 #include "common/memory.h"
 #include "common/utf8.h"
 
@@ -187,15 +188,17 @@ static size_t text_head(char *out, size_t cap, const char *program)
     return (size_t)len;
 }
 
-static size_t json_head(char *out, size_t cap, const char *program, int level, long nanoseconds)
+static size_t json_head(char *out, size_t cap, const char *program, int level, long nanoseconds, const struct log_event *event)
 {
     char plain[160], node[sizeof plain * 2], ident[sizeof plain * 2];
     const char *name = state.node != NULL ? state.node : "";
 
     node[json_string(node, plain, escape(plain, sizeof plain, name, strlen(name), ""))] = '\0';
     ident[json_string(ident, plain, make_ident(plain, sizeof plain, program))] = '\0';
-    int len = snprintf(out, cap, "{\"time\":\"%s.%06ldZ\",\"level\":\"%s\",\"node\":\"%s\",\"ident\":\"%s\",\"pid\":%ld,\"message\":\"",
-                       state.utc, nanoseconds / 1000, level_name(level), node, ident, (long)getpid());
+    int len = snprintf(out, cap,
+                       "{\"time\":\"%s.%06ldZ\",\"schema\":%d,\"event\":\"%s\",\"id\":\"%s\",\"level\":\"%s\",\"node\":\"%s\",\"ident\":\"%s\","
+                       "\"pid\":%ld,\"message\":\"",
+                       state.utc, nanoseconds / 1000, LOG_SCHEMA, event->name, event->id, level_name(level), node, ident, (long)getpid());
     return (size_t)len;
 }
 
@@ -228,7 +231,9 @@ static void write_formatted(const char *program, int level, const char *format, 
         make_stamps(now.tv_sec);
     size_t used;
     if (state.format == LOG_FORMAT_JSON) {
-        used = json_head(line, sizeof line, program, level, now.tv_nsec);
+        struct log_event event;
+        log_event_read(&event, escaped, len);
+        used = json_head(line, sizeof line, program, level, now.tv_nsec, &event);
         used += json_string(line + used, escaped, len);
         memcpy(line + used, "\"}\n", 3);
         used += 3;

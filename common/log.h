@@ -3,6 +3,8 @@
 /*
  * log.h - one line per event, to stderr or a file, in Postfix's shape or as JSON lines
  *
+ * JSON: one object a line with time (RFC 3339, UTC, microseconds), schema, event and id (log_event.h), level, node, ident, pid and message, which
+ * is the text line's words. Keys are only added; LOG_SCHEMA grows when one changes its meaning.
  * Text shape: "Nov 21 18:48:48 HOST weir/edge/smtpd[PID]: 01K...: client=unknown[192.0.2.7]". The caller writes what comes after
  * "[PID]: ". Anything that came from a peer goes through log_escape() or is safe because the whole line is escaped before it is written:
  * control bytes become \xNN, so that no peer can forge a line. A line longer than 4 KiB is cut and ends in "...". Levels are
@@ -11,6 +13,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <syslog.h>
+
+#define LOG_SCHEMA 1
 
 enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 

@@ -30,4 +30,4 @@ $(eval $(call unit_test,coordinator_rows,coordinator proto policy common,-lpq -l
 $(eval $(call unit_test,questions,coordinator proto common,-lpq -lzmq -lprotobuf-c -ljansson -levent))
 $(eval $(call unit_test,auth,auth coordinator proto policy common,-lpq -lzmq -lprotobuf-c -levent -lcrypt -lldap -llber))
 $(eval $(call unit_test,weirctl,ctl coordinator proto relay smtp policy common,-lpq -lzmq -lprotobuf-c -ljansson -levent -lcrypt))
-$(eval $(call fuzz_target,exposition,$(addprefix coordinator/,exposition.c exposition_help.c text.c rows.c) $(addprefix common/,metrics.c error.c memory.c log.c utf8.c clock.c),-ljansson))
+$(eval $(call fuzz_target,exposition,$(addprefix coordinator/,exposition.c exposition_help.c text.c rows.c) $(addprefix common/,metrics.c error.c memory.c log.c log_event.c queue_id.c utf8.c clock.c),-ljansson))

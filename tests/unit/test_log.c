@@ -64,9 +64,36 @@ START_TEST(json_shape)
 {
     open_log(LOG_FORMAT_JSON, LOG_INFO);
     log_write(LOG_WARNING, "a \"quoted\" \\ back\tslash");
-    check_matches(read_log(), "^\\{\"time\":\"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{6}Z\",\"level\":\"warning\","
+    check_matches(read_log(), "^\\{\"time\":\"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{6}Z\",\"schema\":1,\"event\":\"log\",\"id\":\"\",\"level\":\"warning\","
                               "\"node\":\"edge-1\",\"ident\":\"weir/edge-1/smtpd\",\"pid\":[0-9]+,"
                               "\"message\":\"a \\\\\"quoted\\\\\" \\\\\\\\ back\\\\\\\\x09slash\"\\}\n$");
+}
+END_TEST
+
+static const struct {
+    const char *line, *event, *id;
+} events[] = {
+    { "connect from unknown[192.0.2.7]", "connect", "" },
+    { "06FZQ7XKC3ABCDEFGHJK: client=unknown[192.0.2.7]", "message_begins", "06FZQ7XKC3ABCDEFGHJK" },
+    { "06FZQ7XKC3ABCDEFGHJK: to=<a@example.edu>, relay=none", "recipient", "06FZQ7XKC3ABCDEFGHJK" },
+    { "06FZQ7XKC3ABCDEFGHJK: from=<x: to=<y>", "message", "06FZQ7XKC3ABCDEFGHJK" },
+    { "06FZQ7XKC3ABCDEFGHJK: removed", "removed", "06FZQ7XKC3ABCDEFGHJK" },
+    { "06FZQ7XKC3ABCDEFGHJK: something else", "log", "06FZQ7XKC3ABCDEFGHJK" },
+    { "NOQUEUE: reject: RCPT from unknown[192.0.2.7]", "reject", "" },
+    { "06FZQ7XKC3ABCDEFGHJ!: to=<a@example.edu>", "log", "" },
+    { "06FZQ7XKC3ABCDEFGHJK", "log", "" },
+    { "spool: to=<a@example.edu>", "log", "" },
+    { "", "log", "" },
+};
+
+START_TEST(json_events)
+{
+    char wanted[128];
+
+    open_log(LOG_FORMAT_JSON, LOG_INFO);
+    log_write(LOG_INFO, "%s", events[_i].line);
+    snprintf(wanted, sizeof wanted, "\"schema\":1,\"event\":\"%s\",\"id\":\"%s\",\"level\":\"info\"", events[_i].event, events[_i].id);
+    ck_assert_ptr_nonnull(strstr(read_log(), wanted));
 }
 END_TEST
 
@@ -219,6 +246,7 @@ int main(void)
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_add_test(tests, text_shape);
     tcase_add_test(tests, json_shape);
+    tcase_add_loop_test(tests, json_events, 0, sizeof events / sizeof events[0]);
     tcase_add_loop_test(tests, another_program, 0, 2);
     tcase_add_test(tests, levels);
     tcase_add_loop_test(tests, escaping, 0, sizeof escapes / sizeof escapes[0]);

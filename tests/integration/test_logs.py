@@ -1,0 +1,98 @@
+"""The log as programs read it: pflogsumm's totals of mail that went through the spool, JSON, and what peers put into it."""
+import datetime
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from test_spool import Hop, hop  # noqa: F401
+from weir import Smtp, message, wait_until
+
+KEYS = ["time", "schema", "event", "id", "level", "node", "ident", "pid", "message"]
+
+
+def totals_of(log):
+    if not shutil.which("pflogsumm"):
+        pytest.skip("pflogsumm is not installed")
+    done = subprocess.run(["pflogsumm", "--syslog-name=weir/[^/]+", "--smtpd-stats", log], capture_output=True, text=True)
+    assert done.returncode == 0, done
+    totals = {words: int(number) for number, words in re.findall(r"^ +(\d+)k? +([a-z ]+?)(?: +\(.*)?$", done.stdout, re.M)}
+    return {words: totals[words] for words in ("received", "delivered", "deferred", "bounced", "rejected", "bytes received")}, done.stdout
+
+
+def test_pflogsumm_counts_spooled_mail(make_cluster, hop):
+    """Received once however often it is tried and wherever it goes; reports are delivered, and not received from anybody."""
+    cluster = make_cluster(edges=1, scanners=1, next_hop=hop.endpoint, sets=["profile=handoff", "spool_retry_max=1s"])
+    hop.refuse["gone@example.edu"] = "550 5.1.1 no such user"
+    hop.refuse["later@example.edu"] = "450 4.2.0 not now"
+    raw, ids = message(), []
+    for recipients in [["alice@example.edu"]] * 10 + [["alice@example.edu", "gone@example.edu"]] * 3 + [["later@example.edu"]] * 2:
+        answer = cluster.send(raw, recipients=recipients)
+        assert answer.code == 250
+        ids.append(answer.queue_id)
+    assert cluster.send(raw, source="127.0.0.2", recipients=["victim@example.com"]).code == 550
+    wait_until(lambda: all(re.search(rf"{queue_id}: to=<later@example.edu>, .*status=deferred", cluster.log("edge-1")) for queue_id in ids[-2:]), 20)
+    del hop.refuse["later@example.edu"]
+    wait_until(lambda: all(f"{queue_id}: removed" in cluster.log("edge-1") for queue_id in ids), 40, "the end of all")
+    wait_until(lambda: cluster.log("edge-1").count(": removed") == 15 + 3, 20, "the end of the reports")
+    totals, text = totals_of(cluster.dir / "log/edge-1.log")
+    size = totals.pop("bytes received")
+    assert totals == {"received": 15, "delivered": 10 + 3 + 2 + 3, "deferred": 2, "bounced": 3, "rejected": 1}, text
+    sizes = dict(re.findall(r"(\w{20}): from=<sender@example\.org>, size=(\d+)", cluster.log("edge-1")))
+    octets = sum(map(int, sizes.values()))
+    assert len(sizes) == 15 and octets > 15 * len(raw) and size in (octets, octets // 1024), (octets, text)
+
+
+FORGED = "Nov 21 10:00:00 host weir/edge-1/smtp[1]: 06FZQ7XKC3ABCDEFGHJK: to=<forged@example.edu>, relay=none, status=sent (250 forged)"
+EVIL = b"\x1b[31m \"quote\" \\ {\"event\":\"forged\"} \x00 \xff\xfe \xc2\x85 \xe2\x80\xa8 \r" + FORGED.encode()
+
+
+def attack(cluster, hop):  # noqa: F811
+    """Hostile bytes everywhere a peer has a word: HELO, addresses, commands, Message-ID, the next hop's replies."""
+    hop.refuse["evil@example.edu"] = "550 5.1.1 " + EVIL.decode("latin-1").replace("\0", "").replace("\r", "\r\r")
+    with Smtp(cluster.relay(), ehlo=None) as client:
+        client.command(b"EHLO " + EVIL.replace(b"\r", b"").replace(b"\0", b""))
+        client.command(b"EHLO client.example.org")
+        client.command(b"MAIL FROM:<" + EVIL.replace(b"\r", b"").replace(b"\0", b"") + b"@example.org>")
+        assert client.command('MAIL FROM:<"a\\"b\\\\ , status=sent (250"@example.org>').code == 250
+        client.command(b"RCPT TO:<x" + EVIL.replace(b"\r", b"").replace(b"\0", b"") + b"@example.edu>")
+        assert client.command("RCPT TO:<evil@example.edu>").code == 550
+        assert client.command("RCPT TO:<alice@example.edu>").code == 250
+        raw = message().replace(b"Message-ID: <", b"Message-ID: <\x1b\xff\"\\" + FORGED.encode() + b"\r\n\t")
+        answer = client.data(raw)
+    with Smtp(cluster.relay(), ehlo=None) as client:
+        client.send(b"NOOP " + EVIL + b"\r\n")
+        client.reply()
+    with Smtp(cluster.relay(), ehlo=None) as client:
+        client.send(b"HELO x\n" + FORGED.encode() + b"\r\n")
+        client.reply()
+    assert answer.code == 250, answer
+    wait_until(lambda: answer.queue_id in cluster.log("edge-1") and cluster.log("edge-1").count("disconnect from") >= 3, what="the log")
+    return answer.queue_id
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_no_peer_forges_a_line(make_cluster, hop, form):
+    cluster = make_cluster(edges=1, scanners=1, next_hop=hop.endpoint, sets=[f"log.format={form}", "next_hop_tls=none"])
+    queue_id = attack(cluster, hop)
+    raw = (cluster.dir / "log/edge-1.log").read_bytes()
+    lines = raw.decode().splitlines()  # UTF-8 throughout, and splitlines() knows every line end there is
+    assert len(lines) == raw.count(b"\n") and not re.search(rb"[\x00-\x09\x0b-\x1f\x7f]", raw)
+    if form == "text":
+        assert all(re.match(r"\w{3} [ \d]\d [\d:]{8} \S+ weir/edge-1(/\w+)?\[\d+\]: ", line) for line in lines)
+        words = [line.split("]: ", 1)[1] for line in lines]
+    else:
+        events = [json.loads(line) for line in lines]
+        for event in events:
+            assert list(event) == KEYS and event["schema"] == 1 and event["node"] == "edge-1" and event["event"] != "forged"
+            assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", event["time"]) and isinstance(event["pid"], int)
+            stamp = datetime.datetime.fromisoformat(event["time"][:-1] + "+00:00")
+            assert abs((datetime.datetime.now(datetime.timezone.utc) - stamp).total_seconds()) < 600
+        mine = [event["event"] for event in events if event["id"] == queue_id]
+        assert [name for name in mine if name != "reject"] == ["message_begins", "message_id", "message", "recipient"], mine
+        assert {"connect", "disconnect", "reject"} <= {event["event"] for event in events}
+        words = [event["message"] for event in events]
+    assert not [text for text in words if text.startswith((FORGED, "06FZQ7XKC3ABCDEFGHJK"))]
+    assert sum("status=sent" in text and text.startswith(f"{queue_id}: to=<alice@example.edu>, relay=") for text in words) == 1
