@@ -1,0 +1,125 @@
+"""Other people's programs, unmodified, on both sides: Postfix as null client and as next hop, its smtp-sink that misbehaves, msmtp, swaks."""
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from postfix import NOBODY, Postfix, free_port, need
+from weir import EICAR, Smtp, message, strip_added, wait_until
+
+
+def has(program):
+    if not shutil.which(program):
+        pytest.skip(f"{program} is not installed")
+
+
+# ---- moving from Postfix (README.md) ----
+
+def test_S73_postfix_as_null_client(make_cluster):
+    """relayhost = an edge: mail is handed over under TLS, refusals come back as Postfix's bounces, and what waits while no edge is there goes later."""
+    need()
+    cluster = make_cluster(edges=1, scanners=1)
+    host, port = cluster.relay().rsplit(":", 1)
+    with Postfix(relayhost=f"[{host}]:{port}", smtp_tls_security_level="encrypt", smtp_tls_CAfile=cluster.env["CA_FILE"], smtp_tls_loglevel="1",
+                 bounce_size_limit="1") as postfix:  # bounces return the header only: with the virus in it this one would be refused, too
+        postfix.sendmail("-f", "app@example.org", "alice@example.edu", "bob@example.edu", text=b"To: alice@example.edu\nSubject: token-null-client\n\n.\nhi\n")
+        (raw, envelope), = wait_until(lambda: cluster.sink.with_token("token-null-client"), 20, "the message")
+        assert sorted(envelope["recipients"]) == ["alice@example.edu", "bob@example.edu"] and envelope["sender"] == "app@example.org"
+        (status, words), = wait_until(lambda: postfix.status("alice@example.edu"), what="Postfix's log")
+        assert status == "sent" and re.search(r"250 2\.0\.0 .*\b[0-9A-HJKMNP-TV-Z]{20}\b", words), words
+        assert "TLS connection established to" in postfix.log()
+        postfix.sendmail("-f", "app@example.org", "carol@example.edu", text=b"Subject: token-virus\n\n" + EICAR + b"\n")
+        (status, words), = wait_until(lambda: postfix.status("carol@example.edu"), 20, "the refusal")
+        assert status == "bounced" and "550 5.7.1" in words, words
+        assert wait_until(lambda: cluster.sink.with_token("Undelivered Mail Returned to Sender"), 20, "Postfix's bounce, relayed")
+        cluster.stop("edge-1")
+        postfix.sendmail("-f", "app@example.org", "dave@example.edu", text=b"Subject: token-later\n\nx\n")
+        wait_until(lambda: postfix.status("dave@example.edu") and postfix.status("dave@example.edu")[0][0] == "deferred", 20, "a deferral")
+        cluster.start("edge-1")
+        wait_until(lambda: cluster.sink.with_token("token-later"), 60, "the second try")
+
+
+def test_S73_postfix_as_next_hop(make_cluster):
+    """Its answers are the client's answers, and what it gets is what was sent."""
+    need()
+    boxes = {"virtual_mailbox_domains": "example.edu", "virtual_mailbox_maps": "inline:{{alice@example.edu=alice/} {bob@example.edu=bob/}}",
+             "virtual_uid_maps": f"static:{NOBODY}", "virtual_gid_maps": f"static:{NOBODY}", "message_size_limit": "200000"}
+    with Postfix(listens=True, **boxes) as postfix:
+        cluster = make_cluster(edges=1, scanners=1, next_hop=f"127.0.0.1:{postfix.port}")
+        raw = message("Gr\u00fc\u00dfe\r\n.\r\n..\r\n" + "x" * 900 + "\r\n")
+        with Smtp(cluster.relay()) as client:
+            answers = client.envelope(recipients=["alice@example.edu", "nobody@example.edu", "bob@example.edu"])
+            assert [answer.code for answer in answers] == [250, 550, 250] and "User unknown" in answers[1].text
+            answer = client.data(raw)
+            assert answer.code == 250
+        for name in ("alice", "bob"):
+            kept, = wait_until(lambda: postfix.mail(name), 20, f"{name}'s mail")
+            head, rest = kept.split(b"X-Virus-Scanned", 1)
+            assert b"Delivered-To: " + name.encode() in head and b"id " + answer.queue_id.encode() in rest
+            assert strip_added(b"X-Virus-Scanned" + rest.replace(b"\n", b"\r\n")) == raw
+        answer = cluster.send(message(size=300000))
+        assert answer.code == 552 and answer.text.startswith("5.3.4")
+        postfix.command("stop")
+        assert cluster.send(message()).code // 100 == 4
+        wait_until(lambda: cluster.metric("weir_conservation_difference") == 0, what="conservation")
+
+
+# ---- smtp-sink ----
+
+@contextlib.contextmanager
+def smtp_sink(port, *words):
+    as_user = ["-u", "nobody"] if os.geteuid() == 0 else []
+    sink = subprocess.Popen(["smtp-sink", *as_user, *words, f"127.0.0.1:{port}", "100"], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        def listens():
+            assert sink.poll() is None, f"smtp-sink {words} ended"
+            with Smtp(f"127.0.0.1:{port}", greet=False):
+                return True
+        wait_until(listens, what="smtp-sink")
+        yield
+    finally:
+        sink.kill()
+        sink.wait()
+
+
+MODES = {  # what the client hears to RCPT, and to its message
+    "": (2, 2), "-e": (2, 2), "-p": (2, 2), "-8": (2, 2), "-E": (2, 2), "-P": (2, 2), "-N": (2, 2), "-f EHLO": (2, 2), "-q CONNECT": (4, 0),
+    "-q EHLO": (4, 0), "-q MAIL": (4, 0), "-q RCPT": (4, 0), "-q DATA": (2, 4), "-q .": (2, 4), "-Q CONNECT": (4, 0), "-Q MAIL": (4, 0),
+    "-Q RCPT": (4, 0), "-Q DATA": (2, 4), "-Q .": (2, 4), "-r CONNECT": (4, 0), "-r MAIL": (4, 0), "-r RCPT": (4, 0), "-r DATA": (2, 4), "-r .": (2, 4),
+    "-f CONNECT": (4, 0), "-f EHLO,HELO": (4, 0), "-f MAIL": (5, 0), "-f RCPT": (5, 0), "-f DATA": (2, 5), "-f .": (2, 5), "-A 0": (2, 5),
+}
+
+
+def test_smtp_sink_in_every_mood(make_cluster):
+    """A host that refuses us refuses nobody's mail; one that goes away in the middle has not taken it; nothing is lost count of."""
+    has("smtp-sink")
+    port = free_port()
+    cluster = make_cluster(edges=1, scanners=1, next_hop=f"127.0.0.1:{port}", sets=["next_hop_down=0", "next_hop_tls=none"])
+    wrong = {}
+    for mode, wanted in MODES.items():
+        with smtp_sink(port, *mode.split()):
+            with Smtp(cluster.relay()) as client:
+                asked, = client.envelope()
+                answer = client.data(message(size=100000)) if asked.code == 250 else None
+                heard = (asked.code // 100, answer.code // 100 if answer else 0)
+                if heard != wanted:
+                    wrong[mode] = (heard, asked, answer)
+                assert client.command("NOOP").code == 250
+    assert not wrong
+    wait_until(lambda: cluster.metric("weir_conservation_difference") == 0, what="conservation")
+
+
+# ---- clients ----
+
+def test_msmtp(cluster, tmp_path):
+    has("msmtp")
+    host, port = cluster.relay().rsplit(":", 1)
+    done = subprocess.run(["msmtp", f"--host={host}", f"--port={port}", "--tls=on", f"--tls-trust-file={cluster.env['CA_FILE']}", "--tls-starttls=on",
+                           "--from=ms@example.org", "-t"], input=b"To: alice@example.edu\nBcc: bob@example.edu\nSubject: token-msmtp\n\n.\nx\n",
+                          capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    (raw, envelope), = wait_until(lambda: cluster.sink.with_token("token-msmtp"), what="the message")
+    assert sorted(envelope["recipients"]) == ["alice@example.edu", "bob@example.edu"] and b"\r\n.\r\nx\r\n" in raw
