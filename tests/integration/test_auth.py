@@ -1,5 +1,6 @@
 """AUTH: accounts of the database, the limits on guessing, a directory, and what must not be seen of a password."""
 import base64
+import concurrent.futures
 import os
 import pathlib
 import re
@@ -108,6 +109,23 @@ def test_s17_guessing_is_limited_over_the_cluster(auth_cluster):
     assert renewed.returncode == 0
     assert authenticate(auth_cluster, "victim@example.edu", "a long password").code == 535
     assert authenticate(auth_cluster, "victim@example.edu", "another password").code == 235
+
+
+def test_the_limit_holds_however_many_guess_at_once(auth_cluster):
+    add_account(auth_cluster, "crowd@example.edu", "a long password")
+    with concurrent.futures.ThreadPoolExecutor(24) as pool:
+        codes = list(pool.map(lambda i: authenticate(auth_cluster, "crowd@example.edu", f"guess {i}", edge=1 + i % 2).code, range(24)))
+    assert sorted(codes) == [454] * 19 + [535] * 5
+
+
+def test_guesses_of_one_client_are_limited_whatever_the_account(make_cluster):
+    limited = make_cluster(edges=1, scanners=1, coordinators=1, sets=["auth=offer", "auth_failure_delay=0", "auth_client_failures=4"])
+    codes = [authenticate(limited, f"user{i}@example.edu", "guess").code for i in range(6)]
+    assert codes == [535] * 4 + [454] * 2
+    with Smtp(limited.relay()) as client:  # from 127.0.0.1
+        client.starttls(limited.env["CA_FILE"])
+        assert client.command("AUTH PLAIN " + plain("alice@example.edu", "wonderland")).code == 235
+    wait_until(lambda: limited.metric("weir_auth_limited_total", limit="client") == 2, what="weir_auth_limited_total")
 
 
 def test_right_passwords_are_no_guesses(auth_cluster):
