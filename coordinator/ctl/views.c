@@ -180,6 +180,23 @@ static void print_drains(const json_t *body, FILE *out)
     }
 }
 
+static void print_spool(const json_t *spool, FILE *out)
+{
+    const char *state, *separator = ": ";
+    const json_t *count;
+    if (spool == NULL)
+        return; /* a coordinator of before */
+    fprintf(out, "spool         %lld messages, %lld bytes", number(spool, "messages"), number(spool, "bytes"));
+    json_object_foreach((json_t *)(uintptr_t)json_object_get(spool, "states"), state, count)
+    {
+        fprintf(out, "%s%lld %s", separator, (long long)json_number_value(count), state);
+        separator = ", ";
+    }
+    if (number(spool, "destinations_down") > 0)
+        fprintf(out, "; %lld destinations cannot be reached", number(spool, "destinations_down"));
+    fputs("\n", out);
+}
+
 static void print_status(const json_t *body, const char *coordinator, FILE *out)
 {
     char when[32];
@@ -219,6 +236,7 @@ static void print_status(const json_t *body, const char *coordinator, FILE *out)
             difference == 0 ? "conservation  every accepted recipient is accounted for\n"
                             : "conservation  %lld accepted recipients are not accounted for now\n",
             difference);
+    print_spool(json_object_get(body, "spool"), out);
     print_drains(body, out);
     print_problems(body, out);
     fputs("\n", out);

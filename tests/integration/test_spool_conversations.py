@@ -1,4 +1,6 @@
 """The spool of the coordinators, with edges made in Python: what is stored, leased, told, repeated, late, held, full."""
+import os
+import random
 import signal
 import time
 
@@ -9,6 +11,8 @@ from spooling import BODY, Edge, envelope, new_id, outcomes, recipients
 
 SETS = ["spool_lease = 2s", "spool_retry_min = 300ms", "spool_retry_max = 1s", "spool_leftover = 2s",
         "spool_per_destination = 20"]
+
+FAILED_RESULTS = 'weir_spool_batches_failed_total{node="%s",kind="result"}'
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +50,7 @@ def count(coordinators, table="spool_message"):
     return int(coordinators.pg.query(f"SELECT count(*) FROM {table}")[0][0])
 
 
+@pytest.mark.sanitized
 def test_a_message_is_stored_leased_fetched_delivered_and_gone(two, edges):
     edge, ident = edges(), new_id()
     answer = edge.stored(ident, (("bob@example.org", "a.example"), ("eve@example.org", "a.example"), ("dan@example.net", "b.example")), ret=2,
@@ -213,6 +218,7 @@ def test_without_scanners_only_scanned_mail_is_leased(edges):
     edge.deliver(lease)
 
 
+@pytest.mark.sanitized
 def test_a_dsn_is_stored_with_the_result_and_only_once(two, edges):
     edge, ident, dsn = edges(), new_id(), new_id()
     edge.stored(ident)
@@ -354,3 +360,55 @@ def test_limits_are_answered_full_and_leave_nothing(edges):
         assert small.metric('weir_spool_oldest_age_seconds{state="ready"}') > 0
         assert small.stop("coordinator-1", signal.SIGTERM) == 0
         node.close()
+
+
+@pytest.mark.sanitized
+def test_two_coordinators_and_four_edges_at_random(two, edges):
+    """Stores, claims, results of all kinds, repeats, from all sides at once: nothing is leased twice at a time, nothing is left."""
+    seed = int(os.environ.get("WEIR_SEED", time.time_ns() % 1000000))
+    print(f"WEIR_SEED={seed}")
+    chance, parties = random.Random(seed), [edges(f"edge-{1 + i % 2}", at=f"coordinator-{1 + i // 2}") for i in range(4)]
+    live, stored, finals, turns = {}, set(), {}, 0
+    while turns < 150 or count(two) > 0:
+        turns += 1
+        assert turns < 1500, f"{count(two)} messages are left"
+        asked = []
+        for edge in parties:
+            if len(stored) < 200:
+                ident = new_id()
+                stored.add(ident)
+                pairs = [(f"r{n}@example.org", chance.choice(("a", "b", "c", "d")) + ".example") for n in range(chance.randrange(1, 4))]
+                question = pb.SpoolStore(envelope=envelope(ident, scanned=chance.random() < 0.7), last=True)
+                for _ in range(chance.choice((1, 1, 2))):
+                    asked.append((edge, edge.ask((recipients(*pairs), BODY), spool_store=question), None))
+            sent = time.monotonic()  # from then on counts the lease
+            asked.append((edge, edge.ask_claim(chance.randrange(1, 20), 0, chance.random() < 0.8), sent))
+        for key, (edge, lease, ends) in list(live.items()):
+            if time.monotonic() > ends - 0.5:
+                del live[key]  # as an edge that is late: it says nothing
+            elif chance.random() < 0.7:
+                del live[key]
+                what = chance.choice(("DELIVERED", "DELIVERED", "DELIVERED", "FAILED", "DEFERRED", "RELEASED"))
+                said = outcomes(*[(one.index, what, "so") for one in lease.who])
+                facts = {"destination_down": what == "DEFERRED" and chance.random() < 0.2, "scanned": chance.random() < 0.5, "verdict": b"clean"}
+                for _ in range(chance.choice((1, 1, 2))):
+                    asked.append((edge, edge.ask((said,), spool_result=pb.SpoolResult(id=lease.envelope.id, destination=lease.destination,
+                                                                                      token=lease.token, **facts)), (lease, what, ends)))
+        for edge, request, what in asked:
+            if isinstance(what, float):
+                for lease in edge.leases(request):
+                    key = (lease.id, lease.destination)
+                    assert key not in live, "leased twice at a time"
+                    live[key] = (edge, lease, what + lease.lease_ms / 1000)
+                continue
+            status = edge.answer(request)[0].status
+            assert status == pb.ANSWER_OK or (what and time.monotonic() > what[2]), (what, status)  # late, on a slow machine
+            if status == pb.ANSWER_OK and what and what[1] in ("DELIVERED", "FAILED"):
+                for one in what[0].who:
+                    finals.setdefault((what[0].id, one.index), set()).add(what[1])
+    assert all(len(outcome) == 1 for outcome in finals.values()), "no recipient ended in two ways"
+    assert {ident for ident, _ in finals} == stored
+    delivered, failed = two.pg.query("SELECT sum(delivered), sum(failed) FROM spool_usage")[0]
+    assert int(delivered) + int(failed) == len(finals)
+    print(f"{turns} turns, {len(stored)} messages, {len(finals)} recipients; "
+          f"batches tried again: {[two.metric(series, name) for name in two.names for series in [FAILED_RESULTS % name]]}")
