@@ -269,10 +269,10 @@ static void on_heartbeat(void *arg, Weir__Heartbeat *beat)
     measure_process(worker);
 }
 
-static bool on_destination(void *arg, const char *address, char out[NEXT_HOP_TEXT_MAX])
+static bool on_destination(void *arg, const char *address, char to[SMTP_ADDRESS_MAX], char out[NEXT_HOP_TEXT_MAX])
 {
     const struct worker *worker = arg;
-    return server_destination(worker->server, address, out);
+    return server_destination(worker->server, address, to, out);
 }
 
 static const struct node_handlers node_handlers = { .state = on_state, .policy = on_policy, .heartbeat = on_heartbeat };

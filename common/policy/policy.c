@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "common/memory.h"
+#include "common/policy/aliases.h"
 #include "common/policy/domains.h"
 #include "common/policy/exceptions.h"
 #include "common/policy/lines.h"
@@ -21,9 +22,9 @@ struct rule {
     unsigned line;
 };
 
-enum { MAILERTABLE, LOCAL_HOST_NAMES, NETWORKS, EXCEPTIONS, FILES };
+enum { MAILERTABLE, LOCAL_HOST_NAMES, NETWORKS, EXCEPTIONS, ALIASES, FILES };
 
-static const char *const file_names[FILES] = { "mailertable", "local-host-names", "networks", "exceptions" };
+static const char *const file_names[FILES] = { "mailertable", "local-host-names", "networks", "exceptions", "aliases" };
 
 struct policy {
     char *texts[FILES]; /* NULL: not given */
@@ -35,6 +36,8 @@ struct policy {
     const char *first_own;
     struct networks networks;
     struct exceptions exceptions;
+    struct aliases aliases;
+    char **included; /* texts, as aliases.includes */
 };
 
 /* "domain<white space>mailer:host" */
@@ -104,11 +107,17 @@ static bool add_exception(struct policy *policy, char *text, unsigned line, stru
     return exceptions_add(&policy->exceptions, text, line, why);
 }
 
+static bool add_alias(struct policy *policy, char *text, unsigned line, struct error *why)
+{
+    return aliases_add(&policy->aliases, text, line, why);
+}
+
 static bool (*const line_parsers[FILES])(struct policy *, char *, unsigned, struct error *) = {
     [MAILERTABLE] = add_route,
     [LOCAL_HOST_NAMES] = add_own_domain,
     [NETWORKS] = add_network,
     [EXCEPTIONS] = add_exception,
+    [ALIASES] = add_alias,
 };
 
 static bool parse_lines(struct policy *policy, int which, size_t len, unsigned *line, struct error *why)
@@ -125,39 +134,144 @@ static bool parse_lines(struct policy *policy, int which, size_t len, unsigned *
            (which != EXCEPTIONS || exceptions_finish(&policy->exceptions, line, why));
 }
 
+static char *copy_text(const struct policy_file *file)
+{
+    char *text = xmalloc(file->len + 1);
+
+    if (file->len > 0)
+        memcpy(text, file->text, file->len);
+    text[file->len] = '\0';
+    return text;
+}
+
+/* FILES: none of them. */
+static int which_file(const char *name)
+{
+    int which = 0;
+
+    while (which < FILES && strcmp(name, file_names[which]) != 0)
+        which++;
+    return which;
+}
+
 static bool parse_file(struct policy *policy, const struct policy_file *file, struct error *why)
 {
     struct error reason = { "" };
     unsigned line = 0;
-    int which = 0;
+    int which = which_file(file->name);
 
-    while (which < FILES && strcmp(file->name, file_names[which]) != 0)
-        which++;
-    if (which == FILES || policy->texts[which] != NULL) {
-        error_set(why, which == FILES ? "%s: error: not a policy file; those are mailertable, local-host-names, networks and exceptions"
-                                      : "%s: error: given twice", file->name);
+    if (which == FILES) /* perhaps one that aliases includes */
+        return true;
+    if (policy->texts[which] != NULL) {
+        error_set(why, "%s: error: given twice", file->name);
         return false;
     }
-    policy->texts[which] = xmalloc(file->len + 1);
-    if (file->len > 0)
-        memcpy(policy->texts[which], file->text, file->len);
-    policy->texts[which][file->len] = '\0';
+    policy->texts[which] = copy_text(file);
     if (parse_lines(policy, which, file->len, &line, &reason))
         return true;
     error_set(why, "%s:%u: error: %s", file->name, line, reason.text);
     return false;
 }
 
+static bool parse_included(struct policy *policy, size_t which, const struct policy_file *file, struct error *why)
+{
+    struct lines lines;
+    enum lines_status status;
+    struct error reason = { "" };
+    char *text;
+    unsigned line = 0;
+
+    policy->included[which] = copy_text(file);
+    lines_init(&lines, policy->included[which], file->len);
+    while ((status = lines_next(&lines, &text, &line, &reason)) == LINES_LINE)
+        if (!aliases_add_included(&policy->aliases, which, text, line, &reason))
+            break;
+    if (status != LINES_END)
+        error_set(why, "%s:%u: error: %s", file->name, line, reason.text);
+    return status == LINES_END;
+}
+
+static const struct policy_file *find_file(const struct policy_file *files, size_t count, const char *name)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(files[i].name, name) == 0)
+            return &files[i];
+    return NULL;
+}
+
+static bool parse_includes(struct policy *policy, const struct policy_file *files, size_t count, struct error *why)
+{
+    policy->included = xcalloc(policy->aliases.include_count + 1, sizeof *policy->included);
+    for (size_t i = 0; i < policy->aliases.include_count; i++) {
+        const struct alias_include *include = &policy->aliases.includes[i];
+        const struct policy_file *file = which_file(include->name) == FILES ? find_file(files, count, include->name) : NULL;
+        if (file == NULL) {
+            error_set(why, "aliases:%u: error: :include:%s: there is no such file in the policy's folder", include->line, include->name);
+            return false;
+        }
+        if (!parse_included(policy, i, file, why))
+            return false;
+    }
+    return true;
+}
+
+/* A misspelt name would be a policy without that file, and pass. */
+static bool check_names(const struct policy *policy, const struct policy_file *files, size_t count, struct error *why)
+{
+    for (size_t i = 0; i < count; i++) {
+        bool known = which_file(files[i].name) != FILES, twice = find_file(files, count, files[i].name) != &files[i];
+        for (size_t k = 0; k < policy->aliases.include_count && !known; k++)
+            known = strcmp(policy->aliases.includes[k].name, files[i].name) == 0;
+        if (!known || twice) {
+            error_set(why, known ? "%s: error: given twice"
+                                 : "%s: error: not a policy file, and not included by aliases; those are mailertable, local-host-names, networks, "
+                                   "exceptions and aliases", files[i].name);
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool check_aliases(struct policy *policy, struct error *why)
+{
+    struct error reason = { "" };
+    unsigned line = 0;
+
+    if (aliases_check(&policy->aliases, &policy->own, &line, &reason))
+        return true;
+    error_set(why, "aliases:%u: error: %s", line, reason.text);
+    return false;
+}
+
 struct policy *policy_parse(const struct policy_file *files, size_t count, struct error *why)
 {
     struct policy *policy = xcalloc(1, sizeof *policy);
+    bool fine = true;
 
-    for (size_t i = 0; i < count; i++)
-        if (!parse_file(policy, &files[i], why)) {
-            policy_free(&policy);
-            break;
-        }
+    for (size_t i = 0; i < count && fine; i++)
+        fine = parse_file(policy, &files[i], why);
+    if (!fine || !check_names(policy, files, count, why) || !parse_includes(policy, files, count, why) || !check_aliases(policy, why))
+        policy_free(&policy);
     return policy;
+}
+
+size_t policy_included(const struct policy_file *aliases, char names[][POLICY_NAME_MAX + 1], size_t room)
+{
+    struct lines lines;
+    struct error why;
+    struct aliases parsed = { 0 };
+    char *copy = copy_text(aliases), *text;
+    unsigned line;
+    size_t count = 0;
+
+    lines_init(&lines, copy, aliases->len);
+    while (lines_next(&lines, &text, &line, &why) == LINES_LINE && aliases_add(&parsed, text, line, &why))
+        ;
+    for (; count < parsed.include_count && count < room; count++)
+        snprintf(names[count], POLICY_NAME_MAX + 1, "%s", parsed.includes[count].name);
+    aliases_fini(&parsed);
+    free(copy);
+    return count;
 }
 
 void policy_free(struct policy **policy)
@@ -170,6 +284,10 @@ void policy_free(struct policy **policy)
     domains_fini(&p->own);
     networks_fini(&p->networks);
     exceptions_fini(&p->exceptions);
+    for (size_t i = 0; p->included != NULL && i < p->aliases.include_count; i++)
+        free(p->included[i]);
+    free(p->included);
+    aliases_fini(&p->aliases);
     free(p->rules);
     for (int i = 0; i < FILES; i++)
         free(p->texts[i]);
@@ -230,6 +348,16 @@ struct relay_decision policy_relay(const struct policy *policy, const struct net
     if (network != NULL) /* the exclusion is the rule that decided */
         refused.file = file_names[NETWORKS], refused.line = network->line;
     return refused;
+}
+
+unsigned policy_alias(const struct policy *policy, const char *local, const char *domain, alias_handler each, void *arg)
+{
+    return domains_find(&policy->own, domain) != DOMAINS_NONE ? aliases_expand(&policy->aliases, &policy->own, local, domain, each, arg) : 0;
+}
+
+bool policy_knows_mailboxes(const struct policy *policy, const char *domain)
+{
+    return policy->texts[ALIASES] != NULL && domains_find(&policy->own, domain) != DOMAINS_NONE;
 }
 
 const struct exception *policy_exception(const struct policy *policy, const struct netaddr *client, int64_t now)

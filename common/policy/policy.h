@@ -5,7 +5,8 @@
  *
  * Files (each may be absent): `mailertable` (sendmail form: "domain<white space>mailer:host"; ".domain" for subdomains; "." for everything
  * else; smtp:[host]:port, relay:domain (its MX hosts), error:5.1.1:550 text, discard:), `local-host-names` (one domain a line), `networks` (CIDR of inside
- * hosts, perhaps with a name, "!" excludes, longest prefix wins), `exceptions` (other limits for some networks, see exceptions.h). '#' starts a
+ * hosts, perhaps with a name, "!" excludes, longest prefix wins), `exceptions` (other limits for some networks, see exceptions.h), `aliases` (whom
+ * local parts of own domains stand for, see aliases.h) and the files it includes. '#' starts a
  * comment; leading white space continues a line. A policy is immutable once
  * made; edges swap whole ones. Pure: text in, structure out.
  */
@@ -14,6 +15,7 @@
 #include <stdint.h>
 #include "common/error.h"
 #include "common/netaddr.h"
+#include "common/policy/aliases.h"
 #include "common/policy/exceptions.h"
 #include "common/policy/networks.h"
 
@@ -28,8 +30,11 @@ struct policy_file {
 /* NULL: why is "NAME:LINE: error: ...", with what would be right. A name that is not a policy file is an error too. */
 struct policy *policy_parse(const struct policy_file *files, size_t count, struct error *why);
 void policy_free(struct policy **policy);
-/* The names that a file may have, from 0; NULL past the end. */
+/* The names that a file may have, from 0; NULL past the end. Besides, there are those that aliases includes. */
 const char *policy_file_name(size_t index);
+#define POLICY_NAME_MAX 63
+/* The files that the aliases file includes, as far as it can be read: at most room. */
+size_t policy_included(const struct policy_file *aliases, char names[][POLICY_NAME_MAX + 1], size_t room);
 
 enum route_kind { ROUTE_NONE, ROUTE_SMTP, ROUTE_ERROR, ROUTE_DISCARD };
 
@@ -67,6 +72,11 @@ bool policy_is_own_domain(const struct policy *policy, const char *domain); /* l
 /* The first line of local-host-names: whose postmaster the bare <postmaster> is. NULL when there is none. Borrowed. */
 const char *policy_first_own_domain(const struct policy *policy);
 
+/* Gives each whom a mailbox of an own domain (local-host-names) stands for; NULL: nothing is given. Returns the line of aliases; 0: no alias. Both texts
+ * as the client wrote the mailbox: unquoted, the domain canonical. What is given is borrowed from the policy, or the domain of the caller. */
+unsigned policy_alias(const struct policy *policy, const char *local, const char *domain, alias_handler each, void *arg);
+/* The domain's mailboxes are decided by aliases: one that has no alias and no route does not exist. */
+bool policy_knows_mailboxes(const struct policy *policy, const char *domain);
 /* What makes other limits for the client than its listener's, now in seconds since 1970; NULL: nothing. Borrowed. */
 const struct exception *policy_exception(const struct policy *policy, const struct netaddr *client, int64_t now);
 /* All of them, expired or not, in the order of their lines, from 0; NULL past the end. */

@@ -117,6 +117,21 @@ static json_t *rule_json_of(const struct explained_policy *policy, const char *r
     return out;
 }
 
+/* All of "aliases:7, mailertable:3". */
+static json_t *rules_json(const struct explained_policy *policy, const char *rules)
+{
+    json_t *out = json_array();
+    while (*rules != '\0') {
+        size_t len = strcspn(rules, ",");
+        char *rule = xstrndup(rules, len);
+        json_array_append_new(out, rule_json_of(policy, rule));
+        free(rule);
+        rules += len;
+        rules += strspn(rules, ", ");
+    }
+    return out;
+}
+
 static bool parse_recipient(struct smtp_address *out, const char *text, struct error *why)
 {
     size_t used = 0;
@@ -131,16 +146,42 @@ static bool parse_recipient(struct smtp_address *out, const char *text, struct e
 
 static json_t *answer_json(const struct explained_policy *policy, const struct relay_answer *answer)
 {
-    static const char *const results[] = { [RELAY_TO_NEXT_HOP] = "deliver", [RELAY_DISCARD] = "discard", [RELAY_REFUSED] = "refuse" };
-    json_t *out = json_pack("{s:I, s:s, s:s}", "policy", (json_int_t)policy->epoch, "recipient", answer->address, "result",
+    static const char *const results[] = { [RELAY_TO_NEXT_HOP] = "deliver", [RELAY_DISCARD] = "discard", [RELAY_REFUSED] = "refuse", [RELAY_SEVERAL] = "expand" };
+    json_t *out = json_pack("{s:I, s:s, s:s}", "policy", (json_int_t)policy->epoch, "recipient", answer->asked, "result",
                             results[answer->result]);
-    json_object_set_new(out, "decided_by", rule_json_of(policy, answer->rule));
+    json_object_set_new(out, "decided_by", rules_json(policy, answer->rule));
+    if (*answer->owner != '\0')
+        json_object_set_new(out, "owner", json_string(answer->owner));
+    if (strcmp(answer->address, answer->asked) != 0)
+        json_object_set_new(out, "stands_for", json_string(answer->address));
     if (answer->result == RELAY_TO_NEXT_HOP)
         json_object_set_new(out, "next_hop", json_pack("{s:s, s:i, s:b}", "host", answer->hop.host, "port", (int)answer->hop.port, "mx", answer->hop.mx));
     if (answer->result == RELAY_REFUSED)
         json_object_set_new(out, "reply", json_pack("{s:i, s:s, s:s, s:s}", "code", answer->code, "enhanced", answer->enhanced, "text",
                                                     answer->text, "why", answer->why));
     return out;
+}
+
+struct gathered {
+    const struct explained_policy *policy;
+    json_t *targets;
+};
+
+static void on_target(void *arg, const struct relay_answer *target)
+{
+    struct gathered *gathered = arg;
+    json_t *one = answer_json(gathered->policy, target);
+    json_object_del(one, "owner"); /* said once, of the alias */
+    json_array_append_new(gathered->targets, one);
+}
+
+/* The addresses of an alias for several. */
+static void add_targets(json_t *out, const struct explained_policy *policy, const struct relay_answer *answer, const struct smtp_address *recipient)
+{
+    struct gathered gathered = { policy, json_array() };
+    if (answer->result == RELAY_SEVERAL)
+        relay_expand(answer, policy->parsed, policy->mx_delivery, recipient, on_target, &gathered);
+    json_object_set_new(out, "targets", gathered.targets);
 }
 
 static char *format_moment(char out[32], int64_t seconds)
@@ -168,7 +209,8 @@ static json_t *exception_json(const struct explained_policy *policy, const struc
     return out;
 }
 
-json_t *explain_relay(const struct explained_policy *policy, const char *client_text, const char *recipient_text, int64_t now, struct error *why)
+json_t *explain_relay(const struct explained_policy *policy, const char *client_text, bool authenticated, const char *recipient_text, int64_t now,
+                      struct error *why)
 {
     struct netaddr client;
     struct smtp_address recipient;
@@ -179,9 +221,10 @@ json_t *explain_relay(const struct explained_policy *policy, const char *client_
     }
     if (!parse_recipient(&recipient, recipient_text, why))
         return NULL;
-    relay_decide(&answer, policy->parsed, policy->mx_delivery, &client, false, &recipient);
+    relay_decide(&answer, policy->parsed, policy->mx_delivery, &client, authenticated, &recipient);
 
     json_t *out = answer_json(policy, &answer);
+    add_targets(out, policy, &answer, &recipient);
     const struct network *network = policy_network(policy->parsed, &client);
     const struct exception *exception = policy_exception(policy->parsed, &client, now);
     json_t *of_client = json_pack("{s:s, s:b}", "address", client_text, "inside", policy_is_inside(policy->parsed, &client));
@@ -209,7 +252,9 @@ json_t *explain_route(const struct explained_policy *policy, const char *address
         return NULL;
     }
     relay_route(&answer, policy->parsed, policy->mx_delivery, &recipient);
-    return answer_json(policy, &answer);
+    json_t *out = answer_json(policy, &answer);
+    add_targets(out, policy, &answer, &recipient);
+    return out;
 }
 
 json_t *explain_exceptions(const struct explained_policy *policy, int64_t now)
@@ -238,8 +283,22 @@ static void put_line(const char *title, const json_t *line, FILE *out)
 static void print_answer(const json_t *body, FILE *out)
 {
     const json_t *hop = json_object_get(body, "next_hop"), *reply = json_object_get(body, "reply");
-    put_line("decided by", json_object_get(body, "decided_by"), out);
-    if (json_is_object(hop))
+    const json_t *line, *target;
+    size_t i;
+    json_array_foreach(json_object_get(body, "decided_by"), i, line)
+        put_line(i == 0 ? "decided by" : "", line, out);
+    if (*get(body, "owner") != '\0')
+        fprintf(out, "reports to %s\n", get(body, "owner"));
+    if (*get(body, "stands_for") != '\0')
+        fprintf(out, "stands for %s\n", get(body, "stands_for"));
+    if (strcmp(get(body, "result"), "expand") == 0) {
+        fputs("reply      250 2.1.5 Ok, where no address below is refused; then the message goes into the spool\n", out);
+        json_array_foreach(json_object_get(body, "targets"), i, target)
+        {
+            fputs("\n", out);
+            print_answer(target, out);
+        }
+    } else if (json_is_object(hop))
         fprintf(out, "next hop   %s%s port %d\nreply      the next hop's own; 250 2.1.5 where it takes it\n",
                 json_is_true(json_object_get(hop, "mx")) ? "the MX hosts of " : "", get(hop, "host"),
                 (int)json_integer_value(json_object_get(hop, "port")));
@@ -284,10 +343,10 @@ static void print_relay(const json_t *body, FILE *out)
         fprintf(out, "granted by %s\n", get(grant, "by"));
         put_line("", json_object_get(grant, "line"), out);
     } else {
-        fputs("granted by nothing: no inside network, no own domain, no route with a key of its own\n", out);
+        fputs("granted by nothing: no inside network, no login, no own domain, no route with a key of its own\n", out);
     }
     if (*get(body, "asks_to_be_sent_on_to") != '\0')
-        fprintf(out, "asks to be sent on to %s: for inside networks only\n", get(body, "asks_to_be_sent_on_to"));
+        fprintf(out, "asks to be sent on to %s: for inside networks and who has logged in\n", get(body, "asks_to_be_sent_on_to"));
     if (json_is_object(exception))
         print_exception_use(exception, out);
     print_answer(body, out);

@@ -25,7 +25,8 @@ bool explained_policy_parse(struct explained_policy *out, const struct request_f
 void explained_policy_clear(struct explained_policy *policy);
 
 /* What a client hears at RCPT. NULL: why says what is wrong with client or recipient. */
-json_t *explain_relay(const struct explained_policy *policy, const char *client, const char *recipient, int64_t now, struct error *why);
+json_t *explain_relay(const struct explained_policy *policy, const char *client, bool authenticated, const char *recipient, int64_t now,
+                      struct error *why);
 /* Where mail for an address goes, whoever may send it. */
 json_t *explain_route(const struct explained_policy *policy, const char *address, struct error *why);
 /* Every exception, in force or expired. */

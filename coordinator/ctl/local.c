@@ -189,15 +189,38 @@ static bool read_file(struct request_file *file, const char *dir, const char *na
 }
 
 /* A misspelt name would be a policy without that file, and pass. What begins with a dot is the version control's or an editor's. */
-static void tell_unread(DIR *opened, const char *dir)
+static void tell_unread(DIR *opened, const struct local_policy *policy, const char *dir)
 {
     for (const struct dirent *entry; (entry = readdir(opened)) != NULL;) {
         bool known = entry->d_name[0] == '.';
         for (size_t i = 0; policy_file_name(i) != NULL; i++)
             known |= strcmp(entry->d_name, policy_file_name(i)) == 0;
+        for (size_t i = 0; i < policy->count; i++)
+            known |= strcmp(entry->d_name, policy->files[i].name) == 0;
         if (!known)
             fprintf(stderr, "weirctl: %s/%s is not read: no policy file has that name\n", dir, entry->d_name);
     }
+}
+
+/* The files that aliases includes; one that is missing is told when all is parsed, with the line that asks for it. */
+static bool read_included(struct local_policy *policy, const char *dir, struct error *why)
+{
+    char names[WIRE_PAYLOADS_MAX][POLICY_NAME_MAX + 1];
+    size_t count = 0;
+    for (size_t i = 0; i < policy->count; i++)
+        if (strcmp(policy->files[i].name, "aliases") == 0)
+            count = policy_included(&(struct policy_file){ "aliases", policy->files[i].text, policy->files[i].len }, names, WIRE_PAYLOADS_MAX);
+    for (size_t i = 0; i < count; i++) {
+        bool exists;
+        if (policy->count == WIRE_PAYLOADS_MAX) {
+            error_set(why, "%s: more than %d files", dir, WIRE_PAYLOADS_MAX);
+            return false;
+        }
+        if (!read_file(&policy->files[policy->count], dir, names[i], &exists, why))
+            return false;
+        policy->count += exists;
+    }
+    return true;
 }
 
 bool local_policy_read(struct local_policy *policy, const char *dir, struct error *why)
@@ -208,16 +231,17 @@ bool local_policy_read(struct local_policy *policy, const char *dir, struct erro
         error_set(why, "%s: %s", dir, strerror(errno));
         return false;
     }
-    tell_unread(opened, dir);
-    closedir(opened);
     bool fine = true;
     for (size_t i = 0; fine && policy_file_name(i) != NULL; i++) {
         bool exists;
         fine = read_file(&policy->files[policy->count], dir, policy_file_name(i), &exists, why);
         policy->count += exists;
     }
+    fine = fine && read_included(policy, dir, why);
+    tell_unread(opened, policy, dir);
+    closedir(opened);
     if (fine && policy->count == 0) {
-        error_set(why, "%s has no policy file: mailertable, local-host-names, networks, exceptions", dir);
+        error_set(why, "%s has no policy file: mailertable, local-host-names, networks, exceptions, aliases", dir);
         fine = false;
     }
     struct policy_file files[WIRE_PAYLOADS_MAX];

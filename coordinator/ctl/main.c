@@ -36,10 +36,10 @@ static void print_help(FILE *out)
           out);
     for (const struct verb *verb = options_verbs; verb->name != NULL; verb++) {
         char *words = xasprintf(
-            "%s%s%s%s%s%s%s%s%s%s%s", verb->name, verb->flags & OPTION_WAIT ? " [--wait]" : "",
+            "%s%s%s%s%s%s%s%s%s%s%s%s", verb->name, verb->flags & OPTION_WAIT ? " [--wait]" : "",
             verb->flags & OPTION_TIMEOUT ? " [--timeout S]" : "", verb->flags & OPTION_FORCE ? " [--force]" : "",
             verb->flags & OPTION_FILTERS ? " [FILTER]" : "", verb->flags & OPTION_COMMENT ? " [--comment TEXT]" : "", verb->flags & OPTION_LIMIT ? " [--limit N]" : "",
-            verb->flags & OPTION_POLICY ? " [--policy DIR]" : "",
+            verb->flags & OPTION_POLICY ? " [--policy DIR]" : "", verb->flags & OPTION_AUTH ? " [--auth]" : "",
             verb->flags & OPTION_DEFAULTS ? " [--defaults|--changed]" : "", verb->arguments[0] != '\0' ? " " : "",
             verb->arguments);
         fprintf(out, "  %-50s %s\n", words, verb->help);
@@ -336,7 +336,7 @@ static int run_explain(const struct options *options)
         return fail(EX_CONFIG, why.text);
     }
     if (strcmp(verb, "relay explain") == 0)
-        body = explain_relay(&policy, options->args[0], options->args[1], now, &why);
+        body = explain_relay(&policy, options->args[0], options->given & OPTION_AUTH, options->args[1], now, &why);
     else if (strcmp(verb, "route explain") == 0)
         body = explain_route(&policy, options->args[0], &why);
     else

@@ -40,7 +40,7 @@ const struct verb options_verbs[] = {
     { "queue retry", "[ID]", 0, 1, OPTION_FILTERS | OPTION_FORCE, "try mail now, and its destinations" },
     { "queue delete", "[ID]", 0, 1, OPTION_FILTERS | OPTION_FORCE, "remove mail; nobody is told" },
     { "queue bounce", "[ID]", 0, 1, OPTION_FILTERS | OPTION_FORCE, "send mail back to its senders" },
-    { "relay explain", "CLIENT RECIPIENT", 2, 2, OPTION_POLICY, "what an edge answers to a client's RCPT, and by which line" },
+    { "relay explain", "CLIENT RECIPIENT", 2, 2, OPTION_POLICY | OPTION_AUTH, "what an edge answers to a client's RCPT, and by which line" },
     { "route explain", "ADDRESS", 1, 1, OPTION_POLICY, "where mail for an address goes, and by which line" },
     { "exception list", "", 0, 0, OPTION_POLICY, "who has other limits, why, and until when" },
     { "config check", "", 0, 0, 0, "whether the configuration is right" },
@@ -60,6 +60,7 @@ static const struct flag flags[] = {
     { "--timeout", OPTION_TIMEOUT, true },    { "--comment", OPTION_COMMENT, true },
     { "--defaults", OPTION_DEFAULTS, false }, { "--changed", OPTION_CHANGED, false },
     { "--limit", OPTION_LIMIT, true },        { "--policy", OPTION_POLICY, true },
+    { "--auth", OPTION_AUTH, false },
 };
 
 static const char *const filter_names[FILTERS] = {

@@ -23,6 +23,7 @@ enum option_flag {
     OPTION_LIMIT = 64,
     OPTION_NO_CONFIG = 128, /* the verb needs no -c */
     OPTION_FILTERS = 256,   /* --from, --to, --state, --older, --destination: which mail of the spool */
+    OPTION_AUTH = 1024,     /* --auth: as a client that has logged in */
     OPTION_POLICY = 512,    /* --policy DIR: a folder, not what is in force */
 };
 

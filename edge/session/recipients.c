@@ -11,6 +11,8 @@
 #include "common/memory.h"
 #include "edge/session/transaction.h"
 
+#define EXPANDED_MAX 5000 /* recipients of one message, with all that aliases stand for: their list has to fit a frame */
+
 void entry_fini(struct entry *entry)
 {
     free(entry->address);
@@ -70,7 +72,8 @@ static void give_replies(struct transaction *tx)
     for (; at < tx->count && !tx->entries[at].asked; at++) {
         struct entry entry = tx->entries[at];
         if (entry.answer == NULL) {
-            session_reply(tx->session, SMTP_VERB_RCPT, 250, "2.1.5", "Ok");
+            if (!entry.silent)
+                session_reply(tx->session, SMTP_VERB_RCPT, 250, "2.1.5", "Ok");
             tx->entries[keep++] = entry;
             continue;
         }
@@ -137,7 +140,7 @@ void leg_offer(struct leg *leg, struct entry *entry)
 {
     struct transaction *tx = leg->tx;
     if (leg->delivery == NULL) {
-        struct delivery_envelope envelope = { tx->sender, tx->declared, tx->eightbit, tx->smtputf8, tx->ret, tx->envid };
+        struct delivery_envelope envelope = { transaction_envelope_sender(tx), tx->declared, tx->eightbit, tx->smtputf8, tx->ret, tx->envid };
         leg->delivery = delivery_new(tx->session->server->pool, &leg->hop, &envelope, &transaction_delivery_handlers, leg);
     }
     delivery_rcpt(leg->delivery, &(struct delivery_recipient){ entry->address, entry->notify, entry->orcpt });
@@ -170,7 +173,7 @@ static bool wants_relayed_report(const struct transaction *tx, const struct leg 
 void transaction_choose_way(struct transaction *tx)
 {
     free_idle_legs(tx);
-    tx->spool = tx->session->limits->profile != PROFILE_RELAY || tx->legs->next != NULL || wants_relayed_report(tx, tx->legs);
+    tx->spool = tx->session->limits->profile != PROFILE_RELAY || tx->silent > 0 || tx->legs->next != NULL || wants_relayed_report(tx, tx->legs);
     if (!tx->spool) {
         tx->direct = tx->legs;
         return;
@@ -185,12 +188,102 @@ static unsigned transaction_valid(const struct transaction *tx)
     unsigned valid = tx->replied;
     for (unsigned i = tx->replied; i < tx->count; i++)
         valid += tx->entries[i].address != NULL && tx->entries[i].answer == NULL;
-    return valid;
+    return valid - tx->silent;
 }
 
 bool transaction_may_be_full(const struct transaction *tx)
 {
     return transaction_unanswered(tx) > 0 && transaction_valid(tx) >= tx->allowance.max_recipients;
+}
+
+static void entry_name(struct transaction *tx, struct entry *entry, const struct relay_answer *relay, const struct smtp_command *rcpt)
+{
+    free(entry->address);
+    free(entry->orcpt);
+    entry->address = xstrdup(relay->address);
+    entry->policy_epoch = tx->session->server->policy_epoch;
+    memcpy(entry->rule, relay->rule, sizeof entry->rule);
+    entry->notify = rcpt->notify;
+    entry->orcpt = *rcpt->orcpt != '\0' ? xstrdup(rcpt->orcpt) : NULL;
+    if (entry->orcpt == NULL && strcmp(relay->address, relay->asked) != 0) /* a report is about the name that its reader knows */
+        entry->orcpt = xasprintf("rfc822;%s", relay->asked);
+}
+
+/* ---- aliases for several addresses ---- */
+
+struct expansion {
+    struct transaction *tx;
+    const struct smtp_command *rcpt;
+    unsigned first, count;       /* entries */
+    struct relay_answer refused; /* the first address that is refused */
+};
+
+static void look_for_refused(void *arg, const struct relay_answer *target)
+{
+    struct expansion *expansion = arg;
+    expansion->count++;
+    if (target->result == RELAY_REFUSED && expansion->refused.result != RELAY_REFUSED)
+        expansion->refused = *target;
+}
+
+/* Its next hop is not asked: the client gets one answer for all of them, so what a next hop refuses later is told by a report. */
+static void add_expanded(void *arg, const struct relay_answer *target)
+{
+    struct expansion *expansion = arg;
+    struct transaction *tx = expansion->tx;
+    bool first = expansion->count == 0;
+    struct entry *entry = first ? &tx->entries[expansion->first] : entry_add(tx);
+    expansion->count++;
+    if (!first) {
+        tx->rcpts++;
+        tx->silent++;
+        entry->silent = true;
+    }
+    entry_name(tx, entry, target, expansion->rcpt);
+    if (target->result == RELAY_DISCARD) {
+        entry->discard = true;
+        tx->to_discard++;
+        return;
+    }
+    entry->leg = leg_to(tx, &target->hop);
+    entry->leg->accepted++;
+    tx->to_deliver++;
+}
+
+/* The last entry is the RCPT command's. An address that is refused refuses them all: dropped silently it would be lost. */
+static void expand(struct transaction *tx, const struct relay_answer *several, const struct smtp_command *rcpt)
+{
+    struct session *session = tx->session;
+    const struct policy *policy = session->server->policy;
+    bool mx_delivery = session->config->edge.mx_delivery;
+    struct expansion expansion = { .tx = tx, .rcpt = rcpt, .first = tx->count - 1 };
+    relay_expand(several, policy, mx_delivery, &rcpt->address, look_for_refused, &expansion);
+    if (expansion.refused.result == RELAY_REFUSED) {
+        const struct relay_answer *refused = &expansion.refused;
+        memcpy(tx->entries[expansion.first].rule, refused->rule, sizeof refused->rule);
+        entry_refuse(&tx->entries[expansion.first], SMTP_VERB_RCPT, refused->code, refused->enhanced, refused->why, false, refused->text);
+    } else if (tx->count + expansion.count > EXPANDED_MAX) {
+        server_count_limit(session->server, LIMIT_RECIPIENTS);
+        entry_refuse(&tx->entries[expansion.first], SMTP_VERB_RCPT, 452, "4.5.3", "recipients", false, "Too many recipients");
+    } else {
+        expansion.count = 0;
+        relay_expand(several, policy, mx_delivery, &rcpt->address, add_expanded, &expansion);
+    }
+}
+
+/* A message has one sender for all its recipients. true: this recipient can have the others' one. */
+static bool take_owner(struct transaction *tx, const char *owner)
+{
+    if (*tx->sender == '\0') /* what comes from nobody must not come back to anybody (RFC 5321 6.1) */
+        owner = "";
+    if (strcmp(tx->owner != NULL ? tx->owner : "", owner) == 0)
+        return true;
+    if (transaction_valid(tx) > 1) /* itself is one */
+        return false;
+    legs_free(tx); /* all of them idle; they know the other sender */
+    free(tx->owner);
+    tx->owner = *owner != '\0' ? xstrdup(owner) : NULL;
+    return true;
 }
 
 void transaction_rcpt(struct transaction *tx, const struct smtp_command *rcpt)
@@ -202,17 +295,17 @@ void transaction_rcpt(struct transaction *tx, const struct smtp_command *rcpt)
 
     struct entry *entry = entry_add(tx);
     tx->rcpts++;
-    entry->address = xstrdup(relay.address);
-    entry->policy_epoch = session->server->policy_epoch;
-    memcpy(entry->rule, relay.rule, sizeof entry->rule);
-    entry->notify = rcpt->notify;
-    entry->orcpt = *rcpt->orcpt != '\0' ? xstrdup(rcpt->orcpt) : NULL;
+    entry_name(tx, entry, &relay, rcpt);
     if (relay.result == RELAY_REFUSED) {
         session->errors += relay.code / 100 == 5;
         entry_refuse(entry, SMTP_VERB_RCPT, relay.code, relay.enhanced, relay.why, false, relay.text);
     } else if (transaction_valid(tx) > tx->allowance.max_recipients) {
         server_count_limit(session->server, LIMIT_RECIPIENTS);
         entry_refuse(entry, SMTP_VERB_RCPT, 452, "4.5.3", "recipients", false, "Too many recipients");
+    } else if (!take_owner(tx, relay.owner)) {
+        entry_refuse(entry, SMTP_VERB_RCPT, 452, "4.5.3", "list", false, "A list with an owner comes in a transaction of its own");
+    } else if (relay.result == RELAY_SEVERAL) {
+        expand(tx, &relay, rcpt);
     } else if (relay.result == RELAY_DISCARD) {
         entry->discard = true;
         tx->to_discard++;

@@ -3,7 +3,9 @@
  */
 #include "edge/session/relay.h"
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include "common/memory.h"
 
 #define SMTP_PORT 25
 
@@ -13,7 +15,7 @@ static void refuse(struct relay_answer *out, const char *why, int code, const ch
     out->why = why;
     out->code = code;
     snprintf(out->enhanced, sizeof out->enhanced, "%s", enhanced);
-    snprintf(out->text, sizeof out->text, "<%s>: %s", out->address, text);
+    snprintf(out->text, sizeof out->text, "<%s>: %s", out->asked, text);
 }
 
 /* The recipient's domain, as the DNS knows it. An address literal is its own host, unless it is ourselves: that is looked at there, too. */
@@ -55,8 +57,9 @@ static bool follow_route(struct relay_answer *out, const struct route *route)
 
 static void name_rule(struct relay_answer *out, const char *file, unsigned line)
 {
+    size_t len = strlen(out->rule);
     if (file != NULL)
-        snprintf(out->rule, sizeof out->rule, "%s:%u", file, line);
+        snprintf(out->rule + len, sizeof out->rule - len, "%s%s:%u", len > 0 ? ", " : "", file, line);
 }
 
 /* By the policy's route for the domain, else by its MX records. */
@@ -67,7 +70,9 @@ static void to_next_hop(struct relay_answer *out, const struct policy *policy, b
     name_rule(out, route.file, route.line);
     if (follow_route(out, &route))
         return;
-    if (policy_is_own_domain(policy, domain)) /* our own fault, so 4xx: the operator adds the route and nothing is lost */
+    if (policy_knows_mailboxes(policy, domain))
+        refuse(out, "no-user", 550, "5.1.1", "User unknown");
+    else if (policy_is_own_domain(policy, domain)) /* our own fault, so 4xx: the operator adds the route and nothing is lost */
         refuse(out, "config", 451, "4.3.5", "No route is configured for this domain");
     else if (mx_delivery)
         to_domain(out, recipient, domain);
@@ -79,20 +84,115 @@ static void answer_init(struct relay_answer *out, const struct smtp_address *rec
 {
     out->hop = (struct next_hop){ 0 };
     out->decision = (struct relay_decision){ 0 };
-    out->rule[0] = '\0';
+    out->rule[0] = out->owner[0] = '\0';
     smtp_address_format(recipient, out->address);
+    memcpy(out->asked, out->address, sizeof out->asked);
 }
+
+/* ---- aliases ---- */
+
+struct target {
+    char *address;      /* canonical */
+    const char *domain; /* borrowed */
+};
+
+struct targets { /* whom an alias stands for, each once */
+    struct target *items;
+    uint32_t count, room;
+    struct domains seen; /* addresses */
+};
+
+static void on_target(void *arg, const char *local, const char *domain)
+{
+    struct targets *targets = arg;
+    struct smtp_address mailbox = { .kind = SMTP_ADDRESS_MAILBOX };
+    char address[SMTP_ADDRESS_MAX];
+    snprintf(mailbox.local, sizeof mailbox.local, "%s", local);
+    snprintf(mailbox.domain, sizeof mailbox.domain, "%s", domain);
+    smtp_address_format(&mailbox, address);
+    if (domains_find(&targets->seen, address) != DOMAINS_NONE)
+        return;
+    if (targets->count == targets->room) {
+        targets->room = targets->room > 0 ? 2 * targets->room : 4;
+        targets->items = xrealloc(targets->items, targets->room * sizeof *targets->items);
+    }
+    struct target *target = &targets->items[targets->count++];
+    *target = (struct target){ xstrdup(address), domain };
+    domains_add(&targets->seen, target->address, 1);
+}
+
+static void targets_fini(struct targets *targets)
+{
+    for (uint32_t i = 0; i < targets->count; i++)
+        free(targets->items[i].address);
+    free(targets->items);
+    domains_fini(&targets->seen);
+}
+
+/* Reports about a list go to its owner, who can do something about a dead address; not to whoever wrote to it. */
+static void name_owner(struct relay_answer *out, const struct policy *policy, const char *local, const char *domain)
+{
+    struct smtp_address owner = { .kind = SMTP_ADDRESS_MAILBOX };
+    int len = snprintf(owner.local, sizeof owner.local, "owner-%s", local);
+    if (len >= (int)sizeof owner.local || policy_alias(policy, owner.local, domain, NULL, NULL) == 0)
+        return;
+    snprintf(owner.domain, sizeof owner.domain, "%s", domain);
+    smtp_address_format(&owner, out->owner);
+}
+
+static void to_target(struct relay_answer *out, const struct policy *policy, bool mx_delivery, const struct target *target)
+{
+    static const struct smtp_address mailbox = { .kind = SMTP_ADDRESS_MAILBOX };
+    snprintf(out->address, sizeof out->address, "%s", target->address);
+    to_next_hop(out, policy, mx_delivery, &mailbox, target->domain);
+}
+
+/* Where a mailbox's mail goes: by an alias, or by its domain's route. */
+static void to_mailbox(struct relay_answer *out, const struct policy *policy, bool mx_delivery, const struct smtp_address *recipient,
+                       const char *local, const char *domain)
+{
+    struct targets targets = { 0 };
+    unsigned line = policy_alias(policy, local, domain, on_target, &targets);
+    if (line == 0) {
+        to_next_hop(out, policy, mx_delivery, recipient, domain);
+        return;
+    }
+    name_rule(out, "aliases", line);
+    name_owner(out, policy, local, domain);
+    if (targets.count == 1)
+        to_target(out, policy, mx_delivery, &targets.items[0]);
+    else
+        out->result = RELAY_SEVERAL;
+    targets_fini(&targets);
+}
+
+void relay_expand(const struct relay_answer *several, const struct policy *policy, bool mx_delivery, const struct smtp_address *recipient,
+                  relay_handler each, void *arg)
+{
+    struct targets targets = { 0 };
+    bool bare = recipient->kind == SMTP_ADDRESS_POSTMASTER;
+    const char *first = policy_first_own_domain(policy);
+    policy_alias(policy, bare ? "postmaster" : recipient->local, bare && first != NULL ? first : recipient->domain, on_target, &targets);
+    for (uint32_t i = 0; i < targets.count; i++) {
+        struct relay_answer answer = *several;
+        to_target(&answer, policy, mx_delivery, &targets.items[i]);
+        each(arg, &answer);
+    }
+    targets_fini(&targets);
+}
+
+/* ---- deciding ---- */
 
 void relay_route(struct relay_answer *out, const struct policy *policy, bool mx_delivery, const struct smtp_address *recipient)
 {
     answer_init(out, recipient);
-    to_next_hop(out, policy, mx_delivery, recipient, recipient->domain);
+    to_mailbox(out, policy, mx_delivery, recipient, recipient->local, recipient->domain);
 }
 
 void relay_decide(struct relay_answer *out, const struct policy *policy, bool mx_delivery, const struct netaddr *client,
                   bool authenticated, const struct smtp_address *recipient)
 {
-    const char *domain = recipient->domain;
+    const char *local = recipient->local, *domain = recipient->domain;
     answer_init(out, recipient);
 
     if (recipient->kind == SMTP_ADDRESS_NULL) {
@@ -106,7 +206,9 @@ void relay_decide(struct relay_answer *out, const struct policy *policy, bool mx
             refuse(out, "config", 550, "5.1.1", "This host has no domain of its own");
             return;
         }
+        local = "postmaster";
         snprintf(out->address, sizeof out->address, "postmaster@%s", domain);
+        memcpy(out->asked, out->address, sizeof out->asked);
     }
 
     struct relay_decision decision = out->decision = policy_relay(policy, client, authenticated, domain);
@@ -118,5 +220,5 @@ void relay_decide(struct relay_answer *out, const struct policy *policy, bool mx
         refuse(out, "relay", 550, "5.7.1", "Relay access denied");
         return;
     }
-    to_next_hop(out, policy, mx_delivery, recipient, domain);
+    to_mailbox(out, policy, mx_delivery, recipient, local, domain);
 }

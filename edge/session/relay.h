@@ -10,17 +10,21 @@
 #include "edge/delivery/delivery.h"
 #include "edge/smtp/address.h"
 
-enum relay_result { RELAY_TO_NEXT_HOP, RELAY_DISCARD, RELAY_REFUSED };
+#define RELAY_RULE_MAX 64
+
+enum relay_result { RELAY_TO_NEXT_HOP, RELAY_DISCARD, RELAY_REFUSED, RELAY_SEVERAL /* an alias for several addresses: relay_expand() */ };
 
 struct relay_answer {
     enum relay_result result;
-    char address[SMTP_ADDRESS_MAX]; /* canonical: what the next hop is told */
+    char asked[SMTP_ADDRESS_MAX];   /* canonical: who was named */
+    char address[SMTP_ADDRESS_MAX]; /* what the next hop is told: that, or whom it stands for as an alias */
+    char owner[SMTP_ADDRESS_MAX];   /* whom reports go to in place of the sender, as the alias has an owner; "": none */
     struct next_hop hop;            /* RELAY_TO_NEXT_HOP */
     int code;                       /* RELAY_REFUSED */
     char enhanced[12];
     char text[SMTP_ADDRESS_MAX + 260];
     struct relay_decision decision; /* of relay_decide(): what granted it, or why not */
-    char rule[32];                  /* the policy's line that decided, "mailertable:3"; or "": none */
+    char rule[RELAY_RULE_MAX];      /* the policy's lines that decided, "mailertable:3", "aliases:7, mailertable:3"; or "": none */
     const char *why;                /* RELAY_REFUSED: "relay", "route", "no-route", "config": for the audit row; static */
 };
 
@@ -29,5 +33,10 @@ struct relay_answer {
 void relay_route(struct relay_answer *out, const struct policy *policy, bool mx_delivery, const struct smtp_address *recipient);
 void relay_decide(struct relay_answer *out, const struct policy *policy, bool mx_delivery, const struct netaddr *client,
                   bool authenticated, const struct smtp_address *recipient);
+
+/* RELAY_SEVERAL: an answer for each address that asked stands for, each once. */
+typedef void (*relay_handler)(void *arg, const struct relay_answer *target);
+void relay_expand(const struct relay_answer *several, const struct policy *policy, bool mx_delivery, const struct smtp_address *recipient,
+                  relay_handler each, void *arg);
 
 #endif

@@ -388,16 +388,35 @@ struct queue_id_source *server_ids(struct server *server)
     return &server->ids;
 }
 
-bool server_destination(const struct server *server, const char *address, char out[NEXT_HOP_TEXT_MAX])
+struct reader {
+    struct relay_answer answer;
+    bool found;
+};
+
+static void on_reader(void *arg, const struct relay_answer *target)
+{
+    struct reader *reader = arg;
+    if (!reader->found && target->result == RELAY_TO_NEXT_HOP)
+        *reader = (struct reader){ *target, true };
+}
+
+bool server_destination(const struct server *server, const char *address, char to[SMTP_ADDRESS_MAX], char out[NEXT_HOP_TEXT_MAX])
 {
     struct smtp_address parsed;
-    struct relay_answer answer;
+    struct reader reader = { .found = false };
     if (server->policy == NULL || smtp_mailbox_parse(&parsed, address, strlen(address), true) != SMTP_ADDRESS_OK)
         return false;
-    relay_route(&answer, server->policy, server->config->edge.mx_delivery, &parsed);
-    if (answer.result != RELAY_TO_NEXT_HOP)
+    relay_route(&reader.answer, server->policy, server->config->edge.mx_delivery, &parsed);
+    if (reader.answer.result == RELAY_SEVERAL) {
+        struct relay_answer several = reader.answer;
+        relay_expand(&several, server->policy, server->config->edge.mx_delivery, &parsed, on_reader, &reader);
+    } else {
+        reader.found = reader.answer.result == RELAY_TO_NEXT_HOP;
+    }
+    if (!reader.found)
         return false;
-    next_hop_format(out, &answer.hop);
+    snprintf(to, SMTP_ADDRESS_MAX, "%s", reader.answer.address);
+    next_hop_format(out, &reader.answer.hop);
     return true;
 }
 

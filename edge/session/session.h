@@ -15,6 +15,7 @@
 #include "edge/scan/scan.h"
 #include "edge/session/census.h"
 #include "edge/session/edge_config.h"
+#include "edge/smtp/address.h"
 #include "proto/node.h"
 
 struct server;
@@ -58,8 +59,9 @@ unsigned server_sessions(const struct server *server);
 /* What the worker's part of the spool shares with its sessions. */
 struct message_budget *server_budget(struct server *server);
 struct queue_id_source *server_ids(struct server *server);
-/* Where mail that we send ourselves goes, by the present policy. false: nowhere. */
-bool server_destination(const struct server *server, const char *address, char out[NEXT_HOP_TEXT_MAX]);
+/* Where mail that we send ourselves goes, by the present policy: `to` is the address, or whom it stands for as an alias (of several the first that
+ * has a next hop). false: nowhere. */
+bool server_destination(const struct server *server, const char *address, char to[SMTP_ADDRESS_MAX], char out[NEXT_HOP_TEXT_MAX]);
 /* Sets the gauges that are measured rather than counted. */
 void server_observe(struct server *server);
 

@@ -128,7 +128,7 @@ void transaction_spool(struct transaction *tx)
         return;
     }
     envelope.id = wire_text(tx->id.text);
-    envelope.sender = wire_text(tx->sender);
+    envelope.sender = wire_text(transaction_envelope_sender(tx));
     envelope.listener = wire_text(session->port->name);
     envelope.client = wire_text(session->client_text);
     envelope.helo = wire_text(session->helo);

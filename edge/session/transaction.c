@@ -82,6 +82,7 @@ void transaction_free(struct transaction **transaction, enum farewell farewell)
     free(tx->next_hop_text);
     free(tx->next_hop_reply);
     free(tx->sender);
+    free(tx->owner);
     free(tx->envid);
     free(tx);
 }
@@ -109,6 +110,11 @@ uint64_t transaction_max_recipients(const struct transaction *tx)
 uint64_t transaction_size(const struct transaction *tx)
 {
     return tx->size;
+}
+
+const char *transaction_envelope_sender(const struct transaction *tx)
+{
+    return tx->owner != NULL ? tx->owner : tx->sender;
 }
 
 struct report transaction_report(const struct transaction *tx)
@@ -253,7 +259,7 @@ static void count_exceptions(const struct transaction *tx, const struct outcome 
 
 static void write_down(struct transaction *tx, const struct outcome *outcome)
 {
-    char rule[80];
+    char rule[RELAY_RULE_MAX + 24];
     struct server *server = tx->session->server;
     struct report report = transaction_report(tx);
 

@@ -31,7 +31,8 @@ struct entry { /* a recipient; or, while replies are owed, something else that h
     bool asked;            /* the next hop has not answered yet */
     bool discard;          /* its route says discard */
     uint64_t policy_epoch; /* what decided: the policy, */
-    char rule[32];         /* and its line, as in struct relay_answer */
+    char rule[RELAY_RULE_MAX]; /* and its lines, as in struct relay_answer */
+    bool silent;           /* one more address of the alias before it: the RCPT command has its answer */
     unsigned notify;       /* SMTP_NOTIFY_*, 0: not said */
     char *orcpt;           /* decoded; NULL: none */
 };
@@ -48,6 +49,8 @@ struct transaction {
     unsigned count, cap, replied;      /* entries[0 .. replied) are accepted recipients */
     unsigned rcpts;                    /* RCPT commands so far */
     unsigned to_deliver, to_discard;   /* among the accepted */
+    unsigned silent;                   /* entries that no RCPT command named */
+    char *owner;                       /* of the list that the message is for: the next hops' sender; NULL: the sender itself */
     struct leg *legs;
     struct leg *direct;                /* where the message goes within the session; NULL: into the spool, or nowhere */
     bool spool;                        /* it goes into the spool */
@@ -70,6 +73,8 @@ struct transaction {
 
 /* ---- transaction.c ---- */
 
+/* What next hops hear as the sender. Borrowed. */
+const char *transaction_envelope_sender(const struct transaction *tx);
 struct report transaction_report(const struct transaction *tx);
 /* Writes down and says what became of the message, once, and ends the transaction. */
 void transaction_finish(struct transaction *tx, const struct outcome *outcome);

@@ -63,11 +63,11 @@ static void date_of(char out[40], uint64_t wall_ms)
         clock_rfc5322(out);
 }
 
-static void pack_recipient(struct job_result *result, const char *sender, const char *destination)
+static void pack_recipient(struct job_result *result, const char *to, const char *destination)
 {
     Weir__SpoolRecipient recipient = WEIR__SPOOL_RECIPIENT__INIT, *pointer = &recipient;
     Weir__SpoolRecipients list = WEIR__SPOOL_RECIPIENTS__INIT;
-    recipient.address = wire_text(sender);
+    recipient.address = wire_text(to);
     recipient.destination = wire_text(destination);
     recipient.notify = SMTP_NOTIFY_NEVER;
     list.recipients = &pointer;
@@ -75,7 +75,7 @@ static void pack_recipient(struct job_result *result, const char *sender, const 
     result->dsn_recipients = wire_recipients_encode(&list, &result->dsn_recipients_len);
 }
 
-static void make_dsn(struct job *job, struct dsn *dsn, bool failed, const char *destination)
+static void make_dsn(struct job *job, struct dsn *dsn, bool failed, const char *to, const char *destination)
 {
     const Weir__SpoolEnvelope *envelope = job->lease->envelope;
     const struct spool_runner_options *options = &job->runner->options;
@@ -95,7 +95,7 @@ static void make_dsn(struct job *job, struct dsn *dsn, bool failed, const char *
     result->dsn_8bit = dsn_needs_8bit(dsn);
     result->dsn_smtputf8 = dsn_needs_smtputf8(dsn);
     result->dsn_scanned = job_is_clean(job);
-    pack_recipient(result, dsn->sender, destination);
+    pack_recipient(result, to, destination);
     free(returned);
     metric_add(job->runner->metrics.dsn, 1);
     log_write_as("bounce", LOG_INFO, "%s: sender %s notification: %s", job->id, failed ? "non-delivery" : "delivery status", dsn->id);
@@ -124,7 +124,7 @@ void job_notify(struct job *job)
 {
     const Weir__SpoolEnvelope *envelope = job->lease->envelope;
     const struct spool_runner_options *options = &job->runner->options;
-    char sender[WIRE_ADDRESS_MAX + 1], destination[NEXT_HOP_TEXT_MAX];
+    char sender[WIRE_ADDRESS_MAX + 1], to[SMTP_ADDRESS_MAX], destination[NEXT_HOP_TEXT_MAX];
     bool failed = false;
     for (size_t i = 0; i < job->recipients->n_recipients; i++) {
         failed |= job->outcomes[i].disposition == WEIR__SPOOL_DISPOSITION__SPOOL_FAILED;
@@ -137,8 +137,8 @@ void job_notify(struct job *job)
     struct dsn_recipient *recipients = xcalloc(most, sizeof *recipients);
     char(*texts)[2][WIRE_ADDRESS_MAX + 1] = xcalloc(most, sizeof *texts);
     gather(job, &dsn, recipients, texts);
-    if (dsn.count > 0 && options->destination(options->arg, sender, destination))
-        make_dsn(job, &dsn, failed, destination);
+    if (dsn.count > 0 && options->destination(options->arg, sender, to, destination))
+        make_dsn(job, &dsn, failed, to, destination);
     else if (dsn.count > 0)
         log_write(LOG_WARNING, "%s: its sender <%s> cannot be told: no route", job->id, sender);
     free(recipients);

@@ -11,6 +11,7 @@
 #include "common/queue_id.h"
 #include "edge/delivery/delivery.h"
 #include "edge/scan/scan.h"
+#include "edge/smtp/address.h"
 #include "proto/node.h"
 
 struct spool_runner;
@@ -27,8 +28,8 @@ struct spool_runner_options { /* all borrowed for the runner's life */
     struct message_budget *budget;
     struct queue_id_source *ids;     /* for DSNs */
     struct metrics *metrics;
-    /* Where mail for this address goes, as a destination of the spool; false: nowhere. */
-    bool (*destination)(void *arg, const char *address, char out[NEXT_HOP_TEXT_MAX]);
+    /* Where mail for this address goes, as a destination of the spool, and as which address (an alias stands for another); false: nowhere. */
+    bool (*destination)(void *arg, const char *address, char to[SMTP_ADDRESS_MAX], char out[NEXT_HOP_TEXT_MAX]);
     /* While drained and without a job: again and again. */
     void (*idle)(void *arg);
     void *arg;

@@ -33,12 +33,24 @@ static void check_route(const struct policy *policy, const char *domain)
     weir_assert(route.line > 0);
 }
 
+static void check_address(void *arg, const char *local, const char *domain)
+{
+    unsigned *count = arg;
+    weir_assert(*local != '\0' && strlen(local) <= ALIAS_LOCAL_MAX && domain != NULL && *domain != '\0');
+    weir_assert(++*count <= ALIAS_TARGETS_MAX);
+}
+
 /* Each word of the input is asked for as a domain and as an address. */
 static void ask(const struct policy *policy, const char *word)
 {
     struct netaddr client, outsider = { .family = 0 };
 
+    const char *own = policy_first_own_domain(policy);
+    unsigned count = 0;
+
     check_route(policy, word);
+    if (own != NULL)
+        weir_assert((policy_alias(policy, word, own, check_address, &count) > 0) == (count > 0));
     struct relay_decision decision = policy_relay(policy, &outsider, false, word);
     weir_assert(decision.allowed == policy_is_own_domain(policy, word));
     weir_assert(!decision.allowed || (decision.file != NULL && decision.line > 0));
@@ -57,7 +69,7 @@ static void ask_all(const struct policy *policy, const char *text, size_t size)
 
     memcpy(copy, text, size);
     copy[size] = '\0';
-    for (char *word = strtok_r(copy, " \t\n!/", &rest); word != NULL; word = strtok_r(NULL, " \t\n!/", &rest))
+    for (char *word = strtok_r(copy, " \t\n!/:,", &rest); word != NULL; word = strtok_r(NULL, " \t\n!/:,", &rest))
         ask(policy, word);
     free(copy);
     ask(policy, "");
@@ -67,8 +79,8 @@ static void ask_all(const struct policy *policy, const char *text, size_t size)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const char *const names[4] = { "mailertable", "local-host-names", "networks", "exceptions" };
-    struct policy_file files[4];
+    static const char *const names[6] = { "mailertable", "local-host-names", "networks", "exceptions", "aliases", "list" };
+    struct policy_file files[6];
     struct error why = { "" };
     size_t count = 0;
 
@@ -77,7 +89,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     unsigned which = *data++;
     size--;
     const char *text = (const char *)data, *end = text + size;
-    for (unsigned i = 0; i < 4; i++) {
+    for (unsigned i = 0; i < 6; i++) {
         if ((which >> i & 1) == 0)
             continue;
         const char *mark = memmem(text, (size_t)(end - text), "\n%%\n", 4);

@@ -64,3 +64,40 @@ def test_S69_explain_says_what_an_edge_answers(cluster):
     assert "mailertable:" in cluster.weirctl("route", "explain", "alice@example.edu").stdout
     wrong = cluster.weirctl("relay", "explain", "printer", "alice@example.edu", check=False)
     assert wrong.returncode == 65 and "is not an IP address" in wrong.stderr
+
+
+@pytest.mark.sanitized
+def test_S48_S49_aliases_of_own_domains(make_cluster):
+    cluster = make_cluster(edges=2, scanners=1)
+    own = cluster.dir / "policy" / "local-host-names"
+    own.write_text(own.read_text() + "students.example.edu\n")
+    table = cluster.dir / "policy" / "mailertable"
+    table.write_text("\n".join(line for line in table.read_text().splitlines() if not line.startswith(".\t") and not line.startswith(". ")) + "\n")
+    write(cluster, "aliases", "sysadm: sysadm@example.edu\nstaff: :include:staff-members\nowner-staff: postmaster@example.edu\n")
+    write(cluster, "staff-members", "# by the personnel office\none@example.edu, two@example.edu\nsysadm\n")
+    apply(cluster)
+
+    def answers(*names, edge=1):
+        with Smtp(cluster.relay(edge), source=OUTSIDE) as client:
+            return [str(answer.code) + " " + answer.text for answer in client.envelope(recipients=[f"{name}@students.example.edu" for name in names])]
+
+    for edge in (1, 2):
+        wait_until(lambda edge=edge: answers("SysAdm", edge=edge)[0].startswith("250"), 5, "the aliases on every edge")
+    assert answers("nobody")[0].startswith("550 5.1.1 <nobody@students.example.edu>: User unknown")
+    assert [answer[:9] for answer in answers("sysadm", "staff")] == ["250 2.1.5", "452 4.5.3"]
+    raw = message(token="one-for-each")
+    answer = cluster.send(raw, source=OUTSIDE, recipients=("staff@students.example.edu",))
+    assert answer.code == 250, answer
+
+    def told():
+        rows = json.loads(cluster.weirctl("--json", "trace", answer.queue_id, check=False).stdout or "[]")
+        return {row["recipient"] for row in rows if row["disposition"] == "delivered"} == {f"{name}@example.edu" for name in ("one", "two", "sysadm")}
+    wait_until(told, 20, "a copy for each member")
+    explained = json.loads(cluster.weirctl("--json", "route", "explain", "staff@students.example.edu").stdout)
+    assert explained["result"] == "expand" and explained["owner"] == "owner-staff@students.example.edu"
+    assert [target["stands_for"] for target in explained["targets"]] == ["one@example.edu", "two@example.edu", "sysadm@example.edu"]
+
+    write(cluster, "aliases", "a: b\nb: c\nc: a\n")
+    refused = cluster.weirctl("policy", "apply", str(cluster.dir / "policy"), check=False)
+    assert refused.returncode == 65 and "aliases:1: error: 'a' leads back to itself" in refused.stderr, refused.stderr
+    assert answers("sysadm")[0].startswith("250"), "a broken file changes nothing"

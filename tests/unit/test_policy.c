@@ -167,7 +167,28 @@ static const struct {
       "exceptions:1: error: expires=2026-12-31T25:00:00Z: the last day in force, as 2026-12-31, or a moment, as 2026-12-31T18:00:00Z" },
     { "exceptions", "::1 max_recipients=1 " SIGNED "\n127.0.0.1 max_recipients=1 " SIGNED "\n::1/128 max_recipients=2 " SIGNED "\n",
       "exceptions:3: error: ::1/128 has an exception already, in line 1" },
-    { "access", "", "access: error: not a policy file; those are mailertable, local-host-names, networks and exceptions" },
+    { "access", "", "access: error: not a policy file, and not included by aliases; those are mailertable, local-host-names, networks, exceptions "
+                    "and aliases" },
+    { "aliases", "sysadm sysadm@forth\n", "aliases:1: error: 'sysadm': write name: address, address" },
+    { "aliases", "sysadm:\n", "aliases:1: error: there is an address missing: write name: address, address" },
+    { "aliases", "a: b,, c\n", "aliases:1: error: there is an address missing: write name: address, address" },
+    { "aliases", "a: b@forth, x..y\n", "aliases:1: error: 'x..y' is not a name: letters, digits and !#$%&'*+-/=?^_`{|}~, dots between them, or \"other "
+                                       "ASCII\" in quotes; at most 64 bytes" },
+    { "aliases", "a: b@x_..y\n", "aliases:1: error: 'x_..y' is not a domain" },
+    { "aliases", "a: b c@forth\n", "aliases:1: error: 'b c' is not a name: letters, digits and !#$%&'*+-/=?^_`{|}~, dots between them, or \"other "
+                                   "ASCII\" in quotes; at most 64 bytes" },
+    { "aliases", "a: \"|/usr/bin/procmail\"\n", "aliases:1: error: '\"|/usr/bin/procmail\"': mail to a program is not possible here: nothing is delivered on "
+                                                "an edge; route the name to a host that can" },
+    { "aliases", "a: /var/mail/a\n", "aliases:1: error: '/var/mail/a': mail into a file is not possible here: nothing is delivered on an edge; route the "
+                                     "name to a host that can" },
+    { "aliases", "a: \\b@forth\n", "aliases:1: error: '\\b@forth': a backslash is for names without a domain" },
+    { "aliases", "a: \"b\n", "aliases:1: error: '\"b': the closing quote is missing" },
+    { "aliases", "a: \"b\"c\n", "aliases:1: error: 'c' after \"b\": a quoted name stands alone" },
+    { "aliases", "a: b\n# x\nA: c\n", "aliases:3: error: 'a' is an alias already, in line 1" },
+    { "aliases", "a: :include:/etc/list\n", "aliases:1: error: :include:/etc/list: the name of a file in the policy's folder, as staff-members" },
+    { "aliases", "a: :include:list\n", "aliases:1: error: :include:list: there is no such file in the policy's folder" },
+    { "aliases", "a: :include:networks\n", "aliases:1: error: :include:networks: there is no such file in the policy's folder" },
+    { "aliases", "a: x@y\nb: c\nc: d, e@f\nd: B\n", "aliases:2: error: 'b' leads back to itself: where it means a mailbox of that name, write \\b" },
 };
 
 START_TEST(errors_say_what_is_right)
@@ -404,6 +425,94 @@ START_TEST(s60_exceptions_hold_until_they_expire)
 }
 END_TEST
 
+/* Whom a name in own.edu stands for. */
+static const struct {
+    const char *name, *domain, *addresses;
+    unsigned line;
+} expansions[] = {
+    { "sysadm", "own.edu", "sysadm@forth.example.edu", 1 },
+    { "SysAdm", "own.edu", "sysadm@forth.example.edu", 1 },
+    { "sysadm", "two.edu", "sysadm@forth.example.edu", 1 },
+    { "sysadm", "route.edu", "", 0 }, /* not an own domain: its mailboxes are its next hop's */
+    { "nobody", "own.edu", "", 0 },
+    { "mr x", "own.edu", "frank@own.edu", 2 },
+    { "many", "own.edu", "sysadm@forth.example.edu Carl@own.edu dee@two.edu", 3 },
+    { "many", "two.edu", "sysadm@forth.example.edu Carl@two.edu dee@two.edu", 3 },
+    { "other", "own.edu", "Carl@two.edu", 5 },
+    { "carl", "own.edu", "", 0 },
+    { "list", "own.edu", "a@x.edu b@x.edu c@x.edu sysadm@forth.example.edu", 6 },
+    { "both", "own.edu", "a@x.edu b@x.edu c@x.edu sysadm@forth.example.edu q@x.edu a@x.edu b@x.edu c@x.edu sysadm@forth.example.edu", 7 },
+    { "self", "own.edu", "self@own.edu me@x.edu", 8 },
+    { "joe", "two.edu", "Joe@own.edu sue@two.edu", 10 }, /* its own name is the mailbox */
+};
+
+static void add_address(void *arg, const char *local, const char *domain)
+{
+    char *text = arg;
+    sprintf(text + strlen(text), "%s%s@%s", *text != '\0' ? " " : "", local, domain);
+}
+
+START_TEST(s48_s49_aliases)
+{
+    struct policy_file files[] = {
+        file("members", "# of the list\na@x.edu, b@x.edu\nc@X.edu # a comment\nsysadm\n"),
+        file("aliases", "sysadm: sysadm@forth.example.edu\n\"Mr X\" : \\frank\nmany: sysadm,\n  Carl, dee@two.edu\nother: foo@two.edu\nlist: :include:members\n"
+                        "both: list, q@x.edu, :include:members\nself: \\self, me@x.edu\nfoo: \"Carl\"\njoe: Joe@own.edu, sue\n"),
+        file("local-host-names", "own.edu\ntwo.edu\n"),
+        file("mailertable", "route.edu smtp:[x]\n"),
+    };
+    struct error why = { "" };
+    struct policy *policy = policy_parse(files, 4, &why);
+    char out[1000] = "", names[4][POLICY_NAME_MAX + 1];
+
+    ck_assert_msg(policy != NULL, "%s", why.text);
+    ck_assert_uint_eq(policy_alias(policy, expansions[_i].name, expansions[_i].domain, add_address, out), expansions[_i].line);
+    ck_assert_str_eq(out, expansions[_i].addresses);
+    ck_assert(policy_knows_mailboxes(policy, "own.edu") && !policy_knows_mailboxes(policy, "route.edu"));
+    policy_free(&policy);
+    ck_assert_uint_eq(policy_included(&files[1], names, 4), 1);
+    ck_assert_str_eq(names[0], "members");
+    files[0] = file("members", "a@x.edu\n:include:more\n");
+    ck_assert_ptr_null(policy_parse(files, 4, &why));
+    ck_assert_str_eq(why.text, "members:2: error: ':include:more': an included file has addresses only");
+    files[0] = file("members", "# nobody\n");
+    ck_assert_ptr_null(policy_parse(files, 4, &why));
+    ck_assert_str_eq(why.text, "aliases:6: error: 'list' stands for nobody: what it includes is empty");
+    files[0] = file("member", "a@x.edu\n");
+    ck_assert_ptr_null(policy_parse(files, 4, &why));
+    ck_assert(strstr(why.text, "member: error: not a policy file") == why.text);
+}
+END_TEST
+
+/* As deep and as large as allowed, and one more. */
+START_TEST(s49_limits_of_aliases)
+{
+    char *text = malloc(1 << 16);
+    struct error why = { "" };
+
+    for (int more = 0; more < 2; more++) {
+        size_t used = 0;
+        for (int i = 0; i < ALIAS_DEPTH_MAX + more; i++)
+            used += (size_t)sprintf(text + used, "a%d: a%d\n", i, i + 1);
+        used += (size_t)sprintf(text + used, "a%d: x@y.edu\n", ALIAS_DEPTH_MAX + more);
+        struct policy_file one = file("aliases", text);
+        struct policy *policy = policy_parse(&one, 1, &why);
+        ck_assert_msg((policy == NULL) == (more == 1), "%s", why.text);
+        policy_free(&policy);
+        used = (size_t)sprintf(text, "all: x");
+        for (int i = 1; i < ALIAS_TARGETS_MAX + more; i++)
+            used += (size_t)sprintf(text + used, ",\n x%d@y.edu", i);
+        sprintf(text + used, "\n");
+        one = file("aliases", text);
+        policy = policy_parse(&one, 1, &why);
+        ck_assert_msg((policy == NULL) == (more == 1), "%s", why.text);
+        policy_free(&policy);
+    }
+    ck_assert_str_eq(why.text, "aliases:1: error: 'all' stands for more than 1000 addresses");
+    free(text);
+}
+END_TEST
+
 START_TEST(networks_have_names)
 {
     struct netaddr client;
@@ -518,6 +627,8 @@ int main(void)
     tcase_add_test(tests, first_own_domain);
     tcase_add_loop_test(tests, s60_exceptions_hold_until_they_expire, 0, sizeof exceptions / sizeof exceptions[0]);
     tcase_add_test(tests, networks_have_names);
+    tcase_add_loop_test(tests, s48_s49_aliases, 0, sizeof expansions / sizeof expansions[0]);
+    tcase_add_test(tests, s49_limits_of_aliases);
     tcase_add_test(tests, networks_agree_with_a_linear_search);
     tcase_add_test(tests, large_files_are_fast);
     suite_add_tcase(suite, tests);

@@ -32,10 +32,13 @@ static const char config_text[] = "[edge]\nhostname = edge.test\ntmp_dir = /tmp\
                                   "public_key = 0000000000000000000000000000000000000000000000000000000000000000\n";
 static const char mailertable[] = "example.edu smtp:[sink.example.edu]:2525\nother.edu smtp:[other.example.edu]:2525\n"
                                   "gone.edu error:5.1.1:550 Nobody here\nhole.edu discard:\n. smtp:[sink.example.edu]:2525\n";
-static const char own_domains[] = "example.edu\nnoroute.edu\n";
+static const char own_domains[] = "example.edu\nnoroute.edu\nlocal.edu\n";
 static const char networks[] = "127.0.0.1/32\n";
 static const char exceptions[] = "127.0.0.1 max_message_size=2KiB max_recipients=3 reason=r owner=o approved_by=a expires=2099-12-31\n"
                                  "127.0.0.2 max_message_size=2KiB max_recipients=3 reason=r owner=o approved_by=a expires=2025-12-31\n";
+
+static const char aliases[] = "sysadm: u@example.edu\nlist: u@example.edu, o@other.edu, u@example.edu, h@hole.edu\nbad: u@example.edu, x@gone.edu\n"
+                              "owned: u@example.edu\nowner-owned: x@example.edu\ncrew: u@example.edu, v@example.edu\nowner-crew: x@example.edu\n";
 
 struct play {
     const char *name;
@@ -126,8 +129,9 @@ static bool begin(struct play *play, const struct setup *setup)
         struct policy_file files[] = { { "mailertable", mailertable, sizeof mailertable - 1 },
                                        { "local-host-names", own_domains, sizeof own_domains - 1 },
                                        { "networks", networks, sizeof networks - 1 },
+                                       { "aliases", aliases, sizeof aliases - 1 },
                                        { "exceptions", exceptions, sizeof exceptions - 1 } };
-        struct policy *parsed = policy_parse(files, setup->exception ? 4 : 3, &why);
+        struct policy *parsed = policy_parse(files, setup->exception ? 5 : 4, &why);
         ck_assert_msg(parsed != NULL, "%s", why.text);
         server_set_policy(play->server, &parsed, 7);
     }
@@ -525,6 +529,26 @@ static const struct {
       "C RCPT TO:<d@example.edu>\nS 250 2.1.0\nR 250 - ok\nS 250\nR 250 - ok\nS 250\nR 250 - ok\nS 250\nS 452 4.5.3\nA d@example.edu deferred:recipients 452\nC RSET\nS 250" },
     { "S60 an expired exception is none", false,
       "O outside\nO exception\nL max_message_size 100\n" READY "C MAIL FROM:<a@b.test> SIZE=101\nS 552 5.3.4 Message size exceeds the limit of 100" },
+
+    { "S49 an alias for one address is handed over directly", false,
+      "O outside\n" READY "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<SysAdm@local.edu>\nR 250 - ok\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\nV clean\nD 250 - ok\nS 250\nA u@example.edu delivered 250" },
+    { "S49 what the next hop says of it", false,
+      "O outside\n" READY "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<sysadm@local.edu>\nR 550 5.1.1 no\nS 550 5.1.1 no\nA u@example.edu refused:next-hop 550" },
+    { "S49 an alias for several goes into the spool, one copy for each", false,
+      "O outside\n" READY "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<list@local.edu>\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\nV clean\n"
+      "K scanned u@example.edu>[sink.example.edu]:2525 o@other.edu>[other.example.edu]:2525\nQ stored\nS 250 2.0.0\n"
+      "A u@example.edu spooled 250\nA o@other.edu spooled 250\nA h@hole.edu discarded:route 250" },
+    { "S49 an address of an alias that is refused refuses it all", false,
+      READY "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<bad@local.edu>\nS 550 5.1.1 <bad@local.edu>: Nobody here\nA bad@local.edu refused:route 550" },
+    { "S49 a list with an owner comes alone", false,
+      ONE_RCPT "C RCPT TO:<owned@local.edu>\nS 452 4.5.3 A list with an owner\nA u@example.edu deferred:list 452\nC RSET\nS 250\n"
+      "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<owned@local.edu>\nR 250 - ok\nS 250\nC RCPT TO:<u@example.edu>\nS 452 4.5.3\nA u@example.edu deferred:list 452\nC RSET\nS 250" },
+    { "S49 a list's own refused address makes way", false,
+      READY "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<owned@local.edu>\nR 550 - no\nS 550\nA u@example.edu refused:next-hop 550\nC RCPT TO:<u@example.edu>\nR 250 - ok\nS 250" },
+    { "S49 mail from nobody has no owner", false,
+      READY "C MAIL FROM:<>\nS 250\nC RCPT TO:<owned@local.edu>\nR 250 - ok\nS 250\nC RCPT TO:<u@example.edu>\nR 250 - ok\nS 250" },
+    { "S49 an alias counts as one recipient", false,
+      "O max_recipients=1\n" READY "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<crew@local.edu>\nS 250\nC RCPT TO:<crew@local.edu>\nS 452 4.5.3 Too many\nA crew@local.edu deferred:recipients 452" },
 
     { "a virus", false, ONE_DATA MAIL "V bad\nS 550 5.7.1 Message refused: virus Eicar-Test found (id 0\nA u@example.edu refused:virus 550\nC NOOP\nS 250" },
     { "a virus, discarded", false, "O virus_action=discard\n" ONE_DATA MAIL "V bad\nS 250 2.0.0 Ok: queued as\nA u@example.edu discarded:virus 250" },

@@ -194,17 +194,21 @@ END_TEST
 static const struct {
     const char *client, *recipient, *result, *grant, *grant_rule, *decided_by, *text;
     int code;
+    bool auth;
 } explanations[] = {
-    { "10.1.2.3", "u@anywhere.org", "deliver", "inside", "networks:1", "mailertable:5", ". smtp:[out]", 0 },
-    { "10.9.1.1", "u@anywhere.org", "refuse", NULL, NULL, "networks:2", "!10.9.0.0/16 guests", 550 },
-    { "192.0.2.1", "u@anywhere.org", "refuse", NULL, NULL, NULL, NULL, 550 },
-    { "192.0.2.1", "<U@Example.EDU.>", "deliver", "own-domain", "local-host-names:1", "mailertable:1", "example.edu smtp:[mail]  # \\xC3 \xc3\xbc", 0 },
-    { "192.0.2.1", "postmaster", "deliver", "own-domain", "local-host-names:1", "mailertable:1", NULL, 0 },
-    { "192.0.2.1", "u@x.cs.example.edu", "deliver", "route", "mailertable:2", "mailertable:2", ".cs.example.edu smtp:[cs]", 0 },
-    { "192.0.2.1", "a%b@example.edu", "refuse", "own-domain", "local-host-names:1", NULL, NULL, 550 },
-    { "10.1.2.3", "u@[10.1.2.3]", "deliver", "inside", "networks:1", "mailertable:5", NULL, 0 },
-    { "192.0.2.1", "u@old.edu", "refuse", "route", "mailertable:3", "mailertable:3", NULL, 551 },
-    { "192.0.2.1", "u@hole.edu", "discard", "route", "mailertable:4", "mailertable:4", NULL, 0 },
+    { "10.1.2.3", "u@anywhere.org", "deliver", "inside", "networks:1", "mailertable:5", ". smtp:[out]", 0, false },
+    { "10.9.1.1", "u@anywhere.org", "refuse", NULL, NULL, "networks:2", "!10.9.0.0/16 guests", 550, false },
+    { "192.0.2.1", "u@anywhere.org", "refuse", NULL, NULL, NULL, NULL, 550, false },
+    { "192.0.2.1", "<U@Example.EDU.>", "deliver", "own-domain", "local-host-names:1", "mailertable:1", "example.edu smtp:[mail]  # \\xC3 \xc3\xbc", 0, false },
+    { "192.0.2.1", "postmaster", "deliver", "own-domain", "local-host-names:1", "mailertable:1", NULL, 0, false },
+    { "192.0.2.1", "u@x.cs.example.edu", "deliver", "route", "mailertable:2", "mailertable:2", ".cs.example.edu smtp:[cs]", 0, false },
+    { "192.0.2.1", "a%b@example.edu", "refuse", "own-domain", "local-host-names:1", NULL, NULL, 550, false },
+    { "10.1.2.3", "u@[10.1.2.3]", "deliver", "inside", "networks:1", "mailertable:5", NULL, 0, false },
+    { "192.0.2.1", "u@anywhere.org", "deliver", "authenticated", NULL, "mailertable:5", NULL, 0, true },
+    { "192.0.2.1", "List@example.edu", "expand", "own-domain", "local-host-names:1", "aliases:2", "list: a@old.edu, b@x.cs.example.edu", 0, false },
+    { "192.0.2.1", "one@example.edu", "deliver", "own-domain", "local-host-names:1", "aliases:1", "one: b@x.cs.example.edu", 0, false },
+    { "192.0.2.1", "u@old.edu", "refuse", "route", "mailertable:3", "mailertable:3", NULL, 551, false },
+    { "192.0.2.1", "u@hole.edu", "discard", "route", "mailertable:4", "mailertable:4", NULL, 0, false },
 };
 
 static const struct request_file explained_files[] = {
@@ -212,18 +216,19 @@ static const struct request_file explained_files[] = {
     { (char *)"local-host-names", (char *)"example.edu\n", 0 },
     { (char *)"networks", (char *)"10.0.0.0/8 campus\n!10.9.0.0/16 guests\n", 0 },
     { (char *)"exceptions", (char *)"10.1.2.3 max_recipients=7 reason=r owner=o approved_by=a expires=1970-01-01\n", 0 },
+    { (char *)"aliases", (char *)"one: b@x.cs.example.edu\nlist: a@old.edu, b@x.cs.example.edu\nowner-list: one\n", 0 },
 };
 
 static struct explained_policy explained_policy(void)
 {
-    struct request_file files[4];
+    struct request_file files[5];
     struct explained_policy policy;
     struct error why;
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < 5; i++) {
         files[i] = explained_files[i];
         files[i].len = strlen(files[i].text);
     }
-    ck_assert_msg(explained_policy_parse(&policy, files, 4, &why), "%s", why.text);
+    ck_assert_msg(explained_policy_parse(&policy, files, 5, &why), "%s", why.text);
     return policy;
 }
 
@@ -236,14 +241,15 @@ START_TEST(s69_explained)
 {
     struct explained_policy policy = explained_policy();
     struct error why = { "" };
-    json_t *body = explain_relay(&policy, explanations[_i].client, explanations[_i].recipient, 0, &why);
+    json_t *body = explain_relay(&policy, explanations[_i].client, explanations[_i].auth, explanations[_i].recipient, 0, &why);
     ck_assert_msg(body != NULL, "%s", why.text);
     ck_assert_str_eq(json_string_value(json_object_get(body, "result")), explanations[_i].result);
     ck_assert_pstr_eq(text_at(body, "grant", "by"), explanations[_i].grant);
     ck_assert_pstr_eq(text_at(json_object_get(body, "grant"), "line", "rule"), explanations[_i].grant_rule);
-    ck_assert_pstr_eq(text_at(body, "decided_by", "rule"), explanations[_i].decided_by);
+    const json_t *line = json_array_get(json_object_get(body, "decided_by"), 0);
+    ck_assert_pstr_eq(json_string_value(json_object_get(line, "rule")), explanations[_i].decided_by);
     if (explanations[_i].text != NULL)
-        ck_assert_pstr_eq(text_at(body, "decided_by", "text"), explanations[_i].text);
+        ck_assert_pstr_eq(json_string_value(json_object_get(line, "text")), explanations[_i].text);
     ck_assert_int_eq(json_integer_value(json_object_get(json_object_get(body, "reply"), "code")), explanations[_i].code);
     struct view view = { "relay explain", body };
     free(printed(print_explained, &view));
@@ -256,7 +262,7 @@ START_TEST(s69_explained_as_people_read_it)
 {
     struct explained_policy policy = explained_policy();
     struct error why = { "" };
-    struct view view = { "relay explain", explain_relay(&policy, "10.1.2.3", "u@old.edu", 0, &why) };
+    struct view view = { "relay explain", explain_relay(&policy, "10.1.2.3", false, "u@old.edu", 0, &why) };
     char *text = printed(print_explained, &view);
     ck_assert_str_eq(text, "policy     of the folder; not applied\n"
                            "client     10.1.2.3 is inside: campus\n"
@@ -275,6 +281,26 @@ START_TEST(s69_explained_as_people_read_it)
     ck_assert_msg(strstr(text, "next hop   mail port 25\n") != NULL, "%s", text);
     free(text);
     json_decref(view.body);
+    view = (struct view){ "route explain", explain_route(&policy, "list@example.edu", &why) };
+    text = printed(print_explained, &view);
+    ck_assert_str_eq(text, "policy     of the folder; not applied\n"
+                           "to         list@example.edu\n"
+                           "decided by aliases:2: list: a@old.edu, b@x.cs.example.edu\n"
+                           "reports to owner-list@example.edu\n"
+                           "reply      250 2.1.5 Ok, where no address below is refused; then the message goes into the spool\n"
+                           "\n"
+                           "decided by aliases:2: list: a@old.edu, b@x.cs.example.edu\n"
+                           "           mailertable:3: old.edu error:5.1.6:551 moved\n"
+                           "stands for a@old.edu\n"
+                           "reply      551 5.1.6 <list@example.edu>: moved\n"
+                           "\n"
+                           "decided by aliases:2: list: a@old.edu, b@x.cs.example.edu\n"
+                           "           mailertable:2: .cs.example.edu smtp:[cs]\n"
+                           "stands for b@x.cs.example.edu\n"
+                           "next hop   cs port 25\n"
+                           "reply      the next hop's own; 250 2.1.5 where it takes it\n");
+    free(text);
+    json_decref(view.body);
     view = (struct view){ "exception list", explain_exceptions(&policy, 86400) };
     text = printed(print_explained, &view);
     ck_assert_msg(strstr(text, "  expired  ") != NULL, "%s", text);
@@ -284,7 +310,7 @@ START_TEST(s69_explained_as_people_read_it)
     static const char *const wrong[][3] = { { "printer", "u@example.edu", "is not an IP address" }, { "10.1.2.3", "u@@x", "501 5.1.3" },
                                             { "10.1.2.3", "<u@x> y", "501 5.1.3" }, { NULL, "postmaster", "has no domain" } };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-        ck_assert_ptr_null(wrong[i][0] != NULL ? explain_relay(&policy, wrong[i][0], wrong[i][1], 0, &why) : explain_route(&policy, wrong[i][1], &why));
+        ck_assert_ptr_null(wrong[i][0] != NULL ? explain_relay(&policy, wrong[i][0], false, wrong[i][1], 0, &why) : explain_route(&policy, wrong[i][1], &why));
         ck_assert_msg(strstr(why.text, wrong[i][2]) != NULL, "%s", why.text);
     }
     explained_policy_clear(&policy);
