@@ -68,7 +68,7 @@ static void end_address(struct recipients *recipients, struct reading *reading, 
         size_t used = 0;
         text_add_string(&path, "<");
         text_add(&path, spec->bytes, spec->len);
-        if (spec->len > 0 && !has_domain(spec)) {
+        if (spec->len > 0 && !reading->broken && !has_domain(spec)) {
             text_add_string(&path, "@");
             text_add_string(&path, domain);
         }
@@ -121,8 +121,10 @@ static void take(struct reading *reading, const char *bytes, size_t len)
     struct text *into = reading->in_angle ? &reading->angle : &reading->plain;
     /* Around dots and the @ white space means nothing (RFC 5322 4.4); else it ends a word, which only a name may have several of. */
     bool glued = into->len == 0 || strchr(".@", bytes[0]) != NULL || strchr(".@", into->bytes[into->len - 1]) != NULL;
-    if (reading->gap && !glued && !reading->in_angle)
+    if (reading->gap && !glued && !reading->in_angle) {
         reading->broken = true;
+        text_add(into, " ", 1); /* it is shown as it was written */
+    }
     reading->gap = false;
     text_add(into, bytes, len);
 }

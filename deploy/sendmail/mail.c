@@ -234,7 +234,7 @@ static void add_missing(struct text *out, const struct mail_facts *facts, unsign
 static void add_recipients(struct recipients *recipients, const char *text, size_t len, unsigned which, const char *domain)
 {
     struct field field;
-    while (read_field(&field, text, len)) {
+    while (len > 0 && read_field(&field, text, len)) {
         if (field.is & which)
             recipients_add(recipients, field.bytes + field.value, field.len - field.value, domain);
         text += field.len, len -= field.len;

@@ -239,9 +239,39 @@ def test_S73_bs(cluster, conf, tls):
     assert len(only(cluster, f"token-bs-{tls}")[1]) == 12 * 20000
 
 
-def test_S73_login(conf, tmp_path):
-    """A password goes over TLS to a host that is known, or not at all."""
-    (tmp_path / "login").write_text("alice@example.edu:wonderland\n")
+def test_S73_login(make_cluster, conf, tmp_path):
+    """A password goes over TLS to a host that is known, or not at all; -bs says it, too."""
+    cluster = make_cluster(edges=1, scanners=1, sets=["profile=submission", "sender_login_match=on"])
+    host = f"localhost:{cluster.relay().rsplit(':', 1)[1]}"
+    login = tmp_path / "login"
+    login.write_text("alice@example.edu:wonderland\n")
+    known = {"login_file": login, "ca_file": cluster.env["CA_FILE"]}
+    done = sendmail(conf(host, **known), "-f", "alice@example.edu", "bob@example.edu", text=b"Subject: token-login\n\nx\n")
+    assert done.returncode == 0, done.stderr
+    assert only(cluster, "token-login")[2:] == (["bob@example.edu"], "alice@example.edu")
+    text = b"Subject: token-bs-login\r\n\r\nx\r\n.\r\n"
+    steps = [b"EHLO script\r\n", b"MAIL FROM:<alice@example.edu>\r\n", b"RCPT TO:<bob@example.edu>\r\n", b"DATA\r\n", text, b"QUIT\r\n"]
+    client = subprocess.Popen([BIN / "weir-sendmail", "-bs"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              env={**os.environ, "WEIR_SENDMAIL_CONF": str(conf(host, **known))})
+    codes = []
+    for step in [b"", *steps]:
+        client.stdin.write(step)
+        client.stdin.flush()
+        while (line := client.stdout.readline())[3:4] == b"-":
+            continue
+        codes.append(line[:3])
+    client.communicate(timeout=60)
+    assert codes == [b"220", b"250", b"250", b"250", b"354", b"250", b"221"] and client.returncode == 0
+    only(cluster, "token-bs-login")
+    done = sendmail(conf(host, **known), "-f", "mallory@example.org", "bob@example.edu", text=b"x\n")
+    assert done.returncode in (69, 77) and b"refused" in done.stderr, done  # the sender must be the login's
+    login.write_text("alice@example.edu:through the looking glass\n")
+    done = sendmail(conf(host, **known), "-f", "alice@example.edu", "bob@example.edu", text=b"x\n")
+    assert done.returncode == 77 and b"AUTH: 535" in done.stderr, done
+    login.write_text("no colon\n")
+    done = sendmail(conf(host, **known), "bob@example.edu", text=b"x\n")
+    assert done.returncode == 77 and b"login_file" in done.stderr
+    assert "wonderland" not in cluster.log("edge-1") and "looking" not in cluster.log("edge-1")
     with answers(b"250 AUTH PLAIN", b"235 2.7.0 ok") as fake:
-        done = sendmail(conf(fake, tls="none", login_file=tmp_path / "login"), "a@example.edu", text=b"x\n")
+        done = sendmail(conf(fake, tls="none", login_file=login), "a@example.edu", text=b"x\n")
     assert done.returncode == 75 and b"TLS is required" in done.stderr
