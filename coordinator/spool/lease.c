@@ -105,6 +105,10 @@ static void on_claim(void *arg, struct question *question, const struct link_mes
 {
     struct leases *leases = arg;
     const Weir__SpoolClaim *asked = message->frame->question->spool_claim;
+    if (asked->room == 0) {
+        question_settle(&question, WEIR__ANSWER_STATUS__ANSWER_REFUSED, "a claim without room");
+        return;
+    }
     if (leases->draining) {
         question_settle(&question, WEIR__ANSWER_STATUS__ANSWER_UNAVAILABLE, "stopping");
         return;
