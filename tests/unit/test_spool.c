@@ -434,10 +434,11 @@ static struct {
     struct queue_id_source ids;
 } r;
 
-static bool destination(void *arg, const char *address, char out[NEXT_HOP_TEXT_MAX])
+static bool destination(void *arg, const char *address, char to[SMTP_ADDRESS_MAX], char out[NEXT_HOP_TEXT_MAX])
 {
     (void)arg;
     ck_assert_str_eq(address, "sender@example.org");
+    strcpy(to, address);
     strcpy(out, "[next.example.edu]:25");
     return true;
 }
