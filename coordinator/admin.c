@@ -12,7 +12,8 @@
 #include "coordinator/admin.h"
 #include "coordinator/rows.h"
 
-#define PARAMS_MAX 8
+#define PARAMS_MAX     8
+#define ADMIN_BODY_MAX ((size_t)WIRE_PAYLOADS_MAX * WIRE_PAYLOAD_MAX) /* it goes in pieces */
 
 enum verb_kind {
     PLAIN,
@@ -192,10 +193,10 @@ static void on_done(void *arg, enum db_outcome outcome, const struct db_error *e
                    error->sqlstate, error->why.text);
     else if (question->status == EX_DATAERR)
         suggest_name(question);
-    if (question->body != NULL && strlen(question->body) > WIRE_PAYLOAD_MAX) {
+    if (question->body != NULL && strlen(question->body) > ADMIN_BODY_MAX) {
         free(question->body);
         question->body = NULL;
-        set_answer(question, EX_SOFTWARE, "the answer is larger than %u bytes", WIRE_PAYLOAD_MAX);
+        set_answer(question, EX_SOFTWARE, "the answer is larger than %zu bytes", ADMIN_BODY_MAX);
     }
     if (question->adds_key && question->status == 0)
         cluster_when_read(question->admin->cluster, on_in_force, question);

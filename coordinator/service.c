@@ -181,8 +181,11 @@ static void on_answer(void *arg, uint64_t id, unsigned status, const char *error
     Weir__Frame frame = WEIR__FRAME__INIT;
     frame.body_case = WEIR__FRAME__BODY_ADMIN_REPLY;
     frame.admin_reply = &reply;
-    struct link_payload payload = { body, body != NULL ? strlen(body) : 0 };
-    client_send(client, &frame, &payload, body != NULL ? 1 : 0);
+    struct link_payload pieces[WIRE_PAYLOADS_MAX];
+    size_t count = 0, len = body != NULL ? strlen(body) : 0;
+    for (size_t at = 0; at < len && count < WIRE_PAYLOADS_MAX; at += pieces[count++].len)
+        pieces[count] = (struct link_payload){ body + at, len - at < WIRE_PAYLOAD_MAX ? len - at : WIRE_PAYLOAD_MAX };
+    client_send(client, &frame, pieces, count);
     free(cut);
     client_release(client);
 }

@@ -262,8 +262,8 @@ static bool payloads_fit(const struct wire_body *entry, const Weir__Frame *frame
         return payloads == 0;
     case WIRE_PAYLOADS_ONE:
         return payloads == 1;
-    case WIRE_PAYLOADS_MAYBE_ONE:
-        return payloads <= 1;
+    case WIRE_PAYLOADS_PIECES:
+        return payloads <= WIRE_PAYLOADS_MAX;
     case WIRE_PAYLOADS_WHOLE:
         return payloads == (frame->scan_open->whole ? 1 : 0);
     case WIRE_PAYLOADS_POLICY_FILES:

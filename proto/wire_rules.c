@@ -620,7 +620,7 @@ const struct wire_body wire_bodies[] = {
     BODY(REPORT, NONE, report),
     BODY(REPORT_ACK, NONE, report_ack),
     BODY(ADMIN_REQUEST, ADMIN_FILES, admin_request),
-    BODY(ADMIN_REPLY, MAYBE_ONE, admin_reply),
+    BODY(ADMIN_REPLY, PIECES, admin_reply),
     BODY(QUESTION, QUESTION, question),
     BODY(ANSWER, ANSWER, answer),
     { WEIR__FRAME__BODY__NOT_SET, WIRE_PAYLOADS_NONE, NULL },

@@ -48,7 +48,7 @@ struct wire_table {
 enum wire_payloads {
     WIRE_PAYLOADS_NONE,
     WIRE_PAYLOADS_ONE,
-    WIRE_PAYLOADS_MAYBE_ONE,
+    WIRE_PAYLOADS_PIECES, /* of one text, any number of them */
     WIRE_PAYLOADS_WHOLE, /* ScanOpen: one when `whole` */
     WIRE_PAYLOADS_POLICY_FILES,
     WIRE_PAYLOADS_ADMIN_FILES,

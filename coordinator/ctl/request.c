@@ -81,8 +81,13 @@ static void on_message(void *arg, struct link *link, const struct link_message *
     requester->reply->status = (int)answer->status;
     if (answer->status != 0)
         requester->reply->error = text_copy(answer->error.data, answer->error.len);
-    if (message->payload_count == 1)
-        requester->reply->body = text_copy(message->payloads[0].data, message->payloads[0].len);
+    if (message->payload_count > 0) {
+        struct text body;
+        text_init(&body);
+        for (size_t i = 0; i < message->payload_count; i++)
+            text_add(&body, message->payloads[i].data, message->payloads[i].len);
+        requester->reply->body = body.data; /* a struct text holds nothing else */
+    }
     requester->reply->coordinator = xstrdup(requester->coordinators[requester->current].name);
     end_wait(requester);
 }

@@ -1,10 +1,12 @@
 """Policy files in a real cluster: what edges do with them, how soon, and what weirctl says of it."""
 import datetime
 import json
+import random
+import time
 
 import pytest
 
-from weir import Smtp, message, wait_until
+from weir import Smtp, memory_kib, message, wait_until, workers_of
 
 OUTSIDE = "127.0.0.2"
 
@@ -101,3 +103,31 @@ def test_S48_S49_aliases_of_own_domains(make_cluster):
     refused = cluster.weirctl("policy", "apply", str(cluster.dir / "policy"), check=False)
     assert refused.returncode == 65 and "aliases:1: error: 'a' leads back to itself" in refused.stderr, refused.stderr
     assert answers("sysadm")[0].startswith("250"), "a broken file changes nothing"
+
+
+def test_S1_S49_5000_domains_and_100000_aliases(make_cluster):
+    cluster = make_cluster(edges=2, scanners=1)
+    table = (cluster.dir / "policy" / "mailertable").read_text()
+    write(cluster, "mailertable", "".join(f"dept{i}.example.net\tsmtp:[mail{i % 97}.example.net]:{1000 + i}\n" for i in range(5000)) + table)
+    write(cluster, "aliases", "".join(f"user{i}: u{i}@dept{i % 5000}.example.net\n" for i in range(100_000)))
+    pids = [pid for node in ("edge-1", "edge-2") for pid in workers_of(cluster, node)]
+    before = sum(memory_kib(pid) for pid in pids)
+    began = time.monotonic()
+    apply(cluster)
+    applied = time.monotonic()
+    for edge in (1, 2):
+        wait_until(lambda edge=edge: cluster.nodes()[f"edge-{edge}"]["policy_epoch"] == 2, 15, "the policy on every edge")
+    followed = time.monotonic()
+    print(f"\napply {applied - began:.2f} s, on every edge (as heartbeats tell) {followed - applied:.2f} s later, "
+          f"{(sum(memory_kib(pid) for pid in pids) - before) / len(pids) / 1024:.1f} MiB a worker")
+    explained = json.loads(cluster.weirctl("--json", "route", "explain", "user77777@example.edu").stdout)
+    assert explained["stands_for"] == f"u77777@dept{77777 % 5000}.example.net"
+    assert explained["next_hop"] == {"host": f"mail{77777 % 5000 % 97}.example.net", "port": 1000 + 77777 % 5000, "mx": False}
+    for i in random.Random(1).sample(range(5000), 5):
+        routed = json.loads(cluster.weirctl("--json", "route", "explain", f"x@dept{i}.example.net").stdout)
+        assert routed["next_hop"]["port"] == 1000 + i and routed["decided_by"][0]["rule"] == f"mailertable:{i + 1}"
+    assert cluster.send(message()).code == 250
+    began = time.monotonic()
+    cluster.weirctl("policy", "rollback", "1")
+    print(f"rollback {time.monotonic() - began:.2f} s")
+    wait_until(lambda: all(cluster.nodes()[f"edge-{edge}"]["policy_epoch"] == 3 for edge in (1, 2)), 15, "the old policy on every edge")

@@ -463,7 +463,7 @@ START_TEST(test_payload_counts)
     ck_assert(passes(&frame, 1) && !passes(&frame, 0) && !passes(&frame, 2));
     frame.body_case = WEIR__FRAME__BODY_ADMIN_REPLY;
     frame.admin_reply = &reply;
-    ck_assert(passes(&frame, 0) && passes(&frame, 1) && !passes(&frame, 2));
+    ck_assert(passes(&frame, 0) && passes(&frame, 1) && passes(&frame, WIRE_PAYLOADS_MAX) && !passes(&frame, WIRE_PAYLOADS_MAX + 1));
 }
 END_TEST
 
