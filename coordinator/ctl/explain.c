@@ -266,6 +266,57 @@ json_t *explain_exceptions(const struct explained_policy *policy, int64_t now)
     return out;
 }
 
+/* --- comparing --- */
+
+static const struct request_file *file_of(const struct explained_policy *policy, const char *name)
+{
+    for (size_t i = 0; i < policy->count; i++)
+        if (strcmp(policy->files[i].name, name) == 0)
+            return &policy->files[i];
+    return NULL;
+}
+
+/* Lines of one, but for empty ones, that other has not. Both may be NULL. */
+static json_t *lines_without(const struct request_file *one, const struct request_file *other)
+{
+    char *known = xstrdup(other != NULL ? other->text : ""), *lines = xstrdup(one != NULL ? one->text : ""), *rest = known;
+    struct domains seen = { 0 };
+    json_t *out = json_array();
+    for (char *line; (line = strsep(&rest, "\n")) != NULL;)
+        domains_add(&seen, line, 1);
+    rest = lines;
+    for (char *line; (line = strsep(&rest, "\n")) != NULL;)
+        if (*line != '\0' && domains_find(&seen, line) == DOMAINS_NONE) {
+            struct text clean;
+            text_init(&clean);
+            text_add_clean(&clean, line, strlen(line), 1000);
+            json_array_append_new(out, json_string(clean.data));
+            text_fini(&clean);
+        }
+    domains_fini(&seen);
+    free(known);
+    free(lines);
+    return out;
+}
+
+static void add_difference(json_t *out, const char *name, const struct request_file *before, const struct request_file *after)
+{
+    if (before == NULL || after == NULL || strcmp(before->text, after->text) != 0)
+        json_array_append_new(out, json_pack("{s:s, s:o, s:o}", "file", name, "removed", lines_without(before, after), "added",
+                                             lines_without(after, before)));
+}
+
+json_t *explain_difference(const struct explained_policy *in_force, const struct explained_policy *folder)
+{
+    json_t *out = json_array();
+    for (size_t i = 0; i < in_force->count; i++)
+        add_difference(out, in_force->files[i].name, &in_force->files[i], file_of(folder, in_force->files[i].name));
+    for (size_t i = 0; i < folder->count; i++)
+        if (file_of(in_force, folder->files[i].name) == NULL)
+            add_difference(out, folder->files[i].name, NULL, &folder->files[i]);
+    return out;
+}
+
 /* --- printing --- */
 
 static const char *get(const json_t *object, const char *key)
@@ -386,9 +437,32 @@ static void print_exceptions(const json_t *body, FILE *out)
     table_free(&table);
 }
 
+static void print_lines(const json_t *change, const char *key, char mark, FILE *out)
+{
+    size_t i;
+    const json_t *line;
+    json_array_foreach(json_object_get(change, key), i, line)
+        fprintf(out, "%s: %c %s\n", get(change, "file"), mark, json_string_value(line));
+}
+
+static void print_difference(const json_t *body, FILE *out)
+{
+    size_t i;
+    const json_t *change;
+    json_array_foreach(body, i, change)
+    {
+        print_lines(change, "removed", '-', out);
+        print_lines(change, "added", '+', out);
+    }
+    if (json_array_size(body) == 0)
+        fputs("no difference\n", out);
+}
+
 void explain_print(const char *verb, const json_t *body, FILE *out)
 {
-    if (strcmp(verb, "relay explain") == 0)
+    if (strcmp(verb, "policy diff") == 0)
+        print_difference(body, out);
+    else if (strcmp(verb, "relay explain") == 0)
         print_relay(body, out);
     else if (strcmp(verb, "route explain") == 0)
         print_route(body, out);

@@ -32,7 +32,10 @@ json_t *explain_route(const struct explained_policy *policy, const char *address
 /* Every exception, in force or expired. */
 json_t *explain_exceptions(const struct explained_policy *policy, int64_t now);
 
-/* verb: "relay explain", "route explain" or "exception list". */
+/* The lines that one has and the other has not, by file, in their order: [{"file", "removed", "added"}]. */
+json_t *explain_difference(const struct explained_policy *in_force, const struct explained_policy *folder);
+
+/* verb: "policy diff", "relay explain", "route explain" or "exception list". */
 void explain_print(const char *verb, const json_t *body, FILE *out);
 
 #endif

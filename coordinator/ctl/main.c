@@ -298,11 +298,11 @@ static int fetch_policy(const struct options *options, struct explained_policy *
     return status;
 }
 
-static int read_policy(const struct options *options, struct explained_policy *out)
+static int read_policy(const char *dir, struct explained_policy *out)
 {
     struct local_policy local;
     struct error why;
-    if (!local_policy_read(&local, options->policy, &why))
+    if (!local_policy_read(&local, dir, &why))
         return fail(EX_DATAERR, why.text);
     bool fine = explained_policy_parse(out, local.files, local.count, &why);
     local_policy_clear(&local);
@@ -321,6 +321,26 @@ static bool read_mx_delivery(const struct options *options, bool *out, struct er
     return fine;
 }
 
+static int run_diff(const struct options *options)
+{
+    struct explained_policy in_force = { 0 }, folder;
+    int status = read_policy(options->args[0], &folder);
+    if (status != EXIT_SUCCESS)
+        return status;
+    status = fetch_policy(options, &in_force);
+    if (status == EXIT_SUCCESS) {
+        json_t *body = explain_difference(&in_force, &folder);
+        if (options->json)
+            json_dumpf(body, stdout, 0), puts("");
+        else
+            explain_print(options->verb->name, body, stdout);
+        json_decref(body);
+        explained_policy_clear(&in_force);
+    }
+    explained_policy_clear(&folder);
+    return status;
+}
+
 static int run_explain(const struct options *options)
 {
     const char *verb = options->verb->name;
@@ -328,7 +348,7 @@ static int run_explain(const struct options *options)
     struct error why;
     json_t *body;
     int64_t now = (int64_t)(clock_wall_ms() / 1000);
-    int status = options->policy != NULL ? read_policy(options, &policy) : fetch_policy(options, &policy);
+    int status = options->policy != NULL ? read_policy(options->policy, &policy) : fetch_policy(options, &policy);
     if (status != EXIT_SUCCESS)
         return status;
     if (!read_mx_delivery(options, &policy.mx_delivery, &why)) {
@@ -365,6 +385,8 @@ static int run(const struct options *options)
         return local_config_check(options);
     if (strcmp(verb, "config show") == 0)
         return local_config_show(options);
+    if (strcmp(verb, "policy diff") == 0)
+        return run_diff(options);
     if (options->verb->flags & OPTION_POLICY)
         return run_explain(options);
     return run_remote(options);

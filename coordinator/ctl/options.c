@@ -30,6 +30,7 @@ const struct verb options_verbs[] = {
     { "keys revoke", "NAME|HEX", 1, 1, OPTION_FORCE, "shut a key out; its connections end" },
     { "policy check", "DIR", 1, 1, OPTION_NO_CONFIG, "whether the files of DIR are a policy" },
     { "policy apply", "DIR", 1, 1, OPTION_COMMENT, "make the files of DIR the policy; shows the difference" },
+    { "policy diff", "DIR", 1, 1, 0, "the lines that policy apply DIR would take out and put in" },
     { "policy show", "[EPOCH]", 0, 1, 0, "the policy's files" },
     { "policy history", "", 0, 0, 0, "who applied what and when" },
     { "policy rollback", "EPOCH", 1, 1, 0, "make an earlier policy the newest" },

@@ -99,6 +99,12 @@ def test_S48_S49_aliases_of_own_domains(make_cluster):
     assert explained["result"] == "expand" and explained["owner"] == "owner-staff@students.example.edu"
     assert [target["stands_for"] for target in explained["targets"]] == ["one@example.edu", "two@example.edu", "sysadm@example.edu"]
 
+    folder = str(cluster.dir / "policy")
+    assert cluster.weirctl("policy", "diff", folder).stdout == "no difference\n"
+    write(cluster, "staff-members", "one@example.edu\n")
+    assert cluster.weirctl("policy", "diff", folder).stdout.splitlines() == [
+        "staff-members: - # by the personnel office", "staff-members: - one@example.edu, two@example.edu", "staff-members: - sysadm",
+        "staff-members: + one@example.edu"]
     write(cluster, "aliases", "a: b\nb: c\nc: a\n")
     refused = cluster.weirctl("policy", "apply", str(cluster.dir / "policy"), check=False)
     assert refused.returncode == 65 and "aliases:1: error: 'a' leads back to itself" in refused.stderr, refused.stderr

@@ -315,6 +315,27 @@ START_TEST(s69_explained_as_people_read_it)
     }
     explained_policy_clear(&policy);
 
+    struct explained_policy other;
+    static const struct request_file others[] = { { (char *)"networks", (char *)"# all\n10.0.0.0/8 campus\n\n", 0 }, { (char *)"aliases", (char *)"a: b\n", 0 } };
+    struct request_file copies[2] = { others[0], others[1] }, mine = others[0];
+    for (size_t i = 0; i < 2; i++)
+        copies[i].len = strlen(copies[i].text);
+    mine.text = (char *)"10.0.0.0/8 campus\n10.9.0.0/16\n";
+    mine.len = strlen(mine.text);
+    ck_assert(explained_policy_parse(&policy, &mine, 1, &why) && explained_policy_parse(&other, copies, 2, &why));
+    view = (struct view){ "policy diff", explain_difference(&policy, &other) };
+    text = printed(print_explained, &view);
+    ck_assert_str_eq(text, "networks: - 10.9.0.0/16\nnetworks: + # all\naliases: + a: b\n");
+    free(text);
+    json_decref(view.body);
+    view = (struct view){ "policy diff", explain_difference(&policy, &policy) };
+    text = printed(print_explained, &view);
+    ck_assert_str_eq(text, "no difference\n");
+    free(text);
+    json_decref(view.body);
+    explained_policy_clear(&policy);
+    explained_policy_clear(&other);
+
     /* without a policy a domain goes to its MX, or nowhere */
     ck_assert(explained_policy_parse(&policy, NULL, 0, &why));
     policy.mx_delivery = true;
