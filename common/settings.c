@@ -187,6 +187,7 @@ static const struct config_key tls_keys[] = {
 #define S listener_settings
 static const struct config_key listener_keys[] = {
     ENUM(profile, "relay", "relay|submission|handoff", "what the listener is for: relay delivers within the session, the others store first"),
+    ENUM(direction, "both", "both|inbound|outbound", "inbound: only to own domains; outbound: only from inside networks and the authenticated; else 550 5.7.1"),
     ENDPOINTS(listen, "127.0.0.1:25, [::1]:25", "addresses with ports, as 192.0.2.1:25, [2001:db8::1]:25; all of them: *:25 (IPv4) and [::]:25 (IPv6)"),
     DURATION(banner_delay, "0", 0, 5 * MINUTES, "a client that talks earlier gets 554 5.5.1; 0: off"),
     SIZE(max_message_size, "50MiB", KIB, TIB, "over it 552 5.3.4"),
@@ -206,6 +207,9 @@ static const struct config_key listener_keys[] = {
     BOOL(starttls, "on", "offered when [tls] has a certificate"),
     ENUM(auth, "profile", "profile|off|offer|require", "AUTH PLAIN and LOGIN, under TLS only; require: 530 5.7.0 to MAIL before it; profile: require on submission, off elsewhere"),
     BOOL(sender_login_match, "off", "who authenticated sends only as an address of its account, else 553 5.7.1"),
+    BOOL(implicit_tls, "off", "TLS from the first byte, as on port 465"),
+    STRING(qualify_domain, "", "handoff: domain of addresses that have none; empty: the edge's hostname"),
+    BOOL(add_from, "on", "handoff: a message without From gets one with its sender"),
     END,
 };
 #undef S

@@ -11,6 +11,7 @@
 enum virus_action { VIRUS_REJECT, VIRUS_DISCARD };                               /* reject|discard */
 enum unknown_action { UNKNOWN_TEMPFAIL, UNKNOWN_REJECT, UNKNOWN_DISCARD };       /* tempfail|reject|discard */
 enum next_hop_tls { NEXT_HOP_TLS_NONE, NEXT_HOP_TLS_MAY, NEXT_HOP_TLS_REQUIRE }; /* none|may|require */
+enum listener_direction { DIRECTION_BOTH, DIRECTION_INBOUND, DIRECTION_OUTBOUND };     /* both|inbound|outbound */
 enum listener_profile { PROFILE_RELAY, PROFILE_SUBMISSION, PROFILE_HANDOFF };           /* relay|submission|handoff */
 enum auth_setting { AUTH_PROFILE, AUTH_OFF, AUTH_OFFER, AUTH_REQUIRE };          /* profile|off|offer|require */
 enum drain_mode { DRAIN_ANSWER, DRAIN_CLOSE };                                   /* answer|close */
@@ -145,6 +146,7 @@ struct tls_settings {                 /* [tls] */
 
 struct listener_settings {            /* [listener "relay"] */
     int profile;                      /* relay|submission|handoff: relay delivers within the session, the others store first */
+    int direction;                    /* both|inbound|outbound: inbound takes mail for own domains only, outbound from insiders and the authenticated only */
     struct config_list listen;        /* 127.0.0.1:25, [::1]:25 */
     uint64_t banner_delay;            /* 0: off. A client that talks before the banner gets 554 5.5.1 */
     uint64_t max_message_size;        /* 50MiB */
@@ -164,6 +166,9 @@ struct listener_settings {            /* [listener "relay"] */
     bool starttls;                    /* on: offered when [tls] has a certificate */
     int auth;                         /* profile: require on submission, else off; offer|require, under TLS only */
     bool sender_login_match;          /* off: MAIL FROM must belong to the login */
+    bool implicit_tls;                /* off; on: TLS from the first byte (port 465), needs [tls] */
+    char *qualify_domain;             /* handoff: for addresses without a domain; empty: the hostname */
+    bool add_from;                    /* on; handoff: a message without From gets its sender's */
 };
 
 struct scanner_settings {             /* [scanner] */

@@ -10,6 +10,7 @@
 #include "coordinator/ctl/explain.h"
 #include "coordinator/ctl/table.h"
 #include "coordinator/text.h"
+#include "common/settings.h"
 #include "edge/session/relay.h"
 
 /* --- the policy --- */
@@ -221,7 +222,9 @@ json_t *explain_relay(const struct explained_policy *policy, const char *client_
     }
     if (!parse_recipient(&recipient, recipient_text, why))
         return NULL;
-    relay_decide(&answer, policy->parsed, policy->mx_delivery, &client, authenticated, &recipient);
+    /* What the policy says: a relay listener for both directions adds nothing of its own. */
+    static const struct listener_settings relay = { .profile = PROFILE_RELAY, .direction = DIRECTION_BOTH };
+    relay_decide(&answer, policy->parsed, policy->mx_delivery, &(struct relay_client){ &client, &relay, authenticated }, &recipient);
 
     json_t *out = answer_json(policy, &answer);
     add_targets(out, policy, &answer, &recipient);

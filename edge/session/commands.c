@@ -24,8 +24,7 @@ static struct allowance allowance_now(const struct session *session)
 static void obey_hello(struct session *session, const struct smtp_command *command)
 {
     transaction_free(&session->tx, FAREWELL_RESET);
-    free(session->helo);
-    session->helo = xstrdup(command->domain);
+    session_take_helo(session, command->domain);
     session->esmtp = command->verb == SMTP_VERB_EHLO;
     session_enter(session, ST_READY);
     if (!session->esmtp) {
@@ -55,6 +54,8 @@ static void obey_starttls(struct session *session, const struct smtp_command *co
 
 static void obey_mail(struct session *session, const struct smtp_command *command)
 {
+    if (session->helo == NULL) /* only a lenient session comes here without */
+        session_take_helo(session, "");
     if (command->address.kind == SMTP_ADDRESS_POSTMASTER) {
         session->errors++;
         session_reply(session, command->verb, 553, "5.1.7", "Sender address needs a domain");
@@ -253,6 +254,15 @@ bool session_end_excess(struct session *session)
     return excess != EXCESS_NONE;
 }
 
+static struct smtp_complaint parse_command(const struct session *session, struct smtp_command *command, const char *line, size_t len)
+{
+    bool utf8 = session->tx != NULL && transaction_is_utf8(session->tx);
+    if (!session_is_lenient(session))
+        return smtp_command_parse(command, line, len, utf8, true);
+    const char *domain = session->limits->qualify_domain;
+    return smtp_command_parse_lenient(command, line, len, utf8, *domain != '\0' ? domain : session->config->hostname);
+}
+
 enum obeyed session_command(struct session *session, const char *line, size_t len, size_t more)
 {
     if (session->state == ST_AUTH) { /* whatever it looks like */
@@ -262,8 +272,11 @@ enum obeyed session_command(struct session *session, const char *line, size_t le
     }
     struct smtp_command *command = &session->server->command;
     struct transaction *tx = session->tx;
-    struct smtp_complaint complaint = smtp_command_parse(command, line, len, tx != NULL && transaction_is_utf8(tx), true);
+    struct smtp_complaint complaint = parse_command(session, command, line, len);
     const struct verb_rule *rule = &rules[command->verb];
+    unsigned allowed = rule->allowed;
+    if (command->verb == SMTP_VERB_MAIL && session_is_lenient(session))
+        allowed |= ST_GREETED;
     enum excess excess = session_excess(session);
 
     if (tx != NULL && transaction_unanswered(tx) > 0 &&
@@ -282,7 +295,7 @@ enum obeyed session_command(struct session *session, const char *line, size_t le
             session_close(session); /* how many bytes follow is not known: they must not be taken for commands */
         return COMMAND_DONE;
     }
-    if ((rule->allowed & session->state) == 0) {
+    if ((allowed & session->state) == 0) {
         complain(session, command->verb, 503, "5.5.1", out_of_order_words(session, command->verb));
         return COMMAND_DONE;
     }

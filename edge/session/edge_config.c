@@ -21,6 +21,11 @@ static bool load_listeners(struct edge_config *out, const struct config *config,
         out->listener_count = i + 1;
         if (!config_fill(config, "listener", name, &listener->settings, why))
             return false;
+        char domain[SMTP_DOMAIN_MAX + 1], *qualify = listener->settings.qualify_domain;
+        if (qualify != NULL && *qualify != '\0' && !smtp_domain_parse(domain, qualify, strlen(qualify), false)) {
+            error_set(why, "[listener \"%s\"] qualify_domain: \"%s\" is not a domain", name, qualify);
+            return false;
+        }
         for (size_t k = 0; k < listener->settings.listen.count; k++) {
             struct netaddr address;
             struct error parse;
@@ -85,8 +90,14 @@ static bool load_sections(struct edge_config *out, const struct config *config, 
         !config_fill(config, "tls", NULL, &out->tls, why) || !config_fill(config, "log", NULL, &out->log, why) ||
         !load_hostname(out, why) || !load_listeners(out, config, why) || !load_coordinators(out, config, why))
         return false;
-    if (out->tls.certificate == NULL || *out->tls.certificate == '\0')
+    if (out->tls.certificate == NULL || *out->tls.certificate == '\0') {
+        for (size_t i = 0; i < out->listener_count; i++)
+            if (out->listeners[i].settings.implicit_tls) {
+                error_set(why, "[listener \"%s\"] implicit_tls: [tls] has no certificate", out->listeners[i].name);
+                return false;
+            }
         return true;
+    }
     const char *key = out->tls.key != NULL && *out->tls.key != '\0' ? out->tls.key : out->tls.certificate;
     out->server_tls = net_tls_server(out->tls.certificate, key, why);
     return out->server_tls != NULL;

@@ -8,6 +8,7 @@
  * commands.c     one handler per SMTP verb
  * transaction.c  one message's way: bytes, verdict, hand-over, outcome; with recipients.c (who) and spooled.c (into the spool)
  * auth.c         who the client is
+ * repair.c       a message's header made whole
  * report.c       the log lines and audit rows of all that
  */
 #include "common/queue_id.h"
@@ -54,6 +55,7 @@ struct session {
     char *helo;                             /* as said; NULL before */
     struct smtp_parser parser;
     enum session_state state, after_skip;
+    bool greeted;      /* the banner was sent */
     bool esmtp;        /* EHLO, not HELO */
     bool chunked;      /* the message comes by BDAT */
     bool last_chunk;   /* and this chunk is its last */
@@ -162,6 +164,9 @@ void session_on_time(struct session *session, uint64_t now_ms);
 bool session_between_messages(const struct session *session);
 const char *session_tls(const struct session *session); /* "" in clear; borrowed */
 bool session_offers_starttls(const struct session *session);
+bool session_is_lenient(const struct session *session);
+/* The client said EHLO or HELO; what it said is of no use when "". */
+void session_take_helo(struct session *session, const char *helo);
 
 /* ---- commands ---- */
 

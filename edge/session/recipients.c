@@ -290,8 +290,8 @@ void transaction_rcpt(struct transaction *tx, const struct smtp_command *rcpt)
 {
     struct session *session = tx->session;
     struct relay_answer relay;
-    relay_decide(&relay, session->server->policy, session->config->edge.mx_delivery, &session->client, session_login(session) != NULL,
-                 &rcpt->address);
+    struct relay_client client = { &session->client, session->limits, session_login(session) != NULL };
+    relay_decide(&relay, session->server->policy, session->config->edge.mx_delivery, &client, &rcpt->address);
 
     struct entry *entry = entry_add(tx);
     tx->rcpts++;

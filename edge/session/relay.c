@@ -189,8 +189,20 @@ void relay_route(struct relay_answer *out, const struct policy *policy, bool mx_
     to_mailbox(out, policy, mx_delivery, recipient, recipient->local, recipient->domain);
 }
 
-void relay_decide(struct relay_answer *out, const struct policy *policy, bool mx_delivery, const struct netaddr *client,
-                  bool authenticated, const struct smtp_address *recipient)
+static bool listener_allows(const struct relay_client *client, bool inside, bool own)
+{
+    const struct listener_settings *listener = client->listener;
+    if (listener->profile == PROFILE_HANDOFF && !inside)
+        return false;
+    if (listener->profile == PROFILE_SUBMISSION && !inside && !client->authenticated)
+        return false;
+    if (listener->direction == DIRECTION_OUTBOUND && !inside && !client->authenticated)
+        return false;
+    return listener->direction != DIRECTION_INBOUND || own;
+}
+
+void relay_decide(struct relay_answer *out, const struct policy *policy, bool mx_delivery, const struct relay_client *client,
+                  const struct smtp_address *recipient)
 {
     const char *local = recipient->local, *domain = recipient->domain;
     answer_init(out, recipient);
@@ -211,10 +223,13 @@ void relay_decide(struct relay_answer *out, const struct policy *policy, bool mx
         memcpy(out->asked, out->address, sizeof out->asked);
     }
 
-    struct relay_decision decision = out->decision = policy_relay(policy, client, authenticated, domain);
-    /* A local part that asks for routing (user%there@here) would be sent on by a lenient next hop: we would be its open relay. Insiders
-     * and the authenticated may send anywhere anyway. */
-    if (!decision.allowed || (*recipient->reroute != '\0' && !authenticated && !policy_is_inside(policy, client))) {
+    bool inside = policy_is_inside(policy, client->address), own = policy_is_own_domain(policy, domain);
+    bool anywhere = (inside || client->authenticated) && client->listener->direction != DIRECTION_INBOUND;
+
+    /* A local part that asks for routing (user%there@here) would be sent on by a lenient next hop: we would be its open relay. Who may send
+     * anywhere gains nothing by it. */
+    struct relay_decision decision = out->decision = policy_relay(policy, client->address, client->authenticated, domain);
+    if (!decision.allowed || !listener_allows(client, inside, own) || (*recipient->reroute != '\0' && !anywhere)) {
         if (!decision.allowed)
             name_rule(out, decision.file, decision.line);
         refuse(out, "relay", 550, "5.7.1", "Relay access denied");

@@ -7,6 +7,7 @@
  */
 #include "common/netaddr.h"
 #include "common/policy/policy.h"
+#include "common/settings.h"
 #include "edge/delivery/delivery.h"
 #include "edge/smtp/address.h"
 
@@ -31,8 +32,17 @@ struct relay_answer {
 /* The second half of it: where the recipient's mail goes, whoever sends it. A mailbox. mx_delivery: a domain without a route goes to its MX; off: it is
  * refused. */
 void relay_route(struct relay_answer *out, const struct policy *policy, bool mx_delivery, const struct smtp_address *recipient);
-void relay_decide(struct relay_answer *out, const struct policy *policy, bool mx_delivery, const struct netaddr *client,
-                  bool authenticated, const struct smtp_address *recipient);
+
+struct relay_client {
+    const struct netaddr *address;
+    const struct listener_settings *listener; /* it came in by */
+    bool authenticated;
+};
+
+/* The first half, too. What the listener is for may forbid more than the policy does: a handoff listener takes from insiders only, a submission
+ * listener from the authenticated (and from insiders, where `auth` lets them in without), and `direction` holds on each. */
+void relay_decide(struct relay_answer *out, const struct policy *policy, bool mx_delivery, const struct relay_client *client,
+                  const struct smtp_address *recipient);
 
 /* RELAY_SEVERAL: an answer for each address that asked stands for, each once. */
 typedef void (*relay_handler)(void *arg, const struct relay_answer *target);

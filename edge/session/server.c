@@ -130,6 +130,7 @@ static struct session *session_new(struct port *port, int fd, const struct netad
     netaddr_format(peer, session->client_text);
     session->began_ms = session->entered_ms = session->input_ms = clock_ms();
     smtp_parser_init(&session->parser, (size_t)session->limits->max_command_line, (size_t)session->limits->max_text_line);
+    session->parser.lenient = session_is_lenient(session);
     session->conn = net_accept(server->base, fd, &session_net_handlers, session);
     census_enter(server->census, server->worker, peer);
     server->sessions++;
@@ -143,8 +144,10 @@ static void turn_away(struct port *port, int fd, const struct netaddr *peer, enu
 {
     char line[512], client[NETADDR_TEXT_MAX];
     int len = snprintf(line, sizeof line, "421 %s %s %s\r\n", enhanced, port->server->config->hostname, words);
-    ssize_t sent = write(fd, line, (size_t)len);
-    (void)sent; /* a fresh socket has room, and a client that is gone needs no reply */
+    if (!edge_config_listener(port->server->config, port->name)->settings.implicit_tls) { /* where no word can be said in clear */
+        ssize_t sent = write(fd, line, (size_t)len);
+        (void)sent; /* a fresh socket has room, and a client that is gone needs no reply */
+    }
     close(fd);
     metric_add(port->refused[reason], 1);
     log_write(LOG_INFO, "NOQUEUE: reject: CONNECT from unknown[%s]: 421 %s %s", netaddr_format(peer, client), enhanced, words);

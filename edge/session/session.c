@@ -55,6 +55,19 @@ bool session_offers_starttls(const struct session *session)
     return session->limits->starttls && session->config->server_tls != NULL && !net_is_tls(session->conn);
 }
 
+bool session_is_lenient(const struct session *session)
+{
+    return session->limits->profile == PROFILE_HANDOFF;
+}
+
+void session_take_helo(struct session *session, const char *helo)
+{
+    char literal[NETADDR_TEXT_MAX + 8]; /* RFC 5321 4.1.3: what a host without a name should have said */
+    snprintf(literal, sizeof literal, "[%s%s]", session->client.family == AF_INET6 ? "IPv6:" : "", session->client_text);
+    free(session->helo);
+    session->helo = xstrdup(*helo != '\0' ? helo : literal);
+}
+
 /* ---- replies ---- */
 
 static const int counted_codes[] = { 211, 214, 220, 221, 250, 251, 252, 354, 421, 450, 451, 452, 454, 455, 500, 501, 502, 503,
@@ -132,6 +145,7 @@ void session_dismiss(struct session *session, enum farewell farewell, const char
 
 static void session_greet(struct session *session)
 {
+    session->greeted = true;
     session_enter(session, ST_GREETED);
     session_reply(session, STAGE_CONNECT, 220, NULL, "%s ESMTP Weir", session->config->hostname);
 }
@@ -177,12 +191,12 @@ static void on_client_name(void *arg, const char *name)
     session_settle(session);
 }
 
-void session_begin(struct session *session)
+static void session_welcome(struct session *session)
 {
     if (session->server->dns != NULL && session->config->edge.ptr_wait > 0)
         session->name_query = client_name_lookup(session->server->dns, &session->client, on_client_name, session);
     session_enter(session, ST_CONNECTED);
-    uint64_t due = session_greet_in_time(session, session->began_ms);
+    uint64_t due = session_greet_in_time(session, clock_ms());
     if (session->state == ST_CONNECTED)
         server_schedule(session, due);
 }
@@ -191,6 +205,18 @@ void session_begin(struct session *session)
 static bool session_talks_early(const struct session *session)
 {
     return session->state == ST_CONNECTED && clock_ms() < session->began_ms + session->limits->banner_delay;
+}
+
+void session_begin(struct session *session)
+{
+    if (!session->limits->implicit_tls) {
+        session_welcome(session);
+        return;
+    }
+    session_enter(session, ST_SECURING);
+    if (session->config->server_tls == NULL || !net_start_tls(session->conn, session->config->server_tls, true, NULL))
+        session_close(session);
+    session_settle(session);
 }
 
 /* RFC 5321 4.3.1: the client waits for the banner. One that does not is no mail server. */
@@ -346,7 +372,10 @@ static void on_secured(void *arg)
     session->helo = NULL;
     session->esmtp = false;
     session->input_ms = clock_ms();
-    session_enter(session, ST_GREETED);
+    if (session->greeted)
+        session_enter(session, ST_GREETED);
+    else
+        session_welcome(session);
     session_settle(session);
 }
 

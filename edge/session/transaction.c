@@ -78,6 +78,7 @@ void transaction_free(struct transaction **transaction, enum farewell farewell)
     for (unsigned i = 0; i < tx->count; i++)
         entry_fini(&tx->entries[i]);
     free(tx->entries);
+    free(tx->repair);
     free(tx->verdict);
     free(tx->next_hop_text);
     free(tx->next_hop_reply);
@@ -151,6 +152,8 @@ void transaction_begin_message(struct transaction *tx)
     tx->began = true;
     tx->window_ms = clock_ms();
     report_message_begins(session, tx->id.text);
+    if (session->limits->profile != PROFILE_RELAY)
+        tx->repair = repair_new(tx);
     if (tx->to_deliver == 0)
         return; /* all recipients are discarded: nothing to keep */
     transaction_choose_way(tx);
@@ -177,17 +180,11 @@ static void keep_bytes(struct transaction *tx, const char *bytes, size_t len)
     refuse(tx, REFUSAL_STORAGE);
 }
 
-void transaction_body(struct transaction *tx, const char *bytes, size_t len)
+void transaction_take(struct transaction *tx, const char *bytes, size_t len)
 {
     const struct listener_settings *limits = tx->session->limits;
-    tx->size += len;
     if (tx->refusal != REFUSAL_NONE)
         return;
-    if (tx->size > tx->allowance.max_message_size) {
-        server_count_limit(tx->session->server, LIMIT_SIZE);
-        refuse(tx, REFUSAL_SIZE);
-        return;
-    }
     if (!tx->header.ended) {
         header_scan_feed(&tx->header, bytes, len);
         if (tx->header.hops > limits->max_hops) {
@@ -201,6 +198,21 @@ void transaction_body(struct transaction *tx, const char *bytes, size_t len)
     }
     if (tx->message != NULL)
         keep_bytes(tx, bytes, len);
+}
+
+void transaction_body(struct transaction *tx, const char *bytes, size_t len)
+{
+    tx->size += len;
+    if (tx->refusal != REFUSAL_NONE)
+        return;
+    if (tx->size > tx->allowance.max_message_size) {
+        server_count_limit(tx->session->server, LIMIT_SIZE);
+        refuse(tx, REFUSAL_SIZE);
+    } else if (tx->repair != NULL) {
+        repair_feed(tx->repair, bytes, len);
+    } else {
+        transaction_take(tx, bytes, len);
+    }
 }
 
 bool transaction_is_slow(struct transaction *tx, uint64_t now_ms, uint64_t *look_again_ms)
@@ -411,6 +423,9 @@ void transaction_complete(struct transaction *tx)
     tx->complete_us = clock_us();
     if (tx->refusal == REFUSAL_NONE && session->parser.violations != 0)
         tx->refusal = REFUSAL_CONTENT;
+    if (tx->repair != NULL)
+        repair_finish(tx->repair);
+    tx->eightbit |= session->parser.eightbit; /* of a client that did not say so */
 
     session_enter(session, ST_VERDICT);
     if (tx->refusal != REFUSAL_NONE) {

@@ -1,7 +1,7 @@
 #ifndef WEIR_EDGE_SESSION_TRANSACTION_H
 #define WEIR_EDGE_SESSION_TRANSACTION_H
 /*
- * transaction.h - what transaction.c, recipients.c and spooled.c share; nobody else includes it
+ * transaction.h - what transaction.c, recipients.c, repair.c and spooled.c share; nobody else includes it
  */
 #include "edge/session/internal.h"
 
@@ -59,6 +59,7 @@ struct transaction {
     unsigned refused_late;             /* in_session: recipients refused by the next hop */
     struct spool_store *store;
     uint64_t store_us;                 /* when it was asked for */
+    struct repair *repair;             /* of the message's header; NULL: it goes on as it is */
     struct message *message;
     struct scan *scan;
     struct scan_result *verdict;       /* NULL: none yet */
@@ -81,6 +82,8 @@ void transaction_finish(struct transaction *tx, const struct outcome *outcome);
 extern const struct delivery_handlers transaction_delivery_handlers;
 /* The Received header of this message. Returns its length. */
 size_t transaction_received(struct transaction *tx, char out[RECEIVED_MAX]);
+/* Bytes of the message as it goes on, repaired where that is to be done. */
+void transaction_take(struct transaction *tx, const char *bytes, size_t len);
 /* To the next hop of tx->direct. */
 void transaction_deliver(struct transaction *tx);
 
@@ -92,6 +95,13 @@ void transaction_on_recipient(void *arg, unsigned index, const struct smtp_reply
 /* The client names no more: decides between one next hop and the spool, and gives back what is not needed. */
 void transaction_choose_way(struct transaction *tx);
 void legs_free(struct transaction *tx);
+
+/* ---- repair.c ---- */
+
+/* Hands what it makes of the client's bytes to transaction_take(); free() ends it. */
+struct repair *repair_new(struct transaction *tx);
+void repair_feed(struct repair *repair, const char *bytes, size_t len);
+void repair_finish(struct repair *repair); /* the last byte was fed */
 
 /* ---- spooled.c ---- */
 

@@ -5,6 +5,7 @@
  * of MAIL and RCPT and at the end of a line are common among old clients and pass (Postfix does the same).
  */
 #include "edge/smtp/command.h"
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 #include "edge/smtp/text.h"
@@ -15,6 +16,11 @@ struct slice {
 };
 
 static const struct smtp_complaint fine = { 0, NULL, NULL };
+
+struct manner { /* how a line is read */
+    bool smtputf8, dsn;
+    const char *domain; /* NULL: strictly; else leniently, and what has no domain gets this one */
+};
 
 #define COMPLAIN(code, enhanced, text) ((struct smtp_complaint){ (code), (enhanced), (text) })
 
@@ -247,22 +253,75 @@ static struct smtp_complaint parse_parameters(struct smtp_command *command, stru
     return fine;
 }
 
-static struct smtp_complaint parse_path(struct smtp_command *command, struct slice in, bool smtputf8, bool dsn)
+/* "FROM:" or "TO:"; leniently with spaces in front of the colon. */
+static bool skip_keyword(struct slice *in, const char *keyword, bool lenient)
 {
-    bool mail = command->verb == SMTP_VERB_MAIL;
-    const char *keyword = mail ? "FROM:" : "TO:";
-    size_t keyword_len = strlen(keyword);
-    if (in.len < keyword_len || strncasecmp(in.at, keyword, keyword_len) != 0)
+    size_t len = strlen(keyword);
+    if (in->len < len || strncasecmp(in->at, keyword, len) != 0)
+        return false;
+    in->at += len;
+    in->len -= len;
+    if (lenient)
+        skip_spaces(in);
+    if (in->len == 0 || *in->at != ':')
+        return false;
+    in->at++;
+    in->len--;
+    skip_spaces(in);
+    return true;
+}
+
+/* The end of the address: a space or, behind "<", a ">", outside of quotes. */
+static size_t lenient_path_length(struct slice in, char end)
+{
+    bool quoted = false;
+    size_t at = 0;
+    for (; at < in.len && (quoted || in.at[at] != end); at++) {
+        if (in.at[at] == '\\' && quoted && at + 1 < in.len)
+            at++;
+        else if (in.at[at] == '"')
+            quoted = !quoted;
+    }
+    return at;
+}
+
+#define LENIENT_PATH_MAX (SMTP_ADDRESS_MAX + SMTP_DOMAIN_MAX)
+
+/* An address without brackets, with spaces inside of them, or without a domain: written as it should have been, then parsed as strictly as any. */
+static enum smtp_address_error lenient_path(struct smtp_address *out, struct slice in, const char *domain, size_t *used)
+{
+    char path[LENIENT_PATH_MAX + 4];
+    bool brackets = in.len > 0 && *in.at == '<';
+    struct slice text = { in.at + brackets, in.len - brackets };
+    text.len = lenient_path_length(text, brackets ? '>' : ' ');
+    *used = brackets + text.len;
+    if (brackets && *used == in.len)
+        return SMTP_ADDRESS_SYNTAX; /* no ">" */
+    *used += brackets;
+    skip_spaces(&text);
+    while (text.len > 0 && text.at[text.len - 1] == ' ')
+        text.len--;
+    if (text.len + strlen(domain) + 3 > sizeof path)
+        return SMTP_ADDRESS_TOO_LONG;
+    bool bare = text.len > 0 && memchr(text.at, '@', text.len) == NULL && !slice_is(text, "postmaster");
+    int len = snprintf(path, sizeof path, "<%.*s%s%s>", (int)text.len, text.at, bare ? "@" : "", bare ? domain : "");
+    size_t parsed;
+    enum smtp_address_error error = smtp_path_parse(out, path, (size_t)len, true, &parsed);
+    return error == SMTP_ADDRESS_OK && parsed != (size_t)len ? SMTP_ADDRESS_SYNTAX : error;
+}
+
+static struct smtp_complaint parse_path(struct smtp_command *command, struct slice in, const struct manner *manner)
+{
+    bool mail = command->verb == SMTP_VERB_MAIL, lenient = manner->domain != NULL;
+    if (!skip_keyword(&in, mail ? "FROM" : "TO", lenient))
         return mail ? COMPLAIN(501, "5.5.4", "Syntax: MAIL FROM:<address>")
                     : COMPLAIN(501, "5.5.4", "Syntax: RCPT TO:<address>");
-    in.at += keyword_len;
-    in.len -= keyword_len;
-    skip_spaces(&in);
-    if (in.len == 0 || *in.at != '<')
+    if (in.len == 0 || (!lenient && *in.at != '<'))
         return COMPLAIN(501, "5.5.4", "Syntax error: address must be in angle brackets");
 
     size_t used;
-    enum smtp_address_error error = smtp_path_parse(&command->address, in.at, in.len, true, &used);
+    enum smtp_address_error error = lenient ? lenient_path(&command->address, in, manner->domain, &used)
+                                            : smtp_path_parse(&command->address, in.at, in.len, true, &used);
     bool unfit = mail ? command->address.kind == SMTP_ADDRESS_POSTMASTER : command->address.kind == SMTP_ADDRESS_NULL;
     if (error == SMTP_ADDRESS_TOO_LONG)
         return COMPLAIN(501, mail ? "5.1.7" : "5.1.3", "Address too long");
@@ -272,16 +331,23 @@ static struct smtp_complaint parse_path(struct smtp_command *command, struct sli
 
     in.at += used;
     in.len -= used;
-    struct smtp_complaint complaint = parse_parameters(command, in, dsn);
-    if (complaint.code == 0 && command->address.utf8 && !(mail ? command->smtputf8 : smtputf8))
+    struct smtp_complaint complaint = parse_parameters(command, in, manner->dsn);
+    if (complaint.code == 0 && command->address.utf8 && !(mail ? command->smtputf8 : manner->smtputf8))
         return COMPLAIN(553, "5.6.7", "Address needs SMTPUTF8");
     return complaint;
 }
 
 /* A name that is no domain is common among honest clients (RFC 5321 4.1.4 forbids refusing them), so only its bytes are
  * checked. */
-static struct smtp_complaint parse_hello(struct smtp_command *command, struct slice in)
+static struct smtp_complaint parse_hello(struct smtp_command *command, struct slice in, const struct manner *manner)
 {
+    if (manner->domain != NULL) {
+        in = next_until(&in, ' ');
+        if (in.len > SMTP_DOMAIN_MAX || !smtp_text_is_printable(in.at, in.len))
+            in.len = 0;
+        memcpy(command->domain, in.at, in.len);
+        return fine;
+    }
     if (in.len == 0)
         return COMPLAIN(501, "5.5.4", "Syntax: EHLO hostname");
     if (in.len > SMTP_DOMAIN_MAX || memchr(in.at, ' ', in.len) != NULL || !smtp_text_is_printable(in.at, in.len))
@@ -331,8 +397,8 @@ static const struct {
     { "CONNECT", SMTP_VERB_HTTP, ARGUMENTS_HTTP },
 };
 
-struct smtp_complaint smtp_command_parse(struct smtp_command *command, const char *line, size_t len, bool smtputf8,
-                                         bool dsn)
+static struct smtp_complaint command_parse(struct smtp_command *command, const char *line, size_t len,
+                                           const struct manner *manner)
 {
     *command = (struct smtp_command){ .verb = SMTP_VERB_UNKNOWN };
     while (len > 0 && line[len - 1] == ' ')
@@ -355,9 +421,9 @@ struct smtp_complaint smtp_command_parse(struct smtp_command *command, const cha
         command->arguments_len = in.len;
         return in.len == 0 ? COMPLAIN(501, "5.5.4", "Command needs an argument") : fine;
     case ARGUMENTS_HELLO:
-        return parse_hello(command, in);
+        return parse_hello(command, in, manner);
     case ARGUMENTS_PATH:
-        return parse_path(command, in, smtputf8, dsn);
+        return parse_path(command, in, manner);
     case ARGUMENTS_BDAT:
         return parse_bdat(command, in);
     case ARGUMENTS_HTTP:
@@ -366,6 +432,18 @@ struct smtp_complaint smtp_command_parse(struct smtp_command *command, const cha
         break;
     }
     return fine;
+}
+
+struct smtp_complaint smtp_command_parse(struct smtp_command *command, const char *line, size_t len, bool smtputf8,
+                                         bool dsn)
+{
+    return command_parse(command, line, len, &(struct manner){ smtputf8, dsn, NULL });
+}
+
+struct smtp_complaint smtp_command_parse_lenient(struct smtp_command *command, const char *line, size_t len, bool smtputf8,
+                                                 const char *domain)
+{
+    return command_parse(command, line, len, &(struct manner){ smtputf8, true, domain });
 }
 
 const char *smtp_verb_name(enum smtp_verb verb)

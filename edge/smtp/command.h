@@ -49,6 +49,10 @@ struct smtp_complaint { /* the reply for a command that cannot be obeyed; code 0
 /* dsn: whether NOTIFY/RET/ENVID/ORCPT are offered on this listener (else they are 555 5.5.4); smtputf8: the transaction said SMTPUTF8
  * (for RCPT). Returns the complaint; command->verb is right even then. */
 struct smtp_complaint smtp_command_parse(struct smtp_command *command, const char *line, size_t len, bool smtputf8, bool dsn);
+/* The same for devices: what README.md lists is forgiven, an address without a domain gets `domain` (lower case), and the domain of EHLO and HELO is
+ * "" when what the client said is of no use. DSN is offered. */
+struct smtp_complaint smtp_command_parse_lenient(struct smtp_command *command, const char *line, size_t len, bool smtputf8,
+                                                 const char *domain);
 const char *smtp_verb_name(enum smtp_verb verb); /* "MAIL"; static */
 
 #endif

@@ -5,6 +5,9 @@
  * smuggling trick (LF.LF, LF.CRLF, CRLF.LF, CRLF.CR, ...) stays inside the message and leaves its violation. At a
  * line's start the parser waits for up to three bytes (".", CR, LF) without using any; everything else is handed on at
  * once, in pieces as long as the input allows.
+ *
+ * The lenient functions stand apart, so that the strict path has no branch of theirs in a loop. They decide about the end
+ * of data on the bytes as they came, before anything is mended: what is left out or replaced never makes an end.
  */
 #include "edge/smtp/parser.h"
 #include <string.h>
@@ -26,6 +29,9 @@ static void message_begin(struct smtp_parser *parser)
     parser->state = AT_LINE_START;
     parser->line_len = 0;
     parser->ended_with_crlf = true;
+    parser->eightbit = false;
+    parser->crlf_seen = false;
+    parser->crlf_last = true; /* the command line's */
 }
 
 void smtp_parser_enter_data(struct smtp_parser *parser)
@@ -68,7 +74,7 @@ static size_t skip_line(struct smtp_parser *parser, const char *buf, size_t len)
         size_t at = (size_t)(lf - buf);
         bool crlf = at == 0 ? parser->skipped_cr : buf[at - 1] == '\r';
         pos = at + 1;
-        if (crlf) {
+        if (crlf || parser->lenient) {
             parser->skipping = false;
             return pos;
         }
@@ -93,18 +99,21 @@ static size_t next_command(struct smtp_parser *parser, const char *buf, size_t l
             return need_more(token, skipped);
         return skipped + bad_line(parser, token, SMTP_BAD_TOO_LONG, buf, limit);
     }
-    size_t line = (size_t)(lf - buf);
-    if (line == 0 || buf[line - 1] != '\r') {
+    size_t line = (size_t)(lf - buf), used = line + 1;
+    if (line > 0 && buf[line - 1] == '\r') {
+        line--;
+    } else if (!parser->lenient) {
         bad_line(parser, token, SMTP_BAD_BARE_LF, buf, line);
-        return skipped + line + 1;
+        return skipped + used;
     }
-    line--;
+    while (parser->lenient && line > 0 && buf[line - 1] == '\r')
+        line--;
     *token = (struct smtp_token){ .event = SMTP_COMMAND, .bytes = buf, .len = line };
     if (memchr(buf, '\0', line) != NULL)
         bad_line(parser, token, SMTP_BAD_NUL, buf, line);
     else if (memchr(buf, '\r', line) != NULL)
         bad_line(parser, token, SMTP_BAD_BARE_CR, buf, line);
-    return skipped + line + 2;
+    return skipped + used;
 }
 
 /* Accounts for count bytes that belong to one line; ends: the last of them is its CRLF's LF. */
@@ -150,7 +159,7 @@ static void message_end(struct smtp_parser *parser, struct smtp_token *token)
 {
     parser->violations = parser->seen;
     parser->ended_with_crlf = parser->state == AT_LINE_START && parser->line_len == 0;
-    if (parser->state == AFTER_CR) /* bare unless the next chunk starts with LF, so it is not in `seen` */
+    if (parser->state == AFTER_CR && !parser->lenient) /* bare unless the next chunk starts with LF, so it is not in `seen` */
         parser->violations |= SMTP_VIOLATION_BARE_CR;
     parser->mode = MODE_COMMAND;
     *token = (struct smtp_token){ .event = SMTP_END_OF_DATA };
@@ -193,13 +202,127 @@ static size_t next_bdat(struct smtp_parser *parser, const char *buf, size_t len,
     return body(parser, token, buf, len);
 }
 
+/* ---- lenient ---- */
+
+static const char line_end[] = "\r\n";
+static const char line_break[] = "\r\n "; /* a header field goes on behind it, and no text becomes a field or a boundary */
+
+/* The line is full before this byte. A character of UTF-8 is kept whole. */
+static bool line_is_full(const struct smtp_parser *parser, unsigned char next)
+{
+    return parser->line_len >= SMTP_TEXT_LINE_MAX || (parser->line_len >= SMTP_TEXT_LINE_MAX - 3 && next >= 0xC0);
+}
+
+static void lenient_line_ends(struct smtp_parser *parser, bool crlf)
+{
+    parser->state = AT_LINE_START;
+    parser->line_len = 0;
+    parser->crlf_seen |= crlf;
+    parser->crlf_last = crlf;
+}
+
+/* Bytes that can be handed on as they are. dots: a dot at a line's start ends them. */
+static size_t lenient_run(struct smtp_parser *parser, const char *buf, size_t len, bool dots)
+{
+    size_t pos = 0;
+    while (pos < len) {
+        unsigned char byte = (unsigned char)buf[pos];
+        if (byte == '\r' && pos + 1 < len && buf[pos + 1] == '\n') {
+            lenient_line_ends(parser, true);
+            pos += 2;
+            continue;
+        }
+        if (byte == '\r' || byte == '\n' || byte == '\0' || line_is_full(parser, byte) ||
+            (dots && pos > 0 && byte == '.' && parser->state == AT_LINE_START))
+            break;
+        parser->eightbit |= byte >= 0x80;
+        parser->state = IN_LINE;
+        parser->line_len++;
+        pos++;
+    }
+    return pos;
+}
+
+static size_t lenient_piece(struct smtp_token *token, const char *bytes, size_t len, size_t used)
+{
+    *token = (struct smtp_token){ .event = SMTP_BODY, .bytes = bytes, .len = len };
+    return used;
+}
+
+/* CRs are held back until it is known what follows: in front of a line's end they go, elsewhere they are a space. */
+static size_t lenient_after_cr(struct smtp_parser *parser, struct smtp_token *token, char next, size_t used)
+{
+    if (next == '\n') {
+        lenient_line_ends(parser, true);
+        return lenient_piece(token, line_end, 2, used + 1);
+    }
+    bool full = parser->line_len >= SMTP_TEXT_LINE_MAX;
+    parser->state = IN_LINE;
+    parser->line_len = full ? 1 : parser->line_len + 1;
+    return lenient_piece(token, full ? line_break : " ", full ? 3 : 1, used);
+}
+
+static size_t lenient_text(struct smtp_parser *parser, const char *buf, size_t len, struct smtp_token *token, bool dots)
+{
+    for (size_t used = 0; used < len; used++) {
+        if (parser->state == AFTER_CR && buf[used] != '\r')
+            return lenient_after_cr(parser, token, buf[used], used);
+        if (buf[used] == '\0') { /* a dot behind it is not at the line's start */
+            parser->state = IN_LINE;
+        } else if (buf[used] == '\n') {
+            lenient_line_ends(parser, false);
+            return lenient_piece(token, line_end, 2, used + 1);
+        } else if (buf[used] == '\r') {
+            bool whole = parser->state != AFTER_CR && used + 1 < len && buf[used + 1] == '\n';
+            if (whole) {
+                size_t run = lenient_run(parser, buf + used, len - used, dots);
+                return lenient_piece(token, buf + used, run, used + run);
+            }
+            parser->state = AFTER_CR;
+        } else if (line_is_full(parser, (unsigned char)buf[used])) {
+            parser->line_len = 1;
+            return lenient_piece(token, line_break, 3, used);
+        } else {
+            size_t run = lenient_run(parser, buf + used, len - used, dots);
+            return lenient_piece(token, buf + used, run, used + run);
+        }
+    }
+    return need_more(token, len);
+}
+
+static size_t next_lenient_data(struct smtp_parser *parser, const char *buf, size_t len, struct smtp_token *token)
+{
+    if (len == 0 || parser->state != AT_LINE_START || buf[0] != '.')
+        return lenient_text(parser, buf, len, token, true);
+    if (len == 1 || (len == 2 && buf[1] == '\r'))
+        return need_more(token, 0);
+    bool crlf = buf[1] == '\r' && buf[2] == '\n';
+    if ((crlf && parser->crlf_last) || (!parser->crlf_seen && (crlf || buf[1] == '\n'))) {
+        message_end(parser, token);
+        return crlf ? 3 : 2;
+    }
+    parser->state = IN_LINE; /* the dot goes, and what follows is not at the line's start */
+    return 1 + lenient_text(parser, buf + 1, len - 1, token, true);
+}
+
+static size_t next_lenient_bdat(struct smtp_parser *parser, const char *buf, size_t len, struct smtp_token *token)
+{
+    if (len > parser->left)
+        len = (size_t)parser->left;
+    size_t used = lenient_text(parser, buf, len, token, false);
+    parser->left -= used;
+    if (parser->left == 0 && token->event == SMTP_NEED_MORE)
+        message_end(parser, token);
+    return used;
+}
+
 size_t smtp_parser_next(struct smtp_parser *parser, const char *buf, size_t len, struct smtp_token *token)
 {
     switch (parser->mode) {
     case MODE_DATA:
-        return next_data(parser, buf, len, token);
+        return parser->lenient ? next_lenient_data(parser, buf, len, token) : next_data(parser, buf, len, token);
     case MODE_BDAT:
-        return next_bdat(parser, buf, len, token);
+        return parser->lenient ? next_lenient_bdat(parser, buf, len, token) : next_bdat(parser, buf, len, token);
     default:
         return next_command(parser, buf, len, token);
     }

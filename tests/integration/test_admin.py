@@ -219,7 +219,8 @@ def test_a_node_that_is_not_let_in_says_so_and_not_for_ever(cluster, tmp_path, k
         path = tmp_path / "new.key"
         cluster.weirctl("keys", "generate", str(path))
     log = tmp_path / "log"
-    conf = cluster.dir / "edge-1/weir.conf"
+    conf = cluster.dir / "edge-1/alone.conf"  # beside weir.conf, for what it includes; with one listener, as all get the same address here
+    conf.write_text((cluster.dir / "edge-1/weir.conf").read_text().split('[listener "submission"]')[0])
     port = weir.free_base_port()
     edge = subprocess.Popen([weir.BIN / "weir-edge", "-c", conf, "--name", "edge-7", "--set", f"cluster.key_file={path}", "--set", "edge.workers=2",
                              "--set", f"listener.listen=127.0.0.1:{port}", "--set", f"log.file={log}"])

@@ -102,8 +102,8 @@ def test_folder_with_blanks_and_everything_killed(folder):
     place = folder / "a folder with blanks"
     assert cluster(place, "up", "--base-port", weir.free_base_port(), "--edges", 1, "--scanners", 1).returncode == 0
     names = [line.split("=")[0] for line in (place / "cluster.env").read_text().splitlines()]
-    assert names == ["EDGE_1_RELAY", "EDGE_1_PID", "SCANNER_1_PID", "COORDINATOR_1_PID", "COORDINATOR_1_HTTP", "DATABASE_URL", "WEIRCTL",
-                     "CA_FILE", "LOG_DIR", "SINK_DIR"]
+    assert names == ["EDGE_1_RELAY", "EDGE_1_SUBMISSION", "EDGE_1_SUBMISSIONS", "EDGE_1_HANDOFF", "EDGE_1_PID", "SCANNER_1_PID",
+                     "COORDINATOR_1_PID", "COORDINATOR_1_HTTP", "DATABASE_URL", "WEIRCTL", "CA_FILE", "LOG_DIR", "SINK_DIR"]
     look = """. "$0/cluster.env" && $WEIRCTL node list && test -s "$CA_FILE" && test -d "$LOG_DIR" && test -d "$SINK_DIR" &&
               kill -0 $EDGE_1_PID $SCANNER_1_PID $COORDINATOR_1_PID && curl -fsS --noproxy '*' "$COORDINATOR_1_HTTP/readyz" """
     done = subprocess.run(["bash", "-c", look, place], capture_output=True, text=True)

@@ -406,6 +406,8 @@ static void run(const char *name, const char *dialogue, bool trickle)
 #define SECURED "O certificate=x\nO outside\nS 220\nC HELO x.test\nS 250\nC STARTTLS\nS 220 2.0.0\nC EHLO y.test\nS 250-edge.test\nS 250-PIPELINING\n" \
     "S 250-SIZE\nS 250-8BITMIME\nS 250-CHUNKING\nS 250-ENHANCEDSTATUSCODES\nS 250-SMTPUTF8\nS 250-DSN\nS 250 AUTH PLAIN LOGIN\n"
 #define OFFERED "O auth=offer\n" SECURED
+#define DEVICE_MAIL "C Date: d\nC Message-ID: <i>\nC From: f\nC\nC x\nC .\n"
+#define DEVICE_TEXT "Date: d\\r\\nMessage-ID: <i>\\r\\nFrom: f\\r\\n\\r\\nx\\r\\n"
 #define MAIL "C Subject: x\nC\nC hello\nC .\n"
 #define MAIL_TEXT "Subject: x\\r\\n\\r\\nhello\\r\\n"
 
@@ -478,9 +480,37 @@ static const struct {
     { "handoff: a virus", false,
       "O profile=handoff\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\nS 250 2.1.5\n"
       "C DATA\nS 354\nC x\nC .\n.\nV bad\nS 550 5.7.1\nA u@example.edu refused:virus 550\n.\n" },
+    { "handoff: all that is forgiven", false,
+      "O profile=handoff\nO no-spool\nO qualify_domain=site.test\nS 220\nc MAIL FROM:root\\n\nS 250 2.1.0\nc RCPT TO: u@example.edu\\n\nS 250 2.1.5\n"
+      "c DATA\\n\nS 354\nc Date: d\\nMessage-ID: <i>\\nDate: e\\nhello\\0 you\\r\\r\\n..\\n.\\r\\n.\\r\\n\n.\nV clean\nR 250 - ok\n"
+      "F Date: d\\r\\nMessage-ID: <i>\\r\\nFrom: <root@site.test>\\r\\n\\r\\nhello you\\r\\n.\\r\\n\\r\\n\nD 250 - ok\nS 250 2.0.0\n"
+      "N Received: from [127.0.0.1] (\nN with SMTP id\nA u@example.edu delivered 250\nc NOOP\\n\nS 250\n" },
+    { "handoff: HELO without a name", false,
+      "O profile=handoff\nS 220\nc HELO\\n\nS 250 edge.test\nc EHLO two words\\n\nS 250-edge.test\nS 250-PIPELINING\nS 250-SIZE\nS 250-8BITMIME\n"
+      "S 250-CHUNKING\nS 250-ENHANCEDSTATUSCODES\nS 250-SMTPUTF8\nS 250 DSN\n" },
+    { "handoff: nobody from outside, not even to us", false,
+      "O profile=handoff\nO outside\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nC RCPT TO:<u@far.test>\nS 250 2.1.0\n"
+      "S 550 5.7.1 <u@example.edu>: Relay access denied\nS 550 5.7.1\nA u@example.edu refused:relay 550\nA u@far.test refused:relay 550\n" },
+    { "handoff: smuggling", true,
+      "O profile=handoff\nO no-spool\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\nS 250 2.1.5\nC DATA\nS 354\n"
+      "c Date: d\\r\\nMessage-ID: <i>\\r\\nFrom: f\\r\\n\\r\\nx\\n.\\r\\nMAIL FROM:<evil@b.test>\\n.\\nRSET\\r.\\r\\n.\\r\\n\n.\nV clean\nR 250 - ok\n"
+      "F Date: d\\r\\nMessage-ID: <i>\\r\\nFrom: f\\r\\n\\r\\nx\\r\\n\\r\\nMAIL FROM:<evil@b.test>\\r\\n\\r\\nRSET .\\r\\n\nD 250 - ok\nS 250 2.0.0\n"
+      "A u@example.edu delivered 250\n" },
+    { "relay and submission forgive nothing", false,
+      "O profile=submission\nO auth=off\nS 220\nC MAIL FROM:<a@b.test>\nS 503 5.5.1 Send EHLO first\nC HELO\nS 501\nC HELO a b\nS 501\nC HELO a\nS 250\n"
+      "C MAIL FROM:a@b.test\nS 501\nC MAIL FROM:<a>\nS 501\nc NOOP\\n\nS 521 5.5.2\nX" },
+    { "submission: bare LF in the message", false,
+      "O profile=submission\nO auth=off\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\nS 250 2.1.5\nC DATA\nS 354\n"
+      "c x\\n.\\n\\r\\n.\\r\\n\nS 550 5.6.0\nA u@example.edu refused:content 550\n" },
+    { "submission: who are you", false,
+      "O profile=submission\n" READY "C MAIL FROM:<a@b.test>\nS 530 5.7.0\nC RCPT TO:<u@example.edu>\nS 503\n" },
+    { "an inbound listener relays nothing out", false,
+      "O direction=inbound\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@far.test>\nS 250 2.1.0\nS 550 5.7.1\nA u@far.test refused:relay 550\n" },
+    { "an outbound listener takes nothing in", false,
+      "O direction=outbound\nO outside\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\nS 550 5.7.1\nA u@example.edu refused:relay 550\n" },
     { "handoff: no coordinator, delivered within the session", false,
       "O profile=handoff\nO no-spool\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nC RCPT TO:<v@example.edu>\nS 250 2.1.0\nS 250 2.1.5\nS 250 2.1.5\n"
-      "C DATA\nS 354\nC x\nC .\nV clean\n.\nR 250 - ok\nR 250 - ok\nF x\\r\\n\nD 250 - took it\nS 250 2.0.0 Ok: queued as\n"
+      "C DATA\nS 354\n" DEVICE_MAIL "V clean\n.\nR 250 - ok\nR 250 - ok\nF " DEVICE_TEXT "\nD 250 - took it\nS 250 2.0.0 Ok: queued as\n"
       "A u@example.edu delivered 250\nA v@example.edu delivered 250\n.\n" },
     { "handoff: the database goes while it is stored, and the next hop refuses one of two", false,
       "O profile=handoff\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nC RCPT TO:<v@example.edu>\nS 250 2.1.0\nS 250 2.1.5\nS 250 2.1.5\n"
@@ -863,6 +893,9 @@ static const struct {
     { "hostname=two words", "[edge] hostname: \"two words\" is not the name of a host" },
     { "hostname=a(b)", "is not the name of a host" },
     { "listener.listen=relay.example.edu:25", "listen" },
+    { "qualify_domain=example.edu", NULL },
+    { "qualify_domain=example edu", "qualify_domain: \"example edu\" is not a domain" },
+    { "implicit_tls=on", "implicit_tls: [tls] has no certificate" },
 };
 
 START_TEST(test_configuration)

@@ -156,7 +156,7 @@ static void try_relay(const struct relay_case *relay, const char *table)
     size_t used;
     struct relay_answer answer;
     ck_assert_int_eq(smtp_path_parse(&address, relay->address, strlen(relay->address), false, &used), SMTP_ADDRESS_OK);
-    relay_decide(&answer, policy, !relay->mx_off, &client, false, &address);
+    relay_decide(&answer, policy, !relay->mx_off, &(struct relay_client){ &client, &(struct listener_settings){ 0 }, false }, &address);
     ck_assert_msg(answer.result == relay->result, "%s: %d %s", relay->address, answer.result, answer.text);
     if (relay->canonical != NULL)
         ck_assert_str_eq(answer.address, relay->canonical);
@@ -185,6 +185,47 @@ START_TEST(test_relay_mx)
 }
 END_TEST
 
+/* What a listener is for; o: outside, i: inside, a: outside and authenticated; to an own domain, a foreign one, and a foreign one by way of us. */
+static const struct {
+    enum listener_profile profile;
+    enum listener_direction direction;
+    const char *own, *foreign, *rerouted; /* whose mail is taken */
+} listeners[] = {
+    { PROFILE_RELAY, DIRECTION_BOTH, "oia", "ia", "ia" },     { PROFILE_RELAY, DIRECTION_INBOUND, "oia", "", "" },
+    { PROFILE_RELAY, DIRECTION_OUTBOUND, "ia", "ia", "ia" },  { PROFILE_SUBMISSION, DIRECTION_BOTH, "ia", "ia", "ia" },
+    { PROFILE_SUBMISSION, DIRECTION_INBOUND, "ia", "", "" },   { PROFILE_SUBMISSION, DIRECTION_OUTBOUND, "ia", "ia", "ia" },
+    { PROFILE_HANDOFF, DIRECTION_BOTH, "i", "i", "i" },       { PROFILE_HANDOFF, DIRECTION_INBOUND, "i", "", "" },
+    { PROFILE_HANDOFF, DIRECTION_OUTBOUND, "i", "i", "i" },
+};
+
+START_TEST(test_listener_says_for_whom)
+{
+    struct policy_file files[] = { { "mailertable", ". smtp:[out]\n", 13 }, { "local-host-names", "own.edu\n", 8 }, { "networks", "10.0.0.0/8\n", 11 } };
+    static const char *const recipients[] = { "<u@own.edu>", "<u@far.test>", "<u%far.test@own.edu>" };
+    struct listener_settings settings = { .profile = listeners[_i].profile, .direction = listeners[_i].direction };
+    struct error why;
+    struct policy *policy = policy_parse(files, 3, &why);
+    ck_assert_msg(policy != NULL, "%s", why.text);
+    for (size_t r = 0; r < 3; r++) {
+        const char *allowed = r == 0 ? listeners[_i].own : r == 1 ? listeners[_i].foreign : listeners[_i].rerouted;
+        for (const char *who = "oia"; *who != '\0'; who++) {
+            struct netaddr client;
+            struct smtp_address address;
+            struct relay_answer answer;
+            size_t used;
+            netaddr_parse(&client, *who == 'i' ? "10.1.2.3" : "192.0.2.7");
+            ck_assert_int_eq(smtp_path_parse(&address, recipients[r], strlen(recipients[r]), false, &used), SMTP_ADDRESS_OK);
+            relay_decide(&answer, policy, true, &(struct relay_client){ &client, &settings, *who == 'a' }, &address);
+            ck_assert_msg((answer.result == RELAY_TO_NEXT_HOP) == (strchr(allowed, *who) != NULL), "row %d: %c to %s: %s", _i, *who, recipients[r],
+                          answer.text);
+            if (answer.result == RELAY_REFUSED)
+                ck_assert_int_eq(answer.code, 550);
+        }
+    }
+    policy_free(&policy);
+}
+END_TEST
+
 START_TEST(test_relay_names_the_exclusion)
 {
     struct policy_file files[] = { { "networks", "10.0.0.0/8\n!10.1.0.0/16\n", 24 } };
@@ -197,7 +238,7 @@ START_TEST(test_relay_names_the_exclusion)
     size_t used;
     struct relay_answer answer;
     ck_assert_int_eq(smtp_path_parse(&address, "<u@a.b>", 7, false, &used), SMTP_ADDRESS_OK);
-    relay_decide(&answer, policy, true, &client, false, &address);
+    relay_decide(&answer, policy, true, &(struct relay_client){ &client, &(struct listener_settings){ 0 }, false }, &address);
     ck_assert_int_eq(answer.result, RELAY_REFUSED);
     ck_assert_str_eq(answer.rule, "networks:2");
     policy_free(&policy);
@@ -317,6 +358,7 @@ int main(void)
     tcase_add_test(tcase, test_virus_scanned);
     tcase_add_loop_test(tcase, test_relay, 0, (int)(sizeof relays / sizeof *relays));
     tcase_add_loop_test(tcase, test_relay_mx, 0, (int)(sizeof mx_relays / sizeof *mx_relays));
+    tcase_add_loop_test(tcase, test_listener_says_for_whom, 0, (int)(sizeof listeners / sizeof *listeners));
     tcase_add_test(tcase, test_relay_names_the_exclusion);
     tcase_add_test(tcase, test_only_clean_goes_on);
     tcase_add_test(tcase, test_next_hop_words);

@@ -1,0 +1,176 @@
+"""Listeners side by side: what each is for, what handoff forgives and the others do not, implicit TLS."""
+import email
+import re
+import ssl
+
+import pytest
+
+import weir
+from weir import EICAR, Smtp, message, wait_until
+
+OUTSIDE = "127.0.0.2"
+PROFILES = ["RELAY", "SUBMISSION", "HANDOFF"]
+
+
+def arrived(cluster, token):
+    """The one copy at the sink, by way of the spool; its bytes."""
+    stored = wait_until(lambda: cluster.sink.with_token(token), 20, "the delivery")
+    assert len(stored) == 1
+    return stored[0][0]
+
+
+def is_strict(raw):
+    """What a next hop that knows RFC 5321 wants to see."""
+    assert re.search(rb"[^\r]\n|\r[^\n]|\0", raw) is None
+    assert raw.endswith(b"\r\n") and max(len(line) for line in raw.split(b"\r\n")) <= 998
+    parsed = email.message_from_bytes(raw)
+    assert not parsed.defects, parsed.defects
+    for name in ("Date", "Message-ID", "From"):
+        assert len(parsed.get_all(name)) == 1, name
+    return parsed
+
+
+@pytest.mark.sanitized
+def test_S14_a_device_is_understood(cluster):
+    with Smtp(cluster.env["EDGE_1_HANDOFF"], ehlo=None) as device:
+        assert device.greeting.code == 220
+        device.send(b"HELO printer\n")
+        assert device.reply().code == 250
+        device.send(b"MAIL FROM:printer\n")
+        assert device.reply().code == 250
+        device.send(b"RCPT TO:alice@example.edu\n")
+        assert device.reply().code == 250
+        device.send(b"DATA\n")
+        assert device.reply().code == 354
+        device.send(b"Subject: device-1\nX-Long: " + b"y" * 3000 + b"\n\nGr\xfc\xdfe\0\n..dots\nx\ry\n.\n")
+        answer = device.reply()
+        assert answer.code == 250 and answer.queue_id, answer
+        device.send(b"QUIT\n")
+        assert device.reply().code == 221
+    raw = arrived(cluster, "device-1")
+    parsed = is_strict(raw)
+    assert parsed["From"] == "<printer@edge-1.weir.test>"
+    assert re.search(rb"Received: from printer \(\S+ \[127.0.0.1\]\)", raw)
+    assert raw.endswith(b"\r\n\r\nGr\xfc\xdfe\r\n.dots\r\nx y\r\n")
+    (_, envelope), = cluster.sink.with_token("device-1")
+    assert "8BITMIME" in envelope["params"] and not envelope["violations"], envelope
+
+
+@pytest.mark.sanitized
+@pytest.mark.parametrize("listener", ["RELAY", "SUBMISSION"])
+@pytest.mark.parametrize("line", [b"HELO printer\n", b"HELO\r\n", b"EHLO two words\r\n", b"MAIL FROM:<a@b.test>\r\n"])
+def test_S14_the_same_bytes_are_refused_elsewhere(cluster, listener, line):
+    with Smtp(cluster.env[f"EDGE_1_{listener}"], ehlo=None) as device:
+        device.send(line)
+        assert device.reply().code in (501, 503, 521)
+
+
+@pytest.mark.parametrize("line", ["MAIL FROM:printer", "MAIL FROM:<printer>", "MAIL FROM : <a@b.test>"])
+def test_S14_a_bad_sender_is_refused_on_relay(cluster, line):
+    with Smtp(cluster.relay()) as device:
+        assert device.command(line).code == 501
+
+
+def test_S14_mail_with_bare_lf_is_refused_on_relay(cluster):
+    with Smtp(cluster.relay()) as device:
+        device.envelope()
+        device.command("DATA")
+        device.send(b"Subject: device-2\n\nx\n.\n\r\n.\r\n")
+        assert device.reply().code == 550
+
+
+@pytest.mark.sanitized
+def test_S14_no_helo_and_no_header(cluster):
+    with Smtp(cluster.env["EDGE_1_HANDOFF"], ehlo=None) as device:
+        assert device.envelope(sender="")[0].code == 250
+        assert device.data(b"door 7: device-3\r\nsecond line\r\n").code == 250
+    raw = arrived(cluster, "device-3")
+    assert is_strict(raw)["From"] == "<MAILER-DAEMON@edge-1.weir.test>"
+    assert b"Received: from [127.0.0.1] (" in raw and raw.endswith(b"\r\n\r\ndoor 7: device-3\r\nsecond line\r\n")
+
+
+def test_S14_two_dates_and_an_mbox_line(cluster):
+    with Smtp(cluster.env["EDGE_1_HANDOFF"]) as device:
+        device.envelope()
+        raw = message(token="device-4").replace(b"Date:", b"Date: Sun, 4 Oct 2026 10:00:00 +0200\r\nDate:").replace(b"X-Token", b"Message-ID: <2@x>\r\nX-Token")
+        assert device.data(b"From me Mon Oct  5 10:00:00 2026\r\n" + raw).code == 250
+    parsed = is_strict(arrived(cluster, "device-4"))
+    assert parsed["Date"].startswith("Sun, 4 Oct") and parsed["Message-ID"] == "<device-4@example.org>"
+
+
+@pytest.mark.sanitized
+@pytest.mark.parametrize("ending", [b"\n.\n", b"\n.\r\n", b"\r\n.\n", b"\r.\r", b"\r\n.\r", b"\r.\r\n", b"\n.\r", b"\r\n\x00.\r\n", b"\r\x00\n.\r\n"])
+def test_S14_nothing_is_smuggled(cluster, ending):
+    """A client that ends its lines in CRLF passes this on as text: it stays text, here and for the next hop."""
+    inner = b"MAIL FROM:<smuggler@example.org>\r\nRCPT TO:<alice@example.edu>\r\nDATA\r\nSubject: smuggled\r\n\r\nx\r\n"
+    token = f"smuggle-{ending.hex()}"
+    with Smtp(cluster.env["EDGE_1_HANDOFF"]) as client:
+        client.envelope()
+        assert client.command("DATA").code == 354
+        client.send(message(token=token) + b"text" + ending + inner + b".\r\n")
+        assert client.reply().code == 250
+        assert client.command("NOOP").text.startswith("2.0.0"), "one message, one reply"
+    raw = arrived(cluster, token)
+    is_strict(raw)
+    assert b"MAIL FROM:<smuggler@example.org>" in raw and raw.endswith(b"\r\nSubject: smuggled\r\n\r\nx\r\n")
+    assert not any(envelope["sender"] == "smuggler@example.org" for _, envelope in cluster.sink.messages())
+
+
+def test_S14_a_virus_is_refused(cluster):
+    with Smtp(cluster.env["EDGE_1_HANDOFF"]) as device:
+        device.envelope()
+        assert device.data(EICAR + b"\r\n").code == 550
+
+
+def test_S14_only_from_registered_networks(cluster):
+    with Smtp(cluster.env["EDGE_1_HANDOFF"], source=OUTSIDE) as device:
+        answers = device.envelope(recipients=["alice@example.edu", "someone@far.test"])
+    assert [(answer.code, answer.text[:5]) for answer in answers] == [(550, "5.7.1")] * 2
+    with Smtp(cluster.env["EDGE_1_HANDOFF"]) as device:
+        assert [answer.code for answer in device.envelope(recipients=["alice@example.edu", "someone@far.test"])] == [250, 250]
+
+
+@pytest.mark.sanitized
+def test_S19_submission_wants_to_know_who_it_is(cluster):
+    with Smtp(cluster.env["EDGE_1_SUBMISSION"]) as client:
+        client.starttls(cluster.env["CA_FILE"])
+        answer = client.command("MAIL FROM:<alice@example.edu>")
+        assert (answer.code, answer.text[:5]) == (530, "5.7.0"), answer
+        assert client.command("RCPT TO:<alice@example.edu>").code == 503
+
+
+@pytest.mark.sanitized
+def test_S18_tls_from_the_first_byte(cluster):
+    context = ssl.create_default_context(cafile=cluster.env["CA_FILE"])
+    with Smtp(cluster.env["EDGE_1_SUBMISSIONS"], greet=False) as client:
+        client.sock = context.wrap_socket(client.sock, server_hostname="localhost")
+        assert client.reply().code == 220
+        words = client.command("EHLO client.example.org").text.split("\n")
+        assert "STARTTLS" not in words and "PIPELINING" in words
+        assert client.command("STARTTLS").code == 503
+        assert client.command("MAIL FROM:<alice@example.edu>").code == 530
+        assert client.command("QUIT").code == 221
+
+
+def test_S18_plain_text_on_the_tls_port_is_told_nothing(cluster):
+    with Smtp(cluster.env["EDGE_1_SUBMISSIONS"], greet=False) as client:
+        client.send(b"EHLO client.example.org\r\n")
+        assert client.closed() and not client.buffer.startswith(b"2")
+    assert "TLS failed from unknown[127.0.0.1]" in cluster.log("edge-1")
+
+
+def test_every_edge_has_every_listener(cluster):
+    for edge in (1, 2):
+        for name in PROFILES:
+            with Smtp(cluster.env[f"EDGE_{edge}_{name}"]) as client:
+                assert client.ehlo.code == 250 and "STARTTLS" in client.ehlo.text
+
+
+@pytest.mark.parametrize("direction, codes", [("inbound", {"inside": (250, 550), "outside": (250, 550)}),
+                                              ("outbound", {"inside": (250, 250), "outside": (550, 550)})])
+def test_S39_directions(make_cluster, direction, codes):
+    cluster = make_cluster(edges=1, scanners=1, sets=[f"direction={direction}"])
+    for who, source in (("inside", None), ("outside", OUTSIDE)):
+        with Smtp(cluster.relay(), source=source) as client:
+            answers = client.envelope(recipients=["alice@example.edu", "someone@far.test"])
+        assert tuple(answer.code for answer in answers) == codes[who], (direction, who, answers)
