@@ -347,7 +347,7 @@ def test_large_message_through_the_spool(make_cluster):
 
 
 def test_submission_without_a_database(make_cluster):
-    cluster = make_cluster(edges=1, scanners=1, sets=["profile=submission", "spool_timeout=1s"])
+    cluster = make_cluster(edges=1, scanners=1, sets=["profile=submission", "auth=off", "spool_timeout=1s"])
     cluster.stop("coordinator-1")
     answer = cluster.send(message())
     assert answer.code == 451 and answer.text.startswith("4.3.0")
