@@ -103,7 +103,7 @@ def test_S14_two_dates_and_an_mbox_line(cluster):
 def test_S14_nothing_is_smuggled(cluster, ending):
     """A client that ends its lines in CRLF passes this on as text: it stays text, here and for the next hop."""
     inner = b"MAIL FROM:<smuggler@example.org>\r\nRCPT TO:<alice@example.edu>\r\nDATA\r\nSubject: smuggled\r\n\r\nx\r\n"
-    token = f"smuggle-{ending.hex()}"
+    token = f"smuggle-{ending.hex()}-"
     with Smtp(cluster.env["EDGE_1_HANDOFF"]) as client:
         client.envelope()
         assert client.command("DATA").code == 354
