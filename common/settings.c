@@ -88,7 +88,7 @@ static const struct config_key coordinator_keys[] = {
     DURATION(spool_retry_max, "4h", 100 * MS, 30 * DAYS, "longest pause between tries"),
     DURATION(spool_life, "5d", SECONDS, 365 * DAYS, "what was not delivered by then comes back to its sender"),
     DURATION(spool_delay_warning, "4h", 0, 365 * DAYS, "the sender of a message delayed for so long is told once; 0: never"),
-    DURATION(spool_leftover, "1h", SECONDS, 30 * DAYS, "an incomplete message nobody went on with for so long is removed"),
+    DURATION(spool_leftover, "10m", SECONDS, 30 * DAYS, "an incomplete message nobody went on with for so long is removed"),
     DURATION(database_connect_timeout, "3s", 100 * MS, 10 * MINUTES, "connecting to one host of the database"),
     DURATION(database_timeout, "10s", 100 * MS, HOURS, "without an answer for so long the database counts as gone"),
     END,

@@ -20,6 +20,7 @@
 struct rule {
     struct mailer mailer;
     unsigned line;
+    bool grants; /* its key is no top-level domain: a route for all of .com must not make us everybody's relay to it (I3) */
 };
 
 enum { MAILERTABLE, LOCAL_HOST_NAMES, NETWORKS, EXCEPTIONS, ALIASES, FILES };
@@ -55,6 +56,7 @@ static bool add_route(struct policy *policy, char *text, unsigned line, struct e
     if (!mailertable_key_normalise(text, why) || !mailer_parse(&rule.mailer, value, why))
         return false;
 
+    rule.grants = strchr(text + (*text == '.'), '.') != NULL;
     uint32_t before = DOMAINS_NONE;
     if (strcmp(text, ".") != 0)
         before = domains_add(&policy->routes, text, (uint32_t)policy->rule_count);
@@ -343,7 +345,7 @@ struct relay_decision policy_relay(const struct policy *policy, const struct net
     if (line != DOMAINS_NONE)
         return (struct relay_decision){ true, "own-domain", file_names[LOCAL_HOST_NAMES], line };
     const struct rule *rule = find_explicit(policy, domain);
-    if (rule != NULL)
+    if (rule != NULL && rule->grants)
         return (struct relay_decision){ true, "route", file_names[MAILERTABLE], rule->line };
     if (network != NULL) /* the exclusion is the rule that decided */
         refused.file = file_names[NETWORKS], refused.line = network->line;
@@ -389,7 +391,9 @@ bool policy_is_inside(const struct policy *policy, const struct netaddr *client)
 
 bool policy_is_own_domain(const struct policy *policy, const char *domain)
 {
-    return domains_find(&policy->own, domain) != DOMAINS_NONE || find_explicit(policy, domain) != NULL;
+    const struct rule *rule = find_explicit(policy, domain);
+
+    return domains_find(&policy->own, domain) != DOMAINS_NONE || (rule != NULL && rule->grants);
 }
 
 const char *policy_first_own_domain(const struct policy *policy)

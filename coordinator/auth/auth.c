@@ -197,7 +197,7 @@ static void on_directory(void *arg, const char *const *fields, size_t count)
         log_write(LOG_WARNING, "auth: the directory does not say: %s", count > 1 ? fields[1] : "no answer");
         if (check->auth->db != NULL)
             forgive(check, false);
-        answer(check, WEIR__AUTH_OUTCOME__AUTH_UNAVAILABLE);
+        give_up(check, "the directory does not say"); /* another coordinator may reach it */
     }
 }
 

@@ -177,7 +177,8 @@ static void add_senders(LDAP *ldap, LDAPMessage *entry, struct packet *answer)
     struct berval **values = ldap_get_values_len(ldap, entry, setup[DIRECTORY_SENDER_ATTRIBUTE]);
 
     for (size_t i = 0; values != NULL && values[i] != NULL && i < SENDERS_MAX; i++)
-        if (values[i]->bv_len > 0 && values[i]->bv_len < 320 && strlen(values[i]->bv_val) == values[i]->bv_len)
+        if (values[i]->bv_len > 0 && values[i]->bv_len < 320 && strlen(values[i]->bv_val) == values[i]->bv_len &&
+            answer->len + values[i]->bv_len < PACKET_MAX) /* more than that are not looked at */
             packet_add(answer, values[i]->bv_val);
     if (values != NULL)
         ldap_value_free_len(values);
@@ -189,6 +190,22 @@ static void say(struct packet *answer, const char *word, const char *why)
     packet_add(answer, word);
     if (why != NULL)
         packet_add(answer, why);
+}
+
+/* What the directory says about login and password, as opposed to being in trouble. */
+static bool is_no(int result)
+{
+    switch (result) {
+    case LDAP_INVALID_CREDENTIALS:
+    case LDAP_NO_SUCH_OBJECT:
+    case LDAP_INVALID_DN_SYNTAX:
+    case LDAP_INAPPROPRIATE_AUTH:
+    case LDAP_CONSTRAINT_VIOLATION:
+    case LDAP_INSUFFICIENT_ACCESS:
+        return true;
+    default:
+        return false;
+    }
 }
 
 /* The entry the filter finds, when it is the only one: its DN, and its senders in answer behind "accepted". */
@@ -213,6 +230,8 @@ static int find_user(const char *login, char *dn, struct packet *answer)
         drop_service();
         result = LDAP_SUCCESS;
     }
+    if (is_no(result)) /* our own account, base or rights: that says nothing of the user */
+        result = LDAP_OTHER;
     if (result == LDAP_SUCCESS && ldap_count_entries(service, found) != 1)
         result = LDAP_NO_SUCH_OBJECT;
     if (result == LDAP_SUCCESS) {
@@ -240,22 +259,6 @@ static void find_own_senders(LDAP *ldap, const char *dn, struct packet *answer)
         add_senders(ldap, ldap_first_entry(ldap, found), answer);
     if (found != NULL)
         ldap_msgfree(found);
-}
-
-/* What the directory says about login and password, as opposed to being in trouble. */
-static bool is_no(int result)
-{
-    switch (result) {
-    case LDAP_INVALID_CREDENTIALS:
-    case LDAP_NO_SUCH_OBJECT:
-    case LDAP_INVALID_DN_SYNTAX:
-    case LDAP_INAPPROPRIATE_AUTH:
-    case LDAP_CONSTRAINT_VIOLATION:
-    case LDAP_INSUFFICIENT_ACCESS:
-        return true;
-    default:
-        return false;
-    }
 }
 
 void directory_serve(const char *const *fields, size_t count, struct packet *answer)

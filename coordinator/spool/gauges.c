@@ -1,7 +1,7 @@
 /*
  * gauges.c - what is in the spool, asked of the database now and then
  *
- * Counting looks at all of the queue, so it is done the more rarely the longer it takes: at most 2 % of the time.
+ * Counting looks at all of the queue, so it is done the more rarely the longer it takes: at most 2 % of the time, but at least once a minute.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -10,8 +10,9 @@
 #include "common/memory.h"
 #include "coordinator/spool/internal.h"
 
-#define EVERY_MS 2000
-#define SHARE    50
+#define EVERY_MS          2000
+#define AT_LEAST_EVERY_MS 60000
+#define SHARE             50
 
 static const char *const states[] = { "incoming", "ready", "deferred", "leased", "held" };
 #define STATES (sizeof states / sizeof *states)
@@ -20,6 +21,7 @@ struct gauges {
     struct spool *spool;
     struct event *timer;
     uint64_t asked_ms;
+    uint64_t took_ms; /* the last count; 0: there was none */
     bool known;
     double count[STATES], oldest[STATES];
     double messages, bytes, difference, down;
@@ -62,8 +64,11 @@ static void on_done(void *arg, enum db_outcome outcome, const struct db_error *e
     struct gauges *gauges = arg;
     if (outcome == DB_FAILED)
         log_write(LOG_ERR, "spool: cannot be counted: %s %s", error->sqlstate, error->why.text);
-    uint64_t took = clock_ms() - gauges->asked_ms;
-    again(gauges, took * SHARE > EVERY_MS ? took * SHARE : EVERY_MS);
+    /* Slow once is a database that was away or busy; slow twice is a large spool. */
+    uint64_t took = outcome == DB_OK ? clock_ms() - gauges->asked_ms : 0;
+    uint64_t pause = SHARE * (took < gauges->took_ms ? took : gauges->took_ms);
+    gauges->took_ms = took;
+    again(gauges, pause < EVERY_MS ? EVERY_MS : pause > AT_LEAST_EVERY_MS ? AT_LEAST_EVERY_MS : pause);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)

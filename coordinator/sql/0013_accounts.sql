@@ -55,11 +55,11 @@ END $f$;
 CREATE FUNCTION auth_forgive(ask bigint, who text, used boolean) RETURNS void LANGUAGE plpgsql AS $f$
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
-    DELETE FROM auth_guess WHERE request = ask;
-    IF used THEN
+    IF used THEN -- first: operators lock the account before its guesses
         UPDATE account SET last_used_at = now()
             WHERE login = who AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute');
     END IF;
+    DELETE FROM auth_guess WHERE request = ask;
 END $f$;
 
 -- ---- operators ----

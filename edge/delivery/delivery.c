@@ -508,6 +508,7 @@ void delivery_on_lost(struct delivery *delivery, const struct smtp_reply *reply,
 {
     delivery_enter(delivery);
     bool dot_out = delivery->dot_sent && !unsent;
+    delivery->dot_sent = dot_out; /* what was not out is sent anew, or taken back */
     event_del(&delivery->timer);
     delivery->held_since = 0;
     delivery->conn = NULL;

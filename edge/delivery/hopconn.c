@@ -233,6 +233,7 @@ static void hopconn_tls_failed(struct hopconn *conn, const char *why)
     if (conn->dialog.tls != NEXT_HOP_TLS_REQUIRE) {
         conn->hop->no_tls_until = clock_ms() + settings_of(conn)->next_hop_no_tls;
         conn->hop->no_tls_at = *net_peer(conn->net);
+        conn->in_clear = true;
         conn->address_next--; /* the same address once more */
         net_free(&conn->net);
         event_del(&conn->timer);
@@ -468,7 +469,9 @@ static enum next_hop_tls hopconn_wanted_tls(struct hopconn *conn, const struct n
     if (by_records)
         return NEXT_HOP_TLS_REQUIRE;
     bool failed_here = clock_ms() < hop->no_tls_until && (!hop->name.mx || netaddr_equal(&hop->no_tls_at, address));
-    return tls == NEXT_HOP_TLS_MAY && failed_here ? NEXT_HOP_TLS_NONE : tls;
+    bool clear = failed_here || conn->in_clear; /* the next try at least, however short the memory */
+    conn->in_clear = false;
+    return tls == NEXT_HOP_TLS_MAY && clear ? NEXT_HOP_TLS_NONE : tls;
 }
 
 static void hopconn_try_next(struct hopconn *conn)

@@ -81,6 +81,7 @@ struct hopconn {
     uint64_t began_ms;
     unsigned transactions;                  /* begun on it */
     bool heard;                             /* a reply came in this transaction */
+    bool in_clear;                          /* the handshake failed: the same address is tried without TLS */
     unsigned busy;                          /* callbacks of this connection on the stack */
     bool freed;                             /* closed meanwhile */
     char text[sizeof((struct next_hop *)0)->host + NETADDR_TEXT_MAX + 16];

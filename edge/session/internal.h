@@ -121,7 +121,7 @@ struct server {
     struct metrics *metrics;
     struct metric *sessions_now, *recipients_accepted, *recipients[DISPOSITION_COUNT], *messages[DISPOSITION_COUNT];
     struct metric *exceptions_used[2]; /* for the size, for the recipients */
-    struct metric *stores[SPOOL_STORED_COUNT], *store_seconds, *in_session;
+    struct metric *stores[SPOOL_STORED_COUNT], *store_seconds, *in_session, *maybe_stored;
     struct metric *message_size, *relay_seconds, *limits_hit[7], *memory_used, *memory_max, *disk_used, *disk_max;
     struct smtp_command command; /* scratch of the command being obeyed: too large for every session */
 };

@@ -41,6 +41,7 @@ static void make_metrics(struct server *server, struct metrics *metrics)
     server->store_seconds =
         metrics_histogram(metrics, "weir_edge_spool_store_seconds", metrics_seconds_bounds, metrics_seconds_count, NULL);
     server->in_session = metrics_counter(metrics, "weir_edge_spool_bypassed_total", NULL);
+    server->maybe_stored = metrics_counter(metrics, "weir_edge_spool_bypassed_maybe_duplicates_total", NULL);
     server->exceptions_used[0] = metrics_counter(metrics, "weir_exceptions_used_total", "limit=\"size\"");
     server->exceptions_used[1] = metrics_counter(metrics, "weir_exceptions_used_total", "limit=\"recipients\"");
     server->message_size =

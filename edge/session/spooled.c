@@ -45,13 +45,16 @@ static void free_recipients(Weir__SpoolRecipients *list)
     free(list);
 }
 
-/* The next hop is asked about all recipients now, before the message: the client has its 250 for them. true: under way. */
-static bool deliver_in_session(struct transaction *tx)
+/* The next hop is asked about all recipients now, before the message: the client has its 250 for them. true: under way. maybe_stored: a commit
+ * whose answer never came; this client cannot come again, so a second copy is better than none, but it is said. */
+static bool deliver_in_session(struct transaction *tx, bool maybe_stored)
 {
     struct leg *leg = tx->legs;
     if (tx->session->limits->profile != PROFILE_HANDOFF || tx->unscanned || leg == NULL || leg->next != NULL)
         return false;
-    log_write(LOG_WARNING, "%s: cannot be stored, delivering within the session", tx->id.text);
+    log_write(LOG_WARNING, "%s: cannot be stored, delivering within the session%s", tx->id.text,
+              maybe_stored ? "; it may be stored all the same: a second copy may follow" : "");
+    metric_add(tx->session->server->maybe_stored, maybe_stored);
     metric_add(tx->session->server->in_session, 1);
     tx->in_session = true;
     tx->spool = false;
@@ -67,6 +70,7 @@ void transaction_late_answer(struct transaction *tx, const struct smtp_reply *re
     struct leg *leg = tx->direct;
     struct outcome outcome;
     tx->refused_late += reply->code / 100 != 2;
+    tx->deferred_late |= reply->code / 100 == 4;
     if (leg->asked > 0)
         return;
     if (tx->refused_late == 0) {
@@ -75,7 +79,7 @@ void transaction_late_answer(struct transaction *tx, const struct smtp_reply *re
     }
     /* One answer for all: where some were accepted it cannot be a final one. */
     struct smtp_reply answer = *reply;
-    if (tx->refused_late < leg->accepted && answer.code / 100 != 4)
+    if ((tx->refused_late < leg->accepted || tx->deferred_late) && answer.code / 100 != 4)
         answer = (struct smtp_reply){ .code = 451, .enhanced = "4.3.0", .text = "The next hop refuses some of the recipients" };
     delivery_cancel(&leg->delivery);
     outcome_of_next_hop(&outcome, &answer, false, &tx->id);
@@ -88,12 +92,13 @@ static void on_stored(void *arg, enum spool_stored stored, const char *why)
     struct session *session = tx->session;
     struct server *server = session->server;
     struct outcome outcome;
+    bool maybe_stored = tx->store != NULL && spool_store_is_late(tx->store);
     tx->store = NULL; /* freed right after this */
     metric_add(server->stores[stored], 1);
     metric_observe(server->store_seconds, (double)(clock_us() - tx->store_us) / 1e6);
     if (stored != SPOOL_STORED)
         log_write(LOG_WARNING, "%s: not stored: %s", tx->id.text, why);
-    if (stored == SPOOL_UNAVAILABLE && session->conn != NULL && deliver_in_session(tx)) {
+    if (stored == SPOOL_UNAVAILABLE && session->conn != NULL && deliver_in_session(tx, maybe_stored)) {
         session_settle(session);
         return;
     }
@@ -108,7 +113,7 @@ static void not_asked(struct transaction *tx)
     struct outcome outcome;
     metric_add(tx->session->server->stores[SPOOL_UNAVAILABLE], 1);
     log_write(LOG_WARNING, "%s: not stored: no coordinator can be reached", tx->id.text);
-    if (deliver_in_session(tx))
+    if (deliver_in_session(tx, false))
         return;
     outcome_of_spool(&outcome, SPOOL_UNAVAILABLE, &tx->id);
     transaction_finish(tx, &outcome);

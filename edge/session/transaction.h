@@ -57,6 +57,7 @@ struct transaction {
     bool unscanned;                    /* without a verdict: handoff only */
     bool in_session;                   /* the spool cannot be had: delivered within the session all the same (handoff) */
     unsigned refused_late;             /* in_session: recipients refused by the next hop */
+    bool deferred_late;                /* in_session: one of them for now only */
     struct spool_store *store;
     uint64_t store_us;                 /* when it was asked for */
     struct repair *repair;             /* of the message's header; NULL: it goes on as it is */

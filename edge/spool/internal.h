@@ -54,6 +54,7 @@ struct job {
     size_t answered, accepted;
     bool sending;                      /* the next hop is being given the message */
     bool destination_down, takes_dsn, lost;
+    bool asked;                        /* in the renewal under way */
     struct job_result result;
     char next_hop[NEXT_HOP_TEXT_MAX + 64]; /* "host[192.0.2.9]:25", once connected */
     uint64_t began_ms, delivering_ms;

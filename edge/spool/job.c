@@ -65,7 +65,6 @@ void job_begin(struct spool_runner *runner, Weir__SpoolLease *lease, Weir__Spool
     fetch(job);
 }
 
-/* The message goes last: scan and delivery borrow it. */
 static void stop_work(struct job *job)
 {
     node_question_cancel(&job->question);
@@ -73,12 +72,12 @@ static void stop_work(struct job *job)
     if (job->scan != NULL)
         scan_cancel(&job->scan);
     delivery_cancel(&job->delivery);
-    message_free(&job->message);
 }
 
 void job_free(struct job *job)
 {
     stop_work(job);
+    message_free(&job->message); /* last: scan and delivery borrow it */
     runner_remove(job->runner, job);
     for (size_t i = 0; i < job->recipients->n_recipients; i++)
         free(job->outcomes[i].text);
@@ -117,7 +116,7 @@ void job_release(struct job *job, const char *why)
 {
     if (job->state == JOB_REPORTING || job->sending)
         return;
-    stop_work(job);
+    stop_work(job); /* the message stays: what the next hop said of some recipients may be due a report with a part of it */
     job_settle_rest(job, WEIR__SPOOL_DISPOSITION__SPOOL_RELEASED, 0, "", why);
     job_report(job);
 }

@@ -191,7 +191,7 @@ static void on_renewed(void *arg, const Weir__Answer *answer, const struct link_
             continue; /* it was not asked for */
         if (find_held(renewed, job) != NULL)
             job_renewed(job, &time);
-        else if (lease_wants_renewal(&job->time, runner->renewal_ms)) /* asked for, and not ours any more */
+        else if (job->asked) /* and not ours any more */
             job_end_lease(job);
     }
 }
@@ -204,8 +204,9 @@ static void renew(struct spool_runner *runner, uint64_t now)
     body.held = pointers;
     if (runner->renewal != NULL)
         return;
-    for (struct job *job = runner->jobs; job != NULL && body.n_held < WIRE_HELD_MAX; job = job->next) {
-        if (job->state == JOB_REPORTING || job->lost || !lease_wants_renewal(&job->time, now))
+    for (struct job *job = runner->jobs; job != NULL; job = job->next) {
+        job->asked = job->state != JOB_REPORTING && !job->lost && lease_wants_renewal(&job->time, now) && body.n_held < WIRE_HELD_MAX;
+        if (!job->asked)
             continue;
         Weir__SpoolHeld *one = &held[body.n_held];
         weir__spool_held__init(one);

@@ -246,7 +246,7 @@ def directory_cluster(request, auth_cluster):
     tls = auth_cluster.dir / "tls"
     directory = Directory(tls)
     secret = directory.folder / "secret"
-    secret.write_text("searcher\n")
+    secret.write_text("expired\n" if request.param == "expired" else "searcher\n")
     sets = [*SETTINGS, "sender_login_match=on", f"ldap_uri=ldap://127.0.0.1:{directory.port}", f"ldap_ca_file={tls}/ca.pem", "ldap_timeout=2s", "ldap_workers=2"]
     if request.param == "template":
         sets.append("ldap_dn=uid=%u,ou=people,dc=example,dc=edu")
@@ -259,6 +259,14 @@ def directory_cluster(request, auth_cluster):
     finally:
         made.down()
         directory.remove()
+
+
+@pytest.mark.parametrize("directory_cluster", ["expired"], indirect=True)
+def test_s16_trouble_with_our_own_account_is_nobodys_wrong_password(directory_cluster):
+    for _ in range(3):
+        assert authenticate(directory_cluster, "carol", "looking-glass").code == 454
+    assert directory_cluster.metric("weir_auth_total", result="wrong") in (None, 0)
+    assert authenticate(directory_cluster, "alice@example.edu", "wonderland").code == 235
 
 
 def test_s16_a_directory_says_who_it_is(directory_cluster):

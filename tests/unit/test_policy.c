@@ -291,7 +291,8 @@ START_TEST(longest_route_wins)
     ck_assert_str_eq(out, routes[_i].route);
     ck_assert_int_eq(route.catch_all, routes[_i].catch_all);
     ck_assert_uint_eq(route.line, routes[_i].line);
-    ck_assert_int_eq(policy_is_own_domain(policy, routes[_i].domain), routes[_i].line != 0 && !routes[_i].catch_all);
+    bool top_level = routes[_i].line == 6; /* a route, but nobody's own */
+    ck_assert_int_eq(policy_is_own_domain(policy, routes[_i].domain), routes[_i].line != 0 && !routes[_i].catch_all && !top_level);
     policy_free(&policy);
 
     /* and without a catch-all there is none */
@@ -322,6 +323,10 @@ static const struct {
     { "192.0.2.1", "students.example.edu", "route", "mailertable", 1 },
     { "192.0.2.1", "a.partner.org", "route", "mailertable", 2 },
     { "192.0.2.1", "partner.org", "outside", NULL, 0 },
+    { "192.0.2.1", "anything.museum", "outside", NULL, 0 },       /* a route for a top-level domain is no grant */
+    { "192.0.2.1", "museum", "outside", NULL, 0 },
+    { "192.0.2.1", "deep.aero", "outside", NULL, 0 },
+    { "10.1.2.3", "anything.museum", "inside", "networks", 2 },
     { "192.0.2.1", "gone.org", "route", "mailertable", 3 },       /* its answer is the route's error */
     { "192.0.2.1", "[10.1.2.3]", "outside", NULL, 0 },
     { "192.0.2.1", "", "outside", NULL, 0 },
@@ -334,7 +339,7 @@ static const struct {
 START_TEST(relaying_is_denied_by_default)
 {
     struct netaddr client;
-    struct policy *policy = parse("students.example.edu smtp:[a]\n.partner.org smtp:[b]\ngone.org error:nohost\n. smtp:[smarthost]\n",
+    struct policy *policy = parse("students.example.edu smtp:[a]\n.partner.org smtp:[b]\ngone.org error:nohost\n. smtp:[smarthost]\n.museum smtp:[c]\n.aero smtp:[d]\nmuseum smtp:[c]\n",
                                   "# ours\nEXAMPLE.edu.\n", "127.0.0.1\n10.0.0.0/8\n! 10.9.0.0/16\n10.9.9.0/24\n2001:db8:1::/48 # v6\n");
 
     ck_assert(netaddr_parse(&client, decisions[_i].client));

@@ -816,6 +816,23 @@ START_TEST(drained)
 }
 END_TEST
 
+/* One recipient is refused and the other's answer still to come: the report of the first has a part of the message. */
+START_TEST(drained_between_two_answers)
+{
+    runner_begin(true);
+    grant(&(struct grant){ .scanned = true, .recipients = 2 });
+    give_body();
+    answer_rcpt(0, 550, "5.1.1");
+    spool_runner_drain(r.runner);
+    ck_assert_str_eq(result_text(), "failed 550, released 0");
+    ck_assert_ptr_nonnull(strstr(dsn_text(), "X: y"));
+    settle();
+    tick(100);
+    ck_assert_uint_gt(d.idle, 0);
+    runner_end();
+}
+END_TEST
+
 START_TEST(no_room_for_the_body)
 {
     budget.memory_max = budget.disk_max = 10;
@@ -862,6 +879,7 @@ int main(void)
     tcase_add_loop_test(tests, renewed, 0, 2);
     tcase_add_test(tests, result_is_repeated);
     tcase_add_loop_test(tests, drained, 0, 2);
+    tcase_add_test(tests, drained_between_two_answers);
     tcase_add_test(tests, no_room_for_the_body);
     tcase_add_test(tests, body_is_gone);
     suite_add_tcase(suite, tests);
