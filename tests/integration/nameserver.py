@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import threading
 
-from weir import wait_until
+from weir import free_base_port, wait_until
 
 HEADER = "@ 60 SOA ns.example. hostmaster.example. 1 3600 600 86400 5\n@ 60 NS ns.example.\n"
 
@@ -30,8 +30,7 @@ class Nameserver:
         self.write("plain", "plain.", plain)
         self.write("bogus", "bogus.", bogus, third)
         self.silent, self.lame = self.socket(), self.socket()
-        with self.socket() as sock:
-            self.port = sock.getsockname()[1]
+        self.port = free_base_port() + 470  # nsd wants it for TCP, too: not one that an outgoing connection may have
         threading.Thread(target=self.refuse, daemon=True).start()
         self.start()
 

@@ -321,8 +321,11 @@ def test_a_second_process_of_a_node_does_not_outlive_its_end(two, nodes):
     works.beat()
     wait_until(lambda: two.json("node", "show", "edge-2")["state"] == "active", what="the first")
     second = nodes("edge-2", "edge", at="coordinator-2")
-    second.beat("draining")
-    wait_until(lambda: two.json("node", "show", "edge-2")["state"] == "draining", what="the newest speaks while it is heard")
+
+    def newest_speaks():
+        second.beat("draining")
+        return two.json("node", "show", "edge-2")["state"] == "draining"
+    wait_until(newest_speaks, what="the newest speaks while it is heard")
     for _ in range(10):
         began = time.monotonic()
         second.beat("draining")
