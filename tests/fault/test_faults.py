@@ -65,7 +65,8 @@ def disturb(load, dice, action, pause=(0.3, 1.0)):
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if not kind.startswith("edge")])
 def test_lost_behind_the_edges_is_not_noticed(farm, dice, kind, how):
     """Scanners, their processes, coordinators, PostgreSQL: one of them killed or hanging at random moments, again and again."""
-    load = farm.load("--sessions", 200, "--seconds", 7, "--rate", RATE, "--size", 4096)
+    # A database that was killed takes its time to come back, the more on a busy machine.
+    load = farm.load("--sessions", 200, "--seconds", 14 if kind == "postgres" else 7, "--rate", RATE, "--size", 4096)
     disturbance = Disturbance(farm, dice)
     times = disturb(load, dice, lambda: disturbance.once(kind, HOW[how]))
     _, answers = load.result()
