@@ -62,13 +62,13 @@ struct relay_decision {
 };
 
 /* I3, default deny: from the authenticated and from inside networks to anywhere; from anyone to own domains and to domains with an explicit mailertable key
- * (the catch-all grants nothing). */
+ * (the catch-all grants nothing, nor does a key for a top-level domain). */
 struct relay_decision policy_relay(const struct policy *policy, const struct netaddr *client, bool authenticated,
                                    const char *domain);
 bool policy_is_inside(const struct policy *policy, const struct netaddr *client);
 /* The line of `networks` that decides for a client; NULL: none, and it is outside. */
 const struct network *policy_network(const struct policy *policy, const struct netaddr *client);
-bool policy_is_own_domain(const struct policy *policy, const char *domain); /* local-host-names or explicit route */
+bool policy_is_own_domain(const struct policy *policy, const char *domain); /* local-host-names, or a route that grants */
 /* The first line of local-host-names: whose postmaster the bare <postmaster> is. NULL when there is none. Borrowed. */
 const char *policy_first_own_domain(const struct policy *policy);
 

@@ -67,7 +67,8 @@ void transaction_free(struct transaction **transaction, enum farewell farewell)
     if (tx == NULL)
         return;
     if (tx->began && !tx->finished) {
-        outcome_of_farewell(&outcome, farewell, tx->handed_over && (tx->store != NULL ? spool_store_is_late(tx->store) : is_with_next_hop(tx))); /* else taken back */
+        bool out = tx->store != NULL ? spool_store_is_late(tx->store) : is_with_next_hop(tx); /* else it is taken back */
+        outcome_of_farewell(&outcome, farewell, tx->handed_over && out);
         write_down(tx, &outcome);
     }
     spool_store_cancel(&tx->store); /* before the message, which these two borrow */
