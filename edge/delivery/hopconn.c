@@ -219,7 +219,7 @@ static void hopconn_give_up(struct hopconn *conn)
 
 static bool hopconn_obeys_dane(const struct hopconn *conn)
 {
-    return conn->host != NULL && conn->host->dane == MX_DANE_VERIFY;
+    return conn->host != NULL && conn->host->dane == MX_DANE_VERIFY && !conn->dane_unusable;
 }
 
 static void hopconn_tls_failed(struct hopconn *conn, const char *why)
@@ -250,7 +250,7 @@ static const char *host_name(const struct hopconn *conn)
 }
 
 /* RFC 7672 3.2.2: the certificate may be for the name the records are at, the MX host, or the domain. */
-static bool hopconn_start_dane(struct hopconn *conn, struct error *why)
+static bool hopconn_start_dane(struct hopconn *conn, bool *unusable, struct error *why)
 {
     const struct mx_host *host = conn->host;
     struct net_tlsa records[MX_TLSA_MAX];
@@ -258,16 +258,21 @@ static bool hopconn_start_dane(struct hopconn *conn, struct error *why)
         records[i] = (struct net_tlsa){ host->tlsa[i].usage, host->tlsa[i].selector, host->tlsa[i].matching, host->tlsa[i].data,
                                         host->tlsa[i].len };
     struct net_dane dane = { host->tlsa_base, { host->name, conn->plan.domain }, records, host->tlsa_count };
-    return net_start_tls_dane(conn->net, conn->tls, &dane, why);
+    return net_start_tls_dane(conn->net, conn->tls, &dane, unusable, why);
 }
 
 static void hopconn_start_tls(struct hopconn *conn)
 {
     struct error why;
-    bool begun;
+    bool begun = false;
     if (hopconn_obeys_dane(conn)) {
-        begun = hopconn_start_dane(conn, &why);
-    } else {
+        begun = hopconn_start_dane(conn, &conn->dane_unusable, &why);
+        if (conn->dane_unusable) { /* RFC 7672 2.2: as with records of a kind that nobody uses, so TLS all the same */
+            log_write_as("smtp", LOG_NOTICE, "TLS with %s: %s; its certificate is not verified by them", conn->text, why.text);
+            conn->must_verify = settings_of(conn)->next_hop_tls == NEXT_HOP_TLS_REQUIRE;
+        }
+    }
+    if (!begun && !hopconn_obeys_dane(conn)) {
         /* The name goes along even where nobody verifies: hosts choose their certificate by it. */
         begun = net_start_tls(conn->net, conn->tls, false, host_name(conn));
         error_set(&why, "bytes in clear behind the reply to STARTTLS");
@@ -395,7 +400,7 @@ static void on_secured(void *arg)
     if (hopconn_obeys_dane(conn)) {
         metric_add(metrics->dane_verified, 1);
         log_write_as("smtp", LOG_INFO, "Verified TLS (DANE) connection established to %s: %s", conn->text, net_tls_text(conn->net));
-    } else if (conn->host != NULL && conn->host->dane == MX_DANE_ENCRYPT) {
+    } else if (conn->host != NULL && conn->host->dane != MX_DANE_NONE) {
         metric_add(metrics->dane_encrypted, 1);
     }
     smtp_reply_parser_init(&conn->parser);
@@ -465,6 +470,7 @@ static enum next_hop_tls hopconn_wanted_tls(struct hopconn *conn, const struct n
     const struct hop *hop = conn->hop;
     enum next_hop_tls tls = (enum next_hop_tls)settings_of(conn)->next_hop_tls;
     bool by_records = tls != NEXT_HOP_TLS_NONE && conn->host != NULL && conn->host->dane != MX_DANE_NONE;
+    conn->dane_unusable = false;
     conn->must_verify = tls == NEXT_HOP_TLS_REQUIRE || (by_records && hopconn_obeys_dane(conn));
     if (by_records)
         return NEXT_HOP_TLS_REQUIRE;

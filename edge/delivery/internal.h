@@ -76,6 +76,7 @@ struct hopconn {
     struct mx_plan plan;                    /* the same with mx */
     const struct mx_host *host;             /* in the plan: the one being tried; NULL without mx */
     bool must_verify;                       /* its certificate: next_hop_tls = require, or DANE */
+    bool dane_unusable;                     /* the host's TLSA records look right, and OpenSSL can make nothing of any */
     size_t address_count, address_next;
     struct smtp_reply *failure;             /* why the last address did not work */
     uint64_t began_ms;

@@ -610,9 +610,9 @@ bool net_start_tls(struct net_conn *conn, struct net_tls *tls, bool server, cons
     return true;
 }
 
-bool net_start_tls_dane(struct net_conn *conn, struct net_tls *tls, const struct net_dane *dane, struct error *why)
+bool net_start_tls_dane(struct net_conn *conn, struct net_tls *tls, const struct net_dane *dane, bool *unusable, struct error *why)
 {
-    SSL *ssl = tls_session_new_dane(tls, conn->fd, dane, why);
+    SSL *ssl = tls_session_new_dane(tls, conn->fd, dane, unusable, why);
     if (ssl == NULL)
         return false;
     if (!net_start_tls(conn, tls, false, NULL)) {

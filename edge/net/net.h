@@ -68,8 +68,8 @@ size_t net_buffered(const struct net_conn *conn);           /* input bytes not u
  * and the caller closes; called from inside `bytes`, which then leaves some of them: `gone` with NET_TLS_FAILED. */
 bool net_start_tls(struct net_conn *conn, struct net_tls *tls, bool server, const char *host_name);
 /* The same as a client, with a server whose certificate must match the records: else `gone` with NET_TLS_FAILED. What the configuration says about
- * trust does not count. false: why, which may also be that none of the records can be used. */
-bool net_start_tls_dane(struct net_conn *conn, struct net_tls *tls, const struct net_dane *dane, struct error *why);
+ * trust does not count. false: why; *unusable: it is that none of the records can be used, and nothing has begun. */
+bool net_start_tls_dane(struct net_conn *conn, struct net_tls *tls, const struct net_dane *dane, bool *unusable, struct error *why);
 bool net_is_tls(const struct net_conn *conn);
 const char *net_tls_text(const struct net_conn *conn);      /* "TLSv1.3 TLS_AES_256_GCM_SHA384" or "" */
 bool net_tls_verified(const struct net_conn *conn);         /* the peer's certificate matches host_name and chain */

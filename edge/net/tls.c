@@ -132,7 +132,8 @@ SSL *tls_session_new(struct net_tls *tls, int fd, bool server, const char *host_
     return ssl;
 }
 
-static bool tls_expect_dane(SSL *ssl, const struct net_dane *dane, struct error *why)
+/* *unusable: OpenSSL can make nothing of any record; nothing else went wrong. */
+static bool tls_expect_dane(SSL *ssl, const struct net_dane *dane, bool *unusable, struct error *why)
 {
     bool any = false;
     if (SSL_dane_enable(ssl, dane->base) != 1) {
@@ -156,19 +157,21 @@ static bool tls_expect_dane(SSL *ssl, const struct net_dane *dane, struct error 
         }
         any |= added > 0;
     }
+    *unusable = !any;
     if (!any)
         error_set(why, "none of the TLSA records can be used");
     SSL_set_verify(ssl, SSL_VERIFY_PEER, NULL);
     return any;
 }
 
-SSL *tls_session_new_dane(struct net_tls *tls, int fd, const struct net_dane *dane, struct error *why)
+SSL *tls_session_new_dane(struct net_tls *tls, int fd, const struct net_dane *dane, bool *unusable, struct error *why)
 {
+    *unusable = false;
     ERR_clear_error();
     SSL *ssl = SSL_new(tls->context);
     if (ssl == NULL || SSL_set_fd(ssl, fd) != 1)
         error_set(why, "%s", tls_error_text());
-    else if (tls_expect_dane(ssl, dane, why)) {
+    else if (tls_expect_dane(ssl, dane, unusable, why)) {
         SSL_set_connect_state(ssl);
         return ssl;
     }

@@ -14,8 +14,9 @@ enum tls_outcome { TLS_DONE, TLS_WANT_READ, TLS_WANT_WRITE, TLS_CLOSED /* by the
 /* A session on fd (not taken). host_name: client only, checked against the certificate and sent as SNI unless an address; may be NULL.
  * NULL: why. */
 SSL *tls_session_new(struct net_tls *tls, int fd, bool server, const char *host_name, struct error *why);
-/* A client session that trusts what the records say and nothing else. NULL: why, which may be that none of them can be used. */
-SSL *tls_session_new_dane(struct net_tls *tls, int fd, const struct net_dane *dane, struct error *why);
+/* A client session that trusts what the records say and nothing else. NULL: why; *unusable: it is that
+ * none of them can be used. */
+SSL *tls_session_new_dane(struct net_tls *tls, int fd, const struct net_dane *dane, bool *unusable, struct error *why);
 enum tls_outcome tls_handshake(SSL *ssl, struct error *why);
 /* *done: bytes moved, may be less than len. A read goes on until len bytes are here or OpenSSL has no more; then the outcome says why it
  * stopped, which may be an end even with *done > 0. */

@@ -86,7 +86,9 @@ def zone(hosts):
     tlsa = "".join(f"{name}.hosts.example. A {ADDRESSES[where]}\n_{hosts.port}._tcp.{name}.hosts.example. TLSA {data}\n" for name, where, data in [
         ("good", "tls", f"3 1 1 {good}"), ("good2", "tls", f"3 1 1 {good}"), ("bad", "tls", f"3 1 1 {bad}"), ("clear", "a", f"3 1 1 {good}"),
         ("pkix", "tls", f"1 1 1 {bad}"), ("pkixclear", "a", f"1 1 1 {good}"), ("ta", "tls", f"2 0 1 {ca}"), ("othername", "tls", f"2 0 1 {ca}"),
-        ("many", "tls", f"3 1 1 {bad}\n_{hosts.port}._tcp.many.hosts.example. TLSA 3 1 1 {good}")])
+        ("many", "tls", f"3 1 1 {bad}\n_{hosts.port}._tcp.many.hosts.example. TLSA 3 1 1 {good}"),
+        ("junk", "tls", "3 0 0 0badcafe"), ("junkclear", "a", "2 0 0 0badcafe"),
+        ("junkbad", "tls", f"3 1 0 0badcafe\n_{hosts.port}._tcp.junkbad.hosts.example. TLSA 3 1 1 {bad}")])
     return f"""{address}{tlsa}
 order.example. MX 20 b.hosts.example.
 order.example. MX 10 a.hosts.example.
@@ -133,6 +135,9 @@ ta-domain.example. MX 10 othername.hosts.example.
 othername.example. MX 10 othername.hosts.example.
 many.example. MX 10 many.hosts.example.
 bogushost.example. MX 10 host.bogus.
+junk.example. MX 10 junk.hosts.example.
+junkclear.example. MX 10 junkclear.hosts.example.
+junkbad.example. MX 10 junkbad.hosts.example.
 wide.example. MX 10 wide.hosts.example.
 wide.example. MX 20 a.hosts.example.
 {"".join(f"wide.hosts.example. A 127.0.0.{100 + i}{chr(10)}" for i in range(6))}
@@ -315,6 +320,9 @@ def test_S50_equal_hosts_take_turns(site):
     ("othername.example", "451 4.7.5"),   # the CA is right, the name is not
     ("cleardane.example", "451 4.7.5"),   # no STARTTLS
     ("pkixclear.example", "451 4.7.5"),
+    ("junk.example", "tls"),              # "certificates" that are none: as records we cannot use
+    ("junkclear.example", "451 4.7.5"),
+    ("junkbad.example", "451 4.7.5"),     # beside one that can be used, and says no
 ])
 def test_S50_dane(site, domain, result):
     assert deliver(site, domain).startswith(result)
