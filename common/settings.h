@@ -195,6 +195,7 @@ struct scanner_settings {             /* [scanner] */
     uint64_t max_recursion;           /* 17 */
     uint64_t load_interval;           /* 200ms between load broadcasts */
     bool sandbox;                     /* on */
+    bool huge_pages;                  /* on: loaded signatures are put into huge pages */
     bool detect_phishing_heuristics;  /* off: libclamav's phishing heuristics count as virus */
     bool block_encrypted;             /* off: encrypted archives count as virus */
     bool block_partial;               /* on: message/partial is unscannable */

@@ -61,6 +61,7 @@ static const struct help helps[] = {
     { "weir_edge_spool_store_seconds", "Time from the verdict to the answer that a message is stored." },
     { "weir_edge_spool_stores_total", "Messages edges gave to the spool by result." },
     { "weir_engine_scan_seconds", "Time a worker spent in the engine per message." },
+    { "weir_engine_huge_page_bytes", "Memory of a generation's loaded signatures that is in huge pages." },
     { "weir_engine_suspicions_total", "Generations made because the engine failed on several messages in a row." },
     { "weir_epoch", "Number of the cluster state published last." },
     { "weir_exceptions_used_total", "Messages accepted over a listener's limit because an exception of the policy allows it, by limit." },

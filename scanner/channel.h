@@ -51,6 +51,7 @@ struct engine_info {
     char signatures[48];  /* short text that names the set */
     uint32_t count;       /* signatures loaded */
     int64_t newest;       /* wall clock seconds of the newest part of the set */
+    uint64_t huge_bytes;  /* of the loading process, in huge pages */
 };
 
 /* What the zygote must know; the master has read the configuration, nobody else does. */
@@ -64,6 +65,7 @@ struct packet_config {
     char run_dir[PATH_MAX]; /* exists; the workers' folders are made in it */
     uint64_t worker_memory;
     bool sandbox;
+    bool huge_pages;
     struct engine_options engine;
 };
 

@@ -189,6 +189,7 @@ static struct service_options service_options(struct scanner *scanner)
     config->log_level = log_level(&scanner->settings);
     config->worker_memory = s->worker_memory;
     config->sandbox = s->sandbox;
+    config->huge_pages = s->huge_pages;
     snprintf(config->engine.signatures, sizeof config->engine.signatures, "%s", s->signatures);
     config->engine.max_scan_size = s->max_scan_size;
     config->engine.max_file_size = s->max_file_size;

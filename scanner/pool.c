@@ -90,6 +90,7 @@ struct pool_metrics {
     struct metric *generation, *failures, *suspicions;
     struct metric *version; /* the one that is 1 */
     struct metric *age, *count;
+    struct metric *huge;
     struct metric *seccomp, *landlock, *namespace;
 };
 
@@ -424,6 +425,7 @@ static void pool_show_serving(struct pool *pool)
     metric_relabel(pool->m.version, "version=\"%s\"", info->signatures);
     metric_set(pool->m.version, 1);
     metric_set(pool->m.count, info->count);
+    metric_set(pool->m.huge, (double)info->huge_bytes);
     metric_set(pool->m.seccomp, pool->serving->layers.seccomp);
     metric_set(pool->m.landlock, pool->serving->layers.landlock);
     metric_set(pool->m.namespace, pool->serving->layers.namespace);
@@ -786,6 +788,7 @@ static void pool_make_metrics(struct pool *pool)
     pool->m.suspicions = metrics_counter(metrics, "weir_engine_suspicions_total", NULL);
     pool->m.age = metrics_gauge(metrics, "weir_signature_age_seconds", NULL);
     pool->m.count = metrics_gauge(metrics, "weir_signatures", NULL);
+    pool->m.huge = metrics_gauge(metrics, "weir_engine_huge_page_bytes", NULL);
     pool->m.seccomp = metrics_gauge(metrics, "weir_sandbox", "layer=\"seccomp\"");
     pool->m.landlock = metrics_gauge(metrics, "weir_sandbox", "layer=\"landlock\"");
     pool->m.namespace = metrics_gauge(metrics, "weir_sandbox", "layer=\"namespace\"");

@@ -31,6 +31,7 @@
 #include "common/memory.h"
 #include "scanner/channel.h"
 #include "scanner/engine.h"
+#include "scanner/hugepages.h"
 #include "scanner/sandbox.h"
 #include "scanner/scratch.h"
 #include "scanner/worker.h"
@@ -231,6 +232,8 @@ static void *loader_run(void *arg)
     if (setpriority(PRIO_PROCESS, (id_t)gettid(), getpriority(PRIO_PROCESS, 0) + LOADER_NICE) != 0)
         log_write(LOG_DEBUG, "nice: %s", strerror(errno));
     loader->zygote->engine = engine_load(&loader->zygote->config.engine, loader->info, loader->why);
+    if (loader->zygote->engine != NULL && loader->zygote->config.huge_pages)
+        loader->info->huge_bytes = hugepages_collapse(); /* the other thread only waits for this one */
     return NULL;
 }
 

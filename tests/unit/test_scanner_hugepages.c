@@ -1,0 +1,62 @@
+/* test_scanner_hugepages.c - what is filled goes into huge pages and stays what it was; what is empty stays empty */
+#include <check.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include "scanner/hugepages.h"
+
+#define FILLED (16u << 20)
+#define EMPTY (64u << 20)
+
+static size_t resident(unsigned char *at, size_t len)
+{
+    size_t pages = len / 4096, count = 0;
+    unsigned char *present = malloc(pages);
+    ck_assert_int_eq(mincore(at, len, present), 0);
+    for (size_t i = 0; i < pages; i++)
+        count += present[i] & 1;
+    free(present);
+    return count * 4096;
+}
+
+static unsigned char *own_memory(size_t len)
+{
+    void *at = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    ck_assert_ptr_ne(at, MAP_FAILED);
+    return at;
+}
+
+START_TEST(test_collapse)
+{
+    unsigned char *filled = own_memory(FILLED + EMPTY), *empty = filled + FILLED;
+    ck_assert_int_eq(mprotect(empty, 4096, PROT_NONE), 0); /* two mappings, not one that is half full */
+    for (size_t i = 0; i < FILLED; i += 64)
+        filled[i] = (unsigned char)(i / 64 * 7);
+    empty[EMPTY - 1] = 1;
+    size_t before = resident(empty, EMPTY);
+    uint64_t huge = hugepages_collapse();
+    if (huge == 0)
+        printf("this kernel makes no huge pages on demand: only that nothing breaks was tested\n");
+    else
+        ck_assert_uint_ge(huge, FILLED - (4u << 20)); /* both ends may be parts of pages */
+    for (size_t i = 0; i < FILLED; i += 64)
+        ck_assert_uint_eq(filled[i], (unsigned char)(i / 64 * 7));
+    ck_assert_uint_eq(resident(empty, EMPTY), before);
+    munmap(filled, FILLED + EMPTY);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("scanner_hugepages");
+    TCase *tests = tcase_create("hugepages");
+    tcase_add_test(tests, test_collapse);
+    suite_add_tcase(suite, tests);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? 0 : 1;
+}
