@@ -1,4 +1,6 @@
 """Whom to take away, and how: every kind of process of a cluster, killed or stopped for a while."""
+import heapq
+import itertools
 import os
 import signal
 import time
@@ -81,3 +83,63 @@ class Disturbance:
             os.kill(pid, number)
         except ProcessLookupError:
             pass  # it ended meanwhile
+
+
+class Storm(Disturbance):
+    """Strikes one victim after the other, without waiting for those before it to be back."""
+    # How long one is away: mostly short, so that many are; at times for longer than a lease of 3 s.
+    AWAY = ((0.1, 1.0), (0.1, 1.0), (0.1, 1.0), (3.2, 4.5))
+
+    def __init__(self, cluster, dice):
+        super().__init__(cluster, dice)
+        self.later = []  # (when, number, what to do): who is away comes back
+        self.numbers = itertools.count()
+        self.down = set()
+
+    def strike(self):
+        """One trial; False when the dice chose somebody who is away already."""
+        kind, how = self.dice.choice(KINDS), self.dice.choice([signal.SIGKILL, signal.SIGSTOP])
+        node, pid = self.choose(kind)
+        if pid is None or node in self.down:
+            return False
+        self.done.append(f"{how.name} {kind} of {node}" if not node.startswith(kind) else f"{how.name} {node}")
+        if how == signal.SIGKILL:
+            self.kill(kind, node, pid)
+        else:
+            self.hang(kind, pid)
+        return True
+
+    def kill(self, kind, node, pid):
+        if kind in ("zygote", "scan worker", "edge worker"):  # their masters start others
+            self.signal(pid, signal.SIGKILL)
+            return
+        self.cluster.kill(node)
+        self.down.add(node)
+        self.after(self.dice.uniform(*self.dice.choice(self.AWAY)), lambda: self.back(node))
+
+    def back(self, node):
+        self.down.remove(node)
+        self.cluster.start(node)
+
+    def hang(self, kind, pid):
+        members = weir.family(pid) if kind in ("postgres", "edge") else [pid]
+        for member in members:
+            self.signal(member, signal.SIGSTOP)
+        self.after(self.dice.uniform(*self.dice.choice(self.AWAY)), lambda: [self.signal(member, signal.SIGCONT) for member in members])
+
+    def after(self, seconds, action):
+        heapq.heappush(self.later, (time.monotonic() + seconds, next(self.numbers), action))
+
+    def run(self, seconds):
+        """For so long whoever is due comes back."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            if self.later and self.later[0][0] <= time.monotonic():
+                heapq.heappop(self.later)[2]()
+            time.sleep(0.01)
+
+    def end(self):
+        """Everybody comes back."""
+        while self.later:
+            heapq.heappop(self.later)[2]()
+        self.cluster.heal()

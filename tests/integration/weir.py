@@ -332,6 +332,14 @@ class Cluster:
         assert not check or done.returncode == 0, f"weirctl {words}: {done.stdout}{done.stderr}"
         return done
 
+    def query(self, sql):
+        """Rows as lists of strings."""
+        done = subprocess.run(["psql", self.env["DATABASE_URL"], "-XAtq", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-c", sql], capture_output=True,
+                              text=True, timeout=60)
+        if done.returncode != 0:
+            raise OSError(done.stderr)
+        return [line.split("\t") for line in done.stdout.splitlines()]
+
     def nodes_here(self):
         """Names of the nodes that were started, whatever they do now."""
         return [path.stem for path in (self.dir / "run").glob("*.pid") if path.stem != "sink"]

@@ -1,0 +1,110 @@
+"""Random trials with the spool between client and next hop: at short and random intervals some process of a cluster is killed or hangs while mail
+is stored, leased, scanned and delivered. Then the books are checked: nothing that was answered 250 is lost, and what comes twice was said to.
+
+Each kill and each hang is a trial, and a test has ROUND of them. WEIR_SPOOL_TRIALS says how many there are (50), WEIR_SEED repeats a run; the
+seed is printed.
+"""
+import collections
+import os
+import random
+import re
+
+import pytest
+
+import weir
+from victims import Storm
+from weir import EICAR, message, wait_until
+
+SEED = int(os.environ.get("WEIR_SEED", random.SystemRandom().randrange(1 << 32)))
+TRIALS = int(os.environ.get("WEIR_SPOOL_TRIALS", 50 if not weir.SANITIZED else 15))
+ROUND = 25 if not weir.SANITIZED else 15
+PAUSE = (0.05, 0.6) if not weir.SANITIZED else (0.3, 2.0)
+# What is sent at the same time: sessions, messages a second, bytes, recipient. The sink takes two seconds to answer for slow-: most victims that
+# have such a message die between its taking it and the report.
+ALICE, SLOW = "alice@example.edu", "slow-alice@example.edu"
+LOADS = ([(10, 40, 4096, ALICE), (4, 4, 4096, SLOW), (4, 6, 300000, ALICE), (2, 1, 2500000, ALICE)] if not weir.SANITIZED else
+         [(5, 8, 4096, ALICE), (2, 1, 4096, SLOW), (2, 1, 2500000, ALICE)])
+
+
+@pytest.fixture(scope="module")
+def farm():
+    made = weir.Cluster(edges=2, scanners=2, coordinators=2, sets=["profile=handoff", "spool_lease=3s", "spool_retry_max=2s", "spool_leftover=5s"])
+    try:
+        yield made.up()
+    finally:
+        made.down()  # fails when a process is left behind
+
+
+class Mail:
+    """All loads of one round, and some mail with a virus."""
+
+    def __init__(self, farm):
+        folder = farm.dir / "viruses"
+        folder.mkdir(exist_ok=True)
+        (folder / "one.eml").write_bytes(message(EICAR.decode() + "\r\n"))
+        self.loads = [farm.load("--sessions", sessions, "--seconds", 3600, "--rate", rate, "--size", size, "--rcpt", rcpt, "--retry",
+                                "--retry-for", 120) for sessions, rate, size, rcpt in LOADS]
+        self.viruses = farm.load("--sessions", 1, "--seconds", 3600, "--rate", 2, "--mail", folder, "--retry", "--retry-for", 120)
+
+    def end(self):
+        """{token: Answer} of the good mail; the loads finish what they have begun."""
+        answers = {}
+        for load in [*self.loads, self.viruses]:
+            load.process.terminate()
+        for load in self.loads:
+            answers.update(load.result()[1])
+        self.viruses.result()
+        return answers
+
+
+def logs_of(farm):
+    return "".join(farm.log(edge) for edge in ("edge-1", "edge-2"))
+
+
+def check_all_arrived(farm, answers):
+    """Each acknowledged message is at the sink, unchanged; with a second copy only where an edge wrote that there may be one."""
+    copies = weir.copies_at(farm.sink)
+    refused = {token: answer for token, answer in answers.items() if answer.code != 250}
+    assert not refused, f"with retries everything gets through: {list(refused.items())[:3]}"
+    lost = {token: answer for token, answer in answers.items() if answer.queue_id not in [copy.queue_id for copy in copies.get(token, ())]}
+    assert not lost, f"{len(lost)} of {len(answers)} were answered 250 and did not arrive: {list(lost.items())[:3]}"
+    log = logs_of(farm)
+    foretold = collections.Counter(re.findall(r"([0-9A-Z]{20}): [^\n]*second copy", log))
+    times = collections.Counter(copy.queue_id for each in copies.values() for copy in each)
+    untold = {queue_id: count for queue_id, count in times.items() if count > 1 + foretold[queue_id]}
+    assert not untold, f"came more often than anybody said: {untold}"
+    for token, each in copies.items():
+        if token in answers:  # a load that is ended knows nothing of what it had begun
+            assert {copy.digest for copy in each} == {answers[token].digest}, f"{token} was changed"
+            assert len({copy.queue_id for copy in each}) <= answers[token].attempts, f"{token}: more ids than the client made tries: {each}"
+    print(f"{len(answers)} acknowledged, all there and unchanged; {sum(times.values()) - len(times)} second copies, each foretold")
+
+
+def check_nothing_left(farm):
+    def left():
+        return {table: int(farm.query(f"SELECT count(*) FROM {table}")[0][0]) for table in ("spool_message", "spool_recipient", "spool_queue", "spool_body")}
+    wait_until(lambda: not any(left().values()), 60, f"an empty spool, instead of {left()}")
+    for name in ("weir_conservation_difference", "weir_message_bytes", "weir_smtp_sessions", "weir_edge_spool_jobs"):
+        wait_until(lambda name=name: farm.metric(name) == 0, 20, f"{name} back at 0")
+    files = [path for path in (farm.dir / "tmp").rglob("*") if path.is_file()]
+    assert not files, f"temporary files are left: {files[:5]}"
+
+
+@pytest.mark.sanitized
+@pytest.mark.parametrize("part", range((TRIALS + ROUND - 1) // ROUND))
+def test_random_trials(farm, part):
+    print(f"WEIR_SEED={SEED} part {part}")
+    storm = Storm(farm, random.Random(f"{SEED}-spool-{part}"))
+    farm.sink.clear()
+    mail = Mail(farm)
+    storm.run(0.5)
+    trials = 0
+    while trials < min(ROUND, TRIALS - part * ROUND):
+        trials += storm.strike()
+        storm.run(storm.dice.uniform(*PAUSE))
+    storm.end()
+    answers = mail.end()
+    print(f"{trials} trials: {', '.join(storm.done)}")
+    check_nothing_left(farm)
+    check_all_arrived(farm, answers)
+    assert not [1 for raw, _ in farm.sink.messages() if EICAR in raw], "a virus got out"
