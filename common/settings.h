@@ -72,6 +72,7 @@ struct auth_settings {                /* [auth]: read by coordinators */
     uint64_t auth_check_timeout;      /* 10s to hash one, waiting included */
     uint64_t auth_account_failures;   /* 20 wrong passwords for one account in auth_failure_window; then 454 4.7.0 */
     uint64_t auth_client_failures;    /* 100 from one client */
+    uint64_t auth_place_memory;       /* 30d a client counts as a place of an account that logged in from it */
     uint64_t auth_failure_window;     /* 15m */
     uint64_t auth_failure_delay;      /* 1s: a refusal is not told earlier */
     char *ldap_uri;                   /* "" no directory; ldap://, ldaps:// or ldapi:// */

@@ -27,6 +27,7 @@ static const struct help helps[] = {
     { "weir_audit_rows_deleted_total", "Audit rows deleted because they are older than audit_days." },
     { "weir_audit_rows_pending", "Audit rows received and not yet committed." },
     { "weir_audit_rows_total", "Audit rows committed, without repeated ones." },
+    { "weir_auth_busy_total", "Tries to begin a login's check that had to wait for others of the same account or client." },
     { "weir_auth_checks_pending", "Logins being checked." },
     { "weir_auth_checks_total", "Logins checked, by result." },
     { "weir_auth_helper_deaths_total", "Helper processes that died." },

@@ -2,9 +2,10 @@
  * auth.c - whether a login and its password are right
  *
  *     question --auth_begin--> limited: answered
+ *                              busy:    begun again in a moment, as those under way may turn out right
  *                              account: a helper compares its hash
  *                              none:    a helper asks the directory, or hashes for nothing
- *     right or not to be known: auth_forgive; wrong: the guess stays, the answer waits until auth_failure_delay is over
+ *     right or not to be known: auth_forgive; wrong: auth_wrong, and the answer waits until auth_failure_delay is over
  */
 #include "coordinator/auth/auth.h"
 
@@ -22,6 +23,8 @@
 #include "coordinator/rows.h"
 #include "coordinator/text.h"
 
+#define BUSY_MS 100 /* between two tries to begin */
+
 struct check {
     TAILQ_ENTRY(check) all;
     struct auth *auth;
@@ -29,9 +32,9 @@ struct check {
     struct event *delay;
     uint64_t began_ms;
     char request[32], login[WIRE_LOGIN_MAX + 1], client[NETADDR_TEXT_MAX + 4];
-    char password[WIRE_PASSWORD_MAX + 1]; /* wiped when it was handed on */
-    char *limited, *hash;                 /* from the database; NULL: not so, none */
-    bool disabled;                        /* the account: then it has no hash either */
+    char password[WIRE_PASSWORD_MAX + 1];   /* wiped when it was handed on */
+    char *account, *limited, *hash;         /* from the database; NULL: not said, not so, none */
+    bool disabled;                          /* the account: then it has no hash either */
     char **senders;
     size_t sender_count;
 };
@@ -43,10 +46,11 @@ struct auth {
     struct db *db;
     const struct auth_settings *settings;
     struct helpers *passwords, *directory; /* directory NULL: none is configured */
+    bool directory_cuts;                   /* it looks only at what stands before the @ of a login */
     struct check_list checks;
     size_t count;
     struct metrics *metrics;
-    struct metric *limited_account, *limited_client, *checks_now;
+    struct metric *limited_account, *limited_client, *busy, *checks_now;
 };
 
 /* --- the answer --- */
@@ -81,6 +85,7 @@ static void check_free(struct check *check)
     for (size_t i = 0; i < check->sender_count; i++)
         free(check->senders[i]);
     free(check->senders);
+    free(check->account);
     free(check->limited);
     free(check->hash);
     explicit_bzero(check->password, sizeof check->password);
@@ -96,7 +101,7 @@ static void answer(struct check *check, Weir__AuthOutcome outcome)
 
     result.outcome = outcome;
     if (accepted) {
-        result.account = wire_text(check->login);
+        result.account = wire_text(check->account);
         for (size_t i = 0; i < check->sender_count; i++)
             senders[i] = wire_text(check->senders[i]);
         result.senders = senders;
@@ -119,39 +124,50 @@ static void give_up(struct check *check, const char *why)
     check_free(check);
 }
 
+static void after(struct check *check, uint64_t ms, event_callback_fn then)
+{
+    if (check->delay != NULL)
+        event_free(check->delay);
+    check->delay = event_new(check->auth->base, -1, 0, then, check);
+    if (check->delay == NULL ||
+        event_add(check->delay, &(struct timeval){ (time_t)(ms / 1000), (suseconds_t)(ms % 1000 * 1000) }) != 0)
+        fatal("out of memory");
+}
+
+/* --- the guess --- */
+
+static void on_settled(void *arg, enum db_outcome outcome, const struct db_error *error)
+{
+    (void)arg;
+    if (outcome == DB_FAILED) /* it counts as wrong, and ages out by itself */
+        log_write(LOG_WARNING, "auth: a guess stays counted: %s", error->why.text);
+}
+
+static void forgive(const struct check *check, bool used)
+{
+    const char *values[] = { check->request, check->account, check->client, used ? "true" : "false" };
+    struct db_unit *unit = db_begin(check->auth->db, on_settled, NULL);
+
+    db_query(unit, "SELECT auth_forgive($1, $2, $3, $4)", 4, values, NULL);
+    db_commit(unit);
+}
+
 static void on_delay(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     answer(arg, WEIR__AUTH_OUTCOME__AUTH_WRONG);
 }
 
+/* The answer need not wait for the commit: until then the guess counts as one under way. */
 static void answer_wrong(struct check *check)
 {
     uint64_t due = check->began_ms + check->auth->settings->auth_failure_delay, now = clock_ms();
-    uint64_t wait = due > now ? due - now : 0;
+    const char *values[] = { check->request, check->account, check->client };
+    struct db_unit *unit = db_begin(check->auth->db, on_settled, NULL);
 
-    check->delay = event_new(check->auth->base, -1, 0, on_delay, check);
-    if (check->delay == NULL ||
-        event_add(check->delay, &(struct timeval){ (time_t)(wait / 1000), (suseconds_t)(wait % 1000 * 1000) }) != 0)
-        fatal("out of memory");
-}
-
-/* --- the guess --- */
-
-static void on_forgiven(void *arg, enum db_outcome outcome, const struct db_error *error)
-{
-    (void)arg;
-    if (outcome == DB_FAILED) /* it ages out by itself */
-        log_write(LOG_WARNING, "auth: a guess stays counted: %s", error->why.text);
-}
-
-static void forgive(const struct check *check, bool used)
-{
-    const char *values[] = { check->request, check->login, used ? "true" : "false" };
-    struct db_unit *unit = db_begin(check->auth->db, on_forgiven, NULL);
-
-    db_query(unit, "SELECT auth_forgive($1, $2, $3)", 3, values, NULL);
+    db_query(unit, "SELECT auth_wrong($1, $2, $3)", 3, values, NULL);
     db_commit(unit);
+    after(check, due > now ? due - now : 0, on_delay);
 }
 
 static void add_sender(struct check *check, const char *sender)
@@ -185,7 +201,7 @@ static void on_directory(void *arg, const char *const *fields, size_t count)
     struct check *check = arg;
 
     if (count > 0 && strcmp(fields[0], "accepted") == 0) {
-        if (strchr(check->login, '@') != NULL)
+        if (strchr(check->login, '@') != NULL && !check->auth->directory_cuts) /* else anybody made up its domain */
             add_sender(check, check->login);
         for (size_t i = 1; i < count; i++)
             add_sender(check, fields[i]);
@@ -201,10 +217,20 @@ static void on_directory(void *arg, const char *const *fields, size_t count)
     }
 }
 
+/* A directory takes many spellings for one (RFC 4518: compatibility forms, accents, case), so none but these may be
+ * told to it: each would have guesses of its own. */
+static bool is_ascii(const char *login)
+{
+    for (const char *p = login; *p != '\0'; p++)
+        if ((unsigned char)*p >= 0x80)
+            return false;
+    return true;
+}
+
 static void compare(struct check *check)
 {
     struct packet job = { .len = 0 };
-    bool directory = check->hash == NULL && !check->disabled && check->auth->directory != NULL;
+    bool directory = check->hash == NULL && !check->disabled && check->auth->directory != NULL && is_ascii(check->login);
 
     if (directory) {
         packet_add(&job, check->login);
@@ -227,24 +253,59 @@ static void compare(struct check *check)
 
 /* --- what the database says --- */
 
+enum { BEGUN_ACCOUNT, BEGUN_LIMITED, BEGUN_HASH, BEGUN_SENDERS, BEGUN_FIELDS };
+
 static void on_begun(void *arg, const PGresult *result)
 {
     struct check *check = arg;
 
-    if (PQntuples(result) != 1 || PQnfields(result) != 3)
+    if (PQntuples(result) != 1 || PQnfields(result) != BEGUN_FIELDS)
         return;
-    if (!PQgetisnull(result, 0, 0))
-        check->limited = xstrdup(PQgetvalue(result, 0, 0));
-    check->disabled = PQgetvalue(result, 0, 1)[0] == '!';
-    if (!PQgetisnull(result, 0, 1) && !check->disabled)
-        check->hash = xstrdup(PQgetvalue(result, 0, 1));
-    if (PQgetisnull(result, 0, 2))
+    check->account = xstrdup(PQgetvalue(result, 0, BEGUN_ACCOUNT));
+    if (!PQgetisnull(result, 0, BEGUN_LIMITED))
+        check->limited = xstrdup(PQgetvalue(result, 0, BEGUN_LIMITED));
+    check->disabled = PQgetvalue(result, 0, BEGUN_HASH)[0] == '!';
+    if (!PQgetisnull(result, 0, BEGUN_HASH) && !check->disabled)
+        check->hash = xstrdup(PQgetvalue(result, 0, BEGUN_HASH));
+    if (PQgetisnull(result, 0, BEGUN_SENDERS))
         return;
-    char *list = xstrdup(PQgetvalue(result, 0, 2)), *rest = list, *sender;
+    char *list = xstrdup(PQgetvalue(result, 0, BEGUN_SENDERS)), *rest = list, *sender;
     while ((sender = strsep(&rest, " ")) != NULL)
         if (*sender != '\0')
             add_sender(check, sender);
     free(list);
+}
+
+static void begin(struct check *check);
+
+static void on_again(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    begin(arg);
+}
+
+static void begin_later(struct check *check)
+{
+    free(check->account);
+    free(check->limited);
+    check->account = check->limited = NULL;
+    metric_add(check->auth->busy, 1);
+    if (clock_ms() - check->began_ms < check->auth->settings->auth_check_timeout)
+        after(check, BUSY_MS, on_again);
+    else
+        give_up(check, "too many checks of this account or client are under way");
+}
+
+static void say_limited(struct check *check)
+{
+    bool account = strcmp(check->limited, "account") == 0;
+
+    metric_add(account ? check->auth->limited_account : check->auth->limited_client, 1);
+    if (account)
+        log_write(LOG_NOTICE, "auth: too many wrong passwords: account %s, now from %s", check->account, check->client);
+    else
+        log_write(LOG_NOTICE, "auth: too many wrong passwords: client %s", check->client);
+    answer(check, WEIR__AUTH_OUTCOME__AUTH_LIMITED);
 }
 
 static void on_begin_done(void *arg, enum db_outcome outcome, const struct db_error *error)
@@ -253,17 +314,36 @@ static void on_begin_done(void *arg, enum db_outcome outcome, const struct db_er
 
     if (outcome == DB_FAILED)
         log_write(LOG_ERR, "auth: %s %s", error->sqlstate, error->why.text);
-    if (outcome != DB_OK) {
+    if (outcome != DB_OK || check->account == NULL)
         give_up(check, "the database is away");
-    } else if (check->limited != NULL) {
-        metric_add(strcmp(check->limited, "account") == 0 ? check->auth->limited_account : check->auth->limited_client,
-                   1);
-        log_write(LOG_NOTICE, "auth: too many wrong passwords: %s %s", check->limited,
-                  strcmp(check->limited, "account") == 0 ? check->login : check->client);
-        answer(check, WEIR__AUTH_OUTCOME__AUTH_LIMITED);
-    } else {
+    else if (check->limited == NULL)
         compare(check);
-    }
+    else if (strcmp(check->limited, "busy") == 0)
+        begin_later(check);
+    else
+        say_limited(check);
+}
+
+static void begin(struct check *check)
+{
+    const struct auth_settings *settings = check->auth->settings;
+    uint64_t longest = settings->auth_check_timeout > settings->ldap_timeout ? settings->auth_check_timeout
+                                                                             : settings->ldap_timeout;
+    char account[24], client[24], span[32], check_span[32], place_span[32];
+
+    snprintf(account, sizeof account, "%llu", (unsigned long long)settings->auth_account_failures);
+    snprintf(client, sizeof client, "%llu", (unsigned long long)settings->auth_client_failures);
+    snprintf(span, sizeof span, "%llu ms", (unsigned long long)settings->auth_failure_window);
+    snprintf(check_span, sizeof check_span, "%llu ms", (unsigned long long)(2 * longest));
+    snprintf(place_span, sizeof place_span, "%llu ms", (unsigned long long)settings->auth_place_memory);
+    const char *values[] = { check->request, check->login, check->auth->directory_cuts ? "true" : "false",
+                             check->client, account, client, span, check_span, place_span };
+    struct db_unit *unit = db_begin(check->auth->db, on_begin_done, check);
+    db_query(unit,
+             "SELECT account, limited, hash, array_to_string(senders, ' ')"
+             " FROM auth_begin($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+             sizeof values / sizeof *values, values, on_begun);
+    db_commit(unit);
 }
 
 /* --- the question --- */
@@ -289,14 +369,21 @@ static bool is_text(const ProtobufCBinaryData *bytes)
     return memchr(bytes->data, '\0', bytes->len) == NULL;
 }
 
+/* Blanks and control bytes mean nothing to a directory (RFC 4518 2), so each would make another name of the same user. */
+static bool is_login(const ProtobufCBinaryData *bytes)
+{
+    for (size_t i = 0; i < bytes->len; i++)
+        if (bytes->data[i] <= ' ' || bytes->data[i] == 127)
+            return false;
+    return text_valid_prefix(bytes->data, bytes->len) == bytes->len;
+}
+
 static void on_question(void *arg, struct question *question, const struct link_message *message)
 {
     struct auth *auth = arg;
     const Weir__AuthCheck *asked = message->frame->question->auth_check;
-    const struct auth_settings *settings = auth->settings;
 
-    if (!is_text(&asked->login) || !is_text(&asked->password) ||
-        text_valid_prefix(asked->login.data, asked->login.len) < asked->login.len) {
+    if (!is_login(&asked->login) || !is_text(&asked->password)) {
         question_settle(&question, WEIR__ANSWER_STATUS__ANSWER_REFUSED, "not a login and a password");
         return;
     }
@@ -313,16 +400,7 @@ static void on_question(void *arg, struct question *question, const struct link_
     client_text(check->client, sizeof check->client, &asked->client);
     TAILQ_INSERT_TAIL(&auth->checks, check, all);
     metric_set(auth->checks_now, (double)++auth->count);
-
-    char account[24], client[24], span[32];
-    snprintf(account, sizeof account, "%llu", (unsigned long long)settings->auth_account_failures);
-    snprintf(client, sizeof client, "%llu", (unsigned long long)settings->auth_client_failures);
-    snprintf(span, sizeof span, "%llu ms", (unsigned long long)settings->auth_failure_window);
-    const char *values[] = { check->request, check->login, check->client, account, client, span };
-    struct db_unit *unit = db_begin(auth->db, on_begin_done, check);
-    db_query(unit, "SELECT limited, hash, array_to_string(senders, ' ') FROM auth_begin($1, $2, $3, $4, $5, $6)", 6,
-             values, on_begun);
-    db_commit(unit);
+    begin(check);
 }
 
 /* --- beginning and end --- */
@@ -354,6 +432,14 @@ static bool make_directory(struct auth *auth, struct error *why)
         error_set(why, "[auth] ldap_uri needs either ldap_dn (a template) or ldap_base (where to search)");
         return false;
     }
+    bool by_template = *settings->ldap_dn != '\0';
+    enum directory_login looks = directory_login_of(by_template ? settings->ldap_dn : settings->ldap_filter);
+    if (looks == DIRECTORY_LOGIN_NOTHING) {
+        error_set(why, "[auth] %s names no user: it needs %%s (the login) or %%u (its part before the @)",
+                  by_template ? "ldap_dn" : "ldap_filter");
+        return false;
+    }
+    auth->directory_cuts = looks == DIRECTORY_LOGIN_USER;
     if (*settings->ldap_service_password_file != '\0' &&
         !read_secret(secret, sizeof secret, settings->ldap_service_password_file, why))
         return false;
@@ -412,6 +498,7 @@ struct auth *auth_new(struct event_base *base, struct db *db, struct questions *
     auth->passwords = helpers_new(&options);
     auth->limited_account = metrics_counter(metrics, "weir_auth_limited_total", "limit=\"account\"");
     auth->limited_client = metrics_counter(metrics, "weir_auth_limited_total", "limit=\"client\"");
+    auth->busy = metrics_counter(metrics, "weir_auth_busy_total", NULL);
     auth->checks_now = metrics_gauge(metrics, "weir_auth_checks_pending", NULL);
     questions_register(questions, WEIR__QUESTION__BODY_AUTH_CHECK, on_question, auth);
     return auth;
@@ -428,7 +515,10 @@ void auth_free(struct auth **taken)
     auth->db = NULL; /* it is gone: nobody is forgiven any more */
     helpers_free(&auth->passwords);
     helpers_free(&auth->directory);
-    while ((check = TAILQ_FIRST(&auth->checks)) != NULL) /* those that wait for their delay */
-        answer(check, WEIR__AUTH_OUTCOME__AUTH_WRONG);
+    while ((check = TAILQ_FIRST(&auth->checks)) != NULL) /* those that wait for their delay, or to begin */
+        if (check->account != NULL)
+            answer(check, WEIR__AUTH_OUTCOME__AUTH_WRONG);
+        else
+            give_up(check, "the coordinator is stopping");
     free(auth);
 }

@@ -105,6 +105,22 @@ bool directory_expand_filter(char *out, size_t cap, const char *template, const 
     return expand(out, cap, template, login, escape_filter);
 }
 
+static bool uses(const char *template, char what)
+{
+    for (const char *p = template; (p = strchr(p, '%')) != NULL; p++)
+        if (p[1] == what)
+            return true;
+    return false;
+}
+
+enum directory_login directory_login_of(const char *template)
+{
+    if (!uses(template, 'u'))
+        return uses(template, 's') ? DIRECTORY_LOGIN_WHOLE : DIRECTORY_LOGIN_NOTHING;
+    bool domain = uses(template, 's') || uses(template, 'd');
+    return domain && strchr(template, '|') == NULL ? DIRECTORY_LOGIN_WHOLE : DIRECTORY_LOGIN_USER;
+}
+
 /* --- the directory --- */
 
 static struct timeval timeout(void)

@@ -35,4 +35,13 @@ void directory_serve(const char *const *fields, size_t count, struct packet *ans
 bool directory_expand_dn(char *out, size_t cap, const char *template, const char *login);
 bool directory_expand_filter(char *out, size_t cap, const char *template, const char *login);
 
+/* What of a login decides whose it is. An alternative in a filter ("(|(uid=%u)(mail=%s))") may leave the domain out, so
+ * it does not count as looking at it. */
+enum directory_login {
+    DIRECTORY_LOGIN_NOTHING, /* the template names nobody, or only a domain */
+    DIRECTORY_LOGIN_USER,    /* what stands before its last @: alice and alice@anywhere are one user */
+    DIRECTORY_LOGIN_WHOLE,
+};
+enum directory_login directory_login_of(const char *template);
+
 #endif

@@ -73,9 +73,10 @@ static bool base64_decode(char *out, size_t cap, size_t *out_len, const char *te
     return true;
 }
 
+/* No account has a blank in its name, and a directory would not see it: one user, many names. */
 static bool take_login(struct sasl *sasl, const char *text, size_t len)
 {
-    if (len == 0 || len > SASL_LOGIN_MAX || !smtp_text_is_printable(text, len))
+    if (len == 0 || len > SASL_LOGIN_MAX || memchr(text, ' ', len) != NULL || !smtp_text_is_printable(text, len))
         return false;
     memcpy(sasl->login, text, len);
     sasl->login[len] = '\0';

@@ -23,7 +23,7 @@ enum sasl_result {
 struct sasl {
     enum sasl_mechanism mechanism;
     bool has_login;                       /* LOGIN: the password is what comes next */
-    char login[SASL_LOGIN_MAX + 1];       /* printable UTF-8, not empty when complete */
+    char login[SASL_LOGIN_MAX + 1];       /* printable UTF-8 without blanks, not empty when complete */
     char password[SASL_PASSWORD_MAX + 1]; /* without NUL, not empty when complete */
     /* the reply */
     int code;

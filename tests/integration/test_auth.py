@@ -5,14 +5,13 @@ import os
 import pathlib
 import re
 import shlex
-import shutil
 import statistics
 import subprocess
-import tempfile
 import time
 
 import pytest
 
+import directory
 import weir
 from weir import Smtp, message, wait_until
 
@@ -187,78 +186,26 @@ def test_metrics(auth_cluster):
 
 # ---- a directory ----
 
-LDIF = """dn: dc=example,dc=edu
-objectClass: dcObject
-objectClass: organization
-o: Example
-dc: example
-
-dn: ou=people,dc=example,dc=edu
-objectClass: organizationalUnit
-ou: people
-
-dn: cn=weir,dc=example,dc=edu
-objectClass: organizationalRole
-objectClass: simpleSecurityObject
-cn: weir
-userPassword: searcher
-
-dn: uid=carol,ou=people,dc=example,dc=edu
-objectClass: inetOrgPerson
-uid: carol
-cn: Carol
-sn: C
-mail: carol@example.edu
-mail: c.c@example.edu
-userPassword: looking-glass
-"""
-
-
-class Directory:
-    """A slapd of its own, with TLS by the cluster's certificate."""
-
-    def __init__(self, tls):
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="weir-slapd-"))
-        self.port = weir.free_base_port() + 450
-        (self.folder / "db").mkdir()
-        (self.folder / "slapd.conf").write_text(
-            "include /etc/ldap/schema/core.schema\ninclude /etc/ldap/schema/cosine.schema\ninclude /etc/ldap/schema/inetorgperson.schema\n"
-            f"pidfile {self.folder}/pid\nmodulepath /usr/lib/ldap\nmoduleload back_mdb\n"
-            f"TLSCertificateFile {tls}/server.pem\nTLSCertificateKeyFile {tls}/server.key\n"
-            "database mdb\nsuffix dc=example,dc=edu\nrootdn cn=admin,dc=example,dc=edu\n"
-            f"directory {self.folder}/db\nmaxsize 1048576\n"
-            "access to attrs=userPassword by anonymous auth by * none\naccess to * by dn.exact=cn=weir,dc=example,dc=edu read by self read by * none\n")
-        (self.folder / "data.ldif").write_text(LDIF)
-        subprocess.run(["/usr/sbin/slapadd", "-f", self.folder / "slapd.conf", "-l", self.folder / "data.ldif"], check=True, capture_output=True)
-        self.process = subprocess.Popen(["/usr/sbin/slapd", "-d", "0", "-f", self.folder / "slapd.conf", "-h", f"ldap://127.0.0.1:{self.port}"],
-                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    def remove(self):
-        self.process.kill()
-        self.process.wait()
-        shutil.rmtree(self.folder)
-
-
 @pytest.fixture(params=["template", "search"])
 def directory_cluster(request, auth_cluster):
-    if not os.path.exists("/usr/sbin/slapd"):
+    if not os.path.exists(directory.SLAPD):
         pytest.skip("slapd is not installed")
     tls = auth_cluster.dir / "tls"
-    directory = Directory(tls)
-    secret = directory.folder / "secret"
+    slapd = directory.Directory(weir.free_base_port() + 450, tls)
+    secret = slapd.folder / "secret"
     secret.write_text("expired\n" if request.param == "expired" else "searcher\n")
-    sets = [*SETTINGS, "sender_login_match=on", f"ldap_uri=ldap://127.0.0.1:{directory.port}", f"ldap_ca_file={tls}/ca.pem", "ldap_timeout=2s", "ldap_workers=2"]
+    sets = [*SETTINGS, "sender_login_match=on", f"ldap_uri=ldap://127.0.0.1:{slapd.port}", f"ldap_ca_file={tls}/ca.pem", "ldap_timeout=2s", "ldap_workers=2"]
     if request.param == "template":
         sets.append("ldap_dn=uid=%u,ou=people,dc=example,dc=edu")
     else:
         sets += ["ldap_base=dc=example,dc=edu", "ldap_service_dn=cn=weir,dc=example,dc=edu", f"ldap_service_password_file={secret}"]
     made = weir.Cluster(edges=1, scanners=1, coordinators=1, sets=sets)
     try:
-        made.up().directory = directory
+        made.up().directory = slapd
         yield made
     finally:
         made.down()
-        directory.remove()
+        slapd.remove()
 
 
 @pytest.mark.parametrize("directory_cluster", ["expired"], indirect=True)

@@ -51,6 +51,30 @@ START_TEST(test_expand)
 }
 END_TEST
 
+static const struct {
+    const char *template;
+    enum directory_login login;
+} looks[] = {
+    { "uid=%u,dc=x", DIRECTORY_LOGIN_USER },
+    { "(&(uid=%u)(objectClass=person))", DIRECTORY_LOGIN_USER },
+    { "(mail=%s)", DIRECTORY_LOGIN_WHOLE },
+    { "(|(mail=%s)(alias=%s))", DIRECTORY_LOGIN_WHOLE },
+    { "uid=%u,ou=%d,dc=x", DIRECTORY_LOGIN_WHOLE },
+    { "(&(uid=%u)(mail=%s))", DIRECTORY_LOGIN_WHOLE },
+    { "(|(uid=%u)(mail=%s))", DIRECTORY_LOGIN_USER },
+    { "( | (uid=%u) (mail=%s))", DIRECTORY_LOGIN_USER },
+    { "(ou=%d)", DIRECTORY_LOGIN_NOTHING },
+    { "(uid=alice)", DIRECTORY_LOGIN_NOTHING },
+    { "100%", DIRECTORY_LOGIN_NOTHING },
+    { "", DIRECTORY_LOGIN_NOTHING },
+};
+
+START_TEST(test_what_of_a_login_decides)
+{
+    ck_assert_msg(directory_login_of(looks[_i].template) == looks[_i].login, "%s", looks[_i].template);
+}
+END_TEST
+
 START_TEST(test_packets)
 {
     static struct packet packet;
@@ -236,6 +260,7 @@ int main(int argc, char **argv)
     tcase_set_timeout(tcase, 60);
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_loop_test(tcase, test_expand, 0, sizeof expansions / sizeof *expansions);
+    tcase_add_loop_test(tcase, test_what_of_a_login_decides, 0, sizeof looks / sizeof *looks);
     tcase_add_test(tcase, test_packets);
     tcase_add_test(tcase, test_passwords);
     tcase_add_test(tcase, test_a_helper_that_dies_is_replaced);
