@@ -530,13 +530,7 @@ static void on_fetch(void *arg, struct question *question, const struct link_mes
     snprintf(offset, sizeof offset, "%llu", (unsigned long long)asked->offset);
     const struct db_value values[] = { { .data = fetch->id }, { .data = offset } };
     struct db_unit *unit = db_begin(leases->db, on_fetched, fetch);
-    /* From offset to the end of the chunk that has it. */
-    db_query_values(unit,
-                    "SELECT m.size, coalesce((SELECT CASE WHEN b.position = $2::bigint THEN b.data"
-                    " ELSE substr(b.data, ($2::bigint - b.position)::integer + 1) END FROM spool_body b WHERE b.id = m.id AND b.position <= $2::bigint"
-                    " AND b.position + octet_length(b.data) > $2::bigint ORDER BY b.position DESC LIMIT 1), '')"
-                    " FROM spool_message m WHERE m.id = $1::text AND m.stored_at IS NOT NULL AND $2::bigint <= m.size",
-                    2, values, true, on_body);
+    db_query_values(unit, "SELECT size, data FROM spool_fetch($1::text, $2::bigint)", 2, values, true, on_body);
     db_commit(unit);
 }
 

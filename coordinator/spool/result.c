@@ -1,8 +1,9 @@
 /*
  * result.c - what became of leases: results and renewals, one transaction for what comes in a loop turn
  *
- * Results of a transaction go in the order of their ids, so that two coordinators do not wait for each other in circles.
- * Where the database refuses a transaction, its results are tried again one by one.
+ * A transaction has either results that say "delivered" of all their recipients, which are one statement together, or
+ * others, each its own. They go in the order of their ids, so that two coordinators do not wait for each other in
+ * circles. Where the database refuses a transaction, its results are tried again one by one.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +17,8 @@
 #define BATCH_RESULTS 256
 #define WAITING_MAX   16384 /* questions of all edges have a smaller limit */
 #define RESULT_VALUES 20
+#define PLAIN_VALUES   19
+#define PLAIN_OUTCOMES 100 /* of one result that goes with others */
 
 enum { TAKEN = 0, TAKEN_BEFORE = 1 }; /* of spool_result(); everything else is an AnswerStatus */
 
@@ -28,6 +31,7 @@ struct item {
     char *body;                        /* of the DSN */
     size_t body_len;
     char *who;
+    bool plain; /* everything was delivered */
     bool alone, removed;
     int status;
     TAILQ_ENTRY(item) link;
@@ -86,6 +90,16 @@ static void kick(struct results *results)
     event_add(results->timer, &(struct timeval){ 0, 0 });
 }
 
+/* One row for each result, in their order. */
+static void on_plain_results(void *arg, const PGresult *result)
+{
+    struct batch *batch = arg;
+    for (int row = 0; row < PQntuples(result) && batch->told != NULL; row++, batch->told = TAILQ_NEXT(batch->told, link)) {
+        batch->told->status = atoi(PQgetvalue(result, row, 0));
+        batch->told->removed = PQgetvalue(result, row, 1)[0] == 't';
+    }
+}
+
 static void on_result(void *arg, const PGresult *result)
 {
     struct batch *batch = arg;
@@ -138,27 +152,81 @@ static struct db_value text_value(const char *text)
     return (struct db_value){ .data = text };
 }
 
+/* What the reply was, in one text. */
+static void add_said(struct rows *rows, const Weir__SpoolOutcome *outcome)
+{
+    char code[16];
+    struct text said;
+    text_init(&said);
+    snprintf(code, sizeof code, "%u ", outcome->code);
+    if (outcome->code > 0)
+        text_puts(&said, code);
+    text_add_clean(&said, outcome->enhanced.data, outcome->enhanced.len, SPOOL_TEXT_MAX);
+    if (outcome->enhanced.len > 0)
+        text_puts(&said, " ");
+    text_add_clean(&said, outcome->text.data, outcome->text.len, SPOOL_TEXT_MAX);
+    rows_string(rows, said.data);
+    text_fini(&said);
+}
+
 static void add_outcomes(struct rows *rows, const Weir__SpoolOutcomes *outcomes)
 {
     for (size_t i = 0; i < outcomes->n_outcomes; i++) {
         const Weir__SpoolOutcome *outcome = outcomes->outcomes[i];
-        char code[16];
-        struct text said;
-        text_init(&said);
-        snprintf(code, sizeof code, "%u ", outcome->code);
-        if (outcome->code > 0)
-            text_puts(&said, code);
-        text_add_clean(&said, outcome->enhanced.data, outcome->enhanced.len, SPOOL_TEXT_MAX);
-        if (outcome->enhanced.len > 0)
-            text_puts(&said, " ");
-        text_add_clean(&said, outcome->text.data, outcome->text.len, SPOOL_TEXT_MAX);
         rows_number(rows, (int32_t)outcome->index);
         rows_number(rows, (int32_t)outcome->disposition);
         rows_number(rows, (int32_t)outcome->code);
-        rows_string(rows, said.data);
+        add_said(rows, outcome);
         rows_end(rows);
-        text_fini(&said);
     }
+}
+
+static void add_plain(struct rows *results, struct rows *outcomes, const struct item *item)
+{
+    const Weir__SpoolResult *result = item->result;
+    const ProtobufCBinaryData *const texts[] = { &result->verdict, &result->scanner, &result->engine, &result->signatures };
+    rows_string(results, item->id);
+    rows_text(results, result->destination.data, result->destination.len, SPOOL_TEXT_MAX);
+    rows_number(results, (int64_t)result->token);
+    rows_string(results, item->who);
+    rows_string(results, result->scanned ? "t" : "f");
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        rows_text(results, texts[i]->data, texts[i]->len, SPOOL_TEXT_MAX);
+    rows_number(results, (int64_t)outcomes->count + 1);
+    rows_number(results, (int64_t)item->outcomes->n_outcomes);
+    rows_end(results);
+    for (size_t i = 0; i < item->outcomes->n_outcomes; i++) {
+        const Weir__SpoolOutcome *outcome = item->outcomes->outcomes[i];
+        rows_number(outcomes, (int64_t)results->count);
+        rows_number(outcomes, (int32_t)outcome->index);
+        rows_number(outcomes, (int32_t)outcome->code);
+        add_said(outcomes, outcome);
+        rows_end(outcomes);
+    }
+}
+
+/* The one statement of results that say "delivered". */
+static void send_plain(struct results *results, struct db_unit *unit, const struct batch *batch)
+{
+    const struct spool_words *words = &results->spool->words;
+    const struct item *item;
+    struct rows rows, outcomes;
+    rows_init(&rows, 11);
+    rows_init(&outcomes, 4);
+    TAILQ_FOREACH(item, &batch->items, link)
+    {
+        add_plain(&rows, &outcomes, item);
+    }
+    const char *values[PLAIN_VALUES] = { words->retry_min, words->retry_max, words->warning, words->life };
+    memcpy(values + 4, rows_values(&rows), 11 * sizeof *values);
+    memcpy(values + 15, rows_values(&outcomes), 4 * sizeof *values);
+    db_query(unit,
+             "SELECT status, removed FROM spool_delivered($1::interval, $2::interval, $3::interval, $4::interval, $5::text[], $6::text[],"
+             " $7::bigint[], $8::text[], $9::boolean[], $10::text[], $11::text[], $12::text[], $13::text[], $14::integer[], $15::integer[],"
+             " $16::integer[], $17::integer[], $18::integer[], $19::text[]) ORDER BY place",
+             PLAIN_VALUES, values, on_plain_results);
+    rows_fini(&rows);
+    rows_fini(&outcomes);
 }
 
 /* The statement of one result. A DSN is stored only where the result is taken now. */
@@ -213,27 +281,37 @@ static void batch_insert(struct batch *batch, struct item *item)
     batch->count++;
 }
 
+/* The longest waiting result, and those that can go with it. */
+static void fill_batch(struct batch *batch, struct items *waiting)
+{
+    struct item *next, *item = TAILQ_FIRST(waiting);
+    bool plain = item->plain, alone = item->alone;
+    for (; item != NULL && batch->count < (alone ? 1 : BATCH_RESULTS); item = next) {
+        next = TAILQ_NEXT(item, link);
+        if (item->plain != plain || item->alone != alone)
+            continue;
+        TAILQ_REMOVE(waiting, item, link);
+        batch_insert(batch, item);
+    }
+}
+
 static void send_batch(struct results *results)
 {
     struct batch *batch = xcalloc(1, sizeof *batch);
     batch->results = results;
     TAILQ_INIT(&batch->items);
-    while (!TAILQ_EMPTY(&results->waiting) && batch->count < BATCH_RESULTS) {
-        struct item *item = TAILQ_FIRST(&results->waiting);
-        if (item->alone && batch->count > 0)
-            break;
-        TAILQ_REMOVE(&results->waiting, item, link);
-        batch_insert(batch, item);
-        if (item->alone)
-            break;
-    }
+    fill_batch(batch, &results->waiting);
     results->in_flight++;
     batch->told = TAILQ_FIRST(&batch->items);
     struct db_unit *unit = db_begin(results->db, on_done, batch);
     struct item *item;
-    TAILQ_FOREACH(item, &batch->items, link)
-    {
-        send_item(results, unit, item);
+    if (batch->told->plain) {
+        send_plain(results, unit, batch);
+    } else {
+        TAILQ_FOREACH(item, &batch->items, link)
+        {
+            send_item(results, unit, item);
+        }
     }
     db_commit(unit);
 }
@@ -277,6 +355,16 @@ static bool take_payloads(struct item *item, const struct link_message *message)
     return item->recipients != NULL && item->recipients->n_recipients > 0;
 }
 
+static bool is_plain(const struct item *item)
+{
+    const Weir__SpoolResult *result = item->result;
+    const Weir__SpoolOutcomes *outcomes = item->outcomes;
+    bool plain = result->dsn == NULL && !result->destination_down && !result->delay_warned && outcomes->n_outcomes <= PLAIN_OUTCOMES;
+    for (size_t i = 0; i < outcomes->n_outcomes && plain; i++)
+        plain = outcomes->outcomes[i]->disposition == WEIR__SPOOL_DISPOSITION__SPOOL_DELIVERED;
+    return plain;
+}
+
 static void on_result_asked(void *arg, struct question *question, const struct link_message *message)
 {
     struct results *results = arg;
@@ -294,6 +382,7 @@ static void on_result_asked(void *arg, struct question *question, const struct l
         item_answer(results, item, WEIR__ANSWER_STATUS__ANSWER_UNAVAILABLE, "the database is not there");
         return;
     }
+    item->plain = is_plain(item);
     TAILQ_INSERT_TAIL(&results->waiting, item, link);
     kick(results);
 }

@@ -168,6 +168,37 @@ def test_results_count_once_and_only_with_the_newest_token(two, edges):
     assert count(two, "spool_event") == 3
 
 
+@pytest.mark.sanitized
+def test_results_that_come_together_are_each_answered_for_itself(two, edges):
+    edge, pairs = edges(), (("bob@example.org", "a.example"), ("eve@example.org", "a.example"))
+    for _ in range(15):
+        edge.stored(new_id(), pairs)
+    edge.stored(new_id(), (("bob@example.org", "a.example"), ("dan@example.net", "b.example")))
+    leases = []
+    while len(leases) < 17:
+        leases += edge.claim(room=20)
+    leases.sort(key=lambda lease: (len(lease.who), lease.id))
+
+    def ask(lease, *numbers, token=0):
+        told = outcomes(*[(number, "DELIVERED", f"taken {number}") for number in numbers])
+        return edge.ask((told,), spool_result=pb.SpoolResult(id=lease.envelope.id, destination=lease.destination, token=lease.token + token))
+    (one, other), partly, wrong, plain = leases[:2], leases[2], leases[3], leases[4:]
+    asked = [ask(lease, 0, 1) for lease in plain + plain]  # each twice
+    asked += [ask(lease, lease.who[0].index) for lease in (one, other)]
+    asked += [ask(partly, 1), ask(wrong, 0, 1, token=1)]
+    answers = [edge.answer(request)[0] for request in asked]
+    assert [answer.status for answer in answers] == [pb.ANSWER_OK] * 29 + [pb.ANSWER_REFUSED]
+    assert [answer.spool_settled.removed for answer in answers[:26]] == [True] * 26 and not answers[28].spool_settled.removed
+    assert sorted(answer.spool_settled.removed for answer in answers[26:28]) == [False, True]
+    left = two.pg.query("SELECT id, recipients FROM spool_message ORDER BY id")
+    assert left == sorted([[partly.id, "1"], [wrong.id, "2"]])
+    assert two.pg.query("SELECT count(*), count(DISTINCT id) FROM audit WHERE disposition = 'delivered'") == [["29", "15"]]
+    assert two.pg.query(f"SELECT recipient_index, recipient, reply, next_hop FROM audit WHERE id = '{plain[0].id}' ORDER BY 1") == [
+        ["0", "bob@example.org", "250 2.0.0 taken 0", "a.example"], ["1", "eve@example.org", "250 2.0.0 taken 1", "a.example"]]
+    assert two.pg.query(f"SELECT recipients, reply FROM spool_event WHERE id = '{plain[0].id}' ORDER BY 2") == [
+        ["1", "250 2.0.0 taken 0"], ["1", "250 2.0.0 taken 1"]], "once, however often it was told"
+
+
 def test_an_expired_lease_is_not_honoured(two, edges):
     edge, ident = edges(), new_id()
     edge.stored(ident)
