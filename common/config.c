@@ -766,6 +766,7 @@ static void store(const struct config_key *key, const union config_value *value,
         break;
     case CONFIG_LIST:
     case CONFIG_ENDPOINTS:
+    case CONFIG_NETWORKS:
         memcpy(field, &value->list, sizeof value->list);
         break;
     case CONFIG_ENUM:
@@ -816,7 +817,7 @@ void config_clear(const struct config_section *table, void *filled)
         void *field = (char *)filled + key->offset;
         if (key->type == CONFIG_STRING)
             free(*(char **)field);
-        else if (key->type == CONFIG_LIST || key->type == CONFIG_ENDPOINTS)
+        else if (key->type == CONFIG_LIST || key->type == CONFIG_ENDPOINTS || key->type == CONFIG_NETWORKS)
             config_list_clear(field);
     }
     memset(filled, 0, table->size);

@@ -32,6 +32,7 @@ enum config_type {
     CONFIG_DURATION, /* uint64_t milliseconds: 250ms, 5s, 10m, 2h, 14d; a bare number is seconds */
     CONFIG_LIST,     /* struct config_list: split at commas, white space around items goes */
     CONFIG_ENDPOINTS,/* struct config_list of IP addresses with ports (netaddr_parse_endpoint), at least one */
+    CONFIG_NETWORKS, /* struct config_list of addresses and networks (netaddr_prefix_parse), or empty */
     CONFIG_ENUM,     /* int: position in `choices` ("reject|discard|quarantine") */
 };
 

@@ -154,6 +154,24 @@ static bool check_endpoints(const struct config_key *key, const char *text, stru
     return true;
 }
 
+/* out is to be cleared by the caller either way. */
+static bool check_networks(const struct config_key *key, const char *text, struct config_list *out, struct error *why)
+{
+    struct netaddr_prefix prefix;
+    struct error reason;
+
+    if (!parse_list(text, out)) {
+        error_set(why, "%s = %s: the list has an empty item", key->name, text);
+        return false;
+    }
+    for (size_t i = 0; i < out->count; i++)
+        if (!netaddr_prefix_parse(&prefix, out->items[i], &reason)) {
+            error_set(why, "%s: %s", key->name, reason.text);
+            return false;
+        }
+    return true;
+}
+
 bool config_value_convert(const struct config_key *key, const char *text, union config_value *out, struct error *why)
 {
     switch (key->type) {
@@ -191,6 +209,11 @@ bool config_value_convert(const struct config_key *key, const char *text, union 
             return true;
         config_list_clear(&out->list);
         return false;
+    case CONFIG_NETWORKS:
+        if (check_networks(key, text, &out->list, why))
+            return true;
+        config_list_clear(&out->list);
+        return false;
     case CONFIG_ENUM:
         out->choice = find_choice(key->choices, text);
         if (out->choice >= 0)
@@ -209,7 +232,7 @@ bool config_value_is_good(const struct config_key *key, const char *text, struct
         return false;
     if (key->type == CONFIG_STRING)
         free(value.string);
-    else if (key->type == CONFIG_LIST || key->type == CONFIG_ENDPOINTS)
+    else if (key->type == CONFIG_LIST || key->type == CONFIG_ENDPOINTS || key->type == CONFIG_NETWORKS)
         config_list_clear(&value.list);
     return true;
 }

@@ -27,6 +27,7 @@
 #define STRING(key, value, help) { #key, CONFIG_STRING, offsetof(struct S, key), value, NULL, 0, 0, help }
 #define BOOL(key, value, help) { #key, CONFIG_BOOL, offsetof(struct S, key), value, NULL, 0, 0, help }
 #define LIST(key, value, help) { #key, CONFIG_LIST, offsetof(struct S, key), value, NULL, 0, 0, help }
+#define NETWORKS(key, value, help) { #key, CONFIG_NETWORKS, offsetof(struct S, key), value, NULL, 0, 0, help }
 #define ENDPOINTS(key, value, help) { #key, CONFIG_ENDPOINTS, offsetof(struct S, key), value, NULL, 0, 0, help }
 #define ENUM(key, value, choices, help) { #key, CONFIG_ENUM, offsetof(struct S, key), value, choices, 0, 0, help }
 #define UINT(key, value, min, max, help) { #key, CONFIG_UINT, offsetof(struct S, key), value, NULL, min, max, help }
@@ -190,6 +191,8 @@ static const struct config_key listener_keys[] = {
     ENUM(profile, "relay", "relay|submission|handoff", "what the listener is for: relay delivers within the session, the others store first"),
     ENUM(direction, "both", "both|inbound|outbound", "inbound: only to own domains; outbound: only from inside networks and the authenticated; else 550 5.7.1"),
     ENDPOINTS(listen, "127.0.0.1:25, [::1]:25", "addresses with ports, as 192.0.2.1:25, [2001:db8::1]:25; all of them: *:25 (IPv4) and [::]:25 (IPv6)"),
+    NETWORKS(proxy_from, "", "load balancers, as 192.0.2.4, 2001:db8::/64: they begin each connection with a PROXY header (version 1 or 2), else 421 4.3.5"),
+    DURATION(proxy_timeout, "5s", 100 * MS, MINUTES, "a load balancer's header must be there by then, else 421 4.4.2"),
     DURATION(banner_delay, "0", 0, 5 * MINUTES, "a client that talks earlier gets 554 5.5.1; 0: off"),
     SIZE(max_message_size, "50MiB", KIB, TIB, "over it 552 5.3.4"),
     UINT(max_recipients, "100", 1, 100000, "over it 452 4.5.3"),

@@ -54,6 +54,12 @@ static void obey_starttls(struct session *session, const struct smtp_command *co
 
 static void obey_mail(struct session *session, const struct smtp_command *command)
 {
+    if (session->unnamed) { /* what it may do depends on who it is; the balancer's own address must not decide */
+        session->errors++;
+        report_reject(session, NULL, "MAIL", 450, "4.7.1", "The load balancer does not say who the client is", NULL, NULL);
+        session_reply(session, command->verb, 450, "4.7.1", "The load balancer does not say who the client is");
+        return;
+    }
     if (session->helo == NULL) /* only a lenient session comes here without */
         session_take_helo(session, "");
     if (command->address.kind == SMTP_ADDRESS_POSTMASTER) {

@@ -10,6 +10,22 @@
 #include "common/memory.h"
 #include "edge/smtp/address.h"
 
+/* The items were checked when the file was read. */
+static void load_peers(struct edge_peers *out, const struct config_list *list)
+{
+    out->prefixes = xcalloc(list->count > 0 ? list->count : 1, sizeof *out->prefixes);
+    for (size_t i = 0; i < list->count; i++)
+        out->count += netaddr_prefix_parse(&out->prefixes[out->count], list->items[i], NULL);
+}
+
+bool edge_peers_contain(const struct edge_peers *peers, const struct netaddr *address)
+{
+    for (size_t i = 0; i < peers->count; i++)
+        if (netaddr_prefix_contains(&peers->prefixes[i], address))
+            return true;
+    return false;
+}
+
 static bool load_listeners(struct edge_config *out, const struct config *config, struct error *why)
 {
     const char *name;
@@ -21,6 +37,7 @@ static bool load_listeners(struct edge_config *out, const struct config *config,
         out->listener_count = i + 1;
         if (!config_fill(config, "listener", name, &listener->settings, why))
             return false;
+        load_peers(&listener->balancers, &listener->settings.proxy_from);
         char domain[SMTP_DOMAIN_MAX + 1], *qualify = listener->settings.qualify_domain;
         if (qualify != NULL && *qualify != '\0' && !smtp_domain_parse(domain, qualify, strlen(qualify), false)) {
             error_set(why, "[listener \"%s\"] qualify_domain: \"%s\" is not a domain", name, qualify);
@@ -130,6 +147,7 @@ void edge_config_unref(struct edge_config **config)
         return;
     for (size_t i = 0; i < c->listener_count; i++) {
         config_clear(settings_table("listener"), &c->listeners[i].settings);
+        free(c->listeners[i].balancers.prefixes);
         free(c->listeners[i].name);
     }
     for (size_t i = 0; i < c->coordinator_count; i++) {

@@ -8,13 +8,20 @@
  */
 #include "common/config.h"
 #include "common/error.h"
+#include "common/netaddr.h"
 #include "common/settings.h"
 #include "edge/net/net.h"
 #include "proto/node.h"
 
+struct edge_peers { /* who is listed */
+    struct netaddr_prefix *prefixes;
+    size_t count;
+};
+
 struct edge_listener {
     char *name; /* "relay": the instance of [listener "relay"], and the metrics' label */
     struct listener_settings settings;
+    struct edge_peers balancers; /* settings.proxy_from */
 };
 
 struct edge_config {
@@ -37,6 +44,7 @@ struct edge_config *edge_config_ref(struct edge_config *config);
 void edge_config_unref(struct edge_config **config);
 /* Borrowed; NULL when there is no such listener. */
 const struct edge_listener *edge_config_listener(const struct edge_config *config, const char *name);
+bool edge_peers_contain(const struct edge_peers *peers, const struct netaddr *address);
 /* 0 in the configuration means one worker per core that this process may use. */
 unsigned edge_config_workers(const struct edge_config *config);
 

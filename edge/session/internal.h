@@ -5,6 +5,7 @@
  *
  * server.c       the worker's sessions: coming in, deadlines, draining, the end of a session
  * session.c      one connection: bytes in, the state, replies out
+ * balancer.c     a session that comes by way of a load balancer, until it is known whose it is
  * commands.c     one handler per SMTP verb
  * transaction.c  one message's way: bytes, verdict, hand-over, outcome; with recipients.c (who) and spooled.c (into the spool)
  * auth.c         who the client is
@@ -24,7 +25,7 @@
 #include "edge/smtp/parser.h"
 
 /* The normal path is from top to bottom, and back to READY after each message. Ways out: CLOSED from everywhere; RSET and a failed
- * message lead to READY, STARTTLS from READY over SECURING to GREETED. */
+ * message lead to READY, STARTTLS from READY over SECURING to GREETED. A session of a load balancer begins in PROXY. */
 enum session_state {
     ST_CONNECTED = 1 << 0, /* the banner waits for banner_delay, or the client's name */
     ST_GREETED = 1 << 1,   /* banner sent, no HELO yet */
@@ -40,6 +41,7 @@ enum session_state {
     ST_CLOSED = 1 << 11,
     ST_AUTH = 1 << 12,     /* AUTH: a challenge waits for its answer */
     ST_CHECK = 1 << 13,    /* AUTH: a coordinator was asked whether it is right */
+    ST_PROXY = 1 << 14,    /* a load balancer has to say who the client is */
 };
 
 struct session {
@@ -65,6 +67,8 @@ struct session {
     bool pressed;      /* the scanner's window is full: no input until it opens */
     bool ended;        /* the client sends no more, but may still read */
     bool dead;         /* in the server's list of sessions to be freed */
+    bool unnamed;      /* a load balancer has not said, or does not say, who the client is: no mail is taken, nothing of it is logged */
+    struct netaddr balancer;                /* family 0: none is between the client and us */
     struct netaddr client;
     char client_text[NETADDR_TEXT_MAX];
     char *client_name;                      /* confirmed by the DNS; NULL: "unknown" */
@@ -82,6 +86,9 @@ struct session {
 /* What a reply answers: the label of weir_smtp_replies_total, and the verb whose success it counts as. */
 enum stage { STAGE_CONNECT = SMTP_VERB_COUNT, STAGE_MESSAGE, STAGE_SESSION, STAGE_COUNT };
 
+/* What came of a load balancer's header: weir_proxy_headers_total{result}. */
+enum proxied { PROXIED_CLIENT, PROXIED_LOCAL, PROXIED_BAD, PROXIED_LATE, PROXIED_COUNT };
+
 #define PORT_CODES 48 /* distinct reply codes with a series of their own; others are counted as "2xx", "4xx", "5xx" */
 
 struct port {
@@ -89,6 +96,7 @@ struct port {
     struct server *server;
     char *name;
     struct metric *accepted, *refused[4]; /* sessions_total by result */
+    struct metric *proxied[PROXIED_COUNT];
     struct metric *replies[STAGE_COUNT][PORT_CODES];
 };
 
@@ -137,6 +145,21 @@ void server_schedule(struct session *session, uint64_t due_ms);
 void server_bury(struct session *session);
 /* A message handed over got its answer: it counts as answered when the reply had its turn to leave. */
 void server_answered(struct server *server);
+
+/* The session is another client's than the one it was counted for: from now on it is counted as that one's. false: that one may not come in, and the session
+ * was refused. */
+bool server_readmit(struct session *session, const struct netaddr *client);
+/* 421 and close; without a word where none can be said in clear. */
+void server_refuse(struct session *session, const char *enhanced, const char *words);
+
+/* ---- balancer ---- */
+
+/* In place of session_begin(): waits for the header first. */
+void balancer_begin(struct session *session);
+/* All bytes up to now. Returns how many of them are the header; 0: it is not whole yet. The session has begun, or is closed, else. */
+size_t balancer_bytes(struct session *session, const char *buf, size_t len);
+/* Returns when to look again. */
+uint64_t balancer_on_time(struct session *session, uint64_t now_ms);
 
 /* ---- session ---- */
 

@@ -14,16 +14,25 @@ static const char *session_proto(const struct session *session)
     return session->esmtp ? "ESMTP" : "SMTP";
 }
 
+static int session_log_level(const struct session *session)
+{
+    return session->unnamed ? LOG_DEBUG : LOG_INFO;
+}
+
 void report_connect(const struct session *session)
 {
-    log_write(LOG_INFO, "connect from %s[%s]", session_client_name(session), session->client_text);
+    char balancer[NETADDR_TEXT_MAX] = "";
+    if (session->balancer.family != 0) /* with the port by which the balancer's own log knows this connection */
+        netaddr_format_endpoint(&session->balancer, balancer);
+    log_write(session_log_level(session), "connect from %s[%s]%s%s", session_client_name(session), session->client_text,
+              *balancer != '\0' ? " proxy=" : "", balancer);
 }
 
 void report_disconnect(const struct session *session)
 {
     char counts[512];
     size_t len = 0;
-    if (!log_wants(LOG_INFO))
+    if (!log_wants(session_log_level(session)))
         return;
     counts[0] = '\0';
     for (int verb = 1; verb < SMTP_VERB_COUNT; verb++) {
@@ -41,7 +50,7 @@ void report_disconnect(const struct session *session)
         if (len > sizeof counts - 64)
             break;
     }
-    log_write(LOG_INFO, "disconnect from %s[%s]%s commands=%u", session_client_name(session), session->client_text, counts, session->commands);
+    log_write(session_log_level(session), "disconnect from %s[%s]%s commands=%u", session_client_name(session), session->client_text, counts, session->commands);
 }
 
 void report_reject(const struct session *session, const char *id, const char *stage, int code, const char *enhanced,

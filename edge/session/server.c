@@ -15,7 +15,10 @@
 
 #define DRAIN_IDLE_MS 10000 /* a draining edge says 421 4.3.2 to a session that long without a command between messages */
 
-enum refused { REFUSED_LIMIT, REFUSED_CLIENT_LIMIT, REFUSED_BUSY, REFUSED_DRAINING };
+struct denial {
+    enum { REFUSED_LIMIT, REFUSED_CLIENT_LIMIT, REFUSED_BUSY, REFUSED_DRAINING } result; /* of weir_smtp_sessions_total */
+    const char *enhanced, *words;
+};
 
 static void on_tick(evutil_socket_t fd, short what, void *arg);
 static void on_bury(evutil_socket_t fd, short what, void *arg);
@@ -100,6 +103,9 @@ void server_set_node(struct server *server, struct node *node)
 struct port *server_port(struct server *server, const char *name)
 {
     static const char *const results[] = { "limit", "client-limit", "busy", "draining" };
+    static const char *const proxied[PROXIED_COUNT] = {
+        [PROXIED_CLIENT] = "client", [PROXIED_LOCAL] = "local", [PROXIED_BAD] = "bad", [PROXIED_LATE] = "late"
+    };
     for (struct port *port = server->ports; port != NULL; port = port->next)
         if (strcmp(port->name, name) == 0)
             return port;
@@ -111,6 +117,8 @@ struct port *server_port(struct server *server, const char *name)
     for (size_t i = 0; i < sizeof results / sizeof *results; i++)
         port->refused[i] = metrics_counter(server->metrics, "weir_smtp_sessions_total", "listener=\"%s\",result=\"%s\"", name,
                                            results[i]);
+    for (size_t i = 0; i < PROXIED_COUNT; i++)
+        port->proxied[i] = metrics_counter(server->metrics, "weir_proxy_headers_total", "listener=\"%s\",result=\"%s\"", name, proxied[i]);
     port->next = server->ports;
     server->ports = port;
     return port;
@@ -139,49 +147,86 @@ static struct session *session_new(struct port *port, int fd, const struct netad
     return session;
 }
 
-/* Over a hard limit nobody gets even a session: the reply is tried once, and the descriptor is free again. */
-static void turn_away(struct port *port, int fd, const struct netaddr *peer, enum refused reason, const char *enhanced,
-                      const char *words)
+/* Why a client may not come in now; NULL: it may. */
+static const struct denial *server_denial(const struct port *port, const struct netaddr *client)
+{
+    static const struct denial draining = { REFUSED_DRAINING, "4.3.2", "Service is being drained, try another host" },
+                                full = { REFUSED_LIMIT, "4.3.2", "Too many sessions, try again later" },
+                                one_client = { REFUSED_CLIENT_LIMIT, "4.7.0", "Too many sessions from your address" },
+                                starting = { REFUSED_BUSY, "4.3.0", "Starting up, try again later" },
+                                busy = { REFUSED_BUSY, "4.7.0", "I'm busy, try again later" };
+    const struct server *server = port->server;
+    const struct listener_settings *settings = &edge_config_listener(server->config, port->name)->settings;
+
+    if (census_sessions(server->census) >= server->config->edge.max_sessions)
+        return &full;
+    if (server->draining)
+        return &draining;
+    if (settings->sessions_per_client > 0 && census_of_client(server->census, client) >= settings->sessions_per_client)
+        return &one_client;
+    if (server->policy == NULL)
+        return &starting;
+    if (server->farm != NULL && settings->profile != PROFILE_HANDOFF && !scan_farm_has_live(server->farm))
+        return &busy;
+    return NULL;
+}
+
+/* Whom we refuse at once gets no session: the reply is tried once, and the descriptor is free again. */
+static void turn_away(struct port *port, int fd, const struct netaddr *peer, const struct denial *denial)
 {
     char line[512], client[NETADDR_TEXT_MAX];
-    int len = snprintf(line, sizeof line, "421 %s %s %s\r\n", enhanced, port->server->config->hostname, words);
+    int len = snprintf(line, sizeof line, "421 %s %s %s\r\n", denial->enhanced, port->server->config->hostname, denial->words);
     if (!edge_config_listener(port->server->config, port->name)->settings.implicit_tls) { /* where no word can be said in clear */
         ssize_t sent = write(fd, line, (size_t)len);
         (void)sent; /* a fresh socket has room, and a client that is gone needs no reply */
     }
     close(fd);
-    metric_add(port->refused[reason], 1);
-    log_write(LOG_INFO, "NOQUEUE: reject: CONNECT from unknown[%s]: 421 %s %s", netaddr_format(peer, client), enhanced, words);
+    metric_add(port->refused[denial->result], 1);
+    log_write(LOG_INFO, "NOQUEUE: reject: CONNECT from unknown[%s]: 421 %s %s", netaddr_format(peer, client), denial->enhanced, denial->words);
 }
 
+void server_refuse(struct session *session, const char *enhanced, const char *words)
+{
+    if (session->limits->implicit_tls && !net_is_tls(session->conn))
+        session_close(session);
+    else
+        session_dismiss(session, FAREWELL_REFUSED, enhanced, words);
+}
+
+bool server_readmit(struct session *session, const struct netaddr *client)
+{
+    struct server *server = session->server;
+    census_leave(server->census, server->worker, &session->client);
+    const struct denial *denial = server_denial(session->port, client);
+    session->client = *client;
+    netaddr_format(client, session->client_text);
+    census_enter(server->census, server->worker, client);
+    if (denial == NULL)
+        return true;
+    metric_add(session->port->refused[denial->result], 1);
+    session_stop_lookup(session);
+    if (!session->unnamed)
+        report_reject(session, NULL, "CONNECT", 421, denial->enhanced, denial->words, NULL, NULL);
+    server_refuse(session, denial->enhanced, denial->words);
+    return false;
+}
+
+/* A load balancer's connections wait for the header: until then nobody knows who is to be counted, or told anything. */
 void server_accept(struct port *port, int fd, const struct netaddr *peer)
 {
     struct server *server = port->server;
-    const struct edge_listener *listener = edge_config_listener(server->config, port->name);
-
-    if (server->draining) {
-        turn_away(port, fd, peer, REFUSED_DRAINING, "4.3.2", "Service is being drained, try another host");
+    bool balancer = edge_peers_contain(&edge_config_listener(server->config, port->name)->balancers, peer);
+    const struct denial *denial = server_denial(port, peer);
+    if (denial != NULL && (!balancer || denial->result == REFUSED_LIMIT)) {
+        turn_away(port, fd, peer, denial);
         return;
     }
-    if (census_sessions(server->census) >= server->config->edge.max_sessions) {
-        turn_away(port, fd, peer, REFUSED_LIMIT, "4.3.2", "Too many sessions, try again later");
-        return;
-    }
-    if (listener->settings.sessions_per_client > 0 &&
-        census_of_client(server->census, peer) >= listener->settings.sessions_per_client) {
-        turn_away(port, fd, peer, REFUSED_CLIENT_LIMIT, "4.7.0", "Too many sessions from your address");
-        return;
-    }
-    if (server->policy == NULL) {
-        turn_away(port, fd, peer, REFUSED_BUSY, "4.3.0", "Starting up, try again later");
-        return;
-    }
-    if (server->farm != NULL && listener->settings.profile != PROFILE_HANDOFF && !scan_farm_has_live(server->farm)) {
-        turn_away(port, fd, peer, REFUSED_BUSY, "4.7.0", "I'm busy, try again later");
+    struct session *session = session_new(port, fd, peer);
+    if (balancer) {
+        balancer_begin(session);
         return;
     }
     metric_add(port->accepted, 1);
-    struct session *session = session_new(port, fd, peer);
     session_begin(session);
 }
 

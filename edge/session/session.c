@@ -304,11 +304,11 @@ static bool session_on_token(struct session *session, const struct smtp_token *t
 static size_t on_bytes(void *arg, const char *buf, size_t len)
 {
     struct session *session = arg;
-    size_t used = 0;
-    bool whole = false; /* everything that is a token was used */
-
     session->input_ms = clock_ms();
-    if (session_talks_early(session))
+    size_t used = session->state == ST_PROXY ? balancer_bytes(session, buf, len) : 0;
+    bool whole = session->state == ST_PROXY; /* everything that is a token was used */
+
+    if (used < len && session_talks_early(session))
         session_is_early(session);
     while (!whole && session_wants_input(session)) {
         struct smtp_token token;
@@ -405,12 +405,12 @@ static void on_gone(void *arg, enum net_end end, const char *why)
         [NET_CONNECT_FAILED] = "lost connection",
     };
     net_free(&session->conn);
-    if (session->state == ST_SECURING)
+    if (session->state == ST_SECURING && !session->unnamed)
         count_handshake(session, "");
     if (session->state != ST_CLOSED) {
         if (session->tx != NULL)
             log_write(LOG_INFO, "%s from %s[%s] inside a transaction: %s", words[end], session_client_name(session), session->client_text, why);
-        else if (end == NET_TLS_FAILED)
+        else if (end == NET_TLS_FAILED && !session->unnamed)
             log_write(LOG_INFO, "%s from %s[%s]: %s", words[end], session_client_name(session), session->client_text, why);
         if (session->tx == NULL || !transaction_outlives_client(session->tx))
             session_enter(session, ST_CLOSED);
@@ -499,6 +499,9 @@ void session_on_time(struct session *session, uint64_t now)
     switch (session->state) {
     case ST_CONNECTED:
         due = session_greet_in_time(session, now);
+        break;
+    case ST_PROXY:
+        due = balancer_on_time(session, now);
         break;
     case ST_SECURING:
         due = session->entered_ms + HANDSHAKE_MS;

@@ -75,6 +75,7 @@ struct net_conn *net_accept(struct event_base *base, int fd, const struct net_ha
     conn->handlers = handlers;
     conn->arg = arg;
     doubles.conn = conn;
+    doubles.most = SIZE_MAX;
     return conn;
 }
 
@@ -162,36 +163,42 @@ void net_tls_unref(struct net_tls **tls)
     *tls = NULL;
 }
 
-static void conn_offer(struct net_conn *conn)
+/* Once: at most as many bytes as are wanted. true: there are more, and they are wanted, too. */
+static bool conn_offer_some(struct net_conn *conn)
 {
-    if (conn->paused || conn->in_len == 0)
-        return;
-    char *offered = conn->in; /* exactly as long as it is, so that a sanitizer sees a byte read too far */
-    size_t len = conn->in_len;
+    size_t len = conn->in_len < doubles.most ? conn->in_len : doubles.most, behind = conn->in_len - len;
+    char *all = conn->in, *offered = xmemdup(all, len); /* exactly as long as it is, so that a sanitizer sees a byte read too far */
     conn->in = NULL;
     conn->in_len = 0;
     conn->busy = true;
     size_t used = conn->handlers->bytes(conn->arg, offered, len);
     conn->busy = false;
-    if (conn->freed) {
-        free(offered);
-        conn_destroy(conn);
-        return;
-    }
+    free(offered);
     if (used > len)
         abort();
-    conn->in_len = len - used;
-    conn->in = xmemdup(offered + used, conn->in_len);
-    free(offered);
+    conn->in_len = behind + len - used;
+    conn->in = xmemdup(all + used, conn->in_len);
+    free(all);
+    if (conn->freed) {
+        conn_destroy(conn);
+        return false;
+    }
     if (conn->start_tls) {
         conn->start_tls = false;
-        if (conn->in_len > 0) {
+        if (used < len) { /* what was not offered yet is in the kernel, for the handshake */
             conn->handlers->gone(conn->arg, NET_TLS_FAILED, "bytes in clear behind STARTTLS");
-            return;
+            return false;
         }
         conn->tls = true;
         conn->handlers->secured(conn->arg);
     }
+    return doubles.conn == conn && behind > 0 && (used > 0 || doubles.most > len);
+}
+
+static void conn_offer(struct net_conn *conn)
+{
+    while (!conn->paused && conn->in_len > 0 && conn_offer_some(conn))
+        ;
 }
 
 void client_sends(const char *bytes, size_t len)

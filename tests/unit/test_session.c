@@ -5,7 +5,7 @@
  *   O KEY=VALUE   configuration (before the first other line); O outside, O no-policy, O no-live, O scan=off
  *                 O exception: other limits for the inside client, in force, and for the outside one, expired
  *   L KEY NUMBER  a limit smaller than the configuration allows (before the first other line)
- *   C TEXT        the client says a line; C lines in a row are one segment      c TEXT   the same without CRLF, with \r \n \0 escapes
+ *   C TEXT        the client says a line; C lines in a row are one segment      c TEXT   the same without CRLF, with \r \n \0 \xHH escapes
  *   S TEXT        the next reply line starts with TEXT                          .        no reply is waiting
  *   R CODE E TEXT the next hop answers the next recipient                       D CODE E TEXT  and the message;  M: maybe delivered
  *   V clean|bad|limits|timeout|unscannable      the verdict                     B        the farm is busy
@@ -58,6 +58,13 @@ static char *unescape(const char *text, size_t *len)
         char byte = *p;
         if (*p == '\\') {
             p++;
+            if (*p == 'x') {
+                unsigned value;
+                ck_assert_int_eq(sscanf(p + 1, "%2x", &value), 1);
+                out[(*len)++] = (char)value;
+                p += 2;
+                continue;
+            }
             byte = *p == 'r' ? '\r' : *p == 'n' ? '\n' : *p == '0' ? '\0' : *p == 's' ? ' ' : *p;
         }
         out[(*len)++] = byte;
@@ -705,6 +712,39 @@ static const struct {
     { "a bare LF behind a recipient that is still asked", false,
       READY "C MAIL FROM:<s@example.org>\nS 250\nc RCPT TO:<u@example.edu>\\r\\nNOOP\\nRSET\\r\\nNOOP\\r\\n\n.\nR 250 - ok\nS 250\nS 521 5.5.2\n.\nX" },
 
+    { "a load balancer's client is not the balancer", false,
+      "O proxy_from=127.0.0.1\n.\nc PROXY TCP4 127.0.0.2 127.0.0.1 4000 25\\r\\n\nS 220\nC HELO x\nS 250\nC MAIL FROM:<a@b.test>\nS 250\n"
+      "C RCPT TO:<u@far.test>\nS 550 5.7.1\nA u@far.test refused:relay 550\nC QUIT\nS 221\nX" },
+    { "a load balancer's client has its own rights", false,
+      "O outside\nO proxy_from=127.0.0.0/30\nc PROXY TCP4 127.0.0.1 127.0.0.1 4000 25\\r\\n\nS 220\nC HELO x\nS 250\nC MAIL FROM:<a@b.test>\nS 250\n"
+      "C RCPT TO:<u@far.test>\nR 250 2.1.5 ok\nS 250\nC QUIT\nS 221\nX" },
+    { "a load balancer's client in the trace", false,
+      "O proxy_from=127.0.0.1\nc \\r\\n\\r\\n\\0\\r\\nQUIT\\n\\x21\\x21\\x00\\x27\\x20\\x01\\x0d\\xb8\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\x07\\x20\\x01\\x0d\\xb8\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\x01"
+      "\\x10\\0\\0\\x19\\x04\\0\\0\n"
+      ONE_DATA MAIL "V clean\nN from client.test (unknown [IPv6:2001:db8::7])\nD 250 - ok\nS 250\nA u@example.edu delivered 250" },
+    { "a load balancer's own session", false,
+      "O proxy_from=127.0.0.1\nc PROXY UNKNOWN\\r\\n\nS 220\nC HELO x\nS 250\nC MAIL FROM:<a@b.test>\nS 450 4.7.1\nC QUIT\nS 221\nX" },
+    { "a load balancer that names its own end of the connection", false,
+      "O proxy_from=127.0.0.1\nc PROXY TCP4 127.0.0.1 127.0.0.9 0 25\\r\\n\nS 220\nC HELO x\nS 250\nC MAIL FROM:<a@b.test>\nS 450 4.7.1\nC QUIT\nS 221\nX" },
+    { "a load balancer that says nothing of a client", false, "O proxy_from=127.0.0.1\nC EHLO client.test\nS 421 4.3.5\nX" },
+    { "a load balancer that says nothing", false, "O proxy_from=127.0.0.1\nO proxy_timeout=2s\nT 1500\n.\nT 1000\nS 421 4.4.2\nX" },
+    { "a load balancer that only looks whether we are there", false, "O proxy_from=127.0.0.1\n.\nG\n.\nH" },
+    { "who is no load balancer has no header", false,
+      "O outside\nO proxy_from=127.0.0.1\nS 220\nC PROXY TCP4 127.0.0.1 127.0.0.1 4000 25\nS 500 5.5.2\nC HELO x\nS 250\nC MAIL FROM:<a@b.test>\nS 250\n"
+      "C RCPT TO:<u@far.test>\nS 550 5.7.1\nA u@far.test refused:relay 550" },
+    { "the banner waits from the header on", false,
+      "O proxy_from=127.0.0.1\nO banner_delay=2s\nT 1500\nc PROXY TCP4 127.0.0.2 127.0.0.1 4000 25\\r\\n\nT 1500\n.\nT 1000\nS 220\nC QUIT\nS 221\nX" },
+    { "an early talker behind a load balancer", false,
+      "O proxy_from=127.0.0.1\nO banner_delay=2s\nc PROXY TCP4 127.0.0.2 127.0.0.1 4000 25\\r\\nEHLO x\\r\\n\nS 554 5.5.1\nX" },
+    { "a load balancer while we drain", false,
+      "O proxy_from=127.0.0.1\nW\n.\nc PROXY TCP4 127.0.0.2 127.0.0.1 4000 25\\r\\n\nS 421 4.3.2\nX" },
+    { "TLS behind a load balancer's header", false,
+      "O certificate=x\nO implicit_tls=on\nO proxy_from=127.0.0.1\nc PROXY TCP4 127.0.0.2 127.0.0.1 4000 25\\r\\nHELO x\\r\\n\nS 220\nS 250\nC STARTTLS\nS 503\nC QUIT\nS 221\nX" },
+    { "nothing is said in clear where TLS is due", false,
+      "O certificate=x\nO implicit_tls=on\nO proxy_from=127.0.0.1\nW\nc PROXY TCP4 127.0.0.2 127.0.0.1 4000 25\\r\\n\n.\nX" },
+    { "nor where the header is wrong", false, "O certificate=x\nO implicit_tls=on\nO proxy_from=127.0.0.1\nC EHLO x\n.\nX" },
+    { "a name is looked up for the client of a load balancer", false,
+      "O names\nO proxy_from=127.0.0.1\nT 3000\n.\nc PROXY TCP4 127.0.0.2 127.0.0.1 4000 25\\r\\n\n.\nY host.example\nS 220\nC QUIT\nS 221\nX" },
     { "a banner that waits", false, "O banner_delay=2s\n.\nT 1000\n.\nT 1500\nS 220\nC QUIT\nS 221\nX" },
     { "an early talker", false, "O banner_delay=2s\n.\nT 1000\nC EHLO x\nS 554 5.5.1\nX" },
     { "a banner that waits for the client's name", false,
@@ -895,6 +935,10 @@ static const struct {
     { "listener.listen=relay.example.edu:25", "listen" },
     { "qualify_domain=example.edu", NULL },
     { "qualify_domain=example edu", "qualify_domain: \"example edu\" is not a domain" },
+    { "proxy_from=192.0.2.4, 2001:db8::/32", NULL },
+    { "proxy_from=", NULL },
+    { "proxy_from=192.0.2.4/24", "proxy_from: '192.0.2.4/24' has bits set behind the prefix: write 192.0.2.0/24" },
+    { "proxy_from=balancer.example.edu", "proxy_from: 'balancer.example.edu' is not an IP address or network" },
     { "implicit_tls=on", "implicit_tls: [tls] has no certificate" },
 };
 
