@@ -79,6 +79,7 @@ static const struct config_key coordinator_keys[] = {
     UINT(audit_pending, "50000", 1, 10000000, "audit rows received and not committed; over it their edges keep them"),
     UINT(questions_pending, "20000", 1, 1000000, "questions of edges under way; over it they are told to ask another coordinator"),
     UINT(admin_requests, "256", 1, 100000, "requests of operators under way; over it they are asked to come again"),
+    SIZE(policy_size, "32MiB", KIB, 64 * MIB, "all files of a policy; over it policy apply is refused; less than link_message"),
     UINT(scrapes, "32", 1, 10000, "scrapes of /metrics waiting for the database; over it 503"),
     UINT(spool_max_messages, "1000000", 1, NO_LIMIT, "messages in the spool; over it stores are refused: 452 4.3.1"),
     SIZE(spool_max_bytes, "100GiB", MIB, NO_LIMIT, "bytes of bodies in the spool; over it the same"),

@@ -75,8 +75,8 @@ struct admin {
     struct db *db;
     struct cluster *cluster;
     char silence[32];
-    size_t in_flight_max, in_flight;
-    struct metric *ok, *refused, *failed, *busy;
+    size_t in_flight_max, in_flight, policy_size;
+    struct metric *ok, *refused, *failed, *busy, *too_large;
 };
 
 struct question {
@@ -91,14 +91,15 @@ struct question {
 };
 
 struct admin *admin_new(struct event_base *base, struct db *db, struct cluster *cluster, uint64_t node_timeout_ms,
-                        size_t in_flight_max, struct metrics *metrics)
+                        size_t in_flight_max, size_t policy_size, struct metrics *metrics)
 {
     struct admin *admin = xcalloc(1, sizeof *admin);
-    *admin = (struct admin){ .base = base, .db = db, .cluster = cluster, .in_flight_max = in_flight_max };
+    *admin = (struct admin){ .base = base, .db = db, .cluster = cluster, .in_flight_max = in_flight_max, .policy_size = policy_size };
     snprintf(admin->silence, sizeof admin->silence, "%llu ms", (unsigned long long)node_timeout_ms);
     admin->ok = metrics_counter(metrics, "weir_admin_requests_total", "result=\"ok\"");
     admin->refused = metrics_counter(metrics, "weir_admin_requests_total", "result=\"refused\"");
     admin->busy = metrics_counter(metrics, "weir_admin_busy_total", NULL);
+    admin->too_large = metrics_counter(metrics, "weir_policy_too_large_total", NULL);
     admin->failed = metrics_counter(metrics, "weir_admin_requests_total", "result=\"failed\"");
     return admin;
 }
@@ -206,39 +207,56 @@ static void on_done(void *arg, enum db_outcome outcome, const struct db_error *e
 
 /* --- the policy's files --- */
 
-/* Parsed by the code that edges parse them with: what is stored can be used. Fills rows of (name) and (content). */
+static bool is_text(struct question *question, const struct wire_file *file)
+{
+    size_t valid = text_valid_prefix(file->text, file->len), line = 1;
+    if (valid == file->len)
+        return true;
+    for (size_t at = 0; at < valid; at++)
+        line += file->text[at] == '\n';
+    set_answer(question, EX_DATAERR, "%s:%zu: error: not UTF-8 text", file->name, line);
+    return false;
+}
+
+/* Parsed by the code that edges parse them with: what is stored can be used. */
+static bool check_files(struct question *question, const struct wire_files *files)
+{
+    struct policy_file parsed[WIRE_PAYLOADS_MAX];
+    struct error why;
+    if (files->bytes > question->admin->policy_size) {
+        metric_add(question->admin->too_large, 1);
+        set_answer(question, EX_DATAERR, "the policy's files have %zu bytes in all, and policy_size is %zu", files->bytes,
+                   question->admin->policy_size);
+        return false;
+    }
+    for (size_t i = 0; i < files->count; i++) {
+        if (!is_text(question, &files->items[i]))
+            return false;
+        parsed[i] = (struct policy_file){ files->items[i].name, files->items[i].text, files->items[i].len };
+    }
+    struct policy *policy = policy_parse(parsed, files->count, &why);
+    if (policy == NULL)
+        set_answer(question, EX_DATAERR, "%s", why.text);
+    bool fine = policy != NULL;
+    policy_free(&policy);
+    return fine;
+}
+
+/* Fills rows of (name) and (content). */
 static bool take_files(struct question *question, const Weir__AdminRequest *request,
                        const struct link_payload *payloads, struct rows *names, struct rows *contents)
 {
-    struct policy_file files[WIRE_PAYLOADS_MAX];
-    char texts[WIRE_PAYLOADS_MAX][WIRE_NAME_MAX + 1];
-    for (size_t i = 0; i < request->n_files; i++) {
-        wire_string(texts[i], sizeof texts[i], &request->files[i]);
-        files[i] = (struct policy_file){ .name = texts[i],
-                                         .text = payloads[i].len > 0 ? payloads[i].data : "",
-                                         .len = payloads[i].len };
-        size_t valid = text_valid_prefix(payloads[i].data, payloads[i].len), line = 1;
-        if (valid < payloads[i].len) {
-            for (size_t at = 0; at < valid; at++)
-                line += files[i].text[at] == '\n';
-            set_answer(question, EX_DATAERR, "%s:%zu: error: not UTF-8 text", texts[i], line);
-            return false;
-        }
-        char *content = text_copy(files[i].text, files[i].len);
-        rows_string(names, texts[i]);
+    struct wire_files files;
+    wire_files_join(&files, request->files, payloads, request->n_files);
+    bool fine = check_files(question, &files);
+    for (size_t i = 0; fine && i < files.count; i++) {
+        rows_string(names, files.items[i].name);
         rows_end(names);
-        rows_string(contents, content);
+        rows_string(contents, files.items[i].text);
         rows_end(contents);
-        free(content);
     }
-    struct error why;
-    struct policy *policy = policy_parse(files, request->n_files, &why);
-    if (policy == NULL) {
-        set_answer(question, EX_DATAERR, "%s", why.text);
-        return false;
-    }
-    policy_free(&policy);
-    return true;
+    wire_files_free(&files);
+    return fine;
 }
 
 /* --- requests --- */

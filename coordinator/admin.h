@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include "coordinator/cluster.h"
 #include "coordinator/db.h"
+#include "proto/files.h"
 #include "proto/link.h"
 
 struct admin;
@@ -17,9 +18,9 @@ struct admin;
 /* Called exactly once per request, never from inside admin_ask(). body: JSON, NULL when there is none; borrowed. */
 typedef void (*admin_done_handler)(void *arg, uint64_t id, unsigned status, const char *error, const char *body);
 
-/* in_flight_max: requests under way; over it they are told to come again (75). */
+/* in_flight_max: requests under way; over it they are told to come again (75). policy_size: bytes of a policy's files; over it 65. */
 struct admin *admin_new(struct event_base *base, struct db *db, struct cluster *cluster, uint64_t node_timeout_ms,
-                        size_t in_flight_max, struct metrics *metrics);
+                        size_t in_flight_max, size_t policy_size, struct metrics *metrics);
 void admin_free(struct admin **admin); /* after the db */
 /* who: the operator's name. request and payloads are copied as far as they are needed. */
 void admin_ask(struct admin *admin, const char *who, const Weir__AdminRequest *request,

@@ -39,9 +39,10 @@ struct cluster {
 static void policy_clear(struct cluster_policy *policy)
 {
     for (size_t i = 0; i < policy->count; i++) {
-        free(policy->names[i]);
-        free(policy->contents[i]);
+        free((char *)(uintptr_t)policy->files[i].name);
+        free((char *)(uintptr_t)policy->files[i].text);
     }
+    free(policy->digest);
     *policy = (struct cluster_policy){ 0 };
 }
 
@@ -64,6 +65,7 @@ static void publish(struct cluster *cluster)
     Weir__ClusterState state = WEIR__CLUSTER_STATE__INIT;
     state.epoch = view->epoch;
     state.policy_epoch = view->policy_epoch;
+    state.policy_digest = wire_text(view->policy_digest);
     state.coordinator = wire_text(cluster->options.name);
     state.identity = wire_text(view->identity);
     state.fresh = is_fresh(cluster);
@@ -121,11 +123,16 @@ static void on_policy(void *arg, const PGresult *result)
     struct cluster_policy *policy = &cluster->read_policy;
     policy_clear(policy);
     for (int row = 0; row < PQntuples(result); row++) {
-        policy->epoch = strtoull(PQgetvalue(result, row, 0), NULL, 10);
-        if (PQgetisnull(result, row, 1) || policy->count == WIRE_PAYLOADS_MAX)
+        if (row == 0) {
+            policy->epoch = strtoull(PQgetvalue(result, row, 0), NULL, 10);
+            policy->digest = xstrdup(PQgetvalue(result, row, 1));
+        }
+        if (PQgetisnull(result, row, 2) || policy->count == WIRE_PAYLOADS_MAX)
             continue;
-        policy->names[policy->count] = xstrdup(PQgetvalue(result, row, 1));
-        policy->contents[policy->count++] = xstrdup(PQgetvalue(result, row, 2));
+        size_t len = (size_t)PQgetlength(result, row, 3);
+        policy->files[policy->count++] = (struct wire_file){
+            .name = xstrdup(PQgetvalue(result, row, 2)), .text = xmemdup(PQgetvalue(result, row, 3), len + 1), .len = len
+        };
     }
 }
 
@@ -151,7 +158,8 @@ static void take_read(struct cluster *cluster)
     uint64_t age = clock_ms() - cluster->read_ms, left = age < fresh_ms(cluster) ? fresh_ms(cluster) - age + 1 : 1;
     event_add(cluster->ages, &(struct timeval){ (time_t)(left / 1000), (suseconds_t)(left % 1000 * 1000) });
     bool changed = cluster->read.epoch != cluster->view.epoch ||
-                   strcmp(cluster->read.identity, cluster->view.identity) != 0; /* a view with an epoch has one */
+                   strcmp(cluster->read.identity, cluster->view.identity) != 0 || /* a view with an epoch has one */
+                   strcmp(cluster->read.policy_digest, cluster->view.policy_digest) != 0;
     if (cluster->read_policy.epoch != 0) {
         policy_clear(&cluster->policy);
         cluster->policy = cluster->read_policy;
@@ -216,17 +224,18 @@ static void begin_read(struct cluster *cluster)
     cluster->reading = true;
     cluster->read_began_ms = clock_ms();
     char silence[32], have[24];
+    const char *digest = cluster->policy.digest != NULL ? cluster->policy.digest : "";
     snprintf(silence, sizeof silence, "%llu ms", (unsigned long long)cluster->options.node_timeout_ms);
     snprintf(have, sizeof have, "%llu", (unsigned long long)cluster->policy.epoch);
-    const char *const silence_values[] = { silence }, *const have_values[] = { have };
+    const char *const silence_values[] = { silence }, *const have_values[] = { have, digest };
     struct db_unit *unit = db_begin(cluster->options.db, on_read, cluster);
     if (clock_ms() >= cluster->sweep_after_ms)
         db_query(unit, "SELECT node_refresh(NULL, $1::interval)", 1, silence_values, NULL);
     db_query(unit, "SELECT cluster_state()", 0, NULL, on_state);
     db_query(unit,
-             "SELECT p.epoch, f.name, f.content FROM policy p LEFT JOIN policy_file f USING (epoch)"
-             " WHERE p.epoch = (SELECT max(epoch) FROM policy) AND p.epoch <> $1::bigint ORDER BY f.name",
-             1, have_values, on_policy);
+             "SELECT p.epoch, p.digest, f.name, f.content FROM policy p LEFT JOIN policy_file f USING (epoch)"
+             " WHERE p.epoch = (SELECT max(epoch) FROM policy) AND (p.epoch, p.digest) <> ($1::bigint, $2) ORDER BY f.name",
+             2, have_values, on_policy);
     db_commit(unit);
 }
 

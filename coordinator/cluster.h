@@ -13,6 +13,7 @@
 #include <stdint.h>
 #include <event2/event.h>
 #include "coordinator/db.h"
+#include "proto/files.h"
 #include "proto/link.h"
 
 struct cluster;
@@ -30,6 +31,7 @@ struct cluster_node {
 struct cluster_view {
     uint64_t epoch; /* 0: never read */
     uint64_t policy_epoch;
+    char *policy_digest;
     char *identity; /* of the database */
     struct cluster_node *nodes;
     size_t node_count;
@@ -39,9 +41,9 @@ struct cluster_view {
 
 struct cluster_policy {
     uint64_t epoch; /* 0: none was applied */
+    char *digest;   /* of its files; NULL with epoch 0 */
     size_t count;
-    char *names[WIRE_PAYLOADS_MAX];
-    char *contents[WIRE_PAYLOADS_MAX];
+    struct wire_file files[WIRE_PAYLOADS_MAX]; /* owned */
 };
 
 struct cluster_options {

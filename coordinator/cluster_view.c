@@ -68,6 +68,7 @@ bool cluster_view_parse(struct cluster_view *view, const char *text, struct erro
     }
     view->epoch = (uint64_t)epoch;
     view->policy_epoch = (uint64_t)json_integer_value(json_object_get(root, "policy_epoch"));
+    view->policy_digest = xstrdup(get_text(root, "policy_digest"));
     view->identity = xstrdup(get_text(root, "identity"));
     view->nodes = xcalloc(json_array_size(nodes) + 1, sizeof *view->nodes);
     view->keys = xcalloc(json_array_size(keys) + 1, sizeof *view->keys);
@@ -96,6 +97,7 @@ void cluster_view_clear(struct cluster_view *view)
         free(view->nodes[i].name);
         free(view->nodes[i].endpoint);
     }
+    free(view->policy_digest);
     free(view->identity);
     free(view->nodes);
     free(view->keys);

@@ -239,7 +239,7 @@ static bool make(struct coordinator *coordinator, const struct curve_keypair *pa
     coordinator->beats = beats_new(coordinator->base, coordinator->db, name, silence, metrics);
     coordinator->audit = audit_new(coordinator->base, coordinator->db, config->own.audit_pending, metrics);
     coordinator->admin = admin_new(coordinator->base, coordinator->db, coordinator->cluster, silence,
-                                   config->own.admin_requests, metrics);
+                                   config->own.admin_requests, config->own.policy_size, metrics);
     coordinator->questions = questions_new(config->own.questions_pending, metrics);
     make_spool(coordinator);
     coordinator->auth =

@@ -41,6 +41,10 @@ static bool load(struct coordinator_config *out, const struct config *config, co
     if (!config_fill(config, "cluster", NULL, &out->cluster, why) ||
         !config_fill(config, "auth", NULL, &out->auth, why) || !config_fill(config, "log", NULL, &out->log, why) || !config_fill(config, "coordinator", name, &out->own, why))
         return false;
+    if (out->own.policy_size >= out->cluster.link_message) {
+        error_set(why, "[coordinator \"%s\"] policy_size must be less than link_message: a policy is one message", name);
+        return false;
+    }
     struct netaddr address;
     struct error parse;
     if (!netaddr_parse_endpoint(&address, out->own.http, &parse)) {

@@ -106,22 +106,24 @@ static void on_heartbeat(struct service *service, struct client *client, const W
 static void on_policy_request(struct service *service, struct client *client, const Weir__PolicyRequest *request)
 {
     const struct cluster_policy *policy = cluster_policy(service->options.cluster);
-    if (policy->epoch == 0 || policy->epoch == request->have)
+    if (policy->epoch == 0 || (policy->epoch == request->have && wire_equal(&request->have_digest, policy->digest)))
         return;
     ProtobufCBinaryData names[WIRE_PAYLOADS_MAX];
     struct link_payload payloads[WIRE_PAYLOADS_MAX];
-    for (size_t i = 0; i < policy->count; i++) {
-        names[i] = wire_text(policy->names[i]);
-        payloads[i] = (struct link_payload){ policy->contents[i], strlen(policy->contents[i]) };
+    size_t count = wire_files_split(policy->files, policy->count, names, payloads);
+    if (count == 0 && policy->count > 0) {
+        log_write(LOG_ERR, "policy %llu is larger than a message can be: nobody is given it", (unsigned long long)policy->epoch);
+        return;
     }
     Weir__Policy answer = WEIR__POLICY__INIT;
     answer.epoch = policy->epoch;
+    answer.digest = wire_text(policy->digest);
     answer.files = names;
-    answer.n_files = policy->count;
+    answer.n_files = count;
     Weir__Frame frame = WEIR__FRAME__INIT;
     frame.body_case = WEIR__FRAME__BODY_POLICY;
     frame.policy = &answer;
-    client_send(client, &frame, payloads, policy->count);
+    client_send(client, &frame, payloads, count);
 }
 
 static void on_report_done(void *arg, uint64_t batch, bool committed)

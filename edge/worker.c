@@ -221,24 +221,28 @@ static void on_state(void *arg, const Weir__ClusterState *state, const Weir__Nod
         end_drain(worker);
 }
 
-static void on_policy(void *arg, uint64_t epoch, const struct node_policy_file *files, size_t count)
+/* In a thread of the node's: a hundred thousand aliases take longer than the loop may stand still. */
+static void *parse_policy(const struct wire_file *files, size_t count, struct error *why)
 {
-    struct worker *worker = arg;
-    struct error why;
-    struct policy_file *copy = xcalloc(count > 0 ? count : 1, sizeof *copy);
+    struct policy_file copy[WIRE_PAYLOADS_MAX];
     for (size_t i = 0; i < count; i++)
         copy[i] = (struct policy_file){ files[i].name, files[i].text, files[i].len };
-    struct policy *policy = policy_parse(copy, count, &why);
-    free(copy);
-    if (policy == NULL) {
-        log_write(LOG_ERR, "policy %llu is not usable, the last one stays: %s", (unsigned long long)epoch, why.text);
-        return;
-    }
+    return policy_parse(copy, count, why);
+}
+
+static void drop_policy(void *parsed)
+{
+    struct policy *policy = parsed;
+    policy_free(&policy);
+}
+
+static void on_policy(void *arg, uint64_t epoch, void *parsed)
+{
+    struct worker *worker = arg;
+    struct policy *policy = parsed;
     server_set_policy(worker->server, &policy, epoch);
     worker->has_policy = true;
     log_write(LOG_NOTICE, "policy %llu is in force", (unsigned long long)epoch);
-    if (worker->node != NULL)
-        node_heartbeat_soon(worker->node);
 }
 
 static void measure_process(struct worker *worker)
@@ -275,7 +279,9 @@ static bool on_destination(void *arg, const char *address, char to[SMTP_ADDRESS_
     return server_destination(worker->server, address, to, out);
 }
 
-static const struct node_handlers node_handlers = { .state = on_state, .policy = on_policy, .heartbeat = on_heartbeat };
+static const struct node_handlers node_handlers = {
+    .state = on_state, .policy_parse = parse_policy, .policy = on_policy, .policy_free = drop_policy, .heartbeat = on_heartbeat
+};
 
 /* ---- signals ---- */
 

@@ -19,13 +19,13 @@
 #include "common/memory.h"
 #include "proto/node_cache.h"
 #include "proto/node_choice.h"
+#include "proto/node_policy.h"
 #include "proto/node_questions.h"
 #include "proto/node_reports.h"
 
 #define TICK_MS         100
 #define SILENCE_MS      1000 /* no answer to heartbeats for so long: another coordinator */
 #define REPORT_AGAIN_MS 2000 /* a batch that nobody acknowledged is sent again */
-#define POLICY_AGAIN_MS 1000
 #define METRICS_MS      1000
 #define METRICS_BYTES   (WIRE_FRAME_MAX - 8192u) /* the rest of a heartbeat takes less than that */
 #define SAMPLE_HEAD     8u
@@ -66,8 +66,7 @@ struct node {
     size_t state_len;
     uint64_t drain_number;   /* of our entry, when the owner had heard it */
     uint64_t older_since_ms; /* since when only older epochs of another database came; 0: not so */
-    uint64_t policy_epoch;   /* what we have; 0: none */
-    uint64_t policy_wanted, policy_asked_ms;
+    struct node_policy *policy;
 
     struct node_reports *reports;
     uint64_t report_sent_ms; /* the batch under way; 0: none, or to be sent again */
@@ -77,7 +76,7 @@ struct node {
     uint64_t metrics_ms;
     const struct metric *metrics_next; /* the first that did not fit the last heartbeat */
     struct event *tick, *beat, *soon, *start;
-    struct metric *connected_gauge, *failovers, *epoch_gauge, *policy_gauge;
+    struct metric *connected_gauge, *failovers, *epoch_gauge;
 };
 
 /* --- heartbeats --- */
@@ -133,7 +132,7 @@ static void fill_heartbeat(struct node *node, Weir__Heartbeat *beat)
     beat->boot = node->boot;
     beat->sequence = ++node->sequence;
     beat->state = WEIR__NODE_STATE__NODE_STARTING; /* until the handler says better */
-    beat->policy_epoch = node->policy_epoch;
+    beat->policy_epoch = node_policy_epoch(node->policy);
     beat->drain_number = node->drain_number;
     beat->version = wire_text(WEIR_VERSION);
     beat->pid = (uint32_t)getpid();
@@ -238,67 +237,35 @@ static void ask_for_policy(struct node *node, uint64_t now)
     Weir__Frame frame = WEIR__FRAME__INIT;
     Weir__PolicyRequest request = WEIR__POLICY_REQUEST__INIT;
 
-    if (node->handlers.policy == NULL || !node->connected || node->policy_wanted == 0 ||
-        node->policy_wanted == node->policy_epoch)
+    if (!node->connected || !node_policy_is_due(node->policy, now, &request))
         return;
-    if (node->policy_asked_ms != 0 && now - node->policy_asked_ms < POLICY_AGAIN_MS)
-        return;
-    request.have = node->policy_epoch;
     frame.body_case = WEIR__FRAME__BODY_POLICY_REQUEST;
     frame.policy_request = &request;
     if (link_send(node->current->link, &frame, NULL, 0) == LINK_OK)
-        node->policy_asked_ms = now;
+        node_policy_asked(node->policy, now);
 }
 
-static void tell_policy(struct node *node, const Weir__Policy *policy, const struct link_message *message)
+/* One is in force, or was refused: people are to see soon who has it, and there may be a newer one by now. */
+static void on_policy_told(void *arg)
 {
-    struct node_policy_file files[WIRE_PAYLOADS_MAX];
+    struct node *node = arg;
 
-    for (size_t i = 0; i < policy->n_files; i++) {
-        files[i].name = xstrndup((const char *)policy->files[i].data, policy->files[i].len);
-        char *text = xmalloc(message->payloads[i].len + 1);
-        if (message->payloads[i].len > 0)
-            memcpy(text, message->payloads[i].data, message->payloads[i].len);
-        text[message->payloads[i].len] = '\0';
-        files[i].text = text;
-        files[i].len = message->payloads[i].len;
-    }
-    node->policy_epoch = policy->epoch;
-    metric_set(node->policy_gauge, (double)policy->epoch);
-    node->handlers.policy(node->arg, policy->epoch, files, policy->n_files);
-    for (size_t i = 0; i < policy->n_files; i++) {
-        free((void *)(uintptr_t)files[i].name);
-        free((void *)(uintptr_t)files[i].text);
-    }
+    node_heartbeat_soon(node);
+    ask_for_policy(node, clock_ms());
 }
 
-static void keep(const struct node *node, const char *path, const struct link_message *message)
+/* --- cluster state --- */
+
+static void keep_state(const struct node *node, const struct link_message *message)
 {
     struct error why;
 
     /* One worker is enough, and packing only reads. */
-    if (node->worker == 0 && path != NULL &&
-        !node_cache_write(path, (Weir__Frame *)(uintptr_t)message->frame, message->payloads, message->payload_count,
+    if (node->worker == 0 && node->state_path != NULL &&
+        !node_cache_write(node->state_path, (Weir__Frame *)(uintptr_t)message->frame, message->payloads, message->payload_count,
                           &why))
         log_write(LOG_WARNING, "node: cannot keep what the coordinators said: %s", why.text);
 }
-
-static void on_policy(struct node *node, const struct link_message *message)
-{
-    const Weir__Policy *policy = message->frame->policy;
-
-    if (node->handlers.policy == NULL || policy->epoch == node->policy_epoch)
-        return;
-    if (policy->epoch < node->policy_epoch && policy->epoch != node->policy_wanted)
-        return; /* a late answer */
-    log_write(LOG_NOTICE, "node: policy %llu", (unsigned long long)policy->epoch);
-    node->policy_asked_ms = 0;
-    keep(node, node->policy_path, message);
-    tell_policy(node, policy, message);
-    node_heartbeat_soon(node); /* so that people see soon who has it */
-}
-
-/* --- cluster state --- */
 
 static void allow_keys(struct node *node, const Weir__ClusterState *state)
 {
@@ -320,7 +287,7 @@ static void tell_state(struct node *node, const Weir__ClusterState *state)
     node->epoch = state->epoch;
     wire_string(node->identity, sizeof node->identity, &state->identity);
     metric_set(node->epoch_gauge, (double)state->epoch);
-    node->policy_wanted = state->policy_epoch;
+    node_policy_want(node->policy, state->policy_epoch, &state->policy_digest);
     for (size_t i = 0; i < state->n_nodes && entry == NULL; i++)
         if (wire_equal(&state->nodes[i]->node, node->name))
             entry = state->nodes[i];
@@ -377,7 +344,7 @@ static void on_state(struct node *node, const struct link_message *message, cons
         free(node->state);
         node->state = bytes;
         node->state_len = len;
-        keep(node, node->state_path, message);
+        keep_state(node, message);
     } else {
         free(bytes);
     }
@@ -462,7 +429,7 @@ static void turn(struct node *node)
         set_connected(node, false);
     node->current = to;
     node->report_sent_ms = 0; /* the new one has not seen the batch under way */
-    node->policy_asked_ms = 0;
+    node_policy_asked(node->policy, 0);
     if (to == NULL)
         return;
     say_hello(node);
@@ -541,7 +508,7 @@ static void on_answer(void *arg, struct link *link, const struct link_message *m
         on_report_ack(node, message->frame->report_ack);
         break;
     case WEIR__FRAME__BODY_POLICY:
-        on_policy(node, message);
+        node_policy_take(node->policy, message, false);
         break;
     case WEIR__FRAME__BODY_CLUSTER_STATE:
         on_state(node, message, conversation);
@@ -603,9 +570,9 @@ static void on_start(evutil_socket_t fd, short what, void *arg)
     struct node_cache_file file;
 
     (void)fd, (void)what;
-    if (node->handlers.policy != NULL && node->policy_epoch == 0 &&
+    if (node->handlers.policy != NULL && node_policy_epoch(node->policy) == 0 &&
         take_cached(&file, node->policy_path, WEIR__FRAME__BODY_POLICY)) {
-        tell_policy(node, file.frame->policy, &file.message);
+        node_policy_take(node->policy, &file.message, true);
         node_cache_clear(&file);
     }
     if (node->state == NULL && take_cached(&file, node->state_path, WEIR__FRAME__BODY_CLUSTER_STATE)) {
@@ -630,7 +597,6 @@ static void make_metrics(struct node *node, struct metrics *metrics)
     node->connected_gauge = metrics_gauge(metrics, "weir_node_coordinator_connected", NULL);
     node->failovers = metrics_counter(metrics, "weir_node_coordinator_failovers_total", NULL);
     node->epoch_gauge = metrics_gauge(metrics, "weir_node_epoch", NULL);
-    node->policy_gauge = metrics_gauge(metrics, "weir_node_policy_epoch", NULL);
 }
 
 static void open_conversations(struct node *node, const struct node_options *options)
@@ -678,6 +644,7 @@ struct node *node_new(struct event_base *base, const struct node_options *option
         node->policy_path = xasprintf("%s/%s.policy", folder, node->name);
     }
     make_metrics(node, options->metrics);
+    node->policy = node_policy_new(base, handlers, arg, node->worker == 0 ? node->policy_path : NULL, options->metrics, on_policy_told, node);
     node->reports = node_reports_new(options->report_buffer, options->metrics);
     node->questions = node_questions_new(&(struct node_questions_options){
         .repeat_ms = options->cluster->question_repeat,
@@ -710,6 +677,7 @@ void node_free(struct node **taken)
     event_free(node->beat);
     event_free(node->soon);
     event_free(node->start);
+    node_policy_free(&node->policy);
     node_reports_free(&node->reports);
     node_questions_free(&node->questions);
     node_choice_fini(&node->choice);

@@ -13,7 +13,7 @@
  * (made anew, restored, a standby that took over) and for 10 s nothing newer came; with the same epoch the coordinator
  * we talk to is believed. Worker 0 writes both to
  * state_dir/NAME.state and .policy (by rename, 0600) when they change, and a process that starts goes on with them
- * until a coordinator says otherwise. Calls link_hub_allow() with the state's keys by itself.
+ * until a coordinator says otherwise. A policy is kept once it was parsed; one that cannot be used changes nothing (node_policy.h). Calls link_hub_allow() with the state's keys by itself.
  *
  * Reports are kept in a buffer bounded in rows (and in bytes: 1 KiB for each), sent in batches (every 100 ms, or when
  * a frame is full), one at a time, repeated with the same batch number until acknowledged; what overflows is dropped
@@ -25,6 +25,7 @@
 #include <stdint.h>
 #include "common/metrics.h"
 #include "common/settings.h"
+#include "proto/files.h"
 #include "proto/link.h"
 
 struct node;
@@ -48,18 +49,16 @@ struct node_options {
     struct metrics *metrics; /* sent with heartbeats; node adds its own: weir_reports_*, weir_node_* */
 };
 
-struct node_policy_file {
-    const char *name;
-    const char *text; /* NUL-terminated */
-    size_t len;
-};
-
 struct node_handlers {
     /* A newer cluster state (also once at start, from the cache). entry: this node's own, or NULL when not in it. When
      * it returns, the state that heartbeats tell follows entry->drain. */
     void (*state)(void *arg, const Weir__ClusterState *state, const Weir__NodeEntry *entry);
-    /* A newer policy: names and texts, borrowed. May be NULL (scanners): then none is asked for. */
-    void (*policy)(void *arg, uint64_t epoch, const struct node_policy_file *files, size_t count);
+    /* What policy() is to be given, made from a policy's files (borrowed). Called in a thread of its own, so it may use nothing but its arguments.
+     * NULL, and why: this node cannot use it, and the last one stays. */
+    void *(*policy_parse)(const struct wire_file *files, size_t count, struct error *why);
+    /* Another policy, which it takes. May be NULL with the two beside it (scanners): then none is asked for. */
+    void (*policy)(void *arg, uint64_t epoch, void *taken);
+    void (*policy_free)(void *parsed); /* one that policy() is not given any more: the node ends */
     /* Fill in what changes in a heartbeat: state, gc_done, generation, signatures, in_flight. Borrowed bytes must live
      * until it returns. */
     void (*heartbeat)(void *arg, Weir__Heartbeat *beat);

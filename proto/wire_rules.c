@@ -281,16 +281,21 @@ TABLE(allowed_key, allowed_key, NULL);
 static const struct wire_rule cluster_state_rules[] = {
     NAME(Weir__ClusterState, coordinator),
     TEXT(Weir__ClusterState, identity, WIRE_WORD_MAX),
+    TEXT(Weir__ClusterState, policy_digest, WIRE_WORD_MAX),
     EACH(Weir__ClusterState, nodes, 0, WIRE_NODES_MAX, node_entry_table),
     EACH(Weir__ClusterState, keys, 0, WIRE_KEYS_MAX, allowed_key_table),
     END,
 };
 TABLE(cluster_state, cluster_state, NULL);
 
-static const struct wire_rule policy_request_rules[] = { END };
+static const struct wire_rule policy_request_rules[] = { TEXT(Weir__PolicyRequest, have_digest, WIRE_WORD_MAX), END };
 TABLE(policy_request, policy_request, NULL);
 
-static const struct wire_rule policy_rules[] = { NAMES(Weir__Policy, files, WIRE_PAYLOADS_MAX), END };
+static const struct wire_rule policy_rules[] = {
+    NAMES(Weir__Policy, files, WIRE_PAYLOADS_MAX),
+    TEXT(Weir__Policy, digest, WIRE_WORD_MAX),
+    END,
+};
 TABLE(policy, policy, NULL);
 
 /* --- report --- */

@@ -163,7 +163,12 @@ int local_config_show(const struct options *options)
 
 /* --- policy --- */
 
-static bool read_file(struct request_file *file, const char *dir, const char *name, bool *exists, struct error *why)
+/* In all no more payloads than a message has: one for each 4 MiB, and one for the end of each file. */
+#define POLICY_ROOM ((size_t)(WIRE_PAYLOADS_MAX / 4) * WIRE_PAYLOAD_MAX)
+#define POLICY_FILES_MAX (WIRE_PAYLOADS_MAX / 4 * 3)
+
+/* room: what all files together may still have. How large a policy may be is the coordinators' to say (policy_size); this is what a message holds. */
+static bool read_file(struct request_file *file, const char *dir, const char *name, size_t *room, bool *exists, struct error *why)
 {
     char *path = xasprintf("%s/%s", dir, name);
     FILE *in = fopen(path, "re");
@@ -176,11 +181,15 @@ static bool read_file(struct request_file *file, const char *dir, const char *na
         char part[16384];
         size_t len;
         text_init(&text);
-        while ((len = fread(part, 1, sizeof part, in)) > 0 && text.len <= WIRE_PAYLOAD_MAX)
+        while ((len = fread(part, 1, sizeof part, in)) > 0 && text.len <= *room)
             text_add(&text, part, len);
-        fine = !ferror(in) && text.len <= WIRE_PAYLOAD_MAX;
-        if (!fine)
-            error_set(why, "%s: %s", path, ferror(in) ? strerror(errno) : "larger than 4 MiB");
+        fine = !ferror(in) && text.len <= *room;
+        if (ferror(in))
+            error_set(why, "%s: %s", path, strerror(errno));
+        else if (!fine)
+            error_set(why, "%s: the policy's files are larger than %zu MiB in all", path, POLICY_ROOM >> 20);
+        else
+            *room -= text.len;
         *file = (struct request_file){ .name = xstrdup(name), .text = text.data, .len = text.len };
         fclose(in);
     }
@@ -203,7 +212,7 @@ static void tell_unread(DIR *opened, const struct local_policy *policy, const ch
 }
 
 /* The files that aliases includes; one that is missing is told when all is parsed, with the line that asks for it. */
-static bool read_included(struct local_policy *policy, const char *dir, struct error *why)
+static bool read_included(struct local_policy *policy, const char *dir, size_t *room, struct error *why)
 {
     char names[WIRE_PAYLOADS_MAX][POLICY_NAME_MAX + 1];
     size_t count = 0;
@@ -212,11 +221,11 @@ static bool read_included(struct local_policy *policy, const char *dir, struct e
             count = policy_included(&(struct policy_file){ "aliases", policy->files[i].text, policy->files[i].len }, names, WIRE_PAYLOADS_MAX);
     for (size_t i = 0; i < count; i++) {
         bool exists;
-        if (policy->count == WIRE_PAYLOADS_MAX) {
-            error_set(why, "%s: more than %d files", dir, WIRE_PAYLOADS_MAX);
+        if (policy->count == POLICY_FILES_MAX) {
+            error_set(why, "%s: more than %d files", dir, POLICY_FILES_MAX);
             return false;
         }
-        if (!read_file(&policy->files[policy->count], dir, names[i], &exists, why))
+        if (!read_file(&policy->files[policy->count], dir, names[i], room, &exists, why))
             return false;
         policy->count += exists;
     }
@@ -232,12 +241,13 @@ bool local_policy_read(struct local_policy *policy, const char *dir, struct erro
         return false;
     }
     bool fine = true;
+    size_t room = POLICY_ROOM;
     for (size_t i = 0; fine && policy_file_name(i) != NULL; i++) {
         bool exists;
-        fine = read_file(&policy->files[policy->count], dir, policy_file_name(i), &exists, why);
+        fine = read_file(&policy->files[policy->count], dir, policy_file_name(i), &room, &exists, why);
         policy->count += exists;
     }
-    fine = fine && read_included(policy, dir, why);
+    fine = fine && read_included(policy, dir, &room, why);
     tell_unread(opened, policy, dir);
     closedir(opened);
     if (fine && policy->count == 0) {

@@ -13,6 +13,7 @@
 #include "common/memory.h"
 #include "coordinator/ctl/request.h"
 #include "coordinator/text.h"
+#include "proto/files.h"
 #include "proto/link.h"
 
 #define REFUSED_TURN_MS 100
@@ -200,16 +201,17 @@ void requester_ask(struct requester *requester, const char *verb, const char *co
     weir_assert(arg_count <= 16 && file_count <= WIRE_PAYLOADS_MAX);
     for (size_t i = 0; i < arg_count; i++)
         arg_bytes[i] = wire_text(args[i]);
-    for (size_t i = 0; i < file_count; i++) {
-        names[i] = wire_text(files[i].name);
-        payloads[i] = (struct link_payload){ files[i].text, files[i].len };
-    }
+    struct wire_file views[WIRE_PAYLOADS_MAX];
+    for (size_t i = 0; i < file_count; i++)
+        views[i] = (struct wire_file){ files[i].name, files[i].text, files[i].len };
+    size_t pieces = wire_files_split(views, file_count, names, payloads);
+    weir_assert(pieces > 0 || file_count == 0); /* local.c reads no more than fits */
     request.id = ++requester->id;
     request.verb = wire_text(verb);
     request.args = arg_bytes;
     request.n_args = arg_count;
     request.files = names;
-    request.n_files = file_count;
+    request.n_files = pieces;
 
     *reply = (struct reply){ .status = EX_UNAVAILABLE };
     requester->request = &request;

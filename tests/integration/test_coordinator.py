@@ -458,8 +458,11 @@ def test_policy_by_epochs(two, nodes, tmp_path):
     edge.send(policy_request=pb.PolicyRequest(have=0))
     policy, files = edge.receive("policy")
     assert policy.epoch == 1 and dict(zip(policy.files, files))[b"local-host-names"] == b"example.edu\n"
-    edge.send(policy_request=pb.PolicyRequest(have=1))
+    assert policy.digest and policy.digest == state.policy_digest
+    edge.send(policy_request=pb.PolicyRequest(have=1, have_digest=policy.digest))
     assert edge.receive("policy", 0.5)[0] is None
+    edge.send(policy_request=pb.PolicyRequest(have=1, have_digest=b"another database's"))
+    assert edge.receive("policy")[0] == policy
     (tmp_path / "mailertable").write_text("example.edu\tsmtp:[glass2.example.edu]\n")
     applied = two.ctl("policy", "apply", tmp_path)
     assert "- example.edu" in applied and "glass2" in applied and "policy 2" in applied

@@ -13,6 +13,7 @@
 #include <unistd.h>
 #include "common/clock.h"
 #include "common/log.h"
+#include "common/memory.h"
 #include "proto/node.h"
 #include "proto/node_reports.h"
 
@@ -73,14 +74,19 @@ static void run_for(unsigned milliseconds)
 
 /* --- coordinators --- */
 
-static void send_policy(struct coordinator *c, struct link_peer *peer, uint64_t epoch)
+static uint64_t policy_sent = 5;          /* what coordinators give */
+static const char *policy_digest = "";
+static const char *policy_mailertable = "example.edu smtp:[x]\n";
+
+static void send_policy(struct coordinator *c, struct link_peer *peer)
 {
     Weir__Frame frame = WEIR__FRAME__INIT;
     Weir__Policy policy = WEIR__POLICY__INIT;
     ProtobufCBinaryData names[] = { wire_text("mailertable"), wire_text("networks") };
-    struct link_payload payloads[] = { { "example.edu smtp:[x]\n", 21 }, { NULL, 0 } };
+    struct link_payload payloads[] = { { policy_mailertable, strlen(policy_mailertable) }, { NULL, 0 } };
 
-    policy.epoch = epoch;
+    policy.epoch = policy_sent;
+    policy.digest = wire_text(policy_digest);
     policy.files = names;
     policy.n_files = 2;
     frame.body_case = WEIR__FRAME__BODY_POLICY;
@@ -177,7 +183,7 @@ static void coordinator_message(void *arg, struct link_peer *peer, const struct 
     case WEIR__FRAME__BODY_POLICY_REQUEST:
         c->policy_requests++;
         if (!c->silent)
-            send_policy(c, peer, 5);
+            send_policy(c, peer);
         break;
     case WEIR__FRAME__BODY_QUESTION:
         on_question(c, peer, message);
@@ -256,6 +262,7 @@ static void publish(struct coordinator *c, uint64_t epoch, bool drain, uint64_t 
     state.keys = keys;
     state.n_keys = 1;
     state.policy_epoch = policy;
+    state.policy_digest = wire_text(policy_digest);
     state.identity = wire_text(database);
     state.fresh = fresh;
     frame.body_case = WEIR__FRAME__BODY_CLUSTER_STATE;
@@ -274,15 +281,22 @@ static void node_state(void *arg, const Weir__ClusterState *state, const Weir__N
     entry_drain = entry != NULL && entry->drain;
 }
 
-static void node_policy(void *arg, uint64_t epoch, const struct node_policy_file *files, size_t count)
+/* In a thread of its own: no check here, and no global is written. */
+static void *node_policy_parse(const struct wire_file *files, size_t count, struct error *why)
+{
+    if (count == 2 && strcmp(files[0].name, "mailertable") == 0 && files[1].len == 0 && strncmp(files[0].text, "broken", 6) != 0)
+        return xstrndup(files[0].text, 60);
+    error_set(why, "mailertable:1: error: broken");
+    return NULL;
+}
+
+static void node_policy(void *arg, uint64_t epoch, void *taken)
 {
     (void)arg;
     policies++;
     policy_epoch = epoch;
-    ck_assert_uint_eq(count, 2);
-    ck_assert_str_eq(files[0].name, "mailertable");
-    ck_assert_str_eq(files[1].text, "");
-    snprintf(policy_text, sizeof policy_text, "%s", files[0].text);
+    snprintf(policy_text, sizeof policy_text, "%s", (const char *)taken);
+    free(taken);
 }
 
 static void node_heartbeat(void *arg, Weir__Heartbeat *beat)
@@ -295,7 +309,9 @@ static void node_heartbeat(void *arg, Weir__Heartbeat *beat)
 static void node_start(size_t report_buffer)
 {
     static const struct node_handlers handlers = { .state = node_state,
+                                                   .policy_parse = node_policy_parse,
                                                    .policy = node_policy,
+                                                   .policy_free = free,
                                                    .heartbeat = node_heartbeat };
     struct node_options options = {
         .name = "edge-1",
@@ -575,6 +591,111 @@ START_TEST(test_policy)
     ck_assert_str_eq(policy_text, "example.edu smtp:[x]\n");
     WAIT(c->last_policy_epoch == 5);
     ck_assert_uint_eq(c->policy_requests, 1);
+}
+END_TEST
+
+static void publish_until(unsigned wanted, uint64_t epoch, uint64_t policy)
+{
+    for (int i = 0; i < 250 && policies < wanted; i++) {
+        publish(current(), epoch, false, policy);
+        run_for(20);
+    }
+    ck_assert_uint_eq(policies, wanted);
+}
+
+START_TEST(test_policy_of_another_database)
+{
+    node_start(100);
+    WAIT(node_is_connected(node));
+    policy_digest = "aa";
+    publish_until(1, 10, 5);
+    publish(current(), 11, false, 5);
+    run_for(300);
+    ck_assert_uint_eq(policies, 1); /* the same again is no news */
+    policy_digest = "bb";           /* a backup was restored, and another policy applied since */
+    policy_mailertable = "example.edu smtp:[y]\n";
+    publish_until(2, 12, 5);
+    ck_assert_uint_eq(policy_epoch, 5);
+    ck_assert_str_eq(policy_text, "example.edu smtp:[y]\n");
+}
+END_TEST
+
+START_TEST(test_policy_that_cannot_be_used)
+{
+    node_start(100);
+    WAIT(node_is_connected(node));
+    policy_digest = "aa";
+    publish_until(1, 10, 5);
+    policy_digest = "bb";
+    policy_mailertable = "broken\n";
+    policy_sent = 6;
+    struct coordinator *c = current();
+    unsigned asked = c->policy_requests;
+    for (int i = 0; i < 250 && value_of("weir_node_policy_refused", "") != 1; i++) {
+        publish(c, 11, false, 6);
+        run_for(20);
+    }
+    for (int i = 0; i < 15; i++) { /* longer than an unanswered request waits */
+        publish(c, 11, false, 6);
+        run_for(100);
+    }
+    ck_assert_uint_eq(c->policy_requests, asked + 1);
+    ck_assert_uint_eq(policies, 1);
+    ck_assert_uint_eq(c->last_policy_epoch, 5); /* what heartbeats tell is what is in force */
+    ck_assert(value_of("weir_node_policy_epoch", "") == 5);
+
+    for (int i = 0; i < COORDINATORS; i++)
+        coordinators[i].silent = true;
+    node_free(&node); /* whoever starts now goes on with what was good */
+    policy_text[0] = '\0';
+    node_start(100);
+    WAIT(policies == 2);
+    ck_assert_str_eq(policy_text, "example.edu smtp:[x]\n");
+    for (int i = 0; i < COORDINATORS; i++)
+        coordinators[i].silent = false;
+
+    policy_digest = "cc";
+    policy_mailertable = "example.edu smtp:[z]\n";
+    policy_sent = 7;
+    WAIT(node_is_connected(node));
+    publish_until(3, 12, 7);
+    ck_assert_str_eq(policy_text, "example.edu smtp:[z]\n");
+    ck_assert(value_of("weir_node_policy_refused", "") == 0);
+}
+END_TEST
+
+START_TEST(test_files_in_pieces)
+{
+    ProtobufCBinaryData names[WIRE_PAYLOADS_MAX];
+    struct link_payload payloads[WIRE_PAYLOADS_MAX];
+    struct wire_files joined;
+    static const size_t sizes[] = { 0, 1, WIRE_PAYLOAD_MAX - 1, WIRE_PAYLOAD_MAX, WIRE_PAYLOAD_MAX + 1, 3 * (size_t)WIRE_PAYLOAD_MAX, 10 };
+    static const size_t pieces[] = { 1, 1, 1, 1, 2, 3, 1 };
+    enum { COUNT = sizeof sizes / sizeof *sizes };
+    struct wire_file files[COUNT];
+    static const char *const file_names[COUNT] = { "a", "b", "c", "d", "e", "f", "g" };
+    size_t all = 0;
+
+    char *text = malloc(3 * (size_t)WIRE_PAYLOAD_MAX);
+    for (size_t i = 0; i < 3 * (size_t)WIRE_PAYLOAD_MAX; i++)
+        text[i] = (char)('a' + i % 23);
+    for (size_t i = 0; i < COUNT; i++) {
+        files[i] = (struct wire_file){ file_names[i], text, sizes[i] };
+        all += pieces[i];
+    }
+    ck_assert_uint_eq(wire_files_split(files, COUNT, names, payloads), all);
+    wire_files_join(&joined, names, payloads, all);
+    ck_assert_uint_eq(joined.count, COUNT);
+    for (size_t i = 0; i < COUNT; i++) {
+        ck_assert_str_eq(joined.items[i].name, file_names[i]);
+        ck_assert_uint_eq(joined.items[i].len, sizes[i]);
+        ck_assert_int_eq(memcmp(joined.items[i].text, text, sizes[i]), 0);
+        ck_assert_int_eq(joined.items[i].text[sizes[i]], '\0');
+    }
+    wire_files_free(&joined);
+    static const struct wire_file huge = { "h", "", (size_t)WIRE_PAYLOADS_MAX * WIRE_PAYLOAD_MAX + 1 };
+    ck_assert_uint_eq(wire_files_split(&huge, 1, names, payloads), 0);
+    free(text);
 }
 END_TEST
 
@@ -964,6 +1085,9 @@ int main(void)
     tcase_add_test(tcase, test_coordinator_without_database_is_left_for_one_that_has_it);
     tcase_add_test(tcase, test_another_database_is_believed_after_a_while);
     tcase_add_test(tcase, test_policy);
+    tcase_add_test(tcase, test_policy_of_another_database);
+    tcase_add_test(tcase, test_policy_that_cannot_be_used);
+    tcase_add_test(tcase, test_files_in_pieces);
     tcase_add_test(tcase, test_start_without_coordinators);
     tcase_add_test(tcase, test_damaged_cache_is_ignored);
     tcase_add_test(tcase, test_reports_are_repeated_until_acknowledged);

@@ -1,0 +1,87 @@
+"""Which policy an edge has: one of any size, one from a restored database under the same number, one that it cannot use."""
+import contextlib
+import json
+import subprocess
+
+import pytest
+
+from weir import Smtp, message, wait_until, workers_of
+
+OUTSIDE = "127.0.0.2"
+
+
+def psql(cluster, sql):
+    done = subprocess.run(["psql", cluster.env["DATABASE_URL"], "-Atc", sql], capture_output=True, text=True, timeout=60, check=True)
+    return done.stdout.strip()
+
+
+def first_answer(cluster, recipient, edge=1):
+    with Smtp(cluster.relay(edge), source=OUTSIDE) as client:
+        return str(client.envelope(recipients=[recipient])[0])
+
+
+def restart(cluster):
+    def serves():
+        with contextlib.suppress(OSError):
+            return cluster.greets(220)
+    cluster.stop("edge-1")
+    cluster.start("edge-1")
+    wait_until(serves, 30, "the edge is back")
+
+
+def policy_of(cluster, node="edge-1"):
+    return cluster.nodes()[node]["policy_epoch"]
+
+
+@pytest.mark.sanitized
+def test_another_policy_under_the_same_number_is_fetched(make_cluster):
+    """As after a backup was restored, or in a database made anew."""
+    cluster = make_cluster(edges=1, scanners=1)
+    assert "550 5.7.1" in first_answer(cluster, "x@restored.example.net")
+    epoch = policy_of(cluster)
+    psql(cluster, f"UPDATE policy_file SET content = content || E'restored.example.net\\terror:5.2.1:550 restored\\n' "
+                  f"WHERE epoch = {epoch} AND name = 'mailertable'")
+    wait_until(lambda: "550 5.2.1" in first_answer(cluster, "x@restored.example.net"), 10, "the other policy on the edge")
+    assert policy_of(cluster) == epoch
+
+
+@pytest.mark.sanitized
+def test_a_policy_that_an_edge_cannot_use(make_cluster):
+    cluster = make_cluster(edges=1, scanners=1)
+    good = policy_of(cluster)
+    psql(cluster, f"INSERT INTO policy (epoch, applied_by) VALUES ({good + 1}, 'a newer version');"
+                  f"INSERT INTO policy_file SELECT {good + 1}, name, content || CASE name WHEN 'mailertable' THEN E'x.example.net warp:[y]\\n' ELSE '' END "
+                  f"FROM policy_file WHERE epoch = {good}")
+    processes = len(workers_of(cluster, "edge-1"))
+    wait_until(lambda: cluster.metric("weir_node_policy_refused", node="edge-1") == processes, 15, "the refusal in the metrics")
+    assert cluster.metric("weir_node_policy_epoch", node="edge-1") == good
+    assert f"edge-1 has policy {good}, not {good + 1}" in cluster.weirctl("status").stdout
+    assert cluster.send(message()).code == 250, "the last one stays"
+    told = cluster.log("edge-1").count(f"policy {good + 1} is not usable here")
+    assert told == processes, "said once by each"
+    restart(cluster)  # from its cache, which the broken one did not overwrite
+    assert cluster.send(message()).code == 250
+    cluster.weirctl("policy", "rollback", str(good))
+    wait_until(lambda: policy_of(cluster) == good + 2, 15, "the next one")
+    wait_until(lambda: cluster.metric("weir_node_policy_refused", node="edge-1") == 0, 15, "the end of the refusal in the metrics")
+
+
+def test_a_policy_larger_than_a_message_frame(make_cluster):
+    cluster = make_cluster(edges=1, scanners=1)
+    folder = cluster.dir / "policy"
+    (folder / "aliases").write_text("".join(f"user{i}: user.number.{i}@department-{i % 5000}.faculty-of-long-names.example.net\n" for i in range(150_000)))
+    assert (folder / "aliases").stat().st_size > 9 << 20
+    table = folder / "mailertable"
+    table.write_text(table.read_text() + ".example.net\tsmtp:[127.0.0.1]:9\n")
+    cluster.weirctl("policy", "apply", str(folder))
+    wait_until(lambda: policy_of(cluster) == 2, 30, "the policy on the edge")
+    explained = json.loads(cluster.weirctl("--json", "route", "explain", "user149999@example.edu").stdout)
+    assert explained["stands_for"] == "user.number.149999@department-4999.faculty-of-long-names.example.net"
+    assert "451" in first_answer(cluster, "user149999@example.edu"), "the edge asks the alias's next hop, which is not there"
+    restart(cluster)  # the cache holds it in pieces, too
+    assert "451" in first_answer(cluster, "user149999@example.edu")
+    assert "is of no use" not in cluster.log("edge-1")
+    (folder / "aliases").write_text("a: b\n" + "# a comment of some length\n" * (40 << 20 >> 5))
+    done = cluster.weirctl("policy", "apply", str(folder), check=False)
+    assert done.returncode == 65 and "policy_size is 33554432" in done.stderr, done.stderr
+    wait_until(lambda: (cluster.metric("weir_policy_too_large_total") or 0) == 1, what="the refusal in the metrics")
