@@ -396,6 +396,11 @@ bool policy_is_own_domain(const struct policy *policy, const char *domain)
     return domains_find(&policy->own, domain) != DOMAINS_NONE || (rule != NULL && rule->grants);
 }
 
+bool policy_is_local(const struct policy *policy, const char *domain)
+{
+    return domains_find(&policy->own, domain) != DOMAINS_NONE;
+}
+
 const char *policy_first_own_domain(const struct policy *policy)
 {
     return policy->first_own;

@@ -69,6 +69,7 @@ bool policy_is_inside(const struct policy *policy, const struct netaddr *client)
 /* The line of `networks` that decides for a client; NULL: none, and it is outside. */
 const struct network *policy_network(const struct policy *policy, const struct netaddr *client);
 bool policy_is_own_domain(const struct policy *policy, const char *domain); /* local-host-names, or a route that grants */
+bool policy_is_local(const struct policy *policy, const char *domain);      /* local-host-names alone */
 /* The first line of local-host-names: whose postmaster the bare <postmaster> is. NULL when there is none. Borrowed. */
 const char *policy_first_own_domain(const struct policy *policy);
 

@@ -206,15 +206,6 @@ void auth_bad_line(struct session *session)
 
 /* ---- MAIL ---- */
 
-static bool is_own(const struct auth *auth, const char *address)
-{
-    const char *domain = strrchr(address, '@');
-    for (size_t i = 0; i < auth->sender_count; i++)
-        if (strcasecmp(auth->senders[i], auth->senders[i][0] == '@' && domain != NULL ? domain : address) == 0)
-            return true;
-    return false;
-}
-
 bool auth_may_send(struct session *session, const struct smtp_command *mail)
 {
     char sender[SMTP_ADDRESS_MAX];
@@ -230,7 +221,7 @@ bool auth_may_send(struct session *session, const struct smtp_command *mail)
     if (login == NULL || !session->limits->sender_login_match || mail->address.kind == SMTP_ADDRESS_NULL)
         return true;
     smtp_address_format(&mail->address, sender);
-    if (is_own(session->auth, sender))
+    if (relay_owns_sender((const char *const *)session->auth->senders, session->auth->sender_count, sender))
         return true;
     session->errors++;
     report_reject(session, NULL, "MAIL", 553, "5.7.1", "Sender address rejected: not owned by this login", sender, NULL);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include "common/memory.h"
 
 #define SMTP_PORT 25
@@ -147,14 +148,51 @@ static void to_target(struct relay_answer *out, const struct policy *policy, boo
     to_next_hop(out, policy, mx_delivery, &mailbox, target->domain);
 }
 
+/* Who must be reachable at every domain of ours (RFC 5321 4.5.1, RFC 2142). */
+static bool is_reserved(const struct policy *policy, const char *local, const char *domain)
+{
+    return (strcasecmp(local, "postmaster") == 0 || strcasecmp(local, "abuse") == 0) && policy_is_local(policy, domain);
+}
+
+static bool has_route(const struct policy *policy, const char *domain)
+{
+    enum route_kind kind = policy_route(policy, domain).kind;
+    return kind == ROUTE_SMTP || kind == ROUTE_DISCARD;
+}
+
+/* The line of the alias; 0: there is none. A domain's abuse@ is its postmaster's, where nothing else is said. */
+static unsigned find_targets(struct targets *targets, const struct policy *policy, const char *local, const char *domain)
+{
+    unsigned line = policy_alias(policy, local, domain, on_target, targets);
+    if (line == 0 && is_reserved(policy, local, domain) && !has_route(policy, domain))
+        line = policy_alias(policy, "postmaster", domain, on_target, targets);
+    return line;
+}
+
+/* postmaster@ or abuse@ of a domain with neither an alias for it nor a route: the postmaster of the first domain is ours, too. Without even
+ * that it is our own fault, so 4xx: nothing is lost when the operator adds one. */
+static void to_first_postmaster(struct relay_answer *out, const struct policy *policy, bool mx_delivery, const struct smtp_address *recipient)
+{
+    const char *first = policy_first_own_domain(policy);
+    if (first == NULL || !has_route(policy, first)) {
+        refuse(out, "config", 451, "4.3.5", "No alias or route is configured for this domain's postmaster");
+        return;
+    }
+    snprintf(out->address, sizeof out->address, "postmaster@%s", first);
+    to_next_hop(out, policy, mx_delivery, recipient, first);
+}
+
 /* Where a mailbox's mail goes: by an alias, or by its domain's route. */
 static void to_mailbox(struct relay_answer *out, const struct policy *policy, bool mx_delivery, const struct smtp_address *recipient,
                        const char *local, const char *domain)
 {
     struct targets targets = { 0 };
-    unsigned line = policy_alias(policy, local, domain, on_target, &targets);
+    unsigned line = find_targets(&targets, policy, local, domain);
     if (line == 0) {
-        to_next_hop(out, policy, mx_delivery, recipient, domain);
+        if (is_reserved(policy, local, domain) && !has_route(policy, domain))
+            to_first_postmaster(out, policy, mx_delivery, recipient);
+        else
+            to_next_hop(out, policy, mx_delivery, recipient, domain);
         return;
     }
     name_rule(out, "aliases", line);
@@ -172,7 +210,7 @@ void relay_expand(const struct relay_answer *several, const struct policy *polic
     struct targets targets = { 0 };
     bool bare = recipient->kind == SMTP_ADDRESS_POSTMASTER;
     const char *first = policy_first_own_domain(policy);
-    policy_alias(policy, bare ? "postmaster" : recipient->local, bare && first != NULL ? first : recipient->domain, on_target, &targets);
+    find_targets(&targets, policy, bare ? "postmaster" : recipient->local, bare && first != NULL ? first : recipient->domain);
     for (uint32_t i = 0; i < targets.count; i++) {
         struct relay_answer answer = *several;
         to_target(&answer, policy, mx_delivery, &targets.items[i]);
@@ -236,4 +274,13 @@ void relay_decide(struct relay_answer *out, const struct policy *policy, bool mx
         return;
     }
     to_mailbox(out, policy, mx_delivery, recipient, local, domain);
+}
+
+bool relay_owns_sender(const char *const *senders, size_t count, const char *address)
+{
+    const char *domain = strrchr(address, '@');
+    for (size_t i = 0; i < count; i++)
+        if (strcasecmp(senders[i], senders[i][0] == '@' && domain != NULL ? domain : address) == 0)
+            return true;
+    return false;
 }

@@ -29,7 +29,8 @@ struct relay_answer {
     const char *why;                /* RELAY_REFUSED: "relay", "route", "no-route", "config": for the audit row; static */
 };
 
-/* The second half of it: where the recipient's mail goes, whoever sends it. A mailbox. mx_delivery: a domain without a route goes to its MX; off: it is
+/* The second half of it: where the recipient's mail goes, whoever sends it. A mailbox. postmaster@ and abuse@ of each domain of
+ * local-host-names are accepted where anything is: by their alias, the domain's route, the postmaster's alias or the first domain's postmaster. mx_delivery: a domain without a route goes to its MX; off: it is
  * refused. */
 void relay_route(struct relay_answer *out, const struct policy *policy, bool mx_delivery, const struct smtp_address *recipient);
 
@@ -43,6 +44,9 @@ struct relay_client {
  * listener from the authenticated (and from insiders, where `auth` lets them in without), and `direction` holds on each. */
 void relay_decide(struct relay_answer *out, const struct policy *policy, bool mx_delivery, const struct relay_client *client,
                   const struct smtp_address *recipient);
+
+/* sender_login_match: whether a login that owns senders (addresses, or "@domain") may send as address, which is not the null one. */
+bool relay_owns_sender(const char *const *senders, size_t count, const char *address);
 
 /* RELAY_SEVERAL: an answer for each address that asked stands for, each once. */
 typedef void (*relay_handler)(void *arg, const struct relay_answer *target);

@@ -226,6 +226,71 @@ START_TEST(test_listener_says_for_whom)
 }
 END_TEST
 
+/* S75: postmaster and abuse of each local domain, with and without aliases. */
+static const struct reserved_case {
+    const char *aliases, *address;
+    enum relay_result result;
+    const char *to;
+} reserved[] = {
+    { NULL, "postmaster@first.edu", RELAY_TO_NEXT_HOP, "postmaster@first.edu" },
+    { NULL, "abuse@first.edu", RELAY_TO_NEXT_HOP, "abuse@first.edu" },
+    { NULL, "PostMaster@bare.edu", RELAY_TO_NEXT_HOP, "postmaster@first.edu" },
+    { NULL, "Abuse@bare.edu", RELAY_TO_NEXT_HOP, "postmaster@first.edu" },
+    { NULL, "postmaster@gone.edu", RELAY_TO_NEXT_HOP, "postmaster@first.edu" },
+    { NULL, "other@gone.edu", RELAY_REFUSED, NULL },
+    { "joe: joe@first.edu\n", "abuse@bare.edu", RELAY_TO_NEXT_HOP, "postmaster@first.edu" },
+    { "joe: joe@first.edu\n", "nobody@bare.edu", RELAY_REFUSED, NULL },
+    { "postmaster: joe@first.edu\n", "postmaster@bare.edu", RELAY_TO_NEXT_HOP, "joe@first.edu" },
+    { "postmaster: joe@first.edu\n", "abuse@bare.edu", RELAY_TO_NEXT_HOP, "joe@first.edu" },
+    { "postmaster: joe@first.edu\n", "abuse@gone.edu", RELAY_TO_NEXT_HOP, "joe@first.edu" },
+    { "postmaster: joe@first.edu\nabuse: sue@first.edu\n", "abuse@bare.edu", RELAY_TO_NEXT_HOP, "sue@first.edu" },
+    { "postmaster: joe@first.edu, sue@first.edu\n", "abuse@bare.edu", RELAY_SEVERAL, NULL },
+    { "postmaster: joe@first.edu, sue@first.edu\n", "abuse@first.edu", RELAY_TO_NEXT_HOP, "abuse@first.edu" },
+};
+
+static void count_target(void *arg, const struct relay_answer *target)
+{
+    ck_assert_int_eq(target->result, RELAY_TO_NEXT_HOP);
+    ++*(unsigned *)arg;
+}
+
+START_TEST(test_S75_reserved_mailboxes)
+{
+    const struct reserved_case *row = &reserved[_i];
+    static const char own[] = "first.edu\nbare.edu\ngone.edu\n", table[] = "first.edu smtp:[a.edu]\ngone.edu error:5.1.1:550 gone\n";
+    const struct policy_file files[] = { { "local-host-names", own, strlen(own) }, { "mailertable", table, strlen(table) },
+                                         { "aliases", row->aliases, row->aliases != NULL ? strlen(row->aliases) : 0 } };
+    struct error why;
+    struct policy *policy = policy_parse(files, row->aliases != NULL ? 3 : 2, &why);
+    struct smtp_address address;
+    struct netaddr client;
+    struct relay_answer answer;
+    netaddr_parse(&client, "192.0.2.7");
+    ck_assert_ptr_nonnull(policy);
+    ck_assert_int_eq(smtp_mailbox_parse(&address, row->address, strlen(row->address), false), SMTP_ADDRESS_OK);
+    relay_decide(&answer, policy, true, &(struct relay_client){ &client, &(struct listener_settings){ 0 }, false }, &address);
+    ck_assert_msg(answer.result == row->result, "%s: %d %s", row->address, answer.result, answer.text);
+    if (row->to != NULL)
+        ck_assert_str_eq(answer.address, row->to);
+    unsigned targets = 0;
+    if (answer.result == RELAY_SEVERAL)
+        relay_expand(&answer, policy, true, &address, count_target, &targets);
+    ck_assert_uint_eq(targets, answer.result == RELAY_SEVERAL ? 2 : 0);
+    policy_free(&policy);
+}
+END_TEST
+
+START_TEST(test_relay_owns_sender)
+{
+    static const char *const senders[] = { "Joe@first.edu", "@lists.first.edu" };
+    ck_assert(relay_owns_sender(senders, 2, "joe@FIRST.edu"));
+    ck_assert(relay_owns_sender(senders, 2, "anybody@lists.first.edu"));
+    ck_assert(!relay_owns_sender(senders, 2, "sue@first.edu"));
+    ck_assert(!relay_owns_sender(senders, 2, "joe@lists.first.edu.example.org"));
+    ck_assert(!relay_owns_sender(senders, 0, "joe@first.edu"));
+}
+END_TEST
+
 START_TEST(test_relay_names_the_exclusion)
 {
     struct policy_file files[] = { { "networks", "10.0.0.0/8\n!10.1.0.0/16\n", 24 } };
@@ -359,6 +424,8 @@ int main(void)
     tcase_add_loop_test(tcase, test_relay, 0, (int)(sizeof relays / sizeof *relays));
     tcase_add_loop_test(tcase, test_relay_mx, 0, (int)(sizeof mx_relays / sizeof *mx_relays));
     tcase_add_loop_test(tcase, test_listener_says_for_whom, 0, (int)(sizeof listeners / sizeof *listeners));
+    tcase_add_loop_test(tcase, test_S75_reserved_mailboxes, 0, (int)(sizeof reserved / sizeof *reserved));
+    tcase_add_test(tcase, test_relay_owns_sender);
     tcase_add_test(tcase, test_relay_names_the_exclusion);
     tcase_add_test(tcase, test_only_clean_goes_on);
     tcase_add_test(tcase, test_next_hop_words);
