@@ -173,6 +173,10 @@ static const struct config_key edge_keys[] = {
     STRING(dns_trust_anchor, "", "file of DS or DNSKEY records (Debian's dns-root-data: /usr/share/dns/root.key); empty: no DNSSEC, no DANE"),
     STRING(dns_root_hints, "", "with dns_forward = root: file of root servers; empty: the built-in ones"),
     DURATION(dns_timeout, "10s", 100 * MS, 5 * MINUTES, "a question to the DNS without an answer for so long has failed"),
+    LIST(dnsbl, "", "lists that clients from outside are looked up in, as zen.example.org=127.0.0.[2..11]*2, good.example.org*-1 (Postfix's form); relay listeners"),
+    UINT(dnsbl_threshold, "1", 1, 10000, "a client whose lists' weights add up to that is refused at RCPT, 550 5.7.1"),
+    DURATION(dnsbl_timeout, "2s", 100 * MS, MINUTES, "the banner waits that long for the lists; one without an answer is then left out for a minute"),
+    STRING(dnsbl_text, "", "what the refused are told in place of the lists' names"),
     DURATION(ptr_wait, "1s", 0, MINUTES, "the banner waits that long for the client's name (PTR); 0: it is not looked up"),
     END,
 };

@@ -137,6 +137,10 @@ struct edge_settings {                /* [edge] */
     char *dns_trust_anchor;           /* a file with DS or DNSKEY records; empty: nothing is validated, so no DANE */
     char *dns_root_hints;             /* with dns_forward = root: a file; empty: those libunbound knows */
     uint64_t dns_timeout;             /* 10s for an answer; then it counts as failed */
+    struct config_list dnsbl;         /* zone[=pattern][*weight] */
+    uint64_t dnsbl_threshold;         /* 1: score from which on a client is refused */
+    uint64_t dnsbl_timeout;           /* 2s: how long the banner waits for the lists */
+    char *dnsbl_text;                 /* told in place of the lists' names; "": those */
     uint64_t ptr_wait;                /* 1s: how long the banner waits for the client's name; 0: it is not looked up */
 };
 

@@ -51,6 +51,7 @@ static const struct help helps[] = {
     { "weir_delivery_replays_total", "Envelopes repeated on another connection to the next hop." },
     { "weir_dns_lookups_total", "Questions to the DNS by type and result." },
     { "weir_dns_mx_limited_total", "Domains with more MX hosts or addresses than are looked at, by limit." },
+    { "weir_dnsbl_lookups_total", "Lookups of clients in DNS lists by result." },
     { "weir_edge_spool_bypassed_maybe_duplicates_total", "Handoff messages delivered within the session that may be stored all the same: a second copy may follow." },
     { "weir_edge_spool_bypassed_total", "Handoff messages delivered within the session because the spool could not be had." },
     { "weir_edge_spool_dsn_total", "Reports to senders (DSN) made." },

@@ -107,6 +107,8 @@ static bool load_sections(struct edge_config *out, const struct config *config, 
         !config_fill(config, "tls", NULL, &out->tls, why) || !config_fill(config, "log", NULL, &out->log, why) ||
         !load_hostname(out, why) || !load_listeners(out, config, why) || !load_coordinators(out, config, why))
         return false;
+    if ((out->dnsbl = dnsbl_new(&out->edge.dnsbl, why)) == NULL)
+        return false;
     if (out->tls.certificate == NULL || *out->tls.certificate == '\0') {
         for (size_t i = 0; i < out->listener_count; i++)
             if (out->listeners[i].settings.implicit_tls) {
@@ -154,6 +156,7 @@ void edge_config_unref(struct edge_config **config)
         free(c->coordinators[i].listen);
         free(c->coordinators[i].publish);
     }
+    dnsbl_free(&c->dnsbl);
     config_clear(settings_table("cluster"), &c->cluster);
     config_clear(settings_table("edge"), &c->edge);
     config_clear(settings_table("tls"), &c->tls);

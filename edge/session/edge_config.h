@@ -10,6 +10,7 @@
 #include "common/error.h"
 #include "common/netaddr.h"
 #include "common/settings.h"
+#include "edge/dns/dnsbl.h"
 #include "edge/net/net.h"
 #include "proto/node.h"
 
@@ -35,6 +36,7 @@ struct edge_config {
     size_t listener_count;
     struct node_coordinator *coordinators;
     size_t coordinator_count;
+    struct dnsbl *dnsbl;        /* never NULL; which lists are silent is remembered in it */
     struct net_tls *server_tls; /* NULL: no certificate is configured, STARTTLS is not offered */
 };
 

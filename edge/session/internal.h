@@ -73,6 +73,8 @@ struct session {
     char client_text[NETADDR_TEXT_MAX];
     char *client_name;                      /* confirmed by the DNS; NULL: "unknown" */
     struct client_name_query *name_query;   /* under way: the banner waits for it */
+    struct dnsbl_query *dnsbl_query;        /* under way: the banner waits for it */
+    char *listed;                           /* the lists for whose sake the client is refused; NULL: it is not */
     bool connect_told;                      /* "connect from" is in the log */
     uint64_t began_ms, entered_ms, input_ms;
     unsigned commands, errors, unknown; /* unknown: recipients the next hop refused for good */

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include "common/clock.h"
 #include "common/memory.h"
 #include "edge/session/transaction.h"
@@ -286,6 +287,23 @@ static bool take_owner(struct transaction *tx, const char *owner)
     return true;
 }
 
+/* RFC 2142: somebody who is listed wrongly must be able to say so. */
+static bool is_role_account(const struct smtp_address *recipient)
+{
+    return recipient->kind == SMTP_ADDRESS_POSTMASTER || strcasecmp(recipient->local, "postmaster") == 0 || strcasecmp(recipient->local, "abuse") == 0;
+}
+
+static void entry_refuse_listed(struct entry *entry, const struct session *session)
+{
+    const struct edge_config *config = session->config;
+    const char *own = config->edge.dnsbl_text, *contact = config->cluster.contact;
+    bool named = own == NULL || *own == '\0';
+    char text[SMTP_REPLY_TEXT_MAX];
+    snprintf(text, sizeof text, "Service unavailable; client [%s] blocked%s%s%s%s", session->client_text, named ? " using " : ": ",
+             named ? session->listed : own, contact != NULL && *contact != '\0' ? "; " : "", contact != NULL ? contact : "");
+    entry_refuse(entry, SMTP_VERB_RCPT, 550, "5.7.1", "dnsbl", false, text);
+}
+
 void transaction_rcpt(struct transaction *tx, const struct smtp_command *rcpt)
 {
     struct session *session = tx->session;
@@ -299,6 +317,9 @@ void transaction_rcpt(struct transaction *tx, const struct smtp_command *rcpt)
     if (relay.result == RELAY_REFUSED) {
         session->errors += relay.code / 100 == 5;
         entry_refuse(entry, SMTP_VERB_RCPT, relay.code, relay.enhanced, relay.why, false, relay.text);
+    } else if (session->listed != NULL && !client.authenticated && !is_role_account(&rcpt->address)) {
+        session->errors++;
+        entry_refuse_listed(entry, session);
     } else if (transaction_valid(tx) > tx->allowance.max_recipients) {
         server_count_limit(session->server, LIMIT_RECIPIENTS);
         entry_refuse(entry, SMTP_VERB_RCPT, 452, "4.5.3", "recipients", false, "Too many recipients");

@@ -289,11 +289,13 @@ static void session_free(struct session *session)
     net_free(&session->conn);
     wheel_remove(&session->timer);
     session_stop_lookup(session);
+    dnsbl_cancel(&session->dnsbl_query);
     report_disconnect(session);
     census_leave(server->census, server->worker, &session->client);
     edge_config_unref(&session->config);
     free(session->helo);
     free(session->client_name);
+    free(session->listed);
     free(session);
     server->sessions--;
     metric_set(server->sessions_now, server->sessions);

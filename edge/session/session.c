@@ -168,21 +168,20 @@ static uint64_t session_greet_in_time(struct session *session, uint64_t now)
 {
     uint64_t banner = session->began_ms + session->limits->banner_delay;
     uint64_t name = session->began_ms + session->config->edge.ptr_wait;
+    uint64_t lists = session->began_ms + session->config->edge.dnsbl_timeout; /* by then the query has ended by itself */
     if (session->name_query == NULL || now >= name)
         session_stop_lookup(session);
-    if (now >= banner && session->name_query == NULL) {
+    if (now >= banner && session->name_query == NULL && session->dnsbl_query == NULL) {
         session_greet(session);
         return now;
     }
-    return session->name_query != NULL && name < banner ? name : now < banner ? banner : name;
+    uint64_t due = now < banner ? banner : session->dnsbl_query != NULL && now < lists ? lists : now + 100;
+    return session->name_query != NULL && name < due ? name : due;
 }
 
-static void on_client_name(void *arg, const char *name)
+/* A lookup is over: the banner may have waited for it. */
+static void session_looked_up(struct session *session)
 {
-    struct session *session = arg;
-    session->name_query = NULL;
-    session->client_name = name != NULL ? xstrdup(name) : NULL;
-    session_stop_lookup(session);
     if (session->state == ST_CONNECTED) {
         uint64_t due = session_greet_in_time(session, clock_ms());
         if (session->state == ST_CONNECTED)
@@ -191,10 +190,42 @@ static void on_client_name(void *arg, const char *name)
     session_settle(session);
 }
 
+static void on_dnsbl(void *arg, const struct dnsbl_verdict *verdict)
+{
+    struct session *session = arg;
+    session->dnsbl_query = NULL;
+    if (verdict->score >= (int)session->config->edge.dnsbl_threshold) {
+        session->listed = xstrdup(verdict->zones);
+        log_write(LOG_INFO, "dnsbl: [%s] is listed by %s, score %d", session->client_text, verdict->zones, verdict->score);
+    }
+    session_looked_up(session);
+}
+
+/* Own clients may well have addresses that lists do not like; whoever logs in is asked for a password on the other listeners. */
+static void session_look_up_lists(struct session *session)
+{
+    struct server *server = session->server;
+    const struct edge_settings *edge = &session->config->edge;
+    if (edge->dnsbl.count > 0 && session->limits->profile == PROFILE_RELAY && server->policy != NULL && !policy_is_inside(server->policy, &session->client))
+        session->dnsbl_query =
+            dnsbl_lookup(session->config->dnsbl, server->dns, server->metrics, &session->client, edge->dnsbl_timeout, on_dnsbl, session);
+}
+
+static void on_client_name(void *arg, const char *name)
+{
+    struct session *session = arg;
+    session->name_query = NULL;
+    session->client_name = name != NULL ? xstrdup(name) : NULL;
+    session_stop_lookup(session);
+    session_looked_up(session);
+}
+
 static void session_welcome(struct session *session)
 {
     if (session->server->dns != NULL && session->config->edge.ptr_wait > 0)
         session->name_query = client_name_lookup(session->server->dns, &session->client, on_client_name, session);
+    if (session->server->dns != NULL)
+        session_look_up_lists(session);
     session_enter(session, ST_CONNECTED);
     uint64_t due = session_greet_in_time(session, clock_ms());
     if (session->state == ST_CONNECTED)

@@ -20,6 +20,8 @@ struct doubles {
     void (*name_done)(void *arg, const char *name); /* of the client's name that is being looked up; NULL: none */
     void *name_arg;
     unsigned names_cancelled;
+    void (*lists_done)(void *arg, const struct dnsbl_verdict *verdict); /* of the lists that are asked; NULL: none */
+    void *lists_arg;
     /* scanner farm */
     bool farm_live;
     struct scan *scan;
@@ -64,6 +66,7 @@ void next_hop_answers_rcpt(int code, const char *enhanced, const char *text);
 void spool_answers(enum spool_stored stored);
 void next_hop_answers(int code, const char *enhanced, const char *text, bool maybe);
 void dns_says_name(const char *name); /* NULL: none that is confirmed */
+void dnsbl_says(int score, const char *zones);
 void scanner_says(Weir__Verdict verdict, Weir__UnknownReason reason, const char *signature);
 void farm_is_busy(void);
 void farm_presses(bool full);

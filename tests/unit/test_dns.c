@@ -9,6 +9,7 @@
 #include "common/clock.h"
 #include "common/memory.h"
 #include "edge/dns/dns.h"
+#include "edge/dns/dnsbl.h"
 #include "edge/dns/packet.h"
 
 #define HEADER(questions, answers) "\x12\x34\x81\x80\0" questions "\0" answers "\0\0\0\0"
@@ -237,10 +238,84 @@ START_TEST(freed_with_queries_under_way)
 }
 END_TEST
 
+static struct dnsbl *one_list(const char *text, struct error *why)
+{
+    char *item = xstrdup(text);
+    struct dnsbl *dnsbl = dnsbl_new(&(struct config_list){ &item, 1 }, why);
+    free(item);
+    return dnsbl;
+}
+
+static const struct {
+    const char *list, *answer;
+    const char *expected; /* the weight; "error": the list does not serve us; "": not a listing */
+} listings[] = {
+    { "bl.example", "127.0.0.2", "1" },
+    { "BL.Example.", "127.0.0.255", "1" },
+    { "bl.example*3", "127.9.9.9", "3" },
+    { "bl.example=127.0.0.2", "127.0.0.2", "1" },
+    { "bl.example=127.0.0.2", "127.0.0.3", "" },
+    { "bl.example=127.0.0.[2..11]*3", "127.0.0.2", "3" },
+    { "bl.example=127.0.0.[2..11]*3", "127.0.0.11", "3" },
+    { "bl.example=127.0.0.[2..11]*3", "127.0.0.12", "" },
+    { "bl.example=127.0.0.[2;4;10..11]", "127.0.0.4", "1" },
+    { "bl.example=127.0.0.[2;4;10..11]", "127.0.0.5", "" },
+    { "wl.example=127.0.[0..255].[1..3]*-2", "127.0.15.3", "-2" },
+    { "bl.example", "127.255.255.254", "error" },
+    { "bl.example=127.255.255.[0..255]", "127.255.255.252", "error" },
+    { "bl.example", "192.0.2.1", "error" },
+    { "bl.example", "2001:db8::1", "error" },
+};
+
+START_TEST(dnsbl_listing)
+{
+    struct error why;
+    struct dnsbl *dnsbl = one_list(listings[_i].list, &why);
+    ck_assert_msg(dnsbl != NULL, "%s", why.text);
+    struct netaddr answer;
+    int weight = 0;
+    bool error;
+    ck_assert(netaddr_parse(&answer, listings[_i].answer));
+    char text[16] = "";
+    if (dnsbl_counts(dnsbl, 0, &answer, &weight, &error))
+        snprintf(text, sizeof text, "%d", weight);
+    else if (error)
+        strcpy(text, "error");
+    ck_assert_msg(strcmp(text, listings[_i].expected) == 0, "%s %s: \"%s\"", listings[_i].list, listings[_i].answer, text);
+    dnsbl_free(&dnsbl);
+}
+END_TEST
+
+static const char *const bad_lists[] = { "", "=127.0.0.2", "bl..example", "bl example", "bl.example=", "bl.example=127.0.0", "bl.example=127.0.0.256",
+                                         "bl.example=127.0.0.[2..", "bl.example=127.0.0.[3..2]", "bl.example=127.0.0.[]", "bl.example=127.0.0.2x",
+                                         "bl.example*", "bl.example*0", "bl.example*101", "bl.example*2*2", "bl.example=127.0.0.99999999999999999999" };
+
+START_TEST(dnsbl_bad_list)
+{
+    struct error why = { "" };
+    ck_assert_msg(one_list(bad_lists[_i], &why) == NULL, "%s is taken", bad_lists[_i]);
+    ck_assert_msg(strncmp(why.text, "[edge] dnsbl: \"", 15) == 0, "%s", why.text);
+}
+END_TEST
+
+START_TEST(dnsbl_names)
+{
+    struct netaddr client;
+    char text[DNS_NAME_MAX];
+    ck_assert(netaddr_parse(&client, "192.0.2.7"));
+    ck_assert_str_eq(dnsbl_name(text, &client, "bl.example"), "7.2.0.192.bl.example");
+    ck_assert(netaddr_parse(&client, "2001:db8::567:89ab"));
+    ck_assert_str_eq(dnsbl_name(text, &client, "bl.example"), "b.a.9.8.7.6.5.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.bl.example");
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("dns");
     TCase *pure = tcase_create("packet"), *loop = tcase_create("names");
+    tcase_add_loop_test(pure, dnsbl_listing, 0, (int)(sizeof listings / sizeof *listings));
+    tcase_add_loop_test(pure, dnsbl_bad_list, 0, (int)(sizeof bad_lists / sizeof *bad_lists));
+    tcase_add_test(pure, dnsbl_names);
     tcase_add_loop_test(pure, packet, 0, (int)(sizeof packets / sizeof *packets));
     tcase_add_test(pure, packet_with_more_than_fit);
     tcase_add_checked_fixture(loop, setup, teardown);

@@ -12,6 +12,7 @@
  *   A TEXT        the next audit row is "RECIPIENT DISPOSITION CODE"            N TEXT   what goes to the next hop contains TEXT
  *   F TEXT        what was handed over is exactly TEXT (escapes)                T MS     time passes
  *   O names       clients' names are looked up                                 Y NAME   the DNS says the client's name; -: it has none
+ *   J SCORE ZONES  the lists of the DNS (O dnsbl=...) say of the client
  *   E             the final dot has left to the next hop
  *   H             the client shuts down its side
  *   G             the client is gone                                            X        the session has ended the connection
@@ -323,6 +324,10 @@ static void step(struct play *play, const char *text, size_t line)
         break;
     case 'Y':
         dns_says_name(*arg == '-' ? NULL : arg);
+        break;
+    case 'J':
+        ck_assert_msg(doubles.lists_done != NULL, "%s, line %zu: no list is asked", play->name, line);
+        dnsbl_says(atoi(arg), arg + strcspn(arg, " ") + 1);
         break;
     case 'E':
         doubles.dot_sent = true;
@@ -756,6 +761,19 @@ static const struct {
     { "a banner is due before the name is known", false, "O names\nO ptr_wait=5s\nO banner_delay=2s\n.\nT 2500\n.\nC QUIT\n.\nY a.example\nS 220\nS 221\nX" },
     { "an early talker whose name is looked for", false, "O names\nO banner_delay=2s\nC EHLO x\nS 554 5.5.1\nX" },
     { "gone before its name is known", false, "O names\nG" },
+    { "S43 who is listed is told at RCPT", false,
+      "O names\nO outside\nO dnsbl=bl.test\nO contact=help@example.edu\nY a.example\n.\nJ 1 bl.test\nS 220\nC HELO x.test\nS 250\nC MAIL FROM:<a@b.test>\nS 250\n"
+      "C RCPT TO:<u@example.edu>\nS 550 5.7.1 Service unavailable; client [127.0.0.2] blocked using bl.test; help@example.edu\nA u@example.edu refused:dnsbl 550" },
+    { "S43 in own words", false,
+      "O names\nO outside\nO dnsbl=bl.test\nO dnsbl_text=%s see www.example.edu\nJ 1 bl.test\nY -\nS 220\nC HELO x.test\nS 250\nC MAIL FROM:<a@b.test>\nS 250\n"
+      "C RCPT TO:<u@example.edu>\nS 550 5.7.1 Service unavailable; client [127.0.0.2] blocked: %s see www.example.edu\nA u@example.edu refused:dnsbl 550" },
+    { "S43 the postmaster hears who is listed wrongly", false,
+      "O names\nO outside\nO dnsbl=bl.test\nJ 1 bl.test\nY -\nS 220\nC HELO x.test\nS 250\nC MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<Abuse@example.edu>\n.\nR 250 - ok\nS 250" },
+    { "S43 below the threshold", false,
+      "O names\nO outside\nO dnsbl=bl.test\nO dnsbl_threshold=3\nJ 2 bl.test\nY -\nS 220\nC HELO x.test\nS 250\nC MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<u@example.edu>\n.\nR 250 - ok\nS 250" },
+    { "S43 own clients are not looked up", false, "O names\nO dnsbl=bl.test\nY -\nS 220\nC QUIT\nS 221\nX" },
+    { "S43 gone before the lists say anything", false, "O names\nO outside\nO dnsbl=bl.test\nY -\nG" },
+    { "S43 the banner waits for the lists, too", false, "O names\nO outside\nO dnsbl=bl.test\nO banner_delay=2s\nY -\nT 2100\n.\nJ 0 \nS 220\nC QUIT\nS 221\nX" },
     { "idle", false, "O idle_timeout=5s\n" READY "T 4000\nC NOOP\nS 250\nT 4500\n.\nT 1000\nS 421 4.4.2\nX" },
     { "idle in the middle of a message", false, "O idle_timeout=5s\n" ONE_DATA "C x\nT 6000\nS 421 4.4.2\nX\nA u@example.edu deferred:timeout 421" },
     { "not idle while the scanner works", false, "O idle_timeout=5s\n" ONE_DATA MAIL "T 60000\n.\nV clean\nT 60000\n.\nD 250 - ok\nS 250\nA u@example.edu delivered 250\nT 4000\n.\nT 2000\nS 421\nX" },

@@ -1,0 +1,45 @@
+#ifndef WEIR_EDGE_DNS_DNSBL_H
+#define WEIR_EDGE_DNS_DNSBL_H
+/*
+ * dnsbl.h - lists of client addresses in the DNS (RFC 5782): which of them name a client, and what that adds up to
+ *
+ * A list is written as Postfix's postscreen_dnsbl_sites has it: zone[=d.d.d.d][*weight], where d is a number or [n;n..n;...] of them. Without
+ * a pattern every answer in 127.0.0.0/8 is a listing. Never one: 127.255.255.0/24, by which lists say that they do not answer whom they
+ * were asked by, and what is not in 127.0.0.0/8, which is somebody's search page. A negative weight makes a list of friends.
+ *
+ * A list that does not answer in time, or fails, adds nothing, and for a minute nobody waits for it again.
+ */
+#include <stdbool.h>
+#include <stdint.h>
+#include "common/config.h"
+#include "common/error.h"
+#include "common/metrics.h"
+#include "edge/dns/dns.h"
+
+#define DNSBL_MAX 32 /* lists */
+#define DNSBL_ZONES_MAX 512
+
+struct dnsbl;
+struct dnsbl_query;
+
+struct dnsbl_verdict {
+    int score;                   /* the sum of the weights of the lists that name the client */
+    char zones[DNSBL_ZONES_MAX]; /* those with a weight above 0, as "a.example, b.example" */
+};
+
+/* NULL: why; no lists are fine. */
+struct dnsbl *dnsbl_new(const struct config_list *lists, struct error *why);
+/* Without queries under way. */
+void dnsbl_free(struct dnsbl **dnsbl);
+/* Pure. What an answer of that list is worth; false: it is not a listing. *error: it says that the list does not serve us. */
+bool dnsbl_counts(const struct dnsbl *dnsbl, size_t list, const struct netaddr *answer, int *weight, bool *error);
+/* Pure: "7.2.0.192.ZONE", or 32 nibbles before it. Returns out. */
+char *dnsbl_name(char out[DNS_NAME_MAX], const struct netaddr *client, const char *zone);
+
+/* NULL: there is nobody to ask. done is called once, never from inside, after timeout_ms at the latest. */
+struct dnsbl_query *dnsbl_lookup(struct dnsbl *dnsbl, struct dns *dns, struct metrics *metrics, const struct netaddr *client, uint64_t timeout_ms,
+                                 void (*done)(void *arg, const struct dnsbl_verdict *verdict), void *arg);
+/* Before dns_free() and dnsbl_free(). */
+void dnsbl_cancel(struct dnsbl_query **query);
+
+#endif

@@ -1,0 +1,82 @@
+"""S43: lists of client addresses in the DNS, at a real name server."""
+import subprocess
+import time
+
+import pytest
+
+import weir
+from nameserver import Nameserver
+from weir import Smtp, message, wait_until
+
+ZONE = """2.0.0.127.bl.example. A 127.0.0.2
+3.0.0.127.bl.example. A 127.0.0.20
+4.0.0.127.bl.example. A 127.0.0.3
+4.0.0.127.friends.example. A 127.0.0.1
+5.0.0.127.full.example. A 127.255.255.254
+6.0.0.127.weak.example. A 127.0.0.2
+7.0.0.127.weak.example. A 127.0.0.2
+7.0.0.127.second.example. A 127.0.0.2
+1.0.0.127.bl.example. A 127.0.0.2
+"""
+LISTS = "bl.example=127.0.0.[2..11]*2, weak.example, second.example, friends.example*-2, full.example, list.silent*9, list.broken*9"
+
+
+@pytest.fixture(scope="module")
+def site():
+    names = Nameserver(ZONE)
+    made = weir.Cluster(edges=1, scanners=1, sets=[*names.settings(), "edge.workers=1", "ptr_wait=0", f"dnsbl={LISTS}", "dnsbl_threshold=2", "dnsbl_timeout=1s",
+                                                   "contact=call 4711"])
+    try:
+        yield made.up()
+    finally:
+        made.down()
+        names.stop()
+
+
+@pytest.mark.parametrize("client, lists", [
+    ("127.0.0.2", "bl.example"),
+    ("127.0.0.3", None),                             # an answer that is not in the pattern
+    ("127.0.0.4", None),                             # listed, but a friend
+    ("127.0.0.5", None),                             # the list says that it does not serve us
+    ("127.0.0.6", None),                             # below the threshold
+    ("127.0.0.7", "weak.example, second.example"),
+    ("127.0.0.8", None),
+    ("127.0.0.1", None),                             # listed, but one of ours
+])
+def test_S43_lists(site, client, lists):
+    with Smtp(site.relay(), source=client) as smtp:
+        answer, = smtp.envelope(recipients=["alice@example.edu"])
+    if lists:
+        assert (answer.code, answer.text) == (550, f"5.7.1 Service unavailable; client [{client}] blocked using {lists}; call 4711")
+        assert f"from unknown[{client}]: 550 5.7.1 Service unavailable" in site.log("edge-1")
+    else:
+        assert answer.code == 250
+
+
+def test_S43_the_postmaster_can_be_told(site):
+    assert site.send(message(), source="127.0.0.2", recipients=("postmaster@example.edu",)).code == 250
+    assert site.send(message(), source="127.0.0.2", recipients=("abuse@example.edu",)).code == 250
+
+
+def test_S43_dead_lists_hold_nobody_up(site):
+    """Once a minute somebody waits for them, no longer than dnsbl_timeout."""
+    site.send(message(), source="127.0.0.9")
+    wait_until(lambda: site.metric("weir_dnsbl_lookups_total", result="timeout"), what="a time-out in the metrics")
+    skipped = site.metric("weir_dnsbl_lookups_total", result="skipped") or 0
+    began = time.monotonic()
+    for _ in range(5):
+        assert site.send(message(), source="127.0.0.9").code == 250
+    print(f"5 messages in {time.monotonic() - began:.2f} s")
+    wait_until(lambda: (site.metric("weir_dnsbl_lookups_total", result="skipped") or 0) >= skipped + 10, what="two lists that are not asked")
+    assert "dnsbl list.silent: no answer in time: not asked for a minute" in site.log("edge-1")
+    for result in ("listed", "clean", "error", "failed"):
+        assert site.metric("weir_dnsbl_lookups_total", result=result), result
+
+
+def test_S43_a_wrong_list_is_named(tmp_path):
+    path = tmp_path / "weir.conf"
+    path.write_text("[edge]\ndnsbl = bl.example=127.0.0\n[listener \"relay\"]\n[coordinator \"a\"]\nlisten = 127.0.0.1:1\npublish = 127.0.0.1:2\n"
+                    f"public_key = {'0' * 64}\n")
+    done = subprocess.run([weir.BIN / "weir-edge", "-c", path, "--name", "edge-1", "-t"], capture_output=True, text=True)
+    assert done.returncode != 0
+    assert '[edge] dnsbl: "bl.example=127.0.0": behind = comes an address or a pattern, as 127.0.0.[2..11]' in done.stderr
