@@ -64,17 +64,17 @@ const char *verdict_text(const struct scan_result *result)
 }
 
 static void outcome_of_virus(struct outcome *out, const struct scan_result *result, const struct edge_settings *settings,
-                             const char *contact, const struct queue_id *id)
+                             const struct queue_id *id)
 {
     if (settings->virus_action == VIRUS_DISCARD)
         outcome_set(out, DISPOSITION_DISCARDED, "virus", 250, "2.0.0", "Ok: queued as %s", id->text);
     else
-        outcome_set(out, DISPOSITION_REFUSED, "virus", 550, "5.7.1", "Message refused: virus %s found (id %s)%s%s",
-                    *result->signature ? result->signature : "(unnamed)", id->text, *contact ? " " : "", contact);
+        outcome_set(out, DISPOSITION_REFUSED, "virus", 550, "5.7.1", "Message refused: virus %s found (id %s)",
+                    *result->signature ? result->signature : "(unnamed)", id->text);
 }
 
 static void outcome_of_unknown(struct outcome *out, const struct scan_result *result, const struct edge_settings *settings,
-                               const char *contact, const struct queue_id *id)
+                               const struct queue_id *id)
 {
     size_t reason = unknown_index(result);
     int action = result->reason == WEIR__UNKNOWN_REASON__UNKNOWN_LIMITS        ? settings->limits_action
@@ -83,8 +83,7 @@ static void outcome_of_unknown(struct outcome *out, const struct scan_result *re
     const char *why = unknown_reasons[reason].why, *words = unknown_reasons[reason].words;
     switch (action) {
     case UNKNOWN_REJECT:
-        outcome_set(out, DISPOSITION_REFUSED, why, 550, "5.7.1", "Message refused: not scanned for viruses, %s (id %s)%s%s",
-                    words, id->text, *contact ? " " : "", contact);
+        outcome_set(out, DISPOSITION_REFUSED, why, 550, "5.7.1", "Message refused: not scanned for viruses, %s (id %s)", words, id->text);
         return;
     case UNKNOWN_DISCARD:
         outcome_set(out, DISPOSITION_DISCARDED, why, 250, "2.0.0", "Ok: queued as %s", id->text);
@@ -96,14 +95,14 @@ static void outcome_of_unknown(struct outcome *out, const struct scan_result *re
 }
 
 bool outcome_of_verdict(struct outcome *out, const struct scan_result *result, const struct edge_settings *settings,
-                        const char *contact, const struct queue_id *id)
+                        const struct queue_id *id)
 {
     if (result == NULL || result->verdict == WEIR__VERDICT__VERDICT_CLEAN)
         return true;
     if (result->verdict == WEIR__VERDICT__VERDICT_BAD)
-        outcome_of_virus(out, result, settings, contact, id);
+        outcome_of_virus(out, result, settings, id);
     else
-        outcome_of_unknown(out, result, settings, contact, id);
+        outcome_of_unknown(out, result, settings, id);
     return false;
 }
 

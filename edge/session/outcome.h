@@ -50,7 +50,7 @@ const char *disposition_name(enum disposition disposition); /* "delivered"; stat
 /* true: the verdict lets the message go on, and out is untouched. It must be an explicit clean (I2). result NULL: scanning is turned
  * off by name. */
 bool outcome_of_verdict(struct outcome *out, const struct scan_result *result, const struct edge_settings *settings,
-                        const char *contact, const struct queue_id *id);
+                        const struct queue_id *id);
 void outcome_of_busy_farm(struct outcome *out);
 /* violations: enum smtp_violation, for REFUSAL_CONTENT. */
 void outcome_of_refusal(struct outcome *out, enum refusal refusal, unsigned violations, const struct listener_settings *limits,

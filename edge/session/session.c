@@ -95,15 +95,25 @@ static void count_reply(struct session *session, unsigned stage, int code)
     metric_add(*series, 1);
 }
 
+/* Who is refused for good, by us or by a next hop, is told whom to ask; not who broke the protocol (500 to 503), or has yet to log in. */
+static void add_contact(const struct session *session, int code, char *text, size_t cap)
+{
+    const char *contact = session->config->cluster.contact;
+    size_t len = strlen(text);
+    if (code >= 550 && code <= 554 && contact != NULL && *contact != '\0')
+        snprintf(text + len, cap - len, " %s", contact);
+}
+
 void session_reply(struct session *session, unsigned stage, int code, const char *enhanced, const char *format, ...)
 {
-    char text[SMTP_REPLY_TEXT_MAX], wire[2 * SMTP_REPLY_TEXT_MAX];
+    char text[2 * SMTP_REPLY_TEXT_MAX], wire[4 * SMTP_REPLY_TEXT_MAX];
     va_list args;
     if (session->conn == NULL)
         return;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    vsnprintf(text, SMTP_REPLY_TEXT_MAX, format, args);
     va_end(args);
+    add_contact(session, code, text, sizeof text);
     size_t len = smtp_reply_format(wire, sizeof wire, code, enhanced, text);
     net_write(session->conn, wire, len);
     count_reply(session, stage, code);

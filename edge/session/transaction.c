@@ -377,8 +377,7 @@ static void hand_over_unscanned(struct transaction *tx)
 static void judge(struct transaction *tx)
 {
     struct outcome outcome;
-    const char *contact = tx->session->config->cluster.contact;
-    if (outcome_of_verdict(&outcome, tx->verdict, &tx->session->config->edge, contact != NULL ? contact : "", &tx->id))
+    if (outcome_of_verdict(&outcome, tx->verdict, &tx->session->config->edge, &tx->id))
         hand_over(tx);
     else if (outcome.disposition == DISPOSITION_DEFERRED && tx->session->limits->profile == PROFILE_HANDOFF)
         hand_over_unscanned(tx);

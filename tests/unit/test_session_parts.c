@@ -325,7 +325,7 @@ START_TEST(test_only_clean_goes_on)
                 };
                 struct scan_result result = { .verdict = (Weir__Verdict)verdict, .reason = (Weir__UnknownReason)reason };
                 struct outcome outcome = { .code = 0 };
-                bool goes_on = outcome_of_verdict(&outcome, &result, &settings, "", &id);
+                bool goes_on = outcome_of_verdict(&outcome, &result, &settings, &id);
                 ck_assert_int_eq(goes_on, verdict == WEIR__VERDICT__VERDICT_CLEAN);
                 if (!goes_on)
                     ck_assert(outcome.disposition != DISPOSITION_DELIVERED && outcome.code != 0);
