@@ -64,6 +64,7 @@ static const struct verb verbs[] = {
     { "queue release", 7, 7, PLAIN, "waaaaaaa", QUEUE_ACT("release") },
     { "queue retry", 7, 7, PLAIN, "waaaaaaa", QUEUE_ACT("retry") },
     { "queue show", 1, 1, PLAIN, "a", "SELECT * FROM admin_queue_show($1)" },
+    { "report", 0, 1, PLAIN, "a", "SELECT * FROM admin_report(least(coalesce($1::integer, 24), 87600), 50)" },
     { "status", 0, 0, PLAIN, "s", "SELECT * FROM admin_status($1::interval)" },
     { "trace", 1, 2, PLAIN, "aa", /* in brackets, as log lines have addresses; Message-IDs match with and without */
       "SELECT * FROM admin_trace(regexp_replace($1, '^<(.*)>$', '\\1'), least(coalesce($2::integer, 200), 2000))" },

@@ -17,6 +17,7 @@
 #include "coordinator/rows.h"
 
 #define TEXT_MAX 512
+#define SKEW_MAX_MS (100ull * 365 * 86400 * 1000)
 #define METRICS_HELD_MAX                                                                                               \
     (1u << 20) /* bytes of JSON waiting for the database; over it the older are dropped: they come again */
 
@@ -26,6 +27,7 @@ struct beat {
     Weir__Role role;
     Weir__NodeState state;
     uint32_t worker, pid;
+    int64_t skew_ms; /* its wall clock, less ours */
     uint64_t boot, sequence, drain_number, gc_done, policy_epoch, generation, in_flight;
     struct text metrics; /* JSON without its brackets; empty: none since the last batch */
     bool partial;        /* metrics are to be merged with those in the database */
@@ -132,6 +134,17 @@ static void add_sample(struct text *json, const Weir__MetricSample *sample)
     text_puts(json, "}");
 }
 
+/* A node may say any time; the sum with our own skew must be one that a bigint holds. */
+static int64_t skew_of(const Weir__Heartbeat *heartbeat)
+{
+    if (heartbeat->time_ms == 0)
+        return 0;
+    uint64_t now = clock_wall_ms(), told = heartbeat->time_ms;
+    uint64_t apart = told > now ? told - now : now - told;
+    int64_t kept = (int64_t)(apart > SKEW_MAX_MS ? SKEW_MAX_MS : apart);
+    return told > now ? kept : -kept;
+}
+
 static void take_metrics(struct beats *beats, struct beat *beat, const Weir__Heartbeat *heartbeat)
 {
     if (!heartbeat->metrics_partial || beat->metrics.len > METRICS_HELD_MAX)
@@ -176,6 +189,7 @@ void beats_hear(struct beats *beats, struct beat **known, const Weir__Heartbeat 
     beat->policy_epoch = heartbeat->policy_epoch;
     beat->generation = heartbeat->generation;
     beat->in_flight = heartbeat->in_flight;
+    beat->skew_ms = skew_of(heartbeat);
     if (heartbeat->n_metrics > 0)
         take_metrics(beats, beat, heartbeat);
     if (!beat->dirty) {
@@ -200,20 +214,23 @@ void beats_forget(struct beats *beats, struct beat **forgotten)
 
 /* --- the batch --- */
 
+#define PROCESS_COLUMNS 16
+
 /* The same process may be in a batch twice, when it changed its link: the later one counts (PostgreSQL refuses to
  * upsert a row twice). */
 static const char process_sql[] =
     "INSERT INTO node_process AS p (node, worker, boot, seen_at, state, version, pid, in_flight, gc_done, "
     "policy_epoch, generation,"
-    " signatures, endpoint, public_key, sequence, drain_number, coordinator)"
+    " signatures, endpoint, public_key, sequence, drain_number, coordinator, skew_ms)"
     " SELECT DISTINCT ON (node, worker, boot) node, worker, boot, clock_timestamp(), state, version, pid, in_flight, "
     "gc_done,"
-    " policy_epoch, generation, signatures, endpoint, public_key, sequence, drain_number, $16"
+    " policy_epoch, generation, signatures, endpoint, public_key, sequence, drain_number, $17,"
+    " skew_ms + $18::bigint - (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
     " FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::text[], $5::text[], $6::integer[], $7::bigint[], "
     "$8::bigint[],"
-    " $9::bigint[], $10::bigint[], $11::text[], $12::text[], $13::text[], $14::bigint[], $15::bigint[])"
+    " $9::bigint[], $10::bigint[], $11::text[], $12::text[], $13::text[], $14::bigint[], $15::bigint[], $16::bigint[])"
     " AS b(node, worker, boot, state, version, pid, in_flight, gc_done, policy_epoch, generation, signatures, "
-    "endpoint, public_key, sequence, drain_number)"
+    "endpoint, public_key, sequence, drain_number, skew_ms)"
     " ORDER BY node, worker, boot, sequence DESC"
     " ON CONFLICT (node, worker, boot) DO UPDATE SET seen_at = EXCLUDED.seen_at, state = EXCLUDED.state, version = "
     "EXCLUDED.version,"
@@ -221,7 +238,7 @@ static const char process_sql[] =
     "EXCLUDED.policy_epoch,"
     " generation = EXCLUDED.generation, signatures = EXCLUDED.signatures, endpoint = EXCLUDED.endpoint,"
     " public_key = EXCLUDED.public_key, coordinator = EXCLUDED.coordinator, sequence = EXCLUDED.sequence,"
-    " drain_number = EXCLUDED.drain_number"
+    " drain_number = EXCLUDED.drain_number, skew_ms = EXCLUDED.skew_ms"
     " WHERE p.sequence < EXCLUDED.sequence";
 
 static const char metrics_sql[] =
@@ -280,6 +297,7 @@ static void add_beat(struct rows *processes, struct rows *whole, struct rows *pa
     rows_string(processes, beat->public_key);
     rows_number(processes, to_bigint(beat->sequence));
     rows_number(processes, to_bigint(beat->drain_number));
+    rows_number(processes, beat->skew_ms);
     rows_end(processes);
     rows_string(nodes, beat->node);
     rows_string(nodes, role_text(beat->role));
@@ -302,7 +320,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     (void)fd, (void)what;
     struct beats *beats = arg;
     struct rows processes, metrics, partial, nodes;
-    rows_init(&processes, 15);
+    rows_init(&processes, PROCESS_COLUMNS);
     rows_init(&metrics, 5);
     rows_init(&partial, 5);
     rows_init(&nodes, 2);
@@ -313,17 +331,19 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     }
     beats->flushed_ms = clock_ms();
     beats->flushing = true;
-    char silence[32];
+    char silence[32], now[24];
     snprintf(silence, sizeof silence, "%llu ms", (unsigned long long)beats->node_timeout_ms);
+    snprintf(now, sizeof now, "%llu", (unsigned long long)clock_wall_ms());
 
     struct db_unit *unit = db_begin(beats->db, on_done, beats);
     /* What is heard again in half a second need not wait for the disk. */
     db_query(unit, "SELECT set_config('synchronous_commit', 'off', true)", 0, NULL, NULL);
     const char *const *columns = rows_values(&processes);
-    const char *values[16];
-    memcpy(values, columns, 15 * sizeof *values);
-    values[15] = beats->coordinator;
-    db_query(unit, process_sql, 16, values, NULL);
+    const char *values[PROCESS_COLUMNS + 2];
+    memcpy(values, columns, PROCESS_COLUMNS * sizeof *values);
+    values[PROCESS_COLUMNS] = beats->coordinator;
+    values[PROCESS_COLUMNS + 1] = now;
+    db_query(unit, process_sql, PROCESS_COLUMNS + 2, values, NULL);
     if (metrics.count > 0)
         db_query(unit, metrics_sql, 5, rows_values(&metrics), NULL);
     if (partial.count > 0)

@@ -112,6 +112,7 @@ static const struct help helps[] = {
     { "weir_recipients_total", "Recipients by what became of them." },
     { "weir_refused_peers_total", "Requests refused because the peer's key does not allow them." },
     { "weir_relay_duration_seconds", "Time from the end of a message to the answer." },
+    { "weir_relay_refused_total", "Recipients refused because their client may not relay, by listener." },
     { "weir_reports_acknowledged_total", "Audit rows a coordinator has committed." },
     { "weir_reports_buffered", "Audit rows an edge holds until a coordinator has committed them." },
     { "weir_reports_dropped_total", "Audit rows an edge dropped because its buffer was full." },

@@ -6,7 +6,7 @@ coordinator_sql := coordinator/sql/0001_base.sql coordinator/sql/0002_operators.
     coordinator/sql/0013_accounts.sql \
     coordinator/sql/0014_spool_status.sql \
     coordinator/sql/0015_guesses.sql coordinator/sql/0016_spool_batches.sql \
-    coordinator/sql/0017_policy_digest.sql
+    coordinator/sql/0017_policy_digest.sql coordinator/sql/0018_report.sql
 
 $(eval $(call library,coordinator,coordinator,text.c rows.c db.c migrate.c exposition.c exposition_help.c cluster_view.c cluster.c \
     beats.c audit.c admin.c questions.c service.c leader.c \
@@ -24,7 +24,7 @@ $(B)/generated/coordinator/migrations.c: coordinator/embed-sql $(coordinator_sql
 $(eval $(call program,weir-coordinator,coordinator,main.c,coordinator auth proto policy common,\
     -lpq -lzmq -lprotobuf-c -ljansson -levent -lcrypt -lldap -llber))
 
-$(eval $(call library,ctl,coordinator/ctl,options.c table.c views.c request.c local.c explain.c password.c))
+$(eval $(call library,ctl,coordinator/ctl,options.c table.c views.c request.c local.c explain.c report.c password.c))
 $(eval $(call program,weirctl,coordinator/ctl,main.c,ctl coordinator proto relay smtp policy common,\
     -lzmq -lprotobuf-c -ljansson -levent -lcrypt))
 

@@ -136,6 +136,7 @@ static void fill_heartbeat(struct node *node, Weir__Heartbeat *beat)
     beat->drain_number = node->drain_number;
     beat->version = wire_text(WEIR_VERSION);
     beat->pid = (uint32_t)getpid();
+    beat->time_ms = clock_wall_ms();
     if (node->endpoint != NULL) {
         beat->endpoint = wire_text(node->endpoint);
         beat->public_key = wire_bytes(link_hub_public_key(node->hub), CURVE_KEY_LEN);

@@ -20,6 +20,7 @@
 #include "coordinator/ctl/local.h"
 #include "coordinator/ctl/options.h"
 #include "coordinator/ctl/password.h"
+#include "coordinator/ctl/report.h"
 #include "coordinator/ctl/request.h"
 #include "coordinator/ctl/views.h"
 
@@ -180,6 +181,14 @@ static int wait_until_reached(struct requester *requester, const struct options 
     return print_reply(options, "node show", reply);
 }
 
+static void warn_of_pinned(const char *body)
+{
+    json_error_t error;
+    json_t *node = json_loads(body != NULL ? body : "null", JSON_DECODE_ANY, &error);
+    view_warn_of_pinned(node, stderr);
+    json_decref(node);
+}
+
 /* hash: of the password that was asked for, NULL where none is needed. */
 static int ask(const struct options *options, struct requester *requester, struct local_policy *policy,
                const char *hash)
@@ -223,6 +232,8 @@ static int ask(const struct options *options, struct requester *requester, struc
     struct reply reply;
     requester_ask(requester, verb, args, count, policy->files, policy->count, &reply);
     free(senders);
+    if (reply.status == 0 && strcmp(verb, "drain") == 0)
+        warn_of_pinned(reply.body);
     int status;
     if (reply.status == 0 && (options->given & OPTION_WAIT)) {
         json_error_t error;
@@ -374,6 +385,42 @@ static int run_explain(const struct options *options)
     return status;
 }
 
+/* The coordinators know what happened, the policy who these clients are. */
+static int run_report(const struct options *options)
+{
+    struct cluster_access access;
+    struct explained_policy policy;
+    struct error why;
+    struct reply reply;
+    json_error_t error;
+    int status = fetch_policy(options, &policy);
+    if (status != EXIT_SUCCESS)
+        return status;
+    if (!access_load(&access, options, &why)) {
+        explained_policy_clear(&policy);
+        return fail(EX_CONFIG, why.text);
+    }
+    struct requester *requester = requester_new(&access.pair, access.coordinators, access.count);
+    const char *hours = options->arg_count > 0 ? options->args[0] : NULL;
+    requester_ask(requester, "report", &hours, options->arg_count, NULL, 0, &reply);
+    json_t *body = reply.status == 0 ? json_loads(reply.body != NULL ? reply.body : "null", JSON_DECODE_ANY, &error) : NULL;
+    if (body == NULL) {
+        status = print_reply(options, "report", &reply);
+    } else {
+        report_explain(body, &policy, (int64_t)(clock_wall_ms() / 1000));
+        if (options->json)
+            json_dumpf(body, stdout, JSON_PRESERVE_ORDER), puts("");
+        else
+            report_print(body, stdout);
+    }
+    json_decref(body);
+    reply_clear(&reply);
+    requester_free(&requester);
+    access_clear(&access);
+    explained_policy_clear(&policy);
+    return status;
+}
+
 static int run(const struct options *options)
 {
     const char *verb = options->verb->name;
@@ -387,6 +434,8 @@ static int run(const struct options *options)
         return local_config_show(options);
     if (strcmp(verb, "policy diff") == 0)
         return run_diff(options);
+    if (strcmp(verb, "report") == 0)
+        return run_report(options);
     if (options->verb->flags & OPTION_POLICY)
         return run_explain(options);
     return run_remote(options);

@@ -17,7 +17,8 @@ const struct verb options_verbs[] = {
       "let a node finish and take nothing new; --wait until it is drained" },
     { "undrain", "NODE", 1, 1, OPTION_WAIT | OPTION_TIMEOUT, "let it take work again; --wait until it does" },
     { "gc", "NODE", 1, 1, OPTION_WAIT | OPTION_TIMEOUT, "make a new scanner generation; --wait until it works" },
-    { "trace", "ID|MESSAGE-ID|ADDRESS", 1, 1, OPTION_LIMIT, "what became of a message" },
+    { "trace", "ID|MESSAGE-ID|ADDRESS|IP", 1, 1, OPTION_LIMIT, "what became of a message, or of those of an address or a client" },
+    { "report", "[HOURS]", 0, 1, 0, "clients that tried to relay and may not, and those that sent viruses" },
     { "account add", "LOGIN [SENDER]...", 1, 7, 0, "an account for AUTH; the password is asked for, or read from stdin" },
     { "account passwd", "LOGIN", 1, 1, 0, "another password" },
     { "account list", "", 0, 0, 0, "accounts, and when they were used" },
@@ -238,6 +239,13 @@ static bool check_epoch(const struct options *options, struct error *why)
     return false;
 }
 
+static bool check_hours(const struct options *options, struct error *why)
+{
+    unsigned hours;
+    return options->arg_count == 0 || strcmp(options->verb->arguments, "[HOURS]") != 0 ||
+           parse_number(&hours, options->verb->name, options->args[0], why);
+}
+
 bool options_parse(struct options *options, int argc, char *const *argv, struct error *why)
 {
     const char *words[OPTIONS_ARGS_MAX + 2];
@@ -269,7 +277,7 @@ bool options_parse(struct options *options, int argc, char *const *argv, struct 
     }
     while (used < count)
         options->args[options->arg_count++] = words[used++];
-    if (!check_epoch(options, why))
+    if (!check_epoch(options, why) || !check_hours(options, why))
         return false;
     if (options->config_path == NULL && !(verb->flags & OPTION_NO_CONFIG) && options->policy == NULL) {
         error_set(why, "-c FILE is missing: the configuration says where the coordinators are");

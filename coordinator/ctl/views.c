@@ -11,6 +11,8 @@
 #include "coordinator/ctl/views.h"
 #include "coordinator/text.h"
 
+#define SKEW_SHOWN_MS 2000 /* less may be a heartbeat that waited on its way */
+
 char *view_time(char out[32], const char *iso)
 {
     struct tm tm = { .tm_isdst = 0 };
@@ -161,6 +163,9 @@ static void print_problems(const json_t *body, FILE *out)
         const char *state = get_or(node, "state", "");
         if (strcmp(state, "lost") == 0 || strcmp(state, "never seen") == 0)
             fprintf(out, "problem       %s: %s\n", get_or(node, "name", "?"), state);
+        else if (llabs(number(node, "skew_ms")) > SKEW_SHOWN_MS)
+            fprintf(out, "problem       %s: its clock is %.1f s %s the database's\n", get_or(node, "name", "?"),
+                    (double)llabs(number(node, "skew_ms")) / 1000, number(node, "skew_ms") > 0 ? "ahead of" : "behind");
         else if (strcmp(get_or(node, "role", ""), "edge") == 0 && number(node, "policy_epoch") < newest)
             fprintf(out, "problem       %s has policy %lld, not %lld\n", get_or(node, "name", "?"),
                     number(node, "policy_epoch"), newest);
@@ -241,6 +246,19 @@ static void print_status(const json_t *body, const char *coordinator, FILE *out)
     print_problems(body, out);
     fputs("\n", out);
     print_nodes(json_object_get(body, "nodes"), out);
+}
+
+void view_warn_of_pinned(const json_t *node, FILE *out)
+{
+    const json_t *pinned = json_object_get(node, "pinned"), *one;
+    size_t i;
+    if (json_array_size(pinned) == 0)
+        return;
+    fprintf(out, "weirctl: %zu pinned clients came to %s only in the last hour, and may know no other edge:", json_array_size(pinned),
+            get_or(node, "name", "?"));
+    json_array_foreach(pinned, i, one)
+        fprintf(out, "%s %s (%lld messages)", i > 0 ? "," : "", get_or(one, "client", "?"), number(one, "messages"));
+    fputs("\n", out);
 }
 
 /* --- trace --- */

@@ -42,13 +42,13 @@ BEGIN
             FROM unnest(o_places, told) AS o(place, said) WHERE o.place = ANY (done) GROUP BY o.place, o.said;
         INSERT INTO audit AS a (id, recipient_index, time, node, worker, listener, client, helo, tls, sender, recipient, message_id, size,
             disposition, reply_code, reply, verdict, signature, scanner, engine, signatures, next_hop, next_hop_reply, duration_ms)
-            SELECT m.id, p.number, clock_timestamp(), whos[o.place], 0, m.listener, m.client, m.helo, m.tls, m.sender, p.address, m.message_id,
+            SELECT m.id, p.number, clock_timestamp(), CASE WHEN m.node <> '' THEN m.node ELSE whos[o.place] END, 0, m.listener, m.client, m.helo, m.tls, m.sender, p.address, m.message_id,
                 m.size, 'delivered', o.code, o.said, m.verdict, '', m.scanner, m.engine, m.signatures, left(destinations[o.place], 512),
                 o.said, (extract(epoch FROM clock_timestamp() - m.arrived_at) * 1000)::bigint
             FROM unnest(o_places, numbers, codes, told) AS o(place, number, code, said)
             JOIN spool_message m ON m.id = ids[o.place] JOIN spool_recipient p ON p.id = m.id AND p.number = o.number
             WHERE o.place = ANY (done) ORDER BY m.id, p.number
-            ON CONFLICT (id, recipient_index) DO UPDATE SET time = EXCLUDED.time, node = EXCLUDED.node, disposition = EXCLUDED.disposition,
+            ON CONFLICT (id, recipient_index) DO UPDATE SET time = EXCLUDED.time, disposition = EXCLUDED.disposition,
                 reply_code = EXCLUDED.reply_code, reply = EXCLUDED.reply, verdict = EXCLUDED.verdict, scanner = EXCLUDED.scanner,
                 engine = EXCLUDED.engine, signatures = EXCLUDED.signatures, next_hop = EXCLUDED.next_hop,
                 next_hop_reply = EXCLUDED.next_hop_reply, duration_ms = EXCLUDED.duration_ms;

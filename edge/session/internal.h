@@ -97,7 +97,8 @@ struct port {
     struct port *next;
     struct server *server;
     char *name;
-    struct metric *accepted, *refused[4]; /* sessions_total by result */
+    struct metric *accepted, *refused[5]; /* sessions_total by result */
+    struct metric *relay_refused;
     struct metric *proxied[PROXIED_COUNT];
     struct metric *replies[STAGE_COUNT][PORT_CODES];
 };

@@ -316,6 +316,8 @@ void transaction_rcpt(struct transaction *tx, const struct smtp_command *rcpt)
     entry_name(tx, entry, &relay, rcpt);
     if (relay.result == RELAY_REFUSED) {
         session->errors += relay.code / 100 == 5;
+        if (strcmp(relay.why, "relay") == 0)
+            metric_add(session->port->relay_refused, 1);
         entry_refuse(entry, SMTP_VERB_RCPT, relay.code, relay.enhanced, relay.why, false, relay.text);
     } else if (session->listed != NULL && !client.authenticated && !is_role_account(&rcpt->address)) {
         session->errors++;

@@ -16,7 +16,7 @@
 #define DRAIN_IDLE_MS 10000 /* a draining edge says 421 4.3.2 to a session that long without a command between messages */
 
 struct denial {
-    enum { REFUSED_LIMIT, REFUSED_CLIENT_LIMIT, REFUSED_BUSY, REFUSED_DRAINING } result; /* of weir_smtp_sessions_total */
+    enum { REFUSED_LIMIT, REFUSED_CLIENT_LIMIT, REFUSED_BUSY, REFUSED_DRAINING, REFUSED_MEMORY } result; /* of weir_smtp_sessions_total */
     const char *enhanced, *words;
 };
 
@@ -102,7 +102,7 @@ void server_set_node(struct server *server, struct node *node)
 
 struct port *server_port(struct server *server, const char *name)
 {
-    static const char *const results[] = { "limit", "client-limit", "busy", "draining" };
+    static const char *const results[] = { "limit", "client-limit", "busy", "draining", "memory" };
     static const char *const proxied[PROXIED_COUNT] = {
         [PROXIED_CLIENT] = "client", [PROXIED_LOCAL] = "local", [PROXIED_BAD] = "bad", [PROXIED_LATE] = "late"
     };
@@ -117,6 +117,7 @@ struct port *server_port(struct server *server, const char *name)
     for (size_t i = 0; i < sizeof results / sizeof *results; i++)
         port->refused[i] = metrics_counter(server->metrics, "weir_smtp_sessions_total", "listener=\"%s\",result=\"%s\"", name,
                                            results[i]);
+    port->relay_refused = metrics_counter(server->metrics, "weir_relay_refused_total", "listener=\"%s\"", name);
     for (size_t i = 0; i < PROXIED_COUNT; i++)
         port->proxied[i] = metrics_counter(server->metrics, "weir_proxy_headers_total", "listener=\"%s\",result=\"%s\"", name, proxied[i]);
     port->next = server->ports;
@@ -147,11 +148,18 @@ static struct session *session_new(struct port *port, int fd, const struct netad
     return session;
 }
 
+/* Those who are here need the last eighth to finish: whoever came now would hear 452 after it sent its message. */
+static bool memory_is_scarce(const struct message_budget *budget)
+{
+    return budget->memory_used > budget->memory_max - budget->memory_max / 8;
+}
+
 /* Why a client may not come in now; NULL: it may. */
 static const struct denial *server_denial(const struct port *port, const struct netaddr *client)
 {
     static const struct denial draining = { REFUSED_DRAINING, "4.3.2", "Service is being drained, try another host" },
                                 full = { REFUSED_LIMIT, "4.3.2", "Too many sessions, try again later" },
+                                scarce = { REFUSED_MEMORY, "4.3.1", "Insufficient memory, try another host" },
                                 one_client = { REFUSED_CLIENT_LIMIT, "4.7.0", "Too many sessions from your address" },
                                 starting = { REFUSED_BUSY, "4.3.0", "Starting up, try again later" },
                                 busy = { REFUSED_BUSY, "4.7.0", "I'm busy, try again later" };
@@ -162,6 +170,8 @@ static const struct denial *server_denial(const struct port *port, const struct 
         return &full;
     if (server->draining)
         return &draining;
+    if (memory_is_scarce(&server->budget))
+        return &scarce;
     if (settings->sessions_per_client > 0 && census_of_client(server->census, client) >= settings->sessions_per_client)
         return &one_client;
     if (server->policy == NULL)
