@@ -24,6 +24,7 @@
 #define AWAY_MS        1000        /* without a database, claims are answered so late that edges do not ask in circles */
 #define LEASES_BYTES   (56 * 1024) /* of packed leases in one frame */
 #define WAIT_MAX_MS    600000
+#define FETCH_BATCH    16 /* chunks of bodies in one statement */
 
 struct claim {
     struct leases *leases;
@@ -47,7 +48,8 @@ struct leases {
     uint64_t back_off_ms;
     int64_t due_any, due_scanned; /* ms, as the database just said; -1: nothing */
     PGresult *rows;               /* of the one asking */
-    struct event *look, *tell;
+    struct event *look, *tell, *fetch;
+    TAILQ_HEAD(, fetch) fetching;
     struct metric *claims, *leased, *duplicates, *given_back, *fetches, *standing_gauge, *notified, *claim_seconds;
 };
 
@@ -472,25 +474,31 @@ void leases_changed(struct leases *leases)
         set_timer(leases->tell, NOTIFY_MS);
 }
 
-/* --- bodies --- */
+/* --- bodies: what is asked for in a loop turn is one statement --- */
 
 struct fetch {
-    struct leases *leases;
     struct question *question;
     char id[SPOOL_ID_MAX];
     uint64_t offset;
-    bool answered;
+    TAILQ_ENTRY(fetch) link;
 };
 
-static void on_body(void *arg, const PGresult *result)
+struct fetch_batch {
+    struct fetch *fetches[FETCH_BATCH]; /* NULL: answered */
+    size_t count;
+};
+
+static uint64_t network_number(const PGresult *rows, int row, int column)
 {
-    struct fetch *fetch = arg;
-    if (PQntuples(result) != 1 || PQgetlength(result, 0, 0) != 8)
-        return;
-    uint64_t size = 0;
-    const unsigned char *bytes = (const unsigned char *)PQgetvalue(result, 0, 0);
-    for (int i = 0; i < 8; i++)
-        size = size << 8 | bytes[i];
+    const unsigned char *bytes = (const unsigned char *)PQgetvalue(rows, row, column);
+    uint64_t number = 0;
+    for (int i = 0; i < PQgetlength(rows, row, column); i++)
+        number = number << 8 | bytes[i];
+    return number;
+}
+
+static void answer_fetch(struct fetch *fetch, uint64_t size, const struct link_payload *payload)
+{
     Weir__SpoolData data = WEIR__SPOOL_DATA__INIT;
     data.id = wire_text(fetch->id);
     data.offset = fetch->offset;
@@ -499,21 +507,68 @@ static void on_body(void *arg, const PGresult *result)
     answer.status = WEIR__ANSWER_STATUS__ANSWER_OK;
     answer.body_case = WEIR__ANSWER__BODY_SPOOL_DATA;
     answer.spool_data = &data;
-    struct link_payload payload = { PQgetvalue(result, 0, 1), (size_t)PQgetlength(result, 0, 1) };
-    fetch->answered = true;
-    question_answer(&fetch->question, &answer, &payload, 1);
+    question_answer(&fetch->question, &answer, payload, 1);
+    free(fetch);
+}
+
+static void on_bodies(void *arg, const PGresult *rows)
+{
+    struct fetch_batch *batch = arg;
+    for (int row = 0; row < PQntuples(rows); row++) {
+        uint64_t place = network_number(rows, row, 0);
+        struct link_payload payload = { PQgetvalue(rows, row, 2), (size_t)PQgetlength(rows, row, 2) };
+        if (place < 1 || place > batch->count || batch->fetches[place - 1] == NULL)
+            continue;
+        answer_fetch(batch->fetches[place - 1], network_number(rows, row, 1), &payload);
+        batch->fetches[place - 1] = NULL;
+    }
 }
 
 static void on_fetched(void *arg, enum db_outcome outcome, const struct db_error *error)
 {
-    struct fetch *fetch = arg;
+    struct fetch_batch *batch = arg;
     if (outcome == DB_FAILED)
-        log_write(LOG_ERR, "spool: %s: its body cannot be read: %s %s", fetch->id, error->sqlstate, error->why.text);
-    if (!fetch->answered && outcome == DB_OK)
-        question_settle(&fetch->question, WEIR__ANSWER_STATUS__ANSWER_REFUSED, "no such message");
-    else if (!fetch->answered)
-        question_settle(&fetch->question, WEIR__ANSWER_STATUS__ANSWER_UNAVAILABLE, "the database did not answer");
-    free(fetch);
+        log_write(LOG_ERR, "spool: %zu bodies cannot be read: %s %s", batch->count, error->sqlstate, error->why.text);
+    for (size_t i = 0; i < batch->count; i++) {
+        struct fetch *fetch = batch->fetches[i];
+        if (fetch == NULL)
+            continue;
+        if (outcome == DB_OK)
+            question_settle(&fetch->question, WEIR__ANSWER_STATUS__ANSWER_REFUSED, "no such message");
+        else
+            question_settle(&fetch->question, WEIR__ANSWER_STATUS__ANSWER_UNAVAILABLE, "the database did not answer");
+        free(fetch);
+    }
+    free(batch);
+}
+
+static void send_fetches(struct leases *leases)
+{
+    struct fetch_batch *batch = xcalloc(1, sizeof *batch);
+    struct rows rows;
+    rows_init(&rows, 2);
+    while (batch->count < FETCH_BATCH && !TAILQ_EMPTY(&leases->fetching)) {
+        struct fetch *fetch = TAILQ_FIRST(&leases->fetching);
+        TAILQ_REMOVE(&leases->fetching, fetch, link);
+        rows_string(&rows, fetch->id);
+        rows_number(&rows, (int64_t)fetch->offset);
+        rows_end(&rows);
+        batch->fetches[batch->count++] = fetch;
+    }
+    const char *const *columns = rows_values(&rows);
+    const struct db_value values[] = { { .data = columns[0] }, { .data = columns[1] } };
+    struct db_unit *unit = db_begin(leases->db, on_fetched, batch);
+    db_query_values(unit, "SELECT place, size, data FROM spool_fetch($1::text[], $2::bigint[])", 2, values, true, on_bodies);
+    db_commit(unit);
+    rows_fini(&rows);
+}
+
+static void on_fetch_timer(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct leases *leases = arg;
+    while (!TAILQ_EMPTY(&leases->fetching))
+        send_fetches(leases);
 }
 
 static void on_fetch(void *arg, struct question *question, const struct link_message *message)
@@ -521,17 +576,12 @@ static void on_fetch(void *arg, struct question *question, const struct link_mes
     struct leases *leases = arg;
     const Weir__SpoolFetch *asked = message->frame->question->spool_fetch;
     struct fetch *fetch = xcalloc(1, sizeof *fetch);
-    fetch->leases = leases;
     fetch->question = question;
     fetch->offset = asked->offset;
     wire_string(fetch->id, sizeof fetch->id, &asked->id);
     metric_add(leases->fetches, 1);
-    char offset[24];
-    snprintf(offset, sizeof offset, "%llu", (unsigned long long)asked->offset);
-    const struct db_value values[] = { { .data = fetch->id }, { .data = offset } };
-    struct db_unit *unit = db_begin(leases->db, on_fetched, fetch);
-    db_query_values(unit, "SELECT size, data FROM spool_fetch($1::text, $2::bigint)", 2, values, true, on_body);
-    db_commit(unit);
+    TAILQ_INSERT_TAIL(&leases->fetching, fetch, link);
+    event_add(leases->fetch, &(struct timeval){ 0, 0 });
 }
 
 /* --- life --- */
@@ -563,6 +613,8 @@ struct leases *leases_new(struct spool *spool)
     struct metrics *metrics = spool->options.metrics;
     leases->spool = spool;
     TAILQ_INIT(&leases->standing);
+    TAILQ_INIT(&leases->fetching);
+    leases->fetch = evtimer_new(spool->options.base, on_fetch_timer, leases);
     leases->look = evtimer_new(spool->options.base, on_look, leases);
     leases->tell = evtimer_new(spool->options.base, on_tell, leases);
     leases->db = spool_connect(spool, "lease", on_up, on_down, on_notified, leases);
@@ -598,7 +650,14 @@ void leases_free(struct leases **freed)
     if (leases == NULL)
         return;
     leases_drain(leases);
+    while (!TAILQ_EMPTY(&leases->fetching)) {
+        struct fetch *fetch = TAILQ_FIRST(&leases->fetching);
+        TAILQ_REMOVE(&leases->fetching, fetch, link);
+        question_settle(&fetch->question, WEIR__ANSWER_STATUS__ANSWER_UNAVAILABLE, "stopping");
+        free(fetch);
+    }
     db_free(&leases->db);
+    event_free(leases->fetch);
     event_free(leases->look);
     event_free(leases->tell);
     PQclear(leases->rows);

@@ -3,23 +3,27 @@
 -- A body of a usual size stays in its row: out of line it would be rows of 2000 bytes with an index of their own. For bodies stored from now on.
 ALTER TABLE spool_body SET (toast_tuple_target = 8160);
 
--- From offset to the end of the chunk that has it; no row: there is no such message.
-CREATE FUNCTION spool_fetch(wanted text, start bigint) RETURNS TABLE (size bigint, data bytea) LANGUAGE plpgsql STABLE AS $f$
+-- What the expression is; only so is it made part of the statements it stands in.
+ALTER FUNCTION spool_attend(timestamptz, boolean, interval, interval) STABLE;
+
+-- From each start to the end of the chunk that has it, in the order asked; no row: there is no such message.
+CREATE FUNCTION spool_fetch(wanted text[], starts bigint[]) RETURNS TABLE (place integer, size bigint, data bytea) LANGUAGE plpgsql STABLE AS $f$
 BEGIN
-    RETURN QUERY SELECT m.size, coalesce((SELECT CASE WHEN b.position = start THEN b.data ELSE substr(b.data, (start - b.position)::integer + 1) END
-            FROM spool_body b WHERE b.id = m.id AND b.position <= start AND b.position + octet_length(b.data) > start
+    RETURN QUERY SELECT n.place::integer, m.size, coalesce((SELECT CASE WHEN b.position = n.start THEN b.data
+                ELSE substr(b.data, (n.start - b.position)::integer + 1) END
+            FROM spool_body b WHERE b.id = m.id AND b.position <= n.start AND b.position + octet_length(b.data) > n.start
             ORDER BY b.position DESC LIMIT 1), '')
-        FROM spool_message m WHERE m.id = wanted AND m.stored_at IS NOT NULL AND start <= m.size;
+        FROM unnest(wanted, starts) WITH ORDINALITY AS n(id, start, place)
+        JOIN spool_message m ON m.id = n.id AND m.stored_at IS NOT NULL AND n.start <= m.size ORDER BY n.place;
 END $f$;
 
 -- Results of leases with which every recipient asked about was delivered. firsts, amounts: which outcomes are whose, o_places the other way. Where a
 -- message is done with by that, as most are, they are taken together; the others one by one, as spool_result() does. Answers as of
--- spool_result(), in the order given. The plans must not depend on how full the spool was when they were made.
+-- spool_result(), in the order given.
 CREATE FUNCTION spool_delivered(retry_first interval, retry_most interval, warning interval, life interval, ids text[], destinations text[],
     tokens bigint[], whos text[], cleans boolean[], verdicts text[], scanners text[], engines text[], signaturess text[],
     firsts integer[], amounts integer[], o_places integer[], numbers integer[], codes integer[], told text[])
-RETURNS TABLE (place integer, status integer, removed boolean) LANGUAGE plpgsql
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off AS $f$
+RETURNS TABLE (place integer, status integer, removed boolean) LANGUAGE plpgsql AS $f$
 DECLARE
     at_now timestamptz;
     done integer[];
