@@ -538,7 +538,7 @@ void db_commit(struct db_unit *unit)
 static bool is_of_class(const struct db_error *error, const char *const *classes)
 {
     for (; *classes != NULL; classes++)
-        if (strncmp(error->sqlstate, *classes, 2) == 0)
+        if (strncmp(error->sqlstate, *classes, strlen(*classes)) == 0)
             return true;
     return false;
 }
@@ -547,6 +547,17 @@ bool db_error_is_transient(const struct db_error *error)
 {
     static const char *const classes[] = { "08", "40", "53", "55", "57", "58", NULL };
     return is_of_class(error, classes) || error->sqlstate[0] == '\0' || strcmp(error->sqlstate, "25006") == 0;
+}
+
+bool db_error_is_conflict(const struct db_error *error)
+{
+    static const char *const states[] = { "40001", "40P01", "55P03", NULL };
+    return is_of_class(error, states);
+}
+
+bool db_error_is_disk_full(const struct db_error *error)
+{
+    return strcmp(error->sqlstate, "53100") == 0;
 }
 
 bool db_error_is_of_values(const struct db_error *error)

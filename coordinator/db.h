@@ -77,6 +77,9 @@ void db_commit(struct db_unit *unit);
 
 /* Whether the same unit may succeed later (deadlock, out of resources, shutdown), as opposed to being wrong. */
 bool db_error_is_transient(const struct db_error *error);
+/* Whether it lost to another transaction: a deadlock, or a lock that was not to be had in time. The same unit is likely to succeed at once. */
+bool db_error_is_conflict(const struct db_error *error);
+bool db_error_is_disk_full(const struct db_error *error);
 /* Whether the values are what PostgreSQL refused: cardinality, data, integrity, program limits. Everything else (a
  * missing table or right, a bug of the server) may be put right, and then the same values are taken. */
 bool db_error_is_of_values(const struct db_error *error);

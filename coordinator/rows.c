@@ -24,6 +24,7 @@ void rows_fini(struct rows *rows)
 void rows_reset(struct rows *rows)
 {
     rows->count = rows->column = 0;
+    rows->closed = false;
     for (size_t i = 0; i < rows->columns; i++) {
         text_reset(&rows->cells[i]);
         text_puts(&rows->cells[i], "{");
@@ -104,8 +105,10 @@ const char *const *rows_values(struct rows *rows)
 {
     weir_assert(rows->column == 0);
     for (size_t i = 0; i < rows->columns; i++) {
-        text_puts(&rows->cells[i], "}");
+        if (!rows->closed)
+            text_puts(&rows->cells[i], "}");
         rows->values[i] = rows->cells[i].data;
     }
+    rows->closed = true;
     return rows->values;
 }

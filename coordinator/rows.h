@@ -7,6 +7,7 @@
  * A row is filled column by column from the left and ended with rows_end(). Whatever bytes come in, the literals are
  * valid: one bad row must never fail the statement that carries its neighbours.
  */
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include "coordinator/text.h"
@@ -17,6 +18,7 @@ struct rows {
     size_t columns;
     size_t count;                        /* rows ended */
     size_t column;                       /* next to fill */
+    bool closed;
     struct text cells[ROWS_COLUMNS_MAX]; /* "{a,b", closed by rows_values() */
     const char *values[ROWS_COLUMNS_MAX];
 };
@@ -30,7 +32,7 @@ void rows_number(struct rows *rows, int64_t number);
 void rows_end(struct rows *rows);
 /* Adds all rows of from, which has the same columns and is not closed. */
 void rows_append(struct rows *rows, const struct rows *from);
-/* Closes the literals. Borrowed, one per column; after this only rows_reset() and rows_fini(). */
+/* Closes the literals. Borrowed, one per column; after this only rows_values() again, rows_reset() and rows_fini(). */
 const char *const *rows_values(struct rows *rows);
 
 #endif

@@ -2,8 +2,9 @@
  * store.c - messages and chunks of bodies into the database: one transaction for what comes in a loop turn
  *
  * While BATCHES_MAX transactions are in flight, what comes waits and goes together. A batch has new messages, which are
- * one statement, and chunks, each its own, in the order they came. A message may be in a batch once; a repeat waits for
- * the next. After a batch that the database refused for a reason of its own, batches have one message each for a
+ * one statement, and chunks, each its own; both in the order of ids, so that two coordinators do not wait for each
+ * other in circles. A message may be in a batch once; a repeat waits for the next. A batch that lost to another
+ * transaction all the same (a deadlock) is sent again as it was. After a batch that the database refused for a reason of its own, batches have one message each for a
  * while, so that one that will never be taken fails alone.
  */
 #include <limits.h>
@@ -20,6 +21,8 @@
 #define BATCH_MESSAGES 256
 #define BATCH_BYTES    (8u * 1024 * 1024)
 #define CAREFUL_MS     10000
+#define CONFLICTS_MAX  5 /* of one batch */
+#define LEASE_EXTRA    7 /* bytes that a recipient is longer in a lease than in its store: attempts */
 
 struct item {
     struct question *question;
@@ -40,6 +43,7 @@ struct batch {
     STAILQ_HEAD(, item) items;
     struct item *told; /* the next the database speaks of: messages first, then chunks */
     size_t messages, chunks, bytes;
+    unsigned conflicts;
     uint64_t begun_us;
     TAILQ_ENTRY(batch) link;
 };
@@ -247,10 +251,22 @@ static void on_stored(void *arg, const PGresult *result)
 
 static const char *refusal(const struct db_error *error, enum db_outcome outcome, int *status)
 {
-    /* 53100 disk_full; other shortages pass. */
-    bool disk = outcome == DB_FAILED && strcmp(error->sqlstate, "53100") == 0;
+    bool disk = outcome == DB_FAILED && db_error_is_disk_full(error);
     *status = disk ? WEIR__ANSWER_STATUS__ANSWER_FULL : WEIR__ANSWER_STATUS__ANSWER_UNAVAILABLE;
     return disk ? "the database's disk is full" : "the database did not take it";
+}
+
+/* As if it had not been sent. */
+static void send_again(struct stores *stores, struct batch *batch)
+{
+    struct item *item;
+    STAILQ_FOREACH(item, &batch->items, link)
+    {
+        item->status = 0;
+    }
+    TAILQ_INSERT_HEAD(&stores->waiting, batch, link);
+    stores->in_flight--;
+    kick(stores);
 }
 
 static void on_done(void *arg, enum db_outcome outcome, const struct db_error *error)
@@ -258,6 +274,13 @@ static void on_done(void *arg, enum db_outcome outcome, const struct db_error *e
     struct batch *batch = arg;
     struct stores *stores = batch->stores;
     int failure = 0;
+    if (outcome == DB_FAILED && db_error_is_conflict(error) && ++batch->conflicts <= CONFLICTS_MAX) {
+        metric_add(stores->failed, 1);
+        log_write(LOG_WARNING, "spool: %zu messages and %zu chunks are sent again: %s %s", batch->messages, batch->chunks,
+                  error->sqlstate, error->why.text);
+        send_again(stores, batch);
+        return;
+    }
     const char *why = outcome == DB_OK ? NULL : refusal(error, outcome, &failure);
     stores->in_flight--;
     count_bytes(stores, 0, batch->bytes);
@@ -278,6 +301,7 @@ static void on_done(void *arg, enum db_outcome outcome, const struct db_error *e
         due |= failure == 0 && item->complete;
         item_answer(stores, item, failure, why);
     }
+    store_rows_fini(&batch->rows);
     free(batch);
     if (due)
         leases_changed(stores->spool->leases);
@@ -330,14 +354,10 @@ static void send_batch(struct stores *stores, struct batch *batch)
     }
     STAILQ_FOREACH(item, &batch->items, link)
     {
-        if (!item->chunk)
-            continue;
-        send_chunk(batch, unit, item);
-        free(item->payload); /* libpq has its own copy */
-        item->payload = NULL;
+        if (item->chunk)
+            send_chunk(batch, unit, item);
     }
     db_commit(unit);
-    store_rows_fini(&batch->rows);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
@@ -383,9 +403,20 @@ static struct batch *batch_for(struct stores *stores, const struct item *item)
     return batch;
 }
 
+/* A message last, a chunk in the order of ids and behind others of its message. */
 static void batch_add(struct stores *stores, struct batch *batch, struct item *item, size_t bytes)
 {
-    STAILQ_INSERT_TAIL(&batch->items, item, link);
+    struct item *before = NULL, *one;
+    STAILQ_FOREACH(one, &batch->items, link)
+    {
+        if (item->chunk && one->chunk && strcmp(one->id, item->id) > 0)
+            break;
+        before = one;
+    }
+    if (before != NULL)
+        STAILQ_INSERT_AFTER(&batch->items, before, item, link);
+    else
+        STAILQ_INSERT_HEAD(&batch->items, item, link);
     *(item->chunk ? &batch->chunks : &batch->messages) += 1;
     batch->bytes += bytes;
     count_bytes(stores, bytes, 0);
@@ -422,6 +453,8 @@ static void on_store(void *arg, struct question *question, const struct link_mes
         wire_recipients_decode(message->payloads[0].data, message->payloads[0].len, &why);
     if (recipients == NULL || !recipients_make_sense(recipients)) {
         item_answer(stores, item, WEIR__ANSWER_STATUS__ANSWER_REFUSED, "its recipients make no sense");
+    } else if (message->payloads[0].len + LEASE_EXTRA * recipients->n_recipients > WIRE_LIST_MAX) {
+        item_answer(stores, item, WEIR__ANSWER_STATUS__ANSWER_REFUSED, "its recipients would not fit a lease");
     } else {
         struct batch *batch = batch_for(stores, item);
         store_rows_add(&batch->rows, store->envelope, store->last, recipients, &message->payloads[1]);

@@ -72,6 +72,7 @@ START_TEST(test_rows)
     const char *const *values = rows_values(&rows);
     ck_assert_str_eq(values[0], "{\"a,\\\"}\\\\{\",NULL,\"\"}");
     ck_assert_str_eq(values[1], "{-7,-9223372036854775808,1}");
+    ck_assert_str_eq(rows_values(&rows)[1], "{-7,-9223372036854775808,1}");
     rows_reset(&rows);
     rows_append(&rows, &more);
     ck_assert_str_eq(rows_values(&rows)[0], "{NULL,\"\"}");
