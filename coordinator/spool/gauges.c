@@ -24,7 +24,7 @@ struct gauges {
     uint64_t took_ms; /* the last count; 0: there was none */
     bool known;
     double count[STATES], oldest[STATES];
-    double messages, bytes, difference, down;
+    double messages, bytes, difference, down, suspects;
 };
 
 static void again(struct gauges *gauges, uint64_t ms)
@@ -56,6 +56,7 @@ static void on_summed(void *arg, const PGresult *result)
     gauges->bytes = strtod(PQgetvalue(result, 0, 1), NULL);
     gauges->difference = strtod(PQgetvalue(result, 0, 2), NULL);
     gauges->down = strtod(PQgetvalue(result, 0, 3), NULL);
+    gauges->suspects = strtod(PQgetvalue(result, 0, 4), NULL);
     gauges->known = true;
 }
 
@@ -78,7 +79,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     gauges->asked_ms = clock_ms();
     struct db_unit *unit = db_begin(leases_db(gauges->spool->leases), on_done, gauges);
     db_query(unit, "SELECT state, amount, oldest FROM spool_states()", 0, NULL, on_counted);
-    db_query(unit, "SELECT messages, bytes, difference, down FROM spool_sums()", 0, NULL, on_summed);
+    db_query(unit, "SELECT messages, bytes, difference, down, suspects FROM spool_sums()", 0, NULL, on_summed);
     db_commit(unit);
 }
 
@@ -112,6 +113,7 @@ void gauges_expose(const struct gauges *gauges, struct exposition *exposition)
     exposition_add_gauge(exposition, "weir_spool_stored_messages", gauges->messages, "%s", "");
     exposition_add_gauge(exposition, "weir_spool_bytes", gauges->bytes, "%s", "");
     exposition_add_gauge(exposition, "weir_spool_destinations_down", gauges->down, "%s", "");
+    exposition_add_gauge(exposition, "weir_spool_suspects", gauges->suspects, "%s", "");
     /* I9: what the edges gave here and is neither settled nor still here. Alarms look at one name. */
     exposition_add_gauge(exposition, "weir_conservation_difference", gauges->difference, "node=\"spool\"");
 }

@@ -74,6 +74,8 @@ void leases_free(struct leases **leases);
 struct db *leases_db(struct leases *leases); /* for what may wait a moment */
 /* Something may be due now, or earlier than before: own claims look, or other coordinators hear of it. */
 void leases_changed(struct leases *leases);
+/* A result found no room on the database's disk: no claims for a while. */
+void leases_disk_full(struct leases *leases);
 struct gauges *gauges_new(struct spool *spool);
 void gauges_free(struct gauges **gauges);
 void gauges_expose(const struct gauges *gauges, struct exposition *exposition);

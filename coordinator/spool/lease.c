@@ -24,7 +24,9 @@
 #define AWAY_MS        1000        /* without a database, claims are answered so late that edges do not ask in circles */
 #define LEASES_BYTES   (56 * 1024) /* of packed leases in one frame */
 #define WAIT_MAX_MS    600000
-#define FETCH_BATCH    16 /* chunks of bodies in one statement */
+#define FETCH_BATCH    16   /* chunks of bodies in one statement */
+#define FULL_MS          5000 /* without claims, as what became of leases finds no room on the database's disk */
+#define EXPIRIES_SUSPECT 2    /* leases in a row that ended without a word: the mail may be what its edges die of */
 
 struct claim {
     struct leases *leases;
@@ -46,11 +48,12 @@ struct leases {
     bool draining;
     uint64_t sent_ms;        /* when the one asking was sent to the database */
     uint64_t back_off_ms;
+    uint64_t full_until_ms;
     int64_t due_any, due_scanned; /* ms, as the database just said; -1: nothing */
     PGresult *rows;               /* of the one asking */
     struct event *look, *tell, *fetch;
     TAILQ_HEAD(, fetch) fetching;
-    struct metric *claims, *leased, *duplicates, *given_back, *fetches, *standing_gauge, *notified, *claim_seconds;
+    struct metric *claims, *leased, *duplicates, *given_back, *fetches, *standing_gauge, *paused, *notified, *claim_seconds;
 };
 
 static void run(struct leases *leases);
@@ -139,6 +142,7 @@ enum column {
     COL_TOKEN,
     COL_ENVELOPE,
     COL_ATTEMPTS,
+    COL_EXPIRIES,
     COL_AGE,
     COL_MAYBE_DUPLICATE,
     COL_DELAY_WARNED,
@@ -222,6 +226,7 @@ static void fill_lease(struct leases *leases, Weir__SpoolLease *lease, const PGr
     lease->last_try = lease->age_ms >= settings->spool_life;
     lease->warn_delay = !warned && settings->spool_delay_warning > 0 && lease->age_ms >= settings->spool_delay_warning;
     lease->bounce = cell_is(rows, row, COL_BOUNCE);
+    lease->give_up = lease->last_try && cell_number(rows, row, COL_EXPIRIES) >= EXPIRIES_SUSPECT;
 }
 
 /* What was found since it was stored. The texts are the result's. */
@@ -244,12 +249,14 @@ struct answer {
     size_t count, bytes;
 };
 
+enum added { ADDED, NO_ROOM, UNREADABLE };
+
 /* One lease more, if it fits. */
-static bool answer_add(struct leases *leases, struct answer *answer, const PGresult *rows, int row, int end, uint64_t stood_ms)
+static enum added answer_add(struct leases *leases, struct answer *answer, const PGresult *rows, int row, int end, uint64_t stood_ms)
 {
     size_t at = answer->count, len = 0;
     if (at == WIRE_LEASES_MAX)
-        return false;
+        return NO_ROOM;
     Weir__SpoolEnvelope *stored = unpack_envelope(rows, row);
     uint8_t *packed = stored != NULL ? pack_recipients(rows, row, end, &len) : NULL;
     if (packed == NULL)
@@ -267,13 +274,14 @@ static bool answer_add(struct leases *leases, struct answer *answer, const PGres
             answer->payloads[at] = (struct link_payload){ packed, len };
             answer->count++;
             metric_add(leases->duplicates, lease->maybe_duplicate ? 1 : 0);
-            return true;
+            return ADDED;
         }
     }
+    enum added added = packed != NULL ? NO_ROOM : UNREADABLE;
     if (stored != NULL)
         weir__spool_envelope__free_unpacked(stored, NULL);
     free(packed);
-    return false;
+    return added;
 }
 
 static void answer_clear(struct answer *answer)
@@ -303,7 +311,8 @@ static void back_add(struct rows *back, const PGresult *rows, int row)
     rows_end(back);
 }
 
-/* Answers the claim with what it got; what does not fit, or cannot reach who asked, is given back. */
+/* Answers the claim with what it got; what does not fit, or cannot reach who asked, is given back. What cannot be read
+ * is not: given back it would be due at once, for ever; so its lease runs out, and it waits longer each time. */
 static void hand_out(struct leases *leases, struct claim *claim, const PGresult *rows)
 {
     struct answer *answer = xcalloc(1, sizeof *answer);
@@ -313,7 +322,7 @@ static void hand_out(struct leases *leases, struct claim *claim, const PGresult 
     for (int row = 0, end; row < PQntuples(rows); row = end) {
         for (end = row + 1; end < PQntuples(rows) && !cell_is(rows, end, COL_FIRST); end++)
             ;
-        if (!wanted || !answer_add(leases, answer, rows, row, end, leases->sent_ms - claim->since_ms))
+        if (!wanted || answer_add(leases, answer, rows, row, end, leases->sent_ms - claim->since_ms) == NO_ROOM)
             back_add(&back, rows, row);
     }
     Weir__SpoolLeases given = WEIR__SPOOL_LEASES__INIT;
@@ -382,13 +391,14 @@ static void on_claimed(void *arg, enum db_outcome outcome, const struct db_error
     bool got_some = outcome == DB_OK && PQntuples(leases->rows) > 0;
     if (outcome == DB_OK)
         metric_observe(leases->claim_seconds, (double)(clock_ms() - leases->sent_ms) / 1e3);
+    bool conflict = outcome == DB_FAILED && db_error_is_conflict(error);
     if (outcome == DB_FAILED)
-        log_write(LOG_ERR, "spool: nothing can be leased: %s %s", error->sqlstate, error->why.text);
+        log_write(conflict ? LOG_WARNING : LOG_ERR, "spool: nothing can be leased: %s %s", error->sqlstate, error->why.text);
     if (got_some) {
         hand_out(leases, claim, leases->rows);
-    } else if (outcome == DB_OK && clock_ms() - claim->since_ms < WAIT_MAX_MS && evtimer_pending(claim->timer, NULL)) {
+    } else if ((outcome == DB_OK || conflict) && clock_ms() - claim->since_ms < WAIT_MAX_MS && evtimer_pending(claim->timer, NULL)) {
         TAILQ_INSERT_HEAD(&leases->standing, claim, link);
-    } else if (outcome == DB_OK) {
+    } else if (outcome == DB_OK || conflict) {
         claim_end_empty(claim);
     } else {
         claim_end(claim, NULL, NULL, 0); /* what was leased to it, if anything was, runs out */
@@ -396,7 +406,7 @@ static void on_claimed(void *arg, enum db_outcome outcome, const struct db_error
     PQclear(leases->rows);
     leases->rows = NULL;
     if (outcome != DB_OK)
-        set_timer(leases->look, AWAY_MS);
+        set_timer(leases->look, conflict ? AGAIN_MAX_MS : AWAY_MS);
     else if (leases->again || (got_some && leases->due_any == 0))
         run(leases);
     else
@@ -419,6 +429,25 @@ static struct claim *next_claim(struct leases *leases)
     return claim;
 }
 
+/* Claims stand, or end empty, while results find no room: what would be delivered now could not be written down. */
+static bool disk_is_full(struct leases *leases)
+{
+    uint64_t now = clock_ms();
+    bool full = now < leases->full_until_ms;
+    metric_set(leases->paused, full);
+    if (full)
+        set_timer(leases->look, leases->full_until_ms - now);
+    return full;
+}
+
+void leases_disk_full(struct leases *leases)
+{
+    if (clock_ms() >= leases->full_until_ms)
+        log_write(LOG_WARNING, "spool: the database's disk is full: nothing is leased for %d s", FULL_MS / 1000);
+    leases->full_until_ms = clock_ms() + FULL_MS;
+    disk_is_full(leases);
+}
+
 static void run(struct leases *leases)
 {
     if (leases->asking != NULL) {
@@ -426,6 +455,8 @@ static void run(struct leases *leases)
         return;
     }
     leases->again = false;
+    if (disk_is_full(leases))
+        return;
     struct claim *claim = db_is_up(leases->db) ? next_claim(leases) : NULL;
     if (claim == NULL)
         return;
@@ -437,13 +468,14 @@ static void run(struct leases *leases)
     char room[16];
     snprintf(room, sizeof room, "%u", claim->room);
     const struct spool_words *words = &leases->spool->words;
-    const char *const values[] = { claim->who, room, claim->scanners ? "t" : "f", words->per_destination, words->lease };
+    const char *const values[] = { claim->who,   room, claim->scanners ? "t" : "f", words->per_destination, words->lease,
+                                   words->retry_min, words->retry_max };
     struct db_unit *unit = db_begin(leases->db, on_claimed, leases);
     db_query(unit,
-             "SELECT first, id, destination, token, envelope, attempts, age_ms, maybe_duplicate, delay_warned, bounce, dsn, scanned, verdict,"
+             "SELECT first, id, destination, token, envelope, attempts, expiries, age_ms, maybe_duplicate, delay_warned, bounce, dsn, scanned, verdict,"
              " scanner, engine, signatures, size, tries, packed"
-             " FROM spool_claim($1::text, $2::integer, $3::boolean, $4::integer, $5::interval)",
-             5, values, on_rows);
+             " FROM spool_claim($1::text, $2::integer, $3::boolean, $4::integer, $5::interval, $6::interval, $7::interval)",
+             7, values, on_rows);
     db_query(unit, "SELECT spool_due_in(true), spool_due_in(false)", 0, NULL, on_due);
     db_commit(unit);
 }
@@ -625,6 +657,7 @@ struct leases *leases_new(struct spool *spool)
     leases->fetches = metrics_counter(metrics, "weir_spool_fetches_total", NULL);
     leases->notified = metrics_counter(metrics, "weir_spool_notifications_total", NULL);
     leases->standing_gauge = metrics_gauge(metrics, "weir_spool_claims_standing", NULL);
+    leases->paused = metrics_gauge(metrics, "weir_spool_claims_paused", NULL);
     leases->claim_seconds =
         metrics_histogram(metrics, "weir_spool_claim_seconds", metrics_seconds_bounds, metrics_seconds_count, NULL);
     questions_register(spool->options.questions, WEIR__QUESTION__BODY_SPOOL_CLAIM, on_claim, leases);

@@ -16,7 +16,7 @@
 #define BATCHES_MAX   2
 #define BATCH_RESULTS 256
 #define WAITING_MAX   16384 /* questions of all edges have a smaller limit */
-#define RESULT_VALUES 20
+#define RESULT_VALUES  21
 #define PLAIN_VALUES   19
 #define PLAIN_OUTCOMES 100 /* of one result that goes with others */
 
@@ -118,8 +118,11 @@ static void on_done(void *arg, enum db_outcome outcome, const struct db_error *e
     struct results *results = batch->results;
     bool several = batch->count > 1;
     results->in_flight--;
+    bool disk = outcome == DB_FAILED && db_error_is_disk_full(error);
     if (outcome != DB_OK)
         metric_add(results->failed, 1);
+    if (disk)
+        leases_disk_full(results->spool->leases);
     if (outcome == DB_FAILED)
         log_write(several ? LOG_WARNING : LOG_ERR, "spool: %zu results not taken: %s %s", batch->count, error->sqlstate,
                   error->why.text);
@@ -130,7 +133,6 @@ static void on_done(void *arg, enum db_outcome outcome, const struct db_error *e
             item->alone = true;
             TAILQ_INSERT_TAIL(&results->waiting, item, link);
         } else if (outcome != DB_OK) {
-            bool disk = strcmp(error->sqlstate, "53100") == 0;
             item_answer(results, item,
                         disk ? WEIR__ANSWER_STATUS__ANSWER_FULL : WEIR__ANSWER_STATUS__ANSWER_UNAVAILABLE,
                         disk ? "the database's disk is full" : "the database did not take it");
@@ -252,6 +254,7 @@ static void send_item(struct results *results, struct db_unit *unit, const struc
         text_value(result->destination_down ? "t" : "f"), text_value(pause), text_value(result->delay_warned ? "t" : "f"),
         text_value(result->scanned ? "t" : "f"), text_value(verdict), text_value(scanner), text_value(engine),
         text_value(signatures), text_value(columns[0]), text_value(columns[1]), text_value(columns[2]), text_value(columns[3]),
+        text_value(result->reached ? "t" : "f"),
     };
     struct link_payload body = { item->body, item->body_len };
     bool with_dsn = result->dsn != NULL && store_rows_add(&dsn, result->dsn, true, item->recipients, &body);
@@ -359,7 +362,7 @@ static bool is_plain(const struct item *item)
 {
     const Weir__SpoolResult *result = item->result;
     const Weir__SpoolOutcomes *outcomes = item->outcomes;
-    bool plain = result->dsn == NULL && !result->destination_down && !result->delay_warned && outcomes->n_outcomes <= PLAIN_OUTCOMES;
+    bool plain = result->dsn == NULL && result->reached && !result->destination_down && !result->delay_warned && outcomes->n_outcomes <= PLAIN_OUTCOMES;
     for (size_t i = 0; i < outcomes->n_outcomes && plain; i++)
         plain = outcomes->outcomes[i]->disposition == WEIR__SPOOL_DISPOSITION__SPOOL_DELIVERED;
     return plain;
@@ -465,7 +468,7 @@ struct results *results_new(struct spool *spool)
     static const char call[] =
         "spool_result($1::interval, $2::interval, $3::interval, $4::interval, $5::text, $6::text, $7::bigint, $8::text, $9::boolean, "
         "$10::interval, $11::boolean, $12::boolean, $13::text, $14::text, $15::text, $16::text, $17::integer[], $18::integer[], "
-        "$19::integer[], $20::text[])";
+        "$19::integer[], $20::text[], $21::boolean)";
     results->spool = spool;
     TAILQ_INIT(&results->waiting);
     results->timer = evtimer_new(spool->options.base, on_timer, results);

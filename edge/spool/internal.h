@@ -33,6 +33,7 @@ struct job_result {
     struct queue_id dsn_id; /* "" when there is none */
     bool dsn_8bit, dsn_smtputf8, dsn_scanned;
     bool delay_warned;
+    bool surplus;                      /* more have failed than one DSN can tell of: the rest are tried again */
 };
 
 struct job {
@@ -110,6 +111,8 @@ void job_report(struct job *job);
 
 /* ---- notify.c ---- */
 
+/* Who has failed and is one too many for the DSN is deferred instead: the next lease's DSN tells of them. Before anything is logged. */
+void job_defer_surplus(struct job *job);
 /* Makes the DSN that the outcomes ask for into job->result; nothing where none is due. */
 void job_notify(struct job *job);
 

@@ -135,6 +135,12 @@ static void have_body(struct job *job)
     const Weir__SpoolEnvelope *envelope = job->lease->envelope;
     struct spool_runner *runner = job->runner;
     char client[WIRE_CLIENT_MAX + 1], helo[WIRE_ADDRESS_MAX + 1], sender[WIRE_ADDRESS_MAX + 1];
+    if (job->lease->give_up) {
+        job_settle_rest(job, WEIR__SPOOL_DISPOSITION__SPOOL_FAILED, 554, "5.4.7",
+                        "Given up: what became of earlier deliveries, which may have succeeded, is not known");
+        job_report(job);
+        return;
+    }
     if (job->lease->bounce) {
         job_settle_rest(job, WEIR__SPOOL_DISPOSITION__SPOOL_FAILED, 554, "5.0.0", "Returned by the postmaster before it was delivered");
         job_report(job);

@@ -120,6 +120,26 @@ static void gather(const struct job *job, struct dsn *dsn, struct dsn_recipient 
     dsn->recipients = recipients;
 }
 
+static bool nobody_is_told(const struct job *job)
+{
+    return job->lease->envelope->sender.len == 0 || job->lease->envelope->dsn;
+}
+
+void job_defer_surplus(struct job *job)
+{
+    size_t told = 0;
+    enum dsn_action action;
+    if (nobody_is_told(job))
+        return;
+    for (size_t i = 0; i < job->recipients->n_recipients; i++) {
+        struct job_outcome *outcome = &job->outcomes[i];
+        if (outcome->disposition != WEIR__SPOOL_DISPOSITION__SPOOL_FAILED || !is_due(job, i, &action) || ++told <= DSN_RECIPIENTS_MAX)
+            continue;
+        outcome->disposition = WEIR__SPOOL_DISPOSITION__SPOOL_DEFERRED;
+        job->result.surplus = true;
+    }
+}
+
 void job_notify(struct job *job)
 {
     const Weir__SpoolEnvelope *envelope = job->lease->envelope;
@@ -130,7 +150,7 @@ void job_notify(struct job *job)
         failed |= job->outcomes[i].disposition == WEIR__SPOOL_DISPOSITION__SPOOL_FAILED;
         job->result.delay_warned |= job->lease->warn_delay && job->outcomes[i].disposition == WEIR__SPOOL_DISPOSITION__SPOOL_DEFERRED;
     }
-    if (envelope->sender.len == 0 || envelope->dsn)
+    if (nobody_is_told(job))
         return;
     size_t most = job->recipients->n_recipients < DSN_RECIPIENTS_MAX ? job->recipients->n_recipients : DSN_RECIPIENTS_MAX;
     struct dsn dsn = { .sender = wire_string(sender, sizeof sender, &envelope->sender) };

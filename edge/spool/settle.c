@@ -12,6 +12,7 @@
 
 #define RESULT_MS 30000u
 #define AGAIN_MS 500u
+#define SURPLUS_MS 1000u /* until the next lease for those of whom this one's DSN has no room to tell */
 
 static void send_result(struct job *job);
 
@@ -88,6 +89,7 @@ void job_report(struct job *job)
 {
     if (job->state != JOB_REPORTING) {
         job->state = JOB_REPORTING;
+        job_defer_surplus(job);
         for (size_t i = 0; i < job->recipients->n_recipients; i++) {
             log_outcome(job, &job->outcomes[i], job->recipients->recipients[i]);
             metric_add(job->runner->metrics.recipients[job->outcomes[i].disposition], 1);
@@ -153,7 +155,9 @@ static void send_result(struct job *job)
     body.destination = wire_text(job->destination);
     body.token = job->lease->token;
     body.destination_down = job->destination_down;
+    body.reached = !job->destination_down && *job->next_hop != '\0';
     body.delay_warned = result->delay_warned;
+    body.retry_ms = result->surplus ? SURPLUS_MS : 0;
     if (result->dsn_text != NULL) {
         fill_dsn(&dsn, job);
         body.dsn = &dsn;

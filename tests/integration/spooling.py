@@ -84,6 +84,7 @@ class Edge:
         return [Lease(lease, pb.SpoolRecipients.FromString(packed).recipients) for lease, packed in zip(answer.spool_leases.leases, payloads)]
 
     def result(self, lease, *triples, dsn=None, text=b"", to=(), **facts):
+        facts.setdefault("reached", not facts.get("destination_down") and any(name in ("DELIVERED", "FAILED") for _, name, _ in triples))
         payloads = [outcomes(*triples)] + ([recipients(*to), text] if dsn is not None else [])
         return self.asked(payloads, spool_result=pb.SpoolResult(id=lease.envelope.id, destination=lease.destination, token=lease.token, dsn=dsn,
                                                                 **facts))[0].status

@@ -481,27 +481,30 @@ static void tick(uint64_t ms)
 }
 
 struct grant {
-    bool scanned, warn, last, bounce, dsn;
+    bool scanned, warn, last, bounce, give_up, dsn;
     const char *sender;
     unsigned recipients, notify;
 };
 
 static void grant(const struct grant *wanted)
 {
-    Weir__SpoolRecipient recipients[2] = { WEIR__SPOOL_RECIPIENT__INIT, WEIR__SPOOL_RECIPIENT__INIT }, *list[] = { &recipients[0], &recipients[1] };
+    size_t count = wanted->recipients != 0 ? wanted->recipients : 1;
+    Weir__SpoolRecipient *recipients = xcalloc(count, sizeof *recipients), **list = xcalloc(count, sizeof *list);
     Weir__SpoolRecipients packed = WEIR__SPOOL_RECIPIENTS__INIT;
     Weir__SpoolEnvelope envelope = WEIR__SPOOL_ENVELOPE__INIT;
     Weir__SpoolLease lease = WEIR__SPOOL_LEASE__INIT, *leases[] = { &lease };
     Weir__SpoolLeases body = WEIR__SPOOL_LEASES__INIT;
     Weir__Answer answer = WEIR__ANSWER__INIT;
-    for (unsigned i = 0; i < 2; i++) {
+    for (unsigned i = 0; i < count; i++) {
+        weir__spool_recipient__init(&recipients[i]);
+        list[i] = &recipients[i];
         recipients[i].index = 3 + i;
         recipients[i].address = wire_text(i == 0 ? "a@example.edu" : "b@example.edu");
         recipients[i].destination = wire_text("[next.example.edu]:25");
         recipients[i].notify = wanted->notify;
     }
     packed.recipients = list;
-    packed.n_recipients = wanted->recipients != 0 ? wanted->recipients : 1;
+    packed.n_recipients = count;
     envelope.id = wire_text(ID);
     envelope.sender = wire_text(wanted->sender != NULL ? wanted->sender : "sender@example.org");
     envelope.listener = wire_text("handoff");
@@ -516,6 +519,7 @@ static void grant(const struct grant *wanted)
     lease.last_try = wanted->last;
     lease.warn_delay = wanted->warn;
     lease.bounce = wanted->bounce;
+    lease.give_up = wanted->give_up;
     body.leases = leases;
     body.n_leases = 1;
     answer.status = WEIR__ANSWER_STATUS__ANSWER_OK;
@@ -526,6 +530,8 @@ static void grant(const struct grant *wanted)
     payload.data = bytes;
     reply(ASKED(CLAIM), &answer, &payload, 1);
     free(bytes);
+    free(recipients);
+    free(list);
 }
 
 static void give_body(void)
@@ -619,6 +625,8 @@ START_TEST(not_clean)
     scanned(verdicts[_i].verdict, verdicts[_i].reason);
     ck_assert_uint_eq(d.deliveries, 0);
     ck_assert_str_eq(result_text(), verdicts[_i].result);
+    const Weir__SpoolResult *result = ASKED(RESULT)->question->spool_result;
+    ck_assert(!result->reached && !result->destination_down); /* nothing is known of the next hop */
     ck_assert_int_eq(*dsn_text() != '\0', verdicts[_i].dsn);
     if (verdicts[_i].dsn) { /* its header only, and that is not called scanned */
         ck_assert_ptr_null(strstr(dsn_text(), "body\r\n"));
@@ -684,6 +692,7 @@ START_TEST(outcome)
     ck_assert_str_eq(result_text(), replies[_i].result);
     ck_assert_msg(*replies[_i].dsn == '\0' ? *dsn_text() == '\0' : strstr(dsn_text(), replies[_i].dsn) != NULL, "%s", dsn_text());
     ck_assert_int_eq(ASKED(RESULT)->question->spool_result->destination_down, replies[_i].down);
+    ck_assert_int_eq(ASKED(RESULT)->question->spool_result->reached, !replies[_i].unreachable);
     ck_assert_int_eq(ASKED(RESULT)->question->spool_result->delay_warned, replies[_i].grant.warn);
     settle();
     runner_end();
@@ -704,6 +713,65 @@ START_TEST(returned_by_an_operator)
 END_TEST
 
 /* The process slept through the end of its lease: what comes next is not a message. */
+/* Its edges died of it, or nothing of it could be written down, until its life was over: it ends without another try. */
+START_TEST(given_up)
+{
+    runner_begin(true);
+    grant(&(struct grant){ .last = true, .give_up = true });
+    give_body();
+    ck_assert(d.deliveries == 0 && d.scan == NULL);
+    ck_assert_str_eq(result_text(), "failed 554");
+    ck_assert_ptr_nonnull(strstr(dsn_text(), "Status: 5.4.7"));
+    ck_assert_ptr_null(strstr(dsn_text(), "body\r\n"));
+    settle();
+    runner_end();
+}
+END_TEST
+
+static size_t told_failed(size_t *deferred)
+{
+    struct error why;
+    struct node_question *question = ASKED(RESULT);
+    Weir__SpoolOutcomes *outcomes = wire_outcomes_decode(question->payloads[0], question->lens[0], &why);
+    size_t failed = 0;
+    *deferred = 0;
+    for (size_t i = 0; i < outcomes->n_outcomes; i++) {
+        failed += outcomes->outcomes[i]->disposition == WEIR__SPOOL_DISPOSITION__SPOOL_FAILED;
+        *deferred += outcomes->outcomes[i]->disposition == WEIR__SPOOL_DISPOSITION__SPOOL_DEFERRED;
+    }
+    wire_outcomes_free(&outcomes);
+    return failed;
+}
+
+static const struct {
+    struct grant grant;
+    unsigned failed, deferred, told;
+} many[] = {
+    { { .scanned = true, .bounce = true, .recipients = 1000 }, 1000, 0, 1000 },
+    { { .scanned = true, .bounce = true, .recipients = 1003 }, 1000, 3, 1000 },
+    { { .scanned = true, .bounce = true, .recipients = 1003, .last = true, .warn = true }, 1000, 3, 1000 },
+    { { .scanned = true, .bounce = true, .recipients = 1003, .notify = SMTP_NOTIFY_NEVER }, 1003, 0, 0 },
+    { { .scanned = true, .bounce = true, .recipients = 1003, .sender = "" }, 1003, 0, 0 },
+};
+
+/* Nobody fails without a word because a DSN is full: the next lease is theirs. */
+START_TEST(more_than_one_dsn_can_tell)
+{
+    runner_begin(true);
+    grant(&many[_i].grant);
+    give_body();
+    size_t deferred, failed = told_failed(&deferred), told = 0;
+    ck_assert_uint_eq(failed, many[_i].failed);
+    ck_assert_uint_eq(deferred, many[_i].deferred);
+    for (const char *at = dsn_text(); (at = strstr(at, "\r\nAction: failed")) != NULL; at++)
+        told++;
+    ck_assert_uint_eq(told, many[_i].told);
+    ck_assert_uint_eq(ASKED(RESULT)->question->spool_result->retry_ms, deferred > 0 ? 1000 : 0);
+    settle();
+    runner_end();
+}
+END_TEST
+
 START_TEST(overslept)
 {
     runner_begin(true);
@@ -874,6 +942,8 @@ int main(void)
     tcase_add_test(tests, busy_scanners);
     tcase_add_loop_test(tests, outcome, 0, (int)(sizeof replies / sizeof *replies));
     tcase_add_test(tests, returned_by_an_operator);
+    tcase_add_test(tests, given_up);
+    tcase_add_loop_test(tests, more_than_one_dsn_can_tell, 0, (int)(sizeof many / sizeof *many));
     tcase_add_test(tests, overslept);
     tcase_add_loop_test(tests, lease_ends, 0, 3);
     tcase_add_loop_test(tests, renewed, 0, 2);

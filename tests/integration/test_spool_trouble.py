@@ -1,0 +1,267 @@
+"""What goes wrong with the spool: leases that end without a word, results nobody can write down, rows nobody can read, locks nobody lets go of."""
+import subprocess
+import time
+
+import pytest
+
+from coordinators import Coordinators, pb, wait_until
+from spooling import BODY, Edge, new_id, recipients
+from test_spool_conversations import count, empty
+
+SETS = ["spool_lease = 600ms", "spool_retry_min = 2s", "spool_retry_max = 4s", "database_timeout = 3s"]
+AWAY = (("x@dead.example", "dead.example"),)
+
+
+@pytest.fixture(scope="module")
+def two():
+    with Coordinators(2, sets=SETS) as made:
+        made.start()
+        for name in ("edge-1", "edge-2"):
+            made.add_key(name, "edge")
+        yield made
+
+
+@pytest.fixture
+def edge(two):
+    empty(two)
+    node = two.node("edge-1", "edge")
+    assert node.hello() is not None
+    yield Edge(node)
+    node.close()
+    assert two.pg.query("SELECT difference FROM spool_sums()") == [["0"]], "every stored recipient is accounted for"
+
+
+class Session:
+    """A transaction of somebody else's, statement by statement; it never is who gives way in a deadlock."""
+
+    def __init__(self, pg):
+        self.psql = subprocess.Popen([pg.bin + "/psql", "-XAtq", pg.conninfo], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                     stderr=subprocess.STDOUT, text=True, bufsize=1)
+        self.do("SET deadlock_timeout = '60s'; BEGIN")
+
+    def say(self, sql):
+        self.psql.stdin.write(sql + ";\n\\echo done\n")
+        self.psql.stdin.flush()
+
+    def heard(self):
+        said = []
+        while (line := self.psql.stdout.readline().strip()) != "done":
+            assert line or self.psql.poll() is None, said
+            said.append(line)
+        return said
+
+    def do(self, sql):
+        self.say(sql)
+        return self.heard()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.psql.kill()
+        self.psql.wait()
+        self.psql.stdin.close()
+        self.psql.stdout.close()
+
+
+def queued(two, what):
+    return two.pg.query(f"SELECT {what} FROM spool_queue ORDER BY id")
+
+
+@pytest.mark.sanitized
+def test_leases_that_end_without_a_word_wait_longer_each_time(two, edge):
+    """As an edge that dies of a message: the second lease comes at once, the next ones only after pauses; each is an attempt."""
+    edge.stored(new_id())
+    ends = []
+    for number in range(4):
+        began = time.monotonic()
+        lease, = edge.claim(wait=20000, seconds=30)
+        ends.append(time.monotonic() - began)
+        assert lease.attempts == number and lease.maybe_duplicate == (number > 0) and not lease.give_up
+    print("leased after " + ", ".join(f"{end:.1f} s" for end in ends))
+    assert ends[1] < 1.7 and ends[2] > 2.3 and ends[3] > 4.1, "the end of a lease; and a pause of 2 s; and one of 4 s"
+    wait_until(lambda: two.metric("weir_spool_suspects") == 1, 10, "counted")
+    assert edge.deliver(lease) == pb.ANSWER_OK and count(two) == 0
+
+
+def test_a_word_makes_it_mail_like_any_other(two, edge):
+    edge.stored(new_id())
+    edge.claim()
+    lease, = edge.claim(wait=5000)
+    assert lease.attempts == 1 and edge.result(lease, (0, "DEFERRED", "later"), retry_ms=1) == pb.ANSWER_OK
+    assert queued(two, "attempts, expiries") == [["2", "0"]]
+    edge.claim(wait=5000)
+    lease, = edge.claim(wait=1500)
+    assert lease.attempts == 3, "leased again at once, as it was the first time"
+    assert edge.deliver(lease) == pb.ANSWER_OK
+
+
+def test_a_late_result_does_not_count_while_its_mail_waits(two, edge):
+    edge.stored(new_id())
+    edge.claim()
+    late, = edge.claim(wait=5000)
+    time.sleep(0.7)
+    assert edge.claim() == [] and queued(two, "leased, expiries") == [["f", "2"]]
+    assert edge.deliver(late) == pb.ANSWER_REFUSED and count(two) == 1
+    lease, = edge.claim(wait=5000)
+    assert edge.deliver(lease) == pb.ANSWER_OK and count(two) == 0
+
+
+def test_at_the_end_of_its_life_it_is_given_up_untried(two, edge):
+    """Also where its destination is in back-off, and not in a loop where that does not end it either."""
+    edge.stored(new_id(), AWAY)
+    edge.claim()
+    edge.claim(wait=5000)
+    two.pg.query("UPDATE spool_message SET arrived_at = now() - interval '6 days'; UPDATE spool_queue SET attend_at = now();"
+                 "INSERT INTO spool_destination VALUES ('dead.example', 9, now(), now() + '1 hour', 'no route')")
+    time.sleep(0.7)
+    assert edge.claim() == [], "it waits although its life is over"
+    began = time.monotonic()
+    lease, = edge.claim(wait=10000)
+    assert lease.last_try and lease.give_up and time.monotonic() - began > 1
+    report = pb.SpoolEnvelope(id=new_id().encode(), dsn=True, node=b"edge-1")
+    assert edge.result(lease, (0, "FAILED", "given up"), dsn=report, text=b"Subject: returned\r\n\r\n",
+                       to=(("alice@example.edu", "b.example"),)) == pb.ANSWER_OK
+    report, = edge.claim(wait=2000)
+    assert report.envelope.dsn and edge.deliver(report) == pb.ANSWER_OK and count(two) == 0
+    two.pg.query("TRUNCATE spool_destination")
+
+
+def test_nothing_is_leased_while_results_find_the_disk_full(two, edge):
+    """What would be delivered could not be written down, and would be delivered again and again."""
+    idents = [new_id(), new_id()]
+    edge.stored(idents[0])
+    lease, = edge.claim()
+    two.pg.query("""CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS
+                    $f$ BEGIN RAISE EXCEPTION 'no space left on device' USING ERRCODE = '53100'; END $f$;
+                    CREATE TRIGGER no_room BEFORE INSERT ON spool_event FOR EACH ROW EXECUTE FUNCTION no_room()""")
+    try:
+        edge.stored(idents[1])
+        assert edge.deliver(lease) == pb.ANSWER_FULL
+        assert two.metric('weir_spool_claims_paused{node="coordinator-1"}') == 1
+        assert edge.claim(wait=1000) == [], "though one is due"
+    finally:
+        two.pg.query("DROP FUNCTION no_room CASCADE")
+    seen = []
+    while len(seen) < 2:
+        for lease in edge.claim(wait=10000, seconds=20):
+            assert edge.deliver(lease) == pb.ANSWER_OK
+            seen.append(lease.id)
+    assert sorted(seen) == sorted(idents) and two.metric('weir_spool_claims_paused{node="coordinator-1"}') == 0
+
+
+def test_what_cannot_be_read_hurts_nobody_and_is_not_leased_in_a_loop(two, edge):
+    broken, fine = new_id(), new_id()
+    edge.stored(broken)
+    two.pg.query("UPDATE spool_message SET envelope = '\\xff'")
+    given = two.metric('weir_spool_leases_given_back_total{node="coordinator-1"}') or 0
+    claims = two.metric('weir_spool_claims_total{node="coordinator-1"}')
+    assert edge.claim(wait=1500) == []
+    assert two.metric('weir_spool_claims_total{node="coordinator-1"}') - claims < 10
+    edge.stored(fine)
+    lease, = edge.claim(wait=5000)
+    assert lease.id == fine and edge.deliver(lease) == pb.ANSWER_OK
+    assert (two.metric('weir_spool_leases_given_back_total{node="coordinator-1"}') or 0) == given
+    wait_until(lambda: edge.claim(wait=300) == [] and int(queued(two, "expiries")[0][0]) > 1, 10, "a pause")
+    two.ctl("queue", "hold", broken)
+    wait_until(lambda: "1 changed" in two.run_ctl("queue", "delete", broken).stdout, 10, "deleted")
+    assert count(two) == 0
+
+
+def test_what_could_not_be_leased_is_not_stored(two, edge):
+    """Recipients are longer in a lease than in their store, and both are lists of at most 1 MiB."""
+    def packed(number):
+        return [(f"{n:04}" + "x" * 1000, "a.example") for n in range(number)]
+
+    most = max(number for number in range(1000, 1040) if len(recipients(*packed(number))) + 7 * number <= 1024 * 1024)
+    assert len(recipients(*packed(most + 1))) <= 1024 * 1024
+    assert edge.store(new_id(), packed(most + 1)).status == pb.ANSWER_REFUSED and count(two) == 0
+    edge.stored(new_id(), packed(most))
+    two.pg.query("UPDATE spool_recipient SET attempts = 2000000000")
+    lease, = edge.claim()
+    assert len(lease.who) == most
+    two.pg.query("UPDATE spool_queue SET due_at = now() + interval '1 minute'")  # to tell of so many takes its time
+    assert edge.deliver(lease) == pb.ANSWER_OK
+
+
+def test_reasons_of_the_edge_end_no_back_off(two, edge):
+    """No scanner, a message that is refused for itself: nothing is known of the destination."""
+    for _ in range(2):
+        edge.stored(new_id(), AWAY)
+    first, second = edge.claim()
+    assert edge.result(first, (0, "DEFERRED", "no route"), destination_down=True) == pb.ANSWER_OK
+    assert edge.result(second, (0, "FAILED", "cannot be scanned"), reached=False) == pb.ANSWER_OK
+    assert two.pg.query("SELECT failures FROM spool_destination") == [["1"]]
+    probe, = edge.claim(wait=5000)
+    assert edge.result(probe, (0, "DEFERRED", "greylisted"), reached=True) == pb.ANSWER_OK
+    assert count(two, "spool_destination") == 0, "an answer is an answer"
+    lease, = edge.claim(wait=9000)
+    assert edge.deliver(lease) == pb.ANSWER_OK
+
+
+def test_what_comes_back_does_so_to_its_last_recipient(two, edge):
+    """More have failed than a DSN can tell of: the others are deferred, and remain to be bounced, not delivered."""
+    ident = new_id()
+    edge.stored(ident, (("a@dead.example", "dead.example"), ("b@dead.example", "dead.example")))
+    two.ctl("queue", "bounce", ident)
+    lease, = edge.claim(wait=2000)
+    assert lease.bounce and edge.result(lease, (0, "FAILED", "returned"), (1, "DEFERRED", "returned"), retry_ms=100) == pb.ANSWER_OK
+    lease, = edge.claim(wait=2000)
+    assert lease.bounce and [one.index for one in lease.who] == [1]
+    assert edge.result(lease, (1, "FAILED", "returned")) == pb.ANSWER_OK and count(two) == 0
+
+
+def test_a_claim_does_not_wait_for_ever_for_another_coordinators(two, edge):
+    """A coordinator that hangs within its claim holds a lane. Its edges' questions go on, on the same connection, and nothing is reconnected."""
+    edge.stored(new_id(), AWAY)
+    lease, = edge.claim()
+    assert edge.result(lease, (0, "RELEASED", "draining")) == pb.ANSWER_OK
+    pid = two.pg.query("SELECT pid FROM pg_stat_activity WHERE application_name = 'weir coordinator-1 lease'")
+    with Session(two.pg) as other:
+        other.do("UPDATE spool_lane SET turn_at = turn_at + interval '1 day'")
+        edge.stored(new_id(), AWAY)
+        assert edge.claim(wait=4000) == []
+        assert two.pg.query("SELECT pid FROM pg_stat_activity WHERE application_name = 'weir coordinator-1 lease'") == pid
+    leases = []
+    while len(leases) < 2:
+        leases += edge.claim(wait=5000)
+    assert all(edge.deliver(lease) == pb.ANSWER_OK for lease in leases)
+
+
+@pytest.mark.sanitized
+def test_a_store_that_loses_a_deadlock_is_sent_again(two, edge):
+    ident = new_id()
+    assert edge.store(ident, last=False).status == pb.ANSWER_OK
+    with Session(two.pg) as other:
+        other.do(f"INSERT INTO spool_body VALUES ('{ident}', {len(BODY)}, 'theirs')")
+        asked = edge.ask((b"more\r\n",), spool_chunk=pb.SpoolChunk(id=ident.encode(), offset=len(BODY), last=True))
+        waits = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'weir coordinator-1 store' AND wait_event_type = 'Lock'"
+        wait_until(lambda: two.pg.query(waits) == [["1"]], 5, "the chunk waits")
+        other.say(f"SELECT 'got it' FROM spool_message WHERE id = '{ident}' FOR UPDATE")
+        assert other.heard() == ["got it"], "who gave way was the coordinator"
+        other.do("ROLLBACK")
+        answer = edge.answer(asked)[0]
+    assert answer.status == pb.ANSWER_OK and answer.spool_stored.complete
+    assert two.metric('weir_spool_batches_failed_total{node="coordinator-1",kind="store"}') >= 1
+    lease, = edge.claim(wait=2000)
+    assert edge.fetch(ident) == BODY + b"more\r\n" and edge.deliver(lease) == pb.ANSWER_OK
+
+
+def test_chunks_of_many_messages_from_both_sides_do_not_lock_each_other_out(two, edge):
+    """Sent in opposite orders to two coordinators, each chunk twice: whatever comes first counts once, and nobody gives way."""
+    node = two.node("edge-2", "edge", at="coordinator-2")
+    assert node.hello() is not None
+    there, idents = Edge(node), [new_id() for _ in range(200)]
+    failed = sum(two.metric(f'weir_spool_batches_failed_total{{node="{name}",kind="store"}}', name) or 0 for name in two.names)
+    for request in [edge.ask((recipients(("bob@example.org", "a.example")), BODY), spool_store=pb.SpoolStore(envelope=pb.SpoolEnvelope(
+            id=ident.encode(), scanned=True, node=b"edge-1"))) for ident in idents]:
+        assert edge.answer(request)[0].status == pb.ANSWER_OK
+    asked = []
+    for one, other in zip(idents, reversed(idents)):
+        asked += [(party, party.ask((b"end\r\n",), spool_chunk=pb.SpoolChunk(id=ident.encode(), offset=len(BODY), last=True)))
+                  for party, ident in ((edge, one), (there, other))]
+    assert {party.answer(request, 30)[0].status for party, request in asked} == {pb.ANSWER_OK}
+    assert sum(two.metric(f'weir_spool_batches_failed_total{{node="{name}",kind="store"}}', name) or 0 for name in two.names) == failed
+    assert two.pg.query("SELECT count(*), sum(size) FROM spool_message WHERE stored_at IS NOT NULL") == [["200", str(200 * (len(BODY) + 5))]]
+    node.close()
+    two.pg.query("TRUNCATE spool_message, spool_recipient, spool_body, spool_queue, spool_lane, spool_wake, spool_usage")
