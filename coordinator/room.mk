@@ -25,7 +25,7 @@ $(B)/generated/coordinator/migrations.c: coordinator/embed-sql $(coordinator_sql
 $(eval $(call program,weir-coordinator,coordinator,main.c,coordinator auth proto policy common,\
     -lpq -lzmq -lprotobuf-c -ljansson -levent -lcrypt -lldap -llber))
 
-$(eval $(call library,ctl,coordinator/ctl,options.c table.c views.c request.c local.c explain.c report.c password.c))
+$(eval $(call library,ctl,coordinator/ctl,options.c table.c views.c request.c local.c explain.c cases.c report.c password.c))
 $(eval $(call program,weirctl,coordinator/ctl,main.c,ctl coordinator proto relay smtp policy common,\
     -lzmq -lprotobuf-c -ljansson -levent -lcrypt))
 

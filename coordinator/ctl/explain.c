@@ -5,6 +5,7 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 #include "common/memory.h"
 #include "coordinator/ctl/explain.h"
@@ -13,11 +14,14 @@
 #include "common/settings.h"
 #include "edge/session/relay.h"
 
+#define SENDERS_MAX 256
+
 /* --- the policy --- */
 
 void explained_policy_clear(struct explained_policy *policy)
 {
     policy_free(&policy->parsed);
+    json_decref(policy->accounts);
     for (size_t i = 0; i < policy->count; i++) {
         free(policy->files[i].name);
         free(policy->files[i].text);
@@ -133,14 +137,14 @@ static json_t *rules_json(const struct explained_policy *policy, const char *rul
     return out;
 }
 
-static bool parse_recipient(struct smtp_address *out, const char *text, struct error *why)
+static bool parse_path(struct smtp_address *out, const char *text, const char *refused, struct error *why)
 {
     size_t used = 0;
     char *path = *text == '<' ? xstrdup(text) : xasprintf("<%s>", text);
     enum smtp_address_error error = smtp_path_parse(out, path, strlen(path), true, &used);
     bool fine = error == SMTP_ADDRESS_OK && path[used] == '\0';
     if (!fine)
-        error_set(why, "'%.200s' is not an address: an edge answers 501 5.1.3 to it", text);
+        error_set(why, "'%.200s' is not an address: an edge answers 501 %s to it", text, refused);
     free(path);
     return fine;
 }
@@ -210,37 +214,102 @@ static json_t *exception_json(const struct explained_policy *policy, const struc
     return out;
 }
 
-json_t *explain_relay(const struct explained_policy *policy, const char *client_text, bool authenticated, const char *recipient_text, int64_t now,
-                      struct error *why)
+/* Of the account, where it is known; else the login itself, where that is an address (a directory may know more). */
+static bool owns(const struct explained_policy *policy, const char *login, const char *sender)
 {
-    struct netaddr client;
-    struct smtp_address recipient;
-    struct relay_answer answer;
-    if (!netaddr_parse(&client, client_text)) {
-        error_set(why, "'%.80s' is not an IP address: write 192.0.2.7 or 2001:db8::7", client_text);
-        return NULL;
+    const char *senders[SENDERS_MAX];
+    size_t i, count = 0;
+    const json_t *account, *list = NULL;
+    json_array_foreach(policy->accounts, i, account)
+    {
+        const char *name = json_string_value(json_object_get(account, "login"));
+        if (name != NULL && strcasecmp(name, login) == 0)
+            list = json_object_get(account, "senders");
     }
-    if (!parse_recipient(&recipient, recipient_text, why))
-        return NULL;
-    /* What the policy says: a relay listener for both directions adds nothing of its own. */
-    static const struct listener_settings relay = { .profile = PROFILE_RELAY, .direction = DIRECTION_BOTH };
-    relay_decide(&answer, policy->parsed, policy->mx_delivery, &(struct relay_client){ &client, &relay, authenticated }, &recipient);
+    for (i = 0; i < json_array_size(list) && count < SENDERS_MAX; i++)
+        senders[count++] = json_string_value(json_array_get(list, i));
+    if (list == NULL && strchr(login, '@') != NULL)
+        senders[count++] = login;
+    return relay_owns_sender(senders, count, sender);
+}
 
-    json_t *out = answer_json(policy, &answer);
-    add_targets(out, policy, &answer, &recipient);
-    const struct network *network = policy_network(policy->parsed, &client);
-    const struct exception *exception = policy_exception(policy->parsed, &client, now);
-    json_t *of_client = json_pack("{s:s, s:b}", "address", client_text, "inside", policy_is_inside(policy->parsed, &client));
+/* What MAIL is answered with; without a reply it is accepted. As edge/session/auth.c decides. */
+static json_t *sender_json(const struct explained_client *client, const struct listener_settings *listener, const struct explained_policy *policy,
+                           const struct smtp_address *sender)
+{
+    char address[SMTP_ADDRESS_MAX];
+    bool is_null = sender->kind == SMTP_ADDRESS_NULL;
+    smtp_address_format(sender, address);
+    json_t *out = json_pack("{s:s, s:b}", "address", is_null ? "<>" : address, "null", is_null);
+    bool owned = !is_null && client->login != NULL && owns(policy, client->login, address);
+    json_object_set_new(out, "login", client->login != NULL ? json_string(client->login) : json_null());
+    json_object_set_new(out, "owned", is_null || client->login == NULL ? json_null() : json_boolean(owned));
+    if (!client->authenticated && listener_auth(listener) == AUTH_REQUIRE) {
+        json_object_set_new(out, "reply", json_pack("{s:i, s:s, s:s}", "code", 530, "enhanced", "5.7.0", "text", "Authentication required"));
+    } else if (client->login != NULL && listener->sender_login_match && !is_null && !owned) {
+        char *text = xasprintf("<%s>: Sender address rejected: not owned by %s", address, client->login);
+        json_object_set_new(out, "reply", json_pack("{s:i, s:s, s:s, s:s}", "code", 553, "enhanced", "5.7.1", "text", text, "why", "sender"));
+        free(text);
+    }
+    return out;
+}
+
+static void add_client(json_t *out, const struct explained_policy *policy, const char *text, const struct netaddr *client, int64_t now)
+{
+    const struct network *network = policy_network(policy->parsed, client);
+    const struct exception *exception = policy_exception(policy->parsed, client, now);
+    json_t *of_client = json_pack("{s:s, s:b}", "address", text, "inside", policy_is_inside(policy->parsed, client));
     json_object_set_new(of_client, "network", network != NULL && network->name != NULL ? json_string(network->name) : json_null());
     json_object_set_new(of_client, "line", rule_json(policy, "networks", network != NULL ? network->line : 0));
     json_object_set_new(out, "client", of_client);
+    json_object_set_new(out, "exception", exception != NULL ? exception_json(policy, exception, now) : json_null());
+}
+
+/* A refused MAIL has no RCPT: what would be said there is nobody's answer. */
+static void add_sender(json_t *out, json_t *sender)
+{
+    json_t *reply = json_object_get(sender, "reply");
+    if (json_is_true(json_object_get(sender, "null")) || json_is_object(reply)) /* a list's owner does not stand in for nobody */
+        json_object_del(out, "owner");
+    if (json_is_object(reply)) {
+        json_object_set_new(out, "result", json_string("refuse"));
+        json_object_set(out, "reply", reply);
+        json_object_del(out, "next_hop");
+        json_array_clear(json_object_get(out, "decided_by"));
+        json_array_clear(json_object_get(out, "targets"));
+    }
+    json_object_set_new(out, "sender", sender);
+}
+
+json_t *explain_relay(const struct explained_policy *policy, const struct explained_client *asked, const char *recipient_text, int64_t now,
+                      struct error *why)
+{
+    static const struct listener_settings relay = { .profile = PROFILE_RELAY, .direction = DIRECTION_BOTH };
+    const struct listener_settings *listener = policy->listener != NULL ? policy->listener : &relay;
+    struct netaddr client;
+    struct smtp_address recipient, sender;
+    struct relay_answer answer;
+    if (!netaddr_parse(&client, asked->address)) {
+        error_set(why, "'%.80s' is not an IP address: write 192.0.2.7 or 2001:db8::7", asked->address);
+        return NULL;
+    }
+    if (!parse_path(&recipient, recipient_text, "5.1.3", why) ||
+        (asked->sender != NULL && !parse_path(&sender, asked->sender, "5.1.7", why)))
+        return NULL;
+    bool authenticated = asked->authenticated || asked->login != NULL;
+    relay_decide(&answer, policy->parsed, policy->mx_delivery, &(struct relay_client){ &client, listener, authenticated }, &recipient);
+
+    json_t *out = answer_json(policy, &answer);
+    add_targets(out, policy, &answer, &recipient);
     json_object_set_new(out, "grant",
                         answer.decision.allowed ? json_pack("{s:s, s:o}", "by", answer.decision.grant, "line",
                                                             rule_json(policy, answer.decision.file, answer.decision.line))
                                                 : json_null());
     if (answer.decision.allowed && *recipient.reroute != '\0')
         json_object_set_new(out, "asks_to_be_sent_on_to", json_string(recipient.reroute));
-    json_object_set_new(out, "exception", exception != NULL ? exception_json(policy, exception, now) : json_null());
+    add_client(out, policy, asked->address, &client, now);
+    if (asked->sender != NULL)
+        add_sender(out, sender_json(&(struct explained_client){ asked->address, asked->login, authenticated, NULL }, listener, policy, &sender));
     return out;
 }
 
@@ -248,7 +317,7 @@ json_t *explain_route(const struct explained_policy *policy, const char *address
 {
     struct smtp_address recipient;
     struct relay_answer answer;
-    if (!parse_recipient(&recipient, address, why))
+    if (!parse_path(&recipient, address, "5.1.3", why))
         return NULL;
     if (recipient.kind == SMTP_ADDRESS_NULL || recipient.kind == SMTP_ADDRESS_POSTMASTER) {
         error_set(why, "'%.200s' has no domain, so no route", address);
@@ -384,6 +453,15 @@ static void print_policy(const json_t *body, FILE *out)
         fputs("policy     of the folder; not applied\n", out);
 }
 
+static void print_sender(const json_t *sender, FILE *out)
+{
+    const json_t *owned = json_object_get(sender, "owned");
+    fprintf(out, "from       %s", get(sender, "address"));
+    if (json_is_boolean(owned))
+        fprintf(out, json_is_true(owned) ? ", owned by %s" : ", not owned by %s: refused where sender_login_match is on", get(sender, "login"));
+    fputs("\n", out);
+}
+
 static void print_relay(const json_t *body, FILE *out)
 {
     const json_t *client = json_object_get(body, "client"), *grant = json_object_get(body, "grant");
@@ -392,6 +470,8 @@ static void print_relay(const json_t *body, FILE *out)
     fprintf(out, "client     %s is %s%s%s\n", get(client, "address"), json_is_true(json_object_get(client, "inside")) ? "inside" : "outside",
             *get(client, "network") != '\0' ? ": " : "", get(client, "network"));
     put_line("", json_object_get(client, "line"), out);
+    if (json_is_object(json_object_get(body, "sender")))
+        print_sender(json_object_get(body, "sender"), out);
     fprintf(out, "to         %s\n", get(body, "recipient"));
     if (json_is_object(grant)) {
         fprintf(out, "granted by %s\n", get(grant, "by"));

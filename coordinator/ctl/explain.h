@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include "common/error.h"
 #include "common/policy/policy.h"
+#include "common/settings.h"
 #include "coordinator/ctl/request.h"
 
 struct explained_policy {
@@ -15,7 +16,17 @@ struct explained_policy {
     struct request_file *files;
     size_t count;
     struct policy *parsed;
-    bool mx_delivery; /* [edge] mx_delivery: whether a domain without a route goes to its MX; the caller's to set */
+    /* The caller's to set: */
+    bool mx_delivery;                         /* [edge] mx_delivery: whether a domain without a route goes to its MX */
+    const struct listener_settings *listener; /* NULL: one of the relay profile for both directions, which adds nothing of its own */
+    json_t *accounts;                         /* "account list": which senders a login owns; NULL: not known */
+};
+
+struct explained_client {
+    const char *address;
+    const char *login;  /* NULL: none */
+    bool authenticated; /* without a login: some login */
+    const char *sender; /* NULL: not asked; "<>" or "": the null sender */
 };
 
 /* From the body of "policy show". false: why. */
@@ -24,8 +35,8 @@ bool explained_policy_take(struct explained_policy *out, const char *body, struc
 bool explained_policy_parse(struct explained_policy *out, const struct request_file *files, size_t count, struct error *why);
 void explained_policy_clear(struct explained_policy *policy);
 
-/* What a client hears at RCPT. NULL: why says what is wrong with client or recipient. */
-json_t *explain_relay(const struct explained_policy *policy, const char *client, bool authenticated, const char *recipient, int64_t now,
+/* What a client hears at RCPT, or at MAIL where its sender is refused. NULL: why says what is wrong with client, sender or recipient. */
+json_t *explain_relay(const struct explained_policy *policy, const struct explained_client *client, const char *recipient, int64_t now,
                       struct error *why);
 /* Where mail for an address goes, whoever may send it. */
 json_t *explain_route(const struct explained_policy *policy, const char *address, struct error *why);

@@ -161,6 +161,23 @@ int local_config_show(const struct options *options)
     return EXIT_SUCCESS;
 }
 
+/* --- files --- */
+
+bool local_file_read(const char *path, struct text *out, struct error *why)
+{
+    char part[16384];
+    size_t len;
+    FILE *in = fopen(path, "re");
+    while (in != NULL && (len = fread(part, 1, sizeof part, in)) > 0)
+        text_add(out, part, len);
+    bool fine = in != NULL && !ferror(in);
+    if (!fine)
+        error_set(why, "%s: %s", path, strerror(errno));
+    if (in != NULL)
+        fclose(in);
+    return fine;
+}
+
 /* --- policy --- */
 
 /* In all no more payloads than a message has: one for each 4 MiB, and one for the end of each file. */

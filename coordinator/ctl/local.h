@@ -8,12 +8,16 @@
 #include <stdbool.h>
 #include "coordinator/ctl/options.h"
 #include "coordinator/ctl/request.h"
+#include "coordinator/text.h"
 #include "proto/wire.h"
 
 int local_keys_generate(const char *path, bool json);
 int local_config_check(const struct options *options);
 int local_config_show(const struct options *options);
 int local_policy_check(const char *dir);
+
+/* All of a file, as text that ends with NUL. Adds to out. */
+bool local_file_read(const char *path, struct text *out, struct error *why);
 
 struct local_policy {
     struct request_file files[WIRE_PAYLOADS_MAX];

@@ -1,7 +1,7 @@
 /*
  * main.c - weirctl: what operators type
  *
- * Exit status (sysexits.h): 0 done; 64 the command line is wrong; 65 it names what does not exist; 69 no coordinator
+ * Exit status (sysexits.h): 0 done; 1 a case of policy test is answered otherwise; 64 the command line is wrong; 65 it names what does not exist; 69 no coordinator
  * serves; 70 a bug; 75 --wait ended before what was waited for came; 77 it needs --force; 78 the configuration is
  * wrong.
  */
@@ -16,6 +16,7 @@
 #include "common/log.h"
 #include "common/memory.h"
 #include "common/settings.h"
+#include "coordinator/ctl/cases.h"
 #include "coordinator/ctl/explain.h"
 #include "coordinator/ctl/local.h"
 #include "coordinator/ctl/options.h"
@@ -37,10 +38,11 @@ static void print_help(FILE *out)
           out);
     for (const struct verb *verb = options_verbs; verb->name != NULL; verb++) {
         char *words = xasprintf(
-            "%s%s%s%s%s%s%s%s%s%s%s%s", verb->name, verb->flags & OPTION_WAIT ? " [--wait]" : "",
+            "%s%s%s%s%s%s%s%s%s%s%s%s%s%s", verb->name, verb->flags & OPTION_WAIT ? " [--wait]" : "",
             verb->flags & OPTION_TIMEOUT ? " [--timeout S]" : "", verb->flags & OPTION_FORCE ? " [--force]" : "",
             verb->flags & OPTION_FILTERS ? " [FILTER]" : "", verb->flags & OPTION_COMMENT ? " [--comment TEXT]" : "", verb->flags & OPTION_LIMIT ? " [--limit N]" : "",
             verb->flags & OPTION_POLICY ? " [--policy DIR]" : "", verb->flags & OPTION_AUTH ? " [--auth]" : "",
+            verb->flags & OPTION_SENDER ? " [--sender ADDRESS] [--login LOGIN]" : "", verb->flags & OPTION_LISTENER ? " [--listener NAME]" : "",
             verb->flags & OPTION_DEFAULTS ? " [--defaults|--changed]" : "", verb->arguments[0] != '\0' ? " " : "",
             verb->arguments);
         fprintf(out, "  %-50s %s\n", words, verb->help);
@@ -290,23 +292,48 @@ static int fail(int status, const char *words)
     return status;
 }
 
-/* The policy in force. An exit status; with 0 *out is the caller's. */
-static int fetch_policy(const struct options *options, struct explained_policy *out)
+/* The answer to a verb without arguments, as JSON. An exit status; with 0 reply->body is there, and reply the caller's. */
+static int fetch(const struct options *options, const char *verb, struct reply *reply)
 {
     struct cluster_access access;
     struct error why;
-    struct reply reply;
     if (!access_load(&access, options, &why))
         return fail(EX_CONFIG, why.text);
     struct requester *requester = requester_new(&access.pair, access.coordinators, access.count);
-    requester_ask(requester, "policy show", NULL, 0, NULL, 0, &reply);
-    int status = reply.status != 0 ? print_reply(options, "policy show", &reply) : EXIT_SUCCESS;
-    if (status == EXIT_SUCCESS && !explained_policy_take(out, reply.body, &why))
-        status = fail(EX_PROTOCOL, why.text);
-    reply_clear(&reply);
+    requester_ask(requester, verb, NULL, 0, NULL, 0, reply);
+    int status = reply->status != 0 ? print_reply(options, verb, reply) : EXIT_SUCCESS;
+    if (status != EXIT_SUCCESS)
+        reply_clear(reply);
     requester_free(&requester);
     access_clear(&access);
     return status;
+}
+
+/* The policy in force. */
+static int fetch_policy(const struct options *options, struct explained_policy *out)
+{
+    struct error why;
+    struct reply reply;
+    int status = fetch(options, "policy show", &reply);
+    if (status != EXIT_SUCCESS)
+        return status;
+    if (!explained_policy_take(out, reply.body, &why))
+        status = fail(EX_PROTOCOL, why.text);
+    reply_clear(&reply);
+    return status;
+}
+
+/* Whose senders are whose; where no coordinator is named, nobody knows. */
+static int fetch_accounts(const struct options *options, struct explained_policy *out)
+{
+    json_error_t error;
+    struct reply reply;
+    int status = options->config_path != NULL ? fetch(options, "account list", &reply) : EXIT_SUCCESS;
+    if (status != EXIT_SUCCESS || options->config_path == NULL)
+        return status;
+    out->accounts = json_loads(reply.body != NULL ? reply.body : "[]", 0, &error);
+    reply_clear(&reply);
+    return out->accounts != NULL ? EXIT_SUCCESS : fail(EX_PROTOCOL, error.text);
 }
 
 static int read_policy(const char *dir, struct explained_policy *out)
@@ -320,13 +347,22 @@ static int read_policy(const char *dir, struct explained_policy *out)
     return fine ? EXIT_SUCCESS : fail(EX_DATAERR, why.text);
 }
 
-/* Of this configuration; where there is none, the default. */
-static bool read_mx_delivery(const struct options *options, bool *out, struct error *why)
+/* [edge] mx_delivery of this configuration, or the default, and the listener asked for. */
+static bool read_edge(const struct options *options, struct explained_policy *policy, struct listener_settings *listener, struct error *why)
 {
     struct config *config = config_load(options->config_path, settings_tables, options->overrides, options->override_count, why);
     struct edge_settings edge = { 0 };
-    bool fine = config != NULL && config_fill(config, "edge", NULL, &edge, why);
-    *out = edge.mx_delivery;
+    const char *name;
+    bool fine = config != NULL && config_fill(config, "edge", NULL, &edge, why), known = false;
+    policy->mx_delivery = edge.mx_delivery;
+    for (size_t i = 0; fine && (name = config_instance(config, "listener", i)) != NULL; i++)
+        known = known || (options->listener != NULL && strcmp(name, options->listener) == 0);
+    if (fine && options->listener != NULL) {
+        fine = known && config_fill(config, "listener", options->listener, listener, why);
+        if (!known)
+            error_set(why, "%s: there is no section [listener \"%s\"]", options->config_path, options->listener);
+        policy->listener = listener;
+    }
     config_clear(settings_table("edge"), &edge);
     config_free(&config);
     return fine;
@@ -352,35 +388,77 @@ static int run_diff(const struct options *options)
     return status;
 }
 
-static int run_explain(const struct options *options)
+static void print_explained(const struct options *options, const json_t *body, void (*print)(const char *verb, const json_t *body, FILE *out))
 {
-    const char *verb = options->verb->name;
-    struct explained_policy policy;
-    struct error why;
-    json_t *body;
-    int64_t now = (int64_t)(clock_wall_ms() / 1000);
-    int status = options->policy != NULL ? read_policy(options->policy, &policy) : fetch_policy(options, &policy);
-    if (status != EXIT_SUCCESS)
-        return status;
-    if (!read_mx_delivery(options, &policy.mx_delivery, &why)) {
-        explained_policy_clear(&policy);
-        return fail(EX_CONFIG, why.text);
-    }
-    if (strcmp(verb, "relay explain") == 0)
-        body = explain_relay(&policy, options->args[0], options->given & OPTION_AUTH, options->args[1], now, &why);
-    else if (strcmp(verb, "route explain") == 0)
-        body = explain_route(&policy, options->args[0], &why);
-    else
-        body = explain_exceptions(&policy, now);
-    if (body == NULL) {
-        status = fail(EX_DATAERR, why.text);
-    } else if (options->json) {
+    if (options->json) {
         json_dumpf(body, stdout, JSON_PRESERVE_ORDER);
         puts("");
     } else {
-        explain_print(verb, body, stdout);
+        print(options->verb->name, body, stdout);
     }
+}
+
+static int explain(const struct options *options, const struct explained_policy *policy, int64_t now)
+{
+    const char *verb = options->verb->name;
+    struct error why;
+    json_t *body;
+    if (strcmp(verb, "relay explain") == 0)
+        body = explain_relay(policy, &(struct explained_client){ options->args[0], options->login, options->given & OPTION_AUTH, options->sender },
+                             options->args[1], now, &why);
+    else if (strcmp(verb, "route explain") == 0)
+        body = explain_route(policy, options->args[0], &why);
+    else
+        body = explain_exceptions(policy, now);
+    if (body == NULL)
+        return fail(EX_DATAERR, why.text);
+    print_explained(options, body, explain_print);
     json_decref(body);
+    return EXIT_SUCCESS;
+}
+
+static void print_cases(const char *verb, const json_t *body, FILE *out)
+{
+    (void)verb;
+    cases_print(body, out);
+}
+
+/* 1: some are not answered as the file says. */
+static int test_cases(const struct options *options, const struct explained_policy *policy, int64_t now)
+{
+    struct text text;
+    struct error why;
+    text_init(&text);
+    if (!local_file_read(options->args[0], &text, &why)) {
+        text_fini(&text);
+        return fail(EX_NOINPUT, why.text);
+    }
+    json_t *body = cases_run(policy, options->args[0], text.data, text.len, now, &why);
+    int status = body == NULL ? fail(EX_DATAERR, why.text) : json_array_size(json_object_get(body, "failed")) > 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+    if (body != NULL)
+        print_explained(options, body, print_cases);
+    json_decref(body);
+    text_fini(&text);
+    return status;
+}
+
+static int run_explain(const struct options *options)
+{
+    struct explained_policy policy;
+    struct listener_settings listener = { 0 };
+    struct error why;
+    int64_t now = (int64_t)(clock_wall_ms() / 1000);
+    bool tests = strcmp(options->verb->name, "policy test") == 0;
+    int status = options->policy != NULL ? read_policy(options->policy, &policy) : fetch_policy(options, &policy);
+    if (status != EXIT_SUCCESS)
+        return status;
+    if (!read_edge(options, &policy, &listener, &why))
+        status = fail(EX_CONFIG, why.text);
+    if (status == EXIT_SUCCESS && (tests || options->login != NULL))
+        status = fetch_accounts(options, &policy);
+    if (status == EXIT_SUCCESS)
+        status = tests ? test_cases(options, &policy, now) : explain(options, &policy, now);
+    config_clear(settings_table("listener"), &listener);
     explained_policy_clear(&policy);
     return status;
 }

@@ -34,6 +34,7 @@ const struct verb options_verbs[] = {
     { "policy diff", "DIR", 1, 1, 0, "the lines that policy apply DIR would take out and put in" },
     { "policy show", "[EPOCH]", 0, 1, 0, "the policy's files" },
     { "policy history", "", 0, 0, 0, "who applied what and when" },
+    { "policy test", "FILE", 1, 1, OPTION_POLICY | OPTION_LISTENER, "whether each case of FILE is answered as it says" },
     { "policy rollback", "EPOCH", 1, 1, 0, "make an earlier policy the newest" },
     { "queue list", "[ID]", 0, 1, OPTION_FILTERS | OPTION_LIMIT, "mail in the spool, oldest first" },
     { "queue show", "ID", 1, 1, 0, "one message of the spool with its recipients and attempts" },
@@ -42,7 +43,7 @@ const struct verb options_verbs[] = {
     { "queue retry", "[ID]", 0, 1, OPTION_FILTERS | OPTION_FORCE, "try mail now, and its destinations" },
     { "queue delete", "[ID]", 0, 1, OPTION_FILTERS | OPTION_FORCE, "remove mail; nobody is told" },
     { "queue bounce", "[ID]", 0, 1, OPTION_FILTERS | OPTION_FORCE, "send mail back to its senders" },
-    { "relay explain", "CLIENT RECIPIENT", 2, 2, OPTION_POLICY | OPTION_AUTH, "what an edge answers to a client's RCPT, and by which line" },
+    { "relay explain", "CLIENT RECIPIENT", 2, 2, OPTION_POLICY | OPTION_AUTH | OPTION_SENDER | OPTION_LISTENER, "what an edge answers to a client's RCPT, and by which line" },
     { "route explain", "ADDRESS", 1, 1, OPTION_POLICY, "where mail for an address goes, and by which line" },
     { "exception list", "", 0, 0, OPTION_POLICY, "who has other limits, why, and until when" },
     { "config check", "", 0, 0, 0, "whether the configuration is right" },
@@ -62,7 +63,8 @@ static const struct flag flags[] = {
     { "--timeout", OPTION_TIMEOUT, true },    { "--comment", OPTION_COMMENT, true },
     { "--defaults", OPTION_DEFAULTS, false }, { "--changed", OPTION_CHANGED, false },
     { "--limit", OPTION_LIMIT, true },        { "--policy", OPTION_POLICY, true },
-    { "--auth", OPTION_AUTH, false },
+    { "--auth", OPTION_AUTH, false },         { "--sender", OPTION_SENDER, true },
+    { "--login", OPTION_SENDER, true },       { "--listener", OPTION_LISTENER, true },
 };
 
 static const char *const filter_names[FILTERS] = {
@@ -114,6 +116,10 @@ static bool parse_flag(struct options *options, int argc, char *const *argv, int
             options->comment = value;
         if (flag->flag == OPTION_POLICY)
             options->policy = value;
+        if (flag->flag == OPTION_LISTENER)
+            options->listener = value;
+        if (flag->flag == OPTION_SENDER)
+            *(strcmp(flag->name, "--login") == 0 ? &options->login : &options->sender) = value;
         if (flag->flag == OPTION_TIMEOUT)
             return parse_number(&options->timeout_s, flag->name, value, why);
         if (flag->flag == OPTION_LIMIT)
@@ -217,6 +223,10 @@ static bool check_flags(const struct options *options, struct error *why)
     }
     if ((options->given & OPTION_FILTERS) && !(options->verb->flags & OPTION_FILTERS)) {
         error_set(why, "%s takes no --from, --to, --state, --older or --destination", options->verb->name);
+        return false;
+    }
+    if (options->listener != NULL && options->config_path == NULL) {
+        error_set(why, "--listener %s: -c FILE is missing: the configuration has the listeners", options->listener);
         return false;
     }
     if ((options->given & OPTION_DEFAULTS) && (options->given & OPTION_CHANGED)) {

@@ -25,6 +25,8 @@ enum option_flag {
     OPTION_FILTERS = 256,   /* --from, --to, --state, --older, --destination: which mail of the spool */
     OPTION_AUTH = 1024,     /* --auth: as a client that has logged in */
     OPTION_POLICY = 512,    /* --policy DIR: a folder, not what is in force */
+    OPTION_SENDER = 2048,   /* --sender ADDRESS, --login LOGIN: who sends, and as whom it has logged in */
+    OPTION_LISTENER = 4096, /* --listener NAME: of the configuration, whose rules hold, too */
 };
 
 enum option_filter { FILTER_FROM, FILTER_TO, FILTER_STATE, FILTER_OLDER, FILTER_DESTINATION, FILTERS };
@@ -45,6 +47,7 @@ struct options {
     unsigned given; /* enum option_flag */
     unsigned timeout_s, limit;
     const char *comment, *policy;
+    const char *sender, *login, *listener; /* NULL: not given */
     const char *filters[FILTERS]; /* NULL: not given */
     const struct verb *verb;
     const char *args[OPTIONS_ARGS_MAX];

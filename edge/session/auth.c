@@ -20,13 +20,6 @@ struct auth {
     size_t sender_count;
 };
 
-enum auth_setting listener_auth(const struct listener_settings *settings)
-{
-    if (settings->auth != AUTH_PROFILE)
-        return (enum auth_setting)settings->auth;
-    return settings->profile == PROFILE_SUBMISSION ? AUTH_REQUIRE : AUTH_OFF;
-}
-
 bool session_offers_auth(const struct session *session)
 {
     return listener_auth(session->limits) != AUTH_OFF && net_is_tls(session->conn);

@@ -15,8 +15,6 @@ struct session;
 struct auth;
 struct node_question;
 
-/* How a listener treats AUTH: its key, or what its profile is for. */
-enum auth_setting listener_auth(const struct listener_settings *settings);
 /* Whether EHLO names AUTH: it is on, and the connection is encrypted. */
 bool session_offers_auth(const struct session *session);
 /* The login that was proved; NULL: none. */

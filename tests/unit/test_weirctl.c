@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "coordinator/ctl/cases.h"
 #include "coordinator/ctl/explain.h"
 #include "coordinator/ctl/options.h"
 #include "coordinator/ctl/table.h"
@@ -241,7 +242,7 @@ START_TEST(s69_explained)
 {
     struct explained_policy policy = explained_policy();
     struct error why = { "" };
-    json_t *body = explain_relay(&policy, explanations[_i].client, explanations[_i].auth, explanations[_i].recipient, 0, &why);
+    json_t *body = explain_relay(&policy, &(struct explained_client){ .address = explanations[_i].client, .authenticated = explanations[_i].auth }, explanations[_i].recipient, 0, &why);
     ck_assert_msg(body != NULL, "%s", why.text);
     ck_assert_str_eq(json_string_value(json_object_get(body, "result")), explanations[_i].result);
     ck_assert_pstr_eq(text_at(body, "grant", "by"), explanations[_i].grant);
@@ -258,11 +259,130 @@ START_TEST(s69_explained)
 }
 END_TEST
 
+/* MAIL: who may send as whom. */
+static const struct sender_case {
+    const char *login, *sender;
+    int profile;
+    bool match;
+    int code; /* 0: accepted */
+    bool owned;
+} senders[] = {
+    { NULL, "x@anywhere.org", PROFILE_RELAY, false, 0, false },
+    { NULL, "<>", PROFILE_RELAY, true, 0, false },
+    { NULL, "x@anywhere.org", PROFILE_SUBMISSION, true, 530, false },
+    { "joe", "joe@example.edu", PROFILE_SUBMISSION, true, 0, true },
+    { "JOE", "anybody@LISTS.example.edu", PROFILE_SUBMISSION, true, 0, true },
+    { "joe", "sue@example.edu", PROFILE_SUBMISSION, true, 553, false },
+    { "joe", "sue@example.edu", PROFILE_SUBMISSION, false, 0, false },
+    { "joe", "<>", PROFILE_SUBMISSION, true, 0, false },
+    { "sue@example.edu", "sue@example.edu", PROFILE_SUBMISSION, true, 0, true }, /* of a directory: itself */
+    { "nobody", "sue@example.edu", PROFILE_SUBMISSION, true, 553, false },
+};
+
+START_TEST(s69_sender_explained)
+{
+    const struct sender_case *row = &senders[_i];
+    struct explained_policy policy = explained_policy();
+    struct listener_settings listener = { .profile = row->profile, .sender_login_match = row->match };
+    struct error why = { "" };
+    policy.listener = &listener;
+    policy.accounts = json_pack("[{s:s, s:[s, s]}]", "login", "joe", "senders", "joe@example.edu", "@lists.example.edu");
+    json_t *body = explain_relay(&policy, &(struct explained_client){ .address = "192.0.2.1", .login = row->login, .sender = row->sender },
+                                 "list@example.edu", 0, &why);
+    ck_assert_msg(body != NULL, "%s", why.text);
+    const json_t *sender = json_object_get(body, "sender");
+    ck_assert_int_eq(json_integer_value(json_object_get(json_object_get(sender, "reply"), "code")), row->code);
+    ck_assert_int_eq(json_is_true(json_object_get(sender, "owned")), row->owned);
+    ck_assert_str_eq(json_string_value(json_object_get(body, "result")), row->code != 0 ? "refuse" : "expand");
+    ck_assert_int_eq(json_object_get(body, "owner") != NULL, row->code == 0 && strcmp(row->sender, "<>") != 0); /* reports about what comes from nobody go to nobody */
+    struct view view = { "relay explain", body };
+    char *text = printed(print_explained, &view);
+    ck_assert_ptr_nonnull(strstr(text, "from       "));
+    free(text);
+    json_decref(body);
+    ck_assert_ptr_null(explain_relay(&policy, &(struct explained_client){ .address = "192.0.2.1", .sender = "a@@b" }, "list@example.edu", 0, &why));
+    ck_assert_ptr_nonnull(strstr(why.text, "501 5.1.7"));
+    explained_policy_clear(&policy);
+}
+END_TEST
+
+/* Each holds; with a '!' in front of it the line does not. */
+static const char *const cases[] = {
+    "10.1.2.3 - - alice@example.edu -> smtp:[mail]",
+    "10.1.2.3 - - alice@example.edu -> smtp:[mail]:25   # as people write it",
+    "10.1.2.3 - - alice@example.edu -> accept",
+    "10.1.2.3 - - alice@example.edu -> 250",
+    "192.0.2.1 - <> u@anywhere.org -> 550 5.7.1",
+    "192.0.2.1 - <> u@anywhere.org -> refuse",
+    "192.0.2.1 joe joe@example.edu u@anywhere.org -> smtp:[out]",
+    "192.0.2.1 - - u@hole.edu -> discard:",
+    "192.0.2.1 - - u@old.edu -> 551",
+    "192.0.2.1 - - one@example.edu -> to b@x.cs.example.edu",
+    "192.0.2.1 - - one@example.edu -> smtp:[cs]",
+    "192.0.2.1 - - owner-list@example.edu -> to b@x.cs.example.edu",
+    "192.0.2.1 - - u@@x -> 501",
+    "!10.1.2.3 - - alice@example.edu -> smtp:mail",
+    "!10.1.2.3 - - alice@example.edu -> smtp:[mail]:587",
+    "!10.1.2.3 - - alice@example.edu -> discard:",
+    "!10.1.2.3 - - alice@example.edu -> refuse",
+    "!192.0.2.1 - - u@anywhere.org -> 550 5.7.2",
+    "!192.0.2.1 - - u@anywhere.org -> to u@anywhere.org",
+    "!192.0.2.1 - - one@example.edu -> to b@x.cs.example.edu c@x.cs.example.edu",
+    "!192.0.2.1 - - u@@x -> accept",
+};
+
+static void print_cases(FILE *out, const void *arg)
+{
+    cases_print(arg, out);
+}
+
+START_TEST(policy_test_cases)
+{
+    struct explained_policy policy = explained_policy();
+    struct error why = { "" };
+    bool fails = cases[_i][0] == '!';
+    char text[200], expected[80];
+    snprintf(text, sizeof text, "# a comment\n\n%s\n10.1.2.3 - - alice@example.edu\n  -> accept\n", cases[_i] + fails);
+    json_t *body = cases_run(&policy, "campus.cases", text, strlen(text), 0, &why);
+    ck_assert_msg(body != NULL, "%s", why.text);
+    ck_assert_int_eq(json_integer_value(json_object_get(body, "cases")), 2);
+    ck_assert_msg(json_array_size(json_object_get(body, "failed")) == fails, "%s", cases[_i]);
+    char *told = printed(print_cases, body);
+    snprintf(expected, sizeof expected, "2 cases, %d not as expected\n", fails);
+    ck_assert_msg(strstr(told, expected) != NULL && (strncmp(told, "campus.cases:3: ", 16) == 0) == fails, "%s", told);
+    free(told);
+    json_decref(body);
+    explained_policy_clear(&policy);
+}
+END_TEST
+
+START_TEST(policy_test_says_what_is_no_case)
+{
+    static const char *const wrong[] = { "10.1.2.3 - alice@example.edu -> accept", "printer - - alice@example.edu -> accept",
+                                         "10.1.2.3 - - alice@example.edu -> perhaps", "10.1.2.3 - - alice@example.edu ->",
+                                         "10.1.2.3 - - alice@example.edu -> to", "10.1.2.3 - - alice@example.edu -> error:5.1.1:550 no",
+                                         "10.1.2.3 - - alice@example.edu -> 999" };
+    struct explained_policy policy = explained_policy();
+    struct error why;
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        char text[120];
+        snprintf(text, sizeof text, "\n%s\n", wrong[i]);
+        ck_assert_ptr_null(cases_run(&policy, "c", text, strlen(text), 0, &why));
+        ck_assert_msg(strncmp(why.text, "c:2: error: ", 12) == 0, "%s", why.text);
+    }
+    char nothing[] = "";
+    json_t *body = cases_run(&policy, "c", nothing, 0, 0, &why);
+    ck_assert_int_eq(json_integer_value(json_object_get(body, "cases")), 0);
+    json_decref(body);
+    explained_policy_clear(&policy);
+}
+END_TEST
+
 START_TEST(s69_explained_as_people_read_it)
 {
     struct explained_policy policy = explained_policy();
     struct error why = { "" };
-    struct view view = { "relay explain", explain_relay(&policy, "10.1.2.3", false, "u@old.edu", 0, &why) };
+    struct view view = { "relay explain", explain_relay(&policy, &(struct explained_client){ .address = "10.1.2.3" }, "u@old.edu", 0, &why) };
     char *text = printed(print_explained, &view);
     ck_assert_str_eq(text, "policy     of the folder; not applied\n"
                            "client     10.1.2.3 is inside: campus\n"
@@ -310,7 +430,7 @@ START_TEST(s69_explained_as_people_read_it)
     static const char *const wrong[][3] = { { "printer", "u@example.edu", "is not an IP address" }, { "10.1.2.3", "u@@x", "501 5.1.3" },
                                             { "10.1.2.3", "<u@x> y", "501 5.1.3" }, { NULL, "postmaster", "has no domain" } };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-        ck_assert_ptr_null(wrong[i][0] != NULL ? explain_relay(&policy, wrong[i][0], false, wrong[i][1], 0, &why) : explain_route(&policy, wrong[i][1], &why));
+        ck_assert_ptr_null(wrong[i][0] != NULL ? explain_relay(&policy, &(struct explained_client){ .address = wrong[i][0] }, wrong[i][1], 0, &why) : explain_route(&policy, wrong[i][1], &why));
         ck_assert_msg(strstr(why.text, wrong[i][2]) != NULL, "%s", why.text);
     }
     explained_policy_clear(&policy);
@@ -371,6 +491,9 @@ int main(void)
     tcase_add_test(tests, test_views_take_any_json);
     tcase_add_test(tests, test_views);
     tcase_add_loop_test(tests, s69_explained, 0, sizeof explanations / sizeof *explanations);
+    tcase_add_loop_test(tests, s69_sender_explained, 0, sizeof senders / sizeof *senders);
+    tcase_add_loop_test(tests, policy_test_cases, 0, sizeof cases / sizeof *cases);
+    tcase_add_test(tests, policy_test_says_what_is_no_case);
     tcase_add_test(tests, s69_explained_as_people_read_it);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
