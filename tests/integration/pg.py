@@ -16,7 +16,7 @@ import tempfile
 import time
 
 
-def _programs():
+def programs():
     for folder in ("/usr/lib/postgresql/15/bin", "/usr/lib/postgresql/16/bin", "/usr/lib/postgresql/17/bin"):
         if os.path.exists(folder + "/initdb"):
             return folder
@@ -25,7 +25,7 @@ def _programs():
 
 class PostgreSQL:
     def __init__(self, settings=()):
-        self.bin = _programs()
+        self.bin = programs()
         self.dir = tempfile.mkdtemp(prefix="weir-pg-")
         self.data = self.dir + "/data"
         self.settings = ["fsync=off", "max_connections=40", "shared_buffers=32MB", *settings]
