@@ -34,8 +34,8 @@ LOCK = 4711
 WAIT_IN_THE_MIDDLE = f"""
     CREATE FUNCTION test_wait() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_advisory_xact_lock_shared({LOCK}); RETURN NEW; END';
     CREATE TRIGGER test_storing BEFORE INSERT ON spool_message FOR EACH ROW WHEN (NEW.sender = 'storing@example.org') EXECUTE FUNCTION test_wait();
-    CREATE TRIGGER test_answered BEFORE UPDATE ON spool_recipient FOR EACH ROW
-        WHEN (NEW.address = 'answered@example.edu' AND NEW.state = 'delivered') EXECUTE FUNCTION test_wait()"""
+    CREATE TRIGGER test_answered BEFORE INSERT ON audit FOR EACH ROW
+        WHEN (NEW.recipient = 'answered@example.edu' AND NEW.disposition = 'delivered') EXECUTE FUNCTION test_wait()"""
 
 
 class Wait:
@@ -49,9 +49,10 @@ class Wait:
         self.psql.stdin.flush()
         assert "locked" in (self.psql.stdout.readline(), self.psql.stdout.readline().strip())
 
-    def until_waiting(self, number):
-        sql = f"SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = {LOCK} AND NOT granted"
-        wait_until(lambda: int(self.cluster.query(sql)[0][0]) == number, 5, f"{number} transactions in the middle")
+    def until_waiting(self, role):
+        sql = (f"SELECT count(*) > 0 FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE locktype = 'advisory' AND objid = {LOCK} AND NOT granted"
+               f" AND application_name LIKE 'weir % {role}'")
+        wait_until(lambda: self.cluster.query(sql) == [["t"]], 5, f"a {role} in the middle of its transaction")
 
     def end(self):
         self.psql.kill()
@@ -89,14 +90,14 @@ class Crash:
         self.wait = Wait(self.farm)
         self.client = threading.Thread(target=self.send_storing)
         self.client.start()
-        self.wait.until_waiting(1)
+        self.wait.until_waiting("store")
         self.hung = [pid for pid in weir.workers_of(self.farm, "scanner-1") if process_name(pid).startswith("weir-scan-")]
         for pid in self.hung:
             os.kill(pid, signal.SIGSTOP)
         self.farm.weirctl("queue", "release", self.ids["scanning"])
         wait_until(lambda: f"{self.ids['scanning']}: from=" in self.farm.log("edge-1"), 5, "the lease of what is to be scanned")
         self.hop.let_go("DOT answered@example.edu")
-        self.wait.until_waiting(2)
+        self.wait.until_waiting("result")
 
     def leave_unscanned(self, *states):
         """In the spool, not scanned yet, and held there."""
