@@ -9,6 +9,7 @@ static const struct {
 } events[] = {
     { "connect from ", "connect" },
     { "disconnect from ", "disconnect" },
+    { "xclient: ", "xclient" },
     { "lost connection ", "lost_connection" },
     { "timeout after ", "timeout" },
     { "client=", "message_begins" },

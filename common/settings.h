@@ -156,6 +156,7 @@ struct listener_settings {            /* [listener "relay"] */
     struct config_list listen;        /* 127.0.0.1:25, [::1]:25 */
     struct config_list proxy_from;    /* empty; load balancers: each connection begins with a PROXY header, which is looked for from nobody else */
     uint64_t proxy_timeout;           /* 5s for that header: 421 4.4.2 */
+    struct config_list xclient_from;  /* empty; who may use XCLIENT */
     uint64_t banner_delay;            /* 0: off. A client that talks before the banner gets 554 5.5.1 */
     uint64_t max_message_size;        /* 50MiB */
     uint64_t max_recipients;          /* 100 */

@@ -18,6 +18,7 @@ struct auth {
     char *login;                    /* proved, canonical; NULL: not yet */
     char **senders;                 /* addresses, or "@domain" */
     size_t sender_count;
+    bool assumed;                   /* nobody proved it: a peer said so (XCLIENT) */
 };
 
 bool session_offers_auth(const struct session *session)
@@ -32,6 +33,8 @@ const char *session_login(const struct session *session)
 
 const char *session_sasl_method(const struct session *session)
 {
+    if (session_login(session) != NULL && session->auth->assumed)
+        return "XCLIENT";
     return session_login(session) != NULL ? sasl_mechanism_name(session->auth->sasl.mechanism) : "";
 }
 
@@ -48,6 +51,19 @@ void auth_free(struct auth **taken)
     free(auth->senders);
     free(auth->login);
     free(auth);
+}
+
+void auth_assume(struct session *session, const char *login)
+{
+    auth_free(&session->auth);
+    if (*login == '\0')
+        return;
+    struct auth *auth = session->auth = xcalloc(1, sizeof *auth);
+    auth->assumed = true;
+    auth->login = xstrdup(login);
+    auth->senders = xcalloc(1, sizeof *auth->senders);
+    auth->senders[0] = xstrdup(login);
+    auth->sender_count = 1;
 }
 
 /* ---- replies ---- */

@@ -26,6 +26,7 @@ bool auth_may_send(struct session *session, const struct smtp_command *mail);
 void auth_command(struct session *session, const struct smtp_command *command); /* AUTH */
 void auth_line(struct session *session, const char *line, size_t len);          /* an answer to a challenge */
 void auth_bad_line(struct session *session);                                   /* one that is no line: too long, NUL */
+void auth_assume(struct session *session, const char *login); /* XCLIENT: a peer that is believed says so; "": nobody. It sends as this address only */
 void auth_free(struct auth **auth);                                            /* no answer follows */
 
 #endif

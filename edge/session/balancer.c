@@ -7,7 +7,6 @@
  *
  * What a health check does is nobody's news: it leaves no line in the log, whichever way it ends.
  */
-#include "common/clock.h"
 #include "common/log.h"
 #include "edge/session/internal.h"
 #include "edge/session/proxy.h"
@@ -46,7 +45,6 @@ size_t balancer_bytes(struct session *session, const char *buf, size_t len)
         return len;
     }
     session->unnamed = event == PROXY_LOCAL || speaks_for_itself(session, &header.client);
-    session->began_ms = clock_ms(); /* banner_delay is the client's, and nothing of it was spent on the balancer's words */
     metric_add(session->port->proxied[session->unnamed ? PROXIED_LOCAL : PROXIED_CLIENT], 1);
     if (server_readmit(session, session->unnamed ? &session->balancer : &header.client)) {
         metric_add(session->port->accepted, 1);

@@ -7,6 +7,7 @@
 #include "common/log.h"
 #include "common/memory.h"
 #include "edge/session/internal.h"
+#include "edge/smtp/xclient.h"
 
 #define ST_ANY (ST_GREETED | ST_READY | ST_MAIL | ST_RCPT | ST_BDAT)
 
@@ -25,16 +26,17 @@ static void obey_hello(struct session *session, const struct smtp_command *comma
 {
     transaction_free(&session->tx, FAREWELL_RESET);
     session_take_helo(session, command->domain);
-    session->esmtp = command->verb == SMTP_VERB_EHLO;
+    session->esmtp = session->told_proto != TOLD_NOTHING ? session->told_proto == TOLD_ESMTP : command->verb == SMTP_VERB_EHLO;
     session_enter(session, ST_READY);
-    if (!session->esmtp) {
+    if (command->verb == SMTP_VERB_HELO) {
         session_reply(session, command->verb, 250, NULL, "%s", session->config->hostname);
         return;
     }
     session_reply(session, command->verb, 250, NULL,
-                  "%s\nPIPELINING\nSIZE %llu\n8BITMIME\nCHUNKING\nENHANCEDSTATUSCODES\nSMTPUTF8\nDSN%s%s", session->config->hostname,
+                  "%s\nPIPELINING\nSIZE %llu\n8BITMIME\nCHUNKING\nENHANCEDSTATUSCODES\nSMTPUTF8\nDSN%s%s%s", session->config->hostname,
                   (unsigned long long)allowance_now(session).max_message_size, session_offers_starttls(session) ? "\nSTARTTLS" : "",
-                  session_offers_auth(session) ? "\nAUTH PLAIN LOGIN" : "");
+                  session_offers_auth(session) ? "\nAUTH PLAIN LOGIN" : "",
+                  session->trusted ? "\nXCLIENT " SMTP_XCLIENT_KEYWORDS : "");
 }
 
 static void obey_starttls(struct session *session, const struct smtp_command *command)
@@ -54,10 +56,10 @@ static void obey_starttls(struct session *session, const struct smtp_command *co
 
 static void obey_mail(struct session *session, const struct smtp_command *command)
 {
-    if (session->unnamed) { /* what it may do depends on who it is; the balancer's own address must not decide */
+    if (session->unnamed) { /* what it may do depends on who it is; the address of whoever speaks for it must not decide */
         session->errors++;
-        report_reject(session, NULL, "MAIL", 450, "4.7.1", "The load balancer does not say who the client is", NULL, NULL);
-        session_reply(session, command->verb, 450, "4.7.1", "The load balancer does not say who the client is");
+        report_reject(session, NULL, "MAIL", 450, "4.7.1", "Nobody says who the client is", NULL, NULL);
+        session_reply(session, command->verb, 450, "4.7.1", "Nobody says who the client is");
         return;
     }
     if (session->helo == NULL) /* only a lenient session comes here without */
@@ -190,6 +192,7 @@ static const struct verb_rule rules[SMTP_VERB_COUNT] = {
     [SMTP_VERB_EXPN]     = { ST_ANY,                  false,       obey_not },
     [SMTP_VERB_HELP]     = { ST_ANY,                  false,       obey_help },
     [SMTP_VERB_AUTH]     = { ST_READY,                true,        auth_command },
+    [SMTP_VERB_XCLIENT]  = { ST_ANY,                  true,        xclient_command },
     [SMTP_VERB_HTTP]     = { ST_ANY,                  false,       obey_http },
 };
 

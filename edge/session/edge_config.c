@@ -38,6 +38,7 @@ static bool load_listeners(struct edge_config *out, const struct config *config,
         if (!config_fill(config, "listener", name, &listener->settings, why))
             return false;
         load_peers(&listener->balancers, &listener->settings.proxy_from);
+        load_peers(&listener->speakers, &listener->settings.xclient_from);
         char domain[SMTP_DOMAIN_MAX + 1], *qualify = listener->settings.qualify_domain;
         if (qualify != NULL && *qualify != '\0' && !smtp_domain_parse(domain, qualify, strlen(qualify), false)) {
             error_set(why, "[listener \"%s\"] qualify_domain: \"%s\" is not a domain", name, qualify);
@@ -150,6 +151,7 @@ void edge_config_unref(struct edge_config **config)
     for (size_t i = 0; i < c->listener_count; i++) {
         config_clear(settings_table("listener"), &c->listeners[i].settings);
         free(c->listeners[i].balancers.prefixes);
+        free(c->listeners[i].speakers.prefixes);
         free(c->listeners[i].name);
     }
     for (size_t i = 0; i < c->coordinator_count; i++) {

@@ -23,6 +23,7 @@ struct edge_listener {
     char *name; /* "relay": the instance of [listener "relay"], and the metrics' label */
     struct listener_settings settings;
     struct edge_peers balancers; /* settings.proxy_from */
+    struct edge_peers speakers;  /* settings.xclient_from */
 };
 
 struct edge_config {

@@ -9,6 +9,7 @@
  * commands.c     one handler per SMTP verb
  * transaction.c  one message's way: bytes, verdict, hand-over, outcome; with recipients.c (who) and spooled.c (into the spool)
  * auth.c         who the client is
+ * xclient.c      who it is, as a peer says that speaks for it
  * repair.c       a message's header made whole
  * report.c       the log lines and audit rows of all that
  */
@@ -67,7 +68,11 @@ struct session {
     bool pressed;      /* the scanner's window is full: no input until it opens */
     bool ended;        /* the client sends no more, but may still read */
     bool dead;         /* in the server's list of sessions to be freed */
-    bool unnamed;      /* a load balancer has not said, or does not say, who the client is: no mail is taken, nothing of it is logged */
+    bool unnamed;      /* a load balancer has not said, or does not say, who the client is, or a peer by XCLIENT: no mail is taken */
+    bool trusted;      /* it is listed in xclient_from: EHLO announces XCLIENT */
+    bool name_told;    /* client_name is what XCLIENT said: not to be looked up */
+    enum { TOLD_NOTHING, TOLD_SMTP, TOLD_ESMTP } told_proto; /* by XCLIENT */
+    char *told_helo;   /* by XCLIENT, or NULL: in place of what HELO says */
     struct netaddr balancer;                /* family 0: none is between the client and us */
     struct netaddr client;
     char client_text[NETADDR_TEXT_MAX];
@@ -77,6 +82,7 @@ struct session {
     char *listed;                           /* the lists for whose sake the client is refused; NULL: it is not */
     bool connect_told;                      /* "connect from" is in the log */
     uint64_t began_ms, entered_ms, input_ms;
+    uint64_t arrived_ms; /* the client's beginning, which its banner is timed from: behind a load balancer later than began_ms */
     unsigned commands, errors, unknown; /* unknown: recipients the next hop refused for good */
     uint64_t skipped;  /* ST_SKIP: bytes of this chunk */
     enum farewell farewell; /* what a message that has begun is written down with when the session ends */
@@ -170,6 +176,8 @@ extern const struct net_handlers session_net_handlers;
 
 /* Greets the client, or waits for its name and banner_delay first. */
 void session_begin(struct session *session);
+/* The same for another client in the same connection; nothing that was said by HELO counts any more. */
+void session_greet_again(struct session *session);
 /* The client's name is known, or not waited for any longer: it is written down that it came. */
 void session_stop_lookup(struct session *session);
 /* As in logs and Received: "unknown" where no name is confirmed. Borrowed. */
@@ -193,6 +201,10 @@ bool session_offers_starttls(const struct session *session);
 bool session_is_lenient(const struct session *session);
 /* The client said EHLO or HELO; what it said is of no use when "". */
 void session_take_helo(struct session *session, const char *helo);
+
+/* ---- xclient ---- */
+
+void xclient_command(struct session *session, const struct smtp_command *command);
 
 /* ---- commands ---- */
 

@@ -16,7 +16,7 @@ static const char *session_proto(const struct session *session)
 
 static int session_log_level(const struct session *session)
 {
-    return session->unnamed ? LOG_DEBUG : LOG_INFO;
+    return session->unnamed && session->balancer.family != 0 ? LOG_DEBUG : LOG_INFO; /* a health check is nobody's news */
 }
 
 void report_connect(const struct session *session)

@@ -306,6 +306,7 @@ static void session_free(struct session *session)
     free(session->helo);
     free(session->client_name);
     free(session->listed);
+    free(session->told_helo);
     free(session);
     server->sessions--;
     metric_set(server->sessions_now, server->sessions);

@@ -65,7 +65,7 @@ void session_take_helo(struct session *session, const char *helo)
     char literal[NETADDR_TEXT_MAX + 8]; /* RFC 5321 4.1.3: what a host without a name should have said */
     snprintf(literal, sizeof literal, "[%s%s]", session->client.family == AF_INET6 ? "IPv6:" : "", session->client_text);
     free(session->helo);
-    session->helo = xstrdup(*helo != '\0' ? helo : literal);
+    session->helo = xstrdup(session->told_helo != NULL ? session->told_helo : *helo != '\0' ? helo : literal);
 }
 
 /* ---- replies ---- */
@@ -155,9 +155,10 @@ void session_dismiss(struct session *session, enum farewell farewell, const char
 
 static void session_greet(struct session *session)
 {
+    bool again = session->greeted; /* the answer to XCLIENT */
     session->greeted = true;
     session_enter(session, ST_GREETED);
-    session_reply(session, STAGE_CONNECT, 220, NULL, "%s ESMTP Weir", session->config->hostname);
+    session_reply(session, again ? SMTP_VERB_XCLIENT : STAGE_CONNECT, 220, NULL, "%s ESMTP Weir", session->config->hostname);
 }
 
 const char *session_client_name(const struct session *session)
@@ -173,12 +174,17 @@ void session_stop_lookup(struct session *session)
     session->connect_told = true;
 }
 
+static uint64_t session_banner_due(const struct session *session)
+{
+    return session->arrived_ms + (session->greeted ? 0 : session->limits->banner_delay);
+}
+
 /* Greets the client when nothing keeps the banner any longer; else says when to look again. */
 static uint64_t session_greet_in_time(struct session *session, uint64_t now)
 {
-    uint64_t banner = session->began_ms + session->limits->banner_delay;
-    uint64_t name = session->began_ms + session->config->edge.ptr_wait;
-    uint64_t lists = session->began_ms + session->config->edge.dnsbl_timeout; /* by then the query has ended by itself */
+    uint64_t banner = session_banner_due(session);
+    uint64_t name = session->arrived_ms + session->config->edge.ptr_wait;
+    uint64_t lists = session->arrived_ms + session->config->edge.dnsbl_timeout; /* by then the query has ended by itself */
     if (session->name_query == NULL || now >= name)
         session_stop_lookup(session);
     if (now >= banner && session->name_query == NULL && session->dnsbl_query == NULL) {
@@ -232,9 +238,10 @@ static void on_client_name(void *arg, const char *name)
 
 static void session_welcome(struct session *session)
 {
-    if (session->server->dns != NULL && session->config->edge.ptr_wait > 0)
+    bool looks_up = session->server->dns != NULL && !session->unnamed;
+    if (looks_up && session->config->edge.ptr_wait > 0 && session->client_name == NULL && !session->name_told)
         session->name_query = client_name_lookup(session->server->dns, &session->client, on_client_name, session);
-    if (session->server->dns != NULL)
+    if (looks_up)
         session_look_up_lists(session);
     session_enter(session, ST_CONNECTED);
     uint64_t due = session_greet_in_time(session, clock_ms());
@@ -245,11 +252,14 @@ static void session_welcome(struct session *session)
 /* Only banner_delay is a test that a client fails by talking: for its name we wait on our own account. */
 static bool session_talks_early(const struct session *session)
 {
-    return session->state == ST_CONNECTED && clock_ms() < session->began_ms + session->limits->banner_delay;
+    return session->state == ST_CONNECTED && clock_ms() < session_banner_due(session);
 }
 
 void session_begin(struct session *session)
 {
+    const struct edge_listener *listener = edge_config_listener(session->config, session->port->name);
+    session->trusted = !session->unnamed && edge_peers_contain(&listener->speakers, &session->client);
+    session->arrived_ms = clock_ms();
     if (!session->limits->implicit_tls) {
         session_welcome(session);
         return;
@@ -258,6 +268,22 @@ void session_begin(struct session *session)
     if (session->config->server_tls == NULL || !net_start_tls(session->conn, session->config->server_tls, true, NULL))
         session_close(session);
     session_settle(session);
+}
+
+static void session_forget_hello(struct session *session)
+{
+    free(session->helo);
+    session->helo = NULL;
+    session->esmtp = false;
+}
+
+void session_greet_again(struct session *session)
+{
+    session_forget_hello(session);
+    free(session->listed);
+    session->listed = NULL;
+    session->arrived_ms = clock_ms();
+    session_welcome(session);
 }
 
 /* RFC 5321 4.3.1: the client waits for the banner. One that does not is no mail server. */
@@ -409,9 +435,8 @@ static void on_secured(void *arg)
 {
     struct session *session = arg;
     count_handshake(session, session_tls(session));
-    free(session->helo); /* RFC 3207 4.2: what was said in clear is forgotten */
-    session->helo = NULL;
-    session->esmtp = false;
+    session_forget_hello(session); /* RFC 3207 4.2: what was said in clear is forgotten */
+    auth_free(&session->auth);
     session->input_ms = clock_ms();
     if (session->greeted)
         session_enter(session, ST_GREETED);

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <strings.h>
 #include "edge/smtp/text.h"
+#include "edge/smtp/xtext.h"
 
 struct slice {
     const char *at;
@@ -61,29 +62,9 @@ static bool parse_size(uint64_t *out, struct slice text)
     return true;
 }
 
-/* RFC 3461 4: "+" and two hex digits stand for a byte. What it decodes to must be printable, so that it can be logged
- * and passed on. */
 static bool decode_xtext(char *out, size_t cap, struct slice text)
 {
-    size_t used = 0;
-    for (size_t i = 0; i < text.len; i++) {
-        char c = text.at[i];
-        if (c == '+') {
-            int high = i + 2 < text.len ? smtp_hex_value(text.at[i + 1]) : -1;
-            int low = i + 2 < text.len ? smtp_hex_value(text.at[i + 2]) : -1;
-            if (high < 0 || low < 0)
-                return false;
-            c = (char)(high << 4 | low);
-            i += 2;
-        } else if (c == '=' || (unsigned char)c < 33 || (unsigned char)c > 126) {
-            return false;
-        }
-        if (used + 1 >= cap)
-            return false;
-        out[used++] = c;
-    }
-    out[used] = '\0';
-    return smtp_text_is_printable(out, used);
+    return smtp_xtext_decode(out, cap, text.at, text.len);
 }
 
 /* RFC 6533 3: "\x{1F600}" stands for a character; others, UTF-8 included, for themselves. */
@@ -390,6 +371,7 @@ static const struct {
     { "QUIT", SMTP_VERB_QUIT, ARGUMENTS_NONE },         { "VRFY", SMTP_VERB_VRFY, ARGUMENTS_NEEDED },
     { "EXPN", SMTP_VERB_EXPN, ARGUMENTS_NEEDED },       { "HELP", SMTP_VERB_HELP, ARGUMENTS_ANY },
     { "STARTTLS", SMTP_VERB_STARTTLS, ARGUMENTS_NONE }, { "AUTH", SMTP_VERB_AUTH, ARGUMENTS_NEEDED },
+    { "XCLIENT", SMTP_VERB_XCLIENT, ARGUMENTS_NEEDED },
     { "GET", SMTP_VERB_HTTP, ARGUMENTS_HTTP },          { "POST", SMTP_VERB_HTTP, ARGUMENTS_HTTP },
     { "HEAD", SMTP_VERB_HTTP, ARGUMENTS_HTTP },         { "PUT", SMTP_VERB_HTTP, ARGUMENTS_HTTP },
     { "PATCH", SMTP_VERB_HTTP, ARGUMENTS_HTTP },        { "DELETE", SMTP_VERB_HTTP, ARGUMENTS_HTTP },

@@ -12,7 +12,7 @@
 enum smtp_verb {
     SMTP_VERB_UNKNOWN, SMTP_VERB_EHLO, SMTP_VERB_HELO, SMTP_VERB_MAIL, SMTP_VERB_RCPT, SMTP_VERB_DATA, SMTP_VERB_BDAT,
     SMTP_VERB_RSET, SMTP_VERB_NOOP, SMTP_VERB_QUIT, SMTP_VERB_VRFY, SMTP_VERB_EXPN, SMTP_VERB_HELP, SMTP_VERB_STARTTLS,
-    SMTP_VERB_AUTH,
+    SMTP_VERB_AUTH, SMTP_VERB_XCLIENT,
     SMTP_VERB_HTTP, /* GET, POST, CONNECT, ...: a browser or proxy was tricked into talking to us; close */
     SMTP_VERB_COUNT
 };
@@ -33,7 +33,7 @@ struct smtp_command {
     char envid[101];
     unsigned notify;                    /* 0: not given; SMTP_NOTIFY_* */
     char orcpt[501];                    /* "rfc822;a@b" as decoded, "" when absent */
-    const char *arguments;              /* AUTH: what stands behind it; borrowed from the line */
+    const char *arguments;              /* AUTH, XCLIENT: what stands behind it; borrowed from the line */
     size_t arguments_len;
     char auth[501];                     /* MAIL AUTH= (RFC 4954 5), decoded; "" when absent */
 };

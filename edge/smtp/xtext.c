@@ -13,6 +13,29 @@ static bool is_plain(char c)
     return c > ' ' && c <= '~' && c != '+' && c != '=';
 }
 
+bool smtp_xtext_decode(char *out, size_t cap, const char *text, size_t len)
+{
+    size_t used = 0;
+    for (size_t i = 0; i < len; i++) {
+        char c = text[i];
+        if (c == '+') {
+            int high = i + 2 < len ? smtp_hex_value(text[i + 1]) : -1;
+            int low = i + 2 < len ? smtp_hex_value(text[i + 2]) : -1;
+            if (high < 0 || low < 0)
+                return false;
+            c = (char)(high << 4 | low);
+            i += 2;
+        } else if (c == '=' || (unsigned char)c < 33 || (unsigned char)c > 126) {
+            return false;
+        }
+        if (used + 1 >= cap)
+            return false;
+        out[used++] = c;
+    }
+    out[used] = '\0';
+    return smtp_text_is_printable(out, used);
+}
+
 bool smtp_xtext_encode(char *out, size_t cap, const char *text)
 {
     size_t used = 0;

@@ -750,6 +750,44 @@ static const struct {
     { "nor where the header is wrong", false, "O certificate=x\nO implicit_tls=on\nO proxy_from=127.0.0.1\nC EHLO x\n.\nX" },
     { "a name is looked up for the client of a load balancer", false,
       "O names\nO proxy_from=127.0.0.1\nT 3000\n.\nc PROXY TCP4 127.0.0.2 127.0.0.1 4000 25\\r\\n\n.\nY host.example\nS 220\nC QUIT\nS 221\nX" },
+    { "a peer that is not listed speaks for itself only", false,
+      "O xclient_from=127.0.0.9\n" READY "C XCLIENT ADDR=127.0.0.2\nS 550 5.7.0\nC XCLIENT\nS 501\n" "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<u@far.test>\nR 250 - ok\nS 250" },
+    { "XCLIENT is announced to those who are listed", false,
+      "O xclient_from=127.0.0.1\nS 220\nC EHLO x\nS 250-edge.test\nS 250-PIPELINING\nS 250-SIZE\nS 250-8BITMIME\nS 250-CHUNKING\nS 250-ENHANCEDSTATUSCODES\n"
+      "S 250-SMTPUTF8\nS 250-DSN\nS 250 XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT" },
+    { "XCLIENT: another client's rights", false,
+      "O xclient_from=127.0.0.1\n" READY "C XCLIENT ADDR=127.0.0.2\nS 220\nC MAIL FROM:<a@b.test>\nS 503\nC EHLO x\nS 250-\nS 250-\nS 250-\nS 250-\nS 250-\nS 250-\nS 250-\nS 250-\nS 250 XCLIENT\n"
+      "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<u@far.test>\nS 550 5.7.1\nA u@far.test refused:relay 550" },
+    { "XCLIENT: and back again", false,
+      "O outside\nO xclient_from=127.0.0.2\nS 220\nC XCLIENT ADDR=127.0.0.9 NAME=host.example\nS 220\nC XCLIENT ADDR=127.0.0.1\nS 220\nC HELO x\nS 250\n"
+      "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<u@far.test>\nR 250 - ok\nS 250" },
+    { "XCLIENT in the trace", false,
+      "O xclient_from=127.0.0.1\nO names\nY peer.example\nS 220\nC XCLIENT NAME=Host.Example ADDR=IPV6:2001:db8::7 PROTO=ESMTP HELO=said.example\nS 220\n"
+      "C HELO client.test\nS 250 edge.test\n"
+      "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\n.\nR 250 2.1.5 ok\nS 250 2.1.5\nC DATA\nS 354\n" MAIL
+      "V clean\nN from said.example (host.example [IPv6:2001:db8::7])\nN with ESMTP id\nD 250 - ok\nS 250\nA u@example.edu delivered 250" },
+    { "XCLIENT: a name that is not told is looked up", false,
+      "O xclient_from=127.0.0.1\nO names\nY peer.example\nS 220\nC XCLIENT ADDR=127.0.0.2\n.\nY other.example\nS 220\nC HELO client.test\nS 250\n"
+      "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\n.\nR 250 2.1.5 ok\nS 250 2.1.5\nC DATA\nS 354\n" MAIL
+      "V clean\nN from client.test (other.example [127.0.0.2])\nD 250 - ok\nS 250\nA u@example.edu delivered 250" },
+    { "XCLIENT: an unavailable name is not looked up", false,
+      "O xclient_from=127.0.0.1\nO names\nY peer.example\nS 220\nC XCLIENT ADDR=127.0.0.2 NAME=[TEMPUNAVAIL]\nS 220\nC QUIT\nS 221\nX" },
+    { "XCLIENT: nobody sends no mail", false,
+      "O xclient_from=127.0.0.1\nS 220\nC XCLIENT ADDR=[UNAVAILABLE]\nS 220\nC HELO x\nS 250\nC MAIL FROM:<a@b.test>\nS 450 4.7.1\nC XCLIENT ADDR=127.0.0.1\nS 220\n"
+      "C HELO x\nS 250\nC MAIL FROM:<a@b.test>\nS 250" },
+    { "XCLIENT in a transaction", false, "O xclient_from=127.0.0.1\n" READY "C MAIL FROM:<a@b.test>\nS 250\nC XCLIENT ADDR=127.0.0.2\nS 503 5.5.1\nC RSET\nS 250\nC XCLIENT ADDR=127.0.0.2\nS 220" },
+    { "XCLIENT with a wrong value changes nothing", false,
+      "O xclient_from=127.0.0.1\n" READY "C XCLIENT LOGIN=u ADDR=127.0.0.256\nS 501 5.5.4\nC MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<u@far.test>\nR 250 - ok\nS 250" },
+    { "nothing waits behind XCLIENT", true, "O xclient_from=127.0.0.1\n" READY "C XCLIENT ADDR=127.0.0.2\nC HELO x\nS 554 5.5.0\nX" },
+    { "XCLIENT while we drain", false, "O xclient_from=127.0.0.1\n" READY "W\nC XCLIENT ADDR=127.0.0.2\nS 421 4.3.2\nX" },
+    { "XCLIENT: a login is believed", false,
+      "O outside\nO auth=require\nO sender_login_match=on\nO xclient_from=127.0.0.2\nS 220\nC XCLIENT LOGIN=alice@example.edu\nS 220\nC HELO x\nS 250\nC MAIL FROM:<bob@example.edu>\nS 553 5.7.1\n"
+      "C MAIL FROM:<alice@example.edu>\nS 250\nC RCPT TO:<u@far.test>\nR 250 - ok\nS 250\nC RSET\nS 250\nC XCLIENT LOGIN=[UNAVAILABLE]\nS 220\nC HELO x\nS 250\nC MAIL FROM:<alice@example.edu>\nS 530 5.7.0" },
+    { "XCLIENT: a login in clear is forgotten under TLS", false,
+      "O certificate=x\nO outside\nO xclient_from=127.0.0.2\nS 220\nC XCLIENT LOGIN=alice@example.edu ADDR=127.0.0.3\nS 220\nC HELO x\nS 250\nC STARTTLS\nS 220 2.0.0\nC HELO x\nS 250\n"
+      "C MAIL FROM:<alice@example.edu>\nS 250\nC RCPT TO:<u@far.test>\nS 550 5.7.1\nA u@far.test refused:relay 550" },
+    { "XCLIENT behind a load balancer is the client's", false,
+      "O proxy_from=127.0.0.1\nO xclient_from=127.0.0.1\nc PROXY TCP4 127.0.0.2 127.0.0.1 4000 25\\r\\n\nS 220\nC XCLIENT ADDR=127.0.0.1\nS 550 5.7.0" },
     { "a banner that waits", false, "O banner_delay=2s\n.\nT 1000\n.\nT 1500\nS 220\nC QUIT\nS 221\nX" },
     { "an early talker", false, "O banner_delay=2s\n.\nT 1000\nC EHLO x\nS 554 5.5.1\nX" },
     { "a banner that waits for the client's name", false,
@@ -957,6 +995,7 @@ static const struct {
     { "proxy_from=", NULL },
     { "proxy_from=192.0.2.4/24", "proxy_from: '192.0.2.4/24' has bits set behind the prefix: write 192.0.2.0/24" },
     { "proxy_from=balancer.example.edu", "proxy_from: 'balancer.example.edu' is not an IP address or network" },
+    { "xclient_from=192.0.2.300", "xclient_from: '192.0.2.300' is not an IP address or network" },
     { "implicit_tls=on", "implicit_tls: [tls] has no certificate" },
 };
 
