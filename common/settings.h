@@ -14,6 +14,7 @@ enum next_hop_tls { NEXT_HOP_TLS_NONE, NEXT_HOP_TLS_MAY, NEXT_HOP_TLS_REQUIRE };
 enum listener_direction { DIRECTION_BOTH, DIRECTION_INBOUND, DIRECTION_OUTBOUND };     /* both|inbound|outbound */
 enum listener_profile { PROFILE_RELAY, PROFILE_SUBMISSION, PROFILE_HANDOFF };           /* relay|submission|handoff */
 enum auth_setting { AUTH_PROFILE, AUTH_OFF, AUTH_OFFER, AUTH_REQUIRE };          /* profile|off|offer|require */
+enum verify_unknown { VERIFY_UNKNOWN_ACCEPT, VERIFY_UNKNOWN_DEFER };               /* accept|defer */
 enum drain_mode { DRAIN_ANSWER, DRAIN_CLOSE };                                   /* answer|close */
 
 struct log_settings {                 /* [log] */
@@ -63,6 +64,11 @@ struct coordinator_settings {         /* [coordinator "coordinator-1"]: read by 
     uint64_t spool_life;              /* 5d, then it comes back to its sender */
     uint64_t spool_delay_warning;     /* 4h; 0: never */
     uint64_t spool_leftover;          /* 1h: incomplete messages nobody goes on with are removed */
+    uint64_t verify_positive_expire;  /* 7d: recipients a next hop knows are believed to exist that long */
+    uint64_t verify_positive_refresh; /* 1d: then the next hop is asked anew, while the old answer still counts */
+    uint64_t verify_negative_expire;  /* 1h: the same of those it does not know */
+    uint64_t verify_negative_refresh; /* 10m */
+    uint64_t verify_entries;          /* 1000000 of both; over it those that expire first go */
     uint64_t database_connect_timeout; /* 3s per host of the connection string */
     uint64_t database_timeout;        /* 10s without any answer: the connection is ended and made anew */
 };
@@ -126,6 +132,12 @@ struct edge_settings {                /* [edge] */
     uint64_t spool_timeout;           /* 30s for a coordinator's answer while a client waits for its message to be stored */
     uint64_t dsn_return_size;         /* 64KiB: a DSN returns the whole message up to this size, else its header */
     uint64_t auth_timeout;            /* 20s for a coordinator to say whether a password is right */
+    char *verify_sender;              /* "" the null sender: MAIL FROM of probes (policy file verify) */
+    uint64_t verify_timeout;          /* 10s: how long a client's RCPT waits for it */
+    int verify_unknown;               /* accept|defer: the next hop did not say */
+    uint64_t verify_probes;           /* 20 at once of one next hop, per worker; over it the next hop did not say */
+    uint64_t verify_memory;           /* 10000 answers kept by a worker */
+    uint64_t verify_memory_time;      /* 30s; then the cluster's are asked again */
     uint64_t report_buffer;           /* 100000 audit rows kept while no coordinator answers, per worker */
     bool mx_delivery;                 /* on: a domain without a route goes to its MX; off: 550 5.4.4 */
     uint64_t mx_host_limit;           /* 20 hosts of one domain looked up, the best first */

@@ -68,6 +68,8 @@ static const struct verb verbs[] = {
     { "status", 0, 0, PLAIN, "s", "SELECT * FROM admin_status($1::interval)" },
     { "trace", 1, 2, PLAIN, "aa", /* in brackets, as log lines have addresses; Message-IDs match with and without */
       "SELECT * FROM admin_trace(regexp_replace($1, '^<(.*)>$', '\\1'), least(coalesce($2::integer, 200), 2000))" },
+    { "verify forget", 1, 1, PLAIN, "wa", "SELECT * FROM admin_verify_forget($1, $2)" },
+    { "verify show", 1, 1, PLAIN, "a", "SELECT * FROM admin_verify_show($1)" },
     { "undrain", 1, 1, PLAIN, "was", "SELECT * FROM admin_drain($1, $2, false, false, $3::interval)" },
 };
 

@@ -14,6 +14,7 @@
 #include "coordinator/admin.h"
 #include "coordinator/audit.h"
 #include "coordinator/auth/auth.h"
+#include "coordinator/verify.h"
 #include "coordinator/beats.h"
 #include "coordinator/cluster.h"
 #include "coordinator/coordinator.h"
@@ -42,6 +43,7 @@ struct coordinator {
     struct questions *questions;
     struct spool *spool;
     struct auth *auth;
+    struct verify *verify;
     struct leader *leader;
     struct service *service;
     struct http *http;
@@ -246,8 +248,8 @@ static bool make(struct coordinator *coordinator, const struct curve_keypair *pa
         auth_new(coordinator->base, coordinator->db, coordinator->questions, &config->auth, metrics, why);
     if (coordinator->auth == NULL)
         return false;
-    coordinator->leader = leader_new(coordinator->base, coordinator->db, config->own.audit_days,
-                                     config->own.spool_leftover, metrics);
+    coordinator->verify = verify_new(coordinator->db, coordinator->questions, &config->own, metrics);
+    coordinator->leader = leader_new(coordinator->base, coordinator->db, &config->own, metrics);
     struct service_options service = {
         .hub = coordinator->hub,
         .endpoint = config->own.listen,
@@ -288,6 +290,7 @@ static void unmake(struct coordinator *coordinator)
     leader_free(&coordinator->leader);
     spool_free(&coordinator->spool);
     auth_free(&coordinator->auth);
+    verify_free(&coordinator->verify);
     questions_free(&coordinator->questions);
     admin_free(&coordinator->admin);
     audit_free(&coordinator->audit);

@@ -1,6 +1,6 @@
 /*
- * leader.c - what one coordinator must do for all: fold metrics of ended processes, delete old audit rows and what was
- * left in the spool
+ * leader.c - what one coordinator must do for all: fold metrics of ended processes, delete old audit rows, what was
+ * left in the spool, and what next hops said of recipients too long ago
  *
  * One unit at a time. Rows are deleted in small batches, with a pause in between, so that nobody waits for them.
  */
@@ -22,29 +22,31 @@
 struct leader {
     struct db *db;
     struct event *timer;
-    uint64_t audit_days, spool_leftover_ms, retention_at_ms;
-    bool leads, more_rows, more_processes, more_leftovers;
-    struct metric *leading, *deleted, *abandoned;
+    const struct coordinator_settings *settings;
+    uint64_t retention_at_ms;
+    bool leads, more_verified, more_rows, more_processes, more_leftovers;
+    struct metric *leading, *deleted, *abandoned, *verified_expired, *verified_over;
 };
 
 static void on_timer(evutil_socket_t fd, short what, void *arg);
 
 static void schedule(struct leader *leader)
 {
-    unsigned ms = leader->more_rows || leader->more_processes || leader->more_leftovers ? BUSY_TURN_MS : TURN_MS;
+    unsigned ms = leader->more_rows || leader->more_verified || leader->more_processes || leader->more_leftovers ? BUSY_TURN_MS : TURN_MS;
     event_add(leader->timer, &(struct timeval){ ms / 1000, ms % 1000 * 1000 });
 }
 
-struct leader *leader_new(struct event_base *base, struct db *db, uint64_t audit_days, uint64_t spool_leftover_ms,
+struct leader *leader_new(struct event_base *base, struct db *db, const struct coordinator_settings *settings,
                           struct metrics *metrics)
 {
     struct leader *leader = xcalloc(1, sizeof *leader);
     leader->db = db;
-    leader->audit_days = audit_days;
-    leader->spool_leftover_ms = spool_leftover_ms;
+    leader->settings = settings;
     leader->timer = evtimer_new(base, on_timer, leader);
     leader->leading = metrics_gauge(metrics, "weir_leader", NULL);
     leader->abandoned = metrics_counter(metrics, "weir_spool_abandoned_total", NULL);
+    leader->verified_expired = metrics_counter(metrics, "weir_verify_entries_deleted_total", "why=\"expired\"");
+    leader->verified_over = metrics_counter(metrics, "weir_verify_entries_deleted_total", "why=\"limit\"");
     leader->deleted = metrics_counter(metrics, "weir_audit_rows_deleted_total", NULL);
     schedule(leader);
     return leader;
@@ -84,7 +86,16 @@ static void on_deleted(void *arg, const PGresult *result)
     double rows = strtod(PQcmdTuples((PGresult *)(uintptr_t)result), NULL);
     metric_add(leader->deleted, rows);
     leader->more_rows = rows >= DELETE_ROWS;
-    leader->retention_at_ms = leader->more_rows ? 0 : clock_ms() + RETENTION_MS;
+}
+
+static void on_verify_tidied(void *arg, const PGresult *result)
+{
+    struct leader *leader = arg;
+    double expired = strtod(PQgetvalue(result, 0, 0), NULL), over = strtod(PQgetvalue(result, 0, 1), NULL);
+    metric_add(leader->verified_expired, expired);
+    metric_add(leader->verified_over, over);
+    leader->more_verified = expired >= DELETE_ROWS || over >= DELETE_ROWS;
+    leader->retention_at_ms = leader->more_rows || leader->more_verified ? 0 : clock_ms() + RETENTION_MS;
 }
 
 static void on_folded(void *arg, const PGresult *result)
@@ -108,7 +119,7 @@ static void on_done(void *arg, enum db_outcome outcome, const struct db_error *e
     struct leader *leader = arg;
     if (outcome == DB_FAILED) {
         log_write(LOG_ERR, "database: housekeeping: %s", error->why.text);
-        leader->more_rows = leader->more_processes = leader->more_leftovers = false;
+        leader->more_rows = leader->more_verified = leader->more_processes = leader->more_leftovers = false;
     }
     schedule(leader);
 }
@@ -131,13 +142,13 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
              " AND p.seen_at > now() - interval '1 day')",
              0, NULL, NULL);
     char leftover[32], leftovers[16];
-    snprintf(leftover, sizeof leftover, "%llu ms", (unsigned long long)leader->spool_leftover_ms);
+    snprintf(leftover, sizeof leftover, "%llu ms", (unsigned long long)leader->settings->spool_leftover);
     snprintf(leftovers, sizeof leftovers, "%d", LEFTOVERS_MOST);
     const char *const abandon[] = { leftover, leftovers };
     db_query(unit, "SELECT spool_abandon($1::interval, $2::integer)", 2, abandon, on_abandoned);
     if (clock_ms() >= leader->retention_at_ms) {
-        char days[24], most[16];
-        snprintf(days, sizeof days, "%llu days", (unsigned long long)leader->audit_days);
+        char days[24], most[16], entries[24];
+        snprintf(days, sizeof days, "%llu days", (unsigned long long)leader->settings->audit_days);
         snprintf(most, sizeof most, "%d", DELETE_ROWS);
         const char *const values[] = { days, most };
         db_query(unit,
@@ -145,6 +156,9 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
                  " ORDER BY time LIMIT $2::integer))",
                  2, values, on_deleted);
         db_query(unit, "SELECT spool_tidy($1::interval, $2::integer)", 2, values, NULL);
+        snprintf(entries, sizeof entries, "%llu", (unsigned long long)leader->settings->verify_entries);
+        const char *const verified[] = { entries, most };
+        db_query(unit, "SELECT expired, over FROM verify_tidy($1::bigint, $2::integer)", 2, verified, on_verify_tidied);
     }
     db_commit(unit);
 }

@@ -7,10 +7,10 @@ coordinator_sql := coordinator/sql/0001_base.sql coordinator/sql/0002_operators.
     coordinator/sql/0014_spool_status.sql \
     coordinator/sql/0015_guesses.sql coordinator/sql/0016_spool_batches.sql \
     coordinator/sql/0017_policy_digest.sql coordinator/sql/0018_report.sql \
-    coordinator/sql/0019_spool_expiry.sql
+    coordinator/sql/0019_spool_expiry.sql coordinator/sql/0020_verify.sql
 
 $(eval $(call library,coordinator,coordinator,text.c rows.c db.c migrate.c exposition.c exposition_help.c cluster_view.c cluster.c \
-    beats.c audit.c admin.c questions.c service.c leader.c \
+    beats.c audit.c admin.c questions.c verify.c service.c leader.c \
     http.c process_stats.c coordinator_config.c \
     spool/array.c spool/spool.c spool/store.c spool/lease.c spool/result.c spool/gauges.c coordinator.c))
 $(eval $(call library,auth,coordinator/auth,auth.c helpers.c packet.c passwords.c directory.c))

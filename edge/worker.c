@@ -43,6 +43,7 @@ struct worker {
     struct dns *dns;
     struct netaddr *own_addresses;
     struct delivery_pool *pool;
+    struct verifier *verifier;
     struct server *server;
     struct node *node;
     struct spool_runner *runner;
@@ -307,6 +308,7 @@ static void on_reload(evutil_socket_t fd, short what, void *arg)
     worker->current = edge_config_ref(config);
     if (worker->farm != NULL)
         scan_farm_reload(worker->farm, &config->edge);
+    verifier_reload(worker->verifier, &config->edge);
     spool_runner_reload(worker->runner, &config->edge, config->cluster.contact);
     edge_open_log(config, command->name, "smtpd");
     server_set_config(worker->server, config);
@@ -432,6 +434,7 @@ static void worker_begin(struct worker *worker)
         fatal("delivery: %s", why.text);
     tell_own_addresses(worker);
     worker->current = edge_config_ref(worker->config);
+    worker->verifier = verifier_new(worker->base, worker->pool, &worker->config->edge, &worker->metrics);
     worker->server = server_new(&(struct server_options){
         .base = worker->base,
         .config = worker->config,
@@ -442,6 +445,7 @@ static void worker_begin(struct worker *worker)
         .farm = worker->farm,
         .pool = worker->pool,
         .dns = worker->dns,
+        .verifier = worker->verifier,
     });
     worker->node = node_new(worker->base,
                             &(struct node_options){
@@ -457,6 +461,7 @@ static void worker_begin(struct worker *worker)
                             },
                             &node_handlers, worker);
     server_set_node(worker->server, worker->node);
+    verifier_set_node(worker->verifier, worker->node);
     worker->runner = spool_runner_new(&(struct spool_runner_options){
         .base = worker->base,
         .node = worker->node,
@@ -491,6 +496,7 @@ static void worker_end(struct worker *worker)
     spool_runner_free(&worker->runner);
     server_set_node(worker->server, NULL);
     server_free(&worker->server);
+    verifier_free(&worker->verifier);
     node_free(&worker->node);
     if (worker->farm != NULL)
         scan_farm_free(&worker->farm);

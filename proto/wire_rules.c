@@ -554,6 +554,33 @@ static const struct wire_rule auth_result_rules[] = {
 };
 TABLE(auth_result, auth_result, auth_result_is_one);
 
+/* --- verify --- */
+
+static const struct wire_rule verify_ask_rules[] = {
+    SOME_TEXT(Weir__VerifyAsk, address, WIRE_ADDRESS_MAX),
+    SOME_TEXT(Weir__VerifyAsk, destination, WIRE_WORDS_MAX),
+    END,
+};
+TABLE(verify_ask, verify_ask, NULL);
+
+static const struct wire_rule verify_tell_rules[] = {
+    SOME_TEXT(Weir__VerifyTell, address, WIRE_ADDRESS_MAX),
+    SOME_TEXT(Weir__VerifyTell, destination, WIRE_WORDS_MAX),
+    U32(Weir__VerifyTell, code, 599),
+    TEXT(Weir__VerifyTell, enhanced, WIRE_WORD_MAX),
+    TEXT(Weir__VerifyTell, text, WIRE_REPLY_MAX),
+    END,
+};
+TABLE(verify_tell, verify_tell, NULL);
+
+static const struct wire_rule verify_known_rules[] = {
+    U32(Weir__VerifyKnown, code, 599),
+    TEXT(Weir__VerifyKnown, enhanced, WIRE_WORD_MAX),
+    TEXT(Weir__VerifyKnown, text, WIRE_REPLY_MAX),
+    END,
+};
+TABLE(verify_known, verify_known, NULL);
+
 /* --- questions and answers --- */
 
 static bool question_has_body(const void *message, struct error *why)
@@ -572,6 +599,8 @@ static const struct wire_rule question_rules[] = {
     CASE(Weir__Question, WEIR__QUESTION__BODY_SPOOL_RENEW, spool_renew),
     CASE(Weir__Question, WEIR__QUESTION__BODY_SPOOL_RESULT, spool_result),
     CASE(Weir__Question, WEIR__QUESTION__BODY_AUTH_CHECK, auth_check),
+    CASE(Weir__Question, WEIR__QUESTION__BODY_VERIFY_ASK, verify_ask),
+    CASE(Weir__Question, WEIR__QUESTION__BODY_VERIFY_TELL, verify_tell),
     END,
 };
 TABLE(question, question, question_has_body);
@@ -596,6 +625,7 @@ static const struct wire_rule answer_rules[] = {
     CASE(Weir__Answer, WEIR__ANSWER__BODY_SPOOL_RENEWED, spool_renewed),
     CASE(Weir__Answer, WEIR__ANSWER__BODY_SPOOL_SETTLED, spool_settled),
     CASE(Weir__Answer, WEIR__ANSWER__BODY_AUTH_RESULT, auth_result),
+    CASE(Weir__Answer, WEIR__ANSWER__BODY_VERIFY_KNOWN, verify_known),
     END,
 };
 TABLE(answer, answer, answer_is_one);

@@ -23,9 +23,9 @@ struct rule {
     bool grants; /* its key is no top-level domain: a route for all of .com must not make us everybody's relay to it (I3) */
 };
 
-enum { MAILERTABLE, LOCAL_HOST_NAMES, NETWORKS, EXCEPTIONS, ALIASES, FILES };
+enum { MAILERTABLE, LOCAL_HOST_NAMES, NETWORKS, EXCEPTIONS, ALIASES, VERIFY, FILES };
 
-static const char *const file_names[FILES] = { "mailertable", "local-host-names", "networks", "exceptions", "aliases" };
+static const char *const file_names[FILES] = { "mailertable", "local-host-names", "networks", "exceptions", "aliases", "verify" };
 
 struct policy {
     char *texts[FILES]; /* NULL: not given */
@@ -38,6 +38,7 @@ struct policy {
     struct networks networks;
     struct exceptions exceptions;
     struct aliases aliases;
+    struct domains verified;  /* to the line, VERIFY_NOT added where the key is excluded; also "." */
     char **included; /* texts, as aliases.includes */
 };
 
@@ -99,6 +100,27 @@ static bool add_own_domain(struct policy *policy, char *text, unsigned line, str
     return true;
 }
 
+#define VERIFY_NOT 0x80000000u
+
+/* "domain", ".domain" or ".", with "!" in front: not this one */
+static bool add_verified(struct policy *policy, char *text, unsigned line, struct error *why)
+{
+    bool excluded = *text == '!';
+
+    text += excluded;
+    if (text[strcspn(text, " \t")] != '\0') {
+        error_set(why, "'%s': one domain a line, as example.edu, .example.edu or !guests.example.edu", text);
+        return false;
+    }
+    if (!mailertable_key_normalise(text, why))
+        return false;
+    uint32_t before = domains_add(&policy->verified, text, line | (excluded ? VERIFY_NOT : 0));
+    if (before == DOMAINS_NONE)
+        return true;
+    error_set(why, "'%s' is there already, in line %u", text, before & ~VERIFY_NOT);
+    return false;
+}
+
 static bool add_network(struct policy *policy, char *text, unsigned line, struct error *why)
 {
     return networks_add(&policy->networks, text, line, why);
@@ -120,6 +142,7 @@ static bool (*const line_parsers[FILES])(struct policy *, char *, unsigned, stru
     [NETWORKS] = add_network,
     [EXCEPTIONS] = add_exception,
     [ALIASES] = add_alias,
+    [VERIFY] = add_verified,
 };
 
 static bool parse_lines(struct policy *policy, int which, size_t len, unsigned *line, struct error *why)
@@ -227,7 +250,7 @@ static bool check_names(const struct policy *policy, const struct policy_file *f
         if (!known || twice) {
             error_set(why, known ? "%s: error: given twice"
                                  : "%s: error: not a policy file, and not included by aliases; those are mailertable, local-host-names, networks, "
-                                   "exceptions and aliases", files[i].name);
+                                   "exceptions, aliases and verify", files[i].name);
             return false;
         }
     }
@@ -284,6 +307,7 @@ void policy_free(struct policy **policy)
         return;
     domains_fini(&p->routes);
     domains_fini(&p->own);
+    domains_fini(&p->verified);
     networks_fini(&p->networks);
     exceptions_fini(&p->exceptions);
     for (size_t i = 0; p->included != NULL && i < p->aliases.include_count; i++)
@@ -355,6 +379,16 @@ struct relay_decision policy_relay(const struct policy *policy, const struct net
 unsigned policy_alias(const struct policy *policy, const char *local, const char *domain, alias_handler each, void *arg)
 {
     return domains_find(&policy->own, domain) != DOMAINS_NONE ? aliases_expand(&policy->aliases, &policy->own, local, domain, each, arg) : 0;
+}
+
+unsigned policy_verifies(const struct policy *policy, const char *domain)
+{
+    if (policy->verified.count == 0 || domain[0] == '[' || domain[0] == '\0' || domain[0] == '.')
+        return 0;
+    uint32_t line = domains_find_longest(&policy->verified, domain);
+    if (line == DOMAINS_NONE)
+        line = domains_find(&policy->verified, ".");
+    return line == DOMAINS_NONE || (line & VERIFY_NOT) != 0 ? 0 : line;
 }
 
 bool policy_knows_mailboxes(const struct policy *policy, const char *domain)

@@ -6,7 +6,8 @@
  * Files (each may be absent): `mailertable` (sendmail form: "domain<white space>mailer:host"; ".domain" for subdomains; "." for everything
  * else; smtp:[host]:port, relay:domain (its MX hosts), error:5.1.1:550 text, discard:), `local-host-names` (one domain a line), `networks` (CIDR of inside
  * hosts, perhaps with a name, "!" excludes, longest prefix wins), `exceptions` (other limits for some networks, see exceptions.h), `aliases` (whom
- * local parts of own domains stand for, see aliases.h) and the files it includes. '#' starts a
+ * local parts of own domains stand for, see aliases.h) and the files it includes, `verify` (whose recipients are verified: domains as the
+ * keys of mailertable, "!" excludes). '#' starts a
  * comment; leading white space continues a line. A policy is immutable once
  * made; edges swap whole ones. Pure: text in, structure out.
  */
@@ -78,6 +79,8 @@ const char *policy_first_own_domain(const struct policy *policy);
 unsigned policy_alias(const struct policy *policy, const char *local, const char *domain, alias_handler each, void *arg);
 /* The domain's mailboxes are decided by aliases: one that has no alias and no route does not exist. */
 bool policy_knows_mailboxes(const struct policy *policy, const char *domain);
+/* The line of `verify` that asks for the domain's recipients to be verified at their next hop before they are accepted, by the longest match; 0: none. */
+unsigned policy_verifies(const struct policy *policy, const char *domain);
 /* What makes other limits for the client than its listener's, now in seconds since 1970; NULL: nothing. Borrowed. */
 const struct exception *policy_exception(const struct policy *policy, const struct netaddr *client, int64_t now);
 /* All of them, expired or not, in the order of their lines, from 0; NULL past the end. */

@@ -161,6 +161,8 @@ static json_t *answer_json(const struct explained_policy *policy, const struct r
         json_object_set_new(out, "stands_for", json_string(answer->address));
     if (answer->result == RELAY_TO_NEXT_HOP)
         json_object_set_new(out, "next_hop", json_pack("{s:s, s:i, s:b}", "host", answer->hop.host, "port", (int)answer->hop.port, "mx", answer->hop.mx));
+    if (answer->verify)
+        json_object_set_new(out, "verify", json_true());
     if (answer->result == RELAY_REFUSED)
         json_object_set_new(out, "reply", json_pack("{s:i, s:s, s:s, s:s}", "code", answer->code, "enhanced", answer->enhanced, "text",
                                                     answer->text, "why", answer->why));
@@ -422,9 +424,10 @@ static void print_answer(const json_t *body, FILE *out)
             print_answer(target, out);
         }
     } else if (json_is_object(hop))
-        fprintf(out, "next hop   %s%s port %d\nreply      the next hop's own; 250 2.1.5 where it takes it\n",
+        fprintf(out, "next hop   %s%s port %d\n%sreply      the next hop's own; 250 2.1.5 where it takes it\n",
                 json_is_true(json_object_get(hop, "mx")) ? "the MX hosts of " : "", get(hop, "host"),
-                (int)json_integer_value(json_object_get(hop, "port")));
+                (int)json_integer_value(json_object_get(hop, "port")),
+                json_is_true(json_object_get(body, "verify")) ? "verified   there first: one it does not know gets 550 5.1.1\n" : "");
     else if (json_is_object(reply))
         fprintf(out, "reply      %d %s %s\n", (int)json_integer_value(json_object_get(reply, "code")), get(reply, "enhanced"),
                 get(reply, "text"));

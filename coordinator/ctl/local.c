@@ -268,7 +268,7 @@ bool local_policy_read(struct local_policy *policy, const char *dir, struct erro
     tell_unread(opened, policy, dir);
     closedir(opened);
     if (fine && policy->count == 0) {
-        error_set(why, "%s has no policy file: mailertable, local-host-names, networks, exceptions, aliases", dir);
+        error_set(why, "%s has no policy file: mailertable, local-host-names, networks, exceptions, aliases, verify", dir);
         fine = false;
     }
     struct policy_file files[WIRE_PAYLOADS_MAX];

@@ -596,6 +596,36 @@ static void print_accounts(const json_t *accounts, FILE *out)
     table_free(&table);
 }
 
+static void print_verified(const json_t *body, FILE *out)
+{
+    static const char *const titles[] = { "RECIPIENT", "NEXT HOP", "EXISTS", "ASKED", "BY", "EXPIRES", "ITS WORDS" };
+    const json_t *all = json_object_get(body, "recipients"), *one;
+    struct table *table = table_new(titles, sizeof titles / sizeof *titles);
+    char when[32];
+    size_t i;
+    json_array_foreach(all, i, one)
+    {
+        char *words = xasprintf("%lld %s %s", (long long)json_integer_value(json_object_get(one, "code")), get(one, "enhanced"), get(one, "words"));
+        table_add(table, get(one, "recipient"));
+        table_add(table, get(one, "next_hop"));
+        table_add(table, json_is_true(json_object_get(one, "exists")) ? "yes" : "no");
+        table_add(table, view_time(when, get(one, "asked_at")));
+        table_add(table, get(one, "asked_by"));
+        table_add(table, view_time(when, get(one, "expires_at")));
+        table_add(table, words);
+        free(words);
+    }
+    table_print(table, out);
+    table_free(&table);
+    if ((size_t)json_integer_value(json_object_get(body, "count")) > json_array_size(all))
+        fprintf(out, "and %lld more\n", (long long)json_integer_value(json_object_get(body, "count")) - (long long)json_array_size(all));
+}
+
+static void print_forgotten(const json_t *body, FILE *out)
+{
+    fprintf(out, "%lld forgotten\n", (long long)json_integer_value(json_object_get(body, "forgotten")));
+}
+
 void view_print(const char *verb, const json_t *body, const char *coordinator, FILE *out)
 {
     static const struct {
@@ -629,6 +659,8 @@ void view_print(const char *verb, const json_t *body, const char *coordinator, F
         { "queue delete", print_queue_act },
         { "queue bounce", print_queue_act },
         { "history", print_history },
+        { "verify show", print_verified },
+        { "verify forget", print_forgotten },
     };
     if (strcmp(verb, "status") == 0)
         print_status(body, coordinator, out);

@@ -237,6 +237,11 @@ bool delivery_hop_takes_dsn(const struct delivery *delivery)
     return delivery->hop_takes_dsn;
 }
 
+bool delivery_is_of_rcpt(const struct delivery *delivery)
+{
+    return delivery->state == DELIVERY_OPEN;
+}
+
 const char *delivery_tls_text(const struct delivery *delivery)
 {
     return delivery->tls_text;

@@ -102,11 +102,26 @@ static bool load_hostname(struct edge_config *out, struct error *why)
     return true;
 }
 
+/* Empty is the null sender. */
+static bool check_verify_sender(const struct edge_config *config, struct error *why)
+{
+    const char *sender = config->edge.verify_sender;
+    struct smtp_address parsed;
+    size_t used = 0;
+    char *path = xasprintf("<%s>", sender);
+    bool fine = *sender == '\0' || (smtp_path_parse(&parsed, path, strlen(path), false, &used) == SMTP_ADDRESS_OK && path[used] == '\0' &&
+                                   parsed.kind != SMTP_ADDRESS_POSTMASTER);
+    if (!fine)
+        error_set(why, "[edge] verify_sender: \"%s\" is not an address: write verify@example.edu, or nothing for the null sender", sender);
+    free(path);
+    return fine;
+}
+
 static bool load_sections(struct edge_config *out, const struct config *config, struct error *why)
 {
     if (!config_fill(config, "cluster", NULL, &out->cluster, why) || !config_fill(config, "edge", NULL, &out->edge, why) ||
         !config_fill(config, "tls", NULL, &out->tls, why) || !config_fill(config, "log", NULL, &out->log, why) ||
-        !load_hostname(out, why) || !load_listeners(out, config, why) || !load_coordinators(out, config, why))
+        !load_hostname(out, why) || !check_verify_sender(out, why) || !load_listeners(out, config, why) || !load_coordinators(out, config, why))
         return false;
     if ((out->dnsbl = dnsbl_new(&out->edge.dnsbl, why)) == NULL)
         return false;

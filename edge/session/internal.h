@@ -119,6 +119,7 @@ struct server {
     struct scan_farm *farm;
     struct delivery_pool *pool;
     struct dns *dns;       /* NULL: clients' names are not looked up */
+    struct verifier *verifier;
     struct node *node;
     struct census *census;
     const char *node_name;

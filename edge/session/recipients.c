@@ -16,6 +16,7 @@
 
 void entry_fini(struct entry *entry)
 {
+    verify_wait_cancel(&entry->verified);
     free(entry->address);
     free(entry->orcpt);
     free(entry->answer);
@@ -143,9 +144,11 @@ void leg_offer(struct leg *leg, struct entry *entry)
     if (leg->delivery == NULL) {
         struct delivery_envelope envelope = { transaction_envelope_sender(tx), tx->declared, tx->eightbit, tx->smtputf8, tx->ret, tx->envid };
         leg->delivery = delivery_new(tx->session->server->pool, &leg->hop, &envelope, &transaction_delivery_handlers, leg);
+        leg->offered = 0;
     }
     delivery_rcpt(leg->delivery, &(struct delivery_recipient){ entry->address, entry->notify, entry->orcpt });
     leg->asked++;
+    entry->ordinal = leg->offered++;
     entry->asked = true;
 }
 
@@ -160,6 +163,60 @@ static void entry_follow(struct entry *entry, struct leg *leg)
         leg->accepted++;
         leg->tx->to_deliver++;
     }
+}
+
+/* ---- verification ---- */
+
+static void entry_refuse_unverified(struct leg *leg, struct entry *entry, const struct verify_opinion *opinion)
+{
+    bool missing = opinion->result == VERIFY_MISSING;
+    char *text = missing ? xasprintf("<%s>: Recipient address rejected: %s", entry->address, opinion->text)
+                         : xasprintf("<%s>: Recipient address cannot be verified now, try again later", entry->address);
+    leg->tx->session->unknown += missing;
+    entry->leg = NULL;
+    entry_refuse(entry, SMTP_VERB_RCPT, missing ? 550 : 450, missing ? "5.1.1" : "4.1.1", "verify", false, text);
+    free(text);
+}
+
+static void entry_use_opinion(struct leg *leg, struct entry *entry, const struct verify_opinion *opinion)
+{
+    bool defer = leg->tx->session->config->edge.verify_unknown == VERIFY_UNKNOWN_DEFER;
+    if (opinion->result == VERIFY_MISSING || (opinion->result == VERIFY_UNKNOWN && defer))
+        entry_refuse_unverified(leg, entry, opinion);
+    else
+        entry_follow(entry, leg);
+}
+
+static void on_verified(void *arg, const struct verify_wait *wait, const struct verify_opinion *opinion)
+{
+    struct transaction *tx = arg;
+    struct session *session = tx->session;
+    unsigned at = tx->replied;
+    while (at < tx->count && tx->entries[at].verified != wait)
+        at++;
+    weir_assert(at < tx->count); /* an entry that goes cancels its wait */
+    struct entry *entry = &tx->entries[at];
+    entry->verified = NULL;
+    entry->asked = false;
+    entry->leg->asked--;
+    entry_use_opinion(entry->leg, entry, opinion);
+    session->input_ms = clock_ms(); /* until now the client waited for us */
+    give_replies(tx);
+    session_settle(session);
+}
+
+/* The leg counts it as asked meanwhile, so that it stays. */
+static void entry_verify(struct entry *entry, struct leg *leg)
+{
+    struct transaction *tx = leg->tx;
+    struct verify_opinion opinion;
+    entry->leg = leg;
+    entry->verified = verifier_ask(tx->session->server->verifier, &leg->hop, entry->address, &opinion, on_verified, tx);
+    entry->asked = entry->verified != NULL;
+    if (entry->asked)
+        leg->asked++;
+    else
+        entry_use_opinion(leg, entry, &opinion);
 }
 
 /* RFC 3461 5.2.2: a next hop that does not know DSN leaves the report about success to us, and only the spool makes reports. */
@@ -332,6 +389,8 @@ void transaction_rcpt(struct transaction *tx, const struct smtp_command *rcpt)
     } else if (relay.result == RELAY_DISCARD) {
         entry->discard = true;
         tx->to_discard++;
+    } else if (relay.verify) {
+        entry_verify(entry, leg_to(tx, &relay.hop));
     } else {
         entry_follow(entry, leg_to(tx, &relay.hop));
     }
@@ -343,7 +402,6 @@ void transaction_on_recipient(void *arg, unsigned index, const struct smtp_reply
     struct leg *leg = arg;
     struct transaction *tx = leg->tx;
     struct session *session = tx->session;
-    (void)index; /* a next hop's answers come in the order of its questions: this is the first one it was asked */
     leg->asked--;
     if (tx->in_session) {
         transaction_late_answer(tx, reply);
@@ -351,7 +409,8 @@ void transaction_on_recipient(void *arg, unsigned index, const struct smtp_reply
         return;
     }
     unsigned at = tx->replied;
-    while (at < tx->count && !(tx->entries[at].asked && tx->entries[at].leg == leg))
+    /* Not just the first one of its that is asked: one before it may still be verified. */
+    while (at < tx->count && !(tx->entries[at].asked && tx->entries[at].leg == leg && tx->entries[at].verified == NULL && tx->entries[at].ordinal == index))
         at++;
     if (at == tx->count)
         return;

@@ -64,8 +64,8 @@ static void name_rule(struct relay_answer *out, const char *file, unsigned line)
 }
 
 /* By the policy's route for the domain, else by its MX records. */
-static void to_next_hop(struct relay_answer *out, const struct policy *policy, bool mx_delivery, const struct smtp_address *recipient,
-                        const char *domain)
+static void choose_next_hop(struct relay_answer *out, const struct policy *policy, bool mx_delivery, const struct smtp_address *recipient,
+                            const char *domain)
 {
     struct route route = policy_route(policy, domain);
     name_rule(out, route.file, route.line);
@@ -81,11 +81,22 @@ static void to_next_hop(struct relay_answer *out, const struct policy *policy, b
         refuse(out, "no-route", 550, "5.4.4", "No route to this domain");
 }
 
+static void to_next_hop(struct relay_answer *out, const struct policy *policy, bool mx_delivery, const struct smtp_address *recipient,
+                        const char *domain)
+{
+    choose_next_hop(out, policy, mx_delivery, recipient, domain);
+    unsigned line = out->result == RELAY_TO_NEXT_HOP ? policy_verifies(policy, domain) : 0;
+    out->verify = line > 0;
+    if (line > 0)
+        name_rule(out, "verify", line);
+}
+
 static void answer_init(struct relay_answer *out, const struct smtp_address *recipient)
 {
     out->hop = (struct next_hop){ 0 };
     out->decision = (struct relay_decision){ 0 };
     out->rule[0] = out->owner[0] = '\0';
+    out->verify = false;
     smtp_address_format(recipient, out->address);
     memcpy(out->asked, out->address, sizeof out->asked);
 }

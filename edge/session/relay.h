@@ -21,6 +21,7 @@ struct relay_answer {
     char address[SMTP_ADDRESS_MAX]; /* what the next hop is told: that, or whom it stands for as an alias */
     char owner[SMTP_ADDRESS_MAX];   /* whom reports go to in place of the sender, as the alias has an owner; "": none */
     struct next_hop hop;            /* RELAY_TO_NEXT_HOP */
+    bool verify;                    /* and it is to be asked about the address first */
     int code;                       /* RELAY_REFUSED */
     char enhanced[12];
     char text[SMTP_ADDRESS_MAX + 260];

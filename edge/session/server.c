@@ -73,6 +73,7 @@ struct server *server_new(const struct server_options *options)
     server->farm = options->farm;
     server->pool = options->pool;
     server->dns = options->dns;
+    server->verifier = options->verifier;
     server->census = options->census;
     server->node_name = options->node;
     server->worker = options->worker;

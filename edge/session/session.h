@@ -16,6 +16,7 @@
 #include "edge/session/census.h"
 #include "edge/session/edge_config.h"
 #include "edge/smtp/address.h"
+#include "edge/verify/verify.h"
 #include "proto/node.h"
 
 struct server;
@@ -31,6 +32,7 @@ struct server_options { /* all borrowed for the server's life, but config: count
     struct scan_farm *farm;      /* NULL: scanning is turned off by name */
     struct delivery_pool *pool;
     struct dns *dns;             /* NULL: clients' names are not looked up */
+    struct verifier *verifier;   /* asked about recipients where the policy's `verify` says so */
 };
 
 struct server *server_new(const struct server_options *options);

@@ -20,7 +20,8 @@ struct leg {
     struct transaction *tx;
     struct next_hop hop;
     struct delivery *delivery; /* NULL: not asked, or given back */
-    unsigned asked, accepted;  /* recipients */
+    unsigned asked, accepted;  /* recipients; asked: those that are being verified, too */
+    unsigned offered;          /* recipients that delivery was told of */
 };
 
 struct entry { /* a recipient; or, while replies are owed, something else that has to be answered in its turn */
@@ -28,7 +29,9 @@ struct entry { /* a recipient; or, while replies are owed, something else that h
     struct answer *answer; /* NULL: accepted, or still asked */
     struct leg *leg;       /* NULL: not to be delivered */
     unsigned index;        /* of the RCPT command in the transaction */
-    bool asked;            /* the next hop has not answered yet */
+    bool asked;            /* the next hop has not answered yet, or the recipient is being verified */
+    unsigned ordinal;      /* asked: its number in the leg's delivery */
+    struct verify_wait *verified; /* asked: not the next hop by the delivery, but the verifier; NULL: no */
     bool discard;          /* its route says discard */
     uint64_t policy_epoch; /* what decided: the policy, */
     char rule[RELAY_RULE_MAX]; /* and its lines, as in struct relay_answer */

@@ -47,6 +47,8 @@ struct doubles {
     struct node_question *question; /* under way */
     char login[256], password[512]; /* last asked about */
     unsigned questions_cancelled;
+    /* verifier */
+    struct verify_wait *waits[8];  /* recipients being verified, in order; NULL: none, and behind the last */
     /* clock */
     uint64_t now_ms;
 };
@@ -65,6 +67,8 @@ bool next_hop_has_message(void);
 void next_hop_answers_rcpt(int code, const char *enhanced, const char *text);
 void spool_answers(enum spool_stored stored);
 void next_hop_answers(int code, const char *enhanced, const char *text, bool maybe);
+/* Of the recipient that has been verified for longest, or (later) of the next one. */
+void verifier_says(enum verify_result result, const char *text, bool later);
 void dns_says_name(const char *name); /* NULL: none that is confirmed */
 void dnsbl_says(int score, const char *zones);
 void scanner_says(Weir__Verdict verdict, Weir__UnknownReason reason, const char *signature);

@@ -167,8 +167,7 @@ static const struct {
       "exceptions:1: error: expires=2026-12-31T25:00:00Z: the last day in force, as 2026-12-31, or a moment, as 2026-12-31T18:00:00Z" },
     { "exceptions", "::1 max_recipients=1 " SIGNED "\n127.0.0.1 max_recipients=1 " SIGNED "\n::1/128 max_recipients=2 " SIGNED "\n",
       "exceptions:3: error: ::1/128 has an exception already, in line 1" },
-    { "access", "", "access: error: not a policy file, and not included by aliases; those are mailertable, local-host-names, networks, exceptions "
-                    "and aliases" },
+    { "access", "", "access: error: not a policy file, and not included by aliases; those are mailertable, local-host-names, networks, exceptions, aliases and verify" },
     { "aliases", "sysadm sysadm@forth\n", "aliases:1: error: 'sysadm': write name: address, address" },
     { "aliases", "sysadm:\n", "aliases:1: error: there is an address missing: write name: address, address" },
     { "aliases", "a: b,, c\n", "aliases:1: error: there is an address missing: write name: address, address" },
@@ -189,6 +188,9 @@ static const struct {
     { "aliases", "a: :include:list\n", "aliases:1: error: :include:list: there is no such file in the policy's folder" },
     { "aliases", "a: :include:networks\n", "aliases:1: error: :include:networks: there is no such file in the policy's folder" },
     { "aliases", "a: x@y\nb: c\nc: d, e@f\nd: B\n", "aliases:2: error: 'b' leads back to itself: where it means a mailbox of that name, write \\b" },
+    { "verify", "a.example b\n", "verify:1: error: 'a.example b': one domain a line, as example.edu, .example.edu or !guests.example.edu" },
+    { "verify", "u@a.example\n", "verify:1: error: 'u@a.example': a key is a domain, .domain or '.'; single mailboxes cannot be routed here" },
+    { "verify", "a.example\n!A.example\n", "verify:2: error: 'a.example' is there already, in line 1" },
 };
 
 START_TEST(errors_say_what_is_right)
@@ -398,6 +400,34 @@ static const struct {
     { "192.0.2.1", "2026-01-01T00:00:00Z", 0, 0, 0 },
     { "2001:db8::1", "2026-01-01T00:00:00Z", 4, 1024, 100000 },
 };
+
+static const struct {
+    const char *domain;
+    unsigned line, line_with_all;
+} verified[] = {
+    { "example.edu", 1, 1 },        { "a.example.edu", 2, 2 },   { "guests.example.edu", 0, 0 }, { "b.guests.example.edu", 2, 2 },
+    { "other.example", 0, 4 },      { "[192.0.2.1]", 0, 0 },     { "", 0, 0 },
+};
+
+START_TEST(verified_domains)
+{
+    struct policy_file some = file("verify", "Example.EDU.\n.example.edu\n!guests.example.edu\n");
+    struct policy_file all = file("verify", "example.edu\n.example.edu\n!guests.example.edu\n.\n"), none = file("networks", "");
+    struct error why;
+    struct policy *policy = policy_parse(&some, 1, &why);
+
+    for (size_t i = 0; i < sizeof verified / sizeof *verified; i++)
+        ck_assert_msg(policy_verifies(policy, verified[i].domain) == verified[i].line, "%s", verified[i].domain);
+    policy_free(&policy);
+    policy = policy_parse(&all, 1, &why);
+    for (size_t i = 0; i < sizeof verified / sizeof *verified; i++)
+        ck_assert_msg(policy_verifies(policy, verified[i].domain) == verified[i].line_with_all, "%s", verified[i].domain);
+    policy_free(&policy);
+    policy = policy_parse(&none, 1, &why);
+    ck_assert_uint_eq(policy_verifies(policy, "example.edu"), 0);
+    policy_free(&policy);
+}
+END_TEST
 
 START_TEST(s60_exceptions_hold_until_they_expire)
 {
@@ -630,6 +660,7 @@ int main(void)
     tcase_add_loop_test(tests, relaying_is_denied_by_default, 0, sizeof decisions / sizeof decisions[0]);
     tcase_add_test(tests, nothing_is_granted_by_nothing);
     tcase_add_test(tests, first_own_domain);
+    tcase_add_test(tests, verified_domains);
     tcase_add_loop_test(tests, s60_exceptions_hold_until_they_expire, 0, sizeof exceptions / sizeof exceptions[0]);
     tcase_add_test(tests, networks_have_names);
     tcase_add_loop_test(tests, s48_s49_aliases, 0, sizeof expansions / sizeof expansions[0]);

@@ -17,6 +17,7 @@
  *   H             the client shuts down its side
  *   G             the client is gone                                            X        the session has ended the connection
  *   P 1|0         the scanner's window is full, open again                      W        the worker drains
+ *   Z exists|missing|unknown TEXT  of the first recipient being verified; z: of the second
  *   I LOGIN PASSWORD  a coordinator is asked about                              U accepted LOGIN SENDER|wrong|limited|unavailable|nothing
  * At its end no reply and no audit row may be left.
  */
@@ -34,6 +35,7 @@ static const char config_text[] = "[edge]\nhostname = edge.test\ntmp_dir = /tmp\
 static const char mailertable[] = "example.edu smtp:[sink.example.edu]:2525\nother.edu smtp:[other.example.edu]:2525\n"
                                   "gone.edu error:5.1.1:550 Nobody here\nhole.edu discard:\n. smtp:[sink.example.edu]:2525\n";
 static const char own_domains[] = "example.edu\nnoroute.edu\nlocal.edu\n";
+static const char verified[] = "verified.edu\n";
 static const char networks[] = "127.0.0.1/32\n";
 static const char exceptions[] = "127.0.0.1 max_message_size=2KiB max_recipients=3 reason=r owner=o approved_by=a expires=2099-12-31\n"
                                  "127.0.0.2 max_message_size=2KiB max_recipients=3 reason=r owner=o approved_by=a expires=2025-12-31\n";
@@ -138,8 +140,9 @@ static bool begin(struct play *play, const struct setup *setup)
                                        { "local-host-names", own_domains, sizeof own_domains - 1 },
                                        { "networks", networks, sizeof networks - 1 },
                                        { "aliases", aliases, sizeof aliases - 1 },
+                                       { "verify", verified, sizeof verified - 1 },
                                        { "exceptions", exceptions, sizeof exceptions - 1 } };
-        struct policy *parsed = policy_parse(files, setup->exception ? 5 : 4, &why);
+        struct policy *parsed = policy_parse(files, setup->exception ? 6 : 5, &why);
         ck_assert_msg(parsed != NULL, "%s", why.text);
         server_set_policy(play->server, &parsed, 7);
     }
@@ -261,6 +264,15 @@ static void expect_sent(struct play *play, const char *want, size_t line)
     free(bytes);
 }
 
+static void verifier_opinion(const char *text, bool later)
+{
+    size_t len = strcspn(text, " ");
+    verifier_says(strncmp(text, "exists", len) == 0    ? VERIFY_EXISTS
+                  : strncmp(text, "missing", len) == 0 ? VERIFY_MISSING
+                                                       : VERIFY_UNKNOWN,
+                  text[len] == ' ' ? text + len + 1 : "", later);
+}
+
 static void step(struct play *play, const char *text, size_t line)
 {
     const char *arg = text[1] == ' ' ? text + 2 : "";
@@ -299,6 +311,10 @@ static void step(struct play *play, const char *text, size_t line)
         ck_assert_msg(doubles.store != NULL && strcmp(doubles.stored_as, arg) == 0, "%s, line %zu: want \"%s\" stored, got \"%s\"", play->name,
                       line, arg, doubles.store != NULL ? doubles.stored_as : "(nothing)");
         return;
+    case 'Z':
+    case 'z':
+        verifier_opinion(arg, *text == 'z');
+        break;
     case 'I':
         expect_question(play, arg, line);
         return;
@@ -428,6 +444,32 @@ static const struct {
     bool segments_only; /* what is tested is that bytes come together */
     const char *dialogue;
 } dialogues[] = {
+    { "a recipient is verified first", false,
+      READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@verified.edu>\nS 250 2.1.0\n.\nZ exists\n.\nR 250 2.1.5 ok\nS 250 2.1.5\n" },
+    { "a recipient that its next hop does not know", false,
+      READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@verified.edu>\nS 250 2.1.0\n.\nZ missing No such user\n"
+            "S 550 5.1.1 <u@verified.edu>: Recipient address rejected: No such user\nA u@verified.edu refused:verify 550\nC DATA\nS 554 5.5.1\n" },
+    { "a next hop that does not say", false,
+      READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@verified.edu>\nS 250 2.1.0\nZ unknown\n.\nR 452 4.2.2 full\nS 452 4.2.2 full\n"
+            "A u@verified.edu deferred:next-hop 452\n" },
+    { "a next hop that has to say", false,
+      "O verify_unknown=defer\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@verified.edu>\nS 250 2.1.0\nZ unknown\n"
+      "S 450 4.1.1 <u@verified.edu>: Recipient address cannot be verified now, try again later\nA u@verified.edu deferred:verify 450\n" },
+    { "verified in any order, answered in the client's", true,
+      HELLO "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@verified.edu>\nC RCPT TO:<v@example.edu>\nC RCPT TO:<x@verified.edu>\nS 250 2.1.0\n.\n"
+            "R 250 2.1.5 ok\n.\nz missing Nobody\n.\nZ exists\n.\nR 452 4.2.2 full\nS 452 4.2.2 full\nS 250 2.1.5\nS 550 5.1.1\n"
+            "A u@verified.edu deferred:next-hop 452\nA x@verified.edu refused:verify 550\n" },
+    { "verified before", false,
+      READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<nobody@verified.edu>\nS 250 2.1.0\nS 550 5.1.1 <nobody@verified.edu>: Recipient address rejected: remembered\n"
+            "A nobody@verified.edu refused:verify 550\nC RCPT TO:<known@verified.edu>\n.\nR 250 2.1.5 ok\nS 250 2.1.5\n" },
+    { "verified for a device", false,
+      "O profile=handoff\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@verified.edu>\nC RCPT TO:<v@verified.edu>\nS 250 2.1.0\n.\nZ missing Nobody\nS 550 5.1.1\n"
+      "A u@verified.edu refused:verify 550\nZ exists\nS 250 2.1.5\n" },
+    { "the client goes while a recipient is verified", false,
+      READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@verified.edu>\nS 250 2.1.0\nG\n" },
+    { "too many unknown ones", false,
+      "O max_unknown_recipients=2\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@verified.edu>\nS 250 2.1.0\nZ missing No\nS 550 5.1.1\nA u@verified.edu refused:verify 550\n"
+      "C RCPT TO:<nobody@verified.edu>\nS 550 5.1.1\nA nobody@verified.edu refused:verify 550\nC NOOP\nS 421 4.7.0\nX\n" },
     { "a clean message", false,
       HELLO "C MAIL FROM:<a@b.test> SIZE=20 BODY=8BITMIME\nC RCPT TO:<U@Example.EDU.>\nS 250 2.1.0 Ok\n.\nR 250 2.1.5 ok\nS 250 2.1.5 Ok\n"
       "C DATA\nS 354\n" MAIL ".\nV clean\n.\nN Received: from client.test (unknown [127.0.0.1])\nN by edge.test (Weir) with ESMTP id\n"
@@ -988,6 +1030,8 @@ static const struct {
     { "hostname=", NULL },
     { "hostname=two words", "[edge] hostname: \"two words\" is not the name of a host" },
     { "hostname=a(b)", "is not the name of a host" },
+    { "verify_sender=two words@x.example", "[edge] verify_sender: \"two words@x.example\" is not an address" },
+    { "verify_sender=a@b.example> SIZE=1", "is not an address" },
     { "listener.listen=relay.example.edu:25", "listen" },
     { "qualify_domain=example.edu", NULL },
     { "qualify_domain=example edu", "qualify_domain: \"example edu\" is not a domain" },

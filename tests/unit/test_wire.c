@@ -540,6 +540,28 @@ START_TEST(test_questions)
 }
 END_TEST
 
+START_TEST(test_verify_questions)
+{
+    Weir__VerifyAsk ask = WEIR__VERIFY_ASK__INIT;
+    Weir__VerifyTell tell = WEIR__VERIFY_TELL__INIT;
+    Weir__VerifyKnown known = WEIR__VERIFY_KNOWN__INIT;
+
+    ask.address = wire_text("u@example.edu");
+    ck_assert(!passes(with_question(WEIR__QUESTION__BODY_VERIFY_ASK, &ask), 0)); /* of no next hop */
+    ask.destination = wire_text("[mail.example.edu]:25");
+    ck_assert(passes(&frame, 0) && !passes(&frame, 1));
+    tell.address = ask.address;
+    tell.destination = ask.destination;
+    tell.code = 599;
+    ck_assert(passes(with_question(WEIR__QUESTION__BODY_VERIFY_TELL, &tell), 0));
+    tell.code = 600;
+    ck_assert(!passes(&frame, 0));
+    known.code = 550;
+    ck_assert(passes(with_answer(WEIR__ANSWER_STATUS__ANSWER_OK, WEIR__ANSWER__BODY_VERIFY_KNOWN, &known), 0));
+    ck_assert(passes(with_answer(WEIR__ANSWER_STATUS__ANSWER_OK, WEIR__ANSWER__BODY__NOT_SET, NULL), 0)); /* of what was told */
+}
+END_TEST
+
 START_TEST(test_auth_questions)
 {
     static char text[WIRE_PASSWORD_MAX + 1];
@@ -755,6 +777,7 @@ int main(void)
     tcase_add_test(tcase, test_payload_counts);
     tcase_add_test(tcase, test_questions);
     tcase_add_test(tcase, test_auth_questions);
+    tcase_add_test(tcase, test_verify_questions);
     tcase_add_test(tcase, test_answers);
     tcase_add_test(tcase, test_packed_lists);
     tcase_add_test(tcase, test_no_message_contains_itself);
