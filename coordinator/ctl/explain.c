@@ -22,6 +22,7 @@ void explained_policy_clear(struct explained_policy *policy)
 {
     policy_free(&policy->parsed);
     json_decref(policy->accounts);
+    free(policy->contact);
     for (size_t i = 0; i < policy->count; i++) {
         free(policy->files[i].name);
         free(policy->files[i].text);
@@ -283,6 +284,21 @@ static void add_sender(json_t *out, json_t *sender)
     json_object_set_new(out, "sender", sender);
 }
 
+/* As edge/session/session.c does. */
+static void add_contact(json_t *body, const char *contact)
+{
+    json_t *reply = json_object_get(body, "reply"), *target;
+    json_int_t code = json_integer_value(json_object_get(reply, "code"));
+    const char *text = json_string_value(json_object_get(reply, "text"));
+    size_t i;
+    if (text != NULL && code >= 550 && code <= 554) {
+        char *said = xasprintf("%s %s", text, contact);
+        json_object_set_new(reply, "text", json_string(said));
+        free(said);
+    }
+    json_array_foreach(json_object_get(body, "targets"), i, target) add_contact(target, contact);
+}
+
 json_t *explain_relay(const struct explained_policy *policy, const struct explained_client *asked, const char *recipient_text, int64_t now,
                       struct error *why)
 {
@@ -312,6 +328,8 @@ json_t *explain_relay(const struct explained_policy *policy, const struct explai
     add_client(out, policy, asked->address, &client, now);
     if (asked->sender != NULL)
         add_sender(out, sender_json(&(struct explained_client){ asked->address, asked->login, authenticated, NULL }, listener, policy, &sender));
+    if (policy->contact != NULL && *policy->contact != '\0')
+        add_contact(out, policy->contact);
     return out;
 }
 

@@ -19,6 +19,7 @@ struct explained_policy {
     /* The caller's to set: */
     bool mx_delivery;                         /* [edge] mx_delivery: whether a domain without a route goes to its MX */
     const struct listener_settings *listener; /* NULL: one of the relay profile for both directions, which adds nothing of its own */
+    char *contact;                            /* [cluster] contact, which edges say behind a final refusal; owned; NULL: none */
     json_t *accounts;                         /* "account list": which senders a login owns; NULL: not known */
 };
 

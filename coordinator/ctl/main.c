@@ -292,15 +292,15 @@ static int fail(int status, const char *words)
     return status;
 }
 
-/* The answer to a verb without arguments, as JSON. An exit status; with 0 reply->body is there, and reply the caller's. */
-static int fetch(const struct options *options, const char *verb, struct reply *reply)
+/* The answer to a verb, with an argument or (NULL) none, as JSON. An exit status; with 0 reply->body is there, and reply the caller's. */
+static int fetch(const struct options *options, const char *verb, const char *arg, struct reply *reply)
 {
     struct cluster_access access;
     struct error why;
     if (!access_load(&access, options, &why))
         return fail(EX_CONFIG, why.text);
     struct requester *requester = requester_new(&access.pair, access.coordinators, access.count);
-    requester_ask(requester, verb, NULL, 0, NULL, 0, reply);
+    requester_ask(requester, verb, &arg, arg != NULL, NULL, 0, reply);
     int status = reply->status != 0 ? print_reply(options, verb, reply) : EXIT_SUCCESS;
     if (status != EXIT_SUCCESS)
         reply_clear(reply);
@@ -309,12 +309,12 @@ static int fetch(const struct options *options, const char *verb, struct reply *
     return status;
 }
 
-/* The policy in force. */
-static int fetch_policy(const struct options *options, struct explained_policy *out)
+/* The policy of an epoch, or (NULL) the one in force. */
+static int fetch_policy(const struct options *options, const char *epoch, struct explained_policy *out)
 {
     struct error why;
     struct reply reply;
-    int status = fetch(options, "policy show", &reply);
+    int status = fetch(options, "policy show", epoch, &reply);
     if (status != EXIT_SUCCESS)
         return status;
     if (!explained_policy_take(out, reply.body, &why))
@@ -328,7 +328,7 @@ static int fetch_accounts(const struct options *options, struct explained_policy
 {
     json_error_t error;
     struct reply reply;
-    int status = options->config_path != NULL ? fetch(options, "account list", &reply) : EXIT_SUCCESS;
+    int status = options->config_path != NULL ? fetch(options, "account list", NULL, &reply) : EXIT_SUCCESS;
     if (status != EXIT_SUCCESS || options->config_path == NULL)
         return status;
     out->accounts = json_loads(reply.body != NULL ? reply.body : "[]", 0, &error);
@@ -347,14 +347,16 @@ static int read_policy(const char *dir, struct explained_policy *out)
     return fine ? EXIT_SUCCESS : fail(EX_DATAERR, why.text);
 }
 
-/* [edge] mx_delivery of this configuration, or the default, and the listener asked for. */
+/* [edge] mx_delivery and [cluster] contact of this configuration, or the defaults, and the listener asked for. */
 static bool read_edge(const struct options *options, struct explained_policy *policy, struct listener_settings *listener, struct error *why)
 {
     struct config *config = config_load(options->config_path, settings_tables, options->overrides, options->override_count, why);
     struct edge_settings edge = { 0 };
+    struct cluster_settings cluster = { 0 };
     const char *name;
-    bool fine = config != NULL && config_fill(config, "edge", NULL, &edge, why), known = false;
+    bool fine = config != NULL && config_fill(config, "edge", NULL, &edge, why) && config_fill(config, "cluster", NULL, &cluster, why), known = false;
     policy->mx_delivery = edge.mx_delivery;
+    policy->contact = cluster.contact != NULL ? xstrdup(cluster.contact) : NULL;
     for (size_t i = 0; fine && (name = config_instance(config, "listener", i)) != NULL; i++)
         known = known || (options->listener != NULL && strcmp(name, options->listener) == 0);
     if (fine && options->listener != NULL) {
@@ -364,27 +366,44 @@ static bool read_edge(const struct options *options, struct explained_policy *po
         policy->listener = listener;
     }
     config_clear(settings_table("edge"), &edge);
+    config_clear(settings_table("cluster"), &cluster);
     config_free(&config);
     return fine;
 }
 
+static bool is_epoch(const char *word)
+{
+    size_t digits = strspn(word, "0123456789");
+    return digits > 0 && digits <= 18 && word[digits] == '\0';
+}
+
+/* word: an epoch, a folder, or NULL for what is in force. */
+static int get_policy(const struct options *options, const char *word, struct explained_policy *out)
+{
+    return word == NULL || is_epoch(word) ? fetch_policy(options, word, out) : read_policy(word, out);
+}
+
 static int run_diff(const struct options *options)
 {
-    struct explained_policy in_force = { 0 }, folder;
-    int status = read_policy(options->args[0], &folder);
-    if (status != EXIT_SUCCESS)
-        return status;
-    status = fetch_policy(options, &in_force);
+    struct explained_policy before = { 0 }, after = { 0 };
+    const char *first = options->args[0], *second = options->arg_count > 1 ? options->args[1] : NULL;
+    if (second == NULL && !is_epoch(first)) { /* a folder: what applying it would do */
+        second = first;
+        first = NULL;
+    }
+    int status = get_policy(options, second, &after);
+    if (status == EXIT_SUCCESS)
+        status = get_policy(options, first, &before);
     if (status == EXIT_SUCCESS) {
-        json_t *body = explain_difference(&in_force, &folder);
+        json_t *body = explain_difference(&before, &after);
         if (options->json)
             json_dumpf(body, stdout, 0), puts("");
         else
             explain_print(options->verb->name, body, stdout);
         json_decref(body);
-        explained_policy_clear(&in_force);
     }
-    explained_policy_clear(&folder);
+    explained_policy_clear(&before);
+    explained_policy_clear(&after);
     return status;
 }
 
@@ -449,7 +468,7 @@ static int run_explain(const struct options *options)
     struct error why;
     int64_t now = (int64_t)(clock_wall_ms() / 1000);
     bool tests = strcmp(options->verb->name, "policy test") == 0;
-    int status = options->policy != NULL ? read_policy(options->policy, &policy) : fetch_policy(options, &policy);
+    int status = options->policy != NULL ? read_policy(options->policy, &policy) : fetch_policy(options, NULL, &policy);
     if (status != EXIT_SUCCESS)
         return status;
     if (!read_edge(options, &policy, &listener, &why))
@@ -471,7 +490,7 @@ static int run_report(const struct options *options)
     struct error why;
     struct reply reply;
     json_error_t error;
-    int status = fetch_policy(options, &policy);
+    int status = fetch_policy(options, NULL, &policy);
     if (status != EXIT_SUCCESS)
         return status;
     if (!access_load(&access, options, &why)) {

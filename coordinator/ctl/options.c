@@ -31,7 +31,7 @@ const struct verb options_verbs[] = {
     { "keys revoke", "NAME|HEX", 1, 1, OPTION_FORCE, "shut a key out; its connections end" },
     { "policy check", "DIR", 1, 1, OPTION_NO_CONFIG, "whether the files of DIR are a policy" },
     { "policy apply", "DIR", 1, 1, OPTION_COMMENT, "make the files of DIR the policy; shows the difference" },
-    { "policy diff", "DIR", 1, 1, 0, "the lines that policy apply DIR would take out and put in" },
+    { "policy diff", "DIR|EPOCH [DIR|EPOCH]", 1, 2, 0, "lines taken out and put in, from one to the other; of one alone, from or to what is in force" },
     { "policy show", "[EPOCH]", 0, 1, 0, "the policy's files" },
     { "policy history", "", 0, 0, 0, "who applied what and when" },
     { "policy test", "FILE", 1, 1, OPTION_POLICY | OPTION_LISTENER, "whether each case of FILE is answered as it says" },
@@ -242,7 +242,7 @@ static bool check_flags(const struct options *options, struct error *why)
 static bool check_epoch(const struct options *options, struct error *why)
 {
     const char *epoch = options->args[0];
-    if (options->arg_count == 0 || strstr(options->verb->arguments, "EPOCH") == NULL)
+    if (options->arg_count == 0 || strstr(options->verb->arguments, "EPOCH") == NULL || strncmp(options->verb->arguments, "DIR", 3) == 0)
         return true;
     size_t digits = strspn(epoch, "0123456789");
     if (digits > 0 && digits <= 18 && epoch[digits] == '\0')

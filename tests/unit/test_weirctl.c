@@ -300,6 +300,10 @@ START_TEST(s69_sender_explained)
     ck_assert_ptr_nonnull(strstr(text, "from       "));
     free(text);
     json_decref(body);
+    policy.contact = strdup("Ask the help desk");
+    body = explain_relay(&policy, &(struct explained_client){ .address = "192.0.2.1" }, "u@anywhere.org", 0, &why);
+    ck_assert_str_eq(text_at(body, "reply", "text"), "<u@anywhere.org>: Relay access denied Ask the help desk");
+    json_decref(body);
     ck_assert_ptr_null(explain_relay(&policy, &(struct explained_client){ .address = "192.0.2.1", .sender = "a@@b" }, "list@example.edu", 0, &why));
     ck_assert_ptr_nonnull(strstr(why.text, "501 5.1.7"));
     explained_policy_clear(&policy);
