@@ -20,6 +20,7 @@
 #define LOOK_MS        5000
 #define AGAIN_MIN_MS   5 /* something is due, but locked by another coordinator; doubles up to: */
 #define AGAIN_MAX_MS   100
+#define EMPTY_MS       20   /* a claim that got nothing: the next, if something changes, comes so much later */
 #define NOTIFY_MS      20          /* at most one NOTIFY in that time */
 #define AWAY_MS        1000        /* without a database, claims are answered so late that edges do not ask in circles */
 #define LEASES_BYTES   (56 * 1024) /* of packed leases in one frame */
@@ -49,6 +50,7 @@ struct leases {
     uint64_t sent_ms;        /* when the one asking was sent to the database */
     uint64_t back_off_ms;
     uint64_t full_until_ms;
+    uint64_t empty_ms;       /* when a claim last got nothing; 0: the last one got some */
     int64_t due_any, due_scanned; /* ms, as the database just said; -1: nothing */
     PGresult *rows;               /* of the one asking */
     struct event *look, *tell, *fetch;
@@ -383,12 +385,23 @@ static void on_due(void *arg, const PGresult *result)
     leases->due_scanned = PQgetisnull(result, 0, 1) ? -1 : strtoll(PQgetvalue(result, 0, 1), NULL, 10);
 }
 
+/* Something may be due. Where little is, as all of it is for destinations that wait, each commit would cost a claim. */
+static void run_soon(struct leases *leases)
+{
+    uint64_t now = clock_ms();
+    if (leases->asking == NULL && leases->empty_ms != 0 && now - leases->empty_ms < EMPTY_MS)
+        set_timer(leases->look, EMPTY_MS - (now - leases->empty_ms));
+    else
+        run(leases);
+}
+
 static void on_claimed(void *arg, enum db_outcome outcome, const struct db_error *error)
 {
     struct leases *leases = arg;
     struct claim *claim = leases->asking;
     leases->asking = NULL;
     bool got_some = outcome == DB_OK && PQntuples(leases->rows) > 0;
+    leases->empty_ms = got_some ? 0 : clock_ms();
     if (outcome == DB_OK)
         metric_observe(leases->claim_seconds, (double)(clock_ms() - leases->sent_ms) / 1e3);
     bool conflict = outcome == DB_FAILED && db_error_is_conflict(error);
@@ -408,7 +421,7 @@ static void on_claimed(void *arg, enum db_outcome outcome, const struct db_error
     if (outcome != DB_OK)
         set_timer(leases->look, conflict ? AGAIN_MAX_MS : AWAY_MS);
     else if (leases->again || (got_some && leases->due_any == 0))
-        run(leases);
+        run_soon(leases);
     else
         schedule(leases, got_some);
 }
@@ -499,7 +512,7 @@ static void on_tell(evutil_socket_t fd, short what, void *arg)
 void leases_changed(struct leases *leases)
 {
     bool here = wants_unscanned(leases) || (leases->asking != NULL && leases->asking->scanners);
-    run(leases);
+    run_soon(leases);
     /* A NOTIFY takes a lock of the whole database until it is committed, so stores and results have none: it goes
      * alone, and only where this coordinator's own claims cannot take what is due. */
     if (!here && !evtimer_pending(leases->tell, NULL))
@@ -512,10 +525,12 @@ struct fetch {
     struct question *question;
     char id[SPOOL_ID_MAX];
     uint64_t offset;
+    bool alone; /* one that was asked for with it, or this one, cannot be read */
     TAILQ_ENTRY(fetch) link;
 };
 
 struct fetch_batch {
+    struct leases *leases;
     struct fetch *fetches[FETCH_BATCH]; /* NULL: answered */
     size_t count;
 };
@@ -565,6 +580,12 @@ static void on_fetched(void *arg, enum db_outcome outcome, const struct db_error
         struct fetch *fetch = batch->fetches[i];
         if (fetch == NULL)
             continue;
+        if (outcome == DB_FAILED && batch->count > 1) {
+            fetch->alone = true;
+            TAILQ_INSERT_TAIL(&batch->leases->fetching, fetch, link);
+            event_add(batch->leases->fetch, &(struct timeval){ 0, 0 });
+            continue;
+        }
         if (outcome == DB_OK)
             question_settle(&fetch->question, WEIR__ANSWER_STATUS__ANSWER_REFUSED, "no such message");
         else
@@ -578,14 +599,19 @@ static void send_fetches(struct leases *leases)
 {
     struct fetch_batch *batch = xcalloc(1, sizeof *batch);
     struct rows rows;
+    batch->leases = leases;
     rows_init(&rows, 2);
     while (batch->count < FETCH_BATCH && !TAILQ_EMPTY(&leases->fetching)) {
         struct fetch *fetch = TAILQ_FIRST(&leases->fetching);
+        if (fetch->alone && batch->count > 0)
+            break;
         TAILQ_REMOVE(&leases->fetching, fetch, link);
         rows_string(&rows, fetch->id);
         rows_number(&rows, (int64_t)fetch->offset);
         rows_end(&rows);
         batch->fetches[batch->count++] = fetch;
+        if (fetch->alone)
+            break;
     }
     const char *const *columns = rows_values(&rows);
     const struct db_value values[] = { { .data = columns[0] }, { .data = columns[1] } };

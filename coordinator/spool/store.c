@@ -1,11 +1,12 @@
 /*
- * store.c - messages and chunks of bodies into the database: one transaction for what comes in a loop turn
+ * store.c - messages and chunks of bodies into the database: one transaction for what comes while another is under way
  *
- * While BATCHES_MAX transactions are in flight, what comes waits and goes together. A batch has new messages, which are
- * one statement, and chunks, each its own; both in the order of ids, so that two coordinators do not wait for each
- * other in circles. A message may be in a batch once; a repeat waits for the next. A batch that lost to another
- * transaction all the same (a deadlock) is sent again as it was. After a batch that the database refused for a reason of its own, batches have one message each for a
- * while, so that one that will never be taken fails alone.
+ * A transaction costs nearly the same for one message and for many, so a second one is in flight only when it is large.
+ * A batch has new messages, which are one statement, and chunks, each its own; both in the order of ids, so that two
+ * coordinators do not wait for each other in circles. A message may be in a batch once; a repeat waits for the next. A
+ * batch that lost to another transaction all the same (a deadlock) is sent again as it was. After a batch that the
+ * database refused for a reason of its own, batches have one message each for a while, so that one that will never be
+ * taken fails alone.
  */
 #include <limits.h>
 #include <stdio.h>
@@ -18,6 +19,8 @@
 #include "coordinator/spool/internal.h"
 
 #define BATCHES_MAX    2
+#define BATCH_LARGE    32         /* messages and chunks: enough to be sent behind another one */
+#define BATCH_HEAVY    (1u << 20) /* bytes: the same */
 #define BATCH_MESSAGES 256
 #define BATCH_BYTES    (8u * 1024 * 1024)
 #define CAREFUL_MS     10000
@@ -360,11 +363,17 @@ static void send_batch(struct stores *stores, struct batch *batch)
     db_commit(unit);
 }
 
+static bool may_send(const struct stores *stores, const struct batch *batch)
+{
+    bool much = batch->messages + batch->chunks >= BATCH_LARGE || batch->bytes >= BATCH_HEAVY;
+    return stores->in_flight == 0 || (much && stores->in_flight < BATCHES_MAX);
+}
+
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     struct stores *stores = arg;
-    while (stores->in_flight < BATCHES_MAX && !TAILQ_EMPTY(&stores->waiting)) {
+    while (!TAILQ_EMPTY(&stores->waiting) && may_send(stores, TAILQ_FIRST(&stores->waiting))) {
         struct batch *batch = TAILQ_FIRST(&stores->waiting);
         TAILQ_REMOVE(&stores->waiting, batch, link);
         send_batch(stores, batch);
