@@ -8,8 +8,8 @@ void verify_opinion_set(struct verify_opinion *out, enum verify_result result, i
 {
     out->result = result;
     out->code = code;
-    snprintf(out->enhanced, sizeof out->enhanced, "%s", enhanced);
-    snprintf(out->text, sizeof out->text, "%s", text);
+    snprintf(out->enhanced, sizeof out->enhanced, "%.*s", (int)sizeof out->enhanced - 1, enhanced);
+    snprintf(out->text, sizeof out->text, "%.*s", VERIFY_TEXT_MAX - 1, text);
     for (char *p = out->text; *p != '\0'; p++)
         if (*p == '\n')
             *p = ' ';
