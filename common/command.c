@@ -4,6 +4,7 @@
 #include "common/command.h"
 
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -113,6 +114,25 @@ bool command_parse(struct command *command, const struct command_syntax *syntax,
     if (!fine)
         command_fini(command);
     return fine;
+}
+
+static void mask_signals(int how)
+{
+    sigset_t mask;
+    sigemptyset(&mask);
+    sigaddset(&mask, SIGHUP);
+    sigaddset(&mask, SIGUSR1);
+    sigprocmask(how, &mask, NULL);
+}
+
+void command_hold_signals(void)
+{
+    mask_signals(SIG_BLOCK);
+}
+
+void command_take_signals(void)
+{
+    mask_signals(SIG_UNBLOCK);
 }
 
 void command_fini(struct command *command)

@@ -41,6 +41,10 @@ struct command {
 bool command_parse(struct command *command, const struct command_syntax *syntax, int argc, char **argv, int *status);
 /* How it is to be called, on stderr, where words are not what they should be. Returns EX_USAGE. */
 int command_misused(const struct command_syntax *syntax);
+/* HUP and USR1 would end a program that has no handlers yet: the first lets them wait from here on (children inherit that), the second, when the handlers are there,
+ * lets those come that waited. */
+void command_hold_signals(void);
+void command_take_signals(void);
 void command_fini(struct command *command);
 
 #endif

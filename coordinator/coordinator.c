@@ -170,6 +170,7 @@ static void watch_signals(struct coordinator *coordinator)
         coordinator->signals[i] = evsignal_new(coordinator->base, table[i].number, table[i].handler, coordinator);
         event_add(coordinator->signals[i], NULL);
     }
+    command_take_signals();
 }
 
 /* --- life --- */
@@ -320,10 +321,10 @@ int coordinator_run(const struct command *command, const struct coordinator_conf
     metrics_init(&coordinator.metrics);
     if (getrandom(&coordinator.boot, sizeof coordinator.boot, 0) != sizeof coordinator.boot)
         fatal("getrandom: no random bytes");
+    watch_signals(&coordinator); /* before there are helpers, who would inherit that HUP waits; obeyed when the loop runs */
     bool made = make(&coordinator, &pair, &why);
     explicit_bzero(&pair, sizeof pair);
     if (made) {
-        watch_signals(&coordinator);
         coordinator.stopping = event_new(coordinator.base, -1, EV_PERSIST, on_stopping, &coordinator);
         coordinator.pulse = event_new(coordinator.base, -1, EV_PERSIST, on_pulse, &coordinator);
         uint64_t ms = config->cluster.heartbeat_interval;

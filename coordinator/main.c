@@ -88,6 +88,7 @@ int main(int argc, char **argv)
     int status;
     if (argc == 3 && strcmp(argv[1], HELPERS_WORD) == 0)
         return helpers_serve(argv[2]);
+    command_hold_signals();
     if (!command_parse(&command, &syntax, argc, argv, &status))
         return status;
     if (!coordinator_config_load(&config, &command, &why)) {

@@ -27,6 +27,7 @@ int main(int argc, char **argv)
     int status;
 
     signal(SIGPIPE, SIG_IGN);
+    command_hold_signals();
     setlocale(LC_TIME, "C"); /* dates in mail are English */
     if (!command_parse(&command, &syntax, argc, argv, &status))
         return status;

@@ -435,6 +435,8 @@ static void open_signals(struct master *master)
     sigaddset(&mask, SIGTERM);
     sigaddset(&mask, SIGINT);
     sigprocmask(SIG_BLOCK, &mask, &master->old_mask);
+    sigdelset(&master->old_mask, SIGHUP); /* held since main() */
+    sigdelset(&master->old_mask, SIGUSR1);
     master->signal_fd = signalfd(-1, &mask, SFD_NONBLOCK | SFD_CLOEXEC);
     if (master->signal_fd < 0 || pipe2(master->ready_pipe, O_NONBLOCK | O_CLOEXEC) != 0)
         fatal("cannot start: %s", strerror(errno));

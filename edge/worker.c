@@ -74,14 +74,11 @@ static void open_door(struct worker *worker, struct door *door)
 
 /* The master holds the socket too, so closing it here would let clients wait in its queue for ever. shutdown() ends listening for all
  * holders: clients are refused at once, and listen() begins again. Without a listener of ours, too: a worker that died may have left the
- * socket listening. But never on one that does not listen: the kernel would keep the mark, and whoever is accepted later could not be read. */
+ * socket listening. */
 static void close_door(struct door *door)
 {
-    int listening = 0;
-    socklen_t len = sizeof listening;
     net_listener_free(&door->listener);
-    if (getsockopt(door->fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) == 0 && listening)
-        shutdown(door->fd, SHUT_RD);
+    net_stop_listening(door->fd);
 }
 
 static void set_doors(struct worker *worker, bool open)

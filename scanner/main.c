@@ -354,6 +354,7 @@ static void scanner_start(struct scanner *scanner, const struct curve_keypair *p
         scanner->signals[i] = evsignal_new(scanner->base, signals[i].number, signals[i].handler, scanner);
         event_add(scanner->signals[i], NULL);
     }
+    command_take_signals();
     scanner->hub = link_hub_new(scanner->base, pair, &scanner->metrics);
     link_hub_configure(scanner->hub, &scanner->settings.cluster);
     struct service_options options = service_options(scanner);
@@ -404,6 +405,7 @@ int main(int argc, char **argv)
     struct curve_keypair pair;
     struct error why;
     signal(SIGPIPE, SIG_IGN);
+    command_hold_signals();
     int status;
     if (!command_parse(&scanner.command, &syntax, argc, argv, &status))
         return status;

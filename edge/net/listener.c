@@ -31,6 +31,13 @@ struct net_listener {
     uint64_t logged_at;
 };
 
+static bool set_reuse(int fd, int on)
+{
+    return setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0;
+}
+
+/* The kernel gives away the port of a socket that has SO_REUSEADDR and does not listen: another edge could take it while this one is about to listen, or drained.
+ * So it is on while somebody listens, for those who connect: what is left of their connections (TIME_WAIT) must not be in the way of the next edge. */
 int net_bind(const struct netaddr *address, struct error *why)
 {
     char text[NETADDR_TEXT_MAX];
@@ -42,10 +49,12 @@ int net_bind(const struct netaddr *address, struct error *why)
         error_set(why, "cannot make a socket: %s", strerror(errno));
         return -1;
     }
-    if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one) != 0 ||
-        setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) != 0 ||
-        (at.ss_family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one) != 0) ||
-        bind(fd, (struct sockaddr *)&at, at_len) != 0) {
+    bool ready = setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) == 0 &&
+                 (at.ss_family != AF_INET6 || setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one) == 0);
+    bool bound = ready && bind(fd, (struct sockaddr *)&at, at_len) == 0;
+    if (ready && !bound && errno == EADDRINUSE) /* by connections of a program that had no SO_REUSEPORT, and has ended */
+        bound = set_reuse(fd, 1) && bind(fd, (struct sockaddr *)&at, at_len) == 0 && set_reuse(fd, 0);
+    if (!bound) {
         error_set(why, "cannot listen on %s: %s", netaddr_format_endpoint(address, text), strerror(errno));
         close(fd);
         return -1;
@@ -139,7 +148,7 @@ static void on_acceptable(evutil_socket_t listening, short what, void *arg)
 struct net_listener *net_listen(struct event_base *base, int fd, void (*accepted)(void *arg, int fd, const struct netaddr *peer,
                                                                                  const struct netaddr *local), void *arg)
 {
-    if (listen(fd, SOMAXCONN) != 0)
+    if (!set_reuse(fd, 1) || listen(fd, SOMAXCONN) != 0)
         return NULL;
     struct net_listener *listener = xcalloc(1, sizeof *listener);
     listener->fd = fd;
@@ -150,6 +159,16 @@ struct net_listener *net_listen(struct event_base *base, int fd, void (*accepted
     event_assign(&listener->rest, base, -1, 0, on_rested, listener);
     listener_watch(listener);
     return listener;
+}
+
+void net_stop_listening(int fd)
+{
+    int listening = 0;
+    socklen_t len = sizeof listening;
+    /* Never on one that does not listen: the kernel would keep the mark, and whoever is accepted later could not be read. */
+    if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) == 0 && listening)
+        shutdown(fd, SHUT_RD);
+    set_reuse(fd, 0);
 }
 
 void net_listener_enable(struct net_listener *listener, bool on)

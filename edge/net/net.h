@@ -85,6 +85,8 @@ void net_tls_unref(struct net_tls **tls);
 int net_bind(const struct netaddr *address, struct error *why);
 /* false: another program listens there (SO_REUSEPORT would share the port with it without a word), or the address is not ours. */
 bool net_is_free(const struct netaddr *address, struct error *why);
+/* Clients are refused at once, but the port stays taken: net_is_free() says no. Whoever listened on fd is freed already; net_listen() may begin again. */
+void net_stop_listening(int fd);
 struct net_listener;
 /* Takes fd, listens and accepts; NULL: it cannot (errno), and fd is still the caller's. `accepted` takes its fd (net_accept). When descriptors run out it rests for 100 ms at a time. */
 struct net_listener *net_listen(struct event_base *base, int fd, void (*accepted)(void *arg, int fd, const struct netaddr *peer,

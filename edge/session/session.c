@@ -498,7 +498,7 @@ static void time_is_up(struct session *session, const char *words)
 {
     server_count_limit(session->server, LIMIT_TIME);
     log_write(LOG_INFO, "timeout after %s from %s[%s]: %s",
-              session->state & (ST_DATA | ST_CHUNK) ? "DATA" : "command", session_client_name(session), session->client_text, words);
+              session->state & (ST_DATA | ST_CHUNK | ST_BDAT) ? "DATA" : "command", session_client_name(session), session->client_text, words);
     session_dismiss(session, FAREWELL_TIMEOUT, "4.4.2", words);
 }
 
@@ -517,7 +517,7 @@ static bool skip_is_slow(const struct session *session, uint64_t now, uint64_t *
 /* session_timeout leaves out a message that is coming, for which min_data_rate is enough, unless it is only read to its end. */
 static bool session_may_be_too_old(const struct session *session)
 {
-    return (session->state & (ST_DATA | ST_CHUNK)) == 0 || transaction_is_refused(session->tx);
+    return (session->state & (ST_DATA | ST_CHUNK | ST_BDAT)) == 0 || transaction_is_refused(session->tx);
 }
 
 /* The deadlines of a session that waits for its client. Returns when to look again; the session may be closed by then. */

@@ -8,6 +8,8 @@ import socket
 import subprocess
 import time
 
+import pytest
+
 import weir
 from weir import Death, Smtp, check_nothing_lost, message, wait_until, workers_of
 
@@ -149,6 +151,50 @@ def test_port_of_another_program(make_cluster):
     assert second.returncode == 1, second
     assert "in use" in second.stderr + cluster.log("edge-1")
     assert banner(cluster) < 1 * weir.PATIENCE
+
+
+def test_port_of_a_drained_edge(make_cluster):
+    """Its doors are closed, but it opens them again: nobody else may have taken the port meanwhile."""
+    cluster = make_cluster(edges=1, scanners=1, sets=["drain_mode=close"])
+    command = open(f"/proc/{cluster.pid('edge-1')}/cmdline").read().split("\0")[:-1]
+    cluster.weirctl("drain", "--wait", "--force", "edge-1")
+    wait_until(lambda: refused(cluster.relay()), what="closed doors")
+    second = subprocess.run([weir.BIN / "weir-edge", *command[1:]], capture_output=True, text=True, timeout=30 * weir.PATIENCE)
+    assert second.returncode == 1 and "in use" in second.stderr + cluster.log("edge-1"), second
+    cluster.weirctl("undrain", "edge-1")
+    wait_until(lambda: not refused(cluster.relay()), what="open doors")
+    assert cluster.send(message()).code == 250
+    cluster.stop("edge-1")
+    cluster.start("edge-1")  # connections of the one that ended are not in the way
+    wait_until(lambda: not refused(cluster.relay()), what="the next edge")
+    assert cluster.send(message()).code == 250
+
+
+def holds_hup(pid):
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return any(int(line.split()[1], 16) & 1 for line in status.splitlines() if line.startswith(("SigBlk", "SigCgt")))
+
+
+@pytest.mark.parametrize("node, word", [("scanner-1", "HUP"), ("coordinator-1", "reloaded"), ("edge-1", "reloaded")])
+def test_a_reload_that_comes_too_early(make_cluster, node, word):
+    """A HUP before the program has its handlers waits for them, or would end it."""
+    cluster = make_cluster(edges=1, scanners=1)
+    command = open(f"/proc/{cluster.pid(node)}/cmdline").read().split("\0")[:-1]
+    cluster.stop(node)
+    before = len(cluster.log(node))
+    with open(cluster.dir / "log" / f"{node}.log", "a") as log:
+        process = subprocess.Popen([weir.BIN / pathlib.Path(command[0]).name, *command[1:]], stdout=log, stderr=log)
+    try:
+        while not holds_hup(process.pid):
+            assert process.poll() is None
+        os.kill(process.pid, signal.SIGHUP)
+        cluster.wait_state(node, "active", seconds=30)
+        assert process.poll() is None
+        if word == "reloaded":
+            wait_until(lambda: word in cluster.log(node)[before:], what="the reload")
+    finally:
+        process.terminate()
+        process.wait(30 * weir.PATIENCE)
 
 
 def test_a_wrong_reload_changes_nothing(make_cluster):

@@ -725,12 +725,31 @@ START_TEST(bind_shares_ports_and_names_errors)
     int third = net_bind(&any, &why);
     ck_assert_int_eq(getsockname(third, (struct sockaddr *)&name, &len), 0);
     ck_assert(netaddr_from_sockaddr(&quiet, (struct sockaddr *)&name));
-    ck_assert(net_is_free(&quiet, &why));
+    ck_assert_msg(!net_is_free(&quiet, &why), "somebody else could take it before we listen");
     int caller = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     ck_assert_int_eq(connect(caller, (struct sockaddr *)&name, len), -1);
     ck_assert_int_eq(errno, ECONNREFUSED);
     close(caller);
+
+    /* Nor is not listening any more. (The kernel gives a port back that it chose itself, so it is named this time.) */
     close(third);
+    ck_assert(net_is_free(&quiet, &why));
+    third = net_bind(&quiet, &why);
+    ck_assert_int_ge(third, 0);
+    struct net_listener *again = net_listen(base, dup(third), on_accepted, NULL);
+    ck_assert_ptr_nonnull(again);
+    net_listener_free(&again);
+    net_stop_listening(third);
+    net_stop_listening(third);
+    ck_assert(!net_is_free(&quiet, &why));
+    caller = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ck_assert_int_eq(connect(caller, (struct sockaddr *)&name, len), -1);
+    close(caller);
+    again = net_listen(base, dup(third), on_accepted, NULL);
+    ck_assert_ptr_nonnull(again);
+    net_listener_free(&again);
+    close(third);
+    ck_assert(net_is_free(&quiet, &why));
     close(second);
     struct netaddr elsewhere;
     ck_assert(netaddr_parse_endpoint(&elsewhere, "192.0.2.77:2525", &why));

@@ -867,6 +867,8 @@ static const struct {
     { "a session that is too old ends with its recipients named", false, "O session_timeout=10s\n" ONE_RCPT "T 6000\nC NOOP\nS 250\nT 4500\nS 421 4.4.2\nX" },
     { "a session that is too old ends in a message that is refused already", false,
       "L max_message_size 10\nO session_timeout=10s\n" ONE_DATA "C 0123456789\nT 11000\nS 421 4.4.2\nX\nA u@example.edu deferred:timeout 421" },
+    { "a session that is too old ends behind the message that comes in chunks", false,
+      "O session_timeout=10s\n" ONE_RCPT "T 9000\nc BDAT 3\\r\\nx\\r\\n\nS 250\nT 2000\n.\nc BDAT 3 LAST\\r\\ny\\r\\n\nV clean\nD 250 - ok\nS 250\nA u@example.edu delivered 250\nT 200\nS 421 4.4.2\nX" },
     { "chunks that come too slowly", false,
       "O data_rate_grace=10s\nO min_data_rate=10\n" ONE_RCPT "c BDAT 1\\r\\nx\nS 250\nT 6000\n.\nc BDAT 1\\r\\nx\nS 250\nT 6000\nS 421 4.4.2\nX\nA u@example.edu deferred:too-slow 421" },
     { "a chunk without leave that comes too slowly", false,
