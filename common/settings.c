@@ -208,6 +208,7 @@ static const struct config_key listener_keys[] = {
     ENUM(direction, "both", "both|inbound|outbound", "inbound: only to own domains; outbound: only from inside networks and the authenticated; else 550 5.7.1"),
     ENDPOINTS(listen, "127.0.0.1:25, [::1]:25", "addresses with ports, as 192.0.2.1:25, [2001:db8::1]:25; all of them: *:25 (IPv4) and [::]:25 (IPv6)"),
     NETWORKS(proxy_from, "", "load balancers, as 192.0.2.4, 2001:db8::/64: they begin each connection with a PROXY header (version 1 or 2), else 421 4.3.5"),
+    LIST(drain_to, "", "other edges, as 192.0.2.7:25: while this one is drained, connections are passed on to them with a PROXY header; each lists this one in proxy_from"),
     DURATION(proxy_timeout, "5s", 100 * MS, MINUTES, "a load balancer's header must be there by then, else 421 4.4.2"),
     NETWORKS(xclient_from, "", "peers that may speak for a client of theirs (XCLIENT): whatever they say of its address, name, HELO and login is believed"),
     DURATION(banner_delay, "0", 0, 5 * MINUTES, "a client that talks earlier gets 554 5.5.1; 0: off"),

@@ -166,6 +166,7 @@ struct listener_settings {            /* [listener "relay"] */
     int profile;                      /* relay|submission|handoff: relay delivers within the session, the others store first */
     int direction;                    /* both|inbound|outbound: inbound takes mail for own domains only, outbound from insiders and the authenticated only */
     struct config_list listen;        /* 127.0.0.1:25, [::1]:25 */
+    struct config_list drain_to;      /* empty; endpoints of other edges that take the connections of a drained one */
     struct config_list proxy_from;    /* empty; load balancers: each connection begins with a PROXY header, which is looked for from nobody else */
     uint64_t proxy_timeout;           /* 5s for that header: 421 4.4.2 */
     struct config_list xclient_from;  /* empty; who may use XCLIENT */

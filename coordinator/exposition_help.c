@@ -69,6 +69,8 @@ static const struct help helps[] = {
     { "weir_exceptions_used_total", "Messages accepted over a listener's limit because an exception of the policy allows it, by limit." },
     { "weir_generation", "Generation of the scan engine that takes work." },
     { "weir_generation_failures_total", "Generations that did not pass loading or their self-test." },
+    { "weir_handovers", "Connections that a drained edge passes on to others." },
+    { "weir_handovers_total", "Connections of a drained edge by whether another edge took them." },
     { "weir_heartbeats_total", "Heartbeats received from nodes." },
     { "weir_http_requests_total", "HTTP requests by answer." },
     { "weir_http_scrapes_refused_total", "Scrapes answered 503 because too many waited." },

@@ -17,6 +17,7 @@
 #include "common/log.h"
 #include "common/memory.h"
 #include "edge/edge.h"
+#include "edge/handover.h"
 #include "edge/session/session.h"
 #include "edge/spool/runner.h"
 
@@ -28,6 +29,8 @@
 
 struct door { /* one listening socket */
     struct port *port;
+    struct worker *worker;
+    const char *name; /* of its listener's section */
     struct net_listener *listener; /* NULL: closed while draining */
     int fd;
 };
@@ -47,6 +50,7 @@ struct worker {
     struct server *server;
     struct node *node;
     struct spool_runner *runner;
+    struct handovers *handovers;
     struct door *doors;
     struct event *signals[4], *reload_soon, *start_timer, *stop_timer;
     struct metric *cpu_seconds, *resident;
@@ -56,11 +60,26 @@ struct worker {
     uint64_t stop_at_ms, reports_until_ms;
 };
 
+/* Draining, for those who have nowhere else to go. A load balancer has; and what another edge passes on goes no further, or it could go in circles. */
+static bool pass_on(struct door *door, int fd, const struct netaddr *peer)
+{
+    struct worker *worker = door->worker;
+    const struct edge_config *config = worker->current;
+    const struct edge_listener *listener = edge_config_listener(config, door->name);
+    if (!worker->draining || worker->stopping || listener->drain_to_count == 0 || edge_peers_contain(&listener->balancers, peer) ||
+        handovers_count(worker->handovers) >= config->edge.max_sessions)
+        return false;
+    handovers_take(worker->handovers, fd, peer, listener->drain_to, listener->drain_to_count,
+                   listener->settings.implicit_tls ? NULL : config->hostname);
+    return true;
+}
+
 static void on_accepted(void *arg, int fd, const struct netaddr *peer, const struct netaddr *local)
 {
     (void)local;
     struct door *door = arg;
-    server_accept(door->port, fd, peer);
+    if (!pass_on(door, fd, peer))
+        server_accept(door->port, fd, peer);
 }
 
 /* ---- doors ---- */
@@ -176,7 +195,8 @@ static void on_stop_timer(evutil_socket_t fd, short what, void *arg)
     (void)fd, (void)what;
     struct worker *worker = arg;
     uint64_t now = clock_ms();
-    if ((server_sessions(worker->server) > 0 || spool_runner_jobs(worker->runner) > 0) && now < worker->stop_at_ms)
+    bool busy = server_sessions(worker->server) > 0 || handovers_count(worker->handovers) > 0 || spool_runner_jobs(worker->runner) > 0;
+    if (busy && now < worker->stop_at_ms)
         return;
     if (worker->reports_until_ms == 0) {
         set_doors(worker, false);
@@ -430,6 +450,7 @@ static void worker_begin(struct worker *worker)
     if (worker->pool == NULL)
         fatal("delivery: %s", why.text);
     tell_own_addresses(worker);
+    worker->handovers = handovers_new(worker->base, &worker->metrics);
     worker->current = edge_config_ref(worker->config);
     worker->verifier = verifier_new(worker->base, worker->pool, &worker->config->edge, &worker->metrics);
     worker->server = server_new(&(struct server_options){
@@ -479,6 +500,8 @@ static void worker_begin(struct worker *worker)
     worker->doors = xcalloc(process->socket_count, sizeof *worker->doors);
     for (size_t i = 0; i < process->socket_count; i++) {
         worker->doors[i].fd = process->sockets[i].fds[process->worker];
+        worker->doors[i].worker = worker;
+        worker->doors[i].name = process->sockets[i].listener;
         worker->doors[i].port = server_port(worker->server, process->sockets[i].listener);
     }
     worker->started_ms = clock_ms();
@@ -490,6 +513,7 @@ static void worker_end(struct worker *worker)
     for (size_t i = 0; i < worker->process->socket_count; i++)
         net_listener_free(&worker->doors[i].listener);
     free(worker->doors);
+    handovers_free(&worker->handovers);
     spool_runner_free(&worker->runner);
     server_set_node(worker->server, NULL);
     server_free(&worker->server);

@@ -26,6 +26,21 @@ bool edge_peers_contain(const struct edge_peers *peers, const struct netaddr *ad
     return false;
 }
 
+static bool load_drain_to(struct edge_listener *listener, struct error *why)
+{
+    const struct config_list *list = &listener->settings.drain_to;
+    listener->drain_to = xcalloc(list->count > 0 ? list->count : 1, sizeof *listener->drain_to);
+    for (size_t i = 0; i < list->count; i++) {
+        struct error parse;
+        if (!netaddr_parse_endpoint(&listener->drain_to[i], list->items[i], &parse)) {
+            error_set(why, "[listener \"%s\"] drain_to: %s", listener->name, parse.text);
+            return false;
+        }
+        listener->drain_to_count++;
+    }
+    return true;
+}
+
 static bool load_listeners(struct edge_config *out, const struct config *config, struct error *why)
 {
     const char *name;
@@ -39,6 +54,8 @@ static bool load_listeners(struct edge_config *out, const struct config *config,
             return false;
         load_peers(&listener->balancers, &listener->settings.proxy_from);
         load_peers(&listener->speakers, &listener->settings.xclient_from);
+        if (!load_drain_to(listener, why))
+            return false;
         char domain[SMTP_DOMAIN_MAX + 1], *qualify = listener->settings.qualify_domain;
         if (qualify != NULL && *qualify != '\0' && !smtp_domain_parse(domain, qualify, strlen(qualify), false)) {
             error_set(why, "[listener \"%s\"] qualify_domain: \"%s\" is not a domain", name, qualify);
@@ -167,6 +184,7 @@ void edge_config_unref(struct edge_config **config)
         config_clear(settings_table("listener"), &c->listeners[i].settings);
         free(c->listeners[i].balancers.prefixes);
         free(c->listeners[i].speakers.prefixes);
+        free(c->listeners[i].drain_to);
         free(c->listeners[i].name);
     }
     for (size_t i = 0; i < c->coordinator_count; i++) {

@@ -24,6 +24,8 @@ struct edge_listener {
     struct listener_settings settings;
     struct edge_peers balancers; /* settings.proxy_from */
     struct edge_peers speakers;  /* settings.xclient_from */
+    struct netaddr *drain_to;    /* settings.drain_to */
+    size_t drain_to_count;
 };
 
 struct edge_config {

@@ -183,3 +183,38 @@ enum proxy_event proxy_header_read(struct proxy_header *out, const char *buf, si
         return read_v2(out, buf, len);
     return bad(out, "it sent something else");
 }
+
+/* ---- writing ---- */
+
+static char *put_address(char *at, const struct netaddr *address, bool six)
+{
+    static const char mapped[] = "\0\0\0\0\0\0\0\0\0\0\xff\xff";
+    size_t len = address->family == AF_INET6 ? 16 : 4;
+    if (six && len == 4) {
+        memcpy(at, mapped, sizeof mapped - 1);
+        at += sizeof mapped - 1;
+    }
+    memcpy(at, address->bytes, len);
+    return at + len;
+}
+
+static char *put_port(char *at, uint16_t port)
+{
+    *at++ = (char)(port >> 8);
+    *at++ = (char)(port & 255);
+    return at;
+}
+
+size_t proxy_header_write(char out[PROXY_HEADER_WRITTEN_MAX], const struct netaddr *client, const struct netaddr *server)
+{
+    bool six = client->family == AF_INET6 || server->family == AF_INET6;
+    char *at = out;
+    memcpy(at, v2_start, sizeof v2_start - 1);
+    at += sizeof v2_start - 1;
+    *at++ = V2_PROXY;
+    *at++ = six ? V2_TCP6 : V2_TCP4;
+    at = put_port(at, six ? V2_TCP6_LEN : V2_TCP4_LEN); /* two bytes in network order, too */
+    at = put_address(put_address(at, client, six), server, six);
+    at = put_port(put_port(at, client->port), server->port);
+    return (size_t)(at - out);
+}

@@ -28,4 +28,8 @@ struct proxy_header {
 /* Type-length-values are skipped, the one about TLS between client and balancer included: it proves nothing to us. */
 enum proxy_event proxy_header_read(struct proxy_header *out, const char *buf, size_t len);
 
+/* The other side: a header of version 2 that says who connected, and where to; addresses of two families as IPv6. Returns its bytes. */
+#define PROXY_HEADER_WRITTEN_MAX 52
+size_t proxy_header_write(char out[PROXY_HEADER_WRITTEN_MAX], const struct netaddr *client, const struct netaddr *server);
+
 #endif

@@ -268,3 +268,42 @@ def test_scanned_and_unscanned_policy_defaults(cluster):
     shown = cluster.weirctl("config", "show", "--defaults").stdout
     for line in ("max_message_size", "50MiB", "max_recipients", "100", "virus_action", "reject"):
         assert line in shown
+
+
+@pytest.mark.sanitized
+def test_S52_a_drained_edge_passes_its_own_clients_on(make_cluster):
+    """A client that knows edge-1 alone: while that is drained, it is served by edge-2, which knows who it is."""
+    client = "127.0.0.2"
+    cluster = make_cluster(edges=2, scanners=1)
+
+    def reload(edge, line):
+        path = cluster.dir / edge / "weir.conf"
+        path.write_text(re.sub(r'(\[listener "relay"\]\n)', rf"\1{line}\n", path.read_text()))
+        log = len(cluster.log(edge))
+        cluster.kill(edge, weir.signal.SIGHUP)
+        wait_until(lambda: "reload" in cluster.log(edge)[log:], what="the new configuration")
+
+    reload("edge-2", "proxy_from = 127.0.0.1")
+    reload("edge-1", f"drain_to = 127.0.0.1:1, {cluster.relay(2)}")
+    cluster.weirctl("drain", "--wait", "edge-1")
+    body = message(size=3000000)
+    for _ in range(2):  # beginning with the one, and with the other edge
+        with Smtp(cluster.relay(1), source=client) as smtp:
+            assert smtp.greeting.code == 220 and "edge-2" in smtp.greeting.text, smtp.greeting
+            smtp.envelope()
+            assert smtp.data(body).code == 250
+            assert cluster.nodes()["edge-1"]["state"] == "drained"
+            assert smtp.command("QUIT").code == 221
+            assert smtp.closed()
+    assert f"connect from unknown[{client}] proxy=127.0.0.1:" in cluster.log("edge-2")
+    assert f"drain_to: {client} goes on at {cluster.relay(2)}" in cluster.log("edge-1")
+    wait_until(lambda: cluster.metric("weir_handovers_total", node="edge-1", result="passed") == 2, what="two in the metrics")
+    wait_until(lambda: cluster.metric("weir_handovers", node="edge-1") == 0, what="none under way")
+
+    cluster.weirctl("drain", "--wait", "--force", "edge-2")  # that has nobody to take over, and does not pass on what was passed on
+    assert Smtp(cluster.relay(1), source=client).greeting.text.startswith("4.3.2")
+    cluster.kill("edge-2")
+    wait_until(lambda: Smtp(cluster.relay(1), source=client).greeting.code == 421, what="421 of edge-1 itself")
+    wait_until(lambda: cluster.metric("weir_handovers_total", node="edge-1", result="failed") >= 1, what="a failure in the metrics")
+    cluster.weirctl("undrain", "edge-1")
+    wait_until(lambda: "edge-1" in Smtp(cluster.relay(1), source=client).greeting.text, what="edge-1 serves again")

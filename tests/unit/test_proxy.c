@@ -128,12 +128,36 @@ START_TEST(leaves_what_is_behind)
 }
 END_TEST
 
+static const struct {
+    const char *client, *server;
+    size_t len;
+    const char *read_client, *read_server;
+} written[] = {
+    { "192.0.2.7:4711", "192.0.2.25:25", 28, "192.0.2.7:4711", "192.0.2.25:25" },
+    { "[2001:db8::7]:4711", "[2001:db8::25]:465", 52, "[2001:db8::7]:4711", "[2001:db8::25]:465" },
+    { "[2001:db8::7]:4711", "192.0.2.25:25", 52, "[2001:db8::7]:4711", "192.0.2.25:25" }, /* mapped, and read as what it stands for */
+};
+
+START_TEST(writes_what_it_reads)
+{
+    struct netaddr client, server;
+    struct proxy_header header;
+    char bytes[PROXY_HEADER_WRITTEN_MAX], text[NETADDR_TEXT_MAX];
+    ck_assert(netaddr_parse_endpoint(&client, written[_i].client, NULL) && netaddr_parse_endpoint(&server, written[_i].server, NULL));
+    ck_assert_uint_eq(proxy_header_write(bytes, &client, &server), written[_i].len);
+    ck_assert_int_eq(proxy_header_read(&header, bytes, written[_i].len), PROXY_CLIENT);
+    ck_assert_str_eq(netaddr_format_endpoint(&header.client, text), written[_i].read_client);
+    ck_assert_str_eq(netaddr_format_endpoint(&header.server, text), written[_i].read_server);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("proxy");
     TCase *tests = tcase_create("proxy");
     tcase_add_loop_test(tests, reads_headers, 0, sizeof headers / sizeof headers[0]);
     tcase_add_loop_test(tests, leaves_what_is_behind, 0, sizeof headers / sizeof headers[0]);
+    tcase_add_loop_test(tests, writes_what_it_reads, 0, sizeof written / sizeof written[0]);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
