@@ -352,12 +352,11 @@ static bool is_role_account(const struct smtp_address *recipient)
 
 static void entry_refuse_listed(struct entry *entry, const struct session *session)
 {
-    const struct edge_config *config = session->config;
-    const char *own = config->edge.dnsbl_text, *contact = config->cluster.contact;
+    const char *own = session->config->edge.dnsbl_text;
     bool named = own == NULL || *own == '\0';
     char text[SMTP_REPLY_TEXT_MAX];
-    snprintf(text, sizeof text, "Service unavailable; client [%s] blocked%s%s%s%s", session->client_text, named ? " using " : ": ",
-             named ? session->listed : own, contact != NULL && *contact != '\0' ? "; " : "", contact != NULL ? contact : "");
+    snprintf(text, sizeof text, "Service unavailable; client [%s] blocked%s%s", session->client_text, named ? " using " : ": ",
+             named ? session->listed : own);
     entry_refuse(entry, SMTP_VERB_RCPT, 550, "5.7.1", "dnsbl", false, text);
 }
 

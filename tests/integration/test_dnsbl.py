@@ -47,7 +47,7 @@ def test_S43_lists(site, client, lists):
     with Smtp(site.relay(), source=client) as smtp:
         answer, = smtp.envelope(recipients=["alice@example.edu"])
     if lists:
-        assert (answer.code, answer.text) == (550, f"5.7.1 Service unavailable; client [{client}] blocked using {lists}; call 4711")
+        assert (answer.code, answer.text) == (550, f"5.7.1 Service unavailable; client [{client}] blocked using {lists} call 4711")
         assert f"from unknown[{client}]: 550 5.7.1 Service unavailable" in site.log("edge-1")
     else:
         assert answer.code == 250

@@ -843,7 +843,7 @@ static const struct {
     { "gone before its name is known", false, "O names\nG" },
     { "S43 who is listed is told at RCPT", false,
       "O names\nO outside\nO dnsbl=bl.test\nO contact=help@example.edu\nY a.example\n.\nJ 1 bl.test\nS 220\nC HELO x.test\nS 250\nC MAIL FROM:<a@b.test>\nS 250\n"
-      "C RCPT TO:<u@example.edu>\nS 550 5.7.1 Service unavailable; client [127.0.0.2] blocked using bl.test; help@example.edu\nA u@example.edu refused:dnsbl 550" },
+      "C RCPT TO:<u@example.edu>\nS 550 5.7.1 Service unavailable; client [127.0.0.2] blocked using bl.test help@example.edu\nA u@example.edu refused:dnsbl 550" },
     { "S43 in own words", false,
       "O names\nO outside\nO dnsbl=bl.test\nO dnsbl_text=%s see www.example.edu\nJ 1 bl.test\nY -\nS 220\nC HELO x.test\nS 250\nC MAIL FROM:<a@b.test>\nS 250\n"
       "C RCPT TO:<u@example.edu>\nS 550 5.7.1 Service unavailable; client [127.0.0.2] blocked: %s see www.example.edu\nA u@example.edu refused:dnsbl 550" },
