@@ -241,6 +241,9 @@ static void session_welcome(struct session *session)
     bool looks_up = session->server->dns != NULL && !session->unnamed;
     if (looks_up && session->config->edge.ptr_wait > 0 && session->client_name == NULL && !session->name_told)
         session->name_query = client_name_lookup(session->server->dns, &session->client, on_client_name, session);
+    dnsbl_cancel(&session->dnsbl_query);
+    free(session->listed); /* of whom the session was before XCLIENT */
+    session->listed = NULL;
     if (looks_up)
         session_look_up_lists(session);
     session_enter(session, ST_CONNECTED);

@@ -853,6 +853,9 @@ static const struct {
       "O names\nO outside\nO dnsbl=bl.test\nO dnsbl_threshold=3\nJ 2 bl.test\nY -\nS 220\nC HELO x.test\nS 250\nC MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<u@example.edu>\n.\nR 250 - ok\nS 250" },
     { "S43 own clients are not looked up", false, "O names\nO dnsbl=bl.test\nY -\nS 220\nC QUIT\nS 221\nX" },
     { "S43 gone before the lists say anything", false, "O names\nO outside\nO dnsbl=bl.test\nY -\nG" },
+    { "S43 XCLIENT: the lists are asked about whom it names", false,
+      "O xclient_from=127.0.0.2\nO names\nO outside\nO dnsbl=bl.test\nY -\nJ 1 bl.test\nS 220\nC XCLIENT ADDR=127.0.0.9\nY -\n.\nJ 0 \nS 220\nC HELO x.test\nS 250\n"
+      "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<u@example.edu>\n.\nR 250 - ok\nS 250" },
     { "S43 the banner waits for the lists, too", false, "O names\nO outside\nO dnsbl=bl.test\nO banner_delay=2s\nY -\nT 2100\n.\nJ 0 \nS 220\nC QUIT\nS 221\nX" },
     { "idle", false, "O idle_timeout=5s\n" READY "T 4000\nC NOOP\nS 250\nT 4500\n.\nT 1000\nS 421 4.4.2\nX" },
     { "idle in the middle of a message", false, "O idle_timeout=5s\n" ONE_DATA "C x\nT 6000\nS 421 4.4.2\nX\nA u@example.edu deferred:timeout 421" },
