@@ -98,6 +98,10 @@ static enum attempt introduce(struct host *host, const struct sendmail_settings 
     bool refused = false;
 
     hop_dialog_init(&host->dialog, settings->hostname, tls);
+    if (settings->tls == SENDMAIL_TLS_IMPLICIT && !wire_secure(&host->wire, context, server, true, why)) {
+        host->dialog.state = HOP_CLOSED;
+        return ATTEMPT_TLS_FAILED;
+    }
     for (;;) {
         switch (host_step(host, &reply, why)) {
         case HOP_NOTHING:
@@ -128,7 +132,8 @@ static enum attempt introduce(struct host *host, const struct sendmail_settings 
 static enum attempt try_address(struct host *host, const struct sendmail_settings *settings, SSL_CTX *context, const char *server,
                                 const struct addrinfo *address, struct error *why)
 {
-    enum next_hop_tls tls = (enum next_hop_tls)settings->tls;
+    /* What is secured from the first byte needs no STARTTLS. */
+    enum next_hop_tls tls = settings->tls == SENDMAIL_TLS_IMPLICIT ? NEXT_HOP_TLS_NONE : (enum next_hop_tls)settings->tls;
     for (;;) {
         if (!wire_connect(&host->wire, address, settings->connect_timeout, settings->reply_timeout, why))
             return ATTEMPT_FAILED;

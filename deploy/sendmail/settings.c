@@ -12,7 +12,7 @@ static const struct config_key keys[] = {
     { "hosts", CONFIG_LIST, offsetof(struct sendmail_settings, hosts), NULL, NULL, 0, 0, "NAME:PORT of edges, tried in this order" },
     STRING(hostname, "", "for EHLO and Message-ID; default: the system's"),
     STRING(domain, "", "for addresses without one; default: hostname"),
-    { "tls", CONFIG_ENUM, offsetof(struct sendmail_settings, tls), "may", "none|may|require", 0, 0, "STARTTLS; require also verifies the host" },
+    { "tls", CONFIG_ENUM, offsetof(struct sendmail_settings, tls), "may", "none|may|require|implicit", 0, 0, "STARTTLS; require also verifies the host; implicit: so, and TLS from the first byte, as on port 465" },
     STRING(ca_file, "", "to verify hosts when TLS is required; default: the system's"),
     STRING(login_file, "", "a file with NAME:PASSWORD for AUTH; TLS is required then"),
     NUMBER(connect_timeout, CONFIG_DURATION, "10s", 100, 600000, "per address"),
@@ -57,7 +57,7 @@ bool sendmail_settings_load(struct sendmail_settings *settings, struct error *wh
         host[0] = '\0';
     set_default(&settings->hostname, host[0] != '\0' ? host : "localhost");
     set_default(&settings->domain, settings->hostname);
-    if (settings->login_file[0] != '\0')
+    if (settings->login_file[0] != '\0' && settings->tls != SENDMAIL_TLS_IMPLICIT)
         settings->tls = NEXT_HOP_TLS_REQUIRE; /* a password goes to nobody who is not the host it is for */
     return true;
 }

@@ -3,11 +3,13 @@
 /* settings.h - the keys of sendmail.conf, in the grammar of common/config.h. Sizes are bytes, durations milliseconds. */
 #include "common/config.h"
 
+#define SENDMAIL_TLS_IMPLICIT 3 /* behind those of enum next_hop_tls: from the first byte, and verified as with require */
+
 struct sendmail_settings {      /* [sendmail] */
     struct config_list hosts;   /* NAME:PORT or ADDRESS:PORT of edges, tried in this order */
     char *hostname;             /* EHLO, Message-ID; "": the system's */
     char *domain;               /* for addresses without one; "": hostname */
-    int tls;                    /* enum next_hop_tls: none|may|require */
+    int tls;                    /* enum next_hop_tls: none|may|require; or implicit */
     char *ca_file;              /* to verify hosts when TLS is required; "": the system's */
     char *login_file;           /* "": no AUTH; else one line NAME:PASSWORD, and TLS is required */
     uint64_t connect_timeout;   /* 10s per address */

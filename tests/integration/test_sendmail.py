@@ -249,6 +249,12 @@ def test_S73_login(make_cluster, conf, tmp_path):
     done = sendmail(conf(host, **known), "-f", "alice@example.edu", "bob@example.edu", text=b"Subject: token-login\n\nx\n")
     assert done.returncode == 0, done.stderr
     assert only(cluster, "token-login")[2:] == (["bob@example.edu"], "alice@example.edu")
+    submissions = f"localhost:{cluster.env['EDGE_1_SUBMISSIONS'].rsplit(':', 1)[1]}"  # TLS from the first byte
+    done = sendmail(conf(submissions, tls="implicit", **known), "-f", "alice@example.edu", "bob@example.edu", text=b"Subject: token-implicit\n\nx\n")
+    assert done.returncode == 0, done.stderr
+    only(cluster, "token-implicit")
+    done = sendmail(conf(submissions, tls="implicit", login_file=login), "bob@example.edu", text=b"x\n")  # whom the system's certificates do not know
+    assert done.returncode == 75 and b"certificate" in done.stderr, done
     text = b"Subject: token-bs-login\r\n\r\nx\r\n.\r\n"
     steps = [b"EHLO script\r\n", b"MAIL FROM:<alice@example.edu>\r\n", b"RCPT TO:<bob@example.edu>\r\n", b"DATA\r\n", text, b"QUIT\r\n"]
     client = subprocess.Popen([BIN / "weir-sendmail", "-bs"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
