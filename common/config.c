@@ -823,6 +823,19 @@ void config_clear(const struct config_section *table, void *filled)
     memset(filled, 0, table->size);
 }
 
+const char *config_origin(const struct config *config, const char *section, const char *instance_name, const char *key)
+{
+    const struct config_section *table = find_table(config->tables, section, strlen(section));
+    const struct instance *instance = table != NULL ? find_instance(config, table, instance_name) : NULL;
+
+    if (instance == NULL)
+        return config->source;
+    for (size_t i = 0; table->keys[i].name != NULL; i++)
+        if (strcmp(table->keys[i].name, key) == 0 && instance->slots[i].text != NULL)
+            return instance->slots[i].origin;
+    return instance->origin != NULL ? instance->origin : config->source;
+}
+
 const char *config_instance(const struct config *config, const char *section, size_t index)
 {
     for (size_t i = 0; i < config->instance_count; i++) {

@@ -71,6 +71,10 @@ void config_free(struct config **config);
 bool config_fill(const struct config *config, const char *section, const char *instance, void *out, struct error *why);
 void config_clear(const struct config_section *table, void *filled);
 
+/* Where a key's effective value comes from: "FILE:LINE", or "--set"; where its section begins when it has its default, or the file when that
+ * has no such section. Borrowed. */
+const char *config_origin(const struct config *config, const char *section, const char *instance, const char *key);
+
 /* Instances of a named section, in file order; NULL past the end. Borrowed. */
 const char *config_instance(const struct config *config, const char *section, size_t index);
 

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "common/memory.h"
+#include "edge/session/relay.h"
 #include "edge/smtp/address.h"
 
 /* The items were checked when the file was read. */
@@ -134,6 +135,20 @@ static bool check_verify_sender(const struct edge_config *config, struct error *
     return fine;
 }
 
+/* Without a certificate there is no TLS: nobody could speak to the one, or log in at the other, unless a peer did that for its clients (XCLIENT). */
+static bool needs_no_tls(const struct edge_listener *listener, const struct config *config, struct error *why)
+{
+    const char *key = listener->settings.implicit_tls ? "implicit_tls" : "auth", *more = "";
+    if (!listener->settings.implicit_tls && (listener_auth(&listener->settings) == AUTH_OFF || listener->settings.xclient_from.count > 0))
+        return true;
+    if (!listener->settings.implicit_tls)
+        more = listener->settings.auth != AUTH_PROFILE ? ", and AUTH is under TLS only"
+                                                       : ", and AUTH, which submission requires unless auth = off, is under TLS only";
+    error_set(why, "%s: error: [listener \"%s\"] %s: [tls] has no certificate%s",
+              config_origin(config, "listener", listener->name, key), listener->name, key, more);
+    return false;
+}
+
 static bool load_sections(struct edge_config *out, const struct config *config, struct error *why)
 {
     if (!config_fill(config, "cluster", NULL, &out->cluster, why) || !config_fill(config, "edge", NULL, &out->edge, why) ||
@@ -144,10 +159,8 @@ static bool load_sections(struct edge_config *out, const struct config *config, 
         return false;
     if (out->tls.certificate == NULL || *out->tls.certificate == '\0') {
         for (size_t i = 0; i < out->listener_count; i++)
-            if (out->listeners[i].settings.implicit_tls) {
-                error_set(why, "[listener \"%s\"] implicit_tls: [tls] has no certificate", out->listeners[i].name);
+            if (!needs_no_tls(&out->listeners[i], config, why))
                 return false;
-            }
         return true;
     }
     const char *key = out->tls.key != NULL && *out->tls.key != '\0' ? out->tls.key : out->tls.certificate;

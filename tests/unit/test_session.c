@@ -557,7 +557,7 @@ static const struct {
       "O profile=submission\nO auth=off\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\nS 250 2.1.5\nC DATA\nS 354\n"
       "c x\\n.\\n\\r\\n.\\r\\n\nS 550 5.6.0\nA u@example.edu refused:content 550\n" },
     { "submission: who are you", false,
-      "O profile=submission\n" READY "C MAIL FROM:<a@b.test>\nS 530 5.7.0\nC RCPT TO:<u@example.edu>\nS 503\n" },
+      "O profile=submission\nO certificate=x\n" READY "C MAIL FROM:<a@b.test>\nS 530 5.7.0\nC RCPT TO:<u@example.edu>\nS 503\n" },
     { "an inbound listener relays nothing out", false,
       "O direction=inbound\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@far.test>\nS 250 2.1.0\nS 550 5.7.1\nA u@far.test refused:relay 550\n" },
     { "an outbound listener takes nothing in", false,
@@ -1045,7 +1045,11 @@ static const struct {
     { "proxy_from=192.0.2.4/24", "proxy_from: '192.0.2.4/24' has bits set behind the prefix: write 192.0.2.0/24" },
     { "proxy_from=balancer.example.edu", "proxy_from: 'balancer.example.edu' is not an IP address or network" },
     { "xclient_from=192.0.2.300", "xclient_from: '192.0.2.300' is not an IP address or network" },
-    { "implicit_tls=on", "implicit_tls: [tls] has no certificate" },
+    { "implicit_tls=on", "--set: error: [listener \"relay\"] implicit_tls: [tls] has no certificate" },
+    { "auth=offer", "--set: error: [listener \"relay\"] auth: [tls] has no certificate" },
+    { "auth=require", "auth: [tls] has no certificate" },
+    { "profile=submission", ":4: error: [listener \"relay\"] auth: [tls] has no certificate, and AUTH, which submission requires" },
+    { "auth=off", NULL },
 };
 
 START_TEST(test_configuration)
