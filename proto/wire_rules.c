@@ -324,6 +324,7 @@ static const struct wire_rule wire_audit_row_rules[] = {
     TEXT(Weir__AuditRow, tls, WIRE_WORD_MAX),
     U64(Weir__AuditRow, policy_epoch, INT64_MAX),
     TEXT(Weir__AuditRow, rule, WIRE_WORD_MAX),
+    TEXT(Weir__AuditRow, login, WIRE_LOGIN_MAX),
     END,
 };
 const struct wire_table wire_audit_row_table = {

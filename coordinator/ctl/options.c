@@ -17,7 +17,7 @@ const struct verb options_verbs[] = {
       "let a node finish and take nothing new; --wait until it is drained" },
     { "undrain", "NODE", 1, 1, OPTION_WAIT | OPTION_TIMEOUT, "let it take work again; --wait until it does" },
     { "gc", "NODE", 1, 1, OPTION_WAIT | OPTION_TIMEOUT, "make a new scanner generation; --wait until it works" },
-    { "trace", "ID|MESSAGE-ID|ADDRESS|IP", 1, 1, OPTION_LIMIT, "what became of a message, or of those of an address or a client" },
+    { "trace", "ID|MESSAGE-ID|ADDRESS|LOGIN|IP", 1, 1, OPTION_LIMIT, "what became of a message, or of those of an address, a login or a client" },
     { "report", "[HOURS]", 0, 1, 0, "clients that tried to relay and may not, and those that sent viruses" },
     { "account add", "LOGIN [SENDER]...", 1, 7, 0, "an account for AUTH; the password is asked for, or read from stdin" },
     { "account passwd", "LOGIN", 1, 1, 0, "another password" },

@@ -290,6 +290,11 @@ static void print_message(const json_t *row, FILE *out)
     put_clean(out, get_or(row, "helo", "-"));
     fprintf(out, ", %s; listener %s of %s/%lld\n", get_or(row, "tls", "in clear"), get_or(row, "listener", "-"),
             get_or(row, "node", "?"), number(row, "worker"));
+    if (get_or(row, "login", NULL) != NULL) {
+        fputs("  login     ", out);
+        put_clean(out, get(row, "login"));
+        fputs("\n", out);
+    }
     fprintf(out, "  verdict   %s", get_or(row, "verdict", "not reached"));
     if (get_or(row, "signature", NULL) != NULL) {
         fputs(" ", out);

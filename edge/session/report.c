@@ -60,9 +60,11 @@ void report_reject(const struct session *session, const char *id, const char *st
     if (sender != NULL)
         snprintf(from_to, sizeof from_to, " from=<%s>%s%s%s", sender, to != NULL ? " to=<" : "", to != NULL ? to : "",
                  to != NULL ? ">" : "");
-    log_write(LOG_INFO, "%s: reject: %s from %s[%s]: %d %s %s;%s proto=%s helo=<%s>", id != NULL ? id : "NOQUEUE", stage,
+    const char *login = session_login(session);
+    log_write(LOG_INFO, "%s: reject: %s from %s[%s]: %d %s %s;%s proto=%s helo=<%s>%s%s%s", id != NULL ? id : "NOQUEUE", stage,
               session_client_name(session), session->client_text, code, enhanced, text, from_to, session_proto(session),
-              session->helo != NULL ? session->helo : "");
+              session->helo != NULL ? session->helo : "", login != NULL ? " sasl_username=<" : "", login != NULL ? login : "",
+              login != NULL ? ">" : "");
 }
 
 void report_message_begins(const struct session *session, const char *id)
@@ -130,6 +132,7 @@ static void audit(const struct report *report, unsigned index, const char *recip
     row.tls = wire_text(session_tls(session));
     row.policy_epoch = report->policy_epoch;
     row.rule = wire_text(report->rule);
+    row.login = wire_text(session_login(session));
     node_report(session->server->node, &row);
 }
 

@@ -272,6 +272,6 @@ def audit_row(ident, index=0, **fields):
            "reply": b"250 2.0.0 Ok", "client": b"192.0.2.7", "helo": b"mx.example.org", "listener": b"relay",
            "message_id": b"<m1@example.org>", "size": 1234, "verdict": b"clean", "scanner": b"scanner-1", "engine": b"ClamAV 1.4.6",
            "signatures": b"27000", "next_hop": b"glass[127.0.0.1]:25", "next_hop_reply": b"250 2.0.0 Ok", "duration_ms": 12,
-           "policy_epoch": 4, "rule": b"mailertable:12", "time_ms": int(time.time() * 1000)}
+           "policy_epoch": 4, "rule": b"mailertable:12", "login": b"", "time_ms": int(time.time() * 1000)}
     row.update(fields)
     return pb.AuditRow(id=ident.encode(), recipient_index=index, **row)

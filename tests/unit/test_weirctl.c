@@ -177,6 +177,9 @@ START_TEST(test_views)
         { "trace", "[{\"id\":\"x\",\"time\":\"2026-11-21T19:20:38.8+00:00\"}]", "x  2026-11-21 19:20:38.800  0" },
         { "trace", "[{\"id\":\"x\",\"time\":\"2026-11-21T19:20:38.05+00:00\"}]", "x  2026-11-21 19:20:38.050  0" },
         { "trace", "[{\"id\":\"x\",\"time\":\"2026-11-21T19:20:38+00:00\"}]", "x  2026-11-21 19:20:38.000  0" },
+        { "trace", "[{\"id\":\"x\",\"time\":\"2026-11-21T19:20:38+00:00\",\"login\":\"al\\u001bice\"}]",
+          "x  2026-11-21 19:20:38.000  0 bytes\n  from      <>  (no Message-ID)\n  client    ?, HELO -, in clear; listener - of ?/0\n"
+          "  login     al\\x1Bice\n" },
         { "node show", "{\"name\":\"e\",\"role\":\"edge\",\"state\":\"active\"}", "e is an edge, active" },
         { "node show", "{\"name\":\"s\",\"role\":\"scanner\",\"state\":\"lost\"}", "s is a scanner, lost" },
     };
