@@ -1,8 +1,10 @@
 """Who may guess how often: an edge's questions to a coordinator, from any client it likes to name, and what the database counts."""
 import os
 import signal
+import statistics
 import subprocess
 import threading
+import time
 
 import pytest
 
@@ -109,6 +111,32 @@ def test_a_client_is_limited_whatever_the_account(one, edge):
     assert [check(edge, f"user{number}", "guess", STRANGER) for number in range(9)] == [WRONG] * 8 + [LIMITED]
     assert check(edge, "alice", "wonderland", STRANGER) == LIMITED
     assert check(edge, "alice", "wonderland", HOME) == ACCEPTED
+
+
+def spent(made):
+    """CPU seconds of the helper processes."""
+    ticks = 0
+    for pid in helpers(made):
+        with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
+            ticks += sum(int(field) for field in stat.read().rsplit(")", 1)[1].split()[11:13])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def test_S16_an_unknown_login_costs_what_a_wrong_password_costs(one, edge):
+    """auth_failure_delay is 0 here, so nothing hides a difference. The work is compared, as time is also that of other programs."""
+    took, work, answers = {"alice": [], "nobody": []}, {"alice": 0, "nobody": 0}, set()
+    for turn in range(15):
+        for login in took:
+            one.pg.query("DELETE FROM auth_guess")
+            before, began = spent(one), time.monotonic()
+            told = result(edge, ask(edge, login, f"guess {turn}"))
+            took[login].append(time.monotonic() - began)
+            work[login] += spent(one) - before
+            answers.add(told.SerializeToString())
+    assert len(answers) == 1
+    wrong, unknown = (statistics.median(times) for times in took.values())
+    print(f"wrong {wrong * 1000:.1f} ms, unknown {unknown * 1000:.1f} ms ({unknown / wrong:.2f}); work {work['alice']:.2f} s and {work['nobody']:.2f} s")
+    assert work["nobody"] > work["alice"] / 2 > 0 and work["alice"] > work["nobody"] / 2
 
 
 # ---- what is under way ----
