@@ -12,6 +12,7 @@
 #include "common/clock.h"
 #include "common/memory.h"
 #include "edge/delivery/delivery.h"
+#include "edge/delivery/internal.h"
 #include "tests/unit/certificate.h"
 
 enum tls_mode { TLS_NOT_OFFERED, TLS_WORKS, TLS_DECLINED, TLS_BROKEN, TLS_INJECTS };
@@ -857,6 +858,25 @@ START_TEST(broken_tls_is_remembered)
 }
 END_TEST
 
+/* Nothing is remembered; the try that found out goes on in clear all the same. */
+START_TEST(broken_tls_is_not_remembered)
+{
+    struct owner owner;
+    host.tls = TLS_BROKEN;
+    settings.next_hop_messages = 1;
+    settings.next_hop_no_tls = 0;
+    for (int i = 0; i < 2; i++) {
+        deliver_one(&owner, "x");
+        ck_assert_int_eq(owner.final.code, 250);
+        run_ms(10); /* for the QUIT */
+        heard[strcspn(heard, "Q")] = '\0';
+        ck_assert_str_eq(heard, "EHLO STARTTLS EHLO MAIL RCPT DATA ");
+        heard[0] = '\0';
+    }
+    ck_assert_int_eq((int)value_of("weir_next_hop_tls_total", "result=\"failed\""), 2);
+}
+END_TEST
+
 /* One client finds out that a host hangs; the next ones are told at once, and later one at a time tries again. */
 START_TEST(a_host_that_hangs_is_remembered)
 {
@@ -1092,6 +1112,41 @@ START_TEST(taken_back)
 }
 END_TEST
 
+/* The connection ends with the dot still in it: until the message is sent anew on another one, nobody has been given it. */
+START_TEST(taken_back_between_two_tries)
+{
+    static const struct delivery_envelope usual = ENVELOPE;
+    struct owner owner;
+    size_t size = 128 << 10;
+    char *text = xmalloc(16 << 20);
+    memset(text, 'x', 16 << 20);
+    host.early = ""; /* reads no further */
+    for (;; size += 128 << 10) { /* until the system's buffers are full, and ours has the end of the message */
+        ck_assert_uint_lt(size, 16 << 20);
+        text[size] = '\0';
+        owner = (struct owner){ .send_when_told = true };
+        owner_start(&owner, text, &usual, "x");
+        text[size] = 'x';
+        run_ms(60);
+        ck_assert(!owner.done);
+        if (owner.delivery->dot_sent && net_unsent(owner.delivery->conn->net) > 0)
+            break;
+        delivery_cancel(&owner.delivery);
+        owner_fini(&owner);
+    }
+    free(text);
+    host.silent_at = "GREETING";
+    unsigned before = guest_count;
+    net_free(&guests->conn);
+    guests->dead = true;
+    run_ms(100);
+    ck_assert(!owner.done && guest_count == before + 1); /* the second try */
+    ck_assert(delivery_take_back(&owner.delivery));
+    ck_assert_uint_eq(taken_count, 0);
+    owner_fini(&owner);
+}
+END_TEST
+
 /* Slow in every step: the client's patience is spent on all of them together. */
 START_TEST(getting_ready_has_one_time_limit)
 {
@@ -1212,6 +1267,7 @@ int main(void)
     tcase_add_test(tests, a_message_without_its_last_line_end);
     tcase_add_loop_test(tests, tls_required, 0, (int)(sizeof required / sizeof *required));
     tcase_add_loop_test(tests, broken_tls_is_remembered, 0, 2);
+    tcase_add_test(tests, broken_tls_is_not_remembered);
     tcase_add_test(tests, a_host_that_hangs_is_remembered);
     tcase_add_test(tests, a_host_that_is_back_is_used_at_once);
     tcase_add_test(tests, a_full_host_is_not_down);
@@ -1221,6 +1277,7 @@ int main(void)
     tcase_add_test(tests, too_large_after_it_was_given_back);
     tcase_add_test(tests, those_held_longest_are_given_back_under_pressure);
     tcase_add_loop_test(tests, taken_back, 0, (int)(sizeof left / sizeof *left));
+    tcase_add_test(tests, taken_back_between_two_tries);
     tcase_add_loop_test(tests, getting_ready_has_one_time_limit, 0, 2);
     tcase_add_test(tests, nobody_there);
     tcase_add_test(tests, ourselves);

@@ -14,7 +14,7 @@
 #include "edge/spool/store.h"
 
 #define ID "06GZYZYCR1PM1BG2PG4M"
-#define ASKED_MAX 16
+#define ASKED_MAX 400
 
 struct node_question {
     Weir__Question *question; /* own copy */
@@ -484,6 +484,7 @@ struct grant {
     bool scanned, warn, last, bounce, give_up, dsn;
     const char *sender;
     unsigned recipients, notify;
+    uint64_t token; /* 0: 7 */
 };
 
 static void grant(const struct grant *wanted)
@@ -514,7 +515,7 @@ static void grant(const struct grant *wanted)
     envelope.size = 14;
     lease.envelope = &envelope;
     lease.destination = wire_text("[next.example.edu]:25");
-    lease.token = 7;
+    lease.token = wanted->token != 0 ? wanted->token : 7;
     lease.lease_ms = 30000;
     lease.last_try = wanted->last;
     lease.warn_delay = wanted->warn;
@@ -835,6 +836,46 @@ START_TEST(renewed)
 }
 END_TEST
 
+/* The coordinator grants all that a renewal asks for. Returns how many those are. */
+static size_t renew(void)
+{
+    struct node_question *question = ASKED(RENEW);
+    ck_assert_ptr_nonnull(question);
+    size_t count = question->question->spool_renew->n_held;
+    Weir__Answer answer = WEIR__ANSWER__INIT;
+    Weir__SpoolRenewed body = WEIR__SPOOL_RENEWED__INIT;
+    body.lease_ms = 30000;
+    body.held = question->question->spool_renew->held;
+    body.n_held = count;
+    answer.status = WEIR__ANSWER_STATUS__ANSWER_OK;
+    answer.body_case = WEIR__ANSWER__BODY_SPOOL_RENEWED;
+    answer.spool_renewed = &body;
+    reply(question, &answer, NULL, 0);
+    return count;
+}
+
+/* One renewal speaks of 256 leases: those it had no room for are not lost, and are the next one's. */
+START_TEST(more_leases_than_a_renewal_has_room_for)
+{
+    runner_begin(true);
+    r.settings.spool_concurrency = 300;
+    for (unsigned i = 0; i < 300; i++)
+        grant(&(struct grant){ .scanned = true, .token = 100 + i });
+    ck_assert_uint_eq(spool_runner_jobs(r.runner), 300);
+    tick(10000);
+    ck_assert_uint_eq(renew(), 256);
+    ck_assert_uint_eq(spool_runner_jobs(r.runner), 300);
+    tick(100);
+    ck_assert_uint_eq(renew(), 44);
+    tick(100);
+    ck_assert_ptr_null(ASKED(RENEW));
+    tick(18000); /* the first leases would be over */
+    ck_assert_uint_eq(spool_runner_jobs(r.runner), 300);
+    ck_assert_int_eq((int)metrics_counter(&r.metrics, "weir_edge_spool_leases_lost_total", NULL)->value, 0);
+    runner_end();
+}
+END_TEST
+
 START_TEST(result_is_repeated)
 {
     runner_begin(true);
@@ -947,6 +988,7 @@ int main(void)
     tcase_add_test(tests, overslept);
     tcase_add_loop_test(tests, lease_ends, 0, 3);
     tcase_add_loop_test(tests, renewed, 0, 2);
+    tcase_add_test(tests, more_leases_than_a_renewal_has_room_for);
     tcase_add_test(tests, result_is_repeated);
     tcase_add_loop_test(tests, drained, 0, 2);
     tcase_add_test(tests, drained_between_two_answers);
