@@ -12,6 +12,7 @@ class Hop(socketserver.ThreadingTCPServer):
     """A next hop that keeps whole transactions. refuse: {recipient: reply}; hold: verbs that wait until they are let go; gates: the same for one
     recipient, {"RCPT bob@example.edu": Event}. DOT is when it has the message and has not said so; pause: for how many seconds it never does."""
     allow_reuse_address = daemon_threads = True
+    request_queue_size = 128  # of the usual 5 the kernel drops what comes more at once, and its clients wait for a greeting
 
     def __init__(self, port=0, extensions=("PIPELINING", "8BITMIME")):
         self.refuse, self.taken, self.asked, self.extensions = {}, [], [], extensions

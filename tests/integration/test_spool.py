@@ -6,7 +6,9 @@ import os
 import re
 import shutil
 import signal
+import socketserver
 import subprocess
+import threading
 import time
 
 import pytest
@@ -283,6 +285,81 @@ def test_handoff_without_a_database_is_delivered_within_the_session(make_cluster
     answer = cluster.send(message(token="bypass"))
     assert answer.code == 250 and cluster.sink.with_token("bypass")
     assert f"{answer.queue_id}: cannot be stored, delivering within the session" in cluster.log("edge-1")
+
+
+def test_a_second_copy_that_may_follow_is_said(make_cluster):
+    """The coordinator was given the message and did not answer in time: what it does with it when it wakes is not known."""
+    cluster = make_cluster(edges=1, scanners=1, sets=["profile=handoff", "spool_timeout=1s"])
+    coordinator = cluster.pid("coordinator-1")
+    os.kill(coordinator, signal.SIGSTOP)
+    try:
+        answer = cluster.send(message(token="twice"))
+    finally:
+        os.kill(coordinator, signal.SIGCONT)
+    assert answer.code == 250 and cluster.sink.with_token("twice"), "this client cannot come again"
+    assert f"{answer.queue_id}: cannot be stored, delivering within the session; it may be stored all the same: a second copy may follow" in \
+        cluster.log("edge-1")
+    wait_until(lambda: cluster.metric("weir_edge_spool_bypassed_maybe_duplicates_total") == 1, 15, "the counter")
+    assert cluster.metric("weir_edge_spool_bypassed_total") == 1
+    wait_until(lambda: not cluster.metric("weir_spool_stored_messages"), 20, "the end of what was stored")
+    assert len(cluster.sink.with_token("twice")) in (1, 2)
+
+
+class Silence(socketserver.ThreadingTCPServer):
+    """A next hop that takes connections and ends them at once: {when: how many} is kept."""
+    allow_reuse_address = daemon_threads = True
+
+    def __init__(self):
+        self.came = []
+        super().__init__(("127.0.0.1", 0), socketserver.BaseRequestHandler)
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    def process_request(self, request, client_address):
+        self.came.append(time.monotonic())
+        self.shutdown_request(request)
+
+
+def test_a_dead_destination_is_left_alone_by_all_edges_and_delays_nobody(make_cluster, hop):
+    """One edge finds out, all leave it alone but for a probe at a time; other mail goes on; it is delivered when the host is back."""
+    dead = Silence()
+    port = dead.server_address[1]
+    cluster = make_cluster(edges=2, scanners=1, next_hop=hop.endpoint,
+                           sets=["profile=handoff", "spool_retry_min=4s", "spool_retry_max=4s", "next_hop_tls=none"])
+    table = cluster.dir / "policy" / "mailertable"
+    table.write_text(table.read_text() + f"dead.example.net\tsmtp:[127.0.0.1]:{port}\n")
+    cluster.weirctl("policy", "apply", str(cluster.dir / "policy"))
+    failures = lambda: [int(row[0]) for row in cluster.query(f"SELECT failures FROM spool_destination WHERE destination LIKE '%:{port}'")]
+
+    def handed(token, recipient, edge):
+        answer = cluster.send(message(token=token), recipients=[recipient], edge=edge)
+        assert answer.code == 250, answer
+        return answer.queue_id
+
+    wait_until(lambda: all(cluster.log(name).count("policy 2 is in force") >= 2 for name in ("edge-1", "edge-2")), 10, "the new policy")
+    handed("first", "x@dead.example.net", 1)
+    wait_until(failures, 20, "one edge to find out")
+    assert len([name for name in ("edge-1", "edge-2") if "to=<x@dead.example.net>" in cluster.log(name)]) == 1
+    began, tried, failed = time.monotonic(), len(dead.came), failures()[0]
+    for number in range(20):
+        handed(f"dead-{number}", "x@dead.example.net", 1 + number % 2)
+        handed(f"fine-{number}", "alice@example.edu", 1 + number % 2)
+    wait_until(lambda: len(hop.to("alice@example.edu")) == 20, 20, "the mail of others")
+    wait_until(lambda: failures()[0] >= failed + 2, 60, "two probes")
+    probes, came = failures()[0] - failed, len(dead.came) - tried
+    print(f"20 messages for a dead host at two edges: {came} connections in {time.monotonic() - began:.0f} s, {probes} probes")
+    assert came <= 2 * (probes + 1), "a probe at a time, of the whole cluster, each tried anew once"
+    deferred = sum(cluster.log(name).count("to=<x@dead.example.net>") for name in ("edge-1", "edge-2"))
+    assert deferred <= 4 + probes, "the others were never leased"
+    dead.shutdown()
+    dead.server_close()
+    back = Hop(port)
+    try:
+        wait_until(lambda: len(back.to("x@dead.example.net")) >= 21, 60, "all of its mail")
+        wait_until(lambda: not cluster.metric("weir_spool_stored_messages"), 20, "an empty spool")
+        assert len(back.to("x@dead.example.net")) == 21 and not failures()
+    finally:
+        back.shutdown()
+        back.server_close()
 
 
 def test_draining_gives_back_what_no_next_hop_has(make_cluster, hop):

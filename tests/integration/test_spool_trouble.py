@@ -265,3 +265,24 @@ def test_chunks_of_many_messages_from_both_sides_do_not_lock_each_other_out(two,
     assert two.pg.query("SELECT count(*), sum(size) FROM spool_message WHERE stored_at IS NOT NULL") == [["200", str(200 * (len(BODY) + 5))]]
     node.close()
     two.pg.query("TRUNCATE spool_message, spool_recipient, spool_body, spool_queue, spool_lane, spool_wake, spool_usage")
+
+
+def test_counting_a_large_spool_takes_a_small_share_of_the_time(two, edge):
+    """Slow once is a database that was busy; slow twice is a large spool, and is counted at most 2 % of the time."""
+    two.pg.query("""CREATE TABLE counted (at timestamptz);
+        ALTER FUNCTION spool_states() RENAME TO spool_states_quick;
+        CREATE FUNCTION spool_states() RETURNS TABLE (state text, amount bigint, oldest numeric) LANGUAGE plpgsql AS $f$
+        BEGIN
+            IF pg_backend_pid() <> (SELECT pid FROM pg_stat_activity WHERE application_name = 'weir coordinator-1 lease') THEN
+                RETURN;
+            END IF;
+            INSERT INTO counted VALUES (clock_timestamp());
+            PERFORM pg_sleep(CASE WHEN (SELECT count(*) FROM counted) IN (2, 3) THEN 0.2 ELSE 0 END);
+        END $f$""")
+    try:
+        wait_until(lambda: count(two, "counted") == 5, 40, "five counts")
+        gaps = [float(row[0]) for row in two.pg.query("SELECT extract(epoch FROM at - lag(at) OVER (ORDER BY at)) FROM counted ORDER BY at OFFSET 1")]
+    finally:
+        two.pg.query("DROP FUNCTION spool_states(); ALTER FUNCTION spool_states_quick() RENAME TO spool_states; DROP TABLE counted")
+    print("pauses: " + ", ".join(f"{gap:.1f} s" for gap in gaps))
+    assert gaps[1] < 8 and gaps[2] >= 10 and gaps[3] < 8, "after none, one, two that were slow, and a quick one"
