@@ -84,16 +84,15 @@ BEGIN
             WHERE l.destination = lane.destination AND l.scanned = lane.scanned;
     END LOOP;
     RETURN QUERY
-        SELECT f.first, q.id, q.destination, q.token, CASE WHEN f.first THEN m.envelope END, q.attempts, q.expiries,
+        SELECT l.first, q.id, q.destination, q.token, CASE WHEN l.first THEN m.envelope END, q.attempts, q.expiries,
             greatest(0, (extract(epoch FROM at_now - m.arrived_at) * 1000)::bigint), q.maybe_duplicate, q.delay_warned, q.bounce, m.dsn, m.scanned,
-            m.verdict, m.scanner, m.engine, m.signatures, m.size, r.attempts, r.packed
-        FROM unnest(got_ids, got_destinations) WITH ORDINALITY AS g(id, destination, place)
-        JOIN spool_queue q ON q.id = g.id AND q.destination = g.destination
-        JOIN spool_message m ON m.id = g.id
-        JOIN spool_recipient r ON r.id = g.id AND r.destination = g.destination AND r.state = 'queued'
-        CROSS JOIN LATERAL (SELECT r.number = (SELECT min(o.number) FROM spool_recipient o WHERE o.id = g.id AND o.destination = g.destination
-            AND o.state = 'queued') AS first) AS f
-        ORDER BY g.place, r.number;
+            m.verdict, m.scanner, m.engine, m.signatures, m.size, l.attempts, l.packed
+        FROM (SELECT g.place, g.id, g.destination, r.number, r.attempts, r.packed, row_number() OVER (PARTITION BY g.place ORDER BY r.number) = 1 AS first
+            FROM unnest(got_ids, got_destinations) WITH ORDINALITY AS g(id, destination, place)
+            JOIN spool_recipient r ON r.id = g.id AND r.destination = g.destination AND r.state = 'queued') AS l
+        JOIN spool_queue q ON q.id = l.id AND q.destination = l.destination
+        JOIN spool_message m ON m.id = l.id
+        ORDER BY l.place, l.number;
 END $f$;
 
 -- The result of one lease. dispositions as SpoolDisposition; told: what each recipient's reply was. status: 0 taken now, 1 taken before,
