@@ -10,6 +10,7 @@ static const struct {
     { "connect from ", "connect" },
     { "disconnect from ", "disconnect" },
     { "xclient: ", "xclient" },
+    { "lenient: ", "lenient" },
     { "lost connection ", "lost_connection" },
     { "timeout after ", "timeout" },
     { "client=", "message_begins" },

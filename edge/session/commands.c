@@ -7,6 +7,7 @@
 #include "common/log.h"
 #include "common/memory.h"
 #include "edge/session/internal.h"
+#include "edge/smtp/leniency.h"
 #include "edge/smtp/xclient.h"
 
 #define ST_ANY (ST_GREETED | ST_READY | ST_MAIL | ST_RCPT | ST_BDAT)
@@ -62,8 +63,10 @@ static void obey_mail(struct session *session, const struct smtp_command *comman
         session_reply(session, command->verb, 450, "4.7.1", "Nobody says who the client is");
         return;
     }
-    if (session->helo == NULL) /* only a lenient session comes here without */
+    if (session->helo == NULL) { /* only a lenient session comes here without */
         session_take_helo(session, "");
+        session_forgive(session, SMTP_LENIENCY_HELO);
+    }
     if (command->address.kind == SMTP_ADDRESS_POSTMASTER) {
         session->errors++;
         session_reply(session, command->verb, 553, "5.1.7", "Sender address needs a domain");
@@ -297,6 +300,7 @@ enum obeyed session_command(struct session *session, const char *line, size_t le
     }
     session->commands++;
     session->said[command->verb]++;
+    session_forgive(session, command->forgiven);
 
     if (complaint.code != 0 && command->verb != SMTP_VERB_HTTP) {
         complain(session, command->verb, complaint.code, complaint.enhanced, complaint.text);

@@ -11,6 +11,7 @@
  * auth.c         who the client is
  * xclient.c      who it is, as a peer says that speaks for it
  * repair.c       a message's header made whole
+ * leniency.c     what a device needed to be forgiven
  * report.c       the log lines and audit rows of all that
  */
 #include "common/queue_id.h"
@@ -83,6 +84,7 @@ struct session {
     bool connect_told;                      /* "connect from" is in the log */
     uint64_t began_ms, entered_ms, input_ms;
     uint64_t arrived_ms; /* the client's beginning, which its banner is timed from: behind a load balancer later than began_ms */
+    unsigned forgiven; /* enum smtp_leniency: what this client needed */
     unsigned commands, errors, unknown; /* unknown: recipients the next hop refused for good */
     uint64_t skipped;  /* ST_SKIP: bytes of this chunk */
     enum farewell farewell; /* what a message that has begun is written down with when the session ends */
@@ -202,6 +204,12 @@ bool session_offers_starttls(const struct session *session);
 bool session_is_lenient(const struct session *session);
 /* The client said EHLO or HELO; what it said is of no use when "". */
 void session_take_helo(struct session *session, const char *helo);
+
+/* ---- leniency ---- */
+
+/* enum smtp_leniency: counted once a session each, and only where it may be forgiven at all. */
+void session_forgive(struct session *session, unsigned leniencies);
+void report_leniencies(const struct session *session);
 
 /* ---- xclient ---- */
 

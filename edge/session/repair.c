@@ -54,5 +54,7 @@ void repair_feed(struct repair *repair, const char *bytes, size_t len)
 
 void repair_finish(struct repair *repair)
 {
+    struct transaction *tx = repair->mender.arg;
     smtp_mender_finish(&repair->mender);
+    session_forgive(tx->session, repair->mender.forgiven);
 }

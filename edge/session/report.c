@@ -30,6 +30,7 @@ void report_connect(const struct session *session)
 
 void report_disconnect(const struct session *session)
 {
+    report_leniencies(session);
     char counts[512];
     size_t len = 0;
     if (!log_wants(session_log_level(session)))

@@ -390,6 +390,7 @@ static size_t on_bytes(void *arg, const char *buf, size_t len)
         }
         used += n;
     }
+    session_forgive(session, session->parser.forgiven);
     if (session->state == ST_CLOSED)
         used = len;
     else if (!whole && used < len && session->conn != NULL && session->state != ST_SECURING) {

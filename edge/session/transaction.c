@@ -16,6 +16,7 @@
 #include "common/log.h"
 #include "common/memory.h"
 #include "edge/session/transaction.h"
+#include "edge/smtp/leniency.h"
 
 static void on_delivered(void *arg, const struct smtp_reply *reply, bool maybe_delivered);
 static void on_verdict(void *arg, const struct scan_result *result);
@@ -425,6 +426,8 @@ void transaction_complete(struct transaction *tx)
         tx->refusal = REFUSAL_CONTENT;
     if (tx->repair != NULL)
         repair_finish(tx->repair);
+    if (session->parser.eightbit && !tx->eightbit)
+        session_forgive(session, SMTP_LENIENCY_8BIT);
     tx->eightbit |= session->parser.eightbit; /* of a client that did not say so */
 
     session_enter(session, ST_VERDICT);

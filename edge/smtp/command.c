@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include "edge/smtp/leniency.h"
 #include "edge/smtp/text.h"
 #include "edge/smtp/xtext.h"
 
@@ -235,15 +236,18 @@ static struct smtp_complaint parse_parameters(struct smtp_command *command, stru
 }
 
 /* "FROM:" or "TO:"; leniently with spaces in front of the colon. */
-static bool skip_keyword(struct slice *in, const char *keyword, bool lenient)
+static bool skip_keyword(struct smtp_command *command, struct slice *in, const char *keyword, bool lenient)
 {
     size_t len = strlen(keyword);
     if (in->len < len || strncasecmp(in->at, keyword, len) != 0)
         return false;
     in->at += len;
     in->len -= len;
+    size_t before = in->len;
     if (lenient)
         skip_spaces(in);
+    if (in->len < before)
+        command->forgiven |= SMTP_LENIENCY_PATH;
     if (in->len == 0 || *in->at != ':')
         return false;
     in->at++;
@@ -269,7 +273,7 @@ static size_t lenient_path_length(struct slice in, char end)
 #define LENIENT_PATH_MAX (SMTP_ADDRESS_MAX + SMTP_DOMAIN_MAX)
 
 /* An address without brackets, with spaces inside of them, or without a domain: written as it should have been, then parsed as strictly as any. */
-static enum smtp_address_error lenient_path(struct smtp_address *out, struct slice in, const char *domain, size_t *used)
+static enum smtp_address_error lenient_path(struct smtp_command *command, struct slice in, const char *domain, size_t *used)
 {
     char path[LENIENT_PATH_MAX + 4];
     bool brackets = in.len > 0 && *in.at == '<';
@@ -279,29 +283,32 @@ static enum smtp_address_error lenient_path(struct smtp_address *out, struct sli
     if (brackets && *used == in.len)
         return SMTP_ADDRESS_SYNTAX; /* no ">" */
     *used += brackets;
+    size_t whole = text.len;
     skip_spaces(&text);
     while (text.len > 0 && text.at[text.len - 1] == ' ')
         text.len--;
     if (text.len + strlen(domain) + 3 > sizeof path)
         return SMTP_ADDRESS_TOO_LONG;
+    command->forgiven |= !brackets || text.len < whole ? SMTP_LENIENCY_PATH : 0;
     bool bare = text.len > 0 && memchr(text.at, '@', text.len) == NULL && !slice_is(text, "postmaster");
+    command->forgiven |= bare ? SMTP_LENIENCY_DOMAIN : 0;
     int len = snprintf(path, sizeof path, "<%.*s%s%s>", (int)text.len, text.at, bare ? "@" : "", bare ? domain : "");
     size_t parsed;
-    enum smtp_address_error error = smtp_path_parse(out, path, (size_t)len, true, &parsed);
+    enum smtp_address_error error = smtp_path_parse(&command->address, path, (size_t)len, true, &parsed);
     return error == SMTP_ADDRESS_OK && parsed != (size_t)len ? SMTP_ADDRESS_SYNTAX : error;
 }
 
 static struct smtp_complaint parse_path(struct smtp_command *command, struct slice in, const struct manner *manner)
 {
     bool mail = command->verb == SMTP_VERB_MAIL, lenient = manner->domain != NULL;
-    if (!skip_keyword(&in, mail ? "FROM" : "TO", lenient))
+    if (!skip_keyword(command, &in, mail ? "FROM" : "TO", lenient))
         return mail ? COMPLAIN(501, "5.5.4", "Syntax: MAIL FROM:<address>")
                     : COMPLAIN(501, "5.5.4", "Syntax: RCPT TO:<address>");
     if (in.len == 0 || (!lenient && *in.at != '<'))
         return COMPLAIN(501, "5.5.4", "Syntax error: address must be in angle brackets");
 
     size_t used;
-    enum smtp_address_error error = lenient ? lenient_path(&command->address, in, manner->domain, &used)
+    enum smtp_address_error error = lenient ? lenient_path(command, in, manner->domain, &used)
                                             : smtp_path_parse(&command->address, in.at, in.len, true, &used);
     bool unfit = mail ? command->address.kind == SMTP_ADDRESS_POSTMASTER : command->address.kind == SMTP_ADDRESS_NULL;
     if (error == SMTP_ADDRESS_TOO_LONG)
@@ -323,9 +330,11 @@ static struct smtp_complaint parse_path(struct smtp_command *command, struct sli
 static struct smtp_complaint parse_hello(struct smtp_command *command, struct slice in, const struct manner *manner)
 {
     if (manner->domain != NULL) {
-        in = next_until(&in, ' ');
+        struct slice rest = in;
+        in = next_until(&rest, ' ');
         if (in.len > SMTP_DOMAIN_MAX || !smtp_text_is_printable(in.at, in.len))
             in.len = 0;
+        command->forgiven |= in.len == 0 || rest.len > 0 ? SMTP_LENIENCY_HELO : 0;
         memcpy(command->domain, in.at, in.len);
         return fine;
     }

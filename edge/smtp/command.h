@@ -35,6 +35,7 @@ struct smtp_command {
     char orcpt[501];                    /* "rfc822;a@b" as decoded, "" when absent */
     const char *arguments;              /* AUTH, XCLIENT: what stands behind it; borrowed from the line */
     size_t arguments_len;
+    unsigned forgiven;                  /* of a lenient parse: enum smtp_leniency */
     char auth[501];                     /* MAIL AUTH= (RFC 4954 5), decoded; "" when absent */
 };
 

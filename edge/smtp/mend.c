@@ -7,6 +7,7 @@
 #include "edge/smtp/mend.h"
 #include <string.h>
 #include <strings.h>
+#include "edge/smtp/leniency.h"
 
 enum state {
     AT_LINE,    /* at a line's start */
@@ -27,8 +28,10 @@ static void put(struct smtp_mender *mender, const char *bytes, size_t len)
 static void end_header(struct smtp_mender *mender)
 {
     for (int f = 0; f < SMTP_FIELD_COUNT; f++)
-        if (!mender->seen[f] && mender->missing[f] != NULL)
+        if (!mender->seen[f] && mender->missing[f] != NULL) {
+            mender->forgiven |= SMTP_LENIENCY_MISSING_FIELD;
             put(mender, mender->missing[f], strlen(mender->missing[f]));
+        }
     put(mender, "\r\n", 2);
     mender->state = IN_BODY;
 }
@@ -41,6 +44,7 @@ static void put_held(struct smtp_mender *mender)
 
 static void no_field(struct smtp_mender *mender)
 {
+    mender->forgiven |= SMTP_LENIENCY_SEPARATOR;
     end_header(mender);
     put_held(mender);
 }
@@ -72,6 +76,7 @@ static void field_begins(struct smtp_mender *mender)
     mender->begun = true;
     mender->state = mender->dropping ? IN_DROPPED : IN_FIELD;
     if (mender->dropping) {
+        mender->forgiven |= SMTP_LENIENCY_REPEATED_FIELD;
         mender->held_len = 0;
     } else {
         put_held(mender);
@@ -119,6 +124,7 @@ static void decide(struct smtp_mender *mender, char byte)
         return;
     case AFTER_NAME:
         if (is_mbox_line(mender) && byte != ':' && !blank) {
+            mender->forgiven |= SMTP_LENIENCY_MBOX;
             mender->held_len = 0;
             mender->state = IN_DROPPED;
             return;
@@ -163,8 +169,10 @@ void smtp_mender_finish(struct smtp_mender *mender)
 {
     if (mender->state == IN_FIELD) /* the message ends inside of a line: only BDAT can do that */
         put(mender, "\r\n", 2);
-    if (mender->state == IN_NAME || mender->state == AFTER_NAME)
+    if (mender->state == IN_NAME || mender->state == AFTER_NAME) {
         no_field(mender);
-    else if (mender->state != IN_BODY)
+    } else if (mender->state != IN_BODY) {
+        mender->forgiven |= SMTP_LENIENCY_SEPARATOR;
         end_header(mender);
+    }
 }

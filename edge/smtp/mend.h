@@ -18,6 +18,7 @@ struct smtp_mender {
     bool single;                           /* of Date and Message-ID only the first stays */
     void (*put)(void *arg, const char *bytes, size_t len);
     void *arg;
+    unsigned forgiven; /* enum smtp_leniency, up to now */
     /* private */
     int state;
     bool seen[SMTP_FIELD_COUNT];

@@ -11,6 +11,7 @@
  */
 #include "edge/smtp/parser.h"
 #include <string.h>
+#include "edge/smtp/leniency.h"
 
 enum mode { MODE_COMMAND, MODE_DATA, MODE_BDAT };
 
@@ -105,9 +106,11 @@ static size_t next_command(struct smtp_parser *parser, const char *buf, size_t l
     } else if (!parser->lenient) {
         bad_line(parser, token, SMTP_BAD_BARE_LF, buf, line);
         return skipped + used;
+    } else {
+        parser->forgiven |= SMTP_LENIENCY_LF;
     }
-    while (parser->lenient && line > 0 && buf[line - 1] == '\r')
-        line--;
+    for (; parser->lenient && line > 0 && buf[line - 1] == '\r'; line--)
+        parser->forgiven |= SMTP_LENIENCY_CR;
     *token = (struct smtp_token){ .event = SMTP_COMMAND, .bytes = buf, .len = line };
     if (memchr(buf, '\0', line) != NULL)
         bad_line(parser, token, SMTP_BAD_NUL, buf, line);
@@ -257,6 +260,7 @@ static size_t lenient_after_cr(struct smtp_parser *parser, struct smtp_token *to
         return lenient_piece(token, line_end, 2, used + 1);
     }
     bool full = parser->line_len >= SMTP_TEXT_LINE_MAX;
+    parser->forgiven |= SMTP_LENIENCY_CR | (full ? SMTP_LENIENCY_LONG_LINE : 0);
     parser->state = IN_LINE;
     parser->line_len = full ? 1 : parser->line_len + 1;
     return lenient_piece(token, full ? line_break : " ", full ? 3 : 1, used);
@@ -268,8 +272,10 @@ static size_t lenient_text(struct smtp_parser *parser, const char *buf, size_t l
         if (parser->state == AFTER_CR && buf[used] != '\r')
             return lenient_after_cr(parser, token, buf[used], used);
         if (buf[used] == '\0') { /* a dot behind it is not at the line's start */
+            parser->forgiven |= SMTP_LENIENCY_NUL;
             parser->state = IN_LINE;
         } else if (buf[used] == '\n') {
+            parser->forgiven |= SMTP_LENIENCY_LF;
             lenient_line_ends(parser, false);
             return lenient_piece(token, line_end, 2, used + 1);
         } else if (buf[used] == '\r') {
@@ -278,8 +284,10 @@ static size_t lenient_text(struct smtp_parser *parser, const char *buf, size_t l
                 size_t run = lenient_run(parser, buf + used, len - used, dots);
                 return lenient_piece(token, buf + used, run, used + run);
             }
+            parser->forgiven |= parser->state == AFTER_CR ? SMTP_LENIENCY_CR : 0;
             parser->state = AFTER_CR;
         } else if (line_is_full(parser, (unsigned char)buf[used])) {
+            parser->forgiven |= SMTP_LENIENCY_LONG_LINE;
             parser->line_len = 1;
             return lenient_piece(token, line_break, 3, used);
         } else {
@@ -298,6 +306,7 @@ static size_t next_lenient_data(struct smtp_parser *parser, const char *buf, siz
         return need_more(token, 0);
     bool crlf = buf[1] == '\r' && buf[2] == '\n';
     if ((crlf && parser->crlf_last) || (!parser->crlf_seen && (crlf || buf[1] == '\n'))) {
+        parser->forgiven |= crlf && parser->crlf_last ? 0 : SMTP_LENIENCY_LF_END;
         message_end(parser, token);
         return crlf ? 3 : 2;
     }

@@ -49,6 +49,7 @@ struct smtp_parser {
     /* read by the session after SMTP_END_OF_DATA, not before */
     unsigned violations;     /* enum smtp_violation */
     bool ended_with_crlf;    /* BDAT: the last byte pair seen was CRLF (or nothing was sent at all) */
+    unsigned forgiven;       /* lenient: enum smtp_leniency, since smtp_parser_init */
     bool eightbit;           /* lenient: some byte of the message was not ASCII */
     /* private */
     int mode, state;

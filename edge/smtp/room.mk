@@ -1,4 +1,4 @@
-$(eval $(call library,smtp,edge/smtp,parser.c mend.c address.c command.c reply.c text.c xtext.c sasl.c xclient.c))
+$(eval $(call library,smtp,edge/smtp,parser.c mend.c address.c command.c reply.c text.c xtext.c sasl.c xclient.c leniency.c))
 $(eval $(call unit_test,smtp_parser,smtp))
 $(eval $(call unit_test,smtp_lenient,smtp common))
 $(eval $(call unit_test,smtp_address,smtp common))

@@ -52,6 +52,11 @@ def test_S14_a_device_is_understood(cluster):
     assert parsed["From"] == "<printer@edge-1.weir.test>"
     assert re.search(rb"Received: from printer \(\S+ \[127.0.0.1\]\)", raw)
     assert raw.endswith(b"\r\n\r\nGr\xfc\xdfe\r\n.dots\r\nx y\r\n")
+    needed = "lf,lf-end,cr,nul,long-line,8bit,path,domain,missing-field"
+    wait_until(lambda: f"lenient: unknown[127.0.0.1] helo=<printer> needed {needed}\n" in cluster.log("edge-1"), what="whose it was")
+    for kind in needed.split(","):
+        wait_until(lambda: cluster.metric("weir_leniencies_total", listener="handoff", kind=kind), what=kind)
+    assert cluster.metric("weir_leniencies_total", listener="relay") is None
     (_, envelope), = cluster.sink.with_token("device-1")
     assert "8BITMIME" in envelope["params"] and not envelope["violations"], envelope
 

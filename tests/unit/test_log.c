@@ -75,6 +75,7 @@ static const struct {
 } events[] = {
     { "connect from unknown[192.0.2.7]", "connect", "" },
     { "xclient: unknown[192.0.2.7] speaks for a.example[192.0.2.8]", "xclient", "" },
+    { "lenient: unknown[192.0.2.7] helo=<x> needed lf", "lenient", "" },
     { "06FZQ7XKC3ABCDEFGHJK: client=unknown[192.0.2.7]", "message_begins", "06FZQ7XKC3ABCDEFGHJK" },
     { "06FZQ7XKC3ABCDEFGHJK: to=<a@example.edu>, relay=none", "recipient", "06FZQ7XKC3ABCDEFGHJK" },
     { "06FZQ7XKC3ABCDEFGHJK: from=<x: to=<y>", "message", "06FZQ7XKC3ABCDEFGHJK" },

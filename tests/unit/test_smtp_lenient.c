@@ -10,6 +10,7 @@
 #include <string.h>
 #include "common/memory.h"
 #include "edge/smtp/command.h"
+#include "edge/smtp/leniency.h"
 #include "edge/smtp/mend.h"
 #include "edge/smtp/parser.h"
 
@@ -330,6 +331,87 @@ START_TEST(test_commands)
 }
 END_TEST
 
+/* ---- what was needed ---- */
+
+static const struct {
+    char how; /* 'D' data, 'C' a command line, 'L' its bytes, 'H' a header */
+    const char *input;
+    size_t len;
+    unsigned needed;
+} needs[] = {
+#define NEED(how, input, needed) { how, input, sizeof input - 1, needed }
+    NEED('L', "NOOP\r\n", 0),
+    NEED('L', "NOOP\n", SMTP_LENIENCY_LF),
+    NEED('L', "NOOP\r\r\n", SMTP_LENIENCY_CR),
+    NEED('D', "a\r\n.b\r\n..\r\n\r\n.\r\n", 0),
+    NEED('D', LINE_995 "678\r\n.\r\n", 0),
+    NEED('D', LINE_995 "6789\r\n.\r\n", SMTP_LENIENCY_LONG_LINE),
+    NEED('D', "a\nb\r\n.\r\n", SMTP_LENIENCY_LF),
+    NEED('D', "a\n.\n", SMTP_LENIENCY_LF | SMTP_LENIENCY_LF_END),
+    NEED('D', "a\n.\r\n", SMTP_LENIENCY_LF | SMTP_LENIENCY_LF_END),
+    NEED('D', "a\rb\r\n.\r\n", SMTP_LENIENCY_CR),
+    NEED('D', "a\r\r\n.\r\n", SMTP_LENIENCY_CR),
+    NEED('D', "a\0\r\n.\r\n", SMTP_LENIENCY_NUL),
+    NEED('C', "MAIL FROM:<a@b.test>", 0),
+    NEED('C', "MAIL FROM: <a@b.test> SIZE=1", 0),
+    NEED('C', "MAIL FROM:<>", 0),
+    NEED('C', "RCPT TO:<postmaster>", 0),
+    NEED('C', "EHLO client.test", 0),
+    NEED('C', "MAIL FROM:a@b.test", SMTP_LENIENCY_PATH),
+    NEED('C', "MAIL FROM:< a@b.test >", SMTP_LENIENCY_PATH),
+    NEED('C', "MAIL FROM : <a@b.test>", SMTP_LENIENCY_PATH),
+    NEED('C', "RCPT TO:<u>", SMTP_LENIENCY_DOMAIN),
+    NEED('C', "RCPT TO:u", SMTP_LENIENCY_PATH | SMTP_LENIENCY_DOMAIN),
+    NEED('C', "HELO", SMTP_LENIENCY_HELO),
+    NEED('C', "HELO two words", SMTP_LENIENCY_HELO),
+    NEED('H', D I F "\r\nx\r\n", 0),
+    NEED('H', D I "\r\nx\r\n", SMTP_LENIENCY_MISSING_FIELD),
+    NEED('H', D D I F "\r\nx\r\n", SMTP_LENIENCY_REPEATED_FIELD),
+    NEED('H', D I F "x y\r\n", SMTP_LENIENCY_SEPARATOR),
+    NEED('H', D I F, SMTP_LENIENCY_SEPARATOR),
+    NEED('H', "From me Mon\r\n" D I F "\r\n", SMTP_LENIENCY_MBOX),
+};
+
+static unsigned needed_by_bytes(bool data, const char *input, size_t len, size_t step)
+{
+    struct smtp_parser parser;
+    struct smtp_token token;
+    smtp_parser_init(&parser, 1000, 0);
+    parser.lenient = true;
+    if (data)
+        smtp_parser_enter_data(&parser);
+    for (size_t at = 0, have = 0; have < len;) {
+        have = len - have < step ? len : have + step;
+        do
+            at += smtp_parser_next(&parser, input + at, have - at, &token);
+        while (token.event != SMTP_NEED_MORE && at < have);
+    }
+    return parser.forgiven;
+}
+
+START_TEST(test_what_was_needed)
+{
+    static struct text out;
+    for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
+        struct smtp_mender mender = { .missing = { D, I, F }, .single = true, .put = on_put, .arg = &out };
+        struct smtp_command command;
+        unsigned needed;
+        out.len = 0;
+        if (needs[_i].how == 'H') {
+            smtp_mender_feed(&mender, needs[_i].input, needs[_i].len);
+            smtp_mender_finish(&mender);
+            needed = mender.forgiven;
+        } else if (needs[_i].how == 'C') {
+            ck_assert_int_eq(smtp_command_parse_lenient(&command, needs[_i].input, needs[_i].len, false, "site.test").code, 0);
+            needed = command.forgiven;
+        } else {
+            needed = needed_by_bytes(needs[_i].how == 'D', needs[_i].input, needs[_i].len, steps[i]);
+        }
+        ck_assert_msg(needed == needs[_i].needed, "%s, step %zu: %x", needs[_i].input, steps[i], needed);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("smtp_lenient");
@@ -338,6 +420,7 @@ int main(void)
     tcase_add_test(tcase, test_one_piece);
     tcase_add_loop_test(tcase, test_header, 0, sizeof headers / sizeof headers[0]);
     tcase_add_test(tcase, test_header_keeps);
+    tcase_add_loop_test(tcase, test_what_was_needed, 0, sizeof needs / sizeof needs[0]);
     tcase_add_loop_test(tcase, test_commands, 0, sizeof commands / sizeof commands[0]);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
