@@ -1,4 +1,4 @@
-"""Other people's programs, unmodified, on both sides: Postfix as null client and as next hop, its smtp-sink that misbehaves, msmtp, swaks."""
+"""Other people's programs, unmodified, on both sides: Postfix as null client and as next hop, its smtp-sink that misbehaves, Exim, OpenSMTPD, msmtp."""
 import contextlib
 import os
 import re
@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+from borrowed import Exim, OpenSmtpd
 from postfix import NOBODY, Postfix, free_port, need
 from weir import EICAR, Smtp, message, strip_added, wait_until
 
@@ -65,6 +66,58 @@ def test_S73_postfix_as_next_hop(make_cluster):
         postfix.command("stop")
         assert cluster.send(message()).code // 100 == 4
         wait_until(lambda: cluster.metric("weir_conservation_difference") == 0, what="conservation")
+
+
+# ---- Exim, OpenSMTPD ----
+
+@pytest.mark.parametrize("server", [Exim, OpenSmtpd], ids=lambda server: server.__name__)
+def test_S73_other_servers_as_clients(make_cluster, server):
+    """A department's server sends everything through an edge: mail arrives, a virus comes back to its sender, mail waits while no edge is there."""
+    cluster = make_cluster(edges=1, scanners=1)
+    with server(relay=cluster.relay()) as other:
+        def give(token, *lines, recipient="someone@example.com"):
+            with Smtp(f"127.0.0.1:{other.port}") as client:
+                assert [answer.code for answer in client.envelope("app@example.org", [recipient])] == [250]
+                assert client.data(message("\r\n".join(lines) + "\r\n", token=token)).code == 250
+
+        give("other-clean", ".", "a line", "Gr\u00fc\u00dfe", "x" * 900)
+        (raw, envelope), = wait_until(lambda: cluster.sink.with_token("X-Token: other-clean"), 30, "the message")
+        assert (envelope["sender"], envelope["recipients"]) == ("app@example.org", ["someone@example.com"])
+        assert b"\r\n.\r\na line\r\nGr\xc3\xbc\xc3\x9fe\r\n" + b"x" * 900 + b"\r\n" in raw and b"with ESMTPS" in raw.split(b"id ")[0]
+        give("other-virus", EICAR.decode())
+        wait_until(lambda: "virus Eicar" in cluster.log("edge-1"), 20, "the refusal")
+        assert not any(b"EICAR-STANDARD" in raw for raw, _ in cluster.sink.messages()), "neither the virus nor a bounce with it"
+        cluster.stop("edge-1")
+        give("other-later", "later")
+        cluster.start("edge-1")
+
+        def tried_again():
+            other.hurry()
+            return cluster.sink.with_token("X-Token: other-later")
+        wait_until(tried_again, 60, "the second try")
+
+
+@pytest.mark.parametrize("server", [Exim, OpenSmtpd], ids=lambda server: server.__name__)
+def test_other_servers_as_next_hops(make_cluster, server):
+    """Directly and by way of the spool: their answers are the client's, or the report's; what they keep is what was sent."""
+    with server() as other:
+        cluster = make_cluster(edges=1, scanners=1, next_hop=f"127.0.0.1:{other.port}")
+        raw = message("Gr\u00fc\u00dfe\r\n.\r\n..\r\n" + "x" * 900 + "\r\n", token="other-hop")
+        with Smtp(cluster.relay()) as client:
+            answers = client.envelope(recipients=["alice@example.edu", "nobody@example.edu", "bob@example.edu"])
+            assert [answer.code // 100 for answer in answers] == [2, 5, 2], answers  # OpenSMTPD says 524
+            answer = client.data(raw)
+            assert answer.code == 250, answer
+        for name in ("alice", "bob"):
+            kept, = wait_until(lambda: other.mail(name), 20, f"{name}'s mail")
+            rest = kept[kept.index(b"X-Virus-Scanned"):]
+            assert b"id " + answer.queue_id.encode() in rest and strip_added(rest.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")) == raw
+        with Smtp(cluster.env["EDGE_1_HANDOFF"]) as device:
+            assert [answer.code for answer in device.envelope("alice@example.edu", ["bob@example.edu", "nobody@example.edu"])] == [250, 250]
+            assert device.data(message(token="other-spool")).code == 250
+        wait_until(lambda: any(b"other-spool" in kept for kept in other.mail("bob")), 20, "the spooled mail")
+        wait_until(lambda: any(b"Undelivered Mail Returned to Sender" in kept and b"nobody@example.edu" in kept for kept in other.mail("alice")), 20, "the report")
+    wait_until(lambda: cluster.metric("weir_conservation_difference") == 0, what="conservation")
 
 
 # ---- smtp-sink ----
