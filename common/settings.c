@@ -143,6 +143,7 @@ static const struct config_key edge_keys[] = {
     DURATION(scan_timeout, "5m", 100 * MS, DAYS, "no verdict by then is unknown(timeout)"),
     SIZE(scan_chunk, "256KiB", 4 * KIB, MIB, "payload bytes per frame; a message not larger goes in one"),
     ENUM(virus_action, "reject", "reject|discard", "what happens to a message with a virus"),
+    BOOL(virus_notice, "on", "an inside host's virus is told to the mail address at its line of networks, once a day"),
     ENUM(unknown_action, "tempfail", UNKNOWN_CHOICES, "what happens to a message without a verdict"),
     ENUM(unscannable_action, "reject", UNKNOWN_CHOICES, "what happens to a message that killed two scan workers, or is a part of a split one"),
     ENUM(limits_action, "reject", UNKNOWN_CHOICES, "what happens to a message that hit a scan limit"),

@@ -110,6 +110,7 @@ struct edge_settings {                /* [edge] */
     uint64_t scan_timeout;            /* 5m: no verdict in that time after the message is complete is unknown(timeout) */
     uint64_t scan_chunk;              /* 256KiB: payload bytes per frame; a message not larger goes in one frame */
     int virus_action;                 /* reject|discard */
+    bool virus_notice;                /* on: the owner of an inside host that sent a virus is told, once a day */
     int unknown_action;               /* tempfail|reject|discard: limits hit, time-out, engine missing */
     int unscannable_action;           /* tempfail|reject|discard: killed two workers on two scanners; default reject */
     int limits_action;                /* tempfail|reject|discard: a scan limit was hit; default reject: sending again cannot help */

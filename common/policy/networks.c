@@ -6,7 +6,7 @@
 #include "common/memory.h"
 
 #define NAME_MAX_LEN 63
-#define NAME_BYTES   "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
+#define NAME_BYTES   "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-@+"
 
 void networks_fini(struct networks *networks)
 {
@@ -23,7 +23,7 @@ static bool take_name(struct network *rule, const char *text, const char *networ
     if (*text == '\0')
         return true;
     if (text[len] != '\0' || len > NAME_MAX_LEN || strchr("0123456789._-", *text) != NULL) {
-        error_set(why, "'%s' after %.80s: one network a line, and behind it at most its name: a letter, then letters, digits, '.', '_', '-'", text,
+        error_set(why, "'%s' after %.80s: one network a line, and behind it at most its name: a letter, then letters, digits, '.', '_', '-', or a mail address", text,
                   network);
         return false;
     }

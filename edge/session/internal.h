@@ -128,6 +128,10 @@ struct server {
     unsigned worker;
     struct message_budget budget;
     struct queue_id_source ids;
+    struct notice *notices; /* under way: notice.c */
+    unsigned notice_count;
+    struct queue_id last_notice;
+    struct metric *notices_stored;
     struct wheel wheel;
     struct event *tick, *bury, *answers;
     struct port *ports;

@@ -12,6 +12,7 @@
 #include "common/log.h"
 #include "common/memory.h"
 #include "edge/session/internal.h"
+#include "edge/session/notice.h"
 
 #define DRAIN_IDLE_MS 10000 /* a draining edge says 421 4.3.2 to a session that long without a command between messages */
 
@@ -43,6 +44,7 @@ static void make_metrics(struct server *server, struct metrics *metrics)
         server->stores[s] = metrics_counter(metrics, "weir_edge_spool_stores_total", "result=\"%s\"", stored[s]);
     server->store_seconds =
         metrics_histogram(metrics, "weir_edge_spool_store_seconds", metrics_seconds_bounds, metrics_seconds_count, NULL);
+    server->notices_stored = metrics_counter(metrics, "weir_virus_notices_total", NULL);
     server->in_session = metrics_counter(metrics, "weir_edge_spool_bypassed_total", NULL);
     server->maybe_stored = metrics_counter(metrics, "weir_edge_spool_bypassed_maybe_duplicates_total", NULL);
     server->exceptions_used[0] = metrics_counter(metrics, "weir_exceptions_used_total", "limit=\"size\"");
@@ -357,6 +359,7 @@ void server_free(struct server **serverp)
         return;
     server->draining = false;
     server_break_off(server);
+    notices_cancel(server);
     for (struct port *port = server->ports, *next; port != NULL; port = next) {
         next = port->next;
         free(port->name);

@@ -15,6 +15,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/memory.h"
+#include "edge/session/notice.h"
 #include "edge/session/transaction.h"
 #include "edge/smtp/leniency.h"
 
@@ -305,6 +306,8 @@ void transaction_finish(struct transaction *tx, const struct outcome *outcome)
         session->errors = session->unknown = 0; /* whoever brings real mail starts anew */
     }
     write_down(tx, outcome);
+    if (tx->verdict != NULL && tx->verdict->verdict == WEIR__VERDICT__VERDICT_BAD)
+        notice_of_virus(session, tx->id.text, tx->sender, tx->verdict->signature);
     metric_observe(server->message_size, (double)tx->size);
     metric_observe(server->relay_seconds, (double)(clock_us() - tx->complete_us) / 1e6);
 

@@ -129,7 +129,7 @@ def test_S64_a_trace_over_30_days_takes_no_time(one, tmp_path):
 def test_S59_S62_the_report_names_who_tried(make_cluster):
     cluster = make_cluster(edges=2, scanners=1, sets=["direction=outbound"])
     policy = cluster.dir / "policy"
-    (policy / "networks").write_text("127.0.0.1/32\n127.0.1.0/24 lab\n::1/128\n")
+    (policy / "networks").write_text("127.0.0.1/32\n127.0.1.0/24 bob@example.edu\n::1/128\n")
     (policy / "exceptions").write_text('127.0.1.0/24 max_recipients=50 reason="lists" owner=lab-admin approved_by=postmaster expires=2099-12-31\n')
     cluster.weirctl("policy", "apply", str(policy))
     wait_until(lambda: all(node["policy_epoch"] == 2 for node in cluster.nodes().values() if node["role"] == "edge"), 10, "the policy on the edges")
@@ -142,7 +142,7 @@ def test_S59_S62_the_report_names_who_tried(make_cluster):
     for number in range(2):
         answer = cluster.send(message(EICAR.decode() + "\r\n"), source="127.0.1.7", sender="infected@example.edu", recipients=["someone@example.com"])
         assert answer.code == 550 and "Eicar" in answer.text
-    assert cluster.sink.count() == 1
+    assert cluster.sink.count() - len(cluster.sink.with_token("127.0.1.7 sent a virus")) == 1
 
     def reported():
         report = json.loads(cluster.weirctl("--json", "report").stdout)
@@ -152,12 +152,20 @@ def test_S59_S62_the_report_names_who_tried(make_cluster):
     assert (refused["client"], refused["inside"], refused["helo"], refused["sender"], refused["listeners"]) == \
         (OUTSIDE, False, "rogue.example.edu", "rogue@example.edu", ["relay"])
     virus, = report["viruses"]
-    assert (virus["client"], virus["inside"], virus["network"], virus["owner"], virus["line"]) == ("127.0.1.7", True, "lab", "lab-admin", "networks:2")
+    assert (virus["client"], virus["inside"], virus["network"], virus["owner"], virus["line"]) == ("127.0.1.7", True, "bob@example.edu", "lab-admin", "networks:2")
     assert virus["senders"] == ["infected@example.edu"] and "Eicar" in virus["signatures"][0] and virus["newest"] == answer.queue_id
     text = cluster.weirctl("report", "1").stdout
     assert "1 clients may not relay and tried, last 1 h" in text and "1 clients sent viruses" in text and "lab-admin" in text and "rogue.example.edu" in text
     wait_until(lambda: cluster.metric("weir_relay_refused_total", listener="relay") == 6, 10, "the counter")
     assert cluster.weirctl("report", "soon", check=False).returncode == 64
+
+    for edge in (1, 2, 1, 2):  # the owner hears of it once, whichever edges saw it and whoever sends from there
+        assert cluster.send(message(EICAR.decode() + "\r\n"), edge=edge, source="127.0.1.7", recipients=["someone@example.com"]).code == 550
+    assert cluster.send(message(EICAR.decode() + "\r\n"), edge=2, source="127.0.1.8", recipients=["someone@example.com"]).code == 550
+    wait_until(lambda: cluster.sink.with_token("127.0.1.8 sent a virus"), 20, "the notice about another host")
+    (notice, envelope), = cluster.sink.with_token("Subject: 127.0.1.7 sent a virus")
+    assert (envelope["sender"], envelope["recipients"]) == ("", ["bob@example.edu"]) and b"infected@example.edu" in notice and b"Eicar" in notice
+    wait_until(lambda: cluster.metric("weir_conservation_difference") == 0, 15, "conservation")
 
 
 # ---- draining an edge that some clients are pinned to ----

@@ -130,9 +130,9 @@ static const struct {
     { "local-host-names", "a,edu\n", "local-host-names:1: error: 'a,edu' is not a domain" },
     { "networks", "192.0.2.7/24\n", "networks:1: error: '192.0.2.7/24' has bits set behind the prefix: write 192.0.2.0/24" },
     { "networks", "192.0.2.0/24 198.51.100.0/24\n", "networks:1: error: '198.51.100.0/24' after 192.0.2.0/24: one network a line, and behind it at "
-                                                    "most its name: a letter, then letters, digits, '.', '_', '-'" },
+                                                    "most its name: a letter, then letters, digits, '.', '_', '-', or a mail address" },
     { "networks", "192.0.2.0/24 two words\n", "networks:1: error: 'two words' after 192.0.2.0/24: one network a line, and behind it at "
-                                              "most its name: a letter, then letters, digits, '.', '_', '-'" },
+                                              "most its name: a letter, then letters, digits, '.', '_', '-', or a mail address" },
     { "networks", "127.0.0.1, ::1\n", "networks:1: error: ', ::1' after 127.0.0.1: one network a line" },
     { "networks", "campus\n", "networks:1: error: 'campus' is not an IP address or network: write 192.0.2.0/24 or 2001:db8::/32" },
     { "networks", "!\n", "networks:1: error: '' is not an IP address or network: write 192.0.2.0/24 or 2001:db8::/32" },
