@@ -75,6 +75,7 @@ static const struct help helps[] = {
     { "weir_http_requests_total", "HTTP requests by answer." },
     { "weir_http_scrapes_refused_total", "Scrapes answered 503 because too many waited." },
     { "weir_leader", "Whether this coordinator does what must be done once." },
+    { "weir_leniencies_total", "What handoff listeners forgave, by what." },
     { "weir_link_dropped_total", "Frames dropped on a link by reason." },
     { "weir_link_full_total", "Sends put off because the peer does not read fast enough." },
     { "weir_link_lost_total", "Connections that ended, seen by the connecting side." },
