@@ -225,6 +225,12 @@ static void leave_out(struct list *list, const char *why)
     list->silent_until_ms = now + SILENT_MS;
 }
 
+static void add_missing(struct dnsbl_query *query, size_t list)
+{
+    int weight = query->dnsbl->lists[list].weight;
+    query->verdict.missing += weight < 0 ? weight : 0;
+}
+
 static void on_patience(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
@@ -233,6 +239,7 @@ static void on_patience(evutil_socket_t fd, short what, void *arg)
         if (query->asked[i].question == NULL)
             continue;
         leave_out(&query->dnsbl->lists[i], "no answer in time");
+        add_missing(query, i);
         count(query->metrics, RESULT_TIMEOUT);
     }
     query_end(query);
@@ -260,8 +267,10 @@ static enum result take_answer(struct dnsbl_query *query, size_t list, const str
         }
         any_error |= error;
     }
-    if (any_error)
+    if (any_error) {
         leave_out(&query->dnsbl->lists[list], "it answers with an error (127.255.255.x) or with what is no list's answer");
+        add_missing(query, list);
+    }
     return any_error ? RESULT_ERROR : RESULT_CLEAN;
 }
 
@@ -272,6 +281,7 @@ static void on_answer(void *arg, const struct dns_answer *answer)
     asked->question = NULL;
     if (answer->status == DNS_FAILED) {
         leave_out(&query->dnsbl->lists[asked->list], "its name servers fail");
+        add_missing(query, asked->list);
         count(query->metrics, RESULT_FAILED);
     } else {
         count(query->metrics, take_answer(query, asked->list, answer));
@@ -290,6 +300,7 @@ struct dnsbl_query *dnsbl_lookup(struct dnsbl *dnsbl, struct dns *dns, struct me
         char name[DNS_NAME_MAX];
         if (now < dnsbl->lists[i].silent_until_ms) {
             count(metrics, RESULT_SKIPPED);
+            add_missing(query, i);
             continue;
         }
         query->asked[i] = (struct asked){ .query = query, .list = i };

@@ -7,7 +7,8 @@
  * a pattern every answer in 127.0.0.0/8 is a listing. Never one: 127.255.255.0/24, by which lists say that they do not answer whom they
  * were asked by, and what is not in 127.0.0.0/8, which is somebody's search page. A negative weight makes a list of friends.
  *
- * A list that does not answer in time, or fails, adds nothing, and for a minute nobody waits for it again.
+ * A list that does not answer in time, or fails, adds nothing, and for a minute nobody waits for it again. But where a list of friends is silent nobody
+ * can be refused for good whom it might have named: its weight is told as missing.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -24,6 +25,7 @@ struct dnsbl_query;
 
 struct dnsbl_verdict {
     int score;                   /* the sum of the weights of the lists that name the client */
+    int missing;                 /* never above 0: what lists with negative weights that gave no answer might have added */
     char zones[DNSBL_ZONES_MAX]; /* those with a weight above 0, as "a.example, b.example" */
 };
 

@@ -70,7 +70,7 @@ struct session {
     bool ended;        /* the client sends no more, but may still read */
     bool dead;         /* in the server's list of sessions to be freed */
     bool unnamed;      /* a load balancer has not said, or does not say, who the client is, or a peer by XCLIENT: no mail is taken */
-    bool trusted;      /* it is listed in xclient_from: EHLO announces XCLIENT */
+    bool trusted;      /* the client is listed in xclient_from: EHLO announces XCLIENT */
     bool name_told;    /* client_name is what XCLIENT said: not to be looked up */
     enum { TOLD_NOTHING, TOLD_SMTP, TOLD_ESMTP } told_proto; /* by XCLIENT */
     char *told_helo;   /* by XCLIENT, or NULL: in place of what HELO says */
@@ -81,6 +81,7 @@ struct session {
     struct client_name_query *name_query;   /* under way: the banner waits for it */
     struct dnsbl_query *dnsbl_query;        /* under way: the banner waits for it */
     char *listed;                           /* the lists for whose sake the client is refused; NULL: it is not */
+    bool listed_surely;                     /* no list of friends that gave no answer could change that */
     bool connect_told;                      /* "connect from" is in the log */
     uint64_t began_ms, entered_ms, input_ms;
     uint64_t arrived_ms; /* the client's beginning, which its banner is timed from: behind a load balancer later than began_ms */
@@ -183,6 +184,8 @@ extern const struct net_handlers session_net_handlers;
 
 /* Greets the client, or waits for its name and banner_delay first. */
 void session_begin(struct session *session);
+/* Whether the client, who may be another now, may use XCLIENT. */
+void session_look_at_trust(struct session *session);
 /* The same for another client in the same connection; nothing that was said by HELO counts any more. */
 void session_greet_again(struct session *session);
 /* The client's name is known, or not waited for any longer: it is written down that it came. */

@@ -357,7 +357,7 @@ static void entry_refuse_listed(struct entry *entry, const struct session *sessi
     char text[SMTP_REPLY_TEXT_MAX];
     snprintf(text, sizeof text, "Service unavailable; client [%s] blocked%s%s", session->client_text, named ? " using " : ": ",
              named ? session->listed : own);
-    entry_refuse(entry, SMTP_VERB_RCPT, 550, "5.7.1", "dnsbl", false, text);
+    entry_refuse(entry, SMTP_VERB_RCPT, session->listed_surely ? 550 : 450, session->listed_surely ? "5.7.1" : "4.7.1", "dnsbl", false, text);
 }
 
 void transaction_rcpt(struct transaction *tx, const struct smtp_command *rcpt)

@@ -210,8 +210,10 @@ static void on_dnsbl(void *arg, const struct dnsbl_verdict *verdict)
 {
     struct session *session = arg;
     session->dnsbl_query = NULL;
-    if (verdict->score >= (int)session->config->edge.dnsbl_threshold) {
+    int threshold = (int)session->config->edge.dnsbl_threshold;
+    if (verdict->score >= threshold) {
         session->listed = xstrdup(verdict->zones);
+        session->listed_surely = verdict->score + verdict->missing >= threshold;
         log_write(LOG_INFO, "dnsbl: [%s] is listed by %s, score %d", session->client_text, verdict->zones, verdict->score);
     }
     session_looked_up(session);
@@ -258,10 +260,15 @@ static bool session_talks_early(const struct session *session)
     return session->state == ST_CONNECTED && clock_ms() < session_banner_due(session);
 }
 
-void session_begin(struct session *session)
+void session_look_at_trust(struct session *session)
 {
     const struct edge_listener *listener = edge_config_listener(session->config, session->port->name);
     session->trusted = !session->unnamed && edge_peers_contain(&listener->speakers, &session->client);
+}
+
+void session_begin(struct session *session)
+{
+    session_look_at_trust(session);
     session->arrived_ms = clock_ms();
     if (!session->limits->implicit_tls) {
         session_welcome(session);

@@ -3,7 +3,8 @@
  *
  *     GREETED, READY --XCLIENT--> as if the client had just connected: 421, or in CONNECTED until its name is known, then the greeting --> GREETED
  *
- * What was said of the client stays said, over HELO, STARTTLS and further XCLIENTs that do not say it anew; but for a login in clear before STARTTLS.
+ * What was said of the client stays said, over HELO and STARTTLS; but for a login in clear before STARTTLS. A further XCLIENT says all of it anew. It
+ * is only taken of a session whose client is listed itself: behind XCLIENT a proxy passes on what its client says, who must not name another.
  */
 #include <stdlib.h>
 #include "common/log.h"
@@ -31,16 +32,12 @@ static void replace(char **text, const char *with)
 
 static void take(struct session *session, const struct smtp_xclient *told)
 {
-    if (told->given & SMTP_XCLIENT_NAME) {
+    session->name_told = (told->given & SMTP_XCLIENT_NAME) != 0;
+    if (session->name_told)
         replace(&session->client_name, told->name);
-        session->name_told = true;
-    }
-    if (told->given & SMTP_XCLIENT_HELO)
-        replace(&session->told_helo, told->helo);
-    if (told->given & SMTP_XCLIENT_PROTO)
-        session->told_proto = told->esmtp ? TOLD_ESMTP : TOLD_SMTP;
-    if (told->given & SMTP_XCLIENT_LOGIN)
-        auth_assume(session, told->login);
+    replace(&session->told_helo, told->given & SMTP_XCLIENT_HELO ? told->helo : "");
+    session->told_proto = (told->given & SMTP_XCLIENT_PROTO) == 0 ? TOLD_NOTHING : told->esmtp ? TOLD_ESMTP : TOLD_SMTP;
+    auth_assume(session, told->given & SMTP_XCLIENT_LOGIN ? told->login : ""); /* the peer's own login is not its client's */
 }
 
 /* false: the client may not come in, and was told. */
@@ -74,6 +71,7 @@ void xclient_command(struct session *session, const struct smtp_command *command
     take(session, &told);
     if (!take_address(session, &told))
         return;
+    session_look_at_trust(session);
     report(session, peer, &told);
     session_greet_again(session);
 }

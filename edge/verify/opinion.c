@@ -18,8 +18,9 @@ void verify_opinion_set(struct verify_opinion *out, enum verify_result result, i
 static bool denies_mailbox(const struct smtp_reply *reply)
 {
     const char *enhanced = reply->enhanced;
+    bool of_sender = strcmp(enhanced, "5.1.7") == 0 || strcmp(enhanced, "5.1.8") == 0; /* RFC 3463 3.2; Postfix says them at RCPT */
     if (*enhanced != '\0')
-        return strncmp(enhanced, "5.1.", 4) == 0 || strncmp(enhanced, "5.0.", 4) == 0 || strcmp(enhanced, "5.2.1") == 0;
+        return !of_sender && (strncmp(enhanced, "5.1.", 4) == 0 || strncmp(enhanced, "5.0.", 4) == 0 || strcmp(enhanced, "5.2.1") == 0);
     /* RFC 5321 4.2.3: 552 is a full mailbox, 500 to 504 are about the command */
     return reply->code >= 550 && reply->code <= 556 && reply->code != 552 && reply->code != 555;
 }

@@ -163,7 +163,7 @@ def test_nobody_else_is_believed(cluster):
         assert client.envelope(recipients=["someone@far.test"])[0].code == 550
     with Smtp(cluster.relay(), source=OUTSIDE, ehlo=None) as client:
         client.send(v2("127.0.0.1"))
-        assert client.reply().code >= 500 and (client.closed() or True)
+        assert client.reply().code >= 500
     assert "connect from unknown[127.0.0.1] proxy=127.0.0.2" not in cluster.log("edge-1")
 
 

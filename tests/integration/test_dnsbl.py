@@ -80,3 +80,26 @@ def test_S43_a_wrong_list_is_named(tmp_path):
     done = subprocess.run([weir.BIN / "weir-edge", "-c", path, "--name", "edge-1", "-t"], capture_output=True, text=True)
     assert done.returncode != 0
     assert '[edge] dnsbl: "bl.example=127.0.0": behind = comes an address or a pattern, as 127.0.0.[2..11]' in done.stderr
+
+
+def test_S43_a_silent_list_of_friends_bounces_nobody(site):
+    path = site.dir / "sets"
+    text = path.read_text()
+    assert f"dnsbl={LISTS}\n" in text
+
+    def restart(sets):
+        path.write_text(sets)
+        site.stop("edge-1")
+        site.start("edge-1")
+        wait_until(lambda: Smtp(site.relay(), source="127.0.0.8").greeting.code == 220, what="edge-1 again")
+
+    restart(text.replace(f"dnsbl={LISTS}\n", "dnsbl=bl.example*2, weak.example*4, list.broken*-2\n"))
+    try:
+        for _ in range(2):  # asked, and left out
+            with Smtp(site.relay(), source="127.0.0.2") as smtp:
+                answer, = smtp.envelope(recipients=["alice@example.edu"])
+                assert (answer.code, answer.text[:5]) == (450, "4.7.1"), answer
+            with Smtp(site.relay(), source="127.0.0.6") as smtp:  # friends or not
+                assert smtp.envelope(recipients=["alice@example.edu"])[0].code == 550
+    finally:
+        restart(text)

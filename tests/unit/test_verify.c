@@ -28,7 +28,7 @@ static const struct {
     { 552, "5.2.2", true, VERIFY_UNKNOWN },  { 550, "5.7.1", true, VERIFY_UNKNOWN },  { 501, "", true, VERIFY_UNKNOWN },
     { 503, "5.5.1", true, VERIFY_UNKNOWN },  { 555, "", true, VERIFY_UNKNOWN },       { 450, "4.2.0", true, VERIFY_UNKNOWN },
     { 421, "4.3.2", true, VERIFY_UNKNOWN },  { 0, "", false, VERIFY_UNKNOWN },        { 550, "5.1.1", false, VERIFY_UNKNOWN },
-    { 550, "5.1.8", false, VERIFY_UNKNOWN }, { 250, "2.1.0", false, VERIFY_UNKNOWN },
+    { 550, "5.1.8", false, VERIFY_UNKNOWN }, { 550, "5.1.8", true, VERIFY_UNKNOWN }, { 553, "5.1.7", true, VERIFY_UNKNOWN }, { 250, "2.1.0", false, VERIFY_UNKNOWN },
 };
 
 START_TEST(test_opinion)
