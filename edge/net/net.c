@@ -68,6 +68,7 @@ struct net_conn {
     bool more_inside;                    /* OpenSSL holds bytes that make no socket event */
     bool ended;                          /* the peer said that it sends no more */
     bool draining;                       /* inside `drained` */
+    bool ending, end_said;               /* net_end_output(): the peer hears the end when all is sent; has heard it */
     struct net_conn *closing_next, **closing_link; /* CLOSING, LINGERING: in `closing` */
     bool busy, freed;                    /* inside a callback of this connection; net_free() came meanwhile */
 };
@@ -290,6 +291,7 @@ void net_write(struct net_conn *conn, const void *data, size_t len)
 {
     if (len == 0 || conn->state == CONN_GONE)
         return;
+    weir_assert(!conn->ending);
     if (conn->out_start + conn->out_len + len > conn->out_cap) {
         size_t need = conn->out_len + len, cap = conn->out_cap;
         if (cap < need) {
@@ -316,6 +318,22 @@ void net_write(struct net_conn *conn, const void *data, size_t len)
         conn_flush_soon(conn);
         conn_arm_timer(conn);
     }
+}
+
+void net_end_output(struct net_conn *conn)
+{
+    conn->ending = true;
+    if (conn->state == CONN_OPEN) /* else as soon as it is */
+        conn_flush_soon(conn);
+}
+
+/* All is sent: the peer hears so. Where that fails the connection is gone, which reading tells. */
+static void conn_say_end(struct net_conn *conn)
+{
+    conn->end_said = true;
+    if (conn->secure != NULL)
+        tls_close(conn->secure->ssl);
+    shutdown(conn->fd, SHUT_WR);
 }
 
 size_t net_unsent(const struct net_conn *conn)
@@ -568,7 +586,7 @@ static void conn_handshake(struct net_conn *conn)
     conn->state = CONN_OPEN;
     conn->write_at = conn->read_at;
     conn->more_inside = SSL_has_pending(conn->secure->ssl) != 0;
-    if (conn->out_len > 0)
+    if (conn->out_len > 0 || conn->ending)
         conn_flush_soon(conn);
     if (conn->handlers->secured != NULL)
         conn->handlers->secured(conn->arg);
@@ -659,7 +677,7 @@ static void conn_finish_connect(struct net_conn *conn)
     conn->give_up_at = 0;
     conn->read_at = conn->write_at = clock_ms();
     conn_want_read(conn, true);
-    if (conn->out_len > 0)
+    if (conn->out_len > 0 || conn->ending)
         conn_flush_soon(conn);
     conn_arm_timer(conn);
     if (conn->handlers->connected != NULL)
@@ -678,7 +696,7 @@ static void conn_go_on_closing(struct net_conn *conn)
             conn_arm_timer(conn);
         return;
     }
-    if (conn->secure != NULL)
+    if (conn->secure != NULL && !conn->end_said)
         tls_close(conn->secure->ssl);
     conn->state = CONN_LINGERING;
     conn->give_up_at = clock_ms() + LINGER_MS;
@@ -745,10 +763,14 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
             conn->secure->read_wants_write = false;
             conn->more_inside = true;
         }
-        if (conn_flush(conn, &conn->out_len, &why, &broken) && conn->handlers->drained != NULL) {
-            conn->draining = true;
-            conn->handlers->drained(conn->arg);
-            conn->draining = false;
+        if (conn_flush(conn, &conn->out_len, &why, &broken)) {
+            if (conn->ending && !conn->end_said)
+                conn_say_end(conn);
+            if (conn->handlers->drained != NULL) {
+                conn->draining = true;
+                conn->handlers->drained(conn->arg);
+                conn->draining = false;
+            }
         }
         break;
     case CONN_CLOSING:

@@ -3,7 +3,7 @@
 /*
  * net.h - sockets and TLS: the only room of the edge that knows sockets on the event loop and OpenSSL
  *
- * One connection offers five events up. Whoever owns it decides on bytes and never sees libevent. Handlers may call any net function on
+ * One connection offers six events up. Whoever owns it decides on bytes and never sees libevent. Handlers may call any net function on
  * their connection, net_free() included: the object stays until the loop's next turn.
  */
 #include <stdbool.h>
@@ -53,6 +53,9 @@ void net_close_after_flush(struct net_conn **conn);
 /* The end of the process, after the last callback: drops what net_close_after_flush() still has to do. */
 void net_fini(void);
 void net_write(struct net_conn *conn, const void *data, size_t len); /* copies */
+/* The peer hears the end of our output (TLS: close_notify, then FIN) when all that is queued is sent, and nothing may be written any more; reading
+ * goes on until `ended` or `gone`. */
+void net_end_output(struct net_conn *conn);
 size_t net_unsent(const struct net_conn *conn);             /* bytes that cannot have reached the peer yet; kept true in `gone` */
 /* No bytes events until resume: back-pressure to the peer's TCP. While bytes are left that way, what is written waits for what will be
  * written about them, up to 200 ms, so that answers to pipelined commands arrive together. */

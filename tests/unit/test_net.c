@@ -31,7 +31,7 @@ struct end {
     char *got;
     size_t got_len;
     size_t to_send, sent; /* refilled when drained */
-    bool connected, secured, gone;
+    bool connected, secured, ended, gone;
     unsigned pauses, offers;
     enum net_end end;
     char why[256];
@@ -45,7 +45,7 @@ static struct netaddr at;
 static struct end client, server;
 static struct net_tls *tls_server, *tls_client;
 static struct test_certificate certificate;
-static bool accept_stops;
+static bool accept_stops, accept_halves; /* the latter: an owner that answers who sends no more */
 
 static void end_refill(struct end *e)
 {
@@ -163,12 +163,20 @@ static void on_gone(void *arg, enum net_end end, const char *why)
     net_free(&e->conn);
 }
 
+static void on_ended(void *arg)
+{
+    struct end *e = arg;
+    ck_assert(!e->ended);
+    e->ended = true;
+}
+
+static const struct net_handlers half_handlers = { on_connected, on_secured, on_bytes, on_drained, on_ended, on_gone };
 static const struct net_handlers handlers = { on_connected, on_secured, on_bytes, on_drained, NULL, on_gone };
 
 static void on_accepted(void *arg, int fd, const struct netaddr *peer, const struct netaddr *local)
 {
     struct end *e = arg;
-    e->conn = net_accept(base, fd, &handlers, e);
+    e->conn = net_accept(base, fd, accept_halves ? &half_handlers : &handlers, e);
     ck_assert(netaddr_equal(net_peer(e->conn), peer) && net_peer(e->conn)->port == peer->port);
     ck_assert(netaddr_equal(net_local(e->conn), local) && local->port == at.port);
     if (accept_stops)
@@ -233,7 +241,7 @@ static void setup(void)
     event_add(tick, &(struct timeval){ 0, 5000 });
     memset(&client, 0, sizeof client);
     memset(&server, 0, sizeof server);
-    accept_stops = false;
+    accept_stops = accept_halves = false;
     listener = net_listen(base, listen_fd(), on_accepted, &server);
     tls_server = net_tls_server(certificate.certificate, certificate.key, &why);
     ck_assert_msg(tls_server != NULL, "%s", why.text);
@@ -572,6 +580,46 @@ START_TEST(close_does_not_lose_the_last_reply)
 END_TEST
 
 /* The peer says why, resets, and our write fails first: its words still come. */
+/* A half is closed: what was written comes first, and the other half carries on. */
+START_TEST(an_end_of_output_is_behind_it_and_reading_goes_on)
+{
+    const size_t much = 3000000;
+    accept_halves = true;
+    if (_i == 1)
+        secure_both();
+    else
+        connect_both();
+    client.to_send = much;
+    while (client.sent < much) {
+        end_refill(&client);
+        run_turn();
+    }
+    ck_assert(!server.ended);
+    net_end_output(client.conn);
+    run_until(&server.ended);
+    check_pattern(&server, much);
+    server.to_send = much;
+    end_refill(&server);
+    run_until_got(&client, much);
+    check_pattern(&client, much);
+    ck_assert(!client.gone && !server.gone);
+    net_close_after_flush(&server.conn);
+    run_until(&client.gone);
+    ck_assert_int_eq(client.end, NET_CLOSED);
+}
+END_TEST
+
+START_TEST(an_end_of_output_waits_for_the_connection)
+{
+    accept_halves = true;
+    client.conn = net_connect(base, &at, 5000, &handlers, &client);
+    net_end_output(client.conn);
+    run_until(&server.ended);
+    ck_assert(client.connected && !client.gone);
+    net_close_after_flush(&client.conn);
+}
+END_TEST
+
 START_TEST(last_words_are_read_when_a_write_fails)
 {
     connect_both();
@@ -809,6 +857,8 @@ int main(void)
     tcase_add_test(tests, refused_connection);
     tcase_add_loop_test(tests, reset_is_told_from_a_close, 0, 2);
     tcase_add_test(tests, close_does_not_lose_the_last_reply);
+    tcase_add_loop_test(tests, an_end_of_output_is_behind_it_and_reading_goes_on, 0, 2);
+    tcase_add_test(tests, an_end_of_output_waits_for_the_connection);
     tcase_add_test(tests, last_words_are_read_when_a_write_fails);
     tcase_add_test(tests, large_reply_survives_the_close);
     tcase_add_test(tests, free_inside_a_handler);
