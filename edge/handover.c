@@ -11,7 +11,7 @@
 #include "edge/session/proxy.h"
 
 #define CONNECT_MS 3000
-#define IDLE_MS 900000  /* the other edge's own limits are shorter; this ends what nobody ends, as when its host is gone */
+#define IDLE_MS 900000  /* the other edge's own limits are shorter; this ends what nobody ends, as when a host is gone */
 #define UNSENT_MOST (256u << 10) /* bytes for one side that the other may be ahead */
 
 struct handover {
@@ -63,6 +63,8 @@ void handovers_free(struct handovers **handoversp)
     *handoversp = NULL;
     if (handovers == NULL)
         return;
+    if (handovers->count > 0)
+        log_write(LOG_WARNING, "drain_to: %u connections that were passed on are cut", handovers->count);
     while (handovers->first != NULL)
         handover_free(handovers->first);
     free(handovers);
@@ -104,7 +106,7 @@ static void on_peer_connected(void *arg)
     log_write(LOG_INFO, "drain_to: %s goes on at %s", netaddr_format(&handover->from, text[0]),
               netaddr_format_endpoint(net_peer(handover->peer), text[1]));
     metric_add(handover->all->passed, 1);
-    net_set_timeout(handover->peer, IDLE_MS, IDLE_MS);
+    net_set_timeout(handover->peer, 0, IDLE_MS); /* it says nothing during a message, however long that takes: the client's silence counts */
     net_set_timeout(handover->client, IDLE_MS, IDLE_MS);
     net_write(handover->peer, header, len);
     net_resume(handover->client);
@@ -157,6 +159,14 @@ static void on_peer_gone(void *arg, enum net_end end, const char *why)
     handover_free(handover);
 }
 
+/* It may still read: answers to what it sent before come, and the other edge closes behind them. From here on the client's silence tells nothing. */
+static void on_client_ended(void *arg)
+{
+    struct handover *handover = arg;
+    net_end_output(handover->peer);
+    net_set_timeout(handover->peer, IDLE_MS, IDLE_MS);
+}
+
 static void on_client_gone(void *arg, enum net_end end, const char *why)
 {
     (void)end, (void)why;
@@ -168,7 +178,8 @@ static void on_client_gone(void *arg, enum net_end end, const char *why)
 
 static const struct net_handlers peer_handlers = { .connected = on_peer_connected, .bytes = on_peer_bytes, .drained = on_peer_drained,
                                                    .gone = on_peer_gone };
-static const struct net_handlers client_handlers = { .bytes = on_client_bytes, .drained = on_client_drained, .gone = on_client_gone };
+static const struct net_handlers client_handlers = { .bytes = on_client_bytes, .drained = on_client_drained, .ended = on_client_ended,
+                                                     .gone = on_client_gone };
 
 /* ---- the client ---- */
 

@@ -5,7 +5,8 @@
  *
  * A client that knows one edge by its own name and cannot use another (it has no round robin, or no retry) would only hear 421 while that edge is
  * drained. With `drain_to` its connection is passed on, byte for byte, to an edge that is not, behind a PROXY header (version 2) that says who it
- * is: the other edge has to list this one in `proxy_from`. TLS goes through as it is. A connection that is passed on stays so until its end.
+ * is: the other edge has to list this one in `proxy_from`. TLS goes through as it is. A connection that is passed on stays so until its end; a client that
+ * ends its own half hears all its replies.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -16,7 +17,7 @@
 struct handovers;
 
 struct handovers *handovers_new(struct event_base *base, struct metrics *metrics);
-/* Ends all of them. */
+/* Cuts those that are left, and logs how many. */
 void handovers_free(struct handovers **handovers);
 unsigned handovers_count(const struct handovers *handovers);
 

@@ -85,7 +85,9 @@ static void raise_descriptor_limit(const struct edge_config *config)
     limit.rlim_cur = limit.rlim_max;
     if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
         log_write(LOG_WARNING, "cannot raise the limit of open files: %s", strerror(errno));
-    uint64_t wanted = config->edge.max_sessions / edge_config_workers(config) + config->edge.next_hop_connections + 64;
+    unsigned workers = edge_config_workers(config);
+    /* Drained, a worker has sessions that go on, and connections that are passed on: two sockets each. */
+    uint64_t wanted = config->edge.max_sessions / workers + 2 * edge_config_handovers(config, workers) + config->edge.next_hop_connections + 64;
     if (limit.rlim_cur < wanted)
         log_write(LOG_WARNING, "a worker may need %llu open files (max_sessions, next_hop_connections) but is allowed only %llu",
                   (unsigned long long)wanted, (unsigned long long)limit.rlim_cur);

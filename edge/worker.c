@@ -45,6 +45,7 @@ struct worker {
     struct scan_farm *farm;
     struct dns *dns;
     struct netaddr *own_addresses;
+    size_t own_address_count;
     struct delivery_pool *pool;
     struct verifier *verifier;
     struct server *server;
@@ -60,18 +61,33 @@ struct worker {
     uint64_t stop_at_ms, reports_until_ms;
 };
 
-/* Draining, for those who have nowhere else to go. A load balancer has; and what another edge passes on goes no further, or it could go in circles. */
+static bool is_own(const struct worker *worker, const struct netaddr *endpoint)
+{
+    for (size_t i = 0; i < worker->own_address_count; i++)
+        if (worker->own_addresses[i].port == endpoint->port && netaddr_equal(&worker->own_addresses[i], endpoint))
+            return true;
+    return false;
+}
+
+/* Draining, for those who have nowhere else to go. A load balancer has; and what another edge passes on goes no further, or it could go in circles.
+ * One weir.conf for all edges names this one in drain_to, too. */
 static bool pass_on(struct door *door, int fd, const struct netaddr *peer)
 {
     struct worker *worker = door->worker;
     const struct edge_config *config = worker->current;
     const struct edge_listener *listener = edge_config_listener(config, door->name);
     if (!worker->draining || worker->stopping || listener->drain_to_count == 0 || edge_peers_contain(&listener->balancers, peer) ||
-        handovers_count(worker->handovers) >= config->edge.max_sessions)
+        handovers_count(worker->handovers) >= edge_config_handovers(config, worker->process->workers))
         return false;
-    handovers_take(worker->handovers, fd, peer, listener->drain_to, listener->drain_to_count,
-                   listener->settings.implicit_tls ? NULL : config->hostname);
-    return true;
+    struct netaddr *others = xcalloc(listener->drain_to_count, sizeof *others);
+    size_t count = 0;
+    for (size_t i = 0; i < listener->drain_to_count; i++)
+        if (!is_own(worker, &listener->drain_to[i]))
+            others[count++] = listener->drain_to[i];
+    if (count > 0)
+        handovers_take(worker->handovers, fd, peer, others, count, listener->settings.implicit_tls ? NULL : config->hostname);
+    free(others);
+    return count > 0;
 }
 
 static void on_accepted(void *arg, int fd, const struct netaddr *peer, const struct netaddr *local)
@@ -374,10 +390,10 @@ static struct edge_config *newest_config(const struct edge_process *process)
     return config;
 }
 
-static void add_own_address(struct worker *worker, size_t *count, const struct netaddr *address)
+static void add_own_address(struct worker *worker, const struct netaddr *address)
 {
-    worker->own_addresses = xrealloc(worker->own_addresses, (*count + 1) * sizeof *worker->own_addresses);
-    worker->own_addresses[(*count)++] = *address;
+    worker->own_addresses = xrealloc(worker->own_addresses, (worker->own_address_count + 1) * sizeof *worker->own_addresses);
+    worker->own_addresses[worker->own_address_count++] = *address;
 }
 
 /* A listener on all addresses is on those of each interface, too. */
@@ -385,22 +401,21 @@ static void tell_own_addresses(struct worker *worker)
 {
     const struct edge_process *process = worker->process;
     struct ifaddrs *interfaces = NULL;
-    size_t count = 0;
     if (getifaddrs(&interfaces) != 0)
         log_write(LOG_WARNING, "the addresses of this host cannot be listed: %m");
     for (size_t i = 0; i < process->socket_count; i++) {
         const struct netaddr *bound = &process->sockets[i].address;
         struct netaddr any = { .family = bound->family }, address;
-        add_own_address(worker, &count, bound);
+        add_own_address(worker, bound);
         for (const struct ifaddrs *at = interfaces; at != NULL && netaddr_equal(bound, &any); at = at->ifa_next) {
             if (at->ifa_addr == NULL || !netaddr_from_sockaddr(&address, at->ifa_addr))
                 continue;
             address.port = bound->port;
-            add_own_address(worker, &count, &address);
+            add_own_address(worker, &address);
         }
     }
     freeifaddrs(interfaces);
-    delivery_pool_set_own_addresses(worker->pool, worker->own_addresses, count);
+    delivery_pool_set_own_addresses(worker->pool, worker->own_addresses, worker->own_address_count);
 }
 
 static void worker_begin(struct worker *worker)

@@ -234,3 +234,9 @@ unsigned edge_config_workers(const struct edge_config *config)
     int count = CPU_COUNT(&cpus);
     return count > 0 ? (unsigned)count : 1;
 }
+
+uint64_t edge_config_handovers(const struct edge_config *config, unsigned workers)
+{
+    uint64_t most = config->edge.max_sessions / workers / 2;
+    return most > 0 ? most : 1;
+}

@@ -52,5 +52,7 @@ const struct edge_listener *edge_config_listener(const struct edge_config *confi
 bool edge_peers_contain(const struct edge_peers *peers, const struct netaddr *address);
 /* 0 in the configuration means one worker per core that this process may use. */
 unsigned edge_config_workers(const struct edge_config *config);
+/* Connections that one of so many workers may pass on (drain_to) at once: half its share of max_sessions, as each has two sockets; at least 1. */
+uint64_t edge_config_handovers(const struct edge_config *config, unsigned workers);
 
 #endif

@@ -1,6 +1,8 @@
 """What operators do: weirctl, drains, gc, keys, metrics, trace, configuration."""
+import contextlib
 import json
 import re
+import socket
 import subprocess
 import time
 
@@ -276,15 +278,18 @@ def test_S52_a_drained_edge_passes_its_own_clients_on(make_cluster):
     client = "127.0.0.2"
     cluster = make_cluster(edges=2, scanners=1)
 
-    def reload(edge, line):
+    def reload(edge, section, line):
         path = cluster.dir / edge / "weir.conf"
-        path.write_text(re.sub(r'(\[listener "relay"\]\n)', rf"\1{line}\n", path.read_text()))
+        key = line.split(" ")[0]
+        text = re.sub(rf"(?m)^{key} = .*\n", "", path.read_text())
+        path.write_text(text.replace(f"{section}\n", f"{section}\n{line}\n"))
         log = len(cluster.log(edge))
         cluster.kill(edge, weir.signal.SIGHUP)
-        wait_until(lambda: "reload" in cluster.log(edge)[log:], what="the new configuration")
+        count = len(weir.workers_of(cluster, edge))
+        wait_until(lambda: cluster.log(edge)[log:].count("reloaded: new sessions") == count, what="the new configuration")
 
-    reload("edge-2", "proxy_from = 127.0.0.1")
-    reload("edge-1", f"drain_to = 127.0.0.1:1, {cluster.relay(2)}")
+    reload("edge-2", '[listener "relay"]', "proxy_from = 127.0.0.1")
+    reload("edge-1", '[listener "relay"]', f"drain_to = 127.0.0.1:1, {cluster.relay(1)}, {cluster.relay(2)}")  # nobody, itself, and the one
     cluster.weirctl("drain", "--wait", "edge-1")
     body = message(size=3000000)
     for _ in range(2):  # beginning with the one, and with the other edge
@@ -295,15 +300,35 @@ def test_S52_a_drained_edge_passes_its_own_clients_on(make_cluster):
             assert cluster.nodes()["edge-1"]["state"] == "drained"
             assert smtp.command("QUIT").code == 221
             assert smtp.closed()
+    with Smtp(cluster.relay(1), source=client) as smtp:  # one that shuts its side down hears the answers to all it sent
+        smtp.envelope()
+        assert smtp.command("DATA").code == 354
+        smtp.send(body + b".\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<alice@example.edu>\r\nNOOP\r\n")
+        smtp.sock.shutdown(socket.SHUT_WR)
+        assert [smtp.reply().code for _ in range(4)] == [250, 250, 250, 250]
+        assert smtp.closed()
     assert f"connect from unknown[{client}] proxy=127.0.0.1:" in cluster.log("edge-2")
     assert f"drain_to: {client} goes on at {cluster.relay(2)}" in cluster.log("edge-1")
-    wait_until(lambda: cluster.metric("weir_handovers_total", node="edge-1", result="passed") == 2, what="two in the metrics")
+    assert f"goes on at {cluster.relay(1)}" not in cluster.log("edge-1")
+    wait_until(lambda: cluster.metric("weir_handovers_total", node="edge-1", result="passed") == 3, what="three in the metrics")
     wait_until(lambda: cluster.metric("weir_handovers", node="edge-1") == 0, what="none under way")
+
+    reload("edge-1", "[edge]", "max_sessions = 1")  # one in each worker
+    count = len(weir.workers_of(cluster, "edge-1"))
+    with contextlib.ExitStack() as held:
+        texts = [held.enter_context(Smtp(cluster.relay(1), source=client)).greeting.text for _ in range(count + 4)]
+    passed = [text for text in texts if "edge-2" in text]
+    assert 1 <= len(passed) <= count and all(text.startswith("4.3.2") for text in texts if text not in passed), texts
+    reload("edge-1", "[edge]", "max_sessions = 100")
 
     cluster.weirctl("drain", "--wait", "--force", "edge-2")  # that has nobody to take over, and does not pass on what was passed on
     assert Smtp(cluster.relay(1), source=client).greeting.text.startswith("4.3.2")
     cluster.kill("edge-2")
     wait_until(lambda: Smtp(cluster.relay(1), source=client).greeting.code == 421, what="421 of edge-1 itself")
     wait_until(lambda: cluster.metric("weir_handovers_total", node="edge-1", result="failed") >= 1, what="a failure in the metrics")
+    reload("edge-1", '[listener "relay"]', f"drain_to = {cluster.relay(1)}")
+    tried = cluster.log("edge-1").count("drain_to:")
+    assert Smtp(cluster.relay(1), source=client).greeting.code == 421
+    assert cluster.log("edge-1").count("drain_to:") == tried, "itself alone: nobody is tried"
     cluster.weirctl("undrain", "edge-1")
     wait_until(lambda: "edge-1" in Smtp(cluster.relay(1), source=client).greeting.text, what="edge-1 serves again")
