@@ -14,7 +14,8 @@
 enum { CLIENT, LOGIN, SENDER, RECIPIENT, ARROW, EXPECTED }; /* words of a line */
 
 struct answered { /* what the policy says to a case */
-    json_t *body; /* NULL: not an address, so 501 */
+    json_t *body;        /* NULL: not an address, so 501 */
+    const json_t *reply; /* in it; NULL: none, so 250 */
     int code;
     char enhanced[12];
     struct error why;
@@ -33,17 +34,34 @@ static const char *unless_dash(const char *word)
     return strcmp(word, "-") == 0 ? NULL : word;
 }
 
+/* What the client hears where it is refused. One refused address of an alias for several refuses them all, the first of them says how: as
+ * edge/session/recipients.c decides. */
+static const json_t *refusal(const json_t *body)
+{
+    size_t i;
+    const json_t *target, *reply = json_object_get(body, "reply");
+    if (json_is_object(reply))
+        return reply;
+    json_array_foreach(json_object_get(body, "targets"), i, target)
+    {
+        reply = json_object_get(target, "reply");
+        if (json_is_object(reply))
+            return reply;
+    }
+    return NULL;
+}
+
 static struct answered answer(const struct explained_policy *policy, char *const *words, int64_t now)
 {
     struct answered out = { .code = 250 };
     const struct explained_client client = { .address = words[CLIENT], .login = unless_dash(words[LOGIN]), .sender = unless_dash(words[SENDER]) };
     out.body = explain_relay(policy, &client, words[RECIPIENT], now, &out.why);
-    const json_t *reply = json_object_get(out.body, "reply");
+    out.reply = refusal(out.body);
     if (out.body == NULL)
         out.code = 501;
-    else if (json_is_object(reply))
-        out.code = (int)json_integer_value(json_object_get(reply, "code"));
-    snprintf(out.enhanced, sizeof out.enhanced, "%s", get(reply, "enhanced"));
+    else if (out.reply != NULL)
+        out.code = (int)json_integer_value(json_object_get(out.reply, "code"));
+    snprintf(out.enhanced, sizeof out.enhanced, "%s", get(out.reply, "enhanced"));
     return out;
 }
 
@@ -141,25 +159,33 @@ static void add_route(struct text *out, const json_t *body)
         text_printf(out, " %s", targets[i]);
 }
 
+/* It quotes what was asked, and may have cut that within a character. */
+static void add_why(struct text *out, const struct error *why)
+{
+    text_puts(out, " ");
+    text_add_clean(out, why->text, strlen(why->text), SIZE_MAX);
+}
+
 static json_t *failure(const char *name, unsigned line, const char *asked, const char *expected, const struct answered *answered)
 {
-    struct text said;
+    struct text said, where;
     text_init(&said);
+    text_init(&where);
     text_printf(&said, "%d", answered->code);
-    const json_t *reply = json_object_get(answered->body, "reply"), *rule;
     if (answered->body == NULL)
-        text_printf(&said, " %s", answered->why.text);
-    else if (json_is_object(reply))
-        text_printf(&said, " %s %s", answered->enhanced, get(reply, "text"));
+        add_why(&said, &answered->why);
+    else if (answered->reply != NULL)
+        text_printf(&said, " %s %s", answered->enhanced, get(answered->reply, "text"));
     else
         add_route(&said, answered->body);
-    char *where = xasprintf("%s:%u", name, line);
-    json_t *out = json_pack("{s:s, s:s, s:s, s:s}", "line", where, "case", asked, "expected", expected, "answer", said.data), *rules = json_array();
+    text_add_clean(&where, name, strlen(name), SIZE_MAX);
+    text_printf(&where, ":%u", line);
+    json_t *out = json_pack("{s:s, s:s, s:s, s:s}", "line", where.data, "case", asked, "expected", expected, "answer", said.data), *rules = json_array(), *rule;
     size_t i;
     json_array_foreach(json_object_get(answered->body, "decided_by"), i, rule)
         json_array_append_new(rules, json_string(get(rule, "rule")));
     json_object_set_new(out, "decided_by", rules);
-    free(where);
+    text_fini(&where);
     text_fini(&said);
     return out;
 }
@@ -211,6 +237,18 @@ static bool run_case(const struct explained_policy *policy, const char *name, ch
     return fine;
 }
 
+/* What is not text could be compared, but not told: failures are JSON. */
+static bool is_text(const char *name, const char *text, size_t len, struct error *why)
+{
+    size_t valid = text_valid_prefix(text, len);
+    unsigned line = 1;
+    for (size_t i = 0; i < valid; i++)
+        line += text[i] == '\n';
+    if (valid < len)
+        error_set(why, "%s:%u: error: the line is not UTF-8", name, line);
+    return valid == len;
+}
+
 json_t *cases_run(const struct explained_policy *policy, const char *name, char *text, size_t len, int64_t now, struct error *why)
 {
     struct lines lines;
@@ -218,6 +256,8 @@ json_t *cases_run(const struct explained_policy *policy, const char *name, char 
     enum lines_status status;
     char *one;
     unsigned line = 0, count = 0;
+    if (!is_text(name, text, len, why))
+        return NULL;
     json_t *failed = json_array();
     lines_init(&lines, text, len);
     while ((status = lines_next(&lines, &one, &line, &reason)) == LINES_LINE) {

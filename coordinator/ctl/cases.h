@@ -17,7 +17,7 @@
 #include "coordinator/ctl/explain.h"
 
 /* name: the file's, for messages; text[len] is NUL, and edited. {"cases": 3, "failed": [{"line": "FILE:2", "case", "expected", "answer", "decided_by"}]}.
- * NULL: why says "FILE:LINE: error: ..." of a line that is no case. */
+ * NULL: why says "FILE:LINE: error: ..." of a line that is no case, or not UTF-8. */
 json_t *cases_run(const struct explained_policy *policy, const char *name, char *text, size_t len, int64_t now, struct error *why);
 void cases_print(const json_t *body, FILE *out);
 

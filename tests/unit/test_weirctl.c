@@ -328,6 +328,8 @@ static const char *const cases[] = {
     "192.0.2.1 - - one@example.edu -> smtp:[cs]",
     "192.0.2.1 - - owner-list@example.edu -> to b@x.cs.example.edu",
     "192.0.2.1 - - u@@x -> 501",
+    "192.0.2.1 - - list@example.edu -> 551", /* one of its addresses is refused, so all are */
+    "192.0.2.1 - - list@example.edu -> 551 5.1.6",
     "!10.1.2.3 - - alice@example.edu -> smtp:mail",
     "!10.1.2.3 - - alice@example.edu -> smtp:[mail]:587",
     "!10.1.2.3 - - alice@example.edu -> discard:",
@@ -336,6 +338,8 @@ static const char *const cases[] = {
     "!192.0.2.1 - - u@anywhere.org -> to u@anywhere.org",
     "!192.0.2.1 - - one@example.edu -> to b@x.cs.example.edu c@x.cs.example.edu",
     "!192.0.2.1 - - u@@x -> accept",
+    "!192.0.2.1 - - list@example.edu -> accept",
+    "!192.0.2.1 - - \u00fc@@x -> accept",
 };
 
 static void print_cases(FILE *out, const void *arg)
@@ -368,7 +372,7 @@ START_TEST(policy_test_says_what_is_no_case)
     static const char *const wrong[] = { "10.1.2.3 - alice@example.edu -> accept", "printer - - alice@example.edu -> accept",
                                          "10.1.2.3 - - alice@example.edu -> perhaps", "10.1.2.3 - - alice@example.edu ->",
                                          "10.1.2.3 - - alice@example.edu -> to", "10.1.2.3 - - alice@example.edu -> error:5.1.1:550 no",
-                                         "10.1.2.3 - - alice@example.edu -> 999" };
+                                         "10.1.2.3 - - alice@example.edu -> 999", "10.1.2.3 - - \xfc@example.edu -> refuse" };
     struct explained_policy policy = explained_policy();
     struct error why;
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
