@@ -7,9 +7,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/memory.h"
 #include "coordinator/service.h"
+
+#define POLICY_ON_ITS_WAY_MS 10000 /* who asks for a policy again so soon may have it in its queue */
 
 struct client {
     struct service *service; /* not looked at when peer is NULL */
@@ -18,6 +21,11 @@ struct client {
     size_t in_flight;
     bool greeted;
     bool told_refused; /* in the log: it goes on asking, several times a second */
+    struct {
+        uint64_t at_ms; /* 0: nothing since its last hello */
+        uint64_t epoch, have;
+        char digest[WIRE_WORD_MAX + 1], have_digest[WIRE_WORD_MAX + 1];
+    } policy; /* what it was sent last, and what it had then */
 };
 
 struct service {
@@ -33,13 +41,15 @@ static void client_release(struct client *client)
         free(client);
 }
 
-static void client_send(struct client *client, Weir__Frame *frame, const struct link_payload *payloads, size_t count)
+static bool client_send(struct client *client, Weir__Frame *frame, const struct link_payload *payloads, size_t count)
 {
     if (client->peer == NULL)
-        return;
+        return false;
     /* Nothing is kept when a peer does not read: acknowledgements and answers are repeated when it asks again. */
-    if (link_server_send(client->service->server, client->peer, frame, payloads, count) == LINK_FULL)
+    enum link_status status = link_server_send(client->service->server, client->peer, frame, payloads, count);
+    if (status == LINK_FULL)
         log_write(LOG_DEBUG, "%s does not read: an answer is dropped", link_peer_name(client->peer));
+    return status == LINK_OK;
 }
 
 /* --- nodes --- */
@@ -80,6 +90,7 @@ static void on_hello(struct service *service, struct client *client, const Weir_
                   hello->worker, hello->pid, wire_string(version, sizeof version, &hello->version));
     }
     client->greeted = true;
+    client->policy.at_ms = 0;
     Weir__NodeWelcome welcome = WEIR__NODE_WELCOME__INIT;
     welcome.coordinator = wire_text(service->options.name);
     Weir__Frame frame = WEIR__FRAME__INIT;
@@ -103,10 +114,19 @@ static void on_heartbeat(struct service *service, struct client *client, const W
     client_send(client, &frame, NULL, 0);
 }
 
+/* A large policy takes longer than a node waits until it asks again: a second copy behind the first would only delay both. */
+static bool is_on_its_way(const struct client *client, const struct cluster_policy *policy, const Weir__PolicyRequest *request)
+{
+    return client->policy.at_ms != 0 && clock_ms() - client->policy.at_ms < POLICY_ON_ITS_WAY_MS && client->policy.epoch == policy->epoch &&
+           strcmp(client->policy.digest, policy->digest) == 0 && client->policy.have == request->have &&
+           wire_equal(&request->have_digest, client->policy.have_digest);
+}
+
 static void on_policy_request(struct service *service, struct client *client, const Weir__PolicyRequest *request)
 {
     const struct cluster_policy *policy = cluster_policy(service->options.cluster);
-    if (policy->epoch == 0 || (policy->epoch == request->have && wire_equal(&request->have_digest, policy->digest)))
+    if (policy->epoch == 0 || (policy->epoch == request->have && wire_equal(&request->have_digest, policy->digest)) ||
+        is_on_its_way(client, policy, request))
         return;
     ProtobufCBinaryData names[WIRE_PAYLOADS_MAX];
     struct link_payload payloads[WIRE_PAYLOADS_MAX];
@@ -123,7 +143,13 @@ static void on_policy_request(struct service *service, struct client *client, co
     Weir__Frame frame = WEIR__FRAME__INIT;
     frame.body_case = WEIR__FRAME__BODY_POLICY;
     frame.policy = &answer;
-    client_send(client, &frame, payloads, count);
+    if (!client_send(client, &frame, payloads, count))
+        return;
+    client->policy.epoch = policy->epoch;
+    client->policy.have = request->have;
+    wire_string(client->policy.have_digest, sizeof client->policy.have_digest, &request->have_digest);
+    client->policy.at_ms = clock_ms();
+    snprintf(client->policy.digest, sizeof client->policy.digest, "%s", policy->digest);
 }
 
 static void on_report_done(void *arg, uint64_t batch, bool committed)

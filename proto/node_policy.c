@@ -12,7 +12,8 @@
 #include "proto/files.h"
 #include "proto/node_cache.h"
 
-#define AGAIN_MS     1000
+#define AGAIN_MS     1000  /* from the first time it is asked for to the second; each pause is twice the one before, as large ones take long */
+#define AGAIN_MAX_MS 30000
 #define THREAD_STACK (1u << 20)
 
 struct version {
@@ -23,6 +24,7 @@ struct version {
 /* One policy on its way through the thread, which has all of it for itself until it says so. */
 struct job {
     pthread_t thread;
+    bool threaded; /* else the loop ran it */
     int done_fd;
     struct version version;
     void *(*parse)(const struct wire_file *files, size_t count, struct error *why);
@@ -40,7 +42,7 @@ struct node_policy {
     void (*told)(void *arg);
     void *told_arg;
     struct version have, wanted, refused;
-    uint64_t asked_ms;
+    uint64_t asked_ms, again_ms; /* 0: not asked */
     struct job *job; /* NULL: none under way */
     int done_fd;
     struct event *done;
@@ -90,7 +92,6 @@ static void *job_run(void *arg)
     struct job *job = arg;
     uint64_t one = 1;
 
-    pthread_setname_np(pthread_self(), "weir-policy");
     job->parsed = job->parse(job->files.items, job->files.count, &job->why);
     if (job->parsed != NULL && job->path != NULL)
         keep(job);
@@ -99,7 +100,7 @@ static void *job_run(void *arg)
     return NULL;
 }
 
-/* Signals are the loop's. */
+/* Signals are the loop's. Without a thread the loop stands still meanwhile, but the policy counts. */
 static void job_start(struct job *job)
 {
     sigset_t all, before;
@@ -112,8 +113,19 @@ static void job_start(struct job *job)
     int status = pthread_create(&job->thread, &attributes, job_run, job);
     pthread_attr_destroy(&attributes);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (status != 0)
-        fatal("node: no thread to parse a policy: %s", strerror(status));
+    job->threaded = status == 0;
+    if (job->threaded) {
+        pthread_setname_np(job->thread, "weir-policy");
+        return;
+    }
+    log_write(LOG_WARNING, "node: no thread to parse a policy, so all else waits for it: %s", strerror(status));
+    job_run(job);
+}
+
+static void job_join(const struct job *job)
+{
+    if (job->threaded)
+        pthread_join(job->thread, NULL);
 }
 
 static void job_free(struct job *job)
@@ -134,7 +146,7 @@ static void on_done(evutil_socket_t fd, short what, void *arg)
     (void)what;
     if (read(fd, &count, sizeof count) != sizeof count || job == NULL)
         return;
-    pthread_join(job->thread, NULL);
+    job_join(job);
     policy->job = NULL;
     if (job->cache_why.text[0] != '\0')
         log_write(LOG_WARNING, "node: cannot keep what the coordinators said: %s", job->cache_why.text);
@@ -178,7 +190,7 @@ void node_policy_free(struct node_policy **taken)
     if (policy == NULL)
         return;
     if (policy->job != NULL) {
-        pthread_join(policy->job->thread, NULL);
+        job_join(policy->job);
         if (policy->job->parsed != NULL)
             policy->handlers.policy_free(policy->job->parsed);
         job_free(policy->job);
@@ -196,7 +208,12 @@ uint64_t node_policy_epoch(const struct node_policy *policy)
 
 void node_policy_want(struct node_policy *policy, uint64_t epoch, const ProtobufCBinaryData *digest)
 {
-    version_set(&policy->wanted, epoch, digest);
+    struct version wanted;
+
+    version_set(&wanted, epoch, digest);
+    if (!is_version(&wanted, &policy->wanted) && policy->again_ms > AGAIN_MS) /* news need not wait as long as what was asked for before */
+        policy->again_ms = AGAIN_MS;
+    policy->wanted = wanted;
 }
 
 bool node_policy_is_due(const struct node_policy *policy, uint64_t now, Weir__PolicyRequest *request)
@@ -204,7 +221,7 @@ bool node_policy_is_due(const struct node_policy *policy, uint64_t now, Weir__Po
     const struct version *wanted = &policy->wanted;
 
     if (policy->handlers.policy == NULL || policy->job != NULL || wanted->epoch == 0 || is_same(&policy->have, wanted) ||
-        is_same(&policy->refused, wanted) || (policy->asked_ms != 0 && now - policy->asked_ms < AGAIN_MS))
+        is_same(&policy->refused, wanted) || (policy->asked_ms != 0 && now - policy->asked_ms < policy->again_ms))
         return false;
     request->have = policy->have.epoch;
     request->have_digest = wire_text(policy->have.digest);
@@ -213,7 +230,10 @@ bool node_policy_is_due(const struct node_policy *policy, uint64_t now, Weir__Po
 
 void node_policy_asked(struct node_policy *policy, uint64_t now)
 {
+    uint64_t longer = policy->again_ms == 0 ? AGAIN_MS : 2 * policy->again_ms;
+
     policy->asked_ms = now;
+    policy->again_ms = now == 0 ? 0 : longer < AGAIN_MAX_MS ? longer : AGAIN_MAX_MS;
 }
 
 void node_policy_take(struct node_policy *policy, const struct link_message *message, bool cached)
@@ -228,7 +248,7 @@ void node_policy_take(struct node_policy *policy, const struct link_message *mes
         return; /* a late answer */
     if (!cached)
         log_write(LOG_NOTICE, "node: policy %llu", (unsigned long long)version.epoch);
-    policy->asked_ms = 0;
+    node_policy_asked(policy, 0);
     struct job *job = policy->job = xcalloc(1, sizeof *job);
     job->version = version;
     job->done_fd = policy->done_fd;

@@ -24,7 +24,7 @@ void node_policy_free(struct node_policy **policy);
 uint64_t node_policy_epoch(const struct node_policy *policy); /* in force; 0: none */
 /* From the cluster state. */
 void node_policy_want(struct node_policy *policy, uint64_t epoch, const ProtobufCBinaryData *digest);
-/* Whether it is to be asked for now, and what to say of what we have: borrowed. */
+/* Whether it is to be asked for now (again after 1 s, then after twice as long each time up to 30 s), and what to say of what we have: borrowed. */
 bool node_policy_is_due(const struct node_policy *policy, uint64_t now, Weir__PolicyRequest *request);
 void node_policy_asked(struct node_policy *policy, uint64_t now); /* 0: whom we asked is gone */
 /* From a coordinator, or (cached) from the file of a former process. */

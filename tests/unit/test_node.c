@@ -35,7 +35,7 @@ struct coordinator {
     uint64_t last_policy_epoch, last_drain_number;
     char first_sender[1100];
     unsigned questions;
-    bool no_answers;
+    bool no_answers, no_policies;
     Weir__AnswerStatus answer; /* 0: OK */
     uint64_t last_request;
 };
@@ -182,7 +182,7 @@ static void coordinator_message(void *arg, struct link_peer *peer, const struct 
         break;
     case WEIR__FRAME__BODY_POLICY_REQUEST:
         c->policy_requests++;
-        if (!c->silent)
+        if (!c->silent && !c->no_policies)
             send_policy(c, peer);
         break;
     case WEIR__FRAME__BODY_QUESTION:
@@ -602,6 +602,28 @@ static void publish_until(unsigned wanted, uint64_t epoch, uint64_t policy)
     }
     ck_assert_uint_eq(policies, wanted);
 }
+
+/* A large one is on its way for longer than the first pause. */
+START_TEST(test_policy_asked_for_ever_more_seldom)
+{
+    node_start(100);
+    WAIT(node_is_connected(node));
+    struct coordinator *c = current();
+    c->no_policies = true;
+    for (int i = 0; i < 250 && c->policy_requests == 0; i++) {
+        publish(c, 10, false, 5);
+        run_for(20);
+    }
+    run_for(4500); /* after 1 s and 2 s more, but not yet after another 4 s */
+    ck_assert_uint_eq(c->policy_requests, 3);
+    c->no_policies = false;
+    publish(c, 11, false, 6); /* news is asked for at once */
+    policy_sent = 6;
+    run_for(500);
+    ck_assert_uint_eq(policies, 1);
+    ck_assert_uint_eq(policy_epoch, 6);
+}
+END_TEST
 
 START_TEST(test_policy_of_another_database)
 {
@@ -1087,6 +1109,7 @@ int main(void)
     tcase_add_test(tcase, test_coordinator_without_database_is_left_for_one_that_has_it);
     tcase_add_test(tcase, test_another_database_is_believed_after_a_while);
     tcase_add_test(tcase, test_policy);
+    tcase_add_test(tcase, test_policy_asked_for_ever_more_seldom);
     tcase_add_test(tcase, test_policy_of_another_database);
     tcase_add_test(tcase, test_policy_that_cannot_be_used);
     tcase_add_test(tcase, test_files_in_pieces);
