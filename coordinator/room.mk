@@ -8,7 +8,7 @@ coordinator_sql := coordinator/sql/0001_base.sql coordinator/sql/0002_operators.
     coordinator/sql/0015_guesses.sql coordinator/sql/0016_spool_batches.sql \
     coordinator/sql/0017_policy_digest.sql coordinator/sql/0018_report.sql \
     coordinator/sql/0019_spool_expiry.sql coordinator/sql/0020_verify.sql \
-    coordinator/sql/0021_audit_login.sql
+    coordinator/sql/0021_audit_login.sql coordinator/sql/0022_auth_known.sql
 
 $(eval $(call library,coordinator,coordinator,text.c rows.c db.c migrate.c exposition.c exposition_help.c cluster_view.c cluster.c \
     beats.c audit.c admin.c questions.c verify.c service.c leader.c \

@@ -23,7 +23,8 @@
 #include "coordinator/rows.h"
 #include "coordinator/text.h"
 
-#define BUSY_MS 100 /* between two tries to begin */
+#define BUSY_MS      100 /* from the first try to begin to the second; each pause is twice the one before */
+#define BUSY_DOUBLED 5   /* times: then they stay as long */
 
 struct check {
     TAILQ_ENTRY(check) all;
@@ -35,6 +36,8 @@ struct check {
     char password[WIRE_PASSWORD_MAX + 1];   /* wiped when it was handed on */
     char *account, *limited, *hash;         /* from the database; NULL: not said, not so, none */
     bool disabled;                          /* the account: then it has no hash either */
+    bool known;                             /* the account: there is one, or somebody logged in so; else its name may be anything */
+    unsigned turns;                         /* tries to begin that found others under way */
     char **senders;
     size_t sender_count;
 };
@@ -253,7 +256,7 @@ static void compare(struct check *check)
 
 /* --- what the database says --- */
 
-enum { BEGUN_ACCOUNT, BEGUN_LIMITED, BEGUN_HASH, BEGUN_SENDERS, BEGUN_FIELDS };
+enum { BEGUN_ACCOUNT, BEGUN_LIMITED, BEGUN_HASH, BEGUN_SENDERS, BEGUN_KNOWN, BEGUN_FIELDS };
 
 static void on_begun(void *arg, const PGresult *result)
 {
@@ -264,6 +267,7 @@ static void on_begun(void *arg, const PGresult *result)
     check->account = xstrdup(PQgetvalue(result, 0, BEGUN_ACCOUNT));
     if (!PQgetisnull(result, 0, BEGUN_LIMITED))
         check->limited = xstrdup(PQgetvalue(result, 0, BEGUN_LIMITED));
+    check->known = PQgetvalue(result, 0, BEGUN_KNOWN)[0] == 't';
     check->disabled = PQgetvalue(result, 0, BEGUN_HASH)[0] == '!';
     if (!PQgetisnull(result, 0, BEGUN_HASH) && !check->disabled)
         check->hash = xstrdup(PQgetvalue(result, 0, BEGUN_HASH));
@@ -290,10 +294,12 @@ static void begin_later(struct check *check)
     free(check->limited);
     check->account = check->limited = NULL;
     metric_add(check->auth->busy, 1);
-    if (clock_ms() - check->began_ms < check->auth->settings->auth_check_timeout)
-        after(check, BUSY_MS, on_again);
-    else
+    uint64_t spent = clock_ms() - check->began_ms, most = check->auth->settings->auth_check_timeout;
+    uint64_t pause = (uint64_t)BUSY_MS << (check->turns < BUSY_DOUBLED ? check->turns++ : BUSY_DOUBLED);
+    if (spent >= most)
         give_up(check, "too many checks of this account or client are under way");
+    else
+        after(check, pause < most - spent ? pause : most - spent, on_again);
 }
 
 static void say_limited(struct check *check)
@@ -301,8 +307,10 @@ static void say_limited(struct check *check)
     bool account = strcmp(check->limited, "account") == 0;
 
     metric_add(account ? check->auth->limited_account : check->auth->limited_client, 1);
-    if (account)
+    if (account && check->known)
         log_write(LOG_NOTICE, "auth: too many wrong passwords: account %s, now from %s", check->account, check->client);
+    else if (account) /* what was typed where the name belongs may be the password */
+        log_write(LOG_NOTICE, "auth: too many wrong passwords: an unknown account, now from %s", check->client);
     else
         log_write(LOG_NOTICE, "auth: too many wrong passwords: client %s", check->client);
     answer(check, WEIR__AUTH_OUTCOME__AUTH_LIMITED);
@@ -340,7 +348,7 @@ static void begin(struct check *check)
                              check->client, account, client, span, check_span, place_span };
     struct db_unit *unit = db_begin(check->auth->db, on_begin_done, check);
     db_query(unit,
-             "SELECT account, limited, hash, array_to_string(senders, ' ')"
+             "SELECT account, limited, hash, array_to_string(senders, ' '), known"
              " FROM auth_begin($1, $2, $3, $4, $5, $6, $7, $8, $9)",
              sizeof values / sizeof *values, values, on_begun);
     db_commit(unit);

@@ -103,6 +103,8 @@ def test_s17_guessing_is_limited_over_the_cluster(auth_cluster):
     codes = [authenticate(auth_cluster, "victim@example.edu", f"guess {i}", edge=1 + i % 2).code for i in range(7)]
     assert codes == [535] * 5 + [454] * 2
     assert authenticate(auth_cluster, "victim@example.edu", "a long password").code == 454
+    wait_until(lambda: any("auth: too many wrong passwords: account victim@example.edu, now from" in auth_cluster.log(f"coordinator-{n}") for n in (1, 2)),
+               what="the account in the log")
     assert authenticate(auth_cluster, "alice@example.edu", "wonderland").code == 235  # others are not concerned
     renewed = subprocess.run([*shlex.split(auth_cluster.env["WEIRCTL"]), "account", "passwd", "victim@example.edu"], input="another password\n", text=True)
     assert renewed.returncode == 0
@@ -171,6 +173,10 @@ def test_s43_no_password_in_any_log(auth_cluster):
         client.command("AUTH LOGIN")
         client.command(base64.b64encode(b"secret-as-login").decode())
         client.command(base64.b64encode(b"x").decode())
+    while authenticate(auth_cluster, "secret-as-login", "x").code != 454:  # until coordinators log that it is limited
+        pass
+    logs = lambda: "".join(auth_cluster.log(name) for name in ("coordinator-1", "coordinator-2"))
+    wait_until(lambda: f"auth: too many wrong passwords: an unknown account, now from {OUTSIDE}\n" in logs(), what="the limit in the log")
     forms = [b"wonderland", b"secret-that-is-wrong", base64.b64encode(b"wonderland"), plain("alice@example.edu", "wonderland").encode(),
              plain("alice@example.edu", "secret-that-is-wrong").encode(), b"secret-as-login"]
     for path in pathlib.Path(auth_cluster.env["LOG_DIR"]).iterdir():
