@@ -825,7 +825,7 @@ static const struct {
     { "nothing waits behind XCLIENT", true, "O xclient_from=127.0.0.1\n" READY "C XCLIENT ADDR=127.0.0.2\nC HELO x\nS 554 5.5.0\nX" },
     { "XCLIENT while we drain", false, "O xclient_from=127.0.0.1\n" READY "W\nC XCLIENT ADDR=127.0.0.2\nS 421 4.3.2\nX" },
     { "XCLIENT: a login is believed", false,
-      "O outside\nO auth=require\nO sender_login_match=on\nO xclient_from=127.0.0.2\nS 220\nC XCLIENT LOGIN=alice@example.edu\nS 220\nC HELO x\nS 250\nC MAIL FROM:<bob@example.edu>\nS 553 5.7.1\n"
+      "O outside\nO auth=require\nO sender_login_match=on\nO xclient_from=127.0.0.2\nS 220\nC XCLIENT LOGIN=Alice@Example.EDU\nS 220\nC HELO x\nS 250\nC MAIL FROM:<bob@example.edu>\nS 553 5.7.1 <bob@example.edu>: Sender address rejected: not owned by alice@example.edu\n"
       "C MAIL FROM:<alice@example.edu>\nS 250\nC RCPT TO:<u@far.test>\nR 250 - ok\nS 250\nC RSET\nS 250\nC XCLIENT LOGIN=[UNAVAILABLE]\nS 220\nC HELO x\nS 250\nC MAIL FROM:<alice@example.edu>\nS 530 5.7.0" },
     { "XCLIENT: a login in clear is forgotten under TLS", false,
       "O certificate=x\nO outside\nO xclient_from=127.0.0.2\nS 220\nC XCLIENT LOGIN=alice@example.edu ADDR=127.0.0.3\nS 220\nC HELO x\nS 250\nC STARTTLS\nS 220 2.0.0\nC HELO x\nS 250\n"
