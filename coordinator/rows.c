@@ -33,7 +33,7 @@ void rows_reset(struct rows *rows)
 
 static struct text *rows_next_cell(struct rows *rows)
 {
-    weir_assert(rows->column < rows->columns);
+    weir_assert(rows->column < rows->columns && !rows->closed);
     struct text *cell = &rows->cells[rows->column++];
     if (rows->count > 0)
         text_puts(cell, ",");

@@ -409,7 +409,8 @@ static void on_claimed(void *arg, enum db_outcome outcome, const struct db_error
         log_write(conflict ? LOG_WARNING : LOG_ERR, "spool: nothing can be leased: %s %s", error->sqlstate, error->why.text);
     if (got_some) {
         hand_out(leases, claim, leases->rows);
-    } else if ((outcome == DB_OK || conflict) && clock_ms() - claim->since_ms < WAIT_MAX_MS && evtimer_pending(claim->timer, NULL)) {
+    } else if ((outcome == DB_OK || conflict) && !leases->draining && clock_ms() - claim->since_ms < WAIT_MAX_MS &&
+               evtimer_pending(claim->timer, NULL)) {
         TAILQ_INSERT_HEAD(&leases->standing, claim, link);
     } else if (outcome == DB_OK || conflict) {
         claim_end_empty(claim);

@@ -15,7 +15,6 @@
 
 #define BATCHES_MAX   2
 #define BATCH_RESULTS 256
-#define WAITING_MAX   16384 /* questions of all edges have a smaller limit */
 #define RESULT_VALUES  21
 #define PLAIN_VALUES   19
 #define PLAIN_OUTCOMES 100 /* of one result that goes with others */
@@ -362,7 +361,7 @@ static bool is_plain(const struct item *item)
 {
     const Weir__SpoolResult *result = item->result;
     const Weir__SpoolOutcomes *outcomes = item->outcomes;
-    bool plain = result->dsn == NULL && result->reached && !result->destination_down && !result->delay_warned && outcomes->n_outcomes <= PLAIN_OUTCOMES;
+    bool plain = result->dsn == NULL && !result->destination_down && !result->delay_warned && outcomes->n_outcomes <= PLAIN_OUTCOMES;
     for (size_t i = 0; i < outcomes->n_outcomes && plain; i++)
         plain = outcomes->outcomes[i]->disposition == WEIR__SPOOL_DISPOSITION__SPOOL_DELIVERED;
     return plain;

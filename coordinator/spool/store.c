@@ -396,12 +396,12 @@ static bool batch_has_chunks(const struct batch *batch)
     return batch->chunks > 0;
 }
 
-/* The batch that takes one more. Messages of a batch go before its chunks, so none joins behind one. */
+/* The batch that takes one more. Messages of a batch go before its chunks, so none joins behind one; nothing joins what goes again as it was. */
 static struct batch *batch_for(struct stores *stores, const struct item *item)
 {
     struct batch *last = TAILQ_LAST(&stores->waiting, batches);
     size_t most = clock_ms() < stores->careful_until_ms ? 1 : BATCH_MESSAGES;
-    if (last != NULL && last->messages + last->chunks < most && last->bytes < BATCH_BYTES &&
+    if (last != NULL && last->conflicts == 0 && last->messages + last->chunks < most && last->bytes < BATCH_BYTES &&
         (item->chunk || (!batch_has_chunks(last) && !batch_has(last, item->id))))
         return last;
     struct batch *batch = xcalloc(1, sizeof *batch);

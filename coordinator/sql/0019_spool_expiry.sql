@@ -44,15 +44,19 @@ DECLARE
     got_destinations text[] := '{}';
     picked text[];
     share integer;
+    attend integer;
     free integer;
 BEGIN
     PERFORM spool_take_wakes();
-    -- What needs attention whether its destination can be reached or not: at most half, so that the end of much old mail delays no new mail.
+    -- What needs attention whether its destination can be reached or not: at most half, of an odd room now the lesser and now the greater, so that
+    -- the end of much old mail delays no new mail. Where no lane has its turn there is none to delay.
+    attend := CASE WHEN EXISTS (SELECT FROM spool_lane l WHERE (l.scanned OR scanners) AND l.turn_at <= at_now) THEN floor(room * 0.5 + random())
+                   ELSE (room + 1) / 2 END;
     FOREACH kind IN ARRAY CASE WHEN scanners THEN '{t,f}'::boolean[] ELSE '{t}' END LOOP
         FOR lane IN
             SELECT q.id, q.destination FROM spool_queue q WHERE NOT q.held AND q.scanned = kind AND q.attend_at <= at_now
                 AND NOT (q.leased AND q.due_at > at_now)
-                ORDER BY q.attend_at LIMIT (room + 1) / 2 - cardinality(got_ids) FOR UPDATE SKIP LOCKED
+                ORDER BY q.attend_at LIMIT greatest(0, attend - cardinality(got_ids)) FOR UPDATE SKIP LOCKED
         LOOP
             got_ids := got_ids || lane.id;
             got_destinations := got_destinations || lane.destination;
@@ -167,7 +171,7 @@ BEGIN
     IF settled > 0 THEN
         removed := spool_settle(wanted, settled);
     END IF;
-    IF down OR reached THEN
+    IF down OR reached OR 1 = ANY (dispositions) THEN
         PERFORM spool_reached(to_destination, down, coalesce(told[1], ''), retry_first, retry_most);
     END IF;
     -- There is room in the destination again.

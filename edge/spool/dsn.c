@@ -14,6 +14,7 @@
 #include "edge/smtp/xtext.h"
 
 #define LINE_WRAP 900 /* octets; RFC 5322 2.1.1 allows 998 */
+#define WORDS_MAX 1024 /* octets of one reply as it is written, each time: a report of many recipients has an end */
 
 struct out {
     char *bytes;
@@ -42,11 +43,11 @@ static void put(struct out *out, const char *format, ...)
     put_bytes(out, text, len < (int)sizeof text ? (size_t)len : sizeof text - 1);
 }
 
-/* Another host's words: '\n' and long lines go on in a line that begins with white space. */
+/* Another host's words: '\n' and long lines go on in a line that begins with white space. Cut at WORDS_MAX. */
 static void put_words(struct out *out, const char *words)
 {
-    size_t column = 0;
-    for (; *words != '\0'; words++) {
+    size_t column = 0, end = out->len + WORDS_MAX;
+    for (; *words != '\0' && out->len < end; words++) {
         char c = *words;
         if (c == '\n' || column >= LINE_WRAP) {
             put(out, "\r\n    ");

@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#define DSN_RECIPIENTS_MAX 500u /* told of in one report: whatever hosts said, with 1 MiB of the message it fits a payload */
+
 enum dsn_action { DSN_FAILED, DSN_DELAYED, DSN_RELAYED, DSN_ACTIONS };
 
 struct dsn_recipient {
@@ -16,7 +18,7 @@ struct dsn_recipient {
     const char *original;  /* ORCPT decoded, "rfc822;a@b"; "" when there was none */
     const char *enhanced;  /* "5.1.1" */
     int code;              /* of the reply; 0: none */
-    const char *text;      /* its words; may have '\n' */
+    const char *text;      /* its words; may have '\n'; about 1000 octets of them are told */
     const char *remote;    /* "host[192.0.2.9]:25" whose words they are; "": ours */
 };
 

@@ -13,8 +13,6 @@
 #include "edge/spool/dsn.h"
 #include "edge/spool/internal.h"
 
-#define DSN_RECIPIENTS_MAX 1000u /* told of in one DSN: it has to fit a payload */
-
 static bool is_due(const struct job *job, size_t index, enum dsn_action *action)
 {
     const struct job_outcome *outcome = &job->outcomes[index];
@@ -101,21 +99,30 @@ static void make_dsn(struct job *job, struct dsn *dsn, bool failed, const char *
     log_write_as("bounce", LOG_INFO, "%s: sender %s notification: %s", job->id, failed ? "non-delivery" : "delivery status", dsn->id);
 }
 
+static void tell_of(const struct job *job, size_t index, struct dsn_recipient *told, char texts[2][WIRE_ADDRESS_MAX + 1])
+{
+    const Weir__SpoolRecipient *recipient = job->recipients->recipients[index];
+    const struct job_outcome *outcome = &job->outcomes[index];
+    told->address = wire_string(texts[0], WIRE_ADDRESS_MAX + 1, &recipient->address);
+    told->original = wire_string(texts[1], WIRE_ADDRESS_MAX + 1, &recipient->original);
+    told->enhanced = outcome->enhanced;
+    told->code = outcome->code;
+    told->text = outcome->text;
+    told->remote = outcome->remote ? job->next_hop : "";
+}
+
+/* Failures first: job_defer_surplus() left as many as there is room for, and nobody else takes it from them. */
 static void gather(const struct job *job, struct dsn *dsn, struct dsn_recipient *recipients, char (*texts)[2][WIRE_ADDRESS_MAX + 1])
 {
-    for (size_t i = 0; i < job->recipients->n_recipients && dsn->count < DSN_RECIPIENTS_MAX; i++) {
-        const Weir__SpoolRecipient *recipient = job->recipients->recipients[i];
-        const struct job_outcome *outcome = &job->outcomes[i];
-        struct dsn_recipient *told = &recipients[dsn->count];
-        if (!is_due(job, i, &told->action))
-            continue;
-        told->address = wire_string(texts[dsn->count][0], WIRE_ADDRESS_MAX + 1, &recipient->address);
-        told->original = wire_string(texts[dsn->count][1], WIRE_ADDRESS_MAX + 1, &recipient->original);
-        told->enhanced = outcome->enhanced;
-        told->code = outcome->code;
-        told->text = outcome->text;
-        told->remote = outcome->remote ? job->next_hop : "";
-        dsn->count++;
+    for (int others = 0; others < 2; others++) {
+        for (size_t i = 0; i < job->recipients->n_recipients && dsn->count < DSN_RECIPIENTS_MAX; i++) {
+            enum dsn_action action;
+            if (!is_due(job, i, &action) || (action != DSN_FAILED) != others)
+                continue;
+            recipients[dsn->count].action = action;
+            tell_of(job, i, &recipients[dsn->count], texts[dsn->count]);
+            dsn->count++;
+        }
     }
     dsn->recipients = recipients;
 }

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from coordinators import Coordinators, pb, wait_until
-from spooling import BODY, Edge, new_id, recipients
+from spooling import BODY, Edge, envelope, new_id, recipients
 from test_spool_conversations import count, empty
 
 SETS = ["spool_lease = 600ms", "spool_retry_min = 2s", "spool_retry_max = 4s", "database_timeout = 3s"]
@@ -79,7 +79,7 @@ def test_leases_that_end_without_a_word_wait_longer_each_time(two, edge):
         ends.append(time.monotonic() - began)
         assert lease.attempts == number and lease.maybe_duplicate == (number > 0) and not lease.give_up
     print("leased after " + ", ".join(f"{end:.1f} s" for end in ends))
-    assert ends[1] < 1.7 and ends[2] > 2.3 and ends[3] > 4.1, "the end of a lease; and a pause of 2 s; and one of 4 s"
+    assert ends[1] < 1.9 and ends[2] > 2.1 and ends[3] > 4.1, "the end of a lease; and a pause of 2 s; and one of 4 s"
     wait_until(lambda: two.metric("weir_spool_suspects") == 1, 10, "counted")
     assert edge.deliver(lease) == pb.ANSWER_OK and count(two) == 0
 
@@ -132,6 +132,7 @@ def test_nothing_is_leased_while_results_find_the_disk_full(two, edge):
     idents = [new_id(), new_id()]
     edge.stored(idents[0])
     lease, = edge.claim()
+    two.pg.query("UPDATE spool_queue SET due_at = now() + interval '1 minute' WHERE leased")
     two.pg.query("""CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS
                     $f$ BEGIN RAISE EXCEPTION 'no space left on device' USING ERRCODE = '53100'; END $f$;
                     CREATE TRIGGER no_room BEFORE INSERT ON spool_event FOR EACH ROW EXECUTE FUNCTION no_room()""")
@@ -142,12 +143,10 @@ def test_nothing_is_leased_while_results_find_the_disk_full(two, edge):
         assert edge.claim(wait=1000) == [], "though one is due"
     finally:
         two.pg.query("DROP FUNCTION no_room CASCADE")
-    seen = []
-    while len(seen) < 2:
-        for lease in edge.claim(wait=10000, seconds=20):
-            assert edge.deliver(lease) == pb.ANSWER_OK
-            seen.append(lease.id)
-    assert sorted(seen) == sorted(idents) and two.metric('weir_spool_claims_paused{node="coordinator-1"}') == 0
+    assert edge.deliver(lease) == pb.ANSWER_OK
+    other, = edge.claim(wait=10000, seconds=20)
+    assert edge.deliver(other) == pb.ANSWER_OK
+    assert [lease.id, other.id] == idents and two.metric('weir_spool_claims_paused{node="coordinator-1"}') == 0
 
 
 def test_what_cannot_be_read_hurts_nobody_and_is_not_leased_in_a_loop(two, edge):
@@ -199,6 +198,33 @@ def test_reasons_of_the_edge_end_no_back_off(two, edge):
     assert edge.deliver(lease) == pb.ANSWER_OK
 
 
+def test_who_was_delivered_was_reached(two, edge):
+    """Whether the edge says so or not, and whatever became of the others."""
+    edge.stored(new_id(), AWAY + AWAY)
+    lease, = edge.claim()
+    two.pg.query("INSERT INTO spool_destination VALUES ('dead.example', 9, now(), now() + '1 hour', 'no route')")
+    assert edge.result(lease, (0, "DELIVERED", "Ok"), (1, "FAILED", "no such user"), reached=False) == pb.ANSWER_OK
+    assert count(two, "spool_destination") == 0 and count(two) == 0
+
+
+def test_the_end_of_much_old_mail_delays_no_new_mail(two, edge):
+    """Also for an edge that asks for one message at a time."""
+    for _ in range(16):
+        edge.stored(new_id(), AWAY)
+    two.pg.query("UPDATE spool_message SET arrived_at = now() - interval '6 days'; UPDATE spool_queue SET attend_at = now();"
+                 "INSERT INTO spool_destination VALUES ('dead.example', 9, now(), now() + '1 hour', 'no route')")
+    for _ in range(16):
+        edge.stored(new_id())
+    seen = []
+    while len(seen) < 32:
+        for lease in edge.claim(room=1, wait=5000):
+            seen.append(lease.last_try)
+            assert edge.result(lease, (0, "FAILED", "given up"), reached=False) == pb.ANSWER_OK
+    print("old mail: " + "".join("x" if old else "." for old in seen))
+    assert set(seen[:16]) == {True, False} and seen.count(True) == 16, "by turns, more or less"
+    two.pg.query("TRUNCATE spool_destination")
+
+
 def test_what_comes_back_does_so_to_its_last_recipient(two, edge):
     """More have failed than a DSN can tell of: the others are deferred, and remain to be bounced, not delivered."""
     ident = new_id()
@@ -245,6 +271,37 @@ def test_a_store_that_loses_a_deadlock_is_sent_again(two, edge):
     assert two.metric('weir_spool_batches_failed_total{node="coordinator-1",kind="store"}') >= 1
     lease, = edge.claim(wait=2000)
     assert edge.fetch(ident) == BODY + b"more\r\n" and edge.deliver(lease) == pb.ANSWER_OK
+
+
+@pytest.mark.sanitized
+def test_nothing_joins_what_is_sent_again(two, edge):
+    """Messages that come while one that lost a deadlock waits for its next try: theirs is another transaction."""
+    first, one, other, *many = sorted(new_id() for _ in range(35))
+    theirs = "INSERT INTO spool_message VALUES ('{}', now(), now(), now(), 1, 1, true, false, '', '', '', '', '', '', '', '', '', '', '', '')".format
+    waits = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'weir coordinator-1 store' AND wait_event_type = 'Lock'"
+
+    def ask(ident):
+        return edge.ask((recipients(("bob@example.org", "a.example")), BODY), spool_store=pb.SpoolStore(envelope=envelope(ident), last=True))
+    with Session(two.pg) as before, Session(two.pg) as rival:
+        before.do(theirs(first))
+        rival.do(theirs(other))
+        asked = [ask(first)]
+        wait_until(lambda: two.pg.query(waits) == [["1"]], 5, "the first waits")
+        asked += [ask(one), ask(other)]
+        time.sleep(0.2)  # they are one batch
+        before.do("ROLLBACK")
+        assert edge.answer(asked.pop(0))[0].status == pb.ANSWER_OK
+        wait_until(lambda: two.pg.query(waits) == [["1"]], 5, "the two wait")
+        rival.do(theirs(many[0]))
+        asked += [ask(ident) for ident in many]
+        rival.do(theirs(one))  # who gives way is the coordinator
+        wait_until(lambda: two.pg.query(waits) == [["1"]], 5, "the many wait, so they were sent ahead")
+        asked.append(ask(last := new_id()))
+        time.sleep(0.2)  # it is there before they are done
+        rival.do("ROLLBACK")
+        assert {edge.answer(request)[0].status for request in asked} == {pb.ANSWER_OK}
+    assert count(two) == 36 and two.pg.query(f"SELECT count(*) FROM spool_message WHERE id = '{last}'") == [["1"]]
+    two.pg.query("TRUNCATE spool_message, spool_recipient, spool_body, spool_queue, spool_lane, spool_wake, spool_usage")
 
 
 def test_chunks_of_many_messages_from_both_sides_do_not_lock_each_other_out(two, edge):

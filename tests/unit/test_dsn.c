@@ -11,6 +11,7 @@
 #include "edge/smtp/command.h"
 #include "edge/spool/dsn.h"
 #include "edge/spool/lease.h"
+#include "proto/wire.h"
 
 static const struct {
     unsigned notify;
@@ -154,6 +155,27 @@ START_TEST(hostile)
 }
 END_TEST
 
+/* Words of nothing but line ends, the longest addresses, and as much of the message as settings allow to return. */
+START_TEST(largest_fits_a_payload)
+{
+    static char words[1024], address[WIRE_ADDRESS_MAX + 1], remote[336], body[1024 * 1024];
+    static struct dsn_recipient recipients[DSN_RECIPIENTS_MAX];
+    memset(words, '\n', sizeof words - 1);
+    memset(address, 'a', sizeof address - 1);
+    memset(remote, 'r', sizeof remote - 1);
+    memset(body, 'b', sizeof body);
+    for (size_t i = 0; i < DSN_RECIPIENTS_MAX; i++)
+        recipients[i] = (struct dsn_recipient){ .action = DSN_FAILED, .address = address, .original = address, .enhanced = "5.123.123",
+                                                .code = 550, .text = words, .remote = remote };
+    struct dsn dsn = usual(recipients, DSN_RECIPIENTS_MAX);
+    dsn.returned = body;
+    dsn.returned_len = sizeof body;
+    size_t len;
+    free(dsn_format(&dsn, &len));
+    ck_assert_uint_le(len, WIRE_PAYLOAD_MAX);
+}
+END_TEST
+
 START_TEST(utf8)
 {
     struct dsn_recipient recipient = gone;
@@ -190,6 +212,7 @@ int main(void)
     tcase_add_test(tests, failure);
     tcase_add_test(tests, mixed);
     tcase_add_test(tests, hostile);
+    tcase_add_test(tests, largest_fits_a_payload);
     tcase_add_test(tests, utf8);
     tcase_add_test(tests, lease);
     suite_add_tcase(suite, tests);

@@ -713,7 +713,6 @@ START_TEST(returned_by_an_operator)
 }
 END_TEST
 
-/* The process slept through the end of its lease: what comes next is not a message. */
 /* Its edges died of it, or nothing of it could be written down, until its life was over: it ends without another try. */
 START_TEST(given_up)
 {
@@ -748,12 +747,20 @@ static const struct {
     struct grant grant;
     unsigned failed, deferred, told;
 } many[] = {
-    { { .scanned = true, .bounce = true, .recipients = 1000 }, 1000, 0, 1000 },
-    { { .scanned = true, .bounce = true, .recipients = 1003 }, 1000, 3, 1000 },
-    { { .scanned = true, .bounce = true, .recipients = 1003, .last = true, .warn = true }, 1000, 3, 1000 },
-    { { .scanned = true, .bounce = true, .recipients = 1003, .notify = SMTP_NOTIFY_NEVER }, 1003, 0, 0 },
-    { { .scanned = true, .bounce = true, .recipients = 1003, .sender = "" }, 1003, 0, 0 },
+    { { .scanned = true, .bounce = true, .recipients = 500 }, 500, 0, 500 },
+    { { .scanned = true, .bounce = true, .recipients = 503 }, 500, 3, 500 },
+    { { .scanned = true, .bounce = true, .recipients = 503, .last = true, .warn = true }, 500, 3, 500 },
+    { { .scanned = true, .bounce = true, .recipients = 503, .notify = SMTP_NOTIFY_NEVER }, 503, 0, 0 },
+    { { .scanned = true, .bounce = true, .recipients = 503, .sender = "" }, 503, 0, 0 },
 };
+
+static size_t told_of(const char *action)
+{
+    size_t told = 0;
+    for (const char *at = dsn_text(); (at = strstr(at, action)) != NULL; at++)
+        told++;
+    return told;
+}
 
 /* Nobody fails without a word because a DSN is full: the next lease is theirs. */
 START_TEST(more_than_one_dsn_can_tell)
@@ -761,18 +768,35 @@ START_TEST(more_than_one_dsn_can_tell)
     runner_begin(true);
     grant(&many[_i].grant);
     give_body();
-    size_t deferred, failed = told_failed(&deferred), told = 0;
+    size_t deferred, failed = told_failed(&deferred);
     ck_assert_uint_eq(failed, many[_i].failed);
     ck_assert_uint_eq(deferred, many[_i].deferred);
-    for (const char *at = dsn_text(); (at = strstr(at, "\r\nAction: failed")) != NULL; at++)
-        told++;
-    ck_assert_uint_eq(told, many[_i].told);
+    ck_assert_uint_eq(told_of("\r\nAction: failed"), many[_i].told);
     ck_assert_uint_eq(ASKED(RESULT)->question->spool_result->retry_ms, deferred > 0 ? 1000 : 0);
     settle();
     runner_end();
 }
 END_TEST
 
+/* A full DSN tells of who failed rather than of who only waits, or was delivered, wherever they stand. */
+START_TEST(failures_are_told_first)
+{
+    bool delayed = _i == 0;
+    runner_begin(true);
+    grant(&(struct grant){ .scanned = true, .recipients = 503, .warn = delayed, .notify = delayed ? 0 : SMTP_NOTIFY_SUCCESS | SMTP_NOTIFY_FAILURE });
+    give_body();
+    for (unsigned i = 0; i < 503; i++)
+        answer_rcpt(i, i >= 403 ? 550 : delayed ? 450 : 250, i >= 403 ? "5.1.1" : delayed ? "4.2.2" : "2.1.5");
+    if (!delayed)
+        answer_message(250, false);
+    ck_assert_uint_eq(told_of("\r\nAction: failed"), 100);
+    ck_assert_uint_eq(told_of(delayed ? "\r\nAction: delayed" : "\r\nAction: relayed"), 400);
+    settle();
+    runner_end();
+}
+END_TEST
+
+/* The process slept through the end of its lease: what comes next is not a message. */
 START_TEST(overslept)
 {
     runner_begin(true);
@@ -985,6 +1009,7 @@ int main(void)
     tcase_add_test(tests, returned_by_an_operator);
     tcase_add_test(tests, given_up);
     tcase_add_loop_test(tests, more_than_one_dsn_can_tell, 0, (int)(sizeof many / sizeof *many));
+    tcase_add_loop_test(tests, failures_are_told_first, 0, 2);
     tcase_add_test(tests, overslept);
     tcase_add_loop_test(tests, lease_ends, 0, 3);
     tcase_add_loop_test(tests, renewed, 0, 2);
