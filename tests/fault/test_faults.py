@@ -2,21 +2,17 @@
 
 The seed of the random moments is printed; WEIR_SEED repeats a run.
 """
-import contextlib
-import json
 import os
-import pathlib
 import random
 import re
 import signal
-import subprocess
 import time
 
 import pytest
 
 import weir
 from victims import KINDS, Disturbance
-from weir import EICAR, Smtp, check_no_client_noticed, check_nothing_lost, message, wait_until, workers_of
+from weir import EICAR, Smtp, check_no_client_noticed, check_nothing_lost, message, wait_until
 
 SEED = int(os.environ.get("WEIR_SEED", random.randrange(1 << 32)))
 RATE = 150 if not weir.SANITIZED else 40
@@ -203,143 +199,3 @@ def test_scanner_lost_mid_message(make_cluster, how):
             answer = client.reply()
             assert answer.code == code, answer
     assert cluster.sink.count() == 0
-
-
-def hang_scan_workers(cluster):
-    """Stops every scan worker of scanner-1 and returns them."""
-    workers = [pid for pid in workers_of(cluster, "scanner-1") if weir.process_name(pid).startswith("weir-scan-")]
-    for pid in workers:
-        os.kill(pid, signal.SIGSTOP)
-    return workers
-
-
-def hand_in(client, raw):
-    """Everything up to the final dot; the answer is still to come."""
-    client.envelope()
-    assert client.command("DATA").code == 354
-    client.send(raw + b".\r\n")
-
-
-def generation_of(cluster):
-    return json.loads(cluster.weirctl("--json", "node", "show", "scanner-1").stdout)["generation"]
-
-
-def replace_generation(cluster):
-    """The scanner gets a new generation while the old one still has work."""
-    before = generation_of(cluster)
-    cluster.weirctl("gc", "scanner-1")
-    wait_until(lambda: generation_of(cluster) > before, 30, "the new generation")
-
-
-def test_late_answer_of_an_old_generation(make_cluster):
-    """It counts for the message that it is about, however much younger the present generation is, and for no other (I2)."""
-    cluster = make_cluster(edges=1, scanners=1, sets=["scanner.workers=1", "large_workers=1"])
-    with Smtp(cluster.relay()) as bad, Smtp(cluster.relay()) as clean:
-        old = hang_scan_workers(cluster)
-        hand_in(bad, message(EICAR.decode() + "\r\n"))
-        wait_until(lambda: cluster.metric("weir_scans_in_flight", node="edge-1") == 1, what="the scan has begun")
-        replace_generation(cluster)
-        hand_in(clean, message())
-        assert clean.reply().code == 250, "the new generation works beside the one that hangs"
-        for pid in old:
-            os.kill(pid, signal.SIGCONT)
-        answer = bad.reply()
-    assert answer.code == 550 and "EICAR" in answer.text.upper(), answer
-    assert cluster.sink.count() == 1
-
-
-@pytest.mark.parametrize("setting", ["scan_timeout=2s", "scan_time=2s"])
-def test_hanging_scan_worker(make_cluster, setting):
-    """Its edge gives up, or its scanner ends it: the message is unknown, which is never clean, and what comes after finds a worker (I2)."""
-    cluster = make_cluster(edges=1, scanners=1, sets=["scanner.workers=1", "large_workers=1", setting])
-    with Smtp(cluster.relay()) as client:
-        old = hang_scan_workers(cluster)
-        hand_in(client, message())
-        answer = client.reply()
-        assert answer.code // 100 == 4, answer
-        replace_generation(cluster)
-        for pid in old:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
-        assert cluster.send(message(EICAR.decode() + "\r\n")).code == 550
-    wait_until(lambda: cluster.metric("weir_scan_unknown_total", reason="timeout", node="edge-1") == 1, what="the metric")
-    assert cluster.sink.count() == 0
-
-
-@pytest.mark.sanitized
-def test_unscanned_by_name_only(make_cluster):
-    cluster = make_cluster(edges=1, scanners=1, scan="off")
-    cluster.kill("scanner-1")
-    assert cluster.send(message()).code == 250
-    assert "none" in wait_until(lambda: cluster.weirctl("trace", "sender@example.org").stdout, what="the audit")
-
-
-@pytest.mark.parametrize("mode", ["--busy", "--silent", "--wrong-id", "--wrong-size", "--late", "--garbage", "--never-read", "--die-after=3"])
-def test_misbehaving_scanner(make_cluster, mode):
-    """One scanner of two lies, hangs or is full: everything still gets its true verdict from the other (I2)."""
-    cluster = make_cluster(edges=1, scanners=2)
-    cluster.kill("scanner-2")
-    fake = subprocess.Popen([weir.BIN / "weir-fake-scanner", "-c", cluster.dir / "scanner-2/weir.conf", "--name", "scanner-2", *mode.split("=")],
-                            stderr=subprocess.PIPE)
-    try:
-        wait_until(lambda: cluster.metric("weir_scanners_live", node="edge-1") and len(
-            [1 for node in cluster.nodes().values() if node["role"] == "scanner" and node["state"] == "active"]) == 2, 15, "the fake scanner's entry")
-        for turn in range(12):
-            if turn % 3 == 0:
-                answer = cluster.send(message(EICAR.decode() + "\r\n"))
-                assert answer.code == 550, answer
-            else:
-                assert cluster.send(message(size=4096 if turn % 2 else 700000)).code == 250
-    finally:
-        fake.kill()
-        fake.wait()
-    assert cluster.sink.count() == 8
-    assert not [1 for raw, _ in cluster.sink.messages() if EICAR in raw]
-
-
-def test_only_scanner_lies(make_cluster):
-    """With nobody else to ask, a wrong answer is never a clean one."""
-    cluster = make_cluster(edges=1, scanners=1, sets=["scan_wait=3s", "scan_timeout=5s"])
-    for mode in ("--wrong-size", "--wrong-id", "--garbage", "--silent", "--late"):
-        if cluster.pid("scanner-1") and pathlib.Path(f"/proc/{cluster.pid('scanner-1')}").exists():
-            cluster.kill("scanner-1")
-        fake = subprocess.Popen([weir.BIN / "weir-fake-scanner", "-c", cluster.dir / "scanner-1/weir.conf", "--name", "scanner-1", mode],
-                                stderr=subprocess.PIPE)
-        try:
-            wait_until(lambda: cluster.greets(220), 15, f"the fake scanner {mode}")
-            answer = cluster.send(message())
-            assert 400 <= answer.code < 500, (mode, answer)
-        finally:
-            fake.kill()
-            fake.wait()
-    assert cluster.sink.count() == 0
-
-
-def test_message_that_kills_workers_is_unscannable(make_cluster):
-    """Two workers on two scanners die on it: refused for good, and the farm lives."""
-    cluster = make_cluster(edges=1, scanners=2)
-    with Smtp(cluster.relay(), timeout=60) as client:
-        client.envelope()
-        assert client.command("DATA").code == 354
-        client.send(message(size=40 << 20) + b".\r\n")
-        killed = 0
-        until = time.monotonic() + 60
-        client.sock.settimeout(0.02)
-        while killed < 2 and time.monotonic() < until:
-            for node in ("scanner-1", "scanner-2"):
-                for pid in workers_of(cluster, node):
-                    # The worker that burns CPU is the one with the message.
-                    try:
-                        fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-                    except OSError:
-                        continue
-                    if fields[0] == "R" and int(fields[11]) + int(fields[12]) >= 30:
-                        os.kill(pid, signal.SIGKILL)
-                        killed += 1
-            time.sleep(0.05)
-        client.sock.settimeout(60)
-        answer = client.reply()
-    assert killed >= 2 and answer.code in (550, 554), (killed, answer)
-    assert cluster.sink.count() == 0
-    assert cluster.send(message()).code == 250
-    wait_until(lambda: cluster.metric("weir_scan_unknown_total", reason="unscannable"), what="the metric")

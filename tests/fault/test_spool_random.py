@@ -1,7 +1,7 @@
 """Random trials with the spool between client and next hop: at short and random intervals some process of a cluster is killed or hangs while mail
 is stored, leased, scanned and delivered. Then the books are checked: nothing that was answered 250 is lost, and what comes twice was said to.
 
-Each kill and each hang is a trial, and a test has ROUND of them. WEIR_SPOOL_TRIALS says how many there are (50), WEIR_SEED repeats a run; the
+Each kill and each hang is a trial, and a test has ROUND of them. WEIR_SPOOL_TRIALS says how many there are (30), WEIR_SEED repeats a run; the
 seed is printed.
 """
 import collections
@@ -16,7 +16,7 @@ from victims import Storm
 from weir import EICAR, message, wait_until
 
 SEED = int(os.environ.get("WEIR_SEED", random.SystemRandom().randrange(1 << 32)))
-TRIALS = int(os.environ.get("WEIR_SPOOL_TRIALS", 50 if not weir.SANITIZED else 15))
+TRIALS = int(os.environ.get("WEIR_SPOOL_TRIALS", 30 if not weir.SANITIZED else 15))
 ROUND = 25 if not weir.SANITIZED else 15
 PAUSE = (0.05, 0.6) if not weir.SANITIZED else (0.3, 2.0)
 # What is sent at the same time: sessions, messages a second, bytes, recipient. The sink takes two seconds to answer for slow-: most victims that
