@@ -140,6 +140,7 @@ struct server {
     unsigned sessions;
     unsigned answered; /* messages, since the loop last wrote replies to the kernel */
     bool draining;
+    uint64_t full_since_ms, full_seen_ms; /* the farm has no room: since when all clients found it so, 0 it has; when the last one looked */
     uint64_t drain_since_ms;
     void (*drained)(void *arg);
     void *drained_arg;

@@ -14,6 +14,8 @@
 #include "edge/session/internal.h"
 #include "edge/session/notice.h"
 
+#define FULL_MS 1000     /* so long a farm has to be full before new clients hear of it at once */
+#define FULL_LOOK_MS 500 /* two looks further apart say nothing of what was between */
 #define DRAIN_IDLE_MS 10000 /* a draining edge says 421 4.3.2 to a session that long without a command between messages */
 
 struct denial {
@@ -157,6 +159,18 @@ static bool memory_is_scarce(const struct message_budget *budget)
     return budget->memory_used > budget->memory_max - budget->memory_max / 8;
 }
 
+/* The local view of a farm that is full: all who came in the last second found it so. A scan takes a few milliseconds and what we know of the scanners is up
+ * to 200 ms old, so one look would turn clients away whose message finds a slot. */
+static bool farm_stays_full(struct server *server)
+{
+    uint64_t now = clock_ms();
+    bool room = scan_farm_has_room(server->farm);
+    if (room || server->full_since_ms == 0 || now - server->full_seen_ms > FULL_LOOK_MS)
+        server->full_since_ms = room ? 0 : now;
+    server->full_seen_ms = now;
+    return !room && now - server->full_since_ms >= FULL_MS;
+}
+
 /* Why a client may not come in now; NULL: it may. */
 static const struct denial *server_denial(const struct port *port, const struct netaddr *client)
 {
@@ -166,7 +180,7 @@ static const struct denial *server_denial(const struct port *port, const struct 
                                 one_client = { REFUSED_CLIENT_LIMIT, "4.7.0", "Too many sessions from your address" },
                                 starting = { REFUSED_BUSY, "4.3.0", "Starting up, try again later" },
                                 busy = { REFUSED_BUSY, "4.7.0", "I'm busy, try again later" };
-    const struct server *server = port->server;
+    struct server *server = port->server;
     const struct listener_settings *settings = &edge_config_listener(server->config, port->name)->settings;
 
     if (census_sessions(server->census) >= server->config->edge.max_sessions)
@@ -179,7 +193,7 @@ static const struct denial *server_denial(const struct port *port, const struct 
         return &one_client;
     if (server->policy == NULL)
         return &starting;
-    if (server->farm != NULL && settings->profile != PROFILE_HANDOFF && !scan_farm_has_live(server->farm))
+    if (server->farm != NULL && settings->profile != PROFILE_HANDOFF && (!scan_farm_has_live(server->farm) || farm_stays_full(server)))
         return &busy;
     return NULL;
 }

@@ -171,6 +171,8 @@ def test_full_farm_says_421_and_only_then(make_cluster):
                     assert client.closed()
                 print(f"421 after {time.monotonic() - started:.2f} s")
                 assert time.monotonic() - started < 10 * weir.PATIENCE
+            # Who comes while it stays full hears it at once, before an upload.
+            wait_until(lambda: Smtp(cluster.relay()).greeting.text.startswith("4.7.0"), 10, "421 4.7.0 at connect")
         finally:
             signal_scan_workers(cluster, signal.SIGCONT)
         assert busy.reply().code == 250
