@@ -1,5 +1,7 @@
 """Listeners side by side: what each is for, what handoff forgives and the others do not, implicit TLS."""
+import base64
 import email
+import email.utils
 import re
 import ssl
 
@@ -142,6 +144,29 @@ def test_S19_submission_wants_to_know_who_it_is(cluster):
         answer = client.command("MAIL FROM:<alice@example.edu>")
         assert (answer.code, answer.text[:5]) == (530, "5.7.0"), answer
         assert client.command("RCPT TO:<alice@example.edu>").code == 503
+
+
+@pytest.mark.parametrize("brought", [(), ("Date",), ("Message-ID",), ("Date", "Message-ID")], ids=lambda names: "-".join(names) or "nothing")
+def test_submission_adds_the_date_and_message_id_that_are_missing(cluster, brought):
+    token = "submitted-" + "-".join(brought)
+    fields = {"Date": b"Date: Mon, 5 Oct 2026 10:00:00 +0200\r\n", "Message-ID": b"Message-ID: <own-1@example.edu>\r\n"}
+    raw = b"".join(fields[name] for name in brought) + f"From: <alice@example.edu>\r\nSubject: {token}\r\n\r\nHello.\r\n".encode()
+    with Smtp(cluster.env["EDGE_1_SUBMISSION"]) as client:
+        client.starttls(cluster.env["CA_FILE"])
+        assert client.command("AUTH PLAIN " + base64.b64encode(b"\0alice@example.edu\0wonderland").decode()).code == 235
+        assert [answer.code for answer in client.envelope(sender="alice@example.edu")] == [250]
+        answer = client.data(raw)
+        assert answer.code == 250, answer
+    stored = wait_until(lambda: [raw for raw, _ in cluster.sink.with_token(f"Subject: {token}\r\n")], 20, "the delivery")
+    assert len(stored) == 1
+    parsed = is_strict(stored[0])
+    assert parsed["Message-ID"] == ("<own-1@example.edu>" if "Message-ID" in brought else f"<{answer.queue_id}@edge-1.weir.test>")
+    assert email.utils.parsedate_to_datetime(parsed["Date"])
+    came = weir.strip_added(stored[0])
+    for name in set(fields) - set(brought):
+        came, count = re.subn(rb"(?m)^" + name.encode() + rb": .*\r\n", b"", came)
+        assert count == 1, name
+    assert came == raw, "nothing else is changed"
 
 
 @pytest.mark.sanitized
