@@ -18,6 +18,7 @@
 #include "common/memory.h"
 #include "edge/edge.h"
 #include "edge/handover.h"
+#include "edge/session/notice.h"
 #include "edge/session/session.h"
 #include "edge/spool/runner.h"
 
@@ -313,6 +314,17 @@ static bool on_destination(void *arg, const char *address, char to[SMTP_ADDRESS_
     return server_destination(worker->server, address, to, out);
 }
 
+/* A message of our own has no client, and no owner to tell. */
+static void on_spooled_virus(void *arg, const Weir__SpoolEnvelope *envelope, const char *signature)
+{
+    const struct worker *worker = arg;
+    struct netaddr client;
+    char id[QUEUE_ID_LEN + 1], address[WIRE_CLIENT_MAX + 1], listener[WIRE_NAME_MAX + 1], sender[WIRE_ADDRESS_MAX + 1];
+    if (netaddr_parse(&client, wire_string(address, sizeof address, &envelope->client)))
+        notice_of_virus(worker->server, &client, wire_string(listener, sizeof listener, &envelope->listener),
+                        wire_string(id, sizeof id, &envelope->id), wire_string(sender, sizeof sender, &envelope->sender), signature);
+}
+
 static const struct node_handlers node_handlers = {
     .state = on_state, .policy_parse = parse_policy, .policy = on_policy, .policy_free = drop_policy, .heartbeat = on_heartbeat
 };
@@ -508,6 +520,7 @@ static void worker_begin(struct worker *worker)
         .ids = server_ids(worker->server),
         .metrics = &worker->metrics,
         .destination = on_destination,
+        .virus = on_spooled_virus,
         .idle = on_runner_idle,
         .arg = worker,
     });

@@ -13,6 +13,7 @@
 #include "common/memory.h"
 #include "edge/delivery/delivery.h"
 #include "edge/message/message.h"
+#include "edge/session/internal.h"
 #include "edge/spool/store.h"
 
 #define UNDER_WAY_MAX 16 /* more hosts at once: their next virus tells */
@@ -85,8 +86,7 @@ static void make_plain(char *text) /* peers chose it: no header of theirs, and n
             *text = '?';
 }
 
-static bool write_message(struct notice *notice, const struct session *session, const char *owner, const char *about, const char *sender,
-                          const char *signature)
+static bool write_message(struct notice *notice, const char *client, const char *owner, const char *about, const char *sender, const char *signature)
 {
     const struct server *server = notice->server;
     const char *contact = server->config->cluster.contact;
@@ -101,8 +101,8 @@ static bool write_message(struct notice *notice, const struct session *session, 
                        "    found:   %.200s\r\n    sender:  <%.600s>\r\n    message: %s\r\n\r\n"
                        "You are told because your address stands at the host's network. Others may\r\n"
                        "follow; of this host you will hear no more today.\r\n%s%.600s%s",
-                       clock_rfc5322(date), server->config->hostname, owner, session->client_text, notice->id.text, server->config->hostname, about,
-                       session->client_text, *found != '\0' ? found : "(unnamed)", from, about, contact != NULL && *contact != '\0' ? "\r\nFor help: " : "",
+                       clock_rfc5322(date), server->config->hostname, owner, client, notice->id.text, server->config->hostname, about,
+                       client, *found != '\0' ? found : "(unnamed)", from, about, contact != NULL && *contact != '\0' ? "\r\nFor help: " : "",
                        contact != NULL ? contact : "", contact != NULL && *contact != '\0' ? "\r\n" : "");
     free(from);
     free(found);
@@ -136,17 +136,26 @@ static void store(struct notice *notice, const char *listener, const char *to, c
     notice->store = spool_store_new(&options, on_stored, notice);
 }
 
-void notice_of_virus(struct session *session, const char *id, const char *sender, const char *signature)
+static bool is_under_way(const struct server *server, const struct queue_id *id)
 {
-    struct server *server = session->server;
-    char owner[SMTP_ADDRESS_MAX], to[SMTP_ADDRESS_MAX], destination[NEXT_HOP_TEXT_MAX];
-    if (!server->config->edge.virus_notice || server->policy == NULL || server->node == NULL || !policy_is_inside(server->policy, &session->client))
+    const struct notice *notice = server->notices;
+    while (notice != NULL && strcmp(notice->id.text, id->text) != 0)
+        notice = notice->next;
+    return notice != NULL;
+}
+
+void notice_of_virus(struct server *server, const struct netaddr *client, const char *listener, const char *id, const char *sender,
+                     const char *signature)
+{
+    char client_text[NETADDR_TEXT_MAX], owner[SMTP_ADDRESS_MAX], to[SMTP_ADDRESS_MAX], destination[NEXT_HOP_TEXT_MAX];
+    if (!server->config->edge.virus_notice || server->policy == NULL || server->node == NULL || !policy_is_inside(server->policy, client))
         return;
-    const struct network *network = policy_network(server->policy, &session->client);
+    const struct network *network = policy_network(server->policy, client);
     if (network == NULL || !owner_of(owner, network->name))
         return;
-    struct queue_id notice_queue_id = notice_id(session->client_text, owner, clock_wall_ms());
-    if (strcmp(notice_queue_id.text, server->last_notice.text) == 0 || server->notice_count >= UNDER_WAY_MAX || !node_is_connected(server->node))
+    struct queue_id notice_queue_id = notice_id(netaddr_format(client, client_text), owner, clock_wall_ms());
+    if (strcmp(notice_queue_id.text, server->last_notice.text) == 0 || is_under_way(server, &notice_queue_id) || server->notice_count >= UNDER_WAY_MAX ||
+        !node_is_connected(server->node))
         return;
     if (!server_destination(server, owner, to, destination)) {
         log_write(LOG_WARNING, "%s: <%s> cannot be told of the virus: no route", id, owner);
@@ -156,8 +165,8 @@ void notice_of_virus(struct session *session, const char *id, const char *sender
     *notice = (struct notice){ .server = server, .message = message_new(&server->budget), .id = notice_queue_id, .next = server->notices };
     server->notices = notice;
     server->notice_count++;
-    if (write_message(notice, session, owner, id, sender, signature))
-        store(notice, session->port->name, to, destination);
+    if (write_message(notice, client_text, owner, id, sender, signature))
+        store(notice, listener, to, destination);
     else
         notice_free(notice);
 }

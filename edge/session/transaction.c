@@ -307,7 +307,7 @@ void transaction_finish(struct transaction *tx, const struct outcome *outcome)
     }
     write_down(tx, outcome);
     if (tx->verdict != NULL && tx->verdict->verdict == WEIR__VERDICT__VERDICT_BAD)
-        notice_of_virus(session, tx->id.text, tx->sender, tx->verdict->signature);
+        notice_of_virus(server, &session->client, session->port->name, tx->id.text, tx->sender, tx->verdict->signature);
     metric_observe(server->message_size, (double)tx->size);
     metric_observe(server->relay_seconds, (double)(clock_us() - tx->complete_us) / 1e6);
 

@@ -219,14 +219,16 @@ static void settle_verdict(struct job *job)
                  : verdict->reason == WEIR__UNKNOWN_REASON__UNKNOWN_UNSCANNABLE ? settings->unscannable_action
                                                                                 : settings->unknown_action;
     const char *name = *verdict->signature != '\0' ? verdict->signature : "(unnamed)";
-    if (verdict->verdict == WEIR__VERDICT__VERDICT_BAD)
+    if (verdict->verdict == WEIR__VERDICT__VERDICT_BAD) {
         job_settle_rest(job, WEIR__SPOOL_DISPOSITION__SPOOL_DISCARDED, 550, "5.7.1", name);
-    else if (action == UNKNOWN_REJECT)
+        job->runner->options.virus(job->runner->options.arg, job->lease->envelope, verdict->signature);
+    } else if (action == UNKNOWN_REJECT) {
         job_settle_rest(job, WEIR__SPOOL_DISPOSITION__SPOOL_FAILED, 550, "5.7.1", "Message refused: it cannot be scanned for viruses");
-    else if (action == UNKNOWN_DISCARD)
+    } else if (action == UNKNOWN_DISCARD) {
         job_settle_rest(job, WEIR__SPOOL_DISPOSITION__SPOOL_DISCARDED, 550, "5.7.1", "not scanned");
-    else
+    } else {
         job_settle_rest(job, WEIR__SPOOL_DISPOSITION__SPOOL_DEFERRED, 451, "4.3.0", "Message not scanned for viruses, try again later");
+    }
     job_report(job);
 }
 

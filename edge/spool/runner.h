@@ -30,6 +30,8 @@ struct spool_runner_options { /* all borrowed for the runner's life */
     struct metrics *metrics;
     /* Where mail for this address goes, as a destination of the spool, and as which address (an alias stands for another); false: nowhere. */
     bool (*destination)(void *arg, const char *address, char to[SMTP_ADDRESS_MAX], char out[NEXT_HOP_TEXT_MAX]);
+    /* A message was found bad here (its client had a 250 already); all borrowed for the call. Once for each destination whose lease found it. */
+    void (*virus)(void *arg, const Weir__SpoolEnvelope *envelope, const char *signature);
     /* While drained and without a job: again and again. */
     void (*idle)(void *arg);
     void *arg;

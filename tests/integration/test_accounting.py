@@ -168,6 +168,31 @@ def test_S59_S62_the_report_names_who_tried(make_cluster):
     wait_until(lambda: cluster.metric("weir_conservation_difference") == 0, 15, "conservation")
 
 
+def test_S62_the_owner_hears_of_a_virus_that_the_spool_finds(make_cluster):
+    """Handed over while no scanner was there, to two edges: one mail."""
+    cluster = make_cluster(edges=2, scanners=1)
+    policy = cluster.dir / "policy"
+    (policy / "networks").write_text("127.0.0.1/32\n127.0.1.0/24 bob@example.edu\n::1/128\n")
+    cluster.weirctl("policy", "apply", str(policy))
+    wait_until(lambda: all(node["policy_epoch"] == 2 for node in cluster.nodes().values() if node["role"] == "edge"), 10, "the policy on the edges")
+    cluster.stop("scanner-1")
+    wait_until(lambda: cluster.metric("weir_scanners_live") == 0, 10, "no scanner")
+    handed = []
+    for edge in (1, 2):
+        with Smtp(cluster.env[f"EDGE_{edge}_HANDOFF"], source="127.0.1.7") as device:
+            device.envelope("infected@example.edu")
+            handed.append(device.data(message(EICAR.decode() + "\r\n")))
+    assert [answer.code for answer in handed] == [250, 250]
+    cluster.start("scanner-1")
+    (notice, envelope), = wait_until(lambda: cluster.sink.with_token("Subject: 127.0.1.7 sent a virus"), 30, "the notice")
+    logs = lambda: cluster.log("edge-1") + cluster.log("edge-2")
+    wait_until(lambda: all(f"{answer.queue_id}: removed" in logs() for answer in handed), 20, "the end of both")
+    wait_until(lambda: cluster.metric("weir_conservation_difference") == 0, 15, "conservation")
+    assert cluster.sink.count() == 1, "the notice, once, and no virus"
+    assert (envelope["sender"], envelope["recipients"]) == ("", ["bob@example.edu"])
+    assert b"infected@example.edu" in notice and b"Eicar" in notice and any(answer.queue_id.encode() in notice for answer in handed)
+
+
 # ---- draining an edge that some clients are pinned to ----
 
 def test_S52_drain_names_pinned_clients(make_cluster):

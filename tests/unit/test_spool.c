@@ -44,7 +44,7 @@ static struct {
     struct node_question *asked[ASKED_MAX];
     struct delivery *delivery;
     struct scan *scan;
-    unsigned deliveries, idle;
+    unsigned deliveries, idle, viruses;
     enum spool_stored stored;
     unsigned answers;
 } d;
@@ -443,6 +443,13 @@ static bool destination(void *arg, const char *address, char to[SMTP_ADDRESS_MAX
     return true;
 }
 
+static void virus(void *arg, const Weir__SpoolEnvelope *envelope, const char *signature)
+{
+    (void)arg, (void)signature;
+    ck_assert(wire_equal(&envelope->id, ID));
+    d.viruses++;
+}
+
 static void idle(void *arg)
 {
     (void)arg;
@@ -460,7 +467,7 @@ static void runner_begin(bool scanning)
                                          .limits_action = UNKNOWN_REJECT, .unscannable_action = UNKNOWN_DISCARD };
     r.runner = spool_runner_new(&(struct spool_runner_options){
         .base = base, .farm = scanning ? (struct scan_farm *)&farm : NULL, .settings = &r.settings, .contact = "", .name = "edge-1",
-        .budget = &budget, .ids = &r.ids, .metrics = &r.metrics, .destination = destination, .idle = idle });
+        .budget = &budget, .ids = &r.ids, .metrics = &r.metrics, .destination = destination, .virus = virus, .idle = idle });
     ck_assert_ptr_null(ASKED(CLAIM));
     spool_runner_resume(r.runner);
 }
@@ -626,6 +633,7 @@ START_TEST(not_clean)
     scanned(verdicts[_i].verdict, verdicts[_i].reason);
     ck_assert_uint_eq(d.deliveries, 0);
     ck_assert_str_eq(result_text(), verdicts[_i].result);
+    ck_assert_uint_eq(d.viruses, verdicts[_i].verdict == WEIR__VERDICT__VERDICT_BAD);
     const Weir__SpoolResult *result = ASKED(RESULT)->question->spool_result;
     ck_assert(!result->reached && !result->destination_down); /* nothing is known of the next hop */
     ck_assert_int_eq(*dsn_text() != '\0', verdicts[_i].dsn);
