@@ -1,4 +1,5 @@
 """The spool through a whole cluster: several next hops, a next hop that is away, reports to senders, and edges that die or sleep."""
+import base64
 import contextlib
 import email
 import email.policy
@@ -285,6 +286,36 @@ def test_handoff_without_a_database_is_delivered_within_the_session(make_cluster
     answer = cluster.send(message(token="bypass"))
     assert answer.code == 250 and cluster.sink.with_token("bypass")
     assert f"{answer.queue_id}: cannot be stored, delivering within the session" in cluster.log("edge-1")
+
+
+def test_the_database_alone_is_gone_then_back(make_cluster):
+    """The coordinator lives and says that it cannot store; when PostgreSQL is back it stores, with no process started anew and in the same sessions."""
+    cluster = make_cluster(edges=1, scanners=1)
+    coordinator = cluster.pid("coordinator-1")
+
+    def send(client, token):
+        assert [answer.code for answer in client.envelope(sender="alice@example.edu")] == [250]
+        return client.data(message(token=token))
+
+    with Smtp(cluster.env["EDGE_1_SUBMISSION"]) as person, Smtp(cluster.env["EDGE_1_HANDOFF"]) as device:
+        person.starttls(cluster.env["CA_FILE"])
+        assert person.command("AUTH PLAIN " + base64.b64encode(b"\0alice@example.edu\0wonderland").decode()).code == 235
+        cluster.kill("postgres")
+        refused = send(person, "person-refused")
+        assert refused.code == 451 and refused.text.startswith("4.3.0"), refused
+        passed = send(device, "device-passed")
+        assert passed.code == 250 and len(cluster.sink.with_token("device-passed")) == 1, passed
+        assert f"{passed.queue_id}: cannot be stored, delivering within the session" in cluster.log("edge-1")
+        cluster.heal()
+        stored = [wait_until(lambda: (answer := send(person, "person-stored")).code == 250 and answer, 20, "a coordinator that stores"),
+                  send(device, "device-stored")]
+        assert stored[1].code == 250, stored
+    for answer in stored:
+        wait_removed(cluster, answer.queue_id)
+    assert cluster.pid("coordinator-1") == coordinator
+    assert f"{passed.queue_id}: removed" not in cluster.log("edge-1") and not cluster.sink.with_token("person-refused")
+    assert [len(cluster.sink.with_token(token)) for token in ("device-passed", "person-stored", "device-stored")] == [1, 1, 1]
+    conserved(cluster)
 
 
 def test_a_second_copy_that_may_follow_is_said(make_cluster):
