@@ -82,7 +82,8 @@ $f$;
 -- Clients of the last hour that always came to this edge while others served, too: they go to its own name, or keep their connections.
 CREATE FUNCTION edge_pinned(target text) RETURNS jsonb LANGUAGE sql STABLE AS $f$
     SELECT coalesce(jsonb_agg(p), '[]') FROM (
-        SELECT client, count(DISTINCT id) AS messages, max(time) AS last FROM audit WHERE time > now() - interval '1 hour'
+        SELECT client, count(DISTINCT id) AS messages, max(time) AS last FROM audit
+            WHERE time > now() - interval '1 hour' AND disposition NOT LIKE 'refused%'
             GROUP BY client HAVING count(DISTINCT id) >= 5 AND bool_and(node = target) ORDER BY 2 DESC, 1 LIMIT 50) AS p
 $f$;
 

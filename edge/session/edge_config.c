@@ -27,6 +27,17 @@ bool edge_peers_contain(const struct edge_peers *peers, const struct netaddr *ad
     return false;
 }
 
+/* Whoever is listed may say of itself what it wants: listed as a whole, the internet could relay. */
+static bool nobody_is_everybody(const struct edge_peers *peers, const char *listener, const char *key, struct error *why)
+{
+    for (size_t i = 0; i < peers->count; i++)
+        if (peers->prefixes[i].bits == 0) {
+            error_set(why, "[listener \"%s\"] %s: a prefix of length 0 is everybody, who could then send as anybody; list the peers themselves", listener, key);
+            return false;
+        }
+    return true;
+}
+
 static bool load_drain_to(struct edge_listener *listener, struct error *why)
 {
     const struct config_list *list = &listener->settings.drain_to;
@@ -55,7 +66,8 @@ static bool load_listeners(struct edge_config *out, const struct config *config,
             return false;
         load_peers(&listener->balancers, &listener->settings.proxy_from);
         load_peers(&listener->speakers, &listener->settings.xclient_from);
-        if (!load_drain_to(listener, why))
+        if (!nobody_is_everybody(&listener->balancers, name, "proxy_from", why) || !nobody_is_everybody(&listener->speakers, name, "xclient_from", why) ||
+            !load_drain_to(listener, why))
             return false;
         char domain[SMTP_DOMAIN_MAX + 1], *qualify = listener->settings.qualify_domain;
         if (qualify != NULL && *qualify != '\0' && !smtp_domain_parse(domain, qualify, strlen(qualify), false)) {

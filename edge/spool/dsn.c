@@ -11,7 +11,6 @@
 #include <string.h>
 #include "common/memory.h"
 #include "edge/smtp/command.h"
-#include "edge/smtp/xtext.h"
 
 #define LINE_WRAP 900 /* octets; RFC 5322 2.1.1 allows 998 */
 #define WORDS_MAX 1024 /* octets of one reply as it is written, each time: a report of many recipients has an end */
@@ -188,10 +187,9 @@ static void put_notification(struct out *out, const struct dsn *dsn)
 static void put_status(struct out *out, const struct dsn *dsn)
 {
     static const char *const actions[DSN_ACTIONS] = { [DSN_FAILED] = "failed", [DSN_DELAYED] = "delayed", [DSN_RELAYED] = "relayed" };
-    char envid[SMTP_ENVID_TEXT_MAX];
     put(out, "Reporting-MTA: dns; %s\r\n", dsn->hostname);
-    if (*dsn->envid != '\0' && smtp_xtext_encode(envid, sizeof envid, dsn->envid))
-        put(out, "Original-Envelope-Id: %s\r\n", envid);
+    if (*dsn->envid != '\0') /* as it was before MAIL's encoding: RFC 3461 6.3 */
+        put(out, "Original-Envelope-Id: %s\r\n", dsn->envid);
     put(out, "X-Weir-Queue-ID: %s\r\nArrival-Date: %s\r\n", dsn->about, dsn->arrival);
     for (size_t i = 0; i < dsn->count; i++) {
         const struct dsn_recipient *recipient = &dsn->recipients[i];

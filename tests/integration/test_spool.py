@@ -113,7 +113,7 @@ def test_a_bounce_says_what_happened(make_cluster, hop):
     assert sender.startswith("MAIL FROM:<>")
     words, about, recipients, returned = read_report(report)
     assert "help@example.edu" in words and answer.queue_id in words and "no such user" in words
-    assert report["X-Weir-Queue-ID"] == answer.queue_id == about["X-Weir-Queue-ID"] and about["Original-Envelope-Id"] == "QQ+2B7"
+    assert report["X-Weir-Queue-ID"] == answer.queue_id == about["X-Weir-Queue-ID"] and about["Original-Envelope-Id"] == "QQ+7"
     assert report["Subject"] == "Undelivered Mail Returned to Sender"
     told = {fields["Final-Recipient"]: fields for fields in recipients}
     assert set(told) == {"rfc822; gone@example.edu", "rfc822; alice@example.edu"} and len(recipients) == 2

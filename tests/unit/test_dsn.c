@@ -99,7 +99,7 @@ START_TEST(failure)
     expect(text, "Auto-Submitted: auto-replied\r\nX-Weir-Queue-ID: 06GZYZYCR1PM1BG2PG4M\r\n");
     expect(text, "Content-Type: multipart/report; report-type=delivery-status;\r\n");
     expect(text, "For help: help@example.edu\r\n");
-    expect(text, "Reporting-MTA: dns; edge-1.weir.test\r\nOriginal-Envelope-Id: QQ+2B1\r\n");
+    expect(text, "Reporting-MTA: dns; edge-1.weir.test\r\nOriginal-Envelope-Id: QQ+1\r\n");
     expect(text, "\r\n\r\nOriginal-Recipient: rfc822; old@example.org\r\nFinal-Recipient: rfc822; gone@example.org\r\nAction: failed\r\nStatus: 5.1.1\r\n"
                  "Remote-MTA: dns; mx.example.org\r\nDiagnostic-Code: smtp; 550 5.1.1 no such user\r\n    see http://example.org/\r\n    today\r\n");
     expect(text, "Content-Type: text/rfc822-headers\r\n\r\nSubject: x\r\n");

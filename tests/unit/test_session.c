@@ -1050,6 +1050,8 @@ static const struct {
     { "proxy_from=192.0.2.4/24", "proxy_from: '192.0.2.4/24' has bits set behind the prefix: write 192.0.2.0/24" },
     { "proxy_from=balancer.example.edu", "proxy_from: 'balancer.example.edu' is not an IP address or network" },
     { "xclient_from=192.0.2.300", "xclient_from: '192.0.2.300' is not an IP address or network" },
+    { "xclient_from=192.0.2.4, 0.0.0.0/0", "[listener \"relay\"] xclient_from: a prefix of length 0 is everybody" },
+    { "proxy_from=::/0", "[listener \"relay\"] proxy_from: a prefix of length 0 is everybody" },
     { "implicit_tls=on", "--set: error: [listener \"relay\"] implicit_tls: [tls] has no certificate" },
     { "auth=offer", "--set: error: [listener \"relay\"] auth: [tls] has no certificate" },
     { "auth=require", "auth: [tls] has no certificate" },
