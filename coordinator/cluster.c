@@ -33,7 +33,7 @@ struct cluster {
     uint64_t sweep_after_ms;
     uint64_t read_began_ms, read_ms; /* of the read in flight; of the last that succeeded */
     struct event *tick, *soon, *ages;
-    struct metric *epoch, *policy_epoch;
+    struct metric *epoch, *policy_epoch, *spool_full;
 };
 
 static void policy_clear(struct cluster_policy *policy)
@@ -69,6 +69,7 @@ static void publish(struct cluster *cluster)
     state.coordinator = wire_text(cluster->options.name);
     state.identity = wire_text(view->identity);
     state.fresh = is_fresh(cluster);
+    state.spool_full = state.fresh && view->spool_full; /* without a database the spool is away, which edges answer otherwise */
 
     Weir__NodeEntry *entries = xcalloc(view->node_count + 1, sizeof *entries);
     Weir__AllowedKey *keys = xcalloc(view->key_count + 1, sizeof *keys);
@@ -117,6 +118,12 @@ static void on_state(void *arg, const PGresult *result)
         log_write(LOG_ERR, "database: %s", PQntuples(result) == 1 ? why.text : "no cluster state");
 }
 
+static void on_spool(void *arg, const PGresult *result)
+{
+    struct cluster *cluster = arg;
+    cluster->read.spool_full = PQntuples(result) == 1 && PQgetvalue(result, 0, 0)[0] == 't';
+}
+
 static void on_policy(void *arg, const PGresult *result)
 {
     struct cluster *cluster = arg;
@@ -159,7 +166,8 @@ static void take_read(struct cluster *cluster)
     event_add(cluster->ages, &(struct timeval){ (time_t)(left / 1000), (suseconds_t)(left % 1000 * 1000) });
     bool changed = cluster->read.epoch != cluster->view.epoch ||
                    strcmp(cluster->read.identity, cluster->view.identity) != 0 || /* a view with an epoch has one */
-                   strcmp(cluster->read.policy_digest, cluster->view.policy_digest) != 0;
+                   strcmp(cluster->read.policy_digest, cluster->view.policy_digest) != 0 ||
+                   cluster->read.spool_full != cluster->view.spool_full;
     if (cluster->read_policy.epoch != 0) {
         policy_clear(&cluster->policy);
         cluster->policy = cluster->read_policy;
@@ -168,11 +176,15 @@ static void take_read(struct cluster *cluster)
     }
     if (changed) {
         log_node_changes(&cluster->view, &cluster->read);
+        if (cluster->read.spool_full != cluster->view.spool_full)
+            log_write(cluster->read.spool_full ? LOG_WARNING : LOG_NOTICE, "spool: %s",
+                      cluster->read.spool_full ? "full: listeners that always spool refuse mail" : "there is room again");
         cluster_view_clear(&cluster->view);
         cluster->view = cluster->read;
         cluster->read = (struct cluster_view){ 0 };
         metric_set(cluster->epoch, (double)cluster->view.epoch);
         metric_set(cluster->policy_epoch, (double)cluster->view.policy_epoch);
+        metric_set(cluster->spool_full, cluster->view.spool_full);
         if (link_hub_allow(cluster->options.hub, cluster->view.keys, cluster->view.key_count))
             log_write(LOG_NOTICE, "a key was revoked: its connections are ended");
         publish(cluster);
@@ -223,15 +235,19 @@ static void begin_read(struct cluster *cluster)
     STAILQ_CONCAT(&cluster->soon_told, &cluster->waiting);
     cluster->reading = true;
     cluster->read_began_ms = clock_ms();
-    char silence[32], have[24];
+    char silence[32], have[24], most_messages[24], most_bytes[24];
     const char *digest = cluster->policy.digest != NULL ? cluster->policy.digest : "";
     snprintf(silence, sizeof silence, "%llu ms", (unsigned long long)cluster->options.node_timeout_ms);
     snprintf(have, sizeof have, "%llu", (unsigned long long)cluster->policy.epoch);
+    snprintf(most_messages, sizeof most_messages, "%llu", (unsigned long long)cluster->options.spool_max_messages);
+    snprintf(most_bytes, sizeof most_bytes, "%llu", (unsigned long long)cluster->options.spool_max_bytes);
+    const char *const limits[] = { most_messages, most_bytes };
     const char *const silence_values[] = { silence }, *const have_values[] = { have, digest };
     struct db_unit *unit = db_begin(cluster->options.db, on_read, cluster);
     if (clock_ms() >= cluster->sweep_after_ms)
         db_query(unit, "SELECT node_refresh(NULL, $1::interval)", 1, silence_values, NULL);
     db_query(unit, "SELECT cluster_state()", 0, NULL, on_state);
+    db_query(unit, "SELECT spool_is_full($1::bigint, $2::bigint)", 2, limits, on_spool);
     db_query(unit,
              "SELECT p.epoch, p.digest, f.name, f.content FROM policy p LEFT JOIN policy_file f USING (epoch)"
              " WHERE p.epoch = (SELECT max(epoch) FROM policy) AND (p.epoch, p.digest) <> ($1::bigint, $2) ORDER BY f.name",
@@ -271,6 +287,7 @@ struct cluster *cluster_new(const struct cluster_options *options)
     cluster->ages = evtimer_new(options->base, on_aged, cluster);
     cluster->epoch = metrics_gauge(options->metrics, "weir_epoch", NULL);
     cluster->policy_epoch = metrics_gauge(options->metrics, "weir_policy_epoch", NULL);
+    cluster->spool_full = metrics_gauge(options->metrics, "weir_spool_full", NULL);
     uint64_t ms = options->publish_interval_ms;
     event_add(cluster->tick, &(struct timeval){ (time_t)(ms / 1000), (suseconds_t)(ms % 1000 * 1000) });
     return cluster;

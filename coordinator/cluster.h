@@ -6,7 +6,7 @@
  * Every coordinator reads the same rows, so all publish the same state under the same epoch. It is read again 20 ms
  * after a NOTIFY and every publish_interval, and published at every change and every publish_interval. While the
  * database is gone the last state goes on being published, marked as not fresh. Nothing is published before the first read: an empty state
- * would take every scanner away.
+ * would take every scanner away. Whether the spool is full is read and published with it, by the same rules.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -30,6 +30,7 @@ struct cluster_node {
 
 struct cluster_view {
     uint64_t epoch; /* 0: never read */
+    bool spool_full; /* read with it, but under no epoch: it changes with every message */
     uint64_t policy_epoch;
     char *policy_digest;
     char *identity; /* of the database */
@@ -54,6 +55,7 @@ struct cluster_options {
     const char *name; /* this coordinator; borrowed */
     uint64_t publish_interval_ms;
     uint64_t node_timeout_ms;
+    uint64_t spool_max_messages, spool_max_bytes; /* reached: what is published says that the spool is full */
     struct metrics *metrics;
 };
 

@@ -236,6 +236,8 @@ static bool make(struct coordinator *coordinator, const struct curve_keypair *pa
         .name = name,
         .publish_interval_ms = config->own.publish_interval,
         .node_timeout_ms = silence,
+        .spool_max_messages = config->own.spool_max_messages,
+        .spool_max_bytes = config->own.spool_max_bytes,
         .metrics = metrics,
     };
     coordinator->cluster = cluster_new(&cluster);

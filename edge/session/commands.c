@@ -55,6 +55,13 @@ static void obey_starttls(struct session *session, const struct smtp_command *co
         session_close(session);
 }
 
+/* Its message would be read for nothing. A spool that is away is no full one: what then can be done is known after the message only. */
+static bool has_no_room(const struct session *session)
+{
+    const struct server *server = session->server;
+    return session->limits->profile != PROFILE_RELAY && server->spool_full && server->node != NULL && node_is_connected(server->node);
+}
+
 static void obey_mail(struct session *session, const struct smtp_command *command)
 {
     if (session->unnamed) { /* what it may do depends on who it is; the address of whoever speaks for it must not decide */
@@ -81,6 +88,14 @@ static void obey_mail(struct session *session, const struct smtp_command *comman
     }
     if (!auth_may_send(session, command))
         return;
+    if (has_no_room(session)) {
+        char sender[SMTP_ADDRESS_MAX];
+        server_count_limit(session->server, LIMIT_SPOOL);
+        report_reject(session, NULL, "MAIL", 452, "4.3.1", "Insufficient system storage",
+                      smtp_address_format(&command->address, sender), NULL);
+        session_reply(session, command->verb, 452, "4.3.1", "Insufficient system storage");
+        return;
+    }
     session->tx = transaction_new(session, command, &allowance);
     session_enter(session, ST_MAIL);
     session_reply(session, command->verb, 250, "2.1.0", "Ok");

@@ -124,6 +124,7 @@ struct server {
     struct dns *dns;       /* NULL: clients' names are not looked up */
     struct verifier *verifier;
     struct node *node;
+    bool spool_full; /* as its last state said */
     struct census *census;
     const char *node_name;
     unsigned worker;
@@ -148,12 +149,12 @@ struct server {
     struct metric *sessions_now, *recipients_accepted, *recipients[DISPOSITION_COUNT], *messages[DISPOSITION_COUNT];
     struct metric *exceptions_used[2]; /* for the size, for the recipients */
     struct metric *stores[SPOOL_STORED_COUNT], *store_seconds, *in_session, *maybe_stored;
-    struct metric *message_size, *relay_seconds, *limits_hit[7], *memory_used, *memory_max, *disk_used, *disk_max;
+    struct metric *message_size, *relay_seconds, *limits_hit[8], *memory_used, *memory_max, *disk_used, *disk_max;
     struct smtp_command command; /* scratch of the command being obeyed: too large for every session */
 };
 
 /* The limits that end or refuse something, for weir_smtp_limits_total{limit}. */
-enum limit { LIMIT_RECIPIENTS, LIMIT_SIZE, LIMIT_COMMANDS, LIMIT_ERRORS, LIMIT_TIME, LIMIT_RATE, LIMIT_UNKNOWN };
+enum limit { LIMIT_RECIPIENTS, LIMIT_SIZE, LIMIT_COMMANDS, LIMIT_ERRORS, LIMIT_TIME, LIMIT_RATE, LIMIT_UNKNOWN, LIMIT_SPOOL };
 void server_count_limit(struct server *server, enum limit limit);
 /* Draining: whether this session has had its time; else when to look again. */
 bool server_drain_is_over(const struct session *session, uint64_t now_ms, uint64_t *look_again_ms);

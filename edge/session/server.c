@@ -29,7 +29,8 @@ static void on_answers(evutil_socket_t fd, short what, void *arg);
 
 static void make_metrics(struct server *server, struct metrics *metrics)
 {
-    static const char *const limits[] = { "recipients", "size", "commands", "errors", "time", "rate", "unknown-recipients" };
+    static const char *const limits[] = { "recipients", "size", "commands", "errors", "time", "rate", "unknown-recipients",
+                                         "spool" };
     server->sessions_now = metrics_gauge(metrics, "weir_smtp_sessions", NULL);
     server->recipients_accepted = metrics_counter(metrics, "weir_recipients_accepted_total", NULL);
     for (int d = 0; d < DISPOSITION_COUNT; d++) {
@@ -103,6 +104,11 @@ struct server *server_new(const struct server_options *options)
 void server_set_node(struct server *server, struct node *node)
 {
     server->node = node;
+}
+
+void server_set_spool_full(struct server *server, bool full)
+{
+    server->spool_full = full;
 }
 
 struct port *server_port(struct server *server, const char *name)

@@ -457,13 +457,38 @@ def test_what_an_operator_bounces_comes_back(make_cluster):
         hop.server_close()
 
 
-def test_S72_a_full_spool_is_said_before_it_is_too_late(make_cluster):
-    cluster = make_cluster(edges=1, scanners=1, next_hop="127.0.0.1:9", sets=["profile=handoff", "spool_max_messages=3"])
-    codes = [cluster.send(message()).code for _ in range(3)]
-    refused = wait_until(lambda: next((answer for answer in [cluster.send(message())] if answer.code != 250), None), 15, "a full spool")
-    assert codes == [250] * 3 and refused.code == 452 and refused.text.startswith("4.3.1")
-    assert cluster.metric("weir_edge_spool_stores_total", result="full") or wait_until(
-        lambda: cluster.metric("weir_edge_spool_stores_total", result="full"), 5, "the counter")
+def test_S72_a_full_spool_is_said_before_the_message(make_cluster):
+    """At MAIL, once edges know; after the final dot to who had begun before; nothing that was taken is lost, and what goes makes room."""
+    port = weir.free_base_port() + 7
+    cluster = make_cluster(edges=1, scanners=1, next_hop=f"127.0.0.1:{port}",
+                           sets=["profile=handoff", "spool_max_messages=3", "spool_retry_min=500ms", "spool_retry_max=1s"])
+    kept = [message(token=f"kept-{number}") for number in range(3)]
+
+    def answer_to_mail():
+        with Smtp(cluster.relay()) as client:
+            return client.command("MAIL FROM:<sender@example.org>")
+
+    with Smtp(cluster.relay()) as early:
+        assert [answer.code for answer in early.envelope()] == [250] and early.command("DATA").code == 354
+        assert [cluster.send(raw).code for raw in kept] == [250] * 3
+        refused = wait_until(lambda: next((answer for answer in [answer_to_mail()] if answer.code != 250), None), 15, "a full spool")
+        assert refused.code == 452 and refused.text.startswith("4.3.1")
+        early.send(message(token="early") + b".\r\n")
+        late = early.reply()
+        assert late.code == 452 and late.text.startswith("4.3.1")
+    wait_until(lambda: cluster.metric("weir_edge_spool_stores_total", result="full") == 1, 5, "the store that was refused")
+    wait_until(lambda: cluster.metric("weir_smtp_limits_total", limit="spool") >= 1 and cluster.metric("weir_spool_full"), 5, "the metrics")
+    hop = Hop(port)
+    try:
+        wait_until(lambda: len(hop.to("alice@example.edu")) == 3, 30, "what was taken")
+        assert sorted(map(weir.strip_added, hop.to("alice@example.edu"))) == sorted(kept)
+        wait_until(lambda: answer_to_mail().code == 250, 15, "room")
+        assert cluster.send(message(token="again")).code == 250
+        wait_until(lambda: len(hop.to("alice@example.edu")) == 4, 20, "the next")
+        conserved(cluster)
+    finally:
+        hop.shutdown()
+        hop.server_close()
 
 
 def test_pflogsumm_counts_spooled_mail(make_cluster, hop):

@@ -17,6 +17,7 @@
  *   H             the client shuts down its side
  *   G             the client is gone                                            X        the session has ended the connection
  *   P 1|0         the scanner's window is full, open again                      W        the worker drains
+ *   q 1|0         coordinators say that the spool is full, has room again
  *   Z exists|missing|unknown TEXT  of the first recipient being verified; z: of the second
  *   I LOGIN PASSWORD  a coordinator is asked about                              U accepted LOGIN SENDER|wrong|limited|unavailable|nothing
  * At its end no reply and no audit row may be left.
@@ -307,6 +308,9 @@ static void step(struct play *play, const char *text, size_t line)
     case 'Q':
         spool_answers(strcmp(arg, "stored") == 0 ? SPOOL_STORED : strcmp(arg, "full") == 0 ? SPOOL_FULL : SPOOL_UNAVAILABLE);
         break;
+    case 'q':
+        server_set_spool_full(play->server, *arg == '1');
+        return;
     case 'K':
         ck_assert_msg(doubles.store != NULL && strcmp(doubles.stored_as, arg) == 0, "%s, line %zu: want \"%s\" stored, got \"%s\"", play->name,
                       line, arg, doubles.store != NULL ? doubles.stored_as : "(nothing)");
@@ -531,6 +535,18 @@ static const struct {
     { "handoff: a scan that took too long is done again from the spool", false,
       "O profile=handoff\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\nS 250 2.1.5\n"
       "C DATA\nS 354\nC x\nC .\n.\nV timeout\nK unscanned u@example.edu>[sink.example.edu]:2525\nQ full\nS 452 4.3.1\nA u@example.edu deferred:spool-full 452\n.\n" },
+    { "handoff: the spool is full", false,
+      "O profile=handoff\n" READY "q 1\nC MAIL FROM:<a@b.test>\nS 452 4.3.1 Insufficient system storage\nC RCPT TO:<u@example.edu>\nS 503\nC DATA\nS 503\n"
+      "q 0\nC MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\n.\nV clean\nQ stored\nS 250 2.0.0\n"
+      "A u@example.edu spooled 250\n" },
+    { "submission: the spool is full", false,
+      "O profile=submission\nO auth=off\n" READY "q 1\nC MAIL FROM:<a@b.test>\nS 452 4.3.1\nC MAIL FROM:<>\nS 452 4.3.1\nq 0\nC MAIL FROM:<a@b.test>\nS 250\n" },
+    { "handoff: the spool is full, the message was under way", false,
+      "O profile=handoff\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\nS 250 2.1.5\nq 1\nC DATA\nS 354\nC x\nC .\n.\n"
+      "V clean\nQ full\nS 452 4.3.1\nA u@example.edu deferred:spool-full 452\nC MAIL FROM:<a@b.test>\nS 452 4.3.1\n" },
+    { "handoff: the spool was full and is away", false,
+      "O profile=handoff\nO no-spool\n" READY "q 1\nC MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\nS 250 2.1.5\n" },
+    { "relay: a full spool is nothing to it", false, READY "q 1\nC MAIL FROM:<a@b.test>\nS 250 2.1.0\n" },
     { "handoff: a virus", false,
       "O profile=handoff\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\nS 250 2.1.5\n"
       "C DATA\nS 354\nC x\nC .\n.\nV bad\nS 550 5.7.1\nA u@example.edu refused:virus 550\n.\n" },
