@@ -20,7 +20,7 @@ def is_strict(raw):
 
 
 def relay_all(cluster, paths, seed):
-    work = list(enumerate(paths))
+    work = list(enumerate(path for path in paths for _ in ("DATA", "BDAT")))
     problems, expected = [], {}
     lock = threading.Lock()
 
