@@ -340,13 +340,13 @@ def test_counting_a_large_spool_takes_a_small_share_of_the_time(two, edge):
     def told():
         """After none, one, two that were slow, and a quick one."""
         two.pg.query("TRUNCATE counted")
-        wait_until(lambda: count(two, "counted") >= 5, 70, "five counts")
+        wait_until(lambda: count(two, "counted") >= 5, 130, "five counts")  # the first may be a minute away, when those before were slow
         gaps = [float(row[0]) for row in two.pg.query("SELECT extract(epoch FROM at - lag(at) OVER (ORDER BY at)) FROM counted ORDER BY at OFFSET 1")]
         print("pauses: " + ", ".join(f"{gap:.1f} s" for gap in gaps))
         return gaps[1] < 8 and gaps[2] >= 10 and gaps[3] < 8
 
     try:
         # Where other counts are slow, too, because the machine is, the pauses say nothing: once more then.
-        assert any(told() for _ in range(3))
+        assert any(told() for _ in range(2))
     finally:
         two.pg.query("DROP FUNCTION spool_states(); ALTER FUNCTION spool_states_quick() RENAME TO spool_states; DROP TABLE counted")
