@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "common/memory.h"
+#include "edge/dns/dnsbl.h"
 
 #define NAMES_MAX 3 /* of one address; more are not looked at */
 
@@ -22,16 +23,7 @@ struct client_name_query {
 
 char *client_name_reverse(char out[DNS_NAME_MAX], const struct netaddr *address)
 {
-    const uint8_t *b = address->bytes;
-    if (address->family == AF_INET) {
-        snprintf(out, DNS_NAME_MAX, "%u.%u.%u.%u.in-addr.arpa", b[3], b[2], b[1], b[0]);
-        return out;
-    }
-    char *at = out;
-    for (int i = 15; i >= 0; i--)
-        at += sprintf(at, "%x.%x.", b[i] & 15, b[i] >> 4);
-    strcpy(at, "ip6.arpa");
-    return out;
+    return dnsbl_name(out, address, address->family == AF_INET ? "in-addr.arpa" : "ip6.arpa");
 }
 
 static void query_end(struct client_name_query *query, const char *name)

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include "common/clock.h"
 #include "common/memory.h"
 #include "edge/session/transaction.h"
@@ -344,12 +343,6 @@ static bool take_owner(struct transaction *tx, const char *owner)
     return true;
 }
 
-/* RFC 2142: somebody who is listed wrongly must be able to say so. */
-static bool is_role_account(const struct smtp_address *recipient)
-{
-    return recipient->kind == SMTP_ADDRESS_POSTMASTER || strcasecmp(recipient->local, "postmaster") == 0 || strcasecmp(recipient->local, "abuse") == 0;
-}
-
 static void entry_refuse_listed(struct entry *entry, const struct session *session)
 {
     const char *own = session->config->edge.dnsbl_text;
@@ -375,7 +368,7 @@ void transaction_rcpt(struct transaction *tx, const struct smtp_command *rcpt)
         if (strcmp(relay.why, "relay") == 0)
             metric_add(session->port->relay_refused, 1);
         entry_refuse(entry, SMTP_VERB_RCPT, relay.code, relay.enhanced, relay.why, false, relay.text);
-    } else if (session->listed != NULL && !client.authenticated && !is_role_account(&rcpt->address)) {
+    } else if (session->listed != NULL && !client.authenticated && rcpt->address.kind != SMTP_ADDRESS_POSTMASTER && !relay_is_role(rcpt->address.local)) {
         session->errors++;
         entry_refuse_listed(entry, session);
     } else if (transaction_valid(tx) > tx->allowance.max_recipients) {

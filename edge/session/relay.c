@@ -159,10 +159,15 @@ static void to_target(struct relay_answer *out, const struct policy *policy, boo
     to_next_hop(out, policy, mx_delivery, &mailbox, target->domain);
 }
 
+bool relay_is_role(const char *local)
+{
+    return strcasecmp(local, "postmaster") == 0 || strcasecmp(local, "abuse") == 0;
+}
+
 /* Who must be reachable at every domain of ours (RFC 5321 4.5.1, RFC 2142). */
 static bool is_reserved(const struct policy *policy, const char *local, const char *domain)
 {
-    return (strcasecmp(local, "postmaster") == 0 || strcasecmp(local, "abuse") == 0) && policy_is_local(policy, domain);
+    return relay_is_role(local) && policy_is_local(policy, domain);
 }
 
 static bool has_route(const struct policy *policy, const char *domain)

@@ -56,4 +56,7 @@ typedef void (*relay_handler)(void *arg, const struct relay_answer *target);
 void relay_expand(const struct relay_answer *several, const struct policy *policy, bool mx_delivery, const struct smtp_address *recipient,
                   relay_handler each, void *arg);
 
+/* Pure. postmaster or abuse (RFC 2142): who is refused wrongly must be able to say so. */
+bool relay_is_role(const char *local);
+
 #endif
