@@ -23,6 +23,13 @@ def programs():
     raise RuntimeError("no PostgreSQL server programs found: apt-get install postgresql-15")
 
 
+def send(pid, number):
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass
+
+
 class PostgreSQL:
     def __init__(self, settings=()):
         self.bin = programs()
@@ -57,10 +64,12 @@ class PostgreSQL:
             self.process = subprocess.Popen(
                 [self.bin + "/postgres", "-D", self.data, "-k", self.dir, "-c", "listen_addresses=", *options],
                 cwd=self.dir, stdout=log, stderr=log, start_new_session=True, **self._as_user())
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         ready = [self.bin + "/pg_isready", "-q", "-h", self.dir]
         while subprocess.run(ready, check=False).returncode != 0:
-            if self.process.poll() is not None or time.monotonic() > deadline:
+            if self.process.poll() is not None:
+                self.process = None
+            if self.process is None or time.monotonic() > deadline:
                 raise RuntimeError(open(self.dir + "/log", encoding="utf-8").read())
             time.sleep(0.05)
 
@@ -72,22 +81,34 @@ class PostgreSQL:
             self.process = None
 
     def kill(self):
-        """As when the machine loses power: the postmaster and all its children at once."""
-        self.signal_all(signal.SIGKILL)
+        """As when the machine loses power: the postmaster and all its children at once. The children that are left would hold the shared memory
+        for some moments yet, and a new postmaster gives up beside them."""
+        os.kill(self.process.pid, signal.SIGSTOP)  # no new child, and none reaped
+        for pid in self.all_pids():
+            send(pid, signal.SIGKILL)
         self.process.wait(20)
         self.process = None
+        deadline = time.monotonic() + 60
+        while self.all_pids():
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"killed, and still there: {self.all_pids()}")
+            time.sleep(0.02)
 
-    def signal_all(self, number):
-        """To the postmaster and its children, which have process groups of their own. SIGSTOP and SIGCONT: a server that hangs."""
-        os.kill(self.process.pid, number)
+    def all_pids(self):
+        """Of every process that works in the data folder (they all do), whoever its parent is. A zombie works nowhere."""
+        found = []
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
-                with open(f"/proc/{pid}/stat", encoding="utf-8") as stat:
-                    parent = int(stat.read().rsplit(")", 1)[1].split()[1])
-                if parent == self.process.pid:
-                    os.kill(int(pid), number)
-            except (FileNotFoundError, ProcessLookupError):
+                if os.readlink(f"/proc/{pid}/cwd") == self.data:
+                    found.append(int(pid))
+            except OSError:
                 pass
+        return found
+
+    def signal_all(self, number):
+        """SIGSTOP and SIGCONT: a server that hangs, and goes on."""
+        for pid in self.all_pids():
+            send(pid, number)
 
     def query(self, sql):
         done = subprocess.run([self.bin + "/psql", "-XAtq", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-c", sql, self.conninfo],
