@@ -1,4 +1,5 @@
 """A real Postfix of our own: its configuration, queue and ports under one folder. Needs root, as its master does."""
+import contextlib
 import os
 import pathlib
 import re
@@ -9,7 +10,7 @@ import tempfile
 
 import pytest
 
-from weir import PATIENCE, wait_until
+from weir import PATIENCE, Smtp, free_base_port, wait_until
 
 NOBODY = 65534
 
@@ -26,6 +27,25 @@ def free_port():
         return server.getsockname()[1]
 
 
+@contextlib.contextmanager
+def smtp_sink(port, *words):
+    """The test server of Postfix's package, with these options, on this port of ours."""
+    if not shutil.which("smtp-sink"):
+        pytest.skip("smtp-sink is not installed")
+    as_user = ["-u", "nobody"] if os.geteuid() == 0 else []
+    sink = subprocess.Popen(["smtp-sink", *as_user, *words, f"127.0.0.1:{port}", "100"], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        def listens():
+            assert sink.poll() is None, f"smtp-sink {words} ended"
+            with Smtp(f"127.0.0.1:{port}", greet=False):
+                return True
+        wait_until(listens, what="smtp-sink")
+        yield
+    finally:
+        sink.kill()
+        sink.wait()
+
+
 class Postfix:
     """settings: lines of main.cf. listens: smtpd on self.port; mail of virtual_mailbox_maps lands in mail/NAME/."""
 
@@ -33,7 +53,8 @@ class Postfix:
         need()
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="weir-test-postfix."))
         self.dir.chmod(0o755)
-        self.port = free_port()
+        self.block = free_base_port()  # of which nobody takes a port while this one is stopped
+        self.port = self.block + 7
         for name in ("etc", "queue", "data", "mail"):
             (self.dir / name).mkdir()
         shutil.chown(self.dir / "data", "postfix")

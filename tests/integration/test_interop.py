@@ -1,6 +1,4 @@
 """Other people's programs, unmodified, on both sides: Postfix as null client and as next hop, its smtp-sink that misbehaves, Exim, OpenSMTPD, msmtp."""
-import contextlib
-import os
 import re
 import shutil
 import subprocess
@@ -8,7 +6,7 @@ import subprocess
 import pytest
 
 from borrowed import Exim, OpenSmtpd
-from postfix import NOBODY, Postfix, free_port, need
+from postfix import NOBODY, Postfix, free_port, need, smtp_sink
 from weir import EICAR, Smtp, message, strip_added, wait_until
 
 
@@ -122,22 +120,6 @@ def test_other_servers_as_next_hops(make_cluster, server):
 
 # ---- smtp-sink ----
 
-@contextlib.contextmanager
-def smtp_sink(port, *words):
-    as_user = ["-u", "nobody"] if os.geteuid() == 0 else []
-    sink = subprocess.Popen(["smtp-sink", *as_user, *words, f"127.0.0.1:{port}", "100"], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        def listens():
-            assert sink.poll() is None, f"smtp-sink {words} ended"
-            with Smtp(f"127.0.0.1:{port}", greet=False):
-                return True
-        wait_until(listens, what="smtp-sink")
-        yield
-    finally:
-        sink.kill()
-        sink.wait()
-
-
 MODES = {  # what the client hears to RCPT, and to its message
     "": (2, 2), "-e": (2, 2), "-p": (2, 2), "-8": (2, 2), "-E": (2, 2), "-P": (2, 2), "-N": (2, 2), "-f EHLO": (2, 2), "-q CONNECT": (4, 0),
     "-q EHLO": (4, 0), "-q MAIL": (4, 0), "-q RCPT": (4, 0), "-q DATA": (2, 4), "-q .": (2, 4), "-Q CONNECT": (4, 0), "-Q MAIL": (4, 0),
@@ -148,7 +130,6 @@ MODES = {  # what the client hears to RCPT, and to its message
 
 def test_smtp_sink_in_every_mood(make_cluster):
     """A host that refuses us refuses nobody's mail; one that goes away in the middle has not taken it; nothing is lost count of."""
-    has("smtp-sink")
     port = free_port()
     cluster = make_cluster(edges=1, scanners=1, next_hop=f"127.0.0.1:{port}", sets=["next_hop_down=0", "next_hop_tls=none"])
     wrong = {}
