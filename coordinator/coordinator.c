@@ -221,7 +221,6 @@ static bool make(struct coordinator *coordinator, const struct curve_keypair *pa
     const char *name = coordinator->command->name;
     uint64_t silence = config->cluster.node_timeout;
     struct metrics *metrics = &coordinator->metrics;
-    metric_set(metrics_gauge(metrics, "weir_build_info", "version=\"%s\"", WEIR_VERSION), 1);
     coordinator->hub = link_hub_new(coordinator->base, pair, metrics);
     link_hub_configure(coordinator->hub, &config->cluster);
     coordinator->publisher = link_publisher_new(coordinator->hub, config->own.publish, why);

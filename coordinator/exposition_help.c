@@ -44,14 +44,14 @@ static const struct help helps[] = {
     { "weir_db_units_pending", "Transactions handed to PostgreSQL without a result yet." },
     { "weir_db_units_total", "Transactions by outcome." },
     { "weir_db_up", "Whether PostgreSQL is connected." },
-    { "weir_delivery_attempts_total", "Attempts to hand a message to a next hop by result." },
+    { "weir_delivery_attempts_total", "Attempts to hand a message to a next hop by where it came from and result." },
     { "weir_delivery_duration_seconds", "Time a next hop took for a transaction." },
     { "weir_delivery_maybe_duplicates_total", "Connections lost between the final dot and a next hop's answer; the "
                                               "client sends again, so a copy may arrive twice." },
     { "weir_delivery_replays_total", "Envelopes repeated on another connection to the next hop." },
     { "weir_dns_lookups_total", "Questions to the DNS by type and result." },
     { "weir_dns_mx_limited_total", "Domains with more MX hosts or addresses than are looked at, by limit." },
-    { "weir_dnsbl_lookups_total", "Lookups of clients in DNS lists by result." },
+    { "weir_dnsbl_lookups_total", "Lookups of clients in DNS lists by zone and result." },
     { "weir_edge_spool_bypassed_maybe_duplicates_total", "Handoff messages delivered within the session that may be stored all the same: a second copy may follow." },
     { "weir_edge_spool_bypassed_total", "Handoff messages delivered within the session because the spool could not be had." },
     { "weir_edge_spool_dsn_total", "Reports to senders (DSN) made." },
@@ -89,7 +89,7 @@ static const struct help helps[] = {
     { "weir_message_size_bytes", "Size of accepted messages." },
     { "weir_messages_orphaned_total", "Messages a next hop was given when the worker process died that had to answer "
                                       "for them; the client sends again, so a copy may arrive twice." },
-    { "weir_messages_total", "Messages by disposition." },
+    { "weir_messages_total", "Messages by who sent them (inbound: an outsider, outbound: an inside host or who logged in) and disposition." },
     { "weir_next_hop_connections", "Connections to next hops by state." },
     { "weir_next_hop_dane_total", "Connections to MX hosts with TLSA records by what became of DANE." },
     { "weir_next_hop_down_total", "Transactions refused at once because their next hop was just found unreachable." },
@@ -130,6 +130,7 @@ static const struct help helps[] = {
     { "weir_scan_replays_total", "Scans given to another scanner, by reason." },
     { "weir_scan_unknown_total", "Scans without a clean or bad verdict, by reason." },
     { "weir_scanner_bytes", "Message bytes a scanner holds." },
+    { "weir_scanner_credits", "Scans a scanner would take on now: its free slots while it is active, else 0." },
     { "weir_scanner_slots", "Scan slots by state." },
     { "weir_scanners_live", "Scanners an edge can use now; its workers' least." },
     { "weir_scans_dropped_total", "Scans a scanner ended without a verdict, by why." },
@@ -195,7 +196,7 @@ const char *exposition_help(const char *name)
 }
 
 /* Gauges that say the same thing in each process of a node: a sum would mean nothing. */
-static const char *const least[] = { "weir_node_coordinator_connected", "weir_node_epoch", "weir_node_policy_epoch",
+static const char *const least[] = { "process_start_time_seconds", "weir_build_info", "weir_node_coordinator_connected", "weir_node_epoch", "weir_node_policy_epoch",
                                      "weir_scanners_live" };
 
 bool exposition_is_least(const char *name)

@@ -17,7 +17,7 @@
 #include "common/netaddr.h"
 #include "coordinator/exposition.h"
 #include "coordinator/http.h"
-#include "coordinator/process_stats.h"
+#include "common/process_stats.h"
 
 struct scrape {
     struct http *http;

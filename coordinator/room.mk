@@ -12,7 +12,7 @@ coordinator_sql := coordinator/sql/0001_base.sql coordinator/sql/0002_operators.
 
 $(eval $(call library,coordinator,coordinator,text.c rows.c db.c migrate.c exposition.c exposition_help.c cluster_view.c cluster.c \
     beats.c audit.c admin.c questions.c verify.c service.c leader.c \
-    http.c process_stats.c coordinator_config.c \
+    http.c coordinator_config.c \
     spool/array.c spool/spool.c spool/store.c spool/lease.c spool/result.c spool/gauges.c coordinator.c))
 $(eval $(call library,auth,coordinator/auth,auth.c helpers.c packet.c passwords.c directory.c))
 $(B)/libcoordinator.a: $(B)/generated/coordinator/migrations.o

@@ -10,12 +10,12 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/memory.h"
+#include "common/process_stats.h"
 #include "edge/edge.h"
 #include "edge/handover.h"
 #include "edge/session/notice.h"
@@ -55,7 +55,7 @@ struct worker {
     struct handovers *handovers;
     struct door *doors;
     struct event *signals[4], *reload_soon, *start_timer, *stop_timer;
-    struct metric *cpu_seconds, *resident;
+    struct process_stats *process_stats;
     bool has_policy, serving, draining, no_sessions, drained, stopping;
     uint64_t started_ms;
     uint64_t gc_done;
@@ -281,21 +281,6 @@ static void on_policy(void *arg, uint64_t epoch, void *parsed)
     log_write(LOG_NOTICE, "policy %llu is in force", (unsigned long long)epoch);
 }
 
-static void measure_process(struct worker *worker)
-{
-    struct rusage usage;
-    if (getrusage(RUSAGE_SELF, &usage) == 0)
-        metric_set(worker->cpu_seconds, (double)usage.ru_utime.tv_sec + (double)usage.ru_utime.tv_usec / 1e6 +
-                                            (double)usage.ru_stime.tv_sec + (double)usage.ru_stime.tv_usec / 1e6);
-    FILE *statm = fopen("/proc/self/statm", "re");
-    unsigned long pages;
-    if (statm == NULL)
-        return;
-    if (fscanf(statm, "%*u %lu", &pages) == 1)
-        metric_set(worker->resident, (double)pages * (double)sysconf(_SC_PAGESIZE));
-    fclose(statm);
-}
-
 static void on_heartbeat(void *arg, Weir__Heartbeat *beat)
 {
     struct worker *worker = arg;
@@ -306,7 +291,7 @@ static void on_heartbeat(void *arg, Weir__Heartbeat *beat)
     beat->gc_done = worker->gc_done;
     beat->in_flight = server_sessions(worker->server);
     server_observe(worker->server);
-    measure_process(worker);
+    process_stats_update(worker->process_stats);
 }
 
 static bool on_destination(void *arg, const char *address, char to[SMTP_ADDRESS_MAX], char out[NEXT_HOP_TEXT_MAX])
@@ -452,14 +437,13 @@ static void worker_begin(struct worker *worker)
     worker->start_timer = event_new(worker->base, -1, EV_PERSIST, on_start_timer, worker);
     worker->stop_timer = event_new(worker->base, -1, EV_PERSIST, on_stop_timer, worker);
     metrics_init(&worker->metrics);
-    worker->cpu_seconds = metrics_counter(&worker->metrics, "process_cpu_seconds_total", NULL);
+    worker->process_stats = process_stats_new(&worker->metrics);
     metric_add(metrics_counter(&worker->metrics, "weir_worker_deaths_total", "reason=\"died\""),
                census_take_ends(process->census, process->worker, CENSUS_DIED));
     metric_add(metrics_counter(&worker->metrics, "weir_worker_deaths_total", "reason=\"hung\""),
                census_take_ends(process->census, process->worker, CENSUS_HUNG));
     metric_add(metrics_counter(&worker->metrics, "weir_messages_orphaned_total", NULL),
                census_take_orphans(process->census, process->worker));
-    worker->resident = metrics_gauge(&worker->metrics, "process_resident_memory_bytes", NULL);
 
     if (!curve_keypair_read(&pair, worker->config->cluster.key_file, &why))
         fatal("[cluster] key_file: %s", why.text);
@@ -559,6 +543,7 @@ static void worker_end(struct worker *worker)
     event_free(worker->reload_soon);
     event_free(worker->start_timer);
     event_free(worker->stop_timer);
+    process_stats_free(&worker->process_stats);
     metrics_fini(&worker->metrics);
     net_fini();
     event_base_free(worker->base);

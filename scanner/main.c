@@ -19,6 +19,7 @@
 #include "common/log.h"
 #include "common/memory.h"
 #include "common/metrics.h"
+#include "common/process_stats.h"
 #include "common/settings.h"
 #include "proto/curve.h"
 #include "proto/link.h"
@@ -48,6 +49,7 @@ struct scanner {
     int run_lock;
     struct event_base *base;
     struct metrics metrics;
+    struct process_stats *process_stats;
     struct link_hub *hub;
     struct service *service;
     struct node *node;
@@ -225,6 +227,7 @@ static void on_heartbeat(void *arg, Weir__Heartbeat *beat)
     beat->in_flight = (uint32_t)service_in_flight(scanner->service);
     if (info != NULL)
         beat->signatures = wire_text(info->signatures);
+    process_stats_update(scanner->process_stats);
 }
 
 static void on_service_changed(void *arg)
@@ -348,6 +351,7 @@ static void scanner_start(struct scanner *scanner, const struct curve_keypair *p
     if (scanner->base == NULL)
         fatal("libevent makes no loop");
     metrics_init(&scanner->metrics);
+    scanner->process_stats = process_stats_new(&scanner->metrics);
     scanner->drain_limit = evtimer_new(scanner->base, on_drain_limit, scanner);
     scanner->farewell = evtimer_new(scanner->base, on_farewell, scanner);
     for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++) {
@@ -382,6 +386,7 @@ static void scanner_stop(struct scanner *scanner)
     event_free(scanner->drain_limit);
     event_free(scanner->farewell);
     event_base_free(scanner->base);
+    process_stats_free(&scanner->process_stats);
     metrics_fini(&scanner->metrics);
     scratch_remove(scanner->run_dir);
     close(scanner->run_lock);

@@ -75,7 +75,7 @@ void pool_show_serving(struct pool *pool)
     const struct engine_info *info = &pool->serving->info;
     if (pool->m.version == NULL)
         pool->m.version = metrics_gauge(pool->metrics, "weir_signature_version_info", NULL);
-    metric_relabel(pool->m.version, "version=\"%s\"", info->signatures);
+    metric_relabel(pool->m.version, "db=\"clamav\",version=\"%s\"", info->signatures);
     metric_set(pool->m.version, 1);
     metric_set(pool->m.count, info->count);
     metric_set(pool->m.huge, (double)info->huge_bytes);
@@ -156,7 +156,7 @@ static void pool_make_metrics(struct pool *pool)
     pool->m.generation = metrics_gauge(metrics, "weir_generation", NULL);
     pool->m.failures = metrics_counter(metrics, "weir_generation_failures_total", NULL);
     pool->m.suspicions = metrics_counter(metrics, "weir_engine_suspicions_total", NULL);
-    pool->m.age = metrics_gauge(metrics, "weir_signature_age_seconds", NULL);
+    pool->m.age = metrics_gauge(metrics, "weir_signature_age_seconds", "db=\"clamav\"");
     pool->m.count = metrics_gauge(metrics, "weir_signatures", NULL);
     pool->m.huge = metrics_gauge(metrics, "weir_engine_huge_page_bytes", NULL);
     pool->m.seccomp = metrics_gauge(metrics, "weir_sandbox", "layer=\"seccomp\"");

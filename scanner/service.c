@@ -24,7 +24,7 @@ struct service_metrics {
     struct metric *unknown_reasons[WEIR__UNKNOWN_REASON__UNKNOWN_PROTOCOL + 1];
     struct metric *busy[WEIR__BUSY_REASON__BUSY_STARTING + 1];
     struct metric *scan_seconds, *queue_seconds;
-    struct metric *uploading, *queued, *running, *answering, *free_slots;
+    struct metric *uploading, *queued, *running, *answering, *free_slots, *credits;
     struct metric *memory, *disk;
     struct metric *expired, *cancelled, *bad_chunks, *bad_opens;
 };
@@ -510,12 +510,14 @@ static void send_load_if_greeted(void *arg, struct link_peer *peer)
 static void service_show(struct service *service)
 {
     const struct admission *admission = &service->admission;
-    uint64_t used = admission_used(admission);
+    uint64_t used = admission_used(admission), slots = admission->limits.slots;
+    double free_slots = used < slots ? (double)(slots - used) : 0;
     metric_set(service->m.uploading, (double)(admission->uploads + admission->held));
     metric_set(service->m.queued, (double)admission->queued);
     metric_set(service->m.running, (double)admission->running);
     metric_set(service->m.answering, (double)service->verdicts_owed);
-    metric_set(service->m.free_slots, used < admission->limits.slots ? (double)(admission->limits.slots - used) : 0);
+    metric_set(service->m.free_slots, free_slots);
+    metric_set(service->m.credits, service_state(service) == WEIR__NODE_STATE__NODE_ACTIVE ? free_slots : 0);
     metric_set(service->m.memory, (double)admission->memory);
     metric_set(service->m.disk, (double)admission->disk);
 }
@@ -672,6 +674,7 @@ static void service_make_metrics(struct service *service)
     service->m.running = metrics_gauge(metrics, "weir_scanner_slots", "state=\"running\"");
     service->m.answering = metrics_gauge(metrics, "weir_scanner_slots", "state=\"answering\"");
     service->m.free_slots = metrics_gauge(metrics, "weir_scanner_slots", "state=\"free\"");
+    service->m.credits = metrics_gauge(metrics, "weir_scanner_credits", NULL);
     service->m.memory = metrics_gauge(metrics, "weir_scanner_bytes", "kind=\"memory\"");
     service->m.disk = metrics_gauge(metrics, "weir_scanner_bytes", "kind=\"disk\"");
     service->m.expired = metrics_counter(metrics, "weir_scans_dropped_total", "why=\"deadline\"");

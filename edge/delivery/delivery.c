@@ -41,6 +41,11 @@ static void set_timer(struct delivery *delivery, uint64_t ms)
 
 /* ---- made and ended ---- */
 
+static void delivery_count(const struct delivery *delivery, enum attempt_result result)
+{
+    metric_add(delivery->pool->metrics.attempts[delivery->class][result], 1);
+}
+
 struct delivery *delivery_new(struct delivery_pool *pool, const struct next_hop *hop, const struct delivery_envelope *envelope,
                               const struct delivery_handlers *handlers, void *arg)
 {
@@ -54,6 +59,7 @@ struct delivery *delivery_new(struct delivery_pool *pool, const struct next_hop 
     delivery->eightbit = envelope->eightbit;
     delivery->smtputf8 = envelope->smtputf8;
     delivery->ret = envelope->ret;
+    delivery->class = envelope->class;
     delivery->envid = xstrdup(envelope->envid != NULL ? envelope->envid : "");
     event_assign(&delivery->kick, pool->base, -1, 0, on_kick, delivery);
     event_assign(&delivery->timer, pool->base, -1, 0, on_timer, delivery);
@@ -117,7 +123,7 @@ void delivery_cancel(struct delivery **deliveryp)
     *deliveryp = NULL;
     if (delivery == NULL || delivery->freed)
         return;
-    metric_add(delivery->pool->metrics.cancelled, 1);
+    delivery_count(delivery, ATTEMPT_CANCELLED);
     delivery_end(delivery);
 }
 
@@ -149,7 +155,7 @@ static void delivery_finish(struct delivery *delivery, const struct smtp_reply *
 {
     struct delivery_metrics *metrics = &delivery->pool->metrics;
     struct smtp_reply own = reply_for_client(reply);
-    metric_add(own.code < 300 ? metrics->delivered : own.code < 500 ? metrics->deferred : metrics->rejected, 1);
+    delivery_count(delivery, own.code < 300 ? ATTEMPT_DELIVERED : own.code < 500 ? ATTEMPT_DEFERRED : ATTEMPT_REJECTED);
     metric_observe(metrics->duration, (double)(clock_us() - delivery->send_at) / 1e6);
     if (maybe)
         metric_add(metrics->maybe_duplicates, 1);
@@ -395,7 +401,7 @@ void delivery_on_unreachable(struct delivery *delivery, const struct smtp_reply 
     delivery_enter(delivery);
     delivery->conn = NULL;
     delivery->state = DELIVERY_PARKED;
-    metric_add(delivery->pool->metrics.unreachable, 1);
+    delivery_count(delivery, ATTEMPT_UNREACHABLE);
     delivery_fail(delivery, reply);
     delivery_leave(delivery);
 }

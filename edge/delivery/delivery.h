@@ -44,12 +44,16 @@ struct delivery_handlers {
     void (*done)(void *arg, const struct smtp_reply *reply, bool maybe_delivered);
 };
 
+/* Whose attempt it is: a session's direct hand-over, the spool's, or the question whether a recipient exists. */
+enum delivery_class { DELIVERY_SESSION, DELIVERY_SPOOL, DELIVERY_PROBE, DELIVERY_CLASSES };
+
 struct delivery_envelope {
     const char *sender;    /* canonical, without brackets; "" is the null sender */
     uint64_t size;         /* SIZE= to the next hop; 0 not known */
     bool eightbit, smtputf8;
     char ret;              /* RFC 3461, to next hops that offer DSN: 'F', 'H' or 0 */
     const char *envid;     /* decoded; "" or NULL: none */
+    enum delivery_class class; /* a label of its metrics, nothing else */
 };
 
 struct delivery_recipient {

@@ -35,8 +35,10 @@ struct hop {
     struct event forget;                    /* kept only to remember: until then */
 };
 
+enum attempt_result { ATTEMPT_DELIVERED, ATTEMPT_DEFERRED, ATTEMPT_REJECTED, ATTEMPT_UNREACHABLE, ATTEMPT_CANCELLED, ATTEMPT_RESULTS };
+
 struct delivery_metrics {
-    struct metric *delivered, *deferred, *rejected, *unreachable, *cancelled; /* weir_delivery_attempts_total */
+    struct metric *attempts[DELIVERY_CLASSES][ATTEMPT_RESULTS];
     struct metric *duration;
     struct metric *connections[HOPCONN_USES];
     struct metric *tls_established, *tls_failed, *tls_declined, *tls_not_offered;
@@ -151,6 +153,7 @@ struct delivery {
     uint64_t size;
     bool eightbit, smtputf8;
     char ret, *envid;
+    enum delivery_class class;
     uint64_t deadline_ms;             /* no final dot after it; 0: none */
     bool hop_takes_dsn;
     struct recipient *recipients;

@@ -14,13 +14,13 @@
 
 static void metrics_make(struct delivery_metrics *m, struct metrics *metrics)
 {
-    static const char attempts[] = "weir_delivery_attempts_total", tls[] = "weir_next_hop_tls_total",
-                      connections[] = "weir_next_hop_connections";
-    m->delivered = metrics_counter(metrics, attempts, "result=\"delivered\"");
-    m->deferred = metrics_counter(metrics, attempts, "result=\"deferred\"");
-    m->rejected = metrics_counter(metrics, attempts, "result=\"rejected\"");
-    m->unreachable = metrics_counter(metrics, attempts, "result=\"unreachable\"");
-    m->cancelled = metrics_counter(metrics, attempts, "result=\"cancelled\"");
+    static const char *const classes[DELIVERY_CLASSES] = { "session", "spool", "probe" };
+    static const char *const results[ATTEMPT_RESULTS] = { "delivered", "deferred", "rejected", "unreachable", "cancelled" };
+    static const char tls[] = "weir_next_hop_tls_total", connections[] = "weir_next_hop_connections";
+    for (size_t class = 0; class < DELIVERY_CLASSES; class++)
+        for (size_t i = 0; i < ATTEMPT_RESULTS; i++)
+            m->attempts[class][i] =
+                metrics_counter(metrics, "weir_delivery_attempts_total", "class=\"%s\",result=\"%s\"", classes[class], results[i]);
     m->duration = metrics_histogram(metrics, "weir_delivery_duration_seconds", metrics_seconds_bounds, metrics_seconds_count, NULL);
     m->connections[HOPCONN_CONNECTING] = metrics_gauge(metrics, connections, "state=\"connecting\"");
     m->connections[HOPCONN_BUSY] = metrics_gauge(metrics, connections, "state=\"busy\"");

@@ -202,10 +202,10 @@ struct dnsbl_query {
     struct asked asked[DNSBL_MAX];
 };
 
-static void count(struct metrics *metrics, enum result result)
+static void count(struct metrics *metrics, const char *zone, enum result result)
 {
     static const char *const names[RESULT_COUNT] = { "listed", "clean", "error", "failed", "timeout", "skipped" };
-    metric_add(metrics_counter(metrics, "weir_dnsbl_lookups_total", "result=\"%s\"", names[result]), 1);
+    metric_add(metrics_counter(metrics, "weir_dnsbl_lookups_total", "zone=\"%s\",result=\"%s\"", zone, names[result]), 1);
 }
 
 static void query_end(struct dnsbl_query *query)
@@ -240,7 +240,7 @@ static void on_patience(evutil_socket_t fd, short what, void *arg)
             continue;
         leave_out(&query->dnsbl->lists[i], "no answer in time");
         add_missing(query, i);
-        count(query->metrics, RESULT_TIMEOUT);
+        count(query->metrics, query->dnsbl->lists[i].zone, RESULT_TIMEOUT);
     }
     query_end(query);
 }
@@ -278,13 +278,14 @@ static void on_answer(void *arg, const struct dns_answer *answer)
 {
     struct asked *asked = arg;
     struct dnsbl_query *query = asked->query;
+    struct list *list = &query->dnsbl->lists[asked->list];
     asked->question = NULL;
     if (answer->status == DNS_FAILED) {
-        leave_out(&query->dnsbl->lists[asked->list], "its name servers fail");
+        leave_out(list, "its name servers fail");
         add_missing(query, asked->list);
-        count(query->metrics, RESULT_FAILED);
+        count(query->metrics, list->zone, RESULT_FAILED);
     } else {
-        count(query->metrics, take_answer(query, asked->list, answer));
+        count(query->metrics, list->zone, take_answer(query, asked->list, answer));
     }
     if (--query->missing == 0)
         query_end(query);
@@ -299,7 +300,7 @@ struct dnsbl_query *dnsbl_lookup(struct dnsbl *dnsbl, struct dns *dns, struct me
     for (size_t i = 0; i < dnsbl->count; i++) {
         char name[DNS_NAME_MAX];
         if (now < dnsbl->lists[i].silent_until_ms) {
-            count(metrics, RESULT_SKIPPED);
+            count(metrics, dnsbl->lists[i].zone, RESULT_SKIPPED);
             add_missing(query, i);
             continue;
         }

@@ -13,7 +13,7 @@ void machine_make_metrics(struct machine *machine, struct metrics *metrics)
                                                       "engine" };
     for (size_t i = 1; i < VERDICTS; i++)
         machine->duration[i] = metrics_histogram(metrics, "weir_scan_duration_seconds", metrics_seconds_bounds,
-                                                 metrics_seconds_count, "verdict=\"%s\"", verdicts[i]);
+                                                 metrics_seconds_count, "engine=\"clamav\",verdict=\"%s\"", verdicts[i]);
     for (size_t i = 0; i < UNKNOWN_REASONS; i++)
         machine->unknown[i] = metrics_counter(metrics, "weir_scan_unknown_total", "reason=\"%s\"", unknown[i]);
     for (size_t i = 0; i < BUSY_REASONS; i++)

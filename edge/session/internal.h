@@ -146,7 +146,8 @@ struct server {
     void (*drained)(void *arg);
     void *drained_arg;
     struct metrics *metrics;
-    struct metric *sessions_now, *recipients_accepted, *recipients[DISPOSITION_COUNT], *messages[DISPOSITION_COUNT];
+    struct metric *sessions_now, *recipients_accepted, *recipients[DISPOSITION_COUNT];
+    struct metric *messages[2][DISPOSITION_COUNT]; /* [0] from outsiders, [1] from inside */
     struct metric *exceptions_used[2]; /* for the size, for the recipients */
     struct metric *stores[SPOOL_STORED_COUNT], *store_seconds, *in_session, *maybe_stored;
     struct metric *message_size, *relay_seconds, *limits_hit[8], *memory_used, *memory_max, *disk_used, *disk_max;

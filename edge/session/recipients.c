@@ -141,7 +141,8 @@ void leg_offer(struct leg *leg, struct entry *entry)
 {
     struct transaction *tx = leg->tx;
     if (leg->delivery == NULL) {
-        struct delivery_envelope envelope = { transaction_envelope_sender(tx), tx->declared, tx->eightbit, tx->smtputf8, tx->ret, tx->envid };
+        struct delivery_envelope envelope = { transaction_envelope_sender(tx), tx->declared, tx->eightbit, tx->smtputf8, tx->ret, tx->envid,
+                                              DELIVERY_SESSION };
         leg->delivery = delivery_new(tx->session->server->pool, &leg->hop, &envelope, &transaction_delivery_handlers, leg);
         leg->offered = 0;
     }

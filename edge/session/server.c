@@ -36,7 +36,8 @@ static void make_metrics(struct server *server, struct metrics *metrics)
     for (int d = 0; d < DISPOSITION_COUNT; d++) {
         const char *name = disposition_name((enum disposition)d);
         server->recipients[d] = metrics_counter(metrics, "weir_recipients_total", "disposition=\"%s\"", name);
-        server->messages[d] = metrics_counter(metrics, "weir_messages_total", "direction=\"relay\",disposition=\"%s\"", name);
+        server->messages[0][d] = metrics_counter(metrics, "weir_messages_total", "direction=\"inbound\",disposition=\"%s\"", name);
+        server->messages[1][d] = metrics_counter(metrics, "weir_messages_total", "direction=\"outbound\",disposition=\"%s\"", name);
     }
     for (size_t i = 0; i < sizeof limits / sizeof *limits; i++)
         server->limits_hit[i] = metrics_counter(metrics, "weir_smtp_limits_total", "limit=\"%s\"", limits[i]);

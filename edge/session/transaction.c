@@ -53,6 +53,12 @@ static void drop_message(struct transaction *tx)
     tx->session->pressed = false;
 }
 
+static bool comes_from_inside(const struct session *session)
+{
+    const struct policy *policy = session->server->policy;
+    return session_login(session) != NULL || (policy != NULL && policy_is_inside(policy, &session->client));
+}
+
 static void write_down(struct transaction *tx, const struct outcome *outcome);
 
 static bool is_with_next_hop(const struct transaction *tx)
@@ -293,7 +299,7 @@ static void write_down(struct transaction *tx, const struct outcome *outcome)
         report.rule = rule_with_exception(tx, &tx->entries[i], rule, sizeof rule);
         report_recipient(&report, tx->entries[i].index, tx->entries[i].address, &own);
     }
-    metric_add(server->messages[outcome->disposition], 1);
+    metric_add(server->messages[comes_from_inside(tx->session)][outcome->disposition], 1);
 }
 
 void transaction_finish(struct transaction *tx, const struct outcome *outcome)

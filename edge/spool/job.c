@@ -264,6 +264,7 @@ static void deliver(struct job *job)
         return;
     }
     struct delivery_envelope to_hop = {
+        .class = DELIVERY_SPOOL,
         .sender = wire_string(sender, sizeof sender, &envelope->sender),
         .size = message_size(job->message),
         .eightbit = envelope->eightbit,

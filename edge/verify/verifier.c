@@ -261,7 +261,7 @@ static void job_probe(struct job *job)
         job_step(job, VERIFY_SAID_NOTHING, SOURCE_NOBODY);
         return;
     }
-    struct delivery_envelope envelope = { .sender = verifier->settings->verify_sender, .smtputf8 = !is_ascii(job->address) };
+    struct delivery_envelope envelope = { .class = DELIVERY_PROBE, .sender = verifier->settings->verify_sender, .smtputf8 = !is_ascii(job->address) };
     job->delivery = delivery_new(verifier->pool, &job->hop, &envelope, &probe_handlers, job);
     delivery_rcpt(job->delivery, &(struct delivery_recipient){ .address = job->address });
     metric_add(verifier->probes, 1);

@@ -91,6 +91,63 @@ def test_broken_signatures_keep_the_old_generation(make_cluster):
     assert cluster.send(message()).code == 250
 
 
+# What dashboards and alerts are written against, with the labels of each: neither name nor label changes between releases.
+SERIES = {
+    "weir_smtp_sessions_total": "node listener result",
+    "weir_smtp_replies_total": "node listener stage code",
+    "weir_messages_total": "node direction disposition",
+    "weir_message_size_bytes": "node",
+    "weir_scan_duration_seconds": "node engine verdict",
+    "weir_scan_unknown_total": "node reason",
+    "weir_scanner_credits": "node",
+    "weir_spool_messages": "state",
+    "weir_spool_oldest_age_seconds": "state",
+    "weir_delivery_attempts_total": "node class result",
+    "weir_delivery_duration_seconds": "node",
+    "weir_signature_age_seconds": "node db",
+    "weir_signature_version_info": "node db version",
+    "weir_node_state": "node state",
+    "weir_conservation_difference": "node",
+    "weir_tls_handshakes_total": "node version result",
+    "weir_build_info": "node version",
+    "process_cpu_seconds_total": "node",
+    "process_max_fds": "node",
+    "process_open_fds": "node",
+    "process_resident_memory_bytes": "node",
+    "process_start_time_seconds": "node",
+}
+
+
+def labels_of(text):
+    """{name: {"label label ..." of one of its series}}; a histogram is known by its count."""
+    seen = {}
+    for name, labels in re.findall(r"^([a-z_]+?)(?:_count)?(?:\{(.*)\})? \S+$", text, re.M):
+        seen.setdefault(name, set()).add(" ".join(re.findall(r'(\w+)="(?:[^"\\]|\\.)*"', labels)))
+    return seen
+
+
+def test_series_that_others_rely_on(cluster):
+    with weir.Smtp(cluster.relay()) as client:
+        client.starttls(cluster.dir / "tls/ca.pem")
+        client.envelope()
+        assert client.data(message()).code == 250
+
+    def all_there():
+        seen = labels_of(cluster.http("/metrics")[1])
+        wrong = {name: seen.get(name) for name, labels in SERIES.items() if seen.get(name) != {labels}}
+        assert wrong == {}
+        return True
+    wait_until(all_there, 30, "the series with their labels")
+    for node in ("edge-1", "scanner-1", "coordinator-1"):
+        assert cluster.metric("weir_build_info", node=node) == 1, "one for all processes of a node"
+        started = cluster.metric("process_start_time_seconds", node=node)
+        assert 0 < time.time() - started < 24 * 3600, (node, started)
+        assert 0 < cluster.metric("process_open_fds", node=node) < cluster.metric("process_max_fds", node=node)
+        assert cluster.metric("process_resident_memory_bytes", node=node) > 1 << 20
+    wait_until(lambda: cluster.metric("weir_scanner_credits", node="scanner-1") == cluster.metric("weir_scanner_slots", node="scanner-1", state="free") > 0,
+               what="the credits of an idle scanner")
+
+
 def test_metrics_and_health(cluster, tmp_path):
     assert cluster.send(message()).code == 250
     wait_until(lambda: cluster.metric("weir_recipients_total", disposition="delivered"), what="delivered recipients")

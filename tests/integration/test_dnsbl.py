@@ -71,6 +71,7 @@ def test_S43_dead_lists_hold_nobody_up(site):
     assert "dnsbl list.silent: no answer in time: not asked for a minute" in site.log("edge-1")
     for result in ("listed", "clean", "error", "failed"):
         assert site.metric("weir_dnsbl_lookups_total", result=result), result
+    assert site.metric("weir_dnsbl_lookups_total", zone="list.silent", result="timeout"), "of each list"
 
 
 def test_S43_a_wrong_list_is_named(tmp_path):

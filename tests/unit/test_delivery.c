@@ -557,7 +557,7 @@ START_TEST(connections_are_used_again)
     }
     run_ms(10);
     ck_assert_uint_eq(guest_count, 3);
-    ck_assert_int_eq((int)value_of("weir_delivery_attempts_total", "result=\"delivered\""), 7);
+    ck_assert_int_eq((int)value_of("weir_delivery_attempts_total", "class=\"session\",result=\"delivered\""), 7);
     ck_assert_int_eq((int)metrics_gauge(&metrics, "weir_next_hop_connections", "state=\"idle\"")->value, 1);
     ck_assert_int_eq((int)metrics_gauge(&metrics, "weir_next_hop_connections", "state=\"busy\"")->value, 0);
     ck_assert_msg(strstr(heard, "QUIT") != NULL, "%s", heard);
@@ -700,7 +700,7 @@ START_TEST(cancelled_anywhere)
     struct owner last;
     deliver_one(&last, "x");
     ck_assert_int_eq(last.final.code, 250);
-    ck_assert_int_ge((int)value_of("weir_delivery_attempts_total", "result=\"cancelled\""), 12);
+    ck_assert_int_ge((int)value_of("weir_delivery_attempts_total", "class=\"session\",result=\"cancelled\""), 12);
 }
 END_TEST
 
@@ -1168,7 +1168,7 @@ START_TEST(nobody_there)
     deliver_one(&owner, "x y");
     ck_assert_str_eq(owner.codes, "451 451 ");
     ck_assert_str_eq(owner.enhanced, "4.4.1");
-    ck_assert_int_eq((int)value_of("weir_delivery_attempts_total", "result=\"unreachable\""), 1);
+    ck_assert_int_eq((int)value_of("weir_delivery_attempts_total", "class=\"session\",result=\"unreachable\""), 1);
     ck_assert_int_eq((int)metrics_gauge(&metrics, "weir_next_hop_connections", "state=\"connecting\"")->value, 0);
 }
 END_TEST

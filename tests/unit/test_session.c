@@ -963,8 +963,8 @@ START_TEST(test_conservation)
     ck_assert_double_eq(accepted, 3);
     ck_assert_double_eq(delivered, 2);
     ck_assert_double_eq(discarded, 1);
-    ck_assert_double_eq(series(&play.metrics, "weir_messages_total", "direction=\"relay\",disposition=\"refused\""), 3);
-    ck_assert_double_eq(series(&play.metrics, "weir_messages_total", "direction=\"relay\",disposition=\"deferred\""), 2);
+    ck_assert_double_eq(series(&play.metrics, "weir_messages_total", "direction=\"outbound\",disposition=\"refused\""), 3);
+    ck_assert_double_eq(series(&play.metrics, "weir_messages_total", "direction=\"outbound\",disposition=\"deferred\""), 2);
 
     /* A message that began is counted however it ends: given up, and with the server. */
     static const char begun[] = "MAIL FROM:<>\r\nRCPT TO:<u@example.edu>\r\n";
@@ -972,13 +972,13 @@ START_TEST(test_conservation)
     next_hop_answers_rcpt(250, "", "ok");
     doubles_settle(play.base);
     say(&play, "BDAT 1\r\nxRSET\r\n", 15);
-    ck_assert_double_eq(series(&play.metrics, "weir_messages_total", "direction=\"relay\",disposition=\"deferred\""), 3);
+    ck_assert_double_eq(series(&play.metrics, "weir_messages_total", "direction=\"outbound\",disposition=\"deferred\""), 3);
     say(&play, begun, sizeof begun - 1);
     next_hop_answers_rcpt(250, "", "ok");
     doubles_settle(play.base);
     say(&play, "DATA\r\n", 6);
     server_break_off(play.server);
-    ck_assert_double_eq(series(&play.metrics, "weir_messages_total", "direction=\"relay\",disposition=\"deferred\""), 4);
+    ck_assert_double_eq(series(&play.metrics, "weir_messages_total", "direction=\"outbound\",disposition=\"deferred\""), 4);
     ck_assert_ptr_nonnull(strstr(doubles.rows, "u@example.edu deferred:stop 0"));
     ck_assert_uint_eq(doubles.row_policy_epoch, 7);
     ck_assert_str_eq(doubles.row_rule, "mailertable:1");

@@ -1,5 +1,5 @@
 /*
- * process_stats.c - the process_* series that Prometheus users expect, about this process, from /proc/self
+ * process_stats.c - what Prometheus users expect of each process: process_* from /proc/self, and weir_build_info
  */
 #include <dirent.h>
 #include <stdio.h>
@@ -8,10 +8,14 @@
 #include <unistd.h>
 #include "common/clock.h"
 #include "common/memory.h"
-#include "coordinator/process_stats.h"
+#include "common/process_stats.h"
+
+/* Counting costs a microsecond for each open file, and an edge with ten thousand sessions has a heartbeat each second. */
+#define COUNT_FDS_EACH_MS 5000
 
 struct process_stats {
     struct metric *cpu, *resident, *fds, *max_fds;
+    uint64_t count_fds_ms; /* when to count them again */
 };
 
 struct process_stats *process_stats_new(struct metrics *metrics)
@@ -21,6 +25,7 @@ struct process_stats *process_stats_new(struct metrics *metrics)
     stats->resident = metrics_gauge(metrics, "process_resident_memory_bytes", NULL);
     stats->fds = metrics_gauge(metrics, "process_open_fds", NULL);
     stats->max_fds = metrics_gauge(metrics, "process_max_fds", NULL);
+    metric_set(metrics_gauge(metrics, "weir_build_info", "version=\"%s\"", WEIR_VERSION), 1);
     metric_set(metrics_gauge(metrics, "process_start_time_seconds", NULL), (double)clock_wall_ms() / 1000);
     return stats;
 }
@@ -34,6 +39,20 @@ void process_stats_free(struct process_stats **stats)
 static double seconds(struct timeval time)
 {
     return (double)time.tv_sec + (double)time.tv_usec / 1e6;
+}
+
+static void count_fds(struct process_stats *stats)
+{
+    uint64_t now = clock_ms();
+    DIR *dir = now >= stats->count_fds_ms ? opendir("/proc/self/fd") : NULL;
+    if (dir == NULL)
+        return;
+    int count = -3; /* ".", ".." and this one */
+    while (readdir(dir) != NULL)
+        count++;
+    closedir(dir);
+    metric_set(stats->fds, count);
+    stats->count_fds_ms = now + COUNT_FDS_EACH_MS;
 }
 
 void process_stats_update(struct process_stats *stats)
@@ -50,12 +69,5 @@ void process_stats_update(struct process_stats *stats)
         metric_set(stats->resident, (double)resident * (double)sysconf(_SC_PAGESIZE));
     if (file != NULL)
         fclose(file);
-    DIR *dir = opendir("/proc/self/fd");
-    if (dir != NULL) {
-        int count = -3; /* ".", ".." and this one */
-        while (readdir(dir) != NULL)
-            count++;
-        closedir(dir);
-        metric_set(stats->fds, count);
-    }
+    count_fds(stats);
 }
