@@ -6,9 +6,9 @@ import pytest
 
 from coordinators import Coordinators, pb, wait_until
 from spooling import BODY, Edge, envelope, new_id, recipients
-from test_spool_conversations import count, empty
+from test_spool_conversations import count, empty, leases_end
 
-SETS = ["spool_lease = 600ms", "spool_retry_min = 2s", "spool_retry_max = 4s", "database_timeout = 3s"]
+SETS = ["spool_lease = 60s", "spool_retry_min = 2s", "spool_retry_max = 4s", "database_timeout = 3s"]
 AWAY = (("x@dead.example", "dead.example"),)
 
 
@@ -72,14 +72,13 @@ def queued(two, what):
 def test_leases_that_end_without_a_word_wait_longer_each_time(two, edge):
     """As an edge that dies of a message: the second lease comes at once, the next ones only after pauses; each is an attempt."""
     edge.stored(new_id())
-    ends = []
     for number in range(4):
-        began = time.monotonic()
+        if number > 1:
+            assert edge.claim() == [], "it waits"
         lease, = edge.claim(wait=20000, seconds=30)
-        ends.append(time.monotonic() - began)
         assert lease.attempts == number and lease.maybe_duplicate == (number > 0) and not lease.give_up
-    print("leased after " + ", ".join(f"{end:.1f} s" for end in ends))
-    assert ends[1] < 1.9 and ends[2] > 2.1 and ends[3] > 4.1, "the end of a lease; and a pause of 2 s; and one of 4 s"
+        if number < 3:
+            leases_end(two)
     wait_until(lambda: two.metric("weir_spool_suspects") == 1, 10, "counted")
     assert edge.deliver(lease) == pb.ANSWER_OK and count(two) == 0
 
@@ -87,11 +86,13 @@ def test_leases_that_end_without_a_word_wait_longer_each_time(two, edge):
 def test_a_word_makes_it_mail_like_any_other(two, edge):
     edge.stored(new_id())
     edge.claim()
+    leases_end(two)
     lease, = edge.claim(wait=5000)
     assert lease.attempts == 1 and edge.result(lease, (0, "DEFERRED", "later"), retry_ms=1) == pb.ANSWER_OK
     assert queued(two, "attempts, expiries") == [["2", "0"]]
     edge.claim(wait=5000)
-    lease, = edge.claim(wait=1500)
+    leases_end(two)
+    lease, = edge.claim()
     assert lease.attempts == 3, "leased again at once, as it was the first time"
     assert edge.deliver(lease) == pb.ANSWER_OK
 
@@ -99,8 +100,9 @@ def test_a_word_makes_it_mail_like_any_other(two, edge):
 def test_a_late_result_does_not_count_while_its_mail_waits(two, edge):
     edge.stored(new_id())
     edge.claim()
+    leases_end(two)
     late, = edge.claim(wait=5000)
-    time.sleep(0.7)
+    leases_end(two)
     assert edge.claim() == [] and queued(two, "leased, expiries") == [["f", "2"]]
     assert edge.deliver(late) == pb.ANSWER_REFUSED and count(two) == 1
     lease, = edge.claim(wait=5000)
@@ -111,14 +113,14 @@ def test_at_the_end_of_its_life_it_is_given_up_untried(two, edge):
     """Also where its destination is in back-off, and not in a loop where that does not end it either."""
     edge.stored(new_id(), AWAY)
     edge.claim()
+    leases_end(two)
     edge.claim(wait=5000)
     two.pg.query("UPDATE spool_message SET arrived_at = now() - interval '6 days'; UPDATE spool_queue SET attend_at = now();"
                  "INSERT INTO spool_destination VALUES ('dead.example', 9, now(), now() + '1 hour', 'no route')")
-    time.sleep(0.7)
+    leases_end(two)
     assert edge.claim() == [], "it waits although its life is over"
-    began = time.monotonic()
-    lease, = edge.claim(wait=10000)
-    assert lease.last_try and lease.give_up and time.monotonic() - began > 1
+    lease, = edge.claim(wait=20000, seconds=30)
+    assert lease.last_try and lease.give_up
     report = pb.SpoolEnvelope(id=new_id().encode(), dsn=True, node=b"edge-1")
     assert edge.result(lease, (0, "FAILED", "given up"), dsn=report, text=b"Subject: returned\r\n\r\n",
                        to=(("alice@example.edu", "b.example"),)) == pb.ANSWER_OK
@@ -132,7 +134,6 @@ def test_nothing_is_leased_while_results_find_the_disk_full(two, edge):
     idents = [new_id(), new_id()]
     edge.stored(idents[0])
     lease, = edge.claim()
-    two.pg.query("UPDATE spool_queue SET due_at = now() + interval '1 minute' WHERE leased")
     two.pg.query("""CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS
                     $f$ BEGIN RAISE EXCEPTION 'no space left on device' USING ERRCODE = '53100'; END $f$;
                     CREATE TRIGGER no_room BEFORE INSERT ON spool_event FOR EACH ROW EXECUTE FUNCTION no_room()""")
@@ -161,7 +162,12 @@ def test_what_cannot_be_read_hurts_nobody_and_is_not_leased_in_a_loop(two, edge)
     lease, = edge.claim(wait=5000)
     assert lease.id == fine and edge.deliver(lease) == pb.ANSWER_OK
     assert (two.metric('weir_spool_leases_given_back_total{node="coordinator-1"}') or 0) == given
-    wait_until(lambda: edge.claim(wait=300) == [] and int(queued(two, "expiries")[0][0]) > 1, 10, "a pause")
+
+    def paused():
+        leases_end(two)
+        return edge.claim(wait=300) == [] and int(queued(two, "expiries")[0][0]) > 1
+
+    wait_until(paused, 30, "a pause")
     two.ctl("queue", "hold", broken)
     wait_until(lambda: "1 changed" in two.run_ctl("queue", "delete", broken).stdout, 10, "deleted")
     assert count(two) == 0
@@ -179,7 +185,6 @@ def test_what_could_not_be_leased_is_not_stored(two, edge):
     two.pg.query("UPDATE spool_recipient SET attempts = 2000000000")
     lease, = edge.claim()
     assert len(lease.who) == most
-    two.pg.query("UPDATE spool_queue SET due_at = now() + interval '1 minute'")  # to tell of so many takes its time
     assert edge.deliver(lease) == pb.ANSWER_OK
 
 
@@ -262,7 +267,7 @@ def test_a_store_that_loses_a_deadlock_is_sent_again(two, edge):
         other.do(f"INSERT INTO spool_body VALUES ('{ident}', {len(BODY)}, 'theirs')")
         asked = edge.ask((b"more\r\n",), spool_chunk=pb.SpoolChunk(id=ident.encode(), offset=len(BODY), last=True))
         waits = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'weir coordinator-1 store' AND wait_event_type = 'Lock'"
-        wait_until(lambda: two.pg.query(waits) == [["1"]], 5, "the chunk waits")
+        wait_until(lambda: two.pg.query(waits) == [["1"]], 30, "the chunk waits")
         other.say(f"SELECT 'got it' FROM spool_message WHERE id = '{ident}' FOR UPDATE")
         assert other.heard() == ["got it"], "who gave way was the coordinator"
         other.do("ROLLBACK")
@@ -286,16 +291,16 @@ def test_nothing_joins_what_is_sent_again(two, edge):
         before.do(theirs(first))
         rival.do(theirs(other))
         asked = [ask(first)]
-        wait_until(lambda: two.pg.query(waits) == [["1"]], 5, "the first waits")
+        wait_until(lambda: two.pg.query(waits) == [["1"]], 30, "the first waits")
         asked += [ask(one), ask(other)]
         time.sleep(0.2)  # they are one batch
         before.do("ROLLBACK")
         assert edge.answer(asked.pop(0))[0].status == pb.ANSWER_OK
-        wait_until(lambda: two.pg.query(waits) == [["1"]], 5, "the two wait")
+        wait_until(lambda: two.pg.query(waits) == [["1"]], 30, "the two wait")
         rival.do(theirs(many[0]))
         asked += [ask(ident) for ident in many]
         rival.do(theirs(one))  # who gives way is the coordinator
-        wait_until(lambda: two.pg.query(waits) == [["1"]], 5, "the many wait, so they were sent ahead")
+        wait_until(lambda: two.pg.query(waits) == [["1"]], 30, "the many wait, so they were sent ahead")
         asked.append(ask(last := new_id()))
         time.sleep(0.2)  # it is there before they are done
         rival.do("ROLLBACK")
