@@ -26,8 +26,9 @@ static const char usage[] =
     "  --mail DIR            the files of DIR in turn; each once unless --messages or --seconds is given\n"
     "  --unique              an X-Weir-Load header with the token on top of these, too\n"
     "  --per-session K       messages on one connection (100; 0: no limit)\n"
-    "  --recipients R        in each message (1)\n"
-    "  --from A, --rcpt A    the envelope\n"
+    "  --recipients R[-S]    in each message (1); R-S: any number between\n"
+    "  --from A, --rcpt A    the envelope; further recipients are user+1@domain, user+2@domain ...\n"
+    "  --own-recipients      no two messages have one in common: user+TOKEN.0@domain ...\n"
     "  --bdat                BDAT instead of DATA, where offered\n"
     "  --tls                 STARTTLS, any certificate\n"
     "  --pipeline on|off     where offered (on)\n"
@@ -37,7 +38,7 @@ static const char usage[] =
     "  --timeout SECONDS     without a byte from the server (300)\n"
     "  --bind-source A[-B]   source addresses, one after the other; they differ in the last number\n"
     "  --ids FILE            a line for each message: token, final code (0: none), tries, microseconds, queue id\n"
-    "  --digests             and at its end SHA-256 of what was sent (then an id that is missing is -)\n"
+    "  --digests             and at its end SHA-256 of what was sent and who was accepted: A,A... (an empty word is then -)\n"
     "  --json                the report for programs\n";
 
 #define TARGETS_MAX 64
@@ -53,8 +54,10 @@ static uint64_t issued_max(void)
 bool load_take(struct load *l, uint64_t *due_us)
 {
     uint64_t now = clock_us();
-    if (l->ending || l->issued >= issued_max())
+    if (l->ending || l->issued >= issued_max()) {
+        load_stats_transactions_last(&l->stats, now);
         return false;
+    }
     *due_us = now;
     if (l->options.rate > 0) {
         *due_us = l->started_us + (uint64_t)((double)l->issued / l->options.rate * 1e6);
@@ -86,6 +89,7 @@ static void on_end(evutil_socket_t fd, short what, void *arg)
     if ((what & EV_SIGNAL) != 0 && ++signals > 1)
         load_sessions_give_up(l);
     l->ending = true;
+    load_stats_transactions_last(&l->stats, clock_us());
     load_done(l);
 }
 
@@ -101,6 +105,7 @@ enum {
     OPT_UNIQUE,
     OPT_PER_SESSION,
     OPT_RECIPIENTS,
+    OPT_OWN_RECIPIENTS,
     OPT_FROM,
     OPT_RCPT,
     OPT_BDAT,
@@ -129,6 +134,7 @@ static const struct option long_options[] = {
     { "unique", no_argument, NULL, OPT_UNIQUE },
     { "per-session", required_argument, NULL, OPT_PER_SESSION },
     { "recipients", required_argument, NULL, OPT_RECIPIENTS },
+    { "own-recipients", no_argument, NULL, OPT_OWN_RECIPIENTS },
     { "from", required_argument, NULL, OPT_FROM },
     { "rcpt", required_argument, NULL, OPT_RCPT },
     { "bdat", no_argument, NULL, OPT_BDAT },
@@ -170,6 +176,17 @@ static void parse_source(struct load_options *options, const char *text)
               options->source_first.bytes[3] <= options->source_last.bytes[3];
     if (!ok)
         tool_fail(TOOL_USAGE, "--bind-source: not 127.0.0.2 or 127.0.0.2-127.0.0.9: %s", text);
+    free(copy);
+}
+
+static void parse_recipients(struct load_options *options, const char *text)
+{
+    char *copy = xstrdup(text), *most = strchr(copy, '-');
+    if (most != NULL)
+        *most++ = '\0';
+    options->recipients_min = tool_number("--recipients", copy, 1, 100000);
+    options->recipients_max =
+        most != NULL ? tool_number("--recipients", most, options->recipients_min, 100000) : options->recipients_min;
     free(copy);
 }
 
@@ -229,7 +246,10 @@ static void parse_option(struct load_options *options, struct generated *generat
         options->per_session = tool_number("--per-session", optarg, 0, many);
         break;
     case OPT_RECIPIENTS:
-        options->recipients = tool_number("--recipients", optarg, 1, 100000);
+        parse_recipients(options, optarg);
+        break;
+    case OPT_OWN_RECIPIENTS:
+        options->own_recipients = true;
         break;
     case OPT_FROM:
         options->from = optarg;
@@ -287,7 +307,8 @@ static void parse_options(int argc, char **argv)
     struct generated generated = { .size = 4096 };
     *options = (struct load_options){ .sessions = 1,
                                       .per_session = 100,
-                                      .recipients = 1,
+                                      .recipients_min = 1,
+                                      .recipients_max = 1,
                                       .from = "sender@example.org",
                                       .to = "alice@example.edu",
                                       .pipeline = true,
@@ -363,6 +384,7 @@ int main(int argc, char **argv)
 
     load_sessions_init(&load);
     load.started_us = clock_us();
+    load_stats_init(&load.stats, load.options.sessions, load.started_us);
     load_sessions_wake(&load);
     if (!load.finished) /* it is when no connection could be made: a break before the loop would not count */
         event_base_dispatch(load.base);

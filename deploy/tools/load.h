@@ -51,6 +51,8 @@ void load_source_init(struct load_source *source, size_t size, bool mix);
 /* Every file of the folder; how many. -1: cannot be read (errno). */
 long load_source_add_folder(struct load_source *source, const char *folder);
 void load_source_fini(struct load_source *source);
+/* A number from least to most, both possible. */
+uint64_t load_source_pick(struct load_source *source, uint64_t least, uint64_t most);
 /* tag: put X-Weir-Load on top of a file's message too. */
 void load_message_make(struct load_message *message, struct load_source *source, const char *from, const char *to, bool tag);
 /* For BDAT: the bytes as they are; for DATA: dots stuffed. To be called before size and read. */
@@ -69,7 +71,19 @@ struct load_stats {
     uint64_t bytes, connect_errors, lost, timeouts, retries, recipients_refused;
     uint32_t *latency_us, *wait_us; /* of messages answered 250; of all messages in the open loop: from when it was due to MAIL */
     size_t latency_count, wait_count;
+    uint64_t *under_way_us; /* for how long so many transactions were under way, [0] to [under_way_cap] */
+    size_t under_way, under_way_cap;
+    uint64_t under_way_since; /* when their number changed; 0: not counted any more */
 };
+
+/* cap: how many there can be at most. */
+void load_stats_init(struct load_stats *stats, size_t cap, uint64_t now);
+/* A transaction begins with MAIL and ends with the message's answer, or with its connection. */
+void load_stats_transaction(struct load_stats *stats, uint64_t now, bool begins);
+/* The last message was given out: from here on transactions only get fewer, which says nothing. */
+void load_stats_transactions_last(struct load_stats *stats, uint64_t now);
+/* How many were under way for at least `share` of the time: 0.5 is the median, 0 the peak. */
+size_t load_stats_transactions(const struct load_stats *stats, double share);
 
 void load_stats_latency(struct load_stats *stats, uint64_t us);
 void load_stats_wait(struct load_stats *stats, uint64_t us);
@@ -83,10 +97,10 @@ void load_stats_fini(struct load_stats *stats);
 struct load_options {
     struct netaddr *targets;
     size_t target_count;
-    uint64_t sessions, messages, milliseconds, per_session, recipients, timeout_ms, retry_ms;
+    uint64_t sessions, messages, milliseconds, per_session, recipients_min, recipients_max, timeout_ms, retry_ms;
     double rate;              /* messages a second, 0: closed loop */
     const char *from, *to;
-    bool bdat, pipeline, unique, retry, json, greet_only, digests;
+    bool bdat, pipeline, unique, own_recipients, retry, json, greet_only, digests;
     struct net_tls *tls;      /* NULL: in clear */
     struct netaddr source_first, source_last; /* family 0: the system's choice */
     FILE *ids;

@@ -29,6 +29,11 @@ static uint64_t next_random(struct load_source *source) /* xorshift: quality is 
     return source->random = x;
 }
 
+uint64_t load_source_pick(struct load_source *source, uint64_t least, uint64_t most)
+{
+    return least + next_random(source) % (most - least + 1);
+}
+
 static void make_pool(struct load_source *source)
 {
     static const char *const syllables[] = { "ka", "lo", "mi",  "ten", "ra",  "sul", "be", "dor",

@@ -38,7 +38,10 @@ struct load_session {
     struct load_message message;
     size_t offset;
     uint64_t due_us, first_us; /* when it was due; when its first try began, 0: not yet */
-    uint64_t recipients_answered, recipients_taken;
+    bool under_way;           /* a transaction: MAIL was sent, and no answer ended it yet */
+    uint64_t recipients, recipients_answered, recipients_taken;
+    uint32_t *taken;          /* the numbers of those that were accepted, room for taken_cap */
+    size_t taken_cap;
     unsigned attempts;
     int code;
     char queue_id[64];
@@ -76,14 +79,42 @@ static void session_rest(struct load_session *s, uint64_t ms)
 
 /* ---- the message's end ---- */
 
+static void recipient_address(const struct load_session *s, uint64_t index, char *out, size_t cap)
+{
+    const struct load_options *options = &s->load->options;
+    const char *at = strrchr(options->to, '@');
+    int local = at == NULL ? 0 : (int)(at - options->to);
+    if (at != NULL && options->own_recipients)
+        snprintf(out, cap, "%.*s+%s.%llu%.400s", local, options->to, s->message.token, (unsigned long long)index, at);
+    else if (at != NULL && index > 0)
+        snprintf(out, cap, "%.*s+%llu%.400s", local, options->to, (unsigned long long)index, at);
+    else
+        snprintf(out, cap, "%.700s", options->to);
+}
+
 static void write_line(struct load_session *s, uint64_t us)
 {
     const struct load_options *options = &s->load->options;
-    char digest[LOAD_DIGEST_LEN + 1] = "";
-    if (options->digests)
+    FILE *ids = options->ids;
+    char digest[LOAD_DIGEST_LEN + 1], address[800];
+    fprintf(ids, "%s %d %u %llu %s", s->message.token, s->code, s->attempts, (unsigned long long)us,
+            *s->queue_id == '\0' && options->digests ? "-" : s->queue_id);
+    if (options->digests) {
         load_message_digest(&s->message, digest);
-    fprintf(options->ids, "%s %d %u %llu %s%s%s\n", s->message.token, s->code, s->attempts, (unsigned long long)us,
-            *s->queue_id == '\0' && options->digests ? "-" : s->queue_id, options->digests ? " " : "", digest);
+        fprintf(ids, " %s %s", digest, s->recipients_taken == 0 ? "-" : "");
+        for (uint64_t i = 0; i < s->recipients_taken; i++) {
+            recipient_address(s, s->taken[i], address, sizeof address);
+            fprintf(ids, "%s%s", i > 0 ? "," : "", address);
+        }
+    }
+    fputc('\n', ids);
+}
+
+static void transaction_over(struct load_session *s, uint64_t now)
+{
+    if (s->under_way)
+        load_stats_transaction(&s->load->stats, now, false);
+    s->under_way = false;
 }
 
 static void message_record(struct load_session *s, uint64_t now)
@@ -97,6 +128,7 @@ static void message_record(struct load_session *s, uint64_t now)
     }
     if (load->options.ids != NULL)
         write_line(s, us);
+    transaction_over(s, now);
     s->holds = false;
     load->busy--;
     load_done(load);
@@ -111,6 +143,7 @@ static void attempt_done(struct load_session *s, bool rest)
     bool again = options->retry && (s->code == 0 || (s->code >= 400 && s->code < 500)) &&
                  now - s->due_us < options->retry_ms * 1000;
     if (again) {
+        transaction_over(s, now);
         uint64_t rounds = s->attempts / options->target_count, pause = rounds * PAUSE_MS;
         s->load->stats.retries++;
         if (s->conn != NULL)
@@ -165,6 +198,8 @@ static void session_take(struct load_session *s, uint64_t due_us)
     s->first_us = 0;
     s->attempts = 0;
     s->queue_id[0] = '\0';
+    s->recipients = load_source_pick(&s->load->source, options->recipients_min, options->recipients_max);
+    s->recipients_taken = 0;
     load_message_make(&s->message, &s->load->source, options->from, options->to, options->unique);
     load_message_form(&s->message, false);
     if (s->conn == NULL) {
@@ -211,13 +246,9 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 
 static void say_rcpt(struct load_session *s, uint64_t index)
 {
-    const char *to = s->load->options.to;
-    const char *at = strrchr(to, '@');
-    char line[800];
-    if (index == 0 || at == NULL)
-        snprintf(line, sizeof line, "RCPT TO:<%.700s>\r\n", to);
-    else
-        snprintf(line, sizeof line, "RCPT TO:<%.*s+%llu%.400s>\r\n", (int)(at - to), to, (unsigned long long)index, at);
+    char address[800], line[900];
+    recipient_address(s, index, address, sizeof address);
+    snprintf(line, sizeof line, "RCPT TO:<%s>\r\n", address);
     say(s, line);
 }
 
@@ -230,6 +261,8 @@ static void message_begin(struct load_session *s)
         load_stats_wait(&s->load->stats, now - s->due_us);
     if (s->first_us == 0)
         s->first_us = now;
+    load_stats_transaction(&s->load->stats, now, true);
+    s->under_way = true;
     s->code = 0;
     s->recipients_answered = s->recipients_taken = 0;
     s->offset = 0;
@@ -243,7 +276,7 @@ static void message_begin(struct load_session *s)
     s->state = MAIL;
     if (!pipelines(s))
         return;
-    for (uint64_t i = 0; i < options->recipients; i++)
+    for (uint64_t i = 0; i < s->recipients; i++)
         say_rcpt(s, i);
     if (!chunks(s))
         say(s, "DATA\r\n");
@@ -328,15 +361,18 @@ static void on_mail(struct load_session *s, const struct smtp_reply *reply)
 
 static void on_rcpt(struct load_session *s, const struct smtp_reply *reply)
 {
-    uint64_t recipients = s->load->options.recipients;
-    s->recipients_answered++;
+    uint64_t index = s->recipients_answered++;
     if (reply->code < 300) {
-        s->recipients_taken++;
+        if (s->recipients_taken == s->taken_cap) {
+            s->taken_cap = s->taken_cap == 0 ? 8 : 2 * s->taken_cap;
+            s->taken = xrealloc(s->taken, s->taken_cap * sizeof *s->taken);
+        }
+        s->taken[s->recipients_taken++] = (uint32_t)index;
     } else {
         s->load->stats.recipients_refused++;
         note_refusal(s, reply->code);
     }
-    if (s->recipients_answered == recipients)
+    if (s->recipients_answered == s->recipients)
         after_recipients(s);
     else if (!pipelines(s))
         say_rcpt(s, s->recipients_answered);
@@ -532,6 +568,7 @@ static void session_connect(struct load_session *s)
     smtp_reply_parser_init(&s->parser);
     s->state = BANNER;
     s->code = 0;
+    s->recipients_taken = 0;
     if (s->load->options.greet_only && s->first_us == 0)
         s->first_us = clock_us();
     int fd = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -590,6 +627,7 @@ void load_sessions_fini(struct load *load)
     for (uint64_t i = 0; i < load->options.sessions; i++) {
         net_free(&load->sessions[i].conn);
         event_free(load->sessions[i].timer);
+        free(load->sessions[i].taken);
     }
     free(load->sessions);
 }

@@ -24,6 +24,46 @@ void load_stats_wait(struct load_stats *stats, uint64_t us)
     append(&stats->wait_us, &stats->wait_count, us);
 }
 
+void load_stats_init(struct load_stats *stats, size_t cap, uint64_t now)
+{
+    stats->under_way_us = xcalloc(cap + 1, sizeof *stats->under_way_us);
+    stats->under_way_cap = cap;
+    stats->under_way_since = now;
+}
+
+static void count_under_way(struct load_stats *stats, uint64_t now)
+{
+    if (stats->under_way_since != 0)
+        stats->under_way_us[stats->under_way] += now - stats->under_way_since;
+}
+
+void load_stats_transaction(struct load_stats *stats, uint64_t now, bool begins)
+{
+    count_under_way(stats, now);
+    if (stats->under_way_since != 0)
+        stats->under_way_since = now;
+    stats->under_way += begins ? 1 : (size_t)-1;
+}
+
+void load_stats_transactions_last(struct load_stats *stats, uint64_t now)
+{
+    count_under_way(stats, now);
+    stats->under_way_since = 0;
+}
+
+size_t load_stats_transactions(const struct load_stats *stats, double share)
+{
+    uint64_t all = 0, so_far = 0;
+    for (size_t number = 0; number <= stats->under_way_cap; number++)
+        all += stats->under_way_us[number];
+    for (size_t number = stats->under_way_cap; number > 0; number--) {
+        so_far += stats->under_way_us[number];
+        if (so_far > 0 && (double)so_far >= share * (double)all)
+            return number;
+    }
+    return 0;
+}
+
 static int compare(const void *a, const void *b)
 {
     uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
@@ -53,6 +93,8 @@ static void report_json(const struct load_stats *stats, uint64_t accepted, uint6
     printf("\"latency_p50_ms\":%.3f,\"latency_p90_ms\":%.3f,\"latency_p99_ms\":%.3f,\"latency_max_ms\":%.3f,",
            latency[0], latency[1], latency[2], latency[3]);
     printf("\"wait_p99_ms\":%.3f,", wait_p99);
+    printf("\"transactions_peak\":%zu,\"transactions_median\":%zu,", load_stats_transactions(stats, 0),
+           load_stats_transactions(stats, 0.5));
     printf("\"connect_errors\":%llu,\"lost\":%llu,\"timeouts\":%llu,\"retries\":%llu,",
            (unsigned long long)stats->connect_errors, (unsigned long long)stats->lost,
            (unsigned long long)stats->timeouts, (unsigned long long)stats->retries);
@@ -89,6 +131,8 @@ void load_report(struct load_stats *stats, double seconds, double cpu_seconds, u
     printf("latency ms: p50 %.2f  p90 %.2f  p99 %.2f  max %.2f\n", latency[0], latency[1], latency[2], latency[3]);
     if (stats->wait_count > 0)
         printf("waiting for a free session ms: p99 %.2f\n", wait_p99);
+    printf("transactions at once: median %zu, at most %zu\n", load_stats_transactions(stats, 0.5),
+           load_stats_transactions(stats, 0));
     printf("answers:");
     for (int code = 1; code < 1000; code++)
         if (stats->replies[code] > 0)
@@ -106,4 +150,5 @@ void load_stats_fini(struct load_stats *stats)
 {
     free(stats->latency_us);
     free(stats->wait_us);
+    free(stats->under_way_us);
 }

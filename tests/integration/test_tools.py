@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from hops import Hop
 from weir import BIN, PATIENCE, Sink, Smtp, digest, message, tokens_at, wait_until
 
 
@@ -57,7 +58,7 @@ def certificate(tmp_path_factory):
 
 
 def load(tmp_path, to, *words):
-    """(report, {token: [code, tries, us, queue id]})"""
+    """(report, {token: [code, tries, us, queue id, and with --digests: digest, recipients]})"""
     ids = tmp_path / "ids"
     done = subprocess.run([BIN / "weir-load", "--to", to, "--ids", ids, "--json", *map(str, words)], capture_output=True, text=True, timeout=60 * PATIENCE)
     assert done.returncode == 0, done.stderr
@@ -204,6 +205,35 @@ def test_each_message_is_at_the_sink_once(make_sink, certificate, tmp_path, word
         assert envelope["client"] in (("127.0.0.2", "127.0.0.3", "127.0.0.4") if "bind" in words else ("127.0.0.1",))
 
 
+def test_each_recipient_is_told(make_sink, tmp_path):
+    sink = make_sink()
+    _, answers = load(tmp_path, sink.address, "--sessions", 5, "--messages", 60, "--recipients", "2-5", "--own-recipients", "--digests")
+    told = [answer[5].split(",") for answer in answers.values()]
+    assert sorted(told) == sorted(envelope["recipients"] for _, envelope in sink.sink.messages())
+    assert {len(each) for each in told} == {2, 3, 4, 5}
+    everybody = sum(told, [])
+    assert len(set(everybody)) == len(everybody), "no two messages have a recipient in common"
+    assert all(f"alice+{token}.0@example.edu" in answer[5] for token, answer in answers.items())
+
+
+@pytest.mark.parametrize("pipeline", ["on", "off"])
+def test_only_accepted_recipients_are_told(tmp_path, pipeline):
+    with Hop() as hop:
+        hop.refuse = {"alice+1@example.edu": "550 5.1.1 who?"}
+        report, answers = load(tmp_path, hop.endpoint, "--messages", 3, "--recipients", 3, "--digests", "--pipeline", pipeline)
+        hop.shutdown()
+    assert report["replies"] == {"250": 3} and report["recipients_refused"] == 3
+    assert [answer[5] for answer in answers.values()] == ["alice@example.edu,alice+2@example.edu"] * 3
+
+
+def test_transactions_at_once_are_told(make_sink, tmp_path):
+    sink = make_sink("--delay", 200)
+    report, _ = load(tmp_path, sink.address, "--sessions", 10, "--messages", 150)
+    assert report["transactions_peak"] == 10 and 5 <= report["transactions_median"] <= 10
+    report, _ = load(tmp_path, sink.address, "--sessions", 1, "--messages", 3)
+    assert report["transactions_peak"] == report["transactions_median"] == 1
+
+
 @pytest.mark.parametrize("size", list(range(500, 660, 7)) + [451, 452, 453, 2000000])
 def test_sizes_are_exact(make_sink, tmp_path, size):
     sink = make_sink()
@@ -283,7 +313,8 @@ def test_greet_only(make_sink, tmp_path):
 
 
 @pytest.mark.parametrize("words", ["", "--to 127.0.0.1:1", "--to x --messages 1", "--to 127.0.0.1:1 --messages 0", "--to 127.0.0.1:1 --messages 1 --size x",
-                                   "--to 127.0.0.1:1 --messages 1 --bind-source 127.0.0.9-127.0.0.2", "--to 127.0.0.1:1 --messages 1 more"])
+                                   "--to 127.0.0.1:1 --messages 1 --bind-source 127.0.0.9-127.0.0.2", "--to 127.0.0.1:1 --messages 1 more",
+                                   "--to 127.0.0.1:1 --messages 1 --recipients 3-2"])
 def test_a_wrong_command_line(words):
     done = subprocess.run([BIN / "weir-load", *words.split()], capture_output=True, text=True, timeout=20)
     assert done.returncode == 64 and done.stderr
