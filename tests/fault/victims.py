@@ -46,7 +46,10 @@ class Disturbance:
 
     def kill(self, kind, node, pid):
         if kind == "edge worker":
+            workers = len(weir.workers_of(self.cluster, node))
             self.kill_edge(node, pid)
+            wait_until(lambda: pid not in weir.workers_of(self.cluster, node) and len(weir.workers_of(self.cluster, node)) >= workers,
+                       30, f"a successor of {node}'s worker")
         elif kind in ("zygote", "scan worker"):
             self.signal(pid, signal.SIGKILL)
         else:
