@@ -1,12 +1,15 @@
 """Policy files in a real cluster: what edges do with them, how soon, and what weirctl says of it."""
+import contextlib
 import datetime
 import json
+import os
 import random
 import time
 
 import pytest
 
-from weir import Smtp, memory_kib, message, wait_until, workers_of
+from hops import Hop
+from weir import Smtp, memory_kib, message, strip_added, wait_until, workers_of
 
 OUTSIDE = "127.0.0.2"
 
@@ -109,6 +112,53 @@ def test_S48_S49_aliases_of_own_domains(make_cluster):
     refused = cluster.weirctl("policy", "apply", str(cluster.dir / "policy"), check=False)
     assert refused.returncode == 65 and "aliases:1: error: 'a' leads back to itself" in refused.stderr, refused.stderr
     assert answers("sysadm")[0].startswith("250"), "a broken file changes nothing"
+
+
+@contextlib.contextmanager
+def next_hops(count):
+    made = [Hop() for _ in range(count)]
+    try:
+        yield made
+    finally:
+        for hop in made:
+            hop.gate.set()
+            hop.shutdown()
+            hop.server_close()
+
+
+def test_S49_the_line_of_stirling(make_cluster):
+    """The aliases file of the seed, with the line as it stands: its target is a host of one label, to which the mailertable knows the way."""
+    with next_hops(1) as (forth,):
+        cluster = make_cluster(edges=1, scanners=1)
+        write(cluster, "local-host-names", "stir.ac.uk\n")
+        write(cluster, "mailertable", f"forth\tsmtp:[127.0.0.1]:{forth.server_address[1]}\n")
+        write(cluster, "aliases", "sysadm: sysadm@forth\n")
+        apply(cluster)
+        wait_until(lambda: cluster.nodes()["edge-1"]["policy_epoch"] == 2, 15, "the policy on the edge")
+        raw = message(token="to-forth")
+        answer = cluster.send(raw, source=OUTSIDE, recipients=("sysadm@stir.ac.uk",))
+        assert answer.code == 250, answer
+        body, = wait_until(lambda: forth.to("sysadm@forth"), what="the mail at forth")
+        assert strip_added(body) == raw
+        with Smtp(cluster.relay(), source=OUTSIDE) as client:  # an alias opens nothing but itself
+            assert [answer.code for answer in client.envelope(recipients=["sysadm@forth", "root@stir.ac.uk"])] == [550, 550]
+
+
+def test_S1_50_of_5000_domains_find_their_next_hops(make_cluster):
+    seed = int(os.environ.get("WEIR_SEED") or random.SystemRandom().getrandbits(32))
+    print(f"WEIR_SEED={seed}")
+    chosen = random.Random(seed).sample(range(5000), 50)
+    with next_hops(7) as hops:
+        cluster = make_cluster(edges=2, scanners=1)
+        write(cluster, "mailertable", "".join(f"dept{i}.example.net\tsmtp:[127.0.0.1]:{hops[i * 31 % 7].server_address[1]}\n" for i in range(5000)))
+        apply(cluster)
+        wait_until(lambda: all(cluster.nodes()[f"edge-{edge}"]["policy_epoch"] == 2 for edge in (1, 2)), 30, "the policy on every edge")
+        for number, i in enumerate(chosen):
+            answer = cluster.send(message(), edge=1 + number % 2, recipients=(f"user@dept{i}.example.net",))
+            assert answer.code == 250, (i, answer)
+        for i in chosen:
+            assert [hop for hop in hops if hop.to(f"user@dept{i}.example.net")] == [hops[i * 31 % 7]], i
+        assert sum(len(hop.taken) for hop in hops) == 50
 
 
 def test_S1_S49_5000_domains_and_100000_aliases(make_cluster):

@@ -1,6 +1,9 @@
 """The relay listener as a client sees it: ESMTP, limits, the relay decision, answers of the next hop, smuggling."""
 import base64
+import collections
 import io
+import os
+import random
 import re
 import shutil
 import socket
@@ -148,6 +151,47 @@ def test_S53_outsider_cannot_relay(cluster, recipient):
             answer = client.command(f"RCPT TO:<{recipient}>")
             assert 500 <= answer.code <= 599, (recipient, answer)
             assert client.command("DATA").code in (503, 554)
+
+
+SPELLINGS = [  # each makes another spelling of the same wish: mail to somebody outside, by a host that is said to be inside
+    lambda draw, address: draw.choice((f'"{address}"', address.replace("@", "%"), address.replace("@", "\\@"), "!".join(reversed(address.split("@", 1)))))
+    + "@" + draw.choice(("example.edu", "EXAMPLE.EDU", "example.edu.", "[127.0.0.1]", "localhost")),
+    lambda draw, address: draw.choice(("@example.edu:", "@example.edu,@localhost:", "@[127.0.0.1]:")) + address,
+    lambda draw, address: "".join(draw.choice((letter.lower(), letter.upper())) for letter in address),
+    lambda draw, address: address + ".",
+    lambda draw, address: draw.choice((" {}", "{} ", "\t{}", "{}\0", "({})", "(example.edu){}", "{}(@example.edu)", "{}>,<alice@example.edu")).format(address),
+    lambda draw, address: re.sub(r"[%@!]", lambda sign: draw.choice((sign.group(), "=40", "%40", "\uff20", "\uff05", "\\" + sign.group())), address, count=1),
+    lambda draw, address: address.replace(".", draw.choice(("..", "\u3002", "\uff0e", ".\u200b")), 1),
+    lambda draw, address: f'"{address.split("@")[0]}"@' + address.split("@", 1)[-1],
+    lambda draw, address: address + "@example.edu",
+]
+
+
+def test_S1_S53_50_random_spellings_relay_nothing(cluster):
+    """Beyond those that people know: whatever an outsider makes of an address outside, he is refused, or it is the name of a mailbox of ours."""
+    seed = int(os.environ.get("WEIR_SEED") or random.SystemRandom().getrandbits(32))
+    print(f"WEIR_SEED={seed}")
+    draw = random.Random(seed)
+    told, ours = collections.Counter(), 0
+    before = cluster.sink.count()
+    for number in range(50):
+        address = draw.choice(("victim@example.com", "victim@sub.example.com", "postmaster@example.com", "victim@[192.0.2.1]", "victim@xexample.edu"))
+        for spell in draw.choices(SPELLINGS, k=draw.choice((1, 1, 2, 2, 3))):
+            address = spell(draw, address)
+        with Smtp(cluster.relay(draw.randint(1, 2)), OUTSIDE) as client:
+            client.envelope(recipients=())
+            answer = client.command(f"RCPT TO:<{address}>".encode())
+            told[answer.text.split()[0]] += 1
+            if answer.code != 250:
+                assert 500 <= answer.code <= 599, (address, answer)
+                continue
+            assert client.data(message(token=f"spelled-{seed}-{number}-")).code == 250
+            ours += 1
+        (_, envelope), = cluster.sink.with_token(f"spelled-{seed}-{number}-")
+        recipient, = envelope["recipients"]
+        assert recipient.rsplit("@", 1)[1] == "example.edu" and not re.search("[%!@]", recipient.rsplit("@", 1)[0]), (address, recipient)
+    print(f"{dict(told)}, {ours} for mailboxes of ours")
+    assert cluster.sink.count() == before + ours
 
 
 @pytest.mark.parametrize("recipient", OWN)
