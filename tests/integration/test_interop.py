@@ -1,11 +1,13 @@
-"""Other people's programs, unmodified, on both sides: Postfix as null client and as next hop, its smtp-sink that misbehaves, Exim, OpenSMTPD, msmtp."""
+"""Other people's programs, unmodified, on both sides: Postfix as null client and as next hop, its smtp-sink that misbehaves, Exim,
+OpenSMTPD, sendmail, msmtp, s-nail."""
+import os
 import re
 import shutil
 import subprocess
 
 import pytest
 
-from borrowed import Exim, OpenSmtpd
+from borrowed import Exim, OpenSmtpd, Sendmail
 from postfix import NOBODY, Postfix, free_port, need, smtp_sink
 from weir import EICAR, Smtp, message, strip_added, wait_until
 
@@ -68,7 +70,7 @@ def test_S73_postfix_as_next_hop(make_cluster):
 
 # ---- Exim, OpenSMTPD ----
 
-@pytest.mark.parametrize("server", [Exim, OpenSmtpd], ids=lambda server: server.__name__)
+@pytest.mark.parametrize("server", [Exim, OpenSmtpd, Sendmail], ids=lambda server: server.__name__)
 def test_S73_other_servers_as_clients(make_cluster, server):
     """A department's server sends everything through an edge: mail arrives, a virus comes back to its sender, mail waits while no edge is there."""
     cluster = make_cluster(edges=1, scanners=1)
@@ -118,6 +120,23 @@ def test_other_servers_as_next_hops(make_cluster, server):
     wait_until(lambda: cluster.metric("weir_conservation_difference") == 0, what="conservation")
 
 
+def test_S73_stock_sendmail_hands_in(make_cluster):
+    """`sendmail -t` on a machine whose smart host is a handoff listener; what is refused comes back to the machine's user, by way of the same edge."""
+    cluster = make_cluster(edges=1, scanners=1)
+    with Sendmail(relay=cluster.env["EDGE_1_HANDOFF"]) as machine:
+        machine.sendmail("-i", "-t", "-f", "root@app.example.edu", text=b"To: alice@example.edu, bob@example.edu\nBcc: carol@example.com\n"
+                         b"Subject: token-cron\n\n.\nfrom the machine\n")
+        (raw, envelope), = wait_until(lambda: cluster.sink.with_token("token-cron"), 60, "the message")
+        assert sorted(envelope["recipients"]) == ["alice@example.edu", "bob@example.edu", "carol@example.com"]
+        assert envelope["sender"] == "root@app.example.edu" and b"\r\n.\r\nfrom the machine\r\n" in raw and b"carol" not in raw
+        assert raw.count(b"\r\nMessage-I") == raw.count(b"\r\nDate: ") == 1
+        machine.sendmail("-i", "-R", "hdrs", "-f", "root@app.example.edu", "dave@example.edu", text=b"Subject: token-virus\n\n" + EICAR + b"\n")
+        wait_until(lambda: "Eicar" in cluster.log("edge-1"), 60, "the scan")
+        report, = wait_until(lambda: [raw for raw, envelope in cluster.sink.messages() if envelope["recipients"] == ["root@app.example.edu"]], 60, "the bounce")
+        assert b"550 5.7.1" in report and EICAR not in report
+    wait_until(lambda: cluster.metric("weir_conservation_difference") == 0, 30, "conservation")
+
+
 # ---- smtp-sink ----
 
 MODES = {  # what the client hears to RCPT, and to its message
@@ -157,3 +176,30 @@ def test_msmtp(cluster, tmp_path):
     assert done.returncode == 0, done.stderr
     (raw, envelope), = wait_until(lambda: cluster.sink.with_token("token-msmtp"), what="the message")
     assert sorted(envelope["recipients"]) == ["alice@example.edu", "bob@example.edu"] and b"\r\n.\r\nx\r\n" in raw
+
+
+@pytest.mark.parametrize("scheme, listener, auth", [("smtp", "SUBMISSION", "plain"), ("smtp", "SUBMISSION", "login"), ("smtps", "SUBMISSIONS", "login"),
+                                                    ("smtp", "RELAY", "none")])
+def test_s_nail_speaks_smtp(cluster, tmp_path, scheme, listener, auth):
+    """Its own SMTP, with a password after STARTTLS or under TLS from the first byte; and what it says when the password is wrong."""
+    has("s-nail")
+    port = cluster.env[f"EDGE_1_{listener}"].rsplit(":", 1)[1]
+    token = f"token-snail-{listener}-{auth}"
+
+    def mail(password, subject):
+        login = "" if auth == "none" else f"alice%40example.edu:{password}@"
+        words = [f"mta={scheme}://{login}localhost:{port}", f"smtp-auth={auth}", f"tls-ca-file={cluster.env['CA_FILE']}", "tls-ca-no-defaults", "tls-verify=strict",
+                 "from=alice@example.edu", "sendwait", "v15-compat", f"folder={tmp_path}", "nosave"] + ["smtp-use-starttls"] * (scheme == "smtp")
+        return subprocess.run(["s-nail", "-:/", *(f"-S{word}" for word in words), "-s", subject, "-b", "hidden@example.com", "bob@example.edu"],
+                              input="Gr\u00fc\u00dfe\n.\nend\n".encode(), capture_output=True, timeout=120, env={**os.environ, "HOME": str(tmp_path)})
+
+    done = mail("wonderland", token)
+    assert done.returncode == 0, done.stderr
+    (raw, envelope), = wait_until(lambda: cluster.sink.with_token(token), 30, "the message")
+    assert envelope["sender"] == "alice@example.edu" and sorted(envelope["recipients"]) == ["bob@example.edu", "hidden@example.com"]
+    header, body = raw.split(b"\r\n\r\n", 1)
+    assert b"hidden" not in header and body.endswith(b"\r\nend\r\n")
+    assert b"TLSv1.3" in header and (b"with ESMTPSA" in header) == (auth != "none")
+    if auth != "none":
+        done = mail("looking-glass", token + "-wrong")
+        assert done.returncode != 0 and b"535" in done.stderr and not cluster.sink.with_token(token + "-wrong"), done
