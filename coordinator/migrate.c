@@ -9,7 +9,38 @@
 #include "coordinator/migrate.h"
 #include "coordinator/text.h"
 
-/* The statements of a migration are quoted with $migration$, which no migration may contain (a unit test looks). */
+/* True where the functions of the database are this program's, or newer ones. Both tables must be there. */
+#define FUNCTIONS_ARE_THERE                                                                                            \
+    "(EXISTS (SELECT FROM schema_migration WHERE version > %d)"                                                        \
+    " OR EXISTS (SELECT FROM schema_functions WHERE version = %d AND digest = '%s'))"
+
+static int newest_version(void)
+{
+    int version = 0;
+    for (const struct migration *m = migrations; m->version != 0; m++)
+        version = m->version;
+    return version;
+}
+
+/* All of them, as one may need another, and a view of "SELECT *" tells columns that a migration has added only when it
+ * is made again. */
+static void put_functions(struct text *script)
+{
+    int version = newest_version();
+    text_printf(script, "IF NOT " FUNCTIONS_ARE_THERE " THEN\n", version, version, functions_digest);
+    for (const struct function_file *f = function_files; f->name != NULL; f++)
+        text_printf(script,
+                    "RAISE NOTICE 'functions/%s';\n"
+                    "EXECUTE $migration$%s$migration$;\n",
+                    f->name, f->sql);
+    text_printf(script,
+                "INSERT INTO schema_functions (version, digest) VALUES (%d, '%s') ON CONFLICT (single)\n"
+                "    DO UPDATE SET version = EXCLUDED.version, digest = EXCLUDED.digest, applied_at = now();\n"
+                "END IF;\n",
+                version, functions_digest);
+}
+
+/* What is embedded is quoted with $migration$, which no file may contain (a unit test looks). */
 char *migrate_script(void)
 {
     struct text script;
@@ -31,41 +62,71 @@ char *migrate_script(void)
                     "INSERT INTO schema_migration (version, name) VALUES (%d, '%s');\n"
                     "END IF;\n",
                     m->version, m->version, m->name, m->sql, m->version, m->name);
+    put_functions(&script);
     text_puts(&script, "END $all$;\n");
     char *result = xstrdup(script.data);
     text_fini(&script);
     return result;
 }
 
+enum answer { NO, YES, FAILED };
+
+static enum answer ask(PGconn *conn, const char *query)
+{
+    PGresult *result = PQexec(conn, query);
+    enum answer answer = FAILED;
+    if (PQresultStatus(result) == PGRES_TUPLES_OK)
+        answer = strcmp(PQgetvalue(result, 0, 0), "t") == 0 ? YES : NO;
+    else
+        fprintf(stderr, "weir-coordinator: %s", PQerrorMessage(conn));
+    PQclear(result);
+    return answer;
+}
+
+static enum answer has_table(PGconn *conn, const char *name)
+{
+    char query[80];
+    snprintf(query, sizeof query, "SELECT to_regclass('%s') IS NOT NULL", name);
+    return ask(conn, query);
+}
+
+static enum answer has_migration(PGconn *conn, const struct migration *m)
+{
+    char query[80];
+    snprintf(query, sizeof query, "SELECT EXISTS (SELECT FROM schema_migration WHERE version = %d)", m->version);
+    return ask(conn, query);
+}
+
+static enum answer has_functions(PGconn *conn)
+{
+    char query[320];
+    int version = newest_version();
+    snprintf(query, sizeof query, "SELECT " FUNCTIONS_ARE_THERE, version, version, functions_digest);
+    return ask(conn, query);
+}
+
 /* Prints what is missing; returns how many, or -1. */
 static int print_missing(PGconn *conn)
 {
-    PGresult *result = PQexec(conn, "SELECT to_regclass('schema_migration') IS NOT NULL");
-    bool any = PQresultStatus(result) == PGRES_TUPLES_OK && strcmp(PQgetvalue(result, 0, 0), "t") == 0;
-    PQclear(result);
+    enum answer any = has_table(conn, "schema_migration");
     int missing = 0;
-    for (const struct migration *m = migrations; m->version != 0; m++) {
-        bool applied = false;
-        if (any) {
-            char version[16];
-            snprintf(version, sizeof version, "%d", m->version);
-            const char *values[] = { version };
-            result = PQexecParams(conn, "SELECT FROM schema_migration WHERE version = $1::integer", 1, NULL, values,
-                                  NULL, NULL, 0);
-            if (PQresultStatus(result) != PGRES_TUPLES_OK) {
-                fprintf(stderr, "weir-coordinator: %s", PQerrorMessage(conn));
-                PQclear(result);
-                return -1;
-            }
-            applied = PQntuples(result) == 1;
-            PQclear(result);
-        }
-        if (!applied) {
+    for (const struct migration *m = migrations; m->version != 0 && any != FAILED; m++) {
+        enum answer has = any == YES ? has_migration(conn, m) : NO;
+        if (has == FAILED)
+            return -1;
+        if (has == NO) {
             printf("%04d_%s\n", m->version, m->name);
             missing++;
         }
     }
-    return missing;
+    enum answer functions = has_table(conn, "schema_functions");
+    if (functions == YES)
+        functions = has_functions(conn);
+    if (functions == NO) {
+        printf("functions\n");
+        missing++;
+    }
+    return any == FAILED || functions == FAILED ? -1 : missing;
 }
 
 int migrate_command(const char *conninfo, bool check)

@@ -1,14 +1,10 @@
-coordinator_sql := coordinator/sql/0001_base.sql coordinator/sql/0002_operators.sql coordinator/sql/0003_identity.sql \
-    coordinator/sql/0004_fold.sql coordinator/sql/0005_drain_number.sql \
-    coordinator/sql/0006_revoke.sql coordinator/sql/0007_same_for_all.sql \
-    coordinator/sql/0008_heard_process.sql coordinator/sql/0009_audit_rule.sql \
-    coordinator/sql/0010_spool.sql coordinator/sql/0011_spool_lease.sql coordinator/sql/0012_spool_queue.sql \
-    coordinator/sql/0013_accounts.sql \
-    coordinator/sql/0014_spool_status.sql \
-    coordinator/sql/0015_guesses.sql coordinator/sql/0016_spool_batches.sql \
-    coordinator/sql/0017_policy_digest.sql coordinator/sql/0018_report.sql \
-    coordinator/sql/0019_spool_expiry.sql coordinator/sql/0020_verify.sql \
-    coordinator/sql/0021_audit_login.sql coordinator/sql/0022_auth_known.sql
+coordinator_migrations := $(patsubst %,coordinator/sql/%.sql, \
+    0001_base 0002_operators 0003_identity 0004_fold 0005_drain_number 0006_revoke 0007_same_for_all \
+    0008_heard_process 0009_audit_rule 0010_spool 0011_spool_lease 0012_spool_queue 0013_accounts \
+    0014_spool_status 0015_functions 0016_guesses 0017_spool_expiry 0018_report 0019_verify)
+# In the order in which they are applied: a view, and a function in SQL, comes after what it uses.
+coordinator_functions := $(patsubst %,coordinator/sql/functions/%.sql, \
+    cluster nodes metrics policy spool_store spool_lease spool_result spool_state queue auth accounts audit verify operators)
 
 $(eval $(call library,coordinator,coordinator,text.c rows.c db.c migrate.c exposition.c exposition_help.c cluster_view.c cluster.c \
     beats.c audit.c admin.c questions.c verify.c service.c leader.c \
@@ -18,10 +14,10 @@ $(eval $(call library,auth,coordinator/auth,auth.c helpers.c packet.c passwords.
 $(B)/libcoordinator.a: $(B)/generated/coordinator/migrations.o
 objects += $(B)/generated/coordinator/migrations.o
 
-$(B)/generated/coordinator/migrations.c: coordinator/embed-sql $(coordinator_sql)
+$(B)/generated/coordinator/migrations.c: coordinator/embed-sql coordinator/room.mk $(coordinator_migrations) $(coordinator_functions)
 	@echo "  EMBED   $@"
 	@mkdir -p $(@D)
-	$(Q)coordinator/embed-sql $(coordinator_sql) >$@
+	$(Q)coordinator/embed-sql $(coordinator_migrations) $(coordinator_functions) >$@
 
 $(eval $(call program,weir-coordinator,coordinator,main.c,coordinator auth proto policy common,\
     -lpq -lzmq -lprotobuf-c -ljansson -levent -lcrypt -lldap -llber))

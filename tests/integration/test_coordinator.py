@@ -1,7 +1,6 @@
 """Coordinators and weirctl against a real PostgreSQL, with nodes made in Python."""
 import concurrent.futures
 import contextlib
-import pathlib
 import signal
 import socket
 import subprocess
@@ -615,49 +614,6 @@ def test_limits_are_settings():
         one.pg.signal_all(signal.SIGCONT)
         wait_until(lambda: one.http("/readyz")[0] == 200, 10, "ready again")
         operator.close()
-        edge.close()
-
-
-def test_migrations_and_bootstrap(tmp_path):
-    with Coordinators(1) as one:
-        command = [BIN / "weir-coordinator", "migrate", "-c", one.config("coordinator-1"), "--name", "coordinator-1"]
-        assert subprocess.run([*command, "--check"], check=False).returncode == 0
-        before = one.pg.query("SELECT version FROM schema_migration ORDER BY 1")
-        one.pg.query("CREATE DATABASE other")
-        (one.dir / "database").write_text(one.pg.conninfo.replace("dbname=weir", "dbname=other"))
-        done = subprocess.run([*command, "--check"], capture_output=True, text=True, check=False)
-        assert done.returncode == 1 and "0001_base" in done.stdout
-        both = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(4)]
-        assert [process.wait(20) for process in both] == [0, 0, 0, 0], "migrations that meet wait for each other"
-        assert subprocess.run([*command, "--check"], check=False).returncode == 0 and len(before) >= 2
-        test = subprocess.run([BIN / "weir-coordinator", "-t", "-c", one.config("coordinator-1"), "--name", "coordinator-7"],
-                              capture_output=True, text=True, check=False)
-        assert test.returncode == 1 and "coordinator-7" in test.stderr
-
-
-def test_database_of_the_first_version_goes_on():
-    with Coordinators(1) as one:
-        one.pg.query("CREATE DATABASE first")
-        first = one.pg.conninfo.replace("dbname=weir", "dbname=first")
-        schema = pathlib.Path(__file__).with_name("schemas") / "first.sql"
-        subprocess.run([one.pg.bin + "/psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-f", "-", first], input=schema.read_text(), text=True, check=True)
-        (one.dir / "database").write_text(first)
-        subprocess.run([BIN / "weir-coordinator", "keys", "add", "operator", "operator", one.keys["operator"].public,
-                        "-c", one.config("coordinator-1"), "--name", "coordinator-1"], check=True)
-        one.start()
-        for name, role in (("scanner-1", "scanner"), ("edge-1", "edge")):
-            one.add_key(name, role)
-        edge = one.node("edge-1", "edge")
-        assert edge.hello()
-        edge.beat(metrics=[counter("weir_x_total", 1)], metrics_partial=True)
-        edge.beat(metrics=[counter("weir_y_total", 2)], metrics_partial=True)
-        wait_until(lambda: [one.metric(f'weir_{name}_total{{node="edge-1"}}') for name in "xy"] == [1, 2], what="merged metrics")
-        report(edge, 1, audit_row(new_id()))
-        assert edge.receive("report_ack")[0].batch == 1
-        one.ctl("drain", "--force", "edge-1")
-        assert one.json("status")["conservation_difference"] == 0
-        assert edge.state(lambda s: entry(s, "edge-1").drain and s.identity and s.fresh)
-        assert "database: " not in one.log("coordinator-1").replace("database: connected", "")
         edge.close()
 
 

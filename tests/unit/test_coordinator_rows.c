@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include "common/memory.h"
 #include "coordinator/cluster.h"
 #include "coordinator/db.h"
 #include "coordinator/migrate.h"
@@ -123,11 +124,51 @@ START_TEST(test_migrations)
         ck_assert_int_eq(m->version, expected++);
         ck_assert_ptr_null(strstr(m->sql, "$migration$"));
         ck_assert_ptr_null(strchr(m->name, '\''));
+        ck_assert_msg(strstr(m->sql, "OR REPLACE") == NULL, "%s: what can be replaced is in functions/", m->name);
     }
     ck_assert_int_gt(expected, 2);
     char *script = migrate_script();
     ck_assert_ptr_nonnull(strstr(script, "pg_advisory_xact_lock"));
+    for (const struct function_file *f = function_files; f->name != NULL; f++)
+        ck_assert_ptr_nonnull(strstr(script, f->sql));
     free(script);
+}
+END_TEST
+
+/* Where the next line that begins with start is, behind it; NULL: there is none. */
+static const char *next_line(const char *text, const char *start)
+{
+    char *pattern = xasprintf("\n%s", start);
+    const char *found = strstr(text, pattern);
+    if (found != NULL)
+        found += strlen(pattern);
+    free(pattern);
+    return found;
+}
+
+/* Those whose first line begins so; another with that name but other parameters is for the version before. */
+static int count_functions(const char *line, size_t length)
+{
+    int count = 0;
+    for (const struct function_file *f = function_files; f->name != NULL; f++)
+        for (const char *at = f->sql; (at = next_line(at, "CREATE OR REPLACE FUNCTION ")) != NULL;)
+            count += strncmp(at, line, length) == 0;
+    return count;
+}
+
+START_TEST(test_functions)
+{
+    ck_assert_uint_eq(strlen(functions_digest), 64);
+    for (const struct function_file *f = function_files; f->name != NULL; f++) {
+        ck_assert_ptr_null(strstr(f->sql, "$migration$"));
+        ck_assert_ptr_null(strchr(f->name, '\''));
+        for (const char *at = f->sql; (at = next_line(at, "CREATE ")) != NULL;)
+            ck_assert_msg(strncmp(at, "OR REPLACE ", 11) == 0, "%s is run again: %.60s", f->name, at);
+        for (const char *at = f->sql; (at = next_line(at, "CREATE OR REPLACE FUNCTION ")) != NULL;) {
+            size_t length = strcspn(at, "\n");
+            ck_assert_msg(count_functions(at, length) == 1, "%.*s is written once", (int)length, at);
+        }
+    }
 }
 END_TEST
 
@@ -170,6 +211,7 @@ int main(void)
     tcase_add_test(tests, test_rows);
     tcase_add_loop_test(tests, test_conninfo, 0, sizeof conninfo_table / sizeof *conninfo_table);
     tcase_add_test(tests, test_migrations);
+    tcase_add_test(tests, test_functions);
     tcase_add_test(tests, test_cluster_view);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);

@@ -1,11 +1,17 @@
--- 0022_auth_known.sql - whether the account that a check is of is known, so that a name may be logged
---
--- What was typed where the login belongs may be a password. It is a name where there is such an account, or where somebody logged in so
--- (the directory has it) and that is still remembered.
+-- functions/auth.sql - who may log in, and how often somebody may guess
 
-DROP FUNCTION auth_begin(bigint, text, boolean, text, integer, integer, interval, interval, interval);
--- Begins a check, as before. known: as above, told whatever limited says.
-CREATE FUNCTION auth_begin(ask bigint, who text, cuts boolean, whence text, account_most integer, client_most integer, span interval,
+-- Logins are folded as coordinators fold them: ASCII only, whatever the database's locale.
+CREATE OR REPLACE FUNCTION login_fold(login text) RETURNS text LANGUAGE sql IMMUTABLE AS $f$ SELECT lower(login COLLATE "C") $f$;
+
+-- Begins a check of the login `who` (folded) from the client `whence`. cuts: a directory looks only at what stands before its last @, so all logins with that
+-- are one, which an account of that name answers for, and which a disabled account of it shuts out.
+-- account: the one name that it is counted under. limited: "account" or "client" when there were too many wrong passwords, "busy" when those under way might
+-- become too many; then nothing is told of hash and senders. hash: NULL when there is no such account, with "!" in front when it is disabled.
+-- known: the name may be logged. What was typed where the login belongs may be a password; it is a name where there is such an account, or where somebody
+-- logged in so (the directory has it) and that is still remembered.
+-- Those who guess at one account or from one client queue up here, so the limits are exact. A crash of PostgreSQL may forget the last guesses,
+-- which nobody has to wait for.
+CREATE OR REPLACE FUNCTION auth_begin(ask bigint, who text, cuts boolean, whence text, account_most integer, client_most integer, span interval,
     check_span interval, place_span interval)
 RETURNS TABLE (account text, limited text, hash text, senders text[], known boolean) LANGUAGE plpgsql AS $f$
 DECLARE
@@ -51,4 +57,24 @@ BEGIN
         senders := holder.senders;
     END IF;
     RETURN NEXT;
+END $f$;
+
+-- It was wrong, whatever another coordinator that was asked the same says, or said.
+CREATE OR REPLACE FUNCTION auth_wrong(ask bigint, who text, whence text) RETURNS void LANGUAGE plpgsql AS $f$
+BEGIN
+    PERFORM set_config('synchronous_commit', 'off', true);
+    INSERT INTO auth_guess (request, login, client, wrong) VALUES (ask, who, whence, true) ON CONFLICT (request) DO UPDATE SET wrong = true;
+END $f$;
+
+-- It was right (used), or could not be checked: no guess, unless another coordinator that was asked the same found it wrong.
+CREATE OR REPLACE FUNCTION auth_forgive(ask bigint, who text, whence text, used boolean) RETURNS void LANGUAGE plpgsql AS $f$
+BEGIN
+    PERFORM set_config('synchronous_commit', 'off', true);
+    IF used THEN -- first: operators lock the account before its places and guesses
+        UPDATE account SET last_used_at = now()
+            WHERE login = who AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute');
+        INSERT INTO auth_place AS p (login, client) VALUES (who, whence) ON CONFLICT (login, client) DO UPDATE SET at = clock_timestamp()
+            WHERE p.at < clock_timestamp() - interval '1 hour';
+    END IF;
+    DELETE FROM auth_guess WHERE request = ask AND NOT wrong;
 END $f$;

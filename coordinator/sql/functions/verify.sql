@@ -1,25 +1,7 @@
--- 0020_verify.sql - what next hops said of recipients, for all edges
---
--- An edge asks here before it asks the next hop, and tells what it heard there. A crash of PostgreSQL may forget the last answers: they are asked for
--- again.
-
-CREATE TABLE verified (
-    recipient text NOT NULL,
-    next_hop text NOT NULL, -- "[host]:port" or "domain:port": with another route it is another question
-    known boolean NOT NULL, -- there is such a recipient
-    code integer NOT NULL,
-    enhanced text NOT NULL,
-    words text NOT NULL,
-    asked_at timestamptz NOT NULL,
-    asked_by text NOT NULL,
-    refresh_at timestamptz NOT NULL, -- asked anew from then on, by one edge
-    expires_at timestamptz NOT NULL,
-    PRIMARY KEY (recipient, next_hop)
-);
-CREATE INDEX verified_expires ON verified (expires_at);
+-- functions/verify.sql - what next hops said of recipients
 
 -- What is known, at most one row. Who is told to refresh has a minute for it before another one is told, too.
-CREATE FUNCTION verify_ask(given text, hop text)
+CREATE OR REPLACE FUNCTION verify_ask(given text, hop text)
 RETURNS TABLE (known boolean, code integer, enhanced text, words text, refresh boolean) LANGUAGE plpgsql AS $f$
 DECLARE
     found_at timestamptz;
@@ -39,7 +21,8 @@ BEGIN
     RETURN NEXT;
 END $f$;
 
-CREATE FUNCTION verify_tell(given text, hop text, is_there boolean, reply integer, status text, said text, who text, expire interval, fresh interval)
+-- What a next hop said. expire, fresh: for how long it counts, and after how long it is asked anew.
+CREATE OR REPLACE FUNCTION verify_tell(given text, hop text, is_there boolean, reply integer, status text, said text, who text, expire interval, fresh interval)
 RETURNS void LANGUAGE plpgsql AS $f$
 DECLARE
     at timestamptz := clock_timestamp();
@@ -52,7 +35,7 @@ BEGIN
 END $f$;
 
 -- Takes out what has expired, and what is over the limit; at most so many rows of each.
-CREATE FUNCTION verify_tidy(entries bigint, most integer) RETURNS TABLE (expired bigint, over bigint) LANGUAGE plpgsql AS $f$
+CREATE OR REPLACE FUNCTION verify_tidy(entries bigint, most integer) RETURNS TABLE (expired bigint, over bigint) LANGUAGE plpgsql AS $f$
 DECLARE
     there bigint;
 BEGIN
@@ -67,28 +50,26 @@ BEGIN
     RETURN NEXT;
 END $f$;
 
--- ---- operators ----
-
 -- As edges write it: without brackets, the domain in lower case.
-CREATE FUNCTION verify_recipient(given text) RETURNS text LANGUAGE sql IMMUTABLE AS $f$
+CREATE OR REPLACE FUNCTION verify_recipient(given text) RETURNS text LANGUAGE sql IMMUTABLE AS $f$
     SELECT regexp_replace(bare, '@[^@]*$', '') || lower(coalesce(substring(bare FROM '@[^@]*$'), ''))
         FROM regexp_replace(given, '^<(.*)>$', '\1') AS bare
 $f$;
 
 -- An address, or all of "@domain".
-CREATE FUNCTION verify_rows(given text) RETURNS SETOF verified LANGUAGE sql STABLE AS $f$
+CREATE OR REPLACE FUNCTION verify_rows(given text) RETURNS SETOF verified LANGUAGE sql STABLE AS $f$
     SELECT * FROM verified WHERE left(given, 1) <> '@' AND recipient = verify_recipient(given)
     UNION ALL
     SELECT * FROM verified WHERE left(given, 1) = '@' AND right(recipient, length(given)) = lower(given)
 $f$;
 
-CREATE FUNCTION admin_verify_show(given text) RETURNS admin_answer LANGUAGE sql STABLE AS $f$
+CREATE OR REPLACE FUNCTION admin_verify_show(given text) RETURNS admin_answer LANGUAGE sql STABLE AS $f$
     SELECT 0, NULL::text, json_build_object('count', (SELECT count(*) FROM verify_rows(given) WHERE expires_at > now()),
         'recipients', coalesce((SELECT json_agg(v) FROM (SELECT recipient, next_hop, known AS "exists", code, enhanced, words, asked_at, asked_by, refresh_at,
             expires_at FROM verify_rows(given) WHERE expires_at > now() ORDER BY recipient, next_hop LIMIT 1000) AS v), '[]'))
 $f$;
 
-CREATE FUNCTION admin_verify_forget(who text, given text) RETURNS admin_answer LANGUAGE plpgsql AS $f$
+CREATE OR REPLACE FUNCTION admin_verify_forget(who text, given text) RETURNS admin_answer LANGUAGE plpgsql AS $f$
 DECLARE
     amount bigint;
 BEGIN

@@ -1,0 +1,143 @@
+-- functions/queue.sql - what operators see of the spool and do with it
+
+-- What operators write for an address: * stands for anything.
+CREATE OR REPLACE FUNCTION queue_like(pattern text) RETURNS text LANGUAGE sql IMMUTABLE AS $f$
+    SELECT replace(regexp_replace(CASE WHEN left(pattern, 1) = '@' THEN '*' || pattern ELSE pattern END, '([\\%_])', '\\\1', 'g'), '*', '%')
+$f$;
+
+-- Entries of the queue that are meant; an empty filter matches all.
+CREATE OR REPLACE FUNCTION queue_match(wanted text, a_from text, a_to text, a_state text, older text, a_destination text)
+RETURNS TABLE (id text, destination text, state text) LANGUAGE sql STABLE AS $f$
+    SELECT q.id, q.destination, s.state
+    FROM spool_queue q JOIN spool_message m USING (id) LEFT JOIN spool_destination d USING (destination)
+    CROSS JOIN LATERAL (SELECT spool_state(q.held, q.leased, q.due_at, d.down_until) AS state) AS s
+    WHERE (wanted = '' OR q.id = upper(wanted))
+        AND (a_from = '' OR (a_from = '<>' AND m.sender = '') OR (a_from <> '<>' AND m.sender ILIKE queue_like(a_from)))
+        AND (a_to = '' OR EXISTS (SELECT FROM spool_recipient r WHERE r.id = q.id AND r.destination = q.destination AND r.state = 'queued'
+                                  AND r.address ILIKE queue_like(a_to)))
+        AND (a_state = '' OR s.state = a_state)
+        AND (older = '' OR q.arrived_at < now() - nullif(older, '')::interval)
+        AND (a_destination = '' OR q.destination ILIKE queue_like(a_destination))
+$f$;
+
+-- What is wrong with a state that an operator names; NULL: nothing.
+CREATE OR REPLACE FUNCTION queue_check(a_state text) RETURNS text LANGUAGE sql IMMUTABLE AS $f$
+    SELECT format('"%s" is no state: ready, deferred, leased or held', a_state) WHERE a_state NOT IN ('', 'ready', 'deferred', 'leased', 'held')
+$f$;
+
+CREATE OR REPLACE FUNCTION admin_queue_list(wanted text, a_from text, a_to text, a_state text, older text, a_destination text, most integer)
+RETURNS admin_answer LANGUAGE plpgsql STABLE AS $f$
+BEGIN
+    IF queue_check(a_state) IS NOT NULL THEN
+        RETURN (64, queue_check(a_state), NULL)::admin_answer;
+    END IF;
+    RETURN (0, NULL, coalesce((SELECT json_agg(e ORDER BY e.arrived_at, e.id, e.destination) FROM (
+        SELECT q.id, q.arrived_at, n.state, m.size, m.sender, q.destination, q.attempts, q.due_at, q.attend_at, q.maybe_duplicate,
+            CASE WHEN n.state = 'leased' THEN q.holder ELSE '' END AS holder, m.scanned,
+            (SELECT json_agg(r.address ORDER BY r.number) FROM (SELECT o.address, o.number FROM spool_recipient o WHERE o.id = q.id
+                AND o.destination = q.destination AND o.state = 'queued' ORDER BY o.number LIMIT 5) AS r) AS recipients,
+            (SELECT count(*) FROM spool_recipient o WHERE o.id = q.id AND o.destination = q.destination AND o.state = 'queued') AS recipient_count,
+            coalesce(nullif((SELECT o.reply FROM spool_recipient o WHERE o.id = q.id AND o.destination = q.destination AND o.state = 'queued'
+                ORDER BY o.number LIMIT 1), ''), d.reply, '') AS reply
+        FROM queue_match(wanted, a_from, a_to, a_state, older, a_destination) AS n
+        JOIN spool_queue q ON q.id = n.id AND q.destination = n.destination JOIN spool_message m ON m.id = q.id
+        LEFT JOIN spool_destination d ON d.destination = q.destination
+        ORDER BY q.arrived_at, q.id, q.destination LIMIT most) AS e), '[]'))::admin_answer;
+END $f$;
+
+CREATE OR REPLACE FUNCTION admin_queue_show(wanted text) RETURNS admin_answer LANGUAGE plpgsql STABLE AS $f$
+DECLARE
+    body json;
+BEGIN
+    SELECT json_build_object('id', m.id, 'arrived_at', m.arrived_at, 'stored_at', m.stored_at, 'size', m.size, 'sender', m.sender,
+        'message_id', m.message_id, 'node', m.node, 'listener', m.listener, 'client', m.client, 'helo', m.helo, 'tls', m.tls,
+        'scanned', m.scanned, 'verdict', m.verdict, 'dsn', m.dsn,
+        'destinations', coalesce((SELECT json_agg(json_build_object('destination', q.destination, 'state',
+            spool_state(q.held, q.leased, q.due_at, d.down_until), 'due_at', q.due_at, 'down_until', d.down_until, 'attempts', q.attempts,
+            'holder', q.holder, 'maybe_duplicate', q.maybe_duplicate, 'delay_warned', q.delay_warned, 'bounce', q.bounce)
+            ORDER BY q.destination) FROM spool_queue q LEFT JOIN spool_destination d USING (destination) WHERE q.id = m.id), '[]'),
+        'recipients', coalesce((SELECT json_agg(json_build_object('address', r.address, 'destination', r.destination, 'state', r.state,
+            'attempts', r.attempts, 'tried_at', r.tried_at, 'reply', r.reply) ORDER BY r.number) FROM spool_recipient r WHERE r.id = m.id), '[]'),
+        'attempts', coalesce((SELECT json_agg(e ORDER BY e.at) FROM spool_event e WHERE e.id = m.id), '[]'))
+        INTO body FROM spool_message m WHERE m.id = upper(wanted);
+    IF body IS NULL THEN
+        RETURN (65, format('%s is not in the spool; weirctl trace %s tells what became of it', wanted, wanted), NULL)::admin_answer;
+    END IF;
+    RETURN (0, NULL, body)::admin_answer;
+END $f$;
+
+-- One entry, which no edge has: its recipients are given up without a word to anybody.
+CREATE OR REPLACE FUNCTION queue_delete(requester text, wanted text, to_destination text) RETURNS void LANGUAGE plpgsql AS $f$
+DECLARE
+    numbers integer[];
+BEGIN
+    WITH gone AS (UPDATE spool_recipient SET state = 'discarded' WHERE id = wanted AND destination = to_destination AND state = 'queued'
+                  RETURNING number)
+        SELECT coalesce(array_agg(number), '{}') INTO numbers FROM gone;
+    PERFORM spool_audit(wanted, numbers, 'weirctl', 'discarded:operator', 0, format('deleted by %s', requester), '');
+    INSERT INTO spool_event (id, destination, token, who, what, recipients, reply)
+        VALUES (wanted, to_destination, 0, requester, 'discarded', cardinality(numbers), 'weirctl queue delete');
+    PERFORM spool_count(0, 0, 0, 0, 0, cardinality(numbers), 0);
+    PERFORM spool_settle(wanted, cardinality(numbers));
+END $f$;
+
+-- act: hold, release, retry, delete or bounce. At most 1000 entries at a time.
+CREATE OR REPLACE FUNCTION admin_queue_act(requester text, act text, wanted text, a_from text, a_to text, a_state text, older text, a_destination text,
+    force boolean) RETURNS admin_answer LANGUAGE plpgsql AS $f$
+DECLARE
+    one record;
+    entry record;
+    changed integer := 0;
+    seen integer := 0;
+    busy integer := 0;
+    ids text[] := '{}';
+BEGIN
+    IF queue_check(a_state) IS NOT NULL THEN
+        RETURN (64, queue_check(a_state), NULL)::admin_answer;
+    END IF;
+    IF NOT force AND wanted || a_from || a_to || a_state || older || a_destination = '' THEN
+        RETURN (64, format('queue %s: which messages? Name one, or give --from, --to, --state, --older or --destination; --force means all', act),
+                NULL)::admin_answer;
+    END IF;
+    FOR one IN SELECT * FROM queue_match(wanted, a_from, a_to, a_state, older, a_destination) AS n
+        WHERE CASE act WHEN 'hold' THEN n.state <> 'held' WHEN 'release' THEN n.state = 'held' WHEN 'retry' THEN n.state IN ('deferred', 'ready')
+              ELSE true END ORDER BY n.id, n.destination LIMIT 1001
+    LOOP
+        seen := seen + 1;
+        EXIT WHEN seen > 1000;
+        PERFORM FROM spool_message m WHERE m.id = one.id FOR UPDATE;
+        SELECT q.leased AND q.due_at > clock_timestamp() AS leased INTO entry FROM spool_queue q
+            WHERE q.id = one.id AND q.destination = one.destination FOR UPDATE;
+        CONTINUE WHEN NOT FOUND;
+        IF entry.leased AND act IN ('delete', 'bounce', 'retry') THEN
+            busy := busy + 1;
+            CONTINUE;
+        END IF;
+        IF act = 'delete' THEN
+            PERFORM queue_delete(requester, one.id, one.destination);
+        ELSE
+            UPDATE spool_queue q SET held = act = 'hold', bounce = q.bounce OR act = 'bounce',
+                due_at = CASE WHEN act = 'hold' OR entry.leased THEN q.due_at ELSE clock_timestamp() END,
+                attend_at = CASE act WHEN 'bounce' THEN clock_timestamp() ELSE q.attend_at END
+                WHERE q.id = one.id AND q.destination = one.destination;
+            INSERT INTO spool_wake SELECT q.destination, q.scanned, q.due_at FROM spool_queue q
+                WHERE q.id = one.id AND q.destination = one.destination AND act <> 'hold';
+        END IF;
+        IF act = 'retry' THEN
+            DELETE FROM spool_destination d WHERE d.destination = one.destination;
+        END IF;
+        changed := changed + 1;
+        ids := CASE WHEN cardinality(ids) < 20 THEN ids || one.id ELSE ids END;
+    END LOOP;
+    IF seen = 0 THEN
+        RETURN (65, CASE WHEN wanted <> '' THEN format('%s is not in the spool, or not in a state to %s', wanted, act)
+                         ELSE 'nothing in the spool matches' END, NULL)::admin_answer;
+    END IF;
+    IF changed > 0 THEN
+        INSERT INTO audit_action (who, action, target, detail) VALUES (requester, 'queue ' || act, wanted, jsonb_strip_nulls(jsonb_build_object(
+            'from', nullif(a_from, ''), 'to', nullif(a_to, ''), 'state', nullif(a_state, ''), 'older', nullif(older, ''),
+            'destination', nullif(a_destination, ''), 'changed', changed, 'ids', ids)));
+        PERFORM pg_notify('weir_spool', '');
+    END IF;
+    RETURN (0, NULL, json_build_object('changed', changed, 'busy', busy, 'more', seen > 1000, 'ids', ids))::admin_answer;
+END $f$;

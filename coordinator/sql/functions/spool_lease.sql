@@ -1,0 +1,177 @@
+-- functions/spool_lease.sql - who delivers what: claims and renewals
+
+-- The pause before the next try, or of a destination's back-off: doubling, with jitter so that what failed together does not come together.
+CREATE OR REPLACE FUNCTION spool_pause(tries integer, first interval, most interval) RETURNS interval LANGUAGE sql VOLATILE AS $f$
+    SELECT least(first * power(2, least(greatest(tries, 1) - 1, 30)), most) * (0.9 + 0.2 * random())
+$f$;
+
+-- What others made due since the last claim. A destination in trouble stays asleep.
+CREATE OR REPLACE FUNCTION spool_take_wakes() RETURNS void LANGUAGE plpgsql AS $f$
+BEGIN
+    WITH taken AS (
+        DELETE FROM spool_wake WHERE ctid = ANY (ARRAY(SELECT ctid FROM spool_wake LIMIT 5000 FOR UPDATE SKIP LOCKED))
+            RETURNING destination, scanned, at
+    )
+    INSERT INTO spool_lane AS l (destination, scanned, turn_at)
+        SELECT t.destination, t.scanned, greatest(min(t.at), max(d.down_until)) FROM taken t LEFT JOIN spool_destination d USING (destination)
+        GROUP BY t.destination, t.scanned ORDER BY t.destination, t.scanned
+        ON CONFLICT (destination, scanned) DO UPDATE SET turn_at = EXCLUDED.turn_at WHERE l.turn_at > EXCLUDED.turn_at;
+END $f$;
+
+-- Ids of one lane to be leased now: three quarters the oldest, the rest the newest, so that a backlog does not starve new mail.
+CREATE OR REPLACE FUNCTION spool_pick(lane_destination text, lane_scanned boolean, most integer, at_now timestamptz) RETURNS SETOF text
+LANGUAGE plpgsql AS $f$
+DECLARE
+    newest integer := floor(most * 0.25 + random());
+    oldest text[];
+BEGIN
+    oldest := ARRAY(SELECT q.id FROM spool_queue q WHERE q.destination = lane_destination AND q.scanned = lane_scanned AND NOT q.held
+        AND q.due_at <= at_now ORDER BY q.due_at LIMIT most - newest FOR UPDATE SKIP LOCKED);
+    RETURN QUERY SELECT unnest(oldest);
+    IF newest > 0 THEN
+        RETURN QUERY SELECT n.id FROM (SELECT q.id FROM spool_queue q WHERE q.destination = lane_destination AND q.scanned = lane_scanned
+            AND NOT q.held AND q.due_at <= at_now ORDER BY q.due_at DESC LIMIT most FOR UPDATE SKIP LOCKED) AS n
+            WHERE n.id <> ALL (oldest) LIMIT newest;
+    END IF;
+END $f$;
+
+-- When this lane's turn comes again.
+CREATE OR REPLACE FUNCTION spool_next_turn(lane_destination text, lane_scanned boolean, free integer, at_now timestamptz) RETURNS timestamptz
+LANGUAGE plpgsql AS $f$
+BEGIN
+    RETURN (SELECT CASE WHEN d.down_until > at_now THEN d.down_until
+                WHEN due.at <= at_now AND free <= 0 THEN coalesce((SELECT min(due_at) FROM spool_queue
+                    WHERE destination = lane_destination AND leased AND due_at > at_now), at_now)
+                WHEN due.at <= at_now THEN clock_timestamp()
+                ELSE coalesce(due.at, 'infinity') END
+    FROM (SELECT (SELECT q.due_at FROM spool_queue q WHERE q.destination = lane_destination AND q.scanned = lane_scanned AND NOT q.held
+                  ORDER BY q.due_at LIMIT 1) AS at) AS due LEFT JOIN spool_destination d ON d.destination = lane_destination);
+END $f$;
+
+-- Leases these entries, which are due and which the caller has locked; one that has to wait for its expiries does so instead, and is not returned.
+-- A token more in either case, so that nothing of an earlier lease counts.
+CREATE OR REPLACE FUNCTION spool_lease(ids text[], destinations text[], who text, at_now timestamptz, lease interval, retry_first interval,
+    retry_most interval) RETURNS TABLE (id text, destination text) LANGUAGE plpgsql AS $f$
+BEGIN
+    RETURN QUERY
+    WITH wanted AS (
+        SELECT g.id, g.destination, g.place, q.leased AS expired, q.leased AND q.expiries > 0 AS waits,
+            CASE WHEN q.leased AND q.expiries > 0 THEN at_now + spool_pause(q.expiries, retry_first, retry_most) ELSE at_now + lease END AS due
+            FROM unnest(ids, destinations) WITH ORDINALITY AS g(id, destination, place)
+            JOIN spool_queue q ON q.id = g.id AND q.destination = g.destination
+    ), changed AS (
+        UPDATE spool_queue q SET leased = NOT w.waits, token = q.token + 1, due_at = w.due, holder = who,
+            attempts = q.attempts + w.expired::integer, expiries = q.expiries + w.expired::integer,
+            maybe_duplicate = q.maybe_duplicate OR w.expired,
+            attend_at = CASE WHEN w.waits THEN greatest(q.attend_at, w.due) ELSE q.attend_at END
+            FROM wanted w WHERE q.id = w.id AND q.destination = w.destination
+            RETURNING q.id, q.destination, w.place, q.leased
+    )
+    SELECT c.id, c.destination FROM changed c WHERE c.leased ORDER BY c.place;
+END $f$;
+
+-- Leases up to room rows, unscanned ones only where a scanner can be had. One row for each recipient to deliver, the lease's own columns in
+-- the first of each lease (first).
+CREATE OR REPLACE FUNCTION spool_claim(who text, room integer, scanners boolean, per_destination integer, lease interval, retry_first interval,
+    retry_most interval)
+RETURNS TABLE (first boolean, id text, destination text, token bigint, envelope bytea, attempts integer, expiries integer, age_ms bigint,
+    maybe_duplicate boolean, delay_warned boolean, bounce boolean, dsn boolean, scanned boolean, verdict text, scanner text, engine text,
+    signatures text, size bigint, tries integer, packed bytea) LANGUAGE plpgsql AS $f$
+DECLARE
+    at_now timestamptz := clock_timestamp();
+    lane record;
+    kind boolean;
+    got_ids text[] := '{}';
+    got_destinations text[] := '{}';
+    picked text[];
+    share integer;
+    attend integer;
+    free integer;
+BEGIN
+    PERFORM spool_take_wakes();
+    -- What needs attention whether its destination can be reached or not: at most half, of an odd room now the lesser and now the greater, so that
+    -- the end of much old mail delays no new mail. Where no lane has its turn there is none to delay.
+    attend := CASE WHEN EXISTS (SELECT FROM spool_lane l WHERE (l.scanned OR scanners) AND l.turn_at <= at_now) THEN floor(room * 0.5 + random())
+                   ELSE (room + 1) / 2 END;
+    FOREACH kind IN ARRAY CASE WHEN scanners THEN '{t,f}'::boolean[] ELSE '{t}' END LOOP
+        FOR lane IN
+            SELECT q.id, q.destination FROM spool_queue q WHERE NOT q.held AND q.scanned = kind AND q.attend_at <= at_now
+                AND NOT (q.leased AND q.due_at > at_now)
+                ORDER BY q.attend_at LIMIT greatest(0, attend - cardinality(got_ids)) FOR UPDATE SKIP LOCKED
+        LOOP
+            got_ids := got_ids || lane.id;
+            got_destinations := got_destinations || lane.destination;
+        END LOOP;
+    END LOOP;
+    SELECT coalesce(array_agg(l.id), '{}'), coalesce(array_agg(l.destination), '{}') INTO got_ids, got_destinations
+        FROM spool_lease(got_ids, got_destinations, who, at_now, lease, retry_first, retry_most) AS l;
+    share := greatest(1, room / greatest(1, (SELECT count(*) FROM (
+        SELECT FROM spool_lane l WHERE (l.scanned OR scanners) AND l.turn_at <= at_now LIMIT room) AS c)));
+    FOR lane IN
+        SELECT l.destination, l.scanned FROM spool_lane l WHERE (l.scanned OR scanners) AND l.turn_at <= at_now
+            ORDER BY l.turn_at LIMIT room FOR UPDATE SKIP LOCKED
+    LOOP
+        EXIT WHEN cardinality(got_ids) >= room;
+        -- The limit is of both lanes of a destination together, and of all coordinators.
+        CONTINUE WHEN NOT pg_try_advisory_xact_lock(hashtextextended('weir lane ' || lane.destination, 0));
+        SELECT CASE WHEN d.down_until > at_now THEN 0 WHEN d.failures > 0 THEN 1 ELSE per_destination END - (
+            SELECT count(*) FROM spool_queue q WHERE q.destination = lane.destination AND q.leased AND q.due_at > at_now)
+            INTO free FROM (SELECT) AS one LEFT JOIN spool_destination d ON d.destination = lane.destination;
+        picked := '{}';
+        IF free > 0 THEN
+            picked := ARRAY(SELECT spool_pick(lane.destination, lane.scanned, least(free, share, room - cardinality(got_ids)), at_now));
+            picked := ARRAY(SELECT l.id FROM spool_lease(picked, array_fill(lane.destination, ARRAY[cardinality(picked)]), who, at_now, lease,
+                retry_first, retry_most) AS l);
+            got_ids := got_ids || picked;
+            got_destinations := got_destinations || array_fill(lane.destination, ARRAY[cardinality(picked)]);
+        END IF;
+        UPDATE spool_lane l SET turn_at = spool_next_turn(lane.destination, lane.scanned, free - cardinality(picked), at_now)
+            WHERE l.destination = lane.destination AND l.scanned = lane.scanned;
+    END LOOP;
+    RETURN QUERY
+        SELECT l.first, q.id, q.destination, q.token, CASE WHEN l.first THEN m.envelope END, q.attempts, q.expiries,
+            greatest(0, (extract(epoch FROM at_now - m.arrived_at) * 1000)::bigint), q.maybe_duplicate, q.delay_warned, q.bounce, m.dsn, m.scanned,
+            m.verdict, m.scanner, m.engine, m.signatures, m.size, l.attempts, l.packed
+        FROM (SELECT g.place, g.id, g.destination, r.number, r.attempts, r.packed, row_number() OVER (PARTITION BY g.place ORDER BY r.number) = 1 AS first
+            FROM unnest(got_ids, got_destinations) WITH ORDINALITY AS g(id, destination, place)
+            JOIN spool_recipient r ON r.id = g.id AND r.destination = g.destination AND r.state = 'queued') AS l
+        JOIN spool_queue q ON q.id = l.id AND q.destination = l.destination
+        JOIN spool_message m ON m.id = l.id
+        ORDER BY l.place, l.number;
+END $f$;
+
+-- Milliseconds until something is due for such a claim; 0: now; NULL: nothing is.
+CREATE OR REPLACE FUNCTION spool_due_in(scanners boolean) RETURNS bigint LANGUAGE plpgsql VOLATILE AS $f$
+BEGIN
+    RETURN (SELECT CASE WHEN next.at < 'infinity' THEN greatest(0, ceil(extract(epoch FROM next.at - clock_timestamp()) * 1000))::bigint END
+    FROM (SELECT least(
+        (SELECT min(turn_at) FROM spool_lane WHERE scanned OR scanners),
+        (SELECT min(at) FROM spool_wake WHERE scanned OR scanners),
+        (SELECT min(attend_at) FROM spool_queue WHERE NOT held AND scanned AND attend_at > now()),
+        (SELECT min(attend_at) FROM spool_queue WHERE NOT held AND NOT scanned AND scanners AND attend_at > now())) AS at) AS next);
+END $f$;
+
+-- The leases that are still alive and whose tokens are the newest, with a new end.
+CREATE OR REPLACE FUNCTION spool_renew(ids text[], destinations text[], tokens bigint[], lease interval)
+RETURNS TABLE (id text, destination text, token bigint) LANGUAGE plpgsql AS $f$
+BEGIN
+    RETURN QUERY
+    WITH mine AS (
+        SELECT q.id, q.destination FROM spool_queue q JOIN unnest(ids, destinations, tokens) AS h(id, destination, token)
+            ON q.id = h.id AND q.destination = h.destination AND q.token = h.token
+        WHERE q.leased AND q.due_at > clock_timestamp() ORDER BY q.id, q.destination FOR UPDATE OF q
+    )
+    UPDATE spool_queue q SET due_at = clock_timestamp() + lease FROM mine
+        WHERE q.id = mine.id AND q.destination = mine.destination AND q.leased AND q.due_at > clock_timestamp()
+        RETURNING q.id, q.destination, q.token;
+END $f$;
+
+-- Leases that cannot reach who asked for them, as if never given.
+CREATE OR REPLACE FUNCTION spool_give_back(ids text[], destinations text[], tokens bigint[]) RETURNS void LANGUAGE plpgsql AS $f$
+BEGIN
+    WITH back AS (
+        UPDATE spool_queue q SET leased = false, due_at = clock_timestamp() FROM unnest(ids, destinations, tokens) AS h(id, destination, token)
+            WHERE q.id = h.id AND q.destination = h.destination AND q.token = h.token AND q.leased RETURNING q.destination, q.scanned, q.due_at
+    )
+    INSERT INTO spool_wake SELECT destination, scanned, min(due_at) FROM back GROUP BY destination, scanned;
+END $f$;

@@ -1,0 +1,169 @@
+-- functions/spool_store.sql - messages come and go
+--
+-- Of all that is done with the spool: what runs for each message is in PL/pgSQL, which keeps its plans; a function in SQL would be planned at each call.
+-- Lock order: a message by id, its rows of spool_queue, then spool_destination. Claims skip what is locked.
+
+-- Adds to the sums of the connection that asks.
+CREATE OR REPLACE FUNCTION spool_count(messages bigint, bytes bigint, recipients bigint, delivered bigint, failed bigint, discarded bigint, abandoned bigint)
+RETURNS void LANGUAGE plpgsql AS $f$
+BEGIN
+    INSERT INTO spool_usage AS u VALUES (current_setting('application_name'), $1, $2, $3, $4, $5, $6, $7)
+    ON CONFLICT (slot) DO UPDATE SET messages = u.messages + $1, bytes = u.bytes + $2, recipients = u.recipients + $3,
+        delivered = u.delivered + $4, failed = u.failed + $5, discarded = u.discarded + $6, abandoned = u.abandoned + $7;
+END $f$;
+
+-- What stores are refused for, and what edges are told so that they refuse earlier.
+CREATE OR REPLACE FUNCTION spool_is_full(max_messages bigint, max_bytes bigint) RETURNS boolean LANGUAGE plpgsql STABLE AS $f$
+BEGIN
+    RETURN (SELECT coalesce(sum(messages) >= max_messages OR sum(bytes) >= max_bytes, false) FROM spool_usage);
+END $f$;
+
+-- When a message that is here since arrived is looked at whatever its destination does. A warning of 0: none is sent.
+-- STABLE is what the expression is (days depend on the time zone); only so is it made part of the statements it stands in.
+CREATE OR REPLACE FUNCTION spool_attend(arrived timestamptz, warned boolean, warning interval, life interval) RETURNS timestamptz
+LANGUAGE sql STABLE AS $f$
+    SELECT arrived + CASE WHEN warned OR warning = '0' THEN life ELSE least(warning, life) END
+$f$;
+
+-- Complete messages become visible.
+CREATE OR REPLACE FUNCTION spool_ready(ready text[], warning interval, life interval) RETURNS void LANGUAGE plpgsql AS $f$
+BEGIN
+    WITH queued AS (
+        INSERT INTO spool_queue (id, destination, arrived_at, scanned, due_at, attend_at)
+            SELECT DISTINCT m.id, r.destination, m.arrived_at, m.scanned, m.stored_at, spool_attend(m.arrived_at, m.dsn, warning, life)
+            FROM spool_message m JOIN spool_recipient r USING (id) WHERE m.id = ANY (ready)
+            RETURNING destination, scanned, due_at
+    )
+    INSERT INTO spool_wake SELECT destination, scanned, min(due_at) FROM queued GROUP BY destination, scanned;
+END $f$;
+
+-- Stores messages with the first chunks of their bodies; each id once. One answer for each, in their order: AnswerStatus, the bytes that are here, and whether
+-- that is all. All go through each step together: a statement costs what some messages do.
+CREATE OR REPLACE FUNCTION spool_store(max_messages bigint, max_bytes bigint, warning interval, life interval, ids text[], bodies bytea[],
+    envelopes bytea[], lasts boolean[], scans boolean[], dsns boolean[], nodes text[], listeners text[], clients text[], helos text[],
+    tlss text[], senders text[], message_ids text[], verdicts text[], scanners text[], engines text[], signaturess text[],
+    r_ids text[], r_numbers integer[], r_destinations text[], r_addresses text[], r_packed bytea[])
+RETURNS TABLE (stored text, status integer, have bigint, complete boolean) LANGUAGE plpgsql AS $f$
+DECLARE
+    fresh text[] := '{}';
+    settled text[];
+BEGIN
+    IF NOT spool_is_full(max_messages, max_bytes) THEN
+        WITH added AS (
+            INSERT INTO spool_message (id, stored_at, size, recipients, scanned, dsn, envelope, node, listener, client, helo, tls, sender,
+                message_id, verdict, scanner, engine, signatures)
+                SELECT n.id, CASE WHEN n.last THEN clock_timestamp() END, octet_length(n.body),
+                    (SELECT count(*) FROM unnest(r_ids) AS r(id) WHERE r.id = n.id), n.scanned, n.dsn, n.envelope, n.node, n.listener,
+                    n.client, n.helo, n.tls, n.sender, n.message_id, n.verdict, n.scanner, n.engine, n.signatures
+                FROM unnest(ids, bodies, envelopes, lasts, scans, dsns, nodes, listeners, clients, helos, tlss, senders, message_ids,
+                    verdicts, scanners, engines, signaturess) AS n(id, body, envelope, last, scanned, dsn, node, listener, client, helo,
+                    tls, sender, message_id, verdict, scanner, engine, signatures)
+                ORDER BY n.id ON CONFLICT DO NOTHING RETURNING id)
+        SELECT coalesce(array_agg(a.id), '{}') INTO fresh FROM added a;
+        -- A repeat that comes when the message was delivered. Looked at after the insert: what it waited for may have been that message's end.
+        settled := ARRAY(SELECT f.id FROM unnest(fresh) AS f(id) WHERE EXISTS (SELECT FROM spool_event e WHERE e.id = f.id));
+        IF settled <> '{}' THEN
+            DELETE FROM spool_message m WHERE m.id = ANY (settled);
+            fresh := ARRAY(SELECT f.id FROM unnest(fresh) AS f(id) WHERE f.id <> ALL (settled));
+        END IF;
+    END IF;
+    IF fresh <> '{}' THEN
+        WITH body AS (
+            INSERT INTO spool_body (id, position, data)
+                SELECT n.id, 0, n.body FROM unnest(ids, bodies) AS n(id, body) WHERE octet_length(n.body) > 0 AND n.id = ANY (fresh)
+        ), added AS (
+            INSERT INTO spool_recipient (id, number, destination, address, packed)
+                SELECT r.* FROM unnest(r_ids, r_numbers, r_destinations, r_addresses, r_packed) AS r(id, number, destination, address, packed)
+                WHERE r.id = ANY (fresh) RETURNING id, destination
+        ), queued AS (
+            INSERT INTO spool_queue (id, destination, arrived_at, scanned, due_at, attend_at)
+                SELECT DISTINCT m.id, a.destination, m.arrived_at, m.scanned, m.stored_at, spool_attend(m.arrived_at, m.dsn, warning, life)
+                FROM added a JOIN spool_message m ON m.id = a.id WHERE m.stored_at IS NOT NULL
+                RETURNING destination, scanned, due_at
+        )
+        INSERT INTO spool_wake SELECT q.destination, q.scanned, min(q.due_at) FROM queued q GROUP BY q.destination, q.scanned;
+        PERFORM spool_count(count(*), sum(octet_length(n.body)),
+            (SELECT count(*) FROM unnest(r_ids) AS r(id) WHERE r.id = ANY (fresh)), 0, 0, 0, 0)
+            FROM unnest(ids, bodies) AS n(id, body) WHERE n.id = ANY (fresh);
+    END IF;
+    IF cardinality(fresh) = cardinality(ids) THEN
+        RETURN QUERY SELECT n.id, 1, octet_length(n.body)::bigint, n.last FROM unnest(ids, bodies, lasts) WITH ORDINALITY AS n(id, body, last, place)
+            ORDER BY n.place;
+        RETURN;
+    END IF;
+    RETURN QUERY SELECT n.id, CASE WHEN m.id IS NOT NULL OR e.id IS NOT NULL THEN 1 ELSE 3 END,
+            coalesce(m.size, octet_length(n.body)), m.stored_at IS NOT NULL OR e.id IS NOT NULL
+        FROM unnest(ids, bodies) WITH ORDINALITY AS n(id, body, place) LEFT JOIN spool_message m ON m.id = n.id
+        LEFT JOIN LATERAL (SELECT v.id FROM spool_event v WHERE m.id IS NULL AND v.id = n.id LIMIT 1) AS e ON true ORDER BY n.place;
+END $f$;
+
+-- The next chunk of a body.
+CREATE OR REPLACE FUNCTION spool_chunk(max_bytes bigint, warning interval, life interval, wanted text, offset_now bigint, chunk bytea, is_last boolean,
+    is_scanned boolean, a_verdict text, a_scanner text, an_engine text, a_signatures text)
+RETURNS TABLE (status integer, have bigint, complete boolean) LANGUAGE plpgsql AS $f$
+DECLARE
+    m record;
+BEGIN
+    SELECT size, stored_at IS NOT NULL AS complete INTO m FROM spool_message WHERE id = wanted FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN QUERY SELECT CASE WHEN known THEN 1 ELSE 4 END, offset_now + octet_length(chunk), known
+            FROM (SELECT EXISTS (SELECT FROM spool_event e WHERE e.id = wanted) AS known) AS k;
+    ELSIF offset_now > m.size THEN
+        RETURN QUERY SELECT 2, m.size, false;      -- one before it is still on its way, perhaps by another coordinator
+    ELSIF m.complete OR offset_now < m.size THEN
+        RETURN QUERY SELECT CASE WHEN offset_now + octet_length(chunk) <= m.size THEN 1 ELSE 4 END, m.size, m.complete;
+    ELSIF spool_is_full(9223372036854775807, max_bytes) THEN
+        RETURN QUERY SELECT 3, m.size, false;
+    ELSE
+        IF octet_length(chunk) > 0 THEN
+            INSERT INTO spool_body (id, position, data) VALUES (wanted, offset_now, chunk);
+        END IF;
+        UPDATE spool_message SET size = size + octet_length(chunk), chunk_at = clock_timestamp(),
+            stored_at = CASE WHEN is_last THEN clock_timestamp() END, scanned = scanned OR (is_last AND is_scanned),
+            verdict = CASE WHEN is_last AND a_verdict <> '' THEN a_verdict ELSE verdict END,
+            scanner = CASE WHEN is_last AND a_scanner <> '' THEN a_scanner ELSE scanner END,
+            engine = CASE WHEN is_last AND an_engine <> '' THEN an_engine ELSE engine END,
+            signatures = CASE WHEN is_last AND a_signatures <> '' THEN a_signatures ELSE signatures END
+            WHERE id = wanted;
+        PERFORM spool_count(0, octet_length(chunk), 0, 0, 0, 0, 0);
+        IF is_last THEN
+            PERFORM spool_ready(ARRAY[wanted], warning, life);
+        END IF;
+        RETURN QUERY SELECT 1, m.size + octet_length(chunk), is_last;
+    END IF;
+END $f$;
+
+-- From each start to the end of the chunk that has it, in the order asked; no row: there is no such message.
+CREATE OR REPLACE FUNCTION spool_fetch(wanted text[], starts bigint[]) RETURNS TABLE (place integer, size bigint, data bytea) LANGUAGE plpgsql STABLE AS $f$
+BEGIN
+    RETURN QUERY SELECT n.place::integer, m.size, coalesce((SELECT CASE WHEN b.position = n.start THEN b.data
+                ELSE substr(b.data, (n.start - b.position)::integer + 1) END
+            FROM spool_body b WHERE b.id = m.id AND b.position <= n.start AND b.position + octet_length(b.data) > n.start
+            ORDER BY b.position DESC LIMIT 1), '')
+        FROM unnest(wanted, starts) WITH ORDINALITY AS n(id, start, place)
+        JOIN spool_message m ON m.id = n.id AND m.stored_at IS NOT NULL AND n.start <= m.size ORDER BY n.place;
+END $f$;
+
+-- Removes messages with all that belongs to them.
+CREATE OR REPLACE FUNCTION spool_forget(gone text[]) RETURNS void LANGUAGE plpgsql AS $f$
+DECLARE
+    removed record;
+BEGIN
+    DELETE FROM spool_queue WHERE id = ANY (gone);
+    DELETE FROM spool_recipient WHERE id = ANY (gone);
+    DELETE FROM spool_body WHERE id = ANY (gone);
+    WITH m AS (DELETE FROM spool_message WHERE id = ANY (gone) RETURNING size)
+        SELECT count(*), sum(m.size) INTO removed FROM m;
+    PERFORM spool_count(-removed.count, -removed.sum::bigint, 0, 0, 0, 0, 0) WHERE removed.count > 0;
+END $f$;
+
+-- Stores whose edge died or gave up. Returns how many were removed.
+CREATE OR REPLACE FUNCTION spool_abandon(age interval, most integer) RETURNS integer LANGUAGE plpgsql AS $f$
+DECLARE
+    gone text[] := ARRAY(SELECT id FROM spool_message WHERE stored_at IS NULL AND chunk_at < clock_timestamp() - age
+                         ORDER BY chunk_at LIMIT most FOR UPDATE SKIP LOCKED);
+BEGIN
+    PERFORM spool_count(0, 0, 0, 0, 0, 0, count(*)) FROM spool_recipient WHERE id = ANY (gone) HAVING count(*) > 0;
+    PERFORM spool_forget(gone);
+    RETURN cardinality(gone);
+END $f$;

@@ -1,0 +1,167 @@
+"""The database's schema: made anew, brought up to date from earlier versions, and left alone by earlier programs."""
+import pathlib
+import re
+import subprocess
+
+from coordinators import BIN, Coordinators, audit_row, counter, entry, pb, wait_until
+from spooling import BODY, Edge, new_id
+
+SCHEMAS = pathlib.Path(__file__).with_name("schemas")
+
+
+def use(one, database, script=None):
+    """The coordinators' database is this one now, made with the script (or there already)."""
+    conninfo = one.pg.conninfo.replace("dbname=weir", f"dbname={database}")
+    if script is not None:
+        one.pg.query(f"CREATE DATABASE {database}")
+        subprocess.run([one.pg.bin + "/psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-f", "-", conninfo], input=script, text=True, check=True,
+                       stdout=subprocess.DEVNULL)
+    (one.dir / "database").write_text(conninfo)
+    one.pg.conninfo = conninfo
+
+
+def migrate(one, *options):
+    return subprocess.run([BIN / "weir-coordinator", "migrate", *options, "-c", one.config("coordinator-1"), "--name", "coordinator-1"],
+                          capture_output=True, text=True, check=False)
+
+
+def add_operator(one):
+    subprocess.run([BIN / "weir-coordinator", "keys", "add", "operator", "operator", one.keys["operator"].public,
+                    "-c", one.config("coordinator-1"), "--name", "coordinator-1"], check=True, capture_output=True)
+
+
+def schema(one):
+    """All objects of the database as pg_dump writes them, in no order."""
+    dumped = subprocess.run([one.pg.bin + "/pg_dump", "--schema-only", one.pg.conninfo], capture_output=True, text=True, check=True).stdout
+    dumped = re.sub(r"^\\(un)?restrict .*$", "", dumped.split("-- PostgreSQL database dump complete", maxsplit=1)[0], flags=re.M)
+    return sorted(part.strip() for part in re.split(r"\n--\n-- Name: .*\n--\n", dumped)[1:])
+
+
+def login_fold(one, database_says=None):
+    """What a function does that is changed here; changes it behind the coordinators' backs."""
+    if database_says is not None:
+        one.pg.query(f"CREATE OR REPLACE FUNCTION login_fold(login text) RETURNS text LANGUAGE sql IMMUTABLE AS $$ SELECT '{database_says}' $$")
+    return one.pg.query("SELECT login_fold('Alice')")[0][0]
+
+
+def report(node, batch, *rows):
+    node.send(report=pb.Report(node=node.name.encode(), worker=0, boot=node.boot, batch=batch, rows=rows))
+
+
+def test_migrations_and_bootstrap():
+    with Coordinators(1) as one:
+        command = [BIN / "weir-coordinator", "migrate", "-c", one.config("coordinator-1"), "--name", "coordinator-1"]
+        assert migrate(one, "--check").returncode == 0
+        before = one.pg.query("SELECT version FROM schema_migration ORDER BY 1")
+        use(one, "other", "")
+        done = migrate(one, "--check")
+        assert done.returncode == 1 and "0001_base" in done.stdout and "\nfunctions\n" in done.stdout
+        both = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(4)]
+        assert [process.wait(60) for process in both] == [0, 0, 0, 0], "migrations that meet wait for each other"
+        done = migrate(one, "--check")
+        assert (done.returncode, done.stdout) == (0, "") and len(before) >= 2
+        test = subprocess.run([BIN / "weir-coordinator", "-t", "-c", one.config("coordinator-1"), "--name", "coordinator-7"],
+                              capture_output=True, text=True, check=False)
+        assert test.returncode == 1 and "coordinator-7" in test.stderr
+
+
+def test_functions_that_differ_are_applied_again():
+    with Coordinators(1) as one:
+        login_fold(one, "old")
+        assert migrate(one).returncode == 0 and login_fold(one) == "old", "what is recorded is not applied again"
+        one.pg.query("UPDATE schema_functions SET digest = 'old'")
+        done = migrate(one, "--check")
+        assert (done.returncode, done.stdout) == (1, "functions\n")
+        one.start()
+        assert login_fold(one) == "alice", "a coordinator does so when it starts"
+        assert migrate(one, "--check").returncode == 0
+        login_fold(one, "old")
+        one.pg.query("UPDATE schema_functions SET version = version - 1")
+        assert migrate(one).returncode == 0 and login_fold(one) == "alice", "with each migration, whether their text differs or not"
+
+
+def test_functions_of_a_newer_program_stay():
+    with Coordinators(1) as one:
+        login_fold(one, "newer")
+        one.pg.query("INSERT INTO schema_migration (version, name) SELECT max(version) + 1, 'newer' FROM schema_migration")
+        one.pg.query("UPDATE schema_functions SET version = version + 1, digest = 'newer'")
+        assert migrate(one, "--check").returncode == 0 and migrate(one).returncode == 0
+        one.start()
+        assert login_fold(one) == "newer"
+        assert one.pg.query("SELECT digest FROM schema_functions") == [["newer"]]
+        assert one.json("status")["conservation_difference"] == 0
+
+
+def test_database_of_the_first_version_goes_on():
+    with Coordinators(1) as one:
+        made_anew = schema(one)
+        use(one, "first", (SCHEMAS / "first.sql").read_text())
+        add_operator(one)
+        assert schema(one) == made_anew
+        one.start()
+        for name, role in (("scanner-1", "scanner"), ("edge-1", "edge")):
+            one.add_key(name, role)
+        edge = one.node("edge-1", "edge")
+        assert edge.hello()
+        edge.beat(metrics=[counter("weir_x_total", 1)], metrics_partial=True)
+        edge.beat(metrics=[counter("weir_y_total", 2)], metrics_partial=True)
+        wait_until(lambda: [one.metric(f'weir_{name}_total{{node="edge-1"}}') for name in "xy"] == [1, 2], 30, "merged metrics")
+        report(edge, 1, audit_row(new_id()))
+        assert edge.receive("report_ack", 30)[0].batch == 1
+        one.ctl("drain", "--force", "edge-1")
+        assert one.json("status")["conservation_difference"] == 0
+        assert edge.state(lambda s: entry(s, "edge-1").drain and s.identity and s.fresh, 30)
+        assert "database: " not in one.log("coordinator-1").replace("database: connected", "")
+        edge.close()
+
+
+# Of the messages in 0014.sql. Two were leased when its coordinator stopped; one was held as well.
+LEASED, DEFERRED_TOO, HELD, INCOMPLETE, DELIVERED = ("06H037Y2EG8XHBPTZ9BM", "06H037Y2EHAFR0Q1VSC9", "06H037Y2EJ6G9KFPNWWS",
+                                                     "06H037Y2EJ11YYC6ZMCB", "06H037Y2EEBRNV1638DP")
+# It was dumped at some time, and is of now: nothing is at the end of its life.
+OF_NOW = """
+UPDATE audit SET time = now();
+UPDATE spool_event SET at = now();
+UPDATE spool_message SET arrived_at = now(), stored_at = CASE WHEN stored_at IS NOT NULL THEN now() END, chunk_at = now();
+UPDATE spool_queue SET arrived_at = now(), due_at = now(), attend_at = now() + interval '1 hour';
+UPDATE spool_lane SET turn_at = now();
+UPDATE spool_wake SET at = now();
+"""
+
+
+def test_mail_of_an_earlier_version_is_delivered():
+    with Coordinators(2, sets=["spool_leftover = 1h"]) as two:
+        made_anew = schema(two)
+        use(two, "earlier", (SCHEMAS / "0014.sql").read_text() + "SET search_path = public;" + OF_NOW)
+        two.start()  # both at once
+        assert schema(two) == made_anew
+        assert two.pg.query("SELECT epoch FROM policy WHERE digest <> policy_digest(epoch) OR digest = ''") == []
+        add_operator(two)
+        assert two.json("policy", "show")["epoch"] == 2
+        assert [account["login"] for account in two.json("account", "list")] == ["alice@example.edu"]
+        assert [action["action"] for action in two.json("history")].count("policy apply") == 2
+        assert {row["id"] for row in two.json("trace", "bob@example.org")} == {DELIVERED}
+        assert two.json("node", "show", "edge-1")["drain"] is True
+        assert two.json("status")["conservation_difference"] == 0
+        two.ctl("queue", "release", HELD)
+        two.add_key("edge-1", "edge")
+        node = two.node("edge-1", "edge", at="coordinator-2")
+        assert node.hello(30)
+        edge = Edge(node)
+        assert edge.chunk(INCOMPLETE, len(BODY), b"more\r\n", True).status == pb.ANSWER_OK
+        wanted = {(LEASED, "[192.0.2.1]:25"), (DEFERRED_TOO, "[192.0.2.1]:25"), (DEFERRED_TOO, "[192.0.2.2]:25"), (HELD, "[192.0.2.1]:25"),
+                  (INCOMPLETE, "[192.0.2.1]:25")}
+        leases = []
+
+        def claimed():
+            leases.extend(edge.claim(room=10) or ())
+            return len(leases) >= len(wanted)
+
+        wait_until(claimed, 60, "all mail is leased")
+        assert {(lease.id, lease.destination.decode()) for lease in leases} == wanted and len(leases) == len(wanted)
+        assert edge.fetch(LEASED) == BODY and edge.fetch(INCOMPLETE) == BODY + b"more\r\n"
+        assert edge.deliver_all(leases) == {pb.ANSWER_OK}
+        assert two.pg.query("SELECT count(*) FROM spool_message") == [["0"]]
+        assert {row["disposition"] for row in two.json("trace", "bob@example.org")} == {"delivered"}
+        assert two.json("status")["conservation_difference"] == 0
+        node.close()
