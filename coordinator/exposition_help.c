@@ -77,6 +77,7 @@ static const struct help helps[] = {
     { "weir_leader", "Whether this coordinator does what must be done once." },
     { "weir_leniencies_total", "What handoff listeners forgave, by what." },
     { "weir_link_dropped_total", "Frames dropped on a link by reason." },
+    { "weir_link_ended_total", "Connections that ended, seen by the side that was connected to; among them those of peers that sent a frame no message has." },
     { "weir_link_full_total", "Sends put off because the peer does not read fast enough." },
     { "weir_link_lost_total", "Connections that ended, seen by the connecting side." },
     { "weir_link_peers", "Peers connected to this process." },

@@ -8,7 +8,8 @@
  * keys that are in the hub's allowed list (answered from memory); links go up and down by the socket monitor's events,
  * so a peer's death is known at once; reconnecting is automatic (100 ms; 500 ms after a refusal). Each connection has a
  * socket and a routing id of its own: nothing sent on one appears on the next. Bad frames (undecodable, oversized,
- * truncated multiparts) are dropped and counted (weir_link_dropped_total{reason}), never fatal.
+ * truncated multiparts) are dropped and counted (weir_link_dropped_total{reason}), never fatal; a frame over twice
+ * WIRE_PAYLOAD_MAX ends its connection before it is read (weir_link_ended_total, as all that end).
  * Nothing here is queued without bound: sending is LINK_FULL at the mark and the caller keeps the message. All
  * callbacks come from the loop, except where a function says otherwise; a link or server may be freed inside its own
  * callbacks.

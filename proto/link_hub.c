@@ -138,6 +138,7 @@ static void make_metrics(struct link_hub *hub, struct metrics *metrics)
     hub->refused = metrics_counter(metrics, "weir_link_refused_total", NULL);
     hub->full = metrics_counter(metrics, "weir_link_full_total", NULL);
     hub->lost = metrics_counter(metrics, "weir_link_lost_total", NULL);
+    hub->ended = metrics_counter(metrics, "weir_link_ended_total", NULL);
     hub->silent = metrics_counter(metrics, "weir_link_silent_total", NULL);
     hub->rebinds = metrics_counter(metrics, "weir_link_rebinds_total", NULL);
     hub->links_up = metrics_gauge(metrics, "weir_links_up", NULL);

@@ -42,7 +42,7 @@ struct link_hub {
     uint64_t monitors;  /* made so far: names them */
     uint64_t logged_ms; /* when a peer's misbehaviour was last logged: once a second is enough */
     struct metric *dropped[LINK_DROP_COUNT];
-    struct metric *refused, *full, *lost, *silent, *links_up, *peers, *rebinds;
+    struct metric *refused, *full, *lost, *ended, *silent, *links_up, *peers, *rebinds;
 };
 
 /* NULL: no such key. Borrowed until the next link_hub_allow(). */

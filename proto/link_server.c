@@ -416,6 +416,7 @@ static void on_server_event(void *arg, unsigned event, unsigned value)
         return;
     }
     link_flow_close(server->hub->flows, (int)value);
+    metric_add(server->hub->ended, 1);
     if (server->closed_count < CLOSED_MAX)
         server->closed[server->closed_count++] = (int)value;
     else
@@ -573,10 +574,12 @@ static void on_publisher_event(void *arg, unsigned event, unsigned value)
 {
     struct link_publisher *publisher = arg;
 
-    if (event == ZMQ_EVENT_ACCEPTED)
+    if (event == ZMQ_EVENT_ACCEPTED) {
         link_flow_open(publisher->hub->flows, (int)value);
-    else
-        link_flow_close(publisher->hub->flows, (int)value);
+        return;
+    }
+    link_flow_close(publisher->hub->flows, (int)value);
+    metric_add(publisher->hub->ended, 1);
 }
 
 static void publisher_close(struct link_publisher *publisher, int linger_ms)

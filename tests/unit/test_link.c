@@ -519,6 +519,7 @@ START_TEST(test_huge_frame_ends_the_connection_only)
     ck_assert(wait_for(&seen.messages, 1, 5000));
     raw_send(raw.sock, bytes, len, 0);
     ck_assert(wait_for(&seen.gone, 1, 5000)); /* at once, by the monitor, not after 10 s */
+    ck_assert(value_of(&server_side, "weir_link_ended_total", "") == 1);
     ck_assert_int_eq(say_hello(good.link), LINK_OK);
     ck_assert(wait_for(&seen.messages, 2, 5000));
     ck_assert_str_eq(seen.last_name, "edge-2");
