@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include <openssl/evp.h>
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/memory.h"
@@ -25,6 +26,7 @@
 #define START_LOOK_MS 10u
 #define START_PATIENCE_MS 3000u /* a new worker lets clients wait that long for its policy and scanners; then they are answered 421 */
 #define LAST_REPORTS_MS 5000u  /* at the end: for audit rows to be acknowledged */
+#define CLUSTER_MARK_BYTES 8u /* in hex; enough for clusters that do not choose theirs */
 #define STOP_LOOK_MS 20u
 #define STOP_EXTRA_MS 30000u   /* beyond drain_timeout, for messages whose last answer is still awaited */
 
@@ -239,12 +241,31 @@ static void begin_stop(struct worker *worker)
 
 /* ---- what the cluster says ---- */
 
+/* By its mark an edge knows the others, and itself behind a load balancer, when a route leads there. Only a hash, as strangers read it; without
+ * the last part, the timeline, which is another one after a failover. */
+static void tell_cluster(struct worker *worker, const ProtobufCBinaryData *identity)
+{
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    char text[WIRE_WORD_MAX + 1], mark[2 * CLUSTER_MARK_BYTES + 1] = "";
+    wire_string(text, sizeof text, identity);
+    char *timeline = strrchr(text, '/');
+    if (timeline != NULL)
+        *timeline = '\0';
+    if (*text == '\0' || EVP_Digest(text, strlen(text), digest, NULL, EVP_sha256(), NULL) != 1)
+        return; /* what is known stays */
+    for (size_t i = 0; i < CLUSTER_MARK_BYTES; i++)
+        snprintf(mark + 2 * i, 3, "%02x", digest[i]);
+    server_set_cluster(worker->server, mark);
+    delivery_pool_set_cluster(worker->pool, mark);
+}
+
 static void on_state(void *arg, const Weir__ClusterState *state, const Weir__NodeEntry *entry)
 {
     struct worker *worker = arg;
     if (worker->farm != NULL)
         scan_farm_update(worker->farm, state);
     server_set_spool_full(worker->server, state->spool_full);
+    tell_cluster(worker, &state->identity);
     if (entry == NULL) /* not registered yet: nobody has said what we should be */
         return;
     if (entry->gc > worker->gc_done) {

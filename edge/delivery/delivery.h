@@ -65,8 +65,11 @@ struct delivery_recipient {
 /* dns, settings and tls are borrowed. All deliveries are cancelled or done before the pool is freed; their connections say QUIT then. NULL: why. */
 struct delivery_pool *delivery_pool_new(struct event_base *base, struct dns *dns, const struct edge_settings *settings,
                                         const struct tls_settings *tls, struct metrics *metrics, struct error *why);
-/* Where our own listeners are, with ports: MX hosts there are ourselves (as those named hostname or own_names). Borrowed. */
+/* Where our own listeners are, with ports: hosts there are ourselves (as MX hosts named hostname or own_names): 554 5.4.6 without a connection.
+ * Borrowed. */
 void delivery_pool_set_own_addresses(struct delivery_pool *pool, const struct netaddr *addresses, size_t count);
+/* What our cluster's edges offer as XWEIR: a host that offers the same is one of them, or ourselves by way of others: 554 5.4.6. "" or too long: none. */
+void delivery_pool_set_cluster(struct delivery_pool *pool, const char *mark);
 /* For what begins from now on; the same as above. false, and nothing is changed: why. */
 bool delivery_pool_reload(struct delivery_pool *pool, const struct edge_settings *settings, const struct tls_settings *tls,
                           struct error *why);

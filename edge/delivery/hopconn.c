@@ -217,6 +217,32 @@ static void hopconn_give_up(struct hopconn *conn)
     hopconn_leave(conn);
 }
 
+/* Mail that is sent there comes back here. Hosts that are worse than ourselves are not tried (RFC 5321 5.1); one that is better may only
+ * have been away, which is for it to get over. */
+static void hopconn_loops(struct hopconn *conn)
+{
+    log_write_as("smtp", LOG_WARNING, "mail for %s loops back to this cluster at %s", conn->hop->name.host, conn->text);
+    if (conn->failure == NULL) {
+        conn->failure = xcalloc(1, sizeof *conn->failure);
+        reply_set(conn->failure, 554, "5.4.6", "%s: Mail loops back to this cluster", conn->text);
+    }
+    if (conn->net != NULL) {
+        conn->dialog.out_len = 0; /* STARTTLS, which is not said any more */
+        hop_dialog_quit(&conn->dialog);
+        net_write(conn->net, conn->dialog.out, conn->dialog.out_len);
+        net_close_after_flush(&conn->net);
+    }
+    event_del(&conn->timer);
+    hopconn_give_up(conn);
+}
+
+/* Another edge, or ourselves by an address that is not ours: a load balancer's, or one that is translated. */
+static bool hopconn_leads_home(const struct hopconn *conn)
+{
+    const char *own = conn->hop->pool->cluster;
+    return *own != '\0' && strcmp(conn->dialog.extensions.cluster, own) == 0;
+}
+
 static bool hopconn_obeys_dane(const struct hopconn *conn)
 {
     return conn->host != NULL && conn->host->dane == MX_DANE_VERIFY && !conn->dane_unusable;
@@ -296,6 +322,10 @@ static void on_event(struct hopconn *conn, enum hop_event event, const struct sm
 {
     struct delivery_metrics *metrics = &conn->hop->pool->metrics;
     char words[64];
+    if (conn->use == HOPCONN_CONNECTING && hopconn_leads_home(conn)) {
+        hopconn_loops(conn);
+        return;
+    }
     switch (event) {
     case HOP_NOTHING:
         hopconn_flush(conn);
@@ -498,6 +528,17 @@ static void hopconn_try_next(struct hopconn *conn)
     conn->net = net_connect(hop->pool->base, &address, (unsigned)settings_of(conn)->connect_timeout, &handlers, conn);
 }
 
+static bool hopconn_is_at_home(const struct hopconn *conn)
+{
+    for (size_t i = 0; i < conn->address_count; i++) {
+        struct netaddr address = conn->addresses[i];
+        address.port = conn->hop->name.port;
+        if (mx_is_own_address(&conn->hop->pool->mx.self, &address))
+            return true;
+    }
+    return false;
+}
+
 static void on_addresses(void *arg, enum dns_status status, const struct netaddr *addresses, size_t count)
 {
     struct hopconn *conn = arg;
@@ -507,7 +548,10 @@ static void on_addresses(void *arg, enum dns_status status, const struct netaddr
     if (status == DNS_OK) {
         conn->addresses = xmemdup(addresses, count * sizeof *addresses);
         conn->address_count = count;
-        hopconn_try_next(conn);
+        if (hopconn_is_at_home(conn))
+            hopconn_loops(conn);
+        else
+            hopconn_try_next(conn);
     } else if (status == DNS_FAILED) {
         hopconn_failed_because(conn, "4.4.3", "name resolution failed, try again later");
     } else {

@@ -52,6 +52,7 @@ struct delivery_pool {
     const struct edge_settings *settings;
     struct dns *dns;
     struct mx_options mx;                   /* of the present settings */
+    char cluster[SMTP_CLUSTER_MARK_MAX];    /* our own mark; "": none known yet */
     struct net_tls *tls;                    /* NULL: next_hop_tls = none */
     unsigned generation;                    /* of what connections introduce and encrypt themselves with */
     enum next_hop_tls made_tls;             /* what this generation was made of: copies, the settings may be gone */

@@ -6,6 +6,7 @@
  * for one delivery; should that leave meanwhile, the first in line gets it.
  */
 #include <ctype.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "common/clock.h"
@@ -106,6 +107,11 @@ void delivery_pool_set_own_addresses(struct delivery_pool *pool, const struct ne
 {
     pool->mx.self.addresses = addresses;
     pool->mx.self.address_count = count;
+}
+
+void delivery_pool_set_cluster(struct delivery_pool *pool, const char *mark)
+{
+    snprintf(pool->cluster, sizeof pool->cluster, "%s", strlen(mark) < sizeof pool->cluster ? mark : "");
 }
 
 static void on_forget(evutil_socket_t fd, short what, void *arg);

@@ -25,6 +25,7 @@ static struct allowance allowance_now(const struct session *session)
 
 static void obey_hello(struct session *session, const struct smtp_command *command)
 {
+    const char *cluster = session->server->cluster;
     transaction_free(&session->tx, FAREWELL_RESET);
     session_take_helo(session, command->domain);
     session->esmtp = session->told_proto != TOLD_NOTHING ? session->told_proto == TOLD_ESMTP : command->verb == SMTP_VERB_EHLO;
@@ -34,10 +35,10 @@ static void obey_hello(struct session *session, const struct smtp_command *comma
         return;
     }
     session_reply(session, command->verb, 250, NULL,
-                  "%s\nPIPELINING\nSIZE %llu\n8BITMIME\nCHUNKING\nENHANCEDSTATUSCODES\nSMTPUTF8\nDSN%s%s%s", session->config->hostname,
+                  "%s\nPIPELINING\nSIZE %llu\n8BITMIME\nCHUNKING\nENHANCEDSTATUSCODES\nSMTPUTF8\nDSN%s%s%s%s%s", session->config->hostname,
                   (unsigned long long)allowance_now(session).max_message_size, session_offers_starttls(session) ? "\nSTARTTLS" : "",
                   session_offers_auth(session) ? "\nAUTH PLAIN LOGIN" : "",
-                  session->trusted ? "\nXCLIENT " SMTP_XCLIENT_KEYWORDS : "");
+                  session->trusted ? "\nXCLIENT " SMTP_XCLIENT_KEYWORDS : "", *cluster != '\0' ? "\nXWEIR " : "", cluster);
 }
 
 static void obey_starttls(struct session *session, const struct smtp_command *command)

@@ -25,6 +25,7 @@
 #include "edge/session/wheel.h"
 #include "edge/smtp/command.h"
 #include "edge/smtp/parser.h"
+#include "edge/smtp/reply.h"
 
 /* The normal path is from top to bottom, and back to READY after each message. Ways out: CLOSED from everywhere; RSET and a failed
  * message lead to READY, STARTTLS from READY over SECURING to GREETED. A session of a load balancer begins in PROXY. */
@@ -125,6 +126,7 @@ struct server {
     struct verifier *verifier;
     struct node *node;
     bool spool_full; /* as its last state said */
+    char cluster[SMTP_CLUSTER_MARK_MAX]; /* XWEIR; "": not known yet */
     struct census *census;
     const char *node_name;
     unsigned worker;

@@ -4,6 +4,7 @@
  * Nothing here speaks SMTP. A session that is over is put into a list and freed on the loop's next turn, because the end is often found inside a
  * callback of what the session owns (a delivery, a scan, its connection).
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -110,6 +111,11 @@ void server_set_node(struct server *server, struct node *node)
 void server_set_spool_full(struct server *server, bool full)
 {
     server->spool_full = full;
+}
+
+void server_set_cluster(struct server *server, const char *mark)
+{
+    snprintf(server->cluster, sizeof server->cluster, "%s", mark);
 }
 
 struct port *server_port(struct server *server, const char *name)

@@ -41,6 +41,8 @@ void server_free(struct server **server); /* breaks off its sessions */
 void server_set_spool_full(struct server *server, bool full);
 /* Ends all sessions without a word; messages that had begun are written down. Not from inside a callback of a session. */
 void server_break_off(struct server *server);
+/* What EHLO offers as XWEIR, by which the cluster's edges know each other. "": nothing is said. */
+void server_set_cluster(struct server *server, const char *mark);
 /* Audit rows go here; set once, before the first session. */
 void server_set_node(struct server *server, struct node *node);
 /* name: the instance of [listener "NAME"]; must be in the configuration given to server_new(). Lives as long as the server. */

@@ -113,8 +113,14 @@ static void extensions_add(struct smtp_extensions *out, const char *line, size_t
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
         if (word == strlen(known[i].keyword) && strncasecmp(line, known[i].keyword, word) == 0)
             *(bool *)((char *)out + known[i].offset) = true;
+    const char *value = line + (len > word ? word + 1 : word);
+    size_t value_len = len > word ? len - word - 1 : 0;
     if (word == 4 && strncasecmp(line, "SIZE", 4) == 0)
-        extension_size(out, line + (len > word ? word + 1 : word), len > word ? len - word - 1 : 0);
+        extension_size(out, value, value_len);
+    if (word == 5 && strncasecmp(line, "XWEIR", 5) == 0 && value_len < sizeof out->cluster) {
+        memcpy(out->cluster, value, value_len);
+        out->cluster[value_len] = '\0';
+    }
 }
 
 static void reply_add_line(struct smtp_reply_parser *parser, const char *text, size_t len)

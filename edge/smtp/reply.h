@@ -10,6 +10,7 @@
 #define SMTP_REPLY_OWN_LINE_MAX 512 /* of ours, with code and CRLF (RFC 5321 4.5.3.1.5) */
 #define SMTP_REPLY_LINE_MAX 2048 /* longer lines from a next hop are an error */
 #define SMTP_REPLY_LINES_MAX 128
+#define SMTP_CLUSTER_MARK_MAX 33 /* with NUL */
 
 /* "550 5.1.1 No such user\r\n"; enhanced may be NULL. '\n' in text makes a multi-line reply with the codes on each line, and so does
  * a line that would be longer than SMTP_REPLY_OWN_LINE_MAX; other control bytes and NULs become '?'. Returns the length written, cut to whole lines that fit cap. */
@@ -20,6 +21,7 @@ struct smtp_extensions {
     bool pipelining, eightbitmime, smtputf8, starttls, chunking, enhanced_status, dsn;
     bool has_size;
     unsigned long long size; /* 0: no fixed limit */
+    char cluster[SMTP_CLUSTER_MARK_MAX]; /* XWEIR: the mark of the cluster that the host is an edge of; "": it says none */
 };
 
 struct smtp_reply {

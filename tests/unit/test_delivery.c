@@ -31,6 +31,7 @@ struct host {
     const char *silent_at;                      /* this verb is never answered */
     const char *early;                          /* the answer to a message's first bytes, "" none; the rest is not read */
     bool trickles;                              /* a byte at a time */
+    const char *cluster;                        /* of which it says to be an edge */
     bool other_answers;                         /* from the second connection on: 550 to every recipient */
 };
 
@@ -101,6 +102,8 @@ static void guest_ehlo(struct guest *guest)
     char text[512] = "250-host.test\r\n", size[64] = "";
     if (host.size != 0)
         snprintf(size, sizeof size, "250-SIZE %u\r\n", host.size);
+    if (host.cluster != NULL)
+        snprintf(text + strlen(text), sizeof text - strlen(text), "250-XWEIR %s\r\n", host.cluster);
     snprintf(text + strlen(text), sizeof text - strlen(text), "%s%s%s%s%s250 HELP", host.pipelining ? "250-PIPELINING\r\n" : "",
              host.eightbitmime ? "250-8BITMIME\r\n" : "", host.smtputf8 ? "250-SMTPUTF8\r\n" : "", size,
              host.tls != TLS_NOT_OFFERED && !net_is_tls(guest->conn) ? "250-STARTTLS\r\n" : "");
@@ -1173,16 +1176,59 @@ START_TEST(nobody_there)
 }
 END_TEST
 
-/* I3: an address literal may name us. */
+/* I3: an address literal may name us, and so may a route. */
 START_TEST(ourselves)
 {
     struct owner owner;
-    by_mx = true;
+    by_mx = _i == 0;
     delivery_pool_set_own_addresses(pool, &at, 1);
     deliver_one(&owner, "x y");
     ck_assert_str_eq(owner.codes, "554 554 ");
     ck_assert_str_eq(owner.enhanced, "5.4.6");
     ck_assert_uint_eq(guest_count, 0);
+}
+END_TEST
+
+/* The same host, another port: a filter, or another mail server. */
+START_TEST(beside_ourselves)
+{
+    struct owner owner;
+    struct netaddr own = at;
+    own.port++;
+    delivery_pool_set_own_addresses(pool, &own, 1);
+    deliver_one(&owner, "x y");
+    ck_assert_str_eq(owner.codes, "250 250 ");
+    ck_assert_int_eq(owner.final.code, 250);
+}
+END_TEST
+
+/* Another edge of this cluster sends mail to where this one does: back. It is asked nothing but who it is. */
+START_TEST(another_edge)
+{
+    static const struct {
+        const char *own, *theirs;
+        enum tls_mode tls;
+        const char *codes, *heard;
+    } rows[] = {
+        { "0123456789abcdef", "0123456789abcdef", TLS_NOT_OFFERED, "554 554 ", "EHLO QUIT " },
+        { "0123456789abcdef", "0123456789abcdef", TLS_WORKS, "554 554 ", "EHLO QUIT " },
+        { "0123456789abcdef", "fedcba9876543210", TLS_NOT_OFFERED, "250 250 ", "EHLO MAIL RCPT RCPT DATA " }, /* another cluster */
+        { "0123456789abcdef", "0123456789abcdef0", TLS_NOT_OFFERED, "250 250 ", "EHLO MAIL RCPT RCPT DATA " },
+        { "0123456789abcdef", "", TLS_NOT_OFFERED, "250 250 ", "EHLO MAIL RCPT RCPT DATA " },
+        { "", "", TLS_NOT_OFFERED, "250 250 ", "EHLO MAIL RCPT RCPT DATA " }, /* no cluster state yet */
+    };
+    struct owner owner;
+    delivery_pool_set_cluster(pool, rows[_i].own);
+    host.cluster = rows[_i].theirs;
+    host.tls = rows[_i].tls;
+    deliver_one(&owner, "x y");
+    for (unsigned i = 0; i < 5000 && strcmp(heard, rows[_i].heard) != 0; i++)
+        run_ms(1); /* QUIT is still on its way */
+    ck_assert_str_eq(owner.codes, rows[_i].codes);
+    ck_assert_str_eq(heard, rows[_i].heard);
+    ck_assert_uint_eq(guest_count, 1);
+    if (owner.final.code == 0)
+        ck_assert_str_eq(owner.enhanced, "5.4.6");
 }
 END_TEST
 
@@ -1280,7 +1326,9 @@ int main(void)
     tcase_add_test(tests, taken_back_between_two_tries);
     tcase_add_loop_test(tests, getting_ready_has_one_time_limit, 0, 2);
     tcase_add_test(tests, nobody_there);
-    tcase_add_test(tests, ourselves);
+    tcase_add_loop_test(tests, ourselves, 0, 2);
+    tcase_add_test(tests, beside_ourselves);
+    tcase_add_loop_test(tests, another_edge, 0, 6);
     tcase_add_test(tests, all_addresses_in_turn);
     tcase_add_loop_test(tests, next_hop_as_text, 0, (int)(sizeof hops / sizeof *hops));
     suite_add_tcase(suite, tests);

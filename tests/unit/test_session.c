@@ -11,6 +11,7 @@
  *   V clean|bad|limits|timeout|unscannable      the verdict                     B        the farm is busy
  *   A TEXT        the next audit row is "RECIPIENT DISPOSITION CODE"            N TEXT   what goes to the next hop contains TEXT
  *   F TEXT        what was handed over is exactly TEXT (escapes)                T MS     time passes
+ *   O cluster     the cluster's mark is known
  *   O names       clients' names are looked up                                 Y NAME   the DNS says the client's name; -: it has none
  *   J SCORE[-N] ZONES  the lists of the DNS (O dnsbl=...) say of the client; -N: what friends that are silent might have added
  *   E             the final dot has left to the next hop
@@ -104,7 +105,7 @@ struct setup {
     char *overrides[16];
     const char *limits[8];
     size_t override_count, limit_count;
-    bool outside, exception, no_policy, no_scan, names;
+    bool outside, exception, no_policy, no_scan, names, cluster;
 };
 
 static bool begin(struct play *play, const struct setup *setup)
@@ -136,6 +137,8 @@ static bool begin(struct play *play, const struct setup *setup)
         .dns = setup->names ? (struct dns *)&dns : NULL,
     });
     server_set_node(play->server, (struct node *)&node);
+    if (setup->cluster)
+        server_set_cluster(play->server, "0123456789abcdef");
     if (!setup->no_policy) {
         struct policy_file files[] = { { "mailertable", mailertable, sizeof mailertable - 1 },
                                        { "local-host-names", own_domains, sizeof own_domains - 1 },
@@ -390,6 +393,8 @@ static void run(const char *name, const char *dialogue, bool trickle)
                 setup.outside = true;
             else if (strcmp(option, "names") == 0)
                 setup.names = true;
+            else if (strcmp(option, "cluster") == 0)
+                setup.cluster = true;
             else if (strcmp(option, "exception") == 0)
                 setup.exception = true;
             else if (strcmp(option, "no-policy") == 0)
@@ -558,6 +563,9 @@ static const struct {
     { "handoff: HELO without a name", false,
       "O profile=handoff\nS 220\nc HELO\\n\nS 250 edge.test\nc EHLO two words\\n\nS 250-edge.test\nS 250-PIPELINING\nS 250-SIZE\nS 250-8BITMIME\n"
       "S 250-CHUNKING\nS 250-ENHANCEDSTATUSCODES\nS 250-SMTPUTF8\nS 250 DSN\n" },
+    { "edges of a cluster know each other", false,
+      "O cluster\nS 220\nC EHLO x.test\nS 250-edge.test\nS 250-PIPELINING\nS 250-SIZE\nS 250-8BITMIME\nS 250-CHUNKING\nS 250-ENHANCEDSTATUSCODES\n"
+      "S 250-SMTPUTF8\nS 250-DSN\nS 250 XWEIR 0123456789abcdef\nC HELO x.test\nS 250 edge.test\n" },
     { "handoff: nobody from outside, not even to us", false,
       "O profile=handoff\nO outside\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nC RCPT TO:<u@far.test>\nS 250 2.1.0\n"
       "S 550 5.7.1 <u@example.edu>: Relay access denied\nS 550 5.7.1\nA u@example.edu refused:relay 550\nA u@far.test refused:relay 550\n" },

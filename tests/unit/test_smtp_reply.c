@@ -216,6 +216,12 @@ START_TEST(test_extensions)
     ck_assert(e.dsn);
     e = offers("220-mx\r\n220 DSN\r\n");
     ck_assert(!e.dsn);
+    e = offers("250-mx\r\n250-xweir 0123456789abcdef\r\n250 DSN\r\n");
+    ck_assert_str_eq(e.cluster, "0123456789abcdef");
+    e = offers("250-mx\r\n250-XWEIR\r\n250-XWEIRD x\r\n250 DSN\r\n");
+    ck_assert_str_eq(e.cluster, "");
+    e = offers("250-mx\r\n250 XWEIR 0123456789abcdef0123456789abcdef0\r\n"); /* longer than ours may be */
+    ck_assert_str_eq(e.cluster, "");
 }
 END_TEST
 
