@@ -19,9 +19,10 @@ enum smtp_leniency {
     SMTP_LENIENCY_REPEATED_FIELD = 1 << 10,
     SMTP_LENIENCY_SEPARATOR = 1 << 11,     /* no empty line behind the header */
     SMTP_LENIENCY_MBOX = 1 << 12,
+    SMTP_LENIENCY_CR_END = 1 << 13,        /* data that ended in CR CR LF . CR CR LF */
 };
 
-#define SMTP_LENIENCY_COUNT 13
+#define SMTP_LENIENCY_COUNT 14
 
 const char *smtp_leniency_name(unsigned index); /* "lf"; static */
 

@@ -18,6 +18,9 @@ enum mode { MODE_COMMAND, MODE_DATA, MODE_BDAT };
 /* Where in the message the next byte is; kept over the command lines between BDAT chunks. */
 enum state { AT_LINE_START, IN_LINE, AFTER_CR };
 
+/* What a lenient parser took for the end of a line. */
+enum line_end { END_LF = 1, END_CRLF = 2, END_CRCRLF = 4 };
+
 void smtp_parser_init(struct smtp_parser *parser, size_t max_command_line, size_t max_text_line)
 {
     *parser = (struct smtp_parser){ .max_command_line = max_command_line, .max_text_line = max_text_line };
@@ -31,8 +34,8 @@ static void message_begin(struct smtp_parser *parser)
     parser->line_len = 0;
     parser->ended_with_crlf = true;
     parser->eightbit = false;
-    parser->crlf_seen = false;
-    parser->crlf_last = true; /* the command line's */
+    parser->ends_seen = 0;
+    parser->last_end = END_CRLF; /* the command line's */
 }
 
 void smtp_parser_enter_data(struct smtp_parser *parser)
@@ -216,12 +219,12 @@ static bool line_is_full(const struct smtp_parser *parser, unsigned char next)
     return parser->line_len >= SMTP_TEXT_LINE_MAX || (parser->line_len >= SMTP_TEXT_LINE_MAX - 3 && next >= 0xC0);
 }
 
-static void lenient_line_ends(struct smtp_parser *parser, bool crlf)
+static void lenient_line_ends(struct smtp_parser *parser, enum line_end end)
 {
     parser->state = AT_LINE_START;
     parser->line_len = 0;
-    parser->crlf_seen |= crlf;
-    parser->crlf_last = crlf;
+    parser->ends_seen |= end;
+    parser->last_end = end;
 }
 
 /* Bytes that can be handed on as they are. dots: a dot at a line's start ends them. */
@@ -231,7 +234,7 @@ static size_t lenient_run(struct smtp_parser *parser, const char *buf, size_t le
     while (pos < len) {
         unsigned char byte = (unsigned char)buf[pos];
         if (byte == '\r' && pos + 1 < len && buf[pos + 1] == '\n') {
-            lenient_line_ends(parser, true);
+            lenient_line_ends(parser, END_CRLF);
             pos += 2;
             continue;
         }
@@ -256,7 +259,7 @@ static size_t lenient_piece(struct smtp_token *token, const char *bytes, size_t 
 static size_t lenient_after_cr(struct smtp_parser *parser, struct smtp_token *token, char next, size_t used)
 {
     if (next == '\n') {
-        lenient_line_ends(parser, true);
+        lenient_line_ends(parser, parser->several_crs ? END_CRCRLF : END_CRLF);
         return lenient_piece(token, line_end, 2, used + 1);
     }
     bool full = parser->line_len >= SMTP_TEXT_LINE_MAX;
@@ -276,7 +279,7 @@ static size_t lenient_text(struct smtp_parser *parser, const char *buf, size_t l
             parser->state = IN_LINE;
         } else if (buf[used] == '\n') {
             parser->forgiven |= SMTP_LENIENCY_LF;
-            lenient_line_ends(parser, false);
+            lenient_line_ends(parser, END_LF);
             return lenient_piece(token, line_end, 2, used + 1);
         } else if (buf[used] == '\r') {
             bool whole = parser->state != AFTER_CR && used + 1 < len && buf[used + 1] == '\n';
@@ -284,7 +287,8 @@ static size_t lenient_text(struct smtp_parser *parser, const char *buf, size_t l
                 size_t run = lenient_run(parser, buf + used, len - used, dots);
                 return lenient_piece(token, buf + used, run, used + run);
             }
-            parser->forgiven |= parser->state == AFTER_CR ? SMTP_LENIENCY_CR : 0;
+            parser->several_crs = parser->state == AFTER_CR;
+            parser->forgiven |= parser->several_crs ? SMTP_LENIENCY_CR : 0;
             parser->state = AFTER_CR;
         } else if (line_is_full(parser, (unsigned char)buf[used])) {
             parser->forgiven |= SMTP_LENIENCY_LONG_LINE;
@@ -298,17 +302,39 @@ static size_t lenient_text(struct smtp_parser *parser, const char *buf, size_t l
     return need_more(token, len);
 }
 
+/* Whether a dot that stands alone in its line, which ends so, is the end of data. A client that ends lines in CRLF doubles each dot behind one, whatever
+ * stands in front of the CRLF, so no text of others that it passes on can look like any of these. */
+static bool lenient_dot_ends(struct smtp_parser *parser, enum line_end end)
+{
+    bool only_lf = (parser->ends_seen & ~(unsigned)END_LF) == 0;
+    bool only_crcrlf = (parser->ends_seen & ~(unsigned)END_CRCRLF) == 0;
+    if (end == END_CRLF && parser->last_end != END_LF)
+        return true;
+    parser->forgiven |= end == END_CRCRLF ? (only_crcrlf ? SMTP_LENIENCY_CR_END : 0) : (only_lf ? SMTP_LENIENCY_LF_END : 0);
+    return end == END_CRCRLF ? only_crcrlf : only_lf;
+}
+
 static size_t next_lenient_data(struct smtp_parser *parser, const char *buf, size_t len, struct smtp_token *token)
 {
-    if (len == 0 || parser->state != AT_LINE_START || buf[0] != '.')
+    static const struct {
+        char text[5];
+        size_t len;
+        enum line_end end;
+    } alone[] = { { ".\r\n", 3, END_CRLF }, { ".\n", 2, END_LF }, { ".\r\r\n", 4, END_CRCRLF } };
+    /* Where lines end in CRLF none begins behind a bare LF: a dot there was not doubled, so it stays. */
+    bool text = parser->last_end == END_LF && (parser->ends_seen & ~(unsigned)END_LF) != 0;
+    if (len == 0 || parser->state != AT_LINE_START || buf[0] != '.' || text)
         return lenient_text(parser, buf, len, token, true);
-    if (len == 1 || (len == 2 && buf[1] == '\r'))
-        return need_more(token, 0);
-    bool crlf = buf[1] == '\r' && buf[2] == '\n';
-    if ((crlf && parser->crlf_last) || (!parser->crlf_seen && (crlf || buf[1] == '\n'))) {
-        parser->forgiven |= crlf && parser->crlf_last ? 0 : SMTP_LENIENCY_LF_END;
-        message_end(parser, token);
-        return crlf ? 3 : 2;
+    for (size_t i = 0; i < sizeof alone / sizeof *alone; i++) {
+        size_t most = len < alone[i].len ? len : alone[i].len;
+        if (memcmp(buf, alone[i].text, most) != 0)
+            continue;
+        if (len < alone[i].len)
+            return need_more(token, 0);
+        if (lenient_dot_ends(parser, alone[i].end)) {
+            message_end(parser, token);
+            return alone[i].len;
+        }
     }
     parser->state = IN_LINE; /* the dot goes, and what follows is not at the line's start */
     return 1 + lenient_text(parser, buf + 1, len - 1, token, true);

@@ -9,7 +9,8 @@
  *
  * A lenient parser (for devices; README.md lists what it forgives) has no violations: what it hands out is a message whose lines end in
  * CRLF, are at most SMTP_TEXT_LINE_MAX long and hold no other CR or LF and no NUL. The end of data is CRLF.CRLF as soon as a line of the message has
- * ended in CRLF; only a message with nothing but bare LFs may end in LF.LF or LF.CRLF.
+ * ended in CRLF, and a dot behind a bare LF is text from then on; only a message with nothing but bare LFs may end in LF.LF or LF.CRLF, and only one whose
+ * lines all ended in CR CR LF in CR CR LF . CR CR LF.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -53,7 +54,8 @@ struct smtp_parser {
     bool eightbit;           /* lenient: some byte of the message was not ASCII */
     /* private */
     int mode, state;
-    bool crlf_seen, crlf_last; /* lenient: a line of this message ended in CRLF; the last one did */
+    unsigned ends_seen, last_end; /* lenient: enum line_end, of the message's lines up to now, and of the last one */
+    bool several_crs;        /* lenient, behind a CR: it was not the first */
     unsigned seen;           /* violations up to now */
     uint64_t left;           /* BDAT: bytes still to come */
     size_t line_len;

@@ -64,6 +64,43 @@ def test_S14_a_device_is_understood(cluster):
 
 
 @pytest.mark.sanitized
+def test_S14_a_device_that_ends_lines_in_cr_cr_lf(cluster):
+    with Smtp(cluster.env["EDGE_1_HANDOFF"], ehlo=None) as device:
+        for line, code in ((b"HELO doubler", 250), (b"MAIL FROM:<printer@example.edu>", 250), (b"RCPT TO:<alice@example.edu>", 250), (b"DATA", 354)):
+            device.send(line + b"\r\r\n")
+            assert device.reply().code == code
+        device.send(b"Subject: device-crcrlf\r\r\n\r\r\n..dots\r\r\nend\r\r\n.\r\r\n")
+        assert device.reply().code == 250
+        device.send(b"QUIT\r\r\n")
+        assert device.reply().code == 221
+    raw = arrived(cluster, "device-crcrlf")
+    is_strict(raw)
+    assert raw.endswith(b"\r\n\r\n.dots\r\nend\r\n")
+    wait_until(lambda: re.search(r"lenient: \S+ helo=<doubler> needed cr,missing-field,cr-end\n", cluster.log("edge-1")), 30, what="whose it was")
+    wait_until(lambda: cluster.metric("weir_leniencies_total", listener="handoff", kind="cr-end"), 30, what="the leniency's metric")
+
+
+@pytest.mark.sanitized
+@pytest.mark.parametrize("name, sent, meant", [
+    ("lf-only", b"\n..x\ny\n.\n", b".x\r\ny\r\n"),
+    ("mixed", b"\r\nx\n.y\n..z\r\n..end\r\n.\r\n", b"x\r\n.y\r\n..z\r\n.end\r\n"),
+    ("smuggled", b"\r\nx\n.\r\nRSET\n.\nQUIT\r\n.\r\n", b"x\r\n.\r\nRSET\r\n.\r\nQUIT\r\n"),
+])
+def test_S14_dots_as_the_device_meant_them(cluster, name, sent, meant):
+    """Where lines end in LF a doubled dot behind one is undone; where they end in CRLF a dot behind a bare LF is text."""
+    end = b"\n" if name == "lf-only" else b"\r\n"
+    with Smtp(cluster.env["EDGE_1_HANDOFF"]) as device:
+        device.envelope()
+        assert device.command("DATA").code == 354
+        device.send(b"Subject: dots-" + name.encode() + end + sent)
+        assert device.reply().code == 250
+        assert device.command("NOOP").code == 250, "one message, one reply"
+    raw = arrived(cluster, f"dots-{name}")
+    is_strict(raw)
+    assert raw.endswith(b"\r\n\r\n" + meant), raw
+
+
+@pytest.mark.sanitized
 @pytest.mark.parametrize("listener", ["RELAY", "SUBMISSION"])
 @pytest.mark.parametrize("line", [b"HELO printer\n", b"HELO\r\n", b"EHLO two words\r\n", b"MAIL FROM:<a@b.test>\r\n"])
 def test_S14_the_same_bytes_are_refused_elsewhere(cluster, listener, line):

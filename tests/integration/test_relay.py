@@ -286,7 +286,7 @@ def test_loop_is_refused(cluster):
 # ---- smuggling: only CRLF ends a line, only CRLF.CRLF ends a message ----
 
 @pytest.mark.sanitized
-@pytest.mark.parametrize("ending", [b"\n.\n", b"\n.\r\n", b"\r\n.\n", b"\r.\r", b"\r\n.\r", b"\r.\r\n", b"\n.\r", b"\r\n\x00.\r\n", b"\r\r\n.\r\n"])
+@pytest.mark.parametrize("ending", [b"\n.\n", b"\n.\r\n", b"\r\n.\n", b"\r.\r", b"\r\n.\r", b"\r.\r\n", b"\n.\r", b"\r\n\x00.\r\n", b"\r\r\n.\r\n", b"\r\r\n.\r\r\n"])
 @pytest.mark.parametrize("way", ["data", "bdat"])
 def test_smuggled_end_of_data_is_refused(cluster, ending, way):
     inner = b"MAIL FROM:<smuggler@example.org>\r\nRCPT TO:<alice@example.edu>\r\nDATA\r\nSubject: smuggled\r\n\r\nx\r\n"

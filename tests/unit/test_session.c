@@ -558,7 +558,7 @@ static const struct {
     { "handoff: all that is forgiven", false,
       "O profile=handoff\nO no-spool\nO qualify_domain=site.test\nS 220\nc MAIL FROM:root\\n\nS 250 2.1.0\nc RCPT TO: u@example.edu\\n\nS 250 2.1.5\n"
       "c DATA\\n\nS 354\nc Date: d\\nMessage-ID: <i>\\nDate: e\\nhello\\0 you\\r\\r\\n..\\n.\\r\\n.\\r\\n\n.\nV clean\nR 250 - ok\n"
-      "F Date: d\\r\\nMessage-ID: <i>\\r\\nFrom: <root@site.test>\\r\\n\\r\\nhello you\\r\\n.\\r\\n\\r\\n\nD 250 - ok\nS 250 2.0.0\n"
+      "F Date: d\\r\\nMessage-ID: <i>\\r\\nFrom: <root@site.test>\\r\\n\\r\\nhello you\\r\\n.\\r\\n.\\r\\n\nD 250 - ok\nS 250 2.0.0\n"
       "N Received: from [127.0.0.1] (\nN with SMTP id\nA u@example.edu delivered 250\nc NOOP\\n\nS 250\n" },
     { "handoff: HELO without a name", false,
       "O profile=handoff\nS 220\nc HELO\\n\nS 250 edge.test\nc EHLO two words\\n\nS 250-edge.test\nS 250-PIPELINING\nS 250-SIZE\nS 250-8BITMIME\n"
@@ -572,7 +572,7 @@ static const struct {
     { "handoff: smuggling", true,
       "O profile=handoff\nO no-spool\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\nS 250 2.1.5\nC DATA\nS 354\n"
       "c Date: d\\r\\nMessage-ID: <i>\\r\\nFrom: f\\r\\n\\r\\nx\\n.\\r\\nMAIL FROM:<evil@b.test>\\n.\\nRSET\\r.\\r\\n.\\r\\n\n.\nV clean\nR 250 - ok\n"
-      "F Date: d\\r\\nMessage-ID: <i>\\r\\nFrom: f\\r\\n\\r\\nx\\r\\n\\r\\nMAIL FROM:<evil@b.test>\\r\\n\\r\\nRSET .\\r\\n\nD 250 - ok\nS 250 2.0.0\n"
+      "F Date: d\\r\\nMessage-ID: <i>\\r\\nFrom: f\\r\\n\\r\\nx\\r\\n.\\r\\nMAIL FROM:<evil@b.test>\\r\\n.\\r\\nRSET .\\r\\n\nD 250 - ok\nS 250 2.0.0\n"
       "A u@example.edu delivered 250\n" },
     { "relay and submission forgive nothing", false,
       "O profile=submission\nO auth=off\nS 220\nC MAIL FROM:<a@b.test>\nS 503 5.5.1 Send EHLO first\nC HELO\nS 501\nC HELO a b\nS 501\nC HELO a\nS 250\n"
