@@ -2,6 +2,7 @@
 import concurrent.futures
 import os
 import pathlib
+import pwd
 import re
 import shutil
 import signal
@@ -31,9 +32,10 @@ def folder():
     shutil.rmtree(place, ignore_errors=True)
 
 
-def cluster(where, *words):
+def cluster(where, *words, script=SCRIPT, user=()):
+    """user: the words before a command that make it that of somebody else."""
     env = dict(os.environ, WEIR_NO_BUILD="1", WEIR_CLUSTER=str(where))
-    return subprocess.run([SCRIPT, *map(str, words)], env=env, capture_output=True, text=True, timeout=300)
+    return subprocess.run([*user, script, *map(str, words)], env=env, capture_output=True, text=True, timeout=300)
 
 
 def processes(where):
@@ -120,9 +122,91 @@ def test_folder_with_blanks_and_everything_killed(folder):
     assert done.returncode == 0 and not processes(place), done
 
 
-def test_demo_sees_what_it_says(folder):
-    done = cluster(folder / "c", "demo", "--base-port", weir.free_base_port(), "--mail", weir.ROOT / "deploy/mail")
+@pytest.fixture
+def ordinary():
+    """(a folder of an ordinary user's with a copy of what runs a cluster, the words that make a command theirs). Who is no root is that already."""
+    home = pathlib.Path(tempfile.mkdtemp(prefix="weir-test."))
+    shutil.copytree(weir.ROOT / "deploy", home / "weir/deploy")
+    shutil.copytree(weir.BIN, home / "weir" / weir.BIN.relative_to(weir.ROOT))
+    user = []
+    if os.geteuid() == 0:
+        nobody = pwd.getpwnam("nobody")  # PostgreSQL asks the system for the name of who runs it, so it cannot be just any number
+        subprocess.run(["chown", "-R", f"{nobody.pw_uid}:{nobody.pw_gid}", home], check=True)
+        user = ["setpriv", f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups", "--no-new-privs", "--bounding-set=-all",
+                "env", f"HOME={home}", f"TMPDIR={home}", f"--chdir={home}"]
+    yield home, user
+    cluster(home / "c", "down", script=home / "weir/deploy/cluster", user=user)
+    shutil.rmtree(home, ignore_errors=True)
+
+
+def test_an_ordinary_user_runs_a_cluster(ordinary):
+    home, user = ordinary
+    place, script = home / "c", home / "weir/deploy/cluster"
+    done = cluster(place, "up", "--base-port", weir.free_base_port(), script=script, user=user)
     assert done.returncode == 0, done
-    for line in ("5 accepted, 5 at the next hop", "5 of 5 messages accepted", "550 5.7.1 Message refused: virus", "each once; nobody saw an error",
+    done = cluster(place, "status", script=script, user=user)
+    assert done.returncode == 0, done
+    running = dict(re.findall(r"^(\S+) +runs, pid (\d+)$", done.stdout, re.M))
+    assert set(running) == {"postgres", "sink", "coordinator-1", "scanner-1", "scanner-2", "edge-1", "edge-2"}, done
+    assert "conservation" in done.stdout, "weirctl's status follows"
+    owner = place.stat().st_uid
+    assert owner != 0 and {pathlib.Path(f"/proc/{pid}").stat().st_uid for pid in running.values()} == {owner}, "nothing runs as somebody else"
+    relay = re.search(r"^EDGE_2_RELAY=(\S+)$", (place / "cluster.env").read_text(), re.M).group(1)
+    for body, code in (("Hello.\r\n", 250), (weir.EICAR.decode() + "\r\n", 550)):
+        with weir.Smtp(relay) as client:
+            client.envelope()
+            assert client.data(weir.message(body)).code == code
+    done = cluster(place, "stop", "scanner-1", script=script, user=user)
+    assert done.returncode == 0 and weir.process_state(int(running["scanner-1"])) in ("", "Z"), done
+    done = cluster(place, "down", script=script, user=user)
+    assert done.returncode == 0 and not processes(place), done
+
+
+@pytest.mark.parametrize("harm, said", [
+    (None, None),
+    ("lost", r"one.eml: accepted as \w{20}, and not at the sink"),
+    ("twice", r"one.eml: accepted as \w{20}, and at the sink 2 times"),
+    ("changed", r"one.eml: accepted as \w{20}, and arrived with other bytes"),
+    ("unanswered", "one.eml: no answer"),
+    ("unsent", "one.eml: not sent"),
+    ("passed", r"virus.eml: refused with 550, and at the sink as \w{20}"),
+])
+def test_what_became_of_each_message(tmp_path, harm, said):
+    mail, sink, ids = tmp_path / "mail", tmp_path / "sink", tmp_path / "ids"
+    mail.mkdir()
+    sink.mkdir()
+    lines = []
+    for number, (name, raw, code) in enumerate([("one.eml", b" \tfolded\nSubject: 1\n\none", 250), ("two.eml", b"Subject: 2\r\n\r\n\ttwo\r\n", 250),
+                                                ("virus.eml", b"Subject: 3\n\nbad\n", 550)]):
+        (mail / name).write_bytes(raw)
+        wire = re.sub(rb"\r\n|\r|\n", b"\r\n", raw) + (b"" if raw.endswith(b"\n") else b"\r\n")
+        id = f"06GZZKKERVG5QKZAZA8{number}"
+        stored = (f"X-Virus-Scanned: ClamAV\r\nReceived: from a (b [127.0.0.1])\r\n\tby edge-1 with ESMTP id {id}\r\n"
+                  "\tfor <alice@example.edu>;\r\n\tSun, 22 Nov 2026 05:00:00 +0000\r\n").encode() + wire
+        hit = name == ("virus.eml" if harm == "passed" else "one.eml")
+        if (code == 250 and not (hit and harm == "lost")) or (hit and harm == "passed"):
+            (sink / f"{number}.eml").write_bytes(stored.replace(b"one", b"0ne") if hit and harm == "changed" else stored)
+        if hit and harm == "twice":
+            (sink / "9.eml").write_bytes(stored)
+        if not (hit and harm == "unsent"):
+            lines.append(f"token{number} {0 if hit and harm == 'unanswered' else code} 1 99 {id} {weir.digest(wire)} alice@example.edu\n")
+    ids.write_text("".join(lines))
+    done = subprocess.run([weir.ROOT / "deploy/compare-mail", mail, ids, sink], capture_output=True, text=True)
+    if harm is None:
+        assert done.returncode == 0 and done.stderr == "", done
+        assert "3 messages: 2 arrived, each once and byte for byte; 1 refused with a reply; 0 unaccounted for\n550: 1 (virus.eml)\n" == done.stdout
+    else:
+        assert done.returncode == 1 and re.fullmatch(said + "\n", done.stderr) and "; 1 unaccounted for" in done.stdout, done
+
+
+def test_demo_sees_what_it_says(folder):
+    mail = folder / "mail"
+    shutil.copytree(weir.ROOT / "deploy/mail", mail)
+    (mail / "virus.eml").write_bytes(weir.message(weir.EICAR.decode() + "\r\n"))
+    done = cluster(folder / "c", "demo", "--base-port", weir.free_base_port(), "--mail", mail)
+    shutil.rmtree(mail)
+    assert done.returncode == 0, done
+    for line in ("5 accepted, 5 at the next hop", "5 of 6 messages accepted",
+                 "6 messages: 5 arrived, each once and byte for byte; 1 refused with a reply; 0 unaccounted for", "550: 1 (virus.eml)", "550 5.7.1 Message refused: virus", "each once; nobody saw an error",
                  "scanner-1 is active again", "accepted - delivered - discarded = 0", "stops everything"):
         assert line in done.stdout, (line, done.stdout)
