@@ -1,14 +1,16 @@
 """The log as programs read it: pflogsumm's totals of mail that went through the spool, JSON, and what peers put into it."""
+import base64
 import datetime
 import json
 import re
 import shutil
+import ssl
 import subprocess
 
 import pytest
 
 from test_spool import Hop, hop  # noqa: F401
-from weir import Smtp, message, wait_until
+from weir import EICAR, Smtp, message, wait_until
 
 KEYS = ["time", "schema", "event", "id", "level", "node", "ident", "pid", "message"]
 
@@ -43,6 +45,55 @@ def test_pflogsumm_counts_spooled_mail(make_cluster, hop):
     sizes = dict(re.findall(r"(\w{20}): from=<sender@example\.org>, size=(\d+)", cluster.log("edge-1")))
     octets = sum(map(int, sizes.values()))
     assert len(sizes) == 15 and octets > 15 * len(raw) and size in (octets, octets // 1024), (octets, text)
+
+
+def test_pflogsumm_counts_a_day_at_every_door(make_cluster, hop):
+    """One log with relay, submission under both kinds of TLS, and handoff: what was handed over directly and what went through the spool are one sum."""
+    cluster = make_cluster(edges=1, scanners=1, next_hop=hop.endpoint, sets=["spool_retry_max=1s", "sender_login_match=on"])
+    hop.refuse["gone@example.edu"] = "550 5.1.1 no such user"
+    hop.refuse["later@example.edu"] = "450 4.2.0 not now"
+    taken, raw = [], message()
+
+    def send(door, recipients, sender="alice@example.edu", body=raw):
+        with Smtp(cluster.env[f"EDGE_1_{door}"], greet=door != "SUBMISSIONS") as client:
+            if door == "SUBMISSIONS":
+                client.sock = ssl.create_default_context(cafile=cluster.env["CA_FILE"]).wrap_socket(client.sock, server_hostname="localhost")
+                assert client.reply().code == 220 and client.command("EHLO client.example.org").code == 250
+            if door.startswith("SUBMISSION"):
+                if door == "SUBMISSION":
+                    client.starttls(cluster.env["CA_FILE"])
+                assert client.command("AUTH PLAIN " + base64.b64encode(b"\0alice@example.edu\0wonderland").decode()).code == 235
+            answer = client.command(f"MAIL FROM:<{sender}>")
+            codes = [answer.code] if answer.code != 250 else [client.command(f"RCPT TO:<{recipient}>").code for recipient in recipients]
+            if 250 in codes:
+                answer = client.data(body)
+                codes.append(answer.code)
+                if answer.code == 250:
+                    taken.append(answer.queue_id)
+            client.command("QUIT")
+            return codes
+
+    for door in ("RELAY", "SUBMISSION", "SUBMISSIONS", "HANDOFF"):
+        for _ in range(3):
+            assert send(door, ["bob@example.edu", "carol@example.edu"]) == [250, 250, 250]
+    assert send("RELAY", ["gone@example.edu"]) == [550]              # rejected: its sender has heard it
+    for door in ("SUBMISSION", "SUBMISSIONS", "HANDOFF"):
+        assert send(door, ["gone@example.edu", "bob@example.edu"]) == [250, 250, 250]  # bounced: and a report is delivered
+        assert send(door, ["later@example.edu"]) == [250, 250]       # deferred, then delivered
+    assert send("SUBMISSION", ["bob@example.edu"], sender="mallory@example.edu")[-1] // 100 == 5  # rejected: not the login's
+    assert send("SUBMISSION", ["bob@example.edu"], body=message(EICAR.decode() + "\r\n")) == [250, 550]  # rejected: a virus
+    spooled = taken[3:]
+    wait_until(lambda: len(set(re.findall(r"(\w{20}): to=<later@example\.edu>, .*status=deferred", cluster.log("edge-1")))) == 3, 60, "three deferrals")
+    del hop.refuse["later@example.edu"]
+    wait_until(lambda: all(f"{queue_id}: removed" in cluster.log("edge-1") for queue_id in spooled), 60, "the end of all")
+    reports = re.findall(r"sender non-delivery notification: (\w{20})", cluster.log("edge-1"))
+    wait_until(lambda: len(hop.reports("alice@example.edu")) == len(reports) == 3, 60, "the reports")
+    wait_until(lambda: all(f"{queue_id}: removed" in cluster.log("edge-1") for queue_id in reports), 60, "the end of the reports")
+    totals, text = totals_of(cluster.dir / "log/edge-1.log")
+    del totals["bytes received"]
+    assert len(taken) == 18
+    # The virus is among those received, as it is with Postfix: pflogsumm counts what was sent, and then that it was refused.
+    assert totals == {"received": 18 + 1, "delivered": 12 * 2 + 3 + 3 + 3, "deferred": 3, "bounced": 3, "rejected": 3}, text
 
 
 FORGED = "Nov 21 10:00:00 host weir/edge-1/smtp[1]: 06FZQ7XKC3ABCDEFGHJK: to=<forged@example.edu>, relay=none, status=sent (250 forged)"
