@@ -165,3 +165,27 @@ def test_mail_of_an_earlier_version_is_delivered():
         assert {row["disposition"] for row in two.json("trace", "bob@example.org")} == {"delivered"}
         assert two.json("status")["conservation_difference"] == 0
         node.close()
+
+
+def test_coordinators_of_the_version_before_go_on():
+    """What they ask in another way, beside a coordinator of today."""
+    with Coordinators(1) as one:
+        one.start()
+        one.add_key("edge-1", "edge")
+        node = one.node("edge-1", "edge")
+        assert node.hello(30)
+        ident = new_id()
+        Edge(node).stored(ident)
+        ((claimed, destination, token),) = one.pg.query("SELECT id, destination, token FROM spool_claim('edge-1/0', 10, true, 20, interval '1 hour')")
+        assert claimed == ident
+        result = f"""SELECT status, removed FROM spool_result('1 s', '1 s', '1 h', '1 d', '{ident}', '{destination}', {token}, 'edge-1', false, '0',
+                     false, false, '', '', '', '', '{{0}}', '{{1}}', '{{250}}', '{{Ok}}')"""
+        assert one.pg.query(result) == [["0", "t"]]
+        assert one.json("status")["conservation_difference"] == 0
+        one.pg.query("INSERT INTO account (login, hash, senders, created_by) VALUES ('alice', 'hers', '{alice@example.edu}', 'operator')")
+        begin = "SELECT limited, hash, senders FROM auth_begin(%d, '%s', '192.0.2.9', 2, 2, interval '1 hour')"
+        assert one.pg.query(begin % (1, "alice")) == [["", "hers", "{alice@example.edu}"]]
+        one.pg.query("SELECT auth_forgive(1, 'alice', true)")
+        assert one.pg.query("SELECT count(*) FROM auth_guess") == [["0"]]
+        assert [one.pg.query(begin % (number, "mallory"))[0][0] for number in (2, 3, 4)] == ["", "", "client"]
+        node.close()

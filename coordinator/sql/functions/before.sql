@@ -1,0 +1,26 @@
+-- functions/before.sql - what coordinators of the version before ask in another way than those of today
+--
+-- They go on while a cluster is upgraded one by one. What a settings key says now has its default here.
+
+CREATE OR REPLACE FUNCTION spool_claim(who text, room integer, scanners boolean, per_destination integer, lease interval)
+RETURNS TABLE (first boolean, id text, destination text, token bigint, envelope bytea, attempts integer, age_ms bigint, maybe_duplicate boolean,
+    delay_warned boolean, bounce boolean, dsn boolean, scanned boolean, verdict text, scanner text, engine text, signatures text, size bigint,
+    tries integer, packed bytea) LANGUAGE plpgsql AS $f$
+BEGIN
+    RETURN QUERY SELECT c.first, c.id, c.destination, c.token, c.envelope, c.attempts, c.age_ms, c.maybe_duplicate, c.delay_warned, c.bounce, c.dsn,
+        c.scanned, c.verdict, c.scanner, c.engine, c.signatures, c.size, c.tries, c.packed
+        FROM spool_claim(who, room, scanners, per_destination, lease, interval '5 minutes', interval '4 hours') AS c;
+END $f$;
+
+-- They do not know of "busy", and answer it as too many guesses. Of wrong passwords nothing is told: those count when their time is over.
+CREATE OR REPLACE FUNCTION auth_begin(ask bigint, who text, whence text, account_most integer, client_most integer, span interval)
+RETURNS TABLE (limited text, hash text, senders text[]) LANGUAGE plpgsql AS $f$
+BEGIN
+    RETURN QUERY SELECT CASE b.limited WHEN 'busy' THEN 'client' ELSE b.limited END, b.hash, b.senders
+        FROM auth_begin(ask, who, false, whence, account_most, client_most, span, interval '20 seconds', interval '30 days') AS b;
+END $f$;
+
+CREATE OR REPLACE FUNCTION auth_forgive(ask bigint, who text, used boolean) RETURNS void LANGUAGE plpgsql AS $f$
+BEGIN
+    PERFORM auth_forgive(ask, who, g.client, used) FROM auth_guess g WHERE g.request = ask;
+END $f$;
