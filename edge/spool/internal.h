@@ -77,7 +77,7 @@ struct spool_runner {
     uint64_t lease_ms;                 /* of the last lease: a claim waits for a part of it */
     uint64_t rest_until_ms;            /* no claim before: the last one failed, or there was no room for a body */
     uint64_t no_scan_until_ms;         /* the farm said busy */
-    struct event *tick;
+    struct event *tick, *freed;        /* freed: jobs have ended, there is room for more */
     bool running;
 };
 

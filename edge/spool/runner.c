@@ -13,8 +13,10 @@
 #define CLAIM_WAIT_MS 10000u     /* a claim stands so long, but never for more than a third of a lease */
 #define CLAIM_FIRST_WAIT_MS 500u /* before the length of leases is known */
 #define ANSWER_MS 10000u         /* more than the wait: for an answer at all */
+#define CLAIM_PART 4u            /* of spool_concurrency that is free before jobs that ended make a claim: each is a transaction */
 
 static void on_tick(evutil_socket_t fd, short what, void *arg);
+static void on_freed(evutil_socket_t fd, short what, void *arg);
 static void claim(struct spool_runner *runner);
 
 struct spool_runner *spool_runner_new(const struct spool_runner_options *options)
@@ -38,6 +40,7 @@ struct spool_runner *spool_runner_new(const struct spool_runner_options *options
         m->recipients[i] = metrics_counter(options->metrics, "weir_edge_spool_recipients_total", "result=\"%s\"", results[i]);
     runner->tick = event_new(options->base, -1, EV_PERSIST, on_tick, runner);
     event_add(runner->tick, &(struct timeval){ 0, TICK_MS * 1000 });
+    runner->freed = event_new(options->base, -1, 0, on_freed, runner);
     return runner;
 }
 
@@ -52,6 +55,7 @@ void spool_runner_free(struct spool_runner **runnerp)
     while (runner->jobs != NULL)
         job_free(runner->jobs);
     event_free(runner->tick);
+    event_free(runner->freed);
     free(runner);
 }
 
@@ -93,6 +97,8 @@ void runner_remove(struct spool_runner *runner, struct job *job)
         job->next->link = job->link;
     runner->count--;
     metric_set(runner->metrics.jobs, runner->count);
+    if (runner->count + runner->options.settings->spool_concurrency / CLAIM_PART <= runner->options.settings->spool_concurrency)
+        event_add(runner->freed, &(struct timeval){ 0, 0 }); /* for all that end in this loop turn */
 }
 
 /* ---- claims ---- */
@@ -221,6 +227,12 @@ static void renew(struct spool_runner *runner, uint64_t now)
     question.spool_renew = &body;
     runner->renewal_ms = now;
     runner->renewal = node_ask(runner->options.node, &question, NULL, 0, runner->lease_ms / 3 + TICK_MS, on_renewed, runner);
+}
+
+static void on_freed(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    claim(arg);
 }
 
 static void on_tick(evutil_socket_t fd, short what, void *arg)

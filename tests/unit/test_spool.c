@@ -908,6 +908,27 @@ START_TEST(more_leases_than_a_renewal_has_room_for)
 }
 END_TEST
 
+static const struct {
+    unsigned concurrency, ended;
+} room_again[] = { { 1, 1 }, { 2, 1 }, { 3, 1 }, { 8, 2 }, { 20, 5 }, { 20, 20 } };
+
+/* All places were taken: those that end in a loop turn make one claim right after it, not with the next tick. */
+START_TEST(ended_jobs_make_room)
+{
+    runner_begin(true);
+    r.settings.spool_concurrency = room_again[_i].concurrency;
+    for (unsigned i = 0; i < room_again[_i].concurrency; i++)
+        grant(&(struct grant){ .scanned = true, .token = 100 + i });
+    ck_assert_ptr_null(ASKED(CLAIM));
+    for (unsigned i = 0; i < room_again[_i].ended; i++)
+        reply_status(ASKED(FETCH), WEIR__ANSWER_STATUS__ANSWER_REFUSED);
+    ck_assert_ptr_null(ASKED(CLAIM));
+    turn(0);
+    ck_assert_uint_eq(ASKED(CLAIM)->question->spool_claim->room, room_again[_i].ended);
+    runner_end();
+}
+END_TEST
+
 START_TEST(result_is_repeated)
 {
     runner_begin(true);
@@ -1022,6 +1043,7 @@ int main(void)
     tcase_add_loop_test(tests, lease_ends, 0, 3);
     tcase_add_loop_test(tests, renewed, 0, 2);
     tcase_add_test(tests, more_leases_than_a_renewal_has_room_for);
+    tcase_add_loop_test(tests, ended_jobs_make_room, 0, sizeof room_again / sizeof *room_again);
     tcase_add_test(tests, result_is_repeated);
     tcase_add_loop_test(tests, drained, 0, 2);
     tcase_add_test(tests, drained_between_two_answers);
