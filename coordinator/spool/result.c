@@ -1,6 +1,7 @@
 /*
- * result.c - what became of leases: results and renewals, one transaction for what comes in a loop turn
+ * result.c - what became of leases: results and renewals, one transaction for what comes while another is under way
  *
+ * A transaction costs nearly the same for one result and for many, so a second one is in flight only when it is large.
  * A transaction has either results that say "delivered" of all their recipients, which are one statement together, or
  * others, each its own. They go in the order of their ids, so that two coordinators do not wait for each other in
  * circles. Where the database refuses a transaction, its results are tried again one by one.
@@ -14,6 +15,7 @@
 #include "coordinator/spool/internal.h"
 
 #define BATCHES_MAX   2
+#define BATCH_LARGE    32 /* enough to be sent behind another one */
 #define BATCH_RESULTS 256
 #define RESULT_VALUES  21
 #define PLAIN_VALUES   19
@@ -49,7 +51,7 @@ struct results {
     struct db *db;
     struct event *timer;
     struct items waiting;
-    size_t in_flight;
+    size_t in_flight, waiting_count;
     char *sql, *sql_with_dsn;
     struct metric *taken, *late, *failed, *renewed, *lost;
 };
@@ -87,6 +89,12 @@ static void item_answer(struct results *results, struct item *item, int status, 
 static void kick(struct results *results)
 {
     event_add(results->timer, &(struct timeval){ 0, 0 });
+}
+
+static void wait_in_line(struct results *results, struct item *item)
+{
+    TAILQ_INSERT_TAIL(&results->waiting, item, link);
+    results->waiting_count++;
 }
 
 /* One row for each result, in their order. */
@@ -130,7 +138,7 @@ static void on_done(void *arg, enum db_outcome outcome, const struct db_error *e
         TAILQ_REMOVE(&batch->items, item, link);
         if (outcome == DB_FAILED && several) {
             item->alone = true;
-            TAILQ_INSERT_TAIL(&results->waiting, item, link);
+            wait_in_line(results, item);
         } else if (outcome != DB_OK) {
             item_answer(results, item,
                         disk ? WEIR__ANSWER_STATUS__ANSWER_FULL : WEIR__ANSWER_STATUS__ANSWER_UNAVAILABLE,
@@ -303,6 +311,7 @@ static void send_batch(struct results *results)
     batch->results = results;
     TAILQ_INIT(&batch->items);
     fill_batch(batch, &results->waiting);
+    results->waiting_count -= batch->count;
     results->in_flight++;
     batch->told = TAILQ_FIRST(&batch->items);
     struct db_unit *unit = db_begin(results->db, on_done, batch);
@@ -318,11 +327,16 @@ static void send_batch(struct results *results)
     db_commit(unit);
 }
 
+static bool may_send(const struct results *results)
+{
+    return results->in_flight == 0 || (results->waiting_count >= BATCH_LARGE && results->in_flight < BATCHES_MAX);
+}
+
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     struct results *results = arg;
-    while (results->in_flight < BATCHES_MAX && !TAILQ_EMPTY(&results->waiting))
+    while (!TAILQ_EMPTY(&results->waiting) && may_send(results))
         send_batch(results);
 }
 
@@ -385,7 +399,7 @@ static void on_result_asked(void *arg, struct question *question, const struct l
         return;
     }
     item->plain = is_plain(item);
-    TAILQ_INSERT_TAIL(&results->waiting, item, link);
+    wait_in_line(results, item);
     kick(results);
 }
 
