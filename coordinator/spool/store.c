@@ -2,6 +2,8 @@
  * store.c - messages and chunks of bodies into the database: one transaction for what comes while another is under way
  *
  * A transaction costs nearly the same for one message and for many, so a second one is in flight only when it is large.
+ * For the same reason the next one waits a part of the last one's time for those that were just answered: a client that
+ * has more to send does so at once, and would else come right behind a transaction of half of them, for ever.
  * A batch has new messages, which are one statement, and chunks, each its own; both in the order of ids, so that two
  * coordinators do not wait for each other in circles. A message may be in a batch once; a repeat waits for the next. A
  * batch that lost to another transaction all the same (a deadlock) is sent again as it was. After a batch that the
@@ -22,6 +24,8 @@
 #define BATCH_LARGE    32         /* messages and chunks: enough to be sent behind another one */
 #define BATCH_HEAVY    (1u << 20) /* bytes: the same */
 #define BATCH_MESSAGES 256
+#define GATHER_PART    4          /* of the time the last transaction took */
+#define GATHER_US      5000       /* at most */
 #define BATCH_BYTES    (8u * 1024 * 1024)
 #define CAREFUL_MS     10000
 #define CONFLICTS_MAX  5 /* of one batch */
@@ -58,6 +62,8 @@ struct stores {
     struct event *timer;
     struct batches waiting;
     size_t in_flight, bytes;
+    size_t gather;           /* messages and chunks that may be there soon: the next batch waits for so many */
+    uint64_t gather_until_us;
     uint64_t careful_until_ms;
     char *sql;
     struct metric *stored, *chunks, *full, *busy, *failed, *bytes_gauge, *seconds;
@@ -272,6 +278,16 @@ static void send_again(struct stores *stores, struct batch *batch)
     kick(stores);
 }
 
+/* The next batch waits for as many as are in it now, and as are answered now. */
+static void gather(struct stores *stores, const struct batch *done)
+{
+    const struct batch *next = TAILQ_FIRST(&stores->waiting);
+    bool careful = clock_ms() < stores->careful_until_ms; /* then none grows */
+    uint64_t now = clock_us(), part = (now - done->begun_us) / GATHER_PART;
+    stores->gather = done->messages + done->chunks + (next != NULL ? next->messages + next->chunks : 0);
+    stores->gather_until_us = careful ? 0 : now + (part < GATHER_US ? part : GATHER_US);
+}
+
 static void on_done(void *arg, enum db_outcome outcome, const struct db_error *error)
 {
     struct batch *batch = arg;
@@ -297,6 +313,7 @@ static void on_done(void *arg, enum db_outcome outcome, const struct db_error *e
         if (!db_error_is_transient(error))
             stores->careful_until_ms = clock_ms() + CAREFUL_MS;
     }
+    gather(stores, batch);
     bool due = false;
     while (!STAILQ_EMPTY(&batch->items)) {
         struct item *item = STAILQ_FIRST(&batch->items);
@@ -363,10 +380,19 @@ static void send_batch(struct stores *stores, struct batch *batch)
     db_commit(unit);
 }
 
-static bool may_send(const struct stores *stores, const struct batch *batch)
+/* Otherwise there is a reason to look again: more that comes, an answer, or the timer. */
+static bool may_send(struct stores *stores, const struct batch *batch)
 {
-    bool much = batch->messages + batch->chunks >= BATCH_LARGE || batch->bytes >= BATCH_HEAVY;
-    return stores->in_flight == 0 || (much && stores->in_flight < BATCHES_MAX);
+    size_t count = batch->messages + batch->chunks;
+    uint64_t now = clock_us();
+    if (count >= BATCH_LARGE || batch->bytes >= BATCH_HEAVY)
+        return stores->in_flight < BATCHES_MAX;
+    if (stores->in_flight > 0)
+        return false;
+    if (count >= stores->gather || now >= stores->gather_until_us)
+        return true;
+    event_add(stores->timer, &(struct timeval){ 0, (suseconds_t)(stores->gather_until_us - now) });
+    return false;
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
