@@ -148,6 +148,27 @@ def test_chunks_are_invisible_until_the_last(two, edges):
     assert edge.deliver(lease) == pb.ANSWER_OK and count(two, "spool_body") == 0
 
 
+@pytest.mark.sanitized
+def test_only_the_end_of_a_message_waits_for_the_disk(two, edges):
+    edge, ident = edges(), new_id()
+    two.pg.query("""CREATE TABLE waited (id text, position bigint, how text);
+        CREATE FUNCTION test_waited() RETURNS trigger LANGUAGE plpgsql AS $f$
+        BEGIN
+            INSERT INTO waited VALUES (NEW.id, NEW.position, current_setting('synchronous_commit'));
+            RETURN NEW;
+        END $f$;
+        CREATE TRIGGER test_waited BEFORE INSERT ON spool_body FOR EACH ROW EXECUTE FUNCTION test_waited()""")
+    try:
+        assert edge.store(ident, body=b"a", last=False).status == edge.chunk(ident, 1, b"b").status == pb.ANSWER_OK
+        assert edge.chunk(ident, 2, b"c", True).spool_stored.complete
+        edge.stored(whole := new_id())
+        waited = two.pg.query("SELECT id, position, how FROM waited")
+    finally:
+        two.pg.query("DROP TRIGGER test_waited ON spool_body; DROP FUNCTION test_waited; DROP TABLE waited")
+    assert waited == [[ident, "0", "off"], [ident, "1", "off"], [ident, "2", "on"], [whole, "0", "on"]]
+    assert [edge.deliver(lease) for lease in edge.claim()] == [pb.ANSWER_OK] * 2
+
+
 def test_a_store_that_was_left_is_removed(two, edges):
     edge, ident = edges(), new_id()
     assert edge.store(ident, last=False).status == pb.ANSWER_OK
