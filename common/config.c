@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -834,6 +835,19 @@ const char *config_origin(const struct config *config, const char *section, cons
         if (strcmp(table->keys[i].name, key) == 0 && instance->slots[i].text != NULL)
             return instance->slots[i].origin;
     return instance->origin != NULL ? instance->origin : config->source;
+}
+
+void config_blame(const struct config *config, const char *section, const char *instance, const char *key, struct error *why,
+                  const char *format, ...)
+{
+    char words[sizeof why->text];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(words, sizeof words, format, args);
+    va_end(args);
+    error_set(why, "%s: error: [%s%s%s%s] %s: %s", config_origin(config, section, instance, key), section, instance != NULL ? " \"" : "",
+              instance != NULL ? instance : "", instance != NULL ? "\"" : "", key, words);
 }
 
 const char *config_instance(const struct config *config, const char *section, size_t index)

@@ -49,6 +49,8 @@ struct config_key {
     const char *choices; /* CONFIG_ENUM only */
     uint64_t min, max;   /* UINT, SIZE, DURATION; max 0: no limit */
     const char *help;    /* one line: shown by `config show --defaults` */
+    /* STRING and each item of a LIST; NULL: anything (config_form.h). Nothing at all is as good as the default when that is nothing. */
+    bool (*form)(const char *text, struct error *why);
 };
 
 struct config_section {
@@ -74,6 +76,10 @@ void config_clear(const struct config_section *table, void *filled);
 /* Where a key's effective value comes from: "FILE:LINE", or "--set"; where its section begins when it has its default, or the file when that
  * has no such section. Borrowed. */
 const char *config_origin(const struct config *config, const char *section, const char *instance, const char *key);
+
+/* Sets why to "FILE:LINE: error: [SECTION "INSTANCE"] KEY: ..." with config_origin(): for what is found wrong after loading. */
+void config_blame(const struct config *config, const char *section, const char *instance, const char *key, struct error *why,
+                  const char *format, ...) __attribute__((format(printf, 6, 7)));
 
 /* Instances of a named section, in file order; NULL past the end. Borrowed. */
 const char *config_instance(const struct config *config, const char *section, size_t index);

@@ -172,10 +172,45 @@ static bool check_networks(const struct config_key *key, const char *text, struc
     return true;
 }
 
+static bool check_form(const struct config_key *key, const char *text, const char *whole, struct error *why)
+{
+    struct error reason;
+
+    if (key->form == NULL || key->form(text, &reason))
+        return true;
+    if (text == whole)
+        error_set(why, "%s = %s: %s", key->name, whole, reason.text);
+    else
+        error_set(why, "%s: '%s': %s", key->name, text, reason.text);
+    return false;
+}
+
+/* out is to be cleared by the caller either way. */
+static bool check_list(const struct config_key *key, const char *text, struct config_list *out, struct error *why)
+{
+    if (!parse_list(text, out)) {
+        error_set(why, "%s = %s: the list has an empty item", key->name, text);
+        return false;
+    }
+    for (size_t i = 0; i < out->count; i++)
+        if (!check_form(key, out->items[i], NULL, why))
+            return false;
+    return true;
+}
+
+static bool check_string(const struct config_key *key, const char *text, struct error *why)
+{
+    bool nothing_is_fine = key->value != NULL && *key->value == '\0';
+
+    return (*text == '\0' && nothing_is_fine) || check_form(key, text, text, why);
+}
+
 bool config_value_convert(const struct config_key *key, const char *text, union config_value *out, struct error *why)
 {
     switch (key->type) {
     case CONFIG_STRING:
+        if (!check_string(key, text, why))
+            return false;
         out->string = xstrdup(text);
         return true;
     case CONFIG_BOOL:
@@ -199,10 +234,9 @@ bool config_value_convert(const struct config_key *key, const char *text, union 
         error_set(why, "%s = %s: expected a duration, as 250ms, 5s, 10m, 2h, 14d", key->name, text);
         return false;
     case CONFIG_LIST:
-        if (parse_list(text, &out->list))
+        if (check_list(key, text, &out->list, why))
             return true;
         config_list_clear(&out->list);
-        error_set(why, "%s = %s: the list has an empty item", key->name, text);
         return false;
     case CONFIG_ENDPOINTS:
         if (check_endpoints(key, text, &out->list, why))

@@ -6,11 +6,8 @@
  */
 #include "common/settings.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
+#include "common/config_form.h"
 
 #define NO_LIMIT 0
 #define MS 1ull
@@ -24,22 +21,23 @@
 #define TIB (1024 * GIB)
 
 /* Within a table, S is the section's struct. */
-#define STRING(key, value, help) { #key, CONFIG_STRING, offsetof(struct S, key), value, NULL, 0, 0, help }
-#define BOOL(key, value, help) { #key, CONFIG_BOOL, offsetof(struct S, key), value, NULL, 0, 0, help }
-#define LIST(key, value, help) { #key, CONFIG_LIST, offsetof(struct S, key), value, NULL, 0, 0, help }
-#define NETWORKS(key, value, help) { #key, CONFIG_NETWORKS, offsetof(struct S, key), value, NULL, 0, 0, help }
-#define ENDPOINTS(key, value, help) { #key, CONFIG_ENDPOINTS, offsetof(struct S, key), value, NULL, 0, 0, help }
-#define ENUM(key, value, choices, help) { #key, CONFIG_ENUM, offsetof(struct S, key), value, choices, 0, 0, help }
-#define UINT(key, value, min, max, help) { #key, CONFIG_UINT, offsetof(struct S, key), value, NULL, min, max, help }
-#define SIZE(key, value, min, max, help) { #key, CONFIG_SIZE, offsetof(struct S, key), value, NULL, min, max, help }
-#define DURATION(key, value, min, max, help) { #key, CONFIG_DURATION, offsetof(struct S, key), value, NULL, min, max, help }
+#define STRING(key, value, form, help) { #key, CONFIG_STRING, offsetof(struct S, key), value, NULL, 0, 0, help, form }
+#define ANYTHING NULL /* a form */
+#define BOOL(key, value, help) { #key, CONFIG_BOOL, offsetof(struct S, key), value, NULL, 0, 0, help, NULL }
+#define LIST(key, value, form, help) { #key, CONFIG_LIST, offsetof(struct S, key), value, NULL, 0, 0, help, form }
+#define NETWORKS(key, value, help) { #key, CONFIG_NETWORKS, offsetof(struct S, key), value, NULL, 0, 0, help, NULL }
+#define ENDPOINTS(key, value, help) { #key, CONFIG_ENDPOINTS, offsetof(struct S, key), value, NULL, 0, 0, help, NULL }
+#define ENUM(key, value, choices, help) { #key, CONFIG_ENUM, offsetof(struct S, key), value, choices, 0, 0, help, NULL }
+#define UINT(key, value, min, max, help) { #key, CONFIG_UINT, offsetof(struct S, key), value, NULL, min, max, help, NULL }
+#define SIZE(key, value, min, max, help) { #key, CONFIG_SIZE, offsetof(struct S, key), value, NULL, min, max, help, NULL }
+#define DURATION(key, value, min, max, help) { #key, CONFIG_DURATION, offsetof(struct S, key), value, NULL, min, max, help, NULL }
 #define END { .name = NULL }
 
 #define UNKNOWN_CHOICES "tempfail|reject|discard"
 
 #define S log_settings
 static const struct config_key log_keys[] = {
-    STRING(file, "-", "where log lines go; - is stderr"),
+    STRING(file, "-", form_log_file, "where log lines go; - is stderr"),
     ENUM(format, "text", "text|json", "Postfix's shape, or one JSON object a line"),
     ENUM(level, "info", "debug|info|notice|warning|error", "what is less urgent is not written"),
     END,
@@ -48,10 +46,10 @@ static const struct config_key log_keys[] = {
 
 #define S cluster_settings
 static const struct config_key cluster_keys[] = {
-    STRING(name, "weir", "the cluster's name"),
-    STRING(key_file, "/etc/weir/node.key", "this node's CURVE key pair"),
-    STRING(state_dir, "/var/lib/weir", "the last cluster state, for a start without coordinators"),
-    STRING(contact, "", "help-desk text behind 550 to 554, and in reports to senders; may be empty"),
+    STRING(name, "weir", form_words, "the cluster's name"),
+    STRING(key_file, "/etc/weir/node.key", form_path, "this node's CURVE key pair"),
+    STRING(state_dir, "/var/lib/weir", form_path, "the last cluster state, for a start without coordinators"),
+    STRING(contact, "", form_words, "help-desk text behind 550 to 554, and in reports to senders; may be empty"),
     DURATION(heartbeat_interval, "500ms", 50 * MS, MINUTES, "how often a node reports"),
     DURATION(node_timeout, "3s", 200 * MS, 10 * MINUTES, "a node silent for longer is lost"),
     DURATION(question_repeat, "5s", 200 * MS, 10 * MINUTES, "a question to a coordinator without an answer for so long is asked again, of the next one"),
@@ -68,12 +66,12 @@ static const struct config_key cluster_keys[] = {
 
 #define S coordinator_settings
 static const struct config_key coordinator_keys[] = {
-    STRING(listen, NULL, "endpoint for nodes and weirctl, as tcp://192.0.2.5:7025"),
-    STRING(publish, NULL, "endpoint of the cluster state, as tcp://192.0.2.5:7026"),
-    STRING(http, "127.0.0.1:7080", "address of /metrics, /livez and /readyz"),
-    STRING(public_key, NULL, "this coordinator's public key, 64 hex digits"),
-    STRING(database, "", "libpq connection string; only the coordinator needs it. Names are resolved on the loop: give hostaddr, too"),
-    STRING(database_file, "", "a file that holds the connection string, when it has a password"),
+    STRING(listen, NULL, form_link_to, "endpoint for nodes and weirctl, as tcp://192.0.2.5:7025"),
+    STRING(publish, NULL, form_link_to, "endpoint of the cluster state, as tcp://192.0.2.5:7026"),
+    STRING(http, "127.0.0.1:7080", form_endpoint, "address of /metrics, /livez and /readyz"),
+    STRING(public_key, NULL, form_curve_key, "this coordinator's public key, 64 hex digits"),
+    STRING(database, "", ANYTHING, "libpq connection string; only the coordinator needs it. Names are resolved on the loop: give hostaddr, too"),
+    STRING(database_file, "", form_path, "a file that holds the connection string, when it has a password"),
     DURATION(publish_interval, "500ms", 50 * MS, MINUTES, "cluster state is published this often, and when it changes"),
     UINT(audit_days, "30", 1, 36500, "audit rows are kept that long"),
     UINT(audit_pending, "50000", 1, 10000000, "audit rows received and not committed; over it their edges keep them"),
@@ -112,15 +110,15 @@ static const struct config_key auth_keys[] = {
     DURATION(auth_place_memory, "30d", 0, 365 * DAYS, "a client (IPv6: /64) that an account logged in from is its place for that long: strangers do not lock it out there"),
     DURATION(auth_failure_window, "15m", SECONDS, 7 * DAYS, "how long a wrong password is counted, over the whole cluster"),
     DURATION(auth_failure_delay, "1s", 0, 30 * SECONDS, "a wrong password is not answered earlier, so that time tells nothing"),
-    STRING(ldap_uri, "", "directory for logins without an account here, as ldap://192.0.2.1 or ldaps://...; empty: none"),
+    STRING(ldap_uri, "", form_ldap_uri, "directory for logins without an account here, as ldap://192.0.2.1 or ldaps://...; empty: none"),
     BOOL(ldap_starttls, "on", "ldap:// is encrypted before anything is said"),
-    STRING(ldap_ca_file, "", "who may certify the directory; empty: the system's"),
-    STRING(ldap_dn, "", "a user's DN, as uid=%u,ou=people,dc=example,dc=edu: %s login, %u before its @, %d behind it; empty: it is searched for"),
-    STRING(ldap_base, "", "where users are searched for, when ldap_dn is empty"),
-    STRING(ldap_filter, "(uid=%u)", "the search, with %s, %u and %d; it must find one entry"),
-    STRING(ldap_service_dn, "", "who searches; empty: anonymous"),
-    STRING(ldap_service_password_file, "", "a file that holds its password"),
-    STRING(ldap_sender_attribute, "mail", "addresses a user may send as, see sender_login_match"),
+    STRING(ldap_ca_file, "", form_path, "who may certify the directory; empty: the system's"),
+    STRING(ldap_dn, "", form_ldap_template, "a user's DN, as uid=%u,ou=people,dc=example,dc=edu: %s login, %u before its @, %d behind it; empty: it is searched for"),
+    STRING(ldap_base, "", ANYTHING, "where users are searched for, when ldap_dn is empty"),
+    STRING(ldap_filter, "(uid=%u)", form_ldap_template, "the search, with %s, %u and %d; it must find one entry"),
+    STRING(ldap_service_dn, "", ANYTHING, "who searches; empty: anonymous"),
+    STRING(ldap_service_password_file, "", form_path, "a file that holds its password"),
+    STRING(ldap_sender_attribute, "mail", form_ldap_attribute, "addresses a user may send as, see sender_login_match"),
     DURATION(ldap_timeout, "5s", 100 * MS, 10 * MINUTES, "the directory's answer about one login, waiting included; then 454 4.7.0"),
     UINT(ldap_workers, "8", 1, 256, "processes that ask the directory, per coordinator"),
     END,
@@ -129,10 +127,10 @@ static const struct config_key auth_keys[] = {
 
 #define S edge_settings
 static const struct config_key edge_keys[] = {
-    STRING(hostname, "", "name in banner and Received; empty: the system's"),
+    STRING(hostname, "", form_host, "name in banner and Received; empty: the system's"),
     UINT(workers, "0", 0, 1024, "worker processes; 0: one per core"),
     DURATION(worker_watchdog, "10s", 0, HOURS, "a worker whose loop stands still for that long is killed and replaced; 0: never"),
-    STRING(tmp_dir, "/var/tmp", "unlinked temporary files of large messages"),
+    STRING(tmp_dir, "/var/tmp", form_path, "unlinked temporary files of large messages"),
     SIZE(memory_threshold, "256KiB", 0, GIB, "a larger message in flight lives in a temporary file"),
     SIZE(message_memory, "256MiB", 4 * KIB, TIB, "message bytes in memory, per worker; over it 452 4.3.1"),
     SIZE(message_disk, "16GiB", 0, NO_LIMIT, "message bytes in temporary files, per worker; over it 452 4.3.1"),
@@ -168,7 +166,7 @@ static const struct config_key edge_keys[] = {
     DURATION(spool_timeout, "30s", 100 * MS, 10 * MINUTES, "storing a message: for a coordinator's answer"),
     SIZE(dsn_return_size, "64KiB", KIB, MIB, "a DSN returns the whole message up to this size, else its header"),
     DURATION(auth_timeout, "20s", SECONDS, 10 * MINUTES, "whether a password is right must be known by then, else 454 4.7.0"),
-    STRING(verify_sender, "", "sender told to next hops that are asked about a recipient (policy file verify); empty: the null sender <>"),
+    STRING(verify_sender, "", form_mailbox, "sender told to next hops that are asked about a recipient (policy file verify); empty: the null sender <>"),
     DURATION(verify_timeout, "10s", 100 * MS, 5 * MINUTES, "a client's RCPT waits that long for what the next hop says of the recipient"),
     ENUM(verify_unknown, "accept", "accept|defer", "a recipient that the next hop says nothing about: as if not verified, or 450 4.1.1"),
     UINT(verify_probes, "20", 1, 100000, "recipients that one next hop is asked about at once, per worker; over it nobody says anything about them"),
@@ -178,17 +176,17 @@ static const struct config_key edge_keys[] = {
     BOOL(mx_delivery, "on", "a domain without a route goes to its MX; off: 550 5.4.4"),
     UINT(mx_host_limit, "20", 1, 100, "MX hosts of a domain that are looked up, the best first"),
     UINT(mx_address_limit, "5", 1, 100, "addresses of a domain's MX hosts that are tried for a connection"),
-    LIST(own_names, "", "other names by which this cluster is in MX records, as mx.example.edu: mail is never sent there"),
+    LIST(own_names, "", form_host, "other names by which this cluster is in MX records, as mx.example.edu: mail is never sent there"),
     BOOL(next_hop_dane, "on", "TLSA records of MX hosts are obeyed (DANE) where dns_trust_anchor makes them trusted"),
-    LIST(dns_forward, "", "resolvers, as 192.0.2.1 or [2001:db8::1]:5353; empty: resolv.conf; root: the root servers themselves"),
-    LIST(dns_stub, "", "zones asked at servers of their own, as example.edu=192.0.2.1"),
-    STRING(dns_trust_anchor, "", "file of DS or DNSKEY records (Debian's dns-root-data: /usr/share/dns/root.key); empty: no DNSSEC, no DANE"),
-    STRING(dns_root_hints, "", "with dns_forward = root: file of root servers; empty: the built-in ones"),
+    LIST(dns_forward, "", form_resolver, "resolvers, as 192.0.2.1 or [2001:db8::1]:5353; empty: resolv.conf; root: the root servers themselves"),
+    LIST(dns_stub, "", form_stub, "zones asked at servers of their own, as example.edu=192.0.2.1"),
+    STRING(dns_trust_anchor, "", form_path, "file of DS or DNSKEY records (Debian's dns-root-data: /usr/share/dns/root.key); empty: no DNSSEC, no DANE"),
+    STRING(dns_root_hints, "", form_path, "with dns_forward = root: file of root servers; empty: the built-in ones"),
     DURATION(dns_timeout, "10s", 100 * MS, 5 * MINUTES, "a question to the DNS without an answer for so long has failed"),
-    LIST(dnsbl, "", "lists that clients from outside are looked up in, as zen.example.org=127.0.0.[2..11]*2, good.example.org*-1 (Postfix's form); relay listeners"),
+    LIST(dnsbl, "", form_dnsbl, "lists that clients from outside are looked up in, as zen.example.org=127.0.0.[2..11]*2, good.example.org*-1 (Postfix's form); relay listeners"),
     UINT(dnsbl_threshold, "1", 1, 10000, "a client whose lists' weights add up to that is refused at RCPT, 550 5.7.1"),
     DURATION(dnsbl_timeout, "2s", 100 * MS, MINUTES, "the banner waits that long for the lists; one without an answer is then left out for a minute"),
-    STRING(dnsbl_text, "", "what the refused are told in place of the lists' names"),
+    STRING(dnsbl_text, "", form_words, "what the refused are told in place of the lists' names"),
     DURATION(ptr_wait, "1s", 0, MINUTES, "the banner waits that long for the client's name (PTR); 0: it is not looked up"),
     END,
 };
@@ -196,9 +194,9 @@ static const struct config_key edge_keys[] = {
 
 #define S tls_settings
 static const struct config_key tls_keys[] = {
-    STRING(certificate, "", "PEM chain; empty: no STARTTLS"),
-    STRING(key, "", "PEM private key"),
-    STRING(ca_file, "", "who may certify next hops; empty: the system's"),
+    STRING(certificate, "", form_path, "PEM chain; empty: no STARTTLS"),
+    STRING(key, "", form_path, "PEM private key"),
+    STRING(ca_file, "", form_path, "who may certify next hops; empty: the system's"),
     END,
 };
 #undef S
@@ -208,7 +206,7 @@ static const struct config_key listener_keys[] = {
     ENUM(profile, "relay", "relay|submission|handoff", "what the listener is for: relay delivers within the session, the others store first"),
     ENUM(direction, "both", "both|inbound|outbound", "inbound: only to own domains; outbound: only from inside networks and the authenticated; else 550 5.7.1"),
     ENDPOINTS(listen, "127.0.0.1:25, [::1]:25", "addresses with ports, as 192.0.2.1:25, [2001:db8::1]:25; all of them: *:25 (IPv4) and [::]:25 (IPv6)"),
-    LIST(drain_to, "", "other edges, as 192.0.2.7:25: while this one is drained, connections are passed on to them with a PROXY header; each lists this one in proxy_from"),
+    LIST(drain_to, "", form_endpoint, "other edges, as 192.0.2.7:25: while this one is drained, connections are passed on to them with a PROXY header; each lists this one in proxy_from"),
     NETWORKS(proxy_from, "", "load balancers, as 192.0.2.4, 2001:db8::/64: they begin each connection with a PROXY header (version 1 or 2), else 421 4.3.5"),
     DURATION(proxy_timeout, "5s", 100 * MS, MINUTES, "a load balancer's header must be there by then, else 421 4.4.2"),
     NETWORKS(xclient_from, "", "peers that may speak for a client of theirs (XCLIENT): whatever they say of its address, name, HELO and login is believed"),
@@ -231,7 +229,7 @@ static const struct config_key listener_keys[] = {
     ENUM(auth, "profile", "profile|off|offer|require", "AUTH PLAIN and LOGIN, under TLS only; require: 530 5.7.0 to MAIL before it; profile: require on submission, off elsewhere"),
     BOOL(sender_login_match, "off", "who authenticated sends only as an address of its account, else 553 5.7.1"),
     BOOL(implicit_tls, "off", "TLS from the first byte, as on port 465"),
-    STRING(qualify_domain, "", "handoff: domain of addresses that have none; empty: the edge's hostname"),
+    STRING(qualify_domain, "", form_host, "handoff: domain of addresses that have none; empty: the edge's hostname"),
     BOOL(add_from, "on", "handoff: a message without From gets one with its sender"),
     END,
 };
@@ -239,8 +237,8 @@ static const struct config_key listener_keys[] = {
 
 #define S scanner_settings
 static const struct config_key scanner_keys[] = {
-    STRING(listen, "tcp://127.0.0.1:7100", "endpoint for edges"),
-    STRING(advertise, "", "endpoint told to the edges; empty: as listen"),
+    STRING(listen, "tcp://127.0.0.1:7100", form_link, "endpoint for edges"),
+    STRING(advertise, "", form_link_to, "endpoint told to the edges; empty: as listen"),
     UINT(workers, "0", 0, 1024, "scan workers for messages up to large_message; 0: one per core"),
     UINT(large_workers, "0", 0, 1024, "niced workers for larger ones; 0: half of workers, at least one"),
     SIZE(large_message, "1MiB", KIB, NO_LIMIT, "a larger message goes to a large worker"),
@@ -249,9 +247,9 @@ static const struct config_key scanner_keys[] = {
     SIZE(memory_threshold, "1MiB", 0, GIB, "a larger message lives in an unlinked file in spool_dir"),
     SIZE(disk, "8GiB", 0, NO_LIMIT, "message bytes in files, of messages still being sent at most half of it; over it BUSY"),
     SIZE(window, "1MiB", 4 * KIB, GIB, "bytes an edge may have under way per message"),
-    STRING(signatures, "/var/lib/clamav", "folder of the signature set"),
-    STRING(tmp_dir, "/dev/shm", "libclamav's scratch files; best on tmpfs"),
-    STRING(spool_dir, "/var/tmp", "unlinked files of large messages"),
+    STRING(signatures, "/var/lib/clamav", form_path, "folder of the signature set"),
+    STRING(tmp_dir, "/dev/shm", form_path, "libclamav's scratch files; best on tmpfs"),
+    STRING(spool_dir, "/var/tmp", form_path, "unlinked files of large messages"),
     DURATION(scan_time, "60s", 100 * MS, DAYS, "wall clock per scan, then SIGKILL"),
     DURATION(scan_time_per_mib, "5s", 0, HOURS, "added to scan_time for each MiB"),
     SIZE(worker_memory, "2GiB", 64 * MIB, TIB, "address space of a worker above the engine"),
@@ -291,16 +289,9 @@ const struct config_section *settings_table(const char *section)
     return NULL;
 }
 
-bool settings_check_folder(const char *key, const char *path, struct error *why)
+enum auth_setting listener_auth(const struct listener_settings *settings)
 {
-    struct stat found;
-    bool there = stat(path, &found) == 0;
-    if (there && !S_ISDIR(found.st_mode)) {
-        errno = ENOTDIR;
-        there = false;
-    }
-    if (there && faccessat(AT_FDCWD, path, W_OK | X_OK, AT_EACCESS) == 0)
-        return true;
-    error_set(why, "%s %s: %s", key, path, strerror(errno));
-    return false;
+    if (settings->auth != AUTH_PROFILE)
+        return (enum auth_setting)settings->auth;
+    return settings->profile == PROFILE_SUBMISSION ? AUTH_REQUIRE : AUTH_OFF;
 }

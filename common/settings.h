@@ -230,7 +230,24 @@ extern const struct config_section settings_tables[]; /* ends with name == NULL 
 /* The table of one section, for config_clear(). */
 const struct config_section *settings_table(const char *section);
 
-/* Whether this process can make files in the folder that key names. false: why. */
-bool settings_check_folder(const char *key, const char *path, struct error *why);
+/* How a listener treats AUTH: its key, or what its profile is for. */
+enum auth_setting listener_auth(const struct listener_settings *settings);
+
+/* config_load() with all these tables, and what holds between several values: two listeners at one address, say. Every program that lives by
+ * the file loads it so, and `weirctl config check`: what is wrong for one node is told to all. */
+struct config *settings_load(const char *path, char *const *overrides, size_t count, struct error *why);
+
+/*
+ * Whether this machine has what a value of an unnamed section speaks of; not of what a reload asks again, which is for what can be had at once.
+ * false: why begins with the value's file and line.
+ */
+/* A folder in which this process can make files. */
+bool settings_check_folder(const struct config *config, const char *section, const char *key, const char *path, struct error *why);
+/* A file that this process can read; "" is fine. */
+bool settings_check_file(const struct config *config, const char *section, const char *key, const char *path, struct error *why);
+/* A file that is not open to everybody; one that is not there is fine. */
+bool settings_check_private(const struct config *config, const char *section, const char *key, const char *path, struct error *why);
+/* [log] file: can be written, or made. */
+bool settings_check_log(const struct config *config, const char *path, struct error *why);
 
 #endif

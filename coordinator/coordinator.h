@@ -11,6 +11,7 @@
 #define STOP_TIMEOUT_MS 3000 /* at TERM: for reports and questions in flight */
 
 struct coordinator_config {
+    struct config *source; /* where the values come from, for errors that are found later */
     struct cluster_settings cluster;
     struct coordinator_settings own;
     struct auth_settings auth;
@@ -22,6 +23,8 @@ struct coordinator_config {
 bool coordinator_config_load(struct coordinator_config *config, const struct command *command,
                              struct error *why);
 void coordinator_config_clear(struct coordinator_config *config);
+/* Whether the other files that [auth] and [log] name can be had; what is missing stops no coordinator, but its -t. */
+bool coordinator_config_files(const struct coordinator_config *config, struct error *why);
 /* The key pair of key_file, which must be the one that [coordinator "NAME"] tells everybody. */
 bool coordinator_config_keys(const struct coordinator_config *config, const char *name, struct curve_keypair *pair,
                              struct error *why);

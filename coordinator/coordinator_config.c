@@ -10,13 +10,14 @@
 #include "coordinator/coordinator.h"
 #include "coordinator/db.h"
 
+/* NULL: why is what is wrong with the file. */
 static char *read_conninfo(const char *path, struct error *why)
 {
     char text[4096];
     FILE *file = fopen(path, "re");
     size_t len = file != NULL ? fread(text, 1, sizeof text - 1, file) : 0;
     if (file == NULL || ferror(file) || len == sizeof text - 1)
-        error_set(why, "database_file %s: %s", path,
+        error_set(why, "%s: %s", path,
                   file == NULL || ferror(file) ? strerror(errno) : "too long for a conninfo");
     bool fine = file != NULL && !ferror(file) && len < sizeof text - 1;
     if (file != NULL)
@@ -28,45 +29,28 @@ static char *read_conninfo(const char *path, struct error *why)
     return xstrdup(text);
 }
 
-static bool load(struct coordinator_config *out, const struct config *config, const char *name, struct error *why)
+static bool load(struct coordinator_config *out, const struct config *config, const char *path, const char *name, struct error *why)
 {
     const char *instance;
     bool known = false;
     for (size_t i = 0; (instance = config_instance(config, "coordinator", i)) != NULL; i++)
         known |= strcmp(instance, name) == 0;
     if (!known) {
-        error_set(why, "there is no section [coordinator \"%s\"]", name);
+        error_set(why, "%s: error: there is no section [coordinator \"%s\"]", path, name);
         return false;
     }
     if (!config_fill(config, "cluster", NULL, &out->cluster, why) ||
         !config_fill(config, "auth", NULL, &out->auth, why) || !config_fill(config, "log", NULL, &out->log, why) || !config_fill(config, "coordinator", name, &out->own, why))
         return false;
-    if (out->own.policy_size >= out->cluster.link_message) {
-        error_set(why, "[coordinator \"%s\"] policy_size must be less than link_message: a policy is one message", name);
-        return false;
-    }
-    struct netaddr address;
-    struct error parse;
-    if (!netaddr_parse_endpoint(&address, out->own.http, &parse)) {
-        error_set(why, "[coordinator \"%s\"] http: %s", name, parse.text);
-        return false;
-    }
-    if (out->own.database_file != NULL && out->own.database_file[0] != '\0')
-        out->conninfo = read_conninfo(out->own.database_file, why);
-    else
-        out->conninfo = xstrdup(out->own.database != NULL ? out->own.database : "");
-    if (out->conninfo == NULL)
-        return false;
-    if (out->conninfo[0] == '\0') {
-        error_set(why,
-                  "[coordinator \"%s\"] database or database_file must say where PostgreSQL is, as "
-                  "host=/run/postgresql dbname=weir",
-                  name);
-        return false;
-    }
-    char *turned = db_conninfo_rotate(out->conninfo, 0, &parse);
-    if (turned == NULL)
-        error_set(why, "[coordinator \"%s\"] %s", name, parse.text);
+    struct error reason;
+    const char *key = *out->own.database_file != '\0' ? "database_file" : "database";
+    out->conninfo = *out->own.database_file != '\0' ? read_conninfo(out->own.database_file, &reason) : xstrdup(out->own.database);
+    char *turned = out->conninfo != NULL && *out->conninfo != '\0' ? db_conninfo_rotate(out->conninfo, 0, &reason) : NULL;
+    if (out->conninfo != NULL && *out->conninfo == '\0')
+        config_blame(config, "coordinator", name, key, why,
+                     "is empty: it, or database_file, must say where PostgreSQL is, as host=/run/postgresql dbname=weir");
+    else if (turned == NULL)
+        config_blame(config, "coordinator", name, key, why, "%s", reason.text);
     free(turned);
     return turned != NULL;
 }
@@ -75,12 +59,10 @@ bool coordinator_config_load(struct coordinator_config *out, const struct comman
                              struct error *why)
 {
     *out = (struct coordinator_config){ 0 };
-    struct config *config =
-        config_load(command->config_path, settings_tables, command->overrides, command->override_count, why);
+    struct config *config = out->source = settings_load(command->config_path, command->overrides, command->override_count, why);
     if (config == NULL)
         return false;
-    bool fine = load(out, config, command->name, why);
-    config_free(&config);
+    bool fine = load(out, config, command->config_path, command->name, why);
     if (!fine)
         coordinator_config_clear(out);
     return fine;
@@ -93,24 +75,28 @@ void coordinator_config_clear(struct coordinator_config *config)
     config_clear(settings_table("auth"), &config->auth);
     config_clear(settings_table("log"), &config->log);
     free(config->conninfo);
+    config_free(&config->source);
     *config = (struct coordinator_config){ 0 };
 }
 
 bool coordinator_config_keys(const struct coordinator_config *config, const char *name, struct curve_keypair *pair,
                              struct error *why)
 {
-    if (!curve_keypair_read(pair, config->cluster.key_file, why))
-        return false;
     uint8_t told[CURVE_KEY_LEN];
-    if (config->own.public_key == NULL || !curve_key_parse(told, config->own.public_key)) {
-        error_set(why, "[coordinator \"%s\"] public_key: 64 hex digits, the \"public\" line of %s", name,
-                  config->cluster.key_file);
+    struct error reason;
+    if (!curve_keypair_read(pair, config->cluster.key_file, &reason)) {
+        config_blame(config->source, "cluster", NULL, "key_file", why, "%s", reason.text);
         return false;
     }
-    if (memcmp(told, pair->public_key, CURVE_KEY_LEN) != 0) {
-        error_set(why, "[coordinator \"%s\"] public_key is not that of %s: nobody could connect", name,
-                  config->cluster.key_file);
-        return false;
-    }
-    return true;
+    if (curve_key_parse(told, config->own.public_key) && memcmp(told, pair->public_key, CURVE_KEY_LEN) == 0)
+        return true;
+    config_blame(config->source, "coordinator", name, "public_key", why, "is not that of %s: nobody could connect", config->cluster.key_file);
+    return false;
+}
+
+bool coordinator_config_files(const struct coordinator_config *config, struct error *why)
+{
+    return settings_check_file(config->source, "auth", "ldap_ca_file", config->auth.ldap_ca_file, why) &&
+           settings_check_file(config->source, "auth", "ldap_service_password_file", config->auth.ldap_service_password_file, why) &&
+           settings_check_log(config->source, config->log.file, why);
 }

@@ -70,7 +70,7 @@ static int run(const struct command *command, const struct coordinator_config *c
 
     struct curve_keypair pair;
     struct error why;
-    if (!coordinator_config_keys(config, command->name, &pair, &why)) {
+    if (!coordinator_config_keys(config, command->name, &pair, &why) || !coordinator_config_files(config, &why)) {
         fprintf(stderr, "weir-coordinator: %s\n", why.text);
         return EXIT_FAILURE;
     }

@@ -8,7 +8,6 @@
 #include <string.h>
 #include "common/command.h"
 #include "common/log.h"
-#include "edge/dns/dns.h"
 #include "edge/edge.h"
 #include "proto/curve.h"
 
@@ -19,6 +18,41 @@ static const struct command_syntax syntax = {
     .help = "",
     .signals = "HUP reloads configuration and certificate, TERM drains and ends, USR1 reopens the log",
 };
+
+static bool key_is_good(const struct edge_config *config, struct error *why)
+{
+    struct curve_keypair pair;
+    struct error reason;
+    bool good = curve_keypair_read(&pair, config->cluster.key_file, &reason);
+    if (!good)
+        config_blame(config->source, "cluster", NULL, "key_file", why, "%s", reason.text);
+    explicit_bzero(&pair, sizeof pair);
+    return good;
+}
+
+static bool next_hop_tls_is_good(const struct edge_config *config, struct error *why)
+{
+    struct error reason;
+    if (config->edge.next_hop_tls == NEXT_HOP_TLS_NONE)
+        return true;
+    struct net_tls *tls = net_tls_client(config->tls.ca_file, false, &reason);
+    if (tls == NULL)
+        config_blame(config->source, "tls", NULL, "ca_file", why, "%s", reason.text);
+    bool good = tls != NULL;
+    net_tls_unref(&tls);
+    return good;
+}
+
+/* What the configuration names must be there: else every large message would get 452, or every worker end at its start, for ever. An edge can do
+ * without a folder for the cluster state and without its log, so only -t asks for them. */
+static bool node_is_ready(const struct edge_config *config, bool test, struct error *why)
+{
+    return key_is_good(config, why) && settings_check_folder(config->source, "edge", "tmp_dir", config->edge.tmp_dir, why) &&
+           settings_check_file(config->source, "edge", "dns_trust_anchor", config->edge.dns_trust_anchor, why) &&
+           settings_check_file(config->source, "edge", "dns_root_hints", config->edge.dns_root_hints, why) && next_hop_tls_is_good(config, why) &&
+           (!test || (settings_check_folder(config->source, "cluster", "state_dir", config->cluster.state_dir, why) &&
+                      settings_check_log(config->source, config->log.file, why)));
+}
 
 int main(int argc, char **argv)
 {
@@ -37,18 +71,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "weir-edge: %s\n", why.text);
         return EXIT_FAILURE;
     }
-    struct curve_keypair pair;
-    if (config->cluster.key_file == NULL || !curve_keypair_read(&pair, config->cluster.key_file, &why)) {
-        fprintf(stderr, "weir-edge: [cluster] key_file: %s\n", config->cluster.key_file == NULL ? "not set" : why.text);
-        return EXIT_FAILURE;
-    }
-    explicit_bzero(&pair, sizeof pair);
-    if (!settings_check_folder("[edge] tmp_dir", config->edge.tmp_dir, &why)) { /* else every large message would get 452 */
+    if (!node_is_ready(config, command.test, &why)) {
         fprintf(stderr, "weir-edge: %s\n", why.text);
-        return EXIT_FAILURE;
-    }
-    if (!dns_settings_are_good(&config->edge, &why)) { /* else every worker would end at its start, for ever */
-        fprintf(stderr, "weir-edge: [edge] %s\n", why.text);
         return EXIT_FAILURE;
     }
     if (command.test) {

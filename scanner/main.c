@@ -35,6 +35,7 @@
 #define FAREWELL_MS 200 /* at the end: for the last answers to leave, and for edges to hear that we drain */
 
 struct settings {
+    struct config *source; /* where the values come from, for errors that are found later */
     struct log_settings log;
     struct cluster_settings cluster;
     struct scanner_settings scanner;
@@ -72,6 +73,7 @@ static void settings_fini(struct settings *settings)
         free(settings->coordinators[i].publish);
     }
     free(settings->coordinators);
+    config_free(&settings->source);
     memset(settings, 0, sizeof *settings);
 }
 
@@ -81,64 +83,41 @@ static bool add_coordinator(struct settings *settings, const struct config *conf
     struct node_coordinator *to = &settings->coordinators[settings->coordinator_count];
     if (!config_fill(config, "coordinator", name, &read, why))
         return false;
-    bool valid = curve_key_parse(to->public_key, read.public_key);
-    if (valid) {
-        to->listen = xstrdup(read.listen);
-        to->publish = xstrdup(read.publish);
-        settings->coordinator_count++;
-    } else {
-        error_set(why, "coordinator \"%s\": public_key must be %d hexadecimal digits", name, CURVE_HEX_LEN);
-    }
+    curve_key_parse(to->public_key, read.public_key);
+    to->listen = xstrdup(read.listen);
+    to->publish = xstrdup(read.publish);
+    settings->coordinator_count++;
     config_clear(settings_table("coordinator"), &read);
-    return valid;
-}
-
-static bool settings_check(const struct settings *settings, struct error *why)
-{
-    const struct scanner_settings *scanner = &settings->scanner;
-    const struct {
-        const char *name, *value;
-    } paths[] = { { "signatures", scanner->signatures }, { "tmp_dir", scanner->tmp_dir }, { "spool_dir", scanner->spool_dir } };
-    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
-        if (paths[i].value[0] != '/' || strlen(paths[i].value) >= PATH_MAX / 2) {
-            error_set(why, "scanner: %s must be an absolute path, not \"%s\"", paths[i].name, paths[i].value);
-            return false;
-        }
-    }
-    if (strncmp(scanner->listen, "tcp://", 6) != 0) {
-        error_set(why, "scanner: listen = %s: must be tcp://ADDRESS:PORT", scanner->listen);
-        return false;
-    }
-    if (settings->cluster.key_file == NULL || settings->cluster.key_file[0] == '\0') {
-        error_set(why, "cluster: key_file is not set");
-        return false;
-    }
-    if (settings->coordinator_count == 0) {
-        error_set(why, "no [coordinator \"NAME\"] section: the scanner has nobody to be known by");
-        return false;
-    }
     return true;
 }
 
 /* What the configuration names must be there. Not asked at HUP, which is for what can be had at once; and signatures may come later
- * (freshclam), so only -t asks for them. */
-static bool files_check(const struct settings *settings, bool signatures_too, struct curve_keypair *pair, struct error *why)
+ * (freshclam), and state and log be done without, so only -t asks for them. */
+static bool files_check(const struct settings *settings, bool test, struct curve_keypair *pair, struct error *why)
 {
     const struct scanner_settings *scanner = &settings->scanner;
-    if (!curve_keypair_read(pair, settings->cluster.key_file, why) ||
-        !settings_check_folder("[scanner] tmp_dir", scanner->tmp_dir, why) ||
-        !settings_check_folder("[scanner] spool_dir", scanner->spool_dir, why))
+    const struct config *source = settings->source;
+    struct error reason;
+    if (!curve_keypair_read(pair, settings->cluster.key_file, &reason)) {
+        config_blame(source, "cluster", NULL, "key_file", why, "%s", reason.text);
         return false;
-    if (!signatures_too || access(scanner->signatures, R_OK) == 0)
+    }
+    if (!settings_check_folder(source, "scanner", "tmp_dir", scanner->tmp_dir, why) ||
+        !settings_check_folder(source, "scanner", "spool_dir", scanner->spool_dir, why))
+        return false;
+    if (!test)
         return true;
-    error_set(why, "[scanner] signatures %s: %s", scanner->signatures, strerror(errno));
-    return false;
+    if (access(scanner->signatures, R_OK) != 0) {
+        config_blame(source, "scanner", NULL, "signatures", why, "%s: %s", scanner->signatures, strerror(errno));
+        return false;
+    }
+    return settings_check_folder(source, "cluster", "state_dir", settings->cluster.state_dir, why) && settings_check_log(source, settings->log.file, why);
 }
 
 static bool settings_read(struct settings *settings, const struct command *command, struct error *why)
 {
     memset(settings, 0, sizeof *settings);
-    struct config *config = config_load(command->config_path, settings_tables, command->overrides, command->override_count, why);
+    struct config *config = settings->source = settings_load(command->config_path, command->overrides, command->override_count, why);
     if (config == NULL)
         return false;
     bool done = config_fill(config, "log", NULL, &settings->log, why) &&
@@ -151,8 +130,10 @@ static bool settings_read(struct settings *settings, const struct command *comma
     settings->coordinators = xcalloc(count + 1, sizeof *settings->coordinators);
     for (size_t i = 0; done && (name = config_instance(config, "coordinator", i)) != NULL; i++)
         done = add_coordinator(settings, config, name, why);
-    config_free(&config);
-    done = done && settings_check(settings, why);
+    if (done && count == 0) {
+        error_set(why, "%s: error: no [coordinator \"NAME\"] section: the scanner has nobody to be known by", command->config_path);
+        done = false;
+    }
     if (!done)
         settings_fini(settings);
     return done;

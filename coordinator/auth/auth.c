@@ -436,18 +436,8 @@ static bool make_directory(struct auth *auth, struct error *why)
 
     if (*settings->ldap_uri == '\0')
         return true;
-    if ((*settings->ldap_dn == '\0') == (*settings->ldap_base == '\0')) {
-        error_set(why, "[auth] ldap_uri needs either ldap_dn (a template) or ldap_base (where to search)");
-        return false;
-    }
-    bool by_template = *settings->ldap_dn != '\0';
-    enum directory_login looks = directory_login_of(by_template ? settings->ldap_dn : settings->ldap_filter);
-    if (looks == DIRECTORY_LOGIN_NOTHING) {
-        error_set(why, "[auth] %s names no user: it needs %%s (the login) or %%u (its part before the @)",
-                  by_template ? "ldap_dn" : "ldap_filter");
-        return false;
-    }
-    auth->directory_cuts = looks == DIRECTORY_LOGIN_USER;
+    const char *names_user = *settings->ldap_dn != '\0' ? settings->ldap_dn : settings->ldap_filter; /* settings_load() saw to it that it does */
+    auth->directory_cuts = directory_login_of(names_user) == DIRECTORY_LOGIN_USER;
     if (*settings->ldap_service_password_file != '\0' &&
         !read_secret(secret, sizeof secret, settings->ldap_service_password_file, why))
         return false;

@@ -37,43 +37,11 @@ int local_keys_generate(const char *path, bool json)
 
 /* --- configuration --- */
 
-/* Fills every section the way the daemons do. */
-static bool check_section(const struct config *config, const struct config_section *section, const char *instance,
-                          struct error *why)
-{
-    void *filled = xcalloc(1, section->size);
-    bool fine = config_fill(config, section->name, instance, filled, why);
-    uint8_t key[CURVE_KEY_LEN];
-    if (fine && strcmp(section->name, "coordinator") == 0 &&
-        !curve_key_parse(key, ((struct coordinator_settings *)filled)->public_key)) {
-        error_set(why, "[coordinator \"%s\"] public_key: 64 hex digits, as `weirctl keys generate` prints them",
-                  instance);
-        fine = false;
-    }
-    config_clear(section, filled);
-    free(filled);
-    return fine;
-}
-
-static bool check_all(const struct config *config, struct error *why)
-{
-    for (const struct config_section *section = settings_tables; section->name != NULL; section++) {
-        const char *instance;
-        if (!section->named && !check_section(config, section, NULL, why))
-            return false;
-        for (size_t i = 0; section->named && (instance = config_instance(config, section->name, i)) != NULL; i++)
-            if (!check_section(config, section, instance, why))
-                return false;
-    }
-    return true;
-}
-
 int local_config_check(const struct options *options)
 {
     struct error why;
-    struct config *config =
-        config_load(options->config_path, settings_tables, options->overrides, options->override_count, &why);
-    bool fine = config != NULL && check_all(config, &why);
+    struct config *config = settings_load(options->config_path, options->overrides, options->override_count, &why);
+    bool fine = config != NULL;
     config_free(&config);
     if (!fine)
         return fail(EX_CONFIG, why.text);

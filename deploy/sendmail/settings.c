@@ -2,19 +2,22 @@
 #include "deploy/sendmail/settings.h"
 #include <stdlib.h>
 #include <unistd.h>
+#include "common/config_form.h"
 #include "common/memory.h"
 #include "common/settings.h"
 
-#define STRING(key, value, help) { #key, CONFIG_STRING, offsetof(struct sendmail_settings, key), value, NULL, 0, 0, help }
-#define NUMBER(key, type, value, min, max, help) { #key, type, offsetof(struct sendmail_settings, key), value, NULL, min, max, help }
+#define LINE_LEAST 78 /* RFC 5322 2.1.1 */
+
+#define STRING(key, value, form, help) { #key, CONFIG_STRING, offsetof(struct sendmail_settings, key), value, NULL, 0, 0, help, form }
+#define NUMBER(key, type, value, min, max, help) { #key, type, offsetof(struct sendmail_settings, key), value, NULL, min, max, help, NULL }
 
 static const struct config_key keys[] = {
-    { "hosts", CONFIG_LIST, offsetof(struct sendmail_settings, hosts), NULL, NULL, 0, 0, "NAME:PORT of edges, tried in this order" },
-    STRING(hostname, "", "for EHLO and Message-ID; default: the system's"),
-    STRING(domain, "", "for addresses without one; default: hostname"),
-    { "tls", CONFIG_ENUM, offsetof(struct sendmail_settings, tls), "may", "none|may|require|implicit", 0, 0, "STARTTLS; require also verifies the host; implicit: so, and TLS from the first byte, as on port 465" },
-    STRING(ca_file, "", "to verify hosts when TLS is required; default: the system's"),
-    STRING(login_file, "", "a file with NAME:PASSWORD for AUTH; TLS is required then"),
+    { "hosts", CONFIG_LIST, offsetof(struct sendmail_settings, hosts), NULL, NULL, 0, 0, "NAME:PORT of edges, tried in this order", form_host_port },
+    STRING(hostname, "", form_host, "for EHLO and Message-ID; default: the system's"),
+    STRING(domain, "", form_host, "for addresses without one; default: hostname"),
+    { "tls", CONFIG_ENUM, offsetof(struct sendmail_settings, tls), "may", "none|may|require|implicit", 0, 0, "STARTTLS; require also verifies the host; implicit: so, and TLS from the first byte, as on port 465", NULL },
+    STRING(ca_file, "", form_path, "to verify hosts when TLS is required; default: the system's"),
+    STRING(login_file, "", form_path, "a file with NAME:PASSWORD for AUTH; TLS is required then"),
     NUMBER(connect_timeout, CONFIG_DURATION, "10s", 100, 600000, "per address"),
     NUMBER(reply_timeout, CONFIG_DURATION, "5m", 1000, 3600000, "for each reply"),
     NUMBER(max_message_size, CONFIG_SIZE, "50MiB", 1024, 1ull << 32, "larger messages are refused here"),
@@ -45,11 +48,15 @@ bool sendmail_settings_load(struct sendmail_settings *settings, struct error *wh
     if (config == NULL)
         return false;
     bool filled = config_fill(config, "sendmail", NULL, settings, why);
+    bool short_line = filled && settings->max_line > 0 && settings->max_line < LINE_LEAST;
+    if (filled && settings->hosts.count == 0)
+        config_blame(config, "sendmail", NULL, "hosts", why, "no host is named; write NAME:PORT of an edge");
+    else if (short_line)
+        config_blame(config, "sendmail", NULL, "max_line", why, "must be 0 or at least %d", LINE_LEAST);
     config_free(&config);
     if (!filled)
         return false;
-    if (settings->hosts.count == 0 || (settings->max_line > 0 && settings->max_line < 78)) {
-        error_set(why, settings->hosts.count == 0 ? "hosts: no host is named" : "max_line: less than 78");
+    if (settings->hosts.count == 0 || short_line) {
         sendmail_settings_fini(settings);
         return false;
     }

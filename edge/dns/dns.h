@@ -28,13 +28,11 @@ struct dns_answer {
     size_t len;
 };
 
-/* The dns_ keys of settings are read now and never again; of metrics the series are kept. NULL: why. */
+/* The dns_ keys of settings, whose forms were checked when they were read, are used now and never again; of metrics the series are kept. NULL: why. */
 struct dns *dns_new(struct event_base *base, const struct edge_settings *settings, struct metrics *metrics, struct error *why);
 /* Questions under way end without a word. */
 void dns_free(struct dns **dns);
 struct event_base *dns_base(const struct dns *dns);
-/* What dns_new() would complain about, without a context: for a check before anything is started. */
-bool dns_settings_are_good(const struct edge_settings *settings, struct error *why);
 
 /* One question; a name in UTF-8 is asked in its ASCII form. done is called once, never from inside dns_ask(), after dns_timeout at the latest. */
 struct dns_question *dns_ask(struct dns *dns, const char *name, int type, void (*done)(void *arg, const struct dns_answer *answer),

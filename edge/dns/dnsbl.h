@@ -3,7 +3,7 @@
 /*
  * dnsbl.h - lists of client addresses in the DNS (RFC 5782): which of them name a client, and what that adds up to
  *
- * A list is written as Postfix's postscreen_dnsbl_sites has it: zone[=d.d.d.d][*weight], where d is a number or [n;n..n;...] of them. Without
+ * How a list is written: common/dnsbl_site.h. Without
  * a pattern every answer in 127.0.0.0/8 is a listing. Never one: 127.255.255.0/24, by which lists say that they do not answer whom they
  * were asked by, and what is not in 127.0.0.0/8, which is somebody's search page. A negative weight makes a list of friends.
  *
@@ -13,11 +13,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "common/config.h"
+#include "common/dnsbl_site.h"
 #include "common/error.h"
 #include "common/metrics.h"
 #include "edge/dns/dns.h"
 
-#define DNSBL_MAX 32 /* lists */
 #define DNSBL_ZONES_MAX 512
 
 struct dnsbl;

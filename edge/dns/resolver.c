@@ -8,46 +8,41 @@
 #include <strings.h>
 #include <unistd.h>
 #include <unbound-event.h>
+#include "common/config_form.h"
 #include "common/netaddr.h"
 #include "edge/dns/dns.h"
-
-enum { DNS_PORT = 53 };
 
 static bool asks_root(const struct edge_settings *settings)
 {
     return settings->dns_forward.count == 1 && strcasecmp(settings->dns_forward.items[0], "root") == 0;
 }
 
+/* The items were checked when the file was read (form_resolver, form_stub): what is none of these is passed over. */
+
 /* "192.0.2.1", "192.0.2.1:5353", "[2001:db8::1]:53" as libunbound writes it: "192.0.2.1@5353". */
-static bool server_text(char out[NETADDR_TEXT_MAX + 8], const char *item, struct error *why)
+static bool server_text(char out[NETADDR_TEXT_MAX + 8], const char *item)
 {
     struct netaddr address;
     char text[NETADDR_TEXT_MAX];
-    struct error ignored;
-    if (netaddr_parse(&address, item)) {
-        address.port = DNS_PORT;
-    } else if (!netaddr_parse_endpoint(&address, item, &ignored)) {
-        error_set(why, "'%s': expected the address of a name server, as 192.0.2.1 or [2001:db8::1]:5353", item);
+    if (!form_name_server(&address, item, NULL))
         return false;
-    }
     snprintf(out, NETADDR_TEXT_MAX + 8, "%s@%u", netaddr_format(&address, text), address.port);
     return true;
 }
 
 /* "example.edu=192.0.2.1" */
-static bool stub_split(char zone[DNS_NAME_MAX], char server[NETADDR_TEXT_MAX + 8], const char *item, struct error *why)
+static bool stub_split(char zone[DNS_NAME_MAX], char server[NETADDR_TEXT_MAX + 8], const char *item)
 {
     const char *equals = strchr(item, '=');
     size_t len = equals != NULL ? (size_t)(equals - item) : 0;
-    if (len == 0 || len >= DNS_NAME_MAX) {
-        error_set(why, "'%s': expected ZONE=ADDRESS, as example.edu=192.0.2.1", item);
+    if (len == 0 || len >= DNS_NAME_MAX)
         return false;
-    }
     memcpy(zone, item, len);
     zone[len] = '\0';
-    return server_text(server, equals + 1, why);
+    return server_text(server, equals + 1);
 }
 
+/* It was there when the edge started; libunbound would say nothing, and fail every question. */
 static bool file_is_readable(const char *key, const char *path, struct error *why)
 {
     if (path == NULL || *path == '\0' || access(path, R_OK) == 0)
@@ -56,30 +51,11 @@ static bool file_is_readable(const char *key, const char *path, struct error *wh
     return false;
 }
 
-bool dns_settings_are_good(const struct edge_settings *settings, struct error *why)
-{
-    char zone[DNS_NAME_MAX], server[NETADDR_TEXT_MAX + 8];
-    struct error reason;
-    for (size_t i = 0; !asks_root(settings) && i < settings->dns_forward.count; i++)
-        if (!server_text(server, settings->dns_forward.items[i], &reason)) {
-            error_set(why, "dns_forward: %s", reason.text);
-            return false;
-        }
-    for (size_t i = 0; i < settings->dns_stub.count; i++)
-        if (!stub_split(zone, server, settings->dns_stub.items[i], &reason)) {
-            error_set(why, "dns_stub: %s", reason.text);
-            return false;
-        }
-    return file_is_readable("dns_trust_anchor", settings->dns_trust_anchor, why) &&
-           file_is_readable("dns_root_hints", settings->dns_root_hints, why);
-}
-
 /* Each returns libunbound's error code. */
 
 static int use_forwarders(struct ub_ctx *context, const struct edge_settings *settings)
 {
     char server[NETADDR_TEXT_MAX + 8];
-    struct error why;
     int code = 0;
     if (asks_root(settings)) {
         const char *hints = settings->dns_root_hints;
@@ -91,7 +67,7 @@ static int use_forwarders(struct ub_ctx *context, const struct edge_settings *se
         return code == UB_READFILE ? 0 : code;
     }
     for (size_t i = 0; code == 0 && i < settings->dns_forward.count; i++)
-        if (server_text(server, settings->dns_forward.items[i], &why))
+        if (server_text(server, settings->dns_forward.items[i]))
             code = ub_ctx_set_fwd(context, server);
     return code;
 }
@@ -99,10 +75,9 @@ static int use_forwarders(struct ub_ctx *context, const struct edge_settings *se
 static int use_stubs(struct ub_ctx *context, const struct edge_settings *settings)
 {
     char zone[DNS_NAME_MAX], server[NETADDR_TEXT_MAX + 8];
-    struct error why;
     int code = 0;
     for (size_t i = 0; code == 0 && i < settings->dns_stub.count; i++) {
-        if (!stub_split(zone, server, settings->dns_stub.items[i], &why))
+        if (!stub_split(zone, server, settings->dns_stub.items[i]))
             continue;
         code = ub_ctx_set_stub(context, zone, server, 0);
     }
@@ -113,10 +88,9 @@ static int use_stubs(struct ub_ctx *context, const struct edge_settings *setting
 static int give_up_own_zones(struct ub_ctx *context, const struct edge_settings *settings)
 {
     char zone[DNS_NAME_MAX], server[NETADDR_TEXT_MAX + 8];
-    struct error why;
     int code = 0;
     for (size_t i = 0; code == 0 && i < settings->dns_stub.count; i++)
-        if (stub_split(zone, server, settings->dns_stub.items[i], &why))
+        if (stub_split(zone, server, settings->dns_stub.items[i]))
             code = ub_ctx_zone_remove(context, zone);
     return code;
 }
@@ -141,7 +115,7 @@ static int use_options(struct ub_ctx *context, const struct edge_settings *setti
 
 struct ub_ctx *resolver_new(struct event_base *base, const struct edge_settings *settings, struct error *why)
 {
-    if (!dns_settings_are_good(settings, why))
+    if (!file_is_readable("dns_trust_anchor", settings->dns_trust_anchor, why) || !file_is_readable("dns_root_hints", settings->dns_root_hints, why))
         return NULL;
     struct ub_ctx *context = ub_ctx_create_event(base);
     if (context == NULL) {

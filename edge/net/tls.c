@@ -52,9 +52,9 @@ struct net_tls *net_tls_server(const char *certificate, const char *key, struct 
         return NULL;
     if (SSL_CTX_use_certificate_chain_file(tls->context, certificate) != 1) {
         error_set(why, "certificate %s: %s", certificate, tls_error_text());
-    } else if (SSL_CTX_use_PrivateKey_file(tls->context, key, SSL_FILETYPE_PEM) != 1) {
+    } else if (SSL_CTX_use_PrivateKey_file(tls->context, key, SSL_FILETYPE_PEM) != 1 && ERR_GET_LIB(ERR_peek_error()) != ERR_LIB_X509) {
         error_set(why, "key %s: %s", key, tls_error_text());
-    } else if (SSL_CTX_check_private_key(tls->context) != 1) {
+    } else if (SSL_CTX_check_private_key(tls->context) != 1) { /* of another kind, or (that is the error from X509) another one */
         error_set(why, "key %s does not belong to certificate %s", key, certificate);
     } else {
         SSL_CTX_set_session_id_context(tls->context, (const unsigned char *)"weir", 4);

@@ -30,6 +30,7 @@ struct edge_listener {
 
 struct edge_config {
     unsigned refs;
+    struct config *source; /* where its values come from, for errors that are found later */
     struct cluster_settings cluster;
     struct edge_settings edge;
     struct tls_settings tls;

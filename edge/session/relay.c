@@ -292,13 +292,6 @@ void relay_decide(struct relay_answer *out, const struct policy *policy, bool mx
     to_mailbox(out, policy, mx_delivery, recipient, local, domain);
 }
 
-enum auth_setting listener_auth(const struct listener_settings *settings)
-{
-    if (settings->auth != AUTH_PROFILE)
-        return (enum auth_setting)settings->auth;
-    return settings->profile == PROFILE_SUBMISSION ? AUTH_REQUIRE : AUTH_OFF;
-}
-
 bool relay_owns_sender(const char *const *senders, size_t count, const char *address)
 {
     const char *domain = strrchr(address, '@');

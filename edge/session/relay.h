@@ -46,8 +46,6 @@ struct relay_client {
 void relay_decide(struct relay_answer *out, const struct policy *policy, bool mx_delivery, const struct relay_client *client,
                   const struct smtp_address *recipient);
 
-/* How a listener treats AUTH: its key, or what its profile is for. */
-enum auth_setting listener_auth(const struct listener_settings *settings);
 /* sender_login_match: whether a login that owns senders (addresses, or "@domain") may send as address, which is not the null one. */
 bool relay_owns_sender(const char *const *senders, size_t count, const char *address);
 

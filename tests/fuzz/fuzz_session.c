@@ -100,7 +100,7 @@ static void event(struct server *server, unsigned char which)
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
-    static const char text[] = "[edge]\nhostname = edge.test\ntmp_dir = /tmp\n[tls]\ncertificate = x\n[listener \"relay\"]\nlisten = 127.0.0.1:2525\n"
+    static const char text[] = "[edge]\nhostname = edge.test\ntmp_dir = /tmp\n[tls]\ncertificate = /x\n[listener \"relay\"]\nlisten = 127.0.0.1:2525\n"
                                "max_recipients = 5\nmax_errors = 1000\n[coordinator \"c\"]\nlisten = tcp://127.0.0.1:1\npublish = tcp://127.0.0.1:2\n"
                                "public_key = 0000000000000000000000000000000000000000000000000000000000000000\n";
     char path[] = "/tmp/weir-fuzz-session-XXXXXX";

@@ -239,19 +239,19 @@ def test_config_check_and_show(cluster, tmp_path):
 
 @pytest.mark.parametrize("program, node, override, said", [
     ("weir-edge", "edge-1", "edge.hostname=edge-1.weir.test", ""),
-    ("weir-edge", "edge-1", "edge.hostname=two words", "is not the name of a host"),
-    ("weir-edge", "edge-1", "edge.tmp_dir=/nonexistent", "[edge] tmp_dir /nonexistent: No such file or directory"),
-    ("weir-edge", "edge-1", "edge.tmp_dir=/etc/hostname", "[edge] tmp_dir /etc/hostname: Not a directory"),
-    ("weir-edge", "edge-1", "edge.dns_forward=localhost", "[edge] dns_forward: 'localhost': expected the address of a name server"),
-    ("weir-edge", "edge-1", "edge.dns_stub=example.edu", "[edge] dns_stub: 'example.edu': expected ZONE=ADDRESS"),
-    ("weir-edge", "edge-1", "edge.dns_trust_anchor=/nonexistent", "[edge] dns_trust_anchor = /nonexistent: No such file or directory"),
-    ("weir-edge", "edge-1", "tls.certificate=/nonexistent", "certificate /nonexistent: No such file or directory"),
+    ("weir-edge", "edge-1", "edge.hostname=two words", "--set edge.hostname=two words: error: hostname = two words: expected the name of a host"),
+    ("weir-edge", "edge-1", "edge.tmp_dir=/nonexistent", "--set: error: [edge] tmp_dir: /nonexistent: No such file or directory"),
+    ("weir-edge", "edge-1", "edge.tmp_dir=/etc/hostname", "--set: error: [edge] tmp_dir: /etc/hostname: Not a directory"),
+    ("weir-edge", "edge-1", "edge.dns_forward=localhost", "error: dns_forward: 'localhost': expected the address of a name server"),
+    ("weir-edge", "edge-1", "edge.dns_stub=example.edu", "error: dns_stub: 'example.edu': expected ZONE=ADDRESS"),
+    ("weir-edge", "edge-1", "edge.dns_trust_anchor=/nonexistent", "--set: error: [edge] dns_trust_anchor: /nonexistent: No such file or directory"),
+    ("weir-edge", "edge-1", "tls.certificate=/nonexistent", "--set: error: [tls] certificate: certificate /nonexistent: No such file or directory"),
     ("weir-scanner", "scanner-1", "scanner.workers=1", ""),
-    ("weir-scanner", "scanner-1", "scanner.spool_dir=/nonexistent", "[scanner] spool_dir /nonexistent: No such file or directory"),
-    ("weir-scanner", "scanner-1", "scanner.tmp_dir=/nonexistent", "[scanner] tmp_dir /nonexistent: No such file or directory"),
-    ("weir-scanner", "scanner-1", "scanner.signatures=/nonexistent", "[scanner] signatures /nonexistent: No such file or directory"),
+    ("weir-scanner", "scanner-1", "scanner.spool_dir=/nonexistent", "--set: error: [scanner] spool_dir: /nonexistent: No such file or directory"),
+    ("weir-scanner", "scanner-1", "scanner.tmp_dir=/nonexistent", "--set: error: [scanner] tmp_dir: /nonexistent: No such file or directory"),
+    ("weir-scanner", "scanner-1", "scanner.signatures=/nonexistent", "--set: error: [scanner] signatures: /nonexistent: No such file or directory"),
     ("weir-scanner", "scanner-1", "scanner.listen=nowhere", "tcp://ADDRESS:PORT"),
-    ("weir-scanner", "scanner-1", "cluster.key_file=/nonexistent", "/nonexistent: No such file or directory"),
+    ("weir-scanner", "scanner-1", "cluster.key_file=/nonexistent", "--set: error: [cluster] key_file: /nonexistent: No such file or directory"),
 ])
 def test_what_is_missing_is_told_before_a_start(cluster, program, node, override, said):
     command = [weir.BIN / program, "-c", cluster.dir / node / "weir.conf", "--name", node, "--set", override, "-t"]

@@ -76,11 +76,11 @@ def test_S43_dead_lists_hold_nobody_up(site):
 
 def test_S43_a_wrong_list_is_named(tmp_path):
     path = tmp_path / "weir.conf"
-    path.write_text("[edge]\ndnsbl = bl.example=127.0.0\n[listener \"relay\"]\n[coordinator \"a\"]\nlisten = 127.0.0.1:1\npublish = 127.0.0.1:2\n"
+    path.write_text("[edge]\ndnsbl = bl.example=127.0.0\n[listener \"relay\"]\n[coordinator \"a\"]\nlisten = tcp://127.0.0.1:1\npublish = tcp://127.0.0.1:2\n"
                     f"public_key = {'0' * 64}\n")
     done = subprocess.run([weir.BIN / "weir-edge", "-c", path, "--name", "edge-1", "-t"], capture_output=True, text=True)
     assert done.returncode != 0
-    assert '[edge] dnsbl: "bl.example=127.0.0": behind = comes an address or a pattern, as 127.0.0.[2..11]' in done.stderr
+    assert f"{path}:2: error: dnsbl: 'bl.example=127.0.0': expected behind = an address or a pattern, as 127.0.0.[2..11]" in done.stderr
 
 
 def test_S43_a_silent_list_of_friends_bounces_nobody(site):

@@ -151,7 +151,7 @@ START_TEST(includes)
     write_file("conf.d/2.conf", "max_recipients = 7\n[listener \"relay\"]\nmax_errors = 3\n");
     write_file("conf.d/other", "not a configuration");
     write_file("a.conf", "include b.conf\n");
-    write_file("b.conf", "[tls]\nca_file = x\n");
+    write_file("b.conf", "[tls]\nca_file = /x\n");
     struct config *config = load("[scanner]\n"
                                  "slots = 5\n"
                                  "include conf.d/*.conf\n"
@@ -164,7 +164,7 @@ START_TEST(includes)
     check_value(config, "edge.workers", "1", "1.conf:2");
     check_value(config, "listener.relay.max_recipients", "7", "2.conf:1");
     check_value(config, "listener.relay.max_errors", "3", "2.conf:3");
-    check_value(config, "tls.ca_file", "x", "b.conf:2");
+    check_value(config, "tls.ca_file", "/x", "b.conf:2");
     config_free(&config);
 }
 END_TEST
@@ -366,7 +366,7 @@ START_TEST(lists)
         struct config_list names;
     };
     static const struct config_key keys[] = {
-        { "names", CONFIG_LIST, offsetof(struct plain, names), "", NULL, 0, 0, "names" }, { .name = NULL } };
+        { "names", CONFIG_LIST, offsetof(struct plain, names), "", NULL, 0, 0, "names", NULL }, { .name = NULL } };
     static const struct config_section tables[] = { { "plain", false, sizeof(struct plain), keys }, { .name = NULL } };
     static const struct {
         char *override;

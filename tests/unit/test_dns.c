@@ -161,34 +161,27 @@ START_TEST(name_that_cannot_be_one)
 END_TEST
 
 static const struct {
-    const char *forward, *stub, *anchor;
+    char *forward, *stub, *anchor;
     const char *why; /* NULL: fine */
 } options[] = {
     { NULL, NULL, NULL, NULL },
     { "root", "example.edu=192.0.2.1", NULL, NULL },
     { "192.0.2.1", NULL, NULL, NULL },
     { "[2001:db8::1]:5353", "test=[2001:db8::1]:5353", NULL, NULL },
-    { "ns.example", NULL, NULL, "dns_forward: 'ns.example': expected the address of a name server, as 192.0.2.1 or [2001:db8::1]:5353" },
-    { NULL, "example.edu", NULL, "dns_stub: 'example.edu': expected ZONE=ADDRESS, as example.edu=192.0.2.1" },
-    { NULL, "=192.0.2.1", NULL, "dns_stub: '=192.0.2.1': expected ZONE=ADDRESS, as example.edu=192.0.2.1" },
-    { NULL, "example.edu=ns", NULL, "dns_stub: 'ns': expected the address of a name server, as 192.0.2.1 or [2001:db8::1]:5353" },
     { NULL, NULL, "/nonexistent", "dns_trust_anchor = /nonexistent: No such file or directory" },
 };
 
 START_TEST(settings)
 {
-    char *forward[] = { (char *)(uintptr_t)options[_i].forward }, *stub[] = { (char *)(uintptr_t)options[_i].stub };
+    char *forward[] = { options[_i].forward }, *stub[] = { options[_i].stub };
     struct edge_settings edge = { .dns_timeout = 1000,
                                   .dns_forward = { forward, forward[0] != NULL },
                                   .dns_stub = { stub, stub[0] != NULL },
-                                  .dns_trust_anchor = (char *)(uintptr_t)options[_i].anchor };
-    struct error why;
-    bool good = dns_settings_are_good(&edge, &why);
-    ck_assert_msg(good == (options[_i].why == NULL), "%s", good ? "good" : why.text);
-    if (!good)
-        ck_assert_str_eq(why.text, options[_i].why);
+                                  .dns_trust_anchor = options[_i].anchor };
+    struct error why = { "" };
     struct dns *made = dns_new(base, &edge, &metrics, &why);
-    ck_assert(good == (made != NULL));
+    ck_assert((options[_i].why == NULL) == (made != NULL));
+    ck_assert_str_eq(why.text, options[_i].why != NULL ? options[_i].why : "");
     dns_free(&made);
 }
 END_TEST
@@ -294,7 +287,7 @@ START_TEST(dnsbl_bad_list)
 {
     struct error why = { "" };
     ck_assert_msg(one_list(bad_lists[_i], &why) == NULL, "%s is taken", bad_lists[_i]);
-    ck_assert_msg(strncmp(why.text, "[edge] dnsbl: \"", 15) == 0, "%s", why.text);
+    ck_assert_msg(strncmp(why.text, "expected ", 9) == 0, "%s", why.text);
 }
 END_TEST
 

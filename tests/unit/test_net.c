@@ -485,6 +485,7 @@ START_TEST(tls_files_that_do_not_fit)
     struct test_certificate other;
     test_certificate_make(&other, "other.test");
     ck_assert_ptr_null(net_tls_server(certificate.certificate, other.key, &why));
+    ck_assert_msg(strstr(why.text, " does not belong to certificate ") != NULL, "%s", why.text);
     test_certificate_remove(&other);
 }
 END_TEST

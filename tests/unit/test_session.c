@@ -440,7 +440,7 @@ static void run(const char *name, const char *dialogue, bool trickle)
 #define ONE_RCPT READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\n.\nR 250 2.1.5 ok\nS 250 2.1.5\n"
 #define ONE_DATA ONE_RCPT "C DATA\nS 354\n"
 /* Under TLS, and outside: nothing but a login lets it relay. */
-#define SECURED "O certificate=x\nO outside\nS 220\nC HELO x.test\nS 250\nC STARTTLS\nS 220 2.0.0\nC EHLO y.test\nS 250-edge.test\nS 250-PIPELINING\n" \
+#define SECURED "O certificate=/x\nO outside\nS 220\nC HELO x.test\nS 250\nC STARTTLS\nS 220 2.0.0\nC EHLO y.test\nS 250-edge.test\nS 250-PIPELINING\n" \
     "S 250-SIZE\nS 250-8BITMIME\nS 250-CHUNKING\nS 250-ENHANCEDSTATUSCODES\nS 250-SMTPUTF8\nS 250-DSN\nS 250 AUTH PLAIN LOGIN\n"
 #define OFFERED "O auth=offer\n" SECURED
 #define DEVICE_MAIL "C Date: d\nC Message-ID: <i>\nC From: f\nC\nC x\nC .\n"
@@ -581,7 +581,7 @@ static const struct {
       "O profile=submission\nO auth=off\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\nS 250 2.1.5\nC DATA\nS 354\n"
       "c x\\n.\\n\\r\\n.\\r\\n\nS 550 5.6.0\nA u@example.edu refused:content 550\n" },
     { "submission: who are you", false,
-      "O profile=submission\nO certificate=x\n" READY "C MAIL FROM:<a@b.test>\nS 530 5.7.0\nC RCPT TO:<u@example.edu>\nS 503\n" },
+      "O profile=submission\nO certificate=/x\n" READY "C MAIL FROM:<a@b.test>\nS 530 5.7.0\nC RCPT TO:<u@example.edu>\nS 503\n" },
     { "an inbound listener relays nothing out", false,
       "O direction=inbound\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@far.test>\nS 250 2.1.0\nS 550 5.7.1\nA u@far.test refused:relay 550\n" },
     { "an outbound listener takes nothing in", false,
@@ -721,11 +721,11 @@ static const struct {
     { "small talk", false, READY "C VRFY u\nS 252 2.1.5\nC EXPN l\nS 502 5.5.1\nC HELP\nS 214\nC NOOP x\nS 250\nC RSET\nS 250\nC AUTH PLAIN x\nS 502\nC XYZZY\nS 50" },
     { "STARTTLS is not offered without a certificate", false, READY "C STARTTLS\nS 502 5.5.1" },
     { "STARTTLS forgets what was said before", false,
-      "O certificate=x\nS 220\nC HELO x.test\nS 250\nC STARTTLS\nS 220 2.0.0\nC MAIL FROM:<>\nS 503 5.5.1 Send EHLO first\nC EHLO y.test\nS 250-edge.test\nS 250-PIPELINING\nS 250-SIZE\n"
+      "O certificate=/x\nS 220\nC HELO x.test\nS 250\nC STARTTLS\nS 220 2.0.0\nC MAIL FROM:<>\nS 503 5.5.1 Send EHLO first\nC EHLO y.test\nS 250-edge.test\nS 250-PIPELINING\nS 250-SIZE\n"
       "S 250-8BITMIME\nS 250-CHUNKING\nS 250-ENHANCEDSTATUSCODES\nS 250-SMTPUTF8\nS 250 DSN\nC STARTTLS\nS 503" },
     { "AUTH is not there where it is off", false, READY "C AUTH PLAIN AGFsaWNlAHdvbmRlcmxhbmQ=\nS 502 5.5.1" },
     { "S17 AUTH in clear is refused unread", false,
-      "O certificate=x\nO auth=offer\nS 220\nC EHLO x.test\nS 250-edge.test\nS 250-PIPELINING\nS 250-SIZE\nS 250-8BITMIME\nS 250-CHUNKING\n"
+      "O certificate=/x\nO auth=offer\nS 220\nC EHLO x.test\nS 250-edge.test\nS 250-PIPELINING\nS 250-SIZE\nS 250-8BITMIME\nS 250-CHUNKING\n"
       "S 250-ENHANCEDSTATUSCODES\nS 250-SMTPUTF8\nS 250-DSN\nS 250 STARTTLS\nC AUTH PLAIN AGFsaWNlAHdvbmRlcmxhbmQ=\nS 538 5.7.11\nC NOOP\nS 250" },
     { "S16 AUTH PLAIN opens the relay", false,
       OFFERED "C AUTH PLAIN AGFsaWNlAHdvbmRlcmxhbmQ=\nI alice wonderland\n.\nU accepted alice@example.edu alice@example.edu\nS 235 2.7.0\n"
@@ -754,9 +754,9 @@ static const struct {
       "O auth=require\n" SECURED "C MAIL FROM:<alice@example.edu>\nS 530 5.7.0 Authentication\nC AUTH PLAIN AGFsaWNlAHdvbmRlcmxhbmQ=\nU accepted alice\nS 235\n"
       "C MAIL FROM:<alice@example.edu>\nS 250" },
     { "MAIL in clear where AUTH is required", false,
-      "O certificate=x\nO auth=require\nS 220\nC HELO x.test\nS 250\nC MAIL FROM:<alice@example.edu>\nS 530 5.7.0 Must issue a STARTTLS" },
+      "O certificate=/x\nO auth=require\nS 220\nC HELO x.test\nS 250\nC MAIL FROM:<alice@example.edu>\nS 530 5.7.0 Must issue a STARTTLS" },
     { "S19 a submission listener requires it by itself", false,
-      "O profile=submission\nO certificate=x\nS 220\nC HELO x.test\nS 250\nC MAIL FROM:<alice@example.edu>\nS 530 5.7.0 Must issue a STARTTLS" },
+      "O profile=submission\nO certificate=/x\nS 220\nC HELO x.test\nS 250\nC MAIL FROM:<alice@example.edu>\nS 530 5.7.0 Must issue a STARTTLS" },
     { "S19 sender_login_match", false,
       "O sender_login_match=on\n" OFFERED "C AUTH PLAIN AGFsaWNlAHdvbmRlcmxhbmQ=\nU accepted alice alice@example.edu\nS 235\n"
       "C MAIL FROM:<bob@example.edu>\nS 553 5.7.1 <bob@example.edu>\nC MAIL FROM:<Alice@Example.EDU>\nS 250\nC RSET\nS 250\nC MAIL FROM:<>\nS 250\nC RSET\nS 250\n"
@@ -764,7 +764,7 @@ static const struct {
     { "sender_login_match by domain", false,
       "O sender_login_match=on\n" OFFERED "C AUTH PLAIN AGFsaWNlAHdvbmRlcmxhbmQ=\nU accepted alice @example.edu\nS 235\n"
       "C MAIL FROM:<bob@example.edu>\nS 250\nC RSET\nS 250\nC MAIL FROM:<bob@sub.example.edu>\nS 553" },
-    { "bytes behind STARTTLS close the session", true, "O certificate=x\nS 220\nC HELO x.test\nS 250\nC STARTTLS\nC NOOP\nS 554 5.5.0\nX" },
+    { "bytes behind STARTTLS close the session", true, "O certificate=/x\nS 220\nC HELO x.test\nS 250\nC STARTTLS\nC NOOP\nS 554 5.5.0\nX" },
     { "bytes behind DATA close the session", true, ONE_RCPT "C DATA\nC Subject: x\nS 554 5.5.0\nX" },
     { "commands behind a DATA that is refused", true, READY "C MAIL FROM:<>\nC DATA\nC NOOP\nS 250\nS 503\nS 250" },
     { "commands behind a DATA without valid recipients", true,
@@ -810,10 +810,10 @@ static const struct {
     { "a load balancer while we drain", false,
       "O proxy_from=127.0.0.1\nW\n.\nc PROXY TCP4 127.0.0.2 127.0.0.1 4000 25\\r\\n\nS 421 4.3.2\nX" },
     { "TLS behind a load balancer's header", false,
-      "O certificate=x\nO implicit_tls=on\nO proxy_from=127.0.0.1\nc PROXY TCP4 127.0.0.2 127.0.0.1 4000 25\\r\\nHELO x\\r\\n\nS 220\nS 250\nC STARTTLS\nS 503\nC QUIT\nS 221\nX" },
+      "O certificate=/x\nO implicit_tls=on\nO proxy_from=127.0.0.1\nc PROXY TCP4 127.0.0.2 127.0.0.1 4000 25\\r\\nHELO x\\r\\n\nS 220\nS 250\nC STARTTLS\nS 503\nC QUIT\nS 221\nX" },
     { "nothing is said in clear where TLS is due", false,
-      "O certificate=x\nO implicit_tls=on\nO proxy_from=127.0.0.1\nW\nc PROXY TCP4 127.0.0.2 127.0.0.1 4000 25\\r\\n\n.\nX" },
-    { "nor where the header is wrong", false, "O certificate=x\nO implicit_tls=on\nO proxy_from=127.0.0.1\nC EHLO x\n.\nX" },
+      "O certificate=/x\nO implicit_tls=on\nO proxy_from=127.0.0.1\nW\nc PROXY TCP4 127.0.0.2 127.0.0.1 4000 25\\r\\n\n.\nX" },
+    { "nor where the header is wrong", false, "O certificate=/x\nO implicit_tls=on\nO proxy_from=127.0.0.1\nC EHLO x\n.\nX" },
     { "a name is looked up for the client of a load balancer", false,
       "O names\nO proxy_from=127.0.0.1\nT 3000\n.\nc PROXY TCP4 127.0.0.2 127.0.0.1 4000 25\\r\\n\n.\nY host.example\nS 220\nC QUIT\nS 221\nX" },
     { "a peer that is not listed speaks for itself only", false,
@@ -852,7 +852,7 @@ static const struct {
       "O outside\nO auth=require\nO sender_login_match=on\nO xclient_from=127.0.0.2\nS 220\nC XCLIENT LOGIN=Alice@Example.EDU\nS 220\nC HELO x\nS 250\nC MAIL FROM:<bob@example.edu>\nS 553 5.7.1 <bob@example.edu>: Sender address rejected: not owned by alice@example.edu\n"
       "C MAIL FROM:<alice@example.edu>\nS 250\nC RCPT TO:<u@far.test>\nR 250 - ok\nS 250\nC RSET\nS 250\nC XCLIENT LOGIN=[UNAVAILABLE]\nS 220\nC HELO x\nS 250\nC MAIL FROM:<alice@example.edu>\nS 530 5.7.0" },
     { "XCLIENT: a login in clear is forgotten under TLS", false,
-      "O certificate=x\nO outside\nO xclient_from=127.0.0.2\nS 220\nC XCLIENT LOGIN=alice@example.edu ADDR=127.0.0.3\nS 220\nC HELO x\nS 250\nC STARTTLS\nS 220 2.0.0\nC HELO x\nS 250\n"
+      "O certificate=/x\nO outside\nO xclient_from=127.0.0.2\nS 220\nC XCLIENT LOGIN=alice@example.edu ADDR=127.0.0.3\nS 220\nC HELO x\nS 250\nC STARTTLS\nS 220 2.0.0\nC HELO x\nS 250\n"
       "C MAIL FROM:<alice@example.edu>\nS 250\nC RCPT TO:<u@far.test>\nS 550 5.7.1\nA u@far.test refused:relay 550" },
     { "XCLIENT behind a load balancer is the client's", false,
       "O proxy_from=127.0.0.1\nO xclient_from=127.0.0.1\nc PROXY TCP4 127.0.0.2 127.0.0.1 4000 25\\r\\n\nS 220\nC XCLIENT ADDR=127.0.0.1\nS 550 5.7.0" },
@@ -1062,19 +1062,19 @@ static const struct {
 } configurations[] = {
     { "hostname=mx_1.Example.edu", NULL },
     { "hostname=", NULL },
-    { "hostname=two words", "[edge] hostname: \"two words\" is not the name of a host" },
-    { "hostname=a(b)", "is not the name of a host" },
-    { "verify_sender=two words@x.example", "[edge] verify_sender: \"two words@x.example\" is not an address" },
-    { "verify_sender=a@b.example> SIZE=1", "is not an address" },
+    { "hostname=two words", "--set hostname=two words: error: hostname = two words: expected the name of a host" },
+    { "hostname=a(b)", "expected the name of a host" },
+    { "verify_sender=two words@x.example", "verify_sender = two words@x.example: expected a mail address, as verify@example.edu" },
+    { "verify_sender=a@b.example> SIZE=1", "expected a mail address" },
     { "listener.listen=relay.example.edu:25", "listen" },
     { "qualify_domain=example.edu", NULL },
-    { "qualify_domain=example edu", "qualify_domain: \"example edu\" is not a domain" },
+    { "qualify_domain=example edu", "qualify_domain = example edu: expected the name of a host" },
     { "proxy_from=192.0.2.4, 2001:db8::/32", NULL },
     { "proxy_from=", NULL },
     { "proxy_from=192.0.2.4/24", "proxy_from: '192.0.2.4/24' has bits set behind the prefix: write 192.0.2.0/24" },
     { "proxy_from=balancer.example.edu", "proxy_from: 'balancer.example.edu' is not an IP address or network" },
     { "xclient_from=192.0.2.300", "xclient_from: '192.0.2.300' is not an IP address or network" },
-    { "xclient_from=192.0.2.4, 0.0.0.0/0", "[listener \"relay\"] xclient_from: a prefix of length 0 is everybody" },
+    { "xclient_from=192.0.2.4, 0.0.0.0/0", "--set: error: [listener \"relay\"] xclient_from: a prefix of length 0 is everybody" },
     { "proxy_from=::/0", "[listener \"relay\"] proxy_from: a prefix of length 0 is everybody" },
     { "implicit_tls=on", "--set: error: [listener \"relay\"] implicit_tls: [tls] has no certificate" },
     { "auth=offer", "--set: error: [listener \"relay\"] auth: [tls] has no certificate" },

@@ -1,0 +1,229 @@
+/* config_form.c - see config_form.h */
+#include "common/config_form.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include "common/dnsbl_site.h"
+
+#define HOST_MAX 253
+#define LABEL_MAX 63
+#define LOCAL_PART_MAX 64 /* RFC 5321 4.5.3.1.1 */
+#define WORDS_MAX 256     /* a reply's line has 512 */
+#define KEY_DIGITS 64
+#define DNS_PORT 53
+
+static bool is_alphanumeric(char c)
+{
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+/* Labels of letters, digits, underscores and hyphens inside; one dot may end it. The last has not digits alone: 192.0.2.300 is no name. */
+static bool is_host(const char *text, size_t len)
+{
+    size_t label = 0;
+    bool digits = true;
+
+    if (len > 1 && text[len - 1] == '.')
+        len--;
+    if (len == 0 || len > HOST_MAX)
+        return false;
+    for (size_t i = 0; i <= len; i++) {
+        bool ends = i == len || text[i] == '.';
+        if (ends && (label == 0 || label > LABEL_MAX || text[i - 1] == '-'))
+            return false;
+        if (!ends && !is_alphanumeric(text[i]) && text[i] != '_' && !(text[i] == '-' && label > 0))
+            return false;
+        if (!ends)
+            digits = (label == 0 || digits) && isdigit((unsigned char)text[i]);
+        label = ends ? 0 : label + 1;
+    }
+    return !digits;
+}
+
+bool form_host(const char *text, struct error *why)
+{
+    if (is_host(text, strlen(text)))
+        return true;
+    error_set(why, "expected the name of a host, as mx1.example.edu");
+    return false;
+}
+
+static bool is_port(const char *text)
+{
+    char *end;
+    unsigned long port = strtoul(text, &end, 10);
+
+    return isdigit((unsigned char)*text) && *end == '\0' && port >= 1 && port <= 65535;
+}
+
+/* HOST:PORT, where HOST is a name, an address, an IPv6 address in brackets; if `any` also * or the address of all zeros. */
+static bool is_host_port(const char *text, bool any)
+{
+    static const struct netaddr zeros;
+    struct netaddr address;
+    const char *colon = strrchr(text, ':');
+
+    if (colon == NULL || !is_port(colon + 1))
+        return false;
+    if (netaddr_parse_endpoint(&address, text, NULL))
+        return any || memcmp(address.bytes, zeros.bytes, address.family == AF_INET ? 4 : sizeof zeros.bytes) != 0;
+    return *text != '[' && is_host(text, (size_t)(colon - text));
+}
+
+bool form_host_port(const char *text, struct error *why)
+{
+    if (is_host_port(text, false))
+        return true;
+    error_set(why, "expected a host and its port, as mx1.example.edu:25 or [2001:db8::1]:25");
+    return false;
+}
+
+bool form_mailbox(const char *text, struct error *why)
+{
+    const char *at = strchr(text, '@');
+    size_t len = at != NULL ? (size_t)(at - text) : 0;
+    bool good = len > 0 && len <= LOCAL_PART_MAX && text[0] != '.' && is_host(at + 1, strlen(at + 1));
+
+    for (size_t i = 0; good && i < len; i++)
+        good = is_alphanumeric(text[i]) || strchr("!#$%&'*+-/=?^_`{|}~", text[i]) != NULL ||
+               (text[i] == '.' && text[i + 1] != '.' && i + 1 < len);
+    if (!good)
+        error_set(why, "expected a mail address, as verify@example.edu");
+    return good;
+}
+
+bool form_path(const char *text, struct error *why)
+{
+    if (*text == '/')
+        return true;
+    error_set(why, "expected an absolute path, as /var/lib/weir");
+    return false;
+}
+
+bool form_log_file(const char *text, struct error *why)
+{
+    if (*text == '/' || strcmp(text, "-") == 0)
+        return true;
+    error_set(why, "expected an absolute path, as /var/log/weir.log, or - for stderr");
+    return false;
+}
+
+bool form_words(const char *text, struct error *why)
+{
+    bool good = strlen(text) <= WORDS_MAX;
+
+    for (const char *p = text; good && *p != '\0'; p++)
+        good = *p >= ' ' && *p <= '~';
+    if (!good)
+        error_set(why, "expected at most %d printable ASCII characters: it goes into replies", WORDS_MAX);
+    return good;
+}
+
+bool form_endpoint(const char *text, struct error *why)
+{
+    struct netaddr address;
+    struct error reason;
+
+    if (netaddr_parse_endpoint(&address, text, &reason))
+        return true;
+    error_set(why, "expected an address with a port, as 192.0.2.1:25 (%s)", reason.text);
+    return false;
+}
+
+static bool is_link(const char *text, bool any)
+{
+    return strncmp(text, "tcp://", 6) == 0 && is_host_port(text + 6, any);
+}
+
+bool form_link(const char *text, struct error *why)
+{
+    if (is_link(text, true))
+        return true;
+    error_set(why, "expected tcp://ADDRESS:PORT, as tcp://192.0.2.5:7025");
+    return false;
+}
+
+bool form_link_to(const char *text, struct error *why)
+{
+    if (is_link(text, false))
+        return true;
+    error_set(why, "expected tcp://ADDRESS:PORT that others can connect to, as tcp://192.0.2.5:7025");
+    return false;
+}
+
+bool form_curve_key(const char *text, struct error *why)
+{
+    size_t digits = 0;
+
+    while (isxdigit((unsigned char)text[digits]))
+        digits++;
+    if (digits == KEY_DIGITS && text[digits] == '\0')
+        return true;
+    error_set(why, "expected %d hex digits, as `weirctl keys generate` prints them", KEY_DIGITS);
+    return false;
+}
+
+bool form_name_server(struct netaddr *out, const char *text, struct error *why)
+{
+    if (netaddr_parse(out, text))
+        out->port = DNS_PORT;
+    else if (!netaddr_parse_endpoint(out, text, NULL)) {
+        error_set(why, "expected the address of a name server, as 192.0.2.1 or [2001:db8::1]:5353");
+        return false;
+    }
+    return true;
+}
+
+bool form_resolver(const char *text, struct error *why)
+{
+    struct netaddr address;
+
+    return strcasecmp(text, "root") == 0 || form_name_server(&address, text, why);
+}
+
+bool form_stub(const char *text, struct error *why)
+{
+    struct netaddr address;
+    const char *equals = strchr(text, '=');
+
+    if (equals != NULL && is_host(text, (size_t)(equals - text)) && form_name_server(&address, equals + 1, NULL))
+        return true;
+    error_set(why, "expected ZONE=ADDRESS of its name server, as example.edu=192.0.2.1 or example.edu=[2001:db8::1]:5353");
+    return false;
+}
+
+bool form_dnsbl(const char *text, struct error *why)
+{
+    struct dnsbl_site site;
+
+    return dnsbl_site_parse(&site, text, why);
+}
+
+bool form_ldap_uri(const char *text, struct error *why)
+{
+    if (strncasecmp(text, "ldap://", 7) == 0 || strncasecmp(text, "ldaps://", 8) == 0 || strncasecmp(text, "ldapi://", 8) == 0)
+        return true;
+    error_set(why, "expected ldap://HOST, ldaps://HOST or ldapi://PATH");
+    return false;
+}
+
+bool form_ldap_template(const char *text, struct error *why)
+{
+    if (strstr(text, "%s") != NULL || strstr(text, "%u") != NULL)
+        return true;
+    error_set(why, "expected %%s (the login) or %%u (its part before the @) in it: so it names no user");
+    return false;
+}
+
+bool form_ldap_attribute(const char *text, struct error *why)
+{
+    bool good = is_alphanumeric(*text);
+
+    for (const char *p = text; good && *p != '\0'; p++)
+        good = is_alphanumeric(*p) || *p == '-' || *p == '.' || *p == ';';
+    if (!good)
+        error_set(why, "expected an attribute's name, as mail");
+    return good;
+}

@@ -1,0 +1,34 @@
+#ifndef WEIR_COMMON_CONFIG_FORM_H
+#define WEIR_COMMON_CONFIG_FORM_H
+/*
+ * config_form.h - what the text of a value must look like beyond its type
+ *
+ * A form belongs to a key (struct config_key), so a value that no program could use is refused where it stands, with its file and line, by
+ * all of them alike. Each takes one text, an item of a list for CONFIG_LIST, and says "expected ..." when it has not that form. All are
+ * pure: whether a file is there only its own node can say (settings.h).
+ */
+#include <stdbool.h>
+#include "common/error.h"
+#include "common/netaddr.h"
+
+bool form_host(const char *text, struct error *why);             /* mx1.example.edu; one trailing dot, underscores */
+bool form_host_port(const char *text, struct error *why);        /* mx1.example.edu:25, 192.0.2.1:25, [2001:db8::1]:25 */
+bool form_mailbox(const char *text, struct error *why);          /* verify@example.edu: a dot-atom and a host (RFC 5321 4.1.2) */
+bool form_path(const char *text, struct error *why);             /* /var/lib/weir: absolute, as a daemon's folder is the root */
+bool form_log_file(const char *text, struct error *why);         /* the same, or "-" */
+bool form_words(const char *text, struct error *why);            /* printable ASCII: it is sent in replies, at most 256 bytes */
+bool form_endpoint(const char *text, struct error *why);         /* 192.0.2.1:25 */
+bool form_link(const char *text, struct error *why);             /* tcp://HOST:PORT; HOST may be * */
+bool form_link_to(const char *text, struct error *why);          /* the same for who connects: no * */
+bool form_curve_key(const char *text, struct error *why);        /* 64 hex digits */
+bool form_resolver(const char *text, struct error *why);         /* form_name_server(), or "root" */
+bool form_stub(const char *text, struct error *why);             /* example.edu=192.0.2.1 */
+bool form_dnsbl(const char *text, struct error *why);            /* see common/dnsbl_site.h */
+bool form_ldap_uri(const char *text, struct error *why);         /* ldap://, ldaps://, ldapi:// */
+bool form_ldap_template(const char *text, struct error *why);    /* with %s or %u, else it names no user */
+bool form_ldap_attribute(const char *text, struct error *why);   /* mail */
+
+/* "192.0.2.1", "[2001:db8::1]:5353": the address of a name server, port 53 unless it says another. Shared with who asks it. */
+bool form_name_server(struct netaddr *out, const char *text, struct error *why);
+
+#endif

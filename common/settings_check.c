@@ -1,0 +1,276 @@
+/*
+ * settings_check.c - what values of several keys must be to each other, and to the files of this machine
+ *
+ * What one value must look like by itself its key's type and form say (settings.c). Errors here carry the place of one of the values.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "common/config_form.h"
+#include "common/dnsbl_site.h"
+#include "common/memory.h"
+#include "common/settings.h"
+
+/* One section as its struct; instance NULL for an unnamed one. */
+typedef bool (*section_check)(const struct config *config, const char *instance, const void *settings, struct error *why);
+
+/* ---- listeners ------------------------------------------------------------------------------------------------------------------ */
+
+/* Who bound an address, as far as the listeners were looked at. */
+struct bound {
+    struct netaddr address;
+    const char *listener;
+};
+
+struct bounds {
+    struct bound *items; /* owned */
+    size_t count;
+};
+
+/* The kernel would let both have it (SO_REUSEPORT), and deal its clients out to them. */
+static bool addresses_are_free(struct bounds *bounds, const struct config *config, const char *name, const struct listener_settings *listener,
+                               struct error *why)
+{
+    for (size_t i = 0; i < listener->listen.count; i++) {
+        struct bound fresh = { .listener = name };
+        netaddr_parse_endpoint(&fresh.address, listener->listen.items[i], NULL); /* its type is checked */
+        for (size_t k = 0; k < bounds->count; k++) {
+            const struct bound *other = &bounds->items[k];
+            if (!netaddr_equal(&other->address, &fresh.address) || other->address.port != fresh.address.port)
+                continue;
+            config_blame(config, "listener", name, "listen", why, "[listener \"%s\"] has %s, too: give each an address or a port of its own",
+                         other->listener, listener->listen.items[i]);
+            return false;
+        }
+        bounds->items = xrealloc(bounds->items, (bounds->count + 1) * sizeof *bounds->items);
+        bounds->items[bounds->count++] = fresh;
+    }
+    return true;
+}
+
+/* Whoever is listed may say of itself what it wants: listed as a whole, the internet could relay. */
+static bool nobody_is_everybody(const struct config *config, const char *name, const char *key, const struct config_list *list, struct error *why)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        struct netaddr_prefix prefix;
+        if (!netaddr_prefix_parse(&prefix, list->items[i], NULL) || prefix.bits > 0)
+            continue;
+        config_blame(config, "listener", name, key, why, "a prefix of length 0 is everybody, who could then send as anybody; list the peers themselves");
+        return false;
+    }
+    return true;
+}
+
+/* Without a certificate there is no TLS: nobody could speak to the one, or log in at the other, unless a peer did that for its clients (XCLIENT). */
+static bool needs_no_tls(const struct config *config, const char *name, const struct listener_settings *listener, struct error *why)
+{
+    const char *key = listener->implicit_tls ? "implicit_tls" : "auth", *more = "";
+
+    if (!listener->implicit_tls && (listener_auth(listener) == AUTH_OFF || listener->xclient_from.count > 0))
+        return true;
+    if (!listener->implicit_tls)
+        more = listener->auth != AUTH_PROFILE ? ", and AUTH is under TLS only"
+                                              : ", and AUTH, which submission requires unless auth = off, is under TLS only";
+    config_blame(config, "listener", name, key, why, "[tls] has no certificate%s", more);
+    return false;
+}
+
+static bool check_listeners(const struct config *config, struct error *why)
+{
+    struct bounds bounds = { 0 };
+    struct tls_settings tls;
+    const char *name;
+
+    if (!config_fill(config, "tls", NULL, &tls, why))
+        return false;
+    bool tls_is_there = *tls.certificate != '\0', fine = tls_is_there || *tls.key == '\0';
+    if (!fine)
+        config_blame(config, "tls", NULL, "key", why, "is set, but certificate is not");
+    for (size_t i = 0; fine && (name = config_instance(config, "listener", i)) != NULL; i++) {
+        struct listener_settings listener;
+        fine = config_fill(config, "listener", name, &listener, why);
+        if (!fine)
+            break;
+        fine = addresses_are_free(&bounds, config, name, &listener, why) &&
+               nobody_is_everybody(config, name, "proxy_from", &listener.proxy_from, why) &&
+               nobody_is_everybody(config, name, "xclient_from", &listener.xclient_from, why) &&
+               (tls_is_there || needs_no_tls(config, name, &listener, why));
+        config_clear(settings_table("listener"), &listener);
+    }
+    free(bounds.items);
+    config_clear(settings_table("tls"), &tls);
+    return fine;
+}
+
+/* ---- the other sections ----------------------------------------------------------------------------------------------------------- */
+
+static bool check_edge(const struct config *config, const char *instance, const void *settings, struct error *why)
+{
+    const struct edge_settings *edge = settings;
+
+    for (size_t i = 0; edge->dns_forward.count > 1 && i < edge->dns_forward.count; i++)
+        if (strcasecmp(edge->dns_forward.items[i], "root") == 0) {
+            config_blame(config, "edge", instance, "dns_forward", why, "root stands alone: either the root servers are asked, or resolvers");
+            return false;
+        }
+    if (edge->dnsbl.count <= DNSBL_MAX)
+        return true;
+    config_blame(config, "edge", instance, "dnsbl", why, "%zu lists; at most %d", edge->dnsbl.count, DNSBL_MAX);
+    return false;
+}
+
+/* Edges connect to where a scanner listens unless it says another place. */
+static bool check_scanner(const struct config *config, const char *instance, const void *settings, struct error *why)
+{
+    const struct scanner_settings *scanner = settings;
+    struct error reason;
+
+    if (*scanner->advertise != '\0' || form_link_to(scanner->listen, &reason))
+        return true;
+    config_blame(config, "scanner", instance, "advertise", why, "listen = %s is all addresses: say here which one edges connect to", scanner->listen);
+    return false;
+}
+
+static bool check_auth(const struct config *config, const char *instance, const void *settings, struct error *why)
+{
+    const struct auth_settings *auth = settings;
+
+    if (*auth->ldap_uri == '\0' || (*auth->ldap_dn == '\0') != (*auth->ldap_base == '\0'))
+        return true;
+    config_blame(config, "auth", instance, "ldap_uri", why, "needs either ldap_dn (a template) or ldap_base (where to search)");
+    return false;
+}
+
+static bool check_coordinator(const struct config *config, const char *instance, const void *settings, struct error *why)
+{
+    const struct coordinator_settings *coordinator = settings;
+    struct cluster_settings cluster;
+
+    if (strcmp(coordinator->listen, coordinator->publish) == 0) {
+        config_blame(config, "coordinator", instance, "publish", why, "is the same as listen; it needs a port of its own");
+        return false;
+    }
+    if (!config_fill(config, "cluster", NULL, &cluster, why))
+        return false;
+    bool fits = coordinator->policy_size < cluster.link_message;
+    if (!fits)
+        config_blame(config, "coordinator", instance, "policy_size", why, "must be less than link_message: a policy is one message");
+    config_clear(settings_table("cluster"), &cluster);
+    return fits;
+}
+
+/* Every section is filled, so that a key without a value is found whosever it is. */
+static bool check_section(const struct config *config, const struct config_section *section, const char *instance, section_check check,
+                          struct error *why)
+{
+    void *filled = xcalloc(1, section->size);
+    bool fine = config_fill(config, section->name, instance, filled, why) && (check == NULL || check(config, instance, filled, why));
+
+    config_clear(section, filled);
+    free(filled);
+    return fine;
+}
+
+static section_check check_of(const char *section)
+{
+    static const struct {
+        const char *section;
+        section_check check;
+    } checks[] = {
+        { "auth", check_auth }, { "coordinator", check_coordinator }, { "edge", check_edge }, { "scanner", check_scanner },
+    };
+
+    for (size_t i = 0; i < sizeof checks / sizeof *checks; i++)
+        if (strcmp(checks[i].section, section) == 0)
+            return checks[i].check;
+    return NULL;
+}
+
+static bool check_all(const struct config *config, struct error *why)
+{
+    for (const struct config_section *section = settings_tables; section->name != NULL; section++) {
+        const char *instance;
+        section_check check = check_of(section->name);
+        if (!section->named && !check_section(config, section, NULL, check, why))
+            return false;
+        for (size_t i = 0; section->named && (instance = config_instance(config, section->name, i)) != NULL; i++)
+            if (!check_section(config, section, instance, check, why))
+                return false;
+    }
+    return check_listeners(config, why);
+}
+
+struct config *settings_load(const char *path, char *const *overrides, size_t count, struct error *why)
+{
+    struct config *config = config_load(path, settings_tables, overrides, count, why);
+
+    if (config != NULL && !check_all(config, why))
+        config_free(&config);
+    return config;
+}
+
+/* ---- this machine ------------------------------------------------------------------------------------------------------------------ */
+
+bool settings_check_folder(const struct config *config, const char *section, const char *key, const char *path, struct error *why)
+{
+    struct stat found;
+    bool there = stat(path, &found) == 0;
+
+    if (there && !S_ISDIR(found.st_mode)) {
+        errno = ENOTDIR;
+        there = false;
+    }
+    if (there && faccessat(AT_FDCWD, path, W_OK | X_OK, AT_EACCESS) == 0)
+        return true;
+    config_blame(config, section, NULL, key, why, "%s: %s", path, strerror(errno));
+    return false;
+}
+
+bool settings_check_file(const struct config *config, const char *section, const char *key, const char *path, struct error *why)
+{
+    int fd = *path != '\0' ? open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY) : -1;
+    struct stat found;
+
+    if (*path == '\0')
+        return true;
+    bool there = fd >= 0 && fstat(fd, &found) == 0;
+    if (there && S_ISDIR(found.st_mode)) {
+        errno = EISDIR;
+        there = false;
+    }
+    if (!there)
+        config_blame(config, section, NULL, key, why, "%s: %s", path, strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    return there;
+}
+
+bool settings_check_private(const struct config *config, const char *section, const char *key, const char *path, struct error *why)
+{
+    struct stat found;
+
+    if (stat(path, &found) != 0 || (found.st_mode & S_IROTH) == 0)
+        return true;
+    config_blame(config, section, NULL, key, why, "%s: mode %04o lets everybody read the private key; chmod o= it", path,
+                 (unsigned)found.st_mode & 07777);
+    return false;
+}
+
+bool settings_check_log(const struct config *config, const char *path, struct error *why)
+{
+    if (strcmp(path, "-") == 0 || faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) == 0)
+        return true;
+    if (errno == ENOENT) { /* it will be made */
+        char *folder = xasprintf("%.*s", (int)(strrchr(path, '/') - path + 1), path);
+        bool fine = faccessat(AT_FDCWD, folder, W_OK | X_OK, AT_EACCESS) == 0;
+        free(folder);
+        if (fine)
+            return true;
+    }
+    config_blame(config, "log", NULL, "file", why, "%s: %s", path, strerror(errno));
+    return false;
+}

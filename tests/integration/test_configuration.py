@@ -1,0 +1,152 @@
+"""What is wrong in weir.conf is told with file and line, by the daemons' -t and by `weirctl config check`."""
+import json
+import os
+import subprocess
+
+import pytest
+
+import weir
+
+COORDINATOR = "coordinator-1"
+DAEMONS = {"edge": "edge-1", "scanner": "scanner-1", "coordinator": COORDINATOR}
+
+# Of each key a value that none of the programs takes; NO_SUCH is one for all that are not here. None: any text may be right, and whose it is says so.
+NO_SUCH = "no such value"
+BAD = {
+    ("cluster", "name"): "J\u00f6rg",
+    ("cluster", "contact"): "J\u00f6rg",
+    ("edge", "dnsbl_text"): "J\u00f6rg",
+    ("coordinator", "database"): None,  # libpq: test_what_only_this_machine_knows
+    ("auth", "ldap_base"): None,
+    ("auth", "ldap_service_dn"): None,
+}
+
+
+def run(*words):
+    return subprocess.run([str(word) for word in words], capture_output=True, text=True, check=False)
+
+
+def check(path):
+    """What each program says of the file, with its exit status."""
+    found = {role: run(weir.BIN / f"weir-{role}", "-t", "-c", path, "--name", name) for role, name in DAEMONS.items()}
+    return found | {"weirctl": run(weir.BIN / "weirctl", "-c", path, "config", "check")}
+
+
+def keys():
+    done = run(weir.BIN / "weirctl", "--json", "-c", os.devnull, "config", "show", "--defaults")
+    return [(row["section"], row["key"]) for row in json.loads(done.stdout)]
+
+
+@pytest.mark.parametrize("section", sorted({section for section, key in keys()}))
+def test_a_bad_value_of_every_key_is_told_with_its_line_by_every_program(tmp_path, section):
+    path = tmp_path / "weir.conf"
+    name = {"listener": ' "relay"', "coordinator": f' "{COORDINATOR}"'}.get(section, "")
+    tried = 0
+    for key in [key for known, key in keys() if known == section]:
+        bad = BAD.get((section, key), NO_SUCH)
+        if bad is None:
+            continue
+        path.write_text(f"# one line\n[{section}{name}]\n{key} = {bad}\n")
+        for program, done in check(path).items():
+            assert done.returncode != 0, f"{program} takes {section}.{key} = {bad}"
+            assert f"{path}:3: error: {key}" in done.stderr, (program, done.stderr)
+            assert any(right in done.stderr for right in ("expected", "is not an IP address", "has no port")), (program, done.stderr)
+        tried += 1
+    assert tried > 0
+
+
+@pytest.fixture(name="site")
+def make_site(tmp_path):
+    """A file that all three daemons' -t takes, as a function of lines that replace or add; gives its path and the lines' numbers by key."""
+    keyed = {}
+    for number, name in enumerate(("node", "other")):
+        keyed[name] = run(weir.BIN / "weirctl", "keys", "generate", tmp_path / f"{name}.key").stdout.strip()
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", f"/CN=x{number}",
+                        "-keyout", tmp_path / f"{name}.pem.key", "-out", tmp_path / f"{name}.pem"], check=True, capture_output=True)
+        (tmp_path / f"{name}.pem.key").chmod(0o600)
+    (tmp_path / "signatures").mkdir()
+    (tmp_path / "garbage").write_text("garbage\n")
+    (tmp_path / "open.key").write_bytes((tmp_path / "node.pem.key").read_bytes())
+    (tmp_path / "open.key").chmod(0o644)
+    (tmp_path / "open.curve").write_bytes((tmp_path / "node.key").read_bytes())
+    (tmp_path / "open.curve").chmod(0o644)
+    path = tmp_path / "weir.conf"
+
+    def write(section="", key="", value=""):
+        lines = {
+            "log": {"file": tmp_path / "log"},
+            "cluster": {"key_file": tmp_path / "node.key", "state_dir": tmp_path},
+            "tls": {"certificate": tmp_path / "node.pem", "key": tmp_path / "node.pem.key"},
+            "edge": {"tmp_dir": tmp_path},
+            "scanner": {"signatures": tmp_path / "signatures", "tmp_dir": tmp_path, "spool_dir": tmp_path},
+            "auth": {},
+            'listener "relay"': {"listen": "127.0.0.1:2525"},
+            f'coordinator "{COORDINATOR}"': {"listen": "tcp://127.0.0.1:1", "publish": "tcp://127.0.0.1:2", "public_key": keyed["node"],
+                                             "database": "host=/run/postgresql dbname=weir"},
+        }
+        if section:
+            lines[section][key] = keyed["other"] if value == "another's" else str(value).replace("HERE", str(tmp_path))
+        text, at = [], 0
+        for header, own in lines.items():
+            text.append(f"[{header}]")
+            for name, setting in own.items():
+                text.append(f"{name} = {setting}")
+                at = len(text) if (header, name) == (section, key) else at
+        path.write_text("\n".join(text) + "\n")
+        return path, at
+    return write
+
+
+def test_a_good_file(site):
+    path, _ = site()
+    assert {program: done.stderr for program, done in check(path).items()} == dict.fromkeys([*DAEMONS, "weirctl"], "")
+
+
+@pytest.mark.parametrize("section, key, value, programs, said", [
+    ("cluster", "key_file", "/nonexistent", DAEMONS, "/nonexistent: No such file or directory"),
+    ("cluster", "key_file", "HERE/garbage", DAEMONS, "mode 0644 lets others at the secret key; it must be 0600"),
+    ("cluster", "key_file", "HERE/node.pem.key", DAEMONS, 'not a key file (two lines, "public = HEX" and "secret = HEX"'),
+    ("cluster", "key_file", "HERE/open.curve", DAEMONS, "mode 0644 lets others at the secret key; it must be 0600"),
+    ("cluster", "state_dir", "/nonexistent", ["edge", "scanner"], "/nonexistent: No such file or directory"),
+    ("log", "file", "/nonexistent/log", DAEMONS, "/nonexistent/log: No such file or directory"),
+    ("tls", "certificate", "/nonexistent", ["edge"], "certificate /nonexistent: No such file or directory"),
+    ("tls", "certificate", "HERE/garbage", ["edge"], "certificate "),
+    ("tls", "key", "/nonexistent", ["edge"], "key /nonexistent: No such file or directory"),
+    ("tls", "key", "HERE/garbage", ["edge"], "key "),
+    ("tls", "key", "HERE/other.pem.key", ["edge"], "does not belong to certificate"),
+    ("tls", "key", "HERE/open.key", ["edge"], "mode 0644 lets everybody read the private key"),
+    ("tls", "ca_file", "/nonexistent", ["edge"], "CA file /nonexistent: No such file or directory"),
+    ("tls", "ca_file", "HERE/garbage", ["edge"], "CA file "),
+    ("edge", "tmp_dir", "/nonexistent", ["edge"], "/nonexistent: No such file or directory"),
+    ("edge", "tmp_dir", "/etc/hostname", ["edge"], "/etc/hostname: Not a directory"),
+    ("edge", "dns_trust_anchor", "/nonexistent", ["edge"], "/nonexistent: No such file or directory"),
+    ("edge", "dns_root_hints", "/etc", ["edge"], "/etc: Is a directory"),
+    ("scanner", "signatures", "/nonexistent", ["scanner"], "/nonexistent: No such file or directory"),
+    ("scanner", "tmp_dir", "/nonexistent", ["scanner"], "/nonexistent: No such file or directory"),
+    ("scanner", "spool_dir", "/etc/hostname", ["scanner"], "/etc/hostname: Not a directory"),
+    ("auth", "ldap_ca_file", "/nonexistent", ["coordinator"], "/nonexistent: No such file or directory"),
+    ("auth", "ldap_service_password_file", "/nonexistent", ["coordinator"], "/nonexistent: No such file or directory"),
+    (f'coordinator "{COORDINATOR}"', "database", "no such word", ["coordinator"], 'missing "=" after "no"'),
+    (f'coordinator "{COORDINATOR}"', "database_file", "/nonexistent", ["coordinator"], "/nonexistent: No such file or directory"),
+    (f'coordinator "{COORDINATOR}"', "public_key", "another's", ["coordinator"], "is not that of "),
+])
+def test_what_only_this_machine_knows_is_told_with_its_line(site, section, key, value, programs, said):
+    """Each is another program's business as little as weirctl's, whose file may be checked far from the node it is for."""
+    path, line = site(section, key, value)
+    for program, done in check(path).items():
+        if program not in programs:
+            assert done.returncode == 0, (program, done.stderr)
+            continue
+        place = f"{path}:{line}: error: [{section}] {key}: "
+        if said == "does not belong to certificate":
+            assert f"{key} {path.parent}/other.pem.key {said} {path.parent}/node.pem" in done.stderr, done.stderr
+        assert done.returncode != 0 and place in done.stderr and said in done.stderr, (program, done.stderr)
+
+
+def test_two_listeners_at_one_address(site):
+    path, _ = site()
+    text = path.read_text() + '[listener "other"]\nlisten = 127.0.0.1:2526, 127.0.0.1:2525\n'
+    path.write_text(text)
+    said = f'{path}:{text.count(chr(10))}: error: [listener "other"] listen: [listener "relay"] has 127.0.0.1:2525, too'
+    for program, done in check(path).items():
+        assert done.returncode != 0 and said in done.stderr, (program, done.stderr)

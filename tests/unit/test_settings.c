@@ -1,0 +1,288 @@
+/* test_settings.c - what each key of weir.conf takes and refuses by itself, and what several must be to each other */
+#include <check.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "common/config_form.h"
+#include "common/dnsbl_site.h"
+#include "common/memory.h"
+#include "common/settings.h"
+
+#define LABEL "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" /* 63 */
+#define HEX "0123456789abcdefABCDEF0123456789abcdefABCDEF0123456789abcdefABCD"   /* 64 digits */
+
+static const struct form_case {
+    bool (*form)(const char *text, struct error *why);
+    const char *text, *why; /* why NULL: taken; else what the words begin with */
+} forms[] = {
+    { form_host, "mx1.example.edu", NULL },
+    { form_host, "mx_1.Example.edu.", NULL },
+    { form_host, "localhost", NULL },
+    { form_host, LABEL "." LABEL ".edu", NULL },
+    { form_host, "a" LABEL ".edu", "expected the name of a host" },
+    { form_host, LABEL "." LABEL "." LABEL "." LABEL, "expected" }, /* 255 octets */
+    { form_host, "", "expected" },
+    { form_host, ".", "expected" },
+    { form_host, "a..b", "expected" },
+    { form_host, "-a.b", "expected" },
+    { form_host, "a-.b", "expected" },
+    { form_host, "two words", "expected" },
+    { form_host, "192.0.2.300", "expected" },
+    { form_host, "m\xc3\xbcller.example", "expected" },
+    { form_host_port, "mx1.example.edu:25", NULL },
+    { form_host_port, "[2001:db8::1]:25", NULL },
+    { form_host_port, "192.0.2.1:65535", NULL },
+    { form_host_port, "mx1.example.edu", "expected a host and its port" },
+    { form_host_port, "mx1.example.edu:0", "expected" },
+    { form_host_port, "mx1.example.edu:65536", "expected" },
+    { form_host_port, "mx1.example.edu:25x", "expected" },
+    { form_host_port, "*:25", "expected" },
+    { form_host_port, "[::]:25", "expected" },
+    { form_host_port, "2001:db8::1:25", "expected" },
+    { form_mailbox, "verify@example.edu", NULL },
+    { form_mailbox, "a.b+c=d@example.edu", NULL },
+    { form_mailbox, "verify", "expected a mail address" },
+    { form_mailbox, "@example.edu", "expected" },
+    { form_mailbox, "a b@example.edu", "expected" },
+    { form_mailbox, ".a@example.edu", "expected" },
+    { form_mailbox, "a.@example.edu", "expected" },
+    { form_mailbox, "a..b@example.edu", "expected" },
+    { form_mailbox, "a@b@example.edu", "expected" },
+    { form_mailbox, "a@", "expected" },
+    { form_mailbox, "a" LABEL "a@example.edu", "expected" },
+    { form_path, "/var/lib/weir", NULL },
+    { form_path, "weir", "expected an absolute path" },
+    { form_path, "", "expected" },
+    { form_log_file, "-", NULL },
+    { form_log_file, "/var/log/weir.log", NULL },
+    { form_log_file, "weir.log", "expected an absolute path" },
+    { form_words, "Call 555", NULL },
+    { form_words, "J\xc3\xb6rg", "expected at most 256 printable ASCII" },
+    { form_words, "a\tb", "expected" },
+    { form_words, LABEL LABEL LABEL LABEL LABEL, "expected" },
+    { form_endpoint, "192.0.2.1:25", NULL },
+    { form_endpoint, "example.edu:25", "expected an address with a port" },
+    { form_link, "tcp://192.0.2.5:7025", NULL },
+    { form_link, "tcp://*:7025", NULL },
+    { form_link, "tcp://0.0.0.0:7025", NULL },
+    { form_link, "tcp://[2001:db8::5]:7025", NULL },
+    { form_link, "tcp://node.example.edu:7025", NULL },
+    { form_link, "192.0.2.5:7025", "expected tcp://" },
+    { form_link, "tcp://192.0.2.5", "expected" },
+    { form_link, "tcp://192.0.2.500:7025", "expected" },
+    { form_link, "udp://192.0.2.5:7025", "expected" },
+    { form_link_to, "tcp://node.example.edu:7025", NULL },
+    { form_link_to, "tcp://*:7025", "expected tcp://ADDRESS:PORT that others can connect to" },
+    { form_link_to, "tcp://0.0.0.0:7025", "expected" },
+    { form_link_to, "tcp://[::]:7025", "expected" },
+    { form_curve_key, HEX, NULL },
+    { form_curve_key, "0" HEX, "expected 64 hex digits" },
+    { form_curve_key, "x", "expected" },
+    { form_resolver, "192.0.2.1", NULL },
+    { form_resolver, "[2001:db8::1]:5353", NULL },
+    { form_resolver, "Root", NULL },
+    { form_resolver, "ns.example", "expected the address of a name server" },
+    { form_stub, "example.edu=192.0.2.1", NULL },
+    { form_stub, "127.in-addr.arpa=[2001:db8::1]:5353", NULL },
+    { form_stub, "example.edu", "expected ZONE=ADDRESS" },
+    { form_stub, "=192.0.2.1", "expected" },
+    { form_stub, "example.edu=ns", "expected" },
+    { form_dnsbl, "zen.example.org=127.0.0.[2..11]*2", NULL },
+    { form_dnsbl, "zen.example.org=127.0.0", "expected behind = an address or a pattern" },
+    { form_ldap_uri, "ldaps://192.0.2.1", NULL },
+    { form_ldap_uri, "LDAPI:///run/slapd", NULL },
+    { form_ldap_uri, "192.0.2.1", "expected ldap://" },
+    { form_ldap_template, "uid=%u,dc=example", NULL },
+    { form_ldap_template, "uid=you,dc=%d", "expected %s (the login) or %u" },
+    { form_ldap_attribute, "mail", NULL },
+    { form_ldap_attribute, "0.9.2342.19200300.100.1.3", NULL },
+    { form_ldap_attribute, "mail address", "expected an attribute's name" },
+    { form_ldap_attribute, "", "expected" },
+};
+
+START_TEST(form)
+{
+    const struct form_case *c = &forms[_i];
+    struct error why = { "" };
+    char *exact = xstrdup(c->text); /* so that ASan sees one byte read too far */
+    bool taken = c->form(exact, &why);
+
+    free(exact);
+    ck_assert_msg(taken == (c->why == NULL), "'%s': %s", c->text, taken ? "taken" : why.text);
+    if (!taken)
+        ck_assert_msg(strncmp(why.text, c->why, strlen(c->why)) == 0, "'%s': %s", c->text, why.text);
+}
+END_TEST
+
+/* settings_load() of text in a file; the words on an error, without its folder, or "" */
+static void load(const char *text, char words[600])
+{
+    char folder[] = "/tmp/weir-test-settings-XXXXXX", path[64];
+    struct error why = { "" };
+
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/c", folder);
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    ck_assert_int_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+    close(fd);
+    struct config *config = settings_load(path, NULL, 0, &why);
+    ck_assert((config == NULL) == (why.text[0] != '\0'));
+    size_t len = strlen(folder) + 1;
+    snprintf(words, 600, "%s", strncmp(why.text, path, strlen(path)) == 0 ? why.text + len : why.text);
+    config_free(&config);
+    unlink(path);
+    ck_assert_int_eq(rmdir(folder), 0);
+}
+
+/* A file whose second line is that. */
+static char *with_key(const struct config_section *section, const char *key, const char *value)
+{
+    return xasprintf("[%s%s]\n%s = %s\n", section->name, section->named ? " \"x\"" : "", key, value);
+}
+
+/* Texts that none of the programs could use, for keys that take nearly every text. NULL: every text may be right there. */
+static const struct {
+    const char *key, *bad;
+} free_texts[] = {
+    { "name", "J\xc3\xb6rg" },   { "contact", "J\xc3\xb6rg" },
+    { "dnsbl_text", "J\xc3\xb6rg" }, { "database", NULL },       /* libpq's, whose words the coordinator's -t tells */
+    { "ldap_base", NULL },          { "ldap_service_dn", NULL }, /* the directory's */
+};
+
+static const char *bad_value(const char *key)
+{
+    for (size_t i = 0; i < sizeof free_texts / sizeof *free_texts; i++)
+        if (strcmp(free_texts[i].key, key) == 0)
+            return free_texts[i].bad;
+    return "no such value";
+}
+
+/* A key that is new and takes this has no form, and needs one, or a line above. */
+START_TEST(every_key_refuses_what_is_wrong_at_its_line)
+{
+    for (const struct config_section *section = settings_tables; section->name != NULL; section++)
+        for (const struct config_key *key = section->keys; key->name != NULL; key++) {
+            const char *bad = bad_value(key->name);
+            if (bad == NULL)
+                continue;
+            char words[600], *text = with_key(section, key->name, bad), *place = xasprintf("c:2: error: %s", key->name);
+            load(text, words);
+            ck_assert_msg(strncmp(words, place, strlen(place)) == 0, "[%s] %s: \"%s\"", section->name, key->name, words);
+            ck_assert_msg(strstr(words, "expected") != NULL || strstr(words, "is not an IP address") != NULL || strstr(words, "has no port") != NULL,
+                          "[%s] %s: \"%s\" says not what is right", section->name, key->name, words);
+            free(text);
+            free(place);
+        }
+}
+END_TEST
+
+START_TEST(every_limit_is_told_at_its_line)
+{
+    for (const struct config_section *section = settings_tables; section->name != NULL; section++)
+        for (const struct config_key *key = section->keys; key->name != NULL; key++) {
+            char words[600], place[200];
+            snprintf(place, sizeof place, "c:2: error: %s = ", key->name);
+            if (key->type != CONFIG_UINT && key->type != CONFIG_SIZE && key->type != CONFIG_DURATION)
+                continue;
+            for (int high = 0; high < 2; high++) {
+                if (high ? key->max == 0 : key->min == 0)
+                    continue;
+                char *value = xasprintf(key->type == CONFIG_DURATION ? "%llums" : "%llu", (unsigned long long)(high ? key->max + 1 : key->min - 1));
+                char *text = with_key(section, key->name, value);
+                load(text, words);
+                ck_assert_msg(strncmp(words, place, strlen(place)) == 0 && strstr(words, high ? "the most is" : "the least is") != NULL, "[%s] %s: \"%s\"",
+                              section->name, key->name, words);
+                free(text);
+                free(value);
+            }
+        }
+}
+END_TEST
+
+#define COORDINATOR(name, port) "[coordinator \"" name "\"]\nlisten = tcp://192.0.2.5:" port "1\npublish = tcp://192.0.2.5:" port "2\npublic_key = " HEX "\n"
+
+static const struct {
+    const char *text, *why; /* "": taken */
+} wholes[] = {
+    { "", "" },
+    { "[listener \"a\"]\nlisten = 192.0.2.1:25, [::]:25\n[listener \"b\"]\nlisten = 192.0.2.1:26, [::1]:25\n", "" },
+    { "[listener \"a\"]\nlisten = 192.0.2.1:25\n[listener \"b\"]\nlisten = 192.0.2.2:25, 192.0.2.1:25\n",
+      "c:4: error: [listener \"b\"] listen: [listener \"a\"] has 192.0.2.1:25, too: give each an address or a port of its own" },
+    { "[listener \"a\"]\nlisten = [2001:db8::1]:25, [2001:DB8:0::1]:25\n",
+      "c:2: error: [listener \"a\"] listen: [listener \"a\"] has [2001:DB8:0::1]:25, too: give each an address or a port of its own" },
+    { "[listener \"a\"]\n[listener \"b\"]\n",
+      "c:2: error: [listener \"b\"] listen: [listener \"a\"] has 127.0.0.1:25, too: give each an address or a port of its own" },
+    { "[listener \"a\"]\nproxy_from = 192.0.2.4, ::/0\n",
+      "c:2: error: [listener \"a\"] proxy_from: a prefix of length 0 is everybody, who could then send as anybody; list the peers themselves" },
+    { "[listener \"a\"]\nxclient_from = 0.0.0.0/0\n",
+      "c:2: error: [listener \"a\"] xclient_from: a prefix of length 0 is everybody, who could then send as anybody; list the peers themselves" },
+    { "[listener \"a\"]\nimplicit_tls = on\n", "c:2: error: [listener \"a\"] implicit_tls: [tls] has no certificate" },
+    { "[tls]\ncertificate = /x\n[listener \"a\"]\nimplicit_tls = on\n", "" },
+    { "[listener \"a\"]\nprofile = submission\n",
+      "c:1: error: [listener \"a\"] auth: [tls] has no certificate, and AUTH, which submission requires unless auth = off, is under TLS only" },
+    { "[listener \"a\"]\nprofile = submission\nauth = off\n", "" },
+    { "[listener \"a\"]\nprofile = submission\nxclient_from = 192.0.2.4\n", "" },
+    { "[listener \"a\"]\nauth = offer\n", "c:2: error: [listener \"a\"] auth: [tls] has no certificate, and AUTH is under TLS only" },
+    { "[tls]\nkey = /x\n", "c:2: error: [tls] key: is set, but certificate is not" },
+    { "[edge]\ndns_forward = root\n", "" },
+    { "[edge]\ndns_forward = 192.0.2.1, root\n",
+      "c:2: error: [edge] dns_forward: root stands alone: either the root servers are asked, or resolvers" },
+    { "[scanner]\nlisten = tcp://*:7100\n",
+      "c:1: error: [scanner] advertise: listen = tcp://*:7100 is all addresses: say here which one edges connect to" },
+    { "[scanner]\nlisten = tcp://*:7100\nadvertise = tcp://192.0.2.7:7100\n", "" },
+    { "[auth]\nldap_uri = ldap://192.0.2.1\n", "c:2: error: [auth] ldap_uri: needs either ldap_dn (a template) or ldap_base (where to search)" },
+    { "[auth]\nldap_uri = ldap://192.0.2.1\nldap_dn = uid=%u\nldap_base = dc=example\n",
+      "c:2: error: [auth] ldap_uri: needs either ldap_dn (a template) or ldap_base (where to search)" },
+    { "[auth]\nldap_uri = ldap://192.0.2.1\nldap_base = dc=example\n", "" },
+    { COORDINATOR("a", "1"), "" },
+    { "[coordinator \"a\"]\nlisten = tcp://192.0.2.5:1\n", "c:1: error: [coordinator \"a\"] needs publish: it has no default" },
+    { "[coordinator \"a\"]\nlisten = tcp://192.0.2.5:1\npublish = tcp://192.0.2.5:1\npublic_key = " HEX "\n",
+      "c:3: error: [coordinator \"a\"] publish: is the same as listen; it needs a port of its own" },
+    { COORDINATOR("a", "1") "policy_size = 4MiB\n[cluster]\nlink_message = 4MiB\n",
+      "c:5: error: [coordinator \"a\"] policy_size: must be less than link_message: a policy is one message" },
+};
+
+START_TEST(whole)
+{
+    char words[600];
+
+    load(wholes[_i].text, words);
+    ck_assert_str_eq(words, wholes[_i].why);
+}
+END_TEST
+
+START_TEST(too_many_lists)
+{
+    char words[600], *text = xstrdup("[edge]\ndnsbl = a.example");
+
+    for (size_t i = 0; i < DNSBL_MAX; i++) {
+        char *longer = xasprintf("%s, a.example", text);
+        free(text);
+        text = longer;
+    }
+    load(text, words);
+    ck_assert_str_eq(words, "c:2: error: [edge] dnsbl: 33 lists; at most 32");
+    free(text);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("settings");
+    TCase *tcase = tcase_create("settings");
+
+    tcase_set_timeout(tcase, 60);
+    tcase_add_loop_test(tcase, form, 0, (int)(sizeof forms / sizeof *forms));
+    tcase_add_test(tcase, every_key_refuses_what_is_wrong_at_its_line);
+    tcase_add_test(tcase, every_limit_is_told_at_its_line);
+    tcase_add_loop_test(tcase, whole, 0, (int)(sizeof wholes / sizeof *wholes));
+    tcase_add_test(tcase, too_many_lists);
+    suite_add_tcase(suite, tcase);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
