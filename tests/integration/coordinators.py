@@ -19,10 +19,7 @@ import zmq
 from zmq.utils import z85
 
 from pg import PostgreSQL
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-BIN = pathlib.Path(os.environ.get("WEIR_BIN", ROOT / "build" / "bin"))
-PATIENCE = float(os.environ.get("WEIR_PATIENCE", "1"))
+from weir import BIN, PATIENCE, ROOT, check_for_reports
 
 
 def _messages():
@@ -152,13 +149,20 @@ class Coordinators:
     def close(self):
         for process in self.processes.values():
             process.send_signal(signal.SIGCONT)
-            process.kill()
-            process.wait()
+            process.terminate()
+        for process in self.processes.values():
+            try:
+                process.wait(10 * PATIENCE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        logs = {path.name: path.read_text(errors="replace") for path in self.dir.glob("*.log")}
         self.context.destroy(linger=0)
         self.pg.remove()
         for held in sum(self.held.values(), []):
             held.close()
         shutil.rmtree(self.dir)
+        check_for_reports(logs)
 
     def __enter__(self):
         return self

@@ -25,8 +25,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = ROOT / os.environ.get("WEIR_BUILD", "build")
 BIN = BUILD / "bin"
 SANITIZED = "address" in BUILD.name
-# Sanitizer builds are several times slower; deadlines are about "never", not about speed.
-PATIENCE = 4 if SANITIZED else 1
+# Deadlines are about "never", not about speed: what is due in a second may take three beside other tests on two cores, and more in a sanitizer build.
+PATIENCE = 8 if SANITIZED else 3
 
 
 def wait_until(condition, seconds=15, what="the condition"):
@@ -43,6 +43,13 @@ def wait_until(condition, seconds=15, what="the condition"):
         if time.monotonic() > until:
             raise AssertionError(f"{what} did not come true in {seconds * PATIENCE} s; last seen: {last!r}")
         time.sleep(0.02)
+
+
+def check_for_reports(logs):
+    """Of sanitizers and assertions, in {name: text}; a daemon that was restarted after one may look as if nothing had been."""
+    for name, text in logs.items():
+        for sign in ("ERROR: AddressSanitizer", "ERROR: LeakSanitizer", "runtime error:", "assertion failed"):
+            assert sign not in text, f"{name}: {text[max(0, text.index(sign) - 200):text.index(sign) + 3000]}"
 
 
 class BasePort(int):
@@ -393,8 +400,8 @@ class Cluster:
         for path in (self.dir / "run").glob("*.pid") if (self.dir / "run").exists() else []:
             with contextlib.suppress(OSError, ValueError):
                 os.kill(int(path.read_text()), signal.SIGCONT)
-        logs = {path.name: path.read_text(errors="replace") for path in (self.dir / "log").glob("*.log")} if (self.dir / "log").exists() else {}
         done = self.run("down", check=False)
+        logs = {path.name: path.read_text(errors="replace") for path in (self.dir / "log").glob("*.log")} if (self.dir / "log").exists() else {}
         left = self.processes()
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
@@ -403,9 +410,7 @@ class Cluster:
             print(f"kept: {self.dir}")
             return
         self.remove()
-        for name, text in logs.items():
-            for sign in ("ERROR: AddressSanitizer", "ERROR: LeakSanitizer", "runtime error:", "assertion failed"):
-                assert sign not in text, f"{name}: {text[max(0, text.index(sign) - 200):text.index(sign) + 3000]}"
+        check_for_reports(logs)
         assert "did not end by itself" not in done.stderr, done.stderr
         assert not left, f"left behind after down: {list(left.values())}"
 
@@ -490,7 +495,7 @@ def check_nothing_lost(cluster, answers, deaths=()):
 
     Another copy may be there only where an edge died (deaths) between the next hop's 250 and its own: such a copy was made by that edge, has an
     id that was never answered, and arrived around the death; and each try of the client can have made one copy. Returns how many there are."""
-    around = 20 * PATIENCE  # the sink may read its socket a while after the edge's end, and a loaded edge may answer late
+    around = 80 if SANITIZED else 20  # seconds: the sink may read its socket a while after the edge's end, and a loaded edge may answer late
     found = copies_at(cluster.sink)
     accepted = {token: answer for token, answer in answers.items() if answer.code == 250}
     assert accepted, "no message was accepted at all"
