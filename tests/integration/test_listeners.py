@@ -1,9 +1,11 @@
 """Listeners side by side: what each is for, what handoff forgives and the others do not, implicit TLS."""
 import base64
+import contextlib
 import email
 import email.utils
 import re
 import ssl
+import warnings
 
 import pytest
 
@@ -224,6 +226,60 @@ def test_S18_plain_text_on_the_tls_port_is_told_nothing(cluster):
         client.send(b"EHLO client.example.org\r\n")
         assert client.closed() and not client.buffer.startswith(b"2")
     assert "TLS failed from unknown[127.0.0.1]" in cluster.log("edge-1")
+
+
+def only(version, ca_file):
+    """A client that offers that version of TLS and no other, however weak its ciphers are."""
+    context = ssl.create_default_context(cafile=ca_file)
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = context.maximum_version = version
+    return context
+
+
+def speaks_to_a_lax_server(context, tls):
+    """Whether that client can speak its version at all: with a server that takes any."""
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.set_ciphers("ALL:@SECLEVEL=0")
+    server.load_cert_chain(tls / "server.pem", tls / "server.key")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        server.minimum_version = ssl.TLSVersion.TLSv1
+    to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ends = [context.wrap_bio(to_client, to_server, server_hostname="localhost"), server.wrap_bio(to_server, to_client, server_side=True)]
+    for _ in range(10):
+        for end in ends:
+            with contextlib.suppress(ssl.SSLWantReadError):
+                end.do_handshake()
+    return ends[0].version()
+
+
+@pytest.mark.sanitized
+@pytest.mark.parametrize("name", ["RELAY", "SUBMISSIONS"])
+@pytest.mark.parametrize("version, works", [("TLSv1", False), ("TLSv1.1", False), ("TLSv1.2", True), ("TLSv1.3", True)])
+def test_versions_of_tls(cluster, name, version, works):
+    context = only(getattr(ssl.TLSVersion, version.replace(".", "_")), cluster.env["CA_FILE"])
+    assert speaks_to_a_lax_server(context, cluster.dir / "tls") == version
+    failed = cluster.log("edge-1").count("TLS failed from unknown[127.0.0.1]")
+    with Smtp(cluster.env[f"EDGE_1_{name}"], greet=name == "RELAY") as client:
+        if name == "RELAY":
+            assert client.command("STARTTLS").code == 220
+        if not works:
+            with pytest.raises(ssl.SSLError, match="(?i)alert protocol version"):
+                context.wrap_socket(client.sock, server_hostname="localhost")
+            wait_until(lambda: cluster.log("edge-1").count("TLS failed from unknown[127.0.0.1]") == failed + 1, 30, "a line in the log")
+            return
+        client.sock = context.wrap_socket(client.sock, server_hostname="localhost")
+        assert client.sock.version() == version
+        assert name == "RELAY" or client.reply().code == 220
+        assert client.command("EHLO client.example.org").code == 250
+        if name == "RELAY":
+            client.envelope()
+            answer = client.data(message())
+            assert answer.code == 250
+            header, = [raw.split(b"\r\n\tfor ")[0] for raw, _ in cluster.sink.messages() if answer.queue_id.encode() in raw]
+            assert version.encode() + b" " in header, "the Received line says which"
 
 
 def test_every_edge_has_every_listener(cluster):
