@@ -1,10 +1,13 @@
 """Real mail and every MIME oddity, byte for byte, by DATA and by BDAT, in odd segmentations."""
+import email.message
+import email.policy
 import pathlib
 import random
 import re
+import shutil
 import threading
 
-from weir import Smtp, strip_added, wait_until
+from weir import EICAR, Smtp, strip_added, wait_until
 
 
 def crlf(raw):
@@ -77,8 +80,40 @@ def test_mime_vectors_relay_byte_for_byte(make_cluster, corpus):
     viruses = [(path, answer) for path, answer in problems if "<550 5.7.1 Message refused: virus Eicar" in repr(answer)]
     problems = [problem for problem in problems if problem not in viruses]
     assert not problems, "\n".join(map(repr, problems))
-    assert all(b"EICAR" in pathlib.Path(path).read_bytes() or b"WDVPIVAlQE" in pathlib.Path(path).read_bytes() for path, _ in viruses), viruses
+    carriers = [str(path) for path in paths if re.search(b"EICAR|WDVPIVAlQE", path.read_bytes())]
+    assert carriers and sorted(path for path, _ in viruses) == sorted(2 * carriers), "by DATA and by BDAT, all that have one and no others"
     print(f"{count} vectors relayed, {len(viruses)} refused as virus")
+
+
+def test_clamav_own_test_files_as_attachments(make_cluster, corpus, tmp_path):
+    """Everything ClamAV wants to be found is refused with the name; what it wants to be clean arrives byte for byte."""
+    own = pathlib.Path(corpus, "vectors/clamav")
+    tmp_path.chmod(0o755)
+    shutil.copy(own / "repo/input/clamav.hdb", tmp_path)
+    (tmp_path / "eicar.ndb").write_text(f"Eicar-Test-Signature:0:*:{EICAR.hex()}\n")  # what a new generation must find before it serves
+    cluster = make_cluster(edges=1, scanners=1, signatures=tmp_path, sets=["max_recursion=100"])  # attached, a file lies deeper than alone
+    rows = [line.split("\t") for line in (own / "EXPECTED.tsv").read_text().splitlines()[1:]]
+    assert len(rows) > 100 and len({expected for _, expected in rows}) > 1
+    wrong, clean = [], {}
+    with Smtp(cluster.relay()) as client:
+        for number, (name, expected) in enumerate(rows):
+            mail = email.message.EmailMessage()
+            mail["From"], mail["To"], mail["Subject"] = "sender@example.org", "alice@example.edu", name
+            mail.set_content("See the attachment.\n")
+            mail.add_attachment((own / name).read_bytes(), maintype="application", subtype="octet-stream", filename=f"{number}.bin")
+            raw = mail.as_bytes(policy=email.policy.SMTP)
+            client.envelope(recipients=[f"clamav-{number}@example.edu"])
+            answer = client.data(raw)
+            said = "OK" if answer.code == 250 else answer.text
+            if answer.code == 250:
+                clean[f"clamav-{number}@example.edu"] = raw
+            fits = answer.code == 250 if expected == "OK" else answer.code == 550 and f"virus {expected} found" in answer.text
+            if not fits:
+                wrong.append((name, expected, said))
+    assert not wrong, "\n".join(map(str, wrong))
+    assert {envelope["recipients"][0]: strip_added(raw) for raw, envelope in cluster.sink.messages()} == clean
+    assert len(clean) >= 60 and len(rows) - len(clean) >= 55
+    print(f"{len(rows)} files: {len(clean)} arrived, {len(rows) - len(clean)} refused by name")
 
 
 def test_dev_mail_relays_byte_for_byte(make_cluster, corpus):
