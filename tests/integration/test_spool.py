@@ -1,8 +1,10 @@
 """The spool through a whole cluster: several next hops, a next hop that is away, reports to senders, and edges that die or sleep."""
 import base64
 import contextlib
+import datetime
 import email
 import email.policy
+import json
 import os
 import re
 import shutil
@@ -86,6 +88,42 @@ def test_next_hop_away_then_back(make_cluster):
     finally:
         hop.shutdown()
         hop.server_close()
+
+
+def test_an_idle_spool_delivers_at_once_and_asks_nobody_all_the_time(make_cluster):
+    """Single messages, each to a spool that is empty, with two coordinators, of which the edge that stores need not ask the one that hears its claim.
+    The times are printed; what holds is that they are not those of the look every 5 s, and that there are no more looks than that."""
+    cluster = make_cluster(edges=2, scanners=1, coordinators=2, sets=["profile=handoff", "log.format=json"])
+    names = ("coordinator-1", "coordinator-2")
+
+    def claims():
+        return sum(cluster.metric("weir_spool_claims_total", number, node=name) or 0 for number, name in enumerate(names, 1))
+
+    def at(text):
+        return datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+
+    cluster.send(message(token="warm"))
+    wait_until(lambda: cluster.sink.with_token("warm"), 30, "the first")
+    began, before = time.monotonic(), claims()
+    stored, ids = [], []
+    for number in range(20):
+        answer = cluster.send(message(token=f"single-{number}-"), edge=1 + number % 2)
+        stored.append(time.time())
+        assert answer.code == 250
+        ids.append(answer.queue_id)
+        wait_until(lambda number=number: cluster.sink.with_token(f"single-{number}-"), 30, "its delivery")
+        wait_removed(cluster, answer.queue_id, 30, ("edge-1", "edge-2"))
+    made, looks = claims() - before, len(names) * ((time.monotonic() - began) / 5 + 1)
+    events = [json.loads(line) for edge in ("edge-1", "edge-2") for line in cluster.log(edge).splitlines()]
+    active = {event["id"]: at(event["time"]) for event in events if "(queue active)" in event["message"]}
+    arrived = [at(cluster.sink.with_token(f"single-{number}-")[0][1]["time"]) for number in range(20)]
+    leased = sorted(active[queue_id] - when for queue_id, when in zip(ids, stored))
+    delivered = sorted(there - when for there, when in zip(arrived, stored))
+    for what, times in (("leased", leased), ("delivered", delivered)):
+        print(f"250 to {what}: median {1000 * times[10]:.0f} ms, {sum(one < 0.1 for one in times)} of 20 within 100 ms, most {1000 * times[-1]:.0f} ms")
+    print(f"{made:.0f} claims for 20 messages")
+    assert delivered[10] < 1.25, "found by looking now and then, half of them would have waited for more than 2.5 s"
+    assert made < 20 * 6 + looks, "claims stand and wait; nobody asks again and again"
 
 
 def read_report(report):
