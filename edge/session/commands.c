@@ -291,6 +291,45 @@ static struct smtp_complaint parse_command(const struct session *session, struct
     return smtp_command_parse_lenient(command, line, len, utf8, *domain != '\0' ? domain : session->config->hostname);
 }
 
+/* What came behind a verb that ends a group was said without its answer. Of EHLO a device needs none, and what is behind a DATA that is obeyed is the
+ * message, whenever it was sent. A client that has said nonsense before is no device: somebody makes another program talk to us. */
+static bool forgives_haste(const struct session *session, enum smtp_verb verb)
+{
+    bool hello = verb == SMTP_VERB_EHLO || verb == SMTP_VERB_HELO;
+    return session_forgives_haste(session) && (verb == SMTP_VERB_DATA || (hello && session->errors == 0));
+}
+
+static void obey(struct session *session, const struct smtp_command *command, const struct smtp_complaint *complaint, size_t more)
+{
+    const struct verb_rule *rule = &rules[command->verb];
+    unsigned allowed = rule->allowed;
+    if (command->verb == SMTP_VERB_MAIL && session_is_lenient(session))
+        allowed |= ST_GREETED;
+
+    if (complaint->code != 0 && command->verb != SMTP_VERB_HTTP) {
+        complain(session, command->verb, complaint->code, complaint->enhanced, complaint->text);
+        if (command->verb == SMTP_VERB_BDAT)
+            session_close(session); /* how many bytes follow is not known: they must not be taken for commands */
+        return;
+    }
+    if ((allowed & session->state) == 0) {
+        complain(session, command->verb, 503, "5.5.1", out_of_order_words(session, command->verb));
+        return;
+    }
+    /* A DATA that is refused anyway may have commands behind it: nothing can be taken for a message. */
+    if (rule->ends_group && more > 0 && (command->verb != SMTP_VERB_DATA || transaction_has_recipients(session->tx))) {
+        if (!forgives_haste(session, command->verb)) {
+            complain(session, command->verb, 554, "5.5.0", "Improper command pipelining");
+            log_write(LOG_INFO, "improper command pipelining after %s from %s[%s]", smtp_verb_name(command->verb),
+                      session_client_name(session), session->client_text);
+            session_close(session);
+            return;
+        }
+        session_forgive(session, SMTP_LENIENCY_NO_WAIT);
+    }
+    rule->obey(session, command);
+}
+
 enum obeyed session_command(struct session *session, const char *line, size_t len, size_t more)
 {
     if (session->state == ST_AUTH) { /* whatever it looks like */
@@ -301,10 +340,6 @@ enum obeyed session_command(struct session *session, const char *line, size_t le
     struct smtp_command *command = &session->server->command;
     struct transaction *tx = session->tx;
     struct smtp_complaint complaint = parse_command(session, command, line, len);
-    const struct verb_rule *rule = &rules[command->verb];
-    unsigned allowed = rule->allowed;
-    if (command->verb == SMTP_VERB_MAIL && session_is_lenient(session))
-        allowed |= ST_GREETED;
     enum excess excess = session_excess(session);
 
     if (tx != NULL && transaction_unanswered(tx) > 0 &&
@@ -317,25 +352,9 @@ enum obeyed session_command(struct session *session, const char *line, size_t le
     session->commands++;
     session->said[command->verb]++;
     session_forgive(session, command->forgiven);
-
-    if (complaint.code != 0 && command->verb != SMTP_VERB_HTTP) {
-        complain(session, command->verb, complaint.code, complaint.enhanced, complaint.text);
-        if (command->verb == SMTP_VERB_BDAT)
-            session_close(session); /* how many bytes follow is not known: they must not be taken for commands */
-        return COMMAND_DONE;
-    }
-    if ((allowed & session->state) == 0) {
-        complain(session, command->verb, 503, "5.5.1", out_of_order_words(session, command->verb));
-        return COMMAND_DONE;
-    }
-    /* A DATA that is refused anyway may have commands behind it: nothing can be taken for a message. */
-    if (rule->ends_group && more > 0 && (command->verb != SMTP_VERB_DATA || transaction_has_recipients(tx))) {
-        complain(session, command->verb, 554, "5.5.0", "Improper command pipelining");
-        log_write(LOG_INFO, "improper command pipelining after %s from %s[%s]", smtp_verb_name(command->verb),
-                  session_client_name(session), session->client_text);
+    obey(session, command, &complaint, more);
+    /* A device may send its message all the same, now or in a moment, and no line of that may be taken for a command. */
+    if (command->verb == SMTP_VERB_DATA && session->state != ST_DATA && session_is_lenient(session))
         session_close(session);
-        return COMMAND_DONE;
-    }
-    rule->obey(session, command);
     return COMMAND_DONE;
 }

@@ -219,6 +219,8 @@ void session_take_helo(struct session *session, const char *helo);
 
 /* ---- leniency ---- */
 
+/* A client that waits for no reply is taken as it is: a device inside, that is. */
+bool session_forgives_haste(const struct session *session);
 /* enum smtp_leniency: counted once a session each, and only where it may be forgiven at all. */
 void session_forgive(struct session *session, unsigned leniencies);
 void report_leniencies(const struct session *session);

@@ -6,6 +6,12 @@
 #include "edge/session/internal.h"
 #include "edge/smtp/leniency.h"
 
+bool session_forgives_haste(const struct session *session)
+{
+    const struct policy *policy = session->server->policy;
+    return session_is_lenient(session) && !session->unnamed && policy != NULL && policy_is_inside(policy, &session->client);
+}
+
 void session_forgive(struct session *session, unsigned leniencies)
 {
     unsigned first = leniencies & ~session->forgiven;

@@ -14,6 +14,7 @@
 #include "common/memory.h"
 #include "edge/dns/client_name.h"
 #include "edge/session/internal.h"
+#include "edge/smtp/leniency.h"
 
 #define UNREAD_REPLIES_MAX (64u * 1024) /* a client that pipelines but does not read is not obeyed any further */
 #define COMMANDS_AT_ONCE (16u * 1024)
@@ -385,8 +386,12 @@ static size_t on_bytes(void *arg, const char *buf, size_t len)
     size_t used = session->state == ST_PROXY ? balancer_bytes(session, buf, len) : 0;
     bool whole = session->state == ST_PROXY; /* everything that is a token was used */
 
-    if (used < len && session_talks_early(session))
-        session_is_early(session);
+    if (used < len && session_talks_early(session)) {
+        if (session_forgives_haste(session))
+            session_forgive(session, SMTP_LENIENCY_NO_WAIT); /* read when the banner is out */
+        else
+            session_is_early(session);
+    }
     while (!whole && session_wants_input(session)) {
         struct smtp_token token;
         size_t n = smtp_parser_next(&session->parser, buf + used, len - used, &token);

@@ -7,7 +7,7 @@ const char *smtp_leniency_name(unsigned index)
 {
     static const char *const names[SMTP_LENIENCY_COUNT] = {
         "lf", "lf-end", "cr", "nul", "long-line", "8bit", "helo", "path", "domain", "missing-field", "repeated-field", "separator", "mbox",
-        "cr-end",
+        "cr-end", "no-wait",
     };
     return names[index];
 }

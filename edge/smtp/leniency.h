@@ -20,9 +20,10 @@ enum smtp_leniency {
     SMTP_LENIENCY_SEPARATOR = 1 << 11,     /* no empty line behind the header */
     SMTP_LENIENCY_MBOX = 1 << 12,
     SMTP_LENIENCY_CR_END = 1 << 13,        /* data that ended in CR CR LF . CR CR LF */
+    SMTP_LENIENCY_NO_WAIT = 1 << 14,       /* not for the banner, or the answer to EHLO or DATA */
 };
 
-#define SMTP_LENIENCY_COUNT 14
+#define SMTP_LENIENCY_COUNT 15
 
 const char *smtp_leniency_name(unsigned index); /* "lf"; static */
 

@@ -4,6 +4,7 @@ import contextlib
 import email
 import email.utils
 import re
+import socket
 import ssl
 import warnings
 
@@ -80,6 +81,41 @@ def test_S14_a_device_that_ends_lines_in_cr_cr_lf(cluster):
     assert raw.endswith(b"\r\n\r\n.dots\r\nend\r\n")
     wait_until(lambda: re.search(r"lenient: \S+ helo=<doubler> needed cr,missing-field,cr-end\n", cluster.log("edge-1")), 30, what="whose it was")
     wait_until(lambda: cluster.metric("weir_leniencies_total", listener="handoff", kind="cr-end"), 30, what="the leniency's metric")
+
+
+def say_at_once(address, lines, source=None):
+    """A client that waits for nothing: writes all, ends its side, and reads what there is. The codes of the replies."""
+    with Smtp(address, source=source, greet=False) as client:
+        client.send(b"".join(line + b"\r\n" for line in lines))
+        client.sock.shutdown(socket.SHUT_WR)
+        codes = []
+        try:
+            while True:
+                codes.append(client.reply().code)
+        except (ConnectionError, TimeoutError):
+            return codes
+
+
+def at_once(token, recipient=b"alice@example.edu"):
+    return [b"EHLO hasty", b"MAIL FROM:<printer@example.edu>", b"RCPT TO:<" + recipient + b">", b"DATA", b"Subject: " + token, b"", b"..dot", b"RSET", b".", b"QUIT"]
+
+
+@pytest.mark.sanitized
+def test_S14_a_whole_conversation_in_one_write(cluster):
+    handoff = cluster.env["EDGE_1_HANDOFF"]
+    assert say_at_once(handoff, at_once(b"token-hasty")) == [220, 250, 250, 250, 354, 250, 221]
+    raw = arrived(cluster, "token-hasty")
+    is_strict(raw)
+    assert raw.endswith(b"\r\n\r\n.dot\r\nRSET\r\n")
+    wait_until(lambda: re.search(r"lenient: \S+ helo=<hasty> needed \S*no-wait\n", cluster.log("edge-1")), 30, what="whose it was")
+    wait_until(lambda: cluster.metric("weir_leniencies_total", listener="handoff", kind="no-wait"), 30, what="the leniency's metric")
+    # The message behind a refused DATA is no conversation.
+    inner = at_once(b"token-inner")[1:]
+    assert say_at_once(handoff, at_once(b"token-outer", b"nobody@no such domain")[:4] + inner)[-1] in (503, 554)
+    for address, source in ((cluster.env["EDGE_1_RELAY"], None), (cluster.env["EDGE_1_SUBMISSION"], None), (handoff, OUTSIDE)):
+        assert say_at_once(address, at_once(b"token-inner"), source) == [220, 554], address
+    assert cluster.send(message(token="token-later")).code == 250 and arrived(cluster, "token-later")
+    assert not cluster.sink.with_token("token-inner") and not cluster.sink.with_token("token-outer")
 
 
 @pytest.mark.sanitized

@@ -541,7 +541,7 @@ static const struct {
       "O profile=handoff\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\nS 250 2.1.5\n"
       "C DATA\nS 354\nC x\nC .\n.\nV timeout\nK unscanned u@example.edu>[sink.example.edu]:2525\nQ full\nS 452 4.3.1\nA u@example.edu deferred:spool-full 452\n.\n" },
     { "handoff: the spool is full", false,
-      "O profile=handoff\n" READY "q 1\nC MAIL FROM:<a@b.test>\nS 452 4.3.1 Insufficient system storage\nC RCPT TO:<u@example.edu>\nS 503\nC DATA\nS 503\n"
+      "O profile=handoff\n" READY "q 1\nC MAIL FROM:<a@b.test>\nS 452 4.3.1 Insufficient system storage\nC RCPT TO:<u@example.edu>\nS 503\n"
       "q 0\nC MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\n.\nV clean\nQ stored\nS 250 2.0.0\n"
       "A u@example.edu spooled 250\n" },
     { "submission: the spool is full", false,
@@ -566,6 +566,34 @@ static const struct {
     { "edges of a cluster know each other", false,
       "O cluster\nS 220\nC EHLO x.test\nS 250-edge.test\nS 250-PIPELINING\nS 250-SIZE\nS 250-8BITMIME\nS 250-CHUNKING\nS 250-ENHANCEDSTATUSCODES\n"
       "S 250-SMTPUTF8\nS 250-DSN\nS 250 XWEIR 0123456789abcdef\nC HELO x.test\nS 250 edge.test\n" },
+    { "handoff: a whole conversation at once", true,
+      "O profile=handoff\nC EHLO x.test\nC MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nC DATA\n" DEVICE_MAIL "C QUIT\nS 220\nS 250-edge.test\nS 250-PIPELINING\n"
+      "S 250-SIZE\nS 250-8BITMIME\nS 250-CHUNKING\nS 250-ENHANCEDSTATUSCODES\nS 250-SMTPUTF8\nS 250 DSN\nS 250 2.1.0\nS 250 2.1.5\nS 354\n.\nV clean\n.\n"
+      "Q stored\nS 250 2.0.0\nA u@example.edu spooled 250\nS 221\nX" },
+    { "handoff: before the banner", true,
+      "O profile=handoff\nO banner_delay=2s\nC HELO x.test\nC MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nC DATA\n" DEVICE_MAIL "C QUIT\n.\nT 2500\nS 220\n"
+      "S 250 edge.test\nS 250 2.1.0\nS 250 2.1.5\nS 354\nV clean\nQ stored\nS 250 2.0.0\nA u@example.edu spooled 250\nS 221\nX" },
+    { "handoff: two messages at once", true,
+      "O profile=handoff\nO no-spool\nC HELO x.test\nC MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nC DATA\n" DEVICE_MAIL
+      "C MAIL FROM:<a@b.test>\nC RCPT TO:<v@example.edu>\nC DATA\n" DEVICE_MAIL "S 220\nS 250 edge.test\nS 250 2.1.0\nS 250 2.1.5\nS 354\n.\n"
+      "V clean\nR 250 - ok\nF " DEVICE_TEXT "\nD 250 - ok\nS 250 2.0.0\nA u@example.edu delivered 250\nS 250 2.1.0\nS 250 2.1.5\nS 354\n"
+      "V clean\nR 250 - ok\nF " DEVICE_TEXT "\nD 250 - ok\nS 250 2.0.0\nA v@example.edu delivered 250\n" },
+    { "handoff: a message behind a DATA that is refused is no commands", true,
+      "O profile=handoff\nC HELO x.test\nC MAIL FROM:<a@b.test>\nC RCPT TO:<x@gone.edu>\nC DATA\nC RSET\nC MAIL FROM:<evil@b.test>\nC RCPT TO:<u@example.edu>\n"
+      "C DATA\nC x\nC .\nS 220\nS 250 edge.test\nS 250 2.1.0\nS 550 5.1.1\nA x@gone.edu refused:route 550\nS 554 5.5.1\nX" },
+    { "handoff: nor is one that comes later", false,
+      "O profile=handoff\nS 220\nC HELO x.test\nS 250\nC MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<x@gone.edu>\nS 550 5.1.1\nA x@gone.edu refused:route 550\n"
+      "C DATA\nS 554 5.5.1\nX" },
+    { "handoff: nor behind a DATA without MAIL", false,
+      "O profile=handoff\nO max_message_size=1MiB\nS 220\nC HELO x.test\nS 250\nC MAIL FROM:<a@b.test> SIZE=2000000\nS 552 5.3.4\nC DATA\nS 503 5.5.1\nX" },
+    { "handoff: who comes from outside waits for replies", true,
+      "O profile=handoff\nO outside\nC HELO x.test\nC MAIL FROM:<a@b.test>\nS 220\nS 554 5.5.0\nX" },
+    { "handoff: and for the banner", false, "O profile=handoff\nO outside\nO banner_delay=2s\nC HELO x.test\nS 554 5.5.1\nX" },
+    { "handoff: no device begins with nonsense", true,
+      "O profile=handoff\nC Host: edge.test\nC HELO x.test\nC MAIL FROM:<a@b.test>\nS 220\nS 500\nS 554 5.5.0\nX" },
+    { "handoff: nothing waits behind STARTTLS", true,
+      "O profile=handoff\nO certificate=x\nS 220\nC HELO x.test\nC STARTTLS\nC MAIL FROM:<a@b.test>\nS 250\nS 554 5.5.0\nX" },
+    { "submission: nobody is that hasty", true, "O profile=submission\nO auth=off\nC HELO x.test\nC MAIL FROM:<a@b.test>\nS 220\nS 554 5.5.0\nX" },
     { "handoff: nobody from outside, not even to us", false,
       "O profile=handoff\nO outside\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nC RCPT TO:<u@far.test>\nS 250 2.1.0\n"
       "S 550 5.7.1 <u@example.edu>: Relay access denied\nS 550 5.7.1\nA u@example.edu refused:relay 550\nA u@far.test refused:relay 550\n" },
