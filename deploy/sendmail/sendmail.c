@@ -141,20 +141,6 @@ static const char *words_of(enum recipient_state state)
     return state == RECIPIENT_SENT ? "sent" : state == RECIPIENT_REFUSED ? "refused" : "deferred";
 }
 
-/* A refusal as the callers of sendmail know it. */
-static int status_of_refusal(const struct recipient *recipient)
-{
-    static const struct {
-        const char *enhanced;
-        int status;
-    } known[] = { { "5.1.0", EX_NOUSER }, { "5.1.1", EX_NOUSER }, { "5.1.2", EX_NOHOST }, { "5.1.3", EX_NOUSER },
-                  { "5.1.6", EX_NOUSER }, { "5.1.10", EX_NOHOST }, { "5.2.1", EX_NOUSER } };
-    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
-        if (strcmp(known[i].enhanced, recipient->enhanced) == 0)
-            return known[i].status;
-    return strncmp(recipient->enhanced, "5.7.", 4) == 0 ? EX_NOPERM : EX_UNAVAILABLE;
-}
-
 /* Tells on stderr and in the mail log what became of each; the exit status: EX_TEMPFAIL when anybody may get it later, else the first refusal's. */
 static int report(const struct job *job)
 {
@@ -176,7 +162,7 @@ static int report(const struct job *job)
         complain(0, "%s: %s: %s%s", address, words_of(one->state), code, said);
         deferred |= one->state == RECIPIENT_DEFERRED;
         if (status == EX_OK && one->state == RECIPIENT_REFUSED)
-            status = status_of_refusal(one);
+            status = submit_status_of_refusal(one->enhanced);
     }
     closelog();
     return deferred ? EX_TEMPFAIL : status;

@@ -3,10 +3,24 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sysexits.h>
 #include "common/memory.h"
 #include "deploy/sendmail/internal.h"
 
 #define CHUNK 32768
+
+int submit_status_of_refusal(const char *enhanced)
+{
+    static const struct {
+        const char *enhanced;
+        int status;
+    } known[] = { { "5.1.0", EX_NOUSER }, { "5.1.1", EX_NOUSER }, { "5.1.2", EX_NOHOST }, { "5.1.3", EX_NOUSER },
+                  { "5.1.6", EX_NOUSER }, { "5.1.10", EX_NOHOST }, { "5.2.1", EX_NOUSER } };
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        if (strcmp(known[i].enhanced, enhanced) == 0)
+            return known[i].status;
+    return strncmp(enhanced, "5.7.", 4) == 0 ? EX_NOPERM : EX_UNAVAILABLE;
+}
 
 static size_t count_in(const struct recipients *recipients, enum recipient_state state)
 {

@@ -35,6 +35,8 @@ enum host_trouble { HOST_UNREACHABLE, HOST_UNKNOWN, HOST_LOGIN_REFUSED };
  * all hosts, when it was the same for each of them; HOST_UNREACHABLE otherwise. */
 enum host_trouble submit(struct submission *submission);
 
+/* The exit status for a refusal with this enhanced code, which may be "". */
+int submit_status_of_refusal(const char *enhanced);
 /* QUIT where that still makes sense. */
 void host_close(struct host *host);
 

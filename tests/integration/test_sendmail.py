@@ -239,6 +239,50 @@ def test_S73_bs(cluster, conf, tls):
     assert len(only(cluster, f"token-bs-{tls}")[1]) == 12 * 20000
 
 
+def script(token, recipient="a@example.edu", end="\n"):
+    lines = ["EHLO script", "MAIL FROM:<s@example.org>", f"RCPT TO:<{recipient}>", "DATA", f"Subject: {token}", "", "..dot", ".", "QUIT", ""]
+    return end.join(lines).encode()
+
+
+def codes_of(out):
+    return [int(line[:3]) for line in out.splitlines() if line[3:4] == b" "]
+
+
+@pytest.mark.sanitized
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("tls", ["none", "may"])
+def test_S73_bs_from_a_file(cluster, conf, tls, end):
+    """As Postfix's sendmail takes it: nobody waits for a reply."""
+    token = f"token-file-{tls}-{len(end)}"
+    done = sendmail(conf(tls=tls), "-bs", text=script(token, end=end))
+    assert (done.returncode, codes_of(done.stdout)) == (0, [220, 250, 250, 250, 354, 250, 221]), done
+    assert only(cluster, token)[1] == b".dot\r\n"
+
+
+@pytest.mark.sanitized
+def test_S73_bs_says_what_was_refused(cluster, conf):
+    before = cluster.sink.count()
+    done = sendmail(conf(), "-bs", text=script("token-no", "a b@example.edu") + script("token-no"))
+    assert done.returncode == 67 and codes_of(done.stdout)[-2:] == [501, 503], done  # DATA, and then nothing more
+    done = sendmail(conf(), "-bs", text=script("token-no").split(b".dot")[0])
+    assert done.returncode == 65 and b"ended inside a message" in done.stderr, done
+    done = sendmail(conf(), "-bs", text=b"EHLO x\nSTARTTLS\nRSET\n")
+    assert codes_of(done.stdout) == [220, 250, 502, 250] and done.returncode == 69, done
+    for replies, status in (((b"550 5.1.1 no such user", b"554 5.5.1 none"), 67), ((b"450 4.2.0 later", b"554 5.5.1 none"), 75), ((b"421 4.3.2 closing",), 75)):
+        with answers(b"250 hello", b"250 hello again", b"250 2.1.0 ok", *replies) as fake:
+            done = sendmail(conf(fake, tls="none"), "-bs", text=script("token-no"))
+        assert done.returncode == status, done
+    assert cluster.sink.count() == before
+
+
+@pytest.mark.sanitized
+def test_S73_bs_chunks(cluster, conf):
+    done = sendmail(conf(), "-bs", text=b"EHLO x\r\nMAIL FROM:<s@example.org>\r\nRCPT TO:<a@example.edu>\r\nBDAT 22\r\nSubject: token-chunk\r\n"
+                    b"BDAT 7 LAST\r\n\r\n.\r\n\r\nQUIT\r\n")
+    assert (done.returncode, codes_of(done.stdout)) == (0, [220, 250, 250, 250, 250, 250, 221]), done
+    assert only(cluster, "token-chunk")[1] == b".\r\n\r\n"
+
+
 def test_S73_login(make_cluster, conf, tmp_path):
     """A password goes over TLS to a host that is known, or not at all; -bs says it, too."""
     cluster = make_cluster(edges=1, scanners=1, sets=["profile=submission", "sender_login_match=on"])
