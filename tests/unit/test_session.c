@@ -592,7 +592,7 @@ static const struct {
     { "handoff: no device begins with nonsense", true,
       "O profile=handoff\nC Host: edge.test\nC HELO x.test\nC MAIL FROM:<a@b.test>\nS 220\nS 500\nS 554 5.5.0\nX" },
     { "handoff: nothing waits behind STARTTLS", true,
-      "O profile=handoff\nO certificate=x\nS 220\nC HELO x.test\nC STARTTLS\nC MAIL FROM:<a@b.test>\nS 250\nS 554 5.5.0\nX" },
+      "O profile=handoff\nO certificate=/x\nS 220\nC HELO x.test\nC STARTTLS\nC MAIL FROM:<a@b.test>\nS 250\nS 554 5.5.0\nX" },
     { "submission: nobody is that hasty", true, "O profile=submission\nO auth=off\nC HELO x.test\nC MAIL FROM:<a@b.test>\nS 220\nS 554 5.5.0\nX" },
     { "handoff: nobody from outside, not even to us", false,
       "O profile=handoff\nO outside\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nC RCPT TO:<u@far.test>\nS 250 2.1.0\n"
