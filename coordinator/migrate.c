@@ -9,10 +9,10 @@
 #include "coordinator/migrate.h"
 #include "coordinator/text.h"
 
-/* True where the functions of the database are this program's, or newer ones. Both tables must be there. */
+/* True where the functions of a file are this program's, or newer ones. Both tables must be there. */
 #define FUNCTIONS_ARE_THERE                                                                                            \
     "(EXISTS (SELECT FROM schema_migration WHERE version > %d)"                                                        \
-    " OR EXISTS (SELECT FROM schema_functions WHERE version = %d AND digest = '%s'))"
+    " OR EXISTS (SELECT FROM schema_functions WHERE name = '%s' AND digest = '%s'))"
 
 static int newest_version(void)
 {
@@ -22,22 +22,18 @@ static int newest_version(void)
     return version;
 }
 
-/* All of them, as one may need another, and a view of "SELECT *" tells columns that a migration has added only when it
- * is made again. */
 static void put_functions(struct text *script)
 {
     int version = newest_version();
-    text_printf(script, "IF NOT " FUNCTIONS_ARE_THERE " THEN\n", version, version, functions_digest);
     for (const struct function_file *f = function_files; f->name != NULL; f++)
         text_printf(script,
+                    "IF NOT " FUNCTIONS_ARE_THERE " THEN\n"
                     "RAISE NOTICE 'functions/%s';\n"
-                    "EXECUTE $migration$%s$migration$;\n",
-                    f->name, f->sql);
-    text_printf(script,
-                "INSERT INTO schema_functions (version, digest) VALUES (%d, '%s') ON CONFLICT (single)\n"
-                "    DO UPDATE SET version = EXCLUDED.version, digest = EXCLUDED.digest, applied_at = now();\n"
-                "END IF;\n",
-                version, functions_digest);
+                    "EXECUTE $migration$%s$migration$;\n"
+                    "INSERT INTO schema_functions (name, digest) VALUES ('%s', '%s') ON CONFLICT (name)\n"
+                    "    DO UPDATE SET digest = EXCLUDED.digest, applied_at = now();\n"
+                    "END IF;\n",
+                    version, f->name, f->digest, f->name, f->sql, f->name, f->digest);
 }
 
 /* What is embedded is quoted with $migration$, which no file may contain (a unit test looks). */
@@ -97,16 +93,15 @@ static enum answer has_migration(PGconn *conn, const struct migration *m)
     return ask(conn, query);
 }
 
-static enum answer has_functions(PGconn *conn)
+static enum answer has_functions(PGconn *conn, const struct function_file *f)
 {
     char query[320];
-    int version = newest_version();
-    snprintf(query, sizeof query, "SELECT " FUNCTIONS_ARE_THERE, version, version, functions_digest);
+    snprintf(query, sizeof query, "SELECT " FUNCTIONS_ARE_THERE, newest_version(), f->name, f->digest);
     return ask(conn, query);
 }
 
-/* Prints what is missing; returns how many, or -1. */
-static int print_missing(PGconn *conn)
+/* These print what is missing, and return how many, or -1. */
+static int print_missing_migrations(PGconn *conn)
 {
     enum answer any = has_table(conn, "schema_migration");
     int missing = 0;
@@ -119,14 +114,29 @@ static int print_missing(PGconn *conn)
             missing++;
         }
     }
-    enum answer functions = has_table(conn, "schema_functions");
-    if (functions == YES)
-        functions = has_functions(conn);
-    if (functions == NO) {
-        printf("functions\n");
-        missing++;
+    return any == FAILED ? -1 : missing;
+}
+
+static int print_missing_functions(PGconn *conn)
+{
+    enum answer any = has_table(conn, "schema_functions");
+    int missing = 0;
+    for (const struct function_file *f = function_files; f->name != NULL && any != FAILED; f++) {
+        enum answer has = any == YES ? has_functions(conn, f) : NO;
+        if (has == FAILED)
+            return -1;
+        if (has == NO) {
+            printf("functions/%s\n", f->name);
+            missing++;
+        }
     }
-    return any == FAILED || functions == FAILED ? -1 : missing;
+    return any == FAILED ? -1 : missing;
+}
+
+static int print_missing(PGconn *conn)
+{
+    int count = print_missing_migrations(conn), functions = count < 0 ? -1 : print_missing_functions(conn);
+    return functions < 0 ? -1 : count + functions;
 }
 
 int migrate_command(const char *conninfo, bool check)

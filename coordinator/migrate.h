@@ -4,8 +4,8 @@
  * migrate.h - the database's schema: numbered migrations and files of functions from coordinator/sql, embedded in the
  * program
  *
- * A migration is never changed once released; what is applied is in schema_migration. Functions, views and triggers are
- * applied after them, all of them, whenever those that are there (schema_functions) are others. Everything runs in one
+ * A migration is never changed once released; what is applied is in schema_migration. A file of functions is applied
+ * after them whenever the one that was applied last (schema_functions) had another digest. Everything runs in one
  * transaction under an advisory lock, so coordinators that start together do not meet.
  *
  * A database that is newer than this program is fine, and is left alone, its functions too: migrations only add, and
@@ -23,13 +23,13 @@ struct migration {
 
 struct function_file {
     const char *name; /* "cluster" */
-    const char *sql;  /* may be run again: CREATE OR REPLACE */
+    const char *digest;
+    const char *sql; /* may be run again: CREATE OR REPLACE */
 };
 
 /* Generated. */
 extern const struct migration migrations[];         /* ends with version 0 */
 extern const struct function_file function_files[]; /* in their order; ends with a NULL name */
-extern const char functions_digest[];               /* of all the files */
 
 /* One script for the simple query protocol that applies what is missing; does nothing, and needs no rights, when all is
  * applied. The caller frees. */

@@ -4,7 +4,8 @@ coordinator_migrations := $(patsubst %,coordinator/sql/%.sql, \
     0014_spool_status 0015_functions 0016_guesses 0017_spool_expiry 0018_report 0019_verify)
 # In the order in which they are applied: a view, and a function in SQL, comes after what it uses.
 coordinator_functions := $(patsubst %,coordinator/sql/functions/%.sql, \
-    cluster nodes metrics policy spool_store spool_lease spool_result spool_state queue auth accounts audit verify operators before)
+    views cluster nodes metrics policy spool_store spool_lease spool_result spool_state queue auth accounts audit verify operators \
+    before triggers)
 
 $(eval $(call library,coordinator,coordinator,text.c rows.c db.c migrate.c exposition.c exposition_help.c cluster_view.c cluster.c \
     beats.c audit.c admin.c questions.c verify.c service.c leader.c \

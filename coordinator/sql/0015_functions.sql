@@ -1,9 +1,8 @@
--- 0015_functions.sql - functions, views and triggers are in files of their own, and applied anew when they differ
+-- 0015_functions.sql - functions, views and triggers are in files of their own, and applied again when these differ
 
--- Which ones are here: those of the program whose newest migration is version, with the digest of all their files.
+-- Which ones are here: a row for each file.
 CREATE TABLE schema_functions (
-    single boolean PRIMARY KEY DEFAULT true CHECK (single),
-    version integer NOT NULL,
+    name text PRIMARY KEY,
     digest text NOT NULL,
     applied_at timestamptz NOT NULL DEFAULT now()
 );

@@ -55,7 +55,7 @@ def test_migrations_and_bootstrap():
         before = one.pg.query("SELECT version FROM schema_migration ORDER BY 1")
         use(one, "other", "")
         done = migrate(one, "--check")
-        assert done.returncode == 1 and "0001_base" in done.stdout and "\nfunctions\n" in done.stdout
+        assert done.returncode == 1 and "0001_base" in done.stdout and "\nfunctions/cluster\n" in done.stdout
         both = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(4)]
         assert [process.wait(60) for process in both] == [0, 0, 0, 0], "migrations that meet wait for each other"
         done = migrate(one, "--check")
@@ -69,26 +69,23 @@ def test_functions_that_differ_are_applied_again():
     with Coordinators(1) as one:
         login_fold(one, "old")
         assert migrate(one).returncode == 0 and login_fold(one) == "old", "what is recorded is not applied again"
-        one.pg.query("UPDATE schema_functions SET digest = 'old'")
+        one.pg.query("UPDATE schema_functions SET digest = 'old' WHERE name = 'auth'")
         done = migrate(one, "--check")
-        assert (done.returncode, done.stdout) == (1, "functions\n")
+        assert (done.returncode, done.stdout) == (1, "functions/auth\n")
         one.start()
         assert login_fold(one) == "alice", "a coordinator does so when it starts"
         assert migrate(one, "--check").returncode == 0
-        login_fold(one, "old")
-        one.pg.query("UPDATE schema_functions SET version = version - 1")
-        assert migrate(one).returncode == 0 and login_fold(one) == "alice", "with each migration, whether their text differs or not"
 
 
 def test_functions_of_a_newer_program_stay():
     with Coordinators(1) as one:
         login_fold(one, "newer")
         one.pg.query("INSERT INTO schema_migration (version, name) SELECT max(version) + 1, 'newer' FROM schema_migration")
-        one.pg.query("UPDATE schema_functions SET version = version + 1, digest = 'newer'")
+        one.pg.query("UPDATE schema_functions SET digest = 'newer'")
         assert migrate(one, "--check").returncode == 0 and migrate(one).returncode == 0
         one.start()
         assert login_fold(one) == "newer"
-        assert one.pg.query("SELECT digest FROM schema_functions") == [["newer"]]
+        assert one.pg.query("SELECT DISTINCT digest FROM schema_functions") == [["newer"]]
         assert one.json("status")["conservation_difference"] == 0
 
 

@@ -1,12 +1,5 @@
 -- functions/nodes.sql - what is known of nodes as a whole
 
--- The process that speaks for each worker: the newest of those heard within the last minute, else the newest. A second process under a node's name (started
--- by hand to look at something, or on the machine a node was to move to) counts no longer than it is heard; and for as long a restart's predecessor,
--- which may have hung and go on for a moment, does not count again.
-CREATE OR REPLACE VIEW node_worker AS
-    SELECT DISTINCT ON (node, worker) * FROM node_process
-    ORDER BY node, worker, seen_at > clock_timestamp() - interval '1 minute' DESC, first_seen_at DESC;
-
 -- Brings node.state and lost in line with what was heard. silence: how long a process may be silent. names: only these (whoever was
 -- just heard), or all, to find the lost ones.
 CREATE OR REPLACE FUNCTION node_refresh(names text[], silence interval) RETURNS void LANGUAGE sql AS $f$

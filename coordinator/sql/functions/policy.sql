@@ -12,10 +12,6 @@ BEGIN
     UPDATE policy SET digest = policy_digest(epoch) WHERE epoch IN (SELECT epoch FROM changed);
     RETURN NULL;
 END $f$;
-CREATE OR REPLACE TRIGGER policy_digest_added AFTER INSERT ON policy_file REFERENCING NEW TABLE AS changed
-    FOR EACH STATEMENT EXECUTE FUNCTION policy_digest_set();
-CREATE OR REPLACE TRIGGER policy_digest_changed AFTER UPDATE ON policy_file REFERENCING NEW TABLE AS changed
-    FOR EACH STATEMENT EXECUTE FUNCTION policy_digest_set();
 
 -- Lines that one text has and the other has not, in their order, at most 200.
 CREATE OR REPLACE FUNCTION lines_without(one text, other text) RETURNS json LANGUAGE sql IMMUTABLE AS $f$
