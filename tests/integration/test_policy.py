@@ -126,6 +126,7 @@ def next_hops(count):
             hop.server_close()
 
 
+@pytest.mark.sanitized
 def test_S49_the_line_of_stirling(make_cluster):
     """The aliases file of the seed, with the line as it stands: its target is a host of one label, to which the mailertable knows the way."""
     with next_hops(1) as (forth,):

@@ -167,6 +167,7 @@ SPELLINGS = [  # each makes another spelling of the same wish: mail to somebody 
 ]
 
 
+@pytest.mark.sanitized
 def test_S1_S53_50_random_spellings_relay_nothing(cluster):
     """Beyond those that people know: whatever an outsider makes of an address outside, he is refused, or it is the name of a mailbox of ours."""
     seed = int(os.environ.get("WEIR_SEED") or random.SystemRandom().getrandbits(32))

@@ -6,6 +6,8 @@ import email.policy
 import re
 import shutil
 
+import pytest
+
 from postfix import NOBODY, Postfix, smtp_sink
 from weir import Smtp, free_base_port, message, strip_added, wait_until
 
@@ -96,6 +98,7 @@ class Sinks(contextlib.ExitStack):
         return [path.read_bytes() for path in (self.folder / name).iterdir()]
 
 
+@pytest.mark.sanitized
 def test_smtp_sink_in_every_mood_behind_the_spool(make_cluster):
     names = {f"m{number}": mode for number, mode in enumerate(MODES)}
     ids = {}
