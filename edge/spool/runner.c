@@ -13,7 +13,7 @@
 #define CLAIM_WAIT_MS 10000u     /* a claim stands so long, but never for more than a third of a lease */
 #define CLAIM_FIRST_WAIT_MS 500u /* before the length of leases is known */
 #define ANSWER_MS 10000u         /* more than the wait: for an answer at all */
-#define CLAIM_PART 4u            /* of spool_concurrency that is free before jobs that ended make a claim: each is a transaction */
+#define CLAIM_PART 2u            /* of spool_concurrency that is free before jobs that ended make a claim: each is a transaction */
 
 static void on_tick(evutil_socket_t fd, short what, void *arg);
 static void on_freed(evutil_socket_t fd, short what, void *arg);

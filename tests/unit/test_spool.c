@@ -910,7 +910,7 @@ END_TEST
 
 static const struct {
     unsigned concurrency, ended;
-} room_again[] = { { 1, 1 }, { 2, 1 }, { 3, 1 }, { 8, 2 }, { 20, 5 }, { 20, 20 } };
+} room_again[] = { { 1, 1 }, { 2, 1 }, { 3, 1 }, { 8, 4 }, { 20, 10 }, { 20, 20 } };
 
 /* All places were taken: those that end in a loop turn make one claim right after it, not with the next tick. */
 START_TEST(ended_jobs_make_room)
