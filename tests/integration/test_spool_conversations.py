@@ -169,6 +169,26 @@ def test_only_the_end_of_a_message_waits_for_the_disk(two, edges):
     assert [edge.deliver(lease) for lease in edge.claim()] == [pb.ANSWER_OK] * 2
 
 
+@pytest.mark.sanitized
+def test_a_claim_that_gets_nothing_does_not_wait_for_the_disk(two, edges):
+    edge = edges()
+    two.pg.query("""CREATE TABLE waited (how text);
+        CREATE FUNCTION test_waited() RETURNS trigger LANGUAGE plpgsql AS $f$
+        BEGIN
+            INSERT INTO waited VALUES (current_setting('synchronous_commit'));
+            RETURN NULL;
+        END $f$;
+        CREATE CONSTRAINT TRIGGER test_waited AFTER DELETE ON spool_wake DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION test_waited()""")
+    try:
+        edge.stored(new_id())
+        lease, = edge.claim()
+        assert two.pg.query("SELECT DISTINCT how FROM waited") == [["on"]]
+        assert edge.deliver(lease) == pb.ANSWER_OK and two.pg.query("TRUNCATE waited; SELECT count(*) > 0 FROM spool_wake") == [["t"]]
+        assert edge.claim() == [] and two.pg.query("SELECT DISTINCT how FROM waited") == [["off"]]
+    finally:
+        two.pg.query("DROP TRIGGER test_waited ON spool_wake; DROP FUNCTION test_waited; DROP TABLE waited")
+
+
 def test_a_store_that_was_left_is_removed(two, edges):
     edge, ident = edges(), new_id()
     assert edge.store(ident, last=False).status == pb.ANSWER_OK

@@ -128,6 +128,10 @@ BEGIN
         UPDATE spool_lane l SET turn_at = spool_next_turn(lane.destination, lane.scanned, free - cardinality(picked), at_now)
             WHERE l.destination = lane.destination AND l.scanned = lane.scanned;
     END LOOP;
+    -- Nobody is told of what was only put in its turn again: lost with the database, it is done again.
+    IF got_ids = '{}' THEN
+        PERFORM set_config('synchronous_commit', 'off', true);
+    END IF;
     RETURN QUERY
         SELECT l.first, q.id, q.destination, q.token, CASE WHEN l.first THEN m.envelope END, q.attempts, q.expiries,
             greatest(0, (extract(epoch FROM at_now - m.arrived_at) * 1000)::bigint), q.maybe_duplicate, q.delay_warned, q.bounce, m.dsn, m.scanned,
