@@ -286,7 +286,7 @@ def test_a_standing_claim_hears_at_once_here_and_elsewhere(two, edges):
             took.append(time.monotonic() - began)
             assert claimant.deliver(lease) == pb.ANSWER_OK
         print(f"store to lease: {', '.join(f'{1000 * one:.0f}' for one in took)} ms")
-        assert min(took) < 0.1
+        assert min(took) < 1, "told of, not found by looking now and then"
     began = time.monotonic()
     assert here.claim(wait=700) == [] and 0.6 < time.monotonic() - began < 5
 
