@@ -187,7 +187,7 @@ def test_S13_no_scanner_no_mail_and_back_within_a_second(make_cluster, how):
 
     # A scanner returns when it says that its engine serves, or when it is let go on.
     serves = cluster.log("scanner-1").count(" serves: ")
-    cluster.kill("scanner-1", signal.SIGCONT) if how == "stop" else cluster.start("scanner-1")
+    cluster.kill("scanner-1", signal.SIGCONT) if how == "stop" else cluster.start("scanner-1", wait=False)
     wait_until(lambda: how == "stop" or cluster.log("scanner-1").count(" serves: ") > serves, 30, "the scanner's engine")
     returned = time.monotonic()
     wait_until(lambda: cluster.greets(220), 10, "mail flows again")

@@ -75,7 +75,7 @@ def test_the_clock_jumps(make_cluster, hop, monkeypatch):
         for name, value in clock.variables.items():
             changed.setenv(name, value)
         for node in ("coordinator-1", "edge-1", "edge-2"):
-            cluster.start(node)
+            cluster.start(node, wait=False)
     cluster.heal()
     clock.jump(60)
     assert 50 < float(cluster.query(f"SELECT extract(epoch FROM clock_timestamp()) - {time.time()}")[0][0]) < 70, "the database has this clock"

@@ -122,7 +122,7 @@ class Crash:
             return
         node = {"postgres": "postgres", "coordinator": self.farm.nodes()["edge-1"]["coordinator"]}.get(self.victim, f"{self.victim}-1")
         self.farm.kill(node)
-        self.farm.start(node)
+        self.farm.start(node, wait=False)
 
     def let_go(self):
         for pid in self.hung:

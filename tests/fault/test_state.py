@@ -79,7 +79,7 @@ def test_state_survives_its_keepers(make_cluster):
                 cluster.kill(victim)
             time.sleep(dice.uniform(0, 1))
             for victim in victims:
-                cluster.start(victim)
+                cluster.start(victim, wait=False)
         elif what == "stop":
             victims = dice.sample(coordinators, dice.choice([1, 2]))
             for victim in victims:

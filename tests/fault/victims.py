@@ -56,7 +56,7 @@ class Disturbance:
             if kind == "edge":
                 self.deaths.append(weir.Death(node, time.time()))
             self.cluster.kill(node)
-            self.cluster.start(node)
+            self.cluster.start(node, wait=False)
             self.wait_for(kind, node)
 
     def kill_edge(self, node, pid):
@@ -122,7 +122,7 @@ class Storm(Disturbance):
 
     def back(self, node):
         self.down.remove(node)
-        self.cluster.start(node)
+        self.cluster.start(node, wait=False)
 
     def hang(self, kind, pid):
         members = weir.family(pid) if kind in ("postgres", "edge") else [pid]

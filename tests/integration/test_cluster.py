@@ -1,5 +1,6 @@
 """deploy/cluster as a newcomer meets it: odd folders, ports in use, wrong words, everything killed; and the demo from end to end."""
 import concurrent.futures
+import json
 import os
 import pathlib
 import pwd
@@ -210,3 +211,58 @@ def test_demo_sees_what_it_says(folder):
                  "6 messages: 5 arrived, each once and byte for byte; 1 refused with a reply; 0 unaccounted for", "550: 1 (virus.eml)", "550 5.7.1 Message refused: virus", "each once; nobody saw an error",
                  "scanner-1 is active again", "accepted - delivered - discarded = 0", "stops everything"):
         assert line in done.stdout, (line, done.stdout)
+
+
+def test_start_returns_when_the_node_serves(make_cluster):
+    """No waiting and no second tries here: that is what is tested."""
+    one = make_cluster(edges=1, scanners=1, sets=["drain_mode=close"])
+    doors = [one.env[f"EDGE_1_{name}"] for name in ("RELAY", "SUBMISSION", "SUBMISSIONS", "HANDOFF")]
+
+    def knock():
+        for door in doors:
+            host, port = door.rsplit(":", 1)
+            socket.create_connection((host, int(port)), timeout=30).close()
+
+    for _ in range(3):
+        for end in (one.kill, one.stop):
+            end("edge-1")
+            one.start("edge-1")
+            knock()
+    for end in (one.kill, one.stop):
+        end("scanner-1")
+        one.start("scanner-1")
+        shown = json.loads(one.weirctl("--json", "node", "show", "scanner-1").stdout)
+        assert shown["state"] == "active" and shown["generation"] >= 1 and shown["signatures"], shown
+    for end in (one.kill, one.stop):
+        end("coordinator-1")
+        one.start("coordinator-1")
+        assert one.http("/readyz")[0] == 200
+
+    one.weirctl("drain", "--wait", "--force", "edge-1")
+    one.stop("edge-1")
+    one.start("edge-1")  # and it does not wait for doors that stay closed
+    assert one.nodes()["edge-1"]["state"] == "drained"
+    with pytest.raises(ConnectionRefusedError):
+        knock()
+    one.weirctl("undrain", "--wait", "edge-1")
+
+    one.stop("coordinator-1")
+    for node in ("edge-1", "scanner-1"):  # what they were told before is enough for them
+        one.stop(node)
+        one.start(node)
+    knock()
+    one.start("coordinator-1", wait=False)
+
+
+def test_start_tells_why_a_node_does_not_serve(make_cluster):
+    one = make_cluster(edges=1, scanners=1)
+    for node, key in (("edge-1", "max_sesions"), ("scanner-1", "slotz"), ("coordinator-1", "audit_dayz")):
+        path = one.dir / node / "weir.conf"
+        good = path.read_text()
+        one.stop(node)
+        path.write_text(f"{key} = 7\n{good}")
+        done = one.run("start", node, check=False)
+        assert done.returncode == 1, done
+        assert f"{path}:1: error: unknown key '{key}'" in done.stderr and f"cluster: {node} does not serve" in done.stderr, done.stderr
+        path.write_text(good)
+        one.start(node)

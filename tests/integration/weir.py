@@ -324,8 +324,9 @@ class Cluster:
         self.read_env()
         wait_until(lambda: all(node["state"] == "active" for node in self.nodes().values()), 30, "all nodes active")
 
-    def start(self, node):
-        self.run("start", node)
+    def start(self, node, wait=True):
+        """wait=False: it may come when it likes, or die again, as in tests that measure its coming or take nodes away at random."""
+        self.run("start", node, *([] if wait else ["--no-wait"]))
         self.read_env()
 
     def stop(self, node):
