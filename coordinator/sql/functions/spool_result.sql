@@ -17,7 +17,7 @@ BEGIN
             next_hop_reply = EXCLUDED.next_hop_reply, duration_ms = EXCLUDED.duration_ms;
 END $f$;
 
--- A destination that could not be reached, or was.
+-- A destination that could not be reached (down), which puts off all its mail, or that was, which ends that. first, most: its back-off, as spool_pause().
 CREATE OR REPLACE FUNCTION spool_reached(wanted text, down boolean, said text, first interval, most interval) RETURNS void LANGUAGE plpgsql AS $f$
 BEGIN
     IF down THEN

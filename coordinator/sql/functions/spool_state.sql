@@ -1,11 +1,12 @@
 -- functions/spool_state.sql - what is counted of the spool, and what its leader tidies
 
+-- What operators call the state of an entry of the queue. down_until: of its destination; NULL: it can be reached.
 CREATE OR REPLACE FUNCTION spool_state(held boolean, leased boolean, due_at timestamptz, down_until timestamptz) RETURNS text LANGUAGE sql STABLE AS $f$
     SELECT CASE WHEN held THEN 'held' WHEN leased AND due_at > now() THEN 'leased'
                 WHEN due_at > now() OR down_until > now() THEN 'deferred' ELSE 'ready' END
 $f$;
 
--- These two count everything, on a connection that is otherwise kept to indexes.
+-- This and spool_sums() count everything, on a connection that is otherwise kept to indexes.
 CREATE OR REPLACE FUNCTION spool_states() RETURNS TABLE (state text, amount bigint, oldest numeric) LANGUAGE sql STABLE
     SET enable_seqscan = on SET enable_hashjoin = on AS $f$
     SELECT spool_state(q.held, q.leased, q.due_at, d.down_until), count(*), round(extract(epoch FROM now() - min(q.arrived_at)), 3)
