@@ -47,7 +47,8 @@ def farm(shared):
 
 
 def disturb(load, dice, action, seconds=7, pause=(0.3, 1.0)):
-    """Calls action() at random moments for so long and twice at least, then ends the load; returns how often."""
+    """Once all sessions are at work, calls action() at random moments for so long and twice at least, then ends the load; returns how often."""
+    wait_until(lambda: load.cluster.sink.count() >= SESSIONS, 60, "mail of all sessions")
     times = 0
     end = time.monotonic() + seconds
     while time.monotonic() < end or times < 2:

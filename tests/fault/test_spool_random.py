@@ -42,8 +42,8 @@ class Mail:
         folder = farm.dir / "viruses"
         folder.mkdir(exist_ok=True)
         (folder / "one.eml").write_bytes(message(EICAR.decode() + "\r\n"))
-        self.loads = [farm.load("--sessions", sessions, "--seconds", 3600, "--rate", rate, "--size", size, "--rcpt", rcpt, "--retry",
-                                "--retry-for", 120) for sessions, rate, size, rcpt in LOADS]
+        self.loads = [farm.load("--sessions", sessions, "--seconds", 3600, "--rate", rate, "--size", size, "--rcpt", rcpt, "--recipients", "1-3",
+                                "--own-recipients", "--retry", "--retry-for", 120) for sessions, rate, size, rcpt in LOADS]
         self.viruses = farm.load("--sessions", 1, "--seconds", 3600, "--rate", 2, "--mail", folder, "--retry", "--retry-for", 120)
 
     def end(self):
@@ -62,22 +62,24 @@ def logs_of(farm):
 
 
 def check_all_arrived(farm, answers):
-    """Each acknowledged message is at the sink, unchanged; with a second copy only where an edge wrote that there may be one."""
+    """Each acknowledged message is at the sink, unchanged, for each of its recipients; a second time only where an edge wrote that it may be so."""
     copies = weir.copies_at(farm.sink)
     refused = {token: answer for token, answer in answers.items() if answer.code != 250}
     assert not refused, f"with retries everything gets through: {list(refused.items())[:3]}"
-    lost = {token: answer for token, answer in answers.items() if answer.queue_id not in [copy.queue_id for copy in copies.get(token, ())]}
-    assert not lost, f"{len(lost)} of {len(answers)} were answered 250 and did not arrive: {list(lost.items())[:3]}"
+    times = collections.Counter((copy.queue_id, recipient) for each in copies.values() for copy in each for recipient in copy.recipients)
+    lost = [(token, recipient) for token, answer in answers.items() for recipient in answer.recipients if not times[answer.queue_id, recipient]]
+    assert not lost, f"answered 250 and never there: {len(lost)} of {len(answers)} messages' recipients, e.g. {lost[:3]}"
     log = logs_of(farm)
     foretold = collections.Counter(re.findall(r"([0-9A-Z]{20}): [^\n]*second copy", log))
-    times = collections.Counter(copy.queue_id for each in copies.values() for copy in each)
-    untold = {queue_id: count for queue_id, count in times.items() if count > 1 + foretold[queue_id]}
+    untold = {which: count for which, count in times.items() if count > 1 + foretold[which[0]]}
     assert not untold, f"came more often than anybody said: {untold}"
     for token, each in copies.items():
         if token in answers:  # a load that is ended knows nothing of what it had begun
+            assert {recipient for copy in each for recipient in copy.recipients} == set(answers[token].recipients), f"{token} went to others, too"
             assert {copy.digest for copy in each} == {answers[token].digest}, f"{token} was changed"
             assert len({copy.queue_id for copy in each}) <= answers[token].attempts, f"{token}: more ids than the client made tries: {each}"
-    print(f"{len(answers)} acknowledged, all there and unchanged; {sum(times.values()) - len(times)} second copies, each foretold")
+    print(f"{len(answers)} acknowledged for {sum(len(answer.recipients) for answer in answers.values())} recipients, all there and unchanged; "
+          f"{sum(times.values()) - len(times)} recipients got a second copy, each foretold")
 
 
 def check_nothing_left(farm):

@@ -444,6 +444,7 @@ Answer = collections.namedtuple("Answer", "code attempts us queue_id digest reci
 
 class Load:
     def __init__(self, cluster, to, words):
+        self.cluster = cluster
         self.ids = tempfile.NamedTemporaryFile(prefix="weir-ids.")
         self.process = subprocess.Popen(
             [BIN / "weir-load", "--to", to, "--ids", self.ids.name, "--digests", "--json", "--from", "load@example.org", "--rcpt", "alice@example.edu",
