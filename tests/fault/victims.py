@@ -50,7 +50,11 @@ class Disturbance:
             self.kill_edge(node, pid)
             wait_until(lambda: pid not in weir.workers_of(self.cluster, node) and len(weir.workers_of(self.cluster, node)) >= workers,
                        30, f"a successor of {node}'s worker")
-        elif kind in ("zygote", "scan worker"):
+        elif kind == "zygote":
+            serves = self.cluster.log(node).count(" serves: ")
+            self.signal(pid, signal.SIGKILL)
+            wait_until(lambda: self.cluster.log(node).count(" serves: ") > serves, 60, f"{node}'s next engine")
+        elif kind == "scan worker":
             self.signal(pid, signal.SIGKILL)
         else:
             if kind == "edge":

@@ -404,6 +404,10 @@ class Cluster:
         done = self.run("down", check=False)
         logs = {path.name: path.read_text(errors="replace") for path in (self.dir / "log").glob("*.log")} if (self.dir / "log").exists() else {}
         left = self.processes()
+        until = time.monotonic() + 30
+        while left and all(what.startswith("postgres:") for what in left.values()) and time.monotonic() < until:
+            time.sleep(0.02)  # pg_ctl waits for the end of its lock file, and after that the process ends
+            left = self.processes()
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
