@@ -112,15 +112,16 @@ def test_S73_git_and_mutt(cluster, conf):
     assert only(cluster, "token-null")[3] == ""
 
 
-def test_S73_mailx(cluster, conf):
-    """s-nail, unmodified, with our command in sendmail's place."""
+@pytest.mark.parametrize("way, words", [("arguments", []), ("header", ["-Smta-arguments=-t", "-Smta-no-recipient-arguments", "-Smta-bcc-ok"])])
+def test_S73_mailx(cluster, conf, way, words):
+    """s-nail, unmodified, with our command in sendmail's place: recipients as arguments, and as `sendmail -t` finds them."""
     if not shutil.which("s-nail"):
         pytest.skip("s-nail is not installed")
     env = {**os.environ, "WEIR_SENDMAIL_CONF": str(conf())}
-    done = subprocess.run(["s-nail", "-:/", "-Sv15-compat", "-Smta=" + str(BIN / "weir-sendmail"), "-s", "token-snail", "-r", "me@example.org", "-b",
+    done = subprocess.run(["s-nail", "-:/", "-Sv15-compat", "-Smta=" + str(BIN / "weir-sendmail"), *words, "-s", f"token-snail-{way}", "-r", "me@example.org", "-b",
                            "hidden@example.edu", "you@example.edu"], input=b"Gr\xc3\xbc\xc3\x9fe\n", capture_output=True, env=env, timeout=60)
     assert done.returncode == 0, done.stderr
-    header, _, recipients, sender = only(cluster, "token-snail")
+    header, _, recipients, sender = only(cluster, f"token-snail-{way}")
     assert sorted(recipients) == ["hidden@example.edu", "you@example.edu"] and sender == "me@example.org" and "hidden" not in header
 
 
