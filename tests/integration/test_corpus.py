@@ -1,4 +1,5 @@
 """Real mail and every MIME oddity, byte for byte, by DATA and by BDAT, in odd segmentations."""
+import concurrent.futures
 import email.message
 import email.policy
 import pathlib
@@ -29,12 +30,16 @@ def relay_all(cluster, paths, seed):
 
     def run(edge):
         dice = random.Random(seed + edge)
-        client = None
+        client, turns = None, 0
         while True:
             with lock:
                 if not work:
                     break
                 number, path = work.pop()
+            turns += 1
+            if client and turns % 100 == 0:  # a session has a limit of commands
+                client.close()
+                client = None
             raw = crlf(path.read_bytes())
             marker = f"corpus-{number}@example.edu"
             if client is None:
@@ -53,11 +58,9 @@ def relay_all(cluster, paths, seed):
         if client:
             client.close()
 
-    threads = [threading.Thread(target=run, args=(1 + number % 2,)) for number in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        for done in [pool.submit(run, 1 + number % 2) for number in range(6)]:
+            done.result()
     seen = {}
     for raw, envelope in cluster.sink.messages():
         if envelope["recipients"][0].startswith("corpus-"):
