@@ -3,7 +3,7 @@
 /*
  * spool.h - mail at rest: storing it, leasing it to edges, taking what became of it
  *
- * Answers the Spool* questions of weir.proto. What is asked in one loop turn is one transaction, and an answer follows
+ * Answers the Spool* questions of weir.proto. What is asked while a transaction runs is the next one, and an answer follows
  * the commit's result. Everything may be repeated: stores and chunks by id and offset, results by lease token. All
  * times are the database's. Claims stand until something is due; nobody polls.
  *

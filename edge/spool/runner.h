@@ -4,7 +4,8 @@
  * runner.h - one worker's share of the spool: leases what is due, scans what is not scanned, delivers, reports
  *
  * A claim stands at a coordinator while there is room for more leases; each lease (one message, one destination) becomes a job that ends with a
- * result, repeated until it is taken, or with the lease. At most spool_concurrency jobs, whose bytes count into the worker's message budget.
+ * result, repeated until it is taken, or with the lease. Where all places were taken the next claim is made once half of them are free, or with
+ * the next tick of 100 ms. At most spool_concurrency jobs, whose bytes count into the worker's message budget.
  */
 #include <event2/event.h>
 #include "common/metrics.h"

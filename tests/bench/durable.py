@@ -220,10 +220,13 @@ class Durable:
                 best = [run["rate"] for run in limit]
                 print(f"accepted durably, 4 KiB, {sessions} sessions: Weir {spread(ours.of('rate'), ' msg/s', 0)}, Postfix {spread(theirs.of('rate'), ' msg/s', 0)}: "
                       f"{spread(ratios(ours.of('rate'), theirs.of('rate')), ' times', 2)}   goal >= 3; refused {ours.refused()} and {theirs.refused()}")
-                print(f"  best batched inserts of the same rows, {inserts.clients} connections of {inserts.batch}: {spread(best, ' msg/s', 0)}; "
+                print(f"  best batched inserts of the same rows, made within PostgreSQL, {inserts.clients} connections of {inserts.batch}: {spread(best, ' msg/s', 0)}; "
                       f"Weir has {spread([100 * share for share in ratios(ours.of('rate'), best)], ' %')}   goal >= 70 %")
-                _, each = ours.print_cpu()
+                sums, each = ours.print_cpu()
                 theirs.print_cpu()
+                cores = os.cpu_count()
+                bound = [1000 * cores / (total + 1000 * report["load_cpu"] / report["messages"]) for total, report in zip(sums, ours.reports)]
+                print(f"  what {cores} cores without a pause could accept at Weir's and the generator's CPU time per message: {spread(bound, ' msg/s', 0)}")
                 bare = [run["each"] for run in limit]
                 print(f"  CPU ms per message, PostgreSQL at those inserts: {spread(bare, '', 3)}; "
                       f"as part of PostgreSQL's for Weir {spread([100 * share for share in ratios(bare, each['postgres'])], ' %')}")
