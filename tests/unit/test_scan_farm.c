@@ -20,12 +20,12 @@
 enum mode {
     HONEST,
     BUSY,       /* refuses everything */
-    DEAF,       /* says what it is once, then nothing at all */
+    DEAF,       /* its load until it is asked something, then nothing at all */
     SILENT,     /* its load, but no answers */
     DYING,      /* goes at the second frame of a message, comes back soon */
     WRONG_ID,   /* clean, for another message */
     WRONG_SIZE, /* clean, for one byte more */
-    LATE,       /* hangs for 400 ms, then says clean to all it was asked meanwhile, and hangs again */
+    LATE,       /* hangs until the edge has given it up, then says clean to all it was asked meanwhile, and hangs again */
     EARLY,      /* clean, before it has all */
     RUBBISH,  /* frames that scanners do not send, credits and grants for nothing, clean for attempts that never were */
     CRASHING, /* its worker dies on everything */
@@ -52,7 +52,7 @@ struct fake {
     } late[LATE_MAX];
     size_t late_count;
     uint64_t hung_since;
-    unsigned frames, opens, verdicts, loads;
+    unsigned frames, opens, verdicts;
     bool revive;
 };
 
@@ -133,7 +133,7 @@ static void fake_load(struct fake *fake)
     body.state = WEIR__NODE_STATE__NODE_ACTIVE;
     body.slots = 100;
     body.bytes = 1 << 30;
-    if ((fake->mode == DEAF && fake->loads++ > 0) || fake->hung_since != 0)
+    if ((fake->mode == DEAF && fake->frames > 0) || fake->hung_since != 0)
         return;
     for (size_t i = 0; i < PEERS_MAX; i++)
         if (fake->peers[i] != NULL)
@@ -284,7 +284,8 @@ static const struct link_server_handlers fake_handlers = { fake_message, fake_go
 
 static void fake_speak_late(struct fake *fake)
 {
-    if (fake->hung_since == 0 || clock_ms() - fake->hung_since < 400)
+    bool given_up = metrics_gauge(&t.metrics, "weir_scanners_live", NULL)->value < (double)t.fake_count;
+    if (fake->hung_since == 0 || clock_ms() - fake->hung_since < 400 || !given_up)
         return;
     for (size_t i = 0; i < fake->late_count; i++)
         fake_verdict(fake, fake->late[i].peer, wire_text(fake->late[i].id), fake->late[i].attempt, fake->late[i].size);
@@ -292,11 +293,14 @@ static void fake_speak_late(struct fake *fake)
     fake->hung_since = 0;
 }
 
+/* The port of one that comes back may be another program's by now: then it stays away a little longer. */
 static void fake_serve(struct fake *fake)
 {
     struct error why;
     fake->server = link_server_new(t.scanner_hub, fake->endpoint, &fake_handlers, fake, &why);
-    ck_assert_msg(fake->server != NULL, "%s", why.text);
+    ck_assert_msg(fake->server != NULL || fake->revive, "%s", why.text);
+    if (fake->server == NULL)
+        return;
     snprintf(fake->endpoint, sizeof fake->endpoint, "%s", link_server_endpoint(fake->server));
 }
 
@@ -352,7 +356,7 @@ static void setup(void)
 {
     memset(&t, 0, sizeof t);
     t.settings =
-        (struct edge_settings){ .scan_wait = 600, .scan_stall = 250, .scan_timeout = 1200, .scan_chunk = CHUNK };
+        (struct edge_settings){ .scan_wait = 1200, .scan_stall = 500, .scan_timeout = 2400, .scan_chunk = CHUNK };
     t.budget = (struct message_budget){
         .memory_max = 64u << 20, .disk_max = 64u << 20, .threshold = 4 * CHUNK, .tmp_dir = "/tmp"
     };
@@ -432,6 +436,11 @@ static bool farm_is_live(void)
     return scan_farm_has_live(t.farm) && scan_farm_has_room(t.farm);
 }
 
+static bool both_are_up(void)
+{
+    return metrics_gauge(&t.metrics, "weir_scanners_live", NULL)->value == 2 && scan_farm_has_room(t.farm);
+}
+
 static bool farm_is_dead(void)
 {
     return !scan_farm_has_live(t.farm);
@@ -458,6 +467,12 @@ static bool all_ended(void)
         all = all && item->ends > 0;
     }
     return all;
+}
+
+static bool first_is_asked(void)
+{
+    all_ended(); /* feeds */
+    return t.fakes[0].frames > 0;
 }
 
 static void start(uint64_t size)
@@ -515,7 +530,7 @@ static void check_dropped(const char *reason)
     if (reason == NULL)
         return;
     awaited = metrics_counter(&t.metrics, "weir_scan_answers_dropped_total", "reason=\"%s\"", reason);
-    ck_assert_msg(run_until(was_counted, 5000), "no answer was dropped as %s", reason);
+    ck_assert_msg(run_until(was_counted, 30000), "no answer was dropped as %s", reason);
 }
 
 /* --- each kind beside an honest one, and alone --- */
@@ -545,10 +560,9 @@ START_TEST(beside_an_honest_one)
     add_fake(rows[_i].mode);
     add_fake(HONEST);
     tell_state_of(true);
-    ck_assert(run_until(farm_is_live, 3000));
-    run_until(never, 200); /* both are up */
+    ck_assert(run_until(both_are_up, 30000));
     start_many();
-    ck_assert(run_until(all_ended, 8000));
+    ck_assert(run_until(all_ended, 30000));
     ck_assert_uint_gt(t.fakes[0].frames, 0);
     unsigned bad = count_bad();
     ck_assert_uint_gt(bad, 0);
@@ -564,9 +578,9 @@ START_TEST(alone)
 {
     add_fake(rows[_i].mode);
     tell_state_of(true);
-    ck_assert(run_until(farm_is_live, 3000));
+    ck_assert(run_until(farm_is_live, 30000));
     start_many();
-    ck_assert(run_until(all_ended, 8000));
+    ck_assert(run_until(all_ended, 30000));
     check_dropped(rows[_i].dropped);
     unsigned expected = rows[_i].busy ? count_ends(true, 0, 0) : 0;
     if (rows[_i].unknown != 0)
@@ -580,10 +594,9 @@ START_TEST(honest_ones_share)
     add_fake(HONEST);
     add_fake(HONEST);
     tell_state_of(true);
-    ck_assert(run_until(farm_is_live, 3000));
-    run_until(never, 200);
+    ck_assert(run_until(both_are_up, 30000));
     start_many();
-    ck_assert(run_until(all_ended, 8000));
+    ck_assert(run_until(all_ended, 30000));
     ck_assert_uint_eq(count_bad(), t.item_count);
     ck_assert_uint_gt(t.fakes[0].verdicts, 0);
     ck_assert_uint_gt(t.fakes[1].verdicts, 0);
@@ -597,11 +610,10 @@ START_TEST(clean_before_the_end_is_no_verdict)
     add_fake(EARLY);
     add_fake(HONEST);
     tell_state_of(true);
-    ck_assert(run_until(farm_is_live, 3000));
-    run_until(never, 200);
+    ck_assert(run_until(both_are_up, 30000));
     for (int i = 0; i < 20; i++)
         start(20 * CHUNK);
-    ck_assert(run_until(all_ended, 8000));
+    ck_assert(run_until(all_ended, 30000));
     ck_assert_uint_gt(t.fakes[0].opens, 0);
     ck_assert_uint_eq(count_bad(), t.item_count);
 }
@@ -614,11 +626,10 @@ START_TEST(dying_mid_scan)
     add_fake(DYING);
     add_fake(HONEST);
     tell_state_of(true);
-    ck_assert(run_until(farm_is_live, 3000));
-    run_until(never, 200);
+    ck_assert(run_until(both_are_up, 30000));
     for (int i = 0; i < 20; i++)
         start(20 * CHUNK);
-    ck_assert(run_until(all_ended, 8000));
+    ck_assert(run_until(all_ended, 30000));
     ck_assert_uint_gt(t.fakes[0].opens, 0);
     ck_assert_uint_eq(count_bad(), t.item_count);
 }
@@ -628,28 +639,28 @@ START_TEST(farm_dies_and_comes_back)
 {
     add_fake(HONEST);
     tell_state_of(true);
-    ck_assert(run_until(farm_is_live, 3000));
+    ck_assert(run_until(farm_is_live, 30000));
     fake_die(&t.fakes[0]);
     t.fakes[0].revive = false;
     uint64_t from = clock_ms();
-    ck_assert(run_until(farm_is_dead, 2000));
-    ck_assert_uint_le(clock_ms() - from, 500);
+    ck_assert(run_until(farm_is_dead, 30000));
+    ck_assert_uint_le(clock_ms() - from, 2000); /* by the connection's end, not by link_timeout */
     run_until(never, 1000);
     start(4096);
     from = clock_ms();
-    ck_assert(run_until(all_ended, 2000));
+    ck_assert(run_until(all_ended, 30000));
     ck_assert_uint_eq(count_ends(true, 0, 0), 1);
-    ck_assert_uint_le(clock_ms() - from, 100); /* nobody for more than a second: at once */
+    ck_assert_uint_lt(clock_ms() - from, t.settings.scan_wait); /* nobody for more than a second: at once */
     t.fakes[0].revive = true;
     from = clock_ms();
-    ck_assert(run_until(farm_is_live, 2000));
-    ck_assert_uint_le(clock_ms() - from, 1000);
+    ck_assert(run_until(farm_is_live, 30000));
+    ck_assert_uint_le(clock_ms() - from, 5000);
     t.item_count = 1;
     message_free(&t.items[0].message);
     memset(&t.items[0], 0, sizeof t.items[0]);
     t.item_count = 0;
     start(4096);
-    ck_assert(run_until(all_ended, 2000));
+    ck_assert(run_until(all_ended, 30000));
     ck_assert_uint_eq(count_bad(), 1);
 }
 END_TEST
@@ -658,13 +669,14 @@ START_TEST(a_revoked_scanner_is_left_at_once)
 {
     add_fake(SILENT);
     tell_state_of(true);
-    ck_assert(run_until(farm_is_live, 3000));
+    ck_assert(run_until(farm_is_live, 30000));
     start(4096);
-    run_until(all_ended, 100);
+    ck_assert(run_until(first_is_asked, 30000));
+    ck_assert(!all_ended());
     ck_assert_uint_eq(t.fakes[0].opens + t.fakes[0].frames, 1);
     tell_state_of(false);
     ck_assert(!scan_farm_has_room(t.farm));
-    ck_assert(run_until(all_ended, 2000));
+    ck_assert(run_until(all_ended, 30000));
     ck_assert_uint_eq(count_ends(true, 0, 0), 1);
 }
 END_TEST
