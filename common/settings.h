@@ -129,6 +129,7 @@ struct edge_settings {                /* [edge] */
     int next_hop_tls;                 /* none|may|require */
     int drain_mode;                   /* answer|close: 421 4.3.2 to new sessions, or close the listeners */
     uint64_t drain_timeout;           /* 5m: sessions older than that when draining are ended with 421 4.3.2 */
+    uint64_t drain_idle;              /* 10s: sessions without a command between messages for so long, too */
     uint64_t spool_concurrency;       /* 20 leases of the spool that a worker delivers at once; 0: it leaves the spool to others */
     uint64_t spool_timeout;           /* 30s for a coordinator's answer while a client waits for its message to be stored */
     uint64_t dsn_return_size;         /* 64KiB: a DSN returns the whole message up to this size, else its header */
@@ -153,6 +154,7 @@ struct edge_settings {                /* [edge] */
     struct config_list dnsbl;         /* zone[=pattern][*weight] */
     uint64_t dnsbl_threshold;         /* 1: score from which on a client is refused */
     uint64_t dnsbl_timeout;           /* 2s: how long the banner waits for the lists */
+    uint64_t dnsbl_pause;             /* 1m: a list that did not answer is left out for so long */
     char *dnsbl_text;                 /* told in place of the lists' names; "": those */
     uint64_t ptr_wait;                /* 1s: how long the banner waits for the client's name; 0: it is not looked up */
 };
@@ -187,6 +189,7 @@ struct listener_settings {            /* [listener "relay"] */
     uint64_t data_rate_grace;         /* 60s */
     uint64_t sessions_per_client;     /* 0: no limit; over it 421 4.7.0 */
     bool starttls;                    /* on: offered when [tls] has a certificate */
+    uint64_t tls_timeout;             /* 1m for the handshake; then the connection is closed */
     int auth;                         /* profile: require on submission, else off; offer|require, under TLS only */
     bool sender_login_match;          /* off: MAIL FROM must belong to the login */
     bool implicit_tls;                /* off; on: TLS from the first byte (port 465), needs [tls] */

@@ -10,8 +10,10 @@
 #include "edge/net/net.h"
 #include "edge/session/proxy.h"
 
+/* No keys for these two: edges stand beside each other, and a client's own limits are those of the edge it talks to (idle_timeout, session_timeout), which
+ * are shorter; IDLE_MS ends what nobody ends, as when a host is gone. */
 #define CONNECT_MS 3000
-#define IDLE_MS 900000  /* the other edge's own limits are shorter; this ends what nobody ends, as when a host is gone */
+#define IDLE_MS 900000
 #define UNSENT_MOST (256u << 10) /* bytes for one side that the other may be ahead */
 
 struct handover {

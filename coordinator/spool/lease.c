@@ -26,7 +26,7 @@
 #define LEASES_BYTES   (56 * 1024) /* of packed leases in one frame */
 #define WAIT_MAX_MS    600000
 #define FETCH_BATCH    16   /* chunks of bodies in one statement */
-#define FULL_MS          5000 /* without claims, as what became of leases finds no room on the database's disk */
+#define FULL_MS          5000 /* without claims, as what became of leases finds no room on the database's disk; no key, as it is only how often that is tried */
 #define EXPIRIES_SUSPECT 2    /* leases in a row that ended without a word: the mail may be what its edges die of */
 
 struct claim {

@@ -28,7 +28,7 @@
 #define GATHER_US      5000       /* at most */
 #define BATCH_BYTES    (8u * 1024 * 1024)
 #define CAREFUL_MS     10000
-#define CONFLICTS_MAX  5 /* of one batch */
+#define CONFLICTS_MAX  5 /* of one batch: then its stores are refused and clients come again. No key: a database in which that happens is what is to be mended */
 #define LEASE_EXTRA    7 /* bytes that a recipient is longer in a lease than in its store: attempts */
 
 struct item {

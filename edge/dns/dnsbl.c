@@ -11,7 +11,6 @@
 #include "common/log.h"
 #include "common/memory.h"
 
-#define SILENT_MS 60000 /* a list that did not answer is left out for so long */
 
 struct list {
     struct dnsbl_site site;
@@ -21,14 +20,16 @@ struct list {
 struct dnsbl {
     struct list *lists;
     size_t count;
+    uint64_t pause_ms;
 };
 
 enum result { RESULT_LISTED, RESULT_CLEAN, RESULT_ERROR, RESULT_FAILED, RESULT_TIMEOUT, RESULT_SKIPPED, RESULT_COUNT };
 
-struct dnsbl *dnsbl_new(const struct config_list *lists, struct error *why)
+struct dnsbl *dnsbl_new(const struct config_list *lists, uint64_t pause_ms, struct error *why)
 {
     struct dnsbl *dnsbl = xcalloc(1, sizeof *dnsbl);
     dnsbl->count = lists->count;
+    dnsbl->pause_ms = pause_ms;
     dnsbl->lists = xcalloc(lists->count + 1, sizeof *dnsbl->lists);
     bool good = lists->count <= DNSBL_MAX;
     if (!good)
@@ -112,12 +113,12 @@ static void query_end(struct dnsbl_query *query)
     done(arg, &verdict);
 }
 
-static void leave_out(struct list *list, const char *why)
+static void leave_out(struct dnsbl *dnsbl, struct list *list, const char *why)
 {
     uint64_t now = clock_ms();
     if (list->silent_until_ms <= now)
-        log_write(LOG_WARNING, "dnsbl %s: %s: not asked for a minute", list->site.zone, why);
-    list->silent_until_ms = now + SILENT_MS;
+        log_write(LOG_WARNING, "dnsbl %s: %s: not asked for %llu s", list->site.zone, why, (unsigned long long)dnsbl->pause_ms / 1000);
+    list->silent_until_ms = now + dnsbl->pause_ms;
 }
 
 static void add_missing(struct dnsbl_query *query, size_t list)
@@ -133,7 +134,7 @@ static void on_patience(evutil_socket_t fd, short what, void *arg)
     for (size_t i = 0; i < query->dnsbl->count; i++) {
         if (query->asked[i].question == NULL)
             continue;
-        leave_out(&query->dnsbl->lists[i], "no answer in time");
+        leave_out(query->dnsbl, &query->dnsbl->lists[i], "no answer in time");
         add_missing(query, i);
         count(query->metrics, query->dnsbl->lists[i].site.zone, RESULT_TIMEOUT);
     }
@@ -163,7 +164,7 @@ static enum result take_answer(struct dnsbl_query *query, size_t list, const str
         any_error |= error;
     }
     if (any_error) {
-        leave_out(&query->dnsbl->lists[list], "it answers with an error (127.255.255.x) or with what is no list's answer");
+        leave_out(query->dnsbl, &query->dnsbl->lists[list], "it answers with an error (127.255.255.x) or with what is no list's answer");
         add_missing(query, list);
     }
     return any_error ? RESULT_ERROR : RESULT_CLEAN;
@@ -176,7 +177,7 @@ static void on_answer(void *arg, const struct dns_answer *answer)
     struct list *list = &query->dnsbl->lists[asked->list];
     asked->question = NULL;
     if (answer->status == DNS_FAILED) {
-        leave_out(list, "its name servers fail");
+        leave_out(query->dnsbl, list, "its name servers fail");
         add_missing(query, asked->list);
         count(query->metrics, list->site.zone, RESULT_FAILED);
     } else {

@@ -7,7 +7,7 @@
  * a pattern every answer in 127.0.0.0/8 is a listing. Never one: 127.255.255.0/24, by which lists say that they do not answer whom they
  * were asked by, and what is not in 127.0.0.0/8, which is somebody's search page. A negative weight makes a list of friends.
  *
- * A list that does not answer in time, or fails, adds nothing, and for a minute nobody waits for it again. But where a list of friends is silent nobody
+ * A list that does not answer in time, or fails, adds nothing, and for pause_ms (dnsbl_pause) nobody waits for it again. But where a list of friends is silent nobody
  * can be refused for good whom it might have named: its weight is told as missing.
  */
 #include <stdbool.h>
@@ -30,7 +30,7 @@ struct dnsbl_verdict {
 };
 
 /* NULL: why; no lists are fine. */
-struct dnsbl *dnsbl_new(const struct config_list *lists, struct error *why);
+struct dnsbl *dnsbl_new(const struct config_list *lists, uint64_t pause_ms, struct error *why);
 /* Without queries under way. */
 void dnsbl_free(struct dnsbl **dnsbl);
 /* Pure. What an answer of that list is worth; false: it is not a listing. *error: it says that the list does not serve us. */

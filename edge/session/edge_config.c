@@ -111,7 +111,7 @@ static bool load_sections(struct edge_config *out, const struct config *config, 
         !load_listeners(out, config, path, why) || !load_coordinators(out, config, path, why))
         return false;
     load_hostname(out);
-    out->dnsbl = dnsbl_new(&out->edge.dnsbl, why);
+    out->dnsbl = dnsbl_new(&out->edge.dnsbl, out->edge.dnsbl_pause, why);
     return out->dnsbl != NULL && load_certificate(out, config, why);
 }
 

@@ -15,9 +15,10 @@
 #include "edge/session/internal.h"
 #include "edge/session/notice.h"
 
-#define FULL_MS 1000     /* so long a farm has to be full before new clients hear of it at once */
-#define FULL_LOOK_MS 500 /* two looks further apart say nothing of what was between */
-#define DRAIN_IDLE_MS 10000 /* a draining edge says 421 4.3.2 to a session that long without a command between messages */
+/* So long a farm has to be full before new clients hear of it at once. No key: it is how scanners' news are told from noise (load_interval, a busy
+ * moment), and who comes meanwhile loses nothing: scan_wait is what limits its waiting. Looks further apart than the second say nothing of what was between. */
+#define FULL_MS 1000
+#define FULL_LOOK_MS 500
 
 struct denial {
     enum { REFUSED_LIMIT, REFUSED_CLIENT_LIMIT, REFUSED_BUSY, REFUSED_DRAINING, REFUSED_MEMORY } result; /* of weir_smtp_sessions_total */
@@ -464,7 +465,7 @@ bool server_drain_is_over(const struct session *session, uint64_t now_ms, uint64
     const struct server *server = session->server;
     uint64_t idle_since = session->input_ms > session->entered_ms ? session->input_ms : session->entered_ms;
     uint64_t last = server->drain_since_ms + session->config->edge.drain_timeout;
-    uint64_t due = idle_since + DRAIN_IDLE_MS < last ? idle_since + DRAIN_IDLE_MS : last;
+    uint64_t idle = session->config->edge.drain_idle, due = idle_since + idle < last ? idle_since + idle : last;
     if (!session_between_messages(session))
         due = last;
     *look_again_ms = due;

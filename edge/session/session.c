@@ -18,7 +18,6 @@
 
 #define UNREAD_REPLIES_MAX (64u * 1024) /* a client that pipelines but does not read is not obeyed any further */
 #define COMMANDS_AT_ONCE (16u * 1024)
-#define HANDSHAKE_MS 60000u
 #define UNANSWERED_MAX 256u /* recipients under way to the next hop at once */
 
 /* ---- state ---- */
@@ -440,17 +439,17 @@ void session_settle(struct session *session)
 
 /* ---- the other events of the connection ---- */
 
-static void count_handshake(struct session *session, const char *tls)
+static void count_handshake(struct session *session, const char *tls, const char *result)
 {
     metric_add(metrics_counter(session->server->metrics, "weir_tls_handshakes_total", "version=\"%.*s\",result=\"%s\"",
-                               (int)strcspn(tls, " "), tls, *tls ? "ok" : "failed"),
+                               (int)strcspn(tls, " "), tls, result),
                1);
 }
 
 static void on_secured(void *arg)
 {
     struct session *session = arg;
-    count_handshake(session, session_tls(session));
+    count_handshake(session, session_tls(session), "ok");
     session_forget_hello(session); /* RFC 3207 4.2: what was said in clear is forgotten */
     auth_free(&session->auth);
     session->input_ms = clock_ms();
@@ -488,7 +487,7 @@ static void on_gone(void *arg, enum net_end end, const char *why)
     };
     net_free(&session->conn);
     if (session->state == ST_SECURING && !session->unnamed)
-        count_handshake(session, "");
+        count_handshake(session, "", "failed");
     if (session->state != ST_CLOSED) {
         if (session->tx != NULL)
             log_write(LOG_INFO, "%s from %s[%s] inside a transaction: %s", words[end], session_client_name(session), session->client_text, why);
@@ -586,9 +585,11 @@ void session_on_time(struct session *session, uint64_t now)
         due = balancer_on_time(session, now);
         break;
     case ST_SECURING:
-        due = session->entered_ms + HANDSHAKE_MS;
-        if (now >= due)
+        due = session->entered_ms + session->limits->tls_timeout;
+        if (now >= due) {
+            count_handshake(session, "", "timeout");
             session_close(session);
+        }
         break;
     case ST_VERDICT: /* scan, delivery and question have deadlines of their own */
     case ST_CHECK:

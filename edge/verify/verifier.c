@@ -18,7 +18,9 @@
 #include "proto/wire.h"
 
 #define BUCKETS   256u /* a power of 2 */
-#define LOOKUP_MS 1000u /* for the coordinators to say what is known; then the next hop is asked */
+/* No keys: what a client waits is verify_timeout, which these are a part of, or nothing. What the coordinators do not say in LOOKUP_MS the next hop is asked;
+ * an answer that they do not take in TELL_MS is one asked again later. */
+#define LOOKUP_MS 1000u
 #define TELL_MS   5000u
 
 struct verify_wait {

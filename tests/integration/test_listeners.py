@@ -291,6 +291,17 @@ def speaks_to_a_lax_server(context, tls):
     return ends[0].version()
 
 
+@pytest.mark.parametrize("name", ["RELAY", "SUBMISSIONS"])
+def test_a_handshake_that_never_comes(make_cluster, name):
+    one = make_cluster(edges=1, scanners=1, sets=["tls_timeout=1s"])
+    with Smtp(one.env[f"EDGE_1_{name}"], greet=name == "RELAY") as client:
+        if name == "RELAY":
+            assert client.command("STARTTLS").code == 220
+        client.sock.settimeout(60)
+        assert client.sock.recv(1) == b""
+    wait_until(lambda: one.metric("weir_tls_handshakes_total", result="timeout") == 1, 30, "it is counted")
+
+
 @pytest.mark.sanitized
 @pytest.mark.parametrize("name", ["RELAY", "SUBMISSIONS"])
 @pytest.mark.parametrize("version, works", [("TLSv1", False), ("TLSv1.1", False), ("TLSv1.2", True), ("TLSv1.3", True)])

@@ -33,9 +33,9 @@ void client_name_cancel(struct client_name_query **query)
     *query = NULL;
 }
 
-struct dnsbl *dnsbl_new(const struct config_list *lists, struct error *why)
+struct dnsbl *dnsbl_new(const struct config_list *lists, uint64_t pause_ms, struct error *why)
 {
-    (void)lists, (void)why;
+    (void)lists, (void)pause_ms, (void)why;
     return xcalloc(1, 1);
 }
 

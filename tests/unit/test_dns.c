@@ -208,6 +208,46 @@ START_TEST(a_silent_server)
 }
 END_TEST
 
+static void on_verdict(void *arg, const struct dnsbl_verdict *verdict)
+{
+    (void)arg;
+    ck_assert_int_eq(verdict->score, 0);
+    answers++;
+}
+
+static const struct {
+    uint64_t pause_ms;
+    bool asked_again; /* soon */
+} pauses[] = { { 3600000, false }, { 1, true } };
+
+START_TEST(dnsbl_that_is_silent)
+{
+    struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    socklen_t len = sizeof at;
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    ck_assert(fd >= 0 && bind(fd, (struct sockaddr *)&at, len) == 0 && getsockname(fd, (struct sockaddr *)&at, &len) == 0);
+    char text[40], *forward[] = { text }, *lists[] = { "bl.example" };
+    snprintf(text, sizeof text, "127.0.0.1:%u", ntohs(at.sin_port));
+    struct edge_settings edge = { .dns_timeout = 60000, .dns_forward = { forward, 1 } };
+    struct error why = { "" };
+    dns_free(&dns);
+    dns = dns_new(base, &edge, &metrics, &why);
+    struct dnsbl *dnsbl = dnsbl_new(&(struct config_list){ lists, 1 }, pauses[_i].pause_ms, &why);
+    ck_assert_msg(dns != NULL && dnsbl != NULL, "%s", why.text);
+    struct netaddr client;
+    netaddr_parse(&client, "192.0.2.7");
+    ck_assert_ptr_nonnull(dnsbl_lookup(dnsbl, dns, &metrics, &client, 20, on_verdict, NULL));
+    run_until_answered();
+    struct dnsbl_query *again = dnsbl_lookup(dnsbl, dns, &metrics, &client, 60000, on_verdict, NULL);
+    for (uint64_t stop = clock_ms() + 5000; pauses[_i].asked_again && again == NULL && clock_ms() < stop; usleep(1000))
+        again = dnsbl_lookup(dnsbl, dns, &metrics, &client, 60000, on_verdict, NULL);
+    ck_assert((again != NULL) == pauses[_i].asked_again);
+    dnsbl_cancel(&again);
+    dnsbl_free(&dnsbl);
+    close(fd);
+}
+END_TEST
+
 START_TEST(cancelled)
 {
     struct dns_query *query = dns_addresses(dns, "localhost", on_done, &found);
@@ -234,7 +274,7 @@ END_TEST
 static struct dnsbl *one_list(const char *text, struct error *why)
 {
     char *item = xstrdup(text);
-    struct dnsbl *dnsbl = dnsbl_new(&(struct config_list){ &item, 1 }, why);
+    struct dnsbl *dnsbl = dnsbl_new(&(struct config_list){ &item, 1 }, 60000, why);
     free(item);
     return dnsbl;
 }
@@ -318,6 +358,7 @@ int main(void)
     tcase_add_test(loop, name_that_cannot_be_one);
     tcase_add_loop_test(loop, settings, 0, (int)(sizeof options / sizeof *options));
     tcase_add_test(loop, a_silent_server);
+    tcase_add_loop_test(loop, dnsbl_that_is_silent, 0, (int)(sizeof pauses / sizeof *pauses));
     tcase_add_test(loop, cancelled);
     tcase_add_test(loop, freed_with_queries_under_way);
     suite_add_tcase(suite, pure);

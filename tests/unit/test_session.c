@@ -924,6 +924,7 @@ static const struct {
 
     { "draining: an idle session is told, a message is finished", false,
       ONE_DATA "C x\nW\nT 9000\n.\nC .\nV clean\nD 250 - ok\nS 250\nA u@example.edu delivered 250\nT 5000\n.\nT 6000\nS 421 4.3.2\nX" },
+    { "draining: how long a session may be idle is configured", false, "O drain_idle=2s\n" ONE_DATA "C x\nC .\nV clean\nD 250 - ok\nS 250\nA u@example.edu delivered 250\nW\nT 1500\n.\nT 700\nS 421 4.3.2\nX" },
     { "a session that is too old ends with its recipients named", false, "O session_timeout=10s\n" ONE_RCPT "T 6000\nC NOOP\nS 250\nT 4500\nS 421 4.4.2\nX" },
     { "a session that is too old ends in a message that is refused already", false,
       "L max_message_size 10\nO session_timeout=10s\n" ONE_DATA "C 0123456789\nT 11000\nS 421 4.4.2\nX\nA u@example.edu deferred:timeout 421" },
