@@ -187,8 +187,10 @@ bool form_stub(const char *text, struct error *why)
 {
     struct netaddr address;
     const char *equals = strchr(text, '=');
+    size_t len = equals != NULL ? (size_t)(equals - text) : 0;
+    bool root = len == 1 && *text == '.';
 
-    if (equals != NULL && is_host(text, (size_t)(equals - text)) && form_name_server(&address, equals + 1, NULL))
+    if ((root || is_host(text, len)) && form_name_server(&address, equals + 1, NULL))
         return true;
     error_set(why, "expected ZONE=ADDRESS of its name server, as example.edu=192.0.2.1 or example.edu=[2001:db8::1]:5353");
     return false;

@@ -86,6 +86,7 @@ static const struct form_case {
     { form_resolver, "ns.example", "expected the address of a name server" },
     { form_stub, "example.edu=192.0.2.1", NULL },
     { form_stub, "127.in-addr.arpa=[2001:db8::1]:5353", NULL },
+    { form_stub, ".=192.0.2.1", NULL },
     { form_stub, "example.edu", "expected ZONE=ADDRESS" },
     { form_stub, "=192.0.2.1", "expected" },
     { form_stub, "example.edu=ns", "expected" },
