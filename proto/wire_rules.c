@@ -499,6 +499,7 @@ static const struct wire_rule spool_outcome_rules[] = {
     U32(Weir__SpoolOutcome, code, 999),
     TEXT(Weir__SpoolOutcome, enhanced, WIRE_WORD_MAX),
     TEXT(Weir__SpoolOutcome, text, WIRE_REPLY_MAX),
+    TEXT(Weir__SpoolOutcome, reason, WIRE_WORD_MAX),
     END,
 };
 TABLE(spool_outcome, spool_outcome, NULL);
@@ -521,6 +522,7 @@ static const struct wire_rule spool_result_rules[] = {
     TEXT(Weir__SpoolResult, scanner, WIRE_NAME_MAX),
     TEXT(Weir__SpoolResult, engine, WIRE_WORD_MAX),
     TEXT(Weir__SpoolResult, signatures, WIRE_WORD_MAX),
+    TEXT(Weir__SpoolResult, signature, WIRE_WORDS_MAX),
     END,
 };
 TABLE(spool_result, spool_result, NULL);

@@ -306,6 +306,14 @@ static void print_message(const json_t *row, FILE *out)
     fputs("\n", out);
 }
 
+/* Mail that was accepted, and came to an end that is no next hop's. What is discarded in a session is answered 250. */
+static bool ended_by_us(const json_t *row)
+{
+    const char *disposition = get_or(row, "disposition", "");
+    bool ended = strncmp(disposition, "bounced", 7) == 0 || (strncmp(disposition, "discarded", 9) == 0 && number(row, "reply_code") / 100 != 2);
+    return ended && get_or(row, "next_hop_reply", NULL) == NULL;
+}
+
 static void print_recipient(const json_t *row, FILE *out)
 {
     fputs("  to        <", out);
@@ -321,7 +329,7 @@ static void print_recipient(const json_t *row, FILE *out)
         put_clean(out, get_or(row, "rule", "no rule"));
         fputs("\n", out);
     }
-    fputs("            answered ", out);
+    fputs(ended_by_us(row) ? "            no next hop said so, but this cluster: " : "            answered ", out);
     put_clean(out, get_or(row, "reply", "nothing"));
     fputs("\n", out);
 }
@@ -337,6 +345,11 @@ static void print_attempts(const json_t *attempts, FILE *out)
         fprintf(out, "  %s  %s", view_time(when, get(one, "at")), get_or(one, "what", "?"));
         fprintf(out, " (%lld) by %s to ", number(one, "recipients"), get_or(one, "who", "?"));
         put_clean(out, get_or(one, "destination", "?"));
+        const json_t *own = json_object_get(one, "own");
+        if (json_is_false(own))
+            fputs(", which said", out);
+        else if (json_is_true(own))
+            fprintf(out, ", by its own word");
         fputs(": ", out);
         put_clean(out, get_or(one, "reply", "nothing"));
         fputs("\n", out);

@@ -17,7 +17,7 @@
 #define BATCHES_MAX   2
 #define BATCH_LARGE    32 /* enough to be sent behind another one */
 #define BATCH_RESULTS 256
-#define RESULT_VALUES  21
+#define RESULT_VALUES  24
 #define PLAIN_VALUES   19
 #define PLAIN_OUTCOMES 100 /* of one result that goes with others */
 
@@ -186,6 +186,8 @@ static void add_outcomes(struct rows *rows, const Weir__SpoolOutcomes *outcomes)
         rows_number(rows, (int32_t)outcome->disposition);
         rows_number(rows, (int32_t)outcome->code);
         add_said(rows, outcome);
+        rows_string(rows, outcome->own ? "t" : "f");
+        rows_text(rows, outcome->reason.data, outcome->reason.len, SPOOL_TEXT_MAX);
         rows_end(rows);
     }
 }
@@ -248,10 +250,10 @@ static void send_item(struct results *results, struct db_unit *unit, const struc
     snprintf(pause, sizeof pause, "%u ms", result->retry_ms);
     char *destination = spool_clean(&result->destination), *verdict = spool_clean(&result->verdict);
     char *scanner = spool_clean(&result->scanner), *engine = spool_clean(&result->engine);
-    char *signatures = spool_clean(&result->signatures);
+    char *signatures = spool_clean(&result->signatures), *signature = spool_clean(&result->signature);
     struct rows outcomes;
     struct store_rows dsn;
-    rows_init(&outcomes, 4);
+    rows_init(&outcomes, 6);
     store_rows_init(&dsn);
     add_outcomes(&outcomes, item->outcomes);
     const char *const *columns = rows_values(&outcomes);
@@ -261,7 +263,7 @@ static void send_item(struct results *results, struct db_unit *unit, const struc
         text_value(result->destination_down ? "t" : "f"), text_value(pause), text_value(result->delay_warned ? "t" : "f"),
         text_value(result->scanned ? "t" : "f"), text_value(verdict), text_value(scanner), text_value(engine),
         text_value(signatures), text_value(columns[0]), text_value(columns[1]), text_value(columns[2]), text_value(columns[3]),
-        text_value(result->reached ? "t" : "f"),
+        text_value(result->reached ? "t" : "f"), text_value(columns[4]), text_value(columns[5]), text_value(signature),
     };
     struct link_payload body = { item->body, item->body_len };
     bool with_dsn = result->dsn != NULL && store_rows_add(&dsn, result->dsn, true, item->recipients, &body);
@@ -276,6 +278,7 @@ static void send_item(struct results *results, struct db_unit *unit, const struc
     free(scanner);
     free(engine);
     free(signatures);
+    free(signature);
 }
 
 /* In the order of ids. */
@@ -481,7 +484,7 @@ struct results *results_new(struct spool *spool)
     static const char call[] =
         "spool_result($1::interval, $2::interval, $3::interval, $4::interval, $5::text, $6::text, $7::bigint, $8::text, $9::boolean, "
         "$10::interval, $11::boolean, $12::boolean, $13::text, $14::text, $15::text, $16::text, $17::integer[], $18::integer[], "
-        "$19::integer[], $20::text[], $21::boolean)";
+        "$19::integer[], $20::text[], $21::boolean, $22::boolean[], $23::text[], $24::text)";
     results->spool = spool;
     TAILQ_INIT(&results->waiting);
     results->timer = evtimer_new(spool->options.base, on_timer, results);

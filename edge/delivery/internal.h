@@ -200,7 +200,7 @@ void delivery_on_answer(struct delivery *delivery, const struct smtp_reply *repl
  * written have not reached it. */
 void delivery_on_lost(struct delivery *delivery, const struct smtp_reply *reply, bool used_before, bool unsent);
 
-/* reply->code and text; enhanced and text may be NULL. */
+/* reply->code and text, as our own words; enhanced and text may be NULL. */
 void reply_set(struct smtp_reply *reply, int code, const char *enhanced, const char *text, ...) __attribute__((format(printf, 4, 5)));
 
 #endif

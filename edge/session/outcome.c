@@ -35,32 +35,21 @@ const char *disposition_name(enum disposition disposition)
 }
 
 static const struct {
-    const char *why, *verdict, *words;
+    const char *why, *words;
 } unknown_reasons[] = {
-    [WEIR__UNKNOWN_REASON__UNKNOWN_UNSPECIFIED] = { "unknown", "unknown:unspecified", "no reason given" },
-    [WEIR__UNKNOWN_REASON__UNKNOWN_LIMITS] = { "limits", "unknown:limits", "a scan limit was reached" },
-    [WEIR__UNKNOWN_REASON__UNKNOWN_TIMEOUT] = { "timeout", "unknown:timeout", "the scan took too long" },
-    [WEIR__UNKNOWN_REASON__UNKNOWN_CRASH] = { "crash", "unknown:crash", "the scan was broken off" },
-    [WEIR__UNKNOWN_REASON__UNKNOWN_UNSCANNABLE] = { "unscannable", "unknown:unscannable", "it cannot be scanned" },
-    [WEIR__UNKNOWN_REASON__UNKNOWN_ENGINE] = { "engine", "unknown:engine", "the scan engine failed" },
-    [WEIR__UNKNOWN_REASON__UNKNOWN_PROTOCOL] = { "protocol", "unknown:protocol", "the scanner's answer was not usable" },
+    [WEIR__UNKNOWN_REASON__UNKNOWN_UNSPECIFIED] = { "unknown", "no reason given" },
+    [WEIR__UNKNOWN_REASON__UNKNOWN_LIMITS] = { "limits", "a scan limit was reached" },
+    [WEIR__UNKNOWN_REASON__UNKNOWN_TIMEOUT] = { "timeout", "the scan took too long" },
+    [WEIR__UNKNOWN_REASON__UNKNOWN_CRASH] = { "crash", "the scan was broken off" },
+    [WEIR__UNKNOWN_REASON__UNKNOWN_UNSCANNABLE] = { "unscannable", "it cannot be scanned" },
+    [WEIR__UNKNOWN_REASON__UNKNOWN_ENGINE] = { "engine", "the scan engine failed" },
+    [WEIR__UNKNOWN_REASON__UNKNOWN_PROTOCOL] = { "protocol", "the scanner's answer was not usable" },
 };
 
 static size_t unknown_index(const struct scan_result *result)
 {
     size_t index = (size_t)result->reason;
     return index < sizeof unknown_reasons / sizeof *unknown_reasons ? index : 0;
-}
-
-const char *verdict_text(const struct scan_result *result)
-{
-    if (result == NULL)
-        return "none";
-    if (result->verdict == WEIR__VERDICT__VERDICT_CLEAN)
-        return "clean";
-    if (result->verdict == WEIR__VERDICT__VERDICT_BAD)
-        return "bad";
-    return unknown_reasons[unknown_index(result)].verdict;
 }
 
 static void outcome_of_virus(struct outcome *out, const struct scan_result *result, const struct edge_settings *settings,

@@ -65,9 +65,6 @@ void outcome_of_next_hop(struct outcome *out, const struct smtp_reply *reply, bo
 /* What the spool said. */
 void outcome_of_spool(struct outcome *out, enum spool_stored stored, const struct queue_id *id);
 
-/* "clean", "bad", "unknown:limits", "none" (result NULL); static. */
-const char *verdict_text(const struct scan_result *result);
-
 /* A next hop's answer made fit for the client: an enhanced code of the right class is added where it gave none, a code that no SMTP
  * reply may have here becomes 451 4.3.0. */
 void reply_normalize(struct smtp_reply *reply, const char *enhanced_when_ok);

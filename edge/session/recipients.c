@@ -419,7 +419,7 @@ void transaction_on_recipient(void *arg, unsigned index, const struct smtp_reply
             answer.code = 450;
         session->unknown += answer.code / 100 == 5;
         entry->leg = NULL;
-        entry_refuse(entry, SMTP_VERB_RCPT, answer.code, answer.enhanced, "next-hop", true, answer.text);
+        entry_refuse(entry, SMTP_VERB_RCPT, answer.code, answer.enhanced, "next-hop", !reply->own, answer.text);
     }
     session->input_ms = clock_ms(); /* until now the client waited for us */
     give_replies(tx);

@@ -10,6 +10,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/memory.h"
+#include "edge/scan/stamp.h"
 #include "edge/session/transaction.h"
 
 static Weir__SpoolRecipients *make_recipients(const struct transaction *tx)

@@ -491,7 +491,8 @@ static void on_delivered(void *arg, const struct smtp_reply *reply, bool maybe_d
     struct session *session = tx->session;
     struct outcome outcome;
     tx->next_hop_text = xstrdup(delivery_next_hop_text(leg->delivery));
-    tx->next_hop_reply = xasprintf("%d %s%s%s", reply->code, reply->enhanced, *reply->enhanced ? " " : "", reply->text);
+    if (!reply->own)
+        tx->next_hop_reply = xasprintf("%d %s%s%s", reply->code, reply->enhanced, *reply->enhanced ? " " : "", reply->text);
     leg->delivery = NULL; /* freed right after this */
     if (reply->code / 100 == 2)
         metric_add(session->server->recipients[DISPOSITION_DELIVERED], tx->to_deliver);

@@ -23,6 +23,7 @@ struct job_outcome { /* of one recipient */
     char enhanced[12];
     char *text;            /* never NULL once settled */
     bool remote;           /* the next hop's words */
+    const char *reason;    /* why it came to this end, where the next hop's words do not say: "virus"; "" they do. Static */
 };
 
 /* Payloads of the result, kept for its repeats. */
@@ -102,10 +103,11 @@ bool job_is_clean(const struct job *job);
 
 /* ---- settle.c ---- */
 
-void job_settle_recipient(struct job *job, size_t index, Weir__SpoolDisposition disposition, int code, const char *enhanced, const char *text,
-                          bool remote);
-/* The same for all that have no outcome yet. */
-void job_settle_rest(struct job *job, Weir__SpoolDisposition disposition, int code, const char *enhanced, const char *text);
+/* reason: a word for the audit, static; NULL: these are the next hop's words. */
+void job_settle_recipient(struct job *job, size_t index, Weir__SpoolDisposition disposition, const char *reason, int code, const char *enhanced,
+                          const char *text);
+/* The same for all that have no outcome yet, in our own words. */
+void job_settle_rest(struct job *job, Weir__SpoolDisposition disposition, const char *reason, int code, const char *enhanced, const char *text);
 /* Every recipient has its outcome: logs, and reports until it is taken. */
 void job_report(struct job *job);
 

@@ -117,7 +117,7 @@ void job_release(struct job *job, const char *why)
     if (job->state == JOB_REPORTING || job->sending)
         return;
     stop_work(job); /* the message stays: what the next hop said of some recipients may be due a report with a part of it */
-    job_settle_rest(job, WEIR__SPOOL_DISPOSITION__SPOOL_RELEASED, 0, "", why);
+    job_settle_rest(job, WEIR__SPOOL_DISPOSITION__SPOOL_RELEASED, "released", 0, "", why);
     job_report(job);
 }
 
@@ -136,13 +136,13 @@ static void have_body(struct job *job)
     struct spool_runner *runner = job->runner;
     char client[WIRE_CLIENT_MAX + 1], helo[WIRE_ADDRESS_MAX + 1], sender[WIRE_ADDRESS_MAX + 1];
     if (job->lease->give_up) {
-        job_settle_rest(job, WEIR__SPOOL_DISPOSITION__SPOOL_FAILED, 554, "5.4.7",
+        job_settle_rest(job, WEIR__SPOOL_DISPOSITION__SPOOL_FAILED, "unknown-end", 554, "5.4.7",
                         "Given up: what became of earlier deliveries, which may have succeeded, is not known");
         job_report(job);
         return;
     }
     if (job->lease->bounce) {
-        job_settle_rest(job, WEIR__SPOOL_DISPOSITION__SPOOL_FAILED, 554, "5.0.0", "Returned by the postmaster before it was delivered");
+        job_settle_rest(job, WEIR__SPOOL_DISPOSITION__SPOOL_FAILED, "operator", 554, "5.0.0", "Returned by the postmaster before it was delivered");
         job_report(job);
         return;
     }
@@ -220,14 +220,14 @@ static void settle_verdict(struct job *job)
                                                                                 : settings->unknown_action;
     const char *name = *verdict->signature != '\0' ? verdict->signature : "(unnamed)";
     if (verdict->verdict == WEIR__VERDICT__VERDICT_BAD) {
-        job_settle_rest(job, WEIR__SPOOL_DISPOSITION__SPOOL_DISCARDED, 550, "5.7.1", name);
+        job_settle_rest(job, WEIR__SPOOL_DISPOSITION__SPOOL_DISCARDED, "virus", 550, "5.7.1", name);
         job->runner->options.virus(job->runner->options.arg, job->lease->envelope, verdict->signature);
     } else if (action == UNKNOWN_REJECT) {
-        job_settle_rest(job, WEIR__SPOOL_DISPOSITION__SPOOL_FAILED, 550, "5.7.1", "Message refused: it cannot be scanned for viruses");
+        job_settle_rest(job, WEIR__SPOOL_DISPOSITION__SPOOL_FAILED, "not-scanned", 550, "5.7.1", "Message refused: it cannot be scanned for viruses");
     } else if (action == UNKNOWN_DISCARD) {
-        job_settle_rest(job, WEIR__SPOOL_DISPOSITION__SPOOL_DISCARDED, 550, "5.7.1", "not scanned");
+        job_settle_rest(job, WEIR__SPOOL_DISPOSITION__SPOOL_DISCARDED, "not-scanned", 550, "5.7.1", "not scanned");
     } else {
-        job_settle_rest(job, WEIR__SPOOL_DISPOSITION__SPOOL_DEFERRED, 451, "4.3.0", "Message not scanned for viruses, try again later");
+        job_settle_rest(job, WEIR__SPOOL_DISPOSITION__SPOOL_DEFERRED, "not-scanned", 451, "4.3.0", "Message not scanned for viruses, try again later");
     }
     job_report(job);
 }
@@ -259,7 +259,7 @@ static void deliver(struct job *job)
     char sender[WIRE_ADDRESS_MAX + 1], envid[WIRE_ADDRESS_MAX + 1];
     struct next_hop hop;
     if (!next_hop_parse(&hop, job->destination)) {
-        job_settle_rest(job, WEIR__SPOOL_DISPOSITION__SPOOL_DEFERRED, 451, "4.3.5", "This edge cannot deliver to such a destination");
+        job_settle_rest(job, WEIR__SPOOL_DISPOSITION__SPOOL_DEFERRED, "destination", 451, "4.3.5", "This edge cannot deliver to such a destination");
         job_report(job);
         return;
     }
@@ -306,7 +306,7 @@ static void settle_reply(struct job *job, size_t index, const struct smtp_reply 
                                          : class == 5 ? WEIR__SPOOL_DISPOSITION__SPOOL_FAILED
                                                       : WEIR__SPOOL_DISPOSITION__SPOOL_DEFERRED;
     const char *enhanced = *reply->enhanced != '\0' ? reply->enhanced : class == 2 ? "2.0.0" : class == 5 ? "5.0.0" : "4.0.0";
-    job_settle_recipient(job, index, disposition, reply->code, enhanced, reply->text, *job->next_hop != '\0');
+    job_settle_recipient(job, index, disposition, reply->own ? "next-hop" : NULL, reply->code, enhanced, reply->text);
 }
 
 static void note_next_hop(struct job *job)

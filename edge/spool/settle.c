@@ -8,6 +8,7 @@
 #include <string.h>
 #include "common/log.h"
 #include "common/memory.h"
+#include "edge/scan/stamp.h"
 #include "edge/spool/internal.h"
 
 #define RESULT_MS 30000u
@@ -16,26 +17,29 @@
 
 static void send_result(struct job *job);
 
-void job_settle_recipient(struct job *job, size_t index, Weir__SpoolDisposition disposition, int code, const char *enhanced, const char *text,
-                          bool remote)
+void job_settle_recipient(struct job *job, size_t index, Weir__SpoolDisposition disposition, const char *reason, int code, const char *enhanced,
+                          const char *text)
 {
     struct job_outcome *outcome = &job->outcomes[index];
+    outcome->remote = reason == NULL;
+    outcome->reason = reason != NULL ? reason : "";
     /* spool_life is over, or an operator wants an end: what would be tried again has failed. */
-    if (disposition == WEIR__SPOOL_DISPOSITION__SPOOL_DEFERRED && (job->lease->last_try || job->lease->bounce))
+    if (disposition == WEIR__SPOOL_DISPOSITION__SPOOL_DEFERRED && (job->lease->last_try || job->lease->bounce)) {
         disposition = WEIR__SPOOL_DISPOSITION__SPOOL_FAILED;
+        outcome->reason = job->lease->bounce ? "operator" : "expired";
+    }
     outcome->disposition = disposition;
     outcome->code = code;
     snprintf(outcome->enhanced, sizeof outcome->enhanced, "%s", enhanced);
     free(outcome->text);
     outcome->text = xstrdup(text);
-    outcome->remote = remote;
 }
 
-void job_settle_rest(struct job *job, Weir__SpoolDisposition disposition, int code, const char *enhanced, const char *text)
+void job_settle_rest(struct job *job, Weir__SpoolDisposition disposition, const char *reason, int code, const char *enhanced, const char *text)
 {
     for (size_t i = 0; i < job->recipients->n_recipients; i++)
         if (job->outcomes[i].text == NULL)
-            job_settle_recipient(job, i, disposition, code, enhanced, text, false);
+            job_settle_recipient(job, i, disposition, reason, code, enhanced, text);
 }
 
 /* delays=a/b/c/d: in the spool, fetched and scanned, 0 (connection times are the pool's), delivered. */
@@ -76,6 +80,8 @@ static void pack_outcomes(struct job *job)
         outcomes[i].disposition = outcome->disposition;
         outcomes[i].code = (uint32_t)outcome->code;
         outcomes[i].enhanced = wire_text(outcome->enhanced);
+        outcomes[i].own = !outcome->remote;
+        outcomes[i].reason = wire_text(outcome->reason);
         /* Many recipients and long replies: the words are cut so that the list fits. */
         outcomes[i].text = wire_text_cut(outcome->text, count > 400 ? 512 * 1024 / count : WIRE_REPLY_MAX);
         list.outcomes[i] = &outcomes[i];
@@ -162,9 +168,10 @@ static void send_result(struct job *job)
         fill_dsn(&dsn, job);
         body.dsn = &dsn;
     }
-    if (job->verdict != NULL && job_is_clean(job)) {
-        body.scanned = true;
-        body.verdict = wire_text("clean");
+    if (job->verdict != NULL) {
+        body.scanned = job_is_clean(job);
+        body.verdict = wire_text(verdict_text(job->verdict));
+        body.signature = wire_text(job->verdict->signature);
         body.scanner = wire_text(job->verdict->scanner);
         body.engine = wire_text(job->verdict->engine);
         body.signatures = wire_text(job->verdict->signatures);

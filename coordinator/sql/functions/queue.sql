@@ -75,8 +75,8 @@ BEGIN
                   RETURNING number)
         SELECT coalesce(array_agg(number), '{}') INTO numbers FROM gone;
     PERFORM spool_audit(wanted, numbers, 'weirctl', 'discarded:operator', 0, format('deleted by %s', requester), '');
-    INSERT INTO spool_event (id, destination, token, who, what, recipients, reply)
-        VALUES (wanted, to_destination, 0, requester, 'discarded', cardinality(numbers), 'weirctl queue delete');
+    INSERT INTO spool_event (id, destination, token, who, what, recipients, reply, own)
+        VALUES (wanted, to_destination, 0, requester, 'discarded', cardinality(numbers), 'weirctl queue delete', true);
     PERFORM spool_count(0, 0, 0, 0, 0, cardinality(numbers), 0);
     PERFORM spool_settle(wanted, cardinality(numbers));
 END $f$;

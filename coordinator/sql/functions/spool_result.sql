@@ -1,19 +1,22 @@
 -- functions/spool_result.sql - what became of leases
 
 -- Final dispositions, as rows of the audit. They win over what the edge reported when it took the message, but the row keeps that edge, whose listener
--- and client it names; who delivered is in spool_event.
-CREATE OR REPLACE FUNCTION spool_audit(wanted text, numbers integer[], who text, what text, code integer, said text, hop text) RETURNS void
+-- and client it names; who delivered is in spool_event. hop: who said it; '': no next hop did. a_verdict: one that the message does not have yet.
+CREATE OR REPLACE FUNCTION spool_audit(wanted text, numbers integer[], who text, what text, code integer, said text, hop text,
+    a_verdict text DEFAULT '', found_what text DEFAULT '', by_scanner text DEFAULT '', by_engine text DEFAULT '', with_signatures text DEFAULT '') RETURNS void
 LANGUAGE plpgsql AS $f$
 BEGIN
     INSERT INTO audit AS a (id, recipient_index, time, node, worker, listener, client, helo, tls, sender, recipient, message_id, size,
         disposition, reply_code, reply, verdict, signature, scanner, engine, signatures, next_hop, next_hop_reply, duration_ms)
         SELECT m.id, r.number, clock_timestamp(), CASE WHEN m.node <> '' THEN m.node ELSE who END, 0, m.listener, m.client, m.helo, m.tls, m.sender,
-            r.address, m.message_id, m.size, what, code, said, m.verdict, '', m.scanner, m.engine, m.signatures, left(hop, 512),
+            r.address, m.message_id, m.size, what, code, said, CASE WHEN a_verdict <> '' THEN a_verdict ELSE m.verdict END, found_what,
+            CASE WHEN a_verdict <> '' THEN by_scanner ELSE m.scanner END, CASE WHEN a_verdict <> '' THEN by_engine ELSE m.engine END,
+            CASE WHEN a_verdict <> '' THEN with_signatures ELSE m.signatures END, left(hop, 512),
             CASE WHEN hop <> '' THEN said ELSE '' END, (extract(epoch FROM clock_timestamp() - m.arrived_at) * 1000)::bigint
         FROM spool_message m JOIN spool_recipient r ON r.id = m.id WHERE m.id = wanted AND r.number = ANY (numbers) ORDER BY r.number
         ON CONFLICT (id, recipient_index) DO UPDATE SET time = EXCLUDED.time, disposition = EXCLUDED.disposition,
-            reply_code = EXCLUDED.reply_code, reply = EXCLUDED.reply, verdict = EXCLUDED.verdict, scanner = EXCLUDED.scanner,
-            engine = EXCLUDED.engine, signatures = EXCLUDED.signatures, next_hop = EXCLUDED.next_hop,
+            reply_code = EXCLUDED.reply_code, reply = EXCLUDED.reply, verdict = EXCLUDED.verdict, signature = EXCLUDED.signature,
+            scanner = EXCLUDED.scanner, engine = EXCLUDED.engine, signatures = EXCLUDED.signatures, next_hop = EXCLUDED.next_hop,
             next_hop_reply = EXCLUDED.next_hop_reply, duration_ms = EXCLUDED.duration_ms;
 END $f$;
 
@@ -50,10 +53,11 @@ END $f$;
 -- The result of one lease. dispositions as SpoolDisposition; told: what each recipient's reply was. status: 0 taken now, 1 taken before,
 -- 4 the lease is not (or no longer) the asker's. removed: nothing of the message is left. down: no host of the destination could be reached;
 -- reached: one answered (whoever was delivered was). With neither the edge had a reason of its own, which says nothing of the destination.
+-- owns: what was told are the edge's words; reasons: in a word, '' where the next hop's say it.
 CREATE OR REPLACE FUNCTION spool_result(retry_first interval, retry_most interval, warning interval, life interval, wanted text, to_destination text,
     with_token bigint, who text, down boolean, not_before interval, warned boolean, found_clean boolean, a_verdict text,
     a_scanner text, an_engine text, a_signatures text, numbers integer[], dispositions integer[], codes integer[], told text[],
-    reached boolean DEFAULT true, OUT status integer, OUT removed boolean) LANGUAGE plpgsql AS $f$
+    reached boolean DEFAULT true, owns boolean[] DEFAULT NULL, reasons text[] DEFAULT NULL, a_signature text DEFAULT '', OUT status integer, OUT removed boolean) LANGUAGE plpgsql AS $f$
 DECLARE
     q record;
     m record;
@@ -86,19 +90,20 @@ BEGIN
     END IF;
     FOR one IN
         SELECT o.disposition, CASE o.disposition WHEN 1 THEN 'delivered' WHEN 2 THEN 'failed' WHEN 3 THEN 'deferred' ELSE 'discarded' END AS what,
-            o.code, o.said, array_agg(r.number ORDER BY r.number) AS numbers
-        FROM unnest(numbers, dispositions, codes, told) AS o(number, disposition, code, said)
+            o.code, o.said, o.own, coalesce(o.reason, '') AS reason, array_agg(r.number ORDER BY r.number) AS numbers
+        FROM unnest(numbers, dispositions, codes, told, owns, reasons) AS o(number, disposition, code, said, own, reason)
         JOIN spool_recipient r ON r.id = wanted AND r.number = o.number AND r.destination = to_destination AND r.state = 'queued'
-        WHERE o.disposition IN (1, 2, 3, 4) GROUP BY o.disposition, o.code, o.said
+        WHERE o.disposition IN (1, 2, 3, 4) GROUP BY o.disposition, o.code, o.said, o.own, coalesce(o.reason, '')
     LOOP
         tried := true;
         UPDATE spool_recipient r SET state = CASE WHEN one.disposition = 3 THEN 'queued' ELSE one.what END, attempts = r.attempts + 1,
             tried_at = at_now, reply = one.said WHERE r.id = wanted AND r.number = ANY (one.numbers);
-        INSERT INTO spool_event (id, destination, token, who, what, recipients, reply)
-            VALUES (wanted, to_destination, with_token, who, one.what, cardinality(one.numbers), one.said);
+        INSERT INTO spool_event (id, destination, token, who, what, recipients, reply, own)
+            VALUES (wanted, to_destination, with_token, who, one.what, cardinality(one.numbers), one.said, one.own);
         IF one.disposition <> 3 THEN
-            PERFORM spool_audit(wanted, one.numbers, who, CASE one.disposition WHEN 2 THEN 'bounced' ELSE one.what END, one.code, one.said,
-                                to_destination);
+            PERFORM spool_audit(wanted, one.numbers, who, CASE one.disposition WHEN 2 THEN 'bounced' ELSE one.what END ||
+                CASE WHEN one.reason <> '' THEN ':' || one.reason ELSE '' END, one.code, one.said, CASE WHEN one.own THEN '' ELSE to_destination END,
+                a_verdict, a_signature, a_scanner, an_engine, a_signatures);
             PERFORM spool_count(0, 0, 0, CASE one.disposition WHEN 1 THEN cardinality(one.numbers) ELSE 0 END,
                 CASE one.disposition WHEN 2 THEN cardinality(one.numbers) ELSE 0 END,
                 CASE one.disposition WHEN 4 THEN cardinality(one.numbers) ELSE 0 END, 0);
@@ -151,8 +156,8 @@ BEGIN
         WHERE r.place = array_position(ids, r.id) AND r.amount = (SELECT count(*) FROM spool_recipient p
             WHERE p.id = r.id AND p.number = ANY (numbers[r.first:r.first + r.amount - 1]) AND p.destination = r.destination AND p.state = 'queued');
     IF done <> '{}' THEN
-        INSERT INTO spool_event (id, destination, token, who, what, recipients, reply)
-            SELECT ids[o.place], destinations[o.place], tokens[o.place], whos[o.place], 'delivered', count(*), o.said
+        INSERT INTO spool_event (id, destination, token, who, what, recipients, reply, own)
+            SELECT ids[o.place], destinations[o.place], tokens[o.place], whos[o.place], 'delivered', count(*), o.said, false
             FROM unnest(o_places, told) AS o(place, said) WHERE o.place = ANY (done) GROUP BY o.place, o.said;
         INSERT INTO audit AS a (id, recipient_index, time, node, worker, listener, client, helo, tls, sender, recipient, message_id, size,
             disposition, reply_code, reply, verdict, signature, scanner, engine, signatures, next_hop, next_hop_reply, duration_ms)
