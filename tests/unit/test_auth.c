@@ -146,7 +146,7 @@ static bool ask(struct told *told, const char *a, const char *b, const char *c)
 
 #define WAIT(condition)                                                                                                \
     do {                                                                                                               \
-        uint64_t end_ = clock_ms() + 20000;                                                                            \
+        uint64_t end_ = clock_ms() + 60000;                                                                            \
         while (!(condition)) {                                                                                         \
             event_base_loopexit(base, &(struct timeval){ 0, 5000 });                                                   \
             event_base_loop(base, EVLOOP_ONCE);                                                                        \

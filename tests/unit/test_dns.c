@@ -106,7 +106,7 @@ static void teardown(void)
 
 static void run_until_answered(void)
 {
-    uint64_t stop = clock_ms() + 5000;
+    uint64_t stop = clock_ms() + 60000;
     while (answers == 0 && clock_ms() < stop) {
         struct timeval soon = { 0, 10000 };
         event_base_loopexit(base, &soon);
@@ -239,7 +239,7 @@ START_TEST(dnsbl_that_is_silent)
     ck_assert_ptr_nonnull(dnsbl_lookup(dnsbl, dns, &metrics, &client, 20, on_verdict, NULL));
     run_until_answered();
     struct dnsbl_query *again = dnsbl_lookup(dnsbl, dns, &metrics, &client, 60000, on_verdict, NULL);
-    for (uint64_t stop = clock_ms() + 5000; pauses[_i].asked_again && again == NULL && clock_ms() < stop; usleep(1000))
+    for (uint64_t stop = clock_ms() + 60000; pauses[_i].asked_again && again == NULL && clock_ms() < stop; usleep(1000))
         again = dnsbl_lookup(dnsbl, dns, &metrics, &client, 60000, on_verdict, NULL);
     ck_assert((again != NULL) == pauses[_i].asked_again);
     dnsbl_cancel(&again);
