@@ -12,6 +12,7 @@
 #include "common/log.h"
 #include "coordinator/auth/helpers.h"
 #include "coordinator/auth/kinds.h"
+#include "tests/unit/suite.h"
 
 /* --- templates --- */
 
@@ -266,9 +267,5 @@ int main(int argc, char **argv)
     tcase_add_test(tcase, test_a_helper_that_dies_is_replaced);
     tcase_add_test(tcase, test_waiting_is_bounded);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

@@ -8,6 +8,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 #include "common/command.h"
+#include "tests/unit/suite.h"
 
 static bool check_only, also;
 
@@ -86,9 +87,5 @@ int main(void)
         return EXIT_FAILURE;
     tcase_add_loop_test(tcase, test_lines, 0, sizeof cases / sizeof *cases);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

@@ -11,6 +11,7 @@
 #include "common/metrics.h"
 #include "common/queue_id.h"
 #include "common/utf8.h"
+#include "tests/unit/suite.h"
 
 START_TEST(error_words)
 {
@@ -250,9 +251,5 @@ int main(void)
     tcase_add_test(tests, queue_ids_name_the_process);
     tcase_add_loop_test(tests, queue_id_validity, 0, sizeof id_cases / sizeof id_cases[0]);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

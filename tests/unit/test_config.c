@@ -9,6 +9,7 @@
 #include <unistd.h>
 #include "common/config.h"
 #include "common/settings.h"
+#include "tests/unit/suite.h"
 
 static char folder[64];
 static char path[512]; /* of the main file */
@@ -522,9 +523,5 @@ int main(void)
     tcase_add_test(tests, nearest_keys);
     tcase_add_test(tests, tables_are_sound);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

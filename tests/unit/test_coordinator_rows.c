@@ -9,6 +9,7 @@
 #include "coordinator/db.h"
 #include "coordinator/migrate.h"
 #include "coordinator/rows.h"
+#include "tests/unit/suite.h"
 
 static const struct {
     const char *in;
@@ -214,9 +215,5 @@ int main(void)
     tcase_add_test(tests, test_functions);
     tcase_add_test(tests, test_cluster_view);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

@@ -14,6 +14,7 @@
 #include "edge/delivery/delivery.h"
 #include "edge/delivery/internal.h"
 #include "tests/unit/certificate.h"
+#include "tests/unit/suite.h"
 
 enum tls_mode { TLS_NOT_OFFERED, TLS_WORKS, TLS_DECLINED, TLS_BROKEN, TLS_INJECTS };
 
@@ -1334,9 +1335,5 @@ int main(void)
     tcase_add_test(tests, all_addresses_in_turn);
     tcase_add_loop_test(tests, next_hop_as_text, 0, (int)(sizeof hops / sizeof *hops));
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

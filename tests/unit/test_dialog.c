@@ -9,6 +9,7 @@
 #include "edge/delivery/dialog.h"
 #include "edge/smtp/command.h"
 #include "edge/smtp/xtext.h"
+#include "tests/unit/suite.h"
 
 /* A script of steps divided by blanks: "220" a reply with that code; "MAIL", "RCPT", "DATA", "DOT", "RESET", "TLS" (the handshake is done):
  * what the user does, `!` before it: only if it may (else "-" is noted). Expected: what was said and what happened, in order. */
@@ -209,9 +210,5 @@ int main(void)
     tcase_add_loop_test(tests, rcpt, 0, (int)(sizeof rcpts / sizeof *rcpts));
     tcase_add_test(tests, long_values);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

@@ -11,6 +11,7 @@
 #include "edge/dns/dns.h"
 #include "edge/dns/dnsbl.h"
 #include "edge/dns/packet.h"
+#include "tests/unit/suite.h"
 
 #define HEADER(questions, answers) "\x12\x34\x81\x80\0" questions "\0" answers "\0\0\0\0"
 #define QUESTION "\3mx1\4test\0\0\1\0\1"
@@ -363,9 +364,5 @@ int main(void)
     tcase_add_test(loop, freed_with_queries_under_way);
     suite_add_tcase(suite, pure);
     suite_add_tcase(suite, loop);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

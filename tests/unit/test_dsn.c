@@ -12,6 +12,7 @@
 #include "edge/spool/dsn.h"
 #include "edge/spool/lease.h"
 #include "proto/wire.h"
+#include "tests/unit/suite.h"
 
 static const struct {
     unsigned notify;
@@ -216,9 +217,5 @@ int main(void)
     tcase_add_test(tests, utf8);
     tcase_add_test(tests, lease);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

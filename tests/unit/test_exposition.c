@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "coordinator/exposition.h"
+#include "tests/unit/suite.h"
 
 static const struct {
     const char *labels;
@@ -182,9 +183,5 @@ int main(void)
     tcase_add_loop_test(tests, test_bad_json_is_refused, 0, sizeof bad_json / sizeof *bad_json);
     tcase_add_test(tests, test_help_is_sorted);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

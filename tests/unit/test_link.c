@@ -16,6 +16,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "proto/link.h"
+#include "tests/unit/suite.h"
 
 #define LOOPBACK "tcp://127.0.0.1:*"
 
@@ -1058,9 +1059,5 @@ int main(void)
     tcase_add_test(tcase, test_publish_and_subscribe);
     tcase_add_test(tcase, test_bind_twice_fails_with_words);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

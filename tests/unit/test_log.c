@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 #include "common/log.h"
+#include "tests/unit/suite.h"
 
 static char path[64];
 static char content[200000];
@@ -258,9 +259,5 @@ int main(void)
     tcase_add_test(tests, unwritable_file_keeps_the_old_log);
     tcase_add_test(tests, processes_do_not_mix_lines);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

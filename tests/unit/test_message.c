@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "edge/message/message.h"
+#include "tests/unit/suite.h"
 
 static char folder[64];
 static struct message_budget budget;
@@ -285,9 +286,5 @@ int main(void)
     tcase_add_test(tests, disk_full_while_moving);
     tcase_add_test(tests, disk_full_while_appending);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

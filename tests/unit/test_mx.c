@@ -9,6 +9,7 @@
 #include "edge/dns/client_name.h"
 #include "edge/dns/idn.h"
 #include "edge/dns/mx.h"
+#include "tests/unit/suite.h"
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
@@ -355,9 +356,5 @@ int main(void)
     tcase_add_loop_test(pure, internationalized, 0, (int)COUNT(idns));
     tcase_add_test(pure, internationalized_and_too_long);
     suite_add_tcase(suite, pure);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

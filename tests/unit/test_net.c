@@ -12,6 +12,7 @@
 #include "common/memory.h"
 #include "edge/net/net.h"
 #include "tests/unit/certificate.h"
+#include "tests/unit/suite.h"
 
 enum behaviour {
     KEEP,               /* uses all bytes and keeps a copy */
@@ -872,9 +873,5 @@ int main(void)
     tcase_add_test(tests, the_end_does_not_wait_for_slow_closes);
     tcase_add_test(tests, an_idle_connection_is_small);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

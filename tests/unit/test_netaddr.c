@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "common/netaddr.h"
+#include "tests/unit/suite.h"
 
 static const struct {
     const char *text, *formatted; /* NULL: not an address */
@@ -173,9 +174,5 @@ int main(void)
     tcase_add_test(tests, goes_through_sockaddr);
     tcase_add_test(tests, mapped_addresses_are_ipv4);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

@@ -16,6 +16,7 @@
 #include "common/memory.h"
 #include "proto/node.h"
 #include "proto/node_reports.h"
+#include "tests/unit/suite.h"
 
 #define COORDINATORS 2
 #define ID           "01HQ0000000000000000"
@@ -1128,9 +1129,5 @@ int main(void)
     tcase_add_test(tcase, test_questions_are_bounded);
     tcase_add_test(tcase, test_many_questions_reach_a_slow_link);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

@@ -7,6 +7,7 @@
 #include <check.h>
 #include <stdlib.h>
 #include "proto/node_choice.h"
+#include "tests/unit/suite.h"
 
 #define COORDINATORS 3
 #define SILENCE      1000
@@ -255,9 +256,5 @@ int main(void)
     tcase_add_test(tcase, test_moves_are_rare);
     tcase_add_test(tcase, test_a_thousand_nodes);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 #include "common/policy/policy.h"
+#include "tests/unit/suite.h"
 
 static struct policy_file file(const char *name, const char *text)
 {
@@ -668,9 +669,5 @@ int main(void)
     tcase_add_test(tests, networks_agree_with_a_linear_search);
     tcase_add_test(tests, large_files_are_fast);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

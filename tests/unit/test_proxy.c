@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "edge/session/proxy.h"
+#include "tests/unit/suite.h"
 
 #define V2 "\r\n\r\n\0\r\nQUIT\n"
 #define TCP4 "\xc0\x00\x02\x07\xc6\x33\x64\x01\x9c\x40\x00\x19"
@@ -159,9 +160,5 @@ int main(void)
     tcase_add_loop_test(tests, leaves_what_is_behind, 0, sizeof headers / sizeof headers[0]);
     tcase_add_loop_test(tests, writes_what_it_reads, 0, sizeof written / sizeof written[0]);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "coordinator/questions.h"
+#include "tests/unit/suite.h"
 
 static struct metrics metrics;
 static struct questions *questions;
@@ -154,9 +155,5 @@ int main(void)
     tcase_add_test(tcase, test_nobody_knows);
     tcase_add_test(tcase, test_limit_and_drain);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

@@ -11,6 +11,7 @@
 #include "common/clock.h"
 #include "common/memory.h"
 #include "edge/scan/scan.h"
+#include "tests/unit/suite.h"
 
 #define CHUNK     (16u * 1024)
 #define SCANS_MAX 64
@@ -695,9 +696,5 @@ int main(void)
     tcase_add_test(tcase, farm_dies_and_comes_back);
     tcase_add_test(tcase, a_revoked_scanner_is_left_at_once);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

@@ -10,6 +10,7 @@
 #include <string.h>
 #include "common/memory.h"
 #include "edge/scan/state.h"
+#include "tests/unit/suite.h"
 
 #define CHUNK    (64u * 1024)
 #define MS       1000u
@@ -1259,9 +1260,5 @@ int main(void)
     tcase_add_test(tcase, cancelled_while_it_is_told_of_pressure);
     tcase_add_test(tcase, many_attempts_find_their_scans);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

@@ -11,6 +11,7 @@
 #include "scanner/body.h"
 #include "scanner/engine.h"
 #include "scanner/scans.h"
+#include "tests/unit/suite.h"
 
 static const struct admission_limits limits = { .slots = 4, .memory = 1000, .memory_threshold = 200, .disk = 5000, .window = 100,
                                                 .large_message = 150 };
@@ -415,9 +416,5 @@ int main(void)
     tcase_add_test(tests, body_of_a_whole_message);
     tcase_add_test(tests, body_failures);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

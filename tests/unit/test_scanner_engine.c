@@ -23,6 +23,7 @@
 #include "scanner/engine.h"
 #include "scanner/scratch.h"
 #include "scanner/worker.h"
+#include "tests/unit/suite.h"
 
 #define BAD WEIR__VERDICT__VERDICT_BAD
 #define CLEAN WEIR__VERDICT__VERDICT_CLEAN
@@ -556,9 +557,5 @@ int main(void)
     tcase_add_test(tests, worker_refuses_nonsense);
     tcase_add_test(tests, corpus);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

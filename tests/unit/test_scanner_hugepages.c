@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include "scanner/hugepages.h"
+#include "tests/unit/suite.h"
 
 #define FILLED (16u << 20)
 #define EMPTY (64u << 20)
@@ -51,9 +52,5 @@ int main(void)
     TCase *tests = tcase_create("hugepages");
     tcase_add_test(tests, test_collapse);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

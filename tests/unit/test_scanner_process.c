@@ -5,6 +5,7 @@
  */
 #include <ctype.h>
 #include "tests/unit/scanner_harness.h"
+#include "tests/unit/suite.h"
 
 START_TEST(verdicts)
 {
@@ -765,9 +766,5 @@ int main(int argc, char **argv)
         tcase_add_test(one, tests[i].test);
         suite_add_tcase(suite, one);
     }
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

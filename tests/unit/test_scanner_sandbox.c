@@ -18,6 +18,7 @@
 #include <unistd.h>
 #include "scanner/sandbox.h"
 #include "scanner/scratch.h"
+#include "tests/unit/suite.h"
 
 #define MEMORY (64u << 20)
 
@@ -278,9 +279,5 @@ int main(void)
     tcase_add_test(tests, allowed_and_denied);
     tcase_add_test(tests, files_elsewhere);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

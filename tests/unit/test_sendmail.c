@@ -11,6 +11,7 @@
 #include "deploy/sendmail/mail.h"
 #include "deploy/sendmail/options.h"
 #include "edge/smtp/command.h"
+#include "tests/unit/suite.h"
 
 static const struct {
     const char *text, *found; /* found: addresses with a blank behind each; "!" before one that is none */
@@ -255,9 +256,5 @@ int main(void)
     tcase_add_test(tcase, test_header_folding_and_names);
     tcase_add_loop_test(tcase, test_commands, 0, sizeof commands / sizeof commands[0]);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? 0 : 1;
+    return run_suite(suite);
 }

@@ -29,6 +29,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "tests/unit/session_doubles.h"
+#include "tests/unit/suite.h"
 
 static const char config_text[] = "[edge]\nhostname = edge.test\ntmp_dir = /tmp\n"
                                   "[listener \"relay\"]\nlisten = 127.0.0.1:2525\n"
@@ -1143,9 +1144,5 @@ int main(void)
     tcase_add_test(tcase, test_few_bytes_are_taken_at_once);
     tcase_add_test(tcase, test_limits_of_the_door);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

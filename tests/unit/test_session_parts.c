@@ -10,6 +10,7 @@
 #include "edge/session/received.h"
 #include "edge/session/relay.h"
 #include "edge/session/wheel.h"
+#include "tests/unit/suite.h"
 
 static const struct {
     const char *name, *text;
@@ -432,9 +433,5 @@ int main(void)
     tcase_add_test(tcase, test_wheel);
     tcase_add_test(tcase, test_census);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

@@ -9,6 +9,7 @@
 #include "common/dnsbl_site.h"
 #include "common/memory.h"
 #include "common/settings.h"
+#include "tests/unit/suite.h"
 
 #define LABEL "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" /* 63 */
 #define HEX "0123456789abcdefABCDEF0123456789abcdefABCDEF0123456789abcdefABCD"   /* 64 digits */
@@ -281,9 +282,5 @@ int main(void)
     tcase_add_loop_test(tcase, whole, 0, (int)(sizeof wholes / sizeof *wholes));
     tcase_add_test(tcase, too_many_lists);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

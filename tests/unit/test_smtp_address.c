@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include "edge/smtp/address.h"
+#include "tests/unit/suite.h"
 
 #define L10 "abcdefghij"
 #define L60 L10 L10 L10 L10 L10 L10
@@ -381,9 +382,5 @@ int main(void)
     tcase_add_test(tcase, test_domain);
     tcase_add_test(tcase, test_isemail);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "edge/smtp/command.h"
+#include "tests/unit/suite.h"
 
 static struct smtp_complaint parse_len(struct smtp_command *command, const char *line, size_t len, bool smtputf8,
                                        bool dsn)
@@ -270,9 +271,5 @@ int main(void)
     tcase_add_test(tcase, test_limits);
     tcase_add_test(tcase, test_names);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

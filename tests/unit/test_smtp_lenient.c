@@ -13,6 +13,7 @@
 #include "edge/smtp/leniency.h"
 #include "edge/smtp/mend.h"
 #include "edge/smtp/parser.h"
+#include "tests/unit/suite.h"
 
 struct text {
     char bytes[16384];
@@ -444,9 +445,5 @@ int main(void)
     tcase_add_loop_test(tcase, test_what_was_needed, 0, sizeof needs / sizeof needs[0]);
     tcase_add_loop_test(tcase, test_commands, 0, sizeof commands / sizeof commands[0]);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "edge/smtp/parser.h"
+#include "tests/unit/suite.h"
 
 #define MAX_COMMAND 20
 #define MAX_TEXT    40
@@ -293,9 +294,5 @@ int main(void)
     tcase_add_test(tcase, test_command_put_off);
     tcase_add_test(tcase, test_endless_line);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 #include "edge/smtp/parser.h"
 #include "edge/smtp/reply.h"
+#include "tests/unit/suite.h"
 
 #define X100 "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
 #define X400 X100 X100 X100 X100
@@ -302,9 +303,5 @@ int main(void)
     tcase_add_test(tcase, test_many_extensions);
     tcase_add_loop_test(tcase, test_dot_stuff, 0, sizeof stuffs / sizeof stuffs[0]);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

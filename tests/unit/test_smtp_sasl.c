@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "edge/smtp/sasl.h"
+#include "tests/unit/suite.h"
 
 struct exchange {
     const char *name;
@@ -135,9 +136,5 @@ int main(void)
     tcase_add_loop_test(tcase, test_exchange, 0, sizeof exchanges / sizeof *exchanges);
     tcase_add_test(tcase, test_lengths);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "edge/smtp/xclient.h"
+#include "tests/unit/suite.h"
 
 static const struct {
     const char *arguments;
@@ -110,9 +111,5 @@ int main(void)
     tcase_add_loop_test(tests, parses, 0, sizeof rows / sizeof rows[0]);
     tcase_add_test(tests, long_values);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

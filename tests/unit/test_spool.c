@@ -12,6 +12,7 @@
 #include "edge/smtp/command.h"
 #include "edge/spool/runner.h"
 #include "edge/spool/store.h"
+#include "tests/unit/suite.h"
 
 #define ID "06GZYZYCR1PM1BG2PG4M"
 #define ASKED_MAX 400
@@ -1050,9 +1051,5 @@ int main(void)
     tcase_add_test(tests, no_room_for_the_body);
     tcase_add_test(tests, body_is_gone);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

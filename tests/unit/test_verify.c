@@ -13,6 +13,7 @@
 #include "edge/verify/memory.h"
 #include "edge/verify/verify.h"
 #include "proto/wire.h"
+#include "tests/unit/suite.h"
 
 /* ---- pure parts ---- */
 
@@ -515,9 +516,5 @@ int main(void)
     tcase_add_test(made, test_an_internationalized_address);
     suite_add_tcase(suite, pure);
     suite_add_tcase(suite, made);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

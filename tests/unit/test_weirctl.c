@@ -8,6 +8,7 @@
 #include "coordinator/ctl/options.h"
 #include "coordinator/ctl/table.h"
 #include "coordinator/ctl/views.h"
+#include "tests/unit/suite.h"
 
 static const struct {
     const char *line; /* words by blanks */
@@ -507,9 +508,5 @@ int main(void)
     tcase_add_test(tests, policy_test_says_what_is_no_case);
     tcase_add_test(tests, s69_explained_as_people_read_it);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

@@ -12,6 +12,7 @@
 #include "proto/curve.h"
 #include "proto/wire.h"
 #include "proto/wire_rules.h"
+#include "tests/unit/suite.h"
 
 #define ID "01HQ0000000000000000"
 
@@ -784,9 +785,5 @@ int main(void)
     tcase_add_test(tcase, test_every_field_has_its_rule);
     tcase_add_test(tcase, test_text);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

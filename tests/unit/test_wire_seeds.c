@@ -13,6 +13,7 @@
 #include <string.h>
 #include "common/memory.h"
 #include "proto/wire.h"
+#include "tests/unit/suite.h"
 
 #define RECIPIENTS 0xff /* as in fuzz_wire.c */
 #define OUTCOMES   0xfe
@@ -154,9 +155,5 @@ int main(void)
 
     tcase_add_test(tcase, test_every_field_is_in_a_seed);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }
