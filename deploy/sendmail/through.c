@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <sysexits.h>
 #include <unistd.h>
 #include "deploy/sendmail/internal.h"
@@ -31,8 +32,11 @@ struct conversation {
     bool at_line_start;
     bool challenged;         /* by AUTH: the next line is no command, whatever it looks like */
     bool over;
+    bool io_failed;          /* stdin or stdout: what was not read or heard is not known to be sent */
     int refusal;             /* EX_OK, or of the first refusal */
     bool deferred, cut;      /* somebody may get it later; the message has no end */
+    char held[SMTP_REPLY_LINE_MAX]; /* the last line of the reply that is being passed on; see pass_line() */
+    size_t held_len;
 };
 
 static bool write_out(const char *bytes, size_t len)
@@ -46,6 +50,19 @@ static bool write_out(const char *bytes, size_t len)
         bytes += written, len -= (size_t)written;
     }
     return true;
+}
+
+static void fail_io(struct conversation *conversation, const char *stream)
+{
+    host_tell(stream, strerror(errno));
+    conversation->io_failed = conversation->over = true;
+}
+
+/* To the client. Who cannot hear replies any more gets no more of them, and nothing is begun for it. */
+static void say(struct conversation *conversation, const char *bytes, size_t len)
+{
+    if (!conversation->io_failed && !write_out(bytes, len))
+        fail_io(conversation, "stdout");
 }
 
 /* ---- the edge ---- */
@@ -64,34 +81,65 @@ static void send_bytes(struct conversation *conversation, const char *bytes, siz
         lost(conversation, why.text);
 }
 
-/* One whole reply, byte for byte. false: there is none, or nobody to read it. */
-static bool pass_reply(struct conversation *conversation, struct smtp_reply *reply)
+/* A line of a reply to EHLO that offers what is not to be had here. */
+static bool offers_starttls(const char *line, size_t len)
+{
+    static const char keyword[] = "STARTTLS";
+    return len >= 4 + sizeof keyword - 1 && strncasecmp(line + 4, keyword, sizeof keyword - 1) == 0 && strchr(" \r\n", line[4 + sizeof keyword - 1]) != NULL;
+}
+
+/* One line of a reply goes out when the next one is there: the last that is passed on has to look like the last. */
+static void pass_line(struct conversation *conversation, const char *line, size_t len, const struct smtp_reply_parser *parser, bool introduces, bool last)
+{
+    if (introduces && parser->reply.code == 250 && parser->lines > 1 && offers_starttls(line, len)) {
+        if (last)
+            conversation->held[3] = ' ';
+    } else {
+        say(conversation, conversation->held, conversation->held_len);
+        memcpy(conversation->held, line, len);
+        conversation->held_len = len;
+    }
+    if (last) {
+        say(conversation, conversation->held, conversation->held_len);
+        conversation->held_len = 0;
+    }
+}
+
+/* One whole reply, byte for byte, but for STARTTLS where it introduces the edge (EHLO). false: there is none. A client that hears no more does not make
+ * it unsaid. */
+static bool pass_reply(struct conversation *conversation, struct smtp_reply *reply, bool introduces)
 {
     struct wire *wire = &conversation->host->wire;
     struct smtp_reply_parser parser;
     struct error why;
+    if (conversation->over)
+        return false;
     smtp_reply_parser_init(&parser);
-    while (!conversation->over) {
-        size_t used;
-        enum smtp_reply_status status = smtp_reply_parser_next(&parser, wire->in, wire->in_len, &used);
-        conversation->over = !write_out(wire->in, used);
+    for (;;) {
+        const char *end = memchr(wire->in, '\n', wire->in_len);
+        size_t used, line = end != NULL ? (size_t)(end - wire->in) + 1 : wire->in_len; /* the parser takes all lines it can get */
+        enum smtp_reply_status status = smtp_reply_parser_next(&parser, wire->in, line, &used);
+        if (used > 0 && status != SMTP_REPLY_BROKEN)
+            pass_line(conversation, wire->in, used, &parser, introduces, status == SMTP_REPLY_DONE);
         memmove(wire->in, wire->in + used, wire->in_len - used);
         wire->in_len -= used;
         if (status == SMTP_REPLY_DONE) {
             *reply = parser.reply;
-            return !conversation->over;
+            return true;
         }
         if (status == SMTP_REPLY_BROKEN || wire->in_len == sizeof wire->in) {
             lost(conversation, "its reply is not SMTP");
-            break;
+            return false;
         }
+        if (used > 0)
+            continue;
         ssize_t len = wire_read(wire, wire->in + wire->in_len, sizeof wire->in - wire->in_len, &why);
-        if (len <= 0)
+        if (len <= 0) {
             lost(conversation, len == 0 ? "connection closed" : why.text);
-        else
-            wire->in_len += (size_t)len;
+            return false;
+        }
+        wire->in_len += (size_t)len;
     }
-    return false;
 }
 
 /* What was refused is the caller's to know: it may be a script that reads no replies. */
@@ -105,10 +153,11 @@ static void settle(struct conversation *conversation, const struct smtp_reply *r
 
 /* ---- the client ---- */
 
-static void refuse_line(struct conversation *conversation, const char *reply)
+/* It may have been a MAIL or RCPT. */
+static void refuse_line(struct conversation *conversation)
 {
-    if (!write_out(reply, strlen(reply)))
-        conversation->over = true;
+    static const char reply[] = "500 5.5.2 Syntax error\r\n";
+    say(conversation, reply, sizeof reply - 1);
     if (conversation->refusal == EX_OK)
         conversation->refusal = EX_UNAVAILABLE;
 }
@@ -129,13 +178,14 @@ static void begin_message(struct conversation *conversation)
 
 static void on_command(struct conversation *conversation, const char *line, size_t len)
 {
+    static const char no_tls[] = "502 5.5.1 TLS is not available here\r\n";
     struct smtp_command command;
     struct smtp_reply reply;
     struct smtp_complaint complaint = smtp_command_parse(&command, line, len, true, true);
     if (conversation->challenged)
         command.verb = SMTP_VERB_UNKNOWN;
     if (command.verb == SMTP_VERB_STARTTLS) { /* sendmail.conf says whether the way to the edge is secured; the client is on this host */
-        refuse_line(conversation, "502 5.5.1 TLS is not available here\r\n");
+        say(conversation, no_tls, sizeof no_tls - 1);
         return;
     }
     send_bytes(conversation, line, len);
@@ -144,7 +194,7 @@ static void on_command(struct conversation *conversation, const char *line, size
         begin_chunk(conversation, command.size);
         return;
     }
-    if (!pass_reply(conversation, &reply))
+    if (!pass_reply(conversation, &reply, command.verb == SMTP_VERB_EHLO))
         return;
     conversation->challenged = reply.code == 334;
     if (command.verb == SMTP_VERB_MAIL || command.verb == SMTP_VERB_RCPT || command.verb == SMTP_VERB_DATA || command.verb == SMTP_VERB_BDAT)
@@ -176,7 +226,7 @@ static void on_end(struct conversation *conversation)
         send_bytes(conversation, ".\r\n", 3);
     conversation->in_message = false;
     conversation->parser.lenient = true;
-    if (pass_reply(conversation, &reply))
+    if (pass_reply(conversation, &reply, false))
         settle(conversation, &reply);
 }
 
@@ -193,7 +243,7 @@ static void on_token(struct conversation *conversation, const struct smtp_token 
         on_end(conversation);
         break;
     case SMTP_BAD_LINE:
-        refuse_line(conversation, "500 5.5.2 Syntax error\r\n");
+        refuse_line(conversation);
         break;
     case SMTP_NEED_MORE:
         break;
@@ -217,11 +267,13 @@ static void read_more(struct conversation *conversation)
     ssize_t len = read(STDIN_FILENO, conversation->in + conversation->in_len, sizeof conversation->in - conversation->in_len);
     if (len > 0)
         conversation->in_len += (size_t)len;
-    else if (len == 0 || errno != EINTR)
+    else if (len == 0)
         conversation->ended = true;
+    else if (errno != EINTR)
+        fail_io(conversation, "stdin");
 }
 
-/* Whoever speaks first. From the edge that is a 421: nothing was asked. */
+/* Whoever speaks first. From the edge that is a 421, or a 5xx: nothing was asked, so it ends what was begun. */
 static void wait_for_words(struct conversation *conversation)
 {
     struct wire *wire = &conversation->host->wire;
@@ -230,10 +282,13 @@ static void wait_for_words(struct conversation *conversation)
     struct smtp_reply reply;
     int ready = poll(fds, 2, waiting ? 0 : -1);
     if (ready < 0 && errno != EINTR)
-        conversation->ended = true;
+        fail_io(conversation, "stdin");
     if (waiting || (ready > 0 && fds[0].revents != 0)) {
-        pass_reply(conversation, &reply);
-        conversation->deferred = conversation->over = true;
+        bool final = pass_reply(conversation, &reply, false) && reply.code >= 500;
+        if (final)
+            settle(conversation, &reply);
+        conversation->deferred |= !final;
+        conversation->over = true;
         conversation->host->dialog.state = HOP_CLOSED;
     } else if (ready > 0 && fds[1].revents != 0) {
         read_more(conversation);
@@ -248,13 +303,13 @@ static bool converse(struct host *host, void *arg)
     smtp_parser_init(&conversation->parser, COMMAND_MAX, 0);
     conversation->parser.lenient = true;
     int len = snprintf(banner, sizeof banner, "220 %.200s ESMTP weir-sendmail\r\n", conversation->settings->hostname);
-    conversation->over = !write_out(banner, (size_t)len);
+    say(conversation, banner, (size_t)len);
     while (!conversation->over && !conversation->ended) {
         wait_for_words(conversation);
         work_off(conversation);
     }
     if (conversation->in_message) {
-        if (!conversation->deferred)
+        if (!conversation->over)
             host_tell(host->name, "stdin ended inside a message, which was not sent");
         conversation->cut = true;
         host->dialog.state = HOP_CLOSED; /* never a final dot */
@@ -273,5 +328,6 @@ int through(const struct sendmail_settings *settings)
         write_out(busy, sizeof busy - 1);
         return EX_TEMPFAIL;
     }
-    return conversation.deferred ? EX_TEMPFAIL : conversation.refusal != EX_OK ? conversation.refusal : conversation.cut ? EX_DATAERR : EX_OK;
+    return conversation.deferred ? EX_TEMPFAIL : conversation.refusal != EX_OK ? conversation.refusal
+         : conversation.io_failed ? EX_IOERR : conversation.cut ? EX_DATAERR : EX_OK;
 }

@@ -267,13 +267,86 @@ def test_S73_bs_says_what_was_refused(cluster, conf):
     assert done.returncode == 67 and codes_of(done.stdout)[-2:] == [501, 503], done  # DATA, and then nothing more
     done = sendmail(conf(), "-bs", text=script("token-no").split(b".dot")[0])
     assert done.returncode == 65 and b"ended inside a message" in done.stderr, done
-    done = sendmail(conf(), "-bs", text=b"EHLO x\nSTARTTLS\nRSET\n")
-    assert codes_of(done.stdout) == [220, 250, 502, 250] and done.returncode == 69, done
+    done = sendmail(conf(), "-bs", text=b"EHLO x\nMAIL\0 FROM:<s@example.org>\nQUIT\n")
+    assert codes_of(done.stdout) == [220, 250, 500, 221] and done.returncode == 69, done
     for replies, status in (((b"550 5.1.1 no such user", b"554 5.5.1 none"), 67), ((b"450 4.2.0 later", b"554 5.5.1 none"), 75), ((b"421 4.3.2 closing",), 75)):
         with answers(b"250 hello", b"250 hello again", b"250 2.1.0 ok", *replies) as fake:
             done = sendmail(conf(fake, tls="none"), "-bs", text=script("token-no"))
         assert done.returncode == status, done
     assert cluster.sink.count() == before
+
+
+@pytest.mark.sanitized
+def test_S73_bs_offers_no_tls(cluster, conf):
+    """The way to the edge is not the client's to secure, and that is no refusal of its mail."""
+    done = sendmail(conf(tls="none"), "-bs", text=script("token-no-tls").replace(b"MAIL", b"STARTTLS\nMAIL", 1))
+    assert (done.returncode, codes_of(done.stdout)) == (0, [220, 250, 502, 250, 250, 354, 250, 221]), done
+    assert b"STARTTLS" not in done.stdout and b"PIPELINING\r\n" in done.stdout, done
+    assert only(cluster, "token-no-tls")[1] == b".dot\r\n"
+    with answers(b"250-fake\r\n250 starttls", b"250-again\r\n250-STARTTLS\r\n250-XSTARTTLS\r\n250 STARTTLS", b"221 bye") as fake:
+        done = sendmail(conf(fake, tls="none"), "-bs", text=b"EHLO x\nQUIT\n")
+    assert done.returncode == 0 and done.stdout.split(b"\r\n")[1:] == [b"250-again", b"250 XSTARTTLS", b"221 bye", b""], done
+
+
+@pytest.mark.sanitized
+def test_S73_bs_without_stdin_or_stdout(cluster, conf, tmp_path):
+    """What could not be read or answered was not sent, and whoever looks at the status only is told so."""
+    before = cluster.sink.count()
+    path = conf()
+
+    def run(**streams):
+        env = {**os.environ, "WEIR_SENDMAIL_CONF": str(path)}
+        return subprocess.run([BIN / "weir-sendmail", "-bs"], stderr=subprocess.PIPE, env=env, timeout=120, **streams)
+    with open("/dev/full", "wb") as full:
+        done = run(input=script("token-no"), stdout=full)
+    assert done.returncode == 74 and b"stdout: No space left" in done.stderr, done
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "wb") as nobody:
+        done = run(input=script("token-no"), stdout=nobody)
+    assert done.returncode == 74 and b"stdout: Broken pipe" in done.stderr, done
+    folder = os.open(tmp_path, os.O_RDONLY)
+    done = run(stdin=folder, stdout=subprocess.PIPE)
+    os.close(folder)
+    assert done.returncode == 74 and b"stdin: Is a directory" in done.stderr, done
+    assert cluster.sink.count() == before
+
+
+def test_S73_bs_hears_a_refusal_that_nobody_reads(conf):
+    """stdout breaks on the very reply that refuses: the status says what it was."""
+    heard = threading.Event()
+
+    class Later(bytes):
+        """A reply that is said when the client's reader has gone."""
+        def __add__(self, end):
+            assert heard.wait(60)
+            return bytes(self) + end
+    with answers(b"250 hello", Later(b"550 5.7.1 not you")) as fake:
+        env = {**os.environ, "WEIR_SENDMAIL_CONF": str(conf(fake, tls="none"))}
+        client = subprocess.Popen([BIN / "weir-sendmail", "-bs"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env)
+        client.stdin.write(b"MAIL FROM:<s@example.org>\n")
+        client.stdin.flush()
+        assert client.stdout.readline().startswith(b"220 ")
+        client.stdout.close()
+        heard.set()
+        errors = client.stderr.read()
+        assert client.wait(60) == 77 and b"stdout: " in errors, errors
+        client.stdin.close()
+        client.stderr.close()
+
+
+@pytest.mark.parametrize("words, status", [(b"554 5.7.1 go away", 77), (b"421 4.3.2 closing", 75), (b"250 what?", 75), (b"nonsense", 75)])
+def test_S73_bs_unasked(conf, words, status):
+    """An edge that ends it by itself: only what is final is final."""
+    with answers(b"250 hello\r\n" + words) as fake:
+        env = {**os.environ, "WEIR_SENDMAIL_CONF": str(conf(fake, tls="none"))}
+        client = subprocess.Popen([BIN / "weir-sendmail", "-bs"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env)
+        try:
+            out = client.stdout.read()  # stdin stays open: only the edge speaks
+            assert client.wait(60) == status and out.startswith(b"220 "), out
+        finally:
+            client.kill()
+            client.communicate()
 
 
 @pytest.mark.sanitized
