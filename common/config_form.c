@@ -2,6 +2,7 @@
 #include "common/config_form.h"
 
 #include <ctype.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -11,6 +12,7 @@
 #define LABEL_MAX 63
 #define LOCAL_PART_MAX 64 /* RFC 5321 4.5.3.1.1 */
 #define WORDS_MAX 256     /* a reply's line has 512 */
+#define SERVICE_MAX 15    /* RFC 6335 5.1 */
 #define KEY_DIGITS 64
 #define DNS_PORT 53
 
@@ -77,6 +79,33 @@ bool form_host_port(const char *text, struct error *why)
     if (is_host_port(text, false))
         return true;
     error_set(why, "expected a host and its port, as mx1.example.edu:25 or [2001:db8::1]:25");
+    return false;
+}
+
+/* A name of services(5): letters, digits, hyphens inside; a letter, else it would be a port (RFC 6335 5.1). */
+static bool is_service(const char *text)
+{
+    size_t len = strlen(text);
+    bool letter = false;
+
+    for (size_t i = 0; i < len; i++) {
+        if (!is_alphanumeric(text[i]) && !(text[i] == '-' && i > 0 && i + 1 < len))
+            return false;
+        letter |= isalpha((unsigned char)text[i]) != 0;
+    }
+    return letter && len <= SERVICE_MAX;
+}
+
+bool form_host_service(const char *text, struct error *why)
+{
+    char with_port[HOST_MAX + sizeof ".:25"];
+    const char *bracket = *text == '[' ? strchr(text, ']') : NULL;
+    const char *colon = strchr(bracket != NULL ? bracket : text, ':');
+    int len = snprintf(with_port, sizeof with_port, "%.*s:25", (int)(colon != NULL ? (size_t)(colon - text) : strlen(text)), text);
+
+    if ((size_t)len < sizeof with_port && is_host_port(with_port, false) && (colon == NULL || is_port(colon + 1) || is_service(colon + 1)))
+        return true;
+    error_set(why, "expected a host, with its port or service where that is not 25, as mx1.example.edu:587, mx1.example.edu:submission or [2001:db8::1]:25");
     return false;
 }
 

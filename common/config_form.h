@@ -13,6 +13,7 @@
 
 bool form_host(const char *text, struct error *why);             /* mx1.example.edu; one trailing dot, underscores */
 bool form_host_port(const char *text, struct error *why);        /* mx1.example.edu:25, 192.0.2.1:25, [2001:db8::1]:25 */
+bool form_host_service(const char *text, struct error *why);     /* the same, with a service's name or without a port, too: mx1.example.edu:submission */
 bool form_mailbox(const char *text, struct error *why);          /* verify@example.edu: a dot-atom and a host (RFC 5321 4.1.2) */
 bool form_path(const char *text, struct error *why);             /* /var/lib/weir: absolute, as a daemon's folder is the root */
 bool form_log_file(const char *text, struct error *why);         /* the same, or "-" */

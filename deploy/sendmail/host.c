@@ -147,7 +147,7 @@ static enum attempt try_address(struct host *host, const struct sendmail_setting
     }
 }
 
-/* "NAME:PORT", "[V6]:PORT", or a name alone: port 25. */
+/* "NAME:PORT", "[V6]:PORT", or without a port: 25. As form_host_service() lets it through. */
 static void split(const char *text, char *name, size_t cap, const char **port)
 {
     const char *colon = strrchr(text, ':'), *bracket = strchr(text, ']');

@@ -12,7 +12,7 @@
 #define NUMBER(key, type, value, min, max, help) { #key, type, offsetof(struct sendmail_settings, key), value, NULL, min, max, help, NULL }
 
 static const struct config_key keys[] = {
-    { "hosts", CONFIG_LIST, offsetof(struct sendmail_settings, hosts), NULL, NULL, 0, 0, "NAME:PORT of edges, tried in this order", form_host_port },
+    { "hosts", CONFIG_LIST, offsetof(struct sendmail_settings, hosts), NULL, NULL, 0, 0, "NAME:PORT of edges, tried in this order; PORT may be a service's name; 25 where there is none", form_host_service },
     STRING(hostname, "", form_host, "for EHLO and Message-ID; default: the system's"),
     STRING(domain, "", form_host, "for addresses without one; default: hostname"),
     { "tls", CONFIG_ENUM, offsetof(struct sendmail_settings, tls), "may", "none|may|require|implicit", 0, 0, "STARTTLS; require also verifies the host; implicit: so, and TLS from the first byte, as on port 465", NULL },

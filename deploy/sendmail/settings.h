@@ -6,7 +6,7 @@
 #define SENDMAIL_TLS_IMPLICIT 3 /* behind those of enum next_hop_tls: from the first byte, and verified as with require */
 
 struct sendmail_settings {      /* [sendmail] */
-    struct config_list hosts;   /* NAME:PORT or ADDRESS:PORT of edges, tried in this order */
+    struct config_list hosts;   /* NAME:PORT or ADDRESS:PORT of edges, tried in this order; PORT a number, a service's name, or none: 25 */
     char *hostname;             /* EHLO, Message-ID; "": the system's */
     char *domain;               /* for addresses without one; "": hostname */
     int tls;                    /* enum next_hop_tls: none|may|require; or implicit */

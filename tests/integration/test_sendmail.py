@@ -176,6 +176,18 @@ def test_S73_hosts_in_turn(cluster, conf):
 
 
 @pytest.mark.sanitized
+def test_S73_hosts_as_they_may_be_written(cluster, conf):
+    """Without a port it is 25, and a port has its service's name, too. No server that may be at these ports here has a certificate of ours."""
+    port = cluster.relay().rsplit(":", 1)[1]
+    secure = {"tls": "require", "ca_file": cluster.env["CA_FILE"]}
+    done = sendmail(conf(f"127.0.0.1, [::1], 127.0.0.1:submission, localhost:{port}", **secure), "a@example.edu", text=b"Subject: token-ports\n\nx\n")
+    assert done.returncode == 0 and all(b"weir-sendmail: %s: " % host in done.stderr for host in (b"127.0.0.1", b"[::1]", b"127.0.0.1:submission")), done
+    only(cluster, "token-ports")
+    done = sendmail(conf("localhost:no_service"), "a@example.edu", text=b"x\n")
+    assert done.returncode == 78 and b"sendmail.conf:1: " in done.stderr and b"expected a host" in done.stderr, done
+
+
+@pytest.mark.sanitized
 def test_S73_nobody_takes_it(conf):
     one, other = closed_port(), closed_port()
     done = sendmail(conf(f"{one}, {other}"), "a@example.edu", text=b"x\n")
