@@ -132,9 +132,12 @@ def test_oversized_frames(cluster, context, node, role):
         sock.send_multipart([b"", bytes(7 * MIB)])
     watched.rose(20, "weir_link_dropped_total", reason="oversized")
     watched.is_well()
-    for _ in range(10):
-        dealer(context, cluster, node, key_of(cluster, role)).send(bytes(16 * MIB))
+    socks = [dealer(context, cluster, node, key_of(cluster, role)) for _ in range(10)]  # one that nobody refers to is closed, unsent
+    for sock in socks:
+        sock.send(bytes(16 * MIB))
     watched.rose(10, "weir_link_ended_total")
+    for sock in socks:
+        sock.close()
     watched.is_well()
 
 
