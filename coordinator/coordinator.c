@@ -180,7 +180,7 @@ static void make_database(struct coordinator *coordinator)
     char *schema = migrate_script();
     /* Whoever waits for another's migration gives up before the db gives it up: the backend of a connection that was
      * left would go on waiting. */
-    char *setup = xasprintf("SELECT set_config('lock_timeout', '%llu', true); %s LISTEN weir_cluster;",
+    char *setup = xasprintf("SET lock_timeout = %llu; %s RESET lock_timeout; LISTEN weir_cluster;",
                             (unsigned long long)coordinator->config->own.database_timeout / 2 + 1, schema);
     char *application = xasprintf("weir %s", coordinator->command->name);
     struct db_options options = {

@@ -18,6 +18,9 @@
 #include "coordinator/db.h"
 #include "coordinator/text.h"
 
+/* Unless the conninfo has others: a host that is gone while a setup takes long is noticed within a minute. */
+#define KEEPALIVES "keepalives_idle=30 keepalives_interval=10 keepalives_count=3"
+
 enum db_state { DB_PAUSED, DB_CONNECTING, DB_SETTING_UP, DB_UP };
 
 struct db_unit {
@@ -50,6 +53,7 @@ struct db {
     struct event *readable, *writable, *pump, *timer, *watch;
     uint64_t state_since_ms; /* monotonic */
     uint64_t answered_ms;    /* last time the head of `sent` moved, or the setup went on */
+    bool at_work;            /* the setup said what it does, which takes as long as it takes */
     uint64_t pause_ms;
     unsigned turns;           /* how far the host list is turned */
     struct db_queue sent;     /* in flight */
@@ -91,7 +95,9 @@ static void kick(struct db *db)
 static void on_notice(void *arg, const char *message)
 {
     struct db *db = arg;
-    db->answered_ms = clock_ms(); /* migrations say which one runs */
+    db->answered_ms = clock_ms();
+    /* Migrations say which one runs. One that is left is rolled back and begun again, so one that takes long would never end. */
+    db->at_work = db->state == DB_SETTING_UP;
     log_write(LOG_DEBUG, "database: %s", message);
 }
 
@@ -151,6 +157,7 @@ const char *db_last_error(const struct db *db)
 static void db_enter(struct db *db, enum db_state state)
 {
     db->state = state;
+    db->at_work = false;
     db->state_since_ms = db->answered_ms = clock_ms();
     metric_set(db->up, state == DB_UP ? 1 : 0);
 }
@@ -177,7 +184,7 @@ static void db_connect(struct db *db)
         db_lost(db, why.text);
         return;
     }
-    char *conninfo = xasprintf("%s fallback_application_name='%s'", rotated, db->application_name);
+    char *conninfo = xasprintf(KEEPALIVES " %s fallback_application_name='%s'", rotated, db->application_name);
     free(rotated);
     db_enter(db, DB_CONNECTING);
     metric_add(db->reconnects, 1);
@@ -468,7 +475,7 @@ static void on_watch(evutil_socket_t fd, short what, void *arg)
     if (db->state == DB_CONNECTING && now - db->state_since_ms > db->options.connect_timeout_ms) {
         metric_add(db->connect_timeouts, 1);
         db_lost(db, "connecting timed out");
-    } else if (db->state == DB_SETTING_UP && now - db->answered_ms > db->options.answer_timeout_ms) {
+    } else if (db->state == DB_SETTING_UP && !db->at_work && now - db->answered_ms > db->options.answer_timeout_ms) {
         metric_add(db->setup_timeouts, 1);
         db_lost(db, "setup: no answer in time");
     } else if (db->state == DB_UP && db->sent.first != NULL && now - db->answered_ms > db->options.answer_timeout_ms) {

@@ -36,21 +36,32 @@ static void put_functions(struct text *script)
                     version, f->name, f->digest, f->name, f->sql, f->name, f->digest);
 }
 
+static void put_begin(struct text *script)
+{
+    /* A statement of its own: what follows must see what the lock's last holder did. */
+    text_puts(script, "BEGIN; SELECT pg_advisory_xact_lock(hashtextextended('weir migrate', 0));\n"
+                      "SELECT set_config('client_min_messages', 'notice', true);\n" /* what goes on is heard, whatever the role's default */
+                      "DO $all$ BEGIN\n");
+}
+
+static void put_end(struct text *script)
+{
+    text_puts(script, "END $all$; COMMIT;\n");
+}
+
 /* What is embedded is quoted with $migration$, which no file may contain (a unit test looks). */
 char *migrate_script(void)
 {
     struct text script;
     text_init(&script);
-    /* A statement of its own: what follows must see what the lock's last holder did. */
+    put_begin(&script);
     text_puts(
         &script,
-        "SELECT pg_advisory_xact_lock(hashtextextended('weir migrate', 0));\n"
-        "DO $all$ BEGIN\n"
         "IF NOT EXISTS (SELECT FROM pg_class WHERE relname = 'schema_migration' AND pg_table_is_visible(oid)) THEN\n"
         "    CREATE TABLE schema_migration (version integer PRIMARY KEY, name text NOT NULL,\n"
         "        applied_at timestamptz NOT NULL DEFAULT now());\n"
         "END IF;\n");
-    for (const struct migration *m = migrations; m->version != 0; m++)
+    for (const struct migration *m = migrations; m->version != 0; m++) {
         text_printf(&script,
                     "IF NOT EXISTS (SELECT FROM schema_migration WHERE version = %d) THEN\n"
                     "RAISE NOTICE 'migration %04d_%s';\n"
@@ -58,8 +69,13 @@ char *migrate_script(void)
                     "INSERT INTO schema_migration (version, name) VALUES (%d, '%s');\n"
                     "END IF;\n",
                     m->version, m->version, m->name, m->sql, m->version, m->name);
+        if (m->committed) {
+            put_end(&script);
+            put_begin(&script);
+        }
+    }
     put_functions(&script);
-    text_puts(&script, "END $all$;\n");
+    put_end(&script);
     char *result = xstrdup(script.data);
     text_fini(&script);
     return result;

@@ -115,7 +115,7 @@ def test_S64_a_trace_over_30_days_takes_no_time(one, tmp_path):
     scanned = set(re.findall(r"((?:Seq|Index|Bitmap)[A-Za-z ]* Scan[A-Za-z ]*(?:using|on) \w+)", plans))
     print(scanned)
     assert "Seq Scan on audit" not in plans
-    for index in ("audit_sender", "audit_recipient", "audit_client", "audit_message_id", "audit_trouble", "audit_pkey"):
+    for index in ("audit_by_sender", "audit_by_recipient", "audit_by_client", "audit_message_id", "audit_trouble", "audit_pkey"):
         assert index in plans, (index, scanned)
     (tmp_path / "networks").write_text("192.0.2.0/24\n")
     one.ctl("policy", "apply", tmp_path)

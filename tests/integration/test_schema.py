@@ -164,6 +164,50 @@ def test_mail_of_an_earlier_version_is_delivered():
         node.close()
 
 
+# What makes a migration take as long as the test likes, at the end of what is done to the audit table.
+SLOW = """
+CREATE TABLE slow ();
+INSERT INTO slow DEFAULT VALUES;
+CREATE FUNCTION slow() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN WHILE EXISTS (SELECT FROM public.slow) LOOP PERFORM pg_sleep(0.1); END LOOP; END $$;
+CREATE EVENT TRIGGER slow ON ddl_command_start WHEN TAG IN ('DROP INDEX') EXECUTE FUNCTION slow();
+"""
+# Who migrates, and for how long it has.
+SLEEPERS = """
+SELECT pid, extract(epoch FROM clock_timestamp() - xact_start)::integer FROM pg_stat_activity
+WHERE wait_event = 'PgSleep' AND application_name = 'weir coordinator-1'
+"""
+
+
+def test_long_migration_ends_and_holds_nobody_up():
+    with Coordinators(1, sets=["database_timeout = 1s"]) as one:
+        use(one, "earlier", (SCHEMAS / "0014.sql").read_text() + "SET search_path = public;" + OF_NOW + SLOW)
+        one.start(wait=False)
+        wait_until(lambda: one.pg.query(SLEEPERS), 60, "a migration that takes long")
+        ((first, _),) = one.pg.query(SLEEPERS)
+        for table in ("spool_message", "spool_queue", "spool_body", "auth_guess", "account", "node_process", "policy"):
+            one.pg.query(f"BEGIN; SET LOCAL lock_timeout = '1s'; LOCK TABLE {table} IN ROW EXCLUSIVE MODE; COMMIT")
+        wait_until(lambda: any(int(seconds) >= 4 for _, seconds in one.pg.query(SLEEPERS)), 60, "one that takes longer than database_timeout")
+        assert one.pg.query(SLEEPERS)[0][0] == first, "it was left, and begun again"
+        one.pg.query("DELETE FROM slow")
+        wait_until(lambda: one.http("/readyz")[0] == 200, 60, "ready")
+        assert migrate(one, "--check").returncode == 0
+        assert one.metric('weir_db_timeouts_total{node="coordinator-1",waiting_for="setup"}') == 0
+
+
+def test_indexes_made_before_are_taken():
+    """Those that the coordinator's README has for a large table."""
+    text = (pathlib.Path(__file__).parents[2] / "coordinator/README.md").read_text()
+    made = re.search(r"\n(      ALTER TABLE audit ADD COLUMN .*?;)\n- ", text, re.S)
+    with Coordinators(1) as one:
+        made_anew = schema(one)
+        use(one, "earlier", (SCHEMAS / "0014.sql").read_text() + "SET search_path = public;" + made.group(1))
+        before = one.pg.query("SELECT oid FROM pg_class WHERE relname LIKE 'audit_by_%' OR relname = 'audit_trouble' ORDER BY 1")
+        done = migrate(one)
+        assert done.returncode == 0 and len(before) == 5
+        assert one.pg.query("SELECT oid FROM pg_class WHERE relname LIKE 'audit_by_%' OR relname = 'audit_trouble' ORDER BY 1") == before
+        assert schema(one) == made_anew
+
+
 def test_coordinators_of_the_version_before_go_on():
     """What they ask in another way, beside a coordinator of today."""
     with Coordinators(1) as one:

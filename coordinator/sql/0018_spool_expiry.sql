@@ -1,4 +1,4 @@
--- 0017_spool_expiry.sql - leases that end without a word again and again; how bodies are kept
+-- 0018_spool_expiry.sql - leases that end without a word again and again; how bodies are kept
 
 -- Leases in a row that ended without a word: their edge died, or what it had to say could not be written down. Each counts as an attempt. After
 -- the first the mail is leased again at once, as edges do die; after each further one it waits, as it may be what they die of.

@@ -1,4 +1,4 @@
--- 0015_functions.sql - functions, views and triggers are in files of their own, and applied again when these differ
+-- 0016_functions.sql - functions, views and triggers are in files of their own, and applied again when these differ
 
 -- Which ones are here: a row for each file.
 CREATE TABLE schema_functions (

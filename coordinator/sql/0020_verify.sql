@@ -1,4 +1,4 @@
--- 0019_verify.sql - what next hops said of recipients, for all edges
+-- 0020_verify.sql - what next hops said of recipients, for all edges
 --
 -- An edge asks here before it asks the next hop, and tells what it heard there. A crash of PostgreSQL may forget the last answers: they are asked for
 -- again.

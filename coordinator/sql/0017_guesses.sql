@@ -1,4 +1,4 @@
--- 0016_guesses.sql - guesses: wrong apart from under way, and an owner's own places apart from strangers
+-- 0017_guesses.sql - guesses: wrong apart from under way, and an owner's own places apart from strangers
 --
 -- A guess is a row from the moment a check begins until it turned out right; `wrong` once it is known to be. One that nobody has called
 -- anything for as long as a check may take was begun by a coordinator that died: it counts as wrong.
