@@ -292,11 +292,12 @@ static struct smtp_complaint parse_command(const struct session *session, struct
 }
 
 /* What came behind a verb that ends a group was said without its answer. Of EHLO a device needs none, and what is behind a DATA that is obeyed is the
- * message, whenever it was sent. A client that has said nonsense before is no device: somebody makes another program talk to us. */
+ * message, whenever it was sent. A client that began with nonsense is no device: somebody makes another program talk to us, and it may go on without
+ * EHLO. */
 static bool forgives_haste(const struct session *session, enum smtp_verb verb)
 {
     bool hello = verb == SMTP_VERB_EHLO || verb == SMTP_VERB_HELO;
-    return session_forgives_haste(session) && (verb == SMTP_VERB_DATA || (hello && session->errors == 0));
+    return session_forgives_haste(session) && !session->nonsense && (verb == SMTP_VERB_DATA || (hello && session->errors == 0));
 }
 
 static void obey(struct session *session, const struct smtp_command *command, const struct smtp_complaint *complaint, size_t more)

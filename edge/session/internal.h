@@ -70,6 +70,7 @@ struct session {
     bool pressed;      /* the scanner's window is full: no input until it opens */
     bool ended;        /* the client sends no more, but may still read */
     bool dead;         /* in the server's list of sessions to be freed */
+    bool nonsense;     /* the client made errors before it said EHLO, or MAIL in place of it */
     bool unnamed;      /* a load balancer has not said, or does not say, who the client is, or a peer by XCLIENT: no mail is taken */
     bool trusted;      /* the client is listed in xclient_from: EHLO announces XCLIENT */
     bool name_told;    /* client_name is what XCLIENT said: not to be looked up */

@@ -355,7 +355,7 @@ static void session_on_end(struct session *session)
 }
 
 /* false: the token is to be offered again later. */
-static bool session_on_token(struct session *session, const struct smtp_token *token, size_t more)
+static bool session_take_token(struct session *session, const struct smtp_token *token, size_t more)
 {
     switch (token->event) {
     case SMTP_COMMAND:
@@ -376,6 +376,15 @@ static bool session_on_token(struct session *session, const struct smtp_token *t
         break;
     }
     return true;
+}
+
+static bool session_on_token(struct session *session, const struct smtp_token *token, size_t more)
+{
+    bool greeted = session->state == ST_GREETED;
+    unsigned errors = session->errors;
+    bool taken = session_take_token(session, token, more);
+    session->nonsense |= greeted && session->errors > errors;
+    return taken;
 }
 
 static size_t on_bytes(void *arg, const char *buf, size_t len)

@@ -592,6 +592,13 @@ static const struct {
     { "handoff: and for the banner", false, "O profile=handoff\nO outside\nO banner_delay=2s\nC HELO x.test\nS 554 5.5.1\nX" },
     { "handoff: no device begins with nonsense", true,
       "O profile=handoff\nC Host: edge.test\nC HELO x.test\nC MAIL FROM:<a@b.test>\nS 220\nS 500\nS 554 5.5.0\nX" },
+    { "handoff: not even without EHLO", true,
+      "O profile=handoff\nC ZZZZ / x\nC Host: edge.test\nC MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nC DATA\n" DEVICE_MAIL
+      "S 220\nS 500\nS 500\nS 250 2.1.0\nS 250 2.1.5\nS 554 5.5.0\nX" },
+    { "handoff: a refused recipient is no nonsense", true,
+      "O profile=handoff\nO no-spool\nC HELO x.test\nC MAIL FROM:<a@b.test>\nC RCPT TO:<x@gone.edu>\nC RCPT TO:<u@example.edu>\nC DATA\n" DEVICE_MAIL
+      "S 220\nS 250 edge.test\nS 250 2.1.0\nS 550 5.1.1\nA x@gone.edu refused:route 550\nS 250 2.1.5\nS 354\n.\nV clean\nR 250 - ok\n"
+      "F " DEVICE_TEXT "\nD 250 - ok\nS 250 2.0.0\nA u@example.edu delivered 250\n" },
     { "handoff: nothing waits behind STARTTLS", true,
       "O profile=handoff\nO certificate=/x\nS 220\nC HELO x.test\nC STARTTLS\nC MAIL FROM:<a@b.test>\nS 250\nS 554 5.5.0\nX" },
     { "submission: nobody is that hasty", true, "O profile=submission\nO auth=off\nC HELO x.test\nC MAIL FROM:<a@b.test>\nS 220\nS 554 5.5.0\nX" },
