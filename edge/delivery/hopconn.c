@@ -193,11 +193,11 @@ static void hopconn_failed_because(struct hopconn *conn, const char *enhanced, c
 }
 
 /* What a host says at its greeting or to EHLO is about us, not about anybody's mail: a 5xx must not bounce all of it for good (Postfix:
- * smtp_skip_5xx_greeting). Where another address failed for a while that is the better news. */
+ * smtp_skip_5xx_greeting). Where another address failed for a while that is the better news; where one led home it is not. */
 static void hopconn_refused(struct hopconn *conn, const struct smtp_reply *reply)
 {
     struct smtp_reply own = *reply;
-    if (reply->code >= 500 && conn->failure != NULL)
+    if (reply->code >= 500 && conn->failure != NULL && conn->failure->code < 500)
         own = *conn->failure;
     else if (reply->code >= 500)
         reply_set(&own, 451, "4.4.1", "%s says: %d %s%s%.800s", conn->text, reply->code, reply->enhanced,
@@ -218,26 +218,50 @@ static void hopconn_give_up(struct hopconn *conn)
     hopconn_leave(conn);
 }
 
-/* Mail that is sent there comes back here. Hosts that are worse than ourselves are not tried (RFC 5321 5.1); one that is better may only
- * have been away, which is for it to get over. */
+/* A host as good as the one we are at, or better, was left out because the DNS did not say where it is. */
+static bool hopconn_misses_hosts(const struct hopconn *conn)
+{
+    const struct mx_plan *plan = &conn->plan;
+    for (size_t i = 0; conn->host != NULL && i < plan->host_count && plan->hosts[i].preference <= conn->host->preference; i++)
+        if (plan->hosts[i].status == DNS_FAILED)
+            return true;
+    return false;
+}
+
+/* Without MX records all addresses are the next hop's own, so none is left. */
+static void hopconn_leave_out_worse(struct hopconn *conn)
+{
+    size_t end = conn->address_next;
+    while (conn->host != NULL && end < conn->address_count && conn->plan.candidates[end].host->preference == conn->host->preference)
+        end++;
+    conn->address_count = end;
+}
+
+/* Mail that is sent there comes back here. Hosts that are worse than ourselves are not tried (RFC 5321 5.1); equal ones are, as only chance had them
+ * come later. One that is better may only have been away, or its address not to be had, which is for it to get over. */
 static void hopconn_loops(struct hopconn *conn)
 {
     log_write_as("smtp", LOG_WARNING, "mail for %s loops back to this cluster at %s", conn->hop->name.host, conn->text);
     if (conn->failure == NULL) {
         conn->failure = xcalloc(1, sizeof *conn->failure);
-        reply_set(conn->failure, 554, "5.4.6", "%s: Mail loops back to this cluster", conn->text);
+        if (hopconn_misses_hosts(conn))
+            reply_set(conn->failure, 451, "4.4.3", "%s: Mail loops back to this cluster, and a host that may take it was not found, try again later",
+                      conn->text);
+        else
+            reply_set(conn->failure, 554, "5.4.6", "%s: Mail loops back to this cluster", conn->text);
     }
     if (conn->net != NULL) {
-        conn->dialog.out_len = 0; /* STARTTLS, which is not said any more */
         hop_dialog_quit(&conn->dialog);
         net_write(conn->net, conn->dialog.out, conn->dialog.out_len);
         net_close_after_flush(&conn->net);
     }
     event_del(&conn->timer);
-    hopconn_give_up(conn);
+    hopconn_leave_out_worse(conn);
+    hopconn_try_next(conn);
 }
 
-/* Another edge, or ourselves by an address that is not ours: a load balancer's, or one that is translated. */
+/* Another edge, or ourselves by an address that is not ours: a load balancer's, or one that is translated. Asked when the host is ready: what it
+ * said before STARTTLS anybody may have said, and would have all mail for it returned. */
 static bool hopconn_leads_home(const struct hopconn *conn)
 {
     const char *own = conn->hop->pool->cluster;
@@ -323,10 +347,6 @@ static void on_event(struct hopconn *conn, enum hop_event event, const struct sm
 {
     struct delivery_metrics *metrics = &conn->hop->pool->metrics;
     char words[64];
-    if (conn->use == HOPCONN_CONNECTING && hopconn_leads_home(conn)) {
-        hopconn_loops(conn);
-        return;
-    }
     switch (event) {
     case HOP_NOTHING:
         hopconn_flush(conn);
@@ -335,6 +355,10 @@ static void on_event(struct hopconn *conn, enum hop_event event, const struct sm
         hopconn_start_tls(conn);
         break;
     case HOP_IS_READY:
+        if (conn->use == HOPCONN_CONNECTING && hopconn_leads_home(conn)) {
+            hopconn_loops(conn);
+            break;
+        }
         if (conn->use == HOPCONN_CONNECTING && conn->dialog.tls != NEXT_HOP_TLS_NONE && !conn->dialog.secure)
             metric_add(conn->dialog.extensions.starttls ? metrics->tls_declined : metrics->tls_not_offered, 1);
         hopconn_ready(conn);

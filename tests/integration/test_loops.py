@@ -12,9 +12,9 @@ from weir import Smtp, message, wait_until
 class Forwarder:
     """A port that leads to another one, as a load balancer's does."""
 
-    def __init__(self, to):
+    def __init__(self, to, at=("127.0.0.1", 0)):
         self.to, self.count = to, 0
-        self.server = socket.create_server(("127.0.0.1", 0))
+        self.server = socket.create_server(at)
         self.port = self.server.getsockname()[1]
         threading.Thread(target=self.run, daemon=True).start()
 

@@ -12,10 +12,11 @@ import pytest
 
 import weir
 from nameserver import Nameserver
+from test_loops import Forwarder
 from test_next_hop import NextHop
 from weir import Sink, Smtp, message, wait_until
 
-ADDRESSES = {"a": "127.0.0.2", "b": "127.0.0.3", "rude": "127.0.0.4", "tls": "127.0.0.5", "dead": "127.0.0.9"}
+ADDRESSES = {"a": "127.0.0.2", "b": "127.0.0.3", "rude": "127.0.0.4", "tls": "127.0.0.5", "home": "127.0.0.6", "dead": "127.0.0.9"}
 
 
 def free_port(ports=range(8000, 9900)):
@@ -34,13 +35,14 @@ def free_port(ports=range(8000, 9900)):
 
 
 class Hosts:
-    """Mail servers behind the names: sinks a, b and tls (the only one with STARTTLS); rude, whose greeting is 554; nobody at dead."""
+    """Mail servers behind the names: sinks a, b and tls (the only one with STARTTLS); rude, whose greeting is 554; nobody at dead. What leads to the
+    edge itself, at home, is begun when the edge is there."""
 
     def __init__(self, port):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="weir-hosts."))
         self.port = port
         self.make_certificates()
-        self.sinks, self.processes = {}, []
+        self.sinks, self.processes, self.home = {}, [], None
         for name in ("a", "b", "tls"):
             folder = self.dir / name
             folder.mkdir()
@@ -75,6 +77,8 @@ class Hosts:
         for process in self.processes:
             process.terminate()
             process.wait()
+        if self.home is not None:
+            self.home.stop()
         self.rude.shutdown()
         self.rude.server_close()
         shutil.rmtree(self.dir, ignore_errors=True)
@@ -123,6 +127,18 @@ backup.example. MX 10 dead.hosts.example.
 backup.example. MX 20 edge-1.weir.test.
 backup.example. MX 30 a.hosts.example.
 self.example. A 127.0.0.1
+home.example. MX 10 home.hosts.example.
+home.example. MX 20 a.hosts.example.
+homehidden.example. MX 10 host.broken.
+homehidden.example. MX 20 home.hosts.example.
+homedead.example. MX 10 dead.hosts.example.
+homedead.example. MX 20 home.hosts.example.
+homebefore.example. MX 10 home.hosts.example.
+homebefore.example. MX 20 host.broken.
+homeequal.example. MX 10 home.hosts.example.
+homeequal.example. MX 10 a.hosts.example.
+homerude.example. MX 10 home.hosts.example.
+homerude.example. MX 10 rude.hosts.example.
 dane.example. MX 10 good.hosts.example.
 mismatch.example. MX 10 bad.hosts.example.
 danetwo.example. MX 10 bad.hosts.example.
@@ -177,6 +193,8 @@ def running(port, table):
                                                    "own_names=mx.campus.example", "ptr_wait=1s"])
     try:
         made.up()
+        address, edge_port = made.relay().rsplit(":", 1)
+        hosts.home = Forwarder((address, int(edge_port)), (ADDRESSES["home"], port))
         mailertable = made.dir / "policy" / "mailertable"
         mailertable.write_text(table(mailertable.read_text(), made, hosts))
         made.weirctl("policy", "apply", str(made.dir / "policy"))
@@ -254,12 +272,23 @@ def test_S50_goes_to(site, domain, where):
     ("loop.example", "554 5.4.6"),
     ("alias-loop.example", "554 5.4.6"),  # own_names
     ("self.example", "554 5.4.6"),        # our own address
+    ("home.example", "554 5.4.6"),        # an edge of this cluster by its EHLO reply
+    ("homehidden.example", "451 4.4.3"),  # a better host may be there
+    ("homebefore.example", "554 5.4.6"),  # a worse one is of no use
+    ("homedead.example", "451 4.4.1"),
+    ("homerude.example", "451 4.4.1"),    # one as good does not want us, which is about us
     ("backup.example", "451 4.4.1"),      # never to one that is worse than ourselves
     ("wide.example", "451 4.4.1"),        # beyond mx_address_limit
     ("crowd.example", "451 4.4.1"),       # beyond mx_host_limit
 ])
 def test_S50_is_refused(site, domain, answer):
     assert deliver(site, domain).startswith(answer)
+
+
+def test_S50_one_as_good_as_the_edge_itself_is_tried(site):
+    with contextlib.ExitStack() as stack:  # all at once: each has a connection of its own, and draws which host comes first
+        clients = [stack.enter_context(Smtp(site.relay())) for _ in range(12)]
+        assert [client.envelope(recipients=["x@homeequal.example"])[0].code for client in clients] == [250] * len(clients)
 
 
 def test_S50_without_a_route(campus):
