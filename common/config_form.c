@@ -44,11 +44,14 @@ static bool is_host(const char *text, size_t len)
     return !digits;
 }
 
+/* Without the dot that zone files have: it is compared with names of the DNS, which are kept so, and said to others. */
 bool form_host(const char *text, struct error *why)
 {
-    if (is_host(text, strlen(text)))
+    size_t len = strlen(text);
+
+    if (is_host(text, len) && text[len - 1] != '.')
         return true;
-    error_set(why, "expected the name of a host, as mx1.example.edu");
+    error_set(why, "expected the name of a host, as mx1.example.edu, without a dot at its end");
     return false;
 }
 

@@ -11,7 +11,7 @@
 #include "common/error.h"
 #include "common/netaddr.h"
 
-bool form_host(const char *text, struct error *why);             /* mx1.example.edu; one trailing dot, underscores */
+bool form_host(const char *text, struct error *why);             /* mx1.example.edu; underscores, no dot at its end */
 bool form_host_port(const char *text, struct error *why);        /* mx1.example.edu:25, 192.0.2.1:25, [2001:db8::1]:25 */
 bool form_host_service(const char *text, struct error *why);     /* the same, with a service's name or without a port, too: mx1.example.edu:submission */
 bool form_mailbox(const char *text, struct error *why);          /* verify@example.edu: a dot-atom and a host (RFC 5321 4.1.2) */

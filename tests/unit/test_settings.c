@@ -19,7 +19,8 @@ static const struct form_case {
     const char *text, *why; /* why NULL: taken; else what the words begin with */
 } forms[] = {
     { form_host, "mx1.example.edu", NULL },
-    { form_host, "mx_1.Example.edu.", NULL },
+    { form_host, "mx_1.Example.edu", NULL },
+    { form_host, "mx1.example.edu.", "expected the name of a host, as mx1.example.edu, without a dot at its end" },
     { form_host, "localhost", NULL },
     { form_host, LABEL "." LABEL ".edu", NULL },
     { form_host, "a" LABEL ".edu", "expected the name of a host" },
@@ -102,6 +103,7 @@ static const struct form_case {
     { form_link, "tcp://192.0.2.500:7025", "expected" },
     { form_link, "udp://192.0.2.5:7025", "expected" },
     { form_link_to, "tcp://node.example.edu:7025", NULL },
+    { form_link_to, "tcp://node.example.edu.:7025", NULL }, /* a name that is looked up may be said to be whole */
     { form_link_to, "tcp://*:7025", "expected tcp://ADDRESS:PORT that others can connect to" },
     { form_link_to, "tcp://0.0.0.0:7025", "expected" },
     { form_link_to, "tcp://[::]:7025", "expected" },
@@ -115,6 +117,7 @@ static const struct form_case {
     { form_stub, "example.edu=192.0.2.1", NULL },
     { form_stub, "127.in-addr.arpa=[2001:db8::1]:5353", NULL },
     { form_stub, ".=192.0.2.1", NULL },
+    { form_stub, "example.edu.=192.0.2.1", NULL },
     { form_stub, "example.edu", "expected ZONE=ADDRESS" },
     { form_stub, "=192.0.2.1", "expected" },
     { form_stub, "example.edu=ns", "expected" },
