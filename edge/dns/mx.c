@@ -73,15 +73,19 @@ static bool is_loopback(const struct netaddr *address)
     return address->family == AF_INET ? address->bytes[0] == 127 : memcmp(address->bytes, one, 16) == 0;
 }
 
+/* Listeners on [::] have IPv6 only (net_bind()), so each family is by itself. Connecting to the address of all zeros is connecting to loopback. */
+static bool leads_to(const struct netaddr *own, const struct netaddr *address)
+{
+    if (own->port != address->port || own->family != address->family)
+        return false;
+    return netaddr_equal(own, address) || (is_unspecified(own) && is_loopback(address)) || (is_unspecified(address) && is_loopback(own));
+}
+
 bool mx_is_own_address(const struct mx_self *self, const struct netaddr *address)
 {
-    if (is_unspecified(address)) /* connecting there is connecting to ourselves */
-        return true;
-    for (size_t i = 0; i < self->address_count; i++) {
-        const struct netaddr *own = &self->addresses[i];
-        if (own->port == address->port && (netaddr_equal(own, address) || (is_unspecified(own) && is_loopback(address))))
+    for (size_t i = 0; i < self->address_count; i++)
+        if (leads_to(&self->addresses[i], address))
             return true;
-    }
     return false;
 }
 

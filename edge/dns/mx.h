@@ -81,6 +81,7 @@ enum mx_status mx_keep_usable(struct dns_mx *records, size_t *count, const struc
  * any order, IPv6 and IPv4 in turn, so that one kind that does not work costs one attempt each. */
 void mx_plan_finish(struct mx_plan *plan, const struct mx_self *self, uint16_t port, size_t limit, bool *more, mx_random *random,
                     void *arg);
+/* A connection to it, with its port, would come to one of our listeners. */
 bool mx_is_own_address(const struct mx_self *self, const struct netaddr *address);
 /* Empties it. */
 void mx_plan_fini(struct mx_plan *plan);

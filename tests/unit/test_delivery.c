@@ -317,11 +317,13 @@ static struct message *message_of(const char *text, size_t len)
 }
 
 static bool by_mx; /* the host is that of an address literal */
+static const char *route;
 
 /* recipients: local parts divided by blanks. */
 static void owner_start(struct owner *owner, const char *text, const struct delivery_envelope *envelope, const char *recipients)
 {
-    struct next_hop hop = { "127.0.0.1", at.port, by_mx };
+    struct next_hop hop = { "", at.port, by_mx };
+    strcpy(hop.host, route);
     char *copy = xstrdup(recipients), *rest = copy, address[128];
     owner->message = message_of(text, strlen(text));
     owner->delivery = delivery_new(pool, &hop, envelope, &handlers, owner);
@@ -398,6 +400,7 @@ static void setup(void)
     ck_assert_msg(tls_server != NULL, "%s", why.text);
     memset(&host, 0, sizeof host);
     by_mx = false;
+    route = "127.0.0.1";
     heard[0] = '\0';
     taken_count = guest_count = 0;
     settings = (struct edge_settings){ .hostname = "edge.test", .next_hop_connections = 20, .next_hop_wait = 2000, .next_hop_hold = 2000,
@@ -1184,8 +1187,12 @@ END_TEST
 START_TEST(ourselves)
 {
     struct owner owner;
+    struct netaddr own = at;
     by_mx = _i == 0;
-    delivery_pool_set_own_addresses(pool, &at, 1);
+    route = _i == 2 ? "0.0.0.0" : "127.0.0.1";
+    if (_i == 3)
+        memset(own.bytes, 0, sizeof own.bytes);
+    delivery_pool_set_own_addresses(pool, &own, 1);
     deliver_one(&owner, "x y");
     ck_assert_str_eq(owner.codes, "554 554 ");
     ck_assert_str_eq(owner.enhanced, "5.4.6");
@@ -1193,12 +1200,19 @@ START_TEST(ourselves)
 }
 END_TEST
 
-/* The same host, another port: a filter, or another mail server. */
+/* The same host, another port or the other family: a filter, or another mail server. */
 START_TEST(beside_ourselves)
 {
+    static const struct {
+        const char *own, *route;
+        unsigned port; /* from the next hop's */
+    } rows[] = { { "127.0.0.1", "127.0.0.1", 1 }, { "0.0.0.0", "127.0.0.1", 1 }, { "::", "127.0.0.1", 0 },
+                 { "0.0.0.0", "0.0.0.0", 1 },     { "::", "0.0.0.0", 0 } };
     struct owner owner;
-    struct netaddr own = at;
-    own.port++;
+    struct netaddr own;
+    ck_assert(netaddr_parse(&own, rows[_i].own));
+    own.port = (uint16_t)(at.port + rows[_i].port);
+    route = rows[_i].route;
     delivery_pool_set_own_addresses(pool, &own, 1);
     deliver_one(&owner, "x y");
     ck_assert_str_eq(owner.codes, "250 250 ");
@@ -1334,8 +1348,8 @@ int main(void)
     tcase_add_test(tests, taken_back_between_two_tries);
     tcase_add_loop_test(tests, getting_ready_has_one_time_limit, 0, 2);
     tcase_add_test(tests, nobody_there);
-    tcase_add_loop_test(tests, ourselves, 0, 2);
-    tcase_add_test(tests, beside_ourselves);
+    tcase_add_loop_test(tests, ourselves, 0, 4);
+    tcase_add_loop_test(tests, beside_ourselves, 0, 5);
     tcase_add_loop_test(tests, another_edge, 0, 7);
     tcase_add_test(tests, all_addresses_in_turn);
     tcase_add_loop_test(tests, next_hop_as_text, 0, (int)(sizeof hops / sizeof *hops));

@@ -161,7 +161,7 @@ static void add_host(struct mx_plan *plan, const char *text)
 
 START_TEST(plan)
 {
-    struct netaddr own[3];
+    struct netaddr own[4];
     struct error why;
     struct mx_plan made = { 0 };
     char text[1000];
@@ -169,7 +169,8 @@ START_TEST(plan)
     ck_assert(netaddr_parse_endpoint(&own[0], "198.51.100.1:25", &why));
     ck_assert(netaddr_parse_endpoint(&own[1], "198.51.100.2:587", &why));
     ck_assert(netaddr_parse_endpoint(&own[2], "*:25", &why));
-    struct mx_self self = { .hostname = "edge", .addresses = own, .address_count = 3 };
+    ck_assert(netaddr_parse_endpoint(&own[3], "[::1]:25", &why));
+    struct mx_self self = { .hostname = "edge", .addresses = own, .address_count = COUNT(own) };
     for (size_t i = 0; i < 4 && plans[_i].hosts[i] != NULL; i++)
         add_host(&made, plans[_i].hosts[i]);
     mx_plan_finish(&made, &self, 25, plans[_i].limit, &more, last_place, NULL);
