@@ -46,6 +46,7 @@ struct leases {
     TAILQ_HEAD(, claim) standing;
     struct claim *asking; /* with the database; not in standing */
     bool again;           /* something changed while one was asking */
+    bool untold;          /* something changed that a claim here was to take: where none does, others are told */
     bool draining;
     uint64_t sent_ms;        /* when the one asking was sent to the database */
     uint64_t back_off_ms;
@@ -419,6 +420,7 @@ static void on_claimed(void *arg, enum db_outcome outcome, const struct db_error
     }
     PQclear(leases->rows);
     leases->rows = NULL;
+    leases->untold |= got_some && leases->due_any == 0; /* there was more than it had room for */
     if (outcome != DB_OK)
         set_timer(leases->look, conflict ? AGAIN_MAX_MS : AWAY_MS);
     else if (leases->again || (got_some && leases->due_any == 0))
@@ -462,6 +464,14 @@ void leases_disk_full(struct leases *leases)
     disk_is_full(leases);
 }
 
+/* A NOTIFY takes a lock of the whole database until it is committed, so stores and results have none: it goes
+ * alone, and only where this coordinator's own claims cannot take what is due. */
+static void tell_others(struct leases *leases)
+{
+    if (!evtimer_pending(leases->tell, NULL))
+        set_timer(leases->tell, NOTIFY_MS);
+}
+
 static void run(struct leases *leases)
 {
     if (leases->asking != NULL) {
@@ -469,9 +479,10 @@ static void run(struct leases *leases)
         return;
     }
     leases->again = false;
-    if (disk_is_full(leases))
-        return;
-    struct claim *claim = db_is_up(leases->db) ? next_claim(leases) : NULL;
+    struct claim *claim = !disk_is_full(leases) && db_is_up(leases->db) ? next_claim(leases) : NULL;
+    if (leases->untold && (claim == NULL || !claim->scanners) && db_is_up(leases->db))
+        tell_others(leases);
+    leases->untold &= !db_is_up(leases->db);
     if (claim == NULL)
         return;
     TAILQ_REMOVE(&leases->standing, claim, link);
@@ -512,12 +523,8 @@ static void on_tell(evutil_socket_t fd, short what, void *arg)
 
 void leases_changed(struct leases *leases)
 {
-    bool here = wants_unscanned(leases) || (leases->asking != NULL && leases->asking->scanners);
+    leases->untold = true; /* until the next claim goes, which may take what is due, or until there is none to go */
     run_soon(leases);
-    /* A NOTIFY takes a lock of the whole database until it is committed, so stores and results have none: it goes
-     * alone, and only where this coordinator's own claims cannot take what is due. */
-    if (!here && !evtimer_pending(leases->tell, NULL))
-        set_timer(leases->tell, NOTIFY_MS);
 }
 
 /* --- bodies: what is asked for in a loop turn is one statement --- */

@@ -291,6 +291,61 @@ def test_a_standing_claim_hears_at_once_here_and_elsewhere(two, edges):
     assert here.claim(wait=700) == [] and 0.6 < time.monotonic() - began < 5
 
 
+HELD_UP = """
+CREATE TABLE held_up ();
+INSERT INTO held_up DEFAULT VALUES;
+CREATE FUNCTION hold_up() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    WHILE current_setting('application_name') = 'weir coordinator-1 lease' AND EXISTS (SELECT FROM held_up) LOOP PERFORM pg_sleep(0.02); END LOOP;
+    RETURN new;
+END $$;
+CREATE TRIGGER hold_up BEFORE UPDATE ON spool_queue FOR EACH ROW EXECUTE FUNCTION hold_up();
+"""
+
+
+@pytest.fixture
+def held_up(two):
+    """The claims of coordinator-1 wait, with what they lease, until the table held_up is empty."""
+    two.pg.query(HELD_UP)
+    yield
+    two.pg.query("DELETE FROM held_up")
+    two.pg.query("DROP TRIGGER hold_up ON spool_queue")
+    two.pg.query("DROP FUNCTION hold_up; DROP TABLE held_up")
+
+
+def test_what_a_claim_here_could_not_take_is_told_elsewhere(two, edges, held_up):
+    """Mail that comes while the only claim here, which it was left to, is with the database and comes back full."""
+    here, there = edges(), edges("edge-2", at="coordinator-2")
+    told = 'weir_spool_notifications_total{node="coordinator-1"}'
+    request = here.ask_claim(room=1, wait=20000)
+    wait_until(lambda: two.metric('weir_spool_claims_standing{node="coordinator-1"}') == 1, 10, "standing")
+    before = two.metric(told)
+    here.stored(new_id())
+    wait_until(lambda: two.pg.query("SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND application_name = 'weir coordinator-1 lease'"), 30,
+               "a claim with the database")
+    here.stored(new_id())
+    assert two.metric(told) == before, "the claim here may take it"
+    two.pg.query("DELETE FROM held_up")
+    leases = here.leases(request, 30)
+    assert len(leases) == 1
+    wait_until(lambda: two.metric(told) > before, 30, "others are told")
+    rest = there.claim(wait=20000, seconds=30)
+    assert here.deliver_all(leases) == {pb.ANSWER_OK} and there.deliver_all(rest) == {pb.ANSWER_OK} and count(two) == 0
+
+
+def test_what_is_more_than_a_claim_here_has_room_for_is_told_elsewhere(two, edges):
+    here, there = edges(), edges("edge-2", at="coordinator-2")
+    told = 'weir_spool_notifications_total{node="coordinator-1"}'
+    request = here.ask_claim(room=1, wait=20000)
+    wait_until(lambda: two.metric('weir_spool_claims_standing{node="coordinator-1"}') == 1, 10, "standing")
+    before = two.metric(told)
+    here.stored(new_id(), (("a@a.example", "a.example"), ("b@b.example", "b.example")))
+    leases = here.leases(request, 30)
+    wait_until(lambda: two.metric(told) > before, 30, "others are told")
+    leases += there.claim(wait=20000, seconds=30)
+    assert {lease.destination for lease in leases} == {b"a.example", b"b.example"}
+    assert here.deliver_all(leases) == {pb.ANSWER_OK}
+
+
 def test_without_scanners_only_scanned_mail_is_leased(edges):
     edge, plain, clean = edges(), new_id(), new_id()
     edge.stored(plain, scanned=False, verdict=b"")
