@@ -170,6 +170,8 @@ static void on_answer(void *arg, const Weir__Answer *answer, const struct link_p
     }
     if (answer->status != WEIR__ANSWER_STATUS__ANSWER_OK) {
         wire_string(why.text, sizeof why.text, &answer->why);
+        if (answer->status == WEIR__ANSWER_STATUS__ANSWER_REFUSED)
+            store->late = false; /* it was not taken, for certain */
         store_end(store, answer->status == WEIR__ANSWER_STATUS__ANSWER_FULL ? SPOOL_FULL : SPOOL_UNAVAILABLE, why.text);
         return;
     }

@@ -47,6 +47,7 @@ static struct {
     struct scan *scan;
     unsigned deliveries, idle, viruses;
     enum spool_stored stored;
+    bool late; /* it ended with the last chunk asked for, and not refused */
     unsigned answers;
 } d;
 
@@ -277,6 +278,7 @@ static void on_stored(void *arg, enum spool_stored stored, const char *why)
 {
     struct spool_store **store = arg;
     (void)why;
+    d.late = spool_store_is_late(*store);
     *store = NULL;
     d.stored = stored;
     d.answers++;
@@ -399,6 +401,7 @@ START_TEST(store_not)
     }
     ck_assert(d.answers == 1 && store == NULL);
     ck_assert_int_eq(d.stored, _i == 0 ? SPOOL_FULL : SPOOL_UNAVAILABLE);
+    ck_assert_msg(d.late == (_i == 0 || _i == 1 || _i == 3), "case %d", _i); /* whether it may be stored all the same */
     message_free(&message);
 }
 END_TEST
