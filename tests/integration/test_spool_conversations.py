@@ -477,6 +477,37 @@ def test_the_database_killed_in_the_middle(two, edges):
     assert delivered == set(sent) and count(two) == 0
 
 
+def test_the_database_killed_between_the_parts_of_a_message(two, edges):
+    """Parts are not waited for: what is left of them is the beginning, or nothing. A message with a hole is never complete."""
+    edge, part = edges(), bytes(range(256)) * 1024
+    for parts in (1, 2, 3):
+        ident = new_id()
+        assert edge.store(ident, body=part, last=False).status == pb.ANSWER_OK
+        for number in range(1, parts):
+            assert edge.chunk(ident, number * len(part), part).status == pb.ANSWER_OK
+        two.pg.kill()
+        two.pg.start()
+        heard = []
+
+        def told(wanted=ident, offset=parts * len(part), answers=heard):
+            """The database is not there for some moments, and then it says what it has, if that is not all."""
+            there = two.pg.query(f"SELECT size FROM spool_message WHERE id = '{wanted}'")
+            answers[:] = [edge.chunk(wanted, offset, part, True), there]
+            status = answers[0].status if answers[0] is not None else None
+            return status in (pb.ANSWER_OK, pb.ANSWER_REFUSED) or (status == pb.ANSWER_UNAVAILABLE and there and int(there[0][0]) < offset)
+
+        wait_until(told, 60, "an answer of the database")
+        answer, there = heard
+        print(parts, there, answer.status)
+        assert (answer.status == pb.ANSWER_REFUSED) == (there == []), "where nothing is left"
+        if answer.status == pb.ANSWER_OK:
+            assert answer.spool_stored.complete and edge.fetch(ident) == part * (parts + 1)
+            lease, = edge.claim(wait=10000, seconds=30)
+            wait_until(lambda one=lease: edge.deliver(one) != pb.ANSWER_UNAVAILABLE, 30, "an answer")
+        else:
+            assert edge.claim() in ([], None) and edge.fetch(ident) is None
+
+
 def test_limits_are_answered_full_and_leave_nothing(edges):
     edge = edges()
     with Coordinators(1, sets=[*SETS, "spool_max_messages = 3", "spool_max_bytes = 1MiB"]) as small:
