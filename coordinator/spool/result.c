@@ -53,7 +53,7 @@ struct results {
     struct items waiting;
     size_t in_flight, waiting_count;
     char *sql, *sql_with_dsn;
-    struct metric *taken, *late, *failed, *renewed, *lost;
+    struct metric *taken, *late, *failed, *renewed;
 };
 
 static void item_free(struct item *item)
