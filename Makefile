@@ -11,7 +11,7 @@ comma   := ,
 Q       := $(if $(V),,@)
 VERSION := 0.1.0
 WERROR  ?= -Werror
-OPT     ?= -O2 -g
+OPT     ?= $(if $(SAN),-O1,-O2) -g
 
 CPPFLAGS += -I. -I$(B)/generated -D_GNU_SOURCE -DWEIR_VERSION='"$(VERSION)"' -I/usr/include/postgresql
 CFLAGS   += -std=gnu17 $(OPT) -Wall -Wextra -Wshadow -Wformat=2 -Wconversion -Wno-sign-conversion -Wstrict-prototypes \
