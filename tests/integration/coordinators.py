@@ -19,7 +19,7 @@ import zmq
 from zmq.utils import z85
 
 from pg import PostgreSQL
-from weir import BIN, PATIENCE, ROOT, check_for_reports
+from weir import BIN, PATIENCE, ROOT, check_for_reports, pause
 
 
 def _messages():
@@ -35,13 +35,13 @@ pb = _messages()
 
 
 def wait_until(condition, seconds=10, what="the condition"):
-    deadline = time.monotonic() + seconds * PATIENCE
+    began = time.monotonic()
     while True:
         value = condition()
         if value:
             return value
-        assert time.monotonic() < deadline, f"{what} did not come in {seconds} s"
-        time.sleep(0.03)
+        assert time.monotonic() < began + seconds * PATIENCE, f"{what} did not come in {seconds * PATIENCE} s"
+        time.sleep(pause(began))
 
 
 def hold_port():
