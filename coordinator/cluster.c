@@ -33,6 +33,7 @@ struct cluster {
     uint64_t sweep_after_ms;
     uint64_t read_began_ms, read_ms; /* of the read in flight; of the last that succeeded */
     struct event *tick, *soon, *ages;
+    struct event *disk_full; /* pending: the disk counts as full */
     struct metric *epoch, *policy_epoch, *spool_full;
 };
 
@@ -57,6 +58,13 @@ static bool is_fresh(const struct cluster *cluster)
     return db_is_up(cluster->options.db) && clock_ms() - cluster->read_ms <= fresh_ms(cluster);
 }
 
+/* Without a database the spool is away, which edges answer otherwise. A full disk may be why reads fail: so that is known without one. */
+static bool spool_is_full(const struct cluster *cluster)
+{
+    return (is_fresh(cluster) && cluster->view.spool_full) ||
+           (db_is_up(cluster->options.db) && evtimer_pending(cluster->disk_full, NULL));
+}
+
 static void publish(struct cluster *cluster)
 {
     const struct cluster_view *view = &cluster->view;
@@ -69,7 +77,8 @@ static void publish(struct cluster *cluster)
     state.coordinator = wire_text(cluster->options.name);
     state.identity = wire_text(view->identity);
     state.fresh = is_fresh(cluster);
-    state.spool_full = state.fresh && view->spool_full; /* without a database the spool is away, which edges answer otherwise */
+    state.spool_full = spool_is_full(cluster);
+    metric_set(cluster->spool_full, state.spool_full);
 
     Weir__NodeEntry *entries = xcalloc(view->node_count + 1, sizeof *entries);
     Weir__AllowedKey *keys = xcalloc(view->key_count + 1, sizeof *keys);
@@ -184,7 +193,6 @@ static void take_read(struct cluster *cluster)
         cluster->read = (struct cluster_view){ 0 };
         metric_set(cluster->epoch, (double)cluster->view.epoch);
         metric_set(cluster->policy_epoch, (double)cluster->view.policy_epoch);
-        metric_set(cluster->spool_full, cluster->view.spool_full);
         if (link_hub_allow(cluster->options.hub, cluster->view.keys, cluster->view.key_count))
             log_write(LOG_NOTICE, "a key was revoked: its connections are ended");
         publish(cluster);
@@ -276,6 +284,14 @@ static void on_soon(evutil_socket_t fd, short what, void *arg)
     begin_read(arg);
 }
 
+/* The next message that is taken finds out. */
+static void on_disk_again(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    log_write(LOG_NOTICE, "spool: mail is taken again, to see whether the database's disk has room");
+    publish(arg);
+}
+
 struct cluster *cluster_new(const struct cluster_options *options)
 {
     struct cluster *cluster = xcalloc(1, sizeof *cluster);
@@ -285,6 +301,7 @@ struct cluster *cluster_new(const struct cluster_options *options)
     cluster->tick = event_new(options->base, -1, EV_PERSIST, on_tick, cluster);
     cluster->soon = evtimer_new(options->base, on_soon, cluster);
     cluster->ages = evtimer_new(options->base, on_aged, cluster);
+    cluster->disk_full = evtimer_new(options->base, on_disk_again, cluster);
     cluster->epoch = metrics_gauge(options->metrics, "weir_epoch", NULL);
     cluster->policy_epoch = metrics_gauge(options->metrics, "weir_policy_epoch", NULL);
     cluster->spool_full = metrics_gauge(options->metrics, "weir_spool_full", NULL);
@@ -302,6 +319,7 @@ void cluster_free(struct cluster **freed)
     event_free(cluster->tick);
     event_free(cluster->soon);
     event_free(cluster->ages);
+    event_free(cluster->disk_full);
     cluster_view_clear(&cluster->view);
     cluster_view_clear(&cluster->read);
     policy_clear(&cluster->policy);
@@ -324,6 +342,16 @@ void cluster_database_down(struct cluster *cluster)
 void cluster_changed(struct cluster *cluster)
 {
     read_soon(cluster);
+}
+
+void cluster_disk_full(struct cluster *cluster, uint64_t ms)
+{
+    bool known = evtimer_pending(cluster->disk_full, NULL);
+    event_add(cluster->disk_full, &(struct timeval){ (time_t)(ms / 1000), (suseconds_t)(ms % 1000 * 1000) });
+    if (known)
+        return;
+    log_write(LOG_WARNING, "spool: the database's disk is full: listeners that always spool refuse mail for %llu ms", (unsigned long long)ms);
+    publish(cluster);
 }
 
 void cluster_when_read(struct cluster *cluster, cluster_read_handler done, void *arg)

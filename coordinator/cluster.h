@@ -6,7 +6,9 @@
  * Every coordinator reads the same rows, so all publish the same state under the same epoch. It is read again 20 ms
  * after a NOTIFY and every publish_interval, and published at every change and every publish_interval. While the
  * database is gone the last state goes on being published, marked as not fresh. Nothing is published before the first read: an empty state
- * would take every scanner away. Whether the spool is full is read and published with it, by the same rules.
+ * would take every scanner away. Whether the spool is full is read and published with it, by the same rules; that the
+ * database's disk was found full, however, is this coordinator's own knowledge, and each publishes its own: a full disk
+ * would not take it. Edges go by the coordinator that their stores go to.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -65,6 +67,8 @@ void cluster_database_up(
     struct cluster *cluster);                  /* read at once; nobody is called lost before nodes could report again */
 void cluster_database_down(struct cluster *cluster); /* says at once that what is published is not fresh any more */
 void cluster_changed(struct cluster *cluster); /* a NOTIFY came */
+/* The database's disk was found full: what is published says that the spool is full, from now for so long. Again: longer. */
+void cluster_disk_full(struct cluster *cluster, uint64_t ms);
 /* Calls done when a read that began after this has ended: what was committed before is in force here then, unless the
  * database went. Never from inside. */
 typedef void (*cluster_read_handler)(void *arg);

@@ -201,6 +201,12 @@ static void make_database(struct coordinator *coordinator)
     free(application);
 }
 
+static void on_disk_full(void *arg)
+{
+    struct coordinator *coordinator = arg;
+    cluster_disk_full(coordinator->cluster, SPOOL_DISK_FULL_MS);
+}
+
 static void make_spool(struct coordinator *coordinator)
 {
     struct spool_options options = {
@@ -210,6 +216,8 @@ static void make_spool(struct coordinator *coordinator)
         .settings = &coordinator->config->own,
         .questions = coordinator->questions,
         .metrics = &coordinator->metrics,
+        .disk_full = on_disk_full,
+        .arg = coordinator,
     };
     coordinator->spool = spool_new(&options);
 }

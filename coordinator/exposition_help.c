@@ -154,7 +154,7 @@ static const struct help helps[] = {
     { "weir_spool_claims_total", "Claims asked of the database." },
     { "weir_spool_destinations_down", "Destinations that could not be reached; all their mail waits." },
     { "weir_spool_fetches_total", "Chunks of bodies asked for by edges." },
-    { "weir_spool_full", "1 while a limit of the spool is reached: listeners that always spool refuse mail at MAIL." },
+    { "weir_spool_full", "1 while a limit of the spool is reached, or its disk was just found full: listeners that always spool refuse mail at MAIL." },
     { "weir_spool_full_total", "Stores refused because a limit of the spool or the database's disk was reached." },
     { "weir_spool_leases_expired_total", "Leases of messages whose earlier lease ended without a word; a copy may arrive twice." },
     { "weir_spool_leases_given_back_total", "Leases that could not reach the edge that asked, or did not fit its answer." },

@@ -37,6 +37,8 @@ struct spool {
 /* A connection of the spool's own. role: "store", "result", "lease". With notified it hears NOTIFY weir_spool. */
 struct db *spool_connect(struct spool *spool, const char *role, void (*up)(void *), void (*down)(void *),
                          void (*notified)(void *, const char *), void *arg);
+/* A statement found no room on the database's disk: whoever made the spool is told. */
+void spool_disk_full(struct spool *spool);
 /* Text from the mail world, fit for PostgreSQL. Caller frees. */
 char *spool_clean(const ProtobufCBinaryData *bytes);
 

@@ -26,7 +26,6 @@
 #define LEASES_BYTES   (56 * 1024) /* of packed leases in one frame */
 #define WAIT_MAX_MS    600000
 #define FETCH_BATCH    16   /* chunks of bodies in one statement */
-#define FULL_MS          5000 /* without claims, as what became of leases finds no room on the database's disk; no key, as it is only how often that is tried */
 #define EXPIRIES_SUSPECT 2    /* leases in a row that ended without a word: the mail may be what its edges die of */
 
 struct claim {
@@ -406,6 +405,8 @@ static void on_claimed(void *arg, enum db_outcome outcome, const struct db_error
     if (outcome == DB_OK)
         metric_observe(leases->claim_seconds, (double)(clock_ms() - leases->sent_ms) / 1e3);
     bool conflict = outcome == DB_FAILED && db_error_is_conflict(error);
+    if (outcome == DB_FAILED && db_error_is_disk_full(error))
+        spool_disk_full(leases->spool);
     if (outcome == DB_FAILED)
         log_write(conflict ? LOG_WARNING : LOG_ERR, "spool: nothing can be leased: %s %s", error->sqlstate, error->why.text);
     if (got_some) {
@@ -459,8 +460,8 @@ static bool disk_is_full(struct leases *leases)
 void leases_disk_full(struct leases *leases)
 {
     if (clock_ms() >= leases->full_until_ms)
-        log_write(LOG_WARNING, "spool: the database's disk is full: nothing is leased for %d s", FULL_MS / 1000);
-    leases->full_until_ms = clock_ms() + FULL_MS;
+        log_write(LOG_WARNING, "spool: the database's disk is full: nothing is leased for %d s", SPOOL_DISK_FULL_MS / 1000);
+    leases->full_until_ms = clock_ms() + SPOOL_DISK_FULL_MS;
     disk_is_full(leases);
 }
 

@@ -128,8 +128,10 @@ static void on_done(void *arg, enum db_outcome outcome, const struct db_error *e
     bool disk = outcome == DB_FAILED && db_error_is_disk_full(error);
     if (outcome != DB_OK)
         metric_add(results->failed, 1);
-    if (disk)
+    if (disk) {
         leases_disk_full(results->spool->leases);
+        spool_disk_full(results->spool);
+    }
     if (outcome == DB_FAILED)
         log_write(several ? LOG_WARNING : LOG_ERR, "spool: %zu results not taken: %s %s", batch->count, error->sqlstate,
                   error->why.text);

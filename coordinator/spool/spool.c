@@ -99,6 +99,11 @@ struct db *spool_connect(struct spool *spool, const char *role, void (*up)(void 
     return db;
 }
 
+void spool_disk_full(struct spool *spool)
+{
+    spool->options.disk_full(spool->options.arg);
+}
+
 char *spool_clean(const ProtobufCBinaryData *bytes)
 {
     struct text clean;

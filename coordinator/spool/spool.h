@@ -17,6 +17,10 @@
 
 struct spool;
 
+/* So long edges are told not to take mail after a statement found the database's disk full, and nothing is leased after a
+ * result did; what comes then finds out whether it still is. No key, as it is only how often that is tried. */
+#define SPOOL_DISK_FULL_MS 5000
+
 struct spool_options {
     struct event_base *base;
     const char *conninfo;                         /* as db_options; borrowed */
@@ -24,6 +28,8 @@ struct spool_options {
     const struct coordinator_settings *settings;  /* borrowed */
     struct questions *questions;
     struct metrics *metrics;
+    void (*disk_full)(void *arg); /* the database's disk was found full; called each time, before who asked is answered */
+    void *arg;
 };
 
 struct spool *spool_new(const struct spool_options *options);

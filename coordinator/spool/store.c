@@ -311,6 +311,8 @@ static void on_done(void *arg, enum db_outcome outcome, const struct db_error *e
     if (outcome == DB_FAILED) {
         log_write(LOG_ERR, "spool: %zu messages and %zu chunks not stored: %s %s", batch->messages, batch->chunks,
                   error->sqlstate, error->why.text);
+        if (failure == WEIR__ANSWER_STATUS__ANSWER_FULL)
+            spool_disk_full(stores->spool);
         if (!db_error_is_transient(error))
             stores->careful_until_ms = clock_ms() + CAREFUL_MS;
     }

@@ -9,7 +9,7 @@ import tempfile
 import pytest
 
 from hops import Hop
-from weir import message, wait_until
+from weir import Smtp, message, wait_until
 
 
 @pytest.fixture
@@ -56,6 +56,11 @@ class Ballast:
             os.unlink(f"{self.folder}/{name}")
 
 
+def answer_to_mail(cluster):
+    with Smtp(cluster.relay()) as client:
+        return client.command("MAIL FROM:<sender@example.org>")
+
+
 def stored(cluster):
     return {row[0] for row in cluster.query("SELECT id FROM spool_message")}
 
@@ -79,6 +84,15 @@ def test_a_full_disk(make_cluster, small_disk):
     assert answer.code == 452 and answer.text.startswith("4.3.1"), answer
     assert stored(cluster) == accepted, "nothing is half-stored"
     assert cluster.query("SELECT count(*) FROM spool_body WHERE id NOT IN (SELECT id FROM spool_message)") == [["0"]]
+
+    def refused_at_mail():
+        answer = cluster.send(message(size=200000))
+        if answer.code == 250:
+            accepted.add(answer.queue_id)
+        early = answer_to_mail(cluster)
+        return early.code == 452 and early.text.startswith("4.3.1")
+
+    wait_until(refused_at_mail, 60, "once one has found out, others hear it before they send a message")
     ballast.fill_up()
     hop.refuse.clear()
     # Which of them meets the last page first is PostgreSQL's business.
@@ -86,7 +100,7 @@ def test_a_full_disk(make_cluster, small_disk):
     wait_until(lambda: any(sign in cluster.log("coordinator-1") for sign in signs) or not stored(cluster), 15, "no room for deliveries, or they are done")
     ballast.drop()
     wait_until(lambda: not stored(cluster), 60, "all is delivered")
-    assert cluster.send(message()).code == 250
+    wait_until(lambda: cluster.send(message()).code == 250, 30, "mail is taken again")
     ids = collections.Counter(re.search(rb"\bid ([0-9A-Z]{20})\b", body).group(1).decode() for body in hop.to("alice@example.edu"))
     foretold = collections.Counter(re.findall(r"([0-9A-Z]{20}): [^\n]*second copy", cluster.log("edge-1")))
     print(f"{ids.total()} copies of {len(accepted)} messages")

@@ -495,6 +495,38 @@ def test_what_an_operator_bounces_comes_back(make_cluster):
         hop.server_close()
 
 
+@pytest.mark.parametrize("sets", [["profile=handoff"], ["profile=submission", "auth=off"]], ids=["handoff", "submission"])
+def test_S72_a_full_disk_is_said_before_the_message(make_cluster, hop, sets):
+    """One message finds out; others hear it at MAIL. From time to time one is let through to see, and with room again all are taken."""
+    cluster = make_cluster(edges=1, scanners=1, next_hop=hop.endpoint, sets=sets)
+
+    def answer_to_mail():
+        with Smtp(cluster.relay()) as client:
+            return client.command("MAIL FROM:<sender@example.org>")
+
+    def refused_at_mail():
+        cluster.send(message(token="none"))  # finds out again if that was long ago
+        early = answer_to_mail()
+        return early.code == 452 and early.text.startswith("4.3.1") and cluster.metric("weir_spool_full") == 1
+
+    wait_until(lambda: cluster.send(message(token="before")).code == 250, 30, "mail is taken")
+    cluster.query("""CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS
+                     $f$ BEGIN RAISE EXCEPTION 'no space left on device' USING ERRCODE = '53100'; END $f$;
+                     CREATE TRIGGER no_room BEFORE INSERT ON spool_body FOR EACH ROW EXECUTE FUNCTION no_room()""")
+    answer = cluster.send(message(token="none"))
+    assert answer.code == 452 and answer.text.startswith("4.3.1"), answer
+    wait_until(refused_at_mail, 30, "452 to MAIL")
+    wait_until(lambda: cluster.metric("weir_smtp_limits_total", limit="spool"), 15, "the refusal in the metrics")
+    wait_until(lambda: answer_to_mail().code == 250, 30, "mail is let through")
+    found = "the database's disk is full: listeners that always spool refuse mail"
+    wait_until(lambda: refused_at_mail() and cluster.log("coordinator-1").count(found) > 1, 30, "452 to MAIL again")
+    cluster.query("DROP FUNCTION no_room CASCADE")
+    wait_until(lambda: cluster.send(message(token="after")).code == 250, 30, "mail is taken again")
+    wait_until(lambda: hop.to("alice@example.edu") and not cluster.query("SELECT id FROM spool_message"), 30, "all is delivered")
+    assert not [body for body in hop.to("alice@example.edu") if b"X-Token: none" in body]
+    conserved(cluster)
+
+
 def test_S72_a_full_spool_is_said_before_the_message(make_cluster):
     """At MAIL, once edges know; after the final dot to who had begun before; nothing that was taken is lost, and what goes makes room."""
     port = weir.free_base_port() + 7

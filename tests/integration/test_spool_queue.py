@@ -234,6 +234,7 @@ def test_a_full_disk_is_answered_full_and_recovers(one):
                 assert answer.status == pb.ANSWER_OK
                 sent.append(ident)
             assert full and len(sent) > 3
+            assert "the database's disk is full: listeners that always spool refuse mail" in small.log("coordinator-1")
             big = new_id()
             assert edge.store(big, body=b"x", last=False).status in (pb.ANSWER_OK, pb.ANSWER_FULL)
             assert {row[0] for row in pg.query("SELECT id FROM spool_message WHERE stored_at IS NOT NULL")} == set(sent), "nothing half-stored"

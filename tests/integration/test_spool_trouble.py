@@ -141,6 +141,7 @@ def test_nothing_is_leased_while_results_find_the_disk_full(two, edge):
         edge.stored(idents[1])
         assert edge.deliver(lease) == pb.ANSWER_FULL
         assert two.metric('weir_spool_claims_paused{node="coordinator-1"}') == 1
+        assert two.metric('weir_spool_full{node="coordinator-1"}') == 1
         assert edge.claim(wait=1000) == [], "though one is due"
     finally:
         two.pg.query("DROP FUNCTION no_room CASCADE")
