@@ -282,6 +282,82 @@ START_TEST(workers_hold_no_log)
 }
 END_TEST
 
+/* Of /proc/PID/status; 0: it has no such line. */
+static unsigned long long status_of(pid_t pid, const char *key)
+{
+    char path[64], line[256];
+    unsigned long long value = 0;
+    size_t len = strlen(key);
+    snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+    FILE *file = fopen(path, "r");
+    ck_assert_ptr_nonnull(file);
+    while (fgets(line, sizeof line, file) != NULL) {
+        if (strncmp(line, key, len) == 0 && line[len] == ':')
+            value = strtoull(line + len + 1, NULL, 10);
+    }
+    fclose(file);
+    return value;
+}
+
+static struct rlimit limit_of(pid_t pid, int resource)
+{
+    struct rlimit limit;
+    ck_assert_int_eq(prlimit(pid, resource, NULL, &limit), 0);
+    return limit;
+}
+
+static void assert_limit(pid_t pid, int resource, uint64_t value)
+{
+    struct rlimit limit = limit_of(pid, resource);
+    ck_assert_uint_eq(limit.rlim_cur, value);
+    ck_assert_uint_eq(limit.rlim_max, value);
+}
+
+/* After a scan of at most 20 s. */
+static void assert_locked(pid_t pid)
+{
+    const uint64_t memory = 1u << 30;
+    ck_assert_uint_eq(status_of(pid, "Seccomp"), 2);
+    ck_assert_uint_eq(status_of(pid, "NoNewPrivs"), 1);
+    assert_limit(pid, RLIMIT_CORE, 0);
+    assert_limit(pid, RLIMIT_NOFILE, 256);
+    assert_limit(pid, RLIMIT_FSIZE, 300u << 20);
+    /* on top of what it had when it began, which was no more than it ever had */
+    struct rlimit space = limit_of(pid, RLIMIT_AS), cpu = limit_of(pid, RLIMIT_CPU);
+    ck_assert_uint_eq(space.rlim_cur, space.rlim_max);
+    ck_assert_uint_gt(space.rlim_cur, memory);
+    ck_assert_uint_le(space.rlim_cur, memory + status_of(pid, "VmPeak") * 1024);
+    /* on top of what it had used before the scan */
+    ck_assert_uint_ge(cpu.rlim_cur, 2);
+    ck_assert_uint_le(cpu.rlim_cur, 20 + 2 + PATIENCE_MS / 1000);
+}
+
+/* Each worker, of either lane, has its whole sandbox while it holds a message. */
+START_TEST(workers_are_locked)
+{
+    static const char *const extra[] = { "worker_memory=1GiB", "max_scan_size=300MiB", "scan_time=20s", "scan_time_per_mib=0", NULL };
+    pid_t small[PIDS_MAX], large[PIDS_MAX];
+    uint64_t attempts[3];
+    size_t len;
+    char *mail = virus_mail(2u << 20, &len);
+    scanner_active(extra);
+    ck_assert_uint_eq(worker_pids("weir-scan-small", small), 2);
+    ck_assert_uint_eq(worker_pids("weir-scan-large", large), 1);
+    signal_workers(SIGSTOP); /* so that each of them gets one */
+    attempts[0] = send_whole(clean_mail, sizeof clean_mail - 1);
+    attempts[1] = send_whole(clean_mail, sizeof clean_mail - 1);
+    attempts[2] = send_open(len, true, mail, len, 0, 60000);
+    WAIT_FOR(t.slots_used == 3);
+    signal_workers(SIGCONT);
+    for (size_t i = 0; i < 3; i++)
+        wait_answer(attempts[i], VERDICT);
+    assert_locked(small[0]);
+    assert_locked(small[1]);
+    assert_locked(large[0]);
+    free(mail);
+}
+END_TEST
+
 static size_t highest_file(pid_t pid)
 {
     char folder[64];
@@ -749,7 +825,7 @@ int main(int argc, char **argv)
 #define TEST(name) { #name, name }
         TEST(verdicts), TEST(streams), TEST(bad_chunks), TEST(slots_and_cancel), TEST(uploads_and_slots), TEST(lanes_and_deadlines), TEST(promises_and_disk), TEST(starved_upload),
         TEST(message_partial), TEST(cancelled_early),
-        TEST(channels_do_not_block), TEST(workers_hold_no_log), TEST(out_of_descriptors),
+        TEST(channels_do_not_block), TEST(workers_hold_no_log), TEST(workers_are_locked), TEST(out_of_descriptors),
         TEST(old_gc_is_fulfilled), TEST(folders_removed), TEST(failing_engine_is_replaced),
         TEST(failing_engine_is_not_trusted), TEST(worker_killed), TEST(worker_hangs), TEST(workers_are_recycled), TEST(gc_has_no_gap), TEST(loads_niced),
         TEST(broken_signatures_keep_the_old), TEST(no_signatures_at_start), TEST(drain_and_back), TEST(terminate_finishes),
