@@ -75,6 +75,7 @@ def test_lost_behind_the_edges_is_not_noticed(farm, dice, kind, how):
     times = disturb(load, dice, lambda: disturbance.once(kind, HOW[how]))
     report, answers = load.result()
     print(f"{times} times: {disturbance.done}")
+    assert len(disturbance.done) == times
     check_busy(report, 0.9)
     assert report["recipients_refused"] == 0
     check_no_client_noticed(answers)
@@ -98,6 +99,7 @@ def test_lost_edges_lose_nothing(farm, dice, kind, how):
     times = disturb(load, dice, lambda: disturbance.once(kind, HOW[how]))
     report, answers = load.result()
     print(f"{times} times: {disturbance.done}")
+    assert len(disturbance.done) == times
     check_busy(report, 0.5)  # who lost a connection opens another
     assert all(answer.code == 250 for answer in answers.values()), "with retries everything gets through"
     if how == "stop":

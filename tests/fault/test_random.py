@@ -93,6 +93,7 @@ def test_random_trial(farm, quiet, trial):
     disturbance.once(kind, how)
     report, answers = load.result()
     print(f"{disturbance.done}, {report['rate']:.0f} messages/s, transactions at once: median {report['transactions_median']}")
+    assert len(disturbance.done) == 1
     assert report["recipients_refused"] == 0
     if edge_dies:
         assert all(answer.code == 250 for answer in answers.values()), "with retries everything gets through"

@@ -23,14 +23,17 @@ class Disturbance:
         self.deaths = []
 
     def once(self, kind, how):
-        node, pid = self.choose(kind)
-        if pid is None:
-            return
+        node, pid = wait_until(lambda: self.chosen(kind), 30, f"a {kind} to take away")  # the last one's successor may need a moment
         self.done.append(f"{node}/{kind}" if not node.startswith(kind) else node)
         if how == signal.SIGKILL:
             self.kill(kind, node, pid)
         else:
             self.hang(kind, pid)
+
+    def chosen(self, kind):
+        """As choose(); None when it found nobody."""
+        node, pid = self.choose(kind)
+        return (node, pid) if pid is not None else None
 
     def choose(self, kind):
         if kind == "postgres":
@@ -104,7 +107,7 @@ class Storm(Disturbance):
         self.down = set()
 
     def strike(self):
-        """One trial; False when the dice chose somebody who is away already."""
+        """One trial; False when the dice chose somebody who is away already, or has no such process at the moment."""
         kind, how = self.dice.choice(KINDS), self.dice.choice([signal.SIGKILL, signal.SIGSTOP])
         node, pid = self.choose(kind)
         if pid is None or node in self.down:
