@@ -24,8 +24,9 @@ static const char usage[] =
     "  --close-idle MS       close a connection that is idle that long\n"
     "  --no-pipelining --no-8bitmime --no-smtputf8 --no-chunking   do not offer it\n"
     "  --helo-only           refuse EHLO\n"
-    "The start of a recipient's local part asks for misbehaviour. At RCPT: unknown- 550, full- 452, four21- 421 and\n"
-    "close. After the message: late- 550, latedefer- 451, drop- close without an answer, slow- answer after 2 s.\n";
+    "  --moods               the start of a recipient's local part asks for misbehaviour. At RCPT: unknown- 550,\n"
+    "                        full- 452, four21- 421 and close. After the message: late- 550, latedefer- 451,\n"
+    "                        drop- close without an answer, slow- answer after 2 s\n";
 
 #define LISTENERS_MAX 16
 #define OPEN_MAX      60000 /* sessions; more are closed at once */
@@ -83,6 +84,7 @@ enum {
     OPT_NO_UTF8,
     OPT_NO_CHUNKING,
     OPT_HELO_ONLY,
+    OPT_MOODS,
     OPT_HELP
 };
 
@@ -98,6 +100,7 @@ static const struct option long_options[] = {
     { "no-smtputf8", no_argument, NULL, OPT_NO_UTF8 },
     { "no-chunking", no_argument, NULL, OPT_NO_CHUNKING },
     { "helo-only", no_argument, NULL, OPT_HELO_ONLY },
+    { "moods", no_argument, NULL, OPT_MOODS },
     { "help", no_argument, NULL, OPT_HELP },
     { NULL, 0, NULL, 0 },
 };
@@ -163,6 +166,9 @@ static size_t parse_options(struct sink_options *options, const char *listen[LIS
             break;
         case OPT_HELO_ONLY:
             options->helo_only = true;
+            break;
+        case OPT_MOODS:
+            options->moods = true;
             break;
         case OPT_HELP:
             fputs(usage, stdout);

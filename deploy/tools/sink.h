@@ -18,6 +18,7 @@ struct sink_options {
     uint64_t greeting_delay_ms;
     uint64_t close_idle_ms;   /* 0: never */
     bool pipelining, eightbitmime, smtputf8, chunking, helo_only;
+    bool moods;               /* recipients' names ask for misbehaviour; false: everybody's mail is taken */
     struct net_tls *tls;      /* NULL: no STARTTLS */
 };
 

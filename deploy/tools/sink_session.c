@@ -1,9 +1,9 @@
 /*
  * sink_session.c - the sink's side of one SMTP conversation
  *
- * Lenient where a test may want to see what comes: violations of the message are written down, not refused. The
- * recipient's local part can ask for misbehaviour (see `habits`). While an answer is delayed the connection is paused
- * and what the client pipelined waits.
+ * Lenient where a test may want to see what comes: violations of the message are written down, not refused. With
+ * --moods the recipient's local part can ask for misbehaviour (see `habits`). While an answer is delayed the connection
+ * is paused and what the client pipelined waits.
  */
 #include "deploy/tools/sink.h"
 #include <stdio.h>
@@ -267,7 +267,7 @@ static void on_rcpt(struct sink_session *s, const struct smtp_command *command, 
         reply(s, 452, "4.5.3", "Too many recipients");
         return;
     }
-    for (size_t i = 0; i < sizeof habits / sizeof habits[0]; i++) {
+    for (size_t i = 0; s->sink->options.moods && i < sizeof habits / sizeof habits[0]; i++) {
         if (strncasecmp(command->address.local, habits[i].prefix, strlen(habits[i].prefix)) != 0)
             continue;
         s->habits |= habits[i].habit;

@@ -101,7 +101,7 @@ def test_the_sink_notes_violations(make_sink):
     ("unknown-x", 550, None, 0), ("full-x", 452, None, 0), ("late-x", 250, 550, 0), ("latedefer-x", 250, 451, 0), ("slow-x", 250, 250, 1),
     ("LATE-x", 250, 550, 0), ("later", 250, 250, 1)])
 def test_the_sink_misbehaves_as_asked(make_sink, local, at_rcpt, at_end, kept):
-    sink = make_sink()
+    sink = make_sink("--moods")
     with Smtp(sink.address) as client:
         assert client.envelope(recipients=[f"{local}@example.edu"])[0].code == at_rcpt
         if at_end:
@@ -114,7 +114,7 @@ def test_the_sink_misbehaves_as_asked(make_sink, local, at_rcpt, at_end, kept):
 
 
 def test_the_sink_hangs_up_as_asked(make_sink):
-    sink = make_sink()
+    sink = make_sink("--moods")
     with Smtp(sink.address) as client:
         assert client.envelope(recipients=["four21-x@example.edu"])[0].code == 421
         assert client.closed()
@@ -124,6 +124,15 @@ def test_the_sink_hangs_up_as_asked(make_sink):
             client.data(message())
         assert client.buffer == b""
     assert list(sink.folder.iterdir()) == []
+
+
+def test_the_sink_takes_every_name(make_sink):
+    sink = make_sink()
+    names = [f"{mood}-x@example.edu" for mood in ("unknown", "full", "four21", "late", "latedefer", "drop", "slow")]
+    with Smtp(sink.address) as client:
+        assert [answer.code for answer in client.envelope(recipients=names)] == [250] * len(names)
+        assert client.data(message()).code == 250
+    assert list(sink.sink.messages())[0][1]["recipients"] == names
 
 
 def test_half_a_message_leaves_no_file(make_sink):
@@ -174,7 +183,7 @@ def test_two_sinks_do_not_share_a_port(make_sink):
 
 
 def test_the_sink_counts(make_sink):
-    sink = make_sink()
+    sink = make_sink("--moods")
     with Smtp(sink.address) as client:
         client.envelope(recipients=["a@example.edu", "unknown-a@example.edu"])
         client.data(message())
@@ -260,7 +269,7 @@ def test_mail_from_a_folder(make_sink, tmp_path, words):
 @pytest.mark.parametrize("local, code", [("unknown-x", "550"), ("full-x", "452"), ("four21-x", "421"), ("late-x", "550"), ("latedefer-x", "451"), ("drop-x", "0")])
 @pytest.mark.parametrize("pipeline", ["on", "off"])
 def test_refusals_are_told(make_sink, tmp_path, local, code, pipeline):
-    sink = make_sink()
+    sink = make_sink("--moods")
     report, answers = load(tmp_path, sink.address, "--messages", 5, "--sessions", 2, "--rcpt", f"{local}@example.edu", "--pipeline", pipeline)
     assert report["messages"] == 0 and report["replies"] == {code: 5} and report["lost"] == (5 if code == "0" else 0)
     assert [answer[:2] for answer in answers.values()] == [[code, "1"]] * 5

@@ -290,7 +290,7 @@ class Cluster:
         return self
 
     def run(self, *words, check=True):
-        env = dict(os.environ, WEIR_NO_BUILD="1", WEIR_CLUSTER=str(self.dir))
+        env = dict(os.environ, WEIR_NO_BUILD="1", WEIR_SINK_MOODS="1", WEIR_CLUSTER=str(self.dir))
         command = [ROOT / "deploy/cluster", words[0], *words[1:]]
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
         assert not check or done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
