@@ -280,6 +280,17 @@ struct policy *policy_parse(const struct policy_file *files, size_t count, struc
     return policy;
 }
 
+bool policy_warns(const struct policy *policy, struct error *why)
+{
+    const char *first = policy->first_own;
+    enum route_kind kind = first != NULL ? policy_route(policy, first).kind : ROUTE_NONE;
+    if (first == NULL || kind == ROUTE_SMTP || kind == ROUTE_DISCARD || policy_alias(policy, "postmaster", first, NULL, NULL) > 0)
+        return false;
+    error_set(why, "local-host-names:%u: warning: mail to postmaster@%.100s is answered 451 4.3.5: add a line postmaster: you@there.%.100s to aliases, or "
+              "a route for %.100s to mailertable", domains_find(&policy->own, first), first, first, first);
+    return true;
+}
+
 size_t policy_included(const struct policy_file *aliases, char names[][POLICY_NAME_MAX + 1], size_t room)
 {
     struct lines lines;

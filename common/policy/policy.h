@@ -30,6 +30,8 @@ struct policy_file {
 
 /* NULL: why is "NAME:LINE: error: ...", with what would be right. A name that is not a policy file is an error too. */
 struct policy *policy_parse(const struct policy_file *files, size_t count, struct error *why);
+/* A policy that can be used, and yet is not meant: true: why is "NAME:LINE: warning: ...", with what to add. */
+bool policy_warns(const struct policy *policy, struct error *why);
 void policy_free(struct policy **policy);
 /* The names that a file may have, from 0; NULL past the end. Besides, there are those that aliases includes. */
 const char *policy_file_name(size_t index);

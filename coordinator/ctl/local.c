@@ -248,6 +248,8 @@ bool local_policy_read(struct local_policy *policy, const char *dir, struct erro
         error_set(why, "%s/%s", dir, words.text);
         fine = false;
     }
+    if (parsed != NULL && policy_warns(parsed, &words))
+        fprintf(stderr, "weirctl: %s/%s\n", dir, words.text);
     policy_free(&parsed);
     if (!fine)
         local_policy_clear(policy);

@@ -85,7 +85,7 @@ static void to_next_hop(struct relay_answer *out, const struct policy *policy, b
                         const char *domain)
 {
     choose_next_hop(out, policy, mx_delivery, recipient, domain);
-    unsigned line = out->result == RELAY_TO_NEXT_HOP ? policy_verifies(policy, domain) : 0;
+    unsigned line = out->result == RELAY_TO_NEXT_HOP && !out->role ? policy_verifies(policy, domain) : 0;
     out->verify = line > 0;
     if (line > 0)
         name_rule(out, "verify", line);
@@ -96,7 +96,7 @@ static void answer_init(struct relay_answer *out, const struct smtp_address *rec
     out->hop = (struct next_hop){ 0 };
     out->decision = (struct relay_decision){ 0 };
     out->rule[0] = out->owner[0] = '\0';
-    out->verify = false;
+    out->verify = out->role = false;
     smtp_address_format(recipient, out->address);
     memcpy(out->asked, out->address, sizeof out->asked);
 }
@@ -203,6 +203,7 @@ static void to_mailbox(struct relay_answer *out, const struct policy *policy, bo
                        const char *local, const char *domain)
 {
     struct targets targets = { 0 };
+    out->role = relay_is_role(local) && policy_is_own_domain(policy, domain);
     unsigned line = find_targets(&targets, policy, local, domain);
     if (line == 0) {
         if (is_reserved(policy, local, domain) && !has_route(policy, domain))

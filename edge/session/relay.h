@@ -22,6 +22,7 @@ struct relay_answer {
     char owner[SMTP_ADDRESS_MAX];   /* whom reports go to in place of the sender, as the alias has an owner; "": none */
     struct next_hop hop;            /* RELAY_TO_NEXT_HOP */
     bool verify;                    /* and it is to be asked about the address first */
+    bool role;                      /* `asked` is postmaster or abuse of an own domain: never verified */
     int code;                       /* RELAY_REFUSED */
     char enhanced[12];
     char text[SMTP_ADDRESS_MAX + 260];

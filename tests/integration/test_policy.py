@@ -134,6 +134,8 @@ def test_S49_the_line_of_stirling(make_cluster):
         write(cluster, "local-host-names", "stir.ac.uk\n")
         write(cluster, "mailertable", f"forth\tsmtp:[127.0.0.1]:{forth.server_address[1]}\n")
         write(cluster, "aliases", "sysadm: sysadm@forth\n")
+        checked = cluster.weirctl("policy", "check", str(cluster.dir / "policy"))
+        assert "policy/local-host-names:1: warning: mail to postmaster@stir.ac.uk is answered 451 4.3.5: add a line" in checked.stderr, checked.stderr
         apply(cluster)
         wait_until(lambda: cluster.nodes()["edge-1"]["policy_epoch"] == 2, 15, "the policy on the edge")
         raw = message(token="to-forth")

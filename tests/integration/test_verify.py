@@ -139,6 +139,18 @@ def test_one_that_exists(site, hop):
     assert entry["exists"] is True
 
 
+@pytest.mark.parametrize("listener", ["HANDOFF", "RELAY"])
+def test_s75_nobody_asks_whether_the_postmaster_exists(site, hop, listener):
+    """The probe would hear that they do not. On the relay listener the next hop still speaks for itself."""
+    for name in ("postmaster@example.edu", "abuse@example.edu", "postmaster"):
+        answer = rcpt(site, name, 1, listener)
+        words = hop.asked[-1] if hop.asked else None
+        if listener == "HANDOFF":
+            assert answer.code == 250 and words is None, (name, answer, words)
+        else:
+            assert answer.code == 550 and "Recipient address rejected" not in answer.text and words[0] == "sender@example.org", (name, answer, words)
+
+
 def test_forgotten_by_an_operator(site, hop):
     made_later = address()
     assert rcpt(site, made_later).code == 550

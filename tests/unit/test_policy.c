@@ -410,6 +410,35 @@ static const struct {
     { "other.example", 0, 4 },      { "[192.0.2.1]", 0, 0 },     { "", 0, 0 },
 };
 
+/* S75: whether postmaster and abuse have a place to go. */
+static const struct {
+    const char *own, *table, *aliases, *warning;
+} role_places[] = {
+    { "", "", "", NULL },
+    { "# ours\na.edu\n", "", "joe: joe@b.edu\n", "local-host-names:2: warning: mail to postmaster@a.edu is answered 451 4.3.5: add a line postmaster: you@there.a.edu to aliases, or "
+                                                 "a route for a.edu to mailertable" },
+    { "a.edu\n", "a.edu error:5.1.1:550 gone\n", "", "local-host-names:1: warning: " },
+    { "a.edu\nb.edu\n", "b.edu smtp:[b.edu]\n", "abuse: joe@b.edu\n", "local-host-names:1: warning: " },
+    { "a.edu\n", "a.edu smtp:[a.edu]\n", "", NULL },
+    { "a.edu\n", ". smtp:[a.edu]\n", "", NULL },
+    { "a.edu\n", "a.edu discard:\n", "", NULL },
+    { "a.edu\n", "", "Postmaster: joe@b.edu\n", NULL },
+};
+
+START_TEST(s75_a_postmaster_without_a_place_is_told)
+{
+    const char *own = role_places[_i].own, *routes_text = role_places[_i].table, *names = role_places[_i].aliases;
+    const struct policy_file files[] = { { "local-host-names", own, strlen(own) }, { "mailertable", routes_text, strlen(routes_text) }, { "aliases", names, strlen(names) } };
+    struct error why = { "" };
+    struct policy *policy = policy_parse(files, 3, &why);
+    ck_assert_msg(policy != NULL, "%s", why.text);
+    ck_assert_int_eq(policy_warns(policy, &why), role_places[_i].warning != NULL);
+    if (role_places[_i].warning != NULL)
+        ck_assert_msg(strncmp(why.text, role_places[_i].warning, strlen(role_places[_i].warning)) == 0, "%s", why.text);
+    policy_free(&policy);
+}
+END_TEST
+
 START_TEST(verified_domains)
 {
     struct policy_file some = file("verify", "Example.EDU.\n.example.edu\n!guests.example.edu\n");
@@ -662,6 +691,7 @@ int main(void)
     tcase_add_test(tests, nothing_is_granted_by_nothing);
     tcase_add_test(tests, first_own_domain);
     tcase_add_test(tests, verified_domains);
+    tcase_add_loop_test(tests, s75_a_postmaster_without_a_place_is_told, 0, sizeof role_places / sizeof role_places[0]);
     tcase_add_loop_test(tests, s60_exceptions_hold_until_they_expire, 0, sizeof exceptions / sizeof exceptions[0]);
     tcase_add_test(tests, networks_have_names);
     tcase_add_loop_test(tests, s48_s49_aliases, 0, sizeof expansions / sizeof expansions[0]);

@@ -281,6 +281,38 @@ START_TEST(test_S75_reserved_mailboxes)
 }
 END_TEST
 
+/* S75: whatever `verify` says, nobody is asked whether the postmaster exists; of other people's domains nothing is promised. */
+static const struct {
+    const char *address;
+    bool verified;
+} role_addresses[] = {
+    { "<postmaster@own.edu>", false }, { "<Abuse@OWN.edu>", false },  { "<PostMaster>", false },      { "<postmaster@routed.edu>", false },
+    { "<abuse@named.edu>", false },    { "<joe@own.edu>", true },     { "<postmaster@far.test>", true }, { "<postmasters@own.edu>", true },
+};
+
+START_TEST(test_S75_role_addresses_are_not_verified)
+{
+    static const char own[] = "own.edu\nnamed.edu\n", table[] = "own.edu smtp:[a.edu]\nrouted.edu smtp:[a.edu]\n. smtp:[out]\n", all[] = ".\n";
+    static const char aliases[] = "abuse: joe@own.edu\n", networks[] = "192.0.2.0/24\n";
+    const struct policy_file files[] = { { "local-host-names", own, strlen(own) }, { "mailertable", table, strlen(table) }, { "verify", all, strlen(all) },
+                                         { "aliases", aliases, strlen(aliases) }, { "networks", networks, strlen(networks) } };
+    const char *text = role_addresses[_i].address;
+    struct policy *policy = policy_parse(files, 5, NULL);
+    struct smtp_address address;
+    struct netaddr client;
+    struct relay_answer answer;
+    size_t used;
+    netaddr_parse(&client, "192.0.2.7");
+    ck_assert_ptr_nonnull(policy);
+    ck_assert_int_eq(smtp_path_parse(&address, text, strlen(text), false, &used), SMTP_ADDRESS_OK);
+    relay_decide(&answer, policy, true, &(struct relay_client){ &client, &(struct listener_settings){ 0 }, false }, &address);
+    ck_assert_msg(answer.result == RELAY_TO_NEXT_HOP, "%s: %s", text, answer.text);
+    ck_assert_msg(answer.verify == role_addresses[_i].verified, "%s", text);
+    ck_assert_msg((strstr(answer.rule, "verify") != NULL) == answer.verify, "%s: %s", text, answer.rule);
+    policy_free(&policy);
+}
+END_TEST
+
 START_TEST(test_relay_owns_sender)
 {
     static const char *const senders[] = { "Joe@first.edu", "@lists.first.edu" };
@@ -426,6 +458,7 @@ int main(void)
     tcase_add_loop_test(tcase, test_relay_mx, 0, (int)(sizeof mx_relays / sizeof *mx_relays));
     tcase_add_loop_test(tcase, test_listener_says_for_whom, 0, (int)(sizeof listeners / sizeof *listeners));
     tcase_add_loop_test(tcase, test_S75_reserved_mailboxes, 0, (int)(sizeof reserved / sizeof *reserved));
+    tcase_add_loop_test(tcase, test_S75_role_addresses_are_not_verified, 0, (int)(sizeof role_addresses / sizeof *role_addresses));
     tcase_add_test(tcase, test_relay_owns_sender);
     tcase_add_test(tcase, test_relay_names_the_exclusion);
     tcase_add_test(tcase, test_only_clean_goes_on);
