@@ -4,6 +4,7 @@
  * Each recipient goes into `entries`; answers of one next hop arrive in their order, and replies are given in the order of the commands. Recipients of
  * several next hops are fine: then the message goes into the spool.
  */
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -78,7 +79,8 @@ static void give_replies(struct transaction *tx)
             tx->entries[keep++] = entry;
             continue;
         }
-        session_reply(tx->session, entry.answer->stage, entry.answer->code, entry.answer->enhanced, "%s", entry.answer->text);
+        if (!entry.silent)
+            session_reply(tx->session, entry.answer->stage, entry.answer->code, entry.answer->enhanced, "%s", entry.answer->text);
         if (entry.address != NULL)
             report_refused_recipient(tx, &entry);
         entry_fini(&entry);
@@ -240,12 +242,12 @@ void transaction_choose_way(struct transaction *tx)
         delivery_cancel(&leg->delivery); /* its recipients are accepted; the message comes from the spool */
 }
 
-/* Recipients that were accepted or may still be. */
+/* Recipients that were accepted or may still be: of a list whose first addresses are refused, too. */
 static unsigned transaction_valid(const struct transaction *tx)
 {
     unsigned valid = tx->replied;
     for (unsigned i = tx->replied; i < tx->count; i++)
-        valid += tx->entries[i].address != NULL && tx->entries[i].answer == NULL;
+        valid += tx->entries[i].address != NULL && (tx->entries[i].answer == NULL || tx->entries[i].asked || tx->entries[i].silent);
     return valid - tx->silent;
 }
 
@@ -284,7 +286,6 @@ static void look_for_refused(void *arg, const struct relay_answer *target)
         expansion->refused = *target;
 }
 
-/* Its next hop is not asked: the client gets one answer for all of them, so what a next hop refuses later is told by a report. */
 static void add_expanded(void *arg, const struct relay_answer *target)
 {
     struct expansion *expansion = arg;
@@ -308,6 +309,75 @@ static void add_expanded(void *arg, const struct relay_answer *target)
     tx->to_deliver++;
 }
 
+/* Behind the last of those that one RCPT command stands for; first: its own entry. */
+static unsigned list_end(const struct transaction *tx, unsigned first)
+{
+    unsigned end = first + 1;
+    while (end < tx->count && tx->entries[end].silent)
+        end++;
+    return end;
+}
+
+/* Each goes on to the spool: the client gets one answer for all of them, so what a next hop refuses later is told by a report. */
+static void list_accept(struct transaction *tx, unsigned first)
+{
+    for (unsigned i = first, end = list_end(tx, first); i < end; i++) {
+        struct entry *entry = &tx->entries[i];
+        free(entry->answer);
+        entry->answer = NULL;
+        entry->asked = false;
+    }
+}
+
+/* Nobody is left who would take the message, and the report would go to a sender who may never have sent it. The first one's answer is the client's. */
+static void list_refuse(struct transaction *tx, unsigned first)
+{
+    for (unsigned i = first, end = list_end(tx, first); i < end; i++) {
+        struct entry *entry = &tx->entries[i];
+        entry->leg->accepted--;
+        tx->to_deliver--;
+        tx->silent -= entry->silent;
+        entry->leg = NULL;
+        entry->asked = false;
+    }
+    tx->session->unknown++;
+}
+
+#define NOT_OFFERED UINT_MAX
+
+/* With the relay profile their next hops are asked in turn, until one does not refuse for good: a list that lives costs one question. */
+static void list_follow(struct transaction *tx, unsigned first)
+{
+    unsigned end = list_end(tx, first);
+    for (unsigned i = first; i < end; i++)
+        if (tx->entries[i].discard)
+            return;
+    for (unsigned i = first; i < end; i++) {
+        tx->entries[i].asked = true;
+        tx->entries[i].ordinal = NOT_OFFERED;
+    }
+    leg_offer(tx->entries[first].leg, &tx->entries[first]);
+}
+
+static bool is_of_list(const struct transaction *tx, unsigned at)
+{
+    return tx->entries[at].silent || (at + 1 < tx->count && tx->entries[at + 1].silent);
+}
+
+/* refused: by the next hop of the one at `at`, for good; its answer is in its entry. */
+static void list_answered(struct transaction *tx, unsigned at, bool refused)
+{
+    unsigned first = at;
+    while (tx->entries[first].silent)
+        first--;
+    if (!refused)
+        list_accept(tx, first);
+    else if (at + 1 == list_end(tx, first))
+        list_refuse(tx, first);
+    else
+        leg_offer(tx->entries[at + 1].leg, &tx->entries[at + 1]);
+}
+
 /* The last entry is the RCPT command's. An address that is refused refuses them all: dropped silently it would be lost. */
 static void expand(struct transaction *tx, const struct relay_answer *several, const struct smtp_command *rcpt)
 {
@@ -326,6 +396,8 @@ static void expand(struct transaction *tx, const struct relay_answer *several, c
     } else {
         expansion.count = 0;
         relay_expand(several, policy, mx_delivery, &rcpt->address, add_expanded, &expansion);
+        if (session->limits->profile == PROFILE_RELAY)
+            list_follow(tx, expansion.first);
     }
 }
 
@@ -390,6 +462,15 @@ void transaction_rcpt(struct transaction *tx, const struct smtp_command *rcpt)
     give_replies(tx);
 }
 
+static void entry_refuse_by_hop(struct entry *entry, const struct smtp_reply *reply)
+{
+    struct smtp_reply answer = *reply;
+    reply_normalize(&answer, "2.1.5");
+    if (answer.code == 421) /* would close a session that has nothing wrong with it */
+        answer.code = 450;
+    entry_refuse(entry, SMTP_VERB_RCPT, answer.code, answer.enhanced, "next-hop", !reply->own, answer.text);
+}
+
 void transaction_on_recipient(void *arg, unsigned index, const struct smtp_reply *reply)
 {
     struct leg *leg = arg;
@@ -408,18 +489,20 @@ void transaction_on_recipient(void *arg, unsigned index, const struct smtp_reply
     if (at == tx->count)
         return;
     struct entry *entry = &tx->entries[at];
-    entry->asked = false;
-    if (reply->code / 100 == 2) {
+    if (is_of_list(tx, at)) {
+        bool refused = reply->code / 100 == 5;
+        if (refused)
+            entry_refuse_by_hop(entry, reply);
+        list_answered(tx, at, refused);
+    } else if (reply->code / 100 == 2) {
+        entry->asked = false;
         tx->to_deliver++;
         leg->accepted++;
     } else {
-        struct smtp_reply answer = *reply;
-        reply_normalize(&answer, "2.1.5");
-        if (answer.code == 421) /* would close a session that has nothing wrong with it */
-            answer.code = 450;
-        session->unknown += answer.code / 100 == 5;
+        entry_refuse_by_hop(entry, reply);
+        session->unknown += entry->answer->code / 100 == 5;
+        entry->asked = false;
         entry->leg = NULL;
-        entry_refuse(entry, SMTP_VERB_RCPT, answer.code, answer.enhanced, "next-hop", !reply->own, answer.text);
     }
     session->input_ms = clock_ms(); /* until now the client waited for us */
     give_replies(tx);

@@ -26,10 +26,10 @@ struct leg {
 
 struct entry { /* a recipient; or, while replies are owed, something else that has to be answered in its turn */
     char *address;         /* canonical; NULL: no recipient */
-    struct answer *answer; /* NULL: accepted, or still asked */
+    struct answer *answer; /* NULL: accepted, or still asked. Of a list it may be there while others of it are asked */
     struct leg *leg;       /* NULL: not to be delivered */
     unsigned index;        /* of the RCPT command in the transaction */
-    bool asked;            /* the next hop has not answered yet, or the recipient is being verified */
+    bool asked;            /* the next hop has not answered yet, or the recipient is being verified, or the list it is of has no answer yet */
     unsigned ordinal;      /* asked: its number in the leg's delivery */
     struct verify_wait *verified; /* asked: not the next hop by the delivery, but the verifier; NULL: no */
     bool discard;          /* its route says discard */

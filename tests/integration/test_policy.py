@@ -78,7 +78,8 @@ def test_S48_S49_aliases_of_own_domains(make_cluster):
     own.write_text(own.read_text() + "students.example.edu\n")
     table = cluster.dir / "policy" / "mailertable"
     table.write_text("\n".join(line for line in table.read_text().splitlines() if not line.startswith(".\t") and not line.startswith(". ")) + "\n")
-    write(cluster, "aliases", "sysadm: sysadm@example.edu\nstaff: :include:staff-members\nowner-staff: postmaster@example.edu\n")
+    write(cluster, "aliases", "sysadm: sysadm@example.edu\nstaff: :include:staff-members\nowner-staff: postmaster@example.edu\n"
+          "dead: unknown-a@example.edu, unknown-b@example.edu\nhalf-dead: unknown-a@example.edu, one@example.edu\n")
     write(cluster, "staff-members", "# by the personnel office\none@example.edu, two@example.edu\nsysadm\n")
     apply(cluster)
 
@@ -90,6 +91,8 @@ def test_S48_S49_aliases_of_own_domains(make_cluster):
         wait_until(lambda edge=edge: answers("SysAdm", edge=edge)[0].startswith("250"), 5, "the aliases on every edge")
     assert answers("nobody")[0].startswith("550 5.1.1 <nobody@students.example.edu>: User unknown")
     assert [answer[:9] for answer in answers("sysadm", "staff")] == ["250 2.1.5", "452 4.5.3"]
+    dead, half_dead = answers("dead", "half-dead")  # nobody outside gets a report about what could be refused
+    assert dead.startswith("550 5.1.1") and half_dead.startswith("250"), (dead, half_dead)
     raw = message(token="one-for-each")
     answer = cluster.send(raw, source=OUTSIDE, recipients=("staff@students.example.edu",))
     assert answer.code == 250, answer

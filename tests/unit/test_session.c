@@ -44,7 +44,8 @@ static const char exceptions[] = "127.0.0.1 max_message_size=2KiB max_recipients
                                  "127.0.0.2 max_message_size=2KiB max_recipients=3 reason=r owner=o approved_by=a expires=2025-12-31\n";
 
 static const char aliases[] = "sysadm: u@example.edu\nlist: u@example.edu, o@other.edu, u@example.edu, h@hole.edu\nbad: u@example.edu, x@gone.edu\n"
-                              "owned: u@example.edu\nowner-owned: x@example.edu\ncrew: u@example.edu, v@example.edu\nowner-crew: x@example.edu\n";
+                              "owned: u@example.edu\nowner-owned: x@example.edu\ncrew: u@example.edu, v@example.edu\nowner-crew: x@example.edu\n"
+                              "three: a@example.edu, b@example.edu, c@example.edu\n";
 
 struct play {
     const char *name;
@@ -692,7 +693,35 @@ static const struct {
     { "S49 mail from nobody has no owner", false,
       READY "C MAIL FROM:<>\nS 250\nC RCPT TO:<owned@local.edu>\nR 250 - ok\nS 250\nC RCPT TO:<u@example.edu>\nR 250 - ok\nS 250" },
     { "S49 an alias counts as one recipient", false,
-      "O max_recipients=1\n" READY "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<crew@local.edu>\nS 250\nC RCPT TO:<crew@local.edu>\nS 452 4.5.3 Too many\nA crew@local.edu deferred:recipients 452" },
+      "O max_recipients=1\n" READY "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<crew@local.edu>\nR 250 - ok\nS 250\nC RCPT TO:<crew@local.edu>\nS 452 4.5.3 Too many\nA crew@local.edu deferred:recipients 452" },
+
+#define DEAD "R 550 5.1.1 no such a\nR 550 5.1.1 no such b\n"
+#define ALL_DEAD                                                                                                                                         \
+    DEAD "R 553 5.1.3 no such c\nS 550 5.1.1 no such a\nA a@example.edu refused:next-hop 550\nA b@example.edu refused:next-hop 550\n"              \
+         "A c@example.edu refused:next-hop 553\n"
+#define THREE "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<three@local.edu>\n"
+#define THREE_SPOOLED                                                                                                                                    \
+    "K scanned a@example.edu>[sink.example.edu]:2525 b@example.edu>[sink.example.edu]:2525 c@example.edu>[sink.example.edu]:2525\nQ stored\nS 250 2.0.0\n" \
+    "A a@example.edu spooled 250\nA b@example.edu spooled 250\nA c@example.edu spooled 250"
+    { "a list whose addresses are all refused is refused", false,
+      "O outside\n" READY THREE ALL_DEAD "C DATA\nS 554 5.5.1\nC RCPT TO:<u@example.edu>\nR 250 - ok\nS 250\nC DATA\nS 354\nC x\nC .\nV clean\nD 250 - ok\n"
+      "S 250\nA u@example.edu delivered 250" },
+    { "one that lives is asked no further", false,
+      "O outside\n" READY THREE "R 250 - ok\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\nV clean\n" THREE_SPOOLED },
+    { "a list dead in part goes into the spool", false,
+      "O outside\n" READY THREE DEAD "R 250 - ok\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\nV clean\n" THREE_SPOOLED },
+    { "a list of which one may come to life is accepted", false,
+      "O outside\n" READY THREE DEAD "R 451 4.3.0 later\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\nV clean\n" THREE_SPOOLED },
+    { "what is pipelined behind a list waits for it", false,
+      READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<three@local.edu>\nC RCPT TO:<x@gone.edu>\nC NOOP\nS 250 2.1.0\n" ALL_DEAD
+      "S 550 5.1.1 <x@gone.edu>\nA x@gone.edu refused:route 550\nS 250 2.0.0" },
+    { "a list that has no answer yet counts as one recipient", false,
+      "O max_recipients=2\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<three@local.edu>\nS 250 2.1.0\n" DEAD "C RCPT TO:<h@hole.edu>\nC RCPT TO:<i@hole.edu>\n"
+      "R 550 5.1.1 no such c\nS 550 5.1.1 no such a\nA a@example.edu refused:next-hop 550\nA b@example.edu refused:next-hop 550\n"
+      "A c@example.edu refused:next-hop 550\nS 250 2.1.5\nS 250 2.1.5" },
+    { "refused lists count as unknown recipients", false,
+      "O max_unknown_recipients=1\n" READY THREE ALL_DEAD "C NOOP\nS 421 4.7.0\nX" },
+    { "a client that goes while a list is asked about", false, READY THREE "R 550 5.1.1 no such a\nG" },
 
     { "a virus", false, ONE_DATA MAIL "V bad\nS 550 5.7.1 Message refused: virus Eicar-Test found (id 0\nA u@example.edu refused:virus 550\nC NOOP\nS 250" },
     { "a virus, discarded", false, "O virus_action=discard\n" ONE_DATA MAIL "V bad\nS 250 2.0.0 Ok: queued as\nA u@example.edu discarded:virus 250" },
