@@ -49,7 +49,7 @@ static const struct config_key cluster_keys[] = {
     STRING(name, "weir", form_words, "the cluster's name"),
     STRING(key_file, "/etc/weir/node.key", form_path, "this node's CURVE key pair"),
     STRING(state_dir, "/var/lib/weir", form_path, "the last cluster state, for a start without coordinators"),
-    STRING(contact, "", form_words, "help-desk text behind 550 to 554, and in reports to senders; may be empty"),
+    STRING(contact, "", form_words, "help-desk text behind final refusals, and in reports to senders; may be empty"),
     DURATION(heartbeat_interval, "500ms", 50 * MS, MINUTES, "how often a node reports"),
     DURATION(node_timeout, "3s", 200 * MS, 10 * MINUTES, "a node silent for longer is lost"),
     DURATION(question_repeat, "5s", 200 * MS, 10 * MINUTES, "a question to a coordinator without an answer for so long is asked again, of the next one"),

@@ -27,7 +27,7 @@ struct cluster_settings {             /* [cluster] */
     char *name;                       /* "weir" */
     char *key_file;                   /* this node's CURVE key pair, see proto/curve.h; per node */
     char *state_dir;                  /* where the last cluster state is cached for a start without coordinators */
-    char *contact;                    /* help-desk text behind replies 550 to 554, and in DSNs; may be empty */
+    char *contact;                    /* help-desk text behind final refusals, and in DSNs; may be empty */
     uint64_t heartbeat_interval;      /* 500ms */
     uint64_t node_timeout;            /* 3s: a node silent for longer is shown and published as lost */
     uint64_t question_repeat;         /* 5s without an answer: a coordinator's question is asked again */

@@ -284,14 +284,14 @@ static void add_sender(json_t *out, json_t *sender)
     json_object_set_new(out, "sender", sender);
 }
 
-/* As edge/session/session.c does. */
+/* As edge/session/session.c does behind RCPT. */
 static void add_contact(json_t *body, const char *contact)
 {
     json_t *reply = json_object_get(body, "reply"), *target;
     json_int_t code = json_integer_value(json_object_get(reply, "code"));
     const char *text = json_string_value(json_object_get(reply, "text"));
     size_t i;
-    if (text != NULL && code >= 550 && code <= 554) {
+    if (text != NULL && code >= 505) {
         char *said = xasprintf("%s %s", text, contact);
         json_object_set_new(reply, "text", json_string(said));
         free(said);

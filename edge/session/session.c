@@ -95,12 +95,14 @@ static void count_reply(struct session *session, unsigned stage, int code)
     metric_add(*series, 1);
 }
 
-/* Who is refused for good, by us or by a next hop, is told whom to ask; not who broke the protocol (500 to 503), or has yet to log in. */
-static void add_contact(const struct session *session, int code, char *text, size_t cap)
+/* Who is refused for good, by us or by a next hop, is told whom to ask; not who broke the protocol (500 to 504), or has yet to log in. To a recipient
+ * or a message next hops and routes (error:) may say any code. */
+static void add_contact(const struct session *session, unsigned stage, int code, char *text, size_t cap)
 {
+    bool refused = code >= (stage == SMTP_VERB_RCPT || stage == STAGE_MESSAGE ? 505 : 550);
     const char *contact = session->config->cluster.contact;
     size_t len = strlen(text);
-    if (code >= 550 && code <= 554 && contact != NULL && *contact != '\0')
+    if (refused && contact != NULL && *contact != '\0')
         snprintf(text + len, cap - len, " %s", contact);
 }
 
@@ -113,7 +115,7 @@ void session_reply(struct session *session, unsigned stage, int code, const char
     va_start(args, format);
     vsnprintf(text, SMTP_REPLY_TEXT_MAX, format, args);
     va_end(args);
-    add_contact(session, code, text, sizeof text);
+    add_contact(session, stage, code, text, sizeof text);
     size_t len = smtp_reply_format(wire, sizeof wire, code, enhanced, text);
     net_write(session->conn, wire, len);
     count_reply(session, stage, code);

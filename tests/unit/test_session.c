@@ -36,7 +36,8 @@ static const char config_text[] = "[edge]\nhostname = edge.test\ntmp_dir = /tmp\
                                   "[coordinator \"coordinator-1\"]\nlisten = tcp://127.0.0.1:1\npublish = tcp://127.0.0.1:2\n"
                                   "public_key = 0000000000000000000000000000000000000000000000000000000000000000\n";
 static const char mailertable[] = "example.edu smtp:[sink.example.edu]:2525\nother.edu smtp:[other.example.edu]:2525\n"
-                                  "gone.edu error:5.1.1:550 Nobody here\nhole.edu discard:\n. smtp:[sink.example.edu]:2525\n";
+                                  "gone.edu error:5.1.1:550 Nobody here\nhole.edu discard:\n. smtp:[sink.example.edu]:2525\n"
+                                  "moved.edu error:5.1.6:521 Gone elsewhere\n";
 static const char own_domains[] = "example.edu\nnoroute.edu\nlocal.edu\n";
 static const char verified[] = "verified.edu\n";
 static const char networks[] = "127.0.0.1/32\n";
@@ -940,6 +941,11 @@ static const struct {
     { "S43 who is listed is told at RCPT", false,
       "O names\nO outside\nO dnsbl=bl.test\nO contact=help@example.edu\nY a.example\n.\nJ 1 bl.test\nS 220\nC HELO x.test\nS 250\nC MAIL FROM:<a@b.test>\nS 250\n"
       "C RCPT TO:<u@example.edu>\nS 550 5.7.1 Service unavailable; client [127.0.0.2] blocked using bl.test help@example.edu\nA u@example.edu refused:dnsbl 550" },
+    { "S38 whatever code refuses a recipient or a message, it says whom to ask", false,
+      "O contact=help@example.edu\n" READY "C MAIL FROM:<a@b.test> X=1\nS 555 5.5.4 Parameter not recognized help@example.edu\nC MAIL FROM:<a@b.test>\nS 250\n"
+      "C RCPT TO:<x@moved.edu>\nS 521 5.1.6 <x@moved.edu>: Gone elsewhere help@example.edu\nA x@moved.edu refused:route 521\n"
+      "C RCPT TO:<x@example.edu>\nR 556 5.1.10 null MX\nS 556 5.1.10 null MX help@example.edu\nA x@example.edu refused:next-hop 556\n"
+      "C RCPT TO:<u@example.edu>\nR 250 - ok\nS 250\nC DATA\nS 354\n" MAIL "V clean\nD 571 5.7.1 not you\nS 571 5.7.1 not you (id 0\nA u@example.edu refused:next-hop 571" },
     { "S43 in own words", false,
       "O names\nO outside\nO dnsbl=bl.test\nO dnsbl_text=%s see www.example.edu\nJ 1 bl.test\nY -\nS 220\nC HELO x.test\nS 250\nC MAIL FROM:<a@b.test>\nS 250\n"
       "C RCPT TO:<u@example.edu>\nS 550 5.7.1 Service unavailable; client [127.0.0.2] blocked: %s see www.example.edu\nA u@example.edu refused:dnsbl 550" },
