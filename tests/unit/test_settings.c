@@ -148,24 +148,32 @@ START_TEST(form)
 }
 END_TEST
 
-/* settings_load() of text in a file; the words on an error, without its folder, or "" */
-static void load(const char *text, char words[600])
+/* settings_load() of text in a file named "c", whose path it had */
+static struct config *load_text(const char *text, char path[64], struct error *why)
 {
-    char folder[] = "/tmp/weir-test-settings-XXXXXX", path[64];
-    struct error why = { "" };
+    char folder[] = "/tmp/weir-test-settings-XXXXXX";
 
     ck_assert_ptr_nonnull(mkdtemp(folder));
-    snprintf(path, sizeof path, "%s/c", folder);
+    snprintf(path, 64, "%s/c", folder);
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     ck_assert_int_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
     close(fd);
-    struct config *config = settings_load(path, NULL, 0, &why);
-    ck_assert((config == NULL) == (why.text[0] != '\0'));
-    size_t len = strlen(folder) + 1;
-    snprintf(words, 600, "%s", strncmp(why.text, path, strlen(path)) == 0 ? why.text + len : why.text);
-    config_free(&config);
+    struct config *config = settings_load(path, NULL, 0, why);
     unlink(path);
     ck_assert_int_eq(rmdir(folder), 0);
+    return config;
+}
+
+/* The words on an error, without the file's folder, or "" */
+static void load(const char *text, char words[600])
+{
+    char path[64];
+    struct error why = { "" };
+
+    struct config *config = load_text(text, path, &why);
+    ck_assert((config == NULL) == (why.text[0] != '\0'));
+    snprintf(words, 600, "%s", strncmp(why.text, path, strlen(path)) == 0 ? why.text + strlen(path) - 1 : why.text);
+    config_free(&config);
 }
 
 /* A file whose second line is that. */
@@ -300,6 +308,115 @@ START_TEST(too_many_lists)
 }
 END_TEST
 
+/* What a site gets that sets nothing: promised in the documentation, relied on by operators. */
+#define MIB (1024 * 1024ull)
+#define SECONDS 1000ull
+#define MINUTES (60 * SECONDS)
+#define HOURS (60 * MINUTES)
+#define DAYS (24 * HOURS)
+
+static const struct {
+    const char *section, *key;
+    uint64_t number;  /* bytes, ms, a count, on as 1 */
+    const char *text; /* of an enum, of strings, and of a list with ", " between its items; NULL: a number */
+} shipped[] = {
+    { "coordinator", "spool_max_messages", 1000000, NULL },
+    { "coordinator", "spool_max_bytes", 100 * 1024 * MIB, NULL },
+    { "coordinator", "spool_per_destination", 100, NULL },
+    { "coordinator", "spool_lease", 30 * SECONDS, NULL },
+    { "coordinator", "spool_retry_min", 5 * MINUTES, NULL },
+    { "coordinator", "spool_retry_max", 4 * HOURS, NULL },
+    { "coordinator", "spool_life", 5 * DAYS, NULL },
+    { "coordinator", "spool_delay_warning", 4 * HOURS, NULL },
+    { "coordinator", "audit_days", 30, NULL },
+    { "coordinator", "verify_positive_expire", 7 * DAYS, NULL },
+    { "coordinator", "verify_positive_refresh", 1 * DAYS, NULL },
+    { "coordinator", "verify_negative_expire", 1 * HOURS, NULL },
+    { "coordinator", "verify_negative_refresh", 10 * MINUTES, NULL },
+    { "coordinator", "policy_size", 32 * MIB, NULL },
+    { "auth", "auth_account_failures", 20, NULL },
+    { "auth", "auth_failure_window", 15 * MINUTES, NULL },
+    { "auth", "ldap_uri", 0, "" },
+    { "auth", "ldap_starttls", true, NULL },
+    { "cluster", "contact", 0, "" },
+    { "cluster", "node_timeout", 3 * SECONDS, NULL },
+    { "edge", "scan", true, NULL },
+    { "edge", "virus_action", 0, "reject" },
+    { "edge", "virus_notice", true, NULL },
+    { "edge", "unknown_action", 0, "tempfail" },
+    { "edge", "unscannable_action", 0, "reject" },
+    { "edge", "limits_action", 0, "reject" },
+    { "edge", "mx_delivery", true, NULL },
+    { "edge", "next_hop_tls", 0, "may" },
+    { "edge", "next_hop_dane", true, NULL },
+    { "edge", "dnsbl", 0, "" },
+    { "edge", "verify_unknown", 0, "accept" },
+    { "edge", "verify_sender", 0, "" },
+    { "listener", "profile", 0, "relay" },
+    { "listener", "listen", 0, "127.0.0.1:25, [::1]:25" },
+    { "listener", "max_message_size", 52428800, NULL },
+    { "listener", "max_recipients", 100, NULL },
+    { "listener", "max_hops", 100, NULL },
+    { "listener", "proxy_from", 0, "" },
+    { "listener", "xclient_from", 0, "" },
+    { "listener", "starttls", true, NULL },
+    { "listener", "auth", 0, "profile" },
+    { "listener", "sender_login_match", false, NULL },
+    { "scanner", "max_scan_size", 400 * MIB, NULL },
+    { "scanner", "block_encrypted", false, NULL },
+};
+
+static void text_of(char out[256], const struct config_key *key, const void *field)
+{
+    const struct config_list *list = field;
+
+    *out = '\0';
+    if (key->type == CONFIG_STRING) {
+        snprintf(out, 256, "%s", *(char *const *)field);
+    } else if (key->type == CONFIG_ENUM) {
+        const char *choice = key->choices;
+        for (int i = *(const int *)field; i > 0; i--)
+            choice = strchr(choice, '|') + 1;
+        snprintf(out, 256, "%.*s", (int)strcspn(choice, "|"), choice);
+    } else {
+        for (size_t i = 0; i < list->count; i++)
+            snprintf(out + strlen(out), 256 - strlen(out), "%s%s", i > 0 ? ", " : "", list->items[i]);
+    }
+}
+
+static void check_field(int row, const struct config_key *key, const void *field)
+{
+    char text[256];
+
+    if (shipped[row].text != NULL) {
+        text_of(text, key, field);
+        ck_assert_msg(strcmp(text, shipped[row].text) == 0, "%s is '%s'", key->name, text);
+    } else {
+        uint64_t number = key->type == CONFIG_BOOL ? *(const bool *)field : *(const uint64_t *)field;
+        ck_assert_msg(number == shipped[row].number, "%s is %llu", key->name, (unsigned long long)number);
+    }
+}
+
+START_TEST(shipped_defaults)
+{
+    const struct config_section *table = settings_table(shipped[_i].section);
+    struct error why = { "" };
+    char path[64];
+    struct config *config = load_text(COORDINATOR("a", "1") "[listener \"a\"]\n", path, &why); /* a section that nothing names is not there */
+    ck_assert_msg(config != NULL, "%s", why.text);
+    void *filled = xcalloc(1, table->size);
+    ck_assert_msg(config_fill(config, table->name, table->named ? "a" : NULL, filled, &why), "%s", why.text);
+    const struct config_key *key = table->keys;
+    while (key->name != NULL && strcmp(key->name, shipped[_i].key) != 0)
+        key++;
+    ck_assert_msg(key->name != NULL, "no key %s", shipped[_i].key);
+    check_field(_i, key, (const char *)filled + key->offset);
+    config_clear(table, filled);
+    free(filled);
+    config_free(&config);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("settings");
@@ -311,6 +428,7 @@ int main(void)
     tcase_add_test(tcase, every_limit_is_told_at_its_line);
     tcase_add_loop_test(tcase, whole, 0, (int)(sizeof wholes / sizeof *wholes));
     tcase_add_test(tcase, too_many_lists);
+    tcase_add_loop_test(tcase, shipped_defaults, 0, (int)(sizeof shipped / sizeof *shipped));
     suite_add_tcase(suite, tcase);
     return run_suite(suite);
 }
