@@ -14,6 +14,7 @@
 
 struct auth {
     struct sasl sasl;
+    const char *asked;              /* the mechanism, for the log; static */
     struct node_question *question; /* under way */
     char *login;                    /* proved, canonical; NULL: not yet */
     char **senders;                 /* addresses, or "@domain" */
@@ -92,7 +93,7 @@ static void fail(struct session *session, enum result result, int code, const ch
     struct auth *auth = session->auth;
     /* What was typed where the name belongs may be the password: an unproved name is not logged. */
     log_write(LOG_INFO, "warning: %s[%s]: SASL %s authentication failed: %s", session_client_name(session), session->client_text,
-              sasl_mechanism_name(auth->sasl.mechanism), text);
+              auth->asked, text);
     count(session, result);
     session->errors++;
     auth_free(&session->auth);
@@ -202,6 +203,7 @@ void auth_command(struct session *session, const struct smtp_command *command)
         refuse(session, 503, "5.5.1", "Already authenticated");
     } else {
         session->auth = xcalloc(1, sizeof *session->auth);
+        session->auth->asked = sasl_asked_name(command->arguments, command->arguments_len);
         go_on(session, sasl_begin(&session->auth->sasl, command->arguments, command->arguments_len));
     }
 }

@@ -163,6 +163,20 @@ void sasl_clear(struct sasl *sasl)
     explicit_bzero(sasl, sizeof *sasl);
 }
 
+const char *sasl_asked_name(const char *arguments, size_t len)
+{
+    static const char *const registered[] = { "PLAIN", "LOGIN", "CRAM-MD5", "DIGEST-MD5", "NTLM", "GSSAPI", "GS2-KRB5", "GS2-KRB5-PLUS", "KERBEROS_V4", "EXTERNAL",
+                                              "ANONYMOUS", "OTP", "SCRAM-SHA-1", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS", "SCRAM-SHA-512",
+                                              "SCRAM-SHA-512-PLUS", "OAUTHBEARER", "XOAUTH2" };
+    const char *space = memchr(arguments, ' ', len);
+    size_t name = space != NULL ? (size_t)(space - arguments) : len;
+
+    for (size_t i = 0; i < sizeof registered / sizeof *registered; i++)
+        if (strlen(registered[i]) == name && strncasecmp(arguments, registered[i], name) == 0)
+            return registered[i];
+    return "unknown";
+}
+
 const char *sasl_mechanism_name(enum sasl_mechanism mechanism)
 {
     return mechanism == SASL_PLAIN ? "PLAIN" : mechanism == SASL_LOGIN ? "LOGIN" : "";

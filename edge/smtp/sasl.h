@@ -37,5 +37,8 @@ enum sasl_result sasl_begin(struct sasl *sasl, const char *arguments, size_t len
 enum sasl_result sasl_next(struct sasl *sasl, const char *line, size_t len);
 void sasl_clear(struct sasl *sasl);
 const char *sasl_mechanism_name(enum sasl_mechanism mechanism); /* "PLAIN"; static */
+/* For the log: the mechanism that arguments name, known here or not: "CRAM-MD5"; "unknown" when no registered one has that name, as it may be anything
+ * then, a password too. Static. */
+const char *sasl_asked_name(const char *arguments, size_t len);
 
 #endif

@@ -187,6 +187,14 @@ def test_s43_no_password_in_any_log(auth_cluster):
             assert form not in text, path
 
 
+def test_the_log_names_the_mechanism_that_was_asked_for(auth_cluster):
+    for asked, name in (("cram-md5", "CRAM-MD5"), (base64.b64encode(b"wonderland").decode(), "unknown")):
+        with secured(auth_cluster) as client:
+            assert client.command(f"AUTH {asked}").code == 504
+        line = f": SASL {name} authentication failed: Unrecognized authentication mechanism"
+        wait_until(lambda line=line: line in auth_cluster.log("edge-1"), what=line)
+
+
 def test_metrics(auth_cluster):
     authenticate(auth_cluster, "alice@example.edu", "wonderland")
     wait_until(lambda: auth_cluster.metric("weir_auth_total", listener="relay", result="accepted") > 0, what="weir_auth_total")

@@ -128,6 +128,24 @@ START_TEST(test_lengths)
 }
 END_TEST
 
+static const struct {
+    const char *arguments, *name;
+} asked[] = {
+    { "plain AGFsaWNlAHdvbmRlcmxhbmQ=", "PLAIN" }, { "LOGIN", "LOGIN" },          { "cram-md5", "CRAM-MD5" },
+    { "XOAUTH2 dXNlcj1hbGljZQ==", "XOAUTH2" },     { "", "unknown" },             { " PLAIN", "unknown" },
+    { "d29uZGVybGFuZA==", "unknown" },             { "PLAI", "unknown" },         { "PLAIN\x1b[2J", "unknown" },
+    { "PLAINS", "unknown" },                       { "wonderland PLAIN", "unknown" },
+};
+
+START_TEST(test_asked_name)
+{
+    size_t len = strlen(asked[_i].arguments);
+    char *copy = memcpy(malloc(len), asked[_i].arguments, len); /* no byte behind its end is read */
+    ck_assert_str_eq(sasl_asked_name(copy, len), asked[_i].name);
+    free(copy);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("smtp_sasl");
@@ -135,6 +153,7 @@ int main(void)
 
     tcase_add_loop_test(tcase, test_exchange, 0, sizeof exchanges / sizeof *exchanges);
     tcase_add_test(tcase, test_lengths);
+    tcase_add_loop_test(tcase, test_asked_name, 0, sizeof asked / sizeof *asked);
     suite_add_tcase(suite, tcase);
     return run_suite(suite);
 }
