@@ -13,7 +13,7 @@
 #include "coordinator/audit.h"
 #include "coordinator/rows.h"
 
-#define COLUMNS     27
+#define COLUMNS     28
 #define BATCHES_MAX 4 /* transactions in flight */
 #define BATCH_ROWS  5000
 #define INDEXED_MAX 1024 /* bytes: an index entry has an upper limit, and exceeding it would fail the batch */
@@ -142,6 +142,7 @@ static void add_row(struct rows *rows, const Weir__Report *report, const Weir__A
     rows_number(rows, (int64_t)row->policy_epoch);
     add_text(rows, &row->rule);
     add_indexed(rows, &row->login);
+    add_indexed(rows, &row->given);
     rows_end(rows);
 }
 
@@ -149,27 +150,27 @@ static const char insert_sql[] =
     "INSERT INTO audit AS a (id, recipient_index, time, node, worker, listener, client, helo, tls, sender, recipient, "
     "message_id, size,"
     " disposition, reply_code, reply, verdict, signature, scanner, engine, signatures, next_hop, next_hop_reply, "
-    "duration_ms, policy_epoch, rule, login)"
+    "duration_ms, policy_epoch, rule, login, given)"
     " SELECT DISTINCT ON (id, recipient_index)" /* or one statement would update a row twice */
     " id, recipient_index, to_timestamp(time_ms / 1000.0), node, worker, listener, client, helo, tls, sender, "
     "recipient,"
     " message_id, size, disposition, reply_code, reply, verdict, signature, scanner, engine, signatures, next_hop, "
     "next_hop_reply,"
-    " duration_ms, policy_epoch, rule, login FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::text[], $5::integer[], $6::text[], "
+    " duration_ms, policy_epoch, rule, login, given FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::text[], $5::integer[], $6::text[], "
     "$7::text[], $8::text[],"
     " $9::text[], $10::text[], $11::text[], $12::text[], $13::bigint[], $14::text[], $15::integer[], $16::text[], "
     "$17::text[],"
     " $18::text[], $19::text[], $20::text[], $21::text[], $22::text[], $23::text[], $24::bigint[], $25::bigint[],"
-    " $26::text[], $27::text[])"
+    " $26::text[], $27::text[], $28::text[])"
     " AS r(id, recipient_index, time_ms, node, worker, listener, client, helo, tls, sender, recipient, message_id, "
     "size, disposition,"
     " reply_code, reply, verdict, signature, scanner, engine, signatures, next_hop, next_hop_reply, duration_ms,"
-    " policy_epoch, rule, login)"
+    " policy_epoch, rule, login, given)"
     " ORDER BY id, recipient_index" /* one order for all: no deadlock with a repeat at another coordinator */
     " ON CONFLICT (id, recipient_index) DO UPDATE SET policy_epoch = EXCLUDED.policy_epoch, rule = EXCLUDED.rule,"
-    " login = EXCLUDED.login" /* the spool's row, which has none of these, may be here first */
-    " WHERE (a.policy_epoch, a.rule, a.login) = (0, '', '')"
-    " AND (EXCLUDED.policy_epoch, EXCLUDED.rule, EXCLUDED.login) <> (0, '', '')";
+    " login = EXCLUDED.login, given = EXCLUDED.given" /* the spool's row, which has none of these, may be here first */
+    " WHERE (a.policy_epoch, a.rule, a.login, a.given) = (0, '', '', '')"
+    " AND (EXCLUDED.policy_epoch, EXCLUDED.rule, EXCLUDED.login, EXCLUDED.given) <> (0, '', '', '')";
 
 void audit_take(struct audit *audit, const Weir__Report *frame, audit_done_handler done, void *arg)
 {

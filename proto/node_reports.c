@@ -16,8 +16,8 @@ struct row {
     struct row *next;
     size_t packed;            /* bytes on the wire, with its head */
     size_t size;              /* bytes in memory */
-    uint64_t policy_epoch;           /* these as given: the row has them or not, */
-    ProtobufCBinaryData rule, login; /* by who is to get it */
+    uint64_t policy_epoch;                  /* these as given: the row has them or not, */
+    ProtobufCBinaryData rule, login, given; /* by who is to get it */
     Weir__AuditRow row;
     uint8_t texts[];
 };
@@ -115,6 +115,7 @@ static struct row *copy_row(const Weir__AuditRow *from)
     row->policy_epoch = row->row.policy_epoch;
     row->rule = row->row.rule;
     row->login = row->row.login;
+    row->given = row->row.given;
     row->packed = weir__audit_row__get_packed_size(&row->row) + ROW_HEAD;
     return row;
 }
@@ -126,6 +127,7 @@ static void fit_to_version(struct row *row, uint32_t version)
     row->row.policy_epoch = known ? row->policy_epoch : 0;
     row->row.rule = known ? row->rule : wire_bytes(NULL, 0);
     row->row.login = known ? row->login : wire_bytes(NULL, 0);
+    row->row.given = known ? row->given : wire_bytes(NULL, 0);
 }
 
 static void log_dropped(struct node_reports *reports)

@@ -325,6 +325,7 @@ static const struct wire_rule wire_audit_row_rules[] = {
     U64(Weir__AuditRow, policy_epoch, INT64_MAX),
     TEXT(Weir__AuditRow, rule, WIRE_WORD_MAX),
     TEXT(Weir__AuditRow, login, WIRE_LOGIN_MAX),
+    TEXT(Weir__AuditRow, given, WIRE_ADDRESS_MAX),
     END,
 };
 const struct wire_table wire_audit_row_table = {

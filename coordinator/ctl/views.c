@@ -319,6 +319,11 @@ static void print_recipient(const json_t *row, FILE *out)
     fputs("  to        <", out);
     put_clean(out, get_or(row, "recipient", ""));
     fprintf(out, ">  %s after %lld ms\n", get_or(row, "disposition", "?"), number(row, "duration_ms"));
+    if (get_or(row, "given", NULL) != NULL) {
+        fputs("            the client named <", out);
+        put_clean(out, get(row, "given"));
+        fputs(">\n", out);
+    }
     if (get_or(row, "next_hop", NULL) != NULL) {
         fprintf(out, "            next hop %s said: ", get(row, "next_hop"));
         put_clean(out, get_or(row, "next_hop_reply", "nothing"));

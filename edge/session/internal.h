@@ -282,8 +282,9 @@ struct report { /* one message, or one recipient refused at RCPT */
     const char *next_hop;          /* "host[ip]:port" or "" */
     const char *next_hop_reply;    /* its words, or "" */
     unsigned rcpt_count;
-    uint64_t policy_epoch;         /* these two of the recipient that is being reported: what decided where it goes */
+    uint64_t policy_epoch;         /* these two of the recipient that is being reported: what decided where it goes, */
     const char *rule;
+    const char *given;             /* and whom the client named; NULL: the recipient itself */
 };
 
 void report_connect(const struct session *session);

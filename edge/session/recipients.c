@@ -18,6 +18,7 @@ void entry_fini(struct entry *entry)
 {
     verify_wait_cancel(&entry->verified);
     free(entry->address);
+    free(entry->given);
     free(entry->orcpt);
     free(entry->answer);
 }
@@ -57,12 +58,14 @@ static void report_refused_recipient(const struct transaction *tx, const struct 
     struct report report = transaction_report(tx);
     report.policy_epoch = entry->policy_epoch;
     report.rule = entry->rule;
+    report.given = entry->given;
     if (!answer->next_hop)
         report.next_hop = "";
     else
         report.next_hop_reply = answer->text;
-    report_reject(tx->session, tx->replied > 0 ? tx->id.text : NULL, "RCPT", answer->code, answer->enhanced, answer->text,
-                  tx->sender, entry->address);
+    if (!entry->silent)
+        report_reject(tx->session, tx->replied > 0 ? tx->id.text : NULL, "RCPT", answer->code, answer->enhanced, answer->text,
+                      tx->sender, entry->given != NULL ? entry->given : entry->address);
     report_recipient_refused(&report, entry->index, entry->address, &outcome);
     metric_add(tx->session->server->recipients[outcome.disposition], 1);
 }
@@ -258,14 +261,17 @@ bool transaction_may_be_full(const struct transaction *tx)
 
 static void entry_name(struct transaction *tx, struct entry *entry, const struct relay_answer *relay, const struct smtp_command *rcpt)
 {
+    bool aliased = strcmp(relay->address, relay->asked) != 0;
     free(entry->address);
+    free(entry->given);
     free(entry->orcpt);
     entry->address = xstrdup(relay->address);
+    entry->given = aliased ? xstrdup(relay->asked) : NULL;
     entry->policy_epoch = tx->session->server->policy_epoch;
     memcpy(entry->rule, relay->rule, sizeof entry->rule);
     entry->notify = rcpt->notify;
     entry->orcpt = *rcpt->orcpt != '\0' ? xstrdup(rcpt->orcpt) : NULL;
-    if (entry->orcpt == NULL && strcmp(relay->address, relay->asked) != 0) /* a report is about the name that its reader knows */
+    if (entry->orcpt == NULL && aliased) /* a report is about the name that its reader knows */
         entry->orcpt = xasprintf("rfc822;%s", relay->asked);
 }
 

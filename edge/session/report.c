@@ -134,6 +134,7 @@ static void audit(const struct report *report, unsigned index, const char *recip
     row.policy_epoch = report->policy_epoch;
     row.rule = wire_text(report->rule);
     row.login = wire_text(session_login(session));
+    row.given = wire_text(report->given);
     node_report(session->server->node, &row);
 }
 
@@ -160,8 +161,9 @@ void report_recipient(const struct report *report, unsigned index, const char *r
     double rest = total - body - scan > 0 ? total - body - scan : 0;
     bool says_next_hop = *report->next_hop_reply != '\0';
     log_write_as(outcome->disposition == DISPOSITION_DELIVERED ? "smtp" : "smtpd", LOG_INFO,
-                 "%s: to=<%s>, relay=%s, delay=%.2f, delays=%.2f/%.2f/0/%.2f, dsn=%s, status=%s (%s%s%s)",
-                 report->id, recipient, *report->next_hop ? report->next_hop : "none", total, body, scan, rest,
+                 "%s: to=<%s>,%s%s%s relay=%s, delay=%.2f, delays=%.2f/%.2f/0/%.2f, dsn=%s, status=%s (%s%s%s)",
+                 report->id, recipient, report->given != NULL ? " orig_to=<" : "", report->given != NULL ? report->given : "",
+                 report->given != NULL ? ">," : "", *report->next_hop ? report->next_hop : "none", total, body, scan, rest,
                  *outcome->enhanced ? outcome->enhanced : "4.4.2", status[outcome->disposition], outcome->why, *outcome->why ? ": " : "",
                  says_next_hop ? report->next_hop_reply : outcome->text);
 }

@@ -25,7 +25,8 @@ struct leg {
 };
 
 struct entry { /* a recipient; or, while replies are owed, something else that has to be answered in its turn */
-    char *address;         /* canonical; NULL: no recipient */
+    char *address;         /* canonical, after aliases; NULL: no recipient */
+    char *given;           /* whom the client named: canonical; NULL: the address */
     struct answer *answer; /* NULL: accepted, or still asked. Of a list it may be there while others of it are asked */
     struct leg *leg;       /* NULL: not to be delivered */
     unsigned index;        /* of the RCPT command in the transaction */

@@ -71,6 +71,40 @@ def test_S55_S64_forged_headers_change_nothing_in_a_trace(cluster):
     assert weir.strip_added(got) == raw, "what was forged stands below our own line"
 
 
+def test_S64_an_alias_is_traced_by_the_name_that_was_given(make_cluster, hop):
+    """One address, a list, and one that is refused: handed over directly, through the spool, and not at all."""
+    cluster = make_cluster(edges=1, scanners=1, next_hop=hop.endpoint)
+    folder = cluster.dir / "policy"
+    with open(folder / "mailertable", "a", encoding="utf-8") as table:
+        table.write("gone.example\terror:5.1.1:550 Nobody here\n")
+    with open(folder / "local-host-names", "a", encoding="utf-8") as own:
+        own.write("students.example.edu\n")
+    (folder / "aliases").write_text("applied: alice@example.edu\nsysadm: alice@example.edu\nstaff: one@example.edu, two@example.edu\ngone: unknown-x@gone.example\n")
+    cluster.weirctl("policy", "apply", str(folder))
+
+    def rcpt(name):
+        with Smtp(cluster.relay(), source=OUTSIDE) as client:
+            return client.envelope("a@alias.example.net", recipients=[f"{name}@students.example.edu"])[0]
+
+    wait_until(lambda: rcpt("applied").code == 250, 30, "the aliases")
+    direct, spooled = (cluster.send(message(token=name), source=OUTSIDE, recipients=[f"{name}@students.example.edu"]) for name in ("sysadm", "staff"))
+    assert (direct.code, spooled.code, rcpt("gone").code) == (250, 250, 550)
+    for name, wanted in (("SysAdm", {("alice@example.edu", "delivered")}), ("staff", {("one@example.edu", "delivered"), ("two@example.edu", "delivered")}),
+                         ("gone", {("unknown-x@gone.example", "refused:route")})):
+        given = f"{name}@students.example.edu"
+
+        def told(given=given, wanted=wanted):
+            rows = rows_of(cluster, given, len(wanted))
+            return {(row["recipient"], row["disposition"]) for row in rows} == wanted and {row["given"].lower() for row in rows} == {given.lower()}
+        wait_until(told, 60, f"the trace of {given}")
+    assert "the client named <staff@students.example.edu>" in cluster.weirctl("trace", spooled.queue_id).stdout
+    assert cluster.weirctl("trace", "one@example.edu").stdout.count(spooled.queue_id) == 1, "and by whom it stands for, as before"
+    log = wait_until(lambda: (text := cluster.log("edge-1")).count(f"{spooled.queue_id}: to=<") == 2 and text, 30, "the lines")
+    assert f"{direct.queue_id}: to=<alice@example.edu>, orig_to=<sysadm@students.example.edu>, relay=" in log
+    assert f"{spooled.queue_id}: to=<two@example.edu>, orig_to=<staff@students.example.edu>, relay=" in log
+    assert "to=<gone@students.example.edu> proto=" in log and "to=<unknown-x@" not in log
+
+
 def test_S64_one_trace_tells_every_hop_of_spooled_mail(make_cluster, hop):
     """Taken by one edge and delivered by another: who took it, who tried it, what each next hop said."""
     cluster = make_cluster(edges=2, scanners=1, next_hop=hop.endpoint, sets=["profile=handoff", "spool_retry_max=1s"])
@@ -92,14 +126,15 @@ def test_S64_a_trace_over_30_days_takes_no_time(one, tmp_path):
     """300,000 rows, a third of them of one sender, one recipient, one client."""
     one.pg.query("""
         INSERT INTO audit (id, recipient_index, time, node, worker, listener, client, helo, tls, sender, recipient, message_id, size, disposition,
-            reply_code, reply, verdict, signature, scanner, engine, signatures, next_hop, next_hop_reply, duration_ms)
+            reply_code, reply, verdict, signature, scanner, engine, signatures, next_hop, next_hop_reply, duration_ms, given)
             SELECT lpad(n::text, 20, '0'), 0, now() - n * interval '8.64 s', 'edge-1', 0, 'relay', CASE WHEN n % 3 = 0 THEN '192.0.2.1' ELSE '198.51.100.' || n % 250 END,
                 'h', '', CASE WHEN n % 3 = 0 THEN 'List@example.edu' ELSE 's' || n || '@example.org' END,
                 CASE WHEN n % 3 = 1 THEN 'all@example.edu' ELSE 'r' || n || '@example.edu' END, '<' || n || '@example.org>', 1000,
                 CASE WHEN n % 100 = 0 THEN 'refused:relay' WHEN n % 5000 = 1 THEN 'refused:virus' ELSE 'delivered' END, 250, '250 ok', 'clean',
-                CASE WHEN n % 5000 = 1 THEN 'Eicar' ELSE '' END, 'scanner-1', 'e', 's', 'h', '250 ok', 5 FROM generate_series(1, 300000) AS n;
+                CASE WHEN n % 5000 = 1 THEN 'Eicar' ELSE '' END, 'scanner-1', 'e', 's', 'h', '250 ok', 5,
+                CASE WHEN n % 3 = 2 THEN 'Alias@example.edu' ELSE '' END FROM generate_series(1, 300000) AS n;
         ANALYZE audit""")
-    for wanted in ("299999@example.org", "list@example.edu", "all@example.edu", "192.0.2.1", "00000000000000299999", "r299999@example.edu", "nobody@example.edu"):
+    for wanted in ("299999@example.org", "list@example.edu", "all@example.edu", "alias@example.edu", "192.0.2.1", "00000000000000299999", "r299999@example.edu", "nobody@example.edu"):
         began = time.monotonic()
         done = one.run_ctl("--json", "trace", wanted)
         took = time.monotonic() - began
@@ -115,7 +150,7 @@ def test_S64_a_trace_over_30_days_takes_no_time(one, tmp_path):
     scanned = set(re.findall(r"((?:Seq|Index|Bitmap)[A-Za-z ]* Scan[A-Za-z ]*(?:using|on) \w+)", plans))
     print(scanned)
     assert "Seq Scan on audit" not in plans
-    for index in ("audit_by_sender", "audit_by_recipient", "audit_by_client", "audit_message_id", "audit_trouble", "audit_pkey"):
+    for index in ("audit_by_sender", "audit_by_recipient", "audit_by_given", "audit_by_client", "audit_message_id", "audit_trouble", "audit_pkey"):
         assert index in plans, (index, scanned)
     (tmp_path / "networks").write_text("192.0.2.0/24\n")
     one.ctl("policy", "apply", tmp_path)

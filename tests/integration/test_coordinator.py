@@ -137,7 +137,7 @@ def test_reports_are_acknowledged_when_committed_and_stored_once(two, nodes):
     edge = nodes("edge-1", "edge")
     ident = new_id()
     rows = [audit_row(ident, helo=b"\x1b[31m"),
-            audit_row(ident, 1, recipient=b'"q\\"uo,te}"\xff\x00@example.edu', message_id=b"<once@x>", login=b"hatter"),
+            audit_row(ident, 1, recipient=b'"q\\"uo,te}"\xff\x00@example.edu', message_id=b"<once@x>", login=b"hatter", given=b"SysAdm@Example.edu"),
             audit_row(ident, 2, recipient=b"early@example.edu", policy_epoch=0, rule=b"")]  # from an edge that does not tell
     for _ in range(3):
         report(edge, 7, *rows)
@@ -153,6 +153,7 @@ def test_reports_are_acknowledged_when_committed_and_stored_once(two, nodes):
     assert two.json("trace", "once@x")[0]["id"] == ident and two.json("trace", "ALICE@example.edu")
     assert two.json("trace", ident.lower())
     assert [row["recipient_index"] for row in two.json("trace", "Hatter")] == [1]
+    assert [row["recipient_index"] for row in two.json("trace", "sysadm@example.EDU")] == [1] and story.count("named <SysAdm@Example.edu>") == 1
     assert two.json("trace", "<once@x>")[0]["id"] == ident and two.json("trace", "<alice@EXAMPLE.edu>"), "as in a log line"
 
 

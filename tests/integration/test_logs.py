@@ -24,13 +24,24 @@ def totals_of(log):
     return {words: totals[words] for words in ("received", "delivered", "deferred", "bounced", "rejected", "bytes received")}, done.stdout
 
 
+def first_answer(cluster, recipient):
+    with Smtp(cluster.relay()) as client:
+        return client.envelope(recipients=[recipient])[0].code
+
+
 def test_pflogsumm_counts_spooled_mail(make_cluster, hop):
     """Received once however often it is tried and wherever it goes; reports are delivered, and not received from anybody."""
     cluster = make_cluster(edges=1, scanners=1, next_hop=hop.endpoint, sets=["profile=handoff", "spool_retry_max=1s"])
     hop.refuse["gone@example.edu"] = "550 5.1.1 no such user"
     hop.refuse["later@example.edu"] = "450 4.2.0 not now"
     raw, ids = message(), []
-    for recipients in [["alice@example.edu"]] * 10 + [["alice@example.edu", "gone@example.edu"]] * 3 + [["later@example.edu"]] * 2:
+    folder = cluster.dir / "policy"
+    (folder / "mailertable").write_text("gone.example\terror:5.1.1:550 Nobody here\n" + (folder / "mailertable").read_text())
+    (folder / "aliases").write_text("left: x@gone.example\nsysadm: bob@example.edu\ncrew: one@example.edu, two@example.edu\n")
+    cluster.weirctl("policy", "apply", str(folder))
+    wait_until(lambda: first_answer(cluster, "left@example.edu") == 550, 30, "the aliases")  # and one is rejected
+    for recipients in [["sysadm@example.edu"], ["crew@example.edu"]] + [["alice@example.edu"]] * 10 + \
+            [["alice@example.edu", "gone@example.edu"]] * 3 + [["later@example.edu"]] * 2:
         answer = cluster.send(raw, recipients=recipients)
         assert answer.code == 250
         ids.append(answer.queue_id)
@@ -38,13 +49,14 @@ def test_pflogsumm_counts_spooled_mail(make_cluster, hop):
     wait_until(lambda: all(re.search(rf"{queue_id}: to=<later@example.edu>, .*status=deferred", cluster.log("edge-1")) for queue_id in ids[-2:]), 20)
     del hop.refuse["later@example.edu"]
     wait_until(lambda: all(f"{queue_id}: removed" in cluster.log("edge-1") for queue_id in ids), 40, "the end of all")
-    wait_until(lambda: cluster.log("edge-1").count(": removed") == 15 + 3, 20, "the end of the reports")
+    wait_until(lambda: cluster.log("edge-1").count(": removed") == 17 + 3, 20, "the end of the reports")
     totals, text = totals_of(cluster.dir / "log/edge-1.log")
     size = totals.pop("bytes received")
-    assert totals == {"received": 15, "delivered": 10 + 3 + 2 + 3, "deferred": 2, "bounced": 3, "rejected": 1}, text
+    assert totals == {"received": 17, "delivered": 1 + 2 + 10 + 3 + 2 + 3, "deferred": 2, "bounced": 3, "rejected": 1 + 1}, text
     sizes = dict(re.findall(r"(\w{20}): from=<sender@example\.org>, size=(\d+)", cluster.log("edge-1")))
+    assert cluster.log("edge-1").count(", orig_to=<crew@example.edu>, relay=") == 2 and " to=<left@example.edu> proto=" in cluster.log("edge-1")
     octets = sum(map(int, sizes.values()))
-    assert len(sizes) == 15 and octets > 15 * len(raw) and size in (octets, octets // 1024), (octets, text)
+    assert len(sizes) == 17 and octets > 17 * len(raw) and size in (octets, octets // 1024), (octets, text)
 
 
 def test_pflogsumm_counts_a_day_at_every_door(make_cluster, hop):

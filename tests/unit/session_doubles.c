@@ -477,8 +477,9 @@ void node_report(struct node *node, const Weir__AuditRow *row)
 {
     (void)node;
     size_t len = strlen(doubles.rows);
-    snprintf(doubles.rows + len, sizeof doubles.rows - len, "%.*s %.*s %u\n", (int)row->recipient.len, (const char *)row->recipient.data,
-             (int)row->disposition.len, (const char *)row->disposition.data, row->reply_code);
+    snprintf(doubles.rows + len, sizeof doubles.rows - len, "%.*s %.*s %u%s%.*s\n", (int)row->recipient.len, (const char *)row->recipient.data,
+             (int)row->disposition.len, (const char *)row->disposition.data, row->reply_code, row->given.len > 0 ? " for " : "",
+             (int)row->given.len, (const char *)row->given.data);
     doubles.row_policy_epoch = row->policy_epoch;
     wire_string(doubles.row_rule, sizeof doubles.row_rule, &row->rule);
 }
@@ -506,7 +507,8 @@ struct spool_store *spool_store_new(const struct spool_store_options *options, s
     size_t len = (size_t)snprintf(doubles.stored_as, sizeof doubles.stored_as, "%s", options->envelope->scanned ? "scanned" : "unscanned");
     for (size_t i = 0; i < options->recipients->n_recipients; i++) {
         const Weir__SpoolRecipient *recipient = options->recipients->recipients[i];
-        len += (size_t)snprintf(doubles.stored_as + len, sizeof doubles.stored_as - len, " %.*s>%.*s", (int)recipient->address.len,
+        len += (size_t)snprintf(doubles.stored_as + len, sizeof doubles.stored_as - len, " %.*s%s%.*s>%.*s", (int)recipient->given.len,
+                                (const char *)recipient->given.data, recipient->given.len > 0 ? ">" : "", (int)recipient->address.len,
                                 (const char *)recipient->address.data, (int)recipient->destination.len,
                                 (const char *)recipient->destination.data);
     }

@@ -9,7 +9,8 @@
  *   S TEXT        the next reply line starts with TEXT                          .        no reply is waiting
  *   R CODE E TEXT the next hop answers the next recipient                       D CODE E TEXT  and the message;  M: maybe delivered
  *   V clean|bad|limits|timeout|unscannable      the verdict                     B        the farm is busy
- *   A TEXT        the next audit row is "RECIPIENT DISPOSITION CODE"            N TEXT   what goes to the next hop contains TEXT
+ *   A TEXT        the next audit row is "RECIPIENT DISPOSITION CODE", and " for ALIAS" where the client named one
+ *                                                                               N TEXT   what goes to the next hop contains TEXT
  *   F TEXT        what was handed over is exactly TEXT (escapes)                T MS     time passes
  *   O cluster     the cluster's mark is known
  *   O names       clients' names are looked up                                 Y NAME   the DNS says the client's name; -: it has none
@@ -28,6 +29,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "common/log.h"
 #include "tests/unit/session_doubles.h"
 #include "tests/unit/suite.h"
 
@@ -677,20 +679,20 @@ static const struct {
       "O outside\nO exception\nL max_message_size 100\n" READY "C MAIL FROM:<a@b.test> SIZE=101\nS 552 5.3.4 Message size exceeds the limit of 100" },
 
     { "S49 an alias for one address is handed over directly", false,
-      "O outside\n" READY "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<SysAdm@local.edu>\nR 250 - ok\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\nV clean\nD 250 - ok\nS 250\nA u@example.edu delivered 250" },
+      "O outside\n" READY "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<SysAdm@local.edu>\nR 250 - ok\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\nV clean\nD 250 - ok\nS 250\nA u@example.edu delivered 250 for SysAdm@local.edu" },
     { "S49 what the next hop says of it", false,
-      "O outside\n" READY "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<sysadm@local.edu>\nR 550 5.1.1 no\nS 550 5.1.1 no\nA u@example.edu refused:next-hop 550" },
+      "O outside\n" READY "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<sysadm@local.edu>\nR 550 5.1.1 no\nS 550 5.1.1 no\nA u@example.edu refused:next-hop 550 for sysadm@local.edu" },
     { "S49 an alias for several goes into the spool, one copy for each", false,
       "O outside\n" READY "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<list@local.edu>\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\nV clean\n"
-      "K scanned u@example.edu>[sink.example.edu]:2525 o@other.edu>[other.example.edu]:2525\nQ stored\nS 250 2.0.0\n"
-      "A u@example.edu spooled 250\nA o@other.edu spooled 250\nA h@hole.edu discarded:route 250" },
+      "K scanned list@local.edu>u@example.edu>[sink.example.edu]:2525 list@local.edu>o@other.edu>[other.example.edu]:2525\nQ stored\nS 250 2.0.0\n"
+      "A u@example.edu spooled 250 for list@local.edu\nA o@other.edu spooled 250 for list@local.edu\nA h@hole.edu discarded:route 250 for list@local.edu" },
     { "S49 an address of an alias that is refused refuses it all", false,
       READY "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<bad@local.edu>\nS 550 5.1.1 <bad@local.edu>: Nobody here\nA bad@local.edu refused:route 550" },
     { "S49 a list with an owner comes alone", false,
-      ONE_RCPT "C RCPT TO:<owned@local.edu>\nS 452 4.5.3 A list with an owner\nA u@example.edu deferred:list 452\nC RSET\nS 250\n"
+      ONE_RCPT "C RCPT TO:<owned@local.edu>\nS 452 4.5.3 A list with an owner\nA u@example.edu deferred:list 452 for owned@local.edu\nC RSET\nS 250\n"
       "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<owned@local.edu>\nR 250 - ok\nS 250\nC RCPT TO:<u@example.edu>\nS 452 4.5.3\nA u@example.edu deferred:list 452\nC RSET\nS 250" },
     { "S49 a list's own refused address makes way", false,
-      READY "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<owned@local.edu>\nR 550 - no\nS 550\nA u@example.edu refused:next-hop 550\nC RCPT TO:<u@example.edu>\nR 250 - ok\nS 250" },
+      READY "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<owned@local.edu>\nR 550 - no\nS 550\nA u@example.edu refused:next-hop 550 for owned@local.edu\nC RCPT TO:<u@example.edu>\nR 250 - ok\nS 250" },
     { "S49 mail from nobody has no owner", false,
       READY "C MAIL FROM:<>\nS 250\nC RCPT TO:<owned@local.edu>\nR 250 - ok\nS 250\nC RCPT TO:<u@example.edu>\nR 250 - ok\nS 250" },
     { "S49 an alias counts as one recipient", false,
@@ -698,12 +700,13 @@ static const struct {
 
 #define DEAD "R 550 5.1.1 no such a\nR 550 5.1.1 no such b\n"
 #define ALL_DEAD                                                                                                                                         \
-    DEAD "R 553 5.1.3 no such c\nS 550 5.1.1 no such a\nA a@example.edu refused:next-hop 550\nA b@example.edu refused:next-hop 550\n"              \
-         "A c@example.edu refused:next-hop 553\n"
+    DEAD "R 553 5.1.3 no such c\nS 550 5.1.1 no such a\nA a@example.edu refused:next-hop 550 for three@local.edu\nA b@example.edu refused:next-hop 550 for three@local.edu\n"              \
+         "A c@example.edu refused:next-hop 553 for three@local.edu\n"
 #define THREE "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<three@local.edu>\n"
 #define THREE_SPOOLED                                                                                                                                    \
-    "K scanned a@example.edu>[sink.example.edu]:2525 b@example.edu>[sink.example.edu]:2525 c@example.edu>[sink.example.edu]:2525\nQ stored\nS 250 2.0.0\n" \
-    "A a@example.edu spooled 250\nA b@example.edu spooled 250\nA c@example.edu spooled 250"
+    "K scanned three@local.edu>a@example.edu>[sink.example.edu]:2525 three@local.edu>b@example.edu>[sink.example.edu]:2525 "                             \
+    "three@local.edu>c@example.edu>[sink.example.edu]:2525\nQ stored\nS 250 2.0.0\n"                                                                    \
+    "A a@example.edu spooled 250 for three@local.edu\nA b@example.edu spooled 250 for three@local.edu\nA c@example.edu spooled 250 for three@local.edu"
     { "a list whose addresses are all refused is refused", false,
       "O outside\n" READY THREE ALL_DEAD "C DATA\nS 554 5.5.1\nC RCPT TO:<u@example.edu>\nR 250 - ok\nS 250\nC DATA\nS 354\nC x\nC .\nV clean\nD 250 - ok\n"
       "S 250\nA u@example.edu delivered 250" },
@@ -718,8 +721,8 @@ static const struct {
       "S 550 5.1.1 <x@gone.edu>\nA x@gone.edu refused:route 550\nS 250 2.0.0" },
     { "a list that has no answer yet counts as one recipient", false,
       "O max_recipients=2\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<three@local.edu>\nS 250 2.1.0\n" DEAD "C RCPT TO:<h@hole.edu>\nC RCPT TO:<i@hole.edu>\n"
-      "R 550 5.1.1 no such c\nS 550 5.1.1 no such a\nA a@example.edu refused:next-hop 550\nA b@example.edu refused:next-hop 550\n"
-      "A c@example.edu refused:next-hop 550\nS 250 2.1.5\nS 250 2.1.5" },
+      "R 550 5.1.1 no such c\nS 550 5.1.1 no such a\nA a@example.edu refused:next-hop 550 for three@local.edu\nA b@example.edu refused:next-hop 550 for three@local.edu\n"
+      "A c@example.edu refused:next-hop 550 for three@local.edu\nS 250 2.1.5\nS 250 2.1.5" },
     { "refused lists count as unknown recipients", false,
       "O max_unknown_recipients=1\n" READY THREE ALL_DEAD "C NOOP\nS 421 4.7.0\nX" },
     { "a client that goes while a list is asked about", false, READY THREE "R 550 5.1.1 no such a\nG" },
@@ -1011,6 +1014,37 @@ START_TEST(test_dialogue)
 }
 END_TEST
 
+/* S64: what a line calls the recipient, and whom the client named, as Postfix's do. */
+static const struct {
+    const char *dialogue, *line, *never;
+} lines[] = {
+    { READY "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<sysadm@local.edu>\nR 250 - ok\nS 250\nC DATA\nS 354\nC x\nC .\nV clean\nD 250 - ok\nS 250\n"
+            "A u@example.edu delivered 250 for sysadm@local.edu",
+      ": to=<u@example.edu>, orig_to=<sysadm@local.edu>, relay=", NULL },
+    { ONE_DATA "C x\nC .\nV clean\nD 250 - ok\nS 250\nA u@example.edu delivered 250", ": to=<u@example.edu>, relay=", "orig_to=" },
+    { READY "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<sysadm@local.edu>\nR 550 5.1.1 no\nS 550\nA u@example.edu refused:next-hop 550 for sysadm@local.edu",
+      " from=<a@b.test> to=<sysadm@local.edu> proto=", "to=<u@example.edu>" },
+    { READY "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<bad@local.edu>\nS 550\nA bad@local.edu refused:route 550", " to=<bad@local.edu> proto=", "to=<x@gone.edu>" },
+    /* one for the RCPT command, not one for each that the list stands for */
+    { READY THREE ALL_DEAD, " from=<a@b.test> to=<three@local.edu> proto=", "no such b" },
+};
+
+START_TEST(test_log_lines)
+{
+    char path[] = "/tmp/weir-test-session-XXXXXX", text[8192] = "";
+    int fd = mkstemp(path);
+    ck_assert_int_ge(fd, 0);
+    log_open(&(struct log_options){ .ident = "test", .node = "test", .file = path, .level = LOG_INFO });
+    run("a line of the log", lines[_i].dialogue, false);
+    log_open(&(struct log_options){ .ident = "test", .node = "test" });
+    ck_assert_int_gt(read(fd, text, sizeof text - 1), 0);
+    close(fd);
+    unlink(path);
+    ck_assert_msg(strstr(text, lines[_i].line) != NULL, "%s is not in:\n%s", lines[_i].line, text);
+    ck_assert_msg(lines[_i].never == NULL || strstr(text, lines[_i].never) == NULL, "%s is in:\n%s", lines[_i].never, text);
+}
+END_TEST
+
 static double series(const struct metrics *metrics, const char *name, const char *labels)
 {
     for (const struct metric *m = metrics->first; m != NULL; m = m->next)
@@ -1185,6 +1219,7 @@ int main(void)
     Suite *suite = suite_create("session");
     TCase *tcase = tcase_create("dialogues");
     tcase_add_loop_test(tcase, test_dialogue, 0, (int)(sizeof dialogues / sizeof *dialogues));
+    tcase_add_loop_test(tcase, test_log_lines, 0, (int)(sizeof lines / sizeof *lines));
     tcase_add_loop_test(tcase, test_configuration, 0, (int)(sizeof configurations / sizeof *configurations));
     tcase_add_test(tcase, test_conservation);
     tcase_add_test(tcase, test_client_that_does_not_read);

@@ -7,7 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "common/clock.h"
+#include "common/log.h"
 #include "common/memory.h"
 #include "edge/smtp/command.h"
 #include "edge/spool/runner.h"
@@ -496,6 +498,7 @@ struct grant {
     const char *sender;
     unsigned recipients, notify;
     uint64_t token; /* 0: 7 */
+    const char *given;
 };
 
 static void grant(const struct grant *wanted)
@@ -514,6 +517,7 @@ static void grant(const struct grant *wanted)
         recipients[i].address = wire_text(i == 0 ? "a@example.edu" : "b@example.edu");
         recipients[i].destination = wire_text("[next.example.edu]:25");
         recipients[i].notify = wanted->notify;
+        recipients[i].given = wire_text(wanted->given);
     }
     packed.recipients = list;
     packed.n_recipients = count;
@@ -613,6 +617,35 @@ START_TEST(delivered)
     settle();
     ck_assert_uint_eq(spool_runner_jobs(r.runner), 0);
     runner_end();
+}
+END_TEST
+
+/* S64: Postfix's orig_to, where the client named an alias. */
+static const struct {
+    const char *given, *line;
+} log_lines[] = {
+    { "sysadm@example.edu", ID ": to=<a@example.edu>, orig_to=<sysadm@example.edu>, relay=" },
+    { NULL, ID ": to=<a@example.edu>, relay=" },
+};
+
+START_TEST(line_of_a_recipient)
+{
+    char path[] = "/tmp/weir-test-spool-XXXXXX", text[8192] = "";
+    int fd = mkstemp(path);
+    ck_assert_int_ge(fd, 0);
+    log_open(&(struct log_options){ .ident = "test", .node = "test", .file = path, .level = LOG_INFO });
+    runner_begin(true);
+    grant(&(struct grant){ .scanned = true, .given = log_lines[_i].given });
+    give_body();
+    answer_rcpt(0, 250, "2.1.5");
+    answer_message(250, false);
+    settle();
+    runner_end();
+    log_open(&(struct log_options){ .ident = "test", .node = "test" });
+    ck_assert_int_gt(read(fd, text, sizeof text - 1), 0);
+    close(fd);
+    unlink(path);
+    ck_assert_msg(strstr(text, log_lines[_i].line) != NULL, "%s is not in:\n%s", log_lines[_i].line, text);
 }
 END_TEST
 
@@ -1036,6 +1069,7 @@ int main(void)
     tcase_add_loop_test(tests, store_not, 0, 8);
     tcase_add_test(tests, store_waits_for_room);
     tcase_add_test(tests, delivered);
+    tcase_add_loop_test(tests, line_of_a_recipient, 0, (int)(sizeof log_lines / sizeof *log_lines));
     tcase_add_loop_test(tests, not_clean, 0, (int)(sizeof verdicts / sizeof *verdicts));
     tcase_add_test(tests, busy_scanners);
     tcase_add_loop_test(tests, outcome, 0, (int)(sizeof replies / sizeof *replies));

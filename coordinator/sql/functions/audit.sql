@@ -26,6 +26,7 @@ BEGIN
                 UNION (SELECT * FROM audit WHERE message_id <> '' AND message_id IN (wanted, '<' || wanted || '>') ORDER BY time DESC LIMIT most)
                 UNION (SELECT * FROM audit WHERE sender <> '' AND lower(sender) = lower(wanted) ORDER BY lower(sender) DESC, time DESC LIMIT most)
                 UNION (SELECT * FROM audit WHERE lower(recipient) = lower(wanted) ORDER BY lower(recipient) DESC, time DESC LIMIT most)
+                UNION (SELECT * FROM audit WHERE given <> '' AND lower(given) = lower(wanted) ORDER BY lower(given) DESC, time DESC LIMIT most)
                 UNION (SELECT * FROM audit WHERE client = ip ORDER BY client DESC, time DESC LIMIT most)
                 UNION (SELECT * FROM audit WHERE login <> '' AND login = login_fold(wanted) ORDER BY login DESC, time DESC LIMIT most)) AS a
             ORDER BY a.time DESC, a.id, a.recipient_index LIMIT most) AS l) AS r;
