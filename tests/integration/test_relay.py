@@ -410,7 +410,7 @@ def test_early_talker_and_idle_and_slow(make_cluster):
 
 
 def test_sessions_per_client_and_in_all(make_cluster):
-    cluster = make_cluster(edges=1, scanners=1, sets=["sessions_per_client=3", "workers=1", "max_sessions=5"])
+    cluster = make_cluster(edges=1, scanners=1, sets=["sessions_per_client=3", "edge.workers=3", "max_sessions=5"])  # all workers count together
     with Smtp(cluster.relay()), Smtp(cluster.relay()), Smtp(cluster.relay()):
         with Smtp(cluster.relay()) as fourth:
             assert fourth.greeting.code == 421 and fourth.greeting.text.startswith("4.7.0")
