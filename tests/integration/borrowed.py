@@ -27,6 +27,13 @@ mount -t tmpfs -o mode=755 tmpfs /run
 """
 
 
+def propagation():
+    """What unshare is to do with the mounts it takes over. In a chroot that is no mount of its own it cannot make them private, as it does else;
+    who made the chroot will have."""
+    mounts = [line.split() for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines()]
+    return "private" if any(fields[4] == "/" for fields in mounts) else "unchanged"
+
+
 class Borrowed:
     """packages: unpacked, the first one on top. setup: shell lines before the server; command: what becomes the server."""
 
@@ -48,11 +55,11 @@ class Borrowed:
         layers = ":".join(f"{UNPACKED / package}/usr" for package in self.packages)
         script = ENTER.replace("$LAYERS/usr", layers + ":/usr") + self.setup + "\nexec " + self.line
         with open(self.dir / "log", "wb") as log:
-            self.process = subprocess.Popen(["unshare", "-m", "-p", "-f", "--kill-child", "--mount-proc", "sh", "-c", script], stdin=subprocess.DEVNULL,
-                                            stdout=log, stderr=log, env=dict(os.environ, OVER=str(self.dir / "over"), LC_ALL="C"))
+            self.process = subprocess.Popen(["unshare", "-m", "--propagation", propagation(), "-p", "-f", "--kill-child", "--mount-proc", "sh", "-c", script],
+                                            stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=dict(os.environ, OVER=str(self.dir / "over"), LC_ALL="C"))
         try:
             wait_until(self.answers, 60, "the server")
-        except AssertionError as error:
+        except (AssertionError, RuntimeError) as error:
             self.__exit__()
             raise AssertionError(self.kept) from error
         return self
@@ -64,6 +71,8 @@ class Borrowed:
         shutil.rmtree(self.dir, ignore_errors=True)
 
     def answers(self):
+        if self.process.poll() is not None:
+            raise RuntimeError(self.log())
         with socket.create_connection(("127.0.0.1", self.port), 10 * PATIENCE) as sock:
             return sock.recv(3) == b"220"
 
