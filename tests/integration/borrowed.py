@@ -84,7 +84,7 @@ class Borrowed:
 
     def inside(self, *command, text=None):
         server = family(self.process.pid)[1]
-        subprocess.run(["nsenter", "-t", str(server), "-m", "-p", *command], input=text, check=True, capture_output=True, timeout=60 * PATIENCE)
+        subprocess.run(["nsenter", "-t", str(server), "-m", "-p", "-r", *command], input=text, check=True, capture_output=True, timeout=60 * PATIENCE)
 
     def mail(self, name):
         return [path.read_bytes() for path in (self.dir / "mail" / name / "new").glob("*")]

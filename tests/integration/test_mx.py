@@ -34,6 +34,22 @@ def free_port(ports=range(8000, 9900)):
     return None
 
 
+@pytest.fixture(scope="module")
+def port_25():
+    """The port of mail, which one file's tests have at a time; those of others wait."""
+    with socket.socket(socket.AF_UNIX) as claim:
+        def claimed():
+            with contextlib.suppress(OSError):
+                claim.bind("\0weir-test-port-25")
+                return True
+            return False
+
+        wait_until(claimed, 80, "the end of another test at port 25")
+        if free_port([25]) is None:
+            pytest.skip("port 25 cannot be had here")
+        yield 25
+
+
 class Hosts:
     """Mail servers behind the names: sinks a, b and tls (the only one with STARTTLS); rude, whose greeting is 554; nobody at dead. What leads to the
     edge itself, at home, is begun when the edge is there."""
@@ -214,12 +230,9 @@ def site():
 
 
 @pytest.fixture(scope="module")
-def campus():
+def campus(port_25):
     """No route but that of the own domain: everything else goes to its MX, at port 25."""
-    port = free_port([25])
-    if port is None:
-        pytest.skip("port 25 cannot be had here")
-    with running(port, lambda table, made, hosts: table.replace("\n.\t", "\n#.\t")) as made:
+    with running(port_25, lambda table, made, hosts: table.replace("\n.\t", "\n#.\t")) as made:
         yield made
 
 

@@ -13,6 +13,7 @@ import test_mx
 import weir
 from coordinators import BIN, Coordinators
 from nameserver import Nameserver
+from test_mx import port_25  # noqa: F401 pylint: disable=unused-import
 from weir import Smtp, message, wait_until, workers_of
 
 OUTSIDE = "127.0.0.2"
@@ -40,10 +41,8 @@ def listening(pid):
     return found
 
 
-def test_S54_a_fresh_install_serves_nobody_else():
+def test_S54_a_fresh_install_serves_nobody_else(port_25):
     """Nothing set but where the coordinator is: loopback only, and no mail is taken before a policy is applied."""
-    if test_mx.free_port([25]) is None:
-        pytest.skip("port 25 cannot be had here")
     with Coordinators(1) as one:
         one.start()
         one.add_key("edge-1", "edge")
@@ -61,7 +60,7 @@ def test_S54_a_fresh_install_serves_nobody_else():
         try:
             def greeting():
                 with contextlib.suppress(OSError, AssertionError):
-                    with Smtp("127.0.0.1:25") as client:
+                    with Smtp(f"127.0.0.1:{port_25}") as client:
                         return client.greeting
             answer = wait_until(greeting, 20, "the edge answers")
             assert answer.code == 421, answer
@@ -73,14 +72,12 @@ def test_S54_a_fresh_install_serves_nobody_else():
 
 
 @pytest.fixture(scope="module")
-def stir():
+def stir(port_25):
     """glass.stir.ac.uk is host a; its MX is host b. All at port 25, as the table names no other but for one."""
-    if test_mx.free_port([25]) is None:
-        pytest.skip("port 25 cannot be had here")
-    hosts = test_mx.Hosts(25)
+    hosts = test_mx.Hosts(port_25)
     addresses = "".join(f"{name}.hosts.example. A {ip}\n" for name, ip in test_mx.ADDRESSES.items())
     names = Nameserver(f"{addresses}glass.stir.ac.uk. A {test_mx.ADDRESSES['a']}\nglass.stir.ac.uk. MX 10 b.hosts.example.\n")
-    made = weir.Cluster(edges=1, scanners=1, sets=[*names.settings(), "edge.workers=1", "dns_timeout=2s", "connect_timeout=2s"])
+    made = weir.Cluster(edges=1, scanners=1, sets=[*names.settings(), "edge.workers=1", "dns_timeout=15s", "connect_timeout=2s"])
     try:
         made.up()
         made.hosts = hosts
