@@ -193,15 +193,16 @@ static void hopconn_failed_because(struct hopconn *conn, const char *enhanced, c
 }
 
 /* What a host says at its greeting or to EHLO is about us, not about anybody's mail: a 5xx must not bounce all of it for good (Postfix:
- * smtp_skip_5xx_greeting). Where another address failed for a while that is the better news; where one led home it is not. */
+ * smtp_skip_5xx_greeting). Where another address failed for a while that is the better news; where one led home it is not. The host is named
+ * with what it says: there may be several, and no transaction in which one of them is the next hop. */
 static void hopconn_refused(struct hopconn *conn, const struct smtp_reply *reply)
 {
     struct smtp_reply own = *reply;
     if (reply->code >= 500 && conn->failure != NULL && conn->failure->code < 500)
         own = *conn->failure;
-    else if (reply->code >= 500)
-        reply_set(&own, 451, "4.4.1", "%s says: %d %s%s%.800s", conn->text, reply->code, reply->enhanced,
-                  reply->enhanced[0] != '\0' ? " " : "", reply->text);
+    else
+        reply_set(&own, reply->code >= 500 ? 451 : reply->code, reply->code >= 500 ? "4.4.1" : reply->enhanced, "%s says: %d %s%s%.800s",
+                  conn->text, reply->code, reply->enhanced, reply->enhanced[0] != '\0' ? " " : "", reply->text);
     hopconn_failed(conn, &own);
 }
 

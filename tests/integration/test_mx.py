@@ -1,5 +1,7 @@
 """S50: mail to any domain by its DNS, against a real name server with signed zones; DANE."""
 import contextlib
+import email
+import email.policy
 import hashlib
 import pathlib
 import re
@@ -16,7 +18,8 @@ from test_loops import Forwarder
 from test_next_hop import NextHop
 from weir import Sink, Smtp, message, wait_until
 
-ADDRESSES = {"a": "127.0.0.2", "b": "127.0.0.3", "rude": "127.0.0.4", "tls": "127.0.0.5", "home": "127.0.0.6", "dead": "127.0.0.9"}
+ADDRESSES = {"a": "127.0.0.2", "b": "127.0.0.3", "rude": "127.0.0.4", "tls": "127.0.0.5", "home": "127.0.0.6", "busy": "127.0.0.7",
+             "dead": "127.0.0.9"}
 
 
 def free_port(ports=range(8000, 9900)):
@@ -51,8 +54,8 @@ def port_25():
 
 
 class Hosts:
-    """Mail servers behind the names: sinks a, b and tls (the only one with STARTTLS); rude, whose greeting is 554; nobody at dead. What leads to the
-    edge itself, at home, is begun when the edge is there."""
+    """Mail servers behind the names: sinks a, b and tls (the only one with STARTTLS); rude, whose greeting is 554, and busy, whose
+    greeting is 421; nobody at dead. What leads to the edge itself, at home, is begun when the edge is there."""
 
     def __init__(self, port):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="weir-hosts."))
@@ -67,8 +70,10 @@ class Hosts:
             listen = ["--listen", f"{ADDRESSES[name]}:{self.port}"] + (["--listen", f"[::1]:{self.port}"] if name == "b" else [])
             self.processes.append(subprocess.Popen([weir.BIN / "weir-sink", *listen, "--dir", folder, *words],
                                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
-        self.rude = NextHop((ADDRESSES["rude"], self.port))
-        self.rude.answers["GREETING"] = "554 5.7.1 not you"
+        self.unwilling = []
+        for name, greeting in (("rude", "554 5.7.1 not you"), ("busy", "421 4.3.2 come back later")):
+            self.unwilling.append(NextHop((ADDRESSES[name], self.port)))
+            self.unwilling[-1].answers["GREETING"] = greeting
         for name in ("a", "b", "tls"):
             wait_until(lambda: socket.create_connection((ADDRESSES[name], self.port), 1).close() is None, what=name)
 
@@ -95,8 +100,9 @@ class Hosts:
             process.wait()
         if self.home is not None:
             self.home.stop()
-        self.rude.shutdown()
-        self.rude.server_close()
+        for hop in self.unwilling:
+            hop.shutdown()
+            hop.server_close()
         shutil.rmtree(self.dir, ignore_errors=True)
 
 
@@ -119,6 +125,7 @@ next.example. MX 20 b.hosts.example.
 rude.example. MX 10 rude.hosts.example.
 rude.example. MX 20 b.hosts.example.
 onlyrude.example. MX 10 rude.hosts.example.
+onlybusy.example. MX 10 busy.hosts.example.
 implicit.example. A {ADDRESSES["a"]}
 alias.example. CNAME order.example.
 implicitalias.example. CNAME a.hosts.example.
@@ -206,7 +213,7 @@ def running(port, table):
     hosts = Hosts(port)
     names = Nameserver(zone(hosts), plain(hosts), f"@ MX 10 a.hosts.example.\nhost A {ADDRESSES['a']}\n")
     made = weir.Cluster(edges=1, scanners=1, sets=[*names.settings(), "edge.workers=1", "dns_timeout=2s", "connect_timeout=2s",
-                                                   "own_names=mx.campus.example", "ptr_wait=1s"])
+                                                   "own_names=mx.campus.example", "ptr_wait=1s", "spool_delay_warning=1s"])
     try:
         made.up()
         address, edge_port = made.relay().rsplit(":", 1)
@@ -282,6 +289,7 @@ def test_S50_goes_to(site, domain, where):
     ("bogus", "451 4.4.3"),
     ("bogushost.example", "451 4.4.3"),
     ("onlyrude.example", "451 4.4.1"),
+    ("onlybusy.example", "450 4.3.2"),
     ("loop.example", "554 5.4.6"),
     ("alias-loop.example", "554 5.4.6"),  # own_names
     ("self.example", "554 5.4.6"),        # our own address
@@ -296,6 +304,44 @@ def test_S50_goes_to(site, domain, where):
 ])
 def test_S50_is_refused(site, domain, answer):
     assert deliver(site, domain).startswith(answer)
+
+
+def spooled(site, domain):
+    """Mail for it by way of the spool, which has nobody to tell at once; its queue id."""
+    with Smtp(site.env["EDGE_1_HANDOFF"]) as device:
+        assert device.envelope(f"{domain}@sender.test", [f"x@{domain}"])[0].code == 250
+        return device.data(message()).queue_id
+
+
+def report_about(site, domain):
+    """What its sender was told: the words, and the fields of the recipient."""
+    raw, = [raw for raw, envelope in site.sink.messages() if envelope["recipients"] == [f"{domain}@sender.test"]]
+    words, status, _ = email.message_from_bytes(raw, policy=email.policy.SMTP).iter_parts()
+    return words.get_content(), status.get_payload()[1]
+
+
+WHY = [  # what the report says: action and status; and the reason, everywhere
+    ("null.example", "failed", "5.1.10", "556 5.1.10 null.example: Domain does not accept mail (null MX)"),
+    ("nowhere.example", "failed", "5.1.2", "550 5.1.2 nowhere.example: Domain not found"),
+    ("x.broken", "delayed", "4.4.3", "451 4.4.3 x.broken: name resolution failed, try again later"),
+    ("onlyrude.example", "delayed", "4.4.1", f"rude.hosts.example[{ADDRESSES['rude']}]:{{port}} says: 554 5.7.1 not you"),
+    ("onlybusy.example", "delayed", "4.3.2", f"busy.hosts.example[{ADDRESSES['busy']}]:{{port}} says: 421 4.3.2 come back later"),
+]
+
+
+def test_S50_S64_the_reason_is_in_the_report_the_queue_and_the_trace(site):
+    ids = {domain: spooled(site, domain) for domain, _, _, _ in WHY}
+    for domain, action, status, reason in WHY:
+        reason = reason.format(port=site.hosts.port)
+        words, fields = wait_until(lambda domain=domain: report_about(site, domain), 60, f"a report about {domain}")
+        assert (fields["Action"], fields["Status"]) == (action, status), domain
+        assert reason in " ".join(words.split()), (domain, words)
+        if action == "failed":
+            wait_until(lambda domain=domain: f"{ids[domain]}: removed" in site.log("edge-1"), 30, "its end")
+        else:
+            assert reason in site.weirctl("queue", "show", ids[domain]).stdout
+        wait_until(lambda domain=domain, reason=reason: reason in site.weirctl("trace", ids[domain]).stdout, 30, "the reason in the trace")
+    site.weirctl("queue", "delete", *(ids[domain] for domain, action, _, _ in WHY if action == "delayed"), check=False)
 
 
 def test_S50_one_as_good_as_the_edge_itself_is_tried(site):
