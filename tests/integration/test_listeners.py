@@ -334,13 +334,3 @@ def test_every_edge_has_every_listener(cluster):
         for name in PROFILES:
             with Smtp(cluster.env[f"EDGE_{edge}_{name}"]) as client:
                 assert client.ehlo.code == 250 and "STARTTLS" in client.ehlo.text
-
-
-@pytest.mark.parametrize("direction, codes", [("inbound", {"inside": (250, 550), "outside": (250, 550)}),
-                                              ("outbound", {"inside": (250, 250), "outside": (550, 550)})])
-def test_S39_directions(make_cluster, direction, codes):
-    cluster = make_cluster(edges=1, scanners=1, sets=[f"direction={direction}"])
-    for who, source in (("inside", None), ("outside", OUTSIDE)):
-        with Smtp(cluster.relay(), source=source) as client:
-            answers = client.envelope(recipients=["alice@example.edu", "someone@far.test"])
-        assert tuple(answer.code for answer in answers) == codes[who], (direction, who, answers)
