@@ -2,6 +2,7 @@
 import contextlib
 import json
 import subprocess
+import time
 
 import pytest
 
@@ -85,3 +86,22 @@ def test_a_policy_larger_than_a_message_frame(make_cluster):
     done = cluster.weirctl("policy", "apply", str(folder), check=False)
     assert done.returncode == 65 and "policy_size is 33554432" in done.stderr, done.stderr
     wait_until(lambda: (cluster.metric("weir_policy_too_large_total") or 0) == 1, what="the refusal in the metrics")
+
+
+INTERVAL = 60  # seconds, the longest that both can be set to
+
+
+def test_a_policy_is_pushed_to_every_edge(make_cluster):
+    """Reports and the repeated state come once a minute here: an edge that learned of a policy by either would need some intervals for these."""
+    cluster = make_cluster(edges=3, scanners=1, coordinators=2, sets=[f"heartbeat_interval={INTERVAL}s", f"publish_interval={INTERVAL}s", "node_timeout=10m"])
+    table = cluster.dir / "policy" / "mailertable"
+    base, rounds = table.read_text(), 8
+    began = time.monotonic()
+    for number in range(rounds):
+        table.write_text(f"{base}pushed{number}.example.net\terror:5.2.1:550 pushed\n")
+        cluster.weirctl("policy", "apply", str(cluster.dir / "policy"))
+        for edge in (1, 2, 3):
+            wait_until(lambda number=number, edge=edge: "550 5.2.1" in first_answer(cluster, f"x@pushed{number}.example.net", edge), 60, f"policy on edge-{edge}")
+    took = time.monotonic() - began
+    print(f"{rounds} policies on three edges in {took:.1f} s")
+    assert took < (rounds - 2) * INTERVAL, "no waiting for the next report"
