@@ -4,6 +4,7 @@
         pg.conninfo            # "host=/tmp/... dbname=weir user=weir"
         pg.query("SELECT 1")   # rows as lists of strings
         pg.kill(); pg.start()  # SIGKILL, and back; pg.stop() is the polite way
+        Standby(pg.dir)        # another one, that follows it
 
 PostgreSQL refuses to run as root, so as root it runs as postgres (or nobody).
 """
@@ -32,6 +33,12 @@ def send(pid, number):
 
 class PostgreSQL:
     def __init__(self, settings=()):
+        self._make_folder(settings)
+        self._run([self.bin + "/initdb", "-D", self.data, "-U", "weir", "--auth=trust", "-E", "UTF8", "--no-locale", "-N"])
+        self.start()
+        self._run([self.bin + "/createdb", "-h", self.dir, "-U", "weir", "weir"])
+
+    def _make_folder(self, settings):
         self.bin = programs()
         self.dir = tempfile.mkdtemp(prefix="weir-pg-")
         self.data = self.dir + "/data"
@@ -44,9 +51,6 @@ class PostgreSQL:
             self.user = pwd.getpwnam("postgres" if "postgres" in names else "nobody")
             os.chown(self.dir, self.user.pw_uid, self.user.pw_gid)
         os.chmod(self.dir, 0o755)
-        self._run([self.bin + "/initdb", "-D", self.data, "-U", "weir", "--auth=trust", "-E", "UTF8", "--no-locale", "-N"])
-        self.start()
-        self._run([self.bin + "/createdb", "-h", self.dir, "-U", "weir", "weir"])
 
     def _as_user(self):
         if self.user is None:
@@ -128,3 +132,15 @@ class PostgreSQL:
 
     def __exit__(self, *_):
         self.remove()
+
+
+class Standby(PostgreSQL):
+    """A copy of the server whose socket is in the folder `primary`, which it follows until it is promoted."""
+
+    def __init__(self, primary, settings=()):
+        self._make_folder(settings)
+        self._run([self.bin + "/pg_basebackup", "-h", primary, "-U", "weir", "-D", self.data, "-R", "-N", "-c", "fast"])
+        self.start()
+
+    def promote(self):
+        assert self.query("SELECT pg_promote()") == [["t"]]

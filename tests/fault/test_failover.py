@@ -1,0 +1,86 @@
+"""PostgreSQL with a standby that takes over: `database` names both servers, commits wait for both, and the first one is gone for good."""
+import contextlib
+import itertools
+import threading
+
+import pytest
+
+from hops import Hop
+from pg import Standby
+from weir import message, wait_until
+
+RECIPIENT = "alice@example.edu"
+
+
+class Device(threading.Thread):
+    """Hands in one message after the other, and none a second time; what it was told is taken is in `taken`."""
+
+    def __init__(self, cluster, edge):
+        super().__init__(daemon=True)
+        self.cluster, self.edge = cluster, edge
+        self.taken, self.refused, self.ends = [], 0, threading.Event()
+
+    def run(self):
+        for number in itertools.count():
+            if self.ends.wait(0.05):
+                return
+            token = f"failover-{self.edge}-{number}-"
+            with contextlib.suppress(OSError, AssertionError):  # and MAIL may be refused
+                if self.cluster.send(message(token=token), edge=self.edge, recipients=[RECIPIENT]).code == 250:
+                    self.taken.append(token)
+                    continue
+            self.refused += 1
+
+
+@pytest.fixture
+def hop():
+    server = Hop()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def cluster(make_cluster, hop):
+    """With a standby: cluster.standby."""
+    made = make_cluster(edges=2, scanners=1, coordinators=2, next_hop=hop.endpoint, sets=["profile=handoff", "next_hop_tls=none", "database_timeout=5s"])
+    first = (made.dir / "postgres.path").read_text().strip()
+    made.standby = Standby(first, ["max_connections=50"])
+    try:
+        made.query("ALTER SYSTEM SET synchronous_standby_names = '*'")
+        made.query("SELECT pg_reload_conf()")
+        wait_until(lambda: made.query("SELECT sync_state FROM pg_stat_replication") == [["sync"]], 30, "a standby that commits wait for")
+        (made.dir / "database").write_text(f"host={first},{made.standby.dir} dbname=weir user=weir target_session_attrs=read-write\n")
+        for name in ("coordinator-1", "coordinator-2"):
+            made.stop(name)
+            made.start(name)
+        yield made
+    finally:
+        made.standby.remove()
+
+
+def test_a_standby_takes_over_and_has_all_that_was_acknowledged(cluster, hop):
+    hop.refuse[RECIPIENT] = "450 4.2.0 not yet"  # so nobody has it but the database
+    devices = [Device(cluster, edge) for edge in (1, 2)]
+    for device in devices:
+        device.start()
+    try:
+        wait_until(lambda: all(len(device.taken) >= 20 for device in devices), 60, "mail in the spool")
+        cluster.kill("postgres")
+        before = [(len(device.taken), device.refused) for device in devices]
+        wait_until(lambda: all(device.refused > refused for device, (_, refused) in zip(devices, before)), 60, "clients who are told to come again")
+        cluster.standby.promote()
+        wait_until(lambda: all(len(device.taken) >= taken + 20 for device, (taken, _) in zip(devices, before)), 60, "mail goes on at both edges")
+    finally:
+        for device in devices:
+            device.ends.set()
+        for device in devices:
+            device.join()
+    hop.refuse.clear()
+    taken = [token for device in devices for token in device.taken]
+    wait_until(lambda: cluster.standby.query("SELECT count(*) FROM spool_message") == [["0"]], 90, "an empty spool")
+    bodies = hop.to(RECIPIENT)
+    copies = {token: sum(token.encode() in body for body in bodies) for token in taken}
+    assert set(copies.values()) == {1}, {token: count for token, count in copies.items() if count != 1}
+    wait_until(lambda: cluster.metric("weir_conservation_difference") == 0, 30, "conservation")
+    print(f"{len(taken)} acknowledged, all there, each once; {sum(device.refused for device in devices)} told to come again; {len(bodies)} delivered")
