@@ -48,7 +48,7 @@ static const struct config_key log_keys[] = {
 static const struct config_key cluster_keys[] = {
     STRING(name, "weir", form_words, "the cluster's name"),
     STRING(key_file, "/etc/weir/node.key", form_path, "this node's CURVE key pair"),
-    STRING(state_dir, "/var/lib/weir", form_path, "the last cluster state, for a start without coordinators"),
+    STRING(state_dir, "/var/lib/weir", form_path, "the last cluster state and policy, for a start without coordinators; audit rows that an edge could not hand in before it ended"),
     STRING(contact, "", form_words, "help-desk text behind final refusals, and in reports to senders; may be empty"),
     DURATION(heartbeat_interval, "500ms", 50 * MS, MINUTES, "how often a node reports"),
     DURATION(node_timeout, "3s", 200 * MS, 10 * MINUTES, "a node silent for longer is lost"),

@@ -26,7 +26,7 @@ struct log_settings {                 /* [log] */
 struct cluster_settings {             /* [cluster] */
     char *name;                       /* "weir" */
     char *key_file;                   /* this node's CURVE key pair, see proto/curve.h; per node */
-    char *state_dir;                  /* where the last cluster state is cached for a start without coordinators */
+    char *state_dir;                  /* where the last cluster state is cached for a start without coordinators, and audit rows wait for one */
     char *contact;                    /* help-desk text behind final refusals, and in DSNs; may be empty */
     uint64_t heartbeat_interval;      /* 500ms */
     uint64_t node_timeout;            /* 3s: a node silent for longer is shown and published as lost */

@@ -207,7 +207,7 @@ static void end_drain(struct worker *worker)
         node_heartbeat_soon(worker->node);
 }
 
-/* After TERM: ends when the sessions are gone and the audit rows are with a coordinator. From then on the other workers' sockets get all
+/* After TERM: ends when the sessions are gone and the audit rows are with a coordinator, or in a file. From then on the other workers' sockets get all
  * clients; one that still listened would get its share of them (SO_REUSEPORT) and answer nobody. */
 static void on_stop_timer(evutil_socket_t fd, short what, void *arg)
 {
@@ -224,8 +224,10 @@ static void on_stop_timer(evutil_socket_t fd, short what, void *arg)
     }
     if (node_reports_pending(worker->node) > 0 && now < worker->reports_until_ms)
         return;
-    if (node_reports_pending(worker->node) > 0)
-        log_write(LOG_ERR, "%zu audit rows were not acknowledged and are lost; the log has them", node_reports_pending(worker->node));
+    struct error why;
+    if (node_reports_pending(worker->node) > 0 && !node_keep_reports(worker->node, &why))
+        log_write(LOG_ERR, "%zu audit rows were not acknowledged and are lost; the log has them: %s", node_reports_pending(worker->node),
+                  why.text);
     event_base_loopbreak(worker->base);
 }
 
@@ -503,6 +505,7 @@ static void worker_begin(struct worker *worker)
                                 .name = name,
                                 .role = WEIR__ROLE__ROLE_EDGE,
                                 .worker = process->worker,
+                                .workers = process->workers,
                                 .cluster = &worker->config->cluster,
                                 .coordinators = worker->config->coordinators,
                                 .coordinator_count = worker->config->coordinator_count,

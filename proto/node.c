@@ -19,6 +19,7 @@
 #include "common/memory.h"
 #include "proto/node_cache.h"
 #include "proto/node_choice.h"
+#include "proto/node_kept.h"
 #include "proto/node_policy.h"
 #include "proto/node_questions.h"
 #include "proto/node_reports.h"
@@ -68,7 +69,9 @@ struct node {
     uint64_t older_since_ms; /* since when only older epochs of another database came; 0: not so */
     struct node_policy *policy;
 
+    char *folder; /* state_dir; NULL: none */
     struct node_reports *reports;
+    struct node_kept *kept; /* NULL: rows are not kept over an end */
     uint64_t report_sent_ms; /* the batch under way; 0: none, or to be sent again */
     uint64_t report_last_ms;
     struct node_questions *questions;
@@ -214,6 +217,8 @@ static void on_report_ack(struct node *node, const Weir__ReportAck *ack)
 {
     if (!node_reports_acknowledge(node->reports, ack->batch))
         return;
+    if (node->kept != NULL)
+        node_kept_look(node->kept);
     node->report_sent_ms = 0;
     if (node_reports_are_full(node->reports))
         send_reports(node);
@@ -229,6 +234,14 @@ void node_report(struct node *node, const Weir__AuditRow *row)
 size_t node_reports_pending(const struct node *node)
 {
     return node_reports_pending_count(node->reports);
+}
+
+bool node_keep_reports(struct node *node, struct error *why)
+{
+    if (node->kept != NULL)
+        return node_kept_write(node->kept, why);
+    error_set(why, "there is no state_dir");
+    return false;
 }
 
 /* --- policy --- */
@@ -624,7 +637,7 @@ struct node *node_new(struct event_base *base, const struct node_options *option
                       void *arg)
 {
     struct node *node = xcalloc(1, sizeof *node);
-    const char *folder = options->cluster->state_dir;
+    const char *state_dir = options->cluster->state_dir;
 
     node->base = base;
     node->hub = options->hub;
@@ -640,13 +653,16 @@ struct node *node_new(struct event_base *base, const struct node_options *option
     node_choice_init(&node->choice, options->coordinator_count,
                      2 * node->heartbeat_ms > SILENCE_MS ? 2 * node->heartbeat_ms : SILENCE_MS, node->boot);
     node->metrics = options->metrics;
-    if (folder != NULL && folder[0] != '\0') {
-        node->state_path = xasprintf("%s/%s.state", folder, node->name);
-        node->policy_path = xasprintf("%s/%s.policy", folder, node->name);
+    if (state_dir != NULL && state_dir[0] != '\0') {
+        node->folder = xstrdup(state_dir);
+        node->state_path = xasprintf("%s/%s.state", state_dir, node->name);
+        node->policy_path = xasprintf("%s/%s.policy", state_dir, node->name);
     }
     make_metrics(node, options->metrics);
     node->policy = node_policy_new(base, handlers, arg, node->worker == 0 ? node->policy_path : NULL, options->metrics, on_policy_told, node);
     node->reports = node_reports_new(options->report_buffer, options->metrics);
+    if (node->folder != NULL && options->report_buffer > 0)
+        node->kept = node_kept_new(node->folder, node->name, node->worker, options->workers, node->reports, options->metrics);
     node->questions = node_questions_new(&(struct node_questions_options){
         .repeat_ms = options->cluster->question_repeat,
         .coordinator_count = options->coordinator_count,
@@ -679,11 +695,13 @@ void node_free(struct node **taken)
     event_free(node->soon);
     event_free(node->start);
     node_policy_free(&node->policy);
+    node_kept_free(&node->kept);
     node_reports_free(&node->reports);
     node_questions_free(&node->questions);
     node_choice_fini(&node->choice);
     free(node->conversations);
     free(node->state);
+    free(node->folder);
     free(node->state_path);
     free(node->policy_path);
     free(node->name);

@@ -17,7 +17,8 @@
  *
  * Reports are kept in a buffer bounded in rows (and in bytes: 1 KiB for each), sent in batches (every 100 ms, or when
  * a frame is full), one at a time, repeated with the same batch number until acknowledged; what overflows is dropped
- * oldest first, counted and logged.
+ * oldest first, counted and logged. What is not acknowledged at the end can be kept in state_dir/NAME.WORKER.audit
+ * (node_keep_reports()), from where the next process hands it in: once, as the store knows each row by id and recipient.
  *
  * All handlers are called from the loop. A node is not freed inside them.
  */
@@ -39,12 +40,12 @@ struct node_coordinator {
 struct node_options {
     const char *name; /* "edge-1" */
     Weir__Role role;
-    unsigned worker;
+    unsigned worker, workers; /* its number, from 0, of how many */
     const char *endpoint; /* scanners: advertised; else NULL */
     const struct cluster_settings *cluster;
     const struct node_coordinator *coordinators; /* borrowed for the life of the node */
     size_t coordinator_count;
-    size_t report_buffer; /* rows */
+    size_t report_buffer; /* rows; 0: it makes no reports */
     struct link_hub *hub;
     struct metrics *metrics; /* sent with heartbeats; node adds its own: weir_reports_*, weir_node_* */
 };
@@ -90,5 +91,8 @@ void node_question_cancel(struct node_question **question);
 void node_report(struct node *node, const Weir__AuditRow *row);
 /* Rows not yet acknowledged; a drain waits for 0 for a while. */
 size_t node_reports_pending(const struct node *node);
+/* At an end: writes those rows (1 KiB each at most) to state_dir and waits for the disk. false: why, and they are lost
+ * with the process, except for what it had from a file itself. */
+bool node_keep_reports(struct node *node, struct error *why);
 
 #endif

@@ -23,7 +23,7 @@
 #define FILE_MAX                                                                                                       \
     (MAGIC_LEN + 4 * (2 + WIRE_PAYLOADS_MAX) + WIRE_STATE_MAX + (size_t)WIRE_PAYLOADS_MAX * WIRE_PAYLOAD_MAX + 8)
 
-static uint64_t checksum(const uint8_t *bytes, size_t len)
+uint64_t node_cache_checksum(const uint8_t *bytes, size_t len)
 {
     uint64_t hash = UINT64_C(14695981039346656037);
 
@@ -63,7 +63,7 @@ static uint8_t *build(Weir__Frame *frame, const struct link_payload *payloads, s
     at += frame_len;
     for (size_t i = 0; i < count; i++)
         at = put(at, payloads[i].data, payloads[i].len);
-    uint64_t sum = checksum(bytes, (size_t)(at - bytes));
+    uint64_t sum = node_cache_checksum(bytes, (size_t)(at - bytes));
     put(at, &sum, sizeof sum);
     return bytes;
 }
@@ -170,7 +170,7 @@ static bool parse(struct node_cache_file *file, size_t len, struct error *why)
         return false;
     end -= sizeof sum;
     memcpy(&sum, end, sizeof sum);
-    if (sum != checksum(file->bytes, len - sizeof sum))
+    if (sum != node_cache_checksum(file->bytes, len - sizeof sum))
         return false;
     at += MAGIC_LEN;
     if (!take_u32(&at, end, &frame_len) || !take_u32(&at, end, &count) || count > WIRE_PAYLOADS_MAX)

@@ -9,6 +9,9 @@
 #include <stdbool.h>
 #include "proto/link.h"
 
+/* FNV-1a: against disks and power cuts, not against people. */
+uint64_t node_cache_checksum(const uint8_t *bytes, size_t len);
+
 struct node_cache_file {
     uint8_t *bytes;
     Weir__Frame *frame;

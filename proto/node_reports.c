@@ -24,14 +24,15 @@ struct row {
 
 struct node_reports {
     struct row *first, *last;
-    size_t count, size, packed;
+    struct row *kept_last; /* of the rows out of a file, which are in front of all others; NULL: none is left */
+    size_t count, size, packed, kept;
     size_t rows_max, size_max;
     size_t batch_rows; /* at the front: under way */
     uint64_t batch;    /* its number */
     Weir__AuditRow *rows[WIRE_ROWS_MAX];
     uint64_t logged_ms;
     uint64_t dropped_unlogged;
-    struct metric *buffered, *dropped, *invalid, *acknowledged;
+    struct metric *buffered, *dropped, *invalid, *acknowledged, *kept_gauge, *kept_acknowledged;
 };
 
 struct node_reports *node_reports_new(size_t rows, struct metrics *metrics)
@@ -44,6 +45,8 @@ struct node_reports *node_reports_new(size_t rows, struct metrics *metrics)
     reports->dropped = metrics_counter(metrics, "weir_reports_dropped_total", "reason=\"overflow\"");
     reports->invalid = metrics_counter(metrics, "weir_reports_dropped_total", "reason=\"invalid\"");
     reports->acknowledged = metrics_counter(metrics, "weir_reports_acknowledged_total", NULL);
+    reports->kept_gauge = metrics_gauge(metrics, "weir_reports_kept", NULL);
+    reports->kept_acknowledged = metrics_counter(metrics, "weir_reports_kept_acknowledged_total", NULL);
     return reports;
 }
 
@@ -59,7 +62,17 @@ static void remove_first(struct node_reports *reports)
     reports->packed -= row->packed;
     if (reports->batch_rows > 0)
         reports->batch_rows--;
+    if (reports->kept > 0)
+        reports->kept--;
+    if (row == reports->kept_last)
+        reports->kept_last = NULL;
     free(row);
+}
+
+static void show_counts(const struct node_reports *reports)
+{
+    metric_set(reports->buffered, (double)reports->count);
+    metric_set(reports->kept_gauge, (double)reports->kept);
 }
 
 void node_reports_free(struct node_reports **taken)
@@ -143,7 +156,8 @@ static void log_dropped(struct node_reports *reports)
     reports->dropped_unlogged = 0;
 }
 
-void node_reports_add(struct node_reports *reports, const Weir__AuditRow *given)
+/* NULL: it was dropped. Else there is room for it. */
+static struct row *take_row(struct node_reports *reports, const Weir__AuditRow *given)
 {
     struct row *row = copy_row(given);
     struct error why;
@@ -152,7 +166,7 @@ void node_reports_add(struct node_reports *reports, const Weir__AuditRow *given)
         log_write(LOG_ERR, "report: dropped an audit row: %s", why.text);
         metric_add(reports->invalid, 1);
         free(row);
-        return;
+        return NULL;
     }
     while (reports->first != NULL &&
            (reports->count >= reports->rows_max || reports->size + row->size > reports->size_max)) {
@@ -160,15 +174,48 @@ void node_reports_add(struct node_reports *reports, const Weir__AuditRow *given)
         metric_add(reports->dropped, 1);
         log_dropped(reports);
     }
-    if (reports->last != NULL)
-        reports->last->next = row;
-    else
-        reports->first = row;
-    reports->last = row;
+    return row;
+}
+
+/* after: NULL for the front. */
+static void link_row(struct node_reports *reports, struct row *row, struct row *after)
+{
+    struct row **next = after != NULL ? &after->next : &reports->first;
+
+    row->next = *next;
+    *next = row;
+    if (row->next == NULL)
+        reports->last = row;
     reports->count++;
     reports->size += row->size;
     reports->packed += row->packed;
-    metric_set(reports->buffered, (double)reports->count);
+}
+
+void node_reports_add(struct node_reports *reports, const Weir__AuditRow *given)
+{
+    struct row *row = take_row(reports, given);
+
+    if (row != NULL)
+        link_row(reports, row, reports->last);
+    show_counts(reports);
+}
+
+void node_reports_add_kept(struct node_reports *reports, const Weir__AuditRow *given)
+{
+    weir_assert(reports->batch_rows == 0);
+    struct row *row = take_row(reports, given);
+
+    if (row != NULL) {
+        link_row(reports, row, reports->kept_last);
+        reports->kept_last = row;
+        reports->kept++;
+    }
+    show_counts(reports);
+}
+
+size_t node_reports_kept_count(const struct node_reports *reports)
+{
+    return reports->kept;
 }
 
 size_t node_reports_pending_count(const struct node_reports *reports)
@@ -181,18 +228,27 @@ bool node_reports_are_full(const struct node_reports *reports)
     return reports->packed >= BATCH_BYTES || reports->count >= WIRE_ROWS_MAX;
 }
 
+/* A frame's worth of rows, limit at most, from *from on, which becomes the row after them. */
+static size_t collect(struct node_reports *reports, struct row **from, size_t limit, uint32_t version)
+{
+    size_t count = 0, packed = 0;
+
+    for (; *from != NULL && count < limit; *from = (*from)->next) {
+        packed += (*from)->packed;
+        if (packed > BATCH_BYTES)
+            break;
+        fit_to_version(*from, version);
+        reports->rows[count++] = &(*from)->row;
+    }
+    return count;
+}
+
 bool node_reports_batch(struct node_reports *reports, uint32_t version, Weir__Report *report)
 {
     bool again = reports->batch_rows > 0;
-    size_t limit = again ? reports->batch_rows : WIRE_ROWS_MAX, count = 0, packed = 0;
+    struct row *from = reports->first;
+    size_t count = collect(reports, &from, again ? reports->batch_rows : WIRE_ROWS_MAX, version);
 
-    for (struct row *row = reports->first; row != NULL && count < limit; row = row->next) {
-        packed += row->packed;
-        if (packed > BATCH_BYTES)
-            break;
-        fit_to_version(row, version);
-        reports->rows[count++] = &row->row;
-    }
     if (count == 0)
         return false;
     if (!again)
@@ -204,13 +260,29 @@ bool node_reports_batch(struct node_reports *reports, uint32_t version, Weir__Re
     return true;
 }
 
+bool node_reports_each(struct node_reports *reports, bool (*take)(void *arg, Weir__Report *report), void *arg)
+{
+    struct row *from = reports->first;
+    bool going_on = true;
+
+    while (going_on && from != NULL) {
+        Weir__Report report = WEIR__REPORT__INIT;
+        report.n_rows = collect(reports, &from, WIRE_ROWS_MAX, PROTO_VERSION);
+        report.rows = reports->rows;
+        going_on = take(arg, &report);
+    }
+    return going_on;
+}
+
 bool node_reports_acknowledge(struct node_reports *reports, uint64_t batch)
 {
     if (reports->batch_rows == 0 || batch != reports->batch)
         return false;
+    size_t kept = reports->kept;
     metric_add(reports->acknowledged, (double)reports->batch_rows);
     for (size_t left = reports->batch_rows; left > 0; left--)
         remove_first(reports);
-    metric_set(reports->buffered, (double)reports->count);
+    metric_add(reports->kept_acknowledged, (double)(kept - reports->kept));
+    show_counts(reports);
     return true;
 }

@@ -5,7 +5,8 @@
  * (internal to node.c)
  *
  * One batch is under way at a time and keeps its number until it is acknowledged, to whichever coordinator it is sent.
- * A full queue loses its oldest rows: the newest are what an operator looks for.
+ * A full queue loses its oldest rows: the newest are what an operator looks for. Rows that a former process left in a
+ * file (node_kept.h) are in front of all others, being older.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -20,12 +21,19 @@ struct node_reports *node_reports_new(size_t rows, struct metrics *metrics);
 void node_reports_free(struct node_reports **reports);
 /* Copies the row, texts cut to what the wire takes. A row that it would refuse all the same is dropped and counted. */
 void node_reports_add(struct node_reports *reports, const Weir__AuditRow *row);
+/* The same for the next row out of a file. Only while no batch is under way: it would be in front of that. */
+void node_reports_add_kept(struct node_reports *reports, const Weir__AuditRow *row);
+/* Of those, how many are neither acknowledged nor dropped. */
+size_t node_reports_kept_count(const struct node_reports *reports);
 size_t node_reports_pending_count(const struct node_reports *reports);
 /* A whole frame's worth waits. */
 bool node_reports_are_full(const struct node_reports *reports);
 /* Sets batch and rows of report: the batch under way, or a new one. Borrowed until the next call of any function here.
  * version: of the receiver's frames; rows have the fields that it knows. false: nothing. */
 bool node_reports_batch(struct node_reports *reports, uint32_t version, Weir__Report *report);
+/* Gives all rows to take, oldest first, a frame's worth at a time in report->rows (borrowed for the call), until it says
+ * false; what the last one said. Batches are not touched. */
+bool node_reports_each(struct node_reports *reports, bool (*take)(void *arg, Weir__Report *report), void *arg);
 /* false: not the batch under way (a late answer). */
 bool node_reports_acknowledge(struct node_reports *reports, uint64_t batch);
 
