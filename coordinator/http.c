@@ -67,7 +67,10 @@ static void on_livez(struct evhttp_request *request, void *arg)
 static void on_readyz(struct evhttp_request *request, void *arg)
 {
     struct http *http = arg;
-    bool up = db_is_up(http->options.db) && cluster_view(http->options.cluster)->epoch != 0;
+    /* One that would tell edges "not now" is not ready: the spool's connections are made after the first one, and may
+     * be back later. */
+    bool up = db_is_up(http->options.db) && spool_is_up(http->options.spool) &&
+              cluster_view(http->options.cluster)->epoch != 0;
     if (http->draining)
         reply_text(http, request, 503, "stopping\n");
     else if (!up)

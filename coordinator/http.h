@@ -3,7 +3,8 @@
 /*
  * http.h - GET or HEAD /metrics, /livez, /readyz
  *
- * /livez is 200 while the loop runs; /readyz is 503 while the database is gone or this coordinator is stopping.
+ * /livez is 200 while the loop runs; /readyz is 503 while the database is gone, for the spool's connections as well, or this
+ * coordinator is stopping.
  * /metrics asks the database for the series of all nodes (one query for all scrapes that wait); while it is gone the
  * last ones known are given.
  */

@@ -39,6 +39,14 @@ void spool_database_up(struct spool *spool)
         db_start(spool->connections[i]);
 }
 
+bool spool_is_up(const struct spool *spool)
+{
+    for (size_t i = 0; i < SPOOL_CONNECTIONS; i++)
+        if (!db_is_up(spool->connections[i]))
+            return false;
+    return true;
+}
+
 void spool_drain(struct spool *spool)
 {
     leases_drain(spool->leases);

@@ -35,6 +35,7 @@ struct spool_options {
 struct spool *spool_new(const struct spool_options *options);
 /* The schema is there: its connections may be made. Again: no matter. */
 void spool_database_up(struct spool *spool);
+bool spool_is_up(const struct spool *spool); /* all its connections are */
 void spool_drain(struct spool *spool); /* standing claims are answered UNAVAILABLE */
 /* Ends its connections: every question is answered. */
 void spool_free(struct spool **spool);

@@ -47,6 +47,8 @@ def leases_end(coordinators, seconds=0):
 
 @pytest.fixture
 def edges(two):
+    for name in two.names:  # one test's trouble with the database is not the next one's
+        wait_until(lambda n=name: two.http("/readyz", n)[0] == 200, 30, f"{name} is ready")
     empty(two)
     opened = []
 
@@ -205,7 +207,7 @@ def test_results_count_once_and_only_with_the_newest_token(two, edges):
         assert edge.result(lease, (0, "DELIVERED", "Ok"), (1, "DEFERRED", "try later")) == pb.ANSWER_OK
     assert two.pg.query("SELECT state, attempts, reply FROM spool_recipient ORDER BY number") == [
         ["delivered", "1", "250 2.0.0 Ok"], ["queued", "1", "450 2.0.0 try later"]]
-    again, = edge.claim(wait=5000)
+    again, = edge.claim(wait=20000)
     assert again.token > lease.token and [one.index for one in again.who] == [1] and again.who[0].attempts == 1 and again.attempts == 1
     assert edge.result(lease, (1, "DELIVERED", "Ok")) == pb.ANSWER_OK, "known: it was taken when that token was the newest"
     assert count(two) == 1, "and it changes nothing"
@@ -267,9 +269,9 @@ def test_released_mail_is_due_at_once_and_no_attempt_counts(edges):
     edge, ident = edges(), new_id()
     edge.stored(ident)
     for _ in range(3):
-        lease, = edge.claim(wait=2000)
+        lease, = edge.claim(wait=20000)
         assert lease.attempts == 0 and edge.result(lease, (0, "RELEASED", "draining")) == pb.ANSWER_OK
-    lease, = edge.claim(wait=2000)
+    lease, = edge.claim(wait=20000)
     assert edge.deliver(lease) == pb.ANSWER_OK
 
 
@@ -279,7 +281,7 @@ def test_a_standing_claim_hears_at_once_here_and_elsewhere(two, edges):
         took = []
         for _ in range(5):
             request = claimant.ask_claim(wait=20000)
-            wait_until(lambda: sum(two.metric(f'weir_spool_claims_standing{{node="{name}"}}', name) for name in two.names) == 1, 5, "standing")
+            wait_until(lambda: sum(two.metric(f'weir_spool_claims_standing{{node="{name}"}}', name) for name in two.names) == 1, 15, "standing")
             began = time.monotonic()
             storer.stored(new_id())
             lease, = claimant.leases(request)
@@ -288,7 +290,7 @@ def test_a_standing_claim_hears_at_once_here_and_elsewhere(two, edges):
         print(f"store to lease: {', '.join(f'{1000 * one:.0f}' for one in took)} ms")
         assert min(took) < 1, "told of, not found by looking now and then"
     began = time.monotonic()
-    assert here.claim(wait=700) == [] and 0.6 < time.monotonic() - began < 5
+    assert here.claim(wait=700) == [] and 0.6 < time.monotonic() - began
 
 
 HELD_UP = """
@@ -385,13 +387,15 @@ def test_retries_grow_and_a_dead_destination_waits_as_one(two, edges):
     edge.stored(new_id(), (("y@fine.example", "fine.example"),))
     leases = edge.claim()
     assert len(leases) == 4
-    for lease in leases:
-        if lease.destination == b"dead.example":
-            assert edge.result(lease, (0, "DEFERRED", "no route"), destination_down=True) == pb.ANSWER_OK
-        else:
-            assert edge.deliver(lease) == pb.ANSWER_OK
+    fine, = [lease for lease in leases if lease.destination == b"fine.example"]
+    assert edge.deliver(fine) == pb.ANSWER_OK
+    # At once: however slow the machine, the last is told before the first one's pause is over.
+    asked = [edge.ask((outcomes((0, "DEFERRED", "no route")),), spool_result=pb.SpoolResult(id=lease.envelope.id, destination=lease.destination,
+                                                                                           token=lease.token, destination_down=True))
+             for lease in leases if lease is not fine]
+    assert [edge.answer(request)[0].status for request in asked] == [pb.ANSWER_OK] * 3
     assert two.pg.query("SELECT destination, failures FROM spool_destination") == [["dead.example", "1"]], "three at a time count once"
-    probe = edge.claim(wait=5000)
+    probe = edge.claim(wait=20000)
     assert len(probe) == 1, "one tries for all"
     assert edge.claim() == []
     edge.stored(new_id(), (("y@fine.example", "fine.example"),))
@@ -399,12 +403,12 @@ def test_retries_grow_and_a_dead_destination_waits_as_one(two, edges):
     assert fine.destination == b"fine.example" and edge.deliver(fine) == pb.ANSWER_OK
     assert edge.result(probe[0], (0, "DEFERRED", "no route"), destination_down=True) == pb.ANSWER_OK
     assert two.pg.query("SELECT failures FROM spool_destination") == [["2"]]
-    probe, = edge.claim(wait=5000)
+    probe, = edge.claim(wait=20000)
     assert edge.deliver(probe) == pb.ANSWER_OK
     assert count(two, "spool_destination") == 0
     rest = []
     while len(rest) < 2:
-        rest += edge.claim(wait=5000)
+        rest += edge.claim(wait=20000)
     assert all(edge.deliver(lease) == pb.ANSWER_OK for lease in rest)
 
 
@@ -418,12 +422,12 @@ def test_the_limit_of_a_destination_holds_for_the_whole_cluster(two, edges):
             got += [(edge, lease) for lease in edge.claim(8)]
     assert len(got) == 20
     assert got[0][0].deliver(got[0][1]) == pb.ANSWER_OK
-    more = there.claim(wait=3000)
+    more = there.claim(wait=20000)
     assert len(more) == 1
     for edge, lease in got[1:]:
         assert edge.deliver(lease) == pb.ANSWER_OK
     assert there.deliver(more[0]) == pb.ANSWER_OK
-    for lease in here.claim(20, wait=3000):
+    for lease in here.claim(20, wait=20000):
         assert here.deliver(lease) == pb.ANSWER_OK
     assert count(two) == 0
 
@@ -444,9 +448,9 @@ def test_leases_do_not_go_to_who_has_left(two, edges):
     """A claim stands, its asker goes, mail comes: another hears of it long before a lease would end."""
     first, second = edges(), edges()
     first.ask_claim(wait=60000)
-    wait_until(lambda: two.metric('weir_spool_claims_standing{node="coordinator-1"}') == 1, 5, "standing")
+    wait_until(lambda: two.metric('weir_spool_claims_standing{node="coordinator-1"}') == 1, 15, "standing")
     first.node.close()
-    wait_until(lambda: two.metric('weir_link_peers{node="coordinator-1"}') is not None, 5, "metrics")
+    wait_until(lambda: two.metric('weir_link_peers{node="coordinator-1"}') is not None, 15, "metrics")
     time.sleep(0.3)
     request = second.ask_claim(wait=60000)
     second.stored(new_id())
@@ -461,7 +465,7 @@ def test_the_database_killed_in_the_middle(two, edges):
                 for ident in sent}
     two.pg.kill()
     two.pg.start()
-    heard = {ident: edge.answer(request, 20)[0] for ident, request in requests.items()}
+    heard = {ident: edge.answer(request, 30)[0] for ident, request in requests.items()}
     fine = {ident for ident, answer in heard.items() if answer.status == pb.ANSWER_OK}
     assert all(answer.status in (pb.ANSWER_OK, pb.ANSWER_UNAVAILABLE) for answer in heard.values())
     there = {row[0] for row in two.pg.query("SELECT id FROM spool_message")}
@@ -471,8 +475,8 @@ def test_the_database_killed_in_the_middle(two, edges):
     assert count(two) == 40
     delivered = set()
     while len(delivered) < 40:
-        for lease in edge.claim(20, wait=3000) or ():  # results have a connection of their own, which may be back later
-            wait_until(lambda one=lease: edge.deliver(one) != pb.ANSWER_UNAVAILABLE, 2, "an answer")
+        for lease in edge.claim(20, wait=20000) or ():  # results have a connection of their own, which may be back later
+            wait_until(lambda one=lease: edge.deliver(one) != pb.ANSWER_UNAVAILABLE, 30, "an answer")
             delivered.add(lease.id)
     assert delivered == set(sent) and count(two) == 0
 
@@ -506,6 +510,19 @@ def test_the_database_killed_between_the_parts_of_a_message(two, edges):
             wait_until(lambda one=lease: edge.deliver(one) != pb.ANSWER_UNAVAILABLE, 30, "an answer")
         else:
             assert edge.claim() in ([], None) and edge.fetch(ident) is None
+
+
+def test_who_is_ready_stores_leases_and_takes_results(two, edges):
+    """Each has a connection of its own, which comes back at a time of its own; until all are there /readyz is 503."""
+    edge = edges()
+    for _ in range(3):
+        two.pg.kill()
+        wait_until(lambda: [two.http("/readyz", name)[0] for name in two.names] == [503, 503], 30, "both find out")
+        two.pg.start()
+        wait_until(lambda: two.http("/readyz")[0] == 200, 30, "ready")
+        edge.stored(new_id())
+        lease, = edge.claim(wait=20000)
+        assert edge.deliver(lease) == pb.ANSWER_OK
 
 
 def test_limits_are_answered_full_and_leave_nothing(edges):
