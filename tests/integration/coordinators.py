@@ -69,7 +69,7 @@ class Coordinators:
         self.keys, self.held, self.ports, self.processes = {}, {}, {}, {}
         self.names = [f"coordinator-{number + 1}" for number in range(count)]
         self.context = zmq.Context()
-        common = ["[cluster]\nheartbeat_interval = 200ms\nnode_timeout = 1500ms\n"]
+        common = ["[cluster]\nheartbeat_interval = 200ms\nnode_timeout = 5s\n"]
         for name in self.names:
             self.keys[name] = Key(self.dir / f"{name}.key")
             self.held[name] = [hold_port() for _ in range(3)]

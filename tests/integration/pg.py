@@ -81,7 +81,7 @@ class PostgreSQL:
         """Fast shutdown: clients are disconnected."""
         if self.process is not None:
             self.process.send_signal(signal.SIGINT)
-            self.process.wait(20)
+            self.process.wait(120)
             self.process = None
 
     def kill(self):
@@ -90,7 +90,7 @@ class PostgreSQL:
         os.kill(self.process.pid, signal.SIGSTOP)  # no new child, and none reaped
         for pid in self.all_pids():
             send(pid, signal.SIGKILL)
-        self.process.wait(20)
+        self.process.wait(120)
         self.process = None
         deadline = time.monotonic() + 60
         while self.all_pids():

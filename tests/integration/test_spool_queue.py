@@ -163,7 +163,7 @@ def test_a_claim_costs_the_same_with_100000_messages(one, edge):
     # The coordinator's own connection, whose plans were made while the spool was empty; all that is not dead is delivered to the first 2,000.
     began, seen = time.monotonic(), set()
     for _ in range(20):
-        leases = edge.claim(64, wait=2000)
+        leases = edge.claim(64, wait=20000)
         assert leases and not [lease for lease in leases if lease.destination.startswith(b"dead-")]
         seen |= {lease.destination for lease in leases}
         assert edge.deliver_all(leases) == {pb.ANSWER_OK}
@@ -242,10 +242,10 @@ def test_a_full_disk_is_answered_full_and_recovers(one):
             for lease in edge.claim(64):
                 assert len(edge.fetch(lease.id)) == 1024 * 1024 and edge.deliver(lease) == pb.ANSWER_OK
             pg.query("VACUUM spool_body")
-            wait_until(lambda: edge.store(full, body=BODY).status == pb.ANSWER_OK, 10, "room again")
+            wait_until(lambda: edge.store(full, body=BODY).status == pb.ANSWER_OK, 30, "room again")
             last = []
             while full not in last:
-                leases = edge.claim(64, wait=3000)
+                leases = edge.claim(64, wait=20000)
                 assert all(edge.deliver(lease) == pb.ANSWER_OK for lease in leases)
                 last += [lease.id for lease in leases]
             node.close()
@@ -270,7 +270,7 @@ def test_a_coordinator_killed_in_the_middle_loses_nothing(one, edge):
     assert count(one) == 20
     delivered = set()
     while len(delivered) < 20:
-        for lease in edge.claim(wait=3000):
+        for lease in edge.claim(wait=20000):
             assert edge.deliver(lease) == pb.ANSWER_OK
             delivered.add(lease.id)
     assert delivered == set(idents)

@@ -8,7 +8,7 @@ from coordinators import Coordinators, pb, wait_until
 from spooling import BODY, Edge, envelope, new_id, recipients
 from test_spool_conversations import count, empty, leases_end
 
-SETS = ["spool_lease = 60s", "spool_retry_min = 2s", "spool_retry_max = 4s", "database_timeout = 3s"]
+SETS = ["spool_lease = 60s", "spool_retry_min = 2s", "spool_retry_max = 4s", "database_timeout = 6s"]
 AWAY = (("x@dead.example", "dead.example"),)
 
 
@@ -87,10 +87,10 @@ def test_a_word_makes_it_mail_like_any_other(two, edge):
     edge.stored(new_id())
     edge.claim()
     leases_end(two)
-    lease, = edge.claim(wait=5000)
+    lease, = edge.claim(wait=20000)
     assert lease.attempts == 1 and edge.result(lease, (0, "DEFERRED", "later"), retry_ms=1) == pb.ANSWER_OK
     assert queued(two, "attempts, expiries") == [["2", "0"]]
-    edge.claim(wait=5000)
+    edge.claim(wait=20000)
     leases_end(two)
     lease, = edge.claim()
     assert lease.attempts == 3, "leased again at once, as it was the first time"
@@ -101,11 +101,11 @@ def test_a_late_result_does_not_count_while_its_mail_waits(two, edge):
     edge.stored(new_id())
     edge.claim()
     leases_end(two)
-    late, = edge.claim(wait=5000)
+    late, = edge.claim(wait=20000)
     leases_end(two)
     assert edge.claim() == [] and queued(two, "leased, expiries") == [["f", "2"]]
     assert edge.deliver(late) == pb.ANSWER_REFUSED and count(two) == 1
-    lease, = edge.claim(wait=5000)
+    lease, = edge.claim(wait=20000)
     assert edge.deliver(lease) == pb.ANSWER_OK and count(two) == 0
 
 
@@ -114,7 +114,7 @@ def test_at_the_end_of_its_life_it_is_given_up_untried(two, edge):
     edge.stored(new_id(), AWAY)
     edge.claim()
     leases_end(two)
-    edge.claim(wait=5000)
+    edge.claim(wait=20000)
     two.pg.query("UPDATE spool_message SET arrived_at = now() - interval '6 days'; UPDATE spool_queue SET attend_at = now();"
                  "INSERT INTO spool_destination VALUES ('dead.example', 9, now(), now() + '1 hour', 'no route')")
     leases_end(two)
@@ -124,7 +124,7 @@ def test_at_the_end_of_its_life_it_is_given_up_untried(two, edge):
     report = pb.SpoolEnvelope(id=new_id().encode(), dsn=True, node=b"edge-1")
     assert edge.result(lease, (0, "FAILED", "given up"), dsn=report, text=b"Subject: returned\r\n\r\n",
                        to=(("alice@example.edu", "b.example"),)) == pb.ANSWER_OK
-    report, = edge.claim(wait=2000)
+    report, = edge.claim(wait=20000)
     assert report.envelope.dsn and edge.deliver(report) == pb.ANSWER_OK and count(two) == 0
     two.pg.query("TRUNCATE spool_destination")
 
@@ -146,7 +146,7 @@ def test_nothing_is_leased_while_results_find_the_disk_full(two, edge):
     finally:
         two.pg.query("DROP FUNCTION no_room CASCADE")
     assert edge.deliver(lease) == pb.ANSWER_OK
-    other, = edge.claim(wait=10000, seconds=20)
+    other, = edge.claim(wait=20000, seconds=30)
     assert edge.deliver(other) == pb.ANSWER_OK
     assert [lease.id, other.id] == idents and two.metric('weir_spool_claims_paused{node="coordinator-1"}') == 0
 
@@ -160,7 +160,7 @@ def test_what_cannot_be_read_hurts_nobody_and_is_not_leased_in_a_loop(two, edge)
     assert edge.claim(wait=1500) == []
     assert two.metric('weir_spool_claims_total{node="coordinator-1"}') - claims < 10
     edge.stored(fine)
-    lease, = edge.claim(wait=5000)
+    lease, = edge.claim(wait=20000)
     assert lease.id == fine and edge.deliver(lease) == pb.ANSWER_OK
     assert (two.metric('weir_spool_leases_given_back_total{node="coordinator-1"}') or 0) == given
 
@@ -197,10 +197,10 @@ def test_reasons_of_the_edge_end_no_back_off(two, edge):
     assert edge.result(first, (0, "DEFERRED", "no route"), destination_down=True) == pb.ANSWER_OK
     assert edge.result(second, (0, "FAILED", "cannot be scanned"), reached=False) == pb.ANSWER_OK
     assert two.pg.query("SELECT failures FROM spool_destination") == [["1"]]
-    probe, = edge.claim(wait=5000)
+    probe, = edge.claim(wait=20000)
     assert edge.result(probe, (0, "DEFERRED", "greylisted"), reached=True) == pb.ANSWER_OK
     assert count(two, "spool_destination") == 0, "an answer is an answer"
-    lease, = edge.claim(wait=9000)
+    lease, = edge.claim(wait=20000)
     assert edge.deliver(lease) == pb.ANSWER_OK
 
 
@@ -223,7 +223,7 @@ def test_the_end_of_much_old_mail_delays_no_new_mail(two, edge):
         edge.stored(new_id())
     seen = []
     while len(seen) < 32:
-        for lease in edge.claim(room=1, wait=5000):
+        for lease in edge.claim(room=1, wait=20000):
             seen.append(lease.last_try)
             assert edge.result(lease, (0, "FAILED", "given up"), reached=False) == pb.ANSWER_OK
     print("old mail: " + "".join("x" if old else "." for old in seen))
@@ -236,9 +236,9 @@ def test_what_comes_back_does_so_to_its_last_recipient(two, edge):
     ident = new_id()
     edge.stored(ident, (("a@dead.example", "dead.example"), ("b@dead.example", "dead.example")))
     two.ctl("queue", "bounce", ident)
-    lease, = edge.claim(wait=2000)
+    lease, = edge.claim(wait=20000)
     assert lease.bounce and edge.result(lease, (0, "FAILED", "returned"), (1, "DEFERRED", "returned"), retry_ms=100) == pb.ANSWER_OK
-    lease, = edge.claim(wait=2000)
+    lease, = edge.claim(wait=20000)
     assert lease.bounce and [one.index for one in lease.who] == [1]
     assert edge.result(lease, (1, "FAILED", "returned")) == pb.ANSWER_OK and count(two) == 0
 
@@ -252,11 +252,11 @@ def test_a_claim_does_not_wait_for_ever_for_another_coordinators(two, edge):
     with Session(two.pg) as other:
         other.do("UPDATE spool_lane SET turn_at = turn_at + interval '1 day'")
         edge.stored(new_id(), AWAY)
-        assert edge.claim(wait=4000) == []
+        assert edge.claim(wait=7000, seconds=30) == []
         assert two.pg.query("SELECT pid FROM pg_stat_activity WHERE application_name = 'weir coordinator-1 lease'") == pid
     leases = []
     while len(leases) < 2:
-        leases += edge.claim(wait=5000)
+        leases += edge.claim(wait=20000)
     assert all(edge.deliver(lease) == pb.ANSWER_OK for lease in leases)
 
 
@@ -275,7 +275,7 @@ def test_a_store_that_loses_a_deadlock_is_sent_again(two, edge):
         answer = edge.answer(asked)[0]
     assert answer.status == pb.ANSWER_OK and answer.spool_stored.complete
     assert two.metric('weir_spool_batches_failed_total{node="coordinator-1",kind="store"}') >= 1
-    lease, = edge.claim(wait=2000)
+    lease, = edge.claim(wait=20000)
     assert edge.fetch(ident) == BODY + b"more\r\n" and edge.deliver(lease) == pb.ANSWER_OK
 
 
@@ -330,6 +330,7 @@ def test_chunks_of_many_messages_from_both_sides_do_not_lock_each_other_out(two,
     two.pg.query("TRUNCATE spool_message, spool_recipient, spool_body, spool_queue, spool_lane, spool_wake, spool_usage")
 
 
+@pytest.mark.timeout(1200)
 def test_counting_a_large_spool_takes_a_small_share_of_the_time(two, edge):
     """Slow once is a database that was busy; slow twice is a large spool, and is counted at most 2 % of the time."""
     two.pg.query("""CREATE TABLE counted (at timestamptz);
@@ -353,6 +354,6 @@ def test_counting_a_large_spool_takes_a_small_share_of_the_time(two, edge):
 
     try:
         # Where other counts are slow, too, because the machine is, the pauses say nothing: once more then.
-        assert any(told() for _ in range(2))
+        assert any(told() for _ in range(4))
     finally:
         two.pg.query("DROP FUNCTION spool_states(); ALTER FUNCTION spool_states_quick() RENAME TO spool_states; DROP TABLE counted")
