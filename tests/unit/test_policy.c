@@ -660,13 +660,13 @@ START_TEST(large_files_are_fast)
     for (unsigned i = 0; i < LINES; i++) {
         sprintf(domain, "%sdept%u.example.edu", i % 2 ? "a.b." : "", i);
         struct route route = policy_route(policy, domain);
-        ck_assert_uint_eq(route.line, i + 1);
+        if (route.line != i + 1) /* not ck_assert, which tells its parent process of each success: that would be most of the work */
+            ck_abort_msg("route %u is of line %u", i, (unsigned)route.line);
         sprintf(domain, "host%u.example.org", i);
         struct netaddr client = { .family = AF_INET, .bytes = { 10, (uint8_t)(i >> 16), (uint8_t)(i >> 8), (uint8_t)i } };
         struct relay_decision decision = policy_relay(policy, &client, false, domain);
-        ck_assert(decision.allowed);
-        ck_assert_str_eq(decision.grant, i % 5 ? "inside" : "own-domain");
-        ck_assert_uint_eq(decision.line, i + 1);
+        if (!decision.allowed || strcmp(decision.grant, i % 5 ? "inside" : "own-domain") != 0 || decision.line != i + 1)
+            ck_abort_msg("%u is %sallowed as %s by line %u", i, decision.allowed ? "" : "not ", decision.grant, (unsigned)decision.line);
     }
     double seconds = (double)(clock() - start) / CLOCKS_PER_SEC;
     ck_assert_msg(seconds < 3, "%.2f s", seconds);
