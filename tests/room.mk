@@ -1,1 +1,2 @@
+include tests/bench/room.mk
 include tests/fault/room.mk

@@ -1,6 +1,7 @@
 """policies.py: a large policy from `weirctl policy apply` to the edge, what a lookup in it costs, and what clients notice meanwhile."""
 import random
 import statistics
+import subprocess
 import threading
 import time
 
@@ -31,29 +32,29 @@ class Pinger(threading.Thread):
 
 
 def rcpt_us(address, names, burst=500):
-    """Microseconds of a refused RCPT. Many in a row, so that the network is nearly none of it: the median. One by one, as clients wait for each:
-    the median and what one in a hundred exceeds."""
+    """Microseconds of a refused RCPT, many in a row, so that the network is nearly none of it."""
     with weir.Smtp(address, source="127.0.0.2") as client:
         client.command("MAIL FROM:<a@example.org>")
-        together, alone = [], []
+        times = []
         for at in range(0, len(names), burst):
             part = names[at:at + burst]
             began = time.perf_counter()
             client.send("".join(f"RCPT TO:<{name}>\r\n" for name in part).encode())
             for _ in part:
                 client.reply()
-            together.append(1e6 * (time.perf_counter() - began) / len(part))
-        for name in names:
-            began = time.perf_counter()
-            client.command(f"RCPT TO:<{name}>")
-            alone.append(1e6 * (time.perf_counter() - began))
-    alone.sort()
-    return statistics.median(together), statistics.median(alone), alone[len(alone) * 99 // 100]
+            times.append(1e6 * (time.perf_counter() - began) / len(part))
+    return statistics.median(times)
 
 
-def rcpt_text(runs):
-    together, half, most = zip(*runs)
-    return f"{spread(together, ' us', 2)} in a row, one by one p50 {spread(half, ' us', 0)}, p99 {spread(most, ' us', 0)}"
+def lookups(folder, names):
+    """What an edge's own code needs for each of them, without an edge around it: {"p50_us": ..., "p99_us": ...}."""
+    done = subprocess.run([weir.BIN / "weir-policy-lookup", folder], input="\n".join(names), capture_output=True, text=True, check=True)
+    return {key: float(value) for key, value in (word.split("=") for word in done.stdout.split())}
+
+
+def lookups_text(runs):
+    half, most = ([run[key] for run in runs] for key in ("p50_us", "p99_us"))
+    return f"p50 {spread(half, ' us', 2)}, p99 {spread(most, ' us', 2)}"
 
 
 class Policies:
@@ -69,7 +70,7 @@ class Policies:
         base = {"mailertable": small, "local-host-names": own + "closed.example.edu\n", "aliases": "one: one@old.example.net\n"}
         large = dict(base, aliases="".join(f"user{i}: user{i}@old{i % DOMAINS}.example.net\n" for i in range(ALIASES)),
                      mailertable=small + "".join(f"old{i}.example.net error:5.1.1:550 gone\n" for i in range(DOMAINS)))
-        apply, follow, gap, quiet, lookup, back = [], [], [], [], [], []
+        apply, follow, gap, quiet, lookup, back, alone, alone_back = [], [], [], [], [], [], [], []
         before = weir.memory_kib(worker)
         for number in range(self.rounds):
             for name, files in (("small", base), ("large", large)):
@@ -94,15 +95,18 @@ class Policies:
                 still = pinger.stop()
                 if name == "small":
                     back.append(rcpt_us(cluster.relay(), ["one@closed.example.edu"] * 4000))
+                    alone_back.append(lookups(folder, ["one@closed.example.edu"] * 4000))
                     continue
                 apply.append(applied - began)
                 follow.append(followed - applied)
                 gap.append(longest)
                 quiet.append(still)
-                lookup.append(rcpt_us(cluster.relay(), [f"user{i}@closed.example.edu" for i in pick]))
+                names = [f"user{i}@closed.example.edu" for i in pick]
+                lookup.append(rcpt_us(cluster.relay(), names))
+                alone.append(lookups(folder, names))
         size = sum(len(text) for text in large.values()) / 1e6
         print(f"policy of {DOMAINS} domains and {ALIASES} aliases, {size:.1f} MB: apply {spread(apply, ' s', 2)}, in force on the edge {spread(follow, ' s', 2)} later")
         print(f"  slowest NOOP from apply until then {spread(gap, ' ms')}; as long without it {spread(quiet, ' ms')}")
-        print(f"  RCPT of an alias and its domain's route: {rcpt_text(lookup)}")
-        print(f"  with one alias and a handful of routes: {rcpt_text(back)}")
+        print(f"  RCPT of an alias and its domain's route: {spread(lookup, ' us', 2)}; with one alias and a handful of routes {spread(back, ' us', 2)}")
+        print(f"  the lookups in it alone: {lookups_text(alone)}; with the small one {lookups_text(alone_back)}")
         print(f"  memory of the worker: {(weir.memory_kib(worker) - before) / 1024:.1f} MiB more than before")
