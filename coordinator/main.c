@@ -95,6 +95,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "weir-coordinator: %s\n", why.text);
         return EXIT_FAILURE;
     }
+    memory_keep_free(); /* else the threads' heaps keep what a run of large frames left between small ones */
     status = run(&command, &config);
     coordinator_config_clear(&config);
     command_fini(&command);

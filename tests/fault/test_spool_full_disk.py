@@ -71,10 +71,10 @@ def test_a_full_disk(make_cluster, small_disk):
     cluster = make_cluster(edges=1, scanners=1, next_hop=hop.endpoint, sets=["profile=handoff", "spool_lease=3s", "spool_retry_max=1s"])
     move_database(cluster, small_disk)
     hop.refuse["alice@example.edu"] = "450 4.2.1 later"
-    wait_until(lambda: cluster.send(message()).code == 250, 15, "mail is taken")
-    cluster.load("--sessions", 10, "--messages", 300, "--size", 500).result()
+    # The coordinator was away a moment ago: a worker that has not found it again says 451 for a while.
+    answers = cluster.load("--sessions", 10, "--messages", 300, "--size", 500, "--retry", "--retry-for", 120).result()[1].values()
     accepted = stored(cluster)
-    assert len(accepted) == 301
+    assert len(answers) == 300 and all(answer.code == 250 for answer in answers) and {answer.queue_id for answer in answers} <= accepted
     ballast.fill(2 << 20)
     for _ in range(20):
         answer = cluster.send(message(size=200000))

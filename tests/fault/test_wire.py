@@ -31,7 +31,8 @@ def endpoints(cluster):
     return {"coordinator-1": coordinator, "scanner-1": scanner}
 
 
-def dealer(context, cluster, node, keys):
+def dealer(context, cluster, node, keys, watch=0):
+    """Connected, or about to be. watch: events that its monitor socket tells, from the very first; who asks for it later has missed some."""
     sock = context.socket(zmq.DEALER)
     sock.linger = 0
     sock.immediate = 0
@@ -39,6 +40,8 @@ def dealer(context, cluster, node, keys):
     sock.rcvtimeo = 30000 * weir.PATIENCE
     sock.curve_serverkey = key_of(cluster, node)[0]
     sock.curve_publickey, sock.curve_secretkey = keys
+    if watch:
+        sock.get_monitor_socket(watch)
     sock.connect(endpoints(cluster)[node])
     return sock
 
@@ -84,7 +87,7 @@ NODES = [("coordinator-1", "edge-2"), ("scanner-1", "edge-2"), ("coordinator-1",
 def test_unknown_key_gets_nothing(cluster, context, node):
     watched = Watched(cluster, node)
     watched.expects("weir_link_refused_total")
-    sock = dealer(context, cluster, node, zmq.curve_keypair())
+    sock = dealer(context, cluster, node, zmq.curve_keypair(), watch=zmq.EVENT_ALL)
     monitor = sock.get_monitor_socket()
     seen = set()
     until = time.monotonic() + 30
@@ -168,8 +171,8 @@ def test_multiparts_without_an_end(narrow, context, node, role):
         watched.rose(number + 1, "weir_link_dropped_total", reason="unfinished")
         sock.close()
     for _ in range(20):
-        sock = dealer(context, narrow, node, key_of(narrow, role))
-        monitor = sock.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+        sock = dealer(context, narrow, node, key_of(narrow, role), watch=zmq.EVENT_HANDSHAKE_SUCCEEDED)
+        monitor = sock.get_monitor_socket()
         assert monitor.poll(30000 * weir.PATIENCE), "connected"
         sock.send_multipart([bytes(MIB)] * 7)
         sock.disable_monitor()

@@ -130,6 +130,7 @@ def test_errors_say_what_would_be_right(two):
                                 (("trace", "nobody@nowhere"), 65, "queue id"), (("policy", "show", "x"), 64, "an epoch is a number"),
                                 (("policy", "show", "99"), 65, "99"), (("keys", "add", "x", "edge", "12"), 65, "64 hex"),
                                 (("keys", "add", "x", "queen", "a" * 64), 65, "scanner"), (("keys", "revoke", "operator"), 77, "--force"),
+                                (("keys", "revoke", "nobody"), 65, "nobody"),
                                 (("trace", "--limit", "0", "x"), 64, "1000000"), (("trace", "'; DROP TABLE audit; --"), 65, "known")):
         done = two.run_ctl(*words)
         assert done.returncode == status and said in done.stderr, f"{words}: {done.returncode} {done.stderr}"
@@ -243,6 +244,7 @@ def test_strangers_and_revoked_keys_are_shut_out(two, nodes):
     two.add_key("edge-9", "edge")
     victim, bystander = nodes("edge-9", "edge", at="coordinator-2"), nodes("edge-1", "edge", at="coordinator-2")
     two.ctl("keys", "revoke", "edge-9")
+    two.ctl("keys", "revoke", "edge-9")  # as who lost the answer does
     wait_until(lambda: victim.beat(wait=0.3) is None, 5, "the revoked node hears nothing")
     assert victim.hello(1.5) is None
     assert bystander.hello() is not None

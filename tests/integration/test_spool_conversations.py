@@ -486,7 +486,7 @@ def test_the_database_killed_between_the_parts_of_a_message(two, edges):
     edge, part = edges(), bytes(range(256)) * 1024
     for parts in (1, 2, 3):
         ident = new_id()
-        assert edge.store(ident, body=part, last=False).status == pb.ANSWER_OK
+        wait_until(lambda i=ident: edge.store(i, body=part, last=False).status == pb.ANSWER_OK, 30, "the database is back for new mail, too")
         for number in range(1, parts):
             assert edge.chunk(ident, number * len(part), part).status == pb.ANSWER_OK
         two.pg.kill()

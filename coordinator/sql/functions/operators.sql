@@ -153,16 +153,22 @@ $f$;
 
 -- target: a name (all its keys) or one key. What needs force: the last operator's key, without which nobody can talk to the cluster; the
 -- keys of the last active node of a role, without which no mail flows; a coordinator's key, as that by itself shuts nobody out.
+-- What is revoked stays as it is, and is no error: a revocation ends connections, and who lost the answer by that asks again.
 CREATE OR REPLACE FUNCTION admin_keys_revoke(requester text, target text, force boolean) RETURNS admin_answer LANGUAGE plpgsql AS $f$
 DECLARE
+    named_keys text[];
     wanted text[];
     named text;
     ending record;
 BEGIN
     PERFORM admin_begin();
-    SELECT array_agg(key) INTO wanted FROM node_key WHERE revoked_at IS NULL AND (name = target OR key = lower(target));
+    SELECT array_agg(key), array_agg(key) FILTER (WHERE revoked_at IS NULL) INTO named_keys, wanted
+        FROM node_key WHERE name = target OR key = lower(target);
+    IF named_keys IS NULL THEN
+        RETURN (65, format('no key belongs to "%s"', target), NULL)::admin_answer;
+    END IF;
     IF wanted IS NULL THEN
-        RETURN (65, format('no valid key belongs to "%s"', target), NULL)::admin_answer;
+        RETURN (0, NULL, (SELECT json_agg(k) FROM node_key AS k WHERE key = ANY (named_keys)))::admin_answer;
     END IF;
     IF NOT force AND NOT EXISTS (SELECT FROM node_key WHERE role = 'operator' AND revoked_at IS NULL AND key <> ALL (wanted)) THEN
         RETURN (77, format('%s has the last operator''s key: without it nobody can use weirctl; add --force to revoke it anyway', target),
