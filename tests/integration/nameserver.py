@@ -30,7 +30,8 @@ class Nameserver:
         self.write("plain", "plain.", plain)
         self.write("bogus", "bogus.", bogus, third)
         self.silent, self.lame = self.socket(), self.socket()
-        self.port = free_base_port() + 470  # nsd wants it for TCP, too: not one that an outgoing connection may have
+        self.block = free_base_port()  # nobody else's as long as it is held
+        self.port = self.block + 470  # nsd wants it for TCP, too: not one that an outgoing connection may have
         threading.Thread(target=self.refuse, daemon=True).start()
         self.start()
 

@@ -4,7 +4,6 @@ import os
 import pathlib
 import re
 import shutil
-import socket
 import subprocess
 import tempfile
 
@@ -20,11 +19,6 @@ def need():
         pytest.skip("not root: Postfix's master starts as root only")
     if not shutil.which("postfix"):
         pytest.skip("postfix is not installed")
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
 
 
 @contextlib.contextmanager

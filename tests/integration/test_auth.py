@@ -207,11 +207,12 @@ def directory_cluster(request, auth_cluster):
     if not os.path.exists(directory.SLAPD):
         pytest.skip("slapd is not installed")
     tls = auth_cluster.dir / "tls"
-    slapd = directory.Directory(weir.free_base_port() + 450, tls)
+    block = weir.free_base_port()
+    slapd = directory.Directory(block + 450, tls)
     secret = slapd.folder / "secret"
     secret.write_text("expired\n" if request.param == "expired" else "searcher\n")
     sets = [*SETTINGS, "sender_login_match=on", f"ldap_uri=ldap://127.0.0.1:{slapd.port}", f"ldap_ca_file={tls}/ca.pem", "ldap_workers=2"]
-    sets += ["ldap_timeout=5m", "auth_timeout=5m"] if request.param == "patient" else ["ldap_timeout=2s"]
+    sets += ["ldap_timeout=5m", "auth_timeout=5m"] if request.param == "patient" else ["ldap_timeout=4s"]
     if request.param in ("template", "patient"):
         sets.append("ldap_dn=uid=%u,ou=people,dc=example,dc=edu")
     else:

@@ -28,16 +28,11 @@ def cluster():
         made.down()
 
 
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
-
-
 @contextlib.contextmanager
 def haproxy(cluster, listener, option, check=""):
     """HAProxy on a port of its own, before one listener; its address for IPv4 and for IPv6."""
-    port = free_port()
+    block = weir.free_base_port()  # nobody else's as long as it is held; above, an outgoing connection could have taken the port meanwhile
+    port = block + 5
     with tempfile.TemporaryDirectory(prefix="weir-haproxy.") as folder, open(f"{folder}/log", "w+") as log:
         with open(f"{folder}/haproxy.cfg", "w") as config:
             config.write("defaults\n  mode tcp\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n  timeout check 5s\n"

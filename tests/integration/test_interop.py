@@ -8,8 +8,8 @@ import subprocess
 import pytest
 
 from borrowed import Exim, OpenSmtpd, Sendmail
-from postfix import NOBODY, Postfix, free_port, need, smtp_sink
-from weir import EICAR, Smtp, message, strip_added, wait_until
+from postfix import NOBODY, Postfix, need, smtp_sink
+from weir import EICAR, Smtp, free_base_port, message, strip_added, wait_until
 
 
 def has(program):
@@ -149,7 +149,8 @@ MODES = {  # what the client hears to RCPT, and to its message
 
 def test_smtp_sink_in_every_mood(make_cluster):
     """A host that refuses us refuses nobody's mail; one that goes away in the middle has not taken it; nothing is lost count of."""
-    port = free_port()
+    block = free_base_port()  # nobody else's as long as it is held, also between one server and the next
+    port = block + 7
     cluster = make_cluster(edges=1, scanners=1, next_hop=f"127.0.0.1:{port}", sets=["next_hop_down=0", "next_hop_tls=none"])
     wrong = {}
     for mode, wanted in MODES.items():
