@@ -187,7 +187,7 @@ def test_S13_no_scanner_no_mail_and_back_within_a_second(make_cluster, how, time
     for node in ("scanner-1", "scanner-2"):
         cluster.kill(node, HOW[how])
 
-    wait_until(lambda: cluster.greets(421), 4, "421 4.7.0 at connect")
+    wait_until(lambda: cluster.greets(421), 6, "421 4.7.0 at connect")
     noticed = time.monotonic() - lost
     before = cluster.sink.count()
     answers = []

@@ -69,8 +69,9 @@ def test_hanging_scan_worker(make_cluster, setting):
         for pid in old:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
-        assert cluster.send(message(EICAR.decode() + "\r\n")).code == 550
-    wait_until(lambda: cluster.metric("weir_scan_unknown_total", reason="timeout", node="edge-1") == 1, what="the metric")
+        # On a slow machine that may take its two seconds, too, and is then unknown as well; at some time it is found out.
+        wait_until(lambda: cluster.send(message(EICAR.decode() + "\r\n")).code == 550, 30, "a worker for what comes after")
+    wait_until(lambda: (cluster.metric("weir_scan_unknown_total", reason="timeout", node="edge-1") or 0) >= 1, what="the metric")
     assert cluster.sink.count() == 0
 
 
@@ -146,12 +147,14 @@ def test_message_that_kills_workers_is_unscannable(make_cluster):
         assert client.command("DATA").code == 354
         client.send(message(size=40 << 20) + b".\r\n")
         killed = 0
-        until = time.monotonic() + 60
+        until = time.monotonic() + 60 * weir.PATIENCE
         client.sock.settimeout(0.02)
         while killed < 2 and time.monotonic() < until:
             for node in ("scanner-1", "scanner-2"):
                 for pid in workers_of(cluster, node):
-                    # The worker that burns CPU is the one with the message.
+                    # The worker that burns CPU is the one with the message; so does a zygote that loads another engine.
+                    if not weir.process_name(pid).startswith("weir-scan-"):
+                        continue
                     try:
                         fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
                     except OSError:
@@ -160,7 +163,7 @@ def test_message_that_kills_workers_is_unscannable(make_cluster):
                         os.kill(pid, signal.SIGKILL)
                         killed += 1
             time.sleep(0.05)
-        client.sock.settimeout(60)
+        client.sock.settimeout(60 * weir.PATIENCE)
         answer = client.reply()
     assert killed >= 2 and answer.code in (550, 554), (killed, answer)
     assert cluster.sink.count() == 0

@@ -85,7 +85,7 @@ def test_the_clock_jumps(make_cluster, hop, monkeypatch):
     queue_id, edge = handed_over(cluster, hop, "forward")
     clock.jump(3600)
     wait_until(lambda: f"{queue_id}: the lease is over, not delivered" in cluster.log(edge), 15, "the end of the lease")
-    wait_until(lambda: hop.waiting == 2, 15, "another delivery")
+    wait_until(lambda: hop.waiting >= 2, 15, "another delivery")
     hop.hold = set()
     hop.gate.set()
     wait_until(lambda: f"{queue_id}: removed" in logs(cluster), 20, "its end")

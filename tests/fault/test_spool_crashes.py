@@ -52,7 +52,7 @@ class Wait:
     def until_waiting(self, role):
         sql = (f"SELECT count(*) > 0 FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE locktype = 'advisory' AND objid = {LOCK} AND NOT granted"
                f" AND application_name LIKE 'weir % {role}'")
-        wait_until(lambda: self.cluster.query(sql) == [["t"]], 5, f"a {role} in the middle of its transaction")
+        wait_until(lambda: self.cluster.query(sql) == [["t"]], 15, f"a {role} in the middle of its transaction")
 
     def end(self):
         self.psql.kill()
@@ -95,7 +95,7 @@ class Crash:
         for pid in self.hung:
             os.kill(pid, signal.SIGSTOP)
         self.farm.weirctl("queue", "release", self.ids["scanning"])
-        wait_until(lambda: f"{self.ids['scanning']}: from=" in self.farm.log("edge-1"), 5, "the lease of what is to be scanned")
+        wait_until(lambda: f"{self.ids['scanning']}: from=" in self.farm.log("edge-1"), 15, "the lease of what is to be scanned")
         self.hop.let_go("DOT answered@example.edu")
         self.wait.until_waiting("result")
 
@@ -118,7 +118,7 @@ class Crash:
         if self.victim == "edge worker":
             worker, = [pid for pid in weir.family(self.farm.pid("edge-1"))[1:] if process_name(pid).startswith("weir-edge")]
             os.kill(worker, signal.SIGKILL)
-            wait_until(lambda: weir.process_state(worker) in ("", "Z"), 5, "its end")
+            wait_until(lambda: weir.process_state(worker) in ("", "Z"), 15, "its end")
             return
         node = {"postgres": "postgres", "coordinator": self.farm.nodes()["edge-1"]["coordinator"]}.get(self.victim, f"{self.victim}-1")
         self.farm.kill(node)
@@ -136,7 +136,7 @@ class Crash:
 
     def conclude(self):
         self.farm.heal()
-        self.client.join(60)
+        self.client.join(60 * weir.PATIENCE)
         assert not self.client.is_alive()
         if self.answer is None:  # its server died: a client that is not told tries again
             self.send("storing")

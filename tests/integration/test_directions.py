@@ -114,9 +114,9 @@ def fresh(port_25):
         made.doors = {"mx": f"127.0.0.1:{port_25}", "mx-6": f"[::1]:{port_25}", "submission": "127.0.0.1:587", "handoff": f"127.0.0.3:{port_25}"}
 
         def greets():
-            with Smtp(made.doors["mx"]) as client:
+            with Smtp(made.doors["mx"], ehlo=None) as client:
                 return client.greeting.code == 220
-        wait_until(greets, 30, "the edge serves")
+        wait_until(lambda: all(greets() for _ in range(20)), 30, "every worker of the edge serves")
         yield made
     finally:
         made.down()

@@ -261,7 +261,7 @@ def test_S18_plain_text_on_the_tls_port_is_told_nothing(cluster):
     with Smtp(cluster.env["EDGE_1_SUBMISSIONS"], greet=False) as client:
         client.send(b"EHLO client.example.org\r\n")
         assert client.closed() and not client.buffer.startswith(b"2")
-    assert "TLS failed from unknown[127.0.0.1]" in cluster.log("edge-1")
+    wait_until(lambda: "TLS failed from unknown[127.0.0.1]" in cluster.log("edge-1"), what="a line in the log")
 
 
 def only(version, ca_file):

@@ -212,8 +212,8 @@ def routes_with_port(made, hosts):
 def running(port, table):
     hosts = Hosts(port)
     names = Nameserver(zone(hosts), plain(hosts), f"@ MX 10 a.hosts.example.\nhost A {ADDRESSES['a']}\n")
-    made = weir.Cluster(edges=1, scanners=1, sets=[*names.settings(), "edge.workers=1", "dns_timeout=2s", "connect_timeout=2s",
-                                                   "own_names=mx.campus.example", "ptr_wait=1s", "spool_delay_warning=1s"])
+    made = weir.Cluster(edges=1, scanners=1, sets=[*names.settings(), "edge.workers=1", "dns_timeout=4s", "connect_timeout=4s",
+                                                   "own_names=mx.campus.example", "ptr_wait=4s", "spool_delay_warning=1s"])
     try:
         made.up()
         address, edge_port = made.relay().rsplit(":", 1)
@@ -222,7 +222,7 @@ def running(port, table):
         mailertable.write_text(table(mailertable.read_text(), made, hosts))
         made.weirctl("policy", "apply", str(made.dir / "policy"))
         made.hosts, made.names = hosts, names
-        wait_until(lambda: rcpt(made, "nowhere.example").code == 550, 10, "the new routes")
+        wait_until(lambda: rcpt(made, "nowhere.example").code == 550, 30, "the new routes")
         yield made
     finally:
         made.down()

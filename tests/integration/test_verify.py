@@ -1,5 +1,6 @@
 """Recipient verification: next hops are asked at RCPT, once for the whole cluster."""
 import json
+import select
 import socketserver
 import threading
 import time
@@ -66,14 +67,14 @@ class Visit(socketserver.StreamRequestHandler):
 def site():
     hop = Mailboxes()
     made = weir.Cluster(edges=2, scanners=1, coordinators=2, next_hop=f"127.0.0.1:{hop.server_address[1]}",
-                        sets=["edge.workers=1", "next_hop_tls=none", "verify_timeout=3s", "verify_memory_time=1s", "verify_probes=10",
+                        sets=["edge.workers=1", "next_hop_tls=none", "verify_timeout=6s", "verify_memory_time=1s", "verify_probes=10",
                               "verify_positive_refresh=2s", "spool_retry_min=200ms"])
     try:
         made.hop = hop
         made.up()
         (made.dir / "policy" / "verify").write_text("example.edu\n")
         made.weirctl("policy", "apply", str(made.dir / "policy"))
-        wait_until(lambda: rcpt(made, "first@example.edu").code == 550 and rcpt(made, "first@example.edu", 2).code == 550, what="the policy")
+        wait_until(lambda: rcpt(made, "first@example.edu").code == 550 and rcpt(made, "first@example.edu", 2).code == 550, seconds=30, what="the policy")
         yield made
     finally:
         made.down()
@@ -231,16 +232,16 @@ def test_answers_keep_the_order_of_pipelined_commands(site, hop):
 
 def test_a_slow_next_hop_keeps_its_own_clients_only(site, hop):
     slow, quick = address(), address()
-    hop.pause[slow] = 5
+    hop.pause[slow] = 8
     with Smtp(site.env["EDGE_1_HANDOFF"]) as waiting:
         waiting.send(f"MAIL FROM:<a@example.org>\r\nRCPT TO:<{slow}>\r\n".encode())
         assert waiting.reply().code == 250
         began = time.monotonic()
         assert rcpt(site, quick).code == 550
-        assert time.monotonic() - began < 2 * weir.PATIENCE
+        assert not select.select([waiting.sock], [], [], 0)[0], "and the slow one's client still waits"
         assert waiting.reply().code == 250  # after verify_timeout: as if it was not verified
-        assert time.monotonic() - began > 2
-    wait_until(lambda: known(site, slow), 10, "the answer that nobody waited for")
+        assert time.monotonic() - began > 4
+    wait_until(lambda: known(site, slow), 20, "the answer that nobody waited for")
     assert rcpt(site, slow, 2).code == 550
 
 
@@ -268,12 +269,16 @@ def test_counted_and_explained(site, hop):
 
 
 def test_without_the_database(site, hop):
-    missing, there = address(), address()
+    there = address()
     hop.known.add(there)
     site.stop("postgres")
     try:
-        for number in (1, 2):
-            assert rcpt(site, missing, 1, "RELAY").code == 550
+        for _ in range(20):
+            missing, began = address(), time.monotonic()
+            for _ in range(2):
+                assert rcpt(site, missing, 1, "RELAY").code == 550
+            if time.monotonic() - began < 0.9:  # else verify_memory_time may have been over
+                break
         assert rcpt(site, there, 1, "RELAY").code == 250
         assert len(hop.probes(missing)) == 1  # the worker's own memory
     finally:
