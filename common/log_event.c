@@ -24,6 +24,10 @@ static const struct {
     { "sender delivery status notification: ", "delivery_status" },
     { "connect to ", "next_hop" },
     { "TLS with ", "next_hop_tls" },
+    { "verdict=", "verdict" },
+    { "stored for ", "stored" },
+    { "settled by ", "settled" },
+    { "to be written down: ", "audit" },
 };
 
 static bool begins(const char *text, size_t len, const char *start)

@@ -172,6 +172,13 @@ static const char insert_sql[] =
     " WHERE (a.policy_epoch, a.rule, a.login, a.given) = (0, '', '', '')"
     " AND (EXCLUDED.policy_epoch, EXCLUDED.rule, EXCLUDED.login, EXCLUDED.given) <> (0, '', '', '')";
 
+static void log_row(const Weir__Report *report, const Weir__AuditRow *row)
+{
+    log_write(LOG_DEBUG, "%.*s: to be written down: recipient %u %.*s, says %.*s", (int)row->id.len, (const char *)row->id.data,
+              row->recipient_index, (int)row->disposition.len, (const char *)row->disposition.data, (int)report->node.len,
+              (const char *)report->node.data);
+}
+
 void audit_take(struct audit *audit, const Weir__Report *frame, audit_done_handler done, void *arg)
 {
     struct report *report = xcalloc(1, sizeof *report);
@@ -181,8 +188,10 @@ void audit_take(struct audit *audit, const Weir__Report *frame, audit_done_handl
     if (audit->pending + frame->n_rows > audit->rows_max || !db_is_up(audit->db) || paused) {
         metric_add(audit->dropped, 1); /* no rows in it: the batch tells it was not committed */
     } else {
-        for (size_t i = 0; i < frame->n_rows; i++)
+        for (size_t i = 0; i < frame->n_rows; i++) {
             add_row(&report->rows, frame, frame->rows[i]);
+            log_row(frame, frame->rows[i]);
+        }
     }
     audit->pending += report->rows.count;
     metric_set(audit->pending_gauge, (double)audit->pending);

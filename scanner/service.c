@@ -180,6 +180,7 @@ static void scan_count(struct service *service, const struct scan *scan)
     switch (scan->verdict) {
     case WEIR__VERDICT__VERDICT_CLEAN:
         metric_add(service->m.clean, 1);
+        log_write(LOG_INFO, "%s: verdict=clean size=%llu", scan->id, (unsigned long long)scan->size);
         break;
     case WEIR__VERDICT__VERDICT_BAD:
         metric_add(service->m.bad, 1);

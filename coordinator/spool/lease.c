@@ -262,7 +262,7 @@ static enum added answer_add(struct leases *leases, struct answer *answer, const
     Weir__SpoolEnvelope *stored = unpack_envelope(rows, row);
     uint8_t *packed = stored != NULL ? pack_recipients(rows, row, end, &len) : NULL;
     if (packed == NULL)
-        log_write(LOG_ERR, "spool: %s: what is stored of it cannot be read", PQgetvalue(rows, row, COL_ID));
+        log_write(LOG_ERR, "%s: what is stored of it cannot be read", PQgetvalue(rows, row, COL_ID));
     else {
         Weir__SpoolLease *lease = answer->pointers[at] = &answer->leases[at];
         weir__spool_lease__init(lease);

@@ -146,9 +146,11 @@ static void on_done(void *arg, enum db_outcome outcome, const struct db_error *e
                         disk ? WEIR__ANSWER_STATUS__ANSWER_FULL : WEIR__ANSWER_STATUS__ANSWER_UNAVAILABLE,
                         disk ? "the database's disk is full" : "the database did not take it");
         } else if (item->status == TAKEN || item->status == TAKEN_BEFORE) {
+            log_write(LOG_DEBUG, "%s: settled by %s%s", item->id, item->who,
+                      item->removed ? ", and nothing is left of the message" : "");
             item_answer(results, item, WEIR__ANSWER_STATUS__ANSWER_OK, NULL);
         } else {
-            log_write(LOG_NOTICE, "spool: %s: result of %s came after its lease", item->id, item->who);
+            log_write(LOG_NOTICE, "%s: the result of %s came after its lease", item->id, item->who);
             item_answer(results, item, WEIR__ANSWER_STATUS__ANSWER_REFUSED, "the lease is lost");
         }
     }

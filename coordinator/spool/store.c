@@ -223,6 +223,8 @@ static void item_answer(struct stores *stores, struct item *item, int failure, c
         answer.body_case = WEIR__ANSWER__BODY_SPOOL_STORED;
         answer.spool_stored = &stored;
         metric_add(item->chunk ? stores->chunks : stores->stored, 1);
+        if (item->complete)
+            log_write(LOG_DEBUG, "%s: stored for %s", item->id, question_node(item->question));
         question_answer(&item->question, &answer, NULL, 0);
     } else {
         if (status == WEIR__ANSWER_STATUS__ANSWER_FULL)

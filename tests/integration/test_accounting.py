@@ -254,7 +254,7 @@ def test_S52_drain_names_pinned_clients(make_cluster):
 
 @pytest.fixture(scope="module")
 def logged():
-    made = weir.Cluster(edges=2, scanners=1, sets=["format=json"])
+    made = weir.Cluster(edges=2, scanners=1, sets=["format=json", "level=debug"])
     try:
         yield made.up()
     finally:
@@ -274,6 +274,27 @@ def test_S65_one_id_in_the_logs_of_all_nodes_and_nothing_lost_meanwhile(logged):
     merged = sorted((line["time"], line["event"], line["node"]) for line in lines if line["id"] == ids[0])
     assert len(merged) >= 3 and {node for _, _, node in merged} == {"edge-1"} and len({event for _, event, _ in merged}) >= 3, merged
     assert len({line["node"] for line in lines if line["id"] in ids}) == 2
+
+
+@pytest.mark.parametrize("door, told", [
+    ("RELAY", {("edge-1", "message_begins"), ("edge-1", "recipient"), ("scanner-1", "verdict"), ("coordinator-1", "audit")}),
+    ("HANDOFF", {("edge-1", "message_begins"), ("scanner-1", "verdict"), ("coordinator-1", "audit"), ("coordinator-1", "stored"), ("coordinator-1", "settled")}),
+])
+def test_S65_one_id_at_every_node_in_the_header_and_in_the_trace(logged, door, told):
+    token = f"one-id-{door}"
+    with Smtp(logged.env[f"EDGE_1_{door}"]) as client:
+        client.envelope("sender@example.org")
+        answer = client.data(message(token=token))
+    assert answer.code == 250
+    (raw, _), = wait_until(lambda: logged.sink.with_token(token), 60, "the message")
+    assert re.search(rb"^Received: from [^\r\n]*(?:\r\n[ \t][^\r\n]*)*\bid (\w{20})", raw, re.M)[1].decode() == answer.queue_id
+
+    def lines():
+        return [json.loads(line) for node in ("edge-1", "edge-2", "scanner-1", "coordinator-1") for line in logged.log(node).splitlines() if answer.queue_id in line]
+    wait_until(lambda: told <= {(line["node"], line["event"]) for line in lines()}, 60, f"{told} in the logs")
+    assert all(line["id"] == answer.queue_id and line["time"] for line in lines()), lines()
+    for wanted in (answer.queue_id, f"<{token}@example.org>"):
+        assert [row["id"] for row in rows_of(logged, wanted)] == [answer.queue_id]
 
 
 def end_edge(cluster):
