@@ -1,10 +1,13 @@
 """Fixtures: `cluster` is one standard cluster per test file; `make_cluster` starts others with own options."""
 import os
+import shutil
 import signal
 import sys
+import tempfile
 
 import pytest
 
+import pg
 import weir
 
 
@@ -12,6 +15,14 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "sanitized: also run on sanitizer builds")
     # A run that is asked to end takes its clusters down: fixtures are finished on an exception, not on a signal.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
+    # Where deploy/cluster keeps a new data folder of PostgreSQL for those that come later. One for all workers of xdist.
+    if "WEIR_POSTGRES_TEMPLATE" not in os.environ:
+        folder = tempfile.mkdtemp(prefix="weir-template.")
+        os.chmod(folder, 0o755)
+        if pg.account() is not None:
+            os.chown(folder, pg.account().pw_uid, pg.account().pw_gid)
+        os.environ["WEIR_POSTGRES_TEMPLATE"] = folder
+        config.add_cleanup(lambda: (os.environ.pop("WEIR_POSTGRES_TEMPLATE"), shutil.rmtree(folder, ignore_errors=True)))
 
 
 @pytest.fixture(scope="module")

@@ -31,10 +31,18 @@ def send(pid, number):
         pass
 
 
+def account():
+    """Whom root lends it; None: it runs as who we are."""
+    if os.getuid() != 0:
+        return None
+    names = [entry.pw_name for entry in pwd.getpwall()]
+    return pwd.getpwnam("postgres" if "postgres" in names else "nobody")
+
+
 class PostgreSQL:
     def __init__(self, settings=()):
         self._make_folder(settings)
-        self._run([self.bin + "/initdb", "-D", self.data, "-U", "weir", "--auth=trust", "-E", "UTF8", "--no-locale", "-N"])
+        self._make()
         self.start()
         self._run([self.bin + "/createdb", "-h", self.dir, "-U", "weir", "weir"])
 
@@ -45,12 +53,18 @@ class PostgreSQL:
         self.settings = ["fsync=off", "max_connections=40", "shared_buffers=32MB", *settings]
         self.conninfo = f"host={self.dir} port=5432 dbname=weir user=weir"
         self.process = None
-        self.user = None
-        if os.getuid() == 0:
-            names = [entry.pw_name for entry in pwd.getpwall()]
-            self.user = pwd.getpwnam("postgres" if "postgres" in names else "nobody")
+        self.user = account()
+        if self.user is not None:
             os.chown(self.dir, self.user.pw_uid, self.user.pw_gid)
         os.chmod(self.dir, 0o755)
+
+    def _make(self):
+        """As deploy/cluster does, whose template is this one's, too."""
+        template = os.environ.get("WEIR_POSTGRES_TEMPLATE", "") + "/data"
+        if os.path.exists(template):
+            self._run(["cp", "-a", template, self.data])
+        else:
+            self._run([self.bin + "/initdb", "-D", self.data, "-U", "weir", "--auth=trust", "-E", "UTF8", "--locale=C.UTF-8", "-N"])
 
     def _as_user(self):
         if self.user is None:
