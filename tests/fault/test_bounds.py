@@ -27,6 +27,7 @@ def memory_by_kind(cluster):
     return found
 
 
+@pytest.mark.alone
 def test_forty_uploads_of_50_mib(make_cluster):
     """Budgets: an edge worker holds at most message_memory (256 MiB) of message bytes in memory, the rest in unlinked files; a scanner
     holds at most `memory` (512 MiB) in memory, large messages in unlinked files. Workers' own scratch comes on top."""
@@ -74,6 +75,7 @@ def test_forty_uploads_of_50_mib(make_cluster):
     assert max(peak["scanner-1"], peak["scanner-2"]) < 1536 * 1024, "a scanner: 512 MiB of messages, workers and their scratch"
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("tls", [False, True], ids=["clear", "tls"])
 def test_ten_thousand_idle_sessions(make_cluster, tls):
     """Sessions after EHLO that say nothing more. Memory is the processes' own (Pss), without the kernel's socket buffers."""

@@ -66,6 +66,7 @@ def check_busy(report, share):
     assert report["transactions_peak"] == SESSIONS and report["transactions_median"] >= share * SESSIONS, report
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("how", HOW_EACH)
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if not kind.startswith("edge")])
 def test_lost_behind_the_edges_is_not_noticed(farm, dice, kind, how):
@@ -89,6 +90,7 @@ def orphans_in_logs(cluster):
     return sum(int(number) for node in ("edge-1", "edge-2") for number in re.findall(r" left (\d+) messages that the next hop", cluster.log(node)))
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("how", HOW_EACH)
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.startswith("edge")])
 def test_lost_edges_lose_nothing(farm, dice, kind, how):
@@ -113,6 +115,7 @@ def test_lost_edges_lose_nothing(farm, dice, kind, how):
     wait_until(lambda: farm.metric("weir_conservation_difference") == 0, 60, "conservation")
 
 
+@pytest.mark.alone
 def test_all_coordinators_and_postgres_gone_direct_mail_flows(farm, dice):
     """Section 9: direct relay goes on with cached policy; the audit comes later; an edge worker may even start without them."""
     load = farm.load(*BUSY, "--seconds", 3600, "--retry", "--retry-for", 120)
@@ -142,6 +145,7 @@ def test_all_coordinators_and_postgres_gone_direct_mail_flows(farm, dice):
     wait_until(lambda: answer.queue_id in farm.weirctl("trace", answer.queue_id, check=False).stdout, 20, "the audit of new mail")
 
 
+@pytest.mark.alone
 @pytest.mark.sanitized
 def test_S12_housekeeping_is_invisible(farm):
     """Every scanner restarted and gc'ed in turn, twice, at 70 % of what the farm can do, from a client that never retries: zero 4xx."""

@@ -13,6 +13,7 @@ import weir
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "sanitized: also run on sanitizer builds")
+    config.addinivalue_line("markers", "alone: loads the machine and measures what clients notice, so nothing runs beside it")
     # A run that is asked to end takes its clusters down: fixtures are finished on an exception, not on a signal.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
     # Where deploy/cluster keeps a new data folder of PostgreSQL for those that come later. One for all workers of xdist.
@@ -23,6 +24,16 @@ def pytest_configure(config):
             os.chown(folder, pg.account().pw_uid, pg.account().pw_gid)
         os.environ["WEIR_POSTGRES_TEMPLATE"] = folder
         config.add_cleanup(lambda: (os.environ.pop("WEIR_POSTGRES_TEMPLATE"), shutil.rmtree(folder, ignore_errors=True)))
+
+
+# Files that take longest. Whole files are given out in the order of collection, and one of these at the end would run alone.
+LONGEST = ["spool_crashes", "spool", "interop", "spool_trouble", "policy", "coordinator", "relay", "admin", "corpus", "cluster", "policy_versions",
+           "spool_conversations", "accounting", "spool_hops", "random", "state", "spool_random", "edge_master", "lagging", "scanners", "failover"]
+
+
+def pytest_collection_modifyitems(items):
+    rank = {f"test_{name}": number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
 
 
 @pytest.fixture(scope="module")
