@@ -180,13 +180,13 @@ def test_every_series_is_explained():
 def test_counters_never_go_back(make_cluster):
     cluster = make_cluster(edges=1, scanners=1)
     for _ in range(5):
-        cluster.send(message())
+        assert cluster.send(message()).code == 250
     wait_until(lambda: cluster.metric("weir_recipients_accepted_total", node="edge-1") == 5, what="5 recipients")
     children = weir.family(cluster.pid("edge-1"))[1:]
     for pid in children:
         weir.os.kill(pid, weir.signal.SIGKILL)
-    wait_until(lambda: Smtp(cluster.relay()).greeting.code == 220, what="new workers")
-    cluster.send(message())
+    wait_until(lambda: cluster.greets(220), what="new workers")
+    assert cluster.send(message()).code == 250
     wait_until(lambda: cluster.metric("weir_recipients_accepted_total", node="edge-1") == 6, what="6 recipients after the workers' death")
     cluster.kill("coordinator-1")
     cluster.start("coordinator-1")
@@ -290,7 +290,7 @@ def test_a_node_that_is_not_let_in_says_so_and_not_for_ever(cluster, tmp_path, k
         assert log.read_text().count(said) <= times and "link is down" not in log.read_text(), log.read_text()
     finally:
         edge.terminate()
-        edge.wait(20)
+        edge.wait(60)
     refused = cluster.log("coordinator-1").count("edge-1 (edge) says it is edge-7 (edge): refused")
     assert refused <= 4, "once for each link, not for each question"
 
@@ -340,10 +340,7 @@ def test_S52_a_drained_edge_passes_its_own_clients_on(make_cluster):
         key = line.split(" ")[0]
         text = re.sub(rf"(?m)^{key} = .*\n", "", path.read_text())
         path.write_text(text.replace(f"{section}\n", f"{section}\n{line}\n"))
-        log = len(cluster.log(edge))
-        cluster.kill(edge, weir.signal.SIGHUP)
-        count = len(weir.workers_of(cluster, edge))
-        wait_until(lambda: cluster.log(edge)[log:].count("reloaded: new sessions") == count, what="the new configuration")
+        cluster.reload(edge)
 
     reload("edge-2", '[listener "relay"]', "proxy_from = 127.0.0.1")
     reload("edge-1", '[listener "relay"]', f"drain_to = 127.0.0.1:1, {cluster.relay(1)}, {cluster.relay(2)}")  # nobody, itself, and the one

@@ -2,7 +2,6 @@
 import base64
 import pathlib
 import re
-import signal
 import ssl
 
 import pytest
@@ -31,7 +30,7 @@ def configure(house, until, **listeners):
     """Keys for listeners beyond the cluster's own, by HUP; until: what is seen when the edge has taken them."""
     sections = "".join(f'\n[listener "{name}"]\n{keys}\n' for name, keys in listeners.items())
     house.conf.write_text(house.plain_conf + sections)
-    house.kill("edge-1", signal.SIGHUP)
+    house.reload("edge-1")
     wait_until(until, what=f"an edge with {listeners}")
 
 

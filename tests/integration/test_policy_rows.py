@@ -86,7 +86,7 @@ def stir(port_25):
         sink = next(line.split()[1] for line in table.read_text().splitlines() if line.startswith("example.edu"))
         table.write_text(table.read_text() + TABLE + f"port.stir.ac.uk {sink}\n")
         made.weirctl("policy", "apply", str(made.dir / "policy"))
-        wait_until(lambda: test_mx.rcpt(made, "old.stir.ac.uk").code == 551, 10, "the new routes")
+        wait_until(lambda: test_mx.rcpt(made, "old.stir.ac.uk").code == 551, 30, "the new routes")
         assert workers_of(made, "edge-1") == pids, "no restart"
         yield made
     finally:
@@ -145,12 +145,12 @@ def test_S75_postmaster_and_abuse_of_each_local_domain(make_cluster):
     table = folder / "mailertable"
     table.write_text("\n".join(line for line in table.read_text().splitlines() if not line.split()[:1] == ["."]) + "\n")
     (folder / "aliases").write_text("joe: joe@example.edu\n")
-    cluster.weirctl("policy", "apply", str(folder))
+    cluster.apply_policy()
 
     def answers(*names):
         with Smtp(cluster.relay(), source=OUTSIDE) as client:
             return [str(answer.code) + " " + answer.text for answer in client.envelope(recipients=names)]
-    wait_until(lambda: answers("joe@bare.example.edu")[0].startswith("250"), 10, "the policy on the edge")
+    assert answers("joe@bare.example.edu")[0].startswith("250")
     told = answers("postmaster@bare.example.edu", "Abuse@bare.example.edu", "POSTMASTER@example.edu", "abuse@example.edu", "postmaster", "nobody@bare.example.edu")
     assert [answer[:3] for answer in told] == ["250"] * 5 + ["550"], told
     explained = json.loads(cluster.weirctl("--json", "relay", "explain", "192.0.2.7", "abuse@bare.example.edu").stdout)
@@ -178,8 +178,7 @@ def test_policy_test(make_cluster, tmp_path):
     assert (done.returncode, done.stdout) == (0, "6 cases, 0 not as expected\n"), done.stdout + done.stderr
     offline = subprocess.run([weir.BIN / "weirctl", "--json", "policy", "test", "--policy", folder, cases], capture_output=True, text=True, check=False)
     assert json.loads(offline.stdout) == {"cases": 6, "failed": []}, offline.stderr
-    cluster.weirctl("policy", "apply", str(folder))
-    wait_until(lambda: cluster.nodes()["edge-1"]["policy_epoch"] == 2, 10, "the policy on the edge")
+    cluster.apply_policy()
     assert cluster.weirctl("policy", "test", str(cases)).returncode == 0
     for line in cases.read_text().splitlines()[1:]:
         client, login, sender, recipient, _, *expected = line.split()

@@ -249,13 +249,10 @@ def test_other_next_hop_comes_in_another_transaction(make_cluster):
     table = cluster.dir / "policy" / "mailertable"
     table.write_text(table.read_text() + "other.example.net\tsmtp:[127.0.0.1]:9\nrefused.example.net\terror:5.1.1:550 moved away\n"
                                          "void.example.net\tdiscard:\n")
-    cluster.weirctl("policy", "apply", str(cluster.dir / "policy"))
-
-    def followed():
-        with Smtp(cluster.relay()) as client:
-            answers = client.envelope(recipients=["alice@example.edu", "x@other.example.net", "x@refused.example.net"])
-            return [answer.code for answer in answers] == [250, 451, 550] and answers[2].text.startswith("5.1.1")
-    wait_until(followed, 5, "the new policy on the edge")
+    cluster.apply_policy()
+    with Smtp(cluster.relay()) as client:
+        answers = client.envelope(recipients=["alice@example.edu", "x@other.example.net", "x@refused.example.net"])
+        assert [answer.code for answer in answers] == [250, 451, 550] and answers[2].text.startswith("5.1.1"), answers
     with Smtp(cluster.relay()) as client:
         assert [answer.code for answer in client.envelope(recipients=["x@other.example.net"])] == [451], "unreachable next hop"
     before = cluster.sink.count()
@@ -383,10 +380,17 @@ def test_errors_lines_and_browsers(cluster):
 
 def test_early_talker_and_idle_and_slow(make_cluster):
     cluster = make_cluster(edges=1, scanners=1, sets=["banner_delay=700ms", "idle_timeout=2s", "min_data_rate=1000", "data_rate_grace=2s"])
-    with Smtp(cluster.relay(), greet=False) as client:
-        client.send(b"EHLO early\r\n")
-        assert client.reply().code == 554
-        assert client.closed()
+    for _ in range(20):
+        began = time.monotonic()
+        with Smtp(cluster.relay(), greet=False) as client:
+            client.send(b"EHLO early\r\n")
+            if time.monotonic() - began > 0.5:  # we were held up ourselves, and were not early
+                continue
+            assert client.reply().code == 554
+            assert client.closed()
+        break
+    else:
+        raise AssertionError("this machine is too slow for an early talker")
     started = time.monotonic()
     with Smtp(cluster.relay()) as client:
         assert time.monotonic() - started >= 0.6
@@ -482,7 +486,7 @@ def test_pflogsumm_counts_right(make_cluster):
         with Smtp(cluster.relay()) as client:
             client.send(b"NOOP\n")
             assert client.reply().code == 521
-    wait_until(lambda: cluster.log("edge-1").count("disconnect from") == before + 150, what="the log")
+    wait_until(lambda: cluster.log("edge-1").count("disconnect from") >= before + 150, 30, "the log")
     done = subprocess.run(["pflogsumm", "--syslog-name=weir/[^/]+", "--smtpd-stats", cluster.dir / "log/edge-1.log"], capture_output=True, text=True)
     totals = {words: int(number) for number, words in re.findall(r"^ +(\d+)k? +([a-z ]+?)(?: +\(.*)?$", done.stdout, re.M)}
     assert done.returncode == 0 and "per-hour" in done.stdout.lower(), done

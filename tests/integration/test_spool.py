@@ -42,13 +42,10 @@ def test_S51_two_next_hops_in_one_transaction(make_cluster, hop):
     cluster = make_cluster(edges=1, scanners=1)
     table = cluster.dir / "policy" / "mailertable"
     table.write_text(table.read_text() + f"other.example.net\tsmtp:[127.0.0.1]:{hop.server_address[1]}\n")
-    cluster.weirctl("policy", "apply", str(cluster.dir / "policy"))
+    cluster.apply_policy()
     hop.refuse["nobody@other.example.net"] = "550 5.1.1 no such user"
-
-    def routed():
-        with Smtp(cluster.relay()) as client:
-            return [answer.code for answer in client.envelope(recipients=["alice@example.edu", "nobody@other.example.net"])] == [250, 550]
-    wait_until(routed, 5, "the new policy on the edge")  # and each next hop speaks for its own recipients
+    with Smtp(cluster.relay()) as client:  # each next hop speaks for its own recipients
+        assert [answer.code for answer in client.envelope(recipients=["alice@example.edu", "nobody@other.example.net"])] == [250, 550]
     raw = message(token="two-hops")
     answer = cluster.send(raw, recipients=["alice@example.edu", "bob@other.example.net"])
     assert answer.code == 250 and answer.queue_id
@@ -73,7 +70,8 @@ def test_one_next_hop_is_never_spooled(make_cluster):
 
 
 def test_next_hop_away_then_back(make_cluster):
-    port = weir.free_base_port() + 7
+    block = weir.free_base_port()  # nobody else's as long as it is held
+    port = block + 7
     cluster = make_cluster(edges=1, scanners=1, next_hop=f"127.0.0.1:{port}", sets=["profile=handoff"])
     answer = cluster.send(message(token="patience"))
     assert answer.code == 250
@@ -396,7 +394,7 @@ def test_a_dead_destination_is_left_alone_by_all_edges_and_delays_nobody(make_cl
                            sets=["profile=handoff", "spool_retry_min=4s", "spool_retry_max=4s", "next_hop_tls=none"])
     table = cluster.dir / "policy" / "mailertable"
     table.write_text(table.read_text() + f"dead.example.net\tsmtp:[127.0.0.1]:{port}\n")
-    cluster.weirctl("policy", "apply", str(cluster.dir / "policy"))
+    cluster.apply_policy()
     failures = lambda: [int(row[0]) for row in cluster.query(f"SELECT failures FROM spool_destination WHERE destination LIKE '%:{port}'")]
 
     def handed(token, recipient, edge):
@@ -404,7 +402,6 @@ def test_a_dead_destination_is_left_alone_by_all_edges_and_delays_nobody(make_cl
         assert answer.code == 250, answer
         return answer.queue_id
 
-    wait_until(lambda: all(cluster.log(name).count("policy 2 is in force") >= 2 for name in ("edge-1", "edge-2")), 10, "the new policy")
     handed("first", "x@dead.example.net", 1)
     wait_until(failures, 20, "one edge to find out")
     assert len([name for name in ("edge-1", "edge-2") if "to=<x@dead.example.net>" in cluster.log(name)]) == 1
@@ -477,7 +474,8 @@ def test_an_edge_dies_while_its_lease_is_scanned(make_cluster, hop):
 
 
 def test_what_an_operator_bounces_comes_back(make_cluster):
-    port = weir.free_base_port() + 7
+    block = weir.free_base_port()  # nobody else's as long as it is held
+    port = block + 7
     cluster = make_cluster(edges=1, scanners=1, next_hop=f"127.0.0.1:{port}", sets=["profile=handoff"])
     answer = cluster.send(message(token="unwanted"))
     wait_until(lambda: f"{answer.queue_id}: to=<alice@example.edu>" in cluster.log("edge-1"), 15, "a try")
@@ -529,7 +527,8 @@ def test_S72_a_full_disk_is_said_before_the_message(make_cluster, hop, sets):
 
 def test_S72_a_full_spool_is_said_before_the_message(make_cluster):
     """At MAIL, once edges know; after the final dot to who had begun before; nothing that was taken is lost, and what goes makes room."""
-    port = weir.free_base_port() + 7
+    block = weir.free_base_port()  # nobody else's as long as it is held
+    port = block + 7
     cluster = make_cluster(edges=1, scanners=1, next_hop=f"127.0.0.1:{port}",
                            sets=["profile=handoff", "spool_max_messages=3", "spool_retry_min=500ms", "spool_retry_max=1s"])
     kept = [message(token=f"kept-{number}") for number in range(3)]
@@ -546,8 +545,8 @@ def test_S72_a_full_spool_is_said_before_the_message(make_cluster):
         early.send(message(token="early") + b".\r\n")
         late = early.reply()
         assert late.code == 452 and late.text.startswith("4.3.1")
-    wait_until(lambda: cluster.metric("weir_edge_spool_stores_total", result="full") == 1, 5, "the store that was refused")
-    wait_until(lambda: cluster.metric("weir_smtp_limits_total", limit="spool") >= 1 and cluster.metric("weir_spool_full"), 5, "the metrics")
+    wait_until(lambda: cluster.metric("weir_edge_spool_stores_total", result="full") == 1, 15, "the store that was refused")
+    wait_until(lambda: cluster.metric("weir_smtp_limits_total", limit="spool") >= 1 and cluster.metric("weir_spool_full"), 15, "the metrics")
     hop = Hop(port)
     try:
         wait_until(lambda: len(hop.to("alice@example.edu")) == 3, 30, "what was taken")

@@ -19,8 +19,7 @@ def route(cluster, **ports):
     table = cluster.dir / "policy" / "mailertable"
     lines = "".join(f"{name}.example.net\tsmtp:[127.0.0.1]:{port}\n" for name, port in ports.items())
     table.write_text(lines + table.read_text())
-    cluster.weirctl("policy", "apply", str(cluster.dir / "policy"))
-    wait_until(lambda: cluster.nodes()["edge-1"]["policy_epoch"] == 2, 30, "the policy on the edge")
+    cluster.apply_policy()
 
 
 def hand_in(cluster, raw, recipients, sender="sender@example.org"):

@@ -362,6 +362,21 @@ class Cluster:
         """{"scanner-1": {...}} from weirctl node list."""
         return {node["name"]: node for node in json.loads(self.weirctl("--json", "node", "list").stdout)}
 
+    def apply_policy(self):
+        """Of the cluster's folder; returns when every worker of every edge has it. That one session was answered by it says nothing of the worker
+        that has the next one."""
+        epoch = int(re.search(r"policy (\d+)", self.weirctl("policy", "apply", str(self.dir / "policy")).stdout).group(1))
+        self.wait_policy(epoch)
+
+    def wait_policy(self, epoch):
+        wait_until(lambda: all(node["policy_epoch"] == epoch for node in self.nodes().values() if node["role"] == "edge"), 30, f"policy {epoch} on all edges")
+
+    def reload(self, node):
+        """HUP; returns when every worker of the edge has followed."""
+        before, workers = self.log(node).count("reloaded: new sessions"), len(workers_of(self, node))
+        self.kill(node, signal.SIGHUP)
+        wait_until(lambda: self.log(node).count("reloaded: new sessions") >= before + workers, 30, f"the new configuration of {node}")
+
     def wait_state(self, node, *states, seconds=15):
         wait_until(lambda: self.nodes()[node]["state"] in states, seconds, f"{node} in state {'|'.join(states)}")
 
