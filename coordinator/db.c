@@ -11,6 +11,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 #include <sys/random.h>
 #include "common/clock.h"
 #include "common/log.h"
@@ -33,9 +34,19 @@ struct db_unit {
     struct db_error error;
 };
 
+/* A text that was sent before. In use by name only when it is known to have that name: a unit that failed may have been
+ * refused before it came to the naming. */
+struct db_statement {
+    char *sql, name[16];
+    enum { STATEMENT_SEEN, STATEMENT_ASKED, STATEMENT_READY } state;
+    SLIST_ENTRY(db_statement) link;
+};
+
 struct db_entry {
     struct db_unit *unit;
     bool sync;
+    bool by_name;                  /* sent as a statement that was ready */
+    struct db_statement *prepares; /* what gets its name here; NULL: a query or sync */
     db_rows_handler rows;
     struct db_entry *next;
 };
@@ -59,6 +70,8 @@ struct db {
     struct db_queue sent;     /* in flight */
     struct db_queue stranded; /* entries of units that were begun while not up, or lost: told in the next turn */
     struct db_unit *open;     /* between begin and commit */
+    SLIST_HEAD(, db_statement) statements;
+    unsigned statement_count;
     bool lost_soon;           /* a send failed: the pump ends the connection */
     char last_error[512];
     struct metric *up, *reconnects, *connect_timeouts, *setup_timeouts, *answer_timeouts, *ok, *failed, *lost, *pending,
@@ -300,6 +313,14 @@ static void unit_finish(struct db_unit *unit, enum db_outcome outcome)
     free(unit);
 }
 
+static bool is_of_class(const struct db_error *error, const char *const *classes)
+{
+    for (; *classes != NULL; classes++)
+        if (strncmp(error->sqlstate, *classes, strlen(*classes)) == 0)
+            return true;
+    return false;
+}
+
 static void entry_failed(struct db *db, struct db_entry *entry, const PGresult *result)
 {
     struct db_unit *unit = entry->unit;
@@ -311,8 +332,10 @@ static void entry_failed(struct db *db, struct db_entry *entry, const PGresult *
     if (sqlstate != NULL)
         memcpy(unit->error.sqlstate, sqlstate, strnlen(sqlstate, 5));
     error_set(&unit->error.why, "%s", message != NULL ? message : PQresultErrorMessage(result));
-    /* A server that became a standby refuses to write: the new primary is another host of the conninfo. */
-    if (strcmp(unit->error.sqlstate, "25006") == 0)
+    /* A server that became a standby refuses to write: the new primary is another host of the conninfo. What has other
+     * columns since it was prepared (its function was made anew), or is gone, is prepared by the next connection. */
+    static const char *const stale[] = { "0A000", "26000", NULL };
+    if (strcmp(unit->error.sqlstate, "25006") == 0 || (entry->by_name && is_of_class(&unit->error, stale)))
         db->lost_soon = true;
 }
 
@@ -332,10 +355,14 @@ static void db_take_result(struct db *db, PGresult *result)
         break;
     case PGRES_TUPLES_OK:
     case PGRES_COMMAND_OK:
+        if (entry->prepares != NULL)
+            entry->prepares->state = STATEMENT_READY;
         if (entry->rows != NULL)
             entry->rows(entry->unit->arg, result);
         break;
     default:
+        if (entry->prepares != NULL)
+            entry->prepares->state = STATEMENT_SEEN;
         entry_failed(db, entry, result);
     }
     PQclear(result);
@@ -441,6 +468,11 @@ static void db_lost(struct db *db, const char *why)
         db->open->dead = true;
     while (db->sent.first != NULL)
         queue_push(&db->stranded, queue_pop(&db->sent));
+    struct db_statement *statement;
+    SLIST_FOREACH(statement, &db->statements, link)
+    {
+        statement->state = STATEMENT_SEEN; /* names are the connection's */
+    }
 
     db->turns++;
     db->pause_ms = db->pause_ms == 0                    ? DB_PAUSE_MIN_MS
@@ -493,42 +525,82 @@ struct db_unit *db_begin(struct db *db, db_done_handler done, void *arg)
     return db->open = unit;
 }
 
-static void unit_push(struct db_unit *unit, bool sync, db_rows_handler rows)
+static void unit_push(struct db_unit *unit, struct db_entry made)
 {
     struct db *db = unit->db;
     struct db_entry *entry = xmalloc(sizeof *entry);
-    *entry = (struct db_entry){ .unit = unit, .sync = sync, .rows = rows };
+    *entry = made;
+    entry->unit = unit;
     if (!unit->dead && db->sent.first == NULL)
         db->answered_ms = clock_ms();
     queue_push(unit->dead ? &db->stranded : &db->sent, entry);
 }
 
-void db_query(struct db_unit *unit, const char *sql, size_t count, const char *const *values, db_rows_handler rows)
+/* What is sent a second time gets a name, so that PostgreSQL parses and plans it once for each connection; until that is
+ * known to have worked it is sent as a text. NULL: as a text. */
+static struct db_statement *statement_for(struct db_unit *unit, const char *sql)
 {
     struct db *db = unit->db;
-    weir_assert(db->open == unit);
-    if (!unit->dead && !db->lost_soon && PQsendQueryParams(db->conn, sql, (int)count, NULL, values, NULL, NULL, 0) != 1)
-        db->lost_soon = true;
-    unit_push(unit, false, rows);
+    struct db_statement *statement;
+    SLIST_FOREACH(statement, &db->statements, link)
+    {
+        if (strcmp(statement->sql, sql) == 0)
+            break;
+    }
+    if (statement == NULL) {
+        statement = xcalloc(1, sizeof *statement);
+        statement->sql = xstrdup(sql);
+        snprintf(statement->name, sizeof statement->name, "weir_%u", ++db->statement_count);
+        SLIST_INSERT_HEAD(&db->statements, statement, link);
+        return NULL;
+    }
+    if (statement->state == STATEMENT_ASKED)
+        return NULL;
+    if (statement->state == STATEMENT_SEEN) {
+        if (PQsendPrepare(db->conn, statement->name, sql, 0, NULL) != 1)
+            db->lost_soon = true;
+        statement->state = STATEMENT_ASKED;
+        unit_push(unit, (struct db_entry){ .prepares = statement });
+    }
+    return statement;
+}
+
+static void unit_send(struct db_unit *unit, const char *sql, size_t count, const char *const *values, const int *lens,
+                      const int *formats, bool binary_rows, db_rows_handler rows)
+{
+    struct db *db = unit->db;
+    weir_assert(db->open == unit && count <= DB_VALUES_MAX);
+    bool by_name = false;
+    if (!unit->dead && !db->lost_soon) {
+        const struct db_statement *statement = statement_for(unit, sql);
+        by_name = statement != NULL && statement->state == STATEMENT_READY;
+        int sent = statement != NULL
+                     ? PQsendQueryPrepared(db->conn, statement->name, (int)count, values, lens, formats, binary_rows)
+                     : PQsendQueryParams(db->conn, sql, (int)count, NULL, values, lens, formats, binary_rows);
+        if (sent != 1)
+            db->lost_soon = true;
+    }
+    unit_push(unit, (struct db_entry){ .by_name = by_name, .rows = rows });
+}
+
+void db_query(struct db_unit *unit, const char *sql, size_t count, const char *const *values, db_rows_handler rows)
+{
+    unit_send(unit, sql, count, values, NULL, NULL, false, rows);
 }
 
 void db_query_values(struct db_unit *unit, const char *sql, size_t count, const struct db_value *values,
                      bool binary_rows, db_rows_handler rows)
 {
-    struct db *db = unit->db;
     const char *data[DB_VALUES_MAX];
     int lens[DB_VALUES_MAX], formats[DB_VALUES_MAX];
-    weir_assert(db->open == unit && count <= DB_VALUES_MAX);
+    weir_assert(count <= DB_VALUES_MAX);
     for (size_t i = 0; i < count; i++) {
         weir_assert(values[i].len <= INT_MAX);
         data[i] = values[i].data;
         lens[i] = (int)values[i].len;
         formats[i] = values[i].binary ? 1 : 0;
     }
-    if (!unit->dead && !db->lost_soon &&
-        PQsendQueryParams(db->conn, sql, (int)count, NULL, data, lens, formats, binary_rows ? 1 : 0) != 1)
-        db->lost_soon = true;
-    unit_push(unit, false, rows);
+    unit_send(unit, sql, count, data, lens, formats, binary_rows, rows);
 }
 
 void db_commit(struct db_unit *unit)
@@ -538,16 +610,8 @@ void db_commit(struct db_unit *unit)
     db->open = NULL;
     if (!unit->dead && !db->lost_soon && PQpipelineSync(db->conn) != 1)
         db->lost_soon = true;
-    unit_push(unit, true, NULL);
+    unit_push(unit, (struct db_entry){ .sync = true });
     kick(db);
-}
-
-static bool is_of_class(const struct db_error *error, const char *const *classes)
-{
-    for (; *classes != NULL; classes++)
-        if (strncmp(error->sqlstate, *classes, strlen(*classes)) == 0)
-            return true;
-    return false;
 }
 
 bool db_error_is_transient(const struct db_error *error)
@@ -593,6 +657,12 @@ void db_free(struct db **freed)
     event_free(db->pump);
     event_free(db->timer);
     event_free(db->watch);
+    while (!SLIST_EMPTY(&db->statements)) {
+        struct db_statement *statement = SLIST_FIRST(&db->statements);
+        SLIST_REMOVE_HEAD(&db->statements, link);
+        free(statement->sql);
+        free(statement);
+    }
     free(db->conninfo);
     free(db->application_name);
     free(db->setup);

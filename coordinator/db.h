@@ -61,8 +61,8 @@ const char *db_last_error(const struct db *db); /* why it is not up; "" when it 
 /* Between db_begin() and db_commit() nothing else may use the db. When it is not up, the unit is told DB_LOST in the
  * next loop turn. */
 struct db_unit *db_begin(struct db *db, db_done_handler done, void *arg);
-/* sql: one statement with $1..$count, text parameters (NULL for SQL NULL), sent before this returns. rows may be NULL.
- */
+/* sql: one statement with $1..$count, text parameters (NULL for SQL NULL), sent before this returns. A text of the program: from its second use on
+ * it is prepared, and kept so until the connection ends. rows may be NULL. */
 void db_query(struct db_unit *unit, const char *sql, size_t count, const char *const *values, db_rows_handler rows);
 /* The same with values that may be in PostgreSQL's binary form; binary_rows: the result's columns are, too. */
 struct db_value {

@@ -243,6 +243,28 @@ def test_what_comes_back_does_so_to_its_last_recipient(two, edge):
     assert edge.result(lease, (1, "FAILED", "returned")) == pb.ANSWER_OK and count(two) == 0
 
 
+def test_functions_that_are_made_anew_are_called_anew(two, edge):
+    """As a coordinator of another version does it: what this one had prepared has another column then."""
+    for _ in range(3):
+        edge.stored(new_id())
+        lease, = edge.claim(wait=20000, seconds=30)
+        assert edge.deliver(lease) == pb.ANSWER_OK
+    made, = (line for line, in two.pg.query("SELECT translate(pg_get_functiondef('spool_due_in(boolean)'::regprocedure), E'\\n', ' ')"))
+    anew = "BEGIN; DROP FUNCTION spool_due_in(boolean); {}; COMMIT"
+    two.pg.query(anew.format(made.replace("RETURNS bigint", "RETURNS numeric")))
+    try:
+        ident = new_id()
+        edge.stored(ident)
+
+        def leased():
+            leases = edge.claim(wait=1000)
+            return leases and [lease.id for lease in leases] == [ident] and edge.deliver(leases[0]) == pb.ANSWER_OK
+        wait_until(leased, 30, "a lease")
+    finally:
+        two.pg.query(anew.format(made))
+    wait_until(lambda: edge.claim() == [], 30, "claims again")
+
+
 def test_a_claim_does_not_wait_for_ever_for_another_coordinators(two, edge):
     """A coordinator that hangs within its claim holds a lane. Its edges' questions go on, on the same connection, and nothing is reconnected."""
     edge.stored(new_id(), AWAY)
