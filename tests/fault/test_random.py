@@ -53,8 +53,7 @@ def check_quiet(cluster):
               ("weir_conservation_difference", {}), *(("weir_scanner_slots", {"state": state}) for state in ("uploading", "queued", "running", "answering"))]
     for name, labels in gauges:
         wait_until(lambda name=name, labels=labels: cluster.metric(name, **labels) == 0, 20, f"{name}{labels or ''} back at 0")
-    left = [path for path in (cluster.dir / "tmp").rglob("*") if path.is_file()]
-    assert not left, f"temporary files are left: {left[:5]}"
+    wait_until(lambda: not [path for path in (cluster.dir / "tmp").rglob("*") if path.is_file()], 20, "the end of all temporary files")
 
 
 def check_nothing_grew(before, after):
@@ -93,7 +92,6 @@ def test_random_trial(farm, quiet, trial):
     disturbance.once(kind, how)
     report, answers = load.result()
     print(f"{disturbance.done}, {report['rate']:.0f} messages/s, transactions at once: median {report['transactions_median']}")
-    assert len(disturbance.done) == 1
     assert report["recipients_refused"] == 0
     if edge_dies:
         assert all(answer.code == 250 for answer in answers.values()), "with retries everything gets through"
