@@ -16,6 +16,9 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "alone: loads the machine and measures what clients notice, so nothing runs beside it")
     # A run that is asked to end takes its clusters down: fixtures are finished on an exception, not on a signal.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
+    # The psql in Debian's usual place is a Perl program that looks for the right one: five times the work, and tests ask again and again.
+    if not hasattr(config, "workerinput"):
+        os.environ["PATH"] = f"{pg.programs()}:{os.environ['PATH']}"
     # Where deploy/cluster keeps a new data folder of PostgreSQL for those that come later. One for all workers of xdist.
     if "WEIR_POSTGRES_TEMPLATE" not in os.environ:
         folder = tempfile.mkdtemp(prefix="weir-template.")

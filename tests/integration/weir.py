@@ -392,7 +392,7 @@ class Cluster:
         """The sum over all series that carry the labels; None when there is none."""
         total = None
         for line in self.http("/metrics", number)[1].splitlines():
-            match = re.fullmatch(r"([a-z_]+)(?:\{(.*)\})? (\S+)", line)
+            match = line.startswith(name) and re.fullmatch(r"([a-z_]+)(?:\{(.*)\})? (\S+)", line)
             if match and match.group(1) == name and all(f'{key}="{value}"' in (match.group(2) or "") for key, value in labels.items()):
                 total = (total or 0) + float(match.group(3))
         return total
