@@ -1,4 +1,5 @@
 """I4: memory, sessions and slots have budgets, and what fits is not refused."""
+import concurrent.futures
 import os
 import resource
 import signal
@@ -89,9 +90,8 @@ def test_ten_thousand_idle_sessions(make_cluster, tls):
     resource.setrlimit(resource.RLIMIT_NOFILE, (room[1], room[1]))
     idle = []
 
-    def opened():
-        sock = socket.create_connection((host, int(port)), 60, source_address=(f"127.0.1.{len(idle) % 200 + 1}", 0))
-        idle.append(sock)
+    def opened(number):
+        sock = socket.create_connection((host, int(port)), 60, source_address=(f"127.0.1.{number % 200 + 1}", 0))
         said = sock.recv(4096)
         for words in (b"EHLO idle.example.org\r\n", *([b"STARTTLS\r\n"] if tls else [])):
             assert said.startswith(b"2"), said
@@ -99,15 +99,18 @@ def test_ten_thousand_idle_sessions(make_cluster, tls):
             said = sock.recv(4096)
         assert said.startswith(b"2"), said
         if tls:
-            idle[-1] = sock = context.wrap_socket(sock, server_hostname="localhost")
+            sock = context.wrap_socket(sock, server_hostname="localhost")
             sock.sendall(b"EHLO idle.example.org\r\n")
             assert sock.recv(4096).startswith(b"250")
+        idle.append(sock)
+
+    def open_until(number):
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:  # client and edge work at the same time
+            list(pool.map(opened, range(len(idle), number)))
     try:
-        for _ in range(100):  # what a worker needs once
-            opened()
+        open_until(100)  # what a worker needs once
         before, started = weir.memory_kib(cluster.pid("edge-1")), time.monotonic()
-        while len(idle) < count:
-            opened()
+        open_until(count)
         took, each = time.monotonic() - started, (weir.memory_kib(cluster.pid("edge-1")) - before) / (count - 100)
         started = time.monotonic()
         assert cluster.send(message()).code == 250

@@ -40,10 +40,10 @@ def shared():
 
 @pytest.fixture
 def farm(shared):
-    """Two of everything; whole again, and the sink empty, for each test."""
-    shared.heal()
+    """Two of everything, and the sink empty; whole again for the next test, however this one ended."""
     shared.sink.clear()
-    return shared
+    yield shared
+    shared.heal()
 
 
 def disturb(load, dice, action, seconds=7, pause=(0.3, 1.0)):
@@ -80,7 +80,6 @@ def test_lost_behind_the_edges_is_not_noticed(farm, dice, kind, how):
     assert report["recipients_refused"] == 0
     check_no_client_noticed(answers)
     assert check_nothing_lost(farm, answers) == 0
-    farm.heal()
     wait_until(lambda: farm.metric("weir_conservation_difference") == 0, 60, "conservation")
 
 
@@ -109,7 +108,6 @@ def test_lost_edges_lose_nothing(farm, dice, kind, how):
         left = orphans_in_logs(farm) - before
         print(f"{left} messages without an answer at the workers' deaths, as the edges' logs say")
         assert left >= extra
-    farm.heal()
     wait_until(lambda: farm.metric("weir_conservation_difference") == 0, 60, "conservation")
 
 
