@@ -69,7 +69,7 @@ def hand_in(cluster, edge, raw, recipient):
 
 
 def test_a_message_that_kills_its_edges(make_cluster, hop):
-    cluster = make_cluster(edges=2, scanners=1, next_hop=hop.endpoint, sets=["spool_lease=1s", "spool_retry_min=500ms", "spool_retry_max=1s", "next_hop_tls=none"])
+    cluster = make_cluster(edges=2, scanners=1, next_hop=hop.endpoint, sets=["spool_lease=2s", "spool_retry_min=500ms", "spool_retry_max=1s", "next_hop_tls=none"])
     hop.cluster = cluster
     poison = hand_in(cluster, 1, message(token="poison"), POISON)
     others = 0

@@ -19,7 +19,7 @@ import zmq
 from zmq.utils import z85
 
 from pg import PostgreSQL
-from weir import BIN, PATIENCE, ROOT, check_for_reports, pause
+from weir import BIN, PATIENCE, ROOT, check_for_reports, wait_until  # noqa: F401
 
 
 def _messages():
@@ -32,16 +32,6 @@ def _messages():
 
 
 pb = _messages()
-
-
-def wait_until(condition, seconds=10, what="the condition"):
-    began = time.monotonic()
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < began + seconds * PATIENCE, f"{what} did not come in {seconds * PATIENCE} s"
-        time.sleep(pause(began))
 
 
 def hold_port():

@@ -132,7 +132,7 @@ class PostgreSQL:
         done = subprocess.run([self.bin + "/psql", "-XAtq", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-c", sql, self.conninfo],
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
         if done.returncode != 0:
-            raise RuntimeError(done.stderr)
+            raise OSError(done.stderr)
         return [line.split("\t") for line in done.stdout.splitlines()]
 
     def remove(self):

@@ -295,7 +295,7 @@ def test_S65_one_id_at_every_node_in_the_header_and_in_the_trace(logged, door, t
 
 
 def end_edge(cluster):
-    """As a service manager would; deploy/cluster insists after 15 s, which a busy machine may need."""
+    """As a service manager would."""
     pid = cluster.pid("edge-1")
     cluster.kill("edge-1", signal.SIGTERM)
     wait_until(lambda: weir.process_state(pid) in ("", "Z"), 60, "the end of edge-1")

@@ -211,7 +211,7 @@ def test_forgiving_does_not_lock_against_an_operator(one, edge):
     def forgive():
         try:
             one.pg.query("SELECT auth_forgive(request, login, client, true) FROM auth_guess")
-        except RuntimeError as error:
+        except OSError as error:
             failed.append(str(error))
 
     holder.stdin.write("BEGIN; SELECT login FROM account WHERE login = 'alice' FOR UPDATE;\n")

@@ -30,7 +30,7 @@ def empty(coordinators):
         try:
             coordinators.pg.query("TRUNCATE spool_message, spool_recipient, spool_body, spool_queue, spool_lane, spool_wake, spool_destination,"
                                   " spool_event, spool_usage, audit")
-        except RuntimeError as error:
+        except OSError as error:
             if "deadlock" not in str(error):
                 raise
             return False

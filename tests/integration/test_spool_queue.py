@@ -180,7 +180,7 @@ def test_a_claim_costs_the_same_with_100000_messages(one, edge):
     assert 240 <= old < 400, "three quarters the oldest, the rest the newest, of a destination that gets one lease at a time, too"
     wait_until(lambda: (one.metric('weir_spool_messages{state="ready"}') or 0) > 1000, 20, "counted")
     began = time.monotonic()
-    assert len(listed(one, "--destination", "dead-*", "--limit", 5)) == 5
+    wait_until(lambda: len(listed(one, "--destination", "dead-*", "--limit", 5)) == 5, 60, "the answer to weirctl")
     print(f"queue list: {time.monotonic() - began:.2f} s")
     empty(one)
 

@@ -29,6 +29,10 @@ SANITIZED = "address" in BUILD.name
 PATIENCE = 8 if SANITIZED else 3
 
 
+# What a condition may say instead of being false: nobody answers, not that answer, no such row yet, no such series yet.
+NOT_YET = OSError, AssertionError, ValueError, LookupError, TypeError, AttributeError, subprocess.SubprocessError
+
+
 def wait_until(condition, seconds=15, what="the condition"):
     """Returns condition()'s first true value; fails when there is none in time."""
     began = time.monotonic()
@@ -39,7 +43,7 @@ def wait_until(condition, seconds=15, what="the condition"):
             last = condition()
             if last:
                 return last
-        except (OSError, AssertionError, ValueError) as error:
+        except NOT_YET as error:
             last = error
         if time.monotonic() > until:
             raise AssertionError(f"{what} did not come true in {seconds * PATIENCE} s; last seen: {last!r}")
