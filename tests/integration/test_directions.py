@@ -1,15 +1,13 @@
-"""S39: one listener for what comes in, one for what goes out, each with its own rules whoever asks and in whatever words; and S75: what the defaults allow."""
+"""S39: one listener for what comes in, one for what goes out, each with its own rules whoever asks and in whatever words."""
 import base64
 import contextlib
-import json
 
 import pytest
 
 import weir
 from test_balancers import v1
-from test_policy_rows import listening, port_25  # noqa: F401 pylint: disable=unused-import
 from test_relay import FOREIGN, OWN
-from weir import Smtp, message, wait_until
+from weir import Smtp, wait_until
 
 OUTSIDE = "127.0.0.2"
 FAR = "198.51.100.7"
@@ -90,60 +88,3 @@ def test_S39_S53_no_spelling_gets_round_a_direction(doors, direction, who):
         codes = told(client, FOREIGN + (OWN if direction == "outbound" else []), senders=("alice@example.edu", ""))
         assert all(500 <= code <= 599 for answers in codes.values() for code in answers), codes
         assert client.command("DATA").code in (503, 554)
-
-
-@pytest.fixture(scope="module")
-def fresh(port_25):
-    """An edge whose file says who it is, which services it has, and nothing else; a policy of one domain of its own and where its mail goes."""
-    made = weir.Cluster(edges=2, scanners=1)
-    try:
-        made.up()
-        made.stop("edge-2")
-        config = made.dir / "edge-2" / "weir.conf"
-        config.write_text(f"key_file = {made.dir}/keys/edge-2.key\n\ninclude ../common.conf\n\n[edge]\nhostname = edge-2.example.edu\ntmp_dir = {made.dir}/tmp\n"
-                          '\n[listener "mx"]\n'
-                          '\n[listener "submission"]\nprofile = submission\nlisten = 127.0.0.1:587\n'
-                          '\n[listener "handoff"]\nprofile = handoff\nlisten = 127.0.0.3:25\n')
-        folder = made.dir / "policy"
-        (folder / "networks").unlink()
-        table = folder / "mailertable"
-        table.write_text(next(line for line in table.read_text().splitlines() if line.startswith("example.edu")) + "\n")
-        made.weirctl("policy", "apply", str(folder))
-        made.start("edge-2", wait=False)
-        wait_until(lambda: made.nodes()["edge-2"]["state"] == "active" and made.nodes()["edge-2"]["policy_epoch"] == 2, 60, "the edge with the policy")
-        made.doors = {"mx": f"127.0.0.1:{port_25}", "mx-6": f"[::1]:{port_25}", "submission": "127.0.0.1:587", "handoff": f"127.0.0.3:{port_25}"}
-
-        def greets():
-            with Smtp(made.doors["mx"], ehlo=None) as client:
-                return client.greeting.code == 220
-        wait_until(lambda: all(greets() for _ in range(20)), 30, "every worker of the edge serves")
-        yield made
-    finally:
-        made.down()
-
-
-@pytest.mark.parametrize("door", ["mx", "mx-6", "submission", "handoff"])
-def test_S53_S75_the_defaults_relay_for_nobody(fresh, door):
-    """No client is inside, be it on the same machine, where no line of a file says so."""
-    for recipient in FOREIGN:
-        for sender in SENDERS:
-            with Smtp(fresh.doors[door]) as client:
-                answer = client.command(f"MAIL FROM:<{sender}>")
-                assert answer.code == (530 if door == "submission" else 250), answer
-                answer = client.command(f"RCPT TO:<{recipient}>")
-                assert 500 <= answer.code <= 599, (door, sender, recipient, answer)
-                assert client.command("DATA").code in (503, 554)
-
-
-def test_S75_what_the_defaults_are_for(fresh):
-    for recipient in [*OWN, "abuse@example.edu"]:
-        with Smtp(fresh.doors["mx"]) as client:
-            assert [answer.code for answer in client.envelope(recipients=[recipient])] == [250], recipient
-            assert client.data(message()).code == 250
-    for door in ("submission", "handoff"):
-        with Smtp(fresh.doors[door]) as client:
-            assert "AUTH" not in client.ehlo.text, "not in clear"
-            client.command("MAIL FROM:<alice@example.edu>")
-            assert client.command("RCPT TO:<alice@example.edu>").code in (503, 550)
-    assert json.loads(fresh.weirctl("--json", "relay", "explain", "127.0.0.1", "victim@example.com").stdout)["result"] == "refuse"
-    assert listening(fresh.pid("edge-2")) <= {"0100007F", "0300007F", "00000000000000000000000001000000"}

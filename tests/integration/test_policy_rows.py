@@ -1,8 +1,6 @@
-"""Rows of the feature list that policies answer for: routes (S47), history (S57), a fresh install (S54), postmaster and abuse (S75), addresses."""
-import contextlib
+"""Rows of the feature list that policies answer for: history (S57), postmaster and abuse (S75), addresses."""
 import html
 import json
-import os
 import pathlib
 import re
 import subprocess
@@ -11,102 +9,9 @@ import pytest
 
 import test_mx
 import weir
-from coordinators import BIN, Coordinators
-from nameserver import Nameserver
-from test_mx import port_25  # noqa: F401 pylint: disable=unused-import
-from weir import Smtp, message, wait_until, workers_of
+from weir import Smtp, wait_until
 
 OUTSIDE = "127.0.0.2"
-TABLE = """students.stir.ac.uk smtp:[glass.stir.ac.uk]
-.sub.stir.ac.uk smtp:glass.stir.ac.uk
-deep.sub.stir.ac.uk smtp:[glass.stir.ac.uk]
-old.stir.ac.uk error:5.1.6:551 moved to glass
-hole.stir.ac.uk discard:
-"""
-
-
-def listening(pid):
-    """Addresses that a process and its descendants listen on, as the kernel has them: hex."""
-    inodes = set()
-    for member in weir.family(pid):
-        for path in pathlib.Path(f"/proc/{member}/fd").iterdir():
-            with contextlib.suppress(OSError):
-                inodes |= set(re.findall(r"socket:\[(\d+)\]", os.readlink(path)))
-    found = set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        for line in pathlib.Path(table).read_text().splitlines()[1:]:
-            words = line.split()
-            if words[3] == "0A" and words[9] in inodes:
-                found.add(words[1].split(":")[0])
-    return found
-
-
-def test_S54_a_fresh_install_serves_nobody_else(port_25):
-    """Nothing set but where the coordinator is: loopback only, and no mail is taken before a policy is applied."""
-    with Coordinators(1) as one:
-        one.start()
-        one.add_key("edge-1", "edge")
-        folder = one.dir / "edge"
-        folder.mkdir()
-        config = one.config("edge-1")
-        config.write_text(f'key_file = {one.dir}/edge-1.key\nstate_dir = {folder}\ntmp_dir = {folder}\nhostname = edge-1.example.edu\n'
-                          'include common.conf\n[listener "relay"]\n')
-        shown = json.loads(subprocess.run([BIN / "weirctl", "-c", config, "--json", "config", "show", "--defaults"], capture_output=True, text=True, check=True).stdout)
-        defaults = {f"{key['section']}.{key['key']}": key["value"] for key in shown if key["key"] in ("listen", "publish", "http") and key["value"]}
-        assert defaults["listener.listen"] == "127.0.0.1:25, [::1]:25"
-        assert all(re.fullmatch(r"(tcp://)?(127\.0\.0\.1|\[::1\]):\d+", address) for value in defaults.values() for address in value.split(", ")), defaults
-        with open(one.dir / "edge.log", "wb") as log:
-            edge = subprocess.Popen([BIN / "weir-edge", "-c", config, "--name", "edge-1"], stderr=log)
-        try:
-            def greeting():
-                with contextlib.suppress(OSError, AssertionError):
-                    with Smtp(f"127.0.0.1:{port_25}") as client:
-                        return client.greeting
-            answer = wait_until(greeting, 20, "the edge answers")
-            assert answer.code == 421, answer
-            loopback = {"0100007F", "00000000000000000000000001000000"}
-            assert listening(edge.pid) and listening(edge.pid) <= loopback, listening(edge.pid)
-        finally:
-            edge.terminate()
-            edge.wait(20)
-
-
-@pytest.fixture(scope="module")
-def stir(port_25):
-    """glass.stir.ac.uk is host a; its MX is host b. All at port 25, as the table names no other but for one."""
-    hosts = test_mx.Hosts(port_25)
-    addresses = "".join(f"{name}.hosts.example. A {ip}\n" for name, ip in test_mx.ADDRESSES.items())
-    names = Nameserver(f"{addresses}glass.stir.ac.uk. A {test_mx.ADDRESSES['a']}\nglass.stir.ac.uk. MX 10 b.hosts.example.\n")
-    made = weir.Cluster(edges=1, scanners=1, sets=[*names.settings(), "edge.workers=1", "dns_timeout=15s", "connect_timeout=2s"])
-    try:
-        made.up()
-        made.hosts = hosts
-        pids = workers_of(made, "edge-1")
-        table = made.dir / "policy" / "mailertable"
-        sink = next(line.split()[1] for line in table.read_text().splitlines() if line.startswith("example.edu"))
-        table.write_text(table.read_text() + TABLE + f"port.stir.ac.uk {sink}\n")
-        made.weirctl("policy", "apply", str(made.dir / "policy"))
-        wait_until(lambda: test_mx.rcpt(made, "old.stir.ac.uk").code == 551, 30, "the new routes")
-        assert workers_of(made, "edge-1") == pids, "no restart"
-        yield made
-    finally:
-        made.down()
-        names.stop()
-        hosts.stop()
-
-
-@pytest.mark.parametrize("domain, where", [
-    ("students.stir.ac.uk", "a"),    # brackets: the host itself, not its MX
-    ("x.sub.stir.ac.uk", "b"),       # .sub, and without brackets the MX
-    ("deep.sub.stir.ac.uk", "a"),    # the longest match
-    ("port.stir.ac.uk", ""),         # at the cluster's own sink
-    ("old.stir.ac.uk", "551 5.1.6 <x@old.stir.ac.uk>: moved to glass"),
-    ("hole.stir.ac.uk", ""),
-])
-def test_S47_mailertable(stir, domain, where):
-    before = stir.sink.count()
-    assert test_mx.deliver(stir, domain) == where
-    assert stir.sink.count() == before + (domain == "port.stir.ac.uk")
 
 
 def test_S57_history(make_cluster):
