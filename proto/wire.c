@@ -421,6 +421,25 @@ uint8_t *wire_outcomes_encode(const Weir__SpoolOutcomes *outcomes, size_t *len)
     return list_encode(&outcomes->base, len);
 }
 
+#define RFC822 "rfc822;"
+
+ProtobufCBinaryData wire_recipient_given(const Weir__SpoolRecipient *recipient)
+{
+    const ProtobufCBinaryData *original = &recipient->original;
+    size_t type = strlen(RFC822);
+    if (recipient->given_original && original->len > type)
+        return wire_bytes(original->data + type, original->len - type);
+    return recipient->given;
+}
+
+void wire_recipient_name(Weir__SpoolRecipient *recipient, const char *original, const char *given)
+{
+    size_t type = strlen(RFC822);
+    recipient->given_original = original != NULL && given != NULL && strncmp(original, RFC822, type) == 0 && strcmp(original + type, given) == 0;
+    recipient->original = wire_text(original);
+    recipient->given = wire_text(recipient->given_original ? NULL : given);
+}
+
 bool wire_audit_row_is_valid(const Weir__AuditRow *row, struct error *why)
 {
     unsigned unknown = 0;

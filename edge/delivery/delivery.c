@@ -142,6 +142,7 @@ static struct smtp_reply reply_for_client(const struct smtp_reply *reply)
     struct smtp_reply own = *reply;
     if (own.code == 421) {
         own.code = 450;
+        own.closing = true;
         if (own.enhanced[0] == '\0')
             strcpy(own.enhanced, "4.3.2");
     }

@@ -12,7 +12,9 @@
 #include "common/memory.h"
 #include "edge/session/transaction.h"
 
-#define EXPANDED_MAX 5000 /* recipients of one message, with all that aliases stand for: their list has to fit a frame */
+#define EXPANDED_MAX 5000 /* recipients of one message, with all that aliases stand for: each is a row, and most go in one statement */
+#define PACKED_MAX   WIRE_LIST_MAX
+#define PACKED_EXTRA 32 /* of one recipient, besides its texts: their heads, numbers, and what a lease adds */
 
 void entry_fini(struct entry *entry)
 {
@@ -86,6 +88,7 @@ static void give_replies(struct transaction *tx)
             session_reply(tx->session, entry.answer->stage, entry.answer->code, entry.answer->enhanced, "%s", entry.answer->text);
         if (entry.address != NULL)
             report_refused_recipient(tx, &entry);
+        tx->packed -= entry.packed;
         entry_fini(&entry);
     }
     if (keep < at)
@@ -250,7 +253,7 @@ static unsigned transaction_valid(const struct transaction *tx)
 {
     unsigned valid = tx->replied;
     for (unsigned i = tx->replied; i < tx->count; i++)
-        valid += tx->entries[i].address != NULL && (tx->entries[i].answer == NULL || tx->entries[i].asked || tx->entries[i].silent);
+        valid += tx->entries[i].address != NULL && (tx->entries[i].answer == NULL || tx->entries[i].asked);
     return valid - tx->silent;
 }
 
@@ -275,12 +278,47 @@ static void entry_name(struct transaction *tx, struct entry *entry, const struct
         entry->orcpt = xasprintf("rfc822;%s", relay->asked);
 }
 
+/* What the spool has to keep of the recipient, in bytes: so many at most. What is accepted must be sure to fit its list. */
+static size_t packed_size(const struct relay_answer *relay, const struct smtp_command *rcpt)
+{
+    char destination[NEXT_HOP_TEXT_MAX];
+    if (relay->result != RELAY_TO_NEXT_HOP)
+        return 0;
+    size_t size = strlen(relay->address) + strlen(next_hop_format(destination, &relay->hop)) + PACKED_EXTRA;
+    if (strcmp(relay->address, relay->asked) != 0) /* the name in front of it: in `original`, or beside the client's */
+        size += strlen("rfc822;") + strlen(relay->asked);
+    return size + strlen(rcpt->orcpt);
+}
+
+static void entry_count_packed(struct transaction *tx, struct entry *entry, const struct relay_answer *relay, const struct smtp_command *rcpt)
+{
+    entry->packed = packed_size(relay, rcpt);
+    tx->packed += entry->packed;
+}
+
+/* For now: the client may come again with them in a transaction of their own (RFC 5321 4.5.3.1.10). */
+static void entry_refuse_too_many(const struct transaction *tx, struct entry *entry)
+{
+    server_count_limit(tx->session->server, LIMIT_RECIPIENTS);
+    entry_refuse(entry, SMTP_VERB_RCPT, 452, "4.5.3", "recipients", false, "Too many recipients");
+}
+
+static void entry_refuse_by_hop(struct entry *entry, const struct smtp_reply *reply)
+{
+    struct smtp_reply answer = *reply;
+    reply_normalize(&answer, "2.1.5");
+    if (answer.code == 421) /* would close a session that has nothing wrong with it */
+        answer.code = 450;
+    entry_refuse(entry, SMTP_VERB_RCPT, answer.code, answer.enhanced, "next-hop", !reply->own, answer.text);
+}
+
 /* ---- aliases for several addresses ---- */
 
 struct expansion {
     struct transaction *tx;
     const struct smtp_command *rcpt;
     unsigned first, count;       /* entries */
+    size_t packed;               /* bytes of their list */
     struct relay_answer refused; /* the first address that is refused */
 };
 
@@ -288,6 +326,7 @@ static void look_for_refused(void *arg, const struct relay_answer *target)
 {
     struct expansion *expansion = arg;
     expansion->count++;
+    expansion->packed += packed_size(target, expansion->rcpt);
     if (target->result == RELAY_REFUSED && expansion->refused.result != RELAY_REFUSED)
         expansion->refused = *target;
 }
@@ -305,6 +344,7 @@ static void add_expanded(void *arg, const struct relay_answer *target)
         entry->silent = true;
     }
     entry_name(tx, entry, target, expansion->rcpt);
+    entry_count_packed(tx, entry, target, expansion->rcpt);
     if (target->result == RELAY_DISCARD) {
         entry->discard = true;
         tx->to_discard++;
@@ -335,7 +375,8 @@ static void list_accept(struct transaction *tx, unsigned first)
     }
 }
 
-/* Nobody is left who would take the message, and the report would go to a sender who may never have sent it. The first one's answer is the client's. */
+/* Nobody is left who would take the message, and the report would go to a sender who may never have sent it. The first one's answer is the client's.
+ * For now only, where some are refused and the others could not be asked: accepted, a dead list would be one that is only long. */
 static void list_refuse(struct transaction *tx, unsigned first)
 {
     for (unsigned i = first, end = list_end(tx, first); i < end; i++) {
@@ -346,7 +387,6 @@ static void list_refuse(struct transaction *tx, unsigned first)
         entry->leg = NULL;
         entry->asked = false;
     }
-    tx->session->unknown++;
 }
 
 #define NOT_OFFERED UINT_MAX
@@ -365,23 +405,42 @@ static void list_follow(struct transaction *tx, unsigned first)
     leg_offer(tx->entries[first].leg, &tx->entries[first]);
 }
 
+/* The questions have ended without an answer: the host is lost, or has heard enough of them. */
+static bool says_nothing_of_recipient(const struct smtp_reply *reply)
+{
+    return reply->closing || (reply->own && reply->code / 100 == 4);
+}
+
 static bool is_of_list(const struct transaction *tx, unsigned at)
 {
     return tx->entries[at].silent || (at + 1 < tx->count && tx->entries[at + 1].silent);
 }
 
-/* refused: by the next hop of the one at `at`, for good; its answer is in its entry. */
-static void list_answered(struct transaction *tx, unsigned at, bool refused)
+
+/* The next hop of the one at `at` has answered. Those before it were refused for good. */
+static void list_answered(struct transaction *tx, unsigned at, const struct smtp_reply *reply)
 {
     unsigned first = at;
     while (tx->entries[first].silent)
         first--;
-    if (!refused)
-        list_accept(tx, first);
-    else if (at + 1 == list_end(tx, first))
+    unsigned end = list_end(tx, first);
+    if (reply->code / 100 == 5) {
+        entry_refuse_by_hop(&tx->entries[at], reply);
+        if (at + 1 < end) {
+            leg_offer(tx->entries[at + 1].leg, &tx->entries[at + 1]);
+            return;
+        }
+        tx->session->unknown++;
         list_refuse(tx, first);
-    else
-        leg_offer(tx->entries[at + 1].leg, &tx->entries[at + 1]);
+    } else if (at > first && says_nothing_of_recipient(reply)) {
+        for (unsigned i = first; i < end; i++) {
+            free(tx->entries[i].answer);
+            entry_refuse_by_hop(&tx->entries[i], reply);
+        }
+        list_refuse(tx, first);
+    } else {
+        list_accept(tx, first);
+    }
 }
 
 /* The last entry is the RCPT command's. An address that is refused refuses them all: dropped silently it would be lost. */
@@ -396,9 +455,8 @@ static void expand(struct transaction *tx, const struct relay_answer *several, c
         const struct relay_answer *refused = &expansion.refused;
         memcpy(tx->entries[expansion.first].rule, refused->rule, sizeof refused->rule);
         entry_refuse(&tx->entries[expansion.first], SMTP_VERB_RCPT, refused->code, refused->enhanced, refused->why, false, refused->text);
-    } else if (tx->count + expansion.count > EXPANDED_MAX) {
-        server_count_limit(session->server, LIMIT_RECIPIENTS);
-        entry_refuse(&tx->entries[expansion.first], SMTP_VERB_RCPT, 452, "4.5.3", "recipients", false, "Too many recipients");
+    } else if (tx->count + expansion.count > EXPANDED_MAX || tx->packed + expansion.packed > PACKED_MAX) {
+        entry_refuse_too_many(tx, &tx->entries[expansion.first]);
     } else {
         expansion.count = 0;
         relay_expand(several, policy, mx_delivery, &rcpt->address, add_expanded, &expansion);
@@ -451,8 +509,7 @@ void transaction_rcpt(struct transaction *tx, const struct smtp_command *rcpt)
         session->errors++;
         entry_refuse_listed(entry, session);
     } else if (transaction_valid(tx) > tx->allowance.max_recipients) {
-        server_count_limit(session->server, LIMIT_RECIPIENTS);
-        entry_refuse(entry, SMTP_VERB_RCPT, 452, "4.5.3", "recipients", false, "Too many recipients");
+        entry_refuse_too_many(tx, entry);
     } else if (!take_owner(tx, relay.owner)) {
         entry_refuse(entry, SMTP_VERB_RCPT, 452, "4.5.3", "list", false, "A list with an owner comes in a transaction of its own");
     } else if (relay.result == RELAY_SEVERAL) {
@@ -466,15 +523,6 @@ void transaction_rcpt(struct transaction *tx, const struct smtp_command *rcpt)
         entry_follow(entry, leg_to(tx, &relay.hop));
     }
     give_replies(tx);
-}
-
-static void entry_refuse_by_hop(struct entry *entry, const struct smtp_reply *reply)
-{
-    struct smtp_reply answer = *reply;
-    reply_normalize(&answer, "2.1.5");
-    if (answer.code == 421) /* would close a session that has nothing wrong with it */
-        answer.code = 450;
-    entry_refuse(entry, SMTP_VERB_RCPT, answer.code, answer.enhanced, "next-hop", !reply->own, answer.text);
 }
 
 void transaction_on_recipient(void *arg, unsigned index, const struct smtp_reply *reply)
@@ -496,10 +544,7 @@ void transaction_on_recipient(void *arg, unsigned index, const struct smtp_reply
         return;
     struct entry *entry = &tx->entries[at];
     if (is_of_list(tx, at)) {
-        bool refused = reply->code / 100 == 5;
-        if (refused)
-            entry_refuse_by_hop(entry, reply);
-        list_answered(tx, at, refused);
+        list_answered(tx, at, reply);
     } else if (reply->code / 100 == 2) {
         entry->asked = false;
         tx->to_deliver++;

@@ -28,8 +28,7 @@ static Weir__SpoolRecipients *make_recipients(const struct transaction *tx)
         next_hop_format(destination, &entry->leg->hop);
         recipient->index = entry->index;
         recipient->address = wire_text(entry->address);
-        recipient->original = wire_text(entry->orcpt);
-        recipient->given = wire_text(entry->given);
+        wire_recipient_name(recipient, entry->orcpt, entry->given);
         recipient->notify = entry->notify;
         recipient->destination = wire_text(xstrdup(destination));
         list->recipients[list->n_recipients++] = recipient;

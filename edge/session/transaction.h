@@ -37,6 +37,7 @@ struct entry { /* a recipient; or, while replies are owed, something else that h
     uint64_t policy_epoch; /* what decided: the policy, */
     char rule[RELAY_RULE_MAX]; /* and its lines, as in struct relay_answer */
     bool silent;           /* one more address of the alias before it: the RCPT command has its answer */
+    size_t packed;         /* its part of the transaction's */
     unsigned notify;       /* SMTP_NOTIFY_*, 0: not said */
     char *orcpt;           /* decoded; NULL: none */
 };
@@ -54,6 +55,7 @@ struct transaction {
     unsigned rcpts;                    /* RCPT commands so far */
     unsigned to_deliver, to_discard;   /* among the accepted */
     unsigned silent;                   /* entries that no RCPT command named */
+    size_t packed;                     /* bytes of the list of recipients that the spool would keep: as many at most */
     char *owner;                       /* of the list that the message is for: the next hops' sender; NULL: the sender itself */
     struct leg *legs;
     struct leg *direct;                /* where the message goes within the session; NULL: into the spool, or nowhere */

@@ -56,8 +56,9 @@ static void log_outcome(const struct job *job, const struct job_outcome *outcome
     double waited = (double)job->lease->age_ms / 1e3;
     double delivering = job->delivering_ms != 0 ? (double)(now - job->delivering_ms) / 1e3 : 0;
     double rest = (double)(now - job->began_ms) / 1e3 - delivering;
-    if (recipient->given.len > 0)
-        snprintf(given, sizeof given, " orig_to=<%.*s>,", (int)recipient->given.len, (const char *)recipient->given.data);
+    ProtobufCBinaryData named = wire_recipient_given(recipient);
+    if (named.len > 0)
+        snprintf(given, sizeof given, " orig_to=<%.*s>,", (int)named.len, (const char *)named.data);
     if (outcome->remote)
         snprintf(code, sizeof code, "%d ", outcome->code);
     log_write_as("smtp", LOG_INFO, "%s: to=<%.*s>,%s relay=%s, delay=%.2f, delays=%.2f/%.2f/0/%.2f, dsn=%s, status=%s (%s%s)", job->id,

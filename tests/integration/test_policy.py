@@ -71,15 +71,21 @@ def test_S69_explain_says_what_an_edge_answers(cluster):
     assert wrong.returncode == 65 and "is not an IP address" in wrong.stderr
 
 
+CROWDS = [f"{'a-crowd-so-large-that-its-name-is-written-down-once-only'}-{n}" for n in range(5)]
+
+
 @pytest.mark.sanitized
 def test_S48_S49_aliases_of_own_domains(make_cluster):
     cluster = make_cluster(edges=2, scanners=1)
     own = cluster.dir / "policy" / "local-host-names"
     own.write_text(own.read_text() + "students.example.edu\n")
     table = cluster.dir / "policy" / "mailertable"
-    table.write_text("\n".join(line for line in table.read_text().splitlines() if not line.startswith(".\t") and not line.startswith(". ")) + "\n")
+    table.write_text("\n".join(line for line in table.read_text().splitlines() if not line.startswith(".\t") and not line.startswith(". "))
+                     + "\ncrowd.example.edu\tsmtp:[127.0.0.1]:9\n")
     write(cluster, "aliases", "sysadm: sysadm@example.edu\nstaff: :include:staff-members\nowner-staff: postmaster@example.edu\n"
-          "dead: unknown-a@example.edu, unknown-b@example.edu\nhalf-dead: unknown-a@example.edu, one@example.edu\n")
+          "dead: unknown-a@example.edu, unknown-b@example.edu\nhalf-dead: unknown-a@example.edu, one@example.edu\n"
+          "cut-short: unknown-a@example.edu, four21-b@example.edu, one@example.edu\n" + "".join(f"{crowd}: :include:crowd\n" for crowd in CROWDS))
+    write(cluster, "crowd", "".join(f"{'somebody-with-a-name-that-is-as-long-as-it-may-be-':-<51}{n:03}@crowd.example.edu\n" for n in range(990)))
     write(cluster, "staff-members", "# by the personnel office\none@example.edu, two@example.edu\nsysadm\n")
     cluster.apply_policy()
 
@@ -93,6 +99,15 @@ def test_S48_S49_aliases_of_own_domains(make_cluster):
     assert [answer[:9] for answer in answers("sysadm", "staff")] == ["250 2.1.5", "452 4.5.3"]
     dead, half_dead = answers("dead", "half-dead")  # nobody outside gets a report about what could be refused
     assert dead.startswith("550 5.1.1") and half_dead.startswith("250"), (dead, half_dead)
+    (cut_short,) = answers("cut-short")  # its host ends the questions, as Postfix does after twenty wrong ones: nothing that lives was heard of
+    assert cut_short.startswith("450 "), cut_short
+    crowds = [f"{name}@students.example.edu" for name in CROWDS]
+    answer = cluster.send(message(), source=OUTSIDE, recipients=crowds)
+    assert answer.code == 250, answer
+    with Smtp(cluster.relay(), source=OUTSIDE) as client:  # as much as the spool takes, and the rest is for another transaction
+        client.send(b"MAIL FROM:<a@example.org>\r\n" + b"".join(b"RCPT TO:<%b> ORCPT=rfc822;%b@example.org\r\n" % (crowd.encode(), b"x" * 100) for crowd in crowds))
+        assert [client.reply().code for _ in range(1 + len(crowds))] == [250, 250, 250, 250, 452, 452]
+        assert client.data(message()).code == 250
     raw = message(token="one-for-each")
     answer = cluster.send(raw, source=OUTSIDE, recipients=("staff@students.example.edu",))
     assert answer.code == 250, answer

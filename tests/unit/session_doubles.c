@@ -447,9 +447,12 @@ bool next_hop_has_message(void)
     return doubles.delivery != NULL && doubles.delivery->sent;
 }
 
-void next_hop_answers_rcpt(int code, const char *enhanced, const char *text)
+void next_hop_answers_rcpt(int code, const char *enhanced, const char *text, bool own)
 {
     struct smtp_reply reply = reply_of(code, enhanced, text);
+    reply.own = own;
+    reply.closing = code == 421; /* as the delivery says it */
+    reply.code = code == 421 ? 450 : code;
     struct delivery *delivery = doubles.delivery;
     if (delivery == NULL || delivery->answered == delivery->asked) {
         fprintf(stderr, "no recipient was offered to the next hop\n");
@@ -507,8 +510,9 @@ struct spool_store *spool_store_new(const struct spool_store_options *options, s
     size_t len = (size_t)snprintf(doubles.stored_as, sizeof doubles.stored_as, "%s", options->envelope->scanned ? "scanned" : "unscanned");
     for (size_t i = 0; i < options->recipients->n_recipients; i++) {
         const Weir__SpoolRecipient *recipient = options->recipients->recipients[i];
-        len += (size_t)snprintf(doubles.stored_as + len, sizeof doubles.stored_as - len, " %.*s%s%.*s>%.*s", (int)recipient->given.len,
-                                (const char *)recipient->given.data, recipient->given.len > 0 ? ">" : "", (int)recipient->address.len,
+        ProtobufCBinaryData given = wire_recipient_given(recipient);
+        len += (size_t)snprintf(doubles.stored_as + len, sizeof doubles.stored_as - len, " %.*s%s%.*s>%.*s", (int)given.len,
+                                (const char *)given.data, given.len > 0 ? ">" : "", (int)recipient->address.len,
                                 (const char *)recipient->address.data, (int)recipient->destination.len,
                                 (const char *)recipient->destination.data);
     }

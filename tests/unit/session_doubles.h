@@ -64,7 +64,8 @@ void client_ends(void); /* it sends no more, but reads */
 void doubles_settle(struct event_base *base);
 bool next_hop_owes_recipients(void); /* some recipient was offered and is not answered yet */
 bool next_hop_has_message(void);
-void next_hop_answers_rcpt(int code, const char *enhanced, const char *text);
+/* own: in the edge's words, the host is lost. */
+void next_hop_answers_rcpt(int code, const char *enhanced, const char *text, bool own);
 void spool_answers(enum spool_stored stored);
 void next_hop_answers(int code, const char *enhanced, const char *text, bool maybe);
 /* Of the recipient that has been verified for longest, or (later) of the next one. */

@@ -258,7 +258,7 @@ static void on_accepted(void *arg, int fd, const struct netaddr *peer, const str
 struct owner {
     struct delivery *delivery;
     struct message *message;
-    char codes[256];    /* of the recipients, with blanks; in the order they came */
+    char codes[256];    /* of the recipients, with blanks, and ! where the host went with it; in the order they came */
     char enhanced[12];  /* of the last recipient */
     unsigned told, accepted, expected;
     bool done, maybe;
@@ -282,7 +282,8 @@ static void on_recipient(void *arg, unsigned index, const struct smtp_reply *rep
     ck_assert(reply->code >= 200 && reply->code != 421);
     owner->told++;
     owner->accepted += reply->code < 300;
-    snprintf(owner->codes + strlen(owner->codes), sizeof owner->codes - strlen(owner->codes), "%d ", reply->code);
+    snprintf(owner->codes + strlen(owner->codes), sizeof owner->codes - strlen(owner->codes), "%d%s ", reply->code,
+             reply->closing ? "!" : "");
     snprintf(owner->enhanced, sizeof owner->enhanced, "%s", reply->enhanced);
     snprintf(owner->tls, sizeof owner->tls, "%s", delivery_tls_text(owner->delivery));
     snprintf(owner->hop, sizeof owner->hop, "%s", delivery_next_hop_text(owner->delivery));
@@ -473,7 +474,7 @@ static const struct {
       .taken = 1, .connections = 1 },
     { .name = "all refused", .host = { .pipelining = true }, .recipients = "550x 551y", .codes = "550 551 ", .connections = 1,
       .enhanced = "5.1.1" },
-    { .name = "421 to one recipient", .recipients = "421x y", .codes = "450 450 ", .connections = 1 },
+    { .name = "421 to one recipient", .recipients = "421x y", .codes = "450! 450! ", .connections = 1 },
     { .name = "sender refused", .host = { .mail = "553 5.1.8 no", .pipelining = true }, .recipients = "x y", .codes = "553 553 ",
       .connections = 1, .enhanced = "5.1.8" },
     { .name = "sender deferred", .host = { .mail = "450 4.7.1 later" }, .recipients = "x", .codes = "450 ", .connections = 1 },
@@ -484,7 +485,7 @@ static const struct {
     { .name = "greeting 554", .host = { .greeting = "554 5.7.1 go away" }, .recipients = "x", .codes = "451 ", .connections = 1,
       .enhanced = "4.4.1" },
     { .name = "EHLO and HELO 550", .host = { .no_hello = true }, .recipients = "x", .codes = "451 ", .connections = 1, .enhanced = "4.4.1" },
-    { .name = "greeting 421", .host = { .greeting = "421 4.3.2 busy" }, .recipients = "x", .codes = "450 ", .connections = 1,
+    { .name = "greeting 421", .host = { .greeting = "421 4.3.2 busy" }, .recipients = "x", .codes = "450! ", .connections = 1,
       .enhanced = "4.3.2" },
     { .name = "no SMTP at all", .host = { .greeting = "SSH-2.0-OpenSSH_9" }, .recipients = "x", .codes = "451 ", .connections = 1 },
     { .name = "dies at greeting", .host = { .dies_at = "GREETING", .deaths = 9 }, .recipients = "x", .codes = "451 ", .connections = 1,
@@ -935,7 +936,7 @@ START_TEST(a_host_that_is_back_is_used_at_once)
     settings.next_hop_down = 10000;
     host.greeting = "421 4.3.2 starting";
     deliver_one(&owner, "x");
-    ck_assert_str_eq(owner.codes, "450 ");
+    ck_assert_str_eq(owner.codes, "450! ");
     host.greeting = NULL;
     run_ms(30);
     deliver_one(&owner, "x");

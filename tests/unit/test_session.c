@@ -3,10 +3,12 @@
  *
  * A dialogue is a list of lines:
  *   O KEY=VALUE   configuration (before the first other line); O outside, O no-policy, O no-live, O scan=off
+ *                 O crowds: crowd-1 to crowd-6, each for 990 addresses
  *                 O exception: other limits for the inside client, in force, and for the outside one, expired
  *   L KEY NUMBER  a limit smaller than the configuration allows (before the first other line)
  *   C TEXT        the client says a line; C lines in a row are one segment      c TEXT   the same without CRLF, with \r \n \0 \xHH escapes
  *   S TEXT        the next reply line starts with TEXT                          .        no reply is waiting
+ *   r CODE E TEXT the same in our words: the next hop is lost
  *   R CODE E TEXT the next hop answers the next recipient                       D CODE E TEXT  and the message;  M: maybe delivered
  *   V clean|bad|limits|timeout|unscannable      the verdict                     B        the farm is busy
  *   A TEXT        the next audit row is "RECIPIENT DISPOSITION CODE", and " for ALIAS" where the client named one
@@ -49,6 +51,9 @@ static const char exceptions[] = "127.0.0.1 max_message_size=2KiB max_recipients
 static const char aliases[] = "sysadm: u@example.edu\nlist: u@example.edu, o@other.edu, u@example.edu, h@hole.edu\nbad: u@example.edu, x@gone.edu\n"
                               "owned: u@example.edu\nowner-owned: x@example.edu\ncrew: u@example.edu, v@example.edu\nowner-crew: x@example.edu\n"
                               "three: a@example.edu, b@example.edu, c@example.edu\n";
+
+#define A_CROWD(n) "crowd-" n ": :include:crowd\n"
+static const char crowds[] = A_CROWD("1") A_CROWD("2") A_CROWD("3") A_CROWD("4") A_CROWD("5") A_CROWD("6");
 
 struct play {
     const char *name;
@@ -110,8 +115,18 @@ struct setup {
     char *overrides[16];
     const char *limits[8];
     size_t override_count, limit_count;
-    bool outside, exception, no_policy, no_scan, names, cluster;
+    bool outside, exception, crowds, no_policy, no_scan, names, cluster;
 };
+
+#define CROWD 990
+
+static char *make_crowd(void)
+{
+    char *text = malloc(CROWD * 80), *end = text;
+    for (int i = 0; i < CROWD; i++)
+        end += sprintf(end, "somebody-with-quite-a-long-name-in-this-crowd-%03d@example.edu\n", i);
+    return text;
+}
 
 static bool begin(struct play *play, const struct setup *setup)
 {
@@ -145,13 +160,18 @@ static bool begin(struct play *play, const struct setup *setup)
     if (setup->cluster)
         server_set_cluster(play->server, "0123456789abcdef");
     if (!setup->no_policy) {
+        const char *names = setup->crowds ? crowds : aliases;
+        char *crowd = make_crowd();
         struct policy_file files[] = { { "mailertable", mailertable, sizeof mailertable - 1 },
                                        { "local-host-names", own_domains, sizeof own_domains - 1 },
                                        { "networks", networks, sizeof networks - 1 },
-                                       { "aliases", aliases, sizeof aliases - 1 },
+                                       { "aliases", names, strlen(names) },
                                        { "verify", verified, sizeof verified - 1 },
                                        { "exceptions", exceptions, sizeof exceptions - 1 } };
-        struct policy *parsed = policy_parse(files, setup->exception ? 6 : 5, &why);
+        if (setup->crowds)
+            files[5] = (struct policy_file){ "crowd", crowd, strlen(crowd) };
+        struct policy *parsed = policy_parse(files, setup->exception || setup->crowds ? 6 : 5, &why);
+        free(crowd);
         ck_assert_msg(parsed != NULL, "%s", why.text);
         server_set_policy(play->server, &parsed, 7);
     }
@@ -250,17 +270,19 @@ static void verdict(const char *what)
         scanner_says(WEIR__VERDICT__VERDICT_UNSPECIFIED, 0, "");
 }
 
-static void answer(const char *text, bool recipient, bool maybe)
+enum answered { RECIPIENT, RECIPIENT_BY_US, MESSAGE, MESSAGE_MAYBE };
+
+static void answer(const char *text, enum answered what)
 {
     char enhanced[12] = "", words[512] = "";
     int code = 0;
     sscanf(text, "%d %11s %511[^\n]", &code, enhanced, words);
     if (strcmp(enhanced, "-") == 0)
         *enhanced = '\0';
-    if (recipient)
-        next_hop_answers_rcpt(code, enhanced, words);
+    if (what == RECIPIENT || what == RECIPIENT_BY_US)
+        next_hop_answers_rcpt(code, enhanced, words, what == RECIPIENT_BY_US);
     else
-        next_hop_answers(code, enhanced, words, maybe);
+        next_hop_answers(code, enhanced, words, what == MESSAGE_MAYBE);
 }
 
 static void expect_sent(struct play *play, const char *want, size_t line)
@@ -301,11 +323,14 @@ static void step(struct play *play, const char *text, size_t line)
                       doubles.out);
         return;
     case 'R':
-        answer(arg, true, false);
+        answer(arg, RECIPIENT);
+        break;
+    case 'r':
+        answer(arg, RECIPIENT_BY_US);
         break;
     case 'D':
     case 'M':
-        answer(arg, false, *text == 'M');
+        answer(arg, *text == 'M' ? MESSAGE_MAYBE : MESSAGE);
         break;
     case 'V':
         verdict(arg);
@@ -400,6 +425,8 @@ static void run(const char *name, const char *dialogue, bool trickle)
                 setup.names = true;
             else if (strcmp(option, "cluster") == 0)
                 setup.cluster = true;
+            else if (strcmp(option, "crowds") == 0)
+                setup.crowds = true;
             else if (strcmp(option, "exception") == 0)
                 setup.exception = true;
             else if (strcmp(option, "no-policy") == 0)
@@ -703,6 +730,7 @@ static const struct {
     DEAD "R 553 5.1.3 no such c\nS 550 5.1.1 no such a\nA a@example.edu refused:next-hop 550 for three@local.edu\nA b@example.edu refused:next-hop 550 for three@local.edu\n"              \
          "A c@example.edu refused:next-hop 553 for three@local.edu\n"
 #define THREE "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<three@local.edu>\n"
+#define CROWD_AS(n) "C RCPT TO:<crowd-" n "@local.edu> ORCPT=rfc822;" SIXTY SIXTY "@elsewhere.edu\n"
 #define THREE_SPOOLED                                                                                                                                    \
     "K scanned three@local.edu>a@example.edu>[sink.example.edu]:2525 three@local.edu>b@example.edu>[sink.example.edu]:2525 "                             \
     "three@local.edu>c@example.edu>[sink.example.edu]:2525\nQ stored\nS 250 2.0.0\n"                                                                    \
@@ -716,6 +744,29 @@ static const struct {
       "O outside\n" READY THREE DEAD "R 250 - ok\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\nV clean\n" THREE_SPOOLED },
     { "a list of which one may come to life is accepted", false,
       "O outside\n" READY THREE DEAD "R 451 4.3.0 later\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\nV clean\n" THREE_SPOOLED },
+    { "a list dead as far as its next hop could be asked", false,
+      "O outside\n" READY THREE DEAD "R 421 4.7.0 too many errors\nS 450 4.7.0 too many errors\nA a@example.edu deferred:next-hop 450 for three@local.edu\n"
+      "A b@example.edu deferred:next-hop 450 for three@local.edu\nA c@example.edu deferred:next-hop 450 for three@local.edu\nC DATA\nS 554 5.5.1" },
+    { "a list dead as far as its next hop could be asked, pipelined", false,
+      "O outside\nO max_recipients=1\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<three@local.edu>\nC RCPT TO:<x@gone.edu>\nS 250 2.1.0\nR 550 5.1.1 no such a\n"
+      "r 451 4.4.2 lost connection\nS 451 4.4.2 lost connection\nA a@example.edu deferred:next-hop 451 for three@local.edu\n"
+      "A b@example.edu deferred:next-hop 451 for three@local.edu\nA c@example.edu deferred:next-hop 451 for three@local.edu\n"
+      "S 550 5.1.1 <x@gone.edu>\nA x@gone.edu refused:route 550\nC RCPT TO:<u@example.edu>\nR 250 - ok\nS 250 2.1.5" },
+    { "a list that nobody could be asked about is accepted", false,
+      "O outside\n" READY THREE "r 451 4.4.1 lost connection\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\nV clean\n" THREE_SPOOLED },
+    { "a dead list that waits for what is before it takes nobody's place", false,
+      "O max_recipients=2\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@verified.edu>\nC RCPT TO:<three@local.edu>\nS 250 2.1.0\n" DEAD "R 553 5.1.3 no such c\n"
+      "C RCPT TO:<h@hole.edu>\n.\nZ missing No such user\nS 550 5.1.1\nA u@verified.edu refused:verify 550\nS 550 5.1.1 no such a\n"
+      "A a@example.edu refused:next-hop 550 for three@local.edu\nA b@example.edu refused:next-hop 550 for three@local.edu\n"
+      "A c@example.edu refused:next-hop 553 for three@local.edu\nS 250 2.1.5" },
+    { "lists that fit the spool's list together", false,
+      "O profile=handoff\nO crowds\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<crowd-1@local.edu>\nC RCPT TO:<crowd-2@local.edu>\nC RCPT TO:<crowd-3@local.edu>\n"
+      "C RCPT TO:<crowd-4@local.edu>\nC RCPT TO:<crowd-5@local.edu>\nC RCPT TO:<crowd-6@local.edu>\nS 250 2.1.0\nS 250 2.1.5\nS 250 2.1.5\nS 250 2.1.5\nS 250 2.1.5\n"
+      "S 250 2.1.5\nS 452 4.5.3 Too many recipients\nA crowd-6@local.edu deferred:recipients 452" },
+    { "lists that do not, as the client's own names are longer", false,
+      "O profile=handoff\nO crowds\n" READY "C MAIL FROM:<a@b.test>\n" CROWD_AS("1") CROWD_AS("2") CROWD_AS("3") CROWD_AS("4") "S 250 2.1.0\nS 250 2.1.5\n"
+      "S 250 2.1.5\nS 250 2.1.5\nS 452 4.5.3 Too many recipients\nA crowd-4@local.edu deferred:recipients 452\nC RCPT TO:<u@example.edu>\nS 250 2.1.5\n"
+      "C RSET\nS 250\nC MAIL FROM:<a@b.test>\nS 250\n" CROWD_AS("4") "S 250 2.1.5" },
     { "what is pipelined behind a list waits for it", false,
       READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<three@local.edu>\nC RCPT TO:<x@gone.edu>\nC NOOP\nS 250 2.1.0\n" ALL_DEAD
       "S 550 5.1.1 <x@gone.edu>\nA x@gone.edu refused:route 550\nS 250 2.0.0" },
@@ -1065,8 +1116,8 @@ START_TEST(test_conservation)
     for (int i = 0; i < 6; i++) {
         static const char text[] = "MAIL FROM:<>\r\nRCPT TO:<u@example.edu>\r\nRCPT TO:<v@example.edu>\r\nRCPT TO:<x@hole.edu>\r\n";
         say(&play, text, sizeof text - 1);
-        next_hop_answers_rcpt(250, "", "ok");
-        next_hop_answers_rcpt(250, "", "ok");
+        next_hop_answers_rcpt(250, "", "ok", false);
+        next_hop_answers_rcpt(250, "", "ok", false);
         doubles_settle(play.base);
         say(&play, "DATA\r\n", 6);
         say(&play, "x\r\n.\r\n", 6);
@@ -1088,12 +1139,12 @@ START_TEST(test_conservation)
     /* A message that began is counted however it ends: given up, and with the server. */
     static const char begun[] = "MAIL FROM:<>\r\nRCPT TO:<u@example.edu>\r\n";
     say(&play, begun, sizeof begun - 1);
-    next_hop_answers_rcpt(250, "", "ok");
+    next_hop_answers_rcpt(250, "", "ok", false);
     doubles_settle(play.base);
     say(&play, "BDAT 1\r\nxRSET\r\n", 15);
     ck_assert_double_eq(series(&play.metrics, "weir_messages_total", "direction=\"outbound\",disposition=\"deferred\""), 3);
     say(&play, begun, sizeof begun - 1);
-    next_hop_answers_rcpt(250, "", "ok");
+    next_hop_answers_rcpt(250, "", "ok", false);
     doubles_settle(play.base);
     say(&play, "DATA\r\n", 6);
     server_break_off(play.server);

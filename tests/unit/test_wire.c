@@ -685,6 +685,41 @@ static void check_depth(const ProtobufCMessageDescriptor *message, int depth)
             check_depth(message->fields[i].descriptor, depth + 1);
 }
 
+static const struct {
+    const char *original, *given, *kept; /* kept: as `given` of its own */
+} names[] = {
+    { "rfc822;list@example.org", "list@example.org", "" },
+    { "rfc822;other@example.org", "list@example.org", "list@example.org" },
+    { "utf-8;list@example.org", "list@example.org", "list@example.org" },
+    { NULL, "list@example.org", "list@example.org" },
+    { "rfc822;list@example.org", NULL, "" },
+    { NULL, NULL, "" },
+};
+
+START_TEST(test_names_of_recipients)
+{
+    Weir__SpoolRecipient recipient = WEIR__SPOOL_RECIPIENT__INIT, *recipients[] = { &recipient };
+    Weir__SpoolRecipients list = WEIR__SPOOL_RECIPIENTS__INIT;
+    struct error why;
+    size_t len;
+    list.recipients = recipients, list.n_recipients = 1;
+    recipient.address = wire_text("a@example.org"), recipient.destination = wire_text("example.org");
+    wire_recipient_name(&recipient, names[_i].original, names[_i].given);
+    ck_assert(wire_equal(&recipient.given, names[_i].kept));
+    uint8_t *bytes = wire_recipients_encode(&list, &len);
+    Weir__SpoolRecipients *back = wire_recipients_decode(bytes, len, &why);
+    ck_assert_ptr_nonnull(back);
+    ProtobufCBinaryData given = wire_recipient_given(back->recipients[0]);
+    ck_assert(wire_equal(&given, names[_i].given != NULL ? names[_i].given : ""));
+    ck_assert(wire_equal(&back->recipients[0]->original, names[_i].original != NULL ? names[_i].original : ""));
+    wire_recipients_free(&back);
+    free(bytes);
+    recipient.given_original = true, recipient.original = wire_text("rfc822;"); /* from a peer that is wrong */
+    given = wire_recipient_given(&recipient);
+    ck_assert_uint_eq(given.len, strlen(names[_i].kept));
+}
+END_TEST
+
 START_TEST(test_no_message_contains_itself)
 {
     check_depth(&weir__frame__descriptor, 0);
@@ -781,6 +816,7 @@ int main(void)
     tcase_add_test(tcase, test_verify_questions);
     tcase_add_test(tcase, test_answers);
     tcase_add_test(tcase, test_packed_lists);
+    tcase_add_loop_test(tcase, test_names_of_recipients, 0, sizeof names / sizeof *names);
     tcase_add_test(tcase, test_no_message_contains_itself);
     tcase_add_test(tcase, test_every_field_has_its_rule);
     tcase_add_test(tcase, test_text);
