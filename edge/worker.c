@@ -6,7 +6,6 @@
  * reports says how far it is.
  */
 #include <ifaddrs.h>
-#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,7 +59,6 @@ struct worker {
     struct process_stats *process_stats;
     bool has_policy, serving, draining, no_sessions, drained, stopping;
     uint64_t started_ms;
-    uint64_t gc_done;
     uint64_t stop_at_ms, reports_until_ms;
 };
 
@@ -270,10 +268,6 @@ static void on_state(void *arg, const Weir__ClusterState *state, const Weir__Nod
     tell_cluster(worker, &state->identity);
     if (entry == NULL) /* not registered yet: nobody has said what we should be */
         return;
-    if (entry->gc > worker->gc_done) {
-        malloc_trim(0); /* an edge has no other garbage: buffers of a past peak go back to the system */
-        worker->gc_done = entry->gc;
-    }
     if (entry->drain)
         begin_drain(worker);
     else
@@ -311,7 +305,6 @@ static void on_heartbeat(void *arg, Weir__Heartbeat *beat)
                   : worker->draining   ? WEIR__NODE_STATE__NODE_DRAINING
                   : worker->has_policy ? WEIR__NODE_STATE__NODE_ACTIVE
                                        : WEIR__NODE_STATE__NODE_STARTING;
-    beat->gc_done = worker->gc_done;
     beat->in_flight = server_sessions(worker->server);
     server_observe(worker->server);
     process_stats_update(worker->process_stats);
