@@ -157,4 +157,4 @@ class Standby(PostgreSQL):
         self.start()
 
     def promote(self):
-        assert self.query("SELECT pg_promote()") == [["t"]]
+        assert self.query("SELECT pg_promote(true, 180)") == [["t"]]
