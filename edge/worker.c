@@ -264,7 +264,6 @@ static void on_state(void *arg, const Weir__ClusterState *state, const Weir__Nod
     struct worker *worker = arg;
     if (worker->farm != NULL)
         scan_farm_update(worker->farm, state);
-    server_set_spool_full(worker->server, state->spool_full);
     tell_cluster(worker, &state->identity);
     if (entry == NULL) /* not registered yet: nobody has said what we should be */
         return;

@@ -31,6 +31,7 @@
 #define METRICS_BYTES   (WIRE_FRAME_MAX - 8192u) /* the rest of a heartbeat takes less than that */
 #define SAMPLE_HEAD     8u
 #define OLDER_EPOCHS_MS 10000
+#define FULL_MS         120000 /* twice what lies between two states of one coordinator at most (publish_interval) */
 #define CACHE_NAME      "cache" /* the coordinator of a state kept in memory or in a file: nobody's in particular */
 
 struct conversation { /* with one coordinator */
@@ -39,6 +40,7 @@ struct conversation { /* with one coordinator */
     struct link *link;
     struct link_subscriber *subscriber;
     uint32_t version; /* of its last answer */
+    uint64_t full_ms; /* when it last said that the spool is full; 0: it has said otherwise since, or nothing */
 };
 
 struct node {
@@ -340,18 +342,19 @@ static bool is_news(struct node *node, const Weir__ClusterState *state, const st
     return true;
 }
 
-static void on_state(struct node *node, const struct link_message *message, const struct conversation *from)
+static void on_state(struct node *node, const struct link_message *message, struct conversation *from)
 {
     Weir__ClusterState *state = message->frame->cluster_state;
     size_t len;
 
+    from->full_ms = state->spool_full ? clock_ms() : 0; /* of itself, so its epoch does not matter */
     if (!is_news(node, state, from))
         return;
-    /* The same state from another coordinator, or read again, is no news. */
+    /* The same state from another coordinator, or read again, is no news; nor is what one says of itself. */
     ProtobufCBinaryData coordinator = state->coordinator;
-    bool fresh = state->fresh;
+    bool fresh = state->fresh, spool_full = state->spool_full;
     state->coordinator = wire_text(CACHE_NAME);
-    state->fresh = false;
+    state->fresh = state->spool_full = false;
     uint8_t *bytes = wire_encode((Weir__Frame *)(uintptr_t)message->frame, &len);
     bool same = bytes == NULL || (len == node->state_len && memcmp(bytes, node->state, len) == 0);
     if (!same) {
@@ -364,6 +367,7 @@ static void on_state(struct node *node, const struct link_message *message, cons
     }
     state->coordinator = coordinator;
     state->fresh = fresh;
+    state->spool_full = spool_full;
     if (same)
         return;
     tell_state(node, state);
@@ -478,6 +482,7 @@ static void on_link_down(void *arg, struct link *link)
     struct conversation *conversation = arg;
 
     (void)link;
+    conversation->full_ms = 0;
     if (node_choice_down(&conversation->node->choice, index_of(conversation), clock_ms()))
         turn(conversation->node);
     node_questions_leave(conversation->node->questions, conversation->link);
@@ -712,4 +717,9 @@ void node_free(struct node **taken)
 bool node_is_connected(const struct node *node)
 {
     return node->connected;
+}
+
+bool node_spool_is_full(const struct node *node)
+{
+    return node->connected && node->current->full_ms != 0 && clock_ms() - node->current->full_ms < FULL_MS;
 }

@@ -69,6 +69,9 @@ struct node *node_new(struct event_base *base, const struct node_options *option
                       void *arg);
 void node_free(struct node **node);
 bool node_is_connected(const struct node *node); /* a coordinator answered lately */
+/* That one would answer a store FULL, as it last published. What others say does not count: each finds out for itself, and
+ * it is the one that will be asked. */
+bool node_spool_is_full(const struct node *node);
 void node_heartbeat_soon(struct node *node);     /* own state changed: tell at once */
 /* Asks whichever coordinator answers: sent at once (or when a link is up); repeated with the same request number to the
  * next coordinator that is up when the link goes, when node turns to another, when it was not answered for

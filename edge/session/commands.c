@@ -60,7 +60,7 @@ static void obey_starttls(struct session *session, const struct smtp_command *co
 static bool has_no_room(const struct session *session)
 {
     const struct server *server = session->server;
-    return session->limits->profile != PROFILE_RELAY && server->spool_full && server->node != NULL && node_is_connected(server->node);
+    return session->limits->profile != PROFILE_RELAY && server->node != NULL && node_spool_is_full(server->node);
 }
 
 static void obey_mail(struct session *session, const struct smtp_command *command)

@@ -126,7 +126,6 @@ struct server {
     struct dns *dns;       /* NULL: clients' names are not looked up */
     struct verifier *verifier;
     struct node *node;
-    bool spool_full; /* as its last state said */
     char cluster[SMTP_CLUSTER_MARK_MAX]; /* XWEIR; "": not known yet */
     struct census *census;
     const char *node_name;

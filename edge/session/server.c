@@ -109,11 +109,6 @@ void server_set_node(struct server *server, struct node *node)
     server->node = node;
 }
 
-void server_set_spool_full(struct server *server, bool full)
-{
-    server->spool_full = full;
-}
-
 void server_set_cluster(struct server *server, const char *mark)
 {
     snprintf(server->cluster, sizeof server->cluster, "%s", mark);

@@ -37,8 +37,6 @@ struct server_options { /* all borrowed for the server's life, but config: count
 
 struct server *server_new(const struct server_options *options);
 void server_free(struct server **server); /* breaks off its sessions */
-/* As the coordinators' last state says: while it is so, and one of them answers, listeners that always spool refuse mail before they read it. */
-void server_set_spool_full(struct server *server, bool full);
 /* Ends all sessions without a word; messages that had begun are written down. Not from inside a callback of a session. */
 void server_break_off(struct server *server);
 /* What EHLO offers as XWEIR, by which the cluster's edges know each other. "": nothing is said. */

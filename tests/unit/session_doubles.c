@@ -493,6 +493,12 @@ bool node_is_connected(const struct node *node)
     return doubles.spool_up;
 }
 
+bool node_spool_is_full(const struct node *node)
+{
+    (void)node;
+    return doubles.spool_up && doubles.spool_full;
+}
+
 /* ---- spool ---- */
 
 struct spool_store {

@@ -41,6 +41,7 @@ struct doubles {
     char row_rule[64];
     char *row_at;
     bool spool_up;                 /* a coordinator is there */
+    bool spool_full;               /* and says so */
     struct spool_store *store;     /* being stored */
     unsigned stores;
     char stored_as[4096];          /* "scanned|unscanned ADDRESS>DESTINATION ..." of the last */

@@ -240,7 +240,7 @@ static void coordinator_init(struct coordinator *c)
 }
 
 static const char *database = "one"; /* what coordinators publish from, and whether they still hear it */
-static bool fresh = true;
+static bool fresh = true, spool_full;
 
 static void publish(struct coordinator *c, uint64_t epoch, bool drain, uint64_t policy)
 {
@@ -266,6 +266,7 @@ static void publish(struct coordinator *c, uint64_t epoch, bool drain, uint64_t 
     state.policy_digest = wire_text(policy_digest);
     state.identity = wire_text(database);
     state.fresh = fresh;
+    state.spool_full = spool_full;
     frame.body_case = WEIR__FRAME__BODY_CLUSTER_STATE;
     frame.cluster_state = &state;
     link_publish(c->publisher, &frame);
@@ -575,6 +576,63 @@ START_TEST(test_another_database_is_believed_after_a_while)
     }
     ck_assert_uint_eq(state_epoch, 3);
     ck_assert_uint_ge(clock_ms() - began, 9900);
+}
+END_TEST
+
+static void publish_full(struct coordinator *c, uint64_t epoch, bool full)
+{
+    spool_full = full;
+    publish(c, epoch, false, 0);
+    spool_full = false;
+}
+
+/* Says it until it is heard; a subscription may begin later than the conversation. */
+#define PUBLISH_UNTIL(c, epoch, full, condition) \
+    WAIT((publish_full(c, epoch, full), run_for(20), condition))
+
+/* Only one coordinator has found the disk full, or room again. The one that is asked to store is believed, however old the rest of its state is. */
+START_TEST(test_a_full_spool_is_what_the_coordinator_in_use_says)
+{
+    settings.heartbeat_interval = 10000; /* on a busy machine nobody is left for silence */
+    node_start(100);
+    WAIT(node_is_connected(node));
+    struct coordinator *c = &coordinators[coordinators[0].hellos > 0 ? 0 : 1], *other = &coordinators[coordinators[0].hellos > 0 ? 1 : 0];
+    PUBLISH_UNTIL(other, 10, true, states == 1);
+    ck_assert(!node_spool_is_full(node));
+    PUBLISH_UNTIL(c, 10, true, node_spool_is_full(node));
+    ck_assert_uint_eq(states, 1); /* no news of the cluster */
+    PUBLISH_UNTIL(other, 11, false, state_epoch == 11);
+    ck_assert(node_spool_is_full(node));
+    PUBLISH_UNTIL(c, 10, false, !node_spool_is_full(node));
+    PUBLISH_UNTIL(other, 12, true, state_epoch == 12);
+    ck_assert(!node_spool_is_full(node));
+    PUBLISH_UNTIL(c, 9, true, node_spool_is_full(node));
+    ck_assert_uint_eq(state_epoch, 12);
+    PUBLISH_UNTIL(c, 12, false, !node_spool_is_full(node));
+
+    coordinator_stop(c); /* and with another one what that said counts, at once */
+    WAIT(node_is_connected(node) && node_spool_is_full(node));
+    PUBLISH_UNTIL(other, 12, false, !node_spool_is_full(node));
+    PUBLISH_UNTIL(other, 12, true, node_spool_is_full(node));
+    coordinator_stop(other);
+    WAIT(!node_is_connected(node));
+    ck_assert(!node_spool_is_full(node)); /* it is away: other words for that */
+}
+END_TEST
+
+/* A start without coordinators, from what was kept: nobody says it. */
+START_TEST(test_a_full_spool_is_not_kept)
+{
+    settings.heartbeat_interval = 10000;
+    node_start(100);
+    WAIT(node_is_connected(node));
+    struct coordinator *c = &coordinators[coordinators[0].hellos > 0 ? 0 : 1];
+    PUBLISH_UNTIL(c, 10, true, node_spool_is_full(node) && states == 1);
+    node_free(&node);
+    states = 0;
+    node_start(100);
+    WAIT(states == 1 && node_is_connected(node));
+    ck_assert(!node_spool_is_full(node));
 }
 END_TEST
 
@@ -1111,6 +1169,8 @@ int main(void)
     tcase_add_test(tcase, test_coordinator_that_lags_behind_is_never_believed);
     tcase_add_test(tcase, test_coordinator_without_database_is_left_for_one_that_has_it);
     tcase_add_test(tcase, test_another_database_is_believed_after_a_while);
+    tcase_add_test(tcase, test_a_full_spool_is_what_the_coordinator_in_use_says);
+    tcase_add_test(tcase, test_a_full_spool_is_not_kept);
     tcase_add_test(tcase, test_policy);
     tcase_add_test(tcase, test_policy_asked_for_ever_more_seldom);
     tcase_add_test(tcase, test_policy_of_another_database);

@@ -21,7 +21,7 @@
  *   H             the client shuts down its side
  *   G             the client is gone                                            X        the session has ended the connection
  *   P 1|0         the scanner's window is full, open again                      W        the worker drains
- *   q 1|0         coordinators say that the spool is full, has room again
+ *   q 1|0         its coordinator says that the spool is full, has room again
  *   Z exists|missing|unknown TEXT  of the first recipient being verified; z: of the second
  *   I LOGIN PASSWORD  a coordinator is asked about                              U accepted LOGIN SENDER|wrong|limited|unavailable|nothing
  * At its end no reply and no audit row may be left.
@@ -342,7 +342,7 @@ static void step(struct play *play, const char *text, size_t line)
         spool_answers(strcmp(arg, "stored") == 0 ? SPOOL_STORED : strcmp(arg, "full") == 0 ? SPOOL_FULL : SPOOL_UNAVAILABLE);
         break;
     case 'q':
-        server_set_spool_full(play->server, *arg == '1');
+        doubles.spool_full = *arg == '1';
         return;
     case 'K':
         ck_assert_msg(doubles.store != NULL && strcmp(doubles.stored_as, arg) == 0, "%s, line %zu: want \"%s\" stored, got \"%s\"", play->name,
