@@ -19,6 +19,7 @@
 #include <unistd.h>
 #include "common/config_value.h"
 #include "common/memory.h"
+#include "common/utf8.h"
 
 #define FILE_MAX_BYTES (1024 * 1024)
 #define INCLUDE_DEPTH_MAX 16
@@ -502,7 +503,7 @@ static bool read_text(struct reading *reading, char *text, size_t len, struct er
 {
     char *end = text + len;
 
-    for (char *line = text, *next; line < end; line = next) {
+    for (char *line = text + utf8_mark(text, len), *next; line < end; line = next) {
         char *newline = memchr(line, '\n', (size_t)(end - line));
         next = newline != NULL ? newline + 1 : end;
         if (newline != NULL)

@@ -1,5 +1,6 @@
 /* utf8.c - see utf8.h */
 #include "common/utf8.h"
+#include <string.h>
 
 size_t utf8_read(const char *text, size_t len, uint32_t *code)
 {
@@ -29,4 +30,11 @@ size_t utf8_read(const char *text, size_t len, uint32_t *code)
         *code = *code << 6 | ((unsigned char)text[i] & 0x3f);
     }
     return *code < least[size] || *code > 0x10ffff || (*code >= 0xd800 && *code <= 0xdfff) ? 0 : size;
+}
+
+size_t utf8_mark(const char *text, size_t len)
+{
+    static const char mark[] = { '\xef', '\xbb', '\xbf' };
+
+    return len >= sizeof mark && memcmp(text, mark, sizeof mark) == 0 ? sizeof mark : 0;
 }

@@ -8,4 +8,7 @@
  * is a surrogate. */
 size_t utf8_read(const char *text, size_t len, uint32_t *code);
 
+/* The length of a byte order mark at the start of a text, or 0: some editors leave one, and it means nothing (RFC 3629 6). */
+size_t utf8_mark(const char *text, size_t len);
+
 #endif

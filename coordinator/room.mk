@@ -21,15 +21,15 @@ $(B)/generated/coordinator/migrations.c: coordinator/embed-sql coordinator/room.
 	$(Q)coordinator/embed-sql $(coordinator_migrations) $(coordinator_functions) >$@
 
 $(eval $(call program,weir-coordinator,coordinator,main.c,coordinator auth proto policy common,\
-    -lpq -lzmq -lprotobuf-c -ljansson -levent -lcrypt -lldap -llber))
+    -lpq -lzmq -lprotobuf-c -ljansson -levent -lcrypt -lldap -llber -lidn2))
 
 $(eval $(call library,ctl,coordinator/ctl,options.c table.c views.c request.c local.c explain.c cases.c report.c password.c))
 $(eval $(call program,weirctl,coordinator/ctl,main.c,ctl coordinator proto relay smtp policy common,\
-    -lzmq -lprotobuf-c -ljansson -levent -lcrypt))
+    -lzmq -lprotobuf-c -ljansson -levent -lcrypt -lidn2))
 
 $(eval $(call unit_test,exposition,coordinator common,-ljansson))
-$(eval $(call unit_test,coordinator_rows,coordinator proto policy common,-lpq -lzmq -lprotobuf-c -ljansson -levent))
+$(eval $(call unit_test,coordinator_rows,coordinator proto policy common,-lpq -lzmq -lprotobuf-c -ljansson -levent -lidn2))
 $(eval $(call unit_test,questions,coordinator proto common,-lpq -lzmq -lprotobuf-c -ljansson -levent))
-$(eval $(call unit_test,auth,auth coordinator proto policy common,-lpq -lzmq -lprotobuf-c -levent -lcrypt -lldap -llber))
-$(eval $(call unit_test,weirctl,ctl coordinator proto relay smtp policy common,-lpq -lzmq -lprotobuf-c -ljansson -levent -lcrypt))
+$(eval $(call unit_test,auth,auth coordinator proto policy common,-lpq -lzmq -lprotobuf-c -levent -lcrypt -lldap -llber -lidn2))
+$(eval $(call unit_test,weirctl,ctl coordinator proto relay smtp policy common,-lpq -lzmq -lprotobuf-c -ljansson -levent -lcrypt -lidn2))
 $(eval $(call fuzz_target,exposition,$(addprefix coordinator/,exposition.c exposition_help.c text.c rows.c) $(addprefix common/,metrics.c error.c memory.c log.c log_event.c queue_id.c utf8.c clock.c),-ljansson))

@@ -16,6 +16,7 @@ enum { VISIT_NEW, VISIT_OPEN, VISIT_DONE };
 void aliases_fini(struct aliases *aliases)
 {
     domains_fini(&aliases->names);
+    domain_spellings_fini(&aliases->made);
     free(aliases->rules);
     free(aliases->targets);
     free(aliases->includes);
@@ -110,7 +111,7 @@ static bool add_address(struct aliases *aliases, char *text, unsigned line, stru
 
     if (!take_local(&domain, &local, &after, "@", why))
         return false;
-    if (after == '@' && !domain_normalise(domain, why))
+    if (after == '@' && !domain_normalise(&domain, &aliases->made, why))
         return false;
     if (after == '@' && final) {
         error_set(why, "'\\%s@%s': a backslash is for names without a domain", local, domain);

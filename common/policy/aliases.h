@@ -48,6 +48,7 @@ struct aliases {
     struct alias_include *includes;
     size_t count, room, target_count, target_room, include_count, include_room;
     struct domains names;
+    struct domain_spellings made;
 };
 
 /* All zeros has no aliases: add rules, read the includes, then check, then ask. */
@@ -59,7 +60,7 @@ bool aliases_add_included(struct aliases *aliases, size_t which, char *text, uns
 /* own: the domains whose local parts these are. false: a loop or too much; *line is the alias's. */
 bool aliases_check(struct aliases *aliases, const struct domains *own, unsigned *line, struct error *why);
 
-/* Gives every address that name in domain stands for, some perhaps twice; text borrowed from the aliases, or the caller's domain. Returns the
+/* Gives every address that name in domain (a key of own) stands for, some perhaps twice; text borrowed from the aliases, or that key. Returns the
  * alias's line; 0: there is no such alias. */
 typedef void (*alias_handler)(void *arg, const char *local, const char *domain);
 unsigned aliases_expand(const struct aliases *aliases, const struct domains *own, const char *name, const char *domain, alias_handler each,

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include "common/memory.h"
-#include "common/utf8.h"
 
 #define LABEL_MAX 63
 #define DOMAIN_MAX 253
@@ -108,36 +107,82 @@ uint32_t domains_find_longest(const struct domains *domains, const char *domain)
     return value;
 }
 
+const char *domains_key(const struct domains *domains, const char *key)
+{
+    return domains->count > 0 ? probe(domains, key, hash_all(key, strlen(key)))->key : NULL;
+}
+
+/* ---- spellings ---- */
+
+void domain_spellings_fini(struct domain_spellings *made)
+{
+    for (size_t i = 0; i < made->count; i++)
+        free(made->items[i]);
+    free(made->items);
+    *made = (struct domain_spellings){ 0 };
+}
+
+static char *spell(struct domain_spellings *made, const char *prefix, const char *domain)
+{
+    if (made->count == made->room) {
+        made->room = made->room > 0 ? 2 * made->room : 16;
+        made->items = xrealloc(made->items, made->room * sizeof *made->items);
+    }
+    return made->items[made->count++] = xasprintf("%s%s", prefix, domain);
+}
+
 static bool label_is_good(const char *label, size_t len)
 {
-    for (size_t i = 0; i < len;) {
-        uint32_t code;
-        size_t size = utf8_read(label + i, len - i, &code);
-        if (size == 0 || (size == 1 && !isalnum((int)code) && code != '-' && code != '_') || (code > 0x7f && code < 0xa0))
+    for (size_t i = 0; i < len; i++)
+        if (!isalnum((unsigned char)label[i]) && label[i] != '-' && label[i] != '_')
             return false;
-        i += size;
-    }
     return len > 0 && len <= LABEL_MAX && label[0] != '-' && label[len - 1] != '-';
 }
 
-bool domain_normalise(char *domain, struct error *why)
+static bool is_domain(const char *ascii)
 {
-    size_t len = strlen(domain);
-
-    if (len > 0 && domain[len - 1] == '.')
-        domain[--len] = '\0';
+    size_t len = strlen(ascii);
     bool good = len > 0 && len <= DOMAIN_MAX;
-    for (const char *label = domain; good && label != NULL;) {
+
+    for (const char *label = ascii; good && label != NULL;) {
         const char *dot = strchr(label, '.');
         good = label_is_good(label, dot != NULL ? (size_t)(dot - label) : strlen(label));
         label = dot != NULL ? dot + 1 : NULL;
     }
-    if (!good) {
+    return good;
+}
+
+/* domain: in *whole, behind what is kept of it (its "." or nothing). */
+static bool normalise(char **whole, char *domain, struct domain_spellings *made, struct error *why)
+{
+    char ascii[IDN_NAME_MAX];
+    size_t len = strlen(domain);
+
+    if (len > 0 && domain[len - 1] == '.')
+        domain[--len] = '\0';
+    bool plain = idn_is_ascii(domain);
+    if (!plain && !idn_to_ascii(ascii, domain)) {
+        error_set(why, "'%.300s' is not a domain: it has characters, perhaps invisible, that none has (RFC 5892); write letters and digits, or its xn-- form", domain);
+        return false;
+    }
+    if (!is_domain(plain ? domain : ascii)) {
         error_set(why, "'%.300s' is not a domain", domain);
         return false;
     }
-    for (char *p = domain; *p != '\0'; p++)
+    if (!plain)
+        *whole = spell(made, domain > *whole ? "." : "", ascii);
+    for (char *p = *whole; *p != '\0'; p++)
         if (*p >= 'A' && *p <= 'Z')
             *p = (char)(*p - 'A' + 'a');
     return true;
+}
+
+bool domain_normalise(char **domain, struct domain_spellings *made, struct error *why)
+{
+    return normalise(domain, *domain, made, why);
+}
+
+bool domain_pattern_normalise(char **pattern, struct domain_spellings *made, struct error *why)
+{
+    return normalise(pattern, *pattern + (**pattern == '.'), made, why);
 }

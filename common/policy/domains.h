@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "common/error.h"
+#include "common/idn.h"
 
 struct domain_slot {
     const char *key; /* NULL: free */
@@ -32,7 +33,20 @@ uint32_t domains_find(const struct domains *domains, const char *key);
 /* The value of domain itself, else of the longest ".parent", else DOMAINS_NONE; "." is not looked at. */
 uint32_t domains_find_longest(const struct domains *domains, const char *domain);
 
-/* Lower-cases in place and takes one trailing dot off. false: not a domain (labels of 1..63 letters, digits, '-', '_' or UTF-8; 253 in all). */
-bool domain_normalise(char *domain, struct error *why);
+/* The key that equals key, as it was added, or NULL. */
+const char *domains_key(const struct domains *domains, const char *key);
+
+/* Spellings that have no room where the name was written. All zeros is empty. */
+struct domain_spellings {
+    char **items;
+    size_t count, room;
+};
+
+void domain_spellings_fini(struct domain_spellings *made);
+/* The one spelling in which domains are compared: ASCII (common/idn.h), lower case, without a trailing dot. *domain is edited in place, or becomes one of
+ * made. false: not a domain (labels of 1..63 letters, digits, '-', '_', or what IDNA makes of other letters; 253 in all). */
+bool domain_normalise(char **domain, struct domain_spellings *made, struct error *why);
+/* The same for "domain" or ".domain". */
+bool domain_pattern_normalise(char **pattern, struct domain_spellings *made, struct error *why);
 
 #endif

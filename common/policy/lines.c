@@ -2,10 +2,11 @@
 #include "common/policy/lines.h"
 
 #include <string.h>
+#include "common/utf8.h"
 
 void lines_init(struct lines *lines, char *text, size_t len)
 {
-    *lines = (struct lines){ .next = text, .end = text + len };
+    *lines = (struct lines){ .next = text + utf8_mark(text, len), .end = text + len };
 }
 
 static bool is_blank(char byte)

@@ -17,7 +17,7 @@ struct lines {
 
 enum lines_status { LINES_LINE, LINES_END, LINES_ERROR };
 
-/* text[len] must be NUL. */
+/* text[len] must be NUL. A byte order mark at its start is no part of the first line. */
 void lines_init(struct lines *lines, char *text, size_t len);
 /* LINES_LINE: *text without white space at its ends, never empty; *number is its first line's. LINES_ERROR: *number and why. */
 enum lines_status lines_next(struct lines *lines, char **text, unsigned *number, struct error *why);

@@ -6,13 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include "common/policy/domains.h"
 
 #define SMTP_PORT 25
 #define TEXT_MAX (sizeof((struct route *)0)->text - 1)
 
-bool mailertable_key_normalise(char *key, struct error *why)
+bool mailertable_key_normalise(char **text, struct domain_spellings *made, struct error *why)
 {
+    const char *key = *text;
+
     if (strcmp(key, ".") == 0)
         return true;
     if (strchr(key, '@') != NULL) {
@@ -23,7 +24,7 @@ bool mailertable_key_normalise(char *key, struct error *why)
         error_set(why, key[1] == '.' ? "'%s': write '%s' for all subdomains" : "'%s': write '.' for everything else", key, key + 1);
         return false;
     }
-    return domain_normalise(key + (key[0] == '.' ? 1 : 0), why);
+    return domain_pattern_normalise(text, made, why);
 }
 
 static bool parse_port(const char *text, uint16_t *port)
@@ -36,7 +37,7 @@ static bool parse_port(const char *text, uint16_t *port)
 }
 
 /* host is a domain or an address without brackets; *address says which. */
-static bool check_host(char **host, bool *address, struct error *why)
+static bool check_host(char **host, bool *address, struct domain_spellings *made, struct error *why)
 {
     struct netaddr parsed;
 
@@ -44,13 +45,13 @@ static bool check_host(char **host, bool *address, struct error *why)
         *host += 5;
     *address = netaddr_parse(&parsed, *host);
     if (!*address)
-        return domain_normalise(*host, why);
+        return domain_normalise(host, made, why);
     for (char *p = *host; *p != '\0'; p++)
         *p = (char)tolower((unsigned char)*p);
     return true;
 }
 
-static bool parse_smtp(struct mailer *out, char *host, struct error *why)
+static bool parse_smtp(struct mailer *out, char *host, struct domain_spellings *made, struct error *why)
 {
     char *port = NULL;
     bool address;
@@ -81,7 +82,7 @@ static bool parse_smtp(struct mailer *out, char *host, struct error *why)
         error_set(why, "'%s': the port is a number from 1 to 65535", port);
         return false;
     }
-    if (!check_host(&host, &address, why))
+    if (!check_host(&host, &address, made, why))
         return false;
     out->host = host;
     if (out->mx && address) {
@@ -222,7 +223,7 @@ static bool parse_error(struct mailer *out, char *text, struct error *why)
     return true;
 }
 
-bool mailer_parse(struct mailer *out, char *value, struct error *why)
+bool mailer_parse(struct mailer *out, char *value, struct domain_spellings *made, struct error *why)
 {
     char *colon = strchr(value, ':');
     size_t len = colon != NULL ? (size_t)(colon - value) : strlen(value);
@@ -242,7 +243,7 @@ bool mailer_parse(struct mailer *out, char *value, struct error *why)
     }
     if ((len == 4 && strncasecmp(value, "smtp", len) == 0) || (len == 5 && strncasecmp(value, "esmtp", len) == 0) ||
         (len == 5 && strncasecmp(value, "relay", len) == 0))
-        return parse_smtp(out, rest, why);
+        return parse_smtp(out, rest, made, why);
     if (len == 5 && strncasecmp(value, "error", len) == 0)
         return parse_error(out, rest + strspn(rest, " \t"), why);
     error_set(why, "unknown mailer '%.*s': smtp, esmtp, relay, error or discard", (int)len, value);

@@ -10,11 +10,12 @@
  */
 #include <stdbool.h>
 #include "common/error.h"
+#include "common/policy/domains.h"
 #include "common/policy/policy.h"
 
 struct mailer {
     enum route_kind kind;
-    const char *host;  /* SMTP; in the parsed text */
+    const char *host;  /* SMTP; in the parsed text, or in the spellings made */
     uint16_t port;
     bool mx;
     int code;          /* ERROR: 400..599, not 421 */
@@ -22,9 +23,9 @@ struct mailer {
     const char *text;  /* in the parsed text, or static; printable ASCII, fits into struct route */
 };
 
-/* Edits value in place; the result points into it. */
-bool mailer_parse(struct mailer *out, char *value, struct error *why);
-/* Normalises the key in place: a domain, ".domain" or ".". */
-bool mailertable_key_normalise(char *key, struct error *why);
+/* Edits value in place; the result points into it, or into made. */
+bool mailer_parse(struct mailer *out, char *value, struct domain_spellings *made, struct error *why);
+/* The key in the spelling of domains.h, in place or in made: a domain, ".domain" or ".". */
+bool mailertable_key_normalise(char **key, struct domain_spellings *made, struct error *why);
 
 #endif

@@ -40,6 +40,7 @@ struct policy {
     struct aliases aliases;
     struct domains verified;  /* to the line, VERIFY_NOT added where the key is excluded; also "." */
     char **included; /* texts, as aliases.includes */
+    struct domain_spellings made;
 };
 
 /* "domain<white space>mailer:host" */
@@ -54,7 +55,7 @@ static bool add_route(struct policy *policy, char *text, unsigned line, struct e
         return false;
     }
     text[key_len] = '\0';
-    if (!mailertable_key_normalise(text, why) || !mailer_parse(&rule.mailer, value, why))
+    if (!mailertable_key_normalise(&text, &policy->made, why) || !mailer_parse(&rule.mailer, value, &policy->made, why))
         return false;
 
     rule.grants = strchr(text + (*text == '.'), '.') != NULL;
@@ -92,7 +93,7 @@ static bool add_own_domain(struct policy *policy, char *text, unsigned line, str
         error_set(why, "'%s': a domain, without a mailbox", text);
         return false;
     }
-    if (!domain_normalise(text, why))
+    if (!domain_normalise(&text, &policy->made, why))
         return false;
     domains_add(&policy->own, text, line);
     if (policy->first_own == NULL)
@@ -112,7 +113,7 @@ static bool add_verified(struct policy *policy, char *text, unsigned line, struc
         error_set(why, "'%s': one domain a line, as example.edu, .example.edu or !guests.example.edu", text);
         return false;
     }
-    if (!mailertable_key_normalise(text, why))
+    if (!mailertable_key_normalise(&text, &policy->made, why))
         return false;
     uint32_t before = domains_add(&policy->verified, text, line | (excluded ? VERIFY_NOT : 0));
     if (before == DOMAINS_NONE)
@@ -325,6 +326,7 @@ void policy_free(struct policy **policy)
         free(p->included[i]);
     free(p->included);
     aliases_fini(&p->aliases);
+    domain_spellings_fini(&p->made);
     free(p->rules);
     for (int i = 0; i < FILES; i++)
         free(p->texts[i]);
@@ -332,9 +334,24 @@ void policy_free(struct policy **policy)
     *policy = NULL;
 }
 
-/* An address literal and the empty domain are no domains: no key of the table can mean them. */
-static const struct rule *find_explicit(const struct policy *policy, const char *domain)
+/* A domain that is asked for, spelled as keys are. What has no such spelling stays as it is, and is no key. */
+static const char *as_key(const char *domain, char room[IDN_NAME_MAX])
 {
+    return !idn_is_ascii(domain) && idn_to_ascii(room, domain) ? room : domain;
+}
+
+static uint32_t find_own(const struct policy *policy, const char *domain)
+{
+    char room[IDN_NAME_MAX];
+
+    return domains_find(&policy->own, as_key(domain, room));
+}
+
+/* An address literal and the empty domain are no domains: no key of the table can mean them. */
+static const struct rule *find_explicit(const struct policy *policy, const char *asked)
+{
+    char room[IDN_NAME_MAX];
+    const char *domain = as_key(asked, room);
     uint32_t index = domain[0] != '[' && domain[0] != '\0' && domain[0] != '.' ? domains_find_longest(&policy->routes, domain)
                                                                                   : DOMAINS_NONE;
 
@@ -376,7 +393,7 @@ struct relay_decision policy_relay(const struct policy *policy, const struct net
         return (struct relay_decision){ true, "authenticated", NULL, 0 };
     if (network != NULL && !network->excluded)
         return (struct relay_decision){ true, "inside", file_names[NETWORKS], network->line };
-    uint32_t line = domains_find(&policy->own, domain);
+    uint32_t line = find_own(policy, domain);
     if (line != DOMAINS_NONE)
         return (struct relay_decision){ true, "own-domain", file_names[LOCAL_HOST_NAMES], line };
     const struct rule *rule = find_explicit(policy, domain);
@@ -389,11 +406,17 @@ struct relay_decision policy_relay(const struct policy *policy, const struct net
 
 unsigned policy_alias(const struct policy *policy, const char *local, const char *domain, alias_handler each, void *arg)
 {
-    return domains_find(&policy->own, domain) != DOMAINS_NONE ? aliases_expand(&policy->aliases, &policy->own, local, domain, each, arg) : 0;
+    char room[IDN_NAME_MAX];
+    const char *own = domains_key(&policy->own, as_key(domain, room));
+
+    return own != NULL ? aliases_expand(&policy->aliases, &policy->own, local, own, each, arg) : 0;
 }
 
-unsigned policy_verifies(const struct policy *policy, const char *domain)
+unsigned policy_verifies(const struct policy *policy, const char *asked)
 {
+    char room[IDN_NAME_MAX];
+    const char *domain = as_key(asked, room);
+
     if (policy->verified.count == 0 || domain[0] == '[' || domain[0] == '\0' || domain[0] == '.')
         return 0;
     uint32_t line = domains_find_longest(&policy->verified, domain);
@@ -404,7 +427,7 @@ unsigned policy_verifies(const struct policy *policy, const char *domain)
 
 bool policy_knows_mailboxes(const struct policy *policy, const char *domain)
 {
-    return policy->texts[ALIASES] != NULL && domains_find(&policy->own, domain) != DOMAINS_NONE;
+    return policy->texts[ALIASES] != NULL && find_own(policy, domain) != DOMAINS_NONE;
 }
 
 const struct exception *policy_exception(const struct policy *policy, const struct netaddr *client, int64_t now)
@@ -438,12 +461,12 @@ bool policy_is_own_domain(const struct policy *policy, const char *domain)
 {
     const struct rule *rule = find_explicit(policy, domain);
 
-    return domains_find(&policy->own, domain) != DOMAINS_NONE || (rule != NULL && rule->grants);
+    return find_own(policy, domain) != DOMAINS_NONE || (rule != NULL && rule->grants);
 }
 
 bool policy_is_local(const struct policy *policy, const char *domain)
 {
-    return domains_find(&policy->own, domain) != DOMAINS_NONE;
+    return find_own(policy, domain) != DOMAINS_NONE;
 }
 
 const char *policy_first_own_domain(const struct policy *policy)

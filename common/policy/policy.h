@@ -43,7 +43,7 @@ enum route_kind { ROUTE_NONE, ROUTE_SMTP, ROUTE_ERROR, ROUTE_DISCARD };
 
 struct route {
     enum route_kind kind;
-    char host[256];       /* SMTP: name or address, without brackets, lower case */
+    char host[256];       /* SMTP: name or address, without brackets, lower case, ASCII */
     uint16_t port;        /* 25 by default */
     bool mx;              /* no brackets: it is a domain, and mail goes to the hosts of its MX records */
     int code;             /* ERROR */
@@ -54,7 +54,8 @@ struct route {
     bool catch_all;       /* came from "." */
 };
 
-/* domain: lower case, no trailing dot. Longest match; ROUTE_NONE when nothing matches. */
+/* A domain that is asked for is lower case, without a trailing dot; internationalized ones in any spelling (common/idn.h): keys are compared in ASCII.
+ * Longest match; ROUTE_NONE when nothing matches. */
 struct route policy_route(const struct policy *policy, const char *domain);
 
 struct relay_decision {
@@ -77,7 +78,7 @@ bool policy_is_local(const struct policy *policy, const char *domain);      /* l
 const char *policy_first_own_domain(const struct policy *policy);
 
 /* Gives each whom a mailbox of an own domain (local-host-names) stands for; NULL: nothing is given. Returns the line of aliases; 0: no alias. Both texts
- * as the client wrote the mailbox: unquoted, the domain canonical. What is given is borrowed from the policy, or the domain of the caller. */
+ * as the client wrote the mailbox: unquoted, the domain canonical. What is given is borrowed from the policy, its domains in ASCII. */
 unsigned policy_alias(const struct policy *policy, const char *local, const char *domain, alias_handler each, void *arg);
 /* The domain's mailboxes are decided by aliases: one that has no alias and no route does not exist. */
 bool policy_knows_mailboxes(const struct policy *policy, const char *domain);

@@ -8,6 +8,7 @@
 #include "common/policy/mailertable.h"
 #include "coordinator/ctl/cases.h"
 #include "coordinator/text.h"
+#include "edge/session/relay.h"
 
 #define WORDS_MAX 64
 
@@ -82,11 +83,15 @@ static size_t targets_of(const json_t *body, const char **out)
     return count;
 }
 
-static bool has_word(const char *const *words, size_t count, const char *word)
+static bool has_address(const char *const *addresses, size_t count, const char *address)
 {
-    for (size_t i = 0; i < count; i++)
-        if (strcmp(words[i], word) == 0)
+    char asked[SMTP_ADDRESS_MAX], known[SMTP_ADDRESS_MAX];
+    relay_address_ascii(asked, address);
+    for (size_t i = 0; i < count; i++) {
+        relay_address_ascii(known, addresses[i]);
+        if (strcmp(known, asked) == 0)
             return true;
+    }
     return false;
 }
 
@@ -95,10 +100,10 @@ static bool stands_for(const json_t *body, const char *const *wanted, size_t cou
     const char *targets[WORDS_MAX];
     size_t found = targets_of(body, targets);
     for (size_t i = 0; i < count; i++)
-        if (!has_word(targets, found, wanted[i]))
+        if (!has_address(targets, found, wanted[i]))
             return false;
     for (size_t i = 0; i < found; i++)
-        if (!has_word(wanted, count, targets[i]))
+        if (!has_address(wanted, count, targets[i]))
             return false;
     return true;
 }
@@ -117,10 +122,20 @@ static bool is_code(const char *word)
     return strspn(word, "0123456789") == 3 && word[3] == '\0' && strchr("245", word[0]) != NULL;
 }
 
+static bool compare_route(const struct answered *answered, char *expected, bool *holds)
+{
+    struct domain_spellings made = { 0 };
+    struct mailer route;
+    struct error why;
+    bool good = mailer_parse(&route, expected, &made, &why) && route.kind != ROUTE_ERROR;
+    *holds = good && answered->code == 250 && goes_by(answered->body, &route);
+    domain_spellings_fini(&made);
+    return good;
+}
+
 /* false: the line says nothing that could be expected (why), else *holds. */
 static bool compare(const struct answered *answered, char **expected, size_t count, bool *holds, struct error *why)
 {
-    struct mailer route;
     const char *word = expected[0];
     if (count == 1 && strcmp(word, "accept") == 0) {
         *holds = answered->code == 250;
@@ -130,9 +145,7 @@ static bool compare(const struct answered *answered, char **expected, size_t cou
         *holds = answered->code == atoi(word) && (count == 1 || strcmp(answered->enhanced, expected[1]) == 0);
     } else if (count > 1 && strcmp(word, "to") == 0) {
         *holds = answered->code == 250 && stands_for(answered->body, (const char *const *)expected + 1, count - 1);
-    } else if (count == 1 && mailer_parse(&route, expected[0], why) && route.kind != ROUTE_ERROR) {
-        *holds = answered->code == 250 && goes_by(answered->body, &route);
-    } else {
+    } else if (count != 1 || !compare_route(answered, expected[0], holds)) {
         error_set(why, "what is expected is accept, refuse, a code as 550 or 550 5.7.1, a route as smtp:[host]:port or discard:, or: to ADDRESS...");
         return false;
     }

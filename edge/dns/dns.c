@@ -10,7 +10,7 @@
 #include <unbound-event.h>
 #include <event2/event_struct.h>
 #include "common/memory.h"
-#include "edge/dns/idn.h"
+#include "common/idn.h"
 #include "edge/dns/resolver.h"
 
 #define ADDRESSES_MAX 16 /* of each kind; more are not tried */
@@ -178,7 +178,7 @@ struct dns_question *dns_ask(struct dns *dns, const char *name, int type, void (
     event_add(&question->answer,
               &(struct timeval){ (time_t)(dns->timeout_ms / 1000), (suseconds_t)(dns->timeout_ms % 1000 * 1000) });
     char ascii[DNS_NAME_MAX];
-    if (!dns_name_ascii(ascii, name))
+    if (!idn_to_ascii(ascii, name))
         on_resolved(question, RCODE_NXDOMAIN, NULL, 0, 0, NULL, 0);
     else if (ub_resolve_event(dns->context, ascii, type, CLASS_INTERNET, question, on_resolved, NULL) != 0)
         on_resolved(question, -1, NULL, 0, 0, NULL, 0);

@@ -13,7 +13,7 @@
 #include <string.h>
 #include <event2/event_struct.h>
 #include "common/memory.h"
-#include "edge/dns/idn.h"
+#include "common/idn.h"
 
 #define ADDRESSES_MAX 16 /* of each kind */
 
@@ -272,7 +272,7 @@ struct mx_query *mx_lookup(struct dns *dns, const char *domain, uint16_t port, c
     query->port = port;
     query->done = done;
     query->arg = arg;
-    if (!dns_name_ascii(query->plan.domain, domain)) /* there is no such domain, which the answer will say */
+    if (!idn_to_ascii(query->plan.domain, domain)) /* there is no such domain, which the answer will say */
         query->plan.domain[0] = '\0';
     event_assign(&query->ready, dns_base(dns), -1, 0, on_ready, query);
     if (!netaddr_parse(&address, domain)) {

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include "common/idn.h"
 #include "common/memory.h"
 
 #define SMTP_PORT 25
@@ -29,7 +30,9 @@ static void to_domain(struct relay_answer *out, const struct smtp_address *recip
         return;
     }
     out->result = RELAY_TO_NEXT_HOP;
-    snprintf(out->hop.host, sizeof out->hop.host, "%s", is_literal ? netaddr_format(&recipient->literal, literal) : domain);
+    const char *host = is_literal ? netaddr_format(&recipient->literal, literal) : domain;
+    if (!idn_to_ascii(out->hop.host, host)) /* one spelling for one host: connections, limits and back-off are counted by it */
+        snprintf(out->hop.host, sizeof out->hop.host, "%s", host);
     out->hop.port = SMTP_PORT;
     out->hop.mx = true;
 }
@@ -146,9 +149,8 @@ static void name_owner(struct relay_answer *out, const struct policy *policy, co
 {
     struct smtp_address owner = { .kind = SMTP_ADDRESS_MAILBOX };
     int len = snprintf(owner.local, sizeof owner.local, "owner-%s", local);
-    if (len >= (int)sizeof owner.local || policy_alias(policy, owner.local, domain, NULL, NULL) == 0)
+    if (len >= (int)sizeof owner.local || policy_alias(policy, owner.local, domain, NULL, NULL) == 0 || !idn_to_ascii(owner.domain, domain))
         return;
-    snprintf(owner.domain, sizeof owner.domain, "%s", domain);
     smtp_address_format(&owner, out->owner);
 }
 
@@ -293,11 +295,25 @@ void relay_decide(struct relay_answer *out, const struct policy *policy, bool mx
     to_mailbox(out, policy, mx_delivery, recipient, local, domain);
 }
 
+void relay_address_ascii(char out[SMTP_ADDRESS_MAX], const char *address)
+{
+    char domain[IDN_NAME_MAX];
+    const char *at = strrchr(address, '@');
+    if (at != NULL && idn_to_ascii(domain, at + 1))
+        snprintf(out, SMTP_ADDRESS_MAX, "%.*s@%s", (int)(at - address), address, domain);
+    else
+        snprintf(out, SMTP_ADDRESS_MAX, "%s", address);
+}
+
 bool relay_owns_sender(const char *const *senders, size_t count, const char *address)
 {
-    const char *domain = strrchr(address, '@');
-    for (size_t i = 0; i < count; i++)
-        if (strcasecmp(senders[i], senders[i][0] == '@' && domain != NULL ? domain : address) == 0)
+    char asked[SMTP_ADDRESS_MAX], owned[SMTP_ADDRESS_MAX];
+    relay_address_ascii(asked, address);
+    const char *domain = strrchr(asked, '@');
+    for (size_t i = 0; i < count; i++) {
+        relay_address_ascii(owned, senders[i]);
+        if (strcasecmp(owned, owned[0] == '@' && domain != NULL ? domain : asked) == 0)
             return true;
+    }
     return false;
 }

@@ -47,6 +47,9 @@ struct relay_client {
 void relay_decide(struct relay_answer *out, const struct policy *policy, bool mx_delivery, const struct relay_client *client,
                   const struct smtp_address *recipient);
 
+/* The address with its domain in the spelling that domains are compared in (common/idn.h); "@domain" as well. What has no such spelling stays as it is. */
+void relay_address_ascii(char out[SMTP_ADDRESS_MAX], const char *address);
+
 /* sender_login_match: whether a login that owns senders (addresses, or "@domain") may send as address, which is not the null one. */
 bool relay_owns_sender(const char *const *senders, size_t count, const char *address);
 

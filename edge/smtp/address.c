@@ -8,6 +8,7 @@
 #include <arpa/inet.h>
 #include <string.h>
 #include <strings.h>
+#include "common/idn.h"
 #include "edge/smtp/text.h"
 
 #define LABEL_MAX 63
@@ -42,13 +43,6 @@ static size_t utf8_nonascii(const char *text, size_t len)
     return used > 1 && code >= 0xa0 ? used : 0;
 }
 
-/* Full stops that IDNA would map to "." (RFC 3490 3.1): with them a domain would have two meanings. */
-static bool is_foreign_dot(const char *text, size_t len)
-{
-    return len == 3 &&
-           (memcmp(text, "\u3002", 3) == 0 || memcmp(text, "\uff0e", 3) == 0 || memcmp(text, "\uff61", 3) == 0);
-}
-
 /* "127.1", "0x7f.1", "example.123": inet_aton() reads the first two as addresses; no top-level domain is a number (RFC
  * 3696 2). */
 static bool label_is_number(const char *label, size_t len)
@@ -76,6 +70,7 @@ static enum smtp_address_error check_label(const char *label, size_t len)
 static enum smtp_address_error take_domain(char out[SMTP_DOMAIN_MAX + 1], struct cursor *in, bool *utf8)
 {
     const char *start = in->at;
+    bool nonascii = false;
     while (in->at < in->end) {
         if (smtp_is_alnum(*in->at) || *in->at == '.' || *in->at == '-' || *in->at == '_') {
             in->at++;
@@ -84,9 +79,7 @@ static enum smtp_address_error take_domain(char out[SMTP_DOMAIN_MAX + 1], struct
         size_t len = utf8_nonascii(in->at, (size_t)(in->end - in->at));
         if (len == 0)
             break;
-        if (is_foreign_dot(in->at, len))
-            return SMTP_ADDRESS_SYNTAX;
-        *utf8 = true;
+        nonascii = true;
         in->at += len;
     }
     size_t len = (size_t)(in->at - start);
@@ -97,8 +90,12 @@ static enum smtp_address_error take_domain(char out[SMTP_DOMAIN_MAX + 1], struct
     for (size_t i = 0; i < len; i++)
         out[i] = smtp_lower(start[i]);
     out[len] = '\0';
+    *utf8 |= nonascii;
 
-    for (const char *label = out;; label++) {
+    char ascii[IDN_NAME_MAX];
+    if (nonascii && !idn_to_ascii(ascii, out)) /* a name that nothing knows */
+        return SMTP_ADDRESS_SYNTAX;
+    for (const char *label = nonascii ? ascii : out;; label++) {
         size_t label_len = strcspn(label, ".");
         enum smtp_address_error error = check_label(label, label_len);
         if (error != SMTP_ADDRESS_OK)

@@ -7,8 +7,9 @@
  * appendix C: the final mailbox counts). Quoted local parts are unquoted and compared unquoted; a quoted string that need not be
  * quoted has the same meaning as the plain form. Domains are lower-cased, one trailing dot goes. A local part that itself asks for
  * routing (percent hack, bang path, an @ inside) is kept, and `reroute` says where a lenient host would send it. Refused because hosts
- * differ about them: a domain whose last label is a number ("10.1", "0x7f.1": inet_aton reads addresses), and the full stops of
- * other scripts that IDNA maps to a dot.
+ * differ about them: a domain whose last label is a number ("10.1", "0x7f.1": inet_aton reads addresses), and what is no
+ * internationalized domain (common/idn.h), as one with the full stops of other scripts or with characters that nobody sees. An internationalized
+ * domain keeps its spelling; whoever compares it does so in ASCII.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -54,8 +55,8 @@ enum smtp_address_error smtp_path_parse(struct smtp_address *out, const char *te
 enum smtp_address_error smtp_mailbox_parse(struct smtp_address *out, const char *text, size_t len, bool utf8);
 /* Writes the canonical form without angle brackets ("" for NULL), quoting the local part only where needed. Returns out. */
 char *smtp_address_format(const struct smtp_address *address, char out[SMTP_ADDRESS_MAX]);
-/* A domain as in an address: labels of letters, digits, hyphens inside, underscores (no host name, but in use), UTF-8 if asked for, at most 63
- * octets each; one trailing dot goes. Lower-cased copy in out, "" when it is none. */
+/* A domain as in an address: labels of letters, digits, hyphens inside, underscores (no host name, but in use), UTF-8 that IDNA takes if asked for, at most 63
+ * octets each in ASCII; one trailing dot goes. Lower-cased copy in out, "" when it is none. */
 bool smtp_domain_parse(char out[SMTP_DOMAIN_MAX + 1], const char *text, size_t len, bool utf8);
 
 #endif

@@ -1,1 +1,1 @@
-$(eval $(call program,weir-policy-lookup,tests/bench,lookup.c,relay smtp policy common,))
+$(eval $(call program,weir-policy-lookup,tests/bench,lookup.c,relay smtp policy common,-lidn2))

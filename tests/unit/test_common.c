@@ -7,6 +7,7 @@
 #include <time.h>
 #include "common/clock.h"
 #include "common/error.h"
+#include "common/idn.h"
 #include "common/memory.h"
 #include "common/metrics.h"
 #include "common/queue_id.h"
@@ -233,6 +234,59 @@ START_TEST(queue_id_validity)
 }
 END_TEST
 
+static const struct {
+    const char *name, *ascii;
+} idns[] = {
+    { "example.edu", "example.edu" },
+    { "_x.EXAMPLE.edu.", "_x.EXAMPLE.edu." }, /* as it is */
+    { "b\u00fccher.example", "xn--bcher-kva.example" },
+    { "B\u00dcCHER.EXAMPLE", "xn--bcher-kva.example" },
+    { "bu\u0308cher.example", "xn--bcher-kva.example" }, /* decomposed */
+    { "\uff42\u00fccher.example", "xn--bcher-kva.example" }, /* a wide b */
+    { "b\u00fccher.XN--BCHER-KVA.example", "xn--bcher-kva.xn--bcher-kva.example" },
+    { "stra\u00dfe.example", "xn--strae-oqa.example" }, /* not transitional: not strasse */
+    { "_x.b\u00fccher.example.", "_x.xn--bcher-kva.example." },
+    { "\u4f8b\u3048.\u30c6\u30b9\u30c8", "xn--r8jz45g.xn--zckzah" },
+    { "\uff11\uff12.\uff10", "12.0" },
+    { "\u202e.example", NULL },          /* a control character */
+    { "exa\u200bmple.edu", NULL },       /* nobody sees these */
+    { "\ufeffexample.edu", NULL },
+    { "exa\u00admple.edu", NULL },
+    { "exa\u00a0mple.edu", NULL },       /* a space, after mapping */
+    { "\u2100.edu", NULL },              /* "a/c" */
+    { "b\u00fccher\u3002example", NULL }, /* another script's full stop */
+    { "b\u00fccher\u2024example", NULL },
+    { "\u00fc.xn--zz.edu", NULL },       /* not what punycode makes */
+    { "\u0301a.example", NULL },
+    { "-\u00fc.example", NULL },
+    { "\xff.example", NULL },
+    { "\xc3.example", NULL },
+};
+
+START_TEST(internationalized_names)
+{
+    char out[IDN_NAME_MAX], again[IDN_NAME_MAX];
+    bool good = idn_to_ascii(out, idns[_i].name);
+    ck_assert_msg(good == (idns[_i].ascii != NULL), "%s", idns[_i].name);
+    if (!good)
+        return;
+    ck_assert_str_eq(out, idns[_i].ascii);
+    ck_assert(idn_is_ascii(out) && idn_to_ascii(again, out));
+    ck_assert_str_eq(again, out);
+}
+END_TEST
+
+START_TEST(internationalized_names_too_long)
+{
+    char name[400], out[IDN_NAME_MAX];
+    memset(name, 'a', sizeof name - 1);
+    name[sizeof name - 1] = '\0';
+    ck_assert(!idn_to_ascii(out, name));
+    memcpy(name, "\u00fc.", 3);
+    ck_assert(!idn_to_ascii(out, name));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("common");
@@ -245,6 +299,8 @@ int main(void)
     tcase_add_exit_test(tests, memory_overflow_ends_the_process, 1);
     tcase_add_test(tests, clock_reads);
     tcase_add_loop_test(tests, utf8_reads, 0, sizeof utf8_cases / sizeof utf8_cases[0]);
+    tcase_add_loop_test(tests, internationalized_names, 0, sizeof idns / sizeof idns[0]);
+    tcase_add_test(tests, internationalized_names_too_long);
     tcase_add_test(tests, metrics_are_found_again);
     tcase_add_test(tests, metrics_histogram_buckets);
     tcase_add_test(tests, queue_ids_grow);

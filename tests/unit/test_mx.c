@@ -7,7 +7,6 @@
 #include <string.h>
 #include "common/memory.h"
 #include "edge/dns/client_name.h"
-#include "edge/dns/idn.h"
 #include "edge/dns/mx.h"
 #include "tests/unit/suite.h"
 
@@ -304,42 +303,6 @@ START_TEST(ptr_packet)
 }
 END_TEST
 
-static const struct {
-    const char *name, *ascii;
-} idns[] = {
-    { "example.edu", "example.edu" },
-    { "b\xc3\xbc"
-      "cher.example",
-      "xn--bcher-kva.example" },
-    { "bu\xcc\x88"
-      "cher.example", /* the same, decomposed */
-      "xn--bcher-kva.example" },
-    { "stra\xc3\x9f"
-      "e.example",
-      "xn--strae-oqa.example" }, /* not transitional: not strasse */
-    { "\xe2\x80\xae.example", NULL }, /* a control character */
-    { "\xff.example", NULL },
-};
-
-START_TEST(internationalized)
-{
-    char out[DNS_NAME_MAX];
-    bool good = dns_name_ascii(out, idns[_i].name);
-    ck_assert_msg(good == (idns[_i].ascii != NULL), "%s", idns[_i].name);
-    if (good)
-        ck_assert_str_eq(out, idns[_i].ascii);
-}
-END_TEST
-
-START_TEST(internationalized_and_too_long)
-{
-    char name[400], out[DNS_NAME_MAX];
-    memset(name, 'a', sizeof name - 1);
-    name[sizeof name - 1] = '\0';
-    ck_assert(!dns_name_ascii(out, name));
-}
-END_TEST
-
 int main(void)
 {
     Suite *suite = suite_create("mx");
@@ -354,8 +317,6 @@ int main(void)
     tcase_add_test(pure, tlsa_packet);
     tcase_add_loop_test(pure, tlsa_usable, 0, (int)COUNT(tlsas));
     tcase_add_test(pure, ptr_packet);
-    tcase_add_loop_test(pure, internationalized, 0, (int)COUNT(idns));
-    tcase_add_test(pure, internationalized_and_too_long);
     suite_add_tcase(suite, pure);
     return run_suite(suite);
 }

@@ -84,6 +84,8 @@ END_TEST
 
 #define SIGNED "reason=r owner=o approved_by=a expires=2026-12-31"
 
+#define NO_IDN ": it has characters, perhaps invisible, that none has (RFC 5892); write letters and digits, or its xn-- form"
+
 static const struct {
     const char *name, *text, *why;
 } errors[] = {
@@ -118,7 +120,7 @@ static const struct {
     { "mailertable", "* smtp:[a]\n", "mailertable:1: error: '*': write '.' for everything else" },
     { "mailertable", "-x.edu smtp:[a]\n", "mailertable:1: error: '-x.edu' is not a domain" },
     { "mailertable", "[192.0.2.1] smtp:[a]\n", "mailertable:1: error: '[192.0.2.1]' is not a domain" },
-    { "mailertable", "b\xff smtp:[a]\n", "mailertable:1: error: 'b\xff' is not a domain" },
+    { "mailertable", "b\xff smtp:[a]\n", "mailertable:1: error: 'b\xff' is not a domain" NO_IDN },
     { "mailertable", "example.edu smtp:[a]\n\nExample.EDU. smtp:[b]\n", "mailertable:3: error: 'example.edu' has a route already, in line 1" },
     { "mailertable", ". smtp:[a]\n. smtp:[b]\n", "mailertable:2: error: '.' has a route already, in line 1" },
     { "mailertable", "# x\n  a.edu smtp:[a]\n",
@@ -189,6 +191,16 @@ static const struct {
     { "aliases", "a: :include:list\n", "aliases:1: error: :include:list: there is no such file in the policy's folder" },
     { "aliases", "a: :include:networks\n", "aliases:1: error: :include:networks: there is no such file in the policy's folder" },
     { "aliases", "a: x@y\nb: c\nc: d, e@f\nd: B\n", "aliases:2: error: 'b' leads back to itself: where it means a mailbox of that name, write \\b" },
+    { "local-host-names", "example.edu\nwww.example\u00a0.edu\n", "local-host-names:2: error: 'www.example\u00a0.edu' is not a domain" NO_IDN },
+    { "local-host-names", "exa\u200bmple.edu\n", "local-host-names:1: error: 'exa\u200bmple.edu' is not a domain" NO_IDN },
+    { "local-host-names", "a.edu\n\ufeffb.edu\n", "local-host-names:2: error: '\ufeffb.edu' is not a domain" NO_IDN },
+    { "local-host-names", "\ufeff\ufeffa.edu\n", "local-host-names:1: error: '\ufeffa.edu' is not a domain" NO_IDN },
+    { "mailertable", "\u202eb\u00fccher.edu discard:\n", "mailertable:1: error: '\u202eb\u00fccher.edu' is not a domain" NO_IDN },
+    { "mailertable", ".b\u00fccher\u3002edu discard:\n", "mailertable:1: error: 'b\u00fccher\u3002edu' is not a domain" NO_IDN },
+    { "mailertable", "a.edu smtp:[\u2100.edu]\n", "mailertable:1: error: '\u2100.edu' is not a domain" NO_IDN },
+    { "mailertable", "b\u00fccher.edu discard:\nxn--bcher-kva.edu discard:\n", "mailertable:2: error: 'xn--bcher-kva.edu' has a route already, in line 1" },
+    { "aliases", "a: b@exa\u00admple.edu\n", "aliases:1: error: 'exa\u00admple.edu' is not a domain" NO_IDN },
+    { "verify", "!B\u00dcCHER.edu\nb\u00fccher.edu\n", "verify:2: error: 'xn--bcher-kva.edu' is there already, in line 1" },
     { "verify", "a.example b\n", "verify:1: error: 'a.example b': one domain a line, as example.edu, .example.edu or !guests.example.edu" },
     { "verify", "u@a.example\n", "verify:1: error: 'u@a.example': a key is a domain, .domain or '.'; single mailboxes cannot be routed here" },
     { "verify", "a.example\n!A.example\n", "verify:2: error: 'a.example' is there already, in line 1" },
@@ -371,6 +383,76 @@ START_TEST(nothing_is_granted_by_nothing)
     ck_assert(!policy_is_own_domain(policy, "example.edu"));
     ck_assert_int_eq(policy_route(policy, "example.edu").kind, ROUTE_NONE);
     ck_assert_ptr_null(policy_first_own_domain(policy));
+    policy_free(&policy);
+}
+END_TEST
+
+/* Written in one spelling, asked for in another. */
+#define A_LABEL "xn--bcher-kva.edu"
+#define U_LABEL "b\u00fccher.edu"
+
+static const char *const spellings[] = { A_LABEL, U_LABEL, "B\u00dcCHER.edu", "bu\u0308cher.edu", "\uff42\u00fccher.\uff45du" };
+
+static void gives_own(void *arg, const char *local, const char *domain)
+{
+    ck_assert_str_eq(local, "joe");
+    ck_assert_str_eq(domain, A_LABEL);
+    ++*(int *)arg;
+}
+
+START_TEST(internationalized_domains_have_one_meaning)
+{
+    struct netaddr outsider;
+    struct error why;
+    char own[100], routes_text[300], aliases[100], verify[100], below[100];
+    const char *written = spellings[_i];
+    snprintf(own, sizeof own, "%s\n", written);
+    snprintf(routes_text, sizeof routes_text, "%s error:nouser\n.%s smtp:[mx.%s]:26\n", written, written, written);
+    snprintf(aliases, sizeof aliases, "list: joe, joe@%s\n", written);
+    snprintf(verify, sizeof verify, "%s\n!.%s\n.\n", written, written);
+    struct policy_file files[] = { file("local-host-names", own), file("mailertable", routes_text), file("aliases", aliases), file("verify", verify) };
+    struct policy *policy = policy_parse(files, 4, &why);
+    ck_assert_msg(policy != NULL, "%s", why.text);
+    ck_assert(netaddr_parse(&outsider, "192.0.2.1"));
+    ck_assert_str_eq(policy_first_own_domain(policy), A_LABEL);
+
+    for (size_t i = 0; i < sizeof spellings / sizeof *spellings; i++) {
+        const char *asked = spellings[i];
+        int given = 0;
+        ck_assert_int_eq(policy_route(policy, asked).kind, ROUTE_ERROR);
+        snprintf(below, sizeof below, "www.%s", asked);
+        struct route route = policy_route(policy, below);
+        ck_assert_str_eq(route.host, "mx." A_LABEL);
+        ck_assert_uint_eq(route.port, 26);
+        ck_assert(policy_is_local(policy, asked) && policy_is_own_domain(policy, asked) && policy_knows_mailboxes(policy, asked));
+        ck_assert(policy_is_own_domain(policy, below) && !policy_is_local(policy, below));
+        ck_assert_str_eq(policy_relay(policy, &outsider, false, asked).grant, "own-domain");
+        ck_assert_uint_eq(policy_alias(policy, "list", asked, gives_own, &given), 1);
+        ck_assert_int_eq(given, 2);
+        ck_assert_uint_eq(policy_verifies(policy, asked), 1);
+        ck_assert_uint_eq(policy_verifies(policy, below), 0);
+    }
+    ck_assert(!policy_relay(policy, &outsider, false, "bucher.edu").allowed && !policy_relay(policy, &outsider, false, "b\u200b\u00fccher.edu").allowed);
+    ck_assert(!policy_is_own_domain(policy, "www.b\u00fccher.edu\xff"));
+    policy_free(&policy);
+}
+END_TEST
+
+START_TEST(a_byte_order_mark_is_no_letter)
+{
+    struct policy_file included = file("members", "\ufeffa@x.edu\n");
+    struct policy_file files[] = { file("local-host-names", "\ufeffexample.edu\n"), file("networks", "\ufeff192.0.2.0/24\n"), file("verify", "\ufeff# none\n\n"),
+                                   file("aliases", "\ufefflist: :include:members\n"), included };
+    struct error why;
+    struct policy *policy = policy_parse(files, 5, &why);
+
+    ck_assert_msg(policy != NULL, "%s", why.text);
+    ck_assert(policy_is_local(policy, "example.edu"));
+    ck_assert_uint_eq(policy_alias(policy, "list", "example.edu", NULL, NULL), 1);
+    policy_free(&policy);
+    struct policy_file mark = file("mailertable", "\ufeff");
+    policy = policy_parse(&mark, 1, &why);
+    ck_assert_ptr_nonnull(policy);
     policy_free(&policy);
 }
 END_TEST
@@ -689,6 +771,8 @@ int main(void)
     tcase_add_loop_test(tests, longest_route_wins, 0, sizeof routes / sizeof routes[0]);
     tcase_add_loop_test(tests, relaying_is_denied_by_default, 0, sizeof decisions / sizeof decisions[0]);
     tcase_add_test(tests, nothing_is_granted_by_nothing);
+    tcase_add_loop_test(tests, internationalized_domains_have_one_meaning, 0, sizeof spellings / sizeof *spellings);
+    tcase_add_test(tests, a_byte_order_mark_is_no_letter);
     tcase_add_test(tests, first_own_domain);
     tcase_add_test(tests, verified_domains);
     tcase_add_loop_test(tests, s75_a_postmaster_without_a_place_is_told, 0, sizeof role_places / sizeof role_places[0]);

@@ -321,6 +321,10 @@ START_TEST(test_relay_owns_sender)
     ck_assert(!relay_owns_sender(senders, 2, "sue@first.edu"));
     ck_assert(!relay_owns_sender(senders, 2, "joe@lists.first.edu.example.org"));
     ck_assert(!relay_owns_sender(senders, 0, "joe@first.edu"));
+    static const char *const international[] = { "joe@B\u00dcCHER.edu", "@xn--mller-kva.edu" };
+    ck_assert(relay_owns_sender(international, 2, "joe@xn--bcher-kva.edu") && relay_owns_sender(international, 2, "Joe@b\u00fccher.edu"));
+    ck_assert(relay_owns_sender(international, 2, "sue@m\u00fcller.edu") && relay_owns_sender(international, 2, "sue@xn--mller-kva.edu"));
+    ck_assert(!relay_owns_sender(international, 2, "sue@b\u00fccher.edu") && !relay_owns_sender(international, 2, "joe@bucher.edu"));
 }
 END_TEST
 

@@ -50,7 +50,8 @@ static const struct row rows[] = {
     BAD("<a\x01@b>"), BAD("<a@b\x7f>"), BAD("<<a@b>>"), BAD("<a@b,c>"), BAD("<a;b@c>"), BAD("<a:b@c>"), BAD("<a\\@b@c>"), BAD("<a@b\r\n>"),
     /* what inet_aton() or an IDNA mapping would read differently */
     BAD("<a@127.0.0.1>"), BAD("<a@127.1>"), BAD("<a@10>"), BAD("<a@0x7f.0x1>"), BAD("<a@b.0x>"), BAD("<a@b.123.>"), BAD("<a@b\u3002c>"),
-    BAD("<a@b\uff0ec>"), BAD("<a@b\uff61>"),
+    BAD("<a@b\uff0ec>"), BAD("<a@b\uff61>"), BAD("<a@b\u200b.c>"), BAD("<a@\ufeffb.c>"), BAD("<a@b\u00a0c>"), BAD("<a@\u2100.c>"),
+    BAD("<a@\u202eb.c>"), BAD("<a@\uff11\uff12\uff17.1>"), BAD("<a@b.\uff11>"), BAD("<a@b.0\uff58\uff11>"), BAD("<a@b\u00fc.xn--zz>"),
 
     QUOTED("<\"a\"@b>", "a", "b", "a@b"),
     QUOTED("<\"a.b\"@c>", "a.b", "c", "a.b@c"),
@@ -111,9 +112,14 @@ static const struct row rows[] = {
     LONG("<a@[tag:" L60 L60 L60 L60 L10 L10 "]>"),
 };
 
+#define U8 "\u4e00\u4e00\u4e00\u4e00\u4e00\u4e00\u4e00\u4e00"
+#define U72 U8 U8 U8
+
 static const struct row utf8_rows[] = { /* right only with SMTPUTF8 */
     GOOD("<j\u00f6rg@b>", "j\u00f6rg", "b"),
     GOOD("<a@b\u00fccher.de>", "a", "b\u00fccher.de"),
+    GOOD("<a@B\u00dccher.DE>", "a", "b\u00dccher.de"), /* its spelling; policies compare it in ASCII */
+    GOOD("<a@" U72 ".de>", "a", U72 ".de"),            /* at most 63 octets in ASCII */
     GOOD("<a@\u4f8b\u5b50.\u6d4b\u8bd5.>", "a", "\u4f8b\u5b50.\u6d4b\u8bd5"),
     QUOTED("<\"j\u00f6 rg\"@b>", "j\u00f6 rg", "b", "\"j\u00f6 rg\"@b"),
     QUOTED("<\"j\u00f6rg\"@b>", "j\u00f6rg", "b", "j\u00f6rg@b"),

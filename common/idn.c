@@ -1,0 +1,77 @@
+/*
+ * idn.c - see idn.h
+ */
+#include "common/idn.h"
+#include <ctype.h>
+#include <idn2.h>
+#include <stdint.h>
+#include <string.h>
+#include "common/utf8.h"
+
+bool idn_is_ascii(const char *name)
+{
+    while (*name != '\0' && (unsigned char)*name < 0x80)
+        name++;
+    return *name == '\0';
+}
+
+/* What UTS 46 drops silently (IdnaMappingTable.txt, "ignored"), as the zero width space and a byte order mark: two names that look the same are a mistake
+ * in a file and a trick in an address. */
+static bool is_dropped(uint32_t code)
+{
+    static const struct {
+        uint32_t first, last;
+    } ranges[] = { { 0xad, 0xad },     { 0x34f, 0x34f },   { 0x180b, 0x180f }, { 0x200b, 0x200b },   { 0x2060, 0x2060 },
+                   { 0x2064, 0x2064 }, { 0xfe00, 0xfe0f }, { 0xfeff, 0xfeff }, { 0x1bca0, 0x1bca3 }, { 0xe0100, 0xe01ef } };
+    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
+        if (code >= ranges[i].first && code <= ranges[i].last)
+            return true;
+    return false;
+}
+
+static bool is_visible(const char *name)
+{
+    for (size_t left = strlen(name), size; left > 0; name += size, left -= size) {
+        uint32_t code;
+        size = utf8_read(name, left, &code);
+        if (size == 0 || is_dropped(code))
+            return false;
+    }
+    return true;
+}
+
+static size_t count_dots(const char *name)
+{
+    size_t count = 0;
+    for (; *name != '\0'; name++)
+        count += *name == '.';
+    return count;
+}
+
+/* UTS 46 maps compatibility characters to what they look like: U+2100 to "a/c", a full stop of another script to ".". */
+static bool is_name(const char *ascii)
+{
+    while (isalnum((unsigned char)*ascii) || (*ascii != '\0' && strchr("-_.", *ascii) != NULL))
+        ascii++;
+    return *ascii == '\0';
+}
+
+static bool copy(char out[IDN_NAME_MAX], const char *ascii)
+{
+    size_t len = strlen(ascii);
+    if (len >= IDN_NAME_MAX)
+        return false;
+    memcpy(out, ascii, len + 1);
+    return true;
+}
+
+bool idn_to_ascii(char out[IDN_NAME_MAX], const char *name)
+{
+    char *made = NULL;
+    if (idn_is_ascii(name))
+        return copy(out, name);
+    bool good = is_visible(name) && idn2_to_ascii_8z(name, &made, IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL) == IDN2_OK && is_name(made) &&
+                count_dots(made) == count_dots(name) && copy(out, made);
+    idn2_free(made);
+    return good;
+}
