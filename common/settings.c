@@ -83,6 +83,7 @@ static const struct config_key coordinator_keys[] = {
     SIZE(spool_max_bytes, "100GiB", MIB, NO_LIMIT, "bytes of bodies in the spool; over it the same"),
     SIZE(spool_memory, "64MiB", 8 * MIB, TIB, "bytes of mail received and not committed; over it edges are asked to come again"),
     DURATION(spool_lease, "30s", 500 * MS, 30 * MINUTES, "an edge that neither renews nor reports for so long has lost its lease"),
+    DURATION(spool_look, "5s", 100 * MS, HOURS, "a claim looks so often at what may be due without anybody having said so"),
     UINT(spool_per_destination, "100", 1, 100000, "messages leased for one destination at once, in the whole cluster"),
     DURATION(spool_retry_min, "5m", 100 * MS, 30 * DAYS, "pause before the second try, doubled for each further one"),
     DURATION(spool_retry_max, "4h", 100 * MS, 30 * DAYS, "longest pause between tries"),

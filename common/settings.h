@@ -58,6 +58,7 @@ struct coordinator_settings {         /* [coordinator "coordinator-1"]: read by 
     uint64_t spool_max_bytes;         /* 100GiB of bodies: over it 452 4.3.1 */
     uint64_t spool_memory;            /* 64MiB of mail received and not committed; over it "ask again" */
     uint64_t spool_lease;             /* 30s without renewal or result: the lease is lost */
+    uint64_t spool_look;              /* 5s: claims that stand look so often for what nobody told of */
     uint64_t spool_per_destination;   /* 100 messages leased for one destination at once, in the whole cluster */
     uint64_t spool_retry_min;         /* 5m, doubled for each further try */
     uint64_t spool_retry_max;         /* 4h */

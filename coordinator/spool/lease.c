@@ -4,7 +4,7 @@
  * One claim is with the database at a time; the others stand in the order they came. After each the database says how
  * long it is until something is due, and a timer is set for that. What wakes claims earlier: a commit of this
  * coordinator (leases_changed()), or a NOTIFY of another whose own claims could not take what got due there. A slow
- * look (LOOK_MS) is behind all that, for a coordinator that died before it could say so.
+ * look (spool_look) is behind all that, for a coordinator that died before it could say so.
  *
  * An edge counts a lease from the moment it sent its claim, so lease_ms is spool_lease and the time the claim stood here.
  */
@@ -17,7 +17,6 @@
 #include "common/memory.h"
 #include "coordinator/spool/internal.h"
 
-#define LOOK_MS        5000
 #define AGAIN_MIN_MS   5 /* something is due, but locked by another coordinator; doubles up to: */
 #define AGAIN_MAX_MS   100
 #define EMPTY_MS       20   /* a claim that got nothing: the next, if something changes, comes so much later */
@@ -357,7 +356,8 @@ static bool wants_unscanned(const struct leases *leases)
 static void schedule(struct leases *leases, bool got_some)
 {
     int64_t due = wants_unscanned(leases) ? leases->due_any : leases->due_scanned;
-    uint64_t wait = due < 0 || due > LOOK_MS ? LOOK_MS : (uint64_t)due;
+    uint64_t look = leases->spool->options.settings->spool_look;
+    uint64_t wait = due < 0 || (uint64_t)due > look ? look : (uint64_t)due;
     if (due == 0 && !got_some) {
         leases->back_off_ms = leases->back_off_ms == 0                  ? AGAIN_MIN_MS
                               : leases->back_off_ms * 2 > AGAIN_MAX_MS ? AGAIN_MAX_MS

@@ -90,8 +90,9 @@ def test_next_hop_away_then_back(make_cluster):
 
 def test_an_idle_spool_delivers_at_once_and_asks_nobody_all_the_time(make_cluster):
     """Single messages, each to a spool that is empty, with two coordinators, of which the edge that stores need not ask the one that hears its claim.
-    The times are printed; what holds is that they are not those of the look every 5 s, and that there are no more looks than that."""
-    cluster = make_cluster(edges=2, scanners=1, coordinators=2, sets=["profile=handoff", "log.format=json"])
+    Nobody looks unasked here: what is delivered was told of."""
+    cluster = make_cluster(edges=2, scanners=1, coordinators=2,
+                           sets=["profile=handoff", "log.format=json", "spool_look=1h", "spool_lease=30m"])
     names = ("coordinator-1", "coordinator-2")
 
     def claims():
@@ -102,7 +103,7 @@ def test_an_idle_spool_delivers_at_once_and_asks_nobody_all_the_time(make_cluste
 
     cluster.send(message(token="warm"))
     wait_until(lambda: cluster.sink.with_token("warm"), 30, "the first")
-    began, before = time.monotonic(), claims()
+    before = claims()
     stored, ids = [], []
     for number in range(20):
         answer = cluster.send(message(token=f"single-{number}-"), edge=1 + number % 2)
@@ -111,7 +112,7 @@ def test_an_idle_spool_delivers_at_once_and_asks_nobody_all_the_time(make_cluste
         ids.append(answer.queue_id)
         wait_until(lambda number=number: cluster.sink.with_token(f"single-{number}-"), 30, "its delivery")
         wait_removed(cluster, answer.queue_id, 30, ("edge-1", "edge-2"))
-    made, looks = claims() - before, len(names) * ((time.monotonic() - began) / 5 + 1)
+    made = claims() - before
     events = [json.loads(line) for edge in ("edge-1", "edge-2") for line in cluster.log(edge).splitlines()]
     active = {event["id"]: at(event["time"]) for event in events if "(queue active)" in event["message"]}
     arrived = [at(cluster.sink.with_token(f"single-{number}-")[0][1]["time"]) for number in range(20)]
@@ -120,8 +121,7 @@ def test_an_idle_spool_delivers_at_once_and_asks_nobody_all_the_time(make_cluste
     for what, times in (("leased", leased), ("delivered", delivered)):
         print(f"250 to {what}: median {1000 * times[10]:.0f} ms, {sum(one < 0.1 for one in times)} of 20 within 100 ms, most {1000 * times[-1]:.0f} ms")
     print(f"{made:.0f} claims for 20 messages")
-    assert delivered[10] < 1.25, "found by looking now and then, half of them would have waited for more than 2.5 s"
-    assert made < 20 * 6 + looks, "claims stand and wait; nobody asks again and again"
+    assert made < 20 * 8, "claims stand and wait; nobody asks again and again"
 
 
 def read_report(report):

@@ -324,6 +324,7 @@ static const struct {
     { "coordinator", "spool_max_bytes", 100 * 1024 * MIB, NULL },
     { "coordinator", "spool_per_destination", 100, NULL },
     { "coordinator", "spool_lease", 30 * SECONDS, NULL },
+    { "coordinator", "spool_look", 5 * SECONDS, NULL },
     { "coordinator", "spool_retry_min", 5 * MINUTES, NULL },
     { "coordinator", "spool_retry_max", 4 * HOURS, NULL },
     { "coordinator", "spool_life", 5 * DAYS, NULL },
