@@ -31,7 +31,7 @@ def rows_of(cluster, wanted, count=1):
         assert done.returncode in (0, 65), done.stderr
         rows = json.loads(done.stdout) if done.returncode == 0 else []
         return len(rows) >= count and rows
-    return wait_until(told, 15, f"{count} rows of {wanted}")
+    return wait_until(told, 60, f"{count} rows of {wanted}")
 
 
 # ---- traces ----
