@@ -363,6 +363,14 @@ static void run_until(const bool *what)
     }
 }
 
+static void run_until_heard(const char *words)
+{
+    for (uint64_t stop = clock_ms() + 60000; strstr(heard, words) == NULL;) {
+        ck_assert_msg(clock_ms() < stop, "not %s; heard %s", words, heard);
+        event_base_loop(base, EVLOOP_ONCE);
+    }
+}
+
 static void run_until_codes(const struct owner *owner, const char *codes)
 {
     for (uint64_t stop = clock_ms() + 60000; strcmp(owner->codes, codes) != 0;) {
@@ -586,7 +594,7 @@ START_TEST(idle_connections_are_closed)
     struct owner owner;
     settings.next_hop_idle = 50;
     deliver_one(&owner, "x");
-    run_ms(150);
+    run_until_heard("QUIT ");
     ck_assert_msg(strcmp(heard, "EHLO MAIL RCPT DATA QUIT ") == 0, "%s", heard);
     ck_assert_int_eq((int)metrics_gauge(&metrics, "weir_next_hop_connections", "state=\"idle\"")->value, 0);
 }
@@ -664,7 +672,7 @@ START_TEST(a_slow_client_does_not_hold_the_connection)
     host.pipelining = true;
     owner_start(&slow, "x\r\n", &usual, "x 550y z");
     run_ms(30);
-    ck_assert_str_eq(slow.codes, "250 550 250 ");
+    run_until_codes(&slow, "250 550 250 ");
     deliver_one(&quick, "x");
     ck_assert_int_eq(quick.final.code, 250);
     owner_send(&slow);
@@ -910,8 +918,7 @@ START_TEST(a_host_that_hangs_is_remembered)
     ck_assert_str_eq(owners[0].codes, "451 ");
     ck_assert_str_eq(owners[1].codes, "451 ");
     owner_start(&owners[2], "x\r\n", &usual, "x y");
-    run_ms(20);
-    ck_assert_str_eq(owners[2].codes, "451 451 ");
+    run_until_codes(&owners[2], "451 451 ");
     ck_assert_uint_eq(guest_count, 1);
     ck_assert_int_eq((int)value_of("weir_next_hop_down_total", ""), 1);
 
@@ -951,7 +958,7 @@ START_TEST(a_full_host_is_not_down)
     static const struct delivery_envelope usual = ENVELOPE;
     settings.next_hop_down = 10000;
     owner_start(&first, "x\r\n", &usual, "x");
-    run_ms(30);
+    run_until_codes(&first, "250 ");
     host.silent_at = "GREETING";
     settings.greeting_timeout = 100;
     deliver_one(&owner, "x");
@@ -998,7 +1005,7 @@ START_TEST(tls_is_taken_away_while_connecting)
     host.tls = TLS_WORKS;
     host.slow_ehlo = true;
     owner_start(&owner, "x\r\n", &usual, "x");
-    run_ms(50);
+    run_until_heard("EHLO ");
     ck_assert_str_eq(heard, "EHLO ");
     struct edge_settings *other = xmemdup(&settings, sizeof settings);
     other->next_hop_tls = NEXT_HOP_TLS_NONE;
@@ -1036,8 +1043,7 @@ START_TEST(tls_is_required_from_now_on)
         ck_assert_int_eq(open.final.code, 250); /* it began before */
         owner_fini(&open);
     }
-    run_ms(30);
-    ck_assert_ptr_nonnull(strstr(heard, "QUIT"));
+    run_until_heard("QUIT");
     heard[0] = '\0';
     deliver_one(&owner, "x");
     ck_assert_str_eq(owner.codes, "451 ");
@@ -1057,8 +1063,8 @@ START_TEST(too_large_after_it_was_given_back)
     host.size = 200;
     settings.next_hop_hold = 50;
     owner_start(&owner, text, &usual, "x");
-    run_ms(120);
-    ck_assert_str_eq(owner.codes, "250 ");
+    run_until_codes(&owner, "250 ");
+    run_ms(120); /* beyond next_hop_hold */
     owner_send(&owner);
     run_until(&owner.done);
     ck_assert_int_eq(owner.final.code, 552);
@@ -1157,7 +1163,8 @@ START_TEST(taken_back_between_two_tries)
     unsigned before = guest_count;
     net_free(&guests->conn);
     guests->dead = true;
-    run_ms(100);
+    for (uint64_t stop = clock_ms() + 10000; guest_count == before && !owner.done && clock_ms() < stop;)
+        run_ms(10);
     ck_assert(!owner.done && guest_count == before + 1); /* the second try */
     ck_assert(delivery_take_back(&owner.delivery));
     ck_assert_uint_eq(taken_count, 0);
@@ -1175,7 +1182,7 @@ START_TEST(getting_ready_has_one_time_limit)
     uint64_t began = clock_ms();
     deliver_one(&owner, "x");
     ck_assert_str_eq(owner.codes, "451 ");
-    ck_assert_msg(clock_ms() - began < 1500, "%u ms", (unsigned)(clock_ms() - began));
+    ck_assert_msg(clock_ms() - began < 4500, "%u ms", (unsigned)(clock_ms() - began));
 }
 END_TEST
 
