@@ -156,7 +156,7 @@ def signal_scan_workers(cluster, how):
 
 
 def test_full_farm_says_421_and_only_then(make_cluster):
-    cluster = make_cluster(edges=1, scanners=1, sets=["scanner.slots=1", "scan_wait=1s", "scanner.workers=1", "large_workers=1"])
+    cluster = make_cluster(edges=1, scanners=1, sets=["scanner.slots=1", "scan_wait=1s", "scan_stall=60s", "scanner.workers=1", "large_workers=1"])
     with Smtp(cluster.relay(), timeout=120) as busy:
         signal_scan_workers(cluster, signal.SIGSTOP)
         try:

@@ -26,7 +26,7 @@ def test_hanging_worker_is_replaced(make_cluster):
     """It keeps its share of the new connections until the watchdog ends it; those that waited in its queue are then served."""
     cluster = make_cluster(edges=1, scanners=1, sets=["worker_watchdog=4s", "edge.workers=2"])
     load = cluster.load("--sessions", 20, "--seconds", 10, "--rate", 50, "--size", 4096, "--retry")
-    time.sleep(1)
+    wait_until(cluster.sink.count, 30, "mail")
     victim, other = workers_of(cluster, "edge-1")
     os.kill(victim, signal.SIGSTOP)
     slowest = max(banner(cluster) for _ in range(30))

@@ -113,8 +113,8 @@ class Crash:
         wait_until(lambda: self.farm.metric("weir_scanners_live") == 1, 15, "the scanner")
 
     def strike(self):
-        held = self.farm.query("SELECT count(*) FROM spool_queue WHERE leased AND due_at > clock_timestamp()")
-        assert held == [["6"]], f"leased are scanning, leased, recipients, data, taken, answered; not {held}"
+        held = "SELECT count(*) FROM spool_queue WHERE leased AND due_at > clock_timestamp()"
+        wait_until(lambda: self.farm.query(held) == [["6"]], 15, "leases of scanning, leased, recipients, data, taken and answered")
         if self.victim == "edge worker":
             worker, = [pid for pid in weir.family(self.farm.pid("edge-1"))[1:] if process_name(pid).startswith("weir-edge")]
             os.kill(worker, signal.SIGKILL)

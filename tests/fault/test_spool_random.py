@@ -88,8 +88,7 @@ def check_nothing_left(farm):
     wait_until(lambda: not any(left().values()), 60, f"an empty spool, instead of {left()}")
     for name in ("weir_conservation_difference", "weir_message_bytes", "weir_smtp_sessions", "weir_edge_spool_jobs"):
         wait_until(lambda name=name: farm.metric(name) == 0, 20, f"{name} back at 0")
-    files = [path for path in (farm.dir / "tmp").rglob("*") if path.is_file()]
-    assert not files, f"temporary files are left: {files[:5]}"
+    wait_until(lambda: not [path for path in (farm.dir / "tmp").rglob("*") if path.is_file()], 20, "the end of all temporary files")
 
 
 @pytest.mark.sanitized
