@@ -759,6 +759,7 @@ START_TEST(large_message)
         host.deaths = 1;
     }
     host.tls = _i == 2 ? TLS_WORKS : TLS_NOT_OFFERED;
+    settings.reply_timeout = settings.data_done_timeout = 30000; /* millions of bytes on a busy machine */
     owner_start(&owner, text, &usual, "x");
     ck_assert_uint_eq(budget.memory_used, 0);
     run_until(&owner.done);
