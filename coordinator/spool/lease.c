@@ -502,7 +502,7 @@ static void run(struct leases *leases)
              " scanner, engine, signatures, size, tries, packed"
              " FROM spool_claim($1::text, $2::integer, $3::boolean, $4::integer, $5::interval, $6::interval, $7::interval)",
              7, values, on_rows);
-    db_query(unit, "SELECT spool_due_in(true), spool_due_in(false)", 0, NULL, on_due);
+    db_query(unit, "SELECT due_any, due_scanned FROM spool_due()", 0, NULL, on_due);
     db_commit(unit);
 }
 

@@ -142,7 +142,7 @@ def claim_cost(one):
                            "LOAD 'auto_explain'; SET auto_explain.log_min_duration = 0; SET auto_explain.log_nested_statements = on;"
                            " SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off; SET client_min_messages = log;" + warm +
                            " BEGIN; EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT * FROM spool_claim('edge-1/0', 20, true, 100, '2s', '5min', '4h');"
-                           " SELECT spool_due_in(true); ROLLBACK"], capture_output=True, text=True, check=True)
+                           " SELECT spool_due(); ROLLBACK"], capture_output=True, text=True, check=True)
     plan = json.loads(done.stdout[:done.stdout.rindex("]") + 1])[0]["Plan"]
     return plan["Shared Hit Blocks"] + plan["Shared Read Blocks"], plan["Actual Total Time"], done.stderr
 

@@ -249,9 +249,9 @@ def test_functions_that_are_made_anew_are_called_anew(two, edge):
         edge.stored(new_id())
         lease, = edge.claim(wait=20000, seconds=30)
         assert edge.deliver(lease) == pb.ANSWER_OK
-    made, = (line for line, in two.pg.query("SELECT translate(pg_get_functiondef('spool_due_in(boolean)'::regprocedure), E'\\n', ' ')"))
-    anew = "BEGIN; DROP FUNCTION spool_due_in(boolean); {}; COMMIT"
-    two.pg.query(anew.format(made.replace("RETURNS bigint", "RETURNS numeric")))
+    made = "\n".join(cells[0] for cells in two.pg.query("SELECT pg_get_functiondef('spool_due()'::regprocedure)"))
+    anew = "BEGIN; DROP FUNCTION spool_due(); {}; COMMIT"
+    two.pg.query(anew.format(made.replace("OUT due_any bigint", "OUT due_any numeric")))
     try:
         ident = new_id()
         edge.stored(ident)

@@ -24,3 +24,8 @@ CREATE OR REPLACE FUNCTION auth_forgive(ask bigint, who text, used boolean) RETU
 BEGIN
     PERFORM auth_forgive(ask, who, g.client, used) FROM auth_guess g WHERE g.request = ask;
 END $f$;
+
+CREATE OR REPLACE FUNCTION spool_due_in(scanners boolean) RETURNS bigint LANGUAGE plpgsql VOLATILE AS $f$
+BEGIN
+    RETURN (SELECT CASE WHEN scanners THEN due_any ELSE due_scanned END FROM spool_due());
+END $f$;

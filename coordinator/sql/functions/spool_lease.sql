@@ -35,7 +35,7 @@ BEGIN
     END IF;
 END $f$;
 
--- When this lane's turn comes again.
+-- When this lane's turn comes again. OFFSET 0: so that it is looked up once.
 CREATE OR REPLACE FUNCTION spool_next_turn(lane_destination text, lane_scanned boolean, free integer, at_now timestamptz) RETURNS timestamptz
 LANGUAGE plpgsql AS $f$
 BEGIN
@@ -45,7 +45,7 @@ BEGIN
                 WHEN due.at <= at_now THEN clock_timestamp()
                 ELSE coalesce(due.at, 'infinity') END
     FROM (SELECT (SELECT q.due_at FROM spool_queue q WHERE q.destination = lane_destination AND q.scanned = lane_scanned AND NOT q.held
-                  ORDER BY q.due_at LIMIT 1) AS at) AS due LEFT JOIN spool_destination d ON d.destination = lane_destination);
+                  ORDER BY q.due_at LIMIT 1) AS at OFFSET 0) AS due LEFT JOIN spool_destination d ON d.destination = lane_destination);
 END $f$;
 
 -- Leases these entries, which are due and which the caller has locked; one that has to wait for its expiries does so instead, and is not returned.
@@ -84,16 +84,24 @@ DECLARE
     got_ids text[] := '{}';
     got_destinations text[] := '{}';
     picked text[];
+    lanes integer;      -- whose turn has come, up to room
     share integer;
+    attend_scanned timestamptz;
+    attend_unscanned timestamptz;
     attend integer;
     free integer;
 BEGIN
     PERFORM spool_take_wakes();
+    SELECT (SELECT count(*) FROM (SELECT FROM spool_lane l WHERE (l.scanned OR scanners) AND l.turn_at <= at_now LIMIT room) AS c),
+            (SELECT min(q.attend_at) FROM spool_queue q WHERE NOT q.held AND q.scanned),
+            CASE WHEN scanners THEN (SELECT min(q.attend_at) FROM spool_queue q WHERE NOT q.held AND NOT q.scanned) END
+        INTO lanes, attend_scanned, attend_unscanned;
     -- What needs attention whether its destination can be reached or not: at most half, of an odd room now the lesser and now the greater, so that
     -- the end of much old mail delays no new mail. Where no lane has its turn there is none to delay.
-    attend := CASE WHEN EXISTS (SELECT FROM spool_lane l WHERE (l.scanned OR scanners) AND l.turn_at <= at_now) THEN floor(room * 0.5 + random())
-                   ELSE (room + 1) / 2 END;
-    FOREACH kind IN ARRAY CASE WHEN scanners THEN '{t,f}'::boolean[] ELSE '{t}' END LOOP
+    attend := CASE WHEN lanes > 0 THEN floor(room * 0.5 + random()) ELSE (room + 1) / 2 END;
+    FOREACH kind IN ARRAY CASE WHEN attend_scanned <= at_now THEN '{t}'::boolean[] ELSE '{}' END ||
+        CASE WHEN attend_unscanned <= at_now THEN '{f}'::boolean[] ELSE '{}' END
+    LOOP
         FOR lane IN
             SELECT q.id, q.destination FROM spool_queue q WHERE NOT q.held AND q.scanned = kind AND q.attend_at <= at_now
                 AND NOT (q.leased AND q.due_at > at_now)
@@ -103,10 +111,11 @@ BEGIN
             got_destinations := got_destinations || lane.destination;
         END LOOP;
     END LOOP;
-    SELECT coalesce(array_agg(l.id), '{}'), coalesce(array_agg(l.destination), '{}') INTO got_ids, got_destinations
-        FROM spool_lease(got_ids, got_destinations, who, at_now, lease, retry_first, retry_most) AS l;
-    share := greatest(1, room / greatest(1, (SELECT count(*) FROM (
-        SELECT FROM spool_lane l WHERE (l.scanned OR scanners) AND l.turn_at <= at_now LIMIT room) AS c)));
+    IF got_ids <> '{}' THEN
+        SELECT coalesce(array_agg(l.id), '{}'), coalesce(array_agg(l.destination), '{}') INTO got_ids, got_destinations
+            FROM spool_lease(got_ids, got_destinations, who, at_now, lease, retry_first, retry_most) AS l;
+    END IF;
+    share := greatest(1, room / greatest(1, lanes));
     FOR lane IN
         SELECT l.destination, l.scanned FROM spool_lane l WHERE (l.scanned OR scanners) AND l.turn_at <= at_now
             ORDER BY l.turn_at LIMIT room FOR UPDATE SKIP LOCKED
@@ -144,15 +153,19 @@ BEGIN
         ORDER BY l.place, l.number;
 END $f$;
 
--- Milliseconds until something is due for such a claim; 0: now; NULL: nothing is.
-CREATE OR REPLACE FUNCTION spool_due_in(scanners boolean) RETURNS bigint LANGUAGE plpgsql VOLATILE AS $f$
+-- Milliseconds until something is due for a claim of scanned mail alone, and for one of any; 0: now; NULL: nothing is. OFFSET 0: so that each is
+-- looked up once.
+CREATE OR REPLACE FUNCTION spool_due(OUT due_scanned bigint, OUT due_any bigint) LANGUAGE plpgsql VOLATILE AS $f$
 BEGIN
-    RETURN (SELECT CASE WHEN next.at < 'infinity' THEN greatest(0, ceil(extract(epoch FROM next.at - clock_timestamp()) * 1000))::bigint END
-    FROM (SELECT least(
-        (SELECT min(turn_at) FROM spool_lane WHERE scanned OR scanners),
-        (SELECT min(at) FROM spool_wake WHERE scanned OR scanners),
-        (SELECT min(attend_at) FROM spool_queue WHERE NOT held AND scanned AND attend_at > now()),
-        (SELECT min(attend_at) FROM spool_queue WHERE NOT held AND NOT scanned AND scanners AND attend_at > now())) AS at) AS next);
+    SELECT CASE WHEN n.scanned_at < 'infinity' THEN greatest(0, ceil(extract(epoch FROM n.scanned_at - clock_timestamp()) * 1000)) END,
+            CASE WHEN n.any_at < 'infinity' THEN greatest(0, ceil(extract(epoch FROM n.any_at - clock_timestamp()) * 1000)) END
+        INTO due_scanned, due_any
+    FROM (SELECT least(l.scanned_at, w.scanned_at, q.scanned_at) AS scanned_at, least(l.any_at, w.any_at, q.scanned_at, q.unscanned_at) AS any_at
+        FROM (SELECT (SELECT min(turn_at) FROM spool_lane WHERE scanned) AS scanned_at, (SELECT min(turn_at) FROM spool_lane) AS any_at OFFSET 0) AS l,
+            (SELECT min(at) FILTER (WHERE scanned) AS scanned_at, min(at) AS any_at FROM spool_wake) AS w,
+            (SELECT (SELECT min(attend_at) FROM spool_queue WHERE NOT held AND scanned AND attend_at > now()) AS scanned_at,
+                (SELECT min(attend_at) FROM spool_queue WHERE NOT held AND NOT scanned AND attend_at > now()) AS unscanned_at OFFSET 0) AS q
+        OFFSET 0) AS n;
 END $f$;
 
 -- The leases that are still alive and whose tokens are the newest, with a new end.

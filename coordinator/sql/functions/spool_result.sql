@@ -178,6 +178,9 @@ BEGIN
             WHERE l.destination = ANY (SELECT destinations[n] FROM unnest(done) AS n);
         RETURN QUERY SELECT n, 0, true FROM unnest(done) AS n;
     END IF;
+    IF cardinality(done) = cardinality(ids) THEN
+        RETURN;
+    END IF;
     FOR one IN SELECT r.place, r.first, r.first + r.amount - 1 AS last FROM unnest(ids, firsts, amounts) WITH ORDINALITY AS r(id, first, amount, place)
         WHERE r.place <> ALL (coalesce(done, '{}')) ORDER BY r.id
     LOOP

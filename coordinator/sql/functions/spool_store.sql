@@ -149,10 +149,10 @@ CREATE OR REPLACE FUNCTION spool_forget(gone text[]) RETURNS void LANGUAGE plpgs
 DECLARE
     removed record;
 BEGIN
-    DELETE FROM spool_queue WHERE id = ANY (gone);
-    DELETE FROM spool_recipient WHERE id = ANY (gone);
-    DELETE FROM spool_body WHERE id = ANY (gone);
-    WITH m AS (DELETE FROM spool_message WHERE id = ANY (gone) RETURNING size)
+    WITH m AS (DELETE FROM spool_message WHERE id = ANY (gone) RETURNING size),
+        q AS (DELETE FROM spool_queue WHERE id = ANY (gone)),
+        r AS (DELETE FROM spool_recipient WHERE id = ANY (gone)),
+        b AS (DELETE FROM spool_body WHERE id = ANY (gone))
         SELECT count(*), sum(m.size) INTO removed FROM m;
     PERFORM spool_count(-removed.count, -removed.sum::bigint, 0, 0, 0, 0, 0) WHERE removed.count > 0;
 END $f$;
