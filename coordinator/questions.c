@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include "common/memory.h"
 
-#define BODIES 64 /* numbers of Question's oneof are below that */
+#define BODIES   64 /* numbers of Question's oneof are below that */
+#define STATUSES 8  /* of AnswerStatus the same */
 
 struct question {
     struct questions *owner;
@@ -28,6 +29,7 @@ struct questions {
     bool draining;
     struct metrics *metrics;
     struct metric *gauge;
+    struct metric *answered[BODIES][STATUSES]; /* as they are first needed; NULL: not yet */
 };
 
 struct questions *questions_new(size_t pending_max, struct metrics *metrics)
@@ -86,6 +88,16 @@ static const char *status_name(Weir__AnswerStatus status)
     }
 }
 
+static struct metric *answered_metric(struct questions *questions, Weir__Question__BodyCase body, Weir__AnswerStatus status)
+{
+    struct metric *unknown = NULL;
+    struct metric **known = (unsigned)body < BODIES && (unsigned)status < STATUSES ? &questions->answered[body][status] : &unknown;
+    if (*known == NULL)
+        *known = metrics_counter(questions->metrics, "weir_questions_answered_total", "question=\"%s\",status=\"%s\"",
+                                 body_name(body), status_name(status));
+    return *known;
+}
+
 void question_answer(struct question **taken, Weir__Answer *answer, const struct link_payload *payloads, size_t count)
 {
     struct question *question = *taken;
@@ -96,9 +108,7 @@ void question_answer(struct question **taken, Weir__Answer *answer, const struct
     Weir__Frame frame = WEIR__FRAME__INIT;
     frame.body_case = WEIR__FRAME__BODY_ANSWER;
     frame.answer = answer;
-    metric_add(metrics_counter(questions->metrics, "weir_questions_answered_total", "question=\"%s\",status=\"%s\"",
-                               body_name(question->body), status_name(answer->status)),
-               1);
+    metric_add(answered_metric(questions, question->body, answer->status), 1);
     metric_set(questions->gauge, (double)--questions->pending);
     question->functions->answered(question->asker, &frame, payloads, count);
     free(question);

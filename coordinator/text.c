@@ -87,11 +87,27 @@ static size_t utf8_len(const uint8_t *bytes, size_t len)
     return overlong || surrogate || too_high ? 0 : want;
 }
 
+/* How much of it is ASCII without control characters, as nearly all text is. */
+static size_t plain_len(const uint8_t *bytes, size_t len)
+{
+    size_t plain = 0;
+    while (plain < len && bytes[plain] >= 0x20 && bytes[plain] < 0x7f)
+        plain++;
+    return plain;
+}
+
 void text_add_clean(struct text *text, const void *bytes, size_t len, size_t max)
 {
     const uint8_t *at = bytes;
     size_t room = max;
     while (len > 0) {
+        size_t plain = plain_len(at, len < room ? len : room);
+        text_add(text, at, plain);
+        at += plain;
+        len -= plain;
+        room -= plain;
+        if (len == 0)
+            return;
         size_t used = utf8_len(at, len);
         bool control = used == 1 && (at[0] < 0x20 || at[0] == 0x7f);
         if (used == 0 || control) {
@@ -135,10 +151,12 @@ void text_add_json(struct text *text, const void *bytes, size_t len)
     text_init(&clean);
     text_add_clean(&clean, bytes, len, SIZE_MAX);
     text_add(text, "\"", 1);
-    for (size_t i = 0; i < clean.len; i++) {
+    for (size_t i = 0; i < clean.len;) {
+        size_t run = 1 + strcspn(clean.data + i + 1, "\"\\"); /* from one to the next that is escaped; clean text has no NUL */
         if (clean.data[i] == '"' || clean.data[i] == '\\')
             text_add(text, "\\", 1);
-        text_add(text, &clean.data[i], 1);
+        text_add(text, clean.data + i, run);
+        i += run;
     }
     text_add(text, "\"", 1);
     text_fini(&clean);
