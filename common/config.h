@@ -93,6 +93,8 @@ void config_visit(const struct config *config,
 
 /* "50MiB", "512", "10MB": a size as the files write it. */
 bool config_parse_size(const char *text, uint64_t *bytes);
+/* The same of a duration, whose unit is needed: ms, s, m, h or d. */
+bool config_parse_duration(const char *text, uint64_t *ms);
 /* The nearest of the tables' key names to a misspelt one, or NULL; used for the suggestion in errors. */
 const char *config_nearest_key(const struct config_section *tables, const char *name);
 

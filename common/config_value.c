@@ -62,6 +62,11 @@ bool config_parse_size(const char *text, uint64_t *bytes)
     return parse_quantity(text, size_units, bytes);
 }
 
+bool config_parse_duration(const char *text, uint64_t *ms)
+{
+    return parse_quantity(text, duration_units + 1, ms); /* without the first, which is for none */
+}
+
 static bool parse_bool(const char *text, bool *out)
 {
     static const char *const yes[] = { "on", "yes", "true", "1" }, *const no[] = { "off", "no", "false", "0" };

@@ -12,7 +12,7 @@
 #include "coordinator/admin.h"
 #include "coordinator/rows.h"
 
-#define PARAMS_MAX     8
+#define PARAMS_MAX     10
 #define ADMIN_BODY_MAX ((size_t)WIRE_PAYLOADS_MAX * WIRE_PAYLOAD_MAX) /* it goes in pieces */
 
 enum verb_kind {
@@ -32,8 +32,8 @@ struct verb {
     const char *sql;
 };
 
-/* Arguments: a message's id, sender, recipient, state, age, destination, each may be empty; whether all are meant. */
-#define QUEUE_ACT(act) "SELECT * FROM admin_queue_act($1, '" act "', $2, $3, $4, $5, $6, $7, $8::boolean)"
+/* Arguments: a message's id, sender, recipient, state, age, destination, each may be empty; whether all are meant; where to go on. */
+#define QUEUE_ACT(act) "SELECT * FROM admin_queue_act($1, '" act "', $2, $3, $4, $5, $6, $7, $8::boolean, coalesce($9, ''))"
 
 static const struct verb verbs[] = {
     { "account add", 2, 3, PLAIN, "waaa", "SELECT * FROM admin_account_add($1, $2, $3, $4)" },
@@ -56,13 +56,13 @@ static const struct verb verbs[] = {
     { "policy history", 0, 0, PLAIN, "", "SELECT * FROM admin_policy_history()" },
     { "policy rollback", 1, 1, PLAIN, "wa", "SELECT * FROM admin_policy_rollback($1, $2::bigint)" },
     { "policy show", 0, 1, PLAIN, "a", "SELECT * FROM admin_policy_show($1::bigint)" },
-    { "queue bounce", 7, 7, PLAIN, "waaaaaaa", QUEUE_ACT("bounce") },
-    { "queue delete", 7, 7, PLAIN, "waaaaaaa", QUEUE_ACT("delete") },
-    { "queue hold", 7, 7, PLAIN, "waaaaaaa", QUEUE_ACT("hold") },
+    { "queue bounce", 7, 8, PLAIN, "waaaaaaaa", QUEUE_ACT("bounce") },
+    { "queue delete", 7, 8, PLAIN, "waaaaaaaa", QUEUE_ACT("delete") },
+    { "queue hold", 7, 8, PLAIN, "waaaaaaaa", QUEUE_ACT("hold") },
     { "queue list", 6, 7, PLAIN, "aaaaaaa",
       "SELECT * FROM admin_queue_list($1, $2, $3, $4, $5, $6, least(coalesce($7::integer, 100), 2000))" },
-    { "queue release", 7, 7, PLAIN, "waaaaaaa", QUEUE_ACT("release") },
-    { "queue retry", 7, 7, PLAIN, "waaaaaaa", QUEUE_ACT("retry") },
+    { "queue release", 7, 8, PLAIN, "waaaaaaaa", QUEUE_ACT("release") },
+    { "queue retry", 7, 8, PLAIN, "waaaaaaaa", QUEUE_ACT("retry") },
     { "queue show", 1, 1, PLAIN, "a", "SELECT * FROM admin_queue_show($1)" },
     { "report", 0, 1, PLAIN, "a", "SELECT * FROM admin_report(least(coalesce($1::integer, 24), 87600), 50)" },
     { "status", 0, 0, PLAIN, "s", "SELECT * FROM admin_status($1::interval)" },

@@ -37,14 +37,7 @@ static void print_help(FILE *out)
           "\n",
           out);
     for (const struct verb *verb = options_verbs; verb->name != NULL; verb++) {
-        char *words = xasprintf(
-            "%s%s%s%s%s%s%s%s%s%s%s%s%s%s", verb->name, verb->flags & OPTION_WAIT ? " [--wait]" : "",
-            verb->flags & OPTION_TIMEOUT ? " [--timeout S]" : "", verb->flags & OPTION_FORCE ? " [--force]" : "",
-            verb->flags & OPTION_FILTERS ? " [FILTER]" : "", verb->flags & OPTION_COMMENT ? " [--comment TEXT]" : "", verb->flags & OPTION_LIMIT ? " [--limit N]" : "",
-            verb->flags & OPTION_POLICY ? " [--policy DIR]" : "", verb->flags & OPTION_AUTH ? " [--auth]" : "",
-            verb->flags & OPTION_SENDER ? " [--sender ADDRESS] [--login LOGIN]" : "", verb->flags & OPTION_LISTENER ? " [--listener NAME]" : "",
-            verb->flags & OPTION_DEFAULTS ? " [--defaults|--changed]" : "", verb->arguments[0] != '\0' ? " " : "",
-            verb->arguments);
+        char *words = options_usage(verb);
         fprintf(out, "  %-50s %s\n", words, verb->help);
         free(words);
     }
@@ -191,6 +184,45 @@ static void warn_of_pinned(const char *body)
     json_decref(node);
 }
 
+static void add_up(json_t *sum, const json_t *part, const char *name)
+{
+    json_int_t value = json_integer_value(json_object_get(sum, name)) + json_integer_value(json_object_get(part, name));
+    json_object_set_new(sum, name, json_integer(value));
+}
+
+/* What is done to mail of the spool is done in parts. Asks for those behind the first until none is left; the reply becomes that to all. */
+static void ask_on(struct requester *requester, const char *verb, const char **args, size_t count, struct reply *reply)
+{
+    json_error_t error;
+    json_t *sum = json_loads(reply->body != NULL ? reply->body : "null", JSON_DECODE_ANY, &error);
+    const char *next;
+    while (reply->status == 0 && (next = json_string_value(json_object_get(sum, "next"))) != NULL) {
+        args[count] = next;
+        reply_clear(reply);
+        requester_ask(requester, verb, args, count + 1, NULL, 0, reply);
+        json_t *part = reply->status == 0 ? json_loads(reply->body != NULL ? reply->body : "null", JSON_DECODE_ANY, &error) : NULL;
+        if (part == NULL) {
+            char *words = xasprintf("%lld changed, then: %s", (long long)json_integer_value(json_object_get(sum, "changed")),
+                                    reply->error != NULL ? reply->error : error.text);
+            free(reply->error);
+            reply->error = words;
+            reply->status = reply->status != 0 ? reply->status : EX_PROTOCOL;
+            break;
+        }
+        add_up(sum, part, "changed");
+        add_up(sum, part, "busy");
+        json_t *rest = json_object_get(part, "next");
+        json_object_set(sum, "next", rest != NULL ? rest : json_null());
+        json_decref(part);
+    }
+    if (reply->status == 0) {
+        json_object_del(sum, "next");
+        free(reply->body);
+        reply->body = json_dumps(sum, JSON_ENCODE_ANY);
+    }
+    json_decref(sum);
+}
+
 /* hash: of the password that was asked for, NULL where none is needed. */
 static int ask(const struct options *options, struct requester *requester, struct local_policy *policy,
                const char *hash)
@@ -234,6 +266,8 @@ static int ask(const struct options *options, struct requester *requester, struc
     struct reply reply;
     requester_ask(requester, verb, args, count, policy->files, policy->count, &reply);
     free(senders);
+    if (reply.status == 0 && (options->verb->flags & OPTION_FILTERS) && (options->verb->flags & OPTION_FORCE))
+        ask_on(requester, verb, args, count, &reply);
     if (reply.status == 0 && strcmp(verb, "drain") == 0)
         warn_of_pinned(reply.body);
     int status;

@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include "common/config.h"
 #include "common/memory.h"
 #include "coordinator/ctl/options.h"
 
@@ -258,6 +259,28 @@ static bool check_hours(const struct options *options, struct error *why)
            parse_number(&hours, options->verb->name, options->args[0], why);
 }
 
+/* PostgreSQL would take much more for an age, and what is not positive for the age of everything. */
+static bool check_age(const struct options *options, struct error *why)
+{
+    const char *age = options->filters[FILTER_OLDER];
+    uint64_t ms;
+    if (age == NULL || (config_parse_duration(age, &ms) && ms > 0))
+        return true;
+    error_set(why, "--older %s: an age with its unit is needed, as 10m, 2h, 3d", age);
+    return false;
+}
+
+char *options_usage(const struct verb *verb)
+{
+    return xasprintf("%s%s%s%s%s%s%s%s%s%s%s%s%s%s", verb->name, verb->flags & OPTION_WAIT ? " [--wait]" : "",
+                     verb->flags & OPTION_TIMEOUT ? " [--timeout S]" : "", verb->flags & OPTION_FORCE ? " [--force]" : "",
+                     verb->flags & OPTION_FILTERS ? " [FILTER]" : "", verb->flags & OPTION_COMMENT ? " [--comment TEXT]" : "",
+                     verb->flags & OPTION_LIMIT ? " [--limit N]" : "", verb->flags & OPTION_POLICY ? " [--policy DIR]" : "",
+                     verb->flags & OPTION_AUTH ? " [--auth]" : "", verb->flags & OPTION_SENDER ? " [--sender ADDRESS] [--login LOGIN]" : "",
+                     verb->flags & OPTION_LISTENER ? " [--listener NAME]" : "",
+                     verb->flags & OPTION_DEFAULTS ? " [--defaults|--changed]" : "", verb->arguments[0] != '\0' ? " " : "", verb->arguments);
+}
+
 bool options_parse(struct options *options, int argc, char *const *argv, struct error *why)
 {
     const char *words[OPTIONS_ARGS_MAX + 2];
@@ -283,13 +306,14 @@ bool options_parse(struct options *options, int argc, char *const *argv, struct 
         return false;
     const struct verb *verb = options->verb;
     if (count - used < verb->min_args || count - used > verb->max_args) {
-        error_set(why, "usage: weirctl -c FILE %s%s%s", verb->name, verb->arguments[0] != '\0' ? " " : "",
-                  verb->arguments);
+        char *usage = options_usage(verb);
+        error_set(why, "usage: weirctl %s%s", verb->flags & OPTION_NO_CONFIG ? "" : "-c FILE ", usage);
+        free(usage);
         return false;
     }
     while (used < count)
         options->args[options->arg_count++] = words[used++];
-    if (!check_epoch(options, why) || !check_hours(options, why))
+    if (!check_epoch(options, why) || !check_hours(options, why) || !check_age(options, why))
         return false;
     if (options->config_path == NULL && !(verb->flags & OPTION_NO_CONFIG) && options->policy == NULL) {
         error_set(why, "-c FILE is missing: the configuration says where the coordinators are");

@@ -56,6 +56,9 @@ struct options {
 
 extern const struct verb options_verbs[]; /* ends with name NULL */
 
+/* The verb with all that may stand behind it. The caller frees it. */
+char *options_usage(const struct verb *verb);
+
 /* false: why says what is wrong and what would be right (exit status EX_USAGE). Strings are borrowed from argv. */
 bool options_parse(struct options *options, int argc, char *const *argv, struct error *why);
 void options_clear(struct options *options);

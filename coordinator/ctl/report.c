@@ -83,7 +83,8 @@ static void add_common(struct table *table, const json_t *entry, const char *cou
 
 static void print_title(const json_t *body, const char *key, const char *what, FILE *out)
 {
-    fprintf(out, "%lld clients %s, last %lld h\n", (long long)json_integer_value(json_object_get(body, key)), what,
+    long long clients = (long long)json_integer_value(json_object_get(body, key));
+    fprintf(out, "%lld client%s %s, last %lld h\n", clients, view_plural(clients), what,
             (long long)json_integer_value(json_object_get(body, "hours")));
 }
 

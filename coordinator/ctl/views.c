@@ -191,7 +191,8 @@ static void print_spool(const json_t *spool, FILE *out)
     const json_t *count;
     if (spool == NULL)
         return; /* a coordinator of before */
-    fprintf(out, "spool         %lld messages, %lld bytes", number(spool, "messages"), number(spool, "bytes"));
+    fprintf(out, "spool         %lld message%s, %lld bytes", number(spool, "messages"), view_plural(number(spool, "messages")),
+            number(spool, "bytes"));
     json_object_foreach((json_t *)(uintptr_t)json_object_get(spool, "states"), state, count)
     {
         fprintf(out, "%s%lld %s", separator, (long long)json_number_value(count), state);
@@ -248,16 +249,23 @@ static void print_status(const json_t *body, const char *coordinator, FILE *out)
     print_nodes(json_object_get(body, "nodes"), out);
 }
 
+const char *view_plural(long long count)
+{
+    return count == 1 ? "" : "s";
+}
+
 void view_warn_of_pinned(const json_t *node, FILE *out)
 {
     const json_t *pinned = json_object_get(node, "pinned"), *one;
     size_t i;
     if (json_array_size(pinned) == 0)
         return;
-    fprintf(out, "weirctl: %zu pinned clients came to %s only in the last hour, and may know no other edge:", json_array_size(pinned),
+    long long clients = (long long)json_array_size(pinned);
+    fprintf(out, "weirctl: %lld pinned client%s came to %s only in the last hour, and may know no other edge:", clients, view_plural(clients),
             get_or(node, "name", "?"));
     json_array_foreach(pinned, i, one)
-        fprintf(out, "%s %s (%lld messages)", i > 0 ? "," : "", get_or(one, "client", "?"), number(one, "messages"));
+        fprintf(out, "%s %s (%lld message%s)", i > 0 ? "," : "", get_or(one, "client", "?"), number(one, "messages"),
+                view_plural(number(one, "messages")));
     fputs("\n", out);
 }
 
@@ -470,7 +478,7 @@ static void print_queue_act(const json_t *body, FILE *out)
     fprintf(out, "%lld changed", number(body, "changed"));
     if (number(body, "busy") > 0)
         fprintf(out, ", %lld left alone, as an edge delivers them now", number(body, "busy"));
-    fputs(json_is_true(json_object_get(body, "more")) ? "; more match: run it again\n" : "\n", out);
+    fputs("\n", out);
 }
 
 /* --- keys, policy, history --- */

@@ -12,6 +12,9 @@ void view_print(const char *verb, const json_t *body, const char *coordinator, F
 /* node: the answer to "drain"; says nothing where no client is pinned to it. */
 void view_warn_of_pinned(const json_t *node, FILE *out);
 
+/* The end of a word that counts: "" of one, "s" of others. */
+const char *view_plural(long long count);
+
 /* "2026-11-21T19:20:38.337087+00:00" as local time "2026-11-21 19:20:38"; "-" for NULL. Returns out. */
 char *view_time(char out[32], const char *iso);
 

@@ -191,7 +191,7 @@ def test_S59_S62_the_report_names_who_tried(make_cluster):
     assert (virus["client"], virus["inside"], virus["network"], virus["owner"], virus["line"]) == ("127.0.1.7", True, "bob@example.edu", "lab-admin", "networks:2")
     assert virus["senders"] == ["infected@example.edu"] and "Eicar" in virus["signatures"][0] and virus["newest"] == answer.queue_id
     text = cluster.weirctl("report", "1").stdout
-    assert "1 clients may not relay and tried, last 1 h" in text and "1 clients sent viruses" in text and "lab-admin" in text and "rogue.example.edu" in text
+    assert "1 client may not relay and tried, last 1 h" in text and "1 client sent viruses" in text and "lab-admin" in text and "rogue.example.edu" in text
     wait_until(lambda: cluster.metric("weir_relay_refused_total", listener="relay") == 6, 10, "the counter")
     assert cluster.weirctl("report", "soon", check=False).returncode == 64
 

@@ -118,7 +118,11 @@ def test_folder_with_blanks_and_everything_killed(folder):
     assert cluster(place, "up").returncode == 0
     done = subprocess.run(["bash", "-c", look, place], capture_output=True, text=True)
     assert done.returncode == 0, done
-    assert cluster(place, "up").returncode == 0, "twice is fine"
+    done = cluster(place, "up")
+    assert done.returncode == 0 and "as it is" not in done.stderr, "twice is fine"
+    done = cluster(place, "up", "--edges", 3)
+    assert done.returncode == 0 and f"the cluster in {place} exists; it is used as it is" in done.stderr, done
+    assert "EDGE_2_RELAY" not in (place / "cluster.env").read_text()
     done = cluster(place, "down")
     assert done.returncode == 0, done
     weir.wait_until(lambda: not processes(place), 30, "the end of all")  # PostgreSQL counts as stopped when its pid file is gone

@@ -47,6 +47,7 @@ def test_queue_list_filters_and_shows(one, edge):
     assert listed(one, "--to", "bob@*") == [first, third] and listed(one, "--to", "@example.net") == [second, third]
     assert listed(one, "--to", "*%_*") == [second]
     assert listed(one, "--destination", "b.example") == [first] and listed(one, "--limit", 1) == [first]
+    assert listed(one, "--from", "<alice@example.edu>") == [first, first] and listed(one, "--to", "<bob@*>") == [first, third]
     assert listed(one, "--older", "1h") == [] and listed(one, "--state", "ready", first.lower()) == [first, first]
     lease = [lease for lease in edge.claim() if lease.id == second][0]
     assert listed(one, "--state", "leased") == [first, first, second, third]
@@ -57,7 +58,8 @@ def test_queue_list_filters_and_shows(one, edge):
     assert "greylisted" in shown and "deferred, 1 tries" in shown and "deferred (1) by edge-1" in shown, shown
     assert "spool         3 messages" in one.ctl("status") and "accounted for" in one.ctl("status")
     assert one.json("queue", "show", first)["recipients"][1]["address"] == "eve@example.org"
-    for words, status, said in ((("list", "--state", "sleeping"), 64, "deferred"), (("list", "--older", "soon"), 64, "interval"), (("show", new_id()), 65, "trace"),
+    for words, status, said in ((("list", "--state", "sleeping"), 64, "deferred"), (("list", "--older", "soon"), 64, "unit"), (("delete", "--older", "0d"), 64, "unit"),
+                                (("delete", "--older", "1 year ago"), 64, "unit"), (("show", new_id()), 65, "trace"),
                                 (("delete",), 64, "--force"), (("hold", new_id()), 65, "not in the spool"), (("list", "--from"), 64, "value"),
                                 (("list", "--wait"), 64, "--wait")):
         done = one.run_ctl("queue", *words)
@@ -95,6 +97,17 @@ def test_hold_release_retry_bounce_delete(one, edge):
     assert one.json("trace", back)[0]["disposition"] == "bounced"
     acts = [(done["action"], done["who"]) for done in one.json("history")][-5:]
     assert acts == [(f"queue {act}", "operator") for act in ("hold", "retry", "bounce", "release", "delete")]
+
+
+def test_an_act_reaches_more_than_a_thousand(one, edge):
+    """What is done in parts ends, though what was done matches still."""
+    fill(one, 1100, 10)
+    for act, done in (("retry", "due_at > arrived_at"), ("hold", "held"), ("release", "NOT held"), ("bounce", "bounce")):
+        assert one.json("queue", act, "--to", "x@example.org") | {"ids": []} == {"changed": 1100, "busy": 0, "ids": []}, act
+        assert one.pg.query(f"SELECT count(*) FROM spool_queue WHERE {done}") == [["1100"]], act
+    assert one.ctl("queue", "delete", "--force") == "1100 changed\n" and count(one) == 0
+    for older in ("0", "-1 hours", "1 year ago"):  # what a weirctl of before hands on
+        assert "nothing is needed" in one.pg.query(f"SELECT error FROM admin_queue_act('operator', 'delete', '', '', '', '', '{older}', '', false)")[0][0]
 
 
 def test_old_mail_is_leased_though_its_destination_is_down(one, edge):

@@ -12,6 +12,13 @@ BEGIN
         FROM spool_claim(who, room, scanners, per_destination, lease, interval '5 minutes', interval '4 hours') AS c;
 END $f$;
 
+-- They do not go on behind the first thousand.
+CREATE OR REPLACE FUNCTION admin_queue_act(requester text, act text, wanted text, a_from text, a_to text, a_state text, older text, a_destination text,
+    force boolean) RETURNS admin_answer LANGUAGE plpgsql AS $f$
+BEGIN
+    RETURN admin_queue_act(requester, act, wanted, a_from, a_to, a_state, older, a_destination, force, '');
+END $f$;
+
 -- They do not know of "busy", and answer it as too many guesses. Of wrong passwords nothing is told: those count when their time is over.
 CREATE OR REPLACE FUNCTION auth_begin(ask bigint, who text, whence text, account_most integer, client_most integer, span interval)
 RETURNS TABLE (limited text, hash text, senders text[]) LANGUAGE plpgsql AS $f$

@@ -1,8 +1,9 @@
 -- functions/queue.sql - what operators see of the spool and do with it
 
--- What operators write for an address: * stands for anything.
+-- What operators write for an address, in brackets as log lines have it or without: * stands for anything.
 CREATE OR REPLACE FUNCTION queue_like(pattern text) RETURNS text LANGUAGE sql IMMUTABLE AS $f$
-    SELECT replace(regexp_replace(CASE WHEN left(pattern, 1) = '@' THEN '*' || pattern ELSE pattern END, '([\\%_])', '\\\1', 'g'), '*', '%')
+    SELECT replace(regexp_replace(CASE WHEN left(bare, 1) = '@' THEN '*' || bare ELSE bare END, '([\\%_])', '\\\1', 'g'), '*', '%')
+    FROM regexp_replace(pattern, '^<(.+)>$', '\1') AS bare
 $f$;
 
 -- Entries of the queue that are meant; an empty filter matches all.
@@ -25,11 +26,16 @@ CREATE OR REPLACE FUNCTION queue_check(a_state text) RETURNS text LANGUAGE sql I
     SELECT format('"%s" is no state: ready, deferred, leased or held', a_state) WHERE a_state NOT IN ('', 'ready', 'deferred', 'leased', 'held')
 $f$;
 
+-- The same of an age: all mail is older than nothing, and all must be meant by name.
+CREATE OR REPLACE FUNCTION queue_check_age(older text) RETURNS text LANGUAGE sql STABLE AS $f$
+    SELECT format('--older %s: an age of more than nothing is needed', older) WHERE nullif(older, '')::interval <= '0'
+$f$;
+
 CREATE OR REPLACE FUNCTION admin_queue_list(wanted text, a_from text, a_to text, a_state text, older text, a_destination text, most integer)
 RETURNS admin_answer LANGUAGE plpgsql STABLE AS $f$
 BEGIN
-    IF queue_check(a_state) IS NOT NULL THEN
-        RETURN (64, queue_check(a_state), NULL)::admin_answer;
+    IF coalesce(queue_check(a_state), queue_check_age(older)) IS NOT NULL THEN
+        RETURN (64, coalesce(queue_check(a_state), queue_check_age(older)), NULL)::admin_answer;
     END IF;
     RETURN (0, NULL, coalesce((SELECT json_agg(e ORDER BY e.arrived_at, e.id, e.destination) FROM (
         SELECT q.id, q.arrived_at, n.state, m.size, m.sender, q.destination, q.attempts, q.due_at, q.attend_at, q.maybe_duplicate,
@@ -81,9 +87,10 @@ BEGIN
     PERFORM spool_settle(wanted, cardinality(numbers));
 END $f$;
 
--- act: hold, release, retry, delete or bounce. At most 1000 entries at a time.
+-- act: hold, release, retry, delete or bounce. At most 1000 entries at a time; where there are more the answer has `next`, which says as `after` where
+-- to go on: what was done may match still.
 CREATE OR REPLACE FUNCTION admin_queue_act(requester text, act text, wanted text, a_from text, a_to text, a_state text, older text, a_destination text,
-    force boolean) RETURNS admin_answer LANGUAGE plpgsql AS $f$
+    force boolean, after text) RETURNS admin_answer LANGUAGE plpgsql AS $f$
 DECLARE
     one record;
     entry record;
@@ -91,9 +98,12 @@ DECLARE
     seen integer := 0;
     busy integer := 0;
     ids text[] := '{}';
+    most CONSTANT integer := 1000;
+    last text;
+    resume text;
 BEGIN
-    IF queue_check(a_state) IS NOT NULL THEN
-        RETURN (64, queue_check(a_state), NULL)::admin_answer;
+    IF coalesce(queue_check(a_state), queue_check_age(older)) IS NOT NULL THEN
+        RETURN (64, coalesce(queue_check(a_state), queue_check_age(older)), NULL)::admin_answer;
     END IF;
     IF NOT force AND wanted || a_from || a_to || a_state || older || a_destination = '' THEN
         RETURN (64, format('queue %s: which messages? Name one, or give --from, --to, --state, --older or --destination; --force means all', act),
@@ -101,10 +111,16 @@ BEGIN
     END IF;
     FOR one IN SELECT * FROM queue_match(wanted, a_from, a_to, a_state, older, a_destination) AS n
         WHERE CASE act WHEN 'hold' THEN n.state <> 'held' WHEN 'release' THEN n.state = 'held' WHEN 'retry' THEN n.state IN ('deferred', 'ready')
-              ELSE true END ORDER BY n.id, n.destination LIMIT 1001
+              ELSE true END
+            AND (after = '' OR (n.id, n.destination) > (split_part(after, ' ', 1), split_part(after, ' ', 2)))
+        ORDER BY n.id, n.destination LIMIT most + 1
     LOOP
         seen := seen + 1;
-        EXIT WHEN seen > 1000;
+        IF seen > most THEN
+            resume := last;
+            EXIT;
+        END IF;
+        last := one.id || ' ' || one.destination;
         PERFORM FROM spool_message m WHERE m.id = one.id FOR UPDATE;
         SELECT q.leased AND q.due_at > clock_timestamp() AS leased INTO entry FROM spool_queue q
             WHERE q.id = one.id AND q.destination = one.destination FOR UPDATE;
@@ -129,7 +145,7 @@ BEGIN
         changed := changed + 1;
         ids := CASE WHEN cardinality(ids) < 20 THEN ids || one.id ELSE ids END;
     END LOOP;
-    IF seen = 0 THEN
+    IF seen = 0 AND after = '' THEN
         RETURN (65, CASE WHEN wanted <> '' THEN format('%s is not in the spool, or not in a state to %s', wanted, act)
                          ELSE 'nothing in the spool matches' END, NULL)::admin_answer;
     END IF;
@@ -139,5 +155,5 @@ BEGIN
             'destination', nullif(a_destination, ''), 'changed', changed, 'ids', ids)));
         PERFORM pg_notify('weir_spool', '');
     END IF;
-    RETURN (0, NULL, json_build_object('changed', changed, 'busy', busy, 'more', seen > 1000, 'ids', ids))::admin_answer;
+    RETURN (0, NULL, json_build_object('changed', changed, 'busy', busy, 'next', resume, 'ids', ids))::admin_answer;
 END $f$;
