@@ -71,6 +71,39 @@ def test_S69_explain_says_what_an_edge_answers(cluster):
     assert wrong.returncode == 65 and "is not an IP address" in wrong.stderr
 
 
+@pytest.mark.sanitized
+def test_S53_S69_a_domain_has_one_meaning_in_all_its_spellings(cluster):
+    """RFC 5890 2.3.2.4, whichever the operator wrote; and what stands in a file invisibly is no part of a name, or refused."""
+    folder = cluster.dir / "policy"
+    own, table = (folder / "local-host-names").read_text(), (folder / "mailertable").read_text()
+    route = next(line.split(None, 1)[1] for line in table.splitlines() if line.startswith("example.edu"))
+    write(cluster, "local-host-names", f"\ufeffm\u00fcller.edu\n{own}xn--strae-oqa.edu\n")
+    write(cluster, "mailertable", f"m\u00fcller.edu {route}\nxn--strae-oqa.edu {route}\nb\u00fccher.edu error:5.2.1:550 closed\n{table}")
+    assert "mailertable: + m\u00fcller.edu" in cluster.weirctl("policy", "diff", str(folder)).stdout, "as it is written"
+    cluster.apply_policy()
+    spellings = {250: ["xn--mller-kva.edu", "m\u00fcller.edu", "M\u00dcLLER.Edu", "mu\u0308ller.edu.", "xn--strae-oqa.edu", "STRA\u00dfE.edu"],
+                 550: ["xn--bcher-kva.edu", "b\u00fccher.edu", "B\u00dcCHER.edu", "www.b\u00fccher.edu", "mller.edu"], 501: ["m\u200b\u00fcller.edu"]}
+    for code, domains in spellings.items():
+        for domain in domains:
+            with Smtp(cluster.relay(), source=OUTSIDE) as client:
+                (answer,) = client.envelope(recipients=[f"alice@{domain}"])
+                assert answer.code == code, (domain, answer)
+                assert ("5.2.1" in answer.text) == (domain.lower() in ("xn--bcher-kva.edu", "b\u00fccher.edu")), (domain, answer)
+            explained = cluster.weirctl("--json", "relay", "explain", OUTSIDE, f"alice@{domain}", check=False)
+            assert (explained.returncode == 65) == (code == 501), explained
+            assert code == 501 or (json.loads(explained.stdout)["result"] == "deliver") == (code == 250), explained.stdout
+    answer = cluster.send(message(token="spelled-as-given"), source=OUTSIDE, recipients=("alice@M\u00dcLLER.edu",))
+    assert answer.code == 250, answer
+    (raw, envelope), = cluster.sink.with_token("spelled-as-given")
+    assert envelope["recipients"] == ["alice@m\u00dcller.edu"] and "for <alice@m\u00dcller.edu>".encode() in raw, "the next hop is told what we were"
+    write(cluster, "local-host-names", f"{own}exa\u00a0mple.edu\n")
+    refused = cluster.weirctl("policy", "check", str(folder), check=False)
+    assert refused.returncode == 65 and f"local-host-names:{own.count(chr(10)) + 1}: error: 'exa\u00a0mple.edu' is not a domain" in refused.stderr, refused
+    write(cluster, "local-host-names", own)
+    write(cluster, "mailertable", table)
+    cluster.apply_policy()
+
+
 CROWDS = [f"{'a-crowd-so-large-that-its-name-is-written-down-once-only'}-{n}" for n in range(5)]
 
 

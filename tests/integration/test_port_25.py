@@ -15,7 +15,7 @@ import weir
 from coordinators import BIN, Coordinators
 from test_directions import SENDERS
 from test_relay import FOREIGN, OWN
-from weir import Smtp, message, wait_until
+from weir import Smtp, message, smtputf8, wait_until
 
 TABLE = """students.stir.ac.uk smtp:[glass.stir.ac.uk]
 .sub.stir.ac.uk smtp:glass.stir.ac.uk
@@ -177,7 +177,7 @@ class TestDefaults:
         for recipient in FOREIGN:
             for sender in SENDERS:
                 with Smtp(fresh.doors[door]) as client:
-                    answer = client.command(f"MAIL FROM:<{sender}>")
+                    answer = client.command(f"MAIL FROM:<{sender}>{smtputf8(recipient)}")
                     assert answer.code == (530 if door == "submission" else 250), answer
                     answer = client.command(f"RCPT TO:<{recipient}>")
                     assert 500 <= answer.code <= 599, (door, sender, recipient, answer)

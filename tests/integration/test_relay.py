@@ -14,7 +14,7 @@ import zipfile
 import pytest
 
 import weir
-from weir import EICAR, Smtp, message, strip_added, wait_until
+from weir import EICAR, Smtp, message, smtputf8, strip_added, wait_until
 
 OUTSIDE = "127.0.0.2"
 
@@ -135,10 +135,10 @@ FOREIGN = [
     "@example.edu,@example.org:victim@example.com", "victim@[192.0.2.1]", "victim@[IPv6:2001:db8::1]", "victim@[127.0.0.1]",
     "victim%example.com@[127.0.0.1]", "victim@sub.example.edu", "victim@example.edu.example.com", "victim@xexample.edu",
     "victim%example.com%example.org@example.edu", "victim@example.com%example.edu@example.edu", '"postmaster@example.com"@example.edu',
-    "postmaster@example.com",
+    "postmaster@example.com", "victim@xn--bcher-kva.example", "victim@b\u00fccher.example", "victim@\uff45xample.com", "alice@exa\u200bmple.edu",
 ]
 OWN = ["alice@example.edu", "alice@EXAMPLE.Edu", "alice@example.edu.", '"alice"@example.edu', "@relay.example.org:alice@example.edu",
-       "postmaster", "PostMaster", "postmaster@example.edu", '"al ice"@example.edu', "a+b=c@example.edu"]
+       "postmaster", "PostMaster", "postmaster@example.edu", '"al ice"@example.edu', "a+b=c@example.edu", "alice@\uff45xample.edu"]
 
 
 @pytest.mark.sanitized
@@ -147,7 +147,7 @@ def test_S53_outsider_cannot_relay(cluster, recipient):
     with Smtp(cluster.relay(), OUTSIDE) as client:
         for sender in ("spammer@example.org", "", "alice@example.edu", "postmaster@example.edu"):
             client.command("RSET")
-            assert client.command(f"MAIL FROM:<{sender}>").code == 250
+            assert client.command(f"MAIL FROM:<{sender}>{smtputf8(recipient)}").code == 250
             answer = client.command(f"RCPT TO:<{recipient}>")
             assert 500 <= answer.code <= 599, (recipient, answer)
             assert client.command("DATA").code in (503, 554)

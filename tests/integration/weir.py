@@ -106,6 +106,11 @@ class Reply:
         return match and match.group(1)
 
 
+def smtputf8(*addresses):
+    """The parameter of MAIL without which these can't be named (RFC 6531)."""
+    return "" if all(address.isascii() for address in addresses if isinstance(address, str)) else " SMTPUTF8"
+
+
 class Smtp:
     """A client that sends exactly the bytes it is given."""
 
@@ -172,7 +177,7 @@ class Smtp:
         self.ehlo = self.command("EHLO client.example.org")
 
     def envelope(self, sender="sender@example.org", recipients=("alice@example.edu",), parameters=""):
-        answer = self.command(f"MAIL FROM:<{sender}>{parameters}")
+        answer = self.command(f"MAIL FROM:<{sender}>{parameters}{smtputf8(sender, *recipients)}")
         assert answer.code == 250, answer
         answers = [self.command(f"RCPT TO:<{recipient}>") for recipient in recipients]
         return answers

@@ -102,7 +102,7 @@ static void check_value(const struct config *config, const char *name, const cha
 
 START_TEST(values_and_origins)
 {
-    struct config *config = load("# all sections\n"
+    struct config *config = load("\ufeff# all sections, behind a byte order mark\n"
                                  "max_message_size = 10MB\r\n"
                                  "memory_threshold=64KiB   # edge and scanner\n"
                                  "\n"

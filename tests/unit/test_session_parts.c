@@ -130,6 +130,10 @@ static const struct relay_case {
     { true, "<u@own.edu>", "u@own.edu", RELAY_TO_NEXT_HOP, 0, false, "h.own.edu:26", "mailertable:1" },
     { true, "<u@byname.edu>", "u@byname.edu", RELAY_TO_NEXT_HOP, 0, false, "mx groups.example:25", "mailertable:4" },
     { true, "<u@byname.edu>", "u@byname.edu", RELAY_TO_NEXT_HOP, 0, true, "mx groups.example:25", "mailertable:4" },
+    { true, "<u@\uff4fwn.edu>", "u@\uff4fwn.edu", RELAY_TO_NEXT_HOP, 0, false, "h.own.edu:26", "mailertable:1" },
+    { true, "<u@\u017ftra\u00dfe.edu>", "u@\u017ftra\u00dfe.edu", RELAY_DISCARD, 0, false, NULL, "mailertable:6" },
+    { true, "<u@xn--strae-oqa.edu>", "u@xn--strae-oqa.edu", RELAY_DISCARD, 0, false, NULL, "mailertable:6" },
+    { true, "<u@\uff45lse.where>", "u@\uff45lse.where", RELAY_REFUSED, 550, false, NULL, "" },
 };
 
 /* The same without a catch-all: domains without a route. */
@@ -142,6 +146,8 @@ static const struct relay_case mx_relays[] = {
     { false, "<u@[IPv6:2001:db8::9]>", NULL, RELAY_TO_NEXT_HOP, 0, false, "mx 2001:db8::9:25", "" },
     { true, "<u@[192.0.2.9]>", "u@[192.0.2.9]", RELAY_REFUSED, 550, false, NULL, "" },
     { false, "<u@[x400:c=gb]>", NULL, RELAY_REFUSED, 550, false, NULL, "" },
+    { false, "<u@B\u00fccher.example>", "u@b\u00fccher.example", RELAY_TO_NEXT_HOP, 0, false, "mx xn--bcher-kva.example:25", "" },
+    { false, "<u@xn--bcher-kva.example>", NULL, RELAY_TO_NEXT_HOP, 0, false, "mx xn--bcher-kva.example:25", "" },
 };
 
 static void try_relay(const struct relay_case *relay, const char *table)
@@ -156,7 +162,7 @@ static void try_relay(const struct relay_case *relay, const char *table)
     struct smtp_address address;
     size_t used;
     struct relay_answer answer;
-    ck_assert_int_eq(smtp_path_parse(&address, relay->address, strlen(relay->address), false, &used), SMTP_ADDRESS_OK);
+    ck_assert_int_eq(smtp_path_parse(&address, relay->address, strlen(relay->address), true, &used), SMTP_ADDRESS_OK);
     relay_decide(&answer, policy, !relay->mx_off, &(struct relay_client){ &client, &(struct listener_settings){ 0 }, false }, &address);
     ck_assert_msg(answer.result == relay->result, "%s: %d %s", relay->address, answer.result, answer.text);
     if (relay->canonical != NULL)
@@ -176,7 +182,7 @@ static void try_relay(const struct relay_case *relay, const char *table)
 
 START_TEST(test_relay)
 {
-    try_relay(&relays[_i], ROUTES ". smtp:[out.own.edu]\n");
+    try_relay(&relays[_i], ROUTES ". smtp:[out.own.edu]\nstra\u00dfe.edu discard:\n");
 }
 END_TEST
 
