@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "common/error.h"
+#include "common/idn.h"
 #include "common/policy/policy.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -44,11 +45,18 @@ static void check_address(void *arg, const char *local, const char *domain)
 static void ask(const struct policy *policy, const char *word)
 {
     struct netaddr client, outsider = { .family = 0 };
+    char ascii[IDN_NAME_MAX];
 
     const char *own = policy_first_own_domain(policy);
     unsigned count = 0;
 
     check_route(policy, word);
+    if (idn_to_ascii(ascii, word)) { /* the other spelling of the same name */
+        weir_assert(policy_is_own_domain(policy, ascii) == policy_is_own_domain(policy, word));
+        weir_assert(policy_is_local(policy, ascii) == policy_is_local(policy, word));
+        weir_assert(policy_route(policy, ascii).line == policy_route(policy, word).line);
+        weir_assert(policy_verifies(policy, ascii) == policy_verifies(policy, word));
+    }
     if (own != NULL)
         weir_assert((policy_alias(policy, word, own, check_address, &count) > 0) == (count > 0));
     struct relay_decision decision = policy_relay(policy, &outsider, false, word);

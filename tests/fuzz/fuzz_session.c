@@ -57,7 +57,7 @@ static void event(struct server *server, unsigned char which)
     switch (which >> 4) {
     case 0:
         if (next_hop_owes_recipients())
-            next_hop_answers_rcpt(code, "", "words");
+            next_hop_answers_rcpt(code, "", "words", code != 250 && (which & 4) != 0);
         break;
     case 1:
         if (next_hop_has_message()) {
