@@ -322,6 +322,17 @@ static bool ended_by_us(const json_t *row)
     return ended && get_or(row, "next_hop_reply", NULL) == NULL;
 }
 
+/* The reply is the client's, whom the spool's later words never reach: those of a next hop that took the message from there stand in both places. */
+static bool was_answered(const json_t *row)
+{
+    const char *disposition = get_or(row, "disposition", "");
+    if (strncmp(disposition, "discarded", 9) == 0)
+        return number(row, "reply_code") / 100 == 2;
+    if (strcmp(disposition, "delivered") == 0)
+        return strcmp(get_or(row, "reply", ""), get_or(row, "next_hop_reply", "")) != 0;
+    return strncmp(disposition, "bounced", 7) != 0;
+}
+
 static void print_recipient(const json_t *row, FILE *out)
 {
     fputs("  to        <", out);
@@ -342,6 +353,8 @@ static void print_recipient(const json_t *row, FILE *out)
         put_clean(out, get_or(row, "rule", "no rule"));
         fputs("\n", out);
     }
+    if (!ended_by_us(row) && !was_answered(row))
+        return;
     fputs(ended_by_us(row) ? "            no next hop said so, but this cluster: " : "            answered ", out);
     put_clean(out, get_or(row, "reply", "nothing"));
     fputs("\n", out);

@@ -239,8 +239,9 @@ static void hopconn_leave_out_worse(struct hopconn *conn)
     conn->address_count = end;
 }
 
-/* Mail that is sent there comes back here. Hosts that are worse than ourselves are not tried (RFC 5321 5.1); equal ones are, as only chance had them
- * come later. One that is better may only have been away, or its address not to be had, which is for it to get over. */
+/* Mail that is sent there comes back here. Hosts that are worse than ourselves are not tried. Equal ones are, which RFC 5321 5.1 discards, too (and mx.c,
+ * where our name or address is among them): here only a connection showed who we are, chance decides which of them comes first, and mail that one order
+ * delivers must not be returned in the other. One that is better may only have been away, or its address not to be had, which is for it to get over. */
 static void hopconn_loops(struct hopconn *conn)
 {
     log_write_as("smtp", LOG_WARNING, "mail for %s loops back to this cluster at %s", conn->hop->name.host, conn->text);

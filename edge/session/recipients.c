@@ -16,15 +16,6 @@
 #define PACKED_MAX   WIRE_LIST_MAX
 #define PACKED_EXTRA 32 /* of one recipient, besides its texts: their heads, numbers, and what a lease adds */
 
-void entry_fini(struct entry *entry)
-{
-    verify_wait_cancel(&entry->verified);
-    free(entry->address);
-    free(entry->given);
-    free(entry->orcpt);
-    free(entry->answer);
-}
-
 static struct entry *entry_add(struct transaction *tx)
 {
     if (tx->count == tx->cap) {
@@ -36,15 +27,33 @@ static struct entry *entry_add(struct transaction *tx)
     return entry;
 }
 
-static void entry_refuse(struct entry *entry, unsigned stage, int code, const char *enhanced, const char *why, bool next_hop,
+/* next_hop: whose words these are; NULL: ours. */
+static void entry_refuse(struct entry *entry, unsigned stage, int code, const char *enhanced, const char *why, const char *next_hop,
                          const char *text)
 {
     size_t len = strlen(text);
     struct answer *answer = xmalloc(sizeof *answer + len + 1);
-    *answer = (struct answer){ .stage = stage, .code = code, .why = why, .next_hop = next_hop };
+    *answer = (struct answer){ .stage = stage, .code = code, .why = why };
     snprintf(answer->enhanced, sizeof answer->enhanced, "%s", enhanced);
     memcpy(answer->text, text, len + 1);
+    answer->next_hop = next_hop != NULL ? xstrdup(next_hop) : NULL;
     entry->answer = answer;
+}
+
+static void answer_free(struct answer *answer)
+{
+    if (answer != NULL)
+        free(answer->next_hop);
+    free(answer);
+}
+
+void entry_fini(struct entry *entry)
+{
+    verify_wait_cancel(&entry->verified);
+    free(entry->address);
+    free(entry->given);
+    free(entry->orcpt);
+    answer_free(entry->answer);
 }
 
 static void report_refused_recipient(const struct transaction *tx, const struct entry *entry)
@@ -61,10 +70,11 @@ static void report_refused_recipient(const struct transaction *tx, const struct 
     report.policy_epoch = entry->policy_epoch;
     report.rule = entry->rule;
     report.given = entry->given;
-    if (!answer->next_hop)
-        report.next_hop = "";
-    else
-        report.next_hop_reply = answer->text;
+    char said[SMTP_REPLY_TEXT_MAX + 32] = "";
+    if (answer->next_hop != NULL)
+        snprintf(said, sizeof said, "%d %s %s", answer->code, answer->enhanced, answer->text);
+    report.next_hop = answer->next_hop != NULL ? answer->next_hop : "";
+    report.next_hop_reply = said;
     if (!entry->silent)
         report_reject(tx->session, tx->replied > 0 ? tx->id.text : NULL, "RCPT", answer->code, answer->enhanced, answer->text,
                       tx->sender, entry->given != NULL ? entry->given : entry->address);
@@ -101,7 +111,7 @@ static void give_replies(struct transaction *tx)
 
 void transaction_answer(struct transaction *tx, unsigned stage, int code, const char *enhanced, const char *text)
 {
-    entry_refuse(entry_add(tx), stage, code, enhanced, NULL, false, text);
+    entry_refuse(entry_add(tx), stage, code, enhanced, NULL, NULL, text);
     give_replies(tx);
 }
 
@@ -182,7 +192,7 @@ static void entry_refuse_unverified(struct leg *leg, struct entry *entry, const 
                          : xasprintf("<%s>: Recipient address cannot be verified now, try again later", entry->address);
     leg->tx->session->unknown += missing;
     entry->leg = NULL;
-    entry_refuse(entry, SMTP_VERB_RCPT, missing ? 550 : 450, missing ? "5.1.1" : "4.1.1", "verify", false, text);
+    entry_refuse(entry, SMTP_VERB_RCPT, missing ? 550 : 450, missing ? "5.1.1" : "4.1.1", "verify", NULL, text);
     free(text);
 }
 
@@ -300,16 +310,16 @@ static void entry_count_packed(struct transaction *tx, struct entry *entry, cons
 static void entry_refuse_too_many(const struct transaction *tx, struct entry *entry)
 {
     server_count_limit(tx->session->server, LIMIT_RECIPIENTS);
-    entry_refuse(entry, SMTP_VERB_RCPT, 452, "4.5.3", "recipients", false, "Too many recipients");
+    entry_refuse(entry, SMTP_VERB_RCPT, 452, "4.5.3", "recipients", NULL, "Too many recipients");
 }
 
-static void entry_refuse_by_hop(struct entry *entry, const struct smtp_reply *reply)
+static void entry_refuse_by_hop(struct entry *entry, const struct leg *leg, const struct smtp_reply *reply)
 {
     struct smtp_reply answer = *reply;
     reply_normalize(&answer, "2.1.5");
     if (answer.code == 421) /* would close a session that has nothing wrong with it */
         answer.code = 450;
-    entry_refuse(entry, SMTP_VERB_RCPT, answer.code, answer.enhanced, "next-hop", !reply->own, answer.text);
+    entry_refuse(entry, SMTP_VERB_RCPT, answer.code, answer.enhanced, "next-hop", reply->own ? NULL : delivery_next_hop_text(leg->delivery), answer.text);
 }
 
 /* ---- aliases for several addresses ---- */
@@ -369,7 +379,7 @@ static void list_accept(struct transaction *tx, unsigned first)
 {
     for (unsigned i = first, end = list_end(tx, first); i < end; i++) {
         struct entry *entry = &tx->entries[i];
-        free(entry->answer);
+        answer_free(entry->answer);
         entry->answer = NULL;
         entry->asked = false;
     }
@@ -424,8 +434,9 @@ static void list_answered(struct transaction *tx, unsigned at, const struct smtp
     while (tx->entries[first].silent)
         first--;
     unsigned end = list_end(tx, first);
+    const struct leg *asked = tx->entries[at].leg;
     if (reply->code / 100 == 5) {
-        entry_refuse_by_hop(&tx->entries[at], reply);
+        entry_refuse_by_hop(&tx->entries[at], asked, reply);
         if (at + 1 < end) {
             leg_offer(tx->entries[at + 1].leg, &tx->entries[at + 1]);
             return;
@@ -434,8 +445,8 @@ static void list_answered(struct transaction *tx, unsigned at, const struct smtp
         list_refuse(tx, first);
     } else if (at > first && says_nothing_of_recipient(reply)) {
         for (unsigned i = first; i < end; i++) {
-            free(tx->entries[i].answer);
-            entry_refuse_by_hop(&tx->entries[i], reply);
+            answer_free(tx->entries[i].answer);
+            entry_refuse_by_hop(&tx->entries[i], asked, reply);
         }
         list_refuse(tx, first);
     } else {
@@ -454,7 +465,7 @@ static void expand(struct transaction *tx, const struct relay_answer *several, c
     if (expansion.refused.result == RELAY_REFUSED) {
         const struct relay_answer *refused = &expansion.refused;
         memcpy(tx->entries[expansion.first].rule, refused->rule, sizeof refused->rule);
-        entry_refuse(&tx->entries[expansion.first], SMTP_VERB_RCPT, refused->code, refused->enhanced, refused->why, false, refused->text);
+        entry_refuse(&tx->entries[expansion.first], SMTP_VERB_RCPT, refused->code, refused->enhanced, refused->why, NULL, refused->text);
     } else if (tx->count + expansion.count > EXPANDED_MAX || tx->packed + expansion.packed > PACKED_MAX) {
         entry_refuse_too_many(tx, &tx->entries[expansion.first]);
     } else {
@@ -487,7 +498,7 @@ static void entry_refuse_listed(struct entry *entry, const struct session *sessi
     char text[SMTP_REPLY_TEXT_MAX];
     snprintf(text, sizeof text, "Service unavailable; client [%s] blocked%s%s", session->client_text, named ? " using " : ": ",
              named ? session->listed : own);
-    entry_refuse(entry, SMTP_VERB_RCPT, session->listed_surely ? 550 : 450, session->listed_surely ? "5.7.1" : "4.7.1", "dnsbl", false, text);
+    entry_refuse(entry, SMTP_VERB_RCPT, session->listed_surely ? 550 : 450, session->listed_surely ? "5.7.1" : "4.7.1", "dnsbl", NULL, text);
 }
 
 void transaction_rcpt(struct transaction *tx, const struct smtp_command *rcpt)
@@ -504,14 +515,14 @@ void transaction_rcpt(struct transaction *tx, const struct smtp_command *rcpt)
         session->errors += relay.code / 100 == 5;
         if (strcmp(relay.why, "relay") == 0)
             metric_add(session->port->relay_refused, 1);
-        entry_refuse(entry, SMTP_VERB_RCPT, relay.code, relay.enhanced, relay.why, false, relay.text);
+        entry_refuse(entry, SMTP_VERB_RCPT, relay.code, relay.enhanced, relay.why, NULL, relay.text);
     } else if (session->listed != NULL && !client.authenticated && rcpt->address.kind != SMTP_ADDRESS_POSTMASTER && !relay_is_role(rcpt->address.local)) {
         session->errors++;
         entry_refuse_listed(entry, session);
     } else if (transaction_valid(tx) > tx->allowance.max_recipients) {
         entry_refuse_too_many(tx, entry);
     } else if (!take_owner(tx, relay.owner)) {
-        entry_refuse(entry, SMTP_VERB_RCPT, 452, "4.5.3", "list", false, "A list with an owner comes in a transaction of its own");
+        entry_refuse(entry, SMTP_VERB_RCPT, 452, "4.5.3", "list", NULL, "A list with an owner comes in a transaction of its own");
     } else if (relay.result == RELAY_SEVERAL) {
         expand(tx, &relay, rcpt);
     } else if (relay.result == RELAY_DISCARD) {
@@ -550,7 +561,7 @@ void transaction_on_recipient(void *arg, unsigned index, const struct smtp_reply
         tx->to_deliver++;
         leg->accepted++;
     } else {
-        entry_refuse_by_hop(entry, reply);
+        entry_refuse_by_hop(entry, leg, reply);
         session->unknown += entry->answer->code / 100 == 5;
         entry->asked = false;
         entry->leg = NULL;

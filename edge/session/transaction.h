@@ -10,7 +10,7 @@ struct answer {
     int code;
     char enhanced[12];
     const char *why;      /* static: "relay", "next-hop", ...: written to the audit; NULL: a reply to another command */
-    bool next_hop;        /* these are the next hop's words */
+    char *next_hop;       /* whose words these are; NULL: ours */
     char text[];
 };
 
