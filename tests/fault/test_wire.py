@@ -90,7 +90,7 @@ def test_unknown_key_gets_nothing(cluster, context, node):
     sock = dealer(context, cluster, node, zmq.curve_keypair(), watch=zmq.EVENT_ALL)
     monitor = sock.get_monitor_socket()
     seen = set()
-    until = time.monotonic() + 30
+    until = time.monotonic() + 30 * weir.PATIENCE
     while time.monotonic() < until and not seen & {zmq.EVENT_HANDSHAKE_FAILED_AUTH, zmq.EVENT_HANDSHAKE_SUCCEEDED}:
         if monitor.poll(200):
             seen.add(zmq.utils.monitor.recv_monitor_message(monitor)["event"])

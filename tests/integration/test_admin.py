@@ -41,10 +41,10 @@ def test_drained_scanner_gets_nothing_and_it_survives_restarts(make_cluster):
         cluster.kill(node)
         cluster.start(node)
     cluster.wait_state("scanner-1", "drained")
-    before = cluster.metric("weir_scans_total", node="scanner-1") or 0
+    before, other = (cluster.metric("weir_scans_total", node=node) or 0 for node in ("scanner-1", "scanner-2"))
     for _ in range(20):
         assert cluster.send(message()).code == 250
-    time.sleep(1.5)
+    wait_until(lambda: cluster.metric("weir_scans_total", node="scanner-2") >= other + 20, 30, "all of them at scanner-2")
     assert (cluster.metric("weir_scans_total", node="scanner-1") or 0) == before
     cluster.weirctl("undrain", "scanner-1")
     cluster.wait_state("scanner-1", "active")
