@@ -754,9 +754,9 @@ static const struct {
       "S 550 5.1.1 <x@gone.edu>\nA x@gone.edu refused:route 550\nC RCPT TO:<u@example.edu>\nR 250 - ok\nS 250 2.1.5" },
     { "a list that nobody could be asked about is accepted", false,
       "O outside\n" READY THREE "r 451 4.4.1 lost connection\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\nV clean\n" THREE_SPOOLED },
-    { "a dead list that waits for what is before it takes nobody's place", false,
+    { "a dead list that waits for what is before it takes nobody's place: who comes next is asked about at once", false,
       "O max_recipients=2\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@verified.edu>\nC RCPT TO:<three@local.edu>\nS 250 2.1.0\n" DEAD "R 553 5.1.3 no such c\n"
-      "C RCPT TO:<h@hole.edu>\n.\nZ missing No such user\nS 550 5.1.1\nA u@verified.edu refused:verify 550\nS 550 5.1.1 no such a\n"
+      "C RCPT TO:<y@example.edu>\nR 250 - ok\n.\nZ missing No such user\nS 550 5.1.1\nA u@verified.edu refused:verify 550\nS 550 5.1.1 no such a\n"
       "A a@example.edu refused:next-hop 550 for three@local.edu\nA b@example.edu refused:next-hop 550 for three@local.edu\n"
       "A c@example.edu refused:next-hop 553 for three@local.edu\nS 250 2.1.5" },
     { "lists that fit the spool's list together", false,
