@@ -5,7 +5,9 @@
 #include <ctype.h>
 #include <idn2.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
+#include "common/memory.h"
 #include "common/utf8.h"
 
 bool idn_is_ascii(const char *name)
@@ -65,13 +67,29 @@ static bool copy(char out[IDN_NAME_MAX], const char *ascii)
     return true;
 }
 
+/* U+1E9E is the capital of U+00DF and means the same (UTS 46 since Unicode 15.1). libidn2 2.3 makes "ss" of it: another domain, perhaps
+ * somebody else's. */
+static char *lower_sharp_s(const char *name)
+{
+    static const char capital[] = "\u1e9e", small[] = "\u00df";
+    char *lower = xstrdup(name);
+    for (char *at = lower; (at = strstr(at, capital)) != NULL;) {
+        memcpy(at, small, strlen(small));
+        at += strlen(small);
+        memmove(at, at + strlen(capital) - strlen(small), strlen(at + strlen(capital) - strlen(small)) + 1);
+    }
+    return lower;
+}
+
 bool idn_to_ascii(char out[IDN_NAME_MAX], const char *name)
 {
     char *made = NULL;
     if (idn_is_ascii(name))
         return copy(out, name);
-    bool good = is_visible(name) && idn2_to_ascii_8z(name, &made, IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL) == IDN2_OK && is_name(made) &&
+    char *lower = lower_sharp_s(name);
+    bool good = is_visible(name) && idn2_to_ascii_8z(lower, &made, IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL) == IDN2_OK && is_name(made) &&
                 count_dots(made) == count_dots(name) && copy(out, made);
     idn2_free(made);
+    free(lower);
     return good;
 }

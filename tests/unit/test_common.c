@@ -245,6 +245,9 @@ static const struct {
     { "\uff42\u00fccher.example", "xn--bcher-kva.example" }, /* a wide b */
     { "b\u00fccher.XN--BCHER-KVA.example", "xn--bcher-kva.xn--bcher-kva.example" },
     { "stra\u00dfe.example", "xn--strae-oqa.example" }, /* not transitional: not strasse */
+    { "\u00df.de", "xn--zca.de" },
+    { "\u1e9e.de", "xn--zca.de" }, /* its capital: not ss.de */
+    { "STRA\u1e9eE.\u1e9e\u1e9e.example", "xn--strae-oqa.xn--zcaa.example" },
     { "_x.b\u00fccher.example.", "_x.xn--bcher-kva.example." },
     { "\u4f8b\u3048.\u30c6\u30b9\u30c8", "xn--r8jz45g.xn--zckzah" },
     { "\uff11\uff12.\uff10", "12.0" },
