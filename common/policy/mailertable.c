@@ -249,3 +249,14 @@ bool mailer_parse(struct mailer *out, char *value, struct domain_spellings *made
     error_set(why, "unknown mailer '%.*s': smtp, esmtp, relay, error or discard", (int)len, value);
     return false;
 }
+
+static bool equal_text(const char *a, const char *b)
+{
+    return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+}
+
+bool mailer_equal(const struct mailer *a, const struct mailer *b)
+{
+    return a->kind == b->kind && a->port == b->port && a->mx == b->mx && a->code == b->code && strcmp(a->enhanced, b->enhanced) == 0 &&
+           equal_text(a->host, b->host) && equal_text(a->text, b->text);
+}

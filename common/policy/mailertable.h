@@ -25,6 +25,8 @@ struct mailer {
 
 /* Edits value in place; the result points into it, or into made. */
 bool mailer_parse(struct mailer *out, char *value, struct domain_spellings *made, struct error *why);
+/* Whether both do the same. */
+bool mailer_equal(const struct mailer *a, const struct mailer *b);
 /* The key in the spelling of domains.h, in place or in made: a domain, ".domain" or ".". */
 bool mailertable_key_normalise(char **key, struct domain_spellings *made, struct error *why);
 

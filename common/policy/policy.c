@@ -2,13 +2,14 @@
  * policy.c - see policy.h
  *
  * Each file's text is copied once and edited in place; rules point into it. Rules are small, and a struct route is made when one is asked
- * for: a table of 100,000 domains costs its text and 80 bytes a line.
+ * for: a table of 100,000 domains costs its text and about 100 bytes a line.
  */
 #include "common/policy/policy.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include "common/memory.h"
 #include "common/policy/aliases.h"
 #include "common/policy/domains.h"
@@ -19,8 +20,15 @@
 
 struct rule {
     struct mailer mailer;
+    const char *written; /* its key, in the file's spelling */
     unsigned line;
     bool grants; /* its key is no top-level domain: a route for all of .com must not make us everybody's relay to it (I3) */
+};
+
+struct verify_rule {
+    const char *written; /* as in struct rule */
+    unsigned line;
+    bool excluded; /* not this one */
 };
 
 enum { MAILERTABLE, LOCAL_HOST_NAMES, NETWORKS, EXCEPTIONS, ALIASES, VERIFY, FILES };
@@ -38,15 +46,49 @@ struct policy {
     struct networks networks;
     struct exceptions exceptions;
     struct aliases aliases;
-    struct domains verified;  /* to the line, VERIFY_NOT added where the key is excluded; also "." */
+    struct domains verified;  /* to the index of a verify rule; also "." */
+    struct verify_rule *verify_rules;
+    size_t verify_count, verify_room;
     char **included; /* texts, as aliases.includes */
     struct domain_spellings made;
 };
 
+/* An internationalized domain may stand there once in each of its spellings: releases that took them for different domains needed it so. Case in ASCII
+ * makes no other spelling. */
+static bool is_other_spelling(const char *written, const char *before)
+{
+    return strcasecmp(written, before) != 0;
+}
+
+static bool add_rule(struct policy *policy, const struct rule *rule, const char *key, struct error *why)
+{
+    uint32_t index = DOMAINS_NONE;
+
+    if (strcmp(key, ".") != 0)
+        index = domains_add(&policy->routes, key, (uint32_t)policy->rule_count);
+    else if (policy->catch_all > 0)
+        index = (uint32_t)policy->catch_all - 1;
+    else
+        policy->catch_all = policy->rule_count + 1;
+    if (index != DOMAINS_NONE) {
+        const struct rule *before = &policy->rules[index];
+        if (is_other_spelling(rule->written, before->written) && mailer_equal(&rule->mailer, &before->mailer))
+            return true;
+        error_set(why, "'%s' has a route already, in line %u", key, before->line);
+        return false;
+    }
+    if (policy->rule_count == policy->rule_room) {
+        policy->rule_room = policy->rule_room > 0 ? 2 * policy->rule_room : 64;
+        policy->rules = xrealloc(policy->rules, policy->rule_room * sizeof *policy->rules);
+    }
+    policy->rules[policy->rule_count++] = *rule;
+    return true;
+}
+
 /* "domain<white space>mailer:host" */
 static bool add_route(struct policy *policy, char *text, unsigned line, struct error *why)
 {
-    struct rule rule = { .line = line };
+    struct rule rule = { .written = text, .line = line };
     size_t key_len = strcspn(text, " \t");
     char *value = text + key_len + strspn(text + key_len, " \t");
 
@@ -59,23 +101,7 @@ static bool add_route(struct policy *policy, char *text, unsigned line, struct e
         return false;
 
     rule.grants = strchr(text + (*text == '.'), '.') != NULL;
-    uint32_t before = DOMAINS_NONE;
-    if (strcmp(text, ".") != 0)
-        before = domains_add(&policy->routes, text, (uint32_t)policy->rule_count);
-    else if (policy->catch_all > 0)
-        before = (uint32_t)policy->catch_all - 1;
-    else
-        policy->catch_all = policy->rule_count + 1;
-    if (before != DOMAINS_NONE) {
-        error_set(why, "'%s' has a route already, in line %u", text, policy->rules[before].line);
-        return false;
-    }
-    if (policy->rule_count == policy->rule_room) {
-        policy->rule_room = policy->rule_room > 0 ? 2 * policy->rule_room : 64;
-        policy->rules = xrealloc(policy->rules, policy->rule_room * sizeof *policy->rules);
-    }
-    policy->rules[policy->rule_count++] = rule;
-    return true;
+    return add_rule(policy, &rule, text, why);
 }
 
 /* A domain twice says nothing new, so it is no error. */
@@ -101,12 +127,11 @@ static bool add_own_domain(struct policy *policy, char *text, unsigned line, str
     return true;
 }
 
-#define VERIFY_NOT 0x80000000u
-
 /* "domain", ".domain" or ".", with "!" in front: not this one */
 static bool add_verified(struct policy *policy, char *text, unsigned line, struct error *why)
 {
     bool excluded = *text == '!';
+    struct verify_rule rule = { .written = text + excluded, .line = line, .excluded = excluded };
 
     text += excluded;
     if (text[strcspn(text, " \t")] != '\0') {
@@ -115,11 +140,20 @@ static bool add_verified(struct policy *policy, char *text, unsigned line, struc
     }
     if (!mailertable_key_normalise(&text, &policy->made, why))
         return false;
-    uint32_t before = domains_add(&policy->verified, text, line | (excluded ? VERIFY_NOT : 0));
-    if (before == DOMAINS_NONE)
-        return true;
-    error_set(why, "'%s' is there already, in line %u", text, before & ~VERIFY_NOT);
-    return false;
+    uint32_t index = domains_add(&policy->verified, text, (uint32_t)policy->verify_count);
+    if (index != DOMAINS_NONE) {
+        const struct verify_rule *before = &policy->verify_rules[index];
+        if (is_other_spelling(rule.written, before->written) && rule.excluded == before->excluded)
+            return true;
+        error_set(why, "'%s' is there already, in line %u", text, before->line);
+        return false;
+    }
+    if (policy->verify_count == policy->verify_room) {
+        policy->verify_room = policy->verify_room > 0 ? 2 * policy->verify_room : 64;
+        policy->verify_rules = xrealloc(policy->verify_rules, policy->verify_room * sizeof *policy->verify_rules);
+    }
+    policy->verify_rules[policy->verify_count++] = rule;
+    return true;
 }
 
 static bool add_network(struct policy *policy, char *text, unsigned line, struct error *why)
@@ -328,6 +362,7 @@ void policy_free(struct policy **policy)
     aliases_fini(&p->aliases);
     domain_spellings_fini(&p->made);
     free(p->rules);
+    free(p->verify_rules);
     for (int i = 0; i < FILES; i++)
         free(p->texts[i]);
     free(p);
@@ -419,10 +454,10 @@ unsigned policy_verifies(const struct policy *policy, const char *asked)
 
     if (policy->verified.count == 0 || domain[0] == '[' || domain[0] == '\0' || domain[0] == '.')
         return 0;
-    uint32_t line = domains_find_longest(&policy->verified, domain);
-    if (line == DOMAINS_NONE)
-        line = domains_find(&policy->verified, ".");
-    return line == DOMAINS_NONE || (line & VERIFY_NOT) != 0 ? 0 : line;
+    uint32_t index = domains_find_longest(&policy->verified, domain);
+    if (index == DOMAINS_NONE)
+        index = domains_find(&policy->verified, ".");
+    return index == DOMAINS_NONE || policy->verify_rules[index].excluded ? 0 : policy->verify_rules[index].line;
 }
 
 bool policy_knows_mailboxes(const struct policy *policy, const char *domain)

@@ -198,7 +198,16 @@ static const struct {
     { "mailertable", "\u202eb\u00fccher.edu discard:\n", "mailertable:1: error: '\u202eb\u00fccher.edu' is not a domain" NO_IDN },
     { "mailertable", ".b\u00fccher\u3002edu discard:\n", "mailertable:1: error: 'b\u00fccher\u3002edu' is not a domain" NO_IDN },
     { "mailertable", "a.edu smtp:[\u2100.edu]\n", "mailertable:1: error: '\u2100.edu' is not a domain" NO_IDN },
-    { "mailertable", "b\u00fccher.edu discard:\nxn--bcher-kva.edu discard:\n", "mailertable:2: error: 'xn--bcher-kva.edu' has a route already, in line 1" },
+    { "mailertable", "b\u00fccher.edu discard:\nxn--bcher-kva.edu smtp:[a]\n", "mailertable:2: error: 'xn--bcher-kva.edu' has a route already, in line 1" },
+    { "mailertable", ".xn--bcher-kva.edu smtp:[a]\n\n.b\u00fccher.edu smtp:[a]:26\n",
+      "mailertable:3: error: '.xn--bcher-kva.edu' has a route already, in line 1" },
+    { "mailertable", "b\u00fccher.edu error:nouser a\nxn--bcher-kva.edu error:nouser b\n",
+      "mailertable:2: error: 'xn--bcher-kva.edu' has a route already, in line 1" },
+    { "mailertable", "b\u00fccher.edu discard:\nb\u00fccher.EDU. discard:\n", "mailertable:2: error: 'xn--bcher-kva.edu' has a route already, in line 1" },
+    { "mailertable", "a.edu discard:\nA.edu discard:\n", "mailertable:2: error: 'a.edu' has a route already, in line 1" },
+    { "verify", "xn--bcher-kva.edu\n!b\u00fccher.edu\n", "verify:2: error: 'xn--bcher-kva.edu' is there already, in line 1" },
+    { "verify", "b\u00fccher.edu\nb\u00fccher.edu\n", "verify:2: error: 'xn--bcher-kva.edu' is there already, in line 1" },
+    { "verify", "a.edu\nA.edu\n", "verify:2: error: 'a.edu' is there already, in line 1" },
     { "aliases", "a: b@exa\u00admple.edu\n", "aliases:1: error: 'exa\u00admple.edu' is not a domain" NO_IDN },
     { "verify", "!B\u00dcCHER.edu\nb\u00fccher.edu\n", "verify:2: error: 'xn--bcher-kva.edu' is there already, in line 1" },
     { "verify", "a.example b\n", "verify:1: error: 'a.example b': one domain a line, as example.edu, .example.edu or !guests.example.edu" },
@@ -434,6 +443,35 @@ START_TEST(internationalized_domains_have_one_meaning)
     }
     ck_assert(!policy_relay(policy, &outsider, false, "bucher.edu").allowed && !policy_relay(policy, &outsider, false, "b\u200b\u00fccher.edu").allowed);
     ck_assert(!policy_is_own_domain(policy, "www.b\u00fccher.edu\xff"));
+    policy_free(&policy);
+}
+END_TEST
+
+/* Both spellings of a domain, as releases needed it that took them for two. */
+static const struct {
+    const char *name, *text;
+} repeats[] = {
+    { "mailertable", "b\u00fccher.edu smtp:[mx]\n" A_LABEL " smtp:[mx]\n" },
+    { "mailertable", A_LABEL ". smtp:[mx]\nb\u00fccher.edu. smtp:[MX.]:25\nB\u00dcCHER.edu esmtp:[mx]\n" },
+    { "mailertable", "." U_LABEL " smtp:b\u00fccher.edu\n." A_LABEL " smtp:" A_LABEL "\n" },
+    { "mailertable", U_LABEL " error:nouser\n" A_LABEL " error:5.1.1:550 User unknown\n" },
+    { "mailertable", U_LABEL " discard:\n" A_LABEL " discard:\n" },
+    { "local-host-names", U_LABEL "\n" A_LABEL "\n" U_LABEL "\n" },
+    { "verify", U_LABEL "\n" A_LABEL "\n" },
+    { "verify", "!." A_LABEL "\n!.bu\u0308cher.edu\n!." U_LABEL ".\n" },
+};
+
+START_TEST(a_domain_in_both_spellings_that_says_the_same_is_no_fault)
+{
+    struct policy_file both = file(repeats[_i].name, repeats[_i].text);
+    struct error why = { "" };
+    struct policy *policy = policy_parse(&both, 1, &why);
+
+    ck_assert_msg(policy != NULL, "%s", why.text);
+    struct route route = policy_route(policy, "www." A_LABEL);
+    ck_assert(route.line <= 1); /* the first line has the say */
+    route = policy_route(policy, A_LABEL);
+    ck_assert(route.line <= 1 && policy_verifies(policy, A_LABEL) <= 1);
     policy_free(&policy);
 }
 END_TEST
@@ -771,6 +809,7 @@ int main(void)
     tcase_add_loop_test(tests, longest_route_wins, 0, sizeof routes / sizeof routes[0]);
     tcase_add_loop_test(tests, relaying_is_denied_by_default, 0, sizeof decisions / sizeof decisions[0]);
     tcase_add_test(tests, nothing_is_granted_by_nothing);
+    tcase_add_loop_test(tests, a_domain_in_both_spellings_that_says_the_same_is_no_fault, 0, sizeof repeats / sizeof *repeats);
     tcase_add_loop_test(tests, internationalized_domains_have_one_meaning, 0, sizeof spellings / sizeof *spellings);
     tcase_add_test(tests, a_byte_order_mark_is_no_letter);
     tcase_add_test(tests, first_own_domain);
