@@ -9,6 +9,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include "common/memory.h"
 #include "common/queue_id.h"
 #include "proto/curve.h"
@@ -423,21 +424,32 @@ uint8_t *wire_outcomes_encode(const Weir__SpoolOutcomes *outcomes, size_t *len)
 
 #define RFC822 "rfc822;"
 
+/* What `original` has behind its type; empty: it is of another one. */
+static ProtobufCBinaryData address_of_original(ProtobufCBinaryData original)
+{
+    size_t type = strlen(RFC822);
+    if (original.len <= type || strncasecmp((const char *)original.data, RFC822, type) != 0) /* RFC 3461 4.2: in any case */
+        return wire_bytes(NULL, 0);
+    return wire_bytes(original.data + type, original.len - type);
+}
+
+static bool is_same(ProtobufCBinaryData a, ProtobufCBinaryData b)
+{
+    return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
+}
+
 ProtobufCBinaryData wire_recipient_given(const Weir__SpoolRecipient *recipient)
 {
-    const ProtobufCBinaryData *original = &recipient->original;
-    size_t type = strlen(RFC822);
-    if (recipient->given_original && original->len > type)
-        return wire_bytes(original->data + type, original->len - type);
-    return recipient->given;
+    ProtobufCBinaryData named = recipient->given.len > 0 ? recipient->given : address_of_original(recipient->original);
+    return is_same(named, recipient->address) ? wire_bytes(NULL, 0) : named;
 }
 
 void wire_recipient_name(Weir__SpoolRecipient *recipient, const char *original, const char *given)
 {
-    size_t type = strlen(RFC822);
-    recipient->given_original = original != NULL && given != NULL && strncmp(original, RFC822, type) == 0 && strcmp(original + type, given) == 0;
     recipient->original = wire_text(original);
-    recipient->given = wire_text(recipient->given_original ? NULL : given);
+    recipient->given = wire_text(given);
+    if (is_same(address_of_original(recipient->original), recipient->given))
+        recipient->given = wire_bytes(NULL, 0);
 }
 
 bool wire_audit_row_is_valid(const Weir__AuditRow *row, struct error *why)

@@ -66,9 +66,9 @@ void wire_outcomes_free(Weir__SpoolOutcomes **outcomes);
 uint8_t *wire_recipients_encode(const Weir__SpoolRecipients *recipients, size_t *len);
 uint8_t *wire_outcomes_encode(const Weir__SpoolOutcomes *outcomes, size_t *len);
 
-/* `given` of a recipient, wherever it is written down. Borrowed from it. */
+/* Whom the client named, by `given` or, where that is left out, by `original`; empty: the address itself. Borrowed from it. */
 ProtobufCBinaryData wire_recipient_given(const Weir__SpoolRecipient *recipient);
-/* Sets `original` and `given`, borrowed; NULL: none. Lists have the same name for all, so it is written down once where both say it. */
+/* Sets `original` and `given`, borrowed; NULL: none. All members of a list have its name in both, so it is written down once. */
 void wire_recipient_name(Weir__SpoolRecipient *recipient, const char *original, const char *given);
 
 /* Packs into a malloced buffer; the caller frees it. Sets version. NULL when it would exceed the limit of its type. */

@@ -500,7 +500,7 @@ struct grant {
     const char *sender;
     unsigned recipients, notify;
     uint64_t token; /* 0: 7 */
-    const char *given;
+    const char *original, *given;
 };
 
 static void grant(const struct grant *wanted)
@@ -519,6 +519,7 @@ static void grant(const struct grant *wanted)
         recipients[i].address = wire_text(i == 0 ? "a@example.edu" : "b@example.edu");
         recipients[i].destination = wire_text("[next.example.edu]:25");
         recipients[i].notify = wanted->notify;
+        recipients[i].original = wire_text(wanted->original);
         recipients[i].given = wire_text(wanted->given);
     }
     packed.recipients = list;
@@ -624,10 +625,13 @@ END_TEST
 
 /* S64: Postfix's orig_to, where the client named an alias. */
 static const struct {
-    const char *given, *line;
+    const char *original, *given, *line;
 } log_lines[] = {
-    { "sysadm@example.edu", ID ": to=<a@example.edu>, orig_to=<sysadm@example.edu>, relay=" },
-    { NULL, ID ": to=<a@example.edu>, relay=" },
+    { NULL, "sysadm@example.edu", ID ": to=<a@example.edu>, orig_to=<sysadm@example.edu>, relay=" },
+    { "rfc822;else@example.org", "sysadm@example.edu", ID ": to=<a@example.edu>, orig_to=<sysadm@example.edu>, relay=" },
+    { "rfc822;sysadm@example.edu", NULL, ID ": to=<a@example.edu>, orig_to=<sysadm@example.edu>, relay=" },
+    { "rfc822;a@example.edu", NULL, ID ": to=<a@example.edu>, relay=" },
+    { NULL, NULL, ID ": to=<a@example.edu>, relay=" },
 };
 
 START_TEST(line_of_a_recipient)
@@ -637,7 +641,7 @@ START_TEST(line_of_a_recipient)
     ck_assert_int_ge(fd, 0);
     log_open(&(struct log_options){ .ident = "test", .node = "test", .file = path, .level = LOG_INFO });
     runner_begin(true);
-    grant(&(struct grant){ .scanned = true, .given = log_lines[_i].given });
+    grant(&(struct grant){ .scanned = true, .original = log_lines[_i].original, .given = log_lines[_i].given });
     give_body();
     answer_rcpt(0, 250, "2.1.5");
     answer_message(250, false);
