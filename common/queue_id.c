@@ -17,13 +17,19 @@ static uint64_t mix(uint64_t x)
     return x ^ x >> 31;
 }
 
-void queue_id_source_init(struct queue_id_source *source, const char *node, unsigned worker, uint64_t nonce)
+static uint64_t hash_of(const char *text)
 {
     uint64_t hash = 0xcbf29ce484222325u;
 
-    for (const char *p = node; *p != '\0'; p++)
+    for (const char *p = text; *p != '\0'; p++)
         hash = (hash ^ (unsigned char)*p) * 0x100000001b3u;
-    hash = mix(hash ^ mix(nonce + worker));
+    return hash;
+}
+
+void queue_id_source_init(struct queue_id_source *source, const char *node, unsigned worker, uint64_t nonce)
+{
+    uint64_t hash = mix(hash_of(node) ^ mix(nonce + worker));
+
     /* The counter starts anywhere: two processes with the same 28 bits still have different ids. */
     *source = (struct queue_id_source){
         .process = (uint32_t)(hash >> 36),
@@ -72,4 +78,9 @@ uint64_t queue_id_wall_ms(const struct queue_id *id)
         high = high << 5 | (digit != NULL ? (uint64_t)(digit - digits) : 0);
     }
     return high >> 2;
+}
+
+uint64_t queue_id_scatter(const struct queue_id *id)
+{
+    return mix(hash_of(id->text));
 }

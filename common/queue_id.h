@@ -27,5 +27,7 @@ void queue_id_source_init(struct queue_id_source *source, const char *node, unsi
 struct queue_id queue_id_next(struct queue_id_source *source, uint64_t wall_ms);
 bool queue_id_is_valid(const char *text, size_t len);
 uint64_t queue_id_wall_ms(const struct queue_id *id);
+/* A number that is always the same of this id, and like a random one of the next: for what shall differ from try to try. */
+uint64_t queue_id_scatter(const struct queue_id *id);
 
 #endif

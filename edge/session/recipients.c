@@ -401,6 +401,13 @@ static void list_refuse(struct transaction *tx, unsigned first)
 
 #define NOT_OFFERED UINT_MAX
 
+/* Who of entries [first, end) is asked first: somebody else at each try. A list whose first members have all left would be refused for ever by a
+ * host that hears no more than so many of them. */
+static unsigned list_start(const struct transaction *tx, unsigned first, unsigned end)
+{
+    return first + (unsigned)(queue_id_scatter(&tx->id) % (end - first));
+}
+
 /* With the relay profile their next hops are asked in turn, until one does not refuse for good: a list that lives costs one question. */
 static void list_follow(struct transaction *tx, unsigned first)
 {
@@ -412,7 +419,8 @@ static void list_follow(struct transaction *tx, unsigned first)
         tx->entries[i].asked = true;
         tx->entries[i].ordinal = NOT_OFFERED;
     }
-    leg_offer(tx->entries[first].leg, &tx->entries[first]);
+    struct entry *start = &tx->entries[list_start(tx, first, end)];
+    leg_offer(start->leg, start);
 }
 
 /* The questions have ended without an answer: the host is lost, or has heard enough of them. */
@@ -426,24 +434,23 @@ static bool is_of_list(const struct transaction *tx, unsigned at)
     return tx->entries[at].silent || (at + 1 < tx->count && tx->entries[at + 1].silent);
 }
 
-
-/* The next hop of the one at `at` has answered. Those before it were refused for good. */
+/* The next hop of the one at `at` has answered. Those that were asked before it were refused for good. */
 static void list_answered(struct transaction *tx, unsigned at, const struct smtp_reply *reply)
 {
     unsigned first = at;
     while (tx->entries[first].silent)
         first--;
-    unsigned end = list_end(tx, first);
+    unsigned end = list_end(tx, first), start = list_start(tx, first, end), next = at + 1 < end ? at + 1 : first;
     const struct leg *asked = tx->entries[at].leg;
     if (reply->code / 100 == 5) {
         entry_refuse_by_hop(&tx->entries[at], asked, reply);
-        if (at + 1 < end) {
-            leg_offer(tx->entries[at + 1].leg, &tx->entries[at + 1]);
+        if (next != start) {
+            leg_offer(tx->entries[next].leg, &tx->entries[next]);
             return;
         }
         tx->session->unknown++;
         list_refuse(tx, first);
-    } else if (at > first && says_nothing_of_recipient(reply)) {
+    } else if (at != start && says_nothing_of_recipient(reply)) {
         for (unsigned i = first; i < end; i++) {
             answer_free(tx->entries[i].answer);
             entry_refuse_by_hop(&tx->entries[i], asked, reply);

@@ -133,8 +133,10 @@ def test_S48_S49_aliases_of_own_domains(make_cluster):
     dead, half_dead = answers("dead", "half-dead")  # nobody outside gets a report about what could be refused
     assert dead.startswith("550 5.1.1") and half_dead.startswith("250"), (dead, half_dead)
     wait_until(lambda: cluster.weirctl("trace", "dead@students.example.edu", check=False).stdout.count(" said: 550 5.1.1 ") == 2, 30, "the next hop's words")
-    (cut_short,) = answers("cut-short")  # its host ends the questions, as Postfix does after twenty wrong ones: nothing that lives was heard of
-    assert cut_short.startswith("450 "), cut_short
+    # Its host ends the questions, as Postfix does after twenty wrong ones. Who is asked first differs, and so does the answer, until it gets through.
+    cut_short = []
+    wait_until(lambda: cut_short.append(answers("cut-short")[0][:4]) or "250 " in cut_short, 60, "a list of which some live")
+    assert set(cut_short) <= {"450 ", "250 "}, cut_short
     crowds = [f"{name}@students.example.edu" for name in CROWDS]
     answer = cluster.send(message(), source=OUTSIDE, recipients=crowds)
     assert answer.code == 250, answer

@@ -199,6 +199,22 @@ START_TEST(queue_ids_grow)
 }
 END_TEST
 
+/* Ids of one millisecond, which are as alike as any. */
+START_TEST(queue_ids_scatter)
+{
+    struct queue_id_source source;
+    unsigned count[7] = { 0 };
+
+    queue_id_source_init(&source, "edge-1", 0, 42);
+    for (int i = 0; i < 7000; i++) {
+        struct queue_id id = queue_id_next(&source, 1795287000123u);
+        count[queue_id_scatter(&id) % 7]++;
+    }
+    for (int i = 0; i < 7; i++)
+        ck_assert(count[i] > 850 && count[i] < 1150); /* the same in each run */
+}
+END_TEST
+
 START_TEST(queue_ids_name_the_process)
 {
     struct queue_id_source a, b, c;
@@ -307,6 +323,7 @@ int main(void)
     tcase_add_test(tests, metrics_are_found_again);
     tcase_add_test(tests, metrics_histogram_buckets);
     tcase_add_test(tests, queue_ids_grow);
+    tcase_add_test(tests, queue_ids_scatter);
     tcase_add_test(tests, queue_ids_name_the_process);
     tcase_add_loop_test(tests, queue_id_validity, 0, sizeof id_cases / sizeof id_cases[0]);
     suite_add_tcase(suite, tests);

@@ -4,6 +4,7 @@
  * A dialogue is a list of lines:
  *   O KEY=VALUE   configuration (before the first other line); O outside, O no-policy, O no-live, O scan=off
  *                 O crowds: crowd-1 to crowd-6, each for 990 addresses
+ *                 O asked=N: of a list of three the first transaction asks this one first (0)
  *                 O exception: other limits for the inside client, in force, and for the outside one, expired
  *   L KEY NUMBER  a limit smaller than the configuration allows (before the first other line)
  *   C TEXT        the client says a line; C lines in a row are one segment      c TEXT   the same without CRLF, with \r \n \0 \xHH escapes
@@ -50,7 +51,9 @@ static const char exceptions[] = "127.0.0.1 max_message_size=2KiB max_recipients
 
 static const char aliases[] = "sysadm: u@example.edu\nlist: u@example.edu, o@other.edu, u@example.edu, h@hole.edu\nbad: u@example.edu, x@gone.edu\n"
                               "owned: u@example.edu\nowner-owned: x@example.edu\ncrew: u@example.edu, v@example.edu\nowner-crew: x@example.edu\n"
-                              "three: a@example.edu, b@example.edu, c@example.edu\n";
+                              "three: a@example.edu, b@example.edu, c@example.edu\n"
+                              "leavers: left1@example.edu, left2@example.edu, left3@example.edu, left4@example.edu, left5@example.edu, left6@example.edu, "
+                              "u1@example.edu, u2@example.edu, u3@example.edu, u4@example.edu, u5@example.edu, u6@example.edu\n";
 
 #define A_CROWD(n) "crowd-" n ": :include:crowd\n"
 static const char crowds[] = A_CROWD("1") A_CROWD("2") A_CROWD("3") A_CROWD("4") A_CROWD("5") A_CROWD("6");
@@ -115,6 +118,7 @@ struct setup {
     char *overrides[16];
     const char *limits[8];
     size_t override_count, limit_count;
+    unsigned asked;
     bool outside, exception, crowds, no_policy, no_scan, names, cluster;
 };
 
@@ -126,6 +130,18 @@ static char *make_crowd(void)
     for (int i = 0; i < CROWD; i++)
         end += sprintf(end, "somebody-with-quite-a-long-name-in-this-crowd-%03d@example.edu\n", i);
     return text;
+}
+
+/* Ids that are the same in each run, as they say who of a list is asked first: of the twelve of the longest one here, too. */
+static struct queue_id_source same_ids(unsigned asked)
+{
+    struct queue_id_source source = { .last_ms = 1ull << 42 }, begun;
+    struct queue_id id;
+    do {
+        begun = source;
+        id = queue_id_next(&source, 0);
+    } while (queue_id_scatter(&id) % 12 != asked);
+    return begun;
 }
 
 static bool begin(struct play *play, const struct setup *setup)
@@ -156,6 +172,7 @@ static bool begin(struct play *play, const struct setup *setup)
         .pool = (struct delivery_pool *)&pool,
         .dns = setup->names ? (struct dns *)&dns : NULL,
     });
+    play->server->ids = same_ids(setup->asked);
     server_set_node(play->server, (struct node *)&node);
     if (setup->cluster)
         server_set_cluster(play->server, "0123456789abcdef");
@@ -427,6 +444,8 @@ static void run(const char *name, const char *dialogue, bool trickle)
                 setup.cluster = true;
             else if (strcmp(option, "crowds") == 0)
                 setup.crowds = true;
+            else if (strncmp(option, "asked=", 6) == 0)
+                setup.asked = (unsigned)atoi(option + 6);
             else if (strcmp(option, "exception") == 0)
                 setup.exception = true;
             else if (strcmp(option, "no-policy") == 0)
@@ -752,6 +771,18 @@ static const struct {
       "r 451 4.4.2 lost connection\nS 451 4.4.2 lost connection\nA a@example.edu deferred:next-hop 451 for three@local.edu\n"
       "A b@example.edu deferred:next-hop 451 for three@local.edu\nA c@example.edu deferred:next-hop 451 for three@local.edu\n"
       "S 550 5.1.1 <x@gone.edu>\nA x@gone.edu refused:route 550\nC RCPT TO:<u@example.edu>\nR 250 - ok\nS 250 2.1.5" },
+    { "a list is asked from another one on, and around", false,
+      "O outside\nO asked=1\n" READY THREE "R 550 5.1.1 no such b\nR 553 5.1.3 no such c\n.\nR 550 5.1.1 no such a\nS 550 5.1.1 no such a\n"
+      "A a@example.edu refused:next-hop 550 for three@local.edu\nA b@example.edu refused:next-hop 550 for three@local.edu\n"
+      "A c@example.edu refused:next-hop 553 for three@local.edu\nC DATA\nS 554 5.5.1" },
+    { "a list of which only the one before the first asked lives", false,
+      "O outside\nO asked=2\n" READY THREE "R 550 5.1.1 no such c\nR 550 5.1.1 no such a\n.\nR 250 - ok\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\nV clean\n" THREE_SPOOLED },
+    { "a list dead as far as its next hop could be asked, from its last on", false,
+      "O outside\nO asked=2\n" READY THREE "R 550 5.1.1 no such c\nR 421 4.7.0 too many errors\nS 450 4.7.0 too many errors\n"
+      "A a@example.edu deferred:next-hop 450 for three@local.edu\nA b@example.edu deferred:next-hop 450 for three@local.edu\n"
+      "A c@example.edu deferred:next-hop 450 for three@local.edu\nC DATA\nS 554 5.5.1" },
+    { "a list that nobody could be asked about is accepted, wherever that began", false,
+      "O outside\nO asked=2\n" READY THREE "r 451 4.4.1 lost connection\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\nV clean\n" THREE_SPOOLED },
     { "a list that nobody could be asked about is accepted", false,
       "O outside\n" READY THREE "r 451 4.4.1 lost connection\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\nV clean\n" THREE_SPOOLED },
     { "a dead list that waits for what is before it takes nobody's place: who comes next is asked about at once", false,
@@ -1157,6 +1188,41 @@ START_TEST(test_conservation)
 }
 END_TEST
 
+/* A next hop that hears of three wrong addresses and no more, and half of the list has left: the same try again comes through. */
+START_TEST(test_a_list_with_leavers_gets_through)
+{
+    struct play play = { .name = "leavers" };
+    static const char hello[] = "EHLO x.test\r\n";
+    unsigned taken = 0, tries = 0;
+    doubles_reset();
+    begin(&play, &(struct setup){ .outside = true });
+    say(&play, hello, sizeof hello - 1);
+    for (; tries < 8; tries++) {
+        static const char try[] = "RSET\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<leavers@local.edu>\r\n";
+        doubles.out_len = 0;
+        *doubles.hop_recipients = '\0';
+        say(&play, try, sizeof try - 1);
+        for (unsigned wrong = 0; next_hop_owes_recipients(); wrong++) {
+            const char *asked = doubles.hop_recipients;
+            for (const char *space; (space = strchr(asked, ' ')) != NULL && space[1] != '\0';)
+                asked = space + 1;
+            bool left = strncmp(asked, "left", 4) == 0;
+            next_hop_answers_rcpt(wrong == 3 ? 421 : left ? 550 : 250, "", "so", false);
+            doubles_settle(play.base);
+        }
+        char *reply = doubles.out + doubles.out_len - 2;
+        while (reply > doubles.out && reply[-1] != '\n')
+            reply--;
+        ck_assert_msg(strncmp(reply, "450 ", 4) == 0 || strncmp(reply, "250 2.1.5", 9) == 0, "%.*s", (int)doubles.out_len, doubles.out);
+        ck_assert(tries > 0 || *reply == '4'); /* begins with the first */
+        taken += *reply == '2';
+    }
+    ck_assert_uint_ge(taken, 3);
+    end(&play);
+    doubles_reset();
+}
+END_TEST
+
 /* A client that pipelines commands and never reads does not make the session grow. */
 START_TEST(test_client_that_does_not_read)
 {
@@ -1273,6 +1339,7 @@ int main(void)
     tcase_add_loop_test(tcase, test_log_lines, 0, (int)(sizeof lines / sizeof *lines));
     tcase_add_loop_test(tcase, test_configuration, 0, (int)(sizeof configurations / sizeof *configurations));
     tcase_add_test(tcase, test_conservation);
+    tcase_add_test(tcase, test_a_list_with_leavers_gets_through);
     tcase_add_test(tcase, test_client_that_does_not_read);
     tcase_add_test(tcase, test_few_bytes_are_taken_at_once);
     tcase_add_test(tcase, test_limits_of_the_door);
