@@ -508,6 +508,20 @@ static void entry_refuse_listed(struct entry *entry, const struct session *sessi
     entry_refuse(entry, SMTP_VERB_RCPT, session->listed_surely ? 550 : 450, session->listed_surely ? "5.7.1" : "4.7.1", "dnsbl", NULL, text);
 }
 
+/* Counted even where the message may never see the spool: only the last recipient tells. */
+static void to_next_hop(struct transaction *tx, struct entry *entry, const struct relay_answer *relay, const struct smtp_command *rcpt)
+{
+    if (tx->packed + packed_size(relay, rcpt) > PACKED_MAX) {
+        entry_refuse_too_many(tx, entry);
+        return;
+    }
+    entry_count_packed(tx, entry, relay, rcpt);
+    if (relay->verify)
+        entry_verify(entry, leg_to(tx, &relay->hop));
+    else
+        entry_follow(entry, leg_to(tx, &relay->hop));
+}
+
 void transaction_rcpt(struct transaction *tx, const struct smtp_command *rcpt)
 {
     struct session *session = tx->session;
@@ -535,10 +549,8 @@ void transaction_rcpt(struct transaction *tx, const struct smtp_command *rcpt)
     } else if (relay.result == RELAY_DISCARD) {
         entry->discard = true;
         tx->to_discard++;
-    } else if (relay.verify) {
-        entry_verify(entry, leg_to(tx, &relay.hop));
     } else {
-        entry_follow(entry, leg_to(tx, &relay.hop));
+        to_next_hop(tx, entry, &relay, rcpt);
     }
     give_replies(tx);
 }

@@ -514,7 +514,11 @@ struct spool_store *spool_store_new(const struct spool_store_options *options, s
     doubles.store = store;
     doubles.stores++;
     size_t len = (size_t)snprintf(doubles.stored_as, sizeof doubles.stored_as, "%s", options->envelope->scanned ? "scanned" : "unscanned");
-    for (size_t i = 0; i < options->recipients->n_recipients; i++) {
+    size_t count = options->recipients->n_recipients, packed;
+    uint8_t *bytes = wire_recipients_encode(options->recipients, &packed);
+    doubles.stored_fits = bytes != NULL && packed + 7 * count <= WIRE_LIST_MAX; /* as the coordinator wants it, for a lease */
+    free(bytes);
+    for (size_t i = 0; i < count && len < sizeof doubles.stored_as; i++) {
         const Weir__SpoolRecipient *recipient = options->recipients->recipients[i];
         ProtobufCBinaryData given = wire_recipient_given(recipient);
         len += (size_t)snprintf(doubles.stored_as + len, sizeof doubles.stored_as - len, " %.*s%s%.*s>%.*s", (int)given.len,

@@ -44,7 +44,8 @@ struct doubles {
     bool spool_full;               /* and says so */
     struct spool_store *store;     /* being stored */
     unsigned stores;
-    char stored_as[4096];          /* "scanned|unscanned ADDRESS>DESTINATION ..." of the last */
+    char stored_as[4096];          /* "scanned|unscanned ADDRESS>DESTINATION ..." of the last, cut where it is longer */
+    bool stored_fits;              /* its list of recipients is not too long for a coordinator */
     struct node_question *question; /* under way */
     char login[256], password[512]; /* last asked about */
     unsigned questions_cancelled;

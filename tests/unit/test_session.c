@@ -1223,6 +1223,43 @@ START_TEST(test_a_list_with_leavers_gets_through)
 }
 END_TEST
 
+/* As many recipients as the spool's list has room for, alone or behind lists, and no more: what is accepted can be stored. */
+static const struct {
+    unsigned crowds, least, most; /* plain recipients, of about 450 bytes each */
+} full_lists[] = { { 0, 2200, 2500 }, { 3, 1000, 1500 }, { 5, 500, 1000 } };
+
+START_TEST(test_recipients_fit_their_list)
+{
+    struct play play = { .name = "full list" };
+    struct setup setup = { .overrides = { "max_recipients=100000", "profile=handoff" }, .override_count = 2, .crowds = true };
+    static const char hello[] = "EHLO x.test\r\nMAIL FROM:<a@b.test>\r\n";
+    unsigned accepted = 0;
+    char rcpt[1024];
+    doubles_reset();
+    begin(&play, &setup);
+    say(&play, hello, sizeof hello - 1);
+    for (unsigned i = 0; i < full_lists[_i].crowds; i++)
+        say(&play, rcpt, (size_t)snprintf(rcpt, sizeof rcpt, "RCPT TO:<crowd-%u@local.edu>\r\n", i + 1));
+    ck_assert_ptr_null(strstr(doubles.out, "452"));
+    for (;; accepted++) {
+        int len = snprintf(rcpt, sizeof rcpt, "RCPT TO:<u%05u@example.edu> ORCPT=rfc822;" SIXTY SIXTY SIXTY SIXTY SIXTY SIXTY "@b.test\r\n", accepted);
+        doubles.out_len = 0;
+        say(&play, rcpt, (size_t)len);
+        if (strncmp(doubles.out, "250 2.1.5", 9) != 0)
+            break;
+    }
+    ck_assert_msg(strncmp(doubles.out, "452 4.5.3", 9) == 0, "%.*s", (int)doubles.out_len, doubles.out);
+    ck_assert_msg(accepted >= full_lists[_i].least && accepted <= full_lists[_i].most, "%u", accepted);
+    say(&play, "DATA\r\n", 6);
+    say(&play, "x\r\n.\r\n", 6);
+    verdict("clean");
+    doubles_settle(play.base);
+    ck_assert(doubles.store != NULL && doubles.stored_fits);
+    end(&play);
+    doubles_reset();
+}
+END_TEST
+
 /* A client that pipelines commands and never reads does not make the session grow. */
 START_TEST(test_client_that_does_not_read)
 {
@@ -1340,6 +1377,7 @@ int main(void)
     tcase_add_loop_test(tcase, test_configuration, 0, (int)(sizeof configurations / sizeof *configurations));
     tcase_add_test(tcase, test_conservation);
     tcase_add_test(tcase, test_a_list_with_leavers_gets_through);
+    tcase_add_loop_test(tcase, test_recipients_fit_their_list, 0, (int)(sizeof full_lists / sizeof *full_lists));
     tcase_add_test(tcase, test_client_that_does_not_read);
     tcase_add_test(tcase, test_few_bytes_are_taken_at_once);
     tcase_add_test(tcase, test_limits_of_the_door);
