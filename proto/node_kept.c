@@ -4,7 +4,11 @@
  *     magic | (u32 length of the frame | u64 FNV-1a of it | frame)... | u32 0
  *
  * in host order; each frame is a Report as it would go to a coordinator, so what is read has been through wire_decode().
- * A checksum for each, and not one at the end: then a file of any size is read in one go and with little memory.
+ * A checksum for each, and not one at the end: then a file of any size is read with little memory, and from any frame on.
+ *
+ * Of a file, as many rows are in memory as there was room for: a window. When none of them is left there, the next window
+ * begins behind it; or at the same row, where newer rows have pushed some out: what is handed in twice makes no second
+ * audit row. Each window follows an acknowledgement, so this ends when the buffer is large enough for what is new.
  */
 #include "proto/node_kept.h"
 
@@ -22,13 +26,22 @@
 #define MAGIC     "weir-audit-1\n"
 #define MAGIC_LEN (sizeof MAGIC - 1)
 
+/* Where a frame begins in its file, and how many rows are in front of it. */
+struct place {
+    long at;
+    size_t row;
+};
+
 struct node_kept {
     const char *folder, *name;
     unsigned worker, workers;
-    unsigned next, end; /* whose file is to be looked for next; end: all were */
+    unsigned next_worker, end; /* whose file is to be looked for next; end: all were */
     struct node_reports *reports;
-    char *path;    /* whose rows are being handed in; NULL: none */
-    size_t handed; /* rows of it that were taken up */
+    char *path;               /* whose rows are being handed in; NULL: none */
+    size_t from, to;          /* of it: the rows of the window, the last one not included */
+    struct place first, next; /* the frames with those two rows */
+    size_t left;              /* at least so many rows are behind the window */
+    bool told;                /* that some were pushed out */
     struct metric *damaged;
 };
 
@@ -53,41 +66,77 @@ static bool damaged(struct error *why)
     return false;
 }
 
-static bool take_frame(struct node_kept *kept, const uint8_t *bytes, size_t len, struct error *why)
+struct reader {
+    struct node_kept *kept;
+    FILE *file;
+    size_t row;                  /* the next one's number */
+    size_t have_from, have_to;   /* rows in memory or acknowledged, the last one not included */
+    size_t taken, left;          /* left: no room */
+    size_t left_row;             /* the first of those */
+    struct place left_place;     /* its frame */
+    bool to_end;                 /* counts all that are left */
+};
+
+static void take_row(struct reader *reader, const Weir__AuditRow *row, struct place place)
+{
+    size_t number = reader->row++;
+
+    if (number < reader->kept->from || (number >= reader->have_from && number < reader->have_to))
+        return;
+    if (reader->left == 0 && node_reports_add_kept(reader->kept->reports, row)) {
+        reader->taken++;
+        return;
+    }
+    if (reader->left++ == 0)
+        reader->left_row = number, reader->left_place = place;
+}
+
+static bool take_frame(struct reader *reader, const uint8_t *bytes, size_t len, struct place place, struct error *why)
 {
     Weir__Frame *frame = wire_decode(bytes, len, 0, why);
 
     if (frame == NULL)
         return false;
-    bool ours = frame->body_case == WEIR__FRAME__BODY_REPORT && wire_equal(&frame->report->node, kept->name);
+    bool ours = frame->body_case == WEIR__FRAME__BODY_REPORT && wire_equal(&frame->report->node, reader->kept->name);
     if (!ours)
-        error_set(why, "these are not %s's", kept->name);
-    for (size_t i = 0; ours && i < frame->report->n_rows; i++, kept->handed++)
-        node_reports_add_kept(kept->reports, frame->report->rows[i]);
+        error_set(why, "these are not %s's", reader->kept->name);
+    for (size_t i = 0; ours && i < frame->report->n_rows; i++)
+        take_row(reader, frame->report->rows[i], place);
     wire_free(&frame);
     return ours;
 }
 
-static bool take_file(struct node_kept *kept, FILE *file, struct error *why)
+static bool take_frames(struct reader *reader, struct error *why)
 {
-    char magic[MAGIC_LEN];
-    uint32_t len;
-    uint64_t sum;
-
-    if (!get(file, magic, sizeof magic, why))
-        return false;
-    if (memcmp(magic, MAGIC, sizeof magic) != 0)
-        return damaged(why);
     uint8_t *bytes = xmalloc(WIRE_FRAME_MAX);
-    bool ok;
-    while ((ok = get(file, &len, sizeof len, why)) && len != 0) {
-        ok = (len <= WIRE_FRAME_MAX || damaged(why)) && get(file, &sum, sizeof sum, why) && get(file, bytes, len, why) &&
-             (sum == node_cache_checksum(bytes, len) || damaged(why)) && take_frame(kept, bytes, len, why);
-        if (!ok)
-            break;
+    FILE *file = reader->file;
+    uint32_t len = 0;
+    uint64_t sum;
+    bool ok = true, end = false;
+
+    while (ok && !end && (reader->left == 0 || reader->to_end)) {
+        struct place place = { ftell(file), reader->row };
+        ok = get(file, &len, sizeof len, why);
+        end = ok && len == 0;
+        if (ok && !end)
+            ok = (len <= WIRE_FRAME_MAX || damaged(why)) && get(file, &sum, sizeof sum, why) && get(file, bytes, len, why) &&
+                 (sum == node_cache_checksum(bytes, len) || damaged(why)) && take_frame(reader, bytes, len, place, why);
     }
     free(bytes);
-    return ok && (fgetc(file) == EOF || damaged(why));
+    return ok && (!end || fgetc(file) == EOF || damaged(why));
+}
+
+static bool take_file(struct reader *reader, struct error *why)
+{
+    char magic[MAGIC_LEN];
+    const struct place *first = &reader->kept->first;
+
+    if (!get(reader->file, magic, sizeof magic, why))
+        return false;
+    if (memcmp(magic, MAGIC, sizeof magic) != 0 || fseek(reader->file, first->at, SEEK_SET) != 0)
+        return damaged(why);
+    reader->row = first->row;
+    return take_frames(reader, why);
 }
 
 /* NULL: why. */
@@ -111,56 +160,109 @@ static FILE *open_file(const char *path, struct error *why)
     return file;
 }
 
-static void set_aside(struct node_kept *kept, const char *path, const struct error *why)
+static void forget_file(struct node_kept *kept)
 {
-    char *aside = xasprintf("%s.damaged", path);
-    bool moved = rename(path, aside) == 0;
+    free(kept->path);
+    kept->path = NULL;
+    kept->left = 0;
+}
 
-    log_write(LOG_ERR, "report: audit rows of a former process in %s are of no use after %zu rows: %s; %s %s", path, kept->handed,
+static void set_aside(struct node_kept *kept, size_t rows, const struct error *why)
+{
+    char *aside = xasprintf("%s.damaged", kept->path);
+    bool moved = rename(kept->path, aside) == 0;
+
+    log_write(LOG_ERR, "report: audit rows of a former process in %s are of no use after %zu rows: %s; %s %s", kept->path, rows,
               why->text, moved ? "set aside as" : "it cannot be renamed to", aside);
     metric_add(kept->damaged, 1);
     free(aside);
+    forget_file(kept);
+}
+
+/* Takes up what there is room for, from the window's first row on. false: the file is of no use, and no longer kept->path. */
+static bool read_file(struct reader *reader)
+{
+    struct node_kept *kept = reader->kept;
+    struct error why;
+    bool good = (reader->file = open_file(kept->path, &why)) != NULL && take_file(reader, &why);
+
+    if (reader->file != NULL)
+        fclose(reader->file);
+    if (!good)
+        set_aside(kept, reader->row, &why);
+    return good;
+}
+
+/* false: there is no room now. */
+static bool take_window(struct node_kept *kept)
+{
+    struct reader reader = { .kept = kept };
+
+    if (!read_file(&reader))
+        return true;
+    kept->left = reader.left;
+    kept->to = reader.left > 0 ? reader.left_row : reader.row;
+    kept->next = reader.left_place;
+    return reader.taken > 0 || reader.left == 0;
 }
 
 /* Of one worker. Sets kept->path where there are rows to hand in from a file that stays meanwhile. */
 static void take_up(struct node_kept *kept, unsigned worker)
 {
-    struct error why;
-    char *path = path_of(kept, worker);
     struct stat status;
 
-    if (lstat(path, &status) != 0 && errno == ENOENT) {
-        free(path);
+    kept->path = path_of(kept, worker);
+    if (lstat(kept->path, &status) != 0 && errno == ENOENT) {
+        forget_file(kept);
         return;
     }
-    FILE *file = open_file(path, &why);
-    if (file != NULL && take_file(kept, file, &why)) {
-        log_write(LOG_NOTICE, "report: %zu audit rows of a former process are taken up from %s", kept->handed, path);
-        kept->path = path;
-    } else {
-        set_aside(kept, path, &why);
-        free(path);
+    kept->from = 0;
+    kept->first = (struct place){ MAGIC_LEN, 0 };
+    kept->told = false;
+    take_window(kept);
+    if (kept->path != NULL)
+        log_write(LOG_NOTICE, "report: %zu audit rows of a former process are taken up from %s%s", kept->to, kept->path,
+                  kept->left > 0 ? ", and more when there is room" : "");
+}
+
+static void end_file(struct node_kept *kept)
+{
+    log_write(LOG_NOTICE, "report: the %zu audit rows of %s are handed in", kept->to, kept->path);
+    if (unlink(kept->path) != 0)
+        log_write(LOG_ERR, "report: %s: %s; it will be handed in again, which changes nothing", kept->path, strerror(errno));
+    forget_file(kept);
+}
+
+/* Nothing of the window is in memory any more. false: there is no room for more now. */
+static bool go_on(struct node_kept *kept, size_t pushed_out)
+{
+    if (pushed_out > 0 && !kept->told) {
+        log_write(LOG_NOTICE, "report: %zu of the audit rows of %s made room for newer ones; they are taken up again", pushed_out, kept->path);
+        kept->told = true;
     }
-    if (file != NULL)
-        fclose(file);
+    if (pushed_out == 0 && kept->left == 0) {
+        end_file(kept);
+        return true;
+    }
+    if (pushed_out == 0)
+        kept->from = kept->to, kept->first = kept->next;
+    return take_window(kept);
 }
 
 void node_kept_look(struct node_kept *kept)
 {
     while (node_reports_kept_count(kept->reports) == 0) {
+        size_t pushed_out = node_reports_take_pushed_out(kept->reports).count;
         if (kept->path != NULL) {
-            log_write(LOG_NOTICE, "report: the %zu audit rows of %s are handed in", kept->handed, kept->path);
-            if (unlink(kept->path) != 0)
-                log_write(LOG_ERR, "report: %s: %s; it will be handed in again, which changes nothing", kept->path,
-                          strerror(errno));
-            free(kept->path);
-            kept->path = NULL;
+            if (!go_on(kept, pushed_out))
+                return;
+            continue;
         }
-        if (kept->next >= kept->end)
+        node_reports_count_dropped(kept->reports, pushed_out); /* the rest of a damaged file */
+        if (kept->next_worker >= kept->end)
             return;
-        unsigned worker = kept->next;
-        kept->next = worker == 0 ? kept->workers : worker + 1;
-        kept->handed = 0;
+        unsigned worker = kept->next_worker;
+        kept->next_worker = worker == 0 ? kept->workers : worker + 1;
         take_up(kept, worker);
     }
 }
@@ -229,24 +331,43 @@ static bool sync_folder(const char *folder)
     return ok;
 }
 
-/* The own file now has all that waits; another worker's that was being handed in has said what it had to say. */
-static void replace_path(struct node_kept *kept, char *path)
+/* Rows that are in the file and not in memory, as far as there is room. How many found none. */
+static size_t fetch_missing(struct node_kept *kept)
 {
-    if (kept->path != NULL && strcmp(kept->path, path) != 0)
+    struct node_reports_pushed_out pushed_out = node_reports_take_pushed_out(kept->reports);
+
+    if (kept->path == NULL)
+        return pushed_out.count;
+    if (pushed_out.count == 0 && kept->left == 0)
+        return 0;
+    struct reader reader = { .kept = kept, .have_from = kept->from + pushed_out.end, .have_to = kept->to, .to_end = true };
+    node_reports_end_batch(kept->reports);
+    read_file(&reader);
+    return reader.left;
+}
+
+/* The own file now has all that waits; another worker's that was being handed in has said what it had to say, or stays. */
+static void replace_path(struct node_kept *kept, char *path, size_t missing)
+{
+    bool others = kept->path != NULL && strcmp(kept->path, path) != 0;
+
+    if (others && missing == 0)
         unlink(kept->path);
-    free(kept->path);
+    if (!others)
+        node_reports_count_dropped(kept->reports, missing);
+    forget_file(kept);
     kept->path = path;
 }
 
 bool node_kept_write(struct node_kept *kept, struct error *why)
 {
     char *path = path_of(kept, kept->worker), *fresh = xasprintf("%s.new", path);
-    size_t rows = node_reports_pending_count(kept->reports);
+    size_t missing = fetch_missing(kept), rows = node_reports_pending_count(kept->reports);
     bool ok = write_file(kept, fresh) && rename(fresh, path) == 0 && sync_folder(kept->folder);
 
     if (ok) {
         log_write(LOG_NOTICE, "report: %zu audit rows that no coordinator took are in %s, for the next start", rows, path);
-        replace_path(kept, path);
+        replace_path(kept, path, missing);
     } else {
         error_set(why, "%s: %s", path, strerror(errno));
         unlink(fresh);
@@ -269,7 +390,7 @@ struct node_kept *node_kept_new(const char *folder, const char *name, unsigned w
     kept->reports = reports;
     kept->damaged = metrics_counter(metrics, "weir_reports_files_damaged_total", NULL);
     kept->workers = workers > 0 ? workers : 1;
-    kept->next = worker;
+    kept->next_worker = worker;
     kept->end = worker == 0 ? NODE_KEPT_WORKERS_MAX : worker + 1;
     node_kept_look(kept);
     return kept;

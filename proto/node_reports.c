@@ -26,6 +26,8 @@ struct node_reports {
     struct row *first, *last;
     struct row *kept_last; /* of the rows out of a file, which are in front of all others; NULL: none is left */
     size_t count, size, packed, kept;
+    struct node_reports_pushed_out pushed_out;
+    size_t kept_removed; /* since pushed_out began, in whichever way */
     size_t rows_max, size_max;
     size_t batch_rows; /* at the front: under way */
     uint64_t batch;    /* its number */
@@ -63,7 +65,7 @@ static void remove_first(struct node_reports *reports)
     if (reports->batch_rows > 0)
         reports->batch_rows--;
     if (reports->kept > 0)
-        reports->kept--;
+        reports->kept--, reports->kept_removed++;
     if (row == reports->kept_last)
         reports->kept_last = NULL;
     free(row);
@@ -143,11 +145,14 @@ static void fit_to_version(struct row *row, uint32_t version)
     row->row.given = known ? row->given : wire_bytes(NULL, 0);
 }
 
-static void log_dropped(struct node_reports *reports)
+void node_reports_count_dropped(struct node_reports *reports, size_t count)
 {
     uint64_t now = clock_ms();
 
-    reports->dropped_unlogged++;
+    if (count == 0)
+        return;
+    metric_add(reports->dropped, (double)count);
+    reports->dropped_unlogged += count;
     if (reports->logged_ms != 0 && now - reports->logged_ms < LOG_MS)
         return;
     log_write(LOG_ERR, "report: no coordinator takes audit rows and the buffer of %zu is full: %llu dropped",
@@ -156,25 +161,35 @@ static void log_dropped(struct node_reports *reports)
     reports->dropped_unlogged = 0;
 }
 
-/* NULL: it was dropped. Else there is room for it. */
-static struct row *take_row(struct node_reports *reports, const Weir__AuditRow *given)
+/* NULL: it was dropped. */
+static struct row *copy_valid_row(struct node_reports *reports, const Weir__AuditRow *given)
 {
     struct row *row = copy_row(given);
     struct error why;
 
-    if (!wire_audit_row_is_valid(&row->row, &why)) {
-        log_write(LOG_ERR, "report: dropped an audit row: %s", why.text);
-        metric_add(reports->invalid, 1);
-        free(row);
-        return NULL;
-    }
-    while (reports->first != NULL &&
-           (reports->count >= reports->rows_max || reports->size + row->size > reports->size_max)) {
+    if (wire_audit_row_is_valid(&row->row, &why))
+        return row;
+    log_write(LOG_ERR, "report: dropped an audit row: %s", why.text);
+    metric_add(reports->invalid, 1);
+    free(row);
+    return NULL;
+}
+
+static bool has_room(const struct node_reports *reports, const struct row *row)
+{
+    return reports->first == NULL || (reports->count < reports->rows_max && reports->size + row->size <= reports->size_max);
+}
+
+static void make_room(struct node_reports *reports, const struct row *row)
+{
+    while (!has_room(reports, row)) {
+        bool kept = reports->kept > 0; /* those are in front */
         remove_first(reports);
-        metric_add(reports->dropped, 1);
-        log_dropped(reports);
+        if (kept)
+            reports->pushed_out.count++, reports->pushed_out.end = reports->kept_removed;
+        else
+            node_reports_count_dropped(reports, 1);
     }
-    return row;
 }
 
 /* after: NULL for the front. */
@@ -193,24 +208,45 @@ static void link_row(struct node_reports *reports, struct row *row, struct row *
 
 void node_reports_add(struct node_reports *reports, const Weir__AuditRow *given)
 {
-    struct row *row = take_row(reports, given);
+    struct row *row = copy_valid_row(reports, given);
 
-    if (row != NULL)
+    if (row != NULL) {
+        make_room(reports, row);
         link_row(reports, row, reports->last);
+    }
     show_counts(reports);
 }
 
-void node_reports_add_kept(struct node_reports *reports, const Weir__AuditRow *given)
+bool node_reports_add_kept(struct node_reports *reports, const Weir__AuditRow *given)
 {
     weir_assert(reports->batch_rows == 0);
-    struct row *row = take_row(reports, given);
+    struct row *row = copy_valid_row(reports, given);
 
-    if (row != NULL) {
-        link_row(reports, row, reports->kept_last);
-        reports->kept_last = row;
-        reports->kept++;
+    if (row == NULL)
+        return true;
+    if (!has_room(reports, row)) {
+        free(row);
+        return false;
     }
+    link_row(reports, row, reports->kept_last);
+    reports->kept_last = row;
+    reports->kept++;
     show_counts(reports);
+    return true;
+}
+
+struct node_reports_pushed_out node_reports_take_pushed_out(struct node_reports *reports)
+{
+    struct node_reports_pushed_out taken = reports->pushed_out;
+
+    reports->pushed_out = (struct node_reports_pushed_out){ 0, 0 };
+    reports->kept_removed = 0;
+    return taken;
+}
+
+void node_reports_end_batch(struct node_reports *reports)
+{
+    reports->batch_rows = 0;
 }
 
 size_t node_reports_kept_count(const struct node_reports *reports)

@@ -187,7 +187,22 @@ START_TEST(test_what_is_acknowledged_is_not_kept_again)
 }
 END_TEST
 
-/* More than one frame has room for; and the newest, where a buffer is smaller now. */
+#define DROPPED(process) value_of(process, "weir_reports_dropped_total", "reason=\"overflow\"")
+
+/* Hands in batch by batch until nothing waits, and counts how often each row came, by its number. */
+static void hand_in_all(struct process *process, unsigned char *times, size_t numbers)
+{
+    for (Weir__Report batch = WEIR__REPORT__INIT; node_reports_batch(process->reports, PROTO_VERSION, &batch);) {
+        for (size_t i = 0; i < batch.n_rows; i++) {
+            ck_assert_uint_lt(batch.rows[i]->recipient_index, numbers);
+            ck_assert_uint_lt(++times[batch.rows[i]->recipient_index], 100); /* it ends */
+        }
+        process->batch = batch.batch;
+        acknowledge(process);
+    }
+}
+
+/* More than one frame has room for; and more than the buffer has, where it is smaller now. */
 START_TEST(test_as_many_as_the_buffer_has)
 {
     struct process process;
@@ -211,11 +226,14 @@ START_TEST(test_as_many_as_the_buffer_has)
     end(&process);
 
     begin(&process, 10);
-    ck_assert(value_of(&process, "weir_reports_dropped_total", "reason=\"overflow\"") == 2990);
+    ck_assert(value_of(&process, "weir_reports_kept", "") == 10);
     report(&process, 3000, 4);
     ck_assert(value_of(&process, "weir_reports_kept", "") == 6);
-    expect_batch(&process, 2994, 10);
-    acknowledge(&process);
+    unsigned char times[3004] = { 0 };
+    hand_in_all(&process, times, 3004);
+    for (size_t i = 0; i < 3004; i++)
+        ck_assert_uint_eq(times[i], i >= 4 && i < 10 ? 2 : 1); /* those beside the four that made room came twice */
+    ck_assert(DROPPED(&process) == 0);
     ck_assert(!exists(path));
     killed(&process);
 }
@@ -229,11 +247,110 @@ START_TEST(test_no_room_for_any_of_them)
     report(&process, 0, 10);
     end(&process);
     begin(&process, 10);
-    report(&process, 10, 10);
-    ck_assert(value_of(&process, "weir_reports_kept", "") == 0);
-    expect_batch(&process, 10, 10);
+    for (unsigned again = 1; again <= 3; again++) {
+        report(&process, 10 * again, 10);
+        ck_assert(value_of(&process, "weir_reports_kept", "") == 0);
+        expect_batch(&process, 10 * again, 10);
+        acknowledge(&process);
+        ck_assert(exists(path));
+        ck_assert(value_of(&process, "weir_reports_kept", "") == 10); /* there is room now */
+    }
+    expect_batch(&process, 0, 10);
     acknowledge(&process);
     ck_assert(!exists(path));
+    ck_assert(DROPPED(&process) == 0);
+    ck_assert_uint_eq(node_reports_pending_count(process.reports), 0);
+    killed(&process);
+}
+END_TEST
+
+/* Newer rows that are no part of the batch leave little room, or none. */
+START_TEST(test_room_for_some_of_them)
+{
+    struct process process;
+    unsigned char times[6000] = { 0 };
+
+    begin(&process, 3000);
+    report(&process, 0, 3000);
+    end(&process);
+    begin(&process, 3000);
+    for (unsigned first = 3000; first < 6000; first += 500) {
+        Weir__Report batch = WEIR__REPORT__INIT;
+        report(&process, first, 500);
+        ck_assert(node_reports_batch(process.reports, PROTO_VERSION, &batch));
+        for (size_t i = 0; i < batch.n_rows; i++)
+            times[batch.rows[i]->recipient_index]++;
+        process.batch = batch.batch;
+        acknowledge(&process);
+        ck_assert(exists(path));
+    }
+    hand_in_all(&process, times, 6000);
+    ck_assert(!exists(path));
+    ck_assert(DROPPED(&process) == 0);
+    for (size_t i = 0; i < 6000; i++)
+        ck_assert_msg(times[i] >= 1, "%zu never came", i);
+    killed(&process);
+}
+END_TEST
+
+/* A process that ends while some of its file are not in memory: they are written down again as far as there is room. */
+START_TEST(test_rows_out_of_memory_at_the_end)
+{
+    struct process process;
+    unsigned char times[30] = { 0 };
+
+    begin(&process, 10);
+    report(&process, 0, 10);
+    end(&process);
+    begin(&process, 10);
+    report(&process, 10, 10);
+    expect_batch(&process, 10, 10);
+    report(&process, 20, 4); /* four of the batch under way are lost */
+    ck_assert(DROPPED(&process) == 4);
+    acknowledge(&process);
+    ck_assert(value_of(&process, "weir_reports_kept", "") == 6); /* all that there is room for */
+    end(&process);
+    begin(&process, 20);
+    ck_assert(value_of(&process, "weir_reports_kept", "") == 10);
+    hand_in_all(&process, times, 30);
+    for (size_t i = 0; i < 30; i++)
+        ck_assert_uint_eq(times[i], i < 6 || (i >= 20 && i < 24) ? 1 : 0);
+    report(&process, 0, 20);
+    end(&process);
+
+    begin(&process, 10); /* half of the file */
+    expect_batch(&process, 0, 10);
+    ck_assert(!node_reports_acknowledge(process.reports, process.batch + 1));
+    end(&process);
+    begin(&process, 20);
+    expect_batch(&process, 0, 10); /* no more may be kept */
+    killed(&process);
+}
+END_TEST
+
+/* The same where others' rows were acknowledged meanwhile, so that there is room. */
+START_TEST(test_rows_out_of_memory_find_room_at_the_end)
+{
+    struct process process;
+    unsigned char times[3000] = { 0 };
+
+    begin(&process, 2500);
+    report(&process, 0, 2500);
+    end(&process);
+    begin(&process, 2500);
+    report(&process, 2500, 100); /* 0 to 99 made room */
+    Weir__Report batch = WEIR__REPORT__INIT;
+    ck_assert(node_reports_batch(process.reports, PROTO_VERSION, &batch)); /* a frame's worth, from 100 on */
+    size_t acknowledged = batch.n_rows;
+    process.batch = batch.batch;
+    acknowledge(&process);
+    ck_assert(node_reports_batch(process.reports, PROTO_VERSION, &batch)); /* one is under way */
+    end(&process);
+    begin(&process, 2500);
+    hand_in_all(&process, times, 3000);
+    for (size_t i = 0; i < 3000; i++)
+        ck_assert_uint_eq(times[i], i < 100 || (i >= 100 + acknowledged && i < 2600) ? 1 : 0);
+    ck_assert(DROPPED(&process) == 0);
     killed(&process);
 }
 END_TEST
@@ -469,6 +586,9 @@ int main(void)
     tcase_add_test(tcase, test_what_is_acknowledged_is_not_kept_again);
     tcase_add_test(tcase, test_as_many_as_the_buffer_has);
     tcase_add_test(tcase, test_no_room_for_any_of_them);
+    tcase_add_test(tcase, test_room_for_some_of_them);
+    tcase_add_test(tcase, test_rows_out_of_memory_at_the_end);
+    tcase_add_test(tcase, test_rows_out_of_memory_find_room_at_the_end);
     tcase_add_test(tcase, test_fewer_workers_than_before);
     tcase_add_test(tcase, test_every_cut_and_every_flipped_byte_is_seen);
     tcase_add_test(tcase, test_what_is_whole_of_a_damaged_file_is_handed_in);
