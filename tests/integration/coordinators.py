@@ -19,7 +19,7 @@ import zmq
 from zmq.utils import z85
 
 from pg import PostgreSQL
-from weir import BIN, PATIENCE, ROOT, check_for_reports, wait_until  # noqa: F401
+from weir import BIN, PATIENCE, ROOT, check_for_reports, once_connected, wait_until  # noqa: F401
 
 
 def _messages():
@@ -126,7 +126,7 @@ class Coordinators:
                               check=False)
 
     def ctl(self, *words):
-        done = self.run_ctl(*words)
+        done = once_connected(lambda: self.run_ctl(*words))
         assert done.returncode == 0, f"weirctl {words}: {done.returncode} {done.stdout}{done.stderr}"
         return done.stdout
 
