@@ -147,13 +147,13 @@ static const char *next_line(const char *text, const char *start)
     return found;
 }
 
-/* Those whose first line begins so; another with that name but other parameters is for the version before. */
-static int count_functions(const char *line, size_t length)
+/* Those whose name and parameters are these; another with that name but other parameters is for the version before. */
+static int count_functions(const char *signature, size_t length)
 {
     int count = 0;
     for (const struct function_file *f = function_files; f->name != NULL; f++)
         for (const char *at = f->sql; (at = next_line(at, "CREATE OR REPLACE FUNCTION ")) != NULL;)
-            count += strncmp(at, line, length) == 0;
+            count += strncmp(at, signature, length) == 0;
     return count;
 }
 
@@ -166,7 +166,7 @@ START_TEST(test_functions)
         for (const char *at = f->sql; (at = next_line(at, "CREATE ")) != NULL;)
             ck_assert_msg(strncmp(at, "OR REPLACE ", 11) == 0, "%s is run again: %.60s", f->name, at);
         for (const char *at = f->sql; (at = next_line(at, "CREATE OR REPLACE FUNCTION ")) != NULL;) {
-            size_t length = strcspn(at, "\n");
+            size_t length = strcspn(at, ")") + 1;
             ck_assert_msg(count_functions(at, length) == 1, "%.*s is written once", (int)length, at);
         }
     }
