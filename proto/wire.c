@@ -424,13 +424,23 @@ uint8_t *wire_outcomes_encode(const Weir__SpoolOutcomes *outcomes, size_t *len)
 
 #define RFC822 "rfc822;"
 
-/* What `original` has behind its type; empty: it is of another one. */
+/* It is free text of the client (RFC 3461 4.2), and must not look like more than an address where it is shown. */
+static bool is_plain_address(ProtobufCBinaryData text)
+{
+    for (size_t i = 0; i < text.len; i++)
+        if (text.data[i] == '\0' || strchr(" <>,()\"", text.data[i]) != NULL)
+            return false;
+    return text.len > 0 && memchr(text.data, '@', text.len) != NULL;
+}
+
+/* The address that `original` has behind its type; empty: it is of another one, or no address. */
 static ProtobufCBinaryData address_of_original(ProtobufCBinaryData original)
 {
     size_t type = strlen(RFC822);
     if (original.len <= type || strncasecmp((const char *)original.data, RFC822, type) != 0) /* RFC 3461 4.2: in any case */
         return wire_bytes(NULL, 0);
-    return wire_bytes(original.data + type, original.len - type);
+    ProtobufCBinaryData address = wire_bytes(original.data + type, original.len - type);
+    return is_plain_address(address) ? address : wire_bytes(NULL, 0);
 }
 
 static bool is_same(ProtobufCBinaryData a, ProtobufCBinaryData b)

@@ -217,6 +217,7 @@ static void ask_on(struct requester *requester, const char *verb, const char **a
     }
     if (reply->status == 0) {
         json_object_del(sum, "next");
+        json_object_del(sum, "more");
         free(reply->body);
         reply->body = json_dumps(sum, JSON_ENCODE_ANY);
     }

@@ -630,6 +630,7 @@ static const struct {
     { NULL, "sysadm@example.edu", ID ": to=<a@example.edu>, orig_to=<sysadm@example.edu>, relay=" },
     { "rfc822;else@example.org", "sysadm@example.edu", ID ": to=<a@example.edu>, orig_to=<sysadm@example.edu>, relay=" },
     { "rfc822;sysadm@example.edu", NULL, ID ": to=<a@example.edu>, orig_to=<sysadm@example.edu>, relay=" },
+    { "rfc822;x@y>, relay=mx[192.0.2.9]:25, status=sent", NULL, ID ": to=<a@example.edu>, relay=" },
     { "rfc822;a@example.edu", NULL, ID ": to=<a@example.edu>, relay=" },
     { NULL, NULL, ID ": to=<a@example.edu>, relay=" },
 };

@@ -88,7 +88,7 @@ BEGIN
 END $f$;
 
 -- act: hold, release, retry, delete or bounce. At most 1000 entries at a time; where there are more the answer has `next`, which says as `after` where
--- to go on: what was done may match still.
+-- to go on: what was done may match still. `more` says the same to a weirctl of before, which does not go on.
 CREATE OR REPLACE FUNCTION admin_queue_act(requester text, act text, wanted text, a_from text, a_to text, a_state text, older text, a_destination text,
     force boolean, after text) RETURNS admin_answer LANGUAGE plpgsql AS $f$
 DECLARE
@@ -155,5 +155,5 @@ BEGIN
             'destination', nullif(a_destination, ''), 'changed', changed, 'ids', ids)));
         PERFORM pg_notify('weir_spool', '');
     END IF;
-    RETURN (0, NULL, json_build_object('changed', changed, 'busy', busy, 'next', resume, 'ids', ids))::admin_answer;
+    RETURN (0, NULL, json_build_object('changed', changed, 'busy', busy, 'next', resume, 'more', resume IS NOT NULL, 'ids', ids))::admin_answer;
 END $f$;
