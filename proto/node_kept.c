@@ -6,9 +6,11 @@
  * in host order; each frame is a Report as it would go to a coordinator, so what is read has been through wire_decode().
  * A checksum for each, and not one at the end: then a file of any size is read with little memory, and from any frame on.
  *
- * Of a file, as many rows are in memory as there was room for: a window. When none of them is left there, the next window
- * begins behind it; or at the same row, where newer rows have pushed some out: what is handed in twice makes no second
- * audit row. Each window follows an acknowledgement, so this ends when the buffer is large enough for what is new.
+ * Of a file, some rows are in memory: a window. It leaves half of the buffer to newer rows, but has one row at least; and
+ * has no more than WINDOW_MAX, for the loop waits while they are read. When none of it is left in memory, the next window
+ * begins behind it; or at the same row, where so many newer rows came that some were pushed out all the same: what is
+ * handed in twice makes no second audit row. The file ends as long as the rows that come while a window is handed in are
+ * fewer than half of the buffer has room for.
  */
 #include "proto/node_kept.h"
 
@@ -25,6 +27,7 @@
 
 #define MAGIC     "weir-audit-1\n"
 #define MAGIC_LEN (sizeof MAGIC - 1)
+#define WINDOW_MAX ((size_t)2 * WIRE_ROWS_MAX) /* rows; over one batch, so that the first is full and goes out at once */
 
 /* Where a frame begins in its file, and how many rows are in front of it. */
 struct place {
@@ -71,11 +74,16 @@ struct reader {
     FILE *file;
     size_t row;                  /* the next one's number */
     size_t have_from, have_to;   /* rows in memory or acknowledged, the last one not included */
-    size_t taken, left;          /* left: no room */
+    size_t taken, left;          /* left: no room, or no part of the window */
     size_t left_row;             /* the first of those */
     struct place left_place;     /* its frame */
-    bool to_end;                 /* counts all that are left */
+    bool to_end;                 /* up to the last place of the buffer; and counts all that are left */
 };
+
+static bool window_goes_on(const struct reader *reader)
+{
+    return reader->taken == 0 || (reader->taken < WINDOW_MAX && node_reports_half_is_free(reader->kept->reports));
+}
 
 static void take_row(struct reader *reader, const Weir__AuditRow *row, struct place place)
 {
@@ -83,7 +91,7 @@ static void take_row(struct reader *reader, const Weir__AuditRow *row, struct pl
 
     if (number < reader->kept->from || (number >= reader->have_from && number < reader->have_to))
         return;
-    if (reader->left == 0 && node_reports_add_kept(reader->kept->reports, row)) {
+    if (reader->left == 0 && (reader->to_end || window_goes_on(reader)) && node_reports_add_kept(reader->kept->reports, row)) {
         reader->taken++;
         return;
     }
@@ -179,7 +187,7 @@ static void set_aside(struct node_kept *kept, size_t rows, const struct error *w
     forget_file(kept);
 }
 
-/* Takes up what there is room for, from the window's first row on. false: the file is of no use, and no longer kept->path. */
+/* Takes up rows from the window's first one on. false: the file is of no use, and no longer kept->path. */
 static bool read_file(struct reader *reader)
 {
     struct node_kept *kept = reader->kept;

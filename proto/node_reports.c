@@ -235,6 +235,11 @@ bool node_reports_add_kept(struct node_reports *reports, const Weir__AuditRow *g
     return true;
 }
 
+bool node_reports_half_is_free(const struct node_reports *reports)
+{
+    return reports->count < reports->rows_max / 2 && reports->size < reports->size_max / 2;
+}
+
 struct node_reports_pushed_out node_reports_take_pushed_out(struct node_reports *reports)
 {
     struct node_reports_pushed_out taken = reports->pushed_out;

@@ -25,7 +25,9 @@ void node_reports_add(struct node_reports *reports, const Weir__AuditRow *row);
 /* The same for the next row out of a file. Only while no batch is under way: it would be in front of that. false: there is
  * no room for it, and no other row was moved. */
 bool node_reports_add_kept(struct node_reports *reports, const Weir__AuditRow *row);
-/* Of those, how many are neither acknowledged nor pushed out by newer ones. */
+/* Half of the queue's places and half of its bytes are not taken. */
+bool node_reports_half_is_free(const struct node_reports *reports);
+/* Of the rows out of a file, how many are neither acknowledged nor pushed out by newer ones. */
 size_t node_reports_kept_count(const struct node_reports *reports);
 /* Since the last call: how many of those newer ones have pushed out; and how many were gone when the last of them was, the
  * acknowledged ones included. So, when none was there at the last call, all behind the first `end` were acknowledged or wait. */

@@ -202,7 +202,7 @@ static void hand_in_all(struct process *process, unsigned char *times, size_t nu
     }
 }
 
-/* More than one frame has room for; and more than the buffer has, where it is smaller now. */
+/* More than one frame has room for, and more than is taken up at once; and more than the buffer has, where it is smaller now. */
 START_TEST(test_as_many_as_the_buffer_has)
 {
     struct process process;
@@ -211,7 +211,7 @@ START_TEST(test_as_many_as_the_buffer_has)
     report(&process, 0, 20000);
     end(&process);
     begin(&process, 20000);
-    ck_assert(value_of(&process, "weir_reports_kept", "") == 20000);
+    ck_assert(value_of(&process, "weir_reports_kept", "") == 4096);
     unsigned got = 0;
     for (Weir__Report batch = WEIR__REPORT__INIT; node_reports_batch(process.reports, PROTO_VERSION, &batch);) {
         ck_assert(exists(path));
@@ -226,13 +226,13 @@ START_TEST(test_as_many_as_the_buffer_has)
     end(&process);
 
     begin(&process, 10);
-    ck_assert(value_of(&process, "weir_reports_kept", "") == 10);
-    report(&process, 3000, 4);
-    ck_assert(value_of(&process, "weir_reports_kept", "") == 6);
-    unsigned char times[3004] = { 0 };
-    hand_in_all(&process, times, 3004);
-    for (size_t i = 0; i < 3004; i++)
-        ck_assert_uint_eq(times[i], i >= 4 && i < 10 ? 2 : 1); /* those beside the four that made room came twice */
+    ck_assert(value_of(&process, "weir_reports_kept", "") == 5);
+    report(&process, 3000, 7);
+    ck_assert(value_of(&process, "weir_reports_kept", "") == 3);
+    unsigned char times[3007] = { 0 };
+    hand_in_all(&process, times, 3007);
+    for (size_t i = 0; i < 3007; i++)
+        ck_assert_uint_eq(times[i], i >= 2 && i < 5 ? 2 : 1); /* those beside the two that made room came twice */
     ck_assert(DROPPED(&process) == 0);
     ck_assert(!exists(path));
     killed(&process);
@@ -253,9 +253,11 @@ START_TEST(test_no_room_for_any_of_them)
         expect_batch(&process, 10 * again, 10);
         acknowledge(&process);
         ck_assert(exists(path));
-        ck_assert(value_of(&process, "weir_reports_kept", "") == 10); /* there is room now */
+        ck_assert(value_of(&process, "weir_reports_kept", "") == 5); /* there is room now */
     }
-    expect_batch(&process, 0, 10);
+    expect_batch(&process, 0, 5);
+    acknowledge(&process);
+    expect_batch(&process, 5, 5);
     acknowledge(&process);
     ck_assert(!exists(path));
     ck_assert(DROPPED(&process) == 0);
@@ -264,32 +266,80 @@ START_TEST(test_no_room_for_any_of_them)
 }
 END_TEST
 
-/* Newer rows that are no part of the batch leave little room, or none. */
+/* Newer rows that are no part of the batch leave little room, and none while as many come as go. */
 START_TEST(test_room_for_some_of_them)
 {
     struct process process;
-    unsigned char times[6000] = { 0 };
+    unsigned char times[20000] = { 0 };
+    unsigned next = 3000, count = 2000;
 
     begin(&process, 3000);
     report(&process, 0, 3000);
     end(&process);
     begin(&process, 3000);
-    for (unsigned first = 3000; first < 6000; first += 500) {
+    for (int round = 0; round < 7; round++) {
         Weir__Report batch = WEIR__REPORT__INIT;
-        report(&process, first, 500);
+        report(&process, next, count);
+        next += count;
         ck_assert(node_reports_batch(process.reports, PROTO_VERSION, &batch));
         for (size_t i = 0; i < batch.n_rows; i++)
             times[batch.rows[i]->recipient_index]++;
         process.batch = batch.batch;
+        count = (unsigned)batch.n_rows;
         acknowledge(&process);
         ck_assert(exists(path));
     }
-    hand_in_all(&process, times, 6000);
+    hand_in_all(&process, times, next);
     ck_assert(!exists(path));
     ck_assert(DROPPED(&process) == 0);
-    for (size_t i = 0; i < 6000; i++)
+    for (size_t i = 0; i < next; i++)
         ck_assert_msg(times[i] >= 1, "%zu never came", i);
     killed(&process);
+}
+END_TEST
+
+/* Rows that come all the time, fewer than half of the buffer between two acknowledgements: the batch has them or not. */
+static const struct steady {
+    unsigned rows, each; /* in the buffer and in the file; new ones for each batch */
+    bool under_way;      /* they come when the batch is under way */
+} steady[] = {
+    { 2, 1, false }, { 3, 1, false }, { 3, 1, true },    { 4, 1, true },      { 10, 1, false },
+    { 10, 1, true }, { 10, 4, true }, { 10, 4, false }, { 9000, 1, true }, { 9000, 499, true },
+};
+
+START_TEST(test_a_file_ends_while_rows_come_steadily)
+{
+    const struct steady *at = &steady[_i];
+    unsigned char *times = calloc(at->rows, 1);
+    unsigned batches = 0, next = at->rows;
+    struct process process;
+
+    ck_assert_ptr_nonnull(times);
+    begin(&process, at->rows);
+    report(&process, 0, at->rows);
+    end(&process);
+    begin(&process, at->rows);
+    for (; exists(path); batches++, next += at->each) {
+        Weir__Report batch = WEIR__REPORT__INIT;
+        ck_assert_uint_lt(batches, at->rows);
+        if (!at->under_way)
+            report(&process, next, at->each);
+        ck_assert(node_reports_batch(process.reports, PROTO_VERSION, &batch));
+        for (size_t i = 0; i < batch.n_rows; i++)
+            if (batch.rows[i]->recipient_index < at->rows)
+                times[batch.rows[i]->recipient_index]++;
+        process.batch = batch.batch;
+        if (at->under_way)
+            report(&process, next, at->each);
+        acknowledge(&process);
+    }
+    for (size_t i = 0; i < at->rows; i++)
+        ck_assert_uint_eq(times[i], 1);
+    ck_assert(DROPPED(&process) == 0);
+    ck_assert(value_of(&process, "weir_reports_kept_acknowledged_total", "") == at->rows);
+    ck_assert(value_of(&process, "weir_reports_acknowledged_total", "") + (double)node_reports_pending_count(process.reports) == next);
+    killed(&process);
+    free(times);
 }
 END_TEST
 
@@ -308,7 +358,7 @@ START_TEST(test_rows_out_of_memory_at_the_end)
     report(&process, 20, 4); /* four of the batch under way are lost */
     ck_assert(DROPPED(&process) == 4);
     acknowledge(&process);
-    ck_assert(value_of(&process, "weir_reports_kept", "") == 6); /* all that there is room for */
+    ck_assert(value_of(&process, "weir_reports_kept", "") == 1); /* the four that wait take their half */
     end(&process);
     begin(&process, 20);
     ck_assert(value_of(&process, "weir_reports_kept", "") == 10);
@@ -318,8 +368,8 @@ START_TEST(test_rows_out_of_memory_at_the_end)
     report(&process, 0, 20);
     end(&process);
 
-    begin(&process, 10); /* half of the file */
-    expect_batch(&process, 0, 10);
+    begin(&process, 10); /* there is room for half of the file */
+    expect_batch(&process, 0, 5);
     ck_assert(!node_reports_acknowledge(process.reports, process.batch + 1));
     end(&process);
     begin(&process, 20);
@@ -332,13 +382,13 @@ END_TEST
 START_TEST(test_rows_out_of_memory_find_room_at_the_end)
 {
     struct process process;
-    unsigned char times[3000] = { 0 };
+    unsigned char times[5100] = { 0 };
 
-    begin(&process, 2500);
+    begin(&process, 5000);
     report(&process, 0, 2500);
     end(&process);
-    begin(&process, 2500);
-    report(&process, 2500, 100); /* 0 to 99 made room */
+    begin(&process, 5000);
+    report(&process, 2500, 2600); /* 0 to 99 made room */
     Weir__Report batch = WEIR__REPORT__INIT;
     ck_assert(node_reports_batch(process.reports, PROTO_VERSION, &batch)); /* a frame's worth, from 100 on */
     size_t acknowledged = batch.n_rows;
@@ -346,10 +396,10 @@ START_TEST(test_rows_out_of_memory_find_room_at_the_end)
     acknowledge(&process);
     ck_assert(node_reports_batch(process.reports, PROTO_VERSION, &batch)); /* one is under way */
     end(&process);
-    begin(&process, 2500);
-    hand_in_all(&process, times, 3000);
-    for (size_t i = 0; i < 3000; i++)
-        ck_assert_uint_eq(times[i], i < 100 || (i >= 100 + acknowledged && i < 2600) ? 1 : 0);
+    begin(&process, 5000);
+    hand_in_all(&process, times, 5100);
+    for (size_t i = 0; i < 5100; i++)
+        ck_assert_uint_eq(times[i], i < 100 || i >= 100 + acknowledged ? 1 : 0);
     ck_assert(DROPPED(&process) == 0);
     killed(&process);
 }
@@ -466,19 +516,46 @@ START_TEST(test_what_is_whole_of_a_damaged_file_is_handed_in)
     struct stat status;
 
     begin(&process, 10000);
-    report(&process, 0, 10000);
+    report(&process, 0, 8000);
     end(&process);
     ck_assert_int_eq(stat(path, &status), 0);
     ck_assert_int_eq(truncate(path, status.st_size / 2), 0);
     begin(&process, 10000);
     size_t rows = node_reports_pending_count(process.reports);
     ck_assert_uint_gt(rows, 2000);
-    ck_assert_uint_lt(rows, 5000);
+    ck_assert_uint_lt(rows, 4000);
     ck_assert(exists(aside));
     end(&process); /* and kept again: now the file is whole */
     begin(&process, 10000);
     ck_assert_uint_eq(node_reports_pending_count(process.reports), rows);
     ck_assert(value_of(&process, "weir_reports_files_damaged_total", "") == 0);
+    killed(&process);
+}
+END_TEST
+
+/* Behind what is taken up at once, so it is come upon later. */
+START_TEST(test_damage_far_behind)
+{
+    struct process process;
+    struct stat status;
+    unsigned char times[10000] = { 0 };
+    size_t rows = 0;
+
+    begin(&process, 10000);
+    report(&process, 0, 10000);
+    end(&process);
+    ck_assert_int_eq(stat(path, &status), 0);
+    ck_assert_int_eq(truncate(path, status.st_size / 4 * 3), 0);
+    begin(&process, 10000);
+    ck_assert(exists(path) && !exists(aside));
+    hand_in_all(&process, times, 10000);
+    ck_assert(!exists(path) && exists(aside));
+    ck_assert(value_of(&process, "weir_reports_files_damaged_total", "") == 1);
+    while (rows < 10000 && times[rows] == 1)
+        rows++;
+    ck_assert_uint_gt(rows, 5000);
+    for (size_t i = rows; i < 10000; i++)
+        ck_assert_uint_eq(times[i], 0);
     killed(&process);
 }
 END_TEST
@@ -587,11 +664,13 @@ int main(void)
     tcase_add_test(tcase, test_as_many_as_the_buffer_has);
     tcase_add_test(tcase, test_no_room_for_any_of_them);
     tcase_add_test(tcase, test_room_for_some_of_them);
+    tcase_add_loop_test(tcase, test_a_file_ends_while_rows_come_steadily, 0, sizeof steady / sizeof *steady);
     tcase_add_test(tcase, test_rows_out_of_memory_at_the_end);
     tcase_add_test(tcase, test_rows_out_of_memory_find_room_at_the_end);
     tcase_add_test(tcase, test_fewer_workers_than_before);
     tcase_add_test(tcase, test_every_cut_and_every_flipped_byte_is_seen);
     tcase_add_test(tcase, test_what_is_whole_of_a_damaged_file_is_handed_in);
+    tcase_add_test(tcase, test_damage_far_behind);
     tcase_add_test(tcase, test_garbage);
     tcase_add_test(tcase, test_a_file_of_another_node);
     tcase_add_test(tcase, test_what_is_no_file);
