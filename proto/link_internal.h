@@ -9,7 +9,8 @@
 #include "proto/link.h"
 #include "proto/zwatch.h"
 
-#define LINK_LINGER_MS 200 /* for the last words at an orderly end */
+#define LINK_LINGER_MS   200  /* for the last words at an orderly end */
+#define SERVER_LINGER_MS 1000 /* the same of a server: the last verdict of a scanner that drains, on a machine that is busy */
 
 enum link_drop {
     LINK_DROP_PARTS,     /* more frames in one message than allowed */

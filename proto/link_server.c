@@ -519,7 +519,7 @@ void link_server_free(struct link_server **taken)
     *taken = NULL;
     if (server == NULL)
         return;
-    server_close(server, LINK_LINGER_MS);
+    server_close(server, SERVER_LINGER_MS);
     event_free(server->sweep);
     event_free(server->soon);
     event_free(server->probe);

@@ -44,7 +44,15 @@ def test_nodes_leave_a_coordinator_without_database(make_cluster):
         os.kill(cluster.pid("coordinator-1"), signal.SIGCONT)
     wait_until(lambda: set(told(cluster).values()) == {"coordinator-2"}, what="and stay there")
     backend, = query(cluster, "SELECT pid FROM pg_stat_activity WHERE application_name = 'weir coordinator-2'")
-    os.kill(int(backend), signal.SIGSTOP)
+
+    def stopped_without_locks():
+        """In the middle of a transaction it would have locks that the other coordinator's statements wait for."""
+        os.kill(int(backend), signal.SIGSTOP)
+        if query(cluster, f"SELECT state FROM pg_stat_activity WHERE pid = {backend}") == ["idle"]:
+            return True
+        os.kill(int(backend), signal.SIGCONT)
+        return False
+    wait_until(stopped_without_locks, what="its backend is idle")
     began = time.monotonic()
     try:
         wait_until(lambda: set(told(cluster).values()) == {"coordinator-1"}, what="all are at coordinator-1")
