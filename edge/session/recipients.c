@@ -297,6 +297,8 @@ static size_t packed_size(const struct relay_answer *relay, const struct smtp_co
     size_t size = strlen(relay->address) + strlen(next_hop_format(destination, &relay->hop)) + PACKED_EXTRA;
     if (strcmp(relay->address, relay->asked) != 0) /* the name in front of it: in `original`, or beside the client's */
         size += strlen("rfc822;") + strlen(relay->asked);
+    if (strchr(relay->asked, '"') != NULL) /* in both: wire_recipient_name() leaves out a plain one only */
+        size += strlen(relay->asked);
     return size + strlen(rcpt->orcpt);
 }
 

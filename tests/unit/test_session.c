@@ -3,7 +3,7 @@
  *
  * A dialogue is a list of lines:
  *   O KEY=VALUE   configuration (before the first other line); O outside, O no-policy, O no-live, O scan=off
- *                 O crowds: crowd-1 to crowd-6, each for 990 addresses
+ *                 O crowds: crowd-1 to crowd-6 and "crowd of people, 1" to 4, each for 990 addresses
  *                 O asked=N: of a list of three the first transaction asks this one first (0)
  *                 O exception: other limits for the inside client, in force, and for the outside one, expired
  *   L KEY NUMBER  a limit smaller than the configuration allows (before the first other line)
@@ -56,7 +56,9 @@ static const char aliases[] = "sysadm: u@example.edu\nlist: u@example.edu, o@oth
                               "u1@example.edu, u2@example.edu, u3@example.edu, u4@example.edu, u5@example.edu, u6@example.edu\n";
 
 #define A_CROWD(n) "crowd-" n ": :include:crowd\n"
-static const char crowds[] = A_CROWD("1") A_CROWD("2") A_CROWD("3") A_CROWD("4") A_CROWD("5") A_CROWD("6");
+#define QUOTED_CROWD(n) "\"crowd of people, " n "\": :include:crowd\n"
+static const char crowds[] = A_CROWD("1") A_CROWD("2") A_CROWD("3") A_CROWD("4") A_CROWD("5") A_CROWD("6") QUOTED_CROWD("1")
+    QUOTED_CROWD("2") QUOTED_CROWD("3") QUOTED_CROWD("4");
 
 struct play {
     const char *name;
@@ -1226,7 +1228,8 @@ END_TEST
 /* As many recipients as the spool's list has room for, alone or behind lists, and no more: what is accepted can be stored. */
 static const struct {
     unsigned crowds, least, most; /* plain recipients, of about 450 bytes each */
-} full_lists[] = { { 0, 2200, 2500 }, { 3, 1000, 1500 }, { 5, 500, 1000 } };
+    bool quoted;                  /* the crowds' names */
+} full_lists[] = { { 0, 2200, 2500, false }, { 3, 1000, 1500, false }, { 5, 500, 1000, false }, { 4, 500, 1000, true } };
 
 START_TEST(test_recipients_fit_their_list)
 {
@@ -1239,7 +1242,8 @@ START_TEST(test_recipients_fit_their_list)
     begin(&play, &setup);
     say(&play, hello, sizeof hello - 1);
     for (unsigned i = 0; i < full_lists[_i].crowds; i++)
-        say(&play, rcpt, (size_t)snprintf(rcpt, sizeof rcpt, "RCPT TO:<crowd-%u@local.edu>\r\n", i + 1));
+        say(&play, rcpt, (size_t)snprintf(rcpt, sizeof rcpt, full_lists[_i].quoted ? "RCPT TO:<\"crowd of people, %u\"@local.edu>\r\n"
+                                                                                    : "RCPT TO:<crowd-%u@local.edu>\r\n", i + 1));
     ck_assert_ptr_null(strstr(doubles.out, "452"));
     for (;; accepted++) {
         int len = snprintf(rcpt, sizeof rcpt, "RCPT TO:<u%05u@example.edu> ORCPT=rfc822;" SIXTY SIXTY SIXTY SIXTY SIXTY SIXTY "@b.test\r\n", accepted);
