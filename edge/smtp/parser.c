@@ -227,11 +227,39 @@ static void lenient_line_ends(struct smtp_parser *parser, enum line_end end)
     parser->last_end = end;
 }
 
+/* Eight at a time, how many bytes stand before one that may be CR, LF or NUL: none of those is below 0x10. all: their bits together. */
+static size_t plain_words(const char *text, size_t len, uint64_t *all)
+{
+    const uint64_t each = UINT64_MAX / 0xFF;
+    uint64_t word;
+    size_t pos = 0;
+    for (; len - pos >= sizeof word; pos += sizeof word) {
+        memcpy(&word, text + pos, sizeof word);
+        if (((word - each * 0x10) & ~word & each * 0x80) != 0)
+            break;
+        *all |= word;
+    }
+    return pos;
+}
+
+/* Most of a message is the inside of lines that are not nearly full: what nothing in it can end is passed over. */
+static size_t inside_line(struct smtp_parser *parser, const char *buf, size_t len)
+{
+    uint64_t all = 0;
+    if (parser->state != IN_LINE || parser->line_len >= SMTP_TEXT_LINE_MAX - 3)
+        return 0;
+    size_t room = SMTP_TEXT_LINE_MAX - 3 - parser->line_len;
+    size_t plain = plain_words(buf, len < room ? len : room, &all);
+    parser->eightbit |= (all & (UINT64_MAX / 0xFF * 0x80)) != 0;
+    parser->line_len += plain;
+    return plain;
+}
+
 /* Bytes that can be handed on as they are. dots: a dot at a line's start ends them. */
 static size_t lenient_run(struct smtp_parser *parser, const char *buf, size_t len, bool dots)
 {
     size_t pos = 0;
-    while (pos < len) {
+    while ((pos += inside_line(parser, buf + pos, len - pos)) < len) {
         unsigned char byte = (unsigned char)buf[pos];
         if (byte == '\r' && pos + 1 < len && buf[pos + 1] == '\n') {
             lenient_line_ends(parser, END_CRLF);

@@ -211,6 +211,27 @@ START_TEST(test_rows)
 }
 END_TEST
 
+/* What ends a run is found wherever it stands: text is looked at eight bytes at a time, and one by one where there are not so many. */
+START_TEST(test_every_place)
+{
+    static const char *const found[] = { "\r\n.\r", "\n.", "\r\r\n.", "\ra", "\t\x0f\x10", "\xc3\xa9", "\xf0\x9f\x90\x9f", ".", "\x80\xff" };
+    static struct script whole, single;
+    char input[1100] = "DATA\r\n";
+    for (size_t before = 8 * (size_t)_i; before < 8 * (size_t)_i + 8; before++)
+        for (size_t i = 0; i <= sizeof found / sizeof *found; i++) {
+            size_t len = 6, add = i == 0 ? 1 : strlen(found[i - 1]);
+            memset(input + len, 'x', before);
+            memcpy(input + (len += before), i == 0 ? "" : found[i - 1], add); /* the first: a NUL */
+            memset(input + (len += add), 'y', 17);
+            memcpy(input + (len += 17), "\r\n.\r\n", 5);
+            play(&whole, input, len + 5, sizeof input);
+            play(&single, input, len + 5, 4); /* at most 3 wait for what comes behind them */
+            ck_assert_msg(strcmp(whole.out.bytes, single.out.bytes) == 0, "%zu behind %zu: %s", i, before, whole.out.bytes);
+            ck_assert_uint_eq(whole.parser.forgiven, single.parser.forgiven);
+        }
+}
+END_TEST
+
 /* A correct message goes through in one piece, not line by line. */
 START_TEST(test_one_piece)
 {
@@ -439,6 +460,8 @@ int main(void)
     Suite *suite = suite_create("smtp_lenient");
     TCase *tcase = tcase_create("lenient");
     tcase_add_loop_test(tcase, test_rows, 0, sizeof rows / sizeof rows[0]);
+    tcase_add_loop_test(tcase, test_every_place, 0, 3);
+    tcase_add_loop_test(tcase, test_every_place, SMTP_TEXT_LINE_MAX / 8 - 4, SMTP_TEXT_LINE_MAX / 8 + 1); /* where a line gets full */
     tcase_add_test(tcase, test_one_piece);
     tcase_add_loop_test(tcase, test_header, 0, sizeof headers / sizeof headers[0]);
     tcase_add_test(tcase, test_header_keeps);
