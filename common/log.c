@@ -131,6 +131,13 @@ char *log_escape(char *out, size_t cap, const char *text, size_t len)
     return out;
 }
 
+char *log_bracketed(char *out, size_t cap, const char *text, size_t len)
+{
+    if (cap > 0)
+        escape(out, cap, text, len, "<>");
+    return out;
+}
+
 /* What is escaped already has no control bytes and is UTF-8; two characters are left that mean something in JSON. */
 static size_t json_string(char *out, const char *text, size_t len)
 {

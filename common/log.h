@@ -35,5 +35,7 @@ void log_write(int level, const char *format, ...) __attribute__((format(printf,
 void log_write_as(const char *program, int level, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* Copies text to out with control bytes, quotes-breaking bytes and invalid UTF-8 as \xNN; always terminates. Returns out. */
 char *log_escape(char *out, size_t cap, const char *text, size_t len);
+/* The same for what stands between angle brackets, which it must not end: < and > as \xNN. A quoted local part may have them. */
+char *log_bracketed(char *out, size_t cap, const char *text, size_t len);
 
 #endif

@@ -365,7 +365,8 @@ static void on_ready(struct master *master)
     }
 }
 
-/* A worker that hangs keeps its share of new connections (SO_REUSEPORT): nobody would serve these. The time is counted in looks, so that a master
+/* A worker that hangs keeps its share of new connections (SO_REUSEPORT): nobody would serve these. One that says its last has none, and kill_at_ms
+ * is its end. The time is counted in looks, so that a master
  * that was stopped itself, with its workers, does not take their silence for a fault. */
 static void watch_children(struct master *master)
 {
@@ -378,7 +379,7 @@ static void watch_children(struct master *master)
         uint32_t ticks = census_ticks(master->census, w);
         child->silent_ms = ticks == child->ticks ? child->silent_ms + (passed < 2 * LOOK_MS ? passed : 2 * LOOK_MS) : 0;
         child->ticks = ticks;
-        if (child->pid == 0 || child->hung || child->silent_ms < limit)
+        if (child->pid == 0 || child->hung || child->silent_ms < limit || census_says_last(master->census, w))
             continue;
         log_write(LOG_ERR, "worker %u (pid %d) hangs: silent for %llu ms, killed", w, (int)child->pid, (unsigned long long)child->silent_ms);
         child->hung = true;

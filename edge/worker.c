@@ -223,6 +223,7 @@ static void on_stop_timer(evutil_socket_t fd, short what, void *arg)
     if (node_reports_pending(worker->node) > 0 && now < worker->reports_until_ms)
         return;
     struct error why;
+    census_say_last(worker->process->census, worker->process->worker);
     if (node_reports_pending(worker->node) > 0 && !node_keep_reports(worker->node, &why))
         log_write(LOG_ERR, "%zu audit rows were not acknowledged and are lost; the log has them: %s", node_reports_pending(worker->node),
                   why.text);

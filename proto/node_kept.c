@@ -45,6 +45,7 @@ struct node_kept {
     struct place first, next; /* the frames with those two rows */
     size_t left;              /* at least so many rows are behind the window */
     bool told;                /* that some were pushed out */
+    bool told_closed;         /* that it cannot be opened for now */
     struct metric *damaged;
 };
 
@@ -78,6 +79,7 @@ struct reader {
     size_t left_row;             /* the first of those */
     struct place left_place;     /* its frame */
     bool to_end;                 /* up to the last place of the buffer; and counts all that are left */
+    bool closed;                 /* it could not be opened for now, and stays */
 };
 
 static bool window_goes_on(const struct reader *reader)
@@ -147,13 +149,19 @@ static bool take_file(struct reader *reader, struct error *why)
     return take_frames(reader, why);
 }
 
-/* NULL: why. */
-static FILE *open_file(const char *path, struct error *why)
+static bool says_nothing_of_the_file(int error)
+{
+    return error == EMFILE || error == ENFILE || error == ENOMEM || error == EINTR;
+}
+
+/* NULL: why; closed: it is not the file's fault. */
+static FILE *open_file(const char *path, bool *closed, struct error *why)
 {
     struct stat status;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
 
     if (fd < 0) {
+        *closed = says_nothing_of_the_file(errno);
         error_set(why, "%s", strerror(errno));
         return NULL;
     }
@@ -187,27 +195,39 @@ static void set_aside(struct node_kept *kept, size_t rows, const struct error *w
     forget_file(kept);
 }
 
-/* Takes up rows from the window's first one on. false: the file is of no use, and no longer kept->path. */
+static void tell_closed(struct node_kept *kept, const struct error *why)
+{
+    if (!kept->told_closed)
+        log_write(LOG_WARNING, "report: %s, with audit rows of a former process, cannot be opened for now: %s", kept->path, why->text);
+    kept->told_closed = true;
+}
+
+/* Takes up rows from the window's first one on. false: the file is closed; or of no use, and no longer kept->path. */
 static bool read_file(struct reader *reader)
 {
     struct node_kept *kept = reader->kept;
     struct error why;
-    bool good = (reader->file = open_file(kept->path, &why)) != NULL && take_file(reader, &why);
+    bool good = (reader->file = open_file(kept->path, &reader->closed, &why)) != NULL && take_file(reader, &why);
 
     if (reader->file != NULL)
         fclose(reader->file);
-    if (!good)
+    if (reader->closed)
+        tell_closed(kept, &why);
+    else if (!good)
         set_aside(kept, reader->row, &why);
     return good;
 }
 
-/* false: there is no room now. */
+/* false: there is no room, or no way to read, for now. */
 static bool take_window(struct node_kept *kept)
 {
     struct reader reader = { .kept = kept };
 
-    if (!read_file(&reader))
-        return true;
+    if (!read_file(&reader)) {
+        if (reader.closed) /* an empty window */
+            kept->to = kept->from, kept->next = kept->first, kept->left = 1;
+        return !reader.closed;
+    }
     kept->left = reader.left;
     kept->to = reader.left > 0 ? reader.left_row : reader.row;
     kept->next = reader.left_place;
@@ -226,7 +246,7 @@ static void take_up(struct node_kept *kept, unsigned worker)
     }
     kept->from = 0;
     kept->first = (struct place){ MAGIC_LEN, 0 };
-    kept->told = false;
+    kept->told = kept->told_closed = false;
     take_window(kept);
     if (kept->path != NULL)
         log_write(LOG_NOTICE, "report: %zu audit rows of a former process are taken up from %s%s", kept->to, kept->path,
@@ -339,19 +359,20 @@ static bool sync_folder(const char *folder)
     return ok;
 }
 
-/* Rows that are in the file and not in memory, as far as there is room. How many found none. */
-static size_t fetch_missing(struct node_kept *kept)
+/* Rows that are in the file and not in memory, as far as there is room; missing: how many found none. false: it cannot be read for now. */
+static bool fetch_missing(struct node_kept *kept, size_t *missing, struct error *why)
 {
     struct node_reports_pushed_out pushed_out = node_reports_take_pushed_out(kept->reports);
 
-    if (kept->path == NULL)
-        return pushed_out.count;
-    if (pushed_out.count == 0 && kept->left == 0)
-        return 0;
+    *missing = kept->path == NULL ? pushed_out.count : 0;
+    if (kept->path == NULL || (pushed_out.count == 0 && kept->left == 0))
+        return true;
     struct reader reader = { .kept = kept, .have_from = kept->from + pushed_out.end, .have_to = kept->to, .to_end = true };
     node_reports_end_batch(kept->reports);
-    read_file(&reader);
-    return reader.left;
+    if (!read_file(&reader) && reader.closed)
+        error_set(why, "%s cannot be read, and stays", kept->path);
+    *missing = reader.left;
+    return !reader.closed;
 }
 
 /* The own file now has all that waits; another worker's that was being handed in has said what it had to say, or stays. */
@@ -369,8 +390,11 @@ static void replace_path(struct node_kept *kept, char *path, size_t missing)
 
 bool node_kept_write(struct node_kept *kept, struct error *why)
 {
+    size_t missing;
+    if (!fetch_missing(kept, &missing, why)) /* what is unread there must not be replaced by what is newer */
+        return false;
     char *path = path_of(kept, kept->worker), *fresh = xasprintf("%s.new", path);
-    size_t missing = fetch_missing(kept), rows = node_reports_pending_count(kept->reports);
+    size_t rows = node_reports_pending_count(kept->reports);
     bool ok = write_file(kept, fresh) && rename(fresh, path) == 0 && sync_folder(kept->folder);
 
     if (ok) {

@@ -424,7 +424,7 @@ uint8_t *wire_outcomes_encode(const Weir__SpoolOutcomes *outcomes, size_t *len)
 
 #define RFC822 "rfc822;"
 
-/* It is free text of the client (RFC 3461 4.2), and must not look like more than an address where it is shown. */
+/* It is free text of the client (RFC 3461 4.2): what is in no address without quotes says nothing of whom it named. */
 static bool is_plain_address(ProtobufCBinaryData text)
 {
     for (size_t i = 0; i < text.len; i++)

@@ -216,8 +216,9 @@ static void ask_on(struct requester *requester, const char *verb, const char **a
         json_decref(part);
     }
     if (reply->status == 0) {
+        if (json_object_get(sum, "next") != NULL) /* else `more` is an older coordinator's, which does one part only */
+            json_object_del(sum, "more");
         json_object_del(sum, "next");
-        json_object_del(sum, "more");
         free(reply->body);
         reply->body = json_dumps(sum, JSON_ENCODE_ANY);
     }

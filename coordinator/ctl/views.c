@@ -491,6 +491,8 @@ static void print_queue_act(const json_t *body, FILE *out)
     fprintf(out, "%lld changed", number(body, "changed"));
     if (number(body, "busy") > 0)
         fprintf(out, ", %lld left alone, as an edge delivers them now", number(body, "busy"));
+    if (json_is_true(json_object_get(body, "more")))
+        fputs("; more match: run it again", out);
     fputs("\n", out);
 }
 

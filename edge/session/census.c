@@ -14,7 +14,7 @@ struct census_row {
     uint32_t ticks;
     uint32_t ends[CENSUS_ENDS], orphans;
     struct {
-        uint32_t sessions, handed_over;
+        uint32_t sessions, handed_over, says_last;
         uint32_t cells[HASHES][CELLS];
     } now;
 };
@@ -113,6 +113,16 @@ void census_tick(struct census *census, unsigned worker)
 uint32_t census_ticks(const struct census *census, unsigned worker)
 {
     return __atomic_load_n(&census->rows[worker].ticks, __ATOMIC_RELAXED);
+}
+
+void census_say_last(struct census *census, unsigned worker)
+{
+    __atomic_store_n(&census->rows[worker].now.says_last, 1, __ATOMIC_RELAXED);
+}
+
+bool census_says_last(const struct census *census, unsigned worker)
+{
+    return __atomic_load_n(&census->rows[worker].now.says_last, __ATOMIC_RELAXED) != 0;
 }
 
 void census_note_end(struct census *census, unsigned worker, enum census_end end)

@@ -25,6 +25,9 @@ void census_leave(struct census *census, unsigned worker, const struct netaddr *
 /* A worker says that its loop turns; one whose ticks stay the same hangs. */
 void census_tick(struct census *census, unsigned worker);
 uint32_t census_ticks(const struct census *census, unsigned worker);
+/* It says that it has no clients any more and writes down what is left, however long its disk takes: its silence means nothing. */
+void census_say_last(struct census *census, unsigned worker);
+bool census_says_last(const struct census *census, unsigned worker);
 /* The master has no metrics of its own: it notes how a worker ended, and the successor counts what is noted there, once. */
 enum census_end { CENSUS_DIED, CENSUS_HUNG, CENSUS_ENDS };
 void census_note_end(struct census *census, unsigned worker, enum census_end end);

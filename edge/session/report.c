@@ -1,13 +1,20 @@
 /*
  * report.c - what is written down: log lines in Postfix's shape, and one audit row per message and recipient
  *
- * Text from peers goes into lines as it is: log_write() escapes every line as a whole.
+ * Text from peers goes into lines as it is: log_write() escapes every line as a whole. Only addresses don't: in quotes they may have what ends them.
  */
 #include <stdio.h>
 #include <string.h>
 #include "common/clock.h"
 #include "common/log.h"
 #include "edge/session/internal.h"
+
+#define SHOWN_MAX (4 * SMTP_ADDRESS_MAX)
+
+static const char *show(char out[SHOWN_MAX], const char *address)
+{
+    return log_bracketed(out, SHOWN_MAX, address, strlen(address));
+}
 
 static const char *session_proto(const struct session *session)
 {
@@ -57,9 +64,9 @@ void report_disconnect(const struct session *session)
 void report_reject(const struct session *session, const char *id, const char *stage, int code, const char *enhanced,
                    const char *text, const char *sender, const char *to)
 {
-    char from_to[2 * SMTP_ADDRESS_MAX + 32] = "";
+    char from_to[2 * SHOWN_MAX + 32] = "", from[SHOWN_MAX], shown_to[SHOWN_MAX];
     if (sender != NULL)
-        snprintf(from_to, sizeof from_to, " from=<%s>%s%s%s", sender, to != NULL ? " to=<" : "", to != NULL ? to : "",
+        snprintf(from_to, sizeof from_to, " from=<%s>%s%s%s", show(from, sender), to != NULL ? " to=<" : "", to != NULL ? show(shown_to, to) : "",
                  to != NULL ? ">" : "");
     const char *login = session_login(session);
     log_write(LOG_INFO, "%s: reject: %s from %s[%s]: %d %s %s;%s proto=%s helo=<%s>%s%s%s", id != NULL ? id : "NOQUEUE", stage,
@@ -83,15 +90,16 @@ void report_message_begins(const struct session *session, const char *id)
 void report_message(const struct report *report, const struct outcome *outcome)
 {
     const struct session *session = report->session;
+    char from[SHOWN_MAX];
     if (*report->message_id != '\0')
         log_write(LOG_INFO, "%s: message-id=%s", report->id, report->message_id);
     if (outcome->disposition == DISPOSITION_SPOOLED)
         return; /* from= comes when it is taken up, to= with each recipient's end: edge/spool */
     log_write_as(outcome->disposition == DISPOSITION_DELIVERED ? "qmgr" : "smtpd", LOG_INFO,
-                 "%s: from=<%s>, size=%llu, nrcpt=%u", report->id, report->sender, (unsigned long long)report->size, report->rcpt_count);
+                 "%s: from=<%s>, size=%llu, nrcpt=%u", report->id, show(from, report->sender), (unsigned long long)report->size, report->rcpt_count);
     if (outcome->disposition == DISPOSITION_DISCARDED)
         log_write(LOG_INFO, "%s: discard: END-OF-MESSAGE from %s[%s]: %s; from=<%s> proto=%s helo=<%s>", report->id,
-                  session_client_name(session), session->client_text, outcome->why, report->sender, session_proto(session), session->helo);
+                  session_client_name(session), session->client_text, outcome->why, show(from, report->sender), session_proto(session), session->helo);
     else if (outcome->disposition != DISPOSITION_DELIVERED && outcome->code > 0)
         report_reject(session, report->id, "END-OF-MESSAGE", outcome->code, outcome->enhanced, outcome->text, report->sender, NULL);
 }
@@ -160,9 +168,10 @@ void report_recipient(const struct report *report, unsigned index, const char *r
     double total = (double)(now - report->began_ms) / 1e3, body = (double)(received - report->began_ms) / 1e3;
     double rest = total - body - scan > 0 ? total - body - scan : 0;
     bool says_next_hop = *report->next_hop_reply != '\0';
+    char to[SHOWN_MAX], given[SHOWN_MAX];
     log_write_as(outcome->disposition == DISPOSITION_DELIVERED ? "smtp" : "smtpd", LOG_INFO,
                  "%s: to=<%s>,%s%s%s relay=%s, delay=%.2f, delays=%.2f/%.2f/0/%.2f, dsn=%s, status=%s (%s%s%s)",
-                 report->id, recipient, report->given != NULL ? " orig_to=<" : "", report->given != NULL ? report->given : "",
+                 report->id, show(to, recipient), report->given != NULL ? " orig_to=<" : "", report->given != NULL ? show(given, report->given) : "",
                  report->given != NULL ? ">," : "", *report->next_hop ? report->next_hop : "none", total, body, scan, rest,
                  *outcome->enhanced ? outcome->enhanced : "4.4.2", status[outcome->disposition], outcome->why, *outcome->why ? ": " : "",
                  says_next_hop ? report->next_hop_reply : outcome->text);

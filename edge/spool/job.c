@@ -56,8 +56,10 @@ void job_begin(struct spool_runner *runner, Weir__SpoolLease *lease, Weir__Spool
     runner->count++;
     metric_set(runner->metrics.jobs, runner->count);
 
-    log_write_as("qmgr", LOG_INFO, "%s: from=<%.*s>, size=%llu, nrcpt=%zu (queue active)", job->id, (int)envelope->sender.len,
-                 (const char *)envelope->sender.data, (unsigned long long)envelope->size, recipients->n_recipients);
+    char sender[4 * WIRE_ADDRESS_MAX];
+    log_write_as("qmgr", LOG_INFO, "%s: from=<%s>, size=%llu, nrcpt=%zu (queue active)", job->id,
+                 log_bracketed(sender, sizeof sender, (const char *)envelope->sender.data, envelope->sender.len),
+                 (unsigned long long)envelope->size, recipients->n_recipients);
     if (lease->maybe_duplicate) {
         metric_add(runner->metrics.maybe_duplicates, 1);
         log_write(LOG_WARNING, "%s: an earlier delivery to %s ended without a word: this may become a second copy", job->id, job->destination);

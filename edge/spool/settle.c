@@ -42,6 +42,13 @@ void job_settle_rest(struct job *job, Weir__SpoolDisposition disposition, const 
             job_settle_recipient(job, i, disposition, reason, code, enhanced, text);
 }
 
+#define SHOWN_MAX (4 * WIRE_ADDRESS_MAX)
+
+static const char *show(char out[SHOWN_MAX], ProtobufCBinaryData address)
+{
+    return log_bracketed(out, SHOWN_MAX, (const char *)address.data, address.len);
+}
+
 /* delays=a/b/c/d: in the spool, fetched and scanned, 0 (connection times are the pool's), delivered. */
 static void log_outcome(const struct job *job, const struct job_outcome *outcome, const Weir__SpoolRecipient *recipient)
 {
@@ -49,20 +56,19 @@ static void log_outcome(const struct job *job, const struct job_outcome *outcome
         [WEIR__SPOOL_DISPOSITION__SPOOL_DELIVERED] = "sent",       [WEIR__SPOOL_DISPOSITION__SPOOL_FAILED] = "bounced",
         [WEIR__SPOOL_DISPOSITION__SPOOL_DEFERRED] = "deferred",    [WEIR__SPOOL_DISPOSITION__SPOOL_DISCARDED] = "discarded",
     };
-    char given[WIRE_ADDRESS_MAX + 16] = "", code[8] = "";
+    char given[SHOWN_MAX + 16] = "", code[8] = "", to[SHOWN_MAX], named[SHOWN_MAX];
     uint64_t now = clock_ms();
     if (outcome->disposition == WEIR__SPOOL_DISPOSITION__SPOOL_RELEASED)
         return;
     double waited = (double)job->lease->age_ms / 1e3;
     double delivering = job->delivering_ms != 0 ? (double)(now - job->delivering_ms) / 1e3 : 0;
     double rest = (double)(now - job->began_ms) / 1e3 - delivering;
-    ProtobufCBinaryData named = wire_recipient_given(recipient);
-    if (named.len > 0)
-        snprintf(given, sizeof given, " orig_to=<%.*s>,", (int)named.len, (const char *)named.data);
+    if (*show(named, wire_recipient_given(recipient)) != '\0')
+        snprintf(given, sizeof given, " orig_to=<%s>,", named);
     if (outcome->remote)
         snprintf(code, sizeof code, "%d ", outcome->code);
-    log_write_as("smtp", LOG_INFO, "%s: to=<%.*s>,%s relay=%s, delay=%.2f, delays=%.2f/%.2f/0/%.2f, dsn=%s, status=%s (%s%s)", job->id,
-                 (int)recipient->address.len, (const char *)recipient->address.data, given, *job->next_hop ? job->next_hop : "none",
+    log_write_as("smtp", LOG_INFO, "%s: to=<%s>,%s relay=%s, delay=%.2f, delays=%.2f/%.2f/0/%.2f, dsn=%s, status=%s (%s%s)", job->id,
+                 show(to, recipient->address), given, *job->next_hop ? job->next_hop : "none",
                  waited + rest + delivering, waited, rest, delivering, *outcome->enhanced ? outcome->enhanced : "4.0.0",
                  status[outcome->disposition], code, outcome->text);
 }

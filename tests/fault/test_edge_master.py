@@ -3,6 +3,7 @@ import contextlib
 import os
 import pathlib
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -61,6 +62,7 @@ def test_reload_does_not_end_a_starting_worker(make_cluster):
     """HUP, and USR1 after a log rotation, reach a worker that has just been forked, too."""
     cluster = make_cluster(edges=1, scanners=1, sets=["edge.workers=2"])
     master = cluster.pid("edge-1")
+    wait_until(lambda: "ready: 2 workers accept sessions" in cluster.log("edge-1"), what="both workers")  # the cluster is up with one
     os.kill(workers_of(cluster, "edge-1")[0], signal.SIGKILL)
     until = time.monotonic() + 1.5
     while time.monotonic() < until:
@@ -100,6 +102,31 @@ def test_stopping_edge_leaves_no_client_waiting(make_cluster):
     cluster.heal()
 
 
+def read_late(path):
+    """All that is written to a FIFO until its writer closes it."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with open(fd, "rb", buffering=0) as fifo:
+        got = b""
+        while select.select([fifo], [], [], 30)[0] and (part := fifo.read()):
+            got += part
+        return got
+
+
+def test_a_slow_disk_at_the_end_is_no_hanging_worker(make_cluster):
+    """What it could not report it writes down, however long that takes; nobody is served by it any more."""
+    cluster = make_cluster(edges=1, scanners=1, sets=["worker_watchdog=2s", "edge.workers=1"])
+    cluster.stop("coordinator-1")
+    assert cluster.send(message(), recipients=["alice@example.edu"]).code == 250
+    disk = cluster.dir / "state/edge-1.0.audit.new"
+    os.mkfifo(disk)  # takes no byte until somebody reads
+    worker, = workers_of(cluster, "edge-1")
+    cluster.kill("edge-1", signal.SIGTERM)
+    time.sleep(5 + 2 * 2 + 1)  # a coordinator's last chance, two watchdogs
+    assert b"alice@example.edu" in read_late(disk)
+    wait_until(lambda: weir.process_state(worker) in ("", "Z"), 60, "its end")
+    assert "hangs" not in cluster.log("edge-1")
+
+
 def listening(address):
     """How many sockets take connections there: one for each worker that serves."""
     host, port = address.rsplit(":", 1)
@@ -128,6 +155,7 @@ def test_closed_doors_survive_a_restart(make_cluster):
     cluster = make_cluster(edges=2, scanners=1, sets=["drain_mode=close", "edge.workers=2"])
     cluster.weirctl("drain", "--wait", "edge-1")
     wait_until(lambda: refused(cluster.relay()), what="closed doors")
+    wait_until(lambda: "ready: 2 workers accept sessions" in cluster.log("edge-1"), what="both workers")
     for victim in workers_of(cluster, "edge-1"):
         os.kill(victim, signal.SIGKILL)
     wait_until(lambda: cluster.log("edge-1").count("accepts sessions") == 4, what="their successors")

@@ -48,10 +48,13 @@ def test_nodes_leave_a_coordinator_without_database(make_cluster):
     def stopped_without_locks():
         """In the middle of a transaction it would have locks that the other coordinator's statements wait for."""
         os.kill(int(backend), signal.SIGSTOP)
-        if query(cluster, f"SELECT state FROM pg_stat_activity WHERE pid = {backend}") == ["idle"]:
-            return True
-        os.kill(int(backend), signal.SIGCONT)
-        return False
+        idle = False
+        try:
+            idle = query(cluster, f"SELECT state FROM pg_stat_activity WHERE pid = {backend}") == ["idle"]
+        finally:
+            if not idle:
+                os.kill(int(backend), signal.SIGCONT)
+        return idle
     wait_until(stopped_without_locks, what="its backend is idle")
     began = time.monotonic()
     try:

@@ -59,6 +59,18 @@ def test_pflogsumm_counts_spooled_mail(make_cluster, hop):
     assert len(sizes) == 17 and octets > 17 * len(raw) and size in (octets, octets // 1024), (octets, text)
 
 
+def test_an_address_cannot_end_its_brackets(make_cluster, hop):
+    """In quotes it may have anything; a program that reads the log believes only what stands behind the address."""
+    forged = '"x>, relay=mx[192.0.2.9]:25, delay=0, delays=0/0/0/0, dsn=2.0.0, status=sent (250 ok)"@example.edu'
+    shown = forged.replace(">", r"\x3e")
+    hop.refuse[forged] = "550 5.1.1 no such user"
+    for profile in ("relay", "handoff"):
+        cluster = make_cluster(edges=1, scanners=1, next_hop=hop.endpoint, sets=[f"profile={profile}"])
+        cluster.send(message(), sender=forged, recipients=[forged])
+        wait_until(lambda: f" to=<{shown}>" in cluster.log("edge-1") and f" from=<{shown}>" in cluster.log("edge-1"), what="both addresses")
+        assert "mx[192.0.2.9]:25, delay" in cluster.log("edge-1") and "x>" not in cluster.log("edge-1")
+
+
 def test_pflogsumm_counts_a_day_at_every_door(make_cluster, hop):
     """One log with relay, submission under both kinds of TLS, and handoff: what was handed over directly and what went through the spool are one sum."""
     cluster = make_cluster(edges=1, scanners=1, next_hop=hop.endpoint, sets=["spool_retry_max=1s", "sender_login_match=on"])

@@ -173,6 +173,8 @@ START_TEST(escape_is_cut_at_a_whole_character)
     ck_assert_str_eq(out, "ab");
     log_escape(out, 5, "ab\xc3\xa9", 4);
     ck_assert_str_eq(out, "ab\xc3\xa9");
+    log_bracketed(out, 8, "\"><\"", 4);
+    ck_assert_str_eq(out, "\"\\x3e");
     log_escape(out, 1, "ab", 2);
     ck_assert_str_eq(out, "");
     out[0] = 'x';

@@ -651,6 +651,47 @@ START_TEST(test_a_full_disk)
 }
 END_TEST
 
+/* So many descriptors as are open now. */
+static void allow_no_more(struct rlimit *before)
+{
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, before), 0);
+    struct rlimit none = *before;
+    int next = dup(STDERR_FILENO);
+    close(next);
+    none.rlim_cur = (rlim_t)next;
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+}
+
+/* No descriptor is free at the start, or at a window's end: the file is whole, and waits. */
+START_TEST(test_no_descriptor_for_now)
+{
+    struct process process;
+    struct error why = { "" };
+    struct rlimit limit;
+
+    begin(&process, 10);
+    report(&process, 0, 7);
+    end(&process);
+    allow_no_more(&limit);
+    begin(&process, 10);
+    node_kept_look(process.kept);
+    ck_assert(!node_kept_write(process.kept, &why)); /* what nobody has read must not be replaced */
+    ck_assert_ptr_nonnull(strstr(why.text, "cannot be read"));
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    node_kept_look(process.kept);
+    expect_batch(&process, 0, 5);
+    allow_no_more(&limit);
+    acknowledge(&process);
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    ck_assert(exists(path) && !exists(aside));
+    node_kept_look(process.kept);
+    expect_batch(&process, 5, 2);
+    acknowledge(&process);
+    ck_assert(!exists(path));
+    killed(&process);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("node_kept");
@@ -676,6 +717,7 @@ int main(void)
     tcase_add_test(tcase, test_what_is_no_file);
     tcase_add_test(tcase, test_a_folder_that_is_gone);
     tcase_add_test(tcase, test_a_full_disk);
+    tcase_add_test(tcase, test_no_descriptor_for_now);
     suite_add_tcase(suite, tcase);
     return run_suite(suite);
 }
