@@ -9,7 +9,6 @@
 
 #define FILE_NAME_MAX   63
 #define FILE_NAME_BYTES "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
-#define INCLUDE         ":include:"
 
 enum { VISIT_NEW, VISIT_OPEN, VISIT_DONE };
 
@@ -25,10 +24,12 @@ void aliases_fini(struct aliases *aliases)
 
 /* ---- words ---- */
 
-static bool is_atom_byte(char byte)
-{
-    return isalnum((unsigned char)byte) || strchr("!#$%&'*+-/=?^_`{|}~.", byte) != NULL;
-}
+/* RFC 5322 atext, and the dot. */
+static const bool is_atom_byte[256] = {
+    ['a' ... 'z'] = true, ['A' ... 'Z'] = true, ['0' ... '9'] = true, ['!'] = true, ['#'] = true, ['$'] = true, ['%'] = true, ['&'] = true,
+    ['\''] = true,        ['*'] = true,         ['+'] = true,         ['-'] = true, ['/'] = true, ['='] = true, ['?'] = true, ['^'] = true,
+    ['_'] = true,         ['`'] = true,         ['{'] = true,         ['|'] = true, ['}'] = true, ['~'] = true, ['.'] = true,
+};
 
 static bool check_local(const char *local, bool quoted, struct error *why)
 {
@@ -36,7 +37,7 @@ static bool check_local(const char *local, bool quoted, struct error *why)
     bool good = len > 0 && len <= ALIAS_LOCAL_MAX;
 
     for (const char *p = local; *p != '\0' && good; p++)
-        good = quoted ? *p >= 0x20 && *p < 0x7f && *p != '\\' : is_atom_byte(*p) && (*p != '.' || (p > local && p[1] != '.' && p[1] != '\0'));
+        good = quoted ? *p >= 0x20 && *p < 0x7f && *p != '\\' : is_atom_byte[(unsigned char)*p] && (*p != '.' || (p > local && p[1] != '.' && p[1] != '\0'));
     if (!good)
         error_set(why, "'%.100s' is not a name: letters, digits and !#$%%&'*+-/=?^_`{|}~, dots between them, or \"other ASCII\" in quotes; at most %d bytes",
                   local, ALIAS_LOCAL_MAX);
@@ -88,7 +89,7 @@ static bool add_include(struct aliases *aliases, char *name, unsigned line, stru
     size_t which = 0, len = strlen(name);
 
     if (len == 0 || len > FILE_NAME_MAX || name[0] == '.' || name[strspn(name, FILE_NAME_BYTES)] != '\0') {
-        error_set(why, INCLUDE "%.100s: the name of a file in the policy's folder, as staff-members", name);
+        error_set(why, ALIAS_INCLUDE "%.100s: the name of a file in the policy's folder, as staff-members", name);
         return false;
     }
     while (which < aliases->include_count && strcmp(aliases->includes[which].name, name) != 0)
@@ -131,10 +132,10 @@ static bool add_target(struct aliases *aliases, char *text, bool included, unsig
                   text);
         return false;
     }
-    if (strncasecmp(text, INCLUDE, strlen(INCLUDE)) != 0)
+    if (*text != ':' || strncasecmp(text, ALIAS_INCLUDE, strlen(ALIAS_INCLUDE)) != 0)
         return add_address(aliases, text, line, why);
     if (!included)
-        return add_include(aliases, text + strlen(INCLUDE), line, why);
+        return add_include(aliases, text + strlen(ALIAS_INCLUDE), line, why);
     error_set(why, "'%.100s': an included file has addresses only", text);
     return false;
 }
@@ -143,9 +144,8 @@ static bool add_target(struct aliases *aliases, char *text, bool included, unsig
 static bool add_targets(struct aliases *aliases, char *text, bool included, unsigned line, struct error *why)
 {
     for (char *next; text != NULL; text = next) {
-        bool quoted = false;
-        char *end = text;
-        for (; *end != '\0' && (quoted || *end != ','); end++)
+        char *end = text + strcspn(text, "\",");
+        for (bool quoted = false; *end != '\0' && (quoted || *end != ','); end++)
             quoted ^= *end == '"';
         next = *end == ',' ? end + 1 : NULL;
         while (end > text && (end[-1] == ' ' || end[-1] == '\t'))

@@ -18,6 +18,7 @@
 
 #define ALIAS_LOCAL_MAX   64   /* bytes of a local part (RFC 5321 4.5.3.1.1) */
 #define ALIAS_DEPTH_MAX   10   /* aliases that lead to aliases */
+#define ALIAS_INCLUDE     ":include:"
 #define ALIAS_TARGETS_MAX 1000 /* addresses that one name may stand for */
 
 struct alias_target {

@@ -1,7 +1,6 @@
 /* domains.c - see domains.h */
 #include "common/policy/domains.h"
 
-#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 #include "common/memory.h"
@@ -131,25 +130,22 @@ static char *spell(struct domain_spellings *made, const char *prefix, const char
     return made->items[made->count++] = xasprintf("%s%s", prefix, domain);
 }
 
-static bool label_is_good(const char *label, size_t len)
+static const bool is_label_byte[256] = { ['a' ... 'z'] = true, ['A' ... 'Z'] = true, ['0' ... '9'] = true, ['-'] = true, ['_'] = true };
+
+static bool is_domain(const char *ascii, size_t len)
 {
-    for (size_t i = 0; i < len; i++)
-        if (!isalnum((unsigned char)label[i]) && label[i] != '-' && label[i] != '_')
+    size_t label = 0; /* where it begins */
+
+    if (len == 0 || len > DOMAIN_MAX)
+        return false;
+    for (size_t i = 0; i <= len; i++) {
+        if (i < len && is_label_byte[(unsigned char)ascii[i]])
+            continue;
+        if ((i < len && ascii[i] != '.') || i == label || i - label > LABEL_MAX || ascii[label] == '-' || ascii[i - 1] == '-')
             return false;
-    return len > 0 && len <= LABEL_MAX && label[0] != '-' && label[len - 1] != '-';
-}
-
-static bool is_domain(const char *ascii)
-{
-    size_t len = strlen(ascii);
-    bool good = len > 0 && len <= DOMAIN_MAX;
-
-    for (const char *label = ascii; good && label != NULL;) {
-        const char *dot = strchr(label, '.');
-        good = label_is_good(label, dot != NULL ? (size_t)(dot - label) : strlen(label));
-        label = dot != NULL ? dot + 1 : NULL;
+        label = i + 1;
     }
-    return good;
+    return true;
 }
 
 /* domain: in *whole, behind what is kept of it (its "." or nothing). */
@@ -165,7 +161,7 @@ static bool normalise(char **whole, char *domain, struct domain_spellings *made,
         error_set(why, "'%.300s' is not a domain: it has characters, perhaps invisible, that none has (RFC 5892); write letters and digits, or its xn-- form", domain);
         return false;
     }
-    if (!is_domain(plain ? domain : ascii)) {
+    if (!is_domain(plain ? domain : ascii, plain ? len : strlen(ascii))) {
         error_set(why, "'%.300s' is not a domain", domain);
         return false;
     }

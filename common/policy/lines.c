@@ -9,6 +9,9 @@ void lines_init(struct lines *lines, char *text, size_t len)
     *lines = (struct lines){ .next = text + utf8_mark(text, len), .end = text + len };
 }
 
+/* What ends a line's content, or may: nearly every byte of a large file is none of these. */
+static const bool is_special[256] = { [0 ... 8] = true, [10 ... 0x1f] = true, ['"'] = true, ['#'] = true, [0x7f] = true };
+
 static bool is_blank(char byte)
 {
     return byte == ' ' || byte == '\t';
@@ -18,24 +21,25 @@ static bool is_blank(char byte)
 static size_t content_length(const char *line, size_t len, unsigned char *bad)
 {
     bool quoted = false;
-    size_t used = 0;
 
     if (len > 0 && line[len - 1] == '\r')
         len--;
     for (size_t i = 0; i < len; i++) {
         unsigned char byte = (unsigned char)line[i];
-        if ((byte < 0x20 && byte != '\t') || byte == 0x7f) {
+        if (!is_special[byte])
+            continue;
+        if (byte == '"') {
+            quoted = !quoted;
+        } else if (byte != '#') {
             *bad = byte;
             return (size_t)-1;
+        } else if (!quoted && (i == 0 || is_blank(line[i - 1]))) {
+            len = i;
         }
-        if (byte == '#' && !quoted && (i == 0 || is_blank(line[i - 1])))
-            break;
-        if (byte == '"')
-            quoted = !quoted;
-        if (!is_blank(line[i]))
-            used = i + 1;
     }
-    return used;
+    while (len > 0 && is_blank(line[len - 1]))
+        len--;
+    return len;
 }
 
 enum lines_status lines_next(struct lines *lines, char **text, unsigned *number, struct error *why)

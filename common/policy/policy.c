@@ -326,15 +326,30 @@ bool policy_warns(const struct policy *policy, struct error *why)
     return true;
 }
 
+/* Whether it is worth while to take the aliases apart: it costs as much as a parse. */
+static bool may_include(const struct policy_file *aliases)
+{
+    const char *end = aliases->text + aliases->len, *colon = aliases->text;
+
+    while ((colon = memchr(colon, ':', (size_t)(end - colon))) != NULL) {
+        if ((size_t)(end - colon) >= strlen(ALIAS_INCLUDE) && strncasecmp(colon, ALIAS_INCLUDE, strlen(ALIAS_INCLUDE)) == 0)
+            return true;
+        colon++;
+    }
+    return false;
+}
+
 size_t policy_included(const struct policy_file *aliases, char names[][POLICY_NAME_MAX + 1], size_t room)
 {
     struct lines lines;
     struct error why;
     struct aliases parsed = { 0 };
-    char *copy = copy_text(aliases), *text;
     unsigned line;
     size_t count = 0;
 
+    if (aliases->len == 0 || !may_include(aliases))
+        return 0;
+    char *copy = copy_text(aliases), *text;
     lines_init(&lines, copy, aliases->len);
     while (lines_next(&lines, &text, &line, &why) == LINES_LINE && aliases_add(&parsed, text, line, &why))
         ;

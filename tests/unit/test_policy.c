@@ -119,6 +119,11 @@ static const struct {
     { "mailertable", "*.example.edu smtp:[a]\n", "mailertable:1: error: '*.example.edu': write '.example.edu' for all subdomains" },
     { "mailertable", "* smtp:[a]\n", "mailertable:1: error: '*': write '.' for everything else" },
     { "mailertable", "-x.edu smtp:[a]\n", "mailertable:1: error: '-x.edu' is not a domain" },
+    { "mailertable", "x-.edu smtp:[a]\n", "mailertable:1: error: 'x-.edu' is not a domain" },
+    { "mailertable", "x.edu- smtp:[a]\n", "mailertable:1: error: 'x.edu-' is not a domain" },
+    { "mailertable", "x..edu smtp:[a]\n", "mailertable:1: error: 'x..edu' is not a domain" },
+    { "mailertable", "x.edu.. smtp:[a]\n", "mailertable:1: error: 'x.edu.' is not a domain" },
+    { "mailertable", "x.- smtp:[a]\n", "mailertable:1: error: 'x.-' is not a domain" },
     { "mailertable", "[192.0.2.1] smtp:[a]\n", "mailertable:1: error: '[192.0.2.1]' is not a domain" },
     { "mailertable", "b\xff smtp:[a]\n", "mailertable:1: error: 'b\xff' is not a domain" NO_IDN },
     { "mailertable", "example.edu smtp:[a]\n\nExample.EDU. smtp:[b]\n", "mailertable:3: error: 'example.edu' has a route already, in line 1" },
@@ -657,6 +662,12 @@ START_TEST(s48_s49_aliases)
     policy_free(&policy);
     ck_assert_uint_eq(policy_included(&files[1], names, 4), 1);
     ck_assert_str_eq(names[0], "members");
+    struct policy_file asks = file("aliases", "a: b:include\nlist: :Include:staff\n"), asks_none = file("aliases", "a: b@x.edu\nb: c # :includ");
+    ck_assert_uint_eq(policy_included(&asks, names, 4), 0); /* its first line is none */
+    asks.text += strlen("a: b:include\n"), asks.len -= strlen("a: b:include\n");
+    ck_assert_uint_eq(policy_included(&asks, names, 4), 1);
+    ck_assert_str_eq(names[0], "staff");
+    ck_assert_uint_eq(policy_included(&asks_none, names, 4), 0);
     files[0] = file("members", "a@x.edu\n:include:more\n");
     ck_assert_ptr_null(policy_parse(files, 4, &why));
     ck_assert_str_eq(why.text, "members:2: error: ':include:more': an included file has addresses only");
