@@ -9,6 +9,7 @@ import time
 import pytest
 
 from hops import Hop
+from test_policy_versions import psql
 from weir import Smtp, memory_kib, message, strip_added, wait_until, workers_of
 
 OUTSIDE = "127.0.0.2"
@@ -102,6 +103,28 @@ def test_S53_S69_a_domain_has_one_meaning_in_all_its_spellings(cluster):
     write(cluster, "local-host-names", own)
     write(cluster, "mailertable", table)
     cluster.apply_policy()
+
+
+def difference(before, after):
+    """What `policy apply` shows: lines that one has and the other has not, in their order, wherever they stand."""
+    old, new = before.split("\n"), after.split("\n")
+    return [[line for line in one if line and line not in other][:200] for one, other in ((old, set(new)), (new, set(old)))]
+
+
+def test_the_difference_is_of_lines(cluster):
+    """What large files have in common at both ends is not taken apart; nothing of it may be seen."""
+    pick = random.Random(7)
+    words = ["a", "b", "ab", "ba", "\u00e9", "\u00e8", "a\u00e9", "", "a" * 40]
+    many = [f"user{n}: x@dept{n % 7}.example.net" for n in range(250)]
+    cases = [("", ""), ("a", ""), ("a", "a\nb"), ("ab\nc", "b\nc"), ("a\nb\na\n", "a\nb\n"), ("b\na", "a\nb"), ("q\na\u00e9\nb", "q\na\u00e8\nb"),
+             ("x\n", "x\n" + "\n".join(many)), ("\n".join(many), "\n".join(many[:100] + many[101:])), ("\n".join(many), "\n".join(many[::-1]))]
+    cases += [tuple("\n".join(pick.choices(words, k=pick.randrange(8))) + pick.choice(["", "\n"]) for _ in range(2)) for _ in range(300)]
+    values = json.dumps(cases).replace("'", "''")
+    told = psql(cluster, f"SELECT json_build_array(d.removed, d.added) FROM json_array_elements('{values}') WITH ORDINALITY AS c(pair, number), "
+                        "text_difference(pair->>0, pair->>1) AS d ORDER BY number").splitlines()
+    assert len(told) == len(cases)
+    for (before, after), answer in zip(cases, told):
+        assert json.loads(answer) == difference(before, after), (before, after)
 
 
 CROWDS = [f"{'a-crowd-so-large-that-its-name-is-written-down-once-only'}-{n}" for n in range(5)]

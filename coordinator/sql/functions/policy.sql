@@ -21,17 +21,70 @@ CREATE OR REPLACE FUNCTION lines_without(one text, other text) RETURNS json LANG
         ORDER BY number LIMIT 200) AS d
 $f$;
 
+-- Whether a line begins behind so many bytes.
+CREATE OR REPLACE FUNCTION begins_line(content bytea, at integer) RETURNS boolean LANGUAGE sql IMMUTABLE AS $f$
+    SELECT CASE WHEN at = 0 THEN true ELSE get_byte(content, at - 1) = 10 END
+$f$;
+
+-- lines_without() both ways. Most of a large file is as it was: what both texts begin and end with is found by halving, and only the rest taken apart.
+CREATE OR REPLACE FUNCTION text_difference(before text, after text, OUT removed json, OUT added json) LANGUAGE plpgsql STABLE SET work_mem = '64MB' AS $f$
+DECLARE
+    old bytea := convert_to(before, 'UTF8');
+    new bytea := convert_to(after, 'UTF8');
+    head integer := 0; -- bytes in common, whole lines
+    tail integer := 0;
+    too_many integer;
+    half integer;
+    kept text; -- lines of the rest that are in what is in common, too
+BEGIN
+    too_many := least(length(old), length(new)) + 1;
+    WHILE too_many - head > 1 LOOP
+        half := (too_many - head) / 2;
+        IF substring(old FROM head + 1 FOR half) = substring(new FROM head + 1 FOR half) THEN
+            head := head + half;
+        ELSE
+            too_many := head + half;
+        END IF;
+    END LOOP;
+    WHILE NOT begins_line(old, head) LOOP
+        head := head - 1;
+    END LOOP;
+
+    too_many := least(length(old), length(new)) - head + 1;
+    WHILE too_many - tail > 1 LOOP
+        half := (too_many - tail) / 2;
+        IF substring(old FROM length(old) - tail - half + 1 FOR half) = substring(new FROM length(new) - tail - half + 1 FOR half) THEN
+            tail := tail + half;
+        ELSE
+            too_many := tail + half;
+        END IF;
+    END LOOP;
+    WHILE tail > 0 AND NOT (begins_line(old, length(old) - tail) AND begins_line(new, length(new) - tail)) LOOP
+        tail := tail - 1;
+    END LOOP;
+
+    before := convert_from(substring(old FROM head + 1 FOR length(old) - head - tail), 'UTF8');
+    after := convert_from(substring(new FROM head + 1 FOR length(new) - head - tail), 'UTF8');
+    IF head + tail > 0 THEN
+        SELECT string_agg(line, E'\n') INTO kept
+            FROM string_to_table(convert_from(substring(old FOR head) || substring(old FROM length(old) - tail + 1), 'UTF8'), E'\n') AS line
+            WHERE line IN (SELECT string_to_table(before, E'\n') UNION ALL SELECT string_to_table(after, E'\n'));
+    END IF;
+    removed := lines_without(before, concat_ws(E'\n', after, kept));
+    added := lines_without(after, concat_ws(E'\n', before, kept));
+END $f$;
+
 -- A new epoch, unless these files are those of the newest.
 CREATE OR REPLACE FUNCTION policy_store(requester text, why text, names text[], contents text[]) RETURNS admin_answer LANGUAGE plpgsql AS $f$
 DECLARE
     current bigint := coalesce((SELECT max(epoch) FROM policy), 0);
     changes json;
 BEGIN
-    SELECT json_agg(json_build_object('file', coalesce(n.name, o.name), 'added', lines_without(coalesce(n.content, ''), o.content),
-               'removed', lines_without(coalesce(o.content, ''), n.content)) ORDER BY coalesce(n.name, o.name))
+    SELECT json_agg(json_build_object('file', coalesce(n.name, o.name), 'added', d.added, 'removed', d.removed) ORDER BY coalesce(n.name, o.name))
         INTO changes
         FROM unnest(names, contents) AS n(name, content)
         FULL JOIN (SELECT name, content FROM policy_file WHERE epoch = current) AS o ON o.name = n.name
+        CROSS JOIN LATERAL text_difference(coalesce(o.content, ''), coalesce(n.content, '')) AS d
         WHERE n.content IS DISTINCT FROM o.content;
     IF changes IS NOT NULL OR current = 0 THEN
         INSERT INTO policy (epoch, applied_by, comment) VALUES (current + 1, requester, why);
