@@ -21,8 +21,19 @@
 
 /* Unless the conninfo has others: a host that is gone while a setup takes long is noticed within a minute. */
 #define KEEPALIVES "keepalives_idle=30 keepalives_interval=10 keepalives_count=3"
+#define KEPT_MAX   65536 /* bytes of a unit's values: copying larger ones, as bodies, would cost more than it helps */
 
 enum db_state { DB_PAUSED, DB_CONNECTING, DB_SETTING_UP, DB_UP };
+
+/* A query as it was asked for, with its values behind it: to be sent once more. */
+struct db_call {
+    struct db_statement *statement;
+    size_t count;
+    bool binary_rows;
+    db_rows_handler rows;
+    STAILQ_ENTRY(db_call) link;
+    struct db_value values[];
+};
 
 struct db_unit {
     struct db *db;
@@ -32,20 +43,25 @@ struct db_unit {
     bool dead; /* the connection was not there: nothing is sent, done says DB_LOST */
     bool failed;
     struct db_error error;
+    STAILQ_HEAD(, db_call) calls; /* empty: not kept, as they are large */
+    size_t kept;                  /* bytes of them, or what they would be */
+    unsigned call_count, repeats;
+    bool told;                    /* a rows handler was called, which may not be twice */
 };
 
 /* A text that was sent before. In use by name only when it is known to have that name: a unit that failed may have been
  * refused before it came to the naming. */
 struct db_statement {
     char *sql, name[16];
-    enum { STATEMENT_SEEN, STATEMENT_ASKED, STATEMENT_READY } state;
+    enum { STATEMENT_NEW, STATEMENT_SEEN, STATEMENT_ASKED, STATEMENT_READY } state;
     SLIST_ENTRY(db_statement) link;
 };
 
 struct db_entry {
     struct db_unit *unit;
     bool sync;
-    bool by_name;                  /* sent as a statement that was ready */
+    struct db_statement *named;    /* it was ready, and sent as this; NULL: as a text */
+    char name[16];                 /* that it had then */
     struct db_statement *prepares; /* what gets its name here; NULL: a query or sync */
     db_rows_handler rows;
     struct db_entry *next;
@@ -74,7 +90,7 @@ struct db {
     unsigned statement_count;
     bool lost_soon;           /* a send failed: the pump ends the connection */
     char last_error[512];
-    struct metric *up, *reconnects, *connect_timeouts, *setup_timeouts, *answer_timeouts, *ok, *failed, *lost, *pending,
+    struct metric *up, *reconnects, *connect_timeouts, *setup_timeouts, *answer_timeouts, *ok, *failed, *lost, *stale, *pending,
         *seconds;
 };
 
@@ -127,6 +143,7 @@ static void make_metrics(struct db *db)
     db->ok = metrics_counter(metrics, "weir_db_units_total", "%s%soutcome=\"ok\"", own, comma);
     db->failed = metrics_counter(metrics, "weir_db_units_total", "%s%soutcome=\"failed\"", own, comma);
     db->lost = metrics_counter(metrics, "weir_db_units_total", "%s%soutcome=\"lost\"", own, comma);
+    db->stale = metrics_counter(metrics, "weir_db_statements_stale_total", "%s", own);
     db->pending = metrics_gauge(metrics, "weir_db_units_pending", "%s", own);
     db->seconds = metrics_histogram(metrics, "weir_db_unit_seconds", metrics_seconds_bounds, metrics_seconds_count, "%s", own);
 }
@@ -301,6 +318,15 @@ static void db_pump_setup(struct db *db)
 
 /* --- running --- */
 
+static void unit_forget_calls(struct db_unit *unit)
+{
+    while (!STAILQ_EMPTY(&unit->calls)) {
+        struct db_call *call = STAILQ_FIRST(&unit->calls);
+        STAILQ_REMOVE_HEAD(&unit->calls, link);
+        free(call);
+    }
+}
+
 static void unit_finish(struct db_unit *unit, enum db_outcome outcome)
 {
     struct db *db = unit->db;
@@ -310,7 +336,28 @@ static void unit_finish(struct db_unit *unit, enum db_outcome outcome)
         metric_observe(db->seconds, (double)(clock_us() - unit->begun_us) / 1e6);
     if (unit->done != NULL)
         unit->done(unit->arg, outcome, &unit->error);
+    unit_forget_calls(unit);
     free(unit);
+}
+
+static void unit_send(struct db_unit *unit, struct db_statement *statement, size_t count, const struct db_value *values, bool binary_rows,
+                      db_rows_handler rows);
+
+/* Once for each of its queries at most, as each may be stale. */
+static bool unit_repeat(struct db_unit *unit)
+{
+    if (!unit->error.stale || unit->told || STAILQ_EMPTY(&unit->calls) || unit->repeats++ == unit->call_count)
+        return false;
+    unit->failed = false;
+    unit->error = (struct db_error){ 0 };
+    unit->db->open = unit;
+    const struct db_call *call;
+    STAILQ_FOREACH(call, &unit->calls, link)
+    {
+        unit_send(unit, call->statement, call->count, call->values, call->binary_rows, call->rows);
+    }
+    db_commit(unit);
+    return true;
 }
 
 static bool is_of_class(const struct db_error *error, const char *const *classes)
@@ -319,6 +366,32 @@ static bool is_of_class(const struct db_error *error, const char *const *classes
         if (strncmp(error->sqlstate, *classes, strlen(*classes)) == 0)
             return true;
     return false;
+}
+
+/* The schema changed behind a statement's back, as in a rolling upgrade: its result has other columns, it is gone, or what it names has other types of
+ * parameters. With a position in its own text, as what a function does may be wrong for good. */
+static bool is_stale(const struct db_error *error, const PGresult *result)
+{
+    static const char *const states[] = { "0A000", "26000", NULL };
+    return is_of_class(error, states) ||
+           (strncmp(error->sqlstate, "42", 2) == 0 && PQresultErrorField(result, PG_DIAG_STATEMENT_POSITION) != NULL);
+}
+
+static void statement_rename(struct db *db, struct db_statement *statement)
+{
+    snprintf(statement->name, sizeof statement->name, "weir_%u", ++db->statement_count);
+}
+
+/* By another name, as units behind this one may still go to the old one, and that it is there is not certain. */
+static void statement_prepare_anew(struct db *db, const struct db_entry *entry)
+{
+    struct db_statement *statement = entry->named;
+    if (strcmp(entry->name, statement->name) != 0)
+        return; /* another unit saw it first */
+    metric_add(db->stale, 1);
+    log_write(LOG_NOTICE, "database: prepared anew, as it does not fit any more: %.100s: %s %s", statement->sql, entry->unit->error.sqlstate, entry->unit->error.why.text);
+    statement_rename(db, statement);
+    statement->state = STATEMENT_SEEN;
 }
 
 static void entry_failed(struct db *db, struct db_entry *entry, const PGresult *result)
@@ -332,11 +405,11 @@ static void entry_failed(struct db *db, struct db_entry *entry, const PGresult *
     if (sqlstate != NULL)
         memcpy(unit->error.sqlstate, sqlstate, strnlen(sqlstate, 5));
     error_set(&unit->error.why, "%s", message != NULL ? message : PQresultErrorMessage(result));
-    /* A server that became a standby refuses to write: the new primary is another host of the conninfo. What has other
-     * columns since it was prepared (its function was made anew), or is gone, is prepared by the next connection. */
-    static const char *const stale[] = { "0A000", "26000", NULL };
-    if (strcmp(unit->error.sqlstate, "25006") == 0 || (entry->by_name && is_of_class(&unit->error, stale)))
-        db->lost_soon = true;
+    if (strcmp(unit->error.sqlstate, "25006") == 0)
+        db->lost_soon = true; /* the server became a standby: the new primary is another host of the conninfo */
+    unit->error.stale = entry->named != NULL && is_stale(&unit->error, result);
+    if (unit->error.stale)
+        statement_prepare_anew(db, entry);
 }
 
 static void db_take_result(struct db *db, PGresult *result)
@@ -350,15 +423,20 @@ static void db_take_result(struct db *db, PGresult *result)
     switch (PQresultStatus(result)) {
     case PGRES_PIPELINE_SYNC:
         queue_pop(&db->sent);
-        unit_finish(entry->unit, entry->unit->failed ? DB_FAILED : DB_OK);
+        if (!entry->unit->failed)
+            unit_finish(entry->unit, DB_OK);
+        else if (!unit_repeat(entry->unit))
+            unit_finish(entry->unit, DB_FAILED);
         free(entry);
         break;
     case PGRES_TUPLES_OK:
     case PGRES_COMMAND_OK:
         if (entry->prepares != NULL)
             entry->prepares->state = STATEMENT_READY;
-        if (entry->rows != NULL)
+        if (entry->rows != NULL) {
+            entry->unit->told = true;
             entry->rows(entry->unit->arg, result);
+        }
         break;
     default:
         if (entry->prepares != NULL)
@@ -471,7 +549,7 @@ static void db_lost(struct db *db, const char *why)
     struct db_statement *statement;
     SLIST_FOREACH(statement, &db->statements, link)
     {
-        statement->state = STATEMENT_SEEN; /* names are the connection's */
+        statement->state = statement->state == STATEMENT_NEW ? STATEMENT_NEW : STATEMENT_SEEN; /* names are the connection's */
     }
 
     db->turns++;
@@ -521,6 +599,7 @@ struct db_unit *db_begin(struct db *db, db_done_handler done, void *arg)
     weir_assert(db->open == NULL);
     struct db_unit *unit = xcalloc(1, sizeof *unit);
     *unit = (struct db_unit){ .db = db, .done = done, .arg = arg, .begun_us = clock_us(), .dead = db->state != DB_UP };
+    STAILQ_INIT(&unit->calls);
     metric_add(db->pending, 1);
     return db->open = unit;
 }
@@ -536,71 +615,115 @@ static void unit_push(struct db_unit *unit, struct db_entry made)
     queue_push(unit->dead ? &db->stranded : &db->sent, entry);
 }
 
-/* What is sent a second time gets a name, so that PostgreSQL parses and plans it once for each connection; until that is
- * known to have worked it is sent as a text. NULL: as a text. */
-static struct db_statement *statement_for(struct db_unit *unit, const char *sql)
+static struct db_statement *statement_of(struct db *db, const char *sql)
 {
-    struct db *db = unit->db;
     struct db_statement *statement;
     SLIST_FOREACH(statement, &db->statements, link)
     {
         if (strcmp(statement->sql, sql) == 0)
-            break;
+            return statement;
     }
-    if (statement == NULL) {
-        statement = xcalloc(1, sizeof *statement);
-        statement->sql = xstrdup(sql);
-        snprintf(statement->name, sizeof statement->name, "weir_%u", ++db->statement_count);
-        SLIST_INSERT_HEAD(&db->statements, statement, link);
-        return NULL;
+    statement = xcalloc(1, sizeof *statement);
+    statement->sql = xstrdup(sql);
+    statement_rename(db, statement);
+    SLIST_INSERT_HEAD(&db->statements, statement, link);
+    return statement;
+}
+
+/* Whether it is sent by its name. What is sent a second time gets one, so that PostgreSQL parses and plans it once for each connection; until that
+ * is known to have worked it is sent as a text. */
+static bool statement_has_name(struct db_unit *unit, struct db_statement *statement)
+{
+    struct db *db = unit->db;
+    if (statement->state == STATEMENT_NEW || statement->state == STATEMENT_ASKED) {
+        statement->state = statement->state == STATEMENT_NEW ? STATEMENT_SEEN : STATEMENT_ASKED;
+        return false;
     }
-    if (statement->state == STATEMENT_ASKED)
-        return NULL;
     if (statement->state == STATEMENT_SEEN) {
-        if (PQsendPrepare(db->conn, statement->name, sql, 0, NULL) != 1)
+        if (PQsendPrepare(db->conn, statement->name, statement->sql, 0, NULL) != 1)
             db->lost_soon = true;
         statement->state = STATEMENT_ASKED;
         unit_push(unit, (struct db_entry){ .prepares = statement });
     }
-    return statement;
+    return true;
 }
 
-static void unit_send(struct db_unit *unit, const char *sql, size_t count, const char *const *values, const int *lens,
-                      const int *formats, bool binary_rows, db_rows_handler rows)
+static void unit_send(struct db_unit *unit, struct db_statement *statement, size_t count, const struct db_value *values, bool binary_rows,
+                      db_rows_handler rows)
 {
     struct db *db = unit->db;
-    weir_assert(db->open == unit && count <= DB_VALUES_MAX);
-    bool by_name = false;
-    if (!unit->dead && !db->lost_soon) {
-        const struct db_statement *statement = statement_for(unit, sql);
-        by_name = statement != NULL && statement->state == STATEMENT_READY;
-        int sent = statement != NULL
-                     ? PQsendQueryPrepared(db->conn, statement->name, (int)count, values, lens, formats, binary_rows)
-                     : PQsendQueryParams(db->conn, sql, (int)count, NULL, values, lens, formats, binary_rows);
-        if (sent != 1)
-            db->lost_soon = true;
-    }
-    unit_push(unit, (struct db_entry){ .by_name = by_name, .rows = rows });
-}
-
-void db_query(struct db_unit *unit, const char *sql, size_t count, const char *const *values, db_rows_handler rows)
-{
-    unit_send(unit, sql, count, values, NULL, NULL, false, rows);
-}
-
-void db_query_values(struct db_unit *unit, const char *sql, size_t count, const struct db_value *values,
-                     bool binary_rows, db_rows_handler rows)
-{
     const char *data[DB_VALUES_MAX];
     int lens[DB_VALUES_MAX], formats[DB_VALUES_MAX];
-    weir_assert(count <= DB_VALUES_MAX);
+    struct db_entry entry = { .rows = rows };
+    weir_assert(db->open == unit && count <= DB_VALUES_MAX);
     for (size_t i = 0; i < count; i++) {
         weir_assert(values[i].len <= INT_MAX);
         data[i] = values[i].data;
         lens[i] = (int)values[i].len;
         formats[i] = values[i].binary ? 1 : 0;
     }
-    unit_send(unit, sql, count, data, lens, formats, binary_rows, rows);
+    if (!unit->dead && !db->lost_soon) {
+        bool ready = statement->state == STATEMENT_READY;
+        int sent = statement_has_name(unit, statement)
+                     ? PQsendQueryPrepared(db->conn, statement->name, (int)count, data, lens, formats, binary_rows)
+                     : PQsendQueryParams(db->conn, statement->sql, (int)count, NULL, data, lens, formats, binary_rows);
+        if (ready) {
+            entry.named = statement;
+            memcpy(entry.name, statement->name, sizeof entry.name);
+        }
+        if (sent != 1)
+            db->lost_soon = true;
+    }
+    unit_push(unit, entry);
+}
+
+static size_t value_size(const struct db_value *value)
+{
+    return value->data == NULL ? 0 : value->binary ? value->len : strlen(value->data) + 1;
+}
+
+static void unit_keep(struct db_unit *unit, struct db_statement *statement, size_t count, const struct db_value *values, bool binary_rows,
+                      db_rows_handler rows)
+{
+    size_t size = 0;
+    for (size_t i = 0; i < count; i++)
+        size += value_size(&values[i]);
+    unit->kept += size;
+    unit->call_count++;
+    if (unit->kept > KEPT_MAX) {
+        unit_forget_calls(unit);
+        return;
+    }
+    struct db_call *call = xmalloc(sizeof *call + count * sizeof *values + size);
+    *call = (struct db_call){ .statement = statement, .count = count, .binary_rows = binary_rows, .rows = rows };
+    char *room = (char *)&call->values[count];
+    for (size_t i = 0; i < count; i++) {
+        call->values[i] = values[i];
+        if (values[i].data == NULL)
+            continue;
+        size_t len = value_size(&values[i]);
+        call->values[i].data = memcpy(room, values[i].data, len);
+        room += len;
+    }
+    STAILQ_INSERT_TAIL(&unit->calls, call, link);
+}
+
+void db_query_values(struct db_unit *unit, const char *sql, size_t count, const struct db_value *values,
+                     bool binary_rows, db_rows_handler rows)
+{
+    struct db_statement *statement = statement_of(unit->db, sql);
+    unit_send(unit, statement, count, values, binary_rows, rows);
+    if (!unit->dead)
+        unit_keep(unit, statement, count, values, binary_rows, rows);
+}
+
+void db_query(struct db_unit *unit, const char *sql, size_t count, const char *const *values, db_rows_handler rows)
+{
+    struct db_value texts[DB_VALUES_MAX];
+    weir_assert(count <= DB_VALUES_MAX);
+    for (size_t i = 0; i < count; i++)
+        texts[i] = (struct db_value){ .data = values[i] };
+    db_query_values(unit, sql, count, texts, false, rows);
 }
 
 void db_commit(struct db_unit *unit)
@@ -617,13 +740,13 @@ void db_commit(struct db_unit *unit)
 bool db_error_is_transient(const struct db_error *error)
 {
     static const char *const classes[] = { "08", "40", "53", "55", "57", "58", NULL };
-    return is_of_class(error, classes) || error->sqlstate[0] == '\0' || strcmp(error->sqlstate, "25006") == 0;
+    return error->stale || is_of_class(error, classes) || error->sqlstate[0] == '\0' || strcmp(error->sqlstate, "25006") == 0;
 }
 
 bool db_error_is_conflict(const struct db_error *error)
 {
     static const char *const states[] = { "40001", "40P01", "55P03", NULL };
-    return is_of_class(error, states);
+    return error->stale || is_of_class(error, states);
 }
 
 bool db_error_is_disk_full(const struct db_error *error)

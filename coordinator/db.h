@@ -7,7 +7,8 @@
  * exactly once, when the commit's result is here (DB_OK), when PostgreSQL refused something in it (DB_FAILED: nothing
  * of it happened), or when the connection went before the result came (DB_LOST: it may or may not have happened, so
  * every unit here is one that can be repeated). The connection comes back by itself with growing pauses. A server that
- * does not answer within answer_timeout_ms counts as gone.
+ * does not answer within answer_timeout_ms counts as gone. A unit that failed as what it was prepared for has changed (a
+ * function was made anew) is sent once more by itself, unless its values are large or a rows handler was called.
  *
  * Callbacks come from the loop, never from inside db_begin()..db_commit(); they may begin new units but not free the
  * db.
@@ -29,6 +30,7 @@ enum db_outcome { DB_OK, DB_FAILED, DB_LOST };
 
 struct db_error {
     char sqlstate[6]; /* "" when PostgreSQL did not say */
+    bool stale;       /* what was prepared did not fit the schema any more, and is prepared anew at its next use */
     struct error why;
 };
 
@@ -77,7 +79,8 @@ void db_commit(struct db_unit *unit);
 
 /* Whether the same unit may succeed later (deadlock, out of resources, shutdown), as opposed to being wrong. */
 bool db_error_is_transient(const struct db_error *error);
-/* Whether it lost to another transaction: a deadlock, or a lock that was not to be had in time. The same unit is likely to succeed at once. */
+/* Whether it lost to another transaction: a deadlock, a lock that was not to be had in time, or the schema was changed. The same unit is likely to succeed
+ * at once. */
 bool db_error_is_conflict(const struct db_error *error);
 bool db_error_is_disk_full(const struct db_error *error);
 /* Whether the values are what PostgreSQL refused: cardinality, data, integrity, program limits. Everything else (a

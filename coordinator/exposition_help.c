@@ -39,6 +39,7 @@ static const struct help helps[] = {
     { "weir_conservation_difference", "Accepted recipients not accounted for as delivered, bounced, discarded, "
                                       "quarantined or spooled; not 0 means loss." },
     { "weir_db_connections_total", "Attempts to connect to PostgreSQL." },
+    { "weir_db_statements_stale_total", "Prepared statements that no longer fitted the schema, as functions were made anew, and were prepared anew." },
     { "weir_db_timeouts_total", "Connections to PostgreSQL ended by a time-out, by what was waited for." },
     { "weir_db_unit_seconds", "Time from handing a transaction to PostgreSQL to its result." },
     { "weir_db_units_pending", "Transactions handed to PostgreSQL without a result yet." },

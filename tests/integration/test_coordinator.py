@@ -505,6 +505,69 @@ def test_policy_by_epochs(two, nodes, tmp_path):
         assert done.returncode == 65 and "mailertable:2" in done.stderr
 
 
+@contextlib.contextmanager
+def made_anew(pg, function, parameters):
+    """A function with other types of parameters, as a newer program makes it while this one is at work; then again as it was."""
+    found = "\n".join(cells[0] for cells in pg.query(f"SELECT pg_get_functiondef('{function}'::regproc)"))
+    pg.query(f"BEGIN; DROP FUNCTION {function}; CREATE FUNCTION {function}({parameters}) RETURNS admin_answer LANGUAGE sql AS $$"
+             " SELECT 0, NULL::text, json_build_object('id', convert_from($1, 'UTF8'), 'epoch', 77, 'changes', json_build_array()) $$; COMMIT")
+    try:
+        yield
+    finally:
+        pg.query(f"BEGIN; DROP FUNCTION {function}; {found}; COMMIT")
+
+
+STALE = 'weir_db_statements_stale_total{node="coordinator-1"}'
+SESSIONS = "SELECT count(*), max(backend_start) FROM pg_stat_activity WHERE application_name IN ('weir coordinator-1', 'weir coordinator-2')"
+
+
+@pytest.mark.sanitized
+def test_a_statement_for_a_function_that_was_made_anew(two):
+    """Nobody notices, and no connection is made anew; what does not work for another reason is told, and tried once."""
+    def show():
+        done = two.run_ctl("--json", "queue", "show", "NOBODY")
+        return done.returncode, done.stdout + done.stderr
+
+    before, stale = two.pg.query(SESSIONS), two.metric(STALE)
+    assert before[0][0] == "2"
+    assert [show()[0] for _ in range(3)] == [65] * 3  # from the third time on by its name
+    with made_anew(two.pg, "admin_queue_show", "wanted bytea"):
+        shown = [show() for _ in range(3)]
+        assert [status for status, _ in shown] == [0] * 3 and all("NOBODY" in words for _, words in shown), shown
+        assert two.metric(STALE) == stale + 1
+    assert [show()[0] for _ in range(3)] == [65] * 3
+    assert two.metric(STALE) == stale + 2
+    made = "\n".join(cells[0] for cells in two.pg.query("SELECT pg_get_functiondef('admin_queue_show'::regproc)"))
+    try:
+        two.pg.query("CREATE OR REPLACE FUNCTION admin_queue_show(wanted text) RETURNS admin_answer LANGUAGE plpgsql AS "
+                     "$$ BEGIN RETURN (SELECT a FROM nowhere AS a); END $$")
+        for status, words in [show() for _ in range(3)]:
+            assert status == 70 and "42P01" in words, words
+        assert two.metric(STALE) == stale + 2, "the statement fits, but what the function does is wrong"
+        two.pg.query("DROP FUNCTION admin_queue_show(text)")
+        for status, words in [show() for _ in range(3)]:
+            assert status == 70 and "42883" in words, words
+        assert two.metric(STALE) == stale + 3
+    finally:
+        two.pg.query(f"DROP FUNCTION IF EXISTS admin_queue_show(text); {made}")
+    assert [show()[0] for _ in range(3)] == [65] * 3
+    assert two.pg.query(SESSIONS) == before
+
+
+def test_a_stale_statement_with_large_values(two, tmp_path):
+    """They are not kept to be sent once more: who asked is told to."""
+    (tmp_path / "local-host-names").write_text("example.edu\n" + "# a comment of some length\n" * 5000)
+    for _ in range(3):
+        two.ctl("policy", "apply", tmp_path)
+    before = two.pg.query(SESSIONS)
+    with made_anew(two.pg, "admin_policy_apply", "requester bytea, why text, names text[], contents text[]"):
+        done = two.run_ctl("policy", "apply", tmp_path)
+        assert done.returncode == 75 and "42883" in done.stderr, done
+        assert "this is policy 77" in two.ctl("policy", "apply", tmp_path)
+    assert [two.run_ctl("policy", "apply", tmp_path).returncode for _ in range(2)] == [75, 0]
+    assert two.pg.query(SESSIONS) == before
+
+
 def test_another_coordinator_answers(two):
     two.stop("coordinator-1", signal.SIGKILL)
     assert two.json("node", "list")
