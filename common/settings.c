@@ -76,6 +76,7 @@ static const struct config_key coordinator_keys[] = {
     UINT(audit_days, "30", 1, 36500, "audit rows are kept that long"),
     UINT(audit_pending, "50000", 1, 10000000, "audit rows received and not committed; over it their edges keep them"),
     UINT(questions_pending, "20000", 1, 1000000, "questions of edges under way; over it they are told to ask another coordinator"),
+    DURATION(act_memory, "1d", MINUTES, 30 * DAYS, "an operator's act that is asked for again within this time is answered as the first time, and not done again"),
     UINT(admin_requests, "256", 1, 100000, "requests of operators under way; over it they are asked to come again"),
     SIZE(policy_size, "32MiB", KIB, 64 * MIB, "all files of a policy; over it policy apply is refused; less than link_message"),
     UINT(scrapes, "32", 1, 10000, "scrapes of /metrics waiting for the database; over it 503"),

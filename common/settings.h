@@ -51,6 +51,7 @@ struct coordinator_settings {         /* [coordinator "coordinator-1"]: read by 
     uint64_t audit_days;              /* 30 */
     uint64_t audit_pending;           /* 50000 rows received and not committed; over it reports are refused and come again */
     uint64_t questions_pending;       /* 20000 questions of edges under way; over it they ask another coordinator */
+    uint64_t act_memory;              /* 1d: an operator's act that is asked for again is answered as before */
     uint64_t admin_requests;          /* 256 questions of operators under way; over it "too many requests at once" */
     uint64_t policy_size;             /* 32MiB of all files of a policy; over it `policy apply` is refused. Less than link_message */
     uint64_t scrapes;                 /* 32 scrapes waiting for the database; over it 503 */

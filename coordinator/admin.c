@@ -22,8 +22,8 @@ enum verb_kind {
                  before, as it ends connections (link_hub_allow()) */
 };
 
-/* params says where $1, $2, ... come from: w who asks, a the next argument (NULL when absent), s the node time-out, n
- * and c the names and contents of the files. */
+/* params says where $1, $2, ... come from: w who asks, t the act's token (NULL when absent), a the next argument (NULL when absent), s the node time-out,
+ * n and c the names and contents of the files. */
 struct verb {
     const char *name;
     size_t min_args, max_args;
@@ -32,45 +32,47 @@ struct verb {
     const char *sql;
 };
 
+/* What changes something: $1 and $2 are w and t. Asked for again with the same token it is not called, and answered as before; act_begin() waits for one
+ * that is under way. CASE keeps the order. */
+#define ACT(call) "SELECT * FROM act_end($1, $2, CASE WHEN act_begin($1, $2) THEN " call " END)"
+
 /* Arguments: a message's id, sender, recipient, state, age, destination, each may be empty; whether all are meant; where to go on. */
-#define QUEUE_ACT(act) "SELECT * FROM admin_queue_act($1, '" act "', $2, $3, $4, $5, $6, $7, $8::boolean, coalesce($9, ''))"
+#define QUEUE_ACT(act) ACT("admin_queue_act($1, '" act "', $3, $4, $5, $6, $7, $8, $9::boolean, coalesce($10, ''))")
 
 static const struct verb verbs[] = {
-    { "account add", 2, 3, PLAIN, "waaa", "SELECT * FROM admin_account_add($1, $2, $3, $4)" },
-    { "account delete", 1, 1, PLAIN, "wa", "SELECT * FROM admin_account_delete($1, $2)" },
-    { "account disable", 1, 1, PLAIN, "wa", "SELECT * FROM admin_account_disable($1, $2, true)" },
-    { "account enable", 1, 1, PLAIN, "wa", "SELECT * FROM admin_account_disable($1, $2, false)" },
+    { "account add", 2, 3, PLAIN, "wtaaa", ACT("admin_account_add($1, $3, $4, $5)") },
+    { "account delete", 1, 1, PLAIN, "wta", ACT("admin_account_delete($1, $3)") },
+    { "account disable", 1, 1, PLAIN, "wta", ACT("admin_account_disable($1, $3, true)") },
+    { "account enable", 1, 1, PLAIN, "wta", ACT("admin_account_disable($1, $3, false)") },
     { "account list", 0, 0, PLAIN, "", "SELECT * FROM admin_account_list()" },
-    { "account passwd", 2, 2, PLAIN, "waa", "SELECT * FROM admin_account_passwd($1, $2, $3)" },
-    { "drain", 1, 2, PLAIN, "waas",
-      "SELECT * FROM admin_drain($1, $2, true, coalesce($3::boolean, false), $4::interval)" },
-    { "gc", 1, 1, PLAIN, "was", "SELECT * FROM admin_gc($1, $2, $3::interval)" },
+    { "account passwd", 2, 2, PLAIN, "wtaa", ACT("admin_account_passwd($1, $3, $4)") },
+    { "drain", 1, 2, PLAIN, "wtaas", ACT("admin_drain($1, $3, true, coalesce($4::boolean, false), $5::interval)") },
+    { "gc", 1, 1, PLAIN, "wtas", ACT("admin_gc($1, $3, $4::interval)") },
     { "history", 0, 1, PLAIN, "a", "SELECT * FROM admin_history(least(coalesce($1::integer, 100), 2000))" },
-    { "keys add", 3, 3, ADDS_KEY, "waaa", "SELECT * FROM admin_keys_add($1, $2, $3, $4)" },
+    { "keys add", 3, 3, ADDS_KEY, "wtaaa", ACT("admin_keys_add($1, $3, $4, $5)") },
     { "keys list", 0, 0, PLAIN, "", "SELECT * FROM admin_keys_list()" },
-    { "keys revoke", 1, 2, PLAIN, "waa", "SELECT * FROM admin_keys_revoke($1, $2, coalesce($3::boolean, false))" },
+    { "keys revoke", 1, 2, PLAIN, "wtaa", ACT("admin_keys_revoke($1, $3, coalesce($4::boolean, false))") },
     { "node list", 0, 0, PLAIN, "s", "SELECT * FROM admin_node_list($1::interval)" },
     { "node show", 1, 1, PLAIN, "as", "SELECT * FROM admin_node_show($1, $2::interval)" },
-    { "policy apply", 0, 1, TAKES_POLICY, "wanc",
-      "SELECT * FROM admin_policy_apply($1, coalesce($2, ''), $3::text[], $4::text[])" },
+    { "policy apply", 0, 1, TAKES_POLICY, "wtanc", ACT("admin_policy_apply($1, coalesce($3, ''), $4::text[], $5::text[])") },
     { "policy history", 0, 0, PLAIN, "", "SELECT * FROM admin_policy_history()" },
-    { "policy rollback", 1, 1, PLAIN, "wa", "SELECT * FROM admin_policy_rollback($1, $2::bigint)" },
+    { "policy rollback", 1, 1, PLAIN, "wta", ACT("admin_policy_rollback($1, $3::bigint)") },
     { "policy show", 0, 1, PLAIN, "a", "SELECT * FROM admin_policy_show($1::bigint)" },
-    { "queue bounce", 7, 8, PLAIN, "waaaaaaaa", QUEUE_ACT("bounce") },
-    { "queue delete", 7, 8, PLAIN, "waaaaaaaa", QUEUE_ACT("delete") },
-    { "queue hold", 7, 8, PLAIN, "waaaaaaaa", QUEUE_ACT("hold") },
+    { "queue bounce", 7, 8, PLAIN, "wtaaaaaaaa", QUEUE_ACT("bounce") },
+    { "queue delete", 7, 8, PLAIN, "wtaaaaaaaa", QUEUE_ACT("delete") },
+    { "queue hold", 7, 8, PLAIN, "wtaaaaaaaa", QUEUE_ACT("hold") },
     { "queue list", 6, 7, PLAIN, "aaaaaaa",
       "SELECT * FROM admin_queue_list($1, $2, $3, $4, $5, $6, least(coalesce($7::integer, 100), 2000))" },
-    { "queue release", 7, 8, PLAIN, "waaaaaaaa", QUEUE_ACT("release") },
-    { "queue retry", 7, 8, PLAIN, "waaaaaaaa", QUEUE_ACT("retry") },
+    { "queue release", 7, 8, PLAIN, "wtaaaaaaaa", QUEUE_ACT("release") },
+    { "queue retry", 7, 8, PLAIN, "wtaaaaaaaa", QUEUE_ACT("retry") },
     { "queue show", 1, 1, PLAIN, "a", "SELECT * FROM admin_queue_show($1)" },
     { "report", 0, 1, PLAIN, "a", "SELECT * FROM admin_report(least(coalesce($1::integer, 24), 87600), 50)" },
     { "status", 0, 0, PLAIN, "s", "SELECT * FROM admin_status($1::interval)" },
     { "trace", 1, 2, PLAIN, "aa", /* in brackets, as log lines have addresses; Message-IDs match with and without */
       "SELECT * FROM admin_trace(regexp_replace($1, '^<(.*)>$', '\\1'), least(coalesce($2::integer, 200), 2000))" },
-    { "verify forget", 1, 1, PLAIN, "wa", "SELECT * FROM admin_verify_forget($1, $2)" },
+    { "verify forget", 1, 1, PLAIN, "wta", ACT("admin_verify_forget($1, $3)") },
     { "verify show", 1, 1, PLAIN, "a", "SELECT * FROM admin_verify_show($1)" },
-    { "undrain", 1, 1, PLAIN, "was", "SELECT * FROM admin_drain($1, $2, false, false, $3::interval)" },
+    { "undrain", 1, 1, PLAIN, "wtas", ACT("admin_drain($1, $3, false, false, $4::interval)") },
 };
 
 struct admin {
@@ -79,7 +81,7 @@ struct admin {
     struct cluster *cluster;
     char silence[32];
     size_t in_flight_max, in_flight, policy_size;
-    struct metric *ok, *refused, *failed, *busy, *too_large;
+    struct metric *ok, *refused, *failed, *busy, *too_large, *repeated;
 };
 
 struct question {
@@ -88,7 +90,8 @@ struct question {
     void *arg;
     uint64_t id;
     char *target; /* the first argument, for suggestions; may be NULL */
-    bool adds_key;
+    const struct verb *verb; /* NULL until it is known */
+    bool repeated;           /* it was answered before, and is answered so again */
     unsigned status;
     char *error, *body;
 };
@@ -102,6 +105,7 @@ struct admin *admin_new(struct event_base *base, struct db *db, struct cluster *
     admin->ok = metrics_counter(metrics, "weir_admin_requests_total", "result=\"ok\"");
     admin->refused = metrics_counter(metrics, "weir_admin_requests_total", "result=\"refused\"");
     admin->busy = metrics_counter(metrics, "weir_admin_busy_total", NULL);
+    admin->repeated = metrics_counter(metrics, "weir_admin_repeated_total", NULL);
     admin->too_large = metrics_counter(metrics, "weir_policy_too_large_total", NULL);
     admin->failed = metrics_counter(metrics, "weir_admin_requests_total", "result=\"failed\"");
     return admin;
@@ -159,8 +163,9 @@ static void answer_later(struct question *question)
 static void on_answer(void *arg, const PGresult *result)
 {
     struct question *question = arg;
-    if (PQntuples(result) != 1 || PQnfields(result) != 3)
+    if (PQntuples(result) != 1 || PQnfields(result) < 3)
         return;
+    question->repeated = PQnfields(result) > 3 && strcmp(PQgetvalue(result, 0, 3), "t") == 0;
     question->status = (unsigned)strtoul(PQgetvalue(result, 0, 0), NULL, 10);
     if (!PQgetisnull(result, 0, 1))
         question->error = xstrdup(PQgetvalue(result, 0, 1));
@@ -202,7 +207,11 @@ static void on_done(void *arg, enum db_outcome outcome, const struct db_error *e
         question->body = NULL;
         set_answer(question, EX_SOFTWARE, "the answer is larger than %zu bytes", ADMIN_BODY_MAX);
     }
-    if (question->adds_key && question->status == 0)
+    if (question->repeated && outcome == DB_OK) {
+        metric_add(question->admin->repeated, 1);
+        log_write(LOG_NOTICE, "%s: asked for again, and answered as when it was done", question->verb->name);
+    }
+    if (question->verb->kind == ADDS_KEY && question->status == 0)
         cluster_when_read(question->admin->cluster, on_in_force, question);
     else
         answer(question);
@@ -272,17 +281,29 @@ static const struct verb *find_verb(const char *name)
     return NULL;
 }
 
-static void ask_database(struct question *question, const struct verb *verb, const char *who, char *const *args,
+/* As PostgreSQL reads a uuid; NULL: the act has no token. */
+static const char *format_token(char hex[2 * WIRE_ACT_LEN + 1], const ProtobufCBinaryData *act)
+{
+    for (size_t i = 0; i < act->len; i++)
+        snprintf(hex + 2 * i, 3, "%02x", act->data[i]);
+    return act->len > 0 ? hex : NULL;
+}
+
+static void ask_database(struct question *question, const Weir__AdminRequest *request, const char *who, char *const *args,
                          struct rows *names, struct rows *contents)
 {
     struct admin *admin = question->admin;
     const char *values[PARAMS_MAX];
+    char token[2 * WIRE_ACT_LEN + 1];
     size_t count = 0, next_arg = 0;
-    for (const char *param = verb->params; *param != '\0'; param++, count++) {
+    for (const char *param = question->verb->params; *param != '\0'; param++, count++) {
         weir_assert(count < PARAMS_MAX);
         switch (*param) {
         case 'w':
             values[count] = who;
+            break;
+        case 't':
+            values[count] = format_token(token, &request->act);
             break;
         case 's':
             values[count] = admin->silence;
@@ -297,9 +318,8 @@ static void ask_database(struct question *question, const struct verb *verb, con
             values[count] = args[next_arg++];
         }
     }
-    question->adds_key = verb->kind == ADDS_KEY;
     struct db_unit *unit = db_begin(admin->db, on_done, question);
-    db_query(unit, verb->sql, count, values, on_answer);
+    db_query(unit, question->verb->sql, count, values, on_answer);
     db_commit(unit);
 }
 
@@ -311,7 +331,7 @@ void admin_ask(struct admin *admin, const char *who, const Weir__AdminRequest *r
     admin->in_flight++;
     char name[64];
     wire_string(name, sizeof name, &request->verb);
-    const struct verb *verb = find_verb(name);
+    const struct verb *verb = question->verb = find_verb(name);
     if (verb == NULL || request->n_args < verb->min_args || request->n_args > verb->max_args ||
         (request->n_files > 0 && verb->kind != TAKES_POLICY)) {
         set_answer(question, EX_USAGE,
@@ -341,7 +361,7 @@ void admin_ask(struct admin *admin, const char *who, const Weir__AdminRequest *r
         question->target = xstrdup(args[0]);
     fine = fine && (verb->kind != TAKES_POLICY || take_files(question, request, payloads, &names, &contents));
     if (fine)
-        ask_database(question, verb, who, args, &names, &contents);
+        ask_database(question, request, who, args, &names, &contents);
     else
         answer_later(question);
     for (size_t i = 0; i < PARAMS_MAX; i++)

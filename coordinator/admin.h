@@ -6,6 +6,9 @@
  * Arguments are parameters of the query, never part of its text. Answers are JSON made by PostgreSQL, with an exit code
  * of sysexits.h: 64 the request is not understood, 65 it names what does not exist, 69 the database is not there, 75
  * try again, 77 needs force.
+ *
+ * What changes something is done once for each token that its request carries (AdminRequest.act): token and answer are committed with it, and who asks
+ * again, here or at another coordinator, hears that answer, until act_memory is over. Of two at once one waits for the other.
  */
 #include <stddef.h>
 #include "coordinator/cluster.h"

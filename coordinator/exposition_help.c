@@ -19,6 +19,8 @@ static const struct help helps[] = {
     { "process_resident_memory_bytes", "Resident memory size in bytes." },
     { "process_start_time_seconds", "Start time of the process since unix epoch in seconds." },
     { "weir_admin_busy_total", "Requests of operators refused because admin_requests were under way." },
+    { "weir_admin_forgotten_total", "Answers to operators' acts forgotten because they are older than act_memory." },
+    { "weir_admin_repeated_total", "Operators' acts asked for again, which were answered as before and not done again." },
     { "weir_admin_requests_total", "Requests of operators by how they ended." },
     { "weir_audit_batches_failed_total", "Batches of audit rows the database did not take though nothing in them was "
                                          "wrong; their edges keep the rows and repeat them." },

@@ -1,6 +1,6 @@
 /*
  * leader.c - what one coordinator must do for all: fold metrics of ended processes, delete old audit rows, what was
- * left in the spool, and what next hops said of recipients too long ago
+ * left in the spool, and what next hops said of recipients and operators were told too long ago
  *
  * One unit at a time. Rows are deleted in small batches, with a pause in between, so that nobody waits for them.
  */
@@ -25,7 +25,7 @@ struct leader {
     const struct coordinator_settings *settings;
     uint64_t retention_at_ms;
     bool leads, more_verified, more_rows, more_processes, more_leftovers;
-    struct metric *leading, *deleted, *abandoned, *verified_expired, *verified_over;
+    struct metric *leading, *deleted, *abandoned, *verified_expired, *verified_over, *acts_forgotten;
 };
 
 static void on_timer(evutil_socket_t fd, short what, void *arg);
@@ -47,6 +47,7 @@ struct leader *leader_new(struct event_base *base, struct db *db, const struct c
     leader->abandoned = metrics_counter(metrics, "weir_spool_abandoned_total", NULL);
     leader->verified_expired = metrics_counter(metrics, "weir_verify_entries_deleted_total", "why=\"expired\"");
     leader->verified_over = metrics_counter(metrics, "weir_verify_entries_deleted_total", "why=\"limit\"");
+    leader->acts_forgotten = metrics_counter(metrics, "weir_admin_forgotten_total", NULL);
     leader->deleted = metrics_counter(metrics, "weir_audit_rows_deleted_total", NULL);
     schedule(leader);
     return leader;
@@ -86,6 +87,12 @@ static void on_deleted(void *arg, const PGresult *result)
     double rows = strtod(PQcmdTuples((PGresult *)(uintptr_t)result), NULL);
     metric_add(leader->deleted, rows);
     leader->more_rows = rows >= DELETE_ROWS;
+}
+
+static void on_acts_tidied(void *arg, const PGresult *result)
+{
+    struct leader *leader = arg;
+    metric_add(leader->acts_forgotten, strtod(PQgetvalue(result, 0, 0), NULL));
 }
 
 static void on_verify_tidied(void *arg, const PGresult *result)
@@ -147,7 +154,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     const char *const abandon[] = { leftover, leftovers };
     db_query(unit, "SELECT spool_abandon($1::interval, $2::integer)", 2, abandon, on_abandoned);
     if (clock_ms() >= leader->retention_at_ms) {
-        char days[24], most[16], entries[24];
+        char days[24], most[16], entries[24], memory[32];
         snprintf(days, sizeof days, "%llu days", (unsigned long long)leader->settings->audit_days);
         snprintf(most, sizeof most, "%d", DELETE_ROWS);
         const char *const values[] = { days, most };
@@ -156,6 +163,9 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
                  " ORDER BY time LIMIT $2::integer))",
                  2, values, on_deleted);
         db_query(unit, "SELECT spool_tidy($1::interval, $2::integer)", 2, values, NULL);
+        snprintf(memory, sizeof memory, "%llu ms", (unsigned long long)leader->settings->act_memory);
+        const char *const acts[] = { memory, most };
+        db_query(unit, "SELECT act_tidy($1::interval, $2::integer)", 2, acts, on_acts_tidied);
         snprintf(entries, sizeof entries, "%llu", (unsigned long long)leader->settings->verify_entries);
         const char *const verified[] = { entries, most };
         db_query(unit, "SELECT expired, over FROM verify_tidy($1::bigint, $2::integer)", 2, verified, on_verify_tidied);

@@ -120,7 +120,7 @@ static bool bytes_are_valid(const struct wire_rule *rule, const ProtobufCBinaryD
     case WIRE_RULE_TOKEN:
         return all_visible(bytes);
     case WIRE_RULE_KEY:
-        return bytes->len == CURVE_KEY_LEN || bytes->len == 0;
+        return bytes->len == rule->max || bytes->len == 0;
     default:
         return true;
     }

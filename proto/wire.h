@@ -34,6 +34,7 @@
 #define WIRE_ADDRESS_MAX  1024 /* sender, recipient, HELO, Message-ID */
 #define WIRE_REPLY_MAX    2048 /* SMTP replies, error texts */
 #define WIRE_ARG_MAX      4096 /* one argument of weirctl */
+#define WIRE_ACT_LEN      16   /* the token of an operator's act */
 #define WIRE_NODES_MAX    4096
 #define WIRE_KEYS_MAX     8192
 #define WIRE_ROWS_MAX     2048

@@ -41,6 +41,10 @@
     {                                                                                                                  \
         FIELD(type, name), .kind = WIRE_RULE_KEY, .max = CURVE_KEY_LEN                                                 \
     }
+#define MAYBE_ACT(type, name)                                                                                          \
+    {                                                                                                                  \
+        FIELD(type, name), .kind = WIRE_RULE_KEY, .max = WIRE_ACT_LEN                                                  \
+    }
 #define ENUM(type, name, low, top)                                                                                     \
     {                                                                                                                  \
         FIELD(type, name), .kind = WIRE_RULE_ENUM, .min = (low), .max = (top)                                          \
@@ -350,6 +354,7 @@ static const struct wire_rule admin_request_rules[] = {
     SOME_TEXT(Weir__AdminRequest, verb, WIRE_WORD_MAX),
     TEXTS(Weir__AdminRequest, args, ARGS_MAX, WIRE_ARG_MAX),
     NAMES(Weir__AdminRequest, files, WIRE_PAYLOADS_MAX),
+    MAYBE_ACT(Weir__AdminRequest, act),
     END,
 };
 TABLE(admin_request, admin_request, NULL);

@@ -17,7 +17,7 @@ enum wire_rule_kind {
     WIRE_RULE_NAME,  /* bytes: name characters, min to max of them */
     WIRE_RULE_TOKEN, /* bytes: printable ASCII without blanks */
     WIRE_RULE_TEXT,  /* bytes: anything */
-    WIRE_RULE_KEY,   /* bytes: 32 of them, or none where min is 0 */
+    WIRE_RULE_KEY,   /* bytes: max of them, or none where min is 0 */
     WIRE_RULE_ENUM,
     WIRE_RULE_U32,
     WIRE_RULE_U64,

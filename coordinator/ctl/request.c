@@ -7,9 +7,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sysexits.h>
 #include <time.h>
 #include "common/clock.h"
+#include "common/log.h"
 #include "common/memory.h"
 #include "coordinator/ctl/request.h"
 #include "coordinator/text.h"
@@ -171,7 +173,7 @@ static bool try_current(struct requester *requester, struct text *why)
         text_printf(why, "refused our key %s: is it added as an operator's, and is the coordinator's public_key right?",
                     requester->public_key);
     else
-        text_puts(why, requester->timed_out && requester->sent ? "no answer in time" : "cannot connect");
+        text_puts(why, !requester->sent ? "cannot connect" : requester->timed_out ? "no answer in time" : "the connection ended before it answered");
     if (!requester->answered)
         link_free(&requester->link);
     return false;
@@ -197,6 +199,7 @@ void requester_ask(struct requester *requester, const char *verb, const char *co
 {
     Weir__AdminRequest request = WEIR__ADMIN_REQUEST__INIT;
     ProtobufCBinaryData arg_bytes[16], names[WIRE_PAYLOADS_MAX];
+    uint8_t act[WIRE_ACT_LEN];
     struct link_payload payloads[WIRE_PAYLOADS_MAX];
     weir_assert(arg_count <= 16 && file_count <= WIRE_PAYLOADS_MAX);
     for (size_t i = 0; i < arg_count; i++)
@@ -212,6 +215,9 @@ void requester_ask(struct requester *requester, const char *verb, const char *co
     request.n_args = arg_count;
     request.files = names;
     request.n_files = pieces;
+    if (getrandom(act, sizeof act, 0) != (ssize_t)sizeof act)
+        fatal("getrandom: %m");
+    request.act = wire_bytes(act, sizeof act);
 
     *reply = (struct reply){ .status = EX_UNAVAILABLE };
     requester->request = &request;

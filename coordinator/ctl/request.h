@@ -6,6 +6,8 @@
  * Coordinators are tried in the order of the configuration, each for REQUEST_CONNECT_MS to connect and
  * REQUEST_ANSWER_MS to answer. One that answers that its database is not there is passed over, too. The link to the one
  * that answered is kept for the next question.
+ *
+ * Each question has a token of its own, which goes along wherever it is asked: what it changes is changed once, even when the one who did it could not say so.
  */
 #include <stdbool.h>
 #include <stddef.h>

@@ -320,6 +320,7 @@ static const struct {
     uint64_t number;  /* bytes, ms, a count, on as 1 */
     const char *text; /* of an enum, of strings, and of a list with ", " between its items; NULL: a number */
 } shipped[] = {
+    { "coordinator", "act_memory", 24 * 60 * MINUTES, NULL },
     { "coordinator", "spool_max_messages", 1000000, NULL },
     { "coordinator", "spool_max_bytes", 100 * 1024 * MIB, NULL },
     { "coordinator", "spool_per_destination", 100, NULL },

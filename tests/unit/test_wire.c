@@ -456,6 +456,12 @@ START_TEST(test_payload_counts)
     frame.body_case = WEIR__FRAME__BODY_ADMIN_REQUEST;
     frame.admin_request = &admin;
     ck_assert(passes(&frame, 2) && !passes(&frame, 0));
+    static const uint8_t act[WIRE_ACT_LEN + 1];
+    for (size_t len = 0; len <= sizeof act; len++) {
+        admin.act = wire_bytes(act, len);
+        ck_assert_msg(passes(&frame, 2) == (len == 0 || len == WIRE_ACT_LEN), "a token of %zu bytes", len);
+    }
+    admin.act = wire_bytes(act, WIRE_ACT_LEN);
     names[1] = wire_text("../../etc passwd");
     ck_assert(!passes(&frame, 2));
     chunk.id = wire_text(ID);
