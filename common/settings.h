@@ -71,6 +71,7 @@ struct coordinator_settings {         /* [coordinator "coordinator-1"]: read by 
     uint64_t verify_negative_expire;  /* 1h: the same of those it does not know */
     uint64_t verify_negative_refresh; /* 10m */
     uint64_t verify_entries;          /* 1000000 of both; over it those that expire first go */
+    uint64_t limit_buckets;           /* 1000000 buckets of the policy file limits that are not full; over it those that are full first go */
     uint64_t database_connect_timeout; /* 3s per host of the connection string */
     uint64_t database_timeout;        /* 10s without any answer: the connection is ended and made anew */
 };
@@ -142,6 +143,10 @@ struct edge_settings {                /* [edge] */
     uint64_t verify_probes;           /* 20 at once of one next hop, per worker; over it the next hop did not say */
     uint64_t verify_memory;           /* 10000 answers kept by a worker */
     uint64_t verify_memory_time;      /* 30s; then the cluster's are asked again */
+    uint64_t limit_timeout;           /* 1s for a coordinator to say whether a limit is reached (policy file limits); then the worker counts for itself */
+    uint64_t limit_memory;            /* 10000 buckets that a worker counts for itself */
+    uint64_t limit_lot;               /* 32 times as much as is needed is taken from a bucket that is asked about often; 0: never */
+    uint64_t limit_lot_time;          /* 1s: what is not used by then is lost */
     uint64_t report_buffer;           /* 100000 audit rows kept while no coordinator answers, per worker */
     bool mx_delivery;                 /* on: a domain without a route goes to its MX; off: 550 5.4.4 */
     uint64_t mx_host_limit;           /* 20 hosts of one domain looked up, the best first */

@@ -14,6 +14,7 @@
 #include "coordinator/admin.h"
 #include "coordinator/audit.h"
 #include "coordinator/auth/auth.h"
+#include "coordinator/limits.h"
 #include "coordinator/verify.h"
 #include "coordinator/beats.h"
 #include "coordinator/cluster.h"
@@ -44,6 +45,7 @@ struct coordinator {
     struct spool *spool;
     struct auth *auth;
     struct verify *verify;
+    struct limits_room *limits;
     struct leader *leader;
     struct service *service;
     struct http *http;
@@ -259,6 +261,7 @@ static bool make(struct coordinator *coordinator, const struct curve_keypair *pa
     if (coordinator->auth == NULL)
         return false;
     coordinator->verify = verify_new(coordinator->db, coordinator->questions, &config->own, metrics);
+    coordinator->limits = limits_new(coordinator->base, coordinator->db, coordinator->questions, metrics);
     coordinator->leader = leader_new(coordinator->base, coordinator->db, &config->own, metrics);
     struct service_options service = {
         .hub = coordinator->hub,
@@ -301,6 +304,7 @@ static void unmake(struct coordinator *coordinator)
     spool_free(&coordinator->spool);
     auth_free(&coordinator->auth);
     verify_free(&coordinator->verify);
+    limits_free(&coordinator->limits);
     questions_free(&coordinator->questions);
     admin_free(&coordinator->admin);
     audit_free(&coordinator->audit);

@@ -1,6 +1,6 @@
 /*
  * leader.c - what one coordinator must do for all: fold metrics of ended processes, delete old audit rows, what was
- * left in the spool, and what next hops said of recipients and operators were told too long ago
+ * left in the spool, what next hops said of recipients and operators were told too long ago, and buckets that are full again
  *
  * One unit at a time. Rows are deleted in small batches, with a pause in between, so that nobody waits for them.
  */
@@ -24,15 +24,15 @@ struct leader {
     struct event *timer;
     const struct coordinator_settings *settings;
     uint64_t retention_at_ms;
-    bool leads, more_verified, more_rows, more_processes, more_leftovers;
-    struct metric *leading, *deleted, *abandoned, *verified_expired, *verified_over, *acts_forgotten;
+    bool leads, more_verified, more_buckets, more_rows, more_processes, more_leftovers;
+    struct metric *leading, *deleted, *abandoned, *verified_expired, *verified_over, *acts_forgotten, *buckets_full, *buckets_over;
 };
 
 static void on_timer(evutil_socket_t fd, short what, void *arg);
 
 static void schedule(struct leader *leader)
 {
-    unsigned ms = leader->more_rows || leader->more_verified || leader->more_processes || leader->more_leftovers ? BUSY_TURN_MS : TURN_MS;
+    unsigned ms = leader->more_rows || leader->more_verified || leader->more_buckets || leader->more_processes || leader->more_leftovers ? BUSY_TURN_MS : TURN_MS;
     event_add(leader->timer, &(struct timeval){ ms / 1000, ms % 1000 * 1000 });
 }
 
@@ -48,6 +48,8 @@ struct leader *leader_new(struct event_base *base, struct db *db, const struct c
     leader->verified_expired = metrics_counter(metrics, "weir_verify_entries_deleted_total", "why=\"expired\"");
     leader->verified_over = metrics_counter(metrics, "weir_verify_entries_deleted_total", "why=\"limit\"");
     leader->acts_forgotten = metrics_counter(metrics, "weir_admin_forgotten_total", NULL);
+    leader->buckets_full = metrics_counter(metrics, "weir_limit_buckets_deleted_total", "why=\"full\"");
+    leader->buckets_over = metrics_counter(metrics, "weir_limit_buckets_deleted_total", "why=\"limit\"");
     leader->deleted = metrics_counter(metrics, "weir_audit_rows_deleted_total", NULL);
     schedule(leader);
     return leader;
@@ -102,7 +104,16 @@ static void on_verify_tidied(void *arg, const PGresult *result)
     metric_add(leader->verified_expired, expired);
     metric_add(leader->verified_over, over);
     leader->more_verified = expired >= DELETE_ROWS || over >= DELETE_ROWS;
-    leader->retention_at_ms = leader->more_rows || leader->more_verified ? 0 : clock_ms() + RETENTION_MS;
+}
+
+static void on_buckets_tidied(void *arg, const PGresult *result)
+{
+    struct leader *leader = arg;
+    double full = strtod(PQgetvalue(result, 0, 0), NULL), over = strtod(PQgetvalue(result, 0, 1), NULL);
+    metric_add(leader->buckets_full, full);
+    metric_add(leader->buckets_over, over);
+    leader->more_buckets = full >= DELETE_ROWS || over >= DELETE_ROWS;
+    leader->retention_at_ms = leader->more_rows || leader->more_verified || leader->more_buckets ? 0 : clock_ms() + RETENTION_MS;
 }
 
 static void on_folded(void *arg, const PGresult *result)
@@ -126,7 +137,7 @@ static void on_done(void *arg, enum db_outcome outcome, const struct db_error *e
     struct leader *leader = arg;
     if (outcome == DB_FAILED) {
         log_write(LOG_ERR, "database: housekeeping: %s", error->why.text);
-        leader->more_rows = leader->more_verified = leader->more_processes = leader->more_leftovers = false;
+        leader->more_rows = leader->more_verified = leader->more_buckets = leader->more_processes = leader->more_leftovers = false;
     }
     schedule(leader);
 }
@@ -154,7 +165,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     const char *const abandon[] = { leftover, leftovers };
     db_query(unit, "SELECT spool_abandon($1::interval, $2::integer)", 2, abandon, on_abandoned);
     if (clock_ms() >= leader->retention_at_ms) {
-        char days[24], most[16], entries[24], memory[32];
+        char days[24], most[16], entries[24], memory[32], buckets[24];
         snprintf(days, sizeof days, "%llu days", (unsigned long long)leader->settings->audit_days);
         snprintf(most, sizeof most, "%d", DELETE_ROWS);
         const char *const values[] = { days, most };
@@ -169,6 +180,9 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
         snprintf(entries, sizeof entries, "%llu", (unsigned long long)leader->settings->verify_entries);
         const char *const verified[] = { entries, most };
         db_query(unit, "SELECT expired, over FROM verify_tidy($1::bigint, $2::integer)", 2, verified, on_verify_tidied);
+        snprintf(buckets, sizeof buckets, "%llu", (unsigned long long)leader->settings->limit_buckets);
+        const char *const limited[] = { buckets, most };
+        db_query(unit, "SELECT filled, over FROM limit_tidy($1::bigint, $2::integer)", 2, limited, on_buckets_tidied);
     }
     db_commit(unit);
 }

@@ -50,6 +50,7 @@ struct worker {
     size_t own_address_count;
     struct delivery_pool *pool;
     struct verifier *verifier;
+    struct limiter *limiter;
     struct server *server;
     struct node *node;
     struct spool_runner *runner;
@@ -356,6 +357,7 @@ static void on_reload(evutil_socket_t fd, short what, void *arg)
     if (worker->farm != NULL)
         scan_farm_reload(worker->farm, &config->edge);
     verifier_reload(worker->verifier, &config->edge);
+    limiter_reload(worker->limiter, &config->edge);
     spool_runner_reload(worker->runner, &config->edge, config->cluster.contact);
     edge_open_log(config, command->name, "smtpd");
     server_set_config(worker->server, config);
@@ -481,6 +483,7 @@ static void worker_begin(struct worker *worker)
     worker->handovers = handovers_new(worker->base, &worker->metrics);
     worker->current = edge_config_ref(worker->config);
     worker->verifier = verifier_new(worker->base, worker->pool, &worker->config->edge, &worker->metrics);
+    worker->limiter = limiter_new(&worker->config->edge, &worker->metrics);
     worker->server = server_new(&(struct server_options){
         .base = worker->base,
         .config = worker->config,
@@ -492,6 +495,7 @@ static void worker_begin(struct worker *worker)
         .pool = worker->pool,
         .dns = worker->dns,
         .verifier = worker->verifier,
+        .limiter = worker->limiter,
     });
     worker->node = node_new(worker->base,
                             &(struct node_options){
@@ -509,6 +513,7 @@ static void worker_begin(struct worker *worker)
                             &node_handlers, worker);
     server_set_node(worker->server, worker->node);
     verifier_set_node(worker->verifier, worker->node);
+    limiter_set_node(worker->limiter, worker->node);
     worker->runner = spool_runner_new(&(struct spool_runner_options){
         .base = worker->base,
         .node = worker->node,
@@ -548,6 +553,7 @@ static void worker_end(struct worker *worker)
     server_set_node(worker->server, NULL);
     server_free(&worker->server);
     verifier_free(&worker->verifier);
+    limiter_free(&worker->limiter);
     node_free(&worker->node);
     if (worker->farm != NULL)
         scan_farm_free(&worker->farm);

@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include "common/metrics.h"
+#include "common/policy/bucket.h"
 #include "common/queue_id.h"
 #include "proto/curve.h"
 #include "proto/wire.h"
@@ -590,6 +591,48 @@ static const struct wire_rule verify_known_rules[] = {
 };
 TABLE(verify_known, verify_known, NULL);
 
+/* --- limits --- */
+
+static bool limit_cost_is_one(const void *message, struct error *why)
+{
+    const Weir__LimitCost *cost = message;
+
+    if (cost->amount > 0 && cost->period_ms > 0 && cost->burst > 0)
+        return true;
+    error_set(why, "a bucket of nothing");
+    return false;
+}
+
+static const struct wire_rule limit_cost_rules[] = {
+    SOME_TEXT(Weir__LimitCost, bucket, WIRE_BUCKET_MAX),
+    U64(Weir__LimitCost, cost, WIRE_SIZE_MAX),
+    U64(Weir__LimitCost, amount, BUCKET_AMOUNT_MAX),
+    U64(Weir__LimitCost, period_ms, BUCKET_PERIOD_MAX),
+    U64(Weir__LimitCost, burst, BUCKET_AMOUNT_MAX),
+    U64(Weir__LimitCost, spare, WIRE_SIZE_MAX),
+    END,
+};
+TABLE(limit_cost, limit_cost, limit_cost_is_one);
+
+static const struct wire_rule limit_ask_rules[] = {
+    EACH(Weir__LimitAsk, costs, 1, WIRE_COSTS_MAX, limit_cost_table),
+    END,
+};
+TABLE(limit_ask, limit_ask, NULL);
+
+static const struct wire_rule limit_state_rules[] = {
+    U64(Weir__LimitState, wait_ms, WIRE_TIME_MAX),
+    U64(Weir__LimitState, spare, WIRE_SIZE_MAX),
+    END,
+};
+TABLE(limit_state, limit_state, NULL);
+
+static const struct wire_rule limit_taken_rules[] = {
+    EACH(Weir__LimitTaken, states, 1, WIRE_COSTS_MAX, limit_state_table),
+    END,
+};
+TABLE(limit_taken, limit_taken, NULL);
+
 /* --- questions and answers --- */
 
 static bool question_has_body(const void *message, struct error *why)
@@ -610,6 +653,7 @@ static const struct wire_rule question_rules[] = {
     CASE(Weir__Question, WEIR__QUESTION__BODY_AUTH_CHECK, auth_check),
     CASE(Weir__Question, WEIR__QUESTION__BODY_VERIFY_ASK, verify_ask),
     CASE(Weir__Question, WEIR__QUESTION__BODY_VERIFY_TELL, verify_tell),
+    CASE(Weir__Question, WEIR__QUESTION__BODY_LIMIT_ASK, limit_ask),
     END,
 };
 TABLE(question, question, question_has_body);
@@ -635,6 +679,7 @@ static const struct wire_rule answer_rules[] = {
     CASE(Weir__Answer, WEIR__ANSWER__BODY_SPOOL_SETTLED, spool_settled),
     CASE(Weir__Answer, WEIR__ANSWER__BODY_AUTH_RESULT, auth_result),
     CASE(Weir__Answer, WEIR__ANSWER__BODY_VERIFY_KNOWN, verify_known),
+    CASE(Weir__Answer, WEIR__ANSWER__BODY_LIMIT_TAKEN, limit_taken),
     END,
 };
 TABLE(answer, answer, answer_is_one);

@@ -14,6 +14,7 @@
 #include "common/policy/aliases.h"
 #include "common/policy/domains.h"
 #include "common/policy/exceptions.h"
+#include "common/policy/limits.h"
 #include "common/policy/lines.h"
 #include "common/policy/mailertable.h"
 #include "common/policy/networks.h"
@@ -31,9 +32,9 @@ struct verify_rule {
     bool excluded; /* not this one */
 };
 
-enum { MAILERTABLE, LOCAL_HOST_NAMES, NETWORKS, EXCEPTIONS, ALIASES, VERIFY, FILES };
+enum { MAILERTABLE, LOCAL_HOST_NAMES, NETWORKS, EXCEPTIONS, ALIASES, VERIFY, LIMITS, FILES };
 
-static const char *const file_names[FILES] = { "mailertable", "local-host-names", "networks", "exceptions", "aliases", "verify" };
+static const char *const file_names[FILES] = { "mailertable", "local-host-names", "networks", "exceptions", "aliases", "verify", "limits" };
 
 struct policy {
     char *texts[FILES]; /* NULL: not given */
@@ -46,6 +47,7 @@ struct policy {
     struct networks networks;
     struct exceptions exceptions;
     struct aliases aliases;
+    struct limits limits;
     struct domains verified;  /* to the index of a verify rule; also "." */
     struct verify_rule *verify_rules;
     size_t verify_count, verify_room;
@@ -171,6 +173,11 @@ static bool add_alias(struct policy *policy, char *text, unsigned line, struct e
     return aliases_add(&policy->aliases, text, line, why);
 }
 
+static bool add_limit(struct policy *policy, char *text, unsigned line, struct error *why)
+{
+    return limits_add(&policy->limits, text, line, why);
+}
+
 static bool (*const line_parsers[FILES])(struct policy *, char *, unsigned, struct error *) = {
     [MAILERTABLE] = add_route,
     [LOCAL_HOST_NAMES] = add_own_domain,
@@ -178,6 +185,7 @@ static bool (*const line_parsers[FILES])(struct policy *, char *, unsigned, stru
     [EXCEPTIONS] = add_exception,
     [ALIASES] = add_alias,
     [VERIFY] = add_verified,
+    [LIMITS] = add_limit,
 };
 
 static bool parse_lines(struct policy *policy, int which, size_t len, unsigned *line, struct error *why)
@@ -285,7 +293,7 @@ static bool check_names(const struct policy *policy, const struct policy_file *f
         if (!known || twice) {
             error_set(why, known ? "%s: error: given twice"
                                  : "%s: error: not a policy file, and not included by aliases; those are mailertable, local-host-names, networks, "
-                                   "exceptions, aliases and verify", files[i].name);
+                                   "exceptions, aliases, verify and limits", files[i].name);
             return false;
         }
     }
@@ -488,6 +496,11 @@ const struct exception *policy_exception(const struct policy *policy, const stru
 const struct exception *policy_exception_at(const struct policy *policy, size_t index)
 {
     return index < policy->exceptions.count ? &policy->exceptions.rules[index] : NULL;
+}
+
+const struct limit_rule *policy_limit_at(const struct policy *policy, size_t index)
+{
+    return index < policy->limits.count ? &policy->limits.rules[index] : NULL;
 }
 
 const struct network *policy_network(const struct policy *policy, const struct netaddr *client)

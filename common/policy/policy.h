@@ -7,9 +7,8 @@
  * else; smtp:[host]:port, relay:domain (its MX hosts), error:5.1.1:550 text, discard:), `local-host-names` (one domain a line), `networks` (CIDR of inside
  * hosts, perhaps with a name, "!" excludes, longest prefix wins), `exceptions` (other limits for some networks, see exceptions.h), `aliases` (whom
  * local parts of own domains stand for, see aliases.h) and the files it includes, `verify` (whose recipients are verified: domains as the
- * keys of mailertable, "!" excludes). '#' starts a
- * comment; leading white space continues a line. A policy is immutable once
- * made; edges swap whole ones. Pure: text in, structure out.
+ * keys of mailertable, "!" excludes), `limits` (how much mail may come in what time, see limits.h). '#' starts a comment; leading white space continues a line. A policy
+ * is immutable once made; edges swap whole ones. Pure: text in, structure out.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -18,6 +17,7 @@
 #include "common/netaddr.h"
 #include "common/policy/aliases.h"
 #include "common/policy/exceptions.h"
+#include "common/policy/limits.h"
 #include "common/policy/networks.h"
 
 struct policy;
@@ -88,5 +88,7 @@ unsigned policy_verifies(const struct policy *policy, const char *domain);
 const struct exception *policy_exception(const struct policy *policy, const struct netaddr *client, int64_t now);
 /* All of them, expired or not, in the order of their lines, from 0; NULL past the end. */
 const struct exception *policy_exception_at(const struct policy *policy, size_t index);
+/* The lines of `limits` in their order, from 0; NULL past the end. Borrowed. */
+const struct limit_rule *policy_limit_at(const struct policy *policy, size_t index);
 
 #endif

@@ -95,8 +95,7 @@ static char *text_of_line(const struct explained_policy *policy, const char *nam
     return xstrdup("");
 }
 
-/* {"rule": "networks:3", "text": "192.0.2.0/26 printers"}, or null. */
-static json_t *rule_json(const struct explained_policy *policy, const char *file, unsigned line)
+json_t *explain_rule(const struct explained_policy *policy, const char *file, unsigned line)
 {
     if (file == NULL || line == 0)
         return json_null();
@@ -118,7 +117,7 @@ static json_t *rule_json_of(const struct explained_policy *policy, const char *r
     if (colon == NULL)
         return json_null();
     char *file = xstrndup(rule, (size_t)(colon - rule));
-    json_t *out = rule_json(policy, file, (unsigned)strtoul(colon + 1, NULL, 10));
+    json_t *out = explain_rule(policy, file, (unsigned)strtoul(colon + 1, NULL, 10));
     free(file);
     return out;
 }
@@ -212,7 +211,7 @@ static json_t *exception_json(const struct explained_policy *policy, const struc
                         exception->max_message_size > 0 ? json_integer((json_int_t)exception->max_message_size) : json_null());
     json_object_set_new(out, "max_recipients",
                         exception->max_recipients > 0 ? json_integer((json_int_t)exception->max_recipients) : json_null());
-    json_object_set_new(out, "line", rule_json(policy, "exceptions", exception->line));
+    json_object_set_new(out, "line", explain_rule(policy, "exceptions", exception->line));
     free(network);
     return out;
 }
@@ -263,7 +262,7 @@ static void add_client(json_t *out, const struct explained_policy *policy, const
     const struct exception *exception = policy_exception(policy->parsed, client, now);
     json_t *of_client = json_pack("{s:s, s:b}", "address", text, "inside", policy_is_inside(policy->parsed, client));
     json_object_set_new(of_client, "network", network != NULL && network->name != NULL ? json_string(network->name) : json_null());
-    json_object_set_new(of_client, "line", rule_json(policy, "networks", network != NULL ? network->line : 0));
+    json_object_set_new(of_client, "line", explain_rule(policy, "networks", network != NULL ? network->line : 0));
     json_object_set_new(out, "client", of_client);
     json_object_set_new(out, "exception", exception != NULL ? exception_json(policy, exception, now) : json_null());
 }
@@ -321,7 +320,7 @@ json_t *explain_relay(const struct explained_policy *policy, const struct explai
     add_targets(out, policy, &answer, &recipient);
     json_object_set_new(out, "grant",
                         answer.decision.allowed ? json_pack("{s:s, s:o}", "by", answer.decision.grant, "line",
-                                                            rule_json(policy, answer.decision.file, answer.decision.line))
+                                                            explain_rule(policy, answer.decision.file, answer.decision.line))
                                                 : json_null());
     if (answer.decision.allowed && *recipient.reroute != '\0')
         json_object_set_new(out, "asks_to_be_sent_on_to", json_string(recipient.reroute));

@@ -44,6 +44,9 @@ json_t *explain_route(const struct explained_policy *policy, const char *address
 /* Every exception, in force or expired. */
 json_t *explain_exceptions(const struct explained_policy *policy, int64_t now);
 
+/* {"rule": "networks:3", "text": "192.0.2.0/26 printers"}, or null. */
+json_t *explain_rule(const struct explained_policy *policy, const char *file, unsigned line);
+
 /* The lines that one has and the other has not, by file, in their order: [{"file", "removed", "added"}]. */
 json_t *explain_difference(const struct explained_policy *in_force, const struct explained_policy *folder);
 

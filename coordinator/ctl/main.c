@@ -18,6 +18,7 @@
 #include "common/settings.h"
 #include "coordinator/ctl/cases.h"
 #include "coordinator/ctl/explain.h"
+#include "coordinator/ctl/limits.h"
 #include "coordinator/ctl/local.h"
 #include "coordinator/ctl/options.h"
 #include "coordinator/ctl/password.h"
@@ -328,15 +329,15 @@ static int fail(int status, const char *words)
     return status;
 }
 
-/* The answer to a verb, with an argument or (NULL) none, as JSON. An exit status; with 0 reply->body is there, and reply the caller's. */
-static int fetch(const struct options *options, const char *verb, const char *arg, struct reply *reply)
+/* The answer to a verb as JSON. An exit status; with 0 reply->body is there, and reply the caller's. */
+static int fetch(const struct options *options, const char *verb, const char *const *args, size_t arg_count, struct reply *reply)
 {
     struct cluster_access access;
     struct error why;
     if (!access_load(&access, options, &why))
         return fail(EX_CONFIG, why.text);
     struct requester *requester = requester_new(&access.pair, access.coordinators, access.count);
-    requester_ask(requester, verb, &arg, arg != NULL, NULL, 0, reply);
+    requester_ask(requester, verb, args, arg_count, NULL, 0, reply);
     int status = reply->status != 0 ? print_reply(options, verb, reply) : EXIT_SUCCESS;
     if (status != EXIT_SUCCESS)
         reply_clear(reply);
@@ -350,7 +351,7 @@ static int fetch_policy(const struct options *options, const char *epoch, struct
 {
     struct error why;
     struct reply reply;
-    int status = fetch(options, "policy show", epoch, &reply);
+    int status = fetch(options, "policy show", &epoch, epoch != NULL, &reply);
     if (status != EXIT_SUCCESS)
         return status;
     if (!explained_policy_take(out, reply.body, &why))
@@ -364,7 +365,7 @@ static int fetch_accounts(const struct options *options, struct explained_policy
 {
     json_error_t error;
     struct reply reply;
-    int status = options->config_path != NULL ? fetch(options, "account list", NULL, &reply) : EXIT_SUCCESS;
+    int status = options->config_path != NULL ? fetch(options, "account list", NULL, 0, &reply) : EXIT_SUCCESS;
     if (status != EXIT_SUCCESS || options->config_path == NULL)
         return status;
     out->accounts = json_loads(reply.body != NULL ? reply.body : "[]", 0, &error);
@@ -451,6 +452,31 @@ static void print_explained(const struct options *options, const json_t *body, v
     } else {
         print(options->verb->name, body, stdout);
     }
+}
+
+static int run_limits(const struct options *options)
+{
+    struct explained_policy policy = { 0 };
+    struct limit_subjects subjects;
+    struct reply reply;
+    struct error why;
+    const char *names[LIMIT_BYS];
+    int status = fetch_policy(options, NULL, &policy);
+    if (status == EXIT_SUCCESS && !limit_subjects_parse(&subjects, policy.parsed, options->args[0], &why))
+        status = fail(EX_DATAERR, why.text);
+    if (status == EXIT_SUCCESS)
+        status = fetch(options, "limit show", names, limit_subjects_list(&subjects, names), &reply);
+    if (status == EXIT_SUCCESS) {
+        json_t *body = explain_limits(&policy, &subjects, reply.body, &why);
+        reply_clear(&reply);
+        if (body == NULL)
+            status = fail(EX_PROTOCOL, why.text);
+        else
+            print_explained(options, body, explain_limits_print);
+        json_decref(body);
+    }
+    explained_policy_clear(&policy);
+    return status;
 }
 
 static int explain(const struct options *options, const struct explained_policy *policy, int64_t now)
@@ -567,6 +593,8 @@ static int run(const struct options *options)
         return local_config_show(options);
     if (strcmp(verb, "policy diff") == 0)
         return run_diff(options);
+    if (strcmp(verb, "limit explain") == 0)
+        return run_limits(options);
     if (strcmp(verb, "report") == 0)
         return run_report(options);
     if (options->verb->flags & OPTION_POLICY)

@@ -63,6 +63,26 @@ static bool has_no_room(const struct session *session)
     return session->limits->profile != PROFILE_RELAY && server->node != NULL && node_spool_is_full(server->node);
 }
 
+static void refuse_mail(struct session *session, const struct smtp_command *command, int code, const char *enhanced, const char *text)
+{
+    char sender[SMTP_ADDRESS_MAX];
+    report_reject(session, NULL, "MAIL", code, enhanced, text, smtp_address_format(&command->address, sender), NULL);
+    session_reply(session, command->verb, code, enhanced, "%s", text);
+}
+
+void session_mail(struct session *session, const struct smtp_command *command, const struct limit_verdict *verdict)
+{
+    char text[SMTP_REPLY_TEXT_MAX];
+    if (verdict->refused) {
+        refuse_mail(session, command, 450, "4.7.1", limits_text(text, verdict));
+        return;
+    }
+    struct allowance allowance = allowance_now(session);
+    session->tx = transaction_new(session, command, &allowance);
+    session_enter(session, ST_MAIL);
+    session_reply(session, command->verb, 250, "2.1.0", "Ok");
+}
+
 static void obey_mail(struct session *session, const struct smtp_command *command)
 {
     if (session->unnamed) { /* what it may do depends on who it is; the address of whoever speaks for it must not decide */
@@ -90,23 +110,22 @@ static void obey_mail(struct session *session, const struct smtp_command *comman
     if (!auth_may_send(session, command))
         return;
     if (has_no_room(session)) {
-        char sender[SMTP_ADDRESS_MAX];
         server_count_limit(session->server, LIMIT_SPOOL);
-        report_reject(session, NULL, "MAIL", 452, "4.3.1", "Insufficient system storage",
-                      smtp_address_format(&command->address, sender), NULL);
-        session_reply(session, command->verb, 452, "4.3.1", "Insufficient system storage");
+        refuse_mail(session, command, 452, "4.3.1", "Insufficient system storage");
         return;
     }
-    session->tx = transaction_new(session, command, &allowance);
-    session_enter(session, ST_MAIL);
-    session_reply(session, command->verb, 250, "2.1.0", "Ok");
+    struct limit_verdict verdict;
+    if (!limits_at_mail(session, command, &verdict))
+        session_mail(session, command, &verdict);
 }
 
 static void obey_rcpt(struct session *session, const struct smtp_command *command)
 {
     if (session->state != ST_RCPT)
         session_enter(session, ST_RCPT);
-    transaction_rcpt(session->tx, command);
+    struct limit_verdict verdict;
+    if (!limits_at_rcpt(session, command, &verdict))
+        transaction_rcpt(session->tx, command, &verdict);
 }
 
 static void obey_data(struct session *session, const struct smtp_command *command)

@@ -10,11 +10,13 @@
  * transaction.c  one message's way: bytes, verdict, hand-over, outcome; with recipients.c (who) and spooled.c (into the spool)
  * auth.c         who the client is
  * xclient.c      who it is, as a peer says that speaks for it
+ * limits.c       whether it has sent too much lately
  * repair.c       a message's header made whole
  * leniency.c     what a device needed to be forgiven
  * report.c       the log lines and audit rows of all that
  */
 #include "common/queue_id.h"
+#include "edge/limits/limiter.h"
 #include "edge/message/message.h"
 #include "edge/session/allowance.h"
 #include "edge/session/auth.h"
@@ -45,7 +47,11 @@ enum session_state {
     ST_AUTH = 1 << 12,     /* AUTH: a challenge waits for its answer */
     ST_CHECK = 1 << 13,    /* AUTH: a coordinator was asked whether it is right */
     ST_PROXY = 1 << 14,    /* a load balancer has to say who the client is */
+    ST_LIMIT = 1 << 15,    /* MAIL or RCPT: the limits of the policy are asked */
 };
+
+/* Where a session waits for the limits of the policy. */
+enum limit_place { LIMIT_AT_CONNECT, LIMIT_AT_MAIL, LIMIT_AT_RCPT, LIMIT_AT_END };
 
 struct session {
     struct wheel_entry timer; /* first: the wheel gives it back as the session */
@@ -84,6 +90,11 @@ struct session {
     struct dnsbl_query *dnsbl_query;        /* under way: the banner waits for it */
     char *listed;                           /* the lists for whose sake the client is refused; NULL: it is not */
     bool listed_surely;                     /* no list of friends that gave no answer could change that */
+    struct limit_query *limit_query;        /* under way: the banner, the command or the message waits for it */
+    enum limit_place limit_place;           /* which of them */
+    enum session_state after_limit;         /* ST_LIMIT: where the command was given, */
+    struct smtp_command *limit_command;     /* and which */
+    char *overrun;                          /* too many connections: what the client is told in place of the banner; NULL: it may come in */
     bool connect_told;                      /* "connect from" is in the log */
     uint64_t began_ms, entered_ms, input_ms;
     uint64_t arrived_ms; /* the client's beginning, which its banner is timed from: behind a load balancer later than began_ms */
@@ -125,6 +136,7 @@ struct server {
     struct delivery_pool *pool;
     struct dns *dns;       /* NULL: clients' names are not looked up */
     struct verifier *verifier;
+    struct limiter *limiter; /* NULL: nothing is limited */
     struct node *node;
     char cluster[SMTP_CLUSTER_MARK_MAX]; /* XWEIR; "": not known yet */
     struct census *census;
@@ -206,6 +218,8 @@ void session_reply_in_order(struct session *session, unsigned stage, int code, c
 void session_close(struct session *session);
 /* The last words: 421, then close. A message under way is written down with `farewell`. */
 void session_dismiss(struct session *session, enum farewell farewell, const char *enhanced, const char *words);
+/* Takes up input that was left in the connection, also while recipients are asked: a command that has to wait for them is left there again. */
+void session_resume(struct session *session);
 /* The last call of every callback: takes up input again where it is wanted, or ends the session. Nothing touches it after this. */
 void session_settle(struct session *session);
 /* A deadline may have passed. */
@@ -229,6 +243,21 @@ void report_leniencies(const struct session *session);
 
 void xclient_command(struct session *session, const struct smtp_command *command);
 
+/* ---- limits ---- */
+
+/* true: it is asked, and the session goes on when it is answered; until then it takes no input. Else *verdict is the answer. */
+bool limits_at_connect(struct session *session, struct limit_verdict *verdict);
+bool limits_at_mail(struct session *session, const struct smtp_command *command, struct limit_verdict *verdict);
+bool limits_at_rcpt(struct session *session, const struct smtp_command *command, struct limit_verdict *verdict);
+bool limits_at_end(struct session *session, struct limit_verdict *verdict); /* the message is there */
+void limits_cancel(struct session *session);
+/* "Too many messages from client 192.0.2.7, try again later". Returns out. */
+char *limits_text(char out[SMTP_REPLY_TEXT_MAX], const struct limit_verdict *verdict);
+/* Where they go on. */
+void session_limited_at_connect(struct session *session, const struct limit_verdict *verdict);
+void session_mail(struct session *session, const struct smtp_command *command, const struct limit_verdict *verdict);
+void transaction_limited(struct transaction *transaction, const struct limit_verdict *verdict);
+
 /* ---- commands ---- */
 
 enum obeyed { COMMAND_DONE, COMMAND_HOLD /* not now: the answers to earlier commands are still to come */ };
@@ -243,7 +272,7 @@ bool session_end_excess(struct session *session);
 struct transaction *transaction_new(struct session *session, const struct smtp_command *mail, const struct allowance *allowance);
 /* Ends it wherever it is: nothing more is sent to the next hop. NULL is fine. */
 void transaction_free(struct transaction **transaction, enum farewell farewell);
-void transaction_rcpt(struct transaction *transaction, const struct smtp_command *rcpt);
+void transaction_rcpt(struct transaction *transaction, const struct smtp_command *rcpt, const struct limit_verdict *verdict);
 unsigned transaction_unanswered(const struct transaction *transaction); /* recipients whose reply is still to be given */
 /* A reply to something else, in its place behind them. */
 void transaction_answer(struct transaction *transaction, unsigned stage, int code, const char *enhanced, const char *text);

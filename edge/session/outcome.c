@@ -158,6 +158,11 @@ void outcome_of_spool(struct outcome *out, enum spool_stored stored, const struc
                     id->text);
 }
 
+void outcome_of_limit(struct outcome *out, const char *text)
+{
+    outcome_set(out, DISPOSITION_DEFERRED, "limit", 450, "4.7.1", "%s", text);
+}
+
 void outcome_of_discard(struct outcome *out, const struct queue_id *id)
 {
     outcome_set(out, DISPOSITION_DISCARDED, "route", 250, "2.0.0", "Ok: queued as %s", id->text);

@@ -55,6 +55,8 @@ void outcome_of_busy_farm(struct outcome *out);
 /* violations: enum smtp_violation, for REFUSAL_CONTENT. */
 void outcome_of_refusal(struct outcome *out, enum refusal refusal, unsigned violations, const struct listener_settings *limits,
                         uint64_t max_message_size, const struct queue_id *id);
+/* text: which limit of the policy was reached. */
+void outcome_of_limit(struct outcome *out, const char *text);
 /* All recipients' routes say discard. */
 void outcome_of_discard(struct outcome *out, const struct queue_id *id);
 /* handed_over: the next hop may have it. */

@@ -524,7 +524,13 @@ static void to_next_hop(struct transaction *tx, struct entry *entry, const struc
         entry_follow(entry, leg_to(tx, &relay->hop));
 }
 
-void transaction_rcpt(struct transaction *tx, const struct smtp_command *rcpt)
+static void entry_refuse_limited(struct entry *entry, const struct limit_verdict *verdict)
+{
+    char text[SMTP_REPLY_TEXT_MAX];
+    entry_refuse(entry, SMTP_VERB_RCPT, 450, "4.7.1", "limit", NULL, limits_text(text, verdict));
+}
+
+void transaction_rcpt(struct transaction *tx, const struct smtp_command *rcpt, const struct limit_verdict *verdict)
 {
     struct session *session = tx->session;
     struct relay_answer relay;
@@ -542,6 +548,8 @@ void transaction_rcpt(struct transaction *tx, const struct smtp_command *rcpt)
     } else if (session->listed != NULL && !client.authenticated && rcpt->address.kind != SMTP_ADDRESS_POSTMASTER && !relay_is_role(rcpt->address.local)) {
         session->errors++;
         entry_refuse_listed(entry, session);
+    } else if (verdict->refused) {
+        entry_refuse_limited(entry, verdict);
     } else if (transaction_valid(tx) > tx->allowance.max_recipients) {
         entry_refuse_too_many(tx, entry);
     } else if (!take_owner(tx, relay.owner)) {

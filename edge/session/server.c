@@ -82,6 +82,7 @@ struct server *server_new(const struct server_options *options)
     server->pool = options->pool;
     server->dns = options->dns;
     server->verifier = options->verifier;
+    server->limiter = options->limiter;
     server->census = options->census;
     server->node_name = options->node;
     server->worker = options->worker;
@@ -321,6 +322,7 @@ static void session_free(struct session *session)
 {
     struct server *server = session->server;
     transaction_free(&session->tx, session->farewell);
+    limits_cancel(session);
     auth_free(&session->auth);
     net_free(&session->conn);
     wheel_remove(&session->timer);
@@ -332,6 +334,7 @@ static void session_free(struct session *session)
     free(session->helo);
     free(session->client_name);
     free(session->listed);
+    free(session->overrun);
     free(session->told_helo);
     free(session);
     server->sessions--;

@@ -42,7 +42,7 @@ static bool session_wants_input(const struct session *session)
 {
     return !session->choked && !session->pressed && !session->leaving &&
            (session->tx == NULL || transaction_unanswered(session->tx) < UNANSWERED_MAX) &&
-           (session->state & (ST_CONNECTED | ST_VERDICT | ST_SECURING | ST_CHECK | ST_CLOSED)) == 0;
+           (session->state & (ST_CONNECTED | ST_VERDICT | ST_SECURING | ST_CHECK | ST_LIMIT | ST_CLOSED)) == 0;
 }
 
 const char *session_tls(const struct session *session)
@@ -181,6 +181,12 @@ static uint64_t session_banner_due(const struct session *session)
     return session->arrived_ms + (session->greeted ? 0 : session->limits->banner_delay);
 }
 
+static void session_refuse_overrun(struct session *session)
+{
+    report_reject(session, NULL, "CONNECT", 421, "4.7.0", session->overrun, NULL, NULL);
+    server_refuse(session, "4.7.0", session->overrun);
+}
+
 /* Greets the client when nothing keeps the banner any longer; else says when to look again. */
 static uint64_t session_greet_in_time(struct session *session, uint64_t now)
 {
@@ -189,8 +195,11 @@ static uint64_t session_greet_in_time(struct session *session, uint64_t now)
     uint64_t lists = session->arrived_ms + session->config->edge.dnsbl_timeout; /* by then the query has ended by itself */
     if (session->name_query == NULL || now >= name)
         session_stop_lookup(session);
-    if (now >= banner && session->name_query == NULL && session->dnsbl_query == NULL) {
-        session_greet(session);
+    if (now >= banner && session->name_query == NULL && session->dnsbl_query == NULL && session->limit_query == NULL) {
+        if (session->overrun != NULL)
+            session_refuse_overrun(session);
+        else
+            session_greet(session);
         return now;
     }
     uint64_t due = now < banner ? banner : session->dnsbl_query != NULL && now < lists ? lists : now + 100;
@@ -240,8 +249,22 @@ static void on_client_name(void *arg, const char *name)
     session_looked_up(session);
 }
 
+static void note_overrun(struct session *session, const struct limit_verdict *verdict)
+{
+    char text[SMTP_REPLY_TEXT_MAX];
+    if (verdict->refused)
+        session->overrun = xstrdup(limits_text(text, verdict));
+}
+
+void session_limited_at_connect(struct session *session, const struct limit_verdict *verdict)
+{
+    note_overrun(session, verdict);
+    session_looked_up(session);
+}
+
 static void session_welcome(struct session *session)
 {
+    struct limit_verdict verdict;
     bool looks_up = session->server->dns != NULL && !session->unnamed;
     if (looks_up && session->config->edge.ptr_wait > 0 && session->client_name == NULL && !session->name_told)
         session->name_query = client_name_lookup(session->server->dns, &session->client, on_client_name, session);
@@ -250,6 +273,9 @@ static void session_welcome(struct session *session)
     session->listed = NULL;
     if (looks_up)
         session_look_up_lists(session);
+    limits_cancel(session);
+    if (!limits_at_connect(session, &verdict))
+        note_overrun(session, &verdict);
     session_enter(session, ST_CONNECTED);
     uint64_t due = session_greet_in_time(session, clock_ms());
     if (session->state == ST_CONNECTED)
@@ -432,6 +458,14 @@ static void leave_ended(struct session *session)
     session_close(session);
 }
 
+void session_resume(struct session *session)
+{
+    if (!session->held || !session_wants_input(session) || session->conn == NULL)
+        return;
+    session->held = false;
+    net_resume(session->conn);
+}
+
 void session_settle(struct session *session)
 {
     if (session->ended && !session->held && session_wants_input(session) &&
@@ -604,6 +638,7 @@ void session_on_time(struct session *session, uint64_t now)
         break;
     case ST_VERDICT: /* scan, delivery and question have deadlines of their own */
     case ST_CHECK:
+    case ST_LIMIT:
     case ST_CLOSED:
         break;
     default:

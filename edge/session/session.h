@@ -15,6 +15,7 @@
 #include "edge/scan/scan.h"
 #include "edge/session/census.h"
 #include "edge/session/edge_config.h"
+#include "edge/limits/limiter.h"
 #include "edge/smtp/address.h"
 #include "edge/verify/verify.h"
 #include "proto/node.h"
@@ -33,6 +34,7 @@ struct server_options { /* all borrowed for the server's life, but config: count
     struct delivery_pool *pool;
     struct dns *dns;             /* NULL: clients' names are not looked up */
     struct verifier *verifier;   /* asked about recipients where the policy's `verify` says so */
+    struct limiter *limiter;     /* asked where the policy's `limits` says so; NULL: nothing is limited */
 };
 
 struct server *server_new(const struct server_options *options);

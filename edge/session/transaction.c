@@ -79,6 +79,7 @@ void transaction_free(struct transaction **transaction, enum farewell farewell)
         outcome_of_farewell(&outcome, farewell, tx->handed_over && out);
         write_down(tx, &outcome);
     }
+    limits_cancel(tx->session);
     spool_store_cancel(&tx->store); /* before the message, which these two borrow */
     legs_free(tx);
     drop_message(tx);
@@ -425,7 +426,7 @@ bool transaction_chunk(struct transaction *tx)
     return false;
 }
 
-void transaction_complete(struct transaction *tx)
+void transaction_limited(struct transaction *tx, const struct limit_verdict *verdict)
 {
     struct session *session = tx->session;
     struct outcome outcome;
@@ -440,9 +441,12 @@ void transaction_complete(struct transaction *tx)
         session_forgive(session, SMTP_LENIENCY_8BIT);
     tx->eightbit |= session->parser.eightbit; /* of a client that did not say so */
 
-    session_enter(session, ST_VERDICT);
     if (tx->refusal != REFUSAL_NONE) {
         refuse_message(tx);
+    } else if (verdict->refused) {
+        char text[SMTP_REPLY_TEXT_MAX];
+        outcome_of_limit(&outcome, limits_text(text, verdict));
+        transaction_finish(tx, &outcome);
     } else if (tx->to_deliver == 0) {
         outcome_of_discard(&outcome, &tx->id);
         transaction_finish(tx, &outcome);
@@ -453,6 +457,16 @@ void transaction_complete(struct transaction *tx)
     } else {
         scan_finish(tx->scan);
     }
+}
+
+/* Not complete before the limits let it pass: until then the scanner is not told of the end, and what it says already waits. */
+void transaction_complete(struct transaction *tx)
+{
+    struct session *session = tx->session;
+    struct limit_verdict verdict = { .refused = false };
+    session_enter(session, ST_VERDICT);
+    if (tx->refusal != REFUSAL_NONE || session->parser.violations != 0 || !limits_at_end(session, &verdict))
+        transaction_limited(tx, &verdict);
 }
 
 static void on_verdict(void *arg, const struct scan_result *result)

@@ -71,6 +71,21 @@ static void ask(const struct policy *policy, const char *word)
     }
 }
 
+/* Nothing that the arithmetic of buckets, or a database, could not hold; and no two lines with one bucket. */
+static void check_limits(const struct policy *policy)
+{
+    const struct limit_rule *rule, *before;
+    char name[LIMIT_BUCKET_MAX], other[LIMIT_BUCKET_MAX];
+
+    for (size_t i = 0; (rule = policy_limit_at(policy, i)) != NULL; i++) {
+        const struct bucket_rate *rate = &rule->rate;
+        weir_assert(rate->amount >= 1 && rate->amount <= BUCKET_AMOUNT_MAX && rate->burst >= 1 && rate->burst <= BUCKET_AMOUNT_MAX);
+        weir_assert(rate->period_ms >= 1000 && rate->period_ms <= BUCKET_PERIOD_MAX && rule->line > 0);
+        for (size_t k = 0; k < i && (before = policy_limit_at(policy, k)) != NULL; k++)
+            weir_assert(strcmp(limit_bucket_name(name, rule, "x"), limit_bucket_name(other, before, "x")) != 0);
+    }
+}
+
 static void ask_all(const struct policy *policy, const char *text, size_t size)
 {
     char *copy = malloc(size + 1), *rest = NULL;
@@ -80,6 +95,7 @@ static void ask_all(const struct policy *policy, const char *text, size_t size)
     for (char *word = strtok_r(copy, " \t\n!/:,", &rest); word != NULL; word = strtok_r(NULL, " \t\n!/:,", &rest))
         ask(policy, word);
     free(copy);
+    check_limits(policy);
     ask(policy, "");
     const char *first = policy_first_own_domain(policy);
     weir_assert(first == NULL || policy_is_own_domain(policy, first));
@@ -87,8 +103,8 @@ static void ask_all(const struct policy *policy, const char *text, size_t size)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const char *const names[6] = { "mailertable", "local-host-names", "networks", "exceptions", "aliases", "list" };
-    struct policy_file files[6];
+    static const char *const names[7] = { "mailertable", "local-host-names", "networks", "exceptions", "aliases", "list", "limits" };
+    struct policy_file files[7];
     struct error why = { "" };
     size_t count = 0;
 
@@ -97,7 +113,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     unsigned which = *data++;
     size--;
     const char *text = (const char *)data, *end = text + size;
-    for (unsigned i = 0; i < 6; i++) {
+    for (unsigned i = 0; i < 7; i++) {
         if ((which >> i & 1) == 0)
             continue;
         const char *mark = memmem(text, (size_t)(end - text), "\n%%\n", 4);

@@ -611,6 +611,55 @@ void verifier_says(enum verify_result result, const char *text, bool later)
     wait.handler(wait.arg, which, &opinion);
 }
 
+/* ---- limiter ---- */
+
+struct limit_query {
+    limit_handler handler;
+    void *arg;
+};
+
+struct limit_query *limiter_take(struct limiter *limiter, const struct limit_cost *costs, size_t count, struct limit_verdict *verdict, limit_handler handler, void *arg)
+{
+    (void)limiter;
+    char *out = doubles.limit_asked;
+    size_t cap = sizeof doubles.limit_asked;
+    *out = '\0';
+    for (size_t i = 0; i < count; i++) {
+        char bucket[LIMIT_BUCKET_MAX];
+        size_t len = strlen(out);
+        snprintf(out + len, cap - len, "%s%s %llu", i > 0 ? ", " : "", limit_bucket_name(bucket, costs[i].rule, costs[i].subject), (unsigned long long)costs[i].cost);
+    }
+    doubles.limit_first = *costs[0].rule;
+    snprintf(doubles.limit_subject, sizeof doubles.limit_subject, "%s", costs[0].subject);
+    *verdict = (struct limit_verdict){ .refused = false };
+    doubles.limit = calloc(1, sizeof *doubles.limit);
+    *doubles.limit = (struct limit_query){ handler, arg };
+    return doubles.limit;
+}
+
+void limit_query_cancel(struct limit_query **query)
+{
+    if (*query == NULL)
+        return;
+    doubles.limit = NULL;
+    free(*query);
+    *query = NULL;
+}
+
+void limiter_says(bool refused)
+{
+    struct limit_verdict verdict = { .refused = refused, .rule = doubles.limit_first };
+    if (doubles.limit == NULL) {
+        fprintf(stderr, "no limit is asked\n");
+        abort();
+    }
+    struct limit_query query = *doubles.limit;
+    snprintf(verdict.subject, sizeof verdict.subject, "%s", doubles.limit_subject);
+    free(doubles.limit);
+    doubles.limit = NULL;
+    query.handler(query.arg, &verdict);
+}
+
 /* ---- questions ---- */
 
 struct node_question {

@@ -49,6 +49,11 @@ struct doubles {
     struct node_question *question; /* under way */
     char login[256], password[512]; /* last asked about */
     unsigned questions_cancelled;
+    /* limiter */
+    struct limit_query *limit;  /* asked */
+    char limit_asked[4096];     /* "BUCKET COST, ..." */
+    struct limit_rule limit_first; /* of that, which refuses */
+    char limit_subject[LIMIT_SUBJECT_MAX];
     /* verifier */
     struct verify_wait *waits[8];  /* recipients being verified, in order; NULL: none, and behind the last */
     /* clock */
@@ -72,6 +77,8 @@ void spool_answers(enum spool_stored stored);
 void next_hop_answers(int code, const char *enhanced, const char *text, bool maybe);
 /* Of the recipient that has been verified for longest, or (later) of the next one. */
 void verifier_says(enum verify_result result, const char *text, bool later);
+/* Of what is asked: it passes, or is refused by the first of the limits. */
+void limiter_says(bool refused);
 void dns_says_name(const char *name); /* NULL: none that is confirmed */
 void dnsbl_says(int score, int missing, const char *zones);
 void scanner_says(Weir__Verdict verdict, Weir__UnknownReason reason, const char *signature);

@@ -175,7 +175,31 @@ static const struct {
       "exceptions:1: error: expires=2026-12-31T25:00:00Z: the last day in force, as 2026-12-31, or a moment, as 2026-12-31T18:00:00Z" },
     { "exceptions", "::1 max_recipients=1 " SIGNED "\n127.0.0.1 max_recipients=1 " SIGNED "\n::1/128 max_recipients=2 " SIGNED "\n",
       "exceptions:3: error: ::1/128 has an exception already, in line 1" },
-    { "access", "", "access: error: not a policy file, and not included by aliases; those are mailertable, local-host-names, networks, exceptions, aliases and verify" },
+    { "access", "", "access: error: not a policy file, and not included by aliases; those are mailertable, local-host-names, networks, exceptions, aliases, verify and limits" },
+    { "limits", "outside client messages 1/s\n", "limits:1: error: 'outside' is no direction: inbound, outbound, submission or handoff, as in inbound client messages 100/minute" },
+    { "limits", "inbound user messages 1/s\n", "limits:1: error: 'user' is no party: client, prefix, host, account or domain, as in inbound client messages 100/minute" },
+    { "limits", "inbound client mails 1/s\n", "limits:1: error: 'mails' is no quantity: connections, messages, recipients or bytes, as in inbound client messages 100/minute" },
+    { "limits", "inbound client\n", "limits:1: error: '' is no quantity: connections, messages, recipients or bytes, as in inbound client messages 100/minute" },
+    { "limits", "\ninbound client messages 100\n", "limits:2: error: '100' is no rate: an amount and its time, as 100/minute" },
+    { "limits", "inbound client bytes\n", "limits:1: error: '' is no rate: an amount and its time, as 500MiB/hour" },
+    { "limits", "inbound client messages 1/week\n", "limits:1: error: '/week' is no time: /second, /minute, /hour or /day (/s, /min, /h, /d)" },
+    { "limits", "inbound client messages 0/s\n", "limits:1: error: '0': a number from 1 to 100000000000" },
+    { "limits", "inbound client messages 1KiB/s\n", "limits:1: error: '1KiB': a number from 1 to 100000000000" },
+    { "limits", "inbound client messages 100000000001/s\n", "limits:1: error: '100000000001': a number from 1 to 100000000000" },
+    { "limits", "inbound client bytes 1TiB/s\n", "limits:1: error: '1TiB': a size from 1 to 100000000000 bytes, as 500MiB" },
+    { "limits", "inbound client bytes 1/s burst\n", "limits:1: error: '': a size from 1 to 100000000000 bytes, as 500MiB" },
+    { "limits", "inbound client messages 1/s burst 1 burst 2\n", "limits:1: error: 'burst' is not understood here: behind the rate there may be burst N, and dry_run, each once" },
+    { "limits", "inbound client messages 1/s refuse\n", "limits:1: error: 'refuse' is not understood here: behind the rate there may be burst N, and dry_run, each once" },
+    { "limits", "handoff client messages 1/s refuse dry_run\n",
+      "limits:1: error: 'dry_run' is not understood here: behind the rate there may be burst N, and dry_run or refuse, each once" },
+    { "limits", "handoff client messages 1/s\n", "limits:1: error: handoff: its devices cannot send again what is refused: say refuse at the end of the line, or dry_run to have it only "
+      "logged and counted" },
+    { "limits", "outbound account connections 1/s\n", "limits:1: error: account connections: when a client connects, nobody has logged in or named a sender; those are limited by "
+      "client, prefix or host" },
+    { "limits", "inbound host messages 1/s\n", "limits:1: error: inbound host: what comes from a line of networks is outbound" },
+    { "limits", "inbound account messages 1/s\n", "limits:1: error: inbound account: what comes from who logged in is outbound" },
+    { "limits", "inbound client messages 1/min\ninbound client messages 1/s\ninbound client messages 5/minute\n",
+      "limits:3: error: line 1 limits the same in the same time already" },
     { "aliases", "sysadm sysadm@forth\n", "aliases:1: error: 'sysadm': write name: address, address" },
     { "aliases", "sysadm:\n", "aliases:1: error: there is an address missing: write name: address, address" },
     { "aliases", "a: b,, c\n", "aliases:1: error: there is an address missing: write name: address, address" },
@@ -808,6 +832,65 @@ START_TEST(large_files_are_fast)
 }
 END_TEST
 
+/* "direction by what amount/ms burst dry" of each line, and the bucket of a client in a line of networks. */
+START_TEST(s26_limits)
+{
+    static const char text[] = "inbound client connections 60/min # comment\nsubmission account recipients 500/hour burst 1000 dry_run\n"
+                               "handoff host bytes 1GiB/day refuse\noutbound domain messages 5/s\n  burst 7\n";
+    static const char *const want[] = { "0 0 0 60/60000 60 0 1 inbound client connections/60 x", "2 3 2 500/3600000 1000 1 2 submission account recipients/3600 x",
+                                        "3 2 3 1073741824/86400000 1073741824 0 3 handoff host bytes/86400 x", "1 4 1 5/1000 7 0 4 outbound domain messages/1 x" };
+    static const struct {
+        const char *client;
+        enum limit_by by;
+        const char *subject;
+    } subjects[] = {
+        { "192.0.2.77", LIMIT_BY_CLIENT, "192.0.2.77" },      { "192.0.2.77", LIMIT_BY_PREFIX, "192.0.2.0/24" },
+        { "192.0.2.77", LIMIT_BY_HOST, "192.0.2.64/26" },     { "192.0.2.1", LIMIT_BY_HOST, NULL },
+        { "192.0.2.65", LIMIT_BY_HOST, NULL },                { "2001:db8:1:2:3::4", LIMIT_BY_CLIENT, "2001:db8:1:2::/64" },
+        { "2001:db8:1:2:3::4", LIMIT_BY_PREFIX, "2001:db8:1::/48" }, { "192.0.2.77", LIMIT_BY_ACCOUNT, NULL },
+    };
+    struct policy_file files[] = { file("limits", text), file("networks", "192.0.2.64/26 printers\n!192.0.2.65\n") };
+    struct error why = { "" };
+    struct policy *policy = policy_parse(files, 2, &why);
+    char bucket[LIMIT_BUCKET_MAX], subject[LIMIT_SUBJECT_MAX];
+    ck_assert_msg(policy != NULL, "%s", why.text);
+    for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
+        const struct limit_rule *rule = policy_limit_at(policy, i);
+        char said[200];
+        snprintf(said, sizeof said, "%d %d %d %llu/%llu %llu %d %u %s", rule->direction, rule->by, rule->what, (unsigned long long)rule->rate.amount,
+                 (unsigned long long)rule->rate.period_ms, (unsigned long long)rule->rate.burst, rule->dry_run, rule->line, limit_bucket_name(bucket, rule, "x"));
+        ck_assert_str_eq(said, want[i]);
+    }
+    ck_assert_ptr_null(policy_limit_at(policy, 4));
+    for (size_t i = 0; i < sizeof subjects / sizeof *subjects; i++) {
+        struct netaddr client;
+        ck_assert(netaddr_parse(&client, subjects[i].client));
+        bool has = limit_subject_of_client(subject, subjects[i].by, &client, policy_network(policy, &client));
+        ck_assert_msg(has == (subjects[i].subject != NULL), "%s", subjects[i].client);
+        ck_assert_str_eq(has ? subject : "", has ? subjects[i].subject : "");
+    }
+    policy_free(&policy);
+}
+END_TEST
+
+START_TEST(limits_are_not_too_many)
+{
+    char text[LIMITS_MOST * 64] = "", *end = text;
+    static const char *const directions[] = { "outbound", "submission", "handoff" }, *const parties[] = { "client", "prefix", "host", "account", "domain" },
+                             *const times[] = { "s", "min", "h", "d" };
+    unsigned lines = 0;
+    struct error why = { "" };
+    for (unsigned i = 0; i < 60; i++, lines++) /* 60 and 5 */
+        end += sprintf(end, "%s %s messages 1/%s dry_run\n", directions[i / 20], parties[i / 4 % 5], times[i % 4]);
+    for (unsigned i = 0; i < 5; i++, lines++)
+        end += sprintf(end, "outbound %s bytes 1/s\n", parties[i]);
+    ck_assert_uint_eq(lines, LIMITS_MOST + 1);
+    struct policy_file one = file("limits", text);
+    ck_assert_ptr_null(policy_parse(&one, 1, &why));
+    ck_assert_str_eq(why.text, "limits:65: error: more than 64 limits");
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("policy");
@@ -827,6 +910,8 @@ int main(void)
     tcase_add_test(tests, verified_domains);
     tcase_add_loop_test(tests, s75_a_postmaster_without_a_place_is_told, 0, sizeof role_places / sizeof role_places[0]);
     tcase_add_loop_test(tests, s60_exceptions_hold_until_they_expire, 0, sizeof exceptions / sizeof exceptions[0]);
+    tcase_add_test(tests, s26_limits);
+    tcase_add_test(tests, limits_are_not_too_many);
     tcase_add_test(tests, networks_have_names);
     tcase_add_loop_test(tests, s48_s49_aliases, 0, sizeof expansions / sizeof expansions[0]);
     tcase_add_test(tests, s49_limits_of_aliases);

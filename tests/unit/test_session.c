@@ -24,6 +24,7 @@
  *   P 1|0         the scanner's window is full, open again                      W        the worker drains
  *   q 1|0         its coordinator says that the spool is full, has room again
  *   Z exists|missing|unknown TEXT  of the first recipient being verified; z: of the second
+ *   O limits=LINE the policy's limits                 l TEXT   the limiter is asked for "BUCKET COST, ..."     m pass|refuse  its answer
  *   I LOGIN PASSWORD  a coordinator is asked about                              U accepted LOGIN SENDER|wrong|limited|unavailable|nothing
  * At its end no reply and no audit row may be left.
  */
@@ -121,6 +122,7 @@ struct setup {
     const char *limits[8];
     size_t override_count, limit_count;
     unsigned asked;
+    char *policy_limits;
     bool outside, exception, crowds, no_policy, no_scan, names, cluster;
 };
 
@@ -163,7 +165,7 @@ static bool begin(struct play *play, const struct setup *setup)
     play->base = event_base_new();
     metrics_init(&play->metrics);
     play->census = census_new(1);
-    static int farm, pool, node, dns;
+    static int farm, pool, node, dns, limiter;
     play->server = server_new(&(struct server_options){
         .base = play->base,
         .config = play->config,
@@ -172,6 +174,7 @@ static bool begin(struct play *play, const struct setup *setup)
         .metrics = &play->metrics,
         .farm = setup->no_scan ? NULL : (struct scan_farm *)&farm,
         .pool = (struct delivery_pool *)&pool,
+        .limiter = (struct limiter *)&limiter,
         .dns = setup->names ? (struct dns *)&dns : NULL,
     });
     play->server->ids = same_ids(setup->asked);
@@ -181,15 +184,17 @@ static bool begin(struct play *play, const struct setup *setup)
     if (!setup->no_policy) {
         const char *names = setup->crowds ? crowds : aliases;
         char *crowd = make_crowd();
+        const char *lines = setup->policy_limits != NULL ? setup->policy_limits : "";
         struct policy_file files[] = { { "mailertable", mailertable, sizeof mailertable - 1 },
                                        { "local-host-names", own_domains, sizeof own_domains - 1 },
                                        { "networks", networks, sizeof networks - 1 },
                                        { "aliases", names, strlen(names) },
                                        { "verify", verified, sizeof verified - 1 },
+                                       { "limits", lines, strlen(lines) },
                                        { "exceptions", exceptions, sizeof exceptions - 1 } };
         if (setup->crowds)
-            files[5] = (struct policy_file){ "crowd", crowd, strlen(crowd) };
-        struct policy *parsed = policy_parse(files, setup->exception || setup->crowds ? 6 : 5, &why);
+            files[6] = (struct policy_file){ "crowd", crowd, strlen(crowd) };
+        struct policy *parsed = policy_parse(files, setup->exception || setup->crowds ? 7 : 6, &why);
         free(crowd);
         ck_assert_msg(parsed != NULL, "%s", why.text);
         server_set_policy(play->server, &parsed, 7);
@@ -371,6 +376,13 @@ static void step(struct play *play, const char *text, size_t line)
     case 'z':
         verifier_opinion(arg, *text == 'z');
         break;
+    case 'l':
+        ck_assert_msg(doubles.limit != NULL && strcmp(doubles.limit_asked, arg) == 0, "%s, line %zu: asked for \"%s\"", play->name, line,
+                      doubles.limit != NULL ? doubles.limit_asked : "(nothing)");
+        return;
+    case 'm':
+        limiter_says(strcmp(arg, "refuse") == 0);
+        break;
     case 'I':
         expect_question(play, arg, line);
         return;
@@ -446,6 +458,8 @@ static void run(const char *name, const char *dialogue, bool trickle)
                 setup.cluster = true;
             else if (strcmp(option, "crowds") == 0)
                 setup.crowds = true;
+            else if (strncmp(option, "limits=", 7) == 0)
+                setup.policy_limits = unescape(option + 7, &(size_t){ 0 });
             else if (strncmp(option, "asked=", 6) == 0)
                 setup.asked = (unsigned)atoi(option + 6);
             else if (strcmp(option, "exception") == 0)
@@ -480,6 +494,7 @@ static void run(const char *name, const char *dialogue, bool trickle)
     ck_assert_msg(*doubles.row_at == '\0', "%s: audit rows are left: \"%s\"", name, doubles.row_at);
     end(&play);
     doubles_reset();
+    free(setup.policy_limits);
     free(copy);
 }
 
@@ -506,6 +521,46 @@ static const struct {
     bool segments_only; /* what is tested is that bytes come together */
     const char *dialogue;
 } dialogues[] = {
+    { "limits: a client that comes too often hears it in place of the banner", false,
+      "O outside\nO limits=inbound client connections 1/day\n.\nl inbound client connections/86400 127.0.0.2 1\n.\nm refuse\n"
+      "S 421 4.7.0 edge.test Too many connections from client 127.0.0.2, try again later\nX\n" },
+    { "limits: or may come in", false,
+      "O outside\nO limits=inbound prefix connections 1/min\n.\nl inbound prefix connections/60 127.0.0.0/24 1\nm pass\n" HELLO "C QUIT\nS 221\nX\n" },
+    { "limits: the banner waits for the name, too", false,
+      "O names\nO limits=outbound host connections 1/h\n.\nl outbound host connections/3600 127.0.0.1/32 1\nm pass\n.\nY -\nS 220\n" },
+    { "limits: a client that leaves before it is known", false, "O limits=outbound client connections 1/h\n.\nl outbound client connections/3600 127.0.0.1 1\nG\n" },
+    { "limits: a message more than may come", false,
+      "O limits=outbound domain messages 1/s\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nl outbound domain messages/1 b.test 1\n.\nm refuse\n"
+      "S 450 4.7.1 Too many messages from domain b.test, try again later\nS 503 5.5.1 Need MAIL first\nC MAIL FROM:<a@b.test>\nm pass\nS 250 2.1.0\nC RSET\nS 250\n" },
+    { "limits: the null sender has no domain, another direction another limit", false,
+      "O limits=outbound domain messages 1/s\n" READY "C MAIL FROM:<>\nS 250 2.1.0\n" },
+    { "limits: another direction", false, "O limits=inbound client messages 1/s\n" READY "C MAIL FROM:<a@b.test>\nS 250 2.1.0\n" },
+    { "limits: all that is about a message is asked together", false,
+      "O limits=outbound client messages 5/s\\noutbound prefix messages 6/s\\noutbound client bytes 7/s\n" READY "C MAIL FROM:<a@b.test>\n"
+      "l outbound client messages/1 127.0.0.1 1, outbound prefix messages/1 127.0.0.0/24 1, outbound client bytes/1 127.0.0.1 0\nm pass\nS 250 2.1.0\n" },
+    { "limits: recipients keep their order", false,
+      "O limits=outbound client recipients 1/s\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nC RCPT TO:<v@example.edu>\nC RCPT TO:<w@gone.edu>\nC DATA\n"
+      "S 250 2.1.0\nl outbound client recipients/1 127.0.0.1 1\nm pass\n.\nm refuse\n.\nm refuse\n.\nR 250 2.1.5 ok\nS 250 2.1.5\n"
+      "S 450 4.7.1 Too many recipients from client 127.0.0.1, try again later\nS 550 5.1.1\nA v@example.edu deferred:limit 450\nA w@gone.edu refused:route 550\n"
+      "S 354\n" MAIL "V clean\nD 250 2.0.0 taken\nS 250 2.0.0\nA u@example.edu delivered 250\n" },
+    { "limits: the next hop answers while the next recipient is asked", false,
+      "O limits=outbound client recipients 1/s\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\nm pass\nC RCPT TO:<v@example.edu>\n"
+      "R 250 2.1.5 ok\nS 250 2.1.5\n.\nm pass\nR 250 2.1.5 ok\nS 250 2.1.5\n" },
+    { "limits: a client that is gone while a recipient is asked", false,
+      "O limits=outbound client recipients 1/s\n" READY "C MAIL FROM:<a@b.test>\nS 250 2.1.0\nC RCPT TO:<u@example.edu>\nl outbound client recipients/1 127.0.0.1 1\nG\n" },
+    { "limits: bytes are taken when they are here", false,
+      "O limits=outbound client bytes 1/s\n" READY "C MAIL FROM:<a@b.test>\nl outbound client bytes/1 127.0.0.1 0\nm pass\nS 250 2.1.0\nC RCPT TO:<u@example.edu>\n"
+      "R 250 2.1.5 ok\nS 250 2.1.5\nC DATA\nS 354\n" MAIL ".\nl outbound client bytes/1 127.0.0.1 21\nm pass\nV clean\nD 250 2.0.0 taken\nS 250 2.0.0\nA u@example.edu delivered 250\n" },
+    { "limits: more bytes than may come", false,
+      "O limits=outbound client bytes 1/s\n" READY "C MAIL FROM:<a@b.test>\nm pass\nS 250 2.1.0\nC RCPT TO:<u@example.edu>\n"
+      "R 250 2.1.5 ok\nS 250 2.1.5\nC DATA\nS 354\n" MAIL ".\nm refuse\nS 450 4.7.1 Too many bytes from client 127.0.0.1\nA u@example.edu deferred:limit 450\n"
+      "C MAIL FROM:<a@b.test>\nm refuse\nS 450 4.7.1 Too many bytes\n" },
+    { "limits: a client that is gone while its bytes are asked", false,
+      "O limits=outbound client bytes 1/s\n" READY "C MAIL FROM:<a@b.test>\nm pass\nS 250 2.1.0\nC RCPT TO:<u@example.edu>\n"
+      "R 250 2.1.5 ok\nS 250 2.1.5\nC DATA\nS 354\n" MAIL "G\nA u@example.edu deferred:client-gone 0\n" },
+    { "limits: a farm that gets full while bytes are asked", false,
+      "O limits=outbound client bytes 1/s\n" READY "C MAIL FROM:<a@b.test>\nm pass\nS 250 2.1.0\nC RCPT TO:<u@example.edu>\n"
+      "R 250 2.1.5 ok\nS 250 2.1.5\nC DATA\nS 354\n" MAIL "B\n.\nm pass\nS 421 4.7.0\nA u@example.edu deferred:busy 421\nX\n" },
     { "a recipient is verified first", false,
       READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@verified.edu>\nS 250 2.1.0\n.\nZ exists\n.\nR 250 2.1.5 ok\nS 250 2.1.5\n" },
     { "a recipient that its next hop does not know", false,

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "common/policy/bucket.h"
 #include "proto/curve.h"
 #include "proto/wire.h"
 #include "proto/wire_rules.h"
@@ -569,6 +570,38 @@ START_TEST(test_verify_questions)
 }
 END_TEST
 
+START_TEST(test_limit_questions)
+{
+    Weir__LimitCost cost = WEIR__LIMIT_COST__INIT, *costs[WIRE_COSTS_MAX + 1];
+    Weir__LimitAsk ask = WEIR__LIMIT_ASK__INIT;
+    Weir__LimitState state = WEIR__LIMIT_STATE__INIT, *states[1] = { &state };
+    Weir__LimitTaken taken = WEIR__LIMIT_TAKEN__INIT;
+
+    for (size_t i = 0; i <= WIRE_COSTS_MAX; i++)
+        costs[i] = &cost;
+    ask.costs = costs;
+    ck_assert(!passes(with_question(WEIR__QUESTION__BODY_LIMIT_ASK, &ask), 0)); /* for nothing */
+    ask.n_costs = 1;
+    cost.bucket = wire_text("inbound client messages/60 192.0.2.7");
+    cost.amount = BUCKET_AMOUNT_MAX;
+    cost.period_ms = BUCKET_PERIOD_MAX;
+    ck_assert(!passes(&frame, 0)); /* a bucket of nothing */
+    cost.burst = BUCKET_AMOUNT_MAX;
+    ck_assert(passes(&frame, 0) && !passes(&frame, 1));
+    ask.n_costs = WIRE_COSTS_MAX;
+    ck_assert(passes(&frame, 0));
+    ask.n_costs++;
+    ck_assert(!passes(&frame, 0));
+    ask.n_costs = 1;
+    cost.amount++; /* would not fit the database's numbers */
+    ck_assert(!passes(&frame, 0));
+    taken.states = states;
+    ck_assert(!passes(with_answer(WEIR__ANSWER_STATUS__ANSWER_OK, WEIR__ANSWER__BODY_LIMIT_TAKEN, &taken), 0));
+    taken.n_states = 1;
+    ck_assert(passes(&frame, 0));
+}
+END_TEST
+
 START_TEST(test_auth_questions)
 {
     static char text[WIRE_PASSWORD_MAX + 1];
@@ -834,6 +867,7 @@ int main(void)
     tcase_add_test(tcase, test_questions);
     tcase_add_test(tcase, test_auth_questions);
     tcase_add_test(tcase, test_verify_questions);
+    tcase_add_test(tcase, test_limit_questions);
     tcase_add_test(tcase, test_answers);
     tcase_add_test(tcase, test_packed_lists);
     tcase_add_test(tcase, test_lists_of_many_get_no_new_fields);

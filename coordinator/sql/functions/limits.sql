@@ -1,0 +1,105 @@
+-- functions/limits.sql - token buckets, one for the whole cluster
+
+CREATE OR REPLACE FUNCTION limit_clock() RETURNS bigint LANGUAGE sql VOLATILE AS $f$
+    SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint
+$f$;
+
+-- Takes from buckets, as common/policy/bucket.c counts. Each place of the arrays is one cost; those with the same number of `request` (they stand together)
+-- are taken all or none, but for dry ones: those are taken where they fit and stop nobody. debt: may take more than there is where there is anything; with a
+-- cost of 0 it only asks. spare: so many more are welcome; given is what of them was taken, too, at most an eighth of what is left, so that who asks often
+-- need not ask each time, and nobody is short of what others keep.
+-- One row a cost, in their order. wait: ms until it would fit, if nobody else takes anything.
+-- Whoever takes from a bucket holds its lock until the commit; all take the locks in the same order.
+CREATE OR REPLACE FUNCTION limit_take(request integer[], bucket text[], cost bigint[], amount bigint[], period bigint[], burst bigint[], spare bigint[],
+    debt boolean[], dry boolean[])
+RETURNS TABLE (took boolean, wait bigint, given bigint) LANGUAGE plpgsql SET enable_seqscan = off AS $f$
+DECLARE
+    total integer := cardinality(bucket);
+    key bigint;
+    moment bigint;
+    names text[];
+    was bigint[];
+    since bigint[];
+    full_at bigint[];
+    taken boolean[];
+    place integer[];
+    fits boolean[] := array_fill(false, ARRAY[total]);
+    waits bigint[] := array_fill(0::bigint, ARRAY[total]);
+    gives bigint[] := array_fill(0::bigint, ARRAY[total]);
+    first integer := 1;
+    behind integer;
+    at integer;
+    room bigint;
+    fine boolean;
+BEGIN
+    PERFORM set_config('synchronous_commit', 'off', true);
+    FOR key IN SELECT DISTINCT hashtextextended('limit ' || b, 0) FROM unnest(bucket) AS b ORDER BY 1 LOOP
+        PERFORM pg_advisory_xact_lock(key);
+    END LOOP;
+    moment := limit_clock();
+    SELECT array_agg(n.name ORDER BY n.name), array_agg(coalesce(l.missing, 0) ORDER BY n.name), array_agg(coalesce(l.at_ms, moment) ORDER BY n.name),
+            array_agg(0::bigint), array_agg(false)
+        INTO names, was, since, full_at, taken
+        FROM (SELECT DISTINCT b COLLATE "C" AS name FROM unnest(bucket) AS b) AS n
+        LEFT JOIN LATERAL (SELECT r.missing, r.at_ms FROM limit_bucket AS r WHERE r.name = n.name) AS l ON true;
+    SELECT array_agg(p.rank ORDER BY p.o) INTO place
+        FROM (SELECT u.o, dense_rank() OVER (ORDER BY u.b COLLATE "C") AS rank FROM unnest(bucket) WITH ORDINALITY AS u(b, o)) AS p;
+
+    WHILE first <= total LOOP
+        fine := true;
+        behind := first;
+        WHILE behind <= total LOOP
+            EXIT WHEN request[behind] <> request[first];
+            at := place[behind];
+            IF moment > since[at] THEN
+                was[at] := CASE WHEN moment - since[at] > was[at] / amount[behind] THEN 0 ELSE was[at] - (moment - since[at]) * amount[behind] END;
+                since[at] := moment;
+            END IF;
+            room := burst[behind] * period[behind] - was[at]
+                - CASE WHEN debt[behind] THEN 1 ELSE least(cost[behind], burst[behind]) * period[behind] END;
+            fits[behind] := room >= 0 AND (debt[behind] OR cost[behind] <= burst[behind]);
+            IF room < 0 THEN
+                waits[behind] := (-room - 1) / amount[behind] + 1;
+            END IF;
+            fine := fine AND (fits[behind] OR dry[behind]);
+            behind := behind + 1;
+        END LOOP;
+        FOR i IN first .. behind - 1 LOOP
+            CONTINUE WHEN NOT fine OR NOT fits[i] OR cost[i] = 0;
+            at := place[i];
+            was[at] := was[at] + least(cost[i], (9000000000000000000 - was[at]) / period[i]) * period[i];
+            gives[i] := greatest(least(spare[i], (burst[i] * period[i] - was[at]) / period[i] / 8), 0);
+            was[at] := was[at] + gives[i] * period[i];
+            full_at[at] := since[at] + was[at] / amount[i] + 1;
+            taken[at] := true;
+        END LOOP;
+        first := behind;
+    END LOOP;
+
+    INSERT INTO limit_bucket AS l (name, missing, at_ms, full_ms)
+        SELECT u.n, u.m, u.a, u.f FROM unnest(names, was, since, full_at, taken) AS u(n, m, a, f, t) WHERE u.t
+        ON CONFLICT (name) DO UPDATE SET missing = excluded.missing, at_ms = excluded.at_ms, full_ms = excluded.full_ms;
+    RETURN QUERY SELECT u.f, u.w, u.g FROM unnest(fits, waits, gives) WITH ORDINALITY AS u(f, w, g, o) ORDER BY u.o;
+END $f$;
+
+-- Takes out the buckets that are full, and of those over the limit the ones that are full first; at most so many of each.
+CREATE OR REPLACE FUNCTION limit_tidy(entries bigint, most integer) RETURNS TABLE (filled bigint, over bigint) LANGUAGE plpgsql AS $f$
+DECLARE
+    there bigint;
+BEGIN
+    PERFORM set_config('synchronous_commit', 'off', true);
+    DELETE FROM limit_bucket WHERE ctid = ANY (ARRAY(SELECT ctid FROM limit_bucket WHERE full_ms <= limit_clock() LIMIT most FOR UPDATE SKIP LOCKED));
+    GET DIAGNOSTICS filled = ROW_COUNT;
+    SELECT count(*) INTO there FROM (SELECT FROM limit_bucket LIMIT entries + most) AS l;
+    DELETE FROM limit_bucket WHERE there > entries AND ctid = ANY (ARRAY(SELECT ctid FROM limit_bucket ORDER BY full_ms
+        LIMIT greatest(least(there - entries, most), 0) FOR UPDATE SKIP LOCKED));
+    GET DIAGNOSTICS over = ROW_COUNT;
+    RETURN NEXT;
+END $f$;
+
+-- The buckets of these subjects, as written down; weirctl knows the lines that they are of.
+CREATE OR REPLACE FUNCTION admin_limit_show(subjects text[]) RETURNS admin_answer LANGUAGE sql STABLE AS $f$
+    SELECT 0, NULL::text, json_build_object('now_ms', limit_clock(), 'buckets',
+        coalesce((SELECT json_agg(json_build_object('name', name, 'missing', missing, 'at_ms', at_ms) ORDER BY name) FROM limit_bucket
+            WHERE split_part(name, ' ', 4) = ANY (subjects)), '[]'))
+$f$;

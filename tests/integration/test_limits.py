@@ -1,0 +1,148 @@
+"""Rate limits: one bucket for the whole cluster, whichever edge and coordinator are asked."""
+import json
+import re
+
+import pytest
+
+import weir
+from weir import Smtp, message, wait_until
+
+
+@pytest.fixture(scope="module")
+def site():
+    made = weir.Cluster(edges=2, scanners=1, coordinators=2, sets=["edge.workers=1", "next_hop_tls=none", "limit_timeout=30s"])
+    try:
+        made.up()
+        yield made
+    finally:
+        made.down()
+
+
+@pytest.fixture
+def limited(site):
+    """limited(LINES, VISIT): what VISIT() returns with these lines in force and full buckets. On a machine that is too busy an edge may think that no coordinator
+    answers, and count for itself: it says so, and then that says nothing of the cluster."""
+    def alone():
+        return sum(site.log(edge).count("counts for itself") + site.log(edge).count("cluster counts again") for edge in ("edge-1", "edge-2"))
+
+    def apply(text, visit=None):
+        path = site.dir / "policy" / "limits"
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
+            site.apply_policy()
+        for _ in range(10 if visit else 0):
+            before = alone()
+            site.query("DELETE FROM limit_bucket")
+            seen = visit()
+            if alone() == before:
+                return seen
+        assert not visit, "the coordinators never answered in time"
+        return None
+    yield apply
+    (site.dir / "policy" / "limits").unlink(missing_ok=True)
+
+
+def mail(site, edge=1, source="127.0.0.1", sender="sender@example.org"):
+    with Smtp(site.relay(edge), source) as client:
+        return client.command(f"MAIL FROM:<{sender}>")
+
+
+@pytest.mark.sanitized
+def test_s26_connections_are_counted_over_all_edges(site, limited):
+    def come(edge, source):
+        with Smtp(site.relay(edge), source, ehlo=None) as client:
+            assert client.greeting.code == 220 or client.closed()
+            return client.greeting
+    seen = limited("inbound client connections 2/day\n", lambda: [come(*visit) for visit in
+                   ((1, "127.0.0.9"), (2, "127.0.0.9"), (1, "127.0.0.9"), (2, "127.0.0.9"), (1, "127.0.0.10"), (1, "127.0.0.1"))])
+    assert [answer.code for answer in seen] == [220, 220, 421, 421, 220, 220]  # another client, another direction
+    assert all(answer.text.startswith("4.7.0 ") and answer.text.endswith(" Too many connections from client 127.0.0.9, try again later") for answer in seen[2:4]), seen
+
+
+@pytest.mark.sanitized
+def test_s26_the_next_message_is_refused_whichever_edge_it_picks(site, limited):
+    senders = ((1, "a@big.example"), (2, "a@big.example"), (1, "b@BIG.example"), (2, "b@BIG.example"), (1, "a@other.example"), (1, ""), (2, ""), (1, ""))
+    seen = limited("outbound domain messages 3/day burst 2\n", lambda: [mail(site, edge, sender=sender) for edge, sender in senders])
+    assert [answer.code for answer in seen] == [250, 250, 450, 450, 250, 250, 250, 250]  # the null sender is nobody's domain
+    assert seen[2].text == seen[3].text == "4.7.1 Too many messages from domain big.example, try again later"
+
+    explained = json.loads(site.weirctl("--json", "limit", "explain", "someone@big.example").stdout)["limits"]
+    assert [(one["line"]["rule"], one["subject"], one["left"], one["burst"]) for one in explained] == [("limits:1", "big.example", 0, 2)]
+    assert 0 < explained[0]["next_ms"] <= 86400000 / 3 < explained[0]["full_ms"]
+    text = site.weirctl("limit", "explain", "big.example").stdout
+    assert re.search(r"limits:1 +outbound domain messages 3/day +big.example +0 +2 +8 h +16 h", text), text
+    assert "no line of limits" in site.weirctl("limit", "explain", "192.0.2.1").stdout
+
+
+def test_recipients_are_refused_one_by_one_and_written_down(site, limited):
+    def visit():
+        site.query("DELETE FROM audit")
+        with Smtp(site.relay(1)) as client:
+            answers = client.envelope(recipients=[f"u{number}@example.edu" for number in range(5)])
+            answers.append(client.data(message()))
+        with Smtp(site.relay(2)) as client:  # all of them pipelined: answered in their order
+            client.send(b"MAIL FROM:<a@example.org>\r\nRCPT TO:<v1@example.edu>\r\nRCPT TO:<v2@example.edu>\r\nRSET\r\nNOOP\r\n")
+            return answers + [client.reply() for _ in range(5)]
+    seen = limited("outbound client recipients 3/day\n", visit)
+    assert [answer.code for answer in seen] == [250, 250, 250, 450, 450, 250, 250, 450, 450, 250, 250]
+    assert seen[3].text == "4.7.1 Too many recipients from client 127.0.0.1, try again later"
+    wait_until(lambda: site.query("SELECT recipient, reply_code FROM audit WHERE disposition = 'deferred:limit' ORDER BY recipient")
+               == [[f"{name}@example.edu", "450"] for name in ("u3", "u4", "v1", "v2")], 30, "the audit rows")
+
+
+def test_bytes_may_be_owed_once(site, limited):
+    raw = message(size=8000)
+
+    def visit():
+        with Smtp(site.relay(1)) as first, Smtp(site.relay(2)) as second:  # both begin while there are bytes left
+            begun = [*first.envelope(), *second.envelope()]
+            ended = [first.data(raw), second.data(raw)]
+        return begun + ended + [site.send(raw, edge) for edge in (1, 2)]
+    seen = limited("outbound client bytes 2KiB/day\n", visit)
+    assert [answer.code for answer in seen] == [250, 250, 250, 450, 450, 450]
+    assert {answer.text for answer in seen[3:]} == {"4.7.1 Too many bytes from client 127.0.0.1, try again later"}
+
+
+def test_dry_run_is_only_counted(site, limited):
+    before = site.metric("weir_rate_limited_total", limit="handoff client messages", result="dry-run") or 0
+
+    def visit():
+        with Smtp(site.env["EDGE_1_HANDOFF"]) as client:
+            return [*client.envelope(), client.data(message()), *client.envelope(), *[client.command(word) for word in ("RSET", "MAIL FROM:<a@example.org>")]]
+    assert [answer.code for answer in limited("handoff client messages 1/day dry_run\n", visit)] == [250] * 5
+    assert re.search(r"limits:1: dry run: too many messages from client 127.0.0.1: over 1/day burst 1", site.log("edge-1"))
+    wait_until(lambda: site.metric("weir_rate_limited_total", limit="handoff client messages", result="dry-run") >= before + 2, 30, "the metric")
+
+
+def test_accounts_have_their_limit(site, limited):
+    def log_in_and_send(edge):
+        with Smtp(site.env[f"EDGE_{edge}_SUBMISSION"]) as client:
+            client.starttls(site.env["CA_FILE"])
+            wait_until(lambda: client.command("AUTH PLAIN AGFsaWNlQGV4YW1wbGUuZWR1AHdvbmRlcmxhbmQ=").code in (235, 503), 60, "the login")
+            return client.command("MAIL FROM:<alice@example.edu>")
+    seen = limited("submission account messages 2/day\n", lambda: [log_in_and_send(edge) for edge in (1, 2, 1)])
+    assert [answer.code for answer in seen] == [250, 250, 450]
+    assert seen[2].text == "4.7.1 Too many messages from account alice@example.edu, try again later"
+
+
+def test_without_coordinators_each_worker_counts_for_itself(site, limited):
+    assert limited("outbound client messages 5/day\n", lambda: mail(site)).code == 250
+    for number in (1, 2):
+        site.kill(f"coordinator-{number}")
+    try:
+        codes = [mail(site).code for _ in range(8)]
+        assert codes[-3:] == [450] * 3 and codes.count(250) <= 4 and codes[0] == 250  # what passed here before counts
+    finally:
+        site.heal()
+    site.query("DELETE FROM limit_bucket")
+    wait_until(lambda: mail(site).code == 250, 60, "the cluster counts again")
+
+
+def test_a_bad_line_is_told_with_its_place(site):
+    folder = site.dir / "policy"
+    (folder / "limits").write_text("inbound client messages 100/minute\nhandoff client bytes 1GiB/day\n")
+    try:
+        done = site.weirctl("policy", "check", str(folder), check=False)
+        assert done.returncode != 0 and "limits:2: error: handoff: its devices cannot send again" in done.stderr + done.stdout
+    finally:
+        (folder / "limits").unlink()

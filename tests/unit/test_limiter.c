@@ -1,0 +1,346 @@
+/*
+ * test_limiter.c - the arithmetic of buckets, the worker's memory of them, and who decides: coordinators, a lot, memory, the worker
+ *
+ * The limiter runs against doubles of the coordinators and of the clock.
+ */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "common/clock.h"
+#include "common/memory.h"
+#include "edge/limits/limiter.h"
+#include "edge/limits/memory.h"
+#include "proto/wire.h"
+#include "tests/unit/suite.h"
+
+/* ---- buckets ---- */
+
+START_TEST(test_a_bucket_fills_with_time)
+{
+    static const struct bucket_rate rate = { .amount = 3, .period_ms = 1000, .burst = 5 };
+    struct bucket bucket = { 0 };
+    ck_assert(bucket_fits(&bucket, &rate, 0, 5, BUCKET_WHOLE) && !bucket_fits(&bucket, &rate, 0, 6, BUCKET_WHOLE));
+    ck_assert(bucket_left(&bucket, &rate, 0) == 5 && bucket_wait(&bucket, &rate, 0, 5) == 0);
+    bucket_take(&bucket, &rate, 0, 5);
+    ck_assert(bucket_left(&bucket, &rate, 333) == 0 && bucket_left(&bucket, &rate, 334) == 1);
+    ck_assert(bucket_wait(&bucket, &rate, 0, 1) == 334 && bucket_wait(&bucket, &rate, 0, 5) == 1667);
+    ck_assert(bucket_fits(&bucket, &rate, 0, 0, BUCKET_WHOLE));
+    ck_assert(!bucket_fits(&bucket, &rate, 333, 1, BUCKET_WHOLE) && bucket_fits(&bucket, &rate, 334, 1, BUCKET_WHOLE));
+    for (uint64_t now = 334; now <= 1000; now += 333) /* three in that second, none lost to the thirds */
+        bucket_take(&bucket, &rate, now, 1);
+    ck_assert(!bucket_fits(&bucket, &rate, 1000, 1, BUCKET_WHOLE));
+    ck_assert(!bucket_fits(&bucket, &rate, 999, 1, BUCKET_WHOLE)); /* a clock that goes back */
+    ck_assert(bucket_fits(&bucket, &rate, UINT64_MAX, 5, BUCKET_WHOLE));
+    ck_assert(!bucket_fits(&bucket, &rate, UINT64_MAX, 6, BUCKET_WHOLE));
+}
+END_TEST
+
+START_TEST(test_a_debt_is_paid_before_the_next)
+{
+    static const struct bucket_rate rate = { .amount = 10, .period_ms = 1000, .burst = 10 };
+    struct bucket bucket = { 0 };
+    bucket_take(&bucket, &rate, 0, 9);
+    ck_assert(bucket_fits(&bucket, &rate, 0, 1000, BUCKET_DEBT));
+    bucket_take(&bucket, &rate, 0, 21); /* 20 owed */
+    ck_assert(!bucket_fits(&bucket, &rate, 2000, 0, BUCKET_DEBT) && bucket_fits(&bucket, &rate, 2001, 0, BUCKET_DEBT));
+    bucket_take(&bucket, &rate, 2001, UINT64_MAX);
+    ck_assert(!bucket_fits(&bucket, &rate, 2001 + 86400000, 0, BUCKET_DEBT));
+}
+END_TEST
+
+/* However it is asked: never more than burst + amount * time. The largest numbers too. */
+START_TEST(test_no_more_is_taken_than_the_bucket_gives)
+{
+    static const struct bucket_rate rates[] = {
+        { 1, 86400000, 1 }, { 7, 1000, 3 }, { 999, 60000, 1000 }, { BUCKET_AMOUNT_MAX, BUCKET_PERIOD_MAX, BUCKET_AMOUNT_MAX }, { BUCKET_AMOUNT_MAX, 1000, 1 },
+    };
+    for (size_t i = 0; i < sizeof rates / sizeof *rates; i++) {
+        struct bucket bucket = { 0 };
+        uint64_t now = 1000, taken = 0;
+        unsigned seed = 1;
+        for (int turn = 0; turn < 20000; turn++) {
+            seed = seed * 1103515245u + 12345u;
+            now += seed >> 16 & 63;
+            uint64_t cost = 1 + (seed >> 8) % (rates[i].burst < 5 ? rates[i].burst : 5);
+            if (!bucket_fits(&bucket, &rates[i], now, cost, BUCKET_WHOLE))
+                continue;
+            bucket_take(&bucket, &rates[i], now, cost);
+            taken += cost;
+        }
+        double most = (double)rates[i].burst + (double)rates[i].amount * (double)(now - 1000) / (double)rates[i].period_ms;
+        ck_assert_msg((double)taken <= most, "rate %zu: %llu of %f", i, (unsigned long long)taken, most);
+    }
+}
+END_TEST
+
+START_TEST(test_memory_is_bounded)
+{
+    static const struct bucket_rate rate = { 1, 1000, 1 }, other = { 2, 1000, 1 };
+    struct limit_memory *memory = limit_memory_new();
+    char name[32];
+    for (unsigned i = 0; i < 3000; i++) {
+        snprintf(name, sizeof name, "bucket %u", i);
+        limit_memory_get(memory, name, &rate, 2000)->spare = i;
+    }
+    ck_assert_uint_eq(limit_memory_count(memory), 2000);
+    ck_assert_ptr_null(limit_memory_find(memory, "bucket 999"));
+    ck_assert_uint_eq(limit_memory_get(memory, "bucket 1000", &rate, 2000)->spare, 1000); /* and so it is not the next to go */
+    limit_memory_get(memory, "new", &rate, 2000);
+    ck_assert_ptr_null(limit_memory_find(memory, "bucket 1001"));
+    ck_assert_uint_eq(limit_memory_get(memory, "bucket 1000", &other, 2000)->spare, 0); /* another rate */
+    limit_memory_free(&memory);
+}
+END_TEST
+
+/* ---- doubles ---- */
+
+struct node_question {
+    node_answer_handler answer;
+    void *arg;
+    char asked[1024]; /* "BUCKET COST+SPARE[!][~], ..." */
+    size_t count;
+};
+
+static struct {
+    uint64_t now_ms;
+    bool connected;
+    struct node_question *question;
+    unsigned questions, answers;
+    struct limit_verdict verdict;
+    struct limiter *limiter;
+    struct metrics metrics;
+    struct edge_settings settings;
+} d;
+
+uint64_t clock_ms(void)
+{
+    return d.now_ms;
+}
+
+bool node_is_connected(const struct node *node)
+{
+    (void)node;
+    return d.connected;
+}
+
+struct node_question *node_ask(struct node *node, Weir__Question *question, const struct link_payload *payloads, size_t count, uint64_t timeout_ms,
+                               node_answer_handler answer, void *arg)
+{
+    (void)node, (void)payloads, (void)count, (void)timeout_ms;
+    struct error why;
+    Weir__Frame frame = WEIR__FRAME__INIT;
+    frame.body_case = WEIR__FRAME__BODY_QUESTION;
+    frame.question = question;
+    size_t len;
+    uint8_t *bytes = wire_encode(&frame, &len);
+    Weir__Frame *checked = wire_decode(bytes, len, 0, &why);
+    ck_assert_msg(checked != NULL, "%s", why.text);
+    struct node_question *asked = d.question = xcalloc(1, sizeof *asked);
+    *asked = (struct node_question){ .answer = answer, .arg = arg, .count = checked->question->limit_ask->n_costs };
+    for (size_t i = 0; i < asked->count; i++) {
+        const Weir__LimitCost *cost = checked->question->limit_ask->costs[i];
+        size_t used = strlen(asked->asked);
+        snprintf(asked->asked + used, sizeof asked->asked - used, "%s%.*s %llu+%llu%s%s", i > 0 ? ", " : "", (int)cost->bucket.len, (const char *)cost->bucket.data,
+                 (unsigned long long)cost->cost, (unsigned long long)cost->spare, cost->debt ? "!" : "", cost->dry_run ? "~" : "");
+    }
+    wire_free(&checked);
+    free(bytes);
+    d.questions++;
+    return asked;
+}
+
+void node_question_cancel(struct node_question **question)
+{
+    free(*question);
+    if (*question != NULL)
+        d.question = NULL;
+    *question = NULL;
+}
+
+static void on_verdict(void *arg, const struct limit_verdict *verdict)
+{
+    (void)arg;
+    d.verdict = *verdict;
+    d.answers++;
+}
+
+static void setup(void)
+{
+    memset(&d, 0, sizeof d);
+    d.now_ms = 1000000;
+    d.connected = true;
+    d.settings = (struct edge_settings){ .limit_timeout = 1000, .limit_memory = 1000, .limit_lot = 32, .limit_lot_time = 1000 };
+    metrics_init(&d.metrics);
+    d.limiter = limiter_new(&d.settings, &d.metrics);
+    static int node;
+    limiter_set_node(d.limiter, (struct node *)&node);
+}
+
+static void teardown(void)
+{
+    ck_assert_ptr_null(d.question);
+    limiter_free(&d.limiter);
+    metrics_fini(&d.metrics);
+}
+
+static const struct limit_rule by_client = { .direction = LIMIT_INBOUND, .what = LIMIT_OF_MESSAGES, .rate = { 60, 60000, 3 }, .line = 1 };
+static const struct limit_rule by_domain = { .direction = LIMIT_INBOUND, .by = LIMIT_BY_DOMAIN, .what = LIMIT_OF_MESSAGES, .rate = { 9, 1000, 2 }, .line = 2 };
+static const struct limit_rule dry = { .direction = LIMIT_INBOUND, .by = LIMIT_BY_PREFIX, .what = LIMIT_OF_MESSAGES, .rate = { 1, 1000, 1 }, .dry_run = true, .line = 3 };
+
+/* true: it is asked; else d.verdict is the answer. */
+static struct limit_query *take(const struct limit_rule *rule, const struct limit_rule *second)
+{
+    struct limit_cost costs[2] = { { rule, "192.0.2.7", 1, BUCKET_WHOLE }, { second, "b.example", 1, BUCKET_WHOLE } };
+    return limiter_take(d.limiter, costs, second != NULL ? 2 : 1, &d.verdict, on_verdict, NULL);
+}
+
+/* One letter a cost: y fits, n does not, for 5 s; a digit: fits, and so many spare. "": nobody answers. */
+static void answer(const char *states)
+{
+    struct node_question asked = *d.question;
+    Weir__Answer answer = WEIR__ANSWER__INIT;
+    Weir__LimitTaken taken = WEIR__LIMIT_TAKEN__INIT;
+    Weir__LimitState state[8], *pointers[8];
+    for (size_t i = 0; states[i] != '\0'; i++) {
+        weir__limit_state__init(&state[i]);
+        state[i].fits = states[i] != 'n';
+        state[i].wait_ms = states[i] == 'n' ? 5000 : 0;
+        state[i].spare = states[i] >= '0' && states[i] <= '9' ? (uint64_t)(states[i] - '0') : 0;
+        pointers[i] = &state[i];
+        taken.n_states++;
+    }
+    taken.states = pointers;
+    answer.status = WEIR__ANSWER_STATUS__ANSWER_OK;
+    answer.body_case = WEIR__ANSWER__BODY_LIMIT_TAKEN;
+    answer.limit_taken = &taken;
+    free(d.question);
+    d.question = NULL;
+    asked.answer(asked.arg, *states != '\0' ? &answer : NULL, NULL, 0);
+}
+
+static void expect_passed(const char *states)
+{
+    ck_assert_ptr_nonnull(take(&by_client, NULL));
+    answer(states);
+    ck_assert(!d.verdict.refused);
+}
+
+START_TEST(test_coordinators_decide)
+{
+    ck_assert_ptr_nonnull(take(&by_client, &by_domain));
+    ck_assert_str_eq(d.question->asked, "inbound client messages/60 192.0.2.7 1+0, inbound domain messages/1 b.example 1+0");
+    answer("yy");
+    ck_assert(d.answers == 1 && !d.verdict.refused);
+    take(&by_client, &by_domain);
+    answer("yn");
+    ck_assert(d.answers == 2 && d.verdict.refused);
+    ck_assert_uint_eq(d.verdict.rule.line, 2);
+    ck_assert_str_eq(d.verdict.subject, "b.example");
+    /* It is believed for a second, and says nothing of the others. */
+    ck_assert_ptr_null(take(&by_client, &by_domain));
+    ck_assert(d.verdict.refused && d.questions == 2);
+    expect_passed("y");
+    d.now_ms += 1000;
+    ck_assert_ptr_nonnull(take(&by_domain, NULL));
+    answer("y");
+    ck_assert(!d.verdict.refused);
+}
+END_TEST
+
+START_TEST(test_a_dry_run_stops_nothing)
+{
+    for (int i = 0; i < 2; i++) {
+        ck_assert_ptr_nonnull(take(&by_client, &dry));
+        ck_assert_str_eq(d.question->asked, i == 0 ? "inbound client messages/60 192.0.2.7 1+0, inbound prefix messages/1 b.example 1+0~"
+                                                   : "inbound client messages/60 192.0.2.7 1+0"); /* it is known to be over */
+        answer(i == 0 ? "yn" : "y");
+        ck_assert(!d.verdict.refused);
+    }
+    ck_assert_double_eq(metrics_counter(&d.metrics, "weir_rate_limited_total", "limit=\"inbound prefix messages\",result=\"dry-run\"")->value, 2);
+}
+END_TEST
+
+START_TEST(test_who_asks_often_gets_a_lot)
+{
+    for (int i = 0; i < 4; i++)
+        expect_passed("y");
+    ck_assert_ptr_nonnull(take(&by_client, NULL));
+    ck_assert_str_eq(d.question->asked, "inbound client messages/60 192.0.2.7 1+32");
+    answer("2");
+    for (int i = 0; i < 2; i++) {
+        ck_assert_ptr_null(take(&by_client, NULL));
+        ck_assert(!d.verdict.refused);
+    }
+    ck_assert_uint_eq(d.questions, 5);
+    ck_assert_ptr_nonnull(take(&by_client, NULL));
+    answer("9");
+    /* Not used where another limit refuses. */
+    ck_assert_ptr_nonnull(take(&by_client, &by_domain));
+    ck_assert_str_eq(d.question->asked, "inbound domain messages/1 b.example 1+0");
+    answer("n");
+    ck_assert(d.verdict.refused);
+    for (int i = 0; i < 9; i++)
+        ck_assert_ptr_null(take(&by_client, NULL));
+    ck_assert_ptr_nonnull(take(&by_client, NULL));
+    answer("9");
+    d.now_ms += 1000; /* too late: others may have it meanwhile */
+    ck_assert_ptr_nonnull(take(&by_client, NULL));
+    ck_assert_str_eq(d.question->asked, "inbound client messages/60 192.0.2.7 1+0");
+    answer("y");
+}
+END_TEST
+
+/* 0: not connected; 1: no answer in time; 2: an answer to something else. */
+START_TEST(test_a_worker_alone_counts_for_itself)
+{
+    expect_passed("y");
+    d.connected = _i > 0;
+    for (int i = 0; i < 4; i++) {
+        struct limit_query *query = take(&by_client, NULL);
+        ck_assert((query != NULL) == (_i > 0));
+        if (query != NULL)
+            answer(_i == 1 ? "" : "yy");
+        ck_assert_int_eq(d.verdict.refused, i >= 2); /* one of three passed before */
+    }
+    d.now_ms += 1000;
+    d.connected = false;
+    take(&by_client, NULL);
+    ck_assert(!d.verdict.refused); /* one a second */
+    take(&by_client, NULL);
+    ck_assert(d.verdict.refused);
+    take(&dry, NULL);
+    take(&dry, NULL);
+    ck_assert(!d.verdict.refused);
+}
+END_TEST
+
+START_TEST(test_cancelled)
+{
+    struct limit_query *query = take(&by_client, NULL), *none = NULL;
+    limit_query_cancel(&query);
+    limit_query_cancel(&none);
+    ck_assert(query == NULL && d.answers == 0);
+    ck_assert_ptr_null(limiter_take(d.limiter, NULL, 0, &d.verdict, on_verdict, NULL));
+    ck_assert(!d.verdict.refused);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("limiter");
+    TCase *pure = tcase_create("pure"), *made = tcase_create("limiter");
+    tcase_add_test(pure, test_a_bucket_fills_with_time);
+    tcase_add_test(pure, test_a_debt_is_paid_before_the_next);
+    tcase_add_test(pure, test_no_more_is_taken_than_the_bucket_gives);
+    tcase_add_test(pure, test_memory_is_bounded);
+    suite_add_tcase(suite, pure);
+    tcase_add_checked_fixture(made, setup, teardown);
+    tcase_add_test(made, test_coordinators_decide);
+    tcase_add_test(made, test_a_dry_run_stops_nothing);
+    tcase_add_test(made, test_who_asks_often_gets_a_lot);
+    tcase_add_loop_test(made, test_a_worker_alone_counts_for_itself, 0, 3);
+    tcase_add_test(made, test_cancelled);
+    suite_add_tcase(suite, made);
+    return run_suite(suite);
+}
