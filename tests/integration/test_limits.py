@@ -97,7 +97,7 @@ def test_bytes_may_be_owed_once(site, limited):
         with Smtp(site.relay(1)) as first, Smtp(site.relay(2)) as second:  # both begin while there are bytes left
             begun = [*first.envelope(), *second.envelope()]
             ended = [first.data(raw), second.data(raw)]
-        return begun + ended + [site.send(raw, edge) for edge in (1, 2)]
+        return begun + ended + [mail(site, edge) for edge in (1, 2)]
     seen = limited("outbound client bytes 2KiB/day\n", visit)
     assert [answer.code for answer in seen] == [250, 250, 250, 450, 450, 450]
     assert {answer.text for answer in seen[3:]} == {"4.7.1 Too many bytes from client 127.0.0.1, try again later"}

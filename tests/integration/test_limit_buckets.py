@@ -1,0 +1,147 @@
+"""The buckets of limits at the coordinators' side: exact, whoever asks however many at once."""
+import threading
+
+import pytest
+
+from coordinators import PATIENCE, Coordinators, pb, wait_until
+
+EDGES = ("edge-1", "edge-2", "edge-3")
+
+
+@pytest.fixture(scope="module")
+def c():
+    with Coordinators(2) as made:
+        made.start()
+        for name in EDGES:
+            made.add_key(name, "edge")
+        yield made
+
+
+@pytest.fixture
+def node(c):
+    made = []
+
+    def make(name="edge-1", at="coordinator-1"):
+        made.append(c.node(name, "edge", at=at, worker=len(made)))
+        wait_until(made[-1].hello, 30, f"{name} is welcome")
+        return made[-1]
+    yield make
+    for one in made:
+        one.close()
+
+
+def cost(bucket, tokens=1, amount=100, period=1000, burst=50, **more):
+    return pb.LimitCost(bucket=bucket.encode(), cost=tokens, amount=amount, period_ms=period, burst=burst, **more)
+
+
+def send(node, number, *costs):
+    node.send(question=pb.Question(request=number, limit_ask=pb.LimitAsk(costs=costs)))
+
+
+def ask(node, *costs):
+    send(node, 7, *costs)
+    answer, _ = node.receive("answer", 30)
+    assert answer is not None and answer.status == pb.ANSWER_OK, answer
+    return [(state.fits, state.spare) for state in answer.limit_taken.states]
+
+
+DAY = {"amount": 1, "period": 86400000}
+
+
+def test_all_or_none(node):
+    edge = node()
+    assert ask(edge, cost("all a", burst=2, **DAY), cost("all b", burst=1, **DAY)) == [(True, 0), (True, 0)]
+    assert ask(edge, cost("all a", burst=2, **DAY), cost("all b", burst=1, **DAY)) == [(True, 0), (False, 0)]  # none was taken:
+    assert ask(edge, cost("all a", burst=2, **DAY)) == [(True, 0)]
+    assert ask(edge, cost("all a", burst=2, **DAY)) == [(False, 0)]
+    assert ask(edge, cost("all c", burst=1, **DAY), cost("all b", burst=1, dry_run=True, **DAY)) == [(True, 0), (False, 0)]  # which stops nobody:
+    assert ask(edge, cost("all c", burst=1, **DAY)) == [(False, 0)]
+    assert ask(edge, cost("all d", 3, burst=2, **DAY)) == [(False, 0)]  # more than it ever holds
+
+
+def test_a_bucket_owes_once_and_is_asked_for_nothing(node):
+    edge = node()
+    for _ in range(3):
+        assert ask(edge, cost("debt", 0, burst=10, debt=True, **DAY)) == [(True, 0)]
+    assert ask(edge, cost("debt", 2**40, burst=10, debt=True, **DAY)) == [(True, 0)]
+    assert ask(edge, cost("debt", 0, burst=10, debt=True, **DAY)) == [(False, 0)]
+    assert ask(edge, cost("debt", 1, burst=10, debt=True, **DAY)) == [(False, 0)]
+
+
+def test_lots_are_an_eighth_of_what_is_left(node):
+    edge = node()
+    assert ask(edge, cost("lot", burst=101, spare=5, **DAY)) == [(True, 5)]
+    assert ask(edge, cost("lot", burst=101, spare=50, **DAY)) == [(True, 11)]  # of 94
+    assert ask(edge, cost("lot", 75, burst=101, spare=50, **DAY)) == [(True, 1)]
+    assert ask(edge, cost("lot", burst=101, spare=50, **DAY)) == [(True, 0)]
+    assert [ask(edge, cost("lot", burst=101, spare=50, **DAY)) for _ in range(7)] == [[(True, 0)]] * 6 + [[(False, 0)]]
+
+
+def test_full_buckets_and_those_over_the_limit_are_forgotten(c, node):
+    edge = node()
+    ask(edge, cost("short lived"), cost("long lived", **DAY))
+    wait_until(lambda: c.pg.query("SELECT count(*) FROM limit_bucket WHERE full_ms <= limit_clock() AND name = 'short lived'") == [["1"]], 30, "a full one")
+    c.pg.query("SELECT limit_tidy(1000, 100)")
+    assert c.pg.query("SELECT count(*) FROM limit_bucket WHERE name = 'short lived'") == [["0"]]
+    assert c.pg.query("SELECT count(*) FROM limit_bucket WHERE name = 'long lived'") == [["1"]]
+    c.pg.query("SELECT limit_tidy(0, 100)")
+    assert c.pg.query("SELECT count(*) FROM limit_bucket") == [["0"]]
+
+
+class Hammer(threading.Thread):
+    """Asks one coordinator for two buckets, in either order, many at once, until it is told to stop or nobody answers any more. Counts what it was given."""
+
+    def __init__(self, node, odd):
+        super().__init__(daemon=True)
+        self.node, self.odd, self.stopping, self.given = node, odd, False, {"hot a": 0, "hot b": 0}
+
+    def ask(self, number):
+        names = ["hot a", "hot b"][:: -1 if (number + self.odd) % 2 else 1]
+        send(self.node, number, *[cost(name, spare=number % 3) for name in names])
+
+    def run(self):
+        number = 0
+        while number < 8:
+            self.ask(number := number + 1)
+        under_way = number
+        while under_way > 0:
+            answer, _ = self.node.receive("answer", 5)
+            if answer is None:
+                return
+            under_way -= 1
+            states = answer.limit_taken.states
+            if answer.status == pb.ANSWER_OK and all(state.fits for state in states):
+                names = ["hot a", "hot b"][:: -1 if (answer.request + self.odd) % 2 else 1]
+                for name, state in zip(names, states):
+                    self.given[name] += 1 + state.spare
+            if not self.stopping:
+                self.ask(number := number + 1)
+                under_way += 1
+
+
+def test_s26_many_edges_and_coordinators_never_get_more_than_the_bucket_gives(c, node):
+    clock = lambda: int(c.pg.query("SELECT limit_clock()")[0][0])
+    hammers = [Hammer(node(edge, at), number) for number, (edge, at) in enumerate((edge, at) for edge in EDGES for at in c.names)]
+    began = clock()
+    for hammer in hammers:
+        hammer.start()
+    given = lambda: sum(hammer.given["hot a"] for hammer in hammers)
+    wait_until(lambda: given() > 200, 60, "the buckets are empty")
+    c.stop("coordinator-2", 9)
+    at_death = given()
+    try:
+        wait_until(lambda: given() > at_death + 100, 60, "the other coordinator goes on")
+        for hammer in hammers:
+            hammer.stopping = True
+        for hammer in hammers:
+            hammer.join(60 * PATIENCE)
+            assert not hammer.is_alive()
+        most = 50 + 100 * (clock() + 1 - began) / 1000
+        for bucket in ("hot a", "hot b"):
+            total = sum(hammer.given[bucket] for hammer in hammers)
+            print(f"{bucket}: {total} given of {most:.0f}")
+            assert total <= most
+    finally:
+        c.start("coordinator-2")
+    log = c.log("coordinator-1")
+    assert "limits:" not in log, log  # no deadlock, nothing refused by the database
