@@ -413,20 +413,28 @@ static void on_result_asked(void *arg, struct question *question, const struct l
 struct renewal {
     struct results *results;
     struct question *question;
-    bool answered;
+    PGresult *rows; /* ours; NULL: none came */
 };
 
 static void on_renewed(void *arg, const PGresult *result)
 {
     struct renewal *renewal = arg;
-    size_t count = (size_t)PQntuples(result);
+    renewal->rows = PQcopyResult(result, PG_COPYRES_TUPLES);
+    if (renewal->rows == NULL)
+        fatal("out of memory");
+}
+
+static void renewal_answer(struct renewal *renewal)
+{
+    const PGresult *rows = renewal->rows;
+    size_t count = (size_t)PQntuples(rows);
     Weir__SpoolHeld *held = xcalloc(count + 1, sizeof *held);
     Weir__SpoolHeld **pointers = xcalloc(count + 1, sizeof *pointers);
     for (size_t i = 0; i < count; i++) {
         weir__spool_held__init(&held[i]);
-        held[i].id = wire_text(PQgetvalue(result, (int)i, 0));
-        held[i].destination = wire_text(PQgetvalue(result, (int)i, 1));
-        held[i].token = strtoull(PQgetvalue(result, (int)i, 2), NULL, 10);
+        held[i].id = wire_text(PQgetvalue(rows, (int)i, 0));
+        held[i].destination = wire_text(PQgetvalue(rows, (int)i, 1));
+        held[i].token = strtoull(PQgetvalue(rows, (int)i, 2), NULL, 10);
         pointers[i] = &held[i];
     }
     Weir__SpoolRenewed renewed = WEIR__SPOOL_RENEWED__INIT;
@@ -438,19 +446,22 @@ static void on_renewed(void *arg, const PGresult *result)
     answer.body_case = WEIR__ANSWER__BODY_SPOOL_RENEWED;
     answer.spool_renewed = &renewed;
     metric_add(renewal->results->renewed, (double)count);
-    renewal->answered = true;
     question_answer(&renewal->question, &answer, NULL, 0);
     free(held);
     free(pointers);
 }
 
+/* Not with the rows: a lease whose end was only said may be another's after the database's fall. */
 static void on_renewal_done(void *arg, enum db_outcome outcome, const struct db_error *error)
 {
     struct renewal *renewal = arg;
     if (outcome == DB_FAILED)
         log_write(LOG_ERR, "spool: leases not renewed: %s %s", error->sqlstate, error->why.text);
-    if (!renewal->answered)
+    if (outcome == DB_OK && renewal->rows != NULL)
+        renewal_answer(renewal);
+    else
         question_settle(&renewal->question, WEIR__ANSWER_STATUS__ANSWER_UNAVAILABLE, "the database did not answer");
+    PQclear(renewal->rows);
     free(renewal);
 }
 
