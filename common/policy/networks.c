@@ -8,6 +8,10 @@
 #define NAME_MAX_LEN 63
 #define NAME_BYTES   "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-@+"
 
+/* Bits. What is shorter belongs to no site; two lines with one bit each would be everybody. fc00::/7 is of IPv6 what 10.0.0.0/8 is. */
+#define SHORTEST_V4 8
+#define SHORTEST_V6 7
+
 void networks_fini(struct networks *networks)
 {
     prefixes_fini(&networks->prefixes);
@@ -46,8 +50,9 @@ bool networks_add(struct networks *networks, char *text, unsigned line, struct e
     text[len] = '\0';
     if (!netaddr_prefix_parse(&rule.prefix, text, why) || !take_name(&rule, rest, text, why))
         return false;
-    if (rule.prefix.bits == 0 && !rule.excluded) {
-        error_set(why, "%s would make every host an inside one, and this an open relay", text);
+    if (!rule.excluded && rule.prefix.bits < (rule.prefix.address.family == AF_INET6 ? SHORTEST_V6 : SHORTEST_V4)) {
+        error_set(why, rule.prefix.bits == 0 ? "%s would make every host an inside one, and this an open relay"
+                                             : "%s is no site's: inside networks have /8 and longer, or /7 and longer of IPv6", text);
         return false;
     }
     if (networks->count == networks->room) {
@@ -59,6 +64,12 @@ bool networks_add(struct networks *networks, char *text, unsigned line, struct e
     return true;
 }
 
+static bool contradicts(const struct network *a, const struct network *b)
+{
+    return prefixes_equal(&a->prefix, &b->prefix) &&
+           (a->excluded != b->excluded || strcmp(a->name != NULL ? a->name : "", b->name != NULL ? b->name : "") != 0);
+}
+
 bool networks_finish(struct networks *networks, unsigned *line, struct error *why)
 {
     const struct prefix_entry *entries = networks->prefixes.entries;
@@ -66,11 +77,11 @@ bool networks_finish(struct networks *networks, unsigned *line, struct error *wh
     prefixes_sort(&networks->prefixes);
     for (size_t i = 1; i < networks->count; i++) {
         const struct network *a = &networks->rules[entries[i - 1].value], *b = &networks->rules[entries[i].value];
-        if (!prefixes_equal(&a->prefix, &b->prefix) || a->excluded == b->excluded)
+        if (!contradicts(a, b))
             continue;
         char text[NETADDR_TEXT_MAX];
-        error_set(why, "%s/%u is inside and excluded: line %u says the opposite", netaddr_format(&b->prefix.address, text),
-                  b->prefix.bits, a->line);
+        error_set(why, a->excluded != b->excluded ? "%s/%u is inside and excluded: line %u says the opposite" : "%s/%u has another name in line %u",
+                  netaddr_format(&b->prefix.address, text), b->prefix.bits, a->line);
         *line = b->line;
         return false;
     }

@@ -146,6 +146,9 @@ static const struct {
     { "networks", "!\n", "networks:1: error: '' is not an IP address or network: write 192.0.2.0/24 or 2001:db8::/32" },
     { "networks", "0.0.0.0/0\n", "networks:1: error: 0.0.0.0/0 would make every host an inside one, and this an open relay" },
     { "networks", "::/0\n", "networks:1: error: ::/0 would make every host an inside one, and this an open relay" },
+    { "networks", "0.0.0.0/1\n128.0.0.0/1\n", "networks:1: error: 0.0.0.0/1 is no site's: inside networks have /8 and longer, or /7 and longer of IPv6" },
+    { "networks", "fc00::/7\n8000::/1\n", "networks:2: error: 8000::/1 is no site's: inside networks have /8 and longer, or /7 and longer of IPv6" },
+    { "networks", "192.0.2.0/24 labs\n192.0.2.0/24\n", "networks:2: error: 192.0.2.0/24 has another name in line 1" },
     { "networks", "10.0.0.0/8\n192.0.2.0/24\n\n!10.0.0.0/8\n", "networks:4: error: 10.0.0.0/8 is inside and excluded: line 1 says the opposite" },
     { "exceptions", "192.0.2.7/24 max_recipients=1 " SIGNED "\n", "exceptions:1: error: '192.0.2.7/24' has bits set behind the prefix: write 192.0.2.0/24" },
     { "exceptions", "printer max_recipients=1 " SIGNED "\n",
@@ -765,7 +768,7 @@ START_TEST(networks_agree_with_a_linear_search)
         /* few different bytes, so that prefixes nest */
         struct netaddr_prefix prefix = { 0 };
         prefix.address.family = rand_r(&seed) % 2 ? AF_INET : AF_INET6;
-        prefix.bits = (uint8_t)(1 + rand_r(&seed) % 32);
+        prefix.bits = (uint8_t)(8 + rand_r(&seed) % 25);
         for (unsigned bit = 0; bit < prefix.bits; bit++)
             if (rand_r(&seed) % 8 == 0)
                 prefix.address.bytes[bit / 8] |= (uint8_t)(0x80 >> bit % 8);
