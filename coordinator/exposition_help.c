@@ -57,6 +57,7 @@ static const struct help helps[] = {
     { "weir_dnsbl_lookups_total", "Lookups of clients in DNS lists by zone and result." },
     { "weir_edge_spool_bypassed_maybe_duplicates_total", "Handoff messages delivered within the session that may be stored all the same: a second copy may follow." },
     { "weir_edge_spool_bypassed_total", "Handoff messages delivered within the session because the spool could not be had." },
+    { "weir_edge_spool_dsn_dropped_total", "Reports to senders not made because the policy has no way to them." },
     { "weir_edge_spool_dsn_total", "Reports to senders (DSN) made." },
     { "weir_edge_spool_jobs", "Leases of the spool an edge works on." },
     { "weir_edge_spool_leases_lost_total", "Leases that were over before their outcome was reported." },

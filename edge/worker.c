@@ -311,10 +311,10 @@ static void on_heartbeat(void *arg, Weir__Heartbeat *beat)
     process_stats_update(worker->process_stats);
 }
 
-static bool on_destination(void *arg, const char *address, char to[SMTP_ADDRESS_MAX], char out[NEXT_HOP_TEXT_MAX])
+static enum readers_found on_readers(void *arg, const char *address, struct readers *readers)
 {
     const struct worker *worker = arg;
-    return server_destination(worker->server, address, to, out);
+    return server_readers(worker->server, address, readers);
 }
 
 /* A message of our own has no client, and no owner to tell. */
@@ -526,7 +526,7 @@ static void worker_begin(struct worker *worker)
         .budget = server_budget(worker->server),
         .ids = server_ids(worker->server),
         .metrics = &worker->metrics,
-        .destination = on_destination,
+        .readers = on_readers,
         .virus = on_spooled_virus,
         .idle = on_runner_idle,
         .arg = worker,

@@ -109,21 +109,16 @@ static bool write_message(struct notice *notice, const char *client, const char 
     return message_append(notice->message, text, len < (int)sizeof text ? (size_t)len : sizeof text - 1, &why) == MESSAGE_OK;
 }
 
-static void store(struct notice *notice, const char *listener, const char *to, const char *destination)
+static void store(struct notice *notice, const char *listener, const struct readers *readers)
 {
     const struct server *server = notice->server;
     Weir__SpoolEnvelope envelope = WEIR__SPOOL_ENVELOPE__INIT;
-    Weir__SpoolRecipient recipient = WEIR__SPOOL_RECIPIENT__INIT, *pointer = &recipient;
-    Weir__SpoolRecipients recipients = WEIR__SPOOL_RECIPIENTS__INIT;
+    Weir__SpoolRecipients recipients = readers_list(readers);
     envelope.id = wire_text(notice->id.text);
     envelope.listener = wire_text(listener);
     envelope.node = wire_text(server->node_name);
     envelope.time_ms = clock_wall_ms();
     envelope.dsn = true;
-    recipient.address = wire_text(to);
-    recipient.destination = wire_text(destination);
-    recipients.recipients = &pointer;
-    recipients.n_recipients = 1;
     struct spool_store_options options = {
         .base = server->base,
         .node = server->node,
@@ -147,7 +142,8 @@ static bool is_under_way(const struct server *server, const struct queue_id *id)
 void notice_of_virus(struct server *server, const struct netaddr *client, const char *listener, const char *id, const char *sender,
                      const char *signature)
 {
-    char client_text[NETADDR_TEXT_MAX], owner[SMTP_ADDRESS_MAX], to[SMTP_ADDRESS_MAX], destination[NEXT_HOP_TEXT_MAX];
+    char client_text[NETADDR_TEXT_MAX], owner[SMTP_ADDRESS_MAX];
+    struct readers readers = { 0 };
     if (!server->config->edge.virus_notice || server->policy == NULL || server->node == NULL || !policy_is_inside(server->policy, client))
         return;
     const struct network *network = policy_network(server->policy, client);
@@ -157,7 +153,7 @@ void notice_of_virus(struct server *server, const struct netaddr *client, const 
     if (strcmp(notice_queue_id.text, server->last_notice.text) == 0 || is_under_way(server, &notice_queue_id) || server->notice_count >= UNDER_WAY_MAX ||
         !node_is_connected(server->node))
         return;
-    if (!server_destination(server, owner, to, destination)) {
+    if (server_readers(server, owner, &readers) != READERS_FOUND) { /* the host's next virus tells */
         log_write(LOG_WARNING, "%s: <%s> cannot be told of the virus: no route", id, owner);
         return;
     }
@@ -166,7 +162,8 @@ void notice_of_virus(struct server *server, const struct netaddr *client, const 
     server->notices = notice;
     server->notice_count++;
     if (write_message(notice, client_text, owner, id, sender, signature))
-        store(notice, listener, to, destination);
+        store(notice, listener, &readers);
     else
         notice_free(notice);
+    readers_fini(&readers);
 }

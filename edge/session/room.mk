@@ -1,9 +1,9 @@
 $(eval $(call library,session,edge/session,server.c session.c balancer.c proxy.c xclient.c commands.c auth.c limits.c transaction.c recipients.c repair.c leniency.c spooled.c notice.c report.c outcome.c relay.c allowance.c received.c census.c wheel.c edge_config.c))
 $(eval $(call library,relay,edge/session,relay.c)) # weirctl explains with what edges decide with, and with no more of the edge
-$(eval $(call library,session_doubles,.,tests/unit/session_doubles.c edge/delivery/next_hop.c edge/scan/stamp.c))
+$(eval $(call library,session_doubles,.,tests/unit/session_doubles.c edge/delivery/next_hop.c edge/scan/stamp.c edge/spool/readers.c))
 $(eval $(call unit_test,session,session_doubles session smtp policy message proto common,-lprotobuf-c -lzmq -levent -lidn2))
 $(eval $(call unit_test,session_parts,session scan smtp policy message common,-lprotobuf-c -levent -lidn2))
-session_sources := edge/delivery/next_hop.c edge/scan/stamp.c $(addprefix edge/session/,server.c session.c balancer.c proxy.c xclient.c commands.c auth.c limits.c transaction.c recipients.c repair.c leniency.c spooled.c notice.c report.c outcome.c relay.c allowance.c received.c census.c wheel.c edge_config.c)
+session_sources := edge/spool/readers.c edge/delivery/next_hop.c edge/scan/stamp.c $(addprefix edge/session/,server.c session.c balancer.c proxy.c xclient.c commands.c auth.c limits.c transaction.c recipients.c repair.c leniency.c spooled.c notice.c report.c outcome.c relay.c allowance.c received.c census.c wheel.c edge_config.c)
 $(eval $(call fuzz_target,session,$(session_sources) tests/unit/session_doubles.c $(addprefix edge/smtp/,parser.c mend.c address.c command.c reply.c text.c xtext.c sasl.c xclient.c leniency.c) edge/message/message.c $(addprefix common/policy/,policy.c lines.c domains.c mailertable.c networks.c prefixes.c exceptions.c aliases.c limits.c bucket.c) $(addprefix common/,error.c memory.c utf8.c idn.c log.c log_event.c queue_id.c queue_id.c netaddr.c config.c config_value.c config_form.c dnsbl_site.c settings.c settings_check.c metrics.c) proto/curve.c proto/wire.c proto/wire_rules.c $(B)/generated/proto/weir.pb-c.c,-lprotobuf-c -lzmq -levent -lidn2))
 $(eval $(call unit_test,proxy,session common,-levent))
 $(eval $(call fuzz_target,proxy,edge/session/proxy.c $(addprefix common/,netaddr.c error.c memory.c log.c log_event.c queue_id.c utf8.c)))

@@ -480,36 +480,36 @@ struct queue_id_source *server_ids(struct server *server)
     return &server->ids;
 }
 
-struct reader {
-    struct relay_answer answer;
-    bool found;
+struct reading {
+    struct readers *readers;
+    bool later;
 };
 
 static void on_reader(void *arg, const struct relay_answer *target)
 {
-    struct reader *reader = arg;
-    if (!reader->found && target->result == RELAY_TO_NEXT_HOP)
-        *reader = (struct reader){ *target, true };
+    struct reading *reading = arg;
+    char destination[NEXT_HOP_TEXT_MAX];
+    if (target->result == RELAY_TO_NEXT_HOP)
+        readers_add(reading->readers, target->address, next_hop_format(destination, &target->hop));
+    else
+        reading->later |= target->result == RELAY_REFUSED && target->code < 500;
 }
 
-bool server_destination(const struct server *server, const char *address, char to[SMTP_ADDRESS_MAX], char out[NEXT_HOP_TEXT_MAX])
+enum readers_found server_readers(const struct server *server, const char *address, struct readers *readers)
 {
     struct smtp_address parsed;
-    struct reader reader = { .found = false };
-    if (server->policy == NULL || smtp_mailbox_parse(&parsed, address, strlen(address), true) != SMTP_ADDRESS_OK)
-        return false;
-    relay_route(&reader.answer, server->policy, server->config->edge.mx_delivery, &parsed);
-    if (reader.answer.result == RELAY_SEVERAL) {
-        struct relay_answer several = reader.answer;
-        relay_expand(&several, server->policy, server->config->edge.mx_delivery, &parsed, on_reader, &reader);
-    } else {
-        reader.found = reader.answer.result == RELAY_TO_NEXT_HOP;
-    }
-    if (!reader.found)
-        return false;
-    snprintf(to, SMTP_ADDRESS_MAX, "%s", reader.answer.address);
-    next_hop_format(out, &reader.answer.hop);
-    return true;
+    struct reading reading = { .readers = readers };
+    struct relay_answer answer;
+    if (smtp_mailbox_parse(&parsed, address, strlen(address), true) != SMTP_ADDRESS_OK)
+        return READERS_NOWHERE;
+    if (server->policy == NULL)
+        return READERS_LATER;
+    relay_route(&answer, server->policy, server->config->edge.mx_delivery, &parsed);
+    if (answer.result == RELAY_SEVERAL)
+        relay_expand(&answer, server->policy, server->config->edge.mx_delivery, &parsed, on_reader, &reading);
+    else
+        on_reader(&reading, &answer);
+    return readers->count > 0 ? READERS_FOUND : reading.later ? READERS_LATER : READERS_NOWHERE;
 }
 
 void server_observe(struct server *server)

@@ -17,6 +17,7 @@
 #include "edge/session/edge_config.h"
 #include "edge/limits/limiter.h"
 #include "edge/smtp/address.h"
+#include "edge/spool/readers.h"
 #include "edge/verify/verify.h"
 #include "proto/node.h"
 
@@ -65,9 +66,8 @@ unsigned server_sessions(const struct server *server);
 /* What the worker's part of the spool shares with its sessions. */
 struct message_budget *server_budget(struct server *server);
 struct queue_id_source *server_ids(struct server *server);
-/* Where mail that we send ourselves goes, by the present policy: `to` is the address, or whom it stands for as an alias (of several the first that
- * has a next hop). false: nowhere. */
-bool server_destination(const struct server *server, const char *address, char to[SMTP_ADDRESS_MAX], char out[NEXT_HOP_TEXT_MAX]);
+/* Whom mail that we send ourselves goes to, by the present policy: the address, or all it stands for as an alias that have a next hop. */
+enum readers_found server_readers(const struct server *server, const char *address, struct readers *readers);
 /* Sets the gauges that are measured rather than counted. */
 void server_observe(struct server *server);
 

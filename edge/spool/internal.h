@@ -34,6 +34,7 @@ struct job_result {
     struct queue_id dsn_id; /* "" when there is none */
     bool dsn_8bit, dsn_smtputf8, dsn_scanned;
     bool delay_warned;
+    bool untold;                       /* the sender cannot be reached for now */
     bool surplus;                      /* more have failed than one DSN can tell of: the rest are tried again */
 };
 
@@ -58,12 +59,13 @@ struct job {
     bool destination_down, takes_dsn, lost;
     bool asked;                        /* in the renewal under way */
     struct job_result result;
+    struct readers readers;            /* of the DSN; empty: none is due, or nobody can be told */
     char next_hop[NEXT_HOP_TEXT_MAX + 64]; /* "host[192.0.2.9]:25", once connected */
     uint64_t began_ms, delivering_ms;
 };
 
 struct runner_metrics {
-    struct metric *leases, *lost, *maybe_duplicates, *jobs, *dsn;
+    struct metric *leases, *lost, *maybe_duplicates, *jobs, *dsn, *dsn_dropped;
     struct metric *recipients[WEIR__SPOOL_DISPOSITION__SPOOL_RELEASED + 1];
 };
 
@@ -113,8 +115,9 @@ void job_report(struct job *job);
 
 /* ---- notify.c ---- */
 
-/* Who has failed and is one too many for the DSN is deferred instead: the next lease's DSN tells of them. Before anything is logged. */
-void job_defer_surplus(struct job *job);
+/* Who has failed and is one too many for the DSN is deferred instead: the next lease's DSN tells of them. So is everybody while the sender cannot be
+ * reached for now. Sets job->readers, where a DSN is due. Before anything is logged. */
+void job_defer_untold(struct job *job);
 /* Makes the DSN that the outcomes ask for into job->result; nothing where none is due. */
 void job_notify(struct job *job);
 

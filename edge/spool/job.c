@@ -84,6 +84,7 @@ void job_free(struct job *job)
     for (size_t i = 0; i < job->recipients->n_recipients; i++)
         free(job->outcomes[i].text);
     free(job->outcomes);
+    readers_fini(&job->readers);
     free(job->result.outcomes);
     free(job->result.dsn_recipients);
     free(job->result.dsn_text);

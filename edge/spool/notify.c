@@ -61,19 +61,7 @@ static void date_of(char out[40], uint64_t wall_ms)
         clock_rfc5322(out);
 }
 
-static void pack_recipient(struct job_result *result, const char *to, const char *destination)
-{
-    Weir__SpoolRecipient recipient = WEIR__SPOOL_RECIPIENT__INIT, *pointer = &recipient;
-    Weir__SpoolRecipients list = WEIR__SPOOL_RECIPIENTS__INIT;
-    recipient.address = wire_text(to);
-    recipient.destination = wire_text(destination);
-    recipient.notify = SMTP_NOTIFY_NEVER;
-    list.recipients = &pointer;
-    list.n_recipients = 1;
-    result->dsn_recipients = wire_recipients_encode(&list, &result->dsn_recipients_len);
-}
-
-static void make_dsn(struct job *job, struct dsn *dsn, bool failed, const char *to, const char *destination)
+static void make_dsn(struct job *job, struct dsn *dsn, bool failed, const struct readers *readers)
 {
     const Weir__SpoolEnvelope *envelope = job->lease->envelope;
     const struct spool_runner_options *options = &job->runner->options;
@@ -93,7 +81,8 @@ static void make_dsn(struct job *job, struct dsn *dsn, bool failed, const char *
     result->dsn_8bit = dsn_needs_8bit(dsn);
     result->dsn_smtputf8 = dsn_needs_smtputf8(dsn);
     result->dsn_scanned = job_is_clean(job);
-    pack_recipient(result, to, destination);
+    Weir__SpoolRecipients list = readers_list(readers);
+    result->dsn_recipients = wire_recipients_encode(&list, &result->dsn_recipients_len);
     free(returned);
     metric_add(job->runner->metrics.dsn, 1);
     log_write_as("bounce", LOG_INFO, "%s: sender %s notification: %s", job->id, failed ? "non-delivery" : "delivery status", dsn->id);
@@ -111,7 +100,7 @@ static void tell_of(const struct job *job, size_t index, struct dsn_recipient *t
     told->remote = outcome->remote ? job->next_hop : "";
 }
 
-/* Failures first: job_defer_surplus() left as many as there is room for, and nobody else takes it from them. */
+/* Failures first: job_defer_untold() left as many as there is room for, and nobody else takes it from them. */
 static void gather(const struct job *job, struct dsn *dsn, struct dsn_recipient *recipients, char (*texts)[2][WIRE_ADDRESS_MAX + 1])
 {
     for (int others = 0; others < 2; others++) {
@@ -132,10 +121,52 @@ static bool nobody_is_told(const struct job *job)
     return job->lease->envelope->sender.len == 0 || job->lease->envelope->dsn;
 }
 
-void job_defer_surplus(struct job *job)
+static bool somebody_is_due(const struct job *job)
+{
+    enum dsn_action action;
+    for (size_t i = 0; !nobody_is_told(job) && i < job->recipients->n_recipients; i++)
+        if (is_due(job, i, &action))
+            return true;
+    return false;
+}
+
+/* While the sender cannot be reached for now, nobody fails. */
+static void defer_untold(struct job *job)
+{
+    enum dsn_action action;
+    for (size_t i = 0; i < job->recipients->n_recipients; i++) {
+        struct job_outcome *outcome = &job->outcomes[i];
+        if (outcome->disposition != WEIR__SPOOL_DISPOSITION__SPOOL_FAILED || !is_due(job, i, &action))
+            continue;
+        outcome->disposition = WEIR__SPOOL_DISPOSITION__SPOOL_DEFERRED;
+        char *text = xasprintf("%s (its sender cannot be told for now: no route)", outcome->text);
+        free(outcome->text);
+        outcome->text = text;
+    }
+}
+
+static void find_readers(struct job *job)
+{
+    const struct spool_runner_options *options = &job->runner->options;
+    char sender[WIRE_ADDRESS_MAX + 1];
+    if (!somebody_is_due(job))
+        return;
+    wire_string(sender, sizeof sender, &job->lease->envelope->sender);
+    enum readers_found found = options->readers(options->arg, sender, &job->readers);
+    job->result.untold = found == READERS_LATER;
+    if (job->result.untold)
+        defer_untold(job);
+    if (found != READERS_NOWHERE)
+        return;
+    log_write(LOG_WARNING, "%s: its sender <%s> cannot be told: no route", job->id, sender);
+    metric_add(job->runner->metrics.dsn_dropped, 1);
+}
+
+void job_defer_untold(struct job *job)
 {
     size_t told = 0;
     enum dsn_action action;
+    find_readers(job);
     if (nobody_is_told(job))
         return;
     for (size_t i = 0; i < job->recipients->n_recipients; i++) {
@@ -150,24 +181,22 @@ void job_defer_surplus(struct job *job)
 void job_notify(struct job *job)
 {
     const Weir__SpoolEnvelope *envelope = job->lease->envelope;
-    const struct spool_runner_options *options = &job->runner->options;
-    char sender[WIRE_ADDRESS_MAX + 1], to[SMTP_ADDRESS_MAX], destination[NEXT_HOP_TEXT_MAX];
+    char sender[WIRE_ADDRESS_MAX + 1];
     bool failed = false;
     for (size_t i = 0; i < job->recipients->n_recipients; i++) {
         failed |= job->outcomes[i].disposition == WEIR__SPOOL_DISPOSITION__SPOOL_FAILED;
-        job->result.delay_warned |= job->lease->warn_delay && job->outcomes[i].disposition == WEIR__SPOOL_DISPOSITION__SPOOL_DEFERRED;
+        job->result.delay_warned |= job->lease->warn_delay && !job->result.untold &&
+                                    job->outcomes[i].disposition == WEIR__SPOOL_DISPOSITION__SPOOL_DEFERRED;
     }
-    if (nobody_is_told(job))
+    if (job->readers.count == 0)
         return;
     size_t most = job->recipients->n_recipients < DSN_RECIPIENTS_MAX ? job->recipients->n_recipients : DSN_RECIPIENTS_MAX;
     struct dsn dsn = { .sender = wire_string(sender, sizeof sender, &envelope->sender) };
     struct dsn_recipient *recipients = xcalloc(most, sizeof *recipients);
     char(*texts)[2][WIRE_ADDRESS_MAX + 1] = xcalloc(most, sizeof *texts);
     gather(job, &dsn, recipients, texts);
-    if (dsn.count > 0 && options->destination(options->arg, sender, to, destination))
-        make_dsn(job, &dsn, failed, to, destination);
-    else if (dsn.count > 0)
-        log_write(LOG_WARNING, "%s: its sender <%s> cannot be told: no route", job->id, sender);
+    if (dsn.count > 0)
+        make_dsn(job, &dsn, failed, &job->readers);
     free(recipients);
     free(texts);
 }

@@ -35,6 +35,7 @@ struct spool_runner *spool_runner_new(const struct spool_runner_options *options
     m->lost = metrics_counter(options->metrics, "weir_edge_spool_leases_lost_total", NULL);
     m->maybe_duplicates = metrics_counter(options->metrics, "weir_edge_spool_maybe_duplicates_total", NULL);
     m->dsn = metrics_counter(options->metrics, "weir_edge_spool_dsn_total", NULL);
+    m->dsn_dropped = metrics_counter(options->metrics, "weir_edge_spool_dsn_dropped_total", NULL);
     m->jobs = metrics_gauge(options->metrics, "weir_edge_spool_jobs", NULL);
     for (size_t i = WEIR__SPOOL_DISPOSITION__SPOOL_DELIVERED; i < sizeof results / sizeof *results; i++)
         m->recipients[i] = metrics_counter(options->metrics, "weir_edge_spool_recipients_total", "result=\"%s\"", results[i]);

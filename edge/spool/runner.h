@@ -12,7 +12,7 @@
 #include "common/queue_id.h"
 #include "edge/delivery/delivery.h"
 #include "edge/scan/scan.h"
-#include "edge/smtp/address.h"
+#include "edge/spool/readers.h"
 #include "proto/node.h"
 
 struct spool_runner;
@@ -29,8 +29,8 @@ struct spool_runner_options { /* all borrowed for the runner's life */
     struct message_budget *budget;
     struct queue_id_source *ids;     /* for DSNs */
     struct metrics *metrics;
-    /* Where mail for this address goes, as a destination of the spool, and as which address (an alias stands for another); false: nowhere. */
-    bool (*destination)(void *arg, const char *address, char to[SMTP_ADDRESS_MAX], char out[NEXT_HOP_TEXT_MAX]);
+    /* Whom mail for this address goes to, and where, by the present policy. */
+    enum readers_found (*readers)(void *arg, const char *address, struct readers *readers);
     /* A message was found bad here (its client had a 250 already); all borrowed for the call. Once for each destination whose lease found it. */
     void (*virus)(void *arg, const Weir__SpoolEnvelope *envelope, const char *signature);
     /* While drained and without a job: again and again. */

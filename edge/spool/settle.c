@@ -102,7 +102,7 @@ void job_report(struct job *job)
 {
     if (job->state != JOB_REPORTING) {
         job->state = JOB_REPORTING;
-        job_defer_surplus(job);
+        job_defer_untold(job);
         for (size_t i = 0; i < job->recipients->n_recipients; i++) {
             log_outcome(job, &job->outcomes[i], job->recipients->recipients[i]);
             metric_add(job->runner->metrics.recipients[job->outcomes[i].disposition], 1);

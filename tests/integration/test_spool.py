@@ -197,6 +197,30 @@ def test_a_delay_is_told_once_and_a_life_ends(make_cluster, hop):
     assert len(hop.reports("sender@example.org")) == 2
 
 
+def test_a_report_waits_for_its_readers_and_reaches_them_all(make_cluster, hop):
+    """While the policy has no way to the sender nobody fails; a sender that stands for several is told in each mailbox, wherever that is."""
+    cluster = make_cluster(edges=1, scanners=1, next_hop=hop.endpoint, sets=["profile=handoff", "spool_retry_min=500ms", "spool_retry_max=1s"])
+    folder = cluster.dir / "policy"
+    table = (folder / "mailertable").read_text()
+    (folder / "mailertable").write_text("away.example.net\terror:4.3.0:450 not now\n" + table)
+    (folder / "aliases").write_text("owner-team: chair@example.edu, secretary@example.edu\n")
+    cluster.apply_policy()
+    hop.refuse["gone@example.edu"] = "550 5.1.1 no such user"
+    several = cluster.send(message(), sender="owner-team@example.edu", recipients=["gone@example.edu"]).queue_id
+    waits = cluster.send(message(), sender="boss@away.example.net", recipients=["gone@example.edu"]).queue_id
+    assert several and waits
+    for reader in ("chair@example.edu", "secretary@example.edu"):
+        report, = wait_until(lambda: hop.reports(reader), 60, f"{reader}'s report")
+        assert "gone@example.edu" in report.as_string()
+    wait_until(lambda: re.search(rf"{waits}: to=<gone@example.edu>, .*status=deferred .*cannot be told for now", cluster.log("edge-1")), 60, "the wait")
+    assert f"{waits}: removed" not in cluster.log("edge-1")
+    (folder / "mailertable").write_text("away.example.net\tsmtp:[127.0.0.1]:%s\n" % hop.endpoint.split(":")[1] + table)
+    cluster.apply_policy()
+    assert wait_until(lambda: hop.reports("boss@away.example.net"), 60, "the report")
+    wait_until(lambda: f"{waits}: removed" in cluster.log("edge-1"), 60, "the end")
+    wait_until(lambda: cluster.metric("weir_conservation_difference") == 0, 60, "conservation")
+
+
 def test_dsn_is_the_business_of_a_next_hop_that_knows_it(make_cluster):
     hop = Hop(extensions=("PIPELINING", "DSN"))
     cluster = make_cluster(edges=1, scanners=1, next_hop=hop.endpoint)

@@ -440,15 +440,17 @@ static struct {
     struct edge_settings settings;
     struct metrics metrics;
     struct queue_id_source ids;
+    unsigned readers; /* whom the sender's address stands for; 0: found says why nobody */
+    enum readers_found found;
 } r;
 
-static bool destination(void *arg, const char *address, char to[SMTP_ADDRESS_MAX], char out[NEXT_HOP_TEXT_MAX])
+static enum readers_found find_readers(void *arg, const char *address, struct readers *readers)
 {
     (void)arg;
     ck_assert_str_eq(address, "sender@example.org");
-    strcpy(to, address);
-    strcpy(out, "[next.example.edu]:25");
-    return true;
+    for (unsigned i = 0; i < r.readers; i++)
+        readers_add(readers, i == 0 ? address : "secretary@example.org", i == 0 ? "[next.example.edu]:25" : "[other.example.edu]:25");
+    return r.readers > 0 ? READERS_FOUND : r.found;
 }
 
 static void virus(void *arg, const Weir__SpoolEnvelope *envelope, const char *signature)
@@ -469,13 +471,14 @@ static void runner_begin(bool scanning)
     static int farm;
     static char name[] = "edge-1.test";
     memset(&r, 0, sizeof r);
+    r.readers = 1;
     metrics_init(&r.metrics);
     queue_id_source_init(&r.ids, "edge-1", 0, 7);
     r.settings = (struct edge_settings){ .hostname = name, .spool_concurrency = 2, .dsn_return_size = 1024,
                                          .limits_action = UNKNOWN_REJECT, .unscannable_action = UNKNOWN_DISCARD };
     r.runner = spool_runner_new(&(struct spool_runner_options){
         .base = base, .farm = scanning ? (struct scan_farm *)&farm : NULL, .settings = &r.settings, .contact = "", .name = "edge-1",
-        .budget = &budget, .ids = &r.ids, .metrics = &r.metrics, .destination = destination, .virus = virus, .idle = idle });
+        .budget = &budget, .ids = &r.ids, .metrics = &r.metrics, .readers = find_readers, .virus = virus, .idle = idle });
     ck_assert_ptr_null(ASKED(CLAIM));
     spool_runner_resume(r.runner);
 }
@@ -830,6 +833,45 @@ START_TEST(more_than_one_dsn_can_tell)
 }
 END_TEST
 
+/* The sender may stand for several, be out of reach for now, or for good. */
+static const struct {
+    unsigned readers;
+    enum readers_found found;
+    const char *result;
+} senders[] = {
+    { 1, READERS_FOUND, "delivered 250, failed 550" },
+    { 2, READERS_FOUND, "delivered 250, failed 550" },
+    { 0, READERS_LATER, "delivered 250, deferred 550" },
+    { 0, READERS_NOWHERE, "delivered 250, failed 550" },
+};
+
+START_TEST(everybody_is_told)
+{
+    runner_begin(true);
+    r.readers = senders[_i].readers;
+    r.found = senders[_i].found;
+    grant(&(struct grant){ .scanned = true, .recipients = 2, .last = true, .warn = true });
+    give_body();
+    answer_rcpt(0, 250, "2.1.5");
+    answer_rcpt(1, 550, "5.1.1");
+    answer_message(250, false);
+    ck_assert_str_eq(result_text(), senders[_i].result);
+    const struct node_question *question = ASKED(RESULT);
+    ck_assert(!question->question->spool_result->delay_warned);
+    ck_assert_uint_eq(question->count, senders[_i].readers > 0 ? 3 : 1);
+    if (senders[_i].readers > 0) {
+        struct error why;
+        Weir__SpoolRecipients *told = wire_recipients_decode(question->payloads[1], question->lens[1], &why);
+        ck_assert(told != NULL && told->n_recipients == senders[_i].readers);
+        ck_assert(wire_equal(&told->recipients[0]->address, "sender@example.org") && told->recipients[0]->notify == SMTP_NOTIFY_NEVER);
+        ck_assert(told->n_recipients == 1 || (told->recipients[1]->index == 1 && wire_equal(&told->recipients[1]->destination, "[other.example.edu]:25")));
+        wire_recipients_free(&told);
+    }
+    settle();
+    runner_end();
+}
+END_TEST
+
 /* A full DSN tells of who failed rather than of who only waits, or was delivered, wherever they stand. */
 START_TEST(failures_are_told_first)
 {
@@ -1082,6 +1124,7 @@ int main(void)
     tcase_add_loop_test(tests, outcome, 0, (int)(sizeof replies / sizeof *replies));
     tcase_add_test(tests, returned_by_an_operator);
     tcase_add_test(tests, given_up);
+    tcase_add_loop_test(tests, everybody_is_told, 0, (int)(sizeof senders / sizeof *senders));
     tcase_add_loop_test(tests, more_than_one_dsn_can_tell, 0, (int)(sizeof many / sizeof *many));
     tcase_add_loop_test(tests, failures_are_told_first, 0, 2);
     tcase_add_test(tests, overslept);
