@@ -52,6 +52,7 @@ static const struct verb verbs[] = {
     { "keys add", 3, 3, ADDS_KEY, "wtaaa", ACT("admin_keys_add($1, $3, $4, $5)") },
     { "keys list", 0, 0, PLAIN, "", "SELECT * FROM admin_keys_list()" },
     { "keys revoke", 1, 2, PLAIN, "wtaa", ACT("admin_keys_revoke($1, $3, coalesce($4::boolean, false))") },
+    { "limit reset", 1, 5, PLAIN, "wtaaaaa", ACT("admin_limit_reset($1, ARRAY[$3, $4, $5, $6, $7])") },
     { "limit show", 1, 5, PLAIN, "aaaaa", "SELECT * FROM admin_limit_show(ARRAY[$1, $2, $3, $4, $5])" },
     { "node list", 0, 0, PLAIN, "s", "SELECT * FROM admin_node_list($1::interval)" },
     { "node show", 1, 1, PLAIN, "as", "SELECT * FROM admin_node_show($1, $2::interval)" },

@@ -461,12 +461,16 @@ static int run_limits(const struct options *options)
     struct reply reply;
     struct error why;
     const char *names[LIMIT_BYS];
+    bool resets = strcmp(options->verb->name, "limit reset") == 0;
     int status = fetch_policy(options, NULL, &policy);
     if (status == EXIT_SUCCESS && !limit_subjects_parse(&subjects, policy.parsed, options->args[0], &why))
         status = fail(EX_DATAERR, why.text);
     if (status == EXIT_SUCCESS)
-        status = fetch(options, "limit show", names, limit_subjects_list(&subjects, names), &reply);
-    if (status == EXIT_SUCCESS) {
+        status = fetch(options, resets ? "limit reset" : "limit show", names, limit_subjects_list(&subjects, names), &reply);
+    if (status == EXIT_SUCCESS && resets) {
+        status = print_reply(options, "limit reset", &reply);
+        reply_clear(&reply);
+    } else if (status == EXIT_SUCCESS) {
         json_t *body = explain_limits(&policy, &subjects, reply.body, &why);
         reply_clear(&reply);
         if (body == NULL)
@@ -593,7 +597,7 @@ static int run(const struct options *options)
         return local_config_show(options);
     if (strcmp(verb, "policy diff") == 0)
         return run_diff(options);
-    if (strcmp(verb, "limit explain") == 0)
+    if (strcmp(verb, "limit explain") == 0 || strcmp(verb, "limit reset") == 0)
         return run_limits(options);
     if (strcmp(verb, "report") == 0)
         return run_report(options);

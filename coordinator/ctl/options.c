@@ -47,6 +47,7 @@ const struct verb options_verbs[] = {
     { "relay explain", "CLIENT RECIPIENT", 2, 2, OPTION_POLICY | OPTION_AUTH | OPTION_SENDER | OPTION_LISTENER, "what an edge answers to a client's RCPT, and by which line" },
     { "route explain", "ADDRESS", 1, 1, OPTION_POLICY, "where mail for an address goes, and by which line" },
     { "limit explain", "ADDRESS|PREFIX|ACCOUNT|DOMAIN", 1, 1, 0, "which lines of limits are about it, what is left for it, and when there is more" },
+    { "limit reset", "ADDRESS|PREFIX|ACCOUNT|DOMAIN", 1, 1, 0, "fill the buckets of limits that it has" },
     { "verify show", "ADDRESS|@DOMAIN", 1, 1, 0, "what next hops said of recipients, and until when it counts" },
     { "verify forget", "ADDRESS|@DOMAIN", 1, 1, 0, "let them be asked anew; edges have forgotten after verify_memory_time" },
     { "exception list", "", 0, 0, OPTION_POLICY, "who has other limits, why, and until when" },

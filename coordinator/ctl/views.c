@@ -672,6 +672,12 @@ static void print_forgotten(const json_t *body, FILE *out)
     fprintf(out, "%lld forgotten\n", (long long)json_integer_value(json_object_get(body, "forgotten")));
 }
 
+static void print_reset(const json_t *body, FILE *out)
+{
+    long long buckets = json_integer_value(json_object_get(body, "buckets"));
+    fprintf(out, buckets == 1 ? "%lld bucket of limits is full again\n" : "%lld buckets of limits are full again\n", buckets);
+}
+
 void view_print(const char *verb, const json_t *body, const char *coordinator, FILE *out)
 {
     static const struct {
@@ -707,6 +713,7 @@ void view_print(const char *verb, const json_t *body, const char *coordinator, F
         { "history", print_history },
         { "verify show", print_verified },
         { "verify forget", print_forgotten },
+        { "limit reset", print_reset },
     };
     if (strcmp(verb, "status") == 0)
         print_status(body, coordinator, out);

@@ -71,6 +71,10 @@ def test_s26_the_next_message_is_refused_whichever_edge_it_picks(site, limited):
     assert 0 < explained[0]["next_ms"] <= 86400000 / 3 < explained[0]["full_ms"]
     text = site.weirctl("limit", "explain", "big.example").stdout
     assert re.search(r"limits:1 +outbound domain messages 3/day +big.example +0 +2 +8 h +16 h", text), text
+    assert site.weirctl("limit", "reset", "big.example").stdout == "1 bucket of limits is full again\n"
+    wait_until(lambda: mail(site, 2, sender="c@big.example").code == 250, 30, "what was refused may be sent again")
+    assert ["limit reset", "big.example"] in site.query("SELECT action, target FROM audit_action")
+    assert site.weirctl("limit", "reset", "big.example", check=False).returncode == 0
     assert "no line of limits" in site.weirctl("limit", "explain", "192.0.2.1").stdout
 
 

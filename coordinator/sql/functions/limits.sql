@@ -9,10 +9,11 @@ $f$;
 -- cost of 0 it only asks. spare: so many more are welcome; given is what of them was taken, too, at most an eighth of what is left, so that who asks often
 -- need not ask each time, and nobody is short of what others keep.
 -- One row a cost, in their order. wait: ms until it would fit, if nobody else takes anything.
+-- However few rows a plan was made for, each bucket is found by its key; and compiling the plan (jit) takes longer than all the rest.
 -- Whoever takes from a bucket holds its lock until the commit; all take the locks in the same order.
 CREATE OR REPLACE FUNCTION limit_take(request integer[], bucket text[], cost bigint[], amount bigint[], period bigint[], burst bigint[], spare bigint[],
     debt boolean[], dry boolean[])
-RETURNS TABLE (took boolean, wait bigint, given bigint) LANGUAGE plpgsql SET enable_seqscan = off AS $f$
+RETURNS TABLE (took boolean, wait bigint, given bigint) LANGUAGE plpgsql SET enable_seqscan = off SET jit = off AS $f$
 DECLARE
     total integer := cardinality(bucket);
     key bigint;
@@ -40,10 +41,10 @@ BEGIN
     SELECT array_agg(n.name ORDER BY n.name), array_agg(coalesce(l.missing, 0) ORDER BY n.name), array_agg(coalesce(l.at_ms, moment) ORDER BY n.name),
             array_agg(0::bigint), array_agg(false)
         INTO names, was, since, full_at, taken
-        FROM (SELECT DISTINCT b COLLATE "C" AS name FROM unnest(bucket) AS b) AS n
+        FROM (SELECT DISTINCT b AS name FROM unnest(bucket) AS b) AS n
         LEFT JOIN LATERAL (SELECT r.missing, r.at_ms FROM limit_bucket AS r WHERE r.name = n.name) AS l ON true;
     SELECT array_agg(p.rank ORDER BY p.o) INTO place
-        FROM (SELECT u.o, dense_rank() OVER (ORDER BY u.b COLLATE "C") AS rank FROM unnest(bucket) WITH ORDINALITY AS u(b, o)) AS p;
+        FROM (SELECT u.o, dense_rank() OVER (ORDER BY u.b) AS rank FROM unnest(bucket) WITH ORDINALITY AS u(b, o)) AS p;
 
     WHILE first <= total LOOP
         fine := true;
@@ -51,6 +52,9 @@ BEGIN
         WHILE behind <= total LOOP
             EXIT WHEN request[behind] <> request[first];
             at := place[behind];
+            IF moment < since[at] - 1000 THEN -- the clock was set back: time goes on from there, and gives nothing for what it lost
+                since[at] := moment;
+            END IF;
             IF moment > since[at] THEN
                 was[at] := CASE WHEN moment - since[at] > was[at] / amount[behind] THEN 0 ELSE was[at] - (moment - since[at]) * amount[behind] END;
                 since[at] := moment;
@@ -103,3 +107,17 @@ CREATE OR REPLACE FUNCTION admin_limit_show(subjects text[]) RETURNS admin_answe
         coalesce((SELECT json_agg(json_build_object('name', name, 'missing', missing, 'at_ms', at_ms) ORDER BY name) FROM limit_bucket
             WHERE split_part(name, ' ', 4) = ANY (subjects)), '[]'))
 $f$;
+
+-- Fills the buckets of these subjects. What edges took in advance stays theirs, and a refusal is remembered there for a second.
+CREATE OR REPLACE FUNCTION admin_limit_reset(who text, subjects text[]) RETURNS admin_answer LANGUAGE plpgsql AS $f$
+DECLARE
+    amount bigint;
+BEGIN
+    DELETE FROM limit_bucket WHERE split_part(name, ' ', 4) = ANY (subjects);
+    GET DIAGNOSTICS amount = ROW_COUNT;
+    IF amount > 0 THEN
+        INSERT INTO audit_action (who, action, target, detail)
+            VALUES (who, 'limit reset', array_to_string(subjects, ' '), jsonb_build_object('buckets', amount));
+    END IF;
+    RETURN (0, NULL, json_build_object('buckets', amount))::admin_answer;
+END $f$;
