@@ -10,7 +10,7 @@ from weir import Smtp, message, wait_until
 
 @pytest.fixture(scope="module")
 def site():
-    made = weir.Cluster(edges=2, scanners=1, coordinators=2, sets=["edge.workers=1", "next_hop_tls=none", "limit_timeout=30s"])
+    made = weir.Cluster(edges=2, scanners=1, coordinators=2, sets=["edge.workers=1", "next_hop_tls=none", "limit_timeout=10s"])
     try:
         made.up()
         yield made
