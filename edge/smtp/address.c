@@ -251,11 +251,29 @@ static enum smtp_address_error take_local(struct smtp_address *out, struct curso
     return local.too_long ? SMTP_ADDRESS_TOO_LONG : SMTP_ADDRESS_OK;
 }
 
+/* The local part with the wide and the small forms of @, % and ! as these: a host that normalizes text (NFKC) behind us would see them so. */
+static size_t fold_marks(char out[SMTP_LOCAL_MAX + 1], const char *local)
+{
+    static const char forms[][5] = { "\xef\xbc\xa0@", "\xef\xb9\xab@", "\xef\xbc\x85%", "\xef\xb9\xaa%", "\xef\xbc\x81!", "\xef\xb9\x97!" };
+    size_t len = 0;
+
+    while (*local != '\0') {
+        size_t form = 0;
+        while (form < sizeof forms / sizeof *forms && strncmp(local, forms[form], 3) != 0)
+            form++;
+        bool found = form < sizeof forms / sizeof *forms;
+        out[len++] = found ? forms[form][3] : *local;
+        local += found ? 3 : 1;
+    }
+    return len;
+}
+
 /* Old hosts look at "@" first, then "%", both from the right, then "!" from the left. What has no name on its far side
  * ("user%", "!user") asks for nothing and is passed over, as such a host would do. */
 static void find_reroute(struct smtp_address *address)
 {
-    const char *start = address->local, *end = start + strlen(start);
+    char folded[SMTP_LOCAL_MAX + 1];
+    const char *start = folded, *end = folded + fold_marks(folded, address->local);
     const char *target = NULL;
     size_t len = 0;
 

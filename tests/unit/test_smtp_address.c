@@ -89,6 +89,13 @@ static const struct row rows[] = {
     ROUTED("<\"@relay:user@ext.org\"@here.edu>", "@relay:user@ext.org", "ext.org"),
     ROUTED("<bang.org!user%cent.org@here.edu>", "bang.org!user%cent.org", "cent.org"),
     ROUTED("<\"user%ext.org\"@here.edu>", "user%ext.org", "ext.org"),
+    ROUTED("<user\uff05ext.org@here.edu>", "user\uff05ext.org", "ext.org"), /* ASCII behind NFKC */
+    ROUTED("<user\ufe6aext.org@here.edu>", "user\ufe6aext.org", "ext.org"),
+    ROUTED("<user\uff20ext.org@here.edu>", "user\uff20ext.org", "ext.org"),
+    ROUTED("<user\ufe6bext.org@here.edu>", "user\ufe6bext.org", "ext.org"),
+    ROUTED("<ext.org\uff01user@here.edu>", "ext.org\uff01user", "ext.org"),
+    ROUTED("<ext.org\ufe57user@here.edu>", "ext.org\ufe57user", "ext.org"),
+    ROUTED("<us\u00e9r@here.edu>", "us\u00e9r", ""),
     ROUTED("<user+tag@here.edu>", "user+tag", ""),
 
     LITERAL("<a@[192.0.2.1]>", "[192.0.2.1]"),
