@@ -153,6 +153,16 @@ bool form_words(const char *text, struct error *why)
     return good;
 }
 
+bool form_address(const char *text, struct error *why)
+{
+    struct netaddr address;
+
+    if (netaddr_parse(&address, text))
+        return true;
+    error_set(why, "expected an IP address, as 192.0.2.1 or 2001:db8::1");
+    return false;
+}
+
 bool form_endpoint(const char *text, struct error *why)
 {
     struct netaddr address;

@@ -18,6 +18,7 @@ bool form_mailbox(const char *text, struct error *why);          /* verify@examp
 bool form_path(const char *text, struct error *why);             /* /var/lib/weir: absolute, as a daemon's folder is the root */
 bool form_log_file(const char *text, struct error *why);         /* the same, or "-" */
 bool form_words(const char *text, struct error *why);            /* printable ASCII: it is sent in replies, at most 256 bytes */
+bool form_address(const char *text, struct error *why);          /* 192.0.2.1, 2001:db8::1 */
 bool form_endpoint(const char *text, struct error *why);         /* 192.0.2.1:25 */
 bool form_link(const char *text, struct error *why);             /* tcp://HOST:PORT; HOST may be * */
 bool form_link_to(const char *text, struct error *why);          /* the same for who connects: no * */

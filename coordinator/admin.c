@@ -68,6 +68,7 @@ static const struct verb verbs[] = {
     { "queue release", 7, 8, PLAIN, "wtaaaaaaaa", QUEUE_ACT("release") },
     { "queue retry", 7, 8, PLAIN, "wtaaaaaaaa", QUEUE_ACT("retry") },
     { "queue show", 1, 1, PLAIN, "a", "SELECT * FROM admin_queue_show($1)" },
+    { "relay listeners", 0, 0, PLAIN, "s", "SELECT * FROM admin_relay_listeners($1::interval)" },
     { "report", 0, 1, PLAIN, "a", "SELECT * FROM admin_report(least(coalesce($1::integer, 24), 87600), 50)" },
     { "status", 0, 0, PLAIN, "s", "SELECT * FROM admin_status($1::interval)" },
     { "trace", 1, 2, PLAIN, "aa", /* in brackets, as log lines have addresses; Message-IDs match with and without */

@@ -29,6 +29,7 @@ struct beat {
     uint32_t worker, pid;
     int64_t skew_ms; /* its wall clock, less ours */
     uint64_t boot, sequence, drain_number, gc_done, policy_epoch, generation, in_flight;
+    struct text listeners; /* JSON array */
     struct text metrics; /* JSON without its brackets; empty: none since the last batch */
     bool partial;        /* metrics are to be merged with those in the database */
     bool dirty, forgotten;
@@ -69,6 +70,7 @@ static void beat_free(struct beat *beat)
     free(beat->endpoint);
     free(beat->version);
     text_fini(&beat->metrics);
+    text_fini(&beat->listeners);
     free(beat);
 }
 
@@ -134,6 +136,22 @@ static void add_sample(struct text *json, const Weir__MetricSample *sample)
     text_puts(json, "}");
 }
 
+static void take_listeners(struct beat *beat, const Weir__Heartbeat *heartbeat)
+{
+    struct text *json = &beat->listeners;
+    text_reset(json);
+    text_puts(json, "[");
+    for (size_t i = 0; i < heartbeat->n_listeners; i++) {
+        const Weir__Listener *listener = heartbeat->listeners[i];
+        text_puts(json, i > 0 ? ",{\"name\":" : "{\"name\":");
+        text_add_json(json, listener->name.data, listener->name.len);
+        text_puts(json, ",\"endpoint\":");
+        text_add_json(json, listener->endpoint.data, listener->endpoint.len);
+        text_puts(json, listener->outbound ? ",\"outbound\":true}" : ",\"outbound\":false}");
+    }
+    text_puts(json, "]");
+}
+
 /* A node may say any time; the sum with our own skew must be one that a bigint holds. */
 static int64_t skew_of(const Weir__Heartbeat *heartbeat)
 {
@@ -168,6 +186,7 @@ void beats_hear(struct beats *beats, struct beat **known, const Weir__Heartbeat 
     if (*known == NULL) {
         *known = xcalloc(1, sizeof **known);
         text_init(&(*known)->metrics);
+        text_init(&(*known)->listeners);
     }
     beat = *known;
     metric_add(beats->heard, 1);
@@ -190,6 +209,7 @@ void beats_hear(struct beats *beats, struct beat **known, const Weir__Heartbeat 
     beat->generation = heartbeat->generation;
     beat->in_flight = heartbeat->in_flight;
     beat->skew_ms = skew_of(heartbeat);
+    take_listeners(beat, heartbeat);
     if (heartbeat->n_metrics > 0)
         take_metrics(beats, beat, heartbeat);
     if (!beat->dirty) {
@@ -214,23 +234,23 @@ void beats_forget(struct beats *beats, struct beat **forgotten)
 
 /* --- the batch --- */
 
-#define PROCESS_COLUMNS 16
+#define PROCESS_COLUMNS 17
 
 /* The same process may be in a batch twice, when it changed its link: the later one counts (PostgreSQL refuses to
  * upsert a row twice). */
 static const char process_sql[] =
     "INSERT INTO node_process AS p (node, worker, boot, seen_at, state, version, pid, in_flight, gc_done, "
     "policy_epoch, generation,"
-    " signatures, endpoint, public_key, sequence, drain_number, coordinator, skew_ms)"
+    " signatures, endpoint, public_key, sequence, drain_number, listeners, coordinator, skew_ms)"
     " SELECT DISTINCT ON (node, worker, boot) node, worker, boot, clock_timestamp(), state, version, pid, in_flight, "
     "gc_done,"
-    " policy_epoch, generation, signatures, endpoint, public_key, sequence, drain_number, $17,"
-    " skew_ms + $18::bigint - (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+    " policy_epoch, generation, signatures, endpoint, public_key, sequence, drain_number, listeners::jsonb, $18,"
+    " skew_ms + $19::bigint - (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
     " FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::text[], $5::text[], $6::integer[], $7::bigint[], "
     "$8::bigint[],"
-    " $9::bigint[], $10::bigint[], $11::text[], $12::text[], $13::text[], $14::bigint[], $15::bigint[], $16::bigint[])"
+    " $9::bigint[], $10::bigint[], $11::text[], $12::text[], $13::text[], $14::bigint[], $15::bigint[], $16::bigint[], $17::text[])"
     " AS b(node, worker, boot, state, version, pid, in_flight, gc_done, policy_epoch, generation, signatures, "
-    "endpoint, public_key, sequence, drain_number, skew_ms)"
+    "endpoint, public_key, sequence, drain_number, skew_ms, listeners)"
     " ORDER BY node, worker, boot, sequence DESC"
     " ON CONFLICT (node, worker, boot) DO UPDATE SET seen_at = EXCLUDED.seen_at, state = EXCLUDED.state, version = "
     "EXCLUDED.version,"
@@ -238,7 +258,7 @@ static const char process_sql[] =
     "EXCLUDED.policy_epoch,"
     " generation = EXCLUDED.generation, signatures = EXCLUDED.signatures, endpoint = EXCLUDED.endpoint,"
     " public_key = EXCLUDED.public_key, coordinator = EXCLUDED.coordinator, sequence = EXCLUDED.sequence,"
-    " drain_number = EXCLUDED.drain_number, skew_ms = EXCLUDED.skew_ms"
+    " drain_number = EXCLUDED.drain_number, skew_ms = EXCLUDED.skew_ms, listeners = EXCLUDED.listeners"
     " WHERE p.sequence < EXCLUDED.sequence";
 
 static const char metrics_sql[] =
@@ -298,6 +318,7 @@ static void add_beat(struct rows *processes, struct rows *whole, struct rows *pa
     rows_number(processes, to_bigint(beat->sequence));
     rows_number(processes, to_bigint(beat->drain_number));
     rows_number(processes, beat->skew_ms);
+    rows_string(processes, beat->listeners.data);
     rows_end(processes);
     rows_string(nodes, beat->node);
     rows_string(nodes, role_text(beat->role));

@@ -24,6 +24,7 @@
 #include "coordinator/leader.h"
 #include "coordinator/migrate.h"
 #include "coordinator/questions.h"
+#include "coordinator/relay_test.h"
 #include "coordinator/service.h"
 #include "coordinator/spool/spool.h"
 
@@ -46,6 +47,7 @@ struct coordinator {
     struct auth *auth;
     struct verify *verify;
     struct limits_room *limits;
+    struct relay_test *relay_test;
     struct leader *leader;
     struct service *service;
     struct http *http;
@@ -262,7 +264,17 @@ static bool make(struct coordinator *coordinator, const struct curve_keypair *pa
         return false;
     coordinator->verify = verify_new(coordinator->db, coordinator->questions, &config->own, metrics);
     coordinator->limits = limits_new(coordinator->base, coordinator->db, coordinator->questions, metrics);
-    coordinator->leader = leader_new(coordinator->base, coordinator->db, &config->own, metrics);
+    struct relay_test_options relay_test = {
+        .base = coordinator->base,
+        .db = coordinator->db,
+        .cluster = coordinator->cluster,
+        .name = name,
+        .settings = &config->own,
+        .node_timeout_ms = silence,
+        .metrics = metrics,
+    };
+    coordinator->relay_test = relay_test_new(&relay_test);
+    coordinator->leader = leader_new(coordinator->base, coordinator->db, &config->own, coordinator->relay_test, metrics);
     struct service_options service = {
         .hub = coordinator->hub,
         .endpoint = config->own.listen,
@@ -301,6 +313,7 @@ static void unmake(struct coordinator *coordinator)
         beats_forget(coordinator->beats, &coordinator->own_beat);
     http_free(&coordinator->http);
     leader_free(&coordinator->leader);
+    relay_test_free(&coordinator->relay_test);
     spool_free(&coordinator->spool);
     auth_free(&coordinator->auth);
     verify_free(&coordinator->verify);

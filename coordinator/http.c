@@ -30,6 +30,11 @@ struct known { /* one process's series, as last read */
     bool live;
 };
 
+struct tested { /* what the leader's test for open relays said of a listener, as last read */
+    char *node, *listener, *endpoint, *verdict;
+    double at; /* seconds since 1970 */
+};
+
 struct http {
     struct http_options options;
     struct evhttp *server;
@@ -39,6 +44,8 @@ struct http {
     size_t waiting_count;
     struct known *known;
     size_t known_count;
+    struct tested *tested;
+    size_t tested_count;
     struct process_stats *stats;
     struct metric *ok, *unavailable, *other, *busy;
 };
@@ -109,6 +116,32 @@ static void add_nodes(struct http *http, struct exposition *exposition)
                                  states[s]);
 }
 
+static void add_label(struct text *labels, const char *name, const char *value)
+{
+    text_printf(labels, "%s%s=\"", labels->len > 0 ? "," : "", name);
+    for (; *value != '\0'; value++)
+        text_printf(labels, *value == '"' || *value == '\\' ? "\\%c" : "%c", *value);
+    text_puts(labels, "\"");
+}
+
+static void add_tested(const struct http *http, struct exposition *exposition)
+{
+    static const char *const verdicts[] = { "closed", "open", "unknown" };
+    struct text labels;
+    text_init(&labels);
+    for (size_t i = 0; i < http->tested_count; i++) {
+        const struct tested *tested = &http->tested[i];
+        text_reset(&labels);
+        add_label(&labels, "node", tested->node);
+        add_label(&labels, "listener", tested->listener);
+        add_label(&labels, "address", tested->endpoint);
+        exposition_add_gauge(exposition, "weir_relay_test_timestamp_seconds", tested->at, "%s", labels.data);
+        for (size_t v = 0; v < sizeof verdicts / sizeof *verdicts; v++)
+            exposition_add_gauge(exposition, "weir_relay_test", strcmp(tested->verdict, verdicts[v]) == 0, "%s,verdict=\"%s\"", labels.data, verdicts[v]);
+    }
+    text_fini(&labels);
+}
+
 static void answer_scrapes(struct http *http)
 {
     process_stats_update(http->stats);
@@ -122,6 +155,7 @@ static void answer_scrapes(struct http *http)
             log_write(LOG_WARNING, "%s", why.text);
     }
     add_nodes(http, exposition);
+    add_tested(http, exposition);
     exposition_add_conservation(exposition);
     spool_expose(http->options.spool, exposition);
     exposition_render(exposition, &out);
@@ -150,6 +184,32 @@ static void forget_known(struct http *http)
     free(http->known);
     http->known = NULL;
     http->known_count = 0;
+}
+
+static void forget_tested(struct http *http)
+{
+    for (size_t i = 0; i < http->tested_count; i++) {
+        free(http->tested[i].node);
+        free(http->tested[i].listener);
+        free(http->tested[i].endpoint);
+        free(http->tested[i].verdict);
+    }
+    free(http->tested);
+    http->tested = NULL;
+    http->tested_count = 0;
+}
+
+static void on_tested(void *arg, const PGresult *result)
+{
+    struct http *http = arg;
+    forget_tested(http);
+    http->tested = xcalloc((size_t)PQntuples(result) + 1, sizeof *http->tested);
+    for (int row = 0; row < PQntuples(result); row++)
+        http->tested[http->tested_count++] = (struct tested){ .node = xstrdup(PQgetvalue(result, row, 0)),
+                                                              .listener = xstrdup(PQgetvalue(result, row, 1)),
+                                                              .endpoint = xstrdup(PQgetvalue(result, row, 2)),
+                                                              .verdict = xstrdup(PQgetvalue(result, row, 3)),
+                                                              .at = strtod(PQgetvalue(result, row, 4), NULL) };
 }
 
 static void on_rows(void *arg, const PGresult *result)
@@ -212,6 +272,8 @@ static void on_metrics(struct evhttp_request *request, void *arg)
              "w.worker = m.worker"
              " ORDER BY 2 DESC, m.node, m.worker, m.boot",
              1, values, on_rows);
+    db_query(unit, "SELECT node, listener, endpoint, verdict, extract(epoch FROM tested_at) FROM relay_test WHERE tested_at IS NOT NULL ORDER BY 1, 2, 3", 0,
+             NULL, on_tested);
     db_commit(unit);
 }
 
@@ -261,6 +323,7 @@ void http_free(struct http **freed)
         free(scrape);
     }
     forget_known(http);
+    forget_tested(http);
     process_stats_free(&http->stats);
     free(http);
 }

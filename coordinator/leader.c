@@ -1,6 +1,7 @@
 /*
  * leader.c - what one coordinator must do for all: fold metrics of ended processes, delete old audit rows, what was
- * left in the spool, what next hops said of recipients and operators were told too long ago, and buckets that are full again
+ * left in the spool, what next hops said of recipients and operators were told too long ago, and buckets that are full again; look which
+ * listeners are to be tested
  *
  * One unit at a time. Rows are deleted in small batches, with a pause in between, so that nobody waits for them.
  */
@@ -23,6 +24,7 @@ struct leader {
     struct db *db;
     struct event *timer;
     const struct coordinator_settings *settings;
+    struct relay_test *relay_test;
     uint64_t retention_at_ms;
     bool leads, more_verified, more_buckets, more_rows, more_processes, more_leftovers;
     struct metric *leading, *deleted, *abandoned, *verified_expired, *verified_over, *acts_forgotten, *buckets_full, *buckets_over;
@@ -37,11 +39,12 @@ static void schedule(struct leader *leader)
 }
 
 struct leader *leader_new(struct event_base *base, struct db *db, const struct coordinator_settings *settings,
-                          struct metrics *metrics)
+                          struct relay_test *relay_test, struct metrics *metrics)
 {
     struct leader *leader = xcalloc(1, sizeof *leader);
     leader->db = db;
     leader->settings = settings;
+    leader->relay_test = relay_test;
     leader->timer = evtimer_new(base, on_timer, leader);
     leader->leading = metrics_gauge(metrics, "weir_leader", NULL);
     leader->abandoned = metrics_counter(metrics, "weir_spool_abandoned_total", NULL);
@@ -185,4 +188,5 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
         db_query(unit, "SELECT filled, over FROM limit_tidy($1::bigint, $2::integer)", 2, limited, on_buckets_tidied);
     }
     db_commit(unit);
+    relay_test_look(leader->relay_test);
 }

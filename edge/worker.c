@@ -37,6 +37,11 @@ struct door { /* one listening socket */
     int fd;
 };
 
+struct doorplate { /* one address on which others reach a listener of the relay profile */
+    Weir__Listener listener;
+    char endpoint[NETADDR_TEXT_MAX];
+};
+
 struct worker {
     const struct edge_process *process;
     struct edge_config *config;  /* what farm and node took at start */
@@ -48,6 +53,9 @@ struct worker {
     struct dns *dns;
     struct netaddr *own_addresses;
     size_t own_address_count;
+    struct doorplate *doorplates; /* of worker 0: what the cluster is told of our listeners */
+    Weir__Listener **listeners;
+    size_t listener_count;
     struct delivery_pool *pool;
     struct verifier *verifier;
     struct limiter *limiter;
@@ -98,6 +106,55 @@ static void on_accepted(void *arg, int fd, const struct netaddr *peer, const str
     struct door *door = arg;
     if (!pass_on(door, fd, peer))
         server_accept(door->port, fd, peer);
+}
+
+/* ---- what the cluster is told of our listeners ---- */
+
+static void add_doorplate(struct worker *worker, const struct edge_listener *listener, const struct netaddr *address)
+{
+    if (worker->listener_count == WIRE_LISTENERS_MAX)
+        return;
+    struct doorplate *plate = &worker->doorplates[worker->listener_count];
+    weir__listener__init(&plate->listener);
+    plate->listener.name = wire_text(listener->name);
+    plate->listener.endpoint = wire_text(netaddr_format_endpoint(address, plate->endpoint));
+    plate->listener.outbound = listener->settings.direction == DIRECTION_OUTBOUND;
+    worker->listeners[worker->listener_count++] = &plate->listener;
+}
+
+static bool is_everywhere(const struct netaddr *address)
+{
+    return netaddr_equal(address, &(struct netaddr){ .family = address->family });
+}
+
+/* No host but this one has a way to it: the same address means another host elsewhere. */
+static bool is_local_only(const struct netaddr *address)
+{
+    const uint8_t *bytes = address->bytes;
+    static const uint8_t loopback[16] = { [15] = 1 };
+    if (address->family == AF_INET)
+        return bytes[0] == 127;
+    return memcmp(bytes, loopback, sizeof loopback) == 0 || (bytes[0] == 0xfe && (bytes[1] & 0xc0) == 0x80);
+}
+
+/* own_addresses has every address of this host for a listener on all of them, but not whose it is: by its port, which nobody else has. */
+static void tell_listeners(struct worker *worker)
+{
+    const struct edge_process *process = worker->process;
+    worker->listener_count = 0;
+    for (size_t i = 0; i < process->socket_count && process->worker == 0; i++) {
+        const struct netaddr *bound = &process->sockets[i].address;
+        const struct edge_listener *listener = edge_config_listener(worker->current, process->sockets[i].listener);
+        if (listener == NULL || listener->settings.profile != PROFILE_RELAY)
+            continue;
+        if (!is_everywhere(bound))
+            add_doorplate(worker, listener, bound);
+        for (size_t k = 0; k < worker->own_address_count && is_everywhere(bound); k++) {
+            const struct netaddr *own = &worker->own_addresses[k];
+            if (own->family == bound->family && own->port == bound->port && !is_everywhere(own) && !is_local_only(own))
+                add_doorplate(worker, listener, own);
+        }
+    }
 }
 
 /* ---- doors ---- */
@@ -307,6 +364,8 @@ static void on_heartbeat(void *arg, Weir__Heartbeat *beat)
                   : worker->has_policy ? WEIR__NODE_STATE__NODE_ACTIVE
                                        : WEIR__NODE_STATE__NODE_STARTING;
     beat->in_flight = server_sessions(worker->server);
+    beat->listeners = worker->listeners;
+    beat->n_listeners = worker->listener_count;
     server_observe(worker->server);
     process_stats_update(worker->process_stats);
 }
@@ -354,6 +413,7 @@ static void on_reload(evutil_socket_t fd, short what, void *arg)
     }
     edge_config_unref(&worker->current);
     worker->current = edge_config_ref(config);
+    tell_listeners(worker);
     if (worker->farm != NULL)
         scan_farm_reload(worker->farm, &config->edge);
     verifier_reload(worker->verifier, &config->edge);
@@ -482,6 +542,9 @@ static void worker_begin(struct worker *worker)
     tell_own_addresses(worker);
     worker->handovers = handovers_new(worker->base, &worker->metrics);
     worker->current = edge_config_ref(worker->config);
+    worker->doorplates = xcalloc(WIRE_LISTENERS_MAX, sizeof *worker->doorplates);
+    worker->listeners = xcalloc(WIRE_LISTENERS_MAX, sizeof(Weir__Listener *));
+    tell_listeners(worker);
     worker->verifier = verifier_new(worker->base, worker->pool, &worker->config->edge, &worker->metrics);
     worker->limiter = limiter_new(&worker->config->edge, &worker->metrics);
     worker->server = server_new(&(struct server_options){
@@ -560,6 +623,8 @@ static void worker_end(struct worker *worker)
     delivery_pool_free(&worker->pool);
     dns_free(&worker->dns);
     free(worker->own_addresses);
+    free(worker->doorplates);
+    free(worker->listeners);
     link_hub_free(&worker->hub);
     for (size_t i = 0; i < sizeof worker->signals / sizeof *worker->signals; i++)
         event_free(worker->signals[i]);

@@ -248,6 +248,13 @@ static const struct wire_rule metric_sample_rules[] = {
 };
 TABLE(metric_sample, metric_sample, sample_is_sound);
 
+static const struct wire_rule listener_rules[] = {
+    TEXT(Weir__Listener, name, WIRE_NAME_MAX),
+    TOKEN(Weir__Listener, endpoint, WIRE_ENDPOINT_MAX),
+    END,
+};
+TABLE(listener, listener, NULL);
+
 static const struct wire_rule heartbeat_rules[] = {
     NAME(Weir__Heartbeat, node),
     ENUM(Weir__Heartbeat, role, WEIR__ROLE__ROLE_EDGE, ROLE_LAST),
@@ -255,6 +262,7 @@ static const struct wire_rule heartbeat_rules[] = {
     ENUM(Weir__Heartbeat, state, WEIR__NODE_STATE__NODE_STARTING, STATE_LAST),
     TEXT(Weir__Heartbeat, signatures, WIRE_WORD_MAX),
     EACH(Weir__Heartbeat, metrics, 0, WIRE_METRICS_MAX, metric_sample_table),
+    EACH(Weir__Heartbeat, listeners, 0, WIRE_LISTENERS_MAX, listener_table),
     TOKEN(Weir__Heartbeat, endpoint, WIRE_ENDPOINT_MAX),
     MAYBE_KEY(Weir__Heartbeat, public_key),
     TEXT(Weir__Heartbeat, version, WIRE_WORD_MAX),

@@ -1,7 +1,7 @@
 /*
  * main.c - weirctl: what operators type
  *
- * Exit status (sysexits.h): 0 done; 1 a case of policy test is answered otherwise; 64 the command line is wrong; 65 it names what does not exist; 69 no coordinator
+ * Exit status (sysexits.h): 0 done; 1 a case of policy test is answered otherwise, or relay test found an open relay; 2 relay test could not tell; 64 the command line is wrong; 65 it names what does not exist; 69 no coordinator
  * serves; 70 a bug; 75 --wait ended before what was waited for came; 77 it needs --force; 78 the configuration is
  * wrong.
  */
@@ -22,6 +22,7 @@
 #include "coordinator/ctl/local.h"
 #include "coordinator/ctl/options.h"
 #include "coordinator/ctl/password.h"
+#include "coordinator/ctl/relay_test.h"
 #include "coordinator/ctl/report.h"
 #include "coordinator/ctl/request.h"
 #include "coordinator/ctl/views.h"
@@ -584,6 +585,31 @@ static int run_report(const struct options *options)
     return status;
 }
 
+/* Without a configuration nothing is known of the cluster: then only what the server says. */
+static int run_relay_test(const struct options *options)
+{
+    struct explained_policy policy = { 0 };
+    struct relay_test *test = relay_test_new(options);
+    struct error why;
+    struct reply reply;
+    int status = options->config_path != NULL ? fetch_policy(options, NULL, &policy) : EXIT_SUCCESS;
+    if (status == EXIT_SUCCESS && options->arg_count > 0) {
+        status = relay_test_add_host(test, options->args[0], &why) ? EXIT_SUCCESS : fail(EX_DATAERR, why.text);
+    } else if (status == EXIT_SUCCESS && (status = fetch(options, "relay listeners", NULL, 0, &reply)) == EXIT_SUCCESS) {
+        status = relay_test_add_listeners(test, reply.body, &why) ? EXIT_SUCCESS : fail(EX_DATAERR, why.text);
+        reply_clear(&reply);
+    }
+    if (status == EXIT_SUCCESS) {
+        json_t *body = relay_test_run(test, policy.parsed);
+        print_explained(options, body, relay_test_print);
+        status = relay_test_status(body);
+        json_decref(body);
+    }
+    relay_test_free(&test);
+    explained_policy_clear(&policy);
+    return status;
+}
+
 static int run(const struct options *options)
 {
     const char *verb = options->verb->name;
@@ -601,6 +627,8 @@ static int run(const struct options *options)
         return run_limits(options);
     if (strcmp(verb, "report") == 0)
         return run_report(options);
+    if (strcmp(verb, "relay test") == 0)
+        return run_relay_test(options);
     if (options->verb->flags & OPTION_POLICY)
         return run_explain(options);
     return run_remote(options);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "common/config.h"
+#include "common/config_form.h"
 #include "common/memory.h"
 #include "coordinator/ctl/options.h"
 
@@ -45,6 +46,7 @@ const struct verb options_verbs[] = {
     { "queue delete", "[ID]", 0, 1, OPTION_FILTERS | OPTION_FORCE, "remove mail; nobody is told" },
     { "queue bounce", "[ID]", 0, 1, OPTION_FILTERS | OPTION_FORCE, "send mail back to its senders" },
     { "relay explain", "CLIENT RECIPIENT", 2, 2, OPTION_POLICY | OPTION_AUTH | OPTION_SENDER | OPTION_LISTENER, "what an edge answers to a client's RCPT, and by which line" },
+    { "relay test", "[HOST[:PORT]]", 0, 1, OPTION_PROBES | OPTION_TIMEOUT | OPTION_NO_CONFIG, "whether a server, or each listener of the edges, is an open relay: 0 closed, 1 open, 2 could not tell" },
     { "route explain", "ADDRESS", 1, 1, OPTION_POLICY, "where mail for an address goes, and by which line" },
     { "limit explain", "ADDRESS|PREFIX|ACCOUNT|DOMAIN", 1, 1, 0, "which lines of limits are about it, what is left for it, and when there is more" },
     { "limit reset", "ADDRESS|PREFIX|ACCOUNT|DOMAIN", 1, 1, 0, "fill the buckets of limits that it has" },
@@ -70,6 +72,8 @@ static const struct flag flags[] = {
     { "--limit", OPTION_LIMIT, true },        { "--policy", OPTION_POLICY, true },
     { "--auth", OPTION_AUTH, false },         { "--sender", OPTION_SENDER, true },
     { "--login", OPTION_SENDER, true },       { "--listener", OPTION_LISTENER, true },
+    { "--domain", OPTION_PROBES, true },      { "--outside", OPTION_PROBES, true },
+    { "--from-address", OPTION_PROBES, true }, { "--client", OPTION_PROBES, true },
 };
 
 static const char *const filter_names[FILTERS] = {
@@ -106,6 +110,24 @@ static const char *value_of(const char *name, int argc, char *const *argv, int *
     return argv[++*at];
 }
 
+/* What of `relay test` is a name or an address. */
+static bool take_probes(struct options *options, const char *name, const char *value, struct error *why)
+{
+    struct error reason;
+    bool domain = strcmp(name, "--domain") == 0, client = strcmp(name, "--client") == 0;
+    if (domain || strcmp(name, "--outside") == 0) {
+        *(domain ? &options->domain : &options->outside) = value;
+        if (form_host(value, &reason))
+            return true;
+        error_set(why, "%s %s: %s", name, value, reason.text);
+        return false;
+    }
+    if (netaddr_parse(client ? &options->client : &options->from_address, value))
+        return true;
+    error_set(why, "%s %s: an IP address is needed, as 192.0.2.7 or 2001:db8::7", name, value);
+    return false;
+}
+
 static bool parse_flag(struct options *options, int argc, char *const *argv, int *at, bool *found, struct error *why)
 {
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
@@ -125,6 +147,8 @@ static bool parse_flag(struct options *options, int argc, char *const *argv, int
             options->listener = value;
         if (flag->flag == OPTION_SENDER)
             *(strcmp(flag->name, "--login") == 0 ? &options->login : &options->sender) = value;
+        if (flag->flag == OPTION_PROBES)
+            return take_probes(options, flag->name, value, why);
         if (flag->flag == OPTION_TIMEOUT)
             return parse_number(&options->timeout_s, flag->name, value, why);
         if (flag->flag == OPTION_LIMIT)
@@ -274,12 +298,13 @@ static bool check_age(const struct options *options, struct error *why)
 
 char *options_usage(const struct verb *verb)
 {
-    return xasprintf("%s%s%s%s%s%s%s%s%s%s%s%s%s%s", verb->name, verb->flags & OPTION_WAIT ? " [--wait]" : "",
+    return xasprintf("%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s", verb->name, verb->flags & OPTION_WAIT ? " [--wait]" : "",
                      verb->flags & OPTION_TIMEOUT ? " [--timeout S]" : "", verb->flags & OPTION_FORCE ? " [--force]" : "",
                      verb->flags & OPTION_FILTERS ? " [FILTER]" : "", verb->flags & OPTION_COMMENT ? " [--comment TEXT]" : "",
                      verb->flags & OPTION_LIMIT ? " [--limit N]" : "", verb->flags & OPTION_POLICY ? " [--policy DIR]" : "",
                      verb->flags & OPTION_AUTH ? " [--auth]" : "", verb->flags & OPTION_SENDER ? " [--sender ADDRESS] [--login LOGIN]" : "",
                      verb->flags & OPTION_LISTENER ? " [--listener NAME]" : "",
+                     verb->flags & OPTION_PROBES ? " [--domain OWN] [--outside DOMAIN] [--from-address IP] [--client IP]" : "",
                      verb->flags & OPTION_DEFAULTS ? " [--defaults|--changed]" : "", verb->arguments[0] != '\0' ? " " : "", verb->arguments);
 }
 
@@ -317,7 +342,8 @@ bool options_parse(struct options *options, int argc, char *const *argv, struct 
         options->args[options->arg_count++] = words[used++];
     if (!check_epoch(options, why) || !check_hours(options, why) || !check_age(options, why))
         return false;
-    if (options->config_path == NULL && !(verb->flags & OPTION_NO_CONFIG) && options->policy == NULL) {
+    bool asks_cluster = !(verb->flags & OPTION_NO_CONFIG) || ((verb->flags & OPTION_PROBES) && options->arg_count == 0);
+    if (options->config_path == NULL && asks_cluster && options->policy == NULL) {
         error_set(why, "-c FILE is missing: the configuration says where the coordinators are");
         return false;
     }

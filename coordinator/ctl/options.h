@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include "common/error.h"
+#include "common/netaddr.h"
 
 #define OPTIONS_ARGS_MAX 8
 
@@ -26,6 +27,7 @@ enum option_flag {
     OPTION_AUTH = 1024,     /* --auth: as a client that has logged in */
     OPTION_POLICY = 512,    /* --policy DIR: a folder, not what is in force */
     OPTION_SENDER = 2048,   /* --sender ADDRESS, --login LOGIN: who sends, and as whom it has logged in */
+    OPTION_PROBES = 8192,   /* --domain, --outside, --from-address, --client: what relay test says, and as whom */
     OPTION_LISTENER = 4096, /* --listener NAME: of the configuration, whose rules hold, too */
 };
 
@@ -48,6 +50,8 @@ struct options {
     unsigned timeout_s, limit;
     const char *comment, *policy;
     const char *sender, *login, *listener; /* NULL: not given */
+    const char *domain, *outside;          /* NULL: not given; else a name */
+    struct netaddr from_address, client;   /* no family: not given */
     const char *filters[FILTERS]; /* NULL: not given */
     const struct verb *verb;
     const char *args[OPTIONS_ARGS_MAX];

@@ -14,6 +14,6 @@ CREATE OR REPLACE VIEW node_known AS
 -- which may have hung and go on for a moment, does not count again.
 CREATE OR REPLACE VIEW node_worker AS
     SELECT DISTINCT ON (node, worker) node, worker, boot, first_seen_at, seen_at, state, version, pid, in_flight, gc_done, policy_epoch, generation, signatures,
-        endpoint, public_key, coordinator, sequence, drain_number, skew_ms
+        endpoint, public_key, coordinator, sequence, drain_number, skew_ms, listeners
     FROM node_process
     ORDER BY node, worker, seen_at > clock_timestamp() - interval '1 minute' DESC, first_seen_at DESC;
