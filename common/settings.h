@@ -137,6 +137,7 @@ struct edge_settings {                /* [edge] */
     int drain_mode;                   /* answer|close: 421 4.3.2 to new sessions, or close the listeners */
     uint64_t drain_timeout;           /* 5m: sessions older than that when draining are ended with 421 4.3.2 */
     uint64_t drain_idle;              /* 10s: sessions without a command between messages for so long, too */
+    uint64_t spool_ahead;             /* 8MiB of chunks to or from the spool before those in front of them were answered, per worker; 0: one of a message at a time */
     uint64_t spool_concurrency;       /* 20 leases of the spool that a worker delivers at once; 0: it leaves the spool to others */
     uint64_t spool_timeout;           /* 30s for a coordinator's answer while a client waits for its message to be stored */
     uint64_t dsn_return_size;         /* 64KiB: a DSN returns the whole message up to this size, else its header */

@@ -59,6 +59,7 @@ static const struct help helps[] = {
     { "weir_edge_spool_bypassed_total", "Handoff messages delivered within the session because the spool could not be had." },
     { "weir_edge_spool_dsn_dropped_total", "Reports to senders not made because the policy has no way to them." },
     { "weir_edge_spool_dsn_total", "Reports to senders (DSN) made." },
+    { "weir_edge_spool_ahead_bytes", "Chunks of large messages asked ahead, of spool_ahead." },
     { "weir_edge_spool_jobs", "Leases of the spool an edge works on." },
     { "weir_edge_spool_leases_lost_total", "Leases that were over before their outcome was reported." },
     { "weir_edge_spool_leases_total", "Leases of the spool an edge has taken." },

@@ -587,6 +587,7 @@ static void worker_begin(struct worker *worker)
         .name = name,
         .worker = process->worker,
         .budget = server_budget(worker->server),
+        .ahead = server_ahead(worker->server),
         .ids = server_ids(worker->server),
         .metrics = &worker->metrics,
         .readers = on_readers,

@@ -469,10 +469,11 @@ static void batch_add(struct stores *stores, struct batch *batch, struct item *i
 
 /* --- questions --- */
 
-/* NULL: it was answered, as there is no room for it. */
-static struct item *item_new(struct stores *stores, struct question *question, const ProtobufCBinaryData *id, size_t bytes)
+/* NULL: it was answered, as there is no room for it. What was sent ahead has half of the room, so that it takes none from what has to come. */
+static struct item *item_new(struct stores *stores, struct question *question, const ProtobufCBinaryData *id, size_t bytes, bool ahead)
 {
-    if (!db_is_up(stores->db) || stores->bytes + bytes > stores->spool->options.settings->spool_memory) {
+    uint64_t room = stores->spool->options.settings->spool_memory / (ahead ? 2 : 1);
+    if (!db_is_up(stores->db) || stores->bytes + bytes > room) {
         metric_add(stores->busy, 1);
         question_settle(&question, WEIR__ANSWER_STATUS__ANSWER_UNAVAILABLE,
                         db_is_up(stores->db) ? "too much mail waits for the database" : "the database is not there");
@@ -490,7 +491,7 @@ static void on_store(void *arg, struct question *question, const struct link_mes
     const Weir__SpoolStore *store = message->frame->question->spool_store;
     struct error why;
     size_t bytes = message->payloads[0].len + message->payloads[1].len;
-    struct item *item = item_new(stores, question, &store->envelope->id, bytes);
+    struct item *item = item_new(stores, question, &store->envelope->id, bytes, false);
     if (item == NULL)
         return;
     Weir__SpoolRecipients *recipients =
@@ -525,7 +526,7 @@ static void on_chunk(void *arg, struct question *question, const struct link_mes
     struct stores *stores = arg;
     const Weir__SpoolChunk *chunk = message->frame->question->spool_chunk;
     size_t bytes = message->payloads[0].len;
-    struct item *item = item_new(stores, question, &chunk->id, bytes);
+    struct item *item = item_new(stores, question, &chunk->id, bytes, chunk->ahead);
     if (item == NULL)
         return;
     item->chunk = true;

@@ -143,6 +143,7 @@ struct server {
     const char *node_name;
     unsigned worker;
     struct message_budget budget;
+    struct spool_ahead ahead;
     struct queue_id_source ids;
     struct notice *notices; /* under way: notice.c */
     unsigned notice_count;
@@ -164,7 +165,7 @@ struct server {
     struct metric *messages[2][DISPOSITION_COUNT]; /* [0] from outsiders, [1] from inside */
     struct metric *exceptions_used[2]; /* for the size, for the recipients */
     struct metric *stores[SPOOL_STORED_COUNT], *store_seconds, *in_session, *maybe_stored;
-    struct metric *message_size, *relay_seconds, *limits_hit[8], *memory_used, *memory_max, *disk_used, *disk_max;
+    struct metric *message_size, *relay_seconds, *limits_hit[8], *memory_used, *memory_max, *disk_used, *disk_max, *ahead_bytes;
     struct smtp_command command; /* scratch of the command being obeyed: too large for every session */
 };
 

@@ -111,7 +111,7 @@ static bool write_message(struct notice *notice, const char *client, const char 
 
 static void store(struct notice *notice, const char *listener, const struct readers *readers)
 {
-    const struct server *server = notice->server;
+    struct server *server = notice->server;
     Weir__SpoolEnvelope envelope = WEIR__SPOOL_ENVELOPE__INIT;
     Weir__SpoolRecipients recipients = readers_list(readers);
     envelope.id = wire_text(notice->id.text);
@@ -122,6 +122,7 @@ static void store(struct notice *notice, const char *listener, const struct read
     struct spool_store_options options = {
         .base = server->base,
         .node = server->node,
+        .ahead = &server->ahead,
         .envelope = &envelope,
         .recipients = &recipients,
         .prefix = "",

@@ -63,6 +63,7 @@ static void make_metrics(struct server *server, struct metrics *metrics)
     server->disk_used = metrics_gauge(metrics, "weir_message_bytes", "kind=\"disk\"");
     server->memory_max = metrics_gauge(metrics, "weir_message_budget_bytes", "kind=\"memory\"");
     server->disk_max = metrics_gauge(metrics, "weir_message_budget_bytes", "kind=\"disk\"");
+    server->ahead_bytes = metrics_gauge(metrics, "weir_edge_spool_ahead_bytes", NULL);
 }
 
 static void apply_budget(struct server *server)
@@ -71,6 +72,7 @@ static void apply_budget(struct server *server)
     server->budget.memory_max = edge->message_memory;
     server->budget.disk_max = edge->message_disk;
     server->budget.threshold = edge->memory_threshold;
+    server->ahead.max = edge->spool_ahead;
 }
 
 struct server *server_new(const struct server_options *options)
@@ -475,6 +477,11 @@ struct message_budget *server_budget(struct server *server)
     return &server->budget;
 }
 
+struct spool_ahead *server_ahead(struct server *server)
+{
+    return &server->ahead;
+}
+
 struct queue_id_source *server_ids(struct server *server)
 {
     return &server->ids;
@@ -519,4 +526,5 @@ void server_observe(struct server *server)
     metric_set(server->disk_used, (double)server->budget.disk_used);
     metric_set(server->memory_max, (double)server->budget.memory_max);
     metric_set(server->disk_max, (double)server->budget.disk_max);
+    metric_set(server->ahead_bytes, (double)server->ahead.used);
 }

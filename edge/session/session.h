@@ -65,6 +65,7 @@ void server_undrain(struct server *server);
 unsigned server_sessions(const struct server *server);
 /* What the worker's part of the spool shares with its sessions. */
 struct message_budget *server_budget(struct server *server);
+struct spool_ahead *server_ahead(struct server *server);
 struct queue_id_source *server_ids(struct server *server);
 /* Whom mail that we send ourselves goes to, by the present policy: the address, or all it stands for as an alias that have a next hop. */
 enum readers_found server_readers(const struct server *server, const char *address, struct readers *readers);

@@ -161,6 +161,7 @@ void transaction_spool(struct transaction *tx)
     struct spool_store_options options = {
         .base = server->base,
         .node = server->node,
+        .ahead = &server->ahead,
         .envelope = &envelope,
         .recipients = recipients,
         .prefix = prefix,

@@ -47,7 +47,9 @@ struct job {
     char destination[WIRE_WORDS_MAX + 1];
     struct lease_time time;
     enum job_state state;
-    struct node_question *question;
+    struct node_question *question;    /* the result */
+    struct ahead_window window;        /* of the body: what was asked for */
+    uint64_t body_size;                /* 0: not known yet */
     struct event *again;               /* a question that got no answer is asked once more */
     struct message *message;
     struct scan *scan;

@@ -47,6 +47,7 @@ void job_begin(struct spool_runner *runner, Weir__SpoolLease *lease, Weir__Spool
     wire_string(job->destination, sizeof job->destination, &lease->destination);
     job->outcomes = xcalloc(recipients->n_recipients, sizeof *job->outcomes);
     job->message = message_new(runner->options.budget);
+    ahead_window_init(&job->window, runner->options.ahead, job);
     job->again = event_new(runner->options.base, -1, 0, on_again, job);
     job->link = &runner->jobs;
     job->next = runner->jobs;
@@ -70,6 +71,7 @@ void job_begin(struct spool_runner *runner, Weir__SpoolLease *lease, Weir__Spool
 static void stop_work(struct job *job)
 {
     node_question_cancel(&job->question);
+    ahead_window_clear(&job->window);
     event_del(job->again);
     if (job->scan != NULL)
         scan_cancel(&job->scan);
@@ -167,11 +169,24 @@ static void have_body(struct job *job)
     scan_finish(job->scan);
 }
 
+static void fetch_again(struct job *job)
+{
+    job->window.single = true;
+    ahead_window_clear(&job->window);
+    event_add(job->again, &(struct timeval){ 0, AGAIN_MS * 1000 }); /* until the lease is over */
+}
+
 static void on_fetched(void *arg, const Weir__Answer *answer, const struct link_payload *payloads, size_t count)
 {
-    struct job *job = arg;
+    struct ahead_piece *piece = arg;
+    struct job *job = piece->window->owner;
     struct error why;
-    job->question = NULL;
+    piece->question = NULL;
+    if (piece != TAILQ_FIRST(&job->window.pieces)) { /* what is in front of it got no answer yet, and will be asked for again: so is this */
+        job->window.single = true;
+        ahead_window_cut(&job->window, piece);
+        return;
+    }
     if (answer != NULL && answer->status == WEIR__ANSWER_STATUS__ANSWER_REFUSED) {
         metric_add(job->runner->metrics.lost, 1);
         log_write(LOG_WARNING, "%s: its body is not to be had: %.*s", job->id, (int)answer->why.len, (const char *)answer->why.data);
@@ -182,7 +197,7 @@ static void on_fetched(void *arg, const Weir__Answer *answer, const struct link_
     uint64_t have = message_size(job->message);
     if (data == NULL || answer->status != WEIR__ANSWER_STATUS__ANSWER_OK || count != 1 || !wire_equal(&data->id, job->id) ||
         data->offset != have || (payloads[0].len == 0 && have < data->size)) {
-        event_add(job->again, &(struct timeval){ 0, AGAIN_MS * 1000 }); /* until the lease is over */
+        fetch_again(job);
         return;
     }
     if (message_append(job->message, payloads[0].data, payloads[0].len, &why) != MESSAGE_OK) {
@@ -191,22 +206,43 @@ static void on_fetched(void *arg, const Weir__Answer *answer, const struct link_
         job_release(job, why.text);
         return;
     }
-    if (message_size(job->message) < data->size)
+    job->body_size = data->size;
+    if (have + payloads[0].len < data->size) {
+        ahead_window_advance(&job->window, have + payloads[0].len);
         fetch(job);
-    else
+    } else {
+        ahead_window_clear(&job->window);
         have_body(job);
+    }
 }
 
-static void fetch(struct job *job)
+/* false: there is no room to ask. */
+static bool fetch_piece(struct job *job, struct ahead_piece *piece)
 {
     Weir__SpoolFetch body = WEIR__SPOOL_FETCH__INIT;
     Weir__Question question = WEIR__QUESTION__INIT;
     body.id = wire_text(job->id);
-    body.offset = message_size(job->message);
+    body.offset = piece->offset;
     question.body_case = WEIR__QUESTION__BODY_SPOOL_FETCH;
     question.spool_fetch = &body;
-    job->question = node_ask(job->runner->options.node, &question, NULL, 0, FETCH_MS, on_fetched, job);
-    if (job->question == NULL)
+    piece->question = node_ask(job->runner->options.node, &question, NULL, 0, FETCH_MS, on_fetched, piece);
+    return piece->question != NULL;
+}
+
+/* Asks for all that may be under way. Until the first answer the body's size is not known. */
+static void fetch(struct job *job)
+{
+    struct ahead_piece *last = TAILQ_LAST(&job->window.pieces, ahead_pieces), *piece;
+    uint64_t next = last != NULL ? last->end : message_size(job->message);
+    while ((last == NULL || next < job->body_size) && (piece = ahead_window_add(&job->window, next, next + SPOOL_CHUNK)) != NULL) {
+        if (!fetch_piece(job, piece)) {
+            ahead_window_cut(&job->window, piece);
+            break;
+        }
+        last = piece;
+        next = piece->end;
+    }
+    if (last == NULL)
         event_add(job->again, &(struct timeval){ 0, AGAIN_MS * 1000 });
 }
 

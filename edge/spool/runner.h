@@ -5,13 +5,15 @@
  *
  * A claim stands at a coordinator while there is room for more leases; each lease (one message, one destination) becomes a job that ends with a
  * result, repeated until it is taken, or with the lease. Where all places were taken the next claim is made once half of them are free, or with
- * the next tick of 100 ms. At most spool_concurrency jobs, whose bytes count into the worker's message budget.
+ * the next tick of 100 ms. At most spool_concurrency jobs, whose bytes count into the worker's message budget;
+ * the chunks of a large one are asked ahead (ahead.h).
  */
 #include <event2/event.h>
 #include "common/metrics.h"
 #include "common/queue_id.h"
 #include "edge/delivery/delivery.h"
 #include "edge/scan/scan.h"
+#include "edge/spool/ahead.h"
 #include "edge/spool/readers.h"
 #include "proto/node.h"
 
@@ -27,6 +29,7 @@ struct spool_runner_options { /* all borrowed for the runner's life */
     const char *name;                /* "edge-1" */
     unsigned worker;
     struct message_budget *budget;
+    struct spool_ahead *ahead;
     struct queue_id_source *ids;     /* for DSNs */
     struct metrics *metrics;
     /* Whom mail for this address goes to, and where, by the present policy. */

@@ -13,7 +13,7 @@
 
 struct spool_store {
     struct node *node;
-    struct node_question *question;
+    struct ahead_window window;   /* what is under way */
     Weir__SpoolEnvelope *envelope; /* own copy, until the first chunk was taken */
     uint8_t *recipients;
     size_t recipients_len;
@@ -23,9 +23,10 @@ struct spool_store {
     char *prefix;
     size_t prefix_len;
     const struct message *message;
-    uint64_t size, offset;        /* of prefix and message together; what is committed */
+    uint64_t size, offset;        /* of prefix and message together; what is taken */
+    uint64_t asked;               /* where the next chunk begins: behind what is taken or under way */
     uint64_t timeout_ms;
-    bool late;                    /* the last chunk is under way */
+    bool late;                    /* the last chunk is under way, and nothing else */
     bool scanned;                 /* these five go with the last chunk, too */
     char verdict[64], scanner[64], engine[64], signatures[64];
     spool_stored_handler stored;
@@ -38,6 +39,7 @@ static void store_free(struct spool_store *store)
 {
     if (store->envelope != NULL)
         weir__spool_envelope__free_unpacked(store->envelope, NULL);
+    ahead_window_clear(&store->window);
     event_free(store->again);
     free(store->recipients);
     free(store->prefix);
@@ -50,7 +52,6 @@ void spool_store_cancel(struct spool_store **storep)
     *storep = NULL;
     if (store == NULL)
         return;
-    node_question_cancel(&store->question);
     store_free(store);
 }
 
@@ -65,19 +66,18 @@ static void store_end(struct spool_store *store, enum spool_stored stored, const
     store_free(store);
 }
 
-/* The bytes at the present offset: prefix first, then the message. NULL: why. */
-static char *next_chunk(const struct spool_store *store, size_t *len, struct error *why)
+/* The bytes of one: prefix first, then the message. NULL: why. */
+static char *read_chunk(const struct spool_store *store, const struct ahead_piece *piece, struct error *why)
 {
-    uint64_t left = store->size - store->offset;
-    size_t want = left < SPOOL_CHUNK ? (size_t)left : SPOOL_CHUNK, have = 0;
+    size_t want = (size_t)(piece->end - piece->offset), have = 0;
     char *chunk = xmalloc(want > 0 ? want : 1);
-    if (store->offset < store->prefix_len) {
-        have = store->prefix_len - (size_t)store->offset;
+    if (piece->offset < store->prefix_len) {
+        have = store->prefix_len - (size_t)piece->offset;
         have = have < want ? have : want;
-        memcpy(chunk, store->prefix + store->offset, have);
+        memcpy(chunk, store->prefix + piece->offset, have);
     }
     while (have < want) {
-        ssize_t got = message_read(store->message, store->offset + have - store->prefix_len, chunk + have, want - have, why);
+        ssize_t got = message_read(store->message, piece->offset + have - store->prefix_len, chunk + have, want - have, why);
         if (got <= 0) {
             if (got == 0)
                 error_set(why, "the message is shorter than it was");
@@ -86,15 +86,15 @@ static char *next_chunk(const struct spool_store *store, size_t *len, struct err
         }
         have += (size_t)got;
     }
-    *len = want;
     return chunk;
 }
 
-static void fill_chunk(const struct spool_store *store, Weir__SpoolChunk *body)
+static void fill_chunk(const struct spool_store *store, const struct ahead_piece *piece, Weir__SpoolChunk *body)
 {
     body->id = wire_text(store->id);
-    body->offset = store->offset;
-    body->last = store->late;
+    body->offset = piece->offset;
+    body->last = piece->end == store->size;
+    body->ahead = piece != TAILQ_FIRST(&store->window.pieces);
     body->scanned = store->scanned;
     body->verdict = wire_text(store->verdict);
     body->scanner = wire_text(store->scanner);
@@ -102,41 +102,73 @@ static void fill_chunk(const struct spool_store *store, Weir__SpoolChunk *body)
     body->signatures = wire_text(store->signatures);
 }
 
-/* Asks for what comes next. Where too much is under way already it waits for room: a burst of large messages is no reason to refuse any. */
-static void ask(struct spool_store *store)
+enum asked { ASKED, ASKED_LATER, ASKED_NEVER };
+
+/* ASKED_LATER: there is no room to ask. ASKED_NEVER: why. */
+static enum asked ask_piece(struct spool_store *store, struct ahead_piece *piece, struct error *why)
 {
     Weir__SpoolStore first = WEIR__SPOOL_STORE__INIT;
     Weir__SpoolChunk next = WEIR__SPOOL_CHUNK__INIT;
     Weir__Question question = WEIR__QUESTION__INIT;
     struct link_payload payloads[2] = { { store->recipients, store->recipients_len } };
-    size_t len, count = 0;
-    struct error why;
-    char *chunk = store->recipients != NULL ? next_chunk(store, &len, &why) : NULL;
-    if (chunk == NULL) {
-        if (store->recipients == NULL)
-            error_set(&why, "too many recipients for one message");
-        store_end(store, SPOOL_UNAVAILABLE, why.text);
-        return;
+    size_t count = 0;
+    if (store->recipients == NULL) {
+        error_set(why, "too many recipients for one message");
+        return ASKED_NEVER;
     }
-    store->late = store->offset + len == store->size;
+    char *chunk = read_chunk(store, piece, why);
+    if (chunk == NULL)
+        return ASKED_NEVER;
     if (store->envelope != NULL) {
         first.envelope = store->envelope;
-        first.last = store->late;
+        first.last = piece->end == store->size;
         question.body_case = WEIR__QUESTION__BODY_SPOOL_STORE;
         question.spool_store = &first;
         count = 1;
     } else {
-        fill_chunk(store, &next);
+        fill_chunk(store, piece, &next);
         question.body_case = WEIR__QUESTION__BODY_SPOOL_CHUNK;
         question.spool_chunk = &next;
     }
-    payloads[count++] = (struct link_payload){ chunk, len };
-    store->question = node_ask(store->node, &question, payloads, count, store->timeout_ms, on_answer, store);
+    payloads[count++] = (struct link_payload){ chunk, (size_t)(piece->end - piece->offset) };
+    piece->question = node_ask(store->node, &question, payloads, count, store->timeout_ms, on_answer, piece);
     free(chunk);
-    if (store->question != NULL)
+    if (piece->question == NULL)
+        return ASKED_LATER;
+    store->asked = piece->end;
+    return ASKED;
+}
+
+/* Neither the first one, without which others are of no message, nor the last one, which makes it visible: that goes when all others were taken. */
+static void ask_ahead(struct spool_store *store)
+{
+    struct ahead_piece *piece;
+    struct error why;
+    while (store->envelope == NULL && store->asked + SPOOL_CHUNK < store->size &&
+           (piece = ahead_window_add(&store->window, store->asked, store->asked + SPOOL_CHUNK)) != NULL)
+        if (ask_piece(store, piece, &why) != ASKED) { /* it is asked for when it is the next one */
+            ahead_window_cut(&store->window, piece);
+            return;
+        }
+}
+
+/* Nothing is under way: asks for what comes next. Where too much of other messages is, it waits for room: a burst of large messages is no reason
+ * to refuse any. */
+static void ask(struct spool_store *store)
+{
+    struct error why;
+    uint64_t left = store->size - store->offset;
+    struct ahead_piece *piece = ahead_window_add(&store->window, store->offset, store->offset + (left < SPOOL_CHUNK ? left : SPOOL_CHUNK));
+    enum asked asked = ask_piece(store, piece, &why);
+    if (asked == ASKED) {
+        store->late = store->asked == store->size;
+        ask_ahead(store);
         return;
-    store->late = false;
-    if (clock_ms() >= store->patience_ms)
+    }
+    ahead_window_clear(&store->window);
+    if (asked == ASKED_NEVER)
+        store_end(store, SPOOL_UNAVAILABLE, why.text);
+    else if (clock_ms() >= store->patience_ms)
         store_end(store, SPOOL_UNAVAILABLE, "too many questions to the coordinators are under way");
     else
         event_add(store->again, &(struct timeval){ 0, AGAIN_MS * 1000 });
@@ -158,17 +190,38 @@ static void on_again(evutil_socket_t fd, short what, void *arg)
         ask(store);
 }
 
+static void on_taken(struct spool_store *store, uint64_t have)
+{
+    store->offset = have;
+    ahead_window_advance(&store->window, have);
+    if (store->envelope != NULL)
+        weir__spool_envelope__free_unpacked(store->envelope, NULL);
+    store->envelope = NULL;
+    if (store->window.count > 0)
+        ask_ahead(store);
+    else
+        begin(store);
+}
+
 static void on_answer(void *arg, const Weir__Answer *answer, const struct link_payload *payloads, size_t count)
 {
-    struct spool_store *store = arg;
+    struct ahead_piece *piece = arg;
+    struct spool_store *store = piece->window->owner;
     struct error why = { "" };
     (void)payloads, (void)count;
-    store->question = NULL;
+    piece->question = NULL;
+    bool taken = answer != NULL && answer->status == WEIR__ANSWER_STATUS__ANSWER_OK;
+    if (!taken && piece != TAILQ_FIRST(&store->window.pieces)) { /* one in front of it may be why: that one's answer counts */
+        store->asked = piece->offset;
+        store->window.single = true;
+        ahead_window_cut(&store->window, piece);
+        return;
+    }
     if (answer == NULL) {
         store_end(store, SPOOL_UNAVAILABLE, "no answer in time; it may be stored");
         return;
     }
-    if (answer->status != WEIR__ANSWER_STATUS__ANSWER_OK) {
+    if (!taken) {
         wire_string(why.text, sizeof why.text, &answer->why);
         if (answer->status == WEIR__ANSWER_STATUS__ANSWER_REFUSED)
             store->late = false; /* it was not taken, for certain */
@@ -180,15 +233,11 @@ static void on_answer(void *arg, const Weir__Answer *answer, const struct link_p
         store_end(store, SPOOL_STORED, "");
         return;
     }
-    if (stored == NULL || !wire_equal(&stored->id, store->id) || stored->have <= store->offset || stored->have >= store->size) {
+    if (stored == NULL || !wire_equal(&stored->id, store->id) || stored->have <= piece->offset || stored->have >= store->size) {
         store_end(store, SPOOL_UNAVAILABLE, "the coordinator's answer does not fit the question");
         return;
     }
-    store->offset = stored->have;
-    if (store->envelope != NULL)
-        weir__spool_envelope__free_unpacked(store->envelope, NULL);
-    store->envelope = NULL;
-    begin(store);
+    on_taken(store, stored->have);
 }
 
 static Weir__SpoolEnvelope *copy_envelope(const Weir__SpoolEnvelope *envelope)
@@ -206,6 +255,7 @@ struct spool_store *spool_store_new(const struct spool_store_options *options, s
 {
     struct spool_store *store = xcalloc(1, sizeof *store);
     store->node = options->node;
+    ahead_window_init(&store->window, options->ahead, store);
     store->message = options->message;
     store->prefix = xmemdup(options->prefix, options->prefix_len);
     store->prefix_len = options->prefix_len;

@@ -3,14 +3,14 @@
 /*
  * store.h - one message on its way into the spool
  *
- * Asks a coordinator to store envelope, recipients and body, the body in chunks of at most 1 MiB, one under way at a time, so that a large message
- * costs one chunk of memory beside itself. Every question may be repeated (node_ask() does), as the message is known by its queue id. The message
- * is in the spool when, and only when, the answer says `complete`: then its commit is done (I1).
+ * Asks a coordinator to store envelope, recipients and body, the body in chunks. Those between the first and the last are asked ahead (ahead.h), so
+ * that none waits for the commit of the one in front of it; the last one, after which the message is in the spool, is asked for when all others are
+ * taken. Every question may be repeated (node_ask() does), as the message is known by its queue id and each chunk by its offset: one that comes before
+ * those in front of it is not taken. The message is in the spool when, and only when, the answer says `complete`: then its commit is done (I1).
  */
 #include "edge/message/message.h"
+#include "edge/spool/ahead.h"
 #include "proto/node.h"
-
-#define SPOOL_CHUNK (1024u * 1024)
 
 enum spool_stored {
     SPOOL_STORED,      /* committed: 250 may be said */
@@ -19,9 +19,10 @@ enum spool_stored {
     SPOOL_STORED_COUNT
 };
 
-struct spool_store_options { /* borrowed for the call, but base, node and message */
+struct spool_store_options { /* borrowed for the call, but base, node, ahead and message */
     struct event_base *base;
     struct node *node;
+    struct spool_ahead *ahead;
     Weir__SpoolEnvelope *envelope;           /* size is filled in */
     const Weir__SpoolRecipients *recipients;
     const char *prefix;                      /* header lines that come before the message, with their CRLF */

@@ -8,7 +8,7 @@ from coordinators import Coordinators, pb, wait_until
 from spooling import BODY, Edge, envelope, new_id, recipients
 from test_spool_conversations import count, empty, leases_end
 
-SETS = ["spool_lease = 60s", "spool_retry_min = 2s", "spool_retry_max = 4s", "database_timeout = 6s"]
+SETS = ["spool_lease = 60s", "spool_retry_min = 2s", "spool_retry_max = 4s", "database_timeout = 6s", "spool_memory = 16MiB"]
 AWAY = (("x@dead.example", "dead.example"),)
 
 
@@ -330,6 +330,23 @@ def test_nothing_joins_what_is_sent_again(two, edge):
         assert {edge.answer(request)[0].status for request in asked} == {pb.ANSWER_OK}
     assert count(two) == 36 and two.pg.query(f"SELECT count(*) FROM spool_message WHERE id = '{last}'") == [["1"]]
     two.pg.query("TRUNCATE spool_message, spool_recipient, spool_body, spool_queue, spool_lane, spool_wake, spool_usage")
+
+
+def test_what_is_sent_ahead_takes_half_of_the_room(two, edge):
+    """While the database waits, more is sent ahead than a coordinator keeps for that; what comes in its turn is taken all the same."""
+    ident, part, refused = new_id(), b"x" * 2 ** 20, two.metric('weir_spool_stores_refused_total{node="coordinator-1"}') or 0
+    assert edge.store(ident, body=part, last=False).status == pb.ANSWER_OK
+    with Session(two.pg) as other:
+        other.do(f"SELECT FROM spool_message WHERE id = '{ident}' FOR UPDATE")
+        asked = [edge.ask((part,), spool_chunk=pb.SpoolChunk(id=ident.encode(), offset=(1 + at) * len(part), ahead=at > 0)) for at in range(10)]
+        assert [edge.answer(request, 30)[0].status for request in asked[8:]] == [pb.ANSWER_UNAVAILABLE] * 2
+        asked[8:] = [edge.ask((part,), spool_chunk=pb.SpoolChunk(id=ident.encode(), offset=9 * len(part), last=True))]
+        wait_until(lambda: two.metric('weir_spool_memory_bytes{node="coordinator-1"}') == 9 * len(part), 30, "all that has room")
+    answers = [edge.answer(request, 30)[0] for request in asked]
+    assert {answer.status for answer in answers} == {pb.ANSWER_OK} and [answer.spool_stored.complete for answer in answers] == [False] * 8 + [True]
+    assert two.metric('weir_spool_stores_refused_total{node="coordinator-1"}') == refused + 2
+    lease, = edge.claim(wait=20000)
+    assert edge.deliver(lease) == pb.ANSWER_OK
 
 
 def test_chunks_of_many_messages_from_both_sides_do_not_lock_each_other_out(two, edge):

@@ -39,6 +39,7 @@ struct delivery {
 struct scan {
     const struct scan_handlers *handlers;
     void *arg;
+    const struct message *message;
 };
 
 static struct {
@@ -133,6 +134,32 @@ static struct node_question *asked(Weir__Question__BodyCase kind)
     return NULL;
 }
 
+/* How many are under way. */
+static size_t asked_count(Weir__Question__BodyCase kind)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < ASKED_MAX; i++)
+        count += d.asked[i] != NULL && d.asked[i]->question->body_case == kind;
+    return count;
+}
+
+static uint64_t offset_of(const struct node_question *question)
+{
+    const Weir__Question *one = question->question;
+    return one->body_case == WEIR__QUESTION__BODY_SPOOL_FETCH ? one->spool_fetch->offset : one->spool_chunk->offset;
+}
+
+/* The one that begins there; NULL: none. */
+static struct node_question *asked_at(Weir__Question__BodyCase kind, uint64_t offset)
+{
+    for (size_t i = 0; i < ASKED_MAX; i++)
+        if (d.asked[i] != NULL && d.asked[i]->question->body_case == kind && offset_of(d.asked[i]) == offset)
+            return d.asked[i];
+    return NULL;
+}
+
+#define ASKED_AT(KIND, offset) asked_at(WEIR__QUESTION__BODY_SPOOL_##KIND, offset)
+#define ASKED_COUNT(KIND)      asked_count(WEIR__QUESTION__BODY_SPOOL_##KIND)
 #define ASKED(KIND) asked(WEIR__QUESTION__BODY_SPOOL_##KIND)
 
 static void reply(struct node_question *question, Weir__Answer *answer, const struct link_payload *payloads, size_t count)
@@ -177,10 +204,10 @@ bool scan_farm_has_live(const struct scan_farm *farm)
 struct scan *scan_start(struct scan_farm *farm, const struct queue_id *id, const struct message *message, const struct scan_facts *facts,
                         const struct scan_handlers *handlers, void *arg)
 {
-    (void)farm, (void)message, (void)facts;
+    (void)farm, (void)facts;
     ck_assert_str_eq(id->text, ID);
     d.scan = xcalloc(1, sizeof *d.scan);
-    *d.scan = (struct scan){ handlers, arg };
+    *d.scan = (struct scan){ handlers, arg, message };
     return d.scan;
 }
 void scan_finish(struct scan *scan)
@@ -268,6 +295,7 @@ static void answer_message(int code, bool maybe)
 
 static struct event_base *base;
 static struct message_budget budget;
+static struct spool_ahead ahead;
 
 static void turn(uint64_t ms)
 {
@@ -303,7 +331,7 @@ static struct spool_store *store_begin(struct message **message, size_t size, st
         bytes[i] = (char)(i * 7 + i / 251);
     ck_assert_int_eq(message_append(*message, bytes, size, &why), MESSAGE_OK);
     free(bytes);
-    *store = spool_store_new(&(struct spool_store_options){ .base = base, .envelope = &envelope, .recipients = &recipients, .prefix = "Received: x\r\n",
+    *store = spool_store_new(&(struct spool_store_options){ .base = base, .ahead = &ahead, .envelope = &envelope, .recipients = &recipients, .prefix = "Received: x\r\n",
                                                             .prefix_len = 13, .message = *message, .timeout_ms = 1000 },
                              on_stored, store);
     turn(0);
@@ -316,6 +344,7 @@ static void setup(void)
     d.now = 1000000;
     base = event_base_new();
     budget = (struct message_budget){ .memory_max = 64 << 20, .threshold = 64 << 20, .tmp_dir = "/tmp" };
+    ahead = (struct spool_ahead){ .max = 100 * SPOOL_CHUNK };
 }
 
 static void teardown(void)
@@ -324,6 +353,7 @@ static void teardown(void)
         ck_assert_ptr_null(d.asked[i]);
     ck_assert(d.scan == NULL && d.delivery == NULL);
     ck_assert_uint_eq(budget.memory_used, 0);
+    ck_assert_uint_eq(ahead.used, 0);
     event_base_free(base);
 }
 
@@ -368,6 +398,102 @@ START_TEST(store_large)
     }
     ck_assert(d.answers == 1 && d.stored == SPOOL_STORED && have == size + 13);
     message_free(&message);
+}
+END_TEST
+
+/* As the coordinators' spool is: chunks are taken where the body ends, and the last one completes it. Answers come in any order, some chunks that were
+ * sent ahead are not taken, some answers are late. */
+static void coordinator_step(unsigned *seed, uint64_t *have, uint64_t size)
+{
+    size_t count = ASKED_COUNT(CHUNK), chosen = rand_r(seed) % count;
+    struct node_question *question = NULL;
+    for (size_t i = 0; question == NULL; i++)
+        if (d.asked[i] != NULL && d.asked[i]->question->body_case == WEIR__QUESTION__BODY_SPOOL_CHUNK && chosen-- == 0)
+            question = d.asked[i];
+    const Weir__SpoolChunk *chunk = question->question->spool_chunk;
+    bool first = ASKED_AT(CHUNK, *have) == question || chunk->offset < *have;
+    ck_assert(!chunk->last || (count == 1 && chunk->offset == *have)); /* it goes alone: all others are taken */
+    if (chunk->offset > *have || (!first && rand_r(seed) % 4 == 0)) {
+        if (rand_r(seed) % 4 == 0)
+            reply(question, NULL, NULL, 0);
+        else
+            reply_status(question, rand_r(seed) % 2 ? WEIR__ANSWER_STATUS__ANSWER_UNAVAILABLE : WEIR__ANSWER_STATUS__ANSWER_FULL);
+        return;
+    }
+    if (chunk->offset == *have) {
+        for (size_t i = 0; i < question->lens[0]; i++)
+            if ((unsigned char)question->payloads[0][i] != (unsigned char)((*have + i - 13) * 7 + (*have + i - 13) / 251))
+                ck_abort_msg("byte %zu is another", (size_t)*have + i);
+        *have += question->lens[0];
+        if (!chunk->last && rand_r(seed) % 3 == 0)
+            return; /* taken, and its answer comes later */
+    }
+    reply_stored(question, ID, *have, *have == size);
+}
+
+START_TEST(store_ahead)
+{
+    struct message *message;
+    struct spool_store *store;
+    unsigned seed = (unsigned)_i;
+    uint64_t size = 9 * SPOOL_CHUNK + 100, have = SPOOL_CHUNK;
+    store_begin(&message, size - 13, &store);
+    ck_assert_uint_eq(ASKED_COUNT(CHUNK), 0);
+    reply_stored(ASKED(STORE), ID, have, false);
+    ck_assert_uint_eq(ASKED_COUNT(CHUNK), 1 + AHEAD_MAX);
+    ck_assert(!ASKED_AT(CHUNK, SPOOL_CHUNK)->question->spool_chunk->ahead && ASKED_AT(CHUNK, 2 * SPOOL_CHUNK)->question->spool_chunk->ahead);
+    for (unsigned steps = 0; store != NULL; steps++) {
+        ck_assert_uint_lt(steps, 1000);
+        coordinator_step(&seed, &have, size);
+    }
+    ck_assert(d.answers == 1 && d.stored == SPOOL_STORED && have == size);
+    message_free(&message);
+}
+END_TEST
+
+/* What was not taken of those behind it says nothing; what became of the first one does, and nothing else is under way then. */
+START_TEST(store_ahead_not)
+{
+    struct message *message;
+    struct spool_store *store;
+    store_begin(&message, 4 * SPOOL_CHUNK, &store);
+    reply_stored(ASKED(STORE), ID, SPOOL_CHUNK, false);
+    ck_assert_uint_eq(ASKED_COUNT(CHUNK), 3);
+    reply_status(ASKED_AT(CHUNK, 2 * SPOOL_CHUNK), WEIR__ANSWER_STATUS__ANSWER_REFUSED);
+    ck_assert(store != NULL && ASKED_COUNT(CHUNK) == 1);
+    if (_i == 0)
+        reply_status(ASKED_AT(CHUNK, SPOOL_CHUNK), WEIR__ANSWER_STATUS__ANSWER_FULL);
+    else
+        reply(ASKED_AT(CHUNK, SPOOL_CHUNK), NULL, NULL, 0);
+    ck_assert(d.answers == 1 && store == NULL && !d.late);
+    ck_assert_int_eq(d.stored, _i == 0 ? SPOOL_FULL : SPOOL_UNAVAILABLE);
+    message_free(&message);
+}
+END_TEST
+
+/* spool_ahead is shared by all messages of a worker; each has one chunk under way beside it. */
+START_TEST(store_ahead_is_bounded)
+{
+    struct message *messages[2];
+    struct spool_store *stores[2];
+    ahead.max = 3 * SPOOL_CHUNK + 1;
+    for (int i = 0; i < 2; i++) {
+        store_begin(&messages[i], 9 * SPOOL_CHUNK, &stores[i]);
+        reply_stored(ASKED(STORE), ID, SPOOL_CHUNK, false);
+    }
+    ck_assert_uint_eq(ASKED_COUNT(CHUNK), 4 + 1);
+    ck_assert_uint_eq(ahead.used, 3 * SPOOL_CHUNK);
+    spool_store_cancel(&stores[0]);
+    ck_assert_uint_eq(ahead.used, 0);
+    ahead.max = 0; /* as a reload may say */
+    reply_stored(ASKED(CHUNK), ID, 2 * SPOOL_CHUNK, false);
+    ck_assert(ASKED_COUNT(CHUNK) == 1 && ASKED_AT(CHUNK, 2 * SPOOL_CHUNK) != NULL);
+    ahead.max = SPOOL_CHUNK;
+    reply_stored(ASKED(CHUNK), ID, 3 * SPOOL_CHUNK, false);
+    ck_assert_uint_eq(ASKED_COUNT(CHUNK), 2);
+    spool_store_cancel(&stores[1]);
+    for (int i = 0; i < 2; i++)
+        message_free(&messages[i]);
 }
 END_TEST
 
@@ -478,7 +604,7 @@ static void runner_begin(bool scanning)
                                          .limits_action = UNKNOWN_REJECT, .unscannable_action = UNKNOWN_DISCARD };
     r.runner = spool_runner_new(&(struct spool_runner_options){
         .base = base, .farm = scanning ? (struct scan_farm *)&farm : NULL, .settings = &r.settings, .contact = "", .name = "edge-1",
-        .budget = &budget, .ids = &r.ids, .metrics = &r.metrics, .readers = find_readers, .virus = virus, .idle = idle });
+        .budget = &budget, .ahead = &ahead, .ids = &r.ids, .metrics = &r.metrics, .readers = find_readers, .virus = virus, .idle = idle });
     ck_assert_ptr_null(ASKED(CLAIM));
     spool_runner_resume(r.runner);
 }
@@ -568,6 +694,25 @@ static void give_body(void)
     reply(ASKED(FETCH), &answer, &(struct link_payload){ "X: y\r\n\r\nbody\r\n", 14 }, 1);
 }
 
+/* A part of a body of this size, whose byte at n is n / 1000. */
+static void give_part(struct node_question *question, uint64_t size, size_t len)
+{
+    Weir__Answer answer = WEIR__ANSWER__INIT;
+    Weir__SpoolData body = WEIR__SPOOL_DATA__INIT;
+    uint64_t offset = question->question->spool_fetch->offset;
+    char *bytes = xmalloc(len);
+    for (size_t i = 0; i < len; i++)
+        bytes[i] = (char)((offset + i) / 1000);
+    body.id = wire_text(ID);
+    body.size = size;
+    body.offset = offset;
+    answer.status = WEIR__ANSWER_STATUS__ANSWER_OK;
+    answer.body_case = WEIR__ANSWER__BODY_SPOOL_DATA;
+    answer.spool_data = &body;
+    reply(question, &answer, &(struct link_payload){ bytes, len }, 1);
+    free(bytes);
+}
+
 /* What the result says of the recipients: "delivered 250, failed 550". */
 static const char *result_text(void)
 {
@@ -622,6 +767,80 @@ START_TEST(delivered)
     ck_assert(result->dsn->sender.len == 0);
     settle();
     ck_assert_uint_eq(spool_runner_jobs(r.runner), 0);
+    runner_end();
+}
+END_TEST
+
+static bool body_is_right(const struct message *message, uint64_t size)
+{
+    char part[4096];
+    struct error why;
+    ssize_t got;
+    uint64_t offset = 0;
+    while ((got = message_read(message, offset, part, sizeof part, &why)) > 0)
+        for (ssize_t i = 0; i < got; i++, offset++)
+            if (part[i] != (char)(offset / 1000))
+                return false;
+    return offset == size;
+}
+
+/* The body of a large message comes whole, in whatever order its parts do, and whatever part of them is given at a time or not at all. */
+START_TEST(fetched_ahead)
+{
+    unsigned seed = (unsigned)_i;
+    uint64_t size = 7 * SPOOL_CHUNK + 4711;
+    runner_begin(true);
+    grant(&(struct grant){ .recipients = 1 });
+    ck_assert_uint_eq(ASKED_COUNT(FETCH), 1); /* most messages are small, and this one's size is not known */
+    give_part(ASKED(FETCH), size, SPOOL_CHUNK);
+    ck_assert_uint_eq(ASKED_COUNT(FETCH), 1 + AHEAD_MAX);
+    for (unsigned steps = 0; d.scan == NULL; steps++) {
+        ck_assert_uint_lt(steps, 200);
+        size_t count = ASKED_COUNT(FETCH), chosen = count > 0 ? rand_r(&seed) % count : 0;
+        struct node_question *question = NULL;
+        if (count == 0)
+            tick(0);
+        for (size_t i = 0; count > 0 && question == NULL; i++)
+            if (d.asked[i] != NULL && d.asked[i]->question->body_case == WEIR__QUESTION__BODY_SPOOL_FETCH && chosen-- == 0)
+                question = d.asked[i];
+        if (question == NULL)
+            continue;
+        uint64_t left = size - offset_of(question);
+        size_t len = left < SPOOL_CHUNK ? (size_t)left : SPOOL_CHUNK;
+        bool first = ASKED_AT(FETCH, offset_of(question) - SPOOL_CHUNK) == NULL;
+        if (_i > 0 && (first ? steps == 3 : rand_r(&seed) % 4 == 0))
+            reply_status(question, WEIR__ANSWER_STATUS__ANSWER_UNAVAILABLE);
+        else
+            give_part(question, size, _i > 0 && rand_r(&seed) % 8 == 0 ? len / 2 + 1 : len);
+    }
+    ck_assert(body_is_right(d.scan->message, size));
+    ck_assert_uint_eq(ASKED_COUNT(FETCH), 0);
+    ck_assert_uint_eq(ahead.used, 0);
+    runner_end();
+}
+END_TEST
+
+/* A job that ends leaves nothing under way, and a message that is not there any more is no reason to ask for the rest of it. */
+START_TEST(fetched_ahead_not)
+{
+    uint64_t size = 7 * SPOOL_CHUNK;
+    runner_begin(true);
+    ahead.max = 2 * SPOOL_CHUNK;
+    grant(&(struct grant){ .recipients = 1 });
+    give_part(ASKED(FETCH), size, SPOOL_CHUNK);
+    ck_assert_uint_eq(ASKED_COUNT(FETCH), 3);
+    ck_assert_uint_eq(ahead.used, 2 * SPOOL_CHUNK);
+    if (_i == 0) {
+        reply_status(ASKED_AT(FETCH, 2 * SPOOL_CHUNK), WEIR__ANSWER_STATUS__ANSWER_REFUSED);
+        ck_assert(ASKED_COUNT(FETCH) == 1 && spool_runner_jobs(r.runner) == 1);
+        reply_status(ASKED(FETCH), WEIR__ANSWER_STATUS__ANSWER_REFUSED);
+        ck_assert_uint_eq(spool_runner_jobs(r.runner), 0);
+    } else {
+        spool_runner_drain(r.runner);
+        ck_assert_str_eq(result_text(), "released 0");
+        settle();
+    }
+    ck_assert_uint_eq(ASKED_COUNT(FETCH), 0);
     runner_end();
 }
 END_TEST
@@ -1115,6 +1334,11 @@ int main(void)
     tcase_add_checked_fixture(tests, setup, teardown);
     tcase_add_test(tests, store_small);
     tcase_add_test(tests, store_large);
+    tcase_add_loop_test(tests, store_ahead, 0, 8);
+    tcase_add_loop_test(tests, store_ahead_not, 0, 2);
+    tcase_add_test(tests, store_ahead_is_bounded);
+    tcase_add_loop_test(tests, fetched_ahead, 0, 6);
+    tcase_add_loop_test(tests, fetched_ahead_not, 0, 2);
     tcase_add_loop_test(tests, store_not, 0, 8);
     tcase_add_test(tests, store_waits_for_room);
     tcase_add_test(tests, delivered);
