@@ -505,7 +505,9 @@ def test_the_database_killed_between_the_parts_of_a_message(two, edges):
         print(parts, there, answer.status)
         assert (answer.status == pb.ANSWER_REFUSED) == (there == []), "where nothing is left"
         if answer.status == pb.ANSWER_OK:
-            assert answer.spool_stored.complete and edge.fetch(ident) == part * (parts + 1)
+            assert answer.spool_stored.complete
+            body = wait_until(lambda i=ident: edge.fetch(i), 30, "the database is back for those who fetch, too")
+            assert body == part * (parts + 1)
             lease, = edge.claim(wait=10000, seconds=30)
             wait_until(lambda one=lease: edge.deliver(one) != pb.ANSWER_UNAVAILABLE, 30, "an answer")
         else:
