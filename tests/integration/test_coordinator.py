@@ -506,11 +506,10 @@ def test_policy_by_epochs(two, nodes, tmp_path):
 
 
 @contextlib.contextmanager
-def made_anew(pg, function, parameters):
-    """A function with other types of parameters, as a newer program makes it while this one is at work; then again as it was."""
+def made_anew(pg, function, declaration, body):
+    """A function with other types, as a newer program makes it while this one is at work; then again as it was."""
     found = "\n".join(cells[0] for cells in pg.query(f"SELECT pg_get_functiondef('{function}'::regproc)"))
-    pg.query(f"BEGIN; DROP FUNCTION {function}; CREATE FUNCTION {function}({parameters}) RETURNS admin_answer LANGUAGE sql AS $$"
-             " SELECT 0, NULL::text, json_build_object('id', convert_from($1, 'UTF8'), 'epoch', 77, 'changes', json_build_array()) $$; COMMIT")
+    pg.query(f"BEGIN; DROP FUNCTION {function}; CREATE FUNCTION {function}{declaration} LANGUAGE sql AS $$ {body} $$; COMMIT")
     try:
         yield
     finally:
@@ -531,7 +530,8 @@ def test_a_statement_for_a_function_that_was_made_anew(two):
     before, stale = two.pg.query(SESSIONS), two.metric(STALE)
     assert before[0][0] == "2"
     assert [show()[0] for _ in range(3)] == [65] * 3  # from the third time on by its name
-    with made_anew(two.pg, "admin_queue_show", "wanted bytea"):
+    with made_anew(two.pg, "admin_queue_show", "(wanted bytea) RETURNS admin_answer",
+                   "SELECT 0, NULL::text, json_build_object('id', convert_from(wanted, 'UTF8'))"):
         shown = [show() for _ in range(3)]
         assert [status for status, _ in shown] == [0] * 3 and all("NOBODY" in words for _, words in shown), shown
         assert two.metric(STALE) == stale + 1
@@ -560,10 +560,11 @@ def test_a_stale_statement_with_large_values(two, tmp_path):
     for _ in range(3):
         two.ctl("policy", "apply", tmp_path)
     before = two.pg.query(SESSIONS)
-    with made_anew(two.pg, "admin_policy_apply", "requester bytea, why text, names text[], contents text[]"):
+    with made_anew(two.pg, "act_end", "(requester text, wanted uuid, done admin_answer) RETURNS TABLE (status integer, error text, body json, "
+                   "repeated boolean, more text)", "SELECT done.status, done.error, done.body, false, 'a column that this one does not know'"):
         done = two.run_ctl("policy", "apply", tmp_path)
-        assert done.returncode == 75 and "42883" in done.stderr, done
-        assert "this is policy 77" in two.ctl("policy", "apply", tmp_path)
+        assert done.returncode == 75 and "0A000" in done.stderr, done
+        assert "nothing changed" in two.ctl("policy", "apply", tmp_path)
     assert [two.run_ctl("policy", "apply", tmp_path).returncode for _ in range(2)] == [75, 0]
     assert two.pg.query(SESSIONS) == before
 

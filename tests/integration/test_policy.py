@@ -125,6 +125,11 @@ def test_the_difference_is_of_lines(cluster):
     assert len(told) == len(cases)
     for (before, after), answer in zip(cases, told):
         assert json.loads(answer) == difference(before, after), (before, after)
+    for n in (65000, 66000):  # bytes of a line from which on it is not looked for in what is in common
+        told = psql(cluster, "SELECT json_array_length(removed), json_array_length(added), length(removed->>0), added->>0 = repeat('x', l) || 'z' || repeat('y', l) "
+                             f"FROM (SELECT {n} AS l) AS n, text_difference(concat(E'a\\n', repeat('x', l), repeat('y', l), E'\\nb'), "
+                             "concat(E'a\\n', repeat('x', l), 'z', repeat('y', l), E'\\nb'))")
+        assert told == f"1|1|{2 * n}|t", told
 
 
 CROWDS = [f"{'a-crowd-so-large-that-its-name-is-written-down-once-only'}-{n}" for n in range(5)]

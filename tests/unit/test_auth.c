@@ -187,7 +187,7 @@ START_TEST(test_passwords)
     struct told told = { 0 };
     char hash[256];
 
-    start("passwords", 2, 100, 20000, &nothing);
+    start("passwords", 2, 100, 60000, &nothing);
     ck_assert(ask(&told, "make", "wonderland", NULL));
     WAIT(told.done == 1);
     ck_assert_msg(strncmp(told.first, "$y$", 3) == 0, "%s", told.first);

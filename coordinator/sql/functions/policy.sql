@@ -33,6 +33,7 @@ DECLARE
     new bytea := convert_to(after, 'UTF8');
     head integer := 0; -- bytes in common, whole lines
     tail integer := 0;
+    longest CONSTANT integer := 65536; -- of a line that is looked for byte by byte; where it is longer, all is taken apart
     too_many integer;
     half integer;
     kept text; -- lines of the rest that are in what is in common, too
@@ -46,9 +47,13 @@ BEGIN
             too_many := head + half;
         END IF;
     END LOOP;
-    WHILE NOT begins_line(old, head) LOOP
+    FOR step IN 1..longest LOOP
+        EXIT WHEN begins_line(old, head);
         head := head - 1;
     END LOOP;
+    IF NOT begins_line(old, head) THEN
+        head := 0;
+    END IF;
 
     too_many := least(length(old), length(new)) - head + 1;
     WHILE too_many - tail > 1 LOOP
@@ -59,9 +64,13 @@ BEGIN
             too_many := tail + half;
         END IF;
     END LOOP;
-    WHILE tail > 0 AND NOT (begins_line(old, length(old) - tail) AND begins_line(new, length(new) - tail)) LOOP
+    FOR step IN 1..longest LOOP
+        EXIT WHEN tail = 0 OR (begins_line(old, length(old) - tail) AND begins_line(new, length(new) - tail));
         tail := tail - 1;
     END LOOP;
+    IF NOT (begins_line(old, length(old) - tail) AND begins_line(new, length(new) - tail)) THEN
+        tail := 0;
+    END IF;
 
     before := convert_from(substring(old FROM head + 1 FOR length(old) - head - tail), 'UTF8');
     after := convert_from(substring(new FROM head + 1 FOR length(new) - head - tail), 'UTF8');
