@@ -250,9 +250,9 @@ static bool check_files(struct question *question, const struct wire_files *file
         parsed[i] = (struct policy_file){ files->items[i].name, files->items[i].text, files->items[i].len };
     }
     struct policy *policy = policy_parse(parsed, files->count, &why);
-    if (policy == NULL)
+    bool fine = policy != NULL && !policy_doubt(policy, &why);
+    if (!fine)
         set_answer(question, EX_DATAERR, "%s", why.text);
-    bool fine = policy != NULL;
     policy_free(&policy);
     return fine;
 }

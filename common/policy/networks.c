@@ -50,9 +50,8 @@ bool networks_add(struct networks *networks, char *text, unsigned line, struct e
     text[len] = '\0';
     if (!netaddr_prefix_parse(&rule.prefix, text, why) || !take_name(&rule, rest, text, why))
         return false;
-    if (!rule.excluded && rule.prefix.bits < (rule.prefix.address.family == AF_INET6 ? SHORTEST_V6 : SHORTEST_V4)) {
-        error_set(why, rule.prefix.bits == 0 ? "%s would make every host an inside one, and this an open relay"
-                                             : "%s is no site's: inside networks have /8 and longer, or /7 and longer of IPv6", text);
+    if (rule.prefix.bits == 0 && !rule.excluded) {
+        error_set(why, "%s would make every host an inside one, and this an open relay", text);
         return false;
     }
     if (networks->count == networks->room) {
@@ -64,12 +63,6 @@ bool networks_add(struct networks *networks, char *text, unsigned line, struct e
     return true;
 }
 
-static bool contradicts(const struct network *a, const struct network *b)
-{
-    return prefixes_equal(&a->prefix, &b->prefix) &&
-           (a->excluded != b->excluded || strcmp(a->name != NULL ? a->name : "", b->name != NULL ? b->name : "") != 0);
-}
-
 bool networks_finish(struct networks *networks, unsigned *line, struct error *why)
 {
     const struct prefix_entry *entries = networks->prefixes.entries;
@@ -77,15 +70,41 @@ bool networks_finish(struct networks *networks, unsigned *line, struct error *wh
     prefixes_sort(&networks->prefixes);
     for (size_t i = 1; i < networks->count; i++) {
         const struct network *a = &networks->rules[entries[i - 1].value], *b = &networks->rules[entries[i].value];
-        if (!contradicts(a, b))
+        if (!prefixes_equal(&a->prefix, &b->prefix) || a->excluded == b->excluded)
             continue;
         char text[NETADDR_TEXT_MAX];
-        error_set(why, a->excluded != b->excluded ? "%s/%u is inside and excluded: line %u says the opposite" : "%s/%u has another name in line %u",
-                  netaddr_format(&b->prefix.address, text), b->prefix.bits, a->line);
+        error_set(why, "%s/%u is inside and excluded: line %u says the opposite", netaddr_format(&b->prefix.address, text),
+                  b->prefix.bits, a->line);
         *line = b->line;
         return false;
     }
     return true;
+}
+
+static bool has_another_name(const struct network *a, const struct network *b)
+{
+    return prefixes_equal(&a->prefix, &b->prefix) && strcmp(a->name != NULL ? a->name : "", b->name != NULL ? b->name : "") != 0;
+}
+
+bool networks_doubt(const struct networks *networks, unsigned *line, struct error *why)
+{
+    const struct prefix_entry *entries = networks->prefixes.entries;
+
+    for (size_t i = 0; i < networks->count; i++) {
+        const struct network *rule = &networks->rules[entries[i].value], *before = i > 0 ? &networks->rules[entries[i - 1].value] : NULL;
+        bool too_short = !rule->excluded && rule->prefix.bits < (rule->prefix.address.family == AF_INET6 ? SHORTEST_V6 : SHORTEST_V4);
+        char text[NETADDR_TEXT_MAX];
+        if (!too_short && (before == NULL || !has_another_name(before, rule)))
+            continue;
+        netaddr_format(&rule->prefix.address, text);
+        if (too_short)
+            error_set(why, "%s/%u is no site's: inside networks have /8 and longer, or /7 and longer of IPv6", text, rule->prefix.bits);
+        else
+            error_set(why, "%s/%u has another name in line %u", text, rule->prefix.bits, before->line);
+        *line = rule->line;
+        return true;
+    }
+    return false;
 }
 
 const struct network *networks_find(const struct networks *networks, const struct netaddr *address)

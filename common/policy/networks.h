@@ -27,6 +27,8 @@ void networks_fini(struct networks *networks);
 bool networks_add(struct networks *networks, char *text, unsigned line, struct error *why);
 /* false: two lines contradict each other; *line is the later one. */
 bool networks_finish(struct networks *networks, unsigned *line, struct error *why);
+/* true: what cannot be meant: so large that it is nobody's, or one network with two names; as with networks_finish(). */
+bool networks_doubt(const struct networks *networks, unsigned *line, struct error *why);
 /* The rule that decides, or NULL. */
 const struct network *networks_find(const struct networks *networks, const struct netaddr *address);
 

@@ -323,6 +323,17 @@ struct policy *policy_parse(const struct policy_file *files, size_t count, struc
     return policy;
 }
 
+bool policy_doubt(const struct policy *policy, struct error *why)
+{
+    struct error reason = { "" };
+    unsigned line = 0;
+
+    if (!networks_doubt(&policy->networks, &line, &reason))
+        return false;
+    error_set(why, "networks:%u: error: %s", line, reason.text);
+    return true;
+}
+
 bool policy_warns(const struct policy *policy, struct error *why)
 {
     const char *first = policy->first_own;

@@ -30,6 +30,8 @@ struct policy_file {
 
 /* NULL: why is "NAME:LINE: error: ...", with what would be right. A name that is not a policy file is an error too. */
 struct policy *policy_parse(const struct policy_file *files, size_t count, struct error *why);
+/* What nobody may apply any more, though a policy that was stored before may have it, and is used: true: why is "NAME:LINE: error: ...". */
+bool policy_doubt(const struct policy *policy, struct error *why);
 /* A policy that can be used, and yet is not meant: true: why is "NAME:LINE: warning: ...", with what to add. */
 bool policy_warns(const struct policy *policy, struct error *why);
 void policy_free(struct policy **policy);

@@ -244,11 +244,11 @@ bool local_policy_read(struct local_policy *policy, const char *dir, struct erro
         files[i] = (struct policy_file){ policy->files[i].name, policy->files[i].text, policy->files[i].len };
     struct policy *parsed = NULL;
     struct error words;
-    if (fine && (parsed = policy_parse(files, policy->count, &words)) == NULL) {
+    if (fine && ((parsed = policy_parse(files, policy->count, &words)) == NULL || policy_doubt(parsed, &words))) {
         error_set(why, "%s/%s", dir, words.text);
         fine = false;
     }
-    if (parsed != NULL && policy_warns(parsed, &words))
+    if (fine && policy_warns(parsed, &words))
         fprintf(stderr, "weirctl: %s/%s\n", dir, words.text);
     policy_free(&parsed);
     if (!fine)
