@@ -4,8 +4,8 @@
  * census.h - how many sessions this edge has, in all and per client, counted over all its workers; and whether each of these lives
  *
  * A page of memory that the master shares with its workers. Each worker writes only its own row (no locks) and reads the others'; the row
- * of a worker that died is emptied when its successor begins. Clients are counted in a count-min sketch of two rows: a collision
- * can make a client's count too high, by sharing both cells with others, never too low.
+ * of a worker that died is emptied when its successor begins. Clients are counted in a count-min sketch of four rows, with hashes
+ * that nobody outside can foresee: a collision can make a client's count too high, by sharing all four cells with others, never too low.
  */
 #include <stdbool.h>
 #include "common/netaddr.h"

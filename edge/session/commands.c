@@ -142,6 +142,8 @@ static void obey_data(struct session *session, const struct smtp_command *comman
     session_reply(session, command->verb, 354, NULL, "End data with <CR><LF>.<CR><LF>");
 }
 
+#define CHUNK_MIN 1024 /* bytes: one that is shorter counts as a command, and a message may have no more of them than of commands */
+
 /* The chunk follows whatever we think of it, so it is always read (RFC 3030 2). */
 static void obey_bdat(struct session *session, const struct smtp_command *command)
 {
@@ -164,6 +166,7 @@ static void obey_bdat(struct session *session, const struct smtp_command *comman
     }
     session->chunked = true;
     session->last_chunk = command->last;
+    session->chunks += command->size >= CHUNK_MIN;
     if (session->state != ST_BDAT)
         transaction_begin_message(session->tx);
     session_enter(session, ST_CHUNK);
@@ -270,9 +273,10 @@ static enum excess session_excess(const struct session *session)
     if (limits->max_unknown_recipients > 0 && session->unknown >= limits->max_unknown_recipients)
         return EXCESS_UNKNOWN;
     /* A client that sends much mail in one session meets this limit between two messages, never inside one; inside, max_recipients and
-     * max_errors hold. */
-    if (limits->max_commands > 0 && session->commands >= limits->max_commands &&
-        (session->tx == NULL || session->commands >= limits->max_commands + 2 * transaction_max_recipients(session->tx)))
+     * max_errors hold, and of chunks max_message_size, but for tiny ones. */
+    unsigned commands = session->commands - session->chunks;
+    if (limits->max_commands > 0 && commands >= limits->max_commands &&
+        (session->tx == NULL || commands >= limits->max_commands + 2 * transaction_max_recipients(session->tx)))
         return EXCESS_COMMANDS;
     return EXCESS_NONE;
 }

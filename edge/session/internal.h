@@ -99,6 +99,7 @@ struct session {
     uint64_t began_ms, entered_ms, input_ms;
     uint64_t arrived_ms; /* the client's beginning, which its banner is timed from: behind a load balancer later than began_ms */
     unsigned forgiven; /* enum smtp_leniency: what this client needed */
+    unsigned chunks;                    /* BDATs with so many bytes that max_commands is not about them */
     unsigned commands, errors, unknown; /* unknown: recipients the next hop refused for good */
     uint64_t skipped;  /* ST_SKIP: bytes of this chunk */
     enum farewell farewell; /* what a message that has begun is written down with when the session ends */

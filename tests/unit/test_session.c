@@ -1280,6 +1280,36 @@ START_TEST(test_a_list_with_leavers_gets_through)
 }
 END_TEST
 
+/* max_commands is about commands: a message may have any number of chunks, as long as they bring something. */
+START_TEST(test_a_message_in_many_chunks)
+{
+    static const struct {
+        unsigned bytes;
+        bool ends;
+    } chunks[] = { { 1024, false }, { 1023, true } };
+    struct play play = { .name = "many chunks" };
+    struct setup setup = { .overrides = { "max_recipients=10" }, .override_count = 1, .limits = { "max_commands 5" }, .limit_count = 1 };
+    static const char hello[] = "EHLO x.test\r\n", envelope[] = "MAIL FROM:<a@b.test>\r\nRCPT TO:<u@example.edu>\r\n";
+    char chunk[1100];
+    size_t len = (size_t)snprintf(chunk, sizeof chunk, "BDAT %u\r\n", chunks[_i].bytes);
+    memset(chunk + len, 'x', chunks[_i].bytes);
+    doubles_reset();
+    begin(&play, &setup);
+    say(&play, hello, sizeof hello - 1);
+    say(&play, envelope, sizeof envelope - 1);
+    next_hop_answers_rcpt(250, "2.1.5", "ok", false);
+    doubles_settle(play.base);
+    for (unsigned i = 0; i < 100 && !doubles.closed; i++) {
+        doubles.out_len = 0;
+        say(&play, chunk, len + chunks[_i].bytes);
+    }
+    ck_assert_int_eq(strncmp(doubles.out, "421 4.7.0", 9) == 0, chunks[_i].ends);
+    ck_assert_int_eq(strncmp(doubles.out, "250 2.0.0", 9) == 0, !chunks[_i].ends);
+    end(&play);
+    doubles_reset();
+}
+END_TEST
+
 /* As many recipients as the spool's list has room for, alone or behind lists, and no more: what is accepted can be stored. */
 static const struct {
     unsigned crowds, least, most; /* plain recipients, of about 450 bytes each */
@@ -1436,6 +1466,7 @@ int main(void)
     tcase_add_loop_test(tcase, test_configuration, 0, (int)(sizeof configurations / sizeof *configurations));
     tcase_add_test(tcase, test_conservation);
     tcase_add_test(tcase, test_a_list_with_leavers_gets_through);
+    tcase_add_loop_test(tcase, test_a_message_in_many_chunks, 0, 2);
     tcase_add_loop_test(tcase, test_recipients_fit_their_list, 0, (int)(sizeof full_lists / sizeof *full_lists));
     tcase_add_test(tcase, test_client_that_does_not_read);
     tcase_add_test(tcase, test_few_bytes_are_taken_at_once);

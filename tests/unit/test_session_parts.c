@@ -420,6 +420,44 @@ START_TEST(test_wheel)
 }
 END_TEST
 
+/* So many clients that each cell has its session: hardly anybody is taken for two. */
+START_TEST(test_census_of_many)
+{
+    struct census *census = census_new(1);
+    struct netaddr client = { .family = AF_INET };
+    unsigned wrong = 0;
+    for (unsigned i = 0; i < 20000; i++) {
+        memcpy(client.bytes, &(uint32_t){ htonl(0x0a000000 + i) }, 4);
+        census_enter(census, 0, &client);
+    }
+    for (unsigned i = 20000; i < 40000; i++) {
+        memcpy(client.bytes, &(uint32_t){ htonl(0x0a000000 + i) }, 4);
+        wrong += census_of_client(census, &client) > 0;
+    }
+    ck_assert_uint_lt(wrong, 1000);
+    census_free(&census);
+}
+END_TEST
+
+/* Whatever neighbours an address has, they are no more often its own count than chance would have it: the hashes are other ones in each process. */
+START_TEST(test_neighbours_are_not_taken_for_a_client)
+{
+    unsigned hits = 0;
+    for (int round = 0; round < 100; round++) {
+        struct census *census = census_new(1);
+        struct netaddr client = { .family = AF_INET };
+        for (unsigned i = 1; i <= 4096; i++) {
+            memcpy(client.bytes, &(uint32_t){ htonl(0xc6336400 + i) }, 4);
+            census_enter(census, 0, &client);
+        }
+        memcpy(client.bytes, &(uint32_t){ htonl(0x7f000001) }, 4);
+        hits += census_of_client(census, &client) > 0;
+        census_free(&census);
+    }
+    ck_assert_uint_le(hits, 2); /* each with a chance of 1 in 60,000 */
+}
+END_TEST
+
 START_TEST(test_census)
 {
     struct census *census = census_new(2);
@@ -475,6 +513,8 @@ int main(void)
     tcase_add_test(tcase, test_next_hop_words);
     tcase_add_test(tcase, test_wheel);
     tcase_add_test(tcase, test_census);
+    tcase_add_test(tcase, test_census_of_many);
+    tcase_add_test(tcase, test_neighbours_are_not_taken_for_a_client);
     suite_add_tcase(suite, tcase);
     return run_suite(suite);
 }
