@@ -25,6 +25,7 @@ struct ahead_piece { /* one chunk that was asked for */
     struct ahead_window *window;
     struct node_question *question; /* the asker's to set; NULL once it is answered */
     uint64_t offset, end;           /* of the body; end: as far as the asker can know */
+    bool asked_ahead;               /* the asker's to set: what is said of it may be meant so */
     TAILQ_ENTRY(ahead_piece) link;
 };
 TAILQ_HEAD(ahead_pieces, ahead_piece);

@@ -94,7 +94,7 @@ static void fill_chunk(const struct spool_store *store, const struct ahead_piece
     body->id = wire_text(store->id);
     body->offset = piece->offset;
     body->last = piece->end == store->size;
-    body->ahead = piece != TAILQ_FIRST(&store->window.pieces);
+    body->ahead = piece->asked_ahead;
     body->scanned = store->scanned;
     body->verdict = wire_text(store->verdict);
     body->scanner = wire_text(store->scanner);
@@ -119,6 +119,7 @@ static enum asked ask_piece(struct spool_store *store, struct ahead_piece *piece
     char *chunk = read_chunk(store, piece, why);
     if (chunk == NULL)
         return ASKED_NEVER;
+    piece->asked_ahead = piece != TAILQ_FIRST(&store->window.pieces);
     if (store->envelope != NULL) {
         first.envelope = store->envelope;
         first.last = piece->end == store->size;
@@ -211,10 +212,12 @@ static void on_answer(void *arg, const Weir__Answer *answer, const struct link_p
     (void)payloads, (void)count;
     piece->question = NULL;
     bool taken = answer != NULL && answer->status == WEIR__ANSWER_STATUS__ANSWER_OK;
-    if (!taken && piece != TAILQ_FIRST(&store->window.pieces)) { /* one in front of it may be why: that one's answer counts */
+    if (!taken && piece->asked_ahead) { /* for want of one in front of it, of room or of time that those took: as the first it is asked once more */
         store->asked = piece->offset;
         store->window.single = true;
         ahead_window_cut(&store->window, piece);
+        if (store->window.count == 0)
+            begin(store);
         return;
     }
     if (answer == NULL) {

@@ -471,6 +471,27 @@ START_TEST(store_ahead_not)
 }
 END_TEST
 
+/* A chunk that was asked ahead and is the first by now was answered as one ahead: only when it is asked as the first does its answer count. */
+START_TEST(store_ahead_no_more)
+{
+    static const Weir__AnswerStatus statuses[] = { WEIR__ANSWER_STATUS__ANSWER_UNAVAILABLE, WEIR__ANSWER_STATUS__ANSWER_REFUSED,
+                                                   WEIR__ANSWER_STATUS__ANSWER_FULL };
+    struct message *message;
+    struct spool_store *store;
+    store_begin(&message, 9 * SPOOL_CHUNK, &store);
+    reply_stored(ASKED(STORE), ID, SPOOL_CHUNK, false);
+    reply_stored(ASKED_AT(CHUNK, SPOOL_CHUNK), ID, 2 * SPOOL_CHUNK, false);
+    if (_i < 3)
+        reply_status(ASKED_AT(CHUNK, 2 * SPOOL_CHUNK), statuses[_i]);
+    else
+        reply(ASKED_AT(CHUNK, 2 * SPOOL_CHUNK), NULL, NULL, 0);
+    ck_assert(store != NULL && ASKED_COUNT(CHUNK) == 1 && !ASKED_AT(CHUNK, 2 * SPOOL_CHUNK)->question->spool_chunk->ahead);
+    reply_status(ASKED_AT(CHUNK, 2 * SPOOL_CHUNK), WEIR__ANSWER_STATUS__ANSWER_UNAVAILABLE);
+    ck_assert(d.answers == 1 && store == NULL && d.stored == SPOOL_UNAVAILABLE);
+    message_free(&message);
+}
+END_TEST
+
 /* spool_ahead is shared by all messages of a worker; each has one chunk under way beside it. */
 START_TEST(store_ahead_is_bounded)
 {
@@ -1336,6 +1357,7 @@ int main(void)
     tcase_add_test(tests, store_large);
     tcase_add_loop_test(tests, store_ahead, 0, 8);
     tcase_add_loop_test(tests, store_ahead_not, 0, 2);
+    tcase_add_loop_test(tests, store_ahead_no_more, 0, 4);
     tcase_add_test(tests, store_ahead_is_bounded);
     tcase_add_loop_test(tests, fetched_ahead, 0, 6);
     tcase_add_loop_test(tests, fetched_ahead_not, 0, 2);
