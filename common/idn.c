@@ -93,3 +93,15 @@ bool idn_to_ascii(char out[IDN_NAME_MAX], const char *name)
     free(lower);
     return good;
 }
+
+bool idn_to_unicode(char out[IDN_NAME_MAX], const char *name)
+{
+    char *made = NULL, lower[IDN_NAME_MAX], back[IDN_NAME_MAX]; /* punycode keeps the case of what is ASCII in it */
+    if (!copy(lower, name))
+        return false;
+    for (char *at = lower; *at != '\0'; at++)
+        *at = (char)tolower((unsigned char)*at);
+    bool good = idn2_to_unicode_8z8z(lower, &made, 0) == IDN2_OK && copy(out, made) && idn_to_ascii(back, out) && strcmp(back, lower) == 0;
+    idn2_free(made);
+    return good;
+}

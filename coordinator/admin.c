@@ -11,6 +11,7 @@
 #include "common/policy/policy.h"
 #include "coordinator/admin.h"
 #include "coordinator/rows.h"
+#include "coordinator/spelling.h"
 
 #define PARAMS_MAX     10
 #define ADMIN_BODY_MAX ((size_t)WIRE_PAYLOADS_MAX * WIRE_PAYLOAD_MAX) /* it goes in pieces */
@@ -22,8 +23,8 @@ enum verb_kind {
                  before, as it ends connections (link_hub_allow()) */
 };
 
-/* params says where $1, $2, ... come from: w who asks, t the act's token (NULL when absent), a the next argument (NULL when absent), s the node time-out,
- * n and c the names and contents of the files. */
+/* params says where $1, $2, ... come from: w who asks, t the act's token (NULL when absent), a the next argument (NULL when absent), A the same as
+ * address_spellings(), d as a destination_spelling(), s the node time-out, n and c the names and contents of the files. */
 struct verb {
     const char *name;
     size_t min_args, max_args;
@@ -60,21 +61,20 @@ static const struct verb verbs[] = {
     { "policy history", 0, 0, PLAIN, "", "SELECT * FROM admin_policy_history()" },
     { "policy rollback", 1, 1, PLAIN, "wta", ACT("admin_policy_rollback($1, $3::bigint)") },
     { "policy show", 0, 1, PLAIN, "a", "SELECT * FROM admin_policy_show($1::bigint)" },
-    { "queue bounce", 7, 8, PLAIN, "wtaaaaaaaa", QUEUE_ACT("bounce") },
-    { "queue delete", 7, 8, PLAIN, "wtaaaaaaaa", QUEUE_ACT("delete") },
-    { "queue hold", 7, 8, PLAIN, "wtaaaaaaaa", QUEUE_ACT("hold") },
-    { "queue list", 6, 7, PLAIN, "aaaaaaa",
+    { "queue bounce", 7, 8, PLAIN, "wtaAAaadaa", QUEUE_ACT("bounce") },
+    { "queue delete", 7, 8, PLAIN, "wtaAAaadaa", QUEUE_ACT("delete") },
+    { "queue hold", 7, 8, PLAIN, "wtaAAaadaa", QUEUE_ACT("hold") },
+    { "queue list", 6, 7, PLAIN, "aAAaada",
       "SELECT * FROM admin_queue_list($1, $2, $3, $4, $5, $6, least(coalesce($7::integer, 100), 2000))" },
-    { "queue release", 7, 8, PLAIN, "wtaaaaaaaa", QUEUE_ACT("release") },
-    { "queue retry", 7, 8, PLAIN, "wtaaaaaaaa", QUEUE_ACT("retry") },
+    { "queue release", 7, 8, PLAIN, "wtaAAaadaa", QUEUE_ACT("release") },
+    { "queue retry", 7, 8, PLAIN, "wtaAAaadaa", QUEUE_ACT("retry") },
     { "queue show", 1, 1, PLAIN, "a", "SELECT * FROM admin_queue_show($1)" },
     { "relay listeners", 0, 0, PLAIN, "s", "SELECT * FROM admin_relay_listeners($1::interval)" },
     { "report", 0, 1, PLAIN, "a", "SELECT * FROM admin_report(least(coalesce($1::integer, 24), 87600), 50)" },
     { "status", 0, 0, PLAIN, "s", "SELECT * FROM admin_status($1::interval)" },
-    { "trace", 1, 2, PLAIN, "aa", /* in brackets, as log lines have addresses; Message-IDs match with and without */
-      "SELECT * FROM admin_trace(regexp_replace($1, '^<(.*)>$', '\\1'), least(coalesce($2::integer, 200), 2000))" },
-    { "verify forget", 1, 1, PLAIN, "wta", ACT("admin_verify_forget($1, $3)") },
-    { "verify show", 1, 1, PLAIN, "a", "SELECT * FROM admin_verify_show($1)" },
+    { "trace", 1, 2, PLAIN, "Aa", "SELECT * FROM admin_trace($1, least(coalesce($2::integer, 200), 2000))" },
+    { "verify forget", 1, 1, PLAIN, "wtA", ACT("admin_verify_forget($1, $3)") },
+    { "verify show", 1, 1, PLAIN, "A", "SELECT * FROM admin_verify_show($1)" },
     { "undrain", 1, 1, PLAIN, "wtas", ACT("admin_drain($1, $3, false, false, $4::interval)") },
 };
 
@@ -297,7 +297,7 @@ static void ask_database(struct question *question, const Weir__AdminRequest *re
 {
     struct admin *admin = question->admin;
     const char *values[PARAMS_MAX];
-    char token[2 * WIRE_ACT_LEN + 1];
+    char token[2 * WIRE_ACT_LEN + 1], *spelled[PARAMS_MAX] = { NULL };
     size_t count = 0, next_arg = 0;
     for (const char *param = question->verb->params; *param != '\0'; param++, count++) {
         weir_assert(count < PARAMS_MAX);
@@ -319,11 +319,15 @@ static void ask_database(struct question *question, const Weir__AdminRequest *re
             break;
         default:
             values[count] = args[next_arg++];
+            if (*param != 'a' && values[count] != NULL)
+                values[count] = spelled[count] = *param == 'A' ? address_spellings(values[count]) : destination_spelling(values[count]);
         }
     }
     struct db_unit *unit = db_begin(admin->db, on_done, question);
     db_query(unit, question->verb->sql, count, values, on_answer);
     db_commit(unit);
+    for (size_t i = 0; i < count; i++)
+        free(spelled[i]);
 }
 
 void admin_ask(struct admin *admin, const char *who, const Weir__AdminRequest *request,

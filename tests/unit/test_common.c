@@ -295,6 +295,29 @@ START_TEST(internationalized_names)
 }
 END_TEST
 
+static const struct {
+    const char *name, *unicode; /* NULL: refused */
+} names_in_unicode[] = {
+    { "Example.EDU", "example.edu" },
+    { "xn--bcher-kva.example", "b\u00fccher.example" },
+    { "XN--BCHER-KVA.example", "b\u00fccher.example" },
+    { "xn--r8jz45g.xn--zckzah", "\u4f8b\u3048.\u30c6\u30b9\u30c8" },
+    { "xn--zca.de", "\u00df.de" },
+    { "xn--zz.edu", NULL },        /* not what punycode makes */
+    { "xn--.edu", NULL },
+    { "xn--example-nka.edu", NULL }, /* with what nobody sees */
+};
+
+START_TEST(internationalized_names_in_unicode)
+{
+    char out[IDN_NAME_MAX];
+    bool good = idn_to_unicode(out, names_in_unicode[_i].name);
+    ck_assert_msg(good == (names_in_unicode[_i].unicode != NULL), "%s: %s", names_in_unicode[_i].name, good ? out : "refused");
+    if (good)
+        ck_assert_str_eq(out, names_in_unicode[_i].unicode);
+}
+END_TEST
+
 START_TEST(internationalized_names_too_long)
 {
     char name[400], out[IDN_NAME_MAX];
@@ -319,6 +342,7 @@ int main(void)
     tcase_add_test(tests, clock_reads);
     tcase_add_loop_test(tests, utf8_reads, 0, sizeof utf8_cases / sizeof utf8_cases[0]);
     tcase_add_loop_test(tests, internationalized_names, 0, sizeof idns / sizeof idns[0]);
+    tcase_add_loop_test(tests, internationalized_names_in_unicode, 0, sizeof names_in_unicode / sizeof *names_in_unicode);
     tcase_add_test(tests, internationalized_names_too_long);
     tcase_add_test(tests, metrics_are_found_again);
     tcase_add_test(tests, metrics_histogram_buckets);

@@ -1,5 +1,5 @@
-/* test_coordinator_rows.c - text and array literals for PostgreSQL, the turned conninfo, the migrations and the cluster
- * state's JSON */
+/* test_coordinator_rows.c - text and array literals for PostgreSQL, the turned conninfo, spellings, the migrations and the
+ * cluster state's JSON */
 #include <check.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -9,6 +9,7 @@
 #include "coordinator/db.h"
 #include "coordinator/migrate.h"
 #include "coordinator/rows.h"
+#include "coordinator/spelling.h"
 #include "tests/unit/suite.h"
 
 static const struct {
@@ -30,6 +31,38 @@ static const struct {
     { "ab\xc3\xa9", 4, 3, "ab", 4 },
     { "abc\x01", 4, 6, "abc", 4 },
 };
+
+static const struct {
+    const char *typed, *address, *destination; /* destination NULL: as typed */
+} spelling_table[] = {
+    { "alice@Example.EDU", "alice@Example.EDU", NULL },
+    { "J\u00fcrgen", "J\u00fcrgen\nxn--jrgen-kva", "xn--jrgen-kva" },
+    { "Alice@b\u00fccher.example", "Alice@b\u00fccher.example\nAlice@xn--bcher-kva.example", NULL },
+    { "a@xn--bcher-kva.example", "a@xn--bcher-kva.example\na@b\u00fccher.example", NULL },
+    { "a@B\u00dcCHER.example", "a@B\u00dcCHER.example\na@xn--bcher-kva.example\na@b\u00fccher.example", NULL },
+    { "<a@bu\u0308cher.example>", "<a@bu\u0308cher.example>\n<a@xn--bcher-kva.example>\n<a@b\u00fccher.example>", NULL },
+    { "@*.b\u00fccher.example", "@*.b\u00fccher.example\n@*.xn--bcher-kva.example", "@*.xn--bcher-kva.example" },
+    { "*@b\u00fc*.example", "*@b\u00fc*.example", NULL },
+    { "\u00fc@example.edu", "\u00fc@example.edu", "\u00fc@example.edu" },
+    { "[b\u00fccher.example]:25", "[b\u00fccher.example]:25\n[xn--bcher-kva.example]:25", "[xn--bcher-kva.example]:25" },
+    { "a@xn--zz.example", "a@xn--zz.example", NULL },
+    { "<>", "<>", NULL },
+    { "", "", NULL },
+    { "a@x\n*", "a@x\r*", NULL },
+    { "a@b\u00fccher.\n*", "a@b\u00fccher.\r*\na@xn--bcher-kva.\r*", NULL },
+};
+
+START_TEST(test_spellings)
+{
+    const char *destination = spelling_table[_i].destination != NULL ? spelling_table[_i].destination : spelling_table[_i].typed;
+    char *made = address_spellings(spelling_table[_i].typed);
+    ck_assert_str_eq(made, spelling_table[_i].address);
+    free(made);
+    made = destination_spelling(spelling_table[_i].typed);
+    ck_assert_str_eq(made, destination);
+    free(made);
+}
+END_TEST
 
 START_TEST(test_clean)
 {
@@ -209,6 +242,7 @@ int main(void)
     TCase *tests = tcase_create("rows");
     tcase_add_loop_test(tests, test_clean, 0, sizeof text_table / sizeof *text_table);
     tcase_add_test(tests, test_json_string);
+    tcase_add_loop_test(tests, test_spellings, 0, sizeof spelling_table / sizeof *spelling_table);
     tcase_add_test(tests, test_rows);
     tcase_add_loop_test(tests, test_conninfo, 0, sizeof conninfo_table / sizeof *conninfo_table);
     tcase_add_test(tests, test_migrations);

@@ -6,6 +6,11 @@ CREATE OR REPLACE FUNCTION queue_like(pattern text) RETURNS text LANGUAGE sql IM
     FROM regexp_replace(pattern, '^<(.+)>$', '\1') AS bare
 $f$;
 
+-- The same for each spelling of an address, one a line.
+CREATE OR REPLACE FUNCTION queue_likes(patterns text) RETURNS text[] LANGUAGE sql IMMUTABLE AS $f$
+    SELECT array_agg(queue_like(line)) FROM string_to_table(patterns, E'\n') AS line
+$f$;
+
 -- Entries of the queue that are meant; an empty filter matches all.
 CREATE OR REPLACE FUNCTION queue_match(wanted text, a_from text, a_to text, a_state text, older text, a_destination text)
 RETURNS TABLE (id text, destination text, state text) LANGUAGE sql STABLE AS $f$
@@ -13,9 +18,9 @@ RETURNS TABLE (id text, destination text, state text) LANGUAGE sql STABLE AS $f$
     FROM spool_queue q JOIN spool_message m USING (id) LEFT JOIN spool_destination d USING (destination)
     CROSS JOIN LATERAL (SELECT spool_state(q.held, q.leased, q.due_at, d.down_until) AS state) AS s
     WHERE (wanted = '' OR q.id = upper(wanted))
-        AND (a_from = '' OR (a_from = '<>' AND m.sender = '') OR (a_from <> '<>' AND m.sender ILIKE queue_like(a_from)))
+        AND (a_from = '' OR (a_from = '<>' AND m.sender = '') OR (a_from <> '<>' AND m.sender ILIKE ANY ((SELECT queue_likes(a_from))::text[])))
         AND (a_to = '' OR EXISTS (SELECT FROM spool_recipient r WHERE r.id = q.id AND r.destination = q.destination AND r.state = 'queued'
-                                  AND r.address ILIKE queue_like(a_to)))
+                                  AND r.address ILIKE ANY ((SELECT queue_likes(a_to))::text[])))
         AND (a_state = '' OR s.state = a_state)
         AND (older = '' OR q.arrived_at < now() - nullif(older, '')::interval)
         AND (a_destination = '' OR q.destination ILIKE queue_like(a_destination))
@@ -151,7 +156,7 @@ BEGIN
     END IF;
     IF changed > 0 THEN
         INSERT INTO audit_action (who, action, target, detail) VALUES (requester, 'queue ' || act, wanted, jsonb_strip_nulls(jsonb_build_object(
-            'from', nullif(a_from, ''), 'to', nullif(a_to, ''), 'state', nullif(a_state, ''), 'older', nullif(older, ''),
+            'from', nullif(split_part(a_from, E'\n', 1), ''), 'to', nullif(split_part(a_to, E'\n', 1), ''), 'state', nullif(a_state, ''), 'older', nullif(older, ''),
             'destination', nullif(a_destination, ''), 'changed', changed, 'ids', ids)));
         PERFORM pg_notify('weir_spool', '');
     END IF;
