@@ -137,7 +137,7 @@ size_t text_valid_prefix(const void *bytes, size_t len)
     const uint8_t *at = bytes;
     size_t valid = 0;
     while (valid < len && at[valid] != 0) {
-        size_t used = utf8_len(at + valid, len - valid);
+        size_t used = at[valid] < 0x80 ? 1 : utf8_len(at + valid, len - valid); /* a large policy is nearly all ASCII */
         if (used == 0)
             break;
         valid += used;
