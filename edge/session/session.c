@@ -181,8 +181,11 @@ static uint64_t session_banner_due(const struct session *session)
     return session->arrived_ms + (session->greeted ? 0 : session->limits->banner_delay);
 }
 
+/* Whoever comes too often is not kept waiting, and we with it, for what nobody needs any more. */
 static void session_refuse_overrun(struct session *session)
 {
+    session_stop_lookup(session);
+    dnsbl_cancel(&session->dnsbl_query);
     report_reject(session, NULL, "CONNECT", 421, "4.7.0", session->overrun, NULL, NULL);
     server_refuse(session, "4.7.0", session->overrun);
 }
@@ -193,13 +196,14 @@ static uint64_t session_greet_in_time(struct session *session, uint64_t now)
     uint64_t banner = session_banner_due(session);
     uint64_t name = session->arrived_ms + session->config->edge.ptr_wait;
     uint64_t lists = session->arrived_ms + session->config->edge.dnsbl_timeout; /* by then the query has ended by itself */
+    if (session->overrun != NULL) {
+        session_refuse_overrun(session);
+        return now;
+    }
     if (session->name_query == NULL || now >= name)
         session_stop_lookup(session);
     if (now >= banner && session->name_query == NULL && session->dnsbl_query == NULL && session->limit_query == NULL) {
-        if (session->overrun != NULL)
-            session_refuse_overrun(session);
-        else
-            session_greet(session);
+        session_greet(session);
         return now;
     }
     uint64_t due = now < banner ? banner : session->dnsbl_query != NULL && now < lists ? lists : now + 100;
@@ -266,6 +270,10 @@ static void session_welcome(struct session *session)
 {
     struct limit_verdict verdict;
     bool looks_up = session->server->dns != NULL && !session->unnamed;
+    limits_cancel(session);
+    if (!limits_at_connect(session, &verdict))
+        note_overrun(session, &verdict);
+    looks_up = looks_up && session->overrun == NULL;
     if (looks_up && session->config->edge.ptr_wait > 0 && session->client_name == NULL && !session->name_told)
         session->name_query = client_name_lookup(session->server->dns, &session->client, on_client_name, session);
     dnsbl_cancel(&session->dnsbl_query);
@@ -273,9 +281,6 @@ static void session_welcome(struct session *session)
     session->listed = NULL;
     if (looks_up)
         session_look_up_lists(session);
-    limits_cancel(session);
-    if (!limits_at_connect(session, &verdict))
-        note_overrun(session, &verdict);
     session_enter(session, ST_CONNECTED);
     uint64_t due = session_greet_in_time(session, clock_ms());
     if (session->state == ST_CONNECTED)

@@ -1,6 +1,7 @@
 """Rate limits: one bucket for the whole cluster, whichever edge and coordinator are asked."""
 import json
 import re
+import threading
 
 import pytest
 
@@ -76,6 +77,38 @@ def test_s26_the_next_message_is_refused_whichever_edge_it_picks(site, limited):
     assert ["limit reset", "big.example"] in site.query("SELECT action, target FROM audit_action")
     assert site.weirctl("limit", "reset", "big.example", check=False).returncode == 0
     assert "no line of limits" in site.weirctl("limit", "explain", "192.0.2.1").stdout
+
+
+class Sender(threading.Thread):
+    """Begins messages, and breaks them off, until it was refused for some time."""
+
+    def __init__(self, address, begins):
+        super().__init__(daemon=True)
+        self.address, self.begins, self.passed, self.failed = address, begins, 0, None
+
+    def run(self):
+        try:
+            with Smtp(self.address) as client:
+                for _ in range(self.begins):
+                    passed = client.command("MAIL FROM:<a@hammered.example>").code == 250
+                    self.passed += passed
+                    assert not passed or client.command("RSET").code == 250
+        except (OSError, AssertionError) as error:
+            self.failed = error
+
+
+def test_s26_hammered_edges_let_no_more_pass_than_there_is(site, limited):
+    def visit():
+        senders = [Sender(site.relay(1 + number % 2), 100) for number in range(6)]
+        for sender in senders:
+            sender.start()
+        for sender in senders:
+            sender.join(120)
+            assert not sender.is_alive() and sender.failed is None, sender.failed
+        return sum(sender.passed for sender in senders)
+    passed = limited("outbound domain messages 1/day burst 300\n", visit)
+    assert 200 <= passed <= 300, passed  # what a worker took in advance and did not use is lost
+    assert site.query("SELECT missing < 301 * 86400000::bigint FROM limit_bucket WHERE name LIKE '% hammered.example'") == [["t"]]
 
 
 def test_recipients_are_refused_one_by_one_and_written_down(site, limited):

@@ -524,6 +524,8 @@ static const struct {
     { "limits: a client that comes too often hears it in place of the banner", false,
       "O outside\nO limits=inbound client connections 1/day\n.\nl inbound client connections/86400 127.0.0.2 1\n.\nm refuse\n"
       "S 421 4.7.0 edge.test Too many connections from client 127.0.0.2, try again later\nX\n" },
+    { "limits: who comes too often is not looked up any further", false,
+      "O outside\nO names\nO dnsbl=zen.test\nO limits=inbound client connections 1/day\n.\nl inbound client connections/86400 127.0.0.2 1\n.\nm refuse\nS 421 4.7.0\nX\n" },
     { "limits: or may come in", false,
       "O outside\nO limits=inbound prefix connections 1/min\n.\nl inbound prefix connections/60 127.0.0.0/24 1\nm pass\n" HELLO "C QUIT\nS 221\nX\n" },
     { "limits: the banner waits for the name, too", false,
