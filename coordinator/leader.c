@@ -73,6 +73,7 @@ static void set_leads(struct leader *leader, bool leads)
     if (leads && !leader->leads)
         log_write(LOG_NOTICE, "this coordinator leads");
     leader->leads = leads;
+    relay_test_lead(leader->relay_test, leads);
     metric_set(leader->leading, leads ? 1 : 0);
 }
 

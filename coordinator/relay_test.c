@@ -26,6 +26,7 @@ struct under_way { /* one test */
 struct relay_test {
     struct relay_test_options options;
     uint64_t looked_ms;
+    bool leads;
     bool asking; /* the database */
     struct under_way current;
     struct prober *prober; /* NULL: none under way */
@@ -97,6 +98,10 @@ static void on_tell_done(void *arg, enum db_outcome outcome, const struct db_err
     test->asking = false;
     if (outcome == DB_FAILED)
         log_write(LOG_ERR, "database: relay test: %s", error->why.text);
+    if (outcome == DB_OK && test->leads) {
+        test->looked_ms = 0;
+        relay_test_look(test);
+    }
 }
 
 static void tell(struct relay_test *test, enum probes_verdict verdict, const char *reason)
@@ -155,6 +160,11 @@ static void begin(struct relay_test *test, const struct netaddr *target)
 }
 
 /* ---- looking ---- */
+
+void relay_test_lead(struct relay_test *test, bool leads)
+{
+    test->leads = leads;
+}
 
 static void on_claimed(void *arg, const PGresult *result)
 {

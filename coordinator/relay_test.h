@@ -26,7 +26,8 @@ struct relay_test_options {
 
 struct relay_test *relay_test_new(const struct relay_test_options *options);
 void relay_test_free(struct relay_test **test); /* after the db */
-/* This coordinator leads: looks whether one is due, unless one is under way. */
+void relay_test_lead(struct relay_test *test, bool leads); /* whether this coordinator does */
+/* It leads: looks whether one is due, unless one is under way. To be called every few seconds; behind a test it looks by itself. */
 void relay_test_look(struct relay_test *test);
 
 #endif

@@ -448,6 +448,8 @@ static enum probes_verdict judge_stranger(const struct probes *probes, char reas
     /* 530 to MAIL: nobody sends anything without a login. */
     if (control->result == PROBE_REFUSED && !(control->at_mail && control->code == 530))
         return judge(reason, PROBES_UNKNOWN, "this client is refused even for the own domain: %d %s", control->code, control->words);
+    if (refused == 0)
+        return judge(reason, PROBES_UNKNOWN, "no probe could be asked: %s", probes->outcomes[probes_count - 1].words);
     return judge(reason, PROBES_CLOSED, "%u probes refused, %u left out", refused, left_out);
 }
 

@@ -131,8 +131,9 @@ def test_the_leader_tests_and_tells(cluster):
         wait_until(lambda at=at: verdicts(cluster, at) == ["closed", "closed"], 60, f"the verdicts at coordinator-{at}")
     assert cluster.metric("weir_relay_tests_total", leader, node=f"coordinator-{leader}", verdict="closed") >= 2
     # From its only IPv6 address, which is inside, it can tell nothing.
-    inside = {**series(cluster, 1), "address": cluster.relay().replace("127.0.0.1", "[::1]"), "verdict": "unknown"}
-    wait_until(lambda: cluster.metric("weir_relay_test", leader, **inside) == 1, 60, "a verdict from inside")
+    if "[::1]" in (cluster.dir / "edge-1/weir.conf").read_text():
+        inside = {**series(cluster, 1), "address": cluster.relay().replace("127.0.0.1", "[::1]"), "verdict": "unknown"}
+        wait_until(lambda: cluster.metric("weir_relay_test", leader, **inside) == 1, 60, "a verdict from inside")
     # A domain that is not ours, but everybody may send to by our policy: that is what is to be found.
     path, before = use_policy(cluster, f"example.com\tsmtp:[127.0.0.1]:{cluster.base_port + 400}\n")
     try:

@@ -309,6 +309,18 @@ START_TEST(test_nameless)
 }
 END_TEST
 
+/* Who is not asked anything has refused nothing. */
+START_TEST(test_nothing_to_ask)
+{
+    static struct probes probes;
+    struct server server = { GREETING, EHLO_EDGE, MAIL_OK, strict, NULL, 0 };
+    struct probes_options options = { .own = OWN };
+    char reason[PROBES_REASON_MAX];
+    converse(&probes, &server, &options, SIZE_MAX);
+    ck_assert_int_eq(probes_judge(&probes, false, reason), PROBES_UNKNOWN);
+}
+END_TEST
+
 /* Time is over in the middle: no word of the rest. */
 START_TEST(test_give_up)
 {
@@ -336,6 +348,7 @@ int main(void)
     tcase_add_test(tcase, test_table);
     tcase_add_loop_test(tcase, test_spelling, 0, sizeof spelling_table / sizeof *spelling_table);
     tcase_add_test(tcase, test_nameless);
+    tcase_add_test(tcase, test_nothing_to_ask);
     tcase_add_test(tcase, test_give_up);
     suite_add_tcase(suite, tcase);
     return run_suite(suite);
