@@ -10,9 +10,11 @@
 #include "edge/limits/memory.h"
 #include "proto/wire.h"
 
-/* No keys: how often a bucket is asked about in a second to be worth a lot, and for how long a refusal is believed, so that what operators change holds within a second. */
-#define OFTEN      4u
-#define SECOND_MS  1000u
+/* No keys: how often a bucket is asked about in a second to be worth a lot; for how long a refusal is believed, so that what operators change holds within a second; and
+ * how long nobody is asked after a question that had no answer, so that a database that hangs costs few clients limit_timeout. */
+#define OFTEN     4u
+#define SECOND_MS 1000u
+#define SILENT_MS 5000u
 
 enum source { SOURCE_CLUSTER, SOURCE_LOT, SOURCE_MEMORY, SOURCE_WORKER, SOURCES };
 
@@ -22,6 +24,7 @@ struct limiter {
     struct metrics *metrics;
     struct limit_memory *memory;
     bool alone; /* the last that was asked about, nobody else decided */
+    uint64_t silent_until_ms;
     struct metric *decisions[SOURCES][2]; /* passed, refused */
     struct metric *limited[LIMIT_DIRECTIONS][LIMIT_BYS][LIMIT_WHATS][2]; /* refused, dry run; NULL: not yet */
     struct metric *remembered;
@@ -255,6 +258,8 @@ static void on_answer(void *arg, const Weir__Answer *answer, const struct link_p
     struct limit_verdict verdict = { .refused = false };
     uint64_t now = clock_ms();
     bool said = answer != NULL && answer->body_case == WEIR__ANSWER__BODY_LIMIT_TAKEN && use_states(query, answer->limit_taken, now, &verdict);
+    if (answer == NULL)
+        query->limiter->silent_until_ms = now + SILENT_MS;
     if (!said)
         decide_alone(query, now, &verdict);
     limit_handler handler = query->handler;
@@ -279,7 +284,7 @@ static void ask(struct limit_query *query, uint64_t now)
     Weir__Question question = WEIR__QUESTION__INIT;
     Weir__LimitAsk asked = WEIR__LIMIT_ASK__INIT;
     Weir__LimitCost costs[LIMITS_MOST], *pointers[LIMITS_MOST];
-    if (limiter->node == NULL || !node_is_connected(limiter->node))
+    if (limiter->node == NULL || !node_is_connected(limiter->node) || now < limiter->silent_until_ms)
         return;
     for (size_t i = 0; i < query->count; i++) {
         const struct part *part = &query->parts[i];

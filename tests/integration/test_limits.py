@@ -23,22 +23,21 @@ def site():
 def limited(site):
     """limited(LINES, VISIT): what VISIT() returns with these lines in force and full buckets. On a machine that is too busy an edge may think that no coordinator
     answers, and count for itself: it says so, and then that says nothing of the cluster."""
-    def alone():
-        return sum(site.log(edge).count("counts for itself") + site.log(edge).count("cluster counts again") for edge in ("edge-1", "edge-2"))
+    def turns():
+        return [(log.count("this worker counts for itself"), log.count("the cluster counts again")) for log in map(site.log, ("edge-1", "edge-2"))]
 
-    def apply(text, visit=None):
+    def apply(text, visit):
         path = site.dir / "policy" / "limits"
         if not path.exists() or path.read_text() != text:
             path.write_text(text)
             site.apply_policy()
-        for _ in range(10 if visit else 0):
-            before = alone()
+
+        def once():
+            before = turns()
             site.query("DELETE FROM limit_bucket")
             seen = visit()
-            if alone() == before:
-                return seen
-        assert not visit, "the coordinators never answered in time"
-        return None
+            return turns() == before and all(gone == back for gone, back in before) and [seen]
+        return wait_until(once, 120, "an answer of the coordinators to each question")[0]
     yield apply
     (site.dir / "policy" / "limits").unlink(missing_ok=True)
 
