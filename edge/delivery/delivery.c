@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "common/clock.h"
+#include "common/idn.h"
 #include "common/memory.h"
 #include "edge/delivery/internal.h"
 
@@ -269,14 +270,39 @@ static bool has_work(struct delivery *delivery)
     return delivery->told < delivery->count || delivery->sending;
 }
 
-/* What the host cannot take is known before MAIL is said. */
+/* Up to the empty line, which all headers end with; what cannot be read is found when it is sent. */
+static bool has_utf8_header(const struct message *message)
+{
+    char bytes[4096];
+    struct error why;
+    ssize_t got;
+    unsigned ends = 0; /* of "\r\n\r\n" */
+    for (uint64_t offset = 0; (got = message_read(message, offset, bytes, sizeof bytes, &why)) > 0; offset += (uint64_t)got)
+        for (ssize_t i = 0; i < got; i++) {
+            if ((unsigned char)bytes[i] >= 0x80)
+                return true;
+            ends = bytes[i] == "\r\n\r\n"[ends] ? ends + 1 : bytes[i] == '\r';
+            if (ends == 4)
+                return false;
+        }
+    return false;
+}
+
+/* A client that says SMTPUTF8 may have meant nothing by it (RFC 6531 3.5: asking for more than is needed would keep mail from hosts that can
+ * well take it). Addresses of recipients are looked at one by one. */
+static bool needs_smtputf8(const struct delivery *delivery)
+{
+    return delivery->smtputf8 && (!idn_is_ascii(delivery->sender) || (delivery->sending && has_utf8_header(delivery->message)));
+}
+
+/* What the host cannot take is known before MAIL is said; but for the header, which comes later. */
 static bool host_can_take_it(struct delivery *delivery, struct smtp_reply *why)
 {
     const struct smtp_extensions *host = &delivery->conn->dialog.extensions;
     uint64_t size = delivery->size;
     if (delivery->sending)
         size = message_size(delivery->message) + delivery->prefix_len;
-    if (delivery->smtputf8 && !host->smtputf8) {
+    if (!host->smtputf8 && needs_smtputf8(delivery)) {
         reply_set(why, 550, "5.6.7", "%s does not take internationalized addresses", delivery->hop_text);
         return false;
     }
@@ -318,6 +344,13 @@ static void delivery_talk(struct delivery *delivery)
             hop_dialog_mail(&conn->dialog, &(struct hop_mail){ delivery->sender, delivery->size, delivery->eightbit,
                                                                delivery->smtputf8, delivery->ret, delivery->envid });
             delivery->mail_sent = true;
+        } else if (next_unsent(delivery) && !conn->dialog.extensions.smtputf8 && !idn_is_ascii(delivery->recipients[delivery->sent].address)) {
+            if (conn->dialog.rcpt_unanswered > 0)
+                break; /* answers come in their order */
+            delivery->sent++;
+            reply_set(&why, 550, "5.6.7", "%s does not take internationalized addresses", delivery->hop_text);
+            delivery_on_recipient(delivery, &why); /* goes on with the next */
+            return;
         } else if (next_unsent(delivery)) {
             const struct recipient *next = &delivery->recipients[delivery->sent++];
             hop_dialog_rcpt(&conn->dialog, &(struct hop_rcpt){ next->address, next->notify, next->orcpt });

@@ -462,6 +462,7 @@ static void teardown(void)
 static const struct {
     const char *name;
     struct host host;
+    const char *message;            /* NULL: the usual */
     const char *recipients, *codes; /* expected, with blanks; the last's enhanced code is `enhanced` where given */
     int final;                      /* 0: nothing was accepted, so nothing sent */
     bool maybe;
@@ -530,6 +531,17 @@ static const struct {
     { .name = "large enough", .host = { .size = 100 }, .recipients = "x", .codes = "250 ", .final = 250, .taken = 1, .connections = 1 },
     { .name = "SMTPUTF8 not offered", .recipients = "x", .codes = "550 ", .connections = 1, .enhanced = "5.6.7",
       .envelope = { .sender = "\xc3\xa4@example.com", .smtputf8 = true } },
+    { .name = "SMTPUTF8 not offered, and not needed", .recipients = "x y", .codes = "250 250 ", .final = 250, .taken = 1, .connections = 1,
+      .envelope = { .sender = "a@example.com", .smtputf8 = true } },
+    { .name = "SMTPUTF8 not offered, for one recipient", .host = { .pipelining = true }, .recipients = "x \xc3\xa4 550y z",
+      .codes = "250 550 550 250 ", .final = 250, .taken = 1, .connections = 1, .heard = "EHLO MAIL RCPT RCPT RCPT DATA ",
+      .envelope = { .sender = "a@example.com", .smtputf8 = true } },
+    { .name = "SMTPUTF8 not offered, for the only recipient", .recipients = "\xc3\xa4", .codes = "550 ", .connections = 1, .enhanced = "5.6.7",
+      .envelope = { .sender = "a@example.com", .smtputf8 = true } },
+    { .name = "SMTPUTF8 not offered, and the header needs it", .message = "Subject: \xc3\xa4\r\n\r\nhello\r\n", .recipients = "x", .codes = "250 ",
+      .final = 550, .connections = 1, .envelope = { .sender = "a@example.com", .smtputf8 = true } },
+    { .name = "SMTPUTF8 not offered, and only the body is not ASCII", .message = "Subject: x\r\n\r\n\xc3\xa4\r\n", .recipients = "x", .codes = "250 ",
+      .final = 250, .taken = 1, .connections = 1, .envelope = { .sender = "a@example.com", .smtputf8 = true } },
     { .name = "SMTPUTF8 offered", .host = { .smtputf8 = true }, .recipients = "x", .codes = "250 ", .final = 250, .taken = 1,
       .connections = 1, .envelope = { .sender = "\xc3\xa4@example.com", .smtputf8 = true } },
     { .name = "null sender", .recipients = "x", .codes = "250 ", .final = 250, .taken = 1, .connections = 1, .envelope = { .sender = "" } },
@@ -540,7 +552,7 @@ START_TEST(delivery)
     static const struct delivery_envelope usual = ENVELOPE;
     struct owner owner = { .send_when_told = true };
     host = cases[_i].host;
-    owner_start(&owner, "Subject: x\r\n\r\nhello\r\n", cases[_i].envelope.sender != NULL ? &cases[_i].envelope : &usual, cases[_i].recipients);
+    owner_start(&owner, cases[_i].message != NULL ? cases[_i].message : "Subject: x\r\n\r\nhello\r\n", cases[_i].envelope.sender != NULL ? &cases[_i].envelope : &usual, cases[_i].recipients);
     run_until(&owner.done);
     run_ms(10);
     const char *name = cases[_i].name;
