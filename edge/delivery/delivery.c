@@ -245,6 +245,11 @@ bool delivery_hop_takes_dsn(const struct delivery *delivery)
     return delivery->hop_takes_dsn;
 }
 
+uint64_t delivery_size_limit(const struct delivery *delivery)
+{
+    return delivery->hop_size;
+}
+
 bool delivery_is_of_rcpt(const struct delivery *delivery)
 {
     return delivery->state == DELIVERY_OPEN;
@@ -321,6 +326,7 @@ static void delivery_attach(struct delivery *delivery, struct hopconn *conn)
     delivery->sent = delivery->answered = 0;
     event_del(&delivery->timer);
     delivery->hop_takes_dsn = conn->dialog.extensions.dsn;
+    delivery->hop_size = conn->dialog.extensions.has_size ? conn->dialog.extensions.size : 0;
     memcpy(delivery->hop_text, conn->text, sizeof delivery->hop_text);
     snprintf(delivery->tls_text, sizeof delivery->tls_text, "%s", net_tls_text(conn->net));
 }

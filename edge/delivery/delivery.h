@@ -94,6 +94,8 @@ const char *delivery_next_hop_text(const struct delivery *delivery);
 void delivery_set_deadline(struct delivery *delivery, uint64_t deadline_ms);
 /* The next hop offers DSN: what is to be notified is its business from its 250 on (RFC 3461 5.2.1). Of the last connection. */
 bool delivery_hop_takes_dsn(const struct delivery *delivery);
+/* Bytes of a message that the next hop takes at most (SIZE, RFC 1870), as its last connection said; 0: not known, or any. */
+uint64_t delivery_size_limit(const struct delivery *delivery);
 /* Inside `recipient`: the next hop said this to RCPT. false: it is about MAIL, the connection or the DNS. */
 bool delivery_is_of_rcpt(const struct delivery *delivery);
 /* "TLSv1.3 ..." of the connection to the next hop, or "". */

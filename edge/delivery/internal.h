@@ -157,6 +157,7 @@ struct delivery {
     enum delivery_class class;
     uint64_t deadline_ms;             /* no final dot after it; 0: none */
     bool hop_takes_dsn;
+    uint64_t hop_size;        /* 0: any, or not known */
     struct recipient *recipients;
     unsigned count, room;
     unsigned accepted;

@@ -246,6 +246,28 @@ static bool wants_relayed_report(const struct transaction *tx, const struct leg 
     return wanted && *tx->sender != '\0' && !delivery_hop_takes_dsn(leg->delivery);
 }
 
+static bool is_of_list(const struct transaction *tx, unsigned at)
+{
+    return tx->entries[at].silent || (at + 1 < tx->count && tx->entries[at + 1].silent);
+}
+
+#define ADDED_MAX (RECEIVED_MAX + VIRUS_SCANNED_MAX) /* bytes that we write in front of a message */
+
+/* What a next hop that was asked said that it takes at most is a limit of ours, so that the client hears of it and no report goes to a sender who may
+ * never have sent it. Of a list, one next hop says nothing for the others. */
+static void take_limits_of_hops(struct transaction *tx)
+{
+    for (unsigned i = 0; i < tx->replied; i++) {
+        const struct leg *leg = tx->entries[i].leg;
+        uint64_t most = leg != NULL && leg->delivery != NULL && !is_of_list(tx, i) ? delivery_size_limit(leg->delivery) : 0;
+        if (most == 0)
+            continue;
+        most = most > ADDED_MAX ? most - ADDED_MAX : 1;
+        if (most < tx->allowance.max_message_size)
+            tx->allowance.max_message_size = most;
+    }
+}
+
 void transaction_choose_way(struct transaction *tx)
 {
     free_idle_legs(tx);
@@ -254,6 +276,8 @@ void transaction_choose_way(struct transaction *tx)
         tx->direct = tx->legs;
         return;
     }
+    if (tx->session->limits->profile == PROFILE_RELAY)
+        take_limits_of_hops(tx);
     for (struct leg *leg = tx->legs; leg != NULL; leg = leg->next)
         delivery_cancel(&leg->delivery); /* its recipients are accepted; the message comes from the spool */
 }
@@ -429,11 +453,6 @@ static void list_follow(struct transaction *tx, unsigned first)
 static bool says_nothing_of_recipient(const struct smtp_reply *reply)
 {
     return reply->closing || (reply->own && reply->code / 100 == 4);
-}
-
-static bool is_of_list(const struct transaction *tx, unsigned at)
-{
-    return tx->entries[at].silent || (at + 1 < tx->count && tx->entries[at + 1].silent);
 }
 
 /* The next hop of the one at `at` has answered. Those that were asked before it were refused for good. */

@@ -386,6 +386,12 @@ void delivery_rcpt(struct delivery *delivery, const struct delivery_recipient *r
     strcat(doubles.hop_recipients, " ");
 }
 
+uint64_t delivery_size_limit(const struct delivery *delivery)
+{
+    (void)delivery;
+    return doubles.hop_size;
+}
+
 bool delivery_hop_takes_dsn(const struct delivery *delivery)
 {
     (void)delivery;

@@ -40,6 +40,7 @@ struct doubles {
     uint64_t row_policy_epoch; /* of the last of them */
     char row_rule[64];
     char *row_at;
+    uint64_t hop_size;             /* what next hops say that they take */
     bool spool_up;                 /* a coordinator is there */
     bool spool_full;               /* and says so */
     struct spool_store *store;     /* being stored */

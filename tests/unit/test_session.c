@@ -4,6 +4,7 @@
  * A dialogue is a list of lines:
  *   O KEY=VALUE   configuration (before the first other line); O outside, O no-policy, O no-live, O scan=off
  *                 O crowds: crowd-1 to crowd-6 and "crowd of people, 1" to 4, each for 990 addresses
+ *                 O hop-size=N: next hops say SIZE N
  *                 O asked=N: of a list of three the first transaction asks this one first (0)
  *                 O exception: other limits for the inside client, in force, and for the outside one, expired
  *   L KEY NUMBER  a limit smaller than the configuration allows (before the first other line)
@@ -462,6 +463,8 @@ static void run(const char *name, const char *dialogue, bool trickle)
                 setup.policy_limits = unescape(option + 7, &(size_t){ 0 });
             else if (strncmp(option, "asked=", 6) == 0)
                 setup.asked = (unsigned)atoi(option + 6);
+            else if (strncmp(option, "hop-size=", 9) == 0)
+                doubles.hop_size = strtoull(option + 9, NULL, 10);
             else if (strcmp(option, "exception") == 0)
                 setup.exception = true;
             else if (strcmp(option, "no-policy") == 0)
@@ -617,6 +620,15 @@ static const struct {
       ONE_RCPT "C RCPT TO:<o@other.edu>\nR 250 - ok\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\n.\nV clean\n"
                "K scanned u@example.edu>[sink.example.edu]:2525 o@other.edu>[other.example.edu]:2525\n.\nQ stored\nS 250 2.0.0 Ok: queued as\n"
                "A u@example.edu spooled 250\nA o@other.edu spooled 250\nC NOOP\nS 250" },
+    { "two next hops that take no such message", false,
+      "O hop-size=2690\n" ONE_RCPT "C RCPT TO:<o@other.edu>\nR 250 - ok\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\nS 552 5.3.4 Message is larger than 2 bytes\n"
+      "A u@example.edu refused:size 552\nA o@other.edu refused:size 552\n.\n" },
+    { "two next hops that take it", false,
+      "O hop-size=2691\n" ONE_RCPT "C RCPT TO:<o@other.edu>\nR 250 - ok\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\n.\nV clean\nQ stored\nS 250 2.0.0\n"
+      "A u@example.edu spooled 250\nA o@other.edu spooled 250\n" },
+    { "two next hops, and a device that cannot hear of it", false,
+      "O profile=handoff\nO hop-size=1\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nC RCPT TO:<o@other.edu>\nS 250 2.1.0\nS 250 2.1.5\nS 250 2.1.5\n"
+      "C DATA\nS 354\nC x\nC .\n.\nV clean\nQ stored\nS 250 2.0.0\nA u@example.edu spooled 250\nA o@other.edu spooled 250\n" },
     { "two next hops, one of which refuses: direct", false,
       ONE_RCPT "C RCPT TO:<o@other.edu>\nR 550 5.1.1 no\nS 550 5.1.1 no\nA o@other.edu refused:next-hop 550\nC DATA\nS 354\nC x\nC .\nV clean\n.\n" },
     { "two next hops and the spool is full", false,
