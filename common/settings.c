@@ -69,6 +69,7 @@ static const struct config_key coordinator_keys[] = {
     STRING(listen, NULL, form_link_to, "endpoint for nodes and weirctl, as tcp://192.0.2.5:7025"),
     STRING(publish, NULL, form_link_to, "endpoint of the cluster state, as tcp://192.0.2.5:7026"),
     STRING(http, "127.0.0.1:7080", form_endpoint, "address of /metrics, /livez and /readyz"),
+    UINT(http_connections, "64", 1, 1000, "connections to it at once; over it the oldest one is ended"),
     STRING(public_key, NULL, form_curve_key, "this coordinator's public key, 64 hex digits"),
     STRING(database, "", ANYTHING, "libpq connection string; only the coordinator needs it. Names are resolved on the loop: give hostaddr, too"),
     STRING(database_file, "", form_path, "a file that holds the connection string, when it has a password"),

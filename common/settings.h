@@ -44,6 +44,7 @@ struct coordinator_settings {         /* [coordinator "coordinator-1"]: read by 
     char *listen;                     /* "tcp://192.0.2.5:7025": ROUTER for nodes and weirctl; nodes connect here */
     char *publish;                    /* "tcp://192.0.2.5:7026": PUB of cluster state */
     char *http;                       /* "127.0.0.1:7080": /metrics, /livez, /readyz */
+    uint64_t http_connections;        /* 64 at once; over it the oldest one is ended */
     char *public_key;                 /* 64 hex digits */
     char *database;                   /* libpq conninfo; only the coordinator itself needs it; may come from database_file */
     char *database_file;              /* a file holding the conninfo, for secrets */

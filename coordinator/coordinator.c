@@ -11,6 +11,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/memory.h"
+#include "common/open_files.h"
 #include "coordinator/admin.h"
 #include "coordinator/audit.h"
 #include "coordinator/auth/auth.h"
@@ -27,6 +28,9 @@
 #include "coordinator/relay_test.h"
 #include "coordinator/service.h"
 #include "coordinator/spool/spool.h"
+#include "proto/event_log.h"
+
+#define OTHER_FILES 256 /* the database, helpers, ZeroMQ's own, the log */
 
 enum { ON_TERM, ON_INT, ON_HUP, ON_USR1, SIGNALS };
 
@@ -298,6 +302,7 @@ static bool make(struct coordinator *coordinator, const struct curve_keypair *pa
         .db = coordinator->db,
         .cluster = coordinator->cluster,
         .node_timeout_ms = silence,
+        .connections_max = config->own.http_connections,
         .waiting_max = config->own.scrapes,
         .metrics = metrics,
     };
@@ -344,6 +349,8 @@ int coordinator_run(const struct command *command, const struct coordinator_conf
     open_log(&config->log, command->name);
     if (!coordinator_config_keys(config, command->name, &pair, &why))
         fatal("%s", why.text);
+    open_files_raise(config->cluster.link_peers + config->own.http_connections + OTHER_FILES, "link_peers");
+    event_log_begin();
     struct coordinator coordinator = { .command = command, .config = config, .base = event_base_new() };
     metrics_init(&coordinator.metrics);
     if (getrandom(&coordinator.boot, sizeof coordinator.boot, 0) != sizeof coordinator.boot)

@@ -77,6 +77,8 @@ static const struct help helps[] = {
     { "weir_handovers", "Connections that a drained edge passes on to others." },
     { "weir_handovers_total", "Connections of a drained edge by whether another edge took them." },
     { "weir_heartbeats_total", "Heartbeats received from nodes." },
+    { "weir_http_connections", "Open connections to http." },
+    { "weir_http_connections_ended_total", "Connections to http ended for a newer one, as http_connections were open." },
     { "weir_http_requests_total", "HTTP requests by answer." },
     { "weir_http_scrapes_refused_total", "Scrapes answered 503 because too many waited." },
     { "weir_leader", "Whether this coordinator does what must be done once." },

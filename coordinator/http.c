@@ -17,6 +17,7 @@
 #include "common/netaddr.h"
 #include "coordinator/exposition.h"
 #include "coordinator/http.h"
+#include "coordinator/http_door.h"
 #include "common/process_stats.h"
 
 struct scrape {
@@ -38,6 +39,7 @@ struct tested { /* what the leader's test for open relays said of a listener, as
 struct http {
     struct http_options options;
     struct evhttp *server;
+    struct http_door *door;
     bool draining, asking;
     uint64_t trust_after_ms; /* until then what was known is newer than what the database has */
     TAILQ_HEAD(, scrape) waiting;
@@ -145,6 +147,7 @@ static void add_tested(const struct http *http, struct exposition *exposition)
 static void answer_scrapes(struct http *http)
 {
     process_stats_update(http->stats);
+    http_door_count(http->door);
     struct exposition *exposition = exposition_new();
     struct text out;
     text_init(&out);
@@ -303,10 +306,13 @@ struct http *http_new(const struct http_options *options, struct error *why)
     evhttp_set_gencb(http->server, on_other, http);
     char host[NETADDR_TEXT_MAX];
     netaddr_format(&address, host);
-    if (evhttp_bind_socket(http->server, host, address.port) != 0) {
+    struct evhttp_bound_socket *bound = evhttp_bind_socket_with_handle(http->server, host, address.port);
+    if (bound == NULL) {
         error_set(why, "http = %s: cannot listen: %s", options->listen, strerror(errno));
         http_free(&http);
+        return NULL;
     }
+    http->door = http_door_new(options->base, http->server, bound, options->connections_max, options->metrics);
     return http;
 }
 
@@ -316,6 +322,7 @@ void http_free(struct http **freed)
     *freed = NULL;
     if (http == NULL)
         return;
+    http_door_free(&http->door);
     evhttp_free(http->server);
     while (!TAILQ_EMPTY(&http->waiting)) { /* those whose connection had no close callback called */
         struct scrape *scrape = TAILQ_FIRST(&http->waiting);

@@ -28,6 +28,7 @@ struct http_options {
     const struct cluster *cluster;
     const struct spool *spool;
     uint64_t node_timeout_ms;
+    size_t connections_max;  /* open at once; over it the oldest one is ended */
     size_t waiting_max;      /* scrapes waiting for the database; over it 503 */
     struct metrics *metrics; /* this process's own series, given with node="NAME" */
 };

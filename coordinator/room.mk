@@ -9,7 +9,7 @@ coordinator_functions := $(patsubst %,coordinator/sql/functions/%.sql, \
 
 $(eval $(call library,coordinator,coordinator,text.c spelling.c rows.c db.c migrate.c exposition.c exposition_help.c cluster_view.c cluster.c \
     beats.c audit.c admin.c questions.c verify.c limits.c service.c relay_test.c leader.c \
-    http.c coordinator_config.c \
+    http.c http_door.c coordinator_config.c \
     spool/array.c spool/spool.c spool/store.c spool/lease.c spool/result.c spool/gauges.c coordinator.c))
 $(eval $(call library,auth,coordinator/auth,auth.c helpers.c packet.c passwords.c directory.c))
 $(eval $(call library,probes,coordinator/probes,probes_table.c probes.c prober.c))

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -20,6 +19,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/memory.h"
+#include "common/open_files.h"
 #include "edge/edge.h"
 
 #define BACKOFF_FIRST_MS 50u    /* a worker that died is missed at once */
@@ -79,18 +79,10 @@ static void notify(const char *text)
 
 static void raise_descriptor_limit(const struct edge_config *config)
 {
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
-        return;
-    limit.rlim_cur = limit.rlim_max;
-    if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
-        log_write(LOG_WARNING, "cannot raise the limit of open files: %s", strerror(errno));
     unsigned workers = edge_config_workers(config);
-    /* Drained, a worker has sessions that go on, and connections that are passed on: two sockets each. */
-    uint64_t wanted = config->edge.max_sessions / workers + 2 * edge_config_handovers(config, workers) + config->edge.next_hop_connections + 64;
-    if (limit.rlim_cur < wanted)
-        log_write(LOG_WARNING, "a worker may need %llu open files (max_sessions, next_hop_connections) but is allowed only %llu",
-                  (unsigned long long)wanted, (unsigned long long)limit.rlim_cur);
+    /* A worker's. Drained, it has sessions that go on, and connections that are passed on: two sockets each. */
+    open_files_raise(config->edge.max_sessions / workers + 2 * edge_config_handovers(config, workers) + config->edge.next_hop_connections + 64,
+                     "max_sessions, next_hop_connections");
 }
 
 static void bind_one(struct master *master, const char *listener, const struct netaddr *address)

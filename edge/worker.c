@@ -21,6 +21,7 @@
 #include "edge/session/notice.h"
 #include "edge/session/session.h"
 #include "edge/spool/runner.h"
+#include "proto/event_log.h"
 
 #define START_LOOK_MS 10u
 #define START_PATIENCE_MS 3000u /* a new worker lets clients wait that long for its policy and scanners; then they are answered 421 */
@@ -503,6 +504,7 @@ static void worker_begin(struct worker *worker)
     struct error why;
 
     memory_keep_free();
+    event_log_begin();
     worker->base = event_base_new();
     if (worker->base == NULL)
         fatal("no event loop");

@@ -12,16 +12,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 #include "common/command.h"
 #include "common/config.h"
 #include "common/log.h"
 #include "common/memory.h"
 #include "common/metrics.h"
+#include "common/open_files.h"
 #include "common/process_stats.h"
 #include "common/settings.h"
 #include "proto/curve.h"
+#include "proto/event_log.h"
 #include "proto/link.h"
 #include "proto/node.h"
 #include "scanner/scratch.h"
@@ -305,15 +306,7 @@ static void raise_file_limit(const struct service_options *options)
     const struct pool_options *pool = &options->pool;
     uint64_t workers = pool->workers[LANE_SMALL] + pool->workers[LANE_LARGE];
     uint64_t needed = 2 * options->settings->slots + WORKER_FILES * GENERATIONS_MAX * workers + OTHER_FILES;
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
-        return;
-    limit.rlim_cur = limit.rlim_max;
-    if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
-        log_write(LOG_WARNING, "cannot raise the limit for open files: %s", strerror(errno));
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < needed)
-        log_write(LOG_WARNING, "%llu open files are allowed, %llu may be needed: raise the limit, or lower slots",
-                  (unsigned long long)limit.rlim_cur, (unsigned long long)needed);
+    open_files_raise(needed, "slots");
 }
 
 static void scanner_start(struct scanner *scanner, const struct curve_keypair *pair)
@@ -328,6 +321,7 @@ static void scanner_start(struct scanner *scanner, const struct curve_keypair *p
     if (!scratch_new(s->tmp_dir, scanner->run_dir, &scanner->run_lock, &why))
         fatal("%s", why.text);
     memory_keep_free();
+    event_log_begin();
     scanner->base = event_base_new();
     if (scanner->base == NULL)
         fatal("libevent makes no loop");

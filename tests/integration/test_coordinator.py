@@ -1,6 +1,9 @@
 """Coordinators and weirctl against a real PostgreSQL, with nodes made in Python."""
 import concurrent.futures
 import contextlib
+import os
+import pathlib
+import resource
 import signal
 import socket
 import subprocess
@@ -12,6 +15,11 @@ import pytest
 
 import coordinators
 from coordinators import BIN, Coordinators, audit_row, counter, entry, gauge, histogram, pb, wait_until
+
+
+def cpu_seconds(pid):
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def new_id():
@@ -702,6 +710,56 @@ def test_limits_are_settings():
         wait_until(lambda: one.http("/readyz")[0] == 200, 30, "ready again")
         operator.close()
         edge.close()
+
+
+def open_files(pid):
+    return len(list(pathlib.Path(f"/proc/{pid}/fd").iterdir()))
+
+
+@contextlib.contextmanager
+def idle_connections(made, count):
+    """To http; they say nothing."""
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(socket.create_connection(("127.0.0.1", made.ports["coordinator-1"][2]), 30)) for _ in range(count)]
+
+
+def check_the_oldest_go(one, pid):
+    before = open_files(pid)
+    with idle_connections(one, 80) as idle:
+        wait_until(lambda: one.metric('weir_http_connections_ended_total{node="coordinator-1"}') >= 80 - 24, 30, "those that are more")
+        assert one.http("/readyz")[0] == 200 and one.json("status")
+        assert 1 <= one.metric('weir_http_connections{node="coordinator-1"}') <= 24
+        assert open_files(pid) < before + 40
+        assert [connection.recv(1) for connection in idle[:80 - 24]] == [b""] * (80 - 24)
+
+
+def check_it_rests_without_descriptors(one, pid):
+    """It neither spins nor fills its log, and answers as soon as there are descriptors again."""
+    limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    used = {int(fd.name) for fd in pathlib.Path(f"/proc/{pid}/fd").iterdir()}
+    few = [fd for fd in range(len(used) + 4) if fd not in used][3] + 1
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (few, limits[1]))
+    with idle_connections(one, 40):
+        wait_until(lambda: "http: accept: Too many open files; resting" in one.log("coordinator-1"), 30, "the warning")
+        busy = cpu_seconds(pid)
+        time.sleep(1)
+        assert cpu_seconds(pid) - busy < 0.6, "it spins"
+        assert one.log("coordinator-1").count("Too many open files") <= 5
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+        wait_until(lambda: one.http("/readyz")[0] == 200, 30, "its answer")
+        assert one.json("status")
+
+
+def test_idle_connections_to_http_shut_nobody_out():
+    with Coordinators(1, sets=["http_connections = 24"]) as one:
+        one.start()
+        pid = one.processes["coordinator-1"].pid
+        soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        assert soft == hard, "it raises its limit"
+        before = open_files(pid)
+        check_the_oldest_go(one, pid)
+        wait_until(lambda: open_files(pid) < before + 10, 30, "their descriptors' end")
+        check_it_rests_without_descriptors(one, pid)
 
 
 def test_old_audit_rows_are_deleted_by_the_leader():
