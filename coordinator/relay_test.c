@@ -12,7 +12,8 @@
 #include "coordinator/probes/prober.h"
 #include "coordinator/text.h"
 
-#define LOOK_MS  2000
+#define LOOK_MIN_MS 2000
+#define LOOK_MAX_MS 60000
 #define REPLY_MS 30000
 #define TOTAL_MS 120000
 #define LEASE    "5 minutes" /* more than TOTAL_MS, and the database's time to hear of it */
@@ -197,10 +198,17 @@ static void on_claim_done(void *arg, enum db_outcome outcome, const struct db_er
     }
 }
 
+/* How often it is worth a look: a new edge need not be tested to the second. */
+static uint64_t look_ms(const struct relay_test *test)
+{
+    uint64_t part = test->options.settings->relay_test_interval / 100;
+    return part < LOOK_MIN_MS ? LOOK_MIN_MS : part > LOOK_MAX_MS ? LOOK_MAX_MS : part;
+}
+
 void relay_test_look(struct relay_test *test)
 {
     uint64_t now = clock_ms();
-    if (test->asking || test->prober != NULL || now - test->looked_ms < LOOK_MS)
+    if (test->asking || test->prober != NULL || (test->looked_ms != 0 && now - test->looked_ms < look_ms(test)))
         return;
     test->looked_ms = now;
     test->asking = true;

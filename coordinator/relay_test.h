@@ -27,7 +27,8 @@ struct relay_test_options {
 struct relay_test *relay_test_new(const struct relay_test_options *options);
 void relay_test_free(struct relay_test **test); /* after the db */
 void relay_test_lead(struct relay_test *test, bool leads); /* whether this coordinator does */
-/* It leads: looks whether one is due, unless one is under way. To be called every few seconds; behind a test it looks by itself. */
+/* It leads: looks whether one is due, unless one is under way or it looked lately (a hundredth of the interval, 2 s to a minute). To be called every
+ * few seconds; behind a test it looks by itself. */
 void relay_test_look(struct relay_test *test);
 
 #endif

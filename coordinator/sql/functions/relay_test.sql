@@ -8,18 +8,9 @@ LANGUAGE sql STABLE AS $f$
     WHERE k.role = 'edge' AND NOT k.drain AND w.state = 'active' AND w.seen_at > clock_timestamp() - silence
 $f$;
 
--- The rows of relay_test follow what edges tell. What a silent or drained edge told last stays, with the time of its last test.
-CREATE OR REPLACE FUNCTION relay_test_follow(silence interval) RETURNS void LANGUAGE plpgsql AS $f$
-BEGIN
-    DELETE FROM relay_test t WHERE NOT EXISTS (SELECT FROM node_known k WHERE k.name = t.node AND k.role = 'edge')
-        OR (EXISTS (SELECT FROM relay_listeners(silence) l WHERE l.node = t.node)
-            AND NOT EXISTS (SELECT FROM relay_listeners(silence) l WHERE (l.node, l.listener, l.endpoint) = (t.node, t.listener, t.endpoint)));
-    INSERT INTO relay_test (node, listener, endpoint) SELECT l.node, l.listener, l.endpoint FROM relay_listeners(silence) AS l
-        WHERE NOT EXISTS (SELECT FROM relay_test t WHERE (t.node, t.listener, t.endpoint) = (l.node, l.listener, l.endpoint)) ON CONFLICT DO NOTHING;
-END $f$;
-
--- The next listener to be tested, at most one row; it is `who`'s until relay_test_result(), or until who is lost or has had it for `lease`. A new one
--- waits for a part of an hour or of `every`/24. every: 0 tests nothing, and forgets.
+-- The next listener to be tested, at most one row; it is `who`'s until relay_test_result(), or until who is lost or has had it for `lease`. The rows of
+-- relay_test follow what edges tell: a new one is there from the next call on, and waits for a part of an hour or of `every`/24; what a silent or drained
+-- edge told last stays, with the time of its last test. every: 0 tests nothing, and forgets.
 CREATE OR REPLACE FUNCTION relay_test_claim(who text, silence interval, every interval, lease interval)
 RETURNS TABLE (node text, listener text, endpoint text, outbound boolean, claim bigint) LANGUAGE plpgsql AS $f$
 BEGIN
@@ -27,10 +18,17 @@ BEGIN
         DELETE FROM relay_test;
         RETURN;
     END IF;
-    PERFORM relay_test_follow(silence);
-    RETURN QUERY WITH due AS (
+    -- One statement: what edges tell is gathered from all their processes.
+    RETURN QUERY WITH told AS MATERIALIZED (SELECT * FROM relay_listeners(silence)),
+    gone AS (
+        DELETE FROM relay_test t WHERE NOT EXISTS (SELECT FROM node_known k WHERE k.name = t.node AND k.role = 'edge')
+            OR (t.node IN (SELECT l.node FROM told l) AND (t.node, t.listener, t.endpoint) NOT IN (SELECT l.node, l.listener, l.endpoint FROM told l))),
+    made AS (
+        INSERT INTO relay_test AS t (node, listener, endpoint) SELECT l.node, l.listener, l.endpoint FROM told l
+            WHERE (l.node, l.listener, l.endpoint) NOT IN (SELECT o.node, o.listener, o.endpoint FROM relay_test o) ON CONFLICT DO NOTHING),
+    due AS (
         SELECT t.node, t.listener, t.endpoint, l.outbound
-        FROM relay_test t JOIN relay_listeners(silence) l ON (l.node, l.listener, l.endpoint) = (t.node, t.listener, t.endpoint)
+        FROM relay_test t JOIN told l ON (l.node, l.listener, l.endpoint) = (t.node, t.listener, t.endpoint)
         WHERE clock_timestamp() >= coalesce(t.tested_at + every, t.made_at) + least(every / 24, interval '1 hour') * t.jitter
             -- who asks has none under way: one of its name was of its predecessor
             AND (t.claimed_by IS NULL OR t.claimed_by = who OR t.claimed_at < clock_timestamp() - lease
