@@ -27,11 +27,11 @@ static void add_domain(struct text *out, const char *domain, converter *convert)
     }
 }
 
-char *destination_spelling(const char *typed)
+char *destination_spelling(const char *given)
 {
     struct text out;
     text_init(&out);
-    add_domain(&out, typed, idn_to_ascii);
+    add_domain(&out, given, idn_to_ascii);
     return out.data;
 }
 

@@ -8,8 +8,8 @@
  */
 
 /* One a line: as typed first, then with the domain in ASCII and in Unicode where that differs. What has no "@" is a domain all of it. Caller frees. */
-char *address_spellings(const char *typed);
+char *address_spellings(const char *given);
 /* In ASCII, as "[xn--bcher-kva.example]:25". Caller frees. */
-char *destination_spelling(const char *typed);
+char *destination_spelling(const char *given);
 
 #endif

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from coordinators import Coordinators, audit_row, pb, wait_until
+from coordinators import Coordinators, audit_row, pb
 from spooling import Edge, new_id
 
 TYPED = ("Alice@b\u00fccher.EXAMPLE", "alice@B\u00dcCHER.example", "<alice@bu\u0308cher.example>", "ALICE@xn--bcher-kva.example", "alice@XN--BCHER-KVA.example")
