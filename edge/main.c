@@ -67,19 +67,15 @@ int main(int argc, char **argv)
         return status;
 
     struct edge_config *config = edge_config_load(command.config_path, command.overrides, command.override_count, &why);
-    if (config == NULL) {
+    bool fine = config != NULL && node_is_ready(config, command.test, &why);
+    if (!fine)
         fprintf(stderr, "weir-edge: %s\n", why.text);
-        return EXIT_FAILURE;
-    }
-    if (!node_is_ready(config, command.test, &why)) {
-        fprintf(stderr, "weir-edge: %s\n", why.text);
-        return EXIT_FAILURE;
-    }
-    if (command.test) {
+    else if (command.test)
         printf("weir-edge: %s: ok\n", command.config_path);
+    if (!fine || command.test) {
         edge_config_unref(&config);
         command_fini(&command);
-        return EXIT_SUCCESS;
+        return fine ? EXIT_SUCCESS : EXIT_FAILURE;
     }
     edge_open_log(config, command.name, "master");
     status = master_run(&command, config);
