@@ -137,7 +137,7 @@ static const struct config_key auth_keys[] = {
 static const struct config_key edge_keys[] = {
     STRING(hostname, "", form_host, "name in banner and Received; empty: the system's"),
     UINT(workers, "0", 0, 1024, "worker processes; 0: one per core"),
-    DURATION(worker_watchdog, "10s", 0, HOURS, "a worker whose loop stands still for that long is killed and replaced; 0: never"),
+    DURATION(worker_watchdog, "10s", 0, HOURS, "a worker whose loop stands still for that long (at its start three times as long), though it has a processor, is killed and replaced; 0: never"),
     STRING(tmp_dir, "/var/tmp", form_path, "unlinked temporary files of large messages"),
     SIZE(memory_threshold, "256KiB", 0, GIB, "a larger message in flight lives in a temporary file"),
     SIZE(message_memory, "256MiB", 4 * KIB, TIB, "message bytes in memory, per worker; over it 452 4.3.1"),

@@ -106,7 +106,7 @@ struct auth_settings {                /* [auth]: read by coordinators */
 struct edge_settings {                /* [edge] */
     char *hostname;                   /* banner and Received; default: the system's */
     uint64_t workers;                 /* 0: one per core */
-    uint64_t worker_watchdog;         /* 10s: a worker whose loop stands still for that long is killed and replaced; 0: never */
+    uint64_t worker_watchdog;         /* 10s: a worker whose loop stands still for that long, though it has a processor, is killed and replaced; 0: never */
     char *tmp_dir;                    /* for unlinked temporary files of large messages */
     uint64_t memory_threshold;        /* 256KiB: a larger message in flight lives in a temporary file */
     uint64_t message_memory;          /* 256MiB: budget per worker of message bytes in memory; over it 452 4.3.1 */

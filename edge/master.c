@@ -20,6 +20,7 @@
 #include "common/log.h"
 #include "common/memory.h"
 #include "common/open_files.h"
+#include "common/process_watch.h"
 #include "edge/edge.h"
 
 #define BACKOFF_FIRST_MS 50u    /* a worker that died is missed at once */
@@ -29,12 +30,14 @@
 #define PORT_WAIT_MS 3000u      /* for the workers of a master that was killed to be gone from our ports */
 #define PORT_LOOK_US 20000u
 #define LOOK_MS 250u            /* between two looks at whether the workers' loops turn */
+#define START_FACTOR 3u         /* a starting worker may take so many times worker_watchdog until its loop turns */
 
 struct child {
     pid_t pid;           /* 0: not running */
-    bool ready, hung;
+    bool ready, hung, ticked;
     uint32_t ticks;      /* at the last look */
-    uint64_t silent_ms;  /* since they changed, as far as the master was running itself */
+    uint64_t silent_ms;  /* since they changed, as far as it and the master could run */
+    struct process_watch watch;
     uint64_t started_ms;
     uint64_t start_at_ms;
     uint64_t backoff_ms;
@@ -131,8 +134,10 @@ static void start_child(struct master *master, unsigned worker)
 {
     struct child *child = &master->children[worker];
     pid_t parent = getpid();
-    child->ready = child->hung = false;
+    child->ready = child->hung = child->ticked = false;
+    child->ticks = census_ticks(master->census, worker);
     child->silent_ms = 0;
+    child->watch = (struct process_watch){ 0 };
     child->started_ms = clock_ms();
     child->pid = fork();
     if (child->pid < 0) {
@@ -359,7 +364,7 @@ static void on_ready(struct master *master)
 
 /* A worker that hangs keeps its share of new connections (SO_REUSEPORT): nobody would serve these. One that says its last has none, and kill_at_ms
  * is its end. The time is counted in looks, so that a master
- * that was stopped itself, with its workers, does not take their silence for a fault. */
+ * that was stopped itself, with its workers, does not take their silence for a fault; a look at a worker that got no processor does not count. */
 static void watch_children(struct master *master)
 {
     uint64_t limit = master->worker_watchdog, now = clock_ms(), passed = now - master->looked_ms;
@@ -369,9 +374,17 @@ static void watch_children(struct master *master)
     for (unsigned w = 0; w < master->workers; w++) {
         struct child *child = &master->children[w];
         uint32_t ticks = census_ticks(master->census, w);
-        child->silent_ms = ticks == child->ticks ? child->silent_ms + (passed < 2 * LOOK_MS ? passed : 2 * LOOK_MS) : 0;
+        if (child->pid == 0 || child->hung)
+            continue;
+        bool starved = process_watch_look(&child->watch, child->pid);
+        if (ticks != child->ticks) {
+            child->ticked = true;
+            child->silent_ms = 0;
+        } else if (!starved) {
+            child->silent_ms += passed < 2 * LOOK_MS ? passed : 2 * LOOK_MS;
+        }
         child->ticks = ticks;
-        if (child->pid == 0 || child->hung || child->silent_ms < limit || census_says_last(master->census, w))
+        if (child->silent_ms < (child->ticked ? limit : START_FACTOR * limit) || census_says_last(master->census, w))
             continue;
         log_write(LOG_ERR, "worker %u (pid %d) hangs: silent for %llu ms, killed", w, (int)child->pid, (unsigned long long)child->silent_ms);
         child->hung = true;

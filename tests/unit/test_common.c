@@ -4,12 +4,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <signal.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 #include "common/clock.h"
 #include "common/error.h"
 #include "common/idn.h"
 #include "common/memory.h"
 #include "common/metrics.h"
+#include "common/process_watch.h"
 #include "common/queue_id.h"
 #include "common/utf8.h"
 #include "tests/unit/suite.h"
@@ -329,6 +333,51 @@ START_TEST(internationalized_names_too_long)
 }
 END_TEST
 
+/* Two looks, as a name, a state and the time used in each: was the process starved between them? */
+static const struct {
+    const char *before, *after;
+    bool starved;
+} watch_cases[] = {
+    { "(weir-edge) R 1 2 2 0 -1 4194560 90 0 1 0 7 3 0 0 20 0 4 0 99", "(weir-edge) R 1 2 2 0 -1 4194560 90 0 1 0 7 3 0 0 20 0 4 0 99", true },
+    { "(weir-edge) S 1 2 2 0 -1 4194560 90 0 1 0 7 3 0 0", "(weir-edge) R 1 2 2 0 -1 4194560 90 0 1 0 7 3 0 0", true }, /* it has just got work */
+    { "(weir-edge) R 1 2 2 0 -1 4194560 90 0 1 0 7 3 0 0", "(weir-edge) R 1 2 2 0 -1 4194560 90 0 1 0 8 3 0 0", false }, /* spins */
+    { "(weir-edge) R 1 2 2 0 -1 4194560 90 0 1 0 7 3 0 0", "(weir-edge) R 1 2 2 0 -1 4194560 90 0 1 0 7 4 0 0", false }, /* in the kernel */
+    { "(weir-edge) R 1 2 2 0 -1 4194560 90 0 1 0 7 3 0 0", "(weir-edge) S 1 2 2 0 -1 4194560 90 0 1 0 7 3 0 0", false }, /* waits for something */
+    { "(weir-edge) R 1 2 2 0 -1 4194560 90 0 1 0 7 3 0 0", "(weir-edge) D 1 2 2 0 -1 4194560 90 0 1 0 7 3 0 0", false },
+    { "(weir-edge) R 1 2 2 0 -1 4194560 90 0 1 0 7 3 0 0", "(weir-edge) T 1 2 2 0 -1 4194560 90 0 1 0 7 3 0 0", false },
+    { "(a) S) (b) R 1 2 2 0 -1 1 90 0 1 0 7 3 0 0", "(a) S) (b) R 1 2 2 0 -1 1 90 0 1 0 7 3 0 0", true },
+    { "(weir-edge) R 1 2 2 0 -1 1 90 0 1 0 7 3 0 0", "(weir-edge) R 1 2", false },
+    { "(weir-edge) R 1 2", "(weir-edge) R 1 2 2 0 -1 1 90 0 1 0 7 3 0 0", false },
+    { "", "(weir-edge) R 1 2 2 0 -1 1 90 0 1 0 0 0 0 0", false },
+};
+
+START_TEST(process_watch_judges)
+{
+    struct process_watch watch = { 0 };
+    char before[200], after[200];
+    snprintf(before, sizeof before, "4711 %s\n", watch_cases[_i].before);
+    snprintf(after, sizeof after, "4711 %s\n", watch_cases[_i].after);
+    ck_assert(!process_watch_take(&watch, before));
+    ck_assert_int_eq(process_watch_take(&watch, after), watch_cases[_i].starved);
+}
+END_TEST
+
+START_TEST(process_watch_looks_at_processes)
+{
+    struct process_watch watch = { 0 };
+    pid_t pid = fork();
+    if (pid == 0)
+        for (;;)
+            pause();
+    ck_assert_int_gt(pid, 0);
+    ck_assert(!process_watch_look(&watch, pid));
+    ck_assert(watch.seen);
+    kill(pid, SIGKILL);
+    ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+    ck_assert(!process_watch_look(&watch, pid));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("common");
@@ -350,6 +399,8 @@ int main(void)
     tcase_add_test(tests, queue_ids_scatter);
     tcase_add_test(tests, queue_ids_name_the_process);
     tcase_add_loop_test(tests, queue_id_validity, 0, sizeof id_cases / sizeof id_cases[0]);
+    tcase_add_loop_test(tests, process_watch_judges, 0, sizeof watch_cases / sizeof *watch_cases);
+    tcase_add_test(tests, process_watch_looks_at_processes);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
 }
