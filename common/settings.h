@@ -75,7 +75,7 @@ struct coordinator_settings {         /* [coordinator "coordinator-1"]: read by 
     uint64_t limit_buckets;           /* 1000000 buckets of the policy file limits that are not full; over it those that are full first go */
     uint64_t relay_test_interval;     /* 1d between two tests of a listener for being an open relay; 0: none */
     struct config_list relay_test_source; /* addresses such a test comes from; empty: the system's choice */
-    char *relay_test_client;          /* 192.0.2.1: address of a stranger, told by XCLIENT where that is offered; "": none */
+    char *relay_test_client;          /* 192.0.2.1: address of a stranger, told by XCLIENT where that is offered */
     char *relay_test_outside;         /* example.com: a domain that no edge takes mail for */
     uint64_t database_connect_timeout; /* 3s per host of the connection string */
     uint64_t database_timeout;        /* 10s without any answer: the connection is ended and made anew */

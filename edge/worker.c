@@ -138,6 +138,19 @@ static bool is_local_only(const struct netaddr *address)
     return memcmp(bytes, loopback, sizeof loopback) == 0 || (bytes[0] == 0xfe && (bytes[1] & 0xc0) == 0x80);
 }
 
+/* All on this host, as with a cluster for trials: then they have the same way to it. */
+static bool is_local_cluster(const struct edge_config *config)
+{
+    bool local = true;
+    for (size_t i = 0; i < config->coordinator_count; i++) {
+        struct netaddr address;
+        struct error why;
+        const char *text = config->coordinators[i].listen;
+        local &= strncmp(text, "tcp://", 6) == 0 && netaddr_parse_endpoint(&address, text + 6, &why) && is_local_only(&address);
+    }
+    return local;
+}
+
 /* own_addresses has every address of this host for a listener on all of them, but not whose it is: by its port, which nobody else has. */
 static void tell_listeners(struct worker *worker)
 {
@@ -148,7 +161,7 @@ static void tell_listeners(struct worker *worker)
         const struct edge_listener *listener = edge_config_listener(worker->current, process->sockets[i].listener);
         if (listener == NULL || listener->settings.profile != PROFILE_RELAY)
             continue;
-        if (!is_everywhere(bound))
+        if (!is_everywhere(bound) && (!is_local_only(bound) || is_local_cluster(worker->current)))
             add_doorplate(worker, listener, bound);
         for (size_t k = 0; k < worker->own_address_count && is_everywhere(bound); k++) {
             const struct netaddr *own = &worker->own_addresses[k];
