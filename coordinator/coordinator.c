@@ -189,8 +189,9 @@ static void make_database(struct coordinator *coordinator)
     /* Whoever waits for another's migration gives up before the db gives it up: the backend of a connection that was
      * left would go on waiting. Plans are not compiled (jit): that takes seconds for what takes a third of one, as looking for an address in a spool of
      * 100,000 messages. */
-    char *setup = xasprintf("SET jit = off; SET lock_timeout = %llu; %s RESET lock_timeout; LISTEN weir_cluster;",
-                            (unsigned long long)coordinator->config->own.database_timeout / 2 + 1, schema);
+    char *setup = xasprintf("SET jit = off; SET lock_timeout = %llu; %s RESET lock_timeout; SET weir.node_timeout = '%llu ms'; LISTEN weir_cluster;",
+                            (unsigned long long)coordinator->config->own.database_timeout / 2 + 1, schema,
+                            (unsigned long long)coordinator->config->cluster.node_timeout);
     char *application = xasprintf("weir %s", coordinator->command->name);
     struct db_options options = {
         .conninfo = coordinator->config->conninfo,

@@ -22,6 +22,11 @@ def cpu_seconds(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def signed(boot):
+    """A process's number as the database has it."""
+    return boot - (1 << 64) if boot >> 63 else boot
+
+
 def new_id():
     return uuid.uuid4().hex[:20].upper()
 
@@ -333,7 +338,7 @@ def test_counters_survive_restarts_and_failover(two, nodes):
     for line in ('_bucket{node="edge-2",le="10"} 2', '_bucket{node="edge-2",le="100"} 6', '_bucket{node="edge-2",le="+Inf"} 8',
                  '_sum{node="edge-2"} 1000', '_count{node="edge-2"} 8'):
         assert f"weir_message_size_bytes{line}\n" in text
-    two.pg.query(f"UPDATE node_process SET seen_at = now() - interval '5 minutes' WHERE boot = {first.boot - (1 << 64) if first.boot >> 63 else first.boot}")
+    two.pg.query(f"UPDATE node_process SET seen_at = now() - interval '5 minutes' WHERE boot = {signed(first.boot)}")
     wait_until(lambda: two.pg.query("SELECT count(*) FROM node_metrics WHERE node = 'edge-2' AND boot = 0") == [["1"]], 8, "folded")
     text = two.http("/metrics")[1]
     assert f"{name} 7\n" in text and 'weir_message_size_bytes_bucket{node="edge-2",le="100"} 6\n' in text
@@ -343,13 +348,10 @@ def test_a_second_process_of_a_node_does_not_outlive_its_end(two, nodes):
     """Started by mistake, or on the machine a node was to move to: when it has ended, the one that works speaks for the node again."""
     works = nodes("edge-2", "edge")
 
-    def boot_of(process):
-        return process.boot - (1 << 64) if process.boot >> 63 else process.boot
-
     def works_is_known():
         # Itself: a process of another test may be heard still, and newer is who was written down later.
         works.beat()
-        return two.pg.query(f"SELECT state FROM node_process WHERE boot = {boot_of(works)}") == [["active"]]
+        return two.pg.query(f"SELECT state FROM node_process WHERE boot = {signed(works.boot)}") == [["active"]]
     wait_until(works_is_known, what="the first")
     second = nodes("edge-2", "edge", at="coordinator-2")
 
@@ -369,10 +371,34 @@ def test_a_second_process_of_a_node_does_not_outlive_its_end(two, nodes):
 
     def speaks():
         # Each time: its last heartbeat may be written only after the first look.
-        two.pg.query(f"UPDATE node_process SET seen_at = now() - interval '61 seconds' WHERE boot = {boot_of(second)}")
+        two.pg.query(f"UPDATE node_process SET seen_at = now() - interval '61 seconds' WHERE boot = {signed(second.boot)}")
         works.beat()
         return two.json("node", "show", "edge-2")["state"] == "active"
     wait_until(speaks, 8, "the one that works")
+
+
+def test_a_drained_process_that_is_silent_does_not_hide_one_that_works(two, nodes):
+    """A second process of a node said that it is drained, and ended: the first speaks again after node_timeout, not only after a minute."""
+    first = nodes("edge-2", "edge")
+
+    def first_is_known():
+        first.beat()
+        return two.pg.query(f"SELECT count(*) FROM node_process WHERE boot = {signed(first.boot)}") == [["1"]]
+    wait_until(first_is_known, 30, "the first")
+    second = nodes("edge-2", "edge", at="coordinator-2")
+
+    def second_speaks():
+        second.beat("drained")
+        return two.json("node", "show", "edge-2")["state"] == "drained"
+    wait_until(second_speaks, 30, "the second, while it is heard")
+    second.close()
+
+    def first_speaks():
+        # As after 6 s of its silence, each time: its last heartbeat may be written only after the first look. node_timeout is 5 s here.
+        two.pg.query(f"UPDATE node_process SET seen_at = now() - interval '6 seconds' WHERE boot = {signed(second.boot)}")
+        first.beat()
+        return two.json("node", "show", "edge-2")["state"] == "active"
+    wait_until(first_speaks, 30, "the first, again")
 
 
 def test_many_ended_processes_are_folded_in_short_turns(two, nodes):

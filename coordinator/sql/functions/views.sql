@@ -11,9 +11,11 @@ CREATE OR REPLACE VIEW node_known AS
 
 -- The process that speaks for each worker: the newest of those heard within the last minute, else the newest. A second process under a node's name (started
 -- by hand to look at something, or on the machine a node was to move to) counts no longer than it is heard; and for as long a restart's predecessor,
--- which may have hung and go on for a moment, does not count again.
+-- which may have hung and go on for a moment, does not count again. One whose last word was that it is drained counts for node_timeout only (a
+-- coordinator's session has it as weir.node_timeout): it most likely ended, as it was told to.
 CREATE OR REPLACE VIEW node_worker AS
     SELECT DISTINCT ON (node, worker) node, worker, boot, first_seen_at, seen_at, state, version, pid, in_flight, gc_done, policy_epoch, generation, signatures,
         endpoint, public_key, coordinator, sequence, drain_number, skew_ms, listeners
     FROM node_process
-    ORDER BY node, worker, seen_at > clock_timestamp() - interval '1 minute' DESC, first_seen_at DESC;
+    ORDER BY node, worker, seen_at > clock_timestamp() - CASE WHEN state = 'drained'
+        THEN coalesce(nullif(current_setting('weir.node_timeout', true), ''), '1 minute')::interval ELSE interval '1 minute' END DESC, first_seen_at DESC;
