@@ -14,7 +14,7 @@
 #include "proto/node.h"
 
 #define SPOOL_CHUNK (1024u * 1024)
-#define AHEAD_MAX   4u
+#define AHEAD_MAX   1u /* each is here up to three times on its way: a large message stays below 8 MiB of memory */
 
 struct spool_ahead { /* of a worker */
     uint64_t max;    /* bytes; may change at any time */

@@ -7,7 +7,7 @@ from test_spool_crashes import LOCK, Wait
 from weir import message, wait_until
 
 CHUNK = 1024 * 1024
-AHEAD = 3 * CHUNK
+AHEAD = CHUNK
 # Whoever stores or reads the third chunk waits for the lock.
 WAIT_AT_THE_THIRD = f"""
     CREATE FUNCTION test_wait() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_advisory_xact_lock_shared({LOCK}); RETURN NEW; END';
