@@ -36,6 +36,8 @@ static void print_help(FILE *out)
           "  --key KEYFILE     another key\n"
           "  --json            answers for programs\n"
           "  FILTER            --from ADDRESS, --to ADDRESS, --state STATE, --older AGE, --destination NAME; * stands for anything\n"
+          "                    delete and bounce do it to the recipients that --to means; hold, release and retry to all that have the destination of\n"
+          "                    such a one in the same message, and say how many others go along\n"
           "\n",
           out);
     for (const struct verb *verb = options_verbs; verb->name != NULL; verb++) {
@@ -213,6 +215,8 @@ static void ask_on(struct requester *requester, const char *verb, const char **a
         }
         add_up(sum, part, "changed");
         add_up(sum, part, "busy");
+        add_up(sum, part, "stay");
+        add_up(sum, part, "along");
         json_t *rest = json_object_get(part, "next");
         json_object_set(sum, "next", rest != NULL ? rest : json_null());
         json_decref(part);

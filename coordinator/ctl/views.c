@@ -491,6 +491,10 @@ static void print_queue_act(const json_t *body, FILE *out)
     fprintf(out, "%lld changed", number(body, "changed"));
     if (number(body, "busy") > 0)
         fprintf(out, ", %lld left alone, as an edge delivers them now", number(body, "busy"));
+    if (number(body, "stay") > 0)
+        fprintf(out, "; other recipients stay: %lld", number(body, "stay"));
+    if (number(body, "along") > 0)
+        fprintf(out, "; recipients that do not match go along: %lld", number(body, "along"));
     if (json_is_true(json_object_get(body, "more")))
         fputs("; more match: run it again", out);
     fputs("\n", out);

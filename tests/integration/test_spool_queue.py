@@ -99,11 +99,63 @@ def test_hold_release_retry_bounce_delete(one, edge):
     assert acts == [(f"queue {act}", "operator") for act in ("hold", "retry", "bounce", "release", "delete")]
 
 
+SIX = (("ann@example.org", "a.example"), ("bob@example.org", "a.example"), ("carl@example.org", "a.example"), ("ann@example.net", "b.example"),
+       ("bob@example.net", "b.example"), ("dora@example.net", "b.example"))
+
+
+def queued(one, ident):
+    return {(row["destination"], row["address"]) for row in one.json("queue", "show", ident)["recipients"] if row["state"] == "queued"}
+
+
+def test_delete_and_bounce_are_of_the_recipients_that_match(one, edge):
+    """--to names recipients: the others of the same message and destination get their mail."""
+    gone, back = new_id(), new_id()
+    edge.stored(gone, SIX)
+    table = [line for line in one.ctl("queue", "list", "--to", "bob@*").splitlines() if gone in line]
+    assert [line.split()[line.split().index("alice@example.edu") + 1:][:2] for line in table] == [["bob@example.org", "2"], ["bob@example.net", "2"]]
+    assert one.ctl("queue", "delete", "--to", "bob@*") == "2 changed; other recipients stay: 4\n"
+    assert queued(one, gone) == {pair[::-1] for pair in SIX if not pair[0].startswith("bob@")} and count(one) == 1
+    assert one.json("history")[-1]["detail"]["stay"] == 4
+    leases = edge.claim()
+    assert sorted(row.address for lease in leases for row in lease.who) == [b"ann@example.net", b"ann@example.org", b"carl@example.org", b"dora@example.net"]
+    assert edge.deliver_all(leases) == {pb.ANSWER_OK} and count(one) == 0
+    wanted = {number: "discarded:operator" if pair[0].startswith("bob@") else "delivered" for number, pair in enumerate(SIX)}
+    assert {row["recipient_index"]: row["disposition"] for row in one.json("trace", gone)} == wanted
+
+    edge.stored(back, SIX)
+    one.ctl("queue", "hold", back)
+    assert one.ctl("queue", "bounce", "--to", "bob@example.org") == "1 changed; other recipients stay: 2\n"
+    assert listed(one, "--state", "held") == [back, back] and listed(one, "--destination", "a.example") == [back, back]
+    lease, = edge.claim()
+    assert lease.bounce and [row.address for row in lease.who] == [b"bob@example.org"] and lease.destination == b"bounce:a.example"
+    # who joins them while they are on their way back goes back behind them
+    assert one.ctl("queue", "bounce", "--to", "carl@*") == "1 changed; other recipients stay: 1\n"
+    assert edge.result(lease, (1, "FAILED", "returned"), dsn=envelope(new_id(), dsn=True), text=BODY, to=(("alice@example.edu", "c.example"),)) == pb.ANSWER_OK
+    leases = {lease.bounce: lease for lease in edge.claim()}
+    assert [row.address for row in leases[True].who] == [b"carl@example.org"] and leases[False].envelope.dsn
+    assert edge.result(leases[True], (2, "FAILED", "returned")) == pb.ANSWER_OK and edge.deliver(leases[False]) == pb.ANSWER_OK
+    one.ctl("queue", "release", back)
+    leases = edge.claim()
+    assert not any(lease.bounce for lease in leases) and edge.deliver_all(leases) == {pb.ANSWER_OK} and count(one) == 0
+    rows = {row["recipient_index"]: row["disposition"] for row in one.json("trace", back)}
+    assert rows == {number: "bounced" if number in (1, 2) else "delivered" for number in range(6)}
+
+
+def test_hold_release_and_retry_say_who_goes_along(one, edge):
+    ident = new_id()
+    edge.stored(ident, SIX)
+    along = "; recipients that do not match go along: 2\n"
+    assert one.ctl("queue", "hold", "--to", "bob@example.org") == "1 changed" + along
+    assert listed(one, "--state", "held") == [ident] and one.ctl("queue", "release", "--to", "bob@example.org") == "1 changed" + along
+    assert one.ctl("queue", "retry", "--to", "bob@example.org") == "1 changed" + along
+    assert one.ctl("queue", "retry", ident) == "2 changed\n" and one.ctl("queue", "delete", ident) == "2 changed\n" and count(one) == 0
+
+
 def test_an_act_reaches_more_than_a_thousand(one, edge):
     """What is done in parts ends, though what was done matches still."""
     fill(one, 1100, 10)
     for act, done in (("retry", "due_at > arrived_at"), ("hold", "held"), ("release", "NOT held"), ("bounce", "bounce")):
-        assert one.json("queue", act, "--to", "x@example.org") | {"ids": []} == {"changed": 1100, "busy": 0, "ids": []}, act
+        assert one.json("queue", act, "--to", "x@example.org") | {"ids": []} == {"changed": 1100, "busy": 0, "stay": 0, "along": 0, "ids": []}, act
         assert one.pg.query(f"SELECT count(*) FROM spool_queue WHERE {done}") == [["1100"]], act
     assert one.ctl("queue", "delete", "--force") == "1100 changed\n" and count(one) == 0
     for older in ("0", "-1 hours", "1 year ago"):  # what a weirctl of before hands on

@@ -11,7 +11,12 @@ CREATE OR REPLACE FUNCTION queue_likes(patterns text) RETURNS text[] LANGUAGE sq
     SELECT array_agg(queue_like(line)) FROM string_to_table(patterns, E'\n') AS line
 $f$;
 
--- Entries of the queue that are meant; an empty filter matches all.
+-- Whether a recipient is one that --to means. likes: queue_likes() of it, made once; NULL: all are meant.
+CREATE OR REPLACE FUNCTION queue_is_to(address text, likes text[]) RETURNS boolean LANGUAGE sql IMMUTABLE AS $f$
+    SELECT likes IS NULL OR address ILIKE ANY (likes)
+$f$;
+
+-- Entries of the queue that are meant; an empty filter matches all. What goes back alone (bounce:DESTINATION) has its destination still.
 CREATE OR REPLACE FUNCTION queue_match(wanted text, a_from text, a_to text, a_state text, older text, a_destination text)
 RETURNS TABLE (id text, destination text, state text) LANGUAGE sql STABLE AS $f$
     SELECT q.id, q.destination, s.state
@@ -23,7 +28,7 @@ RETURNS TABLE (id text, destination text, state text) LANGUAGE sql STABLE AS $f$
                                   AND r.address ILIKE ANY ((SELECT queue_likes(a_to))::text[])))
         AND (a_state = '' OR s.state = a_state)
         AND (older = '' OR q.arrived_at < now() - nullif(older, '')::interval)
-        AND (a_destination = '' OR q.destination ILIKE queue_like(a_destination))
+        AND (a_destination = '' OR CASE WHEN q.bounce THEN regexp_replace(q.destination, '^bounce:', '') ELSE q.destination END ILIKE queue_like(a_destination))
 $f$;
 
 -- What is wrong with a state that an operator names; NULL: nothing.
@@ -39,6 +44,8 @@ $f$;
 -- Planned for the filters that are given: a plan for any of them looks at each entry for all of them, seconds in a spool of 100,000 messages.
 CREATE OR REPLACE FUNCTION admin_queue_list(wanted text, a_from text, a_to text, a_state text, older text, a_destination text, most integer)
 RETURNS admin_answer LANGUAGE plpgsql STABLE SET plan_cache_mode = force_custom_plan AS $f$
+DECLARE
+    likes CONSTANT text[] := CASE WHEN a_to <> '' THEN queue_likes(a_to) END;
 BEGIN
     IF coalesce(queue_check(a_state), queue_check_age(older)) IS NOT NULL THEN
         RETURN (64, coalesce(queue_check(a_state), queue_check_age(older)), NULL)::admin_answer;
@@ -46,11 +53,12 @@ BEGIN
     RETURN (0, NULL, coalesce((SELECT json_agg(e ORDER BY e.arrived_at, e.id, e.destination) FROM (
         SELECT q.id, q.arrived_at, n.state, m.size, m.sender, q.destination, q.attempts, q.due_at, q.attend_at, q.maybe_duplicate,
             CASE WHEN n.state = 'leased' THEN q.holder ELSE '' END AS holder, m.scanned,
-            (SELECT json_agg(r.address ORDER BY r.number) FROM (SELECT o.address, o.number FROM spool_recipient o WHERE o.id = q.id
-                AND o.destination = q.destination AND o.state = 'queued' ORDER BY o.number LIMIT 5) AS r) AS recipients,
+            (SELECT json_agg(r.address ORDER BY r.other, r.number) FROM (SELECT o.address, o.number, NOT queue_is_to(o.address, likes) AS other
+                FROM spool_recipient o WHERE o.id = q.id AND o.destination = q.destination AND o.state = 'queued'
+                ORDER BY other, o.number LIMIT 5) AS r) AS recipients, -- who is asked for before the others
             (SELECT count(*) FROM spool_recipient o WHERE o.id = q.id AND o.destination = q.destination AND o.state = 'queued') AS recipient_count,
             coalesce(nullif((SELECT o.reply FROM spool_recipient o WHERE o.id = q.id AND o.destination = q.destination AND o.state = 'queued'
-                ORDER BY o.number LIMIT 1), ''), d.reply, '') AS reply
+                ORDER BY NOT queue_is_to(o.address, likes), o.number LIMIT 1), ''), d.reply, '') AS reply
         FROM queue_match(wanted, a_from, a_to, a_state, older, a_destination) AS n
         JOIN spool_queue q ON q.id = n.id AND q.destination = n.destination JOIN spool_message m ON m.id = q.id
         LEFT JOIN spool_destination d ON d.destination = q.destination
@@ -78,14 +86,10 @@ BEGIN
     RETURN (0, NULL, body)::admin_answer;
 END $f$;
 
--- One entry, which no edge has: its recipients are given up without a word to anybody.
-CREATE OR REPLACE FUNCTION queue_delete(requester text, wanted text, to_destination text) RETURNS void LANGUAGE plpgsql AS $f$
-DECLARE
-    numbers integer[];
+-- Recipients of one entry, which no edge has, are given up without a word to anybody.
+CREATE OR REPLACE FUNCTION queue_delete(requester text, wanted text, to_destination text, numbers integer[]) RETURNS void LANGUAGE plpgsql AS $f$
 BEGIN
-    WITH gone AS (UPDATE spool_recipient SET state = 'discarded' WHERE id = wanted AND destination = to_destination AND state = 'queued'
-                  RETURNING number)
-        SELECT coalesce(array_agg(number), '{}') INTO numbers FROM gone;
+    UPDATE spool_recipient r SET state = 'discarded' WHERE r.id = wanted AND r.number = ANY (numbers);
     PERFORM spool_audit(wanted, numbers, 'weirctl', 'discarded:operator', 0, format('deleted by %s', requester), '');
     INSERT INTO spool_event (id, destination, token, who, what, recipients, reply, own)
         VALUES (wanted, to_destination, 0, requester, 'discarded', cardinality(numbers), 'weirctl queue delete', true);
@@ -93,7 +97,8 @@ BEGIN
     PERFORM spool_settle(wanted, cardinality(numbers));
 END $f$;
 
--- act: hold, release, retry, delete or bounce. At most 1000 entries at a time; where there are more the answer has `next`, which says as `after` where
+-- act: hold, release, retry, delete or bounce. delete and bounce are of the recipients that match; the others are for whole entries, and say how many
+-- recipients that do not match go along. At most 1000 entries at a time; where there are more the answer has `next`, which says as `after` where
 -- to go on: what was done may match still. `more` says the same to a weirctl of before, which does not go on.
 CREATE OR REPLACE FUNCTION admin_queue_act(requester text, act text, wanted text, a_from text, a_to text, a_state text, older text, a_destination text,
     force boolean, after text) RETURNS admin_answer LANGUAGE plpgsql AS $f$
@@ -103,6 +108,11 @@ DECLARE
     changed integer := 0;
     seen integer := 0;
     busy integer := 0;
+    likes CONSTANT text[] := CASE WHEN a_to <> '' THEN queue_likes(a_to) END;
+    numbers integer[];          -- of the recipients that match
+    others integer;             -- of the same entry, that do not
+    apart CONSTANT boolean := act IN ('delete', 'bounce');
+    left_out integer := 0;
     ids text[] := '{}';
     most CONSTANT integer := 1000;
     last text;
@@ -128,15 +138,21 @@ BEGIN
         END IF;
         last := one.id || ' ' || one.destination;
         PERFORM FROM spool_message m WHERE m.id = one.id FOR UPDATE;
-        SELECT q.leased AND q.due_at > clock_timestamp() AS leased INTO entry FROM spool_queue q
+        SELECT q.leased AND q.due_at > clock_timestamp() AS leased, q.bounce INTO entry FROM spool_queue q
             WHERE q.id = one.id AND q.destination = one.destination FOR UPDATE;
         CONTINUE WHEN NOT FOUND;
         IF entry.leased AND act IN ('delete', 'bounce', 'retry') THEN
             busy := busy + 1;
             CONTINUE;
         END IF;
+        SELECT coalesce(array_agg(r.number) FILTER (WHERE queue_is_to(r.address, likes)), '{}'),
+                count(*) FILTER (WHERE NOT queue_is_to(r.address, likes)) INTO numbers, others
+            FROM spool_recipient r WHERE r.id = one.id AND r.destination = one.destination AND r.state = 'queued';
+        CONTINUE WHEN numbers = '{}';
         IF act = 'delete' THEN
-            PERFORM queue_delete(requester, one.id, one.destination);
+            PERFORM queue_delete(requester, one.id, one.destination, numbers);
+        ELSIF act = 'bounce' AND others > 0 AND NOT entry.bounce THEN
+            PERFORM spool_move(one.id, one.destination, numbers, 'bounce:' || one.destination, true);
         ELSE
             UPDATE spool_queue q SET held = act = 'hold', bounce = q.bounce OR act = 'bounce',
                 due_at = CASE WHEN act = 'hold' OR entry.leased THEN q.due_at ELSE clock_timestamp() END,
@@ -149,6 +165,7 @@ BEGIN
             DELETE FROM spool_destination d WHERE d.destination = one.destination;
         END IF;
         changed := changed + 1;
+        left_out := left_out + CASE WHEN act = 'bounce' AND entry.bounce THEN 0 ELSE others END; -- those were on their way back before
         ids := CASE WHEN cardinality(ids) < 20 THEN ids || one.id ELSE ids END;
     END LOOP;
     IF seen = 0 AND after = '' THEN
@@ -158,8 +175,10 @@ BEGIN
     IF changed > 0 THEN
         INSERT INTO audit_action (who, action, target, detail) VALUES (requester, 'queue ' || act, wanted, jsonb_strip_nulls(jsonb_build_object(
             'from', nullif(split_part(a_from, E'\n', 1), ''), 'to', nullif(split_part(a_to, E'\n', 1), ''), 'state', nullif(a_state, ''), 'older', nullif(older, ''),
-            'destination', nullif(a_destination, ''), 'changed', changed, 'ids', ids)));
+            'destination', nullif(a_destination, ''), 'changed', changed, 'stay', CASE WHEN apart THEN nullif(left_out, 0) END,
+            'along', CASE WHEN NOT apart THEN nullif(left_out, 0) END, 'ids', ids)));
         PERFORM pg_notify('weir_spool', '');
     END IF;
-    RETURN (0, NULL, json_build_object('changed', changed, 'busy', busy, 'next', resume, 'more', resume IS NOT NULL, 'ids', ids))::admin_answer;
+    RETURN (0, NULL, json_build_object('changed', changed, 'busy', busy, 'stay', CASE WHEN apart THEN left_out ELSE 0 END,
+        'along', CASE WHEN apart THEN 0 ELSE left_out END, 'next', resume, 'more', resume IS NOT NULL, 'ids', ids))::admin_answer;
 END $f$;

@@ -50,6 +50,24 @@ BEGIN
     END IF;
 END $f$;
 
+-- Recipients of one entry, which are still to be delivered, go on in another entry of their message: to another destination, or back. It is due now; one that is
+-- there already takes them as it is. Message and entry must be locked. The tokens of a new entry are above all that one of this name had
+-- before, so that no late result of that one counts.
+CREATE OR REPLACE FUNCTION spool_move(wanted text, from_destination text, numbers integer[], to_destination text, back boolean) RETURNS void
+LANGUAGE plpgsql AS $f$
+BEGIN
+    UPDATE spool_recipient r SET destination = to_destination WHERE r.id = wanted AND r.number = ANY (numbers);
+    INSERT INTO spool_queue (id, destination, arrived_at, scanned, due_at, attend_at, held, bounce, token, attempts, maybe_duplicate, delay_warned)
+        SELECT q.id, to_destination, q.arrived_at, q.scanned, clock_timestamp(), CASE WHEN back THEN clock_timestamp() ELSE q.attend_at END,
+            q.held AND NOT back, back, nextval('spool_token'), q.attempts, q.maybe_duplicate, q.delay_warned
+        FROM spool_queue q WHERE q.id = wanted AND q.destination = from_destination
+        ON CONFLICT (id, destination) DO NOTHING;
+    DELETE FROM spool_queue q WHERE q.id = wanted AND q.destination = from_destination AND NOT EXISTS (
+        SELECT FROM spool_recipient r WHERE r.id = q.id AND r.destination = q.destination AND r.state = 'queued');
+    INSERT INTO spool_wake SELECT q.destination, q.scanned, clock_timestamp() FROM spool_queue q
+        WHERE q.id = wanted AND q.destination = to_destination AND NOT q.held;
+END $f$;
+
 -- The result of one lease. dispositions as SpoolDisposition; told: what each recipient's reply was. status: 0 taken now, 1 taken before,
 -- 4 the lease is not (or no longer) the asker's. removed: nothing of the message is left. down: no host of the destination could be reached;
 -- reached: one answered (whoever was delivered was). With neither the edge had a reason of its own, which says nothing of the destination.
@@ -64,7 +82,8 @@ DECLARE
     one record;
     settled integer;
     remaining integer;
-    tried boolean := false;
+    heard boolean := false;
+    tried boolean := false;     -- and somebody is to be tried again later
     at_now timestamptz;
     due timestamptz;
 BEGIN
@@ -95,7 +114,8 @@ BEGIN
         JOIN spool_recipient r ON r.id = wanted AND r.number = o.number AND r.destination = to_destination AND r.state = 'queued'
         WHERE o.disposition IN (1, 2, 3, 4) GROUP BY o.disposition, o.code, o.said, o.own, coalesce(o.reason, '')
     LOOP
-        tried := true;
+        heard := true;
+        tried := tried OR one.disposition = 3;
         UPDATE spool_recipient r SET state = CASE WHEN one.disposition = 3 THEN 'queued' ELSE one.what END, attempts = r.attempts + 1,
             tried_at = at_now, reply = one.said WHERE r.id = wanted AND r.number = ANY (one.numbers);
         INSERT INTO spool_event (id, destination, token, who, what, recipients, reply, own)
@@ -115,7 +135,7 @@ BEGIN
         due := CASE WHEN NOT tried THEN at_now WHEN not_before > '0' THEN at_now + not_before
                     ELSE at_now + spool_pause(q.attempts + 1, retry_first, retry_most) END;
         UPDATE spool_queue SET leased = false, attempts = q.attempts + CASE WHEN tried THEN 1 ELSE 0 END, due_at = due,
-            expiries = CASE WHEN tried THEN 0 ELSE q.expiries END, delay_warned = q.delay_warned OR warned,
+            expiries = CASE WHEN heard THEN 0 ELSE q.expiries END, delay_warned = q.delay_warned OR warned,
             -- What is to come back does so to its last recipient; otherwise one that is still here after its time is tried at its pace.
             attend_at = CASE WHEN q.bounce THEN due
                              ELSE greatest(spool_attend(m.arrived_at, m.dsn OR q.delay_warned OR warned, warning, life), at_now + retry_first) END
