@@ -390,6 +390,18 @@ static enum readers_found on_readers(void *arg, const char *address, struct read
     return server_readers(worker->server, address, readers);
 }
 
+static uint64_t on_policy_epoch(void *arg)
+{
+    const struct worker *worker = arg;
+    return server_policy_epoch(worker->server);
+}
+
+static void on_route(void *arg, const char *address, struct spool_route *out)
+{
+    const struct worker *worker = arg;
+    server_route(worker->server, address, out);
+}
+
 /* A message of our own has no client, and no owner to tell. */
 static void on_spooled_virus(void *arg, const Weir__SpoolEnvelope *envelope, const char *signature)
 {
@@ -606,6 +618,8 @@ static void worker_begin(struct worker *worker)
         .ids = server_ids(worker->server),
         .metrics = &worker->metrics,
         .readers = on_readers,
+        .policy_epoch = on_policy_epoch,
+        .route = on_route,
         .virus = on_spooled_virus,
         .idle = on_runner_idle,
         .arg = worker,

@@ -101,7 +101,7 @@
 #define ROLE_LAST        WEIR__ROLE__ROLE_OPERATOR
 #define BUSY_LAST        WEIR__BUSY_REASON__BUSY_STARTING
 #define VERDICT_LAST     WEIR__VERDICT__VERDICT_UNKNOWN
-#define DISPOSITION_LAST WEIR__SPOOL_DISPOSITION__SPOOL_RELEASED
+#define DISPOSITION_LAST WEIR__SPOOL_DISPOSITION__SPOOL_REROUTED
 #define UNKNOWN_LAST     WEIR__UNKNOWN_REASON__UNKNOWN_PROTOCOL
 
 #define CRASHES_MAX    16
@@ -517,7 +517,16 @@ static const struct wire_rule spool_outcome_rules[] = {
     TEXT(Weir__SpoolOutcome, reason, WIRE_WORD_MAX),
     END,
 };
-TABLE(spool_outcome, spool_outcome, NULL);
+
+static bool outcome_is_sound(const void *message, struct error *why)
+{
+    const Weir__SpoolOutcome *outcome = message;
+    if (outcome->disposition != WEIR__SPOOL_DISPOSITION__SPOOL_REROUTED || (outcome->text.len > 0 && outcome->text.len <= WIRE_WORDS_MAX))
+        return true;
+    error_set(why, "rerouted to no destination");
+    return false;
+}
+TABLE(spool_outcome, spool_outcome, outcome_is_sound);
 
 static const struct wire_rule wire_outcomes_rules[] = {
     EACH(Weir__SpoolOutcomes, outcomes, 0, WIRE_LISTED_MAX, spool_outcome_table),

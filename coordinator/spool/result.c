@@ -17,7 +17,7 @@
 #define BATCHES_MAX   2
 #define BATCH_LARGE    32 /* enough to be sent behind another one */
 #define BATCH_RESULTS 256
-#define RESULT_VALUES  24
+#define RESULT_VALUES  25
 #define PLAIN_VALUES   19
 #define PLAIN_OUTCOMES 100 /* of one result that goes with others */
 
@@ -165,11 +165,15 @@ static struct db_value text_value(const char *text)
     return (struct db_value){ .data = text };
 }
 
-/* What the reply was, in one text. */
+/* What the reply was, in one text; of who goes elsewhere, where to. */
 static void add_said(struct rows *rows, const Weir__SpoolOutcome *outcome)
 {
     char code[16];
     struct text said;
+    if (outcome->disposition == WEIR__SPOOL_DISPOSITION__SPOOL_REROUTED) {
+        rows_text(rows, outcome->text.data, outcome->text.len, SPOOL_TEXT_MAX);
+        return;
+    }
     text_init(&said);
     snprintf(code, sizeof code, "%u ", outcome->code);
     if (outcome->code > 0)
@@ -249,8 +253,9 @@ static void send_item(struct results *results, struct db_unit *unit, const struc
 {
     const struct spool_words *words = &results->spool->words;
     const Weir__SpoolResult *result = item->result;
-    char token[24], pause[32];
+    char token[24], epoch[24], pause[32];
     snprintf(token, sizeof token, "%llu", (unsigned long long)result->token);
+    snprintf(epoch, sizeof epoch, "%llu", (unsigned long long)result->policy_epoch);
     snprintf(pause, sizeof pause, "%u ms", result->retry_ms);
     char *destination = spool_clean(&result->destination), *verdict = spool_clean(&result->verdict);
     char *scanner = spool_clean(&result->scanner), *engine = spool_clean(&result->engine);
@@ -268,6 +273,7 @@ static void send_item(struct results *results, struct db_unit *unit, const struc
         text_value(result->scanned ? "t" : "f"), text_value(verdict), text_value(scanner), text_value(engine),
         text_value(signatures), text_value(columns[0]), text_value(columns[1]), text_value(columns[2]), text_value(columns[3]),
         text_value(result->reached ? "t" : "f"), text_value(columns[4]), text_value(columns[5]), text_value(signature),
+        text_value(epoch),
     };
     struct link_payload body = { item->body, item->body_len };
     bool with_dsn = result->dsn != NULL && store_rows_add(&dsn, result->dsn, true, item->recipients, &body);
@@ -499,7 +505,7 @@ struct results *results_new(struct spool *spool)
     static const char call[] =
         "spool_result($1::interval, $2::interval, $3::interval, $4::interval, $5::text, $6::text, $7::bigint, $8::text, $9::boolean, "
         "$10::interval, $11::boolean, $12::boolean, $13::text, $14::text, $15::text, $16::text, $17::integer[], $18::integer[], "
-        "$19::integer[], $20::text[], $21::boolean, $22::boolean[], $23::text[], $24::text)";
+        "$19::integer[], $20::text[], $21::boolean, $22::boolean[], $23::text[], $24::text, $25::bigint)";
     results->spool = spool;
     TAILQ_INIT(&results->waiting);
     results->timer = evtimer_new(spool->options.base, on_timer, results);

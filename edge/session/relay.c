@@ -246,6 +246,12 @@ void relay_route(struct relay_answer *out, const struct policy *policy, bool mx_
     to_mailbox(out, policy, mx_delivery, recipient, recipient->local, recipient->domain);
 }
 
+void relay_route_again(struct relay_answer *out, const struct policy *policy, bool mx_delivery, const struct smtp_address *recipient)
+{
+    answer_init(out, recipient);
+    choose_next_hop(out, policy, mx_delivery, recipient, recipient->domain);
+}
+
 static bool listener_allows(const struct relay_client *client, bool inside, bool own)
 {
     const struct listener_settings *listener = client->listener;

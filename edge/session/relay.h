@@ -36,6 +36,9 @@ struct relay_answer {
  * refused. */
 void relay_route(struct relay_answer *out, const struct policy *policy, bool mx_delivery, const struct smtp_address *recipient);
 
+/* The route of a recipient that is whom an alias stands for, or none: by the domain alone. What was accepted before is looked at so when the policy changed. */
+void relay_route_again(struct relay_answer *out, const struct policy *policy, bool mx_delivery, const struct smtp_address *recipient);
+
 struct relay_client {
     const struct netaddr *address;
     const struct listener_settings *listener; /* it came in by */

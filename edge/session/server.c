@@ -14,6 +14,7 @@
 #include "common/memory.h"
 #include "edge/session/internal.h"
 #include "edge/session/notice.h"
+#include "edge/spool/runner.h"
 
 /* So long a farm has to be full before new clients hear of it at once. No key: it is how scanners' news are told from noise (load_interval, a busy
  * moment), and who comes meanwhile loses nothing: scan_wait is what limits its waiting. Looks further apart than the second say nothing of what was between. */
@@ -517,6 +518,32 @@ enum readers_found server_readers(const struct server *server, const char *addre
     else
         on_reader(&reading, &answer);
     return readers->count > 0 ? READERS_FOUND : reading.later ? READERS_LATER : READERS_NOWHERE;
+}
+
+uint64_t server_policy_epoch(const struct server *server)
+{
+    return server->policy_epoch;
+}
+
+void server_route(const struct server *server, const char *address, struct spool_route *out)
+{
+    struct smtp_address parsed;
+    struct relay_answer answer;
+    *out = (struct spool_route){ .kind = SPOOL_ROUTE_NONE };
+    if (server->policy == NULL || smtp_mailbox_parse(&parsed, address, strlen(address), true) != SMTP_ADDRESS_OK)
+        return;
+    relay_route_again(&answer, server->policy, server->config->edge.mx_delivery, &parsed);
+    if (answer.result == RELAY_TO_NEXT_HOP) {
+        out->kind = SPOOL_ROUTE_TO;
+        next_hop_format(out->to, &answer.hop);
+    } else if (answer.result == RELAY_DISCARD) {
+        out->kind = SPOOL_ROUTE_DISCARD;
+    } else if (strcmp(answer.why, "route") == 0) {
+        out->kind = SPOOL_ROUTE_ERROR;
+        out->code = answer.code;
+        memcpy(out->enhanced, answer.enhanced, sizeof out->enhanced);
+        snprintf(out->text, sizeof out->text, "%s", answer.text);
+    }
 }
 
 void server_observe(struct server *server)

@@ -63,12 +63,16 @@ void server_set_policy(struct server *server, struct policy **taken, uint64_t ep
 void server_drain(struct server *server, void (*drained)(void *arg), void *arg);
 void server_undrain(struct server *server);
 unsigned server_sessions(const struct server *server);
+struct spool_route;
 /* What the worker's part of the spool shares with its sessions. */
 struct message_budget *server_budget(struct server *server);
 struct spool_ahead *server_ahead(struct server *server);
 struct queue_id_source *server_ids(struct server *server);
 /* Whom mail that we send ourselves goes to, by the present policy: the address, or all it stands for as an alias that have a next hop. */
 enum readers_found server_readers(const struct server *server, const char *address, struct readers *readers);
+/* For the spool (edge/spool/runner.h): the policy in force, and where it routes an address that was accepted before. */
+uint64_t server_policy_epoch(const struct server *server);
+void server_route(const struct server *server, const char *address, struct spool_route *out);
 /* Sets the gauges that are measured rather than counted. */
 void server_observe(struct server *server);
 

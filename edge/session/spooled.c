@@ -36,6 +36,16 @@ static Weir__SpoolRecipients *make_recipients(const struct transaction *tx)
     return list;
 }
 
+/* The oldest policy that routed one of them. */
+static uint64_t routed_by(const struct transaction *tx)
+{
+    uint64_t epoch = tx->session->server->policy_epoch;
+    for (unsigned i = 0; i < tx->replied; i++)
+        if (tx->entries[i].leg != NULL && tx->entries[i].policy_epoch < epoch)
+            epoch = tx->entries[i].policy_epoch;
+    return epoch;
+}
+
 static void free_recipients(Weir__SpoolRecipients *list)
 {
     for (size_t i = 0; i < list->n_recipients; i++) {
@@ -156,6 +166,7 @@ void transaction_spool(struct transaction *tx)
         received_protocol(session->esmtp, *session_tls(session) != '\0', tx->smtputf8, session_login(session) != NULL));
     envelope.login = wire_text(session_login(session));
     envelope.node = wire_text(server->node_name);
+    envelope.policy_epoch = routed_by(tx);
 
     Weir__SpoolRecipients *recipients = make_recipients(tx);
     struct spool_store_options options = {

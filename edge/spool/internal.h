@@ -21,7 +21,7 @@ struct job_outcome { /* of one recipient */
     Weir__SpoolDisposition disposition;
     int code;
     char enhanced[12];
-    char *text;            /* never NULL once settled */
+    char *text;            /* never NULL once settled. REROUTED: the new destination */
     bool remote;           /* the next hop's words */
     const char *reason;    /* why it came to this end, where the next hop's words do not say: "virus"; "" they do. Static */
 };
@@ -64,11 +64,12 @@ struct job {
     struct readers readers;            /* of the DSN; empty: none is due, or nobody can be told */
     char next_hop[NEXT_HOP_TEXT_MAX + 64]; /* "host[192.0.2.9]:25", once connected */
     uint64_t began_ms, delivering_ms;
+    uint64_t policy_epoch;             /* by which it was looked whether recipients go elsewhere now; 0: that was not needed */
 };
 
 struct runner_metrics {
     struct metric *leases, *lost, *maybe_duplicates, *jobs, *dsn, *dsn_dropped;
-    struct metric *recipients[WEIR__SPOOL_DISPOSITION__SPOOL_RELEASED + 1];
+    struct metric *recipients[WEIR__SPOOL_DISPOSITION__SPOOL_REROUTED + 1];
 };
 
 struct spool_runner {

@@ -133,6 +133,53 @@ bool job_is_clean(const struct job *job)
     return job->lease->envelope->scanned || job->runner->options.farm == NULL;
 }
 
+/* ---- its route ---- */
+
+#define MOVED_MAX (WIRE_LIST_MAX / 8) /* bytes of new destinations in one result: those of whom there is no room to tell are looked at with the next lease */
+
+static void settle_route(struct job *job, size_t index, const struct spool_route *route, size_t *room)
+{
+    switch (route->kind) {
+    case SPOOL_ROUTE_TO:
+        if (strcmp(route->to, job->destination) == 0 || strlen(route->to) > *room)
+            break;
+        *room -= strlen(route->to);
+        job_settle_recipient(job, index, WEIR__SPOOL_DISPOSITION__SPOOL_REROUTED, "rerouted", 0, "", route->to);
+        break;
+    case SPOOL_ROUTE_DISCARD:
+        job_settle_recipient(job, index, WEIR__SPOOL_DISPOSITION__SPOOL_DISCARDED, "route", 250, "2.0.0", "Discarded by its route");
+        break;
+    case SPOOL_ROUTE_ERROR:
+        job_settle_recipient(job, index,
+                             route->code / 100 == 5 ? WEIR__SPOOL_DISPOSITION__SPOOL_FAILED : WEIR__SPOOL_DISPOSITION__SPOOL_DEFERRED, "route",
+                             route->code, route->enhanced, route->text);
+        break;
+    case SPOOL_ROUTE_NONE: /* it was accepted: it goes where it was to go, rather than back because a line is missing */
+        break;
+    }
+}
+
+/* The policy is newer than the one that said where it goes, and says otherwise of some recipients. The others are left for a lease of their own. */
+static bool is_routed_elsewhere(struct job *job)
+{
+    const struct spool_runner_options *options = &job->runner->options;
+    uint64_t known = job->lease->policy_epoch != 0 ? job->lease->policy_epoch : job->lease->envelope->policy_epoch;
+    uint64_t epoch = options->policy_epoch(options->arg);
+    size_t room = MOVED_MAX;
+    bool elsewhere = false;
+    if (epoch <= known)
+        return false;
+    job->policy_epoch = epoch;
+    for (size_t i = 0; i < job->recipients->n_recipients; i++) {
+        char address[WIRE_ADDRESS_MAX + 1];
+        struct spool_route route;
+        options->route(options->arg, wire_string(address, sizeof address, &job->recipients->recipients[i]->address), &route);
+        settle_route(job, i, &route, &room);
+        elsewhere |= job->outcomes[i].text != NULL;
+    }
+    return elsewhere;
+}
+
 /* ---- the body ---- */
 
 static void have_body(struct job *job)
@@ -149,6 +196,10 @@ static void have_body(struct job *job)
     if (job->lease->bounce) {
         job_settle_rest(job, WEIR__SPOOL_DISPOSITION__SPOOL_FAILED, "operator", 554, "5.0.0", "Returned by the postmaster before it was delivered");
         job_report(job);
+        return;
+    }
+    if (is_routed_elsewhere(job)) {
+        job_release(job, "others of this message are routed elsewhere now");
         return;
     }
     if (job_is_clean(job)) {

@@ -25,6 +25,7 @@ struct spool_runner *spool_runner_new(const struct spool_runner_options *options
         [WEIR__SPOOL_DISPOSITION__SPOOL_DELIVERED] = "delivered", [WEIR__SPOOL_DISPOSITION__SPOOL_FAILED] = "bounced",
         [WEIR__SPOOL_DISPOSITION__SPOOL_DEFERRED] = "deferred",   [WEIR__SPOOL_DISPOSITION__SPOOL_DISCARDED] = "discarded",
         [WEIR__SPOOL_DISPOSITION__SPOOL_RELEASED] = "released",
+        [WEIR__SPOOL_DISPOSITION__SPOOL_REROUTED] = "rerouted",
     };
     struct spool_runner *runner = xcalloc(1, sizeof *runner);
     struct runner_metrics *m = &runner->metrics;

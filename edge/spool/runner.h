@@ -13,11 +13,19 @@
 #include "common/queue_id.h"
 #include "edge/delivery/delivery.h"
 #include "edge/scan/scan.h"
+#include "edge/smtp/address.h"
 #include "edge/spool/ahead.h"
 #include "edge/spool/readers.h"
 #include "proto/node.h"
 
 struct spool_runner;
+
+struct spool_route { /* of an address, by the policy in force */
+    enum { SPOOL_ROUTE_NONE, SPOOL_ROUTE_TO, SPOOL_ROUTE_DISCARD, SPOOL_ROUTE_ERROR } kind; /* NONE: the policy says nothing of it */
+    char to[NEXT_HOP_TEXT_MAX];                                                             /* TO */
+    int code;                                                                               /* ERROR */
+    char enhanced[12], text[SMTP_ADDRESS_MAX + 260];
+};
 
 struct spool_runner_options { /* all borrowed for the runner's life */
     struct event_base *base;
@@ -34,6 +42,9 @@ struct spool_runner_options { /* all borrowed for the runner's life */
     struct metrics *metrics;
     /* Whom mail for this address goes to, and where, by the present policy. */
     enum readers_found (*readers)(void *arg, const char *address, struct readers *readers);
+    /* The policy in force, and where it routes an address that is final: no alias is looked up again, and nobody is asked whether it may be relayed. */
+    uint64_t (*policy_epoch)(void *arg);
+    void (*route)(void *arg, const char *address, struct spool_route *out);
     /* A message was found bad here (its client had a 250 already); all borrowed for the call. Once for each destination whose lease found it. */
     void (*virus)(void *arg, const Weir__SpoolEnvelope *envelope, const char *signature);
     /* While drained and without a job: again and again. */

@@ -60,6 +60,11 @@ static void log_outcome(const struct job *job, const struct job_outcome *outcome
     uint64_t now = clock_ms();
     if (outcome->disposition == WEIR__SPOOL_DISPOSITION__SPOOL_RELEASED)
         return;
+    if (outcome->disposition == WEIR__SPOOL_DISPOSITION__SPOOL_REROUTED) {
+        log_write_as("qmgr", LOG_INFO, "%s: <%s> goes to %s now, no longer to %s (policy %llu)", job->id, show(to, recipient->address), outcome->text,
+                     job->destination, (unsigned long long)job->policy_epoch);
+        return;
+    }
     double waited = (double)job->lease->age_ms / 1e3;
     double delivering = job->delivering_ms != 0 ? (double)(now - job->delivering_ms) / 1e3 : 0;
     double rest = (double)(now - job->began_ms) / 1e3 - delivering;
@@ -90,7 +95,10 @@ static void pack_outcomes(struct job *job)
         outcomes[i].own = !outcome->remote;
         outcomes[i].reason = wire_text(outcome->reason);
         /* Many recipients and long replies: the words are cut so that the list fits. */
-        outcomes[i].text = wire_text_cut(outcome->text, count > 400 ? 512 * 1024 / count : WIRE_REPLY_MAX);
+        if (outcome->disposition == WEIR__SPOOL_DISPOSITION__SPOOL_REROUTED)
+            outcomes[i].text = wire_text(outcome->text); /* all of it */
+        else
+            outcomes[i].text = wire_text_cut(outcome->text, count > 400 ? 512 * 1024 / count : WIRE_REPLY_MAX);
         list.outcomes[i] = &outcomes[i];
     }
     job->result.outcomes = wire_outcomes_encode(&list, &job->result.outcomes_len);
@@ -170,6 +178,7 @@ static void send_result(struct job *job)
     body.destination_down = job->destination_down;
     body.reached = !job->destination_down && *job->next_hop != '\0';
     body.delay_warned = result->delay_warned;
+    body.policy_epoch = job->policy_epoch;
     body.retry_ms = result->surplus ? SURPLUS_MS : 0;
     if (result->dsn_text != NULL) {
         fill_dsn(&dsn, job);

@@ -29,9 +29,9 @@ def recipients(*pairs):
 
 
 def outcomes(*triples):
-    """Triples of (index, disposition, text)."""
+    """Triples of (index, disposition, text); of REROUTED the text is the destination."""
     return pb.SpoolOutcomes(outcomes=[
-        pb.SpoolOutcome(index=index, disposition=pb.SpoolDisposition.Value("SPOOL_" + name), code={"DELIVERED": 250, "FAILED": 550}.get(name, 450),
+        pb.SpoolOutcome(index=index, disposition=pb.SpoolDisposition.Value("SPOOL_" + name), code={"DELIVERED": 250, "FAILED": 550, "REROUTED": 0}.get(name, 450),
                         enhanced=b"2.0.0", text=text.encode()) for index, name, text in triples]).SerializeToString()
 
 

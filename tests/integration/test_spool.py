@@ -517,6 +517,41 @@ def test_what_an_operator_bounces_comes_back(make_cluster):
         hop.server_close()
 
 
+def test_spooled_mail_follows_a_new_policy(make_cluster, hop):
+    """As with Postfix, the next try looks where the recipient's mail goes today; only the route is looked at, not whether it may be relayed."""
+    block = weir.free_base_port()  # nobody else's as long as it is held
+    dead = f"smtp:[127.0.0.1]:{block + 7}"
+    cluster = make_cluster(edges=1, scanners=1, next_hop=hop.endpoint, sets=["profile=handoff", "spool_retry_min=1h"])
+    table = cluster.dir / "policy" / "mailertable"
+    kept, names = table.read_text(), ("moved", "stays", "error", "void")
+    table.write_text(kept + "".join(f"{name}.example.net\t{dead}\n" for name in names))
+    cluster.apply_policy()
+    raw = message(token="rerouted")
+    answer = cluster.send(raw, recipients=[f"ann@{name}.example.net" for name in names])
+    wait_until(lambda: cluster.log("edge-1").count("status=deferred") == 4, 60, "a try")
+    table.write_text(kept + f"moved.example.net\tsmtp:[127.0.0.1]:{hop.server_address[1]}\nstays.example.net\t{dead}\n"
+                     "error.example.net\terror:5.1.2:550 That host is gone\nvoid.example.net\tdiscard:\n")
+    cluster.apply_policy()
+    cluster.weirctl("queue", "retry", "--to", "ann@moved.example.net")
+    wait_until(lambda: hop.to("ann@moved.example.net"), 60, "the copy for who moved")
+    assert weir.strip_added(hop.to("ann@moved.example.net")[0]) == raw and len(hop.to("ann@moved.example.net")) == 1
+    report, = wait_until(lambda: hop.reports("sender@example.org"), 60, "the report")
+    (fields,) = read_report(report)[2]
+    assert fields["Final-Recipient"] == "rfc822; ann@error.example.net" and fields["Status"] == "5.1.2"
+
+    def rows():
+        return {row["recipient"].partition("@")[2].partition(".")[0]: row["disposition"] for row in json.loads(cluster.weirctl("--json", "trace", answer.queue_id).stdout)}
+
+    wait_until(lambda: rows().get("void") == "discarded:route" and rows().get("error") == "bounced:route" and rows().get("moved") == "delivered", 60, rows)
+    log = cluster.log("edge-1")
+    assert re.search(rf"qmgr\[\d+\]: {answer.queue_id}: <ann@moved\.example\.net> goes to \[127\.0\.0\.1\]:{hop.server_address[1]} now, no longer to", log)
+    left, = json.loads(cluster.weirctl("--json", "queue", "list").stdout)
+    assert left["recipients"] == ["ann@stays.example.net"] and left["destination"] == dead.removeprefix("smtp:")
+    wait_until(lambda: cluster.metric("weir_edge_spool_recipients_total", result="rerouted") == 1, 60, "the metric")
+    cluster.weirctl("queue", "delete", answer.queue_id)
+    conserved(cluster)
+
+
 @pytest.mark.parametrize("sets", [["profile=handoff"], ["profile=submission", "auth=off"]], ids=["handoff", "submission"])
 def test_S72_a_full_disk_is_said_before_the_message(make_cluster, hop, sets):
     """One message finds out; others hear it at MAIL. From time to time one is let through to see, and with room again all are taken."""

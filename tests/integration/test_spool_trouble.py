@@ -243,6 +243,35 @@ def test_what_comes_back_does_so_to_its_last_recipient(two, edge):
     assert edge.result(lease, (1, "FAILED", "returned")) == pb.ANSWER_OK and count(two) == 0
 
 
+def test_recipients_follow_a_new_route(two, edge):
+    """Who goes elsewhere by a newer policy is due there at once, without an attempt; a late result of an entry that was there before counts for nothing."""
+    ident = new_id()
+    edge.stored(ident, (("ann@moved.example", "a.example"), ("bob@stays.example", "a.example"), ("carl@gone.example", "a.example")), policy_epoch=5)
+    first, = edge.claim()
+    assert (first.envelope.policy_epoch, first.policy_epoch) == (5, 0)
+    told = (0, "REROUTED", "b.example"), (1, "RELEASED", ""), (2, "DISCARDED", "Discarded by its route")
+    assert edge.result(first, *told, policy_epoch=7) == pb.ANSWER_OK
+    leases = {lease.destination: lease for lease in edge.claim()}
+    assert {to: ([row.address for row in lease.who], lease.attempts, lease.policy_epoch) for to, lease in leases.items()} == {
+        b"a.example": ([b"bob@stays.example"], 0, 0), b"b.example": ([b"ann@moved.example"], 0, 7)}
+    assert edge.result(first, *told, policy_epoch=7) == pb.ANSWER_OK and edge.claim() == []  # a repeat changes nothing
+    # into an entry that is leased: due again when that lease ends, not when its destination is next tried
+    assert edge.result(leases[b"b.example"], (0, "REROUTED", "a.example"), policy_epoch=8) == pb.ANSWER_OK and edge.claim() == []
+    assert edge.result(leases[b"b.example"], (0, "REROUTED", "a.example"), policy_epoch=8) == pb.ANSWER_OK  # a repeat, and the entry is gone
+    assert edge.deliver(leases[b"a.example"]) == pb.ANSWER_OK
+    again, = edge.claim()
+    assert (again.destination, [row.address for row in again.who]) == (b"a.example", [b"ann@moved.example"])
+    # an entry that is made anew
+    assert edge.result(again, (0, "REROUTED", "b.example"), policy_epoch=9) == pb.ANSWER_OK
+    anew, = edge.claim()
+    assert anew.destination == b"b.example" and anew.token > leases[b"b.example"].token + 1000
+    assert edge.result(leases[b"b.example"], (0, "DELIVERED", "late")) == pb.ANSWER_OK and count(two) == 1
+    shown = two.ctl("queue", "show", ident)
+    assert "rerouted (1) by edge-1" in shown and "to b.example by policy 9" in shown
+    assert edge.deliver(anew) == pb.ANSWER_OK and count(two) == 0
+    assert {row["recipient_index"]: row["disposition"] for row in two.json("trace", ident)} == {0: "delivered", 1: "delivered", 2: "discarded"}
+
+
 def test_functions_that_are_made_anew_are_called_anew(two, edge):
     """As a coordinator of another version does it: what this one had prepared has another column then."""
     for _ in range(3):

@@ -319,6 +319,45 @@ START_TEST(test_S75_role_addresses_are_not_verified)
 }
 END_TEST
 
+/* Of what was accepted before: the domain's route as it is now, and nothing else. */
+static const struct again_case {
+    const char *address;
+    enum relay_result result;
+    const char *host; /* of the next hop */
+    bool mx;
+    const char *why;
+} again[] = {
+    { "joe@own.edu", RELAY_TO_NEXT_HOP, "a.edu", false, NULL },
+    { "Alias@own.edu", RELAY_TO_NEXT_HOP, "a.edu", false, NULL },
+    { "postmaster@own.edu", RELAY_TO_NEXT_HOP, "a.edu", false, NULL },
+    { "x@else.example", RELAY_TO_NEXT_HOP, "else.example", true, NULL },
+    { "x@[192.0.2.9]", RELAY_TO_NEXT_HOP, "192.0.2.9", true, NULL },
+    { "x@void.edu", RELAY_DISCARD, NULL, false, NULL },
+    { "x@gone.edu", RELAY_REFUSED, NULL, false, "route" },
+    { "x@bare.edu", RELAY_REFUSED, NULL, false, "no-user" },
+};
+
+START_TEST(test_relay_route_again)
+{
+    static const char own[] = "own.edu\nbare.edu\n", table[] = "own.edu smtp:[a.edu]\nvoid.edu discard:\ngone.edu error:5.1.2:550 Gone\n";
+    static const char aliases[] = "alias: x@gone.edu\n";
+    const struct policy_file files[] = { { "local-host-names", own, strlen(own) }, { "mailertable", table, strlen(table) }, { "aliases", aliases, strlen(aliases) } };
+    const struct again_case *row = &again[_i];
+    struct policy *policy = policy_parse(files, 3, NULL);
+    struct smtp_address address;
+    struct relay_answer answer;
+    ck_assert_ptr_nonnull(policy);
+    ck_assert_int_eq(smtp_mailbox_parse(&address, row->address, strlen(row->address), true), SMTP_ADDRESS_OK);
+    relay_route_again(&answer, policy, true, &address);
+    ck_assert_msg(answer.result == row->result, "%s: %d", row->address, answer.result);
+    if (row->host != NULL)
+        ck_assert_msg(strcmp(answer.hop.host, row->host) == 0 && answer.hop.mx == row->mx && answer.hop.port == 25, "%s: %s", row->address, answer.hop.host);
+    if (row->why != NULL)
+        ck_assert_str_eq(answer.why, row->why);
+    policy_free(&policy);
+}
+END_TEST
+
 START_TEST(test_relay_owns_sender)
 {
     static const char *const senders[] = { "Joe@first.edu", "@lists.first.edu" };
@@ -507,6 +546,7 @@ int main(void)
     tcase_add_loop_test(tcase, test_listener_says_for_whom, 0, (int)(sizeof listeners / sizeof *listeners));
     tcase_add_loop_test(tcase, test_S75_reserved_mailboxes, 0, (int)(sizeof reserved / sizeof *reserved));
     tcase_add_loop_test(tcase, test_S75_role_addresses_are_not_verified, 0, (int)(sizeof role_addresses / sizeof *role_addresses));
+    tcase_add_loop_test(tcase, test_relay_route_again, 0, (int)(sizeof again / sizeof *again));
     tcase_add_test(tcase, test_relay_owns_sender);
     tcase_add_test(tcase, test_relay_names_the_exclusion);
     tcase_add_test(tcase, test_only_clean_goes_on);

@@ -589,7 +589,21 @@ static struct {
     struct queue_id_source ids;
     unsigned readers; /* whom the sender's address stands for; 0: found says why nobody */
     enum readers_found found;
+    uint64_t epoch; /* of the policy, */
+    struct spool_route routes[2]; /* and where it routes a@ and b@ */
 } r;
+
+static uint64_t policy_epoch(void *arg)
+{
+    (void)arg;
+    return r.epoch;
+}
+
+static void route(void *arg, const char *address, struct spool_route *out)
+{
+    (void)arg;
+    *out = r.routes[address[0] - 'a'];
+}
 
 static enum readers_found find_readers(void *arg, const char *address, struct readers *readers)
 {
@@ -625,7 +639,8 @@ static void runner_begin(bool scanning)
                                          .limits_action = UNKNOWN_REJECT, .unscannable_action = UNKNOWN_DISCARD };
     r.runner = spool_runner_new(&(struct spool_runner_options){
         .base = base, .farm = scanning ? (struct scan_farm *)&farm : NULL, .settings = &r.settings, .contact = "", .name = "edge-1",
-        .budget = &budget, .ahead = &ahead, .ids = &r.ids, .metrics = &r.metrics, .readers = find_readers, .virus = virus, .idle = idle });
+        .budget = &budget, .ahead = &ahead, .ids = &r.ids, .metrics = &r.metrics, .readers = find_readers,
+        .policy_epoch = policy_epoch, .route = route, .virus = virus, .idle = idle });
     ck_assert_ptr_null(ASKED(CLAIM));
     spool_runner_resume(r.runner);
 }
@@ -651,6 +666,7 @@ struct grant {
     unsigned recipients, notify;
     uint64_t token; /* 0: 7 */
     const char *original, *given;
+    uint64_t routed, routed_again; /* policies that said where it goes */
 };
 
 static void grant(const struct grant *wanted)
@@ -681,6 +697,8 @@ static void grant(const struct grant *wanted)
     envelope.scanned = wanted->scanned;
     envelope.dsn = wanted->dsn;
     envelope.size = 14;
+    envelope.policy_epoch = wanted->routed;
+    lease.policy_epoch = wanted->routed_again;
     lease.envelope = &envelope;
     lease.destination = wire_text("[next.example.edu]:25");
     lease.token = wanted->token != 0 ? wanted->token : 7;
@@ -737,7 +755,7 @@ static void give_part(struct node_question *question, uint64_t size, size_t len)
 /* What the result says of the recipients: "delivered 250, failed 550". */
 static const char *result_text(void)
 {
-    static const char *const names[] = { "?", "delivered", "failed", "deferred", "discarded", "released" };
+    static const char *const names[] = { "?", "delivered", "failed", "deferred", "discarded", "released", "rerouted" };
     static char text[256];
     struct error why;
     struct node_question *question = ASKED(RESULT);
@@ -1112,6 +1130,66 @@ START_TEST(everybody_is_told)
 }
 END_TEST
 
+#define TO(d)       { .kind = SPOOL_ROUTE_TO, .to = d }
+#define HERE        TO("[next.example.edu]:25")
+#define ELSEWHERE   TO("[new.example.edu]:25")
+#define ERROR(code) { SPOOL_ROUTE_ERROR, "", code, "5.1.2", "gone" }
+
+/* Where the policy is newer than the one that routed it, its recipients go where that says now; NULL: the delivery goes on. */
+static const struct {
+    struct grant grant;
+    uint64_t epoch;
+    struct spool_route routes[2];
+    const char *result;
+    bool dsn;
+} new_routes[] = {
+    { { .routed = 5 }, 6, { ELSEWHERE, HERE }, "rerouted 0, released 0", false },
+    { { .routed = 5 }, 6, { ELSEWHERE, ELSEWHERE }, "rerouted 0, rerouted 0", false },
+    { { .routed = 5 }, 6, { HERE, ERROR(550) }, "released 0, failed 550", true },
+    { { .routed = 5 }, 6, { ELSEWHERE, ERROR(450) }, "rerouted 0, deferred 450", false },
+    { { .routed = 5, .last = true }, 6, { ELSEWHERE, ERROR(450) }, "rerouted 0, failed 450", true },
+    { { .routed = 5 }, 6, { { .kind = SPOOL_ROUTE_DISCARD }, ELSEWHERE }, "discarded 250, rerouted 0", false },
+    { { .routed = 0 }, 1, { ELSEWHERE, HERE }, "rerouted 0, released 0", false },
+    { { .routed = 5 }, 6, { HERE, { .kind = SPOOL_ROUTE_NONE } }, NULL, false },
+    { { .routed = 6 }, 6, { ELSEWHERE, ELSEWHERE }, NULL, false },
+    { { .routed = 7 }, 6, { ELSEWHERE, ELSEWHERE }, NULL, false },
+    { { .routed = 5, .routed_again = 6 }, 6, { ELSEWHERE, ELSEWHERE }, NULL, false },
+    { { .routed = 5, .bounce = true }, 6, { ELSEWHERE, ELSEWHERE }, "failed 554, failed 554", true },
+};
+
+START_TEST(recipients_follow_their_route)
+{
+    struct grant wanted = new_routes[_i].grant;
+    wanted.scanned = true;
+    wanted.recipients = 2;
+    runner_begin(true);
+    r.epoch = new_routes[_i].epoch;
+    memcpy(r.routes, new_routes[_i].routes, sizeof r.routes);
+    grant(&wanted);
+    give_body();
+    if (new_routes[_i].result == NULL) {
+        answer_rcpt(0, 250, "2.1.5");
+        answer_rcpt(1, 250, "2.1.5");
+        answer_message(250, false);
+        ck_assert_str_eq(result_text(), "delivered 250, delivered 250");
+    } else {
+        ck_assert_str_eq(result_text(), new_routes[_i].result);
+        const struct node_question *question = ASKED(RESULT);
+        struct error why;
+        Weir__SpoolOutcomes *outcomes = wire_outcomes_decode(question->payloads[0], question->lens[0], &why);
+        for (size_t i = 0; i < 2; i++)
+            ck_assert(outcomes->outcomes[i]->disposition != WEIR__SPOOL_DISPOSITION__SPOOL_REROUTED ||
+                      wire_equal(&outcomes->outcomes[i]->text, "[new.example.edu]:25"));
+        wire_outcomes_free(&outcomes);
+        ck_assert_uint_eq(question->count, new_routes[_i].dsn ? 3 : 1);
+        ck_assert(wanted.bounce || question->question->spool_result->policy_epoch == 6 || wanted.routed == 0);
+        ck_assert(!question->question->spool_result->destination_down && !question->question->spool_result->reached);
+    }
+    settle();
+    runner_end();
+}
+END_TEST
+
 /* A full DSN tells of who failed rather than of who only waits, or was delivered, wherever they stand. */
 START_TEST(failures_are_told_first)
 {
@@ -1371,6 +1449,7 @@ int main(void)
     tcase_add_test(tests, returned_by_an_operator);
     tcase_add_test(tests, given_up);
     tcase_add_loop_test(tests, everybody_is_told, 0, (int)(sizeof senders / sizeof *senders));
+    tcase_add_loop_test(tests, recipients_follow_their_route, 0, sizeof new_routes / sizeof *new_routes);
     tcase_add_loop_test(tests, more_than_one_dsn_can_tell, 0, (int)(sizeof many / sizeof *many));
     tcase_add_loop_test(tests, failures_are_told_first, 0, 2);
     tcase_add_test(tests, overslept);

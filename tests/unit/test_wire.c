@@ -711,6 +711,16 @@ START_TEST(test_packed_lists)
     bytes = wire_outcomes_encode(&outcomes, &len);
     ck_assert_ptr_null(wire_outcomes_decode(bytes, len, NULL));
     free(bytes);
+    for (size_t size = 0; size <= WIRE_WORDS_MAX + 1; size += WIRE_WORDS_MAX / 2) { /* rerouted, and to where */
+        memset(text, 'a', sizeof text);
+        outcome.disposition = WEIR__SPOOL_DISPOSITION__SPOOL_REROUTED;
+        outcome.text = wire_bytes(text, size);
+        bytes = wire_outcomes_encode(&outcomes, &len);
+        Weir__SpoolOutcomes *moved = wire_outcomes_decode(bytes, len, &why);
+        ck_assert((moved != NULL) == (size > 0));
+        wire_outcomes_free(&moved);
+        free(bytes);
+    }
 }
 END_TEST
 

@@ -50,16 +50,18 @@ BEGIN
     END IF;
 END $f$;
 
--- Recipients of one entry, which are still to be delivered, go on in another entry of their message: to another destination, or back. It is due now; one that is
+-- Recipients of one entry, which are still to be delivered, go on in another entry of their message: to another destination (epoch: of the policy that says so), or back. It is due now; one that is
 -- there already takes them as it is. Message and entry must be locked. The tokens of a new entry are above all that one of this name had
 -- before, so that no late result of that one counts.
-CREATE OR REPLACE FUNCTION spool_move(wanted text, from_destination text, numbers integer[], to_destination text, back boolean) RETURNS void
+CREATE OR REPLACE FUNCTION spool_move(wanted text, from_destination text, numbers integer[], to_destination text, back boolean,
+    epoch bigint DEFAULT 0) RETURNS void
 LANGUAGE plpgsql AS $f$
 BEGIN
     UPDATE spool_recipient r SET destination = to_destination WHERE r.id = wanted AND r.number = ANY (numbers);
-    INSERT INTO spool_queue (id, destination, arrived_at, scanned, due_at, attend_at, held, bounce, token, attempts, maybe_duplicate, delay_warned)
+    INSERT INTO spool_queue (id, destination, arrived_at, scanned, due_at, attend_at, held, bounce, token, attempts, maybe_duplicate, delay_warned,
+            routed_epoch)
         SELECT q.id, to_destination, q.arrived_at, q.scanned, clock_timestamp(), CASE WHEN back THEN clock_timestamp() ELSE q.attend_at END,
-            q.held AND NOT back, back, nextval('spool_token'), q.attempts, q.maybe_duplicate, q.delay_warned
+            q.held AND NOT back, back, nextval('spool_token'), q.attempts, q.maybe_duplicate, q.delay_warned, epoch
         FROM spool_queue q WHERE q.id = wanted AND q.destination = from_destination
         ON CONFLICT (id, destination) DO NOTHING;
     DELETE FROM spool_queue q WHERE q.id = wanted AND q.destination = from_destination AND NOT EXISTS (
@@ -71,11 +73,13 @@ END $f$;
 -- The result of one lease. dispositions as SpoolDisposition; told: what each recipient's reply was. status: 0 taken now, 1 taken before,
 -- 4 the lease is not (or no longer) the asker's. removed: nothing of the message is left. down: no host of the destination could be reached;
 -- reached: one answered (whoever was delivered was). With neither the edge had a reason of its own, which says nothing of the destination.
--- owns: what was told are the edge's words; reasons: in a word, '' where the next hop's say it.
+-- owns: what was told are the edge's words; reasons: in a word, '' where the next hop's say it. Whom the policy of moves_epoch routes
+-- elsewhere (disposition 6) is told where to.
 CREATE OR REPLACE FUNCTION spool_result(retry_first interval, retry_most interval, warning interval, life interval, wanted text, to_destination text,
     with_token bigint, who text, down boolean, not_before interval, warned boolean, found_clean boolean, a_verdict text,
     a_scanner text, an_engine text, a_signatures text, numbers integer[], dispositions integer[], codes integer[], told text[],
-    reached boolean DEFAULT true, owns boolean[] DEFAULT NULL, reasons text[] DEFAULT NULL, a_signature text DEFAULT '', OUT status integer, OUT removed boolean) LANGUAGE plpgsql AS $f$
+    reached boolean DEFAULT true, owns boolean[] DEFAULT NULL, reasons text[] DEFAULT NULL, a_signature text DEFAULT '', moves_epoch bigint DEFAULT 0,
+    OUT status integer, OUT removed boolean) LANGUAGE plpgsql AS $f$
 DECLARE
     q record;
     m record;
@@ -128,6 +132,17 @@ BEGIN
                 CASE one.disposition WHEN 2 THEN cardinality(one.numbers) ELSE 0 END,
                 CASE one.disposition WHEN 4 THEN cardinality(one.numbers) ELSE 0 END, 0);
         END IF;
+    END LOOP;
+    FOR one IN
+        SELECT o.destination, array_agg(r.number ORDER BY r.number) AS numbers
+        FROM unnest(numbers, dispositions, told) AS o(number, disposition, destination)
+        JOIN spool_recipient r ON r.id = wanted AND r.number = o.number AND r.destination = to_destination AND r.state = 'queued'
+        WHERE o.disposition = 6 AND o.destination NOT IN ('', to_destination) GROUP BY o.destination ORDER BY o.destination
+    LOOP
+        heard := true;
+        INSERT INTO spool_event (id, destination, token, who, what, recipients, reply, own)
+            VALUES (wanted, to_destination, with_token, who, 'rerouted', cardinality(one.numbers), format('to %s by policy %s', one.destination, moves_epoch), true);
+        PERFORM spool_move(wanted, to_destination, one.numbers, one.destination, false, moves_epoch);
     END LOOP;
     SELECT count(*) FILTER (WHERE state <> 'queued' AND number = ANY (numbers) AND tried_at = at_now), count(*) FILTER (WHERE state = 'queued')
         INTO settled, remaining FROM spool_recipient WHERE id = wanted AND destination = to_destination;
