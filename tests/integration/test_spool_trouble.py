@@ -272,6 +272,16 @@ def test_recipients_follow_a_new_route(two, edge):
     assert {row["recipient_index"]: row["disposition"] for row in two.json("trace", ident)} == {0: "delivered", 1: "delivered", 2: "discarded"}
 
 
+def test_the_oldest_policy_of_an_entry_counts(two, edge):
+    ident = new_id()
+    edge.stored(ident, (("ann@moved.example", "a.example"), ("bob@moved.example", "c.example")), policy_epoch=5)
+    leases = {lease.destination: lease for lease in edge.claim()}
+    assert edge.result(leases[b"a.example"], (0, "REROUTED", "b.example"), policy_epoch=9) == pb.ANSWER_OK
+    assert edge.result(leases[b"c.example"], (1, "REROUTED", "b.example"), policy_epoch=8) == pb.ANSWER_OK
+    lease, = edge.claim()
+    assert (lease.policy_epoch, len(lease.who)) == (8, 2) and edge.deliver(lease) == pb.ANSWER_OK and count(two) == 0
+
+
 def test_functions_that_are_made_anew_are_called_anew(two, edge):
     """As a coordinator of another version does it: what this one had prepared has another column then."""
     for _ in range(3):

@@ -61,9 +61,11 @@ BEGIN
     INSERT INTO spool_queue (id, destination, arrived_at, scanned, due_at, attend_at, held, bounce, token, attempts, maybe_duplicate, delay_warned,
             routed_epoch)
         SELECT q.id, to_destination, q.arrived_at, q.scanned, clock_timestamp(), CASE WHEN back THEN clock_timestamp() ELSE q.attend_at END,
-            q.held AND NOT back, back, nextval('spool_token'), q.attempts, q.maybe_duplicate, q.delay_warned, epoch
+            q.held AND NOT back, back, nextval('spool_token'), 0, q.maybe_duplicate, q.delay_warned, epoch
         FROM spool_queue q WHERE q.id = wanted AND q.destination = from_destination
         ON CONFLICT (id, destination) DO NOTHING;
+    -- Of an entry's recipients the oldest policy counts, so that a newer one looks at all of them.
+    UPDATE spool_queue q SET routed_epoch = epoch WHERE q.id = wanted AND q.destination = to_destination AND q.routed_epoch > epoch AND epoch > 0;
     DELETE FROM spool_queue q WHERE q.id = wanted AND q.destination = from_destination AND NOT EXISTS (
         SELECT FROM spool_recipient r WHERE r.id = q.id AND r.destination = q.destination AND r.state = 'queued');
     INSERT INTO spool_wake SELECT q.destination, q.scanned, clock_timestamp() FROM spool_queue q
