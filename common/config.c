@@ -9,7 +9,6 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <glob.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -18,6 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "common/config_value.h"
+#include "common/input.h"
 #include "common/memory.h"
 #include "common/utf8.h"
 
@@ -596,10 +596,11 @@ static bool read_open_file(struct reading *reading, int fd, struct error *why)
 static bool read_path(struct config *config, struct reading *parent, bool *located, const char *path, struct error *why)
 {
     struct reading reading = { .config = config, .parent = parent, .path = path, .located = located };
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    struct error reason;
+    int fd = input_open(path, &reason);
 
     if (fd < 0) {
-        error_set(why, "cannot open %s: %s", path, strerror(errno));
+        error_set(why, "cannot open %s: %s", path, reason.text);
         return false;
     }
     bool ok = read_open_file(&reading, fd, why);

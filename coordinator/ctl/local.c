@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
+#include "common/input.h"
 #include "common/memory.h"
 #include "common/policy/policy.h"
 #include "common/settings.h"
@@ -135,12 +136,14 @@ bool local_file_read(const char *path, struct text *out, struct error *why)
 {
     char part[16384];
     size_t len;
-    FILE *in = fopen(path, "re");
+    struct error reason;
+    int fd = input_open(path, &reason);
+    FILE *in = fd >= 0 ? fdopen(fd, "r") : NULL;
     while (in != NULL && (len = fread(part, 1, sizeof part, in)) > 0)
         text_add(out, part, len);
     bool fine = in != NULL && !ferror(in);
     if (!fine)
-        error_set(why, "%s: %s", path, strerror(errno));
+        error_set(why, "%s: %s", path, fd < 0 ? reason.text : strerror(errno));
     if (in != NULL)
         fclose(in);
     return fine;
@@ -156,11 +159,13 @@ bool local_file_read(const char *path, struct text *out, struct error *why)
 static bool read_file(struct request_file *file, const char *dir, const char *name, size_t *room, bool *exists, struct error *why)
 {
     char *path = xasprintf("%s/%s", dir, name);
-    FILE *in = fopen(path, "re");
+    struct error reason;
+    int fd = input_open(path, &reason);
+    bool fine = fd >= 0 || errno == ENOENT;
+    FILE *in = fd >= 0 ? fdopen(fd, "r") : NULL;
     *exists = in != NULL;
-    bool fine = in != NULL || errno == ENOENT;
     if (!fine)
-        error_set(why, "%s: %s", path, strerror(errno));
+        error_set(why, "%s: %s", path, reason.text);
     if (in != NULL) {
         struct text text;
         char part[16384];

@@ -143,6 +143,34 @@ def test_what_only_this_machine_knows_is_told_with_its_line(site, section, key, 
         assert done.returncode != 0 and place in done.stderr and said in done.stderr, (program, done.stderr)
 
 
+def test_a_pipe_is_read_and_one_that_nobody_writes_is_told(tmp_path, site, request):
+    """-c <(command) is a pipe, too; a FIFO without a writer ended in an open() for ever. The programs wait beside each other."""
+    path, _ = site()
+    silent, policy = tmp_path / "silent.conf", tmp_path / "policy"
+    policy.mkdir()
+    started = []
+    request.addfinalizer(lambda: [process.kill() for process in started])
+    os.mkfifo(silent)
+    os.mkfifo(policy / "mailertable")
+    ctl = weir.BIN / "weirctl"
+
+    def start(*words):
+        started.append(subprocess.Popen([str(word) for word in words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+        return started[-1]
+    waiting = [start(ctl, "-c", silent, "config", "check"), start(ctl, "-c", path, "policy", "check", policy),
+               *(start(weir.BIN / f"weir-{role}", "-t", "-c", silent, "--name", name) for role, name in DAEMONS.items())]
+    spoken = tmp_path / "spoken.conf"
+    os.mkfifo(spoken)
+    checked = start(ctl, "-c", spoken, "config", "check")
+    spoken.write_text(path.read_text())
+    assert checked.wait(60) == 0, checked.stderr.read()
+    done = run("bash", "-c", f"{ctl} -c <(cat {path}) config check && cat {path} | {ctl} -c /dev/stdin config check")
+    assert done.returncode == 0, done.stderr
+    for process in waiting:
+        _, said = process.communicate(timeout=60)
+        assert process.returncode != 0 and "a pipe into which nobody has written for 10 s" in said, said
+
+
 def test_two_listeners_at_one_address(site):
     path, _ = site()
     text = path.read_text() + '[listener "other"]\nlisten = 127.0.0.1:2526, 127.0.0.1:2525\n'
