@@ -23,8 +23,6 @@ DECLARE
     is_place boolean;
     by_account record;
     by_client record;
-    first_lock bigint;
-    second_lock bigint;
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
     SELECT * INTO holder FROM account AS a WHERE a.login IN (who, name) ORDER BY a.login = who DESC LIMIT 1;
@@ -32,10 +30,9 @@ BEGIN
         SELECT * INTO holder FROM account AS a WHERE login_cut(a.login) = name AND a.disabled LIMIT 1;
     END IF;
     auth_begin.account := coalesce(holder.login, name);
-    first_lock := hashtextextended('account ' || auth_begin.account, 0);
-    second_lock := hashtextextended('client ' || whence, 0);
-    PERFORM pg_advisory_xact_lock(least(first_lock, second_lock));
-    PERFORM pg_advisory_xact_lock(greatest(first_lock, second_lock));
+    -- In this order always. Of two integers, as the account is a peer's word: in the space of one somebody could choose one whose lock is the leader's.
+    PERFORM pg_advisory_xact_lock(hashtext('weir account'), hashtext(auth_begin.account));
+    PERFORM pg_advisory_xact_lock(hashtext('weir client'), hashtext(whence));
     DELETE FROM auth_guess WHERE request IN (SELECT g.request FROM auth_guess AS g WHERE g.at < since ORDER BY g.at LIMIT 20 FOR UPDATE SKIP LOCKED);
     DELETE FROM auth_place AS d USING (SELECT p.login, p.client FROM auth_place AS p WHERE p.at < places ORDER BY p.at LIMIT 20 FOR UPDATE SKIP LOCKED) AS old
         WHERE d.login = old.login AND d.client = old.client;

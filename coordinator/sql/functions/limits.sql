@@ -4,19 +4,29 @@ CREATE OR REPLACE FUNCTION limit_clock() RETURNS bigint LANGUAGE sql VOLATILE AS
     SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint
 $f$;
 
+-- Holds these buckets until the commit; all take their locks in the same order. Of two integers, as names are peers' words: in the space of one
+-- somebody could choose a name whose lock is the leader's.
+CREATE OR REPLACE FUNCTION limit_lock(names text[]) RETURNS void LANGUAGE plpgsql SET jit = off AS $f$
+DECLARE
+    key integer;
+BEGIN
+    FOR key IN SELECT DISTINCT hashtext(n) FROM unnest(names) AS n ORDER BY 1 LOOP
+        PERFORM pg_advisory_xact_lock(hashtext('weir limit'), key);
+    END LOOP;
+END $f$;
+
 -- Takes from buckets, as common/policy/bucket.c counts. Each place of the arrays is one cost; those with the same number of `request` (they stand together)
 -- are taken all or none, but for dry ones: those are taken where they fit and stop nobody. debt: may take more than there is where there is anything; with a
--- cost of 0 it only asks. spare: so many more are welcome; given is what of them was taken, too, at most an eighth of what is left, so that who asks often
--- need not ask each time, and nobody is short of what others keep.
+-- cost of 0 it only asks. spare: so many more are welcome; given is what of them was taken, too, so that who asks often need not ask each time: at most an
+-- eighth of what is left, so that nobody is short of what others keep, and what the bucket gets back in a second, for so long edges keep it: what they lose
+-- is not missed.
 -- One row a cost, in their order. wait: ms until it would fit, if nobody else takes anything.
 -- However few rows a plan was made for, each bucket is found by its key; and compiling the plan (jit) takes longer than all the rest.
--- Whoever takes from a bucket holds its lock until the commit; all take the locks in the same order.
 CREATE OR REPLACE FUNCTION limit_take(request integer[], bucket text[], cost bigint[], amount bigint[], period bigint[], burst bigint[], spare bigint[],
     debt boolean[], dry boolean[])
-RETURNS TABLE (took boolean, wait bigint, given bigint) LANGUAGE plpgsql SET enable_seqscan = off SET jit = off AS $f$
+RETURNS TABLE (took boolean, wait bigint, given bigint) LANGUAGE plpgsql SET enable_seqscan = off SET jit = off SET lock_timeout = '5s' AS $f$
 DECLARE
     total integer := cardinality(bucket);
-    key bigint;
     moment bigint;
     names text[];
     was bigint[];
@@ -34,9 +44,7 @@ DECLARE
     fine boolean;
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
-    FOR key IN SELECT DISTINCT hashtextextended('limit ' || b, 0) FROM unnest(bucket) AS b ORDER BY 1 LOOP
-        PERFORM pg_advisory_xact_lock(key);
-    END LOOP;
+    PERFORM limit_lock(bucket);
     moment := limit_clock();
     SELECT array_agg(n.name ORDER BY n.name), array_agg(coalesce(l.missing, 0) ORDER BY n.name), array_agg(coalesce(l.at_ms, moment) ORDER BY n.name),
             array_agg(0::bigint), array_agg(false)
@@ -72,7 +80,7 @@ BEGIN
             CONTINUE WHEN NOT fine OR NOT fits[i] OR cost[i] = 0;
             at := place[i];
             was[at] := was[at] + least(cost[i], (9000000000000000000 - was[at]) / period[i]) * period[i];
-            gives[i] := greatest(least(spare[i], (burst[i] * period[i] - was[at]) / period[i] / 8), 0);
+            gives[i] := greatest(least(spare[i], (burst[i] * period[i] - was[at]) / period[i] / 8, amount[i] * 1000 / period[i]), 0);
             was[at] := was[at] + gives[i] * period[i];
             full_at[at] := since[at] + was[at] / amount[i] + 1;
             taken[at] := true;
@@ -90,9 +98,10 @@ END $f$;
 CREATE OR REPLACE FUNCTION limit_tidy(entries bigint, most integer) RETURNS TABLE (filled bigint, over bigint) LANGUAGE plpgsql AS $f$
 DECLARE
     there bigint;
+    moment CONSTANT bigint := limit_clock(); -- once: as a condition it would be asked for each row
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
-    DELETE FROM limit_bucket WHERE ctid = ANY (ARRAY(SELECT ctid FROM limit_bucket WHERE full_ms <= limit_clock() LIMIT most FOR UPDATE SKIP LOCKED));
+    DELETE FROM limit_bucket WHERE ctid = ANY (ARRAY(SELECT ctid FROM limit_bucket WHERE full_ms <= moment LIMIT most FOR UPDATE SKIP LOCKED));
     GET DIAGNOSTICS filled = ROW_COUNT;
     SELECT count(*) INTO there FROM (SELECT FROM limit_bucket LIMIT entries + most) AS l;
     DELETE FROM limit_bucket WHERE there > entries AND ctid = ANY (ARRAY(SELECT ctid FROM limit_bucket ORDER BY full_ms
@@ -112,8 +121,10 @@ $f$;
 CREATE OR REPLACE FUNCTION admin_limit_reset(who text, subjects text[]) RETURNS admin_answer LANGUAGE plpgsql AS $f$
 DECLARE
     amount bigint;
+    names text[] := ARRAY(SELECT l.name FROM limit_bucket AS l WHERE split_part(l.name, ' ', 4) = ANY (subjects));
 BEGIN
-    DELETE FROM limit_bucket WHERE split_part(name, ' ', 4) = ANY (subjects);
+    PERFORM limit_lock(names); -- who takes from one just now would write it down again
+    DELETE FROM limit_bucket WHERE name = ANY (names);
     GET DIAGNOSTICS amount = ROW_COUNT;
     IF amount > 0 THEN
         INSERT INTO audit_action (who, action, target, detail)
