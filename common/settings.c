@@ -173,6 +173,7 @@ static const struct config_key edge_keys[] = {
     DURATION(drain_idle, "10s", 0, HOURS, "and earlier those without a command between two messages for so long: 421 4.3.2"),
     SIZE(spool_ahead, "8MiB", 0, GIB, "chunks of large messages under way to or from the spool before those in front of them, per worker; 0: none"),
     UINT(spool_concurrency, "20", 0, 1000, "leases of the spool that a worker delivers at once; 0: none"),
+    UINT(spool_spare, "5", 0, 1000, "leases more, one for each destination that has none at the worker, while nothing it delivers comes to an end"),
     DURATION(spool_timeout, "30s", 100 * MS, 10 * MINUTES, "storing a message: for a coordinator's answer"),
     SIZE(dsn_return_size, "64KiB", KIB, MIB, "a DSN returns the whole message up to this size, else its header"),
     DURATION(auth_timeout, "20s", SECONDS, 10 * MINUTES, "whether a password is right must be known by then, else 454 4.7.0"),

@@ -140,6 +140,7 @@ struct edge_settings {                /* [edge] */
     uint64_t drain_idle;              /* 10s: sessions without a command between messages for so long, too */
     uint64_t spool_ahead;             /* 8MiB of chunks to or from the spool before those in front of them were answered, per worker; 0: one of a message at a time */
     uint64_t spool_concurrency;       /* 20 leases of the spool that a worker delivers at once; 0: it leaves the spool to others */
+    uint64_t spool_spare;             /* 5 leases more, one for each destination that has none here, while nothing ends */
     uint64_t spool_timeout;           /* 30s for a coordinator's answer while a client waits for its message to be stored */
     uint64_t dsn_return_size;         /* 64KiB: a DSN returns the whole message up to this size, else its header */
     uint64_t auth_timeout;            /* 20s for a coordinator to say whether a password is right */

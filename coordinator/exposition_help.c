@@ -65,6 +65,7 @@ static const struct help helps[] = {
     { "weir_edge_spool_leases_total", "Leases of the spool an edge has taken." },
     { "weir_edge_spool_maybe_duplicates_total", "Deliveries from the spool after which a second copy may come; each is logged." },
     { "weir_edge_spool_recipients_total", "Outcomes of deliveries from the spool by recipient." },
+    { "weir_edge_spool_spare_jobs", "Leases in the places of spool_spare: of destinations an edge delivered nothing else to, while all else stood still." },
     { "weir_edge_spool_store_seconds", "Time from the verdict to the answer that a message is stored." },
     { "weir_edge_spool_stores_total", "Messages edges gave to the spool by result." },
     { "weir_engine_huge_page_bytes", "Memory of a generation's loaded signatures that is in huge pages." },

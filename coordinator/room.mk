@@ -1,7 +1,8 @@
 coordinator_migrations := $(patsubst %,coordinator/sql/%.sql, \
     0001_base 0002_operators 0003_identity 0004_fold 0005_drain_number 0006_revoke 0007_same_for_all \
     0008_heard_process 0009_audit_rule 0010_spool 0011_spool_lease 0012_spool_queue 0013_accounts \
-    0014_spool_status 0015_audit 0016_functions 0017_guesses 0018_spool_expiry 0019_report 0020_verify 0021_speaker 0022_given 0023_policy_speed 0024_acts 0025_limits 0026_relay_test 0027_spelling 0028_apart 0029_routed)
+    0014_spool_status 0015_audit 0016_functions 0017_guesses 0018_spool_expiry 0019_report 0020_verify 0021_speaker 0022_given 0023_policy_speed 0024_acts 0025_limits \
+    0026_relay_test 0027_spelling 0028_apart 0029_routed 0030_spool_others)
 # In the order in which they are applied: a view, and a function in SQL, comes after what it uses.
 coordinator_functions := $(patsubst %,coordinator/sql/functions/%.sql, \
     views acts addresses cluster nodes metrics policy spool_store spool_lease spool_result spool_state queue auth accounts audit verify limits relay_test operators \

@@ -32,6 +32,7 @@ struct claim {
     struct question *question;
     uint32_t room;
     bool scanners;
+    bool others; /* only of destinations that who holds no lease of */
     char who[96];
     uint64_t since_ms;
     struct event *timer;
@@ -124,6 +125,7 @@ static void on_claim(void *arg, struct question *question, const struct link_mes
     claim->question = question;
     claim->room = asked->room < WIRE_LEASES_MAX ? asked->room : WIRE_LEASES_MAX;
     claim->scanners = asked->scanners;
+    claim->others = asked->others;
     claim->since_ms = clock_ms();
     snprintf(claim->who, sizeof claim->who, "%s/%u", question_node(question), asked->worker);
     claim->timer = evtimer_new(leases->spool->options.base, on_claim_timer, claim);
@@ -415,7 +417,10 @@ static void on_claimed(void *arg, enum db_outcome outcome, const struct db_error
         hand_out(leases, claim, leases->rows);
     } else if ((outcome == DB_OK || conflict) && !leases->draining && clock_ms() - claim->since_ms < WAIT_MAX_MS &&
                evtimer_pending(claim->timer, NULL)) {
-        TAILQ_INSERT_HEAD(&leases->standing, claim, link);
+        if (claim->others) /* what is due may be nothing for this one, but for the next */
+            TAILQ_INSERT_TAIL(&leases->standing, claim, link);
+        else
+            TAILQ_INSERT_HEAD(&leases->standing, claim, link);
     } else if (outcome == DB_OK || conflict) {
         claim_end_empty(claim);
     } else {
@@ -432,7 +437,13 @@ static void on_claimed(void *arg, enum db_outcome outcome, const struct db_error
         schedule(leases, got_some);
 }
 
-/* The next claim, if one stands: one that can take unscanned mail rather than one that cannot, then the oldest. */
+static bool takes_more(const struct claim *one, const struct claim *other)
+{
+    return one->scanners != other->scanners ? one->scanners : other->others && !one->others;
+}
+
+/* The next claim, if one stands: one that can take unscanned mail rather than one that cannot, one for any destination rather than one that is
+ * not, then the oldest. */
 static struct claim *next_claim(struct leases *leases)
 {
     struct claim *claim = NULL, *one, *next;
@@ -441,7 +452,7 @@ static struct claim *next_claim(struct leases *leases)
         if (!question_is_wanted(one->question)) {
             TAILQ_REMOVE(&leases->standing, one, link);
             claim_end_empty(one);
-        } else if (claim == NULL || (one->scanners && !claim->scanners)) {
+        } else if (claim == NULL || takes_more(one, claim)) {
             claim = one;
         }
     }
@@ -483,7 +494,7 @@ static void run(struct leases *leases)
     }
     leases->again = false;
     struct claim *claim = !disk_is_full(leases) && db_is_up(leases->db) ? next_claim(leases) : NULL;
-    if (leases->untold && (claim == NULL || !claim->scanners) && db_is_up(leases->db))
+    if (leases->untold && (claim == NULL || !claim->scanners || claim->others) && db_is_up(leases->db))
         tell_others(leases);
     leases->untold &= !db_is_up(leases->db);
     if (claim == NULL)
@@ -497,13 +508,13 @@ static void run(struct leases *leases)
     snprintf(room, sizeof room, "%u", claim->room);
     const struct spool_words *words = &leases->spool->words;
     const char *const values[] = { claim->who,   room, claim->scanners ? "t" : "f", words->per_destination, words->lease,
-                                   words->retry_min, words->retry_max };
+                                   words->retry_min, words->retry_max, claim->others ? "t" : "f" };
     struct db_unit *unit = db_begin(leases->db, on_claimed, leases);
     db_query(unit,
              "SELECT first, id, destination, token, envelope, attempts, expiries, age_ms, maybe_duplicate, delay_warned, bounce, dsn, scanned, verdict,"
              " scanner, engine, signatures, size, tries, packed, routed_epoch"
-             " FROM spool_claim($1::text, $2::integer, $3::boolean, $4::integer, $5::interval, $6::interval, $7::interval)",
-             7, values, on_rows);
+             " FROM spool_claim($1::text, $2::integer, $3::boolean, $4::integer, $5::interval, $6::interval, $7::interval, $8::boolean)",
+             8, values, on_rows);
     db_query(unit, "SELECT due_any, due_scanned FROM spool_due()", 0, NULL, on_due);
     db_commit(unit);
 }

@@ -147,8 +147,10 @@ static struct smtp_reply reply_for_client(const struct smtp_reply *reply)
         if (own.enhanced[0] == '\0')
             strcpy(own.enhanced, "4.3.2");
     }
-    if (own.code == 0)
+    if (own.code == 0) {
         reply_set(&own, 451, "4.4.2", "connection to the next hop lost: %.900s", reply->text);
+        own.lost = true;
+    }
     return own;
 }
 

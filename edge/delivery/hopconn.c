@@ -21,7 +21,7 @@ void reply_set(struct smtp_reply *reply, int code, const char *enhanced, const c
     va_start(args, text);
     reply->code = code;
     reply->own = true;
-    reply->closing = false;
+    reply->closing = reply->lost = false;
     snprintf(reply->enhanced, sizeof reply->enhanced, "%s", enhanced != NULL ? enhanced : "");
     vsnprintf(reply->text, sizeof reply->text, text, args);
     va_end(args);

@@ -60,6 +60,7 @@ struct job {
     bool sending;                      /* the next hop is being given the message */
     bool destination_down, takes_dsn, lost;
     bool asked;                        /* in the renewal under way */
+    bool spare;                        /* of a claim for other destinations: has one of the spool_spare places */
     struct job_result result;
     struct readers readers;            /* of the DSN; empty: none is due, or nobody can be told */
     char next_hop[NEXT_HOP_TEXT_MAX + 64]; /* "host[192.0.2.9]:25", once connected */
@@ -68,23 +69,32 @@ struct job {
 };
 
 struct runner_metrics {
-    struct metric *leases, *lost, *maybe_duplicates, *jobs, *dsn, *dsn_dropped;
+    struct metric *leases, *lost, *maybe_duplicates, *jobs, *spare_jobs, *dsn, *dsn_dropped;
     struct metric *recipients[WEIR__SPOOL_DISPOSITION__SPOOL_REROUTED + 1];
+};
+
+struct runner_claim {
+    struct spool_runner *runner;
+    struct node_question *question;    /* NULL: none stands */
+    uint64_t sent_ms;
+    bool others;                       /* for destinations that nothing is held of here: its jobs are spare */
 };
 
 struct spool_runner {
     struct spool_runner_options options;
     struct runner_metrics metrics;
     struct job *jobs;
-    unsigned count;
+    unsigned count, spares;            /* spares: of count, those that are spare */
     uint64_t boot;                     /* names this process to the coordinators */
-    struct node_question *claim, *renewal;
-    uint64_t claim_ms, renewal_ms;     /* when they were sent */
+    struct runner_claim claim, spare;
+    struct node_question *renewal;
+    uint64_t renewal_ms;               /* when it was sent */
     uint64_t lease_ms;                 /* of the last lease: a claim waits for a part of it */
     uint64_t rest_until_ms;            /* no claim before: the last one failed, or there was no room for a body */
     uint64_t no_scan_until_ms;         /* the farm said busy */
     struct event *tick, *freed;        /* freed: jobs have ended, there is room for more */
     bool running;
+    bool moved;                        /* a job that is not spare has ended since the last tick */
 };
 
 /* ---- runner.c ---- */
@@ -95,7 +105,7 @@ void runner_remove(struct spool_runner *runner, struct job *job);
 /* ---- job.c ---- */
 
 /* lease and recipients: taken. */
-void job_begin(struct spool_runner *runner, Weir__SpoolLease *lease, Weir__SpoolRecipients *recipients, const struct lease_time *time);
+void job_begin(struct spool_runner *runner, Weir__SpoolLease *lease, Weir__SpoolRecipients *recipients, const struct lease_time *time, bool spare);
 void job_free(struct job *job);
 /* The lease was renewed: the delivery may go on for longer. */
 void job_renewed(struct job *job, const struct lease_time *time);

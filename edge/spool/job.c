@@ -34,7 +34,7 @@ static void on_again(evutil_socket_t fd, short what, void *arg)
         job_report(job);
 }
 
-void job_begin(struct spool_runner *runner, Weir__SpoolLease *lease, Weir__SpoolRecipients *recipients, const struct lease_time *time)
+void job_begin(struct spool_runner *runner, Weir__SpoolLease *lease, Weir__SpoolRecipients *recipients, const struct lease_time *time, bool spare)
 {
     const Weir__SpoolEnvelope *envelope = lease->envelope;
     struct job *job = xcalloc(1, sizeof *job);
@@ -42,6 +42,7 @@ void job_begin(struct spool_runner *runner, Weir__SpoolLease *lease, Weir__Spool
     job->lease = lease;
     job->recipients = recipients;
     job->time = *time;
+    job->spare = spare;
     job->began_ms = clock_ms();
     wire_string(job->id, sizeof job->id, &envelope->id);
     wire_string(job->destination, sizeof job->destination, &lease->destination);
@@ -55,7 +56,9 @@ void job_begin(struct spool_runner *runner, Weir__SpoolLease *lease, Weir__Spool
         job->next->link = &job->next;
     runner->jobs = job;
     runner->count++;
+    runner->spares += spare;
     metric_set(runner->metrics.jobs, runner->count);
+    metric_set(runner->metrics.spare_jobs, runner->spares);
 
     char sender[4 * WIRE_ADDRESS_MAX];
     log_write_as("qmgr", LOG_INFO, "%s: from=<%s>, size=%llu, nrcpt=%zu (queue active)", job->id,
@@ -405,10 +408,18 @@ static void note_next_hop(struct job *job)
     job->takes_dsn = delivery_hop_takes_dsn(job->delivery);
 }
 
+/* A host that says nothing, or goes away, holds a place of everybody's for as long as its time-outs: one message at a time finds out how it is,
+ * as with one that cannot be reached (Postfix: smtp_stream_except() throttles). */
+static void note_lost(struct job *job, const struct smtp_reply *reply)
+{
+    job->destination_down |= reply->lost;
+}
+
 static void on_recipient(void *arg, unsigned index, const struct smtp_reply *reply)
 {
     struct job *job = arg;
     note_next_hop(job);
+    note_lost(job, reply);
     job->answered++;
     if (reply->code / 100 == 2)
         job->accepted++;
@@ -433,6 +444,7 @@ static void on_delivered(void *arg, const struct smtp_reply *reply, bool maybe_d
 {
     struct job *job = arg;
     note_next_hop(job);
+    note_lost(job, reply);
     job->delivery = NULL; /* freed right after this */
     if (maybe_delivered) {
         metric_add(job->runner->metrics.maybe_duplicates, 1);

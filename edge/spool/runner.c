@@ -18,6 +18,7 @@
 static void on_tick(evutil_socket_t fd, short what, void *arg);
 static void on_freed(evutil_socket_t fd, short what, void *arg);
 static void claim(struct spool_runner *runner);
+static void claim_others(struct spool_runner *runner);
 
 struct spool_runner *spool_runner_new(const struct spool_runner_options *options)
 {
@@ -30,6 +31,8 @@ struct spool_runner *spool_runner_new(const struct spool_runner_options *options
     struct spool_runner *runner = xcalloc(1, sizeof *runner);
     struct runner_metrics *m = &runner->metrics;
     runner->options = *options;
+    runner->claim = (struct runner_claim){ .runner = runner };
+    runner->spare = (struct runner_claim){ .runner = runner, .others = true };
     if (getrandom(&runner->boot, sizeof runner->boot, 0) != sizeof runner->boot)
         fatal("getrandom: %m");
     m->leases = metrics_counter(options->metrics, "weir_edge_spool_leases_total", NULL);
@@ -38,6 +41,7 @@ struct spool_runner *spool_runner_new(const struct spool_runner_options *options
     m->dsn = metrics_counter(options->metrics, "weir_edge_spool_dsn_total", NULL);
     m->dsn_dropped = metrics_counter(options->metrics, "weir_edge_spool_dsn_dropped_total", NULL);
     m->jobs = metrics_gauge(options->metrics, "weir_edge_spool_jobs", NULL);
+    m->spare_jobs = metrics_gauge(options->metrics, "weir_edge_spool_spare_jobs", NULL);
     for (size_t i = WEIR__SPOOL_DISPOSITION__SPOOL_DELIVERED; i < sizeof results / sizeof *results; i++)
         m->recipients[i] = metrics_counter(options->metrics, "weir_edge_spool_recipients_total", "result=\"%s\"", results[i]);
     runner->tick = event_new(options->base, -1, EV_PERSIST, on_tick, runner);
@@ -52,7 +56,8 @@ void spool_runner_free(struct spool_runner **runnerp)
     *runnerp = NULL;
     if (runner == NULL)
         return;
-    node_question_cancel(&runner->claim);
+    node_question_cancel(&runner->claim.question);
+    node_question_cancel(&runner->spare.question);
     node_question_cancel(&runner->renewal);
     while (runner->jobs != NULL)
         job_free(runner->jobs);
@@ -98,16 +103,21 @@ void runner_remove(struct spool_runner *runner, struct job *job)
     if (job->next != NULL)
         job->next->link = job->link;
     runner->count--;
+    runner->spares -= job->spare;
+    runner->moved |= !job->spare;
     metric_set(runner->metrics.jobs, runner->count);
-    if (runner->count + runner->options.settings->spool_concurrency / CLAIM_PART <= runner->options.settings->spool_concurrency)
+    metric_set(runner->metrics.spare_jobs, runner->spares);
+    uint64_t places = runner->options.settings->spool_concurrency;
+    if (!job->spare && runner->count - runner->spares + places / CLAIM_PART <= places)
         event_add(runner->freed, &(struct timeval){ 0, 0 }); /* for all that end in this loop turn */
 }
 
-/* ---- claims ---- */
+/* ---- claims: one for whatever is due; one more for destinations that nothing is held of, while all else stands still ---- */
 
 /* A lease that cannot even be read is left to run out: a coordinator that sends such cannot be told anything either. */
-static void take_lease(struct spool_runner *runner, const Weir__SpoolLease *lease, const struct link_payload *payload)
+static void take_lease(const struct runner_claim *claim, const Weir__SpoolLease *lease, const struct link_payload *payload)
 {
+    struct spool_runner *runner = claim->runner;
     struct error why;
     Weir__SpoolRecipients *recipients = wire_recipients_decode(payload->data, payload->len, &why);
     if (recipients == NULL || recipients->n_recipients == 0) {
@@ -123,33 +133,36 @@ static void take_lease(struct spool_runner *runner, const Weir__SpoolLease *leas
     weir_assert(copy != NULL); /* it was just packed */
     metric_add(runner->metrics.leases, 1);
     runner->lease_ms = lease->lease_ms;
-    job_begin(runner, copy, recipients, &(struct lease_time){ runner->claim_ms, lease->lease_ms });
+    job_begin(runner, copy, recipients, &(struct lease_time){ claim->sent_ms, lease->lease_ms }, claim->others);
 }
 
 static void on_claimed(void *arg, const Weir__Answer *answer, const struct link_payload *payloads, size_t count)
 {
-    struct spool_runner *runner = arg;
-    runner->claim = NULL;
+    struct runner_claim *answered = arg;
+    struct spool_runner *runner = answered->runner;
+    answered->question = NULL;
     if (answer == NULL || answer->status != WEIR__ANSWER_STATUS__ANSWER_OK || answer->body_case != WEIR__ANSWER__BODY_SPOOL_LEASES) {
         runner_rest(runner);
         return;
     }
     const Weir__SpoolLeases *leases = answer->spool_leases;
     for (size_t i = 0; i < leases->n_leases && i < count; i++)
-        take_lease(runner, leases->leases[i], &payloads[i]);
-    if (runner->running)
-        claim(runner);
-    else /* drained while it stood */
+        take_lease(answered, leases->leases[i], &payloads[i]);
+    if (!runner->running) /* drained while it stood */
         spool_runner_drain(runner);
+    else if (answered->others)
+        claim_others(runner);
+    else
+        claim(runner);
 }
 
-static void claim(struct spool_runner *runner)
+static void ask_for(struct runner_claim *claim, uint64_t room)
 {
+    struct spool_runner *runner = claim->runner;
     const struct spool_runner_options *options = &runner->options;
-    uint64_t now = clock_ms(), room = options->settings->spool_concurrency;
-    if (!runner->running || runner->claim != NULL || now < runner->rest_until_ms || runner->count >= room || !node_is_connected(options->node))
+    uint64_t now = clock_ms();
+    if (!runner->running || claim->question != NULL || now < runner->rest_until_ms || room == 0 || !node_is_connected(options->node))
         return;
-    room -= runner->count;
     bool scanners = options->farm == NULL || (scan_farm_has_live(options->farm) && now >= runner->no_scan_until_ms);
     uint64_t wait = runner->lease_ms == 0 ? CLAIM_FIRST_WAIT_MS : runner->lease_ms / 3;
     wait = wait < CLAIM_WAIT_MS ? wait : CLAIM_WAIT_MS;
@@ -164,12 +177,32 @@ static void claim(struct spool_runner *runner)
     body.room = (uint32_t)(room < WIRE_LEASES_MAX ? room : WIRE_LEASES_MAX);
     body.scanners = scanners;
     body.wait_ms = (uint32_t)wait;
+    body.others = claim->others;
     question.body_case = WEIR__QUESTION__BODY_SPOOL_CLAIM;
     question.spool_claim = &body;
-    runner->claim_ms = now;
-    runner->claim = node_ask(options->node, &question, NULL, 0, wait + ANSWER_MS, on_claimed, runner);
-    if (runner->claim == NULL)
+    claim->sent_ms = now;
+    claim->question = node_ask(options->node, &question, NULL, 0, wait + ANSWER_MS, on_claimed, claim);
+    if (claim->question == NULL)
         runner_rest(runner);
+}
+
+static uint64_t places_free(const struct spool_runner *runner)
+{
+    uint64_t places = runner->options.settings->spool_concurrency, taken = runner->count - runner->spares;
+    return taken < places ? places - taken : 0;
+}
+
+static void claim(struct spool_runner *runner)
+{
+    ask_for(&runner->claim, places_free(runner));
+}
+
+/* All places may be taken by next hops that hang. Where jobs come to an end none is needed: each would cost the database claims for nothing. */
+static void claim_others(struct spool_runner *runner)
+{
+    const struct edge_settings *settings = runner->options.settings;
+    if (settings->spool_concurrency > 0 && places_free(runner) == 0 && !runner->moved && runner->spares < settings->spool_spare)
+        ask_for(&runner->spare, settings->spool_spare - runner->spares);
 }
 
 /* ---- renewals ---- */
@@ -249,6 +282,8 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
     }
     renew(runner, now);
     claim(runner);
+    claim_others(runner);
+    runner->moved = false;
     if (!runner->running && runner->count == 0)
         runner->options.idle(runner->options.arg);
 }

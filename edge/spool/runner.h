@@ -5,8 +5,9 @@
  *
  * A claim stands at a coordinator while there is room for more leases; each lease (one message, one destination) becomes a job that ends with a
  * result, repeated until it is taken, or with the lease. Where all places were taken the next claim is made once half of them are free, or with
- * the next tick of 100 ms. At most spool_concurrency jobs, whose bytes count into the worker's message budget;
- * the chunks of a large one are asked ahead (ahead.h).
+ * the next tick of 100 ms. At most spool_concurrency jobs, whose bytes count into the worker's message budget; while all of those stand still for a
+ * tick, as where their next hop hangs, up to spool_spare more, of a second claim: one for each destination that has none here.
+ * The chunks of a large message are asked ahead (ahead.h).
  */
 #include <event2/event.h>
 #include "common/metrics.h"

@@ -213,6 +213,51 @@ def test_who_was_delivered_was_reached(two, edge):
     assert count(two, "spool_destination") == 0 and count(two) == 0
 
 
+def to(*names):
+    return [(f"x@{name}.example", f"{name}.example") for name in names]
+
+
+def test_a_claim_for_others_gets_one_of_each_destination_that_its_worker_has_none_of(two, edge):
+    """However much there is for the one it holds, whose lane is due all the time; other workers get that."""
+    for _ in range(6):
+        edge.stored(new_id(), to("stuck"))
+    held = edge.claim(room=2)
+    assert {lease.destination for lease in held} == {b"stuck.example"} and len(held) == 2
+    for _ in range(2):
+        edge.stored(new_id(), to("one", "two"))
+        edge.stored(new_id(), to("one"), scanned=False, verdict=b"")
+    spare = edge.claim(others=True, wait=20000)
+    assert sorted(lease.destination for lease in spare) == [b"one.example", b"two.example"]
+    assert edge.claim(others=True, wait=300) == []
+    one, two_ = sorted(spare, key=lambda lease: lease.destination)
+    asked = edge.ask_claim(others=True, wait=20000)
+    assert edge.deliver(two_) == pb.ANSWER_OK
+    next_, = edge.leases(asked, 30)
+    assert next_.destination == b"two.example", "told of when there is room for it"
+    rest = edge.claim(room=20, wait=20000)
+    assert len(rest) == 4 + 3, "what any claim gets"
+    assert edge.deliver_all([*held, one, next_, *rest]) == {pb.ANSWER_OK} and count(two) == 0
+
+
+def test_a_claim_for_others_stands_in_nobodys_way(two, edge):
+    """What is due is nothing for it, but for the claim of another worker, for others or for all, whichever came first."""
+    node = two.node("edge-2", "edge")
+    assert node.hello() is not None
+    other = Edge(node)
+    for for_others in (False, True):
+        edge.stored(new_id(), to("stuck"))
+        held, = edge.claim(wait=20000)
+        asked = edge.ask_claim(others=True, wait=20000)
+        also = other.ask_claim(others=for_others, wait=20000)
+        edge.stored(new_id(), to("stuck"))
+        lease, = other.leases(also, 30)
+        edge.stored(new_id(), to("fine"))
+        fine, = edge.leases(asked, 30)
+        assert (lease.destination, fine.destination) == (b"stuck.example", b"fine.example")
+        assert {edge.deliver(held), other.deliver(lease), edge.deliver(fine)} == {pb.ANSWER_OK}
+    node.close()
+
+
 def test_the_end_of_much_old_mail_delays_no_new_mail(two, edge):
     """Also for an edge that asks for one message at a time."""
     for _ in range(16):

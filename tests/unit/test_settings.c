@@ -347,6 +347,8 @@ static const struct {
     { "cluster", "contact", 0, "" },
     { "cluster", "node_timeout", 3 * SECONDS, NULL },
     { "edge", "scan", true, NULL },
+    { "edge", "spool_concurrency", 20, NULL },
+    { "edge", "spool_spare", 5, NULL },
     { "edge", "virus_action", 0, "reject" },
     { "edge", "virus_notice", true, NULL },
     { "edge", "unknown_action", 0, "tempfail" },

@@ -44,7 +44,7 @@ struct scan {
 
 static struct {
     uint64_t now;
-    bool disconnected, no_room, farm_dead, dot_sent, takes_dsn, unreachable;
+    bool disconnected, no_room, farm_dead, dot_sent, takes_dsn, unreachable, lost;
     struct node_question *asked[ASKED_MAX];
     struct delivery *delivery;
     struct scan *scan;
@@ -278,14 +278,14 @@ bool delivery_hop_takes_dsn(const struct delivery *delivery)
 }
 static void answer_rcpt(unsigned index, int code, const char *enhanced)
 {
-    struct smtp_reply says = { .code = code, .text = "words" };
+    struct smtp_reply says = { .code = code, .lost = d.lost, .text = "words" };
     snprintf(says.enhanced, sizeof says.enhanced, "%s", enhanced);
     d.delivery->handlers->recipient(d.delivery->arg, index, &says);
 }
 static void answer_message(int code, bool maybe)
 {
     struct delivery *delivery = d.delivery;
-    struct smtp_reply says = { .code = code, .text = "words" };
+    struct smtp_reply says = { .code = code, .lost = d.lost, .text = "words" };
     d.delivery = NULL;
     delivery->handlers->done(delivery->arg, &says, maybe);
     free(delivery);
@@ -669,7 +669,7 @@ struct grant {
     uint64_t routed, routed_again; /* policies that said where it goes */
 };
 
-static void grant(const struct grant *wanted)
+static void grant_to(struct node_question *claim, const struct grant *wanted)
 {
     size_t count = wanted->recipients != 0 ? wanted->recipients : 1;
     Weir__SpoolRecipient *recipients = xcalloc(count, sizeof *recipients), **list = xcalloc(count, sizeof *list);
@@ -715,10 +715,15 @@ static void grant(const struct grant *wanted)
     struct link_payload payload;
     uint8_t *bytes = wire_recipients_encode(&packed, &payload.len);
     payload.data = bytes;
-    reply(ASKED(CLAIM), &answer, &payload, 1);
+    reply(claim, &answer, &payload, 1);
     free(bytes);
     free(recipients);
     free(list);
+}
+
+static void grant(const struct grant *wanted)
+{
+    grant_to(ASKED(CLAIM), wanted);
 }
 
 static void give_body(void)
@@ -1008,6 +1013,24 @@ START_TEST(outcome)
     ck_assert_int_eq(ASKED(RESULT)->question->spool_result->destination_down, replies[_i].down);
     ck_assert_int_eq(ASKED(RESULT)->question->spool_result->reached, !replies[_i].unreachable);
     ck_assert_int_eq(ASKED(RESULT)->question->spool_result->delay_warned, replies[_i].grant.warn);
+    settle();
+    runner_end();
+}
+END_TEST
+
+/* A next hop that was reached and then leaves without a word, at RCPT or behind the dot: its mail waits for one that finds it well. */
+START_TEST(silence)
+{
+    runner_begin(true);
+    grant(&(struct grant){ .scanned = true });
+    give_body();
+    d.lost = _i == 0;
+    answer_rcpt(0, d.lost ? 451 : 250, d.lost ? "4.4.2" : "2.1.5");
+    d.lost = true;
+    if (_i == 1)
+        answer_message(451, true);
+    ck_assert_str_eq(result_text(), "deferred 451");
+    ck_assert(ASKED(RESULT)->question->spool_result->destination_down && !ASKED(RESULT)->question->spool_result->reached);
     settle();
     runner_end();
 }
@@ -1333,6 +1356,65 @@ START_TEST(ended_jobs_make_room)
 }
 END_TEST
 
+static const Weir__SpoolClaim *claim_asked(void)
+{
+    return ASKED(CLAIM) != NULL ? ASKED(CLAIM)->question->spool_claim : NULL;
+}
+
+static int spare_jobs(void)
+{
+    return (int)metrics_gauge(&r.metrics, "weir_edge_spool_spare_jobs", NULL)->value;
+}
+
+/* All places are taken and nothing ends: there are a few more for other destinations, and with them nothing is claimed for these. */
+START_TEST(places_of_others)
+{
+    runner_begin(true);
+    r.settings.spool_spare = 2;
+    for (unsigned i = 0; i < 2; i++)
+        grant(&(struct grant){ .scanned = true, .token = 100 + i });
+    ck_assert_ptr_null(claim_asked());
+    tick(100);
+    ck_assert(claim_asked() != NULL && claim_asked()->others && claim_asked()->room == 2);
+    grant(&(struct grant){ .scanned = true, .token = 200 });
+    ck_assert(claim_asked()->others && claim_asked()->room == 1);
+    grant(&(struct grant){ .scanned = true, .token = 201 });
+    ck_assert(claim_asked() == NULL && spool_runner_jobs(r.runner) == 4 && spare_jobs() == 2);
+    tick(100);
+    ck_assert_ptr_null(claim_asked());
+    for (unsigned i = 0; i < 4; i++) /* the oldest ask first: the places that one gives free are everybody's */
+        reply_status(ASKED(FETCH), WEIR__ANSWER_STATUS__ANSWER_REFUSED);
+    ck_assert_int_eq(spare_jobs(), 0);
+    turn(0);
+    ck_assert(claim_asked() != NULL && !claim_asked()->others && claim_asked()->room == 2);
+    tick(100);
+    struct node_question *usual = ASKED(CLAIM);
+    for (size_t i = 0; i < ASKED_MAX; i++)
+        ck_assert(d.asked[i] == NULL || d.asked[i] == usual);
+    runner_end();
+}
+END_TEST
+
+/* Where jobs end, or there is to be no spare place, no place at all, or still one of the usual, a claim for others would be for nothing. */
+START_TEST(no_places_of_others)
+{
+    runner_begin(true);
+    r.settings.spool_spare = _i == 0 ? 0 : 2;
+    r.settings.spool_concurrency = 3;
+    for (unsigned i = 0; i < (_i == 1 ? 2 : 3); i++)
+        grant(&(struct grant){ .scanned = true, .token = 100 + i });
+    if (_i == 2) {
+        r.settings.spool_concurrency = 2;
+        reply_status(ASKED(FETCH), WEIR__ANSWER_STATUS__ANSWER_REFUSED);
+    }
+    event_base_loop(base, EVLOOP_ONCE); /* one tick */
+    ck_assert(claim_asked() == NULL || !claim_asked()->others);
+    event_base_loop(base, EVLOOP_ONCE);
+    ck_assert_int_eq(claim_asked() != NULL && claim_asked()->others, _i == 2); /* since then nothing has ended */
+    runner_end();
+}
+END_TEST
+
 START_TEST(result_is_repeated)
 {
     runner_begin(true);
@@ -1446,6 +1528,7 @@ int main(void)
     tcase_add_loop_test(tests, not_clean, 0, (int)(sizeof verdicts / sizeof *verdicts));
     tcase_add_test(tests, busy_scanners);
     tcase_add_loop_test(tests, outcome, 0, (int)(sizeof replies / sizeof *replies));
+    tcase_add_loop_test(tests, silence, 0, 2);
     tcase_add_test(tests, returned_by_an_operator);
     tcase_add_test(tests, given_up);
     tcase_add_loop_test(tests, everybody_is_told, 0, (int)(sizeof senders / sizeof *senders));
@@ -1457,6 +1540,8 @@ int main(void)
     tcase_add_loop_test(tests, renewed, 0, 2);
     tcase_add_test(tests, more_leases_than_a_renewal_has_room_for);
     tcase_add_loop_test(tests, ended_jobs_make_room, 0, sizeof room_again / sizeof *room_again);
+    tcase_add_test(tests, places_of_others);
+    tcase_add_loop_test(tests, no_places_of_others, 0, 3);
     tcase_add_test(tests, result_is_repeated);
     tcase_add_loop_test(tests, drained, 0, 2);
     tcase_add_test(tests, drained_between_two_answers);

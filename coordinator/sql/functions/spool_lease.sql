@@ -70,10 +70,10 @@ BEGIN
     SELECT c.id, c.destination FROM changed c WHERE c.leased ORDER BY c.place;
 END $f$;
 
--- Leases up to room rows, unscanned ones only where a scanner can be had. One row for each recipient to deliver, the lease's own columns in
--- the first of each lease (first).
+-- Leases up to room rows, unscanned ones only where a scanner can be had; others: only for destinations of which who holds none, one for each, so
+-- that what hangs cannot have all places. One row for each recipient to deliver, the lease's own columns in the first of each lease (first).
 CREATE OR REPLACE FUNCTION spool_claim(who text, room integer, scanners boolean, per_destination integer, lease interval, retry_first interval,
-    retry_most interval)
+    retry_most interval, others boolean DEFAULT false)
 RETURNS TABLE (first boolean, id text, destination text, token bigint, envelope bytea, attempts integer, expiries integer, age_ms bigint,
     maybe_duplicate boolean, delay_warned boolean, bounce boolean, dsn boolean, scanned boolean, verdict text, scanner text, engine text,
     signatures text, size bigint, tries integer, packed bytea, routed_epoch bigint) LANGUAGE plpgsql AS $f$
@@ -98,7 +98,7 @@ BEGIN
         INTO lanes, attend_scanned, attend_unscanned;
     -- What needs attention whether its destination can be reached or not: at most half, of an odd room now the lesser and now the greater, so that
     -- the end of much old mail delays no new mail. Where no lane has its turn there is none to delay.
-    attend := CASE WHEN lanes > 0 THEN floor(room * 0.5 + random()) ELSE (room + 1) / 2 END;
+    attend := CASE WHEN others THEN 0 WHEN lanes > 0 THEN floor(room * 0.5 + random()) ELSE (room + 1) / 2 END;
     FOREACH kind IN ARRAY CASE WHEN attend_scanned <= at_now THEN '{t}'::boolean[] ELSE '{}' END ||
         CASE WHEN attend_unscanned <= at_now THEN '{f}'::boolean[] ELSE '{}' END
     LOOP
@@ -115,12 +115,16 @@ BEGIN
         SELECT coalesce(array_agg(l.id), '{}'), coalesce(array_agg(l.destination), '{}') INTO got_ids, got_destinations
             FROM spool_lease(got_ids, got_destinations, who, at_now, lease, retry_first, retry_most) AS l;
     END IF;
-    share := greatest(1, room / greatest(1, lanes));
+    share := CASE WHEN others THEN 1 ELSE greatest(1, room / greatest(1, lanes)) END;
+    -- count(*), as EXISTS might be hashed, with all leases of the cluster read for it.
     FOR lane IN
         SELECT l.destination, l.scanned FROM spool_lane l WHERE (l.scanned OR scanners) AND l.turn_at <= at_now
+            AND (NOT others OR 0 = (SELECT count(*) FROM spool_queue q
+                WHERE q.destination = l.destination AND q.leased AND q.due_at > at_now AND q.holder = who))
             ORDER BY l.turn_at LIMIT room FOR UPDATE SKIP LOCKED
     LOOP
         EXIT WHEN cardinality(got_ids) >= room;
+        CONTINUE WHEN others AND lane.destination = ANY (got_destinations);
         -- The limit is of both lanes of a destination together, and of all coordinators.
         CONTINUE WHEN NOT pg_try_advisory_xact_lock(hashtextextended('weir lane ' || lane.destination, 0));
         SELECT CASE WHEN d.down_until > at_now THEN 0 WHEN d.failures > 0 THEN 1 ELSE per_destination END - (
