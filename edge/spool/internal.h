@@ -35,7 +35,7 @@ struct job_result {
     bool dsn_8bit, dsn_smtputf8, dsn_scanned;
     bool delay_warned;
     bool untold;                       /* the sender cannot be reached for now */
-    bool surplus;                      /* more have failed than one DSN can tell of: the rest are tried again */
+    bool surplus;                      /* more have failed than one DSN can tell of, or the next hop took a part of them: the rest come soon */
 };
 
 struct job {

@@ -13,7 +13,7 @@
 
 #define RESULT_MS 30000u
 #define AGAIN_MS 500u
-#define SURPLUS_MS 1000u /* until the next lease for those of whom this one's DSN has no room to tell */
+#define SURPLUS_MS 1000u /* until the next lease for those of whom this one's DSN, or its transaction, had no room */
 
 static void send_result(struct job *job);
 
@@ -106,10 +106,36 @@ static void pack_outcomes(struct job *job)
     free(outcomes);
 }
 
+/* 552 is what RFC 821 had for it. A mailbox that is full says so in its enhanced code, or with the next transaction, where nobody is before it. */
+static bool was_one_too_many(const struct job_outcome *outcome)
+{
+    return outcome->remote && (outcome->code == 452 || outcome->code == 552) &&
+           (strcmp(outcome->enhanced + 1, ".5.3") == 0 || strcmp(outcome->enhanced + 1, ".0.0") == 0);
+}
+
+/* A next hop that took as many recipients as it takes at once has the others in transactions of their own (RFC 5321 4.5.3.1.10): with the next
+ * leases, and these come soon, as each of them delivers some. */
+static void defer_the_crowd(struct job *job)
+{
+    bool delivered = false;
+    for (size_t i = 0; i < job->recipients->n_recipients; i++)
+        delivered |= job->outcomes[i].disposition == WEIR__SPOOL_DISPOSITION__SPOOL_DELIVERED;
+    for (size_t i = 0; delivered && i < job->recipients->n_recipients; i++) {
+        struct job_outcome *outcome = &job->outcomes[i];
+        if (!was_one_too_many(outcome))
+            continue;
+        outcome->disposition = WEIR__SPOOL_DISPOSITION__SPOOL_DEFERRED;
+        outcome->enhanced[0] = '4';
+        outcome->reason = "";
+        job->result.surplus = true;
+    }
+}
+
 void job_report(struct job *job)
 {
     if (job->state != JOB_REPORTING) {
         job->state = JOB_REPORTING;
+        defer_the_crowd(job);
         job_defer_untold(job);
         for (size_t i = 0; i < job->recipients->n_recipients; i++) {
             log_outcome(job, &job->outcomes[i], job->recipients->recipients[i]);

@@ -10,14 +10,14 @@ import time
 
 class Hop(socketserver.ThreadingTCPServer):
     """A next hop that keeps whole transactions. refuse: {recipient: reply}; hold: verbs that wait until they are let go; gates: the same for one
-    recipient, {"RCPT bob@example.edu": Event}. DOT is when it has the message and has not said so, nor says so where drop is set; pause: for how many seconds it never does."""
+    recipient, {"RCPT bob@example.edu": Event}. most: recipients it takes at once. DOT is when it has the message and has not said so, nor says so where drop is set; pause: for how many seconds it never does."""
     allow_reuse_address = daemon_threads = True
     request_queue_size = 128  # of the usual 5 the kernel drops what comes more at once, and its clients wait for a greeting
 
     def __init__(self, port=0, extensions=("PIPELINING", "8BITMIME")):
         self.refuse, self.taken, self.asked, self.extensions = {}, [], [], extensions
         self.hold, self.gate, self.waiting = set(), threading.Event(), 0
-        self.gates, self.reached, self.pause, self.drop = {}, [], 0, False
+        self.gates, self.reached, self.pause, self.most, self.drop = {}, [], 0, 1000, False
         super().__init__(("127.0.0.1", port), Visit)
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
@@ -79,7 +79,8 @@ class Visit(socketserver.StreamRequestHandler):
             elif verb == "RCPT":
                 address = re.search("<(.*?)>", line).group(1)
                 self.server.asked.append(line)
-                answer = self.server.refuse.get(address, "250 2.1.5 ok")
+                full = len(recipients) >= self.server.most
+                answer = "452 4.5.3 too many recipients" if full else self.server.refuse.get(address, "250 2.1.5 ok")
                 if answer.startswith("2"):
                     recipients.append(line)
                 self.say(answer)

@@ -483,6 +483,20 @@ def test_a_next_hop_that_hangs_delays_nobody_else_and_is_left_alone_then(make_cl
         stuck.server_close()
 
 
+def test_a_list_that_is_larger_than_its_next_hop_takes_at_once(make_cluster, hop):
+    """RFC 5321 4.5.3.1.10: those behind the limit have the next transactions, and do not wait for the next try (5 minutes, as shipped)."""
+    hop.most = 4
+    members = [f"member-{number}@example.edu" for number in range(14)]
+    cluster = make_cluster(edges=1, scanners=1, next_hop=hop.endpoint, sets=["profile=handoff"])
+    answer = cluster.send(message(token="list"), recipients=members)
+    assert answer.code == 250
+    wait_removed(cluster, answer.queue_id, 60)
+    assert [len(recipients) for _, recipients, _ in hop.taken] == [4, 4, 4, 2]
+    assert {re.search("<(.*?)>", line).group(1) for _, recipients, _ in hop.taken for line in recipients} == set(members)
+    assert f"{answer.queue_id}: to=<member-4@example.edu>" in cluster.log("edge-1") and "dsn=4.5.3, status=deferred (452 " in cluster.log("edge-1")
+    conserved(cluster)
+
+
 def test_draining_gives_back_what_no_next_hop_has(make_cluster, hop):
     """One message is being handed over, others wait for their recipients' answers: that one is finished, those are left to the other edge."""
     cluster = make_cluster(edges=2, scanners=1, next_hop=hop.endpoint, sets=["profile=handoff", "next_hop_tls=none"])

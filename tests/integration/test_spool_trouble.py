@@ -258,6 +258,19 @@ def test_a_claim_for_others_stands_in_nobodys_way(two, edge):
     node.close()
 
 
+def test_a_list_in_parts_is_not_tried_more_often_for_that(two, edge):
+    edge.stored(new_id(), [(f"{number}@list.example", "list.example") for number in range(3)])
+    lease, = edge.claim()
+    assert edge.result(lease, (0, "DELIVERED", "Ok"), (1, "DEFERRED", "too many"), (2, "DEFERRED", "too many"), retry_ms=1) == pb.ANSWER_OK
+    assert queued(two, "attempts") == [["0"]]
+    lease, = edge.claim(wait=20000)
+    assert [one.index for one in lease.who] == [1, 2] and lease.attempts == 0
+    assert edge.result(lease, (1, "DEFERRED", "busy"), (2, "DEFERRED", "busy"), retry_ms=1) == pb.ANSWER_OK
+    assert queued(two, "attempts") == [["1"]]
+    lease, = edge.claim(wait=20000)
+    assert edge.deliver(lease) == pb.ANSWER_OK
+
+
 def test_the_end_of_much_old_mail_delays_no_new_mail(two, edge):
     """Also for an edge that asks for one message at a time."""
     for _ in range(16):

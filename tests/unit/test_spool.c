@@ -1036,6 +1036,43 @@ START_TEST(silence)
 }
 END_TEST
 
+static const struct {
+    int code;
+    const char *enhanced;
+    int message; /* the answer to it */
+    bool last;
+    const char *result;
+    unsigned retry_ms;
+} crowds[] = {
+    { 452, "4.5.3", 250, false, "delivered 250, deferred 452, failed 550", 1000 },
+    { 452, "", 250, false, "delivered 250, deferred 452, failed 550", 1000 },
+    { 552, "5.5.3", 250, false, "delivered 250, deferred 552, failed 550", 1000 },
+    { 552, "", 250, false, "delivered 250, deferred 552, failed 550", 1000 },
+    { 452, "4.5.3", 250, true, "delivered 250, deferred 452, failed 550", 1000 }, /* the end of its life is not theirs */
+    { 452, "4.5.3", 451, false, "deferred 451, deferred 452, failed 550", 0 },
+    { 552, "5.5.3", 550, false, "failed 550, failed 552, failed 550", 0 },
+    { 452, "4.2.2", 250, false, "delivered 250, deferred 452, failed 550", 0 },
+    { 552, "5.2.2", 250, false, "delivered 250, failed 552, failed 550", 0 },
+    { 450, "4.5.3", 250, false, "delivered 250, deferred 450, failed 550", 0 },
+};
+
+/* RFC 5321 4.5.3.1.10: whom a next hop has no room for in this transaction has the next one, at once. */
+START_TEST(more_than_the_next_hop_takes)
+{
+    runner_begin(true);
+    grant(&(struct grant){ .scanned = true, .recipients = 3, .last = crowds[_i].last });
+    give_body();
+    answer_rcpt(0, 250, "2.1.5");
+    answer_rcpt(1, crowds[_i].code, crowds[_i].enhanced);
+    answer_rcpt(2, 550, "5.1.1");
+    answer_message(crowds[_i].message, false);
+    ck_assert_str_eq(result_text(), crowds[_i].result);
+    ck_assert_uint_eq(ASKED(RESULT)->question->spool_result->retry_ms, crowds[_i].retry_ms);
+    settle();
+    runner_end();
+}
+END_TEST
+
 START_TEST(returned_by_an_operator)
 {
     runner_begin(true);
@@ -1529,6 +1566,7 @@ int main(void)
     tcase_add_test(tests, busy_scanners);
     tcase_add_loop_test(tests, outcome, 0, (int)(sizeof replies / sizeof *replies));
     tcase_add_loop_test(tests, silence, 0, 2);
+    tcase_add_loop_test(tests, more_than_the_next_hop_takes, 0, (int)(sizeof crowds / sizeof *crowds));
     tcase_add_test(tests, returned_by_an_operator);
     tcase_add_test(tests, given_up);
     tcase_add_loop_test(tests, everybody_is_told, 0, (int)(sizeof senders / sizeof *senders));

@@ -151,7 +151,9 @@ BEGIN
     IF remaining > 0 THEN
         due := CASE WHEN NOT tried THEN at_now WHEN not_before > '0' THEN at_now + not_before
                     ELSE at_now + spool_pause(q.attempts + 1, retry_first, retry_most) END;
-        UPDATE spool_queue SET leased = false, attempts = q.attempts + CASE WHEN tried THEN 1 ELSE 0 END, due_at = due,
+        UPDATE spool_queue SET leased = false, due_at = due,
+            -- Where some are settled and the others come soon, as those of a list that takes several transactions, there was no failure.
+            attempts = q.attempts + CASE WHEN tried AND NOT (settled > 0 AND not_before > '0') THEN 1 ELSE 0 END,
             expiries = CASE WHEN heard THEN 0 ELSE q.expiries END, delay_warned = q.delay_warned OR warned,
             -- What is to come back does so to its last recipient; otherwise one that is still here after its time is tried at its pace.
             attend_at = CASE WHEN q.bounce THEN due
