@@ -250,6 +250,7 @@ void xclient_command(struct session *session, const struct smtp_command *command
 /* true: it is asked, and the session goes on when it is answered; until then it takes no input. Else *verdict is the answer. */
 bool limits_at_connect(struct session *session, struct limit_verdict *verdict);
 bool limits_at_mail(struct session *session, const struct smtp_command *command, struct limit_verdict *verdict);
+/* Nothing is asked, and nothing taken, for a recipient that is refused anyway. */
 bool limits_at_rcpt(struct session *session, const struct smtp_command *command, struct limit_verdict *verdict);
 bool limits_at_end(struct session *session, struct limit_verdict *verdict); /* the message is there */
 void limits_cancel(struct session *session);
@@ -274,6 +275,8 @@ bool session_end_excess(struct session *session);
 struct transaction *transaction_new(struct session *session, const struct smtp_command *mail, const struct allowance *allowance);
 /* Ends it wherever it is: nothing more is sent to the next hop. NULL is fine. */
 void transaction_free(struct transaction **transaction, enum farewell farewell);
+/* Nothing of ours refuses it: neither the policy nor a blocklist nor what the transaction has already. Changes nothing. */
+bool transaction_may_take(const struct transaction *transaction, const struct smtp_command *rcpt);
 void transaction_rcpt(struct transaction *transaction, const struct smtp_command *rcpt, const struct limit_verdict *verdict);
 unsigned transaction_unanswered(const struct transaction *transaction); /* recipients whose reply is still to be given */
 /* A reply to something else, in its place behind them. */

@@ -139,6 +139,8 @@ bool limits_at_rcpt(struct session *session, const struct smtp_command *command,
     struct gathered gathered;
     gathered.count = 0;
     gather(&gathered, session, LIMIT_OF_RECIPIENTS, 1, session->tx->sender);
+    if (gathered.count > 0 && !transaction_may_take(session->tx, command))
+        gathered.count = 0;
     bool waits = take(session, &gathered, LIMIT_AT_RCPT, verdict);
     if (waits)
         hold(session, command);

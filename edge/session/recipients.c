@@ -504,19 +504,57 @@ static void expand(struct transaction *tx, const struct relay_answer *several, c
     }
 }
 
-/* A message has one sender for all its recipients. true: this recipient can have the others' one. */
-static bool take_owner(struct transaction *tx, const char *owner)
+/* What the client of this listener hears about the recipient, before anybody else is asked. */
+static void decide(const struct transaction *tx, const struct smtp_command *rcpt, struct relay_answer *relay)
 {
-    if (*tx->sender == '\0') /* what comes from nobody must not come back to anybody (RFC 5321 6.1) */
-        owner = "";
-    if (strcmp(tx->owner != NULL ? tx->owner : "", owner) == 0)
-        return true;
-    if (transaction_valid(tx) > 1) /* itself is one */
-        return false;
+    const struct session *session = tx->session;
+    struct relay_client client = { &session->client, session->limits, session_login(session) != NULL };
+    relay_decide(relay, session->server->policy, session->config->edge.mx_delivery, &client, &rcpt->address);
+}
+
+static const char *owner_now(const struct transaction *tx)
+{
+    return tx->owner != NULL ? tx->owner : "";
+}
+
+static const char *owner_for(const struct transaction *tx, const struct relay_answer *relay)
+{
+    return *tx->sender == '\0' ? "" : relay->owner; /* what comes from nobody must not come back to anybody (RFC 5321 6.1) */
+}
+
+enum obstacle { OBSTACLE_NONE, OBSTACLE_POLICY, OBSTACLE_LISTED, OBSTACLE_FULL, OBSTACLE_OWNER };
+
+/* Why we refuse the recipient ourselves. It is none of the transaction's yet. */
+static enum obstacle obstacle_to(const struct transaction *tx, const struct relay_answer *relay, const struct smtp_command *rcpt)
+{
+    const struct session *session = tx->session;
+    bool role = rcpt->address.kind == SMTP_ADDRESS_POSTMASTER || relay_is_role(rcpt->address.local);
+    unsigned valid = transaction_valid(tx);
+    if (relay->result == RELAY_REFUSED)
+        return OBSTACLE_POLICY;
+    if (session->listed != NULL && session_login(session) == NULL && !role)
+        return OBSTACLE_LISTED;
+    if (valid >= tx->allowance.max_recipients)
+        return OBSTACLE_FULL;
+    /* A message has one sender for all its recipients. */
+    return valid > 0 && strcmp(owner_now(tx), owner_for(tx, relay)) != 0 ? OBSTACLE_OWNER : OBSTACLE_NONE;
+}
+
+bool transaction_may_take(const struct transaction *tx, const struct smtp_command *rcpt)
+{
+    struct relay_answer relay;
+    decide(tx, rcpt, &relay);
+    return obstacle_to(tx, &relay, rcpt) == OBSTACLE_NONE;
+}
+
+/* The recipient is the only one, or can have the others' owner. */
+static void take_owner(struct transaction *tx, const char *owner)
+{
+    if (strcmp(owner_now(tx), owner) == 0)
+        return;
     legs_free(tx); /* all of them idle; they know the other sender */
     free(tx->owner);
     tx->owner = *owner != '\0' ? xstrdup(owner) : NULL;
-    return true;
 }
 
 static void entry_refuse_listed(struct entry *entry, const struct session *session)
@@ -549,37 +587,57 @@ static void entry_refuse_limited(struct entry *entry, const struct limit_verdict
     entry_refuse(entry, SMTP_VERB_RCPT, 450, "4.7.1", "limit", NULL, limits_text(text, verdict));
 }
 
+static void entry_refuse_by_policy(struct session *session, struct entry *entry, const struct relay_answer *relay)
+{
+    session->errors += relay->code / 100 == 5;
+    if (strcmp(relay->why, "relay") == 0)
+        metric_add(session->port->relay_refused, 1);
+    entry_refuse(entry, SMTP_VERB_RCPT, relay->code, relay->enhanced, relay->why, NULL, relay->text);
+}
+
+static void entry_accept(struct transaction *tx, struct entry *entry, const struct relay_answer *relay, const struct smtp_command *rcpt)
+{
+    take_owner(tx, owner_for(tx, relay));
+    if (relay->result == RELAY_SEVERAL) {
+        expand(tx, relay, rcpt);
+    } else if (relay->result == RELAY_DISCARD) {
+        entry->discard = true;
+        tx->to_discard++;
+    } else {
+        to_next_hop(tx, entry, relay, rcpt);
+    }
+}
+
 void transaction_rcpt(struct transaction *tx, const struct smtp_command *rcpt, const struct limit_verdict *verdict)
 {
     struct session *session = tx->session;
     struct relay_answer relay;
-    struct relay_client client = { &session->client, session->limits, session_login(session) != NULL };
-    relay_decide(&relay, session->server->policy, session->config->edge.mx_delivery, &client, &rcpt->address);
+    decide(tx, rcpt, &relay);
+    enum obstacle obstacle = obstacle_to(tx, &relay, rcpt);
 
     struct entry *entry = entry_add(tx);
     tx->rcpts++;
     entry_name(tx, entry, &relay, rcpt);
-    if (relay.result == RELAY_REFUSED) {
-        session->errors += relay.code / 100 == 5;
-        if (strcmp(relay.why, "relay") == 0)
-            metric_add(session->port->relay_refused, 1);
-        entry_refuse(entry, SMTP_VERB_RCPT, relay.code, relay.enhanced, relay.why, NULL, relay.text);
-    } else if (session->listed != NULL && !client.authenticated && rcpt->address.kind != SMTP_ADDRESS_POSTMASTER && !relay_is_role(rcpt->address.local)) {
+    switch (obstacle) {
+    case OBSTACLE_POLICY:
+        entry_refuse_by_policy(session, entry, &relay);
+        break;
+    case OBSTACLE_LISTED:
         session->errors++;
         entry_refuse_listed(entry, session);
-    } else if (verdict->refused) {
-        entry_refuse_limited(entry, verdict);
-    } else if (transaction_valid(tx) > tx->allowance.max_recipients) {
+        break;
+    case OBSTACLE_FULL:
         entry_refuse_too_many(tx, entry);
-    } else if (!take_owner(tx, relay.owner)) {
+        break;
+    case OBSTACLE_OWNER:
         entry_refuse(entry, SMTP_VERB_RCPT, 452, "4.5.3", "list", NULL, "A list with an owner comes in a transaction of its own");
-    } else if (relay.result == RELAY_SEVERAL) {
-        expand(tx, &relay, rcpt);
-    } else if (relay.result == RELAY_DISCARD) {
-        entry->discard = true;
-        tx->to_discard++;
-    } else {
-        to_next_hop(tx, entry, &relay, rcpt);
+        break;
+    case OBSTACLE_NONE:
+        if (verdict->refused)
+            entry_refuse_limited(entry, verdict);
+        else
+            entry_accept(tx, entry, &relay, rcpt);
+        break;
     }
     give_replies(tx);
 }

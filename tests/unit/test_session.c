@@ -545,9 +545,16 @@ static const struct {
       "l outbound client messages/1 127.0.0.1 1, outbound prefix messages/1 127.0.0.0/24 1, outbound client bytes/1 127.0.0.1 0\nm pass\nS 250 2.1.0\n" },
     { "limits: recipients keep their order", false,
       "O limits=outbound client recipients 1/s\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nC RCPT TO:<v@example.edu>\nC RCPT TO:<w@gone.edu>\nC DATA\n"
-      "S 250 2.1.0\nl outbound client recipients/1 127.0.0.1 1\nm pass\n.\nm refuse\n.\nm refuse\n.\nR 250 2.1.5 ok\nS 250 2.1.5\n"
+      "S 250 2.1.0\nl outbound client recipients/1 127.0.0.1 1\nm pass\n.\nm refuse\n.\nR 250 2.1.5 ok\nS 250 2.1.5\n"
       "S 450 4.7.1 Too many recipients from client 127.0.0.1, try again later\nS 550 5.1.1\nA v@example.edu deferred:limit 450\nA w@gone.edu refused:route 550\n"
       "S 354\n" MAIL "V clean\nD 250 2.0.0 taken\nS 250 2.0.0\nA u@example.edu delivered 250\n" },
+    { "limits: a recipient that we refuse costs nothing", false,
+      "O outside\nO limits=inbound client recipients 1/s\n" READY "C MAIL FROM:<a@b.test>\nS 250 2.1.0\nC RCPT TO:<x@elsewhere.test>\n"
+      "S 550 5.7.1 <x@elsewhere.test>: Relay access denied\nA x@elsewhere.test refused:relay 550\nC RCPT TO:<w@gone.edu>\nS 550 5\nA w@gone.edu refused:route 550\n"
+      "C RCPT TO:<u@example.edu>\nl inbound client recipients/1 127.0.0.2 1\nm pass\nR 250 2.1.5 ok\nS 250 2.1.5\n" },
+    { "limits: one recipient more than a transaction may have costs nothing", false,
+      "O max_recipients=1\nO limits=outbound client recipients 1/s\n" READY "C MAIL FROM:<a@b.test>\nS 250 2.1.0\nC RCPT TO:<u@example.edu>\nm pass\n"
+      "R 250 2.1.5 ok\nS 250 2.1.5\nC RCPT TO:<v@example.edu>\nS 452 4.5.3\nA v@example.edu deferred:recipients 452\n" },
     { "limits: the next hop answers while the next recipient is asked", false,
       "O limits=outbound client recipients 1/s\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\nm pass\nC RCPT TO:<v@example.edu>\n"
       "R 250 2.1.5 ok\nS 250 2.1.5\n.\nm pass\nR 250 2.1.5 ok\nS 250 2.1.5\n" },
