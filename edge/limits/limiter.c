@@ -274,8 +274,10 @@ static uint64_t welcome_spare(const struct limiter *limiter, struct held *held, 
         held->asked_since_ms = now;
         held->asked = 0;
     }
+    if (cost == 0) /* only whether it is in debt: nothing comes yet */
+        return 0;
     uint64_t lot = ++held->asked > OFTEN ? limiter->settings->limit_lot : 0;
-    return cost > 0 && lot > WIRE_SIZE_MAX / cost ? WIRE_SIZE_MAX : lot * cost;
+    return lot > WIRE_SIZE_MAX / cost ? WIRE_SIZE_MAX : lot * cost;
 }
 
 static void ask(struct limit_query *query, uint64_t now)

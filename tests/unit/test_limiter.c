@@ -291,6 +291,19 @@ START_TEST(test_who_asks_often_gets_a_lot)
 }
 END_TEST
 
+/* Bytes: each message asks twice, and how large it is says only the second question. */
+START_TEST(test_a_question_that_takes_nothing_makes_no_lot)
+{
+    static const struct limit_rule bytes = { .direction = LIMIT_INBOUND, .what = LIMIT_OF_BYTES, .rate = { 1000, 1000, 1000 }, .line = 1 };
+    for (int i = 0; i < 10; i++) {
+        struct limit_cost cost = { &bytes, "192.0.2.7", i % 2 == 0 ? 0 : 100, BUCKET_DEBT };
+        ck_assert_ptr_nonnull(limiter_take(d.limiter, &cost, 1, &d.verdict, on_verdict, NULL));
+        ck_assert_str_eq(d.question->asked, i % 2 == 0 ? "inbound client bytes/1 192.0.2.7 0+0!" : i < 9 ? "inbound client bytes/1 192.0.2.7 100+0!" : "inbound client bytes/1 192.0.2.7 100+3200!");
+        answer("y");
+    }
+}
+END_TEST
+
 /* 0: not connected; 1: no answer in time; 2: an answer to something else. */
 START_TEST(test_a_worker_alone_counts_for_itself)
 {
@@ -342,6 +355,7 @@ int main(void)
     tcase_add_test(made, test_coordinators_decide);
     tcase_add_test(made, test_a_dry_run_stops_nothing);
     tcase_add_test(made, test_who_asks_often_gets_a_lot);
+    tcase_add_test(made, test_a_question_that_takes_nothing_makes_no_lot);
     tcase_add_loop_test(made, test_a_worker_alone_counts_for_itself, 0, 3);
     tcase_add_test(made, test_cancelled);
     suite_add_tcase(suite, made);
