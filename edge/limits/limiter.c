@@ -11,7 +11,7 @@
 #include "proto/wire.h"
 
 /* No keys: how often a bucket is asked about in a second to be worth a lot; for how long a refusal is believed, so that what operators change holds within a second; and
- * how long nobody is asked after a question that had no answer, so that a database that hangs costs few clients limit_timeout. */
+ * how long nobody is asked after two questions in a row had no answer, so that a database that hangs costs few clients limit_timeout. */
 #define OFTEN     4u
 #define SECOND_MS 1000u
 #define SILENT_MS 5000u
@@ -24,6 +24,7 @@ struct limiter {
     struct metrics *metrics;
     struct limit_memory *memory;
     bool alone; /* the last that was asked about, nobody else decided */
+    bool unanswered; /* the last question; one coordinator may hang where another does not, and the next question goes to that */
     uint64_t silent_until_ms;
     struct metric *decisions[SOURCES][2]; /* passed, refused */
     struct metric *limited[LIMIT_DIRECTIONS][LIMIT_BYS][LIMIT_WHATS][2]; /* refused, dry run; NULL: not yet */
@@ -44,6 +45,7 @@ struct limit_query {
     limit_handler handler;
     void *arg;
     size_t count, asked;
+    bool second; /* the one before it had no answer already when it was asked */
     struct part parts[];
 };
 
@@ -258,8 +260,9 @@ static void on_answer(void *arg, const Weir__Answer *answer, const struct link_p
     struct limit_verdict verdict = { .refused = false };
     uint64_t now = clock_ms();
     bool said = answer != NULL && answer->body_case == WEIR__ANSWER__BODY_LIMIT_TAKEN && use_states(query, answer->limit_taken, now, &verdict);
-    if (answer == NULL)
+    if (answer == NULL && query->second && query->limiter->unanswered)
         query->limiter->silent_until_ms = now + SILENT_MS;
+    query->limiter->unanswered = answer == NULL;
     if (!said)
         decide_alone(query, now, &verdict);
     limit_handler handler = query->handler;
@@ -305,6 +308,7 @@ static void ask(struct limit_query *query, uint64_t now)
         cost->dry_run = part->rule.dry_run;
     }
     asked.costs = pointers;
+    query->second = limiter->unanswered;
     question.body_case = WEIR__QUESTION__BODY_LIMIT_ASK;
     question.limit_ask = &asked;
     query->question = node_ask(limiter->node, &question, NULL, 0, limiter->settings->limit_timeout, on_answer, query);
