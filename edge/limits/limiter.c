@@ -36,7 +36,7 @@ struct part {
     char bucket[LIMIT_BUCKET_MAX];
     uint64_t cost;
     enum bucket_way way;
-    enum { PART_ASKED, PART_SPARE /* from what was taken in advance */, PART_OVER /* a dry run that does not fit */ } kind;
+    enum { PART_ASKED, PART_SPARE /* from what was taken in advance */, PART_MISFIT, PART_OVER /* a dry run that did not fit, told already */ } kind;
 };
 
 struct limit_query {
@@ -144,6 +144,21 @@ static void refuse(struct limit_query *query, const struct part *part, enum sour
     snprintf(verdict->subject, sizeof verdict->subject, "%s", subject_of(part));
 }
 
+/* A dry run is told only where nothing else refuses: it would not have been the one to stop it. true: refused. */
+static bool settle_misfits(struct limit_query *query, enum source source, uint64_t now, struct limit_verdict *verdict)
+{
+    for (size_t i = 0; i < query->count; i++) {
+        if (query->parts[i].kind == PART_MISFIT && !query->parts[i].rule.dry_run) {
+            refuse(query, &query->parts[i], source, verdict);
+            return true;
+        }
+    }
+    for (size_t i = 0; i < query->count; i++)
+        if (query->parts[i].kind == PART_MISFIT)
+            part_is_over(query->limiter, &query->parts[i], now);
+    return false;
+}
+
 static void pass(struct limit_query *query, enum source source, uint64_t now, struct limit_verdict *verdict)
 {
     for (size_t i = 0; i < query->count; i++) {
@@ -169,15 +184,11 @@ static void decide_alone(struct limit_query *query, uint64_t now, struct limit_v
     set_alone(limiter, true);
     for (size_t i = 0; i < query->count; i++) {
         struct part *part = &query->parts[i];
-        if (part->kind != PART_ASKED || bucket_fits(&held_of(limiter, part)->own, &part->rule.rate, now, part->cost, part->way))
-            continue;
-        if (!part->rule.dry_run) {
-            refuse(query, part, SOURCE_WORKER, verdict);
-            return;
-        }
-        part_is_over(limiter, part, now);
+        if (part->kind == PART_ASKED && !bucket_fits(&held_of(limiter, part)->own, &part->rule.rate, now, part->cost, part->way))
+            part->kind = PART_MISFIT;
     }
-    pass(query, SOURCE_WORKER, now, verdict);
+    if (!settle_misfits(query, SOURCE_WORKER, now, verdict))
+        pass(query, SOURCE_WORKER, now, verdict);
 }
 
 /* What was refused a moment ago would be again. true: by one that refuses. */
@@ -186,15 +197,10 @@ static bool is_refused_already(struct limit_query *query, uint64_t now, struct l
     for (size_t i = 0; i < query->count; i++) {
         struct part *part = &query->parts[i];
         const struct held *held = held_of(query->limiter, part);
-        if (now >= held->full_until_ms || part->cost < held->full_cost)
-            continue;
-        if (!part->rule.dry_run) {
-            refuse(query, part, SOURCE_MEMORY, verdict);
-            return true;
-        }
-        part_is_over(query->limiter, part, now);
+        if (now < held->full_until_ms && part->cost >= held->full_cost)
+            part->kind = PART_MISFIT;
     }
-    return false;
+    return settle_misfits(query, SOURCE_MEMORY, now, verdict);
 }
 
 static void take_spare(struct limit_query *query, uint64_t now)
@@ -230,7 +236,6 @@ static void take_state(struct limit_query *query, struct part *part, const Weir_
 /* false: these are not the states that were asked for. */
 static bool use_states(struct limit_query *query, const Weir__LimitTaken *taken, uint64_t now, struct limit_verdict *verdict)
 {
-    const struct part *refused = NULL;
     size_t at = 0;
     if (taken->n_states != query->asked)
         return false;
@@ -240,15 +245,11 @@ static bool use_states(struct limit_query *query, const Weir__LimitTaken *taken,
             continue;
         const Weir__LimitState *state = taken->states[at++];
         take_state(query, part, state, now);
-        if (!state->fits && part->rule.dry_run)
-            part_is_over(query->limiter, part, now);
-        else if (!state->fits && refused == NULL)
-            refused = part;
+        if (!state->fits)
+            part->kind = PART_MISFIT;
     }
     set_alone(query->limiter, false);
-    if (refused != NULL)
-        refuse(query, refused, SOURCE_CLUSTER, verdict);
-    else
+    if (!settle_misfits(query, SOURCE_CLUSTER, now, verdict))
         pass(query, SOURCE_CLUSTER, now, verdict);
     return true;
 }

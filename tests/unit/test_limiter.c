@@ -248,6 +248,11 @@ START_TEST(test_coordinators_decide)
 }
 END_TEST
 
+static double dry_runs(void)
+{
+    return metrics_counter(&d.metrics, "weir_rate_limited_total", "limit=\"inbound prefix messages\",result=\"dry-run\"")->value;
+}
+
 START_TEST(test_a_dry_run_stops_nothing)
 {
     for (int i = 0; i < 2; i++) {
@@ -257,7 +262,28 @@ START_TEST(test_a_dry_run_stops_nothing)
         answer(i == 0 ? "yn" : "y");
         ck_assert(!d.verdict.refused);
     }
-    ck_assert_double_eq(metrics_counter(&d.metrics, "weir_rate_limited_total", "limit=\"inbound prefix messages\",result=\"dry-run\"")->value, 2);
+    ck_assert_double_eq(dry_runs(), 2);
+}
+END_TEST
+
+/* 0: the coordinators refuse by the other line; 1: memory does, 2: the worker alone. */
+START_TEST(test_a_dry_run_is_not_counted_where_another_line_refuses)
+{
+    ck_assert_ptr_nonnull(take(&dry, &by_domain));
+    answer(_i == 2 ? "yy" : "nn");
+    if (_i == 0) {
+        ck_assert(d.verdict.refused && d.verdict.rule.line == 2);
+    } else if (_i == 1) {
+        ck_assert_ptr_null(take(&dry, &by_domain));
+        ck_assert(d.verdict.refused && d.verdict.rule.line == 2);
+    } else {
+        d.connected = false;
+        take(&by_client, &by_domain);
+        ck_assert(!d.verdict.refused);
+        take(&dry, &by_domain);
+        ck_assert(d.verdict.refused && d.verdict.rule.line == 2);
+    }
+    ck_assert_double_eq(dry_runs(), 0);
 }
 END_TEST
 
@@ -376,6 +402,7 @@ int main(void)
     tcase_add_checked_fixture(made, setup, teardown);
     tcase_add_test(made, test_coordinators_decide);
     tcase_add_test(made, test_a_dry_run_stops_nothing);
+    tcase_add_loop_test(made, test_a_dry_run_is_not_counted_where_another_line_refuses, 0, 3);
     tcase_add_test(made, test_who_asks_often_gets_a_lot);
     tcase_add_test(made, test_a_question_that_takes_nothing_makes_no_lot);
     tcase_add_loop_test(made, test_a_worker_alone_counts_for_itself, 0, 3);
