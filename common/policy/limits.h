@@ -10,7 +10,7 @@
  *
  * direction: inbound and outbound (relay listeners: from outside, and from inside networks or who logged in), submission, handoff. Of whom: client (an address; of
  * IPv6 its /64), prefix (its /24, /48), host (the line of `networks` it is in), account (who logged in), domain (of the sender; the null sender has none). Of what:
- * connections, messages, recipients (each RCPT), bytes (of messages). How much in a second, minute, hour or day; burst: what may come at once (else that same amount).
+ * connections, messages, recipients (each RCPT that is not refused anyway), bytes (of messages). How much in a second, minute, hour or day; burst: what may come at once (else that same amount).
  * dry_run: over it nobody is refused, it is only logged and counted. Handoff's devices cannot come again, so a line of theirs says dry_run or refuse.
  */
 #include <stdbool.h>

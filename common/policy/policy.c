@@ -345,6 +345,19 @@ bool policy_warns(const struct policy *policy, struct error *why)
     return true;
 }
 
+bool policy_warns_of_limits(const struct policy *policy, struct error *why)
+{
+    for (size_t i = 0; i < policy->limits.count; i++) {
+        const struct limit_rule *rule = &policy->limits.rules[i];
+        if (rule->direction != LIMIT_INBOUND || rule->by != LIMIT_BY_DOMAIN || rule->dry_run)
+            continue;
+        error_set(why, "limits:%u: warning: inbound domain: the sender's domain is a stranger's word, who names it can use up what its owner may send: "
+                  "better say client or prefix, or dry_run", rule->line);
+        return true;
+    }
+    return false;
+}
+
 /* Whether it is worth while to take the aliases apart: it costs as much as a parse. */
 static bool may_include(const struct policy_file *aliases)
 {

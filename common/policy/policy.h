@@ -34,6 +34,8 @@ struct policy *policy_parse(const struct policy_file *files, size_t count, struc
 bool policy_doubt(const struct policy *policy, struct error *why);
 /* A policy that can be used, and yet is not meant: true: why is "NAME:LINE: warning: ...", with what to add. */
 bool policy_warns(const struct policy *policy, struct error *why);
+/* The same of the first line of `limits` that lets strangers use up what others may send. */
+bool policy_warns_of_limits(const struct policy *policy, struct error *why);
 void policy_free(struct policy **policy);
 /* The names that a file may have, from 0; NULL past the end. Besides, there are those that aliases includes. */
 const char *policy_file_name(size_t index);

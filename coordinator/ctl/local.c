@@ -255,6 +255,8 @@ bool local_policy_read(struct local_policy *policy, const char *dir, struct erro
     }
     if (fine && policy_warns(parsed, &words))
         fprintf(stderr, "weirctl: %s/%s\n", dir, words.text);
+    if (fine && policy_warns_of_limits(parsed, &words))
+        fprintf(stderr, "weirctl: %s/%s\n", dir, words.text);
     policy_free(&parsed);
     if (!fine)
         local_policy_clear(policy);

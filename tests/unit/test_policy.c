@@ -609,6 +609,27 @@ START_TEST(s75_a_postmaster_without_a_place_is_told)
 }
 END_TEST
 
+static const struct {
+    const char *limits, *warning;
+} claimed[] = {
+    { "inbound client messages 1/day\noutbound domain messages 1/day\n", NULL },
+    { "inbound domain messages 1/day dry_run\n", NULL },
+    { "inbound prefix bytes 1/day\ninbound domain recipients 1/day\ninbound domain messages 1/day\n", "limits:2: warning: inbound domain: the sender's domain is a stranger's word" },
+};
+
+START_TEST(a_limit_by_what_strangers_claim_is_told)
+{
+    struct policy_file limits = file("limits", claimed[_i].limits);
+    struct error why = { "" };
+    struct policy *policy = policy_parse(&limits, 1, &why);
+    ck_assert_msg(policy != NULL, "%s", why.text);
+    ck_assert_int_eq(policy_warns_of_limits(policy, &why), claimed[_i].warning != NULL);
+    if (claimed[_i].warning != NULL)
+        ck_assert_msg(strncmp(why.text, claimed[_i].warning, strlen(claimed[_i].warning)) == 0, "%s", why.text);
+    policy_free(&policy);
+}
+END_TEST
+
 START_TEST(verified_domains)
 {
     struct policy_file some = file("verify", "Example.EDU.\n.example.edu\n!guests.example.edu\n");
@@ -931,6 +952,7 @@ int main(void)
     tcase_add_test(tests, first_own_domain);
     tcase_add_test(tests, verified_domains);
     tcase_add_loop_test(tests, s75_a_postmaster_without_a_place_is_told, 0, sizeof role_places / sizeof role_places[0]);
+    tcase_add_loop_test(tests, a_limit_by_what_strangers_claim_is_told, 0, sizeof claimed / sizeof claimed[0]);
     tcase_add_loop_test(tests, s60_exceptions_hold_until_they_expire, 0, sizeof exceptions / sizeof exceptions[0]);
     tcase_add_test(tests, s26_limits);
     tcase_add_test(tests, limits_are_not_too_many);
