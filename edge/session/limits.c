@@ -53,20 +53,37 @@ static bool subject_of(char out[LIMIT_SUBJECT_MAX], const struct session *sessio
     }
 }
 
-/* sender: NULL before MAIL. */
-static void gather(struct gathered *out, const struct session *session, enum limit_what what, uint64_t amount, const char *sender)
+/* Strangers may say MAIL with anybody's domain as often as they like: only a recipient whom we would accept makes it a message of that domain. */
+static bool is_taken_with_recipient(const struct limit_rule *rule)
+{
+    return rule->direction == LIMIT_INBOUND && rule->by == LIMIT_BY_DOMAIN && rule->what == LIMIT_OF_MESSAGES;
+}
+
+/* with_recipient: of those lines only; else of all others. sender: NULL before MAIL. */
+static void gather_some(struct gathered *out, const struct session *session, bool with_recipient, enum limit_what what, uint64_t amount, const char *sender)
 {
     const struct policy *policy = session->server->policy;
     const struct limit_rule *rule;
     for (size_t i = 0; policy != NULL && (rule = policy_limit_at(policy, i)) != NULL; i++) {
         struct limit_cost *cost = &out->costs[out->count];
-        if (rule->what != what || rule->direction != direction_of(session) || !subject_of(cost->subject, session, rule->by, sender))
+        if (rule->what != what || is_taken_with_recipient(rule) != with_recipient || rule->direction != direction_of(session) || !subject_of(cost->subject, session, rule->by, sender))
             continue;
         cost->rule = rule;
         cost->cost = amount;
         cost->way = what == LIMIT_OF_BYTES ? BUCKET_DEBT : BUCKET_WHOLE;
         out->count++;
     }
+}
+
+static void gather(struct gathered *out, const struct session *session, enum limit_what what, uint64_t amount, const char *sender)
+{
+    gather_some(out, session, false, what, amount, sender);
+}
+
+static void after_rcpt(struct session *session, const struct smtp_command *command, const struct limit_verdict *verdict)
+{
+    session->tx->counted |= !verdict->refused;
+    transaction_rcpt(session->tx, command, verdict);
 }
 
 static void on_verdict(void *arg, const struct limit_verdict *verdict)
@@ -85,7 +102,7 @@ static void on_verdict(void *arg, const struct limit_verdict *verdict)
         if (place == LIMIT_AT_MAIL)
             session_mail(session, command, verdict);
         else
-            transaction_rcpt(session->tx, command, verdict);
+            after_rcpt(session, command, verdict);
         free(command);
         session_resume(session);
     }
@@ -139,11 +156,15 @@ bool limits_at_rcpt(struct session *session, const struct smtp_command *command,
     struct gathered gathered;
     gathered.count = 0;
     gather(&gathered, session, LIMIT_OF_RECIPIENTS, 1, session->tx->sender);
+    if (!session->tx->counted)
+        gather_some(&gathered, session, true, LIMIT_OF_MESSAGES, 1, session->tx->sender);
     if (gathered.count > 0 && !transaction_may_take(session->tx, command))
         gathered.count = 0;
     bool waits = take(session, &gathered, LIMIT_AT_RCPT, verdict);
     if (waits)
         hold(session, command);
+    else if (gathered.count > 0 && !verdict->refused)
+        session->tx->counted = true;
     return waits;
 }
 

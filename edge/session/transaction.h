@@ -53,6 +53,7 @@ struct transaction {
     struct entry *entries;             /* accepted ones first, then those whose reply is owed */
     unsigned count, cap, replied;      /* entries[0 .. replied) are accepted recipients */
     unsigned rcpts;                    /* RCPT commands so far */
+    bool counted;                      /* the limits passed a recipient of it, and what is taken once a message with the first one */
     unsigned to_deliver, to_discard;   /* among the accepted */
     unsigned silent;                   /* entries that no RCPT command named */
     size_t packed;                     /* bytes of the list of recipients that the spool would keep: as many at most */

@@ -537,6 +537,11 @@ static const struct {
     { "limits: a message more than may come", false,
       "O limits=outbound domain messages 1/s\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nl outbound domain messages/1 b.test 1\n.\nm refuse\n"
       "S 450 4.7.1 Too many messages from domain b.test, try again later\nS 503 5.5.1 Need MAIL first\nC MAIL FROM:<a@b.test>\nm pass\nS 250 2.1.0\nC RSET\nS 250\n" },
+    { "limits: a stranger's domain is counted with the first recipient that we take", false,
+      "O outside\nO limits=inbound domain messages 1/s\\ninbound client recipients 1/s\n" READY "C MAIL FROM:<a@b.test>\nS 250 2.1.0\nC RCPT TO:<x@elsewhere.test>\n"
+      "S 550 5.7.1\nA x@elsewhere.test refused:relay 550\nC RCPT TO:<u@example.edu>\nl inbound client recipients/1 127.0.0.2 1, inbound domain messages/1 b.test 1\n"
+      "m refuse\nS 450 4.7.1\nA u@example.edu deferred:limit 450\nC RCPT TO:<u@example.edu>\nl inbound client recipients/1 127.0.0.2 1, inbound domain messages/1 b.test 1\n"
+      "m pass\nR 250 2.1.5 ok\nS 250 2.1.5\nC RCPT TO:<v@example.edu>\nl inbound client recipients/1 127.0.0.2 1\nm pass\nR 250 2.1.5 ok\nS 250 2.1.5\n" },
     { "limits: the null sender has no domain, another direction another limit", false,
       "O limits=outbound domain messages 1/s\n" READY "C MAIL FROM:<>\nS 250 2.1.0\n" },
     { "limits: another direction", false, "O limits=inbound client messages 1/s\n" READY "C MAIL FROM:<a@b.test>\nS 250 2.1.0\n" },
