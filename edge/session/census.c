@@ -8,10 +8,9 @@
 #include <sys/random.h>
 #include "common/error.h"
 
-/* With 20,000 sessions of as many clients, nobody's count is wrong by as little as one more often than once in a few hundred. */
-#define CELL_BITS 16
-#define CELLS     (1u << CELL_BITS)
-#define HASHES    4
+/* With 20,000 sessions of as many clients, nobody's count is wrong by as little as one more often than once in a hundred. */
+#define CELLS  65536 /* a power of two */
+#define HASHES 4
 
 struct census_row {
     uint32_t ticks;
@@ -57,7 +56,16 @@ void census_begin(struct census *census, unsigned worker)
     memset(&census->rows[worker].now, 0, sizeof census->rows[worker].now);
 }
 
-/* Multiply-shift: of two addresses the chance to share a cell is 2 / CELLS for each hash, whichever they are, as long as the secrets are. */
+/* The finalizer of MurmurHash3, with a secret for one of its multipliers and one in front: neighbours, as clients often are, are spread like any others, and
+ * which addresses share a cell is known to nobody outside. */
+static uint32_t census_cell(const uint64_t secret[2], uint64_t key)
+{
+    uint64_t hash = key ^ secret[0];
+    hash = (hash ^ hash >> 33) * (secret[1] | 1);
+    hash = (hash ^ hash >> 33) * 0xc4ceb9fe1a85ec53u;
+    return (uint32_t)((hash ^ hash >> 33) & (CELLS - 1));
+}
+
 static void census_hash(const struct census *census, const struct netaddr *client, uint32_t at[HASHES])
 {
     uint64_t key = 0;
@@ -65,7 +73,7 @@ static void census_hash(const struct census *census, const struct netaddr *clien
     for (size_t i = 0; i < len; i++)
         key = key << 8 | client->bytes[i];
     for (int h = 0; h < HASHES; h++)
-        at[h] = (uint32_t)(((census->secrets[h][0] | 1) * key + census->secrets[h][1]) >> (64 - CELL_BITS));
+        at[h] = census_cell(census->secrets[h], key);
 }
 
 static void census_add(struct census *census, unsigned worker, const struct netaddr *client, uint32_t amount)
