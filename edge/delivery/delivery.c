@@ -149,7 +149,7 @@ static struct smtp_reply reply_for_client(const struct smtp_reply *reply)
     }
     if (own.code == 0) {
         reply_set(&own, 451, "4.4.2", "connection to the next hop lost: %.900s", reply->text);
-        own.lost = true;
+        own.silent = reply->silent;
     }
     return own;
 }
@@ -283,7 +283,7 @@ static bool has_utf8_header(const struct message *message)
     char bytes[4096];
     struct error why;
     ssize_t got;
-    unsigned ends = 0; /* of "\r\n\r\n" */
+    unsigned ends = 2; /* of "\r\n\r\n": the beginning is that of a line */
     for (uint64_t offset = 0; (got = message_read(message, offset, bytes, sizeof bytes, &why)) > 0; offset += (uint64_t)got)
         for (ssize_t i = 0; i < got; i++) {
             if ((unsigned char)bytes[i] >= 0x80)
@@ -333,6 +333,21 @@ static void delivery_attach(struct delivery *delivery, struct hopconn *conn)
     snprintf(delivery->tls_text, sizeof delivery->tls_text, "%s", net_tls_text(conn->net));
 }
 
+/* The next one in the transaction has its answer: its owner is told, or was, when the envelope is repeated. */
+static void settle_recipient(struct delivery *delivery, const struct smtp_reply *reply)
+{
+    while (delivery->answered < delivery->told && delivery->recipients[delivery->answered].state == RECIPIENT_REJECTED)
+        delivery->answered++;
+    bool repeated = delivery->answered < delivery->told;
+    delivery->answered++;
+    if (!repeated) {
+        struct smtp_reply own = reply_for_client(reply);
+        delivery_tell(delivery, &own);
+    } else if (reply->code >= 300) {
+        delivery->spoiled = true;
+    }
+}
+
 /* Sends of the envelope what may be sent now; DATA when all is answered and the owner wants the message sent. */
 static void delivery_talk(struct delivery *delivery)
 {
@@ -357,8 +372,10 @@ static void delivery_talk(struct delivery *delivery)
                 break; /* answers come in their order */
             delivery->sent++;
             reply_set(&why, 550, "5.6.7", "%s does not take internationalized addresses", delivery->hop_text);
-            delivery_on_recipient(delivery, &why); /* goes on with the next */
-            return;
+            settle_recipient(delivery, &why);
+            if (delivery->freed || delivery->state != DELIVERY_OPEN)
+                return;
+            continue;
         } else if (next_unsent(delivery)) {
             const struct recipient *next = &delivery->recipients[delivery->sent++];
             hop_dialog_rcpt(&conn->dialog, &(struct hop_rcpt){ next->address, next->notify, next->orcpt });
@@ -461,16 +478,7 @@ void delivery_on_sender(struct delivery *delivery, const struct smtp_reply *repl
 void delivery_on_recipient(struct delivery *delivery, const struct smtp_reply *reply)
 {
     delivery_enter(delivery);
-    while (delivery->answered < delivery->told && delivery->recipients[delivery->answered].state == RECIPIENT_REJECTED)
-        delivery->answered++;
-    bool repeated = delivery->answered < delivery->told;
-    delivery->answered++;
-    if (!repeated) {
-        struct smtp_reply own = reply_for_client(reply);
-        delivery_tell(delivery, &own);
-    } else if (reply->code >= 300) {
-        delivery->spoiled = true;
-    }
+    settle_recipient(delivery, reply);
     if (!delivery->freed && delivery->state == DELIVERY_OPEN)
         delivery_talk(delivery);
     delivery_leave(delivery);

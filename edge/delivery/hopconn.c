@@ -21,7 +21,7 @@ void reply_set(struct smtp_reply *reply, int code, const char *enhanced, const c
     va_start(args, text);
     reply->code = code;
     reply->own = true;
-    reply->closing = reply->lost = false;
+    reply->closing = reply->silent = false;
     snprintf(reply->enhanced, sizeof reply->enhanced, "%s", enhanced != NULL ? enhanced : "");
     vsnprintf(reply->text, sizeof reply->text, text, args);
     va_end(args);
@@ -98,10 +98,11 @@ static void hopconn_lost(struct hopconn *conn, const struct smtp_reply *said)
     hopconn_leave(conn);
 }
 
-static void hopconn_lost_because(struct hopconn *conn, const char *why)
+static void hopconn_lost_because(struct hopconn *conn, bool silent, const char *why)
 {
     struct smtp_reply reply;
     reply_set(&reply, 0, NULL, "%s", why);
+    reply.silent = silent;
     hopconn_lost(conn, &reply);
 }
 
@@ -384,7 +385,7 @@ static void on_event(struct hopconn *conn, enum hop_event event, const struct sm
             /* It cannot have the whole message yet: its 250 is worth nothing, and what is still to be sent would be taken for commands. */
             conn->dialog.state = HOP_CLOSED;
             if (reply->code < 300) {
-                hopconn_lost_because(conn, "message answered before its end");
+                hopconn_lost_because(conn, false, "message answered before its end");
                 break;
             }
         }
@@ -405,7 +406,7 @@ static void on_event(struct hopconn *conn, enum hop_event event, const struct sm
         } else if (reply->code == 421) {
             hopconn_lost(conn, reply);
         } else {
-            hopconn_lost_because(conn, "unexpected reply");
+            hopconn_lost_because(conn, false, "unexpected reply");
         }
         break;
     }
@@ -476,12 +477,12 @@ static void on_drained(void *arg)
 }
 
 /* Before the host was ready: the next address. Later: lost. */
-static void hopconn_broke(struct hopconn *conn, const char *why)
+static void hopconn_broke(struct hopconn *conn, bool silent, const char *why)
 {
     if (conn->use == HOPCONN_CONNECTING)
         hopconn_failed_because(conn, "4.4.1", why);
     else
-        hopconn_lost_because(conn, why);
+        hopconn_lost_because(conn, silent, why);
 }
 
 static void on_gone(void *arg, enum net_end end, const char *why)
@@ -491,7 +492,7 @@ static void on_gone(void *arg, enum net_end end, const char *why)
     if (conn->dialog.state == HOP_SECURING)
         hopconn_tls_failed(conn, end == NET_TLS_FAILED ? why : "connection lost in the handshake");
     else
-        hopconn_broke(conn, why);
+        hopconn_broke(conn, end == NET_TIMEOUT, why);
     hopconn_leave(conn);
 }
 
@@ -505,7 +506,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     else if (conn->dialog.state == HOP_SECURING)
         hopconn_tls_failed(conn, "time-out in the handshake");
     else
-        hopconn_broke(conn, conn->query != NULL ? "no answer from the DNS" : "no reply in time");
+        hopconn_broke(conn, true, conn->query != NULL ? "no answer from the DNS" : "no reply in time");
     hopconn_leave(conn);
 }
 

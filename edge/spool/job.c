@@ -408,18 +408,18 @@ static void note_next_hop(struct job *job)
     job->takes_dsn = delivery_hop_takes_dsn(job->delivery);
 }
 
-/* A host that says nothing, or goes away, holds a place of everybody's for as long as its time-outs: one message at a time finds out how it is,
- * as with one that cannot be reached (Postfix: smtp_stream_except() throttles). */
-static void note_lost(struct job *job, const struct smtp_reply *reply)
+/* A host that says nothing holds a place of everybody's for as long as its time-outs: one message at a time finds out how it is, as with one that
+ * cannot be reached. One that hangs up holds none, and may do so for the sake of this one message. */
+static void note_silence(struct job *job, const struct smtp_reply *reply)
 {
-    job->destination_down |= reply->lost;
+    job->destination_down |= reply->silent;
 }
 
 static void on_recipient(void *arg, unsigned index, const struct smtp_reply *reply)
 {
     struct job *job = arg;
     note_next_hop(job);
-    note_lost(job, reply);
+    note_silence(job, reply);
     job->answered++;
     if (reply->code / 100 == 2)
         job->accepted++;
@@ -444,7 +444,7 @@ static void on_delivered(void *arg, const struct smtp_reply *reply, bool maybe_d
 {
     struct job *job = arg;
     note_next_hop(job);
-    note_lost(job, reply);
+    note_silence(job, reply);
     job->delivery = NULL; /* freed right after this */
     if (maybe_delivered) {
         metric_add(job->runner->metrics.maybe_duplicates, 1);

@@ -542,6 +542,8 @@ static const struct {
       .final = 550, .connections = 1, .envelope = { .sender = "a@example.com", .smtputf8 = true } },
     { .name = "SMTPUTF8 not offered, and only the body is not ASCII", .message = "Subject: x\r\n\r\n\xc3\xa4\r\n", .recipients = "x", .codes = "250 ",
       .final = 250, .taken = 1, .connections = 1, .envelope = { .sender = "a@example.com", .smtputf8 = true } },
+    { .name = "SMTPUTF8 not offered, and only the body of a message without a header is not ASCII", .message = "\r\n\xc3\xa4\r\n", .recipients = "x",
+      .codes = "250 ", .final = 250, .taken = 1, .connections = 1, .envelope = { .sender = "a@example.com", .smtputf8 = true } },
     { .name = "SMTPUTF8 offered", .host = { .smtputf8 = true }, .recipients = "x", .codes = "250 ", .final = 250, .taken = 1,
       .connections = 1, .envelope = { .sender = "\xc3\xa4@example.com", .smtputf8 = true } },
     { .name = "null sender", .recipients = "x", .codes = "250 ", .final = 250, .taken = 1, .connections = 1, .envelope = { .sender = "" } },
@@ -736,6 +738,25 @@ START_TEST(cancelled_anywhere)
     deliver_one(&last, "x");
     ck_assert_int_eq(last.final.code, 250);
     ck_assert_int_ge((int)value_of("weir_delivery_attempts_total", "class=\"session\",result=\"cancelled\""), 12);
+}
+END_TEST
+
+/* As many refusals of ours in a row as a list may have members that the host cannot take. */
+START_TEST(many_recipients_that_are_not_ascii)
+{
+    static const struct delivery_envelope envelope = { .sender = "a@example.com", .smtputf8 = true };
+    enum { MANY = 20000 };
+    struct owner owner = { 0 };
+    char *names = xmalloc(MANY * 4 + 1), *end = names;
+    for (int i = 0; i < MANY; i++)
+        end = stpcpy(end, i > 0 ? " \xc3\xa4" : "\xc3\xa4");
+    host = (struct host){ 0 };
+    owner_start(&owner, "Subject: x\r\n\r\nhello\r\n", &envelope, names);
+    for (int i = 0; i < 1000 && owner.told < MANY; i++)
+        run_ms(10);
+    ck_assert_uint_eq(owner.told, MANY);
+    owner_fini(&owner);
+    free(names);
 }
 END_TEST
 
@@ -1357,6 +1378,7 @@ int main(void)
     tcase_add_test(tests, recipients_one_by_one);
     tcase_add_test(tests, cancelled_anywhere);
     tcase_add_test(tests, lost_while_nothing_was_asked);
+    tcase_add_test(tests, many_recipients_that_are_not_ascii);
     tcase_add_loop_test(tests, large_message, 0, 3);
     tcase_add_test(tests, refused_in_the_middle_of_the_message);
     tcase_add_loop_test(tests, answered_before_the_end, 0, (int)(sizeof early / sizeof *early));

@@ -44,7 +44,7 @@ struct scan {
 
 static struct {
     uint64_t now;
-    bool disconnected, no_room, farm_dead, dot_sent, takes_dsn, unreachable, lost;
+    bool disconnected, no_room, farm_dead, dot_sent, takes_dsn, unreachable, silent;
     struct node_question *asked[ASKED_MAX];
     struct delivery *delivery;
     struct scan *scan;
@@ -278,14 +278,14 @@ bool delivery_hop_takes_dsn(const struct delivery *delivery)
 }
 static void answer_rcpt(unsigned index, int code, const char *enhanced)
 {
-    struct smtp_reply says = { .code = code, .lost = d.lost, .text = "words" };
+    struct smtp_reply says = { .code = code, .silent = d.silent, .text = "words" };
     snprintf(says.enhanced, sizeof says.enhanced, "%s", enhanced);
     d.delivery->handlers->recipient(d.delivery->arg, index, &says);
 }
 static void answer_message(int code, bool maybe)
 {
     struct delivery *delivery = d.delivery;
-    struct smtp_reply says = { .code = code, .lost = d.lost, .text = "words" };
+    struct smtp_reply says = { .code = code, .silent = d.silent, .text = "words" };
     d.delivery = NULL;
     delivery->handlers->done(delivery->arg, &says, maybe);
     free(delivery);
@@ -1024,9 +1024,9 @@ START_TEST(silence)
     runner_begin(true);
     grant(&(struct grant){ .scanned = true });
     give_body();
-    d.lost = _i == 0;
-    answer_rcpt(0, d.lost ? 451 : 250, d.lost ? "4.4.2" : "2.1.5");
-    d.lost = true;
+    d.silent = _i == 0;
+    answer_rcpt(0, d.silent ? 451 : 250, d.silent ? "4.4.2" : "2.1.5");
+    d.silent = true;
     if (_i == 1)
         answer_message(451, true);
     ck_assert_str_eq(result_text(), "deferred 451");
