@@ -185,7 +185,7 @@ static const struct config_key edge_keys[] = {
     DURATION(verify_memory_time, "30s", 0, HOURS, "it keeps them that long; then the cluster is asked"),
     DURATION(limit_timeout, "1s", 100 * MS, MINUTES, "whether a limit of the policy file limits is reached must be known by then, else each worker counts for itself"),
     UINT(limit_memory, "10000", 1000, 10000000, "buckets that a worker counts for itself; over it those that were not asked about for longest are forgotten"),
-    UINT(limit_lot, "32", 0, 10000, "a worker that asks often about a bucket takes so many times what it needs; 0: never"),
+    UINT(limit_lot, "32", 0, 10000, "a worker that asks often about a bucket takes so many times what it needs, but no more than comes back in a second; 0: never"),
     DURATION(limit_lot_time, "1s", 10 * MS, MINUTES, "what it has not used by then is lost"),
     UINT(report_buffer, "100000", 1, 10000000, "audit rows kept without a coordinator, per worker"),
     BOOL(mx_delivery, "on", "a domain without a route goes to its MX; off: 550 5.4.4"),

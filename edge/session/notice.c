@@ -118,6 +118,7 @@ static void store(struct notice *notice, const char *listener, const struct read
     envelope.listener = wire_text(listener);
     envelope.node = wire_text(server->node_name);
     envelope.time_ms = clock_wall_ms();
+    envelope.policy_epoch = server->policy_epoch;
     envelope.dsn = true;
     struct spool_store_options options = {
         .base = server->base,

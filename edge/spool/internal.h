@@ -32,6 +32,7 @@ struct job_result {
     char *dsn_text;
     size_t outcomes_len, dsn_recipients_len, dsn_len;
     struct queue_id dsn_id; /* "" when there is none */
+    uint64_t dsn_epoch;     /* of the policy that routed it */
     bool dsn_8bit, dsn_smtputf8, dsn_scanned;
     bool delay_warned;
     bool untold;                       /* the sender cannot be reached for now */

@@ -153,6 +153,7 @@ static void find_readers(struct job *job)
         return;
     wire_string(sender, sizeof sender, &job->lease->envelope->sender);
     enum readers_found found = options->readers(options->arg, sender, &job->readers);
+    job->result.dsn_epoch = options->policy_epoch(options->arg);
     job->result.untold = found == READERS_LATER;
     if (job->result.untold)
         defer_untold(job);

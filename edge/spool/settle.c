@@ -167,6 +167,7 @@ static void fill_dsn(Weir__SpoolEnvelope *dsn, const struct job *job)
     dsn->scanned = job->result.dsn_scanned;
     dsn->verdict = wire_text(job->result.dsn_scanned ? "none" : "");
     dsn->time_ms = queue_id_wall_ms(&job->result.dsn_id);
+    dsn->policy_epoch = job->result.dsn_epoch;
     dsn->dsn = true;
     dsn->node = wire_text(options->name);
 }

@@ -2,6 +2,7 @@
 import json
 import re
 import threading
+import time
 
 import pytest
 
@@ -98,16 +99,16 @@ class Sender(threading.Thread):
 
 def test_s26_hammered_edges_let_no_more_pass_than_there_is(site, limited):
     def visit():
-        senders = [Sender(site.relay(1 + number % 2), 100) for number in range(6)]
+        began, senders = time.monotonic(), [Sender(site.relay(1 + number % 2), 100) for number in range(6)]
         for sender in senders:
             sender.start()
         for sender in senders:
             sender.join(120)
             assert not sender.is_alive() and sender.failed is None, sender.failed
-        return sum(sender.passed for sender in senders)
-    passed = limited("outbound domain messages 1/day burst 300\n", visit)
-    assert 200 <= passed <= 300, passed  # what a worker took in advance and did not use is lost
-    assert site.query("SELECT missing < 301 * 86400000::bigint FROM limit_bucket WHERE name LIKE '% hammered.example'") == [["t"]]
+        return sum(sender.passed for sender in senders), time.monotonic() - began
+    passed, seconds = limited("outbound domain messages 36000/hour burst 300\n", visit)
+    assert 200 <= passed <= 300 + 10 * (seconds + 1), (passed, seconds)  # what a worker took in advance and did not use is lost
+    assert site.query("SELECT missing < 301 * 3600000::bigint FROM limit_bucket WHERE name LIKE '% hammered.example'") == [["t"]]
 
 
 def test_recipients_are_refused_one_by_one_and_written_down(site, limited):
