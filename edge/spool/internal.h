@@ -57,7 +57,8 @@ struct job {
     struct scan_result *verdict;       /* found here */
     struct delivery *delivery;
     struct job_outcome *outcomes;      /* by recipient */
-    size_t answered, accepted;
+    size_t *given, n_given;            /* whom the next hop is asked to take: places in recipients, in the delivery's order */
+    size_t answered, accepted;         /* of those */
     bool sending;                      /* the next hop is being given the message */
     bool destination_down, takes_dsn, lost;
     bool asked;                        /* in the renewal under way */

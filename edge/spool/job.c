@@ -89,6 +89,7 @@ void job_free(struct job *job)
     for (size_t i = 0; i < job->recipients->n_recipients; i++)
         free(job->outcomes[i].text);
     free(job->outcomes);
+    free(job->given);
     readers_fini(&job->readers);
     free(job->result.outcomes);
     free(job->result.dsn_recipients);
@@ -140,6 +141,13 @@ bool job_is_clean(const struct job *job)
 
 #define MOVED_MAX (WIRE_LIST_MAX / 8) /* bytes of new destinations in one result: those of whom there is no room to tell are looked at with the next lease */
 
+static void look_up_route(const struct job *job, size_t index, struct spool_route *route)
+{
+    const struct spool_runner_options *options = &job->runner->options;
+    char address[WIRE_ADDRESS_MAX + 1];
+    options->route(options->arg, wire_string(address, sizeof address, &job->recipients->recipients[index]->address), route);
+}
+
 static void settle_route(struct job *job, size_t index, const struct spool_route *route, size_t *room)
 {
     switch (route->kind) {
@@ -152,35 +160,49 @@ static void settle_route(struct job *job, size_t index, const struct spool_route
     case SPOOL_ROUTE_DISCARD:
         job_settle_recipient(job, index, WEIR__SPOOL_DISPOSITION__SPOOL_DISCARDED, "route", 250, "2.0.0", "Discarded by its route");
         break;
-    case SPOOL_ROUTE_ERROR:
-        job_settle_recipient(job, index,
-                             route->code / 100 == 5 ? WEIR__SPOOL_DISPOSITION__SPOOL_FAILED : WEIR__SPOOL_DISPOSITION__SPOOL_DEFERRED, "route",
-                             route->code, route->enhanced, route->text);
-        break;
-    case SPOOL_ROUTE_NONE: /* it was accepted: it goes where it was to go, rather than back because a line is missing */
+    case SPOOL_ROUTE_ERROR: /* settle_errors() */
+    case SPOOL_ROUTE_NONE:  /* it was accepted: it goes where it was to go, rather than back because a line is missing */
         break;
     }
 }
 
-/* The policy is newer than the one that said where it goes, and says otherwise of some recipients. The others are left for a lease of their own. */
+/* Who is refused by a route keeps its place in the entry where that says 4xx, or where the sender cannot be told for now, and the entry then waits.
+ * So the others are not released next to it: they would wait with it, lease for lease. They are delivered. */
+static void settle_errors(struct job *job)
+{
+    for (size_t i = 0; i < job->recipients->n_recipients; i++) {
+        struct spool_route route;
+        if (job->outcomes[i].text != NULL)
+            continue;
+        look_up_route(job, i, &route);
+        if (route.kind == SPOOL_ROUTE_ERROR)
+            job_settle_recipient(job, i, route.code / 100 == 5 ? WEIR__SPOOL_DISPOSITION__SPOOL_FAILED : WEIR__SPOOL_DISPOSITION__SPOOL_DEFERRED,
+                                 "route", route.code, route.enhanced, route.text);
+    }
+}
+
+/* The policy is newer than the one that said where it goes, and sends some recipients elsewhere, or nobody stays. The others are left for a lease
+ * of their own. */
 static bool is_routed_elsewhere(struct job *job)
 {
     const struct spool_runner_options *options = &job->runner->options;
     uint64_t known = job->lease->policy_epoch != 0 ? job->lease->policy_epoch : job->lease->envelope->policy_epoch;
     uint64_t epoch = options->policy_epoch(options->arg);
     size_t room = MOVED_MAX;
-    bool elsewhere = false;
+    bool elsewhere = false, here = false;
     if (epoch <= known)
         return false;
     job->policy_epoch = epoch;
     for (size_t i = 0; i < job->recipients->n_recipients; i++) {
-        char address[WIRE_ADDRESS_MAX + 1];
         struct spool_route route;
-        options->route(options->arg, wire_string(address, sizeof address, &job->recipients->recipients[i]->address), &route);
+        look_up_route(job, i, &route);
         settle_route(job, i, &route, &room);
         elsewhere |= job->outcomes[i].text != NULL;
+        here |= job->outcomes[i].text == NULL && route.kind != SPOOL_ROUTE_ERROR;
     }
-    return elsewhere;
+    if (!here)
+        settle_errors(job);
+    return elsewhere || !here;
 }
 
 /* ---- the body ---- */
@@ -351,6 +373,8 @@ static void deliver(struct job *job)
     const Weir__SpoolEnvelope *envelope = job->lease->envelope;
     char sender[WIRE_ADDRESS_MAX + 1], envid[WIRE_ADDRESS_MAX + 1];
     struct next_hop hop;
+    if (job->policy_epoch != 0)
+        settle_errors(job);
     if (!next_hop_parse(&hop, job->destination)) {
         job_settle_rest(job, WEIR__SPOOL_DISPOSITION__SPOOL_DEFERRED, "destination", 451, "4.3.5", "This edge cannot deliver to such a destination");
         job_report(job);
@@ -365,12 +389,20 @@ static void deliver(struct job *job)
         .ret = envelope->ret == 1 ? 'F' : envelope->ret == 2 ? 'H' : 0,
         .envid = wire_string(envid, sizeof envid, &envelope->envid),
     };
+    job->given = xcalloc(job->recipients->n_recipients, sizeof *job->given);
+    for (size_t i = 0; i < job->recipients->n_recipients; i++)
+        if (job->outcomes[i].text == NULL)
+            job->given[job->n_given++] = i;
+    if (job->n_given == 0) { /* by a policy that came during the scan */
+        job_report(job);
+        return;
+    }
     job->state = JOB_DELIVERING;
     job->delivering_ms = clock_ms();
     job->delivery = delivery_new(job->runner->options.pool, &hop, &to_hop, &delivery_handlers, job);
     delivery_set_deadline(job->delivery, lease_end(&job->time));
-    for (size_t i = 0; i < job->recipients->n_recipients; i++) {
-        const Weir__SpoolRecipient *recipient = job->recipients->recipients[i];
+    for (size_t i = 0; i < job->n_given; i++) {
+        const Weir__SpoolRecipient *recipient = job->recipients->recipients[job->given[i]];
         char address[WIRE_ADDRESS_MAX + 1], orcpt[WIRE_ADDRESS_MAX + 1];
         delivery_rcpt(job->delivery, &(struct delivery_recipient){ wire_string(address, sizeof address, &recipient->address), recipient->notify,
                                                                    wire_string(orcpt, sizeof orcpt, &recipient->original) });
@@ -424,11 +456,11 @@ static void on_recipient(void *arg, unsigned index, const struct smtp_reply *rep
     if (reply->code / 100 == 2)
         job->accepted++;
     else
-        settle_reply(job, index, reply);
+        settle_reply(job, job->given[index], reply);
     /* No connection was ever ready, and not because all of ours are in use: nobody else needs to try. */
     if (*job->next_hop == '\0' && reply->code / 100 == 4 && strcmp(reply->enhanced, "4.4.5") != 0)
         job->destination_down = true;
-    if (job->answered < job->recipients->n_recipients)
+    if (job->answered < job->n_given)
         return;
     if (job->accepted == 0) {
         delivery_cancel(&job->delivery);

@@ -70,10 +70,11 @@ static void log_outcome(const struct job *job, const struct job_outcome *outcome
     double rest = (double)(now - job->began_ms) / 1e3 - delivering;
     if (*show(named, wire_recipient_given(recipient)) != '\0')
         snprintf(given, sizeof given, " orig_to=<%s>,", named);
+    bool asked = *job->next_hop != '\0' && strcmp(outcome->reason, "route") != 0; /* the others of a delivery may have been */
     if (outcome->remote)
         snprintf(code, sizeof code, "%d ", outcome->code);
     log_write_as("smtp", LOG_INFO, "%s: to=<%s>,%s relay=%s, delay=%.2f, delays=%.2f/%.2f/0/%.2f, dsn=%s, status=%s (%s%s)", job->id,
-                 show(to, recipient->address), given, *job->next_hop ? job->next_hop : "none",
+                 show(to, recipient->address), given, asked ? job->next_hop : "none",
                  waited + rest + delivering, waited, rest, delivering, *outcome->enhanced ? outcome->enhanced : "4.0.0",
                  status[outcome->disposition], code, outcome->text);
 }

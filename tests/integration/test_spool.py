@@ -565,17 +565,18 @@ def test_what_an_operator_bounces_comes_back(make_cluster):
 def test_spooled_mail_follows_a_new_policy(make_cluster, hop):
     """As with Postfix, the next try looks where the recipient's mail goes today; only the route is looked at, not whether it may be relayed."""
     block = weir.free_base_port()  # nobody else's as long as it is held
-    dead = f"smtp:[127.0.0.1]:{block + 7}"
+    dead, late = (f"smtp:[127.0.0.1]:{block + offset}" for offset in (7, 8))
     cluster = make_cluster(edges=1, scanners=1, next_hop=hop.endpoint, sets=["profile=handoff", "spool_retry_min=1h"])
     table = cluster.dir / "policy" / "mailertable"
-    kept, names = table.read_text(), ("moved", "stays", "error", "void")
-    table.write_text(kept + "".join(f"{name}.example.net\t{dead}\n" for name in names))
+    kept, names = table.read_text(), {"moved": dead, "stays": dead, "error": dead, "void": dead, "wait": late, "here": late}
+    table.write_text(kept + "".join(f"{name}.example.net\t{route}\n" for name, route in names.items()))
     cluster.apply_policy()
     raw = message(token="rerouted")
     answer = cluster.send(raw, recipients=[f"ann@{name}.example.net" for name in names])
-    wait_until(lambda: cluster.log("edge-1").count("status=deferred") == 4, 60, "a try")
+    wait_until(lambda: cluster.log("edge-1").count("status=deferred") == len(names), 60, "a try")
     table.write_text(kept + f"moved.example.net\tsmtp:[127.0.0.1]:{hop.server_address[1]}\nstays.example.net\t{dead}\n"
-                     "error.example.net\terror:5.1.2:550 That host is gone\nvoid.example.net\tdiscard:\n")
+                     "error.example.net\terror:5.1.2:550 That host is gone\nvoid.example.net\tdiscard:\n"
+                     f"wait.example.net\terror:4.3.0:450 Not now\nhere.example.net\t{late}\n")
     cluster.apply_policy()
     cluster.weirctl("queue", "retry", "--to", "ann@moved.example.net")
     wait_until(lambda: hop.to("ann@moved.example.net"), 60, "the copy for who moved")
@@ -590,9 +591,18 @@ def test_spooled_mail_follows_a_new_policy(make_cluster, hop):
     wait_until(lambda: rows().get("void") == "discarded:route" and rows().get("error") == "bounced:route" and rows().get("moved") == "delivered", 60, rows)
     log = cluster.log("edge-1")
     assert re.search(rf"qmgr\[\d+\]: {answer.queue_id}: <ann@moved\.example\.net> goes to \[127\.0\.0\.1\]:{hop.server_address[1]} now, no longer to", log)
-    left, = json.loads(cluster.weirctl("--json", "queue", "list").stdout)
-    assert left["recipients"] == ["ann@stays.example.net"] and left["destination"] == dead.removeprefix("smtp:")
     wait_until(lambda: cluster.metric("weir_edge_spool_recipients_total", result="rerouted") == 1, 60, "the metric")
+    there = Hop(block + 8)
+    try:  # who is to wait holds up nobody of its entry
+        cluster.weirctl("queue", "retry", "--to", "ann@here.example.net")
+        wait_until(lambda: rows().get("here") == "delivered", 60, rows)
+        assert [weir.strip_added(body) for body in there.to("ann@here.example.net")] == [raw] and not there.to("ann@wait.example.net")
+    finally:
+        there.shutdown()
+        there.server_close()
+    assert re.search(rf"{answer.queue_id}: to=<ann@wait\.example\.net>, relay=none, .* dsn=4\.3\.0, status=deferred \(<ann@wait\.example\.net>: Not now\)", cluster.log("edge-1"))
+    left = {entry["destination"]: entry["recipients"] for entry in json.loads(cluster.weirctl("--json", "queue", "list").stdout)}
+    assert left == {dead.removeprefix("smtp:"): ["ann@stays.example.net"], late.removeprefix("smtp:"): ["ann@wait.example.net"]}
     cluster.weirctl("queue", "delete", answer.queue_id)
     conserved(cluster)
 

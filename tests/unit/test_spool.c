@@ -1195,56 +1195,93 @@ END_TEST
 #define ELSEWHERE   TO("[new.example.edu]:25")
 #define ERROR(code) { SPOOL_ROUTE_ERROR, "", code, "5.1.2", "gone" }
 
-/* Where the policy is newer than the one that routed it, its recipients go where that says now; NULL: the delivery goes on. */
+/* Where the policy is newer than the one that routed it, its recipients go where that says now. given: how many the next hop is asked to take; 0:
+ * there is no delivery. untold: the sender cannot be reached for now. */
 static const struct {
     struct grant grant;
     uint64_t epoch;
     struct spool_route routes[2];
     const char *result;
     bool dsn;
+    unsigned given;
+    bool untold;
 } new_routes[] = {
-    { { .routed = 5 }, 6, { ELSEWHERE, HERE }, "rerouted 0, released 0", false },
-    { { .routed = 5 }, 6, { ELSEWHERE, ELSEWHERE }, "rerouted 0, rerouted 0", false },
-    { { .routed = 5 }, 6, { HERE, ERROR(550) }, "released 0, failed 550", true },
-    { { .routed = 5 }, 6, { ELSEWHERE, ERROR(450) }, "rerouted 0, deferred 450", false },
-    { { .routed = 5, .last = true }, 6, { ELSEWHERE, ERROR(450) }, "rerouted 0, failed 450", true },
-    { { .routed = 5 }, 6, { { .kind = SPOOL_ROUTE_DISCARD }, ELSEWHERE }, "discarded 250, rerouted 0", false },
-    { { .routed = 0 }, 1, { ELSEWHERE, HERE }, "rerouted 0, released 0", false },
-    { { .routed = 5 }, 6, { HERE, { .kind = SPOOL_ROUTE_NONE } }, NULL, false },
-    { { .routed = 6 }, 6, { ELSEWHERE, ELSEWHERE }, NULL, false },
-    { { .routed = 7 }, 6, { ELSEWHERE, ELSEWHERE }, NULL, false },
-    { { .routed = 5, .routed_again = 6 }, 6, { ELSEWHERE, ELSEWHERE }, NULL, false },
-    { { .routed = 5, .bounce = true }, 6, { ELSEWHERE, ELSEWHERE }, "failed 554, failed 554", true },
+    { { .routed = 5 }, 6, { ELSEWHERE, HERE }, "rerouted 0, released 0", false, 0, false },
+    { { .routed = 5 }, 6, { ELSEWHERE, ELSEWHERE }, "rerouted 0, rerouted 0", false, 0, false },
+    { { .routed = 5 }, 6, { HERE, ERROR(550) }, "delivered 250, failed 550", true, 1, false },
+    { { .routed = 5 }, 6, { ERROR(550), HERE }, "failed 550, delivered 250", true, 1, false },
+    { { .routed = 5 }, 6, { HERE, ERROR(550) }, "delivered 250, deferred 550", false, 1, true },
+    { { .routed = 5 }, 6, { HERE, ERROR(450) }, "delivered 250, deferred 450", false, 1, false },
+    { { .routed = 5 }, 6, { ERROR(450), HERE }, "deferred 450, delivered 250", false, 1, false },
+    { { .routed = 5, .last = true }, 6, { ERROR(450), HERE }, "failed 450, delivered 250", true, 1, false },
+    { { .routed = 5 }, 6, { ERROR(450), { .kind = SPOOL_ROUTE_NONE } }, "deferred 450, delivered 250", false, 1, false },
+    { { .routed = 5 }, 6, { ERROR(450), ERROR(550) }, "deferred 450, failed 550", true, 0, false },
+    { { .routed = 5 }, 6, { ELSEWHERE, ERROR(450) }, "rerouted 0, deferred 450", false, 0, false },
+    { { .routed = 5, .last = true }, 6, { ELSEWHERE, ERROR(450) }, "rerouted 0, failed 450", true, 0, false },
+    { { .routed = 5 }, 6, { { .kind = SPOOL_ROUTE_DISCARD }, ELSEWHERE }, "discarded 250, rerouted 0", false, 0, false },
+    { { .routed = 5 }, 6, { HERE, { .kind = SPOOL_ROUTE_DISCARD } }, "released 0, discarded 250", false, 0, false },
+    { { .routed = 0 }, 1, { ELSEWHERE, HERE }, "rerouted 0, released 0", false, 0, false },
+    { { .routed = 5 }, 6, { HERE, { .kind = SPOOL_ROUTE_NONE } }, "delivered 250, delivered 250", false, 2, false },
+    { { .routed = 6 }, 6, { ELSEWHERE, ERROR(450) }, "delivered 250, delivered 250", false, 2, false },
+    { { .routed = 7 }, 6, { ELSEWHERE, ELSEWHERE }, "delivered 250, delivered 250", false, 2, false },
+    { { .routed = 5, .routed_again = 6 }, 6, { ELSEWHERE, ELSEWHERE }, "delivered 250, delivered 250", false, 2, false },
+    { { .routed = 5, .bounce = true }, 6, { ELSEWHERE, ELSEWHERE }, "failed 554, failed 554", true, 0, false },
 };
 
 START_TEST(recipients_follow_their_route)
 {
     struct grant wanted = new_routes[_i].grant;
+    unsigned given = new_routes[_i].given;
     wanted.scanned = true;
     wanted.recipients = 2;
     runner_begin(true);
     r.epoch = new_routes[_i].epoch;
     memcpy(r.routes, new_routes[_i].routes, sizeof r.routes);
+    if (new_routes[_i].untold) {
+        r.readers = 0;
+        r.found = READERS_LATER;
+    }
     grant(&wanted);
     give_body();
-    if (new_routes[_i].result == NULL) {
-        answer_rcpt(0, 250, "2.1.5");
-        answer_rcpt(1, 250, "2.1.5");
+    ck_assert_uint_eq(d.delivery != NULL ? d.delivery->asked : 0, given);
+    for (unsigned i = 0; i < given; i++)
+        answer_rcpt(i, 250, "2.1.5");
+    if (given > 0)
         answer_message(250, false);
-        ck_assert_str_eq(result_text(), "delivered 250, delivered 250");
-    } else {
-        ck_assert_str_eq(result_text(), new_routes[_i].result);
-        const struct node_question *question = ASKED(RESULT);
+    ck_assert_str_eq(result_text(), new_routes[_i].result);
+    const struct node_question *question = ASKED(RESULT);
+    ck_assert_uint_eq(question->count, new_routes[_i].dsn ? 3 : 1);
+    if (given == 0) {
         struct error why;
         Weir__SpoolOutcomes *outcomes = wire_outcomes_decode(question->payloads[0], question->lens[0], &why);
         for (size_t i = 0; i < 2; i++)
             ck_assert(outcomes->outcomes[i]->disposition != WEIR__SPOOL_DISPOSITION__SPOOL_REROUTED ||
                       wire_equal(&outcomes->outcomes[i]->text, "[new.example.edu]:25"));
         wire_outcomes_free(&outcomes);
-        ck_assert_uint_eq(question->count, new_routes[_i].dsn ? 3 : 1);
         ck_assert(wanted.bounce || question->question->spool_result->policy_epoch == 6 || wanted.routed == 0);
         ck_assert(!question->question->spool_result->destination_down && !question->question->spool_result->reached);
     }
+    settle();
+    runner_end();
+}
+END_TEST
+
+/* Who is refused by its route waits for the verdict with the others: a virus is returned to nobody, and whoever is refused by then gets no delivery. */
+START_TEST(refused_by_their_route_during_a_scan)
+{
+    static const struct spool_route before[][2] = { { HERE, HERE }, { ERROR(550), HERE } }, after[] = { ERROR(450), ERROR(450) };
+    bool bad = _i == 1;
+    runner_begin(true);
+    r.epoch = 6;
+    memcpy(r.routes, before[_i], sizeof r.routes);
+    grant(&(struct grant){ .routed = 5, .recipients = 2 });
+    give_body();
+    ck_assert_ptr_null(ASKED(RESULT));
+    memcpy(r.routes, after, sizeof r.routes);
+    scanned(bad ? WEIR__VERDICT__VERDICT_BAD : WEIR__VERDICT__VERDICT_CLEAN, 0);
+    ck_assert_uint_eq(d.deliveries, 0);
+    ck_assert_str_eq(result_text(), bad ? "discarded 550, discarded 550" : "deferred 450, deferred 450");
+    ck_assert_uint_eq(ASKED(RESULT)->count, 1);
     settle();
     runner_end();
 }
@@ -1571,6 +1608,7 @@ int main(void)
     tcase_add_test(tests, given_up);
     tcase_add_loop_test(tests, everybody_is_told, 0, (int)(sizeof senders / sizeof *senders));
     tcase_add_loop_test(tests, recipients_follow_their_route, 0, sizeof new_routes / sizeof *new_routes);
+    tcase_add_loop_test(tests, refused_by_their_route_during_a_scan, 0, 2);
     tcase_add_loop_test(tests, more_than_one_dsn_can_tell, 0, (int)(sizeof many / sizeof *many));
     tcase_add_loop_test(tests, failures_are_told_first, 0, 2);
     tcase_add_test(tests, overslept);
