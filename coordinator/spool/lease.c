@@ -228,6 +228,7 @@ static void fill_lease(struct leases *leases, Weir__SpoolLease *lease, const PGr
     lease->maybe_duplicate = cell_is(rows, row, COL_MAYBE_DUPLICATE);
     lease->delay_warned = cell_is(rows, row, COL_DELAY_WARNED);
     lease->last_try = lease->age_ms >= settings->spool_life;
+    lease->fail_untold = lease->age_ms / 2 >= settings->spool_life;
     lease->warn_delay = !warned && settings->spool_delay_warning > 0 && lease->age_ms >= settings->spool_delay_warning;
     lease->bounce = cell_is(rows, row, COL_BOUNCE);
     lease->policy_epoch = cell_number(rows, row, COL_ROUTED_EPOCH);

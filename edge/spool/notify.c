@@ -130,7 +130,8 @@ static bool somebody_is_due(const struct job *job)
     return false;
 }
 
-/* While the sender cannot be reached for now, nobody fails. */
+/* While the sender cannot be reached for now, nobody fails; that may be so for good, so what a policy says ends at twice the
+ * mail's life. */
 static void defer_untold(struct job *job)
 {
     enum dsn_action action;
@@ -154,6 +155,8 @@ static void find_readers(struct job *job)
     wire_string(sender, sizeof sender, &job->lease->envelope->sender);
     enum readers_found found = options->readers(options->arg, sender, &job->readers);
     job->result.dsn_epoch = options->policy_epoch(options->arg);
+    if (found == READERS_LATER && job->lease->fail_untold && job->result.dsn_epoch > 0)
+        found = READERS_NOWHERE;
     job->result.untold = found == READERS_LATER;
     if (job->result.untold)
         defer_untold(job);

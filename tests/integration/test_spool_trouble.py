@@ -301,6 +301,18 @@ def test_what_comes_back_does_so_to_its_last_recipient(two, edge):
     assert edge.result(lease, (1, "FAILED", "returned")) == pb.ANSWER_OK and count(two) == 0
 
 
+def test_mail_that_outlives_its_time_is_tried_at_its_pace(two, edge):
+    """Whose sender cannot be told for now: what is tried again and again backs off, and ends when it is twice as old."""
+    edge.stored(new_id(), AWAY)
+    for age, last, untold in (("6 days", True, False), ("11 days", True, True)):
+        two.pg.query(f"UPDATE spool_message SET arrived_at = now() - interval '{age}'; UPDATE spool_queue SET attend_at = now()")
+        lease, = edge.claim(wait=20000)
+        assert (lease.last_try, lease.fail_untold) == (last, untold)
+        assert edge.result(lease, (0, "DEFERRED", "its sender cannot be told"), retry_ms=3600000) == pb.ANSWER_OK
+        assert queued(two, "attend_at = due_at, due_at > now() + '50 minutes'") == [["t", "t"]]
+    two.ctl("queue", "delete", "--force")
+
+
 def test_recipients_follow_a_new_route(two, edge):
     """Who goes elsewhere by a newer policy is due there at once, without an attempt; a late result of an entry that was there before counts for nothing."""
     ident = new_id()

@@ -661,7 +661,7 @@ static void tick(uint64_t ms)
 }
 
 struct grant {
-    bool scanned, warn, last, bounce, give_up, dsn;
+    bool scanned, warn, last, bounce, give_up, fail_untold, dsn;
     const char *sender;
     unsigned recipients, notify;
     uint64_t token; /* 0: 7 */
@@ -707,6 +707,7 @@ static void grant_to(struct node_question *claim, const struct grant *wanted)
     lease.warn_delay = wanted->warn;
     lease.bounce = wanted->bounce;
     lease.give_up = wanted->give_up;
+    lease.fail_untold = wanted->fail_untold;
     body.leases = leases;
     body.n_leases = 1;
     answer.status = WEIR__ANSWER_STATUS__ANSWER_OK;
@@ -1151,16 +1152,22 @@ START_TEST(more_than_one_dsn_can_tell)
 }
 END_TEST
 
-/* The sender may stand for several, be out of reach for now, or for good. */
+/* The sender may stand for several, be out of reach for now, for longer than mail may wait for that, or for good. */
 static const struct {
     unsigned readers;
     enum readers_found found;
     const char *result;
+    uint64_t epoch; /* of the policy that says so */
+    bool old;
 } senders[] = {
-    { 1, READERS_FOUND, "delivered 250, failed 550" },
-    { 2, READERS_FOUND, "delivered 250, failed 550" },
-    { 0, READERS_LATER, "delivered 250, deferred 550" },
-    { 0, READERS_NOWHERE, "delivered 250, failed 550" },
+    { 1, READERS_FOUND, "delivered 250, failed 550", 0, false },
+    { 2, READERS_FOUND, "delivered 250, failed 550", 0, false },
+    { 0, READERS_LATER, "delivered 250, deferred 550", 0, false },
+    { 0, READERS_LATER, "delivered 250, deferred 550", 0, true },
+    { 0, READERS_LATER, "delivered 250, deferred 550", 6, false },
+    { 0, READERS_LATER, "delivered 250, failed 550", 6, true },
+    { 1, READERS_FOUND, "delivered 250, failed 550", 6, true },
+    { 0, READERS_NOWHERE, "delivered 250, failed 550", 0, false },
 };
 
 START_TEST(everybody_is_told)
@@ -1168,7 +1175,9 @@ START_TEST(everybody_is_told)
     runner_begin(true);
     r.readers = senders[_i].readers;
     r.found = senders[_i].found;
-    grant(&(struct grant){ .scanned = true, .recipients = 2, .last = true, .warn = true });
+    r.epoch = senders[_i].epoch;
+    grant(&(struct grant){ .scanned = true, .recipients = 2, .last = true, .warn = true, .fail_untold = senders[_i].old,
+                              .routed = senders[_i].epoch });
     give_body();
     answer_rcpt(0, 250, "2.1.5");
     answer_rcpt(1, 550, "5.1.1");

@@ -92,6 +92,7 @@ DECLARE
     tried boolean := false;     -- and somebody is to be tried again later
     at_now timestamptz;
     due timestamptz;
+    attend timestamptz;
 BEGIN
     SELECT arrived_at, scanned, dsn INTO m FROM spool_message WHERE id = wanted FOR UPDATE;
     SELECT token, leased, due_at, attempts, expiries, delay_warned, bounce INTO q FROM spool_queue
@@ -151,13 +152,13 @@ BEGIN
     IF remaining > 0 THEN
         due := CASE WHEN NOT tried THEN at_now WHEN not_before > '0' THEN at_now + not_before
                     ELSE at_now + spool_pause(q.attempts + 1, retry_first, retry_most) END;
+        attend := spool_attend(m.arrived_at, m.dsn OR q.delay_warned OR warned, warning, life);
         UPDATE spool_queue SET leased = false, due_at = due,
             -- Where some are settled and the others come soon, as those of a list that takes several transactions, there was no failure.
             attempts = q.attempts + CASE WHEN tried AND NOT (settled > 0 AND not_before > '0') THEN 1 ELSE 0 END,
             expiries = CASE WHEN heard THEN 0 ELSE q.expiries END, delay_warned = q.delay_warned OR warned,
             -- What is to come back does so to its last recipient; otherwise one that is still here after its time is tried at its pace.
-            attend_at = CASE WHEN q.bounce THEN due
-                             ELSE greatest(spool_attend(m.arrived_at, m.dsn OR q.delay_warned OR warned, warning, life), at_now + retry_first) END
+            attend_at = CASE WHEN q.bounce THEN due ELSE greatest(attend, at_now + retry_first, CASE WHEN attend <= at_now THEN due END) END
             WHERE id = wanted AND destination = to_destination;
     END IF;
     IF settled > 0 THEN
