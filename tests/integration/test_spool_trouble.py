@@ -342,6 +342,27 @@ def test_recipients_follow_a_new_route(two, edge):
     assert {row["recipient_index"]: row["disposition"] for row in two.json("trace", ident)} == {0: "delivered", 1: "delivered", 2: "discarded"}
 
 
+def test_what_is_known_of_who_moves_goes_along(two, edge):
+    """Into an entry that is there already: held, maybe delivered before, not warned yet."""
+    edge.stored(new_id(), (("ann@moved.example", "a.example"), ("bob@stays.example", "b.example")), policy_epoch=5)
+    leases = {lease.destination: lease for lease in edge.claim()}
+    two.pg.query("UPDATE spool_queue SET held = true, maybe_duplicate = true WHERE destination = 'a.example';"
+                 "UPDATE spool_queue SET delay_warned = true WHERE destination = 'b.example'")
+    assert edge.result(leases[b"a.example"], (0, "REROUTED", "b.example"), policy_epoch=6) == pb.ANSWER_OK
+    assert queued(two, "destination, held, maybe_duplicate, delay_warned, routed_epoch") == [["b.example", "t", "t", "f", "0"]]
+    assert edge.deliver(leases[b"b.example"]) == pb.ANSWER_OK and edge.claim() == [] and count(two) == 1
+    two.ctl("queue", "delete", "--force")
+
+
+def test_what_a_destination_said_is_not_where_mail_moves(two, edge):
+    edge.stored(new_id(), (("ann@moved.example", "a.example"), ("bob@stays.example", "a.example")), policy_epoch=5)
+    lease, = edge.claim()
+    assert edge.result(lease, (0, "REROUTED", "b.example"), (1, "DEFERRED", "no route"), destination_down=True, policy_epoch=6) == pb.ANSWER_OK
+    assert two.pg.query("SELECT reply FROM spool_destination") == [["450 2.0.0 no route"]]
+    two.ctl("queue", "delete", "--force")
+    two.pg.query("TRUNCATE spool_destination")
+
+
 def test_the_oldest_policy_of_an_entry_counts(two, edge):
     ident = new_id()
     edge.stored(ident, (("ann@moved.example", "a.example"), ("bob@moved.example", "c.example")), policy_epoch=5)

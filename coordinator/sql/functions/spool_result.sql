@@ -51,8 +51,8 @@ BEGIN
 END $f$;
 
 -- Recipients of one entry, which are still to be delivered, go on in another entry of their message: to another destination (epoch: of the policy that says so), or back. It is due now; one that is
--- there already takes them as it is. Message and entry must be locked. The tokens of a new entry are above all that one of this name had
--- before, so that no late result of that one counts.
+-- there already takes them, and what was known of either counts. Message and entry must be locked. The tokens of a new entry are above all that one
+-- of this name had before, so that no late result of that one counts.
 CREATE OR REPLACE FUNCTION spool_move(wanted text, from_destination text, numbers integer[], to_destination text, back boolean,
     epoch bigint DEFAULT 0) RETURNS void
 LANGUAGE plpgsql AS $f$
@@ -64,8 +64,13 @@ BEGIN
             q.held AND NOT back, back, nextval('spool_token'), 0, q.maybe_duplicate, q.delay_warned, epoch
         FROM spool_queue q WHERE q.id = wanted AND q.destination = from_destination
         ON CONFLICT (id, destination) DO NOTHING;
-    -- Of an entry's recipients the oldest policy counts, so that a newer one looks at all of them.
-    UPDATE spool_queue q SET routed_epoch = epoch WHERE q.id = wanted AND q.destination = to_destination AND q.routed_epoch > epoch AND epoch > 0;
+    -- Of an entry's recipients the oldest policy counts, so that a newer one looks at all of them. A warning twice is better than none.
+    UPDATE spool_queue t SET routed_epoch = CASE WHEN epoch > 0 THEN least(t.routed_epoch, epoch) ELSE t.routed_epoch END,
+            held = t.held OR q.held AND NOT back, maybe_duplicate = t.maybe_duplicate OR q.maybe_duplicate,
+            delay_warned = t.delay_warned AND q.delay_warned
+        FROM spool_queue q WHERE t.id = wanted AND t.destination = to_destination AND q.id = wanted AND q.destination = from_destination
+            AND (t.routed_epoch > epoch AND epoch > 0 OR q.held AND NOT back AND NOT t.held OR q.maybe_duplicate AND NOT t.maybe_duplicate
+                 OR t.delay_warned AND NOT q.delay_warned);
     DELETE FROM spool_queue q WHERE q.id = wanted AND q.destination = from_destination AND NOT EXISTS (
         SELECT FROM spool_recipient r WHERE r.id = q.id AND r.destination = q.destination AND r.state = 'queued');
     INSERT INTO spool_wake SELECT q.destination, q.scanned, clock_timestamp() FROM spool_queue q
@@ -165,7 +170,9 @@ BEGIN
         removed := spool_settle(wanted, settled);
     END IF;
     IF down OR reached OR 1 = ANY (dispositions) THEN
-        PERFORM spool_reached(to_destination, down, coalesce(told[1], ''), retry_first, retry_most);
+        -- Its words are what who waits for it was told; where nobody does, who failed. Others were told something else.
+        PERFORM spool_reached(to_destination, down, coalesce(told[array_position(dispositions, 3)], told[array_position(dispositions, 2)], ''),
+            retry_first, retry_most);
     END IF;
     -- There is room in the destination again.
     INSERT INTO spool_wake SELECT l.destination, l.scanned, at_now FROM spool_lane l WHERE l.destination = to_destination;
