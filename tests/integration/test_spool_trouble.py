@@ -354,6 +354,20 @@ def test_what_is_known_of_who_moves_goes_along(two, edge):
     two.ctl("queue", "delete", "--force")
 
 
+def test_who_moves_to_where_others_come_back_from_is_delivered(two, edge):
+    """An operator had all of that entry returned, and did not name who joins it."""
+    ident = new_id()
+    edge.stored(ident, (("ann@moved.example", "a.example"), ("bob@gone.example", "b.example")), policy_epoch=5)
+    leases = {lease.destination: lease for lease in edge.claim()}
+    assert edge.result(leases[b"b.example"], (1, "DEFERRED", "later"), retry_ms=600000) == pb.ANSWER_OK
+    assert "1 changed" in two.ctl("queue", "bounce", "--to", "bob@gone.example")
+    assert edge.result(leases[b"a.example"], (0, "REROUTED", "b.example"), policy_epoch=6) == pb.ANSWER_OK
+    both = edge.claim(wait=20000)
+    both += edge.claim()
+    assert {lease.bounce: [row.address for row in lease.who] for lease in both} == {True: [b"bob@gone.example"], False: [b"ann@moved.example"]}
+    assert edge.deliver_all(both) == {pb.ANSWER_OK} and count(two) == 0
+
+
 def test_what_a_destination_said_is_not_where_mail_moves(two, edge):
     edge.stored(new_id(), (("ann@moved.example", "a.example"), ("bob@stays.example", "a.example")), policy_epoch=5)
     lease, = edge.claim()

@@ -129,6 +129,9 @@ BEGIN
         WHERE CASE act WHEN 'hold' THEN n.state <> 'held' WHEN 'release' THEN n.state = 'held' WHEN 'retry' THEN n.state IN ('deferred', 'ready')
               ELSE true END
             AND (after = '' OR (n.id, n.destination) > (split_part(after, ' ', 1), split_part(after, ' ', 2)))
+            -- what the part before has put on its way back
+            AND NOT (act = 'bounce' AND n.id = split_part(after, ' ', 1) AND n.destination LIKE 'bounce:%'
+                     AND substr(n.destination, 8) <= split_part(after, ' ', 2))
         ORDER BY n.id, n.destination LIMIT most + 1
     LOOP
         seen := seen + 1;
@@ -151,10 +154,10 @@ BEGIN
         CONTINUE WHEN numbers = '{}';
         IF act = 'delete' THEN
             PERFORM queue_delete(requester, one.id, one.destination, numbers);
-        ELSIF act = 'bounce' AND others > 0 AND NOT entry.bounce THEN
+        ELSIF act = 'bounce' AND NOT entry.bounce THEN
             PERFORM spool_move(one.id, one.destination, numbers, 'bounce:' || one.destination, true);
         ELSE
-            UPDATE spool_queue q SET held = act = 'hold', bounce = q.bounce OR act = 'bounce',
+            UPDATE spool_queue q SET held = act = 'hold',
                 due_at = CASE WHEN act = 'hold' OR entry.leased THEN q.due_at ELSE clock_timestamp() END,
                 attend_at = CASE act WHEN 'bounce' THEN clock_timestamp() ELSE q.attend_at END
                 WHERE q.id = one.id AND q.destination = one.destination;
