@@ -10,14 +10,14 @@ import time
 
 class Hop(socketserver.ThreadingTCPServer):
     """A next hop that keeps whole transactions. refuse: {recipient: reply}; hold: verbs that wait until they are let go; gates: the same for one
-    recipient, {"RCPT bob@example.edu": Event}. most: recipients it takes at once. DOT is when it has the message and has not said so, nor says so where drop is set; pause: for how many seconds it never does."""
+    recipient, {"RCPT bob@example.edu": Event}. most: recipients it takes at once. DOT is when it has the message and has not said so; pause: for how many seconds it never does."""
     allow_reuse_address = daemon_threads = True
     request_queue_size = 128  # of the usual 5 the kernel drops what comes more at once, and its clients wait for a greeting
 
     def __init__(self, port=0, extensions=("PIPELINING", "8BITMIME")):
         self.refuse, self.taken, self.asked, self.extensions = {}, [], [], extensions
         self.hold, self.gate, self.waiting = set(), threading.Event(), 0
-        self.gates, self.reached, self.pause, self.most, self.drop = {}, [], 0, 1000, False
+        self.gates, self.reached, self.pause, self.most = {}, [], 0, 1000
         super().__init__(("127.0.0.1", port), Visit)
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
@@ -92,8 +92,6 @@ class Visit(socketserver.StreamRequestHandler):
                 self.server.taken.append((sender, recipients, body))
                 self.wait("DOT", recipients)
                 time.sleep(self.server.pause)
-                if self.server.drop:
-                    return
                 self.say("250 2.0.0 taken")
             elif verb == "QUIT":
                 self.say("221 bye")
