@@ -146,6 +146,16 @@ static void defer_untold(struct job *job)
     }
 }
 
+/* A report of success cannot wait: its message is delivered, and gone. */
+static bool loses_a_report(const struct job *job)
+{
+    enum dsn_action action;
+    for (size_t i = 0; i < job->recipients->n_recipients; i++)
+        if (is_due(job, i, &action) && action == DSN_RELAYED)
+            return true;
+    return false;
+}
+
 static void find_readers(struct job *job)
 {
     const struct spool_runner_options *options = &job->runner->options;
@@ -160,7 +170,7 @@ static void find_readers(struct job *job)
     job->result.untold = found == READERS_LATER;
     if (job->result.untold)
         defer_untold(job);
-    if (found != READERS_NOWHERE)
+    if (found == READERS_FOUND || (found == READERS_LATER && !loses_a_report(job)))
         return;
     log_write(LOG_WARNING, "%s: its sender <%s> cannot be told: no route", job->id, sender);
     metric_add(job->runner->metrics.dsn_dropped, 1);

@@ -1159,15 +1159,18 @@ static const struct {
     const char *result;
     uint64_t epoch; /* of the policy that says so */
     bool old;
+    unsigned notify;
+    int dropped;
 } senders[] = {
-    { 1, READERS_FOUND, "delivered 250, failed 550", 0, false },
-    { 2, READERS_FOUND, "delivered 250, failed 550", 0, false },
-    { 0, READERS_LATER, "delivered 250, deferred 550", 0, false },
-    { 0, READERS_LATER, "delivered 250, deferred 550", 0, true },
-    { 0, READERS_LATER, "delivered 250, deferred 550", 6, false },
-    { 0, READERS_LATER, "delivered 250, failed 550", 6, true },
-    { 1, READERS_FOUND, "delivered 250, failed 550", 6, true },
-    { 0, READERS_NOWHERE, "delivered 250, failed 550", 0, false },
+    { 1, READERS_FOUND, "delivered 250, failed 550", 0, false, 0, 0 },
+    { 2, READERS_FOUND, "delivered 250, failed 550", 0, false, 0, 0 },
+    { 0, READERS_LATER, "delivered 250, deferred 550", 0, false, 0, 0 },
+    { 0, READERS_LATER, "delivered 250, deferred 550", 0, false, SMTP_NOTIFY_SUCCESS | SMTP_NOTIFY_FAILURE, 1 }, /* of who is delivered */
+    { 0, READERS_LATER, "delivered 250, deferred 550", 0, true, 0, 0 },
+    { 0, READERS_LATER, "delivered 250, deferred 550", 6, false, 0, 0 },
+    { 0, READERS_LATER, "delivered 250, failed 550", 6, true, 0, 1 },
+    { 1, READERS_FOUND, "delivered 250, failed 550", 6, true, 0, 0 },
+    { 0, READERS_NOWHERE, "delivered 250, failed 550", 0, false, 0, 1 },
 };
 
 START_TEST(everybody_is_told)
@@ -1177,7 +1180,7 @@ START_TEST(everybody_is_told)
     r.found = senders[_i].found;
     r.epoch = senders[_i].epoch;
     grant(&(struct grant){ .scanned = true, .recipients = 2, .last = true, .warn = true, .fail_untold = senders[_i].old,
-                              .routed = senders[_i].epoch });
+                              .routed = senders[_i].epoch, .notify = senders[_i].notify });
     give_body();
     answer_rcpt(0, 250, "2.1.5");
     answer_rcpt(1, 550, "5.1.1");
@@ -1186,6 +1189,7 @@ START_TEST(everybody_is_told)
     const struct node_question *question = ASKED(RESULT);
     ck_assert(!question->question->spool_result->delay_warned);
     ck_assert_uint_eq(question->count, senders[_i].readers > 0 ? 3 : 1);
+    ck_assert_int_eq((int)metrics_counter(&r.metrics, "weir_edge_spool_dsn_dropped_total", NULL)->value, senders[_i].dropped);
     if (senders[_i].readers > 0) {
         struct error why;
         Weir__SpoolRecipients *told = wire_recipients_decode(question->payloads[1], question->lens[1], &why);
