@@ -9,7 +9,7 @@
 #include "common/error.h"
 
 #define KEEP_FREE   (8 << 20)
-#define OWN_MAPPING (2 << 20) /* a chunk of a message, 1 MiB, and what is around it stay below */
+#define OWN_MAPPING (1 << 20)
 
 static void *or_fatal(void *memory, size_t size)
 {

@@ -12,7 +12,7 @@ void *xmemdup(const void *data, size_t len);  /* len 0 gives a valid pointer to 
 char *xasprintf(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* From now on up to 8 MiB of freed memory stay with the process (and each thread's heap) instead of going back to the system at once, where
- * the next message would make the kernel find and clear the same pages again. Blocks of 2 MiB or more do go back. */
+ * the next message would make the kernel find and clear the same pages again. Blocks of 1 MiB or more do go back. */
 void memory_keep_free(void);
 
 #endif
