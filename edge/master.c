@@ -363,8 +363,7 @@ static void on_ready(struct master *master)
 }
 
 /* A worker that hangs keeps its share of new connections (SO_REUSEPORT): nobody would serve these. One that says its last has none, and kill_at_ms
- * is its end. The time is counted in looks, so that a master
- * that was stopped itself, with its workers, does not take their silence for a fault; a look at a worker that got no processor does not count. */
+ * is its end. The time is counted in looks, so that a master that was stopped itself, with its workers, does not take their silence for a fault; a look at a worker that got no processor does not count. */
 static void watch_children(struct master *master)
 {
     uint64_t limit = master->worker_watchdog, now = clock_ms(), passed = now - master->looked_ms;

@@ -21,7 +21,7 @@ struct readers { /* all zeros: empty */
     size_t count, packed; /* packed: bytes at most */
 };
 
-/* Copies both. notify: as in SpoolRecipient. */
+/* Copies both. Nobody is told of what becomes of this mail. */
 void readers_add(struct readers *readers, const char *address, const char *destination);
 /* Borrowed from it. */
 Weir__SpoolRecipients readers_list(const struct readers *readers);
