@@ -294,6 +294,26 @@ void exposition_add_conservation(struct exposition *exposition)
     }
 }
 
+void exposition_add_versions(struct exposition *exposition)
+{
+    const char **seen = NULL;
+    size_t versions = 0;
+    for (size_t i = 0; i < exposition->count; i++) {
+        const struct sample *sample = &exposition->samples[i];
+        if (strcmp(sample->name, "weir_build_info") != 0)
+            continue;
+        size_t at = 0;
+        while (at < versions && strcmp(seen[at], sample->labels) != 0)
+            at++;
+        if (at < versions)
+            continue;
+        seen = xrealloc(seen, (versions + 1) * sizeof *seen);
+        seen[versions++] = sample->labels;
+    }
+    free(seen);
+    sample_new(exposition, METRIC_GAUGE, "weir_versions", "", "")->value = (double)versions;
+}
+
 /* --- text --- */
 
 static void put_number(struct text *out, double value)

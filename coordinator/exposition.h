@@ -32,6 +32,8 @@ void exposition_add_gauge(struct exposition *exposition, const char *name, doubl
 /* weir_conservation_difference per node (I9): accepted recipients that are neither delivered, bounced, discarded,
  * quarantined nor in the spool. Call it after all samples are in. */
 void exposition_add_conservation(struct exposition *exposition);
+/* weir_versions: how many different ones run now, of all nodes whose weir_build_info is here. Call it after all samples are in. */
+void exposition_add_versions(struct exposition *exposition);
 void exposition_render(struct exposition *exposition, struct text *out);
 size_t exposition_conflicts(const struct exposition *exposition);
 

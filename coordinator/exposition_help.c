@@ -202,6 +202,7 @@ static const struct help helps[] = {
     { "weir_verify_remembered", "Verified recipients that edges have in memory." },
     { "weir_verify_timeouts_total", "Clients that did not wait longer than verify_timeout for a recipient's verification." },
     { "weir_verify_told_total", "What next hops said of recipients, told to the database by edges." },
+    { "weir_versions", "Different versions that nodes run now, of coordinators this one; more than 1 while a cluster is upgraded." },
     { "weir_virus_notices_total", "Notices to owners of inside hosts that sent a virus, given to the spool; a second one of a day is not stored again." },
     { "weir_worker_deaths_total", "Worker processes that ended, by reason." },
     { "weir_workers", "Worker processes." },

@@ -160,6 +160,7 @@ static void answer_scrapes(struct http *http)
     add_nodes(http, exposition);
     add_tested(http, exposition);
     exposition_add_conservation(exposition);
+    exposition_add_versions(exposition);
     spool_expose(http->options.spool, exposition);
     exposition_render(exposition, &out);
     if (exposition_conflicts(exposition) > 0)

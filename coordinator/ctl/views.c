@@ -151,6 +151,52 @@ static void print_node(const json_t *node, FILE *out)
     json_decref(one);
 }
 
+static bool is_heard(const json_t *node)
+{
+    const char *state = get_or(node, "state", "");
+    return strcmp(state, "lost") != 0 && strcmp(state, "never seen") != 0 && get_or(node, "version", NULL) != NULL;
+}
+
+/* The version of nodes[first], and who else runs it: "0.1.0 (edge-1, edge-2)". */
+static void print_version(const json_t *nodes, size_t first, bool named, FILE *out)
+{
+    const char *version = get(json_array_get(nodes, first), "version"), *separator = " (";
+    put_clean(out, version);
+    for (size_t i = first; named && i < json_array_size(nodes); i++) {
+        const json_t *node = json_array_get(nodes, i);
+        if (!is_heard(node) || strcmp(get(node, "version"), version) != 0)
+            continue;
+        fprintf(out, "%s%s", separator, get_or(node, "name", "?"));
+        separator = ", ";
+    }
+    if (named)
+        fputs(")", out);
+}
+
+/* What all nodes run that are heard; while they differ, as in a rolling upgrade, who runs what. */
+static void print_versions(const json_t *nodes, FILE *out)
+{
+    size_t firsts[8], count = 0; /* more are not told */
+    for (size_t i = 0; i < json_array_size(nodes); i++) {
+        const json_t *node = json_array_get(nodes, i);
+        size_t at = 0;
+        if (!is_heard(node))
+            continue;
+        while (at < count && strcmp(get(json_array_get(nodes, firsts[at]), "version"), get(node, "version")) != 0)
+            at++;
+        if (at == count && count < sizeof firsts / sizeof *firsts)
+            firsts[count++] = i;
+    }
+    if (count == 0)
+        return;
+    fputs(count > 1 ? "version       mixed: " : "version       ", out);
+    for (size_t i = 0; i < count; i++) {
+        fputs(i > 0 ? ", " : "", out);
+        print_version(nodes, firsts[i], count > 1, out);
+    }
+    fputs("\n", out);
+}
+
 static void print_problems(const json_t *body, FILE *out)
 {
     size_t i;
@@ -208,6 +254,7 @@ static void print_status(const json_t *body, const char *coordinator, FILE *out)
     char when[32];
     const json_t *policy = json_object_get(body, "policy"), *database = json_object_get(body, "database"), *count;
     fprintf(out, "coordinator   %s (state %lld)\n", coordinator, number(body, "epoch"));
+    print_versions(json_object_get(body, "nodes"), out);
     fprintf(out, "database      PostgreSQL %s\n", get_or(database, "version", "?"));
     if (json_is_object(policy)) {
         fprintf(out, "policy        %lld, applied at %s by %s", number(policy, "epoch"),

@@ -137,6 +137,22 @@ START_TEST(test_conservation)
 }
 END_TEST
 
+START_TEST(test_versions)
+{
+    static const char *const told[] = { "0.1.0", "0.2.0", "0.1.0" };
+    struct exposition *exposition = exposition_new();
+    for (size_t i = 0; i < sizeof told / sizeof *told; i++) {
+        char json[128], node[] = { 'e', (char)('1' + i), '\0' };
+        snprintf(json, sizeof json, "[{\"n\":\"weir_build_info\",\"l\":\"version=\\\"%s\\\"\",\"k\":1,\"v\":1}]", told[i]);
+        add(exposition, node, true, json);
+        add(exposition, "ended", false, "[{\"n\":\"weir_build_info\",\"l\":\"version=\\\"0.0.1\\\"\",\"k\":1,\"v\":1}]");
+    }
+    exposition_add_versions(exposition);
+    ck_assert_ptr_nonnull(strstr(rendered(exposition), "weir_versions 2\n"));
+    exposition_free(&exposition);
+}
+END_TEST
+
 static const char *const bad_json[] = {
     "",
     "{}",
@@ -180,6 +196,7 @@ int main(void)
     tcase_add_test(tests, test_histogram_is_cumulative);
     tcase_add_test(tests, test_contradictions_are_left_out);
     tcase_add_test(tests, test_conservation);
+    tcase_add_test(tests, test_versions);
     tcase_add_loop_test(tests, test_bad_json_is_refused, 0, sizeof bad_json / sizeof *bad_json);
     tcase_add_test(tests, test_help_is_sorted);
     suite_add_tcase(suite, tests);
