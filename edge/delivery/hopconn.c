@@ -304,7 +304,7 @@ static const char *host_name(const struct hopconn *conn)
     return conn->host != NULL ? conn->host->name : conn->hop->name.host;
 }
 
-/* RFC 7672 3.2.2: the certificate may be for the name the records are at, the MX host, or the domain. */
+/* RFC 7672 3.2.2: the certificate may be for the name the records are at, the MX host, or the domain, also under the name it is an alias of. */
 static bool hopconn_start_dane(struct hopconn *conn, bool *unusable, struct error *why)
 {
     const struct mx_host *host = conn->host;
@@ -312,7 +312,8 @@ static bool hopconn_start_dane(struct hopconn *conn, bool *unusable, struct erro
     for (size_t i = 0; i < host->tlsa_count; i++)
         records[i] = (struct net_tlsa){ host->tlsa[i].usage, host->tlsa[i].selector, host->tlsa[i].matching, host->tlsa[i].data,
                                         host->tlsa[i].len };
-    struct net_dane dane = { host->tlsa_base, { host->name, conn->plan.domain }, records, host->tlsa_count };
+    const char *expanded = conn->plan.expanded[0] != '\0' ? conn->plan.expanded : NULL;
+    struct net_dane dane = { host->tlsa_base, { host->name, conn->plan.domain, expanded }, records, host->tlsa_count };
     return net_start_tls_dane(conn->net, conn->tls, &dane, unusable, why);
 }
 

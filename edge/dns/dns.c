@@ -22,7 +22,7 @@ static const struct {
     int type;
     const char *name;
 } types[] = { { DNS_TYPE_A, "a" },   { DNS_TYPE_AAAA, "aaaa" }, { DNS_TYPE_MX, "mx" },
-              { DNS_TYPE_PTR, "ptr" }, { DNS_TYPE_TLSA, "tlsa" } };
+              { DNS_TYPE_PTR, "ptr" }, { DNS_TYPE_TLSA, "tlsa" }, { DNS_TYPE_CNAME, "cname" } };
 #define TYPE_COUNT (sizeof types / sizeof *types)
 
 struct dns {

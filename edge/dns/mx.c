@@ -178,6 +178,14 @@ void mx_plan_finish(struct mx_plan *plan, const struct mx_self *self, uint16_t p
     plan->status = plan->candidate_count > 0 ? MX_OK : failed ? MX_FAILED : MX_NO_ADDRESS;
 }
 
+enum mx_tlsa mx_tlsa_place(bool secure, const char *name, const char *canonical)
+{
+    bool is_alias = canonical[0] != '\0' && strcasecmp(canonical, name) != 0;
+    if (secure)
+        return is_alias ? MX_TLSA_CANONICAL : MX_TLSA_NAME;
+    return is_alias ? MX_TLSA_ASK_ALIAS : MX_TLSA_NOWHERE;
+}
+
 void mx_plan_fini(struct mx_plan *plan)
 {
     for (size_t i = 0; i < plan->host_count; i++) {

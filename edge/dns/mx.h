@@ -53,6 +53,7 @@ struct mx_candidate {
 struct mx_plan {
     enum mx_status status;
     char domain[DNS_NAME_MAX];   /* as the DNS knows it: ASCII */
+    char expanded[DNS_NAME_MAX]; /* secure only: where CNAMEs of the domain led, "" where it has none */
     bool secure;                 /* DNSSEC vouches for the MX records, or that there are none */
     bool implicit;               /* no MX records: the domain is its own host */
     struct mx_host *hosts;       /* by preference */
@@ -83,6 +84,15 @@ void mx_plan_finish(struct mx_plan *plan, const struct mx_self *self, uint16_t p
                     void *arg);
 /* A connection to it, with its port, would come to one of our listeners. */
 bool mx_is_own_address(const struct mx_self *self, const struct netaddr *address);
+/* Where the TLSA records of a host are (RFC 7672 2.2.2, RFC 7671 7). */
+enum mx_tlsa {
+    MX_TLSA_NOWHERE,         /* nobody vouches for its addresses: there are none */
+    MX_TLSA_ASK_ALIAS,       /* its name is an alias that leads out of what is signed: at the name, if DNSSEC vouches for that first CNAME itself */
+    MX_TLSA_NAME,            /* at its name */
+    MX_TLSA_CANONICAL,       /* where its CNAMEs lead, which are all secure, and when there are none, at its name */
+};
+/* secure: of the addresses, so of all CNAMEs before them. canonical: whose the addresses are; "" when that is no host's name. */
+enum mx_tlsa mx_tlsa_place(bool secure, const char *name, const char *canonical);
 /* Empties it. */
 void mx_plan_fini(struct mx_plan *plan);
 /* For people: a line for each candidate, "10 mx.example.edu[192.0.2.1]:25 dane". Returns the length, cut at cap - 1. */

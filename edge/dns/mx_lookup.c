@@ -1,7 +1,7 @@
 /*
  * mx_lookup.c - asks the DNS everything that mail for a domain needs
  *
- *   MX -> for each host: A and AAAA -> TLSA, where DNSSEC vouches for all before -> done
+ *   MX -> for each host: A and AAAA -> (CNAME ->) TLSA, where DNSSEC vouches for all before -> done
  *
  * All hosts are asked about at once. One whose questions fail is left out: mail waits only for those that answer, at most dns_timeout for each
  * step. TLSA records that cannot be had are a failure of their host, never a reason to go without (RFC 7672 2.1.2): else who can make the
@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <event2/event_struct.h>
 #include "common/memory.h"
 #include "common/idn.h"
@@ -20,7 +21,7 @@
 struct host_query {
     struct mx_query *query;
     struct mx_host *host;                  /* in the plan */
-    struct dns_question *six, *four, *tlsa;
+    struct dns_question *six, *four, *alias, *tlsa;
     bool six_failed, four_failed, insecure;
     char canonical[DNS_NAME_MAX];          /* where CNAMEs led */
     bool asked_canonical;                  /* TLSA: under that name first */
@@ -52,6 +53,7 @@ static void query_destroy(struct mx_query *query)
     for (size_t i = 0; query->hosts != NULL && i < query->plan.host_count; i++) {
         dns_question_cancel(&query->hosts[i].six);
         dns_question_cancel(&query->hosts[i].four);
+        dns_question_cancel(&query->hosts[i].alias);
         dns_question_cancel(&query->hosts[i].tlsa);
     }
     free(query->hosts);
@@ -139,6 +141,28 @@ static void on_tlsa(void *arg, const struct dns_answer *answer)
     host_done(hq);
 }
 
+/* An answer is secure only when all of it is, so the first of its CNAMEs is asked for by itself. One that cannot be had is a failure of the host,
+ * as TLSA records are. */
+static void on_alias(void *arg, const struct dns_answer *answer)
+{
+    struct host_query *hq = arg;
+    char owner[DNS_NAME_MAX];
+    hq->alias = NULL;
+    if (answer->status == DNS_OK && answer->secure && dns_packet_owner(answer->packet, answer->len, DNS_TYPE_CNAME, owner)) {
+        host_ask_tlsa(hq, hq->host->name);
+        return;
+    }
+    if (answer->status == DNS_FAILED)
+        hq->host->status = DNS_FAILED;
+    host_done(hq);
+}
+
+/* RFC 7672 2.2.2: its hosts' records count for a domain whose MX records are secure, and for one that has none and so is a host itself. */
+static bool query_wants_dane(const struct mx_query *query)
+{
+    return query->options->dane && (query->plan.secure || query->plan.implicit);
+}
+
 /* ---- addresses ---- */
 
 static void host_has_addresses(struct host_query *hq)
@@ -147,12 +171,22 @@ static void host_has_addresses(struct host_query *hq)
     bool failed = hq->six_failed || hq->four_failed;
     host->status = host->address_count > 0 ? DNS_OK : failed ? DNS_FAILED : DNS_NOT_FOUND;
     host->secure = host->status == DNS_OK && !hq->insecure;
-    if (!hq->query->options->dane || !hq->query->plan.secure || !host->secure) {
+    bool wanted = host->status == DNS_OK && query_wants_dane(hq->query);
+    switch (wanted ? mx_tlsa_place(host->secure, host->name, hq->canonical) : MX_TLSA_NOWHERE) {
+    case MX_TLSA_NOWHERE:
         host_done(hq);
-        return;
+        break;
+    case MX_TLSA_ASK_ALIAS:
+        hq->alias = dns_ask(hq->query->dns, host->name, DNS_TYPE_CNAME, on_alias, hq);
+        break;
+    case MX_TLSA_NAME:
+        host_ask_tlsa(hq, host->name);
+        break;
+    case MX_TLSA_CANONICAL:
+        hq->asked_canonical = true;
+        host_ask_tlsa(hq, hq->canonical);
+        break;
     }
-    hq->asked_canonical = hq->canonical[0] != '\0' && strcmp(hq->canonical, host->name) != 0;
-    host_ask_tlsa(hq, hq->asked_canonical ? hq->canonical : host->name);
 }
 
 static void host_take_addresses(struct host_query *hq, const struct dns_answer *answer, int type)
@@ -244,6 +278,8 @@ static void on_mx(void *arg, const struct dns_answer *answer)
         return;
     }
     query->plan.secure = answer->secure;
+    if (answer->secure && dns_packet_owner(answer->packet, answer->len, DNS_TYPE_MX, owner) && strcasecmp(owner, query->plan.domain) != 0)
+        strcpy(query->plan.expanded, owner);
     struct dns_mx *records = xcalloc(MX_RECORDS_MAX, sizeof *records);
     size_t count = dns_packet_mx(answer->packet, answer->len, records, MX_RECORDS_MAX, &more);
     enum mx_status status = MX_OK;

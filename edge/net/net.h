@@ -26,7 +26,7 @@ struct net_tlsa {
 
 struct net_dane {
     const char *base;                                       /* the name the records were found at; sent as SNI */
-    const char *others[2];                                  /* other names the certificate may have (usage 2); NULL: none */
+    const char *others[3];                                  /* other names the certificate may have (usage 2); NULL: none */
     const struct net_tlsa *records;
     size_t count;
 };

@@ -143,7 +143,7 @@ static bool tls_expect_dane(SSL *ssl, const struct net_dane *dane, bool *unusabl
     /* RFC 7672 3.1.1: with DANE-EE(3) the record is the binding to the name, and dates do not count either. */
     SSL_dane_set_flags(ssl, DANE_FLAG_NO_DANE_EE_NAMECHECKS);
     SSL_set_hostflags(ssl, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-    for (size_t i = 0; i < 2; i++)
+    for (size_t i = 0; i < sizeof dane->others / sizeof *dane->others; i++)
         if (dane->others[i] != NULL && SSL_add1_host(ssl, dane->others[i]) != 1) {
             error_set(why, "DANE: %s", tls_error_text());
             return false;

@@ -67,7 +67,8 @@ class Hosts:
         openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30", "-subj", "/CN=CA",
                 "-keyout", "ca.key", "-out", "ca.pem")
         openssl("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=x", "-keyout", "server.key", "-out", "server.csr")
-        (self.dir / "names").write_text("subjectAltName = DNS:ta.hosts.example, DNS:ta-domain.example")
+        (self.dir / "names").write_text("subjectAltName = " + ", ".join(f"DNS:{name}" for name in (
+            "ta.hosts.example", "ta-domain.example", "ta-out.hosts.example", "ta.plain", "expanded.example")))
         openssl("x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "30",
                 "-out", "server.crt", "-extfile", "names")
         (self.dir / "server.pem").write_bytes((self.dir / "server.crt").read_bytes() + (self.dir / "ca.pem").read_bytes())
@@ -99,7 +100,20 @@ def zone(hosts):
         ("many", "tls", f"3 1 1 {bad}\n_{hosts.port}._tcp.many.hosts.example. TLSA 3 1 1 {good}"),
         ("junk", "tls", "3 0 0 0badcafe"), ("junkclear", "a", "2 0 0 0badcafe"),
         ("junkbad", "tls", f"3 1 0 0badcafe\n_{hosts.port}._tcp.junkbad.hosts.example. TLSA 3 1 1 {bad}")])
-    return f"""{address}{tlsa}
+    # Aliases, some of a host of which DNSSEC says nothing: alias, where it leads, TLSA at the alias
+    aliases = "".join(f"{name}.hosts.example. CNAME {target}.\n" + (f"_{hosts.port}._tcp.{name}.hosts.example. {data}\n" if data else "") for name, target, data in [
+        ("in", "good.hosts.example", f"TLSA 3 1 1 {bad}"), ("in-own", "tls.hosts.example", f"TLSA 3 1 1 {bad}"),
+        ("out", "host.plain", f"TLSA 3 1 1 {good}"), ("out-bad", "host.plain", f"TLSA 3 1 1 {bad}"), ("out-none", "clear.plain", None),
+        ("out-twice", "out-bad.hosts.example", f"TLSA 3 1 1 {good}"), ("out-first", "out-bad.hosts.example", None),
+        ("out-broken", "host.plain", "CNAME x.broken."), ("out-bogus", "host.plain", "CNAME host.bogus."),
+        ("ta-out", "host.plain", f"TLSA 2 0 1 {ca}"), ("ta-other", "ta.plain", f"TLSA 2 0 1 {ca}"), ("back", "alias.plain", None)])
+    return f"""{address}{tlsa}{aliases}
+{"".join(f"dane-{name}.example. MX 10 {name}.hosts.example.{chr(10)}" for name in re.findall(r"(?m)^([^_.]+).hosts.example. CNAME", aliases))}
+dane-alone.example. CNAME host.plain.
+_{hosts.port}._tcp.dane-alone.example. TLSA 3 1 1 {bad}
+dane-plain.example. MX 10 alias.plain.
+dane-expanded.example. CNAME expanded.example.
+expanded.example. MX 10 othername.hosts.example.
 order.example. MX 20 b.hosts.example.
 order.example. MX 10 a.hosts.example.
 equal.example. MX 10 a.hosts.example.
@@ -182,6 +196,10 @@ def plain(hosts):
     return f"""insecure MX 10 host
 host A {ADDRESSES["tls"]}
 _{hosts.port}._tcp.host TLSA 3 1 1 {"00" * 32}
+ta A {ADDRESSES["tls"]}
+clear A {ADDRESSES["a"]}
+alias CNAME bad.hosts.example.
+_{hosts.port}._tcp.alias TLSA 3 1 1 {"00" * 32}
 """
 
 
@@ -348,6 +366,10 @@ def test_S50_equal_hosts_take_turns(site):
     assert seen == {"a", "b"}
 
 
+VERIFIED = {"dane.example": "good", "dane-in.example": "in", "dane-out.example": "out", "dane-out-twice.example": "out-twice",
+            "dane-ta-out.example": "ta-out"}
+
+
 @pytest.mark.parametrize("domain, result", [
     ("dane.example", "tls"),
     ("many.example", "tls"),              # one record of several is enough
@@ -363,11 +385,26 @@ def test_S50_equal_hosts_take_turns(site):
     ("junk.example", "tls"),              # "certificates" that are none: as records we cannot use
     ("junkclear.example", "451 4.7.5"),
     ("junkbad.example", "451 4.7.5"),     # beside one that can be used, and says no
+    ("dane-in.example", "tls"),           # an alias, all signed: what the host itself has counts
+    ("dane-in-own.example", "451 4.7.5"), # which has none, so the alias's own
+    ("dane-out.example", "tls"),          # an alias of a host of which DNSSEC says nothing: its own, and never the host's
+    ("dane-out-bad.example", "451 4.7.5"),
+    ("dane-out-twice.example", "tls"),
+    ("dane-out-first.example", "tls"),    # only the first name's count
+    ("dane-out-none.example", "a"),       # there are none, in clear
+    ("dane-out-broken.example", "451 4.4.3"),
+    ("dane-out-bogus.example", "451 4.4.3"),
+    ("dane-ta-out.example", "tls"),       # the name the records are at
+    ("dane-ta-other.example", "451 4.7.5"),  # not what an unsigned CNAME says
+    ("dane-back.example", "tls"),         # by a CNAME that is not signed to a signed host: nobody vouches for the way
+    ("dane-plain.example", "tls"),        # an alias that is not signed
+    ("dane-alone.example", "451 4.7.5"),  # no MX: the domain itself is the alias
+    ("dane-expanded.example", "tls"),     # a CA's certificate, and the name the domain is an alias of
 ])
 def test_S50_dane(site, domain, result):
     assert deliver(site, domain).startswith(result)
-    if domain == "dane.example":
-        verified = f"Verified TLS (DANE) connection established to good.hosts.example[{ADDRESSES['tls']}]:{site.hosts.port}: TLSv1.3"
+    if domain in VERIFIED:
+        verified = f"Verified TLS (DANE) connection established to {VERIFIED[domain]}.hosts.example[{ADDRESSES['tls']}]:{site.hosts.port}: TLSv1.3"
         assert verified in site.log("edge-1")
 
 

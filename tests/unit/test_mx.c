@@ -197,6 +197,26 @@ START_TEST(plan_text_is_cut)
 }
 END_TEST
 
+static const struct {
+    const char *name, *canonical;
+    bool secure;
+    enum mx_tlsa place;
+} places[] = {
+    { "mx.example", "mx.example", true, MX_TLSA_NAME },
+    { "mx.example", "MX.example", true, MX_TLSA_NAME },
+    { "mx.example", "", true, MX_TLSA_NAME }, /* the records stand under something that is no host's name */
+    { "mx.example", "host.example", true, MX_TLSA_CANONICAL },
+    { "mx.example", "mx.example", false, MX_TLSA_NOWHERE },
+    { "mx.example", "", false, MX_TLSA_NOWHERE },
+    { "mx.example", "host.plain", false, MX_TLSA_ASK_ALIAS },
+};
+
+START_TEST(tlsa_place)
+{
+    ck_assert_int_eq(mx_tlsa_place(places[_i].secure, places[_i].name, places[_i].canonical), places[_i].place);
+}
+END_TEST
+
 /* ---- packets ---- */
 
 #define HEADER(answers) "\x12\x34\x81\x80\0\1\0" answers "\0\0\0\0"
@@ -311,6 +331,7 @@ int main(void)
     tcase_add_test(pure, equal_ones_are_shuffled);
     tcase_add_loop_test(pure, plan, 0, (int)COUNT(plans));
     tcase_add_test(pure, plan_text_is_cut);
+    tcase_add_loop_test(pure, tlsa_place, 0, (int)COUNT(places));
     tcase_add_loop_test(pure, mx_packet, 0, (int)COUNT(mx_packets));
     tcase_add_test(pure, mx_packet_with_more_than_fit);
     tcase_add_test(pure, name_too_long);
