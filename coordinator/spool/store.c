@@ -1,9 +1,11 @@
 /*
  * store.c - messages and chunks of bodies into the database: one transaction for what comes while another is under way
  *
- * A transaction costs nearly the same for one message and for many, so a second one is in flight only when it is large.
- * For the same reason the next one waits a part of the last one's time for those that were just answered: a client that
- * has more to send does so at once, and would else come right behind a transaction of half of them, for ever.
+ * Where commits are slow a transaction costs nearly the same for one message and for many, so a second one is in flight
+ * only when it is large. For the same reason the next one waits a part of the last one's time for those that were just
+ * answered: a client that has more to send does so at once, and would else come right behind a transaction of half of
+ * them, for ever. But that has the database idle while clients send, and clients while it works: where its work takes
+ * longer than the commit, half of them make a transaction, which is sent behind the one that has the other half.
  * A batch has new messages, which are one statement, and chunks, each its own; both in the order of ids, so that two
  * coordinators do not wait for each other in circles. A message may be in a batch once; a repeat waits for the next. A
  * batch that lost to another transaction all the same (a deadlock) is sent again as it was. After a batch that the
@@ -52,7 +54,7 @@ struct batch {
     size_t messages, chunks, bytes;
     bool completes; /* some message: then its commit is on disk before anybody hears of it */
     unsigned conflicts;
-    uint64_t begun_us;
+    uint64_t begun_us, work_us; /* work: what the statement of the new messages took; 0: there was none */
     TAILQ_ENTRY(batch) link;
 };
 TAILQ_HEAD(batches, batch);
@@ -63,8 +65,10 @@ struct stores {
     struct event *timer;
     struct batches waiting;
     size_t in_flight, bytes;
+    size_t sent;             /* messages and chunks in flight */
     size_t gather;           /* messages and chunks that may be there soon: the next batch waits for so many */
-    uint64_t gather_until_us;
+    uint64_t gather_until_us, done_us;
+    bool halves; /* commits are quick: a batch of so many is sent behind another one */
     uint64_t careful_until_ms;
     char *sql;
     struct metric *stored, *chunks, *full, *busy, *failed, *bytes_gauge, *seconds;
@@ -258,6 +262,7 @@ static void on_stored(void *arg, const PGresult *result)
         item->status = atoi(PQgetvalue(result, row, 1));
         item->have = strtoull(PQgetvalue(result, row, 2), NULL, 10);
         item->complete = PQgetvalue(result, row, 3)[0] == 't';
+        batch->work_us = strtoull(PQgetvalue(result, row, 4), NULL, 10);
     }
 }
 
@@ -278,17 +283,22 @@ static void send_again(struct stores *stores, struct batch *batch)
     }
     TAILQ_INSERT_HEAD(&stores->waiting, batch, link);
     stores->in_flight--;
+    stores->sent -= batch->messages + batch->chunks;
     kick(stores);
 }
 
-/* The next batch waits for as many as are in it now, and as are answered now. */
+/* The next batch waits for as many as are in it now, and as are answered now; or for half of all. */
 static void gather(struct stores *stores, const struct batch *done)
 {
     const struct batch *next = TAILQ_FIRST(&stores->waiting);
     bool careful = clock_ms() < stores->careful_until_ms; /* then none grows */
-    uint64_t now = clock_us(), part = (now - done->begun_us) / GATHER_PART;
-    stores->gather = done->messages + done->chunks + (next != NULL ? next->messages + next->chunks : 0);
+    uint64_t now = clock_us(), began = done->begun_us > stores->done_us ? done->begun_us : stores->done_us; /* not while it was behind another */
+    uint64_t part = (now - began) / GATHER_PART;
+    size_t all = done->messages + done->chunks + (next != NULL ? next->messages + next->chunks : 0);
+    stores->halves = 2 * done->work_us > now - began;
+    stores->gather = stores->halves ? (all + stores->sent + 1) / 2 : all;
     stores->gather_until_us = careful ? 0 : now + (part < GATHER_US ? part : GATHER_US);
+    stores->done_us = now;
 }
 
 static void on_done(void *arg, enum db_outcome outcome, const struct db_error *error)
@@ -305,6 +315,7 @@ static void on_done(void *arg, enum db_outcome outcome, const struct db_error *e
     }
     const char *why = outcome == DB_OK ? NULL : refusal(error, outcome, &failure);
     stores->in_flight--;
+    stores->sent -= batch->messages + batch->chunks;
     count_bytes(stores, 0, batch->bytes);
     if (outcome == DB_OK)
         metric_observe(stores->seconds, (double)(clock_us() - batch->begun_us) / 1e6);
@@ -356,7 +367,7 @@ static void send_chunk(struct batch *batch, struct db_unit *unit, const struct i
         text_value(signatures),
     };
     db_query_values(unit,
-                    "SELECT '', * FROM spool_chunk($1::bigint, $2::interval, $3::interval, $4::text, $5::bigint, "
+                    "SELECT '', *, 0 FROM spool_chunk($1::bigint, $2::interval, $3::interval, $4::text, $5::bigint, "
                     "$6::bytea, $7::boolean, $8::boolean, $9::text, $10::text, $11::text, $12::text)",
                     sizeof values / sizeof *values, values, false, on_stored);
     free(verdict);
@@ -369,7 +380,9 @@ static void send_batch(struct stores *stores, struct batch *batch)
 {
     struct item *item;
     stores->in_flight++;
+    stores->sent += batch->messages + batch->chunks;
     batch->begun_us = clock_us();
+    batch->work_us = 0;
     batch->told = STAILQ_FIRST(&batch->items);
     struct db_unit *unit = db_begin(stores->db, on_done, batch);
     /* A part of a message needs no disk: the commit of the last one brings all before it there, and without them it is refused. */
@@ -393,7 +406,7 @@ static bool may_send(struct stores *stores, const struct batch *batch)
 {
     size_t count = batch->messages + batch->chunks;
     uint64_t now = clock_us();
-    if (count >= BATCH_LARGE || batch->bytes >= BATCH_HEAVY)
+    if (count >= BATCH_LARGE || batch->bytes >= BATCH_HEAVY || (stores->halves && count >= stores->gather))
         return stores->in_flight < BATCHES_MAX;
     if (stores->in_flight > 0)
         return false;
@@ -553,7 +566,7 @@ struct stores *stores_new(struct spool *spool)
     stores->timer = evtimer_new(spool->options.base, on_timer, stores);
     stores->db = spool_connect(spool, "store", on_up, on_up, NULL, stores);
     char *call = store_call(1);
-    stores->sql = xasprintf("SELECT * FROM %s", call);
+    stores->sql = xasprintf("SELECT *, (1000000 * extract(epoch FROM clock_timestamp() - statement_timestamp()))::bigint FROM %s", call);
     free(call);
     stores->stored = metrics_counter(metrics, "weir_spool_stores_total", "kind=\"message\"");
     stores->chunks = metrics_counter(metrics, "weir_spool_stores_total", "kind=\"chunk\"");
