@@ -7,6 +7,7 @@
 #include <strings.h>
 #include "common/memory.h"
 
+#define DELIMITERS      "+-_=.~"
 #define FILE_NAME_MAX   63
 #define FILE_NAME_BYTES "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
 
@@ -207,18 +208,58 @@ bool aliases_add_included(struct aliases *aliases, size_t which, char *text, uns
     return true;
 }
 
+bool aliases_set_delimiters(struct aliases *aliases, const char *text, struct error *why)
+{
+    if (aliases->delimiters != NULL || text[strspn(text, DELIMITERS)] != '\0') {
+        error_set(why, "'%.100s': one line with what may stand before a tag, as + or +-; those are " DELIMITERS, text);
+        return false;
+    }
+    aliases->delimiters = text;
+    return true;
+}
+
 /* ---- following ---- */
 
-static uint32_t find_name(const struct aliases *aliases, const char *name)
+/* How much of a name is before its tag; 0: it has none. What is never split, and where, is as with Postfix, whose owner_request_special is on. */
+static size_t length_without_tag(const struct aliases *aliases, const char *name)
+{
+    static const char owner[] = "owner-", request[] = "-request", daemon[] = "mailer-daemon";
+    size_t len = strlen(name), request_len = sizeof request - 1, before;
+
+    if (aliases->delimiters == NULL || strcasecmp(name, daemon) == 0)
+        return 0;
+    if (strchr(aliases->delimiters, '-') != NULL &&
+        (strncasecmp(name, owner, sizeof owner - 1) == 0 || (len > request_len && strcasecmp(name + len - request_len, request) == 0)))
+        return 0;
+    before = strcspn(name, aliases->delimiters);
+    return before < len ? before : 0;
+}
+
+static uint32_t find_exact(const struct aliases *aliases, const char *name, size_t len)
 {
     char lower[ALIAS_LOCAL_MAX + 1];
-    size_t len = strlen(name);
 
     if (len > ALIAS_LOCAL_MAX)
         return DOMAINS_NONE;
-    for (size_t i = 0; i <= len; i++)
+    for (size_t i = 0; i < len; i++)
         lower[i] = name[i] >= 'A' && name[i] <= 'Z' ? (char)(name[i] - 'A' + 'a') : name[i];
+    lower[len] = '\0';
     return domains_find(&aliases->names, lower);
+}
+
+static uint32_t find_name(const struct aliases *aliases, const char *name)
+{
+    uint32_t index = find_exact(aliases, name, strlen(name));
+    size_t before = index == DOMAINS_NONE ? length_without_tag(aliases, name) : 0;
+
+    return before > 0 ? find_exact(aliases, name, before) : index;
+}
+
+const char *aliases_name(const struct aliases *aliases, const char *name)
+{
+    uint32_t index = find_name(aliases, name);
+
+    return index != DOMAINS_NONE ? aliases->rules[index].name : NULL;
 }
 
 /* The alias that a target of `from` leads to, or DOMAINS_NONE: it is an address. An alias that names itself ("joe: joe, sue", "joe: joe@other.own.edu")

@@ -7,7 +7,7 @@
  *     staff:  :include:staff-members              another file of the policy's folder, an address or several on each line
  *
  * Names are compared without regard to case. A target without a domain is another alias, or that name in the recipient's domain; with an own domain it is
- * looked up again, too; \name is looked up no more, nor is the alias's own name. Loops, and expansions that are too deep or too large, are faults of the files. Programs and
+ * looked up again, too; \name is looked up no more, nor is the alias's own name. With delimiters, name+tag is that alias, or else the alias name, and the tag is dropped. Loops, and expansions that are too deep or too large, are faults of the files. Programs and
  * files as targets are refused: nothing is delivered on an edge.
  */
 #include <stdbool.h>
@@ -50,6 +50,7 @@ struct aliases {
     size_t count, room, target_count, target_room, include_count, include_room;
     struct domains names;
     struct domain_spellings made;
+    const char *delimiters; /* of tags; borrowed; NULL: none */
 };
 
 /* All zeros has no aliases: add rules, read the includes, then check, then ask. */
@@ -58,6 +59,8 @@ void aliases_fini(struct aliases *aliases);
 bool aliases_add(struct aliases *aliases, char *text, unsigned line, struct error *why);
 /* One line of includes[which]. Its lines come one after the other, no other file's between them. */
 bool aliases_add_included(struct aliases *aliases, size_t which, char *text, unsigned line, struct error *why);
+/* The line of the file recipient_delimiter, which says what tags begin with, as Postfix's parameter of that name; kept. */
+bool aliases_set_delimiters(struct aliases *aliases, const char *text, struct error *why);
 /* own: the domains whose local parts these are. false: a loop or too much; *line is the alias's. */
 bool aliases_check(struct aliases *aliases, const struct domains *own, unsigned *line, struct error *why);
 
@@ -66,5 +69,7 @@ bool aliases_check(struct aliases *aliases, const struct domains *own, unsigned 
 typedef void (*alias_handler)(void *arg, const char *local, const char *domain);
 unsigned aliases_expand(const struct aliases *aliases, const struct domains *own, const char *name, const char *domain, alias_handler each,
                         void *arg);
+/* What the alias is called that a name means: the same in lower case, or the name without its tag. Borrowed; NULL: there is no such alias. */
+const char *aliases_name(const struct aliases *aliases, const char *name);
 
 #endif

@@ -32,9 +32,10 @@ struct verify_rule {
     bool excluded; /* not this one */
 };
 
-enum { MAILERTABLE, LOCAL_HOST_NAMES, NETWORKS, EXCEPTIONS, ALIASES, VERIFY, LIMITS, FILES };
+enum { MAILERTABLE, LOCAL_HOST_NAMES, NETWORKS, EXCEPTIONS, ALIASES, VERIFY, LIMITS, RECIPIENT_DELIMITER, FILES };
 
-static const char *const file_names[FILES] = { "mailertable", "local-host-names", "networks", "exceptions", "aliases", "verify", "limits" };
+static const char *const file_names[FILES] = { "mailertable", "local-host-names", "networks", "exceptions", "aliases", "verify", "limits",
+                                               "recipient_delimiter" };
 
 struct policy {
     char *texts[FILES]; /* NULL: not given */
@@ -178,6 +179,12 @@ static bool add_limit(struct policy *policy, char *text, unsigned line, struct e
     return limits_add(&policy->limits, text, line, why);
 }
 
+static bool add_delimiters(struct policy *policy, char *text, unsigned line, struct error *why)
+{
+    (void)line;
+    return aliases_set_delimiters(&policy->aliases, text, why);
+}
+
 static bool (*const line_parsers[FILES])(struct policy *, char *, unsigned, struct error *) = {
     [MAILERTABLE] = add_route,
     [LOCAL_HOST_NAMES] = add_own_domain,
@@ -186,6 +193,7 @@ static bool (*const line_parsers[FILES])(struct policy *, char *, unsigned, stru
     [ALIASES] = add_alias,
     [VERIFY] = add_verified,
     [LIMITS] = add_limit,
+    [RECIPIENT_DELIMITER] = add_delimiters,
 };
 
 static bool parse_lines(struct policy *policy, int which, size_t len, unsigned *line, struct error *why)
@@ -293,7 +301,7 @@ static bool check_names(const struct policy *policy, const struct policy_file *f
         if (!known || twice) {
             error_set(why, known ? "%s: error: given twice"
                                  : "%s: error: not a policy file, and not included by aliases; those are mailertable, local-host-names, networks, "
-                                   "exceptions, aliases, verify and limits", files[i].name);
+                                   "exceptions, aliases, verify, limits and recipient_delimiter", files[i].name);
             return false;
         }
     }
@@ -492,6 +500,11 @@ unsigned policy_alias(const struct policy *policy, const char *local, const char
     const char *own = domains_key(&policy->own, as_key(domain, room));
 
     return own != NULL ? aliases_expand(&policy->aliases, &policy->own, local, own, each, arg) : 0;
+}
+
+const char *policy_alias_name(const struct policy *policy, const char *local, const char *domain)
+{
+    return policy_is_local(policy, domain) ? aliases_name(&policy->aliases, local) : NULL;
 }
 
 unsigned policy_verifies(const struct policy *policy, const char *asked)

@@ -7,7 +7,7 @@
  * else; smtp:[host]:port, relay:domain (its MX hosts), error:5.1.1:550 text, discard:), `local-host-names` (one domain a line), `networks` (CIDR of inside
  * hosts, perhaps with a name, "!" excludes, longest prefix wins), `exceptions` (other limits for some networks, see exceptions.h), `aliases` (whom
  * local parts of own domains stand for, see aliases.h) and the files it includes, `verify` (whose recipients are verified: domains as the
- * keys of mailertable, "!" excludes), `limits` (how much mail may come in what time, see limits.h). '#' starts a comment; leading white space continues a line. A policy
+ * keys of mailertable, "!" excludes), `recipient_delimiter` (what tags of aliases' names begin with), `limits` (how much mail may come in what time, see limits.h). '#' starts a comment; leading white space continues a line. A policy
  * is immutable once made; edges swap whole ones. Pure: text in, structure out.
  */
 #include <stdbool.h>
@@ -84,6 +84,8 @@ const char *policy_first_own_domain(const struct policy *policy);
 /* Gives each whom a mailbox of an own domain (local-host-names) stands for; NULL: nothing is given. Returns the line of aliases; 0: no alias. Both texts
  * as the client wrote the mailbox: unquoted, the domain canonical. What is given is borrowed from the policy, its domains in ASCII. */
 unsigned policy_alias(const struct policy *policy, const char *local, const char *domain, alias_handler each, void *arg);
+/* What that alias is called, without a tag that the mailbox has (see aliases.h). Borrowed; NULL: no alias. */
+const char *policy_alias_name(const struct policy *policy, const char *local, const char *domain);
 /* The domain's mailboxes are decided by aliases: one that has no alias and no route does not exist. */
 bool policy_knows_mailboxes(const struct policy *policy, const char *domain);
 /* The line of `verify` that asks for the domain's recipients to be verified at their next hop before they are accepted, by the longest match; 0: none. */

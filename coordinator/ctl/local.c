@@ -241,7 +241,7 @@ bool local_policy_read(struct local_policy *policy, const char *dir, struct erro
     tell_unread(opened, policy, dir);
     closedir(opened);
     if (fine && policy->count == 0) {
-        error_set(why, "%s has no policy file: mailertable, local-host-names, networks, exceptions, aliases, verify, limits", dir);
+        error_set(why, "%s has no policy file: mailertable, local-host-names, networks, exceptions, aliases, verify, limits, recipient_delimiter", dir);
         fine = false;
     }
     struct policy_file files[WIRE_PAYLOADS_MAX];

@@ -148,7 +148,8 @@ static void targets_fini(struct targets *targets)
 static void name_owner(struct relay_answer *out, const struct policy *policy, const char *local, const char *domain)
 {
     struct smtp_address owner = { .kind = SMTP_ADDRESS_MAILBOX };
-    int len = snprintf(owner.local, sizeof owner.local, "owner-%s", local);
+    const char *name = policy_alias_name(policy, local, domain);
+    int len = snprintf(owner.local, sizeof owner.local, "owner-%s", name != NULL ? name : local);
     if (len >= (int)sizeof owner.local || policy_alias(policy, owner.local, domain, NULL, NULL) == 0 || !idn_to_ascii(owner.domain, domain))
         return;
     smtp_address_format(&owner, out->owner);

@@ -103,8 +103,8 @@ static void ask_all(const struct policy *policy, const char *text, size_t size)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const char *const names[7] = { "mailertable", "local-host-names", "networks", "exceptions", "aliases", "list", "limits" };
-    struct policy_file files[7];
+    static const char *const names[8] = { "mailertable", "local-host-names", "networks", "exceptions", "aliases", "list", "limits", "recipient_delimiter" };
+    struct policy_file files[8];
     struct error why = { "" };
     size_t count = 0;
 
@@ -113,7 +113,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     unsigned which = *data++;
     size--;
     const char *text = (const char *)data, *end = text + size;
-    for (unsigned i = 0; i < 7; i++) {
+    for (unsigned i = 0; i < 8; i++) {
         if ((which >> i & 1) == 0)
             continue;
         const char *mark = memmem(text, (size_t)(end - text), "\n%%\n", 4);

@@ -147,6 +147,7 @@ def test_S48_S49_aliases_of_own_domains(make_cluster):
           "dead: unknown-a@example.edu, unknown-b@example.edu\nhalf-dead: unknown-a@example.edu, one@example.edu\n"
           "cut-short: unknown-a@example.edu, four21-b@example.edu, one@example.edu\n" + "".join(f"{crowd}: :include:crowd\n" for crowd in CROWDS))
     write(cluster, "crowd", "".join(f"{'somebody-with-a-name-that-is-as-long-as-it-may-be-':-<51}{n:03}@crowd.example.edu\n" for n in range(990)))
+    write(cluster, "recipient_delimiter", "+\n")
     write(cluster, "staff-members", "# by the personnel office\none@example.edu, two@example.edu\nsysadm\n")
     cluster.apply_policy()
 
@@ -157,6 +158,7 @@ def test_S48_S49_aliases_of_own_domains(make_cluster):
     for edge in (1, 2):
         assert answers("SysAdm", edge=edge)[0].startswith("250"), "the aliases on every edge"
     assert answers("nobody")[0].startswith("550 5.1.1 <nobody@students.example.edu>: User unknown")
+    assert answers("SysAdm+News")[0].startswith("250") and answers("nobody+news", "sysadm-news")[1].startswith("550 5.1.1")
     assert [answer[:9] for answer in answers("sysadm", "staff")] == ["250 2.1.5", "452 4.5.3"]
     dead, half_dead = answers("dead", "half-dead")  # nobody outside gets a report about what could be refused
     assert dead.startswith("550 5.1.1") and half_dead.startswith("250"), (dead, half_dead)
@@ -180,7 +182,8 @@ def test_S48_S49_aliases_of_own_domains(make_cluster):
         rows = json.loads(cluster.weirctl("--json", "trace", answer.queue_id, check=False).stdout or "[]")
         return {row["recipient"] for row in rows if row["disposition"] == "delivered"} == {f"{name}@example.edu" for name in ("one", "two", "sysadm")}
     wait_until(told, 20, "a copy for each member")
-    explained = json.loads(cluster.weirctl("--json", "route", "explain", "staff@students.example.edu").stdout)
+    assert "stands for sysadm@example.edu\n" in cluster.weirctl("relay", "explain", OUTSIDE, "sysadm+news@students.example.edu").stdout
+    explained = json.loads(cluster.weirctl("--json", "route", "explain", "staff+news@students.example.edu").stdout)
     assert explained["result"] == "expand" and explained["owner"] == "owner-staff@students.example.edu"
     assert [target["stands_for"] for target in explained["targets"]] == ["one@example.edu", "two@example.edu", "sysadm@example.edu"]
 

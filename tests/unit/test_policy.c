@@ -175,7 +175,7 @@ static const struct {
       "exceptions:1: error: expires=2026-12-31T25:00:00Z: the last day in force, as 2026-12-31, or a moment, as 2026-12-31T18:00:00Z" },
     { "exceptions", "::1 max_recipients=1 " SIGNED "\n127.0.0.1 max_recipients=1 " SIGNED "\n::1/128 max_recipients=2 " SIGNED "\n",
       "exceptions:3: error: ::1/128 has an exception already, in line 1" },
-    { "access", "", "access: error: not a policy file, and not included by aliases; those are mailertable, local-host-names, networks, exceptions, aliases, verify and limits" },
+    { "access", "", "access: error: not a policy file, and not included by aliases; those are mailertable, local-host-names, networks, exceptions, aliases, verify, limits and recipient_delimiter" },
     { "limits", "outside client messages 1/s\n", "limits:1: error: 'outside' is no direction: inbound, outbound, submission or handoff, as in inbound client messages 100/minute" },
     { "limits", "inbound user messages 1/s\n", "limits:1: error: 'user' is no party: client, prefix, host, account or domain, as in inbound client messages 100/minute" },
     { "limits", "inbound client mails 1/s\n", "limits:1: error: 'mails' is no quantity: connections, messages, recipients or bytes, as in inbound client messages 100/minute" },
@@ -237,6 +237,8 @@ static const struct {
     { "verify", "xn--bcher-kva.edu\n!b\u00fccher.edu\n", "verify:2: error: 'xn--bcher-kva.edu' is there already, in line 1" },
     { "verify", "b\u00fccher.edu\nb\u00fccher.edu\n", "verify:2: error: 'xn--bcher-kva.edu' is there already, in line 1" },
     { "verify", "a.edu\nA.edu\n", "verify:2: error: 'a.edu' is there already, in line 1" },
+    { "recipient_delimiter", "@\n", "recipient_delimiter:1: error: '@': one line with what may stand before a tag, as + or +-; those are +-_=.~" },
+    { "recipient_delimiter", "+\n-\n", "recipient_delimiter:2: error: '-': one line with what may stand before a tag, as + or +-; those are +-_=.~" },
     { "aliases", "a: b@exa\u00admple.edu\n", "aliases:1: error: 'exa\u00admple.edu' is not a domain" NO_IDN },
     { "verify", "!B\u00dcCHER.edu\nb\u00fccher.edu\n", "verify:2: error: 'xn--bcher-kva.edu' is there already, in line 1" },
     { "verify", "a.example b\n", "verify:1: error: 'a.example b': one domain a line, as example.edu, .example.edu or !guests.example.edu" },
@@ -746,6 +748,69 @@ START_TEST(s48_s49_aliases)
 }
 END_TEST
 
+/* Whom a name in own.edu stands for when names may have tags, and what that alias is called. */
+static const struct {
+    const char *delimiters, *name, *addresses, *alias;
+} tagged[] = {
+    { "+\n", "one", "a@x.edu", "one" },
+    { "+\n", "One+News", "a@x.edu", "one" }, /* the tag is dropped, as aliases(5) does */
+    { "+\n", "one+a+b", "a@x.edu", "one" },
+    { "+\n", "one+", "a@x.edu", "one" },
+    { "+\n", "one+Exact", "b@x.edu", "one+exact" },
+    { "+\n", "one+exact+more", "a@x.edu", "one" }, /* split at the first */
+    { "+\n", "+one", "", NULL },
+    { "+\n", "none+x", "", NULL },
+    { "+\n", "one-news", "", NULL },
+    { "+\n", "to", "a@x.edu", "to" }, /* also of a target */
+    { "+\n", "self", "self+inbox@own.edu", "self" }, /* the mailbox, as without a tag */
+    { "+\n", "owner-list+x", "c@x.edu", "owner-list" },
+    { "+-\n", "one-news", "a@x.edu", "one" },
+    { "+-\n", "one-news+x", "a@x.edu", "one" },
+    { "+-\n", "owner-list", "c@x.edu", "owner-list" },
+    { "+-\n", "owner-nobody", "", NULL },  /* no tag of the alias owner */
+    { "+-\n", "list-request", "", NULL },
+    { "+-\n", "-request", "", NULL },
+    { "+-\n", "Mailer-Daemon", "", NULL },
+    { "+-\n", "mailer-news", "d@x.edu", "mailer" },
+    { "# none\n", "one+news", "", NULL },
+    { "# none\n", "one+exact", "b@x.edu", "one+exact" },
+};
+
+START_TEST(s48_aliases_with_tags)
+{
+    struct policy_file files[] = {
+        file("aliases", "one: a@x.edu\none+exact: b@x.edu\nto: one+to\nself: self+inbox\nowner-list: c@x.edu\nlist: c@x.edu\nowner: o@x.edu\nmailer: d@x.edu\n"),
+        file("local-host-names", "own.edu\n"),
+        { "recipient_delimiter", tagged[_i].delimiters, strlen(tagged[_i].delimiters) },
+    };
+    struct error why = { "" };
+    struct policy *policy = policy_parse(files, 3, &why);
+    char out[1000] = "";
+
+    ck_assert_msg(policy != NULL, "%s", why.text);
+    ck_assert_int_eq(policy_alias(policy, tagged[_i].name, "own.edu", add_address, out) > 0, tagged[_i].alias != NULL);
+    ck_assert_str_eq(out, tagged[_i].addresses);
+    const char *alias = policy_alias_name(policy, tagged[_i].name, "own.edu");
+    ck_assert_str_eq(alias != NULL ? alias : "", tagged[_i].alias != NULL ? tagged[_i].alias : "");
+    ck_assert_ptr_null(policy_alias_name(policy, tagged[_i].name, "x.edu"));
+    policy_free(&policy);
+}
+END_TEST
+
+/* With a tag it is the same alias, and leads back to it. The order of the files does not count. */
+START_TEST(s49_loops_of_tags)
+{
+    struct policy_file files[] = { file("aliases", "a: b+x\nb: a+y, c@x.edu\n"), file("local-host-names", "own.edu\n"), file("recipient_delimiter", "+\n") };
+    struct error why;
+    struct policy *policy = policy_parse(files, 2, &why);
+
+    ck_assert_ptr_nonnull(policy);
+    policy_free(&policy);
+    ck_assert_ptr_null(policy_parse(files, 3, &why));
+    ck_assert_str_eq(why.text, "aliases:1: error: 'a' leads back to itself: where it means a mailbox of that name, write \\a");
+}
+END_TEST
+
 /* As deep and as large as allowed, and one more. */
 START_TEST(s49_limits_of_aliases)
 {
@@ -958,6 +1023,8 @@ int main(void)
     tcase_add_test(tests, limits_are_not_too_many);
     tcase_add_test(tests, networks_have_names);
     tcase_add_loop_test(tests, s48_s49_aliases, 0, sizeof expansions / sizeof expansions[0]);
+    tcase_add_loop_test(tests, s48_aliases_with_tags, 0, sizeof tagged / sizeof tagged[0]);
+    tcase_add_test(tests, s49_loops_of_tags);
     tcase_add_test(tests, s49_limits_of_aliases);
     tcase_add_test(tests, networks_agree_with_a_linear_search);
     tcase_add_test(tests, large_files_are_fast);
