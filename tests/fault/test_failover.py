@@ -15,14 +15,14 @@ RECIPIENT = "alice@example.edu"
 class Device(threading.Thread):
     """Hands in one message after the other, and none a second time; what it was told is taken is in `taken`."""
 
-    def __init__(self, cluster, edge):
+    def __init__(self, cluster, edge, pause=0.05):
         super().__init__(daemon=True)
-        self.cluster, self.edge = cluster, edge
+        self.cluster, self.edge, self.pause = cluster, edge, pause
         self.taken, self.refused, self.ends = [], 0, threading.Event()
 
     def run(self):
         for number in itertools.count():
-            if self.ends.wait(0.05):
+            if self.ends.wait(self.pause):
                 return
             token = f"failover-{self.edge}-{number}-"
             with contextlib.suppress(OSError, AssertionError):  # and MAIL may be refused
