@@ -98,6 +98,9 @@ static const struct config_key coordinator_keys[] = {
     DURATION(verify_negative_refresh, "10m", SECONDS, 365 * DAYS, "after so long the next hop is asked anew, while its last answer still counts"),
     UINT(verify_entries, "1000000", 1, 1000000000, "verified recipients remembered; over it those that expire first are forgotten"),
     UINT(limit_buckets, "1000000", 1, 1000000000, "buckets of the policy file limits that are not full; over it those that are full first are forgotten"),
+    UINT(host_days, "90", 1, 36500, "what inside hosts sent is kept by day for so many days (weirctl hosts)"),
+    DURATION(host_age, "365d", DAYS, 36500 * DAYS, "a host that sent nothing for so long is taken out of the register"),
+    UINT(host_entries, "100000", 1, 100000000, "hosts in the register; over it those not seen for longest are taken out"),
     DURATION(relay_test_interval, "1d", 0, 30 * DAYS, "the leader asks each relay listener of the edges so often whether it is an open relay; 0: never"),
     LIST(relay_test_source, "", form_address, "addresses it asks from, IPv4 and IPv6, outside of the policy's networks: inside ones may relay; empty: the system's choice"),
     STRING(relay_test_client, "192.0.2.1", form_address, "a stranger's address that it tells by XCLIENT, where a listener has it in xclient_from"),
@@ -221,6 +224,7 @@ static const struct config_key tls_keys[] = {
 static const struct config_key listener_keys[] = {
     ENUM(profile, "relay", "relay|submission|handoff", "what the listener is for: relay delivers within the session, the others store first"),
     ENUM(direction, "both", "both|inbound|outbound", "inbound: only to own domains; outbound: only from inside networks and the authenticated; else 550 5.7.1"),
+    ENUM(unregistered, "accept", "accept|refuse", "inside hosts that the policy file hosts does not have may send as any inside host, or only what strangers may: else 550 5.7.1"),
     ENDPOINTS(listen, "127.0.0.1:25, [::1]:25", "addresses with ports, as 192.0.2.1:25, [2001:db8::1]:25; all of them: *:25 (IPv4) and [::]:25 (IPv6)"),
     LIST(drain_to, "", form_endpoint, "other edges, as 192.0.2.7:25: while this one is drained, connections are passed on to them with a PROXY header; each lists this one in proxy_from"),
     NETWORKS(proxy_from, "", "load balancers, as 192.0.2.4, 2001:db8::/64: they begin each connection with a PROXY header (version 1 or 2), else 421 4.3.5"),

@@ -13,6 +13,7 @@ enum unknown_action { UNKNOWN_TEMPFAIL, UNKNOWN_REJECT, UNKNOWN_DISCARD };      
 enum next_hop_tls { NEXT_HOP_TLS_NONE, NEXT_HOP_TLS_MAY, NEXT_HOP_TLS_REQUIRE }; /* none|may|require */
 enum listener_direction { DIRECTION_BOTH, DIRECTION_INBOUND, DIRECTION_OUTBOUND };     /* both|inbound|outbound */
 enum listener_profile { PROFILE_RELAY, PROFILE_SUBMISSION, PROFILE_HANDOFF };           /* relay|submission|handoff */
+enum unregistered_action { UNREGISTERED_ACCEPT, UNREGISTERED_REFUSE };           /* accept|refuse */
 enum auth_setting { AUTH_PROFILE, AUTH_OFF, AUTH_OFFER, AUTH_REQUIRE };          /* profile|off|offer|require */
 enum verify_unknown { VERIFY_UNKNOWN_ACCEPT, VERIFY_UNKNOWN_DEFER };               /* accept|defer */
 enum drain_mode { DRAIN_ANSWER, DRAIN_CLOSE };                                   /* answer|close */
@@ -73,6 +74,9 @@ struct coordinator_settings {         /* [coordinator "coordinator-1"]: read by 
     uint64_t verify_negative_refresh; /* 10m */
     uint64_t verify_entries;          /* 1000000 of both; over it those that expire first go */
     uint64_t limit_buckets;           /* 1000000 buckets of the policy file limits that are not full; over it those that are full first go */
+    uint64_t host_days;               /* 90 days of the register of hosts by day */
+    uint64_t host_age;                /* 365d: a host not seen for so long is taken out of it */
+    uint64_t host_entries;            /* 100000 hosts; over it those not seen for longest are taken out */
     uint64_t relay_test_interval;     /* 1d between two tests of a listener for being an open relay; 0: none */
     struct config_list relay_test_source; /* addresses such a test comes from; empty: the system's choice */
     char *relay_test_client;          /* 192.0.2.1: address of a stranger, told by XCLIENT where that is offered */
@@ -182,6 +186,7 @@ struct tls_settings {                 /* [tls] */
 struct listener_settings {            /* [listener "relay"] */
     int profile;                      /* relay|submission|handoff: relay delivers within the session, the others store first */
     int direction;                    /* both|inbound|outbound: inbound takes mail for own domains only, outbound from insiders and the authenticated only */
+    int unregistered;                 /* accept|refuse: inside hosts that the policy file hosts does not have, and that nobody logged in from */
     struct config_list listen;        /* 127.0.0.1:25, [::1]:25 */
     struct config_list drain_to;      /* empty; endpoints of other edges that take the connections of a drained one */
     struct config_list proxy_from;    /* empty; load balancers: each connection begins with a PROXY header, which is looked for from nobody else */

@@ -50,6 +50,8 @@ static const struct verb verbs[] = {
     { "drain", 1, 2, PLAIN, "wtaas", ACT("admin_drain($1, $3, true, coalesce($4::boolean, false), $5::interval)") },
     { "gc", 1, 1, PLAIN, "wtas", ACT("admin_gc($1, $3, $4::interval)") },
     { "history", 0, 1, PLAIN, "a", "SELECT * FROM admin_history(least(coalesce($1::integer, 100), 2000))" },
+    { "hosts list", 0, 0, PLAIN, "", "SELECT * FROM admin_hosts_list(10000)" },
+    { "hosts show", 1, 1, PLAIN, "a", "SELECT * FROM admin_hosts_show($1)" },
     { "keys add", 3, 3, ADDS_KEY, "wtaaa", ACT("admin_keys_add($1, $3, $4, $5)") },
     { "keys list", 0, 0, PLAIN, "", "SELECT * FROM admin_keys_list()" },
     { "keys revoke", 1, 2, PLAIN, "wtaa", ACT("admin_keys_revoke($1, $3, coalesce($4::boolean, false))") },

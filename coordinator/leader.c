@@ -1,7 +1,7 @@
 /*
  * leader.c - what one coordinator must do for all: fold metrics of ended processes, delete old audit rows, what was
- * left in the spool, what next hops said of recipients and operators were told too long ago, and buckets that are full again; look which
- * listeners are to be tested
+ * left in the spool, what next hops said of recipients and operators were told too long ago, buckets that are full again, and
+ * hosts not seen for long; look which listeners are to be tested
  *
  * One unit at a time. Rows are deleted in small batches, with a pause in between, so that nobody waits for them.
  */
@@ -27,7 +27,7 @@ struct leader {
     struct relay_test *relay_test;
     uint64_t retention_at_ms;
     bool leads, more_verified, more_buckets, more_rows, more_processes, more_leftovers;
-    struct metric *leading, *deleted, *abandoned, *verified_expired, *verified_over, *acts_forgotten, *buckets_full, *buckets_over;
+    struct metric *leading, *deleted, *abandoned, *verified_expired, *verified_over, *acts_forgotten, *buckets_full, *buckets_over, *hosts_known, *hosts_deleted;
 };
 
 static void on_timer(evutil_socket_t fd, short what, void *arg);
@@ -53,6 +53,8 @@ struct leader *leader_new(struct event_base *base, struct db *db, const struct c
     leader->acts_forgotten = metrics_counter(metrics, "weir_admin_forgotten_total", NULL);
     leader->buckets_full = metrics_counter(metrics, "weir_limit_buckets_deleted_total", "why=\"full\"");
     leader->buckets_over = metrics_counter(metrics, "weir_limit_buckets_deleted_total", "why=\"limit\"");
+    leader->hosts_known = metrics_gauge(metrics, "weir_hosts_known", NULL);
+    leader->hosts_deleted = metrics_counter(metrics, "weir_hosts_deleted_total", NULL);
     leader->deleted = metrics_counter(metrics, "weir_audit_rows_deleted_total", NULL);
     schedule(leader);
     return leader;
@@ -110,6 +112,14 @@ static void on_verify_tidied(void *arg, const PGresult *result)
     leader->more_verified = expired >= DELETE_ROWS || over >= DELETE_ROWS;
 }
 
+static void on_hosts_tidied(void *arg, const PGresult *result)
+{
+    struct leader *leader = arg;
+    metric_add(leader->hosts_deleted, strtod(PQgetvalue(result, 0, 0), NULL));
+    metric_set(leader->hosts_known, strtod(PQgetvalue(result, 0, 1), NULL));
+}
+
+/* The last of its turn. */
 static void on_buckets_tidied(void *arg, const PGresult *result)
 {
     struct leader *leader = arg;
@@ -144,6 +154,17 @@ static void on_done(void *arg, enum db_outcome outcome, const struct db_error *e
         leader->more_rows = leader->more_verified = leader->more_buckets = leader->more_processes = leader->more_leftovers = false;
     }
     schedule(leader);
+}
+
+static void tidy_hosts(struct leader *leader, struct db_unit *unit)
+{
+    char days[32], age[32], entries[24], most[16];
+    snprintf(days, sizeof days, "%llu days", (unsigned long long)leader->settings->host_days);
+    snprintf(age, sizeof age, "%llu ms", (unsigned long long)leader->settings->host_age);
+    snprintf(entries, sizeof entries, "%llu", (unsigned long long)leader->settings->host_entries);
+    snprintf(most, sizeof most, "%d", DELETE_ROWS);
+    const char *const values[] = { days, age, entries, most };
+    db_query(unit, "SELECT hosts, known FROM hosts_tidy($1::interval, $2::interval, $3::bigint, $4::integer)", 4, values, on_hosts_tidied);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
@@ -184,6 +205,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
         snprintf(entries, sizeof entries, "%llu", (unsigned long long)leader->settings->verify_entries);
         const char *const verified[] = { entries, most };
         db_query(unit, "SELECT expired, over FROM verify_tidy($1::bigint, $2::integer)", 2, verified, on_verify_tidied);
+        tidy_hosts(leader, unit);
         snprintf(buckets, sizeof buckets, "%llu", (unsigned long long)leader->settings->limit_buckets);
         const char *const limited[] = { buckets, most };
         db_query(unit, "SELECT filled, over FROM limit_tidy($1::bigint, $2::integer)", 2, limited, on_buckets_tidied);

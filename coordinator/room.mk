@@ -2,10 +2,10 @@ coordinator_migrations := $(patsubst %,coordinator/sql/%.sql, \
     0001_base 0002_operators 0003_identity 0004_fold 0005_drain_number 0006_revoke 0007_same_for_all \
     0008_heard_process 0009_audit_rule 0010_spool 0011_spool_lease 0012_spool_queue 0013_accounts \
     0014_spool_status 0015_audit 0016_functions 0017_guesses 0018_spool_expiry 0019_report 0020_verify 0021_speaker 0022_given 0023_policy_speed 0024_acts 0025_limits \
-    0026_relay_test 0027_spelling 0028_apart 0029_routed 0030_spool_others)
+    0026_relay_test 0027_spelling 0028_apart 0029_routed 0030_spool_others 0031_hosts)
 # In the order in which they are applied: a view, and a function in SQL, comes after what it uses.
 coordinator_functions := $(patsubst %,coordinator/sql/functions/%.sql, \
-    views acts addresses cluster nodes metrics policy spool_store spool_lease spool_result spool_state queue auth accounts audit verify limits relay_test operators \
+    views acts addresses cluster nodes metrics policy spool_store spool_lease spool_result spool_state queue auth accounts audit hosts verify limits relay_test operators \
     before triggers)
 
 $(eval $(call library,coordinator,coordinator,text.c spelling.c rows.c db.c migrate.c exposition.c exposition_help.c cluster_view.c cluster.c \
@@ -25,7 +25,7 @@ $(B)/generated/coordinator/migrations.c: coordinator/embed-sql coordinator/room.
 $(eval $(call program,weir-coordinator,coordinator,main.c,coordinator auth probes proto policy smtp common,\
     -lpq -lzmq -lprotobuf-c -ljansson -levent -lcrypt -lldap -llber -lidn2))
 
-$(eval $(call library,ctl,coordinator/ctl,options.c table.c views.c request.c local.c explain.c limits.c cases.c report.c password.c relay_test.c))
+$(eval $(call library,ctl,coordinator/ctl,options.c table.c views.c request.c local.c explain.c limits.c cases.c report.c hosts.c password.c relay_test.c))
 $(eval $(call program,weirctl,coordinator/ctl,main.c,ctl coordinator probes proto relay smtp policy common,\
     -lzmq -lprotobuf-c -ljansson -levent -lcrypt -lidn2))
 

@@ -18,6 +18,8 @@ struct row {
     size_t size;              /* bytes in memory */
     uint64_t policy_epoch;                  /* these as given: the row has them or not, */
     ProtobufCBinaryData rule, login, given; /* by who is to get it */
+    Weir__Origin origin;
+    bool first;
     Weir__AuditRow row;
     uint8_t texts[];
 };
@@ -131,6 +133,8 @@ static struct row *copy_row(const Weir__AuditRow *from)
     row->rule = row->row.rule;
     row->login = row->row.login;
     row->given = row->row.given;
+    row->origin = row->row.origin;
+    row->first = row->row.first;
     row->packed = weir__audit_row__get_packed_size(&row->row) + ROW_HEAD;
     return row;
 }
@@ -143,6 +147,8 @@ static void fit_to_version(struct row *row, uint32_t version)
     row->row.rule = known ? row->rule : wire_bytes(NULL, 0);
     row->row.login = known ? row->login : wire_bytes(NULL, 0);
     row->row.given = known ? row->given : wire_bytes(NULL, 0);
+    row->row.origin = known ? row->origin : WEIR__ORIGIN__ORIGIN_UNSPECIFIED;
+    row->row.first = known && row->first;
 }
 
 void node_reports_count_dropped(struct node_reports *reports, size_t count)

@@ -98,6 +98,7 @@
                                                     .extra = (check) }
 
 #define STATE_LAST       WEIR__NODE_STATE__NODE_DRAINED
+#define ORIGIN_LAST      WEIR__ORIGIN__ORIGIN_LOGIN
 #define ROLE_LAST        WEIR__ROLE__ROLE_OPERATOR
 #define BUSY_LAST        WEIR__BUSY_REASON__BUSY_STARTING
 #define VERDICT_LAST     WEIR__VERDICT__VERDICT_UNKNOWN
@@ -339,6 +340,7 @@ static const struct wire_rule wire_audit_row_rules[] = {
     TEXT(Weir__AuditRow, rule, WIRE_WORD_MAX),
     TEXT(Weir__AuditRow, login, WIRE_LOGIN_MAX),
     TEXT(Weir__AuditRow, given, WIRE_ADDRESS_MAX),
+    ENUM(Weir__AuditRow, origin, 0, ORIGIN_LAST),
     END,
 };
 const struct wire_table wire_audit_row_table = {

@@ -7,11 +7,11 @@
 #include <time.h>
 #include "common/config.h"
 #include "common/memory.h"
+#include "common/policy/pairs.h"
 
 #define SIZE_LEAST     1024
 #define SIZE_MOST      (1ull << 40) /* as the listeners' max_message_size and max_recipients */
 #define RECIPIENTS_MOST 100000
-#define TEXT_MOST      200
 #define DAY_SECONDS    86400
 
 void exceptions_fini(struct exceptions *exceptions)
@@ -76,18 +76,6 @@ static bool take_expiry(struct exception *out, const char *value, struct error *
     return true;
 }
 
-static bool take_words(const char **out, const char *key, const char *value, struct error *why)
-{
-    size_t len = strlen(value);
-
-    if (len == 0 || len > TEXT_MOST) {
-        error_set(why, "%s= needs words, at most %d bytes", key, TEXT_MOST);
-        return false;
-    }
-    *out = value;
-    return true;
-}
-
 enum { KEY_SIZE, KEY_RECIPIENTS, KEY_REASON, KEY_OWNER, KEY_APPROVED_BY, KEY_EXPIRES, KEYS };
 
 static const char *const keys[KEYS] = { "max_message_size", "max_recipients", "reason", "owner", "approved_by", "expires" };
@@ -100,43 +88,14 @@ static bool take_value(struct exception *out, int key, const char *value, struct
     case KEY_RECIPIENTS:
         return take_recipients(out, value, why);
     case KEY_REASON:
-        return take_words(&out->reason, keys[key], value, why);
+        return pairs_take_words(&out->reason, keys[key], value, why);
     case KEY_OWNER:
-        return take_words(&out->owner, keys[key], value, why);
+        return pairs_take_words(&out->owner, keys[key], value, why);
     case KEY_APPROVED_BY:
-        return take_words(&out->approved_by, keys[key], value, why);
+        return pairs_take_words(&out->approved_by, keys[key], value, why);
     default:
         return take_expiry(out, value, why);
     }
-}
-
-/* Cuts key=value or key="va lue" off *text, and moves it to the next. */
-static bool next_pair(char **text, char **key, char **value, struct error *why)
-{
-    size_t len = strcspn(*text, "= \t\"");
-    char *end;
-
-    *key = *text;
-    if ((*text)[len] != '=' || len == 0) {
-        error_set(why, "'%.80s': expected key=value, or key=\"some words\"", *text);
-        return false;
-    }
-    (*text)[len] = '\0';
-    *value = *text + len + 1;
-    bool quoted = **value == '"';
-    if (quoted)
-        end = strchr(++*value, '"');
-    else
-        end = *value + strcspn(*value, " \t\"");
-    if (end == NULL || strchr(quoted ? " \t" : " \t\"", quoted ? end[1] : *end) == NULL || (!quoted && *end == '"')) {
-        error_set(why, end == NULL ? "%s=\"%.80s: the closing quote is missing" : "%s=%.80s: a value with blanks or quotes stands in quotes as a whole",
-                  *key, *value);
-        return false;
-    }
-    *text = end + (quoted || *end != '\0');
-    *text += strspn(*text, " \t");
-    *end = '\0';
-    return true;
 }
 
 static bool take_pairs(struct exception *out, char *text, struct error *why)
@@ -146,7 +105,7 @@ static bool take_pairs(struct exception *out, char *text, struct error *why)
     while (*text != '\0') {
         char *name, *value;
         int key = 0;
-        if (!next_pair(&text, &name, &value, why))
+        if (!pairs_next(&text, &name, &value, why))
             return false;
         while (key < KEYS && strcmp(name, keys[key]) != 0)
             key++;

@@ -14,6 +14,7 @@
 #include "common/policy/aliases.h"
 #include "common/policy/domains.h"
 #include "common/policy/exceptions.h"
+#include "common/policy/hosts.h"
 #include "common/policy/limits.h"
 #include "common/policy/lines.h"
 #include "common/policy/mailertable.h"
@@ -32,10 +33,10 @@ struct verify_rule {
     bool excluded; /* not this one */
 };
 
-enum { MAILERTABLE, LOCAL_HOST_NAMES, NETWORKS, EXCEPTIONS, ALIASES, VERIFY, LIMITS, RECIPIENT_DELIMITER, FILES };
+enum { MAILERTABLE, LOCAL_HOST_NAMES, NETWORKS, EXCEPTIONS, ALIASES, VERIFY, LIMITS, RECIPIENT_DELIMITER, HOSTS, FILES };
 
 static const char *const file_names[FILES] = { "mailertable", "local-host-names", "networks", "exceptions", "aliases", "verify", "limits",
-                                               "recipient_delimiter" };
+                                               "recipient_delimiter", "hosts" };
 
 struct policy {
     char *texts[FILES]; /* NULL: not given */
@@ -49,6 +50,7 @@ struct policy {
     struct exceptions exceptions;
     struct aliases aliases;
     struct limits limits;
+    struct hosts hosts;
     struct domains verified;  /* to the index of a verify rule; also "." */
     struct verify_rule *verify_rules;
     size_t verify_count, verify_room;
@@ -185,6 +187,11 @@ static bool add_delimiters(struct policy *policy, char *text, unsigned line, str
     return aliases_set_delimiters(&policy->aliases, text, why);
 }
 
+static bool add_host(struct policy *policy, char *text, unsigned line, struct error *why)
+{
+    return hosts_add(&policy->hosts, text, line, why);
+}
+
 static bool (*const line_parsers[FILES])(struct policy *, char *, unsigned, struct error *) = {
     [MAILERTABLE] = add_route,
     [LOCAL_HOST_NAMES] = add_own_domain,
@@ -194,6 +201,7 @@ static bool (*const line_parsers[FILES])(struct policy *, char *, unsigned, stru
     [VERIFY] = add_verified,
     [LIMITS] = add_limit,
     [RECIPIENT_DELIMITER] = add_delimiters,
+    [HOSTS] = add_host,
 };
 
 static bool parse_lines(struct policy *policy, int which, size_t len, unsigned *line, struct error *why)
@@ -207,7 +215,8 @@ static bool parse_lines(struct policy *policy, int which, size_t len, unsigned *
         if (!line_parsers[which](policy, text, *line, why))
             return false;
     return status == LINES_END && (which != NETWORKS || networks_finish(&policy->networks, line, why)) &&
-           (which != EXCEPTIONS || exceptions_finish(&policy->exceptions, line, why));
+           (which != EXCEPTIONS || exceptions_finish(&policy->exceptions, line, why)) &&
+           (which != HOSTS || hosts_finish(&policy->hosts, line, why));
 }
 
 static char *copy_text(const struct policy_file *file)
@@ -301,7 +310,7 @@ static bool check_names(const struct policy *policy, const struct policy_file *f
         if (!known || twice) {
             error_set(why, known ? "%s: error: given twice"
                                  : "%s: error: not a policy file, and not included by aliases; those are mailertable, local-host-names, networks, "
-                                   "exceptions, aliases, verify, limits and recipient_delimiter", files[i].name);
+                                   "exceptions, aliases, verify, limits, recipient_delimiter and hosts", files[i].name);
             return false;
         }
     }
@@ -366,6 +375,20 @@ bool policy_warns_of_limits(const struct policy *policy, struct error *why)
     return false;
 }
 
+bool policy_warns_of_hosts(const struct policy *policy, struct error *why)
+{
+    for (size_t i = 0; i < policy->hosts.count; i++) {
+        const struct registered_host *host = &policy->hosts.rules[i];
+        char text[NETADDR_TEXT_MAX];
+        if (policy_is_inside(policy, &host->prefix.address))
+            continue;
+        error_set(why, "hosts:%u: warning: %s/%u is registered and not inside: a line of networks lets it send", host->line,
+                  netaddr_format(&host->prefix.address, text), host->prefix.bits);
+        return true;
+    }
+    return false;
+}
+
 /* Whether it is worth while to take the aliases apart: it costs as much as a parse. */
 static bool may_include(const struct policy_file *aliases)
 {
@@ -411,6 +434,7 @@ void policy_free(struct policy **policy)
     domains_fini(&p->verified);
     networks_fini(&p->networks);
     exceptions_fini(&p->exceptions);
+    hosts_fini(&p->hosts);
     for (size_t i = 0; p->included != NULL && i < p->aliases.include_count; i++)
         free(p->included[i]);
     free(p->included);
@@ -533,6 +557,16 @@ const struct exception *policy_exception(const struct policy *policy, const stru
 const struct exception *policy_exception_at(const struct policy *policy, size_t index)
 {
     return index < policy->exceptions.count ? &policy->exceptions.rules[index] : NULL;
+}
+
+const struct registered_host *policy_host(const struct policy *policy, const struct netaddr *client)
+{
+    return hosts_find(&policy->hosts, client);
+}
+
+const struct registered_host *policy_host_at(const struct policy *policy, size_t index)
+{
+    return index < policy->hosts.count ? &policy->hosts.rules[index] : NULL;
 }
 
 const struct limit_rule *policy_limit_at(const struct policy *policy, size_t index)

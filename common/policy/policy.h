@@ -7,7 +7,8 @@
  * else; smtp:[host]:port, relay:domain (its MX hosts), error:5.1.1:550 text, discard:), `local-host-names` (one domain a line), `networks` (CIDR of inside
  * hosts, perhaps with a name, "!" excludes, longest prefix wins), `exceptions` (other limits for some networks, see exceptions.h), `aliases` (whom
  * local parts of own domains stand for, see aliases.h) and the files it includes, `verify` (whose recipients are verified: domains as the
- * keys of mailertable, "!" excludes), `recipient_delimiter` (what tags of aliases' names begin with), `limits` (how much mail may come in what time, see limits.h). '#' starts a comment; leading white space continues a line. A policy
+ * keys of mailertable, "!" excludes), `recipient_delimiter` (what tags of aliases' names begin with), `limits` (how much mail may come in what time, see limits.h), `hosts`
+ * (registered hosts and their owners, see hosts.h). '#' starts a comment; leading white space continues a line. A policy
  * is immutable once made; edges swap whole ones. Pure: text in, structure out.
  */
 #include <stdbool.h>
@@ -17,6 +18,7 @@
 #include "common/netaddr.h"
 #include "common/policy/aliases.h"
 #include "common/policy/exceptions.h"
+#include "common/policy/hosts.h"
 #include "common/policy/limits.h"
 #include "common/policy/networks.h"
 
@@ -36,6 +38,8 @@ bool policy_doubt(const struct policy *policy, struct error *why);
 bool policy_warns(const struct policy *policy, struct error *why);
 /* The same of the first line of `limits` that lets strangers use up what others may send. */
 bool policy_warns_of_limits(const struct policy *policy, struct error *why);
+/* The same of the first line of `hosts` that is of no inside host. */
+bool policy_warns_of_hosts(const struct policy *policy, struct error *why);
 void policy_free(struct policy **policy);
 /* The names that a file may have, from 0; NULL past the end. Besides, there are those that aliases includes. */
 const char *policy_file_name(size_t index);
@@ -94,6 +98,10 @@ unsigned policy_verifies(const struct policy *policy, const char *domain);
 const struct exception *policy_exception(const struct policy *policy, const struct netaddr *client, int64_t now);
 /* All of them, expired or not, in the order of their lines, from 0; NULL past the end. */
 const struct exception *policy_exception_at(const struct policy *policy, size_t index);
+/* The line of `hosts` that a client is registered by; NULL: none. Borrowed. */
+const struct registered_host *policy_host(const struct policy *policy, const struct netaddr *client);
+/* All of them in the order of their lines, from 0; NULL past the end. */
+const struct registered_host *policy_host_at(const struct policy *policy, size_t index);
 /* The lines of `limits` in their order, from 0; NULL past the end. Borrowed. */
 const struct limit_rule *policy_limit_at(const struct policy *policy, size_t index);
 

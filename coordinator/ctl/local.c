@@ -241,7 +241,7 @@ bool local_policy_read(struct local_policy *policy, const char *dir, struct erro
     tell_unread(opened, policy, dir);
     closedir(opened);
     if (fine && policy->count == 0) {
-        error_set(why, "%s has no policy file: mailertable, local-host-names, networks, exceptions, aliases, verify, limits, recipient_delimiter", dir);
+        error_set(why, "%s has no policy file: mailertable, local-host-names, networks, exceptions, aliases, verify, limits, recipient_delimiter, hosts", dir);
         fine = false;
     }
     struct policy_file files[WIRE_PAYLOADS_MAX];
@@ -256,6 +256,8 @@ bool local_policy_read(struct local_policy *policy, const char *dir, struct erro
     if (fine && policy_warns(parsed, &words))
         fprintf(stderr, "weirctl: %s/%s\n", dir, words.text);
     if (fine && policy_warns_of_limits(parsed, &words))
+        fprintf(stderr, "weirctl: %s/%s\n", dir, words.text);
+    if (fine && policy_warns_of_hosts(parsed, &words))
         fprintf(stderr, "weirctl: %s/%s\n", dir, words.text);
     policy_free(&parsed);
     if (!fine)

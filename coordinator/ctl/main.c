@@ -18,6 +18,7 @@
 #include "common/settings.h"
 #include "coordinator/ctl/cases.h"
 #include "coordinator/ctl/explain.h"
+#include "coordinator/ctl/hosts.h"
 #include "coordinator/ctl/limits.h"
 #include "coordinator/ctl/local.h"
 #include "coordinator/ctl/options.h"
@@ -589,6 +590,52 @@ static int run_report(const struct options *options)
     return status;
 }
 
+static int export_hosts(const struct options *options, const struct explained_policy *policy)
+{
+    json_t *body = hosts_export(policy);
+    if (options->json)
+        json_dumpf(body, stdout, 0), puts("");
+    else
+        hosts_print_export(body, options->nftables, stdout);
+    json_decref(body);
+    return EXIT_SUCCESS;
+}
+
+/* The coordinators know which were seen, the policy which are registered. */
+static int list_hosts(const struct options *options, const struct explained_policy *policy)
+{
+    bool lists = strcmp(options->verb->name, "hosts list") == 0;
+    struct reply reply;
+    json_error_t error;
+    int status = fetch(options, options->verb->name, options->args, options->arg_count, &reply);
+    if (status != EXIT_SUCCESS)
+        return status;
+    json_t *body = json_loads(reply.body != NULL ? reply.body : "null", JSON_DECODE_ANY, &error);
+    reply_clear(&reply);
+    if (body == NULL)
+        return fail(EX_PROTOCOL, error.text);
+    if (lists) {
+        json_t *listed = hosts_list(body, policy, options->given & OPTION_UNREGISTERED, options->limit);
+        json_decref(body);
+        body = listed;
+    } else {
+        hosts_explain(body, policy);
+    }
+    print_explained(options, body, hosts_print);
+    json_decref(body);
+    return EXIT_SUCCESS;
+}
+
+static int run_hosts(const struct options *options)
+{
+    struct explained_policy policy = { 0 };
+    int status = options->policy != NULL ? read_policy(options->policy, &policy) : fetch_policy(options, NULL, &policy);
+    if (status == EXIT_SUCCESS)
+        status = strcmp(options->verb->name, "hosts export") == 0 ? export_hosts(options, &policy) : list_hosts(options, &policy);
+    explained_policy_clear(&policy);
+    return status;
+}
+
 /* Without a configuration nothing is known of the cluster: then only what the server says. */
 static int run_relay_test(const struct options *options)
 {
@@ -631,6 +678,8 @@ static int run(const struct options *options)
         return run_limits(options);
     if (strcmp(verb, "report") == 0)
         return run_report(options);
+    if (strncmp(verb, "hosts ", 6) == 0)
+        return run_hosts(options);
     if (strcmp(verb, "relay test") == 0)
         return run_relay_test(options);
     if (options->verb->flags & OPTION_POLICY)

@@ -21,6 +21,9 @@ const struct verb options_verbs[] = {
     { "gc", "NODE", 1, 1, OPTION_WAIT | OPTION_TIMEOUT, "make a new scanner generation; --wait until it works" },
     { "trace", "ID|MESSAGE-ID|ADDRESS|LOGIN|IP", 1, 1, OPTION_LIMIT, "what became of a message, or of those of an address, a login or a client" },
     { "report", "[HOURS]", 0, 1, 0, "clients that tried to relay and may not, and those that sent viruses" },
+    { "hosts list", "", 0, 0, OPTION_LIMIT | OPTION_UNREGISTERED, "inside hosts that send mail: seen, registered, whose, how much" },
+    { "hosts show", "ADDRESS", 1, 1, 0, "one of them, by day" },
+    { "hosts export", "", 0, 0, OPTION_POLICY | OPTION_FORMAT, "the registered ones, for a firewall" },
     { "account add", "LOGIN [SENDER]...", 1, 7, 0, "an account for AUTH; the password is asked for, or read from stdin" },
     { "account passwd", "LOGIN", 1, 1, 0, "another password" },
     { "account list", "", 0, 0, 0, "accounts, and when they were used" },
@@ -73,6 +76,7 @@ static const struct flag flags[] = {
     { "--auth", OPTION_AUTH, false },         { "--sender", OPTION_SENDER, true },
     { "--login", OPTION_SENDER, true },       { "--listener", OPTION_LISTENER, true },
     { "--domain", OPTION_PROBES, true },      { "--outside", OPTION_PROBES, true },
+    { "--unregistered", OPTION_UNREGISTERED, false }, { "--format", OPTION_FORMAT, true },
     { "--from-address", OPTION_PROBES, true }, { "--client", OPTION_PROBES, true },
 };
 
@@ -128,6 +132,15 @@ static bool take_probes(struct options *options, const char *name, const char *v
     return false;
 }
 
+static bool take_format(struct options *options, const char *value, struct error *why)
+{
+    options->nftables = strcmp(value, "nftables") == 0;
+    if (options->nftables || strcmp(value, "cidr") == 0)
+        return true;
+    error_set(why, "--format %s: cidr or nftables is needed", value);
+    return false;
+}
+
 static bool parse_flag(struct options *options, int argc, char *const *argv, int *at, bool *found, struct error *why)
 {
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
@@ -149,6 +162,8 @@ static bool parse_flag(struct options *options, int argc, char *const *argv, int
             *(strcmp(flag->name, "--login") == 0 ? &options->login : &options->sender) = value;
         if (flag->flag == OPTION_PROBES)
             return take_probes(options, flag->name, value, why);
+        if (flag->flag == OPTION_FORMAT)
+            return take_format(options, value, why);
         if (flag->flag == OPTION_TIMEOUT)
             return parse_number(&options->timeout_s, flag->name, value, why);
         if (flag->flag == OPTION_LIMIT)
@@ -298,13 +313,14 @@ static bool check_age(const struct options *options, struct error *why)
 
 char *options_usage(const struct verb *verb)
 {
-    return xasprintf("%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s", verb->name, verb->flags & OPTION_WAIT ? " [--wait]" : "",
+    return xasprintf("%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s", verb->name, verb->flags & OPTION_WAIT ? " [--wait]" : "",
                      verb->flags & OPTION_TIMEOUT ? " [--timeout S]" : "", verb->flags & OPTION_FORCE ? " [--force]" : "",
                      verb->flags & OPTION_FILTERS ? " [FILTER]" : "", verb->flags & OPTION_COMMENT ? " [--comment TEXT]" : "",
                      verb->flags & OPTION_LIMIT ? " [--limit N]" : "", verb->flags & OPTION_POLICY ? " [--policy DIR]" : "",
                      verb->flags & OPTION_AUTH ? " [--auth]" : "", verb->flags & OPTION_SENDER ? " [--sender ADDRESS] [--login LOGIN]" : "",
                      verb->flags & OPTION_LISTENER ? " [--listener NAME]" : "",
                      verb->flags & OPTION_PROBES ? " [--domain OWN] [--outside DOMAIN] [--from-address IP] [--client IP]" : "",
+                     verb->flags & OPTION_UNREGISTERED ? " [--unregistered]" : "", verb->flags & OPTION_FORMAT ? " [--format cidr|nftables]" : "",
                      verb->flags & OPTION_DEFAULTS ? " [--defaults|--changed]" : "", verb->arguments[0] != '\0' ? " " : "", verb->arguments);
 }
 

@@ -28,6 +28,8 @@ enum option_flag {
     OPTION_POLICY = 512,    /* --policy DIR: a folder, not what is in force */
     OPTION_SENDER = 2048,   /* --sender ADDRESS, --login LOGIN: who sends, and as whom it has logged in */
     OPTION_PROBES = 8192,   /* --domain, --outside, --from-address, --client: what relay test says, and as whom */
+    OPTION_UNREGISTERED = 16384, /* --unregistered */
+    OPTION_FORMAT = 32768,  /* --format cidr|nftables */
     OPTION_LISTENER = 4096, /* --listener NAME: of the configuration, whose rules hold, too */
 };
 
@@ -50,6 +52,7 @@ struct options {
     unsigned timeout_s, limit;
     const char *comment, *policy;
     const char *sender, *login, *listener; /* NULL: not given */
+    bool nftables;                         /* --format */
     const char *domain, *outside;          /* NULL: not given; else a name */
     struct netaddr from_address, client;   /* no family: not given */
     const char *filters[FILTERS]; /* NULL: not given */

@@ -122,6 +122,7 @@ struct port {
     char *name;
     struct metric *accepted, *refused[5]; /* sessions_total by result */
     struct metric *relay_refused;
+    struct metric *unregistered[2]; /* recipients named by inside hosts that the policy file hosts does not have: taken, and refused for that */
     struct metric *proxied[PROXIED_COUNT];
     struct metric *replies[STAGE_COUNT][PORT_CODES];
 };
@@ -302,6 +303,9 @@ bool transaction_outlives_client(struct transaction *transaction);
 
 /* ---- report ---- */
 
+/* Whose mail it is, by the policy in force. */
+Weir__Origin session_origin(const struct session *session);
+
 struct report { /* one message, or one recipient refused at RCPT */
     const struct session *session;
     const char *id;
@@ -318,6 +322,7 @@ struct report { /* one message, or one recipient refused at RCPT */
     uint64_t policy_epoch;         /* these two of the recipient that is being reported: what decided where it goes, */
     const char *rule;
     const char *given;             /* and whom the client named; NULL: the recipient itself */
+    bool first;                    /* this recipient stands for the message where messages are counted */
 };
 
 void report_connect(const struct session *session);

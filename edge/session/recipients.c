@@ -592,11 +592,15 @@ static void entry_refuse_by_policy(struct session *session, struct entry *entry,
     session->errors += relay->code / 100 == 5;
     if (strcmp(relay->why, "relay") == 0)
         metric_add(session->port->relay_refused, 1);
+    if (strcmp(relay->why, "unregistered") == 0)
+        metric_add(session->port->unregistered[1], 1);
     entry_refuse(entry, SMTP_VERB_RCPT, relay->code, relay->enhanced, relay->why, NULL, relay->text);
 }
 
 static void entry_accept(struct transaction *tx, struct entry *entry, const struct relay_answer *relay, const struct smtp_command *rcpt)
 {
+    if (session_origin(tx->session) == WEIR__ORIGIN__ORIGIN_INSIDE)
+        metric_add(tx->session->port->unregistered[0], 1);
     take_owner(tx, owner_for(tx, relay));
     if (relay->result == RELAY_SEVERAL) {
         expand(tx, relay, rcpt);

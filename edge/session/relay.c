@@ -287,12 +287,20 @@ void relay_decide(struct relay_answer *out, const struct policy *policy, bool mx
         memcpy(out->asked, out->address, sizeof out->asked);
     }
 
-    bool inside = policy_is_inside(policy, client->address), own = policy_is_own_domain(policy, domain);
+    /* Where hosts have to be registered, one that is not is a stranger, who may send to own domains. */
+    bool unknown = !client->authenticated && client->listener->unregistered == UNREGISTERED_REFUSE && policy_is_inside(policy, client->address) &&
+                   policy_host(policy, client->address) == NULL;
+    bool inside = !unknown && policy_is_inside(policy, client->address), own = policy_is_own_domain(policy, domain);
     bool anywhere = (inside || client->authenticated) && client->listener->direction != DIRECTION_INBOUND;
 
     /* A local part that asks for routing (user%there@here) would be sent on by a lenient next hop: we would be its open relay. Who may send
      * anywhere gains nothing by it. */
     struct relay_decision decision = out->decision = policy_relay(policy, client->address, client->authenticated, domain);
+    if (unknown && !(own && listener_allows(client, false, true) && *recipient->reroute == '\0')) {
+        name_rule(out, decision.file, decision.line);
+        refuse(out, "unregistered", 550, "5.7.1", "This host is not registered to send mail");
+        return;
+    }
     if (!decision.allowed || !listener_allows(client, inside, own) || (*recipient->reroute != '\0' && !anywhere)) {
         if (!decision.allowed)
             name_rule(out, decision.file, decision.line);

@@ -104,6 +104,18 @@ void report_message(const struct report *report, const struct outcome *outcome)
         report_reject(session, report->id, "END-OF-MESSAGE", outcome->code, outcome->enhanced, outcome->text, report->sender, NULL);
 }
 
+Weir__Origin session_origin(const struct session *session)
+{
+    const struct policy *policy = session->server->policy;
+    if (session_login(session) != NULL)
+        return WEIR__ORIGIN__ORIGIN_LOGIN;
+    if (policy == NULL)
+        return WEIR__ORIGIN__ORIGIN_UNSPECIFIED;
+    if (!policy_is_inside(policy, &session->client))
+        return WEIR__ORIGIN__ORIGIN_OUTSIDE;
+    return policy_host(policy, &session->client) != NULL ? WEIR__ORIGIN__ORIGIN_REGISTERED : WEIR__ORIGIN__ORIGIN_INSIDE;
+}
+
 static void audit(const struct report *report, unsigned index, const char *recipient, const struct outcome *outcome)
 {
     const struct session *session = report->session;
@@ -143,6 +155,8 @@ static void audit(const struct report *report, unsigned index, const char *recip
     row.rule = wire_text(report->rule);
     row.login = wire_text(session_login(session));
     row.given = wire_text(report->given);
+    row.origin = session_origin(session);
+    row.first = report->first;
     node_report(session->server->node, &row);
 }
 

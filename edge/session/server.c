@@ -136,6 +136,8 @@ struct port *server_port(struct server *server, const char *name)
         port->refused[i] = metrics_counter(server->metrics, "weir_smtp_sessions_total", "listener=\"%s\",result=\"%s\"", name,
                                            results[i]);
     port->relay_refused = metrics_counter(server->metrics, "weir_relay_refused_total", "listener=\"%s\"", name);
+    for (size_t i = 0; i < 2; i++)
+        port->unregistered[i] = metrics_counter(server->metrics, "weir_unregistered_recipients_total", "listener=\"%s\",result=\"%s\"", name, i == 0 ? "accepted" : "refused");
     for (size_t i = 0; i < PROXIED_COUNT; i++)
         port->proxied[i] = metrics_counter(server->metrics, "weir_proxy_headers_total", "listener=\"%s\",result=\"%s\"", name, proxied[i]);
     port->next = server->ports;

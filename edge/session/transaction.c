@@ -299,6 +299,7 @@ static void write_down(struct transaction *tx, const struct outcome *outcome)
         report.policy_epoch = tx->entries[i].policy_epoch;
         report.rule = rule_with_exception(tx, &tx->entries[i], rule, sizeof rule);
         report.given = tx->entries[i].given;
+        report.first = i == 0;
         report_recipient(&report, tx->entries[i].index, tx->entries[i].address, &own);
     }
     metric_add(server->messages[comes_from_inside(tx->session)][outcome->disposition], 1);

@@ -67,6 +67,8 @@ static void ask(const struct policy *policy, const char *word)
         const struct exception *exception = policy_exception(policy, &client, 1);
         weir_assert(exception == NULL || (netaddr_prefix_contains(&exception->prefix, &client) && exception->expires > 1 &&
                                           exception->max_message_size + exception->max_recipients > 0));
+        const struct registered_host *host = policy_host(policy, &client);
+        weir_assert(host == NULL || (netaddr_prefix_contains(&host->prefix, &client) && host->prefix.bits > 0 && *host->owner != '\0' && *host->reason != '\0'));
         weir_assert(!policy_is_inside(policy, &client) || (decision.allowed && strcmp(decision.grant, "inside") == 0));
     }
 }
@@ -118,7 +120,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             continue;
         const char *mark = memmem(text, (size_t)(end - text), "\n%%\n", 4);
         const char *file_end = mark != NULL ? mark + 1 : end;
-        files[count++] = (struct policy_file){ names[i], text, (size_t)(file_end - text) };
+        /* A list that aliases do not include is no policy file: such an input has hosts in its place. */
+        bool hosts = i == 5 && (which >> 4 & 1) == 0;
+        files[count++] = (struct policy_file){ hosts ? "hosts" : names[i], text, (size_t)(file_end - text) };
         text = mark != NULL ? mark + 4 : end;
     }
     struct policy *policy = policy_parse(files, count, &why);

@@ -173,6 +173,23 @@ def test_reports_are_acknowledged_when_committed_and_stored_once(two, nodes):
     assert two.json("trace", "<once@x>")[0]["id"] == ident and two.json("trace", "<alice@EXAMPLE.edu>"), "as in a log line"
 
 
+def test_s66_what_is_reported_again_counts_once_in_the_register(two, nodes):
+    edge = nodes("edge-1", "edge")
+    ident, spooled = new_id(), new_id()
+    two.pg.query("INSERT INTO audit (id, recipient_index, time, node, worker, listener, client, helo, tls, sender, recipient, message_id, size, disposition, reply_code,"
+                 " reply, verdict, signature, scanner, engine, signatures, next_hop, next_hop_reply, duration_ms) SELECT "
+                 f"'{spooled}', 0, now(), 'edge-1', 0, 'relay', '10.9.8.7', 'h', '', 's', 'r', '', 50, 'discarded:virus', 550, '', '', '', '', '', '', '', '', 0")
+    host = {"client": b"10.9.8.7", "origin": pb.ORIGIN_INSIDE, "size": 100, "tls": b"TLSv1.3"}
+    rows = [audit_row(ident, first=True, **host), audit_row(ident, 1, **host), audit_row(new_id(), disposition=b"refused:unregistered", **host),
+            audit_row(new_id(), client=b"10.9.8.8", origin=pb.ORIGIN_OUTSIDE, first=True), audit_row(new_id(), client=b"10.9.8.9", origin=pb.ORIGIN_LOGIN, first=True),
+            audit_row(spooled, first=True, client=b"10.9.8.7", origin=pb.ORIGIN_INSIDE)]  # the spool was done with it before its edge told
+    for _ in range(3):
+        report(edge, 8, *rows)
+        assert edge.receive("report_ack")[0].batch == 8
+    assert two.pg.query("SELECT client, messages, recipients, bytes, tls, viruses, refused, unregistered FROM sending_host_day WHERE client LIKE '10.9.8.%'") == [
+        ["10.9.8.7", "2", "3", "150", "1", "1", "1", "4"]]
+
+
 def test_a_thousand_reports_of_one_turn_are_all_acknowledged(two, nodes):
     edge = nodes("edge-1", "edge")
     for batch in range(200):

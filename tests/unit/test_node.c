@@ -920,6 +920,8 @@ START_TEST(test_rows_fit_the_version_of_who_gets_them)
     row.rule = wire_text("mailertable:2");
     row.login = wire_text("alice");
     row.given = wire_text("sysadm@example.edu");
+    row.origin = WEIR__ORIGIN__ORIGIN_LOGIN;
+    row.first = true;
     node_reports_add(reports, &row);
     for (uint32_t version = 1; version <= PROTO_VERSION; version++) {
         Weir__Report report = WEIR__REPORT__INIT;
@@ -929,6 +931,8 @@ START_TEST(test_rows_fit_the_version_of_who_gets_them)
         ck_assert_uint_eq(report.rows[0]->rule.len, version >= WIRE_VERSION_RULE ? 13 : 0);
         ck_assert_uint_eq(report.rows[0]->login.len, version >= WIRE_VERSION_RULE ? 5 : 0);
         ck_assert_uint_eq(report.rows[0]->given.len, version >= WIRE_VERSION_RULE ? 18 : 0);
+        ck_assert_int_eq(report.rows[0]->origin, version >= WIRE_VERSION_RULE ? WEIR__ORIGIN__ORIGIN_LOGIN : 0);
+        ck_assert_int_eq(report.rows[0]->first, version >= WIRE_VERSION_RULE);
     }
     ck_assert(node_reports_acknowledge(reports, 1));
     node_reports_free(&reports);

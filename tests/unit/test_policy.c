@@ -175,7 +175,14 @@ static const struct {
       "exceptions:1: error: expires=2026-12-31T25:00:00Z: the last day in force, as 2026-12-31, or a moment, as 2026-12-31T18:00:00Z" },
     { "exceptions", "::1 max_recipients=1 " SIGNED "\n127.0.0.1 max_recipients=1 " SIGNED "\n::1/128 max_recipients=2 " SIGNED "\n",
       "exceptions:3: error: ::1/128 has an exception already, in line 1" },
-    { "access", "", "access: error: not a policy file, and not included by aliases; those are mailertable, local-host-names, networks, exceptions, aliases, verify, limits and recipient_delimiter" },
+    { "access", "", "access: error: not a policy file, and not included by aliases; those are mailertable, local-host-names, networks, exceptions, aliases, verify, limits, recipient_delimiter and hosts" },
+    { "hosts", "192.0.2.7 owner=library\n", "hosts:1: error: reason= is missing: a registered host has owner and reason" },
+    { "hosts", "192.0.2.7 reason=\"the catalogue\"\n", "hosts:1: error: owner= is missing: a registered host has owner and reason" },
+    { "hosts", "192.0.2.7 owner=a owner=b reason=c\n", "hosts:1: error: owner is given twice" },
+    { "hosts", "192.0.2.7 owner=a reason=c since=1999\n", "hosts:1: error: unknown key 'since': those are owner and reason" },
+    { "hosts", "192.0.2.7 owner= reason=c\n", "hosts:1: error: owner= needs words, at most 200 bytes" },
+    { "hosts", "0.0.0.0/0 owner=a reason=c\n", "hosts:1: error: 0.0.0.0/0 would register every host" },
+    { "hosts", "192.0.2.7 owner=a reason=c\n192.0.2.7/32 owner=a reason=c\n", "hosts:2: error: 192.0.2.7/32 is registered already, in line 1" },
     { "limits", "outside client messages 1/s\n", "limits:1: error: 'outside' is no direction: inbound, outbound, submission or handoff, as in inbound client messages 100/minute" },
     { "limits", "inbound user messages 1/s\n", "limits:1: error: 'user' is no party: client, prefix, host, account or domain, as in inbound client messages 100/minute" },
     { "limits", "inbound client mails 1/s\n", "limits:1: error: 'mails' is no quantity: connections, messages, recipients or bytes, as in inbound client messages 100/minute" },
@@ -980,6 +987,34 @@ START_TEST(s26_limits)
 }
 END_TEST
 
+START_TEST(s66_registered_hosts)
+{
+    static const struct {
+        const char *client, *owner;
+    } asked[] = {
+        { "192.0.2.7", "library" }, { "192.0.2.70", "printing" }, { "192.0.2.65", "the east wing" }, { "192.0.2.8", NULL },
+        { "2001:db8::1", "archive" }, { "2001:db8:1::1", NULL }, { "::ffff:192.0.2.7", "library" },
+    };
+    const char *text = "192.0.2.7 owner=library reason=\"the catalogue\"\n192.0.2.64/28 owner=printing reason=printers\n"
+                       "192.0.2.65 owner=\"the east wing\" reason=\"one of them\"\n2001:db8::/64 reason=scans owner=archive\n";
+    struct policy_file files[] = { file("hosts", text), file("networks", "192.0.2.0/24\n") };
+    struct error why;
+    struct policy *policy = policy_parse(files, 2, &why);
+    ck_assert_msg(policy != NULL, "%s", why.text);
+    for (size_t i = 0; i < sizeof asked / sizeof *asked; i++) {
+        struct netaddr client;
+        ck_assert(netaddr_parse(&client, asked[i].client));
+        const struct registered_host *host = policy_host(policy, &client);
+        ck_assert_pstr_eq(host != NULL ? host->owner : NULL, asked[i].owner);
+    }
+    ck_assert_str_eq(policy_host_at(policy, 3)->reason, "scans");
+    ck_assert_ptr_null(policy_host_at(policy, 4));
+    ck_assert(policy_warns_of_hosts(policy, &why));
+    ck_assert_str_eq(why.text, "hosts:4: warning: 2001:db8::/64 is registered and not inside: a line of networks lets it send");
+    policy_free(&policy);
+}
+END_TEST
+
 START_TEST(limits_are_not_too_many)
 {
     char text[LIMITS_MOST * 64] = "", *end = text;
@@ -1020,6 +1055,7 @@ int main(void)
     tcase_add_loop_test(tests, a_limit_by_what_strangers_claim_is_told, 0, sizeof claimed / sizeof claimed[0]);
     tcase_add_loop_test(tests, s60_exceptions_hold_until_they_expire, 0, sizeof exceptions / sizeof exceptions[0]);
     tcase_add_test(tests, s26_limits);
+    tcase_add_test(tests, s66_registered_hosts);
     tcase_add_test(tests, limits_are_not_too_many);
     tcase_add_test(tests, networks_have_names);
     tcase_add_loop_test(tests, s48_s49_aliases, 0, sizeof expansions / sizeof expansions[0]);

@@ -755,6 +755,15 @@ static const struct {
       "O direction=inbound\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@far.test>\nS 250 2.1.0\nS 550 5.7.1\nA u@far.test refused:relay 550\n" },
     { "an outbound listener takes nothing in", false,
       "O direction=outbound\nO outside\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\nS 550 5.7.1\nA u@example.edu refused:relay 550\n" },
+    { "S59: an inside host that is not registered is a stranger where that is asked for", false,
+      "O unregistered=refuse\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@far.test>\nS 250 2.1.0\nS 550 5.7.1 <u@far.test>: This host is not registered to send mail\n"
+      "A u@far.test refused:unregistered 550\nC RCPT TO:<u@example.edu>\nR 250 - ok\nS 250 2.1.5\n" },
+    { "S59: it hands nothing off, and nothing out", false,
+      "O profile=handoff\nO unregistered=refuse\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\n"
+      "S 550 5.7.1 <u@example.edu>: This host is not registered to send mail\nA u@example.edu refused:unregistered 550\n" },
+    { "S59: a stranger hears what strangers hear", false,
+      "O unregistered=refuse\nO outside\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@far.test>\nS 250 2.1.0\nS 550 5.7.1 <u@far.test>: Relay access denied\n"
+      "A u@far.test refused:relay 550\n" },
     { "handoff: no coordinator, delivered within the session", false,
       "O profile=handoff\nO no-spool\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nC RCPT TO:<v@example.edu>\nS 250 2.1.0\nS 250 2.1.5\nS 250 2.1.5\n"
       "C DATA\nS 354\n" DEVICE_MAIL "V clean\n.\nR 250 - ok\nR 250 - ok\nF " DEVICE_TEXT "\nD 250 - took it\nS 250 2.0.0 Ok: queued as\n"

@@ -1,0 +1,38 @@
+#ifndef WEIR_COMMON_POLICY_HOSTS_H
+#define WEIR_COMMON_POLICY_HOSTS_H
+/*
+ * hosts.h - the registered hosts: inside hosts that may send mail, and whose they are
+ *
+ *     192.0.2.7       owner=library   reason="catalogue server"
+ *     192.0.2.64/28   owner=printing  reason="printers of the east wing"
+ *
+ * One line a host or network, both words needed: who is asked when a host misbehaves, and why it is there. To be registered grants nothing by itself: a host
+ * is inside by `networks`. What the words give is a name in reports, and leave to send where a listener asks for it (unregistered = refuse).
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include "common/error.h"
+#include "common/policy/prefixes.h"
+
+struct registered_host {
+    struct netaddr_prefix prefix;
+    const char *owner, *reason;
+    unsigned line;
+};
+
+struct hosts {
+    struct registered_host *rules;
+    size_t count, room;
+    struct prefixes prefixes; /* to the index of a rule */
+};
+
+/* All zeros is the empty set: add rules, then finish once, then ask. */
+void hosts_fini(struct hosts *hosts);
+/* One line of the file, edited in place; the rule points into it. */
+bool hosts_add(struct hosts *hosts, char *text, unsigned line, struct error *why);
+/* false: two lines for the same network; *line is the later one. */
+bool hosts_finish(struct hosts *hosts, unsigned *line, struct error *why);
+/* The longest one; NULL: the address is not registered. */
+const struct registered_host *hosts_find(const struct hosts *hosts, const struct netaddr *address);
+
+#endif
