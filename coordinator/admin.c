@@ -21,6 +21,7 @@ enum verb_kind {
     TAKES_POLICY,
     ADDS_KEY, /* answered when the new list is in force here: a key may be used at once. A revocation is answered
                  before, as it ends connections (link_hub_allow()) */
+    TAKES_EPOCH, /* of the policy, which is checked as one that is applied; a second argument, "true": what was taken when it was stored is enough */
 };
 
 /* params says where $1, $2, ... come from: w who asks, t the act's token (NULL when absent), a the next argument (NULL when absent), A the same as
@@ -61,7 +62,7 @@ static const struct verb verbs[] = {
     { "node show", 1, 1, PLAIN, "as", "SELECT * FROM admin_node_show($1, $2::interval)" },
     { "policy apply", 0, 1, TAKES_POLICY, "wtanc", ACT("admin_policy_apply($1, coalesce($3, ''), $4::text[], $5::text[])") },
     { "policy history", 0, 0, PLAIN, "", "SELECT * FROM admin_policy_history()" },
-    { "policy rollback", 1, 1, PLAIN, "wta", ACT("admin_policy_rollback($1, $3::bigint)") },
+    { "policy rollback", 1, 2, TAKES_EPOCH, "wta", ACT("admin_policy_rollback($1, $3::bigint)") },
     { "policy show", 0, 1, PLAIN, "a", "SELECT * FROM admin_policy_show($1::bigint)" },
     { "queue bounce", 7, 8, PLAIN, "wtaAAaadaa", QUEUE_ACT("bounce") },
     { "queue delete", 7, 8, PLAIN, "wtaAAaadaa", QUEUE_ACT("delete") },
@@ -94,8 +95,10 @@ struct question {
     admin_done_handler done;
     void *arg;
     uint64_t id;
-    char *target; /* the first argument, for suggestions; may be NULL */
     const struct verb *verb; /* NULL until it is known */
+    char *who;
+    char token[2 * WIRE_ACT_LEN + 1]; /* the act's, as PostgreSQL reads a uuid; "": it has none */
+    char *args[PARAMS_MAX];
     bool repeated;           /* it was answered before, and is answered so again */
     unsigned status;
     char *error, *body;
@@ -144,7 +147,9 @@ static void answer(struct question *question)
     metric_add(question->status == 0 ? admin->ok : ours ? admin->failed : admin->refused, 1);
     admin->in_flight--;
     question->done(question->arg, question->id, question->status, question->error, question->body);
-    free(question->target);
+    free(question->who);
+    for (size_t i = 0; i < PARAMS_MAX; i++)
+        free(question->args[i]);
     free(question->error);
     free(question->body);
     free(question);
@@ -181,7 +186,7 @@ static void on_answer(void *arg, const PGresult *result)
 static void suggest_name(struct question *question)
 {
     const char *nearest =
-        question->target != NULL ? cluster_nearest_name(question->admin->cluster, question->target) : NULL;
+        question->args[0] != NULL ? cluster_nearest_name(question->admin->cluster, question->args[0]) : NULL;
     if (nearest == NULL || question->error == NULL || strncmp(question->error, "no node is called", 17) != 0)
         return;
     char *error = xasprintf("%s; did you mean %s?", question->error, nearest);
@@ -235,17 +240,22 @@ static bool is_text(struct question *question, const struct wire_file *file)
     return false;
 }
 
+static bool check_size(struct question *question, size_t bytes)
+{
+    if (bytes <= question->admin->policy_size)
+        return true;
+    metric_add(question->admin->too_large, 1);
+    set_answer(question, EX_DATAERR, "the policy's files have %zu bytes in all, and policy_size is %zu", bytes, question->admin->policy_size);
+    return false;
+}
+
 /* Parsed by the code that edges parse them with: what is stored can be used. */
 static bool check_files(struct question *question, const struct wire_files *files)
 {
     struct policy_file parsed[WIRE_PAYLOADS_MAX];
     struct error why;
-    if (files->bytes > question->admin->policy_size) {
-        metric_add(question->admin->too_large, 1);
-        set_answer(question, EX_DATAERR, "the policy's files have %zu bytes in all, and policy_size is %zu", files->bytes,
-                   question->admin->policy_size);
+    if (!check_size(question, files->bytes))
         return false;
-    }
     for (size_t i = 0; i < files->count; i++) {
         if (!is_text(question, &files->items[i]))
             return false;
@@ -286,29 +296,21 @@ static const struct verb *find_verb(const char *name)
     return NULL;
 }
 
-/* As PostgreSQL reads a uuid; NULL: the act has no token. */
-static const char *format_token(char hex[2 * WIRE_ACT_LEN + 1], const ProtobufCBinaryData *act)
-{
-    for (size_t i = 0; i < act->len; i++)
-        snprintf(hex + 2 * i, 3, "%02x", act->data[i]);
-    return act->len > 0 ? hex : NULL;
-}
-
-static void ask_database(struct question *question, const Weir__AdminRequest *request, const char *who, char *const *args,
-                         struct rows *names, struct rows *contents)
+/* names and contents: NULL where the verb takes no files. */
+static void ask_database(struct question *question, struct rows *names, struct rows *contents)
 {
     struct admin *admin = question->admin;
     const char *values[PARAMS_MAX];
-    char token[2 * WIRE_ACT_LEN + 1], *spelled[PARAMS_MAX] = { NULL };
+    char *spelled[PARAMS_MAX] = { NULL };
     size_t count = 0, next_arg = 0;
     for (const char *param = question->verb->params; *param != '\0'; param++, count++) {
         weir_assert(count < PARAMS_MAX);
         switch (*param) {
         case 'w':
-            values[count] = who;
+            values[count] = question->who;
             break;
         case 't':
-            values[count] = format_token(token, &request->act);
+            values[count] = question->token[0] != '\0' ? question->token : NULL;
             break;
         case 's':
             values[count] = admin->silence;
@@ -320,7 +322,7 @@ static void ask_database(struct question *question, const Weir__AdminRequest *re
             values[count] = rows_values(contents)[0];
             break;
         default:
-            values[count] = args[next_arg++];
+            values[count] = question->args[next_arg++];
             if (*param != 'a' && values[count] != NULL)
                 values[count] = spelled[count] = *param == 'A' ? address_spellings(values[count]) : destination_spelling(values[count]);
         }
@@ -332,11 +334,60 @@ static void ask_database(struct question *question, const Weir__AdminRequest *re
         free(spelled[i]);
 }
 
+/* --- an epoch of before --- */
+
+/* Its files may be from a release that took what edges of today cannot use, or what nobody can mean. */
+static void on_epoch(void *arg, const PGresult *result)
+{
+    struct question *question = arg;
+    struct policy_file files[WIRE_PAYLOADS_MAX];
+    struct error why;
+    const char *epoch = question->args[0];
+    bool forced = question->args[1] != NULL && strcmp(question->args[1], "true") == 0;
+    size_t count = (size_t)PQntuples(result), bytes = 0;
+    for (size_t i = 0; i < count && i < WIRE_PAYLOADS_MAX; i++) {
+        files[i] = (struct policy_file){ PQgetvalue(result, (int)i, 0), PQgetvalue(result, (int)i, 1), (size_t)PQgetlength(result, (int)i, 1) };
+        bytes += files[i].len;
+    }
+    if (count > WIRE_PAYLOADS_MAX) {
+        set_answer(question, EX_DATAERR, "epoch %s has %zu files, more than edges take", epoch, count);
+        return;
+    }
+    if (!check_size(question, bytes))
+        return;
+    struct policy *policy = policy_parse(files, count, &why);
+    if (policy == NULL)
+        set_answer(question, EX_DATAERR, "edges could not use epoch %s: %s: mend a copy of it (policy show %s), and apply that", epoch, why.text, epoch);
+    else if (!forced && policy_doubt(policy, &why))
+        set_answer(question, EX_NOPERM, "epoch %s could not be applied any more: %s: mend a copy of it (policy show %s), and apply that; or give --force, to have it "
+                   "used as it was", epoch, why.text, epoch);
+    policy_free(&policy);
+}
+
+static void on_epoch_done(void *arg, enum db_outcome outcome, const struct db_error *error)
+{
+    struct question *question = arg;
+    if (outcome != DB_OK || question->status != 0)
+        on_done(question, outcome, error);
+    else
+        ask_database(question, NULL, NULL);
+}
+
+static void check_epoch(struct question *question)
+{
+    const char *values[] = { question->args[0] };
+    struct db_unit *unit = db_begin(question->admin->db, on_epoch_done, question);
+    db_query(unit, "SELECT name, content FROM policy_file WHERE epoch = $1::bigint ORDER BY name", 1, values, on_epoch);
+    db_commit(unit);
+}
+
 void admin_ask(struct admin *admin, const char *who, const Weir__AdminRequest *request,
                const struct link_payload *payloads, admin_done_handler done, void *arg)
 {
     struct question *question = xcalloc(1, sizeof *question);
-    *question = (struct question){ .admin = admin, .done = done, .arg = arg, .id = request->id };
+    *question = (struct question){ .admin = admin, .done = done, .arg = arg, .id = request->id, .who = xstrdup(who) };
+    for (size_t i = 0; i < request->act.len; i++)
+        snprintf(question->token + 2 * i, 3, "%02x", request->act.data[i]);
     admin->in_flight++;
     char name[64];
     wire_string(name, sizeof name, &request->verb);
@@ -354,7 +405,6 @@ void admin_ask(struct admin *admin, const char *who, const Weir__AdminRequest *r
         answer_later(question);
         return;
     }
-    char *args[PARAMS_MAX] = { NULL };
     struct rows names, contents;
     rows_init(&names, 1);
     rows_init(&contents, 1);
@@ -364,17 +414,15 @@ void admin_ask(struct admin *admin, const char *who, const Weir__AdminRequest *r
             set_answer(question, EX_USAGE, "%s: argument %zu is not UTF-8 text", name, i + 1);
             fine = false;
         }
-        args[i] = text_copy(request->args[i].data, request->args[i].len);
+        question->args[i] = text_copy(request->args[i].data, request->args[i].len);
     }
-    if (fine && args[0] != NULL)
-        question->target = xstrdup(args[0]);
     fine = fine && (verb->kind != TAKES_POLICY || take_files(question, request, payloads, &names, &contents));
-    if (fine)
-        ask_database(question, request, who, args, &names, &contents);
-    else
+    if (!fine)
         answer_later(question);
-    for (size_t i = 0; i < PARAMS_MAX; i++)
-        free(args[i]);
+    else if (verb->kind == TAKES_EPOCH)
+        check_epoch(question);
+    else
+        ask_database(question, &names, &contents);
     rows_fini(&names);
     rows_fini(&contents);
 }

@@ -365,6 +365,9 @@ static void on_policy(void *arg, uint64_t epoch, void *parsed)
 {
     struct worker *worker = arg;
     struct policy *policy = parsed;
+    struct error why;
+    if (policy_doubt(policy, &why))
+        log_write(LOG_WARNING, "policy %llu is used as it was stored, and could not be applied any more: %s", (unsigned long long)epoch, why.text);
     server_set_policy(worker->server, &policy, epoch);
     worker->has_policy = true;
     log_write(LOG_NOTICE, "policy %llu is in force", (unsigned long long)epoch);

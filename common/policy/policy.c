@@ -56,13 +56,20 @@ struct policy {
     size_t verify_count, verify_room;
     char **included; /* texts, as aliases.includes */
     struct domain_spellings made;
+    struct error doubt; /* policy_doubt()'s words about a line that is not used; "": none */
 };
 
-/* An internationalized domain may stand there once in each of its spellings: releases that took them for different domains needed it so. Case in ASCII
- * makes no other spelling. */
+/* An internationalized domain may stand there once in each of its spellings: releases that took them for different domains needed it so. Where those say
+ * different things the first counts, and policy_doubt() tells. Case in ASCII makes no other spelling. */
 static bool is_other_spelling(const char *written, const char *before)
 {
     return strcasecmp(written, before) != 0;
+}
+
+static void doubt_line(struct policy *policy, int which, unsigned line, const char *key, const char *words, unsigned before)
+{
+    if (policy->doubt.text[0] == '\0')
+        error_set(&policy->doubt, "%s:%u: error: '%s' %s already, in line %u", file_names[which], line, key, words, before);
 }
 
 static bool add_rule(struct policy *policy, const struct rule *rule, const char *key, struct error *why)
@@ -77,8 +84,11 @@ static bool add_rule(struct policy *policy, const struct rule *rule, const char 
         policy->catch_all = policy->rule_count + 1;
     if (index != DOMAINS_NONE) {
         const struct rule *before = &policy->rules[index];
-        if (is_other_spelling(rule->written, before->written) && mailer_equal(&rule->mailer, &before->mailer))
+        if (is_other_spelling(rule->written, before->written)) {
+            if (!mailer_equal(&rule->mailer, &before->mailer))
+                doubt_line(policy, MAILERTABLE, rule->line, key, "has a route", before->line);
             return true;
+        }
         error_set(why, "'%s' has a route already, in line %u", key, before->line);
         return false;
     }
@@ -148,8 +158,11 @@ static bool add_verified(struct policy *policy, char *text, unsigned line, struc
     uint32_t index = domains_add(&policy->verified, text, (uint32_t)policy->verify_count);
     if (index != DOMAINS_NONE) {
         const struct verify_rule *before = &policy->verify_rules[index];
-        if (is_other_spelling(rule.written, before->written) && rule.excluded == before->excluded)
+        if (is_other_spelling(rule.written, before->written)) {
+            if (rule.excluded != before->excluded)
+                doubt_line(policy, VERIFY, line, text, "is there", before->line);
             return true;
+        }
         error_set(why, "'%s' is there already, in line %u", text, before->line);
         return false;
     }
@@ -345,9 +358,12 @@ bool policy_doubt(const struct policy *policy, struct error *why)
     struct error reason = { "" };
     unsigned line = 0;
 
-    if (!networks_doubt(&policy->networks, &line, &reason))
+    if (networks_doubt(&policy->networks, &line, &reason))
+        error_set(why, "networks:%u: error: %s", line, reason.text);
+    else if (policy->doubt.text[0] != '\0')
+        *why = policy->doubt;
+    else
         return false;
-    error_set(why, "networks:%u: error: %s", line, reason.text);
     return true;
 }
 

@@ -266,7 +266,8 @@ static int ask(const struct options *options, struct requester *requester, struc
         args[2] = senders;
         count = senders != NULL ? 3 : 2;
     }
-    if (options->verb->flags & OPTION_FORCE)
+    bool is_new = strcmp(verb, "policy rollback") == 0; /* coordinators of before know no such argument of it */
+    if ((options->verb->flags & OPTION_FORCE) && (!is_new || (options->given & OPTION_FORCE)))
         args[count++] = options->given & OPTION_FORCE ? "true" : "false";
     if (options->given & OPTION_LIMIT) {
         snprintf(limit, sizeof limit, "%u", options->limit);

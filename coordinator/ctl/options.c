@@ -40,7 +40,7 @@ const struct verb options_verbs[] = {
     { "policy show", "[EPOCH]", 0, 1, 0, "the policy's files" },
     { "policy history", "", 0, 0, 0, "who applied what and when" },
     { "policy test", "FILE", 1, 1, OPTION_POLICY | OPTION_LISTENER, "whether each case of FILE is answered as it says" },
-    { "policy rollback", "EPOCH", 1, 1, 0, "make an earlier policy the newest" },
+    { "policy rollback", "EPOCH", 1, 1, OPTION_FORCE, "make an earlier policy the newest" },
     { "queue list", "[ID]", 0, 1, OPTION_FILTERS | OPTION_LIMIT, "mail in the spool, oldest first" },
     { "queue show", "ID", 1, 1, 0, "one message of the spool with its recipients and attempts" },
     { "queue hold", "[ID]", 0, 1, OPTION_FILTERS | OPTION_FORCE, "let mail rest until it is released" },

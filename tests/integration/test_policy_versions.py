@@ -67,6 +67,28 @@ def test_a_policy_that_an_edge_cannot_use(make_cluster):
     cluster.weirctl("policy", "rollback", str(good))
     wait_until(lambda: policy_of(cluster) == good + 2, 15, "the next one")
     wait_until(lambda: cluster.metric("weir_node_policy_refused", node="edge-1") == 0, 15, "the end of the refusal in the metrics")
+    for words in ((), ("--force",)):
+        refused = cluster.weirctl("policy", "rollback", str(good + 1), *words, check=False)
+        assert refused.returncode == 65 and f"edges could not use epoch {good + 1}: mailertable:" in refused.stderr, refused.stderr
+
+    # A release that took two spellings for two domains stored what contradicts itself.
+    both = f"b\u00fccher.example.net error:5.2.1:550 first\\nxn--bcher-kva.example.net error:5.2.1:550 second\\n"
+    psql(cluster, f"INSERT INTO policy (epoch, applied_by) VALUES ({good + 3}, 'an older version');"
+                  f"INSERT INTO policy_file SELECT {good + 3}, name, CASE name WHEN 'mailertable' THEN E'{both}' ELSE '' END || content "
+                  f"FROM policy_file WHERE epoch = {good}")
+    wait_until(lambda: policy_of(cluster) == good + 3, 30, "it is used")
+    doubt = "mailertable:2: error: 'xn--bcher-kva.example.net' has a route already, in line 1"
+    assert cluster.log("edge-1").count(f"policy {good + 3} is used as it was stored, and could not be applied any more: {doubt}") == len(workers_of(cluster, "edge-1"))
+    assert "5.2.1 <x@xn--bcher-kva.example.net>: first" in first_answer(cluster, "x@xn--bcher-kva.example.net")
+    assert "reply      550 5.2.1" in cluster.weirctl("route", "explain", "x@xn--bcher-kva.example.net").stdout
+    cluster.weirctl("policy", "rollback", str(good))
+    refused = cluster.weirctl("policy", "rollback", str(good + 3), check=False)
+    assert refused.returncode == 77 and doubt in refused.stderr and "--force" in refused.stderr, refused.stderr
+    assert cluster.weirctl("policy", "diff", str(good)).stdout == "no difference\n"
+    cluster.weirctl("policy", "rollback", str(good + 3), "--force")
+    assert cluster.weirctl("policy", "diff", str(good + 3)).stdout == "no difference\n"
+    wait_until(lambda: policy_of(cluster) == good + 5, 30, "it is used again")
+    assert cluster.weirctl("policy", "rollback", "99", check=False).returncode == 65
 
 
 def test_a_policy_larger_than_a_message_frame(make_cluster):
