@@ -265,8 +265,10 @@ struct config *settings_load(const char *path, char *const *overrides, size_t co
  */
 /* A folder in which this process can make files. */
 bool settings_check_folder(const struct config *config, const char *section, const char *key, const char *path, struct error *why);
-/* A file that this process can read; "" is fine. */
+/* A file that this process can read, and no pipe (input_is_no_pipe()); "" is fine. */
 bool settings_check_file(const struct config *config, const char *section, const char *key, const char *path, struct error *why);
+/* The same, but for what we read ourselves and once: it may be a pipe (input_open()). */
+bool settings_check_input(const struct config *config, const char *section, const char *key, const char *path, struct error *why);
 /* A file that is not open to everybody; one that is not there is fine. */
 bool settings_check_private(const struct config *config, const char *section, const char *key, const char *path, struct error *why);
 /* [log] file: can be written, or made. */

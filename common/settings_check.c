@@ -12,6 +12,7 @@
 #include <unistd.h>
 #include "common/config_form.h"
 #include "common/dnsbl_site.h"
+#include "common/input.h"
 #include "common/memory.h"
 #include "common/settings.h"
 
@@ -230,7 +231,7 @@ bool settings_check_folder(const struct config *config, const char *section, con
     return false;
 }
 
-bool settings_check_file(const struct config *config, const char *section, const char *key, const char *path, struct error *why)
+bool settings_check_input(const struct config *config, const char *section, const char *key, const char *path, struct error *why)
 {
     int fd = *path != '\0' ? open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY) : -1;
     struct stat found;
@@ -247,6 +248,16 @@ bool settings_check_file(const struct config *config, const char *section, const
     if (fd >= 0)
         close(fd);
     return there;
+}
+
+bool settings_check_file(const struct config *config, const char *section, const char *key, const char *path, struct error *why)
+{
+    struct error reason;
+
+    if (input_is_no_pipe(path, &reason))
+        return settings_check_input(config, section, key, path, why);
+    config_blame(config, section, NULL, key, why, "%s %s", path, reason.text);
+    return false;
 }
 
 bool settings_check_private(const struct config *config, const char *section, const char *key, const char *path, struct error *why)

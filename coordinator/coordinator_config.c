@@ -1,10 +1,9 @@
 /*
  * coordinator_config.c - the coordinator's part of weir.conf
  */
-#include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "common/input.h"
 #include "common/memory.h"
 #include "common/netaddr.h"
 #include "coordinator/coordinator.h"
@@ -14,19 +13,13 @@
 static char *read_conninfo(const char *path, struct error *why)
 {
     char text[4096];
-    FILE *file = fopen(path, "re");
-    size_t len = file != NULL ? fread(text, 1, sizeof text - 1, file) : 0;
-    if (file == NULL || ferror(file) || len == sizeof text - 1)
-        error_set(why, "%s: %s", path,
-                  file == NULL || ferror(file) ? strerror(errno) : "too long for a conninfo");
-    bool fine = file != NULL && !ferror(file) && len < sizeof text - 1;
-    if (file != NULL)
-        fclose(file);
+    struct error reason;
+    bool fine = input_read_line(path, text, sizeof text, &reason);
+    char *conninfo = fine ? xstrdup(text) : NULL;
     if (!fine)
-        return NULL;
-    text[len] = '\0';
-    text[strcspn(text, "\r\n")] = '\0';
-    return xstrdup(text);
+        error_set(why, "%s: %s", path, reason.text);
+    explicit_bzero(text, sizeof text);
+    return conninfo;
 }
 
 static bool load(struct coordinator_config *out, const struct config *config, const char *path, const char *name, struct error *why)
@@ -97,6 +90,6 @@ bool coordinator_config_keys(const struct coordinator_config *config, const char
 bool coordinator_config_files(const struct coordinator_config *config, struct error *why)
 {
     return settings_check_file(config->source, "auth", "ldap_ca_file", config->auth.ldap_ca_file, why) &&
-           settings_check_file(config->source, "auth", "ldap_service_password_file", config->auth.ldap_service_password_file, why) &&
+           settings_check_input(config->source, "auth", "ldap_service_password_file", config->auth.ldap_service_password_file, why) &&
            settings_check_log(config->source, config->log.file, why);
 }

@@ -16,6 +16,7 @@
 #include "common/clock.h"
 #include "common/error.h"
 #include "common/log.h"
+#include "common/input.h"
 #include "common/memory.h"
 #include "common/netaddr.h"
 #include "coordinator/auth/helpers.h"
@@ -415,17 +416,25 @@ static void on_question(void *arg, struct question *question, const struct link_
 
 static bool read_secret(char *out, size_t cap, const char *path, struct error *why)
 {
-    FILE *file = fopen(path, "re");
-    size_t len = file != NULL ? fread(out, 1, cap - 1, file) : 0;
-    bool fine = file != NULL && !ferror(file) && len > 0 && len < cap - 1;
+    struct error reason;
 
-    if (file != NULL)
-        fclose(file);
-    out[len] = '\0';
-    out[strcspn(out, "\r\n")] = '\0';
-    if (!fine)
-        error_set(why, "[auth] ldap_service_password_file %s: cannot be read, or holds no password", path);
-    return fine;
+    if (!input_read_line(path, out, cap, &reason)) {
+        error_set(why, "[auth] ldap_service_password_file %s: %s", path, reason.text);
+        return false;
+    }
+    if (*out == '\0')
+        error_set(why, "[auth] ldap_service_password_file %s: holds no password in its first line", path);
+    return *out != '\0';
+}
+
+static bool check_ca(const char *path, struct error *why)
+{
+    struct error reason;
+
+    if (*path == '\0' || input_is_no_pipe(path, &reason))
+        return true;
+    error_set(why, "[auth] ldap_ca_file %s: %s", path, reason.text);
+    return false;
 }
 
 static bool make_directory(struct auth *auth, struct error *why)
@@ -438,6 +447,8 @@ static bool make_directory(struct auth *auth, struct error *why)
         return true;
     const char *names_user = *settings->ldap_dn != '\0' ? settings->ldap_dn : settings->ldap_filter; /* settings_load() saw to it that it does */
     auth->directory_cuts = directory_login_of(names_user) == DIRECTORY_LOGIN_USER;
+    if (!check_ca(settings->ldap_ca_file, why))
+        return false;
     if (*settings->ldap_service_password_file != '\0' &&
         !read_secret(secret, sizeof secret, settings->ldap_service_password_file, why))
         return false;

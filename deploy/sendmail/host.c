@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <openssl/evp.h>
+#include "common/input.h"
 #include "common/log.h"
 #include "common/memory.h"
 #include "deploy/sendmail/internal.h"
@@ -46,16 +47,14 @@ void host_close(struct host *host)
 static bool read_login(const char *path, char *out, size_t cap, struct error *why)
 {
     char line[512], plain[512];
-    FILE *file = fopen(path, "re");
-    char *got = file != NULL ? fgets(line, sizeof line, file) : NULL;
-    if (file != NULL)
-        fclose(file);
-    char *colon = got != NULL ? strchr(line, ':') : NULL;
+    struct error reason;
+    bool read = input_read_line(path, line, sizeof line, &reason);
+    char *colon = read ? strchr(line, ':') : NULL;
     if (colon == NULL) {
-        error_set(why, file != NULL ? "login_file: %s: no line NAME:PASSWORD" : "login_file: %s: %m", path);
+        error_set(why, "login_file: %s: %s", path, read ? "no line NAME:PASSWORD" : reason.text);
+        explicit_bzero(line, sizeof line);
         return false;
     }
-    line[strcspn(line, "\r\n")] = '\0';
     size_t len = strlen(line);
     plain[0] = '\0';
     memcpy(plain + 1, line, len);
@@ -167,10 +166,11 @@ static SSL_CTX *tls_context(const struct sendmail_settings *settings)
         fatal("TLS: no memory");
     SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
     SSL_CTX_set_mode(context, SSL_MODE_AUTO_RETRY);
-    bool loaded = settings->ca_file[0] != '\0' ? SSL_CTX_load_verify_file(context, settings->ca_file) == 1
+    struct error why = { "no certificates can be read from it" };
+    bool loaded = settings->ca_file[0] != '\0' ? input_is_no_pipe(settings->ca_file, &why) && SSL_CTX_load_verify_file(context, settings->ca_file) == 1
                                                : SSL_CTX_set_default_verify_paths(context) == 1;
     if (!loaded)
-        host_tell(settings->ca_file, "no certificates can be read from it");
+        host_tell(settings->ca_file, why.text);
     return context;
 }
 

@@ -9,6 +9,7 @@
 #include <openssl/x509v3.h>
 #include <errno.h>
 #include <string.h>
+#include "common/input.h"
 #include "common/memory.h"
 
 struct net_tls {
@@ -47,10 +48,15 @@ static struct net_tls *tls_new(const SSL_METHOD *method, struct error *why)
 
 struct net_tls *net_tls_server(const char *certificate, const char *key, struct error *why)
 {
+    struct error reason;
     struct net_tls *tls = tls_new(TLS_server_method(), why);
     if (tls == NULL)
         return NULL;
-    if (SSL_CTX_use_certificate_chain_file(tls->context, certificate) != 1) {
+    if (!input_is_no_pipe(certificate, &reason)) {
+        error_set(why, "certificate %s: %s", certificate, reason.text);
+    } else if (!input_is_no_pipe(key, &reason)) {
+        error_set(why, "key %s: %s", key, reason.text);
+    } else if (SSL_CTX_use_certificate_chain_file(tls->context, certificate) != 1) {
         error_set(why, "certificate %s: %s", certificate, tls_error_text());
     } else if (SSL_CTX_use_PrivateKey_file(tls->context, key, SSL_FILETYPE_PEM) != 1 && ERR_GET_LIB(ERR_peek_error()) != ERR_LIB_X509) {
         error_set(why, "key %s: %s", key, tls_error_text());
@@ -72,10 +78,12 @@ struct net_tls *net_tls_client(const char *ca_file, bool verify, struct error *w
     struct net_tls *tls = tls_new(TLS_client_method(), why);
     if (tls == NULL)
         return NULL;
+    struct error reason = { "" };
     bool own = ca_file != NULL && ca_file[0] != '\0';
-    int loaded = own ? SSL_CTX_load_verify_locations(tls->context, ca_file, NULL) : SSL_CTX_set_default_verify_paths(tls->context);
+    bool opens = !own || input_is_no_pipe(ca_file, &reason);
+    int loaded = !opens ? 0 : own ? SSL_CTX_load_verify_locations(tls->context, ca_file, NULL) : SSL_CTX_set_default_verify_paths(tls->context);
     if (loaded != 1) {
-        error_set(why, "CA file %s: %s", own ? ca_file : "of the system", tls_error_text());
+        error_set(why, "CA file %s: %s", own ? ca_file : "of the system", opens ? tls_error_text() : reason.text);
         ERR_clear_error();
         net_tls_unref(&tls);
         return NULL;

@@ -66,6 +66,7 @@ def make_site(tmp_path):
         (tmp_path / f"{name}.pem.key").chmod(0o600)
     (tmp_path / "signatures").mkdir()
     (tmp_path / "garbage").write_text("garbage\n")
+    os.mkfifo(tmp_path / "pipe")
     (tmp_path / "open.key").write_bytes((tmp_path / "node.pem.key").read_bytes())
     (tmp_path / "open.key").chmod(0o644)
     (tmp_path / "open.curve").write_bytes((tmp_path / "node.key").read_bytes())
@@ -111,20 +112,25 @@ def test_a_good_file(site):
     ("log", "file", "/nonexistent/log", DAEMONS, "/nonexistent/log: No such file or directory"),
     ("tls", "certificate", "/nonexistent", ["edge"], "certificate /nonexistent: No such file or directory"),
     ("tls", "certificate", "HERE/garbage", ["edge"], "certificate "),
+    ("tls", "certificate", "HERE/pipe", ["edge"], "/pipe: is a pipe, and must be a file: it is read more than once"),
+    ("tls", "key", "HERE/pipe", ["edge"], "/pipe: is a pipe, and must be a file: it is read more than once"),
     ("tls", "key", "/nonexistent", ["edge"], "key /nonexistent: No such file or directory"),
     ("tls", "key", "HERE/garbage", ["edge"], "key "),
     ("tls", "key", "HERE/other.pem.key", ["edge"], "does not belong to certificate"),
     ("tls", "key", "HERE/open.key", ["edge"], "mode 0644 lets everybody read the private key"),
     ("tls", "ca_file", "/nonexistent", ["edge"], "CA file /nonexistent: No such file or directory"),
     ("tls", "ca_file", "HERE/garbage", ["edge"], "CA file "),
+    ("tls", "ca_file", "HERE/pipe", ["edge"], "/pipe: is a pipe, and must be a file: it is read more than once"),
     ("edge", "tmp_dir", "/nonexistent", ["edge"], "/nonexistent: No such file or directory"),
     ("edge", "tmp_dir", "/etc/hostname", ["edge"], "/etc/hostname: Not a directory"),
     ("edge", "dns_trust_anchor", "/nonexistent", ["edge"], "/nonexistent: No such file or directory"),
+    ("edge", "dns_trust_anchor", "HERE/pipe", ["edge"], "/pipe is a pipe, and must be a file: it is read more than once"),
     ("edge", "dns_root_hints", "/etc", ["edge"], "/etc: Is a directory"),
     ("scanner", "signatures", "/nonexistent", ["scanner"], "/nonexistent: No such file or directory"),
     ("scanner", "tmp_dir", "/nonexistent", ["scanner"], "/nonexistent: No such file or directory"),
     ("scanner", "spool_dir", "/etc/hostname", ["scanner"], "/etc/hostname: Not a directory"),
     ("auth", "ldap_ca_file", "/nonexistent", ["coordinator"], "/nonexistent: No such file or directory"),
+    ("auth", "ldap_ca_file", "HERE/pipe", ["coordinator"], "/pipe is a pipe, and must be a file: it is read more than once"),
     ("auth", "ldap_service_password_file", "/nonexistent", ["coordinator"], "/nonexistent: No such file or directory"),
     (f'coordinator "{COORDINATOR}"', "database", "no such word", ["coordinator"], 'missing "=" after "no"'),
     (f'coordinator "{COORDINATOR}"', "database_file", "/nonexistent", ["coordinator"], "/nonexistent: No such file or directory"),
@@ -145,6 +151,8 @@ def test_what_only_this_machine_knows_is_told_with_its_line(site, section, key, 
 
 def test_a_pipe_is_read_and_one_that_nobody_writes_is_told(tmp_path, site, request):
     """-c <(command) is a pipe, too; a FIFO without a writer ended in an open() for ever. The programs wait beside each other."""
+    path, _ = site(f'coordinator "{COORDINATOR}"', "database_file", "HERE/pipe")
+    unsaid = path.rename(tmp_path / "unsaid.conf")
     path, _ = site()
     silent, policy = tmp_path / "silent.conf", tmp_path / "policy"
     policy.mkdir()
@@ -158,6 +166,7 @@ def test_a_pipe_is_read_and_one_that_nobody_writes_is_told(tmp_path, site, reque
         started.append(subprocess.Popen([str(word) for word in words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
         return started[-1]
     waiting = [start(ctl, "-c", silent, "config", "check"), start(ctl, "-c", path, "policy", "check", policy),
+               start(weir.BIN / "weir-coordinator", "-t", "-c", unsaid, "--name", COORDINATOR),
                *(start(weir.BIN / f"weir-{role}", "-t", "-c", silent, "--name", name) for role, name in DAEMONS.items())]
     spoken = tmp_path / "spoken.conf"
     os.mkfifo(spoken)

@@ -5,12 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 #include "common/clock.h"
 #include "common/error.h"
 #include "common/idn.h"
+#include "common/input.h"
 #include "common/memory.h"
 #include "common/metrics.h"
 #include "common/process_watch.h"
@@ -34,6 +36,59 @@ START_TEST(error_words)
     long_text[sizeof long_text - 1] = '\0';
     error_set(&why, "%s", long_text);
     ck_assert_uint_eq(strlen(why.text), sizeof why.text - 1);
+}
+END_TEST
+
+/* Of a file, and of a pipe into which it is written in pieces. */
+static const struct {
+    const char *first, *second, *line; /* NULL: refused */
+} inputs[] = {
+    { "", "", "" },           { "a line", "", "a line" }, { "a line\n", "", "a line" },     { "a ", "line\r\n", "a line" },
+    { "one\n", "two", "one" }, { "\n", "two", "" },        { "1234567", "", "1234567" },    { "1234567", "8", NULL },
+    { "123", "45678\n", NULL }, { "one\n2345", "678", "one" },
+};
+
+static void write_pieces(const char *path, const char *first, const char *second)
+{
+    FILE *out = fopen(path, "w");
+    ck_assert_ptr_nonnull(out);
+    fputs(first, out);
+    fflush(out);
+    fputs(second, out);
+    fclose(out);
+}
+
+START_TEST(input_lines)
+{
+    char folder[] = "/tmp/weir-test.XXXXXX", path[64], line[8];
+    struct error why = { "" };
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    for (int pipe = 0; pipe < 2; pipe++) {
+        pid_t writer = 0;
+        snprintf(path, sizeof path, "%s/%d", folder, pipe);
+        if (pipe)
+            ck_assert_int_eq(mkfifo(path, 0600), 0);
+        if (!pipe)
+            write_pieces(path, inputs[_i].first, inputs[_i].second);
+        else if ((writer = fork()) == 0) {
+            signal(SIGPIPE, SIG_IGN); /* nobody reads past the line */
+            write_pieces(path, inputs[_i].first, inputs[_i].second);
+            _exit(0);
+        }
+        ck_assert_int_eq(input_read_line(path, line, sizeof line, &why), inputs[_i].line != NULL);
+        if (inputs[_i].line != NULL)
+            ck_assert_str_eq(line, inputs[_i].line);
+        else
+            ck_assert_str_eq(why.text, "its first line has more than 7 bytes");
+        ck_assert_int_eq(input_is_no_pipe(path, &why), !pipe);
+        if (writer > 0)
+            ck_assert_int_eq(waitpid(writer, NULL, 0), writer);
+        unlink(path);
+    }
+    ck_assert(!input_read_line(path, line, sizeof line, &why));
+    ck_assert_str_eq(why.text, "No such file or directory");
+    ck_assert(input_is_no_pipe(path, &why)); /* whoever opens it will say so */
+    rmdir(folder);
 }
 END_TEST
 
@@ -393,6 +448,7 @@ int main(void)
     tcase_add_loop_test(tests, internationalized_names, 0, sizeof idns / sizeof idns[0]);
     tcase_add_loop_test(tests, internationalized_names_in_unicode, 0, sizeof names_in_unicode / sizeof *names_in_unicode);
     tcase_add_test(tests, internationalized_names_too_long);
+    tcase_add_loop_test(tests, input_lines, 0, sizeof inputs / sizeof inputs[0]);
     tcase_add_test(tests, metrics_are_found_again);
     tcase_add_test(tests, metrics_histogram_buckets);
     tcase_add_test(tests, queue_ids_grow);
