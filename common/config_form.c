@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include "common/config.h"
 #include "common/dnsbl_site.h"
 
 #define HOST_MAX 253
@@ -235,6 +236,30 @@ bool form_stub(const char *text, struct error *why)
     if ((root || is_host(text, len)) && form_name_server(&address, equals + 1, NULL))
         return true;
     error_set(why, "expected ZONE=ADDRESS of its name server, as example.edu=192.0.2.1 or example.edu=[2001:db8::1]:5353");
+    return false;
+}
+
+bool form_time_of_day(unsigned *minutes, const char *text)
+{
+    static const char form[] = "dd:dd";
+    for (size_t i = 0; i < sizeof form; i++) {
+        if (form[i] == 'd' ? !isdigit((unsigned char)text[i]) : text[i] != form[i])
+            return false;
+    }
+    unsigned hour = (unsigned)(text[0] - '0') * 10 + (unsigned)(text[1] - '0'), minute = (unsigned)(text[3] - '0') * 10 + (unsigned)(text[4] - '0');
+    if (hour > 23 || minute > 59)
+        return false;
+    *minutes = hour * 60 + minute;
+    return true;
+}
+
+bool form_schedule(const char *text, struct error *why)
+{
+    unsigned minutes;
+    uint64_t ms;
+    if (form_time_of_day(&minutes, text) || (config_parse_duration(text, &ms) && ms >= 60000))
+        return true;
+    error_set(why, "expected a time of day, as 03:30, or an interval of a minute or more, as 12h");
     return false;
 }
 

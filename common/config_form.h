@@ -25,10 +25,14 @@ bool form_link_to(const char *text, struct error *why);          /* the same for
 bool form_curve_key(const char *text, struct error *why);        /* 64 hex digits */
 bool form_resolver(const char *text, struct error *why);         /* form_name_server(), or "root" */
 bool form_stub(const char *text, struct error *why);             /* example.edu=192.0.2.1 */
+bool form_schedule(const char *text, struct error *why);          /* 03:30, or 12h */
 bool form_dnsbl(const char *text, struct error *why);            /* see common/dnsbl_site.h */
 bool form_ldap_uri(const char *text, struct error *why);         /* ldap://, ldaps://, ldapi:// */
 bool form_ldap_template(const char *text, struct error *why);    /* with %s or %u, else it names no user */
 bool form_ldap_attribute(const char *text, struct error *why);   /* mail */
+
+/* "03:30" as minutes since midnight. Shared with who lives by it. */
+bool form_time_of_day(unsigned *minutes, const char *text);
 
 /* "192.0.2.1", "[2001:db8::1]:5353": the address of a name server, port 53 unless it says another. Shared with who asks it. */
 bool form_name_server(struct netaddr *out, const char *text, struct error *why);

@@ -77,6 +77,12 @@ struct coordinator_settings {         /* [coordinator "coordinator-1"]: read by 
     uint64_t host_days;               /* 90 days of the register of hosts by day */
     uint64_t host_age;                /* 365d: a host not seen for so long is taken out of it */
     uint64_t host_entries;            /* 100000 hosts; over it those not seen for longest are taken out */
+    struct config_list gc_schedule;   /* when scanners make new generations: times of day (03:30), intervals (12h); empty: never for that */
+    uint64_t gc_memory_growth;        /* 1GiB more than when it was loaded; 0: never for that */
+    uint64_t gc_messages;             /* 0: never for having scanned so many */
+    uint64_t max_unavailable;         /* 1 scanner at a time makes a new generation */
+    uint64_t turn_margin;             /* 25 per cent of the other scanners' workers that a turn must leave idle */
+    uint64_t turn_timeout;            /* 20m for a scanner to make its new generation; then the next has its turn */
     uint64_t relay_test_interval;     /* 1d between two tests of a listener for being an open relay; 0: none */
     struct config_list relay_test_source; /* addresses such a test comes from; empty: the system's choice */
     char *relay_test_client;          /* 192.0.2.1: address of a stranger, told by XCLIENT where that is offered */

@@ -30,6 +30,7 @@ struct beat {
     int64_t skew_ms; /* its wall clock, less ours */
     uint64_t boot, sequence, drain_number, gc_done, policy_epoch, generation, in_flight;
     struct text listeners; /* JSON array */
+    struct text use;       /* of a scanner: JSON object */
     struct text metrics; /* JSON without its brackets; empty: none since the last batch */
     bool partial;        /* metrics are to be merged with those in the database */
     bool dirty, forgotten;
@@ -71,6 +72,7 @@ static void beat_free(struct beat *beat)
     free(beat->version);
     text_fini(&beat->metrics);
     text_fini(&beat->listeners);
+    text_fini(&beat->use);
     free(beat);
 }
 
@@ -152,6 +154,19 @@ static void take_listeners(struct beat *beat, const Weir__Heartbeat *heartbeat)
     text_puts(json, "]");
 }
 
+static void take_use(struct beat *beat, const Weir__ScannerUse *use)
+{
+    text_reset(&beat->use);
+    if (use == NULL)
+        text_puts(&beat->use, "{}");
+    else
+        text_printf(&beat->use,
+                    "{\"small_workers\":%u,\"large_workers\":%u,\"small_busy\":%u,\"large_busy\":%u,\"memory\":%llu,\"memory_loaded\":%llu,"
+                    "\"scanned\":%llu,\"serving_ms\":%llu}",
+                    use->small_workers, use->large_workers, use->small_busy, use->large_busy, (unsigned long long)use->memory,
+                    (unsigned long long)use->memory_loaded, (unsigned long long)use->scanned, (unsigned long long)use->serving_ms);
+}
+
 /* A node may say any time; the sum with our own skew must be one that a bigint holds. */
 static int64_t skew_of(const Weir__Heartbeat *heartbeat)
 {
@@ -187,6 +202,7 @@ void beats_hear(struct beats *beats, struct beat **known, const Weir__Heartbeat 
         *known = xcalloc(1, sizeof **known);
         text_init(&(*known)->metrics);
         text_init(&(*known)->listeners);
+        text_init(&(*known)->use);
     }
     beat = *known;
     metric_add(beats->heard, 1);
@@ -210,6 +226,7 @@ void beats_hear(struct beats *beats, struct beat **known, const Weir__Heartbeat 
     beat->in_flight = heartbeat->in_flight;
     beat->skew_ms = skew_of(heartbeat);
     take_listeners(beat, heartbeat);
+    take_use(beat, heartbeat->use);
     if (heartbeat->n_metrics > 0)
         take_metrics(beats, beat, heartbeat);
     if (!beat->dirty) {
@@ -234,23 +251,23 @@ void beats_forget(struct beats *beats, struct beat **forgotten)
 
 /* --- the batch --- */
 
-#define PROCESS_COLUMNS 17
+#define PROCESS_COLUMNS 18
 
 /* The same process may be in a batch twice, when it changed its link: the later one counts (PostgreSQL refuses to
  * upsert a row twice). */
 static const char process_sql[] =
     "INSERT INTO node_process AS p (node, worker, boot, seen_at, state, version, pid, in_flight, gc_done, "
     "policy_epoch, generation,"
-    " signatures, endpoint, public_key, sequence, drain_number, listeners, coordinator, skew_ms)"
+    " signatures, endpoint, public_key, sequence, drain_number, listeners, scanner_use, coordinator, skew_ms)"
     " SELECT DISTINCT ON (node, worker, boot) node, worker, boot, clock_timestamp(), state, version, pid, in_flight, "
     "gc_done,"
-    " policy_epoch, generation, signatures, endpoint, public_key, sequence, drain_number, listeners::jsonb, $18,"
-    " skew_ms + $19::bigint - (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+    " policy_epoch, generation, signatures, endpoint, public_key, sequence, drain_number, listeners::jsonb, scanner_use::jsonb, $19,"
+    " skew_ms + $20::bigint - (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
     " FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::text[], $5::text[], $6::integer[], $7::bigint[], "
     "$8::bigint[],"
-    " $9::bigint[], $10::bigint[], $11::text[], $12::text[], $13::text[], $14::bigint[], $15::bigint[], $16::bigint[], $17::text[])"
+    " $9::bigint[], $10::bigint[], $11::text[], $12::text[], $13::text[], $14::bigint[], $15::bigint[], $16::bigint[], $17::text[], $18::text[])"
     " AS b(node, worker, boot, state, version, pid, in_flight, gc_done, policy_epoch, generation, signatures, "
-    "endpoint, public_key, sequence, drain_number, skew_ms, listeners)"
+    "endpoint, public_key, sequence, drain_number, skew_ms, listeners, scanner_use)"
     " ORDER BY node, worker, boot, sequence DESC"
     " ON CONFLICT (node, worker, boot) DO UPDATE SET seen_at = EXCLUDED.seen_at, state = EXCLUDED.state, version = "
     "EXCLUDED.version,"
@@ -258,7 +275,8 @@ static const char process_sql[] =
     "EXCLUDED.policy_epoch,"
     " generation = EXCLUDED.generation, signatures = EXCLUDED.signatures, endpoint = EXCLUDED.endpoint,"
     " public_key = EXCLUDED.public_key, coordinator = EXCLUDED.coordinator, sequence = EXCLUDED.sequence,"
-    " drain_number = EXCLUDED.drain_number, skew_ms = EXCLUDED.skew_ms, listeners = EXCLUDED.listeners"
+    " drain_number = EXCLUDED.drain_number, skew_ms = EXCLUDED.skew_ms, listeners = EXCLUDED.listeners,"
+    " scanner_use = EXCLUDED.scanner_use"
     " WHERE p.sequence < EXCLUDED.sequence";
 
 static const char metrics_sql[] =
@@ -319,6 +337,7 @@ static void add_beat(struct rows *processes, struct rows *whole, struct rows *pa
     rows_number(processes, to_bigint(beat->drain_number));
     rows_number(processes, beat->skew_ms);
     rows_string(processes, beat->listeners.data);
+    rows_string(processes, beat->use.data);
     rows_end(processes);
     rows_string(nodes, beat->node);
     rows_string(nodes, role_text(beat->role));

@@ -52,6 +52,7 @@ struct coordinator {
     struct verify *verify;
     struct limits_room *limits;
     struct relay_test *relay_test;
+    struct turns *turns;
     struct leader *leader;
     struct service *service;
     struct http *http;
@@ -280,7 +281,15 @@ static bool make(struct coordinator *coordinator, const struct curve_keypair *pa
         .metrics = metrics,
     };
     coordinator->relay_test = relay_test_new(&relay_test);
-    coordinator->leader = leader_new(coordinator->base, coordinator->db, &config->own, coordinator->relay_test, metrics);
+    struct turns_options turns = {
+        .base = coordinator->base,
+        .db = coordinator->db,
+        .settings = &config->own,
+        .node_timeout_ms = silence,
+        .metrics = metrics,
+    };
+    coordinator->turns = turns_new(&turns);
+    coordinator->leader = leader_new(coordinator->base, coordinator->db, &config->own, coordinator->relay_test, coordinator->turns, metrics);
     struct service_options service = {
         .hub = coordinator->hub,
         .endpoint = config->own.listen,
@@ -321,6 +330,7 @@ static void unmake(struct coordinator *coordinator)
     http_free(&coordinator->http);
     leader_free(&coordinator->leader);
     relay_test_free(&coordinator->relay_test);
+    turns_free(&coordinator->turns);
     spool_free(&coordinator->spool);
     auth_free(&coordinator->auth);
     verify_free(&coordinator->verify);

@@ -1,7 +1,7 @@
 /*
  * leader.c - what one coordinator must do for all: fold metrics of ended processes, delete old audit rows, what was
  * left in the spool, what next hops said of recipients and operators were told too long ago, buckets that are full again, and
- * hosts not seen for long; look which listeners are to be tested
+ * hosts not seen for long; look which listeners are to be tested, and which scanners are to make new generations
  *
  * One unit at a time. Rows are deleted in small batches, with a pause in between, so that nobody waits for them.
  */
@@ -25,6 +25,7 @@ struct leader {
     struct event *timer;
     const struct coordinator_settings *settings;
     struct relay_test *relay_test;
+    struct turns *turns;
     uint64_t retention_at_ms;
     bool leads, more_verified, more_buckets, more_rows, more_processes, more_leftovers;
     struct metric *leading, *deleted, *abandoned, *verified_expired, *verified_over, *acts_forgotten, *buckets_full, *buckets_over, *hosts_known, *hosts_deleted;
@@ -39,12 +40,13 @@ static void schedule(struct leader *leader)
 }
 
 struct leader *leader_new(struct event_base *base, struct db *db, const struct coordinator_settings *settings,
-                          struct relay_test *relay_test, struct metrics *metrics)
+                          struct relay_test *relay_test, struct turns *turns, struct metrics *metrics)
 {
     struct leader *leader = xcalloc(1, sizeof *leader);
     leader->db = db;
     leader->settings = settings;
     leader->relay_test = relay_test;
+    leader->turns = turns;
     leader->timer = evtimer_new(base, on_timer, leader);
     leader->leading = metrics_gauge(metrics, "weir_leader", NULL);
     leader->abandoned = metrics_counter(metrics, "weir_spool_abandoned_total", NULL);
@@ -76,6 +78,7 @@ static void set_leads(struct leader *leader, bool leads)
         log_write(LOG_NOTICE, "this coordinator leads");
     leader->leads = leads;
     relay_test_lead(leader->relay_test, leads);
+    turns_lead(leader->turns, leads);
     metric_set(leader->leading, leads ? 1 : 0);
 }
 
@@ -212,4 +215,5 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     }
     db_commit(unit);
     relay_test_look(leader->relay_test);
+    turns_look(leader->turns);
 }

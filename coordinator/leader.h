@@ -2,7 +2,8 @@
 #define WEIR_COORDINATOR_LEADER_H
 /*
  * leader.h - what one coordinator must do for all: fold metrics of ended processes, delete old audit rows, what was
- * left in the spool, and what next hops said of recipients too long ago; look which listeners are to be tested (relay_test.h)
+ * left in the spool, and what next hops said of recipients too long ago; look which listeners are to be tested (relay_test.h), and
+ * which scanners are to make new generations (turns.h)
  *
  * Whoever holds a session advisory lock of the database is the leader. The lock goes with the connection, so there is
  * never a second one.
@@ -11,12 +12,13 @@
 #include "common/settings.h"
 #include "coordinator/db.h"
 #include "coordinator/relay_test.h"
+#include "coordinator/turns.h"
 
 struct leader;
 
-/* settings and relay_test are borrowed for its life. */
+/* settings, relay_test and turns are borrowed for its life. */
 struct leader *leader_new(struct event_base *base, struct db *db, const struct coordinator_settings *settings,
-                          struct relay_test *relay_test, struct metrics *metrics);
+                          struct relay_test *relay_test, struct turns *turns, struct metrics *metrics);
 void leader_free(struct leader **leader); /* after the db */
 void leader_database_down(struct leader *leader);
 

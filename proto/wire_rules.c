@@ -109,6 +109,7 @@
 #define RECIPIENTS_MAX 1000000
 #define SLOTS_MAX      1000000
 #define WORKERS_MAX    4096
+#define USE_MAX        (1ull << 53) /* what JSON has exactly */
 #define ARGS_MAX       256
 #define WAIT_MS_MAX    600000 /* of a claim */
 #define LEASE_MS_MAX   3600000
@@ -256,6 +257,19 @@ static const struct wire_rule listener_rules[] = {
 };
 TABLE(listener, listener, NULL);
 
+static const struct wire_rule scanner_use_rules[] = {
+    U32(Weir__ScannerUse, small_workers, WORKERS_MAX),
+    U32(Weir__ScannerUse, large_workers, WORKERS_MAX),
+    U32(Weir__ScannerUse, small_busy, 100 * WORKERS_MAX),
+    U32(Weir__ScannerUse, large_busy, 100 * WORKERS_MAX),
+    U64(Weir__ScannerUse, memory, USE_MAX),
+    U64(Weir__ScannerUse, memory_loaded, USE_MAX),
+    U64(Weir__ScannerUse, scanned, USE_MAX),
+    U64(Weir__ScannerUse, serving_ms, USE_MAX),
+    END,
+};
+TABLE(scanner_use, scanner_use, NULL);
+
 static const struct wire_rule heartbeat_rules[] = {
     NAME(Weir__Heartbeat, node),
     ENUM(Weir__Heartbeat, role, WEIR__ROLE__ROLE_EDGE, ROLE_LAST),
@@ -264,6 +278,7 @@ static const struct wire_rule heartbeat_rules[] = {
     TEXT(Weir__Heartbeat, signatures, WIRE_WORD_MAX),
     EACH(Weir__Heartbeat, metrics, 0, WIRE_METRICS_MAX, metric_sample_table),
     EACH(Weir__Heartbeat, listeners, 0, WIRE_LISTENERS_MAX, listener_table),
+    MAYBE_ONE(Weir__Heartbeat, use, scanner_use_table),
     TOKEN(Weir__Heartbeat, endpoint, WIRE_ENDPOINT_MAX),
     MAYBE_KEY(Weir__Heartbeat, public_key),
     TEXT(Weir__Heartbeat, version, WIRE_WORD_MAX),

@@ -55,6 +55,7 @@ struct scanner {
     struct link_hub *hub;
     struct service *service;
     struct node *node;
+    Weir__ScannerUse use; /* as the last heartbeat tells it */
     struct event *drain_limit, *farewell;
     struct event *signals[4];
     bool drain_wanted; /* by operators */
@@ -198,6 +199,23 @@ static void on_state(void *arg, const Weir__ClusterState *state, const Weir__Nod
     pool_want_gc(service_pool(scanner->service), entry->gc);
 }
 
+static void fill_use(struct scanner *scanner, Weir__Heartbeat *beat)
+{
+    struct pool_use use;
+    pool_use(service_pool(scanner->service), &use);
+    Weir__ScannerUse *told = &scanner->use;
+    weir__scanner_use__init(told);
+    told->small_workers = use.workers[LANE_SMALL];
+    told->large_workers = use.workers[LANE_LARGE];
+    told->small_busy = use.busy[LANE_SMALL];
+    told->large_busy = use.busy[LANE_LARGE];
+    told->memory = use.memory;
+    told->memory_loaded = use.memory_loaded;
+    told->scanned = use.scanned;
+    told->serving_ms = use.serving_ms;
+    beat->use = told;
+}
+
 static void on_heartbeat(void *arg, Weir__Heartbeat *beat)
 {
     struct scanner *scanner = arg;
@@ -207,6 +225,7 @@ static void on_heartbeat(void *arg, Weir__Heartbeat *beat)
     beat->gc_done = pool_gc_done(pool);
     beat->generation = pool_generation(pool);
     beat->in_flight = (uint32_t)service_in_flight(scanner->service);
+    fill_use(scanner, beat);
     if (info != NULL)
         beat->signatures = wire_text(info->signatures);
     process_stats_update(scanner->process_stats);

@@ -177,6 +177,7 @@ struct pool *pool_new(struct event_base *base, const struct pool_options *option
     pool_make_metrics(pool);
     pool->again = evtimer_new(base, on_again, pool);
     pool->retry = evtimer_new(base, on_again, pool);
+    pool_use_begin(pool);
     pool->refill = evtimer_new(base, on_refill, pool);
     pool->child = evsignal_new(base, SIGCHLD, on_child, pool);
     pool->minute = event_new(base, -1, EV_PERSIST, on_minute, pool);

@@ -76,6 +76,16 @@ uint64_t pool_gc_done(const struct pool *pool);
 bool pool_is_serving(const struct pool *pool);
 uint64_t pool_generation(const struct pool *pool);            /* 0 while none serves */
 const struct engine_info *pool_info(const struct pool *pool); /* NULL while none serves; borrowed */
+/* How much the generation that serves has to do, and how it has grown since it took over. */
+struct pool_use {
+    uint32_t workers[LANES];
+    uint32_t busy[LANES];           /* hundredths of a worker at work, the mean of about ten seconds */
+    uint64_t memory, memory_loaded; /* bytes: see pool_use.c */
+    uint64_t scanned;               /* messages */
+    uint64_t serving_ms;            /* 0: none serves, and all but busy is 0 */
+};
+void pool_use(struct pool *pool, struct pool_use *use); /* to be called at least every few seconds */
+
 bool pool_has_idle(const struct pool *pool, enum lane lane);
 
 /* Gives the job to an idle worker of the lane. After wall_ms the worker is killed. false: none idle (or it just died). */

@@ -89,6 +89,7 @@ static void generation_take_over(struct generation *generation)
     pool->retry_s = RETRY_FIRST_S;
     if (generation->gc > pool->gc_done)
         pool->gc_done = generation->gc;
+    pool_use_took_over(generation);
     pool_show_serving(pool);
     log_write(LOG_NOTICE, "generation %llu serves: %s, %u signatures, version %s", (unsigned long long)generation->number,
               generation->info.engine, generation->info.count, generation->info.signatures);

@@ -24,6 +24,7 @@ struct worker {
     struct event *readable;
     struct event *clock; /* until job_until_us */
     uint64_t scans;
+    uint64_t ready_bytes; /* of memory, when it was READY */
     uint64_t serial; /* of the scan under way */
     void *job;
     uint64_t job_since_us, job_until_us;
@@ -48,6 +49,9 @@ struct generation {
     uint32_t last_worker;
     unsigned early_deaths;
     struct worker *workers;
+    uint64_t served_ms;    /* since when it serves */
+    uint64_t loaded_bytes; /* of memory, then */
+    uint64_t scanned;
 };
 
 struct pool_metrics {
@@ -58,6 +62,16 @@ struct pool_metrics {
     struct metric *age, *count;
     struct metric *huge;
     struct metric *seccomp, *landlock, *namespace;
+};
+
+struct pool_use_state {
+    uint64_t ended_us[LANES];      /* that jobs which are over took of workers */
+    uint64_t looked_us;            /* what follows is of then */
+    uint64_t busy_us[LANES];       /* with those under way */
+    double mean[LANES];            /* workers at work */
+    uint64_t memory, weighed_ms;   /* of the generation `generation` */
+    uint64_t generation;
+    struct metric *loaded, *now, *scanned, *busy[LANES];
 };
 
 struct pool {
@@ -76,6 +90,7 @@ struct pool {
     bool suspected; /* the generation that serves, until another has taken over */
     uint64_t suspected_us;
     unsigned retry_s;
+    struct pool_use_state use;
     struct event *retry;  /* pending: wait before the next attempt */
     struct event *refill;
     struct event *again;  /* calls `changed` from the loop, and makes the next generation */
@@ -89,6 +104,12 @@ void pool_failed(struct pool *pool, const char *why); /* a generation that never
 void pool_keep_folder(struct pool *pool);
 void pool_show_serving(struct pool *pool);
 void descriptor_close(int *fd); /* -1 afterwards; may be -1 */
+
+/* pool_use.c */
+void pool_use_begin(struct pool *pool); /* makes its metrics */
+void pool_use_took_over(struct generation *generation);
+void pool_use_ready(struct worker *worker);
+void pool_use_job_done(const struct worker *worker, bool answered); /* before its next job */
 
 /* pool_generation.c */
 void generation_new(struct pool *pool);

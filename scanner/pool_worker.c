@@ -56,6 +56,7 @@ void worker_job_done(struct worker *worker, struct pool_outcome *outcome)
 {
     struct pool *pool = worker->generation->pool;
     void *job = worker->job;
+    pool_use_job_done(worker, outcome->end == POOL_ANSWERED);
     worker->job = NULL;
     worker->abandoned = false;
     event_del(worker->clock);
@@ -109,6 +110,7 @@ static void worker_on_result(struct worker *worker, const struct packet_result *
 static void worker_on_ready(struct worker *worker)
 {
     worker->state = WORKER_IDLE;
+    pool_use_ready(worker);
     worker->generation->early_deaths = 0;
     pool_soon(worker->generation->pool);
     generation_check(worker->generation);

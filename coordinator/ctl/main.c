@@ -26,6 +26,7 @@
 #include "coordinator/ctl/relay_test.h"
 #include "coordinator/ctl/report.h"
 #include "coordinator/ctl/request.h"
+#include "coordinator/ctl/turns.h"
 #include "coordinator/ctl/views.h"
 
 #define WAIT_TURN_MS 200
@@ -297,6 +298,19 @@ static int ask(const struct options *options, struct requester *requester, struc
     return status;
 }
 
+/* gc of scanners that have their turn when the others can do their work. */
+static int ask_turns(const struct options *options, struct requester *requester)
+{
+    const char *scanner = options->all ? "" : options->args[0];
+    struct reply reply;
+    requester_ask(requester, "gc ask", &scanner, 1, NULL, 0, &reply);
+    if (reply.status == 0 && (options->given & OPTION_WAIT))
+        turns_wait(requester, options->timeout_s, stderr, &reply);
+    int status = print_reply(options, "gc status", &reply);
+    reply_clear(&reply);
+    return status;
+}
+
 static int run_remote(const struct options *options)
 {
     struct cluster_access access;
@@ -320,7 +334,8 @@ static int run_remote(const struct options *options)
         return EX_DATAERR;
     }
     struct requester *requester = requester_new(&access.pair, access.coordinators, access.count);
-    int status = ask(options, requester, &policy, hash);
+    bool in_turn = options->all || options->rolling;
+    int status = in_turn ? ask_turns(options, requester) : ask(options, requester, &policy, hash);
     requester_free(&requester);
     free(hash);
     access_clear(&access);

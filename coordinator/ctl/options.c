@@ -18,7 +18,9 @@ const struct verb options_verbs[] = {
     { "drain", "NODE", 1, 1, OPTION_WAIT | OPTION_FORCE | OPTION_TIMEOUT,
       "let a node finish and take nothing new; --wait until it is drained" },
     { "undrain", "NODE", 1, 1, OPTION_WAIT | OPTION_TIMEOUT, "let it take work again; --wait until it does" },
-    { "gc", "NODE", 1, 1, OPTION_WAIT | OPTION_TIMEOUT, "make a new scanner generation; --wait until it works" },
+    { "gc status", "", 0, 0, 0, "scanners' generations, and who has and waits for a turn to make a new one" },
+    { "gc cancel", "", 0, 0, 0, "let nobody have a turn for gc that did not begin" },
+    { "gc", "[NODE]", 0, 1, OPTION_WAIT | OPTION_TIMEOUT | OPTION_TURNS, "make a new scanner generation: now, or --rolling when it is its turn, --all one after the other; --wait until it works" },
     { "trace", "ID|MESSAGE-ID|ADDRESS|LOGIN|IP", 1, 1, OPTION_LIMIT, "what became of a message, or of those of an address, a login or a client" },
     { "report", "[HOURS]", 0, 1, 0, "clients that tried to relay and may not, and those that sent viruses" },
     { "hosts list", "", 0, 0, OPTION_LIMIT | OPTION_UNREGISTERED, "inside hosts that send mail: seen, registered, whose, how much" },
@@ -78,6 +80,7 @@ static const struct flag flags[] = {
     { "--domain", OPTION_PROBES, true },      { "--outside", OPTION_PROBES, true },
     { "--unregistered", OPTION_UNREGISTERED, false }, { "--format", OPTION_FORMAT, true },
     { "--from-address", OPTION_PROBES, true }, { "--client", OPTION_PROBES, true },
+    { "--all", OPTION_TURNS, false },         { "--rolling", OPTION_TURNS, false },
 };
 
 static const char *const filter_names[FILTERS] = {
@@ -160,6 +163,8 @@ static bool parse_flag(struct options *options, int argc, char *const *argv, int
             options->listener = value;
         if (flag->flag == OPTION_SENDER)
             *(strcmp(flag->name, "--login") == 0 ? &options->login : &options->sender) = value;
+        if (flag->flag == OPTION_TURNS)
+            *(strcmp(flag->name, "--all") == 0 ? &options->all : &options->rolling) = true;
         if (flag->flag == OPTION_PROBES)
             return take_probes(options, flag->name, value, why);
         if (flag->flag == OPTION_FORMAT)
@@ -280,6 +285,15 @@ static bool check_flags(const struct options *options, struct error *why)
     return true;
 }
 
+/* One scanner, or all. */
+static bool check_turns(const struct options *options, struct error *why)
+{
+    if (!(options->verb->flags & OPTION_TURNS) || options->all == (options->arg_count == 0))
+        return true;
+    error_set(why, "%s takes the name of a scanner, or --all", options->verb->name);
+    return false;
+}
+
 /* The coordinator would hand it to PostgreSQL, whose words say nothing of epochs. */
 static bool check_epoch(const struct options *options, struct error *why)
 {
@@ -313,7 +327,7 @@ static bool check_age(const struct options *options, struct error *why)
 
 char *options_usage(const struct verb *verb)
 {
-    return xasprintf("%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s", verb->name, verb->flags & OPTION_WAIT ? " [--wait]" : "",
+    return xasprintf("%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s", verb->name, verb->flags & OPTION_TURNS ? " [--all|--rolling]" : "", verb->flags & OPTION_WAIT ? " [--wait]" : "",
                      verb->flags & OPTION_TIMEOUT ? " [--timeout S]" : "", verb->flags & OPTION_FORCE ? " [--force]" : "",
                      verb->flags & OPTION_FILTERS ? " [FILTER]" : "", verb->flags & OPTION_COMMENT ? " [--comment TEXT]" : "",
                      verb->flags & OPTION_LIMIT ? " [--limit N]" : "", verb->flags & OPTION_POLICY ? " [--policy DIR]" : "",
@@ -356,7 +370,7 @@ bool options_parse(struct options *options, int argc, char *const *argv, struct 
     }
     while (used < count)
         options->args[options->arg_count++] = words[used++];
-    if (!check_epoch(options, why) || !check_hours(options, why) || !check_age(options, why))
+    if (!check_turns(options, why) || !check_epoch(options, why) || !check_hours(options, why) || !check_age(options, why))
         return false;
     bool asks_cluster = !(verb->flags & OPTION_NO_CONFIG) || ((verb->flags & OPTION_PROBES) && options->arg_count == 0);
     if (options->config_path == NULL && asks_cluster && options->policy == NULL) {

@@ -30,6 +30,7 @@ enum option_flag {
     OPTION_PROBES = 8192,   /* --domain, --outside, --from-address, --client: what relay test says, and as whom */
     OPTION_UNREGISTERED = 16384, /* --unregistered */
     OPTION_FORMAT = 32768,  /* --format cidr|nftables */
+    OPTION_TURNS = 65536,   /* --all, --rolling: of gc */
     OPTION_LISTENER = 4096, /* --listener NAME: of the configuration, whose rules hold, too */
 };
 
@@ -48,6 +49,7 @@ struct options {
     char **overrides;
     size_t override_count;
     bool json, help, version;
+    bool all, rolling;
     unsigned given; /* enum option_flag */
     unsigned timeout_s, limit;
     const char *comment, *policy;

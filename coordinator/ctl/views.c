@@ -8,6 +8,7 @@
 #include <time.h>
 #include "common/memory.h"
 #include "coordinator/ctl/table.h"
+#include "coordinator/ctl/turns.h"
 #include "coordinator/ctl/views.h"
 #include "coordinator/text.h"
 
@@ -746,6 +747,8 @@ void view_print(const char *verb, const json_t *body, const char *coordinator, F
         { "drain", print_node },
         { "undrain", print_node },
         { "gc", print_node },
+        { "gc cancel", turns_print },
+        { "gc status", turns_print },
         { "trace", print_trace },
         { "keys add", print_key },
         { "keys list", print_keys },
