@@ -47,6 +47,7 @@ struct coordinator {
     struct audit *audit;
     struct admin *admin;
     struct questions *questions;
+    struct lineage lineage;
     struct spool *spool;
     struct auth *auth;
     struct verify *verify;
@@ -198,6 +199,7 @@ static void make_database(struct coordinator *coordinator)
         .conninfo = coordinator->config->conninfo,
         .application_name = application,
         .setup = setup,
+        .lineage = &coordinator->lineage,
         .metrics = &coordinator->metrics,
         .connect_timeout_ms = coordinator->config->own.database_connect_timeout,
         .answer_timeout_ms = coordinator->config->own.database_timeout,
@@ -223,6 +225,7 @@ static void make_spool(struct coordinator *coordinator)
     struct spool_options options = {
         .base = coordinator->base,
         .conninfo = coordinator->config->conninfo,
+        .lineage = &coordinator->lineage,
         .name = coordinator->command->name,
         .settings = &coordinator->config->own,
         .questions = coordinator->questions,

@@ -75,6 +75,7 @@ struct db {
     struct event_base *base;
     struct db_options options;
     char *conninfo, *application_name, *setup;
+    char identity[sizeof ((struct lineage *)0)->newest]; /* of the server that is connected */
     enum db_state state;
     PGconn *conn;
     struct event *readable, *writable, *pump, *timer, *watch;
@@ -90,7 +91,7 @@ struct db {
     unsigned statement_count;
     bool lost_soon;           /* a send failed: the pump ends the connection */
     char last_error[512];
-    struct metric *up, *reconnects, *connect_timeouts, *setup_timeouts, *answer_timeouts, *ok, *failed, *lost, *stale, *pending,
+    struct metric *up, *reconnects, *connect_timeouts, *setup_timeouts, *answer_timeouts, *ok, *failed, *lost, *stale, *former, *pending,
         *seconds;
 };
 
@@ -144,6 +145,7 @@ static void make_metrics(struct db *db)
     db->failed = metrics_counter(metrics, "weir_db_units_total", "%s%soutcome=\"failed\"", own, comma);
     db->lost = metrics_counter(metrics, "weir_db_units_total", "%s%soutcome=\"lost\"", own, comma);
     db->stale = metrics_counter(metrics, "weir_db_statements_stale_total", "%s", own);
+    db->former = metrics_counter(metrics, "weir_db_former_primaries_total", "%s", own);
     db->pending = metrics_gauge(metrics, "weir_db_units_pending", "%s", own);
     db->seconds = metrics_histogram(metrics, "weir_db_unit_seconds", metrics_seconds_bounds, metrics_seconds_count, "%s", own);
 }
@@ -155,7 +157,7 @@ struct db *db_new(struct event_base *base, const struct db_options *options)
     db->options = *options;
     db->conninfo = xstrdup(options->conninfo);
     db->application_name = xstrdup(options->application_name);
-    db->setup = xstrdup(options->setup);
+    db->setup = xasprintf("%s SELECT cluster_identity();", options->setup);
     db->sent.last = &db->sent.first;
     db->stranded.last = &db->stranded.first;
     db->pump = evtimer_new(base, on_pump, db);
@@ -281,6 +283,23 @@ static bool db_flush(struct db *db)
     return true;
 }
 
+/* Result of the setup: of cluster_identity(), its last. */
+static bool db_take_identity(struct db *db, const PGresult *result)
+{
+    if (PQntuples(result) != 1 || strcmp(PQfname(result, 0), "cluster_identity") != 0)
+        return true;
+    snprintf(db->identity, sizeof db->identity, "%s", PQgetvalue(result, 0, 0));
+    return lineage_accept(db->options.lineage, db->identity);
+}
+
+static void db_leave_former_primary(struct db *db)
+{
+    struct error why;
+    metric_add(db->former, 1);
+    error_set(&why, "%s is a former primary (%s): %s was seen since", PQhost(db->conn), db->identity, db->options.lineage->newest);
+    db_lost(db, why.text);
+}
+
 static void db_pump_setup(struct db *db)
 {
     while (!PQisBusy(db->conn)) {
@@ -311,7 +330,12 @@ static void db_pump_setup(struct db *db)
             free(why);
             return;
         }
+        bool usable = db_take_identity(db, result);
         PQclear(result);
+        if (!usable) {
+            db_leave_former_primary(db);
+            return;
+        }
     }
     db_flush(db);
 }
@@ -591,6 +615,8 @@ static void on_watch(evutil_socket_t fd, short what, void *arg)
     } else if (db->state == DB_UP && db->sent.first != NULL && now - db->answered_ms > db->options.answer_timeout_ms) {
         metric_add(db->answer_timeouts, 1);
         db_lost(db, "no answer in time");
+    } else if (db->state == DB_UP && lineage_is_past(db->options.lineage, db->identity)) {
+        db_leave_former_primary(db);
     }
 }
 

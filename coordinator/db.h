@@ -19,6 +19,7 @@
 #include <libpq-fe.h>
 #include "common/error.h"
 #include "common/metrics.h"
+#include "coordinator/lineage.h"
 
 #define DB_PAUSE_MIN_MS 100 /* between attempts to connect, doubling */
 #define DB_PAUSE_MAX_MS 3000
@@ -41,7 +42,8 @@ typedef void (*db_done_handler)(void *arg, enum db_outcome outcome, const struct
 struct db_options {
     const char *conninfo;         /* may name several hosts and target_session_attrs */
     const char *application_name; /* shown in pg_stat_activity */
-    const char *setup;            /* SQL script run on each new connection before it is used: migrations, LISTEN */
+    const char *setup;            /* SQL script run on each new connection before it is used: migrations, LISTEN. cluster_identity() is asked behind it */
+    struct lineage *lineage;      /* of the process; borrowed, not NULL: no connection goes on with a former primary */
     bool later;                   /* connects only from db_start() on */
     uint64_t connect_timeout_ms;  /* per attempt; the next one begins with the next host of the conninfo */
     const char *labels;           /* of its metrics, as connection="store"; NULL: none */

@@ -41,6 +41,7 @@ static const struct help helps[] = {
     { "weir_conservation_difference", "Accepted recipients not accounted for as delivered, bounced, discarded, "
                                       "quarantined or spooled; not 0 means loss." },
     { "weir_db_connections_total", "Attempts to connect to PostgreSQL." },
+    { "weir_db_former_primaries_total", "Connections not gone on with, as a later primary of the same database was seen." },
     { "weir_db_statements_stale_total", "Prepared statements that no longer fitted the schema, as functions were made anew, and were prepared anew." },
     { "weir_db_timeouts_total", "Connections to PostgreSQL ended by a time-out, by what was waited for." },
     { "weir_db_unit_seconds", "Time from handing a transaction to PostgreSQL to its result." },
@@ -129,6 +130,7 @@ static const struct help helps[] = {
     { "weir_node_policy_refused", "Processes of the node that cannot use the newest policy, so that the last one stays." },
     { "weir_node_samples_dropped_total", "Samples of nodes whose name or labels cannot be shown." },
     { "weir_node_state", "1 for the state a node is in." },
+    { "weir_node_states_of_former_primary_total", "Cluster states not believed: their database is on an earlier timeline than one that was heard of." },
     { "weir_nodes", "Nodes by role and state." },
     { "weir_policy_epoch", "Number of the policy in force." },
     { "weir_policy_too_large_total", "Policies refused because their files were larger than policy_size." },

@@ -9,7 +9,7 @@ coordinator_functions := $(patsubst %,coordinator/sql/functions/%.sql, \
     views acts addresses cluster nodes turns metrics policy spool_store spool_lease spool_result spool_state queue auth accounts audit hosts verify limits relay_test operators \
     before triggers)
 
-$(eval $(call library,coordinator,coordinator,text.c spelling.c rows.c db.c migrate.c exposition.c exposition_help.c cluster_view.c cluster.c \
+$(eval $(call library,coordinator,coordinator,text.c spelling.c rows.c db.c lineage.c migrate.c exposition.c exposition_help.c cluster_view.c cluster.c \
     beats.c audit.c admin.c questions.c verify.c limits.c service.c relay_test.c turns.c leader.c \
     http.c http_door.c coordinator_config.c \
     spool/array.c spool/spool.c spool/store.c spool/lease.c spool/result.c spool/gauges.c coordinator.c))

@@ -17,6 +17,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/memory.h"
+#include "proto/identity.h"
 #include "proto/node_cache.h"
 #include "proto/node_choice.h"
 #include "proto/node_kept.h"
@@ -41,6 +42,7 @@ struct conversation { /* with one coordinator */
     struct link_subscriber *subscriber;
     uint32_t version; /* of its last answer */
     uint64_t full_ms; /* when it last said that the spool is full; 0: it has said otherwise since, or nothing */
+    bool behind;      /* what it last said comes from a former primary of our database */
 };
 
 struct node {
@@ -81,7 +83,7 @@ struct node {
     uint64_t metrics_ms;
     const struct metric *metrics_next; /* the first that did not fit the last heartbeat */
     struct event *tick, *beat, *soon, *start;
-    struct metric *connected_gauge, *failovers, *epoch_gauge;
+    struct metric *connected_gauge, *failovers, *epoch_gauge, *behind;
 };
 
 /* --- heartbeats --- */
@@ -317,14 +319,14 @@ static void tell_state(struct node *node, const Weir__ClusterState *state)
 
 /* Whether the state is news. A coordinator that lost its database goes on with what it read last, so
  * an older epoch says nothing by itself: only a database that is another one, and is being read, may be behind. */
-static bool is_news(struct node *node, const Weir__ClusterState *state, const struct conversation *from)
+static bool is_news(struct node *node, const Weir__ClusterState *state, const char *identity, const struct conversation *from)
 {
     uint64_t now = clock_ms();
-    bool other = state->identity.len > 0 && node->identity[0] != '\0' && !wire_equal(&state->identity, node->identity);
+    bool other = identity[0] != '\0' && node->identity[0] != '\0' && strcmp(identity, node->identity) != 0;
 
     if (node->state == NULL)
         return true;
-    if (other && !state->fresh)
+    if (from->behind || (other && !state->fresh))
         return false;
     if (state->epoch >= node->epoch)
         node->older_since_ms = 0;
@@ -332,6 +334,8 @@ static bool is_news(struct node *node, const Weir__ClusterState *state, const st
         return true;
     if (!other)
         return state->epoch == node->epoch && (!node->connected || from == node->current);
+    if (state->epoch == node->epoch && identity_is_behind(node->identity, identity))
+        return true; /* its standby was promoted, and had all */
     if (node->older_since_ms == 0)
         node->older_since_ms = now;
     if (now - node->older_since_ms < OLDER_EPOCHS_MS)
@@ -342,13 +346,28 @@ static bool is_news(struct node *node, const Weir__ClusterState *state, const st
     return true;
 }
 
+/* Two that write at the same time: the standby was promoted while its primary could not be reached. */
+static void note_primary(struct node *node, const char *identity, struct conversation *from)
+{
+    bool behind = identity_is_behind(identity, node->identity);
+    if (behind)
+        metric_add(node->behind, 1);
+    if (behind != from->behind)
+        log_write(LOG_WARNING, "node: coordinator %s is %s: it speaks of %s, and we heard of %s", from->coordinator->listen,
+                  behind ? "not believed, its database is a former primary" : "believed again", identity, node->identity);
+    from->behind = behind;
+}
+
 static void on_state(struct node *node, const struct link_message *message, struct conversation *from)
 {
     Weir__ClusterState *state = message->frame->cluster_state;
+    char identity[WIRE_WORD_MAX + 1];
     size_t len;
 
+    wire_string(identity, sizeof identity, &state->identity);
+    note_primary(node, identity, from);
     from->full_ms = state->spool_full ? clock_ms() : 0; /* of itself, so its epoch does not matter */
-    if (!is_news(node, state, from))
+    if (!is_news(node, state, identity, from))
         return;
     /* The same state from another coordinator, or read again, is no news; nor is what one says of itself. */
     ProtobufCBinaryData coordinator = state->coordinator;
@@ -384,8 +403,8 @@ static void on_published(void *arg, const struct link_message *message)
     struct conversation *from = arg;
 
     if (message->frame->body_case == WEIR__FRAME__BODY_CLUSTER_STATE) {
-        node_choice_published(&from->node->choice, index_of(from), message->frame->cluster_state->fresh, clock_ms());
         on_state(from->node, message, from);
+        node_choice_published(&from->node->choice, index_of(from), message->frame->cluster_state->fresh && !from->behind, clock_ms());
     }
 }
 
@@ -614,6 +633,7 @@ static struct event *timer(struct node *node, short what, event_callback_fn call
 static void make_metrics(struct node *node, struct metrics *metrics)
 {
     node->connected_gauge = metrics_gauge(metrics, "weir_node_coordinator_connected", NULL);
+    node->behind = metrics_counter(metrics, "weir_node_states_of_former_primary_total", NULL);
     node->failovers = metrics_counter(metrics, "weir_node_coordinator_failovers_total", NULL);
     node->epoch_gauge = metrics_gauge(metrics, "weir_node_epoch", NULL);
 }

@@ -55,7 +55,7 @@ bool node_choice_up(struct node_choice *choice, size_t who, uint64_t now_ms);
 bool node_choice_down(struct node_choice *choice, size_t who, uint64_t now_ms);
 bool node_choice_tick(struct node_choice *choice, uint64_t now_ms);
 void node_choice_answered(struct node_choice *choice, size_t who, uint64_t now_ms);
-/* It published a cluster state; reads: that it was just read from the database. */
+/* It published a cluster state; reads: that it was just read from the database, and not from a former primary. */
 void node_choice_published(struct node_choice *choice, size_t who, bool reads, uint64_t now_ms);
 
 #endif

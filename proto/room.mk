@@ -1,4 +1,4 @@
-$(eval $(call library,proto,proto,curve.c wire.c wire_rules.c event_log.c zwatch.c link_hub.c link_flow.c link_client.c link_server.c node.c node_choice.c node_cache.c node_policy.c files.c node_reports.c node_kept.c node_questions.c))
+$(eval $(call library,proto,proto,curve.c wire.c wire_rules.c event_log.c zwatch.c link_hub.c link_flow.c link_client.c link_server.c node.c node_choice.c node_cache.c node_policy.c identity.c files.c node_reports.c node_kept.c node_questions.c))
 $(B)/libproto.a: $(B)/generated/proto/weir.pb-c.o
 $(eval $(call unit_test,link,proto common,-lzmq -lprotobuf-c -levent))
 $(eval $(call unit_test,node,proto common,-lzmq -lprotobuf-c -levent))

@@ -88,6 +88,7 @@ struct db *spool_connect(struct spool *spool, const char *role, void (*up)(void 
         .conninfo = spool->options.conninfo,
         .application_name = application,
         .setup = setup,
+        .lineage = spool->options.lineage,
         .later = true,
         .labels = labels,
         .metrics = spool->options.metrics,

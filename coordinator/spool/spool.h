@@ -24,6 +24,7 @@ struct spool;
 struct spool_options {
     struct event_base *base;
     const char *conninfo;                         /* as db_options; borrowed */
+    struct lineage *lineage;                      /* as db_options; borrowed */
     const char *name;                             /* this coordinator; borrowed */
     const struct coordinator_settings *settings;  /* borrowed */
     struct questions *questions;

@@ -1,6 +1,8 @@
-"""PostgreSQL with a standby that takes over: `database` names both servers, commits wait for both, and the first one is gone for good."""
+"""PostgreSQL with a standby that takes over: `database` names both servers, commits wait for both, and the first one is gone, and comes back
+as if nothing had been."""
 import contextlib
 import itertools
+import subprocess
 import threading
 
 import pytest
@@ -59,6 +61,44 @@ def cluster(make_cluster, hop):
         made.standby.remove()
 
 
+def goes_on(devices):
+    before = [len(device.taken) for device in devices]
+    wait_until(lambda: all(len(device.taken) >= taken + 20 for device, taken in zip(devices, before)), 60, "mail goes on at both edges")
+
+
+def former_primary_comes_back(cluster, devices):
+    """Nobody fenced it, and it waits for no standby: it takes whatever it is given, and all of that would be lost."""
+    cluster.start("postgres")
+    former = (cluster.dir / "postgres.path").read_text().strip()
+
+    def ask(sql):
+        return subprocess.run(["psql", f"host={former} dbname=weir user=weir", "-XAtqc", sql], capture_output=True, text=True, check=True).stdout.split()
+
+    ask("ALTER SYSTEM SET synchronous_standby_names = ''")
+    ask("SELECT pg_reload_conf()")
+    count = ask("SELECT count(*) FROM spool_message")
+
+    def looked(name):
+        if "is a former primary" in cluster.log(name):
+            return True
+        cluster.standby.query(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'weir {name}%'")
+        return False
+
+    # Those who lose their connections begin with the other server each time. They have seen the new primary.
+    for name in ("coordinator-1", "coordinator-2"):
+        wait_until(lambda n=name: looked(n), 60, f"{name} looks at the former primary")
+    goes_on(devices)
+
+    # One that has seen neither believes the first it meets. Nodes do not believe the coordinator, and tell it nothing.
+    cluster.stop("coordinator-2")
+    (cluster.dir / "database").write_text(f"host={former} dbname=weir user=weir target_session_attrs=read-write\n")
+    cluster.start("coordinator-2")
+    for node in ("edge-1", "edge-2", "scanner-1"):
+        wait_until(lambda n=node: "is not believed, its database is a former primary" in cluster.log(n), 60, f"{node} hears of it")
+    goes_on(devices)
+    assert ask("SELECT count(*) FROM spool_message") == count
+
+
 def test_a_standby_takes_over_and_has_all_that_was_acknowledged(cluster, hop):
     hop.refuse[RECIPIENT] = "450 4.2.0 not yet"  # so nobody has it but the database
     devices = [Device(cluster, edge) for edge in (1, 2)]
@@ -70,7 +110,8 @@ def test_a_standby_takes_over_and_has_all_that_was_acknowledged(cluster, hop):
         before = [(len(device.taken), device.refused) for device in devices]
         wait_until(lambda: all(device.refused > refused for device, (_, refused) in zip(devices, before)), 60, "clients who are told to come again")
         cluster.standby.promote()
-        wait_until(lambda: all(len(device.taken) >= taken + 20 for device, (taken, _) in zip(devices, before)), 60, "mail goes on at both edges")
+        goes_on(devices)
+        former_primary_comes_back(cluster, devices)
     finally:
         for device in devices:
             device.ends.set()

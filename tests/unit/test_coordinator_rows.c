@@ -7,9 +7,11 @@
 #include "common/memory.h"
 #include "coordinator/cluster.h"
 #include "coordinator/db.h"
+#include "coordinator/lineage.h"
 #include "coordinator/migrate.h"
 #include "coordinator/rows.h"
 #include "coordinator/spelling.h"
+#include "proto/identity.h"
 #include "tests/unit/suite.h"
 
 static const struct {
@@ -151,6 +153,37 @@ START_TEST(test_conninfo)
 }
 END_TEST
 
+static const struct {
+    const char *identity, *than;
+    bool behind;
+} identity_table[] = {
+    { "u/7/00000001", "u/7/00000002", true },
+    { "u/7/00000009", "u/7/0000000A", true },
+    { "u/7/00000002", "u/7/00000002", false },
+    { "u/7/00000002", "u/7/00000001", false },
+    { "u/7/00000001", "u/8/00000002", false }, /* files of another initdb: pg_upgrade, or a dump that was restored */
+    { "v/7/00000001", "u/7/00000002", false }, /* an operator said that it is another one */
+    { "u/7/00000001", "uu/7/00000002", false },
+    { "u/7/00000001", "", false },
+    { "", "u/7/00000002", false },
+    { "u/7/standby", "u/7/00000002", false },
+    { "u/7/1", "u/7/00000002", false },
+    { "u/7/000000010", "u/7/00000002", false },
+    { "00000001", "00000002", false },
+};
+
+START_TEST(test_former_primary)
+{
+    const char *identity = identity_table[_i].identity, *than = identity_table[_i].than;
+    struct lineage lineage = { "" };
+    ck_assert_int_eq(identity_is_behind(identity, than), identity_table[_i].behind);
+    ck_assert(lineage_accept(&lineage, than));
+    ck_assert_int_eq(lineage_is_past(&lineage, identity), identity_table[_i].behind);
+    ck_assert_int_eq(lineage_accept(&lineage, identity), !identity_table[_i].behind);
+    ck_assert_str_eq(lineage.newest, identity_table[_i].behind ? than : identity);
+}
+END_TEST
+
 START_TEST(test_migrations)
 {
     int expected = 1;
@@ -245,6 +278,7 @@ int main(void)
     tcase_add_loop_test(tests, test_spellings, 0, sizeof spelling_table / sizeof *spelling_table);
     tcase_add_test(tests, test_rows);
     tcase_add_loop_test(tests, test_conninfo, 0, sizeof conninfo_table / sizeof *conninfo_table);
+    tcase_add_loop_test(tests, test_former_primary, 0, sizeof identity_table / sizeof *identity_table);
     tcase_add_test(tests, test_migrations);
     tcase_add_test(tests, test_functions);
     tcase_add_test(tests, test_cluster_view);

@@ -565,6 +565,32 @@ START_TEST(test_coordinator_without_database_is_left_for_one_that_has_it)
 }
 END_TEST
 
+/* Its standby was promoted behind its back: both say that they read their database, and its epochs grow as the other's do. */
+START_TEST(test_former_primary_is_not_believed)
+{
+    struct coordinator *c = start_with_epoch_1000(), *other = c == &coordinators[0] ? &coordinators[1] : &coordinators[0];
+    unsigned before = other->heartbeats;
+    uint64_t began = clock_ms();
+    database = "one/7/00000001";
+    publish(c, 1001, false, 0);
+    WAIT(states == 2);
+    database = "one/7/00000002";
+    publish(other, 1001, true, 0);
+    WAIT(states == 3 && entry_drain); /* it had all, and is news at once */
+    while (other->heartbeats == before && clock_ms() - began < 30000) {
+        database = "one/7/00000001";
+        publish(c, 2000, false, 0);
+        database = "one/7/00000002";
+        publish(other, 1001, true, 0);
+        run_for(50);
+    }
+    ck_assert_uint_gt(other->heartbeats, before);
+    ck_assert_uint_eq(state_epoch, 1001);
+    ck_assert(entry_drain);
+    ck_assert(value_of("weir_node_states_of_former_primary_total", "") >= 1);
+}
+END_TEST
+
 START_TEST(test_another_database_is_believed_after_a_while)
 {
     struct coordinator *c = start_with_epoch_1000();
@@ -1172,6 +1198,7 @@ int main(void)
     tcase_add_test(tcase, test_state_and_epochs);
     tcase_add_test(tcase, test_coordinator_that_lags_behind_is_never_believed);
     tcase_add_test(tcase, test_coordinator_without_database_is_left_for_one_that_has_it);
+    tcase_add_test(tcase, test_former_primary_is_not_believed);
     tcase_add_test(tcase, test_another_database_is_believed_after_a_while);
     tcase_add_test(tcase, test_a_full_spool_is_what_the_coordinator_in_use_says);
     tcase_add_test(tcase, test_a_full_spool_is_not_kept);
