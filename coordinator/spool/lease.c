@@ -160,6 +160,7 @@ enum column {
     COL_TRIES,
     COL_PACKED,
     COL_ROUTED_EPOCH,
+    COL_ROUTED_NEWEST,
 };
 
 static ProtobufCBinaryData cell(const PGresult *rows, int row, enum column column)
@@ -232,6 +233,7 @@ static void fill_lease(struct leases *leases, Weir__SpoolLease *lease, const PGr
     lease->warn_delay = !warned && settings->spool_delay_warning > 0 && lease->age_ms >= settings->spool_delay_warning;
     lease->bounce = cell_is(rows, row, COL_BOUNCE);
     lease->policy_epoch = cell_number(rows, row, COL_ROUTED_EPOCH);
+    lease->policy_newest = cell_number(rows, row, COL_ROUTED_NEWEST);
     lease->give_up = lease->last_try && cell_number(rows, row, COL_EXPIRIES) >= EXPIRIES_SUSPECT;
 }
 
@@ -513,7 +515,7 @@ static void run(struct leases *leases)
     struct db_unit *unit = db_begin(leases->db, on_claimed, leases);
     db_query(unit,
              "SELECT first, id, destination, token, envelope, attempts, expiries, age_ms, maybe_duplicate, delay_warned, bounce, dsn, scanned, verdict,"
-             " scanner, engine, signatures, size, tries, packed, routed_epoch"
+             " scanner, engine, signatures, size, tries, packed, routed_epoch, routed_newest"
              " FROM spool_claim($1::text, $2::integer, $3::boolean, $4::integer, $5::interval, $6::interval, $7::interval, $8::boolean)",
              8, values, on_rows);
     db_query(unit, "SELECT due_any, due_scanned FROM spool_due()", 0, NULL, on_due);

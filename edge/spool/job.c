@@ -181,7 +181,7 @@ static void settle_errors(struct job *job)
     }
 }
 
-/* The policy is newer than the one that said where it goes, and sends some recipients elsewhere, or nobody stays. The others are left for a lease
+/* The policy is newer than the one that said where it goes (and not older than any that said so of one of its recipients), and sends some recipients elsewhere, or nobody stays. The others are left for a lease
  * of their own. */
 static bool is_routed_elsewhere(struct job *job)
 {
@@ -190,7 +190,7 @@ static bool is_routed_elsewhere(struct job *job)
     uint64_t epoch = options->policy_epoch(options->arg);
     size_t room = MOVED_MAX;
     bool elsewhere = false, here = false;
-    if (epoch <= known)
+    if (epoch <= known || epoch < job->lease->policy_newest)
         return false;
     job->policy_epoch = epoch;
     for (size_t i = 0; i < job->recipients->n_recipients; i++) {

@@ -322,8 +322,8 @@ def test_recipients_follow_a_new_route(two, edge):
     told = (0, "REROUTED", "b.example"), (1, "RELEASED", ""), (2, "DISCARDED", "Discarded by its route")
     assert edge.result(first, *told, policy_epoch=7) == pb.ANSWER_OK
     leases = {lease.destination: lease for lease in edge.claim()}
-    assert {to: ([row.address for row in lease.who], lease.attempts, lease.policy_epoch) for to, lease in leases.items()} == {
-        b"a.example": ([b"bob@stays.example"], 0, 0), b"b.example": ([b"ann@moved.example"], 0, 7)}
+    assert {to: ([row.address for row in lease.who], lease.attempts, lease.policy_epoch, lease.policy_newest) for to, lease in leases.items()} == {
+        b"a.example": ([b"bob@stays.example"], 0, 0, 0), b"b.example": ([b"ann@moved.example"], 0, 7, 7)}
     assert edge.result(first, *told, policy_epoch=7) == pb.ANSWER_OK and edge.claim() == []  # a repeat changes nothing
     # into an entry that is leased: due again when that lease ends, not when its destination is next tried
     assert edge.result(leases[b"b.example"], (0, "REROUTED", "a.example"), policy_epoch=8) == pb.ANSWER_OK and edge.claim() == []
@@ -349,7 +349,7 @@ def test_what_is_known_of_who_moves_goes_along(two, edge):
     two.pg.query("UPDATE spool_queue SET held = true, maybe_duplicate = true WHERE destination = 'a.example';"
                  "UPDATE spool_queue SET delay_warned = true WHERE destination = 'b.example'")
     assert edge.result(leases[b"a.example"], (0, "REROUTED", "b.example"), policy_epoch=6) == pb.ANSWER_OK
-    assert queued(two, "destination, held, maybe_duplicate, delay_warned, routed_epoch") == [["b.example", "t", "t", "f", "0"]]
+    assert queued(two, "destination, held, maybe_duplicate, delay_warned, routed_epoch, routed_newest") == [["b.example", "t", "t", "f", "0", "6"]]
     assert edge.deliver(leases[b"b.example"]) == pb.ANSWER_OK and edge.claim() == [] and count(two) == 1
     two.ctl("queue", "delete", "--force")
 
@@ -384,7 +384,7 @@ def test_the_oldest_policy_of_an_entry_counts(two, edge):
     assert edge.result(leases[b"a.example"], (0, "REROUTED", "b.example"), policy_epoch=9) == pb.ANSWER_OK
     assert edge.result(leases[b"c.example"], (1, "REROUTED", "b.example"), policy_epoch=8) == pb.ANSWER_OK
     lease, = edge.claim()
-    assert (lease.policy_epoch, len(lease.who)) == (8, 2) and edge.deliver(lease) == pb.ANSWER_OK and count(two) == 0
+    assert (lease.policy_epoch, lease.policy_newest, len(lease.who)) == (8, 9, 2) and edge.deliver(lease) == pb.ANSWER_OK and count(two) == 0
 
 
 def test_functions_that_are_made_anew_are_called_anew(two, edge):

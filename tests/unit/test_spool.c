@@ -666,7 +666,7 @@ struct grant {
     unsigned recipients, notify;
     uint64_t token; /* 0: 7 */
     const char *original, *given;
-    uint64_t routed, routed_again; /* policies that said where it goes */
+    uint64_t routed, routed_again, routed_newest; /* policies that said where it goes */
 };
 
 static void grant_to(struct node_question *claim, const struct grant *wanted)
@@ -699,6 +699,7 @@ static void grant_to(struct node_question *claim, const struct grant *wanted)
     envelope.size = 14;
     envelope.policy_epoch = wanted->routed;
     lease.policy_epoch = wanted->routed_again;
+    lease.policy_newest = wanted->routed_newest;
     lease.envelope = &envelope;
     lease.destination = wire_text("[next.example.edu]:25");
     lease.token = wanted->token != 0 ? wanted->token : 7;
@@ -1238,6 +1239,8 @@ static const struct {
     { { .routed = 6 }, 6, { ELSEWHERE, ERROR(450) }, "delivered 250, delivered 250", false, 2, false },
     { { .routed = 7 }, 6, { ELSEWHERE, ELSEWHERE }, "delivered 250, delivered 250", false, 2, false },
     { { .routed = 5, .routed_again = 6 }, 6, { ELSEWHERE, ELSEWHERE }, "delivered 250, delivered 250", false, 2, false },
+    { { .routed = 5, .routed_newest = 7 }, 6, { ELSEWHERE, ERROR(550) }, "delivered 250, delivered 250", false, 2, false }, /* one joined by 7 */
+    { { .routed = 5, .routed_newest = 6 }, 6, { ELSEWHERE, HERE }, "rerouted 0, released 0", false, 0, false },
     { { .routed = 5, .bounce = true }, 6, { ELSEWHERE, ELSEWHERE }, "failed 554, failed 554", true, 0, false },
 };
 

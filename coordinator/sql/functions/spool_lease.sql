@@ -76,7 +76,7 @@ CREATE OR REPLACE FUNCTION spool_claim(who text, room integer, scanners boolean,
     retry_most interval, others boolean DEFAULT false)
 RETURNS TABLE (first boolean, id text, destination text, token bigint, envelope bytea, attempts integer, expiries integer, age_ms bigint,
     maybe_duplicate boolean, delay_warned boolean, bounce boolean, dsn boolean, scanned boolean, verdict text, scanner text, engine text,
-    signatures text, size bigint, tries integer, packed bytea, routed_epoch bigint) LANGUAGE plpgsql AS $f$
+    signatures text, size bigint, tries integer, packed bytea, routed_epoch bigint, routed_newest bigint) LANGUAGE plpgsql AS $f$
 DECLARE
     at_now timestamptz := clock_timestamp();
     lane record;
@@ -148,7 +148,8 @@ BEGIN
     RETURN QUERY
         SELECT l.first, q.id, q.destination, q.token, CASE WHEN l.first THEN m.envelope END, q.attempts, q.expiries,
             greatest(0, (extract(epoch FROM at_now - m.arrived_at) * 1000)::bigint), q.maybe_duplicate, q.delay_warned, q.bounce, m.dsn, m.scanned,
-            m.verdict, m.scanner, m.engine, m.signatures, m.size, l.attempts, l.packed, q.routed_epoch
+            m.verdict, m.scanner, m.engine, m.signatures, m.size, l.attempts, l.packed, q.routed_epoch,
+            q.routed_newest
         FROM (SELECT g.place, g.id, g.destination, r.number, r.attempts, r.packed, row_number() OVER (PARTITION BY g.place ORDER BY r.number) = 1 AS first
             FROM unnest(got_ids, got_destinations) WITH ORDINALITY AS g(id, destination, place)
             JOIN spool_recipient r ON r.id = g.id AND r.destination = g.destination AND r.state = 'queued') AS l

@@ -59,17 +59,19 @@ LANGUAGE plpgsql AS $f$
 BEGIN
     UPDATE spool_recipient r SET destination = to_destination WHERE r.id = wanted AND r.number = ANY (numbers);
     INSERT INTO spool_queue (id, destination, arrived_at, scanned, due_at, attend_at, held, bounce, token, attempts, maybe_duplicate, delay_warned,
-            routed_epoch)
+            routed_epoch, routed_newest)
         SELECT q.id, to_destination, q.arrived_at, q.scanned, clock_timestamp(), CASE WHEN back THEN clock_timestamp() ELSE q.attend_at END,
-            q.held AND NOT back, back, nextval('spool_token'), 0, q.maybe_duplicate, q.delay_warned, epoch
+            q.held AND NOT back, back, nextval('spool_token'), 0, q.maybe_duplicate, q.delay_warned, epoch, epoch
         FROM spool_queue q WHERE q.id = wanted AND q.destination = from_destination
         ON CONFLICT (id, destination) DO NOTHING;
-    -- Of an entry's recipients the oldest policy counts, so that a newer one looks at all of them. A warning twice is better than none.
+    -- Of an entry's recipients the oldest policy counts, so that a newer one looks at all of them, and the newest, so that none older than that does. A
+    -- warning twice is better than none.
     UPDATE spool_queue t SET routed_epoch = CASE WHEN epoch > 0 THEN least(t.routed_epoch, epoch) ELSE t.routed_epoch END,
+            routed_newest = greatest(t.routed_newest, epoch),
             held = t.held OR q.held AND NOT back, maybe_duplicate = t.maybe_duplicate OR q.maybe_duplicate,
             delay_warned = t.delay_warned AND q.delay_warned
         FROM spool_queue q WHERE t.id = wanted AND t.destination = to_destination AND q.id = wanted AND q.destination = from_destination
-            AND (t.routed_epoch > epoch AND epoch > 0 OR q.held AND NOT back AND NOT t.held OR q.maybe_duplicate AND NOT t.maybe_duplicate
+            AND (t.routed_epoch > epoch AND epoch > 0 OR t.routed_newest < epoch OR q.held AND NOT back AND NOT t.held OR q.maybe_duplicate AND NOT t.maybe_duplicate
                  OR t.delay_warned AND NOT q.delay_warned);
     DELETE FROM spool_queue q WHERE q.id = wanted AND q.destination = from_destination AND NOT EXISTS (
         SELECT FROM spool_recipient r WHERE r.id = q.id AND r.destination = q.destination AND r.state = 'queued');
