@@ -2,6 +2,7 @@
 
 The seed of the random moments is printed; WEIR_SEED repeats a run.
 """
+import json
 import os
 import random
 import re
@@ -170,6 +171,27 @@ def test_S12_housekeeping_is_invisible(farm):
     check_no_client_noticed(answers)
     check_nothing_lost(farm, answers)
     wait_until(lambda: farm.metric("weir_conservation_difference") == 0, 60, "conservation")
+
+
+def test_S12_a_farm_collects_garbage_in_turn(farm):
+    """The cluster's own housekeeping of all scanners, and a restart of each, twice, with 50 messages a second of a client that never retries: zero 4xx."""
+    load = farm.load("--sessions", 20, "--seconds", 3600, "--rate", 50, "--size", 4096)
+    wait_until(lambda: farm.sink.count() >= 50, 60, "mail")
+    given = {turn["node"]: turn["given"] for turn in json.loads(farm.weirctl("--json", "gc", "status").stdout)["turns"]}
+    for _ in range(2):
+        farm.weirctl("gc", "--all", "--rolling", "--wait")
+        for node in ("scanner-1", "scanner-2"):
+            farm.stop(node)
+            farm.start(node)
+            farm.wait_state(node, "active", seconds=30)
+            assert load.running()
+    status = json.loads(farm.weirctl("--json", "gc", "status").stdout)
+    load.process.send_signal(signal.SIGTERM)
+    _, answers = load.result()
+    assert {turn["node"]: (turn["given"] - given.get(turn["node"], 0), turn["result"]) for turn in status["turns"]} == {name: (2, "done") for name in ("scanner-1", "scanner-2")}
+    assert all(s["memory_loaded"] > 0 and s["serving_ms"] > 0 and s["small_workers"] > 0 for s in status["scanners"]), status
+    check_no_client_noticed(answers)
+    check_nothing_lost(farm, answers)
 
 
 # Times that an edge could be waiting for, longer than the test below has patience: what it sees is none of them.
