@@ -116,7 +116,7 @@ def test_a_turn_waits_until_the_others_can_do_the_work(farm, two):
     for name in NAMES:
         farm.use[name] = {"small_busy": 250}  # 7.5 of 12 workers; two scanners have 8, and 6 without the margin
     before = farm.wanted()
-    farm.work()
+    farm.until(lambda: all(farm.row(name)["small_busy"] == 250 for name in NAMES), "that the database has heard it")
     two.ctl("gc", "--rolling", "scanner-2")
     farm.until(lambda: farm.turns()["scanner-2"]["held"] == "load", "that it is held")
     farm.until(lambda: two.metric(f'weir_housekeeping_held_by_load{{node="{farm.leader}"}}', farm.leader) == 1, "the metric")

@@ -69,6 +69,7 @@ static struct {
     /* what it says */
     int state, load_state;
     uint64_t gc_done, generation;
+    Weir__ScannerUse use; /* as last told */
     uint32_t slots_used;
     uint64_t bytes_used;
     double failures;
@@ -140,6 +141,8 @@ static void on_coordinator_message(void *arg, struct link_peer *peer, const stru
         const Weir__Heartbeat *beat = message->frame->heartbeat;
         t.state = (int)beat->state;
         t.gc_done = beat->gc_done;
+        if (beat->use != NULL)
+            t.use = *beat->use;
         t.generation = beat->generation;
         take_metrics(beat);
         ack.sequence = beat->sequence;

@@ -558,6 +558,26 @@ START_TEST(gc_has_no_gap)
 }
 END_TEST
 
+/* What it tells for turns of housekeeping is of the generation that serves, and begins anew with the next one. */
+START_TEST(tells_how_it_is_used)
+{
+    scanner_active(NULL);
+    for (int i = 0; i < 5; i++)
+        assert_scans();
+    WAIT_FOR(t.use.scanned == 5 && t.use.small_workers == 2 && t.use.large_workers == 1);
+    ck_assert(t.use.serving_ms > 0 && t.use.memory_loaded > 1 << 20 && t.use.memory >= t.use.memory_loaded / 2);
+    ck_assert_uint_eq(t.use.large_busy, 0);
+    signal_workers(SIGSTOP);
+    send_whole(clean_mail, sizeof clean_mail - 1);
+    WAIT_FOR(t.use.small_busy >= 5); /* of the one that is at it, while it is */
+    ck_assert_uint_le(t.use.small_busy, 100);
+    signal_workers(SIGCONT);
+    WAIT_FOR(t.use.scanned == 6);
+    want(false, 1);
+    WAIT_FOR(t.gc_done == 1 && t.use.scanned == 0 && t.use.memory_loaded > 1 << 20);
+}
+END_TEST
+
 /* How much nicer than we a process's thread of that name is; 99: it has none. */
 static int nice_of(pid_t pid, const char *name)
 {
@@ -828,7 +848,7 @@ int main(int argc, char **argv)
         TEST(message_partial), TEST(cancelled_early),
         TEST(channels_do_not_block), TEST(workers_hold_no_log), TEST(workers_are_locked), TEST(out_of_descriptors),
         TEST(old_gc_is_fulfilled), TEST(folders_removed), TEST(failing_engine_is_replaced),
-        TEST(failing_engine_is_not_trusted), TEST(worker_killed), TEST(worker_hangs), TEST(workers_are_recycled), TEST(gc_has_no_gap), TEST(loads_niced),
+        TEST(failing_engine_is_not_trusted), TEST(worker_killed), TEST(worker_hangs), TEST(workers_are_recycled), TEST(gc_has_no_gap), TEST(tells_how_it_is_used), TEST(loads_niced),
         TEST(broken_signatures_keep_the_old), TEST(no_signatures_at_start), TEST(drain_and_back), TEST(terminate_finishes),
         TEST(drain_timeout_ends_it), TEST(nothing_outlives_the_master), TEST(zygote_killed), TEST(zygote_hangs),
         TEST(edge_gone), TEST(chaos),
