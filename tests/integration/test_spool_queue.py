@@ -201,13 +201,14 @@ def fill(one, messages, dead):
 
 
 def claim_cost(one, others="false"):
-    """Pages touched by a claim of 20 in a session that has made its plans, and those plans."""
+    """Pages touched by a claim of 20 in a session like a coordinator's that has made its plans, and those plans. The settings have a -c of their own: in
+    one with a ROLLBACK they would end with it."""
     asked = f"spool_claim('edge-1/0', 20, true, 100, '2s', '5min', '4h', {others})"
     warm = f" BEGIN; SELECT FROM {asked}; ROLLBACK;" * 8
     done = subprocess.run([one.pg.bin + "/psql", "-XAtq", one.pg.conninfo, "-c",
                            "LOAD 'auto_explain'; SET auto_explain.log_min_duration = 0; SET auto_explain.log_nested_statements = on;"
-                           " SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off; SET client_min_messages = log;" + warm +
-                           f" BEGIN; EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT * FROM {asked};"
+                           " SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off; SET client_min_messages = log",
+                           "-c", warm + f" BEGIN; EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT * FROM {asked};"
                            " SELECT spool_due(); ROLLBACK"], capture_output=True, text=True, check=True)
     plan = json.loads(done.stdout[:done.stdout.rindex("]") + 1])[0]["Plan"]
     return plan["Shared Hit Blocks"] + plan["Shared Read Blocks"], plan["Actual Total Time"], done.stderr
@@ -222,7 +223,7 @@ def test_a_claim_costs_the_same_with_100000_messages(one, edge):
     scanned = sorted(set(re.findall(r"(?:Scan[a-z ]*(?: using \w+)?) on spool_\w+", large[2])))
     print(f"claim of 20: {small[0]} pages, {small[1]:.1f} ms of 100 messages; {large[0]} pages, {large[1]:.1f} ms of 100,000 with 2,000 dead"
           f" destinations\nplans: {scanned}")
-    assert large[0] < 4 * small[0]
+    assert large[0] < 3 * small[0]
     one.pg.query("UPDATE spool_queue SET leased = true, due_at = now() + interval '1 hour', holder = 'edge-1/0' WHERE id IN (SELECT id FROM spool_queue"
                  " WHERE destination IN ('big.example', 'other-7.example') LIMIT 20)")
     spare = claim_cost(one, others="true")
@@ -230,7 +231,7 @@ def test_a_claim_costs_the_same_with_100000_messages(one, edge):
     assert spare[0] < 2 * large[0] and "Seq Scan on spool_queue" not in spare[2] and "Seq Scan on spool_lane" not in spare[2]
     one.pg.query("UPDATE spool_queue SET leased = false, due_at = arrived_at WHERE leased")
     assert not [one for one in scanned if one.startswith("Seq") or one.endswith("Seq Scan on spool_queue")]
-    assert "Seq Scan on spool_queue" not in large[2] and "Seq Scan on spool_lane" not in large[2]
+    assert not re.search(r"Seq Scan on spool_(queue|lane|recipient|message)\b", large[2])
 
     # The coordinator's own connection, whose plans were made while the spool was empty; all that is not dead is delivered to the first 2,000.
     began, seen = time.monotonic(), set()
