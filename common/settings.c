@@ -113,6 +113,7 @@ static const struct config_key coordinator_keys[] = {
     STRING(relay_test_outside, "example.com", form_host, "a domain that is not ours: what it asks the listeners to take mail for"),
     DURATION(database_connect_timeout, "3s", 100 * MS, 10 * MINUTES, "connecting to one host of the database"),
     DURATION(database_timeout, "10s", 100 * MS, HOURS, "without an answer for so long the database counts as gone"),
+    DURATION(database_session, "30s", 5 * SECONDS, HOURS, "a coordinator that says nothing for so long has lost its session in the database, and with it the lead and its locks"),
     END,
 };
 #undef S

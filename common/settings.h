@@ -89,6 +89,7 @@ struct coordinator_settings {         /* [coordinator "coordinator-1"]: read by 
     char *relay_test_outside;         /* example.com: a domain that no edge takes mail for */
     uint64_t database_connect_timeout; /* 3s per host of the connection string */
     uint64_t database_timeout;        /* 10s without any answer: the connection is ended and made anew */
+    uint64_t database_session;        /* 30s without a word of ours: PostgreSQL ends the connection; 2 s pass between two at most */
 };
 
 struct auth_settings {                /* [auth]: read by coordinators */

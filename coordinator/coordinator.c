@@ -190,8 +190,10 @@ static void make_database(struct coordinator *coordinator)
     char *schema = migrate_script();
     /* Whoever waits for another's migration gives up before the db gives it up: the backend of a connection that was
      * left would go on waiting. Plans are not compiled (jit): that takes seconds for what takes a third of one, as looking for an address in a spool of
-     * 100,000 messages. */
-    char *setup = xasprintf("SET jit = off; SET lock_timeout = %llu; %s RESET lock_timeout; SET weir.node_timeout = '%llu ms'; LISTEN weir_cluster;",
+     * 100,000 messages. The leader's lock is this session's, and TCP may take hours to find that a machine is gone, and never finds that a process hangs:
+     * PostgreSQL ends the session that asks nothing (publish_interval, and the leader's turns, are far less), and another coordinator leads. */
+    char *setup = xasprintf("SET jit = off; SET idle_session_timeout = %llu; SET lock_timeout = %llu; %s RESET lock_timeout; SET weir.node_timeout = '%llu ms'; LISTEN weir_cluster;",
+                            (unsigned long long)coordinator->config->own.database_session,
                             (unsigned long long)coordinator->config->own.database_timeout / 2 + 1, schema,
                             (unsigned long long)coordinator->config->cluster.node_timeout);
     char *application = xasprintf("weir %s", coordinator->command->name);
@@ -203,6 +205,7 @@ static void make_database(struct coordinator *coordinator)
         .metrics = &coordinator->metrics,
         .connect_timeout_ms = coordinator->config->own.database_connect_timeout,
         .answer_timeout_ms = coordinator->config->own.database_timeout,
+        .session_timeout_ms = coordinator->config->own.database_session,
         .up = on_database_up,
         .down = on_database_down,
         .notified = on_notified,

@@ -157,7 +157,8 @@ struct db *db_new(struct event_base *base, const struct db_options *options)
     db->options = *options;
     db->conninfo = xstrdup(options->conninfo);
     db->application_name = xstrdup(options->application_name);
-    db->setup = xasprintf("%s SELECT cluster_identity();", options->setup);
+    db->setup = xasprintf("SET idle_in_transaction_session_timeout = %llu; %s SELECT cluster_identity();",
+                          (unsigned long long)options->session_timeout_ms, options->setup);
     db->sent.last = &db->sent.first;
     db->stranded.last = &db->stranded.first;
     db->pump = evtimer_new(base, on_pump, db);

@@ -94,6 +94,7 @@ static const struct help helps[] = {
     { "weir_http_requests_total", "HTTP requests by answer." },
     { "weir_http_scrapes_refused_total", "Scrapes answered 503 because too many waited." },
     { "weir_leader", "Whether this coordinator does what must be done once." },
+    { "weir_leader_terms_total", "Times this coordinator began to lead." },
     { "weir_leniencies_total", "What handoff listeners forgave, by what." },
     { "weir_limit_buckets_deleted_total", "Buckets of limits forgotten by the database, as they were full or more than limit_buckets." },
     { "weir_limit_costs_refused_total", "Buckets of limits that had less than an edge asked for." },

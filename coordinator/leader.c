@@ -28,7 +28,7 @@ struct leader {
     struct turns *turns;
     uint64_t retention_at_ms;
     bool leads, more_verified, more_buckets, more_rows, more_processes, more_leftovers;
-    struct metric *leading, *deleted, *abandoned, *verified_expired, *verified_over, *acts_forgotten, *buckets_full, *buckets_over, *hosts_known, *hosts_deleted;
+    struct metric *leading, *terms, *deleted, *abandoned, *verified_expired, *verified_over, *acts_forgotten, *buckets_full, *buckets_over, *hosts_known, *hosts_deleted;
 };
 
 static void on_timer(evutil_socket_t fd, short what, void *arg);
@@ -49,6 +49,7 @@ struct leader *leader_new(struct event_base *base, struct db *db, const struct c
     leader->turns = turns;
     leader->timer = evtimer_new(base, on_timer, leader);
     leader->leading = metrics_gauge(metrics, "weir_leader", NULL);
+    leader->terms = metrics_counter(metrics, "weir_leader_terms_total", NULL);
     leader->abandoned = metrics_counter(metrics, "weir_spool_abandoned_total", NULL);
     leader->verified_expired = metrics_counter(metrics, "weir_verify_entries_deleted_total", "why=\"expired\"");
     leader->verified_over = metrics_counter(metrics, "weir_verify_entries_deleted_total", "why=\"limit\"");
@@ -74,8 +75,10 @@ void leader_free(struct leader **freed)
 
 static void set_leads(struct leader *leader, bool leads)
 {
-    if (leads && !leader->leads)
+    if (leads && !leader->leads) {
         log_write(LOG_NOTICE, "this coordinator leads");
+        metric_add(leader->terms, 1);
+    }
     leader->leads = leads;
     relay_test_lead(leader->relay_test, leads);
     turns_lead(leader->turns, leads);

@@ -94,6 +94,7 @@ struct db *spool_connect(struct spool *spool, const char *role, void (*up)(void 
         .metrics = spool->options.metrics,
         .connect_timeout_ms = spool->options.settings->database_connect_timeout,
         .answer_timeout_ms = spool->options.settings->database_timeout,
+        .session_timeout_ms = spool->options.settings->database_session,
         .up = up,
         .down = down,
         .notified = notified,

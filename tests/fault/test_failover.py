@@ -17,9 +17,9 @@ RECIPIENT = "alice@example.edu"
 class Device(threading.Thread):
     """Hands in one message after the other, and none a second time; what it was told is taken is in `taken`."""
 
-    def __init__(self, cluster, edge, pause=0.05):
+    def __init__(self, cluster, edge, pause=0.05, door="RELAY"):
         super().__init__(daemon=True)
-        self.cluster, self.edge, self.pause = cluster, edge, pause
+        self.cluster, self.edge, self.pause, self.door = cluster, edge, pause, door
         self.taken, self.refused, self.ends = [], 0, threading.Event()
 
     def run(self):
@@ -28,7 +28,7 @@ class Device(threading.Thread):
                 return
             token = f"failover-{self.edge}-{number}-"
             with contextlib.suppress(OSError, AssertionError):  # and MAIL may be refused
-                if self.cluster.send(message(token=token), edge=self.edge, recipients=[RECIPIENT]).code == 250:
+                if self.cluster.send(message(token=token), edge=self.edge, recipients=[RECIPIENT], door=self.door).code == 250:
                     self.taken.append(token)
                     continue
             self.refused += 1

@@ -413,8 +413,8 @@ class Cluster:
                 return client.greeting.code
         return all(one() == code for _ in range(20))
 
-    def send(self, raw, edge=1, source=None, sender="sender@example.org", recipients=("alice@example.edu",)):
-        with Smtp(self.relay(edge), source) as client:
+    def send(self, raw, edge=1, source=None, sender="sender@example.org", recipients=("alice@example.edu",), door="RELAY"):
+        with Smtp(self.env[f"EDGE_{edge}_{door}"], source) as client:
             if client.greeting.code != 220:
                 return client.greeting
             for answer in client.envelope(sender, recipients):

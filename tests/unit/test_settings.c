@@ -325,6 +325,7 @@ static const struct {
     const char *text; /* of an enum, of strings, and of a list with ", " between its items; NULL: a number */
 } shipped[] = {
     { "coordinator", "act_memory", 24 * 60 * MINUTES, NULL },
+    { "coordinator", "database_session", 30 * SECONDS, NULL },
     { "coordinator", "spool_max_messages", 1000000, NULL },
     { "coordinator", "spool_max_bytes", 100 * 1024 * MIB, NULL },
     { "coordinator", "spool_per_destination", 100, NULL },
