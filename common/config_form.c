@@ -8,6 +8,7 @@
 #include <strings.h>
 #include "common/config.h"
 #include "common/dnsbl_site.h"
+#include "common/signature_set.h"
 
 #define HOST_MAX 253
 #define LABEL_MAX 63
@@ -193,6 +194,38 @@ bool form_link_to(const char *text, struct error *why)
     if (is_link(text, false))
         return true;
     error_set(why, "expected tcp://ADDRESS:PORT that others can connect to, as tcp://192.0.2.5:7025");
+    return false;
+}
+
+/* It becomes a line of freshclam's configuration. */
+static bool is_plain(const char *text)
+{
+    for (const char *c = text; *c != '\0'; c++)
+        if (*c <= ' ' || *c > '~' || *c == '"' || *c == '#')
+            return false;
+    return *text != '\0';
+}
+
+static bool is_web(const char *text)
+{
+    return strncmp(text, "http://", 7) == 0 || strncmp(text, "https://", 8) == 0;
+}
+
+bool form_signature_mirror(const char *text, struct error *why)
+{
+    struct error reason;
+    if (is_plain(text) && (is_web(text) || form_host_service(text, &reason)))
+        return true;
+    error_set(why, "expected a mirror of ClamAV's signatures, as database.clamav.net or https://mirror.example.edu");
+    return false;
+}
+
+bool form_signature_url(const char *text, struct error *why)
+{
+    const char *name = strrchr(text, '/');
+    if (is_plain(text) && (is_web(text) || strncmp(text, "file:///", 8) == 0) && signature_name_is_valid(name + 1))
+        return true;
+    error_set(why, "expected http, https or file and a name that ClamAV loads, as https://mirror.example.edu/own.ndb");
     return false;
 }
 

@@ -27,6 +27,8 @@ bool form_resolver(const char *text, struct error *why);         /* form_name_se
 bool form_stub(const char *text, struct error *why);             /* example.edu=192.0.2.1 */
 bool form_schedule(const char *text, struct error *why);          /* 03:30, or 12h */
 bool form_dnsbl(const char *text, struct error *why);            /* see common/dnsbl_site.h */
+bool form_signature_mirror(const char *text, struct error *why); /* database.clamav.net, https://mirror.example.edu: what freshclam takes */
+bool form_signature_url(const char *text, struct error *why);  /* https://mirror.example.edu/own.ndb: http, https or file, and libclamav takes its name */
 bool form_ldap_uri(const char *text, struct error *why);         /* ldap://, ldaps://, ldapi:// */
 bool form_ldap_template(const char *text, struct error *why);    /* with %s or %u, else it names no user */
 bool form_ldap_attribute(const char *text, struct error *why);   /* mail */

@@ -16,6 +16,7 @@ enum listener_profile { PROFILE_RELAY, PROFILE_SUBMISSION, PROFILE_HANDOFF };   
 enum unregistered_action { UNREGISTERED_ACCEPT, UNREGISTERED_REFUSE };           /* accept|refuse */
 enum auth_setting { AUTH_PROFILE, AUTH_OFF, AUTH_OFFER, AUTH_REQUIRE };          /* profile|off|offer|require */
 enum verify_unknown { VERIFY_UNKNOWN_ACCEPT, VERIFY_UNKNOWN_DEFER };               /* accept|defer */
+enum signature_source { SIGNATURES_FOLDER, SIGNATURES_CLUSTER };                       /* folder|cluster */
 enum drain_mode { DRAIN_ANSWER, DRAIN_CLOSE };                                   /* answer|close */
 
 struct log_settings {                 /* [log] */
@@ -87,6 +88,17 @@ struct coordinator_settings {         /* [coordinator "coordinator-1"]: read by 
     struct config_list relay_test_source; /* addresses such a test comes from; empty: the system's choice */
     char *relay_test_client;          /* 192.0.2.1: address of a stranger, told by XCLIENT where that is offered */
     char *relay_test_outside;         /* example.com: a domain that no edge takes mail for */
+    char *freshclam;                  /* /usr/bin/freshclam */
+    uint64_t signature_interval;      /* 5m between two looks at the mirrors */
+    struct config_list signature_mirrors; /* of ClamAV's own signatures; empty: none are fetched */
+    struct config_list signature_urls; /* of other files of signatures */
+    char *signature_folder;           /* "" none: files of the site's own */
+    char *signature_work;             /* /var/lib/weir/signatures: freshclam's files */
+    uint64_t signature_time;          /* 30m for a look */
+    uint64_t signature_size;          /* 2GiB of a set */
+    uint64_t signature_sets;          /* 5 retired or failed sets are kept */
+    uint64_t signature_canary_time;   /* 1m one scanner works with a new set before the others take it */
+    uint64_t signature_load_time;     /* 20m to fetch and load a set */
     uint64_t database_connect_timeout; /* 3s per host of the connection string */
     uint64_t database_timeout;        /* 10s without any answer: the connection is ended and made anew */
     uint64_t database_session;        /* 30s without a word of ours: PostgreSQL ends the connection; 2 s pass between two at most */
@@ -235,6 +247,9 @@ struct scanner_settings {             /* [scanner] */
     uint64_t disk;                    /* 8GiB */
     uint64_t window;                  /* 1MiB: bytes an edge may have under way per message */
     char *signatures;                 /* folder with the signature set; empty is an error */
+    int signature_source;             /* folder|cluster */
+    char *signature_store;            /* with cluster: where sets are kept */
+    char *signature_clean;            /* "" none: folder of mail in which a new set must find nothing */
     char *tmp_dir;                    /* libclamav's scratch, on tmpfs: /dev/shm */
     char *spool_dir;                  /* unlinked files of large messages: /var/tmp */
     uint64_t scan_time;               /* 60s wall clock a scan, plus scan_time_per_mib for each MiB; then SIGKILL */

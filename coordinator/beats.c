@@ -11,6 +11,7 @@
 #include "common/log.h"
 #include "common/memory.h"
 #include "common/metrics.h"
+#include "common/signature_set.h"
 #include "coordinator/beats.h"
 #include "coordinator/cluster.h"
 #include "coordinator/exposition.h"
@@ -31,6 +32,7 @@ struct beat {
     uint64_t boot, sequence, drain_number, gc_done, policy_epoch, generation, in_flight;
     struct text listeners; /* JSON array */
     struct text use;       /* of a scanner: JSON object */
+    struct text signatures_told; /* JSON object; empty: {} */
     struct text metrics; /* JSON without its brackets; empty: none since the last batch */
     bool partial;        /* metrics are to be merged with those in the database */
     bool dirty, forgotten;
@@ -73,6 +75,7 @@ static void beat_free(struct beat *beat)
     text_fini(&beat->metrics);
     text_fini(&beat->listeners);
     text_fini(&beat->use);
+    text_fini(&beat->signatures_told);
     free(beat);
 }
 
@@ -154,6 +157,29 @@ static void take_listeners(struct beat *beat, const Weir__Heartbeat *heartbeat)
     text_puts(json, "]");
 }
 
+static void add_hash(struct text *json, const char *key, const ProtobufCBinaryData *hash)
+{
+    char hex[SIGNATURE_HEX_LEN + 1] = "";
+    if (hash->len == SIGNATURE_HASH_LEN)
+        signature_hex(hash->data, hex);
+    text_printf(json, "\"%s\":\"%s\",", key, hex);
+}
+
+static void take_signatures(struct beat *beat, const Weir__SignatureState *state)
+{
+    struct text *json = &beat->signatures_told;
+    text_reset(json);
+    text_puts(json, "{");
+    if (state != NULL) {
+        add_hash(json, "set", &state->set);
+        add_hash(json, "wanted", &state->wanted);
+        text_printf(json, "\"number\":%llu,\"failed\":%s,\"why\":", (unsigned long long)(state->number > INT64_MAX ? INT64_MAX : state->number),
+                    state->failed ? "true" : "false");
+        text_add_json(json, state->why.data, state->why.len);
+    }
+    text_puts(json, "}");
+}
+
 static void take_use(struct beat *beat, const Weir__ScannerUse *use)
 {
     text_reset(&beat->use);
@@ -203,6 +229,7 @@ void beats_hear(struct beats *beats, struct beat **known, const Weir__Heartbeat 
         text_init(&(*known)->metrics);
         text_init(&(*known)->listeners);
         text_init(&(*known)->use);
+        text_init(&(*known)->signatures_told);
     }
     beat = *known;
     metric_add(beats->heard, 1);
@@ -227,6 +254,7 @@ void beats_hear(struct beats *beats, struct beat **known, const Weir__Heartbeat 
     beat->skew_ms = skew_of(heartbeat);
     take_listeners(beat, heartbeat);
     take_use(beat, heartbeat->use);
+    take_signatures(beat, heartbeat->signature_state);
     if (heartbeat->n_metrics > 0)
         take_metrics(beats, beat, heartbeat);
     if (!beat->dirty) {
@@ -251,23 +279,23 @@ void beats_forget(struct beats *beats, struct beat **forgotten)
 
 /* --- the batch --- */
 
-#define PROCESS_COLUMNS 18
+#define PROCESS_COLUMNS 19
 
 /* The same process may be in a batch twice, when it changed its link: the later one counts (PostgreSQL refuses to
  * upsert a row twice). */
 static const char process_sql[] =
     "INSERT INTO node_process AS p (node, worker, boot, seen_at, state, version, pid, in_flight, gc_done, "
     "policy_epoch, generation,"
-    " signatures, endpoint, public_key, sequence, drain_number, listeners, scanner_use, coordinator, skew_ms)"
+    " signatures, endpoint, public_key, sequence, drain_number, listeners, scanner_use, signature_state, coordinator, skew_ms)"
     " SELECT DISTINCT ON (node, worker, boot) node, worker, boot, clock_timestamp(), state, version, pid, in_flight, "
     "gc_done,"
-    " policy_epoch, generation, signatures, endpoint, public_key, sequence, drain_number, listeners::jsonb, scanner_use::jsonb, $19,"
-    " skew_ms + $20::bigint - (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+    " policy_epoch, generation, signatures, endpoint, public_key, sequence, drain_number, listeners::jsonb, scanner_use::jsonb, signature_state::jsonb, $20,"
+    " skew_ms + $21::bigint - (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
     " FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::text[], $5::text[], $6::integer[], $7::bigint[], "
     "$8::bigint[],"
-    " $9::bigint[], $10::bigint[], $11::text[], $12::text[], $13::text[], $14::bigint[], $15::bigint[], $16::bigint[], $17::text[], $18::text[])"
+    " $9::bigint[], $10::bigint[], $11::text[], $12::text[], $13::text[], $14::bigint[], $15::bigint[], $16::bigint[], $17::text[], $18::text[], $19::text[])"
     " AS b(node, worker, boot, state, version, pid, in_flight, gc_done, policy_epoch, generation, signatures, "
-    "endpoint, public_key, sequence, drain_number, skew_ms, listeners, scanner_use)"
+    "endpoint, public_key, sequence, drain_number, skew_ms, listeners, scanner_use, signature_state)"
     " ORDER BY node, worker, boot, sequence DESC"
     " ON CONFLICT (node, worker, boot) DO UPDATE SET seen_at = EXCLUDED.seen_at, state = EXCLUDED.state, version = "
     "EXCLUDED.version,"
@@ -276,7 +304,7 @@ static const char process_sql[] =
     " generation = EXCLUDED.generation, signatures = EXCLUDED.signatures, endpoint = EXCLUDED.endpoint,"
     " public_key = EXCLUDED.public_key, coordinator = EXCLUDED.coordinator, sequence = EXCLUDED.sequence,"
     " drain_number = EXCLUDED.drain_number, skew_ms = EXCLUDED.skew_ms, listeners = EXCLUDED.listeners,"
-    " scanner_use = EXCLUDED.scanner_use"
+    " scanner_use = EXCLUDED.scanner_use, signature_state = EXCLUDED.signature_state"
     " WHERE p.sequence < EXCLUDED.sequence";
 
 static const char metrics_sql[] =
@@ -338,6 +366,7 @@ static void add_beat(struct rows *processes, struct rows *whole, struct rows *pa
     rows_number(processes, beat->skew_ms);
     rows_string(processes, beat->listeners.data);
     rows_string(processes, beat->use.data);
+    rows_string(processes, beat->signatures_told.data);
     rows_end(processes);
     rows_string(nodes, beat->node);
     rows_string(nodes, role_text(beat->role));

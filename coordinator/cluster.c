@@ -83,6 +83,9 @@ static void publish(struct cluster *cluster)
     Weir__NodeEntry *entries = xcalloc(view->node_count + 1, sizeof *entries);
     Weir__AllowedKey *keys = xcalloc(view->key_count + 1, sizeof *keys);
     state.nodes = xcalloc(view->node_count + 1, sizeof *state.nodes);
+    Weir__SignatureTargets targets = WEIR__SIGNATURE_TARGETS__INIT;
+    Weir__SignatureTarget *told = xcalloc(view->node_count + 1, sizeof *told);
+    targets.targets = xcalloc(view->node_count + 1, sizeof *targets.targets);
     state.keys = xcalloc(view->key_count + 1, sizeof *state.keys);
     for (size_t i = 0; i < view->node_count; i++) {
         const struct cluster_node *node = &view->nodes[i];
@@ -98,7 +101,16 @@ static void publish(struct cluster *cluster)
         entry->endpoint = wire_text(node->endpoint);
         if (node->has_key)
             entry->public_key = wire_bytes(node->public_key, CURVE_KEY_LEN);
+        if (!node->has_signatures)
+            continue;
+        Weir__SignatureTarget *target = targets.targets[targets.n_targets++] = &told[i];
+        weir__signature_target__init(target);
+        target->node = entry->node;
+        target->set = wire_bytes(node->signature_set, SIGNATURE_HASH_LEN);
+        target->number = node->signature_number;
     }
+    if (targets.n_targets > 0)
+        state.signature_targets = &targets;
     for (size_t i = 0; i < view->key_count; i++) {
         Weir__AllowedKey *key = state.keys[i] = &keys[i];
         weir__allowed_key__init(key);
@@ -114,6 +126,8 @@ static void publish(struct cluster *cluster)
     link_publish(cluster->options.publisher, &frame);
     free(state.nodes);
     free(state.keys);
+    free(targets.targets);
+    free(told);
     free(entries);
     free(keys);
 }

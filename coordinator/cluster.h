@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <event2/event.h>
+#include "common/signature_set.h"
 #include "coordinator/db.h"
 #include "proto/files.h"
 #include "proto/link.h"
@@ -26,6 +27,9 @@ struct cluster_node {
     Weir__NodeState state;
     bool drain, lost;
     uint64_t gc, drain_number;
+    uint64_t signature_number;
+    uint8_t signature_set[SIGNATURE_HASH_LEN]; /* with has_signatures: which it is to use */
+    bool has_signatures;
     bool has_key;
     uint8_t public_key[CURVE_KEY_LEN];
 };

@@ -51,6 +51,8 @@ static void parse_node(struct cluster_node *node, const json_t *entry)
     node->lost = json_is_true(json_object_get(entry, "lost"));
     node->drain_number = (uint64_t)json_integer_value(json_object_get(entry, "drain_number"));
     node->gc = (uint64_t)json_integer_value(json_object_get(entry, "gc"));
+    node->signature_number = (uint64_t)json_integer_value(json_object_get(entry, "signature_number"));
+    node->has_signatures = signature_unhex(node->signature_set, get_text(entry, "signature_set"));
     node->has_key = curve_key_parse(node->public_key, get_text(entry, "public_key"));
 }
 

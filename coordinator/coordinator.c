@@ -27,6 +27,7 @@
 #include "coordinator/questions.h"
 #include "coordinator/relay_test.h"
 #include "coordinator/service.h"
+#include "coordinator/signatures/signatures.h"
 #include "coordinator/spool/spool.h"
 #include "proto/event_log.h"
 
@@ -54,6 +55,7 @@ struct coordinator {
     struct limits_room *limits;
     struct relay_test *relay_test;
     struct turns *turns;
+    struct signatures *signatures;
     struct leader *leader;
     struct service *service;
     struct http *http;
@@ -295,7 +297,18 @@ static bool make(struct coordinator *coordinator, const struct curve_keypair *pa
         .metrics = metrics,
     };
     coordinator->turns = turns_new(&turns);
-    coordinator->leader = leader_new(coordinator->base, coordinator->db, &config->own, coordinator->relay_test, coordinator->turns, metrics);
+    struct signatures_options signatures = {
+        .base = coordinator->base,
+        .db = coordinator->db,
+        .questions = coordinator->questions,
+        .name = name,
+        .settings = &config->own,
+        .node_timeout_ms = silence,
+        .metrics = metrics,
+    };
+    coordinator->signatures = signatures_new(&signatures);
+    coordinator->leader = leader_new(coordinator->base, coordinator->db, &config->own, coordinator->relay_test, coordinator->turns, coordinator->signatures,
+                                     metrics);
     struct service_options service = {
         .hub = coordinator->hub,
         .endpoint = config->own.listen,
@@ -330,6 +343,8 @@ static bool make(struct coordinator *coordinator, const struct curve_keypair *pa
 static void unmake(struct coordinator *coordinator)
 {
     service_free(&coordinator->service);
+    if (coordinator->signatures != NULL)
+        signatures_rest(coordinator->signatures);
     db_free(&coordinator->db);
     if (coordinator->beats != NULL)
         beats_forget(coordinator->beats, &coordinator->own_beat);
@@ -337,6 +352,7 @@ static void unmake(struct coordinator *coordinator)
     leader_free(&coordinator->leader);
     relay_test_free(&coordinator->relay_test);
     turns_free(&coordinator->turns);
+    signatures_free(&coordinator->signatures);
     spool_free(&coordinator->spool);
     auth_free(&coordinator->auth);
     verify_free(&coordinator->verify);

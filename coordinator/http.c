@@ -31,6 +31,12 @@ struct known { /* one process's series, as last read */
     bool live;
 };
 
+struct series { /* a gauge of the cluster as a whole, as last read */
+    const char *name;
+    char *labels;
+    double value;
+};
+
 struct tested { /* what the leader's test for open relays said of a listener, as last read */
     char *node, *listener, *endpoint, *verdict;
     double at; /* seconds since 1970 */
@@ -48,6 +54,8 @@ struct http {
     size_t known_count;
     struct tested *tested;
     size_t tested_count;
+    struct series *series;
+    size_t series_count;
     struct process_stats *stats;
     struct metric *ok, *unavailable, *other, *busy;
 };
@@ -159,6 +167,8 @@ static void answer_scrapes(struct http *http)
     }
     add_nodes(http, exposition);
     add_tested(http, exposition);
+    for (size_t i = 0; i < http->series_count; i++)
+        exposition_add_gauge(exposition, http->series[i].name, http->series[i].value, "%s", http->series[i].labels);
     exposition_add_conservation(exposition);
     exposition_add_versions(exposition);
     spool_expose(http->options.spool, exposition);
@@ -214,6 +224,41 @@ static void on_tested(void *arg, const PGresult *result)
                                                               .endpoint = xstrdup(PQgetvalue(result, row, 2)),
                                                               .verdict = xstrdup(PQgetvalue(result, row, 3)),
                                                               .at = strtod(PQgetvalue(result, row, 4), NULL) };
+}
+
+static void forget_series(struct http *http)
+{
+    for (size_t i = 0; i < http->series_count; i++)
+        free(http->series[i].labels);
+    free(http->series);
+    http->series = NULL;
+    http->series_count = 0;
+}
+
+/* What functions of the database call them. */
+static const char *series_name(const char *word)
+{
+    static const char *const names[][2] = {
+        { "look_at", "weir_signature_look_timestamp_seconds" }, { "look_failed", "weir_signature_look_failed" }, { "pinned", "weir_signature_pinned" },
+        { "refused", "weir_signature_refused" },                { "sets", "weir_signature_sets" },
+    };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(names[i][0], word) == 0)
+            return names[i][1];
+    return NULL;
+}
+
+static void on_series(void *arg, const PGresult *result)
+{
+    struct http *http = arg;
+    forget_series(http);
+    http->series = xcalloc((size_t)PQntuples(result) + 1, sizeof *http->series);
+    for (int row = 0; row < PQntuples(result); row++) {
+        const char *name = series_name(PQgetvalue(result, row, 0));
+        if (name != NULL)
+            http->series[http->series_count++] = (struct series){ .name = name, .labels = xstrdup(PQgetvalue(result, row, 1)),
+                                                                  .value = strtod(PQgetvalue(result, row, 2), NULL) };
+    }
 }
 
 static void on_rows(void *arg, const PGresult *result)
@@ -278,6 +323,7 @@ static void on_metrics(struct evhttp_request *request, void *arg)
              1, values, on_rows);
     db_query(unit, "SELECT node, listener, endpoint, verdict, extract(epoch FROM tested_at) FROM relay_test WHERE tested_at IS NOT NULL ORDER BY 1, 2, 3", 0,
              NULL, on_tested);
+    db_query(unit, "SELECT name, labels, value FROM signature_gauges()", 0, NULL, on_series);
     db_commit(unit);
 }
 
@@ -332,6 +378,7 @@ void http_free(struct http **freed)
     }
     forget_known(http);
     forget_tested(http);
+    forget_series(http);
     process_stats_free(&http->stats);
     free(http);
 }

@@ -1,7 +1,8 @@
 /*
  * leader.c - what one coordinator must do for all: fold metrics of ended processes, delete old audit rows, what was
  * left in the spool, what next hops said of recipients and operators were told too long ago, buckets that are full again, and
- * hosts not seen for long; look which listeners are to be tested, and which scanners are to make new generations
+ * hosts not seen for long; look which listeners are to be tested, which scanners are to make new generations, and what is to
+ * be done about virus signatures
  *
  * One unit at a time. Rows are deleted in small batches, with a pause in between, so that nobody waits for them.
  */
@@ -26,6 +27,7 @@ struct leader {
     const struct coordinator_settings *settings;
     struct relay_test *relay_test;
     struct turns *turns;
+    struct signatures *signatures;
     uint64_t retention_at_ms;
     bool leads, more_verified, more_buckets, more_rows, more_processes, more_leftovers;
     struct metric *leading, *terms, *deleted, *abandoned, *verified_expired, *verified_over, *acts_forgotten, *buckets_full, *buckets_over, *hosts_known, *hosts_deleted;
@@ -40,13 +42,14 @@ static void schedule(struct leader *leader)
 }
 
 struct leader *leader_new(struct event_base *base, struct db *db, const struct coordinator_settings *settings,
-                          struct relay_test *relay_test, struct turns *turns, struct metrics *metrics)
+                          struct relay_test *relay_test, struct turns *turns, struct signatures *signatures, struct metrics *metrics)
 {
     struct leader *leader = xcalloc(1, sizeof *leader);
     leader->db = db;
     leader->settings = settings;
     leader->relay_test = relay_test;
     leader->turns = turns;
+    leader->signatures = signatures;
     leader->timer = evtimer_new(base, on_timer, leader);
     leader->leading = metrics_gauge(metrics, "weir_leader", NULL);
     leader->terms = metrics_counter(metrics, "weir_leader_terms_total", NULL);
@@ -82,6 +85,8 @@ static void set_leads(struct leader *leader, bool leads)
     leader->leads = leads;
     relay_test_lead(leader->relay_test, leads);
     turns_lead(leader->turns, leads);
+    if (!leads)
+        signatures_rest(leader->signatures);
     metric_set(leader->leading, leads ? 1 : 0);
 }
 
@@ -219,4 +224,5 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     db_commit(unit);
     relay_test_look(leader->relay_test);
     turns_look(leader->turns);
+    signatures_turn(leader->signatures);
 }

@@ -12,13 +12,14 @@
 #include "common/settings.h"
 #include "coordinator/db.h"
 #include "coordinator/relay_test.h"
+#include "coordinator/signatures/signatures.h"
 #include "coordinator/turns.h"
 
 struct leader;
 
-/* settings, relay_test and turns are borrowed for its life. */
+/* settings, relay_test, turns and signatures are borrowed for its life. */
 struct leader *leader_new(struct event_base *base, struct db *db, const struct coordinator_settings *settings,
-                          struct relay_test *relay_test, struct turns *turns, struct metrics *metrics);
+                          struct relay_test *relay_test, struct turns *turns, struct signatures *signatures, struct metrics *metrics);
 void leader_free(struct leader **leader); /* after the db */
 void leader_database_down(struct leader *leader);
 

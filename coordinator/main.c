@@ -17,6 +17,7 @@
 #include "coordinator/auth/helpers.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/migrate.h"
+#include "coordinator/signatures/look.h"
 
 static bool only_check; /* --check */
 
@@ -86,6 +87,8 @@ int main(int argc, char **argv)
     struct error why;
     signal(SIGPIPE, SIG_IGN);
     int status;
+    if (argc == 3 && strcmp(argv[1], HELPERS_WORD) == 0 && strcmp(argv[2], LOOK_WORD) == 0)
+        return look_fetch();
     if (argc == 3 && strcmp(argv[1], HELPERS_WORD) == 0)
         return helpers_serve(argv[2]);
     command_hold_signals();

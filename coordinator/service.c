@@ -234,6 +234,13 @@ static void refuse(struct service *service, const struct link_peer *peer, int bo
               role_text(link_peer_role(peer)), body);
 }
 
+/* Scanners ask for signatures, edges for everything else. */
+static bool may_ask(const struct link_peer *peer, const Weir__Question *question)
+{
+    bool signatures = question->body_case == WEIR__QUESTION__BODY_SIGNATURE_LIST || question->body_case == WEIR__QUESTION__BODY_SIGNATURE_FETCH;
+    return link_peer_role(peer) == (signatures ? WEIR__ROLE__ROLE_SCANNER : WEIR__ROLE__ROLE_EDGE);
+}
+
 static void on_message(void *arg, struct link_peer *peer, const struct link_message *message)
 {
     struct service *service = arg;
@@ -253,7 +260,7 @@ static void on_message(void *arg, struct link_peer *peer, const struct link_mess
         on_policy_request(service, client, frame->policy_request);
     else if (frame->body_case == WEIR__FRAME__BODY_REPORT && node)
         on_report(service, client, frame->report);
-    else if (frame->body_case == WEIR__FRAME__BODY_QUESTION && link_peer_role(peer) == WEIR__ROLE__ROLE_EDGE)
+    else if (frame->body_case == WEIR__FRAME__BODY_QUESTION && may_ask(peer, frame->question))
         on_question(service, client, message);
     else if (frame->body_case == WEIR__FRAME__BODY_ADMIN_REQUEST && operator)
         on_admin_request(service, client, message);

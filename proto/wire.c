@@ -250,6 +250,7 @@ static size_t answer_payloads(const Weir__Answer *answer)
     case WEIR__ANSWER__BODY_SPOOL_LEASES:
         return answer->spool_leases->n_leases;
     case WEIR__ANSWER__BODY_SPOOL_DATA:
+    case WEIR__ANSWER__BODY_SIGNATURE_DATA:
         return 1;
     default:
         return 0;

@@ -46,6 +46,9 @@
 #define WIRE_SENDERS_MAX  256
 #define WIRE_COSTS_MAX    64 /* of one LimitAsk */
 #define WIRE_BUCKET_MAX   512
+#define WIRE_HASH_LEN     32   /* SHA-256 */
+#define WIRE_SIGNATURE_FILES_MAX 256 /* of one set */
+#define WIRE_SIGNATURE_CHUNK (1024u * 1024)
 #define WIRE_LOGIN_MAX    255                 /* RFC 4616, section 2 */
 #define WIRE_PASSWORD_MAX 511                 /* libcrypt takes 512 with the NUL */
 #define WIRE_SIZE_MAX     (UINT64_C(1) << 40) /* of a message, and offsets in it: sums cannot overflow */

@@ -46,6 +46,14 @@
     {                                                                                                                  \
         FIELD(type, name), .kind = WIRE_RULE_KEY, .max = WIRE_ACT_LEN                                                  \
     }
+#define HASH(type, name)                                                                                               \
+    {                                                                                                                  \
+        FIELD(type, name), .kind = WIRE_RULE_KEY, .min = WIRE_HASH_LEN, .max = WIRE_HASH_LEN                           \
+    }
+#define MAYBE_HASH(type, name)                                                                                         \
+    {                                                                                                                  \
+        FIELD(type, name), .kind = WIRE_RULE_KEY, .max = WIRE_HASH_LEN                                                 \
+    }
 #define ENUM(type, name, low, top)                                                                                     \
     {                                                                                                                  \
         FIELD(type, name), .kind = WIRE_RULE_ENUM, .min = (low), .max = (top)                                          \
@@ -270,6 +278,14 @@ static const struct wire_rule scanner_use_rules[] = {
 };
 TABLE(scanner_use, scanner_use, NULL);
 
+static const struct wire_rule signature_state_rules[] = {
+    MAYBE_HASH(Weir__SignatureState, set),
+    MAYBE_HASH(Weir__SignatureState, wanted),
+    TEXT(Weir__SignatureState, why, WIRE_WORDS_MAX),
+    END,
+};
+TABLE(signature_state, signature_state, NULL);
+
 static const struct wire_rule heartbeat_rules[] = {
     NAME(Weir__Heartbeat, node),
     ENUM(Weir__Heartbeat, role, WEIR__ROLE__ROLE_EDGE, ROLE_LAST),
@@ -282,6 +298,7 @@ static const struct wire_rule heartbeat_rules[] = {
     TOKEN(Weir__Heartbeat, endpoint, WIRE_ENDPOINT_MAX),
     MAYBE_KEY(Weir__Heartbeat, public_key),
     TEXT(Weir__Heartbeat, version, WIRE_WORD_MAX),
+    MAYBE_ONE(Weir__Heartbeat, signature_state, signature_state_table),
     END,
 };
 TABLE(heartbeat, heartbeat, NULL);
@@ -307,7 +324,21 @@ static const struct wire_rule allowed_key_rules[] = {
 };
 TABLE(allowed_key, allowed_key, NULL);
 
+static const struct wire_rule signature_target_rules[] = {
+    NAME(Weir__SignatureTarget, node),
+    HASH(Weir__SignatureTarget, set),
+    END,
+};
+TABLE(signature_target, signature_target, NULL);
+
+static const struct wire_rule signature_targets_rules[] = {
+    EACH(Weir__SignatureTargets, targets, 0, WIRE_NODES_MAX, signature_target_table),
+    END,
+};
+TABLE(signature_targets, signature_targets, NULL);
+
 static const struct wire_rule cluster_state_rules[] = {
+    MAYBE_ONE(Weir__ClusterState, signature_targets, signature_targets_table),
     NAME(Weir__ClusterState, coordinator),
     TEXT(Weir__ClusterState, identity, WIRE_WORD_MAX),
     TEXT(Weir__ClusterState, policy_digest, WIRE_WORD_MAX),
@@ -667,6 +698,42 @@ static const struct wire_rule limit_taken_rules[] = {
 };
 TABLE(limit_taken, limit_taken, NULL);
 
+/* --- signatures --- */
+
+static const struct wire_rule signature_list_rules[] = {
+    HASH(Weir__SignatureList, set),
+    END,
+};
+TABLE(signature_list, signature_list, NULL);
+
+static const struct wire_rule signature_file_rules[] = {
+    NAME(Weir__SignatureFile, name),
+    HASH(Weir__SignatureFile, hash),
+    U64(Weir__SignatureFile, size, WIRE_SIZE_MAX),
+    U64(Weir__SignatureFile, time_ms, WIRE_TIME_MAX),
+    END,
+};
+TABLE(signature_file, signature_file, NULL);
+
+static const struct wire_rule signature_files_rules[] = {
+    EACH(Weir__SignatureFiles, files, 1, WIRE_SIGNATURE_FILES_MAX, signature_file_table),
+    END,
+};
+TABLE(signature_files, signature_files, NULL);
+
+static const struct wire_rule signature_fetch_rules[] = {
+    HASH(Weir__SignatureFetch, hash),
+    U64(Weir__SignatureFetch, offset, WIRE_SIZE_MAX),
+    END,
+};
+TABLE(signature_fetch, signature_fetch, NULL);
+
+static const struct wire_rule signature_data_rules[] = {
+    U64(Weir__SignatureData, size, WIRE_SIZE_MAX),
+    END,
+};
+TABLE(signature_data, signature_data, NULL);
+
 /* --- questions and answers --- */
 
 static bool question_has_body(const void *message, struct error *why)
@@ -688,6 +755,8 @@ static const struct wire_rule question_rules[] = {
     CASE(Weir__Question, WEIR__QUESTION__BODY_VERIFY_ASK, verify_ask),
     CASE(Weir__Question, WEIR__QUESTION__BODY_VERIFY_TELL, verify_tell),
     CASE(Weir__Question, WEIR__QUESTION__BODY_LIMIT_ASK, limit_ask),
+    CASE(Weir__Question, WEIR__QUESTION__BODY_SIGNATURE_LIST, signature_list),
+    CASE(Weir__Question, WEIR__QUESTION__BODY_SIGNATURE_FETCH, signature_fetch),
     END,
 };
 TABLE(question, question, question_has_body);
@@ -714,6 +783,8 @@ static const struct wire_rule answer_rules[] = {
     CASE(Weir__Answer, WEIR__ANSWER__BODY_AUTH_RESULT, auth_result),
     CASE(Weir__Answer, WEIR__ANSWER__BODY_VERIFY_KNOWN, verify_known),
     CASE(Weir__Answer, WEIR__ANSWER__BODY_LIMIT_TAKEN, limit_taken),
+    CASE(Weir__Answer, WEIR__ANSWER__BODY_SIGNATURE_FILES, signature_files),
+    CASE(Weir__Answer, WEIR__ANSWER__BODY_SIGNATURE_DATA, signature_data),
     END,
 };
 TABLE(answer, answer, answer_is_one);

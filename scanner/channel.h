@@ -16,6 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include "common/signature_set.h"
 
 #define CHANNEL_FDS_MAX 2
 #define CHANNEL_BODY_MAX (64u << 10) /* bytes behind a SCAN; a socket's default buffer holds that, and it is most mail */
@@ -37,6 +38,7 @@ enum lane { LANE_SMALL, LANE_LARGE, LANES };
 /* How libclamav is set up. Sizes in bytes. */
 struct engine_options {
     char signatures[PATH_MAX];
+    char set[SIGNATURE_HEX_LEN + 1]; /* what these are called; "": whatever is there */
     uint64_t max_scan_size;
     uint64_t max_file_size;
     uint32_t max_files;
@@ -63,6 +65,7 @@ struct packet_config {
     int32_t log_format;
     int32_t log_level;
     char run_dir[PATH_MAX]; /* exists; the workers' folders are made in it */
+    char clean[PATH_MAX];   /* folder of clean mail for the self-test; "": none */
     uint64_t worker_memory;
     bool sandbox;
     bool huge_pages;
@@ -82,6 +85,7 @@ struct packet_loaded {
 
 struct packet_load_failed {
     uint32_t type;
+    bool damaged; /* the files are not those of the set */
     char why[512];
 };
 

@@ -27,6 +27,7 @@
 #include "proto/node.h"
 #include "scanner/scratch.h"
 #include "scanner/service.h"
+#include "scanner/signatures.h"
 #include "scanner/zygote.h"
 
 #define ZYGOTE_FD 3
@@ -54,6 +55,7 @@ struct scanner {
     struct process_stats *process_stats;
     struct link_hub *hub;
     struct service *service;
+    struct signatures *signatures; /* NULL: a folder of its own */
     struct node *node;
     Weir__ScannerUse use; /* as the last heartbeat tells it */
     struct event *drain_limit, *farewell;
@@ -175,7 +177,10 @@ static struct service_options service_options(struct scanner *scanner)
     config->worker_memory = s->worker_memory;
     config->sandbox = s->sandbox;
     config->huge_pages = s->huge_pages;
-    snprintf(config->engine.signatures, sizeof config->engine.signatures, "%s", s->signatures);
+    const char *folder = scanner->signatures != NULL ? signatures_folder(scanner->signatures) : NULL;
+    snprintf(config->engine.signatures, sizeof config->engine.signatures, "%s", folder != NULL ? folder : s->signatures);
+    snprintf(config->engine.set, sizeof config->engine.set, "%s", folder != NULL ? signatures_set(scanner->signatures) : "");
+    snprintf(config->clean, sizeof config->clean, "%s", s->signature_clean);
     config->engine.max_scan_size = s->max_scan_size;
     config->engine.max_file_size = s->max_file_size;
     config->engine.max_files = (uint32_t)s->max_files;
@@ -191,7 +196,8 @@ static struct service_options service_options(struct scanner *scanner)
 static void on_state(void *arg, const Weir__ClusterState *state, const Weir__NodeEntry *entry)
 {
     struct scanner *scanner = arg;
-    (void)state;
+    if (scanner->signatures != NULL)
+        signatures_on_state(scanner->signatures, state);
     if (entry == NULL)
         return;
     scanner->drain_wanted = entry->drain;
@@ -228,7 +234,20 @@ static void on_heartbeat(void *arg, Weir__Heartbeat *beat)
     fill_use(scanner, beat);
     if (info != NULL)
         beat->signatures = wire_text(info->signatures);
+    if (scanner->signatures != NULL) {
+        static Weir__SignatureState told; /* until the heartbeat is packed */
+        weir__signature_state__init(&told);
+        signatures_tell(scanner->signatures, &told);
+        beat->signature_state = &told;
+    }
     process_stats_update(scanner->process_stats);
+}
+
+static void on_signatures_changed(void *arg)
+{
+    struct scanner *scanner = arg;
+    if (scanner->node != NULL)
+        node_heartbeat_soon(scanner->node);
 }
 
 static void on_service_changed(void *arg)
@@ -280,6 +299,7 @@ static void tell_restart(const struct scanner_settings *was, const struct scanne
         { "listen", was->listen, now->listen },
         { "advertise", was->advertise, now->advertise },
         { "tmp_dir", was->tmp_dir, now->tmp_dir },
+        { "signature_store", was->signature_store, now->signature_store },
     };
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
         if (strcmp(keys[i].before, keys[i].after) != 0)
@@ -301,6 +321,8 @@ static void on_hangup(evutil_socket_t fd, short what, void *arg)
         fresh.log = old_log;
         fresh.scanner = old_scanner;
         tell_restart(&old_scanner, &scanner->settings.scanner);
+        if (scanner->signatures != NULL)
+            signatures_fall_back(scanner->signatures, scanner->settings.scanner.signatures);
         struct service_options options = service_options(scanner);
         service_configure(scanner->service, &options);
         open_log(scanner);
@@ -355,6 +377,12 @@ static void scanner_start(struct scanner *scanner, const struct curve_keypair *p
     command_take_signals();
     scanner->hub = link_hub_new(scanner->base, pair, &scanner->metrics);
     link_hub_configure(scanner->hub, &scanner->settings.cluster);
+    if (s->signature_source == SIGNATURES_CLUSTER) {
+        scanner->signatures = signatures_new(&(struct signatures_options){ .base = scanner->base, .node = scanner->command.name, .store = s->signature_store,
+                                                                           .metrics = &scanner->metrics, .changed = on_signatures_changed, .arg = scanner }, &why);
+        if (scanner->signatures == NULL)
+            fatal("%s", why.text);
+    }
     struct service_options options = service_options(scanner);
     raise_file_limit(&options);
     scanner->service = service_new(scanner->base, scanner->hub, &options, &scanner->metrics, on_service_changed, scanner, &why);
@@ -368,10 +396,13 @@ static void scanner_start(struct scanner *scanner, const struct curve_keypair *p
                                                      .coordinator_count = scanner->settings.coordinator_count,
                                                      .hub = scanner->hub, .metrics = &scanner->metrics },
                              &node_handlers, scanner);
+    if (scanner->signatures != NULL)
+        signatures_start(scanner->signatures, scanner->node, service_pool(scanner->service), s->signatures);
 }
 
 static void scanner_stop(struct scanner *scanner)
 {
+    signatures_free(&scanner->signatures);
     node_free(&scanner->node);
     service_free(&scanner->service);
     link_hub_free(&scanner->hub);

@@ -12,6 +12,7 @@
  */
 #include "scanner/pool_parts.h"
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -50,8 +51,14 @@ static void pool_stop_serving(struct pool *pool)
     pool_soon(pool);
 }
 
-void pool_failed(struct pool *pool, const char *why)
+void pool_failed(struct pool *pool, const struct generation *generation, const char *why)
 {
+    if (strcmp(pool->failure.set, generation->set) != 0)
+        pool->failures = 0;
+    pool->failures++;
+    memcpy(pool->failure.set, generation->set, sizeof pool->failure.set);
+    snprintf(pool->failure.why, sizeof pool->failure.why, "%s", why);
+    pool->failure.damaged = generation->damaged;
     metric_add(pool->m.failures, 1);
     if (pool->suspected && pool->serving != NULL)
         pool_stop_serving(pool);
@@ -214,6 +221,25 @@ void pool_free(struct pool **pool_at)
 void pool_configure(struct pool *pool, const struct pool_options *options)
 {
     pool->options = *options;
+}
+
+void pool_use_signatures(struct pool *pool, const char *folder, const char *set)
+{
+    struct engine_options *engine = &pool->options.config.engine;
+    snprintf(engine->signatures, sizeof engine->signatures, "%s", folder);
+    snprintf(engine->set, sizeof engine->set, "%s", set);
+}
+
+const char *pool_signature_set(const struct pool *pool)
+{
+    return pool->serving != NULL ? pool->serving->set : "";
+}
+
+uint64_t pool_failures(const struct pool *pool, const char *set, const struct pool_failure **failure)
+{
+    if (failure != NULL)
+        *failure = &pool->failure;
+    return strcmp(pool->failure.set, set) == 0 ? pool->failures : 0;
 }
 
 void pool_renew(struct pool *pool)

@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <event2/event.h>
 #include "common/metrics.h"
+#include "common/signature_set.h"
 #include "proto/weir.pb-c.h"
 #include "scanner/channel.h"
 
@@ -62,6 +63,17 @@ void pool_free(struct pool **pool);
 
 /* For the generations made from now on. run_dir is borrowed. */
 void pool_configure(struct pool *pool, const struct pool_options *options);
+
+/* The folder of signatures, and the name of their set (common/signature_set.h; "": none), for the generations made from now on. */
+void pool_use_signatures(struct pool *pool, const char *folder, const char *set);
+const char *pool_signature_set(const struct pool *pool); /* of the generation that serves; "": none, or without a name. Borrowed */
+struct pool_failure {
+    char set[SIGNATURE_HEX_LEN + 1];
+    char why[512];
+    bool damaged; /* the folder's files are not those of the set */
+};
+/* How many generations of this set have failed before they served; failure (may be NULL) is the last one, and borrowed. */
+uint64_t pool_failures(const struct pool *pool, const char *set, const struct pool_failure **failure);
 
 void pool_renew(struct pool *pool);
 /*

@@ -40,7 +40,7 @@ static void generation_doom(struct generation *generation, const char *why)
     generation->state = GENERATION_DOOMED;
     generation_stop_events(generation);
     kill(generation->pid, SIGKILL);
-    pool_failed(generation->pool, why);
+    pool_failed(generation->pool, generation, why);
 }
 
 size_t generation_count(const struct generation *generation, enum lane lane, bool ready_only)
@@ -175,7 +175,7 @@ void generation_gone(struct generation *generation)
     event_free(generation->clock);
     scratch_remove(generation->run_dir); /* normally gone with the zygote */
     if (was_new)
-        pool_failed(pool, "its zygote died");
+        pool_failed(pool, generation, "its zygote died");
     free(generation);
     pool_soon(pool);
 }
@@ -242,6 +242,7 @@ static void on_zygote_readable(evutil_socket_t fd, short what, void *arg)
         generation_on_loaded(generation, &packet.loaded);
     } else if (len == (ssize_t)sizeof packet.failed && packet.type == PACKET_LOAD_FAILED) {
         packet.failed.why[sizeof packet.failed.why - 1] = '\0';
+        generation->damaged = packet.failed.damaged;
         generation_doom(generation, packet.failed.why);
     } else if (len == (ssize_t)sizeof packet.forked && packet.type == PACKET_FORKED) {
         generation_on_forked(generation, &packet.forked, fds, fd_count);
@@ -309,6 +310,8 @@ static bool generation_start(struct pool *pool, struct generation *generation, s
     config->type = PACKET_CONFIG;
     config->generation = generation->number;
     memcpy(config->run_dir, generation->run_dir, sizeof config->run_dir);
+    if (pool->serving == NULL) /* mail that is no longer clean must not keep a scanner from its only signatures */
+        config->clean[0] = '\0';
     bool done = false;
     pool_keep_folder(pool);
     if (mkdir(generation->run_dir, 0700) != 0 || !channel_pair(ends)) {
@@ -332,10 +335,11 @@ void generation_new(struct pool *pool)
     generation->number = ++pool->last_generation;
     generation->gc = pool->gc_wanted;
     generation->channel = -1;
+    memcpy(generation->set, pool->options.config.engine.set, sizeof generation->set);
     memcpy(generation->wanted, pool->options.workers, sizeof generation->wanted);
     pool->renew = false;
     if (!generation_start(pool, generation, &why)) {
-        pool_failed(pool, why.text);
+        pool_failed(pool, generation, why.text);
         descriptor_close(&generation->channel);
         scratch_remove(generation->run_dir);
         free(generation);

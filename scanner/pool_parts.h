@@ -37,6 +37,8 @@ struct generation {
     struct generation *next;
     uint64_t number;
     uint64_t gc; /* request number that it fulfils */
+    char set[SIGNATURE_HEX_LEN + 1]; /* of signatures */
+    bool damaged;
     enum generation_state state;
     pid_t pid;
     int channel;
@@ -87,6 +89,8 @@ struct pool {
     uint64_t gc_wanted, gc_done;
     bool gc_heard; /* a request number, since the start of this process */
     bool renew;
+    struct pool_failure failure; /* the last one, */
+    uint64_t failures;           /* of how many of its set in a row */
     bool suspected; /* the generation that serves, until another has taken over */
     uint64_t suspected_us;
     unsigned retry_s;
@@ -100,7 +104,7 @@ struct pool {
 
 /* pool.c */
 void pool_soon(struct pool *pool); /* what follows from a change is done from the loop */
-void pool_failed(struct pool *pool, const char *why); /* a generation that never served is gone, or will be */
+void pool_failed(struct pool *pool, const struct generation *generation, const char *why); /* one that never served is gone, or will be */
 void pool_keep_folder(struct pool *pool);
 void pool_show_serving(struct pool *pool);
 void descriptor_close(int *fd); /* -1 afterwards; may be -1 */

@@ -1,6 +1,6 @@
 $(eval $(call library,scanengine,scanner,channel.c scratch.c filewatch.c engine.c hugepages.c sandbox.c worker.c zygote.c))
-$(eval $(call library,scanner,scanner,admission.c body.c scans.c pool.c pool_generation.c pool_worker.c pool_use.c service.c))
-$(eval $(call program,weir-scanner,scanner,main.c,scanner scanengine proto common,-lclamav -lseccomp -lzmq -lprotobuf-c -levent))
+$(eval $(call library,scanner,scanner,admission.c body.c scans.c pool.c pool_generation.c pool_worker.c pool_use.c service.c signatures.c))
+$(eval $(call program,weir-scanner,scanner,main.c,scanner scanengine proto common,-lclamav -lseccomp -lzmq -lprotobuf-c -levent -lcrypto))
 $(eval $(call unit_test,scanner_engine,scanengine common,-lclamav -lseccomp))
 $(eval $(call unit_test,scanner_sandbox,scanengine common,-lseccomp))
 $(eval $(call unit_test,scanner_hugepages,scanengine common,))

@@ -29,6 +29,7 @@
 #include <unistd.h>
 #include "common/log.h"
 #include "common/memory.h"
+#include "common/signature_set.h"
 #include "scanner/channel.h"
 #include "scanner/engine.h"
 #include "scanner/hugepages.h"
@@ -39,6 +40,8 @@
 #define LOADER_NICE 10 /* a tenth of a core where workers want all of it, so that loading still ends */
 #define LOADER_STACK (8u << 20)
 #define SELF_TEST_MS 30000
+#define CLEAN_MAIL_MAX (4 << 20)
+#define CLEAN_SCANS_FROM 1000 /* even: behind those of engine_test_message() */
 #define SELF_TEST_WORKER 0 /* real workers have numbers from 1 */
 
 struct child {
@@ -179,6 +182,54 @@ static bool self_test_one(int channel, size_t index, const char *text, size_t le
     return true;
 }
 
+/* In either way, by the message's size: a packet holds no more. */
+static bool self_test_mail(int channel, int folder, const char *name, uint64_t scan, struct error *why)
+{
+    int fd = openat(folder, name, O_RDONLY | O_CLOEXEC);
+    struct stat st;
+    char *text = NULL;
+    bool passed = false;
+    if (fd < 0 || fstat(fd, &st) != 0 || st.st_size > CLEAN_MAIL_MAX) {
+        error_set(why, "self-test: %s: %s", name, fd < 0 ? strerror(errno) : "larger than 4 MiB");
+    } else {
+        size_t size = (size_t)st.st_size + ENGINE_MAIL_PREFIX_LEN;
+        text = xmalloc(size);
+        memcpy(text, ENGINE_MAIL_PREFIX, ENGINE_MAIL_PREFIX_LEN);
+        if (pread(fd, text + ENGINE_MAIL_PREFIX_LEN, (size_t)st.st_size, 0) != st.st_size)
+            error_set(why, "self-test: %s cannot be read", name);
+        else
+            passed = self_test_one(channel, size > CHANNEL_BODY_MAX ? scan | 1 : scan, text, size, WEIR__VERDICT__VERDICT_CLEAN, why);
+    }
+    if (!passed) {
+        struct error words = *why;
+        error_set(why, "%.200s: %.250s", name, words.text);
+    }
+    free(text);
+    if (fd >= 0)
+        close(fd);
+    return passed;
+}
+
+/* Mail that the site keeps for this: a set that finds something in it would refuse good mail. */
+static bool self_test_clean(int channel, const char *folder, struct error *why)
+{
+    DIR *dir = folder[0] != '\0' ? opendir(folder) : NULL;
+    bool passed = folder[0] == '\0' || dir != NULL;
+    if (!passed)
+        error_set(why, "self-test: %s: %s", folder, strerror(errno));
+    uint64_t scan = CLEAN_SCANS_FROM;
+    for (const struct dirent *entry; passed && dir != NULL && (entry = readdir(dir)) != NULL;) {
+        size_t len = strlen(entry->d_name);
+        if (entry->d_name[0] == '.' || len < 4 || strcmp(entry->d_name + len - 4, ".eml") != 0)
+            continue;
+        passed = self_test_mail(channel, dirfd(dir), entry->d_name, scan, why);
+        scan += 2;
+    }
+    if (dir != NULL)
+        closedir(dir);
+    return passed;
+}
+
 /* Through a real worker with its whole sandbox: what does not work there must not take mail. */
 static bool self_test(struct zygote *zygote, struct error *why)
 {
@@ -194,6 +245,7 @@ static bool self_test(struct zygote *zygote, struct error *why)
     Weir__Verdict expected;
     for (size_t i = 0; passed && engine_test_message(i, text, sizeof text, &len, &expected); i++)
         passed = self_test_one(fds[0], i, text, len, expected, why);
+    passed = passed && self_test_clean(fds[0], zygote->config.clean, why);
     kill(zygote->children->pid, SIGKILL);
     waitpid(zygote->children->pid, NULL, 0);
     child_gone(zygote, &zygote->children);
@@ -222,8 +274,26 @@ static bool zygote_read_config(struct zygote *zygote)
 struct loader {
     struct zygote *zygote;
     struct engine_info *info;
+    bool *damaged;
     struct error *why;
 };
+
+/* Summed up again at each load: what is in the folder is what was fetched, whatever happened to the disk since. */
+static bool loader_verify(const struct engine_options *options, bool *damaged, struct error *why)
+{
+    if (options->set[0] == '\0')
+        return true;
+    struct signature_file *files = xcalloc(SIGNATURE_FILES_MAX, sizeof *files);
+    char name[SIGNATURE_HEX_LEN + 1] = "";
+    int count = signature_folder_read(options->signatures, files, UINT64_MAX, why);
+    if (count >= 0)
+        signature_set_name(files, (size_t)count, name);
+    free(files);
+    *damaged = strcmp(name, options->set) != 0;
+    if (*damaged && count >= 0)
+        error_set(why, "%s: the files are not those of the set", options->signatures);
+    return !*damaged;
+}
 
 static void *loader_run(void *arg)
 {
@@ -231,16 +301,18 @@ static void *loader_run(void *arg)
     pthread_setname_np(pthread_self(), "weir-loader");
     if (setpriority(PRIO_PROCESS, (id_t)gettid(), getpriority(PRIO_PROCESS, 0) + LOADER_NICE) != 0)
         log_write(LOG_DEBUG, "nice: %s", strerror(errno));
-    loader->zygote->engine = engine_load(&loader->zygote->config.engine, loader->info, loader->why);
+    const struct engine_options *options = &loader->zygote->config.engine;
+    if (loader_verify(options, loader->damaged, loader->why))
+        loader->zygote->engine = engine_load(options, loader->info, loader->why);
     if (loader->zygote->engine != NULL && loader->zygote->config.huge_pages)
         loader->info->huge_bytes = hugepages_collapse(); /* the other thread only waits for this one */
     return NULL;
 }
 
 /* Loads at low priority; the process has one thread again when this returns. */
-static void zygote_load_niced(struct zygote *zygote, struct engine_info *info, struct error *why)
+static void zygote_load_niced(struct zygote *zygote, struct engine_info *info, bool *damaged, struct error *why)
 {
-    struct loader loader = { .zygote = zygote, .info = info, .why = why };
+    struct loader loader = { .zygote = zygote, .info = info, .damaged = damaged, .why = why };
     pthread_attr_t attributes;
     pthread_t thread;
     mallopt(M_ARENA_MAX, 1); /* one heap: the engine must not stand in the arena of a thread that is gone */
@@ -258,15 +330,16 @@ static bool zygote_load(struct zygote *zygote)
 {
     struct packet_loaded loaded = { .type = PACKET_LOADED };
     struct error why = { "" };
+    bool damaged = false;
     loaded.layers.namespace = sandbox_isolate();
     loaded.layers.seccomp = zygote->config.sandbox;
     loaded.layers.landlock = zygote->config.sandbox && sandbox_has_landlock();
     if (!loaded.layers.landlock)
         log_write(LOG_WARNING, zygote->config.sandbox ? "this kernel has no Landlock: only permissions keep workers from other files"
                                                       : "the sandbox is turned off: workers may do whatever this user may");
-    zygote_load_niced(zygote, &loaded.info, &why);
+    zygote_load_niced(zygote, &loaded.info, &damaged, &why);
     if (zygote->engine == NULL || !self_test(zygote, &why)) {
-        struct packet_load_failed failed = { .type = PACKET_LOAD_FAILED };
+        struct packet_load_failed failed = { .type = PACKET_LOAD_FAILED, .damaged = damaged };
         snprintf(failed.why, sizeof failed.why, "%s", why.text);
         channel_send(zygote->channel, &failed, sizeof failed, NULL, 0);
         return false;

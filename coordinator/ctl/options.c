@@ -57,6 +57,11 @@ const struct verb options_verbs[] = {
     { "limit reset", "ADDRESS|PREFIX|ACCOUNT|DOMAIN", 1, 1, 0, "fill the buckets of limits that it has" },
     { "verify show", "ADDRESS|@DOMAIN", 1, 1, 0, "what next hops said of recipients, and until when it counts" },
     { "verify forget", "ADDRESS|@DOMAIN", 1, 1, 0, "let them be asked anew; edges have forgotten after verify_memory_time" },
+    { "signatures status", "", 0, 0, 0, "sets of virus signatures, which of them scanners use, and how old they are" },
+    { "signatures update", "", 0, 0, OPTION_RETRY, "look at the mirrors now; --retry tries the set that failed last again" },
+    { "signatures rollback", "[SET]", 0, 1, 0, "go back to the set before, or to SET; what is left is not taken again" },
+    { "signatures pin", "SET", 1, 1, 0, "use SET and nothing newer" },
+    { "signatures unpin", "", 0, 0, 0, "follow the mirrors again" },
     { "exception list", "", 0, 0, OPTION_POLICY, "who has other limits, why, and until when" },
     { "config check", "", 0, 0, 0, "whether the configuration is right" },
     { "config show", "", 0, 0, OPTION_DEFAULTS | OPTION_CHANGED, "effective values and where each came from" },
@@ -79,6 +84,7 @@ static const struct flag flags[] = {
     { "--login", OPTION_SENDER, true },       { "--listener", OPTION_LISTENER, true },
     { "--domain", OPTION_PROBES, true },      { "--outside", OPTION_PROBES, true },
     { "--unregistered", OPTION_UNREGISTERED, false }, { "--format", OPTION_FORMAT, true },
+    { "--retry", OPTION_RETRY, false },
     { "--from-address", OPTION_PROBES, true }, { "--client", OPTION_PROBES, true },
     { "--all", OPTION_TURNS, false },         { "--rolling", OPTION_TURNS, false },
 };
@@ -327,7 +333,7 @@ static bool check_age(const struct options *options, struct error *why)
 
 char *options_usage(const struct verb *verb)
 {
-    return xasprintf("%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s", verb->name, verb->flags & OPTION_TURNS ? " [--all|--rolling]" : "", verb->flags & OPTION_WAIT ? " [--wait]" : "",
+    return xasprintf("%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s", verb->name, verb->flags & OPTION_RETRY ? " [--retry]" : "", verb->flags & OPTION_TURNS ? " [--all|--rolling]" : "", verb->flags & OPTION_WAIT ? " [--wait]" : "",
                      verb->flags & OPTION_TIMEOUT ? " [--timeout S]" : "", verb->flags & OPTION_FORCE ? " [--force]" : "",
                      verb->flags & OPTION_FILTERS ? " [FILTER]" : "", verb->flags & OPTION_COMMENT ? " [--comment TEXT]" : "",
                      verb->flags & OPTION_LIMIT ? " [--limit N]" : "", verb->flags & OPTION_POLICY ? " [--policy DIR]" : "",

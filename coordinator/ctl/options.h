@@ -31,6 +31,7 @@ enum option_flag {
     OPTION_UNREGISTERED = 16384, /* --unregistered */
     OPTION_FORMAT = 32768,  /* --format cidr|nftables */
     OPTION_TURNS = 65536,   /* --all, --rolling: of gc */
+    OPTION_RETRY = 131072,  /* --retry: what failed, too */
     OPTION_LISTENER = 4096, /* --listener NAME: of the configuration, whose rules hold, too */
 };
 

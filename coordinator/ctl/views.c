@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 #include "common/memory.h"
+#include "coordinator/ctl/signatures.h"
 #include "coordinator/ctl/table.h"
 #include "coordinator/ctl/turns.h"
 #include "coordinator/ctl/views.h"
@@ -749,6 +750,11 @@ void view_print(const char *verb, const json_t *body, const char *coordinator, F
         { "gc", print_node },
         { "gc cancel", turns_print },
         { "gc status", turns_print },
+        { "signatures pin", signatures_print },
+        { "signatures rollback", signatures_print },
+        { "signatures status", signatures_print },
+        { "signatures unpin", signatures_print },
+        { "signatures update", signatures_print },
         { "trace", print_trace },
         { "keys add", print_key },
         { "keys list", print_keys },

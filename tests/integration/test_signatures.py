@@ -1,0 +1,323 @@
+"""Signatures that the cluster fetches itself: a real freshclam, a mirror on loopback, two scanners, and leaders and scanners that die in the middle."""
+import functools
+import http.server
+import json
+import os
+import pathlib
+import shutil
+import signal
+import tempfile
+import threading
+import time
+
+import pytest
+
+import weir
+from weir import EICAR, Smtp, message, wait_until
+
+pytestmark = pytest.mark.skipif(shutil.which("freshclam") is None, reason="no freshclam")
+BROKEN = "this is no signature\n"
+EICAR_LINE = f"Eicar-Test-Signature:0:*:{EICAR.hex()}\n"
+
+
+def line(name):
+    """A signature of its own, and the text in which it is found."""
+    text = f"virus-of-our-own-{name}-{os.urandom(6).hex()}"
+    return f"Own.{name}:0:*:{text.encode().hex()}\n", text
+
+
+class Mirror:
+    """A web server with files of signatures."""
+
+    def __init__(self):
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="weir-mirror."))
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(self.dir)))
+        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
+        self.thread.start()
+        self.time = int(time.time()) + 10
+
+    def url(self, name):
+        return f"http://127.0.0.1:{self.server.server_port}/{name}"
+
+    def put(self, name, text):
+        """Whole, or not at all. Newer than whatever was fetched before: If-Modified-Since goes by seconds."""
+        self.time += 10
+        fresh = self.dir / f"{name}.new"
+        fresh.write_text(text) if isinstance(text, str) else fresh.write_bytes(text)
+        os.utime(fresh, (self.time, self.time))
+        fresh.rename(self.dir / name)
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+        shutil.rmtree(self.dir)
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+class Farm:
+    """A cluster whose scanners follow its mirror."""
+
+    def __init__(self, *sets, **options):
+        self.mirror = Mirror()
+        self.own = self.mirror.dir.with_name(self.mirror.dir.name + ".own")
+        self.clean = self.mirror.dir.with_name(self.mirror.dir.name + ".clean")
+        self.own.mkdir()
+        self.clean.mkdir()
+        self.mirror.put("own.ndb", EICAR_LINE)
+        self.cluster = weir.Cluster(edges=1, scanners=2, coordinators=2, sets=[
+            "edge.workers=1", "scanner.workers=1", "node_timeout=2s", "signature_source=cluster", f"signature_urls={self.mirror.url('own.ndb')}",
+            f"signature_folder={self.own}", f"signature_clean={self.clean}", "signature_interval=1s", "signature_canary_time=0", *sets], **options)
+
+    def up(self):
+        self.cluster.up()
+        wait_until(lambda: self.all_use(self.current()), 30, "the first set")
+        return self
+
+    def close(self):
+        self.cluster.down()
+        self.mirror.close()
+        shutil.rmtree(self.own)
+        shutil.rmtree(self.clean)
+
+    def status(self):
+        return json.loads(self.cluster.weirctl("--json", "signatures", "status").stdout)
+
+    def states(self):
+        """Newest first."""
+        return [one["state"] for one in self.status()["sets"]]
+
+    def current(self):
+        return next((one["id"] for one in self.status()["sets"] if one["state"] == "current"), None)
+
+    def scanners(self):
+        return {one["node"]: one for one in self.status()["scanners"]}
+
+    def all_use(self, wanted):
+        return wanted and all(one["loaded"] == wanted for one in self.scanners().values())
+
+    def changes(self, before):
+        """Waits until there is another current set, which all scanners use."""
+        def done():
+            now = self.current()
+            return now != before and self.all_use(now) and now
+        return wait_until(done, 60, f"another set than {before} everywhere")
+
+    def generations(self):
+        return {name: node["generation"] for name, node in self.cluster.nodes().items() if node["role"] == "scanner"}
+
+    def answer(self, text):
+        with Smtp(self.cluster.relay()) as client:
+            client.envelope()
+            return client.data(message(body=text + "\r\n"))
+
+    def catches(self, text, count=6):
+        """By both scanners, as far as one sees: they are chosen by chance and load."""
+        answers = [self.answer(text) for _ in range(count)]
+        assert all(answer.code == 550 for answer in answers), answers
+
+    def gauge(self, name, **labels):
+        return self.cluster.metric(name, **labels)
+
+
+@pytest.fixture(scope="module")
+def farm():
+    made = Farm()
+    try:
+        yield made.up()
+    finally:
+        made.close()
+
+
+class Load:
+    """Mail all the time; whatever is not accepted is remembered."""
+
+    def __init__(self, farm):
+        self.farm, self.sent, self.refused, self.ends = farm, 0, [], threading.Event()
+        self.thread = threading.Thread(target=self.run)
+
+    def run(self):
+        while not self.ends.is_set():
+            answer = self.farm.answer("nothing bad")
+            self.sent += 1
+            if answer.code != 250:
+                self.refused.append(answer)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.ends.set()
+        self.thread.join()
+
+
+def test_S22_a_new_signature_reaches_every_scanner(farm):
+    before, generations = farm.current(), farm.generations()
+    signature, text = line("New")
+    assert farm.answer(text).code == 250
+    with Load(farm) as load:
+        farm.mirror.put("own.ndb", EICAR_LINE + signature)
+        now = farm.changes(before)
+        wait_until(lambda: load.sent > 20, what="mail meanwhile")
+    assert load.refused == [], "no job is dropped"
+    farm.catches(text)
+    assert farm.generations() == {name: number + 1 for name, number in generations.items()}, "one generation each"
+    status = farm.cluster.weirctl("signatures", "status").stdout
+    assert now[:12] in status and "looked at" in status and "as it is to be" in status, status
+    assert len({one["version"] for one in farm.scanners().values()}) == 1 and len({one["loaded"] for one in farm.scanners().values()}) == 1
+    wait_until(lambda: farm.gauge("weir_signature_sets", state="current") == 1 and farm.gauge("weir_signature_refused") == 0, what="the metrics")
+
+
+def test_files_of_the_site_are_added(farm):
+    before = farm.current()
+    signature, text = line("Site")
+    (farm.own / "site.ndb").write_text(signature)
+    (farm.own / "rules.yar").write_text('rule own_rule { strings: $a = "yara-finds-this-one-here" condition: $a }\n')
+    (farm.own / "README").write_text("is no signature\n")
+    farm.changes(before)
+    farm.catches(text, 2)
+    assert "own_rule" in farm.answer("yara-finds-this-one-here").text
+
+
+def test_S22_a_broken_database_is_refused_and_the_old_one_stays(farm):
+    before, generations = farm.current(), farm.generations()
+    signature, text = line("Behind")
+    farm.mirror.put("own.ndb", EICAR_LINE + BROKEN + signature)
+    broken = wait_until(lambda: farm.status()["sets"][0]["state"] == "failed" and farm.status()["sets"][0], 60, "the broken set is refused")
+    assert broken["why"].startswith("scanner-1: "), broken
+    assert farm.current() == before and farm.generations() == generations, "nobody changed"
+    assert farm.answer(text).code == 250
+    wait_until(lambda: farm.gauge("weir_signature_refused") == 1, what="the alarm")
+    assert farm.gauge("weir_signature_failures_total", node="scanner-2", what="load") == 0, "the others never heard of it"
+    look = farm.status()["look"]["done_at"]
+    wait_until(lambda: farm.status()["look"]["done_at"] > look, what="another look")
+    assert farm.states().count("failed") == 1, "it is not tried again"
+    failures = farm.gauge("weir_signature_failures_total", node="scanner-1", what="load")
+    farm.cluster.weirctl("signatures", "update", "--retry")
+    wait_until(lambda: farm.gauge("weir_signature_failures_total", node="scanner-1", what="load") > failures and farm.states()[0] == "failed", 60, "another try")
+    farm.mirror.put("own.ndb", EICAR_LINE + signature)
+    farm.changes(before)
+    farm.catches(text, 2)
+    wait_until(lambda: farm.gauge("weir_signature_refused") == 0, what="the end of the alarm")
+
+
+def test_a_set_that_finds_clean_mail_bad_is_refused(farm):
+    before = farm.current()
+    signature, text = line("FalseAlarm")
+    (farm.clean / "kept.eml").write_bytes(message(body=f"we always write {text}\r\n"))
+    farm.mirror.put("own.ndb", EICAR_LINE + signature)
+    refused = wait_until(lambda: farm.status()["sets"][0]["state"] == "failed" and farm.status()["sets"][0], 60, "the set is refused")
+    assert "kept.eml" in refused["why"] and "Own.FalseAlarm" in refused["why"] and farm.current() == before
+    (farm.clean / "kept.eml").unlink()
+
+
+def test_a_mirror_that_fails_stops_nothing(farm):
+    before = farm.current()
+    kept = (farm.mirror.dir / "own.ndb").rename(farm.mirror.dir / "away")
+    wait_until(lambda: farm.status()["look"]["result"] == "failed" and "own.ndb" in farm.status()["look"]["words"], what="a look that fails")
+    assert farm.current() == before
+    wait_until(lambda: farm.gauge("weir_signature_look_failed") == 1, what="the alarm")
+    signature, text = line("Meanwhile")
+    (farm.own / "meanwhile.ndb").write_text(signature)
+    now = farm.changes(before)
+    farm.catches(text, 2)
+    kept.rename(farm.mirror.dir / "own.ndb")
+    wait_until(lambda: farm.status()["look"]["result"] == "ok", what="a look that succeeds")
+    assert now
+
+
+def test_S28_rollback_and_pin(farm):
+    first = farm.current()
+    signature, text = line("Second")
+    farm.mirror.put("own.ndb", EICAR_LINE + signature)
+    second = farm.changes(first)
+    farm.catches(text, 2)
+    farm.cluster.weirctl("signatures", "rollback")
+    assert farm.changes(second) == first and farm.answer(text).code == 250
+    done = farm.cluster.weirctl("signatures", "rollback", "nothex", check=False)
+    assert done.returncode == 65 and "begins with" in done.stderr
+    look = farm.status()["look"]["done_at"]
+    wait_until(lambda: farm.status()["look"]["done_at"] > look, what="another look")
+    assert farm.current() == first, "what was left is not taken again, though the mirror still has it"
+    farm.cluster.weirctl("signatures", "pin", first[:12])
+    other, words = line("Third")
+    farm.mirror.put("own.ndb", EICAR_LINE + other)
+    wait_until(lambda: farm.states()[0] == "new", what="a newer set, which waits")
+    assert farm.current() == first and "pinned" in farm.cluster.weirctl("signatures", "status").stdout
+    assert farm.cluster.weirctl("signatures", "rollback", check=False).returncode == 65
+    wait_until(lambda: farm.gauge("weir_signature_pinned") == 1, what="the metric")
+    farm.cluster.weirctl("signatures", "unpin")
+    farm.changes(first)
+    farm.catches(words, 2)
+    history = farm.cluster.weirctl("history").stdout
+    assert all(f"signatures {act}" in history for act in ("rollback", "pin", "unpin", "update")), history
+
+
+def stored_size(farm, name):
+    """Bytes that a scanner has of files under way."""
+    return sum(path.stat().st_size for path in (farm.cluster.dir / name / "signatures/files").glob("*.part"))
+
+
+def test_kills_in_the_middle(farm):
+    """A scanner dies while it fetches a large file, and its leader with it; both go on."""
+    before = farm.current()
+    signature, text = line("Large")
+    filler = "".join(f"Filler.{number}:0:*:{os.urandom(20).hex()}\n" for number in range(400000))
+    assert len(filler) > 16 << 20
+    farm.mirror.put("own.ndb", EICAR_LINE + signature + filler)
+    wait_until(lambda: stored_size(farm, "scanner-1") > 0 or stored_size(farm, "scanner-2") > 0 or farm.states()[0] in ("canary", "rolling"), 60, "a scanner that fetches")
+    victim = farm.status()["sets"][0]["canary"] or "scanner-1"
+    farm.cluster.kill(victim)
+    leader = next((n for n in (1, 2) if farm.cluster.metric("weir_leader", n, node=f"coordinator-{n}") == 1), 1)
+    farm.cluster.kill(f"coordinator-{leader}")
+    farm.cluster.start(victim)
+    farm.cluster.start(f"coordinator-{leader}")
+    farm.changes(before)
+    farm.catches(text, 2)
+    sets = list((farm.cluster.dir / victim / "signatures/sets").iterdir())
+    assert len(sets) == 1 and stored_size(farm, victim) == 0, "nothing is left over"
+
+
+def test_a_scanner_knows_its_set_without_any_coordinator(farm):
+    now = farm.current()
+    for number in (1, 2):
+        farm.cluster.stop(f"coordinator-{number}")
+    farm.cluster.kill("scanner-1")
+    farm.cluster.start("scanner-1", wait=False)
+    wait_until(lambda: now[:64] in farm.cluster.log("scanner-1").rsplit("loads ", 1)[-1] and "serves" in farm.cluster.log("scanner-1").rsplit("loads ", 1)[-1], 30,
+               "it loads what it had")
+    for number in (1, 2):
+        farm.cluster.start(f"coordinator-{number}")
+    wait_until(lambda: farm.all_use(now), 30, "all as before")
+
+
+def test_damaged_files_are_fetched_again(farm):
+    now = farm.current()
+    folder = farm.cluster.dir / "scanner-2/signatures"
+    farm.cluster.kill("scanner-2")
+    (folder / "sets" / now / "own.ndb").write_text(EICAR_LINE)  # the same file as that of files/, by a hard link
+    farm.cluster.start("scanner-2", wait=False)
+    wait_until(lambda: "in signature_store are damaged" in farm.cluster.log("scanner-2"), 60, "it sees that they are damaged")
+    wait_until(lambda: farm.all_use(now), 60, "it has the set again")
+    assert (folder / "sets" / now / "own.ndb").stat().st_size > len(EICAR_LINE)
+
+
+def test_one_leader_that_hangs_is_followed_by_another(farm):
+    before = farm.current()
+    leader = wait_until(lambda: next((n for n in (1, 2) if farm.cluster.metric("weir_leader", n, node=f"coordinator-{n}") == 1), None), 30, "a leader")
+    signature, text = line("Other")
+    farm.cluster.kill(f"coordinator-{leader}", signal.SIGSTOP)
+    try:
+        farm.mirror.put("own.ndb", EICAR_LINE + signature)
+        farm.cluster.query(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'weir coordinator-{leader}%'")
+        wait_until(lambda: farm.cluster.query("SELECT count(*) FROM signature_set WHERE made_by = "
+                                              f"'coordinator-{3 - leader}' AND state = 'current'") == [["1"]], 60, "the other's set")
+    finally:
+        farm.cluster.kill(f"coordinator-{leader}", signal.SIGCONT)
+    farm.changes(before)
+    farm.catches(text, 2)
