@@ -41,7 +41,7 @@ def smtp_sink(port, *words):
 
 
 class Postfix:
-    """settings: lines of main.cf. listens: smtpd on self.port; mail of virtual_mailbox_maps lands in mail/NAME/."""
+    """settings: lines of main.cf. listens: smtpd on self.port, or "postscreen" in front of it; mail of virtual_mailbox_maps lands in mail/NAME/."""
 
     def __init__(self, listens=False, **settings):
         need()
@@ -70,6 +70,9 @@ class Postfix:
                 if not listens:
                     continue
                 words[0] = str(self.port)
+                if listens == "postscreen":
+                    services.append("smtpd\tpass\t-\t-\tn\t-\t-\tsmtpd")
+                    words[6:] = ["1", "postscreen"]
             words[4] = "n"  # no chroot
             services.append("\t".join(words))
         (self.dir / "etc/master.cf").write_text("\n".join(services) + "\n")
