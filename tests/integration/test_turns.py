@@ -124,9 +124,11 @@ def test_a_turn_waits_until_the_others_can_do_the_work(farm, two):
     assert "the others could not do its work (gc, operator)" in two.ctl("gc", "status")
     for name in NAMES:
         farm.use[name] = {"small_busy": 200, "large_busy": 60}  # small mail fits now, but 1.8 workers for large mail do not into 2 less the margin
-    for _ in range(30):
+    for _ in range(12):
         farm.work()
     assert farm.wanted() == before and farm.turns()["scanner-2"]["held"] == "load"
+    alone = "BEGIN; DELETE FROM node_key WHERE name IN ('scanner-1', 'scanner-3'); SELECT node, held FROM turns_waiting('5 s', '1 h', 1, 25); ROLLBACK"
+    assert two.pg.query(alone) == [["scanner-2", ""]], "the only one would wait for ever"
     for name in NAMES:
         farm.use[name] = {"small_busy": 200, "large_busy": 50}
     farm.until(lambda: farm.turns()["scanner-2"]["result"] == "done", "its turn")

@@ -65,15 +65,16 @@ LANGUAGE sql AS $f$
 $f$;
 
 -- Why each waiting scanner does not get its turn now; '' for those that can. In the order in which they are to have it. max_unavailable counts all that
--- change. The others' workers, less margin per cent, must do what all do together (in each lane).
+-- change. The others' workers, less margin per cent, must do what all do together (in each lane). The only scanner
+-- of a cluster would wait for ever, and its old generation serves until the new one does.
 CREATE OR REPLACE FUNCTION turns_waiting(silence interval, most interval, max_unavailable bigint, margin bigint) RETURNS TABLE (node text, held text)
 LANGUAGE sql STABLE AS $f$
     WITH s AS MATERIALIZED (SELECT * FROM turn_scanners(silence, most)),
-    farm AS (SELECT count(*) FILTER (WHERE changing) AS changing, coalesce(sum(small_busy), 0) AS small_busy, coalesce(sum(large_busy), 0) AS large_busy,
+    farm AS (SELECT count(*) AS scanners, count(*) FILTER (WHERE changing) AS changing, coalesce(sum(small_busy), 0) AS small_busy, coalesce(sum(large_busy), 0) AS large_busy,
         coalesce(sum(small_workers) FILTER (WHERE carries), 0) AS small, coalesce(sum(large_workers) FILTER (WHERE carries), 0) AS large FROM s)
     SELECT w.node, CASE WHEN f.changing >= max_unavailable OR c.changing THEN 'turn'
-        WHEN (f.small - CASE WHEN c.carries THEN c.small_workers ELSE 0 END) * (100 - margin) < f.small_busy
-          OR (f.large - CASE WHEN c.carries THEN c.large_workers ELSE 0 END) * (100 - margin) < f.large_busy THEN 'load' ELSE '' END
+        WHEN f.scanners > 1 AND ((f.small - CASE WHEN c.carries THEN c.small_workers ELSE 0 END) * (100 - margin) < f.small_busy
+          OR (f.large - CASE WHEN c.carries THEN c.large_workers ELSE 0 END) * (100 - margin) < f.large_busy) THEN 'load' ELSE '' END
     FROM (SELECT t.node, min(t.asked_at) AS asked_at FROM turn t WHERE t.state = 'waiting' GROUP BY t.node) AS w JOIN s c ON c.name = w.node, farm f
     ORDER BY w.asked_at, length(w.node), w.node
 $f$;
