@@ -42,6 +42,7 @@ struct db_unit {
     uint64_t begun_us;
     bool dead; /* the connection was not there: nothing is sent, done says DB_LOST */
     bool failed;
+    bool alone; /* committed, and maybe not at the standby */
     struct db_error error;
     STAILQ_HEAD(, db_call) calls; /* empty: not kept, as they are large */
     size_t kept;                  /* bytes of them, or what they would be */
@@ -122,13 +123,18 @@ static void kick(struct db *db)
     event_add(db->pump, &(struct timeval){ 0, 0 });
 }
 
-static void on_notice(void *arg, const char *message)
+static void on_notice(void *arg, const PGresult *notice)
 {
     struct db *db = arg;
+    const char *function = PQresultErrorField(notice, PG_DIAG_SOURCE_FUNCTION);
+    /* Somebody cancelled a commit's wait for its standby. PostgreSQL says that it is committed, and only in this warning, whose text is in any
+     * language, that it may be here alone: a standby that is promoted would not have what we acknowledge. */
+    if (function != NULL && strcmp(function, "SyncRepWaitForLSN") == 0 && db->sent.first != NULL)
+        db->sent.first->unit->alone = true;
     db->answered_ms = clock_ms();
     /* Migrations say which one runs. One that is left is rolled back and begun again, so one that takes long would never end. */
     db->at_work = db->state == DB_SETTING_UP;
-    log_write(LOG_DEBUG, "database: %s", message);
+    log_write(LOG_DEBUG, "database: %s", PQresultErrorMessage(notice));
 }
 
 /* A process has one connection without labels, and maybe others with some. */
@@ -229,7 +235,7 @@ static void db_connect(struct db *db)
         db_lost(db, PQerrorMessage(db->conn));
         return;
     }
-    PQsetNoticeProcessor(db->conn, on_notice, db);
+    PQsetNoticeReceiver(db->conn, on_notice, db);
     db_watch_socket(db, EV_WRITE);
 }
 
@@ -449,7 +455,7 @@ static void db_take_result(struct db *db, PGresult *result)
     case PGRES_PIPELINE_SYNC:
         queue_pop(&db->sent);
         if (!entry->unit->failed)
-            unit_finish(entry->unit, DB_OK);
+            unit_finish(entry->unit, entry->unit->alone ? DB_LOST : DB_OK);
         else if (!unit_repeat(entry->unit))
             unit_finish(entry->unit, DB_FAILED);
         free(entry);

@@ -6,7 +6,7 @@
  * Work comes in units: some queries and one sync, which PostgreSQL runs as one transaction. A unit's `done` is called
  * exactly once, when the commit's result is here (DB_OK), when PostgreSQL refused something in it (DB_FAILED: nothing
  * of it happened), or when the connection went before the result came (DB_LOST: it may or may not have happened, so
- * every unit here is one that can be repeated). The connection comes back by itself with growing pauses. A server that
+ * every unit here is one that can be repeated; also where a commit did not wait for its synchronous standby to the end). The connection comes back by itself with growing pauses. A server that
  * does not answer within answer_timeout_ms counts as gone. A unit that failed as what it was prepared for has changed (a
  * function was made anew) is sent once more by itself, unless its values are large or a rows handler was called.
  *

@@ -66,6 +66,29 @@ def goes_on(devices):
     wait_until(lambda: all(len(device.taken) >= taken + 20 for device, taken in zip(devices, before)), 60, "mail goes on at both edges")
 
 
+def nothing_is_taken_that_no_standby_has(cluster):
+    """A commit whose wait for the standby is cancelled is a commit, says PostgreSQL."""
+    def wait_for(standbys, state):
+        cluster.query(f"ALTER SYSTEM SET synchronous_standby_names = '{standbys}'")
+        cluster.query("SELECT pg_reload_conf()")
+        wait_until(lambda: cluster.query("SELECT sync_state FROM pg_stat_replication") == [[state]], 30, f"a standby that is {state}")
+
+    wait_for("nobody", "async")
+    answers = []
+    client = threading.Thread(target=lambda: answers.append(cluster.send(message(token="alone-"), recipients=[RECIPIENT])))
+    client.start()
+    cancelled = 0
+
+    def is_answered():
+        nonlocal cancelled
+        cancelled += len([row for row in cluster.query("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'") if row == ["t"]])
+        return not client.is_alive()
+
+    wait_until(is_answered, 60, "an answer")
+    assert cancelled and 400 <= answers[0].code < 500, (cancelled, answers)
+    wait_for("*", "sync")
+
+
 def former_primary_comes_back(cluster, devices):
     """Nobody fenced it, and it waits for no standby: it takes whatever it is given, and all of that would be lost."""
     cluster.start("postgres")
@@ -101,6 +124,7 @@ def former_primary_comes_back(cluster, devices):
 
 def test_a_standby_takes_over_and_has_all_that_was_acknowledged(cluster, hop):
     hop.refuse[RECIPIENT] = "450 4.2.0 not yet"  # so nobody has it but the database
+    nothing_is_taken_that_no_standby_has(cluster)
     devices = [Device(cluster, edge) for edge in (1, 2)]
     for device in devices:
         device.start()

@@ -91,6 +91,10 @@ BEGIN
             ORDER BY n.place;
         RETURN;
     END IF;
+    -- What is said to be here may be of a commit whose wait for the synchronous standby was cut off, so that nobody has it but this server. A commit that
+    -- wrote nothing waits for nobody; with this in it, it waits for all before it.
+    PERFORM pg_logical_emit_message(true, 'weir', '') WHERE EXISTS (SELECT FROM spool_message m WHERE m.id = ANY (ids) AND m.id <> ALL (fresh))
+        OR EXISTS (SELECT FROM spool_event e WHERE e.id = ANY (ids));
     RETURN QUERY SELECT n.id, CASE WHEN m.id IS NOT NULL OR e.id IS NOT NULL THEN 1 ELSE 3 END,
             coalesce(m.size, octet_length(n.body)), m.stored_at IS NOT NULL OR e.id IS NOT NULL
         FROM unnest(ids, bodies) WITH ORDINALITY AS n(id, body, place) LEFT JOIN spool_message m ON m.id = n.id
