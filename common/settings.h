@@ -14,6 +14,8 @@ enum next_hop_tls { NEXT_HOP_TLS_NONE, NEXT_HOP_TLS_MAY, NEXT_HOP_TLS_REQUIRE };
 enum listener_direction { DIRECTION_BOTH, DIRECTION_INBOUND, DIRECTION_OUTBOUND };     /* both|inbound|outbound */
 enum listener_profile { PROFILE_RELAY, PROFILE_SUBMISSION, PROFILE_HANDOFF };           /* relay|submission|handoff */
 enum unregistered_action { UNREGISTERED_ACCEPT, UNREGISTERED_REFUSE };           /* accept|refuse */
+enum outbound_mode { OUTBOUND_ON, OUTBOUND_DRY_RUN, OUTBOUND_OFF };                /* on|dry_run|off */
+enum outbound_action { OUTBOUND_HOLD, OUTBOUND_REFUSE };                         /* hold|refuse */
 enum auth_setting { AUTH_PROFILE, AUTH_OFF, AUTH_OFFER, AUTH_REQUIRE };          /* profile|off|offer|require */
 enum verify_unknown { VERIFY_UNKNOWN_ACCEPT, VERIFY_UNKNOWN_DEFER };               /* accept|defer */
 enum signature_source { SIGNATURES_FOLDER, SIGNATURES_CLUSTER };                       /* folder|cluster */
@@ -84,6 +86,20 @@ struct coordinator_settings {         /* [coordinator "coordinator-1"]: read by 
     uint64_t max_unavailable;         /* 1 scanner at a time makes a new generation */
     uint64_t turn_margin;             /* 25 per cent of the other scanners' workers that a turn must leave idle */
     uint64_t turn_timeout;            /* 20m for a scanner to make its new generation; then the next has its turn */
+    int outbound;                     /* on|dry_run|off: accounts and inside hosts that send too much or badly are slowed down, then stopped */
+    int outbound_action;              /* hold|refuse: what stopped is */
+    uint64_t outbound_account_recipients; /* 1000 within an hour; over it an account is slowed down; 0: no limit */
+    uint64_t outbound_host_recipients; /* 2000: the same of an inside host that is not registered */
+    uint64_t outbound_registered_recipients; /* 50000: the same of one that is */
+    uint64_t outbound_rise;           /* 10 times what is usual for it; 0: not looked at */
+    uint64_t outbound_rise_least;     /* 200 within an hour at least, for that */
+    uint64_t outbound_viruses;        /* 5 within an hour; 0: not looked at */
+    uint64_t outbound_bad_share;      /* 50 percent refused or bounced; 0: not looked at */
+    uint64_t outbound_bad_least;      /* 50 within an hour at least, for that */
+    uint64_t outbound_hold_factor;    /* 3: who is over so many times any of these is stopped */
+    uint64_t outbound_throttle;       /* 100 recipients an hour for who is slowed down */
+    uint64_t outbound_held_messages;  /* 1000 of one sender; over it no more are taken */
+    uint64_t outbound_senders;        /* 100000 that are counted */
     uint64_t relay_test_interval;     /* 1d between two tests of a listener for being an open relay; 0: none */
     struct config_list relay_test_source; /* addresses such a test comes from; empty: the system's choice */
     char *relay_test_client;          /* 192.0.2.1: address of a stranger, told by XCLIENT where that is offered */

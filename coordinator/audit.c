@@ -175,8 +175,8 @@ static const char insert_sql[] =
     " WHERE (a.policy_epoch, a.rule, a.login, a.given) = (0, '', '', '')"
     " AND (EXCLUDED.policy_epoch, EXCLUDED.rule, EXCLUDED.login, EXCLUDED.given) <> (0, '', '', '')"
     " RETURNING a.id, a.time, a.listener, a.client, a.helo, a.tls, a.size, a.disposition, a.login, a.origin, a.first)"
-    " SELECT count(*), hosts_count(array_agg((id, time, listener, client, helo, tls, size, disposition, login, origin, first)::sent_row)"
-    " FILTER (WHERE origin >= 2)) FROM written";
+    " SELECT s.amount, hosts_count(s.rows), outbound_count(s.rows, true) FROM (SELECT count(*) AS amount,"
+    " array_agg((id, time, listener, client, helo, tls, size, disposition, login, origin, first)::sent_row) FILTER (WHERE origin >= 2) AS rows FROM written) AS s";
 
 static void log_row(const Weir__Report *report, const Weir__AuditRow *row)
 {

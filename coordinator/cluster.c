@@ -65,6 +65,23 @@ static bool spool_is_full(const struct cluster *cluster)
            (db_is_up(cluster->options.db) && evtimer_pending(cluster->disk_full, NULL));
 }
 
+/* items has room for all; the caller frees out->stops. NULL: nobody is stopped. */
+static Weir__OutboundStops *make_stops(const struct cluster *cluster, Weir__OutboundStops *out, Weir__OutboundStop *items)
+{
+    const struct cluster_view *view = &cluster->view;
+    weir__outbound_stops__init(out);
+    out->stops = xcalloc(view->stop_count + 1, sizeof *out->stops);
+    for (size_t i = 0; i < view->stop_count; i++) {
+        Weir__OutboundStop *stop = out->stops[i] = &items[i];
+        weir__outbound_stop__init(stop);
+        stop->subject = wire_text(view->stops[i].subject);
+        stop->state = view->stops[i].state;
+        stop->amount = stop->state == WEIR__OUTBOUND_STATE__OUTBOUND_THROTTLED ? cluster->options.outbound_throttle : 0;
+    }
+    out->n_stops = view->stop_count;
+    return view->stop_count > 0 ? out : NULL;
+}
+
 static void publish(struct cluster *cluster)
 {
     const struct cluster_view *view = &cluster->view;
@@ -118,6 +135,9 @@ static void publish(struct cluster *cluster)
         key->name = wire_text(view->keys[i].name);
         key->role = view->keys[i].role;
     }
+    Weir__OutboundStops outbound;
+    Weir__OutboundStop *stops = xcalloc(view->stop_count + 1, sizeof *stops);
+    state.outbound = make_stops(cluster, &outbound, stops);
     state.n_nodes = view->node_count;
     state.n_keys = view->key_count;
     Weir__Frame frame = WEIR__FRAME__INIT;
@@ -128,6 +148,8 @@ static void publish(struct cluster *cluster)
     free(state.keys);
     free(targets.targets);
     free(told);
+    free(outbound.stops);
+    free(stops);
     free(entries);
     free(keys);
 }

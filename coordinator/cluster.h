@@ -34,6 +34,11 @@ struct cluster_node {
     uint8_t public_key[CURVE_KEY_LEN];
 };
 
+struct cluster_stop {
+    char *subject;
+    Weir__OutboundState state;
+};
+
 struct cluster_view {
     uint64_t epoch; /* 0: never read */
     bool spool_full; /* read with it, but under no epoch: it changes with every message */
@@ -44,6 +49,8 @@ struct cluster_view {
     size_t node_count;
     struct link_allowed_key *keys;
     size_t key_count;
+    struct cluster_stop *stops; /* accounts and inside hosts that are slowed down or stopped */
+    size_t stop_count;
 };
 
 struct cluster_policy {
@@ -61,6 +68,7 @@ struct cluster_options {
     const char *name; /* this coordinator; borrowed */
     uint64_t publish_interval_ms;
     uint64_t node_timeout_ms;
+    uint64_t outbound_throttle; /* recipients an hour for who is slowed down, as edges are told */
     uint64_t spool_max_messages, spool_max_bytes; /* reached: what is published says that the spool is full */
     struct metrics *metrics;
 };

@@ -10,6 +10,8 @@
 static const char *const roles[] = { "unknown", "edge", "scanner", "coordinator", "operator" };
 static const char *const states[] = { "unknown", "starting", "active", "draining", "drained" };
 
+static const char *const stops[] = { "unknown", "throttled", "held", "refused", "full" };
+
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
 static size_t find(const char *const *words, size_t count, const char *word)
@@ -89,6 +91,14 @@ bool cluster_view_parse(struct cluster_view *view, const char *text, struct erro
         memcpy(key->name, get_text(entry, "name"), len + 1);
         view->key_count++;
     }
+    const json_t *told = json_object_get(root, "stops"); /* NULL: functions of before */
+    view->stops = xcalloc(json_array_size(told) + 1, sizeof *view->stops);
+    json_array_foreach(told, i, entry)
+    {
+        size_t state = find(stops, COUNT(stops), get_text(entry, "state")), len = strlen(get_text(entry, "subject"));
+        if (state > 0 && len > 0 && len <= WIRE_SUBJECT_MAX && view->stop_count < WIRE_STOPS_MAX)
+            view->stops[view->stop_count++] = (struct cluster_stop){ xstrdup(get_text(entry, "subject")), (Weir__OutboundState)state };
+    }
     json_decref(root);
     return true;
 }
@@ -99,6 +109,9 @@ void cluster_view_clear(struct cluster_view *view)
         free(view->nodes[i].name);
         free(view->nodes[i].endpoint);
     }
+    for (size_t i = 0; i < view->stop_count; i++)
+        free(view->stops[i].subject);
+    free(view->stops);
     free(view->policy_digest);
     free(view->identity);
     free(view->nodes);

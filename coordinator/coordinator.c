@@ -25,6 +25,7 @@
 #include "coordinator/leader.h"
 #include "coordinator/migrate.h"
 #include "coordinator/questions.h"
+#include "coordinator/outbound.h"
 #include "coordinator/relay_test.h"
 #include "coordinator/service.h"
 #include "coordinator/signatures/signatures.h"
@@ -56,6 +57,7 @@ struct coordinator {
     struct relay_test *relay_test;
     struct turns *turns;
     struct signatures *signatures;
+    struct outbound *outbound;
     struct leader *leader;
     struct service *service;
     struct http *http;
@@ -264,6 +266,7 @@ static bool make(struct coordinator *coordinator, const struct curve_keypair *pa
         .node_timeout_ms = silence,
         .spool_max_messages = config->own.spool_max_messages,
         .spool_max_bytes = config->own.spool_max_bytes,
+        .outbound_throttle = config->own.outbound_throttle,
         .metrics = metrics,
     };
     coordinator->cluster = cluster_new(&cluster);
@@ -307,8 +310,9 @@ static bool make(struct coordinator *coordinator, const struct curve_keypair *pa
         .metrics = metrics,
     };
     coordinator->signatures = signatures_new(&signatures);
+    coordinator->outbound = outbound_new(coordinator->base, coordinator->db, &config->own, metrics);
     coordinator->leader = leader_new(coordinator->base, coordinator->db, &config->own, coordinator->relay_test, coordinator->turns, coordinator->signatures,
-                                     metrics);
+                                     coordinator->outbound, metrics);
     struct service_options service = {
         .hub = coordinator->hub,
         .endpoint = config->own.listen,
@@ -353,6 +357,7 @@ static void unmake(struct coordinator *coordinator)
     relay_test_free(&coordinator->relay_test);
     turns_free(&coordinator->turns);
     signatures_free(&coordinator->signatures);
+    outbound_free(&coordinator->outbound);
     spool_free(&coordinator->spool);
     auth_free(&coordinator->auth);
     verify_free(&coordinator->verify);

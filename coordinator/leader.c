@@ -28,6 +28,7 @@ struct leader {
     struct relay_test *relay_test;
     struct turns *turns;
     struct signatures *signatures;
+    struct outbound *outbound;
     uint64_t retention_at_ms;
     bool leads, more_verified, more_buckets, more_rows, more_processes, more_leftovers;
     struct metric *leading, *terms, *deleted, *abandoned, *verified_expired, *verified_over, *acts_forgotten, *buckets_full, *buckets_over, *hosts_known, *hosts_deleted;
@@ -42,7 +43,7 @@ static void schedule(struct leader *leader)
 }
 
 struct leader *leader_new(struct event_base *base, struct db *db, const struct coordinator_settings *settings,
-                          struct relay_test *relay_test, struct turns *turns, struct signatures *signatures, struct metrics *metrics)
+                          struct relay_test *relay_test, struct turns *turns, struct signatures *signatures, struct outbound *outbound, struct metrics *metrics)
 {
     struct leader *leader = xcalloc(1, sizeof *leader);
     leader->db = db;
@@ -50,6 +51,7 @@ struct leader *leader_new(struct event_base *base, struct db *db, const struct c
     leader->relay_test = relay_test;
     leader->turns = turns;
     leader->signatures = signatures;
+    leader->outbound = outbound;
     leader->timer = evtimer_new(base, on_timer, leader);
     leader->leading = metrics_gauge(metrics, "weir_leader", NULL);
     leader->terms = metrics_counter(metrics, "weir_leader_terms_total", NULL);
@@ -87,6 +89,7 @@ static void set_leads(struct leader *leader, bool leads)
     turns_lead(leader->turns, leads);
     if (!leads)
         signatures_rest(leader->signatures);
+    outbound_lead(leader->outbound, leads);
     metric_set(leader->leading, leads ? 1 : 0);
 }
 

@@ -338,6 +338,7 @@ static void on_state(void *arg, const Weir__ClusterState *state, const Weir__Nod
     if (worker->farm != NULL)
         scan_farm_update(worker->farm, state);
     tell_cluster(worker, &state->identity);
+    server_set_stops(worker->server, state->outbound);
     if (entry == NULL) /* not registered yet: nobody has said what we should be */
         return;
     if (entry->drain)

@@ -38,6 +38,8 @@
 #define WIRE_ACT_LEN      16   /* the token of an operator's act */
 #define WIRE_NODES_MAX    4096
 #define WIRE_KEYS_MAX     8192
+#define WIRE_STOPS_MAX    1000
+#define WIRE_SUBJECT_MAX  (WIRE_LOGIN_MAX + 8)
 #define WIRE_ROWS_MAX     2048
 #define WIRE_METRICS_MAX  2048
 #define WIRE_LEASES_MAX   WIRE_PAYLOADS_MAX /* one payload each */

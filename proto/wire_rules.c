@@ -337,6 +337,20 @@ static const struct wire_rule signature_targets_rules[] = {
 };
 TABLE(signature_targets, signature_targets, NULL);
 
+static const struct wire_rule outbound_stop_rules[] = {
+    SOME_TEXT(Weir__OutboundStop, subject, WIRE_SUBJECT_MAX),
+    ENUM(Weir__OutboundStop, state, WEIR__OUTBOUND_STATE__OUTBOUND_THROTTLED, WEIR__OUTBOUND_STATE__OUTBOUND_FULL),
+    U64(Weir__OutboundStop, amount, WIRE_SIZE_MAX),
+    END,
+};
+TABLE(outbound_stop, outbound_stop, NULL);
+
+static const struct wire_rule outbound_stops_rules[] = {
+    EACH(Weir__OutboundStops, stops, 0, WIRE_STOPS_MAX, outbound_stop_table),
+    END,
+};
+TABLE(outbound_stops, outbound_stops, NULL);
+
 static const struct wire_rule cluster_state_rules[] = {
     MAYBE_ONE(Weir__ClusterState, signature_targets, signature_targets_table),
     NAME(Weir__ClusterState, coordinator),
@@ -344,6 +358,7 @@ static const struct wire_rule cluster_state_rules[] = {
     TEXT(Weir__ClusterState, policy_digest, WIRE_WORD_MAX),
     EACH(Weir__ClusterState, nodes, 0, WIRE_NODES_MAX, node_entry_table),
     EACH(Weir__ClusterState, keys, 0, WIRE_KEYS_MAX, allowed_key_table),
+    MAYBE_ONE(Weir__ClusterState, outbound, outbound_stops_table),
     END,
 };
 TABLE(cluster_state, cluster_state, NULL);
@@ -444,6 +459,7 @@ static const struct wire_rule spool_envelope_rules[] = {
     U64(Weir__SpoolEnvelope, time_ms, WIRE_TIME_MAX),
     TOKEN(Weir__SpoolEnvelope, hello, WIRE_WORD_MAX),
     MAYBE_NAME(Weir__SpoolEnvelope, node),
+    TEXT(Weir__SpoolEnvelope, stopped, WIRE_SUBJECT_MAX),
     END,
 };
 TABLE(spool_envelope, spool_envelope, NULL);

@@ -270,7 +270,7 @@ static int ask(const struct options *options, struct requester *requester, struc
     bool is_new = strcmp(verb, "policy rollback") == 0; /* coordinators of before know no such argument of it */
     if ((options->verb->flags & OPTION_FORCE) && (!is_new || (options->given & OPTION_FORCE)))
         args[count++] = options->given & OPTION_FORCE ? "true" : "false";
-    if (options->given & OPTION_RETRY)
+    if (options->given & (OPTION_RETRY | OPTION_DELETE))
         args[count++] = "true";
     if (options->given & OPTION_LIMIT) {
         snprintf(limit, sizeof limit, "%u", options->limit);

@@ -26,6 +26,9 @@ const struct verb options_verbs[] = {
     { "hosts list", "", 0, 0, OPTION_LIMIT | OPTION_UNREGISTERED, "inside hosts that send mail: seen, registered, whose, how much" },
     { "hosts show", "ADDRESS", 1, 1, 0, "one of them, by day" },
     { "hosts export", "", 0, 0, OPTION_POLICY | OPTION_FORMAT, "the registered ones, for a firewall" },
+    { "outbound list", "", 0, 0, 0, "accounts and inside hosts that are slowed down or stopped, and why" },
+    { "outbound show", "LOGIN|ADDRESS", 1, 1, 0, "what one of them sent, and what of it is held" },
+    { "outbound release", "LOGIN|ADDRESS", 1, 1, OPTION_DELETE, "let it send again; its held mail goes on, or is deleted" },
     { "account add", "LOGIN [SENDER]...", 1, 7, 0, "an account for AUTH; the password is asked for, or read from stdin" },
     { "account passwd", "LOGIN", 1, 1, 0, "another password" },
     { "account list", "", 0, 0, 0, "accounts, and when they were used" },
@@ -83,7 +86,7 @@ static const struct flag flags[] = {
     { "--auth", OPTION_AUTH, false },         { "--sender", OPTION_SENDER, true },
     { "--login", OPTION_SENDER, true },       { "--listener", OPTION_LISTENER, true },
     { "--domain", OPTION_PROBES, true },      { "--outside", OPTION_PROBES, true },
-    { "--unregistered", OPTION_UNREGISTERED, false }, { "--format", OPTION_FORMAT, true },
+    { "--unregistered", OPTION_UNREGISTERED, false }, { "--delete", OPTION_DELETE, false }, { "--format", OPTION_FORMAT, true },
     { "--retry", OPTION_RETRY, false },
     { "--from-address", OPTION_PROBES, true }, { "--client", OPTION_PROBES, true },
     { "--all", OPTION_TURNS, false },         { "--rolling", OPTION_TURNS, false },
@@ -333,14 +336,14 @@ static bool check_age(const struct options *options, struct error *why)
 
 char *options_usage(const struct verb *verb)
 {
-    return xasprintf("%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s", verb->name, verb->flags & OPTION_RETRY ? " [--retry]" : "", verb->flags & OPTION_TURNS ? " [--all|--rolling]" : "", verb->flags & OPTION_WAIT ? " [--wait]" : "",
+    return xasprintf("%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s", verb->name, verb->flags & OPTION_RETRY ? " [--retry]" : "", verb->flags & OPTION_TURNS ? " [--all|--rolling]" : "", verb->flags & OPTION_WAIT ? " [--wait]" : "",
                      verb->flags & OPTION_TIMEOUT ? " [--timeout S]" : "", verb->flags & OPTION_FORCE ? " [--force]" : "",
                      verb->flags & OPTION_FILTERS ? " [FILTER]" : "", verb->flags & OPTION_COMMENT ? " [--comment TEXT]" : "",
                      verb->flags & OPTION_LIMIT ? " [--limit N]" : "", verb->flags & OPTION_POLICY ? " [--policy DIR]" : "",
                      verb->flags & OPTION_AUTH ? " [--auth]" : "", verb->flags & OPTION_SENDER ? " [--sender ADDRESS] [--login LOGIN]" : "",
                      verb->flags & OPTION_LISTENER ? " [--listener NAME]" : "",
                      verb->flags & OPTION_PROBES ? " [--domain OWN] [--outside DOMAIN] [--from-address IP] [--client IP]" : "",
-                     verb->flags & OPTION_UNREGISTERED ? " [--unregistered]" : "", verb->flags & OPTION_FORMAT ? " [--format cidr|nftables]" : "",
+                     verb->flags & OPTION_UNREGISTERED ? " [--unregistered]" : "", verb->flags & OPTION_DELETE ? " [--delete]" : "", verb->flags & OPTION_FORMAT ? " [--format cidr|nftables]" : "",
                      verb->flags & OPTION_DEFAULTS ? " [--defaults|--changed]" : "", verb->arguments[0] != '\0' ? " " : "", verb->arguments);
 }
 

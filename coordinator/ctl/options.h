@@ -29,6 +29,7 @@ enum option_flag {
     OPTION_SENDER = 2048,   /* --sender ADDRESS, --login LOGIN: who sends, and as whom it has logged in */
     OPTION_PROBES = 8192,   /* --domain, --outside, --from-address, --client: what relay test says, and as whom */
     OPTION_UNREGISTERED = 16384, /* --unregistered */
+    OPTION_DELETE = 262144, /* --delete */
     OPTION_FORMAT = 32768,  /* --format cidr|nftables */
     OPTION_TURNS = 65536,   /* --all, --rolling: of gc */
     OPTION_RETRY = 131072,  /* --retry: what failed, too */

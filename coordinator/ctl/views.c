@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 #include "common/memory.h"
+#include "coordinator/ctl/outbound.h"
 #include "coordinator/ctl/signatures.h"
 #include "coordinator/ctl/table.h"
 #include "coordinator/ctl/turns.h"
@@ -293,6 +294,7 @@ static void print_status(const json_t *body, const char *coordinator, FILE *out)
             difference);
     print_spool(json_object_get(body, "spool"), out);
     print_drains(body, out);
+    outbound_print_status(json_object_get(body, "outbound"), out);
     print_problems(body, out);
     fputs("\n", out);
     print_nodes(json_object_get(body, "nodes"), out);
@@ -770,6 +772,9 @@ void view_print(const char *verb, const json_t *body, const char *coordinator, F
         { "queue retry", print_queue_act },
         { "queue delete", print_queue_act },
         { "queue bounce", print_queue_act },
+        { "outbound list", outbound_print_list },
+        { "outbound show", outbound_print_one },
+        { "outbound release", outbound_print_release },
         { "history", print_history },
         { "verify show", print_verified },
         { "verify forget", print_forgotten },

@@ -80,6 +80,7 @@ void store_rows_init(struct store_rows *rows)
 {
     rows_init(&rows->texts, STORE_TEXTS - 1);
     rows_init(&rows->recipients, 4);
+    rows_init(&rows->stopped, 2);
     array_init(&rows->bodies);
     array_init(&rows->envelopes);
     array_init(&rows->packed);
@@ -89,6 +90,7 @@ void store_rows_fini(struct store_rows *rows)
 {
     rows_fini(&rows->texts);
     rows_fini(&rows->recipients);
+    rows_fini(&rows->stopped);
     array_fini(&rows->bodies);
     array_fini(&rows->envelopes);
     array_fini(&rows->packed);
@@ -161,6 +163,11 @@ bool store_rows_add(struct store_rows *rows, const Weir__SpoolEnvelope *envelope
     free(packed);
     for (size_t i = 0; i < recipients->n_recipients; i++)
         add_recipient(rows, &envelope->id, recipients->recipients[i]);
+    if (envelope->stopped.len > 0) {
+        add_text(&rows->stopped, &envelope->id);
+        add_text(&rows->stopped, &envelope->stopped);
+        rows_end(&rows->stopped);
+    }
     return true;
 }
 
@@ -393,6 +400,8 @@ static void send_batch(struct stores *stores, struct batch *batch)
         store_rows_values(&batch->rows, stores->spool, true, values);
         db_query_values(unit, stores->sql, STORE_VALUES, values, false, on_stored);
     }
+    if (batch->rows.stopped.count > 0) /* in the same transaction: nobody leases them before */
+        db_query(unit, "SELECT outbound_hold($1::text[], $2::text[])", 2, rows_values(&batch->rows.stopped), NULL);
     STAILQ_FOREACH(item, &batch->items, link)
     {
         if (item->chunk)

@@ -70,6 +70,23 @@ static void refuse_mail(struct session *session, const struct smtp_command *comm
     session_reply(session, command->verb, code, enhanced, "%s", text);
 }
 
+/* What outbound protection says of a client whose mail is not taken. Before the message, so that nobody sends it for nothing. */
+static bool is_stopped(struct session *session, const struct smtp_command *command)
+{
+    const struct stop *stop = session_stop(session);
+    char text[SMTP_REPLY_TEXT_MAX];
+    bool refused = stop != NULL && stop->state == WEIR__OUTBOUND_STATE__OUTBOUND_REFUSED && session->limits->profile != PROFILE_HANDOFF;
+    if (!refused && (stop == NULL || stop->state != WEIR__OUTBOUND_STATE__OUTBOUND_FULL))
+        return false;
+    metric_add(session->server->stopped[0], 1);
+    if (refused)
+        snprintf(text, sizeof text, "Mail from %s is stopped, as too much of it came or was refused", stop->subject);
+    else
+        snprintf(text, sizeof text, "Mail from %s is held, and as much of it as there is room for; try again later", stop->subject);
+    refuse_mail(session, command, refused ? 550 : 450, refused ? "5.7.1" : "4.7.1", text);
+    return true;
+}
+
 void session_mail(struct session *session, const struct smtp_command *command, const struct limit_verdict *verdict)
 {
     char text[SMTP_REPLY_TEXT_MAX];
@@ -114,6 +131,8 @@ static void obey_mail(struct session *session, const struct smtp_command *comman
         refuse_mail(session, command, 452, "4.3.1", "Insufficient system storage");
         return;
     }
+    if (is_stopped(session, command))
+        return;
     struct limit_verdict verdict;
     if (!limits_at_mail(session, command, &verdict))
         session_mail(session, command, &verdict);

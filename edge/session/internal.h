@@ -17,6 +17,7 @@
  */
 #include "common/queue_id.h"
 #include "edge/limits/limiter.h"
+#include "edge/limits/stops.h"
 #include "edge/message/message.h"
 #include "edge/session/allowance.h"
 #include "edge/session/auth.h"
@@ -139,6 +140,8 @@ struct server {
     struct dns *dns;       /* NULL: clients' names are not looked up */
     struct verifier *verifier;
     struct limiter *limiter; /* NULL: nothing is limited */
+    struct stops stops;      /* outbound protection */
+    struct metric *stopped[2]; /* messages: refused, and put into the spool to rest */
     struct node *node;
     char cluster[SMTP_CLUSTER_MARK_MAX]; /* XWEIR; "": not known yet */
     struct census *census;
@@ -257,6 +260,9 @@ bool limits_at_end(struct session *session, struct limit_verdict *verdict); /* t
 void limits_cancel(struct session *session);
 /* "Too many messages from client 192.0.2.7, try again later". Returns out. */
 char *limits_text(char out[SMTP_REPLY_TEXT_MAX], const struct limit_verdict *verdict);
+/* Whether outbound protection slows the client down or stops it: the account it logged in with, or the inside host it is. NULL: no. Borrowed until the next
+ * cluster state. */
+const struct stop *session_stop(const struct session *session);
 /* Where they go on. */
 void session_limited_at_connect(struct session *session, const struct limit_verdict *verdict);
 void session_mail(struct session *session, const struct smtp_command *command, const struct limit_verdict *verdict);

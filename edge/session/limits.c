@@ -110,6 +110,30 @@ static void on_verdict(void *arg, const struct limit_verdict *verdict)
     session_settle(session);
 }
 
+const struct stop *session_stop(const struct session *session)
+{
+    const struct server *server = session->server;
+    if (server->stops.count == 0)
+        return NULL;
+    const char *login = session_login(session);
+    if (login == NULL && (server->policy == NULL || !policy_is_inside(server->policy, &session->client)))
+        return NULL;
+    return stops_find(&server->stops, login, session->client_text);
+}
+
+/* Devices cannot come again, so nothing slows them down. */
+static void gather_throttle(struct gathered *out, const struct session *session, struct limit_rule *rule)
+{
+    const struct stop *stop = session_stop(session);
+    if (stop == NULL || stop->state != WEIR__OUTBOUND_STATE__OUTBOUND_THROTTLED || session->limits->profile == PROFILE_HANDOFF || out->count == LIMITS_MOST)
+        return;
+    struct limit_cost *cost = &out->costs[out->count++];
+    stop_rule(stop, rule, cost->subject);
+    cost->rule = rule;
+    cost->cost = 1;
+    cost->way = BUCKET_WHOLE;
+}
+
 /* true: it waits, and on_verdict() goes on. */
 static bool take(struct session *session, const struct gathered *gathered, enum limit_place place, struct limit_verdict *verdict)
 {
@@ -155,7 +179,9 @@ bool limits_at_rcpt(struct session *session, const struct smtp_command *command,
 {
     struct gathered gathered;
     gathered.count = 0;
+    struct limit_rule throttle;
     gather(&gathered, session, LIMIT_OF_RECIPIENTS, 1, session->tx->sender);
+    gather_throttle(&gathered, session, &throttle);
     if (!session->tx->counted)
         gather_some(&gathered, session, true, LIMIT_OF_MESSAGES, 1, session->tx->sender);
     if (gathered.count > 0 && !transaction_may_take(session->tx, command))
@@ -185,7 +211,11 @@ void limits_cancel(struct session *session)
 
 char *limits_text(char out[SMTP_REPLY_TEXT_MAX], const struct limit_verdict *verdict)
 {
-    snprintf(out, SMTP_REPLY_TEXT_MAX, "Too many %s from %s %s, try again later", limit_what_name(verdict->rule.what), limit_by_name(verdict->rule.by),
+    if (verdict->rule.line == 0) /* no line of `limits` */
+        snprintf(out, SMTP_REPLY_TEXT_MAX, "Mail from %s %s is slowed down, as too much of it came or was refused; try again later",
+                 verdict->rule.by == LIMIT_BY_ACCOUNT ? "account" : "host", verdict->subject);
+    else
+        snprintf(out, SMTP_REPLY_TEXT_MAX, "Too many %s from %s %s, try again later", limit_what_name(verdict->rule.what), limit_by_name(verdict->rule.by),
              verdict->subject);
     return out;
 }

@@ -268,10 +268,19 @@ static void take_limits_of_hops(struct transaction *tx)
     }
 }
 
+/* Whose mail is held goes into the spool whatever its way would be: the message is taken, and rests there. */
+static void look_for_stop(struct transaction *tx)
+{
+    const struct stop *stop = session_stop(tx->session);
+    if (stop != NULL && stop->state != WEIR__OUTBOUND_STATE__OUTBOUND_THROTTLED)
+        tx->stopped = xstrdup(stop->subject);
+}
+
 void transaction_choose_way(struct transaction *tx)
 {
     free_idle_legs(tx);
-    tx->spool = tx->session->limits->profile != PROFILE_RELAY || tx->silent > 0 || tx->legs->next != NULL || wants_relayed_report(tx, tx->legs);
+    look_for_stop(tx);
+    tx->spool = tx->stopped != NULL || tx->session->limits->profile != PROFILE_RELAY || tx->silent > 0 || tx->legs->next != NULL || wants_relayed_report(tx, tx->legs);
     if (!tx->spool) {
         tx->direct = tx->legs;
         return;

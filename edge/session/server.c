@@ -52,6 +52,8 @@ static void make_metrics(struct server *server, struct metrics *metrics)
     server->store_seconds =
         metrics_histogram(metrics, "weir_edge_spool_store_seconds", metrics_seconds_bounds, metrics_seconds_count, NULL);
     server->notices_stored = metrics_counter(metrics, "weir_virus_notices_total", NULL);
+    server->stopped[0] = metrics_counter(metrics, "weir_outbound_messages_total", "result=\"refused\"");
+    server->stopped[1] = metrics_counter(metrics, "weir_outbound_messages_total", "result=\"held\"");
     server->in_session = metrics_counter(metrics, "weir_edge_spool_bypassed_total", NULL);
     server->maybe_stored = metrics_counter(metrics, "weir_edge_spool_bypassed_maybe_duplicates_total", NULL);
     server->exceptions_used[0] = metrics_counter(metrics, "weir_exceptions_used_total", "limit=\"size\"");
@@ -111,6 +113,11 @@ struct server *server_new(const struct server_options *options)
 void server_set_node(struct server *server, struct node *node)
 {
     server->node = node;
+}
+
+void server_set_stops(struct server *server, const Weir__OutboundStops *told)
+{
+    stops_set(&server->stops, told);
 }
 
 void server_set_cluster(struct server *server, const char *mark)
@@ -400,6 +407,7 @@ void server_free(struct server **serverp)
     event_free(server->answers);
     event_free(server->bury);
     policy_free(&server->policy);
+    stops_fini(&server->stops);
     edge_config_unref(&server->config);
     free((char *)(uintptr_t)server->budget.tmp_dir);
     free(server);

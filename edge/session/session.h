@@ -44,6 +44,8 @@ void server_free(struct server **server); /* breaks off its sessions */
 void server_break_off(struct server *server);
 /* What EHLO offers as XWEIR, by which the cluster's edges know each other. "": nothing is said. */
 void server_set_cluster(struct server *server, const char *mark);
+/* Whom outbound protection slows down or stops now; NULL: nobody. */
+void server_set_stops(struct server *server, const Weir__OutboundStops *told);
 /* Audit rows go here; set once, before the first session. */
 void server_set_node(struct server *server, struct node *node);
 /* name: the instance of [listener "NAME"]; must be in the configuration given to server_new(). Lives as long as the server. */

@@ -61,7 +61,7 @@ static void free_recipients(Weir__SpoolRecipients *list)
 static bool deliver_in_session(struct transaction *tx, bool maybe_stored)
 {
     struct leg *leg = tx->legs;
-    if (tx->session->limits->profile != PROFILE_HANDOFF || tx->unscanned || leg == NULL || leg->next != NULL)
+    if (tx->session->limits->profile != PROFILE_HANDOFF || tx->stopped != NULL || tx->unscanned || leg == NULL || leg->next != NULL)
         return false;
     log_write(LOG_WARNING, "%s: cannot be stored, delivering within the session%s", tx->id.text,
               maybe_stored ? "; it may be stored all the same: a second copy may follow" : "");
@@ -167,6 +167,8 @@ void transaction_spool(struct transaction *tx)
     envelope.login = wire_text(session_login(session));
     envelope.node = wire_text(server->node_name);
     envelope.policy_epoch = routed_by(tx);
+    envelope.stopped = wire_text(tx->stopped != NULL ? tx->stopped : "");
+    metric_add(server->stopped[1], tx->stopped != NULL);
 
     Weir__SpoolRecipients *recipients = make_recipients(tx);
     struct spool_store_options options = {

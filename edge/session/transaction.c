@@ -95,6 +95,7 @@ void transaction_free(struct transaction **transaction, enum farewell farewell)
     free(tx->sender);
     free(tx->owner);
     free(tx->envid);
+    free(tx->stopped);
     free(tx);
 }
 

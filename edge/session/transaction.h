@@ -61,6 +61,7 @@ struct transaction {
     struct leg *legs;
     struct leg *direct;                /* where the message goes within the session; NULL: into the spool, or nowhere */
     bool spool;                        /* it goes into the spool */
+    char *stopped;                     /* to rest there: the subject that outbound protection holds; NULL: nobody */
     bool unscanned;                    /* without a verdict: handoff only */
     bool in_session;                   /* the spool cannot be had: delivered within the session all the same (handoff) */
     unsigned refused_late;             /* in_session: recipients refused by the next hop */

@@ -520,6 +520,8 @@ struct spool_store *spool_store_new(const struct spool_store_options *options, s
     doubles.store = store;
     doubles.stores++;
     size_t len = (size_t)snprintf(doubles.stored_as, sizeof doubles.stored_as, "%s", options->envelope->scanned ? "scanned" : "unscanned");
+    if (options->envelope->stopped.len > 0)
+        len += (size_t)snprintf(doubles.stored_as + len, sizeof doubles.stored_as - len, ", to rest for %.*s,", (int)options->envelope->stopped.len, (const char *)options->envelope->stopped.data);
     size_t count = options->recipients->n_recipients, packed;
     uint8_t *bytes = wire_recipients_encode(options->recipients, &packed);
     doubles.stored_fits = bytes != NULL && packed + 7 * count <= WIRE_LIST_MAX; /* as the coordinator wants it, for a lease */

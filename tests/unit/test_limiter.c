@@ -11,8 +11,59 @@
 #include "common/memory.h"
 #include "edge/limits/limiter.h"
 #include "edge/limits/memory.h"
+#include "edge/limits/stops.h"
 #include "proto/wire.h"
 #include "tests/unit/suite.h"
+
+/* ---- stops ---- */
+
+static void tell(struct stops *stops, const char *const *subjects, size_t count)
+{
+    Weir__OutboundStop items[8], *all[8];
+    Weir__OutboundStops told = WEIR__OUTBOUND_STOPS__INIT;
+    for (size_t i = 0; i < count; i++) {
+        weir__outbound_stop__init(&items[i]);
+        items[i].subject = wire_text(subjects[i]);
+        items[i].state = WEIR__OUTBOUND_STATE__OUTBOUND_THROTTLED;
+        items[i].amount = 100 * i;
+        all[i] = &items[i];
+    }
+    told.stops = all;
+    told.n_stops = count;
+    stops_set(stops, count > 0 ? &told : NULL);
+}
+
+START_TEST(test_who_is_stopped)
+{
+    static const char *const subjects[] = { "host 192.0.2.7", "account zoe@b.test", "account alice@b.test", "host 192.0.2.70", "host 2001:db8::7" };
+    struct stops stops = { 0 };
+    struct limit_rule rule;
+    char subject[LIMIT_SUBJECT_MAX], name[LIMIT_BUCKET_MAX];
+    ck_assert_ptr_null(stops_find(&stops, NULL, "192.0.2.7"));
+    tell(&stops, subjects, 5);
+    for (size_t i = 0; i < 5; i++) {
+        bool account = subjects[i][0] == 'a';
+        const char *who = strchr(subjects[i], ' ') + 1;
+        const struct stop *stop = stops_find(&stops, account ? who : NULL, account ? "192.0.2.99" : who);
+        ck_assert_ptr_nonnull(stop);
+        ck_assert_uint_eq(stop->amount, 100 * i);
+        ck_assert_ptr_null(stops_find(&stops, account ? NULL : who, who)); /* another kind */
+        stop_rule(stop, &rule, subject);
+        ck_assert_str_eq(subject, who);
+        ck_assert_int_eq(rule.by, account ? LIMIT_BY_ACCOUNT : LIMIT_BY_CLIENT);
+        ck_assert(rule.rate.amount == (i == 0 ? 2 : 200 * i) && rule.rate.period_ms == 7200000 && rule.rate.burst == (i == 0 ? 1 : 10 * i));
+    }
+    ck_assert_str_eq(limit_bucket_name(name, &rule, subject), "outbound client recipients/7200 2001:db8::7");
+    ck_assert_ptr_null(stops_find(&stops, "alice", "192.0.2.7")); /* who logged in is not the host */
+    ck_assert_ptr_null(stops_find(&stops, NULL, "192.0.2.8"));
+    tell(&stops, subjects, 1);
+    ck_assert_ptr_null(stops_find(&stops, "zoe@b.test", ""));
+    ck_assert_ptr_nonnull(stops_find(&stops, NULL, "192.0.2.7"));
+    tell(&stops, subjects, 0);
+    ck_assert(stops.count == 0 && stops_find(&stops, NULL, "192.0.2.7") == NULL);
+    stops_fini(&stops);
+}
+END_TEST
 
 /* ---- buckets ---- */
 
@@ -408,6 +459,7 @@ int main(void)
     tcase_add_loop_test(made, test_a_worker_alone_counts_for_itself, 0, 3);
     tcase_add_test(made, test_one_silence_says_nothing_of_the_others);
     tcase_add_test(made, test_cancelled);
+    tcase_add_test(made, test_who_is_stopped);
     suite_add_tcase(suite, made);
     return run_suite(suite);
 }

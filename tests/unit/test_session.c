@@ -124,6 +124,7 @@ struct setup {
     size_t override_count, limit_count;
     unsigned asked;
     char *policy_limits;
+    Weir__OutboundState stopped; /* the client, by outbound protection */
     bool outside, exception, crowds, no_policy, no_scan, names, cluster;
 };
 
@@ -182,6 +183,16 @@ static bool begin(struct play *play, const struct setup *setup)
     server_set_node(play->server, (struct node *)&node);
     if (setup->cluster)
         server_set_cluster(play->server, "0123456789abcdef");
+    if (setup->stopped != WEIR__OUTBOUND_STATE__OUTBOUND_UNSPECIFIED) {
+        Weir__OutboundStop stop = WEIR__OUTBOUND_STOP__INIT, *all[] = { &stop };
+        Weir__OutboundStops stops = WEIR__OUTBOUND_STOPS__INIT;
+        stop.subject = wire_text(setup->outside ? "host 127.0.0.2" : "host 127.0.0.1");
+        stop.state = setup->stopped;
+        stop.amount = 50;
+        stops.stops = all;
+        stops.n_stops = 1;
+        server_set_stops(play->server, &stops);
+    }
     if (!setup->no_policy) {
         const char *names = setup->crowds ? crowds : aliases;
         char *crowd = make_crowd();
@@ -461,6 +472,8 @@ static void run(const char *name, const char *dialogue, bool trickle)
                 setup.crowds = true;
             else if (strncmp(option, "limits=", 7) == 0)
                 setup.policy_limits = unescape(option + 7, &(size_t){ 0 });
+            else if (strncmp(option, "stopped=", 8) == 0)
+                setup.stopped = (Weir__OutboundState)atoi(option + 8);
             else if (strncmp(option, "asked=", 6) == 0)
                 setup.asked = (unsigned)atoi(option + 6);
             else if (strncmp(option, "hop-size=", 9) == 0)
@@ -553,6 +566,30 @@ static const struct {
       "S 250 2.1.0\nl outbound client recipients/1 127.0.0.1 1\nm pass\n.\nm refuse\n.\nR 250 2.1.5 ok\nS 250 2.1.5\n"
       "S 450 4.7.1 Too many recipients from client 127.0.0.1, try again later\nS 550 5.1.1\nA v@example.edu deferred:limit 450\nA w@gone.edu refused:route 550\n"
       "S 354\n" MAIL "V clean\nD 250 2.0.0 taken\nS 250 2.0.0\nA u@example.edu delivered 250\n" },
+    { "S63: a host that is slowed down has a bucket of its own beside those of the policy", false,
+      "O stopped=1\nO limits=outbound client recipients 1/s\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\n"
+      "l outbound client recipients/1 127.0.0.1 1, outbound client recipients/7200 127.0.0.1 1\nm pass\nR 250 2.1.5 ok\nS 250 2.1.5\n" },
+    { "S63: and hears of it", false,
+      "O stopped=1\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\nl outbound client recipients/7200 127.0.0.1 1\nm refuse\n"
+      "S 450 4.7.1 Mail from host 127.0.0.1 is slowed down, as too much of it came or was refused; try again later\nA u@example.edu deferred:limit 450\n" },
+    { "S63: nobody slows down a device, which cannot come again", false,
+      "O stopped=1\nO profile=handoff\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\nS 250 2.1.5\n" },
+    { "S63: a stranger is not the host he was", false,
+      "O stopped=2\nO outside\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\nR 250 - ok\nS 250 2.1.5\nC DATA\nS 354\n" MAIL
+      "V clean\nD 250 2.0.0 taken\nS 250 2.0.0\nA u@example.edu delivered 250\n" },
+    { "S63: what one next hop would take rests in the spool", false,
+      "O stopped=2\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\nR 250 - ok\nS 250 2.1.5\nC DATA\nS 354\n" MAIL
+      "V clean\nK scanned, to rest for host 127.0.0.1, u@example.edu>[sink.example.edu]:2525\nQ stored\nS 250 2.0.0\nA u@example.edu spooled 250\n.\n" },
+    { "S63: and goes out on no other way when the spool is away", false,
+      "O stopped=2\nO no-spool\nO profile=handoff\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\nS 250 2.1.5\nC DATA\nS 354\n"
+      DEVICE_MAIL "V clean\nS 451 4.3.0\nA u@example.edu deferred:spool-unavailable 451\n.\n" },
+    { "S63: refused", false,
+      "O stopped=3\n" READY "C MAIL FROM:<a@b.test>\nS 550 5.7.1 Mail from host 127.0.0.1 is stopped, as too much of it came or was refused\n" },
+    { "S63: a device that is to be refused is held", false,
+      "O stopped=3\nO profile=handoff\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\nS 250 2.1.5\nC DATA\nS 354\n" DEVICE_MAIL
+      "V clean\nK scanned, to rest for host 127.0.0.1, u@example.edu>[sink.example.edu]:2525\nQ stored\nS 250 2.0.0\nA u@example.edu spooled 250\n" },
+    { "S63: as much is held as may be", false,
+      "O stopped=4\nO profile=handoff\n" READY "C MAIL FROM:<a@b.test>\nS 450 4.7.1 Mail from host 127.0.0.1 is held\n" },
     { "limits: a recipient that we refuse costs nothing", false,
       "O outside\nO limits=inbound client recipients 1/s\n" READY "C MAIL FROM:<a@b.test>\nS 250 2.1.0\nC RCPT TO:<x@elsewhere.test>\n"
       "S 550 5.7.1 <x@elsewhere.test>: Relay access denied\nA x@elsewhere.test refused:relay 550\nC RCPT TO:<w@gone.edu>\nS 550 5\nA w@gone.edu refused:route 550\n"

@@ -18,6 +18,12 @@ CREATE OR REPLACE FUNCTION cluster_identity() RETURNS text LANGUAGE sql STABLE A
     FROM cluster
 $f$;
 
+-- What nodes hear: the newest ones, as many as go into a cluster state.
+CREATE OR REPLACE FUNCTION outbound_stops() RETURNS json LANGUAGE sql STABLE AS $f$
+    SELECT coalesce(json_agg(json_build_object('subject', subject, 'state', CASE WHEN full_up THEN 'full' ELSE state END)), '[]')
+    FROM (SELECT * FROM outbound_stop WHERE NOT dry ORDER BY since DESC LIMIT 1000) AS o
+$f$;
+
 -- The cluster state, from one snapshot.
 CREATE OR REPLACE FUNCTION cluster_state() RETURNS json LANGUAGE sql STABLE AS $f$
     SELECT json_build_object('epoch', c.epoch, 'identity', cluster_identity(),
@@ -27,6 +33,6 @@ CREATE OR REPLACE FUNCTION cluster_state() RETURNS json LANGUAGE sql STABLE AS $
             'drain_number', drain_number, 'gc', gc, 'lost', lost, 'endpoint', endpoint, 'public_key', public_key,
             'signature_set', signature_set, 'signature_number', signature_number) ORDER BY name) FROM node_known), '[]'),
         'keys', coalesce((SELECT json_agg(json_build_object('key', key, 'name', name, 'role', role) ORDER BY name, key)
-            FROM node_key WHERE revoked_at IS NULL), '[]'))
+            FROM node_key WHERE revoked_at IS NULL), '[]'), 'stops', outbound_stops())
     FROM cluster c
 $f$;

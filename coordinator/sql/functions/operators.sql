@@ -42,6 +42,7 @@ CREATE OR REPLACE FUNCTION admin_status(silence interval) RETURNS admin_answer L
                 AND e->>'l' ~ 'disposition="(delivered|bounced|discarded|quarantined|spooled)[":]')) + (SELECT difference FROM spool_sums()),
         'spool', (SELECT json_build_object('messages', messages, 'bytes', bytes, 'destinations_down', down, 'states',
             (SELECT coalesce(json_object_agg(state, amount), '{}') FROM spool_states())) FROM spool_sums()),
+        'outbound', (SELECT row_to_json(o) FROM outbound_counts() AS o),
         'signature_age_seconds', (SELECT max((e->>'v')::numeric) FROM node_metrics m JOIN node_worker w USING (node, worker, boot),
             jsonb_array_elements(m.metrics) AS e
             WHERE e->>'n' = 'weir_signature_age_seconds' AND w.seen_at > clock_timestamp() - silence),

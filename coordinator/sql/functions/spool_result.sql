@@ -5,19 +5,28 @@
 CREATE OR REPLACE FUNCTION spool_audit(wanted text, numbers integer[], who text, what text, code integer, said text, hop text,
     a_verdict text DEFAULT '', found_what text DEFAULT '', by_scanner text DEFAULT '', by_engine text DEFAULT '', with_signatures text DEFAULT '') RETURNS void
 LANGUAGE plpgsql AS $f$
+DECLARE
+    known sent_row[];
 BEGIN
-    INSERT INTO audit AS a (id, recipient_index, time, node, worker, listener, client, helo, tls, sender, recipient, message_id, size,
-        disposition, reply_code, reply, verdict, signature, scanner, engine, signatures, next_hop, next_hop_reply, duration_ms)
-        SELECT m.id, r.number, clock_timestamp(), CASE WHEN m.node <> '' THEN m.node ELSE who END, 0, m.listener, m.client, m.helo, m.tls, m.sender,
-            r.address, m.message_id, m.size, what, code, said, CASE WHEN a_verdict <> '' THEN a_verdict ELSE m.verdict END, found_what,
-            CASE WHEN a_verdict <> '' THEN by_scanner ELSE m.scanner END, CASE WHEN a_verdict <> '' THEN by_engine ELSE m.engine END,
-            CASE WHEN a_verdict <> '' THEN with_signatures ELSE m.signatures END, left(hop, 512),
-            CASE WHEN hop <> '' THEN said ELSE '' END, (extract(epoch FROM clock_timestamp() - m.arrived_at) * 1000)::bigint
-        FROM spool_message m JOIN spool_recipient r ON r.id = m.id WHERE m.id = wanted AND r.number = ANY (numbers) ORDER BY r.number
-        ON CONFLICT (id, recipient_index) DO UPDATE SET time = EXCLUDED.time, disposition = EXCLUDED.disposition,
-            reply_code = EXCLUDED.reply_code, reply = EXCLUDED.reply, verdict = EXCLUDED.verdict, signature = EXCLUDED.signature,
-            scanner = EXCLUDED.scanner, engine = EXCLUDED.engine, signatures = EXCLUDED.signatures, next_hop = EXCLUDED.next_hop,
-            next_hop_reply = EXCLUDED.next_hop_reply, duration_ms = EXCLUDED.duration_ms;
+    WITH written AS (
+        INSERT INTO audit AS a (id, recipient_index, time, node, worker, listener, client, helo, tls, sender, recipient, message_id, size,
+            disposition, reply_code, reply, verdict, signature, scanner, engine, signatures, next_hop, next_hop_reply, duration_ms)
+            SELECT m.id, r.number, clock_timestamp(), CASE WHEN m.node <> '' THEN m.node ELSE who END, 0, m.listener, m.client, m.helo, m.tls, m.sender,
+                r.address, m.message_id, m.size, what, code, said, CASE WHEN a_verdict <> '' THEN a_verdict ELSE m.verdict END, found_what,
+                CASE WHEN a_verdict <> '' THEN by_scanner ELSE m.scanner END, CASE WHEN a_verdict <> '' THEN by_engine ELSE m.engine END,
+                CASE WHEN a_verdict <> '' THEN with_signatures ELSE m.signatures END, left(hop, 512),
+                CASE WHEN hop <> '' THEN said ELSE '' END, (extract(epoch FROM clock_timestamp() - m.arrived_at) * 1000)::bigint
+            FROM spool_message m JOIN spool_recipient r ON r.id = m.id WHERE m.id = wanted AND r.number = ANY (numbers) ORDER BY r.number
+            ON CONFLICT (id, recipient_index) DO UPDATE SET time = EXCLUDED.time, disposition = EXCLUDED.disposition,
+                reply_code = EXCLUDED.reply_code, reply = EXCLUDED.reply, verdict = EXCLUDED.verdict, signature = EXCLUDED.signature,
+                scanner = EXCLUDED.scanner, engine = EXCLUDED.engine, signatures = EXCLUDED.signatures, next_hop = EXCLUDED.next_hop,
+                next_hop_reply = EXCLUDED.next_hop_reply, duration_ms = EXCLUDED.duration_ms
+        RETURNING a.id, a.time, a.listener, a.client, a.helo, a.tls, a.size, a.disposition, a.login, a.origin, a.first)
+    SELECT array_agg((w.id, w.time, w.listener, w.client, w.helo, w.tls, w.size, w.disposition, w.login, w.origin, w.first)::sent_row) INTO known
+        FROM written w WHERE w.origin >= 2;
+    IF sent_is_bad(what) OR sent_is_virus(what) THEN -- what its edge has told of already; else the edge's row is counted with this
+        PERFORM outbound_count(known, false);
+    END IF;
 END $f$;
 
 -- A destination that could not be reached (down), which puts off all its mail, or that was, which ends that. first, most: its back-off, as spool_pause().

@@ -29,8 +29,8 @@ $f$;
 CREATE OR REPLACE FUNCTION spool_ready(ready text[], warning interval, life interval) RETURNS void LANGUAGE plpgsql AS $f$
 BEGIN
     WITH queued AS (
-        INSERT INTO spool_queue (id, destination, arrived_at, scanned, due_at, attend_at)
-            SELECT DISTINCT m.id, r.destination, m.arrived_at, m.scanned, m.stored_at, spool_attend(m.arrived_at, m.dsn, warning, life)
+        INSERT INTO spool_queue (id, destination, arrived_at, scanned, due_at, attend_at, held)
+            SELECT DISTINCT m.id, r.destination, m.arrived_at, m.scanned, m.stored_at, spool_attend(m.arrived_at, m.dsn, warning, life), m.held_for <> ''
             FROM spool_message m JOIN spool_recipient r USING (id) WHERE m.id = ANY (ready)
             RETURNING destination, scanned, due_at
     )

@@ -1,0 +1,160 @@
+/*
+ * outbound.c - see outbound.h
+ */
+#include "coordinator/ctl/outbound.h"
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+#include "coordinator/ctl/table.h"
+#include "coordinator/ctl/views.h"
+#include "coordinator/text.h"
+
+#define CELL_MAX 70
+
+static const char *get(const json_t *object, const char *key)
+{
+    const char *value = json_string_value(json_object_get(object, key));
+    return value != NULL ? value : "";
+}
+
+static long long number(const json_t *object, const char *key)
+{
+    return (long long)json_number_value(json_object_get(object, key));
+}
+
+static void add_clean(struct table *table, const char *text)
+{
+    struct text clean;
+    text_init(&clean);
+    text_add_clean(&clean, text, strlen(text), CELL_MAX);
+    table_add(table, clean.data);
+    text_fini(&clean);
+}
+
+static void add_number(struct table *table, const json_t *entry, const char *key)
+{
+    char text[24];
+    snprintf(text, sizeof text, "%lld", number(entry, key));
+    table_add(table, text);
+}
+
+static void add_state(struct table *table, const json_t *entry)
+{
+    char text[48];
+    snprintf(text, sizeof text, "%s%s%s", get(entry, "state"), json_is_true(json_object_get(entry, "dry")) ? " (dry run)" : "",
+             json_is_true(json_object_get(entry, "full")) ? ", full" : "");
+    table_add(table, text);
+}
+
+void outbound_print_list(const json_t *list, FILE *out)
+{
+    static const char *const titles[] = { "WHO", "STATE", "SINCE", ">HELD", ">THIS HOUR", ">USUAL", ">VIRUSES", ">BAD", "WHY" };
+    const json_t *entry;
+    size_t i;
+    char when[32];
+    if (json_array_size(list) == 0) {
+        fputs("nobody is slowed down or stopped\n", out);
+        return;
+    }
+    struct table *table = table_new(titles, sizeof titles / sizeof *titles);
+    json_array_foreach(list, i, entry)
+    {
+        add_clean(table, get(entry, "subject"));
+        add_state(table, entry);
+        table_add(table, view_time(when, get(entry, "since")));
+        add_number(table, entry, "held_messages");
+        add_number(table, entry, "recipients");
+        add_number(table, entry, "usual");
+        add_number(table, entry, "viruses");
+        add_number(table, entry, "bad");
+        add_clean(table, get(entry, "reason"));
+    }
+    table_print(table, out);
+    table_free(&table);
+}
+
+static void print_newest(const json_t *rows, FILE *out)
+{
+    static const char *const titles[] = { "TIME", "ID", "CLIENT", "FROM", "TO", "BECAME", "REPLY" };
+    const json_t *row;
+    size_t i;
+    char when[32];
+    if (json_array_size(rows) == 0)
+        return;
+    fputs("\n", out);
+    struct table *table = table_new(titles, sizeof titles / sizeof *titles);
+    json_array_foreach(rows, i, row)
+    {
+        table_add(table, view_time(when, get(row, "time")));
+        table_add(table, get(row, "id"));
+        table_add(table, get(row, "client"));
+        add_clean(table, get(row, "sender"));
+        add_clean(table, get(row, "recipient"));
+        table_add(table, get(row, "disposition"));
+        add_clean(table, get(row, "reply"));
+    }
+    table_print(table, out);
+    table_free(&table);
+}
+
+static void print_held(const json_t *rows, FILE *out)
+{
+    static const char *const titles[] = { "HELD", "ARRIVED", ">SIZE", "FROM", ">RECIPIENTS" };
+    const json_t *row;
+    size_t i;
+    char when[32];
+    if (json_array_size(rows) == 0)
+        return;
+    fputs("\n", out);
+    struct table *table = table_new(titles, sizeof titles / sizeof *titles);
+    json_array_foreach(rows, i, row)
+    {
+        table_add(table, get(row, "id"));
+        table_add(table, view_time(when, get(row, "arrived_at")));
+        add_number(table, row, "size");
+        add_clean(table, get(row, "sender"));
+        add_number(table, row, "recipients");
+    }
+    table_print(table, out);
+    table_free(&table);
+}
+
+void outbound_print_one(const json_t *body, FILE *out)
+{
+    char when[32];
+    struct text who;
+    text_init(&who);
+    text_add_clean(&who, get(body, "subject"), strlen(get(body, "subject")), SIZE_MAX);
+    fprintf(out, "who         %s\nstate       %s%s%s", who.data, get(body, "state"), json_is_true(json_object_get(body, "dry")) ? " (dry run)" : "",
+            json_is_true(json_object_get(body, "full")) ? ", no more is taken" : "");
+    text_fini(&who);
+    if (*get(body, "reason") != '\0')
+        fprintf(out, " since %s: %s", view_time(when, get(body, "since")), get(body, "reason"));
+    fprintf(out, "\nthis hour   %lld recipients, %lld viruses, %lld refused or bounced; usual are %lld an hour\nheld        %lld message%s\n", number(body, "recipients"),
+            number(body, "viruses"), number(body, "bad"), number(body, "usual"), number(body, "held_messages"), view_plural(number(body, "held_messages")));
+    print_held(json_object_get(body, "held"), out);
+    print_newest(json_object_get(body, "newest"), out);
+}
+
+void outbound_print_release(const json_t *body, FILE *out)
+{
+    struct text who;
+    text_init(&who);
+    text_add_clean(&who, get(body, "subject"), strlen(get(body, "subject")), SIZE_MAX);
+    fprintf(out, "%s was %s: %lld message%s released, %lld deleted", who.data, get(body, "was"), number(body, "released"), view_plural(number(body, "released")),
+            number(body, "deleted"));
+    if (number(body, "left") > 0)
+        fprintf(out, "; %lld left, ask again", number(body, "left"));
+    fputs("\n", out);
+    text_fini(&who);
+}
+
+void outbound_print_status(const json_t *counts, FILE *out)
+{
+    long long throttled = number(counts, "throttled"), held = number(counts, "held"), dry = number(counts, "dry"), messages = number(counts, "messages");
+    if (throttled + held + messages > 0)
+        fprintf(out, "problem       outbound: %lld stopped, %lld slowed down, %lld message%s held (weirctl outbound list)\n", held, throttled, messages,
+                view_plural(messages));
+    if (dry > 0)
+        fprintf(out, "outbound      dry run: %lld would be slowed down or stopped (weirctl outbound list)\n", dry);
+}

@@ -1,0 +1,206 @@
+"""S63: an account or an inside host that sends too much, or what nobody wants, is slowed down, then held; one command looks, one lifts it."""
+import json
+
+import pytest
+
+import weir
+from coordinators import Coordinators
+from weir import Smtp, message, wait_until
+
+HOST, OTHER = "127.0.0.5", "127.0.0.6"
+KEYS = {"mode": "on", "action": "hold", "account_recipients": 100, "host_recipients": 200, "registered_recipients": 1000, "rise": 10, "rise_least": 50, "viruses": 5,
+        "bad_share": 50, "bad_least": 20, "hold_factor": 3, "held_messages": 1000}
+
+
+@pytest.fixture(scope="module")
+def site():
+    made = weir.Cluster(edges=2, scanners=1, coordinators=2, sets=["edge.workers=1", "outbound=on", "outbound_account_recipients=10", "outbound_host_recipients=10",
+                                                                   "outbound_throttle=1", "outbound_viruses=0"])
+    try:
+        made.up()
+        with open(made.dir / "policy" / "networks", "a", encoding="ascii") as networks:
+            networks.write(f"{HOST}\n{OTHER}\n")
+        (made.dir / "policy" / "hosts").write_text("127.0.0.1 owner=tests reason=tests\n")
+        made.apply_policy()
+        yield made
+    finally:
+        made.down()
+
+
+def states(site):
+    return {one["subject"]: one["state"] for one in json.loads(site.weirctl("--json", "outbound", "list").stdout)}
+
+
+class Account:
+    """Sessions of alice's at both edges."""
+
+    def __init__(self, site):
+        self.site = site
+
+    def send(self, edge, recipients, raw=None):
+        """The replies to RCPT and to the message, which has one where somebody was accepted."""
+        with Smtp(self.site.env[f"EDGE_{edge}_SUBMISSION"]) as client:
+            client.starttls(self.site.env["CA_FILE"])
+            wait_until(lambda: client.command("AUTH PLAIN AGFsaWNlQGV4YW1wbGUuZWR1AHdvbmRlcmxhbmQ=").code in (235, 503), 60, "the login")
+            answers = client.envelope(sender="alice@example.edu", recipients=recipients)
+            return [*answers, client.data(raw or message())] if any(answer.code == 250 for answer in answers) else answers
+
+
+@pytest.mark.sanitized
+def test_s63_an_account_is_slowed_down_then_held_then_released(site):
+    alice, who = Account(site), "account alice@example.edu"
+    assert all(answer.code == 250 for answer in alice.send(1, [f"a{n}@example.edu" for n in range(11)]))
+    wait_until(lambda: states(site).get(who) == "throttled", 30, "the account is slowed down")
+    for edge in (1, 2):
+        slowed = wait_until(lambda e=edge: [a for a in alice.send(e, ["b1@example.edu", "b2@example.edu"]) if a.code == 450], 30, "450 at each edge")
+        assert slowed[0].text.startswith("4.7.1 Mail from account alice@example.edu is slowed down"), slowed
+
+    def insists():
+        alice.send(2, [f"c{n}@example.edu" for n in range(20)])
+        return states(site).get(who) == "held"
+    wait_until(insists, 60, "the account is held")
+    assert "outbound: account alice@example.edu is held, was throttled: " in site.log("coordinator-1") + site.log("coordinator-2")
+    wait_until(lambda: sum(site.metric("weir_outbound_stopped", number, state="held") for number in (1, 2)) == 1, 30, "the alert, of the one who leads")
+    assert "problem       outbound: 1 stopped" in site.weirctl("status").stdout
+
+    def is_held(edge, raw):
+        """Until the edge has heard of it, it says 450."""
+        answers = wait_until(lambda: [a for a in [alice.send(edge, ["held@example.edu"], raw)[-1]] if a.code == 250], 30, "250 at each edge")
+        return answers[0].queue_id
+    mail = [message(token=f"held-{n}") for n in range(2)]
+    ids = [is_held(1, mail[0]), is_held(2, mail[1])]
+    assert site.query(f"SELECT bool_and(held) FROM spool_queue WHERE id IN ('{ids[0]}', '{ids[1]}')") == [["t"]]
+    for node in ("coordinator-1", "coordinator-2", "edge-1"):  # it is remembered
+        site.kill(node)
+    site.heal()
+    last = message(token="held-2")
+    ids.append(is_held(1, last))
+    assert site.query(f"SELECT count(*) FROM spool_queue WHERE held AND id IN ('{ids[0]}', '{ids[1]}', '{ids[2]}')") == [["3"]]
+    shown = json.loads(site.weirctl("--json", "outbound", "show", "alice@example.edu").stdout)
+    count = shown["held_messages"]  # and what was on its way when it was held
+    assert count >= 3 and {one["id"] for one in shown["held"]} >= set(ids) and shown["newest"], shown
+    assert shown["evidence"]["recipients"] > 30 and "recipients within an hour, of 10 allowed" in shown["reason"], shown
+    assert all(not site.sink.with_token(f"held-{n}") for n in range(3))
+    said = site.weirctl("outbound", "release", "alice@example.edu").stdout
+    assert said == f"account alice@example.edu was held: {count} messages released, 0 deleted\n"
+    for n in range(3):
+        wait_until(lambda n=n: len(site.sink.with_token(f"held-{n}")) == 1, 30, "the mail, once")
+    did = json.loads(site.weirctl("--json", "history").stdout)[-1]
+    assert (did["action"], did["target"]) == ("outbound release", who)
+    free = wait_until(lambda: [a for a in [alice.send(2, ["d@example.edu"], message(token="free"))[-1]] if a.code == 250], 30, "free again")
+    wait_until(lambda: site.sink.with_token("free"), 30, f"{free}: not held")
+
+
+def test_s63_a_host_is_held_on_every_listener_and_its_mail_deleted(site):
+    def insists():
+        with Smtp(site.relay(1), source=HOST) as client:
+            if any(answer.code == 250 for answer in client.envelope(recipients=[f"h{n}@example.edu" for n in range(15)])):
+                client.data(message())
+        return states(site).get(f"host {HOST}") == "held"
+    wait_until(insists, 60, "the host is held")
+
+    def held_by(door, token):
+        def once():
+            with Smtp(site.env[door], source=HOST) as client:
+                answers = client.envelope(recipients=["held@example.edu"])
+                return answers[0].code == 250 and client.data(message(token=token))
+        answer = wait_until(once, 30, f"an answer at {door}")
+        assert answer.code == 250, answer
+        return site.query(f"SELECT held FROM spool_queue WHERE id = '{answer.queue_id}'") == [["t"]]
+    wait_until(lambda: held_by("EDGE_1_RELAY", "host-relay"), 30, "held, though it has one next hop")
+    for door in ("EDGE_2_RELAY", "EDGE_2_HANDOFF", "EDGE_1_HANDOFF"):
+        wait_until(lambda d=door: held_by(d, f"host-{d}"), 30, "held")
+    site.sink.clear()
+    assert site.send(message(token="other"), source=OTHER).code == 250  # nobody else is
+    count = int(site.query(f"SELECT count(*) FROM spool_message WHERE held_for = 'host {HOST}'")[0][0])
+    said = site.weirctl("outbound", "release", HOST, "--delete").stdout
+    assert said == f"host {HOST} was held: 0 messages released, {count} deleted\n" and count >= 4
+    assert site.query("SELECT count(*) FROM spool_message") == [["0"]]
+    assert int(site.query("SELECT count(DISTINCT id) FROM audit WHERE disposition = 'discarded:operator'")[0][0]) == count
+    assert "nothing was sent by" in site.weirctl("outbound", "release", "nobody", check=False).stderr
+    wait_until(lambda: site.metric("weir_conservation_difference") == 0, 30, "nothing is missing")
+
+
+def test_s63_who_is_refused_is_told_and_devices_are_not(site):
+    site.query(f"INSERT INTO outbound_stop (subject, state, dry, reason, evidence) VALUES ('host {OTHER}', 'refused', false, 'a test', '{{}}')")
+
+    def refused(edge):
+        with Smtp(site.relay(edge), source=OTHER) as client:
+            answer = client.command("MAIL FROM:<a@example.org>")
+            return answer.code == 550 and answer.text == f"5.7.1 Mail from host {OTHER} is stopped, as too much of it came or was refused"
+    for edge in (1, 2):
+        wait_until(lambda e=edge: refused(e), 30, "550 at each edge")
+    with Smtp(site.env["EDGE_1_HANDOFF"], source=OTHER) as client:
+        client.envelope()
+        answer = client.data(message(token="device"))
+    assert answer.code == 250 and site.query(f"SELECT held FROM spool_queue WHERE id = '{answer.queue_id}'") == [["t"]]
+    site.query(f"UPDATE outbound_stop SET full_up = true WHERE subject = 'host {OTHER}'")  # what its leader finds is 1 of 1000: it takes it back
+
+    def taken_again():
+        with Smtp(site.relay(1), source=OTHER) as client:
+            return client.command("MAIL FROM:<a@example.org>").code == 550
+    wait_until(taken_again, 30, "the count was looked at")
+    site.query(f"DELETE FROM outbound_stop WHERE subject = 'host {OTHER}'")  # by whatever hand: no mail is held for nobody
+    wait_until(lambda: site.sink.with_token("device"), 30, "what was held for it")
+
+
+@pytest.fixture(scope="module")
+def database():
+    with Coordinators(1, sets=["outbound = off"]) as made:
+        made.start()
+        yield made.pg
+
+
+def judge(pg, subject, counts, keys):
+    """What is decided about counts that come in this transaction, which the leader, who is off, does not see."""
+    registered, recipients, viruses, bad = counts
+    rows = pg.query(f"BEGIN; INSERT INTO outbound_delta VALUES ('{subject}', {registered}, {recipients}, {viruses}, {bad}, 0);"
+                    f"SELECT was, state, dry, reason FROM outbound_judge('{json.dumps(keys)}', 1000); COMMIT;")
+    return [row for row in rows if len(row) == 4]
+
+
+@pytest.mark.parametrize("subject, counts, keys, state, words", [
+    ("account a@b.test", ("false", 100, 0, 0), {}, None, None),
+    ("account a@b.test", ("false", 101, 0, 0), {}, "throttled", "101 recipients within an hour, of 100 allowed"),
+    ("account a@b.test", ("false", 300, 0, 0), {}, "held", "300 recipients within an hour"),
+    ("account a@b.test", ("false", 300, 0, 0), {"action": "refuse"}, "refused", "300 recipients within an hour"),
+    ("account a@b.test", ("false", 5000, 0, 0), {"account_recipients": 0}, None, None),
+    ("host 192.0.2.7", ("false", 201, 0, 0), {}, "throttled", "201 recipients"),
+    ("host 192.0.2.7", ("true", 999, 0, 0), {}, None, None),
+    ("host 192.0.2.7", ("true", 1001, 0, 0), {}, "throttled", "of 1000 allowed"),
+    ("host 192.0.2.7", ("true", 900, 6, 0), {}, "throttled", "6 viruses within an hour"),
+    ("host 192.0.2.7", ("true", 900, 15, 0), {}, "held", "15 viruses within an hour"),
+    ("host 192.0.2.7", ("true", 900, 15, 0), {"viruses": 0}, None, None),
+    ("host 192.0.2.7", ("true", 40, 0, 21), {}, "throttled", "21 of 40 recipients within an hour were refused or bounced"),
+    ("host 192.0.2.7", ("true", 100, 0, 49), {}, None, None),   # less than half
+    ("host 192.0.2.7", ("true", 20, 0, 20), {}, None, None),    # too few to say
+    ("host 192.0.2.7", ("true", 120, 0, 60), {}, "held", "60 of 120 recipients"),
+    ("host 192.0.2.7", ("true", 120, 0, 60), {"bad_share": 0}, None, None),
+    ("account a@b.test", ("false", 400, 0, 0), {"mode": "dry_run"}, "held", "400 recipients"),
+    ("account a@b.test", ("false", 400, 0, 0), {"mode": "off"}, None, None),
+])
+def test_s63_what_slows_down_and_what_stops(database, subject, counts, keys, state, words):
+    database.query("DELETE FROM outbound_stop; DELETE FROM outbound_sender; DELETE FROM outbound_delta")
+    decided = judge(database, subject, counts, {**KEYS, **keys})
+    if state is None:
+        assert not decided
+        return
+    (was, now, dry, reason), = decided
+    assert (was, now, dry) == ("", state, "t" if keys.get("mode") == "dry_run" else "f") and words in reason, decided
+    assert not judge(database, subject, ("false", 0, 0, 0), {**KEYS, **keys})  # told once
+
+
+def test_s63_what_is_usual_is_learned_and_a_rise_is_seen(database):
+    database.query("DELETE FROM outbound_stop; DELETE FROM outbound_sender; DELETE FROM outbound_delta")
+    now = "floor(extract(epoch FROM clock_timestamp()) / 3600)::bigint"
+    database.query("SELECT outbound_add('host 192.0.2.7', true, 20, 0, 0, 480000)")
+    for hour in range(1, 40):
+        database.query(f"SELECT outbound_roll(ARRAY['host 192.0.2.7'], 480000 + {hour}); SELECT outbound_add('host 192.0.2.7', true, 20, 0, 0, 480000 + {hour})")
+    usual, hours = database.query("SELECT round(usual_sum / usual_weight), hours FROM outbound_sender")[0]
+    assert (usual, hours) == ("20", "39")
+    database.query(f"UPDATE outbound_sender SET hour = {now} - 1, recipients = 0")  # the last hour was of no mail
+    assert not judge(database, "host 192.0.2.7", ("true", 190, 0, 0), KEYS)
+    (_, state, _, reason), = judge(database, "host 192.0.2.7", ("true", 30, 0, 0), KEYS)
+    assert state == "throttled" and reason in [f"220 recipients within an hour, of {n} that are usual" for n in (19, 20)], reason
+    database.query(f"UPDATE outbound_sender SET hour = {now} - 2")  # nothing for an hour
+    assert judge(database, "host 192.0.2.7", ("true", 1, 0, 0), KEYS) == [["throttled", "", "f", "the hour is quiet again"]]
