@@ -252,6 +252,13 @@ bool form_name_server(struct netaddr *out, const char *text, struct error *why)
     return true;
 }
 
+bool form_server_address(const char *text, struct error *why)
+{
+    struct netaddr address;
+
+    return form_name_server(&address, text, why);
+}
+
 bool form_resolver(const char *text, struct error *why)
 {
     struct netaddr address;

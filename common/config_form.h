@@ -23,6 +23,7 @@ bool form_endpoint(const char *text, struct error *why);         /* 192.0.2.1:25
 bool form_link(const char *text, struct error *why);             /* tcp://HOST:PORT; HOST may be * */
 bool form_link_to(const char *text, struct error *why);          /* the same for who connects: no * */
 bool form_curve_key(const char *text, struct error *why);        /* 64 hex digits */
+bool form_server_address(const char *text, struct error *why);   /* form_name_server() */
 bool form_resolver(const char *text, struct error *why);         /* form_name_server(), or "root" */
 bool form_stub(const char *text, struct error *why);             /* example.edu=192.0.2.1 */
 bool form_schedule(const char *text, struct error *why);          /* 03:30, or 12h */

@@ -143,6 +143,20 @@ static const struct config_key coordinator_keys[] = {
 };
 #undef S
 
+#define S dns_settings
+static const struct config_key dns_keys[] = {
+    STRING(dns_name, "", form_host, "the name whose A and AAAA records are the edges' public_addresses, as mx.example.edu; empty: there is none"),
+    DURATION(dns_ttl, "1m", SECONDS, 7 * DAYS, "of these records; addresses that came back wait for so long after the last push"),
+    STRING(dns_server, "", form_server_address, "the leader keeps the records right there by dynamic updates (RFC 2136), as 192.0.2.53; empty: it does not"),
+    STRING(dns_zone, "", form_host, "the zone that dns_name is in"),
+    STRING(dns_tsig_file, "", form_path, "the key that updates are signed with, as tsig-keygen writes it; empty: they are not"),
+    DURATION(dns_interval, "5m", SECONDS, 7 * DAYS, "the records are pushed so often though nothing changed: a zone that was restored becomes right again"),
+    DURATION(dns_push_timeout, "10s", SECONDS, 5 * MINUTES, "the server's answer to an update"),
+    DURATION(drain_dns_wait, "90s", 0, DAYS, "a drained edge serves so long after its addresses left the DNS: dns_ttl, and what secondary servers and caches need"),
+    END,
+};
+#undef S
+
 #define S auth_settings
 static const struct config_key auth_keys[] = {
     UINT(auth_workers, "2", 1, 256, "processes that hash passwords, per coordinator"),
@@ -203,6 +217,7 @@ static const struct config_key edge_keys[] = {
     DURATION(reply_timeout, "5m", 100 * MS, HOURS, "a next hop's reply to a command (RFC 5321 4.5.3.2)"),
     DURATION(data_done_timeout, "10m", 100 * MS, HOURS, "a next hop's reply to the final dot"),
     ENUM(next_hop_tls, "may", "none|may|require", "TLS to next hops"),
+    LIST(public_addresses, "", form_address, "where the world reaches this edge, IPv4 and IPv6, at most 16: what weirctl dns and the leader put into the DNS; empty: the relay listeners' own addresses where they are not wildcards"),
     ENUM(drain_mode, "answer", "answer|close", "draining: 421 4.3.2 to new sessions, or closed listeners"),
     DURATION(drain_timeout, "5m", 0, DAYS, "sessions older than that when draining are ended"),
     DURATION(drain_idle, "10s", 0, HOURS, "and earlier those without a command between two messages for so long: 421 4.3.2"),
@@ -329,6 +344,7 @@ const struct config_section settings_tables[] = {
     { "log", false, sizeof(struct log_settings), log_keys },
     { "cluster", false, sizeof(struct cluster_settings), cluster_keys },
     { "coordinator", true, sizeof(struct coordinator_settings), coordinator_keys },
+    { "dns", false, sizeof(struct dns_settings), dns_keys },
     { "auth", false, sizeof(struct auth_settings), auth_keys },
     { "edge", false, sizeof(struct edge_settings), edge_keys },
     { "tls", false, sizeof(struct tls_settings), tls_keys },

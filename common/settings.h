@@ -18,6 +18,8 @@ enum outbound_mode { OUTBOUND_ON, OUTBOUND_DRY_RUN, OUTBOUND_OFF };             
 enum outbound_action { OUTBOUND_HOLD, OUTBOUND_REFUSE };                         /* hold|refuse */
 enum auth_setting { AUTH_PROFILE, AUTH_OFF, AUTH_OFFER, AUTH_REQUIRE };          /* profile|off|offer|require */
 enum verify_unknown { VERIFY_UNKNOWN_ACCEPT, VERIFY_UNKNOWN_DEFER };               /* accept|defer */
+#define PUBLIC_ADDRESSES_MAX 16 /* of one edge; what a heartbeat takes (proto/wire.h) */
+
 enum signature_source { SIGNATURES_FOLDER, SIGNATURES_CLUSTER };                       /* folder|cluster */
 enum drain_mode { DRAIN_ANSWER, DRAIN_CLOSE };                                   /* answer|close */
 
@@ -42,6 +44,17 @@ struct cluster_settings {             /* [cluster] */
     uint64_t link_silence;            /* 10s: a peer that says nothing of its own for so long is forgotten */
     uint64_t link_peers;              /* 20000 peers of one server */
     uint64_t link_message;            /* 64MiB of one message with all its parts; over it the connection is ended */
+};
+
+struct dns_settings {                 /* [dns]: the name by which clients find the edges; the coordinators read it */
+    char *dns_name;                   /* "mx.example.edu"; empty: the edges have none */
+    uint64_t dns_ttl;                 /* 1m */
+    char *dns_server;                 /* "192.0.2.53": the leader pushes the healthy addresses there (RFC 2136); empty: it does not */
+    char *dns_zone;                   /* "example.edu" */
+    char *dns_tsig_file;              /* key "NAME" { algorithm ...; secret ...; }; empty: updates are not signed */
+    uint64_t dns_interval;            /* 5m: pushed so often though nothing changed */
+    uint64_t dns_push_timeout;        /* 10s for the server's answer */
+    uint64_t drain_dns_wait;          /* 90s: a drained edge serves so long after its address left the DNS */
 };
 
 struct coordinator_settings {         /* [coordinator "coordinator-1"]: read by all nodes to find the coordinators */
@@ -174,6 +187,7 @@ struct edge_settings {                /* [edge] */
     uint64_t reply_timeout;           /* 5m: for a command's reply; RFC 5321 4.5.3.2 */
     uint64_t data_done_timeout;       /* 10m: for the reply to the final dot */
     int next_hop_tls;                 /* none|may|require */
+    struct config_list public_addresses; /* empty: those of the relay listeners; where the world reaches this edge, for weirctl dns */
     int drain_mode;                   /* answer|close: 421 4.3.2 to new sessions, or close the listeners */
     uint64_t drain_timeout;           /* 5m: sessions older than that when draining are ended with 421 4.3.2 */
     uint64_t drain_idle;              /* 10s: sessions without a command between messages for so long, too */

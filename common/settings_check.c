@@ -113,6 +113,10 @@ static bool check_edge(const struct config *config, const char *instance, const 
 {
     const struct edge_settings *edge = settings;
 
+    if (edge->public_addresses.count > PUBLIC_ADDRESSES_MAX) {
+        config_blame(config, "edge", instance, "public_addresses", why, "%zu addresses; at most %d", edge->public_addresses.count, PUBLIC_ADDRESSES_MAX);
+        return false;
+    }
     for (size_t i = 0; edge->dns_forward.count > 1 && i < edge->dns_forward.count; i++)
         if (strcasecmp(edge->dns_forward.items[i], "root") == 0) {
             config_blame(config, "edge", instance, "dns_forward", why, "root stands alone: either the root servers are asked, or resolvers");
@@ -133,6 +137,30 @@ static bool check_scanner(const struct config *config, const char *instance, con
     if (*scanner->advertise != '\0' || form_link_to(scanner->listen, &reason))
         return true;
     config_blame(config, "scanner", instance, "advertise", why, "listen = %s is all addresses: say here which one edges connect to", scanner->listen);
+    return false;
+}
+
+/* name is zone, or below it. */
+static bool is_within(const char *name, const char *zone)
+{
+    size_t len = strlen(name), tail = strlen(zone);
+    return len >= tail && strcasecmp(name + len - tail, zone) == 0 && (len == tail || name[len - tail - 1] == '.');
+}
+
+static bool check_dns(const struct config *config, const char *instance, const void *settings, struct error *why)
+{
+    const struct dns_settings *dns = settings;
+
+    if (*dns->dns_server == '\0')
+        return true;
+    if (*dns->dns_name == '\0')
+        config_blame(config, "dns", instance, "dns_server", why, "is set, but dns_name is not: which name's addresses are pushed?");
+    else if (*dns->dns_zone == '\0')
+        config_blame(config, "dns", instance, "dns_server", why, "is set, but dns_zone is not: which of its zones has dns_name?");
+    else if (!is_within(dns->dns_name, dns->dns_zone))
+        config_blame(config, "dns", instance, "dns_zone", why, "dns_name = %s is not in it", dns->dns_name);
+    else
+        return true;
     return false;
 }
 
@@ -182,7 +210,7 @@ static section_check check_of(const char *section)
         const char *section;
         section_check check;
     } checks[] = {
-        { "auth", check_auth }, { "coordinator", check_coordinator }, { "edge", check_edge }, { "scanner", check_scanner },
+        { "auth", check_auth }, { "dns", check_dns }, { "coordinator", check_coordinator }, { "edge", check_edge }, { "scanner", check_scanner },
     };
 
     for (size_t i = 0; i < sizeof checks / sizeof *checks; i++)

@@ -11,6 +11,7 @@
 #include "common/log.h"
 #include "common/memory.h"
 #include "common/metrics.h"
+#include "common/netaddr.h"
 #include "common/signature_set.h"
 #include "coordinator/beats.h"
 #include "coordinator/cluster.h"
@@ -30,9 +31,11 @@ struct beat {
     uint32_t worker, pid;
     int64_t skew_ms; /* its wall clock, less ours */
     uint64_t boot, sequence, drain_number, gc_done, policy_epoch, generation, in_flight;
-    struct text listeners; /* JSON array */
-    struct text use;       /* of a scanner: JSON object */
-    struct text signatures_told; /* JSON object; empty: {} */
+    struct text listeners, addresses; /* JSON arrays */
+    struct text use;                  /* of a scanner: JSON object */
+    struct text signatures_told;      /* JSON object; empty: {} */
+    uint32_t leases, reports, passed_on;
+    bool full;
     struct text metrics; /* JSON without its brackets; empty: none since the last batch */
     bool partial;        /* metrics are to be merged with those in the database */
     bool dirty, forgotten;
@@ -76,6 +79,7 @@ static void beat_free(struct beat *beat)
     text_fini(&beat->listeners);
     text_fini(&beat->use);
     text_fini(&beat->signatures_told);
+    text_fini(&beat->addresses);
     free(beat);
 }
 
@@ -193,6 +197,21 @@ static void take_use(struct beat *beat, const Weir__ScannerUse *use)
                     (unsigned long long)use->memory_loaded, (unsigned long long)use->scanned, (unsigned long long)use->serving_ms);
 }
 
+/* What is none is left out: these become records. */
+static void take_addresses(struct beat *beat, const Weir__Heartbeat *heartbeat)
+{
+    struct text *json = &beat->addresses;
+    text_reset(json);
+    text_puts(json, "[");
+    for (size_t i = 0; i < heartbeat->n_addresses; i++) {
+        struct netaddr address;
+        char told[WIRE_CLIENT_MAX + 1], text[NETADDR_TEXT_MAX];
+        if (netaddr_parse(&address, wire_string(told, sizeof told, &heartbeat->addresses[i])))
+            text_printf(json, "%s\"%s\"", json->len > 1 ? "," : "", netaddr_format(&address, text));
+    }
+    text_puts(json, "]");
+}
+
 /* A node may say any time; the sum with our own skew must be one that a bigint holds. */
 static int64_t skew_of(const Weir__Heartbeat *heartbeat)
 {
@@ -230,6 +249,7 @@ void beats_hear(struct beats *beats, struct beat **known, const Weir__Heartbeat 
         text_init(&(*known)->listeners);
         text_init(&(*known)->use);
         text_init(&(*known)->signatures_told);
+        text_init(&(*known)->addresses);
     }
     beat = *known;
     metric_add(beats->heard, 1);
@@ -252,9 +272,14 @@ void beats_hear(struct beats *beats, struct beat **known, const Weir__Heartbeat 
     beat->generation = heartbeat->generation;
     beat->in_flight = heartbeat->in_flight;
     beat->skew_ms = skew_of(heartbeat);
+    beat->leases = heartbeat->leases;
+    beat->reports = heartbeat->reports;
+    beat->passed_on = heartbeat->passed_on;
+    beat->full = heartbeat->full;
     take_listeners(beat, heartbeat);
     take_use(beat, heartbeat->use);
     take_signatures(beat, heartbeat->signature_state);
+    take_addresses(beat, heartbeat);
     if (heartbeat->n_metrics > 0)
         take_metrics(beats, beat, heartbeat);
     if (!beat->dirty) {
@@ -279,23 +304,25 @@ void beats_forget(struct beats *beats, struct beat **forgotten)
 
 /* --- the batch --- */
 
-#define PROCESS_COLUMNS 19
+#define PROCESS_COLUMNS 24
 
 /* The same process may be in a batch twice, when it changed its link: the later one counts (PostgreSQL refuses to
  * upsert a row twice). */
 static const char process_sql[] =
     "INSERT INTO node_process AS p (node, worker, boot, seen_at, state, version, pid, in_flight, gc_done, "
     "policy_epoch, generation,"
-    " signatures, endpoint, public_key, sequence, drain_number, listeners, scanner_use, signature_state, coordinator, skew_ms)"
+    " signatures, endpoint, public_key, sequence, drain_number, listeners, scanner_use, signature_state, leases, reports, passed_on, over_budget, addresses, coordinator, skew_ms)"
     " SELECT DISTINCT ON (node, worker, boot) node, worker, boot, clock_timestamp(), state, version, pid, in_flight, "
     "gc_done,"
-    " policy_epoch, generation, signatures, endpoint, public_key, sequence, drain_number, listeners::jsonb, scanner_use::jsonb, signature_state::jsonb, $20,"
-    " skew_ms + $21::bigint - (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
+    " policy_epoch, generation, signatures, endpoint, public_key, sequence, drain_number, listeners::jsonb, scanner_use::jsonb, signature_state::jsonb,"
+    " leases, reports, passed_on, over_budget,"
+    " addresses::jsonb, $25, skew_ms + $26::bigint - (extract(epoch FROM clock_timestamp()) * 1000)::bigint"
     " FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::text[], $5::text[], $6::integer[], $7::bigint[], "
     "$8::bigint[],"
-    " $9::bigint[], $10::bigint[], $11::text[], $12::text[], $13::text[], $14::bigint[], $15::bigint[], $16::bigint[], $17::text[], $18::text[], $19::text[])"
+    " $9::bigint[], $10::bigint[], $11::text[], $12::text[], $13::text[], $14::bigint[], $15::bigint[], $16::bigint[], $17::text[],"
+    " $18::text[], $19::text[], $20::bigint[], $21::bigint[], $22::bigint[], $23::boolean[], $24::text[])"
     " AS b(node, worker, boot, state, version, pid, in_flight, gc_done, policy_epoch, generation, signatures, "
-    "endpoint, public_key, sequence, drain_number, skew_ms, listeners, scanner_use, signature_state)"
+    "endpoint, public_key, sequence, drain_number, skew_ms, listeners, scanner_use, signature_state, leases, reports, passed_on, over_budget, addresses)"
     " ORDER BY node, worker, boot, sequence DESC"
     " ON CONFLICT (node, worker, boot) DO UPDATE SET seen_at = EXCLUDED.seen_at, state = EXCLUDED.state, version = "
     "EXCLUDED.version,"
@@ -304,7 +331,9 @@ static const char process_sql[] =
     " generation = EXCLUDED.generation, signatures = EXCLUDED.signatures, endpoint = EXCLUDED.endpoint,"
     " public_key = EXCLUDED.public_key, coordinator = EXCLUDED.coordinator, sequence = EXCLUDED.sequence,"
     " drain_number = EXCLUDED.drain_number, skew_ms = EXCLUDED.skew_ms, listeners = EXCLUDED.listeners,"
-    " scanner_use = EXCLUDED.scanner_use, signature_state = EXCLUDED.signature_state"
+    " scanner_use = EXCLUDED.scanner_use, signature_state = EXCLUDED.signature_state,"
+    " leases = EXCLUDED.leases, reports = EXCLUDED.reports, passed_on = EXCLUDED.passed_on, over_budget = EXCLUDED.over_budget,"
+    " addresses = EXCLUDED.addresses"
     " WHERE p.sequence < EXCLUDED.sequence";
 
 static const char metrics_sql[] =
@@ -367,6 +396,11 @@ static void add_beat(struct rows *processes, struct rows *whole, struct rows *pa
     rows_string(processes, beat->listeners.data);
     rows_string(processes, beat->use.data);
     rows_string(processes, beat->signatures_told.data);
+    rows_number(processes, beat->leases);
+    rows_number(processes, beat->reports);
+    rows_number(processes, beat->passed_on);
+    rows_string(processes, beat->full ? "true" : "false");
+    rows_string(processes, beat->addresses.data);
     rows_end(processes);
     rows_string(nodes, beat->node);
     rows_string(nodes, role_text(beat->role));

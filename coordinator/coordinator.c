@@ -21,6 +21,7 @@
 #include "coordinator/cluster.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/db.h"
+#include "coordinator/dns_push.h"
 #include "coordinator/http.h"
 #include "coordinator/leader.h"
 #include "coordinator/migrate.h"
@@ -58,6 +59,7 @@ struct coordinator {
     struct turns *turns;
     struct signatures *signatures;
     struct outbound *outbound;
+    struct dns_push *dns_push;
     struct leader *leader;
     struct service *service;
     struct http *http;
@@ -311,8 +313,17 @@ static bool make(struct coordinator *coordinator, const struct curve_keypair *pa
     };
     coordinator->signatures = signatures_new(&signatures);
     coordinator->outbound = outbound_new(coordinator->base, coordinator->db, &config->own, metrics);
+    struct dns_push_options dns_push = {
+        .base = coordinator->base,
+        .db = coordinator->db,
+        .name = name,
+        .settings = &config->dns,
+        .node_timeout_ms = silence,
+        .metrics = metrics,
+    };
+    coordinator->dns_push = dns_push_new(&dns_push);
     coordinator->leader = leader_new(coordinator->base, coordinator->db, &config->own, coordinator->relay_test, coordinator->turns, coordinator->signatures,
-                                     coordinator->outbound, metrics);
+                                     coordinator->outbound, coordinator->dns_push, metrics);
     struct service_options service = {
         .hub = coordinator->hub,
         .endpoint = config->own.listen,
@@ -358,6 +369,7 @@ static void unmake(struct coordinator *coordinator)
     turns_free(&coordinator->turns);
     signatures_free(&coordinator->signatures);
     outbound_free(&coordinator->outbound);
+    dns_push_free(&coordinator->dns_push);
     spool_free(&coordinator->spool);
     auth_free(&coordinator->auth);
     verify_free(&coordinator->verify);

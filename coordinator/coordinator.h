@@ -15,6 +15,7 @@ struct coordinator_config {
     struct cluster_settings cluster;
     struct coordinator_settings own;
     struct auth_settings auth;
+    struct dns_settings dns;
     struct log_settings log;
     char *conninfo; /* from database, or from the file database_file names */
 };
@@ -23,7 +24,7 @@ struct coordinator_config {
 bool coordinator_config_load(struct coordinator_config *config, const struct command *command,
                              struct error *why);
 void coordinator_config_clear(struct coordinator_config *config);
-/* Whether the other files that [auth] and [log] name can be had; what is missing stops no coordinator, but its -t. */
+/* Whether the other files that [auth], [dns] and [log] name can be had; what is missing stops no coordinator, but its -t. */
 bool coordinator_config_files(const struct coordinator_config *config, struct error *why);
 /* The key pair of key_file, which must be the one that [coordinator "NAME"] tells everybody. */
 bool coordinator_config_keys(const struct coordinator_config *config, const char *name, struct curve_keypair *pair,

@@ -33,7 +33,7 @@ static bool load(struct coordinator_config *out, const struct config *config, co
         return false;
     }
     if (!config_fill(config, "cluster", NULL, &out->cluster, why) ||
-        !config_fill(config, "auth", NULL, &out->auth, why) || !config_fill(config, "log", NULL, &out->log, why) || !config_fill(config, "coordinator", name, &out->own, why))
+        !config_fill(config, "auth", NULL, &out->auth, why) || !config_fill(config, "dns", NULL, &out->dns, why) || !config_fill(config, "log", NULL, &out->log, why) || !config_fill(config, "coordinator", name, &out->own, why))
         return false;
     struct error reason;
     const char *key = *out->own.database_file != '\0' ? "database_file" : "database";
@@ -66,6 +66,7 @@ void coordinator_config_clear(struct coordinator_config *config)
     config_clear(settings_table("cluster"), &config->cluster);
     config_clear(settings_table("coordinator"), &config->own);
     config_clear(settings_table("auth"), &config->auth);
+    config_clear(settings_table("dns"), &config->dns);
     config_clear(settings_table("log"), &config->log);
     free(config->conninfo);
     config_free(&config->source);
@@ -91,5 +92,7 @@ bool coordinator_config_files(const struct coordinator_config *config, struct er
 {
     return settings_check_file(config->source, "auth", "ldap_ca_file", config->auth.ldap_ca_file, why) &&
            settings_check_input(config->source, "auth", "ldap_service_password_file", config->auth.ldap_service_password_file, why) &&
+           settings_check_file(config->source, "dns", "dns_tsig_file", config->dns.dns_tsig_file, why) &&
+           settings_check_private(config->source, "dns", "dns_tsig_file", config->dns.dns_tsig_file, why) &&
            settings_check_log(config->source, config->log.file, why);
 }

@@ -53,8 +53,12 @@ static const struct help helps[] = {
     { "weir_delivery_maybe_duplicates_total", "Connections lost between the final dot and a next hop's answer; the "
                                               "client sends again, so a copy may arrive twice." },
     { "weir_delivery_replays_total", "Envelopes repeated on another connection to the next hop." },
+    { "weir_dns_addresses", "Addresses of healthy edges that are to be in the DNS, of the leading coordinator; 0 of others." },
+    { "weir_dns_kept", "1 while no edge is healthy and the DNS keeps the last addresses, of the leading coordinator." },
     { "weir_dns_lookups_total", "Questions to the DNS by type and result." },
     { "weir_dns_mx_limited_total", "Domains with more MX hosts or addresses than are looked at, by limit." },
+    { "weir_dns_pushed_timestamp_seconds", "When the leading coordinator last updated the DNS; 0 of others." },
+    { "weir_dns_pushes_total", "Updates of the DNS by whether the name server did them." },
     { "weir_dnsbl_lookups_total", "Lookups of clients in DNS lists by zone and result." },
     { "weir_edge_spool_ahead_bytes", "Chunks of large messages asked ahead, of spool_ahead." },
     { "weir_edge_spool_bypassed_maybe_duplicates_total", "Handoff messages delivered within the session that may be stored all the same: a second copy may follow." },

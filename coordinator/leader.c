@@ -2,7 +2,7 @@
  * leader.c - what one coordinator must do for all: fold metrics of ended processes, delete old audit rows, what was
  * left in the spool, what next hops said of recipients and operators were told too long ago, buckets that are full again, and
  * hosts not seen for long; look which listeners are to be tested, which scanners are to make new generations, and what is to
- * be done about virus signatures
+ * be done about virus signatures; keep the edges' name right in the DNS
  *
  * One unit at a time. Rows are deleted in small batches, with a pause in between, so that nobody waits for them.
  */
@@ -29,6 +29,7 @@ struct leader {
     struct turns *turns;
     struct signatures *signatures;
     struct outbound *outbound;
+    struct dns_push *dns_push;
     uint64_t retention_at_ms;
     bool leads, more_verified, more_buckets, more_rows, more_processes, more_leftovers;
     struct metric *leading, *terms, *deleted, *abandoned, *verified_expired, *verified_over, *acts_forgotten, *buckets_full, *buckets_over, *hosts_known, *hosts_deleted;
@@ -43,7 +44,8 @@ static void schedule(struct leader *leader)
 }
 
 struct leader *leader_new(struct event_base *base, struct db *db, const struct coordinator_settings *settings,
-                          struct relay_test *relay_test, struct turns *turns, struct signatures *signatures, struct outbound *outbound, struct metrics *metrics)
+                          struct relay_test *relay_test, struct turns *turns, struct signatures *signatures, struct outbound *outbound,
+                          struct dns_push *dns_push, struct metrics *metrics)
 {
     struct leader *leader = xcalloc(1, sizeof *leader);
     leader->db = db;
@@ -52,6 +54,7 @@ struct leader *leader_new(struct event_base *base, struct db *db, const struct c
     leader->turns = turns;
     leader->signatures = signatures;
     leader->outbound = outbound;
+    leader->dns_push = dns_push;
     leader->timer = evtimer_new(base, on_timer, leader);
     leader->leading = metrics_gauge(metrics, "weir_leader", NULL);
     leader->terms = metrics_counter(metrics, "weir_leader_terms_total", NULL);
@@ -90,6 +93,7 @@ static void set_leads(struct leader *leader, bool leads)
     if (!leads)
         signatures_rest(leader->signatures);
     outbound_lead(leader->outbound, leads);
+    dns_push_lead(leader->dns_push, leads);
     metric_set(leader->leading, leads ? 1 : 0);
 }
 

@@ -57,6 +57,9 @@ struct worker {
     struct doorplate *doorplates; /* of worker 0: what the cluster is told of our listeners */
     Weir__Listener **listeners;
     size_t listener_count;
+    char address_texts[WIRE_ADDRESSES_MAX][NETADDR_TEXT_MAX]; /* where the world reaches this edge */
+    ProtobufCBinaryData addresses[WIRE_ADDRESSES_MAX];
+    size_t address_count;
     struct delivery_pool *pool;
     struct verifier *verifier;
     struct limiter *limiter;
@@ -171,6 +174,39 @@ static void tell_listeners(struct worker *worker)
     }
 }
 
+static void add_address(struct worker *worker, const struct netaddr *address)
+{
+    char text[NETADDR_TEXT_MAX];
+    netaddr_format(address, text);
+    for (size_t i = 0; i < worker->address_count; i++)
+        if (strcmp(worker->address_texts[i], text) == 0)
+            return;
+    if (worker->address_count == WIRE_ADDRESSES_MAX)
+        return;
+    memcpy(worker->address_texts[worker->address_count], text, sizeof text);
+    worker->addresses[worker->address_count] = wire_text(worker->address_texts[worker->address_count]);
+    worker->address_count++;
+}
+
+/* What the DNS is to have of us. Every worker tells it: one that is being replaced does not take the edge out. */
+static void tell_addresses(struct worker *worker)
+{
+    const struct edge_process *process = worker->process;
+    const struct config_list *named = &worker->current->edge.public_addresses;
+    struct netaddr address;
+    worker->address_count = 0;
+    for (size_t i = 0; i < named->count; i++)
+        if (netaddr_parse(&address, named->items[i]))
+            add_address(worker, &address);
+    for (size_t i = 0; i < process->socket_count && named->count == 0; i++) {
+        const struct netaddr *bound = &process->sockets[i].address;
+        const struct edge_listener *listener = edge_config_listener(worker->current, process->sockets[i].listener);
+        if (listener != NULL && listener->settings.profile == PROFILE_RELAY && listener->settings.direction != DIRECTION_OUTBOUND && !is_everywhere(bound) &&
+            (!is_local_only(bound) || is_local_cluster(worker->current)))
+            add_address(worker, bound);
+    }
+}
+
 /* ---- doors ---- */
 
 static void open_door(struct worker *worker, struct door *door)
@@ -228,10 +264,10 @@ static void on_start_timer(evutil_socket_t fd, short what, void *arg)
 
 static void look_drained(struct worker *worker)
 {
-    if (worker->drained || !worker->draining || !worker->no_sessions || spool_runner_jobs(worker->runner) > 0)
+    if (worker->drained || !worker->draining || !worker->no_sessions || spool_runner_jobs(worker->runner) > 0 || node_reports_pending(worker->node) > 0)
         return;
     worker->drained = true;
-    log_write(LOG_NOTICE, "drained: no session and no lease of the spool is left");
+    log_write(LOG_NOTICE, "drained: no session and no lease of the spool is left, and every audit row is acknowledged");
     node_heartbeat_soon(worker->node);
 }
 
@@ -377,6 +413,7 @@ static void on_policy(void *arg, uint64_t epoch, void *parsed)
 static void on_heartbeat(void *arg, Weir__Heartbeat *beat)
 {
     struct worker *worker = arg;
+    look_drained(worker); /* the last audit row is acknowledged without a word to us */
     beat->state = worker->drained      ? WEIR__NODE_STATE__NODE_DRAINED
                   : worker->draining   ? WEIR__NODE_STATE__NODE_DRAINING
                   : worker->has_policy ? WEIR__NODE_STATE__NODE_ACTIVE
@@ -384,6 +421,12 @@ static void on_heartbeat(void *arg, Weir__Heartbeat *beat)
     beat->in_flight = server_sessions(worker->server);
     beat->listeners = worker->listeners;
     beat->n_listeners = worker->listener_count;
+    beat->leases = spool_runner_jobs(worker->runner);
+    beat->reports = (uint32_t)node_reports_pending(worker->node);
+    beat->passed_on = handovers_count(worker->handovers);
+    beat->full = server_is_full(worker->server);
+    beat->addresses = worker->addresses;
+    beat->n_addresses = worker->address_count;
     server_observe(worker->server);
     process_stats_update(worker->process_stats);
 }
@@ -444,6 +487,7 @@ static void on_reload(evutil_socket_t fd, short what, void *arg)
     edge_config_unref(&worker->current);
     worker->current = edge_config_ref(config);
     tell_listeners(worker);
+    tell_addresses(worker);
     if (worker->farm != NULL)
         scan_farm_reload(worker->farm, &config->edge);
     verifier_reload(worker->verifier, &config->edge);
@@ -576,6 +620,7 @@ static void worker_begin(struct worker *worker)
     worker->doorplates = xcalloc(WIRE_LISTENERS_MAX, sizeof *worker->doorplates);
     worker->listeners = xcalloc(WIRE_LISTENERS_MAX, sizeof(Weir__Listener *));
     tell_listeners(worker);
+    tell_addresses(worker);
     worker->verifier = verifier_new(worker->base, worker->pool, &worker->config->edge, &worker->metrics);
     worker->limiter = limiter_new(&worker->config->edge, &worker->metrics);
     worker->server = server_new(&(struct server_options){

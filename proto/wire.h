@@ -29,6 +29,7 @@
 #define WIRE_NAME_MAX     63   /* nodes, files, listeners: 1 or more of A-Z a-z 0-9 . _ / : @ - */
 #define WIRE_CLIENT_MAX   64   /* an IP address */
 #define WIRE_LISTENERS_MAX 64 /* of one heartbeat */
+#define WIRE_ADDRESSES_MAX 16 /* of one edge: PUBLIC_ADDRESSES_MAX */
 #define WIRE_ENDPOINT_MAX 255  /* printable ASCII without blanks */
 #define WIRE_WORD_MAX     128  /* versions, dispositions, TLS facts, verbs */
 #define WIRE_WORDS_MAX    512  /* signature names, reasons, labels, next hops */

@@ -295,6 +295,7 @@ static const struct wire_rule heartbeat_rules[] = {
     EACH(Weir__Heartbeat, metrics, 0, WIRE_METRICS_MAX, metric_sample_table),
     EACH(Weir__Heartbeat, listeners, 0, WIRE_LISTENERS_MAX, listener_table),
     MAYBE_ONE(Weir__Heartbeat, use, scanner_use_table),
+    TEXTS(Weir__Heartbeat, addresses, WIRE_ADDRESSES_MAX, WIRE_CLIENT_MAX),
     TOKEN(Weir__Heartbeat, endpoint, WIRE_ENDPOINT_MAX),
     MAYBE_KEY(Weir__Heartbeat, public_key),
     TEXT(Weir__Heartbeat, version, WIRE_WORD_MAX),

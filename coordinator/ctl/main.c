@@ -2,7 +2,7 @@
  * main.c - weirctl: what operators type
  *
  * Exit status (sysexits.h): 0 done; 1 a case of policy test is answered otherwise, or relay test found an open relay; 2 relay test could not tell; 64 the command line is wrong; 65 it names what does not exist; 69 no coordinator
- * serves; 70 a bug; 75 --wait ended before what was waited for came; 77 it needs --force; 78 the configuration is
+ * serves; 70 a bug; 75 --wait ended before what was waited for came, or an update of the DNS failed; 77 it needs --force; 78 the configuration is
  * wrong.
  */
 #include <jansson.h>
@@ -17,6 +17,7 @@
 #include "common/memory.h"
 #include "common/settings.h"
 #include "coordinator/ctl/cases.h"
+#include "coordinator/ctl/dns.h"
 #include "coordinator/ctl/explain.h"
 #include "coordinator/ctl/hosts.h"
 #include "coordinator/ctl/limits.h"
@@ -134,10 +135,20 @@ static int print_reply(const struct options *options, const char *verb, const st
 
 struct wait_for {
     const char *node;
-    bool gc;           /* until gc_done >= number; else until it has heard of drain number `number` and is in `state` */
+    bool gc;           /* until gc_done >= number; else until it has heard of drain number `number` and is in `state`: drained and safe to stop, or active
+                          and in the DNS again */
+    bool tells;        /* each step of it, to stderr */
     const char *state; /* "drained" or "active" */
     long long number;
 };
+
+/* Coordinators of before say nothing of steps, nor of the DNS. */
+static bool steps_are_done(const json_t *node)
+{
+    const char *step = json_string_value(json_object_get(node, "drain_step")), *dns = json_string_value(json_object_get(node, "dns"));
+    bool safe = step == NULL || *step == '\0' || strcmp(step, "safe to stop") == 0;
+    return safe && (json_is_true(json_object_get(node, "drain")) || dns == NULL || strcmp(dns, "out") != 0);
+}
 
 /* 1 reached, 0 not yet, -1 it will never be. */
 static int wait_state(const struct wait_for *wait, const char *text, char **state)
@@ -145,11 +156,14 @@ static int wait_state(const struct wait_for *wait, const char *text, char **stat
     json_error_t error;
     json_t *body = text != NULL ? json_loads(text, 0, &error) : NULL;
     const char *now = json_string_value(json_object_get(body, "state"));
-    free(*state);
-    *state = xstrdup(now != NULL ? now : "unknown");
+    char *before = *state;
+    *state = view_drain_step(body);
+    if (wait->tells && (before == NULL || strcmp(before, *state) != 0))
+        fprintf(stderr, "%s: %s\n", wait->node, *state);
+    free(before);
     double done = json_number_value(json_object_get(body, wait->gc ? "gc_done" : "drain_done"));
     double newest = json_number_value(json_object_get(body, "drain_number"));
-    int reached = done >= (double)wait->number && (wait->gc || strcmp(*state, wait->state) == 0);
+    int reached = done >= (double)wait->number && (wait->gc || (now != NULL && strcmp(now, wait->state) == 0 && steps_are_done(body)));
     if (!wait->gc && newest > (double)wait->number)
         reached = -1; /* somebody wants otherwise meanwhile */
     json_decref(body);
@@ -270,7 +284,7 @@ static int ask(const struct options *options, struct requester *requester, struc
     bool is_new = strcmp(verb, "policy rollback") == 0; /* coordinators of before know no such argument of it */
     if ((options->verb->flags & OPTION_FORCE) && (!is_new || (options->given & OPTION_FORCE)))
         args[count++] = options->given & OPTION_FORCE ? "true" : "false";
-    if (options->given & (OPTION_RETRY | OPTION_DELETE))
+    if (options->given & (OPTION_RETRY | OPTION_DELETE | OPTION_NOW))
         args[count++] = "true";
     if (options->given & OPTION_LIMIT) {
         snprintf(limit, sizeof limit, "%u", options->limit);
@@ -289,6 +303,7 @@ static int ask(const struct options *options, struct requester *requester, struc
         json_t *body = json_loads(reply.body != NULL ? reply.body : "null", JSON_DECODE_ANY, &error);
         struct wait_for wait = { .node = options->args[0],
                                  .gc = strcmp(verb, "gc") == 0,
+                                 .tells = strcmp(verb, "gc") != 0 && !options->json,
                                  .state = strcmp(verb, "drain") == 0 ? "drained" : "active" };
         wait.number = (long long)json_number_value(json_object_get(body, wait.gc ? "gc" : "drain_number"));
         json_decref(body);
@@ -679,6 +694,64 @@ static int run_relay_test(const struct options *options)
     return status;
 }
 
+/* ---- the DNS ---- */
+
+/* The answer to a verb about the DNS; NULL: *status, and it was said why. */
+static json_t *fetch_dns(const struct options *options, const char *verb, int *status)
+{
+    struct reply reply;
+    json_error_t error;
+    *status = fetch(options, verb, NULL, 0, &reply);
+    if (*status != EXIT_SUCCESS)
+        return NULL;
+    json_t *body = json_loads(reply.body != NULL ? reply.body : "", 0, &error);
+    if (body == NULL)
+        *status = fail(EX_PROTOCOL, error.text);
+    reply_clear(&reply);
+    return body;
+}
+
+static bool is_pushed(const json_t *body, json_int_t asked)
+{
+    return json_integer_value(json_object_get(body, "done")) >= asked;
+}
+
+/* Has it pushed, and waits for what the name server says. */
+static json_t *push_dns(const struct options *options, int *status)
+{
+    uint64_t deadline = clock_ms() + (uint64_t)options->timeout_s * 1000;
+    json_t *body = fetch_dns(options, "dns push", status);
+    json_int_t asked = json_integer_value(json_object_get(body, "asked"));
+    while (body != NULL && !is_pushed(body, asked) && clock_ms() < deadline) {
+        nanosleep(&(struct timespec){ .tv_nsec = WAIT_TURN_MS * 1000000L }, NULL);
+        json_decref(body);
+        body = fetch_dns(options, "dns", status);
+    }
+    const char *failed = json_string_value(json_object_get(body, "failed_at"));
+    const char *server = json_string_value(json_object_get(body, "server"));
+    if (body != NULL && (server == NULL || *server == '\0'))
+        *status = fail(EX_CONFIG, "nothing is pushed: the leading coordinator's configuration has no dns_server in [dns] any more");
+    else if (body != NULL && !is_pushed(body, asked))
+        *status = fail(EX_TEMPFAIL, "no coordinator leads yet, or its push is still under way; it goes on by itself");
+    else if (failed != NULL)
+        *status = fail(EX_TEMPFAIL, json_string_value(json_object_get(body, "error")));
+    return body;
+}
+
+static int run_dns(const struct options *options)
+{
+    int status;
+    struct error why;
+    bool dry = options->given & OPTION_DRY_RUN, push = strcmp(options->verb->name, "dns push") == 0 && !dry;
+    json_t *body = push ? push_dns(options, &status) : fetch_dns(options, "dns", &status);
+    if (body != NULL && status == EXIT_SUCCESS && options->json && !dry)
+        json_dumpf(body, stdout, JSON_PRESERVE_ORDER), puts("");
+    else if (body != NULL && status == EXIT_SUCCESS && !(dry ? dns_print_script(body, stdout, &why) : dns_print(body, stdout, &why)))
+        status = fail(dry ? EX_CONFIG : EX_UNAVAILABLE, why.text);
+    json_decref(body);
+    return status;
+}
+
 static int run(const struct options *options)
 {
     const char *verb = options->verb->name;
@@ -698,6 +771,8 @@ static int run(const struct options *options)
         return run_report(options);
     if (strncmp(verb, "hosts ", 6) == 0)
         return run_hosts(options);
+    if (strcmp(verb, "dns") == 0 || strcmp(verb, "dns push") == 0)
+        return run_dns(options);
     if (strcmp(verb, "relay test") == 0)
         return run_relay_test(options);
     if (options->verb->flags & OPTION_POLICY)

@@ -15,12 +15,14 @@ const struct verb options_verbs[] = {
     { "status", "", 0, 0, 0, "the cluster at a glance" },
     { "node list", "", 0, 0, 0, "every node with its state" },
     { "node show", "NODE", 1, 1, 0, "one node" },
-    { "drain", "NODE", 1, 1, OPTION_WAIT | OPTION_FORCE | OPTION_TIMEOUT,
-      "let a node finish and take nothing new; --wait until it is drained" },
+    { "drain", "NODE", 1, 1, OPTION_WAIT | OPTION_FORCE | OPTION_NOW | OPTION_TIMEOUT,
+      "let a node finish and take nothing new, an edge once it is out of the DNS, or --now; --wait until it is safe to stop" },
     { "undrain", "NODE", 1, 1, OPTION_WAIT | OPTION_TIMEOUT, "let it take work again; --wait until it does" },
     { "gc status", "", 0, 0, 0, "scanners' generations, and who has and waits for a turn to make a new one" },
     { "gc cancel", "", 0, 0, 0, "let nobody have a turn for gc that did not begin" },
     { "gc", "[NODE]", 0, 1, OPTION_WAIT | OPTION_TIMEOUT | OPTION_TURNS, "make a new scanner generation: now, or --rolling when it is its turn, --all one after the other; --wait until it works" },
+    { "dns push", "", 0, 0, OPTION_DRY_RUN | OPTION_TIMEOUT, "have the leader push these records to their name server; --dry-run: what nsupdate would be told" },
+    { "dns", "", 0, 0, 0, "the addresses of the healthy edges, as records of a zone" },
     { "trace", "ID|MESSAGE-ID|ADDRESS|LOGIN|IP", 1, 1, OPTION_LIMIT, "what became of a message, or of those of an address, a login or a client" },
     { "report", "[HOURS]", 0, 1, 0, "clients that tried to relay and may not, and those that sent viruses" },
     { "hosts list", "", 0, 0, OPTION_LIMIT | OPTION_UNREGISTERED, "inside hosts that send mail: seen, registered, whose, how much" },
@@ -81,6 +83,7 @@ struct flag {
 static const struct flag flags[] = {
     { "--wait", OPTION_WAIT, false },         { "--force", OPTION_FORCE, false },
     { "--timeout", OPTION_TIMEOUT, true },    { "--comment", OPTION_COMMENT, true },
+    { "--dry-run", OPTION_DRY_RUN, false },   { "--now", OPTION_NOW, false },
     { "--defaults", OPTION_DEFAULTS, false }, { "--changed", OPTION_CHANGED, false },
     { "--limit", OPTION_LIMIT, true },        { "--policy", OPTION_POLICY, true },
     { "--auth", OPTION_AUTH, false },         { "--sender", OPTION_SENDER, true },
@@ -336,8 +339,9 @@ static bool check_age(const struct options *options, struct error *why)
 
 char *options_usage(const struct verb *verb)
 {
-    return xasprintf("%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s", verb->name, verb->flags & OPTION_RETRY ? " [--retry]" : "", verb->flags & OPTION_TURNS ? " [--all|--rolling]" : "", verb->flags & OPTION_WAIT ? " [--wait]" : "",
+    return xasprintf("%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s", verb->name, verb->flags & OPTION_RETRY ? " [--retry]" : "", verb->flags & OPTION_TURNS ? " [--all|--rolling]" : "", verb->flags & OPTION_WAIT ? " [--wait]" : "",
                      verb->flags & OPTION_TIMEOUT ? " [--timeout S]" : "", verb->flags & OPTION_FORCE ? " [--force]" : "",
+                     verb->flags & OPTION_NOW ? " [--now]" : "", verb->flags & OPTION_DRY_RUN ? " [--dry-run]" : "",
                      verb->flags & OPTION_FILTERS ? " [FILTER]" : "", verb->flags & OPTION_COMMENT ? " [--comment TEXT]" : "",
                      verb->flags & OPTION_LIMIT ? " [--limit N]" : "", verb->flags & OPTION_POLICY ? " [--policy DIR]" : "",
                      verb->flags & OPTION_AUTH ? " [--auth]" : "", verb->flags & OPTION_SENDER ? " [--sender ADDRESS] [--login LOGIN]" : "",

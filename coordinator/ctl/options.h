@@ -33,6 +33,8 @@ enum option_flag {
     OPTION_FORMAT = 32768,  /* --format cidr|nftables */
     OPTION_TURNS = 65536,   /* --all, --rolling: of gc */
     OPTION_RETRY = 131072,  /* --retry: what failed, too */
+    OPTION_DRY_RUN = 1 << 20, /* --dry-run: says what it would do */
+    OPTION_NOW = 1 << 21,   /* --now: a drain that does not wait for the DNS */
     OPTION_LISTENER = 4096, /* --listener NAME: of the configuration, whose rules hold, too */
 };
 

@@ -138,6 +138,59 @@ static void print_nodes(const json_t *nodes, FILE *out)
     table_free(&table);
 }
 
+static void add_count(struct text *out, long long count, const char *one, const char *many)
+{
+    text_printf(out, "%s%lld %s", out->len > 0 ? ", " : "", count, count == 1 ? one : many);
+}
+
+char *view_drain_step(const json_t *node)
+{
+    const char *step = get_or(node, "drain_step", ""), *dns = get_or(node, "dns", "");
+    bool drained = json_is_true(json_object_get(node, "drain")), finishing = strcmp(step, "finishing") == 0, edge = strcmp(get_or(node, "role", ""), "edge") == 0;
+    struct text counts;
+    char *words;
+    text_init(&counts);
+    if (finishing && number(node, "in_flight") > 0)
+        add_count(&counts, number(node, "in_flight"), edge ? "session" : "scan", edge ? "sessions" : "scans");
+    if (finishing && number(node, "leases") > 0)
+        add_count(&counts, number(node, "leases"), "lease of the spool", "leases of the spool");
+    if (finishing && number(node, "reports") > 0)
+        add_count(&counts, number(node, "reports"), "audit row not acknowledged", "audit rows not acknowledged");
+    if (*step == '\0')
+        words = xasprintf("%s%s", get_or(node, "state", "unknown"), !drained && strcmp(dns, "out") == 0 ? ", not in the DNS yet" : "");
+    else
+        words = xasprintf("%s%s%s", step, counts.len > 0 ? ": " : "", counts.data);
+    text_fini(&counts);
+    return words;
+}
+
+/* What was looked at before a drained node was called safe to stop. */
+static void print_proof(const json_t *node, FILE *out)
+{
+    char when[32];
+    long long passed_on = number(node, "passed_on");
+    if (!json_is_true(json_object_get(node, "drain")) || get(node, "drain_step") == NULL)
+        return;
+    if (strcmp(get(node, "drain_step"), "safe to stop") != 0) {
+        char *step = view_drain_step(node);
+        fprintf(out, "%s\n", step);
+        free(step);
+        return;
+    }
+    if (strcmp(get_or(node, "role", ""), "edge") != 0) {
+        fputs("safe to stop: no scans\n", out);
+        return;
+    }
+    fputs("safe to stop: no sessions, no leases of the spool, every audit row acknowledged", out);
+    if (get(node, "dns_out_at") != NULL)
+        fprintf(out, ", out of the DNS since %s", view_time(when, get(node, "dns_out_at")));
+    else if (get(node, "dns_in_at") != NULL)
+        fputs(", but its addresses are in the DNS", out);
+    fputs("\n", out);
+    if (passed_on > 0)
+        fprintf(out, "it passes %lld connection%s on to other edges, which end%s with it\n", passed_on, view_plural(passed_on), passed_on == 1 ? "s" : "");
+}
+
 static void print_node(const json_t *node, FILE *out)
 {
     char when[32];
@@ -149,6 +202,7 @@ static void print_node(const json_t *node, FILE *out)
         fprintf(out, "; %s by %s at %s", json_is_true(json_object_get(node, "drain")) ? "drained" : "undrained",
                 get(node, "drain_by"), view_time(when, get(node, "drain_at")));
     fputs("\n", out);
+    print_proof(node, out);
     json_t *one = json_pack("[O]", node);
     print_nodes(one, out);
     json_decref(one);
@@ -200,8 +254,18 @@ static void print_versions(const json_t *nodes, FILE *out)
     fputs("\n", out);
 }
 
+static void print_dns_problem(const json_t *dns, FILE *out)
+{
+    char when[32];
+    if (json_is_true(json_object_get(dns, "kept")))
+        fprintf(out, "problem       no edge is healthy: %s keeps the addresses it has in the DNS\n", get_or(dns, "name", "?"));
+    if (get(dns, "failed_at") != NULL)
+        fprintf(out, "problem       the DNS was not updated at %s: %s\n", view_time(when, get(dns, "failed_at")), get_or(dns, "error", "?"));
+}
+
 static void print_problems(const json_t *body, FILE *out)
 {
+    print_dns_problem(json_object_get(body, "dns"), out);
     size_t i;
     const json_t *node;
     long long newest = number(json_object_get(body, "policy"), "epoch");
@@ -230,7 +294,7 @@ static void print_drains(const json_t *body, FILE *out)
     {
         if (json_is_true(json_object_get(node, "drain")))
             fprintf(out, "drain         %s is %s, wanted by %s since %s\n", get_or(node, "name", "?"),
-                    get_or(node, "state", "?"), get_or(node, "drain_by", "?"), view_time(when, get(node, "drain_at")));
+                    json_is_true(json_object_get(node, "drain_held")) ? get_or(node, "drain_step", "?") : get_or(node, "state", "?"), get_or(node, "drain_by", "?"), view_time(when, get(node, "drain_at")));
     }
 }
 

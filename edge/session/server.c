@@ -181,6 +181,11 @@ static bool memory_is_scarce(const struct message_budget *budget)
     return budget->memory_used > budget->memory_max - budget->memory_max / 8;
 }
 
+bool server_is_full(const struct server *server)
+{
+    return census_sessions(server->census) >= server->config->edge.max_sessions || memory_is_scarce(&server->budget);
+}
+
 /* The local view of a farm that is full: all who came in the last second found it so. A scan takes a few milliseconds and what we know of the scanners is up
  * to 200 ms old, so one look would turn clients away whose message finds a slot. */
 static bool farm_stays_full(struct server *server)

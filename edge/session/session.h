@@ -65,6 +65,8 @@ void server_set_policy(struct server *server, struct policy **taken, uint64_t ep
 void server_drain(struct server *server, void (*drained)(void *arg), void *arg);
 void server_undrain(struct server *server);
 unsigned server_sessions(const struct server *server);
+/* Over a budget (max_sessions, message_memory): a new client is answered 421. */
+bool server_is_full(const struct server *server);
 struct spool_route;
 /* What the worker's part of the spool shares with its sessions. */
 struct message_budget *server_budget(struct server *server);

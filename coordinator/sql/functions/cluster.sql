@@ -29,7 +29,7 @@ CREATE OR REPLACE FUNCTION cluster_state() RETURNS json LANGUAGE sql STABLE AS $
     SELECT json_build_object('epoch', c.epoch, 'identity', cluster_identity(),
         'policy_epoch', coalesce((SELECT max(epoch) FROM policy), 0),
         'policy_digest', coalesce((SELECT digest FROM policy ORDER BY epoch DESC LIMIT 1), ''),
-        'nodes', coalesce((SELECT json_agg(json_build_object('name', name, 'role', role, 'state', state, 'drain', drain,
+        'nodes', coalesce((SELECT json_agg(json_build_object('name', name, 'role', role, 'state', state, 'drain', drain AND NOT drain_held,
             'drain_number', drain_number, 'gc', gc, 'lost', lost, 'endpoint', endpoint, 'public_key', public_key,
             'signature_set', signature_set, 'signature_number', signature_number) ORDER BY name) FROM node_known), '[]'),
         'keys', coalesce((SELECT json_agg(json_build_object('key', key, 'name', name, 'role', role) ORDER BY name, key)

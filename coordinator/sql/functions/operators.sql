@@ -46,6 +46,8 @@ CREATE OR REPLACE FUNCTION admin_status(silence interval) RETURNS admin_answer L
         'signature_age_seconds', (SELECT max((e->>'v')::numeric) FROM node_metrics m JOIN node_worker w USING (node, worker, boot),
             jsonb_array_elements(m.metrics) AS e
             WHERE e->>'n' = 'weir_signature_age_seconds' AND w.seen_at > clock_timestamp() - silence),
+        'dns', (SELECT json_build_object('name', d.name, 'server', d.server, 'failed_at', d.failed_at, 'error', d.error,
+            'kept', d.server <> '' AND w.addresses = '{}') FROM dns AS d, dns_wanted(silence) AS w),
         'nodes', coalesce((SELECT json_agg(s) FROM node_summary(silence) AS s), '[]'))
 $f$;
 
@@ -57,8 +59,9 @@ CREATE OR REPLACE FUNCTION edge_pinned(target text) RETURNS jsonb LANGUAGE sql S
             GROUP BY client HAVING count(DISTINCT id) >= 5 AND bool_and(node = target) ORDER BY 2 DESC, 1 LIMIT 50) AS p
 $f$;
 
--- Drains and undrains. Taking the last active node of a role stops mail, so that needs force. Draining an edge tells also which clients may have no other.
-CREATE OR REPLACE FUNCTION admin_drain(who text, target text, wanted boolean, force boolean, silence interval) RETURNS admin_answer
+-- Drains and undrains. Taking the last active node of a role stops mail, so that needs force. Draining an edge tells also which clients may have no other,
+-- and takes it out of the DNS first, unless at_once, or where it stays there as the last.
+CREATE OR REPLACE FUNCTION admin_drain(who text, target text, wanted boolean, force boolean, silence interval, at_once boolean DEFAULT false) RETURNS admin_answer
 LANGUAGE plpgsql AS $f$
 DECLARE
     n record;
@@ -79,9 +82,14 @@ BEGIN
                 NULL)::admin_answer;
     END IF;
     IF n.drain <> wanted THEN
-        UPDATE node SET drain = wanted, drain_number = n.drain_number + 1, drain_by = who, drain_at = now() WHERE name = target;
+        UPDATE node SET drain = wanted, drain_number = n.drain_number + 1, drain_by = who, drain_at = now(), drain_held = wanted AND NOT at_once AND n.role = 'edge'
+                AND EXISTS (SELECT FROM dns WHERE server <> '') AND EXISTS (SELECT FROM dns_edges(silence) AS d WHERE d.node <> target AND d.why IS NULL)
+            WHERE name = target;
         INSERT INTO audit_action (who, action, target, detail)
             VALUES (who, CASE WHEN wanted THEN 'drain' ELSE 'undrain' END, target, jsonb_build_object('force', force));
+    ELSIF wanted AND at_once AND n.drain_held THEN
+        UPDATE node SET drain_held = false WHERE name = target;
+        INSERT INTO audit_action (who, action, target, detail) VALUES (who, 'drain', target, jsonb_build_object('force', force, 'now', true));
     END IF;
     body := admin_node(target, silence)::jsonb;
     IF wanted AND n.role = 'edge' THEN

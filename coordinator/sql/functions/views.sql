@@ -5,7 +5,8 @@
 
 -- Nodes that may take part: with a valid key, and coordinators, which register themselves.
 CREATE OR REPLACE VIEW node_known AS
-    SELECT name, role, drain, drain_by, drain_at, gc, gc_by, gc_at, state, lost, endpoint, public_key, created_at, drain_number, signature_set, signature_number
+    SELECT name, role, drain, drain_by, drain_at, gc, gc_by, gc_at, state, lost, endpoint, public_key, created_at, drain_number, signature_set, signature_number,
+        drain_held, dns_in_at, dns_out_at
     FROM node n WHERE role = 'coordinator'
         OR EXISTS (SELECT FROM node_key k WHERE k.name = n.name AND k.role = n.role AND k.revoked_at IS NULL);
 
@@ -15,7 +16,8 @@ CREATE OR REPLACE VIEW node_known AS
 -- coordinator's session has it as weir.node_timeout): it most likely ended, as it was told to.
 CREATE OR REPLACE VIEW node_worker AS
     SELECT DISTINCT ON (node, worker) node, worker, boot, first_seen_at, seen_at, state, version, pid, in_flight, gc_done, policy_epoch, generation, signatures,
-        endpoint, public_key, coordinator, sequence, drain_number, skew_ms, listeners, scanner_use, signature_state
+        endpoint, public_key, coordinator, sequence, drain_number, skew_ms, listeners, scanner_use, signature_state, leases, reports, passed_on,
+        over_budget, addresses
     FROM node_process
     ORDER BY node, worker, seen_at > clock_timestamp() - CASE WHEN state = 'drained'
         THEN coalesce(nullif(current_setting('weir.node_timeout', true), ''), '1 minute')::interval ELSE interval '1 minute' END DESC, first_seen_at DESC;
