@@ -5,10 +5,12 @@
 #include <string.h>
 #include "common/error.h"
 
-void admission_init(struct admission *admission, const struct admission_limits *limits)
+void admission_init(struct admission *admission, const struct admission_limits *limits, uint64_t seed)
 {
     memset(admission, 0, sizeof *admission);
     admission->limits = *limits;
+    for (int lane = 0; lane < LANES; lane++)
+        fair_init(&admission->fair[lane], seed);
 }
 
 /* --- bytes --- */
@@ -78,17 +80,38 @@ static void give_back(struct admission *admission, struct admission_share *share
 
 /* --- lanes --- */
 
+static enum lane lane_of(const struct admission *admission, uint64_t size)
+{
+    return size <= admission->limits.large_message ? LANE_SMALL : LANE_LARGE;
+}
+
+/* Behind all whose turn is not later. One that floods comes last, one that comes alone is among the first: so it is looked for from both ends. */
+static struct admission_share *place_for(const struct admission *admission, enum lane lane, uint64_t turn)
+{
+    struct admission_share *last = admission->last[lane], *next = admission->first[lane];
+    if (last == NULL || last->turn <= turn)
+        return last;
+    while (next->turn <= turn)
+        next = next->next;
+    return next->previous;
+}
+
 static void enqueue(struct admission *admission, struct admission_share *share, uint64_t size)
 {
     share->state = ADMISSION_QUEUED;
-    share->lane = size <= admission->limits.large_message ? LANE_SMALL : LANE_LARGE;
-    share->previous = admission->last[share->lane];
-    share->next = NULL;
+    share->lane = lane_of(admission, size);
+    share->cost = fair_mail_cost(size);
+    share->turn = fair_turn(&admission->fair[share->lane], share->source, share->cost);
+    share->previous = place_for(admission, share->lane, share->turn);
+    share->next = share->previous != NULL ? share->previous->next : admission->first[share->lane];
     if (share->previous != NULL)
         share->previous->next = share;
     else
         admission->first[share->lane] = share;
-    admission->last[share->lane] = share;
+    if (share->next != NULL)
+        share->next->previous = share;
+    else
+        admission->last[share->lane] = share;
     admission->queued++;
 }
 
@@ -180,12 +203,20 @@ bool admission_complete(struct admission *admission, struct admission_share *sha
     return true;
 }
 
+struct admission_share *admission_give_way(const struct admission *admission, const struct admission_share *share, uint64_t size)
+{
+    enum lane lane = lane_of(admission, size);
+    struct admission_share *last = admission->last[lane];
+    return last != NULL && fair_next(&admission->fair[lane], share->source) < last->turn ? last : NULL;
+}
+
 struct admission_share *admission_next(struct admission *admission, enum lane lane)
 {
     struct admission_share *share = admission->first[lane];
     if (share == NULL)
         return NULL;
     dequeue(admission, share);
+    fair_serve(&admission->fair[lane], share->turn);
     share->state = ADMISSION_RUNNING;
     admission->running++;
     return share;
@@ -200,6 +231,7 @@ void admission_release(struct admission *admission, struct admission_share *shar
         break;
     case ADMISSION_QUEUED:
         dequeue(admission, share);
+        fair_give_back(&admission->fair[share->lane], share->source, share->turn, share->cost);
         break;
     case ADMISSION_RUNNING:
         admission->running--;

@@ -10,10 +10,14 @@
  * on disk. Uploads get at most half of the memory, and disk after that, so that they cannot crowd out the small mail either. Those
  * that their clients are still sending are reserved window by window, whatever size was promised, and get at most half of the disk:
  * a promise costs a client nothing.
+ *
+ * A lane is in the order of turns (common/fair.h): of many messages of one client, of whichever edge, only the next stands before another
+ * client's. While all slots are taken, one whose turn is earlier than that of the last in its lane takes the slot of that.
  */
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include "common/fair.h"
 #include "scanner/channel.h"
 
 struct admission_limits {
@@ -36,6 +40,8 @@ struct admission_share {
     uint64_t reserved;
     enum lane lane;
     bool holds_slot;                         /* while uploading */
+    uint64_t source;                         /* whose it is (fair_source()); its owner says so before anything else */
+    uint64_t turn, cost;                     /* in the lane, while queued */
     struct admission_share *previous, *next; /* in the lane, while queued */
 };
 
@@ -45,9 +51,11 @@ struct admission {
     uint64_t memory, upload_memory; /* reserved bytes; the second is part of the first */
     uint64_t disk, slow_disk;       /* slow: of uploads that hold no slot */
     struct admission_share *first[LANES], *last[LANES];
+    struct fair fair[LANES];
 };
 
-void admission_init(struct admission *admission, const struct admission_limits *limits);
+/* seed: see fair_init(). */
+void admission_init(struct admission *admission, const struct admission_limits *limits, uint64_t seed);
 
 /* A complete message: reserved and queued. */
 enum admission_answer admission_take_whole(struct admission *admission, struct admission_share *share, uint64_t size);
@@ -61,6 +69,11 @@ enum admission_answer admission_take_upload(struct admission *admission, struct 
 bool admission_extend(struct admission *admission, struct admission_share *share);
 /* The upload is complete with size bytes: what it has reserved beyond is given back, and it is queued. false: no slot is free. */
 bool admission_complete(struct admission *admission, struct admission_share *share, uint64_t size);
+/*
+ * No slot is free for a complete message of so many bytes: who has to give it one, the last in its lane, where that comes after it; NULL: nobody.
+ * The caller releases it, and the slot is free.
+ */
+struct admission_share *admission_give_way(const struct admission *admission, const struct admission_share *share, uint64_t size);
 /* The first waiting scan of a lane becomes running; NULL: none waits. */
 struct admission_share *admission_next(struct admission *admission, enum lane lane);
 /* Slots that are taken. */

@@ -8,6 +8,7 @@
 #include "scanner/service.h"
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/memory.h"
@@ -26,7 +27,7 @@ struct service_metrics {
     struct metric *scan_seconds, *queue_seconds;
     struct metric *uploading, *queued, *running, *answering, *free_slots, *credits;
     struct metric *memory, *disk;
-    struct metric *expired, *cancelled, *bad_chunks, *bad_opens;
+    struct metric *expired, *cancelled, *gave_way, *bad_chunks, *bad_opens;
 };
 
 struct service {
@@ -354,13 +355,25 @@ static void upload_go_on(struct service *service, struct scan *scan)
     }
 }
 
+/* Of a client that has taken all slots the last message goes back to its edge, which keeps it in line, for one whose turn is before it. */
+static bool service_make_way(struct service *service, const struct scan *scan, uint64_t size)
+{
+    struct admission_share *last = admission_give_way(&service->admission, &scan->share, size);
+    if (last == NULL)
+        return false;
+    metric_add(service->m.gave_way, 1);
+    scan_busy(service, scan_of(last), WEIR__BUSY_REASON__BUSY_SLOTS);
+    return true;
+}
+
 static void upload_complete(struct service *service, struct scan *scan)
 {
     scan_feed(service, scan);
     scan->size = scan->body.len;
     scan->complete_us = clock_us();
     scan->owes = OWES_NOTHING;
-    if (admission_complete(&service->admission, &scan->share, scan->size))
+    if (admission_complete(&service->admission, &scan->share, scan->size) ||
+        (service_make_way(service, scan, scan->size) && admission_complete(&service->admission, &scan->share, scan->size)))
         service_dispatch(service);
     else
         scan_busy(service, scan, WEIR__BUSY_REASON__BUSY_SLOTS);
@@ -416,6 +429,12 @@ static void scan_start(struct service *service, struct scan *scan, const struct 
     }
 }
 
+static enum admission_answer scan_admit(struct service *service, struct scan *scan, const Weir__ScanOpen *open, const struct link_payload *whole)
+{
+    return whole != NULL ? admission_take_whole(&service->admission, &scan->share, whole->len)
+                         : admission_take_upload(&service->admission, &scan->share, open->size_hint, open->complete);
+}
+
 static void on_open(struct service *service, struct link_peer *peer, const struct link_message *message)
 {
     const Weir__ScanOpen *open = message->frame->scan_open;
@@ -434,9 +453,10 @@ static void on_open(struct service *service, struct link_peer *peer, const struc
     scan->size_hint = open->size_hint;
     scan->crashes = open->crashes;
     scan->deadline_ms = open->deadline_ms;
-    enum admission_answer answer = whole != NULL
-        ? admission_take_whole(&service->admission, &scan->share, whole->len)
-        : admission_take_upload(&service->admission, &scan->share, open->size_hint, open->complete);
+    scan->share.source = fair_source((const char *)open->client.data, open->client.len);
+    enum admission_answer answer = scan_admit(service, scan, open, whole);
+    if (answer == ADMISSION_NO_SLOT && open->complete && service_make_way(service, scan, whole != NULL ? whole->len : open->size_hint))
+        answer = scan_admit(service, scan, open, whole);
     if (admission_refused(service, peer, open, answer))
         scan_remove(service, scan);
     else
@@ -680,6 +700,7 @@ static void service_make_metrics(struct service *service)
     service->m.disk = metrics_gauge(metrics, "weir_scanner_bytes", "kind=\"disk\"");
     service->m.expired = metrics_counter(metrics, "weir_scans_dropped_total", "why=\"deadline\"");
     service->m.cancelled = metrics_counter(metrics, "weir_scans_dropped_total", "why=\"cancelled\"");
+    service->m.gave_way = metrics_counter(metrics, "weir_scans_dropped_total", "why=\"gave_way\"");
     service->m.bad_chunks = metrics_counter(metrics, "weir_scan_frames_dropped_total", "why=\"chunk\"");
     service->m.bad_opens = metrics_counter(metrics, "weir_scan_frames_dropped_total", "why=\"unexpected\"");
 }
@@ -703,7 +724,10 @@ struct service *service_new(struct event_base *base, struct link_hub *hub, const
     service->changed = changed;
     service->arg = arg;
     service->told = WEIR__NODE_STATE__NODE_STARTING;
-    admission_init(&service->admission, &limits);
+    uint64_t seed;
+    if (getrandom(&seed, sizeof seed, 0) != sizeof seed)
+        fatal("getrandom: %m");
+    admission_init(&service->admission, &limits, seed);
     service->server = link_server_new(hub, options->endpoint, &link_handlers, service, why);
     if (service->server == NULL) {
         free(service);

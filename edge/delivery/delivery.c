@@ -61,6 +61,7 @@ struct delivery *delivery_new(struct delivery_pool *pool, const struct next_hop 
     delivery->smtputf8 = envelope->smtputf8;
     delivery->ret = envelope->ret;
     delivery->class = envelope->class;
+    delivery->source = envelope->source;
     delivery->envid = xstrdup(envelope->envid != NULL ? envelope->envid : "");
     event_assign(&delivery->kick, pool->base, -1, 0, on_kick, delivery);
     event_assign(&delivery->timer, pool->base, -1, 0, on_timer, delivery);

@@ -54,6 +54,7 @@ struct delivery_envelope {
     char ret;              /* RFC 3461, to next hops that offer DSN: 'F', 'H' or 0 */
     const char *envid;     /* decoded; "" or NULL: none */
     enum delivery_class class; /* a label of its metrics, nothing else */
+    uint64_t source;       /* whose mail it is (fair_source()): where a line waits for a connection, these take turns */
 };
 
 struct delivery_recipient {

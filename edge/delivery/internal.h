@@ -7,6 +7,7 @@
  * connection. Events go up from hopconn to its owner as delivery_on_*() calls, always from the loop.
  */
 #include <event2/event_struct.h>
+#include "common/fair.h"
 #include "edge/delivery/delivery.h"
 #include "edge/delivery/dialog.h"
 #include "edge/dns/dns.h"
@@ -26,7 +27,8 @@ struct hop {
     struct hopconn *connections;            /* all of them */
     unsigned count;                         /* how many */
     struct hopconn *idle;                   /* the last used first: the others get old and are closed */
-    struct delivery *waiting, **waiting_end;
+    struct delivery *waiting;               /* by turn */
+    struct fair *fair;                      /* whose turn it is; NULL: nobody waits */
     unsigned deliveries;                    /* that refer to it */
     uint64_t no_tls_until;                  /* ms: a handshake failed a while ago */
     struct netaddr no_tls_at;               /* with mx: at this address; another host of the domain is not trusted less for it */
@@ -59,6 +61,7 @@ struct delivery_pool {
     char *made_ca_file, *made_hostname;
     struct delivery_metrics metrics;
     struct hop *buckets[HOP_BUCKETS];
+    uint64_t seed;                          /* of the turns */
 };
 
 struct hopconn {
@@ -146,6 +149,7 @@ struct delivery {
     struct delivery_pool *pool;
     struct hop *hop;
     struct delivery *line_next;       /* hop->waiting */
+    uint64_t source, turn;            /* in that line */
     struct hopconn *conn;
     const struct delivery_handlers *handlers;
     void *arg;

@@ -1,7 +1,7 @@
 /*
  * pool.c - which delivery gets which connection
  *
- * Per next hop at most next_hop_connections connections; deliveries beyond that wait in line, first come first served. A connection is given
+ * Per next hop at most next_hop_connections connections; deliveries beyond that wait in line, in which clients take turns. A connection is given
  * from delivery to delivery directly while somebody waits, else it becomes idle and is closed after next_hop_idle. A new connection is made
  * for one delivery; should that leave meanwhile, the first in line gets it.
  */
@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include "common/clock.h"
 #include "common/memory.h"
 #include "edge/delivery/internal.h"
@@ -47,6 +48,8 @@ struct delivery_pool *delivery_pool_new(struct event_base *base, struct dns *dns
     pool->base = base;
     pool->settings = settings;
     pool->dns = dns;
+    if (getrandom(&pool->seed, sizeof pool->seed, 0) != sizeof pool->seed)
+        fatal("getrandom: %m");
     metrics_make(&pool->metrics, metrics);
     pool->mx.hosts_cut = metrics_counter(metrics, "weir_dns_mx_limited_total", "limit=\"hosts\"");
     pool->mx.addresses_cut = metrics_counter(metrics, "weir_dns_mx_limited_total", "limit=\"addresses\"");
@@ -122,6 +125,7 @@ static void hop_destroy(struct hop **link)
     *link = hop->next;
     event_del(&hop->forget);
     free(hop->down);
+    free(hop->fair);
     free(hop);
 }
 
@@ -165,7 +169,6 @@ struct hop *pool_hop(struct delivery_pool *pool, const struct next_hop *name)
         hop = xcalloc(1, sizeof *hop);
         hop->pool = pool;
         hop->name = *name;
-        hop->waiting_end = &hop->waiting;
         event_assign(&hop->forget, pool->base, -1, 0, on_forget, hop);
         hop->next = *bucket;
         *bucket = hop;
@@ -213,6 +216,52 @@ void pool_count(struct hopconn *conn, enum hopconn_use use)
     conn->use = use;
 }
 
+/* ---- the line of those who wait for a connection ---- */
+
+static void line_up(struct hop *hop, struct delivery *delivery)
+{
+    if (hop->fair == NULL) {
+        hop->fair = xmalloc(sizeof *hop->fair);
+        fair_init(hop->fair, hop->pool->seed);
+    }
+    delivery->turn = fair_turn(hop->fair, delivery->source, 1);
+    struct delivery **link = &hop->waiting;
+    while (*link != NULL && (*link)->turn <= delivery->turn)
+        link = &(*link)->line_next;
+    delivery->line_next = *link;
+    *link = delivery;
+}
+
+static void line_remove(struct hop *hop, struct delivery **link)
+{
+    *link = (*link)->line_next;
+    if (hop->waiting == NULL) {
+        free(hop->fair);
+        hop->fair = NULL;
+    }
+}
+
+void pool_leave_line(struct hop *hop, struct delivery *delivery)
+{
+    struct delivery **link = &hop->waiting;
+    while (*link != NULL && *link != delivery)
+        link = &(*link)->line_next;
+    if (*link == NULL)
+        return; /* it was the first, and is being told why there is no connection */
+    fair_give_back(hop->fair, delivery->source, delivery->turn, 1);
+    line_remove(hop, link);
+}
+
+static struct delivery *line_first(struct hop *hop)
+{
+    struct delivery *first = hop->waiting;
+    if (first != NULL) {
+        fair_serve(hop->fair, first->turn);
+        line_remove(hop, &hop->waiting);
+    }
+    return first;
+}
+
 struct hopconn *pool_acquire(struct hop *hop, struct delivery *delivery, bool fresh)
 {
     struct hopconn *conn = hop->idle;
@@ -229,9 +278,7 @@ struct hopconn *pool_acquire(struct hop *hop, struct delivery *delivery, bool fr
         return NULL;
     }
     delivery->state = DELIVERY_WAITING;
-    delivery->line_next = NULL;
-    *hop->waiting_end = delivery;
-    hop->waiting_end = &delivery->line_next;
+    line_up(hop, delivery);
     pool_press(hop);
     return NULL;
 }
@@ -273,26 +320,6 @@ void pool_press(struct hop *hop)
         }
         delivery_give_back(longest);
     }
-}
-
-void pool_leave_line(struct hop *hop, struct delivery *delivery)
-{
-    for (struct delivery **link = &hop->waiting; *link != NULL; link = &(*link)->line_next) {
-        if (*link == delivery) {
-            *link = delivery->line_next;
-            if (hop->waiting_end == &delivery->line_next)
-                hop->waiting_end = link;
-            return;
-        }
-    }
-}
-
-static struct delivery *line_first(struct hop *hop)
-{
-    struct delivery *first = hop->waiting;
-    if (first != NULL)
-        pool_leave_line(hop, first);
-    return first;
 }
 
 static unsigned hop_connections(const struct hop *hop, enum hopconn_use use)

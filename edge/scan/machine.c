@@ -30,15 +30,22 @@ static void scan_leave_place(struct scan *scan)
         TAILQ_REMOVE(&scan->scanner->scans, scan, place);
 }
 
+/* Behind all whose turn is not later. One of a flood comes last, one of a client that has nothing else here among the first: so it is looked for
+ * from both ends. Who comes back keeps its turn. */
 static void waiting_insert(struct machine *machine, struct scan *scan)
 {
-    struct scan *before = TAILQ_LAST(&machine->waiting, scan_list);
-    while (before != NULL && before->order > scan->order)
-        before = TAILQ_PREV(before, scan_list, place);
-    if (before == NULL)
-        TAILQ_INSERT_HEAD(&machine->waiting, scan, place);
-    else
-        TAILQ_INSERT_AFTER(&machine->waiting, before, scan, place);
+    if (scan->order == 0) {
+        scan->cost = fair_mail_cost(message_size(scan->message));
+        scan->order = fair_turn(&machine->fair, scan->source, scan->cost);
+    }
+    struct scan *last = TAILQ_LAST(&machine->waiting, scan_list), *next = TAILQ_FIRST(&machine->waiting);
+    if (last == NULL || last->order <= scan->order) {
+        TAILQ_INSERT_TAIL(&machine->waiting, scan, place);
+        return;
+    }
+    while (next->order <= scan->order)
+        next = TAILQ_NEXT(next, place);
+    TAILQ_INSERT_BEFORE(next, scan, place);
 }
 
 static void scan_tell(struct scan *scan)
@@ -66,6 +73,8 @@ static void scan_review_pressure(struct scan *scan)
 void scan_enter(struct scan *scan, enum scan_state state)
 {
     scan_leave_place(scan);
+    if (scan->state == SCAN_SEEKING && state == SCAN_ENDED && scan->finished)
+        fair_give_back(&scan->machine->fair, scan->source, scan->order, scan->cost);
     scan->state = state;
     if (state == SCAN_SEEKING && scan->finished)
         waiting_insert(scan->machine, scan);
@@ -170,6 +179,7 @@ void scan_end_verdict(struct scan *scan, bool cancel)
     metric_observe(machine->duration[result->verdict], (double)(machine->now - scan->finished_at) / 1e6);
     if (result->verdict == WEIR__VERDICT__VERDICT_UNKNOWN)
         metric_add(machine->unknown[result->reason], 1);
+    fair_serve(&machine->fair, scan->order); /* not when it is sent: a scanner may say BUSY, and then nobody was served */
     scan_end(scan, cancel);
 }
 
@@ -582,6 +592,7 @@ struct scan *machine_start(struct machine *machine, const struct queue_id *id, c
     scan->message = message;
     scan->handlers = *handlers;
     scan->arg = arg;
+    scan->source = fair_source(scan->client, lens[0]);
     scan->recipients = facts->recipients;
     scan->size_hint = facts->size_hint;
     machine->scan_count++;
@@ -624,7 +635,6 @@ void machine_finish(struct scan *scan)
         scan_enter(scan, SCAN_QUIET); /* out of the list of those being received */
     scan->finished = true;
     scan->finished_at = machine->now;
-    scan->order = ++machine->last_order;
     TAILQ_INSERT_TAIL(&machine->finished, scan, age);
     scan_forget_refusals(scan);
     if (!scan_has_attempt(scan)) {
@@ -712,6 +722,7 @@ struct machine *machine_new(const struct edge_settings *settings, const struct s
     TAILQ_INIT(&machine->receiving);
     TAILQ_INIT(&machine->finished);
     TAILQ_INIT(&machine->tells);
+    fair_init(&machine->fair, io->random(arg));
     attempts_init(machine);
     machine_make_metrics(machine, metrics);
     return machine;

@@ -7,6 +7,7 @@
  * to choose) and attempts.c (the table).
  */
 #include <sys/queue.h>
+#include "common/fair.h"
 #include "edge/scan/machine.h"
 
 /*
@@ -45,7 +46,7 @@ struct scan {
     uint64_t size_hint;
 
     bool finished;
-    uint64_t order; /* by finish: who waits longer goes first */
+    uint64_t source, order, cost; /* whose it is, and its turn among those waiting (common/fair.h); 0: it has not waited yet */
     uint64_t finished_at;
     uint64_t seeking_since; /* scan_wait counts from here: the finish, or the loss of a scanner */
 
@@ -130,12 +131,12 @@ struct machine {
     uint64_t last_serial;
     uint64_t live_at; /* when some scanner was last live */
 
-    struct scan_list waiting;   /* SEEKING, finished; by order */
+    struct scan_list waiting;   /* SEEKING, finished; by order: clients take turns */
     struct scan_list receiving; /* SEEKING, not finished */
     struct scan *asking;        /* the first of those waiting, while it asks a scanner that looks full */
     struct scan_list finished;  /* all that are, until they end; by finish */
     struct scan_list tells;
-    uint64_t last_order;
+    struct fair fair;
     size_t scan_count;
 
     struct scan **attempts; /* hash table by attempt, chained */

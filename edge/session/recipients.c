@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "common/clock.h"
+#include "common/fair.h"
 #include "common/memory.h"
 #include "edge/session/transaction.h"
 
@@ -160,7 +161,7 @@ void leg_offer(struct leg *leg, struct entry *entry)
     struct transaction *tx = leg->tx;
     if (leg->delivery == NULL) {
         struct delivery_envelope envelope = { transaction_envelope_sender(tx), tx->declared, tx->eightbit, tx->smtputf8, tx->ret, tx->envid,
-                                              DELIVERY_SESSION };
+                                              DELIVERY_SESSION, fair_source(tx->session->client_text, strlen(tx->session->client_text)) };
         leg->delivery = delivery_new(tx->session->server->pool, &leg->hop, &envelope, &transaction_delivery_handlers, leg);
         leg->offered = 0;
     }

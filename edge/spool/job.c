@@ -6,6 +6,7 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include "common/fair.h"
 #include "common/log.h"
 #include "common/memory.h"
 #include "edge/scan/stamp.h"
@@ -388,6 +389,7 @@ static void deliver(struct job *job)
         .smtputf8 = envelope->smtputf8,
         .ret = envelope->ret == 1 ? 'F' : envelope->ret == 2 ? 'H' : 0,
         .envid = wire_string(envid, sizeof envid, &envelope->envid),
+        .source = fair_source((const char *)envelope->client.data, envelope->client.len),
     };
     job->given = xcalloc(job->recipients->n_recipients, sizeof *job->given);
     for (size_t i = 0; i < job->recipients->n_recipients; i++)

@@ -3,6 +3,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import time
@@ -159,3 +160,27 @@ def test_message_that_kills_workers_is_unscannable(make_cluster):
     assert cluster.sink.count() == 0
     wait_until(lambda: cluster.send(message()).code == 250, 30, "mail flows")
     wait_until(lambda: cluster.metric("weir_scan_unknown_total", reason="unscannable"), what="the metric")
+
+
+def test_S67_who_floods_waits_behind_himself(make_cluster):
+    """Whatever one client has waiting at a scanner, another's message is among the next; with all slots taken it gets one of the flood's (S67)."""
+    cluster = make_cluster(edges=1, scanners=1, sets=["edge.workers=1", "scanner.workers=1", "large_workers=1", "slots=12", "scan_wait=5m", "scan_time=5m",
+                                                             "scan_timeout=10m"])
+    with contextlib.ExitStack() as sessions:
+        flood = [sessions.enter_context(Smtp(cluster.relay(), "127.0.0.3")) for _ in range(16)]
+        other = sessions.enter_context(Smtp(cluster.relay(), "127.0.0.4"))
+        hanging = hang_scan_workers(cluster)
+        for client in flood:
+            hand_in(client, message())
+        wait_until(lambda: cluster.metric("weir_scans_in_flight", node="edge-1") == len(flood), 30, "all of the flood at the edge")
+        wait_until(lambda: cluster.metric("weir_scanner_slots", node="scanner-1", state="queued") >= 11, 30, "every slot taken")
+        hand_in(other, message())
+        wait_until(lambda: cluster.metric("weir_scans_dropped_total", node="scanner-1", why="gave_way") >= 1, 30, "one of the flood gives way")
+        for pid in hanging:
+            os.kill(pid, signal.SIGCONT)
+        answers = [client.reply() for client in [*flood, other]]
+    assert {answer.code for answer in answers} == {250}, answers
+    done = re.findall(r"([0-9A-Z]{20}): verdict=", cluster.log("scanner-1"))
+    place = done.index(answers[-1].queue_id)
+    print(f"the other's is number {place + 1} of {len(done)}")
+    assert place <= 2, "it is behind what had begun, and one whose turn was the same"

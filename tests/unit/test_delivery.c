@@ -654,6 +654,39 @@ START_TEST(waits_in_line_for_a_connection)
 }
 END_TEST
 
+/* Of many that one source has in line, only the next is before another source's. */
+START_TEST(sources_take_turns_in_line)
+{
+    static const struct {
+        uint64_t source;
+        unsigned place;
+    } rows[] = { { 1, 0 }, { 1, 1 }, { 1, 3 }, { 1, 5 }, { 1, 6 }, { 2, 2 }, { 2, 4 } }; /* the first has the connection at once */
+    enum { COUNT = 7 };
+    struct owner owners[COUNT] = { 0 };
+    unsigned place = 0;
+    settings.next_hop_connections = 1;
+    for (int i = 0; i < COUNT; i++) {
+        const struct delivery_envelope envelope = { .sender = "a@example.com", .size = 100, .source = rows[i].source };
+        owner_start(&owners[i], "x\r\n", &envelope, "x");
+        if (i == 0)
+            run_until_codes(&owners[0], "250 ");
+    }
+    while (place < COUNT) {
+        int now = 0;
+        while (rows[now].place != place)
+            now++;
+        run_until_codes(&owners[now], "250 ");
+        for (int i = 0; i < COUNT; i++)
+            ck_assert_str_eq(owners[i].codes, rows[i].place <= place ? "250 " : "");
+        owner_send(&owners[now]);
+        run_until(&owners[now].done);
+        place++;
+    }
+    for (int i = 0; i < COUNT; i++)
+        owner_fini(&owners[i]);
+}
+END_TEST
+
 START_TEST(the_line_has_an_end)
 {
     struct owner owners[3] = { 0 };
@@ -1373,6 +1406,7 @@ int main(void)
     tcase_add_test(tests, idle_connections_are_closed);
     tcase_add_loop_test(tests, dead_connection_from_the_pool, 0, 3);
     tcase_add_test(tests, waits_in_line_for_a_connection);
+    tcase_add_test(tests, sources_take_turns_in_line);
     tcase_add_test(tests, the_line_has_an_end);
     tcase_add_test(tests, a_slow_client_does_not_hold_the_connection);
     tcase_add_test(tests, recipients_one_by_one);

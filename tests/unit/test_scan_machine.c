@@ -267,6 +267,8 @@ static void add_scanner(uint32_t slots, uint32_t used)
     load(i, slots, used);
 }
 
+static const char *client = "192.0.2.1"; /* whose the next message is */
+
 static void watch_hint(struct watched *w, size_t bytes, uint64_t hint)
 {
     static char zeroes[CHUNK * 40];
@@ -275,7 +277,7 @@ static void watch_hint(struct watched *w, size_t bytes, uint64_t hint)
     w->message = message_new(&t.budget);
     struct error why;
     ck_assert_int_eq(message_append(w->message, zeroes, bytes, &why), MESSAGE_OK);
-    struct scan_facts facts = { .client = "192.0.2.1", .helo = "h", .sender = "", .recipients = 1, .size_hint = hint };
+    struct scan_facts facts = { .client = client, .helo = "h", .sender = "", .recipients = 1, .size_hint = hint };
     w->scan = machine_start(t.machine, &w->id, w->message, &facts, &handlers, w);
 }
 
@@ -1014,6 +1016,46 @@ START_TEST(waiting_is_first_in_first_out)
 }
 END_TEST
 
+/* However many one client has waiting, of another's only those before have to be taken first. One that gave up is no turn lost. */
+START_TEST(clients_take_turns)
+{
+    static const struct {
+        const char *client;
+        int place;
+    } rows[] = { { "192.0.2.1", 0 }, { "192.0.2.1", 2 }, { "192.0.2.1", 4 }, { "192.0.2.1", 5 },
+                 { "192.0.2.1", -1 }, { "192.0.2.2", 1 }, { "192.0.2.2", 3 } };
+    enum { COUNT = 7, GIVEN_UP = 4 };
+    struct watched w[COUNT];
+    add_scanner(1, 1);
+    t.status[0] = LINK_FULL; /* so that nobody asks */
+    for (int i = 0; i < COUNT; i++) {
+        client = rows[i].client;
+        watch(&w[i], 10);
+        finish(&w[i]);
+        if (i == GIVEN_UP)
+            unwatch(&w[i]);
+    }
+    t.status[0] = LINK_OK;
+    machine_writable(t.machine, t.scanners[0]);
+    load(0, 1, 0);
+    size_t sent = 0; /* in this order they are sent */
+    for (int place = 0; place < COUNT - 1; place++) {
+        int i = 0;
+        while (rows[i].place != place)
+            i++;
+        ck_assert_int_eq(w[i].scan->state, SCAN_ASKED);
+        while (t.sent[sent].attempt != w[i].scan->attempt)
+            ck_assert_uint_lt(++sent, t.sent_count);
+        clean(0, &w[i], w[i].scan->attempt, 10);
+        ck_assert_uint_eq(w[i].done, 1);
+    }
+    client = "192.0.2.1";
+    for (int i = 0; i < COUNT; i++)
+        if (i != GIVEN_UP)
+            message_free(&w[i].message);
+}
+END_TEST
+
 START_TEST(busy_while_receiving_is_no_failure)
 {
     struct watched w;
@@ -1249,6 +1291,7 @@ int main(void)
     tcase_add_test(tcase, before_giving_up_everyone_is_asked);
     tcase_add_test(tcase, no_scanner_at_all);
     tcase_add_test(tcase, waiting_is_first_in_first_out);
+    tcase_add_test(tcase, clients_take_turns);
     tcase_add_test(tcase, busy_while_receiving_is_no_failure);
     tcase_add_test(tcase, no_verdict_in_time);
     tcase_add_test(tcase, a_full_link_is_waited_for);

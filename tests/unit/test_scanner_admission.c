@@ -20,7 +20,7 @@ static struct admission admission;
 
 static void set_up(void)
 {
-    admission_init(&admission, &limits);
+    admission_init(&admission, &limits, 1);
 }
 
 static void assert_empty(void)
@@ -71,6 +71,41 @@ START_TEST(whole_messages)
     ck_assert_int_eq(admission_take_whole(&admission, &s[5], 1), ADMISSION_NO_SLOT);
     for (size_t i = 0; i < 6; i++)
         admission_release(&admission, &s[i]);
+    assert_empty();
+}
+END_TEST
+
+static struct admission_share share_of(const char *client)
+{
+    return (struct admission_share){ .source = fair_source(client, strlen(client)) };
+}
+
+/* Of many messages of one client only the next is before another's, whatever lane; and where all slots are its, the last gives its slot up. */
+START_TEST(clients_take_turns)
+{
+    struct admission_share flood[4], other[3];
+    for (int i = 0; i < 4; i++) {
+        flood[i] = share_of("192.0.2.1");
+        ck_assert_int_eq(admission_take_whole(&admission, &flood[i], 10), ADMISSION_OK);
+    }
+    for (int i = 0; i < 3; i++)
+        other[i] = share_of("192.0.2.2");
+    ck_assert_int_eq(admission_take_whole(&admission, &other[0], 10), ADMISSION_NO_SLOT);
+    struct admission_share more = share_of("192.0.2.1");
+    ck_assert_ptr_null(admission_give_way(&admission, &more, 10));
+    ck_assert_ptr_null(admission_give_way(&admission, &other[0], 151)); /* nobody waits in that lane */
+    for (int i = 0; i < 2; i++) {
+        ck_assert_ptr_eq(admission_give_way(&admission, &other[i], 10), &flood[3 - i]);
+        admission_release(&admission, &flood[3 - i]);
+        ck_assert_int_eq(admission_take_whole(&admission, &other[i], 10), ADMISSION_OK);
+    }
+    ck_assert_ptr_null(admission_give_way(&admission, &other[2], 10)); /* its share is half */
+    ck_assert_ptr_null(admission_give_way(&admission, &more, 10));     /* and so is the other's, who lost no turn by giving way */
+    struct admission_share *const order[] = { &flood[0], &other[0], &flood[1], &other[1] };
+    for (int i = 0; i < 4; i++) {
+        ck_assert_ptr_eq(admission_next(&admission, LANE_SMALL), order[i]);
+        admission_release(&admission, order[i]);
+    }
     assert_empty();
 }
 END_TEST
@@ -402,6 +437,7 @@ int main(void)
     tcase_set_timeout(tests, 60);
     tcase_add_checked_fixture(tests, set_up, NULL);
     tcase_add_test(tests, whole_messages);
+    tcase_add_test(tests, clients_take_turns);
     tcase_add_test(tests, memory_runs_out);
     tcase_add_test(tests, uploads_leave_room);
     tcase_add_test(tests, complete_uploads_hold_slots);

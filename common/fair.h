@@ -1,0 +1,37 @@
+#ifndef WEIR_COMMON_FAIR_H
+#define WEIR_COMMON_FAIR_H
+/*
+ * fair.h - turns among sources that want the same thing: who asks for much waits behind himself, not the others behind him
+ *
+ * Start-time fair queueing (Goyal, Vin, Cheng 1996) over hashed sources (stochastic fairness queueing, McKenney 1990). A line that is kept in
+ * the order of turns serves its sources by turns, each by cost, whoever came first; who alone is there gets everything. Nothing is kept for a
+ * source but one number of a fixed table, so any number of sources costs nothing; two that meet in it share one turn, which a secret seed keeps
+ * anybody from bringing about. Pure: no clock, no heap.
+ */
+#include <stddef.h>
+#include <stdint.h>
+
+#define FAIR_PLACES 1024
+
+struct fair {
+    uint64_t seed, now;              /* now: the turn that was served last */
+    uint64_t finish[FAIR_PLACES];    /* when the source's work would be done that has a turn already */
+};
+
+/* seed: not to be guessed by sources. */
+void fair_init(struct fair *fair, uint64_t seed);
+/* Whom an address counts as: itself, or the /64 of an IPv6 one; any other text as itself. Not NUL-terminated. */
+uint64_t fair_source(const char *client, size_t len);
+/* The turn of something that this source wants now and that costs so much. Of equal turns the first goes first, and a source's own follow each
+ * other. Never 0. */
+uint64_t fair_turn(struct fair *fair, uint64_t source, uint64_t cost);
+/* What fair_turn() would return; nothing is changed. */
+uint64_t fair_next(const struct fair *fair, uint64_t source);
+/* What has this turn is served: it leaves the line. */
+void fair_serve(struct fair *fair, uint64_t turn);
+/* It leaves the line without being served. What its source asked for last then costs it nothing; what it asked for before, its turn. */
+void fair_give_back(struct fair *fair, uint64_t source, uint64_t turn, uint64_t cost);
+/* What a message of so many bytes costs a scanner: each something, and its bytes. */
+uint64_t fair_mail_cost(uint64_t size);
+
+#endif
