@@ -107,7 +107,7 @@ static const struct config_key coordinator_keys[] = {
     UINT(max_unavailable, "1", 1, 10000, "scanners that make new generations at once; the others wait for their turn"),
     UINT(turn_margin, "25", 0, 99, "per cent of the other scanners' workers that must stay idle while one has its turn, by the load of now; else it waits"),
     DURATION(turn_timeout, "20m", SECONDS, DAYS, "a scanner that has made no new generation in its turn by then has lost it"),
-    ENUM(outbound, "on", "on|dry_run|off", "accounts and inside hosts that send more than they may, or what nobody wants, are slowed down, then stopped (weirctl outbound)"),
+    ENUM(outbound, "dry_run", "on|dry_run|off", "accounts and inside hosts that send more than they may, or what nobody wants, are slowed down, then stopped (weirctl outbound); dry_run: only told"),
     ENUM(outbound_action, "hold", "hold|refuse", "what stopped is: mail is taken and rests in the spool, or 550 5.7.1; devices' mail is held in any case"),
     UINT(outbound_account_recipients, "1000", 0, 1000000000, "recipients an account may name within an hour; over it it is slowed down; 0: no limit"),
     UINT(outbound_host_recipients, "2000", 0, 1000000000, "the same of an inside host that the policy file hosts does not have"),

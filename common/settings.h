@@ -99,7 +99,7 @@ struct coordinator_settings {         /* [coordinator "coordinator-1"]: read by 
     uint64_t max_unavailable;         /* 1 scanner at a time makes a new generation */
     uint64_t turn_margin;             /* 25 per cent of the other scanners' workers that a turn must leave idle */
     uint64_t turn_timeout;            /* 20m for a scanner to make its new generation; then the next has its turn */
-    int outbound;                     /* on|dry_run|off: accounts and inside hosts that send too much or badly are slowed down, then stopped */
+    int outbound;                     /* on|dry_run|off, dry_run by default: accounts and inside hosts that send too much or badly are slowed down, then stopped */
     int outbound_action;              /* hold|refuse: what stopped is */
     uint64_t outbound_account_recipients; /* 1000 within an hour; over it an account is slowed down; 0: no limit */
     uint64_t outbound_host_recipients; /* 2000: the same of an inside host that is not registered */
