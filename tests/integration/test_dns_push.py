@@ -148,6 +148,7 @@ def test_what_others_did_to_the_name_is_undone(named, edges):
     wait_addresses(named, [FOUR, OTHER, THIRD], [SIX])
 
 
+@pytest.mark.sanitized
 def test_a_push_that_fails_is_told_with_the_servers_words_and_tried_again(two, named, edges):
     def told(words):
         asked = two.run_ctl("dns", "push")
@@ -174,6 +175,7 @@ def test_a_push_that_fails_is_told_with_the_servers_words_and_tried_again(two, n
 
 # ---- drains ----
 
+@pytest.mark.sanitized
 def test_S52_a_drained_edge_leaves_the_dns_first(two, named, edges):
     edge = edges.nodes["edge-1"]
     first = two.json("drain", "edge-1")
@@ -262,7 +264,7 @@ def test_without_a_server_nothing_is_pushed(two, named):
 def test_S52_an_edge_serves_until_it_is_out_of_the_dns(make_cluster, named):
     """Real edges: what they tell, a drain that waits, one that does not, TERM, and a death."""
     keys = dict(line.split(" = ", 1) for line in dns_section(named, dns_name=f"real.{ZONE}", drain_dns_wait="10m").splitlines()[2:])
-    cluster = make_cluster(edges=2, scanners=1, sets=["edge.workers=1", *(f"{key}={value}" if "_ttl" not in key else f"dns.{key}={value}" for key, value in keys.items())])
+    cluster = make_cluster(edges=2, scanners=1, sets=["edge.workers=1", "drain_idle=10m", *(f"dns.{key}={value}" for key, value in keys.items())])
     for number, addresses in ((1, f"{FOUR}, {SIX}"), (2, OTHER)):
         path = cluster.dir / f"edge-{number}/weir.conf"
         path.write_text(path.read_text().replace("[edge]\n", f"[edge]\npublic_addresses = {addresses}\n"))
