@@ -121,6 +121,11 @@ static const struct config_key coordinator_keys[] = {
     UINT(outbound_throttle, "100", 1, 1000000000, "recipients an hour for who is slowed down; more: 450 4.7.1. Handoff listeners slow down nobody"),
     UINT(outbound_held_messages, "1000", 1, 1000000, "messages of one sender that are held; over it its mail is not taken: 450 4.7.1"),
     UINT(outbound_senders, "100000", 1, 100000000, "accounts and hosts that are counted; over it those not seen for longest are forgotten"),
+    DURATION(reputation_half_life, "1d", MINUTES, 365 * DAYS, "what clients and accounts did counts half after so long"),
+    UINT(reputation_throttle, "50", 0, 99, "score from 0 to 100 from which on an address, its network (/24, /64) or an account is throttled; 0: never"),
+    UINT(reputation_reject, "80", 0, 99, "score from which on an address or an IPv6 network is refused at connect; 0: never"),
+    UINT(reputation_entries, "1000000", 1, 1000000000, "addresses, networks and accounts that are counted; over it those that were not heard of for longest are forgotten"),
+    UINT(reputation_listed, "100000", 1, 1000000, "addresses, networks and accounts that edges are told to throttle or refuse; over it no further ones"),
     DURATION(relay_test_interval, "1d", 0, 30 * DAYS, "the leader asks each relay listener of the edges so often whether it is an open relay; 0: never"),
     LIST(relay_test_source, "", form_address, "addresses it asks from, IPv4 and IPv6, outside of the policy's networks: inside ones may relay; empty: the system's choice"),
     STRING(relay_test_client, "192.0.2.1", form_address, "a stranger's address that it tells by XCLIENT, where a listener has it in xclient_from"),
@@ -237,6 +242,7 @@ static const struct config_key edge_keys[] = {
     UINT(limit_memory, "10000", 1000, 10000000, "buckets that a worker counts for itself; over it those that were not asked about for longest are forgotten"),
     UINT(limit_lot, "32", 0, 10000, "a worker that asks often about a bucket takes so many times what it needs, but no more than comes back in a second; 0: never"),
     DURATION(limit_lot_time, "1s", 10 * MS, MINUTES, "what it has not used by then is lost"),
+    UINT(reputation_rate, "10", 1, 1000000, "messages a minute of a client or account with a middling reputation, through all edges together; then 450 4.7.1"),
     UINT(report_buffer, "100000", 1, 10000000, "audit rows kept without a coordinator, per worker"),
     BOOL(mx_delivery, "on", "a domain without a route goes to its MX; off: 550 5.4.4"),
     UINT(mx_host_limit, "20", 1, 100, "MX hosts of a domain that are looked up, the best first"),
@@ -295,6 +301,7 @@ static const struct config_key listener_keys[] = {
     BOOL(starttls, "on", "offered when [tls] has a certificate"),
     DURATION(tls_timeout, "1m", 100 * MS, HOURS, "a client's TLS handshake must be done by then, else the connection is closed"),
     ENUM(auth, "profile", "profile|off|offer|require", "AUTH PLAIN and LOGIN, under TLS only; require: 530 5.7.0 to MAIL before it; profile: require on submission, off elsewhere"),
+    ENUM(reputation, "profile", "profile|off|on", "clients from outside are refused or throttled by their reputation; profile: on with relay, off elsewhere"),
     BOOL(sender_login_match, "off", "who authenticated sends only as an address of its account, else 553 5.7.1"),
     BOOL(implicit_tls, "off", "TLS from the first byte, as on port 465"),
     STRING(qualify_domain, "", form_host, "handoff: domain of addresses that have none; empty: the edge's hostname"),
@@ -359,6 +366,11 @@ const struct config_section *settings_table(const char *section)
         if (strcmp(table->name, section) == 0)
             return table;
     return NULL;
+}
+
+bool listener_uses_reputation(const struct listener_settings *settings)
+{
+    return settings->reputation == REPUTATION_PROFILE ? settings->profile == PROFILE_RELAY : settings->reputation == REPUTATION_ON;
 }
 
 enum auth_setting listener_auth(const struct listener_settings *settings)

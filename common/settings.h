@@ -16,6 +16,7 @@ enum listener_profile { PROFILE_RELAY, PROFILE_SUBMISSION, PROFILE_HANDOFF };   
 enum unregistered_action { UNREGISTERED_ACCEPT, UNREGISTERED_REFUSE };           /* accept|refuse */
 enum outbound_mode { OUTBOUND_ON, OUTBOUND_DRY_RUN, OUTBOUND_OFF };                /* on|dry_run|off */
 enum outbound_action { OUTBOUND_HOLD, OUTBOUND_REFUSE };                         /* hold|refuse */
+enum reputation_setting { REPUTATION_PROFILE, REPUTATION_OFF, REPUTATION_ON };      /* profile|off|on */
 enum auth_setting { AUTH_PROFILE, AUTH_OFF, AUTH_OFFER, AUTH_REQUIRE };          /* profile|off|offer|require */
 enum verify_unknown { VERIFY_UNKNOWN_ACCEPT, VERIFY_UNKNOWN_DEFER };               /* accept|defer */
 #define PUBLIC_ADDRESSES_MAX 16 /* of one edge; what a heartbeat takes (proto/wire.h) */
@@ -113,6 +114,11 @@ struct coordinator_settings {         /* [coordinator "coordinator-1"]: read by 
     uint64_t outbound_throttle;       /* 100 recipients an hour for who is slowed down */
     uint64_t outbound_held_messages;  /* 1000 of one sender; over it no more are taken */
     uint64_t outbound_senders;        /* 100000 that are counted */
+    uint64_t reputation_half_life;    /* 1d: what clients and accounts did counts half after so long */
+    uint64_t reputation_throttle;     /* 50: score from which on one is throttled; 0: never */
+    uint64_t reputation_reject;       /* 80: score from which on a client is refused at connect; 0: never */
+    uint64_t reputation_entries;      /* 1000000 addresses, networks and accounts that are counted; over it the oldest are forgotten */
+    uint64_t reputation_listed;       /* 100000 of them that edges are told to throttle or refuse; over it no further ones */
     uint64_t relay_test_interval;     /* 1d between two tests of a listener for being an open relay; 0: none */
     struct config_list relay_test_source; /* addresses such a test comes from; empty: the system's choice */
     char *relay_test_client;          /* 192.0.2.1: address of a stranger, told by XCLIENT where that is offered */
@@ -207,6 +213,7 @@ struct edge_settings {                /* [edge] */
     uint64_t limit_memory;            /* 10000 buckets that a worker counts for itself */
     uint64_t limit_lot;               /* 32 times as much as is needed is taken from a bucket that is asked about often; 0: never */
     uint64_t limit_lot_time;          /* 1s: what is not used by then is lost */
+    uint64_t reputation_rate;         /* 10 messages a minute of one that is throttled, through all edges together */
     uint64_t report_buffer;           /* 100000 audit rows kept while no coordinator answers, per worker */
     bool mx_delivery;                 /* on: a domain without a route goes to its MX; off: 550 5.4.4 */
     uint64_t mx_host_limit;           /* 20 hosts of one domain looked up, the best first */
@@ -259,6 +266,7 @@ struct listener_settings {            /* [listener "relay"] */
     bool starttls;                    /* on: offered when [tls] has a certificate */
     uint64_t tls_timeout;             /* 1m for the handshake; then the connection is closed */
     int auth;                         /* profile: require on submission, else off; offer|require, under TLS only */
+    int reputation;                   /* enum reputation_setting: profile */
     bool sender_login_match;          /* off: MAIL FROM must belong to the login */
     bool implicit_tls;                /* off; on: TLS from the first byte (port 465), needs [tls] */
     char *qualify_domain;             /* handoff: for addresses without a domain; empty: the hostname */
@@ -305,6 +313,8 @@ extern const struct config_section settings_tables[]; /* ends with name == NULL 
 const struct config_section *settings_table(const char *section);
 
 /* How a listener treats AUTH: its key, or what its profile is for. */
+/* Whether clients of the listener are judged by their reputation: on says so, or the profile. */
+bool listener_uses_reputation(const struct listener_settings *settings);
 enum auth_setting listener_auth(const struct listener_settings *settings);
 
 /* config_load() with all these tables, and what holds between several values: two listeners at one address, say. Every program that lives by

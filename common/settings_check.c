@@ -183,6 +183,10 @@ static bool check_coordinator(const struct config *config, const char *instance,
         config_blame(config, "coordinator", instance, "publish", why, "is the same as listen; it needs a port of its own");
         return false;
     }
+    if (coordinator->reputation_reject > 0 && coordinator->reputation_reject < coordinator->reputation_throttle) {
+        config_blame(config, "coordinator", instance, "reputation_reject", why, "is less than reputation_throttle: nobody would be throttled");
+        return false;
+    }
     if (!config_fill(config, "cluster", NULL, &cluster, why))
         return false;
     bool fits = coordinator->policy_size < cluster.link_message;

@@ -174,9 +174,10 @@ static const char insert_sql[] =
     " login = EXCLUDED.login, given = EXCLUDED.given, origin = EXCLUDED.origin, first = EXCLUDED.first" /* the spool's row, which has none of these, may be here first */
     " WHERE (a.policy_epoch, a.rule, a.login, a.given) = (0, '', '', '')"
     " AND (EXCLUDED.policy_epoch, EXCLUDED.rule, EXCLUDED.login, EXCLUDED.given) <> (0, '', '', '')"
-    " RETURNING a.id, a.time, a.listener, a.client, a.helo, a.tls, a.size, a.disposition, a.login, a.origin, a.first)"
-    " SELECT s.amount, hosts_count(s.rows), outbound_count(s.rows, true) FROM (SELECT count(*) AS amount,"
-    " array_agg((id, time, listener, client, helo, tls, size, disposition, login, origin, first)::sent_row) FILTER (WHERE origin >= 2) AS rows FROM written) AS s";
+    " RETURNING a.id, a.time, a.listener, a.client, a.helo, a.tls, a.size, a.disposition, a.reply, a.login, a.origin, a.first)"
+    " SELECT s.amount, hosts_count(s.rows), outbound_count(s.rows, true), reputation_report(s.judged) FROM (SELECT count(*) AS amount,"
+    " array_agg((id, time, listener, client, helo, tls, size, disposition, login, origin, first)::sent_row) FILTER (WHERE origin >= 2) AS rows,"
+    " array_agg((id, client, helo, login, disposition, reply)::judged_row) FILTER (WHERE origin IN (1, 4)) AS judged FROM written) AS s";
 
 static void log_row(const Weir__Report *report, const Weir__AuditRow *row)
 {

@@ -28,6 +28,7 @@
 #include "coordinator/questions.h"
 #include "coordinator/outbound.h"
 #include "coordinator/relay_test.h"
+#include "coordinator/reputation.h"
 #include "coordinator/service.h"
 #include "coordinator/signatures/signatures.h"
 #include "coordinator/spool/spool.h"
@@ -55,6 +56,7 @@ struct coordinator {
     struct auth *auth;
     struct verify *verify;
     struct limits_room *limits;
+    struct reputation_room *reputation;
     struct relay_test *relay_test;
     struct turns *turns;
     struct signatures *signatures;
@@ -74,6 +76,7 @@ static void on_database_up(void *arg)
     cluster_database_up(coordinator->cluster);
     http_database_up(coordinator->http);
     spool_database_up(coordinator->spool);
+    reputation_changed(coordinator->reputation);
 }
 
 static void on_database_down(void *arg)
@@ -85,9 +88,11 @@ static void on_database_down(void *arg)
 
 static void on_notified(void *arg, const char *channel)
 {
-    (void)channel; /* there is one */
     struct coordinator *coordinator = arg;
-    cluster_changed(coordinator->cluster);
+    if (strcmp(channel, "weir_reputation") == 0)
+        reputation_changed(coordinator->reputation);
+    else
+        cluster_changed(coordinator->cluster);
 }
 
 /* A coordinator is in the registry like the others, by a heartbeat to itself. */
@@ -167,6 +172,7 @@ static void on_stop(evutil_socket_t fd, short what, void *arg)
     coordinator->stop_at_ms = clock_ms() + STOP_TIMEOUT_MS;
     service_drain(coordinator->service);
     spool_drain(coordinator->spool);
+    reputation_drain(coordinator->reputation);
     http_drain(coordinator->http);
     event_add(coordinator->stopping, &(struct timeval){ 0, 20000 });
 }
@@ -193,15 +199,15 @@ static void watch_signals(struct coordinator *coordinator)
 
 static void make_database(struct coordinator *coordinator)
 {
-    char *schema = migrate_script();
+    char *schema = migrate_script(), *reputation = reputation_setup(&coordinator->config->own);
     /* Whoever waits for another's migration gives up before the db gives it up: the backend of a connection that was
      * left would go on waiting. Plans are not compiled (jit): that takes seconds for what takes a third of one, as looking for an address in a spool of
      * 100,000 messages. The leader's lock is this session's, and TCP may take hours to find that a machine is gone, and never finds that a process hangs:
      * PostgreSQL ends the session that asks nothing (publish_interval, and the leader's turns, are far less), and another coordinator leads. */
-    char *setup = xasprintf("SET jit = off; SET idle_session_timeout = %llu; SET lock_timeout = %llu; %s RESET lock_timeout; SET weir.node_timeout = '%llu ms'; LISTEN weir_cluster;",
+    char *setup = xasprintf("SET jit = off; SET idle_session_timeout = %llu; SET lock_timeout = %llu; %s RESET lock_timeout; SET weir.node_timeout = '%llu ms'; %s LISTEN weir_cluster;",
                             (unsigned long long)coordinator->config->own.database_session,
                             (unsigned long long)coordinator->config->own.database_timeout / 2 + 1, schema,
-                            (unsigned long long)coordinator->config->cluster.node_timeout);
+                            (unsigned long long)coordinator->config->cluster.node_timeout, reputation);
     char *application = xasprintf("weir %s", coordinator->command->name);
     struct db_options options = {
         .conninfo = coordinator->config->conninfo,
@@ -219,6 +225,7 @@ static void make_database(struct coordinator *coordinator)
     };
     coordinator->db = db_new(coordinator->base, &options);
     free(schema);
+    free(reputation);
     free(setup);
     free(application);
 }
@@ -284,6 +291,7 @@ static bool make(struct coordinator *coordinator, const struct curve_keypair *pa
         return false;
     coordinator->verify = verify_new(coordinator->db, coordinator->questions, &config->own, metrics);
     coordinator->limits = limits_new(coordinator->base, coordinator->db, coordinator->questions, metrics);
+    coordinator->reputation = reputation_new(coordinator->base, coordinator->db, coordinator->questions, &config->own, metrics);
     struct relay_test_options relay_test = {
         .base = coordinator->base,
         .db = coordinator->db,
@@ -322,8 +330,8 @@ static bool make(struct coordinator *coordinator, const struct curve_keypair *pa
         .metrics = metrics,
     };
     coordinator->dns_push = dns_push_new(&dns_push);
-    coordinator->leader = leader_new(coordinator->base, coordinator->db, &config->own, coordinator->relay_test, coordinator->turns, coordinator->signatures,
-                                     coordinator->outbound, coordinator->dns_push, metrics);
+    coordinator->leader = leader_new(coordinator->base, coordinator->db, &config->own, coordinator->relay_test, coordinator->reputation, coordinator->turns,
+                                     coordinator->signatures, coordinator->outbound, coordinator->dns_push, metrics);
     struct service_options service = {
         .hub = coordinator->hub,
         .endpoint = config->own.listen,
@@ -374,6 +382,7 @@ static void unmake(struct coordinator *coordinator)
     auth_free(&coordinator->auth);
     verify_free(&coordinator->verify);
     limits_free(&coordinator->limits);
+    reputation_free(&coordinator->reputation);
     questions_free(&coordinator->questions);
     admin_free(&coordinator->admin);
     audit_free(&coordinator->audit);

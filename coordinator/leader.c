@@ -1,7 +1,7 @@
 /*
  * leader.c - what one coordinator must do for all: fold metrics of ended processes, delete old audit rows, what was
  * left in the spool, what next hops said of recipients and operators were told too long ago, buckets that are full again, and
- * hosts not seen for long; look which listeners are to be tested, which scanners are to make new generations, and what is to
+ * hosts not seen for long; judge reputations anew; look which listeners are to be tested, which scanners are to make new generations, and what is to
  * be done about virus signatures; keep the edges' name right in the DNS
  *
  * One unit at a time. Rows are deleted in small batches, with a pause in between, so that nobody waits for them.
@@ -30,6 +30,7 @@ struct leader {
     struct signatures *signatures;
     struct outbound *outbound;
     struct dns_push *dns_push;
+    struct reputation_room *reputation;
     uint64_t retention_at_ms;
     bool leads, more_verified, more_buckets, more_rows, more_processes, more_leftovers;
     struct metric *leading, *terms, *deleted, *abandoned, *verified_expired, *verified_over, *acts_forgotten, *buckets_full, *buckets_over, *hosts_known, *hosts_deleted;
@@ -44,7 +45,7 @@ static void schedule(struct leader *leader)
 }
 
 struct leader *leader_new(struct event_base *base, struct db *db, const struct coordinator_settings *settings,
-                          struct relay_test *relay_test, struct turns *turns, struct signatures *signatures, struct outbound *outbound,
+                          struct relay_test *relay_test, struct reputation_room *reputation, struct turns *turns, struct signatures *signatures, struct outbound *outbound,
                           struct dns_push *dns_push, struct metrics *metrics)
 {
     struct leader *leader = xcalloc(1, sizeof *leader);
@@ -55,6 +56,7 @@ struct leader *leader_new(struct event_base *base, struct db *db, const struct c
     leader->signatures = signatures;
     leader->outbound = outbound;
     leader->dns_push = dns_push;
+    leader->reputation = reputation;
     leader->timer = evtimer_new(base, on_timer, leader);
     leader->leading = metrics_gauge(metrics, "weir_leader", NULL);
     leader->terms = metrics_counter(metrics, "weir_leader_terms_total", NULL);
@@ -148,6 +150,12 @@ static void on_buckets_tidied(void *arg, const PGresult *result)
     leader->retention_at_ms = leader->more_rows || leader->more_verified || leader->more_buckets ? 0 : clock_ms() + RETENTION_MS;
 }
 
+static void on_reputation_tidied(void *arg, const PGresult *result)
+{
+    const struct leader *leader = arg;
+    reputation_tidied(leader->reputation, result);
+}
+
 static void on_folded(void *arg, const PGresult *result)
 {
     struct leader *leader = arg;
@@ -207,6 +215,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     snprintf(leftovers, sizeof leftovers, "%d", LEFTOVERS_MOST);
     const char *const abandon[] = { leftover, leftovers };
     db_query(unit, "SELECT spool_abandon($1::interval, $2::integer)", 2, abandon, on_abandoned);
+    reputation_tidy(leader->reputation, unit, clock_ms() >= leader->retention_at_ms, on_reputation_tidied);
     if (clock_ms() >= leader->retention_at_ms) {
         char days[24], most[16], entries[24], memory[32], buckets[24];
         snprintf(days, sizeof days, "%llu days", (unsigned long long)leader->settings->audit_days);

@@ -63,6 +63,7 @@ struct worker {
     struct delivery_pool *pool;
     struct verifier *verifier;
     struct limiter *limiter;
+    struct feed *feed;
     struct server *server;
     struct node *node;
     struct spool_runner *runner;
@@ -623,6 +624,7 @@ static void worker_begin(struct worker *worker)
     tell_addresses(worker);
     worker->verifier = verifier_new(worker->base, worker->pool, &worker->config->edge, &worker->metrics);
     worker->limiter = limiter_new(&worker->config->edge, &worker->metrics);
+    worker->feed = feed_new(worker->base, &worker->metrics);
     worker->server = server_new(&(struct server_options){
         .base = worker->base,
         .config = worker->config,
@@ -635,6 +637,7 @@ static void worker_begin(struct worker *worker)
         .dns = worker->dns,
         .verifier = worker->verifier,
         .limiter = worker->limiter,
+        .feed = worker->feed,
     });
     worker->node = node_new(worker->base,
                             &(struct node_options){
@@ -653,6 +656,7 @@ static void worker_begin(struct worker *worker)
     server_set_node(worker->server, worker->node);
     verifier_set_node(worker->verifier, worker->node);
     limiter_set_node(worker->limiter, worker->node);
+    feed_set_node(worker->feed, worker->node);
     worker->runner = spool_runner_new(&(struct spool_runner_options){
         .base = worker->base,
         .node = worker->node,
@@ -696,6 +700,7 @@ static void worker_end(struct worker *worker)
     server_free(&worker->server);
     verifier_free(&worker->verifier);
     limiter_free(&worker->limiter);
+    feed_free(&worker->feed);
     node_free(&worker->node);
     if (worker->farm != NULL)
         scan_farm_free(&worker->farm);

@@ -75,7 +75,7 @@ bool node_spool_is_full(const struct node *node);
 void node_heartbeat_soon(struct node *node);     /* own state changed: tell at once */
 /* Asks whichever coordinator answers: sent at once (or when a link is up); repeated with the same request number to the
  * next coordinator that is up when the link goes, when node turns to another, when it was not answered for
- * question_repeat (a claim: its wait_ms longer), or when the answer is UNAVAILABLE and another one may know better.
+ * question_repeat (what stands, as a claim: its wait_ms longer), or when the answer is UNAVAILABLE and another one may know better.
  * answer is called once, from the loop, never inside node_ask(): with the answer (any status), or with NULL when none
  * came within timeout_ms (to a tenth of a second); then it may or may not have been done. It may ask and cancel; the
  * question is gone when it is called. Question and payloads are copied; question->request is filled in. At most

@@ -255,6 +255,14 @@ static uint8_t *pack(Weir__Question *question, size_t payload_count, size_t *len
     return bytes;
 }
 
+/* So long its answer may take when all is well. */
+static uint64_t waits_by_right(const Weir__Question *asked)
+{
+    if (asked->body_case == WEIR__QUESTION__BODY_SPOOL_CLAIM)
+        return asked->spool_claim->wait_ms;
+    return asked->body_case == WEIR__QUESTION__BODY_REPUTATION_ASK ? asked->reputation_ask->wait_ms : 0;
+}
+
 struct node_question *node_questions_ask(struct node_questions *questions, Weir__Question *asked,
                                          const struct link_payload *payloads, size_t count, uint64_t timeout_ms,
                                          node_answer_handler answer, void *arg)
@@ -283,8 +291,7 @@ struct node_question *node_questions_ask(struct node_questions *questions, Weir_
     question->frame_len = len;
     question->deadline_ms = now + timeout_ms;
     question->repeat_ms = questions->options.repeat_ms;
-    if (asked->body_case == WEIR__QUESTION__BODY_SPOOL_CLAIM) /* its answer may take that long by right */
-        question->repeat_ms += asked->spool_claim->wait_ms;
+    question->repeat_ms += waits_by_right(asked);
     question->others = questions->options.coordinator_count > 0 ? questions->options.coordinator_count - 1 : 0;
     struct node_question **bucket = bucket_of(questions, question->request);
     question->next_in_bucket = *bucket;

@@ -52,6 +52,7 @@
 #define WIRE_HASH_LEN     32   /* SHA-256 */
 #define WIRE_SIGNATURE_FILES_MAX 256 /* of one set */
 #define WIRE_SIGNATURE_CHUNK (1024u * 1024)
+#define WIRE_STANDINGS_MAX 200 /* entries of one ReputationNews: all of them logins of full length, it still fits a frame */
 #define WIRE_LOGIN_MAX    255                 /* RFC 4616, section 2 */
 #define WIRE_PASSWORD_MAX 511                 /* libcrypt takes 512 with the NUL */
 #define WIRE_SIZE_MAX     (UINT64_C(1) << 40) /* of a message, and offsets in it: sums cannot overflow */

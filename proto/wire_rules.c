@@ -119,7 +119,7 @@
 #define WORKERS_MAX    4096
 #define USE_MAX        (1ull << 53) /* what JSON has exactly */
 #define ARGS_MAX       256
-#define WAIT_MS_MAX    600000 /* of a claim */
+#define WAIT_MS_MAX    600000 /* of what stands until there is an answer */
 #define LEASE_MS_MAX   3600000
 #define RETRY_MS_MAX   604800000 /* 7 days */
 #define ENVID_MAX      100       /* RFC 3461, section 4.4 */
@@ -751,6 +751,32 @@ static const struct wire_rule signature_data_rules[] = {
 };
 TABLE(signature_data, signature_data, NULL);
 
+/* --- reputation --- */
+
+static const struct wire_rule reputation_ask_rules[] = {
+    TEXT(Weir__ReputationAsk, source, WIRE_WORD_MAX),
+    U64(Weir__ReputationAsk, have, INT64_MAX),
+    U32(Weir__ReputationAsk, wait_ms, WAIT_MS_MAX),
+    END,
+};
+TABLE(reputation_ask, reputation_ask, NULL);
+
+static const struct wire_rule reputation_entry_rules[] = {
+    SOME_TEXT(Weir__ReputationEntry, key, WIRE_LOGIN_MAX),
+    ENUM(Weir__ReputationEntry, action, WEIR__REPUTATION_ACTION__REPUTATION_ALLOW, WEIR__REPUTATION_ACTION__REPUTATION_REJECT),
+    U64(Weir__ReputationEntry, left_ms, WIRE_TIME_MAX),
+    END,
+};
+TABLE(reputation_entry, reputation_entry, NULL);
+
+static const struct wire_rule reputation_news_rules[] = {
+    SOME_TEXT(Weir__ReputationNews, source, WIRE_WORD_MAX),
+    U64(Weir__ReputationNews, number, INT64_MAX),
+    EACH(Weir__ReputationNews, entries, 0, WIRE_STANDINGS_MAX, reputation_entry_table),
+    END,
+};
+TABLE(reputation_news, reputation_news, NULL);
+
 /* --- questions and answers --- */
 
 static bool question_has_body(const void *message, struct error *why)
@@ -774,6 +800,7 @@ static const struct wire_rule question_rules[] = {
     CASE(Weir__Question, WEIR__QUESTION__BODY_LIMIT_ASK, limit_ask),
     CASE(Weir__Question, WEIR__QUESTION__BODY_SIGNATURE_LIST, signature_list),
     CASE(Weir__Question, WEIR__QUESTION__BODY_SIGNATURE_FETCH, signature_fetch),
+    CASE(Weir__Question, WEIR__QUESTION__BODY_REPUTATION_ASK, reputation_ask),
     END,
 };
 TABLE(question, question, question_has_body);
@@ -802,6 +829,7 @@ static const struct wire_rule answer_rules[] = {
     CASE(Weir__Answer, WEIR__ANSWER__BODY_LIMIT_TAKEN, limit_taken),
     CASE(Weir__Answer, WEIR__ANSWER__BODY_SIGNATURE_FILES, signature_files),
     CASE(Weir__Answer, WEIR__ANSWER__BODY_SIGNATURE_DATA, signature_data),
+    CASE(Weir__Answer, WEIR__ANSWER__BODY_REPUTATION_NEWS, reputation_news),
     END,
 };
 TABLE(answer, answer, answer_is_one);

@@ -34,6 +34,7 @@ struct check {
     struct event *delay;
     uint64_t began_ms;
     char request[32], login[WIRE_LOGIN_MAX + 1], client[NETADDR_TEXT_MAX + 4];
+    char against[NETADDR_TEXT_MAX]; /* whose reputation a wrong password is about; "": nobody's */
     char password[WIRE_PASSWORD_MAX + 1];   /* wiped when it was handed on */
     char *account, *limited, *hash;         /* from the database; NULL: not said, not so, none */
     bool disabled;                          /* the account: then it has no hash either */
@@ -166,10 +167,10 @@ static void on_delay(evutil_socket_t fd, short what, void *arg)
 static void answer_wrong(struct check *check)
 {
     uint64_t due = check->began_ms + check->auth->settings->auth_failure_delay, now = clock_ms();
-    const char *values[] = { check->request, check->account, check->client };
+    const char *values[] = { check->request, check->account, check->client, check->against };
     struct db_unit *unit = db_begin(check->auth->db, on_settled, NULL);
 
-    db_query(unit, "SELECT auth_wrong($1, $2, $3)", 3, values, NULL);
+    db_query(unit, "SELECT auth_wrong($1, $2, $3, $4)", 4, values, NULL);
     db_commit(unit);
     after(check, due > now ? due - now : 0, on_delay);
 }
@@ -373,6 +374,17 @@ static void client_text(char *out, size_t cap, const ProtobufCBinaryData *text)
     snprintf(out, cap, address.family == AF_INET6 ? "%s/64" : "%s", netaddr_format(&address, formatted));
 }
 
+/* "" where it is none. */
+static void address_text(char out[NETADDR_TEXT_MAX], const ProtobufCBinaryData *text)
+{
+    char given[NETADDR_TEXT_MAX];
+    struct netaddr address;
+
+    *out = '\0';
+    if (netaddr_parse(&address, wire_string(given, sizeof given, text)))
+        netaddr_format(&address, out);
+}
+
 static bool is_text(const ProtobufCBinaryData *bytes)
 {
     return memchr(bytes->data, '\0', bytes->len) == NULL;
@@ -407,6 +419,8 @@ static void on_question(void *arg, struct question *question, const struct link_
             *p = (char)(*p | 0x20);
     wire_string(check->password, sizeof check->password, &asked->password);
     client_text(check->client, sizeof check->client, &asked->client);
+    if (!asked->inside)
+        address_text(check->against, &asked->client);
     TAILQ_INSERT_TAIL(&auth->checks, check, all);
     metric_set(auth->checks_now, (double)++auth->count);
     begin(check);

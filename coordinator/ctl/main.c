@@ -26,6 +26,7 @@
 #include "coordinator/ctl/password.h"
 #include "coordinator/ctl/relay_test.h"
 #include "coordinator/ctl/report.h"
+#include "coordinator/ctl/reputation.h"
 #include "coordinator/ctl/request.h"
 #include "coordinator/ctl/turns.h"
 #include "coordinator/ctl/views.h"
@@ -281,6 +282,17 @@ static int ask(const struct options *options, struct requester *requester, struc
         args[2] = senders;
         count = senders != NULL ? 3 : 2;
     }
+    char expires[32];
+    if (options->verb->flags & OPTION_OVERRIDE) {
+        uint64_t ms = 0;
+        config_parse_duration(options->expires, &ms); /* which was checked */
+        snprintf(expires, sizeof expires, "%llu ms", (unsigned long long)ms);
+        args[count++] = options->reason;
+        args[count++] = expires;
+        args[count++] = options->owner != NULL ? options->owner : "";
+    }
+    if (strcmp(verb, "reputation show") == 0 && count == 0)
+        args[count++] = "";
     bool is_new = strcmp(verb, "policy rollback") == 0; /* coordinators of before know no such argument of it */
     if ((options->verb->flags & OPTION_FORCE) && (!is_new || (options->given & OPTION_FORCE)))
         args[count++] = options->given & OPTION_FORCE ? "true" : "false";
@@ -517,6 +529,25 @@ static int run_limits(const struct options *options)
         else
             print_explained(options, body, explain_limits_print);
         json_decref(body);
+    }
+    explained_policy_clear(&policy);
+    return status;
+}
+
+static int run_reputation_explain(const struct options *options)
+{
+    struct explained_policy policy = { 0 };
+    struct reply reply;
+    struct error why;
+    int status = fetch_policy(options, NULL, &policy);
+    if (status == EXIT_SUCCESS && (status = fetch(options, "reputation explain", options->args, 1, &reply)) == EXIT_SUCCESS) {
+        json_t *body = explain_reputation(&policy, reply.body, &why);
+        if (body == NULL)
+            status = fail(EX_PROTOCOL, why.text);
+        else
+            print_explained(options, body, explain_reputation_print);
+        json_decref(body);
+        reply_clear(&reply);
     }
     explained_policy_clear(&policy);
     return status;
@@ -767,6 +798,8 @@ static int run(const struct options *options)
         return run_diff(options);
     if (strcmp(verb, "limit explain") == 0 || strcmp(verb, "limit reset") == 0)
         return run_limits(options);
+    if (strcmp(verb, "reputation explain") == 0)
+        return run_reputation_explain(options);
     if (strcmp(verb, "report") == 0)
         return run_report(options);
     if (strncmp(verb, "hosts ", 6) == 0)

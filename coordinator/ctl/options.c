@@ -60,6 +60,10 @@ const struct verb options_verbs[] = {
     { "route explain", "ADDRESS", 1, 1, OPTION_POLICY, "where mail for an address goes, and by which line" },
     { "limit explain", "ADDRESS|PREFIX|ACCOUNT|DOMAIN", 1, 1, 0, "which lines of limits are about it, what is left for it, and when there is more" },
     { "limit reset", "ADDRESS|PREFIX|ACCOUNT|DOMAIN", 1, 1, 0, "fill the buckets of limits that it has" },
+    { "reputation show", "[ADDRESS|PREFIX|ACCOUNT]", 0, 1, OPTION_LIMIT, "what was counted of it, or of the worst, and who is throttled or refused" },
+    { "reputation explain", "ADDRESS|PREFIX|ACCOUNT", 1, 1, 0, "its counts, its score, what operators said, and what edges do with it now" },
+    { "reputation set", "ADDRESS|PREFIX|ACCOUNT allow|throttle|reject", 2, 2, OPTION_OVERRIDE, "what edges do with it whatever its score is, until it expires" },
+    { "reputation forget", "ADDRESS|PREFIX|ACCOUNT", 1, 1, 0, "what was counted of it, and what was set" },
     { "verify show", "ADDRESS|@DOMAIN", 1, 1, 0, "what next hops said of recipients, and until when it counts" },
     { "verify forget", "ADDRESS|@DOMAIN", 1, 1, 0, "let them be asked anew; edges have forgotten after verify_memory_time" },
     { "signatures status", "", 0, 0, 0, "sets of virus signatures, which of them scanners use, and how old they are" },
@@ -93,6 +97,8 @@ static const struct flag flags[] = {
     { "--retry", OPTION_RETRY, false },
     { "--from-address", OPTION_PROBES, true }, { "--client", OPTION_PROBES, true },
     { "--all", OPTION_TURNS, false },         { "--rolling", OPTION_TURNS, false },
+    { "--reason", OPTION_OVERRIDE, true },    { "--expires", OPTION_OVERRIDE, true },
+    { "--owner", OPTION_OVERRIDE, true },
 };
 
 static const char *const filter_names[FILTERS] = {
@@ -156,6 +162,13 @@ static bool take_format(struct options *options, const char *value, struct error
     return false;
 }
 
+static void take_override(struct options *options, const char *name, const char *value)
+{
+    *(strcmp(name, "--reason") == 0    ? &options->reason
+      : strcmp(name, "--expires") == 0 ? &options->expires
+                                       : &options->owner) = value;
+}
+
 static bool parse_flag(struct options *options, int argc, char *const *argv, int *at, bool *found, struct error *why)
 {
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
@@ -177,6 +190,8 @@ static bool parse_flag(struct options *options, int argc, char *const *argv, int
             *(strcmp(flag->name, "--login") == 0 ? &options->login : &options->sender) = value;
         if (flag->flag == OPTION_TURNS)
             *(strcmp(flag->name, "--all") == 0 ? &options->all : &options->rolling) = true;
+        if (flag->flag == OPTION_OVERRIDE)
+            take_override(options, flag->name, value);
         if (flag->flag == OPTION_PROBES)
             return take_probes(options, flag->name, value, why);
         if (flag->flag == OPTION_FORMAT)
@@ -337,9 +352,25 @@ static bool check_age(const struct options *options, struct error *why)
     return false;
 }
 
+/* Nobody has to remember why it was said, or to take it back. */
+static bool check_override(const struct options *options, struct error *why)
+{
+    uint64_t ms;
+    if (!(options->verb->flags & OPTION_OVERRIDE))
+        return true;
+    if (options->reason == NULL || *options->reason == '\0' || options->expires == NULL) {
+        error_set(why, "%s needs --reason TEXT and --expires AGE", options->verb->name);
+        return false;
+    }
+    if (config_parse_duration(options->expires, &ms) && ms > 0)
+        return true;
+    error_set(why, "--expires %s: a time with its unit is needed, as 10m, 2h, 3d", options->expires);
+    return false;
+}
+
 char *options_usage(const struct verb *verb)
 {
-    return xasprintf("%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s", verb->name, verb->flags & OPTION_RETRY ? " [--retry]" : "", verb->flags & OPTION_TURNS ? " [--all|--rolling]" : "", verb->flags & OPTION_WAIT ? " [--wait]" : "",
+    return xasprintf("%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s", verb->name, verb->flags & OPTION_RETRY ? " [--retry]" : "", verb->flags & OPTION_TURNS ? " [--all|--rolling]" : "", verb->flags & OPTION_WAIT ? " [--wait]" : "",
                      verb->flags & OPTION_TIMEOUT ? " [--timeout S]" : "", verb->flags & OPTION_FORCE ? " [--force]" : "",
                      verb->flags & OPTION_NOW ? " [--now]" : "", verb->flags & OPTION_DRY_RUN ? " [--dry-run]" : "",
                      verb->flags & OPTION_FILTERS ? " [FILTER]" : "", verb->flags & OPTION_COMMENT ? " [--comment TEXT]" : "",
@@ -348,6 +379,7 @@ char *options_usage(const struct verb *verb)
                      verb->flags & OPTION_LISTENER ? " [--listener NAME]" : "",
                      verb->flags & OPTION_PROBES ? " [--domain OWN] [--outside DOMAIN] [--from-address IP] [--client IP]" : "",
                      verb->flags & OPTION_UNREGISTERED ? " [--unregistered]" : "", verb->flags & OPTION_DELETE ? " [--delete]" : "", verb->flags & OPTION_FORMAT ? " [--format cidr|nftables]" : "",
+                     verb->flags & OPTION_OVERRIDE ? " --reason TEXT --expires AGE [--owner WHO]" : "",
                      verb->flags & OPTION_DEFAULTS ? " [--defaults|--changed]" : "", verb->arguments[0] != '\0' ? " " : "", verb->arguments);
 }
 
@@ -383,7 +415,8 @@ bool options_parse(struct options *options, int argc, char *const *argv, struct 
     }
     while (used < count)
         options->args[options->arg_count++] = words[used++];
-    if (!check_turns(options, why) || !check_epoch(options, why) || !check_hours(options, why) || !check_age(options, why))
+    if (!check_turns(options, why) || !check_epoch(options, why) || !check_hours(options, why) || !check_age(options, why) ||
+        !check_override(options, why))
         return false;
     bool asks_cluster = !(verb->flags & OPTION_NO_CONFIG) || ((verb->flags & OPTION_PROBES) && options->arg_count == 0);
     if (options->config_path == NULL && asks_cluster && options->policy == NULL) {

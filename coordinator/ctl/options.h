@@ -35,6 +35,7 @@ enum option_flag {
     OPTION_RETRY = 131072,  /* --retry: what failed, too */
     OPTION_DRY_RUN = 1 << 20, /* --dry-run: says what it would do */
     OPTION_NOW = 1 << 21,   /* --now: a drain that does not wait for the DNS */
+    OPTION_OVERRIDE = 1 << 22, /* --reason TEXT, --expires AGE, --owner WHO: why an operator says so, for how long, and whom to ask; the first two are needed */
     OPTION_LISTENER = 4096, /* --listener NAME: of the configuration, whose rules hold, too */
 };
 
@@ -57,6 +58,7 @@ struct options {
     unsigned given; /* enum option_flag */
     unsigned timeout_s, limit;
     const char *comment, *policy;
+    const char *reason, *expires, *owner; /* NULL: not given */
     const char *sender, *login, *listener; /* NULL: not given */
     bool nftables;                         /* --format */
     const char *domain, *outside;          /* NULL: not given; else a name */

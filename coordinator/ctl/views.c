@@ -9,6 +9,7 @@
 #include "common/memory.h"
 #include "coordinator/ctl/outbound.h"
 #include "coordinator/ctl/signatures.h"
+#include "coordinator/ctl/reputation.h"
 #include "coordinator/ctl/table.h"
 #include "coordinator/ctl/turns.h"
 #include "coordinator/ctl/views.h"
@@ -840,6 +841,9 @@ void view_print(const char *verb, const json_t *body, const char *coordinator, F
         { "outbound show", outbound_print_one },
         { "outbound release", outbound_print_release },
         { "history", print_history },
+        { "reputation forget", reputation_print_forgotten },
+        { "reputation set", reputation_print_set },
+        { "reputation show", reputation_print },
         { "verify show", print_verified },
         { "verify forget", print_forgotten },
         { "limit reset", print_reset },

@@ -158,6 +158,7 @@ static void ask(struct session *session)
     check.password = wire_text(auth->sasl.password);
     check.client = wire_text(session->client_text);
     check.listener = wire_text(session->port->name);
+    check.inside = session_origin(session) != WEIR__ORIGIN__ORIGIN_OUTSIDE;
     question.body_case = WEIR__QUESTION__BODY_AUTH_CHECK;
     question.auth_check = &check;
     if (session->server->node != NULL)

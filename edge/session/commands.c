@@ -91,6 +91,8 @@ void session_mail(struct session *session, const struct smtp_command *command, c
 {
     char text[SMTP_REPLY_TEXT_MAX];
     if (verdict->refused) {
+        if (reputation_of_verdict(verdict) != NULL)
+            server_count_stopped(session->server, LAYER_THROTTLE);
         refuse_mail(session, command, 450, "4.7.1", limits_text(text, verdict));
         return;
     }
@@ -126,6 +128,11 @@ static void obey_mail(struct session *session, const struct smtp_command *comman
     }
     if (!auth_may_send(session, command))
         return;
+    if (reputation_stops_login(session)) {
+        server_count_stopped(session->server, LAYER_REPUTATION);
+        refuse_mail(session, command, 550, "5.7.1", "Your account may not send mail for now");
+        return;
+    }
     if (has_no_room(session)) {
         server_count_limit(session->server, LIMIT_SPOOL);
         refuse_mail(session, command, 452, "4.3.1", "Insufficient system storage");

@@ -11,6 +11,7 @@
  * auth.c         who the client is
  * xclient.c      who it is, as a peer says that speaks for it
  * limits.c       whether it has sent too much lately
+ * reputation.c   whether the cluster thinks ill of it
  * repair.c       a message's header made whole
  * leniency.c     what a device needed to be forgiven
  * report.c       the log lines and audit rows of all that
@@ -121,7 +122,7 @@ struct port {
     struct port *next;
     struct server *server;
     char *name;
-    struct metric *accepted, *refused[5]; /* sessions_total by result */
+    struct metric *accepted, *refused[6]; /* sessions_total by result */
     struct metric *relay_refused;
     struct metric *unregistered[2]; /* recipients named by inside hosts that the policy file hosts does not have: taken, and refused for that */
     struct metric *proxied[PROXIED_COUNT];
@@ -129,6 +130,9 @@ struct port {
 };
 
 /* ---- server ---- */
+
+/* What stops what should not get through: weir_refusals_total{layer}. */
+enum layer { LAYER_REPUTATION, LAYER_THROTTLE, LAYER_DNS_LIST, LAYER_CONTENT, LAYERS };
 
 struct server {
     struct event_base *base;
@@ -142,6 +146,7 @@ struct server {
     struct limiter *limiter; /* NULL: nothing is limited */
     struct stops stops;      /* outbound protection */
     struct metric *stopped[2]; /* messages: refused, and put into the spool to rest */
+    struct feed *feed;       /* NULL: nobody is judged by reputation */
     struct node *node;
     char cluster[SMTP_CLUSTER_MARK_MAX]; /* XWEIR; "": not known yet */
     struct census *census;
@@ -166,6 +171,7 @@ struct server {
     void (*drained)(void *arg);
     void *drained_arg;
     struct metrics *metrics;
+    struct metric *layers[LAYERS];
     struct metric *sessions_now, *recipients_accepted, *recipients[DISPOSITION_COUNT];
     struct metric *messages[2][DISPOSITION_COUNT]; /* [0] from outsiders, [1] from inside */
     struct metric *exceptions_used[2]; /* for the size, for the recipients */
@@ -177,6 +183,7 @@ struct server {
 /* The limits that end or refuse something, for weir_smtp_limits_total{limit}. */
 enum limit { LIMIT_RECIPIENTS, LIMIT_SIZE, LIMIT_COMMANDS, LIMIT_ERRORS, LIMIT_TIME, LIMIT_RATE, LIMIT_UNKNOWN, LIMIT_SPOOL };
 void server_count_limit(struct server *server, enum limit limit);
+void server_count_stopped(struct server *server, enum layer layer);
 /* Draining: whether this session has had its time; else when to look again. */
 bool server_drain_is_over(const struct session *session, uint64_t now_ms, uint64_t *look_again_ms);
 /* Looks at the session again at the latest then. */
@@ -263,6 +270,20 @@ char *limits_text(char out[SMTP_REPLY_TEXT_MAX], const struct limit_verdict *ver
 /* Whether outbound protection slows the client down or stops it: the account it logged in with, or the inside host it is. NULL: no. Borrowed until the next
  * cluster state. */
 const struct stop *session_stop(const struct session *session);
+
+/* ---- reputation ---- */
+
+/* What refuses a new client for its reputation, or by an operator's word; NULL: nothing. Borrowed until the loop's next turn. */
+struct book_entry *reputation_against(const struct port *port, const struct netaddr *client);
+/* Writes down that it did: into the audit once a minute for each entry, as floods come from those who are refused. */
+void reputation_note(const struct port *port, struct book_entry *entry, const char *client, const char *words);
+/* The account that has logged in may not send: an operator said so. */
+bool reputation_stops_login(const struct session *session);
+/* Who is throttled: true, with what the next message costs it; rule is for the cost to point to. */
+bool reputation_cost(const struct session *session, struct limit_cost *cost, struct limit_rule *rule);
+/* Whether the verdict is about such a cost, and of whom. NULL: it is about a line of the policy. */
+const char *reputation_of_verdict(const struct limit_verdict *verdict);
+
 /* Where they go on. */
 void session_limited_at_connect(struct session *session, const struct limit_verdict *verdict);
 void session_mail(struct session *session, const struct smtp_command *command, const struct limit_verdict *verdict);

@@ -15,6 +15,7 @@
 #include "edge/session/transaction.h"
 
 struct gathered {
+    struct limit_rule reputation;
     struct limit_cost costs[LIMITS_MOST];
     size_t count;
 };
@@ -66,7 +67,7 @@ static void gather_some(struct gathered *out, const struct session *session, boo
     const struct limit_rule *rule;
     for (size_t i = 0; policy != NULL && (rule = policy_limit_at(policy, i)) != NULL; i++) {
         struct limit_cost *cost = &out->costs[out->count];
-        if (rule->what != what || is_taken_with_recipient(rule) != with_recipient || rule->direction != direction_of(session) || !subject_of(cost->subject, session, rule->by, sender))
+        if (out->count == LIMITS_MOST || rule->what != what || is_taken_with_recipient(rule) != with_recipient || rule->direction != direction_of(session) || !subject_of(cost->subject, session, rule->by, sender))
             continue;
         cost->rule = rule;
         cost->cost = amount;
@@ -167,6 +168,8 @@ bool limits_at_mail(struct session *session, const struct smtp_command *command,
     gathered.count = 0;
     char sender[SMTP_ADDRESS_MAX];
     smtp_address_format(&command->address, sender);
+    if (reputation_cost(session, &gathered.costs[0], &gathered.reputation)) /* before the policy's: with as many lines as there may be one is not asked */
+        gathered.count++;
     gather(&gathered, session, LIMIT_OF_MESSAGES, 1, sender);
     gather(&gathered, session, LIMIT_OF_BYTES, 0, sender);
     bool waits = take(session, &gathered, LIMIT_AT_MAIL, verdict);
@@ -211,7 +214,10 @@ void limits_cancel(struct session *session)
 
 char *limits_text(char out[SMTP_REPLY_TEXT_MAX], const struct limit_verdict *verdict)
 {
-    if (verdict->rule.line == 0) /* no line of `limits` */
+    const char *ill = reputation_of_verdict(verdict);
+    if (ill != NULL)
+        snprintf(out, SMTP_REPLY_TEXT_MAX, "Too many messages for the reputation of %s, try again later", ill);
+    else if (verdict->rule.line == 0) /* no line of `limits` */
         snprintf(out, SMTP_REPLY_TEXT_MAX, "Mail from %s %s is slowed down, as too much of it came or was refused; try again later",
                  verdict->rule.by == LIMIT_BY_ACCOUNT ? "account" : "host", verdict->subject);
     else

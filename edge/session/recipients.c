@@ -638,6 +638,7 @@ void transaction_rcpt(struct transaction *tx, const struct smtp_command *rcpt, c
         break;
     case OBSTACLE_LISTED:
         session->errors++;
+        server_count_stopped(session->server, LAYER_DNS_LIST);
         entry_refuse_listed(entry, session);
         break;
     case OBSTACLE_FULL:

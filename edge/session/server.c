@@ -22,7 +22,7 @@
 #define FULL_LOOK_MS 500
 
 struct denial {
-    enum { REFUSED_LIMIT, REFUSED_CLIENT_LIMIT, REFUSED_BUSY, REFUSED_DRAINING, REFUSED_MEMORY } result; /* of weir_smtp_sessions_total */
+    enum { REFUSED_LIMIT, REFUSED_CLIENT_LIMIT, REFUSED_BUSY, REFUSED_DRAINING, REFUSED_MEMORY, REFUSED_REPUTATION } result; /* of weir_smtp_sessions_total */
     const char *enhanced, *words;
 };
 
@@ -42,6 +42,9 @@ static void make_metrics(struct server *server, struct metrics *metrics)
         server->messages[0][d] = metrics_counter(metrics, "weir_messages_total", "direction=\"inbound\",disposition=\"%s\"", name);
         server->messages[1][d] = metrics_counter(metrics, "weir_messages_total", "direction=\"outbound\",disposition=\"%s\"", name);
     }
+    static const char *const layers[LAYERS] = { "reputation", "throttle", "dns-list", "content" };
+    for (int l = 0; l < LAYERS; l++)
+        server->layers[l] = metrics_counter(metrics, "weir_refusals_total", "layer=\"%s\"", layers[l]);
     for (size_t i = 0; i < sizeof limits / sizeof *limits; i++)
         server->limits_hit[i] = metrics_counter(metrics, "weir_smtp_limits_total", "limit=\"%s\"", limits[i]);
     static const char *const stored[SPOOL_STORED_COUNT] = {
@@ -88,6 +91,7 @@ struct server *server_new(const struct server_options *options)
     server->dns = options->dns;
     server->verifier = options->verifier;
     server->limiter = options->limiter;
+    server->feed = options->feed;
     server->census = options->census;
     server->node_name = options->node;
     server->worker = options->worker;
@@ -127,7 +131,7 @@ void server_set_cluster(struct server *server, const char *mark)
 
 struct port *server_port(struct server *server, const char *name)
 {
-    static const char *const results[] = { "limit", "client-limit", "busy", "draining", "memory" };
+    static const char *const results[] = { "limit", "client-limit", "busy", "draining", "memory", "reputation" };
     static const char *const proxied[PROXIED_COUNT] = {
         [PROXIED_CLIENT] = "client", [PROXIED_LOCAL] = "local", [PROXIED_BAD] = "bad", [PROXIED_LATE] = "late"
     };
@@ -206,10 +210,13 @@ static const struct denial *server_denial(const struct port *port, const struct 
                                 scarce = { REFUSED_MEMORY, "4.3.1", "Insufficient memory, try another host" },
                                 one_client = { REFUSED_CLIENT_LIMIT, "4.7.0", "Too many sessions from your address" },
                                 starting = { REFUSED_BUSY, "4.3.0", "Starting up, try again later" },
-                                busy = { REFUSED_BUSY, "4.7.0", "I'm busy, try again later" };
+                                busy = { REFUSED_BUSY, "4.7.0", "I'm busy, try again later" },
+                                ill = { REFUSED_REPUTATION, "5.7.1", "Service unavailable; client blocked for its reputation" };
     struct server *server = port->server;
     const struct listener_settings *settings = &edge_config_listener(server->config, port->name)->settings;
 
+    if (reputation_against(port, client) != NULL) /* first: it needs no room, and is not to come again */
+        return &ill;
     if (census_sessions(server->census) >= server->config->edge.max_sessions)
         return &full;
     if (server->draining)
@@ -225,18 +232,38 @@ static const struct denial *server_denial(const struct port *port, const struct 
     return NULL;
 }
 
-/* Whom we refuse at once gets no session: the reply is tried once, and the descriptor is free again. */
+static int denial_code(const struct denial *denial)
+{
+    return denial->result == REFUSED_REPUTATION ? 554 : 421;
+}
+
+static void count_denial(const struct port *port, const struct denial *denial, const struct netaddr *client)
+{
+    char text[NETADDR_TEXT_MAX];
+    metric_add(port->refused[denial->result], 1);
+    if (denial->result != REFUSED_REPUTATION)
+        return;
+    server_count_stopped(port->server, LAYER_REPUTATION);
+    reputation_note(port, reputation_against(port, client), netaddr_format(client, text), denial->words);
+}
+
+/* Whom we refuse at once gets no session: the reply is tried once, and the descriptor is free again. So is who is refused for good, though RFC 5321 3.1 would
+ * wait for his QUIT: those who send floods must cost nothing, and all of the reply has been given to the kernel. */
 static void turn_away(struct port *port, int fd, const struct netaddr *peer, const struct denial *denial)
 {
     char line[512], client[NETADDR_TEXT_MAX];
-    int len = snprintf(line, sizeof line, "421 %s %s %s\r\n", denial->enhanced, port->server->config->hostname, denial->words);
+    int code = denial_code(denial);
+    const char *contact = port->server->config->cluster.contact;
+    bool told = code >= 500 && contact != NULL && *contact != '\0';
+    int len = snprintf(line, sizeof line, "%d %s %s %s%s%.256s\r\n", code, denial->enhanced, port->server->config->hostname, denial->words, told ? " " : "",
+                       told ? contact : "");
     if (!edge_config_listener(port->server->config, port->name)->settings.implicit_tls) { /* where no word can be said in clear */
         ssize_t sent = write(fd, line, (size_t)len);
         (void)sent; /* a fresh socket has room, and a client that is gone needs no reply */
     }
     close(fd);
-    metric_add(port->refused[denial->result], 1);
-    log_write(LOG_INFO, "NOQUEUE: reject: CONNECT from unknown[%s]: 421 %s %s", netaddr_format(peer, client), denial->enhanced, denial->words);
+    count_denial(port, denial, peer);
+    log_write(LOG_INFO, "NOQUEUE: reject: CONNECT from unknown[%s]: %d %s %s", netaddr_format(peer, client), code, denial->enhanced, denial->words);
 }
 
 void server_refuse(struct session *session, const char *enhanced, const char *words)
@@ -245,6 +272,15 @@ void server_refuse(struct session *session, const char *enhanced, const char *wo
         session_close(session);
     else
         session_dismiss(session, FAREWELL_REFUSED, enhanced, words);
+}
+
+static void refuse_for_good(struct session *session, const struct denial *denial)
+{
+    bool silent = session->limits->implicit_tls && !net_is_tls(session->conn);
+    session->farewell = FAREWELL_REFUSED;
+    if (!silent)
+        session_reply(session, STAGE_CONNECT, denial_code(denial), denial->enhanced, "%s %s", session->config->hostname, denial->words);
+    session_close(session);
 }
 
 bool server_readmit(struct session *session, const struct netaddr *client)
@@ -257,11 +293,14 @@ bool server_readmit(struct session *session, const struct netaddr *client)
     census_enter(server->census, server->worker, client);
     if (denial == NULL)
         return true;
-    metric_add(session->port->refused[denial->result], 1);
+    count_denial(session->port, denial, client);
     session_stop_lookup(session);
     if (!session->unnamed)
-        report_reject(session, NULL, "CONNECT", 421, denial->enhanced, denial->words, NULL, NULL);
-    server_refuse(session, denial->enhanced, denial->words);
+        report_reject(session, NULL, "CONNECT", denial_code(denial), denial->enhanced, denial->words, NULL, NULL);
+    if (denial->result == REFUSED_REPUTATION)
+        refuse_for_good(session, denial);
+    else
+        server_refuse(session, denial->enhanced, denial->words);
     return false;
 }
 
@@ -305,6 +344,11 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 void server_count_limit(struct server *server, enum limit limit)
 {
     metric_add(server->limits_hit[limit], 1);
+}
+
+void server_count_stopped(struct server *server, enum layer layer)
+{
+    metric_add(server->layers[layer], 1);
 }
 
 static void on_answers(evutil_socket_t fd, short what, void *arg)

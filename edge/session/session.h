@@ -16,6 +16,7 @@
 #include "edge/session/census.h"
 #include "edge/session/edge_config.h"
 #include "edge/limits/limiter.h"
+#include "edge/reputation/feed.h"
 #include "edge/smtp/address.h"
 #include "edge/spool/readers.h"
 #include "edge/verify/verify.h"
@@ -36,6 +37,7 @@ struct server_options { /* all borrowed for the server's life, but config: count
     struct dns *dns;             /* NULL: clients' names are not looked up */
     struct verifier *verifier;   /* asked about recipients where the policy's `verify` says so */
     struct limiter *limiter;     /* asked where the policy's `limits` says so; NULL: nothing is limited */
+    struct feed *feed;           /* who is throttled or refused; NULL: nobody */
 };
 
 struct server *server_new(const struct server_options *options);

@@ -316,8 +316,10 @@ void transaction_finish(struct transaction *tx, const struct outcome *outcome)
         session->errors = session->unknown = 0; /* whoever brings real mail starts anew */
     }
     write_down(tx, outcome);
-    if (tx->verdict != NULL && tx->verdict->verdict == WEIR__VERDICT__VERDICT_BAD)
+    if (tx->verdict != NULL && tx->verdict->verdict == WEIR__VERDICT__VERDICT_BAD) {
+        server_count_stopped(server, LAYER_CONTENT);
         notice_of_virus(server, &session->client, session->port->name, tx->id.text, tx->sender, tx->verdict->signature);
+    }
     metric_observe(server->message_size, (double)tx->size);
     metric_observe(server->relay_seconds, (double)(clock_us() - tx->complete_us) / 1e6);
 

@@ -55,6 +55,8 @@ struct doubles {
     char limit_asked[4096];     /* "BUCKET COST, ..." */
     struct limit_rule limit_first; /* of that, which refuses */
     char limit_subject[LIMIT_SUBJECT_MAX];
+    /* reputation */
+    struct book_entry *client_entry, *login_entry; /* what decides; NULL: nothing */
     /* verifier */
     struct verify_wait *waits[8];  /* recipients being verified, in order; NULL: none, and behind the last */
     /* clock */

@@ -26,10 +26,12 @@
  *   q 1|0         its coordinator says that the spool is full, has room again
  *   Z exists|missing|unknown TEXT  of the first recipient being verified; z: of the second
  *   O limits=LINE the policy's limits                 l TEXT   the limiter is asked for "BUCKET COST, ..."     m pass|refuse  its answer
+ *   e client|login reject|throttle|allow KEY, or -      what the cluster thinks of whoever comes, and of whoever logs in
  *   I LOGIN PASSWORD  a coordinator is asked about                              U accepted LOGIN SENDER|wrong|limited|unavailable|nothing
  * At its end no reply and no audit row may be left.
  */
 #include <check.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -167,7 +169,7 @@ static bool begin(struct play *play, const struct setup *setup)
     play->base = event_base_new();
     metrics_init(&play->metrics);
     play->census = census_new(1);
-    static int farm, pool, node, dns, limiter;
+    static int farm, pool, node, dns, limiter, feed;
     play->server = server_new(&(struct server_options){
         .base = play->base,
         .config = play->config,
@@ -177,6 +179,7 @@ static bool begin(struct play *play, const struct setup *setup)
         .farm = setup->no_scan ? NULL : (struct scan_farm *)&farm,
         .pool = (struct delivery_pool *)&pool,
         .limiter = (struct limiter *)&limiter,
+        .feed = (struct feed *)&feed,
         .dns = setup->names ? (struct dns *)&dns : NULL,
     });
     play->server->ids = same_ids(setup->asked);
@@ -340,6 +343,24 @@ static void verifier_opinion(const char *text, bool later)
                   text[len] == ' ' ? text + len + 1 : "", later);
 }
 
+/* "client throttle 192.0.2.0/24", "login reject alice", "client -" */
+static void standing(const char *text)
+{
+    static union {
+        struct book_entry entry;
+        char room[sizeof(struct book_entry) + 64];
+    } put[2];
+    char whose[8] = "", action[12] = "", key[64] = "";
+    sscanf(text, "%7s %11s %63s", whose, action, key);
+    bool login = strcmp(whose, "login") == 0, none = strcmp(action, "-") == 0;
+    struct book_entry *entry = &put[login].entry;
+    *entry = (struct book_entry){ .login = login, .action = strcmp(action, "reject") == 0     ? REPUTATION_REJECT
+                                                            : strcmp(action, "throttle") == 0 ? REPUTATION_THROTTLE
+                                                                                              : REPUTATION_ALLOW };
+    memcpy(put[login].room + offsetof(struct book_entry, key), key, strlen(key) + 1);
+    *(login ? &doubles.login_entry : &doubles.client_entry) = none ? NULL : entry;
+}
+
 static void step(struct play *play, const char *text, size_t line)
 {
     const char *arg = text[1] == ' ' ? text + 2 : "";
@@ -391,6 +412,9 @@ static void step(struct play *play, const char *text, size_t line)
     case 'l':
         ck_assert_msg(doubles.limit != NULL && strcmp(doubles.limit_asked, arg) == 0, "%s, line %zu: asked for \"%s\"", play->name, line,
                       doubles.limit != NULL ? doubles.limit_asked : "(nothing)");
+        return;
+    case 'e':
+        standing(arg);
         return;
     case 'm':
         limiter_says(strcmp(arg, "refuse") == 0);
@@ -546,6 +570,13 @@ static const struct {
       "O outside\nO limits=inbound prefix connections 1/min\n.\nl inbound prefix connections/60 127.0.0.0/24 1\nm pass\n" HELLO "C QUIT\nS 221\nX\n" },
     { "limits: the banner waits for the name, too", false,
       "O names\nO limits=outbound host connections 1/h\n.\nl outbound host connections/3600 127.0.0.1/32 1\nm pass\n.\nY -\nS 220\n" },
+    { "reputation: who is throttled has a bucket of the cluster, beside the policy's", false,
+      "O outside\nO limits=inbound client messages 9/h\n" HELLO "e client throttle 127.0.0.0/24\nC MAIL FROM:<a@b.test>\n"
+      "l inbound client messages/60 reputation:127.0.0.0/24 1, inbound client messages/3600 127.0.0.2 1\nm refuse\n"
+      "S 450 4.7.1 Too many messages for the reputation of 127.0.0.0/24, try again later\nC MAIL FROM:<a@b.test>\n"
+      "l inbound client messages/60 reputation:127.0.0.0/24 1, inbound client messages/3600 127.0.0.2 1\nm pass\nS 250 2.1.0\n"
+      "C RSET\nS 250\ne client allow 127.0.0.2\nC MAIL FROM:<a@b.test>\nl inbound client messages/3600 127.0.0.2 1\nm pass\nS 250 2.1.0\n" },
+    { "reputation: the inside is not judged", false, HELLO "e client throttle 127.0.0.0/24\nC MAIL FROM:<a@b.test>\nS 250 2.1.0\n" },
     { "limits: a client that leaves before it is known", false, "O limits=outbound client connections 1/h\n.\nl outbound client connections/3600 127.0.0.1 1\nG\n" },
     { "limits: a message more than may come", false,
       "O limits=outbound domain messages 1/s\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nl outbound domain messages/1 b.test 1\n.\nm refuse\n"

@@ -602,6 +602,43 @@ START_TEST(test_limit_questions)
 }
 END_TEST
 
+START_TEST(test_reputation_questions)
+{
+    static char login[WIRE_LOGIN_MAX];
+    static Weir__ReputationEntry entries[WIRE_STANDINGS_MAX + 1], *pointers[WIRE_STANDINGS_MAX + 1];
+    Weir__ReputationAsk ask = WEIR__REPUTATION_ASK__INIT;
+    Weir__ReputationNews news = WEIR__REPUTATION_NEWS__INIT;
+
+    ck_assert(passes(with_question(WEIR__QUESTION__BODY_REPUTATION_ASK, &ask), 0) && !passes(&frame, 1));
+    ask.have = UINT64_MAX; /* no number of a database */
+    ck_assert(!passes(&frame, 0));
+    for (size_t i = 0; i <= WIRE_STANDINGS_MAX; i++) {
+        weir__reputation_entry__init(pointers[i] = &entries[i]);
+        entries[i].key = wire_text("192.0.2.7");
+        entries[i].action = WEIR__REPUTATION_ACTION__REPUTATION_REJECT;
+        entries[i].left_ms = WIRE_TIME_MAX;
+    }
+    news.entries = pointers;
+    ck_assert(!passes(with_answer(WEIR__ANSWER_STATUS__ANSWER_OK, WEIR__ANSWER__BODY_REPUTATION_NEWS, &news), 0)); /* of no source */
+    news.source = wire_text("weir/1/1");
+    ck_assert(passes(&frame, 0));
+    news.n_entries = WIRE_STANDINGS_MAX;
+    ck_assert(passes(&frame, 0)); /* short keys: they unpack to much more than they take */
+    memset(login, 'x', sizeof login);
+    for (size_t i = 0; i < WIRE_STANDINGS_MAX; i++)
+        entries[i].key = wire_bytes(login, sizeof login);
+    ck_assert(passes(&frame, 0));
+    news.n_entries++;
+    ck_assert(!passes(&frame, 0));
+    news.n_entries = 1;
+    entries[0].action = WEIR__REPUTATION_ACTION__REPUTATION_UNSPECIFIED;
+    ck_assert(!passes(&frame, 0));
+    entries[0].action = WEIR__REPUTATION_ACTION__REPUTATION_ALLOW;
+    entries[0].key = wire_text("");
+    ck_assert(!passes(&frame, 0));
+}
+END_TEST
+
 START_TEST(test_auth_questions)
 {
     static char text[WIRE_PASSWORD_MAX + 1];
@@ -878,6 +915,7 @@ int main(void)
     tcase_add_test(tcase, test_auth_questions);
     tcase_add_test(tcase, test_verify_questions);
     tcase_add_test(tcase, test_limit_questions);
+    tcase_add_test(tcase, test_reputation_questions);
     tcase_add_test(tcase, test_answers);
     tcase_add_test(tcase, test_packed_lists);
     tcase_add_test(tcase, test_lists_of_many_get_no_new_fields);

@@ -56,11 +56,17 @@ BEGIN
     RETURN NEXT;
 END $f$;
 
--- It was wrong, whatever another coordinator that was asked the same says, or said.
-CREATE OR REPLACE FUNCTION auth_wrong(ask bigint, who text, whence text) RETURNS void LANGUAGE plpgsql AS $f$
+-- It was wrong, whatever another coordinator that was asked the same says, or said. address: whom it speaks against (reputation.sql), once; "": nobody.
+CREATE OR REPLACE FUNCTION auth_wrong(ask bigint, who text, whence text, address text DEFAULT '') RETURNS void LANGUAGE plpgsql AS $f$
+DECLARE
+    known boolean := false;
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
+    SELECT g.wrong INTO known FROM auth_guess AS g WHERE g.request = ask FOR UPDATE;
     INSERT INTO auth_guess (request, login, client, wrong) VALUES (ask, who, whence, true) ON CONFLICT (request) DO UPDATE SET wrong = true;
+    IF known IS NOT TRUE AND address <> '' THEN
+        PERFORM reputation_guess(address);
+    END IF;
 END $f$;
 
 -- It was right (used), or could not be checked: no guess, unless another coordinator that was asked the same found it wrong.

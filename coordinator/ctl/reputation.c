@@ -1,0 +1,154 @@
+/* reputation.c - see reputation.h */
+#include "coordinator/ctl/reputation.h"
+
+#include <string.h>
+#include "coordinator/ctl/table.h"
+#include "coordinator/ctl/views.h"
+
+static const char *get(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    return text != NULL ? text : "";
+}
+
+static void add_number(struct table *table, const json_t *object, const char *key)
+{
+    char text[32];
+    snprintf(text, sizeof text, "%.1f", json_number_value(json_object_get(object, key)));
+    table_add(table, text);
+}
+
+static void print_counts(const json_t *counts, FILE *out)
+{
+    static const char *const titles[] = { "KIND", "KEY", ">SCORE", "BY SCORE", ">GOOD", ">VIRUS", ">SPAM", ">UNKNOWN", ">AUTH", ">ABUSE" };
+    static const char *const numbers[] = { "good", "virus", "spam", "unknown", "auth", "abuse" };
+    struct table *table = table_new(titles, sizeof titles / sizeof *titles);
+    const json_t *one;
+    size_t i;
+    json_array_foreach(counts, i, one)
+    {
+        table_add(table, get(one, "kind"));
+        table_add(table, get(one, "key"));
+        add_number(table, one, "score");
+        table_add(table, get(one, "action"));
+        for (size_t n = 0; n < sizeof numbers / sizeof *numbers; n++)
+            add_number(table, one, numbers[n]);
+    }
+    if (json_array_size(counts) == 0)
+        fputs("nothing was counted\n", out);
+    else
+        table_print(table, out);
+    table_free(&table);
+}
+
+static void print_standings(const json_t *standings, FILE *out)
+{
+    static const char *const titles[] = { "KEY", "EDGES", "BY", "UNTIL", "WHO", "OWNER", "REASON" };
+    struct table *table = table_new(titles, sizeof titles / sizeof *titles);
+    const json_t *one;
+    size_t i;
+    json_array_foreach(standings, i, one)
+    {
+        char until[32];
+        table_add(table, get(one, "key"));
+        table_add(table, get(one, "action"));
+        table_add(table, get(one, "by"));
+        table_add(table, view_time(until, get(one, "expires_at")));
+        table_add(table, get(one, "who"));
+        table_add(table, get(one, "owner"));
+        table_add(table, get(one, "reason"));
+    }
+    if (json_array_size(standings) > 0) {
+        fputs("\n", out);
+        table_print(table, out);
+    }
+    table_free(&table);
+}
+
+void reputation_print(const json_t *body, FILE *out)
+{
+    print_counts(json_object_get(body, "counts"), out);
+    print_standings(json_object_get(body, "standings"), out);
+}
+
+void reputation_print_set(const json_t *body, FILE *out)
+{
+    char until[32];
+    fprintf(out, "%s: %s until %s\n", get(body, "key"), get(body, "action"), view_time(until, get(body, "expires_at")));
+}
+
+void reputation_print_forgotten(const json_t *body, FILE *out)
+{
+    bool counted = json_is_true(json_object_get(body, "counted")), lifted = json_integer_value(json_object_get(body, "lifted")) > 0;
+    fprintf(out, "%s: %s\n", get(body, "key"),
+            counted && lifted ? "its counts are forgotten, and edges let it in"
+            : counted         ? "its counts are forgotten"
+            : lifted          ? "edges let it in"
+                              : "nothing was known");
+}
+
+/* ---- explained ---- */
+
+json_t *explain_reputation(const struct explained_policy *policy, const char *text, struct error *why)
+{
+    json_error_t error;
+    struct netaddr client;
+    json_t *body = json_loads(text != NULL ? text : "", 0, &error);
+    if (body == NULL) {
+        error_set(why, "the coordinator's answer is not JSON: %s", error.text);
+        return NULL;
+    }
+    bool inside = netaddr_parse(&client, get(body, "key")) && policy_is_inside(policy->parsed, &client);
+    json_object_set_new(body, "inside", json_boolean(inside));
+    if (inside)
+        json_object_set_new(body, "line", explain_rule(policy, "networks", policy_network(policy->parsed, &client)->line));
+    return body;
+}
+
+static void print_formula(const json_t *one, FILE *out)
+{
+    double bad = json_number_value(json_object_get(one, "bad")), good = json_number_value(json_object_get(one, "good"));
+    double proof = json_number_value(json_object_get(one, "proof"));
+    fprintf(out, "score of %s %s: 100 * %.1f bad / (%.1f bad + %.1f good + %.0f proof) = %.1f: %s\n", get(one, "kind"), get(one, "key"), bad, bad, good, proof,
+            json_number_value(json_object_get(one, "score")), get(one, "action"));
+}
+
+static void print_threshold(const char *name, double score, const char *rest, FILE *out)
+{
+    if (score > 0)
+        fprintf(out, "%s from %.0f on%s", name, score, rest);
+    else
+        fprintf(out, "%s never%s", name, rest);
+}
+
+static void print_decision(const json_t *body, FILE *out)
+{
+    bool account = strcmp(get(body, "kind"), "account") == 0;
+    const char *action = get(body, "action"), *by = get(body, "by");
+    fprintf(out, "\nedges now: ");
+    if (json_is_true(json_object_get(body, "inside")))
+        fprintf(out, "allow, as it is inside (%s)\n", get(json_object_get(body, "line"), "rule"));
+    else if (*by == '\0')
+        fputs("allow, as nothing speaks against it\n", out);
+    else
+        fprintf(out, "%s, by %s%s\n", action, strcmp(by, "operator") == 0 ? "an operator's word" : "its score",
+                strcmp(action, "reject") == 0     ? (account ? ": 550 5.7.1 to MAIL" : ": 554 5.7.1 in place of the banner")
+                : strcmp(action, "throttle") == 0 ? ": 450 4.7.1 to MAIL over reputation_rate a minute"
+                                                  : "");
+}
+
+void explain_reputation_print(const char *verb, const json_t *body, FILE *out)
+{
+    (void)verb;
+    const json_t *one, *counts = json_object_get(body, "counts");
+    size_t i;
+    print_counts(counts, out);
+    if (json_array_size(counts) > 0)
+        fputs("\nbad = 5 * virus + 3 * spam + 2 * abuse + unknown + auth\n", out);
+    json_array_foreach(counts, i, one) print_formula(one, out);
+    fprintf(out, "counts halve in %.0f s; ", json_number_value(json_object_get(body, "half_life")));
+    print_threshold("throttled", json_number_value(json_object_get(body, "throttle")), ", ", out);
+    print_threshold("refused", json_number_value(json_object_get(body, "reject")), "\n", out);
+    print_standings(json_object_get(body, "standings"), out);
+    print_decision(body, out);
+}

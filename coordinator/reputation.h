@@ -1,0 +1,30 @@
+#ifndef WEIR_COORDINATOR_REPUTATION_H
+#define WEIR_COORDINATOR_REPUTATION_H
+/*
+ * reputation.h - tells edges who is throttled or refused; sql/functions/reputation.sql counts, and decides
+ *
+ * An edge's question stands here until the database says that something has changed, at most for the wait_ms that it names. Nothing is kept here: each
+ * answer is read from the database, one read for all who ask, so every coordinator says the same.
+ */
+#include <event2/event.h>
+#include "common/metrics.h"
+#include "common/settings.h"
+#include "coordinator/db.h"
+#include "coordinator/questions.h"
+
+struct reputation_room;
+
+struct reputation_room *reputation_new(struct event_base *base, struct db *db, struct questions *questions, const struct coordinator_settings *settings,
+                                       struct metrics *metrics); /* all borrowed */
+void reputation_free(struct reputation_room **room); /* after the database: nothing is under way */
+/* A NOTIFY came, or the database is back: those whose questions stand may have to be told something. */
+void reputation_changed(struct reputation_room *room);
+/* Answers what stands, so that edges turn to another coordinator. */
+void reputation_drain(struct reputation_room *room);
+/* The leader's part of one turn, in its unit, whose result goes to reputation_tidied(). thorough: once a minute; it looks at all that was counted. */
+void reputation_tidy(struct reputation_room *room, struct db_unit *unit, bool thorough, db_rows_handler tidied);
+void reputation_tidied(struct reputation_room *room, const PGresult *result);
+/* SQL that tells a connection of ours the configuration's numbers. Caller frees. */
+char *reputation_setup(const struct coordinator_settings *settings);
+
+#endif

@@ -1,0 +1,257 @@
+-- functions/reputation.sql - what is counted of clients and accounts, the score that follows, and what edges hear of it
+--
+-- score = 100 * bad / (bad + good + proof), with bad = 5 * virus + 3 * spam + 2 * abuse + unknown + auth. proof is what it takes to be believed at all: 10, of
+-- a prefix 100: more than one bad address reaches before it is refused. All counts halve in reputation_half_life, so a score falls by itself, as proof does not. From reputation_throttle and reputation_reject on (0:
+-- never) an address is throttled or refused. An account, and a prefix of IPv4, is throttled at most: its neighbours did nothing.
+--
+-- Locks are taken in this order: rows of reputation by kind and key, the row of standing_change, rows of standing.
+
+-- Of a coordinator's configuration; one of before has none, and judges nobody.
+CREATE OR REPLACE FUNCTION reputation_setting(name text, otherwise double precision) RETURNS double precision LANGUAGE sql STABLE AS $f$
+    SELECT coalesce(nullif(current_setting('weir.reputation_' || name, true), '')::double precision, otherwise)
+$f$;
+
+-- What is left of a count. Never so small that multiplying it again is an error.
+CREATE OR REPLACE FUNCTION reputation_faded(amount double precision, since timestamptz, moment timestamptz, half_life double precision)
+RETURNS double precision LANGUAGE sql IMMUTABLE AS $f$
+    SELECT CASE WHEN amount < 1e-6 THEN 0 ELSE amount * power(0.5::double precision, least(greatest(extract(epoch FROM moment - since)::double precision, 0) / half_life, 900)) END
+$f$;
+
+CREATE OR REPLACE FUNCTION reputation_proof(kind text) RETURNS double precision LANGUAGE sql IMMUTABLE AS $f$
+    SELECT CASE kind WHEN 'prefix' THEN 100::double precision ELSE 10::double precision END
+$f$;
+
+CREATE OR REPLACE FUNCTION reputation_bad(r reputation) RETURNS double precision LANGUAGE sql IMMUTABLE AS $f$
+    SELECT 5 * r.virus + 3 * r.spam + 2 * r.abuse + r.unknown + r.auth
+$f$;
+
+-- As it is at that moment.
+CREATE OR REPLACE FUNCTION reputation_now(r reputation, moment timestamptz) RETURNS reputation LANGUAGE plpgsql STABLE AS $f$
+DECLARE
+    half_life double precision := reputation_setting('half_life', 86400);
+    since timestamptz := r.at;
+BEGIN
+    r.at := greatest(since, moment);
+    r.good := reputation_faded(r.good, since, moment, half_life);
+    r.virus := reputation_faded(r.virus, since, moment, half_life);
+    r.spam := reputation_faded(r.spam, since, moment, half_life);
+    r.unknown := reputation_faded(r.unknown, since, moment, half_life);
+    r.auth := reputation_faded(r.auth, since, moment, half_life);
+    r.abuse := reputation_faded(r.abuse, since, moment, half_life);
+    RETURN r;
+END $f$;
+
+CREATE OR REPLACE FUNCTION reputation_score(r reputation) RETURNS double precision LANGUAGE sql IMMUTABLE AS $f$
+    SELECT 100 * reputation_bad(r) / (reputation_bad(r) + r.good + reputation_proof(r.kind))
+$f$;
+
+-- What follows from the counts as they are in r, and for how long if nothing more comes: a minute at least, so that nobody is told and lifted all the time.
+CREATE OR REPLACE FUNCTION reputation_verdict(r reputation, OUT action text, OUT lasts interval) LANGUAGE plpgsql STABLE AS $f$
+DECLARE
+    score double precision := reputation_score(r);
+    reject double precision := reputation_setting('reject', 0);
+    throttle double precision := reputation_setting('throttle', 0);
+    share double precision;
+BEGIN
+    action := 'allow';
+    lasts := interval '0';
+    IF reject > 0 AND score >= reject AND (r.kind = 'address' OR r.kind = 'prefix' AND family(r.key::inet) = 6) THEN
+        action := 'reject';
+        share := reject / (100 - reject);
+    ELSIF throttle > 0 AND score >= throttle THEN
+        action := 'throttle';
+        share := throttle / (100 - throttle);
+    ELSE
+        RETURN;
+    END IF;
+    lasts := make_interval(secs => greatest(60, reputation_setting('half_life', 86400)
+        * ln((reputation_bad(r) - share * r.good) / (share * reputation_proof(r.kind))) / ln(2::double precision)));
+END $f$;
+
+-- Tells edges of these, each key once; what has expired then is lifted. Of those that are no operator's word none that is new is told over the limit
+-- (reputation_listed).
+CREATE OR REPLACE FUNCTION standing_set(logins boolean[], keys text[], operators boolean, actions text[], until timestamptz[], why text, whom text, says text)
+RETURNS void LANGUAGE plpgsql AS $f$
+DECLARE
+    base bigint;
+    there bigint;
+    added bigint;
+    moment timestamptz := clock_timestamp();
+BEGIN
+    -- A number that an edge has heard must not be given again after a crash.
+    PERFORM set_config('synchronous_commit', (SELECT reset_val FROM pg_settings WHERE name = 'synchronous_commit'), true);
+    UPDATE standing_change SET number = number + cardinality(keys) RETURNING number - cardinality(keys), standings INTO base, there;
+    WITH put AS (
+        INSERT INTO standing AS s (login, key, by_operator, action, at, expires_at, number, reason, owner, who)
+            SELECT w.l, w.k, operators, w.a, moment, w.u, base + w.place, why, whom, says
+            FROM (SELECT u.*, row_number() OVER (ORDER BY u.l, u.k) AS place,
+                      sum((NOT EXISTS (SELECT FROM standing AS t WHERE t.login = u.l AND t.key = u.k AND t.by_operator = operators))::integer)
+                          OVER (ORDER BY u.l, u.k) AS novel FROM unnest(logins, keys, actions, until) AS u(l, k, a, u)) AS w
+            WHERE operators OR there + w.novel <= reputation_setting('listed', 100000)
+                OR EXISTS (SELECT FROM standing AS t WHERE t.login = w.l AND t.key = w.k AND t.by_operator = operators)
+            ORDER BY w.l, w.k
+            ON CONFLICT (login, key, by_operator) DO UPDATE SET action = excluded.action, at = excluded.at, expires_at = excluded.expires_at,
+                number = excluded.number, reason = excluded.reason, owner = excluded.owner, who = excluded.who
+            RETURNING (s.xmax = 0) AS is_new)
+    SELECT count(*) FILTER (WHERE is_new) INTO added FROM put;
+    UPDATE standing_change SET standings = standings + added WHERE added > 0;
+    PERFORM pg_notify('weir_reputation', '');
+END $f$;
+
+-- counted: rows as they are now, locked by this transaction. Edges hear of a change of what follows, and where it lasts noticeably longer.
+CREATE OR REPLACE FUNCTION reputation_judge(counted reputation[], moment timestamptz) RETURNS void LANGUAGE plpgsql AS $f$
+DECLARE
+    logins boolean[];
+    keys text[];
+    actions text[];
+    until timestamptz[];
+BEGIN
+    SELECT array_agg(j.login ORDER BY j.login, j.key), array_agg(j.key ORDER BY j.login, j.key), array_agg(j.action ORDER BY j.login, j.key),
+            array_agg(moment + j.lasts ORDER BY j.login, j.key) INTO logins, keys, actions, until
+        FROM (SELECT c.kind = 'account' AS login, c.key, v.action, v.lasts FROM unnest(counted) AS c, LATERAL reputation_verdict(c) AS v) AS j
+        LEFT JOIN standing AS s ON s.login = j.login AND s.key = j.key AND NOT s.by_operator AND s.expires_at > moment AND s.action <> 'allow'
+        WHERE CASE WHEN j.action = 'allow' THEN s.key IS NOT NULL
+            ELSE s.key IS NULL OR s.action <> j.action OR moment + j.lasts > s.expires_at + (s.expires_at - moment) / 10 + interval '1 minute' END;
+    IF keys IS NOT NULL THEN
+        PERFORM standing_set(logins, keys, false, actions, until, NULL, NULL, NULL);
+    END IF;
+END $f$;
+
+-- One place of the arrays is one kind and key, none twice.
+CREATE OR REPLACE FUNCTION reputation_count(kinds text[], keys text[], goods double precision[], viruses double precision[], spams double precision[],
+    unknowns double precision[], auths double precision[], abuses double precision[]) RETURNS void LANGUAGE plpgsql AS $f$
+DECLARE
+    moment timestamptz := clock_timestamp();
+    half_life double precision := reputation_setting('half_life', 86400);
+    counted reputation[];
+BEGIN
+    WITH c AS (
+        INSERT INTO reputation AS r (kind, key, at, good, virus, spam, unknown, auth, abuse)
+            SELECT n.kind, n.key, moment, n.good, n.virus, n.spam, n.unknown, n.auth, n.abuse
+            FROM unnest(kinds, keys, goods, viruses, spams, unknowns, auths, abuses) AS n(kind, key, good, virus, spam, unknown, auth, abuse)
+            ORDER BY n.kind, n.key -- one order for all: no deadlock
+            ON CONFLICT (kind, key) DO UPDATE SET at = greatest(r.at, moment),
+                good = reputation_faded(r.good, r.at, moment, half_life) + excluded.good,
+                virus = reputation_faded(r.virus, r.at, moment, half_life) + excluded.virus,
+                spam = reputation_faded(r.spam, r.at, moment, half_life) + excluded.spam,
+                unknown = reputation_faded(r.unknown, r.at, moment, half_life) + excluded.unknown,
+                auth = reputation_faded(r.auth, r.at, moment, half_life) + excluded.auth,
+                abuse = reputation_faded(r.abuse, r.at, moment, half_life) + excluded.abuse
+            RETURNING r AS now)
+    SELECT array_agg(c.now) INTO counted FROM c;
+    -- In a statement of its own: this one sees what those who had the locks before it have told.
+    PERFORM reputation_judge(counted, moment);
+END $f$;
+
+CREATE OR REPLACE FUNCTION reputation_prefix(address text) RETURNS text LANGUAGE sql IMMUTABLE AS $f$
+    SELECT text(network(set_masklen(address::inet, CASE family(address::inet) WHEN 4 THEN 24 ELSE 64 END)))
+$f$;
+
+-- Rows of the audit that were not there before. Recipients who got it are good, each of them; those who do not exist are each a guess; a virus counts once a
+-- message. What DNS lists say is spam. Who has logged in is the account, not the address; rows of inside clients do not come here. The cluster's
+-- own test of its listeners is no abuse. Returns how many rows said something.
+CREATE OR REPLACE FUNCTION reputation_report(rows judged_row[]) RETURNS bigint LANGUAGE plpgsql STRICT AS $f$
+DECLARE
+    total bigint;
+    kinds text[];
+    keys text[];
+    goods double precision[];
+    viruses double precision[];
+    spams double precision[];
+    unknowns double precision[];
+    abuses double precision[];
+BEGIN
+    WITH said AS (
+        SELECT u.id, u.client, u.login, CASE
+                WHEN u.disposition IN ('delivered', 'spooled') THEN 'good'
+                WHEN u.disposition IN ('refused:virus', 'discarded:virus') THEN 'virus'
+                WHEN u.disposition = 'refused:dnsbl' THEN 'spam'
+                WHEN u.disposition = 'refused:relay' AND u.helo <> 'weir-relay-test.invalid' THEN 'abuse'
+                WHEN u.disposition LIKE 'refused:%' AND u.reply ~ '^55[0-9] 5\.1\.[0-9]' THEN 'unknown'
+                WHEN u.disposition = 'refused:next-hop' AND u.reply ~ '^55[0-9] 5\.0\.0' THEN 'unknown' END AS what
+        FROM unnest(rows) AS u
+    ), summed AS (
+        SELECT client, login, count(*) AS amount, count(*) FILTER (WHERE what = 'good') AS good, count(DISTINCT id) FILTER (WHERE what = 'virus') AS virus,
+            count(DISTINCT id) FILTER (WHERE what = 'spam') AS spam, count(*) FILTER (WHERE what = 'unknown') AS unknown, count(*) FILTER (WHERE what = 'abuse') AS abuse
+        FROM said WHERE what IS NOT NULL GROUP BY client, login
+    ), named AS (
+        SELECT n.kind, n.key, s.* FROM summed AS s, LATERAL (SELECT CASE WHEN s.login = '' THEN client_text(s.client) END AS address) AS a,
+            LATERAL (VALUES ('account', nullif(s.login, '')), ('address', a.address), ('prefix', reputation_prefix(a.address))) AS n(kind, key)
+        WHERE n.key IS NOT NULL
+    ), grouped AS (
+        SELECT kind, key, sum(good) AS good, sum(virus) AS virus, sum(spam) AS spam, sum(unknown) AS unknown, sum(abuse) AS abuse FROM named GROUP BY kind, key)
+    SELECT array_agg(kind), array_agg(key), array_agg(good), array_agg(virus), array_agg(spam), array_agg(unknown), array_agg(abuse), (SELECT sum(amount) FROM summed)
+        INTO kinds, keys, goods, viruses, spams, unknowns, abuses, total FROM grouped;
+    IF keys IS NOT NULL THEN
+        PERFORM reputation_count(kinds, keys, goods, viruses, spams, unknowns, array_fill(0::double precision, ARRAY[cardinality(keys)]), abuses);
+    END IF;
+    RETURN coalesce(total, 0);
+END $f$;
+
+-- A wrong password. address: an IP address.
+CREATE OR REPLACE FUNCTION reputation_guess(address text) RETURNS void LANGUAGE plpgsql AS $f$
+DECLARE
+    client text := client_text(address);
+BEGIN
+    IF client IS NOT NULL THEN
+        PERFORM reputation_count(ARRAY['address', 'prefix'], ARRAY[client, reputation_prefix(client)], '{0,0}', '{0,0}', '{0,0}', '{0,0}', '{1,1}', '{0,0}');
+    END IF;
+END $f$;
+
+-- What an edge must be told that has the changes of `from_source` up to `have`: from which number on; 0 and whole: all there is.
+CREATE OR REPLACE FUNCTION standing_source(from_source text, have bigint, OUT source text, OUT since bigint, OUT whole boolean) LANGUAGE sql STABLE AS $f$
+    SELECT i, CASE WHEN w THEN 0 ELSE have END, w
+    FROM (SELECT cluster_identity() AS i, cluster_identity() <> from_source OR have < c.forgotten OR have > c.number AS w FROM standing_change AS c) AS s
+$f$;
+
+-- In the order of their changes; of those that an edge cannot have, only what still counts.
+CREATE OR REPLACE FUNCTION standing_news(since bigint, most integer)
+RETURNS TABLE (number bigint, key text, login boolean, by_operator boolean, action text, left_ms bigint) LANGUAGE sql STABLE AS $f$
+    SELECT s.number, s.key, s.login, s.by_operator, s.action, greatest(ceil(extract(epoch FROM s.expires_at - clock_timestamp()) * 1000), 0)::bigint
+    FROM standing AS s WHERE s.number > since AND (since > 0 OR s.expires_at > clock_timestamp()) ORDER BY s.number LIMIT most
+$f$;
+
+-- The leader's turn: judges anew whose time is over, forgets what has expired for a day, what has faded, and what is over the limit: at most so many of each. thorough: looks at all
+-- rows of reputation, and counts; else counted and listed are NULL.
+CREATE OR REPLACE FUNCTION reputation_tidy(entries bigint, most integer, thorough boolean, OUT faded bigint, OUT over bigint, OUT counted bigint, OUT listed bigint)
+LANGUAGE plpgsql AS $f$
+DECLARE
+    moment timestamptz := clock_timestamp();
+    half_life double precision := reputation_setting('half_life', 86400);
+    logins boolean[];
+    keys text[];
+    again reputation[];
+    gone bigint;
+    highest bigint;
+BEGIN
+    faded := 0;
+    over := 0;
+    IF EXISTS (SELECT FROM standing WHERE expires_at <= moment AND (action <> 'allow' AND NOT by_operator OR expires_at <= moment - interval '1 day')) THEN
+        PERFORM FROM standing_change FOR UPDATE;
+        SELECT array_agg(s.login), array_agg(s.key) INTO logins, keys FROM (SELECT login, key FROM standing
+            WHERE expires_at <= moment AND action <> 'allow' AND NOT by_operator ORDER BY expires_at LIMIT most) AS s;
+        SELECT array_agg(reputation_now(r, moment)) INTO again FROM unnest(logins, keys) AS u(l, k) JOIN reputation AS r
+            ON r.kind = ANY (CASE WHEN u.l THEN ARRAY['account'] ELSE ARRAY['address', 'prefix'] END) AND r.key = u.k;
+        IF again IS NOT NULL THEN
+            PERFORM reputation_judge(again, moment);
+        END IF;
+        -- Edges have forgotten them by themselves, so this is no news.
+        UPDATE standing AS s SET action = 'allow' FROM unnest(logins, keys) AS u(l, k)
+            WHERE s.login = u.l AND s.key = u.k AND NOT s.by_operator AND s.expires_at <= moment;
+        WITH d AS (DELETE FROM standing WHERE ctid = ANY (ARRAY(SELECT ctid FROM standing WHERE expires_at <= moment - interval '1 day'
+            ORDER BY expires_at LIMIT most)) RETURNING number)
+        SELECT count(*), max(number) INTO gone, highest FROM d;
+        UPDATE standing_change SET standings = standings - gone, forgotten = greatest(forgotten, highest) WHERE gone > 0;
+    END IF;
+    IF thorough THEN
+        DELETE FROM reputation WHERE ctid = ANY (ARRAY(SELECT r.ctid FROM reputation AS r
+            WHERE reputation_faded(r.good + reputation_bad(r), r.at, moment, half_life) < 0.1 LIMIT most FOR UPDATE SKIP LOCKED));
+        GET DIAGNOSTICS faded = ROW_COUNT;
+        SELECT count(*) INTO counted FROM (SELECT FROM reputation LIMIT entries + most) AS l;
+        DELETE FROM reputation WHERE counted > entries AND ctid = ANY (ARRAY(SELECT ctid FROM reputation ORDER BY at
+            LIMIT greatest(least(counted - entries, most), 0) FOR UPDATE SKIP LOCKED));
+        GET DIAGNOSTICS over = ROW_COUNT;
+        counted := counted - over;
+        SELECT count(*) INTO listed FROM standing WHERE expires_at > moment AND action <> 'allow';
+    END IF;
+END $f$;

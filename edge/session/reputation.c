@@ -1,0 +1,95 @@
+/*
+ * reputation.c - what the cluster thinks of a client or an account (edge/reputation), where a session meets it: at connect, and at MAIL
+ */
+#include <stdio.h>
+#include <string.h>
+#include "common/clock.h"
+#include "edge/session/internal.h"
+
+#define NOTE_AGAIN_MS 60000
+#define MINUTE_MS     60000
+
+/* In front of who is throttled, in the names of buckets: apart from those of the policy's lines. */
+static const char prefix[] = "reputation:";
+
+static bool is_speaker(const struct port *port, const struct netaddr *client)
+{
+    return edge_peers_contain(&edge_config_listener(port->server->config, port->name)->speakers, client);
+}
+
+/* Without a policy nobody knows who is inside. */
+static struct book_entry *entry_of_client(const struct port *port, const struct netaddr *client)
+{
+    const struct server *server = port->server;
+    if (server->feed == NULL || server->policy == NULL || !listener_uses_reputation(&edge_config_listener(server->config, port->name)->settings))
+        return NULL;
+    struct book_entry *entry = feed_client(server->feed, client);
+    return entry != NULL && !policy_is_inside(server->policy, client) && !is_speaker(port, client) ? entry : NULL;
+}
+
+struct book_entry *reputation_against(const struct port *port, const struct netaddr *client)
+{
+    struct book_entry *entry = entry_of_client(port, client);
+    return entry != NULL && entry->action == REPUTATION_REJECT ? entry : NULL;
+}
+
+void reputation_note(const struct port *port, struct book_entry *entry, const char *client, const char *words)
+{
+    struct server *server = port->server;
+    uint64_t now = clock_ms();
+    char reply[256];
+    if (server->node == NULL || entry == NULL || (entry->told_ms != 0 && now - entry->told_ms < NOTE_AGAIN_MS))
+        return;
+    entry->told_ms = now;
+    struct queue_id id = queue_id_next(&server->ids, clock_wall_ms());
+    Weir__AuditRow row = WEIR__AUDIT_ROW__INIT;
+    snprintf(reply, sizeof reply, "554 5.7.1 %s (%s %s)", words, entry->by_operator ? "an operator refuses" : "the score of", entry->key);
+    row.id = wire_text(id.text);
+    row.disposition = wire_text("refused:reputation");
+    row.reply_code = 554;
+    row.reply = wire_text(reply);
+    row.client = wire_text(client);
+    row.listener = wire_text(port->name);
+    row.time_ms = clock_wall_ms();
+    row.policy_epoch = server->policy_epoch;
+    node_report(server->node, &row);
+}
+
+/* Who has proved who it is answers for itself, wherever it comes from. */
+static struct book_entry *entry_of(const struct session *session)
+{
+    const char *login = session_login(session);
+    if (login != NULL)
+        return session->server->feed != NULL ? feed_login(session->server->feed, login) : NULL;
+    return session->unnamed ? NULL : entry_of_client(session->port, &session->client);
+}
+
+bool reputation_stops_login(const struct session *session)
+{
+    const struct book_entry *entry = session_login(session) != NULL ? entry_of(session) : NULL;
+    return entry != NULL && entry->action == REPUTATION_REJECT;
+}
+
+bool reputation_cost(const struct session *session, struct limit_cost *cost, struct limit_rule *rule)
+{
+    const struct book_entry *entry = entry_of(session);
+    uint64_t rate = session->config->edge.reputation_rate;
+    if (entry == NULL || entry->action == REPUTATION_ALLOW)
+        return false;
+    /* One bucket, whatever listener it comes by. A client refused since it came in is still here: it may send no more than others with middling ones. */
+    *rule = (struct limit_rule){
+        .direction = entry->login ? LIMIT_SUBMISSION : LIMIT_INBOUND,
+        .by = entry->login ? LIMIT_BY_ACCOUNT : LIMIT_BY_CLIENT,
+        .what = LIMIT_OF_MESSAGES,
+        .rate = { .amount = rate, .period_ms = MINUTE_MS, .burst = rate },
+    };
+    *cost = (struct limit_cost){ .rule = rule, .cost = 1, .way = BUCKET_WHOLE };
+    snprintf(cost->subject, sizeof cost->subject, "%s%.*s", prefix, (int)(sizeof cost->subject - sizeof prefix), entry->key);
+    return true;
+}
+
+const char *reputation_of_verdict(const struct limit_verdict *verdict)
+{
+    bool ours = verdict->rule.line == 0 && strncmp(verdict->subject, prefix, sizeof prefix - 1) == 0;
+    return ours ? verdict->subject + sizeof prefix - 1 : NULL;
+}

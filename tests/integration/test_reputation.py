@@ -1,0 +1,189 @@
+"""Who turned bad is throttled or refused by every edge, before any SMTP work, and let in again by operators or by time."""
+import concurrent.futures
+import time
+
+import pytest
+
+import weir
+from weir import EICAR, Smtp, message, wait_until
+
+
+@pytest.fixture(scope="module")
+def site():
+    made = weir.Cluster(edges=2, scanners=1, coordinators=2, sets=["edge.workers=1", "reputation_throttle=50", "reputation_reject=80", "reputation_rate=3",
+                                                                    "limit_timeout=10s", "contact=Call 123."])
+    try:
+        made.up()
+        yield made
+    finally:
+        made.down()
+
+
+def greeting(site, source, edge=1):
+    with Smtp(site.relay(edge), source, ehlo=None) as client:
+        return client.greeting
+
+
+def mail(site, source, edge=1, sender="sender@example.org"):
+    with Smtp(site.relay(edge), source) as client:
+        return client.command(f"MAIL FROM:<{sender}>")
+
+
+def known(site, key):
+    """The entry is on both edges: the gauge of the last change that each has heard is the database's."""
+    assert site.query(f"SELECT count(*) FROM standing WHERE key = '{key}'") != [["0"]]
+    number = int(site.query("SELECT number FROM standing_change")[0][0])
+    wait_until(lambda: all((site.metric("weir_reputation_number", node=edge) or 0) >= number for edge in ("edge-1", "edge-2")), 60, "both edges have heard")
+
+
+def put(site, key, action, expires="1h"):
+    site.weirctl("reputation", "set", key, action, "--reason", "a test", "--expires", expires)
+    known(site, key)
+
+
+@pytest.mark.sanitized
+def test_who_sends_viruses_is_refused_by_all_edges(site):
+    """S24: it never reaches DATA again, on no edge; the operator's word lets it in, and its end shuts it out."""
+    source, bystander = "127.1.1.2", "127.1.1.3"
+    before = [site.metric("weir_refusals_total", layer="content"), site.metric("weir_refusals_total", layer="reputation")]
+    sent = 0
+    for _ in range(1000):  # between throttled and refused it has few messages a minute
+        site.query("DELETE FROM limit_bucket")
+        with Smtp(site.relay(1), source, ehlo=None) as client:
+            if client.greeting.code == 554:
+                break
+            client.command("EHLO client.example.org")
+            if client.command("MAIL FROM:<sender@example.org>").code == 250:
+                assert client.command("RCPT TO:<alice@example.edu>").code == 250
+                assert client.data(message(EICAR.decode() + "\r\n")).code == 550
+                sent += 1
+    assert sent >= 8 and client.greeting.code == 554
+    assert client.greeting.text.startswith("5.7.1 ") and client.greeting.text.endswith("Service unavailable; client blocked for its reputation Call 123.")
+    known(site, source)
+    assert greeting(site, source, 2).code == 554
+    assert greeting(site, bystander).code == greeting(site, bystander, 2).code == 220
+    wait_until(lambda: site.metric("weir_refusals_total", layer="reputation") - before[1] >= 2, 30, "the share of each layer is counted")
+    assert site.metric("weir_refusals_total", layer="content") - before[0] == sent
+    wait_until(lambda: len(site.query(f"SELECT reply FROM audit WHERE client = '{source}' AND disposition = 'refused:reputation'")) == 2, 30,
+               "one row an edge and minute")
+    assert "edges now: reject, by its score" in site.weirctl("reputation", "explain", source).stdout
+    assert "edges now: allow, as it is inside" in site.weirctl("reputation", "explain", "127.0.0.1").stdout
+
+    site.weirctl("reputation", "set", source, "allow", "--reason", "cleaned", "--expires", "1h", "--owner", "lab")
+    wait_until(lambda: greeting(site, source).code == greeting(site, source, 2).code == 220, 60, "it may come in")
+    site.query(f"SELECT standing_set(ARRAY[false], ARRAY['{source}'], true, ARRAY['allow'], ARRAY[clock_timestamp() + interval '200 ms'], 'r', '', 'op')")
+    wait_until(lambda: greeting(site, source).code == greeting(site, source, 2).code == 554, 60, "the word expires by itself, on all edges")
+    site.weirctl("reputation", "forget", source)
+    wait_until(lambda: greeting(site, source).code == greeting(site, source, 2).code == 220, 60, "it is forgotten")
+
+
+def test_where_nobody_is_judged(site):
+    """The inside, whatever is said of it; listeners other than those for the internet."""
+    put(site, "127.0.0.0/8", "reject")
+    try:
+        assert greeting(site, "127.2.0.1").code == 554 and greeting(site, "127.0.0.1").code == 220
+        with Smtp(site.env["EDGE_1_HANDOFF"], "127.2.0.1", ehlo=None) as client:
+            assert client.greeting.code == 220
+    finally:
+        site.weirctl("reputation", "forget", "127.0.0.0/8")
+    wait_until(lambda: greeting(site, "127.2.0.1").code == 220, 60, "it is lifted")
+
+
+@pytest.mark.sanitized
+def test_s26_middling_reputation_has_one_bucket_for_all_edges(site):
+    """N messages a minute through all edges together, with whichever address of the network; the next one gets 450 4.7.1."""
+    put(site, "127.3.0.0/24", "throttle")
+
+    def turn():
+        site.query("DELETE FROM limit_bucket")
+        began = time.monotonic()
+        seen = [mail(site, f"127.3.0.{n}", edge) for n, edge in ((1, 1), (2, 2), (1, 2), (2, 1), (3, 2))]
+        return time.monotonic() - began < 15 and seen  # or tokens came back meanwhile
+    seen = wait_until(turn, 120, "five messages in less than a token takes")
+    assert [answer.code for answer in seen] == [250, 250, 250, 450, 450]
+    assert seen[3].text == "4.7.1 Too many messages for the reputation of 127.3.0.0/24, try again later"
+    assert mail(site, "127.3.1.1").code == 250
+    wait_until(lambda: (site.metric("weir_refusals_total", layer="throttle") or 0) >= 2, 30, "it is counted")
+
+
+def test_guesses_at_recipients_count_everywhere(site):
+    """What two edges saw of one client is one reputation; unknown recipients of the policy are enough."""
+    source = "127.4.0.9"
+
+    def guess(edge):
+        for _ in range(12):
+            with Smtp(site.relay(edge), source, ehlo=None) as client:
+                if client.greeting.code == 554:
+                    return
+                client.command("EHLO client.example.org")
+                client.command("MAIL FROM:<sender@example.org>")
+                for _ in range(9):
+                    client.command("RCPT TO:<nobody@elsewhere.example>")
+    with concurrent.futures.ThreadPoolExecutor(2) as both:
+        list(both.map(guess, (1, 2)))
+    wait_until(lambda: greeting(site, source).code == greeting(site, source, 2).code == 554, 60, "both refuse it")
+
+
+def test_accounts(site):
+    """An account that an operator throttles has one bucket wherever it logs in; one that he rejects may not send. Its address is not judged for it."""
+    def sends(edge):
+        with Smtp(site.env[f"EDGE_{edge}_SUBMISSION"], "127.5.0.1") as client:
+            client.starttls(site.env["CA_FILE"])
+            client.command("EHLO client.example.org")
+            assert client.command("AUTH PLAIN AGFsaWNlQGV4YW1wbGUuZWR1AHdvbmRlcmxhbmQ=").code == 235
+            return client.command("MAIL FROM:<alice@example.edu>")
+    put(site, "alice@example.edu", "throttle")
+
+    def turn():
+        site.query("DELETE FROM limit_bucket")
+        began = time.monotonic()
+        seen = [sends(edge).code for edge in (1, 2, 1, 2)]
+        return time.monotonic() - began < 15 and seen
+    assert wait_until(turn, 120, "four messages in less than a token takes") == [250, 250, 250, 450]
+    put(site, "alice@example.edu", "reject")
+    refused = sends(2)
+    assert refused.code == 550 and refused.text == "5.7.1 Your account may not send mail for now Call 123."
+    site.weirctl("reputation", "forget", "alice@example.edu")
+    wait_until(lambda: sends(1).code == sends(2).code == 250, 60, "it is lifted")
+
+
+def test_the_list_counts_on_without_coordinators(site):
+    put(site, "127.6.0.0/24", "reject")
+    for name in ("coordinator-1", "coordinator-2"):
+        site.stop(name)
+    try:
+        assert greeting(site, "127.6.0.1").code == greeting(site, "127.6.0.1", 2).code == 554
+        assert greeting(site, "127.6.1.1").code == 220
+    finally:
+        for name in ("coordinator-1", "coordinator-2"):
+            site.start(name)
+    site.kill("edge-2")
+    site.start("edge-2")
+    wait_until(lambda: greeting(site, "127.6.0.1", 2).code == 554, 60, "one that starts hears all there is")
+
+
+@pytest.mark.sanitized
+def test_s25_known_bad_sources_are_gone_at_connect(site):
+    """A trace of which 83 % comes from known bad addresses: all of that is refused at connect, and nothing of the rest, whoever its neighbours are."""
+    bad, ham = [f"127.{100 + n}.0.{n + 1}" for n in range(20)], [f"127.{100 + n}.0.{n + 101}" for n in range(0, 20, 5)]
+    rows = ", ".join(f"('s25-{source}-{n}', {n}, '{source}')" for source in bad for n in range(45))
+    # As edges would report it: 45 unknown recipients of each.
+    site.query(f"SET weir.reputation_reject = 80; SELECT reputation_report(array_agg((id, client, '', '', 'refused:next-hop', '550 5.1.1 No such user')::judged_row)) FROM (VALUES {rows})"
+               " AS v(id, n, client)")
+    known(site, bad[0])
+    trace = [(source, "spam") for source in bad for _ in range(5)] + [(source, "ham") for source in ham for _ in range(5)]
+    assert round(100 * sum(kind == "spam" for _, kind in trace) / len(trace)) == 83
+    sessions = site.metric("weir_smtp_sessions_total", listener="relay", result="reputation")
+
+    def replay(one):
+        (source, kind), edge = one
+        with Smtp(site.relay(edge), source, ehlo=None) as client:
+            if client.greeting.code != 220:
+                return kind, client.greeting.code
+            client.command("EHLO client.example.org")
+            client.envelope()
+            return kind, client.data(message(token=f"s25 {source}")).code
+    with concurrent.futures.ThreadPoolExecutor(8) as clients:
+        seen = list(clients.map(replay, ((visit, 1 + n % 2) for n, visit in enumerate(trace))))
+    assert {kind: {code for one, code in seen if one == kind} for kind in ("spam", "ham")} == {"spam": {554}, "ham": {250}}
+    wait_until(lambda: site.metric("weir_smtp_sessions_total", listener="relay", result="reputation") - sessions == 100, 60, "counted")

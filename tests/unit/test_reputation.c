@@ -1,0 +1,266 @@
+/*
+ * test_reputation.c - what a worker knows of reputations: the book, with made-up times, and how it is kept up to date, with a node and a clock of our own
+ */
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+#include "common/clock.h"
+#include "common/memory.h"
+#include "edge/reputation/book.h"
+#include "edge/reputation/feed.h"
+#include "proto/wire.h"
+#include "tests/unit/suite.h"
+
+/* ---- the node, and time ---- */
+
+struct node_question {
+    node_answer_handler answer;
+    void *arg;
+    char source[64];
+    uint64_t have;
+};
+
+static struct {
+    uint64_t now_ms;
+    bool connected;
+    struct node_question *question;
+    unsigned questions;
+    struct event_base *base;
+    struct metrics metrics;
+    struct feed *feed;
+} d;
+
+uint64_t clock_ms(void)
+{
+    return d.now_ms;
+}
+
+bool node_is_connected(const struct node *node)
+{
+    (void)node;
+    return d.connected;
+}
+
+struct node_question *node_ask(struct node *node, Weir__Question *question, const struct link_payload *payloads, size_t count, uint64_t timeout_ms,
+                               node_answer_handler answer, void *arg)
+{
+    (void)node, (void)payloads;
+    ck_assert(count == 0 && timeout_ms > question->reputation_ask->wait_ms && d.question == NULL);
+    d.question = xcalloc(1, sizeof *d.question);
+    *d.question = (struct node_question){ .answer = answer, .arg = arg, .have = question->reputation_ask->have };
+    wire_string(d.question->source, sizeof d.question->source, &question->reputation_ask->source);
+    d.questions++;
+    return d.question;
+}
+
+void node_question_cancel(struct node_question **question)
+{
+    if (*question != NULL)
+        d.question = NULL;
+    free(*question);
+    *question = NULL;
+}
+
+/* ---- the book ---- */
+
+static const char *client_says(const struct book *book, const char *text, uint64_t now)
+{
+    static const char *const words[] = { "allow", "throttle", "reject" };
+    struct netaddr client;
+    ck_assert(netaddr_parse(&client, text));
+    const struct book_entry *entry = book_client(book, &client, now);
+    return entry != NULL ? words[entry->action] : "nothing";
+}
+
+START_TEST(test_who_decides)
+{
+    static const struct {
+        const char *key;
+        bool by_operator;
+        enum reputation_action action;
+        uint64_t until;
+    } put[] = {
+        { "192.0.2.7", false, REPUTATION_REJECT, 200 },       { "192.0.2.0/24", false, REPUTATION_THROTTLE, 300 },
+        { "192.0.2.9", true, REPUTATION_ALLOW, 200 },         { "198.51.100.0/22", true, REPUTATION_REJECT, 300 },
+        { "198.51.101.0/24", true, REPUTATION_ALLOW, 200 },   { "198.51.101.77", false, REPUTATION_REJECT, 300 },
+        { "2001:db8::/64", false, REPUTATION_REJECT, 300 },   { "2001:db8:0:1::/65", true, REPUTATION_THROTTLE, 300 },
+        { "203.0.113.1", false, REPUTATION_THROTTLE, 300 },
+    };
+    static const struct {
+        const char *client, *before, *after; /* before 200, and from then on */
+    } cases[] = {
+        { "192.0.2.7", "reject", "throttle" },       { "192.0.2.8", "throttle", "throttle" }, { "192.0.2.9", "allow", "throttle" },
+        { "192.0.3.7", "nothing", "nothing" },       { "198.51.100.1", "reject", "reject" },  { "198.51.101.77", "allow", "reject" },
+        { "198.51.104.1", "nothing", "nothing" },    { "2001:db8::7", "reject", "reject" },   { "2001:db8:0:1::1", "throttle", "throttle" },
+        { "2001:db8:0:1:8000::1", "nothing", "nothing" }, { "::ffff:1:2", "nothing", "nothing" }, { "203.0.113.1", "throttle", "throttle" },
+    };
+    struct book *book = book_new();
+    for (size_t i = 0; i < sizeof put / sizeof *put; i++)
+        ck_assert(book_put(book, put[i].key, false, put[i].by_operator, put[i].action, put[i].until, 100));
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        ck_assert_str_eq(client_says(book, cases[i].client, 199), cases[i].before);
+        ck_assert_str_eq(client_says(book, cases[i].client, 200), cases[i].after);
+        ck_assert_str_eq(client_says(book, cases[i].client, 300), "nothing");
+    }
+    ck_assert(!book_put(book, "192.0.2.7/24", false, false, REPUTATION_REJECT, 200, 100) && !book_put(book, "", true, false, REPUTATION_REJECT, 200, 100));
+    book_free(&book);
+}
+END_TEST
+
+START_TEST(test_logins_are_no_addresses)
+{
+    struct book *book = book_new();
+    ck_assert(book_put(book, "alice", true, false, REPUTATION_THROTTLE, 200, 100) && book_put(book, "10.0.0.1", true, false, REPUTATION_REJECT, 200, 100));
+    ck_assert_int_eq(book_login(book, "alice", 150)->action, REPUTATION_THROTTLE);
+    ck_assert_str_eq(client_says(book, "10.0.0.1", 150), "nothing");
+    ck_assert_int_eq(book_login(book, "10.0.0.1", 150)->action, REPUTATION_REJECT);
+    book_put(book, "alice", true, true, REPUTATION_ALLOW, 180, 100);
+    ck_assert_int_eq(book_login(book, "alice", 150)->action, REPUTATION_ALLOW);
+    ck_assert_int_eq(book_login(book, "alice", 180)->action, REPUTATION_THROTTLE);
+    ck_assert_ptr_null(book_login(book, "alice", 200));
+    ck_assert_ptr_null(book_login(book, "bob", 150));
+    book_free(&book);
+}
+END_TEST
+
+/* It grows, is taken out again, and what has ended leaves by itself. */
+START_TEST(test_many)
+{
+    struct book *book = book_new();
+    char key[32];
+    for (unsigned i = 0; i < 20000; i++) {
+        snprintf(key, sizeof key, "10.%u.%u.%u", i >> 16, i >> 8 & 255, i & 255);
+        ck_assert(book_put(book, key, false, false, REPUTATION_REJECT, i % 2 ? 200 : 300, 100));
+    }
+    ck_assert_uint_eq(book_count(book), 20000);
+    for (unsigned i = 0; i < 1000; i++) {
+        snprintf(key, sizeof key, "10.0.%u.%u", i >> 8, i & 255);
+        ck_assert_str_eq(client_says(book, key, 150), "reject");
+        ck_assert(book_put(book, key, false, false, REPUTATION_ALLOW, 0, 150));
+        ck_assert_str_eq(client_says(book, key, 150), "nothing");
+    }
+    ck_assert_uint_eq(book_count(book), 19000);
+    for (unsigned part = 0; part < 60; part++)
+        book_sweep(book, 60, 200);
+    ck_assert_uint_eq(book_count(book), 9500);
+    book_free(&book);
+}
+END_TEST
+
+/* ---- news ---- */
+
+static void setup(void)
+{
+    memset(&d, 0, sizeof d);
+    d.now_ms = 1000000;
+    d.connected = true;
+    d.base = event_base_new();
+    metrics_init(&d.metrics);
+    d.feed = feed_new(d.base, &d.metrics);
+    feed_set_node(d.feed, (struct node *)&d);
+}
+
+static void teardown(void)
+{
+    feed_free(&d.feed);
+    ck_assert_ptr_null(d.question);
+    metrics_fini(&d.metrics);
+    event_base_free(d.base);
+}
+
+/* keys: those that are refused now; left_ms 0 lifts. */
+static void tell(const char *source, uint64_t number, bool whole, bool more, const char *const *keys, size_t count, uint64_t left_ms)
+{
+    struct node_question *question = d.question;
+    Weir__ReputationEntry entries[4], *pointers[4];
+    Weir__ReputationNews news = WEIR__REPUTATION_NEWS__INIT;
+    Weir__Answer answer = WEIR__ANSWER__INIT;
+    for (size_t i = 0; i < count; i++) {
+        weir__reputation_entry__init(pointers[i] = &entries[i]);
+        entries[i].key = wire_text(keys[i]);
+        entries[i].action = WEIR__REPUTATION_ACTION__REPUTATION_REJECT;
+        entries[i].left_ms = left_ms;
+    }
+    news.source = wire_text(source);
+    news.number = number;
+    news.whole = whole;
+    news.more = more;
+    news.entries = pointers;
+    news.n_entries = count;
+    answer.status = WEIR__ANSWER_STATUS__ANSWER_OK;
+    answer.body_case = WEIR__ANSWER__BODY_REPUTATION_NEWS;
+    answer.reputation_news = &news;
+    d.question = NULL;
+    question->answer(question->arg, &answer, NULL, 0);
+    free(question);
+}
+
+static bool is_refused(const char *text)
+{
+    struct netaddr client;
+    ck_assert(netaddr_parse(&client, text));
+    const struct book_entry *entry = feed_client(d.feed, &client);
+    return entry != NULL && entry->action == REPUTATION_REJECT;
+}
+
+START_TEST(test_changes_come_one_after_the_other)
+{
+    ck_assert(d.question != NULL && d.question->have == 0 && *d.question->source == '\0');
+    tell("db", 7, true, false, (const char *const[]){ "192.0.2.1", "192.0.2.2" }, 2, 5000);
+    ck_assert(is_refused("192.0.2.1") && is_refused("192.0.2.2"));
+    ck_assert(d.question->have == 7 && strcmp(d.question->source, "db") == 0);
+    tell("db", 7, false, false, NULL, 0, 0); /* nothing in all the time that it stood */
+    tell("db", 8, false, false, (const char *const[]){ "192.0.2.1" }, 1, 0);
+    ck_assert(!is_refused("192.0.2.1") && is_refused("192.0.2.2"));
+    ck_assert_uint_eq(d.question->have, 8);
+    d.now_ms += 5000;
+    ck_assert(!is_refused("192.0.2.2"));
+}
+END_TEST
+
+/* Another database: what is known counts until all of the other is here. */
+START_TEST(test_all_anew)
+{
+    tell("db", 7, true, false, (const char *const[]){ "192.0.2.1" }, 1, 5000);
+    tell("other", 3, true, true, (const char *const[]){ "192.0.2.3" }, 1, 5000);
+    ck_assert(is_refused("192.0.2.1") && !is_refused("192.0.2.3"));
+    ck_assert(d.question->have == 3 && strcmp(d.question->source, "other") == 0);
+    tell("other", 4, false, false, (const char *const[]){ "192.0.2.4" }, 1, 5000);
+    ck_assert(!is_refused("192.0.2.1") && is_refused("192.0.2.3") && is_refused("192.0.2.4"));
+    tell("third", 9, true, true, (const char *const[]){ "192.0.2.9" }, 1, 5000);
+    tell("db", 9, false, false, (const char *const[]){ "192.0.2.5" }, 1, 5000); /* not what was begun: asked from the beginning */
+    ck_assert(d.question->have == 0 && *d.question->source == '\0');
+    ck_assert(is_refused("192.0.2.4") && !is_refused("192.0.2.9") && !is_refused("192.0.2.5"));
+}
+END_TEST
+
+START_TEST(test_nobody_answers)
+{
+    tell("db", 7, true, false, (const char *const[]){ "192.0.2.1" }, 1, 60000);
+    struct node_question *question = d.question;
+    d.question = NULL;
+    question->answer(question->arg, NULL, NULL, 0);
+    free(question);
+    ck_assert(d.question == NULL && is_refused("192.0.2.1"));
+    unsigned before = d.questions;
+    while (d.question == NULL)
+        event_base_loop(d.base, EVLOOP_ONCE);
+    ck_assert(d.questions == before + 1 && d.question->have == 7);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("reputation");
+    TCase *book = tcase_create("book"), *feed = tcase_create("feed");
+    tcase_add_test(book, test_who_decides);
+    tcase_add_test(book, test_logins_are_no_addresses);
+    tcase_add_test(book, test_many);
+    tcase_add_checked_fixture(feed, setup, teardown);
+    tcase_add_test(feed, test_changes_come_one_after_the_other);
+    tcase_add_test(feed, test_all_anew);
+    tcase_add_test(feed, test_nobody_answers);
+    suite_add_tcase(suite, book);
+    suite_add_tcase(suite, feed);
+    return run_suite(suite);
+}
