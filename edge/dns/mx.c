@@ -180,9 +180,9 @@ void mx_plan_finish(struct mx_plan *plan, const struct mx_self *self, uint16_t p
 
 enum mx_tlsa mx_tlsa_place(bool secure, const char *name, const char *canonical)
 {
-    bool is_alias = canonical[0] != '\0' && strcasecmp(canonical, name) != 0;
+    bool is_alias = strcasecmp(canonical, name) != 0;
     if (secure)
-        return is_alias ? MX_TLSA_CANONICAL : MX_TLSA_NAME;
+        return is_alias && canonical[0] != '\0' ? MX_TLSA_CANONICAL : MX_TLSA_NAME;
     return is_alias ? MX_TLSA_ASK_ALIAS : MX_TLSA_NOWHERE;
 }
 

@@ -91,7 +91,8 @@ enum mx_tlsa {
     MX_TLSA_NAME,            /* at its name */
     MX_TLSA_CANONICAL,       /* where its CNAMEs lead, which are all secure, and when there are none, at its name */
 };
-/* secure: of the addresses, so of all CNAMEs before them. canonical: whose the addresses are; "" when that is no host's name. */
+/* secure: of the addresses, so of all CNAMEs before them. canonical: whose the addresses are; "" when that is no host's name, so not this one's: who forges what
+ * is not signed must not have the signed CNAME before it overlooked by that. */
 enum mx_tlsa mx_tlsa_place(bool secure, const char *name, const char *canonical);
 /* Empties it. */
 void mx_plan_fini(struct mx_plan *plan);

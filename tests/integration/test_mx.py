@@ -104,6 +104,7 @@ def zone(hosts):
     aliases = "".join(f"{name}.hosts.example. CNAME {target}.\n" + (f"_{hosts.port}._tcp.{name}.hosts.example. {data}\n" if data else "") for name, target, data in [
         ("in", "good.hosts.example", f"TLSA 3 1 1 {bad}"), ("in-own", "tls.hosts.example", f"TLSA 3 1 1 {bad}"),
         ("out", "host.plain", f"TLSA 3 1 1 {good}"), ("out-bad", "host.plain", f"TLSA 3 1 1 {bad}"), ("out-none", "clear.plain", None),
+        ("out-odd", "odd.plain", f"TLSA 3 1 1 {bad}"),
         ("out-twice", "out-bad.hosts.example", f"TLSA 3 1 1 {good}"), ("out-first", "out-bad.hosts.example", None),
         ("out-broken", "host.plain", "CNAME x.broken."), ("out-bogus", "host.plain", "CNAME host.bogus."),
         ("ta-out", "host.plain", f"TLSA 2 0 1 {ca}"), ("ta-other", "ta.plain", f"TLSA 2 0 1 {ca}"), ("back", "alias.plain", None)])
@@ -198,6 +199,8 @@ host A {ADDRESSES["tls"]}
 _{hosts.port}._tcp.host TLSA 3 1 1 {"00" * 32}
 ta A {ADDRESSES["tls"]}
 clear A {ADDRESSES["a"]}
+odd CNAME o[d
+o[d A {ADDRESSES["tls"]}
 alias CNAME bad.hosts.example.
 _{hosts.port}._tcp.alias TLSA 3 1 1 {"00" * 32}
 """
@@ -389,6 +392,7 @@ VERIFIED = {"dane.example": "good", "dane-in.example": "in", "dane-out.example":
     ("dane-in-own.example", "451 4.7.5"), # which has none, so the alias's own
     ("dane-out.example", "tls"),          # an alias of a host of which DNSSEC says nothing: its own, and never the host's
     ("dane-out-bad.example", "451 4.7.5"),
+    ("dane-out-odd.example", "451 4.7.5"), # also when that leads on to what is no host's name
     ("dane-out-twice.example", "tls"),
     ("dane-out-first.example", "tls"),    # only the first name's count
     ("dane-out-none.example", "a"),       # there are none, in clear

@@ -207,7 +207,7 @@ static const struct {
     { "mx.example", "", true, MX_TLSA_NAME }, /* the records stand under something that is no host's name */
     { "mx.example", "host.example", true, MX_TLSA_CANONICAL },
     { "mx.example", "mx.example", false, MX_TLSA_NOWHERE },
-    { "mx.example", "", false, MX_TLSA_NOWHERE },
+    { "mx.example", "", false, MX_TLSA_ASK_ALIAS }, /* forged, perhaps */
     { "mx.example", "host.plain", false, MX_TLSA_ASK_ALIAS },
 };
 
