@@ -36,14 +36,19 @@ static Weir__SpoolRecipients *make_recipients(const struct transaction *tx)
     return list;
 }
 
-/* The oldest policy that routed one of them. */
-static uint64_t routed_by(const struct transaction *tx)
+/* The oldest and the newest policy that routed one of them. */
+static void tell_policies(const struct transaction *tx, Weir__SpoolEnvelope *envelope)
 {
-    uint64_t epoch = tx->session->server->policy_epoch;
-    for (unsigned i = 0; i < tx->replied; i++)
-        if (tx->entries[i].leg != NULL && tx->entries[i].policy_epoch < epoch)
-            epoch = tx->entries[i].policy_epoch;
-    return epoch;
+    envelope->policy_epoch = tx->session->server->policy_epoch;
+    for (unsigned i = 0; i < tx->replied; i++) {
+        uint64_t epoch = tx->entries[i].policy_epoch;
+        if (tx->entries[i].leg == NULL)
+            continue;
+        if (epoch < envelope->policy_epoch)
+            envelope->policy_epoch = epoch;
+        if (epoch > envelope->policy_newest)
+            envelope->policy_newest = epoch;
+    }
 }
 
 static void free_recipients(Weir__SpoolRecipients *list)
@@ -166,7 +171,7 @@ void transaction_spool(struct transaction *tx)
         received_protocol(session->esmtp, *session_tls(session) != '\0', tx->smtputf8, session_login(session) != NULL));
     envelope.login = wire_text(session_login(session));
     envelope.node = wire_text(server->node_name);
-    envelope.policy_epoch = routed_by(tx);
+    tell_policies(tx, &envelope);
     envelope.stopped = wire_text(tx->stopped != NULL ? tx->stopped : "");
     metric_add(server->stopped[1], tx->stopped != NULL);
 

@@ -191,7 +191,7 @@ static bool is_routed_elsewhere(struct job *job)
     uint64_t epoch = options->policy_epoch(options->arg);
     size_t room = MOVED_MAX;
     bool elsewhere = false, here = false;
-    if (epoch <= known || epoch < job->lease->policy_newest)
+    if (epoch <= known || epoch < job->lease->policy_newest || epoch < job->lease->envelope->policy_newest)
         return false;
     job->policy_epoch = epoch;
     for (size_t i = 0; i < job->recipients->n_recipients; i++) {

@@ -368,6 +368,7 @@ static void grant_to(struct node_question *claim, const struct grant *wanted)
     envelope.dsn = wanted->dsn;
     envelope.size = 14;
     envelope.policy_epoch = wanted->routed;
+    envelope.policy_newest = wanted->stored_newest;
     lease.policy_epoch = wanted->routed_again;
     lease.policy_newest = wanted->routed_newest;
     lease.envelope = &envelope;

@@ -113,7 +113,7 @@ struct grant {
     unsigned recipients, notify;
     uint64_t token; /* 0: 7 */
     const char *original, *given;
-    uint64_t routed, routed_again, routed_newest; /* policies that said where it goes */
+    uint64_t routed, stored_newest, routed_again, routed_newest; /* policies that said where it goes */
 };
 
 /* The standing claim gets one lease. */

@@ -290,6 +290,7 @@ static const struct {
     { { .routed = 7 }, 6, { ELSEWHERE, ELSEWHERE }, "delivered 250, delivered 250", false, 2, false },
     { { .routed = 5, .routed_again = 6 }, 6, { ELSEWHERE, ELSEWHERE }, "delivered 250, delivered 250", false, 2, false },
     { { .routed = 5, .routed_newest = 7 }, 6, { ELSEWHERE, ERROR(550) }, "delivered 250, delivered 250", false, 2, false }, /* one joined by 7 */
+    { { .routed = 5, .stored_newest = 7 }, 6, { ELSEWHERE, ERROR(550) }, "delivered 250, delivered 250", false, 2, false }, /* one came when it was 7 */
     { { .routed = 5, .routed_newest = 6 }, 6, { ELSEWHERE, HERE }, "rerouted 0, released 0", false, 0, false },
     { { .routed = 5, .bounce = true }, 6, { ELSEWHERE, ELSEWHERE }, "failed 554, failed 554", true, 0, false },
 };
