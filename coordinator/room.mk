@@ -12,7 +12,7 @@ coordinator_functions := $(patsubst %,coordinator/sql/functions/%.sql, \
 $(eval $(call library,coordinator,coordinator,text.c spelling.c rows.c db.c lineage.c migrate.c exposition.c exposition_help.c cluster_view.c cluster.c \
     beats.c audit.c admin.c questions.c verify.c limits.c reputation.c service.c relay_test.c turns.c outbound.c dns_records.c nsupdate.c dns_push.c leader.c \
     http.c http_door.c coordinator_config.c \
-    spool/array.c spool/spool.c spool/store.c spool/lease.c spool/result.c spool/gauges.c coordinator.c))
+    spool/array.c spool/spool.c spool/store.c spool/pace.c spool/lease.c spool/result.c spool/gauges.c coordinator.c))
 $(eval $(call library,auth,coordinator/auth,auth.c helpers.c packet.c passwords.c directory.c))
 $(eval $(call library,signatures,coordinator/signatures,signatures.c look.c fetch.c store.c serve.c))
 $(eval $(call library,probes,coordinator/probes,probes_table.c probes.c prober.c))

@@ -21,13 +21,12 @@
 #include "common/log.h"
 #include "common/memory.h"
 #include "coordinator/spool/internal.h"
+#include "coordinator/spool/pace.h"
 
 #define BATCHES_MAX    2
 #define BATCH_LARGE    32         /* messages and chunks: enough to be sent behind another one */
 #define BATCH_HEAVY    (1u << 20) /* bytes: the same */
 #define BATCH_MESSAGES 256
-#define GATHER_PART    4          /* of the time the last transaction took */
-#define GATHER_US      5000       /* at most */
 #define BATCH_BYTES    (8u * 1024 * 1024)
 #define CAREFUL_MS     10000
 #define CONFLICTS_MAX  5 /* of one batch: then its stores are refused and clients come again. No key: a database in which that happens is what is to be mended */
@@ -65,10 +64,9 @@ struct stores {
     struct event *timer;
     struct batches waiting;
     size_t in_flight, bytes;
-    size_t sent;             /* messages and chunks in flight */
-    size_t gather;           /* messages and chunks that may be there soon: the next batch waits for so many */
+    size_t sent; /* messages and chunks in flight */
+    struct store_pace pace;
     uint64_t gather_until_us, done_us;
-    bool halves; /* commits are quick: a batch of so many is sent behind another one */
     uint64_t careful_until_ms;
     char *sql;
     struct metric *stored, *chunks, *full, *busy, *failed, *bytes_gauge, *seconds;
@@ -269,7 +267,9 @@ static void on_stored(void *arg, const PGresult *result)
         item->status = atoi(PQgetvalue(result, row, 1));
         item->have = strtoull(PQgetvalue(result, row, 2), NULL, 10);
         item->complete = PQgetvalue(result, row, 3)[0] == 't';
-        batch->work_us = strtoull(PQgetvalue(result, row, 4), NULL, 10);
+        uint64_t work_us = strtoull(PQgetvalue(result, row, 4), NULL, 10); /* a chunk tells none */
+        if (work_us > batch->work_us)
+            batch->work_us = work_us;
     }
 }
 
@@ -294,17 +294,13 @@ static void send_again(struct stores *stores, struct batch *batch)
     kick(stores);
 }
 
-/* The next batch waits for as many as are in it now, and as are answered now; or for half of all. */
 static void gather(struct stores *stores, const struct batch *done)
 {
     const struct batch *next = TAILQ_FIRST(&stores->waiting);
     bool careful = clock_ms() < stores->careful_until_ms; /* then none grows */
     uint64_t now = clock_us(), began = done->begun_us > stores->done_us ? done->begun_us : stores->done_us; /* not while it was behind another */
-    uint64_t part = (now - began) / GATHER_PART;
-    size_t all = done->messages + done->chunks + (next != NULL ? next->messages + next->chunks : 0);
-    stores->halves = 2 * done->work_us > now - began;
-    stores->gather = stores->halves ? (all + stores->sent + 1) / 2 : all;
-    stores->gather_until_us = careful ? 0 : now + (part < GATHER_US ? part : GATHER_US);
+    stores->pace = store_pace(done->messages + done->chunks, next != NULL ? next->messages + next->chunks : 0, stores->sent, done->work_us, now - began);
+    stores->gather_until_us = careful ? 0 : now + stores->pace.wait_us;
     stores->done_us = now;
 }
 
@@ -415,11 +411,11 @@ static bool may_send(struct stores *stores, const struct batch *batch)
 {
     size_t count = batch->messages + batch->chunks;
     uint64_t now = clock_us();
-    if (count >= BATCH_LARGE || batch->bytes >= BATCH_HEAVY || (stores->halves && count >= stores->gather))
+    if (count >= BATCH_LARGE || batch->bytes >= BATCH_HEAVY || (stores->pace.halves && count >= stores->pace.gather))
         return stores->in_flight < BATCHES_MAX;
     if (stores->in_flight > 0)
         return false;
-    if (count >= stores->gather || now >= stores->gather_until_us)
+    if (count >= stores->pace.gather || now >= stores->gather_until_us)
         return true;
     event_add(stores->timer, &(struct timeval){ 0, (suseconds_t)(stores->gather_until_us - now) });
     return false;
@@ -575,7 +571,7 @@ struct stores *stores_new(struct spool *spool)
     stores->timer = evtimer_new(spool->options.base, on_timer, stores);
     stores->db = spool_connect(spool, "store", on_up, on_up, NULL, stores);
     char *call = store_call(1);
-    stores->sql = xasprintf("SELECT *, (1000000 * extract(epoch FROM clock_timestamp() - statement_timestamp()))::bigint FROM %s", call);
+    stores->sql = xasprintf("SELECT *, greatest(0, 1000000 * extract(epoch FROM clock_timestamp() - statement_timestamp()))::bigint FROM %s", call);
     free(call);
     stores->stored = metrics_counter(metrics, "weir_spool_stores_total", "kind=\"message\"");
     stores->chunks = metrics_counter(metrics, "weir_spool_stores_total", "kind=\"chunk\"");

@@ -11,6 +11,7 @@
 #include "coordinator/migrate.h"
 #include "coordinator/rows.h"
 #include "coordinator/spelling.h"
+#include "coordinator/spool/pace.h"
 #include "proto/identity.h"
 #include "tests/unit/suite.h"
 
@@ -184,6 +185,30 @@ START_TEST(test_former_primary)
 }
 END_TEST
 
+static const struct {
+    size_t done, next, sent;
+    uint64_t work_us, took_us;
+    struct store_pace pace;
+} paces[] = {
+    { 20, 0, 0, 400, 8000, { 20, false, 2000 } },    /* the commit is slow: all that come back go together */
+    { 12, 8, 0, 400, 8000, { 20, false, 2000 } },
+    { 20, 0, 0, 3000, 4000, { 10, true, 1000 } },    /* it is quick: half of them */
+    { 10, 2, 9, 1500, 2000, { 11, true, 500 } },     /* with those in flight: of 21 */
+    { 1, 0, 0, 300, 400, { 1, true, 100 } },
+    { 5, 0, 0, 0, 4000, { 5, false, 1000 } },        /* chunks alone tell nothing */
+    { 20, 0, 0, 100, 400000, { 20, false, 5000 } },  /* nobody waits for long */
+    { 20, 0, 0, 2000, 4000, { 20, false, 1000 } },   /* as long as its work */
+};
+
+START_TEST(test_store_pace)
+{
+    struct store_pace pace = store_pace(paces[_i].done, paces[_i].next, paces[_i].sent, paces[_i].work_us, paces[_i].took_us);
+    ck_assert_uint_eq(pace.gather, paces[_i].pace.gather);
+    ck_assert_int_eq(pace.halves, paces[_i].pace.halves);
+    ck_assert_uint_eq(pace.wait_us, paces[_i].pace.wait_us);
+}
+END_TEST
+
 START_TEST(test_migrations)
 {
     int expected = 1;
@@ -279,6 +304,7 @@ int main(void)
     tcase_add_test(tests, test_rows);
     tcase_add_loop_test(tests, test_conninfo, 0, sizeof conninfo_table / sizeof *conninfo_table);
     tcase_add_loop_test(tests, test_former_primary, 0, sizeof identity_table / sizeof *identity_table);
+    tcase_add_loop_test(tests, test_store_pace, 0, sizeof paces / sizeof *paces);
     tcase_add_test(tests, test_migrations);
     tcase_add_test(tests, test_functions);
     tcase_add_test(tests, test_cluster_view);
