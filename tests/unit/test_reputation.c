@@ -253,6 +253,8 @@ int main(void)
 {
     Suite *suite = suite_create("reputation");
     TCase *book = tcase_create("book"), *feed = tcase_create("feed");
+    tcase_set_timeout(book, 60); /* a machine that is busy with something else */
+    tcase_set_timeout(feed, 60);
     tcase_add_test(book, test_who_decides);
     tcase_add_test(book, test_logins_are_no_addresses);
     tcase_add_test(book, test_many);
