@@ -135,6 +135,8 @@ def test_a_standby_takes_over_and_has_all_that_was_acknowledged(cluster, hop):
         wait_until(lambda: all(device.refused > refused for device, (_, refused) in zip(devices, before)), 60, "clients who are told to come again")
         cluster.standby.promote()
         goes_on(devices)
+        for number in (1, 2):  # both have seen the new primary
+            wait_until(lambda n=number: cluster.http("/readyz", n)[0] == 200, 60, f"coordinator-{number} has its database")
         former_primary_comes_back(cluster, devices)
     finally:
         for device in devices:
