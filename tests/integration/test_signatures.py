@@ -41,7 +41,7 @@ class Mirror:
 
     def put(self, name, text):
         """Whole, or not at all. Newer than whatever was fetched before: If-Modified-Since goes by seconds."""
-        self.time += 10
+        self.time = max(self.time, int(time.time())) + 10  # than the fetch, too, however long that took
         fresh = self.dir / f"{name}.new"
         fresh.write_text(text) if isinstance(text, str) else fresh.write_bytes(text)
         os.utime(fresh, (self.time, self.time))
