@@ -43,6 +43,7 @@ struct conversation { /* with one coordinator */
     uint32_t version; /* of its last answer */
     uint64_t full_ms; /* when it last said that the spool is full; 0: it has said otherwise since, or nothing */
     bool behind;      /* what it last said comes from a former primary of our database */
+    bool welcomes;    /* it has said something to who we say we are; questions are answered to whoever has the key */
 };
 
 struct node {
@@ -535,8 +536,10 @@ static void on_answer(void *arg, struct link *link, const struct link_message *m
     struct node *node = conversation->node;
 
     conversation->version = message->frame->version;
-    node_choice_answered(&node->choice, index_of(conversation), clock_ms());
-    if (conversation == node->current)
+    conversation->welcomes |= message->frame->body_case != WEIR__FRAME__BODY_ANSWER;
+    if (conversation->welcomes)
+        node_choice_answered(&node->choice, index_of(conversation), clock_ms());
+    if (conversation->welcomes && conversation == node->current)
         set_connected(node, true);
     switch (message->frame->body_case) {
     case WEIR__FRAME__BODY_NODE_WELCOME:
