@@ -32,7 +32,7 @@ struct leader {
     struct dns_push *dns_push;
     struct reputation_room *reputation;
     uint64_t retention_at_ms;
-    bool leads, more_verified, more_buckets, more_rows, more_processes, more_leftovers;
+    bool leads, more_verified, more_buckets, more_rows, more_processes, more_leftovers, more_hosts;
     struct metric *leading, *terms, *deleted, *abandoned, *verified_expired, *verified_over, *acts_forgotten, *buckets_full, *buckets_over, *hosts_known, *hosts_deleted;
 };
 
@@ -40,7 +40,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg);
 
 static void schedule(struct leader *leader)
 {
-    unsigned ms = leader->more_rows || leader->more_verified || leader->more_buckets || leader->more_processes || leader->more_leftovers ? BUSY_TURN_MS : TURN_MS;
+    unsigned ms = leader->more_rows || leader->more_verified || leader->more_buckets || leader->more_processes || leader->more_leftovers || leader->more_hosts ? BUSY_TURN_MS : TURN_MS;
     event_add(leader->timer, &(struct timeval){ ms / 1000, ms % 1000 * 1000 });
 }
 
@@ -137,6 +137,7 @@ static void on_hosts_tidied(void *arg, const PGresult *result)
     struct leader *leader = arg;
     metric_add(leader->hosts_deleted, strtod(PQgetvalue(result, 0, 0), NULL));
     metric_set(leader->hosts_known, strtod(PQgetvalue(result, 0, 1), NULL));
+    leader->more_hosts = atoi(PQgetvalue(result, 0, 0)) >= DELETE_ROWS || atoi(PQgetvalue(result, 0, 2)) >= DELETE_ROWS;
 }
 
 /* The last of its turn. */
@@ -147,7 +148,7 @@ static void on_buckets_tidied(void *arg, const PGresult *result)
     metric_add(leader->buckets_full, full);
     metric_add(leader->buckets_over, over);
     leader->more_buckets = full >= DELETE_ROWS || over >= DELETE_ROWS;
-    leader->retention_at_ms = leader->more_rows || leader->more_verified || leader->more_buckets ? 0 : clock_ms() + RETENTION_MS;
+    leader->retention_at_ms = leader->more_rows || leader->more_verified || leader->more_buckets || leader->more_hosts ? 0 : clock_ms() + RETENTION_MS;
 }
 
 static void on_reputation_tidied(void *arg, const PGresult *result)
@@ -177,7 +178,7 @@ static void on_done(void *arg, enum db_outcome outcome, const struct db_error *e
     struct leader *leader = arg;
     if (outcome == DB_FAILED) {
         log_write(LOG_ERR, "database: housekeeping: %s", error->why.text);
-        leader->more_rows = leader->more_verified = leader->more_buckets = leader->more_processes = leader->more_leftovers = false;
+        leader->more_rows = leader->more_verified = leader->more_buckets = leader->more_processes = leader->more_leftovers = leader->more_hosts = false;
     }
     schedule(leader);
 }
@@ -190,7 +191,7 @@ static void tidy_hosts(struct leader *leader, struct db_unit *unit)
     snprintf(entries, sizeof entries, "%llu", (unsigned long long)leader->settings->host_entries);
     snprintf(most, sizeof most, "%d", DELETE_ROWS);
     const char *const values[] = { days, age, entries, most };
-    db_query(unit, "SELECT hosts, known FROM hosts_tidy($1::interval, $2::interval, $3::bigint, $4::integer)", 4, values, on_hosts_tidied);
+    db_query(unit, "SELECT hosts, known, days FROM hosts_tidy($1::interval, $2::interval, $3::bigint, $4::integer)", 4, values, on_hosts_tidied);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)

@@ -6,6 +6,7 @@ import subprocess
 import pytest
 
 import weir
+from coordinators import Coordinators
 from weir import BIN, EICAR, Smtp, message, wait_until
 
 HOSTS = '127.0.0.1 owner=library reason="catalogue server"\n192.0.2.64/28 owner=printing reason="printers of the east wing"\n2001:db8::7 owner=archive reason=scans\n'
@@ -103,3 +104,10 @@ def test_what_is_old_or_too_much_goes(site):
     assert site.query("SELECT hosts FROM hosts_tidy('90 days', '365 days', 10, 5000)")[0][0] != "0"
     assert site.query("SELECT count(*) <= 10, bool_or(client = '127.0.0.1') FROM sending_host") == [["t", "t"]]
     site.query("DELETE FROM sending_host WHERE client LIKE '10.1.%'")
+
+
+def test_however_many_are_too_much_they_go_at_once():
+    with Coordinators(1, sets=["host_entries = 10"]) as made:
+        made.pg.query("INSERT INTO sending_host SELECT '10.' || n / 62500 || '.' || n / 250 % 250 || '.' || n % 250, now(), now(), '', '' FROM generate_series(1, 12000) AS n")
+        made.start()
+        wait_until(lambda: made.pg.query("SELECT count(*) FROM sending_host") == [["10"]], 50, "they are gone, within a minute's turn")
