@@ -113,6 +113,8 @@ struct coordinator_settings {         /* [coordinator "coordinator-1"]: read by 
     uint64_t outbound_hold_factor;    /* 3: who is over so many times any of these is stopped */
     uint64_t outbound_throttle;       /* 100 recipients an hour for who is slowed down */
     uint64_t outbound_held_messages;  /* 1000 of one sender; over it no more are taken */
+    uint64_t outbound_held_bytes;     /* 1GiB of one sender; over it the same */
+    uint64_t outbound_held_share;     /* 25 percent of spool_max_bytes that held mail of all takes; over it nobody who is stopped is taken from */
     uint64_t outbound_senders;        /* 100000 that are counted */
     uint64_t reputation_half_life;    /* 1d: what clients and accounts did counts half after so long */
     uint64_t reputation_throttle;     /* 50: score from which on one is throttled; 0: never */

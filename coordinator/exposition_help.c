@@ -138,6 +138,8 @@ static const struct help helps[] = {
     { "weir_node_states_of_former_primary_total", "Cluster states not believed: their database is on an earlier timeline than one that was heard of." },
     { "weir_nodes", "Nodes by role and state." },
     { "weir_outbound_decisions_total", "Accounts and inside hosts that outbound protection slowed down, stopped or let go, of the coordinator that decided." },
+    { "weir_outbound_full", "Stopped senders of whom, or of all of whom together, so much is held that no more is taken, as the leader counts them." },
+    { "weir_outbound_held_bytes", "Bytes of the messages in the spool that rest as their sender is stopped, as the leader counts them." },
     { "weir_outbound_held_messages", "Messages in the spool that rest as their sender is stopped, as the leader counts them." },
     { "weir_outbound_messages_total", "Messages of stopped senders at the edges: refused at MAIL, or given to the spool to rest." },
     { "weir_outbound_senders_deleted_total", "Accounts and hosts whose counts were forgotten, by the leader that did it." },

@@ -11,7 +11,8 @@
 
 #define TURN_MS 500
 #define TIDY_MS 60000
-#define MOST    20000 /* counts, or messages to be let go, in one turn */
+#define MOST    20000 /* counts in one turn */
+#define MOST_FREED 500 /* messages let go in one transaction: others wait for their rows */
 
 enum kind { KIND_THROTTLED, KIND_HELD, KIND_REFUSED, KIND_FREE, KINDS };
 
@@ -21,7 +22,8 @@ struct outbound {
     const struct coordinator_settings *settings;
     uint64_t tidy_at_ms;
     bool leads;
-    struct metric *throttled, *held, *dry, *messages, *deleted;
+    bool more; /* messages to be let go */
+    struct metric *throttled, *held, *dry, *messages, *bytes, *filled, *deleted;
     struct metric *decided[KINDS][2]; /* in earnest, dry run */
 };
 
@@ -31,7 +33,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg);
 
 static void schedule(struct outbound *outbound)
 {
-    event_add(outbound->timer, &(struct timeval){ 0, TURN_MS * 1000 });
+    event_add(outbound->timer, &(struct timeval){ 0, outbound->more ? 0 : TURN_MS * 1000 });
 }
 
 struct outbound *outbound_new(struct event_base *base, struct db *db, const struct coordinator_settings *settings, struct metrics *metrics)
@@ -44,6 +46,8 @@ struct outbound *outbound_new(struct event_base *base, struct db *db, const stru
     outbound->held = metrics_gauge(metrics, "weir_outbound_stopped", "state=\"held\"");
     outbound->dry = metrics_gauge(metrics, "weir_outbound_stopped", "state=\"dry-run\"");
     outbound->messages = metrics_gauge(metrics, "weir_outbound_held_messages", NULL);
+    outbound->bytes = metrics_gauge(metrics, "weir_outbound_held_bytes", NULL);
+    outbound->filled = metrics_gauge(metrics, "weir_outbound_full", NULL);
     outbound->deleted = metrics_counter(metrics, "weir_outbound_senders_deleted_total", NULL);
     for (int kind = 0; kind < KINDS; kind++)
         for (int dry = 0; dry < 2; dry++)
@@ -62,15 +66,23 @@ void outbound_free(struct outbound **freed)
     free(outbound);
 }
 
+/* What outbound_counts() tells, in its order; NULL: nothing. */
+static void set_gauges(struct outbound *outbound, const PGresult *result)
+{
+    struct metric *const gauges[] = { outbound->throttled, outbound->held, outbound->dry, outbound->messages, outbound->bytes, outbound->filled };
+    for (size_t i = 0; i < sizeof gauges / sizeof *gauges; i++)
+        metric_set(gauges[i], result != NULL ? strtod(PQgetvalue(result, 0, (int)i), NULL) : 0);
+}
+
 void outbound_lead(struct outbound *outbound, bool leads)
 {
-    struct metric *const gauges[] = { outbound->throttled, outbound->held, outbound->dry, outbound->messages };
     if (leads == outbound->leads)
         return;
     outbound->leads = leads;
-    for (size_t i = 0; !leads && i < sizeof gauges / sizeof *gauges; i++)
-        metric_set(gauges[i], 0); /* whoever leads now has them */
-    if (leads)
+    outbound->more = false;
+    if (!leads)
+        set_gauges(outbound, NULL); /* whoever leads now has them */
+    else
         schedule(outbound);
 }
 
@@ -79,11 +91,13 @@ static char *judged_by(const struct coordinator_settings *s)
 {
     static const char *const modes[] = { [OUTBOUND_ON] = "on", [OUTBOUND_DRY_RUN] = "dry_run", [OUTBOUND_OFF] = "off" };
     return xasprintf("{\"mode\": \"%s\", \"action\": \"%s\", \"account_recipients\": %llu, \"host_recipients\": %llu, \"registered_recipients\": %llu, \"rise\": %llu,"
-                     " \"rise_least\": %llu, \"viruses\": %llu, \"bad_share\": %llu, \"bad_least\": %llu, \"hold_factor\": %llu, \"held_messages\": %llu}",
+                     " \"rise_least\": %llu, \"viruses\": %llu, \"bad_share\": %llu, \"bad_least\": %llu, \"hold_factor\": %llu, \"held_messages\": %llu,"
+                     " \"held_bytes\": %llu, \"held_all\": %llu}",
                      modes[s->outbound], s->outbound_action == OUTBOUND_HOLD ? "hold" : "refuse", (unsigned long long)s->outbound_account_recipients,
                      (unsigned long long)s->outbound_host_recipients, (unsigned long long)s->outbound_registered_recipients, (unsigned long long)s->outbound_rise,
                      (unsigned long long)s->outbound_rise_least, (unsigned long long)s->outbound_viruses, (unsigned long long)s->outbound_bad_share,
-                     (unsigned long long)s->outbound_bad_least, (unsigned long long)s->outbound_hold_factor, (unsigned long long)s->outbound_held_messages);
+                     (unsigned long long)s->outbound_bad_least, (unsigned long long)s->outbound_hold_factor, (unsigned long long)s->outbound_held_messages,
+                     (unsigned long long)s->outbound_held_bytes, (unsigned long long)(s->spool_max_bytes / 100 * s->outbound_held_share));
 }
 
 static void on_judged(void *arg, const PGresult *result)
@@ -104,15 +118,20 @@ static void on_judged(void *arg, const PGresult *result)
 static void on_counts(void *arg, const PGresult *result)
 {
     struct outbound *outbound = arg;
-    struct metric *const gauges[] = { outbound->throttled, outbound->held, outbound->dry, outbound->messages };
-    for (int i = 0; outbound->leads && PQntuples(result) == 1 && i < 4; i++)
-        metric_set(gauges[i], strtod(PQgetvalue(result, 0, i), NULL));
+    if (outbound->leads && PQntuples(result) == 1)
+        set_gauges(outbound, result);
 }
 
 static void on_tidied(void *arg, const PGresult *result)
 {
     struct outbound *outbound = arg;
     metric_add(outbound->deleted, strtod(PQgetvalue(result, 0, 0), NULL));
+}
+
+static void on_freed(void *arg, const PGresult *result)
+{
+    struct outbound *outbound = arg;
+    outbound->more = PQntuples(result) == 1 && atoi(PQgetvalue(result, 0, 0)) >= MOST_FREED;
 }
 
 static void on_done(void *arg, enum db_outcome outcome, const struct db_error *error)
@@ -122,8 +141,31 @@ static void on_done(void *arg, enum db_outcome outcome, const struct db_error *e
         log_write(LOG_ERR, "database: outbound: %s", error->why.text);
     if (outcome == DB_OK && clock_ms() >= outbound->tidy_at_ms)
         outbound->tidy_at_ms = clock_ms() + TIDY_MS;
+    if (outcome != DB_OK)
+        outbound->more = false;
     if (outbound->leads)
         schedule(outbound);
+}
+
+/* Not with the judgement: whatever changes the cluster state waits for the end of that. Senders are locked before messages, as a release does. */
+static void on_judgement_done(void *arg, enum db_outcome outcome, const struct db_error *error)
+{
+    struct outbound *outbound = arg;
+    if (outcome != DB_OK || !outbound->leads) {
+        on_done(outbound, outcome, error);
+        return;
+    }
+    char most[16], freed[16], entries[24];
+    snprintf(most, sizeof most, "%d", MOST);
+    snprintf(freed, sizeof freed, "%d", MOST_FREED);
+    snprintf(entries, sizeof entries, "%llu", (unsigned long long)outbound->settings->outbound_senders);
+    const char *const tidied[] = { entries, most }, *const let_go[] = { freed };
+    struct db_unit *unit = db_begin(outbound->db, on_done, outbound);
+    if (clock_ms() >= outbound->tidy_at_ms)
+        db_query(unit, "SELECT outbound_tidy($1::bigint, $2::integer)", 2, tidied, on_tidied);
+    db_query(unit, "SELECT outbound_free($1::integer)", 1, let_go, on_freed);
+    db_query(unit, "SELECT throttled, held, dry, messages, bytes, filled FROM outbound_counts()", 0, NULL, on_counts);
+    db_commit(unit);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
@@ -132,15 +174,11 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     struct outbound *outbound = arg;
     if (!outbound->leads)
         return;
-    char *by = judged_by(outbound->settings), most[16], entries[24];
+    char *by = judged_by(outbound->settings), most[16];
     snprintf(most, sizeof most, "%d", MOST);
-    snprintf(entries, sizeof entries, "%llu", (unsigned long long)outbound->settings->outbound_senders);
-    const char *const judged[] = { by, most }, *const tidied[] = { entries, most };
-    struct db_unit *unit = db_begin(outbound->db, on_done, outbound);
+    const char *const judged[] = { by, most };
+    struct db_unit *unit = db_begin(outbound->db, on_judgement_done, outbound);
     db_query(unit, "SELECT subject, was, state, dry, reason FROM outbound_judge($1::jsonb, $2::integer)", 2, judged, on_judged);
-    db_query(unit, "SELECT throttled, held, dry, messages FROM outbound_counts()", 0, NULL, on_counts);
-    if (clock_ms() >= outbound->tidy_at_ms)
-        db_query(unit, "SELECT outbound_tidy($1::bigint, $2::integer)", 2, tidied, on_tidied);
     db_commit(unit);
     free(by);
 }

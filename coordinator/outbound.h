@@ -4,7 +4,7 @@
  * outbound.h - the leader's judgement of what accounts and inside hosts send (S63): who is slowed down, stopped, or let go
  *
  * Everybody counts, in the transactions of reports and of spooled mail; who leads judges, twice a second, in one transaction (sql/functions/outbound.sql),
- * which also is what nodes hear of. Each decision is a line of the log at warning; the gauges are of the leader.
+ * which also is what nodes hear of. Mail of who is free again goes on in others behind it, of 500 messages each. Each decision is a line of the log at warning; the gauges are of the leader.
  */
 #include <event2/event.h>
 #include "common/metrics.h"

@@ -248,6 +248,37 @@ static void ask_on(struct requester *requester, const char *verb, const char **a
     json_decref(sum);
 }
 
+/* So with held mail that is released or deleted, until nothing is left or what is cannot be done yet. Its sender stays stopped until then. */
+static void release_on(struct requester *requester, const char **args, size_t count, struct reply *reply)
+{
+    json_error_t error;
+    json_t *sum = json_loads(reply->body != NULL ? reply->body : "null", JSON_DECODE_ANY, &error), *part = json_incref(sum);
+    while (json_integer_value(json_object_get(part, "left")) > 0 &&
+           json_integer_value(json_object_get(part, "released")) + json_integer_value(json_object_get(part, "deleted")) > 0) {
+        json_decref(part);
+        reply_clear(reply);
+        requester_ask(requester, "outbound release", args, count, NULL, 0, reply);
+        part = reply->status == 0 ? json_loads(reply->body != NULL ? reply->body : "null", JSON_DECODE_ANY, &error) : NULL;
+        if (part == NULL) {
+            char *words = xasprintf("%lld released and %lld deleted, then: %s", (long long)json_integer_value(json_object_get(sum, "released")),
+                                    (long long)json_integer_value(json_object_get(sum, "deleted")), reply->error != NULL ? reply->error : error.text);
+            free(reply->error);
+            reply->error = words;
+            reply->status = reply->status != 0 ? reply->status : EX_PROTOCOL;
+            break;
+        }
+        add_up(sum, part, "released");
+        add_up(sum, part, "deleted");
+        json_object_set(sum, "left", json_object_get(part, "left"));
+    }
+    if (reply->status == 0) {
+        free(reply->body);
+        reply->body = json_dumps(sum, JSON_ENCODE_ANY);
+    }
+    json_decref(part);
+    json_decref(sum);
+}
+
 /* hash: of the password that was asked for, NULL where none is needed. */
 static int ask(const struct options *options, struct requester *requester, struct local_policy *policy,
                const char *hash)
@@ -307,6 +338,8 @@ static int ask(const struct options *options, struct requester *requester, struc
     free(senders);
     if (reply.status == 0 && (options->verb->flags & OPTION_FILTERS) && (options->verb->flags & OPTION_FORCE))
         ask_on(requester, verb, args, count, &reply);
+    if (reply.status == 0 && strcmp(verb, "outbound release") == 0)
+        release_on(requester, args, count, &reply);
     if (reply.status == 0 && strcmp(verb, "drain") == 0)
         warn_of_pinned(reply.body);
     int status;

@@ -38,11 +38,16 @@ static void add_number(struct table *table, const json_t *entry, const char *key
     table_add(table, text);
 }
 
+/* Why nothing is done about it. */
+static const char *rests(const json_t *entry)
+{
+    return json_is_true(json_object_get(entry, "dry")) ? " (dry run)" : json_is_true(json_object_get(entry, "idle")) ? " (off)" : "";
+}
+
 static void add_state(struct table *table, const json_t *entry)
 {
     char text[48];
-    snprintf(text, sizeof text, "%s%s%s", get(entry, "state"), json_is_true(json_object_get(entry, "dry")) ? " (dry run)" : "",
-             json_is_true(json_object_get(entry, "full")) ? ", full" : "");
+    snprintf(text, sizeof text, "%s%s%s", get(entry, "state"), rests(entry), json_is_true(json_object_get(entry, "full")) ? ", full" : "");
     table_add(table, text);
 }
 
@@ -125,13 +130,13 @@ void outbound_print_one(const json_t *body, FILE *out)
     struct text who;
     text_init(&who);
     text_add_clean(&who, get(body, "subject"), strlen(get(body, "subject")), SIZE_MAX);
-    fprintf(out, "who         %s\nstate       %s%s%s", who.data, get(body, "state"), json_is_true(json_object_get(body, "dry")) ? " (dry run)" : "",
-            json_is_true(json_object_get(body, "full")) ? ", no more is taken" : "");
+    fprintf(out, "who         %s\nstate       %s%s%s", who.data, get(body, "state"), rests(body), json_is_true(json_object_get(body, "full")) ? ", no more is taken" : "");
     text_fini(&who);
     if (*get(body, "reason") != '\0')
         fprintf(out, " since %s: %s", view_time(when, get(body, "since")), get(body, "reason"));
-    fprintf(out, "\nthis hour   %lld recipients, %lld viruses, %lld refused or bounced; usual are %lld an hour\nheld        %lld message%s\n", number(body, "recipients"),
-            number(body, "viruses"), number(body, "bad"), number(body, "usual"), number(body, "held_messages"), view_plural(number(body, "held_messages")));
+    fprintf(out, "\nthis hour   %lld recipients, %lld viruses, %lld refused or bounced; usual are %lld an hour\nheld        %lld message%s, %lld bytes\n", number(body, "recipients"),
+            number(body, "viruses"), number(body, "bad"), number(body, "usual"), number(body, "held_messages"), view_plural(number(body, "held_messages")),
+            number(body, "held_bytes"));
     print_held(json_object_get(body, "held"), out);
     print_newest(json_object_get(body, "newest"), out);
 }
@@ -144,7 +149,7 @@ void outbound_print_release(const json_t *body, FILE *out)
     fprintf(out, "%s was %s: %lld message%s released, %lld deleted", who.data, get(body, "was"), number(body, "released"), view_plural(number(body, "released")),
             number(body, "deleted"));
     if (number(body, "left") > 0)
-        fprintf(out, "; %lld left, ask again", number(body, "left"));
+        fprintf(out, "; %lld left, which are being stored or delivered: it stays stopped, ask again", number(body, "left"));
     fputs("\n", out);
     text_fini(&who);
 }

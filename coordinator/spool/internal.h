@@ -50,7 +50,7 @@ struct store_rows {
     struct rows texts;      /* one row for each message */
     struct rows recipients; /* id, number, destination, address */
     struct array bodies, envelopes, packed;
-    struct rows stopped;    /* id, subject: of messages whose edge says that their sender is stopped */
+    struct rows subjects;   /* id, subject: whose messages they are to outbound protection; reports of ours are nobody's */
 };
 
 void store_rows_init(struct store_rows *rows);

@@ -20,6 +20,8 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/memory.h"
+#include "common/netaddr.h"
+#include "common/policy/limits.h"
 #include "coordinator/spool/internal.h"
 #include "coordinator/spool/pace.h"
 
@@ -78,7 +80,7 @@ void store_rows_init(struct store_rows *rows)
 {
     rows_init(&rows->texts, STORE_TEXTS - 1);
     rows_init(&rows->recipients, 4);
-    rows_init(&rows->stopped, 2);
+    rows_init(&rows->subjects, 2);
     array_init(&rows->bodies);
     array_init(&rows->envelopes);
     array_init(&rows->packed);
@@ -88,7 +90,7 @@ void store_rows_fini(struct store_rows *rows)
 {
     rows_fini(&rows->texts);
     rows_fini(&rows->recipients);
-    rows_fini(&rows->stopped);
+    rows_fini(&rows->subjects);
     array_fini(&rows->bodies);
     array_fini(&rows->envelopes);
     array_fini(&rows->packed);
@@ -137,6 +139,26 @@ static void add_recipient(struct store_rows *rows, const ProtobufCBinaryData *id
     free(packed);
 }
 
+/* As functions/outbound.sql names it: who is stopped is asked of the database, as the edge may not have heard of it. */
+static void add_subject(struct rows *subjects, const Weir__SpoolEnvelope *envelope)
+{
+    struct netaddr client;
+    char host[LIMIT_SUBJECT_MAX] = "", *client_text = xstrndup((const char *)envelope->client.data, envelope->client.len), *subject = NULL;
+    if (envelope->stopped.len > 0)
+        subject = xstrndup((const char *)envelope->stopped.data, envelope->stopped.len);
+    else if (!envelope->dsn && envelope->login.len > 0)
+        subject = xasprintf("account %.*s", (int)envelope->login.len, (const char *)envelope->login.data);
+    else if (!envelope->dsn && netaddr_parse(&client, client_text) && limit_subject_of_client(host, LIMIT_BY_CLIENT, &client, NULL))
+        subject = xasprintf("host %s", host);
+    if (subject != NULL) {
+        add_text(subjects, &envelope->id);
+        rows_text(subjects, subject, strlen(subject), SPOOL_TEXT_MAX);
+        rows_end(subjects);
+    }
+    free(client_text);
+    free(subject);
+}
+
 bool store_rows_add(struct store_rows *rows, const Weir__SpoolEnvelope *envelope, bool last,
                     const Weir__SpoolRecipients *recipients, const struct link_payload *body)
 {
@@ -161,11 +183,7 @@ bool store_rows_add(struct store_rows *rows, const Weir__SpoolEnvelope *envelope
     free(packed);
     for (size_t i = 0; i < recipients->n_recipients; i++)
         add_recipient(rows, &envelope->id, recipients->recipients[i]);
-    if (envelope->stopped.len > 0) {
-        add_text(&rows->stopped, &envelope->id);
-        add_text(&rows->stopped, &envelope->stopped);
-        rows_end(&rows->stopped);
-    }
+    add_subject(&rows->subjects, envelope);
     return true;
 }
 
@@ -396,8 +414,8 @@ static void send_batch(struct stores *stores, struct batch *batch)
         store_rows_values(&batch->rows, stores->spool, true, values);
         db_query_values(unit, stores->sql, STORE_VALUES, values, false, on_stored);
     }
-    if (batch->rows.stopped.count > 0) /* in the same transaction: nobody leases them before */
-        db_query(unit, "SELECT outbound_hold($1::text[], $2::text[])", 2, rows_values(&batch->rows.stopped), NULL);
+    if (batch->rows.subjects.count > 0) /* in the same transaction: nobody leases them before */
+        db_query(unit, "SELECT outbound_hold($1::text[], $2::text[])", 2, rows_values(&batch->rows.subjects), NULL);
     STAILQ_FOREACH(item, &batch->items, link)
     {
         if (item->chunk)

@@ -39,12 +39,14 @@ void stops_set(struct stops *stops, const Weir__OutboundStops *told)
     qsort(stops->items, stops->count, sizeof *stops->items, compare);
 }
 
-const struct stop *stops_find(const struct stops *stops, const char *login, const char *client)
+const struct stop *stops_find(const struct stops *stops, const char *login, const struct netaddr *client)
 {
     size_t low = 0, high = stops->count;
-    char subject[WIRE_SUBJECT_MAX + 1];
+    char subject[WIRE_SUBJECT_MAX + 1], host[LIMIT_SUBJECT_MAX] = "";
 
-    snprintf(subject, sizeof subject, "%s %s", login != NULL ? "account" : "host", login != NULL ? login : client);
+    if (login == NULL)
+        limit_subject_of_client(host, LIMIT_BY_CLIENT, client, NULL);
+    snprintf(subject, sizeof subject, "%s %s", login != NULL ? "account" : "host", login != NULL ? login : host);
     while (low < high) {
         size_t middle = (low + high) / 2;
         int order = strcmp(subject, stops->items[middle]->subject);

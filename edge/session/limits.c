@@ -119,7 +119,7 @@ const struct stop *session_stop(const struct session *session)
     const char *login = session_login(session);
     if (login == NULL && (server->policy == NULL || !policy_is_inside(server->policy, &session->client)))
         return NULL;
-    return stops_find(&server->stops, login, session->client_text);
+    return stops_find(&server->stops, login, &session->client);
 }
 
 /* Devices cannot come again, so nothing slows them down. */

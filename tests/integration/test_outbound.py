@@ -6,11 +6,12 @@ import pytest
 
 import weir
 from coordinators import Coordinators
+from spooling import Edge, new_id
 from weir import Smtp, message, wait_until
 
 HOST, OTHER = "127.0.0.5", "127.0.0.6"
 KEYS = {"mode": "on", "action": "hold", "account_recipients": 100, "host_recipients": 200, "registered_recipients": 1000, "rise": 10, "rise_least": 50, "viruses": 5,
-        "bad_share": 50, "bad_least": 20, "hold_factor": 3, "held_messages": 1000}
+        "bad_share": 50, "bad_least": 20, "hold_factor": 3, "held_messages": 1000, "held_bytes": 1000000, "held_all": 10000000}
 
 
 @pytest.fixture(scope="module")
@@ -148,13 +149,21 @@ def test_s63_who_is_refused_is_told_and_devices_are_not(site):
 
 @pytest.fixture(scope="module")
 def database():
-    with Coordinators(1, sets=["outbound = off"]) as made:
-        made.start()
+    """A database with the schema, where no coordinator is at work but the one that a test starts."""
+    with Coordinators(1, sets=["outbound = dry_run"]) as made:
+        made.pg.coordinators = made
         yield made.pg
 
 
+@pytest.fixture
+def empty(database):
+    database.query("DELETE FROM outbound_stop; DELETE FROM outbound_sender; DELETE FROM outbound_delta; DELETE FROM spool_message; DELETE FROM spool_queue;"
+                   "DELETE FROM spool_recipient")
+    return database
+
+
 def judge(pg, subject, counts, keys):
-    """What is decided about counts that come in this transaction, which the leader, who is off, does not see."""
+    """What is decided about counts that come now."""
     registered, recipients, viruses, bad = counts
     rows = pg.query(f"BEGIN; INSERT INTO outbound_delta VALUES ('{subject}', {registered}, {recipients}, {viruses}, {bad}, 0);"
                     f"SELECT was, state, dry, reason FROM outbound_judge('{json.dumps(keys)}', 1000); COMMIT;")
@@ -170,30 +179,34 @@ def judge(pg, subject, counts, keys):
     ("host 192.0.2.7", ("false", 201, 0, 0), {}, "throttled", "201 recipients"),
     ("host 192.0.2.7", ("true", 999, 0, 0), {}, None, None),
     ("host 192.0.2.7", ("true", 1001, 0, 0), {}, "throttled", "of 1000 allowed"),
-    ("host 192.0.2.7", ("true", 900, 6, 0), {}, "throttled", "6 viruses within an hour"),
+    ("host 192.0.2.7", ("true", 900, 4, 0), {}, None, None),
+    ("host 192.0.2.7", ("true", 900, 5, 0), {}, "throttled", "5 viruses within an hour"),
     ("host 192.0.2.7", ("true", 900, 15, 0), {}, "held", "15 viruses within an hour"),
     ("host 192.0.2.7", ("true", 900, 15, 0), {"viruses": 0}, None, None),
     ("host 192.0.2.7", ("true", 40, 0, 21), {}, "throttled", "21 of 40 recipients within an hour were refused or bounced"),
     ("host 192.0.2.7", ("true", 100, 0, 49), {}, None, None),   # less than half
-    ("host 192.0.2.7", ("true", 20, 0, 20), {}, None, None),    # too few to say
-    ("host 192.0.2.7", ("true", 120, 0, 60), {}, "held", "60 of 120 recipients"),
-    ("host 192.0.2.7", ("true", 120, 0, 60), {"bad_share": 0}, None, None),
+    ("host 192.0.2.7", ("true", 19, 0, 19), {}, None, None),    # too few to say
+    ("host 192.0.2.7", ("true", 20, 0, 20), {}, "throttled", "20 of 20 recipients"),
+    ("host 192.0.2.7", ("false", 120, 0, 60), {}, "held", "60 of 120 recipients"),
+    ("account a@b.test", ("false", 90, 0, 60), {}, "held", "60 of 90 recipients"),
+    ("host 192.0.2.7", ("false", 120, 0, 60), {"bad_share": 0}, None, None),
+    ("host 192.0.2.7", ("true", 120, 0, 60), {}, "throttled", "60 of 120 recipients"),   # a list host does not choose whom it has on its lists
+    ("host 192.0.2.7", ("false", 0, 0, 150), {}, None, None),   # of what was named before
     ("account a@b.test", ("false", 400, 0, 0), {"mode": "dry_run"}, "held", "400 recipients"),
     ("account a@b.test", ("false", 400, 0, 0), {"mode": "off"}, None, None),
 ])
-def test_s63_what_slows_down_and_what_stops(database, subject, counts, keys, state, words):
-    database.query("DELETE FROM outbound_stop; DELETE FROM outbound_sender; DELETE FROM outbound_delta")
-    decided = judge(database, subject, counts, {**KEYS, **keys})
+def test_s63_what_slows_down_and_what_stops(empty, subject, counts, keys, state, words):
+    decided = judge(empty, subject, counts, {**KEYS, **keys})
     if state is None:
         assert not decided
         return
     (was, now, dry, reason), = decided
     assert (was, now, dry) == ("", state, "t" if keys.get("mode") == "dry_run" else "f") and words in reason, decided
-    assert not judge(database, subject, ("false", 0, 0, 0), {**KEYS, **keys})  # told once
+    assert not judge(empty, subject, ("false", 0, 0, 0), {**KEYS, **keys})  # told once
 
 
-def test_s63_what_is_usual_is_learned_and_a_rise_is_seen(database):
-    database.query("DELETE FROM outbound_stop; DELETE FROM outbound_sender; DELETE FROM outbound_delta")
+def test_s63_what_is_usual_is_learned_and_a_rise_is_seen(empty):
+    database = empty
     now = "floor(extract(epoch FROM clock_timestamp()) / 3600)::bigint"
     database.query("SELECT outbound_add('host 192.0.2.7', true, 20, 0, 0, 480000)")
     for hour in range(1, 40):
@@ -201,8 +214,123 @@ def test_s63_what_is_usual_is_learned_and_a_rise_is_seen(database):
     usual, hours = database.query("SELECT round(usual_sum / usual_weight), hours FROM outbound_sender")[0]
     assert (usual, hours) == ("20", "39")
     database.query(f"UPDATE outbound_sender SET hour = {now} - 1, recipients = 0")  # the last hour was of no mail
-    assert not judge(database, "host 192.0.2.7", ("true", 190, 0, 0), KEYS)
-    (_, state, _, reason), = judge(database, "host 192.0.2.7", ("true", 30, 0, 0), KEYS)
+    assert not judge(database, "host 192.0.2.7", ("true", 180, 0, 0), KEYS)
+    (_, state, _, reason), = judge(database, "host 192.0.2.7", ("true", 40, 0, 0), KEYS)
     assert state == "throttled" and re.fullmatch(r"22\d recipients within an hour, of (19|2\d) that are usual", reason), reason
     database.query(f"UPDATE outbound_sender SET hour = {now} - 2")  # nothing for an hour
     assert judge(database, "host 192.0.2.7", ("true", 1, 0, 0), KEYS) == [["throttled", "", "f", "the hour is quiet again"]]
+
+
+@pytest.mark.parametrize("disposition, fresh, arrived, bad, viruses", [
+    ("refused:next-hop", "true", "NULL", 1, 0),
+    ("bounced", "true", "NULL", 1, 0),
+    ("bounced:expired", "true", "NULL", 0, 0),
+    ("bounced", "false", "now() - interval '50 minutes'", 1, 0),
+    ("bounced", "false", "now() - interval '61 minutes'", 0, 0),       # its recipients are of another hour
+    ("bounced", "false", "now() - interval '10 minutes'", 1, 0),
+    ("bounced:expired", "false", "now() - interval '10 minutes'", 0, 0),  # their host was away
+    ("bounced:operator", "false", "now()", 0, 0),
+    ("discarded:virus", "false", "now() - interval '2 days'", 0, 1),
+])
+def test_s63_what_counts_as_bad(empty, disposition, fresh, arrived, bad, viruses):
+    def count(client):
+        empty.query(f"SELECT outbound_count(ARRAY[('M1', now(), 'relay', '{client}', '', '', 1, '{disposition}', '', 3, true)::sent_row], {fresh}, {arrived})")
+        return empty.query("DELETE FROM outbound_delta RETURNING subject, bad, viruses, client")
+    client = "" if fresh == "true" else "2001:db8::7"
+    assert count("2001:db8::7") == [["host 2001:db8::/64", str(bad), str(viruses), client]]  # an IPv6 host has many addresses
+    empty.query("INSERT INTO outbound_sender (subject, registered, hour, released_at) VALUES ('host 192.0.2.7', true, 0, now() - interval '30 minutes')")
+    older = fresh == "false" and "50 minutes" in arrived
+    assert count("192.0.2.7")[0][1] == ("0" if older else str(bad))  # what left before it was released
+
+
+def test_s66_a_late_virus_is_of_the_address_and_not_of_its_network(empty):
+    empty.query("SELECT outbound_count(ARRAY[('M1', now(), 'relay', '2001:db8::99', '', '', 1, 'discarded:virus', '', 3, true)::sent_row], false, now())")
+    empty.query(f"SELECT outbound_judge('{json.dumps(KEYS)}', 1000)")
+    assert empty.query("SELECT client, viruses FROM sending_host_day WHERE client LIKE '2001:%'") == [["2001:db8::99", "1"]]
+    assert empty.query("SELECT outbound_find('2001:db8::1234'), outbound_find('2001:db8:0:1::1')") == [["host 2001:db8::/64", ""]]
+
+
+def stop(pg, who, state="held", since="now()"):
+    pg.query(f"INSERT INTO outbound_stop (subject, state, dry, since, reason, evidence) VALUES ('{who}', '{state}', false, {since}, 'a test', '{{}}')")
+
+
+def hold(pg, who, count, size=100, complete=True):
+    """So many messages that are held for it."""
+    pg.query("INSERT INTO spool_message (id, size, recipients, scanned, dsn, envelope, node, listener, client, helo, tls, sender, message_id, verdict, scanner, engine,"
+             f" signatures, stored_at, held_for) SELECT md5('{who}{complete}' || n), {size}, 1, true, false, '', '', '', '', '', '', '', '', '', '', '', '',"
+             f" {'now()' if complete else 'NULL'}, '{who}' FROM generate_series(1, {count}) AS n;"
+             "INSERT INTO spool_recipient (id, number, destination, address, packed) SELECT id, 0, 'b.test', 'b@b.test', '' FROM spool_message ON CONFLICT DO NOTHING;"
+             "INSERT INTO spool_queue (id, destination, arrived_at, scanned, due_at, attend_at, held) SELECT id, 'b.test', now(), true, now(), now() + interval '1 day', true"
+             " FROM spool_message WHERE stored_at IS NOT NULL ON CONFLICT DO NOTHING")
+
+
+def test_s63_who_is_stopped_is_told_before_who_is_slowed_down(empty):
+    stop(empty, "account old@b.test", since="now() - interval '9 days'")
+    empty.query("ALTER TABLE outbound_stop DISABLE TRIGGER outbound_stop_changed; INSERT INTO outbound_stop (subject, state, dry, reason, evidence)"
+                " SELECT 'host 10.0.' || n / 250 || '.' || n % 250, 'throttled', false, '', '{}' FROM generate_series(1, 1000) AS n;"
+                "ALTER TABLE outbound_stop ENABLE TRIGGER outbound_stop_changed")
+    told = json.loads(empty.query("SELECT outbound_stops()")[0][0])
+    assert len(told) == 1000 and told[0] == {"subject": "account old@b.test", "state": "held"}
+
+
+def test_s63_off_frees_who_is_slowed_down_and_stops_rest(empty):
+    stop(empty, "account held@b.test")
+    stop(empty, "account slow@b.test", "throttled")
+    hold(empty, "account held@b.test", 1)
+    off = {**KEYS, "mode": "off"}
+    assert judge(empty, "account x@b.test", ("false", 0, 0, 0), off) == [["throttled", "", "f", "outbound is off"]]
+    assert empty.query("SELECT outbound_stops(), outbound_free(10)") == [["[]", "0"]]  # what is held stays so
+    ask = "UPDATE spool_message SET held_for = ''; SELECT outbound_hold(array_agg(id), ARRAY['account held@b.test']) FROM spool_message; SELECT held_for FROM spool_message"
+    assert empty.query(ask)[-1] == [""]
+    assert not judge(empty, "account x@b.test", ("false", 0, 0, 0), KEYS)
+    assert json.loads(empty.query("SELECT outbound_stops()")[0][0]) == [{"subject": "account held@b.test", "state": "held"}]
+    assert empty.query(ask)[-1] == ["account held@b.test"]
+
+
+def test_s63_counts_of_the_stopped_are_kept_and_who_has_none_is_free(empty):
+    empty.query("INSERT INTO outbound_sender (subject, registered, hour) SELECT 'account ' || n || '@b.test', false, 0 FROM generate_series(1, 5) AS n")
+    stop(empty, "account 1@b.test", "throttled")
+    stop(empty, "account gone@b.test", "throttled")
+    assert empty.query("SELECT outbound_tidy(0, 100); SELECT subject FROM outbound_sender") == [["4"], ["account 1@b.test"]]
+    told = judge(empty, "account 1@b.test", ("false", 101, 0, 0), KEYS)
+    assert told == [["throttled", "", "f", "nothing is known of it any more"]] and empty.query("SELECT subject FROM outbound_stop") == [["account 1@b.test"]]
+
+
+@pytest.mark.parametrize("keys, full", [
+    ({}, "ff"), ({"held_messages": 3}, "tf"), ({"held_bytes": 600}, "tf"), ({"held_bytes": 601}, "ff"), ({"held_all": 700}, "tt"), ({"held_all": 701}, "ff"),
+])
+def test_s63_held_mail_has_limits(empty, keys, full):
+    for who, count, size in (("account a@b.test", 3, 200), ("account b@b.test", 1, 100)):
+        stop(empty, who)
+        hold(empty, who, count, size)
+    judge(empty, "account x@b.test", ("false", 0, 0, 0), {**KEYS, **keys})
+    assert empty.query("SELECT string_agg(full_up::text::char(1), '' ORDER BY subject) FROM outbound_stop") == [[full]]
+    assert empty.query("SELECT messages, bytes, filled FROM outbound_counts()") == [["4", "700", str(full.count("t"))]]
+
+
+def test_s63_a_release_is_done_in_parts_and_ends_when_nothing_is_left(empty):
+    who, cluster = "account many@b.test", empty.coordinators
+    stop(empty, who)
+    hold(empty, who, 1100)
+    hold(empty, who, 1, complete=False)
+    part = json.loads(empty.query(f"SELECT body FROM admin_outbound_release('tests', '{who}', true)")[0][0])
+    assert (part["was"], part["deleted"], part["left"]) == ("held", 500, 601) and empty.query("SELECT subject FROM outbound_stop") == [[who]]
+    cluster.start()
+    try:
+        assert cluster.ctl("outbound", "release", "many@b.test", "--delete") == (
+            f"{who} was held: 0 messages released, 600 deleted; 1 left, which are being stored or delivered: it stays stopped, ask again\n")
+        cluster.add_key("edge-1", "edge")
+        node, ident = cluster.node("edge-1", "edge"), new_id()
+        assert node.hello(30) is not None
+        edge = Edge(node)
+        edge.stored(ident, login=b"many@b.test")  # its edge has not heard that it is held
+        assert empty.query(f"SELECT m.held_for, q.held FROM spool_message m JOIN spool_queue q USING (id) WHERE m.id = '{ident}'") == [[who, "t"]]
+
+        def gauge(name):
+            return cluster.metric(f'weir_outbound_{name}{{node="coordinator-1"}}')
+        wait_until(lambda: gauge("held_messages") == 2 and gauge("held_bytes") > 100, 30, "the gauges")
+        assert gauge("full") == 0
+        assert cluster.ctl("outbound", "release", "many@b.test") == f"{who} was held: 2 messages released, 0 deleted\n"
+        assert empty.query("SELECT count(*) FROM outbound_stop")[0] == ["0"] and empty.query("SELECT count(*) FROM spool_message WHERE held_for <> ''")[0] == ["0"]
+    finally:
+        cluster.stop("coordinator-1")

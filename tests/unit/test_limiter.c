@@ -33,34 +33,43 @@ static void tell(struct stops *stops, const char *const *subjects, size_t count)
     stops_set(stops, count > 0 ? &told : NULL);
 }
 
+static const struct stop *find(const struct stops *stops, const char *login, const char *client)
+{
+    struct netaddr address;
+    ck_assert(netaddr_parse(&address, client));
+    return stops_find(stops, login, &address);
+}
+
 START_TEST(test_who_is_stopped)
 {
-    static const char *const subjects[] = { "host 192.0.2.7", "account zoe@b.test", "account alice@b.test", "host 192.0.2.70", "host 2001:db8::7" };
+    static const char *const subjects[] = { "host 192.0.2.7", "account zoe@b.test", "account alice@b.test", "host 192.0.2.70", "host 2001:db8::/64" };
     struct stops stops = { 0 };
     struct limit_rule rule;
     char subject[LIMIT_SUBJECT_MAX], name[LIMIT_BUCKET_MAX];
-    ck_assert_ptr_null(stops_find(&stops, NULL, "192.0.2.7"));
+    ck_assert_ptr_null(find(&stops, NULL, "192.0.2.7"));
     tell(&stops, subjects, 5);
     for (size_t i = 0; i < 5; i++) {
         bool account = subjects[i][0] == 'a';
         const char *who = strchr(subjects[i], ' ') + 1;
-        const struct stop *stop = stops_find(&stops, account ? who : NULL, account ? "192.0.2.99" : who);
+        const char *client = account ? "192.0.2.99" : strchr(who, ':') != NULL ? "2001:db8::1:2:3" : who;
+        const struct stop *stop = find(&stops, account ? who : NULL, client);
         ck_assert_ptr_nonnull(stop);
         ck_assert_uint_eq(stop->amount, 100 * i);
-        ck_assert_ptr_null(stops_find(&stops, account ? NULL : who, who)); /* another kind */
+        ck_assert_ptr_null(find(&stops, account ? NULL : who, client)); /* another kind */
         stop_rule(stop, &rule, subject);
         ck_assert_str_eq(subject, who);
         ck_assert_int_eq(rule.by, account ? LIMIT_BY_ACCOUNT : LIMIT_BY_CLIENT);
         ck_assert(rule.rate.amount == (i == 0 ? 2 : 200 * i) && rule.rate.period_ms == 7200000 && rule.rate.burst == (i == 0 ? 1 : 10 * i));
     }
-    ck_assert_str_eq(limit_bucket_name(name, &rule, subject), "outbound client recipients/7200 2001:db8::7");
-    ck_assert_ptr_null(stops_find(&stops, "alice", "192.0.2.7")); /* who logged in is not the host */
-    ck_assert_ptr_null(stops_find(&stops, NULL, "192.0.2.8"));
+    ck_assert_str_eq(limit_bucket_name(name, &rule, subject), "outbound client recipients/7200 2001:db8::/64");
+    ck_assert_ptr_null(find(&stops, "alice", "192.0.2.7")); /* who logged in is not the host */
+    ck_assert_ptr_null(find(&stops, NULL, "192.0.2.8"));
+    ck_assert_ptr_null(find(&stops, NULL, "2001:db8:0:1::7"));
     tell(&stops, subjects, 1);
-    ck_assert_ptr_null(stops_find(&stops, "zoe@b.test", ""));
-    ck_assert_ptr_nonnull(stops_find(&stops, NULL, "192.0.2.7"));
+    ck_assert_ptr_null(find(&stops, "zoe@b.test", "192.0.2.9"));
+    ck_assert_ptr_nonnull(find(&stops, NULL, "192.0.2.7"));
     tell(&stops, subjects, 0);
-    ck_assert(stops.count == 0 && stops_find(&stops, NULL, "192.0.2.7") == NULL);
+    ck_assert(stops.count == 0 && find(&stops, NULL, "192.0.2.7") == NULL);
     stops_fini(&stops);
 }
 END_TEST

@@ -18,10 +18,10 @@ CREATE OR REPLACE FUNCTION cluster_identity() RETURNS text LANGUAGE sql STABLE A
     FROM cluster
 $f$;
 
--- What nodes hear: the newest ones, as many as go into a cluster state.
+-- What nodes hear: as many as go into a cluster state, the newest of those who are stopped before those who are slowed down.
 CREATE OR REPLACE FUNCTION outbound_stops() RETURNS json LANGUAGE sql STABLE AS $f$
     SELECT coalesce(json_agg(json_build_object('subject', subject, 'state', CASE WHEN full_up THEN 'full' ELSE state END)), '[]')
-    FROM (SELECT * FROM outbound_stop WHERE NOT dry ORDER BY since DESC LIMIT 1000) AS o
+    FROM (SELECT * FROM outbound_stop WHERE NOT dry AND NOT idle ORDER BY state = 'throttled', since DESC LIMIT 1000) AS o
 $f$;
 
 -- The cluster state, from one snapshot.

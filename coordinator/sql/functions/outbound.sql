@@ -3,22 +3,30 @@
 -- Counts come as rows that nobody waits for (outbound_delta). One who leads takes them out and judges (outbound_judge), so that each decision is made once;
 -- what nodes hear of it is part of the cluster state.
 
+-- An IPv6 host has as many addresses as it likes: it is its network of 64 bits, as edges look for it.
 CREATE OR REPLACE FUNCTION outbound_subject(origin smallint, login text, client text) RETURNS text LANGUAGE sql IMMUTABLE AS $f$
-    SELECT CASE WHEN origin = 4 THEN 'account ' || login WHEN origin IN (2, 3) THEN 'host ' || client END
+    SELECT CASE WHEN origin = 4 THEN 'account ' || login
+        WHEN origin IN (2, 3) AND client LIKE '%:%' THEN 'host ' || coalesce(text(network(set_masklen(client_text(client)::inet, 64))), client)
+        WHEN origin IN (2, 3) THEN 'host ' || client END
 $f$;
 
--- That a next hop did not want the recipient, in the session or at the end of its way through the spool. What operators return is nobody's fault.
+-- That a next hop did not want the recipient, in the session or at the end of its way through the spool. What operators return is nobody's fault, nor that
+-- a next hop was away until the mail was too old.
 CREATE OR REPLACE FUNCTION sent_is_bad(disposition text) RETURNS boolean LANGUAGE sql IMMUTABLE AS $f$
-    SELECT disposition IN ('refused:next-hop', 'refused:verify', 'refused:no-user') OR (disposition LIKE 'bounced%' AND disposition <> 'bounced:operator')
+    SELECT disposition IN ('refused:next-hop', 'refused:verify', 'refused:no-user') OR (disposition LIKE 'bounced%' AND disposition NOT IN ('bounced:operator', 'bounced:expired'))
 $f$;
 
--- Counts rows of the audit that were just written; `fresh`: the recipients count, too, else only what became of them.
-CREATE OR REPLACE FUNCTION outbound_count(rows sent_row[], fresh boolean) RETURNS void LANGUAGE sql STRICT AS $f$
+-- Counts rows of the audit that were just written; `fresh`: the recipients count, too, else only what became of them. What bounced then counts only where its
+-- message arrived within the hour and since the last release, as its recipients did: a share is of what was named in the same time.
+CREATE OR REPLACE FUNCTION outbound_count(rows sent_row[], fresh boolean, arrived timestamptz DEFAULT NULL) RETURNS void LANGUAGE sql AS $f$
     INSERT INTO outbound_delta
-        SELECT outbound_subject(r.origin, r.login, r.client), bool_or(r.origin = 3), CASE WHEN fresh THEN count(*) ELSE 0 END,
-            count(DISTINCT r.id) FILTER (WHERE sent_is_virus(r.disposition) AND (r.first OR NOT fresh)), count(*) FILTER (WHERE sent_is_bad(r.disposition)),
-            CASE WHEN fresh THEN 0 ELSE count(DISTINCT r.id) FILTER (WHERE sent_is_virus(r.disposition)) END
-        FROM unnest(rows) AS r WHERE r.origin >= 2 GROUP BY 1
+        SELECT outbound_subject(r.origin, r.login, r.client) AS subject, bool_or(r.origin = 3), CASE WHEN fresh THEN count(*) ELSE 0 END,
+            count(DISTINCT r.id) FILTER (WHERE sent_is_virus(r.disposition) AND (r.first OR NOT fresh)),
+            count(*) FILTER (WHERE sent_is_bad(r.disposition) AND (fresh OR arrived > greatest(clock_timestamp() - interval '1 hour', (SELECT s.released_at
+                FROM outbound_sender s WHERE s.subject = outbound_subject(r.origin, r.login, r.client))))),
+            CASE WHEN fresh THEN 0 ELSE count(DISTINCT r.id) FILTER (WHERE sent_is_virus(r.disposition)) END,
+            CASE WHEN fresh OR r.origin = 4 THEN '' ELSE r.client END AS client
+        FROM unnest(rows) AS r WHERE r.origin >= 2 GROUP BY 1, 7
 $f$;
 
 -- How many of an hour: those of this one, and of the last one the part that the hour which ends now still has.
@@ -38,8 +46,11 @@ CREATE OR REPLACE FUNCTION outbound_roll(subjects text[], now_hour bigint) RETUR
 $f$;
 
 -- Takes counts out, judges those they are of and those that are slowed down, and tells what changed: subject, what it was ('' free) and is now, and why.
--- k: the keys outbound_* without that word. Held or refused is nobody for less than hold_factor times what slows down, and nobody is let go but by an operator;
--- who is slowed down is let go when the hour is quiet again. mode off: counts are dropped, and nobody is judged.
+-- k: the keys outbound_* without that word; held_all: bytes of all held mail. Held or refused is nobody for less than hold_factor times what slows down, and nobody
+-- is let go but by an operator; who is slowed down is let go when the hour is quiet again. A registered host is not stopped for what is refused or bounces: who
+-- is on its lists decides that, too. mode off: counts are dropped, nobody is judged or slowed down, and stops rest (idle) until it is on again.
+--
+-- Locks, here and in admin_outbound_release(): outbound_delta, outbound_sender, messages, outbound_stop, and with it (its trigger) the row of cluster.
 CREATE OR REPLACE FUNCTION outbound_judge(k jsonb, most integer) RETURNS TABLE (subject text, was text, state text, dry boolean, reason text)
 LANGUAGE plpgsql AS $f$
 DECLARE
@@ -49,20 +60,22 @@ DECLARE
     looked text[];
     counts record;
     one record;
-    worst double precision;
+    over record;
     words text;
     next_state text;
-    held_now bigint;
     today CONSTANT date := (now() AT TIME ZONE 'UTC')::date;
 BEGIN
     WITH taken AS (DELETE FROM outbound_delta d WHERE d.ctid = ANY (ARRAY(SELECT o.ctid FROM outbound_delta o LIMIT most FOR UPDATE SKIP LOCKED)) RETURNING d.*),
-    sums AS (SELECT t.subject, bool_or(t.registered) AS registered, sum(t.recipients)::bigint AS recipients, sum(t.viruses)::bigint AS viruses, sum(t.bad)::bigint AS bad,
-        sum(t.late_viruses)::bigint AS late FROM taken t GROUP BY t.subject ORDER BY t.subject)
+    sums AS (SELECT t.subject, bool_or(t.registered) AS registered, sum(t.recipients)::bigint AS recipients, sum(t.viruses)::bigint AS viruses, sum(t.bad)::bigint AS bad
+        FROM taken t GROUP BY t.subject ORDER BY t.subject),
+    register AS (INSERT INTO sending_host_day AS h (client, day, viruses) SELECT t.client, today, sum(t.late_viruses) FROM taken t
+        WHERE t.late_viruses > 0 AND t.client <> '' GROUP BY 1 ORDER BY 1
+        ON CONFLICT ON CONSTRAINT sending_host_day_pkey DO UPDATE SET viruses = h.viruses + EXCLUDED.viruses)
     SELECT array_agg(s.subject) AS subjects, array_agg(s.registered) AS registered, array_agg(s.recipients) AS recipients, array_agg(s.viruses) AS viruses,
-        array_agg(s.bad) AS bad, array_agg(s.late) AS late INTO counts FROM sums s;
-    INSERT INTO sending_host_day AS h (client, day, viruses) SELECT substr(u.who, 6), today, u.late FROM unnest(counts.subjects, counts.late) AS u(who, late)
-        WHERE u.late > 0 AND u.who LIKE 'host %' ORDER BY 1 ON CONFLICT ON CONSTRAINT sending_host_day_pkey DO UPDATE SET viruses = h.viruses + EXCLUDED.viruses;
+        array_agg(s.bad) AS bad INTO counts FROM sums s;
+    UPDATE outbound_stop o SET idle = NOT o.idle WHERE o.idle <> (k->>'mode' = 'off');
     IF k->>'mode' = 'off' THEN
+        RETURN QUERY DELETE FROM outbound_stop o WHERE o.state = 'throttled' OR o.dry RETURNING o.subject, o.state, ''::text, o.dry, 'outbound is off'::text;
         RETURN;
     END IF;
     PERFORM outbound_roll(counts.subjects, now_hour);
@@ -70,6 +83,8 @@ BEGIN
         FROM unnest(counts.subjects, counts.registered, counts.recipients, counts.viruses, counts.bad) AS u(who, listed, r, v, b);
     looked := ARRAY(SELECT unnest(counts.subjects) UNION SELECT o.subject FROM outbound_stop o WHERE o.state = 'throttled' OR o.dry);
     PERFORM outbound_roll(looked, now_hour);
+    RETURN QUERY DELETE FROM outbound_stop o WHERE (o.state = 'throttled' OR o.dry) AND NOT EXISTS (SELECT FROM outbound_sender s WHERE s.subject = o.subject)
+        RETURNING o.subject, o.state, ''::text, o.dry, 'nothing is known of it any more'::text;
     FOR one IN SELECT s.subject, s.registered, s.hours, outbound_recent(s.recipients, s.last_recipients, moment) AS recipients,
             outbound_recent(s.viruses, s.last_viruses, moment) AS viruses, outbound_recent(s.bad, s.last_bad, moment) AS bad,
             round(s.usual_sum / nullif(s.usual_weight, 0)) AS usual, coalesce(o.state, '') AS stopped, o.dry AS stopped_dry,
@@ -77,21 +92,24 @@ BEGIN
                 ELSE (k->>'host_recipients')::bigint END AS limited
         FROM outbound_sender s LEFT JOIN outbound_stop o ON o.subject = s.subject WHERE s.subject = ANY (looked) ORDER BY s.subject
     LOOP
-        SELECT c.ratio, c.words INTO worst, words FROM (VALUES
-            (CASE WHEN one.limited > 0 THEN one.recipients / one.limited::double precision ELSE 0 END,
+        -- What slows down: over what is allowed, but at what is told for the others. stops: it may do more than that.
+        SELECT c.ratio >= (k->>'hold_factor')::bigint AND c.stops AS stops, c.ratio > 1 OR c.ratio = 1 AND NOT c.allowed AS slows, c.words INTO over FROM (VALUES
+            (true, true, CASE WHEN one.limited > 0 THEN one.recipients / one.limited::double precision ELSE 0 END,
              format('%s recipients within an hour, of %s allowed', one.recipients, one.limited)),
-            (CASE WHEN (k->>'rise')::bigint > 0 AND one.hours >= 24 AND one.recipients > (k->>'rise_least')::bigint
+            (false, true, CASE WHEN (k->>'rise')::bigint > 0 AND one.hours >= 24
                 THEN one.recipients / greatest((k->>'rise')::bigint * one.usual, (k->>'rise_least')::bigint)::double precision ELSE 0 END,
              format('%s recipients within an hour, of %s that are usual', one.recipients, one.usual)),
-            (CASE WHEN (k->>'viruses')::bigint > 0 THEN one.viruses / (k->>'viruses')::double precision ELSE 0 END,
+            (false, true, CASE WHEN (k->>'viruses')::bigint > 0 THEN one.viruses / (k->>'viruses')::double precision ELSE 0 END,
              format('%s viruses within an hour', one.viruses)),
-            (CASE WHEN (k->>'bad_share')::bigint > 0 AND one.bad * 100 >= (k->>'bad_share')::bigint * one.recipients
+            (false, NOT one.registered, CASE WHEN (k->>'bad_share')::bigint > 0 AND one.recipients >= (k->>'bad_least')::bigint
+                    AND one.bad * 100 >= (k->>'bad_share')::bigint * one.recipients
                 THEN one.bad / (k->>'bad_least')::double precision ELSE 0 END,
-             format('%s of %s recipients within an hour were refused or bounced', one.bad, one.recipients))) AS c(ratio, words)
-            ORDER BY c.ratio DESC LIMIT 1;
+             format('%s of %s recipients within an hour were refused or bounced', one.bad, one.recipients))) AS c(allowed, stops, ratio, words)
+            ORDER BY 1 DESC, 2 DESC, c.ratio DESC LIMIT 1;
+        words := over.words;
         next_state := CASE WHEN one.stopped IN ('held', 'refused') AND NOT one.stopped_dry THEN one.stopped
-            WHEN worst >= (k->>'hold_factor')::bigint THEN CASE k->>'action' WHEN 'hold' THEN 'held' ELSE 'refused' END
-            WHEN worst > 1 THEN 'throttled' ELSE '' END;
+            WHEN over.stops THEN CASE k->>'action' WHEN 'hold' THEN 'held' ELSE 'refused' END
+            WHEN over.slows THEN 'throttled' ELSE '' END;
         CONTINUE WHEN next_state = one.stopped AND (next_state = '' OR one.stopped_dry = is_dry OR NOT one.stopped_dry);
         IF next_state = '' THEN
             DELETE FROM outbound_stop o WHERE o.subject = one.subject;
@@ -110,15 +128,13 @@ BEGIN
         reason := words;
         RETURN NEXT;
     END LOOP;
-    -- Whoever has too much held already is not taken from any more, until an operator makes room.
-    FOR one IN SELECT o.subject, o.full_up FROM outbound_stop o WHERE o.state <> 'throttled' AND NOT o.dry LOOP
-        SELECT count(*) INTO held_now FROM (SELECT FROM spool_message m WHERE m.held_for = one.subject LIMIT (k->>'held_messages')::bigint) AS m;
-        IF (held_now >= (k->>'held_messages')::bigint) <> one.full_up THEN
-            UPDATE outbound_stop o SET full_up = NOT one.full_up WHERE o.subject = one.subject;
-        END IF;
-    END LOOP;
-    PERFORM outbound_let_go(m.held_for, '', most) FROM (SELECT DISTINCT h.held_for FROM spool_message h WHERE h.held_for <> ''
-        AND NOT EXISTS (SELECT FROM outbound_stop o WHERE o.subject = h.held_for AND o.state IN ('held', 'refused') AND NOT o.dry)) AS m;
+    -- Whoever has too much held already is not taken from any more, until an operator makes room; where all have together, nobody is.
+    WITH h AS (SELECT m.held_for, count(*) AS messages, sum(m.size) AS bytes FROM spool_message m WHERE m.held_for <> '' GROUP BY m.held_for)
+    UPDATE outbound_stop o SET full_up = NOT o.full_up
+        FROM outbound_stop p LEFT JOIN h ON h.held_for = p.subject CROSS JOIN (SELECT sum(a.bytes) AS bytes FROM h AS a) AS everything
+        WHERE o.subject = p.subject AND o.state <> 'throttled' AND NOT o.dry
+            AND o.full_up <> (coalesce(h.messages, 0) >= (k->>'held_messages')::bigint OR coalesce(h.bytes >= (k->>'held_bytes')::bigint, false)
+                OR coalesce(everything.bytes >= (k->>'held_all')::bigint, false));
 END $f$;
 
 -- Adds counts to a sender that is of the present hour, or new. The subject.
@@ -129,29 +145,38 @@ CREATE OR REPLACE FUNCTION outbound_add(who text, listed boolean, r bigint, v bi
     RETURNING s.subject
 $f$;
 
--- Of messages that were just stored, in the same transaction: those of senders who are still held rest. What is leased already was stored before.
+-- Of messages that were just stored, in the same transaction: those of senders who are held now rest, whatever their edge has heard. What is leased already was
+-- stored before.
 CREATE OR REPLACE FUNCTION outbound_hold(ids text[], subjects text[]) RETURNS void LANGUAGE plpgsql AS $f$
+DECLARE
+    stopped CONSTANT text[] := ARRAY(SELECT o.subject FROM outbound_stop o WHERE o.subject = ANY (subjects) AND o.state IN ('held', 'refused')
+        AND NOT o.dry AND NOT o.idle);
 BEGIN
+    IF stopped = '{}' THEN
+        RETURN;
+    END IF;
     WITH held AS (
         UPDATE spool_message m SET held_for = w.subject FROM unnest(ids, subjects) AS w(id, subject)
-            WHERE m.id = w.id AND EXISTS (SELECT FROM outbound_stop o WHERE o.subject = w.subject AND o.state IN ('held', 'refused') AND NOT o.dry)
-            RETURNING m.id)
+            WHERE m.id = w.id AND w.subject = ANY (stopped) RETURNING m.id)
     UPDATE spool_queue q SET held = true FROM held h WHERE q.id = h.id AND NOT q.leased;
 END $f$;
 
--- Mail that was held for a sender goes on, or (deleter) is deleted: at most so many messages. How many.
+-- Mail that was held for a sender goes on, or (deleter) is deleted: at most so many messages. How many. What is not complete, or is being delivered, is not
+-- deleted: it stays held.
 CREATE OR REPLACE FUNCTION outbound_let_go(who text, deleter text, most integer) RETURNS integer LANGUAGE plpgsql AS $f$
 DECLARE
     one record;
     entry record;
     done integer := 0;
 BEGIN
-    FOR one IN SELECT m.id FROM spool_message m WHERE m.held_for = who ORDER BY m.id LIMIT most FOR UPDATE LOOP
+    FOR one IN SELECT m.id FROM spool_message m WHERE m.held_for = who AND (deleter = '' OR m.stored_at IS NOT NULL
+            AND NOT EXISTS (SELECT FROM spool_queue q WHERE q.id = m.id AND q.held AND q.leased AND q.due_at > clock_timestamp()))
+        ORDER BY m.id LIMIT most FOR UPDATE LOOP
         done := done + 1;
         UPDATE spool_message m SET held_for = '' WHERE m.id = one.id;
         FOR entry IN SELECT q.destination, q.scanned, q.leased AND q.due_at > clock_timestamp() AS leased FROM spool_queue q
             WHERE q.id = one.id AND q.held ORDER BY q.destination FOR UPDATE LOOP
-            IF deleter <> '' AND NOT entry.leased THEN
+            IF deleter <> '' THEN
                 PERFORM queue_delete(deleter, one.id, entry.destination, ARRAY(SELECT r.number FROM spool_recipient r
                     WHERE r.id = one.id AND r.destination = entry.destination AND r.state = 'queued'));
             ELSE
@@ -167,25 +192,41 @@ BEGIN
     RETURN done;
 END $f$;
 
+-- Mail that is held for senders whose stop is gone goes on, at most so many messages: what was stored while that was lifted. How many.
+CREATE OR REPLACE FUNCTION outbound_free(most integer) RETURNS integer LANGUAGE plpgsql AS $f$
+DECLARE
+    one record;
+    done integer := 0;
+BEGIN
+    FOR one IN SELECT DISTINCT h.held_for FROM spool_message h WHERE h.held_for <> ''
+        AND NOT EXISTS (SELECT FROM outbound_stop o WHERE o.subject = h.held_for AND o.state IN ('held', 'refused') AND NOT o.dry) LOOP
+        EXIT WHEN done >= most;
+        done := done + outbound_let_go(one.held_for, '', most - done);
+    END LOOP;
+    RETURN done;
+END $f$;
+
 CREATE OR REPLACE FUNCTION outbound_tidy(entries bigint, most integer) RETURNS bigint LANGUAGE plpgsql AS $f$
 DECLARE
     there bigint;
     gone bigint;
 BEGIN
     SELECT count(*) INTO there FROM (SELECT FROM outbound_sender LIMIT entries + most) AS l;
-    DELETE FROM outbound_sender s WHERE s.subject = ANY (ARRAY(SELECT o.subject FROM outbound_sender o WHERE o.last_seen < now() - interval '30 days' LIMIT most))
-        OR s.subject = ANY (ARRAY(SELECT o.subject FROM outbound_sender o ORDER BY o.last_seen LIMIT greatest(least(there - entries, most), 0)));
+    DELETE FROM outbound_sender s WHERE NOT EXISTS (SELECT FROM outbound_stop p WHERE p.subject = s.subject) AND (s.subject = ANY (ARRAY(SELECT o.subject FROM outbound_sender o WHERE o.last_seen < now() - interval '30 days' LIMIT most))
+        OR s.subject = ANY (ARRAY(SELECT o.subject FROM outbound_sender o ORDER BY o.last_seen LIMIT greatest(least(there - entries, most), 0))));
     GET DIAGNOSTICS gone = ROW_COUNT;
     RETURN gone;
 END $f$;
 
-CREATE OR REPLACE FUNCTION outbound_counts() RETURNS TABLE (throttled bigint, held bigint, dry bigint, messages bigint) LANGUAGE sql STABLE AS $f$
-    SELECT count(*) FILTER (WHERE state = 'throttled' AND NOT o.dry), count(*) FILTER (WHERE state <> 'throttled' AND NOT o.dry), count(*) FILTER (WHERE o.dry),
-        (SELECT count(*) FROM spool_message WHERE held_for <> '') FROM outbound_stop o
+CREATE OR REPLACE FUNCTION outbound_counts() RETURNS TABLE (throttled bigint, held bigint, dry bigint, messages bigint, bytes bigint, filled bigint)
+LANGUAGE sql STABLE AS $f$
+    SELECT count(*) FILTER (WHERE o.state = 'throttled' AND NOT o.dry AND NOT o.idle), count(*) FILTER (WHERE o.state <> 'throttled' AND NOT o.dry AND NOT o.idle),
+        count(*) FILTER (WHERE o.dry), min(h.messages), min(h.bytes), count(*) FILTER (WHERE o.full_up AND NOT o.idle)
+    FROM (SELECT count(*) AS messages, coalesce(sum(size), 0)::bigint AS bytes FROM spool_message WHERE held_for <> '') AS h LEFT JOIN outbound_stop o ON true
 $f$;
 
 CREATE OR REPLACE FUNCTION outbound_summary(who text) RETURNS jsonb LANGUAGE sql STABLE AS $f$
-    SELECT jsonb_build_object('subject', who, 'held_messages', (SELECT count(*) FROM spool_message m WHERE m.held_for = who))
+    SELECT jsonb_build_object('subject', who, 'held_messages', h.messages, 'held_bytes', h.bytes)
         || coalesce((SELECT jsonb_build_object('recipients', outbound_recent(r.recipients, r.last_recipients, r.moment), 'viruses',
                 outbound_recent(r.viruses, r.last_viruses, r.moment), 'bad', outbound_recent(r.bad, r.last_bad, r.moment), 'usual',
                 round(s.usual_sum / nullif(s.usual_weight, 0)), 'hours', s.hours, 'registered', s.registered, 'first_seen', s.first_seen, 'last_seen', s.last_seen)
@@ -197,13 +238,14 @@ CREATE OR REPLACE FUNCTION outbound_summary(who text) RETURNS jsonb LANGUAGE sql
                 CASE s.hour WHEN h.now_hour THEN s.last_bad WHEN h.now_hour - 1 THEN s.bad ELSE 0 END AS last_bad
                 FROM (SELECT floor(extract(epoch FROM clock_timestamp()) / 3600)::bigint AS now_hour) AS h) AS r
             WHERE s.subject = who), '{}')
-        || coalesce((SELECT jsonb_build_object('state', o.state, 'dry', o.dry, 'full', o.full_up, 'since', o.since, 'reason', o.reason, 'evidence', o.evidence)
+        || coalesce((SELECT jsonb_build_object('state', o.state, 'dry', o.dry, 'full', o.full_up, 'idle', o.idle, 'since', o.since, 'reason', o.reason, 'evidence', o.evidence)
             FROM outbound_stop o WHERE o.subject = who), '{"state": "free"}')
+    FROM (SELECT count(*) AS messages, coalesce(sum(m.size), 0) AS bytes FROM spool_message m WHERE m.held_for = who) AS h
 $f$;
 
 -- Whom an operator means: a login, an address, or a subject as it is listed. NULL: nobody of that name ever sent.
 CREATE OR REPLACE FUNCTION outbound_find(wanted text) RETURNS text LANGUAGE sql STABLE AS $f$
-    SELECT n.name FROM unnest(ARRAY[wanted, 'account ' || wanted, 'account ' || login_fold(wanted), 'host ' || client_text(wanted)]) WITH ORDINALITY AS n(name, place)
+    SELECT n.name FROM unnest(ARRAY[wanted, 'account ' || wanted, 'account ' || login_fold(wanted), outbound_subject(2::smallint, '', client_text(wanted))]) WITH ORDINALITY AS n(name, place)
     WHERE EXISTS (SELECT FROM outbound_sender s WHERE s.subject = n.name) OR EXISTS (SELECT FROM outbound_stop o WHERE o.subject = n.name)
         OR EXISTS (SELECT FROM spool_message m WHERE m.held_for = n.name AND m.held_for <> '')
     ORDER BY n.place LIMIT 1
@@ -229,29 +271,39 @@ BEGIN
         newest := (SELECT jsonb_agg(to_jsonb(a) ORDER BY a.time) FROM (SELECT time, id, client, sender, recipient, disposition, reply FROM audit
             WHERE login <> '' AND login = name ORDER BY login DESC, time DESC LIMIT 20) AS a);
     ELSE
-        newest := (SELECT jsonb_agg(to_jsonb(a) ORDER BY a.time) FROM (SELECT time, id, client, sender, recipient, disposition, reply FROM audit
-            WHERE client = name ORDER BY client DESC, time DESC LIMIT 20) AS a);
+        -- Of a network those addresses of it that sent last.
+        newest := (SELECT jsonb_agg(to_jsonb(n) ORDER BY n.time) FROM (SELECT a.* FROM (SELECT h.client FROM sending_host h
+                WHERE outbound_subject(2::smallint, '', h.client) = who ORDER BY h.last_seen DESC LIMIT 20) AS c,
+            LATERAL (SELECT time, id, client, sender, recipient, disposition, reply FROM audit WHERE client = c.client ORDER BY client DESC, time DESC LIMIT 20) AS a
+            ORDER BY a.time DESC LIMIT 20) AS n);
     END IF;
     RETURN (0, NULL, (outbound_summary(who) || jsonb_build_object('newest', coalesce(newest, '[]'), 'held', coalesce((SELECT jsonb_agg(to_jsonb(h) ORDER BY h.arrived_at)
         FROM (SELECT m.id, m.arrived_at, m.size, m.sender, m.recipients FROM spool_message m WHERE m.held_for = who ORDER BY m.arrived_at LIMIT 20) AS h), '[]')))::json)::admin_answer;
 END $f$;
 
--- Lifts what holds a sender, and begins to count anew; its held mail goes on, or is deleted.
+-- Begins to count a sender anew and lifts what holds it; its held mail goes on, or is deleted, at most 500 messages at a time, as others wait for their rows. Where some are
+-- `left` the stop stays, so that they and what comes meanwhile rest: whoever wants the rest asks again. Until then no row that all need is locked.
 CREATE OR REPLACE FUNCTION admin_outbound_release(requester text, wanted text, deletes boolean) RETURNS admin_answer LANGUAGE plpgsql AS $f$
 DECLARE
     who CONSTANT text := outbound_find(wanted);
     stopped record;
     done integer;
+    rest bigint;
 BEGIN
     IF who IS NULL THEN
         RETURN (65, format('nothing was sent by "%s": give a login, or the address of an inside host', wanted), NULL)::admin_answer;
     END IF;
-    DELETE FROM outbound_stop o WHERE o.subject = who RETURNING o.state, o.reason INTO stopped;
     DELETE FROM outbound_delta d WHERE d.subject = who;
-    UPDATE outbound_sender s SET recipients = 0, viruses = 0, bad = 0, last_recipients = 0, last_viruses = 0, last_bad = 0 WHERE s.subject = who;
-    done := outbound_let_go(who, CASE WHEN deletes THEN requester ELSE '' END, 10000);
+    UPDATE outbound_sender s SET recipients = 0, viruses = 0, bad = 0, last_recipients = 0, last_viruses = 0, last_bad = 0, released_at = clock_timestamp()
+        WHERE s.subject = who;
+    SELECT o.state, o.reason INTO stopped FROM outbound_stop o WHERE o.subject = who;
+    done := outbound_let_go(who, CASE WHEN deletes THEN requester ELSE '' END, 500);
+    SELECT count(*) INTO rest FROM spool_message m WHERE m.held_for = who;
     INSERT INTO audit_action (who, action, target, detail) VALUES (requester, 'outbound release', who, jsonb_strip_nulls(jsonb_build_object('state', stopped.state,
-        'reason', stopped.reason, CASE WHEN deletes THEN 'deleted' ELSE 'released' END, done)));
+        'reason', stopped.reason, CASE WHEN deletes THEN 'deleted' ELSE 'released' END, done, 'left', nullif(rest, 0))));
+    IF rest = 0 THEN
+        DELETE FROM outbound_stop o WHERE o.subject = who;
+    END IF;
     RETURN (0, NULL, json_build_object('subject', who, 'was', coalesce(stopped.state, 'free'), 'released', CASE WHEN deletes THEN 0 ELSE done END,
-        'deleted', CASE WHEN deletes THEN done ELSE 0 END, 'left', (SELECT count(*) FROM spool_message m WHERE m.held_for = who)))::admin_answer;
+        'deleted', CASE WHEN deletes THEN done ELSE 0 END, 'left', rest))::admin_answer;
 END $f$;
