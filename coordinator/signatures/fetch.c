@@ -150,11 +150,34 @@ static void run_child(const struct job *job, char *config, bool custom, int out)
     _exit(127);
 }
 
-/* Tells its words to the log; what: for those of a failure. */
-static void run(const struct job *job, const char *what, const char *config, bool custom)
+/* freshclam tells whole URLs, in which a customer's key may be: all before the file's name goes. The longest that fits, as one URL may begin as another does. */
+static void hide_keys(const struct job *job, char *line)
+{
+    char *to = line;
+    for (const char *from = line; *from != '\0';) {
+        size_t hidden = 0;
+        for (size_t i = 0; i < job->url_count; i++) {
+            const char *url = job->urls[i], *file = url_file(url), *path = strchr(strstr(url, "://") + 3, '/'); /* form_signature_url() */
+            size_t len = (size_t)(file - url), path_len = path != NULL ? (size_t)(file - path) : 0;
+            if (len > hidden && strncmp(from, url, len) == 0)
+                hidden = len;
+            else if (path_len > 1 && path_len > hidden && strncmp(from, path, path_len) == 0)
+                hidden = path_len;
+        }
+        from += hidden;
+        if (hidden == 0)
+            *to++ = *from++;
+    }
+    *to = '\0';
+}
+
+/* Tells its words to the log; what: for those of a failure. 429 is none to freshclam, but there may be no file, or an old one. */
+static bool run(const struct job *job, const char *what, const char *config, bool custom)
 {
     int ends[2];
-    char *option = xasprintf("--config-file=%s", config), line[1024], said[512] = "";
+    char *option = xasprintf("--config-file=%s", config), *line = NULL, said[512] = "";
+    size_t cap = 0;
+    bool refused = false;
     if (pipe(ends) != 0)
         fatal("pipe: %s", strerror(errno));
     fflush(stdout);
@@ -163,23 +186,29 @@ static void run(const struct job *job, const char *what, const char *config, boo
         run_child(job, option, custom, ends[1]);
     close(ends[1]);
     FILE *lines = fdopen(ends[0], "r");
-    while (lines != NULL && fgets(line, sizeof line, lines) != NULL) {
+    while (lines != NULL && getline(&line, &cap, lines) > 0) {
         line[strcspn(line, "\r\n")] = '\0';
+        hide_keys(job, line);
         if (line[0] != '\0')
             say("log", "freshclam: %s", line);
-        if (strncmp(line, "ERROR: ", 7) == 0 && said[0] == '\0')
-            snprintf(said, sizeof said, "%.500s", line + 7);
+        bool cool_down = strstr(line, "on cool-down until") != NULL, error = strncmp(line, "ERROR: ", 7) == 0;
+        if ((cool_down || error) && said[0] == '\0')
+            snprintf(said, sizeof said, "%.500s", error ? line + 7 : line);
+        refused = refused || cool_down;
     }
     if (lines != NULL)
         fclose(lines);
-    int status = -1;
-    if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status) || WEXITSTATUS(status) != 0)
-        say("trouble", "%s: %s", what, said[0] != '\0' ? said : "freshclam failed");
+    free(line);
     free(option);
+    int status = -1;
+    bool fine = pid >= 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0 && !refused;
+    if (!fine)
+        say("trouble", "%s: %s", what, said[0] != '\0' ? said : "freshclam failed");
+    return fine;
 }
 
 /* A configuration of which nothing is taken from /etc. `line` names the source. */
-static void fetch(const struct job *job, const char *db, const char *config, const char *what, const char *line, bool custom)
+static bool fetch(const struct job *job, const char *db, const char *config, const char *what, const char *line, bool custom)
 {
     const struct passwd *user = getpwuid(geteuid());
     FILE *file = fopen(config, "we");
@@ -187,14 +216,23 @@ static void fetch(const struct job *job, const char *db, const char *config, con
         say("trouble", "%s: %s", config, file == NULL ? strerror(errno) : "this user has no name");
         if (file != NULL)
             fclose(file);
-        return;
+        return false;
     }
     fprintf(file, "DatabaseDirectory %s\nDatabaseOwner %s\nScriptedUpdates yes\nTestDatabases no\nBytecode yes\nMaxAttempts 1\nConnectTimeout 30\n"
             "ReceiveTimeout 60\n%s", db, user->pw_name, line);
     if (fclose(file) == 0)
-        run(job, what, config, custom);
-    else
-        say("trouble", "%s: %s", config, strerror(errno));
+        return run(job, what, config, custom);
+    say("trouble", "%s: %s", config, strerror(errno));
+    return false;
+}
+
+/* What there is of it may be old, or missing: of signature_add() of functions/signatures.sql. What the site puts in its place is its own. */
+static void doubt(const struct job *job, const char *name)
+{
+    char *own = xasprintf("%s/%s", job->folder, name);
+    if (job->folder[0] == '\0' || access(own, F_OK) != 0)
+        say("doubt", "%s", name);
+    free(own);
 }
 
 static void fetch_all(const struct job *job, const char *db, const char *config)
@@ -206,12 +244,17 @@ static void fetch_all(const struct job *job, const char *db, const char *config)
             free(line);
             line = more;
         }
-        fetch(job, db, config, job->mirrors[0], line, false);
+        if (!fetch(job, db, config, job->mirrors[0], line, false)) {
+            doubt(job, "main.cvd");
+            doubt(job, "daily.cvd");
+            doubt(job, "bytecode.cvd");
+        }
         free(line);
     }
     for (size_t i = 0; i < job->url_count; i++) { /* the mirror is not asked then, but must be there */
         char *line = xasprintf("DatabaseMirror localhost\nDatabaseCustomURL %s\n", job->urls[i]);
-        fetch(job, db, config, url_file(job->urls[i]), line, true);
+        if (!fetch(job, db, config, url_file(job->urls[i]), line, true))
+            doubt(job, url_file(job->urls[i]));
         free(line);
     }
 }
@@ -271,13 +314,17 @@ static bool gather(const char *from, const char *set, bool own)
 /* Without the official ones of a mirror that was never reached there would be a set that finds nearly nothing. */
 static bool is_complete(const struct job *job, const char *set)
 {
-    char *cvd = xasprintf("%s/daily.cvd", set), *cld = xasprintf("%s/daily.cld", set);
-    bool fine = job->mirror_count == 0 || access(cvd, F_OK) == 0 || access(cld, F_OK) == 0;
-    if (!fine)
-        say("trouble", "no daily signatures yet: no set is made without");
-    free(cvd);
-    free(cld);
-    return fine;
+    static const char *const names[] = { "main", "daily" };
+    bool complete = true;
+    for (size_t i = 0; job->mirror_count > 0 && complete && i < sizeof names / sizeof *names; i++) {
+        char *cvd = xasprintf("%s/%s.cvd", set, names[i]), *cld = xasprintf("%s/%s.cld", set, names[i]);
+        complete = access(cvd, F_OK) == 0 || access(cld, F_OK) == 0;
+        if (!complete)
+            say("trouble", "no %s signatures yet: no set is made without", names[i]);
+        free(cvd);
+        free(cld);
+    }
+    return complete;
 }
 
 static void tell_files(const struct job *job, const char *set)

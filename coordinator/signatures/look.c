@@ -4,7 +4,8 @@
  * The process hears on its stdin, and says on its stdout, lines of a word and what belongs to it:
  *
  *     work, folder, freshclam, size, mirror*, url*        in: the settings
- *     log TEXT  trouble TEXT  file HASH SIZE TIME NAME  end     out: for our log, what failed, each file of the set, and that it got to its end
+ *     log TEXT  trouble TEXT  doubt NAME  file HASH SIZE TIME NAME  end     out: for our log, what failed, what may be old or missing for that,
+ *                                                                         each file of the set, and that it got to its end
  *
  * URLs may hold a customer's number, so they are not in an argument, which all users of the machine could read.
  */
@@ -102,12 +103,20 @@ static void take_file(struct look *look, const char *text)
     }
 }
 
+static void take_doubt(struct look *look, const char *name)
+{
+    if (look->result.doubt_count < SIGNATURE_FILES_MAX && signature_name_is_valid(name))
+        snprintf(look->result.doubts[look->result.doubt_count++], sizeof look->result.doubts[0], "%.*s", SIGNATURE_NAME_MAX, name);
+}
+
 static void take_line(struct look *look, const char *line)
 {
     if (strncmp(line, "log ", 4) == 0)
         log_write(LOG_INFO, "signatures: %s", line + 4);
     else if (strncmp(line, "trouble ", 8) == 0)
         look_trouble(look, line + 8);
+    else if (strncmp(line, "doubt ", 6) == 0)
+        take_doubt(look, line + 6);
     else if (strncmp(line, "file ", 5) == 0)
         take_file(look, line + 5);
     else if (strcmp(line, "end") == 0)

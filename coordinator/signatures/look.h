@@ -16,6 +16,8 @@ struct look_result {
     struct signature_file files[SIGNATURE_FILES_MAX];
     size_t count;        /* 0: there is none */
     char id[SIGNATURE_HEX_LEN + 1]; /* of the set, with a count */
+    char doubts[SIGNATURE_FILES_MAX][SIGNATURE_NAME_MAX + 1]; /* names (an official one ends in .cvd) whose mirror failed: theirs are of before, or missing */
+    size_t doubt_count;
     char words[512];     /* what failed; "": nothing. There may be files all the same: those of other mirrors, and those of before */
 };
 

@@ -108,6 +108,10 @@ static void on_stored(void *arg, const char *how, const char *words)
         log_write(LOG_NOTICE, "signatures: the mirrors have a set that is not in use");
         event_add(signatures->soon, &(struct timeval){ 0, 0 });
     }
+    if (how != NULL && strcmp(how, "stale") == 0) {
+        size_t used = strlen(signatures->words);
+        snprintf(signatures->words + used, sizeof signatures->words - used, "; %s has older files of these or none: no set is made", signatures->options.name);
+    }
     if (how == NULL) {
         log_write(LOG_ERR, "signatures: not stored: %s", words);
         end_look(signatures, "failed", words);

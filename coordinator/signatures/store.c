@@ -80,18 +80,24 @@ static void on_added(void *arg, enum db_outcome outcome, const struct db_error *
 
 static void add_set(struct store *store)
 {
-    struct rows rows;
+    struct rows rows, doubts;
     rows_init(&rows, 2);
+    rows_init(&doubts, 1);
+    for (size_t i = 0; i < store->result.doubt_count; i++) {
+        rows_string(&doubts, store->result.doubts[i]);
+        rows_end(&doubts);
+    }
     for (size_t i = 0; i < store->result.count; i++) {
         rows_string(&rows, store->result.files[i].name);
         rows_string(&rows, store->result.files[i].hash);
         rows_end(&rows);
     }
     const char *const *columns = rows_values(&rows);
-    const char *const values[] = { store->coordinator, store->result.id, columns[0], columns[1] };
+    const char *const values[] = { store->coordinator, store->result.id, columns[0], columns[1], rows_values(&doubts)[0] };
     struct db_unit *unit = db_begin(store->db, on_added, store);
-    db_query(unit, "SELECT signature_add($1, $2, $3::text[], $4::text[])", 4, values, on_how);
+    db_query(unit, "SELECT signature_add($1, $2, $3::text[], $4::text[], $5::text[])", 5, values, on_how);
     db_commit(unit);
+    rows_fini(&doubts);
     rows_fini(&rows);
 }
 

@@ -17,6 +17,7 @@ from weir import EICAR, Smtp, message, wait_until
 
 pytestmark = pytest.mark.skipif(shutil.which("freshclam") is None, reason="no freshclam")
 BROKEN = "this is no signature\n"
+KEY = "customer-7f3a91"
 EICAR_LINE = f"Eicar-Test-Signature:0:*:{EICAR.hex()}\n"
 
 
@@ -30,14 +31,16 @@ class Mirror:
     """A web server with files of signatures."""
 
     def __init__(self):
-        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="weir-mirror."))
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(self.dir)))
+        self.top = pathlib.Path(tempfile.mkdtemp(prefix="weir-mirror."))
+        self.dir = self.top / KEY
+        self.dir.mkdir()
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(self.top)))
         self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
         self.thread.start()
         self.time = int(time.time()) + 10
 
     def url(self, name):
-        return f"http://127.0.0.1:{self.server.server_port}/{name}"
+        return f"http://127.0.0.1:{self.server.server_port}/{KEY}/{name}"
 
     def put(self, name, text):
         """Whole, or not at all. Newer than whatever was fetched before: If-Modified-Since goes by seconds."""
@@ -51,7 +54,7 @@ class Mirror:
         self.server.shutdown()
         self.server.server_close()
         self.thread.join()
-        shutil.rmtree(self.dir)
+        shutil.rmtree(self.top)
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -64,8 +67,8 @@ class Farm:
 
     def __init__(self, *sets, **options):
         self.mirror = Mirror()
-        self.own = self.mirror.dir.with_name(self.mirror.dir.name + ".own")
-        self.clean = self.mirror.dir.with_name(self.mirror.dir.name + ".clean")
+        self.own = self.mirror.top.with_name(self.mirror.top.name + ".own")
+        self.clean = self.mirror.top.with_name(self.mirror.top.name + ".clean")
         self.own.mkdir()
         self.clean.mkdir()
         self.mirror.put("own.ndb", EICAR_LINE)
@@ -106,6 +109,9 @@ class Farm:
             now = self.current()
             return now != before and self.all_use(now) and now
         return wait_until(done, 60, f"another set than {before} everywhere")
+
+    def leader(self):
+        return wait_until(lambda: next((n for n in (1, 2) if self.cluster.metric("weir_leader", n, node=f"coordinator-{n}") == 1), None), 30, "a leader")
 
     def generations(self):
         return {name: node["generation"] for name, node in self.cluster.nodes().items() if node["role"] == "scanner"}
@@ -226,9 +232,20 @@ def test_a_mirror_that_fails_stops_nothing(farm):
     (farm.own / "meanwhile.ndb").write_text(signature)
     now = farm.changes(before)
     farm.catches(text, 2)
+    leader = farm.leader()
+    farm.cluster.stop(f"coordinator-{leader}")
+    shutil.rmtree(farm.cluster.dir / f"coordinator-{3 - leader}/signatures", ignore_errors=True)
+
+    def stale():
+        look = farm.status()["look"]
+        return look["started_by"] == f"coordinator-{3 - leader}" and "no set is made" in look["words"] and look["result"] == "failed"
+    wait_until(stale, 60, "a look of a coordinator that never fetched own.ndb")
+    assert farm.current() == now and farm.states()[0] == "current", "no set is made without it"
+    farm.cluster.start(f"coordinator-{leader}")
+    for log in (farm.cluster.log("coordinator-1"), farm.cluster.log("coordinator-2"), farm.cluster.weirctl("signatures", "status").stdout):
+        assert "own.ndb" in log and KEY not in log, "what the URL was fetched with is nobody's to read"
     kept.rename(farm.mirror.dir / "own.ndb")
     wait_until(lambda: farm.status()["look"]["result"] == "ok", what="a look that succeeds")
-    assert now
 
 
 def test_S28_rollback_and_pin(farm):
@@ -303,13 +320,14 @@ def test_damaged_files_are_fetched_again(farm):
     (folder / "sets" / now / "own.ndb").write_text(EICAR_LINE)  # the same file as that of files/, by a hard link
     farm.cluster.start("scanner-2", wait=False)
     wait_until(lambda: "in signature_store are damaged" in farm.cluster.log("scanner-2"), 60, "it sees that they are damaged")
+    own = folder / "sets" / now / "own.ndb"
+    wait_until(lambda: own.exists() and own.stat().st_size > len(EICAR_LINE), 60, "it has the file again")
     wait_until(lambda: farm.all_use(now), 60, "it has the set again")
-    assert (folder / "sets" / now / "own.ndb").stat().st_size > len(EICAR_LINE)
 
 
 def test_one_leader_that_hangs_is_followed_by_another(farm):
     before = farm.current()
-    leader = wait_until(lambda: next((n for n in (1, 2) if farm.cluster.metric("weir_leader", n, node=f"coordinator-{n}") == 1), None), 30, "a leader")
+    leader = farm.leader()
     signature, text = line("Other")
     farm.cluster.kill(f"coordinator-{leader}", signal.SIGSTOP)
     try:

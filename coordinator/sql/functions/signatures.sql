@@ -18,9 +18,15 @@ CREATE OR REPLACE FUNCTION signature_put(file text, place integer, bytes bytea) 
     INSERT INTO signature_chunk (hash, position, data) VALUES (file, place, bytes) ON CONFLICT DO NOTHING
 $f$;
 
+-- main.cvd and main.cld are one and the same thing, the latter what an incremental update made of it.
+CREATE OR REPLACE FUNCTION signature_source(name text) RETURNS text LANGUAGE sql IMMUTABLE AS $f$
+    SELECT regexp_replace(name, '\.(cvd|cld)$', '')
+$f$;
+
 -- Makes a set of files that are whole: new, known (nothing is to be done), again (it was used before, and is to be used again), failed (it failed before, and
--- is not tried again), incomplete.
-CREATE OR REPLACE FUNCTION signature_add(who text, wanted text, names text[], hashes text[]) RETURNS text LANGUAGE plpgsql AS $f$
+-- is not tried again), incomplete, stale. doubts: names whose mirror failed. What a coordinator has of them may be of when it led last, or missing if it
+-- never did: a set with older ones than the newest set's, or without, is stale, and not made.
+CREATE OR REPLACE FUNCTION signature_add(who text, wanted text, names text[], hashes text[], doubts text[] DEFAULT '{}') RETURNS text LANGUAGE plpgsql AS $f$
 DECLARE
     s record;
 BEGIN
@@ -32,12 +38,18 @@ BEGIN
     SELECT * INTO s FROM signature_set WHERE id = wanted;
     IF s.state = 'failed' THEN
         RETURN 'failed';
-    ELSIF s.state = 'retired' THEN
+    ELSIF s.id IS NOT NULL AND s.state <> 'retired' THEN
+        RETURN 'known';
+    ELSIF EXISTS (SELECT FROM signature_set_file l JOIN signature_file f USING (hash)
+            WHERE l.set = (SELECT o.id FROM signature_set o WHERE o.state <> 'failed' ORDER BY o.number DESC LIMIT 1)
+                AND signature_source(l.name) IN (SELECT signature_source(d) FROM unnest(doubts) AS d)
+                AND NOT EXISTS (SELECT FROM unnest(names, hashes) AS u(n, h) JOIN signature_file m ON m.hash = u.h
+                    WHERE signature_source(u.n) = signature_source(l.name) AND m.made_at >= f.made_at)) THEN
+        RETURN 'stale';
+    ELSIF s.id IS NOT NULL THEN
         -- Its mirror went back to it: as any other, it waits for its turn.
         DELETE FROM signature_set WHERE id = wanted;
         INSERT INTO signature_set (id, made_at, made_by, passed_at) VALUES (wanted, s.made_at, s.made_by, s.passed_at);
-    ELSIF s.id IS NOT NULL THEN
-        RETURN 'known';
     ELSE
         INSERT INTO signature_set (id, made_by) VALUES (wanted, who);
     END IF;
