@@ -85,14 +85,16 @@ $f$;
 
 -- --- bringing a set to the scanners ---
 
--- Scanners that follow, and can be heard. failed: what they say is of the set they were last told to take.
+-- Scanners that follow, and can be heard. failed: what they say is of the set they were last told to take. since: from when on its time to load it is
+-- counted: a database that was away, or a cluster without a leader, is not the scanner's fault.
 CREATE OR REPLACE FUNCTION signature_scanners(silence interval)
-RETURNS TABLE (node text, serves boolean, loaded text, target text, failed boolean, why text, since timestamptz, in_flight bigint, credits numeric)
+RETURNS TABLE (node text, serves boolean, loaded text, target text, failed boolean, why text, since timestamptz, in_flight bigint, credits numeric, boot bigint)
 LANGUAGE sql STABLE AS $f$
     SELECT n.name, w.state = 'active' AND NOT n.drain, w.signature_state->>'set', n.signature_set,
         (w.signature_state->>'failed')::boolean AND (w.signature_state->>'number')::bigint = n.signature_number, w.signature_state->>'why',
-        n.signature_since, w.in_flight, coalesce((SELECT (e->>'v')::numeric FROM node_metrics m, jsonb_array_elements(m.metrics) AS e
-            WHERE (m.node, m.worker, m.boot) = (w.node, w.worker, w.boot) AND e->>'n' = 'weir_scanner_credits' LIMIT 1), 0)
+        greatest(n.signature_since, (SELECT steps_since FROM signature_control)), w.in_flight, coalesce((SELECT (e->>'v')::numeric FROM node_metrics m, jsonb_array_elements(m.metrics) AS e
+            WHERE (m.node, m.worker, m.boot) = (w.node, w.worker, w.boot) AND e->>'n' = 'weir_scanner_credits' LIMIT 1), 0),
+        w.boot
     FROM node n JOIN node_worker w ON w.node = n.name
     WHERE n.role = 'scanner' AND NOT n.lost AND w.worker = 0 AND w.signature_state ? 'set' AND w.seen_at > clock_timestamp() - silence
         AND EXISTS (SELECT FROM node_known k WHERE k.name = n.name)
@@ -144,29 +146,37 @@ END $f$;
 CREATE OR REPLACE FUNCTION signature_canary(t signature_set, silence interval, trial interval, patience interval) RETURNS text LANGUAGE plpgsql AS $f$
 DECLARE
     c record;
-    chosen text;
+    chosen record;
 BEGIN
     SELECT * INTO c FROM signature_scanners(silence) AS s WHERE s.node = t.canary;
     IF NOT FOUND THEN
+        IF t.canary IS NOT NULL AND (SELECT steps_since + silence > clock_timestamp() FROM signature_control) THEN
+            RETURN NULL; -- nobody could be heard until now
+        END IF;
         -- None yet, or it went: another one, which serves if one does. One that is alone comes back, or not.
-        SELECT s.node INTO chosen FROM signature_scanners(silence) s
+        SELECT s.node, s.boot INTO chosen FROM signature_scanners(silence) s
             WHERE NOT s.serves OR (SELECT count(*) = 0 OR sum(o.credits) >= s.in_flight FROM signature_scanners(silence) o WHERE o.node <> s.node AND o.serves)
             ORDER BY s.serves DESC, length(s.node), s.node LIMIT 1;
-        IF chosen IS NULL THEN
+        IF NOT FOUND THEN
             RETURN NULL;
         END IF;
         IF t.canary IS NOT NULL THEN
             PERFORM signature_tell(t.canary, coalesce((SELECT id FROM signature_set WHERE state = 'current'), ''));
         END IF;
-        UPDATE signature_set SET canary = chosen, canary_loaded_at = NULL WHERE id = t.id;
-        PERFORM signature_tell(chosen, t.id);
-        RETURN format('set %s: %s tries it', left(t.id, 12), chosen);
+        UPDATE signature_set SET canary = chosen.node, canary_boot = chosen.boot, canary_restarted = false, canary_loaded_at = NULL WHERE id = t.id;
+        PERFORM signature_tell(chosen.node, t.id);
+        RETURN format('set %s: %s tries it', left(t.id, 12), chosen.node);
     ELSIF c.failed THEN
         PERFORM signature_fail(t.id, format('%s: %s', t.canary, c.why));
         RETURN format('set %s is refused by %s: %s', left(t.id, 12), t.canary, c.why);
-    ELSIF t.canary_loaded_at IS NOT NULL AND NOT c.serves AND (SELECT state FROM node_worker w WHERE w.node = t.canary AND w.worker = 0) = 'starting' THEN
-        PERFORM signature_fail(t.id, format('%s stopped serving with it', t.canary));
-        RETURN format('set %s is refused: %s stopped serving with it', left(t.id, 12), t.canary);
+    ELSIF c.boot <> t.canary_boot AND t.canary_restarted THEN
+        PERFORM signature_fail(t.id, format('%s ended twice with it', t.canary));
+        RETURN format('set %s is refused: %s ended twice with it', left(t.id, 12), t.canary);
+    ELSIF c.boot <> t.canary_boot THEN
+        -- The set may have ended it, or somebody has: the trial begins again, once.
+        UPDATE signature_set SET canary_boot = c.boot, canary_restarted = true, canary_loaded_at = NULL WHERE id = t.id;
+        UPDATE node SET signature_since = clock_timestamp() WHERE name = t.canary;
+        RETURN format('set %s: %s was started again, and tries it once more', left(t.id, 12), t.canary);
     ELSIF c.loaded = t.id AND t.canary_loaded_at IS NULL THEN
         UPDATE signature_set SET canary_loaded_at = clock_timestamp() WHERE id = t.id;
     ELSIF c.loaded = t.id AND t.canary_loaded_at + trial <= clock_timestamp() THEN
@@ -189,7 +199,9 @@ DECLARE
     current_id text;
     refused record;
 BEGIN
-    SELECT * INTO control FROM signature_control FOR UPDATE;
+    UPDATE signature_control SET stepped_at = clock_timestamp(),
+        steps_since = CASE WHEN stepped_at + silence + interval '10 s' > clock_timestamp() THEN steps_since ELSE clock_timestamp() END
+        RETURNING * INTO control;
     SELECT id INTO current_id FROM signature_set s WHERE s.state = 'current';
     SELECT * INTO t FROM signature_set s WHERE s.state IN ('canary', 'rolling');
     PERFORM signature_state_set(s.id, 'retired', 'a newer one came first') FROM signature_set s

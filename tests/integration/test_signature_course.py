@@ -1,0 +1,87 @@
+"""The course of a set of signatures in SQL: scanners are rows here, so that what they say, and when, is certain. No coordinator runs."""
+import pytest
+
+from coordinators import Coordinators
+
+SCANNERS = ("scanner-1", "scanner-2", "scanner-3")
+STEP = "SELECT words FROM signature_step('1 hour', '0', '20 minutes', 5)"
+
+
+@pytest.fixture(scope="module")
+def pg():
+    made = Coordinators(1)
+    try:
+        for number, name in enumerate(SCANNERS):
+            made.pg.query(f"""
+                INSERT INTO node_key (key, name, role, added_by) VALUES (repeat('{number}', 64), '{name}', 'scanner', 'test');
+                INSERT INTO node (name, role, state, lost) VALUES ('{name}', 'scanner', 'active', false);
+                INSERT INTO node_process (node, worker, boot, seen_at, state, version, pid, in_flight, gc_done, policy_epoch, generation, signatures, endpoint, public_key,
+                    coordinator, sequence, signature_state) VALUES ('{name}', 0, 1, clock_timestamp(), 'active', '', 1, 0, 0, 0, 1, '', '', '', 'coordinator-1', 1,
+                    '{{"set": "", "failed": false, "number": 0, "why": ""}}')""")
+        made.pg.query("INSERT INTO signature_file (hash, size, made_at) VALUES ('old', 0, '2026-01-01'), ('own', 0, '2026-01-15'), ('new', 0, '2026-02-01')")
+        yield made.pg
+    finally:
+        made.close()
+
+
+def course(pg, *steps):
+    """What all of them answer, one after the other; nothing of it stays."""
+    return [row[0] if len(row) == 1 else tuple(row) for row in pg.query("BEGIN; " + "; ".join(steps) + "; ROLLBACK")]
+
+
+def add(name, files, doubts=()):
+    """files: "main.cvd=new own.ndb=own"."""
+    pairs = [one.split("=") for one in files.split()]
+    names, hashes = (",".join(column) for column in zip(*pairs))
+    return f"SELECT signature_add('coordinator-1', '{name}', '{{{names}}}', '{{{hashes}}}', '{{{','.join(doubts)}}}')"
+
+
+def state(name, wanted):
+    return f"UPDATE signature_set SET state = '{wanted}', passed_at = clock_timestamp() WHERE id = '{name}'"
+
+
+def loaded(node, name):
+    return f"""UPDATE node_process SET signature_state = '{{"set": "{name}", "failed": false, "number": 1, "why": ""}}' WHERE node = '{node}'"""
+
+
+def started_again(node):
+    return f"UPDATE node_process SET boot = boot + 1, state = 'starting', first_seen_at = clock_timestamp() WHERE node = '{node}'"
+
+
+@pytest.mark.parametrize("files,doubts,expected", [
+    ("own.ndb=own", [], "new"),                                   # no mirror of the configuration has it any more
+    ("own.ndb=own", ["main.cvd"], "stale"),                       # it was never fetched here
+    ("main.cvd=old own.ndb=own", ["main.cvd"], "stale"),          # it was fetched here long ago
+    ("main.cvd=old own.ndb=own", ["own.ndb"], "new"),             # its mirror went back to that
+    ("main.cvd=new own.ndb=own", ["main.cvd", "daily.cvd"], "new"),
+    ("main.cld=new own.ndb=new", ["own.ndb"], "new"),
+    ("main.cld=new", ["own.ndb"], "stale"),
+    ("main.cld=new own.ndb=own", ["own.ndb"], "known"),
+])
+def test_a_mirror_that_failed_makes_no_set_older(pg, files, doubts, expected):
+    wanted = "current" if expected == "known" else "other"
+    assert course(pg, add("current", "main.cld=new own.ndb=own"), state("current", "current"), add(wanted, files, doubts)) == ["new", expected]
+
+
+def test_a_set_of_before_comes_again_only_from_its_mirror(pg):
+    old = "main.cvd=old own.ndb=own"
+    before = (add("before", old), state("before", "retired"), add("current", "main.cvd=new own.ndb=own"), state("current", "current"))
+    assert course(pg, *before, add("before", old, ["main.cvd", "daily.cvd"]), add("before", old)) == ["new", "new", "stale", "again"]
+
+
+def test_a_canary_that_is_started_again_begins_its_trial_again_once(pg):
+    tries = (add("tried", "own.ndb=own"), STEP, loaded("scanner-1", "tried"), STEP)
+    again = (*tries, started_again("scanner-1"), STEP)
+    assert course(pg, *again, STEP, "UPDATE node_process SET state = 'active'", STEP, STEP)[3:] == [
+        "set tried: scanner-1 was started again, and tries it once more", "", "set tried: scanner-1 works with it, the others follow", ""]
+    assert course(pg, *again, loaded("scanner-1", ""), STEP, started_again("scanner-1"), STEP, "SELECT state, why FROM signature_set")[3:] == [
+        "set tried: scanner-1 was started again, and tries it once more", "", "set tried is refused: scanner-1 ended twice with it", ("failed", "scanner-1 ended twice with it")]
+
+
+def test_the_time_to_load_is_not_counted_while_nobody_steps(pg):
+    told = (add("tried", "own.ndb=own"), STEP, "UPDATE node SET signature_since = signature_since - interval '1 day'")
+    away = "UPDATE signature_control SET stepped_at = stepped_at - interval '2 hours', steps_since = steps_since - interval '1 day'"
+    there = "UPDATE signature_control SET steps_since = steps_since - interval '1 day'"
+    assert course(pg, *told, away, STEP, STEP)[2:] == ["", ""]
+    assert course(pg, *told, away, "UPDATE node SET lost = name = 'scanner-1'", STEP, "SELECT canary FROM signature_set")[2:] == ["", "scanner-1"], "it may be heard again"
+    assert course(pg, *told, there, STEP)[2:] == ["set tried is refused: scanner-1 has not loaded it in time"]
