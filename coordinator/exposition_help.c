@@ -87,7 +87,7 @@ static const struct help helps[] = {
     { "weir_heartbeats_total", "Heartbeats received from nodes." },
     { "weir_hosts_deleted_total", "Hosts taken out of the register, by the leader that did it." },
     { "weir_hosts_known", "Hosts in the register, as the leader counted them within the last minute." },
-    { "weir_housekeeping_failed", "Scanners that made no new generation in their last turn: lost, or not within turn_timeout. Of the leader." },
+    { "weir_housekeeping_failed", "Scanners that made no new generation in their last turn: lost and not back, or not within turn_timeout. Of the leader." },
     { "weir_housekeeping_held_by_load", "Scanners that wait for their turn because the others could not do their work. Of the leader." },
     { "weir_housekeeping_oldest_wait_seconds", "How long the first scanner in line has waited for its turn. Of the leader." },
     { "weir_housekeeping_running", "Scanners that have their turn to make a new generation. Of the leader." },

@@ -85,3 +85,12 @@ def test_the_time_to_load_is_not_counted_while_nobody_steps(pg):
     assert course(pg, *told, away, STEP, STEP)[2:] == ["", ""]
     assert course(pg, *told, away, "UPDATE node SET lost = name = 'scanner-1'", STEP, "SELECT canary FROM signature_set")[2:] == ["", "scanner-1"], "it may be heard again"
     assert course(pg, *told, there, STEP)[2:] == ["set tried is refused: scanner-1 has not loaded it in time"]
+
+
+def test_a_scanner_that_is_lost_while_it_waits_has_not_failed(pg):
+    failed = "SELECT failed FROM turns_sums()"
+    end = "SELECT result FROM turns_end('1 hour', '20 minutes') AS e(node, reason, cause, result, seconds)"
+    lost = "UPDATE node SET lost = true WHERE name = 'scanner-3'"
+    assert course(pg, "SELECT turn_ask('scanner-3', 'gc', 'test')", lost, end, "SELECT state, result FROM turn", failed) == ["1", ("idle", "cancelled"), "0"]
+    turn = "INSERT INTO turn (node, reason, state, cause, given, gc) VALUES ('scanner-3', 'gc', 'running', 'test', 1, 1)"
+    assert course(pg, turn, lost, end, failed, "UPDATE node SET lost = false", failed) == ["lost", "1", "0"], "and one that is back has a new generation"

@@ -131,6 +131,8 @@ def test_a_turn_waits_until_the_others_can_do_the_work(farm, two):
     assert farm.wanted() == before and farm.turns()["scanner-2"]["held"] == "load"
     alone = "BEGIN; DELETE FROM node_key WHERE name IN ('scanner-1', 'scanner-3'); SELECT node, held FROM turns_waiting('1 min', '1 h', 1, 25); ROLLBACK"
     assert two.pg.query(alone) == [["scanner-2", ""]], "the only one would wait for ever"
+    there = "BEGIN; UPDATE node SET lost = name = 'scanner-1', drain = name = 'scanner-3'; SELECT node, held FROM turns_waiting('1 min', '1 h', 1, 25); ROLLBACK"
+    assert two.pg.query(there) == [["scanner-2", ""]], "so would the only one that is there"
     for name in NAMES:
         farm.use[name] = {"small_busy": 200, "large_busy": 50}
     farm.until(lambda: farm.turns()["scanner-2"]["result"] == "done", "its turn")
@@ -167,6 +169,7 @@ def test_a_turn_ends_with_a_scanner_that_is_lost_or_too_slow(two, farm):
     assert refused.returncode == 75 and "lost" in refused.stderr
     farm.silent = set()
     farm.until(lambda: not farm.row("scanner-2")["lost"], "it is back")
+    farm.until(lambda: two.metric(f'weir_housekeeping_failed{{node="{farm.leader}"}}', farm.leader) == 1, "that only the one that is too slow is told of")
     assert farm.ended(farm.ctl("gc", "--all", "--wait"), "gc of all")[0] == 0
     farm.until(lambda: two.metric(f'weir_housekeeping_failed{{node="{farm.leader}"}}', farm.leader) == 0, "the end of the alert")
 

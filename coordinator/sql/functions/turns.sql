@@ -51,26 +51,29 @@ BEGIN
     RETURN taken;
 END $f$;
 
--- Ends what is over: the scanner has done it, is lost (a scanner that comes back has made a new generation), or takes longer than `most`. One that is lost while
--- it waits needs no turn, either.
+-- Ends what is over, and returns it: the scanner has done it, is lost (a scanner that comes back has made a new generation), or takes longer than `most`. One
+-- that is lost while it waits needs no turn, either: none has failed, so that is cancelled, and not returned.
 CREATE OR REPLACE FUNCTION turns_end(silence interval, most interval) RETURNS TABLE (node text, reason text, cause text, became text, seconds double precision)
 LANGUAGE sql AS $f$
-    UPDATE turn t SET result = o.became, ended_at = clock_timestamp(), held = '', given = CASE t.state WHEN 'waiting' THEN t.asked ELSE t.given END,
+    WITH ended AS (UPDATE turn t SET result = o.became, ended_at = clock_timestamp(), held = '', given = CASE t.state WHEN 'waiting' THEN t.asked ELSE t.given END,
         state = CASE WHEN t.state = 'running' AND t.asked > t.given THEN 'waiting' ELSE 'idle' END
-    FROM (SELECT r.node, r.reason, CASE WHEN r.state = 'running' AND s.fresh AND s.gc_done >= r.gc THEN 'done' WHEN s.lost THEN 'lost'
+    FROM (SELECT r.node, r.reason, CASE WHEN r.state = 'running' AND s.fresh AND s.gc_done >= r.gc THEN 'done'
+            WHEN s.lost THEN CASE r.state WHEN 'waiting' THEN 'cancelled' ELSE 'lost' END
             WHEN r.state = 'running' AND r.began_at < clock_timestamp() - most THEN 'timeout' END AS became
         FROM turn r JOIN turn_scanners(silence, most) s ON s.name = r.node WHERE r.state IN ('running', 'waiting')) AS o
     WHERE (t.node, t.reason) = (o.node, o.reason) AND o.became IS NOT NULL
-    RETURNING t.node, t.reason, t.cause, t.result, coalesce(extract(epoch FROM clock_timestamp() - t.began_at), 0)::double precision
+    RETURNING t.node, t.reason, t.cause, t.result, coalesce(extract(epoch FROM clock_timestamp() - t.began_at), 0)::double precision)
+    SELECT * FROM ended e WHERE e.result <> 'cancelled'
 $f$;
 
 -- Why each waiting scanner does not get its turn now; '' for those that can. In the order in which they are to have it. max_unavailable counts all that
--- change. The others' workers, less margin per cent, must do what all do together (in each lane). The only scanner
--- of a cluster would wait for ever, and its old generation serves until the new one does.
+-- change. The others' workers, less margin per cent, must do what all
+-- do together (in each lane). The only scanner of a cluster that is there would wait for ever, and its old generation serves until the new one does.
 CREATE OR REPLACE FUNCTION turns_waiting(silence interval, most interval, max_unavailable bigint, margin bigint) RETURNS TABLE (node text, held text)
 LANGUAGE sql STABLE AS $f$
     WITH s AS MATERIALIZED (SELECT * FROM turn_scanners(silence, most)),
-    farm AS (SELECT count(*) AS scanners, count(*) FILTER (WHERE changing) AS changing, coalesce(sum(small_busy), 0) AS small_busy, coalesce(sum(large_busy), 0) AS large_busy,
+    farm AS (SELECT count(*) FILTER (WHERE NOT lost AND NOT drain) AS scanners, count(*) FILTER (WHERE changing) AS changing,
+        coalesce(sum(small_busy), 0) AS small_busy, coalesce(sum(large_busy), 0) AS large_busy,
         coalesce(sum(small_workers) FILTER (WHERE carries), 0) AS small, coalesce(sum(large_workers) FILTER (WHERE carries), 0) AS large FROM s)
     SELECT w.node, CASE WHEN f.changing >= max_unavailable OR c.changing THEN 'turn'
         WHEN f.scanners > 1 AND ((f.small - CASE WHEN c.carries THEN c.small_workers ELSE 0 END) * (100 - margin) < f.small_busy
@@ -117,11 +120,12 @@ BEGIN
         WHERE t.node = w.node AND t.state = 'waiting' AND t.held <> w.held;
 END $f$;
 
--- For the leader's metrics. failed: scanners whose last turn was lost or took too long.
+-- For the leader's metrics. failed: scanners whose last turn took too long, or that were lost in it and are not back.
 CREATE OR REPLACE FUNCTION turns_sums() RETURNS TABLE (waiting bigint, held_by_load bigint, running bigint, failed bigint, oldest double precision)
 LANGUAGE sql STABLE AS $f$
     SELECT count(*) FILTER (WHERE state = 'waiting'), count(*) FILTER (WHERE state = 'waiting' AND held = 'load'), count(*) FILTER (WHERE state = 'running'),
-        count(*) FILTER (WHERE result IN ('lost', 'timeout') AND state <> 'running'),
+        count(*) FILTER (WHERE state <> 'running' AND (result = 'timeout'
+            OR (result = 'lost' AND EXISTS (SELECT FROM node_known k WHERE k.name = turn.node AND k.lost)))),
         coalesce(max(extract(epoch FROM clock_timestamp() - asked_at)) FILTER (WHERE state = 'waiting'), 0)::double precision
     FROM turn
 $f$;
