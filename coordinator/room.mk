@@ -6,7 +6,7 @@ coordinator_migrations := $(patsubst %,coordinator/sql/%.sql, \
     0032_turns 0033_routed_newest 0034_signatures 0035_outbound 0036_dns 0037_reputation 0038_outbound_more 0039_signature_trials)
 # In the order in which they are applied: a view, and a function in SQL, comes after what it uses.
 coordinator_functions := $(patsubst %,coordinator/sql/functions/%.sql, \
-    views acts addresses cluster nodes turns metrics policy spool_store spool_lease spool_result spool_state queue auth accounts audit hosts outbound reputation reputation_admin verify limits relay_test dns operators signatures \
+    views acts addresses cluster nodes signatures turns metrics policy spool_store spool_lease spool_result spool_state queue auth accounts audit hosts outbound reputation reputation_admin verify limits relay_test dns operators \
     before triggers)
 
 $(eval $(call library,coordinator,coordinator,text.c spelling.c rows.c db.c lineage.c migrate.c exposition.c exposition_help.c cluster_view.c cluster.c \

@@ -1,10 +1,10 @@
 #ifndef WEIR_COORDINATOR_TURNS_H
 #define WEIR_COORDINATOR_TURNS_H
 /*
- * turns.h - the leader lets one scanner after the other make a new generation: garbage collection, new signatures
+ * turns.h - the leader lets one scanner after the other make a new generation: garbage collection
  *
  * What is wanted is in rows of the table `turn`, and sql/functions/turns.sql decides; so a turn goes on where it was when another coordinator leads. Others
- * ask with turn_ask() in SQL (weirctl, a rollout of signatures). A scanner has its turn while fewer than max_unavailable have one and the others' workers,
+ * ask with turn_ask() in SQL (weirctl). Scanners that load a new set of signatures (coordinator/signatures) count as having one. A scanner has its turn while fewer than max_unavailable have one and the others' workers,
  * less turn_margin, do what all do now; it has its turn until it has told of the new generation, is lost, or turn_timeout is over.
  *
  * By itself the leader asks for scanners by gc_schedule, gc_memory_growth and gc_messages.

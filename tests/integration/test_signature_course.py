@@ -5,6 +5,7 @@ from coordinators import Coordinators
 
 SCANNERS = ("scanner-1", "scanner-2", "scanner-3")
 STEP = "SELECT words FROM signature_step('1 hour', '0', '20 minutes', 5)"
+WAITING = "SELECT node, held FROM turns_waiting('1 hour', '20 minutes', 1, 0)"
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +86,18 @@ def test_the_time_to_load_is_not_counted_while_nobody_steps(pg):
     assert course(pg, *told, away, STEP, STEP)[2:] == ["", ""]
     assert course(pg, *told, away, "UPDATE node SET lost = name = 'scanner-1'", STEP, "SELECT canary FROM signature_set")[2:] == ["", "scanner-1"], "it may be heard again"
     assert course(pg, *told, there, STEP)[2:] == ["set tried is refused: scanner-1 has not loaded it in time"]
+
+
+def test_a_set_and_housekeeping_do_not_change_two_scanners(pg):
+    turn = "INSERT INTO turn (node, reason, state, cause, given) VALUES ('scanner-3', 'gc', 'running', 'test', 1)"
+    waits = "SELECT turn_ask('scanner-2', 'gc', 'test')"
+    over = "UPDATE turn SET state = 'idle' WHERE state = 'running'"
+    long_ago = "UPDATE signature_control SET turn_wanted_at = turn_wanted_at - interval '1 hour'"
+    assert course(pg, add("tried", "own.ndb=own"), turn, waits, STEP, over, WAITING, STEP, long_ago, WAITING, loaded("scanner-1", "tried"), WAITING)[2:] == [
+        "", ("scanner-2", "turn"), "set tried: scanner-1 tries it", ("scanner-2", "turn"), ("scanner-2", "")], "the set is before the next turn"
+    rolling = (add("tried", "own.ndb=own"), state("tried", "rolling"))
+    assert course(pg, *rolling, turn, STEP, "SELECT count(*) FROM node WHERE signature_set <> ''", over, STEP, "SELECT name FROM node WHERE signature_set <> ''", STEP,
+                  "SELECT count(*) FROM node WHERE signature_set <> ''")[1:] == ["", "0", "", "scanner-1", "", "1"]
 
 
 def test_a_scanner_that_is_lost_while_it_waits_has_not_failed(pg):

@@ -100,6 +100,22 @@ LANGUAGE sql STABLE AS $f$
         AND EXISTS (SELECT FROM node_known k WHERE k.name = n.name)
 $f$;
 
+-- Those that serve, and load a set: turns of housekeeping count them as in change.
+CREATE OR REPLACE FUNCTION signature_changing(silence interval, patience interval) RETURNS TABLE (node text) LANGUAGE sql STABLE AS $f$
+    SELECT s.node FROM signature_scanners(silence) s
+        WHERE s.serves AND s.target <> '' AND s.loaded <> s.target AND NOT coalesce(s.failed, false) AND s.since + patience > clock_timestamp()
+$f$;
+
+-- Whether a scanner that could load a set now is to wait for one that has its turn (functions/turns.sql). The next turn then waits for it.
+CREATE OR REPLACE FUNCTION signature_waits(silence interval, patience interval) RETURNS boolean LANGUAGE plpgsql AS $f$
+BEGIN
+    IF NOT EXISTS (SELECT FROM turn_scanners(silence, patience) t WHERE t.changing) THEN
+        RETURN false;
+    END IF;
+    UPDATE signature_control SET turn_wanted_at = clock_timestamp();
+    RETURN true;
+END $f$;
+
 CREATE OR REPLACE FUNCTION signature_tell(target text, wanted text) RETURNS void LANGUAGE sql AS $f$
     UPDATE node SET signature_set = wanted, signature_number = signature_number + 1, signature_since = clock_timestamp()
         WHERE name = target AND signature_set <> wanted
@@ -119,7 +135,7 @@ CREATE OR REPLACE FUNCTION signature_fail(wanted text, words text) RETURNS void 
 $f$;
 
 -- Takes a set one scanner further. one: the only one that may be told, or NULL. At most one is in change, and only while the free slots of the others hold
--- what it has to do; one that serves nobody has nothing to wait for. true: every scanner that can be heard has it, or has said that it cannot.
+-- what it has to do, and none has its turn of housekeeping; one that serves nobody has nothing to wait for. true: every scanner that can be heard has it, or has said that it cannot.
 CREATE OR REPLACE FUNCTION signature_spread(wanted text, except_for text, silence interval, patience interval) RETURNS boolean LANGUAGE plpgsql AS $f$
 DECLARE
     next text;
@@ -135,7 +151,9 @@ BEGIN
             AND (SELECT count(*) = 0 OR sum(o.credits) >= s.in_flight FROM signature_scanners(silence) o WHERE o.node <> s.node AND o.serves)
         ORDER BY length(s.node), s.node LIMIT 1;
     IF FOUND THEN
-        PERFORM signature_tell(next, wanted);
+        IF NOT signature_waits(silence, patience) THEN
+            PERFORM signature_tell(next, wanted);
+        END IF;
         RETURN false;
     END IF;
     RETURN NOT EXISTS (SELECT FROM signature_scanners(silence) s WHERE s.node IS DISTINCT FROM except_for
@@ -157,7 +175,7 @@ BEGIN
         SELECT s.node, s.boot INTO chosen FROM signature_scanners(silence) s
             WHERE NOT s.serves OR (SELECT count(*) = 0 OR sum(o.credits) >= s.in_flight FROM signature_scanners(silence) o WHERE o.node <> s.node AND o.serves)
             ORDER BY s.serves DESC, length(s.node), s.node LIMIT 1;
-        IF NOT FOUND THEN
+        IF NOT FOUND OR signature_waits(silence, patience) THEN
             RETURN NULL;
         END IF;
         IF t.canary IS NOT NULL THEN

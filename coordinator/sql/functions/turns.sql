@@ -1,9 +1,10 @@
 -- functions/turns.sql - one scanner after the other makes a new generation
 --
 -- Whoever wants scanners to have one asks with turn_ask(); the leader calls turns_look() every few seconds, which begins and ends turns. A turn grows node.gc,
--- so the scanner makes a new generation, and is over when it has (or is lost, or takes too long). What else a generation is to find, as another signature
--- set, is the row's: (subject_given of reason 'signatures') is in force for a node from the moment its turn begins, in the transaction that grows node.gc
--- and the cluster's epoch. When a turn begins, what else that scanner waits for begins with it: one generation does for all.
+-- so the scanner makes a new generation, and is over when it has (or is lost, or takes too long). What else a generation is to find is the row's:
+-- subject_given is in force for a node from the moment its turn begins, in the transaction that grows node.gc and the cluster's epoch. When a turn begins,
+-- what else that scanner waits for begins with it: one generation does for all. A new set of signatures does not ask here, as its canary and its way back
+-- are a course of their own (functions/signatures.sql): scanners that load one count as in change here, and those that have a turn there.
 
 -- Scanners as far as turns are about them. changing: it has a turn, or an operator asked it directly and it has not done so yet (but not for ever: one that
 -- cannot goes on with its old generation, and must not keep all others from theirs). carries: it takes mail, and may be counted on while others change.
@@ -67,15 +68,18 @@ LANGUAGE sql AS $f$
 $f$;
 
 -- Why each waiting scanner does not get its turn now; '' for those that can. In the order in which they are to have it. max_unavailable counts all that
--- change. The others' workers, less margin per cent, must do what all
+-- change, also those that load signatures; a set that waits for a turn to end has the next one. The others' workers, less margin per cent, must do what all
 -- do together (in each lane). The only scanner of a cluster that is there would wait for ever, and its old generation serves until the new one does.
 CREATE OR REPLACE FUNCTION turns_waiting(silence interval, most interval, max_unavailable bigint, margin bigint) RETURNS TABLE (node text, held text)
 LANGUAGE sql STABLE AS $f$
-    WITH s AS MATERIALIZED (SELECT * FROM turn_scanners(silence, most)),
+    WITH s AS MATERIALIZED (SELECT t.name, t.lost, t.drain, t.small_workers, t.large_workers, t.small_busy, t.large_busy, t.changing OR l.node IS NOT NULL AS changing,
+            t.carries AND l.node IS NULL AS carries
+        FROM turn_scanners(silence, most) t LEFT JOIN signature_changing(silence, most) l ON l.node = t.name),
     farm AS (SELECT count(*) FILTER (WHERE NOT lost AND NOT drain) AS scanners, count(*) FILTER (WHERE changing) AS changing,
         coalesce(sum(small_busy), 0) AS small_busy, coalesce(sum(large_busy), 0) AS large_busy,
         coalesce(sum(small_workers) FILTER (WHERE carries), 0) AS small, coalesce(sum(large_workers) FILTER (WHERE carries), 0) AS large FROM s)
-    SELECT w.node, CASE WHEN f.changing >= max_unavailable OR c.changing THEN 'turn'
+    SELECT w.node, CASE WHEN f.changing >= max_unavailable OR c.changing
+            OR (SELECT turn_wanted_at > clock_timestamp() - interval '10 s' FROM signature_control) THEN 'turn'
         WHEN f.scanners > 1 AND ((f.small - CASE WHEN c.carries THEN c.small_workers ELSE 0 END) * (100 - margin) < f.small_busy
           OR (f.large - CASE WHEN c.carries THEN c.large_workers ELSE 0 END) * (100 - margin) < f.large_busy) THEN 'load' ELSE '' END
     FROM (SELECT t.node, min(t.asked_at) AS asked_at FROM turn t WHERE t.state = 'waiting' GROUP BY t.node) AS w JOIN s c ON c.name = w.node, farm f
