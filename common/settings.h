@@ -125,6 +125,13 @@ struct coordinator_settings {         /* [coordinator "coordinator-1"]: read by 
     struct config_list relay_test_source; /* addresses such a test comes from; empty: the system's choice */
     char *relay_test_client;          /* 192.0.2.1: address of a stranger, told by XCLIENT where that is offered */
     char *relay_test_outside;         /* example.com: a domain that no edge takes mail for */
+    struct config_list blocklist_zones; /* zone[=pattern][*weight], where own addresses are looked up; empty: nowhere */
+    uint64_t blocklist_interval;      /* 1h between two rounds */
+    struct config_list own_addresses; /* empty: what edges tell */
+    uint64_t blocklist_addresses;     /* 64 of them; over it the last ones are left out */
+    uint64_t blocklist_timeout;       /* 10s for a list's answer; then it says nothing */
+    struct config_list blocklist_forward; /* resolvers; empty: resolv.conf; "root": the root servers */
+    struct config_list blocklist_stub; /* "zone=192.0.2.1" */
     char *freshclam;                  /* /usr/bin/freshclam */
     uint64_t signature_interval;      /* 5m between two looks at the mirrors */
     struct config_list signature_mirrors; /* of ClamAV's own signatures; empty: none are fetched */

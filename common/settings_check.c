@@ -109,6 +109,16 @@ static bool check_listeners(const struct config *config, struct error *why)
 
 /* ---- the other sections ----------------------------------------------------------------------------------------------------------- */
 
+static bool resolvers_fit(const struct config *config, const char *section, const char *instance, const char *key, const struct config_list *resolvers, struct error *why)
+{
+    for (size_t i = 0; resolvers->count > 1 && i < resolvers->count; i++)
+        if (strcasecmp(resolvers->items[i], "root") == 0) {
+            config_blame(config, section, instance, key, why, "root stands alone: either the root servers are asked, or resolvers");
+            return false;
+        }
+    return true;
+}
+
 static bool check_edge(const struct config *config, const char *instance, const void *settings, struct error *why)
 {
     const struct edge_settings *edge = settings;
@@ -117,11 +127,8 @@ static bool check_edge(const struct config *config, const char *instance, const 
         config_blame(config, "edge", instance, "public_addresses", why, "%zu addresses; at most %d", edge->public_addresses.count, PUBLIC_ADDRESSES_MAX);
         return false;
     }
-    for (size_t i = 0; edge->dns_forward.count > 1 && i < edge->dns_forward.count; i++)
-        if (strcasecmp(edge->dns_forward.items[i], "root") == 0) {
-            config_blame(config, "edge", instance, "dns_forward", why, "root stands alone: either the root servers are asked, or resolvers");
-            return false;
-        }
+    if (!resolvers_fit(config, "edge", instance, "dns_forward", &edge->dns_forward, why))
+        return false;
     if (edge->dnsbl.count <= DNSBL_MAX)
         return true;
     config_blame(config, "edge", instance, "dnsbl", why, "%zu lists; at most %d", edge->dnsbl.count, DNSBL_MAX);
@@ -174,6 +181,30 @@ static bool check_auth(const struct config *config, const char *instance, const 
     return false;
 }
 
+/* What was found is kept by zone; and to be in a list of friends is nothing to warn of. */
+static bool blocklists_fit(const struct config *config, const char *instance, const struct config_list *lists, struct error *why)
+{
+    struct dnsbl_site sites[DNSBL_MAX];
+
+    if (lists->count > DNSBL_MAX) {
+        config_blame(config, "coordinator", instance, "blocklist_zones", why, "%zu lists; at most %d", lists->count, DNSBL_MAX);
+        return false;
+    }
+    for (size_t i = 0; i < lists->count; i++) {
+        bool fine = dnsbl_site_parse(&sites[i], lists->items[i], NULL) && sites[i].weight > 0; /* its form is checked */
+        if (!fine)
+            config_blame(config, "coordinator", instance, "blocklist_zones", why, "%s: a list with a negative weight is one of friends", lists->items[i]);
+        for (size_t k = 0; fine && k < i; k++)
+            if (strcmp(sites[k].zone, sites[i].zone) == 0) {
+                config_blame(config, "coordinator", instance, "blocklist_zones", why, "%s is there twice: say it once, with one pattern", sites[i].zone);
+                fine = false;
+            }
+        if (!fine)
+            return false;
+    }
+    return true;
+}
+
 static bool check_coordinator(const struct config *config, const char *instance, const void *settings, struct error *why)
 {
     const struct coordinator_settings *coordinator = settings;
@@ -187,6 +218,9 @@ static bool check_coordinator(const struct config *config, const char *instance,
         config_blame(config, "coordinator", instance, "reputation_reject", why, "is less than reputation_throttle: nobody would be throttled");
         return false;
     }
+    if (!blocklists_fit(config, instance, &coordinator->blocklist_zones, why) ||
+        !resolvers_fit(config, "coordinator", instance, "blocklist_forward", &coordinator->blocklist_forward, why))
+        return false;
     if (!config_fill(config, "cluster", NULL, &cluster, why))
         return false;
     bool fits = coordinator->policy_size < cluster.link_message;

@@ -48,6 +48,8 @@ static const struct verb verbs[] = {
     { "account enable", 1, 1, PLAIN, "wta", ACT("admin_account_disable($1, $3, false)") },
     { "account list", 0, 0, PLAIN, "", "SELECT * FROM admin_account_list()" },
     { "account passwd", 2, 2, PLAIN, "wtaa", ACT("admin_account_passwd($1, $3, $4)") },
+    { "blocklist check", 0, 0, PLAIN, "wt", ACT("admin_blocklist_check($1)") },
+    { "blocklist status", 0, 0, PLAIN, "", "SELECT * FROM admin_blocklist_status()" },
     { "dns", 0, 0, PLAIN, "s", "SELECT * FROM admin_dns($1::interval)" },
     { "dns push", 0, 0, PLAIN, "wts", ACT("admin_dns_push($1, $3::interval)") },
     { "drain", 1, 3, PLAIN, "wtaaas", ACT("admin_drain($1, $3, true, coalesce($4::boolean, false), $6::interval, coalesce($5::boolean, false))") },

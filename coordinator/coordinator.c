@@ -18,6 +18,7 @@
 #include "coordinator/limits.h"
 #include "coordinator/verify.h"
 #include "coordinator/beats.h"
+#include "coordinator/blocklist.h"
 #include "coordinator/cluster.h"
 #include "coordinator/coordinator.h"
 #include "coordinator/db.h"
@@ -62,6 +63,7 @@ struct coordinator {
     struct signatures *signatures;
     struct outbound *outbound;
     struct dns_push *dns_push;
+    struct blocklist *blocklist;
     struct leader *leader;
     struct service *service;
     struct http *http;
@@ -330,8 +332,17 @@ static bool make(struct coordinator *coordinator, const struct curve_keypair *pa
         .metrics = metrics,
     };
     coordinator->dns_push = dns_push_new(&dns_push);
+    struct blocklist_options blocklist = {
+        .base = coordinator->base,
+        .db = coordinator->db,
+        .name = name,
+        .settings = &config->own,
+        .node_timeout_ms = silence,
+        .metrics = metrics,
+    };
+    coordinator->blocklist = blocklist_new(&blocklist);
     coordinator->leader = leader_new(coordinator->base, coordinator->db, &config->own, coordinator->relay_test, coordinator->reputation, coordinator->turns,
-                                     coordinator->signatures, coordinator->outbound, coordinator->dns_push, metrics);
+                                     coordinator->signatures, coordinator->outbound, coordinator->dns_push, coordinator->blocklist, metrics);
     struct service_options service = {
         .hub = coordinator->hub,
         .endpoint = config->own.listen,
@@ -378,6 +389,7 @@ static void unmake(struct coordinator *coordinator)
     signatures_free(&coordinator->signatures);
     outbound_free(&coordinator->outbound);
     dns_push_free(&coordinator->dns_push);
+    blocklist_free(&coordinator->blocklist);
     spool_free(&coordinator->spool);
     auth_free(&coordinator->auth);
     verify_free(&coordinator->verify);

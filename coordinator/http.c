@@ -241,6 +241,8 @@ static const char *series_name(const char *word)
     static const char *const names[][2] = {
         { "look_at", "weir_signature_look_timestamp_seconds" }, { "look_failed", "weir_signature_look_failed" }, { "pinned", "weir_signature_pinned" },
         { "refused", "weir_signature_refused" },                { "sets", "weir_signature_sets" },
+        { "own_listed", "weir_own_address_listed" },            { "own_checked", "weir_own_address_check_timestamp_seconds" },
+        { "own_left_out", "weir_own_addresses_left_out" },
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strcmp(names[i][0], word) == 0)
@@ -323,7 +325,7 @@ static void on_metrics(struct evhttp_request *request, void *arg)
              1, values, on_rows);
     db_query(unit, "SELECT node, listener, endpoint, verdict, extract(epoch FROM tested_at) FROM relay_test WHERE tested_at IS NOT NULL ORDER BY 1, 2, 3", 0,
              NULL, on_tested);
-    db_query(unit, "SELECT name, labels, value FROM signature_gauges()", 0, NULL, on_series);
+    db_query(unit, "SELECT name, labels, value FROM signature_gauges() UNION ALL SELECT name, labels, value FROM blocklist_gauges()", 0, NULL, on_series);
     db_commit(unit);
 }
 

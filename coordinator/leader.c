@@ -2,7 +2,7 @@
  * leader.c - what one coordinator must do for all: fold metrics of ended processes, delete old audit rows, what was
  * left in the spool, what next hops said of recipients and operators were told too long ago, buckets that are full again, and
  * hosts not seen for long; judge reputations anew; look which listeners are to be tested, which scanners are to make new generations, and what is to
- * be done about virus signatures; keep the edges' name right in the DNS
+ * be done about virus signatures; keep the edges' name right in the DNS; look the site's own addresses up in lists of the DNS
  *
  * One unit at a time. Rows are deleted in small batches, with a pause in between, so that nobody waits for them.
  */
@@ -30,6 +30,7 @@ struct leader {
     struct signatures *signatures;
     struct outbound *outbound;
     struct dns_push *dns_push;
+    struct blocklist *blocklist;
     struct reputation_room *reputation;
     uint64_t retention_at_ms;
     bool leads, more_verified, more_buckets, more_rows, more_processes, more_leftovers, more_hosts;
@@ -46,7 +47,7 @@ static void schedule(struct leader *leader)
 
 struct leader *leader_new(struct event_base *base, struct db *db, const struct coordinator_settings *settings,
                           struct relay_test *relay_test, struct reputation_room *reputation, struct turns *turns, struct signatures *signatures, struct outbound *outbound,
-                          struct dns_push *dns_push, struct metrics *metrics)
+                          struct dns_push *dns_push, struct blocklist *blocklist, struct metrics *metrics)
 {
     struct leader *leader = xcalloc(1, sizeof *leader);
     leader->db = db;
@@ -56,6 +57,7 @@ struct leader *leader_new(struct event_base *base, struct db *db, const struct c
     leader->signatures = signatures;
     leader->outbound = outbound;
     leader->dns_push = dns_push;
+    leader->blocklist = blocklist;
     leader->reputation = reputation;
     leader->timer = evtimer_new(base, on_timer, leader);
     leader->leading = metrics_gauge(metrics, "weir_leader", NULL);
@@ -240,6 +242,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     }
     db_commit(unit);
     relay_test_look(leader->relay_test);
+    blocklist_look(leader->blocklist);
     turns_look(leader->turns);
     signatures_turn(leader->signatures);
 }

@@ -3,14 +3,15 @@ coordinator_migrations := $(patsubst %,coordinator/sql/%.sql, \
     0008_heard_process 0009_audit_rule 0010_spool 0011_spool_lease 0012_spool_queue 0013_accounts \
     0014_spool_status 0015_audit 0016_functions 0017_guesses 0018_spool_expiry 0019_report 0020_verify 0021_speaker 0022_given 0023_policy_speed 0024_acts 0025_limits \
     0026_relay_test 0027_spelling 0028_apart 0029_routed 0030_spool_others 0031_hosts \
-    0032_turns 0033_routed_newest 0034_signatures 0035_outbound 0036_dns 0037_reputation 0038_outbound_more 0039_signature_trials)
+    0032_turns 0033_routed_newest 0034_signatures 0035_outbound 0036_dns 0037_reputation 0038_outbound_more 0039_signature_trials \
+    0040_blocklist)
 # In the order in which they are applied: a view, and a function in SQL, comes after what it uses.
 coordinator_functions := $(patsubst %,coordinator/sql/functions/%.sql, \
-    views acts addresses cluster nodes signatures turns metrics policy spool_store spool_lease spool_result spool_state queue auth accounts audit hosts outbound reputation reputation_admin verify limits relay_test dns operators \
+    views acts addresses cluster nodes signatures turns metrics policy spool_store spool_lease spool_result spool_state queue auth accounts audit hosts outbound reputation reputation_admin verify limits relay_test dns blocklist operators \
     before triggers)
 
 $(eval $(call library,coordinator,coordinator,text.c spelling.c rows.c db.c lineage.c migrate.c exposition.c exposition_help.c cluster_view.c cluster.c \
-    beats.c audit.c admin.c questions.c verify.c limits.c reputation.c service.c relay_test.c turns.c outbound.c dns_records.c nsupdate.c dns_push.c leader.c \
+    beats.c audit.c admin.c questions.c verify.c limits.c reputation.c service.c relay_test.c turns.c outbound.c dns_records.c nsupdate.c dns_push.c blocklist.c leader.c \
     http.c http_door.c coordinator_config.c \
     spool/array.c spool/spool.c spool/store.c spool/pace.c spool/lease.c spool/result.c spool/gauges.c coordinator.c))
 $(eval $(call library,auth,coordinator/auth,auth.c helpers.c packet.c passwords.c directory.c))
@@ -24,11 +25,11 @@ $(B)/generated/coordinator/migrations.c: coordinator/embed-sql coordinator/room.
 	@mkdir -p $(@D)
 	$(Q)coordinator/embed-sql $(coordinator_migrations) $(coordinator_functions) >$@
 
-$(eval $(call program,weir-coordinator,coordinator,main.c,coordinator signatures auth probes proto policy smtp common,\
-    -lpq -lzmq -lprotobuf-c -ljansson -levent -lcrypto -lcrypt -lldap -llber -lidn2))
+$(eval $(call program,weir-coordinator,coordinator,main.c,coordinator signatures auth probes dns proto policy smtp common,\
+    -lpq -lzmq -lprotobuf-c -lunbound -ljansson -levent -lcrypto -lcrypt -lldap -llber -lidn2))
 
 $(eval $(call library,ctl,coordinator/ctl,options.c table.c views.c request.c local.c explain.c limits.c reputation.c cases.c report.c hosts.c outbound.c password.c relay_test.c \
-    turns.c signatures.c dns.c))
+    turns.c signatures.c dns.c blocklist.c))
 $(eval $(call program,weirctl,coordinator/ctl,main.c,ctl coordinator probes proto relay smtp policy common,\
     -lzmq -lprotobuf-c -ljansson -levent -lcrypt -lidn2))
 

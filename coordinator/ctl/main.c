@@ -2,7 +2,7 @@
  * main.c - weirctl: what operators type
  *
  * Exit status (sysexits.h): 0 done; 1 a case of policy test is answered otherwise, or relay test found an open relay; 2 relay test could not tell; 64 the command line is wrong; 65 it names what does not exist; 69 no coordinator
- * serves; 70 a bug; 75 --wait ended before what was waited for came, or an update of the DNS failed; 77 it needs --force; 78 the configuration is
+ * serves; 70 a bug; 75 --wait or blocklist check ended before what was waited for came, or an update of the DNS failed; 77 it needs --force; 78 the configuration is
  * wrong.
  */
 #include <jansson.h>
@@ -16,6 +16,7 @@
 #include "common/log.h"
 #include "common/memory.h"
 #include "common/settings.h"
+#include "coordinator/ctl/blocklist.h"
 #include "coordinator/ctl/cases.h"
 #include "coordinator/ctl/dns.h"
 #include "coordinator/ctl/explain.h"
@@ -373,6 +374,17 @@ static int ask_turns(const struct options *options, struct requester *requester)
     return status;
 }
 
+static int ask_blocklists(const struct options *options, struct requester *requester)
+{
+    struct reply reply;
+    requester_ask(requester, "blocklist check", NULL, 0, NULL, 0, &reply);
+    if (reply.status == 0)
+        blocklist_wait(requester, options->timeout_s, &reply);
+    int status = print_reply(options, "blocklist status", &reply);
+    reply_clear(&reply);
+    return status;
+}
+
 static int run_remote(const struct options *options)
 {
     struct cluster_access access;
@@ -396,8 +408,8 @@ static int run_remote(const struct options *options)
         return EX_DATAERR;
     }
     struct requester *requester = requester_new(&access.pair, access.coordinators, access.count);
-    bool in_turn = options->all || options->rolling;
-    int status = in_turn ? ask_turns(options, requester) : ask(options, requester, &policy, hash);
+    bool in_turn = options->all || options->rolling, blocklists = strcmp(options->verb->name, "blocklist check") == 0;
+    int status = in_turn ? ask_turns(options, requester) : blocklists ? ask_blocklists(options, requester) : ask(options, requester, &policy, hash);
     requester_free(&requester);
     free(hash);
     access_clear(&access);

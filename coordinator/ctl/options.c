@@ -23,6 +23,8 @@ const struct verb options_verbs[] = {
     { "gc", "[NODE]", 0, 1, OPTION_WAIT | OPTION_TIMEOUT | OPTION_TURNS, "make a new scanner generation: now, or --rolling when it is its turn, --all one after the other; --wait until it works" },
     { "dns push", "", 0, 0, OPTION_DRY_RUN | OPTION_TIMEOUT, "have the leader push these records to their name server; --dry-run: what nsupdate would be told" },
     { "dns", "", 0, 0, 0, "the addresses of the healthy edges, as records of a zone" },
+    { "blocklist status", "", 0, 0, 0, "the site's own addresses in lists of the DNS" },
+    { "blocklist check", "", 0, 0, OPTION_TIMEOUT, "have the leader look them up now" },
     { "trace", "ID|MESSAGE-ID|ADDRESS|LOGIN|IP", 1, 1, OPTION_LIMIT, "what became of a message, or of those of an address, a login or a client" },
     { "report", "[HOURS]", 0, 1, 0, "clients that tried to relay and may not, and those that sent viruses" },
     { "hosts list", "", 0, 0, OPTION_LIMIT | OPTION_UNREGISTERED, "inside hosts that send mail: seen, registered, whose, how much" },

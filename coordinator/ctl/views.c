@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 #include "common/memory.h"
+#include "coordinator/ctl/blocklist.h"
 #include "coordinator/ctl/outbound.h"
 #include "coordinator/ctl/signatures.h"
 #include "coordinator/ctl/reputation.h"
@@ -360,6 +361,7 @@ static void print_status(const json_t *body, const char *coordinator, FILE *out)
     print_spool(json_object_get(body, "spool"), out);
     print_drains(body, out);
     outbound_print_status(json_object_get(body, "outbound"), out);
+    blocklist_print_status(json_object_get(body, "blocklist"), out);
     print_problems(body, out);
     fputs("\n", out);
     print_nodes(json_object_get(body, "nodes"), out);
@@ -810,6 +812,8 @@ void view_print(const char *verb, const json_t *body, const char *coordinator, F
         { "account enable", print_accounts },
         { "account list", print_accounts },
         { "account passwd", print_accounts },
+        { "blocklist check", blocklist_print },
+        { "blocklist status", blocklist_print },
         { "node list", print_nodes },
         { "node show", print_node },
         { "drain", print_node },

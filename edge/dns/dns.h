@@ -5,7 +5,7 @@
  *
  * Whom it asks: the system's resolvers (resolv.conf) and hosts file, or those of `dns_forward`, or the root servers; zones of `dns_stub` at
  * servers of their own. Answers are cached by libunbound for as long as they say. With `dns_trust_anchor` they are validated, and one
- * that does not hold is a failure. One context per worker.
+ * that does not hold is a failure. One context per worker of an edge; a coordinator's last for one round of lookups (coordinator/blocklist.c).
  */
 #include <stdbool.h>
 #include <event2/event.h>

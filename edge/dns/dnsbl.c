@@ -51,9 +51,8 @@ void dnsbl_free(struct dnsbl **dnsblp)
     free(dnsbl);
 }
 
-bool dnsbl_counts(const struct dnsbl *dnsbl, size_t list, const struct netaddr *answer, int *weight, bool *error)
+bool dnsbl_counts(const struct dnsbl_site *site, const struct netaddr *answer, bool *error)
 {
-    const struct dnsbl_site *site = &dnsbl->lists[list].site;
     const uint8_t *b = answer->bytes;
     *error = answer->family != AF_INET || b[0] != 127 || (b[1] == 255 && b[2] == 255);
     if (*error)
@@ -61,8 +60,22 @@ bool dnsbl_counts(const struct dnsbl *dnsbl, size_t list, const struct netaddr *
     for (size_t i = 0; !site->any && i < 4; i++)
         if ((site->pattern[i].set[b[i] / 64] >> b[i] % 64 & 1) == 0)
             return false;
-    *weight = site->weight;
     return true;
+}
+
+enum dnsbl_says dnsbl_judge(const struct dnsbl_site *site, const struct dns_answer *answer, struct netaddr *by)
+{
+    struct netaddr found[16];
+    size_t count = answer->status == DNS_OK ? dns_packet_addresses(answer->packet, answer->len, DNS_TYPE_A, found, 16) : 0;
+    bool error = false, any_error = false;
+    for (size_t i = 0; i < count; i++) {
+        if (dnsbl_counts(site, &found[i], &error)) {
+            *by = found[i];
+            return DNSBL_LISTED;
+        }
+        any_error |= error;
+    }
+    return any_error ? DNSBL_ERROR : DNSBL_CLEAN;
 }
 
 char *dnsbl_name(char out[DNS_NAME_MAX], const struct netaddr *client, const char *zone)
@@ -152,22 +165,19 @@ static void add_listing(struct dnsbl_query *query, size_t list, int weight)
 
 static enum result take_answer(struct dnsbl_query *query, size_t list, const struct dns_answer *answer)
 {
-    struct netaddr found[16];
-    size_t count = answer->status == DNS_OK ? dns_packet_addresses(answer->packet, answer->len, DNS_TYPE_A, found, 16) : 0;
-    bool error = false, any_error = false;
-    int weight;
-    for (size_t i = 0; i < count; i++) {
-        if (dnsbl_counts(query->dnsbl, list, &found[i], &weight, &error)) {
-            add_listing(query, list, weight);
-            return RESULT_LISTED;
-        }
-        any_error |= error;
-    }
-    if (any_error) {
+    struct netaddr by;
+    const struct dnsbl_site *site = &query->dnsbl->lists[list].site;
+    switch (dnsbl_judge(site, answer, &by)) {
+    case DNSBL_LISTED:
+        add_listing(query, list, site->weight);
+        return RESULT_LISTED;
+    case DNSBL_ERROR:
         leave_out(query->dnsbl, &query->dnsbl->lists[list], "it answers with an error (127.255.255.x) or with what is no list's answer");
         add_missing(query, list);
+        return RESULT_ERROR;
+    default:
+        return RESULT_CLEAN;
     }
-    return any_error ? RESULT_ERROR : RESULT_CLEAN;
 }
 
 static void on_answer(void *arg, const struct dns_answer *answer)

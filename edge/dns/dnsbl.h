@@ -33,8 +33,11 @@ struct dnsbl_verdict {
 struct dnsbl *dnsbl_new(const struct config_list *lists, uint64_t pause_ms, struct error *why);
 /* Without queries under way. */
 void dnsbl_free(struct dnsbl **dnsbl);
-/* Pure. What an answer of that list is worth; false: it is not a listing. *error: it says that the list does not serve us. */
-bool dnsbl_counts(const struct dnsbl *dnsbl, size_t list, const struct netaddr *answer, int *weight, bool *error);
+/* Pure. Whether an address that a list answered with is a listing. *error: it says that the list does not serve us. */
+bool dnsbl_counts(const struct dnsbl_site *site, const struct netaddr *answer, bool *error);
+enum dnsbl_says { DNSBL_LISTED, DNSBL_CLEAN, DNSBL_ERROR /* it does not serve us, or is no list */ };
+/* Pure. What an answer that came (DNS_OK, DNS_NOT_FOUND) says by all of its addresses. *by: for LISTED, the one that says so. */
+enum dnsbl_says dnsbl_judge(const struct dnsbl_site *site, const struct dns_answer *answer, struct netaddr *by);
 /* Pure: "7.2.0.192.ZONE", or 32 nibbles before it. Returns out. */
 char *dnsbl_name(char out[DNS_NAME_MAX], const struct netaddr *client, const char *zone);
 

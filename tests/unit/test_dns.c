@@ -304,19 +304,17 @@ static const struct {
 START_TEST(dnsbl_listing)
 {
     struct error why;
-    struct dnsbl *dnsbl = one_list(listings[_i].list, &why);
-    ck_assert_msg(dnsbl != NULL, "%s", why.text);
+    struct dnsbl_site site;
+    ck_assert_msg(dnsbl_site_parse(&site, listings[_i].list, &why), "%s", why.text);
     struct netaddr answer;
-    int weight = 0;
     bool error;
     ck_assert(netaddr_parse(&answer, listings[_i].answer));
     char text[16] = "";
-    if (dnsbl_counts(dnsbl, 0, &answer, &weight, &error))
-        snprintf(text, sizeof text, "%d", weight);
+    if (dnsbl_counts(&site, &answer, &error))
+        snprintf(text, sizeof text, "%d", site.weight);
     else if (error)
         strcpy(text, "error");
     ck_assert_msg(strcmp(text, listings[_i].expected) == 0, "%s %s: \"%s\"", listings[_i].list, listings[_i].answer, text);
-    dnsbl_free(&dnsbl);
 }
 END_TEST
 
@@ -329,6 +327,52 @@ START_TEST(dnsbl_bad_list)
     struct error why = { "" };
     ck_assert_msg(one_list(bad_lists[_i], &why) == NULL, "%s is taken", bad_lists[_i]);
     ck_assert_msg(strncmp(why.text, "expected ", 9) == 0, "%s", why.text);
+}
+END_TEST
+
+/* A packet whose answers are addresses of host.example, in that order. */
+static size_t make_packet(uint8_t *bytes, const char *const *addresses)
+{
+    static const uint8_t head[] = { 0, 0, 0x81, 0x80, 0, 1, 0, 0, 0, 0, 0, 0, 4, 'h', 'o', 's', 't', 7, 'e', 'x', 'a', 'm', 'p', 'l', 'e', 0, 0, 1, 0, 1 };
+    size_t len = sizeof head;
+    memcpy(bytes, head, len);
+    for (; *addresses != NULL; addresses++, bytes[7]++) {
+        static const uint8_t record[] = { 0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4 };
+        struct netaddr address;
+        ck_assert(netaddr_parse(&address, *addresses));
+        memcpy(bytes + len, record, sizeof record);
+        memcpy(bytes + len + sizeof record, address.bytes, 4);
+        len += sizeof record + 4;
+    }
+    return len;
+}
+
+static const struct {
+    enum dns_status status;
+    const char *addresses[4];
+    enum dnsbl_says says;
+    const char *by;
+} judged[] = {
+    { DNS_OK, { "127.0.0.20", "127.0.0.3" }, DNSBL_LISTED, "127.0.0.3" },
+    { DNS_OK, { "127.255.255.254", "127.0.0.3" }, DNSBL_LISTED, "127.0.0.3" },
+    { DNS_OK, { "127.255.255.254", "127.0.0.20" }, DNSBL_ERROR, NULL },
+    { DNS_OK, { "127.0.0.20" }, DNSBL_CLEAN, NULL },
+    { DNS_OK, { NULL }, DNSBL_CLEAN, NULL },
+    { DNS_NOT_FOUND, { NULL }, DNSBL_CLEAN, NULL },
+};
+
+START_TEST(dnsbl_judgement)
+{
+    struct error why;
+    struct dnsbl_site site;
+    struct netaddr by = { 0 };
+    uint8_t bytes[128];
+    char text[NETADDR_TEXT_MAX] = "";
+    ck_assert_msg(dnsbl_site_parse(&site, "bl.example=127.0.0.[2..11]", &why), "%s", why.text);
+    struct dns_answer answer = { .status = judged[_i].status, .packet = bytes, .len = make_packet(bytes, judged[_i].addresses) };
+    ck_assert_int_eq(dnsbl_judge(&site, &answer, &by), judged[_i].says);
+    if (judged[_i].by != NULL)
+        ck_assert_str_eq(netaddr_format(&by, text), judged[_i].by);
 }
 END_TEST
 
@@ -349,6 +393,7 @@ int main(void)
     TCase *pure = tcase_create("packet"), *loop = tcase_create("names");
     tcase_add_loop_test(pure, dnsbl_listing, 0, (int)(sizeof listings / sizeof *listings));
     tcase_add_loop_test(pure, dnsbl_bad_list, 0, (int)(sizeof bad_lists / sizeof *bad_lists));
+    tcase_add_loop_test(pure, dnsbl_judgement, 0, (int)(sizeof judged / sizeof *judged));
     tcase_add_test(pure, dnsbl_names);
     tcase_add_loop_test(pure, packet, 0, (int)(sizeof packets / sizeof *packets));
     tcase_add_test(pure, packet_with_more_than_fit);

@@ -295,6 +295,13 @@ static const struct {
     { "[coordinator \"a\"]\nlisten = tcp://192.0.2.5:1\n", "c:1: error: [coordinator \"a\"] needs publish: it has no default" },
     { "[coordinator \"a\"]\nlisten = tcp://192.0.2.5:1\npublish = tcp://192.0.2.5:1\npublic_key = " HEX "\n",
       "c:3: error: [coordinator \"a\"] publish: is the same as listen; it needs a port of its own" },
+    { COORDINATOR("a", "1") "blocklist_zones = a.example=127.0.0.2*3, b.example\nblocklist_forward = 192.0.2.1, 192.0.2.2\n", "" },
+    { COORDINATOR("a", "1") "blocklist_zones = a.example, A.example.=127.0.0.3\n",
+      "c:5: error: [coordinator \"a\"] blocklist_zones: a.example is there twice: say it once, with one pattern" },
+    { COORDINATOR("a", "1") "blocklist_zones = a.example*-2\n",
+      "c:5: error: [coordinator \"a\"] blocklist_zones: a.example*-2: a list with a negative weight is one of friends" },
+    { COORDINATOR("a", "1") "blocklist_forward = 192.0.2.1, root\n",
+      "c:5: error: [coordinator \"a\"] blocklist_forward: root stands alone: either the root servers are asked, or resolvers" },
     { COORDINATOR("a", "1") "policy_size = 4MiB\n[cluster]\nlink_message = 4MiB\n",
       "c:5: error: [coordinator \"a\"] policy_size: must be less than link_message: a policy is one message" },
 };

@@ -58,6 +58,8 @@ static const struct {
     { "-c f drain a b", NULL, "] NODE" },
     { "-c f drain --now a", "drain", "a" },
     { "-c f undrain --now a", NULL, "undrain takes no --now" },
+    { "-c f blocklist check --timeout 5", "blocklist check", NULL },
+    { "-c f blocklist status --timeout 5", NULL, "blocklist status takes no --timeout" },
     { "-c f dns", "dns", NULL },
     { "-c f dns push --dry-run", "dns push", NULL },
     { "-c f dns --dry-run", NULL, "dns takes no --dry-run" },

@@ -48,6 +48,7 @@ CREATE OR REPLACE FUNCTION admin_status(silence interval) RETURNS admin_answer L
             WHERE e->>'n' = 'weir_signature_age_seconds' AND w.seen_at > clock_timestamp() - silence),
         'dns', (SELECT json_build_object('name', d.name, 'server', d.server, 'failed_at', d.failed_at, 'error', d.error,
             'kept', d.server <> '' AND w.addresses = '{}') FROM dns AS d, dns_wanted(silence) AS w),
+        'blocklist', blocklist_summary(),
         'nodes', coalesce((SELECT json_agg(s) FROM node_summary(silence) AS s), '[]'))
 $f$;
 
