@@ -91,6 +91,7 @@ static const struct verb verbs[] = {
     { "signatures update", 0, 1, PLAIN, "wtas", ACT("admin_signatures_update($1, coalesce($3::boolean, false), $4::interval)") },
     { "reputation explain", 1, 1, PLAIN, "a", "SELECT * FROM admin_reputation_explain($1)" },
     { "reputation forget", 1, 1, PLAIN, "wta", ACT("admin_reputation_forget($1, $3)") },
+    { "reputation forget-all", 0, 1, PLAIN, "wta", ACT("admin_reputation_forget_all($1, $3::interval)") },
     { "reputation set", 4, 5, PLAIN, "wtaaaaa", ACT("admin_reputation_set($1, $3, $4, $5, $6::interval, $7)") },
     { "reputation show", 0, 2, PLAIN, "aa", "SELECT * FROM admin_reputation_show(nullif($1, ''), least(coalesce($2::integer, 50), 2000))" },
     { "status", 0, 0, PLAIN, "s", "SELECT * FROM admin_status($1::interval)" },

@@ -163,8 +163,11 @@ struct db *db_new(struct event_base *base, const struct db_options *options)
     db->options = *options;
     db->conninfo = xstrdup(options->conninfo);
     db->application_name = xstrdup(options->application_name);
-    db->setup = xasprintf("SET idle_in_transaction_session_timeout = %llu; %s SELECT cluster_identity();",
-                          (unsigned long long)options->session_timeout_ms, options->setup);
+    /* Its idle timers run only after a unit's end: of a machine that is gone in the middle of one PostgreSQL hears from TCP alone, by default after two hours. */
+    unsigned long long session_ms = options->session_timeout_ms, part_s = session_ms / 8000 > 0 ? session_ms / 8000 : 1;
+    db->setup = xasprintf("SET idle_in_transaction_session_timeout = %llu; SET tcp_keepalives_idle = %llu; SET tcp_keepalives_interval = %llu; SET tcp_keepalives_count = 4;"
+                          " SET tcp_user_timeout = %llu; %s SELECT cluster_identity();",
+                          session_ms, part_s * 4, part_s, session_ms, options->setup);
     db->sent.last = &db->sent.first;
     db->stranded.last = &db->stranded.first;
     db->pump = evtimer_new(base, on_pump, db);

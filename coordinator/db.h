@@ -48,7 +48,9 @@ struct db_options {
     uint64_t connect_timeout_ms;  /* per attempt; the next one begins with the next host of the conninfo */
     const char *labels;           /* of its metrics, as connection="store"; NULL: none */
     uint64_t answer_timeout_ms;   /* also of the setup, until it says by a NOTICE that it does what may take long; from then on only TCP ends it */
-    uint64_t session_timeout_ms;  /* PostgreSQL ends a transaction of ours in which nothing came for so long: its locks would stay while we hang */
+    /* So long after we are gone PostgreSQL ends the session, and with it its locks: where our machine does not answer TCP any more, and where we hang between two
+     * units. Not where we hang in the middle of one, half sent: our machine answers then, and PostgreSQL waits for us. */
+    uint64_t session_timeout_ms;
     struct metrics *metrics;
     void (*up)(void *arg);
     void (*down)(void *arg); /* was up, and is not any more; units in flight are told after this */

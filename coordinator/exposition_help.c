@@ -181,6 +181,7 @@ static const struct help helps[] = {
     { "weir_reputation_rows_deleted_total", "Counts forgotten, as they had faded or were more than reputation_entries." },
     { "weir_reputation_standings", "Those of them that are throttled or refused, and what operators said, as the leader saw last." },
     { "weir_reputation_told_total", "Changes of reputations told to edges." },
+    { "weir_reputation_untold_total", "Times that somebody was to be throttled or refused and edges were not told, as they know of reputation_listed already." },
     { "weir_sandbox", "1 for each layer that holds a scanner's workers; without one they are less confined." },
     { "weir_scan_answers_dropped_total", "Answers of scanners that fit no scan under way, by reason." },
     { "weir_scan_busy_total", "Scans refused because a budget was spent, by reason." },

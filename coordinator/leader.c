@@ -1,7 +1,7 @@
 /*
  * leader.c - what one coordinator must do for all: fold metrics of ended processes, delete old audit rows, what was
  * left in the spool, what next hops said of recipients and operators were told too long ago, buckets that are full again, and
- * hosts not seen for long; judge reputations anew; look which listeners are to be tested, which scanners are to make new generations, and what is to
+ * hosts not seen for long; tidy reputations, and judge them anew; look which listeners are to be tested, which scanners are to make new generations, and what is to
  * be done about virus signatures; keep the edges' name right in the DNS; look the site's own addresses up in lists of the DNS
  *
  * One unit at a time. Rows are deleted in small batches, with a pause in between, so that nobody waits for them.
@@ -41,7 +41,8 @@ static void on_timer(evutil_socket_t fd, short what, void *arg);
 
 static void schedule(struct leader *leader)
 {
-    unsigned ms = leader->more_rows || leader->more_verified || leader->more_buckets || leader->more_processes || leader->more_leftovers || leader->more_hosts ? BUSY_TURN_MS : TURN_MS;
+    bool more = leader->more_rows || leader->more_verified || leader->more_buckets || leader->more_processes || leader->more_leftovers || leader->more_hosts;
+    unsigned ms = more || reputation_has_more(leader->reputation) ? BUSY_TURN_MS : TURN_MS;
     event_add(leader->timer, &(struct timeval){ ms / 1000, ms % 1000 * 1000 });
 }
 
@@ -153,12 +154,6 @@ static void on_buckets_tidied(void *arg, const PGresult *result)
     leader->retention_at_ms = leader->more_rows || leader->more_verified || leader->more_buckets || leader->more_hosts ? 0 : clock_ms() + RETENTION_MS;
 }
 
-static void on_reputation_tidied(void *arg, const PGresult *result)
-{
-    const struct leader *leader = arg;
-    reputation_tidied(leader->reputation, result);
-}
-
 static void on_folded(void *arg, const PGresult *result)
 {
     struct leader *leader = arg;
@@ -218,7 +213,6 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     snprintf(leftovers, sizeof leftovers, "%d", LEFTOVERS_MOST);
     const char *const abandon[] = { leftover, leftovers };
     db_query(unit, "SELECT spool_abandon($1::interval, $2::integer)", 2, abandon, on_abandoned);
-    reputation_tidy(leader->reputation, unit, clock_ms() >= leader->retention_at_ms, on_reputation_tidied);
     if (clock_ms() >= leader->retention_at_ms) {
         char days[24], most[16], entries[24], memory[32], buckets[24];
         snprintf(days, sizeof days, "%llu days", (unsigned long long)leader->settings->audit_days);
@@ -241,6 +235,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
         db_query(unit, "SELECT filled, over FROM limit_tidy($1::bigint, $2::integer)", 2, limited, on_buckets_tidied);
     }
     db_commit(unit);
+    reputation_turn(leader->reputation);
     relay_test_look(leader->relay_test);
     blocklist_look(leader->blocklist);
     turns_look(leader->turns);

@@ -18,13 +18,15 @@
 #include "coordinator/text.h"
 
 #define TICK_MS   500
-#define TIDY_ROWS 5000
+#define TIDY_ROWS 5000  /* of one unit */
+#define TIDY_MS   60000 /* what was counted is looked at so often, while there is nothing to delete */
 
 struct asked {
     STAILQ_ENTRY(asked) order;
     struct question *question;
     char source[WIRE_WORD_MAX + 1];
     uint64_t have, until_ms;
+    bool loading;
 };
 
 STAILQ_HEAD(asked_list, asked);
@@ -47,7 +49,9 @@ struct reputation_room {
     struct asked *first; /* whom the read under way began with: still in `waiting` */
     bool busy, again, draining; /* again: something changed since the read began */
     struct news news;
-    struct metric *reads, *told, *standing_gauge, *counted, *listed, *faded, *over;
+    bool tidying, more;    /* the leader's units are under way; there was more to do than fits into them */
+    uint64_t tidy_at_ms;   /* when what was counted is looked at next */
+    struct metric *reads, *told, *standing_gauge, *counted, *listed, *faded, *over, *untold;
 };
 
 static void schedule(struct reputation_room *room)
@@ -82,6 +86,15 @@ static void count_standing(struct reputation_room *room)
 
 /* ---- answers ---- */
 
+/* Up to where it has everything then. What is left of long ago, in the last part of all there is, may be older than what was forgotten: asked from there, all
+ * would be told again, and again. */
+static uint64_t number_of(const struct news *found, const struct asked *asked, bool whole)
+{
+    uint64_t last = found->count > 0 ? found->numbers[found->count - 1] : 0;
+    bool complete = (whole || asked->loading) && !found->more;
+    return found->count == 0 || (complete && found->number > last) ? found->number : last;
+}
+
 /* Those entries that are newer than what it has. */
 static void tell(struct reputation_room *room, struct asked *asked, bool whole)
 {
@@ -94,7 +107,7 @@ static void tell(struct reputation_room *room, struct asked *asked, bool whole)
     news.source = wire_text(found->source);
     news.n_entries = found->count - from;
     news.entries = found->pointers + from;
-    news.number = found->count > 0 ? found->numbers[found->count - 1] : found->number;
+    news.number = number_of(found, asked, whole);
     news.whole = whole;
     news.more = found->more;
     reply.status = WEIR__ANSWER_STATUS__ANSWER_OK;
@@ -119,19 +132,22 @@ static void tell_nothing(struct asked *asked)
     free(asked);
 }
 
-/* The one it was read for is told what was found, and so are others who have the same database's changes up to there or beyond. */
+/* The one it was read for is told what was found, and so are others who have the same database's changes up to there or beyond. Where it was read for one that
+ * is loading, whose number may be older than what was forgotten, only for others that are. Who is loading is told at once that it has everything. */
 static void hand_out(struct reputation_room *room)
 {
     const struct news *found = &room->news;
     struct asked_list left = STAILQ_HEAD_INITIALIZER(left);
     uint64_t last = found->count > 0 ? found->numbers[found->count - 1] : found->since;
+    bool of_loading = room->first->loading;
     struct asked *asked;
     while ((asked = STAILQ_FIRST(&room->waiting)) != NULL) {
-        bool first = asked == room->first, same = strcmp(asked->source, found->source) == 0 && asked->have >= found->since;
+        bool first = asked == room->first, done = asked->loading && !found->more;
+        bool same = strcmp(asked->source, found->source) == 0 && asked->have >= found->since && !found->whole && (asked->loading || !of_loading);
         STAILQ_REMOVE_HEAD(&room->waiting, order);
-        if (first ? found->whole || found->count > 0 : same && !found->whole && asked->have < last)
+        if (first ? found->whole || found->count > 0 || done : same && (asked->have < last || done))
             tell(room, asked, first && found->whole);
-        else if ((first || (same && !found->whole && asked->have == last)) && !found->more && !room->again)
+        else if ((first || (same && asked->have == last)) && !found->more && !room->again)
             STAILQ_INSERT_TAIL(&room->standing, asked, order);
         else
             STAILQ_INSERT_TAIL(&left, asked, order);
@@ -207,17 +223,18 @@ static void on_soon(evutil_socket_t fd, short what, void *arg)
     struct asked *first = room->first = STAILQ_FIRST(&room->waiting);
     snprintf(have, sizeof have, "%llu", (unsigned long long)first->have);
     snprintf(most, sizeof most, "%d", WIRE_STANDINGS_MAX);
-    const char *const from[] = { first->source, have }, *const part[] = { first->source, have, most };
+    const char *loading = first->loading ? "t" : "f";
+    const char *const from[] = { first->source, have, loading }, *const part[] = { first->source, have, loading, most };
     room->news.known = room->news.more = false;
     room->news.count = 0;
     room->busy = true;
     metric_add(room->reads, 1);
     struct db_unit *unit = db_begin(room->db, on_read, room);
-    db_query(unit, "SELECT s.source, s.since, s.whole, c.number FROM standing_source($1, $2::bigint) AS s, standing_change AS c", 2, from, on_source);
+    db_query(unit, "SELECT s.source, s.since, s.whole, c.number FROM standing_source($1, $2::bigint, $3::boolean) AS s, standing_change AS c", 3, from, on_source);
     db_query(unit,
-             "SELECT n.number, n.key, n.login, n.by_operator, n.action, n.left_ms FROM standing_source($1, $2::bigint) AS s,"
-             " LATERAL standing_news(s.since, $3::integer) AS n ORDER BY n.number",
-             3, part, on_entries);
+             "SELECT n.number, n.key, n.login, n.by_operator, n.action, n.left_ms FROM standing_source($1, $2::bigint, $3::boolean) AS s,"
+             " LATERAL standing_news(s.since, $4::integer) AS n ORDER BY n.number",
+             4, part, on_entries);
     db_commit(unit);
 }
 
@@ -232,7 +249,7 @@ static void on_ask(void *arg, struct question *question, const struct link_messa
         return;
     }
     struct asked *asked = xcalloc(1, sizeof *asked);
-    *asked = (struct asked){ .question = question, .have = ask->have, .until_ms = clock_ms() + ask->wait_ms };
+    *asked = (struct asked){ .question = question, .have = ask->have, .until_ms = clock_ms() + ask->wait_ms, .loading = ask->loading };
     wire_string(asked->source, sizeof asked->source, &ask->source);
     if (text_valid_prefix(asked->source, strlen(asked->source)) < strlen(asked->source)) /* no database of ours has such a name */
         asked->source[0] = '\0';
@@ -276,25 +293,69 @@ void reputation_drain(struct reputation_room *room)
 
 /* ---- the leader's part ---- */
 
-void reputation_tidied(struct reputation_room *room, const PGresult *result)
+static void on_counts(void *arg, const PGresult *result)
 {
+    struct reputation_room *room = arg;
     if (PQntuples(result) != 1 || PQnfields(result) != 4)
         return;
-    metric_add(room->faded, strtod(PQgetvalue(result, 0, 0), NULL));
-    metric_add(room->over, strtod(PQgetvalue(result, 0, 1), NULL));
-    if (PQgetisnull(result, 0, 2))
-        return;
+    double faded = strtod(PQgetvalue(result, 0, 0), NULL), over = strtod(PQgetvalue(result, 0, 1), NULL);
+    metric_add(room->faded, faded);
+    metric_add(room->over, over);
     metric_set(room->counted, strtod(PQgetvalue(result, 0, 2), NULL));
     metric_set(room->listed, strtod(PQgetvalue(result, 0, 3), NULL));
+    bool more = faded >= TIDY_ROWS || over >= TIDY_ROWS;
+    room->more |= more;
+    room->tidy_at_ms = more ? 0 : clock_ms() + TIDY_MS;
 }
 
-void reputation_tidy(struct reputation_room *room, struct db_unit *unit, bool thorough, db_rows_handler tidied)
+static void on_standings(void *arg, const PGresult *result)
+{
+    struct reputation_room *room = arg;
+    if (PQntuples(result) != 1 || PQnfields(result) != 2)
+        return;
+    room->more |= PQgetvalue(result, 0, 0)[0] == 't';
+    metric_add(room->untold, strtod(PQgetvalue(result, 0, 1), NULL));
+}
+
+static void on_counts_done(void *arg, enum db_outcome outcome, const struct db_error *error)
+{
+    (void)arg;
+    if (outcome == DB_FAILED)
+        log_write(LOG_ERR, "reputation: what was counted: %s %s", error->sqlstate, error->why.text);
+}
+
+static void on_standings_done(void *arg, enum db_outcome outcome, const struct db_error *error)
+{
+    struct reputation_room *room = arg;
+    room->tidying = false;
+    if (outcome == DB_FAILED)
+        log_write(LOG_ERR, "reputation: who is judged anew: %s %s", error->sqlstate, error->why.text);
+}
+
+void reputation_turn(struct reputation_room *room)
 {
     char entries[24], most[16];
+    if (room->tidying)
+        return;
+    room->tidying = true;
+    room->more = false;
     snprintf(entries, sizeof entries, "%llu", (unsigned long long)room->settings->reputation_entries);
     snprintf(most, sizeof most, "%d", TIDY_ROWS);
-    const char *const values[] = { entries, most, thorough ? "t" : "f" };
-    db_query(unit, "SELECT faded, over, counted, listed FROM reputation_tidy($1::bigint, $2::integer, $3::boolean)", 3, values, tidied);
+    const char *const values[] = { entries, most }, *const rows[] = { most };
+    struct db_unit *unit;
+    if (clock_ms() >= room->tidy_at_ms) {
+        unit = db_begin(room->db, on_counts_done, room);
+        db_query(unit, "SELECT faded, over, counted, listed FROM reputation_tidy($1::bigint, $2::integer)", 2, values, on_counts);
+        db_commit(unit);
+    }
+    unit = db_begin(room->db, on_standings_done, room);
+    db_query(unit, "SELECT more, untold FROM standing_tidy($1::integer)", 1, rows, on_standings);
+    db_commit(unit);
+}
+
+bool reputation_has_more(const struct reputation_room *room)
+{
+    return room->more;
 }
 
 /* ---- beginning and end ---- */
@@ -326,6 +387,7 @@ struct reputation_room *reputation_new(struct event_base *base, struct db *db, s
     room->listed = metrics_gauge(metrics, "weir_reputation_standings", NULL);
     room->faded = metrics_counter(metrics, "weir_reputation_rows_deleted_total", "why=\"faded\"");
     room->over = metrics_counter(metrics, "weir_reputation_rows_deleted_total", "why=\"limit\"");
+    room->untold = metrics_counter(metrics, "weir_reputation_untold_total", NULL);
     questions_register(questions, WEIR__QUESTION__BODY_REPUTATION_ASK, on_ask, room);
     return room;
 }

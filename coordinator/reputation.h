@@ -21,9 +21,9 @@ void reputation_free(struct reputation_room **room); /* after the database: noth
 void reputation_changed(struct reputation_room *room);
 /* Answers what stands, so that edges turn to another coordinator. */
 void reputation_drain(struct reputation_room *room);
-/* The leader's part of one turn, in its unit, whose result goes to reputation_tidied(). thorough: once a minute; it looks at all that was counted. */
-void reputation_tidy(struct reputation_room *room, struct db_unit *unit, bool thorough, db_rows_handler tidied);
-void reputation_tidied(struct reputation_room *room, const PGresult *result);
+/* The leader's part of one turn, in units of its own: what it looks through takes long, and locks of the leader's other work would be kept so long. */
+void reputation_turn(struct reputation_room *room);
+bool reputation_has_more(const struct reputation_room *room); /* its last turn did not come to an end */
 /* SQL that tells a connection of ours the configuration's numbers. Caller frees. */
 char *reputation_setup(const struct coordinator_settings *settings);
 

@@ -4,7 +4,7 @@ coordinator_migrations := $(patsubst %,coordinator/sql/%.sql, \
     0014_spool_status 0015_audit 0016_functions 0017_guesses 0018_spool_expiry 0019_report 0020_verify 0021_speaker 0022_given 0023_policy_speed 0024_acts 0025_limits \
     0026_relay_test 0027_spelling 0028_apart 0029_routed 0030_spool_others 0031_hosts \
     0032_turns 0033_routed_newest 0034_signatures 0035_outbound 0036_dns 0037_reputation 0038_outbound_more 0039_signature_trials \
-    0040_blocklist)
+    0040_blocklist 0041_standing)
 # In the order in which they are applied: a view, and a function in SQL, comes after what it uses.
 coordinator_functions := $(patsubst %,coordinator/sql/functions/%.sql, \
     views acts addresses cluster nodes signatures turns metrics policy spool_store spool_lease spool_result spool_state queue auth accounts audit hosts outbound reputation reputation_admin verify limits relay_test dns blocklist operators \

@@ -334,6 +334,15 @@ static int ask(const struct options *options, struct requester *requester, struc
         snprintf(limit, sizeof limit, "%u", options->limit);
         args[count++] = limit;
     }
+    char age[32];
+    if ((options->verb->flags & OPTION_SINCE) && count == 0) {
+        verb = "reputation forget-all";
+        uint64_t ms = 0;
+        if (options->since != NULL && config_parse_duration(options->since, &ms)) {
+            snprintf(age, sizeof age, "%llu ms", (unsigned long long)ms);
+            args[count++] = age;
+        }
+    }
     struct reply reply;
     requester_ask(requester, verb, args, count, policy->files, policy->count, &reply);
     free(senders);
@@ -408,7 +417,7 @@ static int run_remote(const struct options *options)
         return EX_DATAERR;
     }
     struct requester *requester = requester_new(&access.pair, access.coordinators, access.count);
-    bool in_turn = options->all || options->rolling, blocklists = strcmp(options->verb->name, "blocklist check") == 0;
+    bool in_turn = (options->all || options->rolling) && (options->verb->flags & OPTION_TURNS), blocklists = strcmp(options->verb->name, "blocklist check") == 0;
     int status = in_turn ? ask_turns(options, requester) : blocklists ? ask_blocklists(options, requester) : ask(options, requester, &policy, hash);
     requester_free(&requester);
     free(hash);

@@ -20,7 +20,7 @@ const struct verb options_verbs[] = {
     { "undrain", "NODE", 1, 1, OPTION_WAIT | OPTION_TIMEOUT, "let it take work again; --wait until it does" },
     { "gc status", "", 0, 0, 0, "scanners' generations, and who has and waits for a turn to make a new one" },
     { "gc cancel", "", 0, 0, 0, "let nobody have a turn for gc that did not begin" },
-    { "gc", "[NODE]", 0, 1, OPTION_WAIT | OPTION_TIMEOUT | OPTION_TURNS, "make a new scanner generation: now, or --rolling when it is its turn, --all one after the other; --wait until it works" },
+    { "gc", "[NODE]", 0, 1, OPTION_WAIT | OPTION_TIMEOUT | OPTION_TURNS | OPTION_ALL, "make a new scanner generation: now, or --rolling when it is its turn, --all one after the other; --wait until it works" },
     { "dns push", "", 0, 0, OPTION_DRY_RUN | OPTION_TIMEOUT, "have the leader push these records to their name server; --dry-run: what nsupdate would be told" },
     { "dns", "", 0, 0, 0, "the addresses of the healthy edges, as records of a zone" },
     { "blocklist status", "", 0, 0, 0, "the site's own addresses in lists of the DNS" },
@@ -65,7 +65,8 @@ const struct verb options_verbs[] = {
     { "reputation show", "[ADDRESS|PREFIX|ACCOUNT]", 0, 1, OPTION_LIMIT, "what was counted of it, or of the worst, and who is throttled or refused" },
     { "reputation explain", "ADDRESS|PREFIX|ACCOUNT", 1, 1, 0, "its counts, its score, what operators said, and what edges do with it now" },
     { "reputation set", "ADDRESS|PREFIX|ACCOUNT allow|throttle|reject", 2, 2, OPTION_OVERRIDE, "what edges do with it whatever its score is, until it expires" },
-    { "reputation forget", "ADDRESS|PREFIX|ACCOUNT", 1, 1, 0, "what was counted of it, and what was set" },
+    { "reputation forget", "[ADDRESS|PREFIX|ACCOUNT]", 0, 1, OPTION_ALL | OPTION_SINCE,
+      "what was counted of it, and what was set; or the counts of --all, or of those of whom something was counted --since AGE" },
     { "verify show", "ADDRESS|@DOMAIN", 1, 1, 0, "what next hops said of recipients, and until when it counts" },
     { "verify forget", "ADDRESS|@DOMAIN", 1, 1, 0, "let them be asked anew; edges have forgotten after verify_memory_time" },
     { "signatures status", "", 0, 0, 0, "sets of virus signatures, which of them scanners use, and how old they are" },
@@ -98,7 +99,8 @@ static const struct flag flags[] = {
     { "--unregistered", OPTION_UNREGISTERED, false }, { "--delete", OPTION_DELETE, false }, { "--format", OPTION_FORMAT, true },
     { "--retry", OPTION_RETRY, false },
     { "--from-address", OPTION_PROBES, true }, { "--client", OPTION_PROBES, true },
-    { "--all", OPTION_TURNS, false },         { "--rolling", OPTION_TURNS, false },
+    { "--all", OPTION_ALL, false },           { "--rolling", OPTION_TURNS, false },
+    { "--since", OPTION_SINCE, true },
     { "--reason", OPTION_OVERRIDE, true },    { "--expires", OPTION_OVERRIDE, true },
     { "--owner", OPTION_OVERRIDE, true },
 };
@@ -191,7 +193,11 @@ static bool parse_flag(struct options *options, int argc, char *const *argv, int
         if (flag->flag == OPTION_SENDER)
             *(strcmp(flag->name, "--login") == 0 ? &options->login : &options->sender) = value;
         if (flag->flag == OPTION_TURNS)
-            *(strcmp(flag->name, "--all") == 0 ? &options->all : &options->rolling) = true;
+            options->rolling = true;
+        if (flag->flag == OPTION_ALL)
+            options->all = true;
+        if (flag->flag == OPTION_SINCE)
+            options->since = value;
         if (flag->flag == OPTION_OVERRIDE)
             take_override(options, flag->name, value);
         if (flag->flag == OPTION_PROBES)
@@ -354,6 +360,22 @@ static bool check_age(const struct options *options, struct error *why)
     return false;
 }
 
+/* One, or many: never everybody because a name was left out. */
+static bool check_forgotten(const struct options *options, struct error *why)
+{
+    uint64_t ms;
+    if (!(options->verb->flags & OPTION_SINCE))
+        return true;
+    if ((options->arg_count > 0) + options->all + (options->since != NULL) != 1) {
+        error_set(why, "%s takes one address, prefix or account, or --all, or --since AGE", options->verb->name);
+        return false;
+    }
+    if (options->since == NULL || (config_parse_duration(options->since, &ms) && ms > 0))
+        return true;
+    error_set(why, "--since %s: an age with its unit is needed, as 10m, 2h, 3d", options->since);
+    return false;
+}
+
 /* Nobody has to remember why it was said, or to take it back. */
 static bool check_override(const struct options *options, struct error *why)
 {
@@ -372,7 +394,8 @@ static bool check_override(const struct options *options, struct error *why)
 
 char *options_usage(const struct verb *verb)
 {
-    return xasprintf("%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s", verb->name, verb->flags & OPTION_RETRY ? " [--retry]" : "", verb->flags & OPTION_TURNS ? " [--all|--rolling]" : "", verb->flags & OPTION_WAIT ? " [--wait]" : "",
+    return xasprintf("%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s", verb->name, verb->flags & OPTION_RETRY ? " [--retry]" : "", verb->flags & OPTION_TURNS ? " [--all|--rolling]" : "",
+                     verb->flags & OPTION_SINCE ? " [--all|--since AGE]" : "", verb->flags & OPTION_WAIT ? " [--wait]" : "",
                      verb->flags & OPTION_TIMEOUT ? " [--timeout S]" : "", verb->flags & OPTION_FORCE ? " [--force]" : "",
                      verb->flags & OPTION_NOW ? " [--now]" : "", verb->flags & OPTION_DRY_RUN ? " [--dry-run]" : "",
                      verb->flags & OPTION_FILTERS ? " [FILTER]" : "", verb->flags & OPTION_COMMENT ? " [--comment TEXT]" : "",
@@ -418,7 +441,7 @@ bool options_parse(struct options *options, int argc, char *const *argv, struct 
     while (used < count)
         options->args[options->arg_count++] = words[used++];
     if (!check_turns(options, why) || !check_epoch(options, why) || !check_hours(options, why) || !check_age(options, why) ||
-        !check_override(options, why))
+        !check_forgotten(options, why) || !check_override(options, why))
         return false;
     bool asks_cluster = !(verb->flags & OPTION_NO_CONFIG) || ((verb->flags & OPTION_PROBES) && options->arg_count == 0);
     if (options->config_path == NULL && asks_cluster && options->policy == NULL) {

@@ -31,7 +31,9 @@ enum option_flag {
     OPTION_UNREGISTERED = 16384, /* --unregistered */
     OPTION_DELETE = 262144, /* --delete */
     OPTION_FORMAT = 32768,  /* --format cidr|nftables */
-    OPTION_TURNS = 65536,   /* --all, --rolling: of gc */
+    OPTION_TURNS = 65536,   /* --rolling: of gc */
+    OPTION_ALL = 1 << 23,   /* --all: of gc, and of what can be forgotten */
+    OPTION_SINCE = 1 << 24, /* --since AGE */
     OPTION_RETRY = 131072,  /* --retry: what failed, too */
     OPTION_DRY_RUN = 1 << 20, /* --dry-run: says what it would do */
     OPTION_NOW = 1 << 21,   /* --now: a drain that does not wait for the DNS */
@@ -57,7 +59,7 @@ struct options {
     bool all, rolling;
     unsigned given; /* enum option_flag */
     unsigned timeout_s, limit;
-    const char *comment, *policy;
+    const char *comment, *policy, *since;
     const char *reason, *expires, *owner; /* NULL: not given */
     const char *sender, *login, *listener; /* NULL: not given */
     bool nftables;                         /* --format */

@@ -80,6 +80,11 @@ void reputation_print_set(const json_t *body, FILE *out)
 void reputation_print_forgotten(const json_t *body, FILE *out)
 {
     bool counted = json_is_true(json_object_get(body, "counted")), lifted = json_integer_value(json_object_get(body, "lifted")) > 0;
+    if (json_object_get(body, "key") == NULL) { /* of many */
+        fprintf(out, "the counts of %lld are forgotten, and edges let %lld in\n", (long long)json_integer_value(json_object_get(body, "counted")),
+                (long long)json_integer_value(json_object_get(body, "lifted")));
+        return;
+    }
     fprintf(out, "%s: %s\n", get(body, "key"),
             counted && lifted ? "its counts are forgotten, and edges let it in"
             : counted         ? "its counts are forgotten"

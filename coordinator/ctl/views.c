@@ -846,6 +846,7 @@ void view_print(const char *verb, const json_t *body, const char *coordinator, F
         { "outbound release", outbound_print_release },
         { "history", print_history },
         { "reputation forget", reputation_print_forgotten },
+        { "reputation forget-all", reputation_print_forgotten },
         { "reputation set", reputation_print_set },
         { "reputation show", reputation_print },
         { "verify show", print_verified },

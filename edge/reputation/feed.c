@@ -92,6 +92,7 @@ static void ask(struct feed *feed)
     asked.source = wire_text(feed->source);
     asked.have = feed->number;
     asked.wait_ms = WAIT_MS;
+    asked.loading = feed->next != NULL;
     question.body_case = WEIR__QUESTION__BODY_REPUTATION_ASK;
     question.reputation_ask = &asked;
     feed->question = node_ask(feed->node, &question, NULL, 0, WAIT_MS + ANSWER_MS, on_answer, feed);

@@ -12,9 +12,11 @@
 /* In front of who is throttled, in the names of buckets: apart from those of the policy's lines. */
 static const char prefix[] = "reputation:";
 
-static bool is_speaker(const struct port *port, const struct netaddr *client)
+/* Who speaks for others answers for none of them; load balancers' own checks come from their addresses. */
+static bool speaks_for_others(const struct port *port, const struct netaddr *client)
 {
-    return edge_peers_contain(&edge_config_listener(port->server->config, port->name)->speakers, client);
+    const struct edge_listener *listener = edge_config_listener(port->server->config, port->name);
+    return edge_peers_contain(&listener->speakers, client) || edge_peers_contain(&listener->balancers, client);
 }
 
 /* Without a policy nobody knows who is inside. */
@@ -24,7 +26,7 @@ static struct book_entry *entry_of_client(const struct port *port, const struct 
     if (server->feed == NULL || server->policy == NULL || !listener_uses_reputation(&edge_config_listener(server->config, port->name)->settings))
         return NULL;
     struct book_entry *entry = feed_client(server->feed, client);
-    return entry != NULL && !policy_is_inside(server->policy, client) && !is_speaker(port, client) ? entry : NULL;
+    return entry != NULL && !policy_is_inside(server->policy, client) && !speaks_for_others(port, client) ? entry : NULL;
 }
 
 struct book_entry *reputation_against(const struct port *port, const struct netaddr *client)
@@ -70,13 +72,19 @@ bool reputation_stops_login(const struct session *session)
     return entry != NULL && entry->action == REPUTATION_REJECT;
 }
 
+/* Of IPv4: its addresses are of people who have nothing to do with each other, and one of them could empty a bucket of all. */
+static bool is_network_by_score(const struct book_entry *entry)
+{
+    return !entry->login && !entry->by_operator && entry->family == AF_INET && entry->bits < 32;
+}
+
 bool reputation_cost(const struct session *session, struct limit_cost *cost, struct limit_rule *rule)
 {
     const struct book_entry *entry = entry_of(session);
     uint64_t rate = session->config->edge.reputation_rate;
     if (entry == NULL || entry->action == REPUTATION_ALLOW)
         return false;
-    /* One bucket, whatever listener it comes by. A client refused since it came in is still here: it may send no more than others with middling ones. */
+    /* One bucket, whatever listener it comes by, and one for each address of an IPv4 network. A client refused since it came in is still here: it may send no more than others with middling ones. */
     *rule = (struct limit_rule){
         .direction = entry->login ? LIMIT_SUBMISSION : LIMIT_INBOUND,
         .by = entry->login ? LIMIT_BY_ACCOUNT : LIMIT_BY_CLIENT,
@@ -84,7 +92,10 @@ bool reputation_cost(const struct session *session, struct limit_cost *cost, str
         .rate = { .amount = rate, .period_ms = MINUTE_MS, .burst = rate },
     };
     *cost = (struct limit_cost){ .rule = rule, .cost = 1, .way = BUCKET_WHOLE };
-    snprintf(cost->subject, sizeof cost->subject, "%s%.*s", prefix, (int)(sizeof cost->subject - sizeof prefix), entry->key);
+    if (is_network_by_score(entry))
+        snprintf(cost->subject, sizeof cost->subject, "%s%s in %s", prefix, session->client_text, entry->key);
+    else
+        snprintf(cost->subject, sizeof cost->subject, "%s%.*s", prefix, (int)(sizeof cost->subject - sizeof prefix), entry->key);
     return true;
 }
 

@@ -173,6 +173,14 @@ def test_a_push_that_fails_is_told_with_the_servers_words_and_tried_again(two, n
     assert pushes(two, "failed") >= failed + 3
 
 
+def test_an_answer_that_was_lost_may_have_been_a_yes(two, edges):
+    """What a push that failed named may be in the DNS, so who drains waits for one that takes it out."""
+    seen = two.pg.query("BEGIN; UPDATE node SET dns_in_at = NULL, dns_out_at = now() - interval '1 day' WHERE name = 'edge-1';"
+                        " SELECT dns_result('c', 0, '', '[]', '[\"edge-1\"]', 'no answer');"
+                        " SELECT dns_in_at > now() - interval '1 hour', dns_out_at IS NULL FROM node WHERE name = 'edge-1'; ROLLBACK")
+    assert seen[-1] == ["t", "t"]
+
+
 # ---- drains ----
 
 @pytest.mark.sanitized

@@ -107,7 +107,7 @@ def test_s26_middling_reputation_has_one_bucket_for_all_edges(site):
 
 
 def test_guesses_at_recipients_count_everywhere(site):
-    """What two edges saw of one client is one reputation; unknown recipients of the policy are enough."""
+    """What two edges saw of one client is one reputation: here attempts to relay."""
     source = "127.4.0.9"
 
     def guess(edge):
@@ -160,6 +160,17 @@ def test_the_list_counts_on_without_coordinators(site):
     site.kill("edge-2")
     site.start("edge-2")
     wait_until(lambda: greeting(site, "127.6.0.1", 2).code == 554, 60, "one that starts hears all there is")
+
+
+def test_within_a_second(site):
+    """From the commit of what one edge reported to the refusal at another."""
+    source = "127.7.0.1"
+    rows = ", ".join(f"('speed-{n}', {n}, '{source}')" for n in range(60))
+    site.query(f"SET weir.reputation_reject = 80; SELECT reputation_report(array_agg((id, client, '', '', 'refused:next-hop', '550 5.1.1 No such user')::judged_row)) FROM (VALUES {rows})"
+               " AS v(id, n, client)")
+    began = time.monotonic()
+    wait_until(lambda: greeting(site, source, 2).code == 554, 60, "the other edge refuses it")
+    print(f"refused {time.monotonic() - began:.3f} s after the commit")
 
 
 @pytest.mark.sanitized

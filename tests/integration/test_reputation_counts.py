@@ -74,11 +74,12 @@ class News:
     """What an edge hears, as it would keep it."""
 
     def __init__(self, node):
-        self.node, self.source, self.number, self.known, self.wholes = node, b"", 0, {}, 0
+        self.node, self.source, self.number, self.known, self.wholes, self.loading = node, b"", 0, {}, 0, False
 
     def hear(self, wait_ms=0):
         request = next(batches)
-        self.node.send(question=pb.Question(request=request, reputation_ask=pb.ReputationAsk(source=self.source, have=self.number, wait_ms=wait_ms)))
+        self.node.send(question=pb.Question(request=request, reputation_ask=pb.ReputationAsk(source=self.source, have=self.number, wait_ms=wait_ms,
+                                                                                              loading=self.loading)))
         answer, _ = self.node.receive("answer", 60, lambda one: one.request == request)
         assert answer.status == pb.ANSWER_OK, answer
         news = answer.reputation_news
@@ -86,7 +87,7 @@ class News:
             self.known, self.wholes = {}, self.wholes + 1
         for one in news.entries:
             self.known[(one.key.decode(), one.by_operator)] = (one.action, one.left_ms)
-        self.source, self.number = news.source, news.number
+        self.source, self.number, self.loading = news.source, news.number, news.more and (news.whole or self.loading)
         return self.hear(wait_ms) if news.more else news
 
     def says(self, key, by_operator=False):
@@ -106,6 +107,8 @@ def test_what_counts_for_whom(c, edge):
             audit_row(new_id(), client=client.encode(), disposition=b"refused:dnsbl", reply=b"550 5.7.1 listed"),
             audit_row(new_id(), client=client.encode(), disposition=b"refused:next-hop", reply=b"550 5.7.1 not from you"),
             audit_row(new_id(), client=client.encode(), disposition=b"deferred:next-hop", reply=b"450 4.1.1 later"),
+            *(audit_row(new_id(), client=client.encode(), disposition=b"refused:next-hop", reply=f"550 {code} no".encode()) for code in ("5.0.0", "5.1.7", "5.1.8", "5.1.100")),
+            audit_row(new_id(), client=client.encode(), disposition=b"refused:next-hop", reply=b"550 5.1.10 null MX"),
             audit_row(new_id(), client=client.encode(), origin=pb.ORIGIN_INSIDE, **VIRUS),
             audit_row(new_id(), client=client.encode(), login=b"carol", origin=pb.ORIGIN_LOGIN, **VIRUS),
             audit_row(new_id(), client=b"not an address", **VIRUS)]
@@ -117,11 +120,11 @@ def test_what_counts_for_whom(c, edge):
         one.send(report=again)
         assert one.receive("report_ack", 30, lambda ack: ack.batch == again.batch)[0]
     found = counts(c, client)
-    expected = {"good": 3, "virus": 2, "spam": 1, "unknown": 2, "auth": 0, "abuse": 1}
+    expected = {"good": 3, "virus": 2, "spam": 1, "unknown": 3, "auth": 0, "abuse": 1}
     for key in (f"address {client}", "prefix 192.0.2.0/24"):
         assert {name: round(found[key][name]) for name in expected} == expected, found
     one = found[f"address {client}"]
-    assert abs(one["score"] - 100 * 17 / (17 + 3 + 10)) < 1 and abs(found["prefix 192.0.2.0/24"]["score"] - 100 * 17 / (17 + 3 + 100)) < 1
+    assert abs(one["score"] - 100 * 18 / (18 + 3 + 10)) < 1 and abs(found["prefix 192.0.2.0/24"]["score"] - 100 * 18 / (18 + 3 + 100)) < 1
     assert round(counts(c, "carol")["account carol"]["virus"]) == 1
     assert c.pg.query("SELECT count(*) FROM reputation WHERE key LIKE '%not%'") == [["0"]]
 
@@ -131,7 +134,8 @@ def test_a_wrong_password_counts_once(c):
         c.pg.query(f"SELECT auth_wrong({ask}, 'dave', '198.18.0.1', '{address}')")
     c.pg.query("SELECT auth_wrong(-4, 'dave', '2001:db8:5::/64', '2001:db8:5::17')")
     c.pg.query("SELECT auth_wrong(-5, 'dave', '198.18.0.1')")  # as a coordinator of before says it
-    assert round(counts(c, "198.18.0.1")["address 198.18.0.1"]["auth"]) == 2
+    found = counts(c, "198.18.0.1")
+    assert round(found["address 198.18.0.1"]["auth"]) == 2 and len(found) == 1  # nothing of its network, which is other people's
     assert set(counts(c, "2001:db8:5::17")) == {"address 2001:db8:5::17", "prefix 2001:db8:5::/64"}
 
 
@@ -171,6 +175,51 @@ def test_from_throttle_to_reject_and_back(c, edge):
     c.pg.query("UPDATE reputation SET at = at - interval '100 years' WHERE key = '203.0.114.0/24'")  # no underflow
     report(node, *many("203.0.114.8", 1))
     assert round(counts(c, "203.0.114.8")["prefix 203.0.114.0/24"]["unknown"]) == 1
+
+
+def test_one_address_is_not_its_network(c, edge):
+    """What an address does that is refused already is not counted for its IPv4 network."""
+    node = edge()
+    report(node, *many("203.0.116.1", 60))
+    report(node, *many("203.0.116.1", 60))
+    report(node, *many("203.0.116.2", 5))
+    found = counts(c, "203.0.116.1")
+    assert round(found["address 203.0.116.1"]["unknown"]) == 120 and round(found["prefix 203.0.116.0/24"]["unknown"]) == 65
+
+
+def test_other_thresholds_count_at_once(c, edge):
+    """Everybody is judged anew when they change: by what is counted now, or not counted any more."""
+    node, heard = edge(), News(edge())
+    report(node, *many("203.0.117.1", 60), *many("203.0.117.2", 60), *many("203.0.117.3", 60), *many("203.0.117.4", 60))
+    heard.hear()
+    assert [heard.says(f"203.0.117.{n}") for n in (1, 2, 3, 4)] == [REJECT] * 4
+    # As if they were told by other thresholds: of the first nothing is left, the second would be throttled, and the third refused for a shorter time.
+    c.pg.query("DELETE FROM reputation WHERE key = '203.0.117.1'; UPDATE reputation SET unknown = 20 WHERE key = '203.0.117.2';"
+               " UPDATE reputation SET unknown = 41 WHERE key = '203.0.117.3'; UPDATE standing_change SET rules = 'others'")
+    wait_until(lambda: heard.hear() and [heard.says(f"203.0.117.{n}") for n in (1, 2, 3, 4)] == [None, THROTTLE, REJECT, REJECT], 60, "they are judged anew")
+    assert heard.known[("203.0.117.3", False)][1] < heard.known[("203.0.117.4", False)][1] / 5
+    wait_until(lambda: c.pg.query("SELECT judged = to_judge AND to_judge > 0 FROM standing_change") == [["t"]], 30, "that is done")
+
+
+def test_the_sites_own_mistakes_are_forgotten(c, edge):
+    """What was counted lately, or ever; what operators said stays."""
+    node, heard = edge(), News(edge())
+    report(node, *many("203.0.118.1", 60), *many("203.0.118.2", 60))
+    c.ctl("reputation", "set", "203.0.118.9", "reject", "--reason", "r", "--expires", "1h")
+    c.pg.query("UPDATE reputation SET at = at - interval '2 hours'; UPDATE standing SET at = at - interval '2 hours'")
+    report(node, *many("203.0.118.2", 1))
+    assert c.ctl("reputation", "forget", "--since", "1h") == "the counts of 1 are forgotten, and edges let 1 in\n"
+    heard.hear()
+    assert [heard.says("203.0.118.1"), heard.says("203.0.118.2"), heard.says("203.0.118.9", True)] == [REJECT, None, REJECT]
+    c.ctl("reputation", "forget", "--all")
+    heard.hear()
+    assert heard.says("203.0.118.1") is None and heard.says("203.0.118.9", True) == REJECT
+    assert c.pg.query("SELECT count(*) FROM reputation") == [["0"]]
+    said = c.pg.query("SELECT target, detail->>'lifted', detail->>'within' FROM audit_action WHERE action = 'reputation forget' ORDER BY at DESC LIMIT 2")
+    assert said[1] == ["all", "1", "01:00:00"] and said[0][0] == "all" and int(said[0][1]) >= 1
+    for words in ((), ("--all", "--since", "1h"), ("203.0.118.9", "--all"), ("--since", "soon")):
+        assert c.run_ctl("reputation", "forget", *words).returncode == 64, words
+    c.ctl("reputation", "forget", "203.0.118.9")
 
 
 def test_good_mail_lifts(c, edge):
@@ -217,7 +266,8 @@ def test_operators(c, edge):
     assert c.ctl("reputation", "forget", "198.51.100.1") == "198.51.100.1: nothing was known\n"
     heard.hear()
     assert heard.says("198.51.100.1") is None and heard.says("198.51.100.1", True) is None
-    actions = c.pg.query("SELECT action, target, detail->>'reason' FROM audit_action WHERE action LIKE 'reputation%' ORDER BY at")
+    actions = c.pg.query("SELECT action, target, detail->>'reason' FROM audit_action WHERE action LIKE 'reputation%'"
+                         " AND target NOT IN ('all', '203.0.118.9') ORDER BY at")
     assert [one[:2] for one in actions] == [["reputation set", "198.51.100.1"], ["reputation set", "198.51.100.0/23"],
                                             ["reputation set", "carol@example.edu"], ["reputation forget", "198.51.100.1"]]
     c.ctl("reputation", "forget", "198.51.100.0/23")
@@ -238,6 +288,8 @@ def test_all_anew_in_parts(c, edge):
     heard, old = News(edge()), News(edge())
     old.hear()
     assert old.wholes == 1
+    c.pg.query("SELECT standing_set(array_agg(false), array_agg('10.2.' || n / 250 || '.' || n % 250), true, array_agg('reject'::text),"
+               " array_agg(now() + interval '2 hours'), 'r', '', 'op') FROM generate_series(1, 250) AS n")
     c.pg.query("SELECT standing_set(array_agg(false), array_agg('10.1.' || n / 250 || '.' || n % 250), true, array_agg('reject'::text),"
                " array_agg(now() + interval '1 hour'), 'r', '', 'op') FROM generate_series(1, 501) AS n")
     heard.hear()
@@ -246,11 +298,13 @@ def test_all_anew_in_parts(c, edge):
     assert old.wholes == 1 and {key for key, _ in heard.known} <= {key for key, _ in old.known}
     c.pg.query("UPDATE standing SET expires_at = now() - interval '2 days' WHERE key LIKE '10.1.%'")
     wait_until(lambda: c.pg.query("SELECT count(*) FROM standing WHERE key LIKE '10.1.%'") == [["0"]], 60, "what expired is forgotten")
-    assert c.pg.query("SELECT standings = (SELECT count(*) FROM standing), forgotten > 0 FROM standing_change") == [["t", "t"]]
+    assert c.pg.query("SELECT standings = (SELECT count(*) FROM standing WHERE NOT by_operator), forgotten > 0 FROM standing_change") == [["t", "t"]]
     late = News(edge())
     late.source, late.number = heard.source, 1
     late.hear()
-    assert late.wholes == 1
+    assert late.wholes == 1 and sum(key.startswith("10.2.") for key, _ in late.known) == 250
+    late.hear()  # what lives on is older than what was forgotten, and is told once
+    assert late.wholes == 1 and late.number == int(c.pg.query("SELECT number FROM standing_change")[0][0])
     other = News(edge())
     other.source, other.number = b"another database", heard.number
     other.hear()
@@ -265,7 +319,12 @@ def test_no_more_than_may_be_listed(c, edge):
     assert there < 70 and c.pg.query("SELECT standings FROM standing_change") == [["70"]]
     assert c.json("reputation", "explain", "100.64.71.1")["counts"][0]["action"] == "throttle"
     c.ctl("reputation", "set", "100.64.200.1", "reject", "--reason", "r", "--expires", "1h")
-    assert c.pg.query("SELECT standings FROM standing_change") == [["71"]]
+    assert c.pg.query("SELECT standings FROM standing_change") == [["70"]]
+    wait_until(lambda: sum(c.metric("weir_reputation_untold_total" + '{node="%s"}' % name, name) or 0 for name in c.names) >= 1 + there, 30, "it is counted")
+    c.pg.query("UPDATE standing SET action = 'allow', expires_at = expires_at - interval '1 week' WHERE key = '100.64.1.1'")
+    report(node, *many("100.64.72.1", 12))
+    assert c.pg.query("SELECT standings FROM standing_change") == [["70"]]
+    assert c.pg.query("SELECT count(*) FROM standing WHERE key IN ('100.64.1.1', '100.64.72.1')") == [["1"]], "in place of who expired"
     c.pg.query("DELETE FROM standing; UPDATE standing_change SET standings = 0, number = number + 1, forgotten = number + 1; DELETE FROM reputation")
 
 

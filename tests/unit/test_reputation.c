@@ -18,6 +18,7 @@ struct node_question {
     void *arg;
     char source[64];
     uint64_t have;
+    bool loading;
 };
 
 static struct {
@@ -47,7 +48,7 @@ struct node_question *node_ask(struct node *node, Weir__Question *question, cons
     (void)node, (void)payloads;
     ck_assert(count == 0 && timeout_ms > question->reputation_ask->wait_ms && d.question == NULL);
     d.question = xcalloc(1, sizeof *d.question);
-    *d.question = (struct node_question){ .answer = answer, .arg = arg, .have = question->reputation_ask->have };
+    *d.question = (struct node_question){ .answer = answer, .arg = arg, .have = question->reputation_ask->have, .loading = question->reputation_ask->loading };
     wire_string(d.question->source, sizeof d.question->source, &question->reputation_ask->source);
     d.questions++;
     return d.question;
@@ -224,9 +225,9 @@ START_TEST(test_all_anew)
     tell("db", 7, true, false, (const char *const[]){ "192.0.2.1" }, 1, 5000);
     tell("other", 3, true, true, (const char *const[]){ "192.0.2.3" }, 1, 5000);
     ck_assert(is_refused("192.0.2.1") && !is_refused("192.0.2.3"));
-    ck_assert(d.question->have == 3 && strcmp(d.question->source, "other") == 0);
+    ck_assert(d.question->have == 3 && d.question->loading && strcmp(d.question->source, "other") == 0);
     tell("other", 4, false, false, (const char *const[]){ "192.0.2.4" }, 1, 5000);
-    ck_assert(!is_refused("192.0.2.1") && is_refused("192.0.2.3") && is_refused("192.0.2.4"));
+    ck_assert(!is_refused("192.0.2.1") && is_refused("192.0.2.3") && is_refused("192.0.2.4") && !d.question->loading);
     tell("third", 9, true, true, (const char *const[]){ "192.0.2.9" }, 1, 5000);
     tell("db", 9, false, false, (const char *const[]){ "192.0.2.5" }, 1, 5000); /* not what was begun: asked from the beginning */
     ck_assert(d.question->have == 0 && *d.question->source == '\0');

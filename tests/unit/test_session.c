@@ -358,6 +358,9 @@ static void standing(const char *text)
                                                             : strcmp(action, "throttle") == 0 ? REPUTATION_THROTTLE
                                                                                               : REPUTATION_ALLOW };
     memcpy(put[login].room + offsetof(struct book_entry, key), key, strlen(key) + 1);
+    const char *bits = strchr(key, '/');
+    entry->family = login ? 0 : AF_INET;
+    entry->bits = (uint8_t)(bits != NULL ? atoi(bits + 1) : login ? 0 : 32);
     *(login ? &doubles.login_entry : &doubles.client_entry) = none ? NULL : entry;
 }
 
@@ -572,9 +575,9 @@ static const struct {
       "O names\nO limits=outbound host connections 1/h\n.\nl outbound host connections/3600 127.0.0.1/32 1\nm pass\n.\nY -\nS 220\n" },
     { "reputation: who is throttled has a bucket of the cluster, beside the policy's", false,
       "O outside\nO limits=inbound client messages 9/h\n" HELLO "e client throttle 127.0.0.0/24\nC MAIL FROM:<a@b.test>\n"
-      "l inbound client messages/60 reputation:127.0.0.0/24 1, inbound client messages/3600 127.0.0.2 1\nm refuse\n"
-      "S 450 4.7.1 Too many messages for the reputation of 127.0.0.0/24, try again later\nC MAIL FROM:<a@b.test>\n"
-      "l inbound client messages/60 reputation:127.0.0.0/24 1, inbound client messages/3600 127.0.0.2 1\nm pass\nS 250 2.1.0\n"
+      "l inbound client messages/60 reputation:127.0.0.2 in 127.0.0.0/24 1, inbound client messages/3600 127.0.0.2 1\nm refuse\n"
+      "S 450 4.7.1 Too many messages for the reputation of 127.0.0.2 in 127.0.0.0/24, try again later\nC MAIL FROM:<a@b.test>\n"
+      "l inbound client messages/60 reputation:127.0.0.2 in 127.0.0.0/24 1, inbound client messages/3600 127.0.0.2 1\nm pass\nS 250 2.1.0\n"
       "C RSET\nS 250\ne client allow 127.0.0.2\nC MAIL FROM:<a@b.test>\nl inbound client messages/3600 127.0.0.2 1\nm pass\nS 250 2.1.0\n" },
     { "reputation: the inside is not judged", false, HELLO "e client throttle 127.0.0.0/24\nC MAIL FROM:<a@b.test>\nS 250 2.1.0\n" },
     { "limits: a client that leaves before it is known", false, "O limits=outbound client connections 1/h\n.\nl outbound client connections/3600 127.0.0.1 1\nG\n" },
@@ -1111,6 +1114,8 @@ static const struct {
       ONE_DATA MAIL "V clean\nN from client.test (unknown [IPv6:2001:db8::7])\nD 250 - ok\nS 250\nA u@example.edu delivered 250" },
     { "a load balancer's own session", false,
       "O proxy_from=127.0.0.1\nc PROXY UNKNOWN\\r\\n\nS 220\nC HELO x\nS 250\nC MAIL FROM:<a@b.test>\nS 450 4.7.1\nC QUIT\nS 221\nX" },
+    { "a load balancer's own session is not judged", false,
+      "O outside\nO proxy_from=127.0.0.2\ne client reject 127.0.0.2\nc PROXY UNKNOWN\\r\\n\nS 220\nC QUIT\nS 221\nX" },
     { "a load balancer that names its own end of the connection", false,
       "O proxy_from=127.0.0.1\nc PROXY TCP4 127.0.0.1 127.0.0.9 0 25\\r\\n\nS 220\nC HELO x\nS 250\nC MAIL FROM:<a@b.test>\nS 450 4.7.1\nC QUIT\nS 221\nX" },
     { "a load balancer that says nothing of a client", false, "O proxy_from=127.0.0.1\nC EHLO client.test\nS 421 4.3.5\nX" },

@@ -50,6 +50,8 @@ BEGIN
     UPDATE dns SET done = greatest(done, an_asked);
     IF failure IS NOT NULL THEN
         UPDATE dns SET failed_at = clock_timestamp(), error = failure;
+        -- The server may have taken it, and its answer was lost: so these may be in the DNS, and are, until a push without them is known to be done.
+        UPDATE node SET dns_in_at = clock_timestamp(), dns_out_at = NULL WHERE name = ANY (named) AND dns_in_at IS NULL;
         RETURN;
     END IF;
     UPDATE dns SET pushed = ARRAY(SELECT json_array_elements_text(the_addresses)), pushed_at = clock_timestamp(), pushed_by = who, failed_at = NULL, error = ''

@@ -127,3 +127,28 @@ BEGIN
     END IF;
     RETURN (0, NULL, json_build_object('key', k.key, 'counted', counts > 0, 'lifted', lifted))::admin_answer;
 END $f$;
+
+-- What was counted of everybody, or, with a span, of those of whom something was counted within it, is forgotten, and edges let them in: for when it was the site's own
+-- mistake. What operators said stays.
+CREATE OR REPLACE FUNCTION admin_reputation_forget_all(by text, span interval) RETURNS admin_answer LANGUAGE plpgsql AS $f$
+DECLARE
+    moment timestamptz := clock_timestamp();
+    since timestamptz := CASE WHEN span IS NULL THEN '-infinity' ELSE moment - span END;
+    logins boolean[];
+    keys text[];
+    counts bigint;
+    lifted bigint;
+BEGIN
+    LOCK TABLE reputation IN EXCLUSIVE MODE; -- so many rows cannot be locked in the order that others lock theirs in
+    SELECT array_agg(s.login), array_agg(s.key) INTO logins, keys FROM standing AS s WHERE NOT s.by_operator AND s.action <> 'allow' AND s.expires_at > moment
+        AND (s.at >= since OR EXISTS (SELECT FROM reputation AS r WHERE r.kind = standing_kind(s.login, s.key) AND r.key = s.key AND r.at >= since));
+    DELETE FROM reputation WHERE at >= since;
+    GET DIAGNOSTICS counts = ROW_COUNT;
+    lifted := coalesce(cardinality(keys), 0);
+    IF lifted > 0 THEN
+        PERFORM standing_set(logins, keys, false, array_fill('allow'::text, ARRAY[lifted::integer]), array_fill(clock_timestamp(), ARRAY[lifted::integer]), NULL, NULL, NULL);
+    END IF;
+    INSERT INTO audit_action (who, action, target, detail)
+        VALUES (by, 'reputation forget', 'all', jsonb_build_object('within', span, 'counted', counts, 'lifted', lifted));
+    RETURN (0, NULL, json_build_object('counted', counts, 'lifted', lifted))::admin_answer;
+END $f$;
