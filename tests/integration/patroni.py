@@ -9,6 +9,7 @@ import pathlib
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import urllib.request
 
@@ -16,6 +17,7 @@ from pg import account, programs, send
 from weir import ROOT, family, free_base_port, wait_until
 
 EXAMPLE = ROOT / "deploy/patroni/patroni.yml"
+REAPER = pathlib.Path(__file__).with_name("reaper.py")
 PASSWORD = "replace-me-2"  # of the superuser, in the example
 
 
@@ -80,7 +82,8 @@ class Patroni:
         wait_until(self.is_whole, 90, "a primary and its synchronous standby")
 
     def start(self, name):
-        self._spawn(name, "patroni", self.dir / f"{name}.yml")
+        # As text: whom it runs as may not be able to read this folder.
+        self._spawn(name, sys.executable, "-c", REAPER.read_text(), "patroni", self.dir / f"{name}.yml")
 
     def ctl(self, *words):
         done = subprocess.run(["patronictl", "-c", self.dir / f"{self.names[0]}.yml", *words], capture_output=True, text=True, timeout=120, check=False)
@@ -143,9 +146,9 @@ class Patroni:
         wait_until(lambda: not self.members(name), 30, f"the end of {name}")
 
     def members(self, name):
-        """Of Patroni, which starts PostgreSQL in a session of its own, and of all that work in that member's folder."""
+        """Of Patroni, which starts PostgreSQL in a session of its own, and of all that work in that member's folder; not of who buries them."""
         process = self.processes.get(name)
-        found = set() if process is None else set(family(process.pid))
+        found = set() if process is None else set(family(process.pid)) - {process.pid}
         for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
                 if os.readlink(f"/proc/{pid}/cwd") == f"{self.dir}/{name}":
