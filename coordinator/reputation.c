@@ -49,7 +49,8 @@ struct reputation_room {
     struct asked *first; /* whom the read under way began with: still in `waiting` */
     bool busy, again, draining; /* again: something changed since the read began */
     struct news news;
-    bool tidying, more;    /* the leader's units are under way; there was more to do than fits into them */
+    bool tidying;          /* the leader's units are under way */
+    bool more_counts, more_standings; /* there was more to do than fitted into the last of each */
     uint64_t tidy_at_ms;   /* when what was counted is looked at next */
     struct metric *reads, *told, *standing_gauge, *counted, *listed, *faded, *over, *untold;
 };
@@ -303,9 +304,8 @@ static void on_counts(void *arg, const PGresult *result)
     metric_add(room->over, over);
     metric_set(room->counted, strtod(PQgetvalue(result, 0, 2), NULL));
     metric_set(room->listed, strtod(PQgetvalue(result, 0, 3), NULL));
-    bool more = faded >= TIDY_ROWS || over >= TIDY_ROWS;
-    room->more |= more;
-    room->tidy_at_ms = more ? 0 : clock_ms() + TIDY_MS;
+    room->more_counts = faded >= TIDY_ROWS || over >= TIDY_ROWS;
+    room->tidy_at_ms = room->more_counts ? 0 : clock_ms() + TIDY_MS;
 }
 
 static void on_standings(void *arg, const PGresult *result)
@@ -313,13 +313,15 @@ static void on_standings(void *arg, const PGresult *result)
     struct reputation_room *room = arg;
     if (PQntuples(result) != 1 || PQnfields(result) != 2)
         return;
-    room->more |= PQgetvalue(result, 0, 0)[0] == 't';
+    room->more_standings = PQgetvalue(result, 0, 0)[0] == 't';
     metric_add(room->untold, strtod(PQgetvalue(result, 0, 1), NULL));
 }
 
 static void on_counts_done(void *arg, enum db_outcome outcome, const struct db_error *error)
 {
-    (void)arg;
+    struct reputation_room *room = arg;
+    if (outcome != DB_OK)
+        room->more_counts = false;
     if (outcome == DB_FAILED)
         log_write(LOG_ERR, "reputation: what was counted: %s %s", error->sqlstate, error->why.text);
 }
@@ -328,6 +330,8 @@ static void on_standings_done(void *arg, enum db_outcome outcome, const struct d
 {
     struct reputation_room *room = arg;
     room->tidying = false;
+    if (outcome != DB_OK)
+        room->more_standings = false;
     if (outcome == DB_FAILED)
         log_write(LOG_ERR, "reputation: who is judged anew: %s %s", error->sqlstate, error->why.text);
 }
@@ -338,7 +342,6 @@ void reputation_turn(struct reputation_room *room)
     if (room->tidying)
         return;
     room->tidying = true;
-    room->more = false;
     snprintf(entries, sizeof entries, "%llu", (unsigned long long)room->settings->reputation_entries);
     snprintf(most, sizeof most, "%d", TIDY_ROWS);
     const char *const values[] = { entries, most }, *const rows[] = { most };
@@ -355,7 +358,7 @@ void reputation_turn(struct reputation_room *room)
 
 bool reputation_has_more(const struct reputation_room *room)
 {
-    return room->more;
+    return room->more_counts || room->more_standings;
 }
 
 /* ---- beginning and end ---- */
