@@ -14,12 +14,6 @@
 #define WAIT_TURN_MS 200
 #define SHOWN_MOST   10 /* listings in "status" */
 
-static const char *get(const json_t *object, const char *key)
-{
-    const char *text = json_string_value(json_object_get(object, key));
-    return text != NULL ? text : "";
-}
-
 static long long number(const json_t *object, const char *key)
 {
     return (long long)json_number_value(json_object_get(object, key));
@@ -58,7 +52,7 @@ void blocklist_wait(struct requester *requester, unsigned timeout_s, struct repl
 static const char *said(const json_t *row)
 {
     const json_t *listed = json_object_get(row, "listed");
-    bool unknown = strcmp(get(row, "result"), "error") == 0 || strcmp(get(row, "result"), "failed") == 0;
+    bool unknown = strcmp(view_word(row, "result"), "error") == 0 || strcmp(view_word(row, "result"), "failed") == 0;
     if (!json_is_boolean(listed))
         return "not known";
     if (json_is_true(listed))
@@ -68,9 +62,9 @@ static const char *said(const json_t *row)
 
 static const char *lookup(const json_t *row)
 {
-    if (strcmp(get(row, "result"), "error") == 0)
+    if (strcmp(view_word(row, "result"), "error") == 0)
         return "was answered with an error";
-    return strcmp(get(row, "result"), "failed") == 0 ? "was not answered" : "was answered";
+    return strcmp(view_word(row, "result"), "failed") == 0 ? "was not answered" : "was answered";
 }
 
 void blocklist_print(const json_t *body, FILE *out)
@@ -84,11 +78,11 @@ void blocklist_print(const json_t *body, FILE *out)
         return;
     }
     fprintf(out, "looked up every %lld s, ", number(body, "interval_seconds"));
-    if (*get(body, "checked_at") != '\0')
-        fprintf(out, "last at %s by %s", view_time(when, get(body, "checked_at")), get(body, "checked_by"));
+    if (*view_word(body, "checked_at") != '\0')
+        fprintf(out, "last at %s by %s", view_time(when, view_word(body, "checked_at")), view_word(body, "checked_by"));
     else
         fputs("never yet", out);
-    fputs(*get(body, "checks_now") != '\0' ? "; under way now\n" : "\n", out);
+    fputs(*view_word(body, "checks_now") != '\0' ? "; under way now\n" : "\n", out);
     if (number(body, "left_out") > 0)
         fprintf(out, "%lld more addresses are left out: blocklist_addresses\n", number(body, "left_out"));
     if (json_array_size(json_object_get(body, "addresses")) == 0)
@@ -96,12 +90,12 @@ void blocklist_print(const json_t *body, FILE *out)
     fputs("\n", out);
     struct table *table = table_new(titles, sizeof titles / sizeof *titles);
     json_array_foreach(json_object_get(body, "addresses"), i, row) {
-        table_add(table, get(row, "address"));
-        table_add(table, get(row, "zone"));
+        table_add(table, view_word(row, "address"));
+        table_add(table, view_word(row, "zone"));
         table_add(table, said(row));
-        table_add(table, *get(row, "since") != '\0' ? view_time(when, get(row, "since")) : NULL);
-        table_add(table, get(row, "answer"));
-        table_add(table, view_time(when, get(row, "checked_at")));
+        table_add(table, *view_word(row, "since") != '\0' ? view_time(when, view_word(row, "since")) : NULL);
+        table_add(table, view_word(row, "answer"));
+        table_add(table, view_time(when, view_word(row, "checked_at")));
         table_add(table, lookup(row));
     }
     table_print(table, out);
@@ -117,15 +111,15 @@ void blocklist_print_status(const json_t *summary, FILE *out)
         return;
     fprintf(out, "blocklists    %lld own address%s in %lld list%s: ", number(summary, "addresses"), number(summary, "addresses") == 1 ? "" : "es", number(summary, "zones"),
             view_plural(number(summary, "zones")));
-    if (*get(summary, "checked_at") == '\0')
+    if (*view_word(summary, "checked_at") == '\0')
         fputs("not looked up yet\n", out);
     else
-        fprintf(out, "%zu listed, %lld lookup%s told nothing, at %s\n", json_array_size(listed), number(summary, "unknown"), view_plural(number(summary, "unknown")), view_time(when, get(summary, "checked_at")));
+        fprintf(out, "%zu listed, %lld lookup%s told nothing, at %s\n", json_array_size(listed), number(summary, "unknown"), view_plural(number(summary, "unknown")), view_time(when, view_word(summary, "checked_at")));
     json_array_foreach(listed, i, row) {
         if (i == SHOWN_MOST)
             break;
-        fprintf(out, "problem       %s is listed in %s (%s) since %s: others may refuse its mail\n", get(row, "address"), get(row, "zone"), get(row, "answer"),
-                view_time(when, get(row, "since")));
+        fprintf(out, "problem       %s is listed in %s (%s) since %s: others may refuse its mail\n", view_word(row, "address"), view_word(row, "zone"), view_word(row, "answer"),
+                view_time(when, view_word(row, "since")));
     }
     if (json_array_size(listed) > SHOWN_MOST)
         fprintf(out, "problem       and %zu more listings: weirctl blocklist status\n", json_array_size(listed) - SHOWN_MOST);

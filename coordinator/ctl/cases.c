@@ -7,6 +7,7 @@
 #include "common/policy/lines.h"
 #include "common/policy/mailertable.h"
 #include "coordinator/ctl/cases.h"
+#include "coordinator/ctl/views.h"
 #include "coordinator/text.h"
 #include "edge/session/relay.h"
 
@@ -21,12 +22,6 @@ struct answered { /* what the policy says to a case */
     char enhanced[12];
     struct error why;
 };
-
-static const char *get(const json_t *object, const char *key)
-{
-    const char *value = json_string_value(json_object_get(object, key));
-    return value != NULL ? value : "";
-}
 
 /* ---- asking ---- */
 
@@ -62,7 +57,7 @@ static struct answered answer(const struct explained_policy *policy, char *const
         out.code = 501;
     else if (out.reply != NULL)
         out.code = (int)json_integer_value(json_object_get(out.reply, "code"));
-    snprintf(out.enhanced, sizeof out.enhanced, "%s", get(out.reply, "enhanced"));
+    snprintf(out.enhanced, sizeof out.enhanced, "%s", view_word(out.reply, "enhanced"));
     return out;
 }
 
@@ -71,14 +66,14 @@ static size_t targets_of(const json_t *body, const char **out)
 {
     size_t i, count = 0;
     const json_t *target;
-    if (strcmp(get(body, "result"), "expand") != 0) {
-        out[count++] = *get(body, "stands_for") != '\0' ? get(body, "stands_for") : get(body, "recipient");
+    if (strcmp(view_word(body, "result"), "expand") != 0) {
+        out[count++] = *view_word(body, "stands_for") != '\0' ? view_word(body, "stands_for") : view_word(body, "recipient");
         return count;
     }
     json_array_foreach(json_object_get(body, "targets"), i, target)
     {
         if (count < WORDS_MAX)
-            out[count++] = *get(target, "stands_for") != '\0' ? get(target, "stands_for") : get(target, "recipient");
+            out[count++] = *view_word(target, "stands_for") != '\0' ? view_word(target, "stands_for") : view_word(target, "recipient");
     }
     return count;
 }
@@ -112,8 +107,8 @@ static bool goes_by(const json_t *body, const struct mailer *route)
 {
     const json_t *hop = json_object_get(body, "next_hop");
     if (route->kind == ROUTE_DISCARD)
-        return strcmp(get(body, "result"), "discard") == 0;
-    return json_is_object(hop) && strcmp(get(hop, "host"), route->host) == 0 && json_integer_value(json_object_get(hop, "port")) == route->port &&
+        return strcmp(view_word(body, "result"), "discard") == 0;
+    return json_is_object(hop) && strcmp(view_word(hop, "host"), route->host) == 0 && json_integer_value(json_object_get(hop, "port")) == route->port &&
            json_is_true(json_object_get(hop, "mx")) == route->mx;
 }
 
@@ -160,11 +155,11 @@ static void add_route(struct text *out, const json_t *body)
     const char *targets[WORDS_MAX];
     if (json_is_object(hop)) {
         bool mx = json_is_true(json_object_get(hop, "mx"));
-        text_printf(out, " smtp:%s%s%s:%d", mx ? "" : "[", get(hop, "host"), mx ? "" : "]", (int)json_integer_value(json_object_get(hop, "port")));
-    } else if (strcmp(get(body, "result"), "discard") == 0) {
+        text_printf(out, " smtp:%s%s%s:%d", mx ? "" : "[", view_word(hop, "host"), mx ? "" : "]", (int)json_integer_value(json_object_get(hop, "port")));
+    } else if (strcmp(view_word(body, "result"), "discard") == 0) {
         text_puts(out, " discard:");
     }
-    if (strcmp(get(body, "result"), "expand") != 0 && *get(body, "stands_for") == '\0')
+    if (strcmp(view_word(body, "result"), "expand") != 0 && *view_word(body, "stands_for") == '\0')
         return;
     text_puts(out, " to");
     size_t count = targets_of(body, targets);
@@ -188,7 +183,7 @@ static json_t *failure(const char *name, unsigned line, const char *asked, const
     if (answered->body == NULL)
         add_why(&said, &answered->why);
     else if (answered->reply != NULL)
-        text_printf(&said, " %s %s", answered->enhanced, get(answered->reply, "text"));
+        text_printf(&said, " %s %s", answered->enhanced, view_word(answered->reply, "text"));
     else
         add_route(&said, answered->body);
     text_add_clean(&where, name, strlen(name), SIZE_MAX);
@@ -196,7 +191,7 @@ static json_t *failure(const char *name, unsigned line, const char *asked, const
     json_t *out = json_pack("{s:s, s:s, s:s, s:s}", "line", where.data, "case", asked, "expected", expected, "answer", said.data), *rules = json_array(), *rule;
     size_t i;
     json_array_foreach(json_object_get(answered->body, "decided_by"), i, rule)
-        json_array_append_new(rules, json_string(get(rule, "rule")));
+        json_array_append_new(rules, json_string(view_word(rule, "rule")));
     json_object_set_new(out, "decided_by", rules);
     text_fini(&where);
     text_fini(&said);
@@ -291,7 +286,7 @@ void cases_print(const json_t *body, FILE *out)
     const json_t *one, *rule, *failed = json_object_get(body, "failed");
     json_array_foreach(failed, i, one)
     {
-        fprintf(out, "%s: %s: expected %s, got %s", get(one, "line"), get(one, "case"), get(one, "expected"), get(one, "answer"));
+        fprintf(out, "%s: %s: expected %s, got %s", view_word(one, "line"), view_word(one, "case"), view_word(one, "expected"), view_word(one, "answer"));
         json_array_foreach(json_object_get(one, "decided_by"), k, rule)
             fprintf(out, "%s%s", k == 0 ? " (" : ", ", json_string_value(rule));
         fputs(json_array_size(json_object_get(one, "decided_by")) > 0 ? ")\n" : "\n", out);

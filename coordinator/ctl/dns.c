@@ -8,12 +8,6 @@
 
 #define NO_HEALTHY "no edge is healthy, and a name without addresses would take the site off: the last ones stay"
 
-static const char *get(const json_t *object, const char *key)
-{
-    const char *text = json_string_value(json_object_get(object, key));
-    return text != NULL ? text : "";
-}
-
 static void print_records(const json_t *body, const json_t *addresses, FILE *out)
 {
     struct text records;
@@ -22,7 +16,7 @@ static void print_records(const json_t *body, const json_t *addresses, FILE *out
 
     text_init(&records);
     json_array_foreach(addresses, i, address)
-        dns_record_add(&records, get(body, "name"), (uint64_t)json_integer_value(json_object_get(body, "ttl")), json_string_value(address));
+        dns_record_add(&records, view_word(body, "name"), (uint64_t)json_integer_value(json_object_get(body, "ttl")), json_string_value(address));
     fputs(records.data, out);
     text_fini(&records);
 }
@@ -34,11 +28,11 @@ static void print_edges(const json_t *body, FILE *out)
 
     json_array_foreach(json_object_get(body, "edges"), i, edge)
     {
-        fprintf(out, "; %s", get(edge, "node"));
+        fprintf(out, "; %s", view_word(edge, "node"));
         json_array_foreach(json_object_get(edge, "addresses"), k, address)
             fprintf(out, " %s", json_string_value(address));
         if (!json_is_true(json_object_get(edge, "healthy")))
-            fprintf(out, " is left out: %s", get(edge, "why"));
+            fprintf(out, " is left out: %s", view_word(edge, "why"));
         fputs("\n", out);
     }
 }
@@ -47,12 +41,12 @@ static void print_push(const json_t *body, FILE *out)
 {
     char when[32];
 
-    if (*get(body, "server") == '\0')
+    if (*view_word(body, "server") == '\0')
         return;
-    if (*get(body, "pushed_at") != '\0')
-        fprintf(out, "; pushed to %s by %s at %s\n", get(body, "server"), get(body, "pushed_by"), view_time(when, get(body, "pushed_at")));
-    if (*get(body, "failed_at") != '\0')
-        fprintf(out, "; the push at %s failed: %s\n", view_time(when, get(body, "failed_at")), get(body, "error"));
+    if (*view_word(body, "pushed_at") != '\0')
+        fprintf(out, "; pushed to %s by %s at %s\n", view_word(body, "server"), view_word(body, "pushed_by"), view_time(when, view_word(body, "pushed_at")));
+    if (*view_word(body, "failed_at") != '\0')
+        fprintf(out, "; the push at %s failed: %s\n", view_time(when, view_word(body, "failed_at")), view_word(body, "error"));
 }
 
 bool dns_print(const json_t *body, FILE *out, struct error *why)
@@ -60,7 +54,7 @@ bool dns_print(const json_t *body, FILE *out, struct error *why)
     const json_t *addresses = json_object_get(body, "addresses"), *pushed = json_object_get(body, "pushed");
     bool healthy = json_array_size(addresses) > 0;
 
-    if (*get(body, "name") == '\0')
+    if (*view_word(body, "name") == '\0')
         error_set(why, "the leading coordinator's configuration has no dns_name in [dns]: which name's addresses are they?");
     else if (!healthy && json_array_size(pushed) == 0)
         error_set(why, "no edge is healthy, and nothing is known of before");
@@ -78,9 +72,9 @@ bool dns_print(const json_t *body, FILE *out, struct error *why)
 bool dns_print_script(const json_t *body, FILE *out, struct error *why)
 {
     struct dns_update update = {
-        .server = get(body, "server"),
-        .zone = get(body, "zone"),
-        .name = get(body, "name"),
+        .server = view_word(body, "server"),
+        .zone = view_word(body, "zone"),
+        .name = view_word(body, "name"),
         .ttl_s = (uint64_t)json_integer_value(json_object_get(body, "ttl")),
     };
     struct text script;

@@ -10,6 +10,7 @@
 #include "common/memory.h"
 #include "coordinator/ctl/explain.h"
 #include "coordinator/ctl/table.h"
+#include "coordinator/ctl/views.h"
 #include "coordinator/text.h"
 #include "common/settings.h"
 #include "edge/session/relay.h"
@@ -410,16 +411,10 @@ json_t *explain_difference(const struct explained_policy *in_force, const struct
 
 /* --- printing --- */
 
-static const char *get(const json_t *object, const char *key)
-{
-    const char *value = json_string_value(json_object_get(object, key));
-    return value != NULL ? value : "";
-}
-
 static void put_line(const char *title, const json_t *line, FILE *out)
 {
     if (json_is_object(line))
-        fprintf(out, "%-10s %s: %s\n", title, get(line, "rule"), get(line, "text"));
+        fprintf(out, "%-10s %s: %s\n", title, view_word(line, "rule"), view_word(line, "text"));
 }
 
 static void print_answer(const json_t *body, FILE *out)
@@ -429,11 +424,11 @@ static void print_answer(const json_t *body, FILE *out)
     size_t i;
     json_array_foreach(json_object_get(body, "decided_by"), i, line)
         put_line(i == 0 ? "decided by" : "", line, out);
-    if (*get(body, "owner") != '\0')
-        fprintf(out, "reports to %s\n", get(body, "owner"));
-    if (*get(body, "stands_for") != '\0')
-        fprintf(out, "stands for %s\n", get(body, "stands_for"));
-    if (strcmp(get(body, "result"), "expand") == 0) {
+    if (*view_word(body, "owner") != '\0')
+        fprintf(out, "reports to %s\n", view_word(body, "owner"));
+    if (*view_word(body, "stands_for") != '\0')
+        fprintf(out, "stands for %s\n", view_word(body, "stands_for"));
+    if (strcmp(view_word(body, "result"), "expand") == 0) {
         fputs("reply      250 2.1.5 Ok, where no address below is refused; then the message goes into the spool\n", out);
         json_array_foreach(json_object_get(body, "targets"), i, target)
         {
@@ -442,12 +437,12 @@ static void print_answer(const json_t *body, FILE *out)
         }
     } else if (json_is_object(hop))
         fprintf(out, "next hop   %s%s port %d\n%sreply      the next hop's own; 250 2.1.5 where it takes it\n",
-                json_is_true(json_object_get(hop, "mx")) ? "the MX hosts of " : "", get(hop, "host"),
+                json_is_true(json_object_get(hop, "mx")) ? "the MX hosts of " : "", view_word(hop, "host"),
                 (int)json_integer_value(json_object_get(hop, "port")),
                 json_is_true(json_object_get(body, "verify")) ? "verified   there first: one it does not know gets 550 5.1.1\n" : "");
     else if (json_is_object(reply))
-        fprintf(out, "reply      %d %s %s\n", (int)json_integer_value(json_object_get(reply, "code")), get(reply, "enhanced"),
-                get(reply, "text"));
+        fprintf(out, "reply      %d %s %s\n", (int)json_integer_value(json_object_get(reply, "code")), view_word(reply, "enhanced"),
+                view_word(reply, "text"));
     else
         fputs("reply      250 2.1.5 Ok, and the message is discarded\n", out);
 }
@@ -460,7 +455,7 @@ static void print_exception_use(const json_t *exception, FILE *out)
         fprintf(out, " max_message_size=%lld", (long long)json_integer_value(size));
     if (json_is_integer(recipients))
         fprintf(out, " max_recipients=%lld", (long long)json_integer_value(recipients));
-    fprintf(out, " until %s\n", get(exception, "expires"));
+    fprintf(out, " until %s\n", view_word(exception, "expires"));
     put_line("", json_object_get(exception, "line"), out);
 }
 
@@ -476,9 +471,9 @@ static void print_policy(const json_t *body, FILE *out)
 static void print_sender(const json_t *sender, FILE *out)
 {
     const json_t *owned = json_object_get(sender, "owned");
-    fprintf(out, "from       %s", get(sender, "address"));
+    fprintf(out, "from       %s", view_word(sender, "address"));
     if (json_is_boolean(owned))
-        fprintf(out, json_is_true(owned) ? ", owned by %s" : ", not owned by %s: refused where sender_login_match is on", get(sender, "login"));
+        fprintf(out, json_is_true(owned) ? ", owned by %s" : ", not owned by %s: refused where sender_login_match is on", view_word(sender, "login"));
     fputs("\n", out);
 }
 
@@ -487,20 +482,20 @@ static void print_relay(const json_t *body, FILE *out)
     const json_t *client = json_object_get(body, "client"), *grant = json_object_get(body, "grant");
     const json_t *exception = json_object_get(body, "exception");
     print_policy(body, out);
-    fprintf(out, "client     %s is %s%s%s\n", get(client, "address"), json_is_true(json_object_get(client, "inside")) ? "inside" : "outside",
-            *get(client, "network") != '\0' ? ": " : "", get(client, "network"));
+    fprintf(out, "client     %s is %s%s%s\n", view_word(client, "address"), json_is_true(json_object_get(client, "inside")) ? "inside" : "outside",
+            *view_word(client, "network") != '\0' ? ": " : "", view_word(client, "network"));
     put_line("", json_object_get(client, "line"), out);
     if (json_is_object(json_object_get(body, "sender")))
         print_sender(json_object_get(body, "sender"), out);
-    fprintf(out, "to         %s\n", get(body, "recipient"));
+    fprintf(out, "to         %s\n", view_word(body, "recipient"));
     if (json_is_object(grant)) {
-        fprintf(out, "granted by %s\n", get(grant, "by"));
+        fprintf(out, "granted by %s\n", view_word(grant, "by"));
         put_line("", json_object_get(grant, "line"), out);
     } else {
         fputs("granted by nothing: no inside network, no login, no own domain, no route with a key of its own\n", out);
     }
-    if (*get(body, "asks_to_be_sent_on_to") != '\0')
-        fprintf(out, "asks to be sent on to %s: for inside networks and who has logged in\n", get(body, "asks_to_be_sent_on_to"));
+    if (*view_word(body, "asks_to_be_sent_on_to") != '\0')
+        fprintf(out, "asks to be sent on to %s: for inside networks and who has logged in\n", view_word(body, "asks_to_be_sent_on_to"));
     if (json_is_object(exception))
         print_exception_use(exception, out);
     print_answer(body, out);
@@ -509,7 +504,7 @@ static void print_relay(const json_t *body, FILE *out)
 static void print_route(const json_t *body, FILE *out)
 {
     print_policy(body, out);
-    fprintf(out, "to         %s\n", get(body, "recipient"));
+    fprintf(out, "to         %s\n", view_word(body, "recipient"));
     print_answer(body, out);
 }
 
@@ -522,19 +517,19 @@ static void print_exceptions(const json_t *body, FILE *out)
     json_array_foreach(body, i, one)
     {
         static const char *const limits[] = { "max_message_size", "max_recipients" };
-        table_add(table, get(json_object_get(one, "line"), "rule"));
-        table_add(table, get(one, "network"));
+        table_add(table, view_word(json_object_get(one, "line"), "rule"));
+        table_add(table, view_word(one, "network"));
         for (size_t k = 0; k < 2; k++) {
             const json_t *limit = json_object_get(one, limits[k]);
             char *text = json_is_integer(limit) ? xasprintf("%lld", (long long)json_integer_value(limit)) : NULL;
             table_add(table, text);
             free(text);
         }
-        table_add(table, get(one, "expires"));
+        table_add(table, view_word(one, "expires"));
         table_add(table, json_is_true(json_object_get(one, "in_force")) ? "in force" : "expired");
-        table_add(table, get(one, "owner"));
-        table_add(table, get(one, "approved_by"));
-        table_add(table, get(one, "reason"));
+        table_add(table, view_word(one, "owner"));
+        table_add(table, view_word(one, "approved_by"));
+        table_add(table, view_word(one, "reason"));
     }
     table_print(table, out);
     table_free(&table);
@@ -545,7 +540,7 @@ static void print_lines(const json_t *change, const char *key, char mark, FILE *
     size_t i;
     const json_t *line;
     json_array_foreach(json_object_get(change, key), i, line)
-        fprintf(out, "%s: %c %s\n", get(change, "file"), mark, json_string_value(line));
+        fprintf(out, "%s: %c %s\n", view_word(change, "file"), mark, json_string_value(line));
 }
 
 static void print_difference(const json_t *body, FILE *out)

@@ -100,21 +100,6 @@ json_t *hosts_export(const struct explained_policy *policy)
 
 /* --- printing --- */
 
-static const char *get(const json_t *object, const char *key)
-{
-    const char *value = json_string_value(json_object_get(object, key));
-    return value != NULL ? value : "";
-}
-
-static void add_clean(struct table *table, const char *text)
-{
-    struct text clean;
-    text_init(&clean);
-    text_add_clean(&clean, text, strlen(text), CELL_MAX);
-    table_add(table, clean.data);
-    text_fini(&clean);
-}
-
 static void add_number(struct table *table, const json_t *entry, const char *key)
 {
     const json_t *value = json_object_get(entry, key);
@@ -156,14 +141,14 @@ static void print_list(const json_t *body, FILE *out)
     struct table *table = table_new(titles, sizeof titles / sizeof *titles);
     json_array_foreach(listed, i, entry)
     {
-        table_add(table, get(entry, "client"));
-        table_add(table, json_is_true(json_object_get(entry, "registered")) ? get(entry, "line") : json_is_true(json_object_get(entry, "inside")) ? "no" : "no, outside");
-        add_clean(table, get(entry, "owner"));
+        table_add(table, view_word(entry, "client"));
+        table_add(table, json_is_true(json_object_get(entry, "registered")) ? view_word(entry, "line") : json_is_true(json_object_get(entry, "inside")) ? "no" : "no, outside");
+        table_add_clean(table, view_word(entry, "owner"), CELL_MAX);
         table_add(table, view_time(when, json_string_value(json_object_get(entry, "first_seen"))));
         table_add(table, view_time(when, json_string_value(json_object_get(entry, "last_seen"))));
         add_volume(table, entry);
-        add_clean(table, get(entry, "listener"));
-        add_clean(table, get(entry, "helo"));
+        table_add_clean(table, view_word(entry, "listener"), CELL_MAX);
+        table_add_clean(table, view_word(entry, "helo"), CELL_MAX);
     }
     table_print(table, out);
     table_free(&table);
@@ -186,26 +171,26 @@ static void print_show(const json_t *body, FILE *out)
     const json_t *days = json_object_get(body, "by_day"), *day;
     size_t i;
     char when[32];
-    print_field(out, "host", get(body, "client"));
-    print_field(out, "registered", json_is_true(json_object_get(body, "registered")) ? get(body, "line") : "no");
+    print_field(out, "host", view_word(body, "client"));
+    print_field(out, "registered", json_is_true(json_object_get(body, "registered")) ? view_word(body, "line") : "no");
     print_field(out, "inside", json_is_true(json_object_get(body, "inside")) ? "yes" : "no");
-    print_field(out, "owner", get(body, "owner"));
-    print_field(out, "reason", get(body, "reason"));
+    print_field(out, "owner", view_word(body, "owner"));
+    print_field(out, "reason", view_word(body, "reason"));
     if (json_object_get(body, "last_seen") == NULL) {
         print_field(out, "seen", "never");
         return;
     }
-    print_field(out, "first seen", view_time(when, get(body, "first_seen")));
-    print_field(out, "last seen", view_time(when, get(body, "last_seen")));
-    print_field(out, "listener", get(body, "listener"));
-    print_field(out, "helo", get(body, "helo"));
+    print_field(out, "first seen", view_time(when, view_word(body, "first_seen")));
+    print_field(out, "last seen", view_time(when, view_word(body, "last_seen")));
+    print_field(out, "listener", view_word(body, "listener"));
+    print_field(out, "helo", view_word(body, "helo"));
     if (json_array_size(days) == 0)
         return;
     fputs("\n", out);
     struct table *table = table_new(titles, sizeof titles / sizeof *titles);
     json_array_foreach(days, i, day)
     {
-        table_add(table, get(day, "day"));
+        table_add(table, view_word(day, "day"));
         add_volume(table, day);
         add_number(table, day, "unregistered");
     }

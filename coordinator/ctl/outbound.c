@@ -11,24 +11,9 @@
 
 #define CELL_MAX 70
 
-static const char *get(const json_t *object, const char *key)
-{
-    const char *value = json_string_value(json_object_get(object, key));
-    return value != NULL ? value : "";
-}
-
 static long long number(const json_t *object, const char *key)
 {
     return (long long)json_number_value(json_object_get(object, key));
-}
-
-static void add_clean(struct table *table, const char *text)
-{
-    struct text clean;
-    text_init(&clean);
-    text_add_clean(&clean, text, strlen(text), CELL_MAX);
-    table_add(table, clean.data);
-    text_fini(&clean);
 }
 
 static void add_number(struct table *table, const json_t *entry, const char *key)
@@ -47,7 +32,7 @@ static const char *rests(const json_t *entry)
 static void add_state(struct table *table, const json_t *entry)
 {
     char text[48];
-    snprintf(text, sizeof text, "%s%s%s", get(entry, "state"), rests(entry), json_is_true(json_object_get(entry, "full")) ? ", full" : "");
+    snprintf(text, sizeof text, "%s%s%s", view_word(entry, "state"), rests(entry), json_is_true(json_object_get(entry, "full")) ? ", full" : "");
     table_add(table, text);
 }
 
@@ -64,15 +49,15 @@ void outbound_print_list(const json_t *list, FILE *out)
     struct table *table = table_new(titles, sizeof titles / sizeof *titles);
     json_array_foreach(list, i, entry)
     {
-        add_clean(table, get(entry, "subject"));
+        table_add_clean(table, view_word(entry, "subject"), CELL_MAX);
         add_state(table, entry);
-        table_add(table, view_time(when, get(entry, "since")));
+        table_add(table, view_time(when, view_word(entry, "since")));
         add_number(table, entry, "held_messages");
         add_number(table, entry, "recipients");
         add_number(table, entry, "usual");
         add_number(table, entry, "viruses");
         add_number(table, entry, "bad");
-        add_clean(table, get(entry, "reason"));
+        table_add_clean(table, view_word(entry, "reason"), CELL_MAX);
     }
     table_print(table, out);
     table_free(&table);
@@ -90,13 +75,13 @@ static void print_newest(const json_t *rows, FILE *out)
     struct table *table = table_new(titles, sizeof titles / sizeof *titles);
     json_array_foreach(rows, i, row)
     {
-        table_add(table, view_time(when, get(row, "time")));
-        table_add(table, get(row, "id"));
-        table_add(table, get(row, "client"));
-        add_clean(table, get(row, "sender"));
-        add_clean(table, get(row, "recipient"));
-        table_add(table, get(row, "disposition"));
-        add_clean(table, get(row, "reply"));
+        table_add(table, view_time(when, view_word(row, "time")));
+        table_add(table, view_word(row, "id"));
+        table_add(table, view_word(row, "client"));
+        table_add_clean(table, view_word(row, "sender"), CELL_MAX);
+        table_add_clean(table, view_word(row, "recipient"), CELL_MAX);
+        table_add(table, view_word(row, "disposition"));
+        table_add_clean(table, view_word(row, "reply"), CELL_MAX);
     }
     table_print(table, out);
     table_free(&table);
@@ -114,10 +99,10 @@ static void print_held(const json_t *rows, FILE *out)
     struct table *table = table_new(titles, sizeof titles / sizeof *titles);
     json_array_foreach(rows, i, row)
     {
-        table_add(table, get(row, "id"));
-        table_add(table, view_time(when, get(row, "arrived_at")));
+        table_add(table, view_word(row, "id"));
+        table_add(table, view_time(when, view_word(row, "arrived_at")));
         add_number(table, row, "size");
-        add_clean(table, get(row, "sender"));
+        table_add_clean(table, view_word(row, "sender"), CELL_MAX);
         add_number(table, row, "recipients");
     }
     table_print(table, out);
@@ -129,11 +114,11 @@ void outbound_print_one(const json_t *body, FILE *out)
     char when[32];
     struct text who;
     text_init(&who);
-    text_add_clean(&who, get(body, "subject"), strlen(get(body, "subject")), SIZE_MAX);
-    fprintf(out, "who         %s\nstate       %s%s%s", who.data, get(body, "state"), rests(body), json_is_true(json_object_get(body, "full")) ? ", no more is taken" : "");
+    text_add_clean(&who, view_word(body, "subject"), strlen(view_word(body, "subject")), SIZE_MAX);
+    fprintf(out, "who         %s\nstate       %s%s%s", who.data, view_word(body, "state"), rests(body), json_is_true(json_object_get(body, "full")) ? ", no more is taken" : "");
     text_fini(&who);
-    if (*get(body, "reason") != '\0')
-        fprintf(out, " since %s: %s", view_time(when, get(body, "since")), get(body, "reason"));
+    if (*view_word(body, "reason") != '\0')
+        fprintf(out, " since %s: %s", view_time(when, view_word(body, "since")), view_word(body, "reason"));
     fprintf(out, "\nthis hour   %lld recipients, %lld viruses, %lld refused or bounced; usual are %lld an hour\nheld        %lld message%s, %lld bytes\n", number(body, "recipients"),
             number(body, "viruses"), number(body, "bad"), number(body, "usual"), number(body, "held_messages"), view_plural(number(body, "held_messages")),
             number(body, "held_bytes"));
@@ -145,8 +130,8 @@ void outbound_print_release(const json_t *body, FILE *out)
 {
     struct text who;
     text_init(&who);
-    text_add_clean(&who, get(body, "subject"), strlen(get(body, "subject")), SIZE_MAX);
-    fprintf(out, "%s was %s: %lld message%s released, %lld deleted", who.data, get(body, "was"), number(body, "released"), view_plural(number(body, "released")),
+    text_add_clean(&who, view_word(body, "subject"), strlen(view_word(body, "subject")), SIZE_MAX);
+    fprintf(out, "%s was %s: %lld message%s released, %lld deleted", who.data, view_word(body, "was"), number(body, "released"), view_plural(number(body, "released")),
             number(body, "deleted"));
     if (number(body, "left") > 0)
         fprintf(out, "; %lld left, which are being stored or delivered: it stays stopped, ask again", number(body, "left"));

@@ -8,6 +8,7 @@
 #include <string.h>
 #include "common/memory.h"
 #include "coordinator/ctl/table.h"
+#include "coordinator/ctl/views.h"
 #include "coordinator/probes/prober.h"
 #include "coordinator/text.h"
 
@@ -223,12 +224,6 @@ json_t *relay_test_run(struct relay_test *test, const struct policy *policy)
 
 /* ---- telling ---- */
 
-static const char *get(const json_t *object, const char *key)
-{
-    const char *value = json_string_value(json_object_get(object, key));
-    return value != NULL ? value : "";
-}
-
 static void print_probes(const json_t *probes, FILE *out)
 {
     static const char *const titles[] = { "PROBE", "RESULT", "RECIPIENT", "REPLY" };
@@ -240,10 +235,10 @@ static void print_probes(const json_t *probes, FILE *out)
         char code[16] = "";
         if (json_integer_value(json_object_get(one, "code")) != 0)
             snprintf(code, sizeof code, "%d ", (int)json_integer_value(json_object_get(one, "code")));
-        char *reply = xasprintf("%s%s%s%s", code, get(one, "enhanced"), *get(one, "enhanced") != '\0' ? " " : "", get(one, "words"));
-        table_add(table, get(one, "probe"));
-        table_add(table, json_is_true(json_object_get(one, "open")) ? "OPEN" : get(one, "result"));
-        table_add(table, get(one, "recipient"));
+        char *reply = xasprintf("%s%s%s%s", code, view_word(one, "enhanced"), *view_word(one, "enhanced") != '\0' ? " " : "", view_word(one, "words"));
+        table_add(table, view_word(one, "probe"));
+        table_add(table, json_is_true(json_object_get(one, "open")) ? "OPEN" : view_word(one, "result"));
+        table_add(table, view_word(one, "recipient"));
         table_add(table, reply);
         free(reply);
     }
@@ -258,10 +253,10 @@ void relay_test_print(const char *verb, const json_t *body, FILE *out)
     (void)verb;
     json_array_foreach(body, i, server)
     {
-        const char *node = get(server, "node"), *client = get(server, "client"), *from = get(server, "from_address");
+        const char *node = view_word(server, "node"), *client = view_word(server, "client"), *from = view_word(server, "from_address");
         print_probes(json_object_get(server, "probes"), out);
-        fprintf(out, "\n%s%s%s%s%s%s: %s: %s\n", get(server, "server"), *node != '\0' ? " (" : "", node, *node != '\0' ? ", listener " : "",
-                get(server, "listener"), *node != '\0' ? ")" : "", get(server, "verdict"), get(server, "reason"));
+        fprintf(out, "\n%s%s%s%s%s%s: %s: %s\n", view_word(server, "server"), *node != '\0' ? " (" : "", node, *node != '\0' ? ", listener " : "",
+                view_word(server, "listener"), *node != '\0' ? ")" : "", view_word(server, "verdict"), view_word(server, "reason"));
         if (*from != '\0')
             fprintf(out, "asked from %s, which %s%s%s%s\n", from,
                     json_is_true(json_object_get(server, "inside"))    ? "is inside"
@@ -278,9 +273,9 @@ int relay_test_status(const json_t *body)
     size_t i;
     json_array_foreach(body, i, server)
     {
-        if (strcmp(get(server, "verdict"), "open") == 0)
+        if (strcmp(view_word(server, "verdict"), "open") == 0)
             return STATUS_OPEN;
-        if (strcmp(get(server, "verdict"), "closed") != 0)
+        if (strcmp(view_word(server, "verdict"), "closed") != 0)
             status = STATUS_UNKNOWN;
     }
     return status;

@@ -41,21 +41,6 @@ void report_explain(json_t *body, const struct explained_policy *policy, int64_t
 
 /* --- printing --- */
 
-static const char *get(const json_t *object, const char *key)
-{
-    const char *value = json_string_value(json_object_get(object, key));
-    return value != NULL ? value : "";
-}
-
-static void add_clean(struct table *table, const char *text)
-{
-    struct text clean;
-    text_init(&clean);
-    text_add_clean(&clean, text, strlen(text), CELL_MAX);
-    table_add(table, clean.data);
-    text_fini(&clean);
-}
-
 static void add_list(struct table *table, const json_t *list)
 {
     struct text text;
@@ -64,20 +49,20 @@ static void add_list(struct table *table, const json_t *list)
     text_init(&text);
     json_array_foreach(list, i, one)
         text_printf(&text, "%s%s", i > 0 ? ", " : "", json_string_value(one));
-    add_clean(table, text.data);
+    table_add_clean(table, text.data, CELL_MAX);
     text_fini(&text);
 }
 
 static void add_common(struct table *table, const json_t *entry, const char *count)
 {
     char when[32], number[24];
-    const char *place = *get(entry, "network") != '\0' ? get(entry, "network") : get(entry, "line");
-    table_add(table, get(entry, "client"));
-    add_clean(table, *place != '\0' ? place : json_is_true(json_object_get(entry, "inside")) ? "inside" : "outside");
+    const char *place = *view_word(entry, "network") != '\0' ? view_word(entry, "network") : view_word(entry, "line");
+    table_add(table, view_word(entry, "client"));
+    table_add_clean(table, *place != '\0' ? place : json_is_true(json_object_get(entry, "inside")) ? "inside" : "outside", CELL_MAX);
     snprintf(number, sizeof number, "%lld", (long long)json_integer_value(json_object_get(entry, count)));
     table_add(table, number);
-    table_add(table, view_time(when, get(entry, "first")));
-    table_add(table, view_time(when, get(entry, "last")));
+    table_add(table, view_time(when, view_word(entry, "first")));
+    table_add(table, view_time(when, view_word(entry, "last")));
     add_list(table, json_object_get(entry, "listeners"));
 }
 
@@ -100,9 +85,9 @@ void report_print(const json_t *body, FILE *out)
         json_array_foreach(refused, i, entry)
         {
             add_common(table, entry, "recipients");
-            add_clean(table, get(entry, "helo"));
-            add_clean(table, get(entry, "sender"));
-            add_clean(table, get(entry, "recipient"));
+            table_add_clean(table, view_word(entry, "helo"), CELL_MAX);
+            table_add_clean(table, view_word(entry, "sender"), CELL_MAX);
+            table_add_clean(table, view_word(entry, "recipient"), CELL_MAX);
         }
         table_print(table, out);
         table_free(&table);
@@ -115,8 +100,8 @@ void report_print(const json_t *body, FILE *out)
     json_array_foreach(viruses, i, entry)
     {
         add_common(table, entry, "messages");
-        add_clean(table, get(entry, "owner"));
-        table_add(table, get(entry, "newest"));
+        table_add_clean(table, view_word(entry, "owner"), CELL_MAX);
+        table_add(table, view_word(entry, "newest"));
         add_list(table, json_object_get(entry, "signatures"));
         add_list(table, json_object_get(entry, "senders"));
     }

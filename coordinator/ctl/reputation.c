@@ -5,12 +5,6 @@
 #include "coordinator/ctl/table.h"
 #include "coordinator/ctl/views.h"
 
-static const char *get(const json_t *object, const char *key)
-{
-    const char *text = json_string_value(json_object_get(object, key));
-    return text != NULL ? text : "";
-}
-
 static void add_number(struct table *table, const json_t *object, const char *key)
 {
     char text[32];
@@ -27,10 +21,10 @@ static void print_counts(const json_t *counts, FILE *out)
     size_t i;
     json_array_foreach(counts, i, one)
     {
-        table_add(table, get(one, "kind"));
-        table_add(table, get(one, "key"));
+        table_add(table, view_word(one, "kind"));
+        table_add(table, view_word(one, "key"));
         add_number(table, one, "score");
-        table_add(table, get(one, "action"));
+        table_add(table, view_word(one, "action"));
         for (size_t n = 0; n < sizeof numbers / sizeof *numbers; n++)
             add_number(table, one, numbers[n]);
     }
@@ -50,13 +44,13 @@ static void print_standings(const json_t *standings, FILE *out)
     json_array_foreach(standings, i, one)
     {
         char until[32];
-        table_add(table, get(one, "key"));
-        table_add(table, get(one, "action"));
-        table_add(table, get(one, "by"));
-        table_add(table, view_time(until, get(one, "expires_at")));
-        table_add(table, get(one, "who"));
-        table_add(table, get(one, "owner"));
-        table_add(table, get(one, "reason"));
+        table_add(table, view_word(one, "key"));
+        table_add(table, view_word(one, "action"));
+        table_add(table, view_word(one, "by"));
+        table_add(table, view_time(until, view_word(one, "expires_at")));
+        table_add(table, view_word(one, "who"));
+        table_add(table, view_word(one, "owner"));
+        table_add(table, view_word(one, "reason"));
     }
     if (json_array_size(standings) > 0) {
         fputs("\n", out);
@@ -74,7 +68,7 @@ void reputation_print(const json_t *body, FILE *out)
 void reputation_print_set(const json_t *body, FILE *out)
 {
     char until[32];
-    fprintf(out, "%s: %s until %s\n", get(body, "key"), get(body, "action"), view_time(until, get(body, "expires_at")));
+    fprintf(out, "%s: %s until %s\n", view_word(body, "key"), view_word(body, "action"), view_time(until, view_word(body, "expires_at")));
 }
 
 void reputation_print_forgotten(const json_t *body, FILE *out)
@@ -85,7 +79,7 @@ void reputation_print_forgotten(const json_t *body, FILE *out)
                 (long long)json_integer_value(json_object_get(body, "lifted")));
         return;
     }
-    fprintf(out, "%s: %s\n", get(body, "key"),
+    fprintf(out, "%s: %s\n", view_word(body, "key"),
             counted && lifted ? "its counts are forgotten, and edges let it in"
             : counted         ? "its counts are forgotten"
             : lifted          ? "edges let it in"
@@ -103,7 +97,7 @@ json_t *explain_reputation(const struct explained_policy *policy, const char *te
         error_set(why, "the coordinator's answer is not JSON: %s", error.text);
         return NULL;
     }
-    bool inside = netaddr_parse(&client, get(body, "key")) && policy_is_inside(policy->parsed, &client);
+    bool inside = netaddr_parse(&client, view_word(body, "key")) && policy_is_inside(policy->parsed, &client);
     json_object_set_new(body, "inside", json_boolean(inside));
     if (inside)
         json_object_set_new(body, "line", explain_rule(policy, "networks", policy_network(policy->parsed, &client)->line));
@@ -114,8 +108,8 @@ static void print_formula(const json_t *one, FILE *out)
 {
     double bad = json_number_value(json_object_get(one, "bad")), good = json_number_value(json_object_get(one, "good"));
     double proof = json_number_value(json_object_get(one, "proof"));
-    fprintf(out, "score of %s %s: 100 * %.1f bad / (%.1f bad + %.1f good + %.0f proof) = %.1f: %s\n", get(one, "kind"), get(one, "key"), bad, bad, good, proof,
-            json_number_value(json_object_get(one, "score")), get(one, "action"));
+    fprintf(out, "score of %s %s: 100 * %.1f bad / (%.1f bad + %.1f good + %.0f proof) = %.1f: %s\n", view_word(one, "kind"), view_word(one, "key"), bad, bad, good, proof,
+            json_number_value(json_object_get(one, "score")), view_word(one, "action"));
 }
 
 static void print_threshold(const char *name, double score, const char *rest, FILE *out)
@@ -128,11 +122,11 @@ static void print_threshold(const char *name, double score, const char *rest, FI
 
 static void print_decision(const json_t *body, FILE *out)
 {
-    bool account = strcmp(get(body, "kind"), "account") == 0;
-    const char *action = get(body, "action"), *by = get(body, "by");
+    bool account = strcmp(view_word(body, "kind"), "account") == 0;
+    const char *action = view_word(body, "action"), *by = view_word(body, "by");
     fprintf(out, "\nedges now: ");
     if (json_is_true(json_object_get(body, "inside")))
-        fprintf(out, "allow, as it is inside (%s)\n", get(json_object_get(body, "line"), "rule"));
+        fprintf(out, "allow, as it is inside (%s)\n", view_word(json_object_get(body, "line"), "rule"));
     else if (*by == '\0')
         fputs("allow, as nothing speaks against it\n", out);
     else

@@ -14,12 +14,6 @@
 
 #define SHORT_LEN 12 /* of a set's name: enough to tell it from others, and to name it by */
 
-static const char *get(const json_t *object, const char *key)
-{
-    const char *text = json_string_value(json_object_get(object, key));
-    return text != NULL ? text : "";
-}
-
 static bool is(const json_t *object, const char *key)
 {
     return json_is_true(json_object_get(object, key));
@@ -51,13 +45,13 @@ static void put(FILE *out, const char *label, const char *words)
 static void print_look(const json_t *look, FILE *out)
 {
     char when[32];
-    const char *result = get(look, "result");
+    const char *result = view_word(look, "result");
     fprintf(out, "mirrors  %s", result[0] == '\0' ? "never looked at" : strcmp(result, "off") == 0 ? "none" : strcmp(result, "ok") == 0 ? "looked at" : "failed");
     if (result[0] != '\0')
-        fprintf(out, " at %s by %s", view_time(when, get(look, "done_at")), get(look, "started_by"));
+        fprintf(out, " at %s by %s", view_time(when, view_word(look, "done_at")), view_word(look, "started_by"));
     fputs(is(look, "under_way") ? "; a look is under way\n" : "\n", out);
-    if (get(look, "words")[0] != '\0')
-        put(out, "         ", get(look, "words"));
+    if (view_word(look, "words")[0] != '\0')
+        put(out, "         ", view_word(look, "words"));
 }
 
 static void print_sets(const json_t *sets, FILE *out)
@@ -69,16 +63,16 @@ static void print_sets(const json_t *sets, FILE *out)
     json_array_foreach(sets, i, set)
     {
         char number[32];
-        add_short(table, get(set, "id"));
-        table_add(table, get(set, "state"));
-        add_time(table, get(set, "changed_at"));
-        add_time(table, get(set, "newest"));
+        add_short(table, view_word(set, "id"));
+        table_add(table, view_word(set, "state"));
+        add_time(table, view_word(set, "changed_at"));
+        add_time(table, view_word(set, "newest"));
         snprintf(number, sizeof number, "%lld", (long long)json_integer_value(json_object_get(set, "files")));
         table_add(table, number);
         snprintf(number, sizeof number, "%.0f", json_number_value(json_object_get(set, "bytes")));
         table_add(table, number);
-        char *tries = xasprintf("%s tries it", get(set, "canary"));
-        table_add(table, get(set, "why")[0] == '\0' && strcmp(get(set, "state"), "canary") == 0 ? tries : get(set, "why"));
+        char *tries = xasprintf("%s tries it", view_word(set, "canary"));
+        table_add(table, view_word(set, "why")[0] == '\0' && strcmp(view_word(set, "state"), "canary") == 0 ? tries : view_word(set, "why"));
         free(tries);
     }
     table_print(table, out);
@@ -93,7 +87,7 @@ static const char *course(const json_t *scanner)
         return "a folder of its own";
     if (is(scanner, "failed"))
         return "refuses the set it is to use";
-    return strcmp(get(scanner, "loaded"), get(scanner, "target")) == 0 || get(scanner, "target")[0] == '\0' ? "as it is to be" : "takes another set";
+    return strcmp(view_word(scanner, "loaded"), view_word(scanner, "target")) == 0 || view_word(scanner, "target")[0] == '\0' ? "as it is to be" : "takes another set";
 }
 
 static void print_scanners(const json_t *scanners, FILE *out)
@@ -107,12 +101,12 @@ static void print_scanners(const json_t *scanners, FILE *out)
         char age[32];
         double seconds = json_number_value(json_object_get(scanner, "age_seconds"));
         snprintf(age, sizeof age, seconds < 7200 ? "%.0fs" : "%.0fh", seconds < 7200 ? seconds : seconds / 3600);
-        table_add(table, get(scanner, "node"));
-        add_short(table, get(scanner, "loaded"));
-        table_add(table, get(scanner, "version"));
+        table_add(table, view_word(scanner, "node"));
+        add_short(table, view_word(scanner, "loaded"));
+        table_add(table, view_word(scanner, "version"));
         table_add(table, json_is_number(json_object_get(scanner, "age_seconds")) ? age : NULL);
         table_add(table, course(scanner));
-        table_add(table, get(scanner, "why"));
+        table_add(table, view_word(scanner, "why"));
     }
     table_print(table, out);
     table_free(&table);
@@ -123,7 +117,7 @@ void signatures_print(const json_t *body, FILE *out)
     const json_t *pinned = json_object_get(body, "pinned"), *sets = json_object_get(body, "sets"), *scanners = json_object_get(body, "scanners");
     print_look(json_object_get(body, "look"), out);
     if (json_is_object(pinned))
-        fprintf(out, "pinned   %.*s by %s\n", SHORT_LEN, get(pinned, "id"), get(pinned, "by"));
+        fprintf(out, "pinned   %.*s by %s\n", SHORT_LEN, view_word(pinned, "id"), view_word(pinned, "by"));
     if (json_array_size(sets) > 0) {
         fputs("\n", out);
         print_sets(sets, out);

@@ -64,6 +64,15 @@ size_t table_width(const char *text)
     return width;
 }
 
+void table_add_clean(struct table *table, const char *text, size_t most)
+{
+    struct text clean;
+    text_init(&clean);
+    text_add_clean(&clean, text, strlen(text), most);
+    table_add(table, clean.data);
+    text_fini(&clean);
+}
+
 static void print_row(const struct table *table, char *const *cells, const size_t *widths, FILE *out)
 {
     for (size_t i = 0; i < table->columns; i++) {

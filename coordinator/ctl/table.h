@@ -18,6 +18,8 @@ struct table;
 struct table *table_new(const char *const *titles, size_t count);
 void table_free(struct table **table);
 void table_add(struct table *table, const char *cell); /* the next cell, row by row; NULL or "" is shown as "-" */
+/* The same with text of the mail world: cleaned, and at most so many bytes of it. */
+void table_add_clean(struct table *table, const char *text, size_t most);
 void table_print(const struct table *table, FILE *out);
 
 /* Columns that text takes on a terminal, for UTF-8 without wide characters. */

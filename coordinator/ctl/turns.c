@@ -15,12 +15,6 @@
 #define WAIT_TURN_MS 200
 #define MIB          (1024.0 * 1024)
 
-static const char *get(const json_t *object, const char *key)
-{
-    const char *value = json_string_value(json_object_get(object, key));
-    return value != NULL ? value : "";
-}
-
 static double number(const json_t *object, const char *key)
 {
     return json_number_value(json_object_get(object, key));
@@ -32,7 +26,7 @@ static const json_t *find(const json_t *body, const char *node, const char *reas
     size_t i;
     const json_t *row;
     json_array_foreach(json_object_get(body, "turns"), i, row) {
-        if (strcmp(get(row, "node"), node) == 0 && strcmp(get(row, "reason"), reason) == 0)
+        if (strcmp(view_word(row, "node"), node) == 0 && strcmp(view_word(row, "reason"), reason) == 0)
             return row;
     }
     return NULL;
@@ -40,7 +34,7 @@ static const json_t *find(const json_t *body, const char *node, const char *reas
 
 static const char *held_text(const json_t *row)
 {
-    const char *held = get(row, "held");
+    const char *held = view_word(row, "held");
     return strcmp(held, "load") == 0 ? "waits: the others could not do its work" : strcmp(held, "turn") == 0 ? "waits for its turn" : "is next";
 }
 
@@ -51,14 +45,14 @@ enum phase { PHASE_UNDER_WAY, PHASE_DONE, PHASE_FAILED };
 /* words: what to say of it now. */
 static enum phase look(const json_t *body, const json_t *asked, const char **words)
 {
-    const json_t *row = find(body, get(asked, "node"), "gc");
+    const json_t *row = find(body, view_word(asked, "node"), "gc");
     bool over = row != NULL && number(row, "given") >= number(asked, "asked");
-    *words = row == NULL ? "is no scanner of this cluster any more" : !over ? held_text(row) : strcmp(get(row, "state"), "running") == 0 ? "makes a new generation" : get(row, "result");
+    *words = row == NULL ? "is no scanner of this cluster any more" : !over ? held_text(row) : strcmp(view_word(row, "state"), "running") == 0 ? "makes a new generation" : view_word(row, "result");
     if (row == NULL)
         return PHASE_FAILED;
-    if (!over || strcmp(get(row, "state"), "running") == 0)
+    if (!over || strcmp(view_word(row, "state"), "running") == 0)
         return PHASE_UNDER_WAY;
-    return strcmp(get(row, "result"), "done") == 0 ? PHASE_DONE : PHASE_FAILED;
+    return strcmp(view_word(row, "result"), "done") == 0 ? PHASE_DONE : PHASE_FAILED;
 }
 
 struct tally {
@@ -77,13 +71,13 @@ static void look_at_all(const json_t *body, const json_t *asked, const char **to
         const char *words;
         enum phase phase = look(body, one, &words);
         if (told[i] == NULL || strcmp(told[i], words) != 0) {
-            fprintf(progress, "%s %s\n", get(one, "node"), words);
+            fprintf(progress, "%s %s\n", view_word(one, "node"), words);
             free((char *)(uintptr_t)told[i]);
             told[i] = xstrdup(words);
         }
         tally->under_way += phase == PHASE_UNDER_WAY;
         if (phase == PHASE_FAILED)
-            text_printf(&tally->failed, "%s%s %s", tally->failed.len > 0 ? ", " : "", get(one, "node"), words);
+            text_printf(&tally->failed, "%s%s %s", tally->failed.len > 0 ? ", " : "", view_word(one, "node"), words);
     }
     fflush(progress);
 }
@@ -141,13 +135,13 @@ static void add_turn(struct table *table, const json_t *body, const char *node)
     char *now = NULL, *last = NULL, when[32];
     for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++) {
         const json_t *row = find(body, node, reasons[i]);
-        const char *state = get(row, "state");
+        const char *state = view_word(row, "state");
         if (now == NULL && strcmp(state, "waiting") == 0)
-            now = xasprintf("%s (%s, %s)", held_text(row), reasons[i], get(row, "cause"));
+            now = xasprintf("%s (%s, %s)", held_text(row), reasons[i], view_word(row, "cause"));
         if (now == NULL && strcmp(state, "running") == 0)
-            now = xasprintf("since %s (%s, %s)", view_time(when, get(row, "began_at")), reasons[i], get(row, "cause"));
-        if (last == NULL && get(row, "result")[0] != '\0')
-            last = xasprintf("%s at %s (%s)", get(row, "result"), view_time(when, get(row, "ended_at")), reasons[i]);
+            now = xasprintf("since %s (%s, %s)", view_time(when, view_word(row, "began_at")), reasons[i], view_word(row, "cause"));
+        if (last == NULL && view_word(row, "result")[0] != '\0')
+            last = xasprintf("%s at %s (%s)", view_word(row, "result"), view_time(when, view_word(row, "ended_at")), reasons[i]);
     }
     add_words(table, now);
     add_words(table, last);
@@ -161,15 +155,15 @@ void turns_print(const json_t *body, FILE *out)
     const json_t *s;
     json_array_foreach(json_object_get(body, "scanners"), i, s) {
         double grown = number(s, "memory") - number(s, "memory_loaded");
-        table_add(table, get(s, "name"));
-        table_add(table, json_is_true(json_object_get(s, "lost")) ? "lost" : get(s, "state"));
+        table_add(table, view_word(s, "name"));
+        table_add(table, json_is_true(json_object_get(s, "lost")) ? "lost" : view_word(s, "state"));
         add_words(table, xasprintf("%.0f", number(s, "generation")));
         add_words(table, xasprintf("%.0fs", number(s, "serving_ms") / 1000));
         add_words(table, xasprintf("%.2f/%.0f", (number(s, "small_busy") + number(s, "large_busy")) / 100, number(s, "small_workers") + number(s, "large_workers")));
         add_words(table, xasprintf("%.0fMiB", number(s, "memory") / MIB));
         add_words(table, xasprintf("%.0fMiB", grown > 0 ? grown / MIB : 0));
         add_words(table, xasprintf("%.0f", number(s, "scanned")));
-        add_turn(table, body, get(s, "name"));
+        add_turn(table, body, view_word(s, "name"));
     }
     table_print(table, out);
     table_free(&table);

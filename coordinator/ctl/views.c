@@ -17,6 +17,7 @@
 #include "coordinator/text.h"
 
 #define SKEW_SHOWN_MS 2000 /* less may be a heartbeat that waited on its way */
+#define CELL_MAX      60   /* bytes of what a stranger wrote */
 
 char *view_time(char out[32], const char *iso)
 {
@@ -38,6 +39,12 @@ char *view_time(char out[32], const char *iso)
     localtime_r(&at, &tm);
     strftime(out, 32, "%Y-%m-%d %H:%M:%S", &tm);
     return out;
+}
+
+const char *view_word(const json_t *object, const char *key)
+{
+    const char *word = json_string_value(json_object_get(object, key));
+    return word != NULL ? word : "";
 }
 
 static const char *get(const json_t *object, const char *key)
@@ -520,15 +527,6 @@ static void print_trace(const json_t *rows, FILE *out)
 
 /* --- the spool --- */
 
-static void add_clean(struct table *table, const char *text)
-{
-    struct text clean;
-    text_init(&clean);
-    text_add_clean(&clean, text, strlen(text), 60);
-    table_add(table, clean.data);
-    text_fini(&clean);
-}
-
 static void print_queue(const json_t *entries, FILE *out)
 {
     static const char *const titles[] = { "ID", "ARRIVED", "STATE", ">SIZE", "FROM", "TO", ">MORE", "DESTINATION", ">TRIES", "NEXT", "LAST REPLY" };
@@ -544,15 +542,15 @@ static void print_queue(const json_t *entries, FILE *out)
         table_add(table, view_time(when, get(entry, "arrived_at")));
         table_add(table, state);
         add_number(table, number(entry, "size"));
-        add_clean(table, sender);
-        add_clean(table, first != NULL ? first : "");
+        table_add_clean(table, sender, CELL_MAX);
+        table_add_clean(table, first != NULL ? first : "", CELL_MAX);
         add_number(table, number(entry, "recipient_count") - (first != NULL ? 1 : 0));
-        add_clean(table, get_or(entry, "destination", ""));
+        table_add_clean(table, get_or(entry, "destination", ""), CELL_MAX);
         add_number(table, number(entry, "attempts"));
         table_add(table, strcmp(state, "leased") == 0  ? get(entry, "holder")
                          : strcmp(state, "held") == 0 ? NULL
                                                        : view_time(when, get(entry, "due_at")));
-        add_clean(table, get_or(entry, "reply", ""));
+        table_add_clean(table, get_or(entry, "reply", ""), CELL_MAX);
     }
     table_print(table, out);
     table_free(&table);

@@ -15,6 +15,9 @@ void view_warn_of_pinned(const json_t *node, FILE *out);
 /* How far a node's drain is, or else its state: "finishing: 2 sessions, 1 lease of the spool". The caller frees it. */
 char *view_drain_step(const json_t *node);
 
+/* A string of an answer; "" where it has none under that key. Borrowed. */
+const char *view_word(const json_t *object, const char *key);
+
 /* The end of a word that counts: "" of one, "s" of others. */
 const char *view_plural(long long count);
 
