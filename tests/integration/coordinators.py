@@ -2,6 +2,7 @@
 
 Everything is on loopback with ports the kernel chose, under one temporary directory.
 """
+import contextlib
 import json
 import os
 import pathlib
@@ -269,3 +270,19 @@ def audit_row(ident, index=0, **fields):
            "policy_epoch": 4, "rule": b"mailertable:12", "login": b"", "time_ms": int(time.time() * 1000)}
     row.update(fields)
     return pb.AuditRow(id=ident.encode(), recipient_index=index, **row)
+
+
+@contextlib.contextmanager
+def welcome_edges(cluster):
+    """Makes edges that the coordinator they are at knows, each a worker of its own; they end with it."""
+    made = []
+
+    def make(name="edge-1", at="coordinator-1"):
+        made.append(cluster.node(name, "edge", at=at, worker=len(made)))
+        wait_until(made[-1].hello, 30, f"{name} is welcome")
+        return made[-1]
+    try:
+        yield make
+    finally:
+        for one in made:
+            one.close()

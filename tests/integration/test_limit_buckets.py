@@ -3,7 +3,7 @@ import threading
 
 import pytest
 
-from coordinators import PATIENCE, Coordinators, pb, wait_until
+from coordinators import PATIENCE, Coordinators, pb, wait_until, welcome_edges
 
 EDGES = ("edge-1", "edge-2", "edge-3")
 
@@ -19,15 +19,8 @@ def c():
 
 @pytest.fixture
 def node(c):
-    made = []
-
-    def make(name="edge-1", at="coordinator-1"):
-        made.append(c.node(name, "edge", at=at, worker=len(made)))
-        wait_until(made[-1].hello, 30, f"{name} is welcome")
-        return made[-1]
-    yield make
-    for one in made:
-        one.close()
+    with welcome_edges(c) as make:
+        yield make
 
 
 def cost(bucket, tokens=1, amount=100, period=1000, burst=50, **more):

@@ -4,7 +4,7 @@ import threading
 import pytest
 
 import coordinators
-from coordinators import Coordinators, pb, wait_until
+from coordinators import Coordinators, pb, wait_until, welcome_edges
 from spooling import new_id
 
 UNKNOWN = {"disposition": b"refused:next-hop", "reply_code": 550, "reply": b"550 5.1.1 No such user"}
@@ -26,15 +26,8 @@ def c():
 
 @pytest.fixture
 def edge(c):
-    made = []
-
-    def make(name="edge-1", at="coordinator-1"):
-        made.append(c.node(name, "edge", at=at, worker=len(made)))
-        wait_until(made[-1].hello, 30, f"{name} is welcome")
-        return made[-1]
-    yield make
-    for one in made:
-        one.close()
+    with welcome_edges(c) as make:
+        yield make
 
 
 def audit_row(ident, index=0, **fields):
