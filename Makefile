@@ -27,7 +27,7 @@ objects :=
 
 # $(call library,NAME,FOLDER,SOURCES): $(B)/libNAME.a from FOLDER/SOURCES
 define library
-$(1)_objects := $(patsubst %.c,$(B)/%.o,$(addprefix $(2)/,$(3)))
+$(1)_objects := $(patsubst %.c,$(B)/%.o,$(patsubst ./%,%,$(addprefix $(2)/,$(3))))
 objects += $$($(1)_objects)
 $(B)/lib$(1).a: $$($(1)_objects)
 	@echo "  AR      $$@"
@@ -35,7 +35,7 @@ $(B)/lib$(1).a: $$($(1)_objects)
 endef
 # $(call program,NAME,FOLDER,SOURCES,LIBRARIES,SYSTEM LIBRARIES): $(B)/bin/NAME
 define program
-$(1)_objects := $(patsubst %.c,$(B)/%.o,$(addprefix $(2)/,$(3)))
+$(1)_objects := $(patsubst %.c,$(B)/%.o,$(patsubst ./%,%,$(addprefix $(2)/,$(3))))
 objects += $$($(1)_objects)
 programs += $(B)/bin/$(1)
 $(B)/bin/$(1): $$($(1)_objects) $(patsubst %,$(B)/lib%.a,$(4))
@@ -61,7 +61,7 @@ $(B)/fuzz/fuzz_$(1): tests/fuzz/fuzz_$(1).c $(2) | $(B)/generated/proto/weir.pb-
 	$(Q)clang $$(CPPFLAGS) -std=gnu17 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined -o $$@ $$(filter %.c,$$^) $(3)
 endef
 
-include common/room.mk proto/room.mk edge/room.mk scanner/room.mk coordinator/room.mk deploy/room.mk tests/room.mk
+include common/room.mk proto/room.mk edge/room.mk scanner/room.mk scanner/mime/room.mk scanner/native/room.mk coordinator/room.mk deploy/room.mk tests/room.mk
 
 all: $(programs)
 

@@ -89,15 +89,15 @@ static const struct config_key *find_key(const struct config_section *table, con
     return NULL;
 }
 
-#define NAME_MAX_LEN 64
+#define WORD_MAX 64 /* longer ones are nobody's slip of the pen */
 
 /* Edits (insert, delete, replace, swap of neighbours) from a to b. */
 static size_t distance(const char *a, const char *b)
 {
-    size_t rows[3][NAME_MAX_LEN + 1];
+    size_t rows[3][WORD_MAX + 1];
     size_t a_len = strlen(a), b_len = strlen(b);
 
-    if (a_len > NAME_MAX_LEN || b_len > NAME_MAX_LEN)
+    if (a_len > WORD_MAX || b_len > WORD_MAX)
         return SIZE_MAX;
     for (size_t j = 0; j <= b_len; j++)
         rows[0][j] = j;
@@ -337,7 +337,7 @@ static bool name_is_good(const char *name)
 {
     size_t len = strlen(name);
 
-    return len > 0 && len <= NAME_MAX_LEN && strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") == len;
+    return len > 0 && len <= CONFIG_NAME_MAX && strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") == len;
 }
 
 /* [section] or [section "name"]. The same header may come again, in another file say: its keys add up. */
@@ -376,7 +376,7 @@ static bool read_header(struct reading *reading, char *line, struct error *why)
         return false;
     }
     if (name != NULL && !name_is_good(name)) {
-        error_set(why, "[%s \"%s\"]: a name has letters, digits, '-', '_' and '.', at most %d", section, name, NAME_MAX_LEN);
+        error_set(why, "[%s \"%s\"]: a name has letters, digits, '-', '_' and '.', at most %d", section, name, CONFIG_NAME_MAX);
         return false;
     }
     struct instance *instance = find_instance(config, table, name);

@@ -36,6 +36,8 @@ enum config_type {
     CONFIG_ENUM,     /* int: position in `choices` ("reject|discard|quarantine") */
 };
 
+#define CONFIG_NAME_MAX 63 /* bytes of a section's name: nodes tell each other of listeners and egress pools by it (proto/wire.h) */
+
 struct config_list {
     char **items; /* owned */
     size_t count;

@@ -8,7 +8,9 @@
 #include <strings.h>
 #include "common/config.h"
 #include "common/dnsbl_site.h"
+#include "common/score.h"
 #include "common/signature_set.h"
+#include "common/spam_engine.h"
 
 #define HOST_MAX 253
 #define LABEL_MAX 63
@@ -16,6 +18,7 @@
 #define WORDS_MAX 256     /* a reply's line has 512 */
 #define SERVICE_MAX 15    /* RFC 6335 5.1 */
 #define KEY_DIGITS 64
+#define SOCKET_PATH_MAX 107 /* of struct sockaddr_un, with its NUL */
 #define DNS_PORT 53
 
 static bool is_alphanumeric(char c)
@@ -173,6 +176,43 @@ bool form_endpoint(const char *text, struct error *why)
     if (netaddr_parse_endpoint(&address, text, &reason))
         return true;
     error_set(why, "expected an address with a port, as 192.0.2.1:25 (%s)", reason.text);
+    return false;
+}
+
+bool form_spam_engine(const char *text, struct error *why)
+{
+    struct spam_engine_entry entry;
+
+    return spam_engine_parse(&entry, text, why);
+}
+
+bool form_spam_server(const char *text, struct error *why)
+{
+    struct error reason;
+
+    if (text[0] == '/' ? strlen(text) <= SOCKET_PATH_MAX : form_endpoint(text, &reason))
+        return true;
+    error_set(why, "expected an address with a port, as 127.0.0.1:11333, or the absolute path of a unix socket of at most %d bytes", SOCKET_PATH_MAX);
+    return false;
+}
+
+bool form_threshold(const char *text, struct error *why)
+{
+    uint32_t threshold;
+
+    if (score_threshold_parse(&threshold, text))
+        return true;
+    error_set(why, "expected a score from 0 to 100 with at most two decimals, as 50 or 49.9, or off");
+    return false;
+}
+
+bool form_points(const char *text, struct error *why)
+{
+    int32_t points;
+
+    if (score_points_parse(&points, text) && points > 0)
+        return true;
+    error_set(why, "expected a score over 0 with at most two decimals, as 6 or 7.5");
     return false;
 }
 

@@ -28,6 +28,10 @@ bool form_resolver(const char *text, struct error *why);         /* form_name_se
 bool form_stub(const char *text, struct error *why);             /* example.edu=192.0.2.1 */
 bool form_schedule(const char *text, struct error *why);          /* 03:30, or 12h */
 bool form_dnsbl(const char *text, struct error *why);            /* see common/dnsbl_site.h */
+bool form_spam_engine(const char *text, struct error *why);      /* see common/spam_engine.h */
+bool form_spam_server(const char *text, struct error *why);      /* 127.0.0.1:11333, or /run/rspamd/worker.sock */
+bool form_threshold(const char *text, struct error *why);        /* 0 to 100, two decimals, or off: common/score.h */
+bool form_points(const char *text, struct error *why);           /* over 0, two decimals, on an engine's own scale */
 bool form_signature_mirror(const char *text, struct error *why); /* database.clamav.net, https://mirror.example.edu: what freshclam takes */
 bool form_signature_url(const char *text, struct error *why);  /* https://mirror.example.edu/own.ndb: http, https or file, and libclamav takes its name */
 bool form_ldap_uri(const char *text, struct error *why);         /* ldap://, ldaps://, ldapi:// */

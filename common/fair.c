@@ -22,6 +22,14 @@ static uint64_t hash(uint64_t start, const void *bytes, size_t len) /* FNV-1a */
     return start;
 }
 
+static uint64_t prefix4 = 32, prefix6 = 64;
+
+void fair_set_prefixes(uint64_t bits4, uint64_t bits6)
+{
+    prefix4 = bits4;
+    prefix6 = bits6;
+}
+
 uint64_t fair_source(const char *client, size_t len)
 {
     char text[NETADDR_TEXT_MAX] = "";
@@ -30,11 +38,14 @@ uint64_t fair_source(const char *client, size_t len)
         memcpy(text, client, len);
     if (!netaddr_parse(&address, text))
         return hash(14695981039346656037u, client, len);
-    return hash(14695981039346656037u, address.bytes, address.family == AF_INET6 ? 8 : 4);
+    uint64_t bits = address.family == AF_INET6 ? prefix6 : prefix4;
+    if (bits % 8 != 0)
+        address.bytes[bits / 8] &= (uint8_t)(0xff00u >> bits % 8);
+    return hash(14695981039346656037u, address.bytes, (bits + 7) / 8);
 }
 
 /* The finalizer of MurmurHash3: with the seed in, nobody can choose a source that stands where another does. */
-static size_t place_of(const struct fair *fair, uint64_t source)
+size_t fair_place(const struct fair *fair, uint64_t source)
 {
     uint64_t mixed = source ^ fair->seed;
     mixed = (mixed ^ mixed >> 33) * 0xff51afd7ed558ccdu;
@@ -44,14 +55,14 @@ static size_t place_of(const struct fair *fair, uint64_t source)
 
 uint64_t fair_next(const struct fair *fair, uint64_t source)
 {
-    uint64_t finish = fair->finish[place_of(fair, source)];
+    uint64_t finish = fair->finish[fair_place(fair, source)];
     return finish > fair->now ? finish : fair->now;
 }
 
 uint64_t fair_turn(struct fair *fair, uint64_t source, uint64_t cost)
 {
     uint64_t turn = fair_next(fair, source);
-    fair->finish[place_of(fair, source)] = turn + cost;
+    fair->finish[fair_place(fair, source)] = turn + cost;
     return turn;
 }
 
@@ -63,7 +74,7 @@ void fair_serve(struct fair *fair, uint64_t turn)
 
 void fair_give_back(struct fair *fair, uint64_t source, uint64_t turn, uint64_t cost)
 {
-    uint64_t *finish = &fair->finish[place_of(fair, source)];
+    uint64_t *finish = &fair->finish[fair_place(fair, source)];
     if (*finish == turn + cost)
         *finish = turn;
 }

@@ -20,11 +20,15 @@ struct fair {
 
 /* seed: not to be guessed by sources. */
 void fair_init(struct fair *fair, uint64_t seed);
-/* Whom an address counts as: itself, or the /64 of an IPv6 one; any other text as itself. Not NUL-terminated. */
+/* So many bits of an IPv4 and of an IPv6 address are a source, in the whole process: 32 and 64 until this is said. */
+void fair_set_prefixes(uint64_t bits4, uint64_t bits6);
+/* Whom an address counts as: its prefix; any other text as itself. Not NUL-terminated. */
 uint64_t fair_source(const char *client, size_t len);
 /* The turn of something that this source wants now and that costs so much. Of equal turns the first goes first, and a source's own follow each
  * other. Never 0. */
 uint64_t fair_turn(struct fair *fair, uint64_t source, uint64_t cost);
+/* Where the source stands in a table of FAIR_PLACES. */
+size_t fair_place(const struct fair *fair, uint64_t source);
 /* What fair_turn() would return; nothing is changed. */
 uint64_t fair_next(const struct fair *fair, uint64_t source);
 /* What has this turn is served: it leaves the line. */

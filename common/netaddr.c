@@ -205,6 +205,15 @@ char *netaddr_format(const struct netaddr *address, char out[NETADDR_TEXT_MAX])
     return out;
 }
 
+char *netaddr_prefix_format(const struct netaddr_prefix *prefix, char out[NETADDR_TEXT_MAX])
+{
+    netaddr_format(&prefix->address, out);
+    size_t len = strlen(out);
+    if (prefix->bits < (prefix->address.family == AF_INET6 ? 128 : 32))
+        snprintf(out + len, NETADDR_TEXT_MAX - len, "/%u", prefix->bits);
+    return out;
+}
+
 char *netaddr_format_endpoint(const struct netaddr *address, char out[NETADDR_TEXT_MAX])
 {
     char host[NETADDR_TEXT_MAX];

@@ -36,6 +36,8 @@ bool netaddr_prefix_contains(const struct netaddr_prefix *prefix, const struct n
 bool netaddr_equal(const struct netaddr *a, const struct netaddr *b); /* port not compared */
 /* "192.0.2.1" or "2001:db8::1"; never a port. Returns out. */
 char *netaddr_format(const struct netaddr *address, char out[NETADDR_TEXT_MAX]);
+/* "192.0.2.0/24", and "192.0.2.1" of one address. Returns out. */
+char *netaddr_prefix_format(const struct netaddr_prefix *prefix, char out[NETADDR_TEXT_MAX]);
 /* "192.0.2.1:25" or "[2001:db8::1]:25". */
 char *netaddr_format_endpoint(const struct netaddr *address, char out[NETADDR_TEXT_MAX]);
 

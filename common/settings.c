@@ -33,7 +33,7 @@
 #define DURATION(key, value, min, max, help) { #key, CONFIG_DURATION, offsetof(struct S, key), value, NULL, min, max, help, NULL }
 #define END { .name = NULL }
 
-#define UNKNOWN_CHOICES "tempfail|reject|discard"
+#define UNKNOWN_CHOICES "tempfail|reject|discard|quarantine"
 
 #define S log_settings
 static const struct config_key log_keys[] = {
@@ -52,6 +52,8 @@ static const struct config_key cluster_keys[] = {
     STRING(contact, "", form_words, "help-desk text behind final refusals, and in reports to senders; may be empty"),
     DURATION(heartbeat_interval, "500ms", 50 * MS, MINUTES, "how often a node reports"),
     DURATION(node_timeout, "3s", 200 * MS, 10 * MINUTES, "a node silent for longer is lost"),
+    UINT(source_prefix4, "32", 8, 32, "bits of an IPv4 address that are one source where sources take turns; its neighbours share them"),
+    UINT(source_prefix6, "64", 16, 128, "the same of an IPv6 address"),
     DURATION(question_repeat, "5s", 200 * MS, 10 * MINUTES, "a question to a coordinator without an answer for so long is asked again, of the next one"),
     UINT(link_send_mark, "500", 1, 100000, "messages waiting for one peer of a link"),
     UINT(link_receive_mark, "500", 1, 100000, "messages of one peer waiting for us; then it is not read"),
@@ -81,6 +83,9 @@ static const struct config_key coordinator_keys[] = {
     UINT(admin_requests, "256", 1, 100000, "requests of operators under way; over it they are asked to come again"),
     SIZE(policy_size, "32MiB", KIB, 64 * MIB, "all files of a policy; over it policy apply is refused; less than link_message"),
     UINT(scrapes, "32", 1, 10000, "scrapes of /metrics waiting for the database; over it 503"),
+    UINT(quarantine_days, "14", 1, 36500, "a copy in the quarantine is kept that long, unless it is on legal hold"),
+    UINT(quarantine_max_messages, "5000000", 1, NO_LIMIT, "messages in the quarantine; over it stores for it are refused: 452 4.3.1"),
+    SIZE(quarantine_max_bytes, "500GiB", MIB, NO_LIMIT, "bytes of bodies in the quarantine; over it the same"),
     UINT(spool_max_messages, "1000000", 1, NO_LIMIT, "messages in the spool; over it stores are refused: 452 4.3.1"),
     SIZE(spool_max_bytes, "100GiB", MIB, NO_LIMIT, "bytes of bodies in the spool; over it the same"),
     SIZE(spool_memory, "64MiB", 8 * MIB, TIB, "bytes of mail received and not committed; over it, or half of it for what is sent ahead, edges are asked to come again"),
@@ -123,8 +128,10 @@ static const struct config_key coordinator_keys[] = {
     SIZE(outbound_held_bytes, "1GiB", MIB, NO_LIMIT, "bytes of one sender that are held; over it the same"),
     UINT(outbound_held_share, "25", 1, 100, "percent of spool_max_bytes that held mail of all senders may take; over it no more of any stopped sender is taken"),
     UINT(outbound_senders, "100000", 1, 100000000, "accounts and hosts that are counted; over it those not seen for longest are forgotten"),
+    UINT(approvals, "1", 1, 2, "operators that it takes to let mail through against the cluster's judgement (reputation set and forget, outbound release), and with 2 to add an operator; 2: another one has to approve it (weirctl override)"),
+    DURATION(approval_wait, "1d", MINUTES, 30 * DAYS, "for so long he may"),
     DURATION(reputation_half_life, "1d", MINUTES, 365 * DAYS, "what clients and accounts did counts half after so long"),
-    UINT(reputation_throttle, "50", 0, 99, "score from 0 to 100 from which on an address, its network (/24, /64) or an account is throttled; 0: never"),
+    UINT(reputation_throttle, "50", 0, 99, "score from 0 to 100 from which on an address, its network (/24, /64), an account or a registered host is throttled; 0: never"),
     UINT(reputation_reject, "80", 0, 99, "score from which on an address or an IPv6 network is refused at connect; 0: never"),
     UINT(reputation_entries, "1000000", 1, 1000000000, "addresses, networks and accounts that are counted; over it those that were not heard of for longest are forgotten"),
     UINT(reputation_listed, "100000", 1, 1000000, "addresses, networks and accounts that edges are told to throttle or refuse; over it no further ones"),
@@ -134,7 +141,8 @@ static const struct config_key coordinator_keys[] = {
     STRING(relay_test_outside, "example.com", form_host, "a domain that is not ours: what it asks the listeners to take mail for"),
     LIST(blocklist_zones, "", form_dnsbl, "lists that the leader looks the site's own addresses up in, as zen.example.org=127.0.0.[2..11] (Postfix's form; a weight is of no account); empty: in none"),
     DURATION(blocklist_interval, "1h", SECONDS, 30 * DAYS, "so often"),
-    LIST(own_addresses, "", form_address, "the addresses that the site's mail comes from; empty: those that the edges tell (see public_addresses)"),
+    LIST(own_addresses, "", form_address, "the addresses that the site's mail comes from, as the world sees them; empty: those that the edges tell (see public_addresses), who know none where their listeners are wildcards"),
+    BOOL(blocklist_private, "off", "private addresses are looked up, too: for lists of your own, as others have none of them"),
     UINT(blocklist_addresses, "64", 1, 256, "of these are looked up; over it the last ones are left out"),
     DURATION(blocklist_timeout, "10s", 100 * MS, 5 * MINUTES, "a list without an answer for so long says nothing; what was known of it stays"),
     LIST(blocklist_forward, "", form_resolver, "resolvers that are asked, as dns_forward of edges; many lists answer only a site's own"),
@@ -148,7 +156,8 @@ static const struct config_key coordinator_keys[] = {
     DURATION(signature_time, "30m", SECONDS, DAYS, "a look at the mirrors that takes longer is ended"),
     SIZE(signature_size, "2GiB", KIB, TIB, "all files of a set of signatures; over it none is made"),
     UINT(signature_sets, "5", 1, 1000, "sets of signatures kept that were used before or have failed"),
-    DURATION(signature_canary_time, "1m", 0, DAYS, "one scanner works with a new set for so long before the others take it"),
+    DURATION(signature_canary_time, "20s", 0, DAYS, "one scanner works with a new set for so long before the others take it"),
+    UINT(signature_canary_ends, "2", 1, 1000, "a set of signatures with which scanners that try it ended or went away so often has failed"),
     DURATION(signature_load_time, "20m", SECONDS, DAYS, "a scanner that has not fetched and loaded a set by then has failed"),
     DURATION(database_connect_timeout, "3s", 100 * MS, 10 * MINUTES, "connecting to one host of the database"),
     DURATION(database_timeout, "10s", 100 * MS, HOURS, "without an answer for so long the database counts as gone"),
@@ -166,6 +175,7 @@ static const struct config_key dns_keys[] = {
     STRING(dns_tsig_file, "", form_path, "the key that updates are signed with, as tsig-keygen writes it; empty: they are not"),
     DURATION(dns_interval, "5m", SECONDS, 7 * DAYS, "the records are pushed so often though nothing changed: a zone that was restored becomes right again"),
     DURATION(dns_push_timeout, "10s", SECONDS, 5 * MINUTES, "the server's answer to an update"),
+    DURATION(dns_former_wait, "1d", 0, 365 * DAYS, "after dns_name became another one: for so long the name of before keeps its addresses, as MX records may name it; then they are taken away"),
     DURATION(drain_dns_wait, "90s", 0, DAYS, "a drained edge serves so long after its addresses left the DNS: dns_ttl, and what secondary servers and caches need"),
     END,
 };
@@ -211,10 +221,11 @@ static const struct config_key edge_keys[] = {
     DURATION(scan_stall, "1500ms", 50 * MS, 10 * MINUTES, "a scanner silent for that long is left"),
     DURATION(scan_timeout, "5m", 100 * MS, DAYS, "no verdict by then is unknown(timeout)"),
     SIZE(scan_chunk, "256KiB", 4 * KIB, MIB, "payload bytes per frame; a message not larger goes in one"),
-    ENUM(virus_action, "reject", "reject|discard", "what happens to a message with a virus"),
+    ENUM(virus_action, "reject", "reject|discard|quarantine", "what happens to a message with a virus"),
+    ENUM(virus_action_outbound, "same", "reject|discard|quarantine|same", "the same for mail from inside networks and logged-in users; same: as virus_action"),
     BOOL(virus_notice, "on", "an inside host's virus is told to the mail address at its line of networks, once a day"),
     ENUM(unknown_action, "tempfail", UNKNOWN_CHOICES, "what happens to a message without a verdict"),
-    ENUM(unscannable_action, "reject", UNKNOWN_CHOICES, "what happens to a message that killed two scan workers, or is a part of a split one"),
+    ENUM(unscannable_action, "quarantine", UNKNOWN_CHOICES, "what happens to a message that killed two scan workers, or is a part of a split one"),
     ENUM(limits_action, "reject", UNKNOWN_CHOICES, "what happens to a message that hit a scan limit"),
     UINT(next_hop_connections, "200", 1, 100000, "connections per next hop and worker"),
     DURATION(next_hop_wait, "30s", 0, HOURS, "waiting for a free connection"),
@@ -251,6 +262,7 @@ static const struct config_key edge_keys[] = {
     UINT(limit_memory, "10000", 1000, 10000000, "buckets that a worker counts for itself; over it those that were not asked about for longest are forgotten"),
     UINT(limit_lot, "32", 0, 10000, "a worker that asks often about a bucket takes so many times what it needs, but no more than comes back in a second; 0: never"),
     DURATION(limit_lot_time, "1s", 10 * MS, MINUTES, "what it has not used by then is lost"),
+    UINT(reputation_kept, "100000", 0, 2000000, "throttled or refused clients and accounts that state_dir keeps for a start without coordinators; over it those that are only throttled are left out first; 0: none"),
     UINT(reputation_rate, "10", 1, 1000000, "messages a minute of a client or account with a middling reputation, through all edges together; then 450 4.7.1"),
     UINT(report_buffer, "100000", 1, 10000000, "audit rows kept without a coordinator, per worker"),
     BOOL(mx_delivery, "on", "a domain without a route goes to its MX; off: 550 5.4.4"),
@@ -325,6 +337,7 @@ static const struct config_key scanner_keys[] = {
     STRING(advertise, "", form_link_to, "endpoint told to the edges; empty: as listen"),
     UINT(workers, "0", 0, 1024, "scan workers for messages up to large_message; 0: one per core"),
     UINT(large_workers, "0", 0, 1024, "niced workers for larger ones; 0: half of workers, at least one"),
+    UINT(spare_workers, "1", 0, 1024, "workers more, of either kind: for mail of clients of whom none is being scanned, while all others are busy"),
     SIZE(large_message, "1MiB", KIB, NO_LIMIT, "a larger message goes to a large worker"),
     UINT(slots, "512", 1, 1000000, "scans admitted at once, queued or running"),
     SIZE(memory, "512MiB", 4 * KIB, TIB, "message bytes in memory; over it BUSY"),
@@ -345,6 +358,13 @@ static const struct config_key scanner_keys[] = {
     SIZE(max_file_size, "100MiB", KIB, 2 * GIB, "largest file inside a message"),
     UINT(max_files, "10000", 1, 10000000, "files inside a message"),
     UINT(max_recursion, "17", 1, 100, "nested archives"),
+    UINT(mime_depth, "30", 1, 100, "parts within parts that native looks into; this and the next six bound our own parser, not the virus scan"),
+    UINT(mime_parts, "1000", 1, 100000, "parts of a message"),
+    UINT(mime_headers, "4000", 10, 1000000, "header fields of a message, all parts together"),
+    SIZE(mime_header_size, "256KiB", KIB, 64 * MIB, "header of one part"),
+    UINT(mime_words, "4000", 0, 1000000, "encoded words that are decoded"),
+    SIZE(mime_decoded_size, "256MiB", KIB, 4 * GIB - 1, "bytes that decoding may give, all parts together"),
+    SIZE(mime_text_size, "1MiB", KIB, 64 * MIB, "text of one part that is looked at"),
     DURATION(load_interval, "200ms", 10 * MS, 10 * SECONDS, "between load broadcasts"),
     BOOL(sandbox, "on", "seccomp and limits around the workers"),
     BOOL(huge_pages, "on", "loaded signatures are put into huge pages (Linux 6.1): scans are faster"),
@@ -356,6 +376,65 @@ static const struct config_key scanner_keys[] = {
 };
 #undef S
 
+static const char *const egress_classes[EGRESS_CLASSES] = { "inbound", "outbound", "submission", "handoff", "reports", "suspect" };
+
+const char *egress_class_name(enum egress_class class)
+{
+    return egress_classes[class];
+}
+
+enum egress_class egress_class_find(const char *name)
+{
+    int class = 0;
+    while (class < EGRESS_CLASSES && strcmp(egress_classes[class], name) != 0)
+        class++;
+    return (enum egress_class)class;
+}
+
+static bool form_egress_class(const char *text, struct error *why)
+{
+    if (egress_class_find(text) < EGRESS_CLASSES)
+        return true;
+    error_set(why, "expected inbound, outbound, submission, handoff, reports or suspect");
+    return false;
+}
+
+#define S egress_settings
+static const struct config_key egress_keys[] = {
+    LIST(addresses, "", form_address, "addresses of this machine that mail goes out from, IPv4 and IPv6, in turn; a host that none of them can reach is not tried"),
+    STRING(hostname, "", form_host, "what is said in EHLO from there: the name of these addresses; empty: [edge] hostname"),
+    LIST(use_for, "", form_egress_class, "what goes out from there: inbound, outbound (of inside hosts), submission (who has logged in), handoff, reports (DSNs), suspect (who is slowed down); empty: only whom weirctl outbound pool moves there"),
+    END,
+};
+#undef S
+
+#define S spam_settings
+static const struct config_key spam_keys[] = {
+    LIST(spam_engines, "", form_spam_engine, "what is asked whether mail is spam: rspamd, spamd, native (our own rules), each perhaps with a weight for spam_combine = mean, as rspamd*2; empty: nothing. Edges and scanners must say the same"),
+    ENUM(spam_combine, "max", "max|mean", "the score of several engines: the highest, or their mean by weight; of those that answered"),
+    DURATION(spam_timeout, "5s", 10 * MS, 5 * MINUTES, "an engine must have answered by then; it is asked while the virus scan runs"),
+    SIZE(spam_size, "4MiB", KIB, GIB, "a larger message is not shown to the engines: it is no spam to them, and no failure"),
+    UINT(spam_connections, "64", 1, 10000, "questions to one engine at once, per scanner; further ones wait, within spam_timeout"),
+    UINT(spam_failures, "3", 1, 1000, "messages in a row for which it could not be reached or gave no answer in time, after which an engine is left alone for spam_pause"),
+    DURATION(spam_pause, "10s", 100 * MS, HOURS, "then one message finds out whether it is back"),
+    SIZE(spam_reply_size, "4MiB", 4 * KIB, 64 * MIB, "bytes of an engine's answer; a longer one counts as none"),
+    ENUM(spam_failure, "accept", "accept|tempfail", "mail of which an engine said nothing: judged by the others, and X-Spam-Status says so; or 451 4.3.0"),
+    STRING(rspamd, "127.0.0.1:11333", form_spam_server, "rspamd's normal worker: an address with a port, or the path of a unix socket"),
+    STRING(rspamd_spam, "6", form_points, "the score of rspamd that is 50 here; its own threshold of \"add header\""),
+    STRING(rspamd_reject, "15", form_points, "the score that is 90 here, where rspamd's answer does not say its own threshold of \"reject\" (required_score)"),
+    STRING(spamd, "127.0.0.1:783", form_spam_server, "SpamAssassin's spamd: as rspamd. Its own required score is 50 here, three times that 90"),
+    BOOL(dkim_sign, "off", "outgoing mail gets the DKIM signatures that rspamd's dkim_signing makes"),
+    STRING(tag_score, "off", form_threshold, "from this score on the Subject gets spam_subject in front"),
+    STRING(quarantine_score, "50", form_threshold, "from this score on spam_action happens; these three are also said for a domain in the policy file spam"),
+    STRING(discard_score, "off", form_threshold, "mail with a score over this one is discarded"),
+    ENUM(spam_action, "quarantine", "quarantine|tag|reject", "what quarantine_score means: quarantined, delivered with a tag, or 550 5.7.1"),
+    STRING(spam_subject, "[SPAM]", form_words, "what a tagged Subject begins with; empty: Subjects are never changed, only X-Spam- fields are added"),
+    BOOL(spam_subject_signed, "off", "also Subjects of mail with a DKIM signature, which it breaks"),
+    STRING(authserv_id, "", form_host, "the name in Authentication-Results, the same for all edges; empty: the edge's hostname. Fields in either name that a message brings with it are removed"),
+    END,
+};
+#undef S
+
 const struct config_section settings_tables[] = {
     { "log", false, sizeof(struct log_settings), log_keys },
     { "cluster", false, sizeof(struct cluster_settings), cluster_keys },
@@ -363,9 +442,11 @@ const struct config_section settings_tables[] = {
     { "dns", false, sizeof(struct dns_settings), dns_keys },
     { "auth", false, sizeof(struct auth_settings), auth_keys },
     { "edge", false, sizeof(struct edge_settings), edge_keys },
+    { "egress", true, sizeof(struct egress_settings), egress_keys },
     { "tls", false, sizeof(struct tls_settings), tls_keys },
     { "listener", true, sizeof(struct listener_settings), listener_keys },
     { "scanner", false, sizeof(struct scanner_settings), scanner_keys },
+    { "spam", false, sizeof(struct spam_settings), spam_keys },
     { .name = NULL },
 };
 
@@ -380,6 +461,12 @@ const struct config_section *settings_table(const char *section)
 bool listener_uses_reputation(const struct listener_settings *settings)
 {
     return settings->reputation == REPUTATION_PROFILE ? settings->profile == PROFILE_RELAY : settings->reputation == REPUTATION_ON;
+}
+
+enum virus_action virus_action_for(const struct edge_settings *settings, bool inside)
+{
+    bool own = inside && settings->virus_action_outbound != VIRUS_SAME;
+    return (enum virus_action)(own ? settings->virus_action_outbound : settings->virus_action);
 }
 
 enum auth_setting listener_auth(const struct listener_settings *settings)

@@ -8,8 +8,8 @@
  */
 #include "common/config.h"
 
-enum virus_action { VIRUS_REJECT, VIRUS_DISCARD };                               /* reject|discard */
-enum unknown_action { UNKNOWN_TEMPFAIL, UNKNOWN_REJECT, UNKNOWN_DISCARD };       /* tempfail|reject|discard */
+enum virus_action { VIRUS_REJECT, VIRUS_DISCARD, VIRUS_QUARANTINE, VIRUS_SAME }; /* reject|discard|quarantine; same: as virus_action */
+enum unknown_action { UNKNOWN_TEMPFAIL, UNKNOWN_REJECT, UNKNOWN_DISCARD, UNKNOWN_QUARANTINE }; /* tempfail|reject|discard|quarantine */
 enum next_hop_tls { NEXT_HOP_TLS_NONE, NEXT_HOP_TLS_MAY, NEXT_HOP_TLS_REQUIRE }; /* none|may|require */
 enum listener_direction { DIRECTION_BOTH, DIRECTION_INBOUND, DIRECTION_OUTBOUND };     /* both|inbound|outbound */
 enum listener_profile { PROFILE_RELAY, PROFILE_SUBMISSION, PROFILE_HANDOFF };           /* relay|submission|handoff */
@@ -22,6 +22,9 @@ enum verify_unknown { VERIFY_UNKNOWN_ACCEPT, VERIFY_UNKNOWN_DEFER };            
 #define PUBLIC_ADDRESSES_MAX 16 /* of one edge; what a heartbeat takes (proto/wire.h) */
 
 enum signature_source { SIGNATURES_FOLDER, SIGNATURES_CLUSTER };                       /* folder|cluster */
+enum spam_action { SPAM_QUARANTINE, SPAM_TAG, SPAM_REJECT };                        /* quarantine|tag|reject */
+enum spam_failure { SPAM_FAILURE_ACCEPT, SPAM_FAILURE_TEMPFAIL };                     /* accept|tempfail */
+enum spam_combine { SPAM_COMBINE_MAX, SPAM_COMBINE_MEAN };                            /* max|mean */
 enum drain_mode { DRAIN_ANSWER, DRAIN_CLOSE };                                   /* answer|close */
 
 struct log_settings {                 /* [log] */
@@ -37,6 +40,8 @@ struct cluster_settings {             /* [cluster] */
     char *contact;                    /* help-desk text behind final refusals, and in DSNs; may be empty */
     uint64_t heartbeat_interval;      /* 500ms */
     uint64_t node_timeout;            /* 3s: a node silent for longer is shown and published as lost */
+    uint64_t source_prefix4;          /* 32 bits of an address that are one source where sources take turns (fair.h) */
+    uint64_t source_prefix6;          /* 64 */
     uint64_t question_repeat;         /* 5s without an answer: a coordinator's question is asked again */
     uint64_t link_send_mark;          /* 500 messages waiting for one peer that reads slowly; then it is full */
     uint64_t link_receive_mark;       /* 500 messages of one peer waiting for us; then its TCP is not read */
@@ -55,6 +60,7 @@ struct dns_settings {                 /* [dns]: the name by which clients find t
     char *dns_tsig_file;              /* key "NAME" { algorithm ...; secret ...; }; empty: updates are not signed */
     uint64_t dns_interval;            /* 5m: pushed so often though nothing changed */
     uint64_t dns_push_timeout;        /* 10s for the server's answer */
+    uint64_t dns_former_wait;         /* 1d: a name of before keeps its addresses so long after dns_name became another */
     uint64_t drain_dns_wait;          /* 90s: a drained edge serves so long after its address left the DNS */
 };
 
@@ -74,6 +80,9 @@ struct coordinator_settings {         /* [coordinator "coordinator-1"]: read by 
     uint64_t admin_requests;          /* 256 questions of operators under way; over it "too many requests at once" */
     uint64_t policy_size;             /* 32MiB of all files of a policy; over it `policy apply` is refused. Less than link_message */
     uint64_t scrapes;                 /* 32 scrapes waiting for the database; over it 503 */
+    uint64_t quarantine_days;         /* 14: so long a copy is kept that nobody releases */
+    uint64_t quarantine_max_messages; /* 5000000: over it stores for the quarantine are refused: 452 4.3.1 */
+    uint64_t quarantine_max_bytes;    /* 500GiB of bodies: the same */
     uint64_t spool_max_messages;      /* 1000000: over it 452 4.3.1 */
     uint64_t spool_max_bytes;         /* 100GiB of bodies: over it 452 4.3.1 */
     uint64_t spool_memory;            /* 64MiB of mail received and not committed; over it "ask again" */
@@ -116,6 +125,8 @@ struct coordinator_settings {         /* [coordinator "coordinator-1"]: read by 
     uint64_t outbound_held_bytes;     /* 1GiB of one sender; over it the same */
     uint64_t outbound_held_share;     /* 25 percent of spool_max_bytes that held mail of all takes; over it nobody who is stopped is taken from */
     uint64_t outbound_senders;        /* 100000 that are counted */
+    uint64_t approvals;               /* 1: operators that it takes to let something through against the cluster's judgement */
+    uint64_t approval_wait;           /* 1d: for so long the second one may say so */
     uint64_t reputation_half_life;    /* 1d: what clients and accounts did counts half after so long */
     uint64_t reputation_throttle;     /* 50: score from which on one is throttled; 0: never */
     uint64_t reputation_reject;       /* 80: score from which on a client is refused at connect; 0: never */
@@ -128,6 +139,7 @@ struct coordinator_settings {         /* [coordinator "coordinator-1"]: read by 
     struct config_list blocklist_zones; /* zone[=pattern][*weight], where own addresses are looked up; empty: nowhere */
     uint64_t blocklist_interval;      /* 1h between two rounds */
     struct config_list own_addresses; /* empty: what edges tell */
+    bool blocklist_private;           /* off: private addresses are left out */
     uint64_t blocklist_addresses;     /* 64 of them; over it the last ones are left out */
     uint64_t blocklist_timeout;       /* 10s for a list's answer; then it says nothing */
     struct config_list blocklist_forward; /* resolvers; empty: resolv.conf; "root": the root servers */
@@ -141,7 +153,8 @@ struct coordinator_settings {         /* [coordinator "coordinator-1"]: read by 
     uint64_t signature_time;          /* 30m for a look */
     uint64_t signature_size;          /* 2GiB of a set */
     uint64_t signature_sets;          /* 5 retired or failed sets are kept */
-    uint64_t signature_canary_time;   /* 1m one scanner works with a new set before the others take it */
+    uint64_t signature_canary_time;   /* 20s one scanner works with a new set before the others take it */
+    uint64_t signature_canary_ends;   /* 2 scanners that end or go away while they try a set make it a failed one */
     uint64_t signature_load_time;     /* 20m to fetch and load a set */
     uint64_t database_connect_timeout; /* 3s per host of the connection string */
     uint64_t database_timeout;        /* 10s without any answer: the connection is ended and made anew */
@@ -184,10 +197,11 @@ struct edge_settings {                /* [edge] */
     uint64_t scan_stall;              /* 1500ms: a scanner silent for that long is left, its scans replayed elsewhere */
     uint64_t scan_timeout;            /* 5m: no verdict in that time after the message is complete is unknown(timeout) */
     uint64_t scan_chunk;              /* 256KiB: payload bytes per frame; a message not larger goes in one frame */
-    int virus_action;                 /* reject|discard */
+    int virus_action;                 /* reject|discard|quarantine */
+    int virus_action_outbound;        /* the same for mail from inside; VIRUS_SAME */
     bool virus_notice;                /* on: the owner of an inside host that sent a virus is told, once a day */
     int unknown_action;               /* tempfail|reject|discard: limits hit, time-out, engine missing */
-    int unscannable_action;           /* tempfail|reject|discard: killed two workers on two scanners; default reject */
+    int unscannable_action;           /* tempfail|reject|discard|quarantine: killed two workers on two scanners, or is a part of a split message; default quarantine */
     int limits_action;                /* tempfail|reject|discard: a scan limit was hit; default reject: sending again cannot help */
     uint64_t next_hop_connections;    /* 200 per next hop and worker */
     uint64_t next_hop_wait;           /* 30s: for a free connection */
@@ -222,6 +236,7 @@ struct edge_settings {                /* [edge] */
     uint64_t limit_memory;            /* 10000 buckets that a worker counts for itself */
     uint64_t limit_lot;               /* 32 times as much as is needed is taken from a bucket that is asked about often; 0: never */
     uint64_t limit_lot_time;          /* 1s: what is not used by then is lost */
+    uint64_t reputation_kept;         /* 100000 entries of the list that state_dir keeps; 0: none */
     uint64_t reputation_rate;         /* 10 messages a minute of one that is throttled, through all edges together */
     uint64_t report_buffer;           /* 100000 audit rows kept while no coordinator answers, per worker */
     bool mx_delivery;                 /* on: a domain without a route goes to its MX; off: 550 5.4.4 */
@@ -246,6 +261,20 @@ struct tls_settings {                 /* [tls] */
     char *certificate;                /* PEM chain; empty: STARTTLS is not offered */
     char *key;                        /* PEM */
     char *ca_file;                    /* to verify next hops when next_hop_tls = require; empty: the system's */
+};
+
+/* What mail goes out from an egress pool: [egress] use_for. */
+enum egress_class { EGRESS_INBOUND, EGRESS_OUTBOUND, EGRESS_SUBMISSION, EGRESS_HANDOFF, EGRESS_REPORTS, EGRESS_SUSPECT, EGRESS_CLASSES };
+const char *egress_class_name(enum egress_class class);
+/* EGRESS_CLASSES: no such class. */
+enum egress_class egress_class_find(const char *name);
+#define EGRESS_ADDRESSES_MAX 64
+
+/* [egress "NAME"], NAME as weirctl outbound pool calls it. */
+struct egress_settings {
+    struct config_list addresses;     /* of this machine, IPv4 and IPv6; needed */
+    char *hostname;                   /* said in EHLO from there; "": [edge] hostname */
+    struct config_list use_for;       /* names of enum egress_class; empty: only who is moved there by weirctl */
 };
 
 struct listener_settings {            /* [listener "relay"] */
@@ -287,6 +316,7 @@ struct scanner_settings {             /* [scanner] */
     char *advertise;                  /* empty: as listen */
     uint64_t workers;                 /* 0: one per core; for messages up to large_message */
     uint64_t large_workers;           /* 0: half of workers, at least one; niced, for larger ones: these never hold up small mail */
+    uint64_t spare_workers;           /* 1 more of each kind, for clients of whom nothing is being scanned there */
     uint64_t large_message;           /* 1MiB */
     uint64_t slots;                   /* 512: scans admitted (queued or running) at once */
     uint64_t memory;                  /* 512MiB of message bytes held in memory (memfd); over it BUSY */
@@ -307,6 +337,13 @@ struct scanner_settings {             /* [scanner] */
     uint64_t max_file_size;           /* 100MiB */
     uint64_t max_files;               /* 10000 */
     uint64_t max_recursion;           /* 17 */
+    uint64_t mime_depth;              /* 30 parts within parts; where a limit of our own parser is reached the rest is not judged */
+    uint64_t mime_parts;              /* 1000 */
+    uint64_t mime_headers;            /* 4000 fields */
+    uint64_t mime_header_size;        /* 256KiB a part */
+    uint64_t mime_words;              /* 4000 encoded words */
+    uint64_t mime_decoded_size;       /* 256MiB a message */
+    uint64_t mime_text_size;          /* 1MiB a part */
     uint64_t load_interval;           /* 200ms between load broadcasts */
     bool sandbox;                     /* on */
     bool huge_pages;                  /* on: loaded signatures are put into huge pages */
@@ -316,11 +353,37 @@ struct scanner_settings {             /* [scanner] */
     uint64_t drain_timeout;           /* 5m for scans in flight at SIGTERM */
 };
 
+struct spam_settings {                /* [spam]: the engines are asked by scanners; edges act on what they say */
+    struct config_list spam_engines;  /* empty: none; rspamd, spamd, native, each perhaps with *weight */
+    int spam_combine;                 /* max|mean of the engines' scores */
+    uint64_t spam_timeout;            /* 5s for an engine's answer */
+    uint64_t spam_size;               /* 4MiB: larger messages are not shown to engines */
+    uint64_t spam_connections;        /* 64 questions to one engine at once; further ones wait */
+    uint64_t spam_failures;           /* 3 in a row: the engine is left alone for spam_pause */
+    uint64_t spam_pause;              /* 10s, then one message tries it */
+    uint64_t spam_reply_size;         /* 4MiB of an engine's answer */
+    int spam_failure;                 /* accept|tempfail: an engine did not answer */
+    char *rspamd;                     /* 127.0.0.1:11333, or the path of a socket */
+    char *rspamd_spam;                /* 6: rspamd's score that is 50 here */
+    char *rspamd_reject;              /* 15: rspamd's score that is 90 here, where it does not say its own */
+    char *spamd;                      /* 127.0.0.1:783, or the path of a socket */
+    bool dkim_sign;                   /* off: signatures that rspamd makes for outgoing mail are added */
+    char *tag_score;                  /* off: Subject is tagged from this score on */
+    char *quarantine_score;           /* 50: from this score on, spam_action */
+    char *discard_score;              /* off: over this score */
+    int spam_action;                  /* quarantine|tag|reject */
+    char *spam_subject;               /* [SPAM]; empty: Subject is never changed */
+    bool spam_subject_signed;         /* off: of mail with a DKIM signature it is not changed either */
+    char *authserv_id;                /* empty: the edge's hostname */
+};
+
 extern const struct config_section settings_tables[]; /* ends with name == NULL */
 
 /* The table of one section, for config_clear(). */
 const struct config_section *settings_table(const char *section);
 
+/* What is done about a virus, never VIRUS_SAME. inside: of mail from inside networks and logged-in users. */
+enum virus_action virus_action_for(const struct edge_settings *settings, bool inside);
 /* How a listener treats AUTH: its key, or what its profile is for. */
 /* Whether clients of the listener are judged by their reputation: on says so, or the profile. */
 bool listener_uses_reputation(const struct listener_settings *settings);

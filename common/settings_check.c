@@ -14,7 +14,9 @@
 #include "common/dnsbl_site.h"
 #include "common/input.h"
 #include "common/memory.h"
+#include "common/score.h"
 #include "common/settings.h"
+#include "common/spam_engine.h"
 
 /* One section as its struct; instance NULL for an unnamed one. */
 typedef bool (*section_check)(const struct config *config, const char *instance, const void *settings, struct error *why);
@@ -136,6 +138,39 @@ static bool check_edge(const struct config *config, const char *instance, const 
 }
 
 /* Edges connect to where a scanner listens unless it says another place. */
+static bool check_egress(const struct config *config, const char *instance, const void *settings, struct error *why)
+{
+    const struct egress_settings *egress = settings;
+    if (egress->addresses.count > 0 && egress->addresses.count <= EGRESS_ADDRESSES_MAX)
+        return true;
+    config_blame(config, "egress", instance, "addresses", why, "%zu addresses: from one to %d are needed", egress->addresses.count, EGRESS_ADDRESSES_MAX);
+    return false;
+}
+
+/* Or it would depend on their order where such mail goes out. */
+static bool classes_have_one_egress(const struct config *config, struct error *why)
+{
+    char *owners[EGRESS_CLASSES] = { NULL };
+    const char *name;
+    bool fine = true;
+    for (size_t i = 0; fine && (name = config_instance(config, "egress", i)) != NULL; i++) {
+        struct egress_settings egress = { 0 };
+        fine = config_fill(config, "egress", name, &egress, why);
+        for (size_t k = 0; fine && k < egress.use_for.count; k++) {
+            enum egress_class class = egress_class_find(egress.use_for.items[k]);
+            fine = owners[class] == NULL;
+            if (!fine)
+                config_blame(config, "egress", name, "use_for", why, "[egress \"%s\"] has %s, too", owners[class], egress.use_for.items[k]);
+            else
+                owners[class] = xstrdup(name);
+        }
+        config_clear(settings_table("egress"), &egress);
+    }
+    for (size_t i = 0; i < EGRESS_CLASSES; i++)
+        free(owners[i]);
+    return fine;
+}
+
 static bool check_scanner(const struct config *config, const char *instance, const void *settings, struct error *why)
 {
     const struct scanner_settings *scanner = settings;
@@ -230,6 +265,36 @@ static bool check_coordinator(const struct config *config, const char *instance,
     return fits;
 }
 
+static bool engines_fit(const struct config *config, const char *instance, const struct config_list *engines, struct error *why)
+{
+    unsigned seen = 0;
+
+    for (size_t i = 0; i < engines->count; i++) {
+        struct spam_engine_entry entry;
+        if (!spam_engine_parse(&entry, engines->items[i], why)) /* its form is checked */
+            return false;
+        if (seen >> entry.kind & 1) {
+            config_blame(config, "spam", instance, "spam_engines", why, "%s is there twice", spam_engine_name(entry.kind));
+            return false;
+        }
+        seen |= 1u << entry.kind;
+    }
+    return true;
+}
+
+static bool check_spam(const struct config *config, const char *instance, const void *settings, struct error *why)
+{
+    const struct spam_settings *spam = settings;
+    int32_t half, most;
+
+    if (!engines_fit(config, instance, &spam->spam_engines, why))
+        return false;
+    if (score_points_parse(&half, spam->rspamd_spam) && score_points_parse(&most, spam->rspamd_reject) && half < most)
+        return true;
+    config_blame(config, "spam", instance, "rspamd_reject", why, "must be more than rspamd_spam: 90 is more than 50");
+    return false;
+}
+
 /* Every section is filled, so that a key without a value is found whosever it is. */
 static bool check_section(const struct config *config, const struct config_section *section, const char *instance, section_check check,
                           struct error *why)
@@ -248,7 +313,8 @@ static section_check check_of(const char *section)
         const char *section;
         section_check check;
     } checks[] = {
-        { "auth", check_auth }, { "dns", check_dns }, { "coordinator", check_coordinator }, { "edge", check_edge }, { "scanner", check_scanner },
+        { "auth", check_auth }, { "dns", check_dns }, { "coordinator", check_coordinator }, { "edge", check_edge }, { "egress", check_egress },
+        { "scanner", check_scanner }, { "spam", check_spam },
     };
 
     for (size_t i = 0; i < sizeof checks / sizeof *checks; i++)
@@ -268,7 +334,7 @@ static bool check_all(const struct config *config, struct error *why)
             if (!check_section(config, section, instance, check, why))
                 return false;
     }
-    return check_listeners(config, why);
+    return check_listeners(config, why) && classes_have_one_egress(config, why);
 }
 
 struct config *settings_load(const char *path, char *const *overrides, size_t count, struct error *why)

@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include "common/memory.h"
 
 void signature_hex(const uint8_t hash[SIGNATURE_HASH_LEN], char out[SIGNATURE_HEX_LEN + 1])
 {
@@ -45,4 +46,19 @@ bool signature_name_is_valid(const char *name)
         if (strcmp(dot + 1, endings[i]) == 0)
             return true;
     return false;
+}
+
+char *signature_source_public(const char *source)
+{
+    size_t scheme = strncmp(source, "http://", 7) == 0 ? 7 : strncmp(source, "https://", 8) == 0 ? 8 : 0;
+    if (scheme == 0)
+        return xstrdup(source);
+    size_t len = strcspn(source + scheme, "/?#");
+    const char *host = source + scheme, *path = host + len, *file = strrchr(path, '/');
+    const char *at = memrchr(host, '@', len);
+    if (at != NULL)
+        host = at + 1;
+    bool named = file != NULL && signature_name_is_valid(file + 1);
+    const char *hidden = named ? (file == path ? "" : "/...") : strlen(path) > 1 ? "/..." : path;
+    return xasprintf("%.*s%.*s%s%s", (int)scheme, source, (int)(path - host), host, hidden, named ? file : "");
 }

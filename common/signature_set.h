@@ -31,6 +31,10 @@ bool signature_unhex(uint8_t hash[SIGNATURE_HASH_LEN], const char *hex);
 /* Whether libclamav takes a file of this name for signatures: letters, digits, ".", "_", "-", and one of its endings. */
 bool signature_name_is_valid(const char *name);
 
+/* What may be shown of a mirror or URL: no user's name and password, and of the path, in which a customer's key may be, the file's name only. Others than http
+ * and https as they are. The caller frees. */
+char *signature_source_public(const char *source);
+
 /* Sums a file up as bytes come. Takes NULL inside. */
 struct signature_sum;
 struct signature_sum *signature_sum_new(void);

@@ -41,6 +41,9 @@ struct verb {
 /* Arguments: a message's id, sender, recipient, state, age, destination, each may be empty; whether all are meant; where to go on. */
 #define QUEUE_ACT(act) ACT("admin_queue_act($1, '" act "', $3, $4, $5, $6, $7, $8, $9::boolean, coalesce($10, ''))")
 
+/* Arguments: a copy's name, sender, recipient, state, age, reason, score, each may be empty; how, as JSON. */
+#define QUARANTINE_ACT(act) ACT("admin_quarantine_act($1, '" act "', $3, $4, $5, $6, $7, $8, $9, $10::jsonb)")
+
 static const struct verb verbs[] = {
     { "account add", 2, 3, PLAIN, "wtaaa", ACT("admin_account_add($1, $3, $4, $5)") },
     { "account delete", 1, 1, PLAIN, "wta", ACT("admin_account_delete($1, $3)") },
@@ -48,6 +51,7 @@ static const struct verb verbs[] = {
     { "account enable", 1, 1, PLAIN, "wta", ACT("admin_account_disable($1, $3, false)") },
     { "account list", 0, 0, PLAIN, "", "SELECT * FROM admin_account_list()" },
     { "account passwd", 2, 2, PLAIN, "wtaa", ACT("admin_account_passwd($1, $3, $4)") },
+    { "account senders", 2, 2, PLAIN, "wtaa", ACT("admin_account_senders($1, $3, $4)") },
     { "blocklist check", 0, 0, PLAIN, "wt", ACT("admin_blocklist_check($1)") },
     { "blocklist status", 0, 0, PLAIN, "", "SELECT * FROM admin_blocklist_status()" },
     { "dns", 0, 0, PLAIN, "s", "SELECT * FROM admin_dns($1::interval)" },
@@ -68,12 +72,24 @@ static const struct verb verbs[] = {
     { "node list", 0, 0, PLAIN, "s", "SELECT * FROM admin_node_list($1::interval)" },
     { "node show", 1, 1, PLAIN, "as", "SELECT * FROM admin_node_show($1, $2::interval)" },
     { "outbound list", 0, 0, PLAIN, "", "SELECT * FROM admin_outbound_list()" },
-    { "outbound release", 1, 2, PLAIN, "wtaa", ACT("admin_outbound_release($1, $3, coalesce($4::boolean, false))") },
+    { "outbound pool", 2, 3, PLAIN, "wtaaa", ACT("admin_outbound_pool($1, $3, $4, coalesce($5, ''))") },
+    { "outbound release", 1, 3, PLAIN, "wtaaa", ACT("admin_outbound_release($1, $3, coalesce($4::boolean, false), coalesce($5, ''))") },
     { "outbound show", 1, 1, PLAIN, "a", "SELECT * FROM admin_outbound_show($1)" },
+    { "override approve", 1, 1, PLAIN, "wta", ACT("admin_override_decide($1, $3::bigint, true)") },
+    { "override list", 0, 2, PLAIN, "aa", "SELECT * FROM admin_override_list(coalesce($1::boolean, false), least(coalesce($2::integer, 100), 2000))" },
+    { "override refuse", 1, 1, PLAIN, "wta", ACT("admin_override_decide($1, $3::bigint, false)") },
     { "policy apply", 0, 1, TAKES_POLICY, "wtanc", ACT("admin_policy_apply($1, coalesce($3, ''), $4::text[], $5::text[])") },
     { "policy history", 0, 0, PLAIN, "", "SELECT * FROM admin_policy_history()" },
     { "policy rollback", 1, 2, TAKES_EPOCH, "wta", ACT("admin_policy_rollback($1, $3::bigint)") },
     { "policy show", 0, 1, PLAIN, "a", "SELECT * FROM admin_policy_show($1::bigint)" },
+    { "quarantine delete", 8, 8, PLAIN, "wtaAAaaaaa", QUARANTINE_ACT("delete") },
+    { "quarantine hold", 8, 8, PLAIN, "wtaAAaaaaa", QUARANTINE_ACT("hold") },
+    { "quarantine list", 7, 8, PLAIN, "aAAaaaaa",
+      "SELECT * FROM admin_quarantine_list($1, $2, $3, $4, $5, $6, $7, least(coalesce($8::integer, 100), 2000))" },
+    { "quarantine raw", 3, 3, PLAIN, "waaa", "SELECT * FROM admin_quarantine_raw($1, $2, $3::bigint, $4)" },
+    { "quarantine release", 8, 8, PLAIN, "wtaAAaaaaa", QUARANTINE_ACT("release") },
+    { "quarantine show", 1, 1, PLAIN, "a", "SELECT * FROM admin_quarantine_show($1)" },
+    { "quarantine unhold", 8, 8, PLAIN, "wtaAAaaaaa", QUARANTINE_ACT("unhold") },
     { "queue bounce", 7, 8, PLAIN, "wtaAAaadaa", QUEUE_ACT("bounce") },
     { "queue delete", 7, 8, PLAIN, "wtaAAaadaa", QUEUE_ACT("delete") },
     { "queue hold", 7, 8, PLAIN, "wtaAAaadaa", QUEUE_ACT("hold") },
@@ -91,7 +107,7 @@ static const struct verb verbs[] = {
     { "signatures update", 0, 1, PLAIN, "wtas", ACT("admin_signatures_update($1, coalesce($3::boolean, false), $4::interval)") },
     { "reputation explain", 1, 1, PLAIN, "a", "SELECT * FROM admin_reputation_explain($1)" },
     { "reputation forget", 1, 1, PLAIN, "wta", ACT("admin_reputation_forget($1, $3)") },
-    { "reputation forget-all", 0, 1, PLAIN, "wta", ACT("admin_reputation_forget_all($1, $3::interval)") },
+    { "reputation forget-all", 0, 2, PLAIN, "wtaa", ACT("admin_reputation_forget_all($1, nullif($3, '')::interval, $4)") },
     { "reputation set", 4, 5, PLAIN, "wtaaaaa", ACT("admin_reputation_set($1, $3, $4, $5, $6::interval, $7)") },
     { "reputation show", 0, 2, PLAIN, "aa", "SELECT * FROM admin_reputation_show(nullif($1, ''), least(coalesce($2::integer, 50), 2000))" },
     { "status", 0, 0, PLAIN, "s", "SELECT * FROM admin_status($1::interval)" },
@@ -103,7 +119,7 @@ static const struct verb verbs[] = {
 
 struct admin {
     struct event_base *base;
-    struct db *db;
+    struct db *db, *desk;
     struct cluster *cluster;
     char silence[32];
     size_t in_flight_max, in_flight, policy_size;
@@ -116,6 +132,7 @@ struct question {
     void *arg;
     uint64_t id;
     const struct verb *verb; /* NULL until it is known */
+    struct db *db;           /* that it was sent to last */
     char *who;
     char token[2 * WIRE_ACT_LEN + 1]; /* the act's, as PostgreSQL reads a uuid; "": it has none */
     char *args[PARAMS_MAX];
@@ -124,11 +141,11 @@ struct question {
     char *error, *body;
 };
 
-struct admin *admin_new(struct event_base *base, struct db *db, struct cluster *cluster, uint64_t node_timeout_ms,
+struct admin *admin_new(struct event_base *base, struct db *db, struct db *desk, struct cluster *cluster, uint64_t node_timeout_ms,
                         size_t in_flight_max, size_t policy_size, struct metrics *metrics)
 {
     struct admin *admin = xcalloc(1, sizeof *admin);
-    *admin = (struct admin){ .base = base, .db = db, .cluster = cluster, .in_flight_max = in_flight_max, .policy_size = policy_size };
+    *admin = (struct admin){ .base = base, .db = db, .desk = desk, .cluster = cluster, .in_flight_max = in_flight_max, .policy_size = policy_size };
     snprintf(admin->silence, sizeof admin->silence, "%llu ms", (unsigned long long)node_timeout_ms);
     admin->ok = metrics_counter(metrics, "weir_admin_requests_total", "result=\"ok\"");
     admin->refused = metrics_counter(metrics, "weir_admin_requests_total", "result=\"refused\"");
@@ -190,6 +207,14 @@ static void answer_later(struct question *question)
 
 /* --- from the database --- */
 
+/* What operators ask may take seconds, which nobody else is to wait for. */
+static struct db_unit *begin_unit(struct question *question, db_done_handler done)
+{
+    const struct admin *admin = question->admin;
+    question->db = db_is_up(admin->desk) ? admin->desk : admin->db;
+    return db_begin(question->db, done, question);
+}
+
 static void on_answer(void *arg, const PGresult *result)
 {
     struct question *question = arg;
@@ -222,9 +247,8 @@ static void on_in_force(void *arg)
 static void on_done(void *arg, enum db_outcome outcome, const struct db_error *error)
 {
     struct question *question = arg;
-    struct db *db = question->admin->db;
     if (outcome == DB_LOST)
-        set_answer(question, EX_UNAVAILABLE, "the database is not there: %s", db_last_error(db));
+        set_answer(question, EX_UNAVAILABLE, "the database is not there: %s", db_last_error(question->db));
     else if (outcome == DB_FAILED && strncmp(error->sqlstate, "22", 2) == 0)
         set_answer(question, EX_USAGE, "%s", error->why.text);
     else if (outcome == DB_FAILED)
@@ -347,7 +371,7 @@ static void ask_database(struct question *question, struct rows *names, struct r
                 values[count] = spelled[count] = *param == 'A' ? address_spellings(values[count]) : destination_spelling(values[count]);
         }
     }
-    struct db_unit *unit = db_begin(admin->db, on_done, question);
+    struct db_unit *unit = begin_unit(question, on_done);
     db_query(unit, question->verb->sql, count, values, on_answer);
     db_commit(unit);
     for (size_t i = 0; i < count; i++)
@@ -396,7 +420,7 @@ static void on_epoch_done(void *arg, enum db_outcome outcome, const struct db_er
 static void check_epoch(struct question *question)
 {
     const char *values[] = { question->args[0] };
-    struct db_unit *unit = db_begin(question->admin->db, on_epoch_done, question);
+    struct db_unit *unit = begin_unit(question, on_epoch_done);
     db_query(unit, "SELECT name, content FROM policy_file WHERE epoch = $1::bigint ORDER BY name", 1, values, on_epoch);
     db_commit(unit);
 }

@@ -21,10 +21,11 @@ struct admin;
 /* Called exactly once per request, never from inside admin_ask(). body: JSON, NULL when there is none; borrowed. */
 typedef void (*admin_done_handler)(void *arg, uint64_t id, unsigned status, const char *error, const char *body);
 
-/* in_flight_max: requests under way; over it they are told to come again (75). policy_size: bytes of a policy's files; over it 65. */
-struct admin *admin_new(struct event_base *base, struct db *db, struct cluster *cluster, uint64_t node_timeout_ms,
+/* desk: the connection that requests go over, as they may take long; db, on which nodes wait, only where that is not up. in_flight_max: requests under way; over
+ * it they are told to come again (75). policy_size: bytes of a policy's files; over it 65. */
+struct admin *admin_new(struct event_base *base, struct db *db, struct db *desk, struct cluster *cluster, uint64_t node_timeout_ms,
                         size_t in_flight_max, size_t policy_size, struct metrics *metrics);
-void admin_free(struct admin **admin); /* after the db */
+void admin_free(struct admin **admin); /* after both */
 /* who: the operator's name. request and payloads are copied as far as they are needed. */
 void admin_ask(struct admin *admin, const char *who, const Weir__AdminRequest *request,
                const struct link_payload *payloads, admin_done_handler done, void *arg);

@@ -13,7 +13,7 @@
 #include "coordinator/audit.h"
 #include "coordinator/rows.h"
 
-#define COLUMNS     30
+#define COLUMNS 32
 #define BATCHES_MAX 4 /* transactions in flight */
 #define BATCH_ROWS  5000
 #define INDEXED_MAX 1024 /* bytes: an index entry has an upper limit, and exceeding it would fail the batch */
@@ -112,7 +112,7 @@ static void add_indexed(struct rows *rows, const ProtobufCBinaryData *bytes)
     rows_text(rows, bytes->data, bytes->len, INDEXED_MAX);
 }
 
-/* In the order of insert_sql. Ranges were checked when the frame was decoded. */
+/* In the order of audit_take()'s parameters. Ranges were checked when the frame was decoded. */
 static void add_row(struct rows *rows, const Weir__Report *report, const Weir__AuditRow *row)
 {
     add_indexed(rows, &row->id);
@@ -145,39 +145,17 @@ static void add_row(struct rows *rows, const Weir__Report *report, const Weir__A
     add_indexed(rows, &row->given);
     rows_number(rows, row->origin);
     rows_number(rows, row->first);
+    add_text(rows, &row->host);
+    rows_number(rows, (int64_t)row->override);
     rows_end(rows);
 }
 
-/* Rows that are new, or that the spool knew before their edge told of them, are counted; one that is repeated is neither. */
 static const char insert_sql[] =
-    "WITH written AS (INSERT INTO audit AS a (id, recipient_index, time, node, worker, listener, client, helo, tls, sender, recipient, "
-    "message_id, size,"
-    " disposition, reply_code, reply, verdict, signature, scanner, engine, signatures, next_hop, next_hop_reply, "
-    "duration_ms, policy_epoch, rule, login, given, origin, first)"
-    " SELECT DISTINCT ON (id, recipient_index)" /* or one statement would update a row twice */
-    " id, recipient_index, to_timestamp(time_ms / 1000.0), node, worker, listener, client, helo, tls, sender, "
-    "recipient,"
-    " message_id, size, disposition, reply_code, reply, verdict, signature, scanner, engine, signatures, next_hop, "
-    "next_hop_reply,"
-    " duration_ms, policy_epoch, rule, login, given, origin, first <> 0 FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::text[], $5::integer[], $6::text[], "
-    "$7::text[], $8::text[],"
-    " $9::text[], $10::text[], $11::text[], $12::text[], $13::bigint[], $14::text[], $15::integer[], $16::text[], "
-    "$17::text[],"
-    " $18::text[], $19::text[], $20::text[], $21::text[], $22::text[], $23::text[], $24::bigint[], $25::bigint[],"
-    " $26::text[], $27::text[], $28::text[], $29::smallint[], $30::integer[])"
-    " AS r(id, recipient_index, time_ms, node, worker, listener, client, helo, tls, sender, recipient, message_id, "
-    "size, disposition,"
-    " reply_code, reply, verdict, signature, scanner, engine, signatures, next_hop, next_hop_reply, duration_ms,"
-    " policy_epoch, rule, login, given, origin, first)"
-    " ORDER BY id, recipient_index" /* one order for all: no deadlock with a repeat at another coordinator */
-    " ON CONFLICT (id, recipient_index) DO UPDATE SET policy_epoch = EXCLUDED.policy_epoch, rule = EXCLUDED.rule,"
-    " login = EXCLUDED.login, given = EXCLUDED.given, origin = EXCLUDED.origin, first = EXCLUDED.first" /* the spool's row, which has none of these, may be here first */
-    " WHERE (a.policy_epoch, a.rule, a.login, a.given) = (0, '', '', '')"
-    " AND (EXCLUDED.policy_epoch, EXCLUDED.rule, EXCLUDED.login, EXCLUDED.given) <> (0, '', '', '')"
-    " RETURNING a.id, a.time, a.listener, a.client, a.helo, a.tls, a.size, a.disposition, a.reply, a.login, a.origin, a.first)"
-    " SELECT s.amount, hosts_count(s.rows), outbound_count(s.rows, true), reputation_report(s.judged) FROM (SELECT count(*) AS amount,"
-    " array_agg((id, time, listener, client, helo, tls, size, disposition, login, origin, first)::sent_row) FILTER (WHERE origin >= 2) AS rows,"
-    " array_agg((id, client, helo, login, disposition, reply)::judged_row) FILTER (WHERE origin IN (1, 4)) AS judged FROM written) AS s";
+    "SELECT audit_take("
+    "$1::text[], $2::integer[], $3::bigint[], $4::text[], $5::integer[], $6::text[], $7::text[], $8::text[], "
+    "$9::text[], $10::text[], $11::text[], $12::text[], $13::bigint[], $14::text[], $15::integer[], $16::text[], "
+    "$17::text[], $18::text[], $19::text[], $20::text[], $21::text[], $22::text[], $23::text[], $24::bigint[], "
+    "$25::bigint[], $26::text[], $27::text[], $28::text[], $29::smallint[], $30::integer[], $31::text[], $32::bigint[])";
 
 static void log_row(const Weir__Report *report, const Weir__AuditRow *row)
 {

@@ -283,9 +283,9 @@ void blocklist_look(struct blocklist *blocklist)
     snprintf(every, sizeof every, "%llu ms", (unsigned long long)settings->blocklist_interval);
     snprintf(lease, sizeof lease, "%llu ms", (unsigned long long)lease_ms(blocklist));
     snprintf(most, sizeof most, "%llu", (unsigned long long)settings->blocklist_addresses);
-    const char *const values[] = { blocklist->options.name, silence, every, lease, *rows_values(&own), *rows_values(&zones), most };
+    const char *const values[] = { blocklist->options.name, silence, every, lease, *rows_values(&own), *rows_values(&zones), most, settings->blocklist_private ? "true" : "false" };
     struct db_unit *unit = db_begin(blocklist->options.db, on_claim_done, blocklist);
-    db_query(unit, "SELECT round, asked, addresses FROM blocklist_claim($1, $2::interval, $3::interval, $4::interval, $5::text[], $6::text[], $7::bigint)",
+    db_query(unit, "SELECT round, asked, addresses FROM blocklist_claim($1, $2::interval, $3::interval, $4::interval, $5::text[], $6::text[], $7::bigint, $8::boolean)",
              sizeof values / sizeof *values, values, on_claimed);
     db_commit(unit);
     rows_fini(&own);

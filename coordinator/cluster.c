@@ -79,7 +79,24 @@ static Weir__OutboundStops *make_stops(const struct cluster *cluster, Weir__Outb
         stop->amount = stop->state == WEIR__OUTBOUND_STATE__OUTBOUND_THROTTLED ? cluster->options.outbound_throttle : 0;
     }
     out->n_stops = view->stop_count;
+    out->beyond = view->beyond;
+    out->n_beyond = view->beyond_count;
+    out->beyond_states = wire_bytes(view->beyond_states, view->beyond_count);
     return view->stop_count > 0 ? out : NULL;
+}
+
+/* The same of those who were moved to an egress pool. */
+static Weir__OutboundPools *make_pools(const struct cluster_view *view, Weir__OutboundPools *out, Weir__OutboundPool *items)
+{
+    weir__outbound_pools__init(out);
+    out->pools = xcalloc(view->pool_count + 1, sizeof *out->pools);
+    for (size_t i = 0; i < view->pool_count; i++) {
+        weir__outbound_pool__init(out->pools[i] = &items[i]);
+        items[i].subject = wire_text(view->pools[i].subject);
+        items[i].pool = wire_text(view->pools[i].pool);
+    }
+    out->n_pools = view->pool_count;
+    return view->pool_count > 0 ? out : NULL;
 }
 
 static void publish(struct cluster *cluster)
@@ -138,6 +155,9 @@ static void publish(struct cluster *cluster)
     Weir__OutboundStops outbound;
     Weir__OutboundStop *stops = xcalloc(view->stop_count + 1, sizeof *stops);
     state.outbound = make_stops(cluster, &outbound, stops);
+    Weir__OutboundPools pools;
+    Weir__OutboundPool *pooled = xcalloc(view->pool_count + 1, sizeof *pooled);
+    state.pools = make_pools(view, &pools, pooled);
     state.n_nodes = view->node_count;
     state.n_keys = view->key_count;
     Weir__Frame frame = WEIR__FRAME__INIT;
@@ -150,6 +170,8 @@ static void publish(struct cluster *cluster)
     free(told);
     free(outbound.stops);
     free(stops);
+    free(pools.pools);
+    free(pooled);
     free(entries);
     free(keys);
 }

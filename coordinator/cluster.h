@@ -39,6 +39,10 @@ struct cluster_stop {
     Weir__OutboundState state;
 };
 
+struct cluster_pool {
+    char *subject, *pool;
+};
+
 struct cluster_view {
     uint64_t epoch; /* 0: never read */
     bool spool_full; /* read with it, but under no epoch: it changes with every message */
@@ -51,6 +55,11 @@ struct cluster_view {
     size_t key_count;
     struct cluster_stop *stops; /* accounts and inside hosts that are slowed down or stopped */
     size_t stop_count;
+    uint64_t *beyond;           /* wire_subject_digest() of others who are stopped */
+    size_t beyond_count;
+    uint8_t *beyond_states;     /* of each its Weir__OutboundState */
+    struct cluster_pool *pools; /* those whose mail operators moved to an egress pool */
+    size_t pool_count;
 };
 
 struct cluster_policy {

@@ -58,6 +58,26 @@ static void parse_node(struct cluster_node *node, const json_t *entry)
     node->has_key = curve_key_parse(node->public_key, get_text(entry, "public_key"));
 }
 
+/* Functions of before tell no letters: all are held. */
+static void parse_beyond(struct cluster_view *view, const json_t *root)
+{
+    const json_t *told = json_object_get(root, "beyond"), *entry;
+    const char *letter = get_text(root, "beyond_states");
+    size_t i, room = json_array_size(told);
+    view->beyond = xcalloc(room + 1, sizeof *view->beyond);
+    view->beyond_states = xcalloc(room + 1, sizeof *view->beyond_states);
+    json_array_foreach(told, i, entry)
+    {
+        if (view->beyond_count == WIRE_BEYOND_MAX)
+            break;
+        view->beyond_states[view->beyond_count] = *letter == 'f'   ? WEIR__OUTBOUND_STATE__OUTBOUND_FULL
+                                                  : *letter == 'r' ? WEIR__OUTBOUND_STATE__OUTBOUND_REFUSED
+                                                                   : WEIR__OUTBOUND_STATE__OUTBOUND_HELD;
+        view->beyond[view->beyond_count++] = wire_subject_digest(json_is_string(entry) ? json_string_value(entry) : "");
+        letter += *letter != '\0';
+    }
+}
+
 bool cluster_view_parse(struct cluster_view *view, const char *text, struct error *why)
 {
     *view = (struct cluster_view){ 0 };
@@ -99,6 +119,15 @@ bool cluster_view_parse(struct cluster_view *view, const char *text, struct erro
         if (state > 0 && len > 0 && len <= WIRE_SUBJECT_MAX && view->stop_count < WIRE_STOPS_MAX)
             view->stops[view->stop_count++] = (struct cluster_stop){ xstrdup(get_text(entry, "subject")), (Weir__OutboundState)state };
     }
+    parse_beyond(view, root);
+    told = json_object_get(root, "pools");
+    view->pools = xcalloc(json_array_size(told) + 1, sizeof *view->pools);
+    json_array_foreach(told, i, entry)
+    {
+        size_t len = strlen(get_text(entry, "subject")), pool = strlen(get_text(entry, "pool"));
+        if (len > 0 && len <= WIRE_SUBJECT_MAX && pool > 0 && pool <= WIRE_NAME_MAX && view->pool_count < WIRE_STOPS_MAX)
+            view->pools[view->pool_count++] = (struct cluster_pool){ xstrdup(get_text(entry, "subject")), xstrdup(get_text(entry, "pool")) };
+    }
     json_decref(root);
     return true;
 }
@@ -111,7 +140,14 @@ void cluster_view_clear(struct cluster_view *view)
     }
     for (size_t i = 0; i < view->stop_count; i++)
         free(view->stops[i].subject);
+    for (size_t i = 0; i < view->pool_count; i++) {
+        free(view->pools[i].subject);
+        free(view->pools[i].pool);
+    }
     free(view->stops);
+    free(view->pools);
+    free(view->beyond);
+    free(view->beyond_states);
     free(view->policy_digest);
     free(view->identity);
     free(view->nodes);

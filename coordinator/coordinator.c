@@ -9,6 +9,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 #include "common/clock.h"
+#include "common/fair.h"
 #include "common/log.h"
 #include "common/memory.h"
 #include "common/open_files.h"
@@ -46,7 +47,7 @@ struct coordinator {
     struct metrics metrics;
     struct link_hub *hub;
     struct link_publisher *publisher;
-    struct db *db;
+    struct db *db, *desk; /* desk: for what takes long, which nodes must not wait for */
     struct cluster *cluster;
     struct beats *beats;
     struct audit *audit;
@@ -64,6 +65,7 @@ struct coordinator {
     struct outbound *outbound;
     struct dns_push *dns_push;
     struct blocklist *blocklist;
+    struct quarantine *quarantine;
     struct leader *leader;
     struct service *service;
     struct http *http;
@@ -78,6 +80,7 @@ static void on_database_up(void *arg)
     cluster_database_up(coordinator->cluster);
     http_database_up(coordinator->http);
     spool_database_up(coordinator->spool);
+    db_start(coordinator->desk);
     reputation_changed(coordinator->reputation);
 }
 
@@ -206,7 +209,7 @@ static void make_database(struct coordinator *coordinator)
      * left would go on waiting. Plans are not compiled (jit): that takes seconds for what takes a third of one, as looking for an address in a spool of
      * 100,000 messages. The leader's lock is this session's, and TCP may take hours to find that a machine is gone, and never finds that a process hangs:
      * PostgreSQL ends the session that asks nothing (publish_interval, and the leader's turns, are far less), and another coordinator leads. */
-    char *setup = xasprintf("SET jit = off; SET idle_session_timeout = %llu; SET lock_timeout = %llu; %s RESET lock_timeout; SET weir.node_timeout = '%llu ms'; %s LISTEN weir_cluster;",
+    char *setup = xasprintf("SET jit = off; SET idle_session_timeout = %llu; SET lock_timeout = %llu; %s RESET lock_timeout; SET weir.node_timeout = '%llu ms'; %s LISTEN weir_cluster; LISTEN weir_reputation;",
                             (unsigned long long)coordinator->config->own.database_session,
                             (unsigned long long)coordinator->config->own.database_timeout / 2 + 1, schema,
                             (unsigned long long)coordinator->config->cluster.node_timeout, reputation);
@@ -230,6 +233,40 @@ static void make_database(struct coordinator *coordinator)
     free(reputation);
     free(setup);
     free(application);
+}
+
+static void on_desk(void *arg)
+{
+    (void)arg; /* whoever uses it asks whether it is up */
+}
+
+/* What operators ask, and what looks through whole tables. */
+static void make_desk(struct coordinator *coordinator)
+{
+    const struct coordinator_settings *own = &coordinator->config->own;
+    char *application = xasprintf("weir %s admin", coordinator->command->name), *reputation = reputation_setup(own);
+    /* A question that takes too long ends before the connection does, so those behind it are answered. */
+    char *setup = xasprintf("SET jit = off; SET lock_timeout = %llu; SET statement_timeout = %llu; SET weir.node_timeout = '%llu ms'; %s",
+                            (unsigned long long)own->database_timeout / 2 + 1, (unsigned long long)own->database_timeout * 9 / 10 + 1,
+                            (unsigned long long)coordinator->config->cluster.node_timeout, reputation);
+    struct db_options options = {
+        .conninfo = coordinator->config->conninfo,
+        .application_name = application,
+        .setup = setup,
+        .lineage = &coordinator->lineage,
+        .later = true,
+        .labels = "connection=\"admin\"",
+        .metrics = &coordinator->metrics,
+        .connect_timeout_ms = own->database_connect_timeout,
+        .answer_timeout_ms = own->database_timeout,
+        .session_timeout_ms = own->database_session,
+        .up = on_desk,
+        .down = on_desk,
+    };
+    coordinator->desk = db_new(coordinator->base, &options);
+    free(application);
+    free(reputation);
+    free(setup);
 }
 
 static void on_disk_full(void *arg)
@@ -263,10 +300,12 @@ static bool make(struct coordinator *coordinator, const struct curve_keypair *pa
     struct metrics *metrics = &coordinator->metrics;
     coordinator->hub = link_hub_new(coordinator->base, pair, metrics);
     link_hub_configure(coordinator->hub, &config->cluster);
+    fair_set_prefixes(config->cluster.source_prefix4, config->cluster.source_prefix6);
     coordinator->publisher = link_publisher_new(coordinator->hub, config->own.publish, why);
     if (coordinator->publisher == NULL)
         return false;
     make_database(coordinator);
+    make_desk(coordinator);
     struct cluster_options cluster = {
         .base = coordinator->base,
         .db = coordinator->db,
@@ -283,7 +322,7 @@ static bool make(struct coordinator *coordinator, const struct curve_keypair *pa
     coordinator->cluster = cluster_new(&cluster);
     coordinator->beats = beats_new(coordinator->base, coordinator->db, name, silence, metrics);
     coordinator->audit = audit_new(coordinator->base, coordinator->db, config->own.audit_pending, metrics);
-    coordinator->admin = admin_new(coordinator->base, coordinator->db, coordinator->cluster, silence,
+    coordinator->admin = admin_new(coordinator->base, coordinator->db, coordinator->desk, coordinator->cluster, silence,
                                    config->own.admin_requests, config->own.policy_size, metrics);
     coordinator->questions = questions_new(config->own.questions_pending, metrics);
     make_spool(coordinator);
@@ -293,7 +332,7 @@ static bool make(struct coordinator *coordinator, const struct curve_keypair *pa
         return false;
     coordinator->verify = verify_new(coordinator->db, coordinator->questions, &config->own, metrics);
     coordinator->limits = limits_new(coordinator->base, coordinator->db, coordinator->questions, metrics);
-    coordinator->reputation = reputation_new(coordinator->base, coordinator->db, coordinator->questions, &config->own, metrics);
+    coordinator->reputation = reputation_new(coordinator->base, coordinator->db, coordinator->desk, coordinator->questions, &config->own, metrics);
     struct relay_test_options relay_test = {
         .base = coordinator->base,
         .db = coordinator->db,
@@ -341,8 +380,9 @@ static bool make(struct coordinator *coordinator, const struct curve_keypair *pa
         .metrics = metrics,
     };
     coordinator->blocklist = blocklist_new(&blocklist);
+    coordinator->quarantine = quarantine_new(coordinator->db, &config->own, metrics);
     coordinator->leader = leader_new(coordinator->base, coordinator->db, &config->own, coordinator->relay_test, coordinator->reputation, coordinator->turns,
-                                     coordinator->signatures, coordinator->outbound, coordinator->dns_push, coordinator->blocklist, metrics);
+                                     coordinator->signatures, coordinator->outbound, coordinator->dns_push, coordinator->blocklist, coordinator->quarantine, metrics);
     struct service_options service = {
         .hub = coordinator->hub,
         .endpoint = config->own.listen,
@@ -352,6 +392,7 @@ static bool make(struct coordinator *coordinator, const struct curve_keypair *pa
         .audit = coordinator->audit,
         .admin = coordinator->admin,
         .questions = coordinator->questions,
+        .lineage = &coordinator->lineage,
         .metrics = metrics,
     };
     coordinator->service = service_new(&service, why);
@@ -363,6 +404,7 @@ static bool make(struct coordinator *coordinator, const struct curve_keypair *pa
         .listen = config->own.http,
         .name = name,
         .db = coordinator->db,
+        .desk = coordinator->desk,
         .cluster = coordinator->cluster,
         .node_timeout_ms = silence,
         .connections_max = config->own.http_connections,
@@ -380,6 +422,7 @@ static void unmake(struct coordinator *coordinator)
     if (coordinator->signatures != NULL)
         signatures_rest(coordinator->signatures);
     db_free(&coordinator->db);
+    db_free(&coordinator->desk);
     if (coordinator->beats != NULL)
         beats_forget(coordinator->beats, &coordinator->own_beat);
     http_free(&coordinator->http);
@@ -390,6 +433,7 @@ static void unmake(struct coordinator *coordinator)
     outbound_free(&coordinator->outbound);
     dns_push_free(&coordinator->dns_push);
     blocklist_free(&coordinator->blocklist);
+    quarantine_free(&coordinator->quarantine);
     spool_free(&coordinator->spool);
     auth_free(&coordinator->auth);
     verify_free(&coordinator->verify);

@@ -2,6 +2,7 @@
  * dns_push.c - see dns_push.h
  *
  *     look (a query) --due--> nsupdate --its end--> result (a query) --> look
+ *       |'--a name of before is to go--> nsupdate --its end--> result of that --> look
  *       '--not due: LOOK_MS later
  */
 #include "coordinator/dns_push.h"
@@ -27,11 +28,18 @@ struct found {
     uint64_t asked, done;
 };
 
+/* A name that the edges had before. */
+struct former {
+    char *name, *zone, *server; /* NULL: none is to go */
+    json_t *addresses;          /* that are to */
+};
+
 struct dns_push {
     struct dns_push_options options;
     struct event *timer;
     struct nsupdate *nsupdate; /* NULL: none under way */
     struct found found;        /* of the look that led to the push, while one is under way */
+    struct former former;      /* of that look */
     char *failed_addresses;    /* what the last push, if it failed, was of; NULL: it did not */
     uint64_t failed_ms;
     bool leads, asking, pushed_once, kept;
@@ -60,6 +68,15 @@ static void forget_found(struct dns_push *push)
     push->found = (struct found){ 0 };
 }
 
+static void forget_former(struct dns_push *push)
+{
+    free(push->former.name);
+    free(push->former.zone);
+    free(push->former.server);
+    json_decref(push->former.addresses);
+    push->former = (struct former){ 0 };
+}
+
 static void forget_failure(struct dns_push *push)
 {
     free(push->failed_addresses);
@@ -74,6 +91,7 @@ void dns_push_free(struct dns_push **freed)
         return;
     nsupdate_free(&push->nsupdate);
     forget_found(push);
+    forget_former(push);
     forget_failure(push);
     event_free(push->timer);
     free(push);
@@ -158,6 +176,59 @@ static void on_pushed(void *arg, const char *failure)
     tell(push, failure);
 }
 
+/* ---- names of before ---- */
+
+static void on_former_told(void *arg, enum db_outcome outcome, const struct db_error *error)
+{
+    struct dns_push *push = arg;
+    push->asking = false;
+    if (outcome == DB_FAILED)
+        log_write(LOG_ERR, "database: dns: %s", error->why.text);
+    look_later(push, LOOK_MS);
+}
+
+static void on_removed(void *arg, const char *failure)
+{
+    struct dns_push *push = arg;
+    const char *const values[] = { push->former.name, failure };
+    push->nsupdate = NULL;
+    metric_add(failure == NULL ? push->pushed : push->failed, 1);
+    if (failure == NULL)
+        log_write(LOG_NOTICE, "dns: %s, the edges' name of before, has no addresses of theirs any more, at %s", push->former.name, push->former.server);
+    else
+        log_write(LOG_ERR, "dns: the addresses of %s, the edges' name of before, were not taken away at %s: %s", push->former.name, push->former.server, failure);
+    push->asking = true;
+    struct db_unit *unit = db_begin(push->options.db, on_former_told, push);
+    db_query(unit, "SELECT dns_former_result($1, $2)", 2, values, NULL);
+    db_commit(unit);
+    forget_former(push);
+}
+
+static void remove_former(struct dns_push *push)
+{
+    const struct dns_settings *settings = push->options.settings;
+    struct dns_update update = { push->former.server, push->former.zone, push->former.name, 0 };
+    struct text script;
+    struct error why;
+    text_init(&script);
+    if (dns_removal_script(&script, &update, push->former.addresses))
+        push->nsupdate = nsupdate_start(push->options.base, script.data, settings->dns_tsig_file, settings->dns_push_timeout, on_removed, push, &why);
+    else
+        error_set(&why, "this is no server");
+    if (push->nsupdate == NULL)
+        on_removed(push, why.text);
+    text_fini(&script);
+}
+
+static void on_former(void *arg, const PGresult *result)
+{
+    struct dns_push *push = arg;
+    forget_former(push);
+    if (PQntuples(result) == 1)
+        push->former = (struct former){ xstrdup(PQgetvalue(result, 0, 0)), xstrdup(PQgetvalue(result, 0, 1)), xstrdup(PQgetvalue(result, 0, 2)),
+                                        json_loads(PQgetvalue(result, 0, 3), 0, NULL) };
+}
+
 /* ---- looking ---- */
 
 /* The script is never without an address: then nothing is pushed. */
@@ -236,6 +307,8 @@ static void on_look_done(void *arg, enum db_outcome outcome, const struct db_err
         set_kept(push, count == 0);
         if (is_due(push) && (count > 0 || push->found.asked > push->found.done))
             begin(push, addresses);
+        if (push->nsupdate == NULL && !push->asking && push->former.name != NULL)
+            remove_former(push);
     }
     json_decref(addresses);
     if (push->nsupdate == NULL && !push->asking)
@@ -248,7 +321,9 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     (void)fd, (void)what;
     struct dns_push *push = arg;
     const struct dns_settings *settings = push->options.settings;
-    char silence[32], wait[32], ttl[24];
+    char silence[32], wait[32], ttl[24], former_wait[32], pause[32];
+    snprintf(former_wait, sizeof former_wait, "%llu ms", (unsigned long long)settings->dns_former_wait);
+    snprintf(pause, sizeof pause, "%llu ms", (unsigned long long)settings->dns_interval);
     snprintf(silence, sizeof silence, "%llu ms", (unsigned long long)push->options.node_timeout_ms);
     snprintf(wait, sizeof wait, "%llu ms", (unsigned long long)settings->drain_dns_wait);
     snprintf(ttl, sizeof ttl, "%llu", (unsigned long long)settings->dns_ttl / 1000);
@@ -258,5 +333,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     db_query(unit,
              "SELECT addresses, nodes, differs, adds, age_ms, asked, done FROM dns_look($1::interval, $2, $3, $4, $5::bigint, $6::interval)",
              sizeof values / sizeof *values, values, on_found);
+    const char *const waits[] = { former_wait, pause };
+    db_query(unit, "SELECT name, zone, server, addresses FROM dns_former_due($1::interval, $2::interval)", 2, waits, on_former);
     db_commit(unit);
 }

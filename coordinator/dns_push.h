@@ -6,7 +6,8 @@
  * Which they are the database knows (functions/dns.sql), and what the server has been given. A push is one process (nsupdate.h) and one message; it is due at
  * once when an edge is to leave, when addresses are to come back and dns_ttl has passed since the last push (an edge that comes and goes does not keep
  * the server busy), every dns_interval, when operators ask, and for a new leader. One that failed is tried again after a pause. The empty set is never
- * pushed: it would take the site off; the last one stays, which is counted and logged. A coordinator that leads no more ends its push.
+ * pushed: it would take the site off; the last one stays, which is counted and logged. When dns_name becomes another one, the addresses of the one before
+ * are taken away dns_former_wait later, in a message of its own. A coordinator that leads no more ends its push.
  */
 #include <event2/event.h>
 #include "common/metrics.h"

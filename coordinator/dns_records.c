@@ -47,3 +47,21 @@ bool dns_update_script(struct text *out, const struct dns_update *update, const 
     text_fini(&records);
     return count > 0;
 }
+
+bool dns_removal_script(struct text *out, const struct dns_update *update, const json_t *addresses)
+{
+    struct netaddr server, address;
+    struct error why;
+    char formatted[NETADDR_TEXT_MAX];
+    size_t i;
+    const json_t *one;
+
+    if (!form_name_server(&server, update->server, &why))
+        return false;
+    text_printf(out, "server %s %u\nzone %s.\n", netaddr_format(&server, formatted), server.port, update->zone);
+    json_array_foreach(addresses, i, one)
+        if (json_is_string(one) && netaddr_parse(&address, json_string_value(one)))
+            text_printf(out, "update delete %s. %s %s\n", update->name, address.family == AF_INET ? "A" : "AAAA", netaddr_format(&address, formatted));
+    text_printf(out, "send\n");
+    return true;
+}

@@ -24,4 +24,7 @@ struct dns_update {
  * left without any. */
 bool dns_update_script(struct text *out, const struct dns_update *update, const json_t *addresses);
 
+/* Appends a script that takes these addresses away from name, and leaves what others gave it. false: server is none. */
+bool dns_removal_script(struct text *out, const struct dns_update *update, const json_t *addresses);
+
 #endif

@@ -86,7 +86,7 @@ static void on_readyz(struct evhttp_request *request, void *arg)
     struct http *http = arg;
     /* One that would tell edges "not now" is not ready: the spool's connections are made after the first one, and may
      * be back later. */
-    bool up = db_is_up(http->options.db) && spool_is_up(http->options.spool) &&
+    bool up = db_is_up(http->options.db) && db_is_up(http->options.desk) && spool_is_up(http->options.spool) &&
               cluster_view(http->options.cluster)->epoch != 0;
     if (http->draining)
         reply_text(http, request, 503, "stopping\n");
@@ -239,10 +239,16 @@ static void forget_series(struct http *http)
 static const char *series_name(const char *word)
 {
     static const char *const names[][2] = {
-        { "look_at", "weir_signature_look_timestamp_seconds" }, { "look_failed", "weir_signature_look_failed" }, { "pinned", "weir_signature_pinned" },
+        { "canary_ends", "weir_signature_canary_ends" },        { "look_at", "weir_signature_look_timestamp_seconds" },
+        { "look_failed", "weir_signature_look_failed" },        { "pinned", "weir_signature_pinned" },
         { "refused", "weir_signature_refused" },                { "sets", "weir_signature_sets" },
         { "own_listed", "weir_own_address_listed" },            { "own_checked", "weir_own_address_check_timestamp_seconds" },
+        { "dns_drains", "weir_dns_drains_waiting" },            { "dns_former", "weir_dns_former_names" },
         { "own_left_out", "weir_own_addresses_left_out" },
+        { "quarantined", "weir_quarantine_messages" },          { "quarantine_oldest", "weir_quarantine_oldest_age_seconds" },
+        { "quarantine_bytes", "weir_quarantine_bytes" },        { "quarantine_bodies", "weir_quarantine_bodies" },
+        { "quarantine_held", "weir_quarantine_held" },          { "quarantine_left", "weir_quarantine_left" },
+        { "conservation", "weir_conservation_difference" },
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strcmp(names[i][0], word) == 0)
@@ -325,7 +331,8 @@ static void on_metrics(struct evhttp_request *request, void *arg)
              1, values, on_rows);
     db_query(unit, "SELECT node, listener, endpoint, verdict, extract(epoch FROM tested_at) FROM relay_test WHERE tested_at IS NOT NULL ORDER BY 1, 2, 3", 0,
              NULL, on_tested);
-    db_query(unit, "SELECT name, labels, value FROM signature_gauges() UNION ALL SELECT name, labels, value FROM blocklist_gauges()", 0, NULL, on_series);
+    db_query(unit, "SELECT name, labels, value FROM signature_gauges() UNION ALL SELECT name, labels, value FROM blocklist_gauges()"
+             " UNION ALL SELECT name, labels, value FROM quarantine_gauges() UNION ALL SELECT name, labels, value FROM dns_gauges()", 0, NULL, on_series);
     db_commit(unit);
 }
 

@@ -24,7 +24,7 @@ struct http_options {
     struct event_base *base;
     const char *listen; /* "127.0.0.1:7080" */
     const char *name;   /* this coordinator; borrowed */
-    struct db *db;
+    struct db *db, *desk; /* desk: only asked whether it is up */
     const struct cluster *cluster;
     const struct spool *spool;
     uint64_t node_timeout_ms;

@@ -2,7 +2,8 @@
  * leader.c - what one coordinator must do for all: fold metrics of ended processes, delete old audit rows, what was
  * left in the spool, what next hops said of recipients and operators were told too long ago, buckets that are full again, and
  * hosts not seen for long; tidy reputations, and judge them anew; look which listeners are to be tested, which scanners are to make new generations, and what is to
- * be done about virus signatures; keep the edges' name right in the DNS; look the site's own addresses up in lists of the DNS
+ * be done about virus signatures; keep the edges' name right in the DNS; look the site's own addresses up in lists of the DNS; end what is
+ * in the quarantine for too long
  *
  * One unit at a time. Rows are deleted in small batches, with a pause in between, so that nobody waits for them.
  */
@@ -31,6 +32,7 @@ struct leader {
     struct outbound *outbound;
     struct dns_push *dns_push;
     struct blocklist *blocklist;
+    struct quarantine *quarantine;
     struct reputation_room *reputation;
     uint64_t retention_at_ms;
     bool leads, more_verified, more_buckets, more_rows, more_processes, more_leftovers, more_hosts;
@@ -48,7 +50,7 @@ static void schedule(struct leader *leader)
 
 struct leader *leader_new(struct event_base *base, struct db *db, const struct coordinator_settings *settings,
                           struct relay_test *relay_test, struct reputation_room *reputation, struct turns *turns, struct signatures *signatures, struct outbound *outbound,
-                          struct dns_push *dns_push, struct blocklist *blocklist, struct metrics *metrics)
+                          struct dns_push *dns_push, struct blocklist *blocklist, struct quarantine *quarantine, struct metrics *metrics)
 {
     struct leader *leader = xcalloc(1, sizeof *leader);
     leader->db = db;
@@ -59,6 +61,7 @@ struct leader *leader_new(struct event_base *base, struct db *db, const struct c
     leader->outbound = outbound;
     leader->dns_push = dns_push;
     leader->blocklist = blocklist;
+    leader->quarantine = quarantine;
     leader->reputation = reputation;
     leader->timer = evtimer_new(base, on_timer, leader);
     leader->leading = metrics_gauge(metrics, "weir_leader", NULL);
@@ -238,6 +241,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     reputation_turn(leader->reputation);
     relay_test_look(leader->relay_test);
     blocklist_look(leader->blocklist);
+    quarantine_turn(leader->quarantine);
     turns_look(leader->turns);
     signatures_turn(leader->signatures);
 }

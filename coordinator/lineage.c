@@ -17,3 +17,8 @@ bool lineage_accept(struct lineage *lineage, const char *identity)
     snprintf(lineage->newest, sizeof lineage->newest, "%s", identity);
     return true;
 }
+
+bool lineage_hear(struct lineage *lineage, const char *identity)
+{
+    return identity_is_behind(lineage->newest, identity) && lineage_accept(lineage, identity);
+}

@@ -11,6 +11,7 @@
 
 #define TURN_MS 500
 #define TIDY_MS 60000
+#define LOOK_MS 2000 /* metrics: each look adds up all held mail */
 #define MOST    20000 /* counts in one turn */
 #define MOST_FREED 500 /* messages let go in one transaction: others wait for their rows */
 
@@ -20,7 +21,7 @@ struct outbound {
     struct db *db;
     struct event *timer;
     const struct coordinator_settings *settings;
-    uint64_t tidy_at_ms;
+    uint64_t tidy_at_ms, look_at_ms;
     bool leads;
     bool more; /* messages to be let go */
     struct metric *throttled, *held, *dry, *messages, *bytes, *filled, *deleted;
@@ -80,6 +81,7 @@ void outbound_lead(struct outbound *outbound, bool leads)
         return;
     outbound->leads = leads;
     outbound->more = false;
+    outbound->look_at_ms = 0;
     if (!leads)
         set_gauges(outbound, NULL); /* whoever leads now has them */
     else
@@ -164,7 +166,10 @@ static void on_judgement_done(void *arg, enum db_outcome outcome, const struct d
     if (clock_ms() >= outbound->tidy_at_ms)
         db_query(unit, "SELECT outbound_tidy($1::bigint, $2::integer)", 2, tidied, on_tidied);
     db_query(unit, "SELECT outbound_free($1::integer)", 1, let_go, on_freed);
-    db_query(unit, "SELECT throttled, held, dry, messages, bytes, filled FROM outbound_counts()", 0, NULL, on_counts);
+    if (clock_ms() >= outbound->look_at_ms) {
+        outbound->look_at_ms = clock_ms() + LOOK_MS;
+        db_query(unit, "SELECT throttled, held, dry, messages, bytes, filled FROM outbound_counts()", 0, NULL, on_counts);
+    }
     db_commit(unit);
 }
 

@@ -5,11 +5,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/memory.h"
 #include "common/policy/policy.h"
 #include "coordinator/probes/prober.h"
+#include "coordinator/rows.h"
 #include "coordinator/text.h"
 
 #define LOOK_MIN_MS 2000
@@ -21,6 +24,7 @@
 struct under_way { /* one test */
     char *node, *listener, *endpoint, *claim;
     bool outbound;
+    struct netaddr target, source; /* source: as configured; no family: the system's choice */
     struct policy *policy; /* who is inside, and the first own domain; NULL: not known */
 };
 
@@ -134,7 +138,7 @@ static void on_tested(void *arg, struct prober *prober)
     forget_current(test);
 }
 
-static void begin(struct relay_test *test, const struct netaddr *target)
+static void begin(struct relay_test *test)
 {
     const struct coordinator_settings *settings = test->options.settings;
     struct under_way *current = &test->current;
@@ -142,7 +146,8 @@ static void begin(struct relay_test *test, const struct netaddr *target)
     const char *own = current->policy != NULL ? policy_first_own_domain(current->policy) : NULL;
     struct prober_options prober = {
         .base = test->options.base,
-        .target = *target,
+        .target = current->target,
+        .source = current->source,
         .reply_ms = REPLY_MS,
         .total_ms = TOTAL_MS,
         .probes = { .control = own != NULL && !current->outbound, .edge = true },
@@ -152,12 +157,70 @@ static void begin(struct relay_test *test, const struct netaddr *target)
     snprintf(prober.probes.own, sizeof prober.probes.own, "%s", own != NULL ? own : "");
     snprintf(prober.probes.outside, sizeof prober.probes.outside, "%s", settings->relay_test_outside);
     netaddr_parse(&prober.probes.client, settings->relay_test_client);
+    test->prober = prober_new(&prober);
+}
+
+static void on_from_done(void *arg, enum db_outcome outcome, const struct db_error *error)
+{
+    struct relay_test *test = arg;
+    test->asking = false;
+    if (outcome == DB_FAILED)
+        log_write(LOG_ERR, "database: relay test: %s", error->why.text);
+    if (outcome == DB_OK)
+        begin(test);
+    else /* the claim is still ours: we may have it again */
+        forget_current(test);
+}
+
+/* Where the system would connect from: nothing is sent. No family: from nowhere. */
+static struct netaddr system_source(const struct netaddr *target)
+{
+    struct sockaddr_storage address;
+    struct netaddr source = { 0 };
+    socklen_t len = netaddr_to_sockaddr(target, &address);
+    int fd = socket(target->family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0 && connect(fd, (struct sockaddr *)&address, len) == 0) {
+        len = sizeof address;
+        if (getsockname(fd, (struct sockaddr *)&address, &len) != 0 || !netaddr_from_sockaddr(&source, (struct sockaddr *)&address))
+            source.family = 0;
+    }
+    if (fd >= 0)
+        close(fd);
+    return source;
+}
+
+static void add_address(struct rows *rows, const struct netaddr *address)
+{
+    char text[NETADDR_TEXT_MAX];
+    if (address->family == 0)
+        return;
+    rows_string(rows, netaddr_format(address, text));
+    rows_end(rows);
+}
+
+/* Edges report what they refuse to it: the database must know by then whose refusals they are. */
+static void tell_source(struct relay_test *test)
+{
+    const struct coordinator_settings *settings = test->options.settings;
+    struct under_way *current = &test->current;
+    struct netaddr client = { 0 }, local;
+    struct rows from;
+    rows_init(&from, 1);
     for (size_t i = 0; i < settings->relay_test_source.count; i++) {
         struct netaddr source;
-        if (netaddr_parse(&source, settings->relay_test_source.items[i]) && source.family == target->family)
-            prober.source = source;
+        if (netaddr_parse(&source, settings->relay_test_source.items[i]) && source.family == current->target.family)
+            current->source = source;
     }
-    test->prober = prober_new(&prober);
+    local = current->source.family != 0 ? current->source : system_source(&current->target);
+    add_address(&from, &local);
+    if (netaddr_parse(&client, settings->relay_test_client))
+        add_address(&from, &client);
+    const char *const values[] = { current->node, current->listener, current->endpoint, current->claim, *rows_values(&from) };
+    test->asking = true;
+    struct db_unit *unit = db_begin(test->options.db, on_from_done, test);
+    db_query(unit, "SELECT relay_test_from($1, $2, $3, $4::bigint, $5::text[])", sizeof values / sizeof *values, values, NULL);
+    db_commit(unit);
+    rows_fini(&from);
 }
 
 /* ---- looking ---- */
@@ -184,14 +247,13 @@ static void on_claimed(void *arg, const PGresult *result)
 static void on_claim_done(void *arg, enum db_outcome outcome, const struct db_error *error)
 {
     struct relay_test *test = arg;
-    struct netaddr target;
     test->asking = false;
     if (outcome == DB_FAILED)
         log_write(LOG_ERR, "database: relay test: %s", error->why.text);
     if (outcome != DB_OK) { /* a claim that was made all the same is of our name: we may have it again */
         forget_current(test);
-    } else if (test->current.node != NULL && netaddr_parse_endpoint(&target, test->current.endpoint, NULL)) {
-        begin(test, &target);
+    } else if (test->current.node != NULL && netaddr_parse_endpoint(&test->current.target, test->current.endpoint, NULL)) {
+        tell_source(test);
     } else if (test->current.node != NULL) {
         tell(test, PROBES_UNKNOWN, "the edge told of no address");
         forget_current(test);

@@ -18,7 +18,8 @@
 #include "coordinator/text.h"
 
 #define TICK_MS   500
-#define TIDY_ROWS 5000  /* of one unit */
+#define TIDY_ROWS 5000    /* of one unit */
+#define COUNTS_ROWS 20000 /* so of what was counted: each looks at all there is */
 #define TIDY_MS   60000 /* what was counted is looked at so often, while there is nothing to delete */
 
 struct asked {
@@ -42,14 +43,14 @@ struct news { /* of the read under way */
 };
 
 struct reputation_room {
-    struct db *db;
+    struct db *db, *desk;
     const struct coordinator_settings *settings;
     struct event *soon, *tick;
     struct asked_list waiting, standing;
     struct asked *first; /* whom the read under way began with: still in `waiting` */
     bool busy, again, draining; /* again: something changed since the read began */
     struct news news;
-    bool tidying;          /* the leader's units are under way */
+    bool tidying, tidying_counts; /* the leader's units are under way */
     bool more_counts, more_standings; /* there was more to do than fitted into the last of each */
     uint64_t tidy_at_ms;   /* when what was counted is looked at next */
     struct metric *reads, *told, *standing_gauge, *counted, *listed, *faded, *over, *untold;
@@ -182,7 +183,7 @@ static void on_entries(void *arg, const PGresult *result)
 {
     struct reputation_room *room = arg;
     struct news *news = &room->news;
-    for (int row = 0; row < PQntuples(result) && PQnfields(result) == 6 && news->count < WIRE_STANDINGS_MAX; row++) {
+    for (int row = 0; row < PQntuples(result) && PQnfields(result) == 7 && news->count < WIRE_STANDINGS_MAX; row++) {
         Weir__ReputationEntry *entry = news->pointers[news->count] = &news->entries[news->count];
         char *key = news->keys[news->count];
         uint64_t left = strtoull(PQgetvalue(result, row, 5), NULL, 10);
@@ -193,6 +194,7 @@ static void on_entries(void *arg, const PGresult *result)
         entry->by_operator = PQgetvalue(result, row, 3)[0] == 't';
         entry->action = action_of(PQgetvalue(result, row, 4));
         entry->left_ms = left < WIRE_TIME_MAX ? left : WIRE_TIME_MAX;
+        entry->override = strtoull(PQgetvalue(result, row, 6), NULL, 10);
         news->numbers[news->count++] = strtoull(PQgetvalue(result, row, 0), NULL, 10);
     }
     news->more = news->count == WIRE_STANDINGS_MAX;
@@ -233,7 +235,7 @@ static void on_soon(evutil_socket_t fd, short what, void *arg)
     struct db_unit *unit = db_begin(room->db, on_read, room);
     db_query(unit, "SELECT s.source, s.since, s.whole, c.number FROM standing_source($1, $2::bigint, $3::boolean) AS s, standing_change AS c", 3, from, on_source);
     db_query(unit,
-             "SELECT n.number, n.key, n.login, n.by_operator, n.action, n.left_ms FROM standing_source($1, $2::bigint, $3::boolean) AS s,"
+             "SELECT n.number, n.key, n.login, n.by_operator, n.action, n.left_ms, n.override FROM standing_source($1, $2::bigint, $3::boolean) AS s,"
              " LATERAL standing_news(s.since, $4::integer) AS n ORDER BY n.number",
              4, part, on_entries);
     db_commit(unit);
@@ -304,7 +306,7 @@ static void on_counts(void *arg, const PGresult *result)
     metric_add(room->over, over);
     metric_set(room->counted, strtod(PQgetvalue(result, 0, 2), NULL));
     metric_set(room->listed, strtod(PQgetvalue(result, 0, 3), NULL));
-    room->more_counts = faded >= TIDY_ROWS || over >= TIDY_ROWS;
+    room->more_counts = faded >= COUNTS_ROWS || over >= COUNTS_ROWS;
     room->tidy_at_ms = room->more_counts ? 0 : clock_ms() + TIDY_MS;
 }
 
@@ -320,6 +322,7 @@ static void on_standings(void *arg, const PGresult *result)
 static void on_counts_done(void *arg, enum db_outcome outcome, const struct db_error *error)
 {
     struct reputation_room *room = arg;
+    room->tidying_counts = false;
     if (outcome != DB_OK)
         room->more_counts = false;
     if (outcome == DB_FAILED)
@@ -336,24 +339,38 @@ static void on_standings_done(void *arg, enum db_outcome outcome, const struct d
         log_write(LOG_ERR, "reputation: who is judged anew: %s %s", error->sqlstate, error->why.text);
 }
 
-void reputation_turn(struct reputation_room *room)
+/* On the desk: a session that has lost the lead meanwhile tidies what another does, too, and nothing comes of it. */
+static void tidy_counts(struct reputation_room *room)
 {
     char entries[24], most[16];
+    if (room->tidying_counts || clock_ms() < room->tidy_at_ms || !db_is_up(room->desk))
+        return;
+    room->tidying_counts = true;
+    snprintf(entries, sizeof entries, "%llu", (unsigned long long)room->settings->reputation_entries);
+    snprintf(most, sizeof most, "%d", COUNTS_ROWS);
+    const char *const values[] = { entries, most };
+    struct db_unit *unit = db_begin(room->desk, on_counts_done, room);
+    db_query(unit, "SELECT faded, over, counted, listed FROM reputation_tidy($1::bigint, $2::integer)", 2, values, on_counts);
+    db_commit(unit);
+}
+
+static void judge_anew(struct reputation_room *room)
+{
+    char most[16];
     if (room->tidying)
         return;
     room->tidying = true;
-    snprintf(entries, sizeof entries, "%llu", (unsigned long long)room->settings->reputation_entries);
     snprintf(most, sizeof most, "%d", TIDY_ROWS);
-    const char *const values[] = { entries, most }, *const rows[] = { most };
-    struct db_unit *unit;
-    if (clock_ms() >= room->tidy_at_ms) {
-        unit = db_begin(room->db, on_counts_done, room);
-        db_query(unit, "SELECT faded, over, counted, listed FROM reputation_tidy($1::bigint, $2::integer)", 2, values, on_counts);
-        db_commit(unit);
-    }
-    unit = db_begin(room->db, on_standings_done, room);
-    db_query(unit, "SELECT more, untold FROM standing_tidy($1::integer)", 1, rows, on_standings);
+    const char *const values[] = { most };
+    struct db_unit *unit = db_begin(room->db, on_standings_done, room);
+    db_query(unit, "SELECT more, untold FROM standing_tidy($1::integer)", 1, values, on_standings);
     db_commit(unit);
+}
+
+void reputation_turn(struct reputation_room *room)
+{
+    tidy_counts(room);
+    judge_anew(room);
 }
 
 bool reputation_has_more(const struct reputation_room *room)
@@ -366,16 +383,18 @@ bool reputation_has_more(const struct reputation_room *room)
 char *reputation_setup(const struct coordinator_settings *settings)
 {
     return xasprintf("SET weir.reputation_half_life = '%.3f'; SET weir.reputation_throttle = '%llu'; SET weir.reputation_reject = '%llu';"
-                     " SET weir.reputation_listed = '%llu'; LISTEN weir_reputation;",
+                     " SET weir.reputation_listed = '%llu'; SET weir.approvals = '%llu'; SET weir.approval_wait = '%llu ms';",
                      (double)settings->reputation_half_life / 1000, (unsigned long long)settings->reputation_throttle,
-                     (unsigned long long)settings->reputation_reject, (unsigned long long)settings->reputation_listed);
+                     (unsigned long long)settings->reputation_reject, (unsigned long long)settings->reputation_listed,
+                     (unsigned long long)settings->approvals, (unsigned long long)settings->approval_wait);
 }
 
-struct reputation_room *reputation_new(struct event_base *base, struct db *db, struct questions *questions, const struct coordinator_settings *settings,
+struct reputation_room *reputation_new(struct event_base *base, struct db *db, struct db *desk, struct questions *questions, const struct coordinator_settings *settings,
                                        struct metrics *metrics)
 {
     struct reputation_room *room = xcalloc(1, sizeof *room);
     room->db = db;
+    room->desk = desk;
     room->settings = settings;
     STAILQ_INIT(&room->waiting);
     STAILQ_INIT(&room->standing);

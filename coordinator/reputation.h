@@ -14,7 +14,8 @@
 
 struct reputation_room;
 
-struct reputation_room *reputation_new(struct event_base *base, struct db *db, struct questions *questions, const struct coordinator_settings *settings,
+/* desk: for what looks at all that was counted. */
+struct reputation_room *reputation_new(struct event_base *base, struct db *db, struct db *desk, struct questions *questions, const struct coordinator_settings *settings,
                                        struct metrics *metrics); /* all borrowed */
 void reputation_free(struct reputation_room **room); /* after the database: nothing is under way */
 /* A NOTIFY came, or the database is back: those whose questions stand may have to be told something. */

@@ -32,7 +32,7 @@ struct service {
     struct service_options options;
     struct link_server *server;
     bool draining;
-    struct metric *refused_role, *refused_name;
+    struct metric *refused_role, *refused_name, *told_former;
 };
 
 static void client_release(struct client *client)
@@ -80,6 +80,17 @@ static bool is_itself(struct service *service, struct client *client, const Prot
     return false;
 }
 
+/* It has seen the primary that took over from ours. One that lies can keep coordinators from their database, as it could mail from the cluster: the log names it,
+ * and once its key is revoked coordinators that are started again believe their database. */
+static void hear_of_database(struct service *service, const struct client *client, const Weir__NodeHello *hello)
+{
+    char heard[WIRE_WORD_MAX + 1];
+    if (!lineage_hear(service->options.lineage, wire_string(heard, sizeof heard, &hello->database)))
+        return;
+    metric_add(service->told_former, 1);
+    log_write(LOG_WARNING, "node=%s has heard of %s: the database that this coordinator uses is a former primary", link_peer_name(client->peer), heard);
+}
+
 static void on_hello(struct service *service, struct client *client, const Weir__NodeHello *hello)
 {
     if (!is_itself(service, client, &hello->node, hello->role, &hello->public_key))
@@ -90,6 +101,7 @@ static void on_hello(struct service *service, struct client *client, const Weir_
                   hello->worker, hello->pid, wire_string(version, sizeof version, &hello->version));
     }
     client->greeted = true;
+    hear_of_database(service, client, hello);
     client->policy.at_ms = 0;
     Weir__NodeWelcome welcome = WEIR__NODE_WELCOME__INIT;
     welcome.coordinator = wire_text(service->options.name);
@@ -294,6 +306,7 @@ struct service *service_new(const struct service_options *options, struct error 
     service->options = *options;
     service->refused_role = metrics_counter(options->metrics, "weir_refused_peers_total", "reason=\"role\"");
     service->refused_name = metrics_counter(options->metrics, "weir_refused_peers_total", "reason=\"name\"");
+    service->told_former = metrics_counter(options->metrics, "weir_db_former_primaries_told_total", NULL);
     service->server = link_server_new(options->hub, options->endpoint, &handlers, service, why);
     if (service->server == NULL) {
         free(service);

@@ -11,6 +11,7 @@
 #include "coordinator/audit.h"
 #include "coordinator/beats.h"
 #include "coordinator/cluster.h"
+#include "coordinator/lineage.h"
 #include "coordinator/questions.h"
 #include "proto/link.h"
 
@@ -25,6 +26,7 @@ struct service_options {
     struct audit *audit;
     struct admin *admin;
     struct questions *questions;
+    struct lineage *lineage; /* of the process; borrowed */
     struct metrics *metrics;
 };
 

@@ -96,7 +96,13 @@ static size_t plain_len(const uint8_t *bytes, size_t len)
     return plain;
 }
 
-void text_add_clean(struct text *text, const void *bytes, size_t len, size_t max)
+/* C0, DEL, and C1 (U+0080 to U+009F), which many a terminal obeys as it does ESC and what follows. at: one character, of used bytes. */
+static bool is_control(const uint8_t *at, size_t used)
+{
+    return (used == 1 && (at[0] < 0x20 || at[0] == 0x7f)) || (used == 2 && at[0] == 0xc2 && at[1] < 0xa0);
+}
+
+static void add_clean(struct text *text, const void *bytes, size_t len, size_t max, bool keeps_tabs)
 {
     const uint8_t *at = bytes;
     size_t room = max;
@@ -109,22 +115,28 @@ void text_add_clean(struct text *text, const void *bytes, size_t len, size_t max
         if (len == 0)
             return;
         size_t used = utf8_len(at, len);
-        bool control = used == 1 && (at[0] < 0x20 || at[0] == 0x7f);
-        if (used == 0 || control) {
-            if (room < 4)
-                return;
-            text_printf(text, "\\x%02X", at[0]);
-            room -= 4;
-            used = 1;
-        } else {
-            if (room < used)
-                return;
-            text_add(text, at, used);
-            room -= used;
-        }
+        bool escaped = used == 0 || (is_control(at, used) && !(keeps_tabs && at[0] == '\t'));
+        used = used == 0 ? 1 : used;
+        size_t cost = escaped ? 4 * used : used;
+        if (room < cost)
+            return;
+        for (size_t i = 0; i < used && escaped; i++)
+            text_printf(text, "\\x%02X", at[i]);
+        text_add(text, at, escaped ? 0 : used);
+        room -= cost;
         at += used;
         len -= used;
     }
+}
+
+void text_add_clean(struct text *text, const void *bytes, size_t len, size_t max)
+{
+    add_clean(text, bytes, len, max, false);
+}
+
+void text_add_clean_line(struct text *text, const void *bytes, size_t len, size_t max)
+{
+    add_clean(text, bytes, len, max, true);
 }
 
 char *text_copy(const void *bytes, size_t len)

@@ -18,9 +18,11 @@ void text_reset(struct text *text); /* empty again, memory kept */
 void text_add(struct text *text, const void *bytes, size_t len);
 void text_puts(struct text *text, const char *string);
 void text_printf(struct text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* Appends bytes as valid UTF-8 without control bytes: what is neither becomes \xNN. At most max bytes are added, whole
+/* Appends bytes as valid UTF-8 without control characters (C0, DEL, C1): each byte of what is neither becomes \xNN. At most max bytes are added, whole
  * characters only. What PostgreSQL gets through here it never refuses as text. */
 void text_add_clean(struct text *text, const void *bytes, size_t len, size_t max);
+/* The same of a line that a person wrote: its tabs stay as they are. */
+void text_add_clean_line(struct text *text, const void *bytes, size_t len, size_t max);
 /* bytes with a NUL behind, for free(). bytes may be NULL when len is 0, as an empty protobuf field is. */
 char *text_copy(const void *bytes, size_t len);
 /* How many of the bytes, from the first, are valid UTF-8 without NUL: all of them is what PostgreSQL takes as text. */

@@ -17,11 +17,10 @@ struct turns {
     struct turns_options options;
     struct event *again;
     bool leads, asking, under_way;
-    struct metric *began[2], *ended[2][3]; /* by reason; by result */
+    struct metric *began, *ended[3]; /* by result */
     struct metric *waiting, *held, *running, *failed, *oldest;
 };
 
-static const char *const reasons[] = { "gc", "signatures" };
 static const char *const results[] = { "done", "lost", "timeout" };
 
 static void on_again(evutil_socket_t fd, short what, void *arg)
@@ -35,11 +34,9 @@ struct turns *turns_new(const struct turns_options *options)
     struct turns *turns = xcalloc(1, sizeof *turns);
     turns->options = *options;
     turns->again = evtimer_new(options->base, on_again, turns);
-    for (size_t r = 0; r < 2; r++) {
-        turns->began[r] = metrics_counter(options->metrics, "weir_housekeeping_turns_total", "reason=\"%s\",result=\"began\"", reasons[r]);
-        for (size_t s = 0; s < 3; s++)
-            turns->ended[r][s] = metrics_counter(options->metrics, "weir_housekeeping_turns_total", "reason=\"%s\",result=\"%s\"", reasons[r], results[s]);
-    }
+    turns->began = metrics_counter(options->metrics, "weir_housekeeping_turns_total", "reason=\"gc\",result=\"began\"");
+    for (size_t s = 0; s < 3; s++)
+        turns->ended[s] = metrics_counter(options->metrics, "weir_housekeeping_turns_total", "reason=\"gc\",result=\"%s\"", results[s]);
     turns->waiting = metrics_gauge(options->metrics, "weir_housekeeping_waiting", NULL);
     turns->held = metrics_gauge(options->metrics, "weir_housekeeping_held_by_load", NULL);
     turns->running = metrics_gauge(options->metrics, "weir_housekeeping_running", NULL);
@@ -112,20 +109,12 @@ uint64_t turns_due_ms(const struct config_list *schedule, time_t now)
 
 /* ---- looking ---- */
 
-static size_t position(const char *const *words, size_t count, const char *word)
-{
-    size_t at = 0;
-    while (at < count && strcmp(words[at], word) != 0)
-        at++;
-    return at;
-}
-
 static void note(struct turns *turns, const char *node, const char *reason, const char *cause, const char *became, double seconds)
 {
-    size_t r = position(reasons, 2, reason), s = position(results, 3, became);
-    if (r == 2)
-        return;
-    metric_add(s == 3 ? turns->began[r] : turns->ended[r][s], 1);
+    size_t s = 0;
+    while (s < 3 && strcmp(results[s], became) != 0)
+        s++;
+    metric_add(s == 3 ? turns->began : turns->ended[s], 1);
     if (s == 3)
         log_write(LOG_NOTICE, "housekeeping: %s has its turn reason=%s cause=%s waited=%.1fs", node, reason, cause, seconds);
     else

@@ -86,7 +86,7 @@ static void try_next(struct handover *handover)
     net_free(&handover->peer);
     if (handover->tried < handover->count) {
         const struct netaddr *peer = &handover->peers[(handover->at + handover->tried++) % handover->count];
-        handover->peer = net_connect(handover->all->base, peer, CONNECT_MS, &peer_handlers, handover);
+        handover->peer = net_connect(handover->all->base, peer, NULL, CONNECT_MS, &peer_handlers, handover);
         return;
     }
     char text[NETADDR_TEXT_MAX], line[512];

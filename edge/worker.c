@@ -13,6 +13,7 @@
 #include <unistd.h>
 #include <openssl/evp.h>
 #include "common/clock.h"
+#include "common/fair.h"
 #include "common/log.h"
 #include "common/memory.h"
 #include "common/process_stats.h"
@@ -375,7 +376,7 @@ static void on_state(void *arg, const Weir__ClusterState *state, const Weir__Nod
     if (worker->farm != NULL)
         scan_farm_update(worker->farm, state);
     tell_cluster(worker, &state->identity);
-    server_set_stops(worker->server, state->outbound);
+    server_set_stops(worker->server, state->outbound, state->pools);
     if (entry == NULL) /* not registered yet: nobody has said what we should be */
         return;
     if (entry->drain)
@@ -450,6 +451,18 @@ static void on_route(void *arg, const char *address, struct spool_route *out)
     server_route(worker->server, address, out);
 }
 
+static const char *on_egress(void *arg, const Weir__SpoolEnvelope *envelope)
+{
+    const struct worker *worker = arg;
+    return server_egress(worker->server, envelope);
+}
+
+static void on_spam_bands(void *arg, const Weir__SpoolEnvelope *envelope, const char *address, struct spam_bands *out)
+{
+    const struct worker *worker = arg;
+    server_spam_bands(worker->server, envelope, address, out);
+}
+
 /* A message of our own has no client, and no owner to tell. */
 static void on_spooled_virus(void *arg, const Weir__SpoolEnvelope *envelope, const char *signature)
 {
@@ -485,6 +498,7 @@ static void on_reload(evutil_socket_t fd, short what, void *arg)
         edge_config_unref(&config);
         return;
     }
+    delivery_pool_set_egresses(worker->pool, config->egresses, config->egress_count);
     edge_config_unref(&worker->current);
     worker->current = edge_config_ref(config);
     tell_listeners(worker);
@@ -493,7 +507,8 @@ static void on_reload(evutil_socket_t fd, short what, void *arg)
         scan_farm_reload(worker->farm, &config->edge);
     verifier_reload(worker->verifier, &config->edge);
     limiter_reload(worker->limiter, &config->edge);
-    spool_runner_reload(worker->runner, &config->edge, config->cluster.contact);
+    spool_runner_reload(worker->runner, &config->edge, &config->spam, config->cluster.contact);
+    fair_set_prefixes(config->cluster.source_prefix4, config->cluster.source_prefix6);
     edge_open_log(config, command->name, "smtpd");
     server_set_config(worker->server, config);
     edge_config_unref(&config);
@@ -569,6 +584,18 @@ static void tell_own_addresses(struct worker *worker)
     delivery_pool_set_own_addresses(worker->pool, worker->own_addresses, worker->own_address_count);
 }
 
+/* Next to the policy and the state that the node keeps. */
+static void keep_reputation(struct worker *worker, const char *name)
+{
+    const char *folder = worker->config->cluster.state_dir;
+    uint64_t most = worker->config->edge.reputation_kept;
+    if (folder == NULL || *folder == '\0' || most == 0)
+        return;
+    char *path = xasprintf("%s/%s.reputation", folder, name);
+    feed_keep(worker->feed, path, (size_t)most, worker->process->worker == 0);
+    free(path);
+}
+
 static void worker_begin(struct worker *worker)
 {
     static const int signals[] = { SIGHUP, SIGUSR1, SIGTERM, SIGINT };
@@ -603,6 +630,7 @@ static void worker_begin(struct worker *worker)
         fatal("[cluster] key_file: %s", why.text);
     worker->hub = link_hub_new(worker->base, &pair, &worker->metrics);
     link_hub_configure(worker->hub, &worker->config->cluster);
+    fair_set_prefixes(worker->config->cluster.source_prefix4, worker->config->cluster.source_prefix6);
     explicit_bzero(&pair, sizeof pair);
     if (worker->config->edge.scan)
         worker->farm =
@@ -615,6 +643,7 @@ static void worker_begin(struct worker *worker)
     worker->pool = delivery_pool_new(worker->base, worker->dns, &worker->config->edge, &worker->config->tls, &worker->metrics, &why);
     if (worker->pool == NULL)
         fatal("delivery: %s", why.text);
+    delivery_pool_set_egresses(worker->pool, worker->config->egresses, worker->config->egress_count);
     tell_own_addresses(worker);
     worker->handovers = handovers_new(worker->base, &worker->metrics);
     worker->current = edge_config_ref(worker->config);
@@ -656,6 +685,7 @@ static void worker_begin(struct worker *worker)
     server_set_node(worker->server, worker->node);
     verifier_set_node(worker->verifier, worker->node);
     limiter_set_node(worker->limiter, worker->node);
+    keep_reputation(worker, name);
     feed_set_node(worker->feed, worker->node);
     worker->runner = spool_runner_new(&(struct spool_runner_options){
         .base = worker->base,
@@ -663,6 +693,7 @@ static void worker_begin(struct worker *worker)
         .farm = worker->farm,
         .pool = worker->pool,
         .settings = &worker->config->edge,
+        .spam = &worker->config->spam,
         .contact = worker->config->cluster.contact,
         .name = name,
         .worker = process->worker,
@@ -673,6 +704,8 @@ static void worker_begin(struct worker *worker)
         .readers = on_readers,
         .policy_epoch = on_policy_epoch,
         .route = on_route,
+        .egress = on_egress,
+        .spam_bands = on_spam_bands,
         .virus = on_spooled_virus,
         .idle = on_runner_idle,
         .arg = worker,

@@ -347,6 +347,27 @@ static bool is_news(struct node *node, const Weir__ClusterState *state, const ch
     return true;
 }
 
+static void say_hello(const struct node *node, const struct conversation *to)
+{
+    Weir__Frame frame = WEIR__FRAME__INIT;
+    Weir__NodeHello hello = WEIR__NODE_HELLO__INIT;
+
+    hello.node = wire_text(node->name);
+    hello.role = node->role;
+    hello.worker = node->worker;
+    hello.boot = node->boot;
+    hello.version = wire_text(WEIR_VERSION);
+    hello.pid = (uint32_t)getpid();
+    hello.database = wire_text(node->identity);
+    if (node->endpoint != NULL) {
+        hello.endpoint = wire_text(node->endpoint);
+        hello.public_key = wire_bytes(link_hub_public_key(node->hub), CURVE_KEY_LEN);
+    }
+    frame.body_case = WEIR__FRAME__BODY_NODE_HELLO;
+    frame.node_hello = &hello;
+    (void)link_send(to->link, &frame, NULL, 0);
+}
+
 /* Two that write at the same time: the standby was promoted while its primary could not be reached. */
 static void note_primary(struct node *node, const char *identity, struct conversation *from)
 {
@@ -357,6 +378,8 @@ static void note_primary(struct node *node, const char *identity, struct convers
         log_write(LOG_WARNING, "node: coordinator %s is %s: it speaks of %s, and we heard of %s", from->coordinator->listen,
                   behind ? "not believed, its database is a former primary" : "believed again", identity, node->identity);
     from->behind = behind;
+    if (behind) /* it may be started anew, and know of no other primary */
+        say_hello(node, from);
 }
 
 static void on_state(struct node *node, const struct link_message *message, struct conversation *from)
@@ -424,26 +447,6 @@ static void set_connected(struct node *node, bool connected)
                                     : "does not answer");
 }
 
-static void say_hello(struct node *node)
-{
-    Weir__Frame frame = WEIR__FRAME__INIT;
-    Weir__NodeHello hello = WEIR__NODE_HELLO__INIT;
-
-    hello.node = wire_text(node->name);
-    hello.role = node->role;
-    hello.worker = node->worker;
-    hello.boot = node->boot;
-    hello.version = wire_text(WEIR_VERSION);
-    hello.pid = (uint32_t)getpid();
-    if (node->endpoint != NULL) {
-        hello.endpoint = wire_text(node->endpoint);
-        hello.public_key = wire_bytes(link_hub_public_key(node->hub), CURVE_KEY_LEN);
-    }
-    frame.body_case = WEIR__FRAME__BODY_NODE_HELLO;
-    frame.node_hello = &hello;
-    (void)link_send(node->current->link, &frame, NULL, 0);
-}
-
 /* The first one asked is silent: it hangs, or refuses what we say of ourselves, of which only its own log has more. */
 static void tell_silence(struct node *node)
 {
@@ -470,7 +473,7 @@ static void turn(struct node *node)
     node_policy_asked(node->policy, 0);
     if (to == NULL)
         return;
-    say_hello(node);
+    say_hello(node, node->current);
     send_heartbeat(node);
     if (left != NULL && left != to)
         node_questions_leave(node->questions, left->link);

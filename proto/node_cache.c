@@ -9,28 +9,15 @@
  */
 #include "proto/node_cache.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
+#include "common/kept_file.h"
 #include "common/memory.h"
 
 #define MAGIC     "weir-cache-1\n"
 #define MAGIC_LEN (sizeof MAGIC - 1)
 #define FILE_MAX                                                                                                       \
     (MAGIC_LEN + 4 * (2 + WIRE_PAYLOADS_MAX) + WIRE_STATE_MAX + (size_t)WIRE_PAYLOADS_MAX * WIRE_PAYLOAD_MAX + 8)
-
-uint64_t node_cache_checksum(const uint8_t *bytes, size_t len)
-{
-    uint64_t hash = UINT64_C(14695981039346656037);
-
-    for (size_t i = 0; i < len; i++)
-        hash = (hash ^ bytes[i]) * UINT64_C(1099511628211);
-    return hash;
-}
 
 static uint8_t *put(uint8_t *at, const void *bytes, size_t len)
 {
@@ -63,31 +50,9 @@ static uint8_t *build(Weir__Frame *frame, const struct link_payload *payloads, s
     at += frame_len;
     for (size_t i = 0; i < count; i++)
         at = put(at, payloads[i].data, payloads[i].len);
-    uint64_t sum = node_cache_checksum(bytes, (size_t)(at - bytes));
+    uint64_t sum = kept_file_sum(bytes, (size_t)(at - bytes));
     put(at, &sum, sizeof sum);
     return bytes;
-}
-
-static bool write_file(const char *path, const uint8_t *bytes, size_t len)
-{
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-
-    if (fd < 0)
-        return false;
-    while (len > 0) {
-        ssize_t done = write(fd, bytes, len);
-        if (done < 0 && errno == EINTR)
-            continue;
-        if (done < 0) {
-            int error = errno;
-            close(fd);
-            errno = error;
-            return false;
-        }
-        bytes += done;
-        len -= (size_t)done;
-    }
-    return close(fd) == 0;
 }
 
 bool node_cache_write(const char *path, Weir__Frame *frame, const struct link_payload *payloads, size_t count,
@@ -100,44 +65,9 @@ bool node_cache_write(const char *path, Weir__Frame *frame, const struct link_pa
         error_set(why, "%s: too large to keep", path);
         return false;
     }
-    char *temporary = xasprintf("%s.%ld", path, (long)getpid());
-    bool ok = write_file(temporary, bytes, len) && rename(temporary, path) == 0;
-    if (!ok) {
-        error_set(why, "%s: %s", path, strerror(errno));
-        unlink(temporary);
-    }
-    free(temporary);
+    bool ok = kept_file_write(path, bytes, len, why);
     free(bytes);
     return ok;
-}
-
-static uint8_t *read_file(const char *path, size_t *len, struct error *why)
-{
-    struct stat status;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-
-    if (fd < 0) {
-        error_set(why, "%s", errno == ENOENT ? "" : strerror(errno));
-        return NULL;
-    }
-    if (fstat(fd, &status) != 0 || !S_ISREG(status.st_mode) || status.st_size < 0 ||
-        (size_t)status.st_size > FILE_MAX) {
-        error_set(why, "%s: not a cache file", path);
-        close(fd);
-        return NULL;
-    }
-    uint8_t *bytes = xmalloc((size_t)status.st_size + 1);
-    ssize_t got;
-    *len = 0;
-    while (*len < (size_t)status.st_size && (got = read(fd, bytes + *len, (size_t)status.st_size - *len)) != 0) {
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            break;
-        *len += (size_t)got;
-    }
-    close(fd);
-    return bytes;
 }
 
 static bool take_u32(const uint8_t **at, const uint8_t *end, uint32_t *value)
@@ -170,7 +100,7 @@ static bool parse(struct node_cache_file *file, size_t len, struct error *why)
         return false;
     end -= sizeof sum;
     memcpy(&sum, end, sizeof sum);
-    if (sum != node_cache_checksum(file->bytes, len - sizeof sum))
+    if (sum != kept_file_sum(file->bytes, len - sizeof sum))
         return false;
     at += MAGIC_LEN;
     if (!take_u32(&at, end, &frame_len) || !take_u32(&at, end, &count) || count > WIRE_PAYLOADS_MAX)
@@ -196,7 +126,7 @@ bool node_cache_read(struct node_cache_file *file, const char *path, struct erro
     size_t len;
 
     file->frame = NULL;
-    file->bytes = read_file(path, &len, why);
+    file->bytes = kept_file_read(path, FILE_MAX, &len, why);
     if (file->bytes == NULL)
         return false;
     if (!parse(file, len, why)) {

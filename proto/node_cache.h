@@ -3,14 +3,11 @@
 /*
  * node_cache.h - one message of a coordinator, kept in a file for a start without coordinators (internal to node.c)
  *
- * Replaced by rename, mode 0600, with a checksum over all of it: after a crash there is the old file, the new one, or
+ * With a checksum over all of it (common/kept_file.h): after a crash there is the old file, the new one, or
  * one that is not taken. What comes out has been through wire_decode() like what comes from a link.
  */
 #include <stdbool.h>
 #include "proto/link.h"
-
-/* FNV-1a: against disks and power cuts, not against people. */
-uint64_t node_cache_checksum(const uint8_t *bytes, size_t len);
 
 struct node_cache_file {
     uint8_t *bytes;

@@ -21,9 +21,10 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "common/kept_file.h"
 #include "common/log.h"
 #include "common/memory.h"
-#include "proto/node_cache.h"
+#include "proto/wire.h"
 
 #define MAGIC     "weir-audit-1\n"
 #define MAGIC_LEN (sizeof MAGIC - 1)
@@ -130,7 +131,7 @@ static bool take_frames(struct reader *reader, struct error *why)
         end = ok && len == 0;
         if (ok && !end)
             ok = (len <= WIRE_FRAME_MAX || damaged(why)) && get(file, &sum, sizeof sum, why) && get(file, bytes, len, why) &&
-                 (sum == node_cache_checksum(bytes, len) || damaged(why)) && take_frame(reader, bytes, len, place, why);
+                 (sum == kept_file_sum(bytes, len) || damaged(why)) && take_frame(reader, bytes, len, place, why);
     }
     free(bytes);
     return ok && (!end || fgetc(file) == EOF || damaged(why));
@@ -315,7 +316,7 @@ static bool put_report(void *arg, Weir__Report *report)
     uint8_t *bytes = wire_encode(&frame, &len);
     weir_assert(bytes != NULL); /* its rows are a frame's worth */
     uint32_t head = (uint32_t)len;
-    uint64_t sum = node_cache_checksum(bytes, len);
+    uint64_t sum = kept_file_sum(bytes, len);
     bool ok = fwrite(&head, sizeof head, 1, writer->file) == 1 && fwrite(&sum, sizeof sum, 1, writer->file) == 1 &&
               fwrite(bytes, len, 1, writer->file) == 1;
     free(bytes);

@@ -16,8 +16,8 @@ struct row {
     struct row *next;
     size_t packed;            /* bytes on the wire, with its head */
     size_t size;              /* bytes in memory */
-    uint64_t policy_epoch;                  /* these as given: the row has them or not, */
-    ProtobufCBinaryData rule, login, given; /* by who is to get it */
+    uint64_t policy_epoch, override;              /* these as given: the row has them or not, */
+    ProtobufCBinaryData rule, login, given, host; /* by who is to get it */
     Weir__Origin origin;
     bool first;
     Weir__AuditRow row;
@@ -135,6 +135,8 @@ static struct row *copy_row(const Weir__AuditRow *from)
     row->given = row->row.given;
     row->origin = row->row.origin;
     row->first = row->row.first;
+    row->host = row->row.host;
+    row->override = row->row.override;
     row->packed = weir__audit_row__get_packed_size(&row->row) + ROW_HEAD;
     return row;
 }
@@ -149,6 +151,8 @@ static void fit_to_version(struct row *row, uint32_t version)
     row->row.given = known ? row->given : wire_bytes(NULL, 0);
     row->row.origin = known ? row->origin : WEIR__ORIGIN__ORIGIN_UNSPECIFIED;
     row->row.first = known && row->first;
+    row->row.host = known ? row->host : wire_bytes(NULL, 0);
+    row->row.override = known ? row->override : 0;
 }
 
 void node_reports_count_dropped(struct node_reports *reports, size_t count)

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include "common/config.h"
 #include "common/memory.h"
 #include "common/queue_id.h"
 #include "proto/curve.h"
@@ -21,6 +22,8 @@
 #define LIST_MULTIPLE  48 /* an outcome may be 4 bytes long */
 #define ARENA_ALIGN    16
 #define UNKNOWN_MAX    8 /* fields we do not know, in all of the frame: a newer peer has a few */
+
+_Static_assert(CONFIG_NAME_MAX <= WIRE_NAME_MAX, "nodes can tell each other of every named section");
 
 struct arena {
     size_t used, size;
@@ -403,6 +406,17 @@ void wire_outcomes_free(Weir__SpoolOutcomes **outcomes)
     *outcomes = NULL;
 }
 
+void *wire_copy(const ProtobufCMessage *message)
+{
+    size_t len = protobuf_c_message_get_packed_size(message);
+    uint8_t *packed = xmalloc(len + 1);
+    protobuf_c_message_pack(message, packed);
+    ProtobufCMessage *copy = protobuf_c_message_unpack(message->descriptor, NULL, len, packed);
+    free(packed);
+    weir_assert(copy != NULL); /* it was just packed */
+    return copy;
+}
+
 static uint8_t *list_encode(const ProtobufCMessage *list, size_t *len)
 {
     *len = protobuf_c_message_get_packed_size(list);
@@ -528,4 +542,26 @@ bool wire_equal(const ProtobufCBinaryData *bytes, const char *text)
     size_t len = strlen(text);
 
     return bytes->len == len && (len == 0 || memcmp(bytes->data, text, len) == 0);
+}
+
+const char *wire_quarantine_name(Weir__Quarantine reason)
+{
+    static const char *const names[] = {
+        [WEIR__QUARANTINE__QUARANTINE_NOT] = "",
+        [WEIR__QUARANTINE__QUARANTINE_SPAM] = "spam",
+        [WEIR__QUARANTINE__QUARANTINE_VIRUS] = "virus",
+        [WEIR__QUARANTINE__QUARANTINE_UNSCANNABLE] = "unscannable",
+        [WEIR__QUARANTINE__QUARANTINE_POLICY] = "policy",
+        [WEIR__QUARANTINE__QUARANTINE_BLOCKLIST] = "blocklist",
+        [WEIR__QUARANTINE__QUARANTINE_OUTBREAK] = "outbreak",
+    };
+    return (size_t)reason < sizeof names / sizeof *names ? names[reason] : "policy";
+}
+
+uint64_t wire_subject_digest(const char *subject)
+{
+    uint64_t hash = UINT64_C(14695981039346656037); /* FNV-1a */
+    for (const char *at = subject; *at != '\0'; at++)
+        hash = (hash ^ (uint8_t)*at) * UINT64_C(1099511628211);
+    return hash;
 }

@@ -36,9 +36,12 @@
 #define WIRE_ADDRESS_MAX  1024 /* sender, recipient, HELO, Message-ID */
 #define WIRE_REPLY_MAX    2048 /* SMTP replies, error texts */
 #define WIRE_ARG_MAX      4096 /* one argument of weirctl */
+#define WIRE_SCORE_MAX    10000 /* hundredths */
+#define WIRE_SYMBOLS_MAX  4096 /* of one message */
 #define WIRE_ACT_LEN      16   /* the token of an operator's act */
 #define WIRE_NODES_MAX    4096
 #define WIRE_KEYS_MAX     8192
+#define WIRE_BEYOND_MAX   20000 /* of stopped senders that are told by their digest only */
 #define WIRE_STOPS_MAX    1000
 #define WIRE_SUBJECT_MAX  (WIRE_LOGIN_MAX + 8)
 #define WIRE_ROWS_MAX     2048
@@ -46,6 +49,7 @@
 #define WIRE_LEASES_MAX   WIRE_PAYLOADS_MAX /* one payload each */
 #define WIRE_HELD_MAX     256
 #define WIRE_LISTED_MAX   50000 /* recipients or outcomes of one list */
+#define WIRE_LET_IN_MAX   16384 /* of one SpoolStored: they fit a frame */
 #define WIRE_SENDERS_MAX  256
 #define WIRE_COSTS_MAX    64 /* of one LimitAsk */
 #define WIRE_BUCKET_MAX   512
@@ -53,6 +57,12 @@
 #define WIRE_SIGNATURE_FILES_MAX 256 /* of one set */
 #define WIRE_SIGNATURE_CHUNK (1024u * 1024)
 #define WIRE_STANDINGS_MAX 200 /* entries of one ReputationNews: all of them logins of full length, it still fits a frame */
+#define WIRE_SPAM_TO_MAX  64   /* recipients that spam engines are told, */
+#define WIRE_SPAM_TO_BYTES 16384 /* and their bytes */
+#define WIRE_SPAM_ENGINES_MAX 4
+#define WIRE_SPAM_SYMBOLS_MAX 64
+#define WIRE_SPAM_SIGNATURES_MAX 4
+#define WIRE_SCORE_MAX    10000 /* hundredths */
 #define WIRE_LOGIN_MAX    255                 /* RFC 4616, section 2 */
 #define WIRE_PASSWORD_MAX 511                 /* libcrypt takes 512 with the NUL */
 #define WIRE_SIZE_MAX     (UINT64_C(1) << 40) /* of a message, and offsets in it: sums cannot overflow */
@@ -92,6 +102,12 @@ void wire_pack(const Weir__Frame *frame, uint8_t *out);
 /* What wire_decode() asks of a row in a report, for those who make rows: one bad row would spoil its whole batch. */
 bool wire_audit_row_is_valid(const Weir__AuditRow *row, struct error *why);
 
+/* By which a sender is told of whose name there is no room for. Two with the same one are both spooled, which does no harm. */
+uint64_t wire_subject_digest(const char *subject);
+
+/* A message that outlives the frame it came in, of the same type; ends with that type's free_unpacked(). */
+void *wire_copy(const ProtobufCMessage *message);
+
 /* A borrowed view of text as protobuf bytes. */
 static inline ProtobufCBinaryData wire_bytes(const void *data, size_t len)
 {
@@ -102,5 +118,8 @@ ProtobufCBinaryData wire_text_cut(const char *text, size_t max); /* the first ma
 /* Copies bytes into a NUL-terminated string (cut at cap - 1, stopped at a NUL). Returns out. */
 char *wire_string(char *out, size_t cap, const ProtobufCBinaryData *bytes);
 bool wire_equal(const ProtobufCBinaryData *bytes, const char *text);
+
+/* "spam", ...: as it is in the database, in dispositions and in what operators say; "" for QUARANTINE_NOT. Static. */
+const char *wire_quarantine_name(Weir__Quarantine reason);
 
 #endif

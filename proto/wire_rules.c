@@ -110,7 +110,7 @@
 #define ROLE_LAST        WEIR__ROLE__ROLE_OPERATOR
 #define BUSY_LAST        WEIR__BUSY_REASON__BUSY_STARTING
 #define VERDICT_LAST     WEIR__VERDICT__VERDICT_UNKNOWN
-#define DISPOSITION_LAST WEIR__SPOOL_DISPOSITION__SPOOL_REROUTED
+#define DISPOSITION_LAST WEIR__SPOOL_DISPOSITION__SPOOL_QUARANTINED
 #define UNKNOWN_LAST     WEIR__UNKNOWN_REASON__UNKNOWN_PROTOCOL
 
 #define CRASHES_MAX    16
@@ -129,6 +129,27 @@
 static const struct wire_rule scan_hello_rules[] = { NAME(Weir__ScanHello, node), END };
 TABLE(scan_hello, scan_hello, NULL);
 
+static bool spam_facts_are_few(const void *message, struct error *why)
+{
+    const Weir__SpamFacts *facts = message;
+    size_t bytes = 0;
+    for (size_t i = 0; i < facts->n_recipients; i++)
+        bytes += facts->recipients[i].len;
+    if (bytes > WIRE_SPAM_TO_BYTES)
+        error_set(why, "too many bytes of recipients");
+    return bytes <= WIRE_SPAM_TO_BYTES;
+}
+
+static const struct wire_rule spam_facts_rules[] = {
+    TEXT(Weir__SpamFacts, client_name, WIRE_ADDRESS_MAX),
+    TEXTS(Weir__SpamFacts, recipients, WIRE_SPAM_TO_MAX, WIRE_ADDRESS_MAX),
+    TEXT(Weir__SpamFacts, login, WIRE_LOGIN_MAX),
+    ENUM(Weir__SpamFacts, direction, WEIR__DIRECTION__DIRECTION_INBOUND, WEIR__DIRECTION__DIRECTION_OUTBOUND),
+    TOKEN(Weir__SpamFacts, edge, WIRE_ENDPOINT_MAX),
+    END,
+};
+TABLE(spam_facts, spam_facts, spam_facts_are_few);
+
 static const struct wire_rule scan_open_rules[] = {
     ID(Weir__ScanOpen, id),
     U64(Weir__ScanOpen, size_hint, WIRE_SIZE_MAX),
@@ -137,6 +158,7 @@ static const struct wire_rule scan_open_rules[] = {
     TEXT(Weir__ScanOpen, helo, WIRE_ADDRESS_MAX),
     TEXT(Weir__ScanOpen, sender, WIRE_ADDRESS_MAX),
     U32(Weir__ScanOpen, recipients, RECIPIENTS_MAX),
+    MAYBE_ONE(Weir__ScanOpen, spam, spam_facts_table),
     END,
 };
 TABLE(scan_open, scan_open, NULL);
@@ -172,6 +194,56 @@ static const struct wire_rule scan_busy_rules[] = {
 };
 TABLE(scan_busy, scan_busy, NULL);
 
+/* A field body as it may stand in a header: no line in it but folded ones (RFC 5322 2.2.3), as its words come from who wrote the mail. */
+static bool is_field_body(const ProtobufCBinaryData *text)
+{
+    for (size_t i = 0; i < text->len; i++) {
+        uint8_t c = text->data[i];
+        if (c == '\r' && i + 2 < text->len && text->data[i + 1] == '\n' && (text->data[i + 2] == ' ' || text->data[i + 2] == '\t'))
+            i++;
+        else if ((c < ' ' && c != '\t') || c > '~')
+            return false;
+    }
+    return true;
+}
+
+static bool spam_fits_a_header(const void *message, struct error *why)
+{
+    const Weir__SpamResult *result = message;
+    bool ok = is_field_body(&result->authentication);
+    for (size_t i = 0; i < result->n_signatures; i++)
+        ok = ok && is_field_body(&result->signatures[i]);
+    if (!ok)
+        error_set(why, "text that may not stand in a header");
+    return ok;
+}
+
+static const struct wire_rule spam_engine_rules[] = {
+    NAME(Weir__SpamEngine, name),
+    ENUM(Weir__SpamEngine, state, WEIR__SPAM_STATE__SPAM_OK, WEIR__SPAM_STATE__SPAM_SIZE),
+    U32(Weir__SpamEngine, score, WIRE_SCORE_MAX),
+    END,
+};
+TABLE(spam_engine, spam_engine, NULL);
+
+static const struct wire_rule spam_symbol_rules[] = {
+    NAME(Weir__SpamSymbol, name),
+    TEXT(Weir__SpamSymbol, detail, WIRE_WORD_MAX),
+    NAME(Weir__SpamSymbol, engine),
+    END,
+};
+TABLE(spam_symbol, spam_symbol, NULL);
+
+static const struct wire_rule spam_result_rules[] = {
+    U32(Weir__SpamResult, score, WIRE_SCORE_MAX),
+    EACH(Weir__SpamResult, engines, 1, WIRE_SPAM_ENGINES_MAX, spam_engine_table),
+    EACH(Weir__SpamResult, symbols, 0, WIRE_SPAM_SYMBOLS_MAX, spam_symbol_table),
+    TEXT(Weir__SpamResult, authentication, WIRE_REPLY_MAX),
+    TEXTS(Weir__SpamResult, signatures, WIRE_SPAM_SIGNATURES_MAX, WIRE_REPLY_MAX),
+    END,
+};
+TABLE(spam_result, spam_result, spam_fits_a_header);
+
 /* A verdict that says two things is none: clean with a reason or a signature, bad without a name (I2). */
 static bool verdict_is_one(const void *message, struct error *why)
 {
@@ -190,8 +262,9 @@ static bool verdict_is_one(const void *message, struct error *why)
         ok = has_reason;
         break;
     }
+    ok = ok && (verdict->spam == NULL || verdict->verdict == WEIR__VERDICT__VERDICT_CLEAN);
     if (!ok)
-        error_set(why, "verdict, reason and signature contradict each other");
+        error_set(why, "verdict, reason, signature and score contradict each other");
     return ok;
 }
 
@@ -204,6 +277,7 @@ static const struct wire_rule scan_verdict_rules[] = {
     TEXT(Weir__ScanVerdict, engine, WIRE_WORD_MAX),
     TEXT(Weir__ScanVerdict, signatures, WIRE_WORD_MAX),
     NAME(Weir__ScanVerdict, scanner),
+    MAYBE_ONE(Weir__ScanVerdict, spam, spam_result_table),
     END,
 };
 TABLE(scan_verdict, scan_verdict, verdict_is_one);
@@ -227,6 +301,7 @@ static const struct wire_rule node_hello_rules[] = {
     TOKEN(Weir__NodeHello, endpoint, WIRE_ENDPOINT_MAX),
     MAYBE_KEY(Weir__NodeHello, public_key),
     TEXT(Weir__NodeHello, version, WIRE_WORD_MAX),
+    TEXT(Weir__NodeHello, database, WIRE_WORD_MAX),
     END,
 };
 TABLE(node_hello, node_hello, NULL);
@@ -348,9 +423,24 @@ TABLE(outbound_stop, outbound_stop, NULL);
 
 static const struct wire_rule outbound_stops_rules[] = {
     EACH(Weir__OutboundStops, stops, 0, WIRE_STOPS_MAX, outbound_stop_table),
+    COUNT(Weir__OutboundStops, beyond, WIRE_BEYOND_MAX),
+    TEXT(Weir__OutboundStops, beyond_states, WIRE_BEYOND_MAX),
     END,
 };
 TABLE(outbound_stops, outbound_stops, NULL);
+
+static const struct wire_rule outbound_pool_rules[] = {
+    SOME_TEXT(Weir__OutboundPool, subject, WIRE_SUBJECT_MAX),
+    SOME_TEXT(Weir__OutboundPool, pool, WIRE_NAME_MAX),
+    END,
+};
+TABLE(outbound_pool, outbound_pool, NULL);
+
+static const struct wire_rule outbound_pools_rules[] = {
+    EACH(Weir__OutboundPools, pools, 0, WIRE_STOPS_MAX, outbound_pool_table),
+    END,
+};
+TABLE(outbound_pools, outbound_pools, NULL);
 
 static const struct wire_rule cluster_state_rules[] = {
     MAYBE_ONE(Weir__ClusterState, signature_targets, signature_targets_table),
@@ -360,6 +450,7 @@ static const struct wire_rule cluster_state_rules[] = {
     EACH(Weir__ClusterState, nodes, 0, WIRE_NODES_MAX, node_entry_table),
     EACH(Weir__ClusterState, keys, 0, WIRE_KEYS_MAX, allowed_key_table),
     MAYBE_ONE(Weir__ClusterState, outbound, outbound_stops_table),
+    MAYBE_ONE(Weir__ClusterState, pools, outbound_pools_table),
     END,
 };
 TABLE(cluster_state, cluster_state, NULL);
@@ -403,6 +494,8 @@ static const struct wire_rule wire_audit_row_rules[] = {
     TEXT(Weir__AuditRow, login, WIRE_LOGIN_MAX),
     TEXT(Weir__AuditRow, given, WIRE_ADDRESS_MAX),
     ENUM(Weir__AuditRow, origin, 0, ORIGIN_LAST),
+    TEXT(Weir__AuditRow, host, WIRE_CLIENT_MAX),
+    U64(Weir__AuditRow, override, INT64_MAX),
     END,
 };
 const struct wire_table wire_audit_row_table = {
@@ -461,6 +554,10 @@ static const struct wire_rule spool_envelope_rules[] = {
     TOKEN(Weir__SpoolEnvelope, hello, WIRE_WORD_MAX),
     MAYBE_NAME(Weir__SpoolEnvelope, node),
     TEXT(Weir__SpoolEnvelope, stopped, WIRE_SUBJECT_MAX),
+    U32(Weir__SpoolEnvelope, score, WIRE_SCORE_MAX),
+    TEXT(Weir__SpoolEnvelope, symbols, WIRE_SYMBOLS_MAX),
+    TEXT(Weir__SpoolEnvelope, signature, WIRE_WORDS_MAX),
+    TEXT(Weir__SpoolEnvelope, author, WIRE_ADDRESS_MAX),
     END,
 };
 TABLE(spool_envelope, spool_envelope, NULL);
@@ -472,6 +569,8 @@ static const struct wire_rule spool_recipient_rules[] = {
     U32(Weir__SpoolRecipient, notify, 15),
     SOME_TEXT(Weir__SpoolRecipient, destination, WIRE_WORDS_MAX),
     TEXT(Weir__SpoolRecipient, given, WIRE_ADDRESS_MAX),
+    ENUM(Weir__SpoolRecipient, quarantine, WEIR__QUARANTINE__QUARANTINE_NOT, WEIR__QUARANTINE__QUARANTINE_OUTBREAK),
+    ENUM(Weir__SpoolRecipient, released, WEIR__RELEASED__RELEASED_NOT, WEIR__RELEASED__RELEASED_ANYWAY),
     END,
 };
 TABLE(spool_recipient, spool_recipient, NULL);
@@ -505,6 +604,7 @@ TABLE(spool_chunk, spool_chunk, NULL);
 static const struct wire_rule spool_stored_rules[] = {
     ID(Weir__SpoolStored, id),
     U64(Weir__SpoolStored, have, WIRE_SIZE_MAX),
+    COUNT(Weir__SpoolStored, let_in, WIRE_LET_IN_MAX),
     END,
 };
 TABLE(spool_stored, spool_stored, NULL);
@@ -612,6 +712,8 @@ static const struct wire_rule spool_result_rules[] = {
     TEXT(Weir__SpoolResult, engine, WIRE_WORD_MAX),
     TEXT(Weir__SpoolResult, signatures, WIRE_WORD_MAX),
     TEXT(Weir__SpoolResult, signature, WIRE_WORDS_MAX),
+    U32(Weir__SpoolResult, score, WIRE_SCORE_MAX),
+    TEXT(Weir__SpoolResult, symbols, WIRE_SYMBOLS_MAX),
     END,
 };
 TABLE(spool_result, spool_result, NULL);
@@ -765,6 +867,7 @@ static const struct wire_rule reputation_entry_rules[] = {
     SOME_TEXT(Weir__ReputationEntry, key, WIRE_LOGIN_MAX),
     ENUM(Weir__ReputationEntry, action, WEIR__REPUTATION_ACTION__REPUTATION_ALLOW, WEIR__REPUTATION_ACTION__REPUTATION_REJECT),
     U64(Weir__ReputationEntry, left_ms, WIRE_TIME_MAX),
+    U64(Weir__ReputationEntry, override, INT64_MAX),
     END,
 };
 TABLE(reputation_entry, reputation_entry, NULL);

@@ -210,16 +210,46 @@ struct admission_share *admission_give_way(const struct admission *admission, co
     return last != NULL && fair_next(&admission->fair[lane], share->source) < last->turn ? last : NULL;
 }
 
-struct admission_share *admission_next(struct admission *admission, enum lane lane)
+static bool is_newcomer(const struct admission *admission, const struct admission_share *share)
+{
+    const struct admission_share *run = admission->runs[share->lane];
+    while (run != NULL && run->source != share->source)
+        run = run->next;
+    return run == NULL;
+}
+
+struct admission_share *admission_next(const struct admission *admission, enum lane lane, bool newcomer)
 {
     struct admission_share *share = admission->first[lane];
-    if (share == NULL)
-        return NULL;
-    dequeue(admission, share);
-    fair_serve(&admission->fair[lane], share->turn);
-    share->state = ADMISSION_RUNNING;
-    admission->running++;
+    while (newcomer && share != NULL && !is_newcomer(admission, share))
+        share = share->next;
     return share;
+}
+
+void admission_run(struct admission *admission, struct admission_share *share)
+{
+    weir_assert(share->state == ADMISSION_QUEUED);
+    if (share == admission->first[share->lane]) /* one that overtook brings nobody's turn nearer */
+        fair_serve(&admission->fair[share->lane], share->turn);
+    dequeue(admission, share);
+    share->state = ADMISSION_RUNNING;
+    share->next = admission->runs[share->lane];
+    if (share->next != NULL)
+        share->next->previous = share;
+    admission->runs[share->lane] = share;
+    admission->running++;
+}
+
+static void stop_running(struct admission *admission, struct admission_share *share)
+{
+    if (share->previous != NULL)
+        share->previous->next = share->next;
+    else
+        admission->runs[share->lane] = share->next;
+    if (share->next != NULL)
+        share->next->previous = share->previous;
+    share->previous = share->next = NULL;
+    admission->running--;
 }
 
 void admission_release(struct admission *admission, struct admission_share *share)
@@ -234,7 +264,7 @@ void admission_release(struct admission *admission, struct admission_share *shar
         fair_give_back(&admission->fair[share->lane], share->source, share->turn, share->cost);
         break;
     case ADMISSION_RUNNING:
-        admission->running--;
+        stop_running(admission, share);
         break;
     case ADMISSION_NONE:
         break;

@@ -12,7 +12,9 @@
  * a promise costs a client nothing.
  *
  * A lane is in the order of turns (common/fair.h): of many messages of one client, of whichever edge, only the next stands before another
- * client's. While all slots are taken, one whose turn is earlier than that of the last in its lane takes the slot of that.
+ * client's. While all slots are taken, one whose turn is earlier than that of the last in its lane takes the slot of that. No scan can be
+ * interrupted, so turns alone would have everybody wait for the large messages that a flood has with all workers: a lane's last idle workers are for
+ * newcomers, who have no scan running there.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -42,7 +44,7 @@ struct admission_share {
     bool holds_slot;                         /* while uploading */
     uint64_t source;                         /* whose it is (fair_source()); its owner says so before anything else */
     uint64_t turn, cost;                     /* in the lane, while queued */
-    struct admission_share *previous, *next; /* in the lane, while queued */
+    struct admission_share *previous, *next; /* in the lane, while queued; among those that run in it, while running */
 };
 
 struct admission {
@@ -50,7 +52,7 @@ struct admission {
     uint64_t uploads, held, queued, running; /* uploads hold no slot, held ones are uploads that do */
     uint64_t memory, upload_memory; /* reserved bytes; the second is part of the first */
     uint64_t disk, slow_disk;       /* slow: of uploads that hold no slot */
-    struct admission_share *first[LANES], *last[LANES];
+    struct admission_share *first[LANES], *last[LANES], *runs[LANES];
     struct fair fair[LANES];
 };
 
@@ -74,8 +76,10 @@ bool admission_complete(struct admission *admission, struct admission_share *sha
  * The caller releases it, and the slot is free.
  */
 struct admission_share *admission_give_way(const struct admission *admission, const struct admission_share *share, uint64_t size);
-/* The first waiting scan of a lane becomes running; NULL: none waits. */
-struct admission_share *admission_next(struct admission *admission, enum lane lane);
+/* Who is next in a lane: the first that waits, or the first newcomer, of whose source nothing runs there; NULL: there is none. */
+struct admission_share *admission_next(const struct admission *admission, enum lane lane, bool newcomer);
+/* It waited, and is running now. */
+void admission_run(struct admission *admission, struct admission_share *share);
 /* Slots that are taken. */
 uint64_t admission_used(const struct admission *admission);
 /* Gives everything back, in any state. */

@@ -17,8 +17,11 @@
 #include <stdint.h>
 #include <sys/types.h>
 #include "common/signature_set.h"
+#include "scanner/mime/mime.h"
 
 #define CHANNEL_FDS_MAX 2
+#define CHANNEL_RECIPIENTS_MAX 4 /* that the native spam engine is told: whose mail it is */
+#define CHANNEL_SYMBOLS_MAX 48
 #define CHANNEL_BODY_MAX (64u << 10) /* bytes behind a SCAN; a socket's default buffer holds that, and it is most mail */
 
 enum packet_type {
@@ -70,6 +73,7 @@ struct packet_config {
     bool sandbox;
     bool huge_pages;
     struct engine_options engine;
+    struct mime_limits mime;
 };
 
 /* What stands between a worker that was taken over and the rest of the machine. */
@@ -111,11 +115,21 @@ struct packet_ready {
     uint32_t type;
 };
 
+/* What the native spam engine is told of a message's envelope; cut where it is longer. All end with a NUL. */
+struct packet_facts {
+    bool wanted; /* it is asked; else nothing of this is said */
+    bool outbound, authenticated;
+    uint32_t recipient_count;
+    char client[64], client_name[256], helo[256], sender[320];
+    char recipients[CHANNEL_RECIPIENTS_MAX][320];
+};
+
 struct packet_scan { /* + the message's descriptor, or its size bytes */
     uint32_t type;
     uint32_t time_ms; /* libclamav's own limit, a little below the master's */
     uint64_t scan;    /* repeated in the result */
     uint64_t size;
+    struct packet_facts facts;
 };
 
 struct packet_result {
@@ -125,6 +139,18 @@ struct packet_result {
     uint32_t scan_us;
     uint64_t scan;
     char name[256];   /* signature, or words; NUL-terminated */
+};
+
+struct packet_symbol {
+    char name[64], detail[64];
+    int32_t weight; /* hundredths */
+};
+
+/* Behind a RESULT, where a clean message's facts were `wanted`. */
+struct packet_native {
+    uint32_t score; /* hundredths */
+    uint32_t symbol_count;
+    struct packet_symbol symbols[CHANNEL_SYMBOLS_MAX];
 };
 
 /* Both ends close-on-exec. false: errno. */

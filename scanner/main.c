@@ -15,12 +15,14 @@
 #include <unistd.h>
 #include "common/command.h"
 #include "common/config.h"
+#include "common/fair.h"
 #include "common/log.h"
 #include "common/memory.h"
 #include "common/metrics.h"
 #include "common/open_files.h"
 #include "common/process_stats.h"
 #include "common/settings.h"
+#include "common/spam_engine.h"
 #include "proto/curve.h"
 #include "proto/event_log.h"
 #include "proto/link.h"
@@ -41,6 +43,7 @@ struct settings {
     struct log_settings log;
     struct cluster_settings cluster;
     struct scanner_settings scanner;
+    struct spam_settings spam;
     struct node_coordinator *coordinators;
     size_t coordinator_count;
 };
@@ -72,6 +75,7 @@ static void settings_fini(struct settings *settings)
     config_clear(settings_table("log"), &settings->log);
     config_clear(settings_table("cluster"), &settings->cluster);
     config_clear(settings_table("scanner"), &settings->scanner);
+    config_clear(settings_table("spam"), &settings->spam);
     for (size_t i = 0; i < settings->coordinator_count; i++) {
         free(settings->coordinators[i].listen);
         free(settings->coordinators[i].publish);
@@ -126,7 +130,8 @@ static bool settings_read(struct settings *settings, const struct command *comma
         return false;
     bool done = config_fill(config, "log", NULL, &settings->log, why) &&
                 config_fill(config, "cluster", NULL, &settings->cluster, why) &&
-                config_fill(config, "scanner", NULL, &settings->scanner, why);
+                config_fill(config, "scanner", NULL, &settings->scanner, why) &&
+                config_fill(config, "spam", NULL, &settings->spam, why);
     const char *name;
     size_t count = 0;
     while (config_instance(config, "coordinator", count) != NULL)
@@ -161,14 +166,15 @@ static void open_log(const struct scanner *scanner)
 static struct service_options service_options(struct scanner *scanner)
 {
     const struct scanner_settings *s = &scanner->settings.scanner;
-    struct service_options options = { .node = scanner->command.name, .endpoint = s->listen, .settings = s };
+    struct service_options options = { .node = scanner->command.name, .endpoint = s->listen, .settings = s, .spam = &scanner->settings.spam };
     struct packet_config *config = &options.pool.config;
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     uint64_t workers = s->workers != 0 ? s->workers : (uint64_t)(cores > 0 ? cores : 1);
     options.pool.run_dir = scanner->run_dir;
     options.pool.run_lock = &scanner->run_lock;
-    options.pool.workers[LANE_SMALL] = workers;
-    options.pool.workers[LANE_LARGE] = s->large_workers != 0 ? s->large_workers : (workers + 1) / 2;
+    options.pool.spare = s->spare_workers;
+    options.pool.workers[LANE_SMALL] = workers + s->spare_workers;
+    options.pool.workers[LANE_LARGE] = (s->large_workers != 0 ? s->large_workers : (workers + 1) / 2) + s->spare_workers;
     options.pool.worker_scans = s->worker_scans;
     snprintf(config->node, sizeof config->node, "%s", scanner->command.name);
     snprintf(config->log_file, sizeof config->log_file, "%s", scanner->settings.log.file);
@@ -188,6 +194,9 @@ static struct service_options service_options(struct scanner *scanner)
     config->engine.detect_phishing = s->detect_phishing_heuristics;
     config->engine.block_encrypted = s->block_encrypted;
     config->engine.block_partial = s->block_partial;
+    config->mime = (struct mime_limits){ .depth = (uint32_t)s->mime_depth, .parts = (uint32_t)s->mime_parts, .headers = (uint32_t)s->mime_headers,
+                                         .header_bytes = (uint32_t)s->mime_header_size, .words = (uint32_t)s->mime_words,
+                                         .decoded = s->mime_decoded_size, .text = (uint32_t)s->mime_text_size };
     return options;
 }
 
@@ -316,10 +325,13 @@ static void on_hangup(evutil_socket_t fd, short what, void *arg)
         /* The node keeps pointing to the cluster settings and coordinators it started with: those need a restart. */
         struct log_settings old_log = scanner->settings.log;
         struct scanner_settings old_scanner = scanner->settings.scanner;
+        struct spam_settings old_spam = scanner->settings.spam;
         scanner->settings.log = fresh.log;
         scanner->settings.scanner = fresh.scanner;
+        scanner->settings.spam = fresh.spam;
         fresh.log = old_log;
         fresh.scanner = old_scanner;
+        fresh.spam = old_spam;
         tell_restart(&old_scanner, &scanner->settings.scanner);
         if (scanner->signatures != NULL)
             signatures_fall_back(scanner->signatures, scanner->settings.scanner.signatures);
@@ -341,12 +353,12 @@ static void on_reopen(evutil_socket_t fd, short what, void *arg)
 
 /* --- life --- */
 
-/* Each scan may have its message in a descriptor; uploads and complete ones are counted apart. */
+/* Each scan may have its message in a descriptor; uploads, complete ones and those on their way to a spam engine are counted apart. */
 static void raise_file_limit(const struct service_options *options)
 {
     const struct pool_options *pool = &options->pool;
     uint64_t workers = pool->workers[LANE_SMALL] + pool->workers[LANE_LARGE];
-    uint64_t needed = 2 * options->settings->slots + WORKER_FILES * GENERATIONS_MAX * workers + OTHER_FILES;
+    uint64_t needed = 3 * options->settings->slots + options->spam->spam_connections * SPAM_ENGINE_KINDS + WORKER_FILES * GENERATIONS_MAX * workers + OTHER_FILES;
     open_files_raise(needed, "slots");
 }
 
@@ -377,6 +389,7 @@ static void scanner_start(struct scanner *scanner, const struct curve_keypair *p
     command_take_signals();
     scanner->hub = link_hub_new(scanner->base, pair, &scanner->metrics);
     link_hub_configure(scanner->hub, &scanner->settings.cluster);
+    fair_set_prefixes(scanner->settings.cluster.source_prefix4, scanner->settings.cluster.source_prefix6);
     if (s->signature_source == SIGNATURES_CLUSTER) {
         scanner->signatures = signatures_new(&(struct signatures_options){ .base = scanner->base, .node = scanner->command.name, .store = s->signature_store,
                                                                            .metrics = &scanner->metrics, .changed = on_signatures_changed, .arg = scanner }, &why);

@@ -312,9 +312,12 @@ static struct worker *pool_idle(const struct pool *pool, enum lane lane)
     return aged;
 }
 
-bool pool_has_idle(const struct pool *pool, enum lane lane)
+size_t pool_idle_workers(const struct pool *pool, enum lane lane)
 {
-    return pool_idle(pool, lane) != NULL;
+    size_t count = 0;
+    for (const struct worker *w = pool->serving != NULL ? pool->serving->workers : NULL; w != NULL; w = w->next)
+        count += w->lane == lane && w->state == WORKER_IDLE;
+    return count;
 }
 
 bool pool_run(struct pool *pool, enum lane lane, const struct pool_message *message, uint32_t wall_ms, void *job)
@@ -328,6 +331,8 @@ bool pool_run(struct pool *pool, enum lane lane, const struct pool_message *mess
         }
         struct packet_scan scan = { .type = PACKET_SCAN, .time_ms = (uint32_t)((uint64_t)wall_ms * OWN_LIMIT_SHARE),
                                     .scan = ++pool->last_serial, .size = message->size };
+        if (message->facts != NULL)
+            scan.facts = *message->facts;
         if (worker_scan(worker, &scan, message, wall_ms, job))
             return true;
         worker_replace(worker); /* it is dying */

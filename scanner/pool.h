@@ -22,6 +22,7 @@ struct pool_options {
     int *run_lock;                    /* see scratch.h; borrowed */
     struct packet_config config;      /* for zygotes; generation and run_dir are filled in by the pool */
     uint64_t workers[LANES];
+    uint64_t spare;                   /* of each lane's workers, so many are for newcomers (admission.h) and no capacity */
     uint64_t worker_scans;            /* 0: a worker is never replaced for its age */
 };
 
@@ -37,6 +38,7 @@ struct pool_message {
     const void *bytes; /* at most CHANNEL_BODY_MAX; NULL: in fd */
     int fd;
     uint64_t size;
+    const struct packet_facts *facts; /* for the native spam engine; NULL: it is not asked */
 };
 
 struct pool_outcome {
@@ -47,6 +49,7 @@ struct pool_outcome {
     uint32_t scan_us;
     uint64_t generation;
     const struct engine_info *info; /* borrowed for the call */
+    const struct packet_native *native; /* the same; NULL: it was not asked, or says nothing */
 };
 
 struct pool_handlers {
@@ -98,7 +101,7 @@ struct pool_use {
 };
 void pool_use(struct pool *pool, struct pool_use *use); /* to be called at least every few seconds */
 
-bool pool_has_idle(const struct pool *pool, enum lane lane);
+size_t pool_idle_workers(const struct pool *pool, enum lane lane);
 
 /* Gives the job to an idle worker of the lane. After wall_ms the worker is killed. false: none idle (or it just died). */
 bool pool_run(struct pool *pool, enum lane lane, const struct pool_message *message, uint32_t wall_ms, void *job);

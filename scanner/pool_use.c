@@ -95,6 +95,13 @@ static void look(struct pool *pool)
     }
 }
 
+/* Spare workers share the cores with the others, which are what a scanner can do. */
+static uint32_t capacity(const struct generation *generation, enum lane lane)
+{
+    uint64_t ready = generation_count(generation, lane, true), spare = generation->pool->options.spare;
+    return (uint32_t)(ready > spare ? ready - spare : ready > 0);
+}
+
 void pool_use(struct pool *pool, struct pool_use *use)
 {
     struct pool_use_state *state = &pool->use;
@@ -115,7 +122,7 @@ void pool_use(struct pool *pool, struct pool_use *use)
     }
     metric_set(state->scanned, (double)generation->scanned);
     for (int lane = 0; lane < LANES; lane++)
-        use->workers[lane] = (uint32_t)generation_count(generation, (enum lane)lane, true);
+        use->workers[lane] = capacity(generation, (enum lane)lane);
     use->memory = state->memory;
     use->memory_loaded = generation->loaded_bytes;
     use->scanned = generation->scanned;

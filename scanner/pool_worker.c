@@ -14,6 +14,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/memory.h"
+#include "common/score.h"
 #include "scanner/pool_parts.h"
 
 #define ABANDON_US 1000000 /* a scan that nobody waits for may run that long, before and after that is known */
@@ -91,10 +92,20 @@ static bool result_is_valid(const struct worker *worker, const struct packet_res
     }
 }
 
-static void worker_on_result(struct worker *worker, const struct packet_result *result)
+static bool native_is_valid(const struct packet_native *native)
+{
+    bool good = native->score <= SCORE_MAX && native->symbol_count <= CHANNEL_SYMBOLS_MAX;
+    for (uint32_t i = 0; good && i < native->symbol_count; i++)
+        good = memchr(native->symbols[i].name, '\0', sizeof native->symbols[i].name) != NULL &&
+               memchr(native->symbols[i].detail, '\0', sizeof native->symbols[i].detail) != NULL;
+    return good;
+}
+
+/* native: NULL: none came. */
+static void worker_on_result(struct worker *worker, const struct packet_result *result, const struct packet_native *native)
 {
     struct generation *generation = worker->generation;
-    struct pool_outcome outcome = { .end = POOL_ANSWERED, .verdict = (Weir__Verdict)result->verdict, .scan_us = result->scan_us };
+    struct pool_outcome outcome = { .end = POOL_ANSWERED, .verdict = (Weir__Verdict)result->verdict, .scan_us = result->scan_us, .native = native };
     if (outcome.verdict == WEIR__VERDICT__VERDICT_UNKNOWN)
         outcome.reason = (Weir__UnknownReason)result->reason;
     if (outcome.verdict != WEIR__VERDICT__VERDICT_CLEAN)
@@ -122,6 +133,10 @@ void worker_receive(struct worker *worker)
     union {
         uint32_t type;
         struct packet_result result;
+        struct {
+            struct packet_result result;
+            struct packet_native native;
+        } both;
     } packet;
     int fds[CHANNEL_FDS_MAX];
     size_t fd_count;
@@ -134,8 +149,10 @@ void worker_receive(struct worker *worker)
         worker_on_ready(worker);
         return;
     }
-    if (len == (ssize_t)sizeof packet.result && packet.type == PACKET_RESULT && result_is_valid(worker, &packet.result)) {
-        worker_on_result(worker, &packet.result);
+    bool both = len == (ssize_t)sizeof packet.both;
+    if ((both || len == (ssize_t)sizeof packet.result) && packet.type == PACKET_RESULT && result_is_valid(worker, &packet.result) &&
+        (!both || native_is_valid(&packet.both.native))) {
+        worker_on_result(worker, &packet.result, both ? &packet.both.native : NULL);
         return;
     }
     if (len > 0 || (len < 0 && errno != ECONNRESET)) {

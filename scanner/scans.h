@@ -12,6 +12,9 @@
 #include "scanner/body.h"
 
 struct link_peer;
+struct service;
+struct spam_check;
+struct spam_facts;
 
 #define SCANS_BUCKETS 4096
 
@@ -32,6 +35,10 @@ struct scan {
     uint64_t starved_ms;   /* since when the upload waits for bytes of the budget; 0: it does not */
     uint64_t complete_us;  /* when the last byte came */
     enum scan_owes owes;
+    struct spam_facts *spam_facts; /* for engines, until they are asked; NULL: nobody wants to know */
+    struct service *service;       /* with spam: whose it is */
+    struct spam_check *spam;       /* NULL: not asked */
+    bool judged;                   /* the worker has said its word, below; a clean message may still wait for spam */
     /* the answer */
     Weir__Verdict verdict;
     Weir__UnknownReason reason;

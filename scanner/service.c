@@ -13,7 +13,9 @@
 #include "common/log.h"
 #include "common/memory.h"
 #include "proto/wire.h"
+#include "scanner/engine.h"
 #include "scanner/scans.h"
+#include "scanner/spam/spam.h"
 
 #define HELLO_MS 5000    /* a peer that has not said hello for longer gets no load broadcasts */
 #define TICK_MS 50       /* while answers wait or uploads starve */
@@ -27,7 +29,7 @@ struct service_metrics {
     struct metric *scan_seconds, *queue_seconds;
     struct metric *uploading, *queued, *running, *answering, *free_slots, *credits;
     struct metric *memory, *disk;
-    struct metric *expired, *cancelled, *gave_way, *bad_chunks, *bad_opens;
+    struct metric *spare, *expired, *cancelled, *gave_way, *bad_chunks, *bad_opens;
 };
 
 struct service {
@@ -35,6 +37,7 @@ struct service {
     struct service_options options;
     struct link_server *server;
     struct pool *pool;
+    struct spam *spam; /* NULL: no engines */
     struct metrics *metrics;
     struct service_metrics m;
     void (*changed)(void *arg);
@@ -111,6 +114,8 @@ static enum link_status send_verdict(struct service *service, const struct scan 
     verdict.signatures = wire_text(scan->signatures);
     verdict.generation = scan->generation;
     verdict.scanner = wire_text(service->options.node);
+    if (scan->spam != NULL && scan->verdict == WEIR__VERDICT__VERDICT_CLEAN)
+        verdict.spam = (Weir__SpamResult *)(uintptr_t)spam_check_result(scan->spam);
     frame.body_case = WEIR__FRAME__BODY_SCAN_VERDICT;
     frame.scan_verdict = &verdict;
     return link_server_send(service->server, scan->peer, &frame, NULL, 0);
@@ -136,6 +141,8 @@ static void scan_remove(struct service *service, struct scan *scan)
     scan_feed(service, scan);
     if (scan->owes == OWES_VERDICT)
         service->verdicts_owed--;
+    spam_check_free(&scan->spam); /* it may be reading the body */
+    free(scan->spam_facts);
     admission_release(&service->admission, &scan->share);
     scans_remove(&service->scans, scan);
     if (service->starved > 0)
@@ -154,7 +161,8 @@ static void scan_busy(struct service *service, struct scan *scan, Weir__BusyReas
 /* Nobody waits for the answer any more. A worker cannot be told to stop, so a running scan keeps its slot until it ends. */
 static void scan_abandon(struct service *service, struct scan *scan)
 {
-    if (scan->share.state == ADMISSION_RUNNING) {
+    if (scan->share.state == ADMISSION_RUNNING && !scan->judged) {
+        spam_check_free(&scan->spam);
         scans_orphan(&service->scans, scan);
         pool_abandon(service->pool, scan);
     } else {
@@ -165,6 +173,8 @@ static void scan_abandon(struct service *service, struct scan *scan)
 static void scan_answer(struct service *service, struct scan *scan)
 {
     /* The bytes and the slot are free from here on; a verdict that cannot be sent yet is counted by itself. */
+    if (scan->verdict != WEIR__VERDICT__VERDICT_CLEAN)
+        spam_check_free(&scan->spam); /* nobody asks any more */
     admission_release(&service->admission, &scan->share);
     body_close(&scan->body);
     if (scan->peer != NULL && send_verdict(service, scan) == LINK_FULL) {
@@ -242,6 +252,32 @@ static void service_watch_engine(struct service *service, const struct scan *sca
     }
 }
 
+/* A clean message waits for its spam engines, which were asked when the worker was: mostly they have answered. */
+static void scan_settle(struct service *service, struct scan *scan)
+{
+    if (!scan->judged || (scan->verdict == WEIR__VERDICT__VERDICT_CLEAN && scan->spam != NULL && !spam_check_is_done(scan->spam)))
+        return;
+    if (scan->peer != NULL)
+        scan_count(service, scan);
+    scan_answer(service, scan);
+}
+
+static void on_spam(void *arg)
+{
+    struct scan *scan = arg;
+    scan_settle(scan->service, scan);
+}
+
+/* The message is complete. */
+static void scan_ask_spam(struct service *service, struct scan *scan)
+{
+    const struct body *body = &scan->body;
+    struct spam_message message = { .bytes = body->bytes, .fd = body->fd, .offset = ENGINE_MAIL_PREFIX_LEN, .size = body->len };
+    scan->service = service;
+    if (scan->spam_facts != NULL && service->spam != NULL)
+        scan->spam = spam_check_new(service->spam, &scan->spam_facts, &message, on_spam, scan);
+}
+
 static void on_pool_done(void *arg, void *job, const struct pool_outcome *outcome)
 {
     struct service *service = arg;
@@ -252,9 +288,10 @@ static void on_pool_done(void *arg, void *job, const struct pool_outcome *outcom
     }
     scan_take_outcome(scan, outcome);
     service_watch_engine(service, scan);
-    if (scan->peer != NULL)
-        scan_count(service, scan);
-    scan_answer(service, scan);
+    scan->judged = true;
+    if (scan->spam != NULL)
+        spam_check_take_native(scan->spam, outcome->native);
+    scan_settle(service, scan);
     service_dispatch(service);
 }
 
@@ -279,8 +316,13 @@ static struct scan *scan_of(struct admission_share *share)
 
 static void service_dispatch_lane(struct service *service, enum lane lane)
 {
-    while (service->admission.first[lane] != NULL && pool_has_idle(service->pool, lane)) {
-        struct scan *scan = scan_of(service->admission.first[lane]);
+    size_t idle;
+    while ((idle = pool_idle_workers(service->pool, lane)) > 0) {
+        bool spare = idle <= service->options.settings->spare_workers;
+        struct admission_share *next = admission_next(&service->admission, lane, spare);
+        if (next == NULL)
+            return;
+        struct scan *scan = scan_of(next);
         uint64_t now = clock_us();
         if (scan_is_expired(scan, now)) { /* the edge has given it up */
             metric_add(service->m.expired, 1);
@@ -289,10 +331,14 @@ static void service_dispatch_lane(struct service *service, enum lane lane)
         }
         uint64_t waited = now - scan->complete_us;
         scan->queue_us = waited > UINT32_MAX ? UINT32_MAX : (uint32_t)waited;
+        struct packet_facts facts;
         struct pool_message message = { .bytes = scan->body.bytes, .fd = scan->body.fd, .size = body_size(&scan->body) };
+        if (scan->spam != NULL && spam_check_tells_native(scan->spam, &facts))
+            message.facts = &facts;
         if (!pool_run(service->pool, lane, &message, wall_ms(service->options.settings, scan->size), scan))
             return;
-        admission_next(&service->admission, lane);
+        admission_run(&service->admission, next);
+        metric_add(service->m.spare, spare);
     }
 }
 
@@ -373,10 +419,12 @@ static void upload_complete(struct service *service, struct scan *scan)
     scan->complete_us = clock_us();
     scan->owes = OWES_NOTHING;
     if (admission_complete(&service->admission, &scan->share, scan->size) ||
-        (service_make_way(service, scan, scan->size) && admission_complete(&service->admission, &scan->share, scan->size)))
+        (service_make_way(service, scan, scan->size) && admission_complete(&service->admission, &scan->share, scan->size))) {
+        scan_ask_spam(service, scan);
         service_dispatch(service);
-    else
+    } else {
         scan_busy(service, scan, WEIR__BUSY_REASON__BUSY_SLOTS);
+    }
 }
 
 /* --- frames --- */
@@ -418,6 +466,7 @@ static void scan_start(struct service *service, struct scan *scan, const struct 
     if (whole != NULL) {
         scan->size = whole->len;
         scan->complete_us = clock_us();
+        scan_ask_spam(service, scan);
         service_dispatch(service);
         return;
     }
@@ -453,6 +502,7 @@ static void on_open(struct service *service, struct link_peer *peer, const struc
     scan->size_hint = open->size_hint;
     scan->crashes = open->crashes;
     scan->deadline_ms = open->deadline_ms;
+    scan->spam_facts = open->spam != NULL && service->spam != NULL ? spam_facts_new(open) : NULL;
     scan->share.source = fair_source((const char *)open->client.data, open->client.len);
     enum admission_answer answer = scan_admit(service, scan, open, whole);
     if (answer == ADMISSION_NO_SLOT && open->complete && service_make_way(service, scan, whole != NULL ? whole->len : open->size_hint))
@@ -698,6 +748,7 @@ static void service_make_metrics(struct service *service)
     service->m.credits = metrics_gauge(metrics, "weir_scanner_credits", NULL);
     service->m.memory = metrics_gauge(metrics, "weir_scanner_bytes", "kind=\"memory\"");
     service->m.disk = metrics_gauge(metrics, "weir_scanner_bytes", "kind=\"disk\"");
+    service->m.spare = metrics_counter(metrics, "weir_scans_spare_total", NULL);
     service->m.expired = metrics_counter(metrics, "weir_scans_dropped_total", "why=\"deadline\"");
     service->m.cancelled = metrics_counter(metrics, "weir_scans_dropped_total", "why=\"cancelled\"");
     service->m.gave_way = metrics_counter(metrics, "weir_scans_dropped_total", "why=\"gave_way\"");
@@ -737,6 +788,7 @@ struct service *service_new(struct event_base *base, struct link_hub *hub, const
     service->tick = evtimer_new(base, on_tick, service);
     service->load = event_new(base, -1, EV_PERSIST, on_load_time, service);
     service_set_load_interval(service);
+    service->spam = spam_new(base, options->spam, metrics);
     service->pool = pool_new(base, &options->pool, metrics, &pool_handlers, service);
     return service;
 }
@@ -757,6 +809,7 @@ void service_free(struct service **service_at)
     service->draining = false;
     while (service->scans.first != NULL)
         scan_remove(service, service->scans.first);
+    spam_free(&service->spam);
     link_server_each(service->server, free_peer_data, NULL);
     link_server_free(&service->server);
     event_free(service->tick);
@@ -770,6 +823,8 @@ void service_configure(struct service *service, const struct service_options *op
     service->options = *options;
     service->admission.limits = limits_of(options->settings);
     pool_configure(service->pool, &options->pool);
+    spam_free(&service->spam);
+    service->spam = spam_new(service->base, options->spam, service->metrics);
     service_set_load_interval(service);
 }
 

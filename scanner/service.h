@@ -23,6 +23,7 @@ struct service_options {
     const char *node;        /* "scanner-1"; borrowed for the service's life, as is settings */
     const char *endpoint;    /* to bind */
     const struct scanner_settings *settings;
+    const struct spam_settings *spam; /* copied */
     struct pool_options pool;
 };
 

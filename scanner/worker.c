@@ -18,7 +18,10 @@
 #include "common/log.h"
 #include "common/memory.h"
 #include "scanner/sandbox.h"
+#include "scanner/worker_native.h"
 
+/* Who hands out mail, and whoever else is on this machine, comes before who scans it for tens of milliseconds at a time; small before large. */
+#define SMALL_NICE 5
 #define LARGE_NICE 10
 
 /* libclamav names temporary files with rand(), whose state all forks share. */
@@ -49,17 +52,19 @@ static bool worker_lock(const struct worker_options *options, struct error *why)
     return true;
 }
 
-static bool worker_set_up(const struct worker_options *options, struct engine *engine, struct error *why)
+/* Its character sets are in files, which the sandbox closes. */
+static bool worker_set_up(const struct worker_options *options, struct engine *engine, struct native **native, struct error *why)
 {
     prctl(PR_SET_NAME, options->lane == LANE_LARGE ? "weir-scan-large" : "weir-scan-small");
     signal(SIGPIPE, SIG_IGN);
     signal(SIGCHLD, SIG_DFL);
     signal(SIGXFSZ, SIG_DFL); /* a temporary file at its limit must end the scan, not look like a short write */
-    if (options->lane == LANE_LARGE && nice(LARGE_NICE) == -1 && errno != 0)
+    if (nice(options->lane == LANE_LARGE ? LARGE_NICE : SMALL_NICE) == -1 && errno != 0)
         log_write(LOG_DEBUG, "nice: %s", strerror(errno));
     seed_rand();
     memory_keep_free(); /* libclamav takes and frees some hundred KiB twice for even the smallest message */
     tzset();
+    *native = native_new(&options->mime);
     struct sandbox_limits limits = { .memory = options->memory, .file_size = options->file_size };
     return engine_set_tmp_dir(engine, options->tmp_dir, why) && sandbox_limit(&limits, why) &&
            worker_lock(options, why);
@@ -79,6 +84,18 @@ union scan_packet {
 static const char *scan_body(const union scan_packet *packet)
 {
     return packet->room + sizeof packet->scan;
+}
+
+/* Both engines look at the same bytes, one after the other: they are in the cache, and take turns at one core anyway. false: nothing is said. */
+static bool judge(struct native *native, const union scan_packet *packet, int fd, struct packet_native *out)
+{
+    const struct packet_scan *scan = &packet->scan;
+    if (!scan->facts.wanted || scan->size < ENGINE_MAIL_PREFIX_LEN)
+        return false;
+    if (fd >= 0)
+        return worker_native_score_file(native, &scan->facts, fd, ENGINE_MAIL_PREFIX_LEN, scan->size, out);
+    worker_native_score(native, &scan->facts, scan_body(packet) + ENGINE_MAIL_PREFIX_LEN, (size_t)scan->size - ENGINE_MAIL_PREFIX_LEN, out);
+    return true;
 }
 
 /* fd: -1 where the bytes are in the packet. */
@@ -106,15 +123,19 @@ static bool scan_is_valid(const union scan_packet *packet, size_t len, size_t fd
 {
     if (len < sizeof packet->scan || packet->scan.type != PACKET_SCAN || fd_count > 1)
         return false;
+    const struct packet_facts *facts = &packet->scan.facts;
+    if (facts->recipient_count > CHANNEL_RECIPIENTS_MAX)
+        return false;
     return len - sizeof packet->scan == (fd_count == 1 ? 0 : packet->scan.size);
 }
 
 _Noreturn void worker_run(const struct worker_options *options, struct engine *engine, int channel)
 {
     struct error why;
+    struct native *native = NULL;
     if (!tie_to_parent(options->parent))
         _exit(0);
-    if (!worker_set_up(options, engine, &why)) {
+    if (!worker_set_up(options, engine, &native, &why)) {
         log_write(LOG_ERR, "worker cannot start: %s", why.text);
         _exit(1);
     }
@@ -130,11 +151,16 @@ _Noreturn void worker_run(const struct worker_options *options, struct engine *e
             _exit(0);
         if (!scan_is_valid(&packet, (size_t)len, fd_count))
             _exit(1);
-        struct packet_result result;
-        scan_one(engine, &packet, fd_count > 0 ? fds[0] : -1, &result);
+        static struct {
+            struct packet_result result;
+            struct packet_native native;
+        } answer;
+        int fd = fd_count > 0 ? fds[0] : -1;
+        scan_one(engine, &packet, fd, &answer.result);
+        bool judged = answer.result.verdict == WEIR__VERDICT__VERDICT_CLEAN && judge(native, &packet, fd, &answer.native);
         if (fd_count > 0)
             close(fds[0]);
-        if (!channel_send(channel, &result, sizeof result, NULL, 0))
+        if (!channel_send(channel, &answer, judged ? sizeof answer : sizeof answer.result, NULL, 0))
             _exit(0);
     }
 }

@@ -12,6 +12,7 @@ struct worker_options {
     char tmp_dir[PATH_MAX]; /* its own; must exist and be empty */
     uint64_t memory;        /* address space above the engine */
     uint64_t file_size;     /* of one temporary file */
+    struct mime_limits mime;
     bool sandbox;
     enum lane lane;         /* large: niced */
     int32_t parent;         /* pid of the zygote */

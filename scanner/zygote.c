@@ -68,6 +68,7 @@ static struct worker_options worker_options(const struct zygote *zygote, uint32_
     struct worker_options options = {
         .memory = zygote->config.worker_memory,
         .file_size = zygote->config.engine.max_scan_size,
+        .mime = zygote->config.mime,
         .sandbox = zygote->config.sandbox,
         .lane = lane,
         .parent = getpid(),

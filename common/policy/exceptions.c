@@ -1,10 +1,8 @@
 /* exceptions.c - see exceptions.h */
 #include "common/policy/exceptions.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include "common/config.h"
 #include "common/memory.h"
 #include "common/policy/pairs.h"
@@ -12,7 +10,6 @@
 #define SIZE_LEAST     1024
 #define SIZE_MOST      (1ull << 40) /* as the listeners' max_message_size and max_recipients */
 #define RECIPIENTS_MOST 100000
-#define DAY_SECONDS    86400
 
 void exceptions_fini(struct exceptions *exceptions)
 {
@@ -40,42 +37,6 @@ static bool take_recipients(struct exception *out, const char *value, struct err
     return false;
 }
 
-/* mktime(3) takes the 31st of February for the 3rd of March. */
-static bool is_a_moment(const struct tm *moment)
-{
-    struct tm same = *moment;
-
-    timegm(&same);
-    return same.tm_mday == moment->tm_mday && same.tm_mon == moment->tm_mon && same.tm_hour == moment->tm_hour &&
-           same.tm_min == moment->tm_min && same.tm_sec == moment->tm_sec;
-}
-
-static bool has_shape(const char *text, const char *shape)
-{
-    for (; *shape != '\0'; text++, shape++)
-        if (*shape == '0' ? *text < '0' || *text > '9' : *text != *shape)
-            return false;
-    return *text == '\0';
-}
-
-static bool take_expiry(struct exception *out, const char *value, struct error *why)
-{
-    struct tm moment = { 0 };
-    bool day = has_shape(value, "0000-00-00"), second = has_shape(value, "0000-00-00T00:00:00Z");
-
-    if (day || second) {
-        sscanf(value, "%4d-%2d-%2dT%2d:%2d:%2d", &moment.tm_year, &moment.tm_mon, &moment.tm_mday, &moment.tm_hour, &moment.tm_min, &moment.tm_sec);
-        moment.tm_year -= 1900;
-        moment.tm_mon -= 1;
-    }
-    if ((!day && !second) || moment.tm_year < 70 || !is_a_moment(&moment)) {
-        error_set(why, "expires=%.80s: the last day in force, as 2026-12-31, or a moment, as 2026-12-31T18:00:00Z", value);
-        return false;
-    }
-    out->expires = timegm(&moment) + (day ? DAY_SECONDS : 0);
-    return true;
-}
-
 enum { KEY_SIZE, KEY_RECIPIENTS, KEY_REASON, KEY_OWNER, KEY_APPROVED_BY, KEY_EXPIRES, KEYS };
 
 static const char *const keys[KEYS] = { "max_message_size", "max_recipients", "reason", "owner", "approved_by", "expires" };
@@ -94,7 +55,7 @@ static bool take_value(struct exception *out, int key, const char *value, struct
     case KEY_APPROVED_BY:
         return pairs_take_words(&out->approved_by, keys[key], value, why);
     default:
-        return take_expiry(out, value, why);
+        return pairs_take_end(&out->expires, value, why);
     }
 }
 

@@ -15,16 +15,18 @@ void hosts_fini(struct hosts *hosts)
 
 static bool take_pairs(struct registered_host *out, char *text, struct error *why)
 {
+    out->expires = INT64_MAX;
     while (*text != '\0') {
         char *key, *value;
         if (!pairs_next(&text, &key, &value, why))
             return false;
-        const char **place = strcmp(key, "owner") == 0 ? &out->owner : strcmp(key, "reason") == 0 ? &out->reason : NULL;
-        if (place == NULL || *place != NULL) {
-            error_set(why, place != NULL ? "%.80s is given twice" : "unknown key '%.80s': those are owner and reason", key);
+        bool ends = strcmp(key, "expires") == 0;
+        const char **place = strcmp(key, "owner") == 0 ? &out->owner : strcmp(key, "reason") == 0 ? &out->reason : strcmp(key, "approved_by") == 0 ? &out->approved_by : NULL;
+        if ((place == NULL && !ends) || (ends ? out->expires != INT64_MAX : *place != NULL)) {
+            error_set(why, place != NULL || ends ? "%.80s is given twice" : "unknown key '%.80s': those are owner, reason, approved_by and expires", key);
             return false;
         }
-        if (!pairs_take_words(place, key, value, why))
+        if (ends ? !pairs_take_end(&out->expires, value, why) : !pairs_take_words(place, key, value, why))
             return false;
     }
     if (out->owner != NULL && out->reason != NULL)
@@ -72,9 +74,11 @@ bool hosts_finish(struct hosts *hosts, unsigned *line, struct error *why)
     return true;
 }
 
-const struct registered_host *hosts_find(const struct hosts *hosts, const struct netaddr *address)
+const struct registered_host *hosts_find(const struct hosts *hosts, const struct netaddr *address, int64_t now)
 {
     const struct prefix_entry *entry = prefixes_find(&hosts->prefixes, address, PREFIXES_LONGEST);
 
+    while (entry != NULL && hosts->rules[entry->value].expires <= now)
+        entry = entry->prefix.bits > 0 ? prefixes_find(&hosts->prefixes, address, entry->prefix.bits - 1u) : NULL;
     return entry != NULL ? &hosts->rules[entry->value] : NULL;
 }

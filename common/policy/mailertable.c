@@ -36,6 +36,20 @@ static bool parse_port(const char *text, uint16_t *port)
     return value >= 1 && value <= 65535;
 }
 
+/* No top-level domain is a number (RFC 1123 2.1, RFC 3696 2): it was to be an address, which some resolvers even take it for. */
+static bool ends_in_number(const char *host)
+{
+    size_t len = strlen(host);
+    while (len > 0 && host[len - 1] == '.')
+        len--;
+    const char *label = host + len;
+    while (label > host && label[-1] != '.')
+        label--;
+    size_t label_len = (size_t)(host + len - label);
+    size_t hex = label_len >= 2 && strncasecmp(label, "0x", 2) == 0 ? 2 : 0;
+    return label_len > 0 && strspn(label + hex, hex > 0 ? "0123456789abcdefABCDEF" : "0123456789") >= label_len - hex;
+}
+
 /* host is a domain or an address without brackets; *address says which. */
 static bool check_host(char **host, bool *address, struct domain_spellings *made, struct error *why)
 {
@@ -44,6 +58,10 @@ static bool check_host(char **host, bool *address, struct domain_spellings *made
     if (strncasecmp(*host, "IPv6:", 5) == 0)
         *host += 5;
     *address = netaddr_parse(&parsed, *host);
+    if (!*address && ends_in_number(*host)) {
+        error_set(why, "'%.300s' is neither an address nor a name", *host);
+        return false;
+    }
     if (!*address)
         return domain_normalise(host, made, why);
     for (char *p = *host; *p != '\0'; p++)

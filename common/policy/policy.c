@@ -19,6 +19,7 @@
 #include "common/policy/lines.h"
 #include "common/policy/mailertable.h"
 #include "common/policy/networks.h"
+#include "common/policy/spam.h"
 
 struct rule {
     struct mailer mailer;
@@ -33,10 +34,10 @@ struct verify_rule {
     bool excluded; /* not this one */
 };
 
-enum { MAILERTABLE, LOCAL_HOST_NAMES, NETWORKS, EXCEPTIONS, ALIASES, VERIFY, LIMITS, RECIPIENT_DELIMITER, HOSTS, FILES };
+enum { MAILERTABLE, LOCAL_HOST_NAMES, NETWORKS, EXCEPTIONS, ALIASES, VERIFY, LIMITS, RECIPIENT_DELIMITER, HOSTS, SPAM, FILES };
 
 static const char *const file_names[FILES] = { "mailertable", "local-host-names", "networks", "exceptions", "aliases", "verify", "limits",
-                                               "recipient_delimiter", "hosts" };
+                                               "recipient_delimiter", "hosts", "spam" };
 
 struct policy {
     char *texts[FILES]; /* NULL: not given */
@@ -54,6 +55,9 @@ struct policy {
     struct domains verified;  /* to the index of a verify rule; also "." */
     struct verify_rule *verify_rules;
     size_t verify_count, verify_room;
+    struct domains judged[2]; /* inbound and outbound, to the index of a spam rule; also "." */
+    struct spam_rule *spam_rules;
+    size_t spam_count, spam_room;
     char **included; /* texts, as aliases.includes */
     struct domain_spellings made;
     struct error doubt; /* policy_doubt()'s words about a line that is not used; "": none */
@@ -205,6 +209,30 @@ static bool add_host(struct policy *policy, char *text, unsigned line, struct er
     return hosts_add(&policy->hosts, text, line, why);
 }
 
+/* A spelling more of the same domain would be a second opinion about it. */
+static bool add_spam(struct policy *policy, char *text, unsigned line, struct error *why)
+{
+    struct spam_rule rule;
+    size_t key_len = strcspn(text, " \t\r\n");
+    char *words = text + key_len + (text[key_len] != '\0');
+
+    text[key_len] = '\0';
+    if (!spam_rule_parse(&rule, words, why) || !mailertable_key_normalise(&text, &policy->made, why))
+        return false;
+    rule.line = line;
+    uint32_t index = domains_add(&policy->judged[rule.outbound], text, (uint32_t)policy->spam_count);
+    if (index != DOMAINS_NONE) {
+        error_set(why, "'%s %s' is there already, in line %u", text, rule.outbound ? "outbound" : "inbound", policy->spam_rules[index].line);
+        return false;
+    }
+    if (policy->spam_count == policy->spam_room) {
+        policy->spam_room = policy->spam_room > 0 ? 2 * policy->spam_room : 16;
+        policy->spam_rules = xrealloc(policy->spam_rules, policy->spam_room * sizeof *policy->spam_rules);
+    }
+    policy->spam_rules[policy->spam_count++] = rule;
+    return true;
+}
+
 static bool (*const line_parsers[FILES])(struct policy *, char *, unsigned, struct error *) = {
     [MAILERTABLE] = add_route,
     [LOCAL_HOST_NAMES] = add_own_domain,
@@ -215,6 +243,7 @@ static bool (*const line_parsers[FILES])(struct policy *, char *, unsigned, stru
     [LIMITS] = add_limit,
     [RECIPIENT_DELIMITER] = add_delimiters,
     [HOSTS] = add_host,
+    [SPAM] = add_spam,
 };
 
 static bool parse_lines(struct policy *policy, int which, size_t len, unsigned *line, struct error *why)
@@ -323,7 +352,7 @@ static bool check_names(const struct policy *policy, const struct policy_file *f
         if (!known || twice) {
             error_set(why, known ? "%s: error: given twice"
                                  : "%s: error: not a policy file, and not included by aliases; those are mailertable, local-host-names, networks, "
-                                   "exceptions, aliases, verify, limits, recipient_delimiter and hosts", files[i].name);
+                                   "exceptions, aliases, verify, limits, recipient_delimiter, hosts and spam", files[i].name);
             return false;
         }
     }
@@ -405,6 +434,41 @@ bool policy_warns_of_hosts(const struct policy *policy, struct error *why)
     return false;
 }
 
+struct refused_targets {
+    const struct policy *policy;
+    struct error first;
+    unsigned count;
+};
+
+/* As an edge that finds its way by MX decides (edge/session/relay.h); without, it refuses more. */
+static void note_refused_target(void *arg, const char *local, const char *domain)
+{
+    struct refused_targets *refused = arg;
+    struct route route = policy_route(refused->policy, domain);
+    const char *reason = route.kind == ROUTE_ERROR                                                           ? route.text
+                         : route.kind != ROUTE_NONE || !policy_is_own_domain(refused->policy, domain)        ? NULL
+                         : policy_knows_mailboxes(refused->policy, domain)                                   ? "its domain has no route, and it is no alias"
+                                                                                                             : "its domain has no route";
+    if (reason != NULL && refused->count++ == 0)
+        error_set(&refused->first, "<%.64s@%.100s>, which is refused (%.100s)", local, domain, reason);
+}
+
+bool policy_warns_of_aliases(const struct policy *policy, struct error *why)
+{
+    for (size_t i = 0; policy->first_own != NULL && i < policy->aliases.count; i++) {
+        const struct alias *alias = &policy->aliases.rules[i];
+        struct refused_targets refused = { .policy = policy };
+        if (alias->total > 1)
+            policy_alias(policy, alias->name, policy->first_own, note_refused_target, &refused);
+        if (refused.count == 0)
+            continue;
+        error_set(why, "aliases:%u: warning: '%s' stands for %s, and with it all mail to '%s': %u of its %u addresses are to be taken out, or need a route", alias->line,
+                  alias->name, refused.first.text, alias->name, refused.count, alias->total);
+        return true;
+    }
+    return false;
+}
+
 /* Whether it is worth while to take the aliases apart: it costs as much as a parse. */
 static bool may_include(const struct policy_file *aliases)
 {
@@ -448,6 +512,8 @@ void policy_free(struct policy **policy)
     domains_fini(&p->routes);
     domains_fini(&p->own);
     domains_fini(&p->verified);
+    domains_fini(&p->judged[0]);
+    domains_fini(&p->judged[1]);
     networks_fini(&p->networks);
     exceptions_fini(&p->exceptions);
     hosts_fini(&p->hosts);
@@ -458,6 +524,7 @@ void policy_free(struct policy **policy)
     domain_spellings_fini(&p->made);
     free(p->rules);
     free(p->verify_rules);
+    free(p->spam_rules);
     for (int i = 0; i < FILES; i++)
         free(p->texts[i]);
     free(p);
@@ -560,6 +627,21 @@ unsigned policy_verifies(const struct policy *policy, const char *asked)
     return index == DOMAINS_NONE || policy->verify_rules[index].excluded ? 0 : policy->verify_rules[index].line;
 }
 
+const struct spam_rule *policy_spam(const struct policy *policy, bool outbound, const char *asked)
+{
+    const struct domains *judged = &policy->judged[outbound];
+    char room[IDN_NAME_MAX];
+    const char *domain = as_key(asked, room);
+    bool named = domain[0] != '[' && domain[0] != '\0' && domain[0] != '.';
+
+    if (judged->count == 0)
+        return NULL;
+    uint32_t index = named ? domains_find_longest(judged, domain) : DOMAINS_NONE;
+    if (index == DOMAINS_NONE)
+        index = domains_find(judged, ".");
+    return index != DOMAINS_NONE ? &policy->spam_rules[index] : NULL;
+}
+
 bool policy_knows_mailboxes(const struct policy *policy, const char *domain)
 {
     return policy->texts[ALIASES] != NULL && find_own(policy, domain) != DOMAINS_NONE;
@@ -575,9 +657,9 @@ const struct exception *policy_exception_at(const struct policy *policy, size_t 
     return index < policy->exceptions.count ? &policy->exceptions.rules[index] : NULL;
 }
 
-const struct registered_host *policy_host(const struct policy *policy, const struct netaddr *client)
+const struct registered_host *policy_host(const struct policy *policy, const struct netaddr *client, int64_t now)
 {
-    return hosts_find(&policy->hosts, client);
+    return hosts_find(&policy->hosts, client, now);
 }
 
 const struct registered_host *policy_host_at(const struct policy *policy, size_t index)

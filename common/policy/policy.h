@@ -8,7 +8,7 @@
  * hosts, perhaps with a name, "!" excludes, longest prefix wins), `exceptions` (other limits for some networks, see exceptions.h), `aliases` (whom
  * local parts of own domains stand for, see aliases.h) and the files it includes, `verify` (whose recipients are verified: domains as the
  * keys of mailertable, "!" excludes), `recipient_delimiter` (what tags of aliases' names begin with), `limits` (how much mail may come in what time, see limits.h), `hosts`
- * (registered hosts and their owners, see hosts.h). '#' starts a comment; leading white space continues a line. A policy
+ * (registered hosts and their owners, see hosts.h), `spam` (what spam scores mean for a domain, see spam.h). '#' starts a comment; leading white space continues a line. A policy
  * is immutable once made; edges swap whole ones. Pure: text in, structure out.
  */
 #include <stdbool.h>
@@ -21,6 +21,7 @@
 #include "common/policy/hosts.h"
 #include "common/policy/limits.h"
 #include "common/policy/networks.h"
+#include "common/policy/spam.h"
 
 struct policy;
 
@@ -40,6 +41,9 @@ bool policy_warns(const struct policy *policy, struct error *why);
 bool policy_warns_of_limits(const struct policy *policy, struct error *why);
 /* The same of the first line of `hosts` that is of no inside host. */
 bool policy_warns_of_hosts(const struct policy *policy, struct error *why);
+/* The same of the first alias for several of which one is refused in any case: by a route, or as an own domain has none. The first own domain is what names
+ * without a domain are in. */
+bool policy_warns_of_aliases(const struct policy *policy, struct error *why);
 void policy_free(struct policy **policy);
 /* The names that a file may have, from 0; NULL past the end. Besides, there are those that aliases includes. */
 const char *policy_file_name(size_t index);
@@ -94,13 +98,15 @@ const char *policy_alias_name(const struct policy *policy, const char *local, co
 bool policy_knows_mailboxes(const struct policy *policy, const char *domain);
 /* The line of `verify` that asks for the domain's recipients to be verified at their next hop before they are accepted, by the longest match; 0: none. */
 unsigned policy_verifies(const struct policy *policy, const char *domain);
+/* The line of `spam` for a domain's mail in that direction, by the longest match; NULL: none. Borrowed. */
+const struct spam_rule *policy_spam(const struct policy *policy, bool outbound, const char *domain);
 /* What makes other limits for the client than its listener's, now in seconds since 1970; NULL: nothing. Borrowed. */
 const struct exception *policy_exception(const struct policy *policy, const struct netaddr *client, int64_t now);
 /* All of them, expired or not, in the order of their lines, from 0; NULL past the end. */
 const struct exception *policy_exception_at(const struct policy *policy, size_t index);
-/* The line of `hosts` that a client is registered by; NULL: none. Borrowed. */
-const struct registered_host *policy_host(const struct policy *policy, const struct netaddr *client);
-/* All of them in the order of their lines, from 0; NULL past the end. */
+/* The line of `hosts` that a client is registered by, now in seconds since 1970; NULL: none. Borrowed. */
+const struct registered_host *policy_host(const struct policy *policy, const struct netaddr *client, int64_t now);
+/* All of them, expired or not, in the order of their lines, from 0; NULL past the end. */
 const struct registered_host *policy_host_at(const struct policy *policy, size_t index);
 /* The lines of `limits` in their order, from 0; NULL past the end. Borrowed. */
 const struct limit_rule *policy_limit_at(const struct policy *policy, size_t index);

@@ -11,7 +11,6 @@
 #include "coordinator/ctl/table.h"
 #include "coordinator/ctl/views.h"
 
-#define WAIT_TURN_MS 200
 #define SHOWN_MOST   10 /* listings in "status" */
 
 static long long number(const json_t *object, const char *key)
@@ -85,6 +84,10 @@ void blocklist_print(const json_t *body, FILE *out)
     fputs(*view_word(body, "checks_now") != '\0' ? "; under way now\n" : "\n", out);
     if (number(body, "left_out") > 0)
         fprintf(out, "%lld more addresses are left out: blocklist_addresses\n", number(body, "left_out"));
+    if (number(body, "private") > 0)
+        fprintf(out, "%lld private addresses are left out, as only lists of your own have such: blocklist_private\n", number(body, "private"));
+    if (*view_word(body, "nothing") != '\0')
+        fprintf(out, "nothing is looked up: %s\n", view_word(body, "nothing"));
     if (json_array_size(json_object_get(body, "addresses")) == 0)
         return;
     fputs("\n", out);
@@ -109,6 +112,10 @@ void blocklist_print_status(const json_t *summary, FILE *out)
     const json_t *row, *listed = json_object_get(summary, "listed");
     if (!json_is_object(summary))
         return;
+    if (*view_word(summary, "nothing") != '\0') {
+        fprintf(out, "problem       own addresses are not looked up in blocklists: %s\n", view_word(summary, "nothing"));
+        return;
+    }
     fprintf(out, "blocklists    %lld own address%s in %lld list%s: ", number(summary, "addresses"), number(summary, "addresses") == 1 ? "" : "es", number(summary, "zones"),
             view_plural(number(summary, "zones")));
     if (*view_word(summary, "checked_at") == '\0')

@@ -49,6 +49,17 @@ static void print_push(const json_t *body, FILE *out)
         fprintf(out, "; the push at %s failed: %s\n", view_time(when, view_word(body, "failed_at")), view_word(body, "error"));
 }
 
+static void print_former(const json_t *body, FILE *out)
+{
+    char when[32];
+    size_t i;
+    const json_t *former;
+
+    json_array_foreach(json_object_get(body, "former"), i, former)
+        fprintf(out, "; %s, the name before %s, still has addresses at %s%s%s\n", view_word(former, "name"), view_time(when, view_word(former, "left_at")),
+                view_word(former, "server"), *view_word(former, "error") != '\0' ? ": " : "", view_word(former, "error"));
+}
+
 bool dns_print(const json_t *body, FILE *out, struct error *why)
 {
     const json_t *addresses = json_object_get(body, "addresses"), *pushed = json_object_get(body, "pushed");
@@ -63,6 +74,7 @@ bool dns_print(const json_t *body, FILE *out, struct error *why)
             fputs("; no edge is healthy; these were the last that were pushed\n", out);
         print_edges(body, out);
         print_push(body, out);
+        print_former(body, out);
         print_records(body, healthy ? addresses : pushed, out);
         return true;
     }

@@ -103,7 +103,7 @@ json_t *explain_rule(const struct explained_policy *policy, const char *file, un
     char *rule = xasprintf("%s:%u", file, line), *text = text_of_line(policy, file, line);
     struct text clean;
     text_init(&clean);
-    text_add_clean(&clean, text, strlen(text), 200);
+    text_add_clean_line(&clean, text, strlen(text), 200);
     json_t *out = json_pack("{s:s, s:s}", "rule", rule, "text", clean.data);
     text_fini(&clean);
     free(rule);
@@ -192,7 +192,7 @@ static void add_targets(json_t *out, const struct explained_policy *policy, cons
     json_object_set_new(out, "targets", gathered.targets);
 }
 
-static char *format_moment(char out[32], int64_t seconds)
+char *explain_moment(char out[32], int64_t seconds)
 {
     time_t moment = (time_t)seconds;
     struct tm tm;
@@ -207,7 +207,7 @@ static json_t *exception_json(const struct explained_policy *policy, const struc
     char *network = xasprintf("%s/%u", netaddr_format(&exception->prefix.address, address), exception->prefix.bits);
     json_t *out = json_pack("{s:s, s:b, s:s, s:s, s:s, s:s}", "network", network, "in_force", exception->expires > now, "reason",
                             exception->reason, "owner", exception->owner, "approved_by", exception->approved_by, "expires",
-                            format_moment(moment, exception->expires));
+                            explain_moment(moment, exception->expires));
     json_object_set_new(out, "max_message_size",
                         exception->max_message_size > 0 ? json_integer((json_int_t)exception->max_message_size) : json_null());
     json_object_set_new(out, "max_recipients",
@@ -315,7 +315,7 @@ json_t *explain_relay(const struct explained_policy *policy, const struct explai
         (asked->sender != NULL && !parse_path(&sender, asked->sender, "5.1.7", why)))
         return NULL;
     bool authenticated = asked->authenticated || asked->login != NULL;
-    relay_decide(&answer, policy->parsed, policy->mx_delivery, &(struct relay_client){ &client, listener, authenticated }, &recipient);
+    relay_decide(&answer, policy->parsed, policy->mx_delivery, &(struct relay_client){ &client, listener, authenticated, now }, &recipient);
 
     json_t *out = answer_json(policy, &answer);
     add_targets(out, policy, &answer, &recipient);
@@ -381,7 +381,7 @@ static json_t *lines_without(const struct request_file *one, const struct reques
         if (*line != '\0' && domains_find(&seen, line) == DOMAINS_NONE) {
             struct text clean;
             text_init(&clean);
-            text_add_clean(&clean, line, strlen(line), 1000);
+            text_add_clean_line(&clean, line, strlen(line), 1000);
             json_array_append_new(out, json_string(clean.data));
             text_fini(&clean);
         }

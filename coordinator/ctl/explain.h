@@ -46,6 +46,8 @@ json_t *explain_exceptions(const struct explained_policy *policy, int64_t now);
 
 /* {"rule": "networks:3", "text": "192.0.2.0/26 printers"}, or null. */
 json_t *explain_rule(const struct explained_policy *policy, const char *file, unsigned line);
+/* As 2026-12-31T18:00:00Z. Returns out. */
+char *explain_moment(char out[32], int64_t seconds);
 
 /* The lines that one has and the other has not, by file, in their order: [{"file", "removed", "added"}]. */
 json_t *explain_difference(const struct explained_policy *in_force, const struct explained_policy *folder);

@@ -4,6 +4,7 @@
 #include "coordinator/ctl/hosts.h"
 #include <stdbool.h>
 #include <string.h>
+#include "common/clock.h"
 #include "coordinator/ctl/table.h"
 #include "coordinator/ctl/views.h"
 #include "coordinator/text.h"
@@ -16,13 +17,23 @@ static json_t *prefix_text(const struct netaddr_prefix *prefix)
     return json_sprintf("%s/%u", netaddr_format(&prefix->address, address), prefix->bits);
 }
 
+static int64_t now_s(void)
+{
+    return (int64_t)(clock_wall_ms() / 1000);
+}
+
 static void explain_host(json_t *entry, const struct registered_host *host)
 {
+    char moment[32];
     json_object_set_new(entry, "registered", json_boolean(host != NULL));
     if (host == NULL)
         return;
     json_object_set_new(entry, "owner", json_string(host->owner));
     json_object_set_new(entry, "reason", json_string(host->reason));
+    if (host->approved_by != NULL)
+        json_object_set_new(entry, "approved_by", json_string(host->approved_by));
+    if (host->expires != INT64_MAX)
+        json_object_set_new(entry, "expires", json_string(explain_moment(moment, host->expires)));
     json_object_set_new(entry, "line", json_sprintf("hosts:%u", host->line));
 }
 
@@ -32,7 +43,7 @@ static const struct registered_host *explain_client(json_t *entry, const struct 
     const char *text = json_string_value(json_object_get(entry, "client"));
     if (text == NULL || !netaddr_parse(&client, text))
         return NULL;
-    const struct registered_host *host = policy_host(policy, &client);
+    const struct registered_host *host = policy_host(policy, &client, now_s());
     explain_host(entry, host);
     json_object_set_new(entry, "inside", json_boolean(policy_is_inside(policy, &client)));
     return host;
@@ -45,7 +56,7 @@ static void add_unseen(json_t *listed, const struct policy *policy, const json_t
     for (size_t i = 0; (host = policy_host_at(policy, i)) != NULL; i++) {
         char line[24];
         snprintf(line, sizeof line, "%u", host->line);
-        if (json_object_get(seen_lines, line) != NULL)
+        if (json_object_get(seen_lines, line) != NULL || host->expires <= now_s())
             continue;
         json_t *entry = json_object();
         json_object_set_new(entry, "client", prefix_text(&host->prefix));
@@ -92,7 +103,8 @@ json_t *hosts_export(const struct explained_policy *policy)
     const struct registered_host *host;
     json_t *prefixes = json_array(), *out = json_object();
     for (size_t i = 0; (host = policy_host_at(policy->parsed, i)) != NULL; i++)
-        json_array_append_new(prefixes, prefix_text(&host->prefix));
+        if (host->expires > now_s())
+            json_array_append_new(prefixes, prefix_text(&host->prefix));
     json_object_set_new(out, "policy", json_integer(policy->epoch));
     json_object_set_new(out, "prefixes", prefixes);
     return out;
@@ -176,6 +188,8 @@ static void print_show(const json_t *body, FILE *out)
     print_field(out, "inside", json_is_true(json_object_get(body, "inside")) ? "yes" : "no");
     print_field(out, "owner", view_word(body, "owner"));
     print_field(out, "reason", view_word(body, "reason"));
+    print_field(out, "approved", view_word(body, "approved_by"));
+    print_field(out, "expires", view_word(body, "expires"));
     if (json_object_get(body, "last_seen") == NULL) {
         print_field(out, "seen", "never");
         return;

@@ -12,6 +12,7 @@
 #include "common/memory.h"
 #include "common/policy/policy.h"
 #include "common/settings.h"
+#include "common/signature_set.h"
 #include "coordinator/ctl/local.h"
 #include "coordinator/text.h"
 
@@ -38,14 +39,24 @@ int local_keys_generate(const char *path, bool json)
 
 /* --- configuration --- */
 
+/* What is right and yet rarely meant. */
+static void warn_of(const struct config *config)
+{
+    struct spam_settings spam = { 0 };
+    struct error why;
+    if (config_fill(config, "spam", NULL, &spam, &why) && spam.spam_engines.count > 0 && *spam.authserv_id == '\0')
+        fprintf(stderr, "weirctl: warning: [spam] authserv_id is not set: each edge removes foreign Authentication-Results in its own name only, and not those in another edge's\n");
+    config_clear(settings_table("spam"), &spam);
+}
+
 int local_config_check(const struct options *options)
 {
     struct error why;
     struct config *config = settings_load(options->config_path, options->overrides, options->override_count, &why);
-    bool fine = config != NULL;
-    config_free(&config);
-    if (!fine)
+    if (config == NULL)
         return fail(EX_CONFIG, why.text);
+    warn_of(config);
+    config_free(&config);
     if (!options->json)
         printf("%s: ok\n", options->config_path);
     else
@@ -65,26 +76,46 @@ static bool same_text(const char *a, const char *b)
     return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
 }
 
-/* A conninfo may hold a password: what is shown ends up in tickets and terminals' memories. */
-static const char *public_value(const char *key, const char *value)
+static char *public_sources(const char *list)
+{
+    struct text shown;
+    text_init(&shown);
+    for (size_t len; *list != '\0'; list += len) {
+        len = strspn(list, ", \t");
+        text_add(&shown, list, len);
+        list += len;
+        len = strcspn(list, ", \t");
+        char *source = xstrndup(list, len), *part = signature_source_public(source);
+        text_add(&shown, part, strlen(part));
+        free(part);
+        free(source);
+    }
+    return shown.data;
+}
+
+/* A conninfo may hold a password, and what signatures are fetched from a customer's key: what is shown ends up in tickets and terminals' memories. */
+static char *public_value(const char *key, const char *value)
 {
     bool secret = strcmp(key, "database") == 0 &&
                   (strstr(value, "password") != NULL || (strstr(value, "://") != NULL && strchr(value, '@') != NULL));
-    return secret ? "(not shown: it holds a password)" : value;
+    if (secret)
+        return xstrdup("(not shown: it holds a password)");
+    return strcmp(key, "signature_mirrors") == 0 || strcmp(key, "signature_urls") == 0 ? public_sources(value) : xstrdup(value);
 }
 
 static void show_key(void *arg, const char *section, const char *instance, const struct config_key *key,
-                     const char *value, const char *origin)
+                     const char *raw, const char *origin)
 {
     struct show *show = arg;
     bool is_default = strcmp(origin, "default") == 0 || strcmp(origin, "not set") == 0;
     if ((show->options->given & OPTION_CHANGED) && is_default)
         return;
-    value = public_value(key->name, value != NULL ? value : "");
+    char *value = public_value(key->name, raw != NULL ? raw : "");
     if (show->json != NULL) {
         json_array_append_new(show->json,
                               json_pack("{s:s, s:s?, s:s, s:s, s:s, s:s}", "section", section, "instance", instance,
                                         "key", key->name, "value", value, "origin", origin, "help", key->help));
+        free(value);
         return;
     }
     if (!same_text(show->section, section) || !same_text(show->instance, instance)) {
@@ -97,6 +128,7 @@ static void show_key(void *arg, const char *section, const char *instance, const
     char *line = xasprintf("%s = %s", key->name, value);
     printf("%-44s # %s\n", line, defaults ? key->help : origin);
     free(line);
+    free(value);
 }
 
 static void show_table(struct show *show, const struct config_section *section)
@@ -241,7 +273,7 @@ bool local_policy_read(struct local_policy *policy, const char *dir, struct erro
     tell_unread(opened, policy, dir);
     closedir(opened);
     if (fine && policy->count == 0) {
-        error_set(why, "%s has no policy file: mailertable, local-host-names, networks, exceptions, aliases, verify, limits, recipient_delimiter, hosts", dir);
+        error_set(why, "%s has no policy file: mailertable, local-host-names, networks, exceptions, aliases, verify, limits, recipient_delimiter, hosts, spam", dir);
         fine = false;
     }
     struct policy_file files[WIRE_PAYLOADS_MAX];
@@ -258,6 +290,8 @@ bool local_policy_read(struct local_policy *policy, const char *dir, struct erro
     if (fine && policy_warns_of_limits(parsed, &words))
         fprintf(stderr, "weirctl: %s/%s\n", dir, words.text);
     if (fine && policy_warns_of_hosts(parsed, &words))
+        fprintf(stderr, "weirctl: %s/%s\n", dir, words.text);
+    if (fine && policy_warns_of_aliases(parsed, &words))
         fprintf(stderr, "weirctl: %s/%s\n", dir, words.text);
     policy_free(&parsed);
     if (!fine)

@@ -23,7 +23,7 @@ struct local_policy {
     struct request_file files[WIRE_PAYLOADS_MAX];
     size_t count;
 };
-/* Reads the files of dir that make a policy, and parses them; names on stderr those that it does not know, and what policy_warns(), policy_warns_of_limits() and policy_warns_of_hosts() tell. false: why has file and line. */
+/* Reads the files of dir that make a policy, and parses them; names on stderr those that it does not know, and what policy_warns() and the policy_warns_of_...() tell. false: why has file and line. */
 bool local_policy_read(struct local_policy *policy, const char *dir, struct error *why);
 void local_policy_clear(struct local_policy *policy);
 

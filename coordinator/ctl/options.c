@@ -32,9 +32,14 @@ const struct verb options_verbs[] = {
     { "hosts export", "", 0, 0, OPTION_POLICY | OPTION_FORMAT, "the registered ones, for a firewall" },
     { "outbound list", "", 0, 0, 0, "accounts and inside hosts that are slowed down or stopped, and why" },
     { "outbound show", "LOGIN|ADDRESS", 1, 1, 0, "what one of them sent, and what of it is held" },
-    { "outbound release", "LOGIN|ADDRESS", 1, 1, OPTION_DELETE, "let it send again; its held mail goes on, or is deleted" },
+    { "outbound pool", "LOGIN|ADDRESS NAME|-", 2, 2, OPTION_REASON, "let its mail go out from the addresses of [egress \"NAME\"] of the edges; -: from those of its kind again" },
+    { "outbound release", "LOGIN|ADDRESS", 1, 1, OPTION_DELETE | OPTION_REASON, "let it send again; its held mail goes on, or is deleted" },
+    { "override list", "", 0, 0, OPTION_ALL | OPTION_LIMIT, "what operators asked to be let through that waits for another one's approval, or --all that ever was" },
+    { "override approve", "ID", 1, 1, 0, "let that be done, which another operator asked for" },
+    { "override refuse", "ID", 1, 1, 0, "let it not be done" },
     { "account add", "LOGIN [SENDER]...", 1, 7, 0, "an account for AUTH; the password is asked for, or read from stdin" },
     { "account passwd", "LOGIN", 1, 1, 0, "another password" },
+    { "account senders", "LOGIN SENDER...", 2, 7, 0, "whom it may send as from its next login on, instead of those before" },
     { "account list", "", 0, 0, 0, "accounts, and when they were used" },
     { "account disable", "LOGIN", 1, 1, 0, "let nobody in with it" },
     { "account enable", "LOGIN", 1, 1, 0, "let them in again" },
@@ -50,6 +55,13 @@ const struct verb options_verbs[] = {
     { "policy history", "", 0, 0, 0, "who applied what and when" },
     { "policy test", "FILE", 1, 1, OPTION_POLICY | OPTION_LISTENER, "whether each case of FILE is answered as it says" },
     { "policy rollback", "EPOCH", 1, 1, OPTION_FORCE, "make an earlier policy the newest" },
+    { "quarantine list", "[ID]", 0, 1, OPTION_FILTERS | OPTION_QUARANTINE | OPTION_REASON | OPTION_LIMIT, "copies in the quarantine, newest first" },
+    { "quarantine show", "ID[/COPY]", 1, 1, OPTION_RAW | OPTION_WHY, "one message there: its copies, symbols, header and text; --raw puts it into a file as it came" },
+    { "quarantine release", "[ID[/COPY]]", 0, 1, OPTION_FILTERS | OPTION_QUARANTINE | OPTION_REASON | OPTION_FORCE | OPTION_DRY_RUN | OPTION_VIRUS | OPTION_WHY,
+      "let copies go to their recipients, through another scan; --virus: whatever it finds" },
+    { "quarantine delete", "[ID[/COPY]]", 0, 1, OPTION_FILTERS | OPTION_QUARANTINE | OPTION_REASON | OPTION_FORCE | OPTION_DRY_RUN | OPTION_WHY, "remove copies; nobody is told" },
+    { "quarantine hold", "[ID[/COPY]]", 0, 1, OPTION_FILTERS | OPTION_QUARANTINE | OPTION_REASON | OPTION_FORCE | OPTION_DRY_RUN | OPTION_WHY, "put a legal hold on copies" },
+    { "quarantine unhold", "[ID[/COPY]]", 0, 1, OPTION_FILTERS | OPTION_QUARANTINE | OPTION_REASON | OPTION_FORCE | OPTION_DRY_RUN | OPTION_WHY, "end it" },
     { "queue list", "[ID]", 0, 1, OPTION_FILTERS | OPTION_LIMIT, "mail in the spool, oldest first" },
     { "queue show", "ID", 1, 1, 0, "one message of the spool with its recipients and attempts" },
     { "queue hold", "[ID]", 0, 1, OPTION_FILTERS | OPTION_FORCE, "let mail rest until it is released" },
@@ -62,10 +74,10 @@ const struct verb options_verbs[] = {
     { "route explain", "ADDRESS", 1, 1, OPTION_POLICY, "where mail for an address goes, and by which line" },
     { "limit explain", "ADDRESS|PREFIX|ACCOUNT|DOMAIN", 1, 1, 0, "which lines of limits are about it, what is left for it, and when there is more" },
     { "limit reset", "ADDRESS|PREFIX|ACCOUNT|DOMAIN", 1, 1, 0, "fill the buckets of limits that it has" },
-    { "reputation show", "[ADDRESS|PREFIX|ACCOUNT]", 0, 1, OPTION_LIMIT, "what was counted of it, or of the worst, and who is throttled or refused" },
-    { "reputation explain", "ADDRESS|PREFIX|ACCOUNT", 1, 1, 0, "its counts, its score, what operators said, and what edges do with it now" },
-    { "reputation set", "ADDRESS|PREFIX|ACCOUNT allow|throttle|reject", 2, 2, OPTION_OVERRIDE, "what edges do with it whatever its score is, until it expires" },
-    { "reputation forget", "[ADDRESS|PREFIX|ACCOUNT]", 0, 1, OPTION_ALL | OPTION_SINCE,
+    { "reputation show", "[ADDRESS|PREFIX|ACCOUNT|host:HOST]", 0, 1, OPTION_LIMIT, "what was counted of it, or of the worst, and who is throttled or refused" },
+    { "reputation explain", "ADDRESS|PREFIX|ACCOUNT|host:HOST", 1, 1, 0, "its counts, its score, what operators said, and what edges do with it now" },
+    { "reputation set", "ADDRESS|PREFIX|ACCOUNT|host:HOST allow|throttle|reject", 2, 2, OPTION_OVERRIDE | OPTION_REASON, "what edges do with it whatever its score is, until it expires" },
+    { "reputation forget", "[ADDRESS|PREFIX|ACCOUNT|host:HOST]", 0, 1, OPTION_ALL | OPTION_SINCE,
       "what was counted of it, and what was set; or the counts of --all, or of those of whom something was counted --since AGE" },
     { "verify show", "ADDRESS|@DOMAIN", 1, 1, 0, "what next hops said of recipients, and until when it counts" },
     { "verify forget", "ADDRESS|@DOMAIN", 1, 1, 0, "let them be asked anew; edges have forgotten after verify_memory_time" },
@@ -74,6 +86,7 @@ const struct verb options_verbs[] = {
     { "signatures rollback", "[SET]", 0, 1, 0, "go back to the set before, or to SET; what is left is not taken again" },
     { "signatures pin", "SET", 1, 1, 0, "use SET and nothing newer" },
     { "signatures unpin", "", 0, 0, 0, "follow the mirrors again" },
+    { "score", "FILE [CLIENT]", 1, 2, OPTION_SENDER, "what the spam engines of [spam] say of a message, symbol by symbol; asked from this machine" },
     { "exception list", "", 0, 0, OPTION_POLICY, "who has other limits, why, and until when" },
     { "config check", "", 0, 0, 0, "whether the configuration is right" },
     { "config show", "", 0, 0, OPTION_DEFAULTS | OPTION_CHANGED, "effective values and where each came from" },
@@ -101,8 +114,10 @@ static const struct flag flags[] = {
     { "--from-address", OPTION_PROBES, true }, { "--client", OPTION_PROBES, true },
     { "--all", OPTION_ALL, false },           { "--rolling", OPTION_TURNS, false },
     { "--since", OPTION_SINCE, true },
-    { "--reason", OPTION_OVERRIDE, true },    { "--expires", OPTION_OVERRIDE, true },
+    { "--reason", OPTION_REASON, true },    { "--expires", OPTION_OVERRIDE, true },
     { "--owner", OPTION_OVERRIDE, true },
+    { "--score", OPTION_QUARANTINE, true }, { "--why", OPTION_WHY, true },
+    { "--virus", OPTION_VIRUS, false },     { "--raw", OPTION_RAW, true },
 };
 
 static const char *const filter_names[FILTERS] = {
@@ -198,7 +213,15 @@ static bool parse_flag(struct options *options, int argc, char *const *argv, int
             options->all = true;
         if (flag->flag == OPTION_SINCE)
             options->since = value;
-        if (flag->flag == OPTION_OVERRIDE)
+        if (flag->flag == OPTION_QUARANTINE)
+            options->score = value;
+        if (flag->flag == OPTION_WHY)
+            options->why = value;
+        if (flag->flag == OPTION_RAW)
+            options->raw = value;
+        if (flag->flag == OPTION_VIRUS)
+            options->virus = true;
+        if (flag->flag & (OPTION_OVERRIDE | OPTION_REASON))
             take_override(options, flag->name, value);
         if (flag->flag == OPTION_PROBES)
             return take_probes(options, flag->name, value, why);
@@ -342,6 +365,18 @@ static bool check_epoch(const struct options *options, struct error *why)
     return false;
 }
 
+/* What weirctl override list numbers. */
+static bool check_override_id(const struct options *options, struct error *why)
+{
+    if (options->arg_count == 0 || strcmp(options->verb->arguments, "ID") != 0 || strncmp(options->verb->name, "override ", 9) != 0)
+        return true;
+    size_t digits = strspn(options->args[0], "0123456789");
+    if (digits > 0 && digits <= 18 && options->args[0][digits] == '\0')
+        return true;
+    error_set(why, "%s %s: a number is needed; weirctl override list has them", options->verb->name, options->args[0]);
+    return false;
+}
+
 static bool check_hours(const struct options *options, struct error *why)
 {
     unsigned hours;
@@ -392,9 +427,22 @@ static bool check_override(const struct options *options, struct error *why)
     return false;
 }
 
+/* Copies have no destination yet, and who takes a message out in a file says why. */
+static bool check_quarantine(const struct options *options, struct error *why)
+{
+    if ((options->verb->flags & OPTION_QUARANTINE) && options->filters[FILTER_DESTINATION] != NULL) {
+        error_set(why, "%s takes no --destination", options->verb->name);
+        return false;
+    }
+    if (options->raw == NULL || (options->why != NULL && *options->why != '\0'))
+        return true;
+    error_set(why, "--raw %s: --why TEXT is needed, which is written down", options->raw);
+    return false;
+}
+
 char *options_usage(const struct verb *verb)
 {
-    return xasprintf("%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s", verb->name, verb->flags & OPTION_RETRY ? " [--retry]" : "", verb->flags & OPTION_TURNS ? " [--all|--rolling]" : "",
+    return xasprintf("%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s", verb->name, verb->flags & OPTION_RETRY ? " [--retry]" : "", verb->flags & OPTION_TURNS ? " [--all|--rolling]" : "",
                      verb->flags & OPTION_SINCE ? " [--all|--since AGE]" : "", verb->flags & OPTION_WAIT ? " [--wait]" : "",
                      verb->flags & OPTION_TIMEOUT ? " [--timeout S]" : "", verb->flags & OPTION_FORCE ? " [--force]" : "",
                      verb->flags & OPTION_NOW ? " [--now]" : "", verb->flags & OPTION_DRY_RUN ? " [--dry-run]" : "",
@@ -404,7 +452,8 @@ char *options_usage(const struct verb *verb)
                      verb->flags & OPTION_LISTENER ? " [--listener NAME]" : "",
                      verb->flags & OPTION_PROBES ? " [--domain OWN] [--outside DOMAIN] [--from-address IP] [--client IP]" : "",
                      verb->flags & OPTION_UNREGISTERED ? " [--unregistered]" : "", verb->flags & OPTION_DELETE ? " [--delete]" : "", verb->flags & OPTION_FORMAT ? " [--format cidr|nftables]" : "",
-                     verb->flags & OPTION_OVERRIDE ? " --reason TEXT --expires AGE [--owner WHO]" : "",
+                     verb->flags & OPTION_OVERRIDE ? " --reason TEXT --expires AGE [--owner WHO]" : verb->flags & OPTION_QUARANTINE ? " [--reason REASON] [--score LEAST]" : verb->flags & OPTION_REASON ? " [--reason TEXT]" : "",
+                     verb->flags & OPTION_RAW ? " [--raw FILE]" : "", verb->flags & OPTION_VIRUS ? " [--virus]" : "", verb->flags & OPTION_WHY ? " [--why TEXT]" : "",
                      verb->flags & OPTION_DEFAULTS ? " [--defaults|--changed]" : "", verb->arguments[0] != '\0' ? " " : "", verb->arguments);
 }
 
@@ -440,8 +489,8 @@ bool options_parse(struct options *options, int argc, char *const *argv, struct 
     }
     while (used < count)
         options->args[options->arg_count++] = words[used++];
-    if (!check_turns(options, why) || !check_epoch(options, why) || !check_hours(options, why) || !check_age(options, why) ||
-        !check_forgotten(options, why) || !check_override(options, why))
+    if (!check_turns(options, why) || !check_epoch(options, why) || !check_override_id(options, why) || !check_hours(options, why) || !check_age(options, why) ||
+        !check_forgotten(options, why) || !check_override(options, why) || !check_quarantine(options, why))
         return false;
     bool asks_cluster = !(verb->flags & OPTION_NO_CONFIG) || ((verb->flags & OPTION_PROBES) && options->arg_count == 0);
     if (options->config_path == NULL && asks_cluster && options->policy == NULL) {

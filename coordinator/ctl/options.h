@@ -32,12 +32,17 @@ enum option_flag {
     OPTION_DELETE = 262144, /* --delete */
     OPTION_FORMAT = 32768,  /* --format cidr|nftables */
     OPTION_TURNS = 65536,   /* --rolling: of gc */
-    OPTION_ALL = 1 << 23,   /* --all: of gc, and of what can be forgotten */
+    OPTION_ALL = 1 << 23,   /* --all: of gc, of what can be forgotten, and of overrides */
     OPTION_SINCE = 1 << 24, /* --since AGE */
     OPTION_RETRY = 131072,  /* --retry: what failed, too */
     OPTION_DRY_RUN = 1 << 20, /* --dry-run: says what it would do */
     OPTION_NOW = 1 << 21,   /* --now: a drain that does not wait for the DNS */
-    OPTION_OVERRIDE = 1 << 22, /* --reason TEXT, --expires AGE, --owner WHO: why an operator says so, for how long, and whom to ask; the first two are needed */
+    OPTION_OVERRIDE = 1 << 22, /* --expires AGE, --owner WHO: for how long an operator says so, and whom to ask; the first is needed, and so is the reason */
+    OPTION_REASON = 1 << 25,   /* --reason TEXT: why */
+    OPTION_QUARANTINE = 1 << 26, /* --score LEAST, --reason REASON: which copies, beside the filters */
+    OPTION_WHY = 1 << 29,      /* --why TEXT: it is written down */
+    OPTION_VIRUS = 1 << 27,    /* --virus: what has one, too */
+    OPTION_RAW = 1 << 28,      /* --raw FILE */
     OPTION_LISTENER = 4096, /* --listener NAME: of the configuration, whose rules hold, too */
 };
 
@@ -61,6 +66,8 @@ struct options {
     unsigned timeout_s, limit;
     const char *comment, *policy, *since;
     const char *reason, *expires, *owner; /* NULL: not given */
+    const char *score, *why, *raw;        /* NULL: not given */
+    bool virus;
     const char *sender, *login, *listener; /* NULL: not given */
     bool nftables;                         /* --format */
     const char *domain, *outside;          /* NULL: not given; else a name */

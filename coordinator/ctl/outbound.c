@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
+#include "coordinator/ctl/override.h"
 #include "coordinator/ctl/table.h"
 #include "coordinator/ctl/views.h"
 #include "coordinator/text.h"
@@ -38,12 +39,12 @@ static void add_state(struct table *table, const json_t *entry)
 
 void outbound_print_list(const json_t *list, FILE *out)
 {
-    static const char *const titles[] = { "WHO", "STATE", "SINCE", ">HELD", ">THIS HOUR", ">USUAL", ">VIRUSES", ">BAD", "WHY" };
+    static const char *const titles[] = { "WHO", "STATE", "SINCE", ">HELD", ">THIS HOUR", ">USUAL", ">VIRUSES", ">BAD", "POOL", "WHY" };
     const json_t *entry;
     size_t i;
     char when[32];
     if (json_array_size(list) == 0) {
-        fputs("nobody is slowed down or stopped\n", out);
+        fputs("nobody is slowed down or stopped, or moved to a pool\n", out);
         return;
     }
     struct table *table = table_new(titles, sizeof titles / sizeof *titles);
@@ -57,6 +58,7 @@ void outbound_print_list(const json_t *list, FILE *out)
         add_number(table, entry, "usual");
         add_number(table, entry, "viruses");
         add_number(table, entry, "bad");
+        table_add(table, view_word(entry, "pool"));
         table_add_clean(table, view_word(entry, "reason"), CELL_MAX);
     }
     table_print(table, out);
@@ -119,6 +121,9 @@ void outbound_print_one(const json_t *body, FILE *out)
     text_fini(&who);
     if (*view_word(body, "reason") != '\0')
         fprintf(out, " since %s: %s", view_time(when, view_word(body, "since")), view_word(body, "reason"));
+    if (*view_word(body, "pool") != '\0')
+        fprintf(out, "\ngoes out    from [egress \"%s\"], since %s, by %s: %s", view_word(body, "pool"), view_time(when, view_word(body, "pool_at")),
+                view_word(body, "pool_who"), view_word(body, "pool_reason"));
     fprintf(out, "\nthis hour   %lld recipients, %lld viruses, %lld refused or bounced; usual are %lld an hour\nheld        %lld message%s, %lld bytes\n", number(body, "recipients"),
             number(body, "viruses"), number(body, "bad"), number(body, "usual"), number(body, "held_messages"), view_plural(number(body, "held_messages")),
             number(body, "held_bytes"));
@@ -128,6 +133,8 @@ void outbound_print_one(const json_t *body, FILE *out)
 
 void outbound_print_release(const json_t *body, FILE *out)
 {
+    if (override_print_pending(body, out))
+        return;
     struct text who;
     text_init(&who);
     text_add_clean(&who, view_word(body, "subject"), strlen(view_word(body, "subject")), SIZE_MAX);
@@ -136,6 +143,18 @@ void outbound_print_release(const json_t *body, FILE *out)
     if (number(body, "left") > 0)
         fprintf(out, "; %lld left, which are being stored or delivered: it stays stopped, ask again", number(body, "left"));
     fputs("\n", out);
+    text_fini(&who);
+}
+
+void outbound_print_pool(const json_t *body, FILE *out)
+{
+    struct text who;
+    text_init(&who);
+    text_add_clean(&who, view_word(body, "subject"), strlen(view_word(body, "subject")), SIZE_MAX);
+    if (*view_word(body, "pool") != '\0')
+        fprintf(out, "mail of %s goes out from [egress \"%s\"]\n", who.data, view_word(body, "pool"));
+    else
+        fprintf(out, "mail of %s goes out as that of its kind\n", who.data);
     text_fini(&who);
 }
 

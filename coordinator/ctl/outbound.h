@@ -9,6 +9,7 @@
 /* Of the verbs "outbound list", "outbound show" and "outbound release". */
 void outbound_print_list(const json_t *list, FILE *out);
 void outbound_print_one(const json_t *body, FILE *out);
+void outbound_print_pool(const json_t *body, FILE *out);
 void outbound_print_release(const json_t *body, FILE *out);
 /* The lines of status, where there is anything to say. */
 void outbound_print_status(const json_t *counts, FILE *out);

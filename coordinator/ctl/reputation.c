@@ -1,7 +1,11 @@
 /* reputation.c - see reputation.h */
 #include "coordinator/ctl/reputation.h"
 
+#include <stdlib.h>
 #include <string.h>
+#include "common/clock.h"
+#include "common/memory.h"
+#include "coordinator/ctl/override.h"
 #include "coordinator/ctl/table.h"
 #include "coordinator/ctl/views.h"
 
@@ -68,11 +72,14 @@ void reputation_print(const json_t *body, FILE *out)
 void reputation_print_set(const json_t *body, FILE *out)
 {
     char until[32];
-    fprintf(out, "%s: %s until %s\n", view_word(body, "key"), view_word(body, "action"), view_time(until, view_word(body, "expires_at")));
+    if (!override_print_pending(body, out))
+        fprintf(out, "%s: %s until %s\n", view_word(body, "key"), view_word(body, "action"), view_time(until, view_word(body, "expires_at")));
 }
 
 void reputation_print_forgotten(const json_t *body, FILE *out)
 {
+    if (override_print_pending(body, out))
+        return;
     bool counted = json_is_true(json_object_get(body, "counted")), lifted = json_integer_value(json_object_get(body, "lifted")) > 0;
     if (json_object_get(body, "key") == NULL) { /* of many */
         fprintf(out, "the counts of %lld are forgotten, and edges let %lld in\n", (long long)json_integer_value(json_object_get(body, "counted")),
@@ -86,7 +93,63 @@ void reputation_print_forgotten(const json_t *body, FILE *out)
                               : "nothing was known");
 }
 
+void reputation_forget_on(struct requester *requester, const char *span, struct reply *reply)
+{
+    json_error_t error;
+    json_t *sum = json_loads(reply->body != NULL ? reply->body : "null", JSON_DECODE_ANY, &error), *next = json_incref(json_object_get(sum, "next"));
+    while (json_is_string(next)) {
+        const char *const args[] = { span != NULL ? span : "", json_string_value(next) };
+        reply_clear(reply);
+        requester_ask(requester, "reputation forget-all", args, 2, NULL, 0, reply);
+        json_t *part = reply->status == 0 ? json_loads(reply->body != NULL ? reply->body : "null", JSON_DECODE_ANY, &error) : NULL;
+        json_decref(next);
+        next = json_incref(json_object_get(part, "next"));
+        static const char *const sums[] = { "counted", "lifted" };
+        for (size_t i = 0; i < sizeof sums / sizeof *sums; i++)
+            json_object_set_new(sum, sums[i], json_integer(json_integer_value(json_object_get(sum, sums[i])) + json_integer_value(json_object_get(part, sums[i]))));
+        json_decref(part);
+    }
+    json_decref(next);
+    if (reply->status == 0) {
+        json_object_del(sum, "next");
+        free(reply->body);
+        reply->body = json_dumps(sum, JSON_ENCODE_ANY);
+    } else {
+        char *words = xasprintf("the counts of %lld were forgotten, then: %s", (long long)json_integer_value(json_object_get(sum, "counted")), reply->error != NULL ? reply->error : "?");
+        free(reply->error);
+        reply->error = words;
+    }
+    json_decref(sum);
+}
+
 /* ---- explained ---- */
+
+const char *explained_key(const struct explained_policy *policy, const char *wanted, char out[HOST_KEY_MAX])
+{
+    struct netaddr client;
+    char prefix[NETADDR_TEXT_MAX];
+    if (!netaddr_parse(&client, wanted) || !policy_is_inside(policy->parsed, &client))
+        return wanted;
+    const struct registered_host *host = policy_host(policy->parsed, &client, (int64_t)(clock_wall_ms() / 1000));
+    if (host == NULL)
+        return wanted;
+    snprintf(out, HOST_KEY_MAX, "host:%s", netaddr_prefix_format(&host->prefix, prefix));
+    return out;
+}
+
+/* The line of hosts that a key is of; 0: it has none. */
+static unsigned host_line(const struct explained_policy *policy, const char *key)
+{
+    struct netaddr_prefix wanted;
+    const struct registered_host *host;
+    struct error why;
+    if (!netaddr_prefix_parse(&wanted, key + strlen("host:"), &why))
+        return 0;
+    for (size_t i = 0; (host = policy_host_at(policy->parsed, i)) != NULL; i++)
+        if (host->prefix.bits == wanted.bits && netaddr_equal(&host->prefix.address, &wanted.address))
+            return host->line;
+    return 0;
+}
 
 json_t *explain_reputation(const struct explained_policy *policy, const char *text, struct error *why)
 {
@@ -96,6 +159,10 @@ json_t *explain_reputation(const struct explained_policy *policy, const char *te
     if (body == NULL) {
         error_set(why, "the coordinator's answer is not JSON: %s", error.text);
         return NULL;
+    }
+    if (strcmp(view_word(body, "kind"), "host") == 0) {
+        unsigned line = host_line(policy, view_word(body, "key"));
+        json_object_set_new(body, "line", line > 0 ? explain_rule(policy, "hosts", line) : json_null());
     }
     bool inside = netaddr_parse(&client, view_word(body, "key")) && policy_is_inside(policy->parsed, &client);
     json_object_set_new(body, "inside", json_boolean(inside));
@@ -125,7 +192,9 @@ static void print_decision(const json_t *body, FILE *out)
     bool account = strcmp(view_word(body, "kind"), "account") == 0;
     const char *action = view_word(body, "action"), *by = view_word(body, "by");
     fprintf(out, "\nedges now: ");
-    if (json_is_true(json_object_get(body, "inside")))
+    if (strcmp(view_word(body, "kind"), "host") == 0 && json_is_null(json_object_get(body, "line")))
+        fputs("nobody is judged by it, as the policy file hosts has no such line\n", out);
+    else if (json_is_true(json_object_get(body, "inside")))
         fprintf(out, "allow, as it is inside (%s)\n", view_word(json_object_get(body, "line"), "rule"));
     else if (*by == '\0')
         fputs("allow, as nothing speaks against it\n", out);

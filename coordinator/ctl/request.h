@@ -15,6 +15,8 @@
 #include "common/settings.h"
 #include "proto/curve.h"
 
+#define WAIT_TURN_MS 200 /* between two looks at whether what is waited for has come */
+
 #define REQUEST_CONNECT_MS 2000
 #define REQUEST_ANSWER_MS  10000
 #define REQUEST_REFUSED_MS 1000 /* a key may be a moment old: refusals are tried again for so long */

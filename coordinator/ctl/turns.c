@@ -12,7 +12,6 @@
 #include "coordinator/ctl/views.h"
 #include "coordinator/text.h"
 
-#define WAIT_TURN_MS 200
 #define MIB          (1024.0 * 1024)
 
 static double number(const json_t *object, const char *key)
@@ -21,12 +20,12 @@ static double number(const json_t *object, const char *key)
 }
 
 /* The row of `turns`, or NULL. */
-static const json_t *find(const json_t *body, const char *node, const char *reason)
+static const json_t *find(const json_t *body, const char *node)
 {
     size_t i;
     const json_t *row;
     json_array_foreach(json_object_get(body, "turns"), i, row) {
-        if (strcmp(view_word(row, "node"), node) == 0 && strcmp(view_word(row, "reason"), reason) == 0)
+        if (strcmp(view_word(row, "node"), node) == 0)
             return row;
     }
     return NULL;
@@ -45,7 +44,7 @@ enum phase { PHASE_UNDER_WAY, PHASE_DONE, PHASE_FAILED };
 /* words: what to say of it now. */
 static enum phase look(const json_t *body, const json_t *asked, const char **words)
 {
-    const json_t *row = find(body, view_word(asked, "node"), "gc");
+    const json_t *row = find(body, view_word(asked, "node"));
     bool over = row != NULL && number(row, "given") >= number(asked, "asked");
     *words = row == NULL ? "is no scanner of this cluster any more" : !over ? held_text(row) : strcmp(view_word(row, "state"), "running") == 0 ? "makes a new generation" : view_word(row, "result");
     if (row == NULL)
@@ -131,18 +130,15 @@ static void add_words(struct table *table, char *taken)
 
 static void add_turn(struct table *table, const json_t *body, const char *node)
 {
-    static const char *const reasons[] = { "gc", "signatures" };
     char *now = NULL, *last = NULL, when[32];
-    for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++) {
-        const json_t *row = find(body, node, reasons[i]);
-        const char *state = view_word(row, "state");
-        if (now == NULL && strcmp(state, "waiting") == 0)
-            now = xasprintf("%s (%s, %s)", held_text(row), reasons[i], view_word(row, "cause"));
-        if (now == NULL && strcmp(state, "running") == 0)
-            now = xasprintf("since %s (%s, %s)", view_time(when, view_word(row, "began_at")), reasons[i], view_word(row, "cause"));
-        if (last == NULL && view_word(row, "result")[0] != '\0')
-            last = xasprintf("%s at %s (%s)", view_word(row, "result"), view_time(when, view_word(row, "ended_at")), reasons[i]);
-    }
+    const json_t *row = find(body, node);
+    const char *state = view_word(row, "state"), *reason = view_word(row, "reason"), *cause = view_word(row, "cause");
+    if (strcmp(state, "waiting") == 0)
+        now = xasprintf("%s (%s, %s)", held_text(row), reason, cause);
+    else if (strcmp(state, "running") == 0)
+        now = xasprintf("since %s (%s, %s)", view_time(when, view_word(row, "began_at")), reason, cause);
+    if (view_word(row, "result")[0] != '\0')
+        last = xasprintf("%s at %s (%s)", view_word(row, "result"), view_time(when, view_word(row, "ended_at")), reason);
     add_words(table, now);
     add_words(table, last);
 }

@@ -9,6 +9,8 @@
 #include "common/memory.h"
 #include "coordinator/ctl/blocklist.h"
 #include "coordinator/ctl/outbound.h"
+#include "coordinator/ctl/quarantine.h"
+#include "coordinator/ctl/override.h"
 #include "coordinator/ctl/signatures.h"
 #include "coordinator/ctl/reputation.h"
 #include "coordinator/ctl/table.h"
@@ -73,21 +75,22 @@ static void put_clean(FILE *out, const char *text)
     text_fini(&clean);
 }
 
-/* A policy file keeps its lines and tabs. */
-static void put_lines(FILE *out, const char *content)
+/* A policy file keeps its tabs. */
+static void put_line(FILE *out, const char *line, size_t len)
 {
     struct text clean;
     text_init(&clean);
-    for (size_t len; *content != '\0'; content += len) {
-        len = strcspn(content, "\n\t");
-        text_add_clean(&clean, content, len, SIZE_MAX);
-        if (content[len] != '\0')
-            text_add(&clean, content + len++, 1);
-    }
-    fputs(clean.data, out);
-    if (clean.len > 0 && clean.data[clean.len - 1] != '\n')
-        fputs("\n", out);
+    text_add_clean_line(&clean, line, len, SIZE_MAX);
+    fprintf(out, "%s\n", clean.data);
     text_fini(&clean);
+}
+
+static void put_lines(FILE *out, const char *content)
+{
+    for (size_t len; *content != '\0'; content += len + (content[len] != '\0')) {
+        len = strcspn(content, "\n");
+        put_line(out, content, len);
+    }
 }
 
 static void add_number(struct table *table, long long value)
@@ -167,6 +170,8 @@ char *view_drain_step(const json_t *node)
         add_count(&counts, number(node, "reports"), "audit row not acknowledged", "audit rows not acknowledged");
     if (*step == '\0')
         words = xasprintf("%s%s", get_or(node, "state", "unknown"), !drained && strcmp(dns, "out") == 0 ? ", not in the DNS yet" : "");
+    else if (strcmp(step, "leaving the DNS") == 0)
+        words = xasprintf("%s (weirctl drain --now %s does not wait for it)", step, get_or(node, "name", "NODE"));
     else
         words = xasprintf("%s%s%s", step, counts.len > 0 ? ": " : "", counts.data);
     text_fini(&counts);
@@ -280,6 +285,9 @@ static void print_problems(const json_t *body, FILE *out)
     long long newest = number(json_object_get(body, "policy"), "epoch");
     if (newest == 0)
         fputs("problem       no policy was applied: nothing is relayed (weirctl policy apply DIR)\n", out);
+    if (number(body, "unscannable") > 0)
+        fprintf(out, "problem       %lld cop%s in the quarantine could not be scanned: what kills scan workers may be an attack (weirctl quarantine list --reason unscannable)\n",
+                number(body, "unscannable"), number(body, "unscannable") == 1 ? "y" : "ies");
     json_array_foreach(json_object_get(body, "nodes"), i, node)
     {
         const char *state = get_or(node, "state", "");
@@ -301,9 +309,12 @@ static void print_drains(const json_t *body, FILE *out)
     const json_t *node;
     json_array_foreach(json_object_get(body, "nodes"), i, node)
     {
-        if (json_is_true(json_object_get(node, "drain")))
-            fprintf(out, "drain         %s is %s, wanted by %s since %s\n", get_or(node, "name", "?"),
-                    json_is_true(json_object_get(node, "drain_held")) ? get_or(node, "drain_step", "?") : get_or(node, "state", "?"), get_or(node, "drain_by", "?"), view_time(when, get(node, "drain_at")));
+        if (!json_is_true(json_object_get(node, "drain")))
+            continue;
+        char *step = view_drain_step(node);
+        fprintf(out, "drain         %s is %s, wanted by %s since %s\n", get_or(node, "name", "?"),
+                json_is_true(json_object_get(node, "drain_held")) ? step : get_or(node, "state", "?"), get_or(node, "drain_by", "?"), view_time(when, get(node, "drain_at")));
+        free(step);
     }
 }
 
@@ -394,6 +405,14 @@ void view_warn_of_pinned(const json_t *node, FILE *out)
     fputs("\n", out);
 }
 
+void view_warn_of_no_senders(const json_t *account, FILE *out)
+{
+    const json_t *senders = json_object_get(account, "senders");
+    const char *login = get_or(account, "login", "?");
+    if (json_is_array(senders) && json_array_size(senders) == 0)
+        fprintf(out, "weirctl: %s may send as nobody where sender_login_match is on; name addresses or @domains: weirctl account senders %s SENDER...\n", login, login);
+}
+
 /* --- trace --- */
 
 /* PostgreSQL writes no zeros at the end: "20:38.1+00:00" is 100 ms. */
@@ -428,6 +447,7 @@ static void print_message(const json_t *row, FILE *out)
         put_clean(out, get(row, "login"));
         fputs("\n", out);
     }
+    override_print_trace(row, out);
     fprintf(out, "  verdict   %s", get_or(row, "verdict", "not reached"));
     if (get_or(row, "signature", NULL) != NULL) {
         fputs(" ", out);
@@ -641,6 +661,8 @@ static void print_keys(const json_t *keys, FILE *out)
 
 static void print_key(const json_t *key, FILE *out)
 {
+    if (override_print_pending(key, out))
+        return;
     json_t *one = json_pack("[O]", key);
     print_keys(one, out);
     json_decref(one);
@@ -653,8 +675,7 @@ static void print_lines(const json_t *lines, const char *file, char mark, FILE *
     json_array_foreach(lines, i, line)
     {
         fprintf(out, "%s: %c ", file, mark);
-        put_clean(out, json_string_value(line));
-        fputs("\n", out);
+        put_line(out, json_string_value(line), json_string_length(line));
     }
 }
 
@@ -810,6 +831,7 @@ void view_print(const char *verb, const json_t *body, const char *coordinator, F
         { "account enable", print_accounts },
         { "account list", print_accounts },
         { "account passwd", print_accounts },
+        { "account senders", print_accounts },
         { "blocklist check", blocklist_print },
         { "blocklist status", blocklist_print },
         { "node list", print_nodes },
@@ -841,7 +863,17 @@ void view_print(const char *verb, const json_t *body, const char *coordinator, F
         { "queue bounce", print_queue_act },
         { "outbound list", outbound_print_list },
         { "outbound show", outbound_print_one },
+        { "outbound pool", outbound_print_pool },
         { "outbound release", outbound_print_release },
+        { "quarantine list", quarantine_print_list },
+        { "quarantine show", quarantine_print_one },
+        { "quarantine release", quarantine_print_act },
+        { "quarantine delete", quarantine_print_act },
+        { "quarantine hold", quarantine_print_act },
+        { "quarantine unhold", quarantine_print_act },
+        { "override approve", override_print_decided },
+        { "override list", override_print_list },
+        { "override refuse", override_print_decided },
         { "history", print_history },
         { "reputation forget", reputation_print_forgotten },
         { "reputation forget-all", reputation_print_forgotten },

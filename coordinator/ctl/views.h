@@ -12,6 +12,9 @@ void view_print(const char *verb, const json_t *body, const char *coordinator, F
 /* node: the answer to "drain"; says nothing where no client is pinned to it. */
 void view_warn_of_pinned(const json_t *node, FILE *out);
 
+/* account: the answer to "account add"; says nothing where it may send as somebody. */
+void view_warn_of_no_senders(const json_t *account, FILE *out);
+
 /* How far a node's drain is, or else its state: "finishing: 2 sessions, 1 lease of the spool". The caller frees it. */
 char *view_drain_step(const json_t *node);
 

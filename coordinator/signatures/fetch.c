@@ -1,8 +1,9 @@
 /*
  * fetch.c - the process that looks at the mirrors: freshclam, the site's own files, and what they make together
  *
- * Below signature_work: db/ is freshclam's, run/ has its configuration, set/ what the coordinator stores. Blocks as it likes. Every mirror or URL is a run
- * of freshclam by itself, as it ends at the first that fails.
+ * Below signature_work: db/ is freshclam's, run/ has its configuration and what it remembers of each source, stored/ comes from the database (restore.h), set/ is
+ * what the coordinator stores. Blocks as it likes. Every mirror or URL is a run of freshclam by itself, as it ends at the first that fails. Each has its own
+ * freshclam.dat, in which a server that answered 429 has all be silent for hours: in one for all it would keep us from the others, too.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -22,9 +23,14 @@
 #include "common/error.h"
 #include "common/memory.h"
 #include "coordinator/signatures/look.h"
+#include "coordinator/signatures/restore.h"
+#include "coordinator/signatures/sources.h"
 
 #define LINES_MAX 1024
 #define COPY_SIZE (256u * 1024)
+#define SAID_MAX  512
+
+static const char *const officials[] = { "main.cvd", "daily.cvd", "bytecode.cvd" };
 
 struct job {
     char *work, *folder, *freshclam;
@@ -94,31 +100,10 @@ static char *make_folder(const struct job *job, const char *name)
     return path;
 }
 
-static const char *url_file(const char *url)
+/* Whether it stays in freshclam's folder: what belongs to no mirror of the configuration any more would stay in the set for ever. */
+static bool stays(const struct job *job, const char *name)
 {
-    return strrchr(url, '/') + 1; /* form_signature_url() saw to it */
-}
-
-static bool is_official(const char *name)
-{
-    static const char *const names[] = { "main.cvd", "main.cld", "daily.cvd", "daily.cld", "bytecode.cvd", "bytecode.cld" };
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (strcmp(names[i], name) == 0)
-            return true;
-    return false;
-}
-
-/* Whether freshclam is to keep it: what belongs to no mirror of the configuration any more would stay in the set for ever. */
-static bool is_wanted(const struct job *job, const char *name)
-{
-    if (!signature_name_is_valid(name))
-        return strncmp(name, "tmp.", 4) != 0; /* a folder that a killed freshclam left */
-    if (is_official(name))
-        return job->mirror_count > 0;
-    for (size_t i = 0; i < job->url_count; i++)
-        if (strcmp(url_file(job->urls[i]), name) == 0)
-            return true;
-    return false;
+    return signature_name_is_valid(name) && source_is_wanted(name, job->mirror_count > 0, job->urls, job->url_count);
 }
 
 static void clean_folder(const struct job *job, const char *path)
@@ -127,13 +112,54 @@ static void clean_folder(const struct job *job, const char *path)
     if (dir == NULL)
         return;
     for (const struct dirent *entry; (entry = readdir(dir)) != NULL;) {
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 || is_wanted(job, entry->d_name))
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 || stays(job, entry->d_name))
             continue;
         char *victim = xasprintf("%s/%s", path, entry->d_name);
         nftw(victim, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
         free(victim);
     }
     closedir(dir);
+}
+
+/* --- what the database had --- */
+
+static bool is_of_hash(const char *path, const char *hash)
+{
+    char *bytes = xmalloc(COPY_SIZE), sum[SIGNATURE_HEX_LEN + 1];
+    struct signature_sum *adding = signature_sum_new();
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t len = -1;
+    while (fd >= 0 && (len = read(fd, bytes, COPY_SIZE)) > 0)
+        signature_sum_add(adding, bytes, (size_t)len);
+    signature_sum_end(&adding, sum);
+    if (fd >= 0)
+        close(fd);
+    free(bytes);
+    return len == 0 && strncmp(sum, hash, SIGNATURE_HEX_LEN) == 0;
+}
+
+/* HASH.NAME of stored/ becomes NAME of freshclam's folder; its other form there is older. */
+static void adopt(const struct job *job, const char *stored, const char *entry, const char *db)
+{
+    const char *name = strlen(entry) > SIGNATURE_HEX_LEN + 1 ? entry + SIGNATURE_HEX_LEN + 1 : "", *other = source_other_form(name);
+    char *from = xasprintf("%s/%s", stored, entry), *to = xasprintf("%s/%s", db, name), *older = xasprintf("%s/%s", db, other != NULL ? other : "");
+    if (stays(job, name) && is_of_hash(from, entry) && rename(from, to) == 0 && other != NULL)
+        unlink(older);
+    free(older);
+    free(to);
+    free(from);
+}
+
+static void adopt_all(const struct job *job, const char *db)
+{
+    char *stored = xasprintf("%s/" RESTORE_FOLDER, job->work);
+    DIR *dir = opendir(stored);
+    for (const struct dirent *entry; dir != NULL && (entry = readdir(dir)) != NULL;)
+        adopt(job, stored, entry->d_name, db);
+    if (dir != NULL)
+        closedir(dir);
+    nftw(stored, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+    free(stored);
 }
 
 /* --- freshclam --- */
@@ -150,19 +176,53 @@ static void run_child(const struct job *job, char *config, bool custom, int out)
     _exit(127);
 }
 
-/* freshclam tells whole URLs, in which a customer's key may be: all before the file's name goes. The longest that fits, as one URL may begin as another does. */
+struct piece {
+    const char *text;
+    size_t len;
+};
+
+/* What nobody is to read of a source: a user's name and password, and all before a file's name, alone as freshclam may tell it and with the host. */
+static size_t secrets(const char *source, bool names_file, struct piece pieces[3])
+{
+    const char *host = strstr(source, "://");
+    if (host == NULL || strncmp(source, "http", 4) != 0)
+        return 0;
+    host += 3;
+    size_t count = 0, authority = strcspn(host, "/?#");
+    const char *path = host + authority, *at = memrchr(host, '@', authority);
+    size_t path_len = names_file ? (size_t)(source_file(source) - path) : strlen(path);
+    if (at != NULL)
+        pieces[count++] = (struct piece){ host, (size_t)(at + 1 - host) };
+    if (path_len > 1)
+        pieces[count++] = (struct piece){ path, path_len };
+    if (count > 0 || names_file)
+        pieces[count++] = (struct piece){ source, (size_t)(path - source) + path_len };
+    return count;
+}
+
+static size_t longest(const char *source, bool names_file, const char *text)
+{
+    struct piece pieces[3];
+    size_t found = 0, count = secrets(source, names_file, pieces);
+    for (size_t i = 0; i < count; i++)
+        if (pieces[i].len > found && strncmp(text, pieces[i].text, pieces[i].len) == 0)
+            found = pieces[i].len;
+    return found;
+}
+
+/* The longest that fits goes, as one URL may begin as another does. */
 static void hide_keys(const struct job *job, char *line)
 {
     char *to = line;
     for (const char *from = line; *from != '\0';) {
         size_t hidden = 0;
         for (size_t i = 0; i < job->url_count; i++) {
-            const char *url = job->urls[i], *file = url_file(url), *path = strchr(strstr(url, "://") + 3, '/'); /* form_signature_url() */
-            size_t len = (size_t)(file - url), path_len = path != NULL ? (size_t)(file - path) : 0;
-            if (len > hidden && strncmp(from, url, len) == 0)
-                hidden = len;
-            else if (path_len > 1 && path_len > hidden && strncmp(from, path, path_len) == 0)
-                hidden = path_len;
+            size_t len = longest(job->urls[i], true, from);
+            hidden = len > hidden ? len : hidden;
+        }
+        for (size_t i = 0; i < job->mirror_count; i++) {
+            size_t len = longest(job->mirrors[i], false, from);
+            hidden = len > hidden ? len : hidden;
         }
         from += hidden;
         if (hidden == 0)
@@ -171,11 +231,11 @@ static void hide_keys(const struct job *job, char *line)
     *to = '\0';
 }
 
-/* Tells its words to the log; what: for those of a failure. 429 is none to freshclam, but there may be no file, or an old one. */
-static bool run(const struct job *job, const char *what, const char *config, bool custom)
+/* Tells its words to the log; said: those of a failure. 429 is none to freshclam, but there may be no file, or an old one. */
+static bool run(const struct job *job, const char *config, bool custom, char said[SAID_MAX])
 {
     int ends[2];
-    char *option = xasprintf("--config-file=%s", config), *line = NULL, said[512] = "";
+    char *option = xasprintf("--config-file=%s", config), *line = NULL;
     size_t cap = 0;
     bool refused = false;
     if (pipe(ends) != 0)
@@ -193,7 +253,7 @@ static bool run(const struct job *job, const char *what, const char *config, boo
             say("log", "freshclam: %s", line);
         bool cool_down = strstr(line, "on cool-down until") != NULL, error = strncmp(line, "ERROR: ", 7) == 0;
         if ((cool_down || error) && said[0] == '\0')
-            snprintf(said, sizeof said, "%.500s", error ? line + 7 : line);
+            snprintf(said, SAID_MAX, "%.500s", error ? line + 7 : line);
         refused = refused || cool_down;
     }
     if (lines != NULL)
@@ -201,28 +261,41 @@ static bool run(const struct job *job, const char *what, const char *config, boo
     free(line);
     free(option);
     int status = -1;
-    bool fine = pid >= 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0 && !refused;
-    if (!fine)
-        say("trouble", "%s: %s", what, said[0] != '\0' ? said : "freshclam failed");
+    return pid >= 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0 && !refused;
+}
+
+/* freshclam's memory of this source, which it reads and writes in its folder. false: why, in errno. */
+static bool use_memory(const struct job *job, const char *db, const char *source)
+{
+    char hash[SIGNATURE_HEX_LEN + 1];
+    struct signature_sum *sum = signature_sum_new();
+    signature_sum_add(sum, source, strlen(source));
+    signature_sum_end(&sum, hash);
+    char *link_name = xasprintf("%s/freshclam.dat", db), *memory = xasprintf("%s/run/%.16s.dat", job->work, hash);
+    bool fine = (unlink(link_name) == 0 || errno == ENOENT) && symlink(memory, link_name) == 0;
+    free(memory);
+    free(link_name);
     return fine;
 }
 
-/* A configuration of which nothing is taken from /etc. `line` names the source. */
-static bool fetch(const struct job *job, const char *db, const char *config, const char *what, const char *line, bool custom)
+/* A configuration of which nothing is taken from /etc. `lines` name the source. said: what failed. */
+static bool fetch(const struct job *job, const char *db, const char *config, const char *source, const char *lines, bool custom, char said[SAID_MAX])
 {
     const struct passwd *user = getpwuid(geteuid());
     FILE *file = fopen(config, "we");
-    if (file == NULL || user == NULL) {
-        say("trouble", "%s: %s", config, file == NULL ? strerror(errno) : "this user has no name");
-        if (file != NULL)
-            fclose(file);
-        return false;
-    }
-    fprintf(file, "DatabaseDirectory %s\nDatabaseOwner %s\nScriptedUpdates yes\nTestDatabases no\nBytecode yes\nMaxAttempts 1\nConnectTimeout 30\n"
-            "ReceiveTimeout 60\n%s", db, user->pw_name, line);
-    if (fclose(file) == 0)
-        return run(job, what, config, custom);
-    say("trouble", "%s: %s", config, strerror(errno));
+    said[0] = '\0';
+    if (file != NULL && user != NULL)
+        fprintf(file, "DatabaseDirectory %s\nDatabaseOwner %s\nScriptedUpdates yes\nTestDatabases no\nBytecode yes\nMaxAttempts 1\nConnectTimeout 30\n"
+                "ReceiveTimeout 60\n%s", db, user->pw_name, lines);
+    bool written = file != NULL && fclose(file) == 0;
+    if (user == NULL)
+        snprintf(said, SAID_MAX, "this user has no name");
+    else if (!written || !use_memory(job, db, source))
+        snprintf(said, SAID_MAX, "%.200s: %s", written ? db : config, strerror(errno));
+    else if (run(job, config, custom, said))
+        return true;
+    if (said[0] == '\0')
+        snprintf(said, SAID_MAX, "freshclam failed");
     return false;
 }
 
@@ -235,27 +308,41 @@ static void doubt(const struct job *job, const char *name)
     free(own);
 }
 
+/* The first mirror that has all of them; those before it that have not are told of only when none has. */
+static void fetch_official(const struct job *job, const char *db, const char *config)
+{
+    char said[SAID_MAX], *troubles[LINES_MAX];
+    size_t tried = 0;
+    bool fine = false;
+    for (; tried < job->mirror_count && !fine; tried++) {
+        char *lines = xasprintf("DatabaseMirror %s\n", job->mirrors[tried]), *shown = signature_source_public(job->mirrors[tried]);
+        fine = fetch(job, db, config, job->mirrors[tried], lines, false, said);
+        troubles[tried] = xasprintf("%s: %s", shown, said);
+        if (!fine)
+            say("log", "%s", troubles[tried]);
+        free(shown);
+        free(lines);
+    }
+    for (size_t i = 0; i < tried; i++) {
+        if (!fine)
+            say("trouble", "%s", troubles[i]);
+        free(troubles[i]);
+    }
+    for (size_t i = 0; i < sizeof officials / sizeof *officials && job->mirror_count > 0 && !fine; i++)
+        doubt(job, officials[i]);
+}
+
 static void fetch_all(const struct job *job, const char *db, const char *config)
 {
-    if (job->mirror_count > 0) {
-        char *line = xstrdup("");
-        for (size_t i = 0; i < job->mirror_count; i++) {
-            char *more = xasprintf("%sDatabaseMirror %s\n", line, job->mirrors[i]);
-            free(line);
-            line = more;
-        }
-        if (!fetch(job, db, config, job->mirrors[0], line, false)) {
-            doubt(job, "main.cvd");
-            doubt(job, "daily.cvd");
-            doubt(job, "bytecode.cvd");
-        }
-        free(line);
-    }
+    char said[SAID_MAX];
+    fetch_official(job, db, config);
     for (size_t i = 0; i < job->url_count; i++) { /* the mirror is not asked then, but must be there */
-        char *line = xasprintf("DatabaseMirror localhost\nDatabaseCustomURL %s\n", job->urls[i]);
-        if (!fetch(job, db, config, url_file(job->urls[i]), line, true))
-            doubt(job, url_file(job->urls[i]));
-        free(line);
+        char *lines = xasprintf("DatabaseMirror localhost\nDatabaseCustomURL %s\n", job->urls[i]);
+        if (!fetch(job, db, config, job->urls[i], lines, true, said)) {
+            say("trouble", "%s: %s", source_file(job->urls[i]), said);
+            doubt(job, source_file(job->urls[i]));
+        }
+        free(lines);
     }
 }
 
@@ -352,6 +439,7 @@ int look_fetch(void)
     char *config = xasprintf("%s/freshclam.conf", run_dir);
     umask(077);
     clean_folder(&job, db);
+    adopt_all(&job, db);
     fetch_all(&job, db, config);
     nftw(set, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
     free(make_folder(&job, "set"));

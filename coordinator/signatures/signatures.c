@@ -1,8 +1,8 @@
 /*
  * signatures.c - see signatures.h
  *
- * A look:  nothing --due--> LOOKING (a process) --files--> STORING --set--> nothing
- *                                \-- nothing new, or failed --------------> nothing
+ * A look:  nothing --due--> RESTORING --what there is--> LOOKING (a process) --files--> STORING --set--> nothing
+ *                                                           \-- nothing new, or failed --------------> nothing
  */
 #include "coordinator/signatures/signatures.h"
 
@@ -12,6 +12,7 @@
 #include "common/log.h"
 #include "common/memory.h"
 #include "coordinator/signatures/look.h"
+#include "coordinator/signatures/restore.h"
 #include "coordinator/signatures/serve.h"
 #include "coordinator/signatures/store.h"
 #include "coordinator/text.h"
@@ -21,13 +22,14 @@
 struct signatures {
     struct signatures_options options;
     struct serve *serve;
+    struct restore *restore;
     struct look *look;
     struct store *store;
     bool stepping, under_way; /* under_way: a set is on its way to the scanners */
     struct event *soon;
     char *number; /* of the look that is due, or under way; NULL: none */
     char words[512];     /* what failed of it */
-    struct metric *looks_ok, *looks_failed, *sets;
+    struct metric *looks_ok, *looks_failed, *sets, *restored;
 };
 
 static void on_soon(evutil_socket_t fd, short what, void *arg)
@@ -45,6 +47,7 @@ struct signatures *signatures_new(const struct signatures_options *options)
     signatures->looks_ok = metrics_counter(options->metrics, "weir_signature_looks_total", "result=\"ok\"");
     signatures->looks_failed = metrics_counter(options->metrics, "weir_signature_looks_total", "result=\"failed\"");
     signatures->sets = metrics_counter(options->metrics, "weir_signature_sets_made_total", NULL);
+    signatures->restored = metrics_counter(options->metrics, "weir_signature_files_restored_total", NULL);
     return signatures;
 }
 
@@ -57,6 +60,7 @@ static void forget_look(struct signatures *signatures)
 void signatures_rest(struct signatures *signatures)
 {
     event_del(signatures->soon);
+    restore_abandon(&signatures->restore);
     look_free(&signatures->look);
     store_abandon(&signatures->store);
     forget_look(signatures);
@@ -134,20 +138,29 @@ static void on_found(void *arg, const struct look_result *result)
     free(folder);
 }
 
+static void on_restored(void *arg, const char *failure)
+{
+    struct signatures *signatures = arg;
+    struct error why;
+    signatures->restore = NULL;
+    if (failure != NULL)
+        log_write(LOG_WARNING, "signatures: what the database has is not taken from there: %s", failure);
+    signatures->look = look_new(signatures->options.base, signatures->options.settings, on_found, signatures, &why);
+    if (signatures->look == NULL) {
+        log_write(LOG_ERR, "signatures: %s", why.text);
+        end_look(signatures, "failed", why.text);
+    }
+}
+
 static void begin_look(struct signatures *signatures)
 {
     const struct coordinator_settings *settings = signatures->options.settings;
-    struct error why;
     signatures->words[0] = '\0';
     if (settings->signature_mirrors.count == 0 && settings->signature_urls.count == 0 && settings->signature_folder[0] == '\0') {
         end_look(signatures, "off", "no signature_mirrors, signature_urls or signature_folder in this coordinator's configuration");
         return;
     }
-    signatures->look = look_new(signatures->options.base, settings, on_found, signatures, &why);
-    if (signatures->look == NULL) {
-        log_write(LOG_ERR, "signatures: %s", why.text);
-        end_look(signatures, "failed", why.text);
-    }
+    signatures->restore = restore_new(signatures->options.db, settings, signatures->restored, on_restored, signatures);
 }
 
 /* --- a step --- */
@@ -177,7 +190,7 @@ static void on_stepped(void *arg, enum db_outcome outcome, const struct db_error
     signatures->stepping = false;
     if (outcome == DB_FAILED)
         log_write(LOG_ERR, "database: signatures: %s", error->why.text);
-    bool begun = signatures->look != NULL || signatures->store != NULL;
+    bool begun = signatures->restore != NULL || signatures->look != NULL || signatures->store != NULL;
     if (outcome == DB_OK && signatures->number != NULL && !begun)
         begin_look(signatures);
     else if (outcome != DB_OK && !begun)
@@ -189,19 +202,20 @@ static void on_stepped(void *arg, enum db_outcome outcome, const struct db_error
 void signatures_turn(struct signatures *signatures)
 {
     const struct coordinator_settings *settings = signatures->options.settings;
-    char silence[32], trial[32], patience[32], keep[24], every[32];
+    char silence[32], trial[32], patience[32], keep[24], ends[24], every[32];
     if (signatures->stepping)
         return;
     snprintf(silence, sizeof silence, "%llu ms", (unsigned long long)signatures->options.node_timeout_ms);
     snprintf(trial, sizeof trial, "%llu ms", (unsigned long long)settings->signature_canary_time);
     snprintf(patience, sizeof patience, "%llu ms", (unsigned long long)settings->signature_load_time);
     snprintf(keep, sizeof keep, "%llu", (unsigned long long)settings->signature_sets);
+    snprintf(ends, sizeof ends, "%llu", (unsigned long long)settings->signature_canary_ends);
     snprintf(every, sizeof every, "%llu ms", (unsigned long long)settings->signature_interval);
-    const char *const step[] = { silence, trial, patience, keep };
+    const char *const step[] = { silence, trial, patience, keep, ends };
     const char *const look[] = { signatures->options.name, every };
     signatures->stepping = true;
     struct db_unit *unit = db_begin(signatures->options.db, on_stepped, signatures);
-    db_query(unit, "SELECT failed, words, under_way FROM signature_step($1::interval, $2::interval, $3::interval, $4::integer)", 4, step, on_steps);
+    db_query(unit, "SELECT failed, words, under_way FROM signature_step($1::interval, $2::interval, $3::interval, $4::integer, $5::integer)", 5, step, on_steps);
     if (signatures->number == NULL)
         db_query(unit, "SELECT number FROM signature_look($1, $2::interval) AS number WHERE number IS NOT NULL", 2, look, on_due);
     db_commit(unit);

@@ -9,13 +9,14 @@
 #include "coordinator/spool/array.h"
 #include "coordinator/spool/spool.h"
 
-#define SPOOL_CONNECTIONS 3
+#define SPOOL_CONNECTIONS 4
 #define SPOOL_ID_MAX   64   /* bytes of a queue id; the wire has its own, shorter limit */
 #define SPOOL_TEXT_MAX 2048 /* cleaned text: replies, addresses */
 
 /* Settings as PostgreSQL takes them. */
 struct spool_words {
     char max_messages[24], max_bytes[24], warning[32], life[32], retry_min[32], retry_max[32], lease[32], per_destination[16];
+    char quarantine_messages[24], quarantine_bytes[24];
 };
 
 struct stores;
@@ -34,7 +35,7 @@ struct spool {
     struct gauges *gauges;
 };
 
-/* A connection of the spool's own. role: "store", "result", "lease". With notified it hears NOTIFY weir_spool. */
+/* A connection of the spool's own. role: "store", "spare", "result", "lease". With notified it hears NOTIFY weir_spool. */
 struct db *spool_connect(struct spool *spool, const char *role, void (*up)(void *), void (*down)(void *),
                          void (*notified)(void *, const char *), void *arg);
 /* A statement found no room on the database's disk: whoever made the spool is told. */
@@ -44,13 +45,15 @@ char *spool_clean(const ProtobufCBinaryData *bytes);
 
 /* --- messages on their way into a statement; also a DSN that goes with a result --- */
 
-#define STORE_TEXTS 16 /* id, last, scanned, dsn, node .. signatures */
+#define STORE_TEXTS 17 /* id, last, scanned, dsn, node .. signatures, size, recipients */
 
 struct store_rows {
     struct rows texts;      /* one row for each message */
     struct rows recipients; /* id, number, destination, address */
+    struct rows entries;    /* id, destination, scanned, dsn: of complete messages, each destination once */
     struct array bodies, envelopes, packed;
     struct rows subjects;   /* id, subject: whose messages they are to outbound protection; reports of ours are nobody's */
+    struct rows kept;       /* id, number, reason, score, symbols, signature, author: recipients whose copies are for the quarantine */
 };
 
 void store_rows_init(struct store_rows *rows);
@@ -58,11 +61,11 @@ void store_rows_fini(struct store_rows *rows);
 /* false: the recipients make no sense (none, or one twice); then nothing was added. */
 bool store_rows_add(struct store_rows *rows, const Weir__SpoolEnvelope *envelope, bool last,
                     const Weir__SpoolRecipients *recipients, const struct link_payload *body);
-#define STORE_VALUES 26
-/* In the order of spool_store()'s arguments. limits: whether spool_max_* count. Borrowed from rows and spool. */
+#define STORE_VALUES 34
+/* In the order of spool_take()'s arguments. limits: whether spool_max_* count. Borrowed from rows and spool. */
 void store_rows_values(struct store_rows *rows, const struct spool *spool, bool limits,
                        struct db_value values[STORE_VALUES]);
-/* "spool_store($first::bigint, ...)": caller frees. */
+/* "spool_take($first::bigint, ...)": caller frees. */
 char *store_call(size_t first);
 
 /* --- parts --- */

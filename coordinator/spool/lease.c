@@ -19,7 +19,9 @@
 
 #define AGAIN_MIN_MS   5 /* something is due, but locked by another coordinator; doubles up to: */
 #define AGAIN_MAX_MS   100
-#define EMPTY_MS       20   /* a claim that got nothing: the next, if something changes, comes so much later */
+#define EMPTY_MS       20   /* a claim that got nothing: the next, if something changes, comes so much later, */
+#define EMPTY_MAX_MS   80   /* up to so much where the database is slow: it has better to do then, */
+#define EMPTY_TIMES    10   /* and so many times what the look took */
 #define NOTIFY_MS      20          /* at most one NOTIFY in that time */
 #define AWAY_MS        1000        /* without a database, claims are answered so late that edges do not ask in circles */
 #define LEASES_BYTES   (56 * 1024) /* of packed leases in one frame */
@@ -51,6 +53,7 @@ struct leases {
     uint64_t back_off_ms;
     uint64_t full_until_ms;
     uint64_t empty_ms;       /* when a claim last got nothing; 0: the last one got some */
+    uint64_t empty_pause_ms; /* behind it */
     int64_t due_any, due_scanned; /* ms, as the database just said; -1: nothing */
     PGresult *rows;               /* of the one asking */
     struct event *look, *tell, *fetch;
@@ -393,11 +396,17 @@ static void on_due(void *arg, const PGresult *result)
 }
 
 /* Something may be due. Where little is, as all of it is for destinations that wait, each commit would cost a claim. */
+static uint64_t empty_pause(uint64_t took_ms)
+{
+    uint64_t pause = EMPTY_TIMES * took_ms;
+    return pause < EMPTY_MS ? EMPTY_MS : pause > EMPTY_MAX_MS ? EMPTY_MAX_MS : pause;
+}
+
 static void run_soon(struct leases *leases)
 {
     uint64_t now = clock_ms();
-    if (leases->asking == NULL && leases->empty_ms != 0 && now - leases->empty_ms < EMPTY_MS)
-        set_timer(leases->look, EMPTY_MS - (now - leases->empty_ms));
+    if (leases->asking == NULL && leases->empty_ms != 0 && now - leases->empty_ms < leases->empty_pause_ms)
+        set_timer(leases->look, leases->empty_pause_ms - (now - leases->empty_ms));
     else
         run(leases);
 }
@@ -409,6 +418,7 @@ static void on_claimed(void *arg, enum db_outcome outcome, const struct db_error
     leases->asking = NULL;
     bool got_some = outcome == DB_OK && PQntuples(leases->rows) > 0;
     leases->empty_ms = got_some ? 0 : clock_ms();
+    leases->empty_pause_ms = empty_pause(clock_ms() - leases->sent_ms);
     if (outcome == DB_OK)
         metric_observe(leases->claim_seconds, (double)(clock_ms() - leases->sent_ms) / 1e3);
     bool conflict = outcome == DB_FAILED && db_error_is_conflict(error);

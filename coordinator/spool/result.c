@@ -17,7 +17,7 @@
 #define BATCHES_MAX   2
 #define BATCH_LARGE    32 /* enough to be sent behind another one */
 #define BATCH_RESULTS 256
-#define RESULT_VALUES  25
+#define RESULT_VALUES  27
 #define PLAIN_VALUES   19
 #define PLAIN_OUTCOMES 100 /* of one result that goes with others */
 
@@ -253,13 +253,15 @@ static void send_item(struct results *results, struct db_unit *unit, const struc
 {
     const struct spool_words *words = &results->spool->words;
     const Weir__SpoolResult *result = item->result;
-    char token[24], epoch[24], pause[32];
+    char token[24], epoch[24], pause[32], score[16];
     snprintf(token, sizeof token, "%llu", (unsigned long long)result->token);
     snprintf(epoch, sizeof epoch, "%llu", (unsigned long long)result->policy_epoch);
     snprintf(pause, sizeof pause, "%u ms", result->retry_ms);
+    snprintf(score, sizeof score, "%u", result->score);
     char *destination = spool_clean(&result->destination), *verdict = spool_clean(&result->verdict);
     char *scanner = spool_clean(&result->scanner), *engine = spool_clean(&result->engine);
     char *signatures = spool_clean(&result->signatures), *signature = spool_clean(&result->signature);
+    char *symbols = spool_clean(&result->symbols);
     struct rows outcomes;
     struct store_rows dsn;
     rows_init(&outcomes, 6);
@@ -273,7 +275,7 @@ static void send_item(struct results *results, struct db_unit *unit, const struc
         text_value(result->scanned ? "t" : "f"), text_value(verdict), text_value(scanner), text_value(engine),
         text_value(signatures), text_value(columns[0]), text_value(columns[1]), text_value(columns[2]), text_value(columns[3]),
         text_value(result->reached ? "t" : "f"), text_value(columns[4]), text_value(columns[5]), text_value(signature),
-        text_value(epoch),
+        text_value(epoch), text_value(result->scored ? score : NULL), text_value(symbols),
     };
     struct link_payload body = { item->body, item->body_len };
     bool with_dsn = result->dsn != NULL && store_rows_add(&dsn, result->dsn, true, item->recipients, &body);
@@ -289,6 +291,7 @@ static void send_item(struct results *results, struct db_unit *unit, const struc
     free(engine);
     free(signatures);
     free(signature);
+    free(symbols);
 }
 
 /* In the order of ids. */
@@ -355,18 +358,6 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 
 /* --- questions --- */
 
-static Weir__SpoolResult *copy_result(const Weir__SpoolResult *result)
-{
-    size_t len = weir__spool_result__get_packed_size(result);
-    uint8_t *packed = xmalloc(len + 1);
-    weir__spool_result__pack(result, packed);
-    Weir__SpoolResult *copy = weir__spool_result__unpack(NULL, len, packed);
-    free(packed);
-    if (copy == NULL)
-        fatal("out of memory");
-    return copy;
-}
-
 /* false: its payloads are not what they must be. */
 static bool take_payloads(struct item *item, const struct link_message *message)
 {
@@ -399,7 +390,7 @@ static void on_result_asked(void *arg, struct question *question, const struct l
     struct results *results = arg;
     struct item *item = xcalloc(1, sizeof *item);
     item->question = question;
-    item->result = copy_result(message->frame->question->spool_result);
+    item->result = wire_copy(&message->frame->question->spool_result->base);
     item->who = xstrdup(question_node(question));
     item->status = -1;
     wire_string(item->id, sizeof item->id, &item->result->id);
@@ -505,7 +496,7 @@ struct results *results_new(struct spool *spool)
     static const char call[] =
         "spool_result($1::interval, $2::interval, $3::interval, $4::interval, $5::text, $6::text, $7::bigint, $8::text, $9::boolean, "
         "$10::interval, $11::boolean, $12::boolean, $13::text, $14::text, $15::text, $16::text, $17::integer[], $18::integer[], "
-        "$19::integer[], $20::text[], $21::boolean, $22::boolean[], $23::text[], $24::text, $25::bigint)";
+        "$19::integer[], $20::text[], $21::boolean, $22::boolean[], $23::text[], $24::text, $25::bigint, $26::integer, $27::text)";
     results->spool = spool;
     TAILQ_INIT(&results->waiting);
     results->timer = evtimer_new(spool->options.base, on_timer, results);

@@ -12,6 +12,8 @@ static void write_words(struct spool_words *words, const struct coordinator_sett
 {
     snprintf(words->max_messages, sizeof words->max_messages, "%llu", (unsigned long long)settings->spool_max_messages);
     snprintf(words->max_bytes, sizeof words->max_bytes, "%llu", (unsigned long long)settings->spool_max_bytes);
+    snprintf(words->quarantine_messages, sizeof words->quarantine_messages, "%llu", (unsigned long long)settings->quarantine_max_messages);
+    snprintf(words->quarantine_bytes, sizeof words->quarantine_bytes, "%llu", (unsigned long long)settings->quarantine_max_bytes);
     snprintf(words->per_destination, sizeof words->per_destination, "%llu",
              (unsigned long long)settings->spool_per_destination);
     snprintf(words->warning, sizeof words->warning, "%llu ms", (unsigned long long)settings->spool_delay_warning);

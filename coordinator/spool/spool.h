@@ -7,8 +7,8 @@
  * the commit's result. Everything may be repeated: stores and chunks by id and offset, results by lease token. All
  * times are the database's. Claims stand until something is due; nobody polls.
  *
- * Three connections of its own: stores wait for the disk, results must not wait behind stores, and a claim's answer
- * waits for neither.
+ * Four connections of its own: stores wait for the disk, and those of who floods must not keep others waiting, results must not wait behind stores, and a
+ * claim's answer waits for none of them.
  */
 #include <event2/event.h>
 #include "common/settings.h"

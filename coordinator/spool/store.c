@@ -11,13 +11,18 @@
  * batch that lost to another transaction all the same (a deadlock) is sent again as it was. After a batch that the
  * database refused for a reason of its own, batches have one message each for a while, so that one that will never be
  * taken fails alone.
+ *
+ * Who floods fills batches, and others would wait for those. So there are two lines, each with a connection of its own: while one is at work for
+ * somebody, a message of a client of whom nothing is under way goes by the other, the spare one.
  */
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
+#include <sys/random.h>
 #include "common/clock.h"
+#include "common/fair.h"
 #include "common/log.h"
 #include "common/memory.h"
 #include "common/netaddr.h"
@@ -32,7 +37,7 @@
 #define BATCH_BYTES    (8u * 1024 * 1024)
 #define CAREFUL_MS     10000
 #define CONFLICTS_MAX  5 /* of one batch: then its stores are refused and clients come again. No key: a database in which that happens is what is to be mended */
-#define LEASE_EXTRA    7 /* bytes that a recipient is longer in a lease than in its store: attempts */
+#define LEASE_EXTRA    9 /* bytes that a recipient is longer in a lease than in its store: attempts, released */
 
 struct item {
     struct question *question;
@@ -41,9 +46,12 @@ struct item {
     char *payload; /* of a chunk */
     size_t len;
     Weir__SpoolChunk *facts; /* of a chunk */
+    size_t place;            /* of a message: its client's in newcomers */
     int status;              /* AnswerStatus; 0: the database said nothing */
     uint64_t have;
     bool complete;
+    uint32_t *let_in;        /* of a message: recipients whom the quarantine did not take; NULL: none */
+    size_t let_in_count;
     STAILQ_ENTRY(item) link;
 };
 
@@ -60,12 +68,22 @@ struct batch {
 };
 TAILQ_HEAD(batches, batch);
 
-struct stores {
+/* What both lines share. */
+struct store_house {
+    size_t bytes;
+    struct fair fair;                     /* for its seed: clients' places */
+    uint32_t under_way[FAIR_PLACES];      /* messages of each client */
+    struct stores *spare;
+    struct metric *by_spare;
+};
+
+struct stores { /* one line */
     struct spool *spool;
+    struct store_house *house;
     struct db *db;
     struct event *timer;
     struct batches waiting;
-    size_t in_flight, bytes;
+    size_t in_flight;
     size_t sent; /* messages and chunks in flight */
     struct store_pace pace;
     uint64_t gather_until_us, done_us;
@@ -78,9 +96,11 @@ struct stores {
 
 void store_rows_init(struct store_rows *rows)
 {
-    rows_init(&rows->texts, STORE_TEXTS - 1);
+    rows_init(&rows->texts, STORE_TEXTS);
     rows_init(&rows->recipients, 4);
+    rows_init(&rows->entries, 4);
     rows_init(&rows->subjects, 2);
+    rows_init(&rows->kept, 7);
     array_init(&rows->bodies);
     array_init(&rows->envelopes);
     array_init(&rows->packed);
@@ -90,7 +110,9 @@ void store_rows_fini(struct store_rows *rows)
 {
     rows_fini(&rows->texts);
     rows_fini(&rows->recipients);
+    rows_fini(&rows->entries);
     rows_fini(&rows->subjects);
+    rows_fini(&rows->kept);
     array_fini(&rows->bodies);
     array_fini(&rows->envelopes);
     array_fini(&rows->packed);
@@ -139,6 +161,49 @@ static void add_recipient(struct store_rows *rows, const ProtobufCBinaryData *id
     free(packed);
 }
 
+static void add_kept(struct rows *kept, const Weir__SpoolEnvelope *envelope, const Weir__SpoolRecipient *recipient)
+{
+    if (recipient->quarantine == WEIR__QUARANTINE__QUARANTINE_NOT)
+        return;
+    add_text(kept, &envelope->id);
+    rows_number(kept, recipient->index);
+    rows_string(kept, wire_quarantine_name(recipient->quarantine));
+    if (envelope->scored)
+        rows_number(kept, envelope->score);
+    else
+        rows_string(kept, NULL);
+    rows_text(kept, envelope->symbols.data, envelope->symbols.len, WIRE_SYMBOLS_MAX);
+    add_text(kept, &envelope->signature);
+    add_text(kept, &envelope->author);
+    rows_end(kept);
+}
+
+static int compare_destinations(const void *a, const void *b)
+{
+    const ProtobufCBinaryData *one = *(ProtobufCBinaryData *const *)a, *other = *(ProtobufCBinaryData *const *)b;
+    int order = memcmp(one->data, other->data, one->len < other->len ? one->len : other->len);
+    return order != 0 ? order : (one->len > other->len) - (one->len < other->len);
+}
+
+static void add_entries(struct rows *entries, const Weir__SpoolEnvelope *envelope, const Weir__SpoolRecipients *recipients)
+{
+    size_t count = recipients->n_recipients;
+    const ProtobufCBinaryData **destinations = xmalloc(count * sizeof *destinations);
+    for (size_t i = 0; i < count; i++)
+        destinations[i] = &recipients->recipients[i]->destination;
+    qsort(destinations, count, sizeof *destinations, compare_destinations);
+    for (size_t i = 0; i < count; i++) {
+        if (i > 0 && compare_destinations(&destinations[i - 1], &destinations[i]) == 0)
+            continue;
+        add_text(entries, &envelope->id);
+        add_text(entries, destinations[i]);
+        rows_string(entries, envelope->scanned ? "t" : "f");
+        rows_string(entries, envelope->dsn ? "t" : "f");
+        rows_end(entries);
+    }
+    free(destinations);
+}
+
 /* As functions/outbound.sql names it: who is stopped is asked of the database, as the edge may not have heard of it. */
 static void add_subject(struct rows *subjects, const Weir__SpoolEnvelope *envelope)
 {
@@ -174,6 +239,8 @@ bool store_rows_add(struct store_rows *rows, const Weir__SpoolEnvelope *envelope
     rows_string(&rows->texts, envelope->dsn ? "t" : "f");
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         add_text(&rows->texts, texts[i]);
+    rows_number(&rows->texts, (int64_t)body->len);
+    rows_number(&rows->texts, (int64_t)recipients->n_recipients);
     rows_end(&rows->texts);
     array_add(&rows->bodies, body->data, body->len);
     size_t len = weir__spool_envelope__get_packed_size(envelope);
@@ -181,8 +248,12 @@ bool store_rows_add(struct store_rows *rows, const Weir__SpoolEnvelope *envelope
     weir__spool_envelope__pack(envelope, packed);
     array_add(&rows->envelopes, packed, len);
     free(packed);
-    for (size_t i = 0; i < recipients->n_recipients; i++)
+    for (size_t i = 0; i < recipients->n_recipients; i++) {
         add_recipient(rows, &envelope->id, recipients->recipients[i]);
+        add_kept(&rows->kept, envelope, recipients->recipients[i]);
+    }
+    if (last)
+        add_entries(&rows->entries, envelope, recipients);
     add_subject(&rows->subjects, envelope);
     return true;
 }
@@ -197,6 +268,7 @@ void store_rows_values(struct store_rows *rows, const struct spool *spool, bool 
 {
     const struct spool_words *words = &spool->words;
     const char *const *texts = rows_values(&rows->texts), *const *recipients = rows_values(&rows->recipients);
+    const char *const *entries = rows_values(&rows->entries), *const *subjects = rows_values(&rows->subjects);
     values[0] = text_value(limits ? words->max_messages : "9223372036854775807");
     values[1] = text_value(limits ? words->max_bytes : "9223372036854775807");
     values[2] = text_value(words->warning);
@@ -204,11 +276,17 @@ void store_rows_values(struct store_rows *rows, const struct spool *spool, bool 
     values[4] = text_value(texts[0]);
     values[5] = array_value(&rows->bodies);
     values[6] = array_value(&rows->envelopes);
-    for (size_t i = 1; i < STORE_TEXTS - 1; i++)
+    for (size_t i = 1; i < STORE_TEXTS - 2; i++)
         values[6 + i] = text_value(texts[i]);
     for (size_t i = 0; i < 4; i++)
         values[21 + i] = text_value(recipients[i]);
     values[25] = array_value(&rows->packed);
+    for (size_t i = 0; i < 2; i++) {
+        values[26 + i] = text_value(texts[STORE_TEXTS - 2 + i]);
+        values[32 + i] = text_value(subjects[i]);
+    }
+    for (size_t i = 0; i < 4; i++)
+        values[28 + i] = text_value(entries[i]);
 }
 
 char *store_call(size_t first)
@@ -216,11 +294,12 @@ char *store_call(size_t first)
     static const char *const types[STORE_VALUES] = {
         "bigint", "bigint", "interval", "interval", "text[]", "bytea[]", "bytea[]", "boolean[]", "boolean[]", "boolean[]", "text[]", "text[]", "text[]",
         "text[]", "text[]", "text[]", "text[]",   "text[]",   "text[]", "text[]",  "text[]",  "text[]", "integer[]", "text[]", "text[]", "bytea[]",
+        "bigint[]", "integer[]", "text[]", "text[]", "boolean[]", "boolean[]", "text[]", "text[]",
     };
     struct text call;
     text_init(&call);
     for (size_t i = 0; i < STORE_VALUES; i++)
-        text_printf(&call, "%s$%zu::%s", i == 0 ? "spool_store(" : ", ", first + i, types[i]);
+        text_printf(&call, "%s$%zu::%s", i == 0 ? "spool_take(" : ", ", first + i, types[i]);
     text_puts(&call, ")");
     char *copy = xstrdup(call.data);
     text_fini(&call);
@@ -229,9 +308,12 @@ char *store_call(size_t first)
 
 /* --- answers --- */
 
-static void item_free(struct item *item)
+static void item_free(struct stores *stores, struct item *item)
 {
+    if (!item->chunk)
+        stores->house->under_way[item->place]--;
     free(item->payload);
+    free(item->let_in);
     if (item->facts != NULL)
         weir__spool_chunk__free_unpacked(item->facts, NULL);
     free(item);
@@ -245,6 +327,8 @@ static void item_answer(struct stores *stores, struct item *item, int failure, c
         stored.id = wire_text(item->id);
         stored.have = item->have;
         stored.complete = item->complete;
+        stored.let_in = item->let_in;
+        stored.n_let_in = item->let_in_count;
         Weir__Answer answer = WEIR__ANSWER__INIT;
         answer.status = WEIR__ANSWER_STATUS__ANSWER_OK;
         answer.body_case = WEIR__ANSWER__BODY_SPOOL_STORED;
@@ -258,10 +342,10 @@ static void item_answer(struct stores *stores, struct item *item, int failure, c
             metric_add(stores->full, 1);
         question_settle(&item->question, (Weir__AnswerStatus)status,
                         why != NULL ? why
-                        : status == WEIR__ANSWER_STATUS__ANSWER_FULL ? "the spool is full"
+                        : status == WEIR__ANSWER_STATUS__ANSWER_FULL ? "the spool or the quarantine is full"
                                                                       : "no such message");
     }
-    item_free(item);
+    item_free(stores, item);
 }
 
 /* --- batches --- */
@@ -273,8 +357,9 @@ static void kick(struct stores *stores)
 
 static void count_bytes(struct stores *stores, size_t added, size_t removed)
 {
-    stores->bytes = stores->bytes + added - removed;
-    metric_set(stores->bytes_gauge, (double)stores->bytes);
+    struct store_house *house = stores->house;
+    house->bytes = house->bytes + added - removed;
+    metric_set(stores->bytes_gauge, (double)house->bytes);
 }
 
 static void on_stored(void *arg, const PGresult *result)
@@ -288,6 +373,37 @@ static void on_stored(void *arg, const PGresult *result)
         uint64_t work_us = strtoull(PQgetvalue(result, row, 4), NULL, 10); /* a chunk tells none */
         if (work_us > batch->work_us)
             batch->work_us = work_us;
+    }
+}
+
+/* list: PostgreSQL's text of an array of numbers, such as {0,2}. */
+static void item_let_in(struct item *item, const char *list)
+{
+    free(item->let_in); /* the batch may be sent again */
+    item->let_in = xcalloc(strlen(list), sizeof *item->let_in);
+    item->let_in_count = 0;
+    for (const char *at = list + 1; *at >= '0' && *at <= '9' && item->let_in_count < WIRE_LET_IN_MAX;) {
+        char *end;
+        item->let_in[item->let_in_count++] = (uint32_t)strtoul(at, &end, 10);
+        at = *end == ',' ? end + 1 : end;
+    }
+}
+
+/* Those for which the quarantine has no room, or of which it took not all it was to have. */
+static void on_kept(void *arg, const PGresult *result)
+{
+    struct batch *batch = arg;
+    struct item *item;
+    for (int row = 0; row < PQntuples(result); row++) {
+        STAILQ_FOREACH(item, &batch->items, link)
+        {
+            if (item->chunk || strcmp(item->id, PQgetvalue(result, row, 0)) != 0)
+                continue;
+            if (PQgetvalue(result, row, 1)[0] == 't')
+                item->status = WEIR__ANSWER_STATUS__ANSWER_FULL;
+            else
+                item_let_in(item, PQgetvalue(result, row, 2));
+        }
     }
 }
 
@@ -414,8 +530,13 @@ static void send_batch(struct stores *stores, struct batch *batch)
         store_rows_values(&batch->rows, stores->spool, true, values);
         db_query_values(unit, stores->sql, STORE_VALUES, values, false, on_stored);
     }
-    if (batch->rows.subjects.count > 0) /* in the same transaction: nobody leases them before */
-        db_query(unit, "SELECT outbound_hold($1::text[], $2::text[])", 2, rows_values(&batch->rows.subjects), NULL);
+    if (batch->rows.kept.count > 0) {
+        const struct spool_words *words = &stores->spool->words;
+        const char *values[9] = { words->quarantine_messages, words->quarantine_bytes };
+        memcpy(values + 2, rows_values(&batch->rows.kept), 7 * sizeof *values);
+        db_query(unit, "SELECT * FROM quarantine_take($1::bigint, $2::bigint, $3::text[], $4::integer[], $5::text[], $6::integer[], $7::text[], $8::text[], $9::text[])", 9,
+                 values, on_kept);
+    }
     STAILQ_FOREACH(item, &batch->items, link)
     {
         if (item->chunk)
@@ -509,7 +630,7 @@ static void batch_add(struct stores *stores, struct batch *batch, struct item *i
 static struct item *item_new(struct stores *stores, struct question *question, const ProtobufCBinaryData *id, size_t bytes, bool ahead)
 {
     uint64_t room = stores->spool->options.settings->spool_memory / (ahead ? 2 : 1);
-    if (!db_is_up(stores->db) || stores->bytes + bytes > room) {
+    if (!db_is_up(stores->db) || stores->house->bytes + bytes > room) {
         metric_add(stores->busy, 1);
         question_settle(&question, WEIR__ANSWER_STATUS__ANSWER_UNAVAILABLE,
                         db_is_up(stores->db) ? "too much mail waits for the database" : "the database is not there");
@@ -521,6 +642,18 @@ static struct item *item_new(struct stores *stores, struct question *question, c
     return item;
 }
 
+/* The line that the message stands in. Chunks have the first one: what is large waits for its own other parts, too. */
+static struct stores *line_for(struct stores *stores, struct item *item, const ProtobufCBinaryData *client)
+{
+    struct store_house *house = stores->house;
+    item->place = fair_place(&house->fair, fair_source((const char *)client->data, client->len));
+    bool newcomer = house->under_way[item->place]++ == 0, busy = stores->in_flight > 0 || !TAILQ_EMPTY(&stores->waiting);
+    if (!newcomer || !busy || !db_is_up(house->spare->db))
+        return stores;
+    metric_add(house->by_spare, 1);
+    return house->spare;
+}
+
 static void on_store(void *arg, struct question *question, const struct link_message *message)
 {
     struct stores *stores = arg;
@@ -530,6 +663,7 @@ static void on_store(void *arg, struct question *question, const struct link_mes
     struct item *item = item_new(stores, question, &store->envelope->id, bytes, false);
     if (item == NULL)
         return;
+    stores = line_for(stores, item, &store->envelope->client);
     Weir__SpoolRecipients *recipients =
         wire_recipients_decode(message->payloads[0].data, message->payloads[0].len, &why);
     if (recipients == NULL || !recipients_make_sense(recipients)) {
@@ -545,18 +679,6 @@ static void on_store(void *arg, struct question *question, const struct link_mes
     wire_recipients_free(&recipients);
 }
 
-static Weir__SpoolChunk *copy_chunk(const Weir__SpoolChunk *chunk)
-{
-    size_t len = weir__spool_chunk__get_packed_size(chunk);
-    uint8_t *packed = xmalloc(len + 1);
-    weir__spool_chunk__pack(chunk, packed);
-    Weir__SpoolChunk *copy = weir__spool_chunk__unpack(NULL, len, packed);
-    free(packed);
-    if (copy == NULL)
-        fatal("out of memory");
-    return copy;
-}
-
 static void on_chunk(void *arg, struct question *question, const struct link_message *message)
 {
     struct stores *stores = arg;
@@ -567,7 +689,7 @@ static void on_chunk(void *arg, struct question *question, const struct link_mes
         return;
     item->chunk = true;
     item->last = chunk->last;
-    item->facts = copy_chunk(chunk);
+    item->facts = wire_copy(&chunk->base);
     item->payload = xmalloc(bytes + 1);
     if (bytes > 0)
         memcpy(item->payload, message->payloads[0].data, bytes);
@@ -580,16 +702,17 @@ static void on_up(void *arg)
     (void)arg;
 }
 
-struct stores *stores_new(struct spool *spool)
+static struct stores *line_new(struct spool *spool, struct store_house *house, const char *role)
 {
     struct stores *stores = xcalloc(1, sizeof *stores);
     struct metrics *metrics = spool->options.metrics;
     stores->spool = spool;
+    stores->house = house;
     TAILQ_INIT(&stores->waiting);
     stores->timer = evtimer_new(spool->options.base, on_timer, stores);
-    stores->db = spool_connect(spool, "store", on_up, on_up, NULL, stores);
+    stores->db = spool_connect(spool, role, on_up, on_up, NULL, stores);
     char *call = store_call(1);
-    stores->sql = xasprintf("SELECT *, greatest(0, 1000000 * extract(epoch FROM clock_timestamp() - statement_timestamp()))::bigint FROM %s", call);
+    stores->sql = xasprintf("SELECT * FROM %s", call);
     free(call);
     stores->stored = metrics_counter(metrics, "weir_spool_stores_total", "kind=\"message\"");
     stores->chunks = metrics_counter(metrics, "weir_spool_stores_total", "kind=\"chunk\"");
@@ -598,17 +721,26 @@ struct stores *stores_new(struct spool *spool)
     stores->failed = metrics_counter(metrics, "weir_spool_batches_failed_total", "kind=\"store\"");
     stores->bytes_gauge = metrics_gauge(metrics, "weir_spool_memory_bytes", NULL);
     stores->seconds = metrics_histogram(metrics, "weir_spool_store_seconds", metrics_seconds_bounds, metrics_seconds_count, NULL);
+    return stores;
+}
+
+struct stores *stores_new(struct spool *spool)
+{
+    struct store_house *house = xcalloc(1, sizeof *house);
+    uint64_t seed;
+    if (getrandom(&seed, sizeof seed, 0) != sizeof seed)
+        fatal("getrandom: %m");
+    fair_init(&house->fair, seed);
+    house->by_spare = metrics_counter(spool->options.metrics, "weir_spool_stores_spare_total", NULL);
+    struct stores *stores = line_new(spool, house, "store");
+    house->spare = line_new(spool, house, "spare");
     questions_register(spool->options.questions, WEIR__QUESTION__BODY_SPOOL_STORE, on_store, stores);
     questions_register(spool->options.questions, WEIR__QUESTION__BODY_SPOOL_CHUNK, on_chunk, stores);
     return stores;
 }
 
-void stores_free(struct stores **freed)
+static void line_free(struct stores *stores)
 {
-    struct stores *stores = *freed;
-    *freed = NULL;
-    if (stores == NULL)
-        return;
     db_free(&stores->db);
     while (!TAILQ_EMPTY(&stores->waiting)) {
         struct batch *batch = TAILQ_FIRST(&stores->waiting);
@@ -624,4 +756,16 @@ void stores_free(struct stores **freed)
     event_free(stores->timer);
     free(stores->sql);
     free(stores);
+}
+
+void stores_free(struct stores **freed)
+{
+    struct stores *stores = *freed;
+    *freed = NULL;
+    if (stores == NULL)
+        return;
+    struct store_house *house = stores->house;
+    line_free(house->spare);
+    line_free(stores);
+    free(house);
 }

@@ -7,6 +7,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 #include "edge/smtp/command.h"
+#include "edge/smtp/xtext.h"
 
 /* What other sendmails have and what means nothing without a queue or a daemon (-q, -L tag, -X file, ...) is taken, so that no program has to be
  * changed; what asks for something that would not be done (-bd, -bv) is an error. */
@@ -72,6 +73,19 @@ static bool read_ret(struct sendmail_options *options, const char *value, int *s
     return true;
 }
 
+/* What no server would take (RFC 3461 4.4) is said here, where somebody reads it. */
+static bool read_envid(struct sendmail_options *options, const char *value, int *status)
+{
+    char encoded[SMTP_ENVID_TEXT_MAX];
+    for (const char *at = value; *at != '\0'; at++)
+        if (*at < ' ' || *at > '~')
+            return misused(status, "-V: not of printable ASCII", "");
+    if (!smtp_xtext_encode(encoded, sizeof encoded, value))
+        return misused(status, "-V: longer than 100 characters, where + and = count three: ", value);
+    options->envid = value;
+    return true;
+}
+
 /* How it is called decides, too: mailq and newaliases are links to sendmail. */
 static enum sendmail_mode mode_of_name(const char *path)
 {
@@ -120,7 +134,7 @@ bool sendmail_options_parse(struct sendmail_options *options, int argc, char **a
             good = read_ret(options, optarg, status);
             break;
         case 'V':
-            options->envid = optarg;
+            good = read_envid(options, optarg, status);
             break;
         case '?': {
             char unknown[2] = { (char)optopt, '\0' };

@@ -52,7 +52,7 @@ struct delivery *delivery_new(struct delivery_pool *pool, const struct next_hop 
 {
     struct delivery *delivery = xcalloc(1, sizeof *delivery);
     delivery->pool = pool;
-    delivery->hop = pool_hop(pool, hop);
+    delivery->hop = pool_hop(pool, hop, envelope->egress != NULL ? envelope->egress : "");
     delivery->handlers = handlers;
     delivery->arg = arg;
     delivery->sender = xstrdup(envelope->sender);
@@ -217,7 +217,7 @@ void delivery_rcpt(struct delivery *delivery, const struct delivery_recipient *r
     delivery_kick(delivery);
 }
 
-void delivery_send(struct delivery *delivery, const char *header_prefix, size_t prefix_len, const struct message *message)
+void delivery_send(struct delivery *delivery, const char *header_prefix, size_t prefix_len, const struct message *message, uint64_t skip)
 {
     weir_assert(!delivery->sending);
     delivery->sending = true;
@@ -225,6 +225,7 @@ void delivery_send(struct delivery *delivery, const char *header_prefix, size_t 
     delivery->prefix = xmemdup(header_prefix, prefix_len);
     delivery->prefix_len = prefix_len;
     delivery->message = message;
+    delivery->skip = skip;
     delivery_kick(delivery);
 }
 
@@ -309,7 +310,7 @@ static bool host_can_take_it(struct delivery *delivery, struct smtp_reply *why)
     const struct smtp_extensions *host = &delivery->conn->dialog.extensions;
     uint64_t size = delivery->size;
     if (delivery->sending)
-        size = message_size(delivery->message) + delivery->prefix_len;
+        size = message_size(delivery->message) - delivery->skip + delivery->prefix_len;
     if (!host->smtputf8 && needs_smtputf8(delivery)) {
         reply_set(why, 550, "5.6.7", "%s does not take internationalized addresses", delivery->hop_text);
         return false;
@@ -543,7 +544,7 @@ static void delivery_feed(struct delivery *delivery)
 void delivery_on_go_ahead(struct delivery *delivery)
 {
     delivery_enter(delivery);
-    delivery->offset = 0;
+    delivery->offset = delivery->skip;
     delivery->prefix_sent = false;
     delivery->at_line_start = true;
     delivery_feed(delivery);

@@ -13,6 +13,7 @@
 #include <event2/event.h>
 #include "common/metrics.h"
 #include "common/settings.h"
+#include "edge/delivery/egress.h"
 #include "edge/dns/dns.h"
 #include "edge/message/message.h"
 #include "edge/net/net.h"
@@ -54,6 +55,7 @@ struct delivery_envelope {
     char ret;              /* RFC 3461, to next hops that offer DSN: 'F', 'H' or 0 */
     const char *envid;     /* decoded; "" or NULL: none */
     enum delivery_class class; /* a label of its metrics, nothing else */
+    const char *egress;    /* the pool of addresses that it goes out from; "" or NULL: the kernel chooses. One that this edge does not have: 451 4.3.5 for all */
     uint64_t source;       /* whose mail it is (fair_source()): where a line waits for a connection, these take turns */
 };
 
@@ -71,6 +73,8 @@ struct delivery_pool *delivery_pool_new(struct event_base *base, struct dns *dns
 void delivery_pool_set_own_addresses(struct delivery_pool *pool, const struct netaddr *addresses, size_t count);
 /* What our cluster's edges offer as XWEIR: a host that offers the same is one of them, or ourselves by way of others: 554 5.4.6. "" or too long: none. */
 void delivery_pool_set_cluster(struct delivery_pool *pool, const char *mark);
+/* The pools that there are, copied. For what begins from now on; idle connections from others end. */
+void delivery_pool_set_egresses(struct delivery_pool *pool, const struct egress *egresses, size_t count);
 /* For what begins from now on; the same as above. false, and nothing is changed: why. */
 bool delivery_pool_reload(struct delivery_pool *pool, const struct edge_settings *settings, const struct tls_settings *tls,
                           struct error *why);
@@ -80,9 +84,9 @@ void delivery_pool_free(struct delivery_pool **pool);
 struct delivery *delivery_new(struct delivery_pool *pool, const struct next_hop *hop, const struct delivery_envelope *envelope,
                               const struct delivery_handlers *handlers, void *arg);
 void delivery_rcpt(struct delivery *delivery, const struct delivery_recipient *recipient);
-/* Sends header_prefix (the Received header and what else is added, CRLF-terminated lines; copied) and then the message, which is borrowed
- * until `done`. At least one recipient must have been accepted. A message that does not end in CRLF gets one. */
-void delivery_send(struct delivery *delivery, const char *header_prefix, size_t prefix_len, const struct message *message);
+/* Sends header_prefix (the Received header and what else is added, CRLF-terminated lines; copied) and then the message from its byte `skip` on (0, or behind
+ * its header, where the prefix has an edited one); it is borrowed until `done`. At least one recipient must have been accepted. A message that does not end in CRLF gets one. */
+void delivery_send(struct delivery *delivery, const char *header_prefix, size_t prefix_len, const struct message *message, uint64_t skip);
 /* Ends the transaction with RSET and gives the connection back (from DATA on: closes it); no event follows. May be called in `recipient`. */
 void delivery_cancel(struct delivery **delivery);
 /* The same for a message handed over by delivery_send(), while it can still be taken back: before the last byte of its final dot has left, by

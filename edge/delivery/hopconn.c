@@ -21,7 +21,7 @@ void reply_set(struct smtp_reply *reply, int code, const char *enhanced, const c
     va_start(args, text);
     reply->code = code;
     reply->own = true;
-    reply->closing = reply->silent = false;
+    reply->closing = reply->silent = reply->unasked = false;
     snprintf(reply->enhanced, sizeof reply->enhanced, "%s", enhanced != NULL ? enhanced : "");
     vsnprintf(reply->text, sizeof reply->text, text, args);
     va_end(args);
@@ -212,6 +212,7 @@ static void hopconn_give_up(struct hopconn *conn)
 {
     struct delivery *owner = conn->owner;
     struct smtp_reply reply = *conn->failure;
+    reply.unasked = conn->unasked;
     conn->owner = NULL;
     hopconn_enter(conn);
     pool_unreachable(conn, &reply);
@@ -490,6 +491,7 @@ static void on_gone(void *arg, enum net_end end, const char *why)
 {
     struct hopconn *conn = arg;
     hopconn_enter(conn);
+    conn->unasked |= end == NET_NO_SOURCE;
     if (conn->dialog.state == HOP_SECURING)
         hopconn_tls_failed(conn, end == NET_TLS_FAILED ? why : "connection lost in the handshake");
     else
@@ -540,6 +542,33 @@ static enum next_hop_tls hopconn_wanted_tls(struct hopconn *conn, const struct n
     return tls == NEXT_HOP_TLS_MAY && clear ? NEXT_HOP_TLS_NONE : tls;
 }
 
+/* From which address, and as whom; NULL: as the kernel chooses, and as always. false: not from here, which was said. */
+static bool hopconn_egress(struct hopconn *conn, const struct netaddr *address, const struct netaddr **source, const char **hello)
+{
+    struct delivery_pool *pool = conn->hop->pool;
+    const char *name = conn->hop->egress;
+    *source = NULL;
+    *hello = settings_of(conn)->hostname;
+    if (*name == '\0')
+        return true;
+    const struct egress *egress = pool_egress(pool, name);
+    if (egress == NULL) {
+        conn->unasked = true;
+        metric_add(pool->metrics.egress_unknown, 1);
+        hopconn_failed_because(conn, "4.3.5", "it is to be reached from an [egress] that this edge does not have");
+        return false;
+    }
+    *source = egress_source(egress, address->family, pool->egress_turn++);
+    *hello = egress->hostname;
+    if (*source == NULL) {
+        conn->unasked = true;
+        hopconn_failed_because(conn, "4.4.1", "no address of the egress pool can reach it");
+        return false;
+    }
+    metric_add(metrics_counter(pool->registry, "weir_egress_connections_total", "pool=\"%s\"", name), 1);
+    return true;
+}
+
 static void hopconn_try_next(struct hopconn *conn)
 {
     if (conn->address_next >= conn->address_count) {
@@ -550,12 +579,16 @@ static void hopconn_try_next(struct hopconn *conn)
     struct netaddr address = hopconn_next_address(conn);
     char ip[NETADDR_TEXT_MAX];
     snprintf(conn->text, sizeof conn->text, "%s[%s]:%u", host_name(conn), netaddr_format(&address, ip), address.port);
-    hop_dialog_init(&conn->dialog, settings_of(conn)->hostname, hopconn_wanted_tls(conn, &address));
+    const struct netaddr *source;
+    const char *hello;
+    if (!hopconn_egress(conn, &address, &source, &hello))
+        return;
+    hop_dialog_init(&conn->dialog, hello, hopconn_wanted_tls(conn, &address));
     net_tls_unref(&conn->tls);
     conn->tls = hop->pool->tls != NULL ? net_tls_ref(hop->pool->tls) : NULL;
     conn->generation = hop->pool->generation;
     smtp_reply_parser_init(&conn->parser);
-    conn->net = net_connect(hop->pool->base, &address, (unsigned)settings_of(conn)->connect_timeout, &handlers, conn);
+    conn->net = net_connect(hop->pool->base, &address, source, (unsigned)settings_of(conn)->connect_timeout, &handlers, conn);
 }
 
 static bool hopconn_is_at_home(const struct hopconn *conn)

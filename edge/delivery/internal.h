@@ -24,6 +24,7 @@ struct hop {
     struct delivery_pool *pool;
     struct hop *next;
     struct next_hop name;
+    char *egress;                           /* from which pool of addresses; "": the kernel chooses */
     struct hopconn *connections;            /* all of them */
     unsigned count;                         /* how many */
     struct hopconn *idle;                   /* the last used first: the others get old and are closed */
@@ -46,6 +47,7 @@ struct delivery_metrics {
     struct metric *tls_established, *tls_failed, *tls_declined, *tls_not_offered;
     struct metric *dane_verified, *dane_encrypted, *dane_failed; /* weir_next_hop_dane_total */
     struct metric *maybe_duplicates;
+    struct metric *egress_unknown;
     struct metric *waited_too_long, *replayed, *found_down, *given_back;
 };
 
@@ -60,6 +62,10 @@ struct delivery_pool {
     enum next_hop_tls made_tls;             /* what this generation was made of: copies, the settings may be gone */
     char *made_ca_file, *made_hostname;
     struct delivery_metrics metrics;
+    struct metrics *registry;
+    struct egress *egresses;                /* own copies */
+    size_t egress_count;
+    unsigned egress_turn;                   /* of their addresses */
     struct hop *buckets[HOP_BUCKETS];
     uint64_t seed;                          /* of the turns */
 };
@@ -85,6 +91,7 @@ struct hopconn {
     bool dane_unusable;                     /* the host's TLSA records look right, and OpenSSL can make nothing of any */
     size_t address_count, address_next;
     struct smtp_reply *failure;             /* why the last address did not work */
+    bool unasked;                           /* one was not tried, for a reason of our own */
     uint64_t began_ms;
     unsigned transactions;                  /* begun on it */
     bool heard;                             /* a reply came in this transaction */
@@ -110,7 +117,9 @@ void hopconn_take(struct hopconn *conn, struct delivery *owner);
 /* ---- pool.c ---- */
 
 /* Counts one more delivery. */
-struct hop *pool_hop(struct delivery_pool *pool, const struct next_hop *name);
+struct hop *pool_hop(struct delivery_pool *pool, const struct next_hop *name, const char *egress);
+/* NULL: the edge has none of that name. Borrowed until the pools are set again. */
+const struct egress *pool_egress(const struct delivery_pool *pool, const char *name);
 void pool_hop_leave(struct hop *hop);
 /* A ready connection, or NULL: then delivery->conn connects, or the delivery waits in line. fresh: not one that was used before. */
 struct hopconn *pool_acquire(struct hop *hop, struct delivery *delivery, bool fresh);
@@ -173,6 +182,7 @@ struct delivery {
     unsigned replays;
     uint64_t held_since;              /* ms: OPEN, all recipients answered, and the owner has nothing more to say; else 0 */
     bool sending;                     /* delivery_send() was called */
+    uint64_t skip;                    /* bytes of the message that the prefix stands for */
     bool dot_sent;
     uint64_t send_at;                 /* us */
     char *prefix;

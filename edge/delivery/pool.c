@@ -35,6 +35,7 @@ static void metrics_make(struct delivery_metrics *m, struct metrics *metrics)
     m->dane_encrypted = metrics_counter(metrics, "weir_next_hop_dane_total", "result=\"encrypted\"");
     m->dane_failed = metrics_counter(metrics, "weir_next_hop_dane_total", "result=\"failed\"");
     m->maybe_duplicates = metrics_counter(metrics, "weir_delivery_maybe_duplicates_total", NULL);
+    m->egress_unknown = metrics_counter(metrics, "weir_egress_unknown_total", NULL);
     m->waited_too_long = metrics_counter(metrics, "weir_next_hop_wait_exceeded_total", NULL);
     m->found_down = metrics_counter(metrics, "weir_next_hop_down_total", NULL);
     m->given_back = metrics_counter(metrics, "weir_next_hop_given_back_total", NULL);
@@ -48,6 +49,7 @@ struct delivery_pool *delivery_pool_new(struct event_base *base, struct dns *dns
     pool->base = base;
     pool->settings = settings;
     pool->dns = dns;
+    pool->registry = metrics;
     if (getrandom(&pool->seed, sizeof pool->seed, 0) != sizeof pool->seed)
         fatal("getrandom: %m");
     metrics_make(&pool->metrics, metrics);
@@ -106,6 +108,47 @@ bool delivery_pool_reload(struct delivery_pool *pool, const struct edge_settings
     return true;
 }
 
+const struct egress *pool_egress(const struct delivery_pool *pool, const char *name)
+{
+    for (size_t i = 0; i < pool->egress_count; i++)
+        if (strcmp(pool->egresses[i].name, name) == 0)
+            return &pool->egresses[i];
+    return NULL;
+}
+
+static struct metric *egress_gauge(const struct delivery_pool *pool, const char *name)
+{
+    return metrics_gauge(pool->registry, "weir_egress_addresses", "pool=\"%s\"", name);
+}
+
+static void forget_egresses(struct delivery_pool *pool)
+{
+    for (size_t i = 0; i < pool->egress_count; i++)
+        egress_fini(&pool->egresses[i]);
+    free(pool->egresses);
+    pool->egresses = NULL;
+    pool->egress_count = 0;
+}
+
+void delivery_pool_set_egresses(struct delivery_pool *pool, const struct egress *egresses, size_t count)
+{
+    bool same = count == pool->egress_count;
+    for (size_t i = 0; same && i < count; i++)
+        same = egress_is_same(&pool->egresses[i], &egresses[i]);
+    if (same)
+        return;
+    for (size_t i = 0; i < pool->egress_count; i++)
+        metric_set(egress_gauge(pool, pool->egresses[i].name), 0);
+    forget_egresses(pool);
+    pool->egresses = xcalloc(count + 1, sizeof *pool->egresses);
+    for (size_t i = 0; i < count; i++) {
+        egress_copy(&pool->egresses[pool->egress_count++], &egresses[i]);
+        metric_set(egress_gauge(pool, egresses[i].name), (double)egresses[i].count);
+    }
+    pool->generation++;
+    pool_close_idle(pool);
+}
+
 void delivery_pool_set_own_addresses(struct delivery_pool *pool, const struct netaddr *addresses, size_t count)
 {
     pool->mx.self.addresses = addresses;
@@ -124,6 +167,7 @@ static void hop_destroy(struct hop **link)
     struct hop *hop = *link;
     *link = hop->next;
     event_del(&hop->forget);
+    free(hop->egress);
     free(hop->down);
     free(hop->fair);
     free(hop);
@@ -146,6 +190,7 @@ void delivery_pool_free(struct delivery_pool **poolp)
             hop_destroy(&pool->buckets[i]);
     }
     net_tls_unref(&pool->tls);
+    forget_egresses(pool);
     free(pool->made_ca_file);
     free(pool->made_hostname);
     free(pool);
@@ -159,16 +204,18 @@ static struct hop **hop_bucket(struct delivery_pool *pool, const struct next_hop
     return &pool->buckets[hash % HOP_BUCKETS];
 }
 
-struct hop *pool_hop(struct delivery_pool *pool, const struct next_hop *name)
+/* Where a hop is reached from other addresses it is another one: what it thinks of them is its own. */
+struct hop *pool_hop(struct delivery_pool *pool, const struct next_hop *name, const char *egress)
 {
     struct hop **bucket = hop_bucket(pool, name), *hop = *bucket;
     while (hop != NULL &&
-           (hop->name.port != name->port || hop->name.mx != name->mx || strcasecmp(hop->name.host, name->host) != 0))
+           (hop->name.port != name->port || hop->name.mx != name->mx || strcasecmp(hop->name.host, name->host) != 0 || strcmp(hop->egress, egress) != 0))
         hop = hop->next;
     if (hop == NULL) {
         hop = xcalloc(1, sizeof *hop);
         hop->pool = pool;
         hop->name = *name;
+        hop->egress = xstrdup(egress);
         event_assign(&hop->forget, pool->base, -1, 0, on_forget, hop);
         hop->next = *bucket;
         *bucket = hop;

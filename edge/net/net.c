@@ -22,11 +22,13 @@
 #include "common/clock.h"
 #include "common/memory.h"
 #include "edge/net/tls.h"
+#include "edge/net/turns.h"
 
 #define SCRATCH_SIZE (128 * 1024)  /* most bytes offered at once; also the most an owner can leave unused while not pausing */
 #define OUT_GROW_MIN 512
 #define CLOSE_FLUSH_MS 10000       /* net_close_after_flush(): for what is queued */
 #define LINGER_MS 2000             /* then for the peer to close */
+#define HANDSHAKE_BYTES (256 * 1024) /* as many could be read in the time that a step of a handshake takes, about */
 
 enum conn_state { CONN_CONNECTING, CONN_OPEN, CONN_FLUSHING_CLEAR, CONN_HANDSHAKE, CONN_CLOSING, CONN_LINGERING, CONN_GONE };
 
@@ -40,6 +42,7 @@ struct secure {
 
 struct net_conn {
     struct event readable, writable, timer;
+    struct turn turn;                    /* to be read; without a source it needs none */
     const struct net_handlers *handlers; /* NULL: nobody listens any more */
     void *arg;
     struct secure *secure;               /* NULL in clear */
@@ -61,6 +64,7 @@ struct net_conn {
     int fd;
     int connect_error;                   /* CONNECTING: errno of a connect() that failed at once */
     enum conn_state state;
+    bool no_source;                      /* connect_error is for want of an address to connect from */
     bool tls_server;
     bool reading, writing;               /* the event is added */
     bool paused;
@@ -101,6 +105,7 @@ static void conn_destroy(struct net_conn *conn)
         if (conn->closing_next != NULL)
             conn->closing_next->closing_link = conn->closing_link;
     }
+    turn_leave(&conn->turn);
     event_del(&conn->readable);
     event_del(&conn->writable);
     event_del(&conn->timer);
@@ -179,6 +184,7 @@ static void conn_gone(struct net_conn *conn, enum net_end end, const char *why)
     if (conn->state == CONN_GONE)
         return;
     conn->state = CONN_GONE;
+    turn_leave(&conn->turn);
     conn_want_read(conn, false);
     conn_want_write(conn, false);
     event_del(&conn->writable); /* may be active without having been added */
@@ -207,7 +213,18 @@ struct net_conn *net_accept(struct event_base *base, int fd, const struct net_ha
     return conn;
 }
 
-struct net_conn *net_connect(struct event_base *base, const struct netaddr *address, unsigned timeout_ms,
+/* The port is chosen when it is known where to: so one address has as many connections as without. */
+static bool bind_source(int fd, const struct netaddr *source)
+{
+    struct sockaddr_storage from;
+    struct netaddr any_port = *source;
+    any_port.port = 0;
+    socklen_t len = netaddr_to_sockaddr(&any_port, &from);
+    setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &(int){ 1 }, sizeof(int));
+    return bind(fd, (struct sockaddr *)&from, len) == 0;
+}
+
+struct net_conn *net_connect(struct event_base *base, const struct netaddr *address, const struct netaddr *source, unsigned timeout_ms,
                              const struct net_handlers *handlers, void *arg)
 {
     struct sockaddr_storage to;
@@ -222,8 +239,11 @@ struct net_conn *net_connect(struct event_base *base, const struct netaddr *addr
         conn->connect_error = errno;
     } else {
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
-        if (connect(fd, (struct sockaddr *)&to, to_len) != 0)
+        bool bound = source == NULL || bind_source(fd, source);
+        if (!bound || connect(fd, (struct sockaddr *)&to, to_len) != 0)
             conn->connect_error = errno;
+        /* connect() says EADDRNOTAVAIL where that address has no port left, EINVAL from loopback to elsewhere. */
+        conn->no_source = !bound || (source != NULL && (conn->connect_error == EADDRNOTAVAIL || conn->connect_error == EINVAL));
     }
     if (conn->connect_error == EINPROGRESS) {
         conn->connect_error = 0;
@@ -267,6 +287,7 @@ void net_close_after_flush(struct net_conn **connp)
         closing->closing_link = &conn->closing_next;
     closing = conn;
     conn->give_up_at = clock_ms() + CLOSE_FLUSH_MS;
+    turn_leave(&conn->turn);
     conn_want_read(conn, false);
     free(conn->in);
     conn->in = NULL;
@@ -427,6 +448,15 @@ void net_set_timeout(struct net_conn *conn, unsigned read_ms, unsigned write_ms)
     conn_arm_timer(conn);
 }
 
+void net_set_source(struct net_conn *conn, uint64_t source)
+{
+    bool waited = conn->turn.waits;
+    turn_leave(&conn->turn);
+    conn->turn.source = source;
+    if (waited)
+        event_active(&conn->readable, EV_READ, 0);
+}
+
 void net_offer_most(struct net_conn *conn, size_t most)
 {
     conn->most = most < SCRATCH_SIZE ? most : SCRATCH_SIZE;
@@ -472,6 +502,7 @@ static enum received conn_receive(struct net_conn *conn, char *out, size_t len, 
 /* Offers scratch[0 .. len), keeps what is left of it. */
 static void conn_offer(struct net_conn *conn, size_t len)
 {
+    conn->turn.guess = len;
     free(conn->in);
     conn->in = NULL;
     conn->in_len = 0;
@@ -670,7 +701,7 @@ static void conn_finish_connect(struct net_conn *conn)
             code = errno;
     }
     if (code != 0) {
-        conn_gone(conn, NET_CONNECT_FAILED, strerror(code));
+        conn_gone(conn, conn->no_source ? NET_NO_SOURCE : NET_CONNECT_FAILED, strerror(code));
         return;
     }
     conn->state = CONN_OPEN;
@@ -715,6 +746,44 @@ static void conn_discard(struct net_conn *conn)
         conn->freed = true;
 }
 
+/* What is readable is read. */
+static void conn_take_input(struct net_conn *conn)
+{
+    if (conn->state == CONN_HANDSHAKE)
+        conn_handshake(conn);
+    else
+        conn_read(conn);
+    if (conn->secure != NULL && conn->secure->write_wants_read && conn->state == CONN_OPEN)
+        conn_flush_soon(conn);
+    conn_read_more_soon(conn);
+}
+
+static size_t on_turn(struct turn *turn)
+{
+    struct net_conn *conn = (struct net_conn *)((char *)turn - offsetof(struct net_conn, turn));
+    size_t worth = conn->state == CONN_HANDSHAKE ? HANDSHAKE_BYTES : 0;
+    if (conn->state != CONN_OPEN && conn->state != CONN_HANDSHAKE)
+        return 0; /* in clear, and about to be encrypted */
+    conn->busy = true;
+    conn_want_read(conn, true);
+    turn->guess = 0;
+    conn_take_input(conn);
+    worth += turn->guess;
+    conn_leave(conn);
+    return worth;
+}
+
+/* A socket stays readable as long as it waits for its turn: who was told so twice need not be told again. */
+static void conn_wait_for_turn(struct net_conn *conn)
+{
+    if (conn->turn.source == 0 || (conn->state == CONN_OPEN && conn->paused))
+        conn_take_input(conn);
+    else if (conn->turn.waits)
+        conn_want_read(conn, false);
+    else
+        turn_wait(&conn->turn, event_get_base(&conn->readable), on_turn);
+}
+
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
@@ -722,14 +791,8 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     conn->busy = true;
     switch (conn->state) {
     case CONN_OPEN:
-        conn_read(conn);
-        if (conn->secure != NULL && conn->secure->write_wants_read && conn->state == CONN_OPEN)
-            conn_flush_soon(conn);
-        conn_read_more_soon(conn);
-        break;
     case CONN_HANDSHAKE:
-        conn_handshake(conn);
-        conn_read_more_soon(conn);
+        conn_wait_for_turn(conn);
         break;
     case CONN_LINGERING:
         conn_discard(conn);
@@ -792,10 +855,8 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     struct net_conn *conn = arg;
     conn->busy = true;
     conn->timer_at = 0;
-    if (conn->more_inside && conn->state == CONN_OPEN) {
-        conn_read(conn);
-        conn_read_more_soon(conn);
-    }
+    if (conn->more_inside && conn->state == CONN_OPEN)
+        conn_wait_for_turn(conn);
     uint64_t at = conn->state == CONN_GONE || conn->freed ? 0 : conn_deadline(conn);
     if (at != 0 && at <= clock_ms()) {
         if (conn->state == CONN_CLOSING || conn->state == CONN_LINGERING)

@@ -15,7 +15,8 @@
 struct net_conn;
 struct net_tls; /* one TLS configuration: certificate (server) or trust (client); shared, counted */
 
-enum net_end { NET_CLOSED /* by peer */, NET_RESET, NET_TIMEOUT /* idle */, NET_TLS_FAILED, NET_CONNECT_FAILED };
+enum net_end { NET_CLOSED /* by peer */, NET_RESET, NET_TIMEOUT /* idle */, NET_TLS_FAILED, NET_CONNECT_FAILED,
+               NET_NO_SOURCE /* nobody was asked: the address to connect from is not to be had, or not for there */ };
 
 /* What TLSA records say about a server's certificate (RFC 6698, RFC 7672); everything is borrowed for the call. */
 struct net_tlsa {
@@ -44,8 +45,9 @@ struct net_handlers {
 
 /* Handlers are borrowed (static tables). The program ignores SIGPIPE: OpenSSL writes with write(). Takes fd. */
 struct net_conn *net_accept(struct event_base *base, int fd, const struct net_handlers *handlers, void *arg);
-/* Connects (no DNS here). timeout_ms: for the connection to be there, 0 none. What is written before `connected` waits for it. */
-struct net_conn *net_connect(struct event_base *base, const struct netaddr *address, unsigned timeout_ms,
+/* Connects (no DNS here), from an address of this machine, or (NULL) as the kernel chooses. timeout_ms: for the connection to be there, 0 none. What is
+ * written before `connected` waits for it. */
+struct net_conn *net_connect(struct event_base *base, const struct netaddr *address, const struct netaddr *source, unsigned timeout_ms,
                              const struct net_handlers *handlers, void *arg);
 void net_free(struct net_conn **conn);                      /* drops unsent output; no events after this */
 /* Sends what is queued (10 s at most), close_notify, waits for the peer to close (2 s at most), closes; no events after this. */
@@ -63,6 +65,9 @@ void net_pause(struct net_conn *conn);
 void net_resume(struct net_conn *conn);                     /* bytes already here are offered again in the next loop turn */
 /* Idle times, 0 none: without a byte read (not while paused), and with output that does not move. */
 void net_set_timeout(struct net_conn *conn, unsigned read_ms, unsigned write_ms);
+/* Whose connection it is (fair_source()): input is taken in turns among sources, so that who sends most has no more of the loop than others who want it.
+ * 0, as it begins: nobody's, and nothing waits. */
+void net_set_source(struct net_conn *conn, uint64_t source);
 /* Offers so many bytes at once, at most and until this is said otherwise (128 KiB): what the owner does not use is copied, so this is what a
  * connection that is kept waiting costs. The rest stays in the kernel. */
 void net_offer_most(struct net_conn *conn, size_t most);

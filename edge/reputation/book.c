@@ -13,6 +13,7 @@
 
 #define SLOTS_MIN 256u /* a power of 2; doubled as the book fills */
 #define BITS_MAX  128
+#define HOST      "host:" /* in front of a registered host's prefix, so that it is no client's */
 
 struct book {
     struct book_entry **slots;
@@ -22,7 +23,7 @@ struct book {
 };
 
 struct name { /* what an entry is found by */
-    bool login, by_operator;
+    bool login, host, by_operator;
     uint8_t family, bits, address[16];
     const char *text; /* of a login */
 };
@@ -61,7 +62,7 @@ static uint32_t hash_bytes(uint32_t hash, const void *bytes, size_t len)
 
 static uint32_t hash_of(const struct book *book, const struct name *name)
 {
-    const uint8_t head[] = { name->login, name->by_operator, name->family, name->bits };
+    const uint8_t head[] = { name->login, name->host, name->by_operator, name->family, name->bits };
     uint32_t hash = hash_bytes(book->seed, head, sizeof head);
     hash = name->login ? hash_bytes(hash, name->text, strlen(name->text)) : hash_bytes(hash, name->address, sizeof name->address);
     return hash ^ hash >> 15;
@@ -69,7 +70,7 @@ static uint32_t hash_of(const struct book *book, const struct name *name)
 
 static bool is_named(const struct book_entry *entry, const struct name *name)
 {
-    return entry->login == name->login && entry->by_operator == name->by_operator && entry->family == name->family && entry->bits == name->bits &&
+    return entry->login == name->login && entry->host == name->host && entry->by_operator == name->by_operator && entry->family == name->family && entry->bits == name->bits &&
            memcmp(entry->address, name->address, sizeof name->address) == 0 && (!name->login || strcmp(entry->key, name->text) == 0);
 }
 
@@ -90,7 +91,7 @@ static void take_out(struct book *book, struct book_entry **link)
 {
     struct book_entry *entry = *link;
     *link = entry->next;
-    if (!entry->login)
+    if (!entry->login && !entry->host)
         --*length_of(book, entry);
     book->count--;
     free(entry);
@@ -121,6 +122,13 @@ static void mask(uint8_t out[16], const uint8_t address[16], uint8_t family, uns
         out[bits / 8] = (uint8_t)(address[bits / 8] & (0xff << (8 - bits % 8)));
 }
 
+static void name_take_prefix(struct name *out, const struct netaddr_prefix *prefix)
+{
+    out->family = prefix->address.family;
+    out->bits = prefix->bits;
+    mask(out->address, prefix->address.bytes, out->family, out->bits);
+}
+
 static bool name_parse(struct name *out, const char *key, bool login, bool by_operator)
 {
     struct netaddr_prefix prefix;
@@ -128,15 +136,14 @@ static bool name_parse(struct name *out, const char *key, bool login, bool by_op
     *out = (struct name){ .login = login, .by_operator = by_operator, .text = key };
     if (login)
         return *key != '\0';
-    if (!netaddr_prefix_parse(&prefix, key, &why))
+    out->host = strncmp(key, HOST, sizeof HOST - 1) == 0;
+    if (!netaddr_prefix_parse(&prefix, out->host ? key + sizeof HOST - 1 : key, &why))
         return false;
-    out->family = prefix.address.family;
-    out->bits = prefix.bits;
-    mask(out->address, prefix.address.bytes, out->family, out->bits);
+    name_take_prefix(out, &prefix);
     return true;
 }
 
-bool book_put(struct book *book, const char *key, bool login, bool by_operator, enum reputation_action action, uint64_t until_ms, uint64_t now_ms)
+bool book_put(struct book *book, const char *key, bool login, bool by_operator, enum reputation_action action, uint64_t until_ms, uint64_t override, uint64_t now_ms)
 {
     struct name name;
     if (!name_parse(&name, key, login, by_operator))
@@ -153,15 +160,16 @@ bool book_put(struct book *book, const char *key, bool login, bool by_operator, 
             return false;
         size_t len = strlen(key) + 1;
         entry = *link = xcalloc(1, sizeof *entry + len);
-        *entry = (struct book_entry){ .hash = hash, .login = login, .by_operator = by_operator, .family = name.family, .bits = name.bits };
+        *entry = (struct book_entry){ .hash = hash, .login = login, .host = name.host, .by_operator = by_operator, .family = name.family, .bits = name.bits };
         memcpy(entry->address, name.address, sizeof entry->address);
         memcpy(entry->key, key, len);
-        if (!login)
+        if (!login && !name.host)
             ++*length_of(book, entry);
         book->count++;
     }
     entry->action = action;
     entry->until_ms = until_ms;
+    entry->override = override;
     if (book->count > book->size)
         grow(book);
     return true;
@@ -198,12 +206,25 @@ struct book_entry *book_client(const struct book *book, const struct netaddr *cl
     return said != NULL ? said : find_client(book, client, false, now_ms);
 }
 
+static struct book_entry *find_named(const struct book *book, struct name *name, uint64_t now_ms)
+{
+    name->by_operator = true;
+    struct book_entry *said = find(book, name, now_ms);
+    name->by_operator = false;
+    return said != NULL ? said : find(book, name, now_ms);
+}
+
+struct book_entry *book_host(const struct book *book, const struct netaddr_prefix *host, uint64_t now_ms)
+{
+    struct name name = { .host = true };
+    name_take_prefix(&name, host);
+    return find_named(book, &name, now_ms);
+}
+
 struct book_entry *book_login(const struct book *book, const char *login, uint64_t now_ms)
 {
-    struct name name = { .login = true, .by_operator = true, .text = login };
-    struct book_entry *said = find(book, &name, now_ms);
-    name.by_operator = false;
-    return said != NULL ? said : find(book, &name, now_ms);
+    struct name name = { .login = true, .text = login };
+    return find_named(book, &name, now_ms);
 }
 
 void book_sweep(struct book *book, unsigned parts, uint64_t now_ms)
@@ -216,6 +237,13 @@ void book_sweep(struct book *book, unsigned parts, uint64_t now_ms)
             else
                 link = &(*link)->next;
         }
+}
+
+void book_each(const struct book *book, void (*each)(void *arg, const struct book_entry *entry), void *arg)
+{
+    for (size_t i = 0; i < book->size; i++)
+        for (const struct book_entry *entry = book->slots[i]; entry != NULL; entry = entry->next)
+            each(arg, entry);
 }
 
 size_t book_count(const struct book *book)

@@ -1,2 +1,2 @@
-$(eval $(call library,reputation,edge/reputation,book.c feed.c))
+$(eval $(call library,reputation,edge/reputation,book.c kept.c feed.c))
 $(eval $(call unit_test,reputation,reputation proto common,-lprotobuf-c -lzmq -levent))

@@ -118,6 +118,7 @@ static void scan_take_result(struct scan *scan, const Weir__ScanVerdict *verdict
     snprintf(result->scanner, sizeof result->scanner, "%s", scan->scanner->name); /* not what it calls itself */
     wire_string(result->engine, sizeof result->engine, &verdict->engine);
     wire_string(result->signatures, sizeof result->signatures, &verdict->signatures);
+    result->spam = verdict->spam != NULL ? wire_copy(&verdict->spam->base) : NULL;
     result->scan_us = verdict->scan_us;
     result->queue_us = verdict->queue_us;
 }

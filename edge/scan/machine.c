@@ -277,6 +277,7 @@ static bool scan_open(struct scan *scan, struct scanner *scanner)
     open.helo = wire_text_cut(scan->helo, WIRE_ADDRESS_MAX);
     open.sender = wire_text_cut(scan->sender, WIRE_ADDRESS_MAX);
     open.recipients = scan->recipients;
+    open.spam = scan->spam;
     Weir__Frame frame = WEIR__FRAME__INIT;
     frame.body_case = WEIR__FRAME__BODY_SCAN_OPEN;
     frame.scan_open = &open;
@@ -595,6 +596,7 @@ struct scan *machine_start(struct machine *machine, const struct queue_id *id, c
     scan->source = fair_source(scan->client, lens[0]);
     scan->recipients = facts->recipients;
     scan->size_hint = facts->size_hint;
+    scan->spam = facts->spam != NULL ? wire_copy(&facts->spam->base) : NULL;
     machine->scan_count++;
     return scan;
 }
@@ -653,6 +655,10 @@ static void scan_free(struct scan *scan)
 {
     scan->machine->scan_count--;
     free(scan->refusals);
+    if (scan->spam != NULL)
+        weir__spam_facts__free_unpacked(scan->spam, NULL);
+    if (scan->result.spam != NULL)
+        weir__spam_result__free_unpacked(scan->result.spam, NULL);
     free(scan);
 }
 

@@ -26,6 +26,7 @@ struct scan_facts {
     const char *sender;
     unsigned recipients;
     uint64_t size_hint;     /* SIZE= or 0 */
+    const Weir__SpamFacts *spam; /* NULL: spam engines are not asked */
 };
 
 struct scan_result {
@@ -37,7 +38,12 @@ struct scan_result {
     char signatures[64];
     uint32_t scan_us, queue_us;
     unsigned replays;            /* how often it was started over */
+    Weir__SpamResult *spam;      /* with CLEAN, where engines were asked; else NULL */
 };
+
+/* With a tree of its own. */
+struct scan_result *scan_result_copy(const struct scan_result *result);
+void scan_result_free(struct scan_result **result); /* NULL inside is fine */
 
 struct scan_handlers {
     /* Exactly one of these two, once, and only after scan_finish(); the scan is freed right after it returns. All three come from the

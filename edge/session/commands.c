@@ -320,6 +320,8 @@ static void end_excess(struct session *session, enum excess excess)
     const char *words = excesses[excess].words;
     server_count_limit(session->server, excesses[excess].limit);
     log_write(LOG_INFO, "%s from %s[%s]", words, session_client_name(session), session->client_text);
+    if (excess == EXCESS_ERRORS)
+        reputation_note_abuse(session, 421, "4.7.0", words);
     session_dismiss(session, FAREWELL_REFUSED, "4.7.0", words);
 }
 

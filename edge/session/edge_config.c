@@ -56,6 +56,24 @@ static bool load_listeners(struct edge_config *out, const struct config *config,
     return true;
 }
 
+static bool load_egresses(struct edge_config *out, const struct config *config, struct error *why)
+{
+    const char *name;
+    while (config_instance(config, "egress", out->egress_count) != NULL)
+        out->egress_count++;
+    out->egresses = xcalloc(out->egress_count + 1, sizeof *out->egresses);
+    for (size_t i = 0; (name = config_instance(config, "egress", i)) != NULL; i++) {
+        struct egress_settings settings = { 0 };
+        if (!config_fill(config, "egress", name, &settings, why))
+            return false;
+        egress_init(&out->egresses[i], name, *settings.hostname != '\0' ? settings.hostname : out->hostname, &settings.addresses);
+        for (size_t k = 0; k < settings.use_for.count; k++)
+            out->egress_for[egress_class_find(settings.use_for.items[k])] = &out->egresses[i];
+        config_clear(settings_table("egress"), &settings);
+    }
+    return true;
+}
+
 static bool load_coordinators(struct edge_config *out, const struct config *config, const char *path, struct error *why)
 {
     const char *name;
@@ -108,9 +126,12 @@ static bool load_sections(struct edge_config *out, const struct config *config, 
 {
     if (!config_fill(config, "cluster", NULL, &out->cluster, why) || !config_fill(config, "edge", NULL, &out->edge, why) ||
         !config_fill(config, "tls", NULL, &out->tls, why) || !config_fill(config, "log", NULL, &out->log, why) ||
+        !config_fill(config, "spam", NULL, &out->spam, why) ||
         !load_listeners(out, config, path, why) || !load_coordinators(out, config, path, why))
         return false;
     load_hostname(out);
+    if (!load_egresses(out, config, why))
+        return false;
     out->dnsbl = dnsbl_new(&out->edge.dnsbl, out->edge.dnsbl_pause, why);
     return out->dnsbl != NULL && load_certificate(out, config, why);
 }
@@ -151,11 +172,15 @@ void edge_config_unref(struct edge_config **config)
         free(c->coordinators[i].listen);
         free(c->coordinators[i].publish);
     }
+    for (size_t i = 0; i < c->egress_count; i++)
+        egress_fini(&c->egresses[i]);
+    free(c->egresses);
     dnsbl_free(&c->dnsbl);
     config_clear(settings_table("cluster"), &c->cluster);
     config_clear(settings_table("edge"), &c->edge);
     config_clear(settings_table("tls"), &c->tls);
     config_clear(settings_table("log"), &c->log);
+    config_clear(settings_table("spam"), &c->spam);
     if (c->server_tls != NULL)
         net_tls_unref(&c->server_tls);
     free(c->listeners);

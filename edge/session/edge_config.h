@@ -10,6 +10,7 @@
 #include "common/error.h"
 #include "common/netaddr.h"
 #include "common/settings.h"
+#include "edge/delivery/egress.h"
 #include "edge/dns/dnsbl.h"
 #include "edge/net/net.h"
 #include "proto/node.h"
@@ -34,10 +35,14 @@ struct edge_config {
     struct cluster_settings cluster;
     struct edge_settings edge;
     struct tls_settings tls;
+    struct spam_settings spam;
     struct log_settings log;
     const char *hostname; /* edge.hostname, which is the system's name where none is configured */
     struct edge_listener *listeners;
     size_t listener_count;
+    struct egress *egresses;
+    size_t egress_count;
+    const struct egress *egress_for[EGRESS_CLASSES]; /* in egresses; NULL: the kernel chooses the address */
     struct node_coordinator *coordinators;
     size_t coordinator_count;
     struct dnsbl *dnsbl;        /* never NULL; which lists are silent is remembered in it */

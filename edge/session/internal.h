@@ -12,6 +12,7 @@
  * xclient.c      who it is, as a peer says that speaks for it
  * limits.c       whether it has sent too much lately
  * reputation.c   whether the cluster thinks ill of it
+ * egress.c       from which addresses its mail goes out
  * repair.c       a message's header made whole
  * leniency.c     what a device needed to be forgiven
  * report.c       the log lines and audit rows of all that
@@ -30,6 +31,7 @@
 #include "edge/smtp/command.h"
 #include "edge/smtp/parser.h"
 #include "edge/smtp/reply.h"
+#include "edge/spam/bands.h"
 
 /* The normal path is from top to bottom, and back to READY after each message. Ways out: CLOSED from everywhere; RSET and a failed
  * message lead to READY, STARTTLS from READY over SECURING to GREETED. A session of a load balancer begins in PROXY. */
@@ -174,6 +176,7 @@ struct server {
     struct metric *layers[LAYERS];
     struct metric *sessions_now, *recipients_accepted, *recipients[DISPOSITION_COUNT];
     struct metric *messages[2][DISPOSITION_COUNT]; /* [0] from outsiders, [1] from inside */
+    struct metric *spam_fates[SPAM_FATES], *spam_incomplete; /* recipients' copies by enum spam_fate; messages of which an engine said nothing */
     struct metric *exceptions_used[2]; /* for the size, for the recipients */
     struct metric *stores[SPOOL_STORED_COUNT], *store_seconds, *in_session, *maybe_stored;
     struct metric *message_size, *relay_seconds, *limits_hit[8], *memory_used, *memory_max, *disk_used, *disk_max, *ahead_bytes;
@@ -277,12 +280,19 @@ const struct stop *session_stop(const struct session *session);
 struct book_entry *reputation_against(const struct port *port, const struct netaddr *client);
 /* Writes down that it did: into the audit once a minute for each entry, as floods come from those who are refused. */
 void reputation_note(const struct port *port, struct book_entry *entry, const char *client, const char *words);
+/* A session that ends for what it does to the protocol counts against its client, where that is judged: a row of the audit, `refused:protocol`. */
+void reputation_note_abuse(const struct session *session, int code, const char *enhanced, const char *words);
+/* The number of the operator's word that decides for the client, or for who has logged in, now; 0: none does. */
+uint64_t reputation_override(const struct session *session);
 /* The account that has logged in may not send: an operator said so. */
 bool reputation_stops_login(const struct session *session);
 /* Who is throttled: true, with what the next message costs it; rule is for the cost to point to. */
 bool reputation_cost(const struct session *session, struct limit_cost *cost, struct limit_rule *rule);
 /* Whether the verdict is about such a cost, and of whom. NULL: it is about a line of the policy. */
 const char *reputation_of_verdict(const struct limit_verdict *verdict);
+
+/* The pool of addresses that its mail goes out from; "": as the kernel chooses. Borrowed until the configuration or the cluster state is another. */
+const char *session_egress(const struct session *session);
 
 /* Where they go on. */
 void session_limited_at_connect(struct session *session, const struct limit_verdict *verdict);
@@ -332,6 +342,8 @@ bool transaction_outlives_client(struct transaction *transaction);
 
 /* Whose mail it is, by the policy in force. */
 Weir__Origin session_origin(const struct session *session);
+/* In an inside network, or logged in: its mail goes outbound. */
+bool session_is_inside(const struct session *session);
 
 struct report { /* one message, or one recipient refused at RCPT */
     const struct session *session;

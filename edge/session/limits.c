@@ -113,8 +113,8 @@ static void on_verdict(void *arg, const struct limit_verdict *verdict)
 
 const struct stop *session_stop(const struct session *session)
 {
-    const struct server *server = session->server;
-    if (server->stops.count == 0)
+    struct server *server = session->server;
+    if (server->stops.count + server->stops.beyond_count == 0)
         return NULL;
     const char *login = session_login(session);
     if (login == NULL && (server->policy == NULL || !policy_is_inside(server->policy, &session->client)))

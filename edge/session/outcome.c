@@ -27,6 +27,7 @@ const char *disposition_name(enum disposition disposition)
     static const char *const names[DISPOSITION_COUNT] = {
         [DISPOSITION_DELIVERED] = "delivered",
         [DISPOSITION_SPOOLED] = "spooled",
+        [DISPOSITION_QUARANTINED] = "quarantined",
         [DISPOSITION_DISCARDED] = "discarded",
         [DISPOSITION_REFUSED] = "refused",
         [DISPOSITION_DEFERRED] = "deferred",
@@ -52,10 +53,17 @@ static size_t unknown_index(const struct scan_result *result)
     return index < sizeof unknown_reasons / sizeof *unknown_reasons ? index : 0;
 }
 
-static void outcome_of_virus(struct outcome *out, const struct scan_result *result, const struct edge_settings *settings,
-                             const struct queue_id *id)
+static void outcome_of_quarantine(struct outcome *out, Weir__Quarantine reason, const struct queue_id *id)
 {
-    if (settings->virus_action == VIRUS_DISCARD)
+    outcome_set(out, DISPOSITION_QUARANTINED, wire_quarantine_name(reason), 250, "2.0.0", "Ok: queued as %s", id->text);
+    out->quarantine = reason;
+}
+
+static void outcome_of_virus(struct outcome *out, const struct scan_result *result, enum virus_action action, const struct queue_id *id)
+{
+    if (action == VIRUS_QUARANTINE)
+        outcome_of_quarantine(out, WEIR__QUARANTINE__QUARANTINE_VIRUS, id);
+    else if (action == VIRUS_DISCARD)
         outcome_set(out, DISPOSITION_DISCARDED, "virus", 250, "2.0.0", "Ok: queued as %s", id->text);
     else
         outcome_set(out, DISPOSITION_REFUSED, "virus", 550, "5.7.1", "Message refused: virus %s found (id %s)",
@@ -77,19 +85,22 @@ static void outcome_of_unknown(struct outcome *out, const struct scan_result *re
     case UNKNOWN_DISCARD:
         outcome_set(out, DISPOSITION_DISCARDED, why, 250, "2.0.0", "Ok: queued as %s", id->text);
         return;
+    case UNKNOWN_QUARANTINE:
+        outcome_of_quarantine(out, WEIR__QUARANTINE__QUARANTINE_UNSCANNABLE, id);
+        return;
     default:
         outcome_set(out, DISPOSITION_DEFERRED, why, 451, "4.3.0", "Message not scanned for viruses, %s; try again later (id %s)",
                     words, id->text);
     }
 }
 
-bool outcome_of_verdict(struct outcome *out, const struct scan_result *result, const struct edge_settings *settings,
+bool outcome_of_verdict(struct outcome *out, const struct scan_result *result, const struct edge_settings *settings, bool inside,
                         const struct queue_id *id)
 {
     if (result == NULL || result->verdict == WEIR__VERDICT__VERDICT_CLEAN)
         return true;
     if (result->verdict == WEIR__VERDICT__VERDICT_BAD)
-        outcome_of_virus(out, result, settings, id);
+        outcome_of_virus(out, result, virus_action_for(settings, inside), id);
     else
         outcome_of_unknown(out, result, settings, id);
     return false;
@@ -156,6 +167,19 @@ void outcome_of_spool(struct outcome *out, enum spool_stored stored, const struc
     else
         outcome_set(out, DISPOSITION_DEFERRED, "spool-unavailable", 451, "4.3.0", "Message cannot be stored now, try again later (id %s)",
                     id->text);
+}
+
+void outcome_of_spam_engines(struct outcome *out, const struct queue_id *id)
+{
+    outcome_set(out, DISPOSITION_DEFERRED, "spam-engine", 451, "4.3.0", "Message not checked for spam; try again later (id %s)", id->text);
+}
+
+void outcome_of_spam(struct outcome *out, bool refused, const struct queue_id *id)
+{
+    if (refused)
+        outcome_set(out, DISPOSITION_REFUSED, "spam", 550, "5.7.1", "Message refused: it looks like spam (id %s)", id->text);
+    else
+        outcome_set(out, DISPOSITION_DISCARDED, "spam", 250, "2.0.0", "Ok: queued as %s", id->text);
 }
 
 void outcome_of_limit(struct outcome *out, const char *text)

@@ -12,11 +12,12 @@
 #include "edge/smtp/reply.h"
 #include "edge/spool/store.h"
 
-enum disposition { DISPOSITION_DELIVERED, DISPOSITION_SPOOLED, DISPOSITION_DISCARDED, DISPOSITION_REFUSED, DISPOSITION_DEFERRED, DISPOSITION_COUNT };
+enum disposition { DISPOSITION_DELIVERED, DISPOSITION_SPOOLED, DISPOSITION_QUARANTINED, DISPOSITION_DISCARDED, DISPOSITION_REFUSED, DISPOSITION_DEFERRED, DISPOSITION_COUNT };
 
 struct outcome {
     enum disposition disposition;
     const char *why;      /* static; "" for delivered. The audit row says "refused:virus" */
+    Weir__Quarantine quarantine; /* QUARANTINED: why */
     int code;
     char enhanced[12];
     char text[SMTP_REPLY_TEXT_MAX];
@@ -48,13 +49,17 @@ enum farewell {
 const char *disposition_name(enum disposition disposition); /* "delivered"; static */
 
 /* true: the verdict lets the message go on, and out is untouched. It must be an explicit clean (I2). result NULL: scanning is turned
- * off by name. */
-bool outcome_of_verdict(struct outcome *out, const struct scan_result *result, const struct edge_settings *settings,
+ * off by name. QUARANTINED is a wish: only what the spool says makes it one. */
+bool outcome_of_verdict(struct outcome *out, const struct scan_result *result, const struct edge_settings *settings, bool inside,
                         const struct queue_id *id);
 void outcome_of_busy_farm(struct outcome *out);
 /* violations: enum smtp_violation, for REFUSAL_CONTENT. */
 void outcome_of_refusal(struct outcome *out, enum refusal refusal, unsigned violations, const struct listener_settings *limits,
                         uint64_t max_message_size, const struct queue_id *id);
+/* Spam engines say nothing, and spam_failure = tempfail. */
+void outcome_of_spam_engines(struct outcome *out, const struct queue_id *id);
+/* By its score: refused, else discarded. */
+void outcome_of_spam(struct outcome *out, bool refused, const struct queue_id *id);
 /* text: which limit of the policy was reached. */
 void outcome_of_limit(struct outcome *out, const char *text);
 /* All recipients' routes say discard. */

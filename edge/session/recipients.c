@@ -12,10 +12,11 @@
 #include "common/fair.h"
 #include "common/memory.h"
 #include "edge/session/transaction.h"
+#include "edge/spam/dress.h"
 
 #define EXPANDED_MAX 5000 /* recipients of one message, with all that aliases stand for: each is a row, and most go in one statement */
 #define PACKED_MAX   WIRE_LIST_MAX
-#define PACKED_EXTRA 32 /* of one recipient, besides its texts: their heads, numbers, and what a lease adds */
+#define PACKED_EXTRA 36 /* of one recipient, besides its texts: their heads, numbers, why it is in quarantine, and what a lease adds */
 
 static struct entry *entry_add(struct transaction *tx)
 {
@@ -160,12 +161,12 @@ void leg_offer(struct leg *leg, struct entry *entry)
 {
     struct transaction *tx = leg->tx;
     if (leg->delivery == NULL) {
-        struct delivery_envelope envelope = { transaction_envelope_sender(tx), tx->declared, tx->eightbit, tx->smtputf8, tx->ret, tx->envid,
-                                              DELIVERY_SESSION, fair_source(tx->session->client_text, strlen(tx->session->client_text)) };
+        struct delivery_envelope envelope = { transaction_envelope_sender(tx), tx->declared, tx->eightbit, tx->smtputf8, transaction_ret(tx), transaction_envid(tx),
+                                              DELIVERY_SESSION, session_egress(tx->session), fair_source(tx->session->client_text, strlen(tx->session->client_text)) };
         leg->delivery = delivery_new(tx->session->server->pool, &leg->hop, &envelope, &transaction_delivery_handlers, leg);
         leg->offered = 0;
     }
-    delivery_rcpt(leg->delivery, &(struct delivery_recipient){ entry->address, entry->notify, entry->orcpt });
+    delivery_rcpt(leg->delivery, &(struct delivery_recipient){ entry->address, transaction_notify(tx, entry), entry->orcpt });
     leg->asked++;
     entry->ordinal = leg->offered++;
     entry->asked = true;
@@ -243,7 +244,7 @@ static bool wants_relayed_report(const struct transaction *tx, const struct leg 
 {
     bool wanted = false;
     for (unsigned i = 0; i < tx->replied; i++)
-        wanted |= tx->entries[i].leg == leg && (tx->entries[i].notify & SMTP_NOTIFY_SUCCESS) != 0;
+        wanted |= tx->entries[i].leg == leg && (transaction_notify(tx, &tx->entries[i]) & SMTP_NOTIFY_SUCCESS) != 0;
     return wanted && *tx->sender != '\0' && !delivery_hop_takes_dsn(leg->delivery);
 }
 
@@ -252,18 +253,17 @@ static bool is_of_list(const struct transaction *tx, unsigned at)
     return tx->entries[at].silent || (at + 1 < tx->count && tx->entries[at + 1].silent);
 }
 
-#define ADDED_MAX (RECEIVED_MAX + VIRUS_SCANNED_MAX) /* bytes that we write in front of a message */
-
 /* What a next hop that was asked said that it takes at most is a limit of ours, so that the client hears of it and no report goes to a sender who may
  * never have sent it. Of a list, one next hop says nothing for the others. */
 static void take_limits_of_hops(struct transaction *tx)
 {
+    uint64_t added = RECEIVED_MAX + message_dress_max(&tx->session->config->spam); /* bytes that we write in front of a message */
     for (unsigned i = 0; i < tx->replied; i++) {
         const struct leg *leg = tx->entries[i].leg;
         uint64_t most = leg != NULL && leg->delivery != NULL && !is_of_list(tx, i) ? delivery_size_limit(leg->delivery) : 0;
         if (most == 0)
             continue;
-        most = most > ADDED_MAX ? most - ADDED_MAX : 1;
+        most = most > added ? most - added : 1;
         if (most < tx->allowance.max_message_size)
             tx->allowance.max_message_size = most;
     }
@@ -288,6 +288,71 @@ void transaction_choose_way(struct transaction *tx)
     }
     if (tx->session->limits->profile == PROFILE_RELAY)
         take_limits_of_hops(tx);
+    transaction_leave_hops(tx);
+}
+
+/* ---- recipients that were named more than once ---- */
+
+/* All that somebody asked to hear of the same recipient. */
+static unsigned notify_merge(unsigned one, unsigned other)
+{
+    const unsigned by_default = SMTP_NOTIFY_FAILURE | SMTP_NOTIFY_DELAY;
+    if (one == other || other == SMTP_NOTIFY_NEVER)
+        return one;
+    if (one == SMTP_NOTIFY_NEVER)
+        return other;
+    return (one != 0 ? one : by_default) | (other != 0 ? other : by_default);
+}
+
+static void mark_repeated(struct transaction *tx, struct domains *seen, bool by_alias)
+{
+    for (unsigned i = 0; i < tx->replied; i++) {
+        struct entry *entry = &tx->entries[i];
+        if (entry->leg == NULL || (entry->given != NULL) != by_alias)
+            continue;
+        uint32_t first = domains_add(seen, entry->address, i);
+        if (first == DOMAINS_NONE)
+            continue;
+        tx->entries[first].notify = notify_merge(tx->entries[first].notify, entry->notify);
+        entry->repeated = true;
+    }
+}
+
+static void drop_repeated_entry(struct transaction *tx, struct entry *entry)
+{
+    entry->leg->accepted--;
+    tx->to_deliver--;
+    tx->kept -= entry->quarantine != WEIR__QUARANTINE__QUARANTINE_NOT;
+    tx->silent -= entry->silent;
+    tx->packed -= entry->packed;
+    entry_fini(entry);
+}
+
+/* One copy for each, as the spool would make two where a next hop takes so many recipients at once and no more. Who was named himself stays before who
+ * is on a list: a report that is about both must not say who is on it. */
+static void drop_repeated(struct transaction *tx)
+{
+    struct domains seen = { 0 };
+    unsigned keep = 0;
+    mark_repeated(tx, &seen, false);
+    mark_repeated(tx, &seen, true);
+    domains_fini(&seen);
+    for (unsigned i = 0; i < tx->replied; i++) {
+        if (tx->entries[i].repeated)
+            drop_repeated_entry(tx, &tx->entries[i]);
+        else
+            tx->entries[keep++] = tx->entries[i];
+    }
+    memmove(&tx->entries[keep], &tx->entries[tx->replied], (tx->count - tx->replied) * sizeof *tx->entries);
+    tx->count -= tx->replied - keep;
+    tx->replied = keep;
+}
+
+void transaction_leave_hops(struct transaction *tx)
+{
+    drop_repeated(tx);
+    tx->spool = true;
+    tx->direct = NULL;
     for (struct leg *leg = tx->legs; leg != NULL; leg = leg->next)
         delivery_cancel(&leg->delivery); /* its recipients are accepted; the message comes from the spool */
 }
@@ -377,6 +442,13 @@ static void look_for_refused(void *arg, const struct relay_answer *target)
         expansion->refused = *target;
 }
 
+/* RFC 3461 5.2.7.2 lets an alias for several addresses keep success to itself: reports of it would tell any stranger who all its members are. */
+static unsigned notify_of_several(unsigned notify)
+{
+    unsigned kept = notify & ~(unsigned)SMTP_NOTIFY_SUCCESS;
+    return notify != 0 && kept == 0 ? SMTP_NOTIFY_NEVER : kept;
+}
+
 static void add_expanded(void *arg, const struct relay_answer *target)
 {
     struct expansion *expansion = arg;
@@ -390,6 +462,7 @@ static void add_expanded(void *arg, const struct relay_answer *target)
         entry->silent = true;
     }
     entry_name(tx, entry, target, expansion->rcpt);
+    entry->notify = notify_of_several(expansion->rcpt->notify);
     entry_count_packed(tx, entry, target, expansion->rcpt);
     if (target->result == RELAY_DISCARD) {
         entry->discard = true;
@@ -518,7 +591,7 @@ static void expand(struct transaction *tx, const struct relay_answer *several, c
 static void decide(const struct transaction *tx, const struct smtp_command *rcpt, struct relay_answer *relay)
 {
     const struct session *session = tx->session;
-    struct relay_client client = { &session->client, session->limits, session_login(session) != NULL };
+    struct relay_client client = { &session->client, session->limits, session_login(session) != NULL, (int64_t)(clock_wall_ms() / 1000) };
     relay_decide(relay, session->server->policy, session->config->edge.mx_delivery, &client, &rcpt->address);
 }
 
@@ -546,8 +619,8 @@ static enum obstacle obstacle_to(const struct transaction *tx, const struct rela
         return OBSTACLE_LISTED;
     if (valid >= tx->allowance.max_recipients)
         return OBSTACLE_FULL;
-    /* A message has one sender for all its recipients. */
-    return valid > 0 && strcmp(owner_now(tx), owner_for(tx, relay)) != 0 ? OBSTACLE_OWNER : OBSTACLE_NONE;
+    /* A message has one sender for all its recipients. Where clients may have no queue the sender himself stays it: see take_owner(). */
+    return session->limits->profile == PROFILE_RELAY && valid > 0 && strcmp(owner_now(tx), owner_for(tx, relay)) != 0 ? OBSTACLE_OWNER : OBSTACLE_NONE;
 }
 
 bool transaction_may_take(const struct transaction *tx, const struct smtp_command *rcpt)
@@ -557,11 +630,17 @@ bool transaction_may_take(const struct transaction *tx, const struct smtp_comman
     return obstacle_to(tx, &relay, rcpt) == OBSTACLE_NONE;
 }
 
-/* The recipient is the only one, or can have the others' owner. */
+/* The recipient is the last entry. With others that have another owner, or none, none is the sender of them all: from then on it is the client's own. */
 static void take_owner(struct transaction *tx, const char *owner)
 {
-    if (strcmp(owner_now(tx), owner) == 0)
+    if (tx->unowned || strcmp(owner_now(tx), owner) == 0)
         return;
+    if (transaction_valid(tx) > 1) {
+        tx->unowned = true;
+        free(tx->owner);
+        tx->owner = NULL;
+        return;
+    }
     legs_free(tx); /* all of them idle; they know the other sender */
     free(tx->owner);
     tx->owner = *owner != '\0' ? xstrdup(owner) : NULL;

@@ -289,7 +289,7 @@ void relay_decide(struct relay_answer *out, const struct policy *policy, bool mx
 
     /* Where hosts have to be registered, one that is not is a stranger, who may send to own domains. */
     bool unknown = !client->authenticated && client->listener->unregistered == UNREGISTERED_REFUSE && policy_is_inside(policy, client->address) &&
-                   policy_host(policy, client->address) == NULL;
+                   policy_host(policy, client->address, client->now) == NULL;
     bool inside = !unknown && policy_is_inside(policy, client->address), own = policy_is_own_domain(policy, domain);
     bool anywhere = (inside || client->authenticated) && client->listener->direction != DIRECTION_INBOUND;
 

@@ -43,6 +43,7 @@ struct relay_client {
     const struct netaddr *address;
     const struct listener_settings *listener; /* it came in by */
     bool authenticated;
+    int64_t now; /* seconds since 1970 */
 };
 
 /* The first half, too. What the listener is for may forbid more than the policy does: a handoff listener takes from insiders only, a submission

@@ -83,6 +83,9 @@ void report_message_begins(const struct session *session, const char *id)
                   session_sasl_method(session), login);
     else
         log_write(LOG_INFO, "%s: client=%s[%s]", id, session_client_name(session), session->client_text);
+    uint64_t override = reputation_override(session);
+    if (override != 0)
+        log_write(LOG_INFO, "%s: override=%llu", id, (unsigned long long)override);
 }
 
 /* Counters of Postfix's logs take from= and to= of qmgr and smtp for mail that was taken and sent on, and look in smtpd's lines only for clients and
@@ -97,11 +100,18 @@ void report_message(const struct report *report, const struct outcome *outcome)
         return; /* from= comes when it is taken up, to= with each recipient's end: edge/spool */
     log_write_as(outcome->disposition == DISPOSITION_DELIVERED ? "qmgr" : "smtpd", LOG_INFO,
                  "%s: from=<%s>, size=%llu, nrcpt=%u", report->id, show(from, report->sender), (unsigned long long)report->size, report->rcpt_count);
-    if (outcome->disposition == DISPOSITION_DISCARDED)
-        log_write(LOG_INFO, "%s: discard: END-OF-MESSAGE from %s[%s]: %s; from=<%s> proto=%s helo=<%s>", report->id,
-                  session_client_name(session), session->client_text, outcome->why, show(from, report->sender), session_proto(session), session->helo);
+    if (outcome->disposition == DISPOSITION_DISCARDED || outcome->disposition == DISPOSITION_QUARANTINED)
+        log_write(LOG_INFO, "%s: %s: END-OF-MESSAGE from %s[%s]: %s; from=<%s> proto=%s helo=<%s>", report->id,
+                  outcome->disposition == DISPOSITION_DISCARDED ? "discard" : "hold", session_client_name(session), session->client_text, outcome->why, show(from, report->sender), session_proto(session), session->helo);
     else if (outcome->disposition != DISPOSITION_DELIVERED && outcome->code > 0)
         report_reject(session, report->id, "END-OF-MESSAGE", outcome->code, outcome->enhanced, outcome->text, report->sender, NULL);
+}
+
+static const struct registered_host *session_host(const struct session *session)
+{
+    const struct policy *policy = session->server->policy;
+    bool inside = session_login(session) == NULL && policy != NULL && policy_is_inside(policy, &session->client);
+    return inside ? policy_host(policy, &session->client, (int64_t)(clock_wall_ms() / 1000)) : NULL;
 }
 
 Weir__Origin session_origin(const struct session *session)
@@ -113,7 +123,7 @@ Weir__Origin session_origin(const struct session *session)
         return WEIR__ORIGIN__ORIGIN_UNSPECIFIED;
     if (!policy_is_inside(policy, &session->client))
         return WEIR__ORIGIN__ORIGIN_OUTSIDE;
-    return policy_host(policy, &session->client) != NULL ? WEIR__ORIGIN__ORIGIN_REGISTERED : WEIR__ORIGIN__ORIGIN_INSIDE;
+    return session_host(session) != NULL ? WEIR__ORIGIN__ORIGIN_REGISTERED : WEIR__ORIGIN__ORIGIN_INSIDE;
 }
 
 static void audit(const struct report *report, unsigned index, const char *recipient, const struct outcome *outcome)
@@ -121,7 +131,8 @@ static void audit(const struct report *report, unsigned index, const char *recip
     const struct session *session = report->session;
     if (session->server->node == NULL)
         return;
-    char disposition[64], reply[SMTP_REPLY_TEXT_MAX + 32];
+    char disposition[64], reply[SMTP_REPLY_TEXT_MAX + 32], host[NETADDR_TEXT_MAX];
+    const struct registered_host *registered = session_host(session);
     snprintf(disposition, sizeof disposition, "%s%s%s", disposition_name(outcome->disposition), *outcome->why ? ":" : "",
              outcome->why);
     snprintf(reply, sizeof reply, "%d %s %s", outcome->code, outcome->enhanced, outcome->text);
@@ -157,6 +168,8 @@ static void audit(const struct report *report, unsigned index, const char *recip
     row.given = wire_text(report->given);
     row.origin = session_origin(session);
     row.first = report->first;
+    row.host = wire_text(registered != NULL ? netaddr_prefix_format(&registered->prefix, host) : "");
+    row.override = reputation_override(session);
     node_report(session->server->node, &row);
 }
 
@@ -170,6 +183,7 @@ void report_recipient(const struct report *report, unsigned index, const char *r
     static const char *const status[DISPOSITION_COUNT] = {
         [DISPOSITION_DELIVERED] = "sent",
         [DISPOSITION_DISCARDED] = "discarded",
+        [DISPOSITION_QUARANTINED] = "quarantined",
         [DISPOSITION_REFUSED] = "bounced",
         [DISPOSITION_DEFERRED] = "deferred",
     };

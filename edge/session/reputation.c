@@ -19,14 +19,18 @@ static bool speaks_for_others(const struct port *port, const struct netaddr *cli
     return edge_peers_contain(&listener->speakers, client) || edge_peers_contain(&listener->balancers, client);
 }
 
-/* Without a policy nobody knows who is inside. */
+/* Without a policy nobody knows who is inside. Of the inside only who is registered is judged: as one host, whichever of its addresses it comes from. */
 static struct book_entry *entry_of_client(const struct port *port, const struct netaddr *client)
 {
     const struct server *server = port->server;
     if (server->feed == NULL || server->policy == NULL || !listener_uses_reputation(&edge_config_listener(server->config, port->name)->settings))
         return NULL;
     struct book_entry *entry = feed_client(server->feed, client);
-    return entry != NULL && !policy_is_inside(server->policy, client) && !speaks_for_others(port, client) ? entry : NULL;
+    if (policy_is_inside(server->policy, client)) {
+        const struct registered_host *host = policy_host(server->policy, client, (int64_t)(clock_wall_ms() / 1000));
+        entry = host != NULL ? feed_host(server->feed, &host->prefix) : NULL;
+    }
+    return entry != NULL && !speaks_for_others(port, client) ? entry : NULL;
 }
 
 struct book_entry *reputation_against(const struct port *port, const struct netaddr *client)
@@ -54,6 +58,32 @@ void reputation_note(const struct port *port, struct book_entry *entry, const ch
     row.listener = wire_text(port->name);
     row.time_ms = clock_wall_ms();
     row.policy_epoch = server->policy_epoch;
+    row.override = entry->override;
+    node_report(server->node, &row);
+}
+
+void reputation_note_abuse(const struct session *session, int code, const char *enhanced, const char *words)
+{
+    struct server *server = session->server;
+    const struct port *port = session->port;
+    char reply[256];
+    bool judged = listener_uses_reputation(&edge_config_listener(server->config, port->name)->settings) && session_origin(session) == WEIR__ORIGIN__ORIGIN_OUTSIDE;
+    if (server->node == NULL || session->unnamed || !judged || speaks_for_others(port, &session->client))
+        return;
+    struct queue_id id = queue_id_next(&server->ids, clock_wall_ms());
+    Weir__AuditRow row = WEIR__AUDIT_ROW__INIT;
+    snprintf(reply, sizeof reply, "%d %s %s", code, enhanced, words);
+    row.id = wire_text(id.text);
+    row.disposition = wire_text("refused:protocol");
+    row.reply_code = (uint32_t)code;
+    row.reply = wire_text(reply);
+    row.client = wire_text(session->client_text);
+    row.helo = wire_text(session->helo != NULL ? session->helo : "");
+    row.listener = wire_text(port->name);
+    row.time_ms = clock_wall_ms();
+    row.policy_epoch = server->policy_epoch;
+    row.tls = wire_text(session_tls(session));
+    row.origin = WEIR__ORIGIN__ORIGIN_OUTSIDE;
     node_report(server->node, &row);
 }
 
@@ -66,6 +96,12 @@ static struct book_entry *entry_of(const struct session *session)
     return session->unnamed ? NULL : entry_of_client(session->port, &session->client);
 }
 
+uint64_t reputation_override(const struct session *session)
+{
+    const struct book_entry *entry = entry_of(session);
+    return entry != NULL && entry->by_operator ? entry->override : 0;
+}
+
 bool reputation_stops_login(const struct session *session)
 {
     const struct book_entry *entry = session_login(session) != NULL ? entry_of(session) : NULL;
@@ -75,7 +111,7 @@ bool reputation_stops_login(const struct session *session)
 /* Of IPv4: its addresses are of people who have nothing to do with each other, and one of them could empty a bucket of all. */
 static bool is_network_by_score(const struct book_entry *entry)
 {
-    return !entry->login && !entry->by_operator && entry->family == AF_INET && entry->bits < 32;
+    return !entry->login && !entry->host && !entry->by_operator && entry->family == AF_INET && entry->bits < 32;
 }
 
 bool reputation_cost(const struct session *session, struct limit_cost *cost, struct limit_rule *rule)
@@ -86,7 +122,7 @@ bool reputation_cost(const struct session *session, struct limit_cost *cost, str
         return false;
     /* One bucket, whatever listener it comes by, and one for each address of an IPv4 network. A client refused since it came in is still here: it may send no more than others with middling ones. */
     *rule = (struct limit_rule){
-        .direction = entry->login ? LIMIT_SUBMISSION : LIMIT_INBOUND,
+        .direction = entry->login ? LIMIT_SUBMISSION : entry->host ? LIMIT_OUTBOUND : LIMIT_INBOUND,
         .by = entry->login ? LIMIT_BY_ACCOUNT : LIMIT_BY_CLIENT,
         .what = LIMIT_OF_MESSAGES,
         .rate = { .amount = rate, .period_ms = MINUTE_MS, .burst = rate },

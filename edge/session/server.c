@@ -10,6 +10,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 #include "common/clock.h"
+#include "common/fair.h"
 #include "common/log.h"
 #include "common/memory.h"
 #include "edge/session/internal.h"
@@ -59,6 +60,9 @@ static void make_metrics(struct server *server, struct metrics *metrics)
     server->stopped[1] = metrics_counter(metrics, "weir_outbound_messages_total", "result=\"held\"");
     server->in_session = metrics_counter(metrics, "weir_edge_spool_bypassed_total", NULL);
     server->maybe_stored = metrics_counter(metrics, "weir_edge_spool_bypassed_maybe_duplicates_total", NULL);
+    for (size_t i = 0; i < SPAM_FATES; i++)
+        server->spam_fates[i] = metrics_counter(metrics, "weir_spam_recipients_total", "fate=\"%s\"", spam_fate_name((enum spam_fate)i));
+    server->spam_incomplete = metrics_counter(metrics, "weir_spam_incomplete_total", NULL);
     server->exceptions_used[0] = metrics_counter(metrics, "weir_exceptions_used_total", "limit=\"size\"");
     server->exceptions_used[1] = metrics_counter(metrics, "weir_exceptions_used_total", "limit=\"recipients\"");
     server->message_size =
@@ -119,9 +123,9 @@ void server_set_node(struct server *server, struct node *node)
     server->node = node;
 }
 
-void server_set_stops(struct server *server, const Weir__OutboundStops *told)
+void server_set_stops(struct server *server, const Weir__OutboundStops *told, const Weir__OutboundPools *pools)
 {
-    stops_set(&server->stops, told);
+    stops_set(&server->stops, told, pools);
 }
 
 void server_set_cluster(struct server *server, const char *mark)
@@ -173,6 +177,7 @@ static struct session *session_new(struct port *port, int fd, const struct netad
     smtp_parser_init(&session->parser, (size_t)session->limits->max_command_line, (size_t)session->limits->max_text_line);
     session->parser.lenient = session_is_lenient(session);
     session->conn = net_accept(server->base, fd, &session_net_handlers, session);
+    net_set_source(session->conn, fair_source(session->client_text, strlen(session->client_text)));
     census_enter(server->census, server->worker, peer);
     server->sessions++;
     metric_set(server->sessions_now, server->sessions);
@@ -290,6 +295,7 @@ bool server_readmit(struct session *session, const struct netaddr *client)
     const struct denial *denial = server_denial(session->port, client);
     session->client = *client;
     netaddr_format(client, session->client_text);
+    net_set_source(session->conn, fair_source(session->client_text, strlen(session->client_text)));
     census_enter(server->census, server->worker, client);
     if (denial == NULL)
         return true;

@@ -335,6 +335,7 @@ static void session_is_early(struct session *session)
     session_stop_lookup(session);
     session_reply(session, STAGE_CONNECT, 554, "5.5.1", "%s Talked before the banner", session->config->hostname);
     report_reject(session, NULL, "CONNECT", 554, "5.5.1", "Talked before the banner", NULL, NULL);
+    reputation_note_abuse(session, 554, "5.5.1", "Talked before the banner");
     session_close(session);
 }
 
@@ -534,6 +535,7 @@ static void on_gone(void *arg, enum net_end end, const char *why)
         [NET_TIMEOUT] = "timeout",
         [NET_TLS_FAILED] = "TLS failed",
         [NET_CONNECT_FAILED] = "lost connection",
+        [NET_NO_SOURCE] = "lost connection",
     };
     net_free(&session->conn);
     if (session->state == ST_SECURING && !session->unnamed)

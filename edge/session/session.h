@@ -46,8 +46,10 @@ void server_free(struct server **server); /* breaks off its sessions */
 void server_break_off(struct server *server);
 /* What EHLO offers as XWEIR, by which the cluster's edges know each other. "": nothing is said. */
 void server_set_cluster(struct server *server, const char *mark);
-/* Whom outbound protection slows down or stops now; NULL: nobody. */
-void server_set_stops(struct server *server, const Weir__OutboundStops *told);
+/* Whom outbound protection slows down or stops now, and whose mail operators moved to an egress pool; NULL: nobody. */
+void server_set_stops(struct server *server, const Weir__OutboundStops *told, const Weir__OutboundPools *pools);
+/* The egress pool that spooled mail goes out from; "": as the kernel chooses. Borrowed until the configuration or the cluster state is another. */
+const char *server_egress(struct server *server, const Weir__SpoolEnvelope *envelope);
 /* Audit rows go here; set once, before the first session. */
 void server_set_node(struct server *server, struct node *node);
 /* name: the instance of [listener "NAME"]; must be in the configuration given to server_new(). Lives as long as the server. */
@@ -70,6 +72,7 @@ unsigned server_sessions(const struct server *server);
 /* Over a budget (max_sessions, message_memory): a new client is answered 421. */
 bool server_is_full(const struct server *server);
 struct spool_route;
+struct spam_bands;
 /* What the worker's part of the spool shares with its sessions. */
 struct message_budget *server_budget(struct server *server);
 struct spool_ahead *server_ahead(struct server *server);
@@ -79,6 +82,8 @@ enum readers_found server_readers(const struct server *server, const char *addre
 /* For the spool (edge/spool/runner.h): the policy in force, and where it routes an address that was accepted before. */
 uint64_t server_policy_epoch(const struct server *server);
 void server_route(const struct server *server, const char *address, struct spool_route *out);
+/* By what its recipient's copy is judged, as in a session. address: canonical. */
+void server_spam_bands(const struct server *server, const Weir__SpoolEnvelope *envelope, const char *address, struct spam_bands *out);
 /* Sets the gauges that are measured rather than counted. */
 void server_observe(struct server *server);
 

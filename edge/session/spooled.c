@@ -29,8 +29,9 @@ static Weir__SpoolRecipients *make_recipients(const struct transaction *tx)
         recipient->index = entry->index;
         recipient->address = wire_text(entry->address);
         wire_recipient_name(recipient, entry->orcpt, entry->given);
-        recipient->notify = entry->notify;
+        recipient->notify = transaction_notify(tx, entry);
         recipient->destination = wire_text(xstrdup(destination));
+        recipient->quarantine = entry->quarantine;
         list->recipients[list->n_recipients++] = recipient;
     }
     return list;
@@ -51,6 +52,14 @@ static void tell_policies(const struct transaction *tx, Weir__SpoolEnvelope *env
     }
 }
 
+void transaction_quarantine(struct transaction *tx, struct entry *entry, Weir__Quarantine reason)
+{
+    if (entry->leg == NULL)
+        return;
+    tx->kept += entry->quarantine == WEIR__QUARANTINE__QUARANTINE_NOT;
+    entry->quarantine = reason;
+}
+
 static void free_recipients(Weir__SpoolRecipients *list)
 {
     for (size_t i = 0; i < list->n_recipients; i++) {
@@ -66,7 +75,7 @@ static void free_recipients(Weir__SpoolRecipients *list)
 static bool deliver_in_session(struct transaction *tx, bool maybe_stored)
 {
     struct leg *leg = tx->legs;
-    if (tx->session->limits->profile != PROFILE_HANDOFF || tx->stopped != NULL || tx->unscanned || leg == NULL || leg->next != NULL)
+    if (tx->session->limits->profile != PROFILE_HANDOFF || tx->stopped != NULL || tx->unscanned || tx->kept > 0 || leg == NULL || leg->next != NULL)
         return false;
     log_write(LOG_WARNING, "%s: cannot be stored, delivering within the session%s", tx->id.text,
               maybe_stored ? "; it may be stored all the same: a second copy may follow" : "");
@@ -102,6 +111,26 @@ void transaction_late_answer(struct transaction *tx, const struct smtp_reply *re
     transaction_finish(tx, &outcome);
 }
 
+static const char *first_reason(const struct transaction *tx)
+{
+    for (unsigned i = 0; i < tx->replied; i++)
+        if (tx->entries[i].quarantine != WEIR__QUARANTINE__QUARANTINE_NOT)
+            return wire_quarantine_name(tx->entries[i].quarantine);
+    return "";
+}
+
+/* Who wants it in spite of its score, as the coordinator knows: it is on its way, and said so. */
+static void let_in(struct transaction *tx)
+{
+    for (unsigned i = 0; i < tx->replied; i++) {
+        struct entry *entry = &tx->entries[i];
+        if (entry->quarantine == WEIR__QUARANTINE__QUARANTINE_NOT || !spool_store_let_in(tx->store, entry->index))
+            continue;
+        entry->quarantine = WEIR__QUARANTINE__QUARANTINE_NOT;
+        tx->kept--;
+    }
+}
+
 static void on_stored(void *arg, enum spool_stored stored, const char *why)
 {
     struct transaction *tx = arg;
@@ -109,6 +138,8 @@ static void on_stored(void *arg, enum spool_stored stored, const char *why)
     struct server *server = session->server;
     struct outcome outcome;
     bool maybe_stored = tx->store != NULL && spool_store_is_late(tx->store);
+    if (stored == SPOOL_STORED)
+        let_in(tx);
     tx->store = NULL; /* freed right after this */
     metric_add(server->stores[stored], 1);
     metric_observe(server->store_seconds, (double)(clock_us() - tx->store_us) / 1e6);
@@ -119,6 +150,10 @@ static void on_stored(void *arg, enum spool_stored stored, const char *why)
         return;
     }
     outcome_of_spool(&outcome, stored, &tx->id);
+    if (stored == SPOOL_STORED && tx->kept == tx->to_deliver) { /* nobody's is in the spool */
+        outcome.disposition = DISPOSITION_QUARANTINED;
+        outcome.why = first_reason(tx);
+    }
     transaction_finish(tx, &outcome);
     session_settle(session);
 }
@@ -140,7 +175,8 @@ void transaction_spool(struct transaction *tx)
     struct session *session = tx->session;
     struct server *server = session->server;
     const struct scan_result *verdict = tx->verdict;
-    char prefix[RECEIVED_MAX];
+    size_t prefix_len;
+    uint64_t skip;
     Weir__SpoolEnvelope envelope = WEIR__SPOOL_ENVELOPE__INIT;
 
     tx->store_us = clock_us();
@@ -157,14 +193,21 @@ void transaction_spool(struct transaction *tx)
     envelope.message_id = wire_text(tx->header.message_id);
     envelope.eightbit = tx->eightbit;
     envelope.smtputf8 = tx->smtputf8;
-    envelope.ret = tx->ret == 'F' ? 1 : tx->ret == 'H' ? 2 : 0;
-    envelope.envid = wire_text(tx->envid);
-    envelope.scanned = !tx->unscanned;
+    envelope.ret = transaction_ret(tx) == 'F' ? 1 : transaction_ret(tx) == 'H' ? 2 : 0;
+    envelope.envid = wire_text(transaction_envid(tx));
+    /* What is not clean is scanned before it goes anywhere, whoever releases it. */
+    envelope.scanned = !tx->unscanned && (verdict == NULL || verdict->verdict == WEIR__VERDICT__VERDICT_CLEAN);
+    envelope.inside = session_is_inside(session);
+    envelope.scored = tx->scored;
+    envelope.score = tx->score;
+    envelope.author = wire_text(tx->author != NULL ? tx->author : "");
+    envelope.symbols = wire_text_cut(tx->symbols != NULL ? tx->symbols : "", WIRE_SYMBOLS_MAX);
     envelope.verdict = wire_text(tx->unscanned ? "" : verdict_text(verdict));
     if (verdict != NULL) {
         envelope.scanner = wire_text(verdict->scanner);
         envelope.engine = wire_text(verdict->engine);
         envelope.signatures = wire_text(verdict->signatures);
+        envelope.signature = wire_text(verdict->signature);
     }
     envelope.time_ms = clock_wall_ms();
     envelope.hello = wire_text(
@@ -176,6 +219,7 @@ void transaction_spool(struct transaction *tx)
     metric_add(server->stopped[1], tx->stopped != NULL);
 
     Weir__SpoolRecipients *recipients = make_recipients(tx);
+    char *prefix = transaction_dress(tx, false, &prefix_len, &skip);
     struct spool_store_options options = {
         .base = server->base,
         .node = server->node,
@@ -183,12 +227,14 @@ void transaction_spool(struct transaction *tx)
         .envelope = &envelope,
         .recipients = recipients,
         .prefix = prefix,
-        .prefix_len = transaction_received(tx, prefix),
+        .prefix_len = prefix_len,
+        .skip = skip,
         .message = tx->message,
         .timeout_ms = session->config->edge.spool_timeout,
     };
     tx->store = spool_store_new(&options, on_stored, tx);
     free_recipients(recipients);
+    free(prefix);
     tx->handed_over = true;
     census_hand_over(server->census, server->worker);
 }

@@ -4,7 +4,7 @@
  *   RCPT   recipients.c
  *   bytes  into the message and the scan; the first reason to refuse frees both, and the rest is only counted
  *   end    refused | discarded | scan -> verdict -> next hop -> its answer
- *                                scan -> verdict -> spool (spooled.c) -> committed
+ *                                scan -> verdict -> spool, with the quarantine (spooled.c) -> committed
  *
  * Invariants: a 250 for the message is said only in transaction_finish(), with an outcome made from the next hop's 250, the spool's commit, or a policy
  * that discards (I1). transaction_deliver() is reached only with an explicit clean, or with scanning turned off by name (I2).
@@ -53,7 +53,7 @@ static void drop_message(struct transaction *tx)
     tx->session->pressed = false;
 }
 
-static bool comes_from_inside(const struct session *session)
+bool session_is_inside(const struct session *session)
 {
     const struct policy *policy = session->server->policy;
     return session_login(session) != NULL || (policy != NULL && policy_is_inside(policy, &session->client));
@@ -89,13 +89,15 @@ void transaction_free(struct transaction **transaction, enum farewell farewell)
         entry_fini(&tx->entries[i]);
     free(tx->entries);
     free(tx->repair);
-    free(tx->verdict);
+    scan_result_free(&tx->verdict);
     free(tx->next_hop_text);
     free(tx->next_hop_reply);
     free(tx->sender);
     free(tx->owner);
     free(tx->envid);
     free(tx->stopped);
+    free(tx->symbols);
+    free(tx->author);
     free(tx);
 }
 
@@ -127,6 +129,21 @@ uint64_t transaction_size(const struct transaction *tx)
 const char *transaction_envelope_sender(const struct transaction *tx)
 {
     return tx->owner != NULL ? tx->owner : tx->sender;
+}
+
+char transaction_ret(const struct transaction *tx)
+{
+    return tx->owner != NULL ? 0 : tx->ret;
+}
+
+const char *transaction_envid(const struct transaction *tx)
+{
+    return tx->owner != NULL ? NULL : tx->envid;
+}
+
+unsigned transaction_notify(const struct transaction *tx, const struct entry *entry)
+{
+    return tx->owner != NULL ? 0 : entry->notify;
 }
 
 struct report transaction_report(const struct transaction *tx)
@@ -172,7 +189,8 @@ void transaction_begin_message(struct transaction *tx)
     if (session->server->farm != NULL && session->limits->profile == PROFILE_HANDOFF && !scan_farm_has_live(session->server->farm)) {
         tx->farm_busy = true;
     } else if (session->server->farm != NULL) {
-        struct scan_facts facts = { session->client_text, session->helo, tx->sender, tx->replied, tx->declared };
+        struct spam_told told;
+        struct scan_facts facts = { session->client_text, session->helo, tx->sender, tx->replied, tx->declared, transaction_spam_facts(tx, &told) };
         tx->scan = scan_start(session->server->farm, &tx->id, tx->message, &facts, &scan_handlers, tx);
     }
 }
@@ -291,9 +309,13 @@ static void write_down(struct transaction *tx, const struct outcome *outcome)
     report_message(&report, outcome);
     for (unsigned i = 0; i < tx->replied; i++) {
         struct outcome own = *outcome;
-        if (tx->entries[i].discard && (outcome->disposition == DISPOSITION_DELIVERED || outcome->disposition == DISPOSITION_SPOOLED)) {
+        bool stored = outcome->disposition == DISPOSITION_SPOOLED || outcome->disposition == DISPOSITION_QUARANTINED;
+        if (tx->entries[i].discard && (outcome->disposition == DISPOSITION_DELIVERED || stored)) {
             own.disposition = DISPOSITION_DISCARDED;
-            own.why = "route";
+            own.why = tx->entries[i].spam ? "spam" : "route";
+        } else if (tx->entries[i].quarantine != WEIR__QUARANTINE__QUARANTINE_NOT && stored) {
+            own.disposition = DISPOSITION_QUARANTINED;
+            own.why = wire_quarantine_name(tx->entries[i].quarantine);
         }
         if (own.disposition != DISPOSITION_DELIVERED) /* those were counted when the next hop said so */
             metric_add(server->recipients[own.disposition], 1);
@@ -303,7 +325,7 @@ static void write_down(struct transaction *tx, const struct outcome *outcome)
         report.first = i == 0;
         report_recipient(&report, tx->entries[i].index, tx->entries[i].address, &own);
     }
-    metric_add(server->messages[comes_from_inside(tx->session)][outcome->disposition], 1);
+    metric_add(server->messages[session_is_inside(tx->session)][outcome->disposition], 1);
 }
 
 void transaction_finish(struct transaction *tx, const struct outcome *outcome)
@@ -360,21 +382,20 @@ size_t transaction_received(struct transaction *tx, char out[RECEIVED_MAX])
 void transaction_deliver(struct transaction *tx)
 {
     struct session *session = tx->session;
-    char prefix[RECEIVED_MAX + VIRUS_SCANNED_MAX];
-    size_t len = 0;
-    /* Received comes last: a message whose first line begins with white space goes on with the field above it, and must not be able to add
-     * words to the one that says what we found. */
-    if (tx->verdict != NULL)
-        len = virus_scanned_format(prefix, VIRUS_SCANNED_MAX, session->config->hostname, tx->verdict->engine, tx->verdict->signatures);
-    len += transaction_received(tx, prefix + len);
+    size_t len;
+    uint64_t skip;
+    char *prefix = transaction_dress(tx, true, &len, &skip);
     if (!tx->handed_over) /* else it was counted when it was given to the spool */
         census_hand_over(session->server->census, session->server->worker);
     tx->handed_over = true;
-    delivery_send(tx->direct->delivery, prefix, len, tx->message);
+    delivery_send(tx->direct->delivery, prefix, len, tx->message, skip);
+    free(prefix);
 }
 
-static void hand_over(struct transaction *tx)
+void transaction_hand_over(struct transaction *tx)
 {
+    if (!tx->spool && tx->kept > 0)
+        transaction_leave_hops(tx);
     if (tx->spool)
         transaction_spool(tx);
     else
@@ -384,8 +405,7 @@ static void hand_over(struct transaction *tx)
 /* Handoff: its clients cannot come again, so what nobody can scan now is scanned in the spool, before delivery. */
 static void hand_over_unscanned(struct transaction *tx)
 {
-    free(tx->verdict);
-    tx->verdict = NULL;
+    scan_result_free(&tx->verdict);
     tx->unscanned = true;
     transaction_spool(tx);
 }
@@ -393,12 +413,22 @@ static void hand_over_unscanned(struct transaction *tx)
 static void judge(struct transaction *tx)
 {
     struct outcome outcome;
-    if (outcome_of_verdict(&outcome, tx->verdict, &tx->session->config->edge, &tx->id))
-        hand_over(tx);
-    else if (outcome.disposition == DISPOSITION_DEFERRED && tx->session->limits->profile == PROFILE_HANDOFF)
+    if (outcome_of_verdict(&outcome, tx->verdict, &tx->session->config->edge, session_is_inside(tx->session), &tx->id)) {
+        if (transaction_judge_spam(tx, &outcome))
+            transaction_hand_over(tx);
+        else
+            transaction_finish(tx, &outcome);
+    } else if (outcome.disposition == DISPOSITION_QUARANTINED) {
+        for (unsigned i = 0; i < tx->replied; i++)
+            transaction_quarantine(tx, &tx->entries[i], outcome.quarantine);
+        if (outcome.quarantine == WEIR__QUARANTINE__QUARANTINE_UNSCANNABLE)
+            log_write(LOG_WARNING, "%s: not scanned for viruses (%s), to be kept in the quarantine", tx->id.text, verdict_text(tx->verdict));
+        transaction_hand_over(tx);
+    } else if (outcome.disposition == DISPOSITION_DEFERRED && tx->session->limits->profile == PROFILE_HANDOFF) {
         hand_over_unscanned(tx);
-    else
+    } else {
         transaction_finish(tx, &outcome);
+    }
 }
 
 static void end_without_scanner(struct transaction *tx)
@@ -479,7 +509,7 @@ static void on_verdict(void *arg, const struct scan_result *result)
     struct session *session = tx->session;
     tx->scan = NULL; /* freed right after this */
     session->pressed = false;
-    tx->verdict = xmemdup(result, sizeof *result);
+    tx->verdict = scan_result_copy(result);
     if (!tx->complete && result->verdict == WEIR__VERDICT__VERDICT_CLEAN) {
         /* Nobody can have seen the bytes that are still to come (I2). */
         tx->verdict->verdict = WEIR__VERDICT__VERDICT_UNKNOWN;

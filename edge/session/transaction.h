@@ -4,6 +4,7 @@
  * transaction.h - what transaction.c, recipients.c, repair.c and spooled.c share; nobody else includes it
  */
 #include "edge/session/internal.h"
+#include "edge/spam/told.h"
 
 struct answer {
     unsigned stage;
@@ -33,12 +34,15 @@ struct entry { /* a recipient; or, while replies are owed, something else that h
     bool asked;            /* the next hop has not answered yet, or the recipient is being verified, or the list it is of has no answer yet */
     unsigned ordinal;      /* asked: its number in the leg's delivery */
     struct verify_wait *verified; /* asked: not the next hop by the delivery, but the verifier; NULL: no */
-    bool discard;          /* its route says discard */
+    bool discard;          /* its route says discard, or */
+    bool spam;             /* its copy's spam score */
+    Weir__Quarantine quarantine; /* why its copy is for the quarantine; NOT: it is not */
     uint64_t policy_epoch; /* what decided: the policy, */
     char rule[RELAY_RULE_MAX]; /* and its lines, as in struct relay_answer */
     bool silent;           /* one more address of the alias before it: the RCPT command has its answer */
+    bool repeated;         /* another entry is for the same address */
     size_t packed;         /* its part of the transaction's */
-    unsigned notify;       /* SMTP_NOTIFY_*, 0: not said */
+    unsigned notify;       /* SMTP_NOTIFY_*, 0: not said; of a list without SUCCESS */
     char *orcpt;           /* decoded; NULL: none */
 };
 
@@ -55,9 +59,11 @@ struct transaction {
     unsigned rcpts;                    /* RCPT commands so far */
     bool counted;                      /* the limits passed a recipient of it, and what is taken once a message with the first one */
     unsigned to_deliver, to_discard;   /* among the accepted */
+    unsigned kept;                     /* of to_deliver, those for the quarantine */
     unsigned silent;                   /* entries that no RCPT command named */
     size_t packed;                     /* bytes of the list of recipients that the spool would keep: as many at most */
     char *owner;                       /* of the list that the message is for: the next hops' sender; NULL: the sender itself */
+    bool unowned;                      /* it stays NULL: recipients have not all the same owner */
     struct leg *legs;
     struct leg *direct;                /* where the message goes within the session; NULL: into the spool, or nowhere */
     bool spool;                        /* it goes into the spool */
@@ -72,6 +78,12 @@ struct transaction {
     struct message *message;
     struct scan *scan;
     struct scan_result *verdict;       /* NULL: none yet */
+    bool scored;                       /* the next two are known; they go into the spool and the quarantine */
+    unsigned score;                    /* hundredths, 0 to 10000 */
+    char *symbols;                     /* "NAME(1.50), NAME(0.25)"; NULL: none */
+    char *author;                      /* in From, or of the envelope, as DMARC, DKIM or SPF prove; NULL: nothing does */
+    bool tagged;                       /* as spam: its Subject says so */
+    uint32_t required;                 /* hundredths: from it on X-Spam-Flag says YES */
     bool began, complete, farm_busy, handed_over, finished;
     enum refusal refusal;
     struct header_scan header;
@@ -85,6 +97,11 @@ struct transaction {
 
 /* What next hops hear as the sender. Borrowed. */
 const char *transaction_envelope_sender(const struct transaction *tx);
+/* What goes on of RET, ENVID and NOTIFY (RFC 3461; 0, NULL: nothing). Reports to a list's owner are as he is used to them: what a stranger asked for is not
+ * for him (RFC 3461 5.2.7.3). */
+char transaction_ret(const struct transaction *tx);
+const char *transaction_envid(const struct transaction *tx);
+unsigned transaction_notify(const struct transaction *tx, const struct entry *entry);
 struct report transaction_report(const struct transaction *tx);
 /* Writes down and says what became of the message, once, and ends the transaction. */
 void transaction_finish(struct transaction *tx, const struct outcome *outcome);
@@ -95,6 +112,8 @@ size_t transaction_received(struct transaction *tx, char out[RECEIVED_MAX]);
 void transaction_take(struct transaction *tx, const char *bytes, size_t len);
 /* To the next hop of tx->direct. */
 void transaction_deliver(struct transaction *tx);
+/* On with a message that may go on: to its next hop, or, where it goes there or somebody's copy is for the quarantine, all of it into the spool. */
+void transaction_hand_over(struct transaction *tx);
 
 /* ---- recipients.c ---- */
 
@@ -103,6 +122,8 @@ void leg_offer(struct leg *leg, struct entry *entry);
 void transaction_on_recipient(void *arg, unsigned index, const struct smtp_reply *reply);
 /* The client names no more: decides between one next hop and the spool, and gives back what is not needed. */
 void transaction_choose_way(struct transaction *tx);
+/* The message goes into the spool: next hops that wait for it are given back, and who was named more than once stays once. */
+void transaction_leave_hops(struct transaction *tx);
 void legs_free(struct transaction *tx);
 
 /* ---- repair.c ---- */
@@ -112,7 +133,19 @@ struct repair *repair_new(struct transaction *tx);
 void repair_feed(struct repair *repair, const char *bytes, size_t len);
 void repair_finish(struct repair *repair); /* the last byte was fed */
 
+/* ---- spam.c ---- */
+
+/* Borrowed from both; NULL: no engine is to be asked. */
+const Weir__SpamFacts *transaction_spam_facts(const struct transaction *tx, struct spam_told *told);
+/* Decides about each recipient's copy of a clean message. false: the whole has an outcome. */
+bool transaction_judge_spam(struct transaction *tx, struct outcome *outcome);
+/* What goes in front of the message, with Received; malloced. See message_dress(). */
+char *transaction_dress(struct transaction *tx, bool virus_line, size_t *len, uint64_t *skip);
+
 /* ---- spooled.c ---- */
+
+/* The copy of an accepted recipient is for the quarantine: before transaction_hand_over(). Who is discarded by route stays so. */
+void transaction_quarantine(struct transaction *tx, struct entry *entry, Weir__Quarantine reason);
 
 /* With a clean verdict, with scanning turned off by name, or `unscanned`. */
 void transaction_spool(struct transaction *tx);

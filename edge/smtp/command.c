@@ -68,6 +68,12 @@ static bool decode_xtext(char *out, size_t cap, struct slice text)
     return smtp_xtext_decode(out, cap, text.at, text.len);
 }
 
+/* RFC 3461 4.2 and 4.4: before it was encoded it was printable US-ASCII; a report shows it in a part that says no other charset. */
+static bool decode_ascii_xtext(char *out, size_t cap, struct slice text)
+{
+    return decode_xtext(out, cap, text) && smtp_text_is_ascii(out, strlen(out));
+}
+
 /* RFC 6533 3: "\x{1F600}" stands for a character; others, UTF-8 included, for themselves. */
 static bool decode_unitext(char *out, size_t cap, struct slice text)
 {
@@ -108,7 +114,7 @@ static bool parse_orcpt(char *out, size_t cap, struct slice text)
     out[type.len] = ';';
     size_t used = type.len + 1;
     bool ok = slice_is(type, "utf-8") ? decode_unitext(out + used, cap - used, text)
-                                      : decode_xtext(out + used, cap - used, text);
+                                      : decode_ascii_xtext(out + used, cap - used, text);
     if (!ok)
         out[0] = '\0';
     return ok;
@@ -161,7 +167,7 @@ static enum parameter_result mail_parameter(struct smtp_command *command, struct
         ok = slice_is(value, "FULL") || slice_is(value, "HDRS");
         command->ret = slice_is(value, "FULL") ? 'F' : 'H';
     } else if (dsn && slice_is(key, "ENVID")) {
-        ok = value.len > 0 && value.len <= 100 && decode_xtext(command->envid, sizeof command->envid, value);
+        ok = value.len > 0 && value.len <= 100 && decode_ascii_xtext(command->envid, sizeof command->envid, value);
     } else {
         return PARAMETER_UNKNOWN;
     }

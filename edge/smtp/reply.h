@@ -27,6 +27,7 @@ struct smtp_extensions {
 struct smtp_reply {
     int code;                         /* 200..599; 0: none (connection lost, time-out) */
     bool own;                         /* not the host's words: of whoever spoke with it, or found none */
+    bool unasked;                     /* own, and not every address of the host was tried, for reasons of our own: it says nothing of the host */
     bool silent;                      /* there was none in time, whatever the code is by now */
     bool closing;                     /* the host ended the connection with it (421), whatever the code is by now */
     char enhanced[12];                /* "5.1.1", "" when the host gave none or one of the wrong class */

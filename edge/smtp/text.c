@@ -62,6 +62,14 @@ size_t smtp_utf8_encode(char out[4], unsigned code)
     return len;
 }
 
+bool smtp_text_is_ascii(const char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if (text[i] < 0x20 || text[i] > 0x7e)
+            return false;
+    return true;
+}
+
 bool smtp_text_is_printable(const char *text, size_t len)
 {
     for (size_t i = 0, used; i < len; i += used) {

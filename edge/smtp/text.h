@@ -27,6 +27,8 @@ int smtp_hex_value(char c);
 size_t smtp_utf8_decode(const char *text, size_t len, unsigned *code);
 /* Writes one character, 1 to 4 bytes; 0 when code is not a character. */
 size_t smtp_utf8_encode(char out[4], unsigned code);
+/* Only 0x20 to 0x7e: RFC 3461's "printable US-ASCII". */
+bool smtp_text_is_ascii(const char *text, size_t len);
 /* Only printable ASCII and well-formed UTF-8 without C0 and C1 controls. */
 bool smtp_text_is_printable(const char *text, size_t len);
 

@@ -40,7 +40,7 @@ bool smtp_xtext_encode(char *out, size_t cap, const char *text)
 {
     size_t used = 0;
     for (; *text != '\0'; text++) {
-        if (used + 4 > cap) {
+        if (used + (is_plain(*text) ? 1 : 3) >= cap) {
             out[0] = '\0';
             return false;
         }

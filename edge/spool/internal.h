@@ -7,8 +7,10 @@
  * job.c     one lease: fetch, scan, deliver
  * settle.c  its end: the result, repeated until it is taken, and the log lines
  * notify.c  the DSN that goes with it
+ * judge.c   what spam engines hear and say of it
  */
 #include "common/clock.h"
+#include "edge/spam/told.h"
 #include "edge/spool/lease.h"
 #include "edge/spool/runner.h"
 
@@ -55,6 +57,8 @@ struct job {
     struct message *message;
     struct scan *scan;
     struct scan_result *verdict;       /* found here */
+    bool tagged;                       /* as spam: its Subject says so */
+    uint32_t required;                 /* hundredths: from it on X-Spam-Flag says YES */
     struct delivery *delivery;
     struct job_outcome *outcomes;      /* by recipient */
     size_t *given, n_given;            /* whom the next hop is asked to take: places in recipients, in the delivery's order */
@@ -72,7 +76,8 @@ struct job {
 
 struct runner_metrics {
     struct metric *leases, *lost, *maybe_duplicates, *jobs, *spare_jobs, *dsn, *dsn_dropped;
-    struct metric *recipients[WEIR__SPOOL_DISPOSITION__SPOOL_REROUTED + 1];
+    struct metric *recipients[WEIR__SPOOL_DISPOSITION__SPOOL_QUARANTINED + 1];
+    struct metric *spam_fates[SPAM_FATES], *spam_incomplete; /* those of sessions, too */
 };
 
 struct runner_claim {
@@ -135,5 +140,14 @@ void job_report(struct job *job);
 void job_defer_untold(struct job *job);
 /* Makes the DSN that the outcomes ask for into job->result; nothing where none is due. */
 void job_notify(struct job *job);
+
+/* ---- judge.c ---- */
+
+/* Borrowed from both; NULL: no engine is to be asked. */
+const Weir__SpamFacts *job_spam_facts(const struct job *job, struct spam_told *told);
+/* Of a message just found clean: settles whose copy is spam, notes what is to be said in its header. Nothing where no engine was asked. */
+void job_judge_spam(struct job *job);
+/* What stands in front of the message, last at its end; malloced. See message_dress(). */
+char *job_dress(const struct job *job, const char *last, size_t last_len, size_t *len, uint64_t *skip);
 
 #endif

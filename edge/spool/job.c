@@ -1,7 +1,8 @@
 /*
  * job.c - one lease: the body is fetched, scanned where nobody has found it clean, and delivered to its destination
  *
- * Invariants: delivery_send() is called only for a message with an explicit clean, or with scanning turned off by name (I2), and only while the
+ * Invariants: delivery_send() is called only for a message with an explicit clean, or with scanning turned off by name (I2), or for those to whom an
+ * operator released it from the quarantine whatever a scan finds (RELEASED_ANYWAY), and only while the
  * lease is live; the delivery has the lease's end as its deadline, so no final dot leaves after it. What a next hop was given is never released.
  */
 #include <stdlib.h>
@@ -14,6 +15,7 @@
 
 #define FETCH_MS 30000u
 #define AGAIN_MS 500u
+#define RELEASED_MAX 96 /* of X-Weir-Released */
 
 static void fetch(struct job *job);
 static void deliver(struct job *job);
@@ -95,7 +97,7 @@ void job_free(struct job *job)
     free(job->result.outcomes);
     free(job->result.dsn_recipients);
     free(job->result.dsn_text);
-    free(job->verdict);
+    scan_result_free(&job->verdict);
     event_free(job->again);
     wire_recipients_free(&job->recipients);
     weir__spool_lease__free_unpacked(job->lease, NULL);
@@ -232,12 +234,14 @@ static void have_body(struct job *job)
         deliver(job);
         return;
     }
+    struct spam_told told;
     struct scan_facts facts = {
         .client = wire_string(client, sizeof client, &envelope->client),
         .helo = wire_string(helo, sizeof helo, &envelope->helo),
         .sender = wire_string(sender, sizeof sender, &envelope->sender),
         .recipients = (unsigned)job->recipients->n_recipients,
         .size_hint = message_size(job->message),
+        .spam = job_spam_facts(job, &told),
     };
     struct queue_id id;
     memcpy(id.text, job->id, sizeof id.text);
@@ -325,6 +329,21 @@ static void fetch(struct job *job)
 
 /* ---- the scan ---- */
 
+/* How many wait for an outcome still: to them an operator released it whatever it is. */
+static size_t settle_found(struct job *job, Weir__SpoolDisposition disposition, const char *reason, int code, const char *enhanced, const char *text)
+{
+    size_t anyway = 0;
+    for (size_t i = 0; i < job->recipients->n_recipients; i++) {
+        if (job->outcomes[i].text != NULL)
+            continue;
+        if (job->recipients->recipients[i]->released == WEIR__RELEASED__RELEASED_ANYWAY)
+            anyway++;
+        else
+            job_settle_recipient(job, i, disposition, reason, code, enhanced, text);
+    }
+    return anyway;
+}
+
 /* The message was accepted: there is no session to refuse it in, so what would be refused there is discarded when it is bad; without a verdict it
  * waits for one, unless the operator said that waiting cannot help (limits_action, unscannable_action). */
 static void settle_verdict(struct job *job)
@@ -335,28 +354,40 @@ static void settle_verdict(struct job *job)
                  : verdict->reason == WEIR__UNKNOWN_REASON__UNKNOWN_UNSCANNABLE ? settings->unscannable_action
                                                                                 : settings->unknown_action;
     const char *name = *verdict->signature != '\0' ? verdict->signature : "(unnamed)";
+    bool keeps_viruses = virus_action_for(settings, job->lease->envelope->inside) == VIRUS_QUARANTINE;
+    size_t anyway;
     if (verdict->verdict == WEIR__VERDICT__VERDICT_BAD) {
-        job_settle_rest(job, WEIR__SPOOL_DISPOSITION__SPOOL_DISCARDED, "virus", 550, "5.7.1", name);
+        anyway = settle_found(job, keeps_viruses ? WEIR__SPOOL_DISPOSITION__SPOOL_QUARANTINED : WEIR__SPOOL_DISPOSITION__SPOOL_DISCARDED, "virus", 550,
+                              "5.7.1", name);
         job->runner->options.virus(job->runner->options.arg, job->lease->envelope, verdict->signature);
     } else if (action == UNKNOWN_REJECT) {
-        job_settle_rest(job, WEIR__SPOOL_DISPOSITION__SPOOL_FAILED, "not-scanned", 550, "5.7.1", "Message refused: it cannot be scanned for viruses");
+        anyway = settle_found(job, WEIR__SPOOL_DISPOSITION__SPOOL_FAILED, "not-scanned", 550, "5.7.1", "Message refused: it cannot be scanned for viruses");
     } else if (action == UNKNOWN_DISCARD) {
-        job_settle_rest(job, WEIR__SPOOL_DISPOSITION__SPOOL_DISCARDED, "not-scanned", 550, "5.7.1", "not scanned");
+        anyway = settle_found(job, WEIR__SPOOL_DISPOSITION__SPOOL_DISCARDED, "not-scanned", 550, "5.7.1", "not scanned");
+    } else if (action == UNKNOWN_QUARANTINE) {
+        anyway = settle_found(job, WEIR__SPOOL_DISPOSITION__SPOOL_QUARANTINED, "unscannable", 550, "5.7.1", "not scanned");
+        if (anyway < job->recipients->n_recipients)
+            log_write(LOG_WARNING, "%s: not scanned for viruses (%s), to be kept in the quarantine", job->id, verdict_text(verdict));
     } else {
-        job_settle_rest(job, WEIR__SPOOL_DISPOSITION__SPOOL_DEFERRED, "not-scanned", 451, "4.3.0", "Message not scanned for viruses, try again later");
+        anyway = settle_found(job, WEIR__SPOOL_DISPOSITION__SPOOL_DEFERRED, "not-scanned", 451, "4.3.0", "Message not scanned for viruses, try again later");
     }
-    job_report(job);
+    if (anyway > 0)
+        deliver(job);
+    else
+        job_report(job);
 }
 
 static void on_verdict(void *arg, const struct scan_result *result)
 {
     struct job *job = arg;
     job->scan = NULL; /* freed right after this */
-    job->verdict = xmemdup(result, sizeof *result);
-    if (job_is_clean(job))
+    job->verdict = scan_result_copy(result);
+    if (job_is_clean(job)) {
+        job_judge_spam(job);
         deliver(job);
-    else
+    } else {
         settle_verdict(job);
+    }
 }
 
 static void on_busy(void *arg, const char *why)
@@ -389,13 +420,14 @@ static void deliver(struct job *job)
         .smtputf8 = envelope->smtputf8,
         .ret = envelope->ret == 1 ? 'F' : envelope->ret == 2 ? 'H' : 0,
         .envid = wire_string(envid, sizeof envid, &envelope->envid),
+        .egress = job->runner->options.egress(job->runner->options.arg, envelope),
         .source = fair_source((const char *)envelope->client.data, envelope->client.len),
     };
     job->given = xcalloc(job->recipients->n_recipients, sizeof *job->given);
     for (size_t i = 0; i < job->recipients->n_recipients; i++)
         if (job->outcomes[i].text == NULL)
             job->given[job->n_given++] = i;
-    if (job->n_given == 0) { /* by a policy that came during the scan */
+    if (job->n_given == 0) { /* by a policy that came during the scan, or by its score */
         job_report(job);
         return;
     }
@@ -411,19 +443,28 @@ static void deliver(struct job *job)
     }
 }
 
+/* Its recipient may be the one who asked for it, or wonder why it comes so late. */
+static size_t released_format(const struct job *job, char *out, size_t cap)
+{
+    const char *reason = "";
+    for (size_t i = 0; i < job->n_given; i++) {
+        const Weir__SpoolRecipient *recipient = job->recipients->recipients[job->given[i]];
+        if (recipient->released == WEIR__RELEASED__RELEASED_NOT)
+            return 0;
+        reason = wire_quarantine_name(recipient->quarantine);
+    }
+    return (size_t)snprintf(out, cap, "X-Weir-Released: from quarantine%s%s\r\n", *reason != '\0' ? "; reason=" : "", reason);
+}
+
 static void send_message(struct job *job)
 {
-    const Weir__SpoolEnvelope *envelope = job->lease->envelope;
-    char prefix[VIRUS_SCANNED_MAX], engine[WIRE_WORD_MAX + 1], signatures[WIRE_WORD_MAX + 1];
-    size_t len = 0;
-    if (job->verdict != NULL)
-        len = virus_scanned_format(prefix, sizeof prefix, job->runner->options.settings->hostname, job->verdict->engine, job->verdict->signatures);
-    else if (envelope->engine.len > 0)
-        len = virus_scanned_format(prefix, sizeof prefix, job->runner->options.settings->hostname,
-                                   wire_string(engine, sizeof engine, &envelope->engine),
-                                   wire_string(signatures, sizeof signatures, &envelope->signatures));
+    char released[RELEASED_MAX];
+    size_t len;
+    uint64_t skip;
+    char *prefix = job_dress(job, released, released_format(job, released, sizeof released), &len, &skip);
     job->sending = true;
-    delivery_send(job->delivery, prefix, len, job->message);
+    delivery_send(job->delivery, prefix, len, job->message, skip);
+    free(prefix);
 }
 
 static void settle_reply(struct job *job, size_t index, const struct smtp_reply *reply)
@@ -459,8 +500,8 @@ static void on_recipient(void *arg, unsigned index, const struct smtp_reply *rep
         job->accepted++;
     else
         settle_reply(job, job->given[index], reply);
-    /* No connection was ever ready, and not because all of ours are in use: nobody else needs to try. */
-    if (*job->next_hop == '\0' && reply->code / 100 == 4 && strcmp(reply->enhanced, "4.4.5") != 0)
+    /* No connection was ever ready, and not because all of ours are in use, or this mail's pool cannot get there: nobody else needs to try. */
+    if (*job->next_hop == '\0' && !reply->unasked && reply->code / 100 == 4 && strcmp(reply->enhanced, "4.4.5") != 0)
         job->destination_down = true;
     if (job->answered < job->n_given)
         return;

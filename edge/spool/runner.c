@@ -27,6 +27,7 @@ struct spool_runner *spool_runner_new(const struct spool_runner_options *options
         [WEIR__SPOOL_DISPOSITION__SPOOL_DEFERRED] = "deferred",   [WEIR__SPOOL_DISPOSITION__SPOOL_DISCARDED] = "discarded",
         [WEIR__SPOOL_DISPOSITION__SPOOL_RELEASED] = "released",
         [WEIR__SPOOL_DISPOSITION__SPOOL_REROUTED] = "rerouted",
+        [WEIR__SPOOL_DISPOSITION__SPOOL_QUARANTINED] = "quarantined",
     };
     struct spool_runner *runner = xcalloc(1, sizeof *runner);
     struct runner_metrics *m = &runner->metrics;
@@ -44,6 +45,9 @@ struct spool_runner *spool_runner_new(const struct spool_runner_options *options
     m->spare_jobs = metrics_gauge(options->metrics, "weir_edge_spool_spare_jobs", NULL);
     for (size_t i = WEIR__SPOOL_DISPOSITION__SPOOL_DELIVERED; i < sizeof results / sizeof *results; i++)
         m->recipients[i] = metrics_counter(options->metrics, "weir_edge_spool_recipients_total", "result=\"%s\"", results[i]);
+    for (size_t i = 0; i < SPAM_FATES; i++)
+        m->spam_fates[i] = metrics_counter(options->metrics, "weir_spam_recipients_total", "fate=\"%s\"", spam_fate_name((enum spam_fate)i));
+    m->spam_incomplete = metrics_counter(options->metrics, "weir_spam_incomplete_total", NULL);
     runner->tick = event_new(options->base, -1, EV_PERSIST, on_tick, runner);
     event_add(runner->tick, &(struct timeval){ 0, TICK_MS * 1000 });
     runner->freed = event_new(options->base, -1, 0, on_freed, runner);
@@ -66,9 +70,10 @@ void spool_runner_free(struct spool_runner **runnerp)
     free(runner);
 }
 
-void spool_runner_reload(struct spool_runner *runner, const struct edge_settings *settings, const char *contact)
+void spool_runner_reload(struct spool_runner *runner, const struct edge_settings *settings, const struct spam_settings *spam, const char *contact)
 {
     runner->options.settings = settings;
+    runner->options.spam = spam;
     runner->options.contact = contact;
 }
 
@@ -125,12 +130,7 @@ static void take_lease(const struct runner_claim *claim, const Weir__SpoolLease 
         wire_recipients_free(&recipients);
         return;
     }
-    size_t len = weir__spool_lease__get_packed_size(lease);
-    uint8_t *packed = xmalloc(len);
-    weir__spool_lease__pack(lease, packed);
-    Weir__SpoolLease *copy = weir__spool_lease__unpack(NULL, len, packed);
-    free(packed);
-    weir_assert(copy != NULL); /* it was just packed */
+    Weir__SpoolLease *copy = wire_copy(&lease->base);
     metric_add(runner->metrics.leases, 1);
     runner->lease_ms = lease->lease_ms;
     job_begin(runner, copy, recipients, &(struct lease_time){ claim->sent_ms, lease->lease_ms }, claim->others);

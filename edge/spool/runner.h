@@ -15,6 +15,7 @@
 #include "edge/delivery/delivery.h"
 #include "edge/scan/scan.h"
 #include "edge/smtp/address.h"
+#include "edge/spam/bands.h"
 #include "edge/spool/ahead.h"
 #include "edge/spool/readers.h"
 #include "proto/node.h"
@@ -34,6 +35,7 @@ struct spool_runner_options { /* all borrowed for the runner's life */
     struct scan_farm *farm;          /* NULL: scanning is turned off by name */
     struct delivery_pool *pool;
     const struct edge_settings *settings;
+    const struct spam_settings *spam;
     const char *contact;             /* for DSNs, "" */
     const char *name;                /* "edge-1" */
     unsigned worker;
@@ -45,7 +47,11 @@ struct spool_runner_options { /* all borrowed for the runner's life */
     enum readers_found (*readers)(void *arg, const char *address, struct readers *readers);
     /* The policy in force, and where it routes an address that is final: no alias is looked up again, and nobody is asked whether it may be relayed. */
     uint64_t (*policy_epoch)(void *arg);
+    /* The egress pool that it goes out from; "": the kernel chooses. Borrowed for the call. */
+    const char *(*egress)(void *arg, const Weir__SpoolEnvelope *envelope);
     void (*route)(void *arg, const char *address, struct spool_route *out);
+    /* By what this recipient's copy is judged where spam engines have a score. */
+    void (*spam_bands)(void *arg, const Weir__SpoolEnvelope *envelope, const char *address, struct spam_bands *out);
     /* A message was found bad here (its client had a 250 already); all borrowed for the call. Once for each destination whose lease found it. */
     void (*virus)(void *arg, const Weir__SpoolEnvelope *envelope, const char *signature);
     /* While drained and without a job: again and again. */
@@ -58,7 +64,7 @@ struct spool_runner *spool_runner_new(const struct spool_runner_options *options
 /* Breaks everything off: what a next hop may have is reported by nobody, and the leases run out. */
 void spool_runner_free(struct spool_runner **runner);
 /* For what begins from now on. */
-void spool_runner_reload(struct spool_runner *runner, const struct edge_settings *settings, const char *contact);
+void spool_runner_reload(struct spool_runner *runner, const struct edge_settings *settings, const struct spam_settings *spam, const char *contact);
 void spool_runner_resume(struct spool_runner *runner);
 /* Takes no more; gives back what no next hop has been given, finishes the rest. */
 void spool_runner_drain(struct spool_runner *runner);

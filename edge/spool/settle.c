@@ -9,6 +9,7 @@
 #include "common/log.h"
 #include "common/memory.h"
 #include "edge/scan/stamp.h"
+#include "edge/spam/fields.h"
 #include "edge/spool/internal.h"
 
 #define RESULT_MS 30000u
@@ -55,6 +56,7 @@ static void log_outcome(const struct job *job, const struct job_outcome *outcome
     static const char *const status[] = {
         [WEIR__SPOOL_DISPOSITION__SPOOL_DELIVERED] = "sent",       [WEIR__SPOOL_DISPOSITION__SPOOL_FAILED] = "bounced",
         [WEIR__SPOOL_DISPOSITION__SPOOL_DEFERRED] = "deferred",    [WEIR__SPOOL_DISPOSITION__SPOOL_DISCARDED] = "discarded",
+        [WEIR__SPOOL_DISPOSITION__SPOOL_QUARANTINED] = "quarantined",
     };
     char given[SHOWN_MAX + 16] = "", code[8] = "", to[SHOWN_MAX], named[SHOWN_MAX];
     uint64_t now = clock_ms();
@@ -212,8 +214,15 @@ static void send_result(struct job *job)
         fill_dsn(&dsn, job);
         body.dsn = &dsn;
     }
+    char symbols[SPAM_SYMBOLS_TEXT_MAX];
+    if (job->verdict != NULL && job->verdict->spam != NULL) {
+        body.scored = true;
+        body.score = job->verdict->spam->score;
+        body.symbols = wire_text_cut(spam_symbols_format(symbols, sizeof symbols, job->verdict->spam), WIRE_SYMBOLS_MAX);
+    }
     if (job->verdict != NULL) {
-        body.scanned = job_is_clean(job);
+        /* Where a score counts, the next lease asks for it again: nothing of this one's would be in the header. */
+        body.scanned = job_is_clean(job) && job->verdict->spam == NULL;
         body.verdict = wire_text(verdict_text(job->verdict));
         body.signature = wire_text(job->verdict->signature);
         body.scanner = wire_text(job->verdict->scanner);

@@ -22,6 +22,7 @@ struct spool_store {
     char id[QUEUE_ID_LEN + 1];
     char *prefix;
     size_t prefix_len;
+    uint64_t skip;
     const struct message *message;
     uint64_t size, offset;        /* of prefix and message together; what is taken */
     uint64_t asked;               /* where the next chunk begins: behind what is taken or under way */
@@ -29,6 +30,8 @@ struct spool_store {
     bool late;                    /* the last chunk is under way, and nothing else */
     bool scanned;                 /* these five go with the last chunk, too */
     char verdict[64], scanner[64], engine[64], signatures[64];
+    uint32_t *let_in;             /* as the answer to the first chunk has it, in order; NULL: none */
+    size_t let_in_count;
     spool_stored_handler stored;
     void *arg;
 };
@@ -43,6 +46,7 @@ static void store_free(struct spool_store *store)
     event_free(store->again);
     free(store->recipients);
     free(store->prefix);
+    free(store->let_in);
     free(store);
 }
 
@@ -58,6 +62,27 @@ void spool_store_cancel(struct spool_store **storep)
 bool spool_store_is_late(const struct spool_store *store)
 {
     return store->late;
+}
+
+static int compare_indexes(const void *a, const void *b)
+{
+    uint32_t one = *(const uint32_t *)a, other = *(const uint32_t *)b;
+    return (one > other) - (one < other);
+}
+
+bool spool_store_let_in(const struct spool_store *store, uint32_t index)
+{
+    return store->let_in_count > 0 && bsearch(&index, store->let_in, store->let_in_count, sizeof index, compare_indexes) != NULL;
+}
+
+static void take_let_in(struct spool_store *store, const Weir__SpoolStored *stored)
+{
+    if (stored->n_let_in == 0)
+        return;
+    free(store->let_in);
+    store->let_in_count = stored->n_let_in;
+    store->let_in = xmemdup(stored->let_in, stored->n_let_in * sizeof *stored->let_in);
+    qsort(store->let_in, store->let_in_count, sizeof *store->let_in, compare_indexes);
 }
 
 static void store_end(struct spool_store *store, enum spool_stored stored, const char *why)
@@ -77,7 +102,7 @@ static char *read_chunk(const struct spool_store *store, const struct ahead_piec
         memcpy(chunk, store->prefix + piece->offset, have);
     }
     while (have < want) {
-        ssize_t got = message_read(store->message, piece->offset + have - store->prefix_len, chunk + have, want - have, why);
+        ssize_t got = message_read(store->message, store->skip + piece->offset + have - store->prefix_len, chunk + have, want - have, why);
         if (got <= 0) {
             if (got == 0)
                 error_set(why, "the message is shorter than it was");
@@ -232,6 +257,8 @@ static void on_answer(void *arg, const Weir__Answer *answer, const struct link_p
         return;
     }
     const Weir__SpoolStored *stored = answer->body_case == WEIR__ANSWER__BODY_SPOOL_STORED ? answer->spool_stored : NULL;
+    if (stored != NULL && wire_equal(&stored->id, store->id))
+        take_let_in(store, stored);
     if (stored != NULL && wire_equal(&stored->id, store->id) && stored->complete) {
         store_end(store, SPOOL_STORED, "");
         return;
@@ -262,7 +289,8 @@ struct spool_store *spool_store_new(const struct spool_store_options *options, s
     store->message = options->message;
     store->prefix = xmemdup(options->prefix, options->prefix_len);
     store->prefix_len = options->prefix_len;
-    store->size = options->prefix_len + message_size(options->message);
+    store->skip = options->skip;
+    store->size = options->prefix_len + message_size(options->message) - options->skip;
     store->timeout_ms = options->timeout_ms;
     store->stored = stored;
     store->arg = arg;

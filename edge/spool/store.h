@@ -28,6 +28,7 @@ struct spool_store_options { /* borrowed for the call, but base, node, ahead and
     const char *prefix;                      /* header lines that come before the message, with their CRLF */
     size_t prefix_len;
     const struct message *message;           /* complete; borrowed until the end */
+    uint64_t skip;                           /* bytes of it that the prefix stands for: an edited header */
     uint64_t timeout_ms;                     /* for the answer to each chunk, and for room to ask (NODE_QUESTION_BYTES) */
 };
 
@@ -39,6 +40,9 @@ typedef void (*spool_stored_handler)(void *arg, enum spool_stored stored, const 
 struct spool_store *spool_store_new(const struct spool_store_options *options, spool_stored_handler stored, void *arg);
 /* The last chunk was asked for: from now on it may be in the spool whatever happens here. */
 bool spool_store_is_late(const struct spool_store *store);
+/* From inside the handler, of what is SPOOL_STORED: whether the recipient of this index was for the quarantine and goes on to the next hop, as its own list
+ * wants. */
+bool spool_store_let_in(const struct spool_store *store, uint32_t index);
 /* No event follows. What was stored of it stays invisible and is removed by its age, unless the last chunk was on its way. */
 void spool_store_cancel(struct spool_store **store);
 

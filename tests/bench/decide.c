@@ -111,7 +111,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
             event_base_loopbreak(decider->base);
         return;
     }
-    uint64_t due = decider->rate != 0 ? (now - decider->first_us) * decider->rate / 1000000 : 0;
+    uint64_t due = decider->rate != 0 ? (now - decider->first_us) * decider->rate / 1000000 + 1 : 0; /* the first is due at once */
     while (decider->asked < due)
         ask(decider, decider->first_us + decider->asked * 1000000 / decider->rate);
 }
@@ -217,7 +217,10 @@ int main(int argc, char **argv)
     struct metrics metrics;
     metrics_init(&metrics);
     decider.samples = xcalloc(SAMPLES, sizeof *decider.samples);
-    decider.base = event_base_new();
+    struct event_config *precise = event_config_new(); /* else its clock is the kernel's tick, and what is due each millisecond comes in heaps each four */
+    event_config_set_flag(precise, EVENT_BASE_FLAG_PRECISE_TIMER);
+    decider.base = event_base_new_with_config(precise);
+    event_config_free(precise);
     struct link_hub *hub = link_hub_new(decider.base, &pair, &metrics);
     link_hub_configure(hub, &cluster);
     decider.node = node_new(decider.base,

@@ -4,6 +4,7 @@ Weir and Postfix have their default durability (fsync and synchronous_commit on;
 turns, and neither scans. Postfix only ever runs in a folder of its own here.
 """
 import contextlib
+import itertools
 import os
 import pathlib
 import re
@@ -14,10 +15,13 @@ import threading
 import time
 
 from measure import cpu_by_role, cpu_seconds, load_cpu, spread, start_sink, weir
+from narrow import SHARES, Narrow
 from postfix import Postfix
 
 PG_BIN = "/usr/lib/postgresql/15/bin"
 TABLES = ("spool_message", "spool_recipient", "spool_body", "spool_queue")
+ALL_TABLES = (*TABLES, "audit")  # what Weir writes of each message it accepts
+SESSIONS = 400  # where the database is the narrow place: as many as fill its batches
 NOWHERE = "127.0.0.1:9"  # a next hop that refuses connections: what is accepted stays
 
 
@@ -59,9 +63,9 @@ class Memory(threading.Thread):
 
 
 class Beside:
-    """Weir and Postfix on one disk, both offered the same load."""
+    """Weir and Postfix on one disk, both offered the same load. Or Weir alone."""
 
-    def __init__(self, bench, next_hop):
+    def __init__(self, bench, next_hop, postfix=True):
         folder = os.environ.get("WEIR_BENCH_DISK", "/var/tmp")
         kind = subprocess.run(["stat", "-f", "-c", "%T", folder], capture_output=True, text=True, check=True).stdout.strip()
         assert kind not in ("tmpfs", "ramfs"), f"{folder} is a {kind}: WEIR_BENCH_DISK must name a folder on a real disk"
@@ -69,20 +73,26 @@ class Beside:
         self.cluster = weir.Cluster(signatures=bench.signatures, next_hop=next_hop, edges=1, scanners=1, scan="off")
         self.cluster.up()
         (self.cluster.dir / "run/postgres-1.pid").write_text(str(self.cluster.postgres_pid()))  # its CPU time counts
+        durable = [self.sql(f"SHOW {name}") for name in ("fsync", "synchronous_commit")]
+        print(f"on {folder} ({kind}); PostgreSQL's fsync and synchronous_commit: {', '.join(durable)}")
+        self.postfix = None
+        if postfix:
+            self.start_postfix(next_hop)
+
+    def start_postfix(self, next_hop):
         held = {"smtpd_client_restrictions": "check_client_access static:HOLD"} if next_hop == NOWHERE else {}
         # No pause of cleanup when mail comes faster than it goes, and the queue manager's own pace.
         self.postfix = Postfix(listens=True, relayhost=re.sub("(.*):", r"[\1]:", next_hop), in_flow_delay="0", queue_run_delay="300s",
                                minimal_backoff_time="300s", maximal_backoff_time="4000s", message_size_limit="0", **held)
         self.postfix.__enter__()
         self.master = int((self.postfix.dir / "queue/pid/master.pid").read_text())
-        durable = [self.sql(f"SHOW {name}") for name in ("fsync", "synchronous_commit")]
-        print(f"on {folder} ({kind}); PostgreSQL's fsync and synchronous_commit: {', '.join(durable)}")
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        self.postfix.__exit__()
+        if self.postfix is not None:
+            self.postfix.__exit__()
         self.cluster.down()
         tempfile.tempdir = self.before
 
@@ -93,9 +103,31 @@ class Beside:
         return subprocess.run([f"{PG_BIN}/psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", self.database(), "-U", "weir", "-c", text, "weir"],
                               capture_output=True, text=True, check=True).stdout.strip()
 
+    def empty(self):
+        """The spool and the audit, as tables are at the beginning of each run of inserts."""
+        self.sql("BEGIN; TRUNCATE spool_message, spool_recipient, spool_body, spool_queue, spool_wake, spool_lane, spool_destination, spool_event, audit;"
+                 " UPDATE spool_usage SET messages = 0, bytes = 0, recipients = 0, delivered = 0, failed = 0, discarded = 0, abandoned = 0; COMMIT")
+
+    def connections(self):
+        """CPU seconds of the coordinators' connections, by what they are for."""
+        whose = self.sql("SELECT pid, CASE WHEN application_name LIKE '% store' OR application_name LIKE '% spare' THEN 'stores' WHEN application_name LIKE '% lease' OR application_name LIKE '% result' THEN 'claims'"
+                         " ELSE 'audit and cluster' END FROM pg_stat_activity WHERE application_name LIKE 'weir %'")
+        found = {}
+        for pid, name in (line.split("|") for line in whose.splitlines()):
+            found[name] = found.get(name, 0) + cpu_seconds(int(pid))
+        return found
+
     def weir(self, *words, until_removed=False):
-        return self.measure(self.cluster.env["EDGE_1_HANDOFF"], lambda: cpu_by_role(self.cluster),
-                            until_removed and Lines(self.cluster.dir / "log/edge-1.log", b": removed"), words)
+        before = self.connections()
+        report = self.measure(self.cluster.env["EDGE_1_HANDOFF"], lambda: cpu_by_role(self.cluster),
+                              until_removed and Lines(self.cluster.dir / "log/edge-1.log", b": removed"), words)
+        report["connections"] = {name: spent - before.get(name, 0) for name, spent in self.connections().items()}
+        return report
+
+    def kept(self, *words):
+        """The same into an empty spool."""
+        self.empty()
+        return self.weir(*words)
 
     def held_by_postfix(self, *words, until_removed=False):
         report = self.measure(f"127.0.0.1:{self.postfix.port}", lambda: {"postfix": cpu_seconds(self.master)},
@@ -131,27 +163,27 @@ def each_ms(report):
 class Inserts:
     """The best that this PostgreSQL does with the same rows, made in the server itself: many to a statement, no other work, nobody to answer."""
 
-    def __init__(self, both, seconds):
+    def __init__(self, both, seconds, tables=TABLES, clients=(1, 2, 4), batches=(50, 250, 1000)):
         self.both, self.seconds = both, seconds
-        both.sql("DROP SCHEMA IF EXISTS bench CASCADE; CREATE SCHEMA bench; CREATE SEQUENCE bench.ids CACHE 1000")
+        schema = f"bench_{len(tables)}"
+        self.tables = [f"{schema}.{table}" for table in tables]
+        both.sql(f"DROP SCHEMA IF EXISTS {schema} CASCADE; CREATE SCHEMA {schema}; CREATE SEQUENCE {schema}.ids CACHE 1000")
         parts = []
-        for table in TABLES:
-            options = both.sql(f"SELECT array_to_string(reloptions, ', ') FROM pg_class WHERE relname = '{table}' AND relnamespace = 'public'::regnamespace")
-            both.sql(f"CREATE TABLE bench.{table} (LIKE public.{table} INCLUDING ALL) WITH ({options})")
+        for table in tables:
+            options = both.sql(f"SELECT 'WITH (' || array_to_string(reloptions, ', ') || ')' FROM pg_class WHERE oid = 'public.{table}'::regclass")
+            both.sql(f"CREATE TABLE {schema}.{table} (LIKE public.{table} INCLUDING ALL) {options}")
             # Not CREATE TABLE AS: that would compress the body, which then stays so in the other table.
-            both.sql(f"CREATE TABLE bench.one_{table} (LIKE public.{table} INCLUDING STORAGE)")
-            both.sql(f"INSERT INTO bench.one_{table} SELECT * FROM public.{table} LIMIT 1")
+            both.sql(f"CREATE TABLE {schema}.one_{table} (LIKE public.{table} INCLUDING STORAGE)")
+            weir.wait_until(lambda t=table: both.sql(f"INSERT INTO {schema}.one_{t} SELECT * FROM public.{t} LIMIT 1 RETURNING 1"), 30, "a row of a message")
             columns = both.sql(f"SELECT attname FROM pg_attribute WHERE attrelid = 'public.{table}'::regclass AND attnum > 0 ORDER BY attnum").split()
             chosen = ", ".join("i.id" if column == "id" else f"t.{column}" for column in columns)
-            parts.append(f"{table} AS (INSERT INTO bench.{table} SELECT {chosen} FROM i, bench.one_{table} AS t)")
-        self.script = both.cluster.dir / "inserts.sql"
-        self.script.write_text("WITH i AS MATERIALIZED (SELECT lpad(nextval('bench.ids')::text, 20, '0') AS id FROM generate_series(1, :batch)), "
+            parts.append(f"{table} AS (INSERT INTO {schema}.{table} SELECT {chosen} FROM i, {schema}.one_{table} AS t)")
+        self.script = both.cluster.dir / f"inserts-{len(tables)}.sql"
+        self.script.write_text(f"WITH i AS MATERIALIZED (SELECT lpad(nextval('{schema}.ids')::text, 20, '0') AS id FROM generate_series(1, :batch)), "
                                + ", ".join(parts) + " SELECT;\n")
         found = {}
-        for clients in (1, 2, 4):
-            for batch in (50, 250, 1000):
-                self.clients, self.batch = clients, batch
-                found[self.run(2)["rate"]] = clients, batch
+        for self.clients, self.batch in itertools.product(clients, batches):
+            found[self.run(2)["rate"]] = self.clients, self.batch
         self.clients, self.batch = found[max(found)]
 
     def run(self, seconds=None):
@@ -161,7 +193,7 @@ class Inserts:
                               "-f", self.script, "-h", self.both.database(), "-U", "weir", "weir"], capture_output=True, text=True, check=True).stdout
         used = cpu_by_role(self.both.cluster)["postgres"] - before
         done = int(re.search(r"transactions actually processed: (\d+)", out).group(1)) * self.batch
-        self.both.sql("; ".join(f"TRUNCATE bench.{table}" for table in TABLES))
+        self.both.sql("TRUNCATE " + ", ".join(self.tables))
         return {"rate": float(re.search(r"^tps = ([\d.]+)", out, re.M).group(1)) * self.batch, "each": 1000 * used / max(1, done)}
 
 
@@ -197,6 +229,14 @@ class Series:
         print_cpu(self.name, each, sums, [1000 * report["load_cpu"] / report["messages"] for report in self.reports])
         return sums, each
 
+    def print_connections(self):
+        each = {}
+        for report in self.reports:
+            of_all = report["connections"] | {"its own": report["cpu"]["postgres"] - sum(report["connections"].values())}
+            for name, spent in of_all.items():
+                each.setdefault(name, []).append(1000 * spent / report["messages"])
+        print("  of PostgreSQL's: " + ", ".join(f"{name} {statistics.median(values):.3f}" for name, values in each.items()))
+
 
 def ratios(one, other):
     return [a / b for a, b in zip(one, other)]
@@ -215,7 +255,7 @@ class Durable:
                 inserts = Inserts(both, self.seconds)
                 for _ in range(self.rounds):
                     theirs.add(both.held_by_postfix(*words))
-                    ours.add(both.weir(*words))
+                    ours.add(both.kept(*words))
                     limit.append(inserts.run())
                 best = [run["rate"] for run in limit]
                 print(f"accepted durably, 4 KiB, {sessions} sessions: Weir {spread(ours.of('rate'), ' msg/s', 0)}, Postfix {spread(theirs.of('rate'), ' msg/s', 0)}: "
@@ -223,6 +263,7 @@ class Durable:
                 print(f"  best batched inserts of the same rows, made within PostgreSQL, {inserts.clients} connections of {inserts.batch}: {spread(best, ' msg/s', 0)}; "
                       f"Weir has {spread([100 * share for share in ratios(ours.of('rate'), best)], ' %')}   goal >= 70 %")
                 sums, each = ours.print_cpu()
+                ours.print_connections()
                 theirs.print_cpu()
                 cores = os.cpu_count()
                 bound = [1000 * cores / (total + 1000 * report["load_cpu"] / report["messages"]) for total, report in zip(sums, ours.reports)]
@@ -232,6 +273,32 @@ class Durable:
                       f"as part of PostgreSQL's for Weir {spread([100 * share for share in ratios(bare, each['postgres'])], ' %')}")
                 for side in (ours, theirs):
                     print(f"  latency, {side.name}: p50 {spread(side.of('latency_p50_ms'), ' ms')}  p99 {spread(side.of('latency_p99_ms'), ' ms')}")
+
+    def narrow(self):
+        """Handoff of 4 KiB messages and bare inserts, both with a PostgreSQL that has a small share of one core."""
+        words = ("--sessions", SESSIONS, "--seconds", self.seconds, "--size", 4096)
+        with Beside(self, NOWHERE, postfix=False) as both, contextlib.ExitStack() as held:
+            narrow = Narrow.of(both.cluster.postgres_pid())
+            if narrow is None:
+                return
+            held.callback(narrow.end)
+            for percent in SHARES:
+                ours, limits = Series("Weir"), ([], [])
+                both.weir("--sessions", SESSIONS, "--messages", 1000, "--size", 4096)
+                with narrow.held(percent):
+                    inserts = [Inserts(both, self.seconds, tables, clients=(1, 2), batches=(250, 1000)) for tables in (TABLES, ALL_TABLES)]  # no others were ever best
+                    for _ in range(self.rounds):
+                        ours.add(both.kept(*words))
+                        for one, limit in zip(inserts, limits):
+                            limit.append(one.run())
+                print(f"PostgreSQL with {percent} % of one core, 4 KiB, {SESSIONS} sessions: Weir {spread(ours.of('rate'), ' msg/s', 0)}; refused {ours.refused()}")
+                for one, limit, which in zip(inserts, limits, ("the same rows", "the same rows and that of the audit")):
+                    best = [run["rate"] for run in limit]
+                    print(f"  best batched inserts of {which}, {one.clients} connections of {one.batch}: {spread(best, ' msg/s', 0)}, "
+                          f"CPU {spread([run['each'] for run in limit], ' ms per message', 3)}; Weir has {spread([100 * share for share in ratios(ours.of('rate'), best)], ' %')}"
+                          + ("   goal >= 70 %" if one is inserts[0] else ""))
+                ours.print_cpu()
+                ours.print_connections()
 
     def through(self):
         """Accepted, stored and delivered: until the last of some thousands is gone from the queue."""

@@ -15,6 +15,7 @@ import threading
 import time
 
 from measure import cpu_by_role, cpu_seconds, spread, weir
+from narrow import SHARES, Narrow
 from postfix import Postfix
 
 OPEN, BUCKETS = 1000, 10000
@@ -77,6 +78,11 @@ def statements_rate(cluster, folder, decisions, connections, seconds):
     done = subprocess.run(["pgbench", "-n", "-M", "prepared", "-c", str(connections), "-j", str(connections), "-T", str(seconds), *paths, cluster.env["DATABASE_URL"]],
                           capture_output=True, text=True, check=True)
     return decisions * float(re.search(r"^tps = ([0-9.]+)", done.stdout, re.M).group(1))
+
+
+def best_statements(cluster, folder):
+    """Their rate, and how many decisions each, on how many connections."""
+    return max(((statements_rate(cluster, folder, size, connections, 2), size, connections) for size in BATCHES for connections in (1, 2)))
 
 
 class Crowd(threading.Thread):
@@ -173,7 +179,7 @@ class Sharing:
         cluster = self.cluster(edges=1, scanners=1, scan="off", sets=["edge.workers=1"])
         (cluster.dir / "run/postgres-1.pid").write_text(str(cluster.postgres_pid()))
         decider, folder = Decider(cluster), cluster.dir / "bench"
-        best = max(((statements_rate(cluster, folder, size, connections, 2), size, connections) for size in BATCHES for connections in (1, 2)))
+        best = best_statements(cluster, folder)
         rates, direct, alone, shares, cpu, half, p50 = [], [], [], [], {}, [], []
         for _ in range(self.rounds):
             before = cpu_by_role(cluster)
@@ -193,6 +199,23 @@ class Sharing:
               f"{best[2]} connections: {spread(direct, ' /s', 0)}; share {spread(shares, ' %')}   goal >= 70 %")
         print(f"  CPU ms per 1,000 decisions: {words_of(cpu)}; PostgreSQL's directly {spread(alone)}")
         print(f"  at half of that rate: p50 {spread(p50, ' ms', 2)}, p99 {spread(half, ' ms', 2)}   goal < 5 ms")
+        narrow = Narrow.of(cluster.postgres_pid())
+        for percent in SHARES if narrow is not None else ():
+            with narrow.held(percent):
+                self.decisions_narrow(percent, cluster, decider, folder)
+        if narrow is not None:
+            narrow.end()
+
+    def decisions_narrow(self, percent, cluster, decider, folder):
+        """The same with a database that has a small share of one core."""
+        best, direct, rates = best_statements(cluster, folder), [], []
+        for _ in range(self.rounds):
+            direct.append(statements_rate(cluster, folder, best[1], best[2], self.seconds))
+            rates.append(decider.run(self.seconds, "--open", OPEN)["rate"])
+        half = [decider.run(self.seconds, "--rate", int(statistics.median(rates) / 2)) for _ in range(self.rounds)]
+        print(f"  PostgreSQL with {percent} % of one core: {spread(rates, ' /s', 0)}; the statements directly, {best[1]} each on {best[2]} connections: {spread(direct, ' /s', 0)}; "
+              f"share {spread([100 * ours / alone for ours, alone in zip(rates, direct)], ' %')}   goal >= 70 %; at half of that rate p50 "
+              f"{spread([report['p50_ms'] for report in half], ' ms', 2)}, p99 {spread([report['p99_ms'] for report in half], ' ms', 2)}")
 
     def refusals(self):
         """Clients that are over a limit, refused at connect; each server's own CPU time says what one core could do."""

@@ -114,12 +114,20 @@ def former_primary_comes_back(cluster, devices):
         wait_until(lambda n=name: looked(n), 60, f"{name} looks at the former primary")
     goes_on(devices)
 
-    # One that has seen neither believes the first it meets. Nodes do not believe the coordinator, and tell it nothing.
+    # One that has seen neither believes the first it meets, until nodes that have heard of the other tell it. Then it uses the other.
     cluster.stop("coordinator-2")
-    (cluster.dir / "database").write_text(f"host={former} dbname=weir user=weir target_session_attrs=read-write\n")
+    known = len(cluster.log("coordinator-2"))
     cluster.start("coordinator-2")
+
+    def said():
+        return cluster.log("coordinator-2")[known:]
+
     for node in ("edge-1", "edge-2", "scanner-1"):
         wait_until(lambda n=node: "is not believed, its database is a former primary" in cluster.log(n), 60, f"{node} hears of it")
+    wait_until(lambda: "has heard of" in said() and "is a former primary (" in said(), 60, "coordinator-2 hears of its successor")
+    wait_until(lambda: cluster.http("/readyz", 2)[0] == 200 and cluster.standby.query(
+        "SELECT count(*) > 0 FROM pg_stat_activity WHERE application_name LIKE 'weir coordinator-2%'") == [["t"]], 60, "coordinator-2 uses the successor")
+    assert cluster.metric("weir_db_former_primaries_told_total", 2, node="coordinator-2") >= 1
     goes_on(devices)
     assert ask("SELECT count(*) FROM spool_message") == count
 

@@ -22,17 +22,19 @@ def envelope(ident, **facts):
 
 
 def recipients(*pairs):
-    """Pairs of (address, destination), numbered from 0."""
+    """Pairs of (address, destination), numbered from 0; with a third word for the quarantine, for that reason."""
     return pb.SpoolRecipients(recipients=[
-        pb.SpoolRecipient(index=number, address=address if isinstance(address, bytes) else address.encode(), destination=destination.encode())
-        for number, (address, destination) in enumerate(pairs)]).SerializeToString()
+        pb.SpoolRecipient(index=number, address=address if isinstance(address, bytes) else address.encode(), destination=destination.encode(),
+                          quarantine="QUARANTINE_" + "".join(reason or ("not",)).upper())
+        for number, (address, destination, *reason) in enumerate(pairs)]).SerializeToString()
 
 
 def outcomes(*triples):
-    """Triples of (index, disposition, text); of REROUTED the text is the destination."""
+    """Triples of (index, disposition, text); of REROUTED the text is the destination, of QUARANTINED the reason."""
     return pb.SpoolOutcomes(outcomes=[
         pb.SpoolOutcome(index=index, disposition=pb.SpoolDisposition.Value("SPOOL_" + name), code={"DELIVERED": 250, "FAILED": 550, "REROUTED": 0}.get(name, 450),
-                        enhanced=b"2.0.0", text=text.encode()) for index, name, text in triples]).SerializeToString()
+                        enhanced=b"2.0.0", text=text.encode(), reason=text.encode() if name == "QUARANTINED" else b"")
+        for index, name, text in triples]).SerializeToString()
 
 
 class Edge:

@@ -1,6 +1,7 @@
 """AUTH: accounts of the database, the limits on guessing, a directory, and what must not be seen of a password."""
 import base64
 import concurrent.futures
+import json
 import os
 import pathlib
 import re
@@ -144,6 +145,20 @@ def test_accounts_by_weirctl(auth_cluster):
     short = subprocess.run([*shlex.split(auth_cluster.env["WEIRCTL"]), "account", "add", "c@example.edu"], input="short\n", text=True, capture_output=True)
     assert short.returncode == 65 and "8 bytes" in short.stderr
     assert authenticate(auth_cluster, "bob@example.edu", "builders1").code == 235
+    named = auth_cluster.weirctl("account", "senders", "BOB@example.edu", "@masons.example.edu", "bob@example.edu")
+    assert "@masons.example.edu bob@example.edu" in named.stdout and "@builders" not in named.stdout and named.stderr == "", named
+    (change,) = [act for act in json.loads(auth_cluster.weirctl("--json", "history", "--limit", "50").stdout) if act["action"] == "account senders"]
+    assert change["target"] == "bob@example.edu" and "@builders.example.edu" in json.dumps(change), change
+    for words, said in ((("*@example.edu",), "write @example.edu"), (("@*.example.edu",), "not an address or @domain"), (("bob",), "not an address or @domain")):
+        for verb in ("senders", "add"):
+            wrong = subprocess.run([*shlex.split(auth_cluster.env["WEIRCTL"]), "account", verb, "bob@example.edu", *words], input="builders1\n", text=True,
+                                   capture_output=True)
+            assert wrong.returncode == 65 and said in wrong.stderr, wrong
+    assert "there is no account zoe" in auth_cluster.weirctl("account", "senders", "zoe", "@example.edu", check=False).stderr
+    assert authenticate(auth_cluster, "bob@example.edu", "builders1").code == 235, "its password is the one it was"
+    warned = subprocess.run([*shlex.split(auth_cluster.env["WEIRCTL"]), "account", "add", "nobody"], input="builders1\n", text=True, capture_output=True)
+    assert warned.returncode == 0 and "nobody may send as nobody" in warned.stderr, warned
+    auth_cluster.weirctl("account", "delete", "nobody")
     auth_cluster.weirctl("account", "disable", "bob@example.edu")
     assert authenticate(auth_cluster, "bob@example.edu", "builders1").code == 535
     auth_cluster.weirctl("account", "enable", "bob@example.edu")

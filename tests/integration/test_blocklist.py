@@ -38,7 +38,7 @@ def two(names):
     """The first leads, has own_addresses, and a schedule that no test sees the end of. The second takes what edges tell, asks a silent list, too, and again all the time."""
     forward, _, stubs = names.settings()
     own = {"blocklist_forward": forward.split("=", 1)[1], "blocklist_stub": stubs.split("=", 1)[1]}
-    with Coordinators(2, sets=[f"{key} = {value}" for key, value in own.items()]) as made:
+    with Coordinators(2, sets=[f"{key} = {value}" for key, value in {**own, "blocklist_private": "on"}.items()]) as made:
         text = (made.dir / "common.conf").read_text()
         first, second = text.split('[coordinator "coordinator-2"]\n')
         (made.dir / "common.conf").write_text(
@@ -104,7 +104,7 @@ def test_S63_who_asks_is_one(two):
     assert rounds() > before and sum(lookups(two, "coordinator-1").values()) == rounds() * 2 * len(ADDRESSES)
     assert not lookups(two, "coordinator-2")
     # Who is not lost keeps what he has claimed, and may have it again.
-    claim = "SELECT count(*) FROM blocklist_claim('{}', '5s', '0', '1 hour', '{{127.0.0.2}}', ARRAY['bl.plain'], 64)"
+    claim = "SELECT count(*) FROM blocklist_claim('{}', '5s', '0', '1 hour', '{{127.0.0.2}}', ARRAY['bl.plain'], 64, true)"
     claims = "; ".join(claim.format(name) for name in ("coordinator-1", "coordinator-2", "coordinator-1", "coordinator-2"))
     assert two.pg.query(f"BEGIN; {claims}; ROLLBACK") == [["1"], ["0"], ["1"], ["0"]]
 
@@ -139,9 +139,21 @@ def test_S63_the_next_leader_goes_on(two, names):
     assert lookups(two, "coordinator-2")[SILENT, "failed"] >= 2
     edge.close()
 
-    # Lists that are taken out of the configuration are forgotten.
+    # Private addresses are in nobody else's list. Whoever has no others looks nothing up, and says so.
     two.stop("coordinator-2")
     config = two.dir / "common.conf"
+    config.write_text(config.read_text().replace("blocklist_private = on\n", ""))
+    two.start("coordinator-2")
+    two.pg.query("UPDATE node_process SET addresses = '[\"127.0.0.3\", \"10.0.0.1\", \"fd00::1\"]' WHERE node = 'edge-1'")
+    wait_until(lambda: two.run_ctl("blocklist", "check").returncode == 78, 60, "there is nothing to look up")
+    said = "no own address is known, but 3 private, which only lists of your own have (blocklist_private): name those that mail leaves from in own_addresses"
+    assert f"nothing is looked up: {said}" in two.run_ctl("blocklist", "check").stderr
+    assert f"nothing is looked up: {said}" in two.ctl("blocklist", "status") and "3 private addresses are left out" in two.ctl("blocklist", "status")
+    assert f"problem       own addresses are not looked up in blocklists: {said}" in two.ctl("status")
+    assert two.metric("weir_own_address_check_timestamp_seconds", "coordinator-2") == 0
+
+    # Lists that are taken out of the configuration are forgotten.
+    two.stop("coordinator-2")
     config.write_text("".join(line for line in config.read_text().splitlines(True) if not line.startswith("blocklist_zones")))
     two.start("coordinator-2")
     wait_until(lambda: "nothing is looked up" in two.ctl("blocklist", "status"), 60, "no list")

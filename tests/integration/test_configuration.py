@@ -16,6 +16,7 @@ BAD = {
     ("cluster", "name"): "J\u00f6rg",
     ("cluster", "contact"): "J\u00f6rg",
     ("edge", "dnsbl_text"): "J\u00f6rg",
+    ("spam", "spam_subject"): "J\u00f6rg",
     ("coordinator", "database"): None,  # libpq: test_what_only_this_machine_knows
     ("auth", "ldap_base"): None,
     ("auth", "ldap_service_dn"): None,
@@ -40,7 +41,7 @@ def keys():
 @pytest.mark.parametrize("section", sorted({section for section, key in keys()}))
 def test_a_bad_value_of_every_key_is_told_with_its_line_by_every_program(tmp_path, section):
     path = tmp_path / "weir.conf"
-    name = {"listener": ' "relay"', "coordinator": f' "{COORDINATOR}"'}.get(section, "")
+    name = {"listener": ' "relay"', "coordinator": f' "{COORDINATOR}"', "egress": ' "bulk"'}.get(section, "")
     tried = 0
     for key in [key for known, key in keys() if known == section]:
         bad = BAD.get((section, key), NO_SUCH)
@@ -102,6 +103,14 @@ def make_site(tmp_path):
 def test_a_good_file(site):
     path, _ = site()
     assert {program: done.stderr for program, done in check(path).items()} == dict.fromkeys([*DAEMONS, "weirctl"], "")
+
+
+def test_results_in_the_name_of_another_edge_are_warned_of(tmp_path):
+    path = tmp_path / "weir.conf"
+    for text, warned in (("spam_engines = native\n", True), ("spam_engines = native\nauthserv_id = mx.example.edu\n", False), ("", False)):
+        path.write_text("[spam]\n" + text)
+        done = run(weir.BIN / "weirctl", "-c", path, "config", "check")
+        assert done.returncode == 0 and ("warning: [spam] authserv_id is not set" in done.stderr) == warned, done.stderr
 
 
 @pytest.mark.parametrize("section, key, value, programs, said", [

@@ -227,13 +227,15 @@ def test_S52_a_drain_outlives_whoever_leads(two, named, edges):
         edges.open(name, at=other)
     wait_until(lambda: "the DNS was not updated" in two.ctl("status"), 60, "its try")
     assert all(node(two, name)["drain_step"] == "leaving the DNS" for name in ("edge-1", "edge-2"))
-    assert "edge-1 is leaving the DNS, wanted by operator" in two.ctl("status")
+    assert "edge-1 is leaving the DNS (weirctl drain --now edge-1 does not wait for it), wanted by operator" in two.ctl("status")
+    wait_until(lambda: two.metric("weir_dns_drains_waiting", other) == 2, 60, "the metric")
     edge = edges.nodes["edge-2"]
     two.ctl("drain", "--now", "edge-2")
     assert edge.state(lambda s: entry(s, "edge-2").drain and not entry(s, "edge-1").drain, 30)
     named.start()
     wait_addresses(named, [THIRD])
     assert edge.state(lambda s: entry(s, "edge-1").drain, 60)
+    wait_until(lambda: two.metric("weir_dns_drains_waiting", other) == 0, 60, "the metric")
 
 
 def test_the_last_edge_is_not_waited_for(two, named, edges):
@@ -243,6 +245,40 @@ def test_the_last_edge_is_not_waited_for(two, named, edges):
     wait_addresses(named, [FOUR], [SIX])
     assert two.run_ctl("drain", "edge-1").returncode == 77
     assert two.json("drain", "--force", "edge-1")["drain_held"] is False
+
+
+def test_what_is_not_the_clusters_any_more_leaves_the_dns(two, named, edges):
+    """An edge whose key is revoked; a name of before, after a while, and when the new one has its own: a name server that does not do it is asked again.
+    What somebody else gave that name stays, and a name that is only written another way is none of before."""
+    path = two.dir / "common.conf"
+    before = path.read_text()
+
+    def begin_with(section):
+        for name in two.names:
+            two.stop(name)
+        path.write_text(before.split("\n[dns]\n")[0] + section)
+        two.start()
+        for number, addresses in enumerate(((FOUR, SIX), (OTHER,)), 1):
+            two.edges.open(f"edge-{number}")
+            two.edges.tell(f"edge-{number}", *addresses)
+
+    two.ctl("keys", "revoke", "edge-3")
+    wait_addresses(named, [FOUR, OTHER], [SIX])
+    begin_with(dns_section(named, dns_name=f"new.{ZONE}", dns_former_wait="1h"))
+    wait_until(lambda: named.addresses("new") == ([FOUR, OTHER], [SIX]), 60, "the new name")
+    assert f"mx.{ZONE}, the name before" in two.ctl("dns") and named.addresses() == ([FOUR, OTHER], [SIX])
+    wait_until(lambda: any(two.metric("weir_dns_former_names", name) == 1 for name in two.names), 60, "the metric")
+    named.update(f"update add mx.{ZONE}. 60 A 203.0.113.66")
+    named.stop()
+    begin_with(dns_section(named, dns_name=f"New.{ZONE.upper()}", dns_former_wait="0"))
+    wait_until(lambda: two.json("dns")["former"][0]["error"], 60, "a try")
+    former, = two.json("dns")["former"]
+    assert former["name"] == f"mx.{ZONE}" and {FOUR, OTHER, SIX} <= set(former["addresses"]), former
+    named.start()
+    wait_addresses(named, ["203.0.113.66"])
+    wait_until(lambda: two.json("dns")["former"] == [], 60, "that nothing is left to do")
+    assert named.addresses("new") == ([FOUR, OTHER], [SIX]) and named.records("mx", "MX") is not None
+    path.write_text(before)
 
 
 def test_without_a_server_nothing_is_pushed(two, named):

@@ -79,7 +79,7 @@ def test_s59_unregistered_hosts_are_refused_counted_and_listed(site):
 def test_s58_the_export_is_the_register(site, tmp_path):
     register = [ipaddress.ip_network(line.split()[0]) for line in HOSTS.splitlines()]
     assert [ipaddress.ip_network(line) for line in site.weirctl("hosts", "export").stdout.split()] == register
-    (tmp_path / "hosts").write_text(HOSTS)
+    (tmp_path / "hosts").write_text(HOSTS + '192.0.2.99 owner=guest reason="was here" approved_by=head expires=2020-12-31\n')  # that one is over
     done = subprocess.run([BIN / "weirctl", "hosts", "export", "--policy", tmp_path, "--format", "nftables"], capture_output=True, text=True, check=True)
     lines = [line.strip() for line in done.stdout.splitlines()]
     v4, v6 = lines.index("add element inet weir registered4 {"), lines.index("add element inet weir registered6 {")

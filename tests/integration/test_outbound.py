@@ -90,6 +90,10 @@ def test_s63_an_account_is_slowed_down_then_held_then_released(site):
         wait_until(lambda n=n: len(site.sink.with_token(f"held-{n}")) == 1, 30, "the mail, once")
     did = json.loads(site.weirctl("--json", "history").stdout)[-1]
     assert (did["action"], did["target"]) == ("outbound release", who)
+    override = did["detail"]["override"]
+    named = f"SELECT count(*) FROM audit WHERE id IN ('{ids[0]}', '{ids[1]}', '{ids[2]}') AND disposition = 'delivered' AND override = {override}"
+    wait_until(lambda: site.query(named) == [["3"]], 30, "each says by which word it went on")
+    assert f"override={override} " in site.weirctl("trace", ids[0]).stdout
     free = wait_until(lambda: [a for a in [alice.send(2, ["d@example.edu"], message(token="free"))[-1]] if a.code == 250], 30, "free again")
     wait_until(lambda: site.sink.with_token("free"), 30, f"{free}: not held")
 
@@ -145,6 +149,99 @@ def test_s63_who_is_refused_is_told_and_devices_are_not(site):
     wait_until(taken_again, 30, "the count was looked at")
     site.query(f"DELETE FROM outbound_stop WHERE subject = 'host {OTHER}'")  # by whatever hand: no mail is held for nobody
     wait_until(lambda: site.sink.with_token("device"), 30, "what was held for it")
+
+
+EGRESSES = """
+[egress "bulk"]
+addresses = 127.0.0.81
+hostname = bulk.weir.test
+use_for = handoff
+
+[egress "suspect"]
+addresses = 127.0.0.82, 127.0.0.83
+hostname = suspect.weir.test
+
+[egress "six"]
+addresses = ::1
+"""
+USUAL, BULK, SUSPECT = ("127.0.0.1", "edge-{}.weir.test"), ("127.0.0.81", "bulk.weir.test"), ("127.0.0.82 127.0.0.83", "suspect.weir.test")
+tokens = (f"egress-{number}" for number in range(1000000))
+
+
+def went_out_from(site, door, edge, of):
+    """A message of that host through that door left as of that pool, as the next hop sees it."""
+    token = next(tokens)
+    answer = site.send(message(token=token), edge=edge, source="127.0.0.1", door=door)
+    if answer.code != 250:
+        return False
+    _, envelope = wait_until(lambda: site.sink.with_token(token), 30, "it is delivered")[0]
+    return envelope["client"] in of[0].split() and envelope["helo"] == of[1].format(edge)
+
+
+@pytest.mark.sanitized
+def test_s71_suspect_mail_goes_out_from_other_addresses(site):
+    """What goes through the session and through the spool, by its kind, and of whom one command moves; others are not moved."""
+    for edge in (1, 2):
+        with open(site.dir / f"edge-{edge}" / "weir.conf", "a", encoding="ascii") as config:
+            config.write(EGRESSES)
+        site.reload(f"edge-{edge}")
+    assert went_out_from(site, "RELAY", 1, USUAL) and went_out_from(site, "HANDOFF", 1, BULK)
+    nobody = site.weirctl("outbound", "pool", "127.0.0.1", "nowhere", check=False)
+    assert nobody.returncode == 65 and 'no edge has an [egress "nowhere"]' in nobody.stderr
+    wait_until(lambda: site.weirctl("outbound", "pool", "127.0.0.1", "suspect", "--reason", "is listed", check=False).returncode == 0, 30, "edges have told of their pools")
+    for edge in (1, 2):
+        wait_until(lambda e=edge: went_out_from(site, "RELAY", e, SUSPECT), 30, "it is moved at each edge")
+    wait_until(lambda: went_out_from(site, "HANDOFF", 2, SUSPECT), 30, "and in the spool, whichever edge delivers")
+    shown = json.loads(site.weirctl("--json", "outbound", "show", "127.0.0.1").stdout)
+    assert (shown["pool"], shown["pool_reason"], shown["state"]) == ("suspect", "is listed", "free") and "suspect" in site.weirctl("outbound", "list").stdout
+    alice = Account(site)
+    token = next(tokens)
+    wait_until(lambda: alice.send(1, ["b@example.edu"], message(token=token))[-1].code == 250, 30, "alice is free")
+    assert wait_until(lambda: site.sink.with_token(token), 30, "hers")[0][1]["helo"].startswith("edge-"), "nobody else is moved"
+    site.weirctl("outbound", "pool", "127.0.0.1", "six")
+
+    def unreachable(edge=1):
+        with Smtp(site.relay(edge)) as client:
+            answer = client.envelope()[0]
+            return answer.code == 451 and "no address of the egress pool can reach it" in answer.text
+    wait_until(unreachable, 30, "no other address is taken instead")
+    wait_until(lambda: unreachable(2), 30, "nor at the other edge")
+    token = next(tokens)
+    waits = site.send(message(token=token), source="127.0.0.1", door="HANDOFF").queue_id
+    wait_until(lambda: site.query(f"SELECT 1 FROM spool_event WHERE id = '{waits}' AND what = 'deferred' AND reply LIKE '%no address of the egress pool%'"), 60, "nor in the spool")
+    assert site.query("SELECT destination FROM spool_destination") == [], "which is no reason for others' mail to wait"
+    assert site.weirctl("outbound", "pool", "127.0.0.1", "-").stdout == "mail of host 127.0.0.1 goes out as that of its kind\n"
+    wait_until(lambda: went_out_from(site, "RELAY", 1, USUAL), 30, "it is back")
+    site.weirctl("queue", "retry", waits)
+    wait_until(lambda: site.sink.with_token(token), 60, "what waited goes out")
+
+
+def quietly(query, sql):
+    """Nodes hear of it with the next change."""
+    query(f"ALTER TABLE outbound_stop DISABLE TRIGGER outbound_stop_changed; {sql}; ALTER TABLE outbound_stop ENABLE TRIGGER outbound_stop_changed")
+
+
+def test_s63_direct_mail_is_held_however_many_are_stopped(site):
+    """Of more than a thousand edges know, too: what would go straight to the next hop rests."""
+    quietly(site.query, "INSERT INTO outbound_stop (subject, state, dry, reason, evidence) SELECT 'host 10.1.' || n / 250 || '.' || n % 250, 'held', false, 'a test', '{}'"
+                        " FROM generate_series(1, 1000) AS n")
+    try:
+        site.query(f"INSERT INTO outbound_stop (subject, state, dry, since, reason, evidence) VALUES ('host {OTHER}', 'held', false, now() - interval '1 day', 'a test', '{{}}')")
+
+        def held():
+            answer = site.send(message(token="beyond"), source=OTHER)
+            return answer.code == 250 and site.query(f"SELECT held FROM spool_queue WHERE id = '{answer.queue_id}'") == [["t"]]
+        wait_until(held, 30, "held at the edge")
+        site.query(f"UPDATE outbound_stop SET state = 'refused' WHERE subject = 'host {OTHER}'")
+
+        def refused():
+            with Smtp(site.relay(1), source=OTHER) as client:
+                return client.command("MAIL FROM:<a@example.org>").code == 550
+        wait_until(refused, 30, "refused at the edge")
+    finally:
+        quietly(site.query, "DELETE FROM outbound_stop WHERE subject LIKE 'host 10.1.%'")
+        site.query(f"DELETE FROM outbound_stop WHERE subject = 'host {OTHER}'")
+    wait_until(lambda: site.query("SELECT count(*) FROM spool_message WHERE held_for <> ''") == [["0"]], 60, "it goes on")
 
 
 @pytest.fixture(scope="module")
@@ -266,11 +363,28 @@ def hold(pg, who, count, size=100, complete=True):
 
 def test_s63_who_is_stopped_is_told_before_who_is_slowed_down(empty):
     stop(empty, "account old@b.test", since="now() - interval '9 days'")
-    empty.query("ALTER TABLE outbound_stop DISABLE TRIGGER outbound_stop_changed; INSERT INTO outbound_stop (subject, state, dry, reason, evidence)"
-                " SELECT 'host 10.0.' || n / 250 || '.' || n % 250, 'throttled', false, '', '{}' FROM generate_series(1, 1000) AS n;"
-                "ALTER TABLE outbound_stop ENABLE TRIGGER outbound_stop_changed")
+    quietly(empty.query, "INSERT INTO outbound_stop (subject, state, dry, reason, evidence)"
+                         " SELECT 'host 10.0.' || n / 250 || '.' || n % 250, 'throttled', false, '', '{}' FROM generate_series(1, 1000) AS n")
     told = json.loads(empty.query("SELECT outbound_stops()")[0][0])
     assert len(told) == 1000 and told[0] == {"subject": "account old@b.test", "state": "held"}
+    assert empty.query("SELECT outbound_stops_beyond()") == [["[]"]]  # nobody who is slowed down
+    quietly(empty.query, "UPDATE outbound_stop SET state = 'held'")
+    for change, letter in (("", "h"), ("state = 'refused'", "r"), ("full_up = true", "f")):
+        if change:
+            quietly(empty.query, f"UPDATE outbound_stop SET {change} WHERE subject = 'account old@b.test'")
+        assert empty.query("SELECT outbound_stops_beyond(), outbound_states_beyond()") == [['["account old@b.test"]', letter]]
+
+
+def test_s63_thousands_of_stops_change_the_state_once(empty):
+    def epoch():
+        return int(empty.query("SELECT epoch FROM cluster")[0][0])
+    for change in ("INSERT INTO outbound_stop (subject, state, dry, reason, evidence) SELECT 'account ' || n, 'held', false, '', '{}' FROM generate_series(1, 5000) AS n",
+                   "UPDATE outbound_stop SET idle = true", "DELETE FROM outbound_stop"):
+        before = epoch()
+        empty.query(change)
+        assert epoch() == before + 1, change
+    empty.query("UPDATE outbound_stop SET idle = true")
+    assert epoch() == before + 1  # nothing was changed
 
 
 def test_s63_off_frees_who_is_slowed_down_and_stops_rest(empty):

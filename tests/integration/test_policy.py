@@ -145,8 +145,9 @@ def test_S48_S49_aliases_of_own_domains(make_cluster):
                      + "\ncrowd.example.edu\tsmtp:[127.0.0.1]:9\n")
     write(cluster, "aliases", "sysadm: sysadm@example.edu\nstaff: :include:staff-members\nowner-staff: postmaster@example.edu\n"
           "dead: unknown-a@example.edu, unknown-b@example.edu\nhalf-dead: unknown-a@example.edu, one@example.edu\n"
-          "cut-short: unknown-a@example.edu, four21-b@example.edu, one@example.edu\n" + "".join(f"{crowd}: :include:crowd\n" for crowd in CROWDS))
-    write(cluster, "crowd", "".join(f"{'somebody-with-a-name-that-is-as-long-as-it-may-be-':-<51}{n:03}@crowd.example.edu\n" for n in range(990)))
+          "cut-short: unknown-a@example.edu, four21-b@example.edu, one@example.edu\n" + "".join(f"{crowd}: :include:crowd-{n}\n" for n, crowd in enumerate(CROWDS)))
+    for crowd in range(len(CROWDS)):
+        write(cluster, f"crowd-{crowd}", "".join(f"{'somebody-with-a-name-that-is-as-long-as-it-may-be-':-<50}{crowd}{n:03}@crowd.example.edu\n" for n in range(990)))
     write(cluster, "recipient_delimiter", "+\n")
     write(cluster, "staff-members", "# by the personnel office\none@example.edu, two@example.edu\nsysadm\n")
     cluster.apply_policy()
@@ -218,9 +219,10 @@ def test_S49_the_line_of_stirling(make_cluster):
         cluster = make_cluster(edges=1, scanners=1)
         write(cluster, "local-host-names", "stir.ac.uk\n")
         write(cluster, "mailertable", f"forth\tsmtp:[127.0.0.1]:{forth.server_address[1]}\n")
-        write(cluster, "aliases", "sysadm: sysadm@forth\n")
+        write(cluster, "aliases", "sysadm: sysadm@forth\nteam: sysadm@forth, nobody\n")
         checked = cluster.weirctl("policy", "check", str(cluster.dir / "policy"))
         assert "policy/local-host-names:1: warning: mail to postmaster@stir.ac.uk is answered 451 4.3.5: add a line" in checked.stderr, checked.stderr
+        assert "policy/aliases:2: warning: 'team' stands for <nobody@stir.ac.uk>, which is refused" in checked.stderr, checked.stderr
         cluster.apply_policy()
         raw = message(token="to-forth")
         answer = cluster.send(raw, source=OUTSIDE, recipients=("sysadm@stir.ac.uk",))
@@ -228,7 +230,7 @@ def test_S49_the_line_of_stirling(make_cluster):
         body, = wait_until(lambda: forth.to("sysadm@forth"), what="the mail at forth")
         assert strip_added(body) == raw
         with Smtp(cluster.relay(), source=OUTSIDE) as client:  # an alias opens nothing but itself
-            assert [answer.code for answer in client.envelope(recipients=["sysadm@forth", "root@stir.ac.uk"])] == [550, 550]
+            assert [answer.code for answer in client.envelope(recipients=["sysadm@forth", "root@stir.ac.uk", "team@stir.ac.uk"])] == [550, 550, 550]
 
 
 def test_S1_50_of_5000_domains_find_their_next_hops(make_cluster):

@@ -38,7 +38,7 @@ def results(server):
 
 
 @pytest.mark.sanitized
-def test_an_edge_is_closed_to_strangers(cluster):
+def test_S70_an_edge_is_closed_to_strangers(cluster):
     server, = relay_test(cluster.relay(), "--from-address", OUTSIDER, "--domain", "example.edu", cluster=cluster, status=0)
     assert (server["verdict"], server["inside"], server["from_address"], server["client"]) == ("closed", False, OUTSIDER, None)
     said = results(server)
@@ -125,11 +125,13 @@ def use_policy(cluster, lines):
     return path, before
 
 
-def test_the_leader_tests_and_tells(cluster):
+def test_S70_the_leader_tests_and_tells(cluster):
     leader = leader_of(cluster)
     for at in (1, 2):
         wait_until(lambda at=at: verdicts(cluster, at) == ["closed", "closed"], 60, f"the verdicts at coordinator-{at}")
     assert cluster.metric("weir_relay_tests_total", leader, node=f"coordinator-{leader}", verdict="closed") >= 2
+    # What is refused to it is known for a test's by where it comes from, as edges see it.
+    assert cluster.query(f"SELECT relay_test_is_from('192.0.2.1'), relay_test_is_from('{TRUSTED}'), relay_test_is_from('{OUTSIDER}')") == [["t", "t", "f"]]
     # From its only IPv6 address, which is inside, it can tell nothing.
     if "[::1]" in (cluster.dir / "edge-1/weir.conf").read_text():
         inside = {**series(cluster, 1), "address": cluster.relay().replace("127.0.0.1", "[::1]"), "verdict": "unknown"}

@@ -19,6 +19,9 @@ def site():
         table = made.dir / "policy" / "mailertable"
         table.write_text("".join(line + "\n" for line in table.read_text().splitlines() if not line.startswith(".")))  # it knows the way to everybody
         (made.dir / "policy" / "aliases").write_text("sysadm: alice@example.edu\n")
+        with open(made.dir / "policy" / "networks", "a", encoding="utf-8") as networks:
+            networks.write("127.9.0.0/16\n")
+        (made.dir / "policy" / "hosts").write_text("127.9.0.0/28 owner=tests reason=tests\n")
         made.apply_policy()
         yield made
     finally:
@@ -28,6 +31,14 @@ def site():
 def greeting(site, source, edge=1):
     with Smtp(site.relay(edge), source, ehlo=None) as client:
         return client.greeting
+
+
+def kept_out(site, source, edge):
+    """Of an edge that may still be on its way."""
+    try:
+        return greeting(site, source, edge).code == 554
+    except OSError:
+        return False
 
 
 def mail(site, source, edge=1, sender="sender@example.org"):
@@ -52,7 +63,7 @@ def test_who_sends_viruses_is_refused_by_all_edges(site):
     """S24: it never reaches DATA again, on no edge; the operator's word lets it in, and its end shuts it out."""
     source, bystander = "127.1.1.2", "127.1.1.3"
     before = [site.metric("weir_refusals_total", layer="content"), site.metric("weir_refusals_total", layer="reputation")]
-    sent = 0
+    sent, turned = 0, 0.0
     for _ in range(1000):  # between throttled and refused it has few messages a minute
         site.query("DELETE FROM limit_bucket")
         with Smtp(site.relay(1), source, ehlo=None) as client:
@@ -62,11 +73,13 @@ def test_who_sends_viruses_is_refused_by_all_edges(site):
             if client.command("MAIL FROM:<sender@example.org>").code == 250:
                 assert client.command("RCPT TO:<alice@example.edu>").code == 250
                 assert client.data(message(EICAR.decode() + "\r\n")).code == 550
-                sent += 1
+                sent, turned = sent + 1, time.monotonic()
     assert sent >= 8 and client.greeting.code == 554
     assert client.greeting.text.startswith("5.7.1 ") and client.greeting.text.endswith("Service unavailable; client blocked for its reputation Call 123.")
+    here = time.monotonic() - turned
+    wait_until(lambda: greeting(site, source, 2).code == 554, 60, "the other edge refuses it")
+    print(f"refused {here:.3f} s after its last virus by the edge that had it, after {time.monotonic() - turned:.3f} s by the other")
     known(site, source)
-    assert greeting(site, source, 2).code == 554
     assert greeting(site, bystander).code == greeting(site, bystander, 2).code == 220
     wait_until(lambda: site.metric("weir_refusals_total", layer="reputation") - before[1] >= 2, 30, "the share of each layer is counted")
     assert site.metric("weir_refusals_total", layer="content") - before[0] == sent
@@ -77,6 +90,10 @@ def test_who_sends_viruses_is_refused_by_all_edges(site):
 
     site.weirctl("reputation", "set", source, "allow", "--reason", "cleaned", "--expires", "1h", "--owner", "lab")
     wait_until(lambda: greeting(site, source).code == greeting(site, source, 2).code == 220, 60, "it may come in")
+    ident = site.send(message(token="overridden"), edge=2, source=source).queue_id
+    number = site.query(f"SELECT max(id) FROM override WHERE subject = '{source}'")[0][0]
+    wait_until(lambda: f"  override={number} cleaned (allow {source}, by " in site.weirctl("trace", ident, check=False).stdout, 30, "its mail's trace says why it came in")
+    assert f"{ident}: override={number}" in site.log("edge-2")
     site.query(f"SELECT standing_set(ARRAY[false], ARRAY['{source}'], true, ARRAY['allow'], ARRAY[clock_timestamp() + interval '200 ms'], 'r', '', 'op')")
     wait_until(lambda: greeting(site, source).code == greeting(site, source, 2).code == 554, 60, "the word expires by itself, on all edges")
     site.weirctl("reputation", "forget", source)
@@ -110,6 +127,36 @@ def test_s26_middling_reputation_has_one_bucket_for_all_edges(site):
     assert seen[3].text == "4.7.1 Too many messages for the reputation of 127.3.0.0/24, try again later"
     assert mail(site, "127.3.1.1").code == 250
     wait_until(lambda: (site.metric("weir_refusals_total", layer="throttle") or 0) >= 2, 30, "it is counted")
+
+
+def test_registered_hosts_have_one_bucket(site):
+    """Inside, all addresses of one line of `hosts` are one; other inside hosts are not judged."""
+    put(site, "host:127.9.0.0/28", "throttle")
+
+    def turn():
+        site.query("DELETE FROM limit_bucket")
+        began = time.monotonic()
+        seen = [mail(site, f"127.9.0.{n}", edge) for n, edge in ((1, 1), (2, 2), (3, 1), (1, 2))]
+        return time.monotonic() - began < 15 and seen
+    seen = wait_until(turn, 120, "four messages in less than a token takes")
+    assert [answer.code for answer in seen] == [250, 250, 250, 450] and "the reputation of host:127.9.0.0/28" in seen[3].text
+    assert mail(site, "127.9.0.77").code == 250
+    put(site, "host:127.9.0.0/28", "reject")
+    assert greeting(site, "127.9.0.4").code == 554 and greeting(site, "127.9.0.77").code == 220
+    site.weirctl("reputation", "forget", "host:127.9.0.0/28")
+    wait_until(lambda: greeting(site, "127.9.0.4").code == 220, 60, "it is lifted")
+
+
+def test_who_breaks_the_protocol_is_counted(site):
+    """A session that ends in too many errors speaks against its client, once; one from inside against nobody."""
+    source = "127.8.0.1"
+    for client in (source, "127.9.0.9"):
+        with Smtp(site.relay(1), client) as session:
+            codes = [session.command("NONSENSE").code for _ in range(20)]
+            assert codes[-1] != 421 and session.command("NOOP").code == 421
+    wait_until(lambda: site.query(f"SELECT reply FROM audit WHERE client = '{source}' AND disposition = 'refused:protocol'") == [["421 4.7.0 Too many errors"]], 30, "it is written down")
+    assert site.query(f"SELECT round(abuse) FROM reputation WHERE key = '{source}'") == [["1"]]
+    assert site.query("SELECT count(*) FROM audit WHERE client = '127.9.0.9' AND disposition = 'refused:protocol'") == [["0"]]
 
 
 def test_guesses_at_recipients_count_everywhere(site):
@@ -154,16 +201,23 @@ def test_accounts(site):
 
 
 def test_the_list_counts_on_without_coordinators(site):
+    """Also in an edge that starts meanwhile: the list is in its state folder."""
     put(site, "127.6.0.0/24", "reject")
+    kept = next(site.dir.rglob("edge-2.reputation"))
+    wait_until(lambda: b"127.6.0.0/24" in kept.read_bytes(), 60, "it is kept")
     for name in ("coordinator-1", "coordinator-2"):
         site.stop(name)
     try:
         assert greeting(site, "127.6.0.1").code == greeting(site, "127.6.0.1", 2).code == 554
         assert greeting(site, "127.6.1.1").code == 220
+        site.kill("edge-2")
+        site.start("edge-2", wait=False)
+        wait_until(lambda: kept_out(site, "127.6.0.1", 2), 60, "it starts with the list")
     finally:
         for name in ("coordinator-1", "coordinator-2"):
             site.start(name)
     site.kill("edge-2")
+    kept.unlink()
     site.start("edge-2")
     wait_until(lambda: greeting(site, "127.6.0.1", 2).code == 554, 60, "one that starts hears all there is")
 

@@ -70,22 +70,55 @@ def test_a_set_of_before_comes_again_only_from_its_mirror(pg):
     assert course(pg, *before, add("before", old, ["main.cvd", "daily.cvd"]), add("before", old)) == ["new", "new", "stale", "again"]
 
 
+STEADY = "UPDATE signature_control SET steps_since = steps_since - interval '1 day'"  # for so long somebody has led
+TRIED = (add("tried", "own.ndb=own"), STEP, loaded("scanner-1", "tried"), STEP, STEADY)
+REFUSED = ("SELECT state, why FROM signature_set", "SELECT value FROM signature_gauges() WHERE name = 'refused'")
+
+
 def test_a_canary_that_is_started_again_begins_its_trial_again_once(pg):
-    tries = (add("tried", "own.ndb=own"), STEP, loaded("scanner-1", "tried"), STEP)
-    again = (*tries, started_again("scanner-1"), STEP)
+    again = (*TRIED, started_again("scanner-1"), STEP)
     assert course(pg, *again, STEP, "UPDATE node_process SET state = 'active'", STEP, STEP)[3:] == [
         "set tried: scanner-1 was started again, and tries it once more", "", "set tried: scanner-1 works with it, the others follow", ""]
-    assert course(pg, *again, loaded("scanner-1", ""), STEP, started_again("scanner-1"), STEP, "SELECT state, why FROM signature_set")[3:] == [
-        "set tried: scanner-1 was started again, and tries it once more", "", "set tried is refused: scanner-1 ended twice with it", ("failed", "scanner-1 ended twice with it")]
+    assert course(pg, *again, loaded("scanner-1", ""), STEP, started_again("scanner-1"), STEP, *REFUSED)[3:] == [
+        "set tried: scanner-1 was started again, and tries it once more", "", "set tried is refused: scanner-1 ended with it",
+        ("failed", "scanner-1 ended with it, after 1 that did"), "1"]
+
+
+def away(node):
+    return f"UPDATE node SET lost = true WHERE name = '{node}'"
+
+
+def test_a_set_does_not_end_one_canary_after_the_other(pg):
+    """Canaries that die and stay away, or come back, are counted together; then the third scanner never hears of the set."""
+    told = "SELECT name FROM node WHERE signature_set = 'tried'"
+    gauge = "SELECT value FROM signature_gauges() WHERE name = 'canary_ends'"
+    first = (*TRIED, away("scanner-1"), STEP, gauge)
+    assert course(pg, *first, away("scanner-2"), STEP, told, *REFUSED, STEP)[3:] == [
+        "set tried: scanner-2 tries it", "1", "set tried is refused: scanner-2 went away with it", ("failed", "scanner-2 went away with it, after 1 that did"), "1", ""]
+    assert course(pg, *first, started_again("scanner-2"), STEP, told, *REFUSED)[5:] == [
+        "set tried is refused: scanner-2 ended with it", ("failed", "scanner-2 ended with it, after 1 that did"), "1"]
+    more = STEP.replace("5)", "5, 3)")
+    assert course(pg, *TRIED, away("scanner-1"), more, away("scanner-2"), more, gauge, away("scanner-3"), more, "UPDATE node SET lost = false", more)[3:] == [
+        "set tried: scanner-2 tries it", "set tried: scanner-3 tries it", "2", "", ""], "the last one is alone: nobody knows yet whether it is dead"
+    assert course(pg, *TRIED, away("scanner-1"), STEP.replace("5)", "5, 1)"), told)[3:] == ["set tried is refused: scanner-1 went away with it"]
+
+
+def test_a_canary_that_is_told_to_stop_ended_by_no_set(pg):
+    stopped = "UPDATE node_process SET state = 'drained' WHERE node = 'scanner-1'"
+    assert course(pg, *TRIED, stopped, away("scanner-1"), STEP, "SELECT canary_ends FROM signature_set")[3:] == ["set tried: scanner-2 tries it", "0"]
+
+
+def test_a_set_that_failed_by_its_canaries_is_tried_anew(pg):
+    ends = "SELECT canary_ends FROM signature_set"
+    assert course(pg, *TRIED, away("scanner-1"), STEP, away("scanner-2"), STEP, ends, "SELECT status FROM admin_signatures_update('test', true, '1 hour')", ends)[5:] == ["2", "0", "0"]
 
 
 def test_the_time_to_load_is_not_counted_while_nobody_steps(pg):
     told = (add("tried", "own.ndb=own"), STEP, "UPDATE node SET signature_since = signature_since - interval '1 day'")
     away = "UPDATE signature_control SET stepped_at = stepped_at - interval '2 hours', steps_since = steps_since - interval '1 day'"
-    there = "UPDATE signature_control SET steps_since = steps_since - interval '1 day'"
     assert course(pg, *told, away, STEP, STEP)[2:] == ["", ""]
     assert course(pg, *told, away, "UPDATE node SET lost = name = 'scanner-1'", STEP, "SELECT canary FROM signature_set")[2:] == ["", "scanner-1"], "it may be heard again"
-    assert course(pg, *told, there, STEP)[2:] == ["set tried is refused: scanner-1 has not loaded it in time"]
+    assert course(pg, *told, STEADY, STEP)[2:] == ["set tried is refused: scanner-1 has not loaded it in time"]
 
 
 def test_a_set_and_housekeeping_do_not_change_two_scanners(pg):

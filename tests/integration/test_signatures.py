@@ -1,11 +1,14 @@
 """Signatures that the cluster fetches itself: a real freshclam, a mirror on loopback, two scanners, and leaders and scanners that die in the middle."""
+import base64
 import functools
+import hashlib
 import http.server
 import json
 import os
 import pathlib
 import shutil
 import signal
+import subprocess
 import tempfile
 import threading
 import time
@@ -28,13 +31,15 @@ def line(name):
 
 
 class Mirror:
-    """A web server with files of signatures."""
+    """A web server with files of signatures. answers: a status for all who ask for a file of this name; asked: (name, status) of whatever was."""
 
     def __init__(self):
+        self.answers, self.asked = {}, []
         self.top = pathlib.Path(tempfile.mkdtemp(prefix="weir-mirror."))
         self.dir = self.top / KEY
         self.dir.mkdir()
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(self.top)))
+        self.server.mirror = self
         self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
         self.thread.start()
         self.time = int(time.time()) + 10
@@ -58,6 +63,16 @@ class Mirror:
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
+    def do_GET(self):  # pylint: disable=invalid-name
+        status = self.server.mirror.answers.get(self.path.rsplit("/", 1)[1])
+        if status is None:
+            super().do_GET()
+        else:
+            self.send_error(status)
+
+    def log_request(self, code="-", size="-"):
+        self.server.mirror.asked.append((self.path.rsplit("/", 1)[1], int(code)))
+
     def log_message(self, *_):
         pass
 
@@ -72,8 +87,9 @@ class Farm:
         self.own.mkdir()
         self.clean.mkdir()
         self.mirror.put("own.ndb", EICAR_LINE)
+        self.mirror.put("other.ndb", line("Other")[0])
         self.cluster = weir.Cluster(edges=1, scanners=2, coordinators=2, sets=[
-            "edge.workers=1", "scanner.workers=1", "node_timeout=2s", "signature_source=cluster", f"signature_urls={self.mirror.url('own.ndb')}",
+            "edge.workers=1", "scanner.workers=1", "node_timeout=2s", "signature_source=cluster", f"signature_urls={self.mirror.url('other.ndb')}, {self.mirror.url('own.ndb')}",
             f"signature_folder={self.own}", f"signature_clean={self.clean}", "signature_interval=1s", "signature_canary_time=0", *sets], **options)
 
     def up(self):
@@ -120,6 +136,12 @@ class Farm:
         with Smtp(self.cluster.relay()) as client:
             client.envelope()
             return client.data(message(body=text + "\r\n"))
+
+    def attached(self, content):
+        part = base64.encodebytes(content).replace(b"\n", b"\r\n").decode()
+        with Smtp(self.cluster.relay()) as client:
+            client.envelope()
+            return client.data(b"MIME-Version: 1.0\r\nContent-Type: application/octet-stream\r\nContent-Transfer-Encoding: base64\r\n" + message(body=part))
 
     def catches(self, text, count=6):
         """By both scanners, as far as one sees: they are chosen by chance and load."""
@@ -179,15 +201,21 @@ def test_S22_a_new_signature_reaches_every_scanner(farm):
     wait_until(lambda: farm.gauge("weir_signature_sets", state="current") == 1 and farm.gauge("weir_signature_refused") == 0, what="the metrics")
 
 
-def test_files_of_the_site_are_added(farm):
+def test_S28_files_of_the_site_reach_every_scanner(farm):
     before = farm.current()
     signature, text = line("Site")
-    (farm.own / "site.ndb").write_text(signature)
-    (farm.own / "rules.yar").write_text('rule own_rule { strings: $a = "yara-finds-this-one-here" condition: $a }\n')
-    (farm.own / "README").write_text("is no signature\n")
-    farm.changes(before)
-    farm.catches(text, 2)
-    assert "own_rule" in farm.answer("yara-finds-this-one-here").text
+    virus = f"this file is of the site's own kind {os.urandom(8).hex()}\r\n".encode()
+    with Load(farm) as load:
+        (farm.own / "site.ndb").write_text(signature)
+        (farm.own / "site.hdb").write_text(f"{hashlib.md5(virus).hexdigest()}:{len(virus)}:Own.Hash\n")
+        (farm.own / "rules.yar").write_text('rule own_rule { strings: $a = "yara-finds-this-one-here" condition: $a }\n')
+        (farm.own / "README").write_text("is no signature\n")
+        began = time.monotonic()
+        farm.changes(before)
+        print(f"all scanners use it after {time.monotonic() - began:.1f} s")
+        farm.catches(text, 2)
+        assert "own_rule" in farm.answer("yara-finds-this-one-here").text and "Own.Hash" in farm.attached(virus).text
+    assert load.refused == [], "no job is dropped"
 
 
 def test_S22_a_broken_database_is_refused_and_the_old_one_stays(farm):
@@ -232,35 +260,104 @@ def test_a_mirror_that_fails_stops_nothing(farm):
     (farm.own / "meanwhile.ndb").write_text(signature)
     now = farm.changes(before)
     farm.catches(text, 2)
+    assert now != before
     leader = farm.leader()
+    other = f"coordinator-{3 - leader}"
+    shutil.rmtree(farm.cluster.dir / other / "signatures", ignore_errors=True)
     farm.cluster.stop(f"coordinator-{leader}")
-    shutil.rmtree(farm.cluster.dir / f"coordinator-{3 - leader}/signatures", ignore_errors=True)
-
-    def stale():
-        look = farm.status()["look"]
-        return look["started_by"] == f"coordinator-{3 - leader}" and "no set is made" in look["words"] and look["result"] == "failed"
-    wait_until(stale, 60, "a look of a coordinator that never fetched own.ndb")
-    assert farm.current() == now and farm.states()[0] == "current", "no set is made without it"
+    wait_until(lambda: farm.status()["look"]["started_by"] == other and farm.status()["look"]["result"] == "failed", 60, "a look of the other")
+    more, words = line("NewLeader")
+    (farm.own / "more.ndb").write_text(more)
+    farm.changes(now)
+    farm.catches(words, 2)
+    farm.catches(EICAR.decode(), 2)
     farm.cluster.start(f"coordinator-{leader}")
-    for log in (farm.cluster.log("coordinator-1"), farm.cluster.log("coordinator-2"), farm.cluster.weirctl("signatures", "status").stdout):
-        assert "own.ndb" in log and KEY not in log, "what the URL was fetched with is nobody's to read"
+    said = [farm.cluster.log("coordinator-1"), farm.cluster.log("coordinator-2"), farm.cluster.weirctl("signatures", "status").stdout,
+            farm.cluster.weirctl("--json", "signatures", "status").stdout]
+    assert not any(KEY in one for one in said), "what the URL was fetched with is nobody's to read"
+    assert all("own.ndb" in one for one in said), [one[-500:] for one in said if "own.ndb" not in one]
+    assert KEY not in farm.cluster.weirctl("history").stdout
+    os.utime(kept, (1, 1))  # it is not newer than what was fetched of it before
+    farm.mirror.asked.clear()
     kept.rename(farm.mirror.dir / "own.ndb")
     wait_until(lambda: farm.status()["look"]["result"] == "ok", what="a look that succeeds")
+    assert {status for name, status in farm.mirror.asked if name == "own.ndb"} <= {304, 404}, f"who comes to lead begins with what is stored: {farm.mirror.asked}"
+    assert sum(farm.cluster.metric("weir_signature_files_restored_total", number, node=f"coordinator-{number}") or 0 for number in (1, 2)) > 0
+
+
+def test_a_mirror_that_is_overloaded_keeps_us_from_no_other(farm):
+    before = farm.current()
+    farm.mirror.answers["other.ndb"] = 429
+    wait_until(lambda: farm.status()["look"]["result"] == "failed" and "other.ndb" in farm.status()["look"]["words"], what="a look that fails")
+    signature, text = line("OfAnother")
+    farm.mirror.put("own.ndb", EICAR_LINE + signature)
+    farm.changes(before)
+    farm.catches(text, 2)
+    assert "own.ndb" not in farm.status()["look"]["words"]
+    farm.mirror.answers.clear()
+    for memory in farm.cluster.dir.glob("coordinator-*/signatures/run/*.dat"):
+        memory.unlink()  # for hours it would not be asked again
+    wait_until(lambda: farm.status()["look"]["result"] == "ok", 60, "a look that succeeds")
+
+
+FRESHCLAM = """#!/bin/sh
+config=${1#--config-file=}
+mirror=$(sed -n 's/^DatabaseMirror //p' $config)
+url=$(sed -n 's/^DatabaseCustomURL //p' $config)
+db=$(sed -n 's/^DatabaseDirectory //p' $config)
+cat $db/freshclam.dat 2>/dev/null
+echo "memory of $mirror $url" >$db/freshclam.dat
+echo "Trying $mirror/main.cvd, that is /${mirror#http://*/}, $url"
+case $mirror in *dead*) echo "ERROR: Can't download $mirror/main.cvd as ${mirror#http://}"; exit 1;; esac
+[ -n "$url" ] || touch $db/main.cvd $db/daily.cvd
+"""
+
+
+def look(work, *lines):
+    """What the process that looks says."""
+    done = subprocess.run([weir.BIN / "weir-coordinator", "serve", "signatures"], input="".join(f"{one}\n" for one in lines), capture_output=True, text=True, check=True,
+                          timeout=60, cwd=work)
+    return done.stdout.splitlines()
+
+
+def test_each_source_is_by_itself_and_its_keys_are_nobodys_to_read(tmp_path):
+    program = tmp_path / "freshclam"
+    program.write_text(FRESHCLAM)
+    program.chmod(0o755)
+    common = (f"work {tmp_path}/work", "folder ", f"freshclam {program}", "size 1000000")
+    dead, live = "http://us:word1@dead.example/word2?word3", "http://us:word4@live.example/word5/"
+    urls = ("url http://live.example/word6/a.ndb", "url http://us:word7@live.example/get?word8/b.ndb")
+    first = look(tmp_path, *common, f"mirror {dead}", f"mirror {live}", "mirror http://unused.example", *urls)
+    assert not any(one.startswith(("trouble ", "doubt ")) for one in first) and first[-1] == "end", first
+    again = look(tmp_path, *common, f"mirror {dead}", f"mirror {live}", *urls)
+    remembered = [one for one in again if "memory of" in one]
+    assert len(remembered) == 4 and len({hash_file.read_text() for hash_file in (tmp_path / "work/run").glob("*.dat")}) == 4, "each source has a memory of its own"
+    alone = look(tmp_path, *common, f"mirror {dead}")
+    assert [one for one in alone if one.startswith("doubt ")] == ["doubt main.cvd", "doubt daily.cvd", "doubt bytecode.cvd"]
+    assert any(one.startswith("trouble http://dead.example/...: Can't download") for one in alone), alone
+    assert not any("word" in one for one in first + again + alone), [one for one in first + again + alone if "word" in one]
+    (tmp_path / "weir.conf").write_text(f"[coordinator \"one\"]\nsignature_mirrors = {dead}, {live}\nsignature_urls = {', '.join(url[4:] for url in urls)}\n")
+    for words in ([], ["--json"]):
+        shown = subprocess.run([weir.BIN / "weirctl", "-c", tmp_path / "weir.conf", *words, "config", "show"], capture_output=True, text=True, check=True).stdout
+        assert "http://dead.example/..., http://live.example/..." in shown and "http://live.example/.../a.ndb, http://live.example/.../b.ndb" in shown
+        assert not any(f"word{number}" in shown for number in range(1, 9))
 
 
 def test_S28_rollback_and_pin(farm):
     first = farm.current()
-    signature, text = line("Second")
-    farm.mirror.put("own.ndb", EICAR_LINE + signature)
-    second = farm.changes(first)
-    farm.catches(text, 2)
-    farm.cluster.weirctl("signatures", "rollback")
-    assert farm.changes(second) == first and farm.answer(text).code == 250
+    text = f"a rule that finds too much {os.urandom(6).hex()}"
+    with Load(farm) as load:
+        (farm.own / "second.yar").write_text(f'rule second {{ strings: $a = "{text}" condition: $a }}\n')
+        second = farm.changes(first)
+        farm.catches(text, 2)
+        farm.cluster.weirctl("signatures", "rollback")
+        assert farm.changes(second) == first and farm.answer(text).code == 250
+    assert load.refused == [], "no job is dropped"
     done = farm.cluster.weirctl("signatures", "rollback", "nothex", check=False)
     assert done.returncode == 65 and "begins with" in done.stderr
     look = farm.status()["look"]["done_at"]
     wait_until(lambda: farm.status()["look"]["done_at"] > look, what="another look")
-    assert farm.current() == first, "what was left is not taken again, though the mirror still has it"
+    assert farm.current() == first, "what was left is not taken again, though its file is still there"
     farm.cluster.weirctl("signatures", "pin", first[:12])
     other, words = line("Third")
     farm.mirror.put("own.ndb", EICAR_LINE + other)

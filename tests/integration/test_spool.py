@@ -241,20 +241,24 @@ def test_dsn_is_the_business_of_a_next_hop_that_knows_it(make_cluster):
 
 
 def test_S15_handoff_without_scanners(make_cluster):
-    cluster = make_cluster(edges=1, scanners=1, sets=["profile=handoff"])
+    cluster = make_cluster(edges=1, scanners=1, sets=["profile=handoff"], spam="native")
     cluster.stop("scanner-1")
     wait_until(lambda: cluster.metric("weir_scanners_live") == 0, 10, "no scanner")
     good = cluster.send(message(token="unscanned"))
+    spam = cluster.send(message("XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X\r\n", token="gtube"))
     bad = cluster.send(message(weir.EICAR.decode() + "\r\n", token="eicar"))
-    assert good.code == 250 and bad.code == 250
+    assert good.code == 250 and spam.code == 250 and bad.code == 250
     time.sleep(1)  # nothing may happen: there is nothing to wait for
     assert cluster.sink.count() == 0
     cluster.start("scanner-1")
     (raw, _), = wait_until(lambda: cluster.sink.with_token("unscanned"), 30, "the delivery")
-    assert raw.startswith(b"X-Virus-Scanned: Weir at edge-1")
-    wait_removed(cluster, good.queue_id)
-    wait_removed(cluster, bad.queue_id)
-    assert not cluster.sink.with_token("eicar")
+    assert raw.startswith(b"X-Virus-Scanned: Weir at edge-1") and b"\r\nX-Spam-Flag: NO\r\n" in raw
+    for answer in good, spam, bad:
+        wait_removed(cluster, answer.queue_id)
+    assert not cluster.sink.with_token("eicar") and not cluster.sink.with_token("gtube")
+    assert cluster.query(f"select a.disposition, a.verdict, c.state, c.score::text from audit a join quarantine_copy c using (id) where a.id = '{spam.queue_id}'") == \
+        [["quarantined:spam", "clean", "waiting", "10000"]]
+    assert cluster.query(f"select disposition, verdict from audit where id = '{good.queue_id}'") == [["delivered", "clean"]]
     assert re.search(rf"{bad.queue_id}: to=<alice@example.edu>, .*status=discarded \(Eicar", cluster.log("edge-1"))
     conserved(cluster)
 
@@ -488,10 +492,10 @@ def test_a_list_that_is_larger_than_its_next_hop_takes_at_once(make_cluster, hop
     hop.most = 4
     members = [f"member-{number}@example.edu" for number in range(14)]
     cluster = make_cluster(edges=1, scanners=1, next_hop=hop.endpoint, sets=["profile=handoff"] + NO_RETRY)
-    answer = cluster.send(message(token="list"), recipients=members)
+    answer = cluster.send(message(token="list"), recipients=members + members[:1])
     assert answer.code == 250
     wait_removed(cluster, answer.queue_id, 60)
-    assert [len(recipients) for _, recipients, _ in hop.taken] == [4, 4, 4, 2]
+    assert [len(recipients) for _, recipients, _ in hop.taken] == [4, 4, 4, 2], "who is named twice gets one copy"
     assert {re.search("<(.*?)>", line).group(1) for _, recipients, _ in hop.taken for line in recipients} == set(members)
     assert f"{answer.queue_id}: to=<member-4@example.edu>" in cluster.log("edge-1") and "dsn=4.5.3, status=deferred (452 " in cluster.log("edge-1")
     conserved(cluster)

@@ -1,4 +1,5 @@
 """The spool of the coordinators, with edges made in Python: what is stored, leased, told, repeated, late, held, full."""
+import contextlib
 import functools
 import os
 import random
@@ -298,21 +299,59 @@ HELD_UP = """
 CREATE TABLE held_up ();
 INSERT INTO held_up DEFAULT VALUES;
 CREATE FUNCTION hold_up() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-    WHILE current_setting('application_name') = 'weir coordinator-1 lease' AND EXISTS (SELECT FROM held_up) LOOP PERFORM pg_sleep(0.02); END LOOP;
+    WHILE current_setting('application_name') = 'weir coordinator-1 {role}' AND EXISTS (SELECT FROM held_up) LOOP PERFORM pg_sleep(0.02); END LOOP;
     RETURN new;
 END $$;
-CREATE TRIGGER hold_up BEFORE UPDATE ON spool_queue FOR EACH ROW EXECUTE FUNCTION hold_up();
+CREATE TRIGGER hold_up BEFORE {event} ON {table} FOR EACH ROW EXECUTE FUNCTION hold_up();
 """
+
+
+@contextlib.contextmanager
+def holding_up(two, role, event, table):
+    """What coordinator-1 does there by this connection waits until the table held_up is empty."""
+    two.pg.query(HELD_UP.format(role=role, event=event, table=table))
+    try:
+        yield
+    finally:
+        two.pg.query("DELETE FROM held_up")
+        two.pg.query(f"DROP TRIGGER hold_up ON {table}")
+        two.pg.query("DROP FUNCTION hold_up; DROP TABLE held_up")
+
+
+def wait_held_up(two, role):
+    wait_until(lambda: two.pg.query(f"SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND application_name = 'weir coordinator-1 {role}'"), 30,
+               f"a {role} with the database")
 
 
 @pytest.fixture
 def held_up(two):
     """The claims of coordinator-1 wait, with what they lease, until the table held_up is empty."""
-    two.pg.query(HELD_UP)
-    yield
-    two.pg.query("DELETE FROM held_up")
-    two.pg.query("DROP TRIGGER hold_up ON spool_queue")
-    two.pg.query("DROP FUNCTION hold_up; DROP TABLE held_up")
+    with holding_up(two, "lease", "UPDATE", "spool_queue"):
+        yield
+
+
+@pytest.mark.sanitized
+def test_what_is_new_and_what_comes_again_are_stored_together(two, edges):
+    """In one transaction: new messages, one that is here, and one that was delivered."""
+    edge, gone, here, new = edges(), new_id(), new_id(), [new_id() for _ in range(3)]
+    edge.stored(gone)
+    assert edge.deliver_all(edge.claim()) == {pb.ANSWER_OK}
+    edge.stored(here)
+    packed = recipients(("a@a.example", "a.example"), ("b@b.example", "b.example"), ("c@a.example", "a.example"))
+
+    def ask(ident):
+        return edge.ask((packed, BODY), spool_store=pb.SpoolStore(envelope=envelope(ident), last=True))
+    with holding_up(two, "store", "INSERT", "spool_message"):
+        requests = [ask(new_id())]
+        wait_held_up(two, "store")
+        requests += [ask(ident) for ident in (gone, here, *new)]
+        wait_until(lambda: two.metric('weir_spool_memory_bytes{node="coordinator-1"}') == 6 * len(packed + BODY), 30, "they wait together")
+        two.pg.query("DELETE FROM held_up")
+        for request in requests:
+            answer = edge.answer(request, 30)[0]
+            assert answer.status == pb.ANSWER_OK and answer.spool_stored.complete and answer.spool_stored.have == len(BODY)
+    assert count(two) == 5 and count(two, "spool_recipient") == 1 + 3 * 4 and count(two, "spool_queue") == 1 + 2 * 4 and count(two, "spool_body") == 5
+    assert two.pg.query(f"SELECT DISTINCT recipients, size FROM spool_message WHERE id <> '{here}'") == [["3", str(len(BODY))]]
 
 
 def test_what_a_claim_here_could_not_take_is_told_elsewhere(two, edges, held_up):
@@ -323,8 +362,7 @@ def test_what_a_claim_here_could_not_take_is_told_elsewhere(two, edges, held_up)
     wait_until(lambda: two.metric('weir_spool_claims_standing{node="coordinator-1"}') == 1, 10, "standing")
     before = two.metric(told)
     here.stored(new_id())
-    wait_until(lambda: two.pg.query("SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND application_name = 'weir coordinator-1 lease'"), 30,
-               "a claim with the database")
+    wait_held_up(two, "lease")
     here.stored(new_id())
     assert two.metric(told) == before, "the claim here may take it"
     two.pg.query("DELETE FROM held_up")

@@ -179,7 +179,7 @@ def test_what_could_not_be_leased_is_not_stored(two, edge):
     def packed(number):
         return [(f"{n:04}" + "x" * 1000, "a.example") for n in range(number)]
 
-    most = max(number for number in range(1000, 1040) if len(recipients(*packed(number))) + 7 * number <= 1024 * 1024)
+    most = max(number for number in range(1000, 1040) if len(recipients(*packed(number))) + 9 * number <= 1024 * 1024)
     assert len(recipients(*packed(most + 1))) <= 1024 * 1024
     assert edge.store(new_id(), packed(most + 1)).status == pb.ANSWER_REFUSED and count(two) == 0
     edge.stored(new_id(), packed(most))
@@ -443,6 +443,32 @@ def test_a_store_that_loses_a_deadlock_is_sent_again(two, edge):
     assert two.metric('weir_spool_batches_failed_total{node="coordinator-1",kind="store"}') >= 1
     lease, = edge.claim(wait=20000)
     assert edge.fetch(ident) == BODY + b"more\r\n" and edge.deliver(lease) == pb.ANSWER_OK
+
+
+@pytest.mark.sanitized
+def test_S67_who_has_nothing_under_way_waits_for_no_other_client(two, edge):
+    """While a transaction of one client's messages hangs, its next ones stand behind it, and another's is stored; of that one's, too, only the first."""
+    theirs, mine, more = sorted(new_id() for _ in range(3))
+    waits = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'weir coordinator-1 store' AND wait_event_type = 'Lock'"
+    spare = 'weir_spool_stores_spare_total{node="coordinator-1"}'
+    before = two.metric(spare)
+
+    def ask(ident, client):
+        return edge.ask((recipients(("bob@example.org", "a.example")), BODY), spool_store=pb.SpoolStore(envelope=envelope(ident, client=client), last=True))
+    with Session(two.pg) as rival:
+        rival.do(f"INSERT INTO spool_message VALUES ('{theirs}', now(), now(), now(), 1, 1, true, false, '', '', '', '', '', '', '', '', '', '', '', '')")
+        flood = [ask(theirs, b"192.0.2.1")]
+        wait_until(lambda: two.pg.query(waits) == [["1"]], 30, "the first waits")
+        flood.append(ask(more, b"192.0.2.1"))
+        assert edge.answer(ask(mine, b"192.0.2.2"))[0].status == pb.ANSWER_OK
+        assert two.metric(spare) == before + 1
+        rival.do("ROLLBACK")
+    assert [edge.answer(asked)[0].status for asked in flood] == [pb.ANSWER_OK] * 2
+    assert two.metric(spare) == before + 1
+    leases = []
+    while len(leases) < 3:
+        leases += edge.claim(wait=20000)
+    assert all(edge.deliver(lease) == pb.ANSWER_OK for lease in leases)
 
 
 @pytest.mark.sanitized

@@ -270,7 +270,8 @@ def strip_added(raw):
 
 
 class Cluster:
-    """One deploy/cluster. Options: edges, scanners, coordinators, next_hop, signatures, scan, sets=["key=value"]."""
+    """One deploy/cluster. Options: edges, scanners, coordinators, next_hop, signatures, scan, spam, sets=["key=value"]; files={path in its folder: text}, there before
+    anything starts."""
 
     def __init__(self, **options):
         self.options = options
@@ -280,13 +281,16 @@ class Cluster:
 
     def up(self):
         words = []
-        for name in ("edges", "scanners", "coordinators", "next_hop", "signatures", "scan"):
+        for name in ("edges", "scanners", "coordinators", "next_hop", "signatures", "scan", "spam"):
             if self.options.get(name) is not None:
                 words += [f"--{name.replace('_', '-')}", str(self.options[name])]
         for setting in self.options.get("sets", []):
             words += ["--set", setting]
         for attempt in range(3):  # another program may take a port between our look and the bind
             self.base_port = free_base_port()
+            for name, text in self.options.get("files", {}).items():
+                (self.dir / name).parent.mkdir(exist_ok=True)
+                (self.dir / name).write_text(text)
             done = self.run("up", "--base-port", str(self.base_port), *words, check=False)
             if done.returncode == 0:
                 break

@@ -363,7 +363,7 @@ static void write_config(void)
     fprintf(file, "[cluster]\nkey_file = %s\nstate_dir = %s\n", key, t.folder);
     fprintf(file, "[coordinator \"coordinator-1\"]\nlisten = tcp://127.0.0.1:%d\npublish = tcp://127.0.0.1:%d\npublic_key = %s\n",
             t.ports[0], t.ports[1], curve_key_format(t.own.public_key, public_key));
-    fprintf(file, "[scanner]\nlisten = tcp://127.0.0.1:%d\nworkers = 2\nlarge_workers = 1\nload_interval = 50ms\n", t.ports[2]);
+    fprintf(file, "[scanner]\nlisten = tcp://127.0.0.1:%d\nworkers = 2\nlarge_workers = 1\nspare_workers = 0\nload_interval = 50ms\n", t.ports[2]);
     fprintf(file, "signatures = %s/set\ntmp_dir = %s/tmp\nspool_dir = %s\n", t.folder, t.folder, t.folder);
     fclose(file);
     free(path);

@@ -9,6 +9,7 @@
 #include "common/memory.h"
 #include "edge/dns/client_name.h"
 #include "edge/dns/dnsbl.h"
+#include "edge/smtp/xtext.h"
 
 struct doubles doubles;
 
@@ -148,6 +149,11 @@ void net_write(struct net_conn *conn, const void *data, size_t len)
         abort();
     memcpy(doubles.out + doubles.out_len, data, len);
     doubles.out_len += len;
+}
+
+void net_set_source(struct net_conn *conn, uint64_t source)
+{
+    (void)conn, (void)source;
 }
 
 void net_offer_most(struct net_conn *conn, size_t most)
@@ -398,10 +404,11 @@ bool delivery_hop_takes_dsn(const struct delivery *delivery)
     return false;
 }
 
-void delivery_send(struct delivery *delivery, const char *header_prefix, size_t prefix_len, const struct message *message)
+void delivery_send(struct delivery *delivery, const char *header_prefix, size_t prefix_len, const struct message *message, uint64_t skip)
 {
     struct error why;
     delivery->sent = true;
+    weir_assert(skip == 0);
     snprintf(doubles.sent_prefix, sizeof doubles.sent_prefix, "%.*s", (int)prefix_len, header_prefix);
     doubles.sent_len = (size_t)message_size(message);
     doubles.sent_body = xrealloc(doubles.sent_body, doubles.sent_len + 1);
@@ -522,6 +529,12 @@ struct spool_store *spool_store_new(const struct spool_store_options *options, s
     size_t len = (size_t)snprintf(doubles.stored_as, sizeof doubles.stored_as, "%s", options->envelope->scanned ? "scanned" : "unscanned");
     if (options->envelope->stopped.len > 0)
         len += (size_t)snprintf(doubles.stored_as + len, sizeof doubles.stored_as - len, ", to rest for %.*s,", (int)options->envelope->stopped.len, (const char *)options->envelope->stopped.data);
+    if (options->envelope->sender.len > 6 && memcmp(options->envelope->sender.data, "owner-", 6) == 0)
+        len += (size_t)snprintf(doubles.stored_as + len, sizeof doubles.stored_as - len, " of %.*s", (int)options->envelope->sender.len, (const char *)options->envelope->sender.data);
+    if (options->envelope->envid.len > 0)
+        len += (size_t)snprintf(doubles.stored_as + len, sizeof doubles.stored_as - len, " envid=%.*s", (int)options->envelope->envid.len, (const char *)options->envelope->envid.data);
+    if (options->envelope->ret != 0)
+        len += (size_t)snprintf(doubles.stored_as + len, sizeof doubles.stored_as - len, " ret=%u", options->envelope->ret);
     size_t count = options->recipients->n_recipients, packed;
     uint8_t *bytes = wire_recipients_encode(options->recipients, &packed);
     doubles.stored_fits = bytes != NULL && packed + 7 * count <= WIRE_LIST_MAX; /* as the coordinator wants it, for a lease */
@@ -529,12 +542,21 @@ struct spool_store *spool_store_new(const struct spool_store_options *options, s
     for (size_t i = 0; i < count && len < sizeof doubles.stored_as; i++) {
         const Weir__SpoolRecipient *recipient = options->recipients->recipients[i];
         ProtobufCBinaryData given = wire_recipient_given(recipient);
-        len += (size_t)snprintf(doubles.stored_as + len, sizeof doubles.stored_as - len, " %.*s%s%.*s>%.*s", (int)given.len,
+        len += (size_t)snprintf(doubles.stored_as + len, sizeof doubles.stored_as - len, " %.*s%s%.*s>%.*s%s%s", (int)given.len,
                                 (const char *)given.data, given.len > 0 ? ">" : "", (int)recipient->address.len,
                                 (const char *)recipient->address.data, (int)recipient->destination.len,
-                                (const char *)recipient->destination.data);
+                                (const char *)recipient->destination.data, recipient->quarantine != WEIR__QUARANTINE__QUARANTINE_NOT ? " for " : "",
+                                wire_quarantine_name(recipient->quarantine));
+        char notify[SMTP_NOTIFY_TEXT_MAX];
+        if (recipient->notify != 0 && len < sizeof doubles.stored_as)
+            len += (size_t)snprintf(doubles.stored_as + len, sizeof doubles.stored_as - len, " notify=%s", smtp_notify_format(notify, recipient->notify));
     }
     return store;
+}
+
+bool spool_store_let_in(const struct spool_store *store, uint32_t index)
+{
+    return store != NULL && (doubles.let_in >> index & 1) == 1;
 }
 
 bool spool_store_is_late(const struct spool_store *store)
@@ -625,6 +647,12 @@ struct book_entry *feed_client(const struct feed *feed, const struct netaddr *cl
 {
     (void)feed, (void)client;
     return doubles.client_entry;
+}
+
+struct book_entry *feed_host(const struct feed *feed, const struct netaddr_prefix *host)
+{
+    (void)feed, (void)host;
+    return doubles.host_entry;
 }
 
 struct book_entry *feed_login(const struct feed *feed, const char *login)

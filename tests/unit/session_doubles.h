@@ -45,6 +45,7 @@ struct doubles {
     bool spool_full;               /* and says so */
     struct spool_store *store;     /* being stored */
     unsigned stores;
+    unsigned let_in;               /* a bit for each recipient whom the quarantine does not take */
     char stored_as[4096];          /* "scanned|unscanned ADDRESS>DESTINATION ..." of the last, cut where it is longer */
     bool stored_fits;              /* its list of recipients is not too long for a coordinator */
     struct node_question *question; /* under way */
@@ -56,7 +57,7 @@ struct doubles {
     struct limit_rule limit_first; /* of that, which refuses */
     char limit_subject[LIMIT_SUBJECT_MAX];
     /* reputation */
-    struct book_entry *client_entry, *login_entry; /* what decides; NULL: nothing */
+    struct book_entry *client_entry, *login_entry, *host_entry; /* what decides; NULL: nothing */
     /* verifier */
     struct verify_wait *waits[8];  /* recipients being verified, in order; NULL: none, and behind the last */
     /* clock */

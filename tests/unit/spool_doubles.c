@@ -136,6 +136,8 @@ void reply_stored(struct node_question *question, const char *id, uint64_t have,
     body.id = wire_text(id);
     body.have = have;
     body.complete = complete;
+    body.let_in = doubles.let_in;
+    body.n_let_in = doubles.let_in_count;
     answer.status = WEIR__ANSWER_STATUS__ANSWER_OK;
     answer.body_case = WEIR__ANSWER__BODY_SPOOL_STORED;
     answer.spool_stored = &body;
@@ -152,10 +154,10 @@ bool scan_farm_has_live(const struct scan_farm *farm)
 struct scan *scan_start(struct scan_farm *farm, const struct queue_id *id, const struct message *message, const struct scan_facts *facts,
                         const struct scan_handlers *handlers, void *arg)
 {
-    (void)farm, (void)facts;
+    (void)farm;
     ck_assert_str_eq(id->text, ID);
     doubles.scan = xcalloc(1, sizeof *doubles.scan);
-    *doubles.scan = (struct scan){ handlers, arg, message };
+    *doubles.scan = (struct scan){ handlers, arg, message, facts->spam != NULL };
     return doubles.scan;
 }
 void scan_finish(struct scan *scan)
@@ -167,20 +169,31 @@ void scan_cancel(struct scan **scan)
     free(*scan);
     *scan = doubles.scan = NULL;
 }
-void scanned(Weir__Verdict verdict, Weir__UnknownReason reason)
+static void scan_ends(Weir__Verdict verdict, Weir__UnknownReason reason, Weir__SpamResult *spam)
 {
     struct scan *scan = doubles.scan;
-    struct scan_result result = { .verdict = verdict, .reason = reason, .engine = "ClamAV", .signatures = "42", .signature = "Eicar" };
+    struct scan_result result = { .verdict = verdict, .reason = reason, .engine = "ClamAV", .signatures = "42", .signature = "Eicar", .spam = spam };
     doubles.scan = NULL;
     scan->handlers->done(scan->arg, &result);
     free(scan);
+}
+void scanned(Weir__Verdict verdict, Weir__UnknownReason reason)
+{
+    scan_ends(verdict, reason, NULL);
+}
+void scored(uint32_t score)
+{
+    Weir__SpamResult spam = WEIR__SPAM_RESULT__INIT;
+    spam.score = score;
+    scan_ends(WEIR__VERDICT__VERDICT_CLEAN, 0, &spam);
 }
 
 struct delivery *delivery_new(struct delivery_pool *pool, const struct next_hop *hop, const struct delivery_envelope *envelope,
                               const struct delivery_handlers *handlers, void *arg)
 {
-    (void)pool, (void)envelope;
+    (void)pool;
     ck_assert_str_eq(hop->host, "next.example.edu");
+    ck_assert_str_eq(envelope->egress, "of its sender");
     doubles.deliveries++;
     doubles.delivery = xcalloc(1, sizeof *doubles.delivery);
     *doubles.delivery = (struct delivery){ .handlers = handlers, .arg = arg };
@@ -191,9 +204,9 @@ void delivery_rcpt(struct delivery *delivery, const struct delivery_recipient *r
     (void)recipient;
     delivery->asked++;
 }
-void delivery_send(struct delivery *delivery, const char *header_prefix, size_t prefix_len, const struct message *message)
+void delivery_send(struct delivery *delivery, const char *header_prefix, size_t prefix_len, const struct message *message, uint64_t skip)
 {
-    (void)message;
+    (void)message, (void)skip;
     delivery->sent = true;
     snprintf(delivery->prefix, sizeof delivery->prefix, "%.*s", (int)prefix_len, header_prefix);
 }
@@ -226,14 +239,14 @@ bool delivery_hop_takes_dsn(const struct delivery *delivery)
 }
 void answer_rcpt(unsigned index, int code, const char *enhanced)
 {
-    struct smtp_reply says = { .code = code, .silent = doubles.silent, .text = "words" };
+    struct smtp_reply says = { .code = code, .silent = doubles.silent, .unasked = doubles.unasked, .text = "words" };
     snprintf(says.enhanced, sizeof says.enhanced, "%s", enhanced);
     doubles.delivery->handlers->recipient(doubles.delivery->arg, index, &says);
 }
 void answer_message(int code, bool maybe)
 {
     struct delivery *delivery = doubles.delivery;
-    struct smtp_reply says = { .code = code, .silent = doubles.silent, .text = "words" };
+    struct smtp_reply says = { .code = code, .silent = doubles.silent, .unasked = doubles.unasked, .text = "words" };
     doubles.delivery = NULL;
     delivery->handlers->done(delivery->arg, &says, maybe);
     free(delivery);
@@ -279,6 +292,13 @@ static uint64_t policy_epoch(void *arg)
     return running.epoch;
 }
 
+static const char *egress(void *arg, const Weir__SpoolEnvelope *envelope)
+{
+    (void)arg;
+    ck_assert_uint_gt(envelope->id.len, 0);
+    return "of its sender";
+}
+
 static void route(void *arg, const char *address, struct spool_route *out)
 {
     (void)arg;
@@ -292,6 +312,12 @@ static enum readers_found find_readers(void *arg, const char *address, struct re
     for (unsigned i = 0; i < running.readers; i++)
         readers_add(readers, i == 0 ? address : "secretary@example.org", i == 0 ? "[next.example.edu]:25" : "[other.example.edu]:25");
     return running.readers > 0 ? READERS_FOUND : running.found;
+}
+
+static void spam_bands(void *arg, const Weir__SpoolEnvelope *envelope, const char *address, struct spam_bands *out)
+{
+    (void)arg, (void)envelope;
+    *out = running.bands[address[0] - 'a'];
 }
 
 static void virus(void *arg, const Weir__SpoolEnvelope *envelope, const char *signature)
@@ -310,17 +336,18 @@ static void idle(void *arg)
 void runner_begin(bool scanning)
 {
     static int farm;
-    static char name[] = "edge-1.test";
+    static char name[] = "edge-1.test", tag[] = "[SPAM]";
     memset(&running, 0, sizeof running);
     running.readers = 1;
     metrics_init(&running.metrics);
     queue_id_source_init(&running.ids, "edge-1", 0, 7);
     running.settings = (struct edge_settings){ .hostname = name, .spool_concurrency = 2, .dsn_return_size = 1024,
                                          .limits_action = UNKNOWN_REJECT, .unscannable_action = UNKNOWN_DISCARD };
+    running.spam = (struct spam_settings){ .authserv_id = name, .spam_subject = tag };
     running.runner = spool_runner_new(&(struct spool_runner_options){
-        .base = base, .farm = scanning ? (struct scan_farm *)&farm : NULL, .settings = &running.settings, .contact = "", .name = "edge-1",
+        .base = base, .farm = scanning ? (struct scan_farm *)&farm : NULL, .settings = &running.settings, .spam = &running.spam, .contact = "", .name = "edge-1",
         .budget = &budget, .ahead = &ahead, .ids = &running.ids, .metrics = &running.metrics, .readers = find_readers,
-        .policy_epoch = policy_epoch, .route = route, .virus = virus, .idle = idle });
+        .policy_epoch = policy_epoch, .route = route, .egress = egress, .spam_bands = spam_bands, .virus = virus, .idle = idle });
     ck_assert_ptr_null(ASKED(CLAIM));
     spool_runner_resume(running.runner);
 }
@@ -358,6 +385,8 @@ static void grant_to(struct node_question *claim, const struct grant *wanted)
         recipients[i].original = wire_text(wanted->original);
         recipients[i].given = wire_text(wanted->given);
     }
+    recipients[0].released = wanted->released;
+    recipients[0].quarantine = wanted->released != WEIR__RELEASED__RELEASED_NOT ? WEIR__QUARANTINE__QUARANTINE_SPAM : WEIR__QUARANTINE__QUARANTINE_NOT;
     packed.recipients = list;
     packed.n_recipients = count;
     envelope.id = wire_text(ID);
@@ -431,7 +460,7 @@ void give_part(struct node_question *question, uint64_t size, size_t len)
 
 const char *result_text(void)
 {
-    static const char *const names[] = { "?", "delivered", "failed", "deferred", "discarded", "released", "rerouted" };
+    static const char *const names[] = { "?", "delivered", "failed", "deferred", "discarded", "released", "rerouted", "quarantined" };
     static char text[256];
     struct error why;
     struct node_question *question = ASKED(RESULT);

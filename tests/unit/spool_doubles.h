@@ -28,18 +28,19 @@ struct delivery {
     unsigned asked;
     bool sent;
     uint64_t deadline;
-    char prefix[512];
+    char prefix[1024];
 };
 
 struct scan {
     const struct scan_handlers *handlers;
     void *arg;
     const struct message *message;
+    bool with_spam; /* engines are to be asked */
 };
 
 struct spool_doubles {
     uint64_t now;
-    bool disconnected, no_room, farm_dead, dot_sent, takes_dsn, unreachable, silent;
+    bool disconnected, no_room, farm_dead, dot_sent, takes_dsn, unreachable, silent, unasked;
     struct node_question *asked[ASKED_MAX];
     struct delivery *delivery;
     struct scan *scan;
@@ -47,6 +48,8 @@ struct spool_doubles {
     enum spool_stored stored;
     bool late; /* it ended with the last chunk asked for, and not refused */
     unsigned answers;
+    uint32_t *let_in; /* what SpoolStored tells of */
+    size_t let_in_count;
 };
 extern struct spool_doubles doubles;
 
@@ -83,6 +86,8 @@ void reply_stored(struct node_question *question, const char *id, uint64_t have,
 /* ---- scanner and next hop ---- */
 
 void scanned(Weir__Verdict verdict, Weir__UnknownReason reason);
+/* Clean, with that score in hundredths. */
+void scored(uint32_t score);
 /* To RCPT, and to the message. maybe: it may have been taken. */
 void answer_rcpt(unsigned index, int code, const char *enhanced);
 void answer_message(int code, bool maybe);
@@ -92,6 +97,8 @@ void answer_message(int code, bool maybe);
 struct spool_running {
     struct spool_runner *runner;
     struct edge_settings settings;
+    struct spam_settings spam;
+    struct spam_bands bands[2]; /* of a@ and b@ */
     struct metrics metrics;
     struct queue_id_source ids;
     unsigned readers; /* whom the sender's address stands for; 0: found says why nobody */
@@ -111,6 +118,7 @@ struct grant {
     bool scanned, warn, last, bounce, give_up, fail_untold, dsn;
     const char *sender;
     unsigned recipients, notify;
+    Weir__Released released; /* the first one, who was in the quarantine for spam */
     uint64_t token; /* 0: 7 */
     const char *original, *given;
     uint64_t routed, stored_newest, routed_again, routed_newest; /* policies that said where it goes */

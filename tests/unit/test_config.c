@@ -186,6 +186,8 @@ START_TEST(overrides_win)
 }
 END_TEST
 
+#define SIXTY "an-egress-pool-may-have-a-name-as-long-as-nodes-can-tell-one" /* of 60 characters */
+
 /* One line of weir.conf and what is said about it; the folder's name is left out. */
 static const struct {
     const char *text, *why;
@@ -201,8 +203,10 @@ static const struct {
     { "[listener]\n", "weir.conf:1: error: [listener] needs a name: [listener \"name\"]" },
     { "[edge \"x\"]\n", "weir.conf:1: error: [edge] takes no name" },
     { "[listener relay]\n", "weir.conf:1: error: [listener relay]: a section's name is written in quotes" },
-    { "[listener \"re lay\"]\n", "weir.conf:1: error: [listener \"re lay\"]: a name has letters, digits, '-', '_' and '.', at most 64" },
-    { "[listener \"\"]\n", "weir.conf:1: error: [listener \"\"]: a name has letters, digits, '-', '_' and '.', at most 64" },
+    { "[listener \"re lay\"]\n", "weir.conf:1: error: [listener \"re lay\"]: a name has letters, digits, '-', '_' and '.', at most 63" },
+    { "[listener \"" SIXTY "abcd\"]\n", "weir.conf:1: error: [listener \"" SIXTY "abcd\"]: a name has letters, digits, '-', '_' and '.', at most 63" },
+    { "[listener \"" SIXTY "abc\"]\nxyzzy = 1\n", "weir.conf:2: error: unknown key 'xyzzy' in [listener]" },
+    { "[listener \"\"]\n", "weir.conf:1: error: [listener \"\"]: a name has letters, digits, '-', '_' and '.', at most 63" },
     { "[listener \"relay]\n", "weir.conf:1: error: the closing quote is missing" },
     { "[edge\n", "weir.conf:1: error: '[edge': a section header ends with ']'" },
     { "[]\n", "weir.conf:1: error: unknown section ''" },
@@ -214,8 +218,8 @@ static const struct {
     { "[edge]\nworkers = 99999999999999999999\n", "weir.conf:2: error: workers = 99999999999999999999: expected a whole number" },
     { "[edge]\nworkers = 1025\n", "weir.conf:2: error: workers = 1025 is too large: the most is 1024" },
     { "[edge]\nscan = maybe\n", "weir.conf:2: error: scan = maybe: expected on or off" },
-    { "[edge]\nvirus_action = delete\n", "weir.conf:2: error: virus_action = delete: expected one of reject|discard" },
-    { "[edge]\nvirus_action = reject|discard\n", "weir.conf:2: error: virus_action = reject|discard: expected one of reject|discard" },
+    { "[edge]\nvirus_action = delete\n", "weir.conf:2: error: virus_action = delete: expected one of reject|discard|quarantine" },
+    { "[edge]\nvirus_action = reject|discard\n", "weir.conf:2: error: virus_action = reject|discard: expected one of reject|discard|quarantine" },
     { "[edge]\nscan_chunk = 2MiB\n", "weir.conf:2: error: scan_chunk = 2MiB is too large: the most is 1MiB" },
     { "[edge]\nscan_chunk = 1.5KiB\n", "weir.conf:2: error: scan_chunk = 1.5KiB: expected a size, as 512, 64KiB, 50MiB, 1GiB" },
     { "[edge]\nscan_chunk = 99999999999TiB\n", "weir.conf:2: error: scan_chunk = 99999999999TiB: expected a size, as 512, 64KiB, 50MiB, 1GiB" },
@@ -471,7 +475,7 @@ START_TEST(tables_are_sound)
     ck_assert(config_fill(config, "edge", NULL, &edge, &why));
     ck_assert_int_eq(edge.virus_action, VIRUS_DISCARD);
     ck_assert_int_eq(edge.unknown_action, UNKNOWN_DISCARD);
-    ck_assert_int_eq(edge.unscannable_action, UNKNOWN_REJECT);
+    ck_assert_int_eq(edge.unscannable_action, UNKNOWN_QUARANTINE);
     ck_assert_int_eq(edge.limits_action, UNKNOWN_REJECT);
     ck_assert_int_eq(edge.next_hop_tls, NEXT_HOP_TLS_REQUIRE);
     ck_assert_int_eq(edge.drain_mode, DRAIN_CLOSE);

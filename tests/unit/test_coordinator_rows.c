@@ -33,6 +33,8 @@ static const struct {
     { "\xf0\x9f\x92\x8c", 4, 99, "\xf0\x9f\x92\x8c", 4 },
     { "ab\xc3\xa9", 4, 3, "ab", 4 },
     { "abc\x01", 4, 6, "abc", 4 },
+    { "a\xc2\x80\xc2\x9f\xc2\xa0", 7, 99, "a\\xC2\\x80\\xC2\\x9F\xc2\xa0", 7 },
+    { "a\xc2\x9b", 3, 8, "a", 3 },
 };
 
 static const struct {
@@ -182,6 +184,12 @@ START_TEST(test_former_primary)
     ck_assert_int_eq(lineage_is_past(&lineage, identity), identity_table[_i].behind);
     ck_assert_int_eq(lineage_accept(&lineage, identity), !identity_table[_i].behind);
     ck_assert_str_eq(lineage.newest, identity_table[_i].behind ? than : identity);
+
+    struct lineage told = { "" };
+    ck_assert(lineage_accept(&told, identity));
+    ck_assert_int_eq(lineage_hear(&told, than), identity_table[_i].behind); /* only a later one of the same is heard of */
+    ck_assert_str_eq(told.newest, identity_table[_i].behind ? than : identity);
+    ck_assert(!lineage_hear(&told, than));
 }
 END_TEST
 
@@ -275,7 +283,8 @@ START_TEST(test_cluster_view)
                            "\"drain\":true,\"gc\":3,\"lost\":false,\"endpoint\":\"tcp://x:1\",\"public_key\":\"\"}],"
                            "\"keys\":[{\"key\":\"00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\","
                            "\"name\":\"op\",\"role\":\"operator\"},"
-                           "{\"key\":\"12\",\"name\":\"bad\",\"role\":\"edge\"},{\"name\":\"none\"}]}",
+                           "{\"key\":\"12\",\"name\":\"bad\",\"role\":\"edge\"},{\"name\":\"none\"}],"
+                           "\"beyond\":[\"account a\",\"account b\",\"account c\",\"account d\"],\"beyond_states\":\"hrf\"}",
                            &why));
     ck_assert_uint_eq(view.epoch, 5);
     ck_assert_uint_eq(view.policy_epoch, 2);
@@ -286,6 +295,11 @@ START_TEST(test_cluster_view)
     ck_assert(view.nodes[0].drain && !view.nodes[0].lost && !view.nodes[0].has_key && view.nodes[0].gc == 3);
     ck_assert_uint_eq(view.key_count, 1);
     ck_assert_int_eq(view.keys[0].role, WEIR__ROLE__ROLE_OPERATOR);
+    static const uint8_t beyond[] = { WEIR__OUTBOUND_STATE__OUTBOUND_HELD, WEIR__OUTBOUND_STATE__OUTBOUND_REFUSED, WEIR__OUTBOUND_STATE__OUTBOUND_FULL,
+                                      WEIR__OUTBOUND_STATE__OUTBOUND_HELD };
+    ck_assert_uint_eq(view.beyond_count, sizeof beyond);
+    ck_assert_mem_eq(view.beyond_states, beyond, sizeof beyond);
+    ck_assert_uint_eq(view.beyond[1], wire_subject_digest("account b"));
     cluster_view_clear(&view);
     static const char *const bad[] = { "", "[]", "{}", "{\"epoch\":0,\"nodes\":[],\"keys\":[]}",
                                        "{\"epoch\":1,\"nodes\":{},\"keys\":[]}" };

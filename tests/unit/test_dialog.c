@@ -193,11 +193,15 @@ START_TEST(long_values)
     memset(text, 'x', sizeof text - 1);
     text[sizeof text - 1] = '\0';
     memcpy(text, "rfc822;", 7);
-    ck_assert(!smtp_orcpt_encode(out, sizeof out, text));
-    ck_assert_str_eq(out, "");
-    text[sizeof text - 4] = '\0';
     ck_assert(smtp_orcpt_encode(out, sizeof out, text));
     ck_assert_str_eq(out, text);
+    text[sizeof text - 2] = '+';
+    ck_assert(!smtp_orcpt_encode(out, sizeof out, text));
+    ck_assert_str_eq(out, "");
+    text[sizeof text - 4] = '+';
+    text[sizeof text - 3] = '\0';
+    ck_assert(smtp_orcpt_encode(out, sizeof out, text));
+    ck_assert_str_eq(out + sizeof out - 4, "+2B");
 }
 END_TEST
 

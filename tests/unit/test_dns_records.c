@@ -56,6 +56,27 @@ START_TEST(test_script)
 }
 END_TEST
 
+static const struct {
+    const char *server, *addresses, *script; /* NULL: there is none */
+} removals[] = {
+    { "192.0.2.53", "[\"192.0.2.1\", \"x\", 7, \"2001:db8::1\"]",
+      "server 192.0.2.53 53\nzone example.edu.\nupdate delete mx.example.edu. A 192.0.2.1\nupdate delete mx.example.edu. AAAA 2001:db8::1\nsend\n" },
+    { "ns.example.edu", "[\"192.0.2.1\"]", NULL },
+};
+
+START_TEST(test_removal)
+{
+    struct dns_update update = { removals[_i].server, "example.edu", "mx.example.edu", 0 };
+    json_t *addresses = json_loads(removals[_i].addresses, 0, NULL);
+    struct text out;
+    text_init(&out);
+    ck_assert_int_eq(dns_removal_script(&out, &update, addresses), removals[_i].script != NULL);
+    ck_assert_str_eq(out.data, removals[_i].script != NULL ? removals[_i].script : "");
+    text_fini(&out);
+    json_decref(addresses);
+}
+END_TEST
+
 /* ---- the process; its server is in tests/integration/test_dns_push.py ---- */
 
 struct ending {
@@ -103,6 +124,7 @@ int main(void)
     TCase *tcase = tcase_create("dns_records");
     tcase_add_loop_test(tcase, test_record, 0, sizeof records / sizeof *records);
     tcase_add_loop_test(tcase, test_script, 0, sizeof scripts / sizeof *scripts);
+    tcase_add_loop_test(tcase, test_removal, 0, sizeof removals / sizeof *removals);
     tcase_add_test(tcase, test_process);
     suite_add_tcase(suite, tcase);
     return run_suite(suite);

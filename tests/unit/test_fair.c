@@ -111,11 +111,18 @@ START_TEST(sources)
     static const struct {
         const char *one, *other;
         bool same;
+        uint64_t bits4, bits6; /* 0: as they are */
     } rows[] = {
-        { "192.0.2.1", "192.0.2.1", true },      { "192.0.2.1", "192.0.2.2", false }, { "2001:db8::1", "2001:db8::ffff:2", true },
-        { "2001:db8::1", "2001:db8:0:1::1", false }, { "", "", true },                { "", "192.0.2.1", false },
-        { "unknown", "unknowns", false },
+        { "192.0.2.1", "192.0.2.1", true, 0, 0 },      { "192.0.2.1", "192.0.2.2", false, 0, 0 }, { "2001:db8::1", "2001:db8::ffff:2", true, 0, 0 },
+        { "2001:db8::1", "2001:db8:0:1::1", false, 0, 0 }, { "", "", true, 0, 0 },                { "", "192.0.2.1", false, 0, 0 },
+        { "unknown", "unknowns", false, 0, 0 },
+        { "192.0.2.1", "192.0.2.255", true, 24, 64 },  { "192.0.2.1", "192.0.3.1", false, 24, 64 },
+        { "192.0.2.1", "192.0.3.255", true, 23, 64 },  { "192.0.2.1", "192.0.4.1", false, 23, 64 },
+        { "2001:db8:1::1", "2001:db8:1:ffff::1", true, 24, 48 }, { "2001:db8:1::1", "2001:db8:2::1", false, 24, 48 },
+        { "2001:db8::1", "2001:db8::2", false, 8, 128 },
     };
+    if (rows[_i].bits4 != 0)
+        fair_set_prefixes(rows[_i].bits4, rows[_i].bits6);
     ck_assert_int_eq(fair_source(rows[_i].one, strlen(rows[_i].one)) == fair_source(rows[_i].other, strlen(rows[_i].other)), rows[_i].same);
 }
 END_TEST
@@ -128,7 +135,7 @@ int main(void)
     tcase_add_loop_test(tests, orders, 0, 9);
     tcase_add_test(tests, a_flood_is_nobody_elses);
     tcase_add_test(tests, shares_are_by_cost);
-    tcase_add_loop_test(tests, sources, 0, 7);
+    tcase_add_loop_test(tests, sources, 0, 14);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
 }

@@ -30,10 +30,79 @@ static void tell(struct stops *stops, const char *const *subjects, size_t count)
     }
     told.stops = all;
     told.n_stops = count;
-    stops_set(stops, count > 0 ? &told : NULL);
+    stops_set(stops, count > 0 ? &told : NULL, NULL);
 }
 
-static const struct stop *find(const struct stops *stops, const char *login, const char *client)
+START_TEST(test_pools)
+{
+    static const char *const told[][2] = { { "host 192.0.2.7", "suspect" }, { "account alice@example.edu", "bulk" }, { "host 2001:db8::/64", "bulk" } };
+    struct stops stops = { 0 };
+    struct netaddr client;
+    Weir__OutboundPool items[3], *pointers[3];
+    Weir__OutboundPools pools = WEIR__OUTBOUND_POOLS__INIT;
+    for (size_t i = 0; i < 3; i++) {
+        weir__outbound_pool__init(pointers[i] = &items[i]);
+        items[i].subject = wire_text(told[i][0]);
+        items[i].pool = wire_text(told[i][1]);
+    }
+    pools.pools = pointers;
+    pools.n_pools = 3;
+    netaddr_parse(&client, "192.0.2.7");
+    ck_assert_ptr_null(stops_pool(&stops, NULL, &client));
+    stops_set(&stops, NULL, &pools);
+    ck_assert_str_eq(stops_pool(&stops, NULL, &client), "suspect");
+    ck_assert_ptr_null(stops_find(&stops, NULL, &client));
+    ck_assert_str_eq(stops_pool(&stops, "alice@example.edu", &client), "bulk");
+    ck_assert_ptr_null(stops_pool(&stops, "bob@example.edu", &client));
+    netaddr_parse(&client, "2001:db8::77");
+    ck_assert_str_eq(stops_pool(&stops, NULL, &client), "bulk");
+    stops_set(&stops, NULL, NULL);
+    ck_assert_ptr_null(stops_pool(&stops, NULL, &client));
+    stops_fini(&stops);
+}
+END_TEST
+
+/* Those whose names were too many: what they are told to be, or held; nobody else. */
+START_TEST(test_stopped_beyond_those_told)
+{
+    struct stops stops = { 0 };
+    struct netaddr client;
+    uint64_t beyond[] = { wire_subject_digest("host 192.0.2.9"), wire_subject_digest("account bob"), wire_subject_digest("host 2001:db8::/64") };
+    Weir__OutboundStop one = WEIR__OUTBOUND_STOP__INIT, *pointers[] = { &one };
+    Weir__OutboundStops told = WEIR__OUTBOUND_STOPS__INIT;
+    one.subject = wire_text("account alice");
+    one.state = WEIR__OUTBOUND_STATE__OUTBOUND_REFUSED;
+    told.stops = pointers;
+    told.beyond = beyond;
+    told.n_beyond = 3;
+    uint8_t states[] = { WEIR__OUTBOUND_STATE__OUTBOUND_FULL, WEIR__OUTBOUND_STATE__OUTBOUND_REFUSED, 99 };
+    told.beyond_states = wire_bytes(states, sizeof states);
+    stops_set(&stops, &told, NULL);
+    netaddr_parse(&client, "192.0.2.9");
+    ck_assert_int_eq(stops_find(&stops, NULL, &client)->state, WEIR__OUTBOUND_STATE__OUTBOUND_FULL);
+    ck_assert_int_eq(stops_find(&stops, "bob", &client)->state, WEIR__OUTBOUND_STATE__OUTBOUND_REFUSED);
+    netaddr_parse(&client, "2001:db8::5");
+    ck_assert_int_eq(stops_find(&stops, NULL, &client)->state, WEIR__OUTBOUND_STATE__OUTBOUND_HELD);
+    told.beyond_states = wire_bytes(NULL, 0);
+    for (told.n_stops = 0; told.n_stops < 2; told.n_stops++) {
+        stops_set(&stops, &told, NULL);
+        netaddr_parse(&client, "192.0.2.9");
+        const struct stop *found = stops_find(&stops, NULL, &client);
+        ck_assert(found != NULL && found->state == WEIR__OUTBOUND_STATE__OUTBOUND_HELD);
+        ck_assert_str_eq(found->subject, "host 192.0.2.9");
+        ck_assert_str_eq(stops_find(&stops, "bob", &client)->subject, "account bob");
+        netaddr_parse(&client, "2001:db8::5");
+        ck_assert_str_eq(stops_find(&stops, NULL, &client)->subject, "host 2001:db8::/64");
+        ck_assert_ptr_null(stops_find(&stops, "carol", &client));
+        netaddr_parse(&client, "192.0.2.8");
+        ck_assert_ptr_null(stops_find(&stops, NULL, &client));
+        ck_assert((stops_find(&stops, "alice", &client) != NULL) == (told.n_stops == 1));
+    }
+    stops_fini(&stops);
+}
+END_TEST
+
+static const struct stop *find(struct stops *stops, const char *login, const char *client)
 {
     struct netaddr address;
     ck_assert(netaddr_parse(&address, client));
@@ -469,6 +538,8 @@ int main(void)
     tcase_add_test(made, test_one_silence_says_nothing_of_the_others);
     tcase_add_test(made, test_cancelled);
     tcase_add_test(made, test_who_is_stopped);
+    tcase_add_test(made, test_pools);
+    tcase_add_test(made, test_stopped_beyond_those_told);
     suite_add_tcase(suite, made);
     return run_suite(suite);
 }

@@ -178,6 +178,7 @@ static void on_accepted(void *arg, int fd, const struct netaddr *peer, const str
 {
     struct end *e = arg;
     e->conn = net_accept(base, fd, accept_halves ? &half_handlers : &handlers, e);
+    net_set_source(e->conn, 1); /* as clients are read: in turns */
     ck_assert(netaddr_equal(net_peer(e->conn), peer) && net_peer(e->conn)->port == peer->port);
     ck_assert(netaddr_equal(net_local(e->conn), local) && local->port == at.port);
     if (accept_stops)
@@ -272,7 +273,7 @@ static void teardown(void)
 
 static void connect_both(void)
 {
-    client.conn = net_connect(base, &at, 5000, &handlers, &client);
+    client.conn = net_connect(base, &at, NULL, 5000, &handlers, &client);
     ck_assert(!client.connected);
     run_until(&client.connected);
     uint64_t stop = clock_ms() + 60000;
@@ -536,7 +537,7 @@ END_TEST
 START_TEST(refused_connection)
 {
     net_listener_free(&listener);
-    client.conn = net_connect(base, &at, 1000, &handlers, &client);
+    client.conn = net_connect(base, &at, NULL, 1000, &handlers, &client);
     run_until(&client.gone);
     ck_assert_int_eq(client.end, NET_CONNECT_FAILED);
     ck_assert_str_eq(client.why, strerror(ECONNREFUSED));
@@ -614,7 +615,7 @@ END_TEST
 START_TEST(an_end_of_output_waits_for_the_connection)
 {
     accept_halves = true;
-    client.conn = net_connect(base, &at, 5000, &handlers, &client);
+    client.conn = net_connect(base, &at, NULL, 5000, &handlers, &client);
     net_end_output(client.conn);
     run_until(&server.ended);
     ck_assert(client.connected && !client.gone);
@@ -730,7 +731,7 @@ END_TEST
 START_TEST(listener_rests_without_descriptors)
 {
     struct rlimit old, none;
-    client.conn = net_connect(base, &at, 5000, &handlers, &client);
+    client.conn = net_connect(base, &at, NULL, 5000, &handlers, &client);
     ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &old), 0);
     int next = dup(0);
     close(next);
@@ -750,7 +751,7 @@ END_TEST
 START_TEST(listener_off_and_on)
 {
     net_listener_enable(listener, false);
-    client.conn = net_connect(base, &at, 5000, &handlers, &client);
+    client.conn = net_connect(base, &at, NULL, 5000, &handlers, &client);
     run_ms(50);
     ck_assert_ptr_null(server.conn);
     net_listener_enable(listener, true);
@@ -825,6 +826,58 @@ START_TEST(an_idle_connection_is_small)
 }
 END_TEST
 
+static int pair_with(struct end *e, uint64_t source)
+{
+    int fds[2];
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
+    e->conn = net_accept(base, fds[0], &handlers, e);
+    net_set_source(e->conn, source);
+    return fds[1];
+}
+
+static size_t got_by_all(const struct end *ends, size_t count)
+{
+    size_t sum = 0;
+    for (size_t i = 0; i < count; i++)
+        sum += ends[i].got_len;
+    return sum;
+}
+
+/* However many connections of one client have bytes, a turn of the loop reads some of them, and what another sends meanwhile in the next. */
+START_TEST(clients_are_read_in_turns)
+{
+    enum { FLOOD = 8, EACH = 65536 };
+    static const char block[EACH];
+    struct end flood[FLOOD] = { 0 }, other = { 0 };
+    int fds[FLOOD];
+    for (int i = 0; i < FLOOD; i++) {
+        fds[i] = pair_with(&flood[i], 7);
+        ck_assert_int_eq(write(fds[i], block, EACH), EACH);
+    }
+    int line = pair_with(&other, 8);
+    run_turn();
+    ck_assert_uint_eq(got_by_all(flood, FLOOD), 2 * EACH);
+    ck_assert_int_eq(write(line, "NOOP\n", 5), 5);
+    run_turn();
+    ck_assert_uint_eq(other.got_len, 5);
+    ck_assert_uint_le(got_by_all(flood, FLOOD), 4 * EACH);
+    int last = 0; /* one that waits goes: its turn is the next one's */
+    while (flood[last].got_len > 0)
+        last++;
+    net_free(&flood[last].conn);
+    uint64_t stop = clock_ms() + 60000;
+    while (got_by_all(flood, FLOOD) < (FLOOD - 1) * EACH && clock_ms() < stop)
+        run_turn();
+    ck_assert_uint_eq(got_by_all(flood, FLOOD), (FLOOD - 1) * EACH);
+    for (int i = 0; i < FLOOD; i++) {
+        end_fini(&flood[i]);
+        close(fds[i]);
+    }
+    end_fini(&other);
+    close(line);
+}
+END_TEST
+
 static void make_certificate(void)
 {
     test_certificate_make(&certificate, "relay.test");
@@ -872,6 +925,7 @@ int main(void)
     tcase_add_test(tests, bind_shares_ports_and_names_errors);
     tcase_add_test(tests, the_end_does_not_wait_for_slow_closes);
     tcase_add_test(tests, an_idle_connection_is_small);
+    tcase_add_test(tests, clients_are_read_in_turns);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
 }

@@ -30,6 +30,7 @@ struct coordinator {
     char listen[64], publish[64];
     bool silent, no_report_acks;
     unsigned hellos, heartbeats, reports, rows, policy_requests;
+    char last_database[WIRE_WORD_MAX + 1]; /* as its last hello said */
     unsigned samples, partial;
     uint64_t last_batch, batches_seen;
     Weir__NodeState last_state;
@@ -174,6 +175,7 @@ static void coordinator_message(void *arg, struct link_peer *peer, const struct 
     switch (message->frame->body_case) {
     case WEIR__FRAME__BODY_NODE_HELLO:
         c->hellos++;
+        wire_string(c->last_database, sizeof c->last_database, &message->frame->node_hello->database);
         break;
     case WEIR__FRAME__BODY_HEARTBEAT:
         on_heartbeat(c, peer, message->frame->heartbeat);
@@ -588,6 +590,7 @@ START_TEST(test_former_primary_is_not_believed)
     ck_assert_uint_eq(state_epoch, 1001);
     ck_assert(entry_drain);
     ck_assert(value_of("weir_node_states_of_former_primary_total", "") >= 1);
+    WAIT(strcmp(c->last_database, "one/7/00000002") == 0); /* it is told what it does not know */
 }
 END_TEST
 

@@ -105,6 +105,11 @@ static const struct {
     { "mailertable", "example.edu smtp:[a]x\n", "mailertable:1: error: '[a]x': expected [host] or [host]:port" },
     { "mailertable", "example.edu smtp:[]\n", "mailertable:1: error: '' is not a domain" },
     { "mailertable", "example.edu smtp:[a_b..c]\n", "mailertable:1: error: 'a_b..c' is not a domain" },
+    { "mailertable", "example.edu smtp:[256.1.1.1]\n", "mailertable:1: error: '256.1.1.1' is neither an address nor a name" },
+    { "mailertable", "example.edu smtp:[1.2.3]:26\n", "mailertable:1: error: '1.2.3' is neither an address nor a name" },
+    { "mailertable", "example.edu smtp:[0x7f.0X1]\n", "mailertable:1: error: '0x7f.0X1' is neither an address nor a name" },
+    { "mailertable", "example.edu smtp:a.edu.25.\n", "mailertable:1: error: 'a.edu.25.' is neither an address nor a name" },
+    { "mailertable", "example.edu smtp:[2130706433]\n", "mailertable:1: error: '2130706433' is neither an address nor a name" },
     { "mailertable", "example.edu smtp:[a] b\n", "mailertable:1: error: '[a] b': a host has no white space in it" },
     { "mailertable", "example.edu discard:x\n", "mailertable:1: error: 'x' after discard: nothing may follow" },
     { "mailertable", "example.edu error:5.1.1:450 x\n",
@@ -175,11 +180,13 @@ static const struct {
       "exceptions:1: error: expires=2026-12-31T25:00:00Z: the last day in force, as 2026-12-31, or a moment, as 2026-12-31T18:00:00Z" },
     { "exceptions", "::1 max_recipients=1 " SIGNED "\n127.0.0.1 max_recipients=1 " SIGNED "\n::1/128 max_recipients=2 " SIGNED "\n",
       "exceptions:3: error: ::1/128 has an exception already, in line 1" },
-    { "access", "", "access: error: not a policy file, and not included by aliases; those are mailertable, local-host-names, networks, exceptions, aliases, verify, limits, recipient_delimiter and hosts" },
+    { "access", "", "access: error: not a policy file, and not included by aliases; those are mailertable, local-host-names, networks, exceptions, aliases, verify, limits, recipient_delimiter, hosts and spam" },
     { "hosts", "192.0.2.7 owner=library\n", "hosts:1: error: reason= is missing: a registered host has owner and reason" },
     { "hosts", "192.0.2.7 reason=\"the catalogue\"\n", "hosts:1: error: owner= is missing: a registered host has owner and reason" },
     { "hosts", "192.0.2.7 owner=a owner=b reason=c\n", "hosts:1: error: owner is given twice" },
-    { "hosts", "192.0.2.7 owner=a reason=c since=1999\n", "hosts:1: error: unknown key 'since': those are owner and reason" },
+    { "hosts", "192.0.2.7 owner=a reason=c since=1999\n", "hosts:1: error: unknown key 'since': those are owner, reason, approved_by and expires" },
+    { "hosts", "192.0.2.7 owner=a reason=c expires=2026-12-31 expires=2026-12-30\n", "hosts:1: error: expires is given twice" },
+    { "hosts", "192.0.2.7 owner=a reason=c expires=2026-02-30\n", "hosts:1: error: expires=2026-02-30: the last day in force, as 2026-12-31, or a moment, as 2026-12-31T18:00:00Z" },
     { "hosts", "192.0.2.7 owner= reason=c\n", "hosts:1: error: owner= needs words, at most 200 bytes" },
     { "hosts", "0.0.0.0/0 owner=a reason=c\n", "hosts:1: error: 0.0.0.0/0 would register every host" },
     { "hosts", "192.0.2.7 owner=a reason=c\n192.0.2.7/32 owner=a reason=c\n", "hosts:2: error: 192.0.2.7/32 is registered already, in line 1" },
@@ -621,6 +628,36 @@ START_TEST(s75_a_postmaster_without_a_place_is_told)
 }
 END_TEST
 
+/* S49: one address that is refused refuses an alias for several. */
+static const struct {
+    const char *table, *aliases, *warning;
+} refused_targets[] = {
+    { "a.edu smtp:[a.edu]\n", "team: ann, bob@a.edu, carl@elsewhere.test\n", NULL },
+    { "", "team: ann@b.edu, bob@hole.test\nann: ann@b.edu\n", NULL },
+    { "b.edu discard:\n", "team: ann@b.edu, bob@b.edu\n", NULL },
+    { "b.edu error:5.1.1:550 gone\n", "old: ann@b.edu\n", NULL }, /* refused alone, as it is meant */
+    { "b.edu error:5.1.1:550 gone\n", "# ours\nteam: ann@c.edu, old, bob@b.edu\nold: joe@b.edu\n",
+      "aliases:2: warning: 'team' stands for <joe@b.edu>, which is refused (gone), and with it all mail to 'team': 2 of its 3 addresses are to be taken out, or need a route" },
+    { "", "ann: ann@b.edu\nteam: ann, bbo\n", "aliases:2: warning: 'team' stands for <bbo@a.edu>, which is refused (its domain has no route, and it is no alias)" },
+    { "a.edu smtp:[a.edu]\n", "team: ann@b.edu, :include:more\n", NULL },
+    { "c.edu error:4.3.0:450 later\n", "team: ann@b.edu, :include:more\n", "aliases:1: warning: 'team' stands for <x@c.edu>, which is refused (later)" },
+};
+
+START_TEST(s49_an_alias_that_is_refused_for_one_address_is_told)
+{
+    struct policy_file files[] = { file("local-host-names", "a.edu\n"), file("mailertable", refused_targets[_i].table), file("aliases", refused_targets[_i].aliases),
+                                   file("more", "x@c.edu\n") };
+    struct error why = { "" };
+    const char *warning = refused_targets[_i].warning;
+    struct policy *policy = policy_parse(files, strstr(refused_targets[_i].aliases, ":include:") != NULL ? 4 : 3, &why);
+    ck_assert_msg(policy != NULL, "%s", why.text);
+    ck_assert_int_eq(policy_warns_of_aliases(policy, &why), warning != NULL);
+    if (warning != NULL)
+        ck_assert_msg(strncmp(why.text, warning, strlen(warning)) == 0, "%s", why.text);
+    policy_free(&policy);
+}
+END_TEST
+
 static const struct {
     const char *limits, *warning;
 } claimed[] = {
@@ -1007,13 +1044,40 @@ START_TEST(s66_registered_hosts)
     for (size_t i = 0; i < sizeof asked / sizeof *asked; i++) {
         struct netaddr client;
         ck_assert(netaddr_parse(&client, asked[i].client));
-        const struct registered_host *host = policy_host(policy, &client);
+        const struct registered_host *host = policy_host(policy, &client, 0);
         ck_assert_pstr_eq(host != NULL ? host->owner : NULL, asked[i].owner);
     }
     ck_assert_str_eq(policy_host_at(policy, 3)->reason, "scans");
     ck_assert_ptr_null(policy_host_at(policy, 4));
     ck_assert(policy_warns_of_hosts(policy, &why));
     ck_assert_str_eq(why.text, "hosts:4: warning: 2001:db8::/64 is registered and not inside: a line of networks lets it send");
+    policy_free(&policy);
+}
+END_TEST
+
+START_TEST(s60_registrations_end)
+{
+    static const struct {
+        const char *client;
+        int64_t now;
+        const char *owner;
+    } asked[] = {
+        { "192.0.2.65", 86399, "guest" }, { "192.0.2.65", 86400, "printing" }, /* the line around it decides then */
+        { "192.0.2.7", 64799, "library" }, { "192.0.2.7", 64800, NULL }, { "192.0.2.70", INT64_MAX - 1, "printing" },
+    };
+    struct policy_file files[] = { file("hosts", "192.0.2.7 owner=library reason=r approved_by=\"the head\" expires=1970-01-01T18:00:00Z\n192.0.2.64/28 owner=printing reason=r\n"
+                                                 "192.0.2.65 owner=guest reason=r expires=1970-01-01\n") };
+    struct error why;
+    struct policy *policy = policy_parse(files, 1, &why);
+    ck_assert_msg(policy != NULL, "%s", why.text);
+    for (size_t i = 0; i < sizeof asked / sizeof *asked; i++) {
+        struct netaddr client;
+        ck_assert(netaddr_parse(&client, asked[i].client));
+        const struct registered_host *host = policy_host(policy, &client, asked[i].now);
+        ck_assert_pstr_eq(host != NULL ? host->owner : NULL, asked[i].owner);
+    }
+    ck_assert_str_eq(policy_host_at(policy, 0)->approved_by, "the head");
+    ck_assert_ptr_null(policy_host_at(policy, 1)->approved_by);
     policy_free(&policy);
 }
 END_TEST
@@ -1055,10 +1119,12 @@ int main(void)
     tcase_add_test(tests, first_own_domain);
     tcase_add_test(tests, verified_domains);
     tcase_add_loop_test(tests, s75_a_postmaster_without_a_place_is_told, 0, sizeof role_places / sizeof role_places[0]);
+    tcase_add_loop_test(tests, s49_an_alias_that_is_refused_for_one_address_is_told, 0, sizeof refused_targets / sizeof refused_targets[0]);
     tcase_add_loop_test(tests, a_limit_by_what_strangers_claim_is_told, 0, sizeof claimed / sizeof claimed[0]);
     tcase_add_loop_test(tests, s60_exceptions_hold_until_they_expire, 0, sizeof exceptions / sizeof exceptions[0]);
     tcase_add_test(tests, s26_limits);
     tcase_add_test(tests, s66_registered_hosts);
+    tcase_add_test(tests, s60_registrations_end);
     tcase_add_test(tests, limits_are_not_too_many);
     tcase_add_test(tests, networks_have_names);
     tcase_add_loop_test(tests, s48_s49_aliases, 0, sizeof expansions / sizeof expansions[0]);

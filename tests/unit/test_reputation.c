@@ -2,12 +2,15 @@
  * test_reputation.c - what a worker knows of reputations: the book, with made-up times, and how it is kept up to date, with a node and a clock of our own
  */
 #include <check.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include "common/clock.h"
 #include "common/memory.h"
 #include "edge/reputation/book.h"
 #include "edge/reputation/feed.h"
+#include "edge/reputation/kept.h"
 #include "proto/wire.h"
 #include "tests/unit/suite.h"
 
@@ -34,6 +37,11 @@ static struct {
 uint64_t clock_ms(void)
 {
     return d.now_ms;
+}
+
+uint64_t clock_wall_ms(void)
+{
+    return d.now_ms + 1700000000000;
 }
 
 bool node_is_connected(const struct node *node)
@@ -97,13 +105,13 @@ START_TEST(test_who_decides)
     };
     struct book *book = book_new();
     for (size_t i = 0; i < sizeof put / sizeof *put; i++)
-        ck_assert(book_put(book, put[i].key, false, put[i].by_operator, put[i].action, put[i].until, 100));
+        ck_assert(book_put(book, put[i].key, false, put[i].by_operator, put[i].action, put[i].until, 0, 100));
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         ck_assert_str_eq(client_says(book, cases[i].client, 199), cases[i].before);
         ck_assert_str_eq(client_says(book, cases[i].client, 200), cases[i].after);
         ck_assert_str_eq(client_says(book, cases[i].client, 300), "nothing");
     }
-    ck_assert(!book_put(book, "192.0.2.7/24", false, false, REPUTATION_REJECT, 200, 100) && !book_put(book, "", true, false, REPUTATION_REJECT, 200, 100));
+    ck_assert(!book_put(book, "192.0.2.7/24", false, false, REPUTATION_REJECT, 200, 0, 100) && !book_put(book, "", true, false, REPUTATION_REJECT, 200, 0, 100));
     book_free(&book);
 }
 END_TEST
@@ -111,15 +119,38 @@ END_TEST
 START_TEST(test_logins_are_no_addresses)
 {
     struct book *book = book_new();
-    ck_assert(book_put(book, "alice", true, false, REPUTATION_THROTTLE, 200, 100) && book_put(book, "10.0.0.1", true, false, REPUTATION_REJECT, 200, 100));
+    ck_assert(book_put(book, "alice", true, false, REPUTATION_THROTTLE, 200, 0, 100) && book_put(book, "10.0.0.1", true, false, REPUTATION_REJECT, 200, 0, 100));
     ck_assert_int_eq(book_login(book, "alice", 150)->action, REPUTATION_THROTTLE);
     ck_assert_str_eq(client_says(book, "10.0.0.1", 150), "nothing");
     ck_assert_int_eq(book_login(book, "10.0.0.1", 150)->action, REPUTATION_REJECT);
-    book_put(book, "alice", true, true, REPUTATION_ALLOW, 180, 100);
+    book_put(book, "alice", true, true, REPUTATION_ALLOW, 180, 0, 100);
     ck_assert_int_eq(book_login(book, "alice", 150)->action, REPUTATION_ALLOW);
     ck_assert_int_eq(book_login(book, "alice", 180)->action, REPUTATION_THROTTLE);
     ck_assert_ptr_null(book_login(book, "alice", 200));
     ck_assert_ptr_null(book_login(book, "bob", 150));
+    book_free(&book);
+}
+END_TEST
+
+/* A registered host is none of its addresses, and they are not it. */
+START_TEST(test_hosts_are_no_addresses)
+{
+    struct netaddr_prefix host, other;
+    struct error why;
+    struct book *book = book_new();
+    ck_assert(netaddr_prefix_parse(&host, "192.0.2.64/28", &why) && netaddr_prefix_parse(&other, "192.0.2.64/27", &why));
+    ck_assert(book_put(book, "host:192.0.2.64/28", false, false, REPUTATION_THROTTLE, 200, 0, 100));
+    ck_assert_str_eq(client_says(book, "192.0.2.65", 150), "nothing");
+    ck_assert_int_eq(book_host(book, &host, 150)->action, REPUTATION_THROTTLE);
+    ck_assert_ptr_null(book_host(book, &other, 150));
+    ck_assert(book_put(book, "host:192.0.2.64/28", false, true, REPUTATION_REJECT, 180, 17, 100));
+    ck_assert(book_put(book, "192.0.2.64/27", false, true, REPUTATION_ALLOW, 200, 18, 100));
+    ck_assert_uint_eq(book_host(book, &host, 150)->override, 17);
+    ck_assert_int_eq(book_host(book, &host, 180)->action, REPUTATION_THROTTLE);
+    ck_assert(!book_put(book, "host:192.0.2.65/28", false, false, REPUTATION_REJECT, 200, 0, 100) && !book_put(book, "host:", false, false, REPUTATION_REJECT, 200, 0, 100));
+    for (unsigned part = 0; part < 60; part++)
+        book_sweep(book, 60, 200);
+    ck_assert_uint_eq(book_count(book), 0);
     book_free(&book);
 }
 END_TEST
@@ -131,13 +162,13 @@ START_TEST(test_many)
     char key[32];
     for (unsigned i = 0; i < 20000; i++) {
         snprintf(key, sizeof key, "10.%u.%u.%u", i >> 16, i >> 8 & 255, i & 255);
-        ck_assert(book_put(book, key, false, false, REPUTATION_REJECT, i % 2 ? 200 : 300, 100));
+        ck_assert(book_put(book, key, false, false, REPUTATION_REJECT, i % 2 ? 200 : 300, 0, 100));
     }
     ck_assert_uint_eq(book_count(book), 20000);
     for (unsigned i = 0; i < 1000; i++) {
         snprintf(key, sizeof key, "10.0.%u.%u", i >> 8, i & 255);
         ck_assert_str_eq(client_says(book, key, 150), "reject");
-        ck_assert(book_put(book, key, false, false, REPUTATION_ALLOW, 0, 150));
+        ck_assert(book_put(book, key, false, false, REPUTATION_ALLOW, 0, 0, 150));
         ck_assert_str_eq(client_says(book, key, 150), "nothing");
     }
     ck_assert_uint_eq(book_count(book), 19000);
@@ -235,6 +266,106 @@ START_TEST(test_all_anew)
 }
 END_TEST
 
+/* ---- kept ---- */
+
+static char folder[] = "/tmp/weir-reputation.XXXXXX";
+static char kept_path[64];
+
+static void kept_setup(void)
+{
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    snprintf(kept_path, sizeof kept_path, "%s/edge-1.reputation", folder);
+}
+
+static void kept_teardown(void)
+{
+    unlink(kept_path);
+    ck_assert_int_eq(rmdir(folder), 0); /* nothing else was left there */
+}
+
+START_TEST(test_the_list_is_kept)
+{
+    struct error why;
+    uint64_t age;
+    struct book *book = book_new();
+    ck_assert_ptr_null(kept_read(kept_path, 0, 0, &age, &why));
+    ck_assert_str_eq(why.text, "");
+    ck_assert(book_put(book, "192.0.2.1", false, false, REPUTATION_REJECT, 5000, 0, 1000) && book_put(book, "192.0.2.2", false, false, REPUTATION_REJECT, 9000, 0, 1000));
+    ck_assert(book_put(book, "192.0.2.0/24", false, false, REPUTATION_THROTTLE, 9000, 0, 1000) && book_put(book, "192.0.2.2", false, true, REPUTATION_ALLOW, 9000, 17, 1000));
+    ck_assert(book_put(book, "alice", true, false, REPUTATION_THROTTLE, 9000, 0, 1000) && book_put(book, "host:10.0.0.0/28", false, true, REPUTATION_REJECT, 9000, 18, 1000));
+    ck_assert(kept_write(kept_path, book, 100, 1000, 1700000000000, &why));
+    struct book *kept = kept_read(kept_path, 100, 1700000004000, &age, &why); /* 4 s later, by another clock */
+    ck_assert_msg(kept != NULL, "%s", why.text);
+    ck_assert_uint_eq(age, 4000);
+    ck_assert_uint_eq(book_count(kept), 5); /* the first one had 4 s left */
+    ck_assert_str_eq(client_says(kept, "192.0.2.1", 200), "throttle");
+    ck_assert_str_eq(client_says(kept, "192.0.2.2", 4099), "allow");
+    ck_assert_str_eq(client_says(kept, "192.0.2.2", 4100), "nothing");
+    ck_assert_int_eq(book_login(kept, "alice", 200)->action, REPUTATION_THROTTLE);
+    ck_assert_uint_eq(book_host(kept, &(struct netaddr_prefix){ { AF_INET, 0, { 10 } }, 28 }, 200)->override, 18);
+    book_free(&kept);
+    ck_assert(kept_write(kept_path, book, 3, 1000, 1700000000000, &why)); /* those that matter most */
+    kept = kept_read(kept_path, 100, 1600000000000, &age, &why);
+    ck_assert(age == 0 && book_count(kept) == 3);
+    ck_assert_str_eq(client_says(kept, "192.0.2.2", 200), "allow");
+    ck_assert_str_eq(client_says(kept, "192.0.2.77", 200), "nothing");
+    book_free(&kept);
+    book_free(&book);
+}
+END_TEST
+
+/* Every byte of the file, and every length that it may be cut to. */
+START_TEST(test_a_damaged_list_is_none)
+{
+    struct error why;
+    uint64_t age;
+    uint8_t bytes[256], other;
+    struct book *book = book_new();
+    ck_assert(book_put(book, "192.0.2.1", false, false, REPUTATION_REJECT, 5000, 0, 1000) && book_put(book, "alice", true, true, REPUTATION_ALLOW, 5000, 7, 1000));
+    ck_assert(kept_write(kept_path, book, 100, 1000, 1700000000000, &why));
+    book_free(&book);
+    int fd = open(kept_path, O_RDWR);
+    ssize_t len = read(fd, bytes, sizeof bytes);
+    ck_assert(len > 60 && (size_t)len < sizeof bytes);
+    for (ssize_t at = 0; at < len; at++) {
+        other = bytes[at] ^ 0x41;
+        ck_assert_int_eq(pwrite(fd, &other, 1, at), 1);
+        ck_assert_ptr_null(kept_read(kept_path, 100, 1700000000000, &age, &why));
+        ck_assert_str_eq(why.text, "damaged");
+        ck_assert_int_eq(pwrite(fd, &bytes[at], 1, at), 1);
+    }
+    book = kept_read(kept_path, 100, 1700000000000, &age, &why);
+    ck_assert_uint_eq(book_count(book), 2);
+    book_free(&book);
+    while (len-- > 0) {
+        ck_assert_int_eq(ftruncate(fd, len), 0);
+        ck_assert_ptr_null(kept_read(kept_path, 100, 1700000000000, &age, &why));
+    }
+    close(fd);
+}
+END_TEST
+
+/* It counts until all that a coordinator has is there, and is written when that changed. */
+START_TEST(test_a_start_without_coordinators)
+{
+    struct error why;
+    uint64_t age;
+    struct book *book = book_new();
+    ck_assert(book_put(book, "192.0.2.1", false, false, REPUTATION_REJECT, 60000, 0, 1000) && kept_write(kept_path, book, 100, 1000, clock_wall_ms(), &why));
+    book_free(&book);
+    feed_keep(d.feed, kept_path, 100, true);
+    ck_assert(is_refused("192.0.2.1") && d.question != NULL && d.question->have == 0 && *d.question->source == '\0');
+    tell("db", 7, true, true, (const char *const[]){ "192.0.2.2" }, 1, 60000);
+    ck_assert(is_refused("192.0.2.1") && !is_refused("192.0.2.2"));
+    tell("db", 8, false, false, (const char *const[]){ "192.0.2.3" }, 1, 60000);
+    ck_assert(!is_refused("192.0.2.1") && is_refused("192.0.2.2"));
+    feed_free(&d.feed);
+    book = kept_read(kept_path, d.now_ms, clock_wall_ms(), &age, &why);
+    ck_assert_uint_eq(book_count(book), 2);
+    book_free(&book);
+}
+END_TEST
+
 START_TEST(test_nobody_answers)
 {
     tell("db", 7, true, false, (const char *const[]){ "192.0.2.1" }, 1, 60000);
@@ -253,17 +384,26 @@ END_TEST
 int main(void)
 {
     Suite *suite = suite_create("reputation");
-    TCase *book = tcase_create("book"), *feed = tcase_create("feed");
+    TCase *book = tcase_create("book"), *feed = tcase_create("feed"), *kept = tcase_create("kept"), *start = tcase_create("start");
     tcase_set_timeout(book, 60); /* a machine that is busy with something else */
     tcase_set_timeout(feed, 60);
     tcase_add_test(book, test_who_decides);
     tcase_add_test(book, test_logins_are_no_addresses);
+    tcase_add_test(book, test_hosts_are_no_addresses);
     tcase_add_test(book, test_many);
+    tcase_add_checked_fixture(kept, kept_setup, kept_teardown);
+    tcase_add_test(kept, test_the_list_is_kept);
+    tcase_add_test(kept, test_a_damaged_list_is_none);
+    tcase_add_checked_fixture(start, kept_setup, kept_teardown);
+    tcase_add_checked_fixture(start, setup, teardown);
+    tcase_add_test(start, test_a_start_without_coordinators);
     tcase_add_checked_fixture(feed, setup, teardown);
     tcase_add_test(feed, test_changes_come_one_after_the_other);
     tcase_add_test(feed, test_all_anew);
     tcase_add_test(feed, test_nobody_answers);
     suite_add_tcase(suite, book);
     suite_add_tcase(suite, feed);
+    suite_add_tcase(suite, kept);
+    suite_add_tcase(suite, start);
     return run_suite(suite);
 }

@@ -36,7 +36,16 @@ static void assert_empty(void)
     for (int lane = 0; lane < LANES; lane++) {
         ck_assert_ptr_null(admission.first[lane]);
         ck_assert_ptr_null(admission.last[lane]);
+        ck_assert_ptr_null(admission.runs[lane]);
     }
+}
+
+static struct admission_share *next(enum lane lane)
+{
+    struct admission_share *share = admission_next(&admission, lane, false);
+    if (share != NULL)
+        admission_run(&admission, share);
+    return share;
 }
 
 START_TEST(whole_messages)
@@ -63,10 +72,10 @@ START_TEST(whole_messages)
     ck_assert_uint_eq(admission.memory, 161);
     ck_assert_uint_eq(admission.disk, 201);
     /* first in, first out, and each lane by itself */
-    ck_assert_ptr_eq(admission_next(&admission, LANE_SMALL), &s[0]);
-    ck_assert_ptr_eq(admission_next(&admission, LANE_SMALL), &s[4]);
-    ck_assert_ptr_null(admission_next(&admission, LANE_SMALL));
-    ck_assert_ptr_eq(admission_next(&admission, LANE_LARGE), &s[1]);
+    ck_assert_ptr_eq(next(LANE_SMALL), &s[0]);
+    ck_assert_ptr_eq(next(LANE_SMALL), &s[4]);
+    ck_assert_ptr_null(next(LANE_SMALL));
+    ck_assert_ptr_eq(next(LANE_LARGE), &s[1]);
     /* a running scan still has its slot */
     ck_assert_int_eq(admission_take_whole(&admission, &s[5], 1), ADMISSION_NO_SLOT);
     for (size_t i = 0; i < 6; i++)
@@ -103,9 +112,45 @@ START_TEST(clients_take_turns)
     ck_assert_ptr_null(admission_give_way(&admission, &more, 10));     /* and so is the other's, who lost no turn by giving way */
     struct admission_share *const order[] = { &flood[0], &other[0], &flood[1], &other[1] };
     for (int i = 0; i < 4; i++) {
-        ck_assert_ptr_eq(admission_next(&admission, LANE_SMALL), order[i]);
+        ck_assert_ptr_eq(next(LANE_SMALL), order[i]);
         admission_release(&admission, order[i]);
     }
+    assert_empty();
+}
+END_TEST
+
+/* Who has nothing running in the lane is next where who has may not be; by that nobody's turn comes nearer, and each lane is by itself. */
+START_TEST(newcomers_come_first)
+{
+    struct admission_share flood[3], other[3], large = share_of("192.0.2.1");
+    admission.limits.slots = 10;
+    for (int i = 0; i < 3; i++) {
+        flood[i] = share_of("192.0.2.1");
+        ck_assert_int_eq(admission_take_whole(&admission, &flood[i], 10), ADMISSION_OK);
+    }
+    ck_assert_ptr_eq(admission_next(&admission, LANE_SMALL, true), &flood[0]); /* nothing runs: it may be a flood's */
+    ck_assert_ptr_eq(next(LANE_SMALL), &flood[0]);
+    ck_assert_ptr_null(admission_next(&admission, LANE_SMALL, true));
+    for (int i = 0; i < 3; i++) {
+        other[i] = share_of(i < 2 ? "192.0.2.2" : "192.0.2.3");
+        ck_assert_int_eq(admission_take_whole(&admission, &other[i], 10), ADMISSION_OK);
+    }
+    ck_assert_int_eq(admission_take_whole(&admission, &large, 160), ADMISSION_OK);
+    ck_assert_ptr_eq(admission_next(&admission, LANE_LARGE, true), &large);
+    for (int i = 0; i < 3; i += 2) { /* one of each */
+        ck_assert_ptr_eq(admission_next(&admission, LANE_SMALL, true), &other[i]);
+        admission_run(&admission, &other[i]);
+    }
+    ck_assert_ptr_null(admission_next(&admission, LANE_SMALL, true));
+    admission_release(&admission, &other[0]);
+    ck_assert_ptr_eq(admission_next(&admission, LANE_SMALL, true), &other[1]);
+    admission_release(&admission, &flood[0]); /* and so may the flood again, whose turn is first */
+    ck_assert_ptr_eq(admission_next(&admission, LANE_SMALL, true), &flood[1]);
+    for (int i = 0; i < 3; i++) {
+        admission_release(&admission, &flood[i]);
+        admission_release(&admission, &other[i]);
+    }
+    admission_release(&admission, &large);
     assert_empty();
 }
 END_TEST
@@ -262,8 +307,8 @@ START_TEST(release_from_anywhere)
     for (size_t i = 0; i < 3; i++)
         admission_take_whole(&admission, &s[i], 1);
     admission_release(&admission, &s[1]); /* the middle of the queue */
-    ck_assert_ptr_eq(admission_next(&admission, LANE_SMALL), &s[0]);
-    ck_assert_ptr_eq(admission_next(&admission, LANE_SMALL), &s[2]);
+    ck_assert_ptr_eq(next(LANE_SMALL), &s[0]);
+    ck_assert_ptr_eq(next(LANE_SMALL), &s[2]);
     admission_release(&admission, &s[0]);
     admission_release(&admission, &s[2]);
     admission_release(&admission, &s[2]); /* holds nothing: nothing happens */
@@ -299,7 +344,7 @@ START_TEST(random_walk)
             break;
         default:
             if (rand() % 2)
-                admission_next(&admission, s[i].lane);
+                next(s[i].lane);
             else
                 admission_release(&admission, &s[i]);
         }
@@ -438,6 +483,7 @@ int main(void)
     tcase_add_checked_fixture(tests, set_up, NULL);
     tcase_add_test(tests, whole_messages);
     tcase_add_test(tests, clients_take_turns);
+    tcase_add_test(tests, newcomers_come_first);
     tcase_add_test(tests, memory_runs_out);
     tcase_add_test(tests, uploads_leave_room);
     tcase_add_test(tests, complete_uploads_hold_slots);

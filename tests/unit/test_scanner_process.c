@@ -609,7 +609,7 @@ START_TEST(loads_niced)
     ck_assert_int_eq(nice_of(zygote_pid(), "weir-loader"), 99);
     ck_assert_int_eq(nice_of(zygote_pid(), "weir-zygote"), 0);
     ck_assert_uint_ge(worker_pids("weir-scan-small", workers), 1);
-    ck_assert_int_eq(nice_of(workers[0], "weir-scan-small"), 0);
+    ck_assert_int_eq(nice_of(workers[0], "weir-scan-small"), 5);
     ck_assert_uint_ge(worker_pids("weir-scan-large", workers), 1);
     ck_assert_int_eq(nice_of(workers[0], "weir-scan-large"), 10);
 }

@@ -188,6 +188,8 @@ START_TEST(test_header_folding_and_names)
 }
 END_TEST
 
+#define X25 "xxxxxxxxxxxxxxxxxxxxxxxxx"
+
 static const struct {
     const char *line; /* words, a blank between them */
     int status;       /* -1: goes on */
@@ -212,6 +214,10 @@ static const struct {
     { "sendmail -N success,delay -R hdrs -V id1 x", -1, MODE_MAIL, false, false, NULL, NULL, 1 },
     { "sendmail -N never,delay x", EX_USAGE, MODE_MAIL, false, false, NULL, NULL, 0 },
     { "sendmail -N sometimes x", EX_USAGE, MODE_MAIL, false, false, NULL, NULL, 0 },
+    { "sendmail -V j\303\266 x", EX_USAGE, MODE_MAIL, false, false, NULL, NULL, 0 },
+    { "sendmail -V a\tb x", EX_USAGE, MODE_MAIL, false, false, NULL, NULL, 0 },
+    { "sendmail -V " X25 X25 X25 X25 "x x", EX_USAGE, MODE_MAIL, false, false, NULL, NULL, 0 },
+    { "sendmail -V " X25 X25 X25 X25 " x", -1, MODE_MAIL, false, false, NULL, NULL, 1 },
     { "sendmail -R half x", EX_USAGE, MODE_MAIL, false, false, NULL, NULL, 0 },
     { "sendmail -bd", EX_USAGE, MODE_MAIL, false, false, NULL, NULL, 0 },
     { "sendmail -f", EX_USAGE, MODE_MAIL, false, false, NULL, NULL, 0 },

@@ -3,7 +3,7 @@
  *
  * A dialogue is a list of lines:
  *   O KEY=VALUE   configuration (before the first other line); O outside, O no-policy, O no-live, O scan=off
- *                 O crowds: crowd-1 to crowd-6 and "crowd of people, 1" to 4, each for 990 addresses
+ *                 O crowds: crowd-1 to crowd-6 and "crowd of people, 1" to 4, each for 990 addresses, the same for the same number
  *                 O hop-size=N: next hops say SIZE N
  *                 O asked=N: of a list of three the first transaction asks this one first (0)
  *                 O exception: other limits for the inside client, in force, and for the outside one, expired
@@ -12,6 +12,7 @@
  *   S TEXT        the next reply line starts with TEXT                          .        no reply is waiting
  *   r CODE E TEXT the same in our words: the next hop is lost
  *   R CODE E TEXT the next hop answers the next recipient                       D CODE E TEXT  and the message;  M: maybe delivered
+ *   K scanned|unscanned [of OWNER] [envid=ID] [ret=1|2] RECIPIENTS  what is being stored                                Q stored[ but the first]|full|unavailable: the quarantine lets the first recipient in
  *   V clean|bad|limits|timeout|unscannable      the verdict                     B        the farm is busy
  *   A TEXT        the next audit row is "RECIPIENT DISPOSITION CODE", and " for ALIAS" where the client named one
  *                                                                               N TEXT   what goes to the next hop contains TEXT
@@ -50,17 +51,19 @@ static const char mailertable[] = "example.edu smtp:[sink.example.edu]:2525\noth
 static const char own_domains[] = "example.edu\nnoroute.edu\nlocal.edu\n";
 static const char verified[] = "verified.edu\n";
 static const char networks[] = "127.0.0.1/32\n";
+static const char hosts[] = "127.0.0.0/28 owner=o reason=r\n";
 static const char exceptions[] = "127.0.0.1 max_message_size=2KiB max_recipients=3 reason=r owner=o approved_by=a expires=2099-12-31\n"
                                  "127.0.0.2 max_message_size=2KiB max_recipients=3 reason=r owner=o approved_by=a expires=2025-12-31\n";
 
 static const char aliases[] = "sysadm: u@example.edu\nlist: u@example.edu, o@other.edu, u@example.edu, h@hole.edu\nbad: u@example.edu, x@gone.edu\n"
                               "owned: u@example.edu\nowner-owned: x@example.edu\ncrew: u@example.edu, v@example.edu\nowner-crew: x@example.edu\n"
+                              "club: w@example.edu, y@example.edu\nowner-club: x@example.edu\n"
                               "three: a@example.edu, b@example.edu, c@example.edu\n"
                               "leavers: left1@example.edu, left2@example.edu, left3@example.edu, left4@example.edu, left5@example.edu, left6@example.edu, "
                               "u1@example.edu, u2@example.edu, u3@example.edu, u4@example.edu, u5@example.edu, u6@example.edu\n";
 
-#define A_CROWD(n) "crowd-" n ": :include:crowd\n"
-#define QUOTED_CROWD(n) "\"crowd of people, " n "\": :include:crowd\n"
+#define A_CROWD(n) "crowd-" n ": :include:crowd-" n "\n"
+#define QUOTED_CROWD(n) "\"crowd of people, " n "\": :include:crowd-" n "\n"
 static const char crowds[] = A_CROWD("1") A_CROWD("2") A_CROWD("3") A_CROWD("4") A_CROWD("5") A_CROWD("6") QUOTED_CROWD("1")
     QUOTED_CROWD("2") QUOTED_CROWD("3") QUOTED_CROWD("4");
 
@@ -127,16 +130,17 @@ struct setup {
     unsigned asked;
     char *policy_limits;
     Weir__OutboundState stopped; /* the client, by outbound protection */
-    bool outside, exception, crowds, no_policy, no_scan, names, cluster;
+    bool outside, registered, exception, crowds, no_policy, no_scan, names, cluster;
 };
 
-#define CROWD 990
+#define CROWDS 6
+#define CROWD  990
 
-static char *make_crowd(void)
+static char *make_crowd(int number)
 {
     char *text = malloc(CROWD * 80), *end = text;
     for (int i = 0; i < CROWD; i++)
-        end += sprintf(end, "somebody-with-quite-a-long-name-in-this-crowd-%03d@example.edu\n", i);
+        end += sprintf(end, "somebody-with-quite-a-long-name-in-this-crowd%d-%03d@example.edu\n", number, i);
     return text;
 }
 
@@ -194,23 +198,29 @@ static bool begin(struct play *play, const struct setup *setup)
         stop.amount = 50;
         stops.stops = all;
         stops.n_stops = 1;
-        server_set_stops(play->server, &stops);
+        server_set_stops(play->server, &stops, NULL);
     }
     if (!setup->no_policy) {
         const char *names = setup->crowds ? crowds : aliases;
-        char *crowd = make_crowd();
         const char *lines = setup->policy_limits != NULL ? setup->policy_limits : "";
-        struct policy_file files[] = { { "mailertable", mailertable, sizeof mailertable - 1 },
+        struct policy_file files[6 + CROWDS] = { { "mailertable", mailertable, sizeof mailertable - 1 },
                                        { "local-host-names", own_domains, sizeof own_domains - 1 },
                                        { "networks", networks, sizeof networks - 1 },
                                        { "aliases", names, strlen(names) },
                                        { "verify", verified, sizeof verified - 1 },
                                        { "limits", lines, strlen(lines) },
                                        { "exceptions", exceptions, sizeof exceptions - 1 } };
-        if (setup->crowds)
-            files[6] = (struct policy_file){ "crowd", crowd, strlen(crowd) };
-        struct policy *parsed = policy_parse(files, setup->exception || setup->crowds ? 7 : 6, &why);
-        free(crowd);
+        static const char crowd_names[CROWDS][8] = { "crowd-1", "crowd-2", "crowd-3", "crowd-4", "crowd-5", "crowd-6" };
+        char *crowd[CROWDS] = { NULL };
+        for (int i = 0; setup->crowds && i < CROWDS; i++) {
+            crowd[i] = make_crowd(i + 1);
+            files[6 + i] = (struct policy_file){ crowd_names[i], crowd[i], strlen(crowd[i]) };
+        }
+        if (setup->registered)
+            files[6] = (struct policy_file){ "hosts", hosts, sizeof hosts - 1 };
+        struct policy *parsed = policy_parse(files, setup->crowds ? 6 + CROWDS : setup->exception || setup->registered ? 7 : 6, &why);
+        for (int i = 0; i < CROWDS; i++)
+            free(crowd[i]);
         ck_assert_msg(parsed != NULL, "%s", why.text);
         server_set_policy(play->server, &parsed, 7);
     }
@@ -343,25 +353,26 @@ static void verifier_opinion(const char *text, bool later)
                   text[len] == ' ' ? text + len + 1 : "", later);
 }
 
-/* "client throttle 192.0.2.0/24", "login reject alice", "client -" */
+/* "client throttle 192.0.2.0/24", "host throttle host:127.0.0.0/28", "login reject alice", "client -" */
 static void standing(const char *text)
 {
     static union {
         struct book_entry entry;
         char room[sizeof(struct book_entry) + 64];
-    } put[2];
+    } put[3];
     char whose[8] = "", action[12] = "", key[64] = "";
     sscanf(text, "%7s %11s %63s", whose, action, key);
-    bool login = strcmp(whose, "login") == 0, none = strcmp(action, "-") == 0;
-    struct book_entry *entry = &put[login].entry;
-    *entry = (struct book_entry){ .login = login, .action = strcmp(action, "reject") == 0     ? REPUTATION_REJECT
+    bool login = strcmp(whose, "login") == 0, host = strcmp(whose, "host") == 0, none = strcmp(action, "-") == 0;
+    size_t place = login ? 1 : host ? 2 : 0;
+    struct book_entry *entry = &put[place].entry;
+    *entry = (struct book_entry){ .login = login, .host = host, .action = strcmp(action, "reject") == 0     ? REPUTATION_REJECT
                                                             : strcmp(action, "throttle") == 0 ? REPUTATION_THROTTLE
                                                                                               : REPUTATION_ALLOW };
-    memcpy(put[login].room + offsetof(struct book_entry, key), key, strlen(key) + 1);
+    memcpy(put[place].room + offsetof(struct book_entry, key), key, strlen(key) + 1);
     const char *bits = strchr(key, '/');
     entry->family = login ? 0 : AF_INET;
     entry->bits = (uint8_t)(bits != NULL ? atoi(bits + 1) : login ? 0 : 32);
-    *(login ? &doubles.login_entry : &doubles.client_entry) = none ? NULL : entry;
+    *(login ? &doubles.login_entry : host ? &doubles.host_entry : &doubles.client_entry) = none ? NULL : entry;
 }
 
 static void step(struct play *play, const char *text, size_t line)
@@ -399,7 +410,8 @@ static void step(struct play *play, const char *text, size_t line)
         farm_is_busy();
         break;
     case 'Q':
-        spool_answers(strcmp(arg, "stored") == 0 ? SPOOL_STORED : strcmp(arg, "full") == 0 ? SPOOL_FULL : SPOOL_UNAVAILABLE);
+        doubles.let_in = strcmp(arg, "stored but the first") == 0;
+        spool_answers(strncmp(arg, "stored", 6) == 0 ? SPOOL_STORED : strcmp(arg, "full") == 0 ? SPOOL_FULL : SPOOL_UNAVAILABLE);
         break;
     case 'q':
         doubles.spool_full = *arg == '1';
@@ -491,6 +503,8 @@ static void run(const char *name, const char *dialogue, bool trickle)
             char *option = text + 2;
             if (strcmp(option, "outside") == 0)
                 setup.outside = true;
+            else if (strcmp(option, "registered") == 0)
+                setup.registered = true;
             else if (strcmp(option, "names") == 0)
                 setup.names = true;
             else if (strcmp(option, "cluster") == 0)
@@ -549,6 +563,7 @@ static void run(const char *name, const char *dialogue, bool trickle)
 #define READY "S 220\nC HELO client.test\nS 250 edge.test\n"
 #define SIXTY "123456789012345678901234567890123456789012345678901234567890"
 #define ONE_RCPT READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\n.\nR 250 2.1.5 ok\nS 250 2.1.5\n"
+#define KEPT_AS(reason) "K unscanned u@example.edu>[sink.example.edu]:2525 for " reason "\n"
 #define ONE_DATA ONE_RCPT "C DATA\nS 354\n"
 /* Under TLS, and outside: nothing but a login lets it relay. */
 #define SECURED "O certificate=/x\nO outside\nS 220\nC HELO x.test\nS 250\nC STARTTLS\nS 220 2.0.0\nC EHLO y.test\nS 250-edge.test\nS 250-PIPELINING\n" \
@@ -580,6 +595,11 @@ static const struct {
       "l inbound client messages/60 reputation:127.0.0.2 in 127.0.0.0/24 1, inbound client messages/3600 127.0.0.2 1\nm pass\nS 250 2.1.0\n"
       "C RSET\nS 250\ne client allow 127.0.0.2\nC MAIL FROM:<a@b.test>\nl inbound client messages/3600 127.0.0.2 1\nm pass\nS 250 2.1.0\n" },
     { "reputation: the inside is not judged", false, HELLO "e client throttle 127.0.0.0/24\nC MAIL FROM:<a@b.test>\nS 250 2.1.0\n" },
+    { "reputation: nor is a host that is not registered, by one that is", false, HELLO "e host throttle host:127.0.0.0/28\nC MAIL FROM:<a@b.test>\nS 250 2.1.0\n" },
+    { "reputation: a registered host has one bucket for all of its addresses", false,
+      "O registered\n" HELLO "e client reject 127.0.0.1\ne host throttle host:127.0.0.0/28\nC MAIL FROM:<a@b.test>\n"
+      "l outbound client messages/60 reputation:host:127.0.0.0/28 1\nm refuse\n"
+      "S 450 4.7.1 Too many messages for the reputation of host:127.0.0.0/28, try again later\ne host allow host:127.0.0.0/28\nC MAIL FROM:<a@b.test>\nS 250 2.1.0\n" },
     { "limits: a client that leaves before it is known", false, "O limits=outbound client connections 1/h\n.\nl outbound client connections/3600 127.0.0.1 1\nG\n" },
     { "limits: a message more than may come", false,
       "O limits=outbound domain messages 1/s\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nl outbound domain messages/1 b.test 1\n.\nm refuse\n"
@@ -725,7 +745,7 @@ static const struct {
                "A u@example.edu deferred:spool-unavailable 451\nA o@other.edu deferred:spool-unavailable 451\nC NOOP\nS 250" },
     { "NOTIFY=SUCCESS and a next hop without DSN", false,
       READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu> NOTIFY=SUCCESS\nS 250 2.1.0\nR 250 - ok\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\nV clean\n"
-            "K scanned u@example.edu>[sink.example.edu]:2525\nQ stored\nS 250 2.0.0\nA u@example.edu spooled 250\n.\n" },
+            "K scanned u@example.edu>[sink.example.edu]:2525 notify=SUCCESS\nQ stored\nS 250 2.0.0\nA u@example.edu spooled 250\n.\n" },
     { "submission: nobody is asked, then stored", false,
       "O profile=submission\nO auth=off\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nC RCPT TO:<x@hole.edu>\nS 250 2.1.0\nS 250 2.1.5\nS 250 2.1.5\n"
       "C DATA\nS 354\nC x\nC .\n.\nV clean\nK scanned u@example.edu>[sink.example.edu]:2525\nQ stored\nS 250 2.0.0\n"
@@ -887,6 +907,8 @@ static const struct {
     { "S60 an expired exception is none", false,
       "O outside\nO exception\nL max_message_size 100\n" READY "C MAIL FROM:<a@b.test> SIZE=101\nS 552 5.3.4 Message size exceeds the limit of 100" },
 
+#define CREW(u, v) "crew@local.edu>u@example.edu>[sink.example.edu]:2525" u " crew@local.edu>v@example.edu>[sink.example.edu]:2525" v
+#define CREW_SPOOLED "A u@example.edu spooled 250 for crew@local.edu\nA v@example.edu spooled 250 for crew@local.edu"
     { "S49 an alias for one address is handed over directly", false,
       "O outside\n" READY "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<SysAdm@local.edu>\nR 250 - ok\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\nV clean\nD 250 - ok\nS 250\nA u@example.edu delivered 250 for SysAdm@local.edu" },
     { "S49 what the next hop says of it", false,
@@ -895,11 +917,41 @@ static const struct {
       "O outside\n" READY "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<list@local.edu>\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\nV clean\n"
       "K scanned list@local.edu>u@example.edu>[sink.example.edu]:2525 list@local.edu>o@other.edu>[other.example.edu]:2525\nQ stored\nS 250 2.0.0\n"
       "A u@example.edu spooled 250 for list@local.edu\nA o@other.edu spooled 250 for list@local.edu\nA h@hole.edu discarded:route 250 for list@local.edu" },
+    { "S49 success of a list's members is nobody's business outside", false,
+      "O outside\n" READY "C MAIL FROM:<a@b.test> RET=FULL ENVID=x\nS 250\nC RCPT TO:<crew@local.edu> NOTIFY=SUCCESS,FAILURE\nR 250 - ok\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\nV clean\n"
+      "K scanned of owner-crew@local.edu " CREW("", "") "\nQ stored\nS 250 2.0.0\n" CREW_SPOOLED },
+    { "S49 nor is it of one without an owner", false,
+      "O outside\n" READY "C MAIL FROM:<a@b.test> RET=FULL ENVID=x\nS 250\nC RCPT TO:<list@local.edu> NOTIFY=SUCCESS,FAILURE\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\nV clean\n"
+      "K scanned envid=x ret=1 list@local.edu>u@example.edu>[sink.example.edu]:2525 notify=FAILURE list@local.edu>o@other.edu>[other.example.edu]:2525 notify=FAILURE\n"
+      "Q stored\nS 250 2.0.0\nA u@example.edu spooled 250 for list@local.edu\nA o@other.edu spooled 250 for list@local.edu\nA h@hole.edu discarded:route 250 for list@local.edu" },
+    { "S49 who wants to hear of success alone hears nothing", false,
+      "O profile=handoff\n" READY "C MAIL FROM:<>\nS 250\nC RCPT TO:<crew@local.edu> NOTIFY=SUCCESS\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\nV clean\n"
+      "K scanned " CREW(" notify=NEVER", " notify=NEVER") "\nQ stored\nS 250 2.0.0\n" CREW_SPOOLED },
     { "S49 an address of an alias that is refused refuses it all", false,
       READY "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<bad@local.edu>\nS 550 5.1.1 <bad@local.edu>: Nobody here\nA bad@local.edu refused:route 550" },
     { "S49 a list with an owner comes alone", false,
       ONE_RCPT "C RCPT TO:<owned@local.edu>\nS 452 4.5.3 A list with an owner\nA u@example.edu deferred:list 452 for owned@local.edu\nC RSET\nS 250\n"
       "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<owned@local.edu>\nR 250 - ok\nS 250\nC RCPT TO:<u@example.edu>\nS 452 4.5.3\nA u@example.edu deferred:list 452\nC RSET\nS 250" },
+    { "who is named and on two lists gets one copy", false,
+      "O profile=handoff\n" READY "C MAIL FROM:<>\nS 250\nC RCPT TO:<crew@local.edu>\nS 250 2.1.5\nC RCPT TO:<list@local.edu> NOTIFY=DELAY\nS 250 2.1.5\nC RCPT TO:<u@example.edu> NOTIFY=SUCCESS\nS 250 2.1.5\n"
+      "C RCPT TO:<v@example.edu> NOTIFY=NEVER\nS 250 2.1.5\nC RCPT TO:<U@example.edu> NOTIFY=NEVER\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\nV clean\n"
+      "K scanned list@local.edu>o@other.edu>[other.example.edu]:2525 notify=DELAY u@example.edu>[sink.example.edu]:2525 notify=SUCCESS,FAILURE,DELAY v@example.edu>[sink.example.edu]:2525 "
+      "U@example.edu>[sink.example.edu]:2525 notify=NEVER\nQ stored\nS 250 2.0.0\n"
+      "A o@other.edu spooled 250 for list@local.edu\nA h@hole.edu discarded:route 250 for list@local.edu\nA u@example.edu spooled 250\nA v@example.edu spooled 250\nA U@example.edu spooled 250" },
+    { "who is named twice gets one copy, for the quarantine, too", false,
+      "O virus_action=quarantine\n" READY "C MAIL FROM:<>\nS 250\nC RCPT TO:<u@example.edu>\nR 250 - ok\nS 250\nC RCPT TO:<u@example.edu>\nR 250 - ok\nS 250\nC DATA\nS 354\n" MAIL "V bad\n"
+      KEPT_AS("virus") "Q stored\nS 250 2.0.0 Ok: queued as\nA u@example.edu quarantined:virus 250" },
+    { "S49 where clients cannot come again a list with an owner comes with others, and the sender is the client's", false,
+      "O profile=handoff\n" READY "C MAIL FROM:<a@b.test> ENVID=x\nS 250\nC RCPT TO:<crew@local.edu>\nS 250 2.1.5\nC RCPT TO:<o@other.edu> NOTIFY=SUCCESS\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\nV clean\n"
+      "K scanned envid=x " CREW("", "") " o@other.edu>[other.example.edu]:2525 notify=SUCCESS\nQ stored\nS 250 2.0.0\n" CREW_SPOOLED "\nA o@other.edu spooled 250" },
+    { "S49 whichever is named first, and with another such list", false,
+      "O profile=handoff\n" READY "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<o@other.edu>\nS 250 2.1.5\nC RCPT TO:<club@local.edu>\nS 250 2.1.5\nC RCPT TO:<crew@local.edu>\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\nV clean\n"
+      "K scanned o@other.edu>[other.example.edu]:2525 club@local.edu>w@example.edu>[sink.example.edu]:2525 club@local.edu>y@example.edu>[sink.example.edu]:2525 " CREW("", "") "\nQ stored\nS 250 2.0.0\n"
+      "A o@other.edu spooled 250\nA w@example.edu spooled 250 for club@local.edu\nA y@example.edu spooled 250 for club@local.edu\n" CREW_SPOOLED },
+    { "S49 two lists of one owner keep it", false,
+      "O profile=handoff\n" READY "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<club@local.edu>\nS 250 2.1.5\nC RCPT TO:<club@local.edu>\nS 250 2.1.5\nC RCPT TO:<x@gone.edu>\nS 550 5.1.1\nA x@gone.edu refused:route 550\n"
+      "C DATA\nS 354\nC x\nC .\nV clean\nK scanned of owner-club@local.edu club@local.edu>w@example.edu>[sink.example.edu]:2525 club@local.edu>y@example.edu>[sink.example.edu]:2525\nQ stored\nS 250 2.0.0\n"
+      "A w@example.edu spooled 250 for club@local.edu\nA y@example.edu spooled 250 for club@local.edu" },
     { "S49 a list's own refused address makes way", false,
       READY "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<owned@local.edu>\nR 550 - no\nS 550\nA u@example.edu refused:next-hop 550 for owned@local.edu\nC RCPT TO:<u@example.edu>\nR 250 - ok\nS 250" },
     { "S49 mail from nobody has no owner", false,
@@ -974,9 +1026,25 @@ static const struct {
 
     { "a virus", false, ONE_DATA MAIL "V bad\nS 550 5.7.1 Message refused: virus Eicar-Test found (id 0\nA u@example.edu refused:virus 550\nC NOOP\nS 250" },
     { "a virus, discarded", false, "O virus_action=discard\n" ONE_DATA MAIL "V bad\nS 250 2.0.0 Ok: queued as\nA u@example.edu discarded:virus 250" },
+    { "a virus, for the quarantine: the next hop is given back, and 250 waits for the commit", false,
+      "O virus_action=quarantine\n" ONE_DATA MAIL "V bad\n" KEPT_AS("virus") "Q stored\nS 250 2.0.0 Ok: queued as\nA u@example.edu quarantined:virus 250\nC NOOP\nS 250" },
+    { "whose list lets it in is said to have it on its way", false,
+      "O virus_action=quarantine\n" READY "C MAIL FROM:<>\nS 250\nC RCPT TO:<u@example.edu>\nR 250 - ok\nS 250\nC RCPT TO:<v@example.edu>\nR 250 - ok\nS 250\nC DATA\nS 354\n" MAIL "V bad\n"
+      "K unscanned u@example.edu>[sink.example.edu]:2525 for virus v@example.edu>[sink.example.edu]:2525 for virus\nQ stored but the first\nS 250 2.0.0 Ok: queued as\n"
+      "A u@example.edu spooled 250\nA v@example.edu quarantined:virus 250" },
+    { "a virus, and the quarantine is full", false,
+      "O virus_action=quarantine\n" ONE_DATA MAIL "V bad\n" KEPT_AS("virus") "Q full\nS 452 4.3.1\nA u@example.edu deferred:spool-full 452" },
+    { "a virus, and no coordinator to keep it: also where clients cannot come again", false,
+      "O virus_action=quarantine\nO profile=handoff\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\nS 250 2.1.5\nC DATA\nS 354\n" MAIL "V bad\n" KEPT_AS("virus") "Q unavailable\nS 451 4.3.0\nA u@example.edu deferred:spool-unavailable 451" },
+    { "what cannot be scanned, for the quarantine", false,
+      "O unscannable_action=quarantine\n" ONE_DATA MAIL "V unscannable\n" KEPT_AS("unscannable") "Q stored\nS 250 2.0.0 Ok: queued as\nA u@example.edu quarantined:unscannable 250" },
+    { "a virus from inside has an action of its own", false,
+      "O virus_action_outbound=discard\n" ONE_DATA MAIL "V bad\nS 250 2.0.0 Ok: queued as\nA u@example.edu discarded:virus 250" },
     { "a scan limit", false, ONE_DATA MAIL "V limits\nS 550 5.7.1\nA u@example.edu refused:limits 550" },
     { "a scan that took too long", false, ONE_DATA MAIL "V timeout\nS 451 4.3.0\nA u@example.edu deferred:timeout 451" },
-    { "unscannable", false, ONE_DATA MAIL "V unscannable\nS 550 5.7.1\nA u@example.edu refused:unscannable 550" },
+    { "an unscannable message without a coordinator is not lost", false,
+      "O unscannable_action=quarantine\nO profile=handoff\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\nS 250 2.1.5\nC DATA\nS 354\n" MAIL "V unscannable\n" KEPT_AS("unscannable") "Q unavailable\nS 451 4.3.0\nA u@example.edu deferred:spool-unavailable 451" },
+    { "unscannable", false, "O unscannable_action=reject\n" ONE_DATA MAIL "V unscannable\nS 550 5.7.1\nA u@example.edu refused:unscannable 550" },
     { "a verdict that is none", false, ONE_DATA MAIL "V nonsense\nS 451 4.3.0\nA u@example.edu deferred:unknown 451" },
     { "clean before the end is no verdict on the whole", false,
       ONE_DATA "C Subject: x\nV clean\nC more\nC .\nS 451 4.3.0\nA u@example.edu deferred:protocol 451" },
@@ -1091,6 +1159,8 @@ static const struct {
     { "bytes behind EHLO close the session", true, "S 220\nC EHLO x\nC MAIL FROM:<>\nS 554 5.5.0\nX" },
     { "a browser", true, "S 220\nC POST / HTTP/1.1\nC Host: x\nS 554 5.5.1\nX" },
     { "too many errors", false, "O max_errors=3\n" READY "C XA\nC XB\nC XC\nC NOOP\nS 50\nS 50\nS 50\nS 421 4.7.0 edge.test Too many errors\nX" },
+    { "too many errors of a stranger are written down", false,
+      "O outside\nO max_errors=2\n" READY "C XA\nC XB\nC NOOP\nS 50\nS 50\nS 421 4.7.0\nX\nA  refused:protocol 421\n" },
     { "too many commands", false, "L max_commands 3\n" READY "C NOOP\nC NOOP\nC NOOP\nS 250\nS 250\nS 421 4.7.0 edge.test Too many commands\nX" },
     { "a line too long", false, "O max_command_line=512\n" READY "C NOOP 0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789\nS 500 5.5.2\nC NOOP\nS 250" },
     { "the rest of a line too long is no command, even where the next one is put off", false,
@@ -1127,7 +1197,7 @@ static const struct {
     { "the banner waits from the header on", false,
       "O proxy_from=127.0.0.1\nO banner_delay=2s\nT 1500\nc PROXY TCP4 127.0.0.2 127.0.0.1 4000 25\\r\\n\nT 1500\n.\nT 1000\nS 220\nC QUIT\nS 221\nX" },
     { "an early talker behind a load balancer", false,
-      "O proxy_from=127.0.0.1\nO banner_delay=2s\nc PROXY TCP4 127.0.0.2 127.0.0.1 4000 25\\r\\nEHLO x\\r\\n\nS 554 5.5.1\nX" },
+      "O proxy_from=127.0.0.1\nO banner_delay=2s\nc PROXY TCP4 127.0.0.2 127.0.0.1 4000 25\\r\\nEHLO x\\r\\n\nS 554 5.5.1\nX\nA  refused:protocol 554\n" },
     { "a load balancer while we drain", false,
       "O proxy_from=127.0.0.1\nW\n.\nc PROXY TCP4 127.0.0.2 127.0.0.1 4000 25\\r\\n\nS 421 4.3.2\nX" },
     { "TLS behind a load balancer's header", false,

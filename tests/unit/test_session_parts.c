@@ -163,7 +163,7 @@ static void try_relay(const struct relay_case *relay, const char *table)
     size_t used;
     struct relay_answer answer;
     ck_assert_int_eq(smtp_path_parse(&address, relay->address, strlen(relay->address), true, &used), SMTP_ADDRESS_OK);
-    relay_decide(&answer, policy, !relay->mx_off, &(struct relay_client){ &client, &(struct listener_settings){ 0 }, false }, &address);
+    relay_decide(&answer, policy, !relay->mx_off, &(struct relay_client){ &client, &(struct listener_settings){ 0 }, false, 0 }, &address);
     ck_assert_msg(answer.result == relay->result, "%s: %d %s", relay->address, answer.result, answer.text);
     if (relay->canonical != NULL)
         ck_assert_str_eq(answer.address, relay->canonical);
@@ -222,7 +222,7 @@ START_TEST(test_listener_says_for_whom)
             size_t used;
             netaddr_parse(&client, *who == 'i' ? "10.1.2.3" : "192.0.2.7");
             ck_assert_int_eq(smtp_path_parse(&address, recipients[r], strlen(recipients[r]), false, &used), SMTP_ADDRESS_OK);
-            relay_decide(&answer, policy, true, &(struct relay_client){ &client, &settings, *who == 'a' }, &address);
+            relay_decide(&answer, policy, true, &(struct relay_client){ &client, &settings, *who == 'a', 0 }, &address);
             ck_assert_msg((answer.result == RELAY_TO_NEXT_HOP) == (strchr(allowed, *who) != NULL), "row %d: %c to %s: %s", _i, *who, recipients[r],
                           answer.text);
             if (answer.result == RELAY_REFUSED)
@@ -275,7 +275,7 @@ START_TEST(test_S75_reserved_mailboxes)
     netaddr_parse(&client, "192.0.2.7");
     ck_assert_ptr_nonnull(policy);
     ck_assert_int_eq(smtp_mailbox_parse(&address, row->address, strlen(row->address), false), SMTP_ADDRESS_OK);
-    relay_decide(&answer, policy, true, &(struct relay_client){ &client, &(struct listener_settings){ 0 }, false }, &address);
+    relay_decide(&answer, policy, true, &(struct relay_client){ &client, &(struct listener_settings){ 0 }, false, 0 }, &address);
     ck_assert_msg(answer.result == row->result, "%s: %d %s", row->address, answer.result, answer.text);
     if (row->to != NULL)
         ck_assert_str_eq(answer.address, row->to);
@@ -311,7 +311,7 @@ START_TEST(test_S75_role_addresses_are_not_verified)
     netaddr_parse(&client, "192.0.2.7");
     ck_assert_ptr_nonnull(policy);
     ck_assert_int_eq(smtp_path_parse(&address, text, strlen(text), false, &used), SMTP_ADDRESS_OK);
-    relay_decide(&answer, policy, true, &(struct relay_client){ &client, &(struct listener_settings){ 0 }, false }, &address);
+    relay_decide(&answer, policy, true, &(struct relay_client){ &client, &(struct listener_settings){ 0 }, false, 0 }, &address);
     ck_assert_msg(answer.result == RELAY_TO_NEXT_HOP, "%s: %s", text, answer.text);
     ck_assert_msg(answer.verify == role_addresses[_i].verified, "%s", text);
     ck_assert_msg((strstr(answer.rule, "verify") != NULL) == answer.verify, "%s: %s", text, answer.rule);
@@ -385,7 +385,7 @@ START_TEST(test_relay_names_the_exclusion)
     size_t used;
     struct relay_answer answer;
     ck_assert_int_eq(smtp_path_parse(&address, "<u@a.b>", 7, false, &used), SMTP_ADDRESS_OK);
-    relay_decide(&answer, policy, true, &(struct relay_client){ &client, &(struct listener_settings){ 0 }, false }, &address);
+    relay_decide(&answer, policy, true, &(struct relay_client){ &client, &(struct listener_settings){ 0 }, false, 0 }, &address);
     ck_assert_int_eq(answer.result, RELAY_REFUSED);
     ck_assert_str_eq(answer.rule, "networks:2");
     policy_free(&policy);
@@ -398,7 +398,7 @@ START_TEST(test_only_clean_goes_on)
     struct queue_id id = { "01234567890123456789" };
     for (int verdict = -1; verdict <= 8; verdict++)
         for (int reason = -1; reason <= 12; reason++)
-            for (int action = UNKNOWN_TEMPFAIL; action <= UNKNOWN_DISCARD; action++) {
+            for (int action = UNKNOWN_TEMPFAIL; action <= UNKNOWN_QUARANTINE; action++) {
                 struct edge_settings settings = {
                     .virus_action = action == UNKNOWN_DISCARD ? VIRUS_DISCARD : VIRUS_REJECT,
                     .unknown_action = action,
@@ -407,7 +407,7 @@ START_TEST(test_only_clean_goes_on)
                 };
                 struct scan_result result = { .verdict = (Weir__Verdict)verdict, .reason = (Weir__UnknownReason)reason };
                 struct outcome outcome = { .code = 0 };
-                bool goes_on = outcome_of_verdict(&outcome, &result, &settings, &id);
+                bool goes_on = outcome_of_verdict(&outcome, &result, &settings, false, &id);
                 ck_assert_int_eq(goes_on, verdict == WEIR__VERDICT__VERDICT_CLEAN);
                 if (!goes_on)
                     ck_assert(outcome.disposition != DISPOSITION_DELIVERED && outcome.code != 0);

@@ -9,10 +9,36 @@
 #include "common/dnsbl_site.h"
 #include "common/memory.h"
 #include "common/settings.h"
+#include "common/signature_set.h"
 #include "tests/unit/suite.h"
 
 #define LABEL "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" /* 63 */
 #define HEX "0123456789abcdefABCDEF0123456789abcdefABCDEF0123456789abcdefABCD"   /* 64 digits */
+
+static const struct source_case {
+    const char *source, *shown;
+} sources[] = {
+    { "database.clamav.net", "database.clamav.net" },
+    { "https://mirror.example.edu", "https://mirror.example.edu" },
+    { "https://mirror.example.edu/", "https://mirror.example.edu/" },
+    { "https://mirror.example.edu:8443/customer-7", "https://mirror.example.edu:8443/..." },
+    { "https://us:er@mirror.example.edu/", "https://mirror.example.edu/" },
+    { "https://user:p@ss@mirror.example.edu", "https://mirror.example.edu" },
+    { "http://mirror.example.edu?key=7", "http://mirror.example.edu/..." },
+    { "https://mirror.example.edu/own.ndb", "https://mirror.example.edu/own.ndb" },
+    { "https://user:word@mirror.example.edu/customer-7/own.ndb", "https://mirror.example.edu/.../own.ndb" },
+    { "https://mirror.example.edu/get?key=7/own.ndb", "https://mirror.example.edu/.../own.ndb" },
+    { "https://mirror.example.edu?key=7@b/own.ndb", "https://mirror.example.edu/.../own.ndb" },
+    { "file:///srv/signatures/own.ndb", "file:///srv/signatures/own.ndb" },
+};
+
+START_TEST(source)
+{
+    char *shown = signature_source_public(sources[_i].source);
+    ck_assert_str_eq(shown, sources[_i].shown);
+    free(shown);
+}
+END_TEST
 
 static const struct form_case {
     bool (*form)(const char *text, struct error *why);
@@ -194,7 +220,7 @@ static const struct {
     const char *key, *bad;
 } free_texts[] = {
     { "name", "J\xc3\xb6rg" },   { "contact", "J\xc3\xb6rg" },
-    { "dnsbl_text", "J\xc3\xb6rg" }, { "database", NULL },       /* libpq's, whose words the coordinator's -t tells */
+    { "dnsbl_text", "J\xc3\xb6rg" }, { "spam_subject", "J\xc3\xb6rg" }, { "database", NULL },       /* libpq's, whose words the coordinator's -t tells */
     { "ldap_base", NULL },          { "ldap_service_dn", NULL }, /* the directory's */
 };
 
@@ -284,6 +310,10 @@ static const struct {
     { "[edge]\ndns_forward = root\n", "" },
     { "[edge]\ndns_forward = 192.0.2.1, root\n",
       "c:2: error: [edge] dns_forward: root stands alone: either the root servers are asked, or resolvers" },
+    { "[egress \"a\"]\naddresses = 192.0.2.81, 2001:db8::81\nuse_for = handoff, suspect\n[egress \"b\"]\naddresses = 192.0.2.82\n", "" },
+    { "[egress \"a\"]\nhostname = a.example.edu\n", "c:1: error: [egress \"a\"] addresses: 0 addresses: from one to 64 are needed" },
+    { "[egress \"a\"]\naddresses = 192.0.2.81\nuse_for = reports, inbound\n[egress \"b\"]\naddresses = 192.0.2.82\nuse_for = inbound\n",
+      "c:6: error: [egress \"b\"] use_for: [egress \"a\"] has inbound, too" },
     { "[scanner]\nlisten = tcp://*:7100\n",
       "c:1: error: [scanner] advertise: listen = tcp://*:7100 is all addresses: say here which one edges connect to" },
     { "[scanner]\nlisten = tcp://*:7100\nadvertise = tcp://192.0.2.7:7100\n", "" },
@@ -344,6 +374,9 @@ static const struct {
 } shipped[] = {
     { "coordinator", "act_memory", 24 * 60 * MINUTES, NULL },
     { "coordinator", "database_session", 30 * SECONDS, NULL },
+    { "coordinator", "quarantine_days", 14, NULL },
+    { "coordinator", "quarantine_max_messages", 5000000, NULL },
+    { "coordinator", "quarantine_max_bytes", 500 * 1024 * MIB, NULL },
     { "coordinator", "spool_max_messages", 1000000, NULL },
     { "coordinator", "spool_max_bytes", 100 * 1024 * MIB, NULL },
     { "coordinator", "spool_per_destination", 100, NULL },
@@ -365,13 +398,17 @@ static const struct {
     { "auth", "ldap_starttls", true, NULL },
     { "cluster", "contact", 0, "" },
     { "cluster", "node_timeout", 3 * SECONDS, NULL },
+    { "cluster", "source_prefix4", 32, NULL },
+    { "cluster", "source_prefix6", 64, NULL },
     { "edge", "scan", true, NULL },
     { "edge", "spool_concurrency", 20, NULL },
     { "edge", "spool_spare", 5, NULL },
+    { "scanner", "spare_workers", 1, NULL },
     { "edge", "virus_action", 0, "reject" },
+    { "edge", "virus_action_outbound", 0, "same" },
     { "edge", "virus_notice", true, NULL },
     { "edge", "unknown_action", 0, "tempfail" },
-    { "edge", "unscannable_action", 0, "reject" },
+    { "edge", "unscannable_action", 0, "quarantine" },
     { "edge", "limits_action", 0, "reject" },
     { "edge", "mx_delivery", true, NULL },
     { "edge", "next_hop_tls", 0, "may" },
@@ -394,6 +431,9 @@ static const struct {
     { "listener", "starttls", true, NULL },
     { "listener", "auth", 0, "profile" },
     { "listener", "sender_login_match", false, NULL },
+    { "coordinator", "outbound", 0, "dry_run" }, /* an upgrade slows nobody down */
+    { "coordinator", "signature_interval", 300000, NULL },
+    { "coordinator", "signature_canary_time", 20000, NULL },
     { "scanner", "max_scan_size", 400 * MIB, NULL },
     { "scanner", "block_encrypted", false, NULL },
 };
@@ -455,6 +495,7 @@ int main(void)
     TCase *tcase = tcase_create("settings");
 
     tcase_set_timeout(tcase, 60);
+    tcase_add_loop_test(tcase, source, 0, (int)(sizeof sources / sizeof *sources));
     tcase_add_loop_test(tcase, form, 0, (int)(sizeof forms / sizeof *forms));
     tcase_add_test(tcase, every_key_refuses_what_is_wrong_at_its_line);
     tcase_add_test(tcase, every_limit_is_told_at_its_line);

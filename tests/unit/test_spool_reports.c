@@ -8,26 +8,28 @@ static const struct {
     struct grant grant;
     int code;
     const char *enhanced, *result, *dsn; /* "": none */
-    bool down, unreachable, takes_dsn;
+    bool down, unreachable, takes_dsn, unasked;
 } replies[] = {
-    { { .scanned = true }, 450, "4.2.2", "deferred 450", "", false, false, false },
-    { { .scanned = true }, 451, "4.4.1", "deferred 451", "", true, true, false },
-    { { .scanned = true }, 451, "4.4.5", "deferred 451", "", false, true, false },
-    { { .scanned = true, .warn = true }, 450, "4.2.2", "deferred 450", "Action: delayed", false, false, false },
-    { { .scanned = true, .warn = true, .notify = SMTP_NOTIFY_FAILURE }, 450, "4.2.2", "deferred 450", "", false, false, false },
-    { { .scanned = true, .last = true }, 450, "4.2.2", "failed 450", "Action: failed", false, false, false },
-    { { .scanned = true }, 550, "5.1.1", "failed 550", "Action: failed", false, false, false },
-    { { .scanned = true, .sender = "" }, 550, "5.1.1", "failed 550", "", false, false, false },
-    { { .scanned = true, .dsn = true }, 550, "5.1.1", "failed 550", "", false, false, false },
-    { { .scanned = true, .notify = SMTP_NOTIFY_NEVER }, 550, "5.1.1", "failed 550", "", false, false, false },
-    { { .scanned = true, .notify = SMTP_NOTIFY_SUCCESS }, 250, "2.1.5", "delivered 250", "Action: relayed", false, false, false },
-    { { .scanned = true, .notify = SMTP_NOTIFY_SUCCESS }, 250, "2.1.5", "delivered 250", "", false, false, true },
+    { { .scanned = true }, 450, "4.2.2", "deferred 450", "", false, false, false, false },
+    { { .scanned = true }, 451, "4.4.1", "deferred 451", "", true, true, false, false },
+    { { .scanned = true }, 451, "4.4.5", "deferred 451", "", false, true, false, false },
+    { { .scanned = true }, 451, "4.3.5", "deferred 451", "", false, true, false, true }, /* its pool is not there, or cannot get there */
+    { { .scanned = true, .warn = true }, 450, "4.2.2", "deferred 450", "Action: delayed", false, false, false, false },
+    { { .scanned = true, .warn = true, .notify = SMTP_NOTIFY_FAILURE }, 450, "4.2.2", "deferred 450", "", false, false, false, false },
+    { { .scanned = true, .last = true }, 450, "4.2.2", "failed 450", "Action: failed", false, false, false, false },
+    { { .scanned = true }, 550, "5.1.1", "failed 550", "Action: failed", false, false, false, false },
+    { { .scanned = true, .sender = "" }, 550, "5.1.1", "failed 550", "", false, false, false, false },
+    { { .scanned = true, .dsn = true }, 550, "5.1.1", "failed 550", "", false, false, false, false },
+    { { .scanned = true, .notify = SMTP_NOTIFY_NEVER }, 550, "5.1.1", "failed 550", "", false, false, false, false },
+    { { .scanned = true, .notify = SMTP_NOTIFY_SUCCESS }, 250, "2.1.5", "delivered 250", "Action: relayed", false, false, false, false },
+    { { .scanned = true, .notify = SMTP_NOTIFY_SUCCESS }, 250, "2.1.5", "delivered 250", "", false, false, true, false },
 };
 
 START_TEST(outcome)
 {
     doubles.unreachable = replies[_i].unreachable;
     doubles.takes_dsn = replies[_i].takes_dsn;
+    doubles.unasked = replies[_i].unasked;
     runner_begin(true);
     grant(&replies[_i].grant);
     give_body();

@@ -6,6 +6,7 @@
 #include <unistd.h>
 #include "common/log.h"
 #include "common/memory.h"
+#include "common/score.h"
 #include "edge/smtp/command.h"
 #include "tests/unit/spool_doubles.h"
 
@@ -173,6 +174,107 @@ START_TEST(not_clean)
         ck_assert(!ASKED(RESULT)->question->spool_result->dsn->scanned);
     }
     ck_assert(!ASKED(RESULT)->question->spool_result->scanned);
+    settle();
+    runner_end();
+}
+END_TEST
+
+static const struct {
+    int virus_action, unscannable_action;
+    Weir__Verdict verdict;
+    Weir__Released released;  /* of the first of two */
+    const char *result;       /* without the next hop, or (none) it is asked */
+    const char *prefix;
+} kept[] = {
+    { VIRUS_QUARANTINE, UNKNOWN_TEMPFAIL, WEIR__VERDICT__VERDICT_BAD, WEIR__RELEASED__RELEASED_NOT, "quarantined 550, quarantined 550", NULL },
+    { VIRUS_QUARANTINE, UNKNOWN_TEMPFAIL, WEIR__VERDICT__VERDICT_BAD, WEIR__RELEASED__RELEASED_CHECKED, "quarantined 550, quarantined 550", NULL },
+    { VIRUS_DISCARD, UNKNOWN_QUARANTINE, WEIR__VERDICT__VERDICT_UNKNOWN, WEIR__RELEASED__RELEASED_CHECKED, "quarantined 550, quarantined 550", NULL },
+    { VIRUS_QUARANTINE, UNKNOWN_TEMPFAIL, WEIR__VERDICT__VERDICT_BAD, WEIR__RELEASED__RELEASED_ANYWAY, "delivered 250, quarantined 550", "X-Weir-Released: from quarantine; reason=spam\r\n" },
+    { VIRUS_REJECT, UNKNOWN_TEMPFAIL, WEIR__VERDICT__VERDICT_UNKNOWN, WEIR__RELEASED__RELEASED_ANYWAY, "delivered 250, deferred 451", "X-Weir-Released: from quarantine; reason=spam\r\n" },
+    { VIRUS_REJECT, UNKNOWN_TEMPFAIL, WEIR__VERDICT__VERDICT_BAD, WEIR__RELEASED__RELEASED_ANYWAY, "delivered 250, discarded 550", "X-Weir-Released: from quarantine; reason=spam\r\n" },
+};
+
+/* What was released whatever it is goes out without a word of having been scanned, to whom it was released and to nobody else. */
+START_TEST(kept_and_released)
+{
+    runner_begin(true);
+    running.settings.virus_action = kept[_i].virus_action;
+    running.settings.unscannable_action = kept[_i].unscannable_action;
+    grant(&(struct grant){ .recipients = 2, .released = kept[_i].released });
+    give_body();
+    scanned(kept[_i].verdict, WEIR__UNKNOWN_REASON__UNKNOWN_UNSCANNABLE);
+    ck_assert_uint_eq(doubles.deliveries, kept[_i].prefix != NULL);
+    if (kept[_i].prefix != NULL) {
+        ck_assert_uint_eq(doubles.delivery->asked, 1);
+        answer_rcpt(0, 250, "2.1.5");
+        ck_assert_str_eq(doubles.delivery->prefix, kept[_i].prefix);
+        answer_message(250, false);
+    }
+    ck_assert_str_eq(result_text(), kept[_i].result);
+    ck_assert(!ASKED(RESULT)->question->spool_result->scanned && *dsn_text() == '\0');
+    settle();
+    runner_end();
+}
+END_TEST
+
+#define BANDS(TAG, QUARANTINE, DISCARD, ACTION) { TAG, QUARANTINE, DISCARD, ACTION }
+
+/* Score 70: the two recipients' bands, and what becomes of them. */
+static const struct {
+    struct spam_bands bands[2];
+    Weir__Released released;     /* of the first one */
+    int code;                    /* of the next hop, when it is asked; 0: it is not */
+    const char *result, *flag;
+} judged[] = {
+    { { BANDS(SCORE_OFF, 8000, SCORE_OFF, SPAM_QUARANTINE), BANDS(SCORE_OFF, 8000, SCORE_OFF, SPAM_QUARANTINE) }, 0, 250, "delivered 250, delivered 250", "X-Spam-Flag: NO\r\n" },
+    { { BANDS(SCORE_OFF, 5000, SCORE_OFF, SPAM_QUARANTINE), BANDS(6000, 7100, SCORE_OFF, SPAM_QUARANTINE) }, 0, 250, "quarantined 550, delivered 250", "X-Spam-Flag: YES\r\n" },
+    { { BANDS(SCORE_OFF, 5000, SCORE_OFF, SPAM_REJECT), BANDS(SCORE_OFF, 5000, SCORE_OFF, SPAM_REJECT) }, 0, 0, "quarantined 550, quarantined 550", NULL },
+    { { BANDS(SCORE_OFF, 5000, 6900, SPAM_QUARANTINE), BANDS(SCORE_OFF, 5000, SCORE_OFF, SPAM_TAG) }, 0, 451, "discarded 550, deferred 451", "X-Spam-Flag: YES\r\n" },
+    { { BANDS(SCORE_OFF, 5000, 6900, SPAM_QUARANTINE), BANDS(SCORE_OFF, 5000, SCORE_OFF, SPAM_QUARANTINE) }, WEIR__RELEASED__RELEASED_CHECKED, 250,
+      "delivered 250, quarantined 550", "X-Spam-Flag: YES\r\n" },
+};
+
+/* Mail that nobody scanned when it came has the bands of a session, but that nobody can be refused any more. */
+START_TEST(judged_by_its_score)
+{
+    static char engine[] = "native", *engines[] = { engine };
+    runner_begin(true);
+    running.spam.spam_engines = (struct config_list){ engines, 1 };
+    memcpy(running.bands, judged[_i].bands, sizeof running.bands);
+    grant(&(struct grant){ .recipients = 2, .released = judged[_i].released });
+    give_body();
+    ck_assert(doubles.scan->with_spam);
+    scored(7000);
+    ck_assert_uint_eq(doubles.deliveries, judged[_i].code != 0);
+    for (unsigned i = 0; doubles.delivery != NULL && i < doubles.delivery->asked; i++)
+        answer_rcpt(i, 250, "2.1.5");
+    if (doubles.delivery != NULL) {
+        ck_assert_msg(strstr(doubles.delivery->prefix, judged[_i].flag) != NULL, "%s", doubles.delivery->prefix);
+        answer_message(judged[_i].code, false);
+    }
+    ck_assert_str_eq(result_text(), judged[_i].result);
+    const Weir__SpoolResult *result = ASKED(RESULT)->question->spool_result;
+    ck_assert(result->scored && result->score == 7000 && wire_equal(&result->verdict, "clean"));
+    ck_assert(!result->scanned); /* or the next lease would know nothing of its score */
+    settle();
+    runner_end();
+}
+END_TEST
+
+/* Nobody asks where no engine is named, of reports of our own, and of whom the quarantine let go. */
+START_TEST(not_judged)
+{
+    static char engine[] = "native", *engines[] = { engine };
+    runner_begin(true);
+    running.spam.spam_engines = (struct config_list){ engines, _i == 0 ? 0 : 1 };
+    grant(&(struct grant){ .dsn = _i == 1, .released = _i == 2 ? WEIR__RELEASED__RELEASED_CHECKED : WEIR__RELEASED__RELEASED_NOT });
+    give_body();
+    ck_assert(!doubles.scan->with_spam);
+    scanned(WEIR__VERDICT__VERDICT_CLEAN, 0);
+    answer_rcpt(0, 250, "2.1.5");
+    ck_assert(strncmp(doubles.delivery->prefix, "X-Virus-Scanned: ", 17) == 0 && strstr(doubles.delivery->prefix, "X-Spam") == NULL);
+    answer_message(250, false);
+    ck_assert(ASKED(RESULT)->question->spool_result->scanned && !ASKED(RESULT)->question->spool_result->scored);
     settle();
     runner_end();
 }
@@ -640,6 +742,9 @@ int main(void)
     tcase_add_loop_test(tests, fetched_ahead_not, 0, 2);
     tcase_add_test(tests, delivered);
     tcase_add_loop_test(tests, line_of_a_recipient, 0, (int)(sizeof log_lines / sizeof *log_lines));
+    tcase_add_loop_test(tests, kept_and_released, 0, (int)(sizeof kept / sizeof *kept));
+    tcase_add_loop_test(tests, judged_by_its_score, 0, (int)(sizeof judged / sizeof *judged));
+    tcase_add_loop_test(tests, not_judged, 0, 3);
     tcase_add_loop_test(tests, not_clean, 0, (int)(sizeof verdicts / sizeof *verdicts));
     tcase_add_test(tests, busy_scanners);
     tcase_add_loop_test(tests, silence, 0, 2);

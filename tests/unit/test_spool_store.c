@@ -65,11 +65,15 @@ START_TEST(store_large)
     struct node_question *question = ASKED(STORE);
     ck_assert(!question->question->spool_store->last && !spool_store_is_late(store) && question->lens[1] == SPOOL_CHUNK);
     have = SPOOL_CHUNK - 1000;
+    doubles.let_in = (uint32_t[]){ 70, 3 };
+    doubles.let_in_count = 2;
     reply_stored(question, ID, have, false);
+    doubles.let_in_count = 0; /* chunks are not told */
     for (unsigned chunks = 0; store != NULL; chunks++) {
         ck_assert_uint_lt(chunks, 4);
         question = ASKED(CHUNK);
         ck_assert_uint_eq(question->question->spool_chunk->offset, have);
+        ck_assert(spool_store_let_in(store, 3) && spool_store_let_in(store, 70) && !spool_store_let_in(store, 4));
         /* Not ck_assert for each byte, which tells its parent process of each success. */
         for (size_t i = 0; i < question->lens[0]; i++)
             if ((unsigned char)question->payloads[0][i] != (unsigned char)((have + i - 13) * 7 + (have + i - 13) / 251))

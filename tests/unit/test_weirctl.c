@@ -21,6 +21,8 @@ static const struct {
     { "drain scanner-1 -c f --timeout=5 --force", "drain", "scanner-1" },
     { "-c f gc --timeout 5 --wait s", "gc", "s" },
     { "keys generate file", "keys generate", "file" },
+    { "-c f account senders lists @a.edu b@c.edu", "account senders", "lists" },
+    { "-c f account senders lists", NULL, "LOGIN SENDER..." },
     { "policy check dir", "policy check", "dir" },
     { "-c f trace -- -odd-", "trace", "-odd-" },
     { "-c f policy show", "policy show", NULL },
@@ -210,6 +212,10 @@ START_TEST(test_views)
         { "trace", "[{\"id\":\"x\",\"time\":\"2026-11-21T19:20:38+00:00\",\"login\":\"al\\u001bice\"}]",
           "x  2026-11-21 19:20:38.000  0 bytes\n  from      <>  (no Message-ID)\n  client    ?, HELO -, in clear; listener - of ?/0\n"
           "  login     al\\x1Bice\n" },
+        { "policy apply", "{\"epoch\":7,\"changes\":[{\"file\":\"networks\",\"removed\":[\"10.1.0.0/16\\tx\\u001b\"],\"added\":[\"\"]}]}",
+          "networks: - 10.1.0.0/16\tx\\x1B\nnetworks: + \npolicy 7 is in force\n" },
+        { "policy show", "{\"epoch\":7,\"applied_by\":\"a\",\"files\":[{\"name\":\"networks\",\"content\":\"10.1.0.0/16\\tx\\n\\ny\\u001b\"}]}",
+          "# policy 7, applied at - by a\n\n# --- networks ---\n10.1.0.0/16\tx\n\ny\\x1B\n" },
         { "node show", "{\"name\":\"e\",\"role\":\"edge\",\"state\":\"active\"}", "e is an edge, active" },
         { "node show", "{\"name\":\"s\",\"role\":\"scanner\",\"state\":\"lost\"}", "s is a scanner, lost" },
     };
@@ -233,7 +239,7 @@ static const struct {
     { "10.1.2.3", "u@anywhere.org", "deliver", "inside", "networks:1", "mailertable:5", ". smtp:[out]", 0, false },
     { "10.9.1.1", "u@anywhere.org", "refuse", NULL, NULL, "networks:2", "!10.9.0.0/16 guests", 550, false },
     { "192.0.2.1", "u@anywhere.org", "refuse", NULL, NULL, NULL, NULL, 550, false },
-    { "192.0.2.1", "<U@Example.EDU.>", "deliver", "own-domain", "local-host-names:1", "mailertable:1", "example.edu smtp:[mail]  # \\xC3 \xc3\xbc", 0, false },
+    { "192.0.2.1", "<U@Example.EDU.>", "deliver", "own-domain", "local-host-names:1", "mailertable:1", "example.edu\tsmtp:[mail]  # \\xC3 \xc3\xbc", 0, false },
     { "192.0.2.1", "postmaster", "deliver", "own-domain", "local-host-names:1", "mailertable:1", NULL, 0, false },
     { "192.0.2.1", "u@x.cs.example.edu", "deliver", "route", "mailertable:2", "mailertable:2", ".cs.example.edu smtp:[cs]", 0, false },
     { "192.0.2.1", "a%b@example.edu", "refuse", "own-domain", "local-host-names:1", NULL, NULL, 550, false },
@@ -246,7 +252,7 @@ static const struct {
 };
 
 static const struct request_file explained_files[] = {
-    { (char *)"mailertable", (char *)"example.edu smtp:[mail]  # \xc3 \xc3\xbc\n.cs.example.edu smtp:[cs]\nold.edu error:5.1.6:551 moved\nhole.edu discard:\n. smtp:[out]\n", 0 },
+    { (char *)"mailertable", (char *)"example.edu\tsmtp:[mail]  # \xc3 \xc3\xbc\n.cs.example.edu smtp:[cs]\nold.edu error:5.1.6:551 moved\nhole.edu discard:\n. smtp:[out]\n", 0 },
     { (char *)"local-host-names", (char *)"example.edu\n", 0 },
     { (char *)"networks", (char *)"10.0.0.0/8 campus\n!10.9.0.0/16 guests\n", 0 },
     { (char *)"exceptions", (char *)"10.1.2.3 max_recipients=7 reason=r owner=o approved_by=a expires=1970-01-01\n", 0 },

@@ -13,13 +13,26 @@ CREATE OR REPLACE FUNCTION admin_account_hash_is_good(given text) RETURNS boolea
     SELECT given ~ '^\$y\$[./A-Za-z0-9]+\$[./A-Za-z0-9]+\$[./A-Za-z0-9]{43}$'
 $f$;
 
--- given_senders: separated by blanks; none: the login itself, where it is an address.
+-- given: separated by blanks. problem: NULL, or what is wrong with the first that is not right.
+CREATE OR REPLACE FUNCTION admin_account_senders_read(given text, OUT list text[], OUT problem text) LANGUAGE plpgsql IMMUTABLE AS $f$
+DECLARE
+    bad text;
+BEGIN
+    list := array_remove(regexp_split_to_array(coalesce(given, ''), '\s+'), '');
+    SELECT s INTO bad FROM unnest(list) AS s WHERE s !~ '^[^@[:space:]]*@[^@[:space:]]+$' OR s ~ '^[*]@' OR s ~ '@.*[*]' LIMIT 1;
+    problem := CASE
+        WHEN bad ~ '^[*]@[^*]+$' THEN format('"%s" would match nobody: write %s', bad, substr(bad, 2))
+        WHEN bad IS NOT NULL THEN format('"%s" is not an address or @domain', bad)
+        WHEN cardinality(list) > 256 THEN 'these are more than 256 senders'
+    END;
+END $f$;
+
+-- given_senders: none: the login itself, where it is an address.
 CREATE OR REPLACE FUNCTION admin_account_add(who text, given_login text, given_hash text, given_senders text) RETURNS admin_answer
 LANGUAGE plpgsql AS $f$
 DECLARE
     target text := login_fold(given_login);
-    list text[] := array_remove(regexp_split_to_array(coalesce(given_senders, ''), '\s+'), '');
-    bad text;
+    senders record := admin_account_senders_read(given_senders);
 BEGIN
     IF length(target) = 0 OR octet_length(target) > 255 OR target ~ '[[:space:][:cntrl:]]' THEN
         RETURN (64, 'a login has 1 to 255 bytes and no blanks', NULL)::admin_answer;
@@ -27,18 +40,37 @@ BEGIN
     IF NOT coalesce(admin_account_hash_is_good(given_hash), false) THEN
         RETURN (64, 'the password must come as a yescrypt hash, as weirctl makes it', NULL)::admin_answer;
     END IF;
-    IF cardinality(list) = 0 AND target ~ '@.' THEN
-        list := ARRAY[target];
+    IF senders.problem IS NOT NULL THEN
+        RETURN (65, senders.problem, NULL)::admin_answer;
     END IF;
-    SELECT s INTO bad FROM unnest(list) AS s WHERE s !~ '^[^@[:space:]]*@[^@[:space:]]+$' LIMIT 1;
-    IF bad IS NOT NULL OR cardinality(list) > 256 THEN
-        RETURN (65, format('"%s" is not an address or @domain', bad), NULL)::admin_answer;
+    IF cardinality(senders.list) = 0 AND target ~ '@.' THEN
+        senders.list := ARRAY[target];
     END IF;
-    INSERT INTO account (login, hash, senders, created_by) VALUES (target, given_hash, list, who) ON CONFLICT DO NOTHING;
+    INSERT INTO account (login, hash, senders, created_by) VALUES (target, given_hash, senders.list, who) ON CONFLICT DO NOTHING;
     IF NOT FOUND THEN
         RETURN (65, format('there is an account %s already; account passwd changes its password', target), NULL)::admin_answer;
     END IF;
-    INSERT INTO audit_action (who, action, target, detail) VALUES (who, 'account add', target, jsonb_build_object('senders', list));
+    INSERT INTO audit_action (who, action, target, detail) VALUES (who, 'account add', target, jsonb_build_object('senders', senders.list));
+    RETURN (0, NULL, admin_account(target))::admin_answer;
+END $f$;
+
+-- From its next login on. given_senders: instead of those it had.
+CREATE OR REPLACE FUNCTION admin_account_senders(who text, given_login text, given_senders text) RETURNS admin_answer LANGUAGE plpgsql AS $f$
+DECLARE
+    target text := login_fold(given_login);
+    wanted record := admin_account_senders_read(given_senders);
+    former text[];
+BEGIN
+    IF wanted.problem IS NOT NULL OR cardinality(wanted.list) = 0 THEN
+        RETURN (65, coalesce(wanted.problem, 'no sender is named'), NULL)::admin_answer;
+    END IF;
+    SELECT senders INTO former FROM account WHERE login = target FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN (65, format('there is no account %s', target), NULL)::admin_answer;
+    END IF;
+    UPDATE account SET senders = wanted.list WHERE login = target;
+    INSERT INTO audit_action (who, action, target, detail)
+        VALUES (who, 'account senders', target, jsonb_build_object('senders', wanted.list, 'former', former));
     RETURN (0, NULL, admin_account(target))::admin_answer;
 END $f$;
 

@@ -20,7 +20,7 @@ DECLARE
     ip text := client_text(typed);
 BEGIN
     SELECT json_agg(r ORDER BY r.time, r.id, r.recipient_index) INTO found FROM (
-        SELECT l.*, CASE WHEN row_number() OVER (PARTITION BY l.id ORDER BY l.time, l.recipient_index) = 1 THEN
+        SELECT l.*, override_said(l.override) AS overridden, CASE WHEN row_number() OVER (PARTITION BY l.id ORDER BY l.time, l.recipient_index) = 1 THEN
                 (SELECT json_agg(e ORDER BY e.at) FROM (SELECT v.at, v.destination, v.who, v.what, v.recipients, v.reply, v.own FROM spool_event v
                  WHERE v.id = l.id ORDER BY v.at DESC LIMIT 200) AS e) END AS attempts
         FROM (

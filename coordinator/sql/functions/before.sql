@@ -32,7 +32,19 @@ BEGIN
     PERFORM auth_forgive(ask, who, g.client, used) FROM auth_guess g WHERE g.request = ask;
 END $f$;
 
+-- They tell nothing of registered hosts.
+CREATE OR REPLACE FUNCTION reputation_report(rows judged_row[]) RETURNS bigint LANGUAGE sql AS $f$
+    SELECT reputation_report(array_agg((u.id, u.client, u.helo, u.login, '', u.disposition, u.reply)::judged_mail)) FROM unnest(rows) AS u
+$f$;
+
 CREATE OR REPLACE FUNCTION spool_due_in(scanners boolean) RETURNS bigint LANGUAGE plpgsql VOLATILE AS $f$
 BEGIN
     RETURN (SELECT CASE WHEN scanners THEN due_any ELSE due_scanned END FROM spool_due());
+END $f$;
+
+-- They are not told whom a list of his own let in.
+CREATE OR REPLACE FUNCTION quarantine_keep(max_messages bigint, max_bytes bigint, ids text[], numbers integer[], reasons text[], scores integer[],
+    symbolss text[], signatures text[], authors text[]) RETURNS SETOF text LANGUAGE plpgsql AS $f$
+BEGIN
+    RETURN QUERY SELECT t.stored FROM quarantine_take(max_messages, max_bytes, ids, numbers, reasons, scores, symbolss, signatures, authors) AS t WHERE t.was_refused;
 END $f$;

@@ -7,18 +7,32 @@ CREATE OR REPLACE FUNCTION blocklist_addresses(silence interval, own text[]) RET
             ELSE ARRAY(SELECT unnest(e.addresses) FROM dns_edges(silence) AS e) END) AS t) AS each_once
 $f$;
 
+-- Addresses that nobody has alone, so that no list of the world's can speak of them.
+CREATE OR REPLACE FUNCTION address_is_private(address inet) RETURNS boolean LANGUAGE sql IMMUTABLE AS $f$
+    SELECT address <<= ANY ('{0.0.0.0/8,10.0.0.0/8,100.64.0.0/10,127.0.0.0/8,169.254.0.0/16,172.16.0.0/12,192.168.0.0/16,::/127,fc00::/7,fe80::/10}'::inet[])
+$f$;
+
+-- Why no address is looked up, where none is.
+CREATE OR REPLACE FUNCTION blocklist_nothing(b blocklist) RETURNS text LANGUAGE sql IMMUTABLE AS $f$
+    SELECT format('no own address is known%s: name those that mail leaves from in own_addresses of [coordinator], or where the world reaches each edge in its public_addresses',
+        CASE WHEN b.private > 0 THEN format(', but %s private, which only lists of your own have (blocklist_private)', b.private) END) WHERE b.known = 0
+$f$;
+
 -- The next round, at most one row; it is `who`'s until blocklist_result(), or until who is lost or has had it for `lease`. One is due when `an_interval` is over, an operator
 -- asked for it, or an address or a zone is new. What is no more in question is forgotten.
-CREATE OR REPLACE FUNCTION blocklist_claim(who text, silence interval, an_interval interval, lease interval, own text[], the_zones text[], most bigint)
+CREATE OR REPLACE FUNCTION blocklist_claim(who text, silence interval, an_interval interval, lease interval, own text[], the_zones text[], most bigint, private_too boolean DEFAULT true)
 RETURNS TABLE (round bigint, asked bigint, addresses json) LANGUAGE plpgsql AS $f$
 DECLARE
     b record;
-    everyone text[] := blocklist_addresses(silence, own);
+    told text[] := blocklist_addresses(silence, own);
+    everyone text[] := ARRAY(SELECT t FROM unnest(told) WITH ORDINALITY AS u(t, place) WHERE private_too OR NOT address_is_private(t::inet) ORDER BY place);
     wanted text[] := everyone[1:most];
 BEGIN
     SELECT * INTO b FROM blocklist FOR UPDATE;
-    UPDATE blocklist AS l SET zones = the_zones, every = an_interval, left_out = cardinality(everyone) - cardinality(wanted)
-        WHERE (l.zones, l.every, l.left_out) IS DISTINCT FROM (the_zones, an_interval, cardinality(everyone)::bigint - cardinality(wanted));
+    UPDATE blocklist AS l SET zones = the_zones, every = an_interval, left_out = cardinality(everyone) - cardinality(wanted), known = cardinality(wanted),
+            private = cardinality(told) - cardinality(everyone)
+        WHERE (l.zones, l.every, l.left_out, l.known, l.private) IS DISTINCT FROM (the_zones, an_interval, cardinality(everyone)::bigint - cardinality(wanted),
+            cardinality(wanted)::bigint, cardinality(told)::bigint - cardinality(everyone));
     DELETE FROM own_address o WHERE o.zone <> ALL (the_zones) OR o.address <> ALL (wanted);
     IF wanted = '{}' OR the_zones = '{}' THEN
         UPDATE blocklist AS l SET done = l.asked WHERE l.done < l.asked;
@@ -64,14 +78,15 @@ END $f$;
 -- Series of the cluster as a whole: what http.c calls them, labels, value.
 CREATE OR REPLACE FUNCTION blocklist_gauges() RETURNS TABLE (name text, labels text, value double precision) LANGUAGE sql STABLE AS $f$
     SELECT 'own_listed', format('address="%s",zone="%s"', o.address, o.zone), o.listed::integer::double precision FROM own_address o WHERE o.listed IS NOT NULL
-    UNION ALL SELECT 'own_checked', '', extract(epoch FROM checked_at) FROM blocklist WHERE checked_at IS NOT NULL AND zones <> '{}'
+    UNION ALL SELECT 'own_checked', '', CASE WHEN known = 0 THEN 0 ELSE extract(epoch FROM checked_at) END FROM blocklist
+        WHERE (checked_at IS NOT NULL OR known = 0) AND zones <> '{}'
     UNION ALL SELECT 'own_left_out', '', left_out FROM blocklist WHERE zones <> '{}'
 $f$;
 
 -- What `status` shows of it; NULL: nothing is looked up.
 CREATE OR REPLACE FUNCTION blocklist_summary() RETURNS json LANGUAGE sql STABLE AS $f$
     SELECT json_build_object('zones', cardinality(b.zones), 'checked_at', b.checked_at, 'addresses', (SELECT count(DISTINCT o.address) FROM own_address o),
-        'unknown', (SELECT count(*) FROM own_address o WHERE o.result NOT IN ('listed', 'clean')),
+        'nothing', blocklist_nothing(b), 'private', b.private, 'unknown', (SELECT count(*) FROM own_address o WHERE o.result NOT IN ('listed', 'clean')),
         'listed', coalesce((SELECT json_agg(json_build_object('address', o.address, 'zone', o.zone, 'since', o.since, 'answer', o.answer) ORDER BY o.since, o.address, o.zone)
             FROM own_address o WHERE o.listed), '[]'))
         FROM blocklist b WHERE b.zones <> '{}'
@@ -79,17 +94,23 @@ $f$;
 
 CREATE OR REPLACE FUNCTION admin_blocklist_status() RETURNS admin_answer LANGUAGE sql STABLE AS $f$
     SELECT 0, NULL::text, (SELECT json_build_object('zones', b.zones, 'interval_seconds', extract(epoch FROM b.every), 'checked_at', b.checked_at, 'checked_by', b.checked_by,
-        'checks_now', b.claimed_by, 'left_out', b.left_out, 'asked', b.asked, 'done', b.done,
+        'checks_now', b.claimed_by, 'left_out', b.left_out, 'nothing', blocklist_nothing(b), 'private', b.private, 'asked', b.asked, 'done', b.done,
         'addresses', coalesce((SELECT json_agg(o ORDER BY o.listed IS TRUE DESC, o.address::inet, o.zone) FROM own_address o), '[]'))
         FROM blocklist b)
 $f$;
 
 -- The leader is to look them up now. Whoever waits looks whether done has reached asked.
 CREATE OR REPLACE FUNCTION admin_blocklist_check(who text) RETURNS admin_answer LANGUAGE plpgsql AS $f$
+DECLARE
+    nothing text;
 BEGIN
     PERFORM admin_begin();
     IF NOT EXISTS (SELECT FROM blocklist WHERE zones <> '{}') THEN
         RETURN (78, 'nothing is looked up: the leading coordinator''s configuration has no blocklist_zones in [coordinator]', NULL)::admin_answer;
+    END IF;
+    SELECT blocklist_nothing(b) INTO nothing FROM blocklist AS b;
+    IF nothing IS NOT NULL THEN
+        RETURN (78, 'nothing is looked up: ' || nothing, NULL)::admin_answer;
     END IF;
     UPDATE blocklist SET asked = asked + 1;
     INSERT INTO audit_action (who, action, target, detail) VALUES (admin_blocklist_check.who, 'blocklist check', '', '{}');

@@ -1,9 +1,13 @@
 -- functions/cluster.sql - the state that nodes hear, and what changes its epoch
 
--- Whatever nodes hear as cluster state grows its epoch.
+-- Whatever nodes hear as cluster state grows its epoch: once for all that a transaction changes, which nodes hear as one. Each growth leaves a row that all later
+-- ones of its transaction have to pass: thousands of stops at once would take minutes.
 CREATE OR REPLACE FUNCTION cluster_changed() RETURNS trigger LANGUAGE plpgsql AS $f$
 BEGIN
-    UPDATE cluster SET epoch = epoch + 1;
+    UPDATE cluster SET epoch = epoch + 1 WHERE xmin <> pg_current_xact_id()::xid;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
     -- An epoch that nodes have heard must not be given again after a crash, even where a heartbeat brought it.
     PERFORM set_config('synchronous_commit', (SELECT reset_val FROM pg_settings WHERE name = 'synchronous_commit'), true);
     PERFORM pg_notify('weir_cluster', '');
@@ -18,10 +22,26 @@ CREATE OR REPLACE FUNCTION cluster_identity() RETURNS text LANGUAGE sql STABLE A
     FROM cluster
 $f$;
 
--- What nodes hear: as many as go into a cluster state, the newest of those who are stopped before those who are slowed down.
+-- What nodes hear: as many as go into a cluster state, the newest of those who are stopped before those who are slowed down. Of those who are stopped beyond them
+-- only the names, of which a coordinator makes digests, and of each in the same order a letter: held, refused or full.
 CREATE OR REPLACE FUNCTION outbound_stops() RETURNS json LANGUAGE sql STABLE AS $f$
     SELECT coalesce(json_agg(json_build_object('subject', subject, 'state', CASE WHEN full_up THEN 'full' ELSE state END)), '[]')
-    FROM (SELECT * FROM outbound_stop WHERE NOT dry AND NOT idle ORDER BY state = 'throttled', since DESC LIMIT 1000) AS o
+    FROM (SELECT * FROM outbound_stop WHERE NOT dry AND NOT idle ORDER BY state = 'throttled', since DESC, subject LIMIT 1000) AS o
+$f$;
+
+CREATE OR REPLACE FUNCTION outbound_stops_beyond() RETURNS json LANGUAGE sql STABLE AS $f$
+    SELECT coalesce(json_agg(o.subject), '[]')
+    FROM (SELECT subject FROM outbound_stop WHERE NOT dry AND NOT idle AND state <> 'throttled' ORDER BY since DESC, subject OFFSET 1000 LIMIT 20000) AS o
+$f$;
+
+CREATE OR REPLACE FUNCTION outbound_states_beyond() RETURNS text LANGUAGE sql STABLE AS $f$
+    SELECT coalesce(string_agg(CASE WHEN o.full_up THEN 'f' WHEN o.state = 'refused' THEN 'r' ELSE 'h' END, ''), '')
+    FROM (SELECT state, full_up FROM outbound_stop WHERE NOT dry AND NOT idle AND state <> 'throttled' ORDER BY since DESC, subject OFFSET 1000 LIMIT 20000) AS o
+$f$;
+
+-- The same of those who were moved to an egress pool: there are no more, see admin_outbound_pool().
+CREATE OR REPLACE FUNCTION outbound_pools() RETURNS json LANGUAGE sql STABLE AS $f$
+    SELECT coalesce(json_agg(json_build_object('subject', subject, 'pool', pool)), '[]') FROM (SELECT * FROM outbound_pool ORDER BY at DESC LIMIT 1000) AS o
 $f$;
 
 -- The cluster state, from one snapshot.
@@ -33,6 +53,7 @@ CREATE OR REPLACE FUNCTION cluster_state() RETURNS json LANGUAGE sql STABLE AS $
             'drain_number', drain_number, 'gc', gc, 'lost', lost, 'endpoint', endpoint, 'public_key', public_key,
             'signature_set', signature_set, 'signature_number', signature_number) ORDER BY name) FROM node_known), '[]'),
         'keys', coalesce((SELECT json_agg(json_build_object('key', key, 'name', name, 'role', role) ORDER BY name, key)
-            FROM node_key WHERE revoked_at IS NULL), '[]'), 'stops', outbound_stops())
+            FROM node_key WHERE revoked_at IS NULL), '[]'), 'stops', outbound_stops(), 'beyond', outbound_stops_beyond(),
+        'beyond_states', outbound_states_beyond(), 'pools', outbound_pools())
     FROM cluster c
 $f$;

@@ -7,7 +7,7 @@ $f$;
 
 -- A virus that was found in the session, or in the spool.
 CREATE OR REPLACE FUNCTION sent_is_virus(disposition text) RETURNS boolean LANGUAGE sql IMMUTABLE AS $f$
-    SELECT disposition IN ('refused:virus', 'discarded:virus')
+    SELECT disposition IN ('refused:virus', 'discarded:virus', 'quarantined:virus')
 $f$;
 
 -- Counts rows that were just written, each once: who calls says so. An edge's clock may be ahead. Rows of inside hosts are few in number, and always

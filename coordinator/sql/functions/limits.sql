@@ -21,10 +21,12 @@ END $f$;
 -- eighth of what is left, so that nobody is short of what others keep, and what the bucket gets back in a second, for so long edges keep it: what they lose
 -- is not missed.
 -- One row a cost, in their order. wait: ms until it would fit, if nobody else takes anything.
--- However few rows a plan was made for, each bucket is found by its key; and compiling the plan (jit) takes longer than all the rest.
+-- However few rows a plan was made for, each bucket is found by its key, so one plan serves all; making one for each few costs takes as long as all the rest, and
+-- compiling it (jit) longer.
 CREATE OR REPLACE FUNCTION limit_take(request integer[], bucket text[], cost bigint[], amount bigint[], period bigint[], burst bigint[], spare bigint[],
     debt boolean[], dry boolean[])
-RETURNS TABLE (took boolean, wait bigint, given bigint) LANGUAGE plpgsql SET enable_seqscan = off SET jit = off SET lock_timeout = '5s' AS $f$
+RETURNS TABLE (took boolean, wait bigint, given bigint) LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+    SET jit = off SET lock_timeout = '5s' AS $f$
 DECLARE
     total integer := cardinality(bucket);
     moment bigint;
@@ -46,11 +48,12 @@ BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
     PERFORM limit_lock(bucket);
     moment := limit_clock();
+    -- OFFSET: else a plan that was made while the table was empty would read all of it at each call, until it is analyzed.
     SELECT array_agg(n.name ORDER BY n.name), array_agg(coalesce(l.missing, 0) ORDER BY n.name), array_agg(coalesce(l.at_ms, moment) ORDER BY n.name),
             array_agg(0::bigint), array_agg(false)
         INTO names, was, since, full_at, taken
         FROM (SELECT DISTINCT b AS name FROM unnest(bucket) AS b) AS n
-        LEFT JOIN LATERAL (SELECT r.missing, r.at_ms FROM limit_bucket AS r WHERE r.name = n.name) AS l ON true;
+        LEFT JOIN LATERAL (SELECT r.missing, r.at_ms FROM limit_bucket AS r WHERE r.name = n.name OFFSET 0) AS l ON true;
     SELECT array_agg(p.rank ORDER BY p.o) INTO place
         FROM (SELECT u.o, dense_rank() OVER (ORDER BY u.b) AS rank FROM unnest(bucket) WITH ORDINALITY AS u(b, o)) AS p;
 

@@ -49,6 +49,7 @@ CREATE OR REPLACE FUNCTION admin_status(silence interval) RETURNS admin_answer L
         'dns', (SELECT json_build_object('name', d.name, 'server', d.server, 'failed_at', d.failed_at, 'error', d.error,
             'kept', d.server <> '' AND w.addresses = '{}') FROM dns AS d, dns_wanted(silence) AS w),
         'blocklist', blocklist_summary(),
+        'unscannable', (SELECT coalesce(sum(kept - released - deleted - expired), 0) FROM quarantine_usage WHERE reason = 'unscannable'),
         'nodes', coalesce((SELECT json_agg(s) FROM node_summary(silence) AS s), '[]'))
 $f$;
 
@@ -117,7 +118,9 @@ BEGIN
     RETURN (0, NULL, admin_node(target, silence))::admin_answer;
 END $f$;
 
-CREATE OR REPLACE FUNCTION admin_keys_add(requester text, new_name text, new_role text, new_key text) RETURNS admin_answer
+-- agreed: the override by which another operator agreed to it; NULL: nobody did. Where overrides need two, an operator's key does, too, but one more of his own:
+-- who can add another name is two by himself.
+CREATE OR REPLACE FUNCTION keys_add(requester text, new_name text, new_role text, new_key text, agreed bigint) RETURNS admin_answer
 LANGUAGE plpgsql AS $f$
 DECLARE
     hex text := lower(new_key);
@@ -146,15 +149,23 @@ BEGIN
         IF FOUND THEN
             RETURN (65, format('%s is the name of a %s', new_name, old.role), NULL)::admin_answer;
         END IF;
+        IF new_role = 'operator' AND new_name <> requester AND agreed IS NULL AND override_needs_two() THEN
+            RETURN override_pending_answer(override_ask(requester, 'keys add', new_name, jsonb_build_object('action', 'add a key of operator', 'role', new_role,
+                'key', hex), '', '', interval '0'));
+        END IF;
         IF new_role IN ('edge', 'scanner') THEN
             INSERT INTO node (name, role) VALUES (new_name, new_role) ON CONFLICT (name) DO UPDATE SET role = EXCLUDED.role;
         END IF;
         INSERT INTO node_key (key, name, role, added_by) VALUES (hex, new_name, new_role, requester);
         INSERT INTO audit_action (who, action, target, detail)
-            VALUES (requester, 'keys add', new_name, jsonb_build_object('role', new_role, 'key', hex));
+            VALUES (requester, 'keys add', new_name, jsonb_strip_nulls(jsonb_build_object('role', new_role, 'key', hex, 'override', agreed)));
     END IF;
     RETURN (0, NULL, (SELECT row_to_json(k) FROM node_key AS k WHERE key = hex))::admin_answer;
 END $f$;
+
+CREATE OR REPLACE FUNCTION admin_keys_add(requester text, new_name text, new_role text, new_key text) RETURNS admin_answer LANGUAGE sql AS $f$
+    SELECT * FROM keys_add(requester, new_name, new_role, new_key, NULL)
+$f$;
 
 CREATE OR REPLACE FUNCTION admin_keys_list() RETURNS admin_answer LANGUAGE sql STABLE AS $f$
     SELECT 0, NULL::text, coalesce((SELECT json_agg(k ORDER BY k.revoked_at IS NOT NULL, k.role, length(k.name), k.name, k.added_at)

@@ -18,7 +18,8 @@ $f$;
 
 -- Counts rows of the audit that were just written; `fresh`: the recipients count, too, else only what became of them. What bounced then counts only where its
 -- message arrived within the hour and since the last release, as its recipients did: a share is of what was named in the same time.
-CREATE OR REPLACE FUNCTION outbound_count(rows sent_row[], fresh boolean, arrived timestamptz DEFAULT NULL) RETURNS void LANGUAGE sql AS $f$
+CREATE OR REPLACE FUNCTION outbound_count(rows sent_row[], fresh boolean, arrived timestamptz DEFAULT NULL) RETURNS void LANGUAGE plpgsql AS $f$
+BEGIN
     INSERT INTO outbound_delta
         SELECT outbound_subject(r.origin, r.login, r.client) AS subject, bool_or(r.origin = 3), CASE WHEN fresh THEN count(*) ELSE 0 END,
             count(DISTINCT r.id) FILTER (WHERE sent_is_virus(r.disposition) AND (r.first OR NOT fresh)),
@@ -26,8 +27,8 @@ CREATE OR REPLACE FUNCTION outbound_count(rows sent_row[], fresh boolean, arrive
                 FROM outbound_sender s WHERE s.subject = outbound_subject(r.origin, r.login, r.client))))),
             CASE WHEN fresh THEN 0 ELSE count(DISTINCT r.id) FILTER (WHERE sent_is_virus(r.disposition)) END,
             CASE WHEN fresh OR r.origin = 4 THEN '' ELSE r.client END AS client
-        FROM unnest(rows) AS r WHERE r.origin >= 2 GROUP BY 1, 7
-$f$;
+        FROM unnest(rows) AS r WHERE r.origin >= 2 GROUP BY 1, 7;
+END $f$;
 
 -- How many of an hour: those of this one, and of the last one the part that the hour which ends now still has.
 CREATE OR REPLACE FUNCTION outbound_recent(now_count bigint, last_count bigint, moment double precision) RETURNS bigint LANGUAGE sql IMMUTABLE AS $f$
@@ -129,6 +130,9 @@ BEGIN
         RETURN NEXT;
     END LOOP;
     -- Whoever has too much held already is not taken from any more, until an operator makes room; where all have together, nobody is.
+    IF NOT EXISTS (SELECT FROM outbound_stop AS o WHERE o.state <> 'throttled' AND NOT o.dry) THEN
+        RETURN;
+    END IF;
     WITH h AS (SELECT m.held_for, count(*) AS messages, sum(m.size) AS bytes FROM spool_message m WHERE m.held_for <> '' GROUP BY m.held_for)
     UPDATE outbound_stop o SET full_up = NOT o.full_up
         FROM outbound_stop p LEFT JOIN h ON h.held_for = p.subject CROSS JOIN (SELECT sum(a.bytes) AS bytes FROM h AS a) AS everything
@@ -163,7 +167,7 @@ END $f$;
 
 -- Mail that was held for a sender goes on, or (deleter) is deleted: at most so many messages. How many. What is not complete, or is being delivered, is not
 -- deleted: it stays held.
-CREATE OR REPLACE FUNCTION outbound_let_go(who text, deleter text, most integer) RETURNS integer LANGUAGE plpgsql AS $f$
+CREATE OR REPLACE FUNCTION outbound_let_go(who text, deleter text, most integer, override_id bigint DEFAULT 0) RETURNS integer LANGUAGE plpgsql AS $f$
 DECLARE
     one record;
     entry record;
@@ -173,7 +177,7 @@ BEGIN
             AND NOT EXISTS (SELECT FROM spool_queue q WHERE q.id = m.id AND q.held AND q.leased AND q.due_at > clock_timestamp()))
         ORDER BY m.id LIMIT most FOR UPDATE LOOP
         done := done + 1;
-        UPDATE spool_message m SET held_for = '' WHERE m.id = one.id;
+        UPDATE spool_message m SET held_for = '', override = override_id WHERE m.id = one.id;
         FOR entry IN SELECT q.destination, q.scanned, q.leased AND q.due_at > clock_timestamp() AS leased FROM spool_queue q
             WHERE q.id = one.id AND q.held ORDER BY q.destination FOR UPDATE LOOP
             IF deleter <> '' THEN
@@ -198,10 +202,15 @@ DECLARE
     one record;
     done integer := 0;
 BEGIN
-    FOR one IN SELECT DISTINCT h.held_for FROM spool_message h WHERE h.held_for <> ''
-        AND NOT EXISTS (SELECT FROM outbound_stop o WHERE o.subject = h.held_for AND o.state IN ('held', 'refused') AND NOT o.dry) LOOP
+    -- Each name by one look at the index, however much is held for it.
+    FOR one IN WITH RECURSIVE h AS (
+            (SELECT m.held_for FROM spool_message m WHERE m.held_for <> '' ORDER BY m.held_for LIMIT 1)
+            UNION ALL SELECT (SELECT m.held_for FROM spool_message m WHERE m.held_for <> '' AND m.held_for > h.held_for ORDER BY m.held_for LIMIT 1)
+                FROM h WHERE h.held_for IS NOT NULL)
+        SELECT h.held_for FROM h WHERE h.held_for IS NOT NULL AND NOT EXISTS (SELECT FROM outbound_stop o WHERE o.subject = h.held_for AND o.state IN ('held', 'refused') AND NOT o.dry) LOOP
         EXIT WHEN done >= most;
-        done := done + outbound_let_go(one.held_for, '', most - done);
+        done := done + outbound_let_go(one.held_for, '', most - done, coalesce((SELECT v.id FROM override AS v WHERE v.kind = 'outbound release' AND v.subject = one.held_for
+            AND v.state = 'done' ORDER BY v.id DESC LIMIT 1), 0));
     END LOOP;
     RETURN done;
 END $f$;
@@ -240,6 +249,7 @@ CREATE OR REPLACE FUNCTION outbound_summary(who text) RETURNS jsonb LANGUAGE sql
             WHERE s.subject = who), '{}')
         || coalesce((SELECT jsonb_build_object('state', o.state, 'dry', o.dry, 'full', o.full_up, 'idle', o.idle, 'since', o.since, 'reason', o.reason, 'evidence', o.evidence)
             FROM outbound_stop o WHERE o.subject = who), '{"state": "free"}')
+        || coalesce((SELECT jsonb_build_object('pool', p.pool, 'pool_reason', p.reason, 'pool_who', p.moved_by, 'pool_at', p.at) FROM outbound_pool p WHERE p.subject = who), '{}')
     FROM (SELECT count(*) AS messages, coalesce(sum(m.size), 0) AS bytes FROM spool_message m WHERE m.held_for = who) AS h
 $f$;
 
@@ -247,6 +257,7 @@ $f$;
 CREATE OR REPLACE FUNCTION outbound_find(wanted text) RETURNS text LANGUAGE sql STABLE AS $f$
     SELECT n.name FROM unnest(ARRAY[wanted, 'account ' || wanted, 'account ' || login_fold(wanted), outbound_subject(2::smallint, '', client_text(wanted))]) WITH ORDINALITY AS n(name, place)
     WHERE EXISTS (SELECT FROM outbound_sender s WHERE s.subject = n.name) OR EXISTS (SELECT FROM outbound_stop o WHERE o.subject = n.name)
+        OR EXISTS (SELECT FROM outbound_pool p WHERE p.subject = n.name)
         OR EXISTS (SELECT FROM spool_message m WHERE m.held_for = n.name AND m.held_for <> '')
     ORDER BY n.place LIMIT 1
 $f$;
@@ -254,8 +265,43 @@ $f$;
 CREATE OR REPLACE FUNCTION admin_outbound_list() RETURNS admin_answer LANGUAGE sql STABLE AS $f$
     SELECT 0, NULL::text, coalesce((SELECT json_agg(outbound_summary(l.subject) ORDER BY l.rank, l.since DESC, l.subject) FROM (
         SELECT o.subject, o.since, CASE WHEN o.dry THEN 2 WHEN o.state = 'throttled' THEN 1 ELSE 0 END AS rank FROM outbound_stop o
-        ORDER BY rank, o.since DESC LIMIT 1000) AS l), '[]')
+        UNION ALL SELECT p.subject, p.at, 3 FROM outbound_pool p WHERE NOT EXISTS (SELECT FROM outbound_stop o WHERE o.subject = p.subject)
+        ORDER BY rank, since DESC LIMIT 1000) AS l), '[]')
 $f$;
+
+-- Moves the mail of an account or an inside host, who need not have sent any yet, to an egress pool that edges have told of (weir_egress_addresses); '': back to that
+-- of its kind.
+CREATE OR REPLACE FUNCTION admin_outbound_pool(requester text, wanted text, name text, why text) RETURNS admin_answer LANGUAGE plpgsql AS $f$
+DECLARE
+    sender CONSTANT text := coalesce(outbound_find(wanted), outbound_subject(2::smallint, '', client_text(wanted)),
+        CASE WHEN wanted ~ '^[^[:space:][:cntrl:]/]{1,255}$' THEN 'account ' || login_fold(wanted) END);
+    was text;
+    known text[];
+BEGIN
+    PERFORM admin_begin();
+    IF sender IS NULL THEN
+        RETURN (65, format('"%s" is no login and no address of a host', left(wanted, 80)), NULL)::admin_answer;
+    ELSIF length(why) > 500 THEN
+        RETURN (64, 'the reason has at most 500 characters', NULL)::admin_answer;
+    END IF;
+    SELECT p.pool INTO was FROM outbound_pool p WHERE p.subject = sender;
+    IF name = '' THEN
+        DELETE FROM outbound_pool p WHERE p.subject = sender;
+    ELSE
+        known := ARRAY(SELECT DISTINCT substring(e->>'l' FROM '^pool="(.*)"$') FROM node_metrics m, jsonb_array_elements(m.metrics) AS e
+            WHERE e->>'n' = 'weir_egress_addresses' AND (e->>'v')::numeric > 0 ORDER BY 1);
+        IF name <> ALL (known) THEN
+            RETURN (65, format('no edge has an [egress "%s"]%s', left(name, 80), CASE WHEN known = '{}' THEN '' ELSE format(': there is %s', array_to_string(known, ', ')) END),
+                    NULL)::admin_answer;
+        ELSIF was IS NULL AND (SELECT count(*) FROM outbound_pool) >= 1000 THEN
+            RETURN (65, '1000 senders were moved already, more than edges are told of: take some back, or move their kind (use_for)', NULL)::admin_answer;
+        END IF;
+        INSERT INTO outbound_pool AS p (subject, pool, reason, moved_by) VALUES (sender, name, why, requester)
+            ON CONFLICT (subject) DO UPDATE SET pool = EXCLUDED.pool, reason = EXCLUDED.reason, moved_by = EXCLUDED.moved_by, at = clock_timestamp();
+    END IF;
+    INSERT INTO audit_action (who, action, target, detail) VALUES (requester, 'outbound pool', sender, jsonb_strip_nulls(jsonb_build_object('pool', nullif(name, ''), 'was', was, 'reason', nullif(why, ''))));
+    RETURN (0, NULL, json_build_object('subject', sender, 'pool', nullif(name, ''), 'was', was))::admin_answer;
+END $f$;
 
 -- The counts, what was held, and the newest rows of the audit.
 CREATE OR REPLACE FUNCTION admin_outbound_show(wanted text) RETURNS admin_answer LANGUAGE plpgsql STABLE AS $f$
@@ -283,27 +329,53 @@ END $f$;
 
 -- Begins to count a sender anew and lifts what holds it; its held mail goes on, or is deleted, at most 500 messages at a time, as others wait for their rows. Where some are
 -- `left` the stop stays, so that they and what comes meanwhile rest: whoever wants the rest asks again. Until then no row that all need is locked.
-CREATE OR REPLACE FUNCTION admin_outbound_release(requester text, wanted text, deletes boolean) RETURNS admin_answer LANGUAGE plpgsql AS $f$
+CREATE OR REPLACE FUNCTION outbound_release(requester text, who text, deletes boolean, override_id bigint) RETURNS admin_answer LANGUAGE plpgsql AS $f$
 DECLARE
-    who CONSTANT text := outbound_find(wanted);
     stopped record;
     done integer;
     rest bigint;
 BEGIN
-    IF who IS NULL THEN
-        RETURN (65, format('nothing was sent by "%s": give a login, or the address of an inside host', wanted), NULL)::admin_answer;
-    END IF;
     DELETE FROM outbound_delta d WHERE d.subject = who;
     UPDATE outbound_sender s SET recipients = 0, viruses = 0, bad = 0, last_recipients = 0, last_viruses = 0, last_bad = 0, released_at = clock_timestamp()
         WHERE s.subject = who;
     SELECT o.state, o.reason INTO stopped FROM outbound_stop o WHERE o.subject = who;
-    done := outbound_let_go(who, CASE WHEN deletes THEN requester ELSE '' END, 500);
+    done := outbound_let_go(who, CASE WHEN deletes THEN requester ELSE '' END, 500, override_id);
     SELECT count(*) INTO rest FROM spool_message m WHERE m.held_for = who;
-    INSERT INTO audit_action (who, action, target, detail) VALUES (requester, 'outbound release', who, jsonb_strip_nulls(jsonb_build_object('state', stopped.state,
-        'reason', stopped.reason, CASE WHEN deletes THEN 'deleted' ELSE 'released' END, done, 'left', nullif(rest, 0))));
+    INSERT INTO audit_action (who, action, target, detail) VALUES (requester, 'outbound release', who, jsonb_strip_nulls(jsonb_build_object('override', override_id,
+        'state', stopped.state, 'reason', stopped.reason, 'why', (SELECT nullif(v.reason, '') FROM override AS v WHERE v.id = override_id),
+        CASE WHEN deletes THEN 'deleted' ELSE 'released' END, done, 'left', nullif(rest, 0))));
     IF rest = 0 THEN
         DELETE FROM outbound_stop o WHERE o.subject = who;
     END IF;
-    RETURN (0, NULL, json_build_object('subject', who, 'was', coalesce(stopped.state, 'free'), 'released', CASE WHEN deletes THEN 0 ELSE done END,
+    RETURN (0, NULL, json_build_object('override', override_id, 'subject', who, 'was', coalesce(stopped.state, 'free'), 'released', CASE WHEN deletes THEN 0 ELSE done END,
         'deleted', CASE WHEN deletes THEN done ELSE 0 END, 'left', rest))::admin_answer;
+END $f$;
+
+-- The override by which a sender is being released, where some of its mail was left: one of the last hour, done for the same.
+CREATE OR REPLACE FUNCTION outbound_releasing(who text, deletes boolean) RETURNS bigint LANGUAGE sql STABLE AS $f$
+    SELECT v.id FROM override AS v JOIN outbound_sender AS s ON s.subject = who WHERE v.kind = 'outbound release' AND v.subject = who AND v.state = 'done'
+        AND (v.detail->>'deletes')::boolean = deletes AND coalesce(v.decided_at, v.requested_at) > clock_timestamp() - interval '1 hour'
+        AND s.released_at >= coalesce(v.decided_at, v.requested_at) AND EXISTS (SELECT FROM spool_message m WHERE m.held_for = who)
+        AND EXISTS (SELECT FROM outbound_stop o WHERE o.subject = who AND o.since < coalesce(v.decided_at, v.requested_at)) ORDER BY v.id DESC LIMIT 1
+$f$;
+
+CREATE OR REPLACE FUNCTION admin_outbound_release(requester text, wanted text, deletes boolean, why text DEFAULT '') RETURNS admin_answer LANGUAGE plpgsql AS $f$
+DECLARE
+    who CONSTANT text := outbound_find(wanted);
+    begun bigint;
+    made override;
+BEGIN
+    IF who IS NULL THEN
+        RETURN (65, format('nothing was sent by "%s": give a login, or the address of an inside host', wanted), NULL)::admin_answer;
+    ELSIF length(why) > 500 THEN
+        RETURN (64, 'the reason has at most 500 characters', NULL)::admin_answer;
+    END IF;
+    begun := outbound_releasing(who, deletes);
+    IF begun IS NOT NULL THEN
+        RETURN outbound_release(requester, who, deletes, begun);
+    ELSIF override_needs_two() AND why = '' THEN
+        RETURN (64, 'a reason is needed: another operator is to approve it (--reason TEXT)', NULL)::admin_answer;
+    END IF;
+    made := override_ask(requester, 'outbound release', who, jsonb_build_object('deletes', deletes), why, '', interval '0');
+    RETURN CASE WHEN made.state = 'pending' THEN override_pending_answer(made) ELSE override_do(made, requester) END;
 END $f$;

@@ -128,6 +128,8 @@ BEGIN
     FOR one IN SELECT * FROM queue_match(wanted, a_from, a_to, a_state, older, a_destination) AS n
         WHERE CASE act WHEN 'hold' THEN n.state <> 'held' WHEN 'release' THEN n.state = 'held' WHEN 'retry' THEN n.state IN ('deferred', 'ready')
               ELSE true END
+            -- what is held for a sender takes two operators, then: override.sql
+            AND NOT (act = 'release' AND override_needs_two() AND EXISTS (SELECT FROM spool_message AS m WHERE m.id = n.id AND m.held_for <> ''))
             AND (after = '' OR (n.id, n.destination) > (split_part(after, ' ', 1), split_part(after, ' ', 2)))
             -- what the part before has put on its way back
             AND NOT (act = 'bounce' AND n.id = split_part(after, ' ', 1) AND n.destination LIKE 'bounce:%'

@@ -39,6 +39,15 @@ BEGIN
     RETURNING t.node, t.listener, t.endpoint, d.outbound, t.claim;
 END $f$;
 
+-- Said before the first connection: so what is refused to it is known for a test's, whoever else says the test's HELO.
+CREATE OR REPLACE FUNCTION relay_test_from(a_node text, a_listener text, an_endpoint text, a_claim bigint, addresses text[]) RETURNS void LANGUAGE sql AS $f$
+    UPDATE relay_test SET asked_from = addresses WHERE (node, listener, endpoint, claim) = (a_node, a_listener, an_endpoint, a_claim)
+$f$;
+
+CREATE OR REPLACE FUNCTION relay_test_is_from(address text) RETURNS boolean LANGUAGE sql STABLE AS $f$
+    SELECT EXISTS (SELECT FROM relay_test WHERE address = ANY (asked_from))
+$f$;
+
 -- false: it was given to another meanwhile, or is there no more.
 CREATE OR REPLACE FUNCTION relay_test_result(who text, a_node text, a_listener text, an_endpoint text, a_claim bigint, said text, words text) RETURNS boolean
 LANGUAGE plpgsql AS $f$

@@ -1,8 +1,8 @@
 -- functions/reputation.sql - what is counted of clients and accounts, the score that follows, and what edges hear of it
 --
 -- score = 100 * bad / (bad + good + proof), with bad = 5 * virus + 3 * spam + 2 * abuse + unknown + auth. proof is what it takes to be believed at all: 10, of
--- a prefix 100: more than one bad address reaches before it is refused. All counts halve in reputation_half_life, so a score falls by itself, as proof does not. From reputation_throttle and reputation_reject on (0:
--- never) an address is throttled or refused. An account, and a prefix of IPv4, is throttled at most: its neighbours did nothing, so each address has a bucket of
+-- a prefix and of a registered host 100: more than one bad address reaches before it is refused. All counts halve in reputation_half_life, so a score falls by itself, as proof does not. From reputation_throttle and reputation_reject on (0:
+-- never) an address is throttled or refused. An account, a registered host, and a prefix of IPv4, is throttled at most: its neighbours did nothing, so each address has a bucket of
 -- its own then. An IPv4 address is counted for its prefix until it is refused itself, and its wrong passwords never are: alone it is not the prefix.
 --
 -- Locks are taken in this order: rows of reputation by kind and key, the row of standing_change, rows of standing. Who waits for nobody (SKIP LOCKED) needs none.
@@ -19,7 +19,7 @@ RETURNS double precision LANGUAGE sql IMMUTABLE AS $f$
 $f$;
 
 CREATE OR REPLACE FUNCTION reputation_proof(kind text) RETURNS double precision LANGUAGE sql IMMUTABLE AS $f$
-    SELECT CASE kind WHEN 'prefix' THEN 100::double precision ELSE 10::double precision END
+    SELECT CASE WHEN kind IN ('prefix', 'host') THEN 100::double precision ELSE 10::double precision END
 $f$;
 
 CREATE OR REPLACE FUNCTION reputation_bad(r reputation) RETURNS double precision LANGUAGE sql IMMUTABLE AS $f$
@@ -71,13 +71,13 @@ END $f$;
 
 -- What a row of standing by score was counted as.
 CREATE OR REPLACE FUNCTION standing_kind(login boolean, key text) RETURNS text LANGUAGE sql IMMUTABLE AS $f$
-    SELECT CASE WHEN login THEN 'account' WHEN position('/' IN key) > 0 THEN 'prefix' ELSE 'address' END
+    SELECT CASE WHEN login THEN 'account' WHEN key LIKE 'host:%' THEN 'host' WHEN position('/' IN key) > 0 THEN 'prefix' ELSE 'address' END
 $f$;
 
 -- Tells edges of these, each key once; what has expired then is lifted. Of those that are no operator's word none that is new is told over the limit
 -- (reputation_listed); they have the places of those that expired a minute ago, which edges have heard of by now.
-CREATE OR REPLACE FUNCTION standing_set(logins boolean[], keys text[], operators boolean, actions text[], until timestamptz[], why text, whom text, says text)
-RETURNS void LANGUAGE plpgsql AS $f$
+CREATE OR REPLACE FUNCTION standing_set(logins boolean[], keys text[], operators boolean, actions text[], until timestamptz[], why text, whom text, says text,
+    overrides bigint DEFAULT 0) RETURNS void LANGUAGE plpgsql AS $f$
 DECLARE
     base bigint;
     there bigint;
@@ -99,8 +99,8 @@ BEGIN
         there := there - gone;
     END IF;
     WITH put AS (
-        INSERT INTO standing AS s (login, key, by_operator, action, at, expires_at, number, reason, owner, who)
-            SELECT w.l, w.k, operators, w.a, moment, w.u, base + w.place, why, whom, says
+        INSERT INTO standing AS s (login, key, by_operator, action, at, expires_at, number, reason, owner, who, override)
+            SELECT w.l, w.k, operators, w.a, moment, w.u, base + w.place, why, whom, says, overrides
             FROM (SELECT u.*, row_number() OVER (ORDER BY u.l, u.k) AS place,
                       sum((NOT EXISTS (SELECT FROM standing AS t WHERE t.login = u.l AND t.key = u.k AND t.by_operator = operators))::integer)
                           OVER (ORDER BY u.l, u.k) AS novel FROM unnest(logins, keys, actions, until) AS u(l, k, a, u)) AS w
@@ -108,7 +108,7 @@ BEGIN
                 OR EXISTS (SELECT FROM standing AS t WHERE t.login = w.l AND t.key = w.k AND t.by_operator = operators)
             ORDER BY w.l, w.k
             ON CONFLICT (login, key, by_operator) DO UPDATE SET action = excluded.action, at = excluded.at, expires_at = excluded.expires_at,
-                number = excluded.number, reason = excluded.reason, owner = excluded.owner, who = excluded.who
+                number = excluded.number, reason = excluded.reason, owner = excluded.owner, who = excluded.who, override = excluded.override
             RETURNING (s.xmax = 0) AS is_new)
     SELECT count(*), count(*) FILTER (WHERE is_new AND NOT operators) INTO put_count, added FROM put;
     UPDATE standing_change SET standings = standings + added, untold = untold + cardinality(keys) - put_count WHERE added > 0 OR put_count < cardinality(keys);
@@ -170,10 +170,20 @@ CREATE OR REPLACE FUNCTION reputation_is_refused(address text) RETURNS boolean L
         AND reputation_score(reputation_now(r, clock_timestamp())) >= reputation_setting('reject', 0))
 $f$;
 
--- Rows of the audit that were not there before. Recipients who got it are good, each of them; those who do not exist are each a guess (5.1.1, 5.1.2, 5.1.6, 5.1.10: other
--- codes are about the sender, or, as 5.0.0, about anything); a virus counts once a message. What DNS lists say is spam. Who has logged in is the account, not the address; rows of inside clients do not come here. The cluster's
--- own test of its listeners is no abuse. Returns how many rows said something.
-CREATE OR REPLACE FUNCTION reputation_report(rows judged_row[]) RETURNS bigint LANGUAGE plpgsql STRICT AS $f$
+-- The key of a registered host, as its line of the policy names it; NULL: it is none.
+CREATE OR REPLACE FUNCTION host_key(line text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $f$
+BEGIN
+    RETURN 'host:' || abbrev(network(line::inet)::inet);
+EXCEPTION WHEN data_exception THEN
+    RETURN NULL;
+END $f$;
+
+-- Rows of the audit that were not there before; `id` is the message's, and behind a space whom it was for. Recipients who got it are good, each once and at most 20 of a message (in one
+-- report), as who names one again and again, or hundreds, is no better for it; those who do not exist are each a guess (5.1.1, 5.1.2, 5.1.6, 5.1.10: other
+-- codes are about the sender, or, as 5.0.0, about anything); a virus counts once a message. What DNS lists say is spam. Who has logged in is the account, not the address; rows of inside clients come here only where
+-- those are registered, and are that host, whichever of its addresses. Sessions that ended for what they did to the protocol (refused:protocol) are abuse. The cluster's own test of its listeners, from where it asks
+-- them, is none. Returns how many rows said something.
+CREATE OR REPLACE FUNCTION reputation_report(rows judged_mail[]) RETURNS bigint LANGUAGE plpgsql STRICT AS $f$
 DECLARE
     total bigint;
     kinds text[];
@@ -185,20 +195,23 @@ DECLARE
     abuses double precision[];
 BEGIN
     WITH said AS (
-        SELECT u.id, u.client, u.login, CASE
+        SELECT split_part(u.id, ' ', 1) AS id, u.id AS copy, u.client, u.login, CASE WHEN u.login = '' THEN u.host ELSE '' END AS host, CASE
                 WHEN u.disposition IN ('delivered', 'spooled') THEN 'good'
-                WHEN u.disposition IN ('refused:virus', 'discarded:virus') THEN 'virus'
+                WHEN sent_is_virus(u.disposition) THEN 'virus'
+                WHEN u.disposition = 'quarantined:spam' THEN 'spam'
                 WHEN u.disposition = 'refused:dnsbl' THEN 'spam'
-                WHEN u.disposition = 'refused:relay' AND u.helo <> 'weir-relay-test.invalid' THEN 'abuse'
+                WHEN u.disposition = 'refused:protocol' THEN 'abuse'
+                WHEN u.disposition = 'refused:relay' AND NOT (u.helo = 'weir-relay-test.invalid' AND relay_test_is_from(u.client)) THEN 'abuse'
                 WHEN u.disposition LIKE 'refused:%' AND u.reply ~ '^55[0-9] 5\.1\.(1|2|6|10)($|[^0-9])' THEN 'unknown' END AS what
         FROM unnest(rows) AS u
     ), summed AS (
-        SELECT client, login, count(*) AS amount, count(*) FILTER (WHERE what = 'good') AS good, count(DISTINCT id) FILTER (WHERE what = 'virus') AS virus,
-            count(DISTINCT id) FILTER (WHERE what = 'spam') AS spam, count(*) FILTER (WHERE what = 'unknown') AS unknown, count(*) FILTER (WHERE what = 'abuse') AS abuse
-        FROM said WHERE what IS NOT NULL GROUP BY client, login
+        SELECT client, login, host, sum(amount) AS amount, sum(least(good, 20)) AS good, sum(virus) AS virus, sum(spam) AS spam, sum(unknown) AS unknown, sum(abuse) AS abuse
+        FROM (SELECT client, login, host, count(*) AS amount, count(DISTINCT copy) FILTER (WHERE what = 'good') AS good, max((what = 'virus')::integer) AS virus,
+                max((what = 'spam')::integer) AS spam, count(*) FILTER (WHERE what = 'unknown') AS unknown, count(*) FILTER (WHERE what = 'abuse') AS abuse
+            FROM said WHERE what IS NOT NULL GROUP BY client, login, host, id) AS message GROUP BY client, login, host
     ), named AS (
-        SELECT n.kind, n.key, s.* FROM summed AS s, LATERAL (SELECT CASE WHEN s.login = '' THEN client_text(s.client) END AS address) AS a,
-            LATERAL (VALUES ('account', nullif(s.login, '')), ('address', a.address), ('prefix', CASE WHEN NOT reputation_is_refused(a.address) THEN reputation_prefix(a.address) END)) AS n(kind, key)
+        SELECT n.kind, n.key, s.* FROM summed AS s, LATERAL (SELECT CASE WHEN s.login = '' AND s.host = '' THEN client_text(s.client) END AS address) AS a,
+            LATERAL (VALUES ('account', nullif(s.login, '')), ('host', CASE WHEN s.host <> '' THEN host_key(s.host) END), ('address', a.address), ('prefix', CASE WHEN NOT reputation_is_refused(a.address) THEN reputation_prefix(a.address) END)) AS n(kind, key)
         WHERE n.key IS NOT NULL
     ), grouped AS (
         SELECT kind, key, sum(good) AS good, sum(virus) AS virus, sum(spam) AS spam, sum(unknown) AS unknown, sum(abuse) AS abuse FROM named GROUP BY kind, key)
@@ -231,8 +244,8 @@ $f$;
 
 -- In the order of their changes; of those that an edge cannot have, only what still counts.
 CREATE OR REPLACE FUNCTION standing_news(since bigint, most integer)
-RETURNS TABLE (number bigint, key text, login boolean, by_operator boolean, action text, left_ms bigint) LANGUAGE sql STABLE AS $f$
-    SELECT s.number, s.key, s.login, s.by_operator, s.action, greatest(ceil(extract(epoch FROM s.expires_at - clock_timestamp()) * 1000), 0)::bigint
+RETURNS TABLE (number bigint, key text, login boolean, by_operator boolean, action text, left_ms bigint, override bigint) LANGUAGE sql STABLE AS $f$
+    SELECT s.number, s.key, s.login, s.by_operator, s.action, greatest(ceil(extract(epoch FROM s.expires_at - clock_timestamp()) * 1000), 0)::bigint, s.override
     FROM standing AS s WHERE s.number > since AND (since > 0 OR s.expires_at > clock_timestamp()) ORDER BY s.number LIMIT most
 $f$;
 
@@ -305,7 +318,8 @@ BEGIN
     more := coalesce(more, false) OR coalesce(gone >= most, false);
 END $f$;
 
--- The leader's turn with what was counted: forgets what has faded and what is over the limit, at most so many of each. It waits for nobody's lock, and has
+-- The leader's turn with what was counted: forgets what has faded and what is over the limit, at most so many of each. It looks at all rows, as the index that would spare
+-- that were one more for each report to write: so it runs on a connection that nobody waits for. It waits for nobody's lock, and has
 -- none but those of rows that it deletes. A report adds 1 at the least, which takes 3.3 half-lives to be no more than a tenth: what is younger need not be looked at.
 CREATE OR REPLACE FUNCTION reputation_tidy(entries bigint, most integer, OUT faded bigint, OUT over bigint, OUT counted bigint, OUT listed bigint)
 LANGUAGE plpgsql AS $f$
@@ -319,8 +333,9 @@ BEGIN
     DELETE FROM reputation WHERE ctid = ANY (ARRAY(SELECT r.ctid FROM reputation AS r
         WHERE r.at < old AND reputation_faded(r.good + reputation_bad(r), r.at, moment, half_life) < 0.1 LIMIT most FOR UPDATE SKIP LOCKED));
     GET DIAGNOSTICS faded = ROW_COUNT;
-    DELETE FROM reputation WHERE ctid = ANY (ARRAY(SELECT ctid FROM reputation ORDER BY at
-        LIMIT greatest(least(counted - faded - entries, most), 0) FOR UPDATE SKIP LOCKED));
+    -- FOR UPDATE beside the LIMIT would sort all of them for the oldest few.
+    DELETE FROM reputation WHERE ctid = ANY (ARRAY(SELECT ctid FROM reputation WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM reputation ORDER BY at LIMIT greatest(least(counted - faded - entries, most), 0))) FOR UPDATE SKIP LOCKED));
     GET DIAGNOSTICS over = ROW_COUNT;
     counted := counted - faded - over;
 END $f$;

@@ -41,7 +41,7 @@ BEGIN
     ELSIF s.id IS NOT NULL AND s.state <> 'retired' THEN
         RETURN 'known';
     ELSIF EXISTS (SELECT FROM signature_set_file l JOIN signature_file f USING (hash)
-            WHERE l.set = (SELECT o.id FROM signature_set o WHERE o.state <> 'failed' ORDER BY o.number DESC LIMIT 1)
+            WHERE l.set = signature_newest()
                 AND signature_source(l.name) IN (SELECT signature_source(d) FROM unnest(doubts) AS d)
                 AND NOT EXISTS (SELECT FROM unnest(names, hashes) AS u(n, h) JOIN signature_file m ON m.hash = u.h
                     WHERE signature_source(u.n) = signature_source(l.name) AND m.made_at >= f.made_at)) THEN
@@ -62,6 +62,11 @@ END $f$;
 CREATE OR REPLACE FUNCTION signature_list(wanted text) RETURNS TABLE (name text, hash text, size bigint, time_ms bigint) LANGUAGE sql STABLE AS $f$
     SELECT s.name, f.hash, f.size, (extract(epoch FROM f.made_at) * 1000)::bigint
     FROM signature_set_file s JOIN signature_file f USING (hash) WHERE s.set = wanted ORDER BY s.name
+$f$;
+
+-- The set that was made last, of those that have not failed.
+CREATE OR REPLACE FUNCTION signature_newest() RETURNS text LANGUAGE sql STABLE AS $f$
+    SELECT id FROM signature_set WHERE state <> 'failed' ORDER BY number DESC LIMIT 1
 $f$;
 
 CREATE OR REPLACE FUNCTION signature_fetch(wanted text, place integer) RETURNS TABLE (size bigint, data bytea) LANGUAGE sql STABLE AS $f$
@@ -123,7 +128,7 @@ $f$;
 
 CREATE OR REPLACE FUNCTION signature_state_set(wanted text, new_state text, words text) RETURNS void LANGUAGE sql AS $f$
     UPDATE signature_set SET state = new_state, why = words, changed_at = clock_timestamp(), canary = CASE WHEN new_state = 'canary' THEN canary END,
-        canary_loaded_at = NULL, passed_at = CASE new_state WHEN 'rolling' THEN coalesce(passed_at, clock_timestamp()) WHEN 'failed' THEN NULL ELSE passed_at END
+        canary_loaded_at = NULL, canary_ends = CASE WHEN state = 'failed' THEN 0 ELSE canary_ends END, passed_at = CASE new_state WHEN 'rolling' THEN coalesce(passed_at, clock_timestamp()) WHEN 'failed' THEN NULL ELSE passed_at END
         WHERE id = wanted
 $f$;
 
@@ -160,8 +165,24 @@ BEGIN
         AND (s.target <> wanted OR (s.loaded <> wanted AND NOT coalesce(s.failed, false) AND s.since + patience > clock_timestamp())));
 END $f$;
 
+-- The canary ended, or is away: maybe by the set. Counted for all canaries together, so that no set goes from one to the next and ends them all; true: it has
+-- failed by that. One that was told to end, and did, ended by no set.
+CREATE OR REPLACE FUNCTION signature_canary_ended(t signature_set, ends_most integer, how text) RETURNS boolean LANGUAGE plpgsql AS $f$
+DECLARE
+    ends integer := t.canary_ends + 1;
+BEGIN
+    IF EXISTS (SELECT FROM node_process p WHERE p.node = t.canary AND p.worker = 0 AND p.boot = t.canary_boot AND p.state IN ('draining', 'drained')) THEN
+        RETURN false;
+    END IF;
+    UPDATE signature_set SET canary_ends = ends WHERE id = t.id;
+    IF ends >= ends_most THEN
+        PERFORM signature_fail(t.id, format('%s %s with it%s', t.canary, how, CASE WHEN ends > 1 THEN format(', after %s that did', ends - 1) ELSE '' END));
+    END IF;
+    RETURN ends >= ends_most;
+END $f$;
+
 -- The canary's turn: chosen, loaded, worked with for a while. Returns what is to be logged, or NULL.
-CREATE OR REPLACE FUNCTION signature_canary(t signature_set, silence interval, trial interval, patience interval) RETURNS text LANGUAGE plpgsql AS $f$
+CREATE OR REPLACE FUNCTION signature_canary(t signature_set, silence interval, trial interval, patience interval, ends_most integer) RETURNS text LANGUAGE plpgsql AS $f$
 DECLARE
     c record;
     chosen record;
@@ -180,19 +201,22 @@ BEGIN
         END IF;
         IF t.canary IS NOT NULL THEN
             PERFORM signature_tell(t.canary, coalesce((SELECT id FROM signature_set WHERE state = 'current'), ''));
+            IF signature_canary_ended(t, ends_most, 'went away') THEN
+                RETURN format('set %s is refused: %s went away with it', left(t.id, 12), t.canary);
+            END IF;
         END IF;
-        UPDATE signature_set SET canary = chosen.node, canary_boot = chosen.boot, canary_restarted = false, canary_loaded_at = NULL WHERE id = t.id;
+        UPDATE signature_set SET canary = chosen.node, canary_boot = chosen.boot, canary_loaded_at = NULL WHERE id = t.id;
         PERFORM signature_tell(chosen.node, t.id);
         RETURN format('set %s: %s tries it', left(t.id, 12), chosen.node);
     ELSIF c.failed THEN
         PERFORM signature_fail(t.id, format('%s: %s', t.canary, c.why));
         RETURN format('set %s is refused by %s: %s', left(t.id, 12), t.canary, c.why);
-    ELSIF c.boot <> t.canary_boot AND t.canary_restarted THEN
-        PERFORM signature_fail(t.id, format('%s ended twice with it', t.canary));
-        RETURN format('set %s is refused: %s ended twice with it', left(t.id, 12), t.canary);
     ELSIF c.boot <> t.canary_boot THEN
-        -- The set may have ended it, or somebody has: the trial begins again, once.
-        UPDATE signature_set SET canary_boot = c.boot, canary_restarted = true, canary_loaded_at = NULL WHERE id = t.id;
+        -- The set may have ended it, or somebody has: the trial begins again.
+        IF signature_canary_ended(t, ends_most, 'ended') THEN
+            RETURN format('set %s is refused: %s ended with it', left(t.id, 12), t.canary);
+        END IF;
+        UPDATE signature_set SET canary_boot = c.boot, canary_loaded_at = NULL WHERE id = t.id;
         UPDATE node SET signature_since = clock_timestamp() WHERE name = t.canary;
         RETURN format('set %s: %s was started again, and tries it once more', left(t.id, 12), t.canary);
     ELSIF c.loaded = t.id AND t.canary_loaded_at IS NULL THEN
@@ -207,9 +231,9 @@ BEGIN
     RETURN NULL;
 END $f$;
 
--- One step of the leader. trial: signature_canary_time; patience: signature_load_time; keep: sets that are neither used nor to be used. One row: a line for
--- the log or NULL, and whether a set is on its way.
-CREATE OR REPLACE FUNCTION signature_step(silence interval, trial interval, patience interval, keep integer) RETURNS TABLE (failed boolean, words text, under_way boolean)
+-- One step of the leader. trial: signature_canary_time; patience: signature_load_time; keep: sets that are neither used nor to be used; ends_most:
+-- signature_canary_ends. One row: a line for the log or NULL, and whether a set is on its way.
+CREATE OR REPLACE FUNCTION signature_step(silence interval, trial interval, patience interval, keep integer, ends_most integer DEFAULT 2) RETURNS TABLE (failed boolean, words text, under_way boolean)
 LANGUAGE plpgsql AS $f$
 DECLARE
     control signature_control;
@@ -234,7 +258,7 @@ BEGIN
     END IF;
     failed := false;
     IF t.state = 'canary' THEN
-        words := signature_canary(t, silence, trial, patience);
+        words := signature_canary(t, silence, trial, patience, ends_most);
         SELECT * INTO t FROM signature_set s WHERE s.id = t.id;
         failed := t.state = 'failed';
         IF t.state = 'canary' AND current_id IS NOT NULL THEN -- who came back meanwhile
@@ -276,7 +300,7 @@ CREATE OR REPLACE FUNCTION admin_signatures_status(silence interval) RETURNS adm
             AS under_way FROM signature_control) AS c),
         'pinned', (SELECT CASE WHEN pinned IS NOT NULL THEN json_build_object('id', pinned, 'by', pinned_by, 'at', pinned_at) END FROM signature_control),
         'sets', coalesce((SELECT json_agg(s ORDER BY s.number DESC) FROM (
-            SELECT id, number, state, made_at, made_by, changed_at, passed_at, canary, why,
+            SELECT id, number, state, made_at, made_by, changed_at, passed_at, canary, canary_ends, why,
                 (SELECT count(*) FROM signature_set_file f WHERE f.set = x.id) AS files,
                 (SELECT sum(f.size) FROM signature_set_file l JOIN signature_file f USING (hash) WHERE l.set = x.id) AS bytes,
                 (SELECT max(f.made_at) FROM signature_set_file l JOIN signature_file f USING (hash) WHERE l.set = x.id) AS newest
@@ -387,6 +411,7 @@ CREATE OR REPLACE FUNCTION signature_gauges() RETURNS TABLE (name text, labels t
     SELECT 'sets', format('state="%s"', state), count(s.id)::double precision
         FROM unnest(ARRAY['new', 'canary', 'rolling', 'current', 'retired', 'failed']) AS state LEFT JOIN signature_set s USING (state) GROUP BY state
     UNION ALL SELECT 'refused', '', coalesce((SELECT (state = 'failed' AND why NOT LIKE 'rolled back by %')::integer FROM signature_set ORDER BY number DESC LIMIT 1), 0)
+    UNION ALL SELECT 'canary_ends', '', coalesce((SELECT canary_ends FROM signature_set WHERE state = 'canary'), 0)
     UNION ALL SELECT 'pinned', '', (pinned IS NOT NULL)::integer FROM signature_control
     UNION ALL SELECT 'look_failed', '', (result = 'failed')::integer FROM signature_control
     UNION ALL SELECT 'look_at', '', extract(epoch FROM success_at) FROM signature_control WHERE success_at IS NOT NULL

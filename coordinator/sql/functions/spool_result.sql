@@ -10,17 +10,18 @@ DECLARE
 BEGIN
     WITH written AS (
         INSERT INTO audit AS a (id, recipient_index, time, node, worker, listener, client, helo, tls, sender, recipient, message_id, size,
-            disposition, reply_code, reply, verdict, signature, scanner, engine, signatures, next_hop, next_hop_reply, duration_ms)
+            disposition, reply_code, reply, verdict, signature, scanner, engine, signatures, next_hop, next_hop_reply, duration_ms, override)
             SELECT m.id, r.number, clock_timestamp(), CASE WHEN m.node <> '' THEN m.node ELSE who END, 0, m.listener, m.client, m.helo, m.tls, m.sender,
                 r.address, m.message_id, m.size, what, code, said, CASE WHEN a_verdict <> '' THEN a_verdict ELSE m.verdict END, found_what,
                 CASE WHEN a_verdict <> '' THEN by_scanner ELSE m.scanner END, CASE WHEN a_verdict <> '' THEN by_engine ELSE m.engine END,
                 CASE WHEN a_verdict <> '' THEN with_signatures ELSE m.signatures END, left(hop, 512),
-                CASE WHEN hop <> '' THEN said ELSE '' END, (extract(epoch FROM clock_timestamp() - m.arrived_at) * 1000)::bigint
+                CASE WHEN hop <> '' THEN said ELSE '' END, (extract(epoch FROM clock_timestamp() - m.arrived_at) * 1000)::bigint, m.override
             FROM spool_message m JOIN spool_recipient r ON r.id = m.id WHERE m.id = wanted AND r.number = ANY (numbers) ORDER BY r.number
             ON CONFLICT (id, recipient_index) DO UPDATE SET time = EXCLUDED.time, disposition = EXCLUDED.disposition,
                 reply_code = EXCLUDED.reply_code, reply = EXCLUDED.reply, verdict = EXCLUDED.verdict, signature = EXCLUDED.signature,
                 scanner = EXCLUDED.scanner, engine = EXCLUDED.engine, signatures = EXCLUDED.signatures, next_hop = EXCLUDED.next_hop,
-                next_hop_reply = EXCLUDED.next_hop_reply, duration_ms = EXCLUDED.duration_ms
+                next_hop_reply = EXCLUDED.next_hop_reply, duration_ms = EXCLUDED.duration_ms,
+                override = CASE WHEN EXCLUDED.override <> 0 THEN EXCLUDED.override ELSE a.override END
         RETURNING a.id, a.time, a.listener, a.client, a.helo, a.tls, a.size, a.disposition, a.login, a.origin, a.first)
     SELECT array_agg((w.id, w.time, w.listener, w.client, w.helo, w.tls, w.size, w.disposition, w.login, w.origin, w.first)::sent_row) INTO known
         FROM written w WHERE w.origin >= 2;
@@ -97,7 +98,7 @@ CREATE OR REPLACE FUNCTION spool_result(retry_first interval, retry_most interva
     with_token bigint, who text, down boolean, not_before interval, warned boolean, found_clean boolean, a_verdict text,
     a_scanner text, an_engine text, a_signatures text, numbers integer[], dispositions integer[], codes integer[], told text[],
     reached boolean DEFAULT true, owns boolean[] DEFAULT NULL, reasons text[] DEFAULT NULL, a_signature text DEFAULT '', moves_epoch bigint DEFAULT 0,
-    OUT status integer, OUT removed boolean) LANGUAGE plpgsql AS $f$
+    a_score integer DEFAULT NULL, a_symbols text DEFAULT '', OUT status integer, OUT removed boolean) LANGUAGE plpgsql AS $f$
 DECLARE
     q record;
     m record;
@@ -163,6 +164,22 @@ BEGIN
             VALUES (wanted, to_destination, with_token, who, 'rerouted', cardinality(one.numbers), format('to %s by policy %s', one.destination, moves_epoch), true);
         PERFORM spool_move(wanted, to_destination, one.numbers, one.destination, false, moves_epoch);
     END LOOP;
+    FOR one IN
+        SELECT coalesce(nullif(o.reason, ''), 'policy') AS reason, array_agg(o.number) AS numbers FROM unnest(numbers, dispositions, reasons) AS o(number, disposition, reason)
+        JOIN spool_recipient r ON r.id = wanted AND r.number = o.number AND r.destination = to_destination AND r.state = 'queued'
+        WHERE o.disposition = 7 GROUP BY 1
+    LOOP
+        heard := true;
+        -- What this scan found; the message keeps it.
+        UPDATE spool_message SET verdict = a_verdict, scanner = a_scanner, engine = an_engine, signatures = a_signatures WHERE id = wanted AND a_verdict <> '';
+        INSERT INTO spool_event (id, destination, token, who, what, recipients, reply, own)
+            VALUES (wanted, to_destination, with_token, who, 'quarantined', cardinality(one.numbers), trim(one.reason || ' ' || a_signature), true);
+        PERFORM quarantine_mark(array_fill(wanted, ARRAY[cardinality(one.numbers)]), one.numbers, array_fill(one.reason, ARRAY[cardinality(one.numbers)]),
+            array_fill(a_score, ARRAY[cardinality(one.numbers)]), array_fill(a_symbols, ARRAY[cardinality(one.numbers)]),
+            array_fill(a_signature, ARRAY[cardinality(one.numbers)]), true);
+    END LOOP;
+    PERFORM quarantine_arrive(wanted, who, false) WHERE 7 = ANY (dispositions);
+    removed := removed OR NOT EXISTS (SELECT FROM spool_message WHERE id = wanted);
     SELECT count(*) FILTER (WHERE state <> 'queued' AND number = ANY (numbers) AND tried_at = at_now), count(*) FILTER (WHERE state = 'queued')
         INTO settled, remaining FROM spool_recipient WHERE id = wanted AND destination = to_destination;
     IF remaining > 0 THEN
@@ -208,9 +225,9 @@ BEGIN
         ORDER BY q.id, q.destination FOR UPDATE OF q;
     at_now := clock_timestamp();
     SELECT array_agg(r.place), array_agg(r.id) INTO done, gone
-        FROM unnest(ids, destinations, tokens, cleans, firsts, amounts) WITH ORDINALITY AS r(id, destination, token, clean, first, amount, place)
+        FROM unnest(ids, destinations, tokens, verdicts, firsts, amounts) WITH ORDINALITY AS r(id, destination, token, verdict, first, amount, place)
         JOIN spool_queue q ON q.id = r.id AND q.destination = r.destination AND q.token = r.token AND q.leased AND q.due_at > at_now AND NOT q.bounce
-        JOIN spool_message m ON m.id = r.id AND m.recipients = r.amount AND (m.scanned OR NOT r.clean)
+        JOIN spool_message m ON m.id = r.id AND m.recipients = r.amount AND (m.scanned OR r.verdict = '')
         WHERE r.place = array_position(ids, r.id) AND r.amount = (SELECT count(*) FROM spool_recipient p
             WHERE p.id = r.id AND p.number = ANY (numbers[r.first:r.first + r.amount - 1]) AND p.destination = r.destination AND p.state = 'queued');
     IF done <> '{}' THEN
@@ -218,17 +235,18 @@ BEGIN
             SELECT ids[o.place], destinations[o.place], tokens[o.place], whos[o.place], 'delivered', count(*), o.said, false
             FROM unnest(o_places, told) AS o(place, said) WHERE o.place = ANY (done) GROUP BY o.place, o.said;
         INSERT INTO audit AS a (id, recipient_index, time, node, worker, listener, client, helo, tls, sender, recipient, message_id, size,
-            disposition, reply_code, reply, verdict, signature, scanner, engine, signatures, next_hop, next_hop_reply, duration_ms)
+            disposition, reply_code, reply, verdict, signature, scanner, engine, signatures, next_hop, next_hop_reply, duration_ms, override)
             SELECT m.id, p.number, clock_timestamp(), CASE WHEN m.node <> '' THEN m.node ELSE whos[o.place] END, 0, m.listener, m.client, m.helo, m.tls, m.sender, p.address, m.message_id,
                 m.size, 'delivered', o.code, o.said, m.verdict, '', m.scanner, m.engine, m.signatures, left(destinations[o.place], 512),
-                o.said, (extract(epoch FROM clock_timestamp() - m.arrived_at) * 1000)::bigint
+                o.said, (extract(epoch FROM clock_timestamp() - m.arrived_at) * 1000)::bigint, m.override
             FROM unnest(o_places, numbers, codes, told) AS o(place, number, code, said)
             JOIN spool_message m ON m.id = ids[o.place] JOIN spool_recipient p ON p.id = m.id AND p.number = o.number
             WHERE o.place = ANY (done) ORDER BY m.id, p.number
             ON CONFLICT (id, recipient_index) DO UPDATE SET time = EXCLUDED.time, disposition = EXCLUDED.disposition,
                 reply_code = EXCLUDED.reply_code, reply = EXCLUDED.reply, verdict = EXCLUDED.verdict, scanner = EXCLUDED.scanner,
                 engine = EXCLUDED.engine, signatures = EXCLUDED.signatures, next_hop = EXCLUDED.next_hop,
-                next_hop_reply = EXCLUDED.next_hop_reply, duration_ms = EXCLUDED.duration_ms;
+                next_hop_reply = EXCLUDED.next_hop_reply, duration_ms = EXCLUDED.duration_ms,
+                override = CASE WHEN EXCLUDED.override <> 0 THEN EXCLUDED.override ELSE a.override END;
         PERFORM spool_count(0, 0, 0, count(*), 0, 0, 0) FROM unnest(o_places) AS o(place) WHERE o.place = ANY (done);
         PERFORM spool_forget(gone);
         DELETE FROM spool_destination d WHERE d.destination = ANY (SELECT destinations[n] FROM unnest(done) AS n);

@@ -15,11 +15,11 @@ CREATE OR REPLACE FUNCTION spool_states() RETURNS TABLE (state text, amount bigi
         WHERE stored_at IS NULL HAVING count(*) > 0
 $f$;
 
--- difference: recipients that were stored and are neither settled nor here. suspects: entries that wait because leases of them ended without a word.
+-- difference: recipients that were stored and are neither settled nor here nor in the quarantine. suspects: entries that wait because leases of them ended without a word.
 CREATE OR REPLACE FUNCTION spool_sums() RETURNS TABLE (messages numeric, bytes numeric, difference numeric, down bigint, suspects bigint) LANGUAGE sql STABLE
     SET enable_seqscan = on SET enable_hashjoin = on AS $f$
     SELECT coalesce(sum(messages), 0), coalesce(sum(bytes), 0), coalesce(sum(recipients - delivered - failed - discarded - abandoned), 0)
-        - (SELECT count(*) FROM spool_recipient WHERE state = 'queued'),
+        - (SELECT kept - released FROM quarantine_sums()) - (SELECT count(*) FROM spool_recipient WHERE state IN ('queued', 'quarantined')),
         (SELECT count(*) FROM spool_destination), (SELECT count(*) FROM spool_queue WHERE expiries > 1) FROM spool_usage
 $f$;
 

@@ -31,14 +31,15 @@ BEGIN
     WITH queued AS (
         INSERT INTO spool_queue (id, destination, arrived_at, scanned, due_at, attend_at, held)
             SELECT DISTINCT m.id, r.destination, m.arrived_at, m.scanned, m.stored_at, spool_attend(m.arrived_at, m.dsn, warning, life), m.held_for <> ''
-            FROM spool_message m JOIN spool_recipient r USING (id) WHERE m.id = ANY (ready)
+            FROM spool_message m JOIN spool_recipient r USING (id) WHERE m.id = ANY (ready) AND r.state = 'queued'
             RETURNING destination, scanned, due_at
     )
     INSERT INTO spool_wake SELECT destination, scanned, min(due_at) FROM queued GROUP BY destination, scanned;
 END $f$;
 
 -- Stores messages with the first chunks of their bodies; each id once. One answer for each, in their order: AnswerStatus, the bytes that are here, and whether
--- that is all. All go through each step together: a statement costs what some messages do.
+-- that is all. All go through each step together: a statement costs what some messages do. This takes whatever comes, also what is here already, and is what the
+-- version before asks; spool_take() is for messages that are new.
 CREATE OR REPLACE FUNCTION spool_store(max_messages bigint, max_bytes bigint, warning interval, life interval, ids text[], bodies bytea[],
     envelopes bytea[], lasts boolean[], scans boolean[], dsns boolean[], nodes text[], listeners text[], clients text[], helos text[],
     tlss text[], senders text[], message_ids text[], verdicts text[], scanners text[], engines text[], signaturess text[],
@@ -101,6 +102,60 @@ BEGIN
         LEFT JOIN LATERAL (SELECT v.id FROM spool_event v WHERE m.id IS NULL AND v.id = n.id LIMIT 1) AS e ON true ORDER BY n.place;
 END $f$;
 
+-- The same for messages of which none is here yet, as nearly always: nothing is joined or looked up, as who asks has it at hand. For that it tells more: of each message
+-- its bytes and recipients, the rows of spool_queue (of complete ones), and to whom outbound protection they count (hold_*). Where one is here all the same, or was once,
+-- nothing of this has happened, and all of them go the way above. work: what it took until here, in us.
+-- Messages are written first, in their order, so that two coordinators that repeat the same do not wait for each other in circles.
+CREATE OR REPLACE FUNCTION spool_take(max_messages bigint, max_bytes bigint, warning interval, life interval, ids text[], bodies bytea[],
+    envelopes bytea[], lasts boolean[], scans boolean[], dsns boolean[], nodes text[], listeners text[], clients text[], helos text[],
+    tlss text[], senders text[], message_ids text[], verdicts text[], scanners text[], engines text[], signaturess text[],
+    r_ids text[], r_numbers integer[], r_destinations text[], r_addresses text[], r_packed bytea[],
+    sizes bigint[], counts integer[], q_ids text[], q_destinations text[], q_scans boolean[], q_dsns boolean[], hold_ids text[], hold_subjects text[])
+RETURNS TABLE (stored text, status integer, have bigint, complete boolean, work bigint) LANGUAGE plpgsql AS $f$
+DECLARE
+    moment CONSTANT timestamptz := clock_timestamp();
+BEGIN
+    <<fresh>>
+    BEGIN
+        EXIT fresh WHEN spool_is_full(max_messages, max_bytes);
+        WITH body AS (
+            INSERT INTO spool_body (id, position, data) SELECT n.id, 0, n.body FROM unnest(ids, bodies) AS n(id, body) WHERE octet_length(n.body) > 0
+        ), recipient AS (
+            INSERT INTO spool_recipient (id, number, destination, address, packed) SELECT * FROM unnest(r_ids, r_numbers, r_destinations, r_addresses, r_packed)
+        ), queued AS (
+            INSERT INTO spool_queue (id, destination, arrived_at, scanned, due_at, attend_at)
+                SELECT q.id, q.destination, moment, q.scanned, moment, spool_attend(moment, q.dsn, warning, life)
+                FROM unnest(q_ids, q_destinations, q_scans, q_dsns) AS q(id, destination, scanned, dsn)
+        ), woken AS (
+            INSERT INTO spool_wake SELECT DISTINCT q.destination, q.scanned, moment FROM unnest(q_destinations, q_scans) AS q(destination, scanned)
+        )
+        INSERT INTO spool_message (id, arrived_at, stored_at, chunk_at, size, recipients, scanned, dsn, envelope, node, listener, client, helo, tls, sender,
+            message_id, verdict, scanner, engine, signatures)
+            SELECT n.id, moment, CASE WHEN n.last THEN moment END, moment, n.size, n.recipients, n.scanned, n.dsn, n.envelope, n.node, n.listener,
+                n.client, n.helo, n.tls, n.sender, n.message_id, n.verdict, n.scanner, n.engine, n.signatures
+            FROM unnest(ids, lasts, sizes, counts, scans, dsns, envelopes, nodes, listeners, clients, helos, tlss, senders, message_ids, verdicts, scanners,
+                engines, signaturess) AS n(id, last, size, recipients, scanned, dsn, envelope, node, listener, client, helo, tls, sender, message_id,
+                verdict, scanner, engine, signatures)
+            ORDER BY n.id COLLATE "C";
+        -- Looked at after the insert: what it waited for may have been that message's end.
+        IF EXISTS (SELECT FROM spool_event e WHERE e.id = ANY (ids)) THEN
+            RAISE unique_violation;
+        END IF;
+        PERFORM spool_count(cardinality(ids), (SELECT sum(s)::bigint FROM unnest(sizes) AS s), cardinality(r_ids), 0, 0, 0, 0);
+        IF EXISTS (SELECT FROM outbound_stop) THEN -- here, as nobody leases them before the commit
+            PERFORM outbound_hold(hold_ids, hold_subjects);
+        END IF;
+        RETURN QUERY SELECT n.id, 1, n.size, n.last, floor(extract(epoch FROM clock_timestamp() - statement_timestamp()) * 1000000)::bigint
+            FROM unnest(ids, sizes, lasts) AS n(id, size, last);
+        RETURN;
+    EXCEPTION WHEN unique_violation THEN
+        NULL;
+    END;
+    RETURN QUERY SELECT s.*, 0::bigint FROM spool_store(max_messages, max_bytes, warning, life, ids, bodies, envelopes, lasts, scans, dsns, nodes, listeners, clients,
+        helos, tlss, senders, message_ids, verdicts, scanners, engines, signaturess, r_ids, r_numbers, r_destinations, r_addresses, r_packed) AS s;
+    PERFORM outbound_hold(hold_ids, hold_subjects);
+END $f$;
+
 -- The next chunk of a body.
 CREATE OR REPLACE FUNCTION spool_chunk(max_bytes bigint, warning interval, life interval, wanted text, offset_now bigint, chunk bytea, is_last boolean,
     is_scanned boolean, a_verdict text, a_scanner text, an_engine text, a_signatures text)
@@ -132,6 +187,7 @@ BEGIN
         PERFORM spool_count(0, octet_length(chunk), 0, 0, 0, 0, 0);
         IF is_last THEN
             PERFORM spool_ready(ARRAY[wanted], warning, life);
+            PERFORM quarantine_arrive(wanted, '');
         END IF;
         RETURN QUERY SELECT 1, m.size + octet_length(chunk), is_last;
     END IF;
@@ -148,7 +204,7 @@ BEGIN
         JOIN spool_message m ON m.id = n.id AND m.stored_at IS NOT NULL AND n.start <= m.size ORDER BY n.place;
 END $f$;
 
--- Removes messages with all that belongs to them.
+-- Removes messages with all that belongs to them. A body that the quarantine needs is left to it.
 CREATE OR REPLACE FUNCTION spool_forget(gone text[]) RETURNS void LANGUAGE plpgsql AS $f$
 DECLARE
     removed record;
@@ -156,7 +212,8 @@ BEGIN
     WITH m AS (DELETE FROM spool_message WHERE id = ANY (gone) RETURNING size),
         q AS (DELETE FROM spool_queue WHERE id = ANY (gone)),
         r AS (DELETE FROM spool_recipient WHERE id = ANY (gone)),
-        b AS (DELETE FROM spool_body WHERE id = ANY (gone))
+        b AS (DELETE FROM spool_body WHERE id = ANY (gone)
+              AND NOT EXISTS (SELECT FROM quarantine_message q WHERE q.id = spool_body.id AND q.needed > 0))
         SELECT count(*), sum(m.size) INTO removed FROM m;
     PERFORM spool_count(-removed.count, -removed.sum::bigint, 0, 0, 0, 0, 0) WHERE removed.count > 0;
 END $f$;
@@ -168,6 +225,7 @@ DECLARE
                          ORDER BY chunk_at LIMIT most FOR UPDATE SKIP LOCKED);
 BEGIN
     PERFORM spool_count(0, 0, 0, 0, 0, 0, count(*)) FROM spool_recipient WHERE id = ANY (gone) HAVING count(*) > 0;
+    DELETE FROM quarantine_copy WHERE id = ANY (gone) AND state = 'incoming';
     PERFORM spool_forget(gone);
     RETURN cardinality(gone);
 END $f$;

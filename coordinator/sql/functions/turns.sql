@@ -1,10 +1,8 @@
 -- functions/turns.sql - one scanner after the other makes a new generation
 --
 -- Whoever wants scanners to have one asks with turn_ask(); the leader calls turns_look() every few seconds, which begins and ends turns. A turn grows node.gc,
--- so the scanner makes a new generation, and is over when it has (or is lost, or takes too long). What else a generation is to find is the row's:
--- subject_given is in force for a node from the moment its turn begins, in the transaction that grows node.gc and the cluster's epoch. When a turn begins,
--- what else that scanner waits for begins with it: one generation does for all. A new set of signatures does not ask here, as its canary and its way back
--- are a course of their own (functions/signatures.sql): scanners that load one count as in change here, and those that have a turn there.
+-- so the scanner makes a new generation, and is over when it has (or is lost, or takes too long). A new set of signatures does not ask here, as its canary and
+-- its way back are a course of their own (functions/signatures.sql): scanners that load one count as in change here, and those that have a turn there.
 
 -- Scanners as far as turns are about them. changing: it has a turn, or an operator asked it directly and it has not done so yet (but not for ever: one that
 -- cannot goes on with its old generation, and must not keep all others from theirs). carries: it takes mail, and may be counted on while others change.
@@ -27,16 +25,16 @@ RETURNS TABLE (name text, state text, lost boolean, drain boolean, gc bigint, gc
 $f$;
 
 -- Asks that a scanner has its turn; returns the request's number: it was fulfilled when the row's `given` is that or more and its state is not 'running'
--- (then `result` says how). Asked for again while it waits, it is the same request with the newer subject; so is, while its turn runs, one for the very
--- subject that it runs for. Any other one while it runs is for another turn after it. Locks the row: not to be called with rows of node locked.
-CREATE OR REPLACE FUNCTION turn_ask(a_node text, a_reason text, a_cause text, a_subject text DEFAULT '') RETURNS bigint LANGUAGE sql AS $f$
-    INSERT INTO turn AS t (node, reason, cause, subject) VALUES (a_node, a_reason, a_cause, a_subject)
+-- (then `result` says how). Asked for again while it waits, it is the same request; while its turn runs, it is for another one after it. Locks the row: not
+-- to be called with rows of node locked.
+CREATE OR REPLACE FUNCTION turn_ask(a_node text, a_reason text, a_cause text) RETURNS bigint LANGUAGE sql AS $f$
+    INSERT INTO turn AS t (node, reason, cause) VALUES (a_node, a_reason, a_cause)
     ON CONFLICT (node, reason) DO UPDATE SET
         state = CASE t.state WHEN 'idle' THEN 'waiting' ELSE t.state END,
-        asked = t.asked + CASE WHEN t.asked > t.given OR (t.state = 'running' AND a_subject <> '' AND a_subject = t.subject_given) THEN 0 ELSE 1 END,
+        asked = t.asked + CASE WHEN t.asked > t.given THEN 0 ELSE 1 END,
         asked_at = CASE t.state WHEN 'waiting' THEN t.asked_at ELSE now() END,
         held = CASE t.state WHEN 'waiting' THEN t.held ELSE '' END,
-        cause = EXCLUDED.cause, subject = EXCLUDED.subject
+        cause = EXCLUDED.cause
     RETURNING asked
 $f$;
 
@@ -116,7 +114,7 @@ BEGIN
     SELECT w.node INTO chosen FROM turns_waiting(silence, most, max_unavailable, margin) AS w WHERE w.held = '' LIMIT 1;
     IF FOUND THEN
         UPDATE node n SET gc = n.gc + 1, gc_by = 'turn', gc_at = clock_timestamp() WHERE n.name = chosen RETURNING n.gc INTO number;
-        RETURN QUERY UPDATE turn t SET state = 'running', given = t.asked, subject_given = t.subject, gc = number, began_at = clock_timestamp(), held = ''
+        RETURN QUERY UPDATE turn t SET state = 'running', given = t.asked, gc = number, began_at = clock_timestamp(), held = ''
             WHERE t.node = chosen AND t.state = 'waiting'
             RETURNING t.node, t.reason, t.cause, 'began', extract(epoch FROM clock_timestamp() - t.asked_at)::double precision;
     END IF;

@@ -1,0 +1,138 @@
+-- functions/web.sql - what the self-service process may do: one recipient's copies and lists, and nothing else
+--
+-- It connects as a role of its own (weir_web), which has no right on any table: these functions run as who owns the schema. Each takes whose copies are
+-- meant first; that the person who asks is this one is for the process to know. Of another one's copies nothing is told, not even that they are there.
+-- What a person does is in audit_action as done by "recipient ADDRESS".
+
+-- The newest copies that wait, behind `after` (as web_quarantine_list() gives it, '' for the first page).
+CREATE OR REPLACE FUNCTION web_quarantine_list(who text, after text, most integer)
+RETURNS TABLE (cursor text, id text, number integer, kept_at timestamptz, sender text, subject bytea, reason text, score integer, size bigint)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path FROM CURRENT SET plan_cache_mode = force_custom_plan AS $f$
+DECLARE
+    whose CONSTANT text := lower(who);
+    after_at CONSTANT timestamptz := nullif(split_part(after, ' ', 1), '')::timestamptz;
+    after_id CONSTANT text := split_part(after, ' ', 2);
+    after_number CONSTANT integer := nullif(split_part(after, ' ', 3), '')::integer;
+BEGIN
+    RETURN QUERY SELECT quarantine_cursor(c.kept_at, c.id, c.number), c.id, c.number, c.kept_at, q.sender, q.subject, c.reason, c.score, q.size
+        FROM quarantine_copy c CROSS JOIN LATERAL (SELECT v.sender, v.subject, v.size FROM quarantine_message v WHERE v.id = c.id OFFSET 0) AS q
+        WHERE c.recipient = whose AND c.state = 'waiting'
+            AND (after_at IS NULL OR c.kept_at <= after_at AND (c.kept_at, c.id, c.number) < (after_at, after_id, after_number))
+        ORDER BY c.kept_at DESC, c.id DESC, c.number DESC LIMIT least(most, 1000);
+END $f$;
+
+-- This person's copies of a message that wait.
+CREATE OR REPLACE FUNCTION web_numbers(who text, wanted text) RETURNS integer[] LANGUAGE sql STABLE AS $f$
+    SELECT coalesce(array_agg(c.number), '{}') FROM quarantine_copy c WHERE c.id = wanted AND c.recipient = lower(who) AND c.state = 'waiting'
+$f$;
+
+-- What recipients may release themselves. A reason that is new is an operator's to decide until it stands here.
+CREATE OR REPLACE FUNCTION web_may_release(a_reason text) RETURNS boolean LANGUAGE sql IMMUTABLE AS $f$
+    SELECT a_reason IN ('spam', 'blocklist')
+$f$;
+
+-- What there is to see of one message; no row: this person has no copy of it. releasable: web_quarantine_release() would not refuse it.
+CREATE OR REPLACE FUNCTION web_quarantine_show(who text, wanted text)
+RETURNS TABLE (kept_at timestamptz, sender text, subject bytea, reason text, score integer, symbols text, size bigint, releasable boolean)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path FROM CURRENT AS $f$
+BEGIN
+    RETURN QUERY SELECT c.kept_at, q.sender, q.subject, c.reason, c.score, c.symbols, q.size, web_may_release(c.reason)
+        FROM quarantine_copy c JOIN quarantine_message q ON q.id = c.id
+        WHERE c.id = wanted AND c.recipient = lower(who) AND c.state = 'waiting' ORDER BY c.number LIMIT 1;
+END $f$;
+
+-- Its body from start to the end of the chunk that has it; no row: none there.
+CREATE OR REPLACE FUNCTION web_quarantine_body(who text, wanted text, start bigint) RETURNS TABLE (size bigint, data bytea)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path FROM CURRENT AS $f$
+BEGIN
+    RETURN QUERY SELECT q.size, CASE WHEN b.position = start THEN b.data ELSE substr(b.data, (start - b.position)::integer + 1) END
+        FROM quarantine_message q, LATERAL (SELECT v.position, v.data FROM spool_body v WHERE v.id = q.id AND v.position <= start ORDER BY v.position DESC LIMIT 1) AS b
+        WHERE q.id = wanted AND web_numbers(who, wanted) <> '{}' AND b.position + octet_length(b.data) > start;
+END $f$;
+
+-- 'released', 'refused' (it is not spam, but a virus or the like: an operator's to decide), or 'gone': there is no copy that waits.
+CREATE OR REPLACE FUNCTION web_quarantine_release(who text, wanted text) RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $f$
+DECLARE
+    numbers integer[] := web_numbers(who, wanted);
+    mine text := 'recipient ' || lower(who);
+BEGIN
+    IF numbers = '{}' THEN
+        RETURN 'gone';
+    ELSIF EXISTS (SELECT FROM quarantine_copy c WHERE c.id = wanted AND c.number = ANY (numbers) AND NOT web_may_release(c.reason)) THEN
+        RETURN 'refused';
+    ELSIF quarantine_release(wanted, numbers, mine, '', false) = 0 THEN
+        RETURN 'gone';
+    END IF;
+    INSERT INTO audit_action (who, action, target, detail) VALUES (mine, 'quarantine release', wanted, '{}');
+    RETURN 'released';
+END $f$;
+
+-- 'deleted' or 'gone'.
+CREATE OR REPLACE FUNCTION web_quarantine_delete(who text, wanted text) RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $f$
+DECLARE
+    mine text := 'recipient ' || lower(who);
+BEGIN
+    IF quarantine_end(wanted, web_numbers(who, wanted), 'deleted', mine, '') = 0 THEN
+        RETURN 'gone';
+    END IF;
+    INSERT INTO audit_action (who, action, target, detail) VALUES (mine, 'quarantine delete', wanted, '{}');
+    RETURN 'deleted';
+END $f$;
+
+CREATE OR REPLACE FUNCTION web_personal_list(who text) RETURNS TABLE (sender text, kind text, added_at timestamptz)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path FROM CURRENT AS $f$
+BEGIN
+    RETURN QUERY SELECT p.sender, p.kind, p.added_at FROM personal_list p WHERE p.recipient = lower(who) ORDER BY p.sender;
+END $f$;
+
+-- a_kind: 'safe', 'block', or '' to forget the sender (an address or @DOMAIN). 'done', 'full' (most entries are there), or 'wrong': that is no sender.
+CREATE OR REPLACE FUNCTION web_personal_set(who text, a_sender text, a_kind text, most integer) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $f$
+DECLARE
+    whose CONSTANT text := lower(who);
+    whom CONSTANT text := lower(btrim(a_sender));
+BEGIN
+    IF whom !~ '^[^@[:space:]]*@[^@[:space:]]+$' OR length(whom) > 320 OR a_kind NOT IN ('safe', 'block', '') THEN
+        RETURN 'wrong';
+    END IF;
+    PERFORM pg_advisory_xact_lock(hashtextextended('weir personal ' || whose, 0)); -- two at once could pass the limit together
+    IF a_kind = '' THEN
+        DELETE FROM personal_list p WHERE p.recipient = whose AND p.sender = whom;
+    ELSIF NOT EXISTS (SELECT FROM personal_list p WHERE p.recipient = whose AND p.sender = whom)
+        AND (SELECT count(*) FROM personal_list p WHERE p.recipient = whose) >= most THEN
+        RETURN 'full';
+    ELSE
+        INSERT INTO personal_list AS p (recipient, sender, kind) VALUES (whose, whom, a_kind)
+            ON CONFLICT (recipient, sender) DO UPDATE SET kind = EXCLUDED.kind, added_at = clock_timestamp();
+    END IF;
+    INSERT INTO audit_action (who, action, target, detail) VALUES ('recipient ' || whose, 'personal ' || CASE a_kind WHEN '' THEN 'forget' ELSE a_kind END, whom, '{}');
+    RETURN 'done';
+END $f$;
+
+-- Lets a role do this and nothing else; operators make the role and call this once. Everybody else may do none of it.
+CREATE OR REPLACE FUNCTION web_grant(role_name text) RETURNS void LANGUAGE plpgsql AS $f$
+DECLARE
+    one record;
+BEGIN
+    FOR one IN SELECT p.oid::regprocedure AS name FROM pg_proc p WHERE p.prosecdef AND p.proname LIKE 'web\_%' AND p.pronamespace = current_schema()::regnamespace LOOP
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', one.name, role_name);
+    END LOOP;
+END $f$;
+
+REVOKE EXECUTE ON FUNCTION web_quarantine_list, web_quarantine_show, web_quarantine_body, web_quarantine_release, web_quarantine_delete, web_personal_list,
+    web_personal_list, web_personal_set, web_grant FROM PUBLIC;
+
+-- What runs as the owner finds nothing that its caller made. Where a search_path does not name pg_temp, tables are looked for there first, and a database lets
+-- everybody make some. FROM CURRENT above has no better one.
+DO $do$
+DECLARE
+    one record;
+BEGIN
+    FOR one IN SELECT p.oid::regprocedure AS name FROM pg_proc p WHERE p.prosecdef AND p.pronamespace = current_schema()::regnamespace LOOP
+        EXECUTE format('ALTER FUNCTION %s SET search_path = %I, pg_temp', one.name, current_schema());
+    END LOOP;
+    IF has_database_privilege('public', current_database(), 'TEMPORARY')
+        AND (SELECT pg_has_role(d.datdba, 'USAGE') FROM pg_database d WHERE d.datname = current_database()) THEN
+        EXECUTE format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database());
+    END IF;
+END $do$;

@@ -1,0 +1,23 @@
+/* result.c - a result that outlives its scan */
+#include <stdlib.h>
+#include "common/memory.h"
+#include "edge/scan/state.h"
+
+struct scan_result *scan_result_copy(const struct scan_result *result)
+{
+    struct scan_result *copy = xmemdup(result, sizeof *result);
+    if (copy->spam != NULL)
+        copy->spam = wire_copy(&result->spam->base);
+    return copy;
+}
+
+void scan_result_free(struct scan_result **result_at)
+{
+    struct scan_result *result = *result_at;
+    *result_at = NULL;
+    if (result == NULL)
+        return;
+    if (result->spam != NULL)
+        weir__spam_result__free_unpacked(result->spam, NULL);
+    free(result);
+}

@@ -1,0 +1,81 @@
+/* dress.c - see dress.h */
+#include "edge/spam/dress.h"
+#include <stdlib.h>
+#include <string.h>
+#include "common/log.h"
+#include "common/memory.h"
+#include "edge/scan/stamp.h"
+#include "edge/spam/fields.h"
+
+#define HEADER_MAX (1024u * 1024) /* a longer header is not edited: max_header_size refuses it by default */
+
+static const char *authserv_id(const struct dress *dress)
+{
+    return *dress->settings->authserv_id != '\0' ? dress->settings->authserv_id : dress->hostname;
+}
+
+const char *message_beginning(const struct message *message, size_t *len, char **copy)
+{
+    *copy = NULL;
+    struct error why;
+    size_t want = message_size(message) < HEADER_MAX ? (size_t)message_size(message) : HEADER_MAX;
+    const char *bytes = message_peek(message, 0, want, len);
+    if (bytes != NULL && *len == want)
+        return bytes;
+    bytes = *copy = xmalloc(want + 1);
+    for (*len = 0; *len < want;) {
+        ssize_t got = message_read(message, *len, *copy + *len, want - *len, &why);
+        if (got <= 0) {
+            log_write(LOG_ERR, "cannot read a message back for its header: %s", got < 0 ? why.text : "it ends early");
+            return NULL;
+        }
+        *len += (size_t)got;
+    }
+    return bytes;
+}
+
+static char *edited_header(const struct dress *dress, const struct message *message, size_t *edited_len, uint64_t *skip)
+{
+    bool will_be_signed = dress->scan != NULL && dress->scan->spam != NULL && dress->scan->spam->n_signatures > 0; /* and Subject is signed */
+    struct header_edit edit = { .drop_spam = !dress->outbound,
+                                .names = { authserv_id(dress), dress->hostname }, /* before there was an authserv_id, it was that one */
+                                .tag = dress->tag && !will_be_signed ? dress->settings->spam_subject : NULL,
+                                .tag_signed = dress->settings->spam_subject_signed };
+    char *copy, *edited = NULL;
+    size_t len;
+    const char *bytes = message_beginning(message, &len, &copy);
+    size_t header = bytes != NULL ? header_length(bytes, len) : 0;
+    if (header > 0 && (header < len || len == message_size(message)))
+        edited = header_edit(&edit, bytes, header, edited_len);
+    *skip = edited != NULL ? header : 0;
+    free(copy);
+    return edited;
+}
+
+uint64_t message_dress_max(const struct spam_settings *settings)
+{
+    return VIRUS_SCANNED_MAX + (settings->spam_engines.count > 0 ? SPAM_FIELDS_MAX : 0);
+}
+
+char *message_dress(const struct dress *dress, const struct message *message, size_t *len, uint64_t *skip)
+{
+    size_t edited_len = 0, used = 0;
+    char *edited = NULL;
+    bool checked = dress->scan != NULL && dress->scan->spam != NULL;
+    *skip = 0;
+    if (checked || dress->from_outside)
+        edited = edited_header(dress, message, &edited_len, skip);
+    char *out = xmalloc(VIRUS_SCANNED_MAX + (checked ? SPAM_FIELDS_MAX : 0) + dress->received_len + edited_len + 1);
+    if (dress->scan != NULL && dress->virus_line)
+        used = virus_scanned_format(out, VIRUS_SCANNED_MAX, dress->hostname, dress->scan->engine, dress->scan->signatures);
+    if (checked)
+        used += spam_fields_format(out + used, &(struct spam_fields){ .result = dress->scan->spam, .authserv_id = authserv_id(dress),
+                                                                      .sender = dress->sender, .helo = dress->helo, .required = dress->required });
+    memcpy(out + used, dress->received, dress->received_len);
+    used += dress->received_len;
+    if (edited != NULL)
+        memcpy(out + used, edited, edited_len);
+    free(edited);
+    *len = used + edited_len;
+    return out;
+}

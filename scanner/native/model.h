@@ -1,0 +1,50 @@
+#ifndef WEIR_SCANNER_NATIVE_MODEL_H
+#define WEIR_SCANNER_NATIVE_MODEL_H
+/*
+ * model.h - what has been learned: in how many messages of each class each feature stood
+ *
+ * A model is one piece of memory of a fixed size, in the byte order of the machine: it can be stored, sent and mapped as it is. Learning adds one to each
+ * feature of a message, unlearning takes it away again, so that any message's part in it can be undone, and one message counts once however long it is.
+ */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define NATIVE_BUCKETS (UINT32_C(1) << 18)
+#define NATIVE_FEATURES_MAX 1536
+#define NATIVE_MODEL_VERSION 1 /* changes with what a feature is: older models then mean nothing */
+
+enum native_class { CLASS_HAM, CLASS_SPAM, NATIVE_CLASSES };
+
+enum native_language {
+    LANGUAGE_OTHER, LANGUAGE_ENGLISH, LANGUAGE_GERMAN, LANGUAGE_FRENCH, LANGUAGE_SPANISH, LANGUAGE_PORTUGUESE, LANGUAGE_ITALIAN, LANGUAGE_DUTCH,
+    LANGUAGE_CYRILLIC, LANGUAGE_CHINESE, LANGUAGE_JAPANESE, LANGUAGE_KOREAN, NATIVE_LANGUAGES = 16,
+};
+
+/* A message's features: different numbers below NATIVE_BUCKETS. Words stand first. */
+struct native_features {
+    uint32_t buckets[NATIVE_FEATURES_MAX];
+    size_t count, words; /* the first `words` of them are of the text, so of its language */
+    enum native_language language;
+};
+
+struct native_model {
+    uint32_t magic, version;
+    uint32_t messages[NATIVE_CLASSES];
+    uint32_t languages[NATIVE_LANGUAGES][NATIVE_CLASSES]; /* messages */
+    uint32_t counts[NATIVE_BUCKETS][NATIVE_CLASSES];
+};
+
+/* Clears memory of that size to a model that knows nothing. */
+void native_model_init(struct native_model *model);
+/* The model in those bytes, which are borrowed and must be aligned to 4; NULL: they are none, or of another version. */
+const struct native_model *native_model_open(const void *bytes, size_t len);
+
+void native_model_learn(struct native_model *model, const struct native_features *features, enum native_class class);
+/* What is not there cannot be taken away: a count stays at 0. */
+void native_model_unlearn(struct native_model *model, const struct native_features *features, enum native_class class);
+
+/* Hundredths to add to a score, bounded: p of 0.97 is NATIVE_SPAM. p gets how sure it is that it is spam, 0..1; 0.5 knows nothing. */
+int32_t native_model_weigh(const struct native_model *model, const struct native_features *features, double *p);
+
+#endif

@@ -1,0 +1,371 @@
+"""S6-S8, S20, S21, S45, S46: spam engines, what they say in the header, and what their score means. rspamd is the real one, with a rule of the test's that
+gives the score a message asks for."""
+import email
+import email.policy
+import json
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+
+import dkim
+import pytest
+
+import weir
+from borrowed import UNPACKED
+from weir import Smtp, message, wait_until
+
+LUA = """rspamd_config:register_symbol({ name = 'WEIR_TEST', score = 1.0, callback = function(task)
+  local points = task:get_header('X-Test-Points')
+  if points then return true, tonumber(points), 'a (b), c' end
+end})
+"""
+RECORDS = """nameserver = ["127.0.0.1:9:1"];
+fake_records = [
+  { name = "example.org"; type = txt; replies = ["v=spf1 ip4:192.0.2.1 -all"]; },
+  { name = "_dmarc.example.org"; type = txt; replies = ["v=DMARC1; p=none"]; },
+  { name = "s._domainkey.example.org"; type = txt; replies = ["v=DKIM1; k=rsa; p=KEY"]; },
+  { name = "other.example"; type = txt; rcode = "nxdomain"; },
+  { name = "example.edu"; type = txt; replies = ["v=spf1 ip4:192.0.2.1 -all"]; },
+  { name = "_dmarc.example.edu"; type = txt; replies = ["v=DMARC1; p=none"]; }
+]
+"""
+SIGNING = """dkim_signing { enabled = true; sign_authenticated = true; sign_local = true; sign_inbound = false; use_domain = "header"; allow_hdrfrom_mismatch = true;
+  allow_username_mismatch = true; try_fallback = false; domain { example.edu { selector = "s"; path = "PATH"; } } }
+"""
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dkim")
+    folder.chmod(0o755)
+    private = folder / "key.pem"
+    subprocess.run(["openssl", "genrsa", "-out", private, "2048"], check=True, capture_output=True)
+    private.chmod(0o644)
+    public = subprocess.run(["openssl", "rsa", "-in", private, "-pubout"], check=True, capture_output=True, text=True).stdout
+    return private, "".join(line for line in public.splitlines() if not line.startswith("-"))
+
+
+@pytest.fixture(scope="module")
+def site(keys):
+    private, public = keys
+    made = weir.Cluster(edges=1, scanners=1, spam="both", files={"rspamd/local.lua": LUA, "rspamd/dns.conf": RECORDS.replace("KEY", public),
+                                                                         "rspamd/local.conf": SIGNING.replace("PATH", str(private))},
+                        sets=["edge.workers=1", "xclient_from=127.0.0.1", "dkim_sign=on", "spam_pause=5s", "spam_timeout=3s", "spam_failures=2", "spam_reply_size=64KiB", "discard_score=90", "mime_words=3"])
+    try:
+        yield made.up()
+    finally:
+        made.down()
+
+
+def send(site, raw, client="192.0.2.1", recipients=("alice@example.edu",), sender="sender@example.org"):
+    """From outside, as that client."""
+    with Smtp(site.relay()) as smtp:
+        assert smtp.command(f"XCLIENT ADDR={client} NAME=[UNAVAILABLE]").code == 220
+        smtp.command("EHLO client.example.org")
+        for answer in smtp.envelope(sender, recipients):
+            assert answer.code == 250
+        return smtp.data(raw)
+
+
+def with_points(points, **options):
+    raw = message(**options)
+    return raw.replace(b"Subject:", b"X-Test-Points: " + str(points).encode() + b"\r\nSubject:", 1)
+
+
+def token_of(raw):
+    return re.search(rb"X-Token: (\w+)", raw)[1].decode()
+
+
+def arrived(site, raw):
+    """The one copy at the sink, and its header."""
+    (copy, _), = wait_until(lambda: site.sink.with_token(token_of(raw)), what="the message at the sink")
+    return copy, email.message_from_bytes(copy, policy=email.policy.compat32)
+
+
+def unfolded(header, name):
+    return re.sub(r"\r?\n[ \t]", " ", header[name])
+
+
+def foreign(raw):
+    lines = (b"X-Spam-Flag: NO\r\nx-spam-Anything: 1\r\n 2\r\nAuthentication-Results: edge-1.weir.test; dkim=pass header.d=bank.example\r\n"
+             b"Authentication-Results: (a\r\n comment) edge-1.weir.test 1; spf=pass\r\nAuthentication-Results: mx.example.net; spf=pass\r\n")
+    return lines + raw
+
+
+def test_what_a_limit_left_out_is_told(site):
+    for words, told in (3, False), (4, True):
+        raw = message(subject=" ".join(["=?utf-8?Q?word?="] * words))
+        send(site, raw)
+        assert ("NOT_ALL_SEEN" in unfolded(arrived(site, raw)[1], "X-Spam-Status")) == told
+
+
+def test_S20_what_engines_say_is_in_the_header(site):
+    raw = foreign(with_points(0.5))
+    assert send(site, raw).code == 250
+    copy, header = arrived(site, raw)
+    assert header["X-Spam-Flag"] == "NO" and float(header["X-Spam-Score"]) < 10
+    status = unfolded(header, "X-Spam-Status")
+    assert re.match(r"No, score=\d\.\d\d required=50\.00 engines=native\(\d\.\d\d\)\s+rspamd\(0\.00\)\s+tests=", status), status
+    assert "WEIR_TEST(0.50)" in status and "R_SPF_ALLOW(-0.20)" in status
+    assert len(header.get_all("X-Spam-Flag")) == 1 and "X-Spam-Anything" not in header
+    ours, theirs = header.get_all("Authentication-Results")
+    ours = re.sub(r"\r?\n ", " ", ours)
+    assert ours.startswith("edge-1.weir.test; ") and theirs == "mx.example.net; spf=pass"
+    assert "spf=pass smtp.mailfrom=example.org" in ours and "dkim=none" in ours and "dmarc=pass header.from=example.org" in ours
+    assert copy.endswith(raw.partition(b"\r\n\r\n")[2])
+
+
+def test_own_domain_from_outside_is_what_dmarc_says(site):
+    for client, told in ("192.0.2.1", False), ("192.0.2.9", True):
+        raw = message().replace(b"sender@example.org>\r\nTo", b"news@example.edu>\r\nTo")
+        assert send(site, raw, client=client, sender="news@example.edu").code == 250
+        status = unfolded(arrived(site, raw)[1], "X-Spam-Status")
+        assert ("OWN_DOMAIN_FROM_OUTSIDE(40.00)" in status) == told and ("OWN_DOMAIN" in status) == told, status
+
+
+def test_a_score_is_explained_symbol_by_symbol(site, tmp_path):
+    path = tmp_path / "mail.eml"
+    path.write_bytes(with_points(3).replace(b"\r\n", b"\n"))  # as people have it in a file
+    found = json.loads(site.weirctl("--json", "score", path, "192.0.2.9", "--sender", "sender@example.org").stdout)
+    assert {engine["engine"]: engine["state"] for engine in found["engines"]} == {"native": "ok", "rspamd": "ok"}
+    assert found["score"] == max(engine["score"] for engine in found["engines"])
+    weights = {symbol["symbol"]: symbol["weight"] for symbol in found["symbols"] if symbol["engine"] == "rspamd"}
+    assert (weights["WEIR_TEST"], weights["R_SPF_FAIL"]) == (3, 1) and "spf=fail" in found["authentication"]
+    assert re.search(r"^rspamd +3\.00  WEIR_TEST +a \?b\?, c$", site.weirctl("score", path).stdout, re.M)
+    assert site.weirctl("score", path, "nowhere", check=False).returncode == 64
+
+
+def signed(raw, keys, broken=False):
+    private, _ = keys
+    signature = dkim.sign(raw, b"s", b"example.org", private.read_bytes(), include_headers=[b"from", b"subject"])
+    return signature.replace(b"\n", b"\r\n").replace(b"\r\r", b"\r") + (raw.replace(b"Hello", b"Hallo") if broken else raw)
+
+
+def test_S20_spf_and_dkim_count_in_the_score(site, keys):
+    cases = {"good": ("192.0.2.1", False), "spf": ("192.0.2.9", False), "dkim": ("192.0.2.1", True), "both": ("192.0.2.9", True)}
+    scores, results = {}, {}
+    for name, (client, broken) in cases.items():
+        raw = signed(with_points(2), keys, broken)
+        assert send(site, raw, client).code == 250
+        _, header = arrived(site, raw)
+        scores[name], results[name] = float(header["X-Spam-Score"]), unfolded(header, "Authentication-Results")
+    assert scores["good"] < scores["spf"] < scores["both"] and scores["good"] < scores["dkim"] < scores["both"], scores
+    assert "dkim=pass header.d=example.org" in results["good"] and "spf=fail" in results["spf"] and "dkim=fail" in results["dkim"]
+
+
+def test_S21_outgoing_mail_is_signed(site, keys):
+    raw = message().replace(b"sender@example.org", b"alice@example.edu")
+    with Smtp(site.relay(), source="127.0.0.1") as smtp:
+        for answer in smtp.envelope("alice@example.edu", ["somebody@example.net"]):
+            assert answer.code == 250
+        assert smtp.data(raw).code == 250
+    copy, header = arrived(site, raw)
+    assert "d=example.edu" in header["DKIM-Signature"]
+    record = b"v=DKIM1; k=rsa; p=" + keys[1].encode()
+    assert dkim.verify(copy, dnsfunc=lambda name, **_: record)
+    assert not dkim.verify(copy.replace(b"Hello", b"Hallo"), dnsfunc=lambda name, **_: record)
+
+
+def test_S21_inbound_mail_is_not_signed(site):
+    raw = message()
+    assert send(site, raw).code == 250
+    assert "DKIM-Signature" not in arrived(site, raw)[1]
+
+
+# ---- bands ----
+
+def audited(site, answer):
+    """What became of each recipient's copy."""
+    return wait_until(lambda: {recipient: disposition for recipient, disposition in
+                               site.query(f"select recipient, disposition from audit where id = '{answer.queue_id}' order by time")}, what="audit rows")
+
+
+BANDS = [  # rspamd's 6 points are 50, its 15 are 90
+    (5.988, 49.90, "delivered"), (5.9988, 49.99, "delivered"), (6, 50.00, "quarantined:spam"), (15, 90.00, "quarantined:spam"), (15.09, 90.10, "discarded:spam")]
+
+
+def test_a_safe_list_goes_by_who_signed(site, keys):
+    """A signature proves who is in From, not whom the envelope names: anybody may send signed mail again."""
+    assert site.query("select web_personal_set('alice@example.edu', 'friend@example.org', 'safe', 10)") == [["done"]]
+    try:
+        for author, named, fate in (("friend", "foe", "delivered"), ("foe", "friend", "quarantined:spam")):
+            raw = with_points(8).replace(b"<sender@example.org>", f"<{author}@example.org>".encode())
+            raw = signed(raw, keys)
+            answer = send(site, raw, "192.0.2.9", sender=f"{named}@example.org")  # SPF fails
+            assert answer.code == 250
+            if fate == "delivered":
+                assert "dkim=pass header.d=example.org" in unfolded(arrived(site, raw)[1], "Authentication-Results")
+            else:
+                assert audited(site, answer) == {"alice@example.edu": fate}
+    finally:
+        site.query("select web_personal_set('alice@example.edu', 'friend@example.org', '', 10)")
+
+
+@pytest.mark.parametrize("points, score, fate", BANDS)
+def test_S7_S8_bands(site, points, score, fate):
+    raw = with_points(points)
+    answer = send(site, raw, "192.0.2.200", sender="sender@other.example")  # without SPF: nothing else counts
+    assert answer.code == 250
+    assert audited(site, answer) == {"alice@example.edu": fate}
+    assert f"{answer.queue_id}: spam: score={score:.2f} " in site.log("edge-1")
+    if fate == "delivered":
+        _, header = arrived(site, raw)
+        assert (float(header["X-Spam-Score"]), header["X-Spam-Flag"]) == (score, "NO")
+    else:
+        assert not site.sink.with_token(token_of(raw))
+    if fate == "quarantined:spam":
+        assert site.query(f"select m.sender, c.recipient, c.score::text from quarantine_message m join quarantine_copy c using (id) where m.id = '{answer.queue_id}'") == \
+            [["sender@other.example", "alice@example.edu", str(round(score * 100))]]
+
+
+def policy(site, text):
+    routes = site.dir / "policy/mailertable"
+    if ".example.edu\t" not in routes.read_text():
+        routes.write_text(routes.read_text() + "\n." + next(line for line in routes.read_text().splitlines() if line.startswith("example.edu\t")) + "\n")
+    (site.dir / "policy/spam").write_text(text)
+    site.apply_policy()
+
+
+def test_S46_recipients_of_one_message_get_what_their_domain_asks_for(site):
+    policy(site, "tag.example.edu inbound quarantine>=60 tag>=40\nnone.example.edu inbound quarantine>=off discard>off\nlow.example.edu inbound discard>10\n"
+                 "never.example.edu inbound action=reject\n")
+    raw = with_points(7, subject="=?utf-8?B?SGFsbG8=?=")
+    to = [f"alice@{name}example.edu" for name in ("", "tag.", "none.", "low.", "never.")]
+    answer = send(site, raw, recipients=to)
+    assert answer.code == 250
+    wait_until(lambda: site.sink.with_token(token_of(raw)), what="one copy for the two who get it")
+    wanted = {to[0]: "quarantined:spam", to[1]: "delivered", to[2]: "delivered", to[3]: "discarded:spam", to[4]: "quarantined:spam"}
+    wait_until(lambda: audited(site, answer) == wanted, what="what became of each copy")
+    (copy, envelope), = site.sink.with_token(token_of(raw))
+    assert sorted(envelope["recipients"]) == sorted(to[1:3])
+    header = email.message_from_bytes(copy)
+    assert header["Subject"] == "[SPAM] =?utf-8?B?SGFsbG8=?=" and header["X-Spam-Flag"] == "YES"
+    # all of them refuse it: so does the edge
+    refused = send(site, with_points(7), recipients=["alice@never.example.edu"])
+    assert refused.code == 550 and "5.7.1 Message refused: it looks like spam" in refused.text
+
+
+def test_S6_spam_is_tagged_and_never_blocked(site, keys):
+    policy(site, ". inbound action=tag discard>off\n")
+    gtube = message(body="XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X\r\n", subject="Re: [SPAM] win")
+    plain = with_points(30)
+    private = signed(with_points(30), keys)
+    for raw in (gtube, plain, private):
+        assert send(site, raw).code == 250
+    assert arrived(site, gtube)[1]["Subject"] == "Re: [SPAM] win"  # once
+    assert arrived(site, plain)[1]["Subject"] == "[SPAM] test"
+    copy, header = arrived(site, private)  # a Subject that is signed stays as it is
+    assert header["Subject"] == "test" and header["X-Spam-Flag"] == "YES"
+    assert dkim.verify(copy, dnsfunc=lambda name, **_: b"v=DKIM1; k=rsa; p=" + keys[1].encode())
+
+
+def test_a_virus_is_never_subject_to_bands(site):
+    policy(site, ". inbound quarantine>=off discard>off tag>=off\n")
+    answer = send(site, with_points(0).replace(b"Hello.", weir.EICAR))
+    assert answer.code == 550 and "virus" in answer.text
+
+
+# ---- engines that fail ----
+
+def states(site, raw):
+    return unfolded(arrived(site, raw)[1], "X-Spam-Status").partition("engines=")[2].partition(" tests")[0]
+
+
+def test_an_engine_that_hangs_costs_its_time_once(site):
+    policy(site, ". inbound action=tag\n")
+    rspamd = [pid for pid in weir.family(site.pid("rspamd"))]
+    for pid in rspamd:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        seen = []
+        for _ in range(3):
+            raw = message()
+            assert send(site, raw).code == 250
+            seen.append(states(site, raw))
+        assert [re.sub(r"native\(.*?\) ", "", state) for state in seen] == ["rspamd(timeout)"] * 2 + ["rspamd(paused)"], seen
+        wait_until(lambda: site.metric("weir_spam_engine_paused", engine="rspamd") == 1)
+        assert site.metric("weir_spam_engine_failures_total", engine="rspamd", reason="timeout") >= 2
+    finally:
+        for pid in rspamd:
+            os.kill(pid, signal.SIGCONT)
+
+    def is_back():
+        again = message()
+        assert send(site, again).code == 250
+        return re.search(r"rspamd\(\d", states(site, again))
+    wait_until(is_back, 30, "rspamd is asked again")
+
+
+def test_an_answer_that_is_too_long_costs_its_own_message_only(site):
+    """rspamd's answer has each host of a message's links."""
+    links = "".join(f"http://{'a' * 60}.{'b' * 60}.{n:04}.example.com/\r\n" for n in range(1500)).encode()
+    before = site.metric("weir_spam_engine_failures_total", engine="rspamd", reason="garbage")
+    for _ in range(3):
+        raw = message() + links
+        assert send(site, raw).code == 250
+        assert "rspamd(error)" in states(site, raw)
+    wait_until(lambda: site.metric("weir_spam_engine_failures_total", engine="rspamd", reason="garbage") == before + 3)
+    raw = message()
+    assert send(site, raw).code == 250
+    assert re.search(r"rspamd\(\d", states(site, raw)), states(site, raw)
+
+
+def test_an_engine_that_is_killed_is_missed_or_refuses(site):
+    common = site.dir / "common.conf"
+    before = common.read_text()  # it ends with [spam]
+    site.stop("rspamd")
+    try:
+        raw = message()
+        assert send(site, raw).code == 250
+        assert re.fullmatch(r"native\(\d.\d\d\) rspamd\((error|paused)\)", states(site, raw)), states(site, raw)
+        common.write_text(before + "spam_failure = tempfail\n")
+        site.reload("edge-1")
+        answer = send(site, message())
+        assert answer.code == 451 and "4.3.0 Message not checked for spam" in answer.text
+    finally:
+        common.write_text(before)
+        site.reload("edge-1")
+        site.start("rspamd")
+
+
+# ---- SpamAssassin ----
+
+@pytest.fixture
+def spamd(tmp_path):
+    program = next((path for path in (UNPACKED / "spamd/usr/sbin/spamd", pathlib.Path("/usr/sbin/spamd")) if path.exists()), None)
+    if program is None or not pathlib.Path("/usr/share/spamassassin").exists():
+        pytest.skip("no spamd: deploy/packages test")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    log = (tmp_path / "log").open("w")
+    process = subprocess.Popen(["perl", "-T", program, "-L", "-x", "-i", "127.0.0.1", "-p", str(port), "--max-children=1", "--min-children=1", "-s", "stderr"], stderr=log)
+    try:
+        wait_until(lambda: socket.create_connection(("127.0.0.1", port)).close() is None, 30, "spamd listens")
+        yield port
+    finally:
+        process.terminate()
+        process.wait(60)
+        log.close()
+
+
+def test_S45_spamd_is_an_engine_like_the_others(site, spamd):
+    policy(site, "\n")
+    common = site.dir / "common.conf"
+    before = common.read_text()
+    common.write_text(before.replace("spam_engines = native, rspamd", f"spam_engines = spamd\nspamd = 127.0.0.1:{spamd}"))
+    assert common.read_text() != before
+    site.kill("scanner-1", signal.SIGHUP)
+    site.reload("edge-1")
+
+    def asked():
+        raw = message()
+        assert send(site, raw).code == 250
+        return re.fullmatch(r"spamd\(\d+\.\d\d\)", states(site, raw))
+    wait_until(asked, 30, "spamd is asked")
+    answer = send(site, message(body="XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X\r\n"))
+    assert audited(site, answer) == {"alice@example.edu": "discarded:spam"}
+    assert re.search(rf"{answer.queue_id}: spam: score=100.00 tests=.*GTUBE", site.log("edge-1"))
