@@ -462,8 +462,9 @@ bool policy_warns_of_aliases(const struct policy *policy, struct error *why)
             policy_alias(policy, alias->name, policy->first_own, note_refused_target, &refused);
         if (refused.count == 0)
             continue;
-        error_set(why, "aliases:%u: warning: '%s' stands for %s, and with it all mail to '%s': %u of its %u addresses are to be taken out, or need a route", alias->line,
-                  alias->name, refused.first.text, alias->name, refused.count, alias->total);
+        error_set(why, "aliases:%u: warning: '%s' stands for %s%s%s: %u of its %u addresses are to be taken out, or need a route", alias->line, alias->name,
+                  refused.first.text, refused.count == alias->total ? ", as all others are: so is all mail to " : ", and each message to it returns a report to its sender or to owner-",
+                  alias->name, refused.count, alias->total);
         return true;
     }
     return false;

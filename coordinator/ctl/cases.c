@@ -30,21 +30,23 @@ static const char *unless_dash(const char *word)
     return strcmp(word, "-") == 0 ? NULL : word;
 }
 
-/* What the client hears where it is refused. One refused address of an alias for several refuses them all, the first of them says how: as
- * edge/session/recipients.c decides. */
+/* What the client hears where it is refused. An alias for several is where all of them are, and the first one says how, of those that are refused for now
+ * where there is one: as edge/session/recipients.c decides. */
 static const json_t *refusal(const json_t *body)
 {
     size_t i;
-    const json_t *target, *reply = json_object_get(body, "reply");
+    const json_t *target, *refused = NULL, *reply = json_object_get(body, "reply");
     if (json_is_object(reply))
         return reply;
     json_array_foreach(json_object_get(body, "targets"), i, target)
     {
         reply = json_object_get(target, "reply");
-        if (json_is_object(reply))
-            return reply;
+        if (!json_is_object(reply))
+            return NULL;
+        if (refused == NULL || (json_integer_value(json_object_get(reply, "code")) < 500 && json_integer_value(json_object_get(refused, "code")) >= 500))
+            refused = reply;
     }
-    return NULL;
+    return refused;
 }
 
 static struct answered answer(const struct explained_policy *policy, char *const *words, int64_t now)

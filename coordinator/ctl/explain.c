@@ -429,7 +429,7 @@ static void print_answer(const json_t *body, FILE *out)
     if (*view_word(body, "stands_for") != '\0')
         fprintf(out, "stands for %s\n", view_word(body, "stands_for"));
     if (strcmp(view_word(body, "result"), "expand") == 0) {
-        fputs("reply      250 2.1.5 Ok, where no address below is refused; then the message goes into the spool\n", out);
+        fputs("reply      250 2.1.5 Ok, where not all below are refused; then the message goes into the spool, and a report says who was\n", out);
         json_array_foreach(json_object_get(body, "targets"), i, target)
         {
             fputs("\n", out);

@@ -22,6 +22,7 @@
 struct delivery_pool;
 struct delivery;
 
+/* Or, of a recipient who cannot be refused any more, what its sender is to hear: port 0, and host is "550 5.1.1 User unknown". Nothing connects to that. */
 struct next_hop {
     char host[256]; /* as routed: a host's name or address; mx: a domain, or the address of an address literal */
     uint16_t port;
@@ -31,10 +32,14 @@ struct next_hop {
 #define NEXT_HOP_TEXT_MAX 272
 
 bool next_hop_is_same(const struct next_hop *a, const struct next_hop *b);
-/* "[host]:port", with mx "domain:port": the spool's name for it (Weir__SpoolRecipient.destination). Returns out. */
+/* "[host]:port", with mx "domain:port", "error:550 5.1.1 User unknown": the spool's name for it (Weir__SpoolRecipient.destination). Returns out. */
 char *next_hop_format(char out[NEXT_HOP_TEXT_MAX], const struct next_hop *hop);
 /* false: no such text. */
 bool next_hop_parse(struct next_hop *hop, const char *text);
+/* The words of a refusal that is to be kept for whoever sent it; text is cut when it has no room. */
+void next_hop_set_refusal(struct next_hop *hop, int code, const char *enhanced, const char *text);
+/* false: it is a host. out: a reply of ours. */
+bool next_hop_refusal(const struct next_hop *hop, struct smtp_reply *out);
 
 struct delivery_handlers {
     /* The next hop's answer to recipient `index` (numbered from 0 in the order of delivery_rcpt). Code 4xx/5xx of MAIL, of the connection,

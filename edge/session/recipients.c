@@ -429,16 +429,31 @@ struct expansion {
     struct transaction *tx;
     const struct smtp_command *rcpt;
     unsigned first, count;       /* entries */
+    unsigned refusals;           /* of them, by the policy */
     size_t packed;               /* bytes of their list */
-    struct relay_answer refused; /* the first address that is refused */
+    struct relay_answer refused; /* the first of these, of those that are refused for now where there is one */
 };
+
+/* Who is refused by the policy, on a list whose others are not: the spool has its words in place of a next hop, and tells the sender or the list's owner.
+ * `asked` is left out of them, so that all who are refused for one reason are one destination. */
+static const struct relay_answer *for_spool(struct relay_answer *kept, const struct relay_answer *target)
+{
+    if (target->result != RELAY_REFUSED)
+        return target;
+    const char *text = strstr(target->text, ">: ");
+    *kept = *target;
+    kept->result = RELAY_TO_NEXT_HOP;
+    next_hop_set_refusal(&kept->hop, target->code, target->enhanced, text != NULL ? text + strlen(">: ") : target->text);
+    return kept;
+}
 
 static void look_for_refused(void *arg, const struct relay_answer *target)
 {
     struct expansion *expansion = arg;
+    struct relay_answer kept;
     expansion->count++;
-    expansion->packed += packed_size(target, expansion->rcpt);
-    if (target->result == RELAY_REFUSED && expansion->refused.result != RELAY_REFUSED)
+    expansion->packed += packed_size(for_spool(&kept, target), expansion->rcpt);
+    if (target->result == RELAY_REFUSED && (expansion->refusals++ == 0 || (target->code / 100 == 4 && expansion->refused.code / 100 == 5)))
         expansion->refused = *target;
 }
 
@@ -449,9 +464,11 @@ static unsigned notify_of_several(unsigned notify)
     return notify != 0 && kept == 0 ? SMTP_NOTIFY_NEVER : kept;
 }
 
-static void add_expanded(void *arg, const struct relay_answer *target)
+static void add_expanded(void *arg, const struct relay_answer *decided)
 {
     struct expansion *expansion = arg;
+    struct relay_answer kept;
+    const struct relay_answer *target = for_spool(&kept, decided);
     struct transaction *tx = expansion->tx;
     bool first = expansion->count == 0;
     struct entry *entry = first ? &tx->entries[expansion->first] : entry_add(tx);
@@ -500,6 +517,9 @@ static void list_refuse(struct transaction *tx, unsigned first)
 {
     for (unsigned i = first, end = list_end(tx, first); i < end; i++) {
         struct entry *entry = &tx->entries[i];
+        struct smtp_reply refusal;
+        if (entry->answer == NULL && next_hop_refusal(&entry->leg->hop, &refusal))
+            entry_refuse(entry, SMTP_VERB_RCPT, refusal.code, refusal.enhanced, "route", NULL, refusal.text);
         entry->leg->accepted--;
         tx->to_deliver--;
         tx->silent -= entry->silent;
@@ -510,11 +530,30 @@ static void list_refuse(struct transaction *tx, unsigned first)
 
 #define NOT_OFFERED UINT_MAX
 
+/* `at`, or the next one behind it, and around, who has a next hop that can be asked. There is one. */
+static unsigned list_askable(const struct transaction *tx, unsigned first, unsigned end, unsigned at)
+{
+    struct smtp_reply refusal;
+    while (next_hop_refusal(&tx->entries[at].leg->hop, &refusal))
+        at = at + 1 < end ? at + 1 : first;
+    return at;
+}
+
 /* Who of entries [first, end) is asked first: somebody else at each try. A list whose first members have all left would be refused for ever by a
  * host that hears no more than so many of them. */
 static unsigned list_start(const struct transaction *tx, unsigned first, unsigned end)
 {
-    return first + (unsigned)(queue_id_scatter(&tx->id) % (end - first));
+    return list_askable(tx, first, end, first + (unsigned)(queue_id_scatter(&tx->id) % (end - first)));
+}
+
+/* Whom the policy refuses for now may be reached in a while: the list lives. */
+static bool list_has_deferred(const struct transaction *tx, unsigned first, unsigned end)
+{
+    struct smtp_reply refusal;
+    for (unsigned i = first; i < end; i++)
+        if (next_hop_refusal(&tx->entries[i].leg->hop, &refusal) && refusal.code / 100 == 4)
+            return true;
+    return false;
 }
 
 /* With the relay profile their next hops are asked in turn, until one does not refuse for good: a list that lives costs one question. */
@@ -544,12 +583,16 @@ static void list_answered(struct transaction *tx, unsigned at, const struct smtp
     unsigned first = at;
     while (tx->entries[first].silent)
         first--;
-    unsigned end = list_end(tx, first), start = list_start(tx, first, end), next = at + 1 < end ? at + 1 : first;
+    unsigned end = list_end(tx, first), start = list_start(tx, first, end), next = list_askable(tx, first, end, at + 1 < end ? at + 1 : first);
     const struct leg *asked = tx->entries[at].leg;
     if (reply->code / 100 == 5) {
         entry_refuse_by_hop(&tx->entries[at], asked, reply);
         if (next != start) {
             leg_offer(tx->entries[next].leg, &tx->entries[next]);
+            return;
+        }
+        if (list_has_deferred(tx, first, end)) {
+            list_accept(tx, first);
             return;
         }
         tx->session->unknown++;
@@ -565,7 +608,7 @@ static void list_answered(struct transaction *tx, unsigned at, const struct smtp
     }
 }
 
-/* The last entry is the RCPT command's. An address that is refused refuses them all: dropped silently it would be lost. */
+/* The last entry is the RCPT command's. It is refused where the policy refuses them all. */
 static void expand(struct transaction *tx, const struct relay_answer *several, const struct smtp_command *rcpt)
 {
     struct session *session = tx->session;
@@ -573,7 +616,7 @@ static void expand(struct transaction *tx, const struct relay_answer *several, c
     bool mx_delivery = session->config->edge.mx_delivery;
     struct expansion expansion = { .tx = tx, .rcpt = rcpt, .first = tx->count - 1 };
     relay_expand(several, policy, mx_delivery, &rcpt->address, look_for_refused, &expansion);
-    if (expansion.refused.result == RELAY_REFUSED) {
+    if (expansion.refusals == expansion.count) {
         const struct relay_answer *refused = &expansion.refused;
         memcpy(tx->entries[expansion.first].rule, refused->rule, sizeof refused->rule);
         entry_refuse(&tx->entries[expansion.first], SMTP_VERB_RCPT, refused->code, refused->enhanced, refused->why, NULL, refused->text);

@@ -75,7 +75,7 @@ static void free_recipients(Weir__SpoolRecipients *list)
 static bool deliver_in_session(struct transaction *tx, bool maybe_stored)
 {
     struct leg *leg = tx->legs;
-    if (tx->session->limits->profile != PROFILE_HANDOFF || tx->stopped != NULL || tx->unscanned || tx->kept > 0 || leg == NULL || leg->next != NULL)
+    if (tx->session->limits->profile != PROFILE_HANDOFF || tx->stopped != NULL || tx->unscanned || tx->kept > 0 || leg == NULL || leg->next != NULL || leg->hop.port == 0)
         return false;
     log_write(LOG_WARNING, "%s: cannot be stored, delivering within the session%s", tx->id.text,
               maybe_stored ? "; it may be stored all the same: a second copy may follow" : "");

@@ -412,6 +412,13 @@ static void deliver(struct job *job)
         job_report(job);
         return;
     }
+    struct smtp_reply refusal;
+    if (next_hop_refusal(&hop, &refusal)) { /* one of a list whose others take the message */
+        job_settle_rest(job, refusal.code / 100 == 5 ? WEIR__SPOOL_DISPOSITION__SPOOL_FAILED : WEIR__SPOOL_DISPOSITION__SPOOL_DEFERRED, "route",
+                        refusal.code, refusal.enhanced, refusal.text);
+        job_report(job);
+        return;
+    }
     struct delivery_envelope to_hop = {
         .class = DELIVERY_SPOOL,
         .sender = wire_string(sender, sizeof sender, &envelope->sender),

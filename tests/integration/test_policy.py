@@ -230,7 +230,12 @@ def test_S49_the_line_of_stirling(make_cluster):
         body, = wait_until(lambda: forth.to("sysadm@forth"), what="the mail at forth")
         assert strip_added(body) == raw
         with Smtp(cluster.relay(), source=OUTSIDE) as client:  # an alias opens nothing but itself
-            assert [answer.code for answer in client.envelope(recipients=["sysadm@forth", "root@stir.ac.uk", "team@stir.ac.uk"])] == [550, 550, 550]
+            assert [answer.code for answer in client.envelope(recipients=["sysadm@forth", "root@stir.ac.uk"])] == [550, 550]
+        told = cluster.send(raw, source=OUTSIDE, sender="chair@forth", recipients=("team@stir.ac.uk",))  # who is refused fails alone
+        assert told.code == 250, told
+        report, = wait_until(lambda: forth.to("chair@forth"), what="the report about nobody@")
+        assert b"nobody@stir.ac.uk" in report and b"550 5.1.1" in report and b"User unknown" in report, report
+        assert len(wait_until(lambda: forth.to("sysadm@forth")[1:], what="the copy of the other")) == 1
 
 
 def test_S1_50_of_5000_domains_find_their_next_hops(make_cluster):

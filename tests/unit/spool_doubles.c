@@ -369,6 +369,7 @@ void tick(uint64_t ms)
 static void grant_to(struct node_question *claim, const struct grant *wanted)
 {
     size_t count = wanted->recipients != 0 ? wanted->recipients : 1;
+    const char *destination = wanted->destination != NULL ? wanted->destination : "[next.example.edu]:25";
     Weir__SpoolRecipient *recipients = xcalloc(count, sizeof *recipients), **list = xcalloc(count, sizeof *list);
     Weir__SpoolRecipients packed = WEIR__SPOOL_RECIPIENTS__INIT;
     Weir__SpoolEnvelope envelope = WEIR__SPOOL_ENVELOPE__INIT;
@@ -380,7 +381,7 @@ static void grant_to(struct node_question *claim, const struct grant *wanted)
         list[i] = &recipients[i];
         recipients[i].index = 3 + i;
         recipients[i].address = wire_text(i == 0 ? "a@example.edu" : "b@example.edu");
-        recipients[i].destination = wire_text("[next.example.edu]:25");
+        recipients[i].destination = wire_text(destination);
         recipients[i].notify = wanted->notify;
         recipients[i].original = wire_text(wanted->original);
         recipients[i].given = wire_text(wanted->given);
@@ -401,7 +402,7 @@ static void grant_to(struct node_question *claim, const struct grant *wanted)
     lease.policy_epoch = wanted->routed_again;
     lease.policy_newest = wanted->routed_newest;
     lease.envelope = &envelope;
-    lease.destination = wire_text("[next.example.edu]:25");
+    lease.destination = wire_text(destination);
     lease.token = wanted->token != 0 ? wanted->token : 7;
     lease.lease_ms = 30000;
     lease.last_try = wanted->last;

@@ -116,7 +116,7 @@ void tick(uint64_t ms);
 
 struct grant {
     bool scanned, warn, last, bounce, give_up, fail_untold, dsn;
-    const char *sender;
+    const char *sender, *destination; /* NULL: one of theirs; the next hop */
     unsigned recipients, notify;
     Weir__Released released; /* the first one, who was in the quarantine for spam */
     uint64_t token; /* 0: 7 */

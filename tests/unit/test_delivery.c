@@ -1439,6 +1439,8 @@ static const struct {
 } hops[] = {
     { "[mail.example.edu]:25", "mail.example.edu", 25, false }, { "[2001:db8::1]:587", "2001:db8::1", 587, false },
     { "example.edu:25", "example.edu", 25, true },              { "2001:db8::1:25", "2001:db8::1", 25, true },
+    { "error:550 5.1.1 User unknown", "550 5.1.1 User unknown", 0, false }, { "error:25", "error", 25, true },
+    { "error:250 2.0.0 fine", NULL, 0, false }, { "error:550 gone", NULL, 0, false }, { "error:", NULL, 0, false },
     { "[a]", NULL, 0, false },     { "[a]25", NULL, 0, false },  { "[]:25", NULL, 0, false }, { "a", NULL, 0, false },
     { ":25", NULL, 0, false },     { "a:0", NULL, 0, false },    { "a:x", NULL, 0, false },   { "a:65536", NULL, 0, false },
     { "[a:25", NULL, 0, false }, { "", NULL, 0, false },

@@ -628,16 +628,18 @@ START_TEST(s75_a_postmaster_without_a_place_is_told)
 }
 END_TEST
 
-/* S49: one address that is refused refuses an alias for several. */
+/* S49: an address that is refused costs its alias a report for each message, or all mail. */
 static const struct {
     const char *table, *aliases, *warning;
 } refused_targets[] = {
     { "a.edu smtp:[a.edu]\n", "team: ann, bob@a.edu, carl@elsewhere.test\n", NULL },
     { "", "team: ann@b.edu, bob@hole.test\nann: ann@b.edu\n", NULL },
     { "b.edu discard:\n", "team: ann@b.edu, bob@b.edu\n", NULL },
+    { "b.edu error:5.1.1:550 gone\n", "team: ann@b.edu, bob@b.edu\n",
+      "aliases:1: warning: 'team' stands for <ann@b.edu>, which is refused (gone), as all others are: so is all mail to team: 2 of its 2 addresses are to be taken out" },
     { "b.edu error:5.1.1:550 gone\n", "old: ann@b.edu\n", NULL }, /* refused alone, as it is meant */
     { "b.edu error:5.1.1:550 gone\n", "# ours\nteam: ann@c.edu, old, bob@b.edu\nold: joe@b.edu\n",
-      "aliases:2: warning: 'team' stands for <joe@b.edu>, which is refused (gone), and with it all mail to 'team': 2 of its 3 addresses are to be taken out, or need a route" },
+      "aliases:2: warning: 'team' stands for <joe@b.edu>, which is refused (gone), and each message to it returns a report to its sender or to owner-team: 2 of its 3 addresses are to be taken out, or need a route" },
     { "", "ann: ann@b.edu\nteam: ann, bbo\n", "aliases:2: warning: 'team' stands for <bbo@a.edu>, which is refused (its domain has no route, and it is no alias)" },
     { "a.edu smtp:[a.edu]\n", "team: ann@b.edu, :include:more\n", NULL },
     { "c.edu error:4.3.0:450 later\n", "team: ann@b.edu, :include:more\n", "aliases:1: warning: 'team' stands for <x@c.edu>, which is refused (later)" },

@@ -47,7 +47,7 @@ static const char config_text[] = "[edge]\nhostname = edge.test\ntmp_dir = /tmp\
                                   "public_key = 0000000000000000000000000000000000000000000000000000000000000000\n";
 static const char mailertable[] = "example.edu smtp:[sink.example.edu]:2525\nother.edu smtp:[other.example.edu]:2525\n"
                                   "gone.edu error:5.1.1:550 Nobody here\nhole.edu discard:\n. smtp:[sink.example.edu]:2525\n"
-                                  "moved.edu error:5.1.6:521 Gone elsewhere\n";
+                                  "moved.edu error:5.1.6:521 Gone elsewhere\nlater.edu error:4.3.0:450 Comes soon\n";
 static const char own_domains[] = "example.edu\nnoroute.edu\nlocal.edu\n";
 static const char verified[] = "verified.edu\n";
 static const char networks[] = "127.0.0.1/32\n";
@@ -56,6 +56,7 @@ static const char exceptions[] = "127.0.0.1 max_message_size=2KiB max_recipients
                                  "127.0.0.2 max_message_size=2KiB max_recipients=3 reason=r owner=o approved_by=a expires=2025-12-31\n";
 
 static const char aliases[] = "sysadm: u@example.edu\nlist: u@example.edu, o@other.edu, u@example.edu, h@hole.edu\nbad: u@example.edu, x@gone.edu\n"
+                              "worse: x@gone.edu, y@gone.edu\nnever: x@gone.edu, y@later.edu\nsoon: y@later.edu, u@example.edu\n"
                               "owned: u@example.edu\nowner-owned: x@example.edu\ncrew: u@example.edu, v@example.edu\nowner-crew: x@example.edu\n"
                               "club: w@example.edu, y@example.edu\nowner-club: x@example.edu\n"
                               "three: a@example.edu, b@example.edu, c@example.edu\n"
@@ -908,6 +909,9 @@ static const struct {
       "O outside\nO exception\nL max_message_size 100\n" READY "C MAIL FROM:<a@b.test> SIZE=101\nS 552 5.3.4 Message size exceeds the limit of 100" },
 
 #define CREW(u, v) "crew@local.edu>u@example.edu>[sink.example.edu]:2525" u " crew@local.edu>v@example.edu>[sink.example.edu]:2525" v
+#define BAD_SPOOLED                                                                                                                                      \
+    "K scanned bad@local.edu>u@example.edu>[sink.example.edu]:2525 bad@local.edu>x@gone.edu>error:550 5.1.1 Nobody here\nQ stored\nS 250 2.0.0\n"        \
+    "A u@example.edu spooled 250 for bad@local.edu\nA x@gone.edu spooled 250 for bad@local.edu"
 #define CREW_SPOOLED "A u@example.edu spooled 250 for crew@local.edu\nA v@example.edu spooled 250 for crew@local.edu"
     { "S49 an alias for one address is handed over directly", false,
       "O outside\n" READY "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<SysAdm@local.edu>\nR 250 - ok\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\nV clean\nD 250 - ok\nS 250\nA u@example.edu delivered 250 for SysAdm@local.edu" },
@@ -927,8 +931,18 @@ static const struct {
     { "S49 who wants to hear of success alone hears nothing", false,
       "O profile=handoff\n" READY "C MAIL FROM:<>\nS 250\nC RCPT TO:<crew@local.edu> NOTIFY=SUCCESS\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\nV clean\n"
       "K scanned " CREW(" notify=NEVER", " notify=NEVER") "\nQ stored\nS 250 2.0.0\n" CREW_SPOOLED },
-    { "S49 an address of an alias that is refused refuses it all", false,
-      READY "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<bad@local.edu>\nS 550 5.1.1 <bad@local.edu>: Nobody here\nA bad@local.edu refused:route 550" },
+    { "S49 who is refused on a list is told of by a report, and the others get it", false,
+      "O profile=handoff\n" READY "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<bad@local.edu>\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\nV clean\n" BAD_SPOOLED },
+    { "S49 whoever is asked first, the refused one is not", false,
+      "O outside\nO asked=1\n" READY "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<bad@local.edu>\nR 250 - ok\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\nV clean\n" BAD_SPOOLED },
+    { "S49 a list whose other half its next hop refuses is refused", false,
+      "O outside\n" READY "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<bad@local.edu>\nR 550 5.1.1 no u\nS 550 5.1.1 no u\nA u@example.edu refused:next-hop 550 for bad@local.edu\n"
+      "A x@gone.edu refused:route 550 for bad@local.edu\nC DATA\nS 554 5.5.1" },
+    { "S49 and not where a route may come", false,
+      "O outside\n" READY "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<soon@local.edu>\nR 550 5.1.1 no u\nS 250 2.1.5" },
+    { "S49 a list whose addresses the policy refuses all is refused, for now where that is for one of them", false,
+      "O profile=handoff\n" READY "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<worse@local.edu>\nS 550 5.1.1 <worse@local.edu>: Nobody here\nA worse@local.edu refused:route 550\n"
+      "C RCPT TO:<never@local.edu>\nS 450 4.3.0 <never@local.edu>: Comes soon\nA never@local.edu deferred:route 450" },
     { "S49 a list with an owner comes alone", false,
       ONE_RCPT "C RCPT TO:<owned@local.edu>\nS 452 4.5.3 A list with an owner\nA u@example.edu deferred:list 452 for owned@local.edu\nC RSET\nS 250\n"
       "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<owned@local.edu>\nR 250 - ok\nS 250\nC RCPT TO:<u@example.edu>\nS 452 4.5.3\nA u@example.edu deferred:list 452\nC RSET\nS 250" },
@@ -1341,7 +1355,7 @@ static const struct {
     { ONE_DATA "C x\nC .\nV clean\nD 250 - ok\nS 250\nA u@example.edu delivered 250", ": to=<u@example.edu>, relay=", "orig_to=" },
     { READY "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<sysadm@local.edu>\nR 550 5.1.1 no\nS 550\nA u@example.edu refused:next-hop 550 for sysadm@local.edu",
       " from=<a@b.test> to=<sysadm@local.edu> proto=", "to=<u@example.edu>" },
-    { READY "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<bad@local.edu>\nS 550\nA bad@local.edu refused:route 550", " to=<bad@local.edu> proto=", "to=<x@gone.edu>" },
+    { READY "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<worse@local.edu>\nS 550\nA worse@local.edu refused:route 550", " to=<worse@local.edu> proto=", "to=<x@gone.edu>" },
     /* one for the RCPT command, not one for each that the list stands for */
     { READY THREE ALL_DEAD, " from=<a@b.test> to=<three@local.edu> proto=", "no such b" },
 };

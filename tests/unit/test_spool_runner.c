@@ -435,6 +435,40 @@ START_TEST(recipients_follow_their_route)
 }
 END_TEST
 
+/* One of a list whom the policy refused: no next hop hears of it, its sender does; by a newer policy it may have a way. */
+static const struct {
+    struct grant grant;
+    struct spool_route route;
+    const char *result;
+    bool dsn;
+} refusals[] = {
+    { { .destination = "error:550 5.1.1 User unknown" }, { .kind = SPOOL_ROUTE_NONE }, "failed 550", true },
+    { { .destination = "error:550 5.1.1 User unknown", .notify = 1 }, { .kind = SPOOL_ROUTE_NONE }, "failed 550", false },
+    { { .destination = "error:451 4.3.5 No route" }, { .kind = SPOOL_ROUTE_NONE }, "deferred 451", false },
+    { { .destination = "error:451 4.3.5 No route", .routed = 5 }, ELSEWHERE, "rerouted 0", false },
+    { { .destination = "error:550 5.1.1 User unknown", .routed = 5 }, ERROR(450), "deferred 450", false },
+};
+
+START_TEST(refused_on_a_list)
+{
+    struct grant wanted = refusals[_i].grant;
+    wanted.scanned = true;
+    runner_begin(true);
+    running.epoch = wanted.routed > 0 ? 6 : 0;
+    running.routes[0] = refusals[_i].route;
+    grant(&wanted);
+    give_body();
+    ck_assert_uint_eq(doubles.deliveries, 0);
+    ck_assert_str_eq(result_text(), refusals[_i].result);
+    ck_assert_int_eq(*dsn_text() != '\0', refusals[_i].dsn);
+    if (refusals[_i].dsn)
+        ck_assert_msg(strstr(dsn_text(), "550 5.1.1 User unknown") != NULL, "%s", dsn_text());
+    ck_assert(!ASKED(RESULT)->question->spool_result->destination_down && !ASKED(RESULT)->question->spool_result->reached);
+    settle();
+    runner_end();
+}
+END_TEST
+
 /* Who is refused by its route waits for the verdict with the others: a virus is returned to nobody, and whoever is refused by then gets no delivery. */
 START_TEST(refused_by_their_route_during_a_scan)
 {
@@ -750,6 +784,7 @@ int main(void)
     tcase_add_loop_test(tests, silence, 0, 2);
     tcase_add_loop_test(tests, more_than_the_next_hop_takes, 0, (int)(sizeof crowds / sizeof *crowds));
     tcase_add_loop_test(tests, recipients_follow_their_route, 0, sizeof new_routes / sizeof *new_routes);
+    tcase_add_loop_test(tests, refused_on_a_list, 0, sizeof refusals / sizeof *refusals);
     tcase_add_loop_test(tests, refused_by_their_route_during_a_scan, 0, 2);
     tcase_add_test(tests, overslept);
     tcase_add_loop_test(tests, lease_ends, 0, 3);

@@ -256,7 +256,7 @@ static const struct request_file explained_files[] = {
     { (char *)"local-host-names", (char *)"example.edu\n", 0 },
     { (char *)"networks", (char *)"10.0.0.0/8 campus\n!10.9.0.0/16 guests\n", 0 },
     { (char *)"exceptions", (char *)"10.1.2.3 max_recipients=7 reason=r owner=o approved_by=a expires=1970-01-01\n", 0 },
-    { (char *)"aliases", (char *)"one: b@x.cs.example.edu\nlist: a@old.edu, b@x.cs.example.edu\nowner-list: one\n", 0 },
+    { (char *)"aliases", (char *)"one: b@x.cs.example.edu\nlist: a@old.edu, b@x.cs.example.edu\nowner-list: one\ndead: a@old.edu, b@old.edu\n", 0 },
 };
 
 static struct explained_policy explained_policy(void)
@@ -364,8 +364,9 @@ static const char *const cases[] = {
     "192.0.2.1 - - one@example.edu -> smtp:[cs]",
     "192.0.2.1 - - owner-list@example.edu -> to b@x.cs.example.edu",
     "192.0.2.1 - - u@@x -> 501",
-    "192.0.2.1 - - list@example.edu -> 551", /* one of its addresses is refused, so all are */
-    "192.0.2.1 - - list@example.edu -> 551 5.1.6",
+    "192.0.2.1 - - list@example.edu -> accept", /* one of its addresses is refused, and fails alone */
+    "192.0.2.1 - - dead@example.edu -> 551",    /* all are */
+    "192.0.2.1 - - dead@example.edu -> 551 5.1.6",
     "!10.1.2.3 - - alice@example.edu -> smtp:mail",
     "!10.1.2.3 - - alice@example.edu -> smtp:[mail]:587",
     "!10.1.2.3 - - alice@example.edu -> discard:",
@@ -374,7 +375,8 @@ static const char *const cases[] = {
     "!192.0.2.1 - - u@anywhere.org -> to u@anywhere.org",
     "!192.0.2.1 - - one@example.edu -> to b@x.cs.example.edu c@x.cs.example.edu",
     "!192.0.2.1 - - u@@x -> accept",
-    "!192.0.2.1 - - list@example.edu -> accept",
+    "!192.0.2.1 - - dead@example.edu -> accept",
+    "!192.0.2.1 - - list@example.edu -> refuse",
     "!192.0.2.1 - - \u00fc@@x -> accept",
 };
 
@@ -454,7 +456,7 @@ START_TEST(s69_explained_as_people_read_it)
                            "to         list@example.edu\n"
                            "decided by aliases:2: list: a@old.edu, b@x.cs.example.edu\n"
                            "reports to owner-list@example.edu\n"
-                           "reply      250 2.1.5 Ok, where no address below is refused; then the message goes into the spool\n"
+                           "reply      250 2.1.5 Ok, where not all below are refused; then the message goes into the spool, and a report says who was\n"
                            "\n"
                            "decided by aliases:2: list: a@old.edu, b@x.cs.example.edu\n"
                            "           mailertable:3: old.edu error:5.1.6:551 moved\n"
