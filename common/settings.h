@@ -23,6 +23,7 @@ enum verify_unknown { VERIFY_UNKNOWN_ACCEPT, VERIFY_UNKNOWN_DEFER };            
 
 enum signature_source { SIGNATURES_FOLDER, SIGNATURES_CLUSTER };                       /* folder|cluster */
 enum spam_action { SPAM_QUARANTINE, SPAM_TAG, SPAM_REJECT };                        /* quarantine|tag|reject */
+enum block_action { BLOCK_QUARANTINE, BLOCK_DISCARD };                                  /* quarantine|discard */
 enum spam_failure { SPAM_FAILURE_ACCEPT, SPAM_FAILURE_TEMPFAIL };                     /* accept|tempfail */
 enum spam_combine { SPAM_COMBINE_MAX, SPAM_COMBINE_MEAN };                            /* max|mean */
 enum drain_mode { DRAIN_ANSWER, DRAIN_CLOSE };                                   /* answer|close */
@@ -374,6 +375,8 @@ struct spam_settings {                /* [spam]: the engines are asked by scanne
     int spam_action;                  /* quarantine|tag|reject */
     char *spam_subject;               /* [SPAM]; empty: Subject is never changed */
     bool spam_subject_signed;         /* off: of mail with a DKIM signature it is not changed either */
+    int block_action;                 /* quarantine|discard: the copy of who blocked the sender himself */
+    uint64_t personal_timeout;        /* 2s for what recipients' own lists say */
     char *authserv_id;                /* empty: the edge's hostname */
 };
 

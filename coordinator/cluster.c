@@ -111,6 +111,7 @@ static void publish(struct cluster *cluster)
     state.coordinator = wire_text(cluster->options.name);
     state.identity = wire_text(view->identity);
     state.fresh = is_fresh(cluster);
+    state.personal_blocks = view->personal_blocks;
     state.spool_full = spool_is_full(cluster);
     metric_set(cluster->spool_full, state.spool_full);
 

@@ -58,6 +58,7 @@ struct cluster_view {
     uint64_t *beyond;           /* wire_subject_digest() of others who are stopped */
     size_t beyond_count;
     uint8_t *beyond_states;     /* of each its Weir__OutboundState */
+    bool personal_blocks; /* some recipient has a block list */
     struct cluster_pool *pools; /* those whose mail operators moved to an egress pool */
     size_t pool_count;
 };

@@ -120,6 +120,7 @@ bool cluster_view_parse(struct cluster_view *view, const char *text, struct erro
             view->stops[view->stop_count++] = (struct cluster_stop){ xstrdup(get_text(entry, "subject")), (Weir__OutboundState)state };
     }
     parse_beyond(view, root);
+    view->personal_blocks = json_is_true(json_object_get(root, "personal_blocks"));
     told = json_object_get(root, "pools");
     view->pools = xcalloc(json_array_size(told) + 1, sizeof *view->pools);
     json_array_foreach(told, i, entry)

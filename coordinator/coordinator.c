@@ -27,6 +27,7 @@
 #include "coordinator/http.h"
 #include "coordinator/leader.h"
 #include "coordinator/migrate.h"
+#include "coordinator/personal.h"
 #include "coordinator/questions.h"
 #include "coordinator/outbound.h"
 #include "coordinator/relay_test.h"
@@ -57,6 +58,7 @@ struct coordinator {
     struct spool *spool;
     struct auth *auth;
     struct verify *verify;
+    struct personal *personal;
     struct limits_room *limits;
     struct reputation_room *reputation;
     struct relay_test *relay_test;
@@ -330,6 +332,7 @@ static bool make(struct coordinator *coordinator, const struct curve_keypair *pa
         auth_new(coordinator->base, coordinator->db, coordinator->questions, &config->auth, metrics, why);
     if (coordinator->auth == NULL)
         return false;
+    coordinator->personal = personal_new(coordinator->db, coordinator->questions, metrics);
     coordinator->verify = verify_new(coordinator->db, coordinator->questions, &config->own, metrics);
     coordinator->limits = limits_new(coordinator->base, coordinator->db, coordinator->questions, metrics);
     coordinator->reputation = reputation_new(coordinator->base, coordinator->db, coordinator->desk, coordinator->questions, &config->own, metrics);
@@ -437,6 +440,7 @@ static void unmake(struct coordinator *coordinator)
     spool_free(&coordinator->spool);
     auth_free(&coordinator->auth);
     verify_free(&coordinator->verify);
+    personal_free(&coordinator->personal);
     limits_free(&coordinator->limits);
     reputation_free(&coordinator->reputation);
     questions_free(&coordinator->questions);

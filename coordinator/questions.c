@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include "common/memory.h"
 
-#define BODIES   64 /* numbers of Question's oneof are below that */
+#define BODIES 160 /* above the numbers of all bodies */
 #define STATUSES 8  /* of AnswerStatus the same */
 
 struct question {

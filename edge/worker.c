@@ -377,6 +377,7 @@ static void on_state(void *arg, const Weir__ClusterState *state, const Weir__Nod
         scan_farm_update(worker->farm, state);
     tell_cluster(worker, &state->identity);
     server_set_stops(worker->server, state->outbound, state->pools);
+    server_set_personal(worker->server, state->personal_blocks);
     if (entry == NULL) /* not registered yet: nobody has said what we should be */
         return;
     if (entry->drain)

@@ -239,6 +239,7 @@ static size_t question_payloads(const Weir__Question *question)
     case WEIR__QUESTION__BODY_SPOOL_STORE:
         return 2;
     case WEIR__QUESTION__BODY_SPOOL_CHUNK:
+    case WEIR__QUESTION__BODY_PERSONAL_ASK:
         return 1;
     case WEIR__QUESTION__BODY_SPOOL_RESULT:
         return question->spool_result->dsn != NULL ? 3 : 1;

@@ -50,6 +50,8 @@
 #define WIRE_HELD_MAX     256
 #define WIRE_LISTED_MAX   50000 /* recipients or outcomes of one list */
 #define WIRE_LET_IN_MAX   16384 /* of one SpoolStored: they fit a frame */
+#define WIRE_AUTHORS_MAX  2    /* who one message says it is from: the envelope, and From */
+#define WIRE_PERSONAL_MAX 8192 /* recipients of each kind in one PersonalKnown: they fit a frame */
 #define WIRE_SENDERS_MAX  256
 #define WIRE_COSTS_MAX    64 /* of one LimitAsk */
 #define WIRE_BUCKET_MAX   512

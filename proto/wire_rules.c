@@ -880,6 +880,22 @@ static const struct wire_rule reputation_news_rules[] = {
 };
 TABLE(reputation_news, reputation_news, NULL);
 
+/* --- personal --- */
+
+static const struct wire_rule personal_ask_rules[] = {
+    TEXTS(Weir__PersonalAsk, senders, WIRE_AUTHORS_MAX, WIRE_ADDRESS_MAX),
+    TEXT(Weir__PersonalAsk, author, WIRE_ADDRESS_MAX),
+    END,
+};
+TABLE(personal_ask, personal_ask, NULL);
+
+static const struct wire_rule personal_known_rules[] = {
+    COUNT(Weir__PersonalKnown, safe, WIRE_PERSONAL_MAX),
+    COUNT(Weir__PersonalKnown, blocked, WIRE_PERSONAL_MAX),
+    END,
+};
+TABLE(personal_known, personal_known, NULL);
+
 /* --- questions and answers --- */
 
 static bool question_has_body(const void *message, struct error *why)
@@ -904,6 +920,7 @@ static const struct wire_rule question_rules[] = {
     CASE(Weir__Question, WEIR__QUESTION__BODY_SIGNATURE_LIST, signature_list),
     CASE(Weir__Question, WEIR__QUESTION__BODY_SIGNATURE_FETCH, signature_fetch),
     CASE(Weir__Question, WEIR__QUESTION__BODY_REPUTATION_ASK, reputation_ask),
+    CASE(Weir__Question, WEIR__QUESTION__BODY_PERSONAL_ASK, personal_ask),
     END,
 };
 TABLE(question, question, question_has_body);
@@ -933,6 +950,7 @@ static const struct wire_rule answer_rules[] = {
     CASE(Weir__Answer, WEIR__ANSWER__BODY_SIGNATURE_FILES, signature_files),
     CASE(Weir__Answer, WEIR__ANSWER__BODY_SIGNATURE_DATA, signature_data),
     CASE(Weir__Answer, WEIR__ANSWER__BODY_REPUTATION_NEWS, reputation_news),
+    CASE(Weir__Answer, WEIR__ANSWER__BODY_PERSONAL_KNOWN, personal_known),
     END,
 };
 TABLE(answer, answer, answer_is_one);

@@ -147,6 +147,7 @@ struct server {
     struct verifier *verifier;
     struct limiter *limiter; /* NULL: nothing is limited */
     struct stops stops;      /* outbound protection */
+    bool personal_blocks;    /* some recipient has a block list of his own */
     struct metric *stopped[2]; /* messages: refused, and put into the spool to rest */
     struct feed *feed;       /* NULL: nobody is judged by reputation */
     struct node *node;
@@ -176,6 +177,7 @@ struct server {
     struct metric *layers[LAYERS];
     struct metric *sessions_now, *recipients_accepted, *recipients[DISPOSITION_COUNT];
     struct metric *messages[2][DISPOSITION_COUNT]; /* [0] from outsiders, [1] from inside */
+    struct metric *personal_questions[2], *personal_blocked[2]; /* messages: unavailable, known; recipients' copies: quarantined, discarded */
     struct metric *spam_fates[SPAM_FATES], *spam_incomplete; /* recipients' copies by enum spam_fate; messages of which an engine said nothing */
     struct metric *exceptions_used[2]; /* for the size, for the recipients */
     struct metric *stores[SPOOL_STORED_COUNT], *store_seconds, *in_session, *maybe_stored;

@@ -174,12 +174,9 @@ void outcome_of_spam_engines(struct outcome *out, const struct queue_id *id)
     outcome_set(out, DISPOSITION_DEFERRED, "spam-engine", 451, "4.3.0", "Message not checked for spam; try again later (id %s)", id->text);
 }
 
-void outcome_of_spam(struct outcome *out, bool refused, const struct queue_id *id)
+void outcome_of_spam(struct outcome *out, const struct queue_id *id)
 {
-    if (refused)
-        outcome_set(out, DISPOSITION_REFUSED, "spam", 550, "5.7.1", "Message refused: it looks like spam (id %s)", id->text);
-    else
-        outcome_set(out, DISPOSITION_DISCARDED, "spam", 250, "2.0.0", "Ok: queued as %s", id->text);
+    outcome_set(out, DISPOSITION_REFUSED, "spam", 550, "5.7.1", "Message refused: it looks like spam (id %s)", id->text);
 }
 
 void outcome_of_limit(struct outcome *out, const char *text)
@@ -187,9 +184,9 @@ void outcome_of_limit(struct outcome *out, const char *text)
     outcome_set(out, DISPOSITION_DEFERRED, "limit", 450, "4.7.1", "%s", text);
 }
 
-void outcome_of_discard(struct outcome *out, const struct queue_id *id)
+void outcome_of_discard(struct outcome *out, const char *why, const struct queue_id *id)
 {
-    outcome_set(out, DISPOSITION_DISCARDED, "route", 250, "2.0.0", "Ok: queued as %s", id->text);
+    outcome_set(out, DISPOSITION_DISCARDED, why, 250, "2.0.0", "Ok: queued as %s", id->text);
 }
 
 void outcome_of_farewell(struct outcome *out, enum farewell farewell, bool handed_over)

@@ -59,11 +59,11 @@ void outcome_of_refusal(struct outcome *out, enum refusal refusal, unsigned viol
 /* Spam engines say nothing, and spam_failure = tempfail. */
 void outcome_of_spam_engines(struct outcome *out, const struct queue_id *id);
 /* By its score: refused, else discarded. */
-void outcome_of_spam(struct outcome *out, bool refused, const struct queue_id *id);
+void outcome_of_spam(struct outcome *out, const struct queue_id *id);
 /* text: which limit of the policy was reached. */
 void outcome_of_limit(struct outcome *out, const char *text);
 /* All recipients' routes say discard. */
-void outcome_of_discard(struct outcome *out, const struct queue_id *id);
+void outcome_of_discard(struct outcome *out, const char *why, const struct queue_id *id);
 /* handed_over: the next hop may have it. */
 void outcome_of_farewell(struct outcome *out, enum farewell farewell, bool handed_over);
 /* The next hop's final word. */

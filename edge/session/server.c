@@ -62,6 +62,10 @@ static void make_metrics(struct server *server, struct metrics *metrics)
     server->maybe_stored = metrics_counter(metrics, "weir_edge_spool_bypassed_maybe_duplicates_total", NULL);
     for (size_t i = 0; i < SPAM_FATES; i++)
         server->spam_fates[i] = metrics_counter(metrics, "weir_spam_recipients_total", "fate=\"%s\"", spam_fate_name((enum spam_fate)i));
+    for (size_t i = 0; i < 2; i++) {
+        server->personal_questions[i] = metrics_counter(metrics, "weir_personal_questions_total", "result=\"%s\"", i == 0 ? "unavailable" : "known");
+        server->personal_blocked[i] = metrics_counter(metrics, "weir_personal_blocked_total", "fate=\"%s\"", i == 0 ? "quarantine" : "discard");
+    }
     server->spam_incomplete = metrics_counter(metrics, "weir_spam_incomplete_total", NULL);
     server->exceptions_used[0] = metrics_counter(metrics, "weir_exceptions_used_total", "limit=\"size\"");
     server->exceptions_used[1] = metrics_counter(metrics, "weir_exceptions_used_total", "limit=\"recipients\"");
@@ -126,6 +130,11 @@ void server_set_node(struct server *server, struct node *node)
 void server_set_stops(struct server *server, const Weir__OutboundStops *told, const Weir__OutboundPools *pools)
 {
     stops_set(&server->stops, told, pools);
+}
+
+void server_set_personal(struct server *server, bool blocks)
+{
+    server->personal_blocks = blocks;
 }
 
 void server_set_cluster(struct server *server, const char *mark)

@@ -46,6 +46,8 @@ void server_free(struct server **server); /* breaks off its sessions */
 void server_break_off(struct server *server);
 /* What EHLO offers as XWEIR, by which the cluster's edges know each other. "": nothing is said. */
 void server_set_cluster(struct server *server, const char *mark);
+/* Some recipient has a block list of his own: they are asked about. */
+void server_set_personal(struct server *server, bool blocks);
 /* Whom outbound protection slows down or stops now, and whose mail operators moved to an egress pool; NULL: nobody. */
 void server_set_stops(struct server *server, const Weir__OutboundStops *told, const Weir__OutboundPools *pools);
 /* The egress pool that spooled mail goes out from; "": as the kernel chooses. Borrowed until the configuration or the cluster state is another. */

@@ -104,10 +104,7 @@ static void apply(struct transaction *tx, struct entry *entry, enum spam_fate fa
         transaction_quarantine(tx, entry, WEIR__QUARANTINE__QUARANTINE_SPAM);
         break;
     case SPAM_FATE_DISCARD:
-        entry->discard = entry->spam = true;
-        entry->leg = NULL;
-        tx->to_deliver--;
-        tx->to_discard++;
+        transaction_discard(tx, entry, "spam");
         break;
     }
 }
@@ -126,14 +123,10 @@ static void note_score(struct transaction *tx)
 /* Their own lists are asked about it, when it is stored. */
 static void note_author(struct transaction *tx)
 {
-    char from[SMTP_ADDRESS_MAX], *copy;
-    size_t len;
-    const char *bytes = message_beginning(tx->message, &len, &copy);
-    if (bytes == NULL || !header_author(from, bytes, header_length(bytes, len)))
-        *from = '\0';
+    char from[SMTP_ADDRESS_MAX];
+    message_from(tx->message, from);
     const char *author = spam_author(tx->verdict->spam, from, tx->sender);
     tx->author = author != NULL ? xstrdup(author) : NULL;
-    free(copy);
 }
 
 static bool is_refused_for_want_of_engines(struct transaction *tx)
@@ -174,12 +167,8 @@ bool transaction_judge_spam(struct transaction *tx, struct outcome *outcome)
         apply(tx, &tx->entries[i], fate, refuses_all);
     }
     if (refuses_all)
-        outcome_of_spam(outcome, true, &tx->id);
-    else if (discarded > 0 && tx->to_deliver == 0)
-        outcome_of_spam(outcome, false, &tx->id);
-    else if (discarded > 0 && !tx->spool)
-        transaction_leave_hops(tx); /* its next hop was told of all of them */
-    return !refuses_all && (discarded == 0 || tx->to_deliver > 0);
+        outcome_of_spam(outcome, &tx->id);
+    return !refuses_all && transaction_is_left(tx, discarded, "spam", outcome);
 }
 
 char *transaction_dress(struct transaction *tx, bool virus_line, size_t *len, uint64_t *skip)

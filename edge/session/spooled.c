@@ -13,7 +13,7 @@
 #include "edge/scan/stamp.h"
 #include "edge/session/transaction.h"
 
-static Weir__SpoolRecipients *make_recipients(const struct transaction *tx)
+Weir__SpoolRecipients *transaction_recipients(const struct transaction *tx)
 {
     Weir__SpoolRecipients *list = xmalloc(sizeof *list);
     weir__spool_recipients__init(list);
@@ -60,7 +60,7 @@ void transaction_quarantine(struct transaction *tx, struct entry *entry, Weir__Q
     entry->quarantine = reason;
 }
 
-static void free_recipients(Weir__SpoolRecipients *list)
+void transaction_recipients_free(Weir__SpoolRecipients *list)
 {
     for (size_t i = 0; i < list->n_recipients; i++) {
         free(list->recipients[i]->destination.data);
@@ -218,7 +218,7 @@ void transaction_spool(struct transaction *tx)
     envelope.stopped = wire_text(tx->stopped != NULL ? tx->stopped : "");
     metric_add(server->stopped[1], tx->stopped != NULL);
 
-    Weir__SpoolRecipients *recipients = make_recipients(tx);
+    Weir__SpoolRecipients *recipients = transaction_recipients(tx);
     char *prefix = transaction_dress(tx, false, &prefix_len, &skip);
     struct spool_store_options options = {
         .base = server->base,
@@ -233,7 +233,7 @@ void transaction_spool(struct transaction *tx)
         .timeout_ms = session->config->edge.spool_timeout,
     };
     tx->store = spool_store_new(&options, on_stored, tx);
-    free_recipients(recipients);
+    transaction_recipients_free(recipients);
     free(prefix);
     tx->handed_over = true;
     census_hand_over(server->census, server->worker);

@@ -80,6 +80,8 @@ void transaction_free(struct transaction **transaction, enum farewell farewell)
         write_down(tx, &outcome);
     }
     limits_cancel(tx->session);
+    node_question_cancel(&tx->personal_question);
+    personal_fini(&tx->personal);
     spool_store_cancel(&tx->store); /* before the message, which these two borrow */
     legs_free(tx);
     drop_message(tx);
@@ -312,7 +314,7 @@ static void write_down(struct transaction *tx, const struct outcome *outcome)
         bool stored = outcome->disposition == DISPOSITION_SPOOLED || outcome->disposition == DISPOSITION_QUARANTINED;
         if (tx->entries[i].discard && (outcome->disposition == DISPOSITION_DELIVERED || stored)) {
             own.disposition = DISPOSITION_DISCARDED;
-            own.why = tx->entries[i].spam ? "spam" : "route";
+            own.why = tx->entries[i].discard_why != NULL ? tx->entries[i].discard_why : "route";
         } else if (tx->entries[i].quarantine != WEIR__QUARANTINE__QUARANTINE_NOT && stored) {
             own.disposition = DISPOSITION_QUARANTINED;
             own.why = wire_quarantine_name(tx->entries[i].quarantine);
@@ -405,16 +407,20 @@ void transaction_hand_over(struct transaction *tx)
 /* Handoff: its clients cannot come again, so what nobody can scan now is scanned in the spool, before delivery. */
 static void hand_over_unscanned(struct transaction *tx)
 {
+    struct outcome outcome;
     scan_result_free(&tx->verdict);
     tx->unscanned = true;
-    transaction_spool(tx);
+    if (transaction_apply_personal(tx, &outcome))
+        transaction_spool(tx);
+    else
+        transaction_finish(tx, &outcome);
 }
 
 static void judge(struct transaction *tx)
 {
     struct outcome outcome;
     if (outcome_of_verdict(&outcome, tx->verdict, &tx->session->config->edge, session_is_inside(tx->session), &tx->id)) {
-        if (transaction_judge_spam(tx, &outcome))
+        if (transaction_judge_spam(tx, &outcome) && transaction_apply_personal(tx, &outcome))
             transaction_hand_over(tx);
         else
             transaction_finish(tx, &outcome);
@@ -440,6 +446,16 @@ static void end_without_scanner(struct transaction *tx)
     }
     outcome_of_busy_farm(&outcome);
     transaction_finish(tx, &outcome);
+}
+
+void transaction_conclude(struct transaction *tx)
+{
+    if (tx->personal_question != NULL)
+        tx->waits = true;
+    else if (tx->farm_busy)
+        end_without_scanner(tx);
+    else
+        judge(tx);
 }
 
 static void refuse_message(struct transaction *tx)
@@ -482,14 +498,14 @@ void transaction_limited(struct transaction *tx, const struct limit_verdict *ver
         outcome_of_limit(&outcome, limits_text(text, verdict));
         transaction_finish(tx, &outcome);
     } else if (tx->to_deliver == 0) {
-        outcome_of_discard(&outcome, &tx->id);
+        outcome_of_discard(&outcome, "route", &tx->id);
         transaction_finish(tx, &outcome);
-    } else if (session->server->farm == NULL || tx->verdict != NULL) {
-        judge(tx);
-    } else if (tx->farm_busy) {
-        end_without_scanner(tx);
     } else {
-        scan_finish(tx->scan);
+        transaction_ask_personal(tx);
+        if (session->server->farm == NULL || tx->verdict != NULL || tx->farm_busy)
+            transaction_conclude(tx);
+        else
+            scan_finish(tx->scan);
     }
 }
 
@@ -516,7 +532,7 @@ static void on_verdict(void *arg, const struct scan_result *result)
         tx->verdict->reason = WEIR__UNKNOWN_REASON__UNKNOWN_PROTOCOL;
     }
     if (tx->complete)
-        judge(tx);
+        transaction_conclude(tx);
     session_settle(session);
 }
 
@@ -529,7 +545,7 @@ static void on_busy(void *arg, const char *why)
     tx->farm_busy = true;
     log_write(LOG_WARNING, "%s: no scanner takes the message: %s", tx->id.text, why);
     if (tx->complete)
-        end_without_scanner(tx);
+        transaction_conclude(tx);
     session_settle(session);
 }
 

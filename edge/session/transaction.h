@@ -4,6 +4,7 @@
  * transaction.h - what transaction.c, recipients.c, repair.c and spooled.c share; nobody else includes it
  */
 #include "edge/session/internal.h"
+#include "edge/spam/personal.h"
 #include "edge/spam/told.h"
 
 struct answer {
@@ -35,7 +36,7 @@ struct entry { /* a recipient; or, while replies are owed, something else that h
     unsigned ordinal;      /* asked: its number in the leg's delivery */
     struct verify_wait *verified; /* asked: not the next hop by the delivery, but the verifier; NULL: no */
     bool discard;          /* its route says discard, or */
-    bool spam;             /* its copy's spam score */
+    const char *discard_why; /* "spam": its copy's score; "blocklist": its recipient's own list. NULL: the route. Static */
     Weir__Quarantine quarantine; /* why its copy is for the quarantine; NOT: it is not */
     uint64_t policy_epoch; /* what decided: the policy, */
     char rule[RELAY_RULE_MAX]; /* and its lines, as in struct relay_answer */
@@ -74,6 +75,9 @@ struct transaction {
     bool deferred_late;                /* in_session: one of them for now only */
     struct spool_store *store;
     uint64_t store_us;                 /* when it was asked for */
+    struct node_question *personal_question; /* what its recipients' own lists say; NULL: not asked, or known */
+    struct personal personal;
+    bool waits;                        /* for that: the verdict is there */
     struct repair *repair;             /* of the message's header; NULL: it goes on as it is */
     struct message *message;
     struct scan *scan;
@@ -110,6 +114,8 @@ extern const struct delivery_handlers transaction_delivery_handlers;
 size_t transaction_received(struct transaction *tx, char out[RECEIVED_MAX]);
 /* Bytes of the message as it goes on, repaired where that is to be done. */
 void transaction_take(struct transaction *tx, const char *bytes, size_t len);
+/* The answer that the verdict waited for is there, or will not come. */
+void transaction_conclude(struct transaction *tx);
 /* To the next hop of tx->direct. */
 void transaction_deliver(struct transaction *tx);
 /* On with a message that may go on: to its next hop, or, where it goes there or somebody's copy is for the quarantine, all of it into the spool. */
@@ -142,7 +148,22 @@ bool transaction_judge_spam(struct transaction *tx, struct outcome *outcome);
 /* What goes in front of the message, with Received; malloced. See message_dress(). */
 char *transaction_dress(struct transaction *tx, bool virus_line, size_t *len, uint64_t *skip);
 
+/* ---- personal.c ---- */
+
+/* The message is complete: asks whether any of its recipients wants nothing from its sender, while it is scanned. */
+void transaction_ask_personal(struct transaction *tx);
+/* What the answer means for their copies of a message that may go on; nothing where none came. false: nobody is left, and the whole has an outcome. */
+bool transaction_apply_personal(struct transaction *tx, struct outcome *outcome);
+/* The copy of an accepted recipient is dropped. why: static. */
+void transaction_discard(struct transaction *tx, struct entry *entry, const char *why);
+/* So many were dropped. false: nobody is left, and the whole has an outcome. */
+bool transaction_is_left(struct transaction *tx, unsigned discarded, const char *why, struct outcome *outcome);
+
 /* ---- spooled.c ---- */
+
+/* For transaction_recipients_free(): those with a next hop, with their quarantine. */
+Weir__SpoolRecipients *transaction_recipients(const struct transaction *tx);
+void transaction_recipients_free(Weir__SpoolRecipients *list);
 
 /* The copy of an accepted recipient is for the quarantine: before transaction_hand_over(). Who is discarded by route stays so. */
 void transaction_quarantine(struct transaction *tx, struct entry *entry, Weir__Quarantine reason);

@@ -5,6 +5,7 @@
 #include "common/log.h"
 #include "common/memory.h"
 #include "edge/scan/stamp.h"
+#include "edge/spam/author.h"
 #include "edge/spam/fields.h"
 
 #define HEADER_MAX (1024u * 1024) /* a longer header is not edited: max_header_size refuses it by default */
@@ -32,6 +33,18 @@ const char *message_beginning(const struct message *message, size_t *len, char *
         *len += (size_t)got;
     }
     return bytes;
+}
+
+bool message_from(const struct message *message, char out[SMTP_ADDRESS_MAX])
+{
+    char *copy;
+    size_t len;
+    const char *bytes = message_beginning(message, &len, &copy);
+    bool found = bytes != NULL && header_author(out, bytes, header_length(bytes, len));
+    if (!found)
+        *out = '\0';
+    free(copy);
+    return found;
 }
 
 static char *edited_header(const struct dress *dress, const struct message *message, size_t *edited_len, uint64_t *skip)

@@ -6,6 +6,7 @@
 #include "common/settings.h"
 #include "edge/message/message.h"
 #include "edge/scan/scan.h"
+#include "edge/smtp/address.h"
 
 struct dress {
     const struct spam_settings *settings;
@@ -26,6 +27,8 @@ struct dress {
 char *message_dress(const struct dress *dress, const struct message *message, size_t *len, uint64_t *skip);
 /* The beginning of a message, with all of its header. *copy: to be freed (NULL: nothing). NULL: it cannot be read; that is logged. */
 const char *message_beginning(const struct message *message, size_t *len, char **copy);
+/* The address in its From, canonical; false, and "": see header_author(). */
+bool message_from(const struct message *message, char out[SMTP_ADDRESS_MAX]);
 /* The most that it adds to a message. */
 uint64_t message_dress_max(const struct spam_settings *settings);
 

@@ -10,6 +10,7 @@
  * judge.c   what spam engines hear and say of it
  */
 #include "common/clock.h"
+#include "edge/spam/personal.h"
 #include "edge/spam/told.h"
 #include "edge/spool/lease.h"
 #include "edge/spool/runner.h"
@@ -50,13 +51,14 @@ struct job {
     char destination[WIRE_WORDS_MAX + 1];
     struct lease_time time;
     enum job_state state;
-    struct node_question *question;    /* the result */
+    struct node_question *question;    /* the result; or what recipients' own lists say */
     struct ahead_window window;        /* of the body: what was asked for */
     uint64_t body_size;                /* 0: not known yet */
     struct event *again;               /* a question that got no answer is asked once more */
     struct message *message;
     struct scan *scan;
     struct scan_result *verdict;       /* found here */
+    struct personal personal;          /* recipients who want it in spite of its score */
     bool tagged;                       /* as spam: its Subject says so */
     uint32_t required;                 /* hundredths: from it on X-Spam-Flag says YES */
     struct delivery *delivery;
@@ -145,6 +147,8 @@ void job_notify(struct job *job);
 
 /* Borrowed from both; NULL: no engine is to be asked. */
 const Weir__SpamFacts *job_spam_facts(const struct job *job, struct spam_told *told);
+/* The same: whether those whose copy would be kept as spam want it all the same. true: asked is called once, unless job->question is cancelled. */
+bool job_ask_personal(struct job *job, node_answer_handler asked);
 /* Of a message just found clean: settles whose copy is spam, notes what is to be said in its header. Nothing where no engine was asked. */
 void job_judge_spam(struct job *job);
 /* What stands in front of the message, last at its end; malloced. See message_dress(). */

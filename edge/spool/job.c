@@ -98,6 +98,7 @@ void job_free(struct job *job)
     free(job->result.dsn_recipients);
     free(job->result.dsn_text);
     scan_result_free(&job->verdict);
+    personal_fini(&job->personal);
     event_free(job->again);
     wire_recipients_free(&job->recipients);
     weir__spool_lease__free_unpacked(job->lease, NULL);
@@ -377,16 +378,26 @@ static void settle_verdict(struct job *job)
         job_report(job);
 }
 
+static void on_personal(void *arg, const Weir__Answer *answer, const struct link_payload *payloads, size_t count)
+{
+    struct job *job = arg;
+    (void)payloads, (void)count;
+    job->question = NULL;
+    personal_take(&job->personal, answer);
+    job_judge_spam(job);
+    deliver(job);
+}
+
 static void on_verdict(void *arg, const struct scan_result *result)
 {
     struct job *job = arg;
     job->scan = NULL; /* freed right after this */
     job->verdict = scan_result_copy(result);
-    if (job_is_clean(job)) {
+    if (!job_is_clean(job)) {
+        settle_verdict(job);
+    } else if (!job_ask_personal(job, on_personal)) {
         job_judge_spam(job);
         deliver(job);
-    } else {
-        settle_verdict(job);
     }
 }
 

@@ -8,6 +8,7 @@
 #include "common/log.h"
 #include "common/memory.h"
 #include "common/score.h"
+#include "edge/spam/author.h"
 #include "edge/spam/dress.h"
 #include "edge/spam/fields.h"
 #include "edge/spool/internal.h"
@@ -31,6 +32,41 @@ const Weir__SpamFacts *job_spam_facts(const struct job *job, struct spam_told *t
     /* Our own reports are no spam, and what a session scored says so in its header. */
     bool wanted = job->runner->options.spam->spam_engines.count > 0 && told->facts.n_recipients > 0 && !envelope->dsn && !envelope->scored;
     return wanted ? &told->facts : NULL;
+}
+
+static enum spam_fate fate_of(const struct job *job, size_t index, struct spam_bands *bands)
+{
+    const struct spool_runner *runner = job->runner;
+    const Weir__SpoolRecipient *recipient = job->recipients->recipients[index];
+    char address[WIRE_ADDRESS_MAX + 1];
+    runner->options.spam_bands(runner->options.arg, job->lease->envelope, wire_string(address, sizeof address, &recipient->address), bands);
+    enum spam_fate fate = spam_fate(bands, job->verdict->spam->score);
+    bool kept = fate == SPAM_FATE_QUARANTINE || fate == SPAM_FATE_REJECT;
+    return kept && personal_is_safe(&job->personal, recipient->index) ? SPAM_FATE_DELIVER : fate;
+}
+
+bool job_ask_personal(struct job *job, node_answer_handler asked)
+{
+    const struct spool_runner_options *options = &job->runner->options;
+    char from[SMTP_ADDRESS_MAX], sender[WIRE_ADDRESS_MAX + 1];
+    struct spam_bands bands;
+    size_t kept = 0;
+    if (job->verdict->spam == NULL || !node_is_connected(options->node))
+        return false;
+    for (size_t i = 0; i < job->recipients->n_recipients; i++)
+        if (is_judged(job, i)) {
+            enum spam_fate fate = fate_of(job, i, &bands);
+            kept += fate == SPAM_FATE_QUARANTINE || fate == SPAM_FATE_REJECT;
+        }
+    if (kept == 0)
+        return false;
+    message_from(job->message, from);
+    const char *author = spam_author(job->verdict->spam, from, wire_string(sender, sizeof sender, &job->lease->envelope->sender));
+    if (author == NULL)
+        return false;
+    struct personal_facts facts = { .sender = "", .from = "", .author = author };
+    job->question = personal_ask(options->node, job->recipients, &facts, options->spam->personal_timeout, asked, job);
+    return job->question != NULL;
 }
 
 static void settle_spam(struct job *job, size_t index, enum spam_fate fate)
@@ -58,7 +94,7 @@ void job_judge_spam(struct job *job)
 {
     const struct spool_runner *runner = job->runner;
     const Weir__SpamResult *result = job->verdict->spam;
-    char score[SCORE_TEXT_MAX], symbols[SPAM_SYMBOLS_TEXT_MAX], address[WIRE_ADDRESS_MAX + 1];
+    char score[SCORE_TEXT_MAX], symbols[SPAM_SYMBOLS_TEXT_MAX];
     job->required = SCORE_OFF;
     if (result == NULL)
         return;
@@ -68,9 +104,9 @@ void job_judge_spam(struct job *job)
         struct spam_bands bands;
         if (!is_judged(job, i))
             continue;
-        runner->options.spam_bands(runner->options.arg, job->lease->envelope, wire_string(address, sizeof address, &job->recipients->recipients[i]->address), &bands);
+        enum spam_fate fate = fate_of(job, i, &bands);
         job->required = bands.quarantine < job->required ? bands.quarantine : job->required;
-        settle_spam(job, i, spam_fate(&bands, result->score));
+        settle_spam(job, i, fate);
     }
 }
 

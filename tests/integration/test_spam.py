@@ -204,6 +204,31 @@ def test_a_safe_list_goes_by_who_signed(site, keys):
         site.query("select web_personal_set('alice@example.edu', 'friend@example.org', '', 10)")
 
 
+def test_S35_a_block_list_is_of_one_recipient(site):
+    """Of a sender of the envelope or in From, who proves nothing; what is blocked is neither lost nor anybody else's affair."""
+    assert site.query("select web_personal_set('bob@example.edu', '@Foe.example', 'block', 10), web_personal_set('bob@example.edu', 'nice@foe.example', 'safe', 10),"
+                      " web_personal_set('bob@example.edu', 'pest@example.org', 'block', 10)") == [["done"] * 3]
+    epoch = int(site.query("select epoch from cluster")[0][0])
+    wait_until(lambda: site.metric("weir_node_epoch", node="edge-1") >= epoch, 30, "the edge knows that there is a block list")
+    sent, both, before = [], ["alice@example.edu", "Bob@example.edu"], site.metric("weir_personal_blocked_total", fate="quarantine") or 0
+    for sender, author, blocked in (("x@foe.example", "sender@example.org", True), ("sender@example.org", "y@FOE.example", True), ("nice@foe.example", "sender@example.org", False),
+                                    ("pest@example.org", "sender@example.org", True), ("sender@example.org", "sender@example.org", False)):
+        raw = message().replace(b"<sender@example.org>", f"<{author}>".encode())
+        sent.append((send(site, raw, recipients=both, sender=sender), raw, sender, author, blocked))
+    for answer, raw, sender, author, blocked in sent:
+        assert answer.code == 250
+        wanted = {"alice@example.edu": "delivered", "bob@example.edu": "quarantined:blocklist" if blocked else "delivered"}
+        wait_until(lambda: {to.lower(): what for to, what in audited(site, answer).items()} == wanted, 30, f"{sender}, {author}: {wanted}")
+        (_, envelope), = wait_until(lambda: site.sink.with_token(token_of(raw)), what="one copy for whoever gets it")
+        assert len(envelope["recipients"]) == 2 - blocked
+    raw = message()
+    answer = send(site, raw, recipients=both[1:], sender="x@foe.example")
+    wait_until(lambda: list(audited(site, answer).values()) == ["quarantined:blocklist"], 30, "nobody else gets it")
+    wait_until(lambda: site.metric("weir_personal_blocked_total", fate="quarantine") == before + 4, 30, "the copies in the metrics")
+    assert site.query(f"select web_quarantine_release('bob@example.edu', '{answer.queue_id}')") == [["released"]], "it is his to release"
+    assert arrived(site, raw)[1]["X-Weir-Released"] == "from quarantine; reason=blocklist"
+
+
 @pytest.mark.parametrize("points, score, fate", BANDS)
 def test_S7_S8_bands(site, points, score, fate):
     raw = with_points(points)

@@ -721,8 +721,16 @@ struct node_question *node_ask(struct node *node, Weir__Question *question, cons
                                uint64_t timeout_ms, node_answer_handler answer, void *arg)
 {
     (void)node, (void)payloads, (void)count, (void)timeout_ms;
-    wire_string(doubles.login, sizeof doubles.login, &question->auth_check->login);
-    wire_string(doubles.password, sizeof doubles.password, &question->auth_check->password);
+    if (question->body_case == WEIR__QUESTION__BODY_PERSONAL_ASK) { /* "of the envelope, in From" */
+        char senders[2][120] = { "", "" };
+        for (size_t i = 0; i < question->personal_ask->n_senders; i++)
+            wire_string(senders[i], sizeof senders[i], &question->personal_ask->senders[i]);
+        snprintf(doubles.login, sizeof doubles.login, "%s %s", senders[0], senders[1]);
+        *doubles.password = '\0';
+    } else {
+        wire_string(doubles.login, sizeof doubles.login, &question->auth_check->login);
+        wire_string(doubles.password, sizeof doubles.password, &question->auth_check->password);
+    }
     doubles.question = calloc(1, sizeof *doubles.question);
     *doubles.question = (struct node_question){ answer, arg };
     return doubles.question;
@@ -754,6 +762,21 @@ void coordinator_says(Weir__AuthOutcome outcome, const char *account, const char
     free(doubles.question);
     doubles.question = NULL;
     question.answer(question.arg, outcome != 0 ? &answer : NULL, NULL, 0);
+}
+
+void coordinator_knows_blocks(uint32_t *blocked, size_t count)
+{
+    struct node_question question = *doubles.question;
+    Weir__Answer answer = WEIR__ANSWER__INIT;
+    Weir__PersonalKnown known = WEIR__PERSONAL_KNOWN__INIT;
+    known.blocked = blocked;
+    known.n_blocked = count;
+    answer.status = WEIR__ANSWER_STATUS__ANSWER_OK;
+    answer.body_case = WEIR__ANSWER__BODY_PERSONAL_KNOWN;
+    answer.personal_known = &known;
+    free(doubles.question);
+    doubles.question = NULL;
+    question.answer(question.arg, blocked != NULL ? &answer : NULL, NULL, 0);
 }
 
 void doubles_reset(void)

@@ -89,6 +89,8 @@ void scanner_says(Weir__Verdict verdict, Weir__UnknownReason reason, const char 
 void farm_is_busy(void);
 void farm_presses(bool full);
 /* Of AuthCheck: outcome 0 is no answer at all. sender may be NULL. */
+/* Of the recipients that were asked about, these have blocked the sender; NULL: nobody answers. */
+void coordinator_knows_blocks(uint32_t *blocked, size_t count);
 void coordinator_says(Weir__AuthOutcome outcome, const char *account, const char *sender);
 
 #endif

@@ -181,10 +181,11 @@ void scanned(Weir__Verdict verdict, Weir__UnknownReason reason)
 {
     scan_ends(verdict, reason, NULL);
 }
-void scored(uint32_t score)
+void scored(uint32_t score, const char *authentication)
 {
     Weir__SpamResult spam = WEIR__SPAM_RESULT__INIT;
     spam.score = score;
+    spam.authentication = wire_text(authentication);
     scan_ends(WEIR__VERDICT__VERDICT_CLEAN, 0, &spam);
 }
 

@@ -87,7 +87,7 @@ void reply_stored(struct node_question *question, const char *id, uint64_t have,
 
 void scanned(Weir__Verdict verdict, Weir__UnknownReason reason);
 /* Clean, with that score in hundredths. */
-void scored(uint32_t score);
+void scored(uint32_t score, const char *authentication);
 /* To RCPT, and to the message. maybe: it may have been taken. */
 void answer_rcpt(unsigned index, int code, const char *enhanced);
 void answer_message(int code, bool maybe);

@@ -18,6 +18,7 @@
  *                                                                               N TEXT   what goes to the next hop contains TEXT
  *   F TEXT        what was handed over is exactly TEXT (escapes)                T MS     time passes
  *   O cluster     the cluster's mark is known
+ *   O blocks      somebody has a block list             k NUMBER ... of FROM, nobody of FROM, nothing of FROM: who blocked the sender or FROM; no answer
  *   O names       clients' names are looked up                                 Y NAME   the DNS says the client's name; -: it has none
  *   J SCORE[-N] ZONES  the lists of the DNS (O dnsbl=...) say of the client; -N: what friends that are silent might have added
  *   E             the final dot has left to the next hop
@@ -131,7 +132,7 @@ struct setup {
     unsigned asked;
     char *policy_limits;
     Weir__OutboundState stopped; /* the client, by outbound protection */
-    bool outside, registered, exception, crowds, no_policy, no_scan, names, cluster;
+    bool outside, registered, exception, crowds, no_policy, no_scan, names, cluster, blocks;
 };
 
 #define CROWDS 6
@@ -201,6 +202,7 @@ static bool begin(struct play *play, const struct setup *setup)
         stops.n_stops = 1;
         server_set_stops(play->server, &stops, NULL);
     }
+    server_set_personal(play->server, setup->blocks);
     if (!setup->no_policy) {
         const char *names = setup->crowds ? crowds : aliases;
         const char *lines = setup->policy_limits != NULL ? setup->policy_limits : "";
@@ -292,6 +294,20 @@ static void coordinator_answers(const char *arg)
     while (strcmp(words[outcome], word) != 0)
         outcome++;
     coordinator_says((Weir__AuthOutcome)outcome, account, *sender != '\0' ? sender : NULL);
+}
+
+/* "0 2 of a@b.test x@y.test": recipients 0 and 2 have blocked one of these. */
+static void blocks(struct play *play, const char *text, size_t line)
+{
+    uint32_t blocked[8];
+    size_t count = 0;
+    const char *of = strstr(text, "of ");
+    ck_assert_msg(doubles.question != NULL && of != NULL && strcmp(doubles.login, of + 3) == 0, "%s, line %zu: asked about \"%s\"", play->name, line,
+                  doubles.question != NULL ? doubles.login : "(nothing)");
+    for (const char *at = text; at < of; at++)
+        if (*at >= '0' && *at <= '7')
+            blocked[count++] = (uint32_t)(*at - '0');
+    coordinator_knows_blocks(strncmp(text, "nothing", 7) == 0 ? NULL : blocked, count);
 }
 
 static void expect_row(struct play *play, const char *want, size_t line)
@@ -421,6 +437,9 @@ static void step(struct play *play, const char *text, size_t line)
         ck_assert_msg(doubles.store != NULL && strcmp(doubles.stored_as, arg) == 0, "%s, line %zu: want \"%s\" stored, got \"%s\"", play->name,
                       line, arg, doubles.store != NULL ? doubles.stored_as : "(nothing)");
         return;
+    case 'k':
+        blocks(play, arg, line);
+        break;
     case 'Z':
     case 'z':
         verifier_opinion(arg, *text == 'z');
@@ -510,6 +529,8 @@ static void run(const char *name, const char *dialogue, bool trickle)
                 setup.names = true;
             else if (strcmp(option, "cluster") == 0)
                 setup.cluster = true;
+            else if (strcmp(option, "blocks") == 0)
+                setup.blocks = true;
             else if (strcmp(option, "crowds") == 0)
                 setup.crowds = true;
             else if (strncmp(option, "limits=", 7) == 0)
@@ -573,6 +594,9 @@ static void run(const char *name, const char *dialogue, bool trickle)
 #define DEVICE_MAIL "C Date: d\nC Message-ID: <i>\nC From: f\nC\nC x\nC .\n"
 #define DEVICE_TEXT "Date: d\\r\\nMessage-ID: <i>\\r\\nFrom: f\\r\\n\\r\\nx\\r\\n"
 #define MAIL "C Subject: x\nC\nC hello\nC .\n"
+#define FROM_MAIL "C From: <x@y.test>\nC\nC hello\nC .\n"
+#define TWO_AGAIN "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<u@example.edu>\nR 250 - ok\nS 250\nC RCPT TO:<v@example.edu>\nR 250 - ok\nS 250\nC DATA\nS 354\n"
+#define TWO_DATA READY TWO_AGAIN
 #define MAIL_TEXT "Subject: x\\r\\n\\r\\nhello\\r\\n"
 
 static const struct {
@@ -1042,6 +1066,23 @@ static const struct {
     { "a virus, discarded", false, "O virus_action=discard\n" ONE_DATA MAIL "V bad\nS 250 2.0.0 Ok: queued as\nA u@example.edu discarded:virus 250" },
     { "a virus, for the quarantine: the next hop is given back, and 250 waits for the commit", false,
       "O virus_action=quarantine\n" ONE_DATA MAIL "V bad\n" KEPT_AS("virus") "Q stored\nS 250 2.0.0 Ok: queued as\nA u@example.edu quarantined:virus 250\nC NOOP\nS 250" },
+    { "who blocked the sender has it in the quarantine, the others get it", false,
+      "O blocks\n" TWO_DATA FROM_MAIL "V clean\n.\nk 1 of a@b.test x@y.test\n" 
+      "K scanned u@example.edu>[sink.example.edu]:2525 v@example.edu>[sink.example.edu]:2525 for blocklist\nQ stored\nS 250 2.0.0 Ok: queued as\n"
+      "A u@example.edu spooled 250\nA v@example.edu quarantined:blocklist 250" },
+    { "or has it discarded, and the answer may come first", false,
+      "O blocks\nO spam.block_action=discard\n" TWO_DATA FROM_MAIL "k 0 1 of a@b.test x@y.test\nV clean\nS 250 2.0.0 Ok: queued as\n"
+      "A u@example.edu discarded:blocklist 250\nA v@example.edu discarded:blocklist 250" },
+    { "of some: the others get it through the spool", false,
+      "O blocks\nO spam.block_action=discard\n" TWO_DATA FROM_MAIL "k 0 of a@b.test x@y.test\nV clean\n"
+      "K scanned v@example.edu>[sink.example.edu]:2525\nQ stored\nS 250\nA u@example.edu discarded:blocklist 250\nA v@example.edu spooled 250" },
+    { "nobody did, or nobody knows in time: it goes its way", false,
+      "O blocks\n" TWO_DATA FROM_MAIL "V clean\nk nobody of a@b.test x@y.test\nD 250 2.0.0 ok\nS 250\nA u@example.edu delivered 250\nA v@example.edu delivered 250\n"
+      TWO_AGAIN FROM_MAIL "V clean\n.\nk nothing of a@b.test x@y.test\nD 250 2.0.0 ok\nS 250\nA u@example.edu delivered 250\nA v@example.edu delivered 250" },
+    { "a virus is a virus, and without a scanner handoff's copy is kept all the same", false,
+      "O blocks\nO profile=handoff\nO no-live\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\nS 250 2.1.5\nC DATA\nS 354\n" FROM_MAIL
+      "k 0 of a@b.test x@y.test\n" KEPT_AS("blocklist") "Q stored\nS 250\nA u@example.edu quarantined:blocklist 250" },
+    { "the client goes while it is asked", false, "O blocks\n" TWO_DATA FROM_MAIL "V clean\nG\nA u@example.edu deferred:client-gone 0\nA v@example.edu deferred:client-gone 0" },
     { "whose list lets it in is said to have it on its way", false,
       "O virus_action=quarantine\n" READY "C MAIL FROM:<>\nS 250\nC RCPT TO:<u@example.edu>\nR 250 - ok\nS 250\nC RCPT TO:<v@example.edu>\nR 250 - ok\nS 250\nC DATA\nS 354\n" MAIL "V bad\n"
       "K unscanned u@example.edu>[sink.example.edu]:2525 for virus v@example.edu>[sink.example.edu]:2525 for virus\nQ stored but the first\nS 250 2.0.0 Ok: queued as\n"

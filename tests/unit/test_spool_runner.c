@@ -244,7 +244,7 @@ START_TEST(judged_by_its_score)
     grant(&(struct grant){ .recipients = 2, .released = judged[_i].released });
     give_body();
     ck_assert(doubles.scan->with_spam);
-    scored(7000);
+    scored(7000, "");
     ck_assert_uint_eq(doubles.deliveries, judged[_i].code != 0);
     for (unsigned i = 0; doubles.delivery != NULL && i < doubles.delivery->asked; i++)
         answer_rcpt(i, 250, "2.1.5");
@@ -256,6 +256,38 @@ START_TEST(judged_by_its_score)
     const Weir__SpoolResult *result = ASKED(RESULT)->question->spool_result;
     ck_assert(result->scored && result->score == 7000 && wire_equal(&result->verdict, "clean"));
     ck_assert(!result->scanned); /* or the next lease would know nothing of its score */
+    settle();
+    runner_end();
+}
+END_TEST
+
+/* Whose own list has the proved author gets it in spite of its score; where nobody says so in time, nobody does. */
+START_TEST(let_in_by_his_own_list)
+{
+    static char engine[] = "native", *engines[] = { engine };
+    static const struct spam_bands keeps = BANDS(SCORE_OFF, 5000, SCORE_OFF, SPAM_QUARANTINE);
+    Weir__Answer answer = WEIR__ANSWER__INIT;
+    Weir__PersonalKnown known = WEIR__PERSONAL_KNOWN__INIT;
+    runner_begin(true);
+    running.spam.spam_engines = (struct config_list){ engines, 1 };
+    running.bands[0] = running.bands[1] = keeps;
+    grant(&(struct grant){ .recipients = 2 });
+    give_body();
+    scored(7000, "spf=pass smtp.mailfrom=example.org");
+    struct node_question *question = asked(WEIR__QUESTION__BODY_PERSONAL_ASK);
+    ck_assert(question != NULL && doubles.deliveries == 0 && ASKED(RESULT) == NULL);
+    ck_assert(wire_equal(&question->question->personal_ask->author, "sender@example.org") && question->count == 1);
+    known.safe = &(uint32_t){ 4 }; /* the second */
+    known.n_safe = 1;
+    answer.status = WEIR__ANSWER_STATUS__ANSWER_OK;
+    answer.body_case = WEIR__ANSWER__BODY_PERSONAL_KNOWN;
+    answer.personal_known = &known;
+    reply(question, _i == 0 ? &answer : NULL, NULL, 0);
+    if (_i == 0) {
+        answer_rcpt(0, 250, "2.1.5");
+        answer_message(250, false);
+    }
+    ck_assert_str_eq(result_text(), _i == 0 ? "quarantined 550, delivered 250" : "quarantined 550, quarantined 550");
     settle();
     runner_end();
 }
@@ -779,6 +811,7 @@ int main(void)
     tcase_add_loop_test(tests, kept_and_released, 0, (int)(sizeof kept / sizeof *kept));
     tcase_add_loop_test(tests, judged_by_its_score, 0, (int)(sizeof judged / sizeof *judged));
     tcase_add_loop_test(tests, not_judged, 0, 3);
+    tcase_add_loop_test(tests, let_in_by_his_own_list, 0, 2);
     tcase_add_loop_test(tests, not_clean, 0, (int)(sizeof verdicts / sizeof *verdicts));
     tcase_add_test(tests, busy_scanners);
     tcase_add_loop_test(tests, silence, 0, 2);

@@ -570,6 +570,29 @@ START_TEST(test_verify_questions)
 }
 END_TEST
 
+START_TEST(test_personal_questions)
+{
+    Weir__PersonalAsk ask = WEIR__PERSONAL_ASK__INIT;
+    Weir__PersonalKnown known = WEIR__PERSONAL_KNOWN__INIT;
+    ProtobufCBinaryData senders[] = { wire_text("a@example.org"), wire_text("b@example.org"), wire_text("c@example.org") };
+    uint32_t *many = calloc(WIRE_PERSONAL_MAX + 1, sizeof *many);
+
+    ask.senders = senders;
+    ask.n_senders = WIRE_AUTHORS_MAX;
+    ck_assert(passes(with_question(WEIR__QUESTION__BODY_PERSONAL_ASK, &ask), 1) && !passes(&frame, 0)); /* the recipients */
+    ask.n_senders++;
+    ck_assert(!passes(&frame, 1));
+    for (uint32_t i = 0; i <= WIRE_PERSONAL_MAX; i++)
+        many[i] = 50000 - i;
+    known.safe = known.blocked = many;
+    known.n_safe = known.n_blocked = WIRE_PERSONAL_MAX;
+    ck_assert(passes(with_answer(WEIR__ANSWER_STATUS__ANSWER_OK, WEIR__ANSWER__BODY_PERSONAL_KNOWN, &known), 0)); /* in one frame */
+    known.n_blocked++;
+    ck_assert(!passes(&frame, 0));
+    free(many);
+}
+END_TEST
+
 START_TEST(test_limit_questions)
 {
     Weir__LimitCost cost = WEIR__LIMIT_COST__INIT, *costs[WIRE_COSTS_MAX + 1];
@@ -926,6 +949,7 @@ int main(void)
     tcase_add_test(tcase, test_questions);
     tcase_add_test(tcase, test_auth_questions);
     tcase_add_test(tcase, test_verify_questions);
+    tcase_add_test(tcase, test_personal_questions);
     tcase_add_test(tcase, test_limit_questions);
     tcase_add_test(tcase, test_reputation_questions);
     tcase_add_test(tcase, test_answers);

@@ -54,6 +54,6 @@ CREATE OR REPLACE FUNCTION cluster_state() RETURNS json LANGUAGE sql STABLE AS $
             'signature_set', signature_set, 'signature_number', signature_number) ORDER BY name) FROM node_known), '[]'),
         'keys', coalesce((SELECT json_agg(json_build_object('key', key, 'name', name, 'role', role) ORDER BY name, key)
             FROM node_key WHERE revoked_at IS NULL), '[]'), 'stops', outbound_stops(), 'beyond', outbound_stops_beyond(),
-        'beyond_states', outbound_states_beyond(), 'pools', outbound_pools())
+        'beyond_states', outbound_states_beyond(), 'pools', outbound_pools(), 'personal_blocks', c.personal_blocks)
     FROM cluster c
 $f$;

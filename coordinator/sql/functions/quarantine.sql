@@ -89,13 +89,6 @@ BEGIN
     PERFORM spool_settle(wanted, amount);
 END $f$;
 
--- Whether this recipient wants mail of this sender in spite of what its score is. a_author: who was proved to have written it; '': anybody may say so.
-CREATE OR REPLACE FUNCTION personal_is_safe(a_recipient text, a_author text) RETURNS boolean LANGUAGE plpgsql STABLE AS $f$
-BEGIN
-    RETURN a_author <> '' AND coalesce((SELECT p.kind FROM personal_list p WHERE p.recipient = a_recipient
-        AND p.sender IN (lower(a_author), '@' || lower(split_part(a_author, '@', -1))) ORDER BY left(p.sender, 1) = '@' LIMIT 1) = 'safe', false);
-END $f$;
-
 -- What a batch of stores has for the quarantine; each id is in the spool, stored by the same transaction or before. Returns the ids for which there is no
 -- room (refused): nothing is left of those; and for other ids, who has no copy here all the same, in order. Spam that its recipient wants, as a list of his says, and whose author was proved, is left in the spool,
 -- and wants no room here.
