@@ -219,14 +219,15 @@ END_TEST
 
 START_TEST(test_migrations)
 {
-    int expected = 1;
+    int last = 0; /* numbers that were given and not used are left out */
     for (const struct migration *m = migrations; m->version != 0; m++) {
-        ck_assert_int_eq(m->version, expected++);
+        ck_assert_int_gt(m->version, last);
+        last = m->version;
         ck_assert_ptr_null(strstr(m->sql, "$migration$"));
         ck_assert_ptr_null(strchr(m->name, '\''));
         ck_assert_msg(strstr(m->sql, "OR REPLACE") == NULL, "%s: what can be replaced is in functions/", m->name);
     }
-    ck_assert_int_gt(expected, 2);
+    ck_assert_int_gt(last, 2);
     char *script = migrate_script();
     ck_assert_ptr_nonnull(strstr(script, "pg_advisory_xact_lock"));
     for (const struct function_file *f = function_files; f->name != NULL; f++)
