@@ -5,6 +5,7 @@
         pg.query("SELECT 1")   # rows as lists of strings
         pg.kill(); pg.start()  # SIGKILL, and back; pg.stop() is the polite way
         Standby(pg.dir)        # another one, that follows it
+    Session(pg)            # a transaction, statement by statement
 
 PostgreSQL refuses to run as root, so as root it runs as postgres (or nobody).
 """
@@ -146,6 +147,39 @@ class PostgreSQL:
 
     def __exit__(self, *_):
         self.remove()
+
+
+class Session:
+    """A transaction of somebody else's, statement by statement; it never is who gives way in a deadlock."""
+
+    def __init__(self, pg):
+        self.psql = subprocess.Popen([pg.bin + "/psql", "-XAtq", pg.conninfo], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                     stderr=subprocess.STDOUT, text=True, bufsize=1)
+        self.do("SET deadlock_timeout = '60s'; BEGIN")
+
+    def say(self, sql):
+        self.psql.stdin.write(sql + ";\n\\echo done\n")
+        self.psql.stdin.flush()
+
+    def heard(self):
+        said = []
+        while (line := self.psql.stdout.readline().strip()) != "done":
+            assert line or self.psql.poll() is None, said
+            said.append(line)
+        return said
+
+    def do(self, sql):
+        self.say(sql)
+        return self.heard()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.psql.kill()
+        self.psql.wait()
+        self.psql.stdin.close()
+        self.psql.stdout.close()
 
 
 class Standby(PostgreSQL):

@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from coordinators import Coordinators, pb, wait_until
+from pg import Session
 from spooling import BODY, Edge, envelope, new_id, recipients
 from test_spool_conversations import count, empty
 from weir import EICAR, message
@@ -288,7 +289,10 @@ def test_full(two, edge):
 
 
 def test_crowd(two, edge):
-    """Everything at once, from everywhere: nothing is lost, nothing goes twice."""
+    """Everything at once, from everywhere: nothing is lost, nothing goes twice, and nobody waits for another's counting."""
+    with Session(two.pg) as first, Session(two.pg) as second:
+        for session, reason in ((first, "''"), (second, "'spam'"), (first, "'spam'"), (second, "''")):
+            assert session.do(f"SET lock_timeout = '20s'; SELECT quarantine_count({reason}, 0, 0, 0, 0, 0, 0), spool_count(0, 0, 0, 0, 0, 0, 0)") == ["|"]
     idents = [new_id() for _ in range(12)]
     for ident in idents:
         edge.stored(ident, ((ALICE, HOP), (BOB, HOP, "spam"), (EVE, HOP, "spam")))

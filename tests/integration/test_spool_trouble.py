@@ -1,10 +1,10 @@
 """What goes wrong with the spool: leases that end without a word, results nobody can write down, rows nobody can read, locks nobody lets go of."""
-import subprocess
 import time
 
 import pytest
 
 from coordinators import Coordinators, pb, wait_until
+from pg import Session
 from spooling import BODY, Edge, envelope, new_id, recipients
 from test_spool_conversations import count, empty, leases_end
 
@@ -29,39 +29,6 @@ def edge(two):
     yield Edge(node)
     node.close()
     assert two.pg.query("SELECT difference FROM spool_sums()") == [["0"]], "every stored recipient is accounted for"
-
-
-class Session:
-    """A transaction of somebody else's, statement by statement; it never is who gives way in a deadlock."""
-
-    def __init__(self, pg):
-        self.psql = subprocess.Popen([pg.bin + "/psql", "-XAtq", pg.conninfo], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                     stderr=subprocess.STDOUT, text=True, bufsize=1)
-        self.do("SET deadlock_timeout = '60s'; BEGIN")
-
-    def say(self, sql):
-        self.psql.stdin.write(sql + ";\n\\echo done\n")
-        self.psql.stdin.flush()
-
-    def heard(self):
-        said = []
-        while (line := self.psql.stdout.readline().strip()) != "done":
-            assert line or self.psql.poll() is None, said
-            said.append(line)
-        return said
-
-    def do(self, sql):
-        self.say(sql)
-        return self.heard()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.psql.kill()
-        self.psql.wait()
-        self.psql.stdin.close()
-        self.psql.stdout.close()
 
 
 def queued(two, what):

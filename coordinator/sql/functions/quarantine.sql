@@ -7,7 +7,7 @@
 CREATE OR REPLACE FUNCTION quarantine_count(a_reason text, messages bigint, bytes bigint, kept bigint, released bigint, deleted bigint, expired bigint)
 RETURNS void LANGUAGE plpgsql AS $f$
 BEGIN
-    INSERT INTO quarantine_usage AS u VALUES (current_setting('application_name'), $1, $2, $3, $4, $5, $6, $7)
+    INSERT INTO quarantine_usage AS u VALUES (usage_slot(), $1, $2, $3, $4, $5, $6, $7)
     ON CONFLICT (slot, reason) DO UPDATE SET messages = u.messages + $2, bytes = u.bytes + $3, kept = u.kept + $4, released = u.released + $5,
         deleted = u.deleted + $6, expired = u.expired + $7;
 END $f$;
@@ -278,12 +278,12 @@ BEGIN
     LOOP
         expired := expired + quarantine_end(one.id, one.numbers, 'expired', 'quarantine', '');
     END LOOP;
-    WITH gone AS (
-        DELETE FROM quarantine_copy WHERE ctid = ANY (ARRAY(SELECT c.ctid FROM quarantine_copy c
-            WHERE c.state IN ('released', 'deleted', 'expired') AND c.hold_by = '' AND c.changed_at < clock_timestamp() - memory
-            ORDER BY c.changed_at LIMIT most FOR UPDATE SKIP LOCKED)) RETURNING id
-    )
-    SELECT array_agg(DISTINCT g.id) INTO forgotten FROM gone g;
+    -- Whoever has a message holds its copies next: one that somebody has is left for another turn.
+    forgotten := ARRAY(SELECT q.id FROM quarantine_message q WHERE q.id = ANY (ARRAY(SELECT c.id FROM quarantine_copy c
+        WHERE c.state IN ('released', 'deleted', 'expired') AND c.hold_by = '' AND c.changed_at < clock_timestamp() - memory
+        ORDER BY c.changed_at LIMIT most)) FOR UPDATE SKIP LOCKED);
+    DELETE FROM quarantine_copy c WHERE c.id = ANY (forgotten)
+        AND c.state IN ('released', 'deleted', 'expired') AND c.hold_by = '' AND c.changed_at < clock_timestamp() - memory;
     DELETE FROM quarantine_message q WHERE q.id = ANY (forgotten) AND q.needed = 0 AND NOT EXISTS (SELECT FROM quarantine_copy c WHERE c.id = q.id);
     more := expired >= most OR coalesce(cardinality(forgotten), 0) >= most / 2;
 END $f$;

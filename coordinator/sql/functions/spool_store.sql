@@ -3,11 +3,29 @@
 -- Of all that is done with the spool: what runs for each message is in PL/pgSQL, which keeps its plans; a function in SQL would be planned at each call.
 -- Lock order: a message by id, its rows of spool_queue, then spool_destination. Claims skip what is locked.
 
+-- The name under which this transaction adds to sums: one that no other that is under way uses, so that adding waits for nobody and is part of no deadlock,
+-- whatever else is locked. Mostly the connection's name; where several have the same (psql, a pool of connections) the second to ask at once gets another,
+-- and keeps it till its end: there are as many names as ever were at it at once. The lock ends with the transaction, behind its commit.
+CREATE OR REPLACE FUNCTION usage_slot() RETURNS text LANGUAGE plpgsql AS $f$
+DECLARE
+    slot text := coalesce(nullif(current_setting('weir.slot', true), ''), current_setting('application_name'));
+    further integer := 1;
+BEGIN
+    WHILE NOT pg_try_advisory_xact_lock(hashtextextended('weir usage ' || slot, 0)) LOOP
+        further := further + 1;
+        slot := format('%s #%s', current_setting('application_name'), further);
+    END LOOP;
+    IF further > 1 THEN
+        PERFORM set_config('weir.slot', slot, true);
+    END IF;
+    RETURN slot;
+END $f$;
+
 -- Adds to the sums of the connection that asks.
 CREATE OR REPLACE FUNCTION spool_count(messages bigint, bytes bigint, recipients bigint, delivered bigint, failed bigint, discarded bigint, abandoned bigint)
 RETURNS void LANGUAGE plpgsql AS $f$
 BEGIN
-    INSERT INTO spool_usage AS u VALUES (current_setting('application_name'), $1, $2, $3, $4, $5, $6, $7)
+    INSERT INTO spool_usage AS u VALUES (usage_slot(), $1, $2, $3, $4, $5, $6, $7)
     ON CONFLICT (slot) DO UPDATE SET messages = u.messages + $1, bytes = u.bytes + $2, recipients = u.recipients + $3,
         delivered = u.delivered + $4, failed = u.failed + $5, discarded = u.discarded + $6, abandoned = u.abandoned + $7;
 END $f$;

@@ -1,0 +1,1 @@
+-- 0054_usage_slots.sql - sums are added to under names that no two transactions use at once (usage_slot()); nothing else changes
