@@ -5,7 +5,7 @@
         pg.query("SELECT 1")   # rows as lists of strings
         pg.kill(); pg.start()  # SIGKILL, and back; pg.stop() is the polite way
         Standby(pg.dir)        # another one, that follows it
-    Session(pg)            # a transaction, statement by statement
+    Session(pg.conninfo)   # a transaction, statement by statement
 
 PostgreSQL refuses to run as root, so as root it runs as postgres (or nobody).
 """
@@ -152,8 +152,8 @@ class PostgreSQL:
 class Session:
     """A transaction of somebody else's, statement by statement; it never is who gives way in a deadlock."""
 
-    def __init__(self, pg):
-        self.psql = subprocess.Popen([pg.bin + "/psql", "-XAtq", pg.conninfo], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    def __init__(self, conninfo):
+        self.psql = subprocess.Popen([programs() + "/psql", "-XAtq", conninfo], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                      stderr=subprocess.STDOUT, text=True, bufsize=1)
         self.do("SET deadlock_timeout = '60s'; BEGIN")
 

@@ -290,7 +290,7 @@ def test_full(two, edge):
 
 def test_crowd(two, edge):
     """Everything at once, from everywhere: nothing is lost, nothing goes twice, and nobody waits for another's counting."""
-    with Session(two.pg) as first, Session(two.pg) as second:
+    with Session(two.pg.conninfo) as first, Session(two.pg.conninfo) as second:
         for session, reason in ((first, "''"), (second, "'spam'"), (first, "'spam'"), (second, "''")):
             assert session.do(f"SET lock_timeout = '20s'; SELECT quarantine_count({reason}, 0, 0, 0, 0, 0, 0), spool_count(0, 0, 0, 0, 0, 0, 0)") == ["|"]
     idents = [new_id() for _ in range(12)]

@@ -382,7 +382,7 @@ def test_a_claim_does_not_wait_for_ever_for_another_coordinators(two, edge):
     lease, = edge.claim()
     assert edge.result(lease, (0, "RELEASED", "draining")) == pb.ANSWER_OK
     pid = two.pg.query("SELECT pid FROM pg_stat_activity WHERE application_name = 'weir coordinator-1 lease'")
-    with Session(two.pg) as other:
+    with Session(two.pg.conninfo) as other:
         other.do("UPDATE spool_lane SET turn_at = turn_at + interval '1 day'")
         edge.stored(new_id(), AWAY)
         assert edge.claim(wait=7000, seconds=30) == []
@@ -397,7 +397,7 @@ def test_a_claim_does_not_wait_for_ever_for_another_coordinators(two, edge):
 def test_a_store_that_loses_a_deadlock_is_sent_again(two, edge):
     ident = new_id()
     assert edge.store(ident, last=False).status == pb.ANSWER_OK
-    with Session(two.pg) as other:
+    with Session(two.pg.conninfo) as other:
         other.do(f"INSERT INTO spool_body VALUES ('{ident}', {len(BODY)}, 'theirs')")
         asked = edge.ask((b"more\r\n",), spool_chunk=pb.SpoolChunk(id=ident.encode(), offset=len(BODY), last=True))
         waits = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'weir coordinator-1 store' AND wait_event_type = 'Lock'"
@@ -422,7 +422,7 @@ def test_S67_who_has_nothing_under_way_waits_for_no_other_client(two, edge):
 
     def ask(ident, client):
         return edge.ask((recipients(("bob@example.org", "a.example")), BODY), spool_store=pb.SpoolStore(envelope=envelope(ident, client=client), last=True))
-    with Session(two.pg) as rival:
+    with Session(two.pg.conninfo) as rival:
         rival.do(f"INSERT INTO spool_message VALUES ('{theirs}', now(), now(), now(), 1, 1, true, false, '', '', '', '', '', '', '', '', '', '', '', '')")
         flood = [ask(theirs, b"192.0.2.1")]
         wait_until(lambda: two.pg.query(waits) == [["1"]], 30, "the first waits")
@@ -447,7 +447,7 @@ def test_nothing_joins_what_is_sent_again(two, edge):
 
     def ask(ident):
         return edge.ask((recipients(("bob@example.org", "a.example")), BODY), spool_store=pb.SpoolStore(envelope=envelope(ident), last=True))
-    with Session(two.pg) as before, Session(two.pg) as rival:
+    with Session(two.pg.conninfo) as before, Session(two.pg.conninfo) as rival:
         before.do(theirs(first))
         rival.do(theirs(other))
         asked = [ask(first)]
@@ -473,7 +473,7 @@ def test_what_is_sent_ahead_takes_half_of_the_room(two, edge):
     """While the database waits, more is sent ahead than a coordinator keeps for that; what comes in its turn is taken all the same."""
     ident, part, refused = new_id(), b"x" * 2 ** 20, two.metric('weir_spool_stores_refused_total{node="coordinator-1"}') or 0
     assert edge.store(ident, body=part, last=False).status == pb.ANSWER_OK
-    with Session(two.pg) as other:
+    with Session(two.pg.conninfo) as other:
         other.do(f"SELECT FROM spool_message WHERE id = '{ident}' FOR UPDATE")
         asked = [edge.ask((part,), spool_chunk=pb.SpoolChunk(id=ident.encode(), offset=(1 + at) * len(part), ahead=at > 0)) for at in range(10)]
         assert [edge.answer(request, 30)[0].status for request in asked[8:]] == [pb.ANSWER_UNAVAILABLE] * 2
