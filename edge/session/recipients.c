@@ -172,13 +172,43 @@ void leg_offer(struct leg *leg, struct entry *entry)
     entry->asked = true;
 }
 
+static bool is_of_list(const struct transaction *tx, unsigned at)
+{
+    return tx->entries[at].silent || (at + 1 < tx->count && tx->entries[at + 1].silent);
+}
+
+/* The entry for the same address that the same next hop was asked about already, wanting the same reports; NULL: none. Not of a list: that has its own course. */
+static const struct entry *asked_before(const struct transaction *tx, const struct entry *entry)
+{
+    for (const struct entry *other = tx->entries; other < entry; other++)
+        if (other->leg == entry->leg && other->answer == NULL && other->verified == NULL && !is_of_list(tx, (unsigned)(other - tx->entries)) &&
+            transaction_notify(tx, other) == transaction_notify(tx, entry) && strcmp(other->address, entry->address) == 0)
+            return other;
+    return NULL;
+}
+
+/* One copy for whoever is named twice: the next hop hears of him once, and what it says is the answer to both. */
+static bool follow_other(struct leg *leg, struct entry *entry)
+{
+    const struct entry *other = asked_before(leg->tx, entry);
+    if (other == NULL)
+        return false;
+    entry->asked = entry->follows = other->asked;
+    if (!other->asked) {
+        leg->tx->to_deliver++;
+        leg->accepted++;
+    }
+    return true;
+}
+
 /* The relay profile lets the next hop say what it thinks of the recipient: nothing is accepted that would have to be bounced to somebody who may
  * never have sent it. The others know who their clients are. */
 static void entry_follow(struct entry *entry, struct leg *leg)
 {
     entry->leg = leg;
     if (leg->tx->session->limits->profile == PROFILE_RELAY) {
-        leg_offer(leg, entry);
+        if (!follow_other(leg, entry))
+            leg_offer(leg, entry);
     } else {
         leg->accepted++;
         leg->tx->to_deliver++;
@@ -248,11 +278,6 @@ static bool wants_relayed_report(const struct transaction *tx, const struct leg 
     return wanted && *tx->sender != '\0' && !delivery_hop_takes_dsn(leg->delivery);
 }
 
-static bool is_of_list(const struct transaction *tx, unsigned at)
-{
-    return tx->entries[at].silent || (at + 1 < tx->count && tx->entries[at + 1].silent);
-}
-
 /* What a next hop that was asked said that it takes at most is a limit of ours, so that the client hears of it and no report goes to a sender who may
  * never have sent it. Of a list, one next hop says nothing for the others. */
 static void take_limits_of_hops(struct transaction *tx)
@@ -275,20 +300,6 @@ static void look_for_stop(struct transaction *tx)
     const struct stop *stop = session_stop(tx->session);
     if (stop != NULL && stop->state != WEIR__OUTBOUND_STATE__OUTBOUND_THROTTLED)
         tx->stopped = xstrdup(stop->subject);
-}
-
-void transaction_choose_way(struct transaction *tx)
-{
-    free_idle_legs(tx);
-    look_for_stop(tx);
-    tx->spool = tx->stopped != NULL || tx->session->limits->profile != PROFILE_RELAY || tx->silent > 0 || tx->legs->next != NULL || wants_relayed_report(tx, tx->legs);
-    if (!tx->spool) {
-        tx->direct = tx->legs;
-        return;
-    }
-    if (tx->session->limits->profile == PROFILE_RELAY)
-        take_limits_of_hops(tx);
-    transaction_leave_hops(tx);
 }
 
 /* ---- recipients that were named more than once ---- */
@@ -350,11 +361,25 @@ static void drop_repeated(struct transaction *tx)
 
 void transaction_leave_hops(struct transaction *tx)
 {
-    drop_repeated(tx);
     tx->spool = true;
     tx->direct = NULL;
     for (struct leg *leg = tx->legs; leg != NULL; leg = leg->next)
         delivery_cancel(&leg->delivery); /* its recipients are accepted; the message comes from the spool */
+}
+
+void transaction_choose_way(struct transaction *tx)
+{
+    free_idle_legs(tx);
+    look_for_stop(tx);
+    drop_repeated(tx);
+    tx->spool = tx->stopped != NULL || tx->session->limits->profile != PROFILE_RELAY || tx->silent > 0 || tx->legs->next != NULL || wants_relayed_report(tx, tx->legs);
+    if (!tx->spool) {
+        tx->direct = tx->legs;
+        return;
+    }
+    if (tx->session->limits->profile == PROFILE_RELAY)
+        take_limits_of_hops(tx);
+    transaction_leave_hops(tx);
 }
 
 /* Recipients that were accepted or may still be: of a list whose first addresses are refused, too. */
@@ -779,6 +804,19 @@ void transaction_rcpt(struct transaction *tx, const struct smtp_command *rcpt, c
     give_replies(tx);
 }
 
+static void entry_answered(struct leg *leg, struct entry *entry, const struct smtp_reply *reply)
+{
+    entry->asked = false;
+    if (reply->code / 100 == 2) {
+        leg->tx->to_deliver++;
+        leg->accepted++;
+        return;
+    }
+    entry_refuse_by_hop(entry, leg, reply);
+    leg->tx->session->unknown += entry->answer->code / 100 == 5;
+    entry->leg = NULL;
+}
+
 void transaction_on_recipient(void *arg, unsigned index, const struct smtp_reply *reply)
 {
     struct leg *leg = arg;
@@ -792,22 +830,18 @@ void transaction_on_recipient(void *arg, unsigned index, const struct smtp_reply
     }
     unsigned at = tx->replied;
     /* Not just the first one of its that is asked: one before it may still be verified. */
-    while (at < tx->count && !(tx->entries[at].asked && tx->entries[at].leg == leg && tx->entries[at].verified == NULL && tx->entries[at].ordinal == index))
+    while (at < tx->count && !(tx->entries[at].asked && !tx->entries[at].follows && tx->entries[at].leg == leg && tx->entries[at].verified == NULL && tx->entries[at].ordinal == index))
         at++;
     if (at == tx->count)
         return;
     struct entry *entry = &tx->entries[at];
     if (is_of_list(tx, at)) {
         list_answered(tx, at, reply);
-    } else if (reply->code / 100 == 2) {
-        entry->asked = false;
-        tx->to_deliver++;
-        leg->accepted++;
     } else {
-        entry_refuse_by_hop(entry, leg, reply);
-        session->unknown += entry->answer->code / 100 == 5;
-        entry->asked = false;
-        entry->leg = NULL;
+        for (unsigned i = at + 1; i < tx->count; i++)
+            if (tx->entries[i].follows && tx->entries[i].asked && tx->entries[i].leg == leg && strcmp(tx->entries[i].address, entry->address) == 0)
+                entry_answered(leg, &tx->entries[i], reply);
+        entry_answered(leg, entry, reply);
     }
     session->input_ms = clock_ms(); /* until now the client waited for us */
     give_replies(tx);

@@ -42,6 +42,7 @@ struct entry { /* a recipient; or, while replies are owed, something else that h
     char rule[RELAY_RULE_MAX]; /* and its lines, as in struct relay_answer */
     bool silent;           /* one more address of the alias before it: the RCPT command has its answer */
     bool repeated;         /* another entry is for the same address */
+    bool follows;          /* asked: no question of its own, the answer is that of the entry before it for the same address */
     size_t packed;         /* its part of the transaction's */
     unsigned notify;       /* SMTP_NOTIFY_*, 0: not said; of a list without SUCCESS */
     char *orcpt;           /* decoded; NULL: none */
