@@ -158,6 +158,7 @@ static const struct config_key coordinator_keys[] = {
     UINT(signature_sets, "5", 1, 1000, "sets of signatures kept that were used before or have failed"),
     DURATION(signature_canary_time, "20s", 0, DAYS, "one scanner works with a new set for so long before the others take it"),
     UINT(signature_canary_ends, "2", 1, 1000, "a set of signatures with which scanners that try it ended or went away so often has failed"),
+    UINT(signature_loads, "8", 1, 10000, "scanners that load a set that was tried at once; while they do, each needs the memory of two"),
     DURATION(signature_load_time, "20m", SECONDS, DAYS, "a scanner that has not fetched and loaded a set by then has failed"),
     DURATION(database_connect_timeout, "3s", 100 * MS, 10 * MINUTES, "connecting to one host of the database"),
     DURATION(database_timeout, "10s", 100 * MS, HOURS, "without an answer for so long the database counts as gone"),

@@ -156,6 +156,7 @@ struct coordinator_settings {         /* [coordinator "coordinator-1"]: read by 
     uint64_t signature_sets;          /* 5 retired or failed sets are kept */
     uint64_t signature_canary_time;   /* 20s one scanner works with a new set before the others take it */
     uint64_t signature_canary_ends;   /* 2 scanners that end or go away while they try a set make it a failed one */
+    uint64_t signature_loads;         /* 8 scanners at a time load a set that has passed its trial */
     uint64_t signature_load_time;     /* 20m to fetch and load a set */
     uint64_t database_connect_timeout; /* 3s per host of the connection string */
     uint64_t database_timeout;        /* 10s without any answer: the connection is ended and made anew */

@@ -220,6 +220,7 @@ static const struct help helps[] = {
     { "weir_scans_total", "Scans by verdict." },
     { "weir_scans_waiting", "Complete messages looking for a scanner." },
     { "weir_signature_age_seconds", "Age of the signature set in use." },
+    { "weir_signature_loading", "Scanners that were told to take a set of signatures and have not loaded it yet." },
     { "weir_signature_canary_ends", "Scanners that ended or went away while they tried the set of signatures that is being tried." },
     { "weir_signature_chunks_total", "Pieces of signature files given to scanners." },
     { "weir_signature_differs", "1 while a scanner does not use the set of signatures that it was told to." },

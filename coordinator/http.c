@@ -240,7 +240,7 @@ static const char *series_name(const char *word)
 {
     static const char *const names[][2] = {
         { "canary_ends", "weir_signature_canary_ends" },        { "look_at", "weir_signature_look_timestamp_seconds" },
-        { "look_failed", "weir_signature_look_failed" },        { "pinned", "weir_signature_pinned" },
+        { "loading", "weir_signature_loading" },                { "look_failed", "weir_signature_look_failed" },        { "pinned", "weir_signature_pinned" },
         { "refused", "weir_signature_refused" },                { "sets", "weir_signature_sets" },
         { "own_listed", "weir_own_address_listed" },            { "own_checked", "weir_own_address_check_timestamp_seconds" },
         { "dns_drains", "weir_dns_drains_waiting" },            { "dns_former", "weir_dns_former_names" },

@@ -202,7 +202,7 @@ static void on_stepped(void *arg, enum db_outcome outcome, const struct db_error
 void signatures_turn(struct signatures *signatures)
 {
     const struct coordinator_settings *settings = signatures->options.settings;
-    char silence[32], trial[32], patience[32], keep[24], ends[24], every[32];
+    char silence[32], trial[32], patience[32], keep[24], ends[24], loads[24], every[32];
     if (signatures->stepping)
         return;
     snprintf(silence, sizeof silence, "%llu ms", (unsigned long long)signatures->options.node_timeout_ms);
@@ -210,12 +210,13 @@ void signatures_turn(struct signatures *signatures)
     snprintf(patience, sizeof patience, "%llu ms", (unsigned long long)settings->signature_load_time);
     snprintf(keep, sizeof keep, "%llu", (unsigned long long)settings->signature_sets);
     snprintf(ends, sizeof ends, "%llu", (unsigned long long)settings->signature_canary_ends);
+    snprintf(loads, sizeof loads, "%llu", (unsigned long long)settings->signature_loads);
     snprintf(every, sizeof every, "%llu ms", (unsigned long long)settings->signature_interval);
-    const char *const step[] = { silence, trial, patience, keep, ends };
+    const char *const step[] = { silence, trial, patience, keep, ends, loads };
     const char *const look[] = { signatures->options.name, every };
     signatures->stepping = true;
     struct db_unit *unit = db_begin(signatures->options.db, on_stepped, signatures);
-    db_query(unit, "SELECT failed, words, under_way FROM signature_step($1::interval, $2::interval, $3::interval, $4::integer, $5::integer)", 5, step, on_steps);
+    db_query(unit, "SELECT failed, words, under_way FROM signature_step($1::interval, $2::interval, $3::interval, $4::integer, $5::integer, $6::bigint)", 6, step, on_steps);
     if (signatures->number == NULL)
         db_query(unit, "SELECT number FROM signature_look($1, $2::interval) AS number WHERE number IS NOT NULL", 2, look, on_due);
     db_commit(unit);

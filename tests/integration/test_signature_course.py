@@ -133,6 +133,26 @@ def test_a_set_and_housekeeping_do_not_change_two_scanners(pg):
                   "SELECT count(*) FROM node WHERE signature_set <> ''")[1:] == ["", "0", "", "scanner-1", "", "1"]
 
 
+def credits(node, free):
+    return f"""INSERT INTO node_metrics (node, worker, boot, metrics) VALUES ('{node}', 0, 1, '[{{"n": "weir_scanner_credits", "v": {free}}}]')"""
+
+
+def test_S28_what_was_tried_all_load_at_once_as_far_as_the_load_lets_them(pg):
+    """Up to signature_loads; what they have at work must have room at those that load nothing."""
+    told = "SELECT string_agg(name, ' ' ORDER BY name) FROM node WHERE signature_set = 'tried'"
+    loading = "SELECT value FROM signature_gauges() WHERE name = 'loading'"
+    step = STEP.replace("5)", "5, 2, %d)")
+    rolling = (add("tried", "own.ndb=own"), state("tried", "rolling"), loaded("scanner-1", "tried"))
+    assert course(pg, *rolling, step % 8, told, loading, *(loaded(name, "tried") for name in SCANNERS[1:]), step % 8, loading)[1:] == [
+        "", "scanner-1 scanner-2 scanner-3", "2", "set tried is current", "0"]
+    assert course(pg, *rolling, step % 1, told, step % 1, told, loaded("scanner-2", "tried"), step % 1, told)[1:] == [
+        "", "scanner-1 scanner-2", "", "scanner-1 scanner-2", "", "scanner-1 scanner-2 scanner-3"]
+    busy = "UPDATE node_process SET in_flight = 3 WHERE node <> 'scanner-1'"
+    for free, expected in ((5, "scanner-1 scanner-2"), (6, "scanner-1 scanner-2 scanner-3")):
+        assert course(pg, *rolling, busy, credits("scanner-1", free), step % 8, told)[2:] == [expected], free
+    assert course(pg, *rolling, busy, credits("scanner-1", 2), step % 8, told)[2:] == ["scanner-1"]
+
+
 def test_a_scanner_that_is_lost_while_it_waits_has_not_failed(pg):
     failed = "SELECT failed FROM turns_sums()"
     end = "SELECT result FROM turns_end('1 hour', '20 minutes') AS e(node, reason, cause, result, seconds)"

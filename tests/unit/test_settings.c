@@ -434,6 +434,7 @@ static const struct {
     { "coordinator", "outbound", 0, "dry_run" }, /* an upgrade slows nobody down */
     { "coordinator", "signature_interval", 300000, NULL },
     { "coordinator", "signature_canary_time", 20000, NULL },
+    { "coordinator", "signature_loads", 8, NULL },
     { "scanner", "max_scan_size", 400 * MIB, NULL },
     { "scanner", "block_encrypted", false, NULL },
 };

@@ -1,4 +1,4 @@
--- functions/signatures.sql - sets of virus signatures: stored, and brought to the scanners one after the other
+-- functions/signatures.sql - sets of virus signatures: stored, and brought to the scanners one tries them, then the others
 --
 -- The leader calls signature_step() every few seconds; all it knows is in rows, so the next leader goes on where one ended. Whatever changes the course of a
 -- set holds signature_control's row.
@@ -139,28 +139,38 @@ CREATE OR REPLACE FUNCTION signature_fail(wanted text, words text) RETURNS void 
         WHERE n.signature_set = wanted AND NOT EXISTS (SELECT FROM node_worker w WHERE w.node = n.name AND w.signature_state->>'set' = wanted)
 $f$;
 
--- Takes a set one scanner further. one: the only one that may be told, or NULL. At most one is in change, and only while the free slots of the others hold
--- what it has to do, and none has its turn of housekeeping; one that serves nobody has nothing to wait for. true: every scanner that can be heard has it, or has said that it cannot.
-CREATE OR REPLACE FUNCTION signature_spread(wanted text, except_for text, silence interval, patience interval) RETURNS boolean LANGUAGE plpgsql AS $f$
+-- Scanners that take mail with their old generation while they load this set beside it.
+CREATE OR REPLACE FUNCTION signature_loading(wanted text, except_for text, silence interval, patience interval) RETURNS TABLE (node text, in_flight bigint)
+LANGUAGE sql STABLE AS $f$
+    SELECT s.node, s.in_flight FROM signature_scanners(silence) s WHERE s.node IS DISTINCT FROM except_for AND s.serves AND s.target = wanted AND s.loaded <> wanted
+        AND NOT coalesce(s.failed, false) AND s.since + patience > clock_timestamp()
+$f$;
+
+-- Who is to load it next; NULL: nobody can now. All that load go on scanning, but it costs them; so the free slots of those that do not must hold what those that
+-- do have at work, and the next one. The only one there is has nobody to wait for.
+CREATE OR REPLACE FUNCTION signature_next(wanted text, except_for text, silence interval, patience interval, loads bigint) RETURNS text LANGUAGE sql STABLE AS $f$
+    WITH s AS MATERIALIZED (SELECT * FROM signature_scanners(silence)),
+    l AS MATERIALIZED (SELECT * FROM signature_loading(wanted, except_for, silence, patience)),
+    sums AS (SELECT count(*) AS loading, coalesce(sum(in_flight), 0) AS at_work FROM l)
+    SELECT s.node FROM s, sums WHERE sums.loading < loads AND s.node IS DISTINCT FROM except_for AND s.target <> wanted
+        AND (SELECT CASE WHEN count(*) = 0 THEN sums.loading = 0 ELSE sum(o.credits) >= sums.at_work + s.in_flight END
+            FROM s AS o WHERE o.node <> s.node AND o.serves AND o.node NOT IN (SELECT node FROM l))
+        ORDER BY length(s.node), s.node LIMIT 1
+$f$;
+
+-- Takes a set further. except_for: who tries another one, or NULL. At most `loads` are in change, and only while the others could do their work (signature_next()), and
+-- none has its turn of housekeeping; one that serves nobody has nothing to wait for. true: every scanner that can be heard has it, or has said that it cannot.
+CREATE OR REPLACE FUNCTION signature_spread(wanted text, except_for text, silence interval, patience interval, loads bigint) RETURNS boolean LANGUAGE plpgsql AS $f$
 DECLARE
     next text;
 BEGIN
     PERFORM signature_tell(s.node, wanted) FROM signature_scanners(silence) s
         WHERE s.node IS DISTINCT FROM except_for AND s.target <> wanted AND (NOT s.serves OR s.loaded = wanted);
-    IF EXISTS (SELECT FROM signature_scanners(silence) s WHERE s.node IS DISTINCT FROM except_for AND s.serves AND s.target = wanted AND s.loaded <> wanted
-               AND NOT coalesce(s.failed, false) AND s.since + patience > clock_timestamp()) THEN
-        RETURN false;
-    END IF;
-    SELECT s.node INTO next FROM signature_scanners(silence) s
-        WHERE s.node IS DISTINCT FROM except_for AND s.target <> wanted
-            AND (SELECT count(*) = 0 OR sum(o.credits) >= s.in_flight FROM signature_scanners(silence) o WHERE o.node <> s.node AND o.serves)
-        ORDER BY length(s.node), s.node LIMIT 1;
-    IF FOUND THEN
-        IF NOT signature_waits(silence, patience) THEN
-            PERFORM signature_tell(next, wanted);
-        END IF;
-        RETURN false;
-    END IF;
+    LOOP
+        next := signature_next(wanted, except_for, silence, patience, loads);
+        EXIT WHEN next IS NULL OR signature_waits(silence, patience);
+        PERFORM signature_tell(next, wanted);
+    END LOOP;
     RETURN NOT EXISTS (SELECT FROM signature_scanners(silence) s WHERE s.node IS DISTINCT FROM except_for
         AND (s.target <> wanted OR (s.loaded <> wanted AND NOT coalesce(s.failed, false) AND s.since + patience > clock_timestamp())));
 END $f$;
@@ -232,8 +242,8 @@ BEGIN
 END $f$;
 
 -- One step of the leader. trial: signature_canary_time; patience: signature_load_time; keep: sets that are neither used nor to be used; ends_most:
--- signature_canary_ends. One row: a line for the log or NULL, and whether a set is on its way.
-CREATE OR REPLACE FUNCTION signature_step(silence interval, trial interval, patience interval, keep integer, ends_most integer DEFAULT 2) RETURNS TABLE (failed boolean, words text, under_way boolean)
+-- signature_canary_ends; loads: signature_loads. One row: a line for the log or NULL, and whether a set is on its way.
+CREATE OR REPLACE FUNCTION signature_step(silence interval, trial interval, patience interval, keep integer, ends_most integer DEFAULT 2, loads bigint DEFAULT 1) RETURNS TABLE (failed boolean, words text, under_way boolean)
 LANGUAGE plpgsql AS $f$
 DECLARE
     control signature_control;
@@ -262,7 +272,7 @@ BEGIN
         SELECT * INTO t FROM signature_set s WHERE s.id = t.id;
         failed := t.state = 'failed';
         IF t.state = 'canary' AND current_id IS NOT NULL THEN -- who came back meanwhile
-            PERFORM signature_spread(current_id, t.canary, silence, patience);
+            PERFORM signature_spread(current_id, t.canary, silence, patience, loads);
         END IF;
     ELSIF t.state = 'rolling' THEN
         SELECT count(*) AS amount, string_agg(s.node || ': ' || s.why, '; ' ORDER BY s.node) AS said INTO refused
@@ -271,13 +281,13 @@ BEGIN
             PERFORM signature_fail(t.id, refused.said);
             failed := true;
             words := format('set %s is refused by %s scanners: %s', left(t.id, 12), refused.amount, refused.said);
-        ELSIF signature_spread(t.id, NULL, silence, patience) AND EXISTS (SELECT FROM signature_scanners(silence) s WHERE s.loaded = t.id) THEN
+        ELSIF signature_spread(t.id, NULL, silence, patience, loads) AND EXISTS (SELECT FROM signature_scanners(silence) s WHERE s.loaded = t.id) THEN
             PERFORM signature_state_set(current_id, 'retired', '');
             PERFORM signature_state_set(t.id, 'current', '');
             words := format('set %s is current', left(t.id, 12));
         END IF;
     ELSIF current_id IS NOT NULL THEN
-        PERFORM signature_spread(current_id, NULL, silence, patience);
+        PERFORM signature_spread(current_id, NULL, silence, patience, loads);
     END IF;
     PERFORM signature_tidy(keep);
     under_way := EXISTS (SELECT FROM signature_set s WHERE s.state IN ('canary', 'rolling'));
@@ -412,6 +422,9 @@ CREATE OR REPLACE FUNCTION signature_gauges() RETURNS TABLE (name text, labels t
         FROM unnest(ARRAY['new', 'canary', 'rolling', 'current', 'retired', 'failed']) AS state LEFT JOIN signature_set s USING (state) GROUP BY state
     UNION ALL SELECT 'refused', '', coalesce((SELECT (state = 'failed' AND why NOT LIKE 'rolled back by %')::integer FROM signature_set ORDER BY number DESC LIMIT 1), 0)
     UNION ALL SELECT 'canary_ends', '', coalesce((SELECT canary_ends FROM signature_set WHERE state = 'canary'), 0)
+    UNION ALL SELECT 'loading', '', count(*) FROM node n JOIN node_worker w ON w.node = n.name AND w.worker = 0
+        WHERE n.role = 'scanner' AND NOT n.lost AND n.signature_set <> '' AND w.signature_state->>'set' <> n.signature_set
+            AND NOT ((w.signature_state->>'failed')::boolean AND (w.signature_state->>'number')::bigint = n.signature_number)
     UNION ALL SELECT 'pinned', '', (pinned IS NOT NULL)::integer FROM signature_control
     UNION ALL SELECT 'look_failed', '', (result = 'failed')::integer FROM signature_control
     UNION ALL SELECT 'look_at', '', extract(epoch FROM success_at) FROM signature_control WHERE success_at IS NOT NULL
