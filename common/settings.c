@@ -34,6 +34,7 @@
 #define END { .name = NULL }
 
 #define UNKNOWN_CHOICES "tempfail|reject|discard|quarantine"
+#define DOUBT_CHOICES   UNKNOWN_CHOICES "|tag"
 
 #define S log_settings
 static const struct config_key log_keys[] = {
@@ -226,8 +227,8 @@ static const struct config_key edge_keys[] = {
     ENUM(virus_action_outbound, "same", "reject|discard|quarantine|same", "the same for mail from inside networks and logged-in users; same: as virus_action"),
     BOOL(virus_notice, "on", "an inside host's virus is told to the mail address at its line of networks, once a day"),
     ENUM(unknown_action, "tempfail", UNKNOWN_CHOICES, "what happens to a message without a verdict"),
-    ENUM(unscannable_action, "quarantine", UNKNOWN_CHOICES, "what happens to a message that killed two scan workers, or is a part of a split one"),
-    ENUM(limits_action, "reject", UNKNOWN_CHOICES, "what happens to a message that hit a scan limit"),
+    ENUM(unscannable_action, "quarantine", DOUBT_CHOICES, "what happens to a message that killed two scan workers, or is a part of a split one; tag: delivered, unscanned, with virus_subject"),
+    ENUM(limits_action, "reject", DOUBT_CHOICES, "what happens to a message that hit a scan limit; tag: delivered, not scanned to its end, with virus_subject"),
     UINT(next_hop_connections, "200", 1, 100000, "connections per next hop and worker"),
     DURATION(next_hop_wait, "30s", 0, HOURS, "waiting for a free connection"),
     DURATION(next_hop_hold, "20s", 0, HOURS, "a connection waits that long for a slow client's body"),
@@ -278,6 +279,7 @@ static const struct config_key edge_keys[] = {
     DURATION(dns_timeout, "10s", 100 * MS, 5 * MINUTES, "a question to the DNS without an answer for so long has failed"),
     LIST(dnsbl, "", form_dnsbl, "lists that clients from outside are looked up in, as zen.example.org=127.0.0.[2..11]*2, good.example.org*-1 (Postfix's form); relay listeners"),
     UINT(dnsbl_threshold, "1", 1, 10000, "a client whose lists' weights add up to that is refused at RCPT, 550 5.7.1"),
+    ENUM(dnsbl_action, "reject", "reject|tag", "or not refused: its mail gets blacklist_subject, as that of any listed client that is let in"),
     DURATION(dnsbl_timeout, "2s", 100 * MS, MINUTES, "the banner waits that long for the lists; one without an answer is then left out for dnsbl_pause"),
     DURATION(dnsbl_pause, "1m", 0, HOURS, "a list without an answer, or with an error for one, is not asked again for so long"),
     STRING(dnsbl_text, "", form_words, "what the refused are told in place of the lists' names"),
@@ -430,6 +432,8 @@ static const struct config_key spam_keys[] = {
     STRING(discard_score, "off", form_threshold, "mail with a score over this one is discarded"),
     ENUM(spam_action, "quarantine", "quarantine|tag|reject", "what quarantine_score means: quarantined, delivered with a tag, or 550 5.7.1"),
     STRING(spam_subject, "[SPAM]", form_words, "what a tagged Subject begins with; empty: Subjects are never changed, only X-Spam- fields are added"),
+    STRING(virus_subject, "[VIRUS?]", form_words, "the same of mail that limits_action or unscannable_action = tag delivers without a verdict; X-Virus-Status says so, too"),
+    STRING(blacklist_subject, "[BLACKLISTED]", form_words, "the same of mail from a client that a list of [edge] dnsbl names, and that is let in; X-Blacklisted says so, too"),
     BOOL(spam_subject_signed, "off", "also Subjects of mail with a DKIM signature, which it breaks"),
     ENUM(block_action, "quarantine", "quarantine|discard", "what becomes of the copy of a recipient whose own block list has the sender"),
     DURATION(personal_timeout, "2s", 100 * MS, MINUTES, "a message waits so long for what its recipients' own lists say; then it goes on as if they had none"),

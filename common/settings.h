@@ -9,7 +9,8 @@
 #include "common/config.h"
 
 enum virus_action { VIRUS_REJECT, VIRUS_DISCARD, VIRUS_QUARANTINE, VIRUS_SAME }; /* reject|discard|quarantine; same: as virus_action */
-enum unknown_action { UNKNOWN_TEMPFAIL, UNKNOWN_REJECT, UNKNOWN_DISCARD, UNKNOWN_QUARANTINE }; /* tempfail|reject|discard|quarantine */
+enum unknown_action { UNKNOWN_TEMPFAIL, UNKNOWN_REJECT, UNKNOWN_DISCARD, UNKNOWN_QUARANTINE, UNKNOWN_TAG }; /* tempfail|reject|discard|quarantine, some |tag */
+enum dnsbl_action { DNSBL_REJECT, DNSBL_TAG };                                     /* reject|tag */
 enum next_hop_tls { NEXT_HOP_TLS_NONE, NEXT_HOP_TLS_MAY, NEXT_HOP_TLS_REQUIRE }; /* none|may|require */
 enum listener_direction { DIRECTION_BOTH, DIRECTION_INBOUND, DIRECTION_OUTBOUND };     /* both|inbound|outbound */
 enum listener_profile { PROFILE_RELAY, PROFILE_SUBMISSION, PROFILE_HANDOFF };           /* relay|submission|handoff */
@@ -203,8 +204,8 @@ struct edge_settings {                /* [edge] */
     int virus_action_outbound;        /* the same for mail from inside; VIRUS_SAME */
     bool virus_notice;                /* on: the owner of an inside host that sent a virus is told, once a day */
     int unknown_action;               /* tempfail|reject|discard: limits hit, time-out, engine missing */
-    int unscannable_action;           /* tempfail|reject|discard|quarantine: killed two workers on two scanners, or is a part of a split message; default quarantine */
-    int limits_action;                /* tempfail|reject|discard: a scan limit was hit; default reject: sending again cannot help */
+    int unscannable_action;           /* tempfail|reject|discard|quarantine|tag: killed two workers on two scanners, or is a part of a split message; default quarantine */
+    int limits_action;                /* tempfail|reject|discard|quarantine|tag: a scan limit was hit; default reject: sending again cannot help */
     uint64_t next_hop_connections;    /* 200 per next hop and worker */
     uint64_t next_hop_wait;           /* 30s: for a free connection */
     uint64_t next_hop_hold;           /* 20s: a connection waiting for a slow client's body longer than this is given back */
@@ -253,6 +254,7 @@ struct edge_settings {                /* [edge] */
     uint64_t dns_timeout;             /* 10s for an answer; then it counts as failed */
     struct config_list dnsbl;         /* zone[=pattern][*weight] */
     uint64_t dnsbl_threshold;         /* 1: score from which on a client is refused */
+    int dnsbl_action;                 /* reject|tag */
     uint64_t dnsbl_timeout;           /* 2s: how long the banner waits for the lists */
     uint64_t dnsbl_pause;             /* 1m: a list that did not answer is left out for so long */
     char *dnsbl_text;                 /* told in place of the lists' names; "": those */
@@ -375,6 +377,8 @@ struct spam_settings {                /* [spam]: the engines are asked by scanne
     char *discard_score;              /* off: over this score */
     int spam_action;                  /* quarantine|tag|reject */
     char *spam_subject;               /* [SPAM]; empty: Subject is never changed */
+    char *virus_subject;              /* [VIRUS?]: of mail without a verdict that goes on all the same */
+    char *blacklist_subject;          /* [BLACKLISTED]: of clients on lists that are let in */
     bool spam_subject_signed;         /* off: of mail with a DKIM signature it is not changed either */
     int block_action;                 /* quarantine|discard: the copy of who blocked the sender himself */
     uint64_t personal_timeout;        /* 2s for what recipients' own lists say */

@@ -92,7 +92,8 @@ struct session {
     char *client_name;                      /* confirmed by the DNS; NULL: "unknown" */
     struct client_name_query *name_query;   /* under way: the banner waits for it */
     struct dnsbl_query *dnsbl_query;        /* under way: the banner waits for it */
-    char *listed;                           /* the lists for whose sake the client is refused; NULL: it is not */
+    char *listed;                           /* the lists that name the client; NULL: none */
+    bool listed_refused;                    /* for their sake */
     bool listed_surely;                     /* no list of friends that gave no answer could change that */
     struct limit_query *limit_query;        /* under way: the banner, the command or the message waits for it */
     enum limit_place limit_place;           /* which of them */

@@ -70,13 +70,23 @@ static void outcome_of_virus(struct outcome *out, const struct scan_result *resu
                     *result->signature ? result->signature : "(unnamed)", id->text);
 }
 
+static int action_for(const struct scan_result *result, const struct edge_settings *settings)
+{
+    return result->reason == WEIR__UNKNOWN_REASON__UNKNOWN_LIMITS        ? settings->limits_action
+           : result->reason == WEIR__UNKNOWN_REASON__UNKNOWN_UNSCANNABLE ? settings->unscannable_action
+                                                                         : settings->unknown_action;
+}
+
+bool outcome_is_doubt(const struct scan_result *result, const struct edge_settings *settings)
+{
+    return result != NULL && result->verdict == WEIR__VERDICT__VERDICT_UNKNOWN && action_for(result, settings) == UNKNOWN_TAG;
+}
+
 static void outcome_of_unknown(struct outcome *out, const struct scan_result *result, const struct edge_settings *settings,
                                const struct queue_id *id)
 {
     size_t reason = unknown_index(result);
-    int action = result->reason == WEIR__UNKNOWN_REASON__UNKNOWN_LIMITS        ? settings->limits_action
-                 : result->reason == WEIR__UNKNOWN_REASON__UNKNOWN_UNSCANNABLE ? settings->unscannable_action
-                                                                               : settings->unknown_action;
+    int action = action_for(result, settings);
     const char *why = unknown_reasons[reason].why, *words = unknown_reasons[reason].words;
     switch (action) {
     case UNKNOWN_REJECT:
@@ -97,7 +107,7 @@ static void outcome_of_unknown(struct outcome *out, const struct scan_result *re
 bool outcome_of_verdict(struct outcome *out, const struct scan_result *result, const struct edge_settings *settings, bool inside,
                         const struct queue_id *id)
 {
-    if (result == NULL || result->verdict == WEIR__VERDICT__VERDICT_CLEAN)
+    if (result == NULL || result->verdict == WEIR__VERDICT__VERDICT_CLEAN || outcome_is_doubt(result, settings))
         return true;
     if (result->verdict == WEIR__VERDICT__VERDICT_BAD)
         outcome_of_virus(out, result, virus_action_for(settings, inside), id);

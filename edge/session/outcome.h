@@ -48,7 +48,9 @@ enum farewell {
 
 const char *disposition_name(enum disposition disposition); /* "delivered"; static */
 
-/* true: the verdict lets the message go on, and out is untouched. It must be an explicit clean (I2). result NULL: scanning is turned
+/* There is no verdict, and the operator said by name that such mail goes on all the same, tagged (limits_action, unscannable_action = tag). result may be NULL. */
+bool outcome_is_doubt(const struct scan_result *result, const struct edge_settings *settings);
+/* true: the verdict lets the message go on, and out is untouched. It must be an explicit clean (I2), or outcome_is_doubt(). result NULL: scanning is turned
  * off by name. QUARANTINED is a wish: only what the spool says makes it one. */
 bool outcome_of_verdict(struct outcome *out, const struct scan_result *result, const struct edge_settings *settings, bool inside,
                         const struct queue_id *id);

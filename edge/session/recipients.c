@@ -683,7 +683,7 @@ static enum obstacle obstacle_to(const struct transaction *tx, const struct rela
     unsigned valid = transaction_valid(tx);
     if (relay->result == RELAY_REFUSED)
         return OBSTACLE_POLICY;
-    if (session->listed != NULL && session_login(session) == NULL && !role)
+    if (session->listed != NULL && session->listed_refused && session_login(session) == NULL && !role)
         return OBSTACLE_LISTED;
     if (valid >= tx->allowance.max_recipients)
         return OBSTACLE_FULL;

@@ -226,7 +226,8 @@ static void on_dnsbl(void *arg, const struct dnsbl_verdict *verdict)
     struct session *session = arg;
     session->dnsbl_query = NULL;
     int threshold = (int)session->config->edge.dnsbl_threshold;
-    if (verdict->score >= threshold) {
+    session->listed_refused = verdict->score >= threshold && session->config->edge.dnsbl_action == DNSBL_REJECT;
+    if (verdict->score > 0) {
         session->listed = xstrdup(verdict->zones);
         session->listed_surely = verdict->score + verdict->missing >= threshold;
         log_write(LOG_INFO, "dnsbl: [%s] is listed by %s, score %d", session->client_text, verdict->zones, verdict->score);

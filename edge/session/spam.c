@@ -9,6 +9,7 @@
 #include "common/log.h"
 #include "common/memory.h"
 #include "common/score.h"
+#include "edge/scan/stamp.h"
 #include "edge/session/transaction.h"
 #include "edge/spam/author.h"
 #include "edge/spam/bands.h"
@@ -171,6 +172,11 @@ bool transaction_judge_spam(struct transaction *tx, struct outcome *outcome)
     return !refuses_all && transaction_is_left(tx, discarded, "spam", outcome);
 }
 
+const char *transaction_doubt(const struct transaction *tx)
+{
+    return outcome_is_doubt(tx->verdict, &tx->session->config->edge) ? verdict_text(tx->verdict) : NULL;
+}
+
 char *transaction_dress(struct transaction *tx, bool virus_line, size_t *len, uint64_t *skip)
 {
     const struct session *session = tx->session;
@@ -183,6 +189,8 @@ char *transaction_dress(struct transaction *tx, bool virus_line, size_t *len, ui
         .from_outside = is_asked(session) && !session_is_inside(session),
         .outbound = session_is_inside(session),
         .tag = tx->tagged,
+        .doubt = transaction_doubt(tx),
+        .listed = session_login(session) == NULL ? session->listed : NULL,
         .required = tx->required,
         .sender = tx->sender,
         .helo = session->helo,

@@ -196,7 +196,8 @@ void transaction_spool(struct transaction *tx)
     envelope.ret = transaction_ret(tx) == 'F' ? 1 : transaction_ret(tx) == 'H' ? 2 : 0;
     envelope.envid = wire_text(transaction_envid(tx));
     /* What is not clean is scanned before it goes anywhere, whoever releases it. */
-    envelope.scanned = !tx->unscanned && (verdict == NULL || verdict->verdict == WEIR__VERDICT__VERDICT_CLEAN);
+    bool doubtful = transaction_doubt(tx) != NULL; /* another scan would know no more; its header says so, and nobody vouches for it: no engine is named */
+    envelope.scanned = !tx->unscanned && (verdict == NULL || verdict->verdict == WEIR__VERDICT__VERDICT_CLEAN || doubtful);
     envelope.inside = session_is_inside(session);
     envelope.scored = tx->scored;
     envelope.score = tx->score;
@@ -205,7 +206,7 @@ void transaction_spool(struct transaction *tx)
     envelope.verdict = wire_text(tx->unscanned ? "" : verdict_text(verdict));
     if (verdict != NULL) {
         envelope.scanner = wire_text(verdict->scanner);
-        envelope.engine = wire_text(verdict->engine);
+        envelope.engine = wire_text(doubtful ? "" : verdict->engine);
         envelope.signatures = wire_text(verdict->signatures);
         envelope.signature = wire_text(verdict->signature);
     }

@@ -7,7 +7,7 @@
  *                                scan -> verdict -> spool, with the quarantine (spooled.c) -> committed
  *
  * Invariants: a 250 for the message is said only in transaction_finish(), with an outcome made from the next hop's 250, the spool's commit, or a policy
- * that discards (I1). transaction_deliver() is reached only with an explicit clean, or with scanning turned off by name (I2).
+ * that discards (I1). transaction_deliver() is reached only with an explicit clean, or with scanning turned off by name, or with what it could not find out named (I2).
  */
 #include <stdio.h>
 #include <stdlib.h>

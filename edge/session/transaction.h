@@ -146,6 +146,8 @@ void repair_finish(struct repair *repair); /* the last byte was fed */
 const Weir__SpamFacts *transaction_spam_facts(const struct transaction *tx, struct spam_told *told);
 /* Decides about each recipient's copy of a clean message. false: the whole has an outcome. */
 bool transaction_judge_spam(struct transaction *tx, struct outcome *outcome);
+/* As struct dress has it. */
+const char *transaction_doubt(const struct transaction *tx);
 /* What goes in front of the message, with Received; malloced. See message_dress(). */
 char *transaction_dress(struct transaction *tx, bool virus_line, size_t *len, uint64_t *skip);
 

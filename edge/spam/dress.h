@@ -16,6 +16,8 @@ struct dress {
     bool from_outside;               /* by this session: what it says of spam and in our name goes, also where no engine is asked */
     bool outbound;                   /* fields X-Spam-* that it brings are its sender's own affair */
     bool tag;                        /* Subject */
+    const char *doubt;               /* verdict_text(): nobody knows whether it has a virus, and it goes on all the same; NULL: not so */
+    const char *listed;              /* the lists that name the client; NULL: none */
     uint32_t required;               /* hundredths: from it on X-Spam-Flag says YES */
     const char *sender, *helo;       /* of the envelope */
     const char *received;            /* stands last, as a message whose first line begins with white space goes on with the field above it, and must not be

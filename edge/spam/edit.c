@@ -190,30 +190,43 @@ static bool is_dropped(const struct header_edit *edit, const char *field, size_t
     return false;
 }
 
-/* The first one only: which of two counts is anybody's guess. */
-static bool finds_subject(const struct header_edit *edit, const char *header, size_t len, bool *has_subject)
+#define TAGS (sizeof((struct header_edit *)0)->tags / sizeof *((struct header_edit *)0)->tags)
+
+/* The tags that the Subject is to get and has not yet, as one text; malloced; NULL: none. Of several Subjects the first one is looked at: which of two counts is
+ * anybody's guess. */
+static char *missing_tags(const struct header_edit *edit, const char *header, size_t len, bool *has_subject)
 {
-    bool is_signed = false, tagged = false;
-    *has_subject = false;
+    bool is_signed = false;
+    const char *subject = NULL, *end = NULL;
+    char *out = NULL;
     for (size_t at = 0, n; at < len; at += n) {
         n = field_length(header + at, len - at);
         const char *body = field_body(header + at, n, "Subject");
         is_signed |= field_body(header + at, n, "DKIM-Signature") != NULL;
-        if (body != NULL) {
-            tagged |= !*has_subject && has_tag(body, n - (size_t)(body - (header + at)), edit->tag);
-            *has_subject = true;
-        }
+        if (body != NULL && subject == NULL)
+            subject = body, end = header + at + n;
     }
-    return !tagged && (!is_signed || edit->tag_signed);
+    *has_subject = subject != NULL;
+    for (size_t i = 0; i < TAGS && (!is_signed || edit->tag_signed); i++) {
+        const char *tag = edit->tags[i];
+        if (tag == NULL || *tag == '\0' || (subject != NULL && has_tag(subject, (size_t)(end - subject), tag)))
+            continue;
+        char *longer = out == NULL ? xstrdup(tag) : xasprintf("%s %s", out, tag);
+        free(out);
+        out = longer;
+    }
+    return out;
 }
 
 char *header_edit(const struct header_edit *edit, const char *header, size_t len, size_t *out_len)
 {
-    bool has_subject = false, tags = edit->tag != NULL && *edit->tag != '\0' && finds_subject(edit, header, len, &has_subject), changed = tags;
-    struct edited out = { .bytes = xmalloc(len + (tags ? strlen(edit->tag) : 0) + 32) };
+    bool has_subject;
+    char *tag = missing_tags(edit, header, len, &has_subject);
+    bool tags = tag != NULL, changed = tags;
+    struct edited out = { .bytes = xmalloc(len + (tags ? strlen(tag) : 0) + 32) };
     if (tags && !has_subject) {
         append(&out, "Subject: ", 9);
-        append(&out, edit->tag, strlen(edit->tag));
+        append(&out, tag, strlen(tag));
         append(&out, "\r\n", 2);
         tags = false;
     }
@@ -223,12 +236,13 @@ char *header_edit(const struct header_edit *edit, const char *header, size_t len
         if (is_dropped(edit, field, n)) {
             changed = true;
         } else if (subject != NULL) {
-            append_tagged(&out, field, subject, n, edit->tag);
+            append_tagged(&out, field, subject, n, tag);
             tags = false;
         } else {
             append(&out, field, n);
         }
     }
+    free(tag);
     if (changed) {
         *out_len = out.len;
         return out.bytes;

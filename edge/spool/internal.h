@@ -59,6 +59,7 @@ struct job {
     struct scan *scan;
     struct scan_result *verdict;       /* found here */
     struct personal personal;          /* recipients who want it in spite of its score */
+    bool doubtful;                     /* nobody knows whether it has a virus, and it goes on all the same, as configured */
     bool tagged;                       /* as spam: its Subject says so */
     uint32_t required;                 /* hundredths: from it on X-Spam-Flag says YES */
     struct delivery *delivery;

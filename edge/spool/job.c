@@ -2,7 +2,7 @@
  * job.c - one lease: the body is fetched, scanned where nobody has found it clean, and delivered to its destination
  *
  * Invariants: delivery_send() is called only for a message with an explicit clean, or with scanning turned off by name (I2), or for those to whom an
- * operator released it from the quarantine whatever a scan finds (RELEASED_ANYWAY), and only while the
+ * operator released it from the quarantine whatever a scan finds (RELEASED_ANYWAY), or where he said by name that what cannot be scanned goes on tagged, and only while the
  * lease is live; the delivery has the lease's end as its deadline, so no final dot leaves after it. What a next hop was given is never released.
  */
 #include <stdlib.h>
@@ -365,6 +365,9 @@ static void settle_verdict(struct job *job)
         anyway = settle_found(job, WEIR__SPOOL_DISPOSITION__SPOOL_FAILED, "not-scanned", 550, "5.7.1", "Message refused: it cannot be scanned for viruses");
     } else if (action == UNKNOWN_DISCARD) {
         anyway = settle_found(job, WEIR__SPOOL_DISPOSITION__SPOOL_DISCARDED, "not-scanned", 550, "5.7.1", "not scanned");
+    } else if (action == UNKNOWN_TAG) { /* the operator said so by name */
+        job->doubtful = true;
+        anyway = job->recipients->n_recipients;
     } else if (action == UNKNOWN_QUARANTINE) {
         anyway = settle_found(job, WEIR__SPOOL_DISPOSITION__SPOOL_QUARANTINED, "unscannable", 550, "5.7.1", "not scanned");
         if (anyway < job->recipients->n_recipients)

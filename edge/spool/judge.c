@@ -8,6 +8,7 @@
 #include "common/log.h"
 #include "common/memory.h"
 #include "common/score.h"
+#include "edge/scan/stamp.h"
 #include "edge/spam/author.h"
 #include "edge/spam/dress.h"
 #include "edge/spam/fields.h"
@@ -136,6 +137,7 @@ char *job_dress(const struct job *job, const char *last, size_t last_len, size_t
         .virus_line = true,
         .outbound = envelope->inside,
         .tag = job->tagged,
+        .doubt = job->doubtful ? verdict_text(job->verdict) : NULL,
         .required = job->required,
         .sender = wire_string(sender, sizeof sender, &envelope->sender),
         .helo = wire_string(helo, sizeof helo, &envelope->helo),

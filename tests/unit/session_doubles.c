@@ -408,11 +408,10 @@ void delivery_send(struct delivery *delivery, const char *header_prefix, size_t 
 {
     struct error why;
     delivery->sent = true;
-    weir_assert(skip == 0);
     snprintf(doubles.sent_prefix, sizeof doubles.sent_prefix, "%.*s", (int)prefix_len, header_prefix);
-    doubles.sent_len = (size_t)message_size(message);
+    doubles.sent_len = (size_t)(message_size(message) - skip);
     doubles.sent_body = xrealloc(doubles.sent_body, doubles.sent_len + 1);
-    if (message_read(message, 0, doubles.sent_body, doubles.sent_len, &why) != (ssize_t)doubles.sent_len)
+    if (message_read(message, skip, doubles.sent_body, doubles.sent_len, &why) != (ssize_t)doubles.sent_len)
         abort();
     doubles.sent_body[doubles.sent_len] = '\0';
 }

@@ -749,10 +749,10 @@ static const struct {
                "K scanned u@example.edu>[sink.example.edu]:2525 o@other.edu>[other.example.edu]:2525\n.\nQ stored\nS 250 2.0.0 Ok: queued as\n"
                "A u@example.edu spooled 250\nA o@other.edu spooled 250\nC NOOP\nS 250" },
     { "two next hops that take no such message", false,
-      "O hop-size=2690\n" ONE_RCPT "C RCPT TO:<o@other.edu>\nR 250 - ok\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\nS 552 5.3.4 Message is larger than 2 bytes\n"
+      "O hop-size=3714\n" ONE_RCPT "C RCPT TO:<o@other.edu>\nR 250 - ok\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\nS 552 5.3.4 Message is larger than 2 bytes\n"
       "A u@example.edu refused:size 552\nA o@other.edu refused:size 552\n.\n" },
     { "two next hops that take it", false,
-      "O hop-size=2691\n" ONE_RCPT "C RCPT TO:<o@other.edu>\nR 250 - ok\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\n.\nV clean\nQ stored\nS 250 2.0.0\n"
+      "O hop-size=3715\n" ONE_RCPT "C RCPT TO:<o@other.edu>\nR 250 - ok\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\n.\nV clean\nQ stored\nS 250 2.0.0\n"
       "A u@example.edu spooled 250\nA o@other.edu spooled 250\n" },
     { "two next hops, and a device that cannot hear of it", false,
       "O profile=handoff\nO hop-size=1\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nC RCPT TO:<o@other.edu>\nS 250 2.1.0\nS 250 2.1.5\nS 250 2.1.5\n"
@@ -1104,6 +1104,15 @@ static const struct {
       "O unscannable_action=quarantine\n" ONE_DATA MAIL "V unscannable\n" KEPT_AS("unscannable") "Q stored\nS 250 2.0.0 Ok: queued as\nA u@example.edu quarantined:unscannable 250" },
     { "a virus from inside has an action of its own", false,
       "O virus_action_outbound=discard\n" ONE_DATA MAIL "V bad\nS 250 2.0.0 Ok: queued as\nA u@example.edu discarded:virus 250" },
+    { "S46 what a scan limit was reached with goes on tagged where an operator says so; nobody vouches for it, and a Subject has a tag once", false,
+      "O limits_action=tag\n" ONE_DATA MAIL "V limits\nN X-Virus-Status: unknown:limits\nN Subject: [VIRUS?] x\nD 250 2.0.0 ok\nS 250\nA u@example.edu delivered 250\n"
+      "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<u@example.edu>\nR 250 - ok\nS 250\nC DATA\nS 354\nC Subject: Re: =?utf-8?Q?=5BVIRUS=3F=5D?= x\nC\nC .\nV limits\n"
+      "F Subject: Re: =?utf-8?Q?=5BVIRUS=3F=5D?= x\\r\\n\\r\\n\nD 250 2.0.0 ok\nS 250\nA u@example.edu delivered 250" },
+    { "S46 through the spool, which does not scan it again; other reasons are not meant", false,
+      "O limits_action=tag\nO profile=handoff\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\nS 250 2.1.5\nC DATA\nS 354\n" MAIL "V limits\n"
+      "K scanned u@example.edu>[sink.example.edu]:2525\nQ stored\nS 250\nA u@example.edu spooled 250\n"
+      "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\nS 250 2.1.5\nC DATA\nS 354\n" MAIL "V timeout\nK unscanned u@example.edu>[sink.example.edu]:2525\nQ stored\nS 250\n"
+      "A u@example.edu spooled 250" },
     { "a scan limit", false, ONE_DATA MAIL "V limits\nS 550 5.7.1\nA u@example.edu refused:limits 550" },
     { "a scan that took too long", false, ONE_DATA MAIL "V timeout\nS 451 4.3.0\nA u@example.edu deferred:timeout 451" },
     { "an unscannable message without a coordinator is not lost", false,
@@ -1337,6 +1346,9 @@ static const struct {
       "O names\nO outside\nO dnsbl=bl.test\nJ 1 bl.test\nY -\nS 220\nC HELO x.test\nS 250\nC MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<Abuse@example.edu>\n.\nR 250 - ok\nS 250" },
     { "S43 below the threshold", false,
       "O names\nO outside\nO dnsbl=bl.test\nO dnsbl_threshold=3\nJ 2 bl.test\nY -\nS 220\nC HELO x.test\nS 250\nC MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<u@example.edu>\n.\nR 250 - ok\nS 250" },
+    { "S46 who is listed and let in, below the threshold or as configured, has it said", false,
+      "O names\nO outside\nO dnsbl=bl.test\nO dnsbl_action=tag\nJ 1 bl.test\nY -\nS 220\nC HELO x.test\nS 250\nC MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<u@example.edu>\n.\nR 250 - ok\nS 250\n"
+      "C DATA\nS 354\n" MAIL "V clean\nN X-Blacklisted: bl.test\nN Subject: [BLACKLISTED] x\nN X-Virus-Scanned: \nD 250 2.0.0 ok\nS 250\nA u@example.edu delivered 250" },
     { "S43 own clients are not looked up", false, "O names\nO dnsbl=bl.test\nY -\nS 220\nC QUIT\nS 221\nX" },
     { "S43 gone before the lists say anything", false, "O names\nO outside\nO dnsbl=bl.test\nY -\nG" },
     { "S43 XCLIENT: the lists are asked about whom it names", false,

@@ -220,7 +220,7 @@ static const struct {
     const char *key, *bad;
 } free_texts[] = {
     { "name", "J\xc3\xb6rg" },   { "contact", "J\xc3\xb6rg" },
-    { "dnsbl_text", "J\xc3\xb6rg" }, { "spam_subject", "J\xc3\xb6rg" }, { "database", NULL },       /* libpq's, whose words the coordinator's -t tells */
+    { "dnsbl_text", "J\xc3\xb6rg" }, { "spam_subject", "J\xc3\xb6rg" }, { "virus_subject", "J\xc3\xb6rg" }, { "blacklist_subject", "J\xc3\xb6rg" }, { "database", NULL },       /* libpq's, whose words the coordinator's -t tells */
     { "ldap_base", NULL },          { "ldap_service_dn", NULL }, /* the directory's */
 };
 

@@ -150,7 +150,7 @@ static const struct {
 
 START_TEST(a_header_is_edited)
 {
-    struct header_edit edit = { .drop_spam = edits[_i].drop, .names = { "edge-1.example.edu", edits[_i].id }, .tag = edits[_i].tag, .tag_signed = edits[_i].tag_signed };
+    struct header_edit edit = { .drop_spam = edits[_i].drop, .names = { "edge-1.example.edu", edits[_i].id }, .tags = { edits[_i].tag }, .tag_signed = edits[_i].tag_signed };
     size_t len = strlen(edits[_i].header), out_len = 0;
     char *header = xmemdup(edits[_i].header, len); /* of its own length, so that the address sanitizer sees one byte read too far */
     char *out = header_edit(&edit, header, len, &out_len);
@@ -190,6 +190,44 @@ START_TEST(what_strangers_say_goes_where_no_engine_was_asked_too)
         free(prefix);
     }
     message_free(&message);
+}
+END_TEST
+
+/* S46: each tag once, in one order; what is signed, and whoever wants no tags, has fields only. */
+START_TEST(tags_of_all_kinds)
+{
+    static const struct {
+        const char *mail, *blacklist, *wanted;
+        bool tagged_signed;
+    } cases[] = {
+        { "Subject: =?utf-8?B?SGFsbG8=?=\r\n\r\n", "[BLACKLISTED]", "Subject: [BLACKLISTED] [VIRUS?] [SPAM] =?utf-8?B?SGFsbG8=?=\r\n\r\n", false },
+        { "Subject: [VIRUS?] x\r\n\r\n", "[BLACKLISTED]", "Subject: [BLACKLISTED] [SPAM] [VIRUS?] x\r\n\r\n", false },
+        { "Subject: x\r\n\r\n", "", "Subject: [VIRUS?] [SPAM] x\r\n\r\n", false },
+        { "DKIM-Signature: v=1\r\nSubject: x\r\n\r\n", "[BLACKLISTED]", "", false },
+        { "DKIM-Signature: v=1\r\nSubject: x\r\n\r\n", "[BLACKLISTED]", "DKIM-Signature: v=1\r\nSubject: [BLACKLISTED] [VIRUS?] [SPAM] x\r\n\r\n", true },
+    };
+    char none[] = "", virus[] = "[VIRUS?]", spam[] = "[SPAM]", wanted[512];
+    struct message_budget budget = { .memory_max = 4096, .threshold = 4096, .tmp_dir = "/tmp" };
+    struct error why;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char *blacklist = xstrdup(cases[i].blacklist);
+        struct spam_settings settings = { .authserv_id = none, .spam_subject = spam, .virus_subject = virus, .blacklist_subject = blacklist,
+                                          .spam_subject_signed = cases[i].tagged_signed };
+        struct scan_result scan = { .verdict = WEIR__VERDICT__VERDICT_UNKNOWN, .reason = WEIR__UNKNOWN_REASON__UNKNOWN_LIMITS };
+        struct dress dress = { .settings = &settings, .hostname = "edge-1.example.edu", .scan = &scan, .virus_line = true, .tag = true, .doubt = "unknown:limits",
+                               .listed = "bl.example", .sender = "", .helo = "", .received = "Received: x\r\n", .received_len = 13 };
+        struct message *message = message_new(&budget);
+        ck_assert_int_eq(message_append(message, cases[i].mail, strlen(cases[i].mail), &why), MESSAGE_OK);
+        size_t len;
+        uint64_t skip;
+        char *prefix = message_dress(&dress, message, &len, &skip);
+        snprintf(wanted, sizeof wanted, "X-Virus-Status: unknown:limits\r\nX-Blacklisted: bl.example\r\nReceived: x\r\n%s", cases[i].wanted);
+        ck_assert_msg(len == strlen(wanted) && memcmp(prefix, wanted, len) == 0, "%zu: %.*s", i, (int)len, prefix);
+        ck_assert_uint_eq(skip, *cases[i].wanted != '\0' ? strlen(cases[i].mail) : 0);
+        free(prefix);
+        free(blacklist);
+        message_free(&message);
+    }
 }
 END_TEST
 
@@ -526,6 +564,7 @@ int main(void)
     tcase_add_loop_test(tests, a_header_is_edited, 0, sizeof edits / sizeof *edits);
     tcase_add_test(tests, what_strangers_say_goes_where_no_engine_was_asked_too);
     tcase_add_test(tests, a_header_ends_behind_its_empty_line);
+    tcase_add_test(tests, tags_of_all_kinds);
     tcase_add_test(tests, what_is_found_is_written_down);
     tcase_add_loop_test(tests, an_answer_of_rspamd_is_whole_or_none, 0, sizeof rspamd_answers / sizeof *rspamd_answers);
     tcase_add_test(tests, an_answer_of_rspamd_says_why);
