@@ -71,8 +71,12 @@ static const struct config_key cluster_keys[] = {
 static const struct config_key coordinator_keys[] = {
     STRING(listen, NULL, form_link_to, "endpoint for nodes and weirctl, as tcp://192.0.2.5:7025"),
     STRING(publish, NULL, form_link_to, "endpoint of the cluster state, as tcp://192.0.2.5:7026"),
-    STRING(http, "127.0.0.1:7080", form_endpoint, "address of /metrics, /livez and /readyz"),
+    STRING(http, "127.0.0.1:7080", form_endpoint, "address of the dashboard, /metrics, /livez and /readyz"),
     UINT(http_connections, "64", 1, 1000, "connections to it at once; over it the oldest one is ended"),
+    ENUM(dashboard_read, "open", "open|login", "who may look at the dashboard: whoever reaches http, as with /metrics, or operators who log in"),
+    BOOL(dashboard_proxy, "off", "a proxy that speaks TLS stands before http: the dashboard's cookie is sent over TLS only, and the client is the last address of X-Forwarded-For"),
+    DURATION(dashboard_idle, "30m", SECONDS, DAYS, "an operator's login at the dashboard ends when nothing was done for so long"),
+    DURATION(dashboard_session, "12h", SECONDS, 30 * DAYS, "and after so long in any case"),
     STRING(public_key, NULL, form_curve_key, "this coordinator's public key, 64 hex digits"),
     STRING(database, "", ANYTHING, "libpq connection string; only the coordinator needs it. Names are resolved on the loop: give hostaddr, too"),
     STRING(database_file, "", form_path, "a file that holds the connection string, when it has a password"),

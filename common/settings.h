@@ -71,6 +71,10 @@ struct coordinator_settings {         /* [coordinator "coordinator-1"]: read by 
     char *publish;                    /* "tcp://192.0.2.5:7026": PUB of cluster state */
     char *http;                       /* "127.0.0.1:7080": /metrics, /livez, /readyz */
     uint64_t http_connections;        /* 64 at once; over it the oldest one is ended */
+    int dashboard_read;               /* 0 open: who reaches http may look; 1 login */
+    bool dashboard_proxy;             /* off; on: a proxy that speaks TLS stands before http */
+    uint64_t dashboard_idle;          /* 30m: an operator's login ends when nothing was done for so long */
+    uint64_t dashboard_session;       /* 12h: and after so long in any case */
     char *public_key;                 /* 64 hex digits */
     char *database;                   /* libpq conninfo; only the coordinator itself needs it; may come from database_file */
     char *database_file;              /* a file holding the conninfo, for secrets */

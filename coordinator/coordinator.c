@@ -22,6 +22,7 @@
 #include "coordinator/blocklist.h"
 #include "coordinator/cluster.h"
 #include "coordinator/coordinator.h"
+#include "coordinator/dashboard/dashboard.h"
 #include "coordinator/db.h"
 #include "coordinator/dns_push.h"
 #include "coordinator/http.h"
@@ -70,6 +71,7 @@ struct coordinator {
     struct quarantine *quarantine;
     struct leader *leader;
     struct service *service;
+    struct dashboard *dashboard;
     struct http *http;
     struct beat *own_beat;
     uint64_t boot, pulses, stop_at_ms; /* stop_at_ms: 0 while running */
@@ -384,8 +386,22 @@ static bool make(struct coordinator *coordinator, const struct curve_keypair *pa
     };
     coordinator->blocklist = blocklist_new(&blocklist);
     coordinator->quarantine = quarantine_new(coordinator->db, &config->own, metrics);
+    struct dashboard_options dashboard = {
+        .base = coordinator->base,
+        .desk = coordinator->desk,
+        .admin = coordinator->admin,
+        .auth = coordinator->auth,
+        .spool = coordinator->spool,
+        .name = name,
+        .cluster = config->cluster.name,
+        .settings = &config->own,
+        .auth_settings = &config->auth,
+        .node_timeout_ms = silence,
+        .metrics = metrics,
+    };
+    coordinator->dashboard = dashboard_new(&dashboard);
     coordinator->leader = leader_new(coordinator->base, coordinator->db, &config->own, coordinator->relay_test, coordinator->reputation, coordinator->turns,
-                                     coordinator->signatures, coordinator->outbound, coordinator->dns_push, coordinator->blocklist, coordinator->quarantine, metrics);
+                                     coordinator->signatures, coordinator->outbound, coordinator->dns_push, coordinator->blocklist, coordinator->quarantine, coordinator->dashboard, metrics);
     struct service_options service = {
         .hub = coordinator->hub,
         .endpoint = config->own.listen,
@@ -403,6 +419,7 @@ static bool make(struct coordinator *coordinator, const struct curve_keypair *pa
         return false;
     struct http_options http = {
         .spool = coordinator->spool,
+        .dashboard = coordinator->dashboard,
         .base = coordinator->base,
         .listen = config->own.http,
         .name = name,
@@ -424,6 +441,8 @@ static void unmake(struct coordinator *coordinator)
     service_free(&coordinator->service);
     if (coordinator->signatures != NULL)
         signatures_rest(coordinator->signatures);
+    if (coordinator->dashboard != NULL)
+        dashboard_rest(coordinator->dashboard);
     db_free(&coordinator->db);
     db_free(&coordinator->desk);
     if (coordinator->beats != NULL)
@@ -439,6 +458,7 @@ static void unmake(struct coordinator *coordinator)
     quarantine_free(&coordinator->quarantine);
     spool_free(&coordinator->spool);
     auth_free(&coordinator->auth);
+    dashboard_free(&coordinator->dashboard);
     verify_free(&coordinator->verify);
     personal_free(&coordinator->personal);
     limits_free(&coordinator->limits);

@@ -40,6 +40,8 @@ static const struct help helps[] = {
     { "weir_build_info", "Version that runs; always 1." },
     { "weir_conservation_difference", "Accepted recipients not accounted for as delivered, bounced, discarded, "
                                       "quarantined or spooled; not 0 means loss." },
+    { "weir_dashboard_acts_total", "What operators asked for at the dashboard, by whether it was done." },
+    { "weir_dashboard_logins_total", "Logins at the dashboard by result." },
     { "weir_db_connections_total", "Attempts to connect to PostgreSQL." },
     { "weir_db_former_primaries_told_total", "Nodes that had heard of a later primary than the one this coordinator used: it left that." },
     { "weir_db_former_primaries_total", "Connections not gone on with, as a later primary of the same database was seen." },

@@ -1,5 +1,5 @@
 /*
- * http.c - GET or HEAD /metrics, /livez, /readyz
+ * http.c - GET or HEAD /metrics, /livez, /readyz; all else is the dashboard's
  *
  * A scrape waits in `waiting` for the query in flight. Its connection may close meanwhile, and takes the evhttp_request
  * with it: the close callback forgets it.
@@ -76,9 +76,19 @@ static void reply_text(struct http *http, struct evhttp_request *request, int co
     reply(http, request, code, "text/plain; charset=utf-8", text, strlen(text));
 }
 
+/* Forms go to the dashboard only. */
+static bool is_read(struct http *http, struct evhttp_request *request)
+{
+    bool read = evhttp_request_get_command(request) != EVHTTP_REQ_POST;
+    if (!read)
+        reply_text(http, request, 405, "GET or HEAD\n");
+    return read;
+}
+
 static void on_livez(struct evhttp_request *request, void *arg)
 {
-    reply_text(arg, request, 200, "ok\n");
+    if (is_read(arg, request))
+        reply_text(arg, request, 200, "ok\n");
 }
 
 static void on_readyz(struct evhttp_request *request, void *arg)
@@ -88,6 +98,8 @@ static void on_readyz(struct evhttp_request *request, void *arg)
      * be back later. */
     bool up = db_is_up(http->options.db) && db_is_up(http->options.desk) && spool_is_up(http->options.spool) &&
               cluster_view(http->options.cluster)->epoch != 0;
+    if (!is_read(http, request))
+        return;
     if (http->draining)
         reply_text(http, request, 503, "stopping\n");
     else if (!up)
@@ -98,7 +110,9 @@ static void on_readyz(struct evhttp_request *request, void *arg)
 
 static void on_other(struct evhttp_request *request, void *arg)
 {
-    reply_text(arg, request, 404, "there are /metrics, /livez and /readyz\n");
+    struct http *http = arg;
+    if (!dashboard_serve(http->options.dashboard, request))
+        reply_text(http, request, 404, "there are /, /metrics, /livez and /readyz\n");
 }
 
 /* --- metrics --- */
@@ -301,6 +315,8 @@ static void on_scrape_closed(struct evhttp_connection *connection, void *arg)
 static void on_metrics(struct evhttp_request *request, void *arg)
 {
     struct http *http = arg;
+    if (!is_read(http, request))
+        return;
     if (http->waiting_count >= http->options.waiting_max) {
         metric_add(http->busy, 1);
         reply_text(http, request, 503, "too many scrapes at once\n");
@@ -355,7 +371,7 @@ struct http *http_new(const struct http_options *options, struct error *why)
     evhttp_set_max_headers_size(http->server, HTTP_HEADERS_MAX);
     evhttp_set_max_body_size(http->server, HTTP_BODY_MAX);
     evhttp_set_timeout(http->server, HTTP_TIMEOUT_S);
-    evhttp_set_allowed_methods(http->server, EVHTTP_REQ_GET | EVHTTP_REQ_HEAD);
+    evhttp_set_allowed_methods(http->server, EVHTTP_REQ_GET | EVHTTP_REQ_HEAD | EVHTTP_REQ_POST);
     evhttp_set_cb(http->server, "/livez", on_livez, http);
     evhttp_set_cb(http->server, "/readyz", on_readyz, http);
     evhttp_set_cb(http->server, "/metrics", on_metrics, http);

@@ -1,7 +1,7 @@
 #ifndef WEIR_COORDINATOR_HTTP_H
 #define WEIR_COORDINATOR_HTTP_H
 /*
- * http.h - GET or HEAD /metrics, /livez, /readyz
+ * http.h - GET or HEAD /metrics, /livez, /readyz, and the dashboard's pages
  *
  * /livez is 200 while the loop runs; /readyz is 503 while the database is gone, for the spool's connections as well, or this
  * coordinator is stopping.
@@ -11,11 +11,12 @@
 #include <event2/event.h>
 #include "common/metrics.h"
 #include "coordinator/cluster.h"
+#include "coordinator/dashboard/dashboard.h"
 #include "coordinator/db.h"
 #include "coordinator/spool/spool.h"
 
 #define HTTP_HEADERS_MAX 8192
-#define HTTP_BODY_MAX    0
+#define HTTP_BODY_MAX    DASHBOARD_BODY_MAX
 #define HTTP_TIMEOUT_S   10
 
 struct http;
@@ -27,6 +28,7 @@ struct http_options {
     struct db *db, *desk; /* desk: only asked whether it is up */
     const struct cluster *cluster;
     const struct spool *spool;
+    struct dashboard *dashboard;
     uint64_t node_timeout_ms;
     size_t connections_max;  /* open at once; over it the oldest one is ended */
     size_t waiting_max;      /* scrapes waiting for the database; over it 503 */

@@ -3,7 +3,7 @@
  * left in the spool, what next hops said of recipients and operators were told too long ago, buckets that are full again, and
  * hosts not seen for long; tidy reputations, and judge them anew; look which listeners are to be tested, which scanners are to make new generations, and what is to
  * be done about virus signatures; keep the edges' name right in the DNS; look the site's own addresses up in lists of the DNS; end what is
- * in the quarantine for too long
+ * in the quarantine for too long; note what the dashboard draws
  *
  * One unit at a time. Rows are deleted in small batches, with a pause in between, so that nobody waits for them.
  */
@@ -33,6 +33,7 @@ struct leader {
     struct dns_push *dns_push;
     struct blocklist *blocklist;
     struct quarantine *quarantine;
+    struct dashboard *dashboard;
     struct reputation_room *reputation;
     uint64_t retention_at_ms;
     bool leads, more_verified, more_buckets, more_rows, more_processes, more_leftovers, more_hosts;
@@ -50,7 +51,7 @@ static void schedule(struct leader *leader)
 
 struct leader *leader_new(struct event_base *base, struct db *db, const struct coordinator_settings *settings,
                           struct relay_test *relay_test, struct reputation_room *reputation, struct turns *turns, struct signatures *signatures, struct outbound *outbound,
-                          struct dns_push *dns_push, struct blocklist *blocklist, struct quarantine *quarantine, struct metrics *metrics)
+                          struct dns_push *dns_push, struct blocklist *blocklist, struct quarantine *quarantine, struct dashboard *dashboard, struct metrics *metrics)
 {
     struct leader *leader = xcalloc(1, sizeof *leader);
     leader->db = db;
@@ -62,6 +63,7 @@ struct leader *leader_new(struct event_base *base, struct db *db, const struct c
     leader->dns_push = dns_push;
     leader->blocklist = blocklist;
     leader->quarantine = quarantine;
+    leader->dashboard = dashboard;
     leader->reputation = reputation;
     leader->timer = evtimer_new(base, on_timer, leader);
     leader->leading = metrics_gauge(metrics, "weir_leader", NULL);
@@ -242,6 +244,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     relay_test_look(leader->relay_test);
     blocklist_look(leader->blocklist);
     quarantine_turn(leader->quarantine);
+    dashboard_turn(leader->dashboard);
     turns_look(leader->turns);
     signatures_turn(leader->signatures);
 }

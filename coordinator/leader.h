@@ -16,6 +16,7 @@
 #include "coordinator/db.h"
 #include "coordinator/dns_push.h"
 #include "coordinator/outbound.h"
+#include "coordinator/dashboard/dashboard.h"
 #include "coordinator/quarantine/quarantine.h"
 #include "coordinator/relay_test.h"
 #include "coordinator/reputation.h"
@@ -24,10 +25,10 @@
 
 struct leader;
 
-/* settings, relay_test, reputation, turns, signatures, outbound, dns_push, blocklist and quarantine are borrowed for its life. */
+/* settings, relay_test, reputation, turns, signatures, outbound, dns_push, blocklist, quarantine and dashboard are borrowed for its life. */
 struct leader *leader_new(struct event_base *base, struct db *db, const struct coordinator_settings *settings,
                           struct relay_test *relay_test, struct reputation_room *reputation, struct turns *turns, struct signatures *signatures, struct outbound *outbound,
-                          struct dns_push *dns_push, struct blocklist *blocklist, struct quarantine *quarantine, struct metrics *metrics);
+                          struct dns_push *dns_push, struct blocklist *blocklist, struct quarantine *quarantine, struct dashboard *dashboard, struct metrics *metrics);
 void leader_free(struct leader **leader); /* after the db */
 void leader_database_down(struct leader *leader);
 

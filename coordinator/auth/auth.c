@@ -232,24 +232,36 @@ static bool is_ascii(const char *login)
     return true;
 }
 
-static void compare(struct check *check)
+static bool ask_directory(struct check *check)
 {
     struct packet job = { .len = 0 };
-    bool directory = check->hash == NULL && !check->disabled && check->auth->directory != NULL && is_ascii(check->login);
 
-    if (directory) {
-        packet_add(&job, check->login);
-    } else if (check->hash != NULL) {
-        packet_add(&job, "check");
-        packet_add(&job, check->hash);
-    } else {
-        packet_add(&job, "make");
-    }
+    packet_add(&job, check->login);
     packet_add(&job, check->password);
-    explicit_bzero(check->password, sizeof check->password);
-    bool taken = directory ? helpers_ask(check->auth->directory, &job, on_directory, check)
-                           : helpers_ask(check->auth->passwords, &job, on_compared, check);
+    bool taken = helpers_ask(check->auth->directory, &job, on_directory, check);
     packet_clear(&job);
+    return taken;
+}
+
+bool auth_compare(struct auth *auth, const char *hash, const char *password, helpers_done_handler done, void *arg)
+{
+    struct packet job = { .len = 0 };
+
+    packet_add(&job, hash != NULL ? "check" : "make");
+    if (hash != NULL)
+        packet_add(&job, hash);
+    packet_add(&job, password);
+    bool taken = helpers_ask(auth->passwords, &job, done, arg);
+    packet_clear(&job);
+    return taken;
+}
+
+static void compare(struct check *check)
+{
+    bool directory = check->hash == NULL && !check->disabled && check->auth->directory != NULL && is_ascii(check->login);
+    bool taken = directory ? ask_directory(check) : auth_compare(check->auth, check->hash, check->password, on_compared, check);
+
+    explicit_bzero(check->password, sizeof check->password);
     if (!taken) {
         forgive(check, false);
         give_up(check, "too many passwords to check");
@@ -358,13 +370,11 @@ static void begin(struct check *check)
 
 /* --- the question --- */
 
-/* An IPv6 client has a network of its own: it is one client. */
-static void client_text(char *out, size_t cap, const ProtobufCBinaryData *text)
+void auth_client_text(char *out, size_t cap, const char *given)
 {
-    char given[NETADDR_TEXT_MAX], formatted[NETADDR_TEXT_MAX];
+    char formatted[NETADDR_TEXT_MAX];
     struct netaddr address;
 
-    wire_string(given, sizeof given, text);
     if (!netaddr_parse(&address, given)) {
         snprintf(out, cap, "unknown");
         return;
@@ -418,7 +428,8 @@ static void on_question(void *arg, struct question *question, const struct link_
         if (*p >= 'A' && *p <= 'Z')
             *p = (char)(*p | 0x20);
     wire_string(check->password, sizeof check->password, &asked->password);
-    client_text(check->client, sizeof check->client, &asked->client);
+    char client[NETADDR_TEXT_MAX];
+    auth_client_text(check->client, sizeof check->client, wire_string(client, sizeof client, &asked->client));
     if (!asked->inside)
         address_text(check->against, &asked->client);
     TAILQ_INSERT_TAIL(&auth->checks, check, all);

@@ -419,8 +419,9 @@ int ask_remote(const struct options *options)
         return EX_CONFIG;
     }
     char *hash = NULL;
-    bool needs_password =
-        strcmp(options->verb->name, "account add") == 0 || strcmp(options->verb->name, "account passwd") == 0;
+    const char *act = strchr(options->verb->name, ' ');
+    bool needs_password = (strncmp(options->verb->name, "account ", 8) == 0 || strncmp(options->verb->name, "operator ", 9) == 0) &&
+                          (strcmp(act, " add") == 0 || strcmp(act, " passwd") == 0);
     if (needs_password && !password_read_hash(&hash, &why)) {
         fprintf(stderr, "weirctl: %s\n", why.text);
         access_clear(&access);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "common/memory.h"
+#include "coordinator/ctl/operators.h"
 #include "coordinator/ctl/outbound.h"
 #include "coordinator/ctl/reputation.h"
 #include "coordinator/ctl/table.h"
@@ -63,6 +64,8 @@ void override_print_decided(const json_t *body, FILE *out)
         reputation_print_forgotten(body, out);
     else if (json_object_get(body, "role") != NULL)
         fprintf(out, "a key of %s is let in as %s\n", view_word(body, "name"), view_word(body, "role"));
+    else if (json_object_get(body, "usable") != NULL)
+        operators_print(body, out);
     else if (json_object_get(body, "key") != NULL)
         reputation_print_set(body, out);
     else

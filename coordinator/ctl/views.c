@@ -8,6 +8,7 @@
 #include <time.h>
 #include "common/memory.h"
 #include "coordinator/ctl/blocklist.h"
+#include "coordinator/ctl/operators.h"
 #include "coordinator/ctl/outbound.h"
 #include "coordinator/ctl/quarantine.h"
 #include "coordinator/ctl/override.h"
@@ -861,6 +862,10 @@ void view_print(const char *verb, const json_t *body, const char *coordinator, F
         { "queue retry", print_queue_act },
         { "queue delete", print_queue_act },
         { "queue bounce", print_queue_act },
+        { "operator add", operators_print },
+        { "operator delete", operators_print },
+        { "operator list", operators_print },
+        { "operator passwd", operators_print },
         { "outbound list", outbound_print_list },
         { "outbound show", outbound_print_one },
         { "outbound pool", outbound_print_pool },

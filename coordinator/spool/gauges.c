@@ -117,3 +117,13 @@ void gauges_expose(const struct gauges *gauges, struct exposition *exposition)
     /* I9: what the edges gave here and is neither settled nor still here. Alarms look at one name. */
     exposition_add_gauge(exposition, "weir_conservation_difference", gauges->difference, "node=\"spool\"");
 }
+
+json_t *gauges_counts(const struct gauges *gauges)
+{
+    if (!gauges->known)
+        return NULL;
+    json_t *by_state = json_object();
+    for (size_t i = 0; i < STATES; i++)
+        json_object_set_new(by_state, states[i], json_pack("{s:f, s:f}", "count", gauges->count[i], "oldest", gauges->oldest[i]));
+    return json_pack("{s:f, s:f, s:f, s:f, s:o}", "messages", gauges->messages, "bytes", gauges->bytes, "destinations_down", gauges->down, "suspects", gauges->suspects, "states", by_state);
+}

@@ -85,5 +85,6 @@ void leases_disk_full(struct leases *leases);
 struct gauges *gauges_new(struct spool *spool);
 void gauges_free(struct gauges **gauges);
 void gauges_expose(const struct gauges *gauges, struct exposition *exposition);
+json_t *gauges_counts(const struct gauges *gauges);
 
 #endif

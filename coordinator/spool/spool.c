@@ -72,6 +72,11 @@ void spool_expose(const struct spool *spool, struct exposition *exposition)
     gauges_expose(spool->gauges, exposition);
 }
 
+json_t *spool_counts(const struct spool *spool)
+{
+    return gauges_counts(spool->gauges);
+}
+
 struct db *spool_connect(struct spool *spool, const char *role, void (*up)(void *), void (*down)(void *),
                          void (*notified)(void *, const char *), void *arg)
 {

@@ -11,6 +11,7 @@
  * claim's answer waits for none of them.
  */
 #include <event2/event.h>
+#include <jansson.h>
 #include "common/settings.h"
 #include "coordinator/exposition.h"
 #include "coordinator/questions.h"
@@ -42,5 +43,7 @@ void spool_drain(struct spool *spool); /* standing claims are answered UNAVAILAB
 void spool_free(struct spool **spool);
 /* weir_spool_messages and the like: gauges of the database, the same at all coordinators. */
 void spool_expose(const struct spool *spool, struct exposition *exposition);
+/* The same as JSON: {"messages", "bytes", "states": {"ready": {"count", "oldest"}, ...}}. NULL: not counted yet. The caller frees it. */
+json_t *spool_counts(const struct spool *spool);
 
 #endif

@@ -1,5 +1,6 @@
 """A headless Chromium, driven over --remote-debugging-pipe: messages are JSON, each ended by a NUL, on descriptors 3 and 4."""
 import base64
+import fcntl
 import json
 import os
 import pathlib
@@ -36,11 +37,12 @@ class Browser:
                  "--disable-dev-shm-usage", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions", "--mute-audio",
                  "--disable-default-apps", "--no-default-browser-check", "--hide-scrollbars", "--password-store=basic", "--use-mock-keychain",
                  "--disable-features=Translate,OptimizationHints,MediaRouter,DialMediaRouteProvider", *options, "about:blank"]
-        # dup2() clears close-on-exec; 3 and 4 may be taken by other descriptors here, so a shell puts them in place. A group of its own: all of it ends.
-        self.process = subprocess.Popen(["sh", "-c", f"exec 3<&{to_read} 4>&{by_write} && exec \"$@\"", "sh", *words], pass_fds=(to_read, by_write),
+        # 3 and 4 are taken here, mostly, so a shell puts them in place (dash knows no descriptor above 9). A group of its own: all of it ends.
+        ends = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in (to_read, by_write)]
+        self.process = subprocess.Popen(["bash", "-c", 'exec 3<&"$1" 4>&"$2" && shift 2 && exec "$@"', "bash", *map(str, ends), *words], pass_fds=ends,
                                         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=open(self.profile / "log", "wb"), start_new_session=True)
-        os.close(to_read)
-        os.close(by_write)
+        for end in (to_read, by_write, *ends):
+            os.close(end)
         try:
             target = next(t for t in self.command("Target.getTargets")["targetInfos"] if t["type"] == "page")
             self.session = self.command("Target.attachToTarget", targetId=target["targetId"], flatten=True)["sessionId"]

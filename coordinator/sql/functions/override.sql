@@ -60,6 +60,8 @@ BEGIN
         RETURN admin_reputation_forget_all(by, (o.detail->>'within')::interval, ' '); -- from the start
     WHEN 'keys add' THEN
         RETURN keys_add(o.requested_by, o.subject, o.detail->>'role', o.detail->>'key', o.id);
+    WHEN 'operator add', 'operator passwd' THEN
+        RETURN operator_password(o.requested_by, o.kind, o.subject, '', o.id);
     ELSE
         RETURN outbound_release(by, o.subject, (o.detail->>'deletes')::boolean, o.id);
     END CASE;
