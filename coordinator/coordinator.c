@@ -78,32 +78,6 @@ struct coordinator {
     struct event *signals[SIGNALS], *pulse, *stopping;
 };
 
-static void on_database_up(void *arg)
-{
-    struct coordinator *coordinator = arg;
-    cluster_database_up(coordinator->cluster);
-    http_database_up(coordinator->http);
-    spool_database_up(coordinator->spool);
-    db_start(coordinator->desk);
-    reputation_changed(coordinator->reputation);
-}
-
-static void on_database_down(void *arg)
-{
-    struct coordinator *coordinator = arg;
-    leader_database_down(coordinator->leader);
-    cluster_database_down(coordinator->cluster);
-}
-
-static void on_notified(void *arg, const char *channel)
-{
-    struct coordinator *coordinator = arg;
-    if (strcmp(channel, "weir_reputation") == 0)
-        reputation_changed(coordinator->reputation);
-    else
-        cluster_changed(coordinator->cluster);
-}
-
 /* A coordinator is in the registry like the others, by a heartbeat to itself. */
 static void on_pulse(evutil_socket_t fd, short what, void *arg)
 {
@@ -121,6 +95,33 @@ static void on_pulse(evutil_socket_t fd, short what, void *arg)
     beat.version = wire_text(WEIR_VERSION);
     beat.pid = (uint32_t)getpid();
     beats_hear(coordinator->beats, &coordinator->own_beat, &beat);
+}
+
+static void on_database_up(void *arg)
+{
+    struct coordinator *coordinator = arg;
+    cluster_database_up(coordinator->cluster);
+    http_database_up(coordinator->http);
+    spool_database_up(coordinator->spool);
+    db_start(coordinator->desk);
+    reputation_changed(coordinator->reputation);
+    on_pulse(-1, 0, coordinator); /* what was told before was written nowhere */
+}
+
+static void on_database_down(void *arg)
+{
+    struct coordinator *coordinator = arg;
+    leader_database_down(coordinator->leader);
+    cluster_database_down(coordinator->cluster);
+}
+
+static void on_notified(void *arg, const char *channel)
+{
+    struct coordinator *coordinator = arg;
+    if (strcmp(channel, "weir_reputation") == 0)
+        reputation_changed(coordinator->reputation);
+    else
+        cluster_changed(coordinator->cluster);
 }
 
 /* --- signals --- */
