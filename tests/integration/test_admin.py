@@ -5,6 +5,9 @@ import re
 import socket
 import subprocess
 import time
+import urllib.error
+import urllib.parse
+import urllib.request
 
 import pytest
 
@@ -162,6 +165,71 @@ def test_metrics_and_health(cluster, tmp_path):
     done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr + done.stdout
     wait_until(lambda: cluster.metric("weir_conservation_difference") == 0, what="conservation")
+
+
+# Series that are there only when there is something to say: a copy in the quarantine, a list of own addresses, a former primary.
+SOMETIMES = {"weir_quarantine_messages", "weir_own_address_listed", "weir_relay_test", "weir_relay_test_timestamp_seconds", "weir_signature_differs", "weir_spam_engine_paused",
+             "weir_spam_engine_seconds_bucket", "weir_spam_engine_failures_total"}
+PROMETHEUS = weir.ROOT / "deploy/prometheus"
+
+
+def series_of(expression):
+    return set(re.findall(r"\b(?:weir|process)_[a-z0-9_]+", expression))
+
+
+def test_alerts_are_as_their_cases_say():
+    done = subprocess.run(["promtool", "test", "rules", "weir.rules.test.yml"], cwd=PROMETHEUS, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rules, cases = (PROMETHEUS / "weir.rules.yml").read_text(), (PROMETHEUS / "weir.rules.test.yml").read_text()
+    for alert in re.findall(r"(?m)^ +- alert: (\w+)$", rules):
+        assert len(re.findall(rf"(?m)^ +alertname: {alert}$", cases)) == 2, f"{alert} needs a case, and one of a cluster that is well"
+    words = set(re.findall(r'(?m)^    \{ "([a-z_]+)",', (weir.ROOT / "coordinator/exposition_help.c").read_text()))
+    assert {re.sub("_bucket$", "", name) for name in series_of(rules) | SOMETIMES} <= words
+
+
+def test_prometheus_takes_rules_and_series_and_grafana_asks_for_them(cluster, tmp_path):
+    assert cluster.send(message()).code == 250
+    wait_until(lambda: cluster.metric("weir_recipients_total", disposition="delivered"), what="delivered recipients")
+    target = cluster.env["COORDINATOR_1_HTTP"].removeprefix("http://")
+    text = (PROMETHEUS / "prometheus.yml").read_text()
+    assert "'127.0.0.1:7080'" in text
+    (tmp_path / "prometheus.yml").write_text(text.replace("127.0.0.1:7080", target).replace(": 15s", ": 1s"))
+    (tmp_path / "weir.rules.yml").write_text((PROMETHEUS / "weir.rules.yml").read_text())
+    checked = subprocess.run(["promtool", "check", "config", tmp_path / "prometheus.yml"], capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    with socket.socket() as held:  # nobody else is given its port; Prometheus binds it anew
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind(("127.0.0.1", 0))
+        port = held.getsockname()[1]
+    with open(tmp_path / "log", "wb") as log:
+        server = subprocess.Popen(["prometheus", f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/data", f"--web.listen-address=127.0.0.1:{port}"],
+                                  stdout=log, stderr=log, env=dict(weir.os.environ, GOMAXPROCS="1"))
+
+    def ask(path, **fields):
+        url = f"http://127.0.0.1:{port}/api/v1/{path}?{urllib.parse.urlencode(fields)}"
+        try:
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=30 * weir.PATIENCE) as answer:
+                return json.load(answer)["data"]
+        except urllib.error.HTTPError as error:
+            raise AssertionError(f"{fields}: {error.read().decode()}") from error
+        except OSError:
+            return {}
+    try:
+        wait_until(lambda: [one["health"] for one in ask("targets").get("activeTargets", [])] == ["up"], 30, "it scrapes the coordinator")
+        wait_until(lambda: {rule["health"] for group in ask("rules")["groups"] for rule in group["rules"]} == {"ok"}, 30, "it has evaluated every rule")
+        exported = set(ask("label/__name__/values"))
+        panels = json.loads((weir.ROOT / "deploy/grafana/weir.json").read_text())["panels"]
+        for panel in panels:
+            for one in panel.get("targets", []):
+                expression = one["expr"].replace("$__rate_interval", "1m").replace("$node", ".*")
+                assert series_of(expression) <= exported | SOMETIMES, (panel["title"], series_of(expression) - exported)
+                ask("query", query=expression)
+        assert float(ask("query", query="sum(max by (node) (weir_recipients_accepted_total))")["result"][0]["value"][1]) >= 1
+        places = [tuple(panel["gridPos"].values()) for panel in panels]
+        assert len(set(places)) == len(places) and len({panel["id"] for panel in panels}) == len(panels)
+    finally:
+        server.terminate()
+        server.wait(60)
 
 
 def test_every_series_is_explained():
