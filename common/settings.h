@@ -89,6 +89,13 @@ struct coordinator_settings {         /* [coordinator "coordinator-1"]: read by 
     uint64_t quarantine_days;         /* 14: so long a copy is kept that nobody releases */
     uint64_t quarantine_max_messages; /* 5000000: over it stores for the quarantine are refused: 452 4.3.1 */
     uint64_t quarantine_max_bytes;    /* 500GiB of bodies: the same */
+    uint64_t learn_queue;             /* 1000 messages that wait to be learned of; over it what is to be learned is refused */
+    uint64_t learn_message_size;      /* 1MiB: larger ones teach nothing */
+    uint64_t learn_user_daily;        /* 50 messages a user may teach of in a day */
+    uint64_t learn_user_score;        /* 10: what users teach moves a score by so many points at most, before others agree */
+    uint64_t learn_messages;          /* 20000: over it the oldest are forgotten */
+    uint64_t learn_interval;          /* 10s: a new model at most so often */
+    uint64_t learn_refuse;            /* 5 percent of what was taught as ham is spam to a new model: it is refused */
     uint64_t spool_max_messages;      /* 1000000: over it 452 4.3.1 */
     uint64_t spool_max_bytes;         /* 100GiB of bodies: over it 452 4.3.1 */
     uint64_t spool_memory;            /* 64MiB of mail received and not committed; over it "ask again" */

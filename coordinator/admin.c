@@ -19,13 +19,14 @@
 enum verb_kind {
     PLAIN,
     TAKES_POLICY,
+    TAKES_MAIL, /* one file, whatever bytes it has */
     ADDS_KEY, /* answered when the new list is in force here: a key may be used at once. A revocation is answered
                  before, as it ends connections (link_hub_allow()) */
     TAKES_EPOCH, /* of the policy, which is checked as one that is applied; a second argument, "true": what was taken when it was stored is enough */
 };
 
 /* params says where $1, $2, ... come from: w who asks, t the act's token (NULL when absent), a the next argument (NULL when absent), A the same as
- * address_spellings(), d as a destination_spelling(), s the node time-out, n and c the names and contents of the files. */
+ * address_spellings(), d as a destination_spelling(), s the node time-out, b the file's bytes as hex, n and c the names and contents of the files. */
 struct verb {
     const char *name;
     size_t min_args, max_args;
@@ -68,6 +69,11 @@ static const struct verb verbs[] = {
     { "keys add", 3, 3, ADDS_KEY, "wtaaa", ACT("admin_keys_add($1, $3, $4, $5)") },
     { "keys list", 0, 0, PLAIN, "", "SELECT * FROM admin_keys_list()" },
     { "keys revoke", 1, 2, PLAIN, "wtaa", ACT("admin_keys_revoke($1, $3, coalesce($4::boolean, false))") },
+    { "learn add", 2, 2, TAKES_MAIL, "wtaab", ACT("admin_learn_add($1, $3, $4, $5)") },
+    { "learn list", 0, 2, PLAIN, "aa", "SELECT * FROM admin_learn_list(coalesce($1, ''), least(coalesce($2::integer, 100), 2000))" },
+    { "learn score", 1, 1, PLAIN, "wa", "SELECT * FROM admin_score($1, $2::bigint)" },
+    { "learn status", 0, 0, PLAIN, "", "SELECT * FROM admin_learn_status()" },
+    { "learn undo", 2, 2, PLAIN, "wtaa", ACT("admin_learn_undo($1, $3, $4)") },
     { "limit reset", 1, 5, PLAIN, "wtaaaaa", ACT("admin_limit_reset($1, ARRAY[$3, $4, $5, $6, $7])") },
     { "limit show", 1, 5, PLAIN, "aaaaa", "SELECT * FROM admin_limit_show(ARRAY[$1, $2, $3, $4, $5])" },
     { "node list", 0, 0, PLAIN, "s", "SELECT * FROM admin_node_list($1::interval)" },
@@ -141,6 +147,7 @@ struct question {
     char *who;
     char token[2 * WIRE_ACT_LEN + 1]; /* the act's, as PostgreSQL reads a uuid; "": it has none */
     char *args[PARAMS_MAX];
+    char *mail;              /* as hex; NULL: the verb takes none */
     bool repeated;           /* it was answered before, and is answered so again */
     unsigned status;
     char *error, *body;
@@ -192,6 +199,7 @@ static void answer(struct question *question)
     free(question->who);
     for (size_t i = 0; i < PARAMS_MAX; i++)
         free(question->args[i]);
+    free(question->mail);
     free(question->error);
     free(question->body);
     free(question);
@@ -335,6 +343,27 @@ static bool take_files(struct question *question, const Weir__AdminRequest *requ
     return fine;
 }
 
+static bool take_mail(struct question *question, const Weir__AdminRequest *request, const struct link_payload *payloads)
+{
+    static const char digits[] = "0123456789abcdef";
+    struct wire_files files;
+    wire_files_join(&files, request->files, payloads, request->n_files);
+    bool fine = files.count == 1;
+    if (fine) {
+        const struct wire_file *file = &files.items[0];
+        question->mail = xmalloc(2 * file->len + 1);
+        for (size_t i = 0; i < file->len; i++) {
+            question->mail[2 * i] = digits[(unsigned char)file->text[i] >> 4];
+            question->mail[2 * i + 1] = digits[file->text[i] & 15];
+        }
+        question->mail[2 * file->len] = '\0';
+    } else {
+        set_answer(question, EX_USAGE, "%s: one message is needed", question->verb->name);
+    }
+    wire_files_free(&files);
+    return fine;
+}
+
 /* --- requests --- */
 
 static const struct verb *find_verb(const char *name)
@@ -363,6 +392,9 @@ static void ask_database(struct question *question, struct rows *names, struct r
             break;
         case 's':
             values[count] = admin->silence;
+            break;
+        case 'b':
+            values[count] = question->mail;
             break;
         case 'n':
             values[count] = rows_values(names)[0];
@@ -442,7 +474,7 @@ void admin_ask(struct admin *admin, const char *who, const Weir__AdminRequest *r
     wire_string(name, sizeof name, &request->verb);
     const struct verb *verb = question->verb = find_verb(name);
     if (verb == NULL || request->n_args < verb->min_args || request->n_args > verb->max_args ||
-        (request->n_files > 0 && verb->kind != TAKES_POLICY)) {
+        (request->n_files > 0 && verb->kind != TAKES_POLICY && verb->kind != TAKES_MAIL)) {
         set_answer(question, EX_USAGE,
                    verb == NULL ? "this coordinator knows no \"%s\"" : "%s: wrong number of arguments", name);
         answer_later(question);
@@ -465,6 +497,7 @@ void admin_ask(struct admin *admin, const char *who, const Weir__AdminRequest *r
         }
         question->args[i] = text_copy(request->args[i].data, request->args[i].len);
     }
+    fine = fine && (verb->kind != TAKES_MAIL || take_mail(question, request, payloads));
     fine = fine && (verb->kind != TAKES_POLICY || take_files(question, request, payloads, &names, &contents));
     if (!fine)
         answer_later(question);

@@ -27,6 +27,7 @@
 #include "coordinator/dns_push.h"
 #include "coordinator/http.h"
 #include "coordinator/leader.h"
+#include "coordinator/learn/learn.h"
 #include "coordinator/migrate.h"
 #include "coordinator/personal.h"
 #include "coordinator/questions.h"
@@ -69,6 +70,7 @@ struct coordinator {
     struct dns_push *dns_push;
     struct blocklist *blocklist;
     struct quarantine *quarantine;
+    struct learn *learn;
     struct leader *leader;
     struct service *service;
     struct dashboard *dashboard;
@@ -387,6 +389,7 @@ static bool make(struct coordinator *coordinator, const struct curve_keypair *pa
     };
     coordinator->blocklist = blocklist_new(&blocklist);
     coordinator->quarantine = quarantine_new(coordinator->db, &config->own, metrics);
+    coordinator->learn = learn_new(coordinator->desk, coordinator->questions, &config->own, name, metrics);
     struct dashboard_options dashboard = {
         .base = coordinator->base,
         .desk = coordinator->desk,
@@ -402,7 +405,7 @@ static bool make(struct coordinator *coordinator, const struct curve_keypair *pa
     };
     coordinator->dashboard = dashboard_new(&dashboard);
     coordinator->leader = leader_new(coordinator->base, coordinator->db, &config->own, coordinator->relay_test, coordinator->reputation, coordinator->turns,
-                                     coordinator->signatures, coordinator->outbound, coordinator->dns_push, coordinator->blocklist, coordinator->quarantine, coordinator->dashboard, metrics);
+                                     coordinator->signatures, coordinator->outbound, coordinator->dns_push, coordinator->blocklist, coordinator->quarantine, coordinator->dashboard, coordinator->learn, metrics);
     struct service_options service = {
         .hub = coordinator->hub,
         .endpoint = config->own.listen,
@@ -457,6 +460,7 @@ static void unmake(struct coordinator *coordinator)
     dns_push_free(&coordinator->dns_push);
     blocklist_free(&coordinator->blocklist);
     quarantine_free(&coordinator->quarantine);
+    learn_free(&coordinator->learn);
     spool_free(&coordinator->spool);
     auth_free(&coordinator->auth);
     dashboard_free(&coordinator->dashboard);

@@ -263,6 +263,8 @@ static const char *series_name(const char *word)
         { "quarantine_bytes", "weir_quarantine_bytes" },        { "quarantine_bodies", "weir_quarantine_bodies" },
         { "quarantine_held", "weir_quarantine_held" },          { "quarantine_left", "weir_quarantine_left" },
         { "conservation", "weir_conservation_difference" },
+        { "learn_messages", "weir_learn_messages" },            { "learn_waiting", "weir_learn_waiting" },
+        { "learn_refused", "weir_learn_refused" },              { "learn_behind", "weir_learn_behind" },
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strcmp(names[i][0], word) == 0)
@@ -348,7 +350,7 @@ static void on_metrics(struct evhttp_request *request, void *arg)
     db_query(unit, "SELECT node, listener, endpoint, verdict, extract(epoch FROM tested_at) FROM relay_test WHERE tested_at IS NOT NULL ORDER BY 1, 2, 3", 0,
              NULL, on_tested);
     db_query(unit, "SELECT name, labels, value FROM signature_gauges() UNION ALL SELECT name, labels, value FROM blocklist_gauges()"
-             " UNION ALL SELECT name, labels, value FROM quarantine_gauges() UNION ALL SELECT name, labels, value FROM dns_gauges()", 0, NULL, on_series);
+             " UNION ALL SELECT name, labels, value FROM quarantine_gauges() UNION ALL SELECT name, labels, value FROM dns_gauges() UNION ALL SELECT name, labels, value FROM learn_gauges()", 0, NULL, on_series);
     db_commit(unit);
 }
 

@@ -34,6 +34,7 @@ struct leader {
     struct blocklist *blocklist;
     struct quarantine *quarantine;
     struct dashboard *dashboard;
+    struct learn *learn;
     struct reputation_room *reputation;
     uint64_t retention_at_ms;
     bool leads, more_verified, more_buckets, more_rows, more_processes, more_leftovers, more_hosts;
@@ -51,7 +52,7 @@ static void schedule(struct leader *leader)
 
 struct leader *leader_new(struct event_base *base, struct db *db, const struct coordinator_settings *settings,
                           struct relay_test *relay_test, struct reputation_room *reputation, struct turns *turns, struct signatures *signatures, struct outbound *outbound,
-                          struct dns_push *dns_push, struct blocklist *blocklist, struct quarantine *quarantine, struct dashboard *dashboard, struct metrics *metrics)
+                          struct dns_push *dns_push, struct blocklist *blocklist, struct quarantine *quarantine, struct dashboard *dashboard, struct learn *learn, struct metrics *metrics)
 {
     struct leader *leader = xcalloc(1, sizeof *leader);
     leader->db = db;
@@ -64,6 +65,7 @@ struct leader *leader_new(struct event_base *base, struct db *db, const struct c
     leader->blocklist = blocklist;
     leader->quarantine = quarantine;
     leader->dashboard = dashboard;
+    leader->learn = learn;
     leader->reputation = reputation;
     leader->timer = evtimer_new(base, on_timer, leader);
     leader->leading = metrics_gauge(metrics, "weir_leader", NULL);
@@ -245,6 +247,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     blocklist_look(leader->blocklist);
     quarantine_turn(leader->quarantine);
     dashboard_turn(leader->dashboard);
+    learn_turn(leader->learn);
     turns_look(leader->turns);
     signatures_turn(leader->signatures);
 }

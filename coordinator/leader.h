@@ -5,7 +5,7 @@
  * left in the spool, and what next hops said of recipients too long ago; look which listeners are to be tested (relay_test.h), and
  * which scanners are to make new generations (turns.h); judge reputations anew whose time is over; judge who sends too much (outbound.h); keep the edges' name
  * right in the DNS (dns_push.h); look whether the site's own addresses are to be looked up in lists of the DNS (blocklist.h);
- * end what is in the quarantine for too long (quarantine/quarantine.h)
+ * end what is in the quarantine for too long (quarantine/quarantine.h); make a model of what the spam engine was taught (learn/learn.h)
  *
  * Whoever holds a session advisory lock of the database is the leader. The lock goes with the connection, so there is
  * never a second one.
@@ -15,6 +15,7 @@
 #include "coordinator/blocklist.h"
 #include "coordinator/db.h"
 #include "coordinator/dns_push.h"
+#include "coordinator/learn/learn.h"
 #include "coordinator/outbound.h"
 #include "coordinator/dashboard/dashboard.h"
 #include "coordinator/quarantine/quarantine.h"
@@ -25,10 +26,10 @@
 
 struct leader;
 
-/* settings, relay_test, reputation, turns, signatures, outbound, dns_push, blocklist, quarantine and dashboard are borrowed for its life. */
+/* settings, relay_test, reputation, turns, signatures, outbound, dns_push, blocklist, quarantine, dashboard and learn are borrowed for its life. */
 struct leader *leader_new(struct event_base *base, struct db *db, const struct coordinator_settings *settings,
                           struct relay_test *relay_test, struct reputation_room *reputation, struct turns *turns, struct signatures *signatures, struct outbound *outbound,
-                          struct dns_push *dns_push, struct blocklist *blocklist, struct quarantine *quarantine, struct dashboard *dashboard, struct metrics *metrics);
+                          struct dns_push *dns_push, struct blocklist *blocklist, struct quarantine *quarantine, struct dashboard *dashboard, struct learn *learn, struct metrics *metrics);
 void leader_free(struct leader **leader); /* after the db */
 void leader_database_down(struct leader *leader);
 

@@ -10,10 +10,10 @@ coordinator_functions := $(patsubst %,coordinator/sql/functions/%.sql, \
     views acts addresses cluster nodes signatures turns metrics policy spool_store spool_lease spool_result personal quarantine spool_state queue quarantine_admin web auth accounts audit audit_take hosts override outbound reputation reputation_admin verify limits relay_test dns blocklist learn operators dashboard_login dashboard \
     before triggers)
 
-$(eval $(call library,coordinator,coordinator,text.c spelling.c rows.c db.c lineage.c migrate.c exposition.c exposition_help.c cluster_view.c cluster.c \
+$(eval $(call library,coordinator,coordinator,text.c spam_json.c spelling.c rows.c db.c lineage.c migrate.c exposition.c exposition_help.c cluster_view.c cluster.c \
     beats.c audit.c admin.c questions.c verify.c personal.c limits.c reputation.c service.c relay_test.c turns.c outbound.c dns_records.c nsupdate.c dns_push.c blocklist.c leader.c \
     http.c http_door.c coordinator_config.c \
-    spool/array.c spool/spool.c spool/store.c spool/pace.c spool/lease.c spool/result.c spool/gauges.c quarantine/quarantine.c coordinator.c))
+    spool/array.c spool/spool.c spool/store.c spool/pace.c spool/lease.c spool/result.c spool/gauges.c quarantine/quarantine.c learn/answer.c learn/learn.c coordinator.c))
 $(eval $(call library,dashboard,coordinator/dashboard,dashboard.c login.c acts.c page.c overview.c form.c))
 $(eval $(call library,auth,coordinator/auth,auth.c helpers.c packet.c passwords.c directory.c))
 $(eval $(call library,signatures,coordinator/signatures,signatures.c sources.c restore.c look.c fetch.c store.c serve.c))
@@ -35,11 +35,11 @@ $(B)/generated/coordinator/migrations.c: coordinator/embed-sql coordinator/room.
 	@mkdir -p $(@D)
 	$(Q)coordinator/embed-sql $(coordinator_migrations) $(coordinator_functions) >$@
 
-$(eval $(call program,weir-coordinator,coordinator,main.c,coordinator dashboard signatures auth probes dns proto policy smtp common,\
-    -lpq -lzmq -lprotobuf-c -lunbound -ljansson -levent -lcrypto -lcrypt -lldap -llber -lidn2))
+$(eval $(call program,weir-coordinator,coordinator,main.c,coordinator dashboard signatures auth probes native dns proto policy smtp common,\
+    -lm -lpq -lzmq -lprotobuf-c -lunbound -ljansson -levent -lcrypto -lcrypt -lldap -llber -lidn2))
 
 $(eval $(call library,ctl,coordinator/ctl,options.c asking.c table.c views.c request.c local.c explain.c limits.c reputation.c override.c cases.c report.c hosts.c outbound.c quarantine.c password.c relay_test.c \
-    turns.c signatures.c dns.c blocklist.c score.c operators.c))
+    turns.c signatures.c dns.c blocklist.c score.c learn.c operators.c))
 $(eval $(call program,weirctl,coordinator/ctl,main.c,ctl spam scanengine native mime coordinator probes proto relay smtp policy common,\
     -lzmq -lprotobuf-c -ljansson -levent -lcrypt -lidn2 -lm))
 

@@ -246,11 +246,12 @@ static void refuse(struct service *service, const struct link_peer *peer, int bo
               role_text(link_peer_role(peer)), body);
 }
 
-/* Scanners ask for signatures, edges for everything else. */
+/* Scanners ask for signatures and about learning, edges for everything else. */
 static bool may_ask(const struct link_peer *peer, const Weir__Question *question)
 {
-    bool signatures = question->body_case == WEIR__QUESTION__BODY_SIGNATURE_LIST || question->body_case == WEIR__QUESTION__BODY_SIGNATURE_FETCH;
-    return link_peer_role(peer) == (signatures ? WEIR__ROLE__ROLE_SCANNER : WEIR__ROLE__ROLE_EDGE);
+    bool scanners = question->body_case == WEIR__QUESTION__BODY_SIGNATURE_LIST || question->body_case == WEIR__QUESTION__BODY_SIGNATURE_FETCH ||
+                    question->body_case == WEIR__QUESTION__BODY_LEARN_ASK || question->body_case == WEIR__QUESTION__BODY_LEARN_TELL;
+    return link_peer_role(peer) == (scanners ? WEIR__ROLE__ROLE_SCANNER : WEIR__ROLE__ROLE_EDGE);
 }
 
 static void on_message(void *arg, struct link_peer *peer, const struct link_message *message)

@@ -240,6 +240,7 @@ static size_t question_payloads(const Weir__Question *question)
         return 2;
     case WEIR__QUESTION__BODY_SPOOL_CHUNK:
     case WEIR__QUESTION__BODY_PERSONAL_ASK:
+    case WEIR__QUESTION__BODY_LEARN_TELL:
         return 1;
     case WEIR__QUESTION__BODY_SPOOL_RESULT:
         return question->spool_result->dsn != NULL ? 3 : 1;
@@ -256,6 +257,8 @@ static size_t answer_payloads(const Weir__Answer *answer)
     case WEIR__ANSWER__BODY_SPOOL_DATA:
     case WEIR__ANSWER__BODY_SIGNATURE_DATA:
         return 1;
+    case WEIR__ANSWER__BODY_LEARN_NEWS:
+        return answer->learn_news->job != 0 ? 1 : 0;
     default:
         return 0;
     }

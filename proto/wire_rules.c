@@ -853,6 +853,30 @@ static const struct wire_rule signature_data_rules[] = {
 };
 TABLE(signature_data, signature_data, NULL);
 
+/* --- learning --- */
+
+static const struct wire_rule learn_ask_rules[] = { END };
+TABLE(learn_ask, learn_ask, NULL);
+
+static const struct wire_rule learn_news_rules[] = {
+    MAYBE_HASH(Weir__LearnNews, model),
+    U64(Weir__LearnNews, size, WIRE_SIZE_MAX),
+    TEXT(Weir__LearnNews, client, WIRE_CLIENT_MAX),
+    TEXT(Weir__LearnNews, helo, WIRE_ADDRESS_MAX),
+    TEXT(Weir__LearnNews, sender, WIRE_ADDRESS_MAX),
+    TEXT(Weir__LearnNews, recipient, WIRE_ADDRESS_MAX),
+    TEXT(Weir__LearnNews, login, WIRE_ADDRESS_MAX),
+    END,
+};
+TABLE(learn_news, learn_news, NULL);
+
+static const struct wire_rule learn_tell_rules[] = {
+    TEXT(Weir__LearnTell, why, WIRE_WORDS_MAX),
+    MAYBE_ONE(Weir__LearnTell, spam, spam_result_table),
+    END,
+};
+TABLE(learn_tell, learn_tell, NULL);
+
 /* --- reputation --- */
 
 static const struct wire_rule reputation_ask_rules[] = {
@@ -921,6 +945,8 @@ static const struct wire_rule question_rules[] = {
     CASE(Weir__Question, WEIR__QUESTION__BODY_SIGNATURE_FETCH, signature_fetch),
     CASE(Weir__Question, WEIR__QUESTION__BODY_REPUTATION_ASK, reputation_ask),
     CASE(Weir__Question, WEIR__QUESTION__BODY_PERSONAL_ASK, personal_ask),
+    CASE(Weir__Question, WEIR__QUESTION__BODY_LEARN_ASK, learn_ask),
+    CASE(Weir__Question, WEIR__QUESTION__BODY_LEARN_TELL, learn_tell),
     END,
 };
 TABLE(question, question, question_has_body);
@@ -951,6 +977,7 @@ static const struct wire_rule answer_rules[] = {
     CASE(Weir__Answer, WEIR__ANSWER__BODY_SIGNATURE_DATA, signature_data),
     CASE(Weir__Answer, WEIR__ANSWER__BODY_REPUTATION_NEWS, reputation_news),
     CASE(Weir__Answer, WEIR__ANSWER__BODY_PERSONAL_KNOWN, personal_known),
+    CASE(Weir__Answer, WEIR__ANSWER__BODY_LEARN_NEWS, learn_news),
     END,
 };
 TABLE(answer, answer, answer_is_one);

@@ -8,7 +8,7 @@
  *
  *     master -> zygote   CONFIG once, then FORK
  *     zygote -> master   LOADED or LOAD_FAILED, then FORKED (with the worker's channel and pidfd) and DIED
- *     master -> worker   SCAN (with the message's descriptor, or with its bytes behind the struct)
+ *     master -> worker   SCAN (with the message's descriptor, or with its bytes behind the struct); MODEL (with its descriptor, or without: none)
  *     worker -> master   READY once, then RESULT for each SCAN
  */
 #include <limits.h>
@@ -18,6 +18,7 @@
 #include <sys/types.h>
 #include "common/signature_set.h"
 #include "scanner/mime/mime.h"
+#include "scanner/native/model.h"
 
 #define CHANNEL_FDS_MAX 2
 #define CHANNEL_RECIPIENTS_MAX 4 /* that the native spam engine is told: whose mail it is */
@@ -34,6 +35,7 @@ enum packet_type {
     PACKET_READY,
     PACKET_SCAN,
     PACKET_RESULT,
+    PACKET_MODEL,
 };
 
 enum lane { LANE_SMALL, LANE_LARGE, LANES };
@@ -118,6 +120,7 @@ struct packet_ready {
 /* What the native spam engine is told of a message's envelope; cut where it is longer. All end with a NUL. */
 struct packet_facts {
     bool wanted; /* it is asked; else nothing of this is said */
+    bool learn;  /* and the message's features are wanted, too */
     bool outbound, authenticated;
     uint32_t recipient_count;
     char client[64], client_name[256], helo[256], sender[320];
@@ -151,6 +154,17 @@ struct packet_native {
     uint32_t score; /* hundredths */
     uint32_t symbol_count;
     struct packet_symbol symbols[CHANNEL_SYMBOLS_MAX];
+};
+
+/* Behind that, where features were wanted. */
+struct packet_features {
+    uint32_t language, words, count;
+    uint32_t buckets[NATIVE_FEATURES_MAX];
+};
+
+/* A model for the scans that follow, in memory that nobody can change any more; without a descriptor there is none. */
+struct packet_model {
+    uint32_t type;
 };
 
 /* Both ends close-on-exec. false: errno. */

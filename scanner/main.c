@@ -27,6 +27,7 @@
 #include "proto/event_log.h"
 #include "proto/link.h"
 #include "proto/node.h"
+#include "scanner/learned.h"
 #include "scanner/scratch.h"
 #include "scanner/service.h"
 #include "scanner/signatures.h"
@@ -59,6 +60,7 @@ struct scanner {
     struct link_hub *hub;
     struct service *service;
     struct signatures *signatures; /* NULL: a folder of its own */
+    struct learned *learned;
     struct node *node;
     Weir__ScannerUse use; /* as the last heartbeat tells it */
     struct event *drain_limit, *farewell;
@@ -411,11 +413,13 @@ static void scanner_start(struct scanner *scanner, const struct curve_keypair *p
                              &node_handlers, scanner);
     if (scanner->signatures != NULL)
         signatures_start(scanner->signatures, scanner->node, service_pool(scanner->service), s->signatures);
+    scanner->learned = learned_new(scanner->base, scanner->node, scanner->service, scanner->command.name, scanner->settings.cluster.state_dir, &scanner->metrics);
 }
 
 static void scanner_stop(struct scanner *scanner)
 {
     signatures_free(&scanner->signatures);
+    learned_free(&scanner->learned);
     node_free(&scanner->node);
     service_free(&scanner->service);
     link_hub_free(&scanner->hub);

@@ -181,6 +181,7 @@ struct pool *pool_new(struct event_base *base, const struct pool_options *option
     pool->handlers = *handlers;
     pool->arg = arg;
     pool->retry_s = RETRY_FIRST_S;
+    pool->model = -1;
     pool_make_metrics(pool);
     pool->again = evtimer_new(base, on_again, pool);
     pool->retry = evtimer_new(base, on_again, pool);
@@ -214,6 +215,7 @@ void pool_free(struct pool **pool_at)
     event_free(pool->refill);
     event_free(pool->child);
     event_free(pool->minute);
+    descriptor_close(&pool->model);
     free(pool);
     *pool_at = NULL;
 }
@@ -228,6 +230,13 @@ void pool_use_signatures(struct pool *pool, const char *folder, const char *set)
     struct engine_options *engine = &pool->options.config.engine;
     snprintf(engine->signatures, sizeof engine->signatures, "%s", folder);
     snprintf(engine->set, sizeof engine->set, "%s", set);
+}
+
+void pool_use_model(struct pool *pool, int fd)
+{
+    descriptor_close(&pool->model);
+    pool->model = fd;
+    pool->model_number++;
 }
 
 const char *pool_signature_set(const struct pool *pool)

@@ -50,6 +50,7 @@ struct pool_outcome {
     uint64_t generation;
     const struct engine_info *info; /* borrowed for the call */
     const struct packet_native *native; /* the same; NULL: it was not asked, or says nothing */
+    const struct packet_features *features; /* the same; NULL: they were not wanted */
 };
 
 struct pool_handlers {
@@ -77,6 +78,9 @@ struct pool_failure {
 };
 /* How many generations of this set have failed before they served; failure (may be NULL) is the last one, and borrowed. */
 uint64_t pool_failures(const struct pool *pool, const char *set, const struct pool_failure **failure);
+
+/* What was learned, for all scans from now on: a descriptor of sealed memory with a model, which the pool takes. */
+void pool_use_model(struct pool *pool, int fd);
 
 void pool_renew(struct pool *pool);
 /*

@@ -26,6 +26,7 @@ struct worker {
     uint64_t scans;
     uint64_t ready_bytes; /* of memory, when it was READY */
     uint64_t serial; /* of the scan under way */
+    uint64_t model;  /* number of the one that it has; 0: none */
     void *job;
     uint64_t job_since_us, job_until_us;
     bool abandoned; /* nobody waits for the job any more */
@@ -86,6 +87,8 @@ struct pool {
     struct generation *generations; /* all that have a process */
     struct generation *serving;     /* NULL: none */
     uint64_t last_generation, last_serial;
+    int model; /* memory of what was learned; -1: none */
+    uint64_t model_number; /* grows with each */
     uint64_t gc_wanted, gc_done;
     bool gc_heard; /* a request number, since the start of this process */
     bool renew;

@@ -101,11 +101,19 @@ static bool native_is_valid(const struct packet_native *native)
     return good;
 }
 
-/* native: NULL: none came. */
-static void worker_on_result(struct worker *worker, const struct packet_result *result, const struct packet_native *native)
+static bool features_are_valid(const struct packet_features *features)
+{
+    bool good = features->count <= NATIVE_FEATURES_MAX && features->words <= features->count && features->language < NATIVE_LANGUAGES;
+    for (uint32_t i = 0; good && i < features->count; i++)
+        good = features->buckets[i] < NATIVE_BUCKETS;
+    return good;
+}
+
+/* native, features: NULL: none came. */
+static void worker_on_result(struct worker *worker, const struct packet_result *result, const struct packet_native *native, const struct packet_features *features)
 {
     struct generation *generation = worker->generation;
-    struct pool_outcome outcome = { .end = POOL_ANSWERED, .verdict = (Weir__Verdict)result->verdict, .scan_us = result->scan_us, .native = native };
+    struct pool_outcome outcome = { .end = POOL_ANSWERED, .verdict = (Weir__Verdict)result->verdict, .scan_us = result->scan_us, .native = native, .features = features };
     if (outcome.verdict == WEIR__VERDICT__VERDICT_UNKNOWN)
         outcome.reason = (Weir__UnknownReason)result->reason;
     if (outcome.verdict != WEIR__VERDICT__VERDICT_CLEAN)
@@ -136,7 +144,8 @@ void worker_receive(struct worker *worker)
         struct {
             struct packet_result result;
             struct packet_native native;
-        } both;
+            struct packet_features features;
+        } all;
     } packet;
     int fds[CHANNEL_FDS_MAX];
     size_t fd_count;
@@ -149,10 +158,10 @@ void worker_receive(struct worker *worker)
         worker_on_ready(worker);
         return;
     }
-    bool both = len == (ssize_t)sizeof packet.both;
-    if ((both || len == (ssize_t)sizeof packet.result) && packet.type == PACKET_RESULT && result_is_valid(worker, &packet.result) &&
-        (!both || native_is_valid(&packet.both.native))) {
-        worker_on_result(worker, &packet.result, both ? &packet.both.native : NULL);
+    bool all = len == (ssize_t)sizeof packet.all, native = all || len == (ssize_t)offsetof(typeof(packet.all), features);
+    if ((native || len == (ssize_t)sizeof packet.result) && packet.type == PACKET_RESULT && result_is_valid(worker, &packet.result) &&
+        (!native || native_is_valid(&packet.all.native)) && (!all || features_are_valid(&packet.all.features))) {
+        worker_on_result(worker, &packet.result, native ? &packet.all.native : NULL, all ? &packet.all.features : NULL);
         return;
     }
     if (len > 0 || (len < 0 && errno != ECONNRESET)) {
@@ -247,8 +256,21 @@ void worker_died(struct worker *worker, int status)
     generation_check(generation);
 }
 
+/* The model of the day, before the first scan that is to use it. */
+static bool worker_send_model(struct worker *worker)
+{
+    const struct pool *pool = worker->generation->pool;
+    const struct packet_model packet = { .type = PACKET_MODEL };
+    if (worker->model == pool->model_number)
+        return true;
+    worker->model = pool->model_number;
+    return channel_send(worker->channel, &packet, sizeof packet, &pool->model, pool->model >= 0 ? 1 : 0);
+}
+
 bool worker_scan(struct worker *worker, const struct packet_scan *scan, const struct pool_message *message, uint32_t wall_ms, void *job)
 {
+    if (!worker_send_model(worker))
+        return false;
     bool sent = message->bytes != NULL
                     ? channel_send_body(worker->channel, scan, sizeof *scan, message->bytes, (size_t)message->size)
                     : channel_send(worker->channel, scan, sizeof *scan, &message->fd, 1);

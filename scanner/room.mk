@@ -1,6 +1,6 @@
 include scanner/spam/room.mk
 $(eval $(call library,scanengine,scanner,channel.c scratch.c filewatch.c engine.c hugepages.c sandbox.c worker.c worker_native.c zygote.c))
-$(eval $(call library,scanner,scanner,admission.c body.c scans.c pool.c pool_generation.c pool_worker.c pool_use.c service.c signatures.c))
+$(eval $(call library,scanner,scanner,admission.c body.c scans.c pool.c pool_generation.c pool_worker.c pool_use.c service.c signatures.c learned.c))
 $(eval $(call program,weir-scanner,scanner,main.c,scanner spam scanengine native mime proto common,-lclamav -lseccomp -lzmq -lprotobuf-c -levent -lcrypto -ljansson -lidn2 -lm))
 $(eval $(call unit_test,scanner_engine,scanengine native mime common,-lclamav -lseccomp -lidn2))
 $(eval $(call unit_test,scanner_sandbox,scanengine common,-lseccomp))

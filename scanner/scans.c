@@ -48,11 +48,10 @@ struct scan *scans_add(struct scans *scans, struct link_peer *peer, const char *
 void scans_orphan(struct scans *scans, struct scan *scan)
 {
     struct scan **at = bucket_of(scans, scan->attempt);
-    if (scan->peer == NULL)
-        return;
-    while (*at != scan)
+    while (*at != NULL && *at != scan)
         at = &(*at)->bucket_next;
-    *at = scan->bucket_next;
+    if (*at != NULL) /* else it is one already */
+        *at = scan->bucket_next;
     scan->peer = NULL;
 }
 

@@ -14,6 +14,7 @@
 struct link_peer;
 struct service;
 struct spam_check;
+struct examination;
 struct spam_facts;
 
 #define SCANS_BUCKETS 4096
@@ -38,6 +39,7 @@ struct scan {
     struct spam_facts *spam_facts; /* for engines, until they are asked; NULL: nobody wants to know */
     struct service *service;       /* with spam: whose it is */
     struct spam_check *spam;       /* NULL: not asked */
+    struct examination *examination; /* it is one of ours, without a peer (service.h); NULL: an edge's */
     bool judged;                   /* the worker has said its word, below; a clean message may still wait for spam */
     /* the answer */
     Weir__Verdict verdict;

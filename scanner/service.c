@@ -127,6 +127,42 @@ static void service_tick_soon(struct service *service)
         event_add(service->tick, &(struct timeval){ 0, TICK_MS * 1000 });
 }
 
+/* --- messages of our own --- */
+
+struct examination {
+    bool learn, has_features;
+    struct packet_features features;
+    examined_handler done; /* NULL: nobody wants to know any more */
+    void *arg;
+};
+
+static void examination_end(struct scan *scan)
+{
+    struct examination *examination = scan->examination;
+    struct examined examined = { .why = NULL };
+    scan->examination = NULL;
+    if (!scan->judged)
+        examined.why = "the scanner has no room";
+    else if (scan->verdict != WEIR__VERDICT__VERDICT_CLEAN)
+        examined.why = scan->name;
+    else if (examination->learn && !examination->has_features)
+        examined.why = "the native engine says nothing of it";
+    if (examination->learn)
+        examined.features = &examination->features;
+    else if (scan->spam != NULL && examined.why == NULL)
+        examined.spam = spam_check_result(scan->spam);
+    if (examination->done != NULL)
+        examination->done(examination->arg, &examined);
+    free(examination);
+}
+
+void service_forget(struct examination **examination)
+{
+    if (*examination != NULL)
+        (*examination)->done = NULL;
+    *examination = NULL;
+}
+
 /* --- the end of a scan --- */
 
 static void scan_feed(struct service *service, struct scan *scan)
@@ -141,6 +177,8 @@ static void scan_remove(struct service *service, struct scan *scan)
     scan_feed(service, scan);
     if (scan->owes == OWES_VERDICT)
         service->verdicts_owed--;
+    if (scan->examination != NULL)
+        examination_end(scan);
     spam_check_free(&scan->spam); /* it may be reading the body */
     free(scan->spam_facts);
     admission_release(&service->admission, &scan->share);
@@ -274,7 +312,7 @@ static void scan_ask_spam(struct service *service, struct scan *scan)
     const struct body *body = &scan->body;
     struct spam_message message = { .bytes = body->bytes, .fd = body->fd, .offset = ENGINE_MAIL_PREFIX_LEN, .size = body->len };
     scan->service = service;
-    if (scan->spam_facts != NULL && service->spam != NULL)
+    if (scan->spam_facts != NULL && service->spam != NULL && (scan->examination == NULL || !scan->examination->learn))
         scan->spam = spam_check_new(service->spam, &scan->spam_facts, &message, on_spam, scan);
 }
 
@@ -289,6 +327,10 @@ static void on_pool_done(void *arg, void *job, const struct pool_outcome *outcom
     scan_take_outcome(scan, outcome);
     service_watch_engine(service, scan);
     scan->judged = true;
+    if (scan->examination != NULL && outcome->features != NULL) {
+        scan->examination->features = *outcome->features;
+        scan->examination->has_features = true;
+    }
     if (scan->spam != NULL)
         spam_check_take_native(scan->spam, outcome->native);
     scan_settle(service, scan);
@@ -335,6 +377,11 @@ static void service_dispatch_lane(struct service *service, enum lane lane)
         struct pool_message message = { .bytes = scan->body.bytes, .fd = scan->body.fd, .size = body_size(&scan->body) };
         if (scan->spam != NULL && spam_check_tells_native(scan->spam, &facts))
             message.facts = &facts;
+        if (scan->examination != NULL && scan->examination->learn) {
+            spam_facts_tell(scan->spam_facts, &facts);
+            facts.learn = true;
+            message.facts = &facts;
+        }
         if (!pool_run(service->pool, lane, &message, wall_ms(service->options.settings, scan->size), scan))
             return;
         admission_run(&service->admission, next);
@@ -511,6 +558,25 @@ static void on_open(struct service *service, struct link_peer *peer, const struc
         scan_remove(service, scan);
     else
         scan_start(service, scan, whole);
+}
+
+struct examination *service_examine(struct service *service, const Weir__ScanOpen *open, const void *bytes, size_t len, bool learn, examined_handler done, void *arg)
+{
+    const struct link_payload whole = { bytes, len };
+    Weir__BusyReason reason;
+    struct scan *scan = service_takes_new(service, &reason) ? scans_add(&service->scans, NULL, (const char *)open->id.data, open->attempt) : NULL;
+    if (scan == NULL)
+        return NULL;
+    scan->spam_facts = spam_facts_new(open);
+    scan->share.source = fair_source((const char *)open->client.data, open->client.len);
+    if (scan_admit(service, scan, open, &whole) != ADMISSION_OK) {
+        scan_remove(service, scan);
+        return NULL;
+    }
+    struct examination *examination = scan->examination = xcalloc(1, sizeof *examination);
+    *examination = (struct examination){ .learn = learn, .done = done, .arg = arg };
+    scan_start(service, scan, &whole);
+    return examination;
 }
 
 static void on_chunk(struct service *service, struct link_peer *peer, const struct link_message *message)

@@ -41,4 +41,18 @@ Weir__NodeState service_state(const struct service *service);
 size_t service_in_flight(const struct service *service);
 struct pool *service_pool(struct service *service);
 
+/*
+ * A message of our own, which goes the way of all: admission, a turn, a worker with its sandbox, the spam engines. Nobody waits for it but who examines it.
+ */
+struct examined {
+    const char *why; /* it could not be looked at, or is not clean; NULL: the rest is there. All is borrowed for the call */
+    const Weir__SpamResult *spam;             /* where `learn` was not said; NULL: no engine is configured */
+    const struct packet_features *features;   /* where it was */
+};
+typedef void (*examined_handler)(void *arg, const struct examined *examined);
+
+/* open: what is known of its envelope (client, helo, sender, spam). The handler is called once, perhaps before this returns, unless it is forgotten before. NULL: not now. */
+struct examination *service_examine(struct service *service, const Weir__ScanOpen *open, const void *bytes, size_t len, bool learn, examined_handler done, void *arg);
+void service_forget(struct examination **examination); /* may be NULL inside; nothing is told any more */
+
 #endif

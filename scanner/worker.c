@@ -77,6 +77,7 @@ static bool tie_to_parent(int32_t parent)
 }
 
 union scan_packet {
+    uint32_t type;
     struct packet_scan scan;
     char room[sizeof(struct packet_scan) + CHANNEL_BODY_MAX];
 };
@@ -87,14 +88,14 @@ static const char *scan_body(const union scan_packet *packet)
 }
 
 /* Both engines look at the same bytes, one after the other: they are in the cache, and take turns at one core anyway. false: nothing is said. */
-static bool judge(struct native *native, const union scan_packet *packet, int fd, struct packet_native *out)
+static bool judge(struct native *native, const struct native_model *model, const union scan_packet *packet, int fd, struct packet_native *out, struct packet_features *features)
 {
     const struct packet_scan *scan = &packet->scan;
     if (!scan->facts.wanted || scan->size < ENGINE_MAIL_PREFIX_LEN)
         return false;
     if (fd >= 0)
-        return worker_native_score_file(native, &scan->facts, fd, ENGINE_MAIL_PREFIX_LEN, scan->size, out);
-    worker_native_score(native, &scan->facts, scan_body(packet) + ENGINE_MAIL_PREFIX_LEN, (size_t)scan->size - ENGINE_MAIL_PREFIX_LEN, out);
+        return worker_native_score_file(native, &scan->facts, model, fd, ENGINE_MAIL_PREFIX_LEN, scan->size, out, features);
+    worker_native_score(native, &scan->facts, model, scan_body(packet) + ENGINE_MAIL_PREFIX_LEN, (size_t)scan->size - ENGINE_MAIL_PREFIX_LEN, out, features);
     return true;
 }
 
@@ -133,6 +134,7 @@ _Noreturn void worker_run(const struct worker_options *options, struct engine *e
 {
     struct error why;
     struct native *native = NULL;
+    const struct native_model *model = NULL;
     if (!tie_to_parent(options->parent))
         _exit(0);
     if (!worker_set_up(options, engine, &native, &why)) {
@@ -149,18 +151,26 @@ _Noreturn void worker_run(const struct worker_options *options, struct engine *e
         ssize_t len = channel_receive(channel, &packet, sizeof packet, fds, &fd_count, 0);
         if (len <= 0)
             _exit(0);
+        if ((size_t)len == sizeof(struct packet_model) && packet.type == PACKET_MODEL) {
+            worker_native_take_model(&model, fd_count > 0 ? fds[0] : -1);
+            while (fd_count > 0)
+                close(fds[--fd_count]);
+            continue;
+        }
         if (!scan_is_valid(&packet, (size_t)len, fd_count))
             _exit(1);
         static struct {
             struct packet_result result;
             struct packet_native native;
+            struct packet_features features;
         } answer;
         int fd = fd_count > 0 ? fds[0] : -1;
         scan_one(engine, &packet, fd, &answer.result);
-        bool judged = answer.result.verdict == WEIR__VERDICT__VERDICT_CLEAN && judge(native, &packet, fd, &answer.native);
+        bool judged = answer.result.verdict == WEIR__VERDICT__VERDICT_CLEAN && judge(native, model, &packet, fd, &answer.native, &answer.features);
         if (fd_count > 0)
             close(fds[0]);
-        if (!channel_send(channel, &answer, judged ? sizeof answer : sizeof answer.result, NULL, 0))
+        size_t told = !judged ? sizeof answer.result : packet.scan.facts.learn ? sizeof answer : offsetof(typeof(answer), features);
+        if (!channel_send(channel, &answer, told, NULL, 0))
             _exit(0);
     }
 }

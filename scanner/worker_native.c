@@ -6,7 +6,18 @@
 
 _Static_assert(NATIVE_SYMBOLS_MAX <= CHANNEL_SYMBOLS_MAX, "all symbols fit a packet");
 
-void worker_native_score(struct native *native, const struct packet_facts *facts, const char *bytes, size_t len, struct packet_native *out)
+static void take_features(struct native *native, const struct native_facts *facts, const char *bytes, size_t len, struct packet_features *out)
+{
+    static struct native_features features;
+    native_take_features(native, facts, bytes, len, &features);
+    out->language = features.language;
+    out->words = (uint32_t)features.words;
+    out->count = (uint32_t)features.count;
+    memcpy(out->buckets, features.buckets, features.count * sizeof features.buckets[0]);
+}
+
+void worker_native_score(struct native *native, const struct packet_facts *facts, const struct native_model *model, const char *bytes, size_t len,
+                         struct packet_native *out, struct packet_features *features)
 {
     static struct native_result found; /* one thread, and large */
     const char *recipients[CHANNEL_RECIPIENTS_MAX];
@@ -22,7 +33,7 @@ void worker_native_score(struct native *native, const struct packet_facts *facts
         .direction = facts->outbound ? NATIVE_OUTBOUND : NATIVE_INBOUND,
         .authenticated = facts->authenticated,
     };
-    native_score(native, &told, NULL, bytes, len, &found);
+    native_score(native, &told, model, bytes, len, &found);
     memset(out, 0, sizeof *out);
     out->score = found.score;
     for (size_t i = 0; i < found.symbol_count; i++) {
@@ -31,14 +42,29 @@ void worker_native_score(struct native *native, const struct packet_facts *facts
         snprintf(symbol->detail, sizeof symbol->detail, "%s", found.symbols[i].detail);
         symbol->weight = found.symbols[i].weight;
     }
+    if (facts->learn)
+        take_features(native, &told, bytes, len, features);
 }
 
-bool worker_native_score_file(struct native *native, const struct packet_facts *facts, int fd, uint64_t offset, uint64_t size, struct packet_native *out)
+bool worker_native_score_file(struct native *native, const struct packet_facts *facts, const struct native_model *model, int fd, uint64_t offset, uint64_t size,
+                              struct packet_native *out, struct packet_features *features)
 {
     char *bytes = mmap(NULL, (size_t)size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (bytes == MAP_FAILED)
         return false;
-    worker_native_score(native, facts, bytes + offset, (size_t)(size - offset), out);
+    worker_native_score(native, facts, model, bytes + offset, (size_t)(size - offset), out, features);
     munmap(bytes, (size_t)size);
     return true;
+}
+
+void worker_native_take_model(const struct native_model **model, int fd)
+{
+    if (*model != NULL)
+        munmap((void *)(uintptr_t)*model, sizeof **model);
+    *model = NULL;
+    if (fd < 0)
+        return;
+    void *mapped = mmap(NULL, sizeof **model, PROT_READ, MAP_SHARED, fd, 0);
+    if (mapped != MAP_FAILED)
+        *model = mapped; /* the master has looked at it */
 }

@@ -21,6 +21,7 @@
 #include "coordinator/ctl/dns.h"
 #include "coordinator/ctl/explain.h"
 #include "coordinator/ctl/hosts.h"
+#include "coordinator/ctl/learn.h"
 #include "coordinator/ctl/limits.h"
 #include "coordinator/ctl/local.h"
 #include "coordinator/ctl/options.h"
@@ -449,7 +450,9 @@ static int run(const struct options *options)
     if (strcmp(verb, "config show") == 0)
         return local_config_show(options);
     if (strcmp(verb, "score") == 0)
-        return score_file(options);
+        return options->given & OPTION_LOCAL ? score_file(options) : learn_score(options);
+    if (strncmp(verb, "learn ", 6) == 0)
+        return learn_run(options);
     if (strcmp(verb, "policy diff") == 0)
         return run_diff(options);
     if (strcmp(verb, "limit explain") == 0 || strcmp(verb, "limit reset") == 0)

@@ -90,7 +90,13 @@ const struct verb options_verbs[] = {
     { "signatures rollback", "[SET]", 0, 1, 0, "go back to the set before, or to SET; what is left is not taken again" },
     { "signatures pin", "SET", 1, 1, 0, "use SET and nothing newer" },
     { "signatures unpin", "", 0, 0, 0, "follow the mirrors again" },
-    { "score", "FILE [CLIENT]", 1, 2, OPTION_SENDER, "what the spam engines of [spam] say of a message, symbol by symbol; asked from this machine" },
+    { "learn spam", "FILE|MBOX|-", 1, 1, OPTION_TIMEOUT, "teach the native spam engine, in the whole cluster, that this is spam" },
+    { "learn ham", "FILE|MBOX|-", 1, 1, OPTION_TIMEOUT, "that it is not" },
+    { "learn list", "", 0, 0, OPTION_BY | OPTION_LIMIT, "what it was taught, newest first: by whom, as what, and what came of it" },
+    { "learn undo", "[NUMBER]", 0, 1, OPTION_BY, "take one of these back, or all --by one" },
+    { "learn status", "", 0, 0, 0, "the model that came of it" },
+    { "score", "FILE [CLIENT]", 1, 2, OPTION_SENDER | OPTION_TIMEOUT | OPTION_LOCAL,
+      "what the spam engines of a scanner say of a message, symbol by symbol; --local: those of [spam] here, asked from this machine, and nothing that was learned" },
     { "exception list", "", 0, 0, OPTION_POLICY, "who has other limits, why, and until when" },
     { "config check", "", 0, 0, 0, "whether the configuration is right" },
     { "config show", "", 0, 0, OPTION_DEFAULTS | OPTION_CHANGED, "effective values and where each came from" },
@@ -122,6 +128,7 @@ static const struct flag flags[] = {
     { "--owner", OPTION_OVERRIDE, true },
     { "--score", OPTION_QUARANTINE, true }, { "--why", OPTION_WHY, true },
     { "--virus", OPTION_VIRUS, false },     { "--raw", OPTION_RAW, true },
+    { "--by", OPTION_BY, true },            { "--local", OPTION_LOCAL, false },
 };
 
 static const char *const filter_names[FILTERS] = {
@@ -221,6 +228,8 @@ static bool parse_flag(struct options *options, int argc, char *const *argv, int
             options->score = value;
         if (flag->flag == OPTION_WHY)
             options->why = value;
+        if (flag->flag == OPTION_BY)
+            options->by = value;
         if (flag->flag == OPTION_RAW)
             options->raw = value;
         if (flag->flag == OPTION_VIRUS)

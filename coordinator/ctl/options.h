@@ -43,6 +43,8 @@ enum option_flag {
     OPTION_WHY = 1 << 29,      /* --why TEXT: it is written down */
     OPTION_VIRUS = 1 << 27,    /* --virus: what has one, too */
     OPTION_RAW = 1 << 28,      /* --raw FILE */
+    OPTION_BY = 1 << 19,       /* --by WHO: whose words */
+    OPTION_LOCAL = 1 << 30,    /* --local: by this machine, not by the cluster */
     OPTION_LISTENER = 4096, /* --listener NAME: of the configuration, whose rules hold, too */
 };
 
@@ -66,7 +68,7 @@ struct options {
     unsigned timeout_s, limit;
     const char *comment, *policy, *since;
     const char *reason, *expires, *owner; /* NULL: not given */
-    const char *score, *why, *raw;        /* NULL: not given */
+    const char *score, *why, *raw, *by;   /* NULL: not given */
     bool virus;
     const char *sender, *login, *listener; /* NULL: not given */
     bool nftables;                         /* --format */

@@ -5,8 +5,9 @@
 #include <string.h>
 #include <sysexits.h>
 #include "common/memory.h"
-#include "common/score.h"
 #include "coordinator/ctl/local.h"
+#include "coordinator/ctl/views.h"
+#include "coordinator/spam_json.h"
 #include "proto/wire.h"
 #include "scanner/spam/spam.h"
 #include "scanner/worker_native.h"
@@ -19,8 +20,7 @@ static int failed(int status, const char *words)
     return status;
 }
 
-/* As it would come by SMTP. */
-static char *with_crlf(const struct text *file, size_t *len)
+char *score_with_crlf(const struct text *file, size_t *len)
 {
     char *out = xmalloc(2 * file->len + 1);
     *len = 0;
@@ -53,7 +53,7 @@ static void ask_native(struct spam_check *check, const char *bytes, size_t len)
     if (!spam_check_tells_native(check, &facts))
         return;
     struct native *native = native_new(&MIME_LIMITS_DEFAULT);
-    worker_native_score(native, &facts, bytes, len, &said);
+    worker_native_score(native, &facts, NULL, bytes, len, &said, NULL);
     native_free(&native);
     spam_check_take_native(check, &said);
 }
@@ -65,52 +65,25 @@ static void on_done(void *arg)
 
 /* ---- what is said ---- */
 
-static const char *state_name(Weir__SpamState state)
+void score_print(const json_t *said, FILE *out)
 {
-    static const char *const names[] = { [WEIR__SPAM_STATE__SPAM_OK] = "ok", [WEIR__SPAM_STATE__SPAM_TIMEOUT] = "timeout", [WEIR__SPAM_STATE__SPAM_ERROR] = "error",
-                                         [WEIR__SPAM_STATE__SPAM_PAUSED] = "paused", [WEIR__SPAM_STATE__SPAM_SIZE] = "too large" };
-    return names[state];
-}
-
-static json_t *text_of(const ProtobufCBinaryData *bytes)
-{
-    return json_stringn_nocheck((const char *)bytes->data, bytes->len); /* cleaned by the engines' rooms */
-}
-
-static void print_json(const Weir__SpamResult *result)
-{
-    json_t *engines = json_array(), *symbols = json_array();
-    for (size_t i = 0; i < result->n_engines; i++)
-        json_array_append_new(engines, json_pack("{s:o, s:s, s:f}", "engine", text_of(&result->engines[i]->name), "state", state_name(result->engines[i]->state), "score",
-                                                 result->engines[i]->score / 100.0));
-    for (size_t i = 0; i < result->n_symbols; i++)
-        json_array_append_new(symbols, json_pack("{s:o, s:o, s:f, s:o}", "engine", text_of(&result->symbols[i]->engine), "symbol", text_of(&result->symbols[i]->name),
-                                                 "weight", result->symbols[i]->weight / 100.0, "detail", text_of(&result->symbols[i]->detail)));
-    json_t *all = json_pack("{s:f, s:o, s:o, s:o}", "score", result->score / 100.0, "engines", engines, "symbols", symbols, "authentication",
-                            text_of(&result->authentication));
-    json_dumpf(all, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
-    puts("");
-    json_decref(all);
-}
-
-static void print_table(const Weir__SpamResult *result)
-{
-    char score[SCORE_TEXT_MAX];
-    printf("score %s\n\n", score_format(score, (int32_t)result->score));
-    for (size_t i = 0; i < result->n_engines; i++) {
-        const Weir__SpamEngine *engine = result->engines[i];
-        printf("%-8.*s %s\n", (int)engine->name.len, (const char *)engine->name.data,
-               engine->state == WEIR__SPAM_STATE__SPAM_OK ? score_format(score, (int32_t)engine->score) : state_name(engine->state));
+    size_t i;
+    const json_t *one;
+    fprintf(out, "score %.2f\n\n", json_number_value(json_object_get(said, "score")));
+    json_array_foreach(json_object_get(said, "engines"), i, one)
+    {
+        const char *state = view_word(one, "state");
+        if (strcmp(state, "ok") == 0)
+            fprintf(out, "%-8s %.2f\n", view_word(one, "engine"), json_number_value(json_object_get(one, "score")));
+        else
+            fprintf(out, "%-8s %s\n", view_word(one, "engine"), state);
     }
-    if (result->n_symbols > 0)
-        puts("");
-    for (size_t i = 0; i < result->n_symbols; i++) {
-        const Weir__SpamSymbol *symbol = result->symbols[i];
-        printf("%-8.*s %8s  %-28.*s %.*s\n", (int)symbol->engine.len, (const char *)symbol->engine.data, score_format(score, symbol->weight), (int)symbol->name.len,
-               (const char *)symbol->name.data, (int)symbol->detail.len, (const char *)symbol->detail.data);
-    }
-    if (result->authentication.len > 0)
-        printf("\n%.*s\n", (int)result->authentication.len, (const char *)result->authentication.data);
+    if (json_array_size(json_object_get(said, "symbols")) > 0)
+        fputs("\n", out);
+    json_array_foreach(json_object_get(said, "symbols"), i, one)
+        fprintf(out, "%-8s %8.2f  %-28s %s\n", view_word(one, "engine"), json_number_value(json_object_get(one, "weight")), view_word(one, "symbol"), view_word(one, "detail"));
+    if (view_word(said, "authentication")[0] != '\0')
+        fprintf(out, "\n%s\n", view_word(said, "authentication"));
 }
 
 static int ask_engines(const struct options *options, const struct spam_settings *settings, const struct text *file)
@@ -118,7 +91,7 @@ static int ask_engines(const struct options *options, const struct spam_settings
     struct event_base *base = event_base_new();
     struct metrics metrics;
     size_t len;
-    char *bytes = with_crlf(file, &len);
+    char *bytes = score_with_crlf(file, &len);
     struct spam_facts *facts = make_facts(options, "weirctl");
     metrics_init(&metrics);
     struct spam *spam = spam_new(base, settings, &metrics);
@@ -131,10 +104,12 @@ static int ask_engines(const struct options *options, const struct spam_settings
     for (size_t i = 0; i < result->n_engines; i++)
         if (result->engines[i]->state == WEIR__SPAM_STATE__SPAM_OK)
             status = EXIT_SUCCESS;
+    json_t *said = spam_json(result);
     if (options->json)
-        print_json(result);
+        json_dumpf(said, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER), puts("");
     else
-        print_table(result);
+        score_print(said, stdout);
+    json_decref(said);
     spam_check_free(&check);
     spam_free(&spam);
     metrics_fini(&metrics);

@@ -35,17 +35,19 @@ CREATE TABLE learn_event (
     version integer NOT NULL,           -- NATIVE_MODEL_VERSION of the features
     features bytea NOT NULL,            -- numbers of 4 bytes, the lowest first: language, words, buckets
     state text NOT NULL CHECK (state IN ('counted', 'repeat', 'conflict', 'undone')),
+    counted bigint NOT NULL DEFAULT 0,  -- learn_control.changes when it last began to count
     undone_at timestamptz,
     undone_by text NOT NULL DEFAULT ''
 );
 CREATE INDEX learn_event_digest ON learn_event (digest);
 CREATE INDEX learn_event_who ON learn_event (who, at);
-CREATE INDEX learn_event_counted ON learn_event (id) WHERE state = 'counted';
+CREATE INDEX learn_event_counted ON learn_event (counted, id) WHERE state = 'counted';
 
 CREATE TABLE learn_model (
     hash text PRIMARY KEY,              -- SHA-256 of its bytes
     number bigint GENERATED ALWAYS AS IDENTITY,
     size integer NOT NULL,
+    version integer NOT NULL,           -- NATIVE_MODEL_VERSION
     made_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     made_by text NOT NULL,
     ham integer NOT NULL,

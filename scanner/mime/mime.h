@@ -94,7 +94,7 @@ struct mime_part {
     struct mime_span file_name;     /* UTF-8; empty when there is none */
     struct mime_span raw;           /* the body as it is in its parent's bytes */
     struct mime_span bytes;         /* decoded; empty for multipart/(any) and message/rfc822, whose content is their parts */
-    struct mime_span text;          /* text/(any) in UTF-8, at most limits.text bytes of it; else empty */
+    struct mime_span text;          /* text/(any), and what stands in a multipart without parts, in UTF-8, at most limits.text bytes of it; else empty */
     enum mime_encoding encoding;
     bool composite; /* has, or could have, parts of its own */
 };

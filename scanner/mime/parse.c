@@ -419,8 +419,10 @@ static struct stop multipart(struct reader *r, int32_t index, uint32_t depth, st
     r->open[r->open_count++] = (struct boundary){ boundary.bytes, boundary.len };
     struct stop stop = to_boundary(r, &outside);
     check_outside(parser, outside);
-    if (stop.boundary != own || stop.last)
+    if (stop.boundary != own || stop.last) { /* readers show what is there, as nothing else is */
         mime_note(parser, MIME_EMPTY_MULTIPART);
+        parser->parts[index].text = charset_to_utf8(parser, parser->parts[index].charset, outside, parser->limits.text);
+    }
     while (stop.boundary == own && !stop.last) {
         if (parser->message.part_count >= parser->limits.parts) {
             mime_note(parser, MIME_LIMIT_PARTS);

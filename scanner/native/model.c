@@ -6,13 +6,12 @@
  */
 #include "scanner/native/model.h"
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 #include "scanner/native/native.h"
 
 #define MAGIC UINT32_C(0x4d4e5257) /* "WRNM" */
-#define STRONGEST 150   /* features that are listened to */
-#define WEAK 0.1        /* those nearer to 0.5 say nothing */
+#define STRONGEST 80    /* features that are listened to */
+#define WEAK 0.2        /* those nearer to 0.5 say nothing */
 #define PRIOR 0.3       /* how many messages the opinion 0.5 is worth */
 #define FULL_CLASS 50   /* messages of each class below which the whole is damped */
 #define FULL_LANGUAGE 10 /* and of each class in the message's language, below which its words are */
@@ -20,17 +19,42 @@
 #define MOST_SPAM 6000
 #define MOST_HAM 1000
 
+
 void native_model_init(struct native_model *model)
 {
     memset(model, 0, sizeof *model);
     model->magic = MAGIC;
     model->version = NATIVE_MODEL_VERSION;
+    model->personal_most = NATIVE_PERSONAL_MOST;
 }
 
-const struct native_model *native_model_open(const void *bytes, size_t len)
+static bool counts_are_possible(const struct native_model *model)
+{
+    uint32_t most[NATIVE_PARTS * NATIVE_CLASSES];
+    memcpy(most, model->messages, sizeof most);
+    for (size_t bucket = 0; bucket < NATIVE_BUCKETS; bucket++) {
+        const uint16_t *counts = model->counts[bucket][0];
+        for (size_t i = 0; i < NATIVE_PARTS * NATIVE_CLASSES; i++)
+            if (counts[i] > most[i])
+                return false;
+    }
+    return true;
+}
+
+const struct native_model *native_model_open(const void *bytes, size_t len, const char **why)
 {
     const struct native_model *model = bytes;
-    return len == sizeof *model && (uintptr_t)bytes % sizeof(uint32_t) == 0 && model->magic == MAGIC && model->version == NATIVE_MODEL_VERSION ? model : NULL;
+    const char *unused;
+    why = why != NULL ? why : &unused;
+    if (len != sizeof *model || (uintptr_t)bytes % sizeof(uint32_t) != 0 || model->magic != MAGIC)
+        *why = "it is no model";
+    else if (model->version != NATIVE_MODEL_VERSION)
+        *why = "it is a model of another version";
+    else if (!counts_are_possible(model))
+        *why = "its counts are impossible";
+    else
+        return model;
+    return NULL;
 }
 
 static void count(uint32_t *value, bool up)
@@ -41,22 +65,26 @@ static void count(uint32_t *value, bool up)
         *value -= *value > 0 ? 1 : 0;
 }
 
-static void change(struct native_model *model, const struct native_features *features, enum native_class class, bool up)
+static void change(struct native_model *model, const struct native_features *features, unsigned part, enum native_class class, bool up)
 {
-    count(&model->messages[class], up);
-    count(&model->languages[features->language][class], up);
-    for (size_t i = 0; i < features->count; i++)
-        count(&model->counts[features->buckets[i] % NATIVE_BUCKETS][class], up);
+    count(&model->messages[part][class], up);
+    count(&model->languages[features->language][part][class], up);
+    for (size_t i = 0; i < features->count; i++) {
+        uint16_t *value = &model->counts[features->buckets[i] % NATIVE_BUCKETS][part][class];
+        uint32_t wide = *value;
+        count(&wide, up);
+        *value = wide <= UINT16_MAX ? (uint16_t)wide : UINT16_MAX;
+    }
 }
 
-void native_model_learn(struct native_model *model, const struct native_features *features, enum native_class class)
+void native_model_learn(struct native_model *model, const struct native_features *features, unsigned part, enum native_class class)
 {
-    change(model, features, class, true);
+    change(model, features, part, class, true);
 }
 
-void native_model_unlearn(struct native_model *model, const struct native_features *features, enum native_class class)
+void native_model_unlearn(struct native_model *model, const struct native_features *features, unsigned part, enum native_class class)
 {
-    change(model, features, class, false);
+    change(model, features, part, class, false);
 }
 
 /* Tail of the chi-square distribution for an even number of degrees of freedom, of x = 2 * half. */
@@ -70,64 +98,126 @@ static double chi_square_tail(double half, size_t pairs)
     return sum < 1 ? sum : 1;
 }
 
-static double share(uint32_t part, uint32_t whole)
+/* What all parts but one know: `without` is that one, NATIVE_PARTS leaves none out. */
+struct sums {
+    unsigned without;
+    double messages[NATIVE_CLASSES], language[NATIVE_CLASSES];
+};
+
+static void add_up(double sum[NATIVE_CLASSES], const uint32_t counts[NATIVE_PARTS][NATIVE_CLASSES], unsigned without)
 {
-    return part < whole ? (double)part / whole : 1;
+    sum[CLASS_HAM] = sum[CLASS_SPAM] = 0;
+    for (unsigned part = 0; part < NATIVE_PARTS; part++)
+        for (int class = 0; part != without && class < NATIVE_CLASSES; class++)
+            sum[class] += counts[part][class];
 }
 
-static double least(uint32_t a, uint32_t b, double full)
+static double least(const double sum[NATIVE_CLASSES], double full)
 {
-    double smaller = a < b ? a : b;
+    double smaller = sum[CLASS_HAM] < sum[CLASS_SPAM] ? sum[CLASS_HAM] : sum[CLASS_SPAM];
     return smaller < full ? smaller / full : 1;
 }
 
 /* How spammy one feature is: by shares of each class, so that it does not matter of which there is more; drawn to 0.5 where little was seen. */
-static double opinion(const struct native_model *model, uint32_t bucket)
+static double opinion(const struct native_model *model, uint32_t bucket, const struct sums *sums)
 {
-    const uint32_t *counts = model->counts[bucket % NATIVE_BUCKETS];
-    double seen = (double)counts[CLASS_HAM] + counts[CLASS_SPAM];
-    if (seen == 0)
-        return 0.5;
-    double ham = share(counts[CLASS_HAM], model->messages[CLASS_HAM]), spam = share(counts[CLASS_SPAM], model->messages[CLASS_SPAM]);
-    return (PRIOR * 0.5 + seen * spam / (ham + spam)) / (PRIOR + seen);
-}
-
-static int compare_strength(const void *a, const void *b)
-{
-    double x = fabs(*(const double *)a - 0.5), y = fabs(*(const double *)b - 0.5);
-    return (x < y) - (x > y);
-}
-
-static double combine(double *opinions, size_t count_of)
-{
-    if (count_of > STRONGEST) {
-        qsort(opinions, count_of, sizeof *opinions, compare_strength);
-        count_of = STRONGEST;
+    const uint16_t (*counts)[NATIVE_CLASSES] = model->counts[bucket % NATIVE_BUCKETS];
+    uint32_t in_ham = 0, in_spam = 0;
+    for (unsigned part = 0; part < NATIVE_PARTS; part++) {
+        in_ham += part != sums->without ? counts[part][CLASS_HAM] : 0;
+        in_spam += part != sums->without ? counts[part][CLASS_SPAM] : 0;
     }
-    double ham = 0, spam = 0;
+    if (in_ham + in_spam == 0)
+        return 0.5;
+    /* in_ham / messages of ham against in_spam / messages of spam, without dividing by nothing. */
+    double seen = (double)in_ham + in_spam, ham = in_ham * sums->messages[CLASS_SPAM], spam = in_spam * sums->messages[CLASS_HAM];
+    double ratio = ham + spam > 0 ? spam / (ham + spam) : in_spam > 0 ? 1 : 0;
+    return (PRIOR * 0.5 + seen * ratio) / (PRIOR + seen);
+}
+
+/* Leaves about the STRONGEST of them: those nearest to 0.5 go. */
+#define STEPS 64
+static size_t strongest(double *opinions, size_t count_of)
+{
+    size_t steps[STEPS + 1] = { 0 }, kept = 0, step = STEPS, room;
+    if (count_of <= STRONGEST)
+        return count_of;
+    for (size_t i = 0; i < count_of; i++)
+        steps[(size_t)(fabs(opinions[i] - 0.5) * 2 * STEPS)]++;
+    for (size_t above = steps[STEPS]; step > 0 && above + steps[step - 1] <= STRONGEST; above += steps[--step])
+        ;
+    room = STRONGEST;
+    for (size_t i = step; i <= STEPS; i++)
+        room -= steps[i] < room ? steps[i] : room;
     for (size_t i = 0; i < count_of; i++) {
-        spam -= log(1 - opinions[i]);
-        ham -= log(opinions[i]);
+        size_t of = (size_t)(fabs(opinions[i] - 0.5) * 2 * STEPS);
+        if (of >= step || (of + 1 == step && room > 0)) {
+            room -= of < step ? 1 : 0;
+            opinions[kept++] = opinions[i];
+        }
+    }
+    return kept < STRONGEST ? kept : STRONGEST;
+}
+
+static double combine(const double *opinions, size_t count_of)
+{
+    double ham = 0, spam = 0;
+    for (size_t i = 0; i < count_of; ) { /* a logarithm of eight together: none of them is below 1e-6 */
+        double of_ham = 1, of_spam = 1;
+        for (size_t k = 0; k < 8 && i < count_of; k++, i++) {
+            of_spam *= 1 - opinions[i];
+            of_ham *= opinions[i];
+        }
+        spam -= log(of_spam);
+        ham -= log(of_ham);
     }
     return count_of == 0 ? 0.5 : (1 + chi_square_tail(ham, count_of) - chi_square_tail(spam, count_of)) / 2;
 }
 
-int32_t native_model_weigh(const struct native_model *model, const struct native_features *features, double *p)
+static int32_t weigh_without(const struct native_model *model, const struct native_features *features, unsigned without, double *p)
 {
     double opinions[NATIVE_FEATURES_MAX];
     size_t found = 0;
-    const uint32_t *language = model->languages[features->language];
+    struct sums sums = { .without = without };
+    add_up(sums.messages, model->messages, without);
+    add_up(sums.language, model->languages[features->language], without);
     /* Where all mail of a language was spam, its words are the language's and say nothing of spam. */
-    double trust = least(language[CLASS_HAM], language[CLASS_SPAM], FULL_LANGUAGE);
+    double trust = least(sums.language, FULL_LANGUAGE);
     for (size_t i = 0; i < features->count; i++) {
-        double of = opinion(model, features->buckets[i]);
+        double of = opinion(model, features->buckets[i], &sums);
         if (i < features->words)
             of = 0.5 + (of - 0.5) * trust;
         if (fabs(of - 0.5) >= WEAK)
             opinions[found++] = of;
     }
-    *p = combine(opinions, found);
+    *p = combine(opinions, strongest(opinions, found));
     double bounded = *p < 1e-6 ? 1e-6 : *p > 1 - 1e-6 ? 1 - 1e-6 : *p;
-    double weight = log(bounded / (1 - bounded)) / SPAM_LOGIT * NATIVE_SPAM * least(model->messages[CLASS_HAM], model->messages[CLASS_SPAM], FULL_CLASS);
+    double weight = log(bounded / (1 - bounded)) / SPAM_LOGIT * NATIVE_SPAM * least(sums.messages, FULL_CLASS);
     return weight > MOST_SPAM ? MOST_SPAM : weight < -MOST_HAM ? -MOST_HAM : (int32_t)weight;
+}
+
+static bool knows_anything(const struct native_model *model, unsigned part)
+{
+    return model->messages[part][CLASS_HAM] + model->messages[part][CLASS_SPAM] > 0;
+}
+
+/* What goes beyond +-most of it. */
+static int32_t excess(int32_t value, int32_t most)
+{
+    return value > most ? value - most : value < -most ? value + most : 0;
+}
+
+int32_t native_model_weigh(const struct native_model *model, const struct native_features *features, double *p)
+{
+    int32_t all = weigh_without(model, features, NATIVE_PARTS, p), weight = all, lowest = all, highest = all;
+    for (unsigned part = 1; part < NATIVE_PARTS; part++) {
+        double of_others;
+        if (!knows_anything(model, part))
+            continue;
+        int32_t others = weigh_without(model, features, part, &of_others);
+        weight -= excess(all - others, (int32_t)(model->personal_most / 2)); /* what that one part did alone */
+        lowest = others < lowest ? others : lowest;
+        highest = others > highest ? others : highest;
+    }
+    return weight < lowest ? lowest : weight > highest ? highest : weight;
 }

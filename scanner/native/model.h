@@ -5,6 +5,9 @@
  *
  * A model is one piece of memory of a fixed size, in the byte order of the machine: it can be stored, sent and mapped as it is. Learning adds one to each
  * feature of a message, unlearning takes it away again, so that any message's part in it can be undone, and one message counts once however long it is.
+ *
+ * It is counted in parts: the first is what operators taught, the others what users did, each of whom teaches one of them only. A score is what it would be without any one
+ * of those, give or take `personal_most`: so nobody moves it by more alone, and as soon as people of different parts agree they move it as an operator does.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -12,7 +15,8 @@
 
 #define NATIVE_BUCKETS (UINT32_C(1) << 18)
 #define NATIVE_FEATURES_MAX 1536
-#define NATIVE_MODEL_VERSION 1 /* changes with what a feature is: older models then mean nothing */
+#define NATIVE_PARTS 4    /* 0: the operators' */
+#define NATIVE_MODEL_VERSION 2 /* changes with what a feature is: older models then mean nothing */
 
 enum native_class { CLASS_HAM, CLASS_SPAM, NATIVE_CLASSES };
 
@@ -30,19 +34,25 @@ struct native_features {
 
 struct native_model {
     uint32_t magic, version;
-    uint32_t messages[NATIVE_CLASSES];
-    uint32_t languages[NATIVE_LANGUAGES][NATIVE_CLASSES]; /* messages */
-    uint32_t counts[NATIVE_BUCKETS][NATIVE_CLASSES];
+    uint32_t personal_most; /* hundredths of a score */
+    uint32_t reserved;      /* 0 */
+    uint32_t messages[NATIVE_PARTS][NATIVE_CLASSES];
+    uint32_t languages[NATIVE_LANGUAGES][NATIVE_PARTS][NATIVE_CLASSES]; /* messages */
+    uint16_t counts[NATIVE_BUCKETS][NATIVE_PARTS][NATIVE_CLASSES];
 };
+#define NATIVE_PERSONAL_MOST 1000 /* what native_model_init() says */
 
 /* Clears memory of that size to a model that knows nothing. */
 void native_model_init(struct native_model *model);
-/* The model in those bytes, which are borrowed and must be aligned to 4; NULL: they are none, or of another version. */
-const struct native_model *native_model_open(const void *bytes, size_t len);
+/*
+ * The model in those bytes, which are borrowed and must be aligned to 4; NULL: they are none, are of another version, or contradict themselves (why, which may
+ * be NULL, says so): a feature that stood in more messages than there were is no count of anything.
+ */
+const struct native_model *native_model_open(const void *bytes, size_t len, const char **why);
 
-void native_model_learn(struct native_model *model, const struct native_features *features, enum native_class class);
+void native_model_learn(struct native_model *model, const struct native_features *features, unsigned part, enum native_class class);
 /* What is not there cannot be taken away: a count stays at 0. */
-void native_model_unlearn(struct native_model *model, const struct native_features *features, enum native_class class);
+void native_model_unlearn(struct native_model *model, const struct native_features *features, unsigned part, enum native_class class);
 
 /* Hundredths to add to a score, bounded: p of 0.97 is NATIVE_SPAM. p gets how sure it is that it is spam, 0..1; 0.5 knows nothing. */
 int32_t native_model_weigh(const struct native_model *model, const struct native_features *features, double *p);

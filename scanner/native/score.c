@@ -110,7 +110,7 @@ static void learn_one(struct native *native, struct native_model *model, const c
     }
     struct bytes file = read_file(line + (spam ? 5 : 4));
     native_take_features(native, &facts, file.data, file.len, &features);
-    native_model_learn(model, &features, spam ? CLASS_SPAM : CLASS_HAM);
+    native_model_learn(model, &features, 0, spam ? CLASS_SPAM : CLASS_HAM);
     free(file.data);
 }
 
@@ -149,9 +149,10 @@ int main(int argc, char **argv)
             return 64;
     }
     struct bytes stored = model_path != NULL ? read_file(model_path) : (struct bytes){ 0 };
-    const struct native_model *model = model_path != NULL ? native_model_open(stored.data, stored.len) : NULL;
+    const char *why = "";
+    const struct native_model *model = model_path != NULL ? native_model_open(stored.data, stored.len, &why) : NULL;
     if (model_path != NULL && model == NULL) {
-        fprintf(stderr, "weir-score: %s: not a model of this version\n", model_path);
+        fprintf(stderr, "weir-score: %s: %s\n", model_path, why);
         return 65;
     }
     struct native_model *trained = xmalloc(sizeof *trained);

@@ -170,6 +170,16 @@ static void add_file(struct view *view, const struct mime_part *part)
     file->inline_image = mime_type_is(part, "image", NULL);
 }
 
+static void take_plain(struct view *view, struct mime_span text)
+{
+    view->plain_bytes += text.len;
+    if (view->seen_count < sizeof view->seen / sizeof view->seen[0])
+        view->seen[view->seen_count++] = text;
+    else
+        view->text_cut = true;
+    find_links(view, text);
+}
+
 static void take_html(struct view *view, const struct mime_part *part)
 {
     struct html *html = mime_memory(view->parser, sizeof *html);
@@ -196,19 +206,23 @@ static void take_html(struct view *view, const struct mime_part *part)
 static void take_part(struct view *view, const struct mime_part *part)
 {
     bool text = mime_span_is(part->type, "text"), attached = mime_span_is(part->disposition, "attachment");
-    if (part->composite || is_foreign(view, part))
+    if (is_foreign(view, part))
         return;
+    if (part->composite) { /* a multipart whose parts are missing is read as the text that is there */
+        if (part->text.len == 0)
+            return;
+        if (memmem(part->text.bytes, part->text.len < 4096 ? part->text.len : 4096, "</", 2) != NULL)
+            take_html(view, part);
+        else
+            take_plain(view, part->text);
+        return;
+    }
     if (text && !attached && mime_span_is(part->subtype, "html")) {
         take_html(view, part);
         if (part->file_name.len > 0)
             add_file(view, part);
     } else if (text && !attached && (mime_span_is(part->subtype, "plain") || mime_span_is(part->subtype, "enriched") || mime_span_is(part->subtype, "richtext"))) {
-        view->plain_bytes += part->text.len;
-        if (view->seen_count < sizeof view->seen / sizeof view->seen[0])
-            view->seen[view->seen_count++] = part->text;
-        else
-            view->text_cut = true;
-        find_links(view, part->text);
+        take_plain(view, part->text);
     } else {
         add_file(view, part);
     }

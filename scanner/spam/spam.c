@@ -303,9 +303,14 @@ static struct slot *native_slot(struct spam_check *check)
 
 bool spam_check_tells_native(const struct spam_check *check, struct packet_facts *out)
 {
-    const struct spam_facts *facts = check->facts;
     if (native_slot((struct spam_check *)(uintptr_t)check) == NULL)
         return false;
+    spam_facts_tell(check->facts, out);
+    return true;
+}
+
+void spam_facts_tell(const struct spam_facts *facts, struct packet_facts *out)
+{
     memset(out, 0, sizeof *out);
     out->wanted = true;
     out->outbound = facts->outbound;
@@ -316,7 +321,6 @@ bool spam_check_tells_native(const struct spam_check *check, struct packet_facts
     snprintf(out->sender, sizeof out->sender, "%s", facts->sender);
     for (size_t i = 0; i < facts->recipient_count && i < CHANNEL_RECIPIENTS_MAX; i++)
         snprintf(out->recipients[out->recipient_count++], sizeof out->recipients[0], "%s", facts->recipients[i]);
-    return true;
 }
 
 void spam_check_take_native(struct spam_check *check, const struct packet_native *native)

@@ -20,6 +20,8 @@ struct spam_check;
 
 /* Copies what is said; recipients beyond what wire.h allows are not there. The caller owns it until a check takes it. */
 struct spam_facts *spam_facts_new(const Weir__ScanOpen *open);
+/* As the native engine is told them. */
+void spam_facts_tell(const struct spam_facts *facts, struct packet_facts *out);
 
 /* settings are copied. NULL: no engine is configured. metrics: see README.md. */
 struct spam *spam_new(struct event_base *base, const struct spam_settings *settings, struct metrics *metrics);

@@ -384,7 +384,7 @@ static void learn(struct native *native, struct native_model *model, const char 
     static struct native_features features;
     native_take_features(native, &facts, message, len, &features);
     ck_assert_uint_gt(features.count, 0);
-    (undo ? native_model_unlearn : native_model_learn)(model, &features, class);
+    (undo ? native_model_unlearn : native_model_learn)(model, &features, 0, class);
 }
 
 /* S29: spam of a language is caught after training, whatever character set it comes in; ham of that language is not. Unlearned, nothing is left. */
@@ -449,11 +449,18 @@ START_TEST(test_model_bytes)
 {
     struct native_model *model = malloc(sizeof *model);
     native_model_init(model);
-    ck_assert_ptr_eq(native_model_open(model, sizeof *model), model);
-    ck_assert_ptr_null(native_model_open(model, sizeof *model - 1));
-    ck_assert_ptr_null(native_model_open((char *)model + 1, sizeof *model));
+    const char *why;
+    ck_assert_ptr_eq(native_model_open(model, sizeof *model, &why), model);
+    ck_assert_ptr_null(native_model_open(model, sizeof *model - 1, NULL));
+    ck_assert_ptr_null(native_model_open((char *)model + 1, sizeof *model, NULL));
+    model->counts[NATIVE_BUCKETS - 1][NATIVE_PARTS - 1][CLASS_SPAM] = 1; /* in more messages than there were */
+    ck_assert_ptr_null(native_model_open(model, sizeof *model, &why));
+    ck_assert_str_eq(why, "its counts are impossible");
+    model->messages[NATIVE_PARTS - 1][CLASS_SPAM] = 1;
+    ck_assert_ptr_eq(native_model_open(model, sizeof *model, &why), model);
     model->version++;
-    ck_assert_ptr_null(native_model_open(model, sizeof *model));
+    ck_assert_ptr_null(native_model_open(model, sizeof *model, &why));
+    ck_assert_str_eq(why, "it is a model of another version");
     free(model);
 }
 END_TEST
@@ -467,9 +474,47 @@ START_TEST(test_empty_model)
     native_model_init(model);
     ck_assert_int_eq(native_model_weigh(model, &features, &p), 0);
     ck_assert_double_eq(p, 0.5);
-    native_model_unlearn(model, &features, CLASS_SPAM);
-    ck_assert_uint_eq(model->counts[1][CLASS_SPAM], 0);
-    ck_assert_uint_eq(model->messages[CLASS_SPAM], 0);
+    native_model_unlearn(model, &features, 1, CLASS_SPAM);
+    ck_assert_uint_eq(model->counts[1][1][CLASS_SPAM], 0);
+    ck_assert_uint_eq(model->messages[1][CLASS_SPAM], 0);
+    free(model);
+}
+END_TEST
+
+static void some_features(struct native_features *features, uint32_t from, size_t count)
+{
+    *features = (struct native_features){ .count = count, .language = LANGUAGE_ENGLISH };
+    for (size_t i = 0; i < count; i++)
+        features->buckets[i] = from + (uint32_t)i;
+}
+
+/* What one user teaches, however often, moves a score by personal_most at most, up or down; when another one agrees it counts in full. */
+START_TEST(test_one_user_is_bounded)
+{
+    struct native_model *model = malloc(sizeof *model);
+    struct native_features features;
+    double p;
+    native_model_init(model);
+    for (uint32_t i = 0; i < 60; i++) {
+        some_features(&features, 1000 + 50 * i, 40);
+        native_model_learn(model, &features, 0, CLASS_HAM);
+        some_features(&features, 100000 + 50 * i, 40);
+        native_model_learn(model, &features, 0, CLASS_SPAM);
+    }
+    some_features(&features, 200000, 40);
+    ck_assert_int_eq(native_model_weigh(model, &features, &p), 0);
+    for (int i = 0; i < 100; i++)
+        native_model_learn(model, &features, 2, CLASS_SPAM);
+    int32_t alone = native_model_weigh(model, &features, &p);
+    ck_assert_int_gt(alone, 0);
+    ck_assert_int_le(alone, NATIVE_PERSONAL_MOST);
+    native_model_learn(model, &features, 3, CLASS_SPAM);
+    ck_assert_int_ge(native_model_weigh(model, &features, &p), NATIVE_SPAM);
+    some_features(&features, 100000, 40); /* spam, to the operators */
+    int32_t before = native_model_weigh(model, &features, &p);
+    for (int i = 0; i < 100; i++)
+        native_model_learn(model, &features, 1, CLASS_HAM);
+    ck_assert_int_ge(native_model_weigh(model, &features, &p), before - NATIVE_PERSONAL_MOST);
     free(model);
 }
 END_TEST
@@ -494,6 +539,7 @@ int main(void)
     tcase_add_test(tcase, test_language_is_no_sign);
     tcase_add_test(tcase, test_model_bytes);
     tcase_add_test(tcase, test_empty_model);
+    tcase_add_test(tcase, test_one_user_is_bounded);
     suite_add_tcase(suite, tcase);
     return run_suite(suite);
 }

@@ -56,3 +56,218 @@ BEGIN
     RETURN (SELECT p.became FROM learn_put(label, lower(who), NOT operator, 'quarantine', format('%s/%s', wanted, wanted_number),
         jsonb_build_object('client', m.client, 'helo', m.helo, 'sender', m.sender, 'recipient', m.recipient), bytes) AS p);
 END $f$;
+
+-- --- looking at what waits ---
+
+-- The oldest message that waits is that scanner's now, for a minute; one that nobody could look at three times has failed. No row: none waits.
+CREATE OR REPLACE FUNCTION learn_claim(scanner text) RETURNS TABLE (job bigint, kind text, facts jsonb, body bytea) LANGUAGE plpgsql AS $f$
+BEGIN
+    UPDATE learn_queue q SET state = 'failed', result = jsonb_build_object('why', 'no scanner could look at it: three began and said nothing'), body = ''
+        WHERE q.state = 'given' AND q.tries >= 3 AND q.given_at < clock_timestamp() - interval '1 minute';
+    RETURN QUERY UPDATE learn_queue q SET state = 'given', given_to = scanner, given_at = clock_timestamp(), tries = q.tries + 1
+        WHERE q.id = (SELECT w.id FROM learn_queue w WHERE w.state = 'waiting' OR w.state = 'given' AND w.given_at < clock_timestamp() - interval '1 minute'
+            ORDER BY w.kind <> 'score', w.id LIMIT 1 FOR UPDATE SKIP LOCKED)
+        RETURNING q.id, q.kind, q.facts, q.body;
+END $f$;
+
+-- --- what counts ---
+
+-- Says anew which words about one message count. An operator's stands before all users'; of one person the last one counts; where users contradict each other
+-- none does; one message counts once in each part of the model.
+CREATE OR REPLACE FUNCTION learn_settle(wanted bytea) RETURNS void LANGUAGE plpgsql AS $f$
+DECLARE
+    ceased boolean;
+    changed boolean;
+BEGIN
+    PERFORM FROM learn_control FOR UPDATE;
+    WITH said AS (
+        SELECT e.id, e.personal, e.part, e.label, e.state,
+            row_number() OVER (PARTITION BY e.who ORDER BY e.id DESC) = 1 AND (e.personal OR row_number() OVER (PARTITION BY e.personal ORDER BY e.id DESC) = 1) AS is_last
+        FROM learn_event e WHERE e.digest = wanted AND e.state <> 'undone'
+    ), judged AS (
+        SELECT s.id, s.state, CASE
+            WHEN NOT s.is_last THEN 'repeat'
+            WHEN s.personal AND EXISTS (SELECT FROM said o WHERE o.is_last AND o.label <> s.label) THEN 'conflict'
+            WHEN EXISTS (SELECT FROM said o WHERE o.is_last AND o.part = s.part AND o.label = s.label AND o.id < s.id) THEN 'repeat'
+            ELSE 'counted' END AS now
+        FROM said s
+    ), done AS (
+        UPDATE learn_event e SET state = j.now, counted = CASE WHEN j.now = 'counted' THEN (SELECT c.changes + 1 FROM learn_control c) ELSE e.counted END
+        FROM judged j WHERE e.id = j.id AND j.now <> j.state RETURNING j.state AS was, j.now
+    )
+    SELECT bool_or(d.was = 'counted'), bool_or('counted' IN (d.was, d.now)) INTO ceased, changed FROM done d;
+    PERFORM learn_changed(coalesce(changed, false), coalesce(ceased, false));
+END $f$;
+
+CREATE OR REPLACE FUNCTION learn_changed(changed boolean, has_ceased boolean) RETURNS void LANGUAGE sql AS $f$
+    UPDATE learn_control SET changes = changes + 1, ceased = CASE WHEN has_ceased THEN changes + 1 ELSE ceased END WHERE changed OR has_ceased
+$f$;
+
+-- A scanner has looked at it. A repeat, or one that comes late, changes nothing.
+CREATE OR REPLACE FUNCTION learn_told(scanner text, job bigint, a_version integer, a_features bytea, a_result jsonb, a_why text) RETURNS void LANGUAGE plpgsql AS $f$
+DECLARE
+    q learn_queue;
+BEGIN
+    UPDATE learn_queue w SET state = CASE WHEN a_why = '' THEN 'done' ELSE 'failed' END, body = '',
+            result = CASE WHEN a_why = '' THEN a_result ELSE jsonb_build_object('why', a_why) END
+        WHERE w.id = job AND w.state = 'given' AND w.given_to = scanner RETURNING * INTO q;
+    IF q.id IS NULL OR a_why <> '' OR q.kind = 'score' THEN
+        RETURN;
+    END IF;
+    PERFORM FROM learn_control FOR UPDATE; -- so that those who read the events in the order of their numbers miss none
+    INSERT INTO learn_event (id, at, who, personal, part, label, source, origin, digest, version, features, state)
+        VALUES (q.id, q.at, q.who, q.personal, CASE WHEN q.personal THEN 1 + abs(hashtext(q.who)::bigint) % 3 ELSE 0 END, q.kind, q.source, q.origin, q.digest,
+            a_version, a_features, 'repeat');
+    PERFORM learn_settle(q.digest);
+END $f$;
+
+-- --- the model ---
+
+-- The leader, every few seconds: what is old goes, and what he is configured with stands where all see it. Returns how far the model is; one of another version is
+-- made anew (built -1).
+CREATE OR REPLACE FUNCTION learn_turn(a_queue_max integer, a_message_size integer, a_user_daily integer, a_messages_max integer, a_version integer)
+RETURNS TABLE (changes bigint, ceased bigint, built bigint) LANGUAGE plpgsql AS $f$
+DECLARE
+    too_many bigint;
+BEGIN
+    UPDATE learn_control c SET queue_max = a_queue_max, message_size = a_message_size, user_daily = a_user_daily, messages_max = a_messages_max
+        WHERE (c.queue_max, c.message_size, c.user_daily, c.messages_max) <> (a_queue_max, a_message_size, a_user_daily, a_messages_max);
+    DELETE FROM learn_queue q WHERE q.state IN ('done', 'failed') AND q.at < clock_timestamp() - interval '2 days';
+    -- The oldest make room; some at a time, as the model is made anew then.
+    SELECT count(*) - a_messages_max INTO too_many FROM learn_event;
+    IF too_many > a_messages_max / 100 THEN
+        PERFORM FROM learn_control FOR UPDATE;
+        DELETE FROM learn_event e WHERE e.id IN (SELECT o.id FROM learn_event o ORDER BY o.id LIMIT too_many);
+        PERFORM learn_changed(true, true);
+    END IF;
+    RETURN QUERY SELECT c.changes, c.ceased,
+        CASE WHEN c.model <> '' AND NOT EXISTS (SELECT FROM learn_model m WHERE m.hash = c.model AND m.version = a_version) THEN -1 ELSE c.built END FROM learn_control c;
+END $f$;
+
+-- What counts, in the order in which it began to.
+CREATE OR REPLACE FUNCTION learn_events(after_counted bigint, after_id bigint, most integer, a_version integer)
+RETURNS TABLE (counted bigint, id bigint, part smallint, label text, features bytea) LANGUAGE sql STABLE AS $f$
+    SELECT e.counted, e.id, e.part, e.label, e.features FROM learn_event e
+    WHERE e.state = 'counted' AND e.version = a_version AND (e.counted, e.id) > (after_counted, after_id) ORDER BY e.counted, e.id LIMIT most
+$f$;
+
+-- Some of the ham that counts, by chance.
+CREATE OR REPLACE FUNCTION learn_sample(most integer, a_version integer)
+RETURNS TABLE (counted bigint, id bigint, part smallint, label text, features bytea) LANGUAGE sql VOLATILE AS $f$
+    SELECT e.counted, e.id, e.part, e.label, e.features FROM learn_event e WHERE e.state = 'counted' AND e.version = a_version AND e.label = 'ham' ORDER BY random() LIMIT most
+$f$;
+
+CREATE OR REPLACE FUNCTION learn_model_begin(a_hash text, a_size integer, a_version integer, who text, a_ham integer, a_spam integer) RETURNS void LANGUAGE sql AS $f$
+    INSERT INTO learn_model (hash, size, version, made_by, ham, spam) VALUES (a_hash, a_size, a_version, who, a_ham, a_spam) ON CONFLICT DO NOTHING
+$f$;
+
+CREATE OR REPLACE FUNCTION learn_model_put(a_hash text, place integer, bytes bytea) RETURNS void LANGUAGE sql AS $f$
+    INSERT INTO learn_model_chunk (hash, position, data) VALUES (a_hash, place, bytes) ON CONFLICT DO NOTHING
+$f$;
+
+-- The model that was made of what counted at `a_changes` is the one to use. The one before is kept for scanners that are fetching it.
+CREATE OR REPLACE FUNCTION learn_publish(a_hash text, a_changes bigint) RETURNS void LANGUAGE plpgsql AS $f$
+DECLARE
+    former text;
+BEGIN
+    SELECT model INTO former FROM learn_control FOR UPDATE;
+    UPDATE learn_control SET model = a_hash, built = greatest(built, a_changes), refused_at = NULL, refused = '';
+    DELETE FROM learn_model m WHERE m.hash NOT IN (a_hash, former);
+END $f$;
+
+CREATE OR REPLACE FUNCTION learn_refuse(why text, a_changes bigint) RETURNS void LANGUAGE sql AS $f$
+    UPDATE learn_control SET built = greatest(built, a_changes), refused_at = clock_timestamp(), refused = why
+$f$;
+
+-- --- operators ---
+
+CREATE OR REPLACE FUNCTION admin_learn_add(requester text, label text, name text, body text) RETURNS admin_answer LANGUAGE plpgsql AS $f$
+DECLARE
+    p record;
+BEGIN
+    IF label NOT IN ('spam', 'ham', 'score') THEN
+        RETURN (64, format('learn %s: spam or ham is needed', label), NULL)::admin_answer;
+    END IF;
+    SELECT * INTO p FROM learn_put(label, requester, false, 'weirctl', split_part(name, E'\n', 1),
+        CASE WHEN label = 'score' THEN (name::jsonb) ELSE '{}' END, decode(body, 'hex'));
+    IF p.became = 'queued' AND label <> 'score' THEN
+        INSERT INTO audit_action (who, action, target, detail) VALUES (requester, 'learn ' || label, p.a_number::text, jsonb_build_object('file', name));
+    ELSIF p.became = 'large' THEN
+        RETURN (65, format('%s: larger than learn_message_size, %s bytes', name, (SELECT message_size FROM learn_control)), NULL)::admin_answer;
+    ELSIF p.became = 'full' THEN
+        RETURN (75, format('%s messages wait already for a scanner to look at them (learn_queue): try again later, and see weirctl learn status', (SELECT queue_max FROM learn_control)), NULL)::admin_answer;
+    END IF;
+    RETURN (0, NULL, json_build_object('became', p.became, 'number', p.a_number))::admin_answer;
+END $f$;
+
+-- What a scanner said of a message whose score was asked for; its state until then.
+CREATE OR REPLACE FUNCTION admin_score(requester text, wanted bigint) RETURNS admin_answer LANGUAGE plpgsql AS $f$
+DECLARE
+    q learn_queue;
+BEGIN
+    SELECT * INTO q FROM learn_queue w WHERE w.id = wanted AND w.who = requester;
+    IF NOT FOUND THEN
+        RETURN (65, format('nothing is known of a message %s', wanted), NULL)::admin_answer;
+    ELSIF q.state = 'failed' THEN
+        RETURN (69, coalesce(q.result->>'why', 'it failed'), NULL)::admin_answer;
+    END IF;
+    RETURN (0, NULL, json_build_object('state', q.state, 'scanner', q.given_to, 'result', q.result))::admin_answer;
+END $f$;
+
+-- Takes back one word, or all of one person: as if it had never been said.
+CREATE OR REPLACE FUNCTION admin_learn_undo(requester text, wanted text, by_whom text) RETURNS admin_answer LANGUAGE plpgsql AS $f$
+DECLARE
+    digests bytea[];
+    amount integer;
+    one bytea;
+    ceased boolean;
+BEGIN
+    IF (wanted = '') = (by_whom = '') OR wanted !~ '^[0-9]{0,18}$' THEN
+        RETURN (64, 'learn undo: a number of weirctl learn list, or --by USER, is needed', NULL)::admin_answer;
+    END IF;
+    PERFORM FROM learn_control FOR UPDATE;
+    WITH chosen AS (
+        SELECT e.id, e.state FROM learn_event e WHERE e.state <> 'undone' AND (e.id = nullif(wanted, '')::bigint OR e.who = lower(nullif(by_whom, '')))
+    ), undone AS (
+        UPDATE learn_event e SET state = 'undone', undone_at = clock_timestamp(), undone_by = requester FROM chosen c WHERE e.id = c.id RETURNING e.digest, c.state AS was
+    )
+    SELECT array_agg(DISTINCT u.digest), count(*), bool_or(u.was = 'counted') INTO digests, amount, ceased FROM undone u;
+    DELETE FROM learn_queue q WHERE q.state IN ('waiting', 'given') AND q.kind <> 'score' AND (q.id = nullif(wanted, '')::bigint OR q.who = lower(nullif(by_whom, '')));
+    IF amount = 0 AND NOT FOUND THEN
+        RETURN (65, CASE WHEN wanted <> '' THEN format('nothing that counts was learned under %s', wanted) ELSE format('nothing that counts was learned of %s', by_whom) END, NULL)::admin_answer;
+    END IF;
+    PERFORM learn_changed(coalesce(ceased, false), coalesce(ceased, false));
+    FOREACH one IN ARRAY coalesce(digests, '{}') LOOP
+        PERFORM learn_settle(one);
+    END LOOP;
+    INSERT INTO audit_action (who, action, target, detail) VALUES (requester, 'learn undo', wanted || by_whom, jsonb_build_object('words', amount));
+    RETURN (0, NULL, json_build_object('undone', amount))::admin_answer;
+END $f$;
+
+CREATE OR REPLACE FUNCTION admin_learn_list(by_whom text, most integer) RETURNS admin_answer LANGUAGE sql STABLE AS $f$
+    SELECT 0, NULL, coalesce(json_agg(l), '[]') FROM (
+        SELECT q.id AS number, q.at AS at, q.who, q.kind AS label, q.source, q.origin, coalesce(e.state, q.state) AS state,
+            coalesce(e.undone_by, '') AS undone_by, CASE WHEN q.state = 'failed' THEN coalesce(q.result->>'why', '') ELSE '' END AS why
+        FROM learn_queue q LEFT JOIN learn_event e USING (id) WHERE q.kind <> 'score' AND (by_whom = '' OR q.who = lower(by_whom))
+        UNION ALL
+        SELECT e.id, e.at, e.who, e.label, e.source, e.origin, e.state, e.undone_by, ''
+        FROM learn_event e WHERE NOT EXISTS (SELECT FROM learn_queue q WHERE q.id = e.id) AND (by_whom = '' OR e.who = lower(by_whom))
+        ORDER BY number DESC LIMIT most) AS l
+$f$;
+
+CREATE OR REPLACE FUNCTION admin_learn_status() RETURNS admin_answer LANGUAGE sql STABLE AS $f$
+    SELECT 0, NULL, json_build_object('model', c.model, 'made_at', m.made_at, 'made_by', m.made_by, 'ham', m.ham, 'spam', m.spam,
+        'changes', c.changes, 'built', c.built, 'refused', c.refused, 'refused_at', c.refused_at,
+        'waiting', (SELECT count(*) FROM learn_queue q WHERE q.state IN ('waiting', 'given') AND q.kind <> 'score'),
+        'failed', (SELECT count(*) FROM learn_queue q WHERE q.state = 'failed' AND q.kind <> 'score'),
+        'events', (SELECT coalesce(json_object_agg(s.state, s.n), '{}') FROM (SELECT e.state, count(*) AS n FROM learn_event e GROUP BY e.state) AS s))
+    FROM learn_control c LEFT JOIN learn_model m ON m.hash = c.model
+$f$;
+
+-- Series of the cluster as a whole: what http.c calls them, labels, value.
+CREATE OR REPLACE FUNCTION learn_gauges() RETURNS TABLE (name text, labels text, value double precision) LANGUAGE sql STABLE AS $f$
+    SELECT 'learn_messages', format('class="%s"', l), count(e.id)::double precision FROM unnest(ARRAY['ham', 'spam']) AS l LEFT JOIN learn_event e ON e.label = l AND e.state = 'counted' GROUP BY l
+    UNION ALL SELECT 'learn_waiting', '', count(*) FROM learn_queue WHERE state IN ('waiting', 'given')
+    UNION ALL SELECT 'learn_refused', '', (refused <> '')::integer FROM learn_control
+    UNION ALL SELECT 'learn_behind', '', changes - built FROM learn_control
+$f$;

@@ -152,6 +152,9 @@ BEGIN
             SELECT count(*) INTO amount FROM quarantine_copy c WHERE c.id = one.id AND c.number = ANY (one.numbers)
                 AND CASE act WHEN 'hold' THEN c.hold_by = '' WHEN 'unhold' THEN c.hold_by <> '' ELSE c.state = 'waiting' END;
         ELSE
+            IF act = 'release' AND EXISTS (SELECT FROM quarantine_copy c WHERE c.id = one.id AND c.number = one.numbers[1] AND c.state = 'waiting' AND c.reason = 'spam') THEN
+                PERFORM learn_from_quarantine(one.id, one.numbers[1], requester, 'ham', true);
+            END IF;
             amount := CASE act WHEN 'release' THEN quarantine_release(one.id, one.numbers, requester, a_why, virus)
                 WHEN 'delete' THEN quarantine_end(one.id, one.numbers, 'deleted', requester, a_why)
                 ELSE quarantine_hold(one.id, one.numbers, act = 'hold', requester, a_why) END;

@@ -71,6 +71,8 @@ $f$;
 
 CREATE OR REPLACE FUNCTION signature_fetch(wanted text, place integer) RETURNS TABLE (size bigint, data bytea) LANGUAGE sql STABLE AS $f$
     SELECT f.size, c.data FROM signature_file f JOIN signature_chunk c USING (hash) WHERE f.hash = wanted AND c.position = place
+    UNION ALL SELECT m.size, c.data FROM learn_model m JOIN learn_model_chunk c USING (hash) WHERE m.hash = wanted AND c.position = place
+    LIMIT 1
 $f$;
 
 -- --- looking at the mirrors ---
