@@ -1,0 +1,140 @@
+"""What the native spam engine is taught: by operators and users, within bounds, in the whole cluster, and taken back."""
+import hashlib
+import json
+import random
+import re
+
+import pytest
+
+import weir
+from weir import message, wait_until
+
+HAM = ["Der Bericht zur Sitzung vom Montag liegt bei", "the minutes of our meeting are attached", "kannst du mir die Folien schicken", "see you at the seminar",
+       "Die Vorlesung beginnt um zehn", "the compiler warns about that line"]
+SPAM = ["Gewinnen Sie jetzt eine goldene Uhr", "cheap golden watches delivered tomorrow", "exklusive Rabatte nur heute", "your watch collection awaits",
+        "Uhren zum halben Preis", "replica straps discounted again"]
+
+
+def mails(kind, count, seed=1):
+    """Messages of that vocabulary, each another one."""
+    chosen = random.Random(seed)
+    return [message(subject=f"{kind[0].split()[0]} {seed} {i}", body=" ".join(chosen.sample(kind, 3)) + f" {chosen.random()}\r\n") for i in range(count)]
+
+
+def mbox(path, raws):
+    path.write_bytes(b"".join(b"From someone@example.org Mon Jan  1 00:00:00 2024\n" + raw.replace(b"\r\n", b"\n") + b"\n\n" for raw in raws))
+    return path
+
+
+@pytest.fixture(scope="module")
+def site():
+    made = weir.Cluster(edges=1, scanners=2, spam="native", sets=["edge.workers=1", "learn_interval=500ms", "learn_user_daily=3"])
+    try:
+        yield made.up()
+    finally:
+        made.down()
+
+
+def ask(site, *words):
+    return json.loads(site.weirctl("--json", *words).stdout)
+
+
+def is_learned(site):
+    status = ask(site, "learn", "status")
+    return status if status["waiting"] == 0 and status["built"] == status["changes"] else None
+
+
+def learned(site, **events):
+    status = wait_until(lambda: is_learned(site), 90, "a model of all that was taught")
+    assert {name: status["events"].get(name, 0) for name in events} == events, status
+    return status
+
+
+def in_use(site, model):
+    """Each scanner has said so."""
+    for name in ("scanner-1", "scanner-2"):
+        wait_until(lambda n=name: f"model {model[:12]} is in use" in site.log(n), 60, f"{name} has the model")
+
+
+def score(site, path):
+    found = ask(site, "score", path)
+    return found["score"], {symbol["symbol"]: symbol["weight"] for symbol in found["symbols"]}
+
+
+def test_what_operators_teach_is_known_everywhere_and_can_be_taken_back(site, tmp_path):
+    spam, ham = tmp_path / "spam.eml", tmp_path / "ham.eml"
+    spam.write_bytes(mails(SPAM, 1, seed=7)[0])
+    ham.write_bytes(mails(HAM, 1, seed=7)[0])
+    assert "LEARNED_SPAM" not in score(site, spam)[1], "nothing was learned yet"
+    assert ask(site, "learn", "spam", mbox(tmp_path / "spams", mails(SPAM, 52))) == {"messages": 52, "queued": 52, "known": 0, "failed": 0}
+    assert "52 of 52" in site.weirctl("learn", "ham", mbox(tmp_path / "hams", mails(HAM, 52))).stdout
+    status = learned(site, counted=104)
+    assert (status["ham"], status["spam"], status["refused"]) == (52, 52, "")
+    assert ask(site, "learn", "spam", tmp_path / "spams")["known"] == 52, "one message counts once"
+    in_use(site, status["model"])
+    total, symbols = score(site, spam)
+    assert total >= 50 and symbols["LEARNED_SPAM"] >= 45, symbols
+    assert score(site, ham)[1].get("LEARNED_HAM", 0) < 0
+    assert re.search(r"native +\d+\.\d\d +LEARNED_SPAM +p=", site.weirctl("score", spam).stdout)
+    raw = mails(SPAM, 1, seed=8)[0]
+    site.send(raw)
+    wait_until(lambda: site.query("SELECT symbols FROM quarantine_copy WHERE symbols LIKE '%LEARNED_SPAM%'"), 30, "it is taken for spam on its way")
+
+    ident, = site.query("SELECT id FROM quarantine_copy")[0]
+    site.weirctl("quarantine", "release", ident)
+    learned(site, counted=105)
+    released = ask(site, "learn", "list", "--limit", "1")[0]
+    assert (released["label"], released["source"], released["state"]) == ("ham", "quarantine", "counted"), "a release says that it is no spam"
+
+    site.stop("scanner-1")
+    site.start("scanner-1")
+    assert "is in use, as before" in site.log("scanner-1"), "a scanner that is started again has it at once"
+
+    number = str(released["number"])
+    assert ask(site, "learn", "undo", number) == {"undone": 1}
+    learned(site, counted=104, undone=1)
+    assert site.weirctl("learn", "undo", number, check=False).returncode == 65
+    assert site.weirctl("learn", "undo", check=False).returncode == 64
+    assert site.weirctl("learn", "spam", tmp_path / "none", check=False).returncode == 66
+
+
+def test_a_model_that_is_none_is_refused(site, tmp_path):
+    before = learned(site)["model"]
+    bad = b"\0" * int(site.query(f"SELECT size FROM learn_model WHERE hash = '{before}'")[0][0])
+    name = hashlib.sha256(bad).hexdigest()
+    site.query(f"INSERT INTO learn_model (hash, size, version, made_by, ham, spam) SELECT '{name}', size, version, 'evil', 0, 0 FROM learn_model WHERE hash = '{before}'")
+    for place in range(0, len(bad), 1 << 20):
+        site.query(f"INSERT INTO learn_model_chunk VALUES ('{name}', {place >> 20}, decode(repeat('00', {min(1 << 20, len(bad) - place)}), 'hex'))")
+    site.query(f"UPDATE learn_control SET model = '{name}'")
+    for scanner in ("scanner-1", "scanner-2"):
+        wait_until(lambda n=scanner: f"model {name[:12]} is not used: it is no model" in site.log(n), 60, "it is refused")
+        wait_until(lambda n=scanner: site.metric("weir_learned_refused", node=n) == 1, 30, "the metric says so")
+    spam = tmp_path / "spam.eml"
+    spam.write_bytes(mails(SPAM, 1, seed=9)[0])
+    assert score(site, spam)[1]["LEARNED_SPAM"] >= 45, "the one before serves on"
+    site.query(f"UPDATE learn_control SET model = '{before}'")
+
+
+def put(site, label, who, body, personal=True):
+    return site.query(f"SELECT became FROM learn_put('{label}', '{who}', {personal}, 'test', '', '{{}}', convert_to('Subject: {body}', 'UTF8'))")[0][0]
+
+
+def states(site, body):
+    return dict(site.query(f"SELECT who, state FROM learn_event WHERE digest = sha256(convert_to('Subject: {body}', 'UTF8')) ORDER BY id"))
+
+
+def test_users_are_bounded_and_contradictions_cancel(site):
+    assert [put(site, "spam", "eve@example.edu", f"daily {i}") for i in range(4)] == ["queued"] * 3 + ["limit"]
+    assert put(site, "spam", "alice@example.edu", "both") == "queued"
+    assert put(site, "spam", "alice@example.edu", "both") == "known"
+    assert put(site, "ham", "bob@example.edu", "both") == "queued"
+    learned(site)
+    assert set(states(site, "both").values()) == {"conflict"}, "neither counts"
+    assert put(site, "ham", "operator", "both", personal=False) == "queued"
+    learned(site)
+    assert states(site, "both") == {"alice@example.edu": "conflict", "bob@example.edu": "conflict", "operator": "counted"}, "an operator knows better"
+    assert ask(site, "learn", "undo", "--by", "operator")["undone"] >= 1
+    learned(site)
+    assert states(site, "both") == {"alice@example.edu": "conflict", "bob@example.edu": "conflict", "operator": "undone"}
+    assert ask(site, "learn", "undo", "--by", "Eve@example.edu") == {"undone": 3}
+    assert site.query("SELECT count(*) FROM learn_event WHERE who = 'eve@example.edu' AND state <> 'undone'") == [["0"]]
