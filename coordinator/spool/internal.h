@@ -61,7 +61,7 @@ void store_rows_fini(struct store_rows *rows);
 /* false: the recipients make no sense (none, or one twice); then nothing was added. */
 bool store_rows_add(struct store_rows *rows, const Weir__SpoolEnvelope *envelope, bool last,
                     const Weir__SpoolRecipients *recipients, const struct link_payload *body);
-#define STORE_VALUES 34
+#define STORE_VALUES 35
 /* In the order of spool_take()'s arguments. limits: whether spool_max_* count. Borrowed from rows and spool. */
 void store_rows_values(struct store_rows *rows, const struct spool *spool, bool limits,
                        struct db_value values[STORE_VALUES]);

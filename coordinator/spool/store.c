@@ -37,6 +37,7 @@
 #define BATCH_BYTES    (8u * 1024 * 1024)
 #define CAREFUL_MS     10000
 #define CONFLICTS_MAX  5 /* of one batch: then its stores are refused and clients come again. No key: a database in which that happens is what is to be mended */
+#define SLOTS 64 /* places of sources in a lane, as functions/spool_store.sql has them */
 #define LEASE_EXTRA    9 /* bytes that a recipient is longer in a lease than in its store: attempts, released */
 
 struct item {
@@ -98,7 +99,7 @@ void store_rows_init(struct store_rows *rows)
 {
     rows_init(&rows->texts, STORE_TEXTS);
     rows_init(&rows->recipients, 4);
-    rows_init(&rows->entries, 4);
+    rows_init(&rows->entries, 5);
     rows_init(&rows->subjects, 2);
     rows_init(&rows->kept, 7);
     array_init(&rows->bodies);
@@ -185,6 +186,14 @@ static int compare_destinations(const void *a, const void *b)
     return order != 0 ? order : (one->len > other->len) - (one->len < other->len);
 }
 
+/* The same for all coordinators, so no secret: who makes himself the place of another is one of two there. */
+static int64_t slot_of(const Weir__SpoolEnvelope *envelope)
+{
+    const ProtobufCBinaryData *who = envelope->login.len > 0 ? &envelope->login : &envelope->client;
+    uint64_t source = fair_source((const char *)who->data, who->len);
+    return (int64_t)((source ^ source >> 32) % SLOTS);
+}
+
 static void add_entries(struct rows *entries, const Weir__SpoolEnvelope *envelope, const Weir__SpoolRecipients *recipients)
 {
     size_t count = recipients->n_recipients;
@@ -199,6 +208,7 @@ static void add_entries(struct rows *entries, const Weir__SpoolEnvelope *envelop
         add_text(entries, destinations[i]);
         rows_string(entries, envelope->scanned ? "t" : "f");
         rows_string(entries, envelope->dsn ? "t" : "f");
+        rows_number(entries, slot_of(envelope));
         rows_end(entries);
     }
     free(destinations);
@@ -287,6 +297,7 @@ void store_rows_values(struct store_rows *rows, const struct spool *spool, bool 
     }
     for (size_t i = 0; i < 4; i++)
         values[28 + i] = text_value(entries[i]);
+    values[34] = text_value(entries[4]);
 }
 
 char *store_call(size_t first)
@@ -294,7 +305,7 @@ char *store_call(size_t first)
     static const char *const types[STORE_VALUES] = {
         "bigint", "bigint", "interval", "interval", "text[]", "bytea[]", "bytea[]", "boolean[]", "boolean[]", "boolean[]", "text[]", "text[]", "text[]",
         "text[]", "text[]", "text[]", "text[]",   "text[]",   "text[]", "text[]",  "text[]",  "text[]", "integer[]", "text[]", "text[]", "bytea[]",
-        "bigint[]", "integer[]", "text[]", "text[]", "boolean[]", "boolean[]", "text[]", "text[]",
+        "bigint[]", "integer[]", "text[]", "text[]", "boolean[]", "boolean[]", "text[]", "text[]", "smallint[]",
     };
     struct text call;
     text_init(&call);

@@ -179,9 +179,29 @@ def test_old_mail_is_leased_though_its_destination_is_down(one, edge):
     assert count(one) == 0
 
 
+def test_S67_who_fills_the_spool_delays_nobody_else(one, edge):
+    """Everything is for one destination. Others' mail came in the middle of the flood, so it is neither the oldest nor the newest."""
+    flood, others = [], {}
+    for number in range(120):
+        flood.append(new_id())
+        edge.stored(flood[-1], client=b"192.0.2.1")
+        if number in (50, 60, 70):
+            others[number] = new_id()
+            source = {"client": b"192.0.2.1", "login": b"joe"} if number == 60 else {"client": b"2001:db8:0:%d::1" % number}
+            edge.stored(others[number], **source)
+    assert len({row[0] for row in one.pg.query("SELECT DISTINCT slot FROM spool_queue")}) == 4
+    leases = edge.claim(8)
+    assert len(leases) == 8 and set(others.values()) < {lease.id for lease in leases}, "each of them at once"
+    taken = [lease.id for lease in leases if lease.id not in others.values()]
+    assert flood[0] in taken and set(taken) < set(flood[:5] + flood[-5:]), "a source's own: the oldest, and some of the newest"
+    assert edge.deliver_all(leases) == {pb.ANSWER_OK}
+    assert len(edge.claim(8)) == 8, "who is alone has everything"
+    empty(one)
+
+
 # ---- 100,000 messages -----------------------------------------------------------------------------------------------------------
 
-def fill(one, messages, dead):
+def fill(one, messages, dead, sources=1):
     """A fifth of the mail for one destination, half of it for dead ones, the rest for 1000 others; as stores and results leave it."""
     one.pg.query(f"""
         INSERT INTO spool_message (id, arrived_at, stored_at, size, recipients, scanned, dsn, envelope, node, listener, client, helo, tls, sender,
@@ -191,8 +211,8 @@ def fill(one, messages, dead):
         INSERT INTO spool_recipient (id, number, destination, address, packed)
             SELECT lpad(n::text, 20, '0'), 0, CASE WHEN n % 10 < 2 THEN 'big.example' WHEN n % 10 < 7 THEN 'dead-' || n % {dead} || '.example'
                 ELSE 'other-' || n % 1000 || '.example' END, 'x@example.org', '\\x1203' || 'x@y'::bytea FROM generate_series(1, {messages}) AS n;
-        INSERT INTO spool_queue (id, destination, arrived_at, scanned, due_at, attend_at)
-            SELECT m.id, r.destination, m.arrived_at, true, m.arrived_at, now() + interval '5 days' FROM spool_message m JOIN spool_recipient r USING (id);
+        INSERT INTO spool_queue (id, destination, arrived_at, scanned, due_at, attend_at, slot)
+            SELECT m.id, r.destination, m.arrived_at, true, m.arrived_at, now() + interval '5 days', m.id::bigint % {sources} FROM spool_message m JOIN spool_recipient r USING (id);
         INSERT INTO spool_destination SELECT DISTINCT destination, 3, now(), now() + interval '1 hour', 'no route' FROM spool_queue
             WHERE destination LIKE 'dead-%';
         INSERT INTO spool_wake SELECT destination, true, min(due_at) FROM spool_queue GROUP BY destination;
@@ -218,11 +238,11 @@ def test_a_claim_costs_the_same_with_100000_messages(one, edge):
     fill(one, 100, 10)
     small = claim_cost(one)
     empty(one)
-    fill(one, 100000, 2000)
+    fill(one, 100000, 2000, sources=64)
     large = claim_cost(one)
     scanned = sorted(set(re.findall(r"(?:Scan[a-z ]*(?: using \w+)?) on spool_\w+", large[2])))
     print(f"claim of 20: {small[0]} pages, {small[1]:.1f} ms of 100 messages; {large[0]} pages, {large[1]:.1f} ms of 100,000 with 2,000 dead"
-          f" destinations\nplans: {scanned}")
+          f" destinations, of 64 sources\nplans: {scanned}")
     assert large[0] < 3 * small[0]
     one.pg.query("UPDATE spool_queue SET leased = true, due_at = now() + interval '1 hour', holder = 'edge-1/0' WHERE id IN (SELECT id FROM spool_queue"
                  " WHERE destination IN ('big.example', 'other-7.example') LIMIT 20)")
@@ -248,6 +268,7 @@ def test_a_claim_costs_the_same_with_100000_messages(one, edge):
     while not any(lease.id == late for lease in (edge.claim(64) or ())):
         turns += 1
         assert turns < 40, "new mail has its turn"
+    one.pg.query("UPDATE spool_queue SET slot = 0 WHERE destination = 'big.example'")
     old = int(one.pg.query("""SELECT count(*) FILTER (WHERE picked.id::bigint < 50000) FROM generate_series(1, 400) AS n,
         LATERAL spool_pick('big.example', true, 1 + 0 * n, clock_timestamp()) AS picked(id)""")[0][0])
     assert 240 <= old < 400, "three quarters the oldest, the rest the newest, of a destination that gets one lease at a time, too"

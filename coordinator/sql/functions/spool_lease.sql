@@ -18,21 +18,83 @@ BEGIN
         ON CONFLICT (destination, scanned) DO UPDATE SET turn_at = EXCLUDED.turn_at WHERE l.turn_at > EXCLUDED.turn_at;
 END $f$;
 
--- Ids of one lane to be leased now: three quarters the oldest, the rest the newest, so that a backlog does not starve new mail.
+-- The place behind `last`, up to `till`, of sources that have anything in a lane, and when its first is due: one step in the index, however much it has.
+CREATE OR REPLACE FUNCTION spool_next_slot(lane_destination text, lane_scanned boolean, last integer, till integer, OUT slot smallint, OUT due_at timestamptz)
+LANGUAGE plpgsql AS $f$
+BEGIN
+    SELECT q.slot, q.due_at INTO slot, due_at FROM spool_queue q WHERE q.destination = lane_destination AND q.scanned = lane_scanned AND NOT q.held
+        AND q.slot > last AND q.slot <= till ORDER BY q.slot, q.due_at LIMIT 1;
+END $f$;
+
+-- Places where something is due, at most so many, from anywhere on and around.
+CREATE OR REPLACE FUNCTION spool_slots(lane_destination text, lane_scanned boolean, most integer, at_now timestamptz) RETURNS smallint[] LANGUAGE plpgsql AS $f$
+DECLARE
+    start CONSTANT integer := floor(random() * 64);
+    till integer := 32767;
+    last integer := start - 1;
+    found_slot smallint;
+    found_due timestamptz;
+    slots smallint[] := '{}';
+BEGIN
+    LOOP
+        SELECT n.slot, n.due_at INTO found_slot, found_due FROM spool_next_slot(lane_destination, lane_scanned, last, till) AS n;
+        IF found_slot IS NULL THEN
+            EXIT WHEN till < 32767 OR start = 0;
+            last := -1;
+            till := start - 1;
+            CONTINUE;
+        END IF;
+        IF found_due <= at_now THEN
+            slots := slots || found_slot;
+            EXIT WHEN cardinality(slots) >= most;
+        END IF;
+        last := found_slot;
+    END LOOP;
+    RETURN slots;
+END $f$;
+
+-- When something of a lane is due: now, or the earliest; NULL: there is nothing.
+CREATE OR REPLACE FUNCTION spool_lane_due(lane_destination text, lane_scanned boolean, at_now timestamptz) RETURNS timestamptz LANGUAGE plpgsql AS $f$
+DECLARE
+    last integer := -1;
+    found_slot smallint;
+    found_due timestamptz;
+    earliest timestamptz;
+BEGIN
+    LOOP
+        SELECT n.slot, n.due_at INTO found_slot, found_due FROM spool_next_slot(lane_destination, lane_scanned, last, 32767) AS n;
+        EXIT WHEN found_slot IS NULL;
+        earliest := least(earliest, found_due);
+        EXIT WHEN earliest <= at_now;
+        last := found_slot;
+    END LOOP;
+    RETURN earliest;
+END $f$;
+
+-- Ids of one lane to be leased now: three quarters the oldest, the rest the newest, so that a backlog does not starve new mail. Of several sources each gives
+-- its first before any gives its second, so that who filled the lane delays himself; whose are left out is chance, as by age it would always be those who came last.
 CREATE OR REPLACE FUNCTION spool_pick(lane_destination text, lane_scanned boolean, most integer, at_now timestamptz) RETURNS SETOF text
 LANGUAGE plpgsql AS $f$
 DECLARE
     newest integer := floor(most * 0.25 + random());
+    slots smallint[] := spool_slots(lane_destination, lane_scanned, greatest(4, 2 * most), at_now); -- a choice is enough
+    depth integer := ceil(2.0 * most / greatest(2, cardinality(slots)));
     oldest text[];
+    others text[];
 BEGIN
-    oldest := ARRAY(SELECT q.id FROM spool_queue q WHERE q.destination = lane_destination AND q.scanned = lane_scanned AND NOT q.held
-        AND q.due_at <= at_now ORDER BY q.due_at LIMIT most - newest FOR UPDATE SKIP LOCKED);
-    RETURN QUERY SELECT unnest(oldest);
+    oldest := ARRAY(SELECT c.id FROM (SELECT h.id, h.due_at, row_number() OVER (PARTITION BY s.slot ORDER BY h.due_at) AS turn
+            FROM unnest(slots) AS s(slot) CROSS JOIN LATERAL (SELECT q.id, q.due_at FROM spool_queue q WHERE q.destination = lane_destination
+                AND q.scanned = lane_scanned AND q.slot = s.slot AND NOT q.held AND q.due_at <= at_now ORDER BY q.due_at LIMIT depth) AS h) AS c
+        ORDER BY c.turn, random() LIMIT most - newest);
     IF newest > 0 THEN
-        RETURN QUERY SELECT n.id FROM (SELECT q.id FROM spool_queue q WHERE q.destination = lane_destination AND q.scanned = lane_scanned
-            AND NOT q.held AND q.due_at <= at_now ORDER BY q.due_at DESC LIMIT most FOR UPDATE SKIP LOCKED) AS n
-            WHERE n.id <> ALL (oldest) LIMIT newest;
+        others := ARRAY(SELECT c.id FROM (SELECT h.id, h.due_at, row_number() OVER (PARTITION BY s.slot ORDER BY h.due_at DESC) AS turn
+                FROM unnest(slots) AS s(slot) CROSS JOIN LATERAL (SELECT q.id, q.due_at FROM spool_queue q WHERE q.destination = lane_destination
+                    AND q.scanned = lane_scanned AND q.slot = s.slot AND NOT q.held AND q.due_at <= at_now ORDER BY q.due_at DESC LIMIT depth) AS h) AS c
+            WHERE c.id <> ALL (oldest) ORDER BY c.turn, c.due_at DESC LIMIT newest);
     END IF;
+    -- Only now: a look must not keep others from what it does not take.
+    RETURN QUERY SELECT q.id FROM unnest(oldest || others) WITH ORDINALITY AS w(id, place) JOIN spool_queue q ON q.id = w.id AND q.destination = lane_destination
+        WHERE q.scanned = lane_scanned AND NOT q.held AND q.due_at <= at_now ORDER BY w.place FOR UPDATE OF q SKIP LOCKED;
 END $f$;
 
 -- When this lane's turn comes again. OFFSET 0: so that it is looked up once.
@@ -44,8 +106,7 @@ BEGIN
                     WHERE destination = lane_destination AND leased AND due_at > at_now), at_now)
                 WHEN due.at <= at_now THEN clock_timestamp()
                 ELSE coalesce(due.at, 'infinity') END
-    FROM (SELECT (SELECT q.due_at FROM spool_queue q WHERE q.destination = lane_destination AND q.scanned = lane_scanned AND NOT q.held
-                  ORDER BY q.due_at LIMIT 1) AS at OFFSET 0) AS due LEFT JOIN spool_destination d ON d.destination = lane_destination);
+    FROM (SELECT spool_lane_due(lane_destination, lane_scanned, at_now) AS at OFFSET 0) AS due LEFT JOIN spool_destination d ON d.destination = lane_destination);
 END $f$;
 
 -- Leases these entries, which are due and which the caller has locked; one that has to wait for its expiries does so instead, and is not returned.

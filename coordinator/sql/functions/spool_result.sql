@@ -69,9 +69,9 @@ LANGUAGE plpgsql AS $f$
 BEGIN
     UPDATE spool_recipient r SET destination = to_destination WHERE r.id = wanted AND r.number = ANY (numbers);
     INSERT INTO spool_queue (id, destination, arrived_at, scanned, due_at, attend_at, held, bounce, token, attempts, maybe_duplicate, delay_warned,
-            routed_epoch, routed_newest)
+            routed_epoch, routed_newest, slot)
         SELECT q.id, to_destination, q.arrived_at, q.scanned, clock_timestamp(), CASE WHEN back THEN clock_timestamp() ELSE q.attend_at END,
-            q.held AND NOT back, back, nextval('spool_token'), 0, q.maybe_duplicate, q.delay_warned, epoch, epoch
+            q.held AND NOT back, back, nextval('spool_token'), 0, q.maybe_duplicate, q.delay_warned, epoch, epoch, q.slot
         FROM spool_queue q WHERE q.id = wanted AND q.destination = from_destination
         ON CONFLICT (id, destination) DO NOTHING;
     -- Of an entry's recipients the oldest policy counts, so that a newer one looks at all of them, and the newest, so that none older than that does. A

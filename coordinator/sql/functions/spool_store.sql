@@ -43,12 +43,18 @@ LANGUAGE sql STABLE AS $f$
     SELECT arrived + CASE WHEN warned OR warning = '0' THEN life ELSE least(warning, life) END
 $f$;
 
+-- Where coordinators do not say the place of who sent it (store.c does, and knows logins).
+CREATE OR REPLACE FUNCTION spool_slot(client text) RETURNS smallint LANGUAGE sql IMMUTABLE AS $f$
+    SELECT (hashtext(client) & 63)::smallint
+$f$;
+
 -- Complete messages become visible.
 CREATE OR REPLACE FUNCTION spool_ready(ready text[], warning interval, life interval) RETURNS void LANGUAGE plpgsql AS $f$
 BEGIN
     WITH queued AS (
-        INSERT INTO spool_queue (id, destination, arrived_at, scanned, due_at, attend_at, held)
-            SELECT DISTINCT m.id, r.destination, m.arrived_at, m.scanned, m.stored_at, spool_attend(m.arrived_at, m.dsn, warning, life), m.held_for <> ''
+        INSERT INTO spool_queue (id, destination, arrived_at, scanned, due_at, attend_at, held, slot)
+            SELECT DISTINCT m.id, r.destination, m.arrived_at, m.scanned, m.stored_at, spool_attend(m.arrived_at, m.dsn, warning, life), m.held_for <> '',
+                spool_slot(m.client)
             FROM spool_message m JOIN spool_recipient r USING (id) WHERE m.id = ANY (ready) AND r.state = 'queued'
             RETURNING destination, scanned, due_at
     )
@@ -95,8 +101,8 @@ BEGIN
                 SELECT r.* FROM unnest(r_ids, r_numbers, r_destinations, r_addresses, r_packed) AS r(id, number, destination, address, packed)
                 WHERE r.id = ANY (fresh) RETURNING id, destination
         ), queued AS (
-            INSERT INTO spool_queue (id, destination, arrived_at, scanned, due_at, attend_at)
-                SELECT DISTINCT m.id, a.destination, m.arrived_at, m.scanned, m.stored_at, spool_attend(m.arrived_at, m.dsn, warning, life)
+            INSERT INTO spool_queue (id, destination, arrived_at, scanned, due_at, attend_at, slot)
+                SELECT DISTINCT m.id, a.destination, m.arrived_at, m.scanned, m.stored_at, spool_attend(m.arrived_at, m.dsn, warning, life), spool_slot(m.client)
                 FROM added a JOIN spool_message m ON m.id = a.id WHERE m.stored_at IS NOT NULL
                 RETURNING destination, scanned, due_at
         )
@@ -121,14 +127,15 @@ BEGIN
 END $f$;
 
 -- The same for messages of which none is here yet, as nearly always: nothing is joined or looked up, as who asks has it at hand. For that it tells more: of each message
--- its bytes and recipients, the rows of spool_queue (of complete ones), and to whom outbound protection they count (hold_*). Where one is here all the same, or was once,
+-- its bytes and recipients, the rows of spool_queue (of complete ones), to whom outbound protection they count (hold_*), and the places of their sources. Where one is here all the same, or was once,
 -- nothing of this has happened, and all of them go the way above. work: what it took until here, in us.
 -- Messages are written first, in their order, so that two coordinators that repeat the same do not wait for each other in circles.
 CREATE OR REPLACE FUNCTION spool_take(max_messages bigint, max_bytes bigint, warning interval, life interval, ids text[], bodies bytea[],
     envelopes bytea[], lasts boolean[], scans boolean[], dsns boolean[], nodes text[], listeners text[], clients text[], helos text[],
     tlss text[], senders text[], message_ids text[], verdicts text[], scanners text[], engines text[], signaturess text[],
     r_ids text[], r_numbers integer[], r_destinations text[], r_addresses text[], r_packed bytea[],
-    sizes bigint[], counts integer[], q_ids text[], q_destinations text[], q_scans boolean[], q_dsns boolean[], hold_ids text[], hold_subjects text[])
+    sizes bigint[], counts integer[], q_ids text[], q_destinations text[], q_scans boolean[], q_dsns boolean[], hold_ids text[], hold_subjects text[],
+    q_slots smallint[] DEFAULT NULL)
 RETURNS TABLE (stored text, status integer, have bigint, complete boolean, work bigint) LANGUAGE plpgsql AS $f$
 DECLARE
     moment CONSTANT timestamptz := clock_timestamp();
@@ -141,9 +148,9 @@ BEGIN
         ), recipient AS (
             INSERT INTO spool_recipient (id, number, destination, address, packed) SELECT * FROM unnest(r_ids, r_numbers, r_destinations, r_addresses, r_packed)
         ), queued AS (
-            INSERT INTO spool_queue (id, destination, arrived_at, scanned, due_at, attend_at)
-                SELECT q.id, q.destination, moment, q.scanned, moment, spool_attend(moment, q.dsn, warning, life)
-                FROM unnest(q_ids, q_destinations, q_scans, q_dsns) AS q(id, destination, scanned, dsn)
+            INSERT INTO spool_queue (id, destination, arrived_at, scanned, due_at, attend_at, slot)
+                SELECT q.id, q.destination, moment, q.scanned, moment, spool_attend(moment, q.dsn, warning, life), coalesce(q.slot, 0)
+                FROM unnest(q_ids, q_destinations, q_scans, q_dsns, q_slots) AS q(id, destination, scanned, dsn, slot)
         ), woken AS (
             INSERT INTO spool_wake SELECT DISTINCT q.destination, q.scanned, moment FROM unnest(q_destinations, q_scans) AS q(destination, scanned)
         )
