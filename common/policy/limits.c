@@ -7,7 +7,7 @@
 #include "common/config.h"
 
 static const char *const directions[LIMIT_DIRECTIONS] = { "inbound", "outbound", "submission", "handoff" };
-static const char *const bys[LIMIT_BYS] = { "client", "prefix", "host", "account", "domain" };
+static const char *const bys[LIMIT_BYS] = { "client", "prefix", "host", "account", "domain", "registered", "unregistered" };
 static const char *const whats[LIMIT_WHATS] = { "connections", "messages", "recipients", "bytes" };
 
 static const struct period {
@@ -99,8 +99,9 @@ static bool check_meaning(const struct limit_rule *rule, struct error *why)
         error_set(why, "%s connections: when a client connects, nobody has logged in or named a sender; those are limited by client, prefix or host", bys[rule->by]);
         return false;
     }
-    if (rule->direction == LIMIT_INBOUND && (rule->by == LIMIT_BY_ACCOUNT || rule->by == LIMIT_BY_HOST)) {
-        error_set(why, "inbound %s: what comes from %s is outbound", bys[rule->by], rule->by == LIMIT_BY_HOST ? "a line of networks" : "who logged in");
+    if (rule->direction == LIMIT_INBOUND && rule->by != LIMIT_BY_CLIENT && rule->by != LIMIT_BY_PREFIX && rule->by != LIMIT_BY_DOMAIN) {
+        error_set(why, "inbound %s: what comes from %s is outbound", bys[rule->by],
+                  rule->by == LIMIT_BY_HOST ? "a line of networks" : rule->by == LIMIT_BY_ACCOUNT ? "who logged in" : "inside hosts");
         return false;
     }
     return true;
@@ -174,6 +175,12 @@ static void prefix_text(char out[LIMIT_SUBJECT_MAX], const struct netaddr *addre
     for (unsigned bit = bits; bit < (base.family == AF_INET6 ? 128u : 32u); bit++)
         base.bytes[bit / 8] &= (uint8_t)~(0x80u >> bit % 8);
     snprintf(out, LIMIT_SUBJECT_MAX, "%s/%u", netaddr_format(&base, text), bits);
+}
+
+bool limit_subject_of_prefix(char out[LIMIT_SUBJECT_MAX], const struct netaddr_prefix *prefix)
+{
+    prefix_text(out, &prefix->address, prefix->bits);
+    return true;
 }
 
 bool limit_subject_of_client(char out[LIMIT_SUBJECT_MAX], enum limit_by by, const struct netaddr *client, const struct network *network)

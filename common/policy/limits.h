@@ -9,7 +9,8 @@
  *     handoff     host    bytes        1GiB/day   refuse
  *
  * direction: inbound and outbound (relay listeners: from outside, and from inside networks or who logged in), submission, handoff. Of whom: client (an address; of
- * IPv6 its /64), prefix (its /24, /48), host (the line of `networks` it is in), account (who logged in), domain (of the sender; the null sender has none). Of what:
+ * IPv6 its /64), prefix (its /24, /48), host (the line of `networks` it is in), account (who logged in), domain (of the sender; the null sender has none),
+ * registered (the line of `hosts` it is in), unregistered (an inside address that is in none). Of what:
  * connections, messages, recipients (each RCPT that is not refused anyway), bytes (of messages). How much in a second, minute, hour or day; burst: what may come at once (else that same amount).
  * dry_run: over it nobody is refused, it is only logged and counted. Handoff's devices cannot come again, so a line of theirs says dry_run or refuse.
  */
@@ -22,7 +23,7 @@
 #include "common/policy/networks.h"
 
 enum limit_direction { LIMIT_INBOUND, LIMIT_OUTBOUND, LIMIT_SUBMISSION, LIMIT_HANDOFF, LIMIT_DIRECTIONS };
-enum limit_by { LIMIT_BY_CLIENT, LIMIT_BY_PREFIX, LIMIT_BY_HOST, LIMIT_BY_ACCOUNT, LIMIT_BY_DOMAIN, LIMIT_BYS };
+enum limit_by { LIMIT_BY_CLIENT, LIMIT_BY_PREFIX, LIMIT_BY_HOST, LIMIT_BY_ACCOUNT, LIMIT_BY_DOMAIN, LIMIT_BY_REGISTERED, LIMIT_BY_UNREGISTERED, LIMIT_BYS };
 enum limit_what { LIMIT_OF_CONNECTIONS, LIMIT_OF_MESSAGES, LIMIT_OF_RECIPIENTS, LIMIT_OF_BYTES, LIMIT_WHATS };
 
 struct limit_rule {
@@ -48,9 +49,10 @@ const char *limit_direction_name(enum limit_direction direction);
 const char *limit_by_name(enum limit_by by);
 const char *limit_what_name(enum limit_what what);
 
-/* Whose bucket it is, as text: "192.0.2.7", "2001:db8::/64". network: the line of `networks` that the client is in, or NULL. false: the client has none of these. */
+/* Whose bucket it is, as text, by client, prefix or host (parties.h is for all): "192.0.2.7", "2001:db8::/64". network: the line of `networks` that the client is in, or NULL. false: the client has none of these. */
 #define LIMIT_SUBJECT_MAX 256
 bool limit_subject_of_client(char out[LIMIT_SUBJECT_MAX], enum limit_by by, const struct netaddr *client, const struct network *network);
+bool limit_subject_of_prefix(char out[LIMIT_SUBJECT_MAX], const struct netaddr_prefix *prefix); /* true */
 /* "inbound client messages/60 192.0.2.7": the same for lines that differ in how much and burst only, so that those may be changed while it is counted. */
 #define LIMIT_BUCKET_MAX (LIMIT_SUBJECT_MAX + 64)
 char *limit_bucket_name(char out[LIMIT_BUCKET_MAX], const struct limit_rule *rule, const char *subject);

@@ -653,6 +653,11 @@ const struct exception *policy_exception(const struct policy *policy, const stru
     return exceptions_find(&policy->exceptions, client, now);
 }
 
+const struct exception *policy_exception_of_account(const struct policy *policy, const char *account, int64_t now)
+{
+    return exceptions_find_account(&policy->exceptions, account, now);
+}
+
 const struct exception *policy_exception_at(const struct policy *policy, size_t index)
 {
     return index < policy->exceptions.count ? &policy->exceptions.rules[index] : NULL;

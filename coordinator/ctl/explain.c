@@ -204,7 +204,9 @@ char *explain_moment(char out[32], int64_t seconds)
 static json_t *exception_json(const struct explained_policy *policy, const struct exception *exception, int64_t now)
 {
     char address[NETADDR_TEXT_MAX], moment[32];
-    char *network = xasprintf("%s/%u", netaddr_format(&exception->prefix.address, address), exception->prefix.bits);
+    char times[16], *network = exception->account != NULL ? xasprintf("account:%s", exception->account)
+                                                          : xasprintf("%s/%u", netaddr_format(&exception->prefix.address, address), exception->prefix.bits);
+    snprintf(times, sizeof times, exception->limits == EXCEPTION_NO_LIMITS ? "none" : "%ux", exception->limits);
     json_t *out = json_pack("{s:s, s:b, s:s, s:s, s:s, s:s}", "network", network, "in_force", exception->expires > now, "reason",
                             exception->reason, "owner", exception->owner, "approved_by", exception->approved_by, "expires",
                             explain_moment(moment, exception->expires));
@@ -212,6 +214,7 @@ static json_t *exception_json(const struct explained_policy *policy, const struc
                         exception->max_message_size > 0 ? json_integer((json_int_t)exception->max_message_size) : json_null());
     json_object_set_new(out, "max_recipients",
                         exception->max_recipients > 0 ? json_integer((json_int_t)exception->max_recipients) : json_null());
+    json_object_set_new(out, "limits", exception->limits != 0 ? json_string(times) : json_null());
     json_object_set_new(out, "line", explain_rule(policy, "exceptions", exception->line));
     free(network);
     return out;
@@ -455,6 +458,8 @@ static void print_exception_use(const json_t *exception, FILE *out)
         fprintf(out, " max_message_size=%lld", (long long)json_integer_value(size));
     if (json_is_integer(recipients))
         fprintf(out, " max_recipients=%lld", (long long)json_integer_value(recipients));
+    if (*view_word(exception, "limits") != '\0')
+        fprintf(out, " limits=%s", view_word(exception, "limits"));
     fprintf(out, " until %s\n", view_word(exception, "expires"));
     put_line("", json_object_get(exception, "line"), out);
 }
@@ -510,7 +515,7 @@ static void print_route(const json_t *body, FILE *out)
 
 static void print_exceptions(const json_t *body, FILE *out)
 {
-    static const char *const titles[] = { "LINE", "NETWORK", ">SIZE", ">RECIPIENTS", "EXPIRES", "STATE", "OWNER", "APPROVED BY", "REASON" };
+    static const char *const titles[] = { "LINE", "NETWORK", ">SIZE", ">RECIPIENTS", ">LIMITS", "EXPIRES", "STATE", "OWNER", "APPROVED BY", "REASON" };
     struct table *table = table_new(titles, sizeof titles / sizeof *titles);
     size_t i;
     const json_t *one;
@@ -525,6 +530,7 @@ static void print_exceptions(const json_t *body, FILE *out)
             table_add(table, text);
             free(text);
         }
+        table_add(table, view_word(one, "limits"));
         table_add(table, view_word(one, "expires"));
         table_add(table, json_is_true(json_object_get(one, "in_force")) ? "in force" : "expired");
         table_add(table, view_word(one, "owner"));

@@ -5,6 +5,7 @@
 #include <string.h>
 #include "common/idn.h"
 #include "common/memory.h"
+#include "common/policy/parties.h"
 #include "coordinator/ctl/table.h"
 
 static void set(struct limit_subjects *out, enum limit_by by, const char *text)
@@ -19,7 +20,14 @@ static void set_domain(struct limit_subjects *out, const char *text)
     set(out, LIMIT_BY_DOMAIN, idn_to_ascii(ascii, text) ? ascii : text);
 }
 
-bool limit_subjects_parse(struct limit_subjects *out, const struct policy *policy, const char *word, struct error *why)
+static void set_all(struct limit_subjects *out, const struct policy *policy, const struct limit_party *party)
+{
+    for (int by = 0; by < LIMIT_BYS; by++)
+        if (!limit_subject(out->names[by], &out->excepted[by], policy, (enum limit_by)by, party))
+            set(out, (enum limit_by)by, "");
+}
+
+bool limit_subjects_parse(struct limit_subjects *out, const struct policy *policy, const char *word, int64_t now, struct error *why)
 {
     struct netaddr client;
     struct netaddr_prefix prefix;
@@ -30,21 +38,20 @@ bool limit_subjects_parse(struct limit_subjects *out, const struct policy *polic
         return false;
     }
     if (netaddr_parse(&client, word)) {
-        const struct network *network = policy_network(policy, &client);
-        for (int by = LIMIT_BY_CLIENT; by <= LIMIT_BY_HOST; by++)
-            if (!limit_subject_of_client(out->names[by], (enum limit_by)by, &client, network))
-                set(out, (enum limit_by)by, "");
+        set_all(out, policy, &(struct limit_party){ .client = &client, .now = now });
     } else if (strchr(word, '/') != NULL) {
         char text[NETADDR_TEXT_MAX];
         if (!netaddr_prefix_parse(&prefix, word, why))
             return false;
         for (int by = LIMIT_BY_CLIENT; by <= LIMIT_BY_HOST; by++)
             snprintf(out->names[by], sizeof out->names[by], "%s/%u", netaddr_format(&prefix.address, text), prefix.bits);
+        set(out, LIMIT_BY_REGISTERED, out->names[LIMIT_BY_HOST]);
     } else {
         set(out, LIMIT_BY_ACCOUNT, word);
         for (char *p = out->names[LIMIT_BY_ACCOUNT]; *p != '\0'; p++) /* as coordinators fold logins */
             if (*p >= 'A' && *p <= 'Z')
                 *p = (char)(*p | 0x20);
+        out->excepted[LIMIT_BY_ACCOUNT] = policy_exception_of_account(policy, out->names[LIMIT_BY_ACCOUNT], now);
         set_domain(out, at != NULL ? at + 1 : word);
     }
     return true;
@@ -77,8 +84,11 @@ static struct bucket bucket_of(const json_t *shown, const char *name)
     return (struct bucket){ 0 };
 }
 
-static json_t *limit_json(const struct explained_policy *policy, const struct limit_rule *rule, const char *subject, const json_t *shown)
+static json_t *limit_json(const struct explained_policy *policy, const struct limit_rule *line, const char *subject, const struct exception *excepted, const json_t *shown)
 {
+    struct limit_rule allowed;
+    const struct limit_rule *rule = &allowed;
+    bool limited = limit_for(&allowed, line, excepted);
     char name[LIMIT_BUCKET_MAX], rate[LIMIT_RATE_TEXT_MAX];
     uint64_t now = (uint64_t)json_integer_value(json_object_get(shown, "now_ms"));
     struct bucket bucket = bucket_of(shown, limit_bucket_name(name, rule, subject));
@@ -89,6 +99,8 @@ static json_t *limit_json(const struct explained_policy *policy, const struct li
     json_object_set_new(out, "next_ms", json_integer((json_int_t)bucket_wait(&bucket, &rule->rate, now, 1)));
     json_object_set_new(out, "full_ms", json_integer((json_int_t)bucket_wait(&bucket, &rule->rate, now, rule->rate.burst)));
     json_object_set_new(out, "line", explain_rule(policy, "limits", rule->line));
+    json_object_set_new(out, "exception", excepted != NULL ? explain_rule(policy, "exceptions", excepted->line) : json_null());
+    json_object_set_new(out, "limited", json_boolean(limited));
     return out;
 }
 
@@ -104,7 +116,7 @@ json_t *explain_limits(const struct explained_policy *policy, const struct limit
     json_t *limits = json_array();
     for (size_t i = 0; (rule = policy_limit_at(policy->parsed, i)) != NULL; i++)
         if (subjects->names[rule->by][0] != '\0')
-            json_array_append_new(limits, limit_json(policy, rule, subjects->names[rule->by], shown));
+            json_array_append_new(limits, limit_json(policy, rule, subjects->names[rule->by], subjects->excepted[rule->by], shown));
     json_decref(shown);
     return json_pack("{s:I, s:o}", "policy", (json_int_t)policy->epoch, "limits", limits);
 }
@@ -146,7 +158,9 @@ void explain_limits_print(const char *verb, const json_t *body, FILE *out)
         add_owned(table, xasprintf("%lld", (long long)json_integer_value(json_object_get(one, "burst"))));
         add_owned(table, time_text(json_integer_value(json_object_get(one, "next_ms"))));
         add_owned(table, time_text(json_integer_value(json_object_get(one, "full_ms"))));
-        table_add(table, json_is_true(json_object_get(one, "dry_run")) ? "dry run" : "");
+        const char *exception = json_string_value(json_object_get(json_object_get(one, "exception"), "rule"));
+        const char *mode = json_is_false(json_object_get(one, "limited")) ? "not limited" : json_is_true(json_object_get(one, "dry_run")) ? "dry run" : "";
+        add_owned(table, exception == NULL ? xstrdup(mode) : xasprintf("%s%s%s", mode, *mode != '\0' ? ", " : "", exception));
     }
     if (json_array_size(limits) == 0)
         fputs("no line of limits is about that\n", out);

@@ -167,7 +167,7 @@ static int run_limits(const struct options *options)
     const char *names[LIMIT_BYS];
     bool resets = strcmp(options->verb->name, "limit reset") == 0;
     int status = fetch_policy(options, NULL, &policy);
-    if (status == EXIT_SUCCESS && !limit_subjects_parse(&subjects, policy.parsed, options->args[0], &why))
+    if (status == EXIT_SUCCESS && !limit_subjects_parse(&subjects, policy.parsed, options->args[0], (int64_t)time(NULL), &why))
         status = fail(EX_DATAERR, why.text);
     if (status == EXIT_SUCCESS)
         status = fetch(options, resets ? "limit reset" : "limit show", names, limit_subjects_list(&subjects, names), &reply);

@@ -12,10 +12,11 @@
 #include "common/clock.h"
 #include "common/idn.h"
 #include "common/memory.h"
+#include "common/policy/parties.h"
 #include "edge/session/transaction.h"
 
 struct gathered {
-    struct limit_rule reputation;
+    struct limit_rule reputation, excepted[LIMITS_MOST];
     struct limit_cost costs[LIMITS_MOST];
     size_t count;
 };
@@ -39,21 +40,6 @@ static bool domain_of(char out[LIMIT_SUBJECT_MAX], const char *sender)
     return true;
 }
 
-static bool subject_of(char out[LIMIT_SUBJECT_MAX], const struct session *session, enum limit_by by, const char *sender)
-{
-    const struct policy *policy = session->server->policy;
-    const char *login = session_login(session);
-    switch (by) {
-    case LIMIT_BY_ACCOUNT:
-        snprintf(out, LIMIT_SUBJECT_MAX, "%s", login != NULL ? login : "");
-        return login != NULL;
-    case LIMIT_BY_DOMAIN:
-        return domain_of(out, sender);
-    default:
-        return limit_subject_of_client(out, by, &session->client, policy_network(policy, &session->client));
-    }
-}
-
 /* Strangers may say MAIL with anybody's domain as often as they like: only a recipient whom we would accept makes it a message of that domain. */
 static bool is_taken_with_recipient(const struct limit_rule *rule)
 {
@@ -65,11 +51,15 @@ static void gather_some(struct gathered *out, const struct session *session, boo
 {
     const struct policy *policy = session->server->policy;
     const struct limit_rule *rule;
+    char domain[LIMIT_SUBJECT_MAX];
+    struct limit_party party = { &session->client, session_login(session), domain_of(domain, sender) ? domain : NULL, (int64_t)(clock_wall_ms() / 1000) };
     for (size_t i = 0; policy != NULL && (rule = policy_limit_at(policy, i)) != NULL; i++) {
         struct limit_cost *cost = &out->costs[out->count];
-        if (out->count == LIMITS_MOST || rule->what != what || is_taken_with_recipient(rule) != with_recipient || rule->direction != direction_of(session) || !subject_of(cost->subject, session, rule->by, sender))
+        const struct exception *exception;
+        if (out->count == LIMITS_MOST || rule->what != what || is_taken_with_recipient(rule) != with_recipient || rule->direction != direction_of(session) ||
+            !limit_subject(cost->subject, &exception, policy, rule->by, &party) || !limit_for(&out->excepted[out->count], rule, exception))
             continue;
-        cost->rule = rule;
+        cost->rule = &out->excepted[out->count];
         cost->cost = amount;
         cost->way = what == LIMIT_OF_BYTES ? BUCKET_DEBT : BUCKET_WHOLE;
         out->count++;

@@ -162,6 +162,32 @@ def test_accounts_have_their_limit(site, limited):
     assert seen[2].text == "4.7.1 Too many messages from account alice@example.edu, try again later"
 
 
+def test_s60_an_exception_lifts_limits_until_it_expires(site, limited):
+    """One client has twice as much as its neighbour, whose limit by prefix it does not use up; one has none; and who is in no line of `hosts` has one of his own."""
+    signed = 'reason="mass mail" owner=press approved_by=postmaster'
+    path, hosts = site.dir / "policy" / "exceptions", site.dir / "policy" / "hosts"
+    path.write_text(f"127.0.0.21 limits=2x {signed} expires=2099-12-31\n127.0.0.22 limits=none {signed} expires=2099-12-31\n127.0.0.23 limits=2x {signed} expires=2020-12-31\n")
+    hosts.write_text("127.0.0.16/28 owner=o reason=r\n")
+    networks = site.dir / "policy" / "networks"
+    inside = networks.read_text()
+    networks.write_text(inside + "127.0.0.16/28\n127.0.0.40\n")
+    try:
+        lines = "outbound client messages 2/day\noutbound prefix messages 4/day\noutbound unregistered messages 1/day\n"
+        seen = limited(lines, lambda: {last: [mail(site, 1 + number % 2, f"127.0.0.{last}").code for number in range(5)] for last in (21, 22, 23, 24, 40)})
+        assert seen == {21: [250] * 4 + [450], 22: [250] * 5, 23: [250, 250, 450, 450, 450], 24: [250, 250, 450, 450, 450], 40: [450] * 5}, seen
+        explained = json.loads(site.weirctl("--json", "limit", "explain", "127.0.0.21").stdout)["limits"]
+        assert [(one["subject"], one["burst"], one["left"], one["exception"]["rule"]) for one in explained] == [
+            ("127.0.0.21", 4, 0, "exceptions:1"), ("127.0.0.21/32", 8, 4, "exceptions:1")], explained
+        text = site.weirctl("limit", "explain", "127.0.0.22").stdout
+        assert "not limited, exceptions:2" in text and "limits:2" in text, text
+        assert "unregistered" in site.weirctl("limit", "explain", "127.0.0.40").stdout
+        assert "127.0.0.22/32" in site.weirctl("exception", "list").stdout
+    finally:
+        path.unlink()
+        hosts.unlink()
+        networks.write_text(inside)
+
+
 def test_without_coordinators_each_worker_counts_for_itself(site, limited):
     assert limited("outbound client messages 5/day\n", lambda: mail(site)).code == 250
     for number in (1, 2):

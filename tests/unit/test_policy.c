@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include "common/policy/parties.h"
 #include "common/policy/policy.h"
 #include "tests/unit/suite.h"
 
@@ -155,7 +156,13 @@ static const struct {
     { "exceptions", "192.0.2.7/24 max_recipients=1 " SIGNED "\n", "exceptions:1: error: '192.0.2.7/24' has bits set behind the prefix: write 192.0.2.0/24" },
     { "exceptions", "printer max_recipients=1 " SIGNED "\n",
       "exceptions:1: error: 'printer' is not an IP address or network: write 192.0.2.0/24 or 2001:db8::/32" },
-    { "exceptions", "::1 " SIGNED "\n", "exceptions:1: error: it changes no limit: give max_message_size= or max_recipients=" },
+    { "exceptions", "::1 " SIGNED "\n", "exceptions:1: error: it changes no limit: give max_message_size=, max_recipients= or limits=" },
+    { "exceptions", "::1 limits=10 " SIGNED "\n", "exceptions:1: error: limits=10: how many times as much as the lines of limits say, from 2x to 1000x, or none" },
+    { "exceptions", "::1 limits=1x " SIGNED "\n", "exceptions:1: error: limits=1x: how many times as much as the lines of limits say, from 2x to 1000x, or none" },
+    { "exceptions", "::1 limits=1001x " SIGNED "\n", "exceptions:1: error: limits=1001x: how many times as much as the lines of limits say, from 2x to 1000x, or none" },
+    { "exceptions", "account:joe max_recipients=5 limits=2x " SIGNED "\n", "exceptions:1: error: an account has limits= only: max_message_size and max_recipients count before anybody has logged in, and are a network's" },
+    { "exceptions", "account: limits=2x " SIGNED "\n", "exceptions:1: error: account:: the name of an account, as account:newsletter" },
+    { "exceptions", "account:joe limits=2x " SIGNED "\naccount:Joe limits=3x " SIGNED "\n", "exceptions:2: error: account:joe has an exception already, in line 1" },
     { "exceptions", "::1 max_recipients=1\n", "exceptions:1: error: reason= is missing: an exception has reason, owner, approved_by and expires" },
     { "exceptions", "::1 max_recipients=1 reason=r owner=o approved_by=a\n",
       "exceptions:1: error: expires= is missing: an exception has reason, owner, approved_by and expires" },
@@ -164,7 +171,7 @@ static const struct {
     { "exceptions", "::1 max_recipients=0 " SIGNED "\n", "exceptions:1: error: max_recipients=0: a number from 1 to 100000" },
     { "exceptions", "::1 max_recipients=100001 " SIGNED "\n", "exceptions:1: error: max_recipients=100001: a number from 1 to 100000" },
     { "exceptions", "::1 max_recipients=1 max_recipients=2 " SIGNED "\n", "exceptions:1: error: max_recipients is given twice" },
-    { "exceptions", "::1 max_recipient=1 " SIGNED "\n", "exceptions:1: error: unknown key 'max_recipient': those are max_message_size, max_recipients, "
+    { "exceptions", "::1 max_recipient=1 " SIGNED "\n", "exceptions:1: error: unknown key 'max_recipient': those are max_message_size, max_recipients, limits, "
                                                         "reason, owner, approved_by and expires" },
     { "exceptions", "::1 max_recipients 1\n", "exceptions:1: error: 'max_recipients 1': expected key=value, or key=\"some words\"" },
     { "exceptions", "::1 max_recipients=1 =x\n", "exceptions:1: error: '=x': expected key=value, or key=\"some words\"" },
@@ -191,7 +198,7 @@ static const struct {
     { "hosts", "0.0.0.0/0 owner=a reason=c\n", "hosts:1: error: 0.0.0.0/0 would register every host" },
     { "hosts", "192.0.2.7 owner=a reason=c\n192.0.2.7/32 owner=a reason=c\n", "hosts:2: error: 192.0.2.7/32 is registered already, in line 1" },
     { "limits", "outside client messages 1/s\n", "limits:1: error: 'outside' is no direction: inbound, outbound, submission or handoff, as in inbound client messages 100/minute" },
-    { "limits", "inbound user messages 1/s\n", "limits:1: error: 'user' is no party: client, prefix, host, account or domain, as in inbound client messages 100/minute" },
+    { "limits", "inbound user messages 1/s\n", "limits:1: error: 'user' is no party: client, prefix, host, account, domain, registered or unregistered, as in inbound client messages 100/minute" },
     { "limits", "inbound client mails 1/s\n", "limits:1: error: 'mails' is no quantity: connections, messages, recipients or bytes, as in inbound client messages 100/minute" },
     { "limits", "inbound client\n", "limits:1: error: '' is no quantity: connections, messages, recipients or bytes, as in inbound client messages 100/minute" },
     { "limits", "\ninbound client messages 100\n", "limits:2: error: '100' is no rate: an amount and its time, as 100/minute" },
@@ -210,6 +217,7 @@ static const struct {
       "logged and counted" },
     { "limits", "outbound account connections 1/s\n", "limits:1: error: account connections: when a client connects, nobody has logged in or named a sender; those are limited by "
       "client, prefix or host" },
+    { "limits", "inbound unregistered messages 1/s\n", "limits:1: error: inbound unregistered: what comes from inside hosts is outbound" },
     { "limits", "inbound host messages 1/s\n", "limits:1: error: inbound host: what comes from a line of networks is outbound" },
     { "limits", "inbound account messages 1/s\n", "limits:1: error: inbound account: what comes from who logged in is outbound" },
     { "limits", "inbound client messages 1/min\ninbound client messages 1/s\ninbound client messages 5/minute\n",
@@ -1029,6 +1037,62 @@ START_TEST(s26_limits)
 }
 END_TEST
 
+/* Whose bucket, by which rate: of exceptions and of the register. */
+static const struct {
+    const char *client, *login;
+    enum limit_by by;
+    const char *now, *subject;
+    unsigned amount; /* of 100; 0: as much as he likes */
+} limited_parties[] = {
+    { "192.0.2.7", NULL, LIMIT_BY_CLIENT, "2026-11-01T00:00:00Z", "192.0.2.7", 1000 },
+    { "192.0.2.7", NULL, LIMIT_BY_CLIENT, "2027-01-01T00:00:00Z", "192.0.2.7", 100 }, /* expired */
+    { "192.0.2.7", NULL, LIMIT_BY_PREFIX, "2026-11-01T00:00:00Z", "192.0.2.7/32", 1000 }, /* his own, not his neighbours' */
+    { "192.0.2.7", NULL, LIMIT_BY_HOST, "2026-11-01T00:00:00Z", "192.0.2.7/32", 1000 },
+    { "192.0.2.8", NULL, LIMIT_BY_HOST, "2026-11-01T00:00:00Z", "192.0.2.0/25", 100 },
+    { "192.0.2.7", NULL, LIMIT_BY_REGISTERED, "2026-11-01T00:00:00Z", "192.0.2.7/32", 1000 },
+    { "192.0.2.8", NULL, LIMIT_BY_REGISTERED, "2026-11-01T00:00:00Z", "192.0.2.0/28", 100 },
+    { "192.0.2.8", NULL, LIMIT_BY_UNREGISTERED, "2026-11-01T00:00:00Z", NULL, 0 },
+    { "192.0.2.77", NULL, LIMIT_BY_REGISTERED, "2026-11-01T00:00:00Z", NULL, 0 },
+    { "192.0.2.77", NULL, LIMIT_BY_UNREGISTERED, "2026-11-01T00:00:00Z", "192.0.2.77", 100 },
+    { "192.0.2.8", NULL, LIMIT_BY_UNREGISTERED, "2027-01-01T00:00:00Z", "192.0.2.8", 100 }, /* no longer registered */
+    { "192.0.2.200", NULL, LIMIT_BY_UNREGISTERED, "2026-11-01T00:00:00Z", NULL, 0 },        /* outside */
+    { "198.51.100.9", NULL, LIMIT_BY_CLIENT, "2026-11-01T00:00:00Z", "198.51.100.9", 0 },
+    { "198.51.100.9", NULL, LIMIT_BY_PREFIX, "2026-11-01T00:00:00Z", "198.51.100.0/24", 0 }, /* all of it is excepted */
+    { "192.0.2.7", "joe", LIMIT_BY_ACCOUNT, "2026-11-01T00:00:00Z", "joe", 500 },
+    { "192.0.2.7", "joe", LIMIT_BY_ACCOUNT, "2027-01-01T00:00:00Z", "joe", 100 },
+    { "192.0.2.7", "ann", LIMIT_BY_ACCOUNT, "2026-11-01T00:00:00Z", "ann", 100 },
+    { "192.0.2.7", NULL, LIMIT_BY_DOMAIN, "2026-11-01T00:00:00Z", "b.test", 100 },
+};
+
+START_TEST(s26_limits_of_exceptions_and_of_the_register)
+{
+    struct policy_file files[] = {
+        file("networks", "192.0.2.0/25 campus\n"),
+        file("hosts", "192.0.2.0/28 owner=o reason=r expires=2026-12-31\n"),
+        file("exceptions", "192.0.2.7 limits=10x " SIGNED "\n198.51.100.0/24 limits=none " SIGNED "\naccount:Joe limits=5x " SIGNED "\n"),
+    };
+    struct error why = { "" };
+    struct policy *policy = policy_parse(files, 3, &why);
+    struct limit_rule line = { .by = limited_parties[_i].by, .rate = { 100, 1000, BUCKET_AMOUNT_MAX } }, rule;
+    char subject[LIMIT_SUBJECT_MAX];
+    const struct exception *excepted;
+    struct netaddr client;
+    struct tm tm = { 0 };
+    ck_assert_msg(policy != NULL, "%s", why.text);
+    ck_assert(netaddr_parse(&client, limited_parties[_i].client));
+    ck_assert_ptr_nonnull(strptime(limited_parties[_i].now, "%Y-%m-%dT%H:%M:%SZ", &tm));
+    struct limit_party party = { &client, limited_parties[_i].login, "b.test", timegm(&tm) };
+    bool has = limit_subject(subject, &excepted, policy, limited_parties[_i].by, &party);
+    ck_assert_int_eq(has, limited_parties[_i].subject != NULL);
+    if (has) {
+        ck_assert_str_eq(subject, limited_parties[_i].subject);
+        ck_assert_int_eq(limit_for(&rule, &line, excepted), limited_parties[_i].amount > 0);
+        ck_assert(limited_parties[_i].amount == 0 || (rule.rate.amount == limited_parties[_i].amount && rule.rate.burst == BUCKET_AMOUNT_MAX));
+    }
+    policy_free(&policy);
+}
+END_TEST
+
 START_TEST(s66_registered_hosts)
 {
     static const struct {
@@ -1123,6 +1187,7 @@ int main(void)
     tcase_add_loop_test(tests, s75_a_postmaster_without_a_place_is_told, 0, sizeof role_places / sizeof role_places[0]);
     tcase_add_loop_test(tests, s49_an_alias_that_is_refused_for_one_address_is_told, 0, sizeof refused_targets / sizeof refused_targets[0]);
     tcase_add_loop_test(tests, a_limit_by_what_strangers_claim_is_told, 0, sizeof claimed / sizeof claimed[0]);
+    tcase_add_loop_test(tests, s26_limits_of_exceptions_and_of_the_register, 0, sizeof limited_parties / sizeof limited_parties[0]);
     tcase_add_loop_test(tests, s60_exceptions_hold_until_they_expire, 0, sizeof exceptions / sizeof exceptions[0]);
     tcase_add_test(tests, s26_limits);
     tcase_add_test(tests, s66_registered_hosts);
