@@ -30,7 +30,7 @@ void fair_set_prefixes(uint64_t bits4, uint64_t bits6)
     prefix6 = bits6;
 }
 
-uint64_t fair_source(const char *client, size_t len)
+static uint64_t hash_prefix(const char *client, size_t len, uint64_t bits4, uint64_t bits6)
 {
     char text[NETADDR_TEXT_MAX] = "";
     struct netaddr address;
@@ -38,10 +38,20 @@ uint64_t fair_source(const char *client, size_t len)
         memcpy(text, client, len);
     if (!netaddr_parse(&address, text))
         return hash(14695981039346656037u, client, len);
-    uint64_t bits = address.family == AF_INET6 ? prefix6 : prefix4;
+    uint64_t bits = address.family == AF_INET6 ? bits6 : bits4;
     if (bits % 8 != 0)
         address.bytes[bits / 8] &= (uint8_t)(0xff00u >> bits % 8);
     return hash(14695981039346656037u, address.bytes, (bits + 7) / 8);
+}
+
+uint64_t fair_source(const char *client, size_t len)
+{
+    return hash_prefix(client, len, prefix4, prefix6);
+}
+
+uint64_t fair_network(const char *client, size_t len)
+{
+    return hash_prefix(client, len, 24, 48);
 }
 
 /* The finalizer of MurmurHash3: with the seed in, nobody can choose a source that stands where another does. */

@@ -24,6 +24,8 @@ void fair_init(struct fair *fair, uint64_t seed);
 void fair_set_prefixes(uint64_t bits4, uint64_t bits6);
 /* Whom an address counts as: its prefix; any other text as itself. Not NUL-terminated. */
 uint64_t fair_source(const char *client, size_t len);
+/* The network that it is of: its /24, of IPv6 its /48. Whoever has many addresses mostly has them there. */
+uint64_t fair_network(const char *client, size_t len);
 /* The turn of something that this source wants now and that costs so much. Of equal turns the first goes first, and a source's own follow each
  * other. Never 0. */
 uint64_t fair_turn(struct fair *fair, uint64_t source, uint64_t cost);

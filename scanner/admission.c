@@ -212,10 +212,17 @@ struct admission_share *admission_give_way(const struct admission *admission, co
 
 static bool is_newcomer(const struct admission *admission, const struct admission_share *share)
 {
-    const struct admission_share *run = admission->runs[share->lane];
-    while (run != NULL && run->source != share->source)
-        run = run->next;
-    return run == NULL;
+    const struct admission_share *neighbour = NULL;
+    for (const struct admission_share *run = admission->runs[share->lane]; run != NULL; run = run->next) {
+        if (run->source == share->source)
+            return false;
+        if (run->network != share->network)
+            continue;
+        if (neighbour != NULL && neighbour->source != run->source)
+            return false;
+        neighbour = run;
+    }
+    return true;
 }
 
 struct admission_share *admission_next(const struct admission *admission, enum lane lane, bool newcomer)

@@ -14,7 +14,8 @@
  * A lane is in the order of turns (common/fair.h): of many messages of one client, of whichever edge, only the next stands before another
  * client's. While all slots are taken, one whose turn is earlier than that of the last in its lane takes the slot of that. No scan can be
  * interrupted, so turns alone would have everybody wait for the large messages that a flood has with all workers: a lane's last idle workers are for
- * newcomers, who have no scan running there.
+ * newcomers, who have no scan running there. Of a network with two other sources at work there nobody is one: a flood of its addresses would be all newcomers.
+ * The neighbours of one host that floods still are.
  */
 #include <stdbool.h>
 #include <stddef.h>
@@ -43,6 +44,7 @@ struct admission_share {
     enum lane lane;
     bool holds_slot;                         /* while uploading */
     uint64_t source;                         /* whose it is (fair_source()); its owner says so before anything else */
+    uint64_t network;                        /* fair_network(), likewise */
     uint64_t turn, cost;                     /* in the lane, while queued */
     struct admission_share *previous, *next; /* in the lane, while queued; among those that run in it, while running */
 };
@@ -76,7 +78,7 @@ bool admission_complete(struct admission *admission, struct admission_share *sha
  * The caller releases it, and the slot is free.
  */
 struct admission_share *admission_give_way(const struct admission *admission, const struct admission_share *share, uint64_t size);
-/* Who is next in a lane: the first that waits, or the first newcomer, of whose source nothing runs there; NULL: there is none. */
+/* Who is next in a lane: the first that waits, or the first newcomer, of whose source nothing runs there, and of whose network one other at most; NULL: there is none. */
 struct admission_share *admission_next(const struct admission *admission, enum lane lane, bool newcomer);
 /* It waited, and is running now. */
 void admission_run(struct admission *admission, struct admission_share *share);

@@ -551,6 +551,7 @@ static void on_open(struct service *service, struct link_peer *peer, const struc
     scan->deadline_ms = open->deadline_ms;
     scan->spam_facts = open->spam != NULL && service->spam != NULL ? spam_facts_new(open) : NULL;
     scan->share.source = fair_source((const char *)open->client.data, open->client.len);
+    scan->share.network = fair_network((const char *)open->client.data, open->client.len);
     enum admission_answer answer = scan_admit(service, scan, open, whole);
     if (answer == ADMISSION_NO_SLOT && open->complete && service_make_way(service, scan, whole != NULL ? whole->len : open->size_hint))
         answer = scan_admit(service, scan, open, whole);

@@ -86,7 +86,7 @@ END_TEST
 
 static struct admission_share share_of(const char *client)
 {
-    return (struct admission_share){ .source = fair_source(client, strlen(client)) };
+    return (struct admission_share){ .source = fair_source(client, strlen(client)), .network = fair_network(client, strlen(client)) };
 }
 
 /* Of many messages of one client only the next is before another's, whatever lane; and where all slots are its, the last gives its slot up. */
@@ -132,7 +132,7 @@ START_TEST(newcomers_come_first)
     ck_assert_ptr_eq(next(LANE_SMALL), &flood[0]);
     ck_assert_ptr_null(admission_next(&admission, LANE_SMALL, true));
     for (int i = 0; i < 3; i++) {
-        other[i] = share_of(i < 2 ? "192.0.2.2" : "192.0.2.3");
+        other[i] = share_of(i < 2 ? "198.51.100.2" : "203.0.113.3");
         ck_assert_int_eq(admission_take_whole(&admission, &other[i], 10), ADMISSION_OK);
     }
     ck_assert_int_eq(admission_take_whole(&admission, &large, 160), ADMISSION_OK);
@@ -151,6 +151,32 @@ START_TEST(newcomers_come_first)
         admission_release(&admission, &other[i]);
     }
     admission_release(&admission, &large);
+    assert_empty();
+}
+END_TEST
+
+/* Addresses of a network that floods are no newcomers while two others of it are at work; the neighbours of one host are, and everybody else. */
+START_TEST(a_network_is_no_newcomer_for_ever)
+{
+    struct admission_share first = share_of("192.0.2.1"), again = share_of("192.0.2.1"), second = share_of("192.0.2.2"), third = share_of("192.0.2.3");
+    struct admission_share other = share_of("198.51.100.1"), *const all[] = { &first, &again, &second, &third, &other };
+    admission.limits.slots = 10;
+    for (int i = 0; i < 4; i++)
+        ck_assert_int_eq(admission_take_whole(&admission, all[i], 10), ADMISSION_OK);
+    admission_run(&admission, &first);
+    admission_run(&admission, &again);
+    ck_assert_ptr_eq(admission_next(&admission, LANE_SMALL, true), &second); /* a neighbour of one host */
+    admission_run(&admission, &second);
+    ck_assert_ptr_null(admission_next(&admission, LANE_SMALL, true));
+    ck_assert_int_eq(admission_take_whole(&admission, &other, 10), ADMISSION_OK);
+    ck_assert_ptr_eq(admission_next(&admission, LANE_SMALL, true), &other);
+    admission_run(&admission, &other);
+    ck_assert_ptr_eq(admission_next(&admission, LANE_SMALL, false), &third); /* its turn is its turn */
+    admission_release(&admission, &first);
+    admission_release(&admission, &again);
+    ck_assert_ptr_eq(admission_next(&admission, LANE_SMALL, true), &third);
+    for (int i = 2; i < 5; i++)
+        admission_release(&admission, all[i]);
     assert_empty();
 }
 END_TEST
@@ -484,6 +510,7 @@ int main(void)
     tcase_add_test(tests, whole_messages);
     tcase_add_test(tests, clients_take_turns);
     tcase_add_test(tests, newcomers_come_first);
+    tcase_add_test(tests, a_network_is_no_newcomer_for_ever);
     tcase_add_test(tests, memory_runs_out);
     tcase_add_test(tests, uploads_leave_room);
     tcase_add_test(tests, complete_uploads_hold_slots);
