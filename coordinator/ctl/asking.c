@@ -319,6 +319,8 @@ static int ask(const struct options *options, struct requester *requester, struc
             args[count++] = "false";
         args[count++] = options->reason;
     }
+    if (options->reason != NULL && (strcmp(verb, "keys add") == 0 || strcmp(verb, "reputation forget") == 0))
+        args[count++] = options->reason; /* nor here */
     if (strcmp(verb, "outbound pool") == 0) {
         args[1] = strcmp(args[1], "-") == 0 ? "" : args[1];
         args[count++] = options->reason != NULL ? options->reason : "";

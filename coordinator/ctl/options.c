@@ -49,7 +49,7 @@ const struct verb options_verbs[] = {
     { "operator list", "", 0, 0, 0, "who may log in at the dashboard, and when each did last" },
     { "operator delete", "NAME", 1, 1, 0, "let him log in no more; his key stays (keys revoke)" },
     { "keys generate", "FILE", 1, 1, OPTION_NO_CONFIG, "make a key file and print its public key" },
-    { "keys add", "NAME ROLE HEX", 3, 3, 0, "let a key in as an edge, scanner, coordinator or operator" },
+    { "keys add", "NAME ROLE HEX", 3, 3, OPTION_REASON, "let a key in as an edge, scanner, coordinator or operator" },
     { "keys list", "", 0, 0, 0, "keys, and who added and revoked them" },
     { "keys revoke", "NAME|HEX", 1, 1, OPTION_FORCE, "shut a key out; its connections end" },
     { "policy check", "DIR", 1, 1, OPTION_NO_CONFIG, "whether the files of DIR are a policy" },
@@ -81,7 +81,7 @@ const struct verb options_verbs[] = {
     { "reputation show", "[ADDRESS|PREFIX|ACCOUNT|host:HOST]", 0, 1, OPTION_LIMIT, "what was counted of it, or of the worst, and who is throttled or refused" },
     { "reputation explain", "ADDRESS|PREFIX|ACCOUNT|host:HOST", 1, 1, 0, "its counts, its score, what operators said, and what edges do with it now" },
     { "reputation set", "ADDRESS|PREFIX|ACCOUNT|host:HOST allow|throttle|reject", 2, 2, OPTION_OVERRIDE | OPTION_REASON, "what edges do with it whatever its score is, until it expires" },
-    { "reputation forget", "[ADDRESS|PREFIX|ACCOUNT|host:HOST]", 0, 1, OPTION_ALL | OPTION_SINCE,
+    { "reputation forget", "[ADDRESS|PREFIX|ACCOUNT|host:HOST]", 0, 1, OPTION_ALL | OPTION_SINCE | OPTION_REASON,
       "what was counted of it, and what was set; or the counts of --all, or of those of whom something was counted --since AGE" },
     { "verify show", "ADDRESS|@DOMAIN", 1, 1, 0, "what next hops said of recipients, and until when it counts" },
     { "verify forget", "ADDRESS|@DOMAIN", 1, 1, 0, "let them be asked anew; edges have forgotten after verify_memory_time" },
@@ -416,6 +416,10 @@ static bool check_forgotten(const struct options *options, struct error *why)
         return true;
     if ((options->arg_count > 0) + options->all + (options->since != NULL) != 1) {
         error_set(why, "%s takes one address, prefix or account, or --all, or --since AGE", options->verb->name);
+        return false;
+    }
+    if (options->arg_count == 0 && options->reason != NULL) {
+        error_set(why, "%s takes --reason with one address, prefix or account only", options->verb->name);
         return false;
     }
     if (options->since == NULL || (config_parse_duration(options->since, &ms) && ms > 0))

@@ -7,3 +7,6 @@ CREATE INDEX spool_queue_due ON spool_queue (destination, scanned, slot, due_at)
 
 -- It has a parameter more.
 DROP FUNCTION IF EXISTS spool_take;
+-- They have one, too: why.
+DROP FUNCTION IF EXISTS keys_add(text, text, text, text, bigint);
+DROP FUNCTION IF EXISTS reputation_forget(text, text, text, bigint);

@@ -108,10 +108,13 @@ def test_who_lifts_something_needs_another_one(c):
     count(c, "192.0.2.30", "192.0.2.31")
     assert c.ctl("reputation", "forget", "192.0.2.30") == "192.0.2.30: its counts are forgotten\n"
     reject(c, "192.0.2.31")
-    number = c.json("reputation", "forget", "192.0.2.31")["pending"]
+    number = c.json("reputation", "forget", "192.0.2.31", "--reason", "our own scanner's fault")["pending"]
+    assert c.json("override", "list")[0]["reason"] == "our own scanner's fault"
     assert standing(c, "192.0.2.31") and f"{number}  pending  forget 192.0.2.31 " in c.ctl("override", "list")
     assert second(c, "override", "approve", number).stdout == "192.0.2.31: its counts are forgotten, and edges let it in\n"
     assert standing(c, "192.0.2.31") == []
+    assert c.pg.query("SELECT detail->>'reason' FROM audit_action WHERE action = 'reputation forget' AND target = '192.0.2.31'") == [["our own scanner's fault"]]
+    assert c.run_ctl("reputation", "forget", "--all", "--reason", "x").returncode == 64
     c.pg.query("INSERT INTO reputation SELECT 'address', '10.9.' || n / 250 || '.' || n % 250, now() - interval '2 hours', 0, 5, 0, 0, 0, 0 FROM generate_series(1, 20000) AS n")
     for age, many in ((["--since", "90m"], 1), (["--all"], 20001)):  # of which one part is 20000
         count(c, "192.0.2.33")
@@ -125,11 +128,12 @@ def test_who_lifts_something_needs_another_one(c):
 
 
 def test_a_new_operator_needs_another_one(c):
-    asked = c.json("keys", "add", "third", "operator", "ab" * 32)["pending"]
+    asked = c.json("keys", "add", "third", "operator", "ab" * 32, "--reason", "the new colleague")["pending"]
     assert f"{asked}  pending  add a key of operator third " in c.ctl("override", "list")
     assert c.run_ctl("override", "approve", asked).returncode == 77 and "third" not in c.ctl("keys", "list")
     assert second(c, "override", "approve", asked).stdout == "a key of third is let in as operator\n"
     assert c.pg.query("SELECT role, added_by FROM node_key WHERE name = 'third'") == [["operator", "operator"]]
+    assert c.pg.query("SELECT detail->>'reason' FROM audit_action WHERE action = 'keys add' AND target = 'third'") == [["the new colleague"]]
     other = c.json("keys", "add", "second", "operator", "cd" * 32)["pending"]  # he could speak as another one
     assert second(c, "override", "refuse", other).returncode == 0
     assert c.json("keys", "add", "operator", "operator", "ef" * 32)["name"] == "operator"

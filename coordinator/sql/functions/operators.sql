@@ -120,7 +120,7 @@ END $f$;
 
 -- agreed: the override by which another operator agreed to it; NULL: nobody did. Where overrides need two, an operator's key does, too, but one more of his own:
 -- who can add another name is two by himself.
-CREATE OR REPLACE FUNCTION keys_add(requester text, new_name text, new_role text, new_key text, agreed bigint) RETURNS admin_answer
+CREATE OR REPLACE FUNCTION keys_add(requester text, new_name text, new_role text, new_key text, agreed bigint, why text DEFAULT '') RETURNS admin_answer
 LANGUAGE plpgsql AS $f$
 DECLARE
     hex text := lower(new_key);
@@ -151,20 +151,24 @@ BEGIN
         END IF;
         IF new_role = 'operator' AND new_name <> requester AND agreed IS NULL AND override_needs_two() THEN
             RETURN override_pending_answer(override_ask(requester, 'keys add', new_name, jsonb_build_object('action', 'add a key of operator', 'role', new_role,
-                'key', hex), '', '', interval '0'));
+                'key', hex), why, '', interval '0'));
         END IF;
         IF new_role IN ('edge', 'scanner') THEN
             INSERT INTO node (name, role) VALUES (new_name, new_role) ON CONFLICT (name) DO UPDATE SET role = EXCLUDED.role;
         END IF;
         INSERT INTO node_key (key, name, role, added_by) VALUES (hex, new_name, new_role, requester);
         INSERT INTO audit_action (who, action, target, detail)
-            VALUES (requester, 'keys add', new_name, jsonb_strip_nulls(jsonb_build_object('role', new_role, 'key', hex, 'override', agreed)));
+            VALUES (requester, 'keys add', new_name, jsonb_strip_nulls(jsonb_build_object('role', new_role, 'key', hex, 'override', agreed, 'reason', nullif(why, ''))));
     END IF;
     RETURN (0, NULL, (SELECT row_to_json(k) FROM node_key AS k WHERE key = hex))::admin_answer;
 END $f$;
 
 CREATE OR REPLACE FUNCTION admin_keys_add(requester text, new_name text, new_role text, new_key text) RETURNS admin_answer LANGUAGE sql AS $f$
     SELECT * FROM keys_add(requester, new_name, new_role, new_key, NULL)
+$f$;
+
+CREATE OR REPLACE FUNCTION admin_keys_add(requester text, new_name text, new_role text, new_key text, why text) RETURNS admin_answer LANGUAGE sql AS $f$
+    SELECT * FROM keys_add(requester, new_name, new_role, new_key, NULL, why)
 $f$;
 
 CREATE OR REPLACE FUNCTION admin_keys_list() RETURNS admin_answer LANGUAGE sql STABLE AS $f$

@@ -55,11 +55,11 @@ BEGIN
     END IF;
     CASE o.kind
     WHEN 'reputation forget' THEN
-        RETURN reputation_forget(by, o.detail->>'kind', o.subject, o.id);
+        RETURN reputation_forget(by, o.detail->>'kind', o.subject, o.id, o.reason);
     WHEN 'reputation forget-all' THEN
         RETURN admin_reputation_forget_all(by, (o.detail->>'within')::interval, ' '); -- from the start
     WHEN 'keys add' THEN
-        RETURN keys_add(o.requested_by, o.subject, o.detail->>'role', o.detail->>'key', o.id);
+        RETURN keys_add(o.requested_by, o.subject, o.detail->>'role', o.detail->>'key', o.id, o.reason);
     WHEN 'operator add', 'operator passwd' THEN
         RETURN operator_password(o.requested_by, o.kind, o.subject, '', o.id);
     ELSE

@@ -133,7 +133,7 @@ BEGIN
 END $f$;
 
 -- What was counted of it, and what operators said of it. override_id: by which word it is done, where another operator had to agree.
-CREATE OR REPLACE FUNCTION reputation_forget(by text, a_kind text, a_key text, override_id bigint) RETURNS admin_answer LANGUAGE plpgsql AS $f$
+CREATE OR REPLACE FUNCTION reputation_forget(by text, a_kind text, a_key text, override_id bigint, why text DEFAULT '') RETURNS admin_answer LANGUAGE plpgsql AS $f$
 DECLARE
     counts bigint;
     lifted bigint := 0;
@@ -149,12 +149,12 @@ BEGIN
     END LOOP;
     IF counts + lifted > 0 THEN
         INSERT INTO audit_action (who, action, target, detail) VALUES (by, 'reputation forget', a_key,
-            jsonb_strip_nulls(jsonb_build_object('counted', counts > 0, 'lifted', lifted, 'override', override_id)));
+            jsonb_strip_nulls(jsonb_build_object('counted', counts > 0, 'lifted', lifted, 'override', override_id, 'reason', nullif(why, ''))));
     END IF;
     RETURN (0, NULL, json_build_object('key', a_key, 'counted', counts > 0, 'lifted', lifted))::admin_answer;
 END $f$;
 
-CREATE OR REPLACE FUNCTION admin_reputation_forget(by text, wanted text) RETURNS admin_answer LANGUAGE plpgsql AS $f$
+CREATE OR REPLACE FUNCTION admin_reputation_forget(by text, wanted text, why text) RETURNS admin_answer LANGUAGE plpgsql AS $f$
 DECLARE
     k record;
 BEGIN
@@ -163,10 +163,14 @@ BEGIN
         RETURN (65, k.problem, NULL)::admin_answer;
     ELSIF override_needs_two() AND EXISTS (SELECT FROM standing AS s WHERE s.login = (k.kind = 'account') AND s.key = k.key AND s.action <> 'allow'
             AND s.expires_at > clock_timestamp()) THEN
-        RETURN override_pending_answer(override_ask(by, 'reputation forget', k.key, jsonb_build_object('action', 'forget', 'kind', k.kind), '', '', interval '0'));
+        RETURN override_pending_answer(override_ask(by, 'reputation forget', k.key, jsonb_build_object('action', 'forget', 'kind', k.kind), why, '', interval '0'));
     END IF;
-    RETURN reputation_forget(by, k.kind, k.key, NULL);
+    RETURN reputation_forget(by, k.kind, k.key, NULL, why);
 END $f$;
+
+CREATE OR REPLACE FUNCTION admin_reputation_forget(by text, wanted text) RETURNS admin_answer LANGUAGE sql AS $f$
+    SELECT * FROM admin_reputation_forget(by, wanted, '')
+$f$;
 
 -- The override by which all is being forgotten: one of the last hour, of the same age, that this operator asked for or agreed to; NULL: there is none.
 CREATE OR REPLACE FUNCTION reputation_forgetting(by text, age interval) RETURNS bigint LANGUAGE sql STABLE AS $f$
