@@ -48,6 +48,42 @@ static bool mentions_free_mail(const struct view *view)
     return false;
 }
 
+/* All links lead to one place, which is not the sender's: then it matters what that is, whether the reader is named, and what he is to believe. */
+static void leads_to_one_place(const struct phrase_hits *hits, struct native_result *result)
+{
+    if (!symbol_has(result, "LINKS_ALL_ELSEWHERE"))
+        return;
+    if (symbol_has(result, "LINK_ODD_ZONE") || symbol_has(result, "LINK_FREE_PAGE") || symbol_has(result, "LINK_SHORTENED"))
+        symbol_text(result, "LEADS_TO_ANYBODY", 1200, "");
+    if (symbol_has(result, "UNDISCLOSED_RECIPIENTS") || symbol_has(result, "TO_IS_FROM"))
+        symbol_text(result, "LEADS_UNNAMED_AWAY", 700, "");
+    if (symbol_has(result, "SUBJECT_NAMES_ADDRESS"))
+        symbol_text(result, "LEADS_NAMED_AWAY", 800, "");
+    if (hits->distinct[PHRASE_CREDENTIALS] >= 3 && !symbol_has(result, "PHISHING_ASKS"))
+        symbol_text(result, "ASKS_TO_LOG_IN", 1600, "");
+    if (symbol_has(result, "FALSE_REPLY"))
+        symbol_text(result, "FALSE_REPLY_LEADS_AWAY", 800, "");
+    if (hits->distinct[PHRASE_PRIZE] >= 4)
+        symbol_text(result, "PRIZE_LEADS_AWAY", 900, "");
+    if (hits->distinct[PHRASE_PARCEL] >= 2)
+        symbol_text(result, "PARCEL_LEADS_AWAY", 900, "");
+}
+
+/* Pairs that honest mail hardly has. */
+static void pairs(const struct phrase_hits *hits, unsigned leads, struct native_result *result)
+{
+    if (symbol_has(result, "HIDDEN_TEXT") && symbol_has(result, "HTML_NEARLY_EMPTY"))
+        symbol_text(result, "HIDDEN_FILLER", 900, "");
+    if (symbol_has(result, "PDF_WITH_LINK") && symbol_has(result, "UNDISCLOSED_RECIPIENTS"))
+        symbol_text(result, "PDF_FOR_ANYBODY", 700, "");
+    if (hits->distinct[PHRASE_CRYPTO] >= 2 && leads > 0)
+        symbol_text(result, "CRYPTO_LEADS_AWAY", 1200, "");
+    if (symbol_has(result, "DISPLAY_NAME_BRAND") && symbol_has(result, "FALSE_REPLY"))
+        symbol_text(result, "BRAND_FALSE_REPLY", 1200, "");
+    if (symbol_has(result, "ADVANCE_FEE_MAILBOX") && symbol_has(result, "TO_IS_FROM"))
+        symbol_text(result, "ADVANCE_FEE_UNNAMED", 600, "");
+}
+
 void rules_composite(const struct view *view, const struct phrase_hits *hits, struct native_result *result)
 {
     static const char *const disguise[] = { "DISPLAY_NAME_OTHER_ADDRESS", "DISPLAY_NAME_BRAND", "DISPLAY_NAME_DISGUISED", "BRAND_OF_FREE_MAIL", "LOOK_ALIKE_DOMAIN", "LINK_TEXT_DIFFERS",
@@ -72,8 +108,10 @@ void rules_composite(const struct view *view, const struct phrase_hits *hits, st
     if (mentions_free_mail(view) && hits->distinct[PHRASE_FUND] + hits->distinct[PHRASE_LOAN] >= 2)
         symbol_text(result, "ADVANCE_FEE_MAILBOX", 1500, "");
     if (symbol_has(result, "REPLY_TO_FREE_MAIL") && (symbol_has(result, "UNDISCLOSED_RECIPIENTS") || symbol_has(result, "TO_IS_FROM")))
-        symbol_text(result, "ANSWER_ELSEWHERE", 700, "");
+        symbol_text(result, "ANSWER_ELSEWHERE", 2000, "");
     if (symbol_has(result, "REPLY_TO_FREE_MAIL") && (hits->distinct[PHRASE_FUND] >= 2 || hits->distinct[PHRASE_LOAN] >= 2))
         symbol_text(result, "ADVANCE_FEE", 2100, "");
+    leads_to_one_place(hits, result);
+    pairs(hits, leads, result);
     bound_bulk(result);
 }

@@ -134,7 +134,7 @@ static void link_text(const struct view *view, const struct phrase_hits *hits, s
         if (sender_says)
             symbol_text(result, "LINK_COUNTED", 300, link->host->host);
         else
-            symbol_text(result, "LINK_TEXT_DIFFERS", 1800, link->host->host);
+            symbol_text(result, "LINK_TEXT_DIFFERS", 2200, link->host->host);
         return;
     }
 }

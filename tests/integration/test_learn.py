@@ -28,7 +28,7 @@ def mbox(path, raws):
 
 @pytest.fixture(scope="module")
 def site():
-    made = weir.Cluster(edges=1, scanners=2, spam="native", sets=["edge.workers=1", "learn_interval=500ms", "learn_user_daily=3"])
+    made = weir.Cluster(edges=1, scanners=2, spam="native", sets=["edge.workers=1", "learn_interval=2s", "learn_user_daily=3"])
     try:
         yield made.up()
     finally:
