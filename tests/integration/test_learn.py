@@ -115,6 +115,17 @@ def test_a_model_that_is_none_is_refused(site, tmp_path):
     site.query(f"UPDATE learn_control SET model = '{before}'")
 
 
+def test_what_contradicts_itself_is_not_published(site, tmp_path):
+    before = learned(site)["model"]
+    assert site.weirctl("learn", "ham", mbox(tmp_path / "wrong", mails(SPAM, 4, seed=20))).returncode == 0
+    status = learned(site)
+    assert re.match(r"it calls \d of 56 messages spam that it was taught as ham: more than learn_refuse \(5 %\)", status["refused"]) and status["model"] == before
+    wait_until(lambda: site.metric("weir_learn_refused") == 1, 30, "the metric says so")
+    for one in ask(site, "learn", "list", "--limit", "4"):
+        site.weirctl("learn", "undo", str(one["number"]))
+    assert learned(site, counted=104)["refused"] == "", "what is taken back is as if it had never been said"
+
+
 def put(site, label, who, body, personal=True):
     return site.query(f"SELECT became FROM learn_put('{label}', '{who}', {personal}, 'test', '', '{{}}', convert_to('Subject: {body}', 'UTF8'))")[0][0]
 
@@ -123,7 +134,7 @@ def states(site, body):
     return dict(site.query(f"SELECT who, state FROM learn_event WHERE digest = sha256(convert_to('Subject: {body}', 'UTF8')) ORDER BY id"))
 
 
-def test_users_are_bounded_and_contradictions_cancel(site):
+def test_users_are_bounded_and_contradictions_cancel(site, tmp_path):
     assert [put(site, "spam", "eve@example.edu", f"daily {i}") for i in range(4)] == ["queued"] * 3 + ["limit"]
     assert put(site, "spam", "alice@example.edu", "both") == "queued"
     assert put(site, "spam", "alice@example.edu", "both") == "known"
@@ -138,3 +149,9 @@ def test_users_are_bounded_and_contradictions_cancel(site):
     assert states(site, "both") == {"alice@example.edu": "conflict", "bob@example.edu": "conflict", "operator": "undone"}
     assert ask(site, "learn", "undo", "--by", "Eve@example.edu") == {"undone": 3}
     assert site.query("SELECT count(*) FROM learn_event WHERE who = 'eve@example.edu' AND state <> 'undone'") == [["0"]]
+    assert site.query("UPDATE learn_control SET queue_max = 0; SELECT became FROM learn_put('ham', 'x', false, 'test', '', '{}', 'full')")[-1] == ["full"]
+    (tmp_path / "large").write_bytes(b"x" * ((1 << 20) + 1))
+    refused = site.weirctl("learn", "spam", tmp_path / "large", check=False)
+    assert refused.returncode == 65 and "larger than learn_message_size" in refused.stderr
+    site.query("SELECT learn_turn(1000, 1048576, 3, 60, 2)")
+    assert site.query("SELECT count(*), min(id) > 40 FROM learn_event") == [["60", "t"]], "the oldest are forgotten"
