@@ -51,5 +51,7 @@ $(eval $(call unit_test,questions,coordinator probes smtp proto policy common,-l
 $(eval $(call unit_test,turns,coordinator probes smtp proto policy common,-lpq -lzmq -lprotobuf-c -ljansson -levent -lidn2))
 $(eval $(call unit_test,auth,auth coordinator probes smtp proto policy common,-lpq -lzmq -lprotobuf-c -levent -lcrypt -lldap -llber -lidn2))
 $(eval $(call unit_test,weirctl,ctl mime coordinator probes proto relay smtp policy common,-lpq -lzmq -lprotobuf-c -ljansson -levent -lcrypt -lidn2))
+$(eval $(call unit_test,dashboard,dashboard coordinator common,-ljansson))
+$(eval $(call fuzz_target,form,$(addprefix coordinator/dashboard/,form.c) coordinator/text.c $(addprefix common/,utf8.c error.c memory.c log.c log_event.c queue_id.c clock.c)))
 $(eval $(call fuzz_target,exposition,$(addprefix coordinator/,exposition.c exposition_help.c text.c rows.c) $(addprefix common/,metrics.c error.c memory.c log.c log_event.c queue_id.c utf8.c clock.c),-ljansson))
 $(eval $(call fuzz_target,probes,$(addprefix coordinator/probes/,probes_table.c probes.c) edge/smtp/reply.c edge/smtp/text.c $(addprefix common/,netaddr.c error.c memory.c log.c log_event.c queue_id.c utf8.c clock.c)))

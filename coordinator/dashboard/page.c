@@ -135,21 +135,26 @@ void page_done(struct text *out, const struct page_who *who, const struct page_a
 {
     const char *title = fine ? "Done" : "Not done";
     part_begin(out, who, title, false);
-    text_printf(out, "<section class=\"card narrow\"><h1>%s: %s ", title, done->verb);
+    const char *back = strcmp(done->back, "/spool") == 0 ? "/spool" : "/"; /* a word of ours, whatever the form said */
+    text_printf(out, "<section class=\"card narrow\"><h1>%s: ", title);
+    form_escape(out, done->verb);
+    text_puts(out, " ");
     form_escape(out, done->target);
     text_printf(out, "</h1>\n<p class=\"alert %s\" role=\"status\">", fine ? "good" : "bad");
     form_escape(out, words);
     text_puts(out, "</p>\n");
     if (anyway) {
         text_printf(out, "<form method=\"post\" action=\"/act\"><input type=\"hidden\" name=\"csrf\" value=\"%s\"><input type=\"hidden\" name=\"act\" value=\"%s\"><input type=\"hidden\" name=\"back\" value=\"%s\">"
-                         "<input type=\"hidden\" name=\"verb\" value=\"%s\"><input type=\"hidden\" name=\"force\" value=\"true\"><input type=\"hidden\" name=\"target\" value=\"",
-                    who->csrf, done->act, done->back, done->verb);
+                         "<input type=\"hidden\" name=\"force\" value=\"true\"><input type=\"hidden\" name=\"verb\" value=\"",
+                    who->csrf, done->act, back);
+        form_escape(out, done->verb);
+        text_puts(out, "\"><input type=\"hidden\" name=\"target\" value=\"");
         form_escape(out, done->target);
         text_puts(out, "\"><input type=\"hidden\" name=\"reason\" value=\"");
         form_escape(out, done->reason);
         text_puts(out, "\"><button class=\"grave\">Do it anyway</button></form>\n");
     }
-    text_printf(out, "<p><a href=\"%s\">Back</a></p></section>\n", strcmp(done->back, "/spool") == 0 ? "/spool" : "/");
+    text_printf(out, "<p><a href=\"%s\">Back</a></p></section>\n", back);
     part_end(out);
 }
 

@@ -27,7 +27,7 @@ class BrowserError(Exception):
 class Browser:
     """One page. with Browser() as page: page.open(url)"""
 
-    def __init__(self, script=True, options=()):
+    def __init__(self, options=()):
         self.profile = pathlib.Path(tempfile.mkdtemp(prefix="weir-chromium."))
         self.number, self.session, self.buffer = 0, None, b""
         self.complaints, self.requests, self.dialogs, self.loads = [], [], [], 0
@@ -48,8 +48,6 @@ class Browser:
             self.session = self.command("Target.attachToTarget", targetId=target["targetId"], flatten=True)["sessionId"]
             for domain in ("Page", "Runtime", "Network", "Log"):
                 self.command(f"{domain}.enable")
-            if not script:
-                self.command("Emulation.setScriptExecutionDisabled", value=True)
             self.screen()
         except BaseException:
             self.close()
@@ -125,6 +123,10 @@ class Browser:
         """Narrower than 700 is a phone."""
         self.command("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=width < 700)
         self.command("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}])
+
+    def scripts(self, wanted):
+        """Whether pages that are opened from now on may run theirs."""
+        self.command("Emulation.setScriptExecutionDisabled", value=not wanted)
 
     def loaded(self, act):
         """What act does leads to another page, which is here when this returns."""

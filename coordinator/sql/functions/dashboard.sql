@@ -78,7 +78,6 @@ CREATE OR REPLACE FUNCTION dashboard_overview(silence interval) RETURNS json LAN
         'outbound', (SELECT row_to_json(o) FROM outbound_counts() AS o),
         'stopped', coalesce((SELECT json_agg(json_build_object('subject', o.subject, 'state', o.state, 'reason', o.reason, 'dry', o.dry) ORDER BY o.since DESC) FROM
             (SELECT * FROM outbound_stop WHERE NOT idle ORDER BY since DESC LIMIT 20) AS o), '[]'),
-        'reputation', (SELECT json_object_agg(r.action, r.amount) FROM (SELECT s.action, count(*) AS amount FROM standing s WHERE s.expires_at > clock_timestamp() GROUP BY 1) AS r),
         'overrides', (SELECT body FROM admin_override_list(false, 20)),
         'actions', coalesce((SELECT json_agg(json_build_object('at', to_char(h.at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS'), 'who', h.who, 'action', h.action, 'target', h.target,
             'reason', coalesce(h.detail->>'reason', '')) ORDER BY h.number DESC) FROM (SELECT * FROM audit_action ORDER BY number DESC LIMIT 10) AS h), '[]'))
