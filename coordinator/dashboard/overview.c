@@ -69,7 +69,7 @@ static void flow_section(struct text *out, const json_t *doc)
     tile(out, flow, "in", "Accepted", "recipients/s", "");
     tile(out, flow, "delivered", "Delivered", "recipients/s", "good");
     tile(out, flow, "refused ", "Refused", "/s", "");
-    tile(out, flow, "busy", "Busy: 421", "/s", "warn");
+    tile(out, flow, "busy", "Told to come again: 421", "/s", "warn");
     text_puts(out, "</div>\n");
     if (!json_is_true(json_object_get(flow, "fresh")))
         text_puts(out, "<p class=\"alert warn\">The flow is counted by the coordinator that leads, and nothing was counted in the last half minute.</p>\n");

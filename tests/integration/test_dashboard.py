@@ -13,7 +13,7 @@ import urllib.parse
 import pytest
 
 from chromium import Browser, needs_chromium
-from coordinators import BIN, PATIENCE, Coordinators, wait_until
+from coordinators import BIN, PATIENCE, Coordinators, counter, wait_until
 from spooling import Edge, new_id
 
 PASSWORD = "correct horse <&> 9"
@@ -240,6 +240,22 @@ def test_two_operators_where_two_are_needed(c, anna):
     assert all(one[0] not in json.dumps(c.json("override", "list", "--all")) for one in hashes if one[0]), "no hash is shown"
     c.ctl("operator", "delete", "carla")
     assert web.get("/spool")[0] == 303 and web.log_in("carla") == 403
+
+
+def test_the_flow_is_what_nodes_count(c, edge):
+    def told(factor):
+        edge.node.beat(metrics=[counter("weir_recipients_accepted_total", 90 * factor), counter("weir_recipients_total", 70 * factor, 'disposition="delivered"'),
+                                counter("weir_edge_spool_recipients_total", 10 * factor, 'result="delivered"'), counter("weir_scans_total", 5 * factor, 'verdict="unknown"'),
+                                counter("weir_smtp_replies_total", 2 * factor, 'listener="relay",stage="MESSAGE",code="421"'),
+                                counter("weir_smtp_sessions_total", 3 * factor, 'listener="relay",result="busy"'), counter("weir_smtp_sessions_total", 9, 'listener="relay",result="accepted"'),
+                                counter("weir_refusals_total", 40 * factor, 'layer="reputation"'), counter("weir_refusals_total", 10 * factor, 'layer="content"')])
+        flow = json.loads(Web(c).get("/dashboard.json")[2])["flow"]
+        return flow if (flow["total"] or {}).get("in") == 90 * factor else None
+    wait_until(lambda: told(1), 30, "a sample with what the edge counted")
+    flow = wait_until(lambda: told(3), 30, "a later one")
+    assert [flow["total"][kind] for kind in ("delivered", "unknown", "busy", "refused reputation")] == [240, 15, 15, 120] and "accepted" not in flow["total"]
+    assert flow["hour"]["in"] >= 180 and flow["fresh"]
+    assert re.search(r"by reputation, at connect <b>\d+</b> <span>80\.0 %", Web(c).get("/")[2]), "reputation's share of refusals"
 
 
 @pytest.mark.sanitized

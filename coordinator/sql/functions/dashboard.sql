@@ -10,12 +10,13 @@ CREATE OR REPLACE FUNCTION dashboard_totals() RETURNS jsonb LANGUAGE sql STABLE 
                 WHEN 'weir_edge_spool_recipients_total' THEN CASE WHEN e->>'l' LIKE '%"delivered"%' THEN 'delivered' END
                 WHEN 'weir_scans_total' THEN substring(e->>'l' FROM 'verdict="([a-z]+)"')
                 WHEN 'weir_smtp_replies_total' THEN CASE WHEN e->>'l' LIKE '%code="421"%' THEN 'busy' END
+                WHEN 'weir_smtp_sessions_total' THEN CASE WHEN e->>'l' ~ 'result="(busy|draining|limit|client-limit|memory)"' THEN 'busy' END -- 421 in place of the banner
                 WHEN 'weir_refusals_total' THEN 'refused ' || substring(e->>'l' FROM 'layer="([a-z_-]+)"')
                 WHEN 'weir_relay_refused_total' THEN 'refused relay'
                 END AS kind
             FROM node_metrics m, jsonb_array_elements(m.metrics) AS e
             WHERE e->>'n' IN ('weir_recipients_accepted_total', 'weir_recipients_total', 'weir_edge_spool_recipients_total', 'weir_scans_total', 'weir_smtp_replies_total',
-                'weir_refusals_total', 'weir_relay_refused_total')) AS picked
+                'weir_smtp_sessions_total', 'weir_refusals_total', 'weir_relay_refused_total')) AS picked
         WHERE kind IS NOT NULL GROUP BY kind) AS sums
 $f$;
 
