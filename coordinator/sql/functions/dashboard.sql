@@ -46,14 +46,15 @@ $f$;
 
 -- What an operator should look at, the worst first. level: "bad" (mail does not flow, or something is lost), "warn".
 CREATE OR REPLACE FUNCTION dashboard_alerts(silence interval) RETURNS TABLE (level text, words text) LANGUAGE sql STABLE AS $f$
+    WITH node AS MATERIALIZED (SELECT * FROM node_summary(silence))
     SELECT a.level, a.words FROM (
         SELECT 'bad' AS level, format('no %s is active', r.role) AS words FROM (VALUES ('edge'), ('scanner')) AS r(role)
             WHERE EXISTS (SELECT FROM node_known n WHERE n.role = r.role) AND NOT EXISTS (SELECT FROM node_known n WHERE n.role = r.role AND n.state = 'active' AND NOT n.lost)
-        UNION ALL SELECT 'bad', format('%s has been lost for %s s', s.name, round(s.silent_seconds)) FROM node_summary(silence) AS s WHERE s.state = 'lost'
+        UNION ALL SELECT 'bad', format('%s has been lost for %s s', s.name, round(s.silent_seconds)) FROM node AS s WHERE s.state = 'lost'
         UNION ALL SELECT 'bad', format('an open relay: %s of %s (%s)', t.listener, t.node, t.endpoint) FROM relay_test t WHERE t.verdict = 'open'
-        UNION ALL SELECT 'warn', format('%s''s clock is %s ms off the database''s', s.name, s.skew_ms) FROM node_summary(silence) AS s WHERE abs(s.skew_ms) > 2000
-        UNION ALL SELECT 'warn', format('%s runs %s, others do not', min(s.name), s.version) FROM node_summary(silence) AS s WHERE s.version <> '' AND s.processes > 0
-            GROUP BY s.version HAVING count(*) < (SELECT count(*) FROM node_summary(silence) AS o WHERE o.version <> '' AND o.processes > 0) / 2.0
+        UNION ALL SELECT 'warn', format('%s''s clock is %s ms off the database''s', s.name, s.skew_ms) FROM node AS s WHERE abs(s.skew_ms) > 2000
+        UNION ALL SELECT 'warn', format('%s runs %s, others do not', min(s.name), s.version) FROM node AS s WHERE s.version <> '' AND s.processes > 0
+            GROUP BY s.version HAVING count(*) < (SELECT count(*) FROM node AS o WHERE o.version <> '' AND o.processes > 0) / 2.0
         UNION ALL SELECT 'warn', format('an own address is listed: %s', string_agg(substring(g.labels FROM 'address="([^"]*)"') || ' in ' || substring(g.labels FROM 'zone="([^"]*)"'), ', '))
             FROM blocklist_gauges() AS g WHERE g.name = 'own_listed' AND g.value = 1 HAVING count(*) > 0
         UNION ALL SELECT 'warn', format('the last look for signatures failed: %s', c.words) FROM signature_control c WHERE c.result = 'failed'
