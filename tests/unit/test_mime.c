@@ -38,7 +38,7 @@ static const struct example examples[] = {
     { "two parts", MIXED "preamble\r\n--b\r\n\r\none\r\n--b\r\nContent-Type: text/html\r\n\r\n<p>two\r\n--b--\r\nepilogue",
       "0 multipart/mixed [] : \n1 text/plain [] : one\n1 text/html [] : <p>two\n", "" },
     { "no end", MIXED "--b\r\n\r\none\r\n", "0 multipart/mixed [] : \n1 text/plain [] : one\r\n\n", "missing_end " },
-    { "no part", MIXED "hello\r\n", "0 multipart/mixed [] : \n", "missing_end empty_multipart " },
+    { "no part", MIXED "hello\r\n", "0 multipart/mixed [] : hello\r\n\n", "missing_end empty_multipart " },
     { "no boundary", HEAD "Content-Type: multipart/mixed\r\n\r\n--b\r\n", "0 text/plain [] : --b\r\n\n", "no_boundary " },
     { "a part without a body", MIXED "--b\r\nX: y\r\n--b--\r\n", "0 multipart/mixed [] : \n1 text/plain [] : \n", "no_header_end " },
     { "a line that begins with a boundary", MIXED "--b\r\n\r\none\r\n--bcd\r\n--b--\r\n", "0 multipart/mixed [] : \n1 text/plain [] : one\r\n--bcd\n", "boundary_prefix " },
