@@ -15,6 +15,8 @@
 #define HOST_MAX 253
 #define LABEL_MAX 63
 #define LOCAL_PART_MAX 64 /* RFC 5321 4.5.3.1.1 */
+#define TIMEZONE_MAX 64
+#define WEB_URL_MAX 128 /* links of digests are longer by some 40 characters, and lines of text by what fits one */
 #define WORDS_MAX 256     /* a reply's line has 512 */
 #define SERVICE_MAX 15    /* RFC 6335 5.1 */
 #define KEY_DIGITS 64
@@ -341,6 +343,34 @@ bool form_schedule(const char *text, struct error *why)
         return true;
     error_set(why, "expected a time of day, as 03:30, or an interval of a minute or more, as 12h");
     return false;
+}
+
+bool form_time(const char *text, struct error *why)
+{
+    unsigned minutes;
+    if (form_time_of_day(&minutes, text))
+        return true;
+    error_set(why, "expected a time of day, as 09:00");
+    return false;
+}
+
+bool form_timezone(const char *text, struct error *why)
+{
+    if (*text != '\0' && strlen(text) <= TIMEZONE_MAX && strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+-/") == strlen(text))
+        return true;
+    error_set(why, "expected a time zone of the IANA's, as Europe/Berlin");
+    return false;
+}
+
+bool form_web_url(const char *text, struct error *why)
+{
+    size_t scheme = strncmp(text, "https://", 8) == 0 ? 8 : strncmp(text, "http://", 7) == 0 ? 7 : 0;
+    size_t len = strlen(text), host = scheme > 0 ? strcspn(text + scheme, "/") : 0;
+    bool good = host > 0 && len <= WEB_URL_MAX && text[len - 1] != '/' &&
+                strspn(text + scheme, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.:-_~[]/") == len - scheme;
+    if (!good)
+        error_set(why, "expected https://HOST, perhaps with a port and a path and without a slash at its end, as https://quarantine.example.edu");
+    return good;
 }
 
 bool form_dnsbl(const char *text, struct error *why)

@@ -27,6 +27,9 @@ bool form_server_address(const char *text, struct error *why);   /* form_name_se
 bool form_resolver(const char *text, struct error *why);         /* form_name_server(), or "root" */
 bool form_stub(const char *text, struct error *why);             /* example.edu=192.0.2.1 */
 bool form_schedule(const char *text, struct error *why);          /* 03:30, or 12h */
+bool form_time(const char *text, struct error *why);              /* 09:00 */
+bool form_timezone(const char *text, struct error *why);          /* Europe/Berlin; whether there is one, the database says */
+bool form_web_url(const char *text, struct error *why);           /* https://quarantine.example.edu: a path may follow, nothing else */
 bool form_dnsbl(const char *text, struct error *why);            /* see common/dnsbl_site.h */
 bool form_spam_engine(const char *text, struct error *why);      /* see common/spam_engine.h */
 bool form_spam_server(const char *text, struct error *why);      /* 127.0.0.1:11333, or /run/rspamd/worker.sock */

@@ -453,12 +453,42 @@ static const struct config_key spam_keys[] = {
 };
 #undef S
 
+#define S web_settings
+static const struct config_key web_keys[] = {
+    LIST(digest_times, "09:00, 15:00", form_time, "when recipients are told what the quarantine has kept from them since; by the clock of digest_timezone"),
+    STRING(digest_timezone, "UTC", form_timezone, "the site's time zone, as Europe/Berlin"),
+    STRING(digest_from, "", form_mailbox, "whom digests come from; empty: there are none, and no answers to commands"),
+    UINT(digest_messages, "100", 1, 1000, "messages that one digest tells of; of more it gives the number"),
+    STRING(web_url, "", form_web_url, "where recipients reach weir-web, as https://quarantine.example.edu; empty: digests have no links"),
+    STRING(web_mail, "", form_mailbox, "where commands by mail go, an address that the policy routes to web_mail_listen; empty: digests name none"),
+    STRING(web_listen, "127.0.0.1:7090", form_endpoint, "address of the pages"),
+    STRING(web_metrics, "127.0.0.1:7091", form_endpoint, "address of weir-web's /metrics, /livez and /readyz"),
+    STRING(web_certificate, "", form_path, "PEM: chain of certificates; empty: plain HTTP, for a proxy in front"),
+    STRING(web_key, "", form_path, "PEM: its key"),
+    STRING(web_database, "", ANYTHING, "libpq connection string of weir-web, as a role that may do what web_grant() gives and nothing else"),
+    STRING(web_database_file, "", form_path, "a file that holds it, when it has a password"),
+    UINT(web_connections, "256", 1, 10000, "connections to the pages at once; over it the oldest one is ended"),
+    UINT(web_requests, "64", 1, 10000, "requests that wait for the database; over it 503"),
+    UINT(web_rate, "120", 1, 1000000, "requests a minute of one client; over it 429"),
+    UINT(web_clients, "10000", 1, 1000000, "clients whose requests are counted; over it those not seen for longest are forgotten"),
+    NETWORKS(web_proxies, "", "proxies whose X-Forwarded-For says who the client is; empty: nobody's"),
+    SIZE(web_view_size, "4MiB", 4 * KIB, 64 * MIB, "so much of a message is looked into for its page"),
+    UINT(web_list_entries, "1000", 1, 1000000, "senders in one recipient's own list; over it no more are taken"),
+    STRING(web_mail_listen, "", form_endpoint, "where weir-web takes commands by mail (SMTP, for edges); empty: nowhere"),
+    SIZE(web_mail_size, "1MiB", 4 * KIB, 64 * MIB, "a larger command is refused"),
+    UINT(web_mail_sessions, "100", 1, 10000, "SMTP sessions of it at once; over it 421"),
+    UINT(web_answers, "20", 1, 10000, "commands of one recipient that are not answered yet; over it further ones wait: 451"),
+    END,
+};
+#undef S
+
 const struct config_section settings_tables[] = {
     { "log", false, sizeof(struct log_settings), log_keys },
     { "cluster", false, sizeof(struct cluster_settings), cluster_keys },
     { "coordinator", true, sizeof(struct coordinator_settings), coordinator_keys },
     { "dns", false, sizeof(struct dns_settings), dns_keys },
     { "auth", false, sizeof(struct auth_settings), auth_keys },
+    { "web", false, sizeof(struct web_settings), web_keys },
     { "edge", false, sizeof(struct edge_settings), edge_keys },
     { "egress", true, sizeof(struct egress_settings), egress_keys },
     { "tls", false, sizeof(struct tls_settings), tls_keys },

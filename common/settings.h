@@ -175,6 +175,32 @@ struct coordinator_settings {         /* [coordinator "coordinator-1"]: read by 
     uint64_t database_session;        /* 30s without a word of ours: PostgreSQL ends the connection; 2 s pass between two at most */
 };
 
+struct web_settings {                 /* [web]: what recipients hear of their quarantine (coordinators), and the pages where they look after it (weir-web) */
+    struct config_list digest_times;  /* 09:00, 15:00 */
+    char *digest_timezone;            /* "UTC"; as Europe/Berlin */
+    char *digest_from;                /* "quarantine@example.edu"; empty: no digests, and no answers */
+    uint64_t digest_messages;         /* 100 told of in one; the page has the others */
+    char *web_url;                    /* "https://quarantine.example.edu"; empty: digests have no links */
+    char *web_mail;                   /* "commands@quarantine.example.edu"; empty: no commands by mail */
+    char *web_listen;                 /* "127.0.0.1:7090" */
+    char *web_metrics;                /* "127.0.0.1:7091": /metrics, /livez, /readyz */
+    char *web_certificate;            /* "": plain HTTP, for a proxy in front */
+    char *web_key;
+    char *web_database;               /* libpq conninfo of a role that has web_grant() only */
+    char *web_database_file;          /* a file holding it */
+    uint64_t web_connections;         /* 256 at once; over it the oldest one is ended */
+    uint64_t web_requests;            /* 64 that wait for the database; over it 503 */
+    uint64_t web_rate;                /* 120 requests a minute of one client; over it 429 */
+    uint64_t web_clients;             /* 10000 clients counted; over it those not seen for longest are forgotten */
+    struct config_list web_proxies;   /* whose X-Forwarded-For is believed; empty: nobody's */
+    uint64_t web_view_size;           /* 4MiB of a message are looked into */
+    uint64_t web_list_entries;        /* 1000 in one recipient's own list */
+    char *web_mail_listen;            /* "": none; where the next hop of web_mail's domain listens */
+    uint64_t web_mail_size;           /* 1MiB of a command */
+    uint64_t web_mail_sessions;       /* 100 at once */
+    uint64_t web_answers;             /* 20 commands of one recipient that are not answered yet */
+};
+
 struct auth_settings {                /* [auth]: read by coordinators */
     uint64_t auth_workers;            /* 2 processes that hash passwords */
     uint64_t auth_queue;              /* 1000 passwords waiting to be checked; over it another coordinator is asked */

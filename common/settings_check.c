@@ -206,6 +206,21 @@ static bool check_dns(const struct config *config, const char *instance, const v
     return false;
 }
 
+static bool check_web(const struct config *config, const char *instance, const void *settings, struct error *why)
+{
+    const struct web_settings *web = settings;
+
+    if (*web->web_key != '\0' && *web->web_certificate == '\0')
+        config_blame(config, "web", instance, "web_key", why, "is set, but web_certificate is not");
+    else if (*web->web_certificate != '\0' && *web->web_key == '\0')
+        config_blame(config, "web", instance, "web_certificate", why, "is set, but web_key is not");
+    else if (*web->digest_from != '\0' && web->digest_times.count == 0)
+        config_blame(config, "web", instance, "digest_times", why, "is empty, but digest_from is set: when are digests sent?");
+    else
+        return true;
+    return false;
+}
+
 static bool check_auth(const struct config *config, const char *instance, const void *settings, struct error *why)
 {
     const struct auth_settings *auth = settings;
@@ -314,7 +329,7 @@ static section_check check_of(const char *section)
         section_check check;
     } checks[] = {
         { "auth", check_auth }, { "dns", check_dns }, { "coordinator", check_coordinator }, { "edge", check_edge }, { "egress", check_egress },
-        { "scanner", check_scanner }, { "spam", check_spam },
+        { "scanner", check_scanner }, { "spam", check_spam }, { "web", check_web },
     };
 
     for (size_t i = 0; i < sizeof checks / sizeof *checks; i++)

@@ -71,6 +71,7 @@ struct coordinator {
     struct blocklist *blocklist;
     struct quarantine *quarantine;
     struct learn *learn;
+    struct digest *digest;
     struct leader *leader;
     struct service *service;
     struct dashboard *dashboard;
@@ -388,7 +389,17 @@ static bool make(struct coordinator *coordinator, const struct curve_keypair *pa
         .metrics = metrics,
     };
     coordinator->blocklist = blocklist_new(&blocklist);
-    coordinator->quarantine = quarantine_new(coordinator->db, &config->own, metrics);
+    struct digest_options digest = {
+        .db = coordinator->db,
+        .cluster = coordinator->cluster,
+        .name = name,
+        .contact = config->cluster.contact,
+        .settings = &config->web,
+        .own = &config->own,
+        .metrics = metrics,
+    };
+    coordinator->digest = digest_new(&digest);
+    coordinator->quarantine = quarantine_new(coordinator->db, &config->own, coordinator->digest, metrics);
     coordinator->learn = learn_new(coordinator->desk, coordinator->questions, &config->own, name, metrics);
     struct dashboard_options dashboard = {
         .base = coordinator->base,
@@ -461,6 +472,7 @@ static void unmake(struct coordinator *coordinator)
     blocklist_free(&coordinator->blocklist);
     quarantine_free(&coordinator->quarantine);
     learn_free(&coordinator->learn);
+    digest_free(&coordinator->digest);
     spool_free(&coordinator->spool);
     auth_free(&coordinator->auth);
     dashboard_free(&coordinator->dashboard);

@@ -16,6 +16,7 @@ struct coordinator_config {
     struct coordinator_settings own;
     struct auth_settings auth;
     struct dns_settings dns;
+    struct web_settings web; /* digests */
     struct log_settings log;
     char *conninfo; /* from database, or from the file database_file names */
 };

@@ -33,7 +33,7 @@ static bool load(struct coordinator_config *out, const struct config *config, co
         return false;
     }
     if (!config_fill(config, "cluster", NULL, &out->cluster, why) ||
-        !config_fill(config, "auth", NULL, &out->auth, why) || !config_fill(config, "dns", NULL, &out->dns, why) || !config_fill(config, "log", NULL, &out->log, why) || !config_fill(config, "coordinator", name, &out->own, why))
+        !config_fill(config, "auth", NULL, &out->auth, why) || !config_fill(config, "dns", NULL, &out->dns, why) || !config_fill(config, "web", NULL, &out->web, why) || !config_fill(config, "log", NULL, &out->log, why) || !config_fill(config, "coordinator", name, &out->own, why))
         return false;
     struct error reason;
     const char *key = *out->own.database_file != '\0' ? "database_file" : "database";
@@ -67,6 +67,7 @@ void coordinator_config_clear(struct coordinator_config *config)
     config_clear(settings_table("coordinator"), &config->own);
     config_clear(settings_table("auth"), &config->auth);
     config_clear(settings_table("dns"), &config->dns);
+    config_clear(settings_table("web"), &config->web);
     config_clear(settings_table("log"), &config->log);
     free(config->conninfo);
     config_free(&config->source);

@@ -166,8 +166,8 @@ struct db *db_new(struct event_base *base, const struct db_options *options)
     /* Its idle timers run only after a unit's end: of a machine that is gone in the middle of one PostgreSQL hears from TCP alone, by default after two hours. */
     unsigned long long session_ms = options->session_timeout_ms, part_s = session_ms / 8000 > 0 ? session_ms / 8000 : 1;
     db->setup = xasprintf("SET idle_in_transaction_session_timeout = %llu; SET tcp_keepalives_idle = %llu; SET tcp_keepalives_interval = %llu; SET tcp_keepalives_count = 4;"
-                          " SET tcp_user_timeout = %llu; %s SELECT cluster_identity();",
-                          session_ms, part_s * 4, part_s, session_ms, options->setup);
+                          " SET tcp_user_timeout = %llu; %s %s;",
+                          session_ms, part_s * 4, part_s, session_ms, options->setup, options->identity != NULL ? options->identity : "SELECT cluster_identity()");
     db->sent.last = &db->sent.first;
     db->stranded.last = &db->stranded.first;
     db->pump = evtimer_new(base, on_pump, db);

@@ -43,6 +43,7 @@ struct db_options {
     const char *conninfo;         /* may name several hosts and target_session_attrs */
     const char *application_name; /* shown in pg_stat_activity */
     const char *setup;            /* SQL script run on each new connection before it is used: migrations, LISTEN. cluster_identity() is asked behind it */
+    const char *identity;         /* SQL that asks for it, as cluster_identity, where the role may not do that; NULL: cluster_identity() itself */
     struct lineage *lineage;      /* of the process; borrowed, not NULL: no connection goes on with a former primary */
     bool later;                   /* connects only from db_start() on */
     uint64_t connect_timeout_ms;  /* per attempt; the next one begins with the next host of the conninfo */

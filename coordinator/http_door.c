@@ -29,6 +29,8 @@ struct connection {
 struct http_door {
     struct evconnlistener *listener;
     struct event again;        /* accepts again */
+    struct bufferevent *(*make)(struct event_base *base, void *arg); /* NULL: plain ones */
+    void *make_arg;
     struct bufferevent *fresh; /* a reference to what came in this loop turn */
     struct connection *open;   /* the oldest first */
     size_t count, max;
@@ -97,7 +99,7 @@ static void on_again(evutil_socket_t fd, short what, void *arg)
 static struct bufferevent *on_newcomer(struct event_base *base, void *arg)
 {
     struct http_door *door = arg;
-    struct bufferevent *fresh = bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
+    struct bufferevent *fresh = door->make != NULL ? door->make(base, door->make_arg) : bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
     if (fresh == NULL)
         fatal("http: libevent makes no connection");
     bufferevent_incref(fresh);
@@ -133,6 +135,12 @@ struct http_door *http_door_new(struct event_base *base, struct evhttp *server, 
     evhttp_set_bevcb(server, on_newcomer, door);
     evconnlistener_set_error_cb(door->listener, on_accept_failed);
     return door;
+}
+
+void http_door_make_by(struct http_door *door, struct bufferevent *(*make)(struct event_base *base, void *arg), void *arg)
+{
+    door->make = make;
+    door->make_arg = arg;
 }
 
 void http_door_free(struct http_door **freed)

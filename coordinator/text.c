@@ -139,6 +139,48 @@ void text_add_clean_line(struct text *text, const void *bytes, size_t len, size_
     add_clean(text, bytes, len, max, true);
 }
 
+/* Length of a mark that changes the direction of what stands around it (U+061C, U+200E, U+200F, U+202A to U+202E, U+2066 to U+2069) or ends its line (U+2028,
+ * U+2029); 0: none is there. */
+static size_t direction_mark_len(const char *at, size_t left)
+{
+    unsigned char a = (unsigned char)at[0], b = left > 1 ? (unsigned char)at[1] : 0, c = left > 2 ? (unsigned char)at[2] : 0;
+    if (a == 0xd8 && b == 0x9c)
+        return 2;
+    bool marks = b == 0x80 && (c == 0x8e || c == 0x8f || (c >= 0xa8 && c <= 0xae));
+    bool isolates = b == 0x81 && c >= 0xa6 && c <= 0xa9;
+    return a == 0xe2 && (marks || isolates) ? 3 : 0;
+}
+
+void text_add_shown(struct text *text, const void *bytes, size_t len, size_t max)
+{
+    const char *at = bytes;
+    size_t end = text->len + (max < SIZE_MAX - text->len ? max : SIZE_MAX - text->len);
+    while (len > 0 && text->len < end) {
+        size_t run = 0;
+        while (run < len && direction_mark_len(at + run, len - run) == 0)
+            run++;
+        text_add_clean(text, at, run, end - text->len);
+        size_t used = run < len ? run + direction_mark_len(at + run, len - run) : run;
+        at += used;
+        len -= used;
+    }
+}
+
+void text_add_html(struct text *text, const void *bytes, size_t len, size_t max)
+{
+    struct text shown;
+    text_init(&shown);
+    text_add_shown(&shown, bytes, len, max);
+    for (size_t i = 0; i < shown.len;) {
+        size_t run = strcspn(shown.data + i, "&<>\"'"); /* clean text has no NUL */
+        text_add(text, shown.data + i, run);
+        i += run;
+        if (i < shown.len)
+            text_printf(text, "&#%d;", shown.data[i++]);
+    }
+    text_fini(&shown);
+}
+
 char *text_copy(const void *bytes, size_t len)
 {
     return len == 0 ? xstrdup("") : xstrndup(bytes, len);

@@ -23,6 +23,11 @@ void text_printf(struct text *text, const char *format, ...) __attribute__((form
 void text_add_clean(struct text *text, const void *bytes, size_t len, size_t max);
 /* The same of a line that a person wrote: its tabs stay as they are. */
 void text_add_clean_line(struct text *text, const void *bytes, size_t len, size_t max);
+/* The same of a stranger's words for a person's eyes: without marks that change the direction of what stands around them, or end its line, as with them a text says one thing
+ * in a log and another on a screen. */
+void text_add_shown(struct text *text, const void *bytes, size_t len, size_t max);
+/* The same as HTML, fit for an element or a quoted attribute. */
+void text_add_html(struct text *text, const void *bytes, size_t len, size_t max);
 /* bytes with a NUL behind, for free(). bytes may be NULL when len is 0, as an empty protobuf field is. */
 char *text_copy(const void *bytes, size_t len);
 /* How many of the bytes, from the first, are valid UTF-8 without NUL: all of them is what PostgreSQL takes as text. */

@@ -11,6 +11,7 @@
 #include "common/memory.h"
 #include "coordinator/ctl/table.h"
 #include "coordinator/ctl/views.h"
+#include "coordinator/quarantine/subject.h"
 #include "coordinator/text.h"
 #include "scanner/mime/html.h"
 
@@ -112,21 +113,6 @@ void quarantine_ask(const struct options *options, struct requester *requester, 
 
 /* ---- bytes ---- */
 
-static int hex_digit(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-/* Freed by the caller; never NULL. What is no hex ends it. */
-static char *unhex(const char *hex, size_t *len)
-{
-    char *bytes = xmalloc(strlen(hex) / 2 + 1);
-    *len = 0;
-    for (; hex_digit(hex[0]) >= 0 && hex_digit(hex[1]) >= 0; hex += 2)
-        bytes[(*len)++] = (char)(hex_digit(hex[0]) << 4 | hex_digit(hex[1]));
-    return bytes;
-}
-
 /* false: said why. *done: bytes that are in the file. */
 static bool save_part(const struct options *options, struct requester *requester, int fd, long long *done, bool *whole, int *status, FILE *errors)
 {
@@ -180,29 +166,11 @@ int quarantine_save(const struct options *options, struct requester *requester, 
 
 /* ---- what is printed of a message ---- */
 
-/* Length of a mark that changes the direction of what stands around it (U+061C, U+200E, U+200F, U+202A to U+202E, U+2066 to U+2069) or ends its line (U+2028,
- * U+2029); 0: none is there. With them a text says one thing in a log and another on a screen. */
-static size_t direction_mark_len(const char *at, size_t left)
-{
-    unsigned char a = (unsigned char)at[0], b = left > 1 ? (unsigned char)at[1] : 0, c = left > 2 ? (unsigned char)at[2] : 0;
-    if (a == 0xd8 && b == 0x9c)
-        return 2;
-    bool marks = b == 0x80 && (c == 0x8e || c == 0x8f || (c >= 0xa8 && c <= 0xae));
-    bool isolates = b == 0x81 && c >= 0xa6 && c <= 0xa9;
-    return a == 0xe2 && (marks || isolates) ? 3 : 0;
-}
-
 static void print_clean(struct mime_span span, FILE *out)
 {
     struct text clean;
     text_init(&clean);
-    for (size_t at = 0; at < span.len;) {
-        size_t end = at;
-        while (end < span.len && direction_mark_len(span.bytes + end, span.len - end) == 0)
-            end++;
-        text_add_clean(&clean, span.bytes + at, end - at, SIZE_MAX);
-        at = end < span.len ? end + direction_mark_len(span.bytes + end, span.len - end) : end;
-    }
+    text_add_shown(&clean, span.bytes, span.len, SIZE_MAX);
     fputs(clean.data, out);
     text_fini(&clean);
 }
@@ -268,20 +236,10 @@ static void print_message(const char *bytes, size_t len, FILE *out)
     mime_parser_free(&parser);
 }
 
-/* A header field's raw bytes in hex as text. The caller frees it. */
 static char *subject_of(struct mime_parser *parser, const json_t *entry)
 {
     size_t len;
-    struct text field;
-    char *raw = unhex(view_word(entry, "subject"), &len), *words;
-    text_init(&field);
-    text_puts(&field, "Subject: ");
-    text_add(&field, raw, len);
-    text_puts(&field, "\r\n\r\n");
-    const struct mime_message *message = mime_parse(parser, field.data, field.len);
-    const struct mime_header *subject = mime_header(message, &message->parts[0], "Subject");
-    words = subject != NULL ? xstrndup(subject->value.bytes, subject->value.len) : xstrdup("");
-    text_fini(&field);
+    char *raw = unhex(view_word(entry, "subject"), &len), *words = subject_decode(parser, raw, len);
     free(raw);
     return words;
 }

@@ -15,16 +15,18 @@
 
 struct quarantine {
     struct db *db;
+    struct digest *digest;
     const struct coordinator_settings *settings;
     bool tidying, counting, more;
     uint64_t look_at_ms, count_at_ms, asked_ms;
     struct metric *expired;
 };
 
-struct quarantine *quarantine_new(struct db *db, const struct coordinator_settings *settings, struct metrics *metrics)
+struct quarantine *quarantine_new(struct db *db, const struct coordinator_settings *settings, struct digest *digest, struct metrics *metrics)
 {
     struct quarantine *quarantine = xcalloc(1, sizeof *quarantine);
     quarantine->db = db;
+    quarantine->digest = digest;
     quarantine->settings = settings;
     quarantine->expired = metrics_counter(metrics, "weir_quarantine_expired_total", NULL);
     return quarantine;
@@ -91,6 +93,7 @@ static void count(struct quarantine *quarantine)
 
 void quarantine_turn(struct quarantine *quarantine)
 {
+    digest_turn(quarantine->digest);
     if (!quarantine->tidying && clock_ms() >= quarantine->look_at_ms)
         tidy(quarantine);
     if (!quarantine->counting && clock_ms() >= quarantine->count_at_ms)

@@ -220,7 +220,7 @@ static const struct {
     const char *key, *bad;
 } free_texts[] = {
     { "name", "J\xc3\xb6rg" },   { "contact", "J\xc3\xb6rg" },
-    { "dnsbl_text", "J\xc3\xb6rg" }, { "spam_subject", "J\xc3\xb6rg" }, { "virus_subject", "J\xc3\xb6rg" }, { "blacklist_subject", "J\xc3\xb6rg" }, { "database", NULL },       /* libpq's, whose words the coordinator's -t tells */
+    { "dnsbl_text", "J\xc3\xb6rg" }, { "spam_subject", "J\xc3\xb6rg" }, { "virus_subject", "J\xc3\xb6rg" }, { "blacklist_subject", "J\xc3\xb6rg" }, { "database", NULL }, { "web_database", NULL }, /* libpq's, whose words the coordinator's -t tells */
     { "ldap_base", NULL },          { "ldap_service_dn", NULL }, /* the directory's */
 };
 
@@ -375,6 +375,10 @@ static const struct {
     { "coordinator", "act_memory", 24 * 60 * MINUTES, NULL },
     { "coordinator", "database_session", 30 * SECONDS, NULL },
     { "coordinator", "quarantine_days", 14, NULL },
+    { "web", "digest_messages", 100, NULL },
+    { "web", "web_rate", 120, NULL },
+    { "web", "web_list_entries", 1000, NULL },
+    { "web", "web_answers", 20, NULL },
     { "coordinator", "quarantine_max_messages", 5000000, NULL },
     { "coordinator", "quarantine_max_bytes", 500 * 1024 * MIB, NULL },
     { "coordinator", "spool_max_messages", 1000000, NULL },

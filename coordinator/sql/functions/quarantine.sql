@@ -17,18 +17,22 @@ BEGIN
     RETURN (SELECT coalesce(sum(messages) >= max_messages OR sum(bytes) >= max_bytes, false) FROM quarantine_usage);
 END $f$;
 
--- The Subject field of a stored message, unfolded, as it came. Escaped on the way, as a header may have any byte.
-CREATE OR REPLACE FUNCTION quarantine_subject(wanted text) RETURNS bytea LANGUAGE plpgsql STABLE AS $f$
+-- A field of a stored message, unfolded, as it came; the first of that name, which is letters. Escaped on the way, as a header may have any byte.
+CREATE OR REPLACE FUNCTION quarantine_field(wanted text, name text) RETURNS bytea LANGUAGE plpgsql STABLE AS $f$
 DECLARE
     head text;
 BEGIN
     SELECT E'\n' || encode(substr(b.data, 1, 65536), 'escape') INTO head FROM spool_body b WHERE b.id = wanted AND b.position = 0;
     head := split_part(head, E'\n\r\n', 1);
-    head := (regexp_match(head, E'\n[Ss][Uu][Bb][Jj][Ee][Cc][Tt][ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)'))[1];
+    head := (regexp_match(head, E'(?i)\n' || name || E'[ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)'))[1];
     RETURN coalesce(substr(decode(btrim(replace(replace(head, E'\r', ''), E'\n', ''), E' \t'), 'escape'), 1, 998), '');
 EXCEPTION WHEN data_exception THEN
     RETURN '';
 END $f$;
+
+CREATE OR REPLACE FUNCTION quarantine_subject(wanted text) RETURNS bytea LANGUAGE sql STABLE AS $f$
+    SELECT quarantine_field(wanted, 'Subject')
+$f$;
 
 -- Recipients of messages in the spool, still to be delivered, are to have copies here once their message is complete. again: also who had one before and was
 -- released; else such a one stays where it is, as what marks it is a repeat of the store.
@@ -84,7 +88,7 @@ BEGIN
         PERFORM quarantine_count('', 1, m.size, 0, 0, 0, 0) FROM spool_message m WHERE m.id = wanted;
     END IF;
     DELETE FROM spool_recipient r USING quarantine_copy c WHERE r.id = wanted AND c.id = wanted AND c.number = r.number AND c.state = 'incoming';
-    UPDATE quarantine_copy c SET state = 'waiting', kept_at = clock_timestamp(), changed_at = clock_timestamp(), changed_by = '', why = ''
+    UPDATE quarantine_copy c SET state = 'waiting', kept_at = clock_timestamp(), changed_at = clock_timestamp(), changed_by = '', why = '', digested = false
         WHERE c.id = wanted AND c.state = 'incoming';
     PERFORM spool_settle(wanted, amount);
 END $f$;

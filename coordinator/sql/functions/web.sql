@@ -31,12 +31,22 @@ CREATE OR REPLACE FUNCTION web_may_release(a_reason text) RETURNS boolean LANGUA
     SELECT a_reason IN ('spam', 'blocklist')
 $f$;
 
--- What there is to see of one message; no row: this person has no copy of it. releasable: web_quarantine_release() would not refuse it.
+-- Who is known to have written a message, for personal lists, which go by the author in From: of several, or without one, the envelope's sender.
+CREATE OR REPLACE FUNCTION web_author(wanted text) RETURNS text LANGUAGE plpgsql STABLE AS $f$
+DECLARE
+    field CONSTANT text := regexp_replace(encode(quarantine_field(wanted, 'From'), 'escape'), '"(?:[^"\\]|\\.)*"|\([^()]*\)', '', 'g');
+    found text[] := ARRAY(SELECT lower(m[1]) FROM regexp_matches(field, '([^@[:space:]<>(),;:"\\]+@[^@[:space:]<>(),;:"\\]+)', 'g') AS m);
+BEGIN
+    RETURN CASE WHEN cardinality(found) = 1 AND length(found[1]) <= 320 THEN found[1]
+        ELSE coalesce((SELECT lower(q.sender) FROM quarantine_message q WHERE q.id = wanted), '') END;
+END $f$;
+
+-- What there is to see of one message; author: whom a personal list would name; no row: this person has no copy of it. releasable: web_quarantine_release() would not refuse it.
 CREATE OR REPLACE FUNCTION web_quarantine_show(who text, wanted text)
-RETURNS TABLE (kept_at timestamptz, sender text, subject bytea, reason text, score integer, symbols text, size bigint, releasable boolean)
+RETURNS TABLE (kept_at timestamptz, sender text, subject bytea, reason text, score integer, symbols text, size bigint, releasable boolean, author text)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path FROM CURRENT AS $f$
 BEGIN
-    RETURN QUERY SELECT c.kept_at, q.sender, q.subject, c.reason, c.score, c.symbols, q.size, web_may_release(c.reason)
+    RETURN QUERY SELECT c.kept_at, q.sender, q.subject, c.reason, c.score, c.symbols, q.size, web_may_release(c.reason), web_author(c.id)
         FROM quarantine_copy c JOIN quarantine_message q ON q.id = c.id
         WHERE c.id = wanted AND c.recipient = lower(who) AND c.state = 'waiting' ORDER BY c.number LIMIT 1;
 END $f$;
@@ -109,6 +119,53 @@ BEGIN
     RETURN 'done';
 END $f$;
 
+-- What a link's token opens; no row: nothing, be it unknown, over, or its message's that does not wait any more. id '': all that waits for `who`.
+CREATE OR REPLACE FUNCTION web_open(hash text) RETURNS TABLE (who text, id text)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path FROM CURRENT AS $f$
+BEGIN
+    RETURN QUERY SELECT t.recipient, t.id FROM web_token t
+        WHERE t.hash = decode($1, 'hex') AND t.expires_at > clock_timestamp() AND (t.id = '' OR EXISTS (
+            SELECT FROM quarantine_copy c WHERE c.id = t.id AND c.recipient = t.recipient AND c.state = 'waiting'));
+END $f$;
+
+-- This person's word on a message, of whose author a list is to say so: as web_personal_set(), and 'gone'.
+CREATE OR REPLACE FUNCTION web_list_author(who text, wanted text, a_kind text, most integer) RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $f$
+BEGIN
+    IF web_numbers(who, wanted) = '{}' THEN
+        RETURN 'gone';
+    END IF;
+    RETURN web_personal_set(who, web_author(wanted), a_kind, most);
+END $f$;
+
+-- A command that came by mail. Its answer goes to whose token it is, whoever sent it. 'unknown': the token opens nothing, and nobody is answered.
+CREATE OR REPLACE FUNCTION web_mail(hash text, command text, most integer, waiting integer) RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $f$
+DECLARE
+    t record;
+    what text := command;
+    outcome text := '';
+BEGIN
+    SELECT o.who, o.id INTO t FROM web_open($1) AS o;
+    IF NOT FOUND THEN
+        RETURN 'unknown';
+    ELSIF (SELECT count(*) FROM (SELECT FROM web_answer a WHERE a.recipient = t.who LIMIT waiting) AS l) >= waiting THEN
+        RETURN 'busy';
+    END IF;
+    CASE
+    WHEN t.id = '' OR what NOT IN ('release', 'delete', 'safe', 'block') THEN what := 'list';
+    WHEN what = 'release' THEN outcome := web_quarantine_release(t.who, t.id);
+    WHEN what = 'delete' THEN outcome := web_quarantine_delete(t.who, t.id);
+    ELSE outcome := web_list_author(t.who, t.id, what, most);
+    END CASE;
+    INSERT INTO web_answer (recipient, command, id, outcome) VALUES (t.who, what,
+        CASE WHEN t.id <> '' THEN t.id ELSE coalesce((SELECT c.id FROM quarantine_copy c WHERE c.recipient = t.who ORDER BY c.kept_at DESC LIMIT 1), '') END, outcome);
+    RETURN what || ' ' || outcome;
+END $f$;
+
+CREATE OR REPLACE FUNCTION web_identity() RETURNS text LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path FROM CURRENT AS $f$
+BEGIN
+    RETURN cluster_identity();
+END $f$;
+
 -- Lets a role do this and nothing else; operators make the role and call this once. Everybody else may do none of it.
 CREATE OR REPLACE FUNCTION web_grant(role_name text) RETURNS void LANGUAGE plpgsql AS $f$
 DECLARE
@@ -120,7 +177,19 @@ BEGIN
 END $f$;
 
 REVOKE EXECUTE ON FUNCTION web_quarantine_list, web_quarantine_show, web_quarantine_body, web_quarantine_release, web_quarantine_delete, web_personal_list,
-    web_personal_list, web_personal_set, web_grant FROM PUBLIC;
+    web_personal_list, web_personal_set, web_grant, web_open, web_list_author, web_mail, web_identity FROM PUBLIC;
+
+-- Who could do what was here before may do what is new.
+DO $do$
+DECLARE
+    one record;
+BEGIN
+    FOR one IN SELECT DISTINCT r.rolname FROM pg_proc p, aclexplode(p.proacl) AS a JOIN pg_roles r ON r.oid = a.grantee
+        WHERE p.proname = 'web_quarantine_list' AND p.pronamespace = current_schema()::regnamespace AND a.privilege_type = 'EXECUTE' AND a.grantee <> p.proowner
+    LOOP
+        PERFORM web_grant(one.rolname);
+    END LOOP;
+END $do$;
 
 -- What runs as the owner finds nothing that its caller made. Where a search_path does not name pg_temp, tables are looked for there first, and a database lets
 -- everybody make some. FROM CURRENT above has no better one.

@@ -1,0 +1,438 @@
+/*
+ * digest.c - see digest.h
+ *
+ *     look: who is due, and which commands wait --> for each: rows (a query) --> the message --> store (a transaction)
+ *
+ * One letter is made at a time. What is found is forgotten when the connection goes: another look finds it again, or that another coordinator was there.
+ */
+#include "coordinator/quarantine/digest.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include "common/clock.h"
+#include "common/config_form.h"
+#include "common/log.h"
+#include "common/memory.h"
+#include "common/policy/policy.h"
+#include "common/queue_id.h"
+#include "coordinator/quarantine/letter.h"
+#include "coordinator/quarantine/subject.h"
+#include "coordinator/rows.h"
+#include "proto/wire.h"
+
+#define LOOK_MS 2000
+#define MOST    50 /* letters of one look */
+
+struct due {
+    char *slot, *upto;            /* of a digest; NULL: it is an answer */
+    char *number, *outcome;       /* of an answer */
+    char *recipient, *address, *destination;
+};
+
+struct digest {
+    struct digest_options options;
+    struct queue_id_source ids;
+    struct mime_parser *parser;
+    struct policy *policy;        /* of the newest epoch seen: which domains are ours */
+    uint64_t policy_epoch, look_at_ms;
+    bool busy, said_wrong;
+    char *after;                  /* the recipient that a look goes on behind */
+    struct due due[2 * MOST];
+    size_t due_count, due_next;
+    struct letter_entry *entries;
+    size_t entry_count, total;
+    const char *times;
+    struct rows time_rows;
+    char life[32], warning[32], keep[32];
+    struct metric *sent, *answered, *strangers, *failed;
+};
+
+struct digest *digest_new(const struct digest_options *options)
+{
+    struct digest *digest = xcalloc(1, sizeof *digest);
+    uint64_t nonce = 0;
+    digest->options = *options;
+    if (getrandom(&nonce, sizeof nonce, 0) != sizeof nonce)
+        fatal("getrandom: no random bytes");
+    queue_id_source_init(&digest->ids, options->name, 0, nonce);
+    if (*options->settings->digest_from != '\0')
+        digest->parser = mime_parser_new(&MIME_LIMITS_DEFAULT); /* reads many files */
+    digest->after = xstrdup("");
+    snprintf(digest->life, sizeof digest->life, "%llu ms", (unsigned long long)options->own->spool_life);
+    snprintf(digest->warning, sizeof digest->warning, "%llu ms", (unsigned long long)options->own->spool_delay_warning);
+    snprintf(digest->keep, sizeof digest->keep, "%llu days", (unsigned long long)options->own->quarantine_days);
+    rows_init(&digest->time_rows, 1);
+    for (size_t i = 0; i < options->settings->digest_times.count; i++) {
+        unsigned minutes;
+        char text[8];
+        weir_assert(form_time_of_day(&minutes, options->settings->digest_times.items[i])); /* its form was checked */
+        snprintf(text, sizeof text, "%02u:%02u", minutes / 60 % 24, minutes % 60);
+        rows_string(&digest->time_rows, text);
+        rows_end(&digest->time_rows);
+    }
+    digest->times = rows_values(&digest->time_rows)[0];
+    digest->sent = metrics_counter(options->metrics, "weir_digest_sent_total", NULL);
+    digest->answered = metrics_counter(options->metrics, "weir_digest_answers_total", NULL);
+    digest->strangers = metrics_counter(options->metrics, "weir_digest_strangers_total", NULL);
+    digest->failed = metrics_counter(options->metrics, "weir_digest_failed_total", NULL);
+    return digest;
+}
+
+static void due_clear(struct due *due)
+{
+    free(due->slot);
+    free(due->upto);
+    free(due->number);
+    free(due->outcome);
+    free(due->recipient);
+    free(due->address);
+    free(due->destination);
+    *due = (struct due){ 0 };
+}
+
+static void forget(struct digest *digest)
+{
+    for (size_t i = 0; i < digest->due_count; i++)
+        due_clear(&digest->due[i]);
+    digest->due_count = digest->due_next = 0;
+    letter_entries_free(&digest->entries, digest->entry_count);
+    digest->entry_count = digest->total = 0;
+}
+
+void digest_free(struct digest **freed)
+{
+    struct digest *digest = *freed;
+    *freed = NULL;
+    if (digest == NULL)
+        return;
+    forget(digest);
+    free(digest->after);
+    rows_fini(&digest->time_rows);
+    policy_free(&digest->policy);
+    if (digest->parser != NULL)
+        mime_parser_free(&digest->parser);
+    free(digest);
+}
+
+/* ---- whose domain ---- */
+
+/* Of the policy only what says which domains are ours: its aliases may be many. */
+static void read_policy(struct digest *digest)
+{
+    const struct cluster_policy *known = cluster_policy(digest->options.cluster);
+    struct policy_file files[2];
+    size_t count = 0;
+    struct error why;
+    if (known->epoch == 0 || known->epoch == digest->policy_epoch)
+        return;
+    for (size_t i = 0; i < known->count; i++) {
+        const struct wire_file *file = &known->files[i];
+        if (count < 2 && (strcmp(file->name, "mailertable") == 0 || strcmp(file->name, "local-host-names") == 0))
+            files[count++] = (struct policy_file){ file->name, file->text, file->len };
+    }
+    policy_free(&digest->policy);
+    digest->policy = policy_parse(files, count, &why);
+    digest->policy_epoch = known->epoch;
+    if (digest->policy == NULL)
+        log_write(LOG_ERR, "digest: policy %llu: %s", (unsigned long long)known->epoch, why.text);
+}
+
+static bool is_ours(const struct digest *digest, const char *address)
+{
+    const char *at = strrchr(address, '@');
+    return digest->policy != NULL && at != NULL && policy_is_own_domain(digest->policy, at + 1);
+}
+
+/* ---- one letter ---- */
+
+static void next(struct digest *digest);
+
+static void on_stored(void *arg, const PGresult *result)
+{
+    struct digest *digest = arg;
+    const struct due *due = &digest->due[digest->due_next];
+    bool stored = PQntuples(result) == 1 && PQgetvalue(result, 0, 0)[0] == 't';
+    if (stored)
+        metric_add(due->slot != NULL ? digest->sent : digest->answered, 1);
+    log_write(LOG_DEBUG, "digest: %s %s%s", due->recipient, due->slot != NULL ? due->slot : "answer", stored ? "" : ": another coordinator was first");
+}
+
+static void on_letter_done(void *arg, enum db_outcome outcome, const struct db_error *error)
+{
+    struct digest *digest = arg;
+    digest->busy = false;
+    if (outcome == DB_LOST) {
+        forget(digest); /* whether it was stored the next look finds out */
+        return;
+    }
+    if (outcome == DB_FAILED) {
+        metric_add(digest->failed, 1);
+        log_write(LOG_ERR, "digest: %s: %s %s", digest->due[digest->due_next].recipient, error->sqlstate, error->why.text);
+    }
+    letter_entries_free(&digest->entries, digest->entry_count);
+    digest->entry_count = digest->total = 0;
+    digest->due_next++;
+    next(digest);
+}
+
+static uint8_t *pack_envelope(const struct digest *digest, const struct queue_id *id, size_t size, bool utf8, size_t *len)
+{
+    Weir__SpoolEnvelope envelope = WEIR__SPOOL_ENVELOPE__INIT;
+    envelope.id = wire_text(id->text);
+    envelope.size = size;
+    envelope.eightbit = envelope.smtputf8 = utf8;
+    envelope.scanned = true; /* it is ours: no scan keeps it back */
+    envelope.verdict = wire_text("none");
+    envelope.time_ms = queue_id_wall_ms(id);
+    envelope.dsn = true; /* it never causes another message */
+    envelope.node = wire_text(digest->options.name);
+    *len = weir__spool_envelope__get_packed_size(&envelope);
+    uint8_t *packed = xmalloc(*len + 1);
+    weir__spool_envelope__pack(&envelope, packed);
+    return packed;
+}
+
+static uint8_t *pack_recipient(const struct due *due, size_t *len)
+{
+    Weir__SpoolRecipient recipient = WEIR__SPOOL_RECIPIENT__INIT;
+    recipient.address = wire_text(due->address);
+    recipient.notify = 1; /* NEVER */
+    recipient.destination = wire_text(due->destination);
+    *len = weir__spool_recipient__get_packed_size(&recipient);
+    uint8_t *packed = xmalloc(*len + 1);
+    weir__spool_recipient__pack(&recipient, packed);
+    return packed;
+}
+
+static bool is_ascii(const char *text)
+{
+    while (*text != '\0' && (unsigned char)*text < 0x80)
+        text++;
+    return *text == '\0';
+}
+
+/* The tokens that are in the letter, as the database has them. */
+static void list_tokens(const struct digest *digest, const char *page, struct rows *tokens)
+{
+    char hash[TOKEN_HASH_LEN + 1];
+    rows_init(tokens, 2);
+    token_hash(hash, page);
+    rows_string(tokens, hash);
+    rows_string(tokens, "");
+    rows_end(tokens);
+    for (size_t i = 0; i < digest->entry_count; i++) {
+        token_hash(hash, digest->entries[i].token);
+        rows_string(tokens, hash);
+        rows_string(tokens, digest->entries[i].id);
+        rows_end(tokens);
+    }
+}
+
+static char *write_letter(struct digest *digest, const struct due *due, const struct queue_id *id, const char *page, size_t *len)
+{
+    const struct web_settings *settings = digest->options.settings;
+    char date[40];
+    struct letter letter = {
+        .id = id->text,
+        .from = settings->digest_from,
+        .to = due->address,
+        .date = clock_rfc5322(date),
+        .url = settings->web_url,
+        .mail = settings->web_mail,
+        .contact = digest->options.contact,
+        .page = page,
+        .outcome = due->outcome,
+        .entries = digest->entries,
+        .count = digest->entry_count,
+        .total = digest->total,
+    };
+    return letter_format(&letter, len);
+}
+
+static void store(struct digest *digest)
+{
+    const struct due *due = &digest->due[digest->due_next];
+    struct queue_id id = queue_id_next(&digest->ids, clock_wall_ms());
+    char page[TOKEN_LEN + 1], most[24];
+    struct rows tokens;
+    size_t body_len, envelope_len, recipient_len;
+    token_make(page);
+    char *body = write_letter(digest, due, &id, page, &body_len);
+    uint8_t *envelope = pack_envelope(digest, &id, body_len, !is_ascii(due->address), &envelope_len);
+    uint8_t *recipient = pack_recipient(due, &recipient_len);
+    list_tokens(digest, page, &tokens);
+    const char *const *columns = rows_values(&tokens);
+    snprintf(most, sizeof most, "%llu", (unsigned long long)digest->options.settings->digest_messages);
+    const struct db_value common[] = {
+        { .data = digest->keep }, { .data = columns[0] }, { .data = columns[1] }, { .data = id.text },
+        { .data = body, .len = body_len, .binary = true }, { .data = envelope, .len = envelope_len, .binary = true },
+        { .data = recipient, .len = recipient_len, .binary = true }, { .data = "" }, { .data = due->address }, { .data = due->destination },
+        { .data = digest->options.name },
+    };
+    const size_t shared = sizeof common / sizeof *common;
+    struct db_value values[6 + sizeof common / sizeof *common] = { { .data = digest->warning }, { .data = digest->life } };
+    struct db_unit *unit = db_begin(digest->options.db, on_letter_done, digest);
+    digest->busy = true;
+    if (due->slot != NULL) {
+        values[2].data = due->recipient;
+        values[3].data = due->slot;
+        values[4].data = due->upto;
+        values[5].data = most;
+        memcpy(values + 6, common, sizeof common);
+        db_query_values(unit, "SELECT digest_store($1::interval, $2::interval, $3, $4, $5::timestamptz, $6::integer, $7::interval, $8::text[], $9::text[], $10, $11::bytea,"
+                              " $12::bytea, $13::bytea, $14, $15, $16, $17)", 6 + shared, values, false, on_stored);
+    } else {
+        values[2].data = due->number;
+        memcpy(values + 3, common, sizeof common);
+        db_query_values(unit, "SELECT answer_store($1::interval, $2::interval, $3::bigint, $4::interval, $5::text[], $6::text[], $7, $8::bytea, $9::bytea, $10::bytea,"
+                              " $11, $12, $13, $14)", 3 + shared, values, false, on_stored);
+    }
+    db_commit(unit);
+    rows_fini(&tokens);
+    free(body);
+    free(envelope);
+    free(recipient);
+}
+
+static void on_rows(void *arg, const PGresult *result)
+{
+    struct digest *digest = arg;
+    size_t count = (size_t)PQntuples(result);
+    letter_entries_free(&digest->entries, digest->entry_count);
+    digest->entries = xcalloc(count + 1, sizeof *digest->entries);
+    digest->entry_count = count;
+    digest->total = count > 0 ? strtoul(PQgetvalue(result, 0, 8), NULL, 10) : 0;
+    for (size_t i = 0; i < count; i++) {
+        struct letter_entry *entry = &digest->entries[i];
+        int row = (int)i;
+        size_t len;
+        char *raw = unhex(PQgetvalue(result, row, 4), &len);
+        entry->id = xstrdup(PQgetvalue(result, row, 0));
+        entry->when = xstrdup(PQgetvalue(result, row, 1));
+        entry->until = xstrdup(PQgetvalue(result, row, 2));
+        entry->sender = xstrdup(PQgetvalue(result, row, 3));
+        entry->subject = subject_decode(digest->parser, raw, len);
+        entry->reason = xstrdup(PQgetvalue(result, row, 5));
+        entry->releasable = PQgetvalue(result, row, 7)[0] == 't';
+        if (!PQgetisnull(result, row, 6))
+            snprintf(entry->score, sizeof entry->score, "%.2f", atoi(PQgetvalue(result, row, 6)) / 100.0);
+        token_make(entry->token);
+        free(raw);
+    }
+}
+
+static void on_rows_done(void *arg, enum db_outcome outcome, const struct db_error *error)
+{
+    struct digest *digest = arg;
+    digest->busy = false;
+    if (outcome == DB_OK && (digest->entry_count > 0 || digest->due[digest->due_next].slot == NULL))
+        store(digest);
+    else
+        on_letter_done(digest, outcome, error); /* what was new is gone by now */
+}
+
+static void ask_rows(struct digest *digest, const struct due *due)
+{
+    char most[24];
+    bool listing = due->slot != NULL || strncmp(due->outcome, "list", 4) == 0;
+    snprintf(most, sizeof most, "%llu", listing ? (unsigned long long)digest->options.settings->digest_messages : 0ull);
+    const char *const values[] = { due->recipient, due->slot != NULL ? due->upto : "infinity", due->slot != NULL ? "t" : "f", digest->options.settings->digest_timezone,
+                                   digest->keep, most };
+    struct db_unit *unit = db_begin(digest->options.db, on_rows_done, digest);
+    digest->busy = true;
+    db_query(unit, "SELECT id, kept, ends, sender, subject, reason, score, releasable, total FROM digest_rows($1, $2::timestamptz, $3::boolean, $4, $5::interval, $6::integer)", 6,
+             values, on_rows);
+    db_commit(unit);
+}
+
+/* Nobody is written to outside of our domains. What would be told is done with, so it is not looked at again. */
+static void pass_over(struct digest *digest, const struct due *due)
+{
+    struct db_unit *unit = db_begin(digest->options.db, on_letter_done, digest);
+    digest->busy = true;
+    metric_add(digest->strangers, 1);
+    if (due->slot != NULL) {
+        const char *const values[] = { due->recipient, due->slot, due->upto };
+        db_query(unit, "SELECT digest_begin($1, $2, $3::timestamptz, '', 0)", 3, values, NULL);
+    } else {
+        const char *const values[] = { due->number };
+        db_query(unit, "DELETE FROM web_answer WHERE number = $1::bigint", 1, values, NULL);
+    }
+    db_commit(unit);
+}
+
+static void next(struct digest *digest)
+{
+    if (digest->due_next == digest->due_count) {
+        forget(digest);
+        return;
+    }
+    const struct due *due = &digest->due[digest->due_next];
+    if (is_ours(digest, due->address) && *due->destination != '\0')
+        ask_rows(digest, due);
+    else
+        pass_over(digest, due);
+}
+
+/* ---- looking ---- */
+
+static void on_due(void *arg, const PGresult *result)
+{
+    struct digest *digest = arg;
+    int count = PQntuples(result);
+    free(digest->after);
+    digest->after = xstrdup(count == MOST ? PQgetvalue(result, count - 1, 2) : "");
+    for (int row = 0; row < count && row < MOST; row++)
+        digest->due[digest->due_count++] = (struct due){
+            .slot = xstrdup(PQgetvalue(result, row, 0)), .upto = xstrdup(PQgetvalue(result, row, 1)), .recipient = xstrdup(PQgetvalue(result, row, 2)),
+            .address = xstrdup(PQgetvalue(result, row, 3)), .destination = xstrdup(PQgetvalue(result, row, 4)),
+        };
+}
+
+static void on_answers(void *arg, const PGresult *result)
+{
+    struct digest *digest = arg;
+    for (int row = 0; row < PQntuples(result) && row < MOST; row++)
+        digest->due[digest->due_count++] = (struct due){
+            .number = xstrdup(PQgetvalue(result, row, 0)), .recipient = xstrdup(PQgetvalue(result, row, 1)), .address = xstrdup(PQgetvalue(result, row, 2)),
+            .destination = xstrdup(PQgetvalue(result, row, 3)),
+            .outcome = xasprintf("%s %s", PQgetvalue(result, row, 4), PQgetvalue(result, row, 5)),
+        };
+}
+
+static void on_look_done(void *arg, enum db_outcome outcome, const struct db_error *error)
+{
+    struct digest *digest = arg;
+    digest->busy = false;
+    if (outcome == DB_FAILED && !digest->said_wrong)
+        log_write(LOG_ERR, "digest: cannot be made (digest_timezone = %s): %s %s", digest->options.settings->digest_timezone, error->sqlstate, error->why.text);
+    digest->said_wrong = outcome == DB_FAILED;
+    digest->look_at_ms = clock_ms() + (outcome == DB_FAILED ? 30 * LOOK_MS : *digest->after != '\0' ? 0 : LOOK_MS);
+    if (outcome == DB_OK)
+        next(digest);
+    else
+        forget(digest);
+}
+
+static void look(struct digest *digest)
+{
+    char most[16];
+    snprintf(most, sizeof most, "%d", MOST);
+    const char *const values[] = { digest->times, digest->options.settings->digest_timezone, digest->after, most };
+    struct db_unit *unit = db_begin(digest->options.db, on_look_done, digest);
+    digest->busy = true;
+    db_query(unit, "SELECT slot, at, recipient, address, destination FROM digest_due($1::text[], $2, $3, $4::integer)", 4, values, on_due);
+    db_query(unit, "SELECT number, recipient, address, destination, command, outcome FROM answer_due($1::integer)", 1, values + 3, on_answers);
+    db_query(unit, "SELECT digest_tidy('30 days', $1::integer)", 1, values + 3, NULL);
+    db_commit(unit);
+}
+
+void digest_turn(struct digest *digest)
+{
+    if (digest->busy || *digest->options.settings->digest_from == '\0' || clock_ms() < digest->look_at_ms)
+        return;
+    forget(digest);
+    read_policy(digest);
+    look(digest);
+}

@@ -1,0 +1,38 @@
+-- 0057_digest.sql - recipients are told what the quarantine keeps from them, and given links with which they look after it
+
+-- Whether its recipient was told of it.
+ALTER TABLE quarantine_copy ADD COLUMN digested boolean NOT NULL DEFAULT false;
+CREATE INDEX quarantine_copy_untold ON quarantine_copy (recipient, kept_at) WHERE state = 'waiting' AND NOT digested;
+
+-- One for each recipient and slot, made in the transaction that stores the message: so there is one message, whoever leads.
+CREATE TABLE digest (
+    recipient text COLLATE "C" NOT NULL,    -- in lower case
+    slot text COLLATE "C" NOT NULL,         -- the site's own time: 2026-03-29 09:00
+    id text COLLATE "C" NOT NULL,           -- of the message; '': none was sent, as the address is not in a domain of ours
+    told integer NOT NULL,                  -- messages that it tells of
+    made_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (recipient, slot)
+);
+CREATE INDEX digest_made ON digest (made_at);
+
+-- What links and addresses of commands have in them, as a hash of it: who reads the database can make no link.
+CREATE TABLE web_token (
+    hash bytea PRIMARY KEY,                 -- SHA-256 of the token
+    recipient text COLLATE "C" NOT NULL,    -- in lower case: whose copies it opens
+    id text COLLATE "C" NOT NULL,           -- the message; '': all that wait
+    expires_at timestamptz NOT NULL
+);
+CREATE INDEX web_token_expires ON web_token (expires_at);
+
+-- Answers to commands that came by mail, to be made into messages by who leads.
+CREATE TABLE web_answer (
+    number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    recipient text COLLATE "C" NOT NULL,
+    command text NOT NULL,
+    id text COLLATE "C" NOT NULL,
+    outcome text NOT NULL,
+    asked_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- It tells one thing more.
+DROP FUNCTION IF EXISTS web_quarantine_show;

@@ -1,0 +1,98 @@
+/*
+ * mail_command.c - see mail_command.h
+ */
+#include "coordinator/web/mail_command.h"
+#include <string.h>
+#include <strings.h>
+#include "scanner/mime/html.h"
+
+#define LINES_MOST 20
+
+static const char *const words[] = { "list", "release", "delete", "safe", "block" };
+
+static struct mime_span cut_word(struct mime_span *rest)
+{
+    size_t len = 0;
+    *rest = mime_span_trim(*rest);
+    while (len < rest->len && strchr(" \t\r\n", rest->bytes[len]) == NULL)
+        len++;
+    struct mime_span word = { rest->bytes, len };
+    rest->bytes += len;
+    rest->len -= len;
+    return word;
+}
+
+/* "release", perhaps with a token behind it, perhaps behind "Re:". */
+static bool read_line(struct mail_command *command, struct mime_span line)
+{
+    struct mime_span word = cut_word(&line);
+    while (word.len > 1 && word.len <= 5 && word.bytes[word.len - 1] == ':')
+        word = cut_word(&line);
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        if (!mime_span_is(word, words[i]))
+            continue;
+        struct mime_span token = cut_word(&line);
+        strcpy(command->word, words[i]);
+        if (!command->has_token)
+            command->has_token = token_parse(command->token, token.bytes, token.len);
+        return true;
+    }
+    return false;
+}
+
+static bool field_is(const struct mime_message *message, const char *name, const char *const *values)
+{
+    const struct mime_header *field = mime_header(message, &message->parts[0], name);
+    for (; field != NULL && *values != NULL; values++)
+        if (mime_span_is(mime_span_trim(field->value), *values))
+            return true;
+    return false;
+}
+
+/* RFC 3834 5, and what was usual before it. */
+static bool is_automatic(const struct mime_message *message)
+{
+    static const char *const no[] = { "no", NULL }, *const bulk[] = { "bulk", "list", "junk", "auto_reply", NULL };
+    const struct mime_part *top = &message->parts[0];
+    bool said = mime_header(message, top, "Auto-Submitted") != NULL && !field_is(message, "Auto-Submitted", no);
+    return said || mime_header(message, top, "List-Id") != NULL || mime_type_is(top, "multipart", "report") || field_is(message, "Precedence", bulk);
+}
+
+static void read_text(struct mail_command *command, struct mime_span text)
+{
+    for (size_t lines = 0; text.len > 0 && lines < LINES_MOST; lines++) {
+        const char *end = memchr(text.bytes, '\n', text.len);
+        size_t len = end != NULL ? (size_t)(end - text.bytes) : text.len, step = end != NULL ? len + 1 : len;
+        struct mime_span line = mime_span_trim((struct mime_span){ text.bytes, len });
+        if (line.len > 0 && line.bytes[0] != '>') {
+            read_line(command, line);
+            return;
+        }
+        text.bytes += step;
+        text.len -= step;
+    }
+}
+
+void mail_command_read(struct mail_command *command, struct mime_parser *parser, const char *local, const char *bytes, size_t len)
+{
+    const struct mime_message *message = mime_parse(parser, bytes, len);
+    const struct mime_header *subject = mime_header(message, &message->parts[0], "Subject");
+    const char *plus = strrchr(local, '+'), *token = plus != NULL ? plus + 1 : local;
+    struct html html;
+    *command = (struct mail_command){ .automatic = is_automatic(message), .word = "list" };
+    command->has_token = token_parse(command->token, token, strlen(token));
+    if (subject != NULL && read_line(command, subject->value))
+        return;
+    for (size_t i = 0; i < message->part_count; i++) {
+        const struct mime_part *part = &message->parts[i];
+        if (part->composite || part->text.len == 0 || part->file_name.len > 0)
+            continue;
+        if (!mime_type_is(part, "text", "html")) {
+            read_text(command, part->text);
+        } else {
+            html_read(parser, part->text, &html);
+            read_text(command, html.text);
+        }
+        return;
+    }
+}

@@ -1,0 +1,522 @@
+"""What recipients hear of their quarantine and do about it: digests, pages, commands by mail. Rows S30 to S36 and S38."""
+import email
+import email.policy
+import http.client
+import os
+import random
+import re
+import signal
+import smtplib
+import socket
+import subprocess
+import urllib.parse
+
+import pytest
+
+from chromium import Browser, needs_chromium
+from coordinators import BIN, PATIENCE, Coordinators, hold_port, wait_until
+from spooling import BODY, Edge, new_id
+from test_quarantine import SETS, SPAM, conserved
+from test_spool_conversations import empty
+
+ALICE, BOB, STRANGER = "alice@example.edu", "Bob@example.edu", "eve@elsewhere.example"
+HOP = "a.example"
+URL = "https://quarantine.example.edu"
+WEB = f"""
+[cluster]
+contact = Help desk, +49 89 1234
+
+[web]
+digest_from = quarantine@example.edu
+digest_times = 00:00
+digest_timezone = UTC
+digest_messages = 3
+web_url = {URL}
+web_mail = commands@quarantine.example.edu
+web_rate = 100000
+"""
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    with Coordinators(2, sets=SETS) as made:
+        common = made.dir / "common.conf"
+        common.write_text(common.read_text() + WEB)
+        made.start()
+        made.add_key("edge-1", "edge")
+        policy = tmp_path_factory.mktemp("policy")
+        (policy / "local-host-names").write_text("example.edu\n")
+        made.ctl("policy", "apply", policy)
+        yield made
+
+
+@pytest.fixture
+def edge(two):
+    for name in two.names:
+        wait_until(lambda n=name: two.http("/readyz", n)[0] == 200, 30, f"{name} is ready")
+    two.pg.query("TRUNCATE quarantine_message, quarantine_copy, quarantine_usage, personal_list, digest, web_token, web_answer")
+    empty(two)
+    node = two.node("edge-1", "edge")
+    assert node.hello() is not None
+    yield Edge(node)
+    node.close()
+    conserved(two)
+
+
+def yesterday(two):
+    """What is there came before the slot of today."""
+    two.pg.query("UPDATE quarantine_copy SET kept_at = kept_at - interval '1 day' WHERE NOT digested")
+
+
+def letters(edge, amount):
+    """So many messages of our own, delivered: (recipient, message)."""
+    found = []
+
+    def look():
+        for lease in edge.claim() or []:
+            assert lease.envelope.sender == b"" and lease.envelope.dsn and lease.envelope.scanned
+            found.append((lease.who[0].address.decode(), email.message_from_bytes(edge.fetch(lease.id), policy=email.policy.default)))
+            edge.deliver(lease)
+        return len(found) >= amount
+    wait_until(look, 60, f"{amount} letters")
+    return sorted(found, key=lambda one: one[0])
+
+
+def text_of(letter, kind="plain"):
+    return letter.get_body((kind,)).get_content()
+
+
+def tokens(letter):
+    """Of the person's page, and of the messages in their order."""
+    text = text_of(letter)
+    return re.search(rf"{URL}/q/(\w{{32}})", text)[1], re.findall(rf"{URL}/m/(\w{{32}})", text)
+
+
+SUBJECT = "=?utf-8?q?Gr=C3=BC=C3=9Fe_an?= =?utf-8?b?5LiW55WM?= <b>&amp; \u202e"
+
+
+def hostile(subject=SUBJECT):
+    return f"From: \"Your Bank\" <bank@spam.example>\r\nTo: you\r\nSubject: {subject}\r\n\r\nhello\r\n".encode()
+
+
+@pytest.mark.sanitized
+def test_digests(two, edge):
+    """S31, S32, S38: one for each recipient and slot, whoever leads; none for strangers, and none when nothing is new."""
+    first, second = new_id(), new_id()
+    edge.stored(first, ((ALICE, HOP, "spam"), (BOB, HOP, "spam"), (STRANGER, HOP, "spam")), body=hostile(), sender=b"<script>@spam.example", **SPAM)
+    edge.stored(second, ((ALICE, HOP, "virus"),), scanned=False, **SPAM)
+    wait_until(lambda: edge.claim() == [], 10, "nothing is told of what came in this slot")
+    yesterday(two)
+    (to_bob, bob), (to_alice, alice) = letters(edge, 2)
+    assert (to_bob, to_alice) == (BOB, ALICE) and edge.claim() == []
+    assert alice["Subject"] == "Your quarantine: 2 new messages" and bob["Subject"] == "Your quarantine: 1 new message"
+    assert alice["Auto-Submitted"] == "auto-generated" and alice["From"].addresses[0].addr_spec == "quarantine@example.edu" and alice["To"].addresses[0].addr_spec == ALICE
+    for kind in ("plain", "html"):
+        text = text_of(alice, kind)
+        assert "Gr\u00fc\u00dfe an\u4e16\u754c" in text and "\u202e" not in text and "Help desk, +49 89 1234" in text, text
+        assert "61.50" in text and "has a virus" in text
+    rich = text_of(alice, "html")
+    assert "<script" not in rich and "<b>" not in rich and "&#60;b&#62;&#38;amp;" in rich and "src=" not in rich and "viewport" in rich
+    page, opened = tokens(alice)
+    assert len(opened) == 2 and len({page, *opened, *tokens(bob)[1], tokens(bob)[0]}) == 5, "no token is like another"
+    assert f"commands+{opened[0]}@quarantine.example.edu" in text_of(alice)
+    assert all(len(line) <= 998 for line in alice.as_bytes().splitlines())
+    assert two.pg.query("SELECT count(*) FROM web_token") == [["5"]] and page.encode().hex() not in str(two.pg.query("SELECT hash FROM web_token"))
+    assert two.pg.query("SELECT recipient, told, id <> '' FROM digest ORDER BY recipient") == [[ALICE, "2", "t"], [BOB.lower(), "1", "t"], [STRANGER, "0", "f"]]
+
+    again = new_id()
+    edge.stored(again, ((ALICE, HOP, "spam"), (BOB, HOP, "blocklist")), **SPAM)
+    yesterday(two)
+    looked = two.metric("weir_db_units_total{node=\"coordinator-1\",outcome=\"ok\"}")
+    wait_until(lambda: two.metric("weir_db_units_total{node=\"coordinator-1\",outcome=\"ok\"}") > looked + 20, 60, "the leader has had turns")
+    assert edge.claim() == [], "a slot has one digest"
+    two.pg.query("UPDATE digest SET slot = '2000-01-01 00:00'")
+    (who, letter), = letters(edge, 1)
+    assert who == ALICE and "1 new message" in letter["Subject"], "each message is told of once, and not of a sender that one blocked"
+    two.pg.query("UPDATE digest SET slot = '2000-01-02 00:00' WHERE slot > '2001'")
+    looked = two.metric("weir_db_units_total{node=\"coordinator-1\",outcome=\"ok\"}")
+    wait_until(lambda: two.metric("weir_db_units_total{node=\"coordinator-1\",outcome=\"ok\"}") > looked + 20, 60, "the leader has had turns")
+    assert edge.claim() == [], "nothing is new"
+
+
+def test_slots(two):
+    """S31: each time of day happens once on each day, also on those when the clock is put forward or back."""
+    def slots(moments, times="{09:00,15:00}", zone="Europe/Berlin"):
+        return [two.pg.query(f"SELECT slot FROM digest_slot('{moment}', '{times}', '{zone}')")[0][0] for moment in moments]
+    assert slots(["2026-11-22 07:59:59Z", "2026-11-22 08:00Z", "2026-11-22 14:00Z", "2026-07-22 07:00Z"]) == [
+        "2026-11-21 15:00", "2026-11-22 09:00", "2026-11-22 15:00", "2026-07-22 09:00"]
+    night = [f"2026-03-29 {hour:02}:{minute:02}Z" for hour in range(0, 4) for minute in range(0, 60, 10)]
+    seen = slots(night, "{02:30}")
+    assert seen == ["2026-03-28 02:30"] * seen.index("2026-03-29 02:30") + ["2026-03-29 02:30"] * (24 - seen.index("2026-03-29 02:30")), "one that is left out comes once"
+    night = [f"2026-10-25 {hour:02}:{minute:02}Z" for hour in range(0, 3) for minute in range(0, 60, 10)]
+    seen = slots(night, "{02:30}")
+    assert seen == ["2026-10-24 02:30"] * seen.index("2026-10-25 02:30") + ["2026-10-25 02:30"] * (18 - seen.index("2026-10-25 02:30")), "one that comes twice, too"
+
+
+def test_leaders_that_are_killed(two, edge):
+    """Whenever the leader dies, each recipient has one digest of the slot, and nothing is lost."""
+    ident = new_id()
+    people = [f"user{number}@example.edu" for number in range(60)]
+    edge.stored(ident, [(who, HOP, "spam") for who in people], **SPAM)
+    yesterday(two)
+    for turn in range(3):
+        name = next((one for one in two.names if two.metric(f'weir_leader{{node="{one}"}}', one) == 1), two.names[0])
+        made = int(two.pg.query("SELECT count(*) FROM digest")[0][0])
+        wait_until(lambda m=made: int(two.pg.query("SELECT count(*) FROM digest")[0][0]) > min(m, 55), 60, "digests are made")
+        two.stop(name, signal.SIGKILL)
+        two.start(name)
+    wait_until(lambda: two.pg.query("SELECT count(*) FROM digest") == [["60"]], 90, "everybody has one")
+    edge.node.close()
+    edge = Edge(two.node("edge-1", "edge"))
+    wait_until(lambda: edge.node.hello() is not None, 30, "the edge is welcome")
+    told = [who for who, _ in letters(edge, 60)]
+    assert sorted(told) == sorted(people) and edge.claim() == []
+    edge.node.close()
+
+
+# ---- pages ----
+
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+
+
+class Web:
+    """A weir-web, with the rights that it has, and a connection to it that is kept."""
+
+    def __init__(self, two, **sets):
+        two.pg.query("DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'weir_web') THEN CREATE ROLE weir_web LOGIN; END IF;"
+                     " ALTER ROLE weir_web LOGIN; END $$; SELECT web_grant('weir_web')")
+        self.held = [hold_port(), hold_port()]
+        self.port, self.operators = (held.getsockname()[1] for held in self.held)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.mail_port = free.getsockname()[1]
+        database = two.pg.conninfo.replace("user=weir", "user=weir_web")
+        sets = {"web_database": database, "web_listen": f"127.0.0.1:{self.port}", "web_metrics": f"127.0.0.1:{self.operators}",
+                "web_mail_listen": f"127.0.0.1:{self.mail_port}", **sets}
+        words = [word for key, value in sets.items() for word in ("--set", f"{key}={value}")]
+        self.log = two.dir / f"web-{self.port}.log"
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen([BIN / "weir-web", "-c", two.dir / "common.conf", "--name", "web-1", *words], stderr=log)
+        self.kept = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30 * PATIENCE)
+        wait_until(lambda: self.operator("/readyz")[0] == 200, 30, lambda: self.log.read_text())
+
+    def operator(self, path):
+        try:
+            asked = http.client.HTTPConnection("127.0.0.1", self.operators, timeout=10 * PATIENCE)
+            asked.request("GET", path)
+            answer = asked.getresponse()
+            return answer.status, answer.read().decode()
+        except OSError:
+            return 0, ""
+
+    def ask(self, path, method="GET", body=None, headers=None):
+        """(status, text, headers)"""
+        for again in (True, False):
+            try:
+                self.kept.request(method, path, body, headers or {})
+                answer = self.kept.getresponse()
+                return answer.status, answer.read().decode(), answer.headers
+            except (http.client.HTTPException, OSError):
+                self.kept.close()
+                if not again:
+                    raise
+
+    def get(self, path):
+        status, text, _ = self.ask(path)
+        return status, text
+
+    def post(self, path, act, page=None, **fields):
+        """By the form of the page that is there."""
+        shown = page or self.get(path)[1]
+        form = re.search(r'name="form" value="(\w{64})"', shown)[1]
+        return self.ask(path, "POST", urllib.parse.urlencode({"form": form, "act": act, **fields}), FORM)[:2]
+
+    def mail(self, local, subject, body="", sender="somebody@elsewhere.example", **fields):
+        with smtplib.SMTP("127.0.0.1", self.mail_port, timeout=30 * PATIENCE) as client:
+            head = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in {"Subject": subject, **fields}.items())
+            client.sendmail(sender, [f"{local}@quarantine.example.edu"], f"From: {sender}\r\n{head}\r\n{body}\r\n")
+
+    def close(self):
+        self.kept.close()
+        self.process.terminate()
+        status = self.process.wait(30 * PATIENCE)
+        for held in self.held:
+            held.close()
+        assert status == 0, self.log.read_text()
+
+
+@pytest.fixture(scope="module")
+def web(two):
+    made = Web(two)
+    yield made
+    made.close()
+
+
+def told(two, edge, *stores):
+    """Stores messages, and gives what their digests have: the recipients' tokens."""
+    people = set()
+    for pairs, facts in stores:
+        ident = new_id()
+        edge.stored(ident, [(who, HOP, reason) for who, reason in pairs], **{**SPAM, **facts})
+        people |= {who for who, reason in pairs if reason not in ("blocklist", "outbreak")}
+    yesterday(two)
+    found = {who: tokens(letter) for who, letter in letters(edge, len(people))}
+    two.pg.query("UPDATE digest SET slot = (random() || '')")
+    return found
+
+
+@pytest.mark.sanitized
+def test_pages(two, edge, web):
+    """S30, S32 to S36: each sees and changes what is theirs, by a form; nothing else opens anything."""
+    found = told(two, edge, (((ALICE, "spam"), (BOB, "spam")), {"body": hostile()}), (((ALICE, "virus"),), {"scanned": False}), (((ALICE, "spam"),), {}))
+    page, (own, virus, spam) = found[ALICE]
+    if "Bank" not in web.get(f"/m/{spam}")[1]:
+        spam, own = own, spam
+    (bobs,), before = found[BOB][1], two.pg.query("SELECT id, number, state, changed_at FROM quarantine_copy ORDER BY 1, 2")
+    status, text, headers = web.ask(f"/m/{spam}")
+    assert status == 200 and "bank@spam.example" in text and "Gr\u00fc\u00dfe an\u4e16\u754c" in text and "hello" in text and "\u202e" not in text
+    assert headers["Content-Security-Policy"] == "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    assert headers["Cache-Control"] == "no-store" and headers["X-Content-Type-Options"] == "nosniff" and "script" not in text.lower()
+    listed = web.get(f"/q/{page}")[1]
+    assert listed.count("<li class") == 3 and listed.count(">Release<") == 2 and ALICE in listed and BOB not in listed
+    assert web.get(f"/q/{found[BOB][0]}")[1].count("<li class") == 1
+    ids = re.findall(r'/m/(\w{20})"', listed)
+    for path in (f"/m/{spam}", f"/m/{virus}", f"/q/{page}", f"/q/{page}/m/{ids[0]}", f"/q/{page}/senders", f"/m/{spam}?act=release", f"/q/{page.upper()}"):
+        assert web.get(path)[0] == 200, path
+        assert web.ask(path, "HEAD")[0] == 200
+    assert two.pg.query("SELECT id, number, state, changed_at FROM quarantine_copy ORDER BY 1, 2") == before and edge.claim() == [], "who only looks changes nothing"
+
+    nothing = web.get("/m/" + "0" * 32)
+    assert nothing[0] == 404 and "opens nothing" in nothing[1]
+    form = re.search(r'name="form" value="(\w{64})"', text)[1]
+    bobs_form = re.search(r'name="form" value="(\w{64})"', web.get(f"/m/{bobs}")[1])[1]
+    bobs_only = two.pg.query(f"SELECT id FROM quarantine_copy WHERE recipient = '{BOB.lower()}'")[0][0]
+    not_his = next(one for one in ids if one != bobs_only)
+    for path in (f"/m/{spam[:-1]}", f"/m/{spam}0", f"/m/{spam[:-1]}{'0' if spam[-1] != '0' else '1'}", f"/m/{page}", f"/q/{spam}", f"/q/{page}/m/{new_id()}", "/", "/q/", "/m/",
+                 f"/q/{found[BOB][0]}/m/{not_his}", "/livez", "/metrics", "/readyz", f"/m/{spam}/", f"/q/{page}/other", "/%00", f"/q/{page}?after=x", "/style.cs"):
+        assert web.get(path) == nothing, path
+    encoded = urllib.parse.urlencode({"form": form, "act": "release"})
+    for words, given in ((encoded.replace(form, bobs_form), FORM), ("act=release", FORM), (encoded, {}), (encoded, {**FORM, "Sec-Fetch-Site": "cross-site"}),
+                         (encoded, {**FORM, "Origin": "https://evil.example"}), (encoded.replace("release", "free"), FORM), (encoded, {"Content-Type": "text/plain"})):
+        assert web.ask(f"/m/{spam}", "POST", words, given)[:2] == nothing, (words, given)
+    assert edge.claim() == []
+    assert web.ask(f"/m/{spam}", "PUT", encoded, FORM)[0] == 501
+
+    assert "administrator" in web.post(f"/m/{virus}", "release", text.replace(form, re.search(r'value="(\w{64})"', web.get(f"/m/{virus}")[1])[1]))[1] and edge.claim() == []
+    status, done = web.post(f"/m/{spam}", "safe")
+    assert status == 200 and "delivered to you" in done
+    status, done = web.post(f"/m/{spam}", "release", text)
+    assert status == 200 and "on its way" in done
+    lease, = edge.claim()
+    assert [who.address.decode() for who in lease.who] == [ALICE] and edge.deliver(lease) == 1
+    for path, method, words in ((f"/m/{spam}", "GET", None), (f"/m/{spam}", "POST", encoded), (f"/q/{page}/m/{lease.id}", "GET", None)):
+        assert web.ask(path, method, words, FORM)[:2] == nothing, "what is released is opened no more"
+    assert web.get(f"/m/{bobs}")[0] == 200, "the other one's copy is where it was"
+    assert web.post(f"/m/{bobs}", "block")[0] == 200 and web.post(f"/m/{bobs}", "delete")[0] == 200 and web.get(f"/m/{bobs}") == nothing
+    assert web.get(f"/q/{found[BOB][0]}")[1].count("<li class") == 0
+    assert two.pg.query("SELECT recipient, sender, kind FROM personal_list ORDER BY 1") == [[ALICE, "bank@spam.example", "safe"], [BOB.lower(), "bank@spam.example", "block"]]
+    senders = f"/q/{page}/senders"
+    assert "bank@spam.example" in web.get(senders)[1] and "done" not in web.post(senders, "safe", sender="nobody")[1]
+    assert web.post(senders, "block", sender="@evil.example")[0] == 200 and web.post(senders, "forget", sender="bank@spam.example")[0] == 200
+    assert two.pg.query(f"SELECT sender, kind FROM personal_list WHERE recipient = '{ALICE}'") == [["@evil.example", "block"]]
+    assert [row[0] for row in two.pg.query("SELECT action FROM audit_action WHERE who LIKE 'recipient%' ORDER BY number")][:3] == ["personal safe", "quarantine release", "personal block"]
+    two.pg.query("UPDATE web_token SET expires_at = now() - interval '1 second'")
+    assert web.get(f"/q/{page}") == nothing and web.get(f"/m/{own}") == nothing, "what is over opens nothing"
+    assert "weir_web_acts_total{node=\"web-1\",act=\"release\",outcome=\"released\"} 1" in web.operator("/metrics")[1]
+
+
+def test_tampered_requests(two, edge, web):
+    """1,000 of them: no 5xx, and nobody's words."""
+    found = told(two, edge, (((ALICE, "spam"), (BOB, "spam")), {"body": hostile("the secret")}))
+    page, (spam,) = found[ALICE]
+    form = re.search(r'name="form" value="(\w{64})"', web.get(f"/m/{spam}")[1])[1]
+    ident = two.pg.query("SELECT id FROM quarantine_message")[0][0]
+    before = two.pg.query("SELECT recipient, state FROM quarantine_copy ORDER BY 1")
+    seed = int(os.environ.get("WEIR_SEED", random.SystemRandom().randrange(1 << 32)))
+    print(f"WEIR_SEED={seed}")
+    dice = random.Random(seed)
+    alphabet = b"0123456789abcdefghjkmnpqrstvwxyz/%.?&=;:@\\'\"<>-_ \x00\x7f\xff"
+    good = [f"/m/{spam}", f"/q/{page}", f"/q/{page}/m/{ident}", f"/q/{page}/senders", f"/q/{page}?after=2026-11-22T10:00:00.000000Z%20{ident}%200"]
+    bodies = [f"form={form}&act={act}" for act in ("release", "delete", "safe", "block", "forget")]
+
+    def tamper(text):
+        changed = bytearray(text.encode())
+        for _ in range(dice.randint(1, 3)):
+            at = dice.randrange(3, len(changed))
+            kind = dice.randrange(3)
+            if kind == 0:
+                changed[at] = dice.choice(alphabet)
+            elif kind == 1:
+                del changed[at:at + dice.randint(1, 40)]
+            else:
+                changed[at:at] = bytes(dice.choice(alphabet) for _ in range(dice.randint(1, 20)))
+            if len(changed) < 5:
+                break
+        return bytes(changed)
+
+    statuses = {}
+    for number in range(1000):
+        path, method = dice.choice(good), dice.choice(("GET", "GET", "POST", "HEAD"))
+        body = dice.choice(bodies).encode() if method == "POST" else b""
+        if method == "POST" and dice.random() < 0.7:
+            body = tamper(body.decode()).replace(form.encode(), b"0" * 64)
+        elif method == "POST":
+            path = tamper(path.replace(page, "0" * 32).replace(spam, "1" * 32)).decode("latin-1")
+        else:
+            path = tamper(path).decode("latin-1")
+        kind = dice.choice(("application/x-www-form-urlencoded", "application/x-www-form-urlencoded", "text/plain", "multipart/form-data; boundary=x", "\x01"))
+        asked = method.encode() + b" " + path.encode("latin-1") + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: " + kind.encode() + \
+            b"\r\nContent-Length: " + str(len(body)).encode() + b"\r\n\r\n" + body
+        with socket.create_connection(("127.0.0.1", web.port), timeout=30 * PATIENCE) as client:
+            client.sendall(asked)
+            answer = b""
+            try:
+                while got := client.recv(65536):
+                    answer += got
+            except ConnectionResetError:
+                pass
+        status = int(answer.split()[1]) if answer else 0
+        statuses[status] = statuses.get(status, 0) + 1
+        assert status in (0, 200, 400, 404, 501), (seed, asked, answer)
+        if status != 200:
+            assert b"secret" not in answer and b"example.edu" not in answer and ident.encode() not in answer, (seed, asked, answer)
+        assert b"bob@" not in answer.lower(), (seed, asked)
+    print(statuses)
+    assert statuses.get(404, 0) > 300 and web.process.poll() is None
+    assert two.pg.query("SELECT recipient, state FROM quarantine_copy ORDER BY 1") == before and two.pg.query("SELECT * FROM personal_list") == []
+
+
+def test_limits_of_the_web(two, edge):
+    """web_rate, per client, as a trusted proxy names it; a database that is gone."""
+    found = told(two, edge, (((ALICE, "spam"),), {}))
+    path = f"/m/{found[ALICE][1][0]}"
+    few = Web(two, web_rate=5, web_proxies="127.0.0.0/8", web_clients=2, web_mail_sessions=1)
+    try:
+        statuses = [few.ask(path, headers={"X-Forwarded-For": "198.51.100.1, 192.0.2.1"})[0] for _ in range(6)]
+        assert statuses == [200] * 5 + [429] and few.ask(path, headers={"X-Forwarded-For": "192.0.2.1, 192.0.2.2"})[0] == 200
+        assert few.ask(path, headers={"X-Forwarded-For": "192.0.2.3"})[0] == 200
+        shown = few.operator("/metrics")[1]
+        assert 'weir_web_limited_total{node="web-1"} 1' in shown and 'weir_web_clients{node="web-1"} 2' in shown
+        with smtplib.SMTP("127.0.0.1", few.mail_port, timeout=30 * PATIENCE), pytest.raises(smtplib.SMTPConnectError, match="421"):
+            smtplib.SMTP("127.0.0.1", few.mail_port, timeout=30 * PATIENCE)
+    finally:
+        few.close()
+
+
+# ---- commands by mail ----
+
+@pytest.mark.sanitized
+def test_commands_by_mail(two, edge, web):
+    """S30: what comes with a token is done, and its owner is told, whoever wrote; nothing else is answered."""
+    found = told(two, edge, (((ALICE, "spam"), (BOB, "spam")), {"body": hostile()}), (((ALICE, "virus"),), {"scanned": False}), (((ALICE, "spam"),), {}))
+    page, opened = found[ALICE]
+    answers = lambda: int(two.pg.query("SELECT count(*) FROM web_answer")[0][0])
+    asked = two.pg.query("SELECT coalesce(max(number), 0) FROM web_answer")
+    web.mail("commands+" + "0" * 32, "release")
+    web.mail("commands", "release")
+    web.mail(f"commands+{opened[0]}", "release", Auto_Submitted="auto-replied")
+    web.mail(f"commands+{opened[0]}", "release", Precedence="bulk")
+    web.mail(f"commands+{opened[0]}", "release", sender="")
+    assert answers() == 0 and edge.claim() == [] and asked == two.pg.query("SELECT coalesce(max(number), 0) FROM web_answer"), "nobody is answered, and nothing done"
+
+    web.mail(f"commands+{page}", "Re: what is this?", "list please")
+    (who, letter), = letters(edge, 1)
+    assert who == ALICE and letter["Subject"] == "Your quarantine: an answer" and letter["Auto-Submitted"] == "auto-replied" and "3 messages to you" in text_of(letter)
+    again = tokens(letter)[1]
+    assert len(again) == 3 and not set(again) & set(opened), "an answer has links of its own"
+    virus = next(token for token in again if "has a virus" in web.get(f"/m/{token}")[1])
+    bank = next(token for token in again if "bank@spam.example" in web.get(f"/m/{token}")[1])
+    web.mail(f"commands+{virus.upper()}", "release", sender="mallory@elsewhere.example")
+    web.mail("commands", f"safe {bank}")
+    web.mail(f"commands+{found[BOB][1][0]}", "delete")
+    told_now = [(who, text_of(letter)) for who, letter in letters(edge, 3)]
+    assert [who for who, _ in told_now] == [BOB, ALICE, ALICE] and "Deleted." in told_now[0][1]
+    assert any("administrator" in text for who, text in told_now if who == ALICE) and any("delivered to you" in text for who, text in told_now if who == ALICE)
+    assert two.pg.query("SELECT count(*) FROM quarantine_copy WHERE state = 'released'") == [["0"]]
+    assert two.pg.query("SELECT recipient, sender, kind FROM personal_list") == [[ALICE, "bank@spam.example", "safe"]]
+    web.mail(f"commands+{bank}", "Question", "\r\n> quoted\r\nrelease\r\n")
+    found_now = {}
+
+    def released():
+        for lease in edge.claim() or []:
+            found_now[lease.envelope.dsn] = lease.who[0].address.decode()
+            edge.deliver(lease)
+        return len(found_now) == 2
+    wait_until(released, 60, "the message, and the answer")
+    assert found_now == {True: ALICE, False: ALICE}
+    web.mail(f"commands+{bank}", "release")
+    web.mail(f"commands+{found[BOB][1][0]}", "delete")
+    assert two.pg.query("SELECT count(*) FROM web_answer") == [["0"]] and edge.claim() == []
+
+
+# ---- a real browser ----
+
+VECTORS = os.path.join(os.environ.get("WEIR_CORPUS", ""), "vectors/mime/wooyun-xss/malious-sample")
+LIVE = b"""From: "<script>document.title='ran'</script>" <bank@spam.example>
+To: alice@example.edu
+Subject: =?utf-8?q?=3Cimg_src=3Dx_onerror=3D"document.title=3D'ran'"=3E_Gr=C3=BC=C3=9Fe?=
+MIME-Version: 1.0
+Content-Type: multipart/mixed; boundary=x
+
+--x
+Content-Type: text/html; charset=utf-8
+
+<p>Dear customer,</p><p>your account is <b>closed</b>. <a href="http://evil.example/">Log in</a></p><img src="http://evil.example/pixel.png">
+<script>document.title='ran'; fetch('http://evil.example/')</script><svg onload="document.title='ran'"></svg>
+<style>body{background:url(http://evil.example/css)}</style><iframe src="http://evil.example/"></iframe><form action="http://evil.example/"><input name=p></form>
+<meta http-equiv=refresh content="0;url=http://evil.example/">
+--x
+Content-Type: application/zip; name="<b onmouseover=alert(1)>invoice.zip"
+Content-Disposition: attachment
+
+x
+--x--
+""".replace(b"\n", b"\r\n")
+
+
+@needs_chromium
+def test_in_a_browser(two, edge, web):
+    """Nothing live of hostile mail, nothing asked of others; usable by keyboard alone, and on a phone. WEIR_PICTURES names a folder for pictures."""
+    names = sorted(os.listdir(VECTORS))[::4] if os.path.isdir(VECTORS) else []
+    bodies = [open(os.path.join(VECTORS, name), "rb").read() for name in names] + [LIVE]
+    found = told(two, edge, *[(((ALICE, "spam"),), {"body": body, "sender": b"bounce@spam.example"}) for body in bodies])
+    page = found[ALICE][0]
+    own = f"http://127.0.0.1:{web.port}/"
+    folder = os.environ.get("WEIR_PICTURES")
+    with Browser() as browser:
+        def look(path, name=None):
+            browser.open(own + path)
+            assert browser.evaluate("document.title") in ("Your quarantine", "A message in your quarantine", "Your senders", "Nothing here"), path
+            assert not browser.wider_than_screen(), path
+            live = "document.querySelectorAll('script, img, iframe, object, embed, svg, base, meta[http-equiv], style, [onload], [onerror], [onmouseover]').length"
+            assert browser.evaluate(live) == 0, (path, browser.dom())
+            if folder and name:
+                browser.picture(os.path.join(folder, name + ".png"))
+        look(f"q/{page}", "list")
+        paths = browser.evaluate("[...document.querySelectorAll('h2 a')].map(a => a.getAttribute('href').slice(1))")
+        browser.screen(390, 844)
+        look(f"q/{page}", "list-phone")
+        assert len(paths) == len(bodies)
+        for path in reversed(paths):
+            look(path, "message-phone" if path == paths[0] else None)
+        assert "Dear customer" in browser.text() and "evil.example" not in browser.text() and "<b onmouseover=alert(1)>invoice.zip" in browser.text(), browser.text()
+        browser.screen(dark=True)
+        look(f"q/{page}/senders", "senders-dark")
+        look(paths[0], "message-dark")
+        browser.screen()
+        look(paths[0], "message")
+        heights = browser.evaluate("[...document.querySelectorAll('button')].map(b => b.getBoundingClientRect().height)")
+        assert len(heights) == 4 and min(heights) >= 44, heights
+        for _ in range(20):
+            browser.key("Tab")
+            if browser.evaluate("document.activeElement.value") == "release":
+                break
+        assert browser.evaluate("document.activeElement.matches(':focus-visible')")
+        browser.loaded(lambda: browser.key("Enter"))
+        assert "on its way to you" in browser.text()
+        if folder:
+            browser.picture(os.path.join(folder, "released.png"))
+        assert [url for url in browser.requests if not url.startswith(own)] == [] and browser.dialogs == []
+        assert [one for one in browser.complaints if "favicon" not in one] == [], browser.complaints
+    lease, = edge.claim()
+    assert edge.deliver(lease) == 1
