@@ -31,7 +31,7 @@ def pytest_configure(config):
 
 # Files that take longest. Whole files are given out in the order of collection, and one of these at the end would run alone.
 LONGEST = ["spool_crashes", "patroni", "network", "spool", "interop", "spool_trouble", "policy", "coordinator", "relay", "port_25", "admin", "corpus", "cluster", "policy_versions",
-           "spool_conversations", "upgrade", "accounting", "spool_hops", "random", "state", "spool_random", "edge_master", "lagging", "coordinators", "scanners", "failover", "outage"]
+           "spool_conversations", "upgrade", "accounting", "spool_hops", "random", "dashboard", "state", "spool_random", "edge_master", "lagging", "coordinators", "scanners", "failover", "outage"]
 
 
 def pytest_collection_modifyitems(items):

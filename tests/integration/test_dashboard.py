@@ -180,6 +180,13 @@ def test_guesses_are_limited_and_an_unknown_name_is_no_different(c):
     assert c.metric('weir_dashboard_logins_total{node="coordinator-1",result="limited"}') >= 3
     operator(c, "passwd", "bert", who="bert")
     assert web.log_in("bert") == 303
+    c.pg.query("INSERT INTO operator_guess (name, client) SELECT 'guess ' || n, '127.0.0.1' FROM generate_series(1, 1000) AS n")
+    assert web.log_in("bert") == 429, "a client may not try one name after the other"
+    c.pg.query("UPDATE operator_guess SET at = at - interval '16 minutes'")
+    assert web.log_in("bert", X_Forwarded_For="192.0.2.1") == 303
+    assert c.pg.query("SELECT client FROM operator_session WHERE name = 'bert' ORDER BY began_at DESC LIMIT 1") == [["127.0.0.1"]], "no proxy: nobody's word for it"
+    c.pg.query("INSERT INTO operator_session (digest, name, client, used_at) SELECT 'old ' || n, 'bert', 'x', now() - interval '1 minute' FROM generate_series(1, 30) AS n")
+    assert web.log_in("bert") == 303 and c.pg.query("SELECT count(*) FROM operator_session WHERE name = 'bert'") == [["20"]] and web.get("/spool")[0] == 200
 
 
 @pytest.mark.sanitized
@@ -222,6 +229,7 @@ def test_two_operators_where_two_are_needed(c, anna):
     own = subprocess.run([BIN / "weirctl", "-c", c.config("anna"), "--json", "reputation", "set", "192.0.2.8", "allow", "--reason", "mine", "--expires", "2h", "--owner", "x"],
                          capture_output=True, text=True, check=True)
     wait_until(lambda: "Approve" in anna.get("/")[2], 30, "what waits for her")
+    assert re.search(r"[12] overrides wait for a second operator", Web(c).get("/")[2])
     assert anna.act("override approve", str(asked), "I know them")[0] == 200
     status, _, page = anna.act("override approve", str(json.loads(own.stdout)["pending"]), "me, too")
     assert status == 422 and "another operator has to approve it" in page
@@ -254,8 +262,11 @@ def test_the_flow_is_what_nodes_count(c, edge):
     wait_until(lambda: told(1), 30, "a sample with what the edge counted")
     flow = wait_until(lambda: told(3), 30, "a later one")
     assert [flow["total"][kind] for kind in ("delivered", "unknown", "busy", "refused reputation")] == [240, 15, 15, 120] and "accepted" not in flow["total"]
-    assert flow["hour"]["in"] >= 180 and flow["fresh"]
+    assert flow["hour"]["in"] >= 180 and flow["fresh"] and flow["total"]["unaccounted"] == 60
     assert re.search(r"by reputation, at connect <b>\d+</b> <span>80\.0 %", Web(c).get("/")[2]), "reputation's share of refusals"
+    c.pg.query("DELETE FROM dashboard_sample")  # a minute goes by
+    c.pg.query("INSERT INTO dashboard_sample (at, totals) SELECT clock_timestamp() - n * interval '1 second', '{\"unaccounted\": 60}' FROM generate_series(1, 50) AS n")
+    wait_until(lambda: "60 accepted recipients are not accounted for" in Web(c).get("/")[2], 30, "the alert")
 
 
 @pytest.mark.sanitized

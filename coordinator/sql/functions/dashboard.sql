@@ -1,23 +1,26 @@
 -- functions/dashboard.sql - the cluster at a glance: what the dashboard shows
 
--- What all nodes have counted, of what the dashboard draws.
+-- What all nodes have counted, of what the dashboard draws. unaccounted: accepted recipients of which no edge said what became of them.
 CREATE OR REPLACE FUNCTION dashboard_totals() RETURNS jsonb LANGUAGE sql STABLE AS $f$
-    SELECT coalesce(jsonb_object_agg(kind, total), '{}') FROM (
-        SELECT kind, sum((e->>'v')::numeric) AS total FROM (
-            SELECT e, CASE e->>'n'
-                WHEN 'weir_recipients_accepted_total' THEN 'in'
-                WHEN 'weir_recipients_total' THEN substring(e->>'l' FROM '^disposition="(delivered|bounced|discarded|quarantined)')
-                WHEN 'weir_edge_spool_recipients_total' THEN CASE WHEN e->>'l' LIKE '%"delivered"%' THEN 'delivered' END
-                WHEN 'weir_scans_total' THEN substring(e->>'l' FROM 'verdict="([a-z]+)"')
-                WHEN 'weir_smtp_replies_total' THEN CASE WHEN e->>'l' LIKE '%code="421"%' THEN 'busy' END
-                WHEN 'weir_smtp_sessions_total' THEN CASE WHEN e->>'l' ~ 'result="(busy|draining|limit|client-limit|memory)"' THEN 'busy' END -- 421 in place of the banner
-                WHEN 'weir_refusals_total' THEN 'refused ' || substring(e->>'l' FROM 'layer="([a-z_-]+)"')
-                WHEN 'weir_relay_refused_total' THEN 'refused relay'
-                END AS kind
-            FROM node_metrics m, jsonb_array_elements(m.metrics) AS e
+    WITH picked AS MATERIALIZED (
+        SELECT e->>'n' AS n, e->>'l' AS l, (e->>'v')::numeric AS v FROM node_metrics m, jsonb_array_elements(m.metrics) AS e
             WHERE e->>'n' IN ('weir_recipients_accepted_total', 'weir_recipients_total', 'weir_edge_spool_recipients_total', 'weir_scans_total', 'weir_smtp_replies_total',
-                'weir_smtp_sessions_total', 'weir_refusals_total', 'weir_relay_refused_total')) AS picked
-        WHERE kind IS NOT NULL GROUP BY kind) AS sums
+                'weir_smtp_sessions_total', 'weir_refusals_total', 'weir_relay_refused_total')
+    ), sorted AS (
+        SELECT v, CASE n
+            WHEN 'weir_recipients_accepted_total' THEN 'in'
+            WHEN 'weir_recipients_total' THEN substring(l FROM '^disposition="(delivered|bounced|discarded|quarantined)')
+            WHEN 'weir_edge_spool_recipients_total' THEN CASE WHEN l LIKE '%"delivered"%' THEN 'delivered' END
+            WHEN 'weir_scans_total' THEN substring(l FROM 'verdict="([a-z]+)"')
+            WHEN 'weir_smtp_replies_total' THEN CASE WHEN l LIKE '%code="421"%' THEN 'busy' END
+            WHEN 'weir_smtp_sessions_total' THEN CASE WHEN l ~ 'result="(busy|draining|limit|client-limit|memory)"' THEN 'busy' END -- 421 in place of the banner
+            WHEN 'weir_refusals_total' THEN 'refused ' || substring(l FROM 'layer="([a-z_-]+)"')
+            WHEN 'weir_relay_refused_total' THEN 'refused relay'
+            END AS kind FROM picked
+        UNION ALL SELECT CASE n WHEN 'weir_recipients_accepted_total' THEN v ELSE -v END, 'unaccounted' FROM picked
+            WHERE n = 'weir_recipients_accepted_total' OR (n = 'weir_recipients_total' AND l ~ 'disposition="(delivered|bounced|discarded|quarantined|spooled)[":]')
+    )
+    SELECT coalesce(jsonb_object_agg(s.kind, s.total), '{}') FROM (SELECT kind, sum(v) AS total FROM sorted WHERE kind IS NOT NULL GROUP BY kind) AS s
 $f$;
 
 -- The leader's; an hour of them is kept.
@@ -52,6 +55,9 @@ CREATE OR REPLACE FUNCTION dashboard_alerts(silence interval) RETURNS TABLE (lev
             WHERE EXISTS (SELECT FROM node_known n WHERE n.role = r.role) AND NOT EXISTS (SELECT FROM node_known n WHERE n.role = r.role AND n.state = 'active' AND NOT n.lost)
         UNION ALL SELECT 'bad', format('%s has been lost for %s s', s.name, round(s.silent_seconds)) FROM node AS s WHERE s.state = 'lost'
         UNION ALL SELECT 'bad', format('an open relay: %s of %s (%s)', t.listener, t.node, t.endpoint) FROM relay_test t WHERE t.verdict = 'open'
+        -- in flight are some at any moment; the same ones for a minute are not
+        UNION ALL SELECT 'bad', format('%s accepted recipients are not accounted for', min(s.totals->>'unaccounted')) FROM dashboard_sample AS s
+            WHERE s.at > clock_timestamp() - interval '1 minute' HAVING count(*) > 8 AND min(s.totals->>'unaccounted') = max(s.totals->>'unaccounted') AND min(s.totals->>'unaccounted') <> '0'
         UNION ALL SELECT 'warn', format('%s''s clock is %s ms off the database''s', s.name, s.skew_ms) FROM node AS s WHERE abs(s.skew_ms) > 2000
         UNION ALL SELECT 'warn', format('%s runs %s, others do not', min(s.name), s.version) FROM node AS s WHERE s.version <> '' AND s.processes > 0
             GROUP BY s.version HAVING count(*) < (SELECT count(*) FROM node AS o WHERE o.version <> '' AND o.processes > 0) / 2.0
