@@ -19,7 +19,7 @@ const char page_style[] =
     "body{margin:0;overflow-wrap:anywhere;background:var(--page);color:var(--ink);font:16px/1.5 system-ui,-apple-system,'Segoe UI',Roboto,sans-serif}\n"
     "header,main,footer{max-width:860px;margin:0 auto;padding:0 16px}\n"
     "header{padding-top:20px}\nh1{font-size:1.4rem;margin:0}\nh2{font-size:1.15rem;margin:0 0 4px;overflow-wrap:anywhere}\n"
-    "header p,.soft,footer{color:var(--soft);font-size:.9rem;margin:4px 0;overflow-wrap:anywhere}\nfooter{padding-top:16px;padding-bottom:32px}\n"
+    "header p,.soft{color:var(--soft);font-size:.9rem;margin:4px 0}\nfooter{padding-top:16px;padding-bottom:32px;color:var(--soft);font-size:.9rem}\n"
     "nav{margin:12px 0;display:flex;gap:16px;flex-wrap:wrap}\na{color:var(--main)}\n"
     ".card{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:14px 16px;margin:12px 0}\n"
     ".card p{margin:4px 0;overflow-wrap:anywhere}\n"
@@ -30,7 +30,7 @@ const char page_style[] =
     ":focus-visible{outline:3px solid var(--main);outline-offset:2px}\n"
     "pre{white-space:pre-wrap;overflow-wrap:anywhere;font:inherit;margin:0}\n"
     "dl{display:grid;grid-template-columns:max-content minmax(0,1fr);gap:4px 14px;margin:8px 0}\ndt{color:var(--soft)}\ndd{margin:0;overflow-wrap:anywhere}\n"
-    "ul.plain{list-style:none;padding:0;margin:0}\nsummary{cursor:pointer;min-height:44px;display:flex;align-items:center}\n"
+    "ul.plain{list-style:none;padding:0;margin:0}\nsummary{cursor:pointer;padding:10px 0}\n"
     ".all{font:.85rem/1.4 ui-monospace,monospace}\n";
 
 static void add(struct text *out, const char *words)
@@ -217,7 +217,7 @@ static void add_attachments(struct text *out, const struct mime_message *message
         add_span(out, part->type, 40);
         text_puts(out, "/");
         add_span(out, part->subtype, 80);
-        text_printf(out, ", %zu bytes)</li>\n", part->bytes.len);
+        text_printf(out, ", %zu byte%s)</li>\n", part->bytes.len, part->bytes.len == 1 ? "" : "s");
     }
     if (shown > 0)
         text_puts(out, "</ul><p class=\"soft\">They are not opened here.</p></section>\n");

@@ -54,7 +54,7 @@ def two(tmp_path_factory):
 def edge(two):
     for name in two.names:
         wait_until(lambda n=name: two.http("/readyz", n)[0] == 200, 30, f"{name} is ready")
-    two.pg.query("TRUNCATE quarantine_message, quarantine_copy, quarantine_usage, personal_list, digest, web_token, web_answer")
+    two.pg.query("TRUNCATE quarantine_message, quarantine_copy, quarantine_usage, personal_list, digest, web_token, web_answer, learn_queue CASCADE")
     empty(two)
     node = two.node("edge-1", "edge")
     assert node.hello() is not None
@@ -309,6 +309,7 @@ def test_pages(two, edge, web):
     assert status == 200 and "on its way" in done
     lease, = edge.claim()
     assert [who.address.decode() for who in lease.who] == [ALICE] and edge.deliver(lease) == 1
+    assert two.pg.query("SELECT kind, who, personal FROM learn_queue") == [["ham", ALICE, "t"]], "who releases spam says that it is none"
     for path, method, words in ((f"/m/{spam}", "GET", None), (f"/m/{spam}", "POST", encoded), (f"/q/{page}/m/{lease.id}", "GET", None)):
         assert web.ask(path, method, words, FORM)[:2] == nothing, "what is released is opened no more"
     assert web.get(f"/m/{bobs}")[0] == 200, "the other one's copy is where it was"

@@ -60,7 +60,7 @@ BEGIN
         WHERE q.id = wanted AND web_numbers(who, wanted) <> '{}' AND b.position + octet_length(b.data) > start;
 END $f$;
 
--- 'released', 'refused' (it is not spam, but a virus or the like: an operator's to decide), or 'gone': there is no copy that waits.
+-- Teaches the spam engine that it is none. 'released', 'refused' (it is not spam, but a virus or the like: an operator's to decide), or 'gone': there is no copy that waits.
 CREATE OR REPLACE FUNCTION web_quarantine_release(who text, wanted text) RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $f$
 DECLARE
     numbers integer[] := web_numbers(who, wanted);
@@ -70,7 +70,9 @@ BEGIN
         RETURN 'gone';
     ELSIF EXISTS (SELECT FROM quarantine_copy c WHERE c.id = wanted AND c.number = ANY (numbers) AND NOT web_may_release(c.reason)) THEN
         RETURN 'refused';
-    ELSIF quarantine_release(wanted, numbers, mine, '', false) = 0 THEN
+    END IF;
+    PERFORM learn_from_quarantine(wanted, numbers[1], who, 'ham') FROM quarantine_copy c WHERE c.id = wanted AND c.number = numbers[1] AND c.reason = 'spam';
+    IF quarantine_release(wanted, numbers, mine, '', false) = 0 THEN
         RETURN 'gone';
     END IF;
     INSERT INTO audit_action (who, action, target, detail) VALUES (mine, 'quarantine release', wanted, '{}');
