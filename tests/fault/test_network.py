@@ -5,6 +5,7 @@ ends, and mail flows again soon after the network does.
 Every node, the database and the next hop live in network namespaces of their own (network.py). WEIR_NETWORK_SECONDS is how long each fault lasts;
 WEIR_SEED repeats which packets are lost.
 """
+import json
 import os
 import random
 import time
@@ -145,3 +146,28 @@ def test_network(farm, name):
     assert processes(farm) == before, "a process ended"
     if not noticed:
         weir.check_no_client_noticed({**answers[0], **answers[1]})
+
+
+def test_a_leader_that_is_cut_off_in_the_middle_leaves_the_rest_to_the_next(farm):
+    """Every scanner is to make one new generation, in turn. The leader is cut off from the database when it has begun that: the next one ends it, and when the first
+    is back it does nothing of it again."""
+    first = wait_until(lambda: next((n for n in (1, 2) if farm.metric("weir_leader", n) == 1), None), 60, "a leader")
+    second = 3 - first
+
+    def generations():
+        return {name: node["generation"] for name, node in farm.nodes().items() if node["role"] == "scanner"}
+
+    def turns():
+        return [(turn["state"], turn["given"] == turn["asked"], turn["result"]) for turn in json.loads(farm.weirctl("--json", "gc", "status").stdout)["turns"]]
+
+    before = generations()
+    farm.weirctl("gc", "--all")
+    wait_until(lambda: [turn for turn in turns() if turn[0] != "waiting"], 60, "the first turn")
+    farm.network.between(f"coordinator-{first}", DATABASE, "drop")
+    wait_until(lambda: farm.metric("weir_leader", second) == 1, 120, "another leader")
+    wait_until(lambda: turns() == [("idle", True, "done")] * len(SCANNERS), 120, "all turns are over")
+    after = generations()
+    farm.network.heal()
+    wait_until(lambda: flows(farm), 60, "mail flows as before")
+    wait_until(lambda: [farm.metric("weir_leader", n) for n in (first, second)] == [0, 1], 60, f"coordinator-{first} knows who leads")
+    assert generations() == after == {name: number + 1 for name, number in before.items()}, "each once"
