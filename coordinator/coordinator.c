@@ -51,6 +51,7 @@ struct coordinator {
     struct link_hub *hub;
     struct link_publisher *publisher;
     struct db *db, *desk; /* desk: for what takes long, which nodes must not wait for */
+    struct db *deciders[LIMITS_CONNECTIONS];
     struct cluster *cluster;
     struct beats *beats;
     struct audit *audit;
@@ -107,6 +108,8 @@ static void on_database_up(void *arg)
     http_database_up(coordinator->http);
     spool_database_up(coordinator->spool);
     db_start(coordinator->desk);
+    for (size_t i = 0; i < LIMITS_CONNECTIONS; i++)
+        db_start(coordinator->deciders[i]);
     reputation_changed(coordinator->reputation);
     on_pulse(-1, 0, coordinator); /* what was told before was written nowhere */
 }
@@ -277,6 +280,32 @@ static void make_desk(struct coordinator *coordinator)
     free(setup);
 }
 
+/* Sessions wait for decisions of limits, so those wait for nothing else. */
+static void make_deciders(struct coordinator *coordinator)
+{
+    const struct coordinator_settings *own = &coordinator->config->own;
+    for (size_t i = 0; i < LIMITS_CONNECTIONS; i++) {
+        char *application = xasprintf("weir %s limits%zu", coordinator->command->name, i + 1), *labels = xasprintf("connection=\"limits%zu\"", i + 1);
+        struct db_options options = {
+            .conninfo = coordinator->config->conninfo,
+            .application_name = application,
+            .setup = "SET synchronous_commit = off;",
+            .lineage = &coordinator->lineage,
+            .later = true,
+            .labels = labels,
+            .metrics = &coordinator->metrics,
+            .connect_timeout_ms = own->database_connect_timeout,
+            .answer_timeout_ms = own->database_timeout,
+            .session_timeout_ms = own->database_session,
+            .up = on_desk,
+            .down = on_desk,
+        };
+        coordinator->deciders[i] = db_new(coordinator->base, &options);
+        free(application);
+        free(labels);
+    }
+}
+
 static void on_disk_full(void *arg)
 {
     struct coordinator *coordinator = arg;
@@ -314,6 +343,7 @@ static bool make(struct coordinator *coordinator, const struct curve_keypair *pa
         return false;
     make_database(coordinator);
     make_desk(coordinator);
+    make_deciders(coordinator);
     struct cluster_options cluster = {
         .base = coordinator->base,
         .db = coordinator->db,
@@ -340,7 +370,7 @@ static bool make(struct coordinator *coordinator, const struct curve_keypair *pa
         return false;
     coordinator->personal = personal_new(coordinator->db, coordinator->questions, metrics);
     coordinator->verify = verify_new(coordinator->db, coordinator->questions, &config->own, metrics);
-    coordinator->limits = limits_new(coordinator->base, coordinator->db, coordinator->questions, metrics);
+    coordinator->limits = limits_new(coordinator->base, coordinator->deciders, coordinator->questions, metrics);
     coordinator->reputation = reputation_new(coordinator->base, coordinator->db, coordinator->desk, coordinator->questions, &config->own, metrics);
     struct relay_test_options relay_test = {
         .base = coordinator->base,
@@ -440,6 +470,7 @@ static bool make(struct coordinator *coordinator, const struct curve_keypair *pa
         .name = name,
         .db = coordinator->db,
         .desk = coordinator->desk,
+        .deciders = coordinator->deciders,
         .cluster = coordinator->cluster,
         .node_timeout_ms = silence,
         .connections_max = config->own.http_connections,
@@ -460,6 +491,8 @@ static void unmake(struct coordinator *coordinator)
         dashboard_rest(coordinator->dashboard);
     db_free(&coordinator->db);
     db_free(&coordinator->desk);
+    for (size_t i = 0; i < LIMITS_CONNECTIONS; i++)
+        db_free(&coordinator->deciders[i]);
     if (coordinator->beats != NULL)
         beats_forget(coordinator->beats, &coordinator->own_beat);
     http_free(&coordinator->http);

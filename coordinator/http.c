@@ -18,6 +18,7 @@
 #include "coordinator/exposition.h"
 #include "coordinator/http.h"
 #include "coordinator/http_door.h"
+#include "coordinator/limits.h"
 #include "common/process_stats.h"
 
 struct scrape {
@@ -98,6 +99,8 @@ static void on_readyz(struct evhttp_request *request, void *arg)
      * be back later. */
     bool up = db_is_up(http->options.db) && db_is_up(http->options.desk) && spool_is_up(http->options.spool) &&
               cluster_view(http->options.cluster)->epoch != 0;
+    for (size_t i = 0; i < LIMITS_CONNECTIONS; i++)
+        up = up && db_is_up(http->options.deciders[i]);
     if (!is_read(http, request))
         return;
     if (http->draining)

@@ -26,6 +26,7 @@ struct http_options {
     const char *listen; /* "127.0.0.1:7080" */
     const char *name;   /* this coordinator; borrowed */
     struct db *db, *desk; /* desk: only asked whether it is up */
+    struct db *const *deciders; /* LIMITS_CONNECTIONS; the same */
     const struct cluster *cluster;
     const struct spool *spool;
     struct dashboard *dashboard;

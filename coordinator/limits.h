@@ -9,10 +9,12 @@
 #include "coordinator/db.h"
 #include "coordinator/questions.h"
 
+#define LIMITS_CONNECTIONS 2
+
 struct limits_room;
 
-/* Registers for the question. */
-struct limits_room *limits_new(struct event_base *base, struct db *db, struct questions *questions, struct metrics *metrics);
-void limits_free(struct limits_room **room); /* after the db */
+/* Registers for the question. dbs: for nothing else. */
+struct limits_room *limits_new(struct event_base *base, struct db *const dbs[LIMITS_CONNECTIONS], struct questions *questions, struct metrics *metrics);
+void limits_free(struct limits_room **room); /* after its dbs */
 
 #endif

@@ -273,6 +273,19 @@ def audit_row(ident, index=0, **fields):
 
 
 @contextlib.contextmanager
+def locked(c, sql):
+    """Somebody else's transaction that has done this, and does not end."""
+    with subprocess.Popen([c.pg.bin + "/psql", "-XAtq", c.pg.conninfo], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        holder.stdin.write(f"BEGIN; {sql}; SELECT 'locked';\n")
+        holder.stdin.flush()
+        try:
+            assert holder.stdout.readline().strip() == "locked"
+            yield
+        finally:
+            holder.stdin.close()  # which ends it, and rolls back
+
+
+@contextlib.contextmanager
 def welcome_edges(cluster):
     """Makes edges that the coordinator they are at knows, each a worker of its own; they end with it."""
     made = []

@@ -3,7 +3,8 @@ import threading
 
 import pytest
 
-from coordinators import PATIENCE, Coordinators, pb, wait_until, welcome_edges
+from coordinators import PATIENCE, Coordinators, audit_row, locked, pb, wait_until, welcome_edges
+from spooling import new_id
 
 EDGES = ("edge-1", "edge-2", "edge-3")
 
@@ -92,6 +93,25 @@ def test_full_buckets_and_those_over_the_limit_are_forgotten(c, node):
     assert c.pg.query("SELECT count(*) FROM limit_bucket WHERE name = 'long lived'") == [["1"]]
     c.pg.query("SELECT limit_tidy(0, 100)")
     assert c.pg.query("SELECT count(*) FROM limit_bucket") == [["0"]]
+
+
+def test_decisions_wait_for_nothing_else(c, node):
+    """They have connections of their own, and where one of these waits for a bucket the other goes on with those who are many."""
+    edge = node()
+    waiting = lambda: [name for name, in c.pg.query("SELECT application_name FROM pg_stat_activity WHERE application_name LIKE 'weir %' AND wait_event_type = 'Lock'")]
+    with locked(c, "LOCK TABLE audit IN ACCESS EXCLUSIVE MODE"):
+        edge.send(report=pb.Report(node=edge.name.encode(), worker=0, boot=edge.boot, batch=1, rows=[audit_row(new_id())]))
+        wait_until(lambda: "weir coordinator-1" in waiting(), 30, "the report waits")
+        assert ask(edge, cost("beside", burst=5, **DAY)) == [(True, 0)]
+        assert "weir coordinator-1" in waiting()
+    assert edge.receive("report_ack", 30)[0] is not None
+    with locked(c, "DO $$ BEGIN PERFORM pg_advisory_xact_lock(hashtext('weir limit'), hashtext('held up')); END $$"):
+        send(edge, 1, cost("held up"))
+        wait_until(lambda: "weir coordinator-1 limits1" in waiting(), 30, "the first decision waits")
+        for number in range(40):
+            send(edge, 100 + number, cost(f"free {number}"))
+        answers = [edge.receive("answer", 30, lambda answer: answer.request >= 100)[0] for _ in range(40)]
+        assert sorted(answer.request for answer in answers) == list(range(100, 140)) and all(answer.status == pb.ANSWER_OK for answer in answers)
 
 
 class Hammer(threading.Thread):

@@ -1,12 +1,10 @@
 """What coordinators count of clients and accounts, the score that follows, and what they tell edges of it."""
-import contextlib
-import subprocess
 import threading
 
 import pytest
 
 import coordinators
-from coordinators import Coordinators, pb, wait_until, welcome_edges
+from coordinators import Coordinators, locked, pb, wait_until, welcome_edges
 from spooling import new_id
 
 UNKNOWN = {"disposition": b"refused:next-hop", "reply_code": 550, "reply": b"550 5.1.1 No such user"}
@@ -263,19 +261,6 @@ def test_the_sites_own_mistakes_are_forgotten(c, edge):
     for words in ((), ("--all", "--since", "1h"), ("203.0.118.9", "--all"), ("--since", "soon")):
         assert c.run_ctl("reputation", "forget", *words).returncode == 64, words
     c.ctl("reputation", "forget", "203.0.118.9")
-
-
-@contextlib.contextmanager
-def locked(c, sql):
-    """Somebody else's transaction that has done this, and does not end."""
-    with subprocess.Popen([c.pg.bin + "/psql", "-XAtq", c.pg.conninfo], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
-        holder.stdin.write(f"BEGIN; {sql}; SELECT 'locked';\n")
-        holder.stdin.flush()
-        try:
-            assert holder.stdout.readline().strip() == "locked"
-            yield
-        finally:
-            holder.stdin.close()  # which ends it, and rolls back
 
 
 def test_what_looks_through_everything_delays_no_node(c, edge):

@@ -7,12 +7,9 @@ $f$;
 -- Holds these buckets until the commit; all take their locks in the same order. Of two integers, as names are peers' words: in the space of one
 -- somebody could choose a name whose lock is the leader's.
 CREATE OR REPLACE FUNCTION limit_lock(names text[]) RETURNS void LANGUAGE plpgsql SET jit = off AS $f$
-DECLARE
-    key integer;
 BEGIN
-    FOR key IN SELECT DISTINCT hashtext(n) FROM unnest(names) AS n ORDER BY 1 LOOP
-        PERFORM pg_advisory_xact_lock(hashtext('weir limit'), key);
-    END LOOP;
+    -- Not in a loop: for many buckets that takes twice as long.
+    PERFORM pg_advisory_xact_lock(hashtext('weir limit'), k.key) FROM (SELECT DISTINCT hashtext(n) AS key FROM unnest(names) AS n ORDER BY 1) AS k;
 END $f$;
 
 -- Takes from buckets, as common/policy/bucket.c counts. Each place of the arrays is one cost; those with the same number of `request` (they stand together)
