@@ -14,8 +14,10 @@
 #include "coordinator/rows.h"
 
 #define COLUMNS 32
-#define BATCHES_MAX 4 /* transactions in flight */
+#define BATCHES_MAX 2 /* transactions in flight; the second one only when it is large */
+#define BATCH_LARGE 200
 #define BATCH_ROWS  5000
+#define GATHER_MS   20 /* for those of other edges: a transaction costs the database as much as twenty rows, and a write of its disk, and nobody waits for it */
 #define INDEXED_MAX 1024 /* bytes: an index entry has an upper limit, and exceeding it would fail the batch */
 #define TEXT_MAX    2048
 
@@ -40,6 +42,7 @@ struct audit {
     struct event *timer;
     struct report_list waiting, alone; /* alone: one transaction each */
     size_t rows_max, pending, in_flight;
+    size_t waiting_rows;
     uint64_t retry_ms, retry_at_ms; /* retry_ms 0: the last batch was taken */
     struct metric *inserted, *rejected, *dropped, *failed, *pending_gauge;
 };
@@ -97,9 +100,12 @@ void audit_free(struct audit **freed)
     free(audit);
 }
 
-static void kick(struct audit *audit)
+static void schedule(struct audit *audit)
 {
-    event_add(audit->timer, &(struct timeval){ 0, 0 });
+    if (!STAILQ_EMPTY(&audit->alone) || audit->waiting_rows >= BATCH_LARGE)
+        event_add(audit->timer, &(struct timeval){ 0, 0 });
+    else if (!STAILQ_EMPTY(&audit->waiting) && !event_pending(audit->timer, EV_TIMEOUT, NULL))
+        event_add(audit->timer, &(struct timeval){ 0, GATHER_MS * 1000 });
 }
 
 static void add_text(struct rows *rows, const ProtobufCBinaryData *bytes)
@@ -180,8 +186,9 @@ void audit_take(struct audit *audit, const Weir__Report *frame, audit_done_handl
     }
     audit->pending += report->rows.count;
     metric_set(audit->pending_gauge, (double)audit->pending);
+    audit->waiting_rows += report->rows.count;
     STAILQ_INSERT_TAIL(&audit->waiting, report, link);
-    kick(audit);
+    schedule(audit);
 }
 
 /* --- the batch --- */
@@ -240,7 +247,7 @@ static void on_done(void *arg, enum db_outcome outcome, const struct db_error *e
         report_finish(audit, report, outcome == DB_OK || poisoned);
     }
     free(batch);
-    kick(audit);
+    schedule(audit);
 }
 
 static void send_batch(struct audit *audit, struct report_list *from, size_t reports_max)
@@ -252,6 +259,7 @@ static void send_batch(struct audit *audit, struct report_list *from, size_t rep
     rows_init(&all, COLUMNS);
     for (size_t n = 0; n < reports_max && !STAILQ_EMPTY(from) && all.count < BATCH_ROWS; n++) {
         struct report *report = report_pop(from);
+        audit->waiting_rows -= from == &audit->waiting ? report->rows.count : 0;
         rows_append(&all, &report->rows);
         STAILQ_INSERT_TAIL(&batch->reports, report, link);
     }
@@ -279,6 +287,6 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     }
     while (audit->in_flight < BATCHES_MAX && !STAILQ_EMPTY(&audit->alone))
         send_batch(audit, &audit->alone, 1);
-    while (audit->in_flight < BATCHES_MAX && !STAILQ_EMPTY(&audit->waiting))
+    while (!STAILQ_EMPTY(&audit->waiting) && audit->in_flight < (audit->waiting_rows >= BATCH_LARGE ? BATCHES_MAX : 1))
         send_batch(audit, &audit->waiting, SIZE_MAX);
 }

@@ -3,7 +3,7 @@
 /*
  * audit.h - reports of edges into the audit table, acknowledged when they are committed
  *
- * What came in one loop turn is one transaction; while it runs, the next one collects. A report is told committed
+ * What came within some milliseconds is one transaction; while it runs, the next one collects. A report is told committed
  * exactly once, and only after the commit's result; one that is told not committed is repeated by its edge (rows have
  * an id: a repeat makes no second row). A report that PostgreSQL will never take because of what is in it is written to
  * the log and told committed, or its edge would be stuck behind it for ever. Where PostgreSQL takes none (a missing

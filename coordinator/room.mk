@@ -4,7 +4,7 @@ coordinator_migrations := $(patsubst %,coordinator/sql/%.sql, \
     0014_spool_status 0015_audit 0016_functions 0017_guesses 0018_spool_expiry 0019_report 0020_verify 0021_speaker 0022_given 0023_policy_speed 0024_acts 0025_limits \
     0026_relay_test 0027_spelling 0028_apart 0029_routed 0030_spool_others 0031_hosts \
     0032_turns 0033_routed_newest 0034_signatures 0035_outbound 0036_dns 0037_reputation 0038_outbound_more 0039_signature_trials \
-    0040_blocklist 0041_standing 0042_override 0043_relay_test_from 0044_quarantine 0045_forget_parts 0046_signature_ends 0047_dns_former 0048_spool_speed 0049_egress 0050_blocklist_known 0051_outbound_sums 0052_personal 0053_dns_former_addresses 0054_usage_slots 0055_dashboard 0057_digest 0062_learn 0066_signature_loads 0067_spool_slot 0068_personal_blocks)
+    0040_blocklist 0041_standing 0042_override 0043_relay_test_from 0044_quarantine 0045_forget_parts 0046_signature_ends 0047_dns_former 0048_spool_speed 0049_egress 0050_blocklist_known 0051_outbound_sums 0052_personal 0053_dns_former_addresses 0054_usage_slots 0055_dashboard 0057_digest 0062_learn 0064_sent_sums 0066_signature_loads 0067_spool_slot 0068_personal_blocks)
 # In the order in which they are applied: a view, and a function in SQL, comes after what it uses.
 coordinator_functions := $(patsubst %,coordinator/sql/functions/%.sql, \
     views acts addresses cluster nodes signatures turns metrics policy spool_store spool_lease spool_result personal quarantine spool_state queue quarantine_admin web digest auth accounts audit audit_take hosts override outbound reputation reputation_admin verify limits relay_test dns blocklist learn operators dashboard_login dashboard \

@@ -331,7 +331,10 @@ def test_s63_what_is_usual_is_learned_and_a_rise_is_seen(empty):
 ])
 def test_s63_what_counts_as_bad(empty, disposition, fresh, arrived, bad, viruses):
     def count(client):
-        empty.query(f"SELECT outbound_count(ARRAY[('M1', now(), 'relay', '{client}', '', '', 1, '{disposition}', '', 3, true)::sent_row], {fresh}, {arrived})")
+        if fresh == "true":
+            empty.query(f"SELECT outbound_count(ARRAY[('{client}', '', 3, '{disposition}', true, false, '', 'relay', current_date, 1, 1, now(), now())::sent_sum])")
+        else:
+            empty.query(f"SELECT outbound_late(ARRAY[('M1', now(), 'relay', '{client}', '', '', 1, '{disposition}', '', 3, true)::sent_row], {arrived})")
         return empty.query("DELETE FROM outbound_delta RETURNING subject, bad, viruses, client")
     client = "" if fresh == "true" else "2001:db8::7"
     assert count("2001:db8::7") == [["host 2001:db8::/64", str(bad), str(viruses), client]]  # an IPv6 host has many addresses
@@ -341,7 +344,7 @@ def test_s63_what_counts_as_bad(empty, disposition, fresh, arrived, bad, viruses
 
 
 def test_s66_a_late_virus_is_of_the_address_and_not_of_its_network(empty):
-    empty.query("SELECT outbound_count(ARRAY[('M1', now(), 'relay', '2001:db8::99', '', '', 1, 'discarded:virus', '', 3, true)::sent_row], false, now())")
+    empty.query("SELECT outbound_late(ARRAY[('M1', now(), 'relay', '2001:db8::99', '', '', 1, 'discarded:virus', '', 3, true)::sent_row], now())")
     empty.query(f"SELECT outbound_judge('{json.dumps(KEYS)}', 1000)")
     assert empty.query("SELECT client, viruses FROM sending_host_day WHERE client LIKE '2001:%'") == [["2001:db8::99", "1"]]
     assert empty.query("SELECT outbound_find('2001:db8::1234'), outbound_find('2001:db8:0:1::1')") == [["host 2001:db8::/64", ""]]

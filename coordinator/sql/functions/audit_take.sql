@@ -12,31 +12,33 @@ CREATE OR REPLACE FUNCTION audit_take(ids text[], indexes integer[], times_ms bi
 RETURNS bigint LANGUAGE plpgsql AS $f$
 DECLARE
     amount bigint := cardinality(ids);
-    sent sent_row[];
+    sums sent_sum[];
     judged judged_mail[];
 BEGIN
     BEGIN -- as if all were new, as nearly always: to look at each first costs a third of it
-        INSERT INTO audit (id, recipient_index, time, node, worker, listener, client, helo, tls, sender, recipient, message_id,
-                size, disposition, reply_code, reply, verdict, signature, scanner, engine, signatures, next_hop, next_hop_reply, duration_ms, policy_epoch,
-                rule, login, given, origin, first, host, override)
-            SELECT r.id, r.recipient_index, to_timestamp(r.time_ms / 1000::float8), r.node, r.worker, r.listener,
-                r.client, r.helo, r.tls, r.sender, r.recipient, r.message_id, r.size, r.disposition, r.reply_code, r.reply, r.verdict, r.signature, r.scanner,
-                r.engine, r.signatures, r.next_hop, r.next_hop_reply, r.duration_ms, r.policy_epoch, r.rule, r.login, r.given, r.origin, r.first <> 0, r.host,
-                r.override
-            FROM unnest(ids, indexes, times_ms, nodes, workers, listeners, clients, helos, tlss, senders, recipients,
-                message_ids, sizes, dispositions, reply_codes, replies, verdicts, virus_names, scanners, engines, signature_sets, next_hops, hop_replies,
-                durations_ms, policy_epochs, rules, logins, givens, origins, firsts, hosts, overrides)
-                AS r(id, recipient_index, time_ms, node, worker, listener, client, helo, tls, sender, recipient,
-                message_id, size, disposition, reply_code, reply, verdict, signature, scanner, engine, signatures, next_hop, next_hop_reply, duration_ms,
-                policy_epoch, rule, login, given, origin, first, host, override)
-            ORDER BY r.id COLLATE "C", r.recipient_index;
-        SELECT array_agg((r.id, to_timestamp(r.time_ms / 1000::float8), r.listener, r.client, r.helo, r.tls, r.size, r.disposition, r.login, r.origin,
-                r.first <> 0)::sent_row) FILTER (WHERE r.origin >= 2),
-            array_agg((concat(r.id, ' ', lower(r.recipient)), r.client, r.helo, r.login, r.host, r.disposition, r.reply)::judged_mail)
-                FILTER (WHERE r.origin IN (1, 4) OR r.host <> '')
-            INTO sent, judged
-            FROM unnest(ids, times_ms, listeners, clients, helos, tlss, recipients, sizes, dispositions, replies, logins, origins, firsts, hosts)
-                AS r(id, time_ms, listener, client, helo, tls, recipient, size, disposition, reply, login, origin, first, host);
+        WITH written AS (
+            INSERT INTO audit AS a (id, recipient_index, time, node, worker, listener, client, helo, tls, sender, recipient, message_id,
+                    size, disposition, reply_code, reply, verdict, signature, scanner, engine, signatures, next_hop, next_hop_reply, duration_ms, policy_epoch,
+                    rule, login, given, origin, first, host, override)
+                SELECT r.id, r.recipient_index, to_timestamp(r.time_ms / 1000::float8), r.node, r.worker, r.listener,
+                    r.client, r.helo, r.tls, r.sender, r.recipient, r.message_id, r.size, r.disposition, r.reply_code, r.reply, r.verdict, r.signature, r.scanner,
+                    r.engine, r.signatures, r.next_hop, r.next_hop_reply, r.duration_ms, r.policy_epoch, r.rule, r.login, r.given, r.origin, r.first <> 0, r.host,
+                    r.override
+                FROM unnest(ids, indexes, times_ms, nodes, workers, listeners, clients, helos, tlss, senders, recipients,
+                    message_ids, sizes, dispositions, reply_codes, replies, verdicts, virus_names, scanners, engines, signature_sets, next_hops, hop_replies,
+                    durations_ms, policy_epochs, rules, logins, givens, origins, firsts, hosts, overrides)
+                    AS r(id, recipient_index, time_ms, node, worker, listener, client, helo, tls, sender, recipient,
+                    message_id, size, disposition, reply_code, reply, verdict, signature, scanner, engine, signatures, next_hop, next_hop_reply, duration_ms,
+                    policy_epoch, rule, login, given, origin, first, host, override)
+                ORDER BY r.id COLLATE "C", r.recipient_index
+            RETURNING a.id, a.time, a.listener, a.client, a.helo, a.tls, a.recipient, a.size, a.disposition, a.reply, a.login, a.origin, a.first, a.host),
+        alike AS (
+            SELECT w.client, w.login, w.origin, w.disposition, w.first, w.tls <> '' AS tls, w.helo, w.listener, (least(w.time, now()) AT TIME ZONE 'UTC')::date AS day,
+                    count(*) AS recipients, sum(w.size)::bigint AS bytes, min(w.time) AS first_at, max(w.time) AS last_at
+                FROM written AS w WHERE w.origin >= 2 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9)
+        SELECT ARRAY(SELECT l::sent_sum FROM alike AS l), (SELECT array_agg((concat(w.id, ' ', lower(w.recipient)), w.client, w.helo, w.login, w.host, w.disposition, w.reply)::judged_mail)
+                FROM written AS w WHERE w.origin IN (1, 4) OR w.host <> '')
+            INTO sums, judged;
     EXCEPTION WHEN unique_violation THEN
         WITH written AS (
             INSERT INTO audit AS a (id, recipient_index, time, node, worker, listener, client, helo, tls, sender, recipient, message_id,
@@ -62,12 +64,17 @@ BEGIN
                         AND (EXCLUDED.policy_epoch, EXCLUDED.rule, EXCLUDED.login, EXCLUDED.given) <> (0, '', '', '')
                 RETURNING a.id, a.time, a.listener, a.client, a.helo, a.tls, a.recipient, a.size, a.disposition, a.reply, a.login, a.origin, a.first,
                     a.host)
-        SELECT count(*), array_agg((w.id, w.time, w.listener, w.client, w.helo, w.tls, w.size, w.disposition, w.login, w.origin, w.first)::sent_row)
-                FILTER (WHERE w.origin >= 2),
+        SELECT count(*), array_agg((w.client, w.login, w.origin, w.disposition, w.first, w.tls <> '', w.helo, w.listener,
+                (least(w.time, now()) AT TIME ZONE 'UTC')::date, 1, w.size, w.time, w.time)::sent_sum) FILTER (WHERE w.origin >= 2),
             array_agg((concat(w.id, ' ', lower(w.recipient)), w.client, w.helo, w.login, w.host, w.disposition, w.reply)::judged_mail)
                 FILTER (WHERE w.origin IN (1, 4) OR w.host <> '')
-            INTO amount, sent, judged FROM written AS w;
+            INTO amount, sums, judged FROM written AS w;
     END;
-    PERFORM hosts_count(sent), outbound_count(sent, true), reputation_report(judged);
+    IF sums <> '{}' THEN
+        PERFORM hosts_count(sums), outbound_count(sums);
+    END IF;
+    IF judged IS NOT NULL THEN
+        PERFORM reputation_report(judged);
+    END IF;
     RETURN amount;
 END $f$;

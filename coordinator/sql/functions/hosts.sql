@@ -12,24 +12,25 @@ $f$;
 
 -- Counts rows that were just written, each once: who calls says so. An edge's clock may be ahead. Rows of inside hosts are few in number, and always
 -- locked in one order.
-CREATE OR REPLACE FUNCTION hosts_count(rows sent_row[]) RETURNS void LANGUAGE plpgsql STRICT AS $f$
+CREATE OR REPLACE FUNCTION hosts_count(sums sent_sum[]) RETURNS void LANGUAGE plpgsql STRICT AS $f$
 BEGIN
     INSERT INTO sending_host AS h (client, first_seen, last_seen, helo, listener)
-        SELECT r.client, least(min(r.at), now()), least(max(r.at), now()), (array_agg(r.helo ORDER BY r.at DESC))[1], (array_agg(r.listener ORDER BY r.at DESC))[1]
-        FROM unnest(rows) AS r WHERE r.origin IN (2, 3) GROUP BY r.client ORDER BY r.client
+        SELECT s.client, least(min(s.first_at), now()), least(max(s.last_at), now()), (array_agg(s.helo ORDER BY s.last_at DESC))[1],
+            (array_agg(s.listener ORDER BY s.last_at DESC))[1]
+        FROM unnest(sums) AS s WHERE s.origin IN (2, 3) GROUP BY s.client ORDER BY s.client
         ON CONFLICT (client) DO UPDATE SET first_seen = least(h.first_seen, EXCLUDED.first_seen), last_seen = greatest(h.last_seen, EXCLUDED.last_seen),
             helo = CASE WHEN EXCLUDED.last_seen >= h.last_seen THEN EXCLUDED.helo ELSE h.helo END,
             listener = CASE WHEN EXCLUDED.last_seen >= h.last_seen THEN EXCLUDED.listener ELSE h.listener END;
     INSERT INTO sending_host_day AS d (client, day, messages, recipients, bytes, tls, viruses, refused, unregistered)
-        SELECT r.client, (least(r.at, now()) AT TIME ZONE 'UTC')::date,
-            count(*) FILTER (WHERE r.first AND NOT sent_is_refused(r.disposition)),
-            count(*) FILTER (WHERE NOT sent_is_refused(r.disposition)),
-            coalesce(sum(r.size) FILTER (WHERE r.first AND NOT sent_is_refused(r.disposition)), 0),
-            count(*) FILTER (WHERE r.first AND NOT sent_is_refused(r.disposition) AND r.tls <> ''),
-            count(*) FILTER (WHERE r.first AND sent_is_virus(r.disposition)),
-            count(*) FILTER (WHERE sent_is_refused(r.disposition)),
-            count(*) FILTER (WHERE r.origin = 2)
-        FROM unnest(rows) AS r WHERE r.origin IN (2, 3) GROUP BY 1, 2 ORDER BY 1, 2
+        SELECT s.client, s.day,
+            coalesce(sum(s.recipients) FILTER (WHERE s.first AND NOT sent_is_refused(s.disposition)), 0),
+            coalesce(sum(s.recipients) FILTER (WHERE NOT sent_is_refused(s.disposition)), 0),
+            coalesce(sum(s.bytes) FILTER (WHERE s.first AND NOT sent_is_refused(s.disposition)), 0),
+            coalesce(sum(s.recipients) FILTER (WHERE s.first AND NOT sent_is_refused(s.disposition) AND s.tls), 0),
+            coalesce(sum(s.recipients) FILTER (WHERE s.first AND sent_is_virus(s.disposition)), 0),
+            coalesce(sum(s.recipients) FILTER (WHERE sent_is_refused(s.disposition)), 0),
+            coalesce(sum(s.recipients) FILTER (WHERE s.origin = 2), 0)
+        FROM unnest(sums) AS s WHERE s.origin IN (2, 3) GROUP BY s.client, s.day ORDER BY s.client, s.day
         ON CONFLICT (client, day) DO UPDATE SET messages = d.messages + EXCLUDED.messages, recipients = d.recipients + EXCLUDED.recipients,
             bytes = d.bytes + EXCLUDED.bytes, tls = d.tls + EXCLUDED.tls, viruses = d.viruses + EXCLUDED.viruses, refused = d.refused + EXCLUDED.refused,
             unregistered = d.unregistered + EXCLUDED.unregistered;

@@ -16,17 +16,25 @@ CREATE OR REPLACE FUNCTION sent_is_bad(disposition text) RETURNS boolean LANGUAG
     SELECT disposition IN ('refused:next-hop', 'refused:verify', 'refused:no-user') OR (disposition LIKE 'bounced%' AND disposition NOT IN ('bounced:operator', 'bounced:expired'))
 $f$;
 
--- Counts rows of the audit that were just written; `fresh`: the recipients count, too, else only what became of them. What bounced then counts only where its
--- message arrived within the hour and since the last release, as its recipients did: a share is of what was named in the same time.
-CREATE OR REPLACE FUNCTION outbound_count(rows sent_row[], fresh boolean, arrived timestamptz DEFAULT NULL) RETURNS void LANGUAGE plpgsql AS $f$
+-- Counts rows of the audit that were just written.
+CREATE OR REPLACE FUNCTION outbound_count(sums sent_sum[]) RETURNS void LANGUAGE plpgsql STRICT AS $f$
 BEGIN
     INSERT INTO outbound_delta
-        SELECT outbound_subject(r.origin, r.login, r.client) AS subject, bool_or(r.origin = 3), CASE WHEN fresh THEN count(*) ELSE 0 END,
-            count(DISTINCT r.id) FILTER (WHERE sent_is_virus(r.disposition) AND (r.first OR NOT fresh)),
-            count(*) FILTER (WHERE sent_is_bad(r.disposition) AND (fresh OR arrived > greatest(clock_timestamp() - interval '1 hour', (SELECT s.released_at
-                FROM outbound_sender s WHERE s.subject = outbound_subject(r.origin, r.login, r.client))))),
-            CASE WHEN fresh THEN 0 ELSE count(DISTINCT r.id) FILTER (WHERE sent_is_virus(r.disposition)) END,
-            CASE WHEN fresh OR r.origin = 4 THEN '' ELSE r.client END AS client
+        SELECT outbound_subject(s.origin, s.login, s.client), bool_or(s.origin = 3), sum(s.recipients),
+            coalesce(sum(s.recipients) FILTER (WHERE s.first AND sent_is_virus(s.disposition)), 0),
+            coalesce(sum(s.recipients) FILTER (WHERE sent_is_bad(s.disposition)), 0), 0, ''
+        FROM unnest(sums) AS s WHERE s.origin >= 2 GROUP BY 1;
+END $f$;
+
+-- Counts what became of rows that had been counted before. What bounced counts only where its message arrived within the hour and since the last release, as its
+-- recipients did: a share is of what was named in the same time.
+CREATE OR REPLACE FUNCTION outbound_late(rows sent_row[], arrived timestamptz) RETURNS void LANGUAGE plpgsql AS $f$
+BEGIN
+    INSERT INTO outbound_delta
+        SELECT outbound_subject(r.origin, r.login, r.client) AS subject, bool_or(r.origin = 3), 0, count(DISTINCT r.id) FILTER (WHERE sent_is_virus(r.disposition)),
+            count(*) FILTER (WHERE sent_is_bad(r.disposition) AND arrived > greatest(clock_timestamp() - interval '1 hour', (SELECT s.released_at
+                FROM outbound_sender s WHERE s.subject = outbound_subject(r.origin, r.login, r.client)))),
+            count(DISTINCT r.id) FILTER (WHERE sent_is_virus(r.disposition)), CASE WHEN r.origin = 4 THEN '' ELSE r.client END AS client
         FROM unnest(rows) AS r WHERE r.origin >= 2 GROUP BY 1, 7;
 END $f$;
 

@@ -26,7 +26,7 @@ BEGIN
     SELECT array_agg((w.id, w.time, w.listener, w.client, w.helo, w.tls, w.size, w.disposition, w.login, w.origin, w.first)::sent_row) INTO known
         FROM written w WHERE w.origin >= 2;
     IF sent_is_bad(what) OR sent_is_virus(what) THEN -- what its edge has told of already; else the edge's row is counted with this
-        PERFORM outbound_count(known, false, (SELECT m.arrived_at FROM spool_message m WHERE m.id = wanted));
+        PERFORM outbound_late(known, (SELECT m.arrived_at FROM spool_message m WHERE m.id = wanted));
     END IF;
 END $f$;
 
