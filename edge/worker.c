@@ -378,6 +378,7 @@ static void on_state(void *arg, const Weir__ClusterState *state, const Weir__Nod
     tell_cluster(worker, &state->identity);
     server_set_stops(worker->server, state->outbound, state->pools);
     server_set_personal(worker->server, state->personal_blocks);
+    server_set_names(worker->server, state);
     if (entry == NULL) /* not registered yet: nobody has said what we should be */
         return;
     if (entry->drain)
@@ -422,6 +423,7 @@ static void on_heartbeat(void *arg, Weir__Heartbeat *beat)
                   : worker->has_policy ? WEIR__NODE_STATE__NODE_ACTIVE
                                        : WEIR__NODE_STATE__NODE_STARTING;
     beat->in_flight = server_sessions(worker->server);
+    beat->endpoint = wire_text_cut(*worker->current->spam.authserv_id != '\0' ? worker->current->spam.authserv_id : worker->current->hostname, WIRE_ENDPOINT_MAX);
     beat->listeners = worker->listeners;
     beat->n_listeners = worker->listener_count;
     beat->leases = spool_runner_jobs(worker->runner);

@@ -146,6 +146,7 @@ static const struct wire_rule spam_facts_rules[] = {
     TEXT(Weir__SpamFacts, login, WIRE_LOGIN_MAX),
     ENUM(Weir__SpamFacts, direction, WEIR__DIRECTION__DIRECTION_INBOUND, WEIR__DIRECTION__DIRECTION_OUTBOUND),
     TOKEN(Weir__SpamFacts, edge, WIRE_ENDPOINT_MAX),
+    TEXT(Weir__SpamFacts, listed, WIRE_WORDS_MAX),
     END,
 };
 TABLE(spam_facts, spam_facts, spam_facts_are_few);

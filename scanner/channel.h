@@ -121,8 +121,9 @@ struct packet_ready {
 struct packet_facts {
     bool wanted; /* it is asked; else nothing of this is said */
     bool learn;  /* and the message's features are wanted, too */
-    bool outbound, authenticated;
+    bool outbound, authenticated, ill_reputed;
     uint32_t recipient_count;
+    char listed[128];
     char client[64], client_name[256], helo[256], sender[320];
     char recipients[CHANNEL_RECIPIENTS_MAX][320];
 };

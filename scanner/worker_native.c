@@ -32,6 +32,8 @@ void worker_native_score(struct native *native, const struct packet_facts *facts
         .recipient_count = facts->recipient_count,
         .direction = facts->outbound ? NATIVE_OUTBOUND : NATIVE_INBOUND,
         .authenticated = facts->authenticated,
+        .listed = facts->listed,
+        .ill_reputed = facts->ill_reputed,
     };
     native_score(native, &told, model, bytes, len, &found);
     memset(out, 0, sizeof *out);

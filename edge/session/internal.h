@@ -148,6 +148,7 @@ struct server {
     struct verifier *verifier;
     struct limiter *limiter; /* NULL: nothing is limited */
     struct stops stops;      /* outbound protection */
+    char **cluster_names;    /* in which edges say results of authentication, up to a NULL; NULL: not known */
     bool personal_blocks;    /* some recipient has a block list of his own */
     struct metric *stopped[2]; /* messages: refused, and put into the spool to rest */
     struct feed *feed;       /* NULL: nobody is judged by reputation */
@@ -287,6 +288,8 @@ void reputation_note(const struct port *port, struct book_entry *entry, const ch
 void reputation_note_abuse(const struct session *session, int code, const char *enhanced, const char *words);
 /* The number of the operator's word that decides for the client, or for who has logged in, now; 0: none does. */
 uint64_t reputation_override(const struct session *session);
+/* Its mail is slowed down: it is let in, and suspect. */
+bool reputation_is_ill(const struct session *session);
 /* The account that has logged in may not send: an operator said so. */
 bool reputation_stops_login(const struct session *session);
 /* Who is throttled: true, with what the next message costs it; rule is for the cost to point to. */

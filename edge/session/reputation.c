@@ -96,6 +96,12 @@ static struct book_entry *entry_of(const struct session *session)
     return session->unnamed ? NULL : entry_of_client(session->port, &session->client);
 }
 
+bool reputation_is_ill(const struct session *session)
+{
+    const struct book_entry *entry = entry_of(session);
+    return entry != NULL && entry->action == REPUTATION_THROTTLE;
+}
+
 uint64_t reputation_override(const struct session *session)
 {
     const struct book_entry *entry = entry_of(session);

@@ -132,6 +132,32 @@ void server_set_stops(struct server *server, const Weir__OutboundStops *told, co
     stops_set(&server->stops, told, pools);
 }
 
+static void free_names(struct server *server)
+{
+    for (char **name = server->cluster_names; name != NULL && *name != NULL; name++)
+        free(*name);
+    free(server->cluster_names);
+    server->cluster_names = NULL;
+}
+
+void server_set_names(struct server *server, const Weir__ClusterState *state)
+{
+    size_t count = 0;
+    free_names(server);
+    server->cluster_names = xcalloc(state->n_nodes + 1, sizeof *server->cluster_names);
+    for (size_t i = 0; i < state->n_nodes; i++) {
+        const Weir__NodeEntry *entry = state->nodes[i];
+        char *name = entry->role == WEIR__ROLE__ROLE_EDGE && entry->endpoint.len > 0 ? xstrndup((const char *)entry->endpoint.data, entry->endpoint.len) : NULL;
+        bool known = name == NULL;
+        for (size_t k = 0; k < count && !known; k++)
+            known = strcmp(server->cluster_names[k], name) == 0;
+        if (known)
+            free(name);
+        else
+            server->cluster_names[count++] = name;
+    }
+}
+
 void server_set_personal(struct server *server, bool blocks)
 {
     server->personal_blocks = blocks;
@@ -472,6 +498,7 @@ void server_free(struct server **serverp)
     event_free(server->bury);
     policy_free(&server->policy);
     stops_fini(&server->stops);
+    free_names(server);
     edge_config_unref(&server->config);
     free((char *)(uintptr_t)server->budget.tmp_dir);
     free(server);

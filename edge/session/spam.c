@@ -23,6 +23,12 @@ static bool is_asked(const struct session *session)
 
 /* ---- facts ---- */
 
+/* Who logs in may do so from anywhere. */
+static const char *listed(const struct session *session)
+{
+    return session->listed != NULL && session_login(session) == NULL ? session->listed : "";
+}
+
 const Weir__SpamFacts *transaction_spam_facts(const struct transaction *tx, struct spam_told *told)
 {
     const struct session *session = tx->session;
@@ -35,6 +41,8 @@ const Weir__SpamFacts *transaction_spam_facts(const struct transaction *tx, stru
     told->facts.login = wire_text_cut(session_login(session), WIRE_LOGIN_MAX);
     told->facts.direction = session_is_inside(session) ? WEIR__DIRECTION__DIRECTION_OUTBOUND : WEIR__DIRECTION__DIRECTION_INBOUND;
     told->facts.edge = wire_text_cut(session->config->hostname, WIRE_ENDPOINT_MAX);
+    told->facts.listed = wire_text_cut(listed(session), WIRE_WORDS_MAX);
+    told->facts.ill_reputed = reputation_is_ill(session);
     for (unsigned i = 0; i < tx->replied && spam_told_add(told, wire_text_cut(tx->entries[i].address, WIRE_ADDRESS_MAX));)
         i++;
     return &told->facts;
@@ -184,13 +192,14 @@ char *transaction_dress(struct transaction *tx, bool virus_line, size_t *len, ui
     struct dress dress = {
         .settings = &session->config->spam,
         .hostname = session->config->hostname,
+        .cluster_names = (const char *const *)session->server->cluster_names,
         .scan = tx->verdict,
         .virus_line = virus_line,
         .from_outside = is_asked(session) && !session_is_inside(session),
         .outbound = session_is_inside(session),
         .tag = tx->tagged,
         .doubt = transaction_doubt(tx),
-        .listed = session_login(session) == NULL ? session->listed : NULL,
+        .listed = *listed(session) != '\0' ? session->listed : NULL,
         .required = tx->required,
         .sender = tx->sender,
         .helo = session->helo,

@@ -70,6 +70,7 @@ static char *edited_header(const struct dress *dress, const struct message *mess
     bool will_be_signed = dress->scan != NULL && dress->scan->spam != NULL && dress->scan->spam->n_signatures > 0; /* and Subject is signed */
     struct header_edit edit = { .drop_spam = dress->from_outside || (is_checked(dress) && !dress->outbound),
                                 .names = { authserv_id(dress), dress->hostname }, /* before there was an authserv_id, it was that one */
+                                .others = dress->cluster_names,
                                 .tags = { dress->listed != NULL && !will_be_signed ? dress->settings->blacklist_subject : NULL,
                                           dress->doubt != NULL && !will_be_signed ? dress->settings->virus_subject : NULL,
                                           dress->tag && !will_be_signed ? dress->settings->spam_subject : NULL },

@@ -11,6 +11,7 @@
 struct dress {
     const struct spam_settings *settings;
     const char *hostname;
+    const char *const *cluster_names; /* in which the cluster's edges say results, up to a NULL; NULL: not known */
     const struct scan_result *scan;  /* NULL: nothing is said of a scan */
     bool virus_line;                 /* X-Virus-Scanned, too */
     bool from_outside;               /* by this session: what it says of spam and in our name goes, also where no engine is asked */

@@ -187,6 +187,9 @@ static bool is_dropped(const struct header_edit *edit, const char *field, size_t
     for (size_t i = 0; body != NULL && i < sizeof edit->names / sizeof *edit->names; i++)
         if (edit->names[i] != NULL && is_ours(body, field + len, edit->names[i]))
             return true;
+    for (const char *const *other = edit->others; body != NULL && other != NULL && *other != NULL; other++)
+        if (is_ours(body, field + len, *other))
+            return true;
     return false;
 }
 

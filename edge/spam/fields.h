@@ -40,6 +40,7 @@ bool spam_is_domain(const char *text);
 struct header_edit {
     bool drop_spam;          /* fields X-Spam-* */
     const char *names[2];    /* Authentication-Results of these go; NULL: none */
+    const char *const *others; /* and of these, up to a NULL; NULL: none */
     const char *tags[3];     /* a Subject gets them in front, in this order, each once; NULL or "": that one not */
     bool tag_signed;         /* also where there is a DKIM-Signature */
 };

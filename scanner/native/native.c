@@ -119,6 +119,7 @@ static void apply_rules(struct native *native, const struct native_facts *facts,
     rules_links(view, result);
     rules_headers(view, result);
     rules_text(view, &hits, result);
+    rules_client(view, result);
     rules_composite(view, &hits, result);
 }
 

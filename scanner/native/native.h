@@ -39,6 +39,8 @@ struct native_facts {
     size_t recipient_count; /* of inbound mail: their domains are the site's own */
     enum native_direction direction;
     bool authenticated; /* the client proved who it is */
+    const char *listed; /* the lists of the DNS that name the client */
+    bool ill_reputed;   /* the client is throttled for what it sent before */
 };
 
 struct native_symbol {

@@ -14,6 +14,7 @@ void rules_phishing(const struct view *view, const struct phrase_hits *hits, str
 void rules_links(const struct view *view, struct native_result *result);
 void rules_files(const struct view *view, struct native_result *result);
 void rules_headers(const struct view *view, struct native_result *result);
+void rules_client(const struct view *view, struct native_result *result);
 void rules_text(const struct view *view, const struct phrase_hits *hits, struct native_result *result);
 void rules_composite(const struct view *view, const struct phrase_hits *hits, struct native_result *result);
 

@@ -147,6 +147,16 @@ static void form(const struct view *view, struct native_result *result)
     }
 }
 
+/* Who brings it. Neither is spam by itself: what a site is sure of it refuses before there is a message. */
+void rules_client(const struct view *view, struct native_result *result)
+{
+    const char *listed = view->facts->listed;
+    if (listed != NULL && *listed != '\0')
+        symbol_text(result, "CLIENT_LISTED", 1500, listed);
+    if (view->facts->ill_reputed)
+        symbol_text(result, "CLIENT_ILL_REPUTED", 1500, "");
+}
+
 void rules_headers(const struct view *view, struct native_result *result)
 {
     if (view->is_bounce)

@@ -20,7 +20,8 @@
 
 /* Of one message. One allocation: see spam_facts_new(). */
 struct spam_facts {
-    const char *id, *client, *client_name, *helo, *sender, *login, *edge;
+    const char *id, *client, *client_name, *helo, *sender, *login, *edge, *listed;
+    bool ill_reputed;
     const char **recipients;
     size_t recipient_count;
     bool outbound;

@@ -79,7 +79,7 @@ struct spam_facts *spam_facts_new(const Weir__ScanOpen *open)
 {
     const Weir__SpamFacts *told = open->spam;
     size_t count = told->n_recipients;
-    size_t bytes = open->id.len + open->client.len + told->client_name.len + open->helo.len + open->sender.len + told->login.len + told->edge.len + 7;
+    size_t bytes = open->id.len + open->client.len + told->client_name.len + open->helo.len + open->sender.len + told->login.len + told->edge.len + told->listed.len + 8;
     for (size_t i = 0; i < count; i++)
         bytes += told->recipients[i].len + 1;
     struct spam_facts *facts = xcalloc(1, sizeof *facts + count * sizeof *facts->recipients + bytes);
@@ -88,6 +88,8 @@ struct spam_facts *spam_facts_new(const Weir__ScanOpen *open)
     facts->id = put(&at, &open->id);
     facts->client = put(&at, &open->client);
     facts->client_name = put(&at, &told->client_name);
+    facts->listed = put(&at, &told->listed);
+    facts->ill_reputed = told->ill_reputed;
     facts->helo = put(&at, &open->helo);
     facts->sender = put(&at, &open->sender);
     facts->login = put(&at, &told->login);
@@ -318,6 +320,8 @@ void spam_facts_tell(const struct spam_facts *facts, struct packet_facts *out)
     snprintf(out->client, sizeof out->client, "%s", facts->client);
     snprintf(out->client_name, sizeof out->client_name, "%s", facts->client_name);
     snprintf(out->helo, sizeof out->helo, "%s", facts->helo);
+    snprintf(out->listed, sizeof out->listed, "%s", facts->listed);
+    out->ill_reputed = facts->ill_reputed;
     snprintf(out->sender, sizeof out->sender, "%s", facts->sender);
     for (size_t i = 0; i < facts->recipient_count && i < CHANNEL_RECIPIENTS_MAX; i++)
         snprintf(out->recipients[out->recipient_count++], sizeof out->recipients[0], "%s", facts->recipients[i]);

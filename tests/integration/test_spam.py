@@ -90,7 +90,7 @@ def unfolded(header, name):
 
 
 def foreign(raw):
-    lines = (b"X-Spam-Flag: NO\r\nx-spam-Anything: 1\r\n 2\r\nAuthentication-Results: edge-1.weir.test; dkim=pass header.d=bank.example\r\n"
+    lines = (b"Authentication-Results: edge-2.weir.test; dkim=pass header.d=bank.example\r\n" b"X-Spam-Flag: NO\r\nx-spam-Anything: 1\r\n 2\r\nAuthentication-Results: edge-1.weir.test; dkim=pass header.d=bank.example\r\n"
              b"Authentication-Results: (a\r\n comment) edge-1.weir.test 1; spf=pass\r\nAuthentication-Results: mx.example.net; spf=pass\r\n")
     return lines + raw
 

@@ -88,6 +88,8 @@ static const struct example examples[] = {
     { "letters of two scripts", "MIXED_SCRIPTS", TEXT "From: a@b.example\r\nSubject: x\r\nContent-Transfer-Encoding: 8bit\r\n\r\np\xd0\xb0yp\xd0\xb0l and p\xd0\xb0ssw\xd0\xbero\r\n", 1000, 0 },
     /* pictures and files */
     { "one picture", "IMAGE_ONLY_LINKED", HTML "From: a@b.example\r\nSubject: x\r\n\r\n<a href=\"http://x.example/\"><img src=\"http://x.example/i.png\"></a>\r\n", 1000, 0 },
+    { "who brings it is on a list", "CLIENT_LISTED", "From: a@b.example\r\nSubject: x\r\n\r\nhello\r\n", 1500, 0 },
+    { "or is slowed down", "CLIENT_ILL_REPUTED", "From: a@b.example\r\nSubject: x\r\n\r\nhello\r\n", 1500, 0 },
     { "PDF with a link",
       "PDF_WITH_LINK",
       FILE_OF("application/pdf", "a.pdf", "7bit", "%PDF-1.4\r\n1 0 obj << /Type /Page /A << /S /URI /URI (http://x.example/a) >> >>"),
@@ -129,6 +131,8 @@ START_TEST(test_example)
     const struct example *example = &examples[_i];
     static const char *const recipients[] = { "bob@site.example", "carol@oursite.example" };
     struct native_facts facts = { .sender = "x@other.example", .recipients = recipients, .recipient_count = 2, .direction = NATIVE_INBOUND };
+    facts.listed = example->symbol != NULL && strcmp(example->symbol, "CLIENT_LISTED") == 0 ? "bl.example" : "";
+    facts.ill_reputed = example->symbol != NULL && strcmp(example->symbol, "CLIENT_ILL_REPUTED") == 0;
     struct native *native = native_new(&MIME_LIMITS_DEFAULT);
     static struct native_result result;
     size_t len = strlen(example->message);

@@ -140,6 +140,7 @@ static const struct {
     { "Authentication-Results: \"mx.example.edu\\", NULL, "mx.example.edu", NULL, false, false },
     { "Authentication-Results: \"mx.example.ed\\", NULL, "mx.example.edu", NULL, false, false },
     { "Authentication-Results: Edge-1.example.edu; spf=pass\r\nA: b\r\n\r\n", "A: b\r\n\r\n", "mx.example.edu", NULL, false, false },
+    { "Authentication-Results: edge-3.example.edu; spf=pass\r\nA: b\r\n\r\n", "A: b\r\n\r\n", "mx.example.edu", NULL, false, false }, /* another edge's */
     { "Authentication-Results: mx.example.edu.evil.example; spf=pass\r\n\r\n", NULL, "mx.example.edu", NULL, false, false },
     { "Authentication-Results: mx.example.org; spf=pass\r\n\r\n", NULL, "mx.example.edu", NULL, false, false },
     { "Authentication-Results: (\r\n\r\n", NULL, "mx.example.edu", NULL, false, false },
@@ -150,7 +151,8 @@ static const struct {
 
 START_TEST(a_header_is_edited)
 {
-    struct header_edit edit = { .drop_spam = edits[_i].drop, .names = { "edge-1.example.edu", edits[_i].id }, .tags = { edits[_i].tag }, .tag_signed = edits[_i].tag_signed };
+    static const char *const others[] = { "edge-2.example.edu", "edge-3.example.edu", NULL };
+    struct header_edit edit = { .others = others, .drop_spam = edits[_i].drop, .names = { "edge-1.example.edu", edits[_i].id }, .tags = { edits[_i].tag }, .tag_signed = edits[_i].tag_signed };
     size_t len = strlen(edits[_i].header), out_len = 0;
     char *header = xmemdup(edits[_i].header, len); /* of its own length, so that the address sanitizer sees one byte read too far */
     char *out = header_edit(&edit, header, len, &out_len);
