@@ -95,6 +95,48 @@ def foreign(raw):
     return lines + raw
 
 
+def hears(site):
+    """The edge knows what the cluster is now."""
+    epoch = int(site.query("select epoch from cluster")[0][0])
+    wait_until(lambda: site.metric("weir_node_epoch", node="edge-1") >= epoch, 30, "the edge has the newest cluster state")
+
+
+def of_type(kind, body, *fields):
+    header = b"MIME-Version: 1.0\r\nContent-Type: " + kind + b"\r\n" + b"".join(field + b"\r\n" for field in fields)
+    return message().replace(b"Subject:", header + b"Subject:", 1).replace(b"Hello.\r\n", body)
+
+
+def test_S27_each_family_raises_its_own_symbol(site):
+    """Headers, structure, body, images, PDF and image attachments; and who sends."""
+    picture = b"iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+    part = b"--x\r\nContent-Type: %s\r\nContent-Transfer-Encoding: %s\r\n%s\r\n%s\r\n"
+    end = b"--x--\r\n"
+    families = {
+        "NO_DATE": message().replace(b"Date: ", b"X-Date: "),
+        "AMBIGUOUS_MIME": of_type(b"text/plain", b"Hello.\r\n", b"Content-Type: text/html"),
+        "SAYS_CREDENTIALS": message(body="Your mailbox is over its limit: verify your account and your password now.\r\n"),
+        "IMAGE_ONLY_LINKED": of_type(b"text/html", b'<a href="http://x.example/"><img src="http://x.example/i.png"></a>\r\n'),
+        "PDF_WITH_LINK": of_type(b"multipart/mixed; boundary=x", part % (b"text/plain", b"7bit", b"", b"See the file.") + part % (
+            b"application/pdf", b"7bit", b'Content-Disposition: attachment; filename="a.pdf"\r\n',
+            b"%PDF-1.4\r\n1 0 obj << /Type /Page /A << /S /URI /URI (http://x.example/a) >> >>") + end),
+        "IMAGE_ONLY": of_type(b"multipart/related; boundary=x", part % (b"text/html", b"7bit", b"", b'<img src="cid:a">') + part % (
+            b"image/png", b"base64", b"Content-ID: <a>\r\nContent-Disposition: inline\r\n", picture) + end),
+    }
+    policy(site, ". inbound quarantine>=off discard>off\n")
+    for raw in families.values():
+        assert send(site, raw).code == 250
+    site.weirctl("reputation", "set", "192.0.2.77", "throttle", "--reason", "a test", "--expires", "1h")
+    wait_until(lambda: site.metric("weir_reputation_entries", node="edge-1"), 30, "the edge has heard of the client")
+    families["CLIENT_ILL_REPUTED"] = message()
+    assert send(site, families["CLIENT_ILL_REPUTED"], "192.0.2.77").code == 250
+    for symbol, raw in families.items():
+        wait_until(lambda one=raw: site.sink.with_token(token_of(one)), 30, f"the mail that is to raise {symbol}")
+        status = unfolded(arrived(site, raw)[1], "X-Spam-Status")
+        assert re.search(rf"\b{symbol}\(\d", status), (symbol, status)
+        assert float(arrived(site, raw)[1]["X-Spam-Score"]) > 0
+    policy(site, "\n")
+
+
 def test_what_a_limit_left_out_is_told(site):
     for words, told in (3, False), (4, True):
         raw = message(subject=" ".join(["=?utf-8?Q?word?="] * words))
@@ -103,8 +145,15 @@ def test_what_a_limit_left_out_is_told(site):
 
 
 def test_S20_what_engines_say_is_in_the_header(site):
-    raw = foreign(with_points(0.5))
-    assert send(site, raw).code == 250
+    # an edge that the cluster knows, and that is away
+    site.query("insert into node_key (key, name, role, added_by) values (repeat('ab', 32), 'edge-2', 'edge', 'a test');"
+               " insert into node (name, role, endpoint) values ('edge-2', 'edge', 'edge-2.weir.test')")
+    try:
+        hears(site)
+        raw = foreign(with_points(0.5))
+        assert send(site, raw).code == 250
+    finally:
+        site.query("delete from node where name = 'edge-2'; delete from node_key where name = 'edge-2'")
     copy, header = arrived(site, raw)
     assert header["X-Spam-Flag"] == "NO" and float(header["X-Spam-Score"]) < 10
     status = unfolded(header, "X-Spam-Status")
@@ -208,8 +257,7 @@ def test_S35_a_block_list_is_of_one_recipient(site):
     """Of a sender of the envelope or in From, who proves nothing; what is blocked is neither lost nor anybody else's affair."""
     assert site.query("select web_personal_set('bob@example.edu', '@Foe.example', 'block', 10), web_personal_set('bob@example.edu', 'nice@foe.example', 'safe', 10),"
                       " web_personal_set('bob@example.edu', 'pest@example.org', 'block', 10)") == [["done"] * 3]
-    epoch = int(site.query("select epoch from cluster")[0][0])
-    wait_until(lambda: site.metric("weir_node_epoch", node="edge-1") >= epoch, 30, "the edge knows that there is a block list")
+    hears(site)
     sent, both, before = [], ["alice@example.edu", "Bob@example.edu"], site.metric("weir_personal_blocked_total", fate="quarantine") or 0
     for sender, author, blocked in (("x@foe.example", "sender@example.org", True), ("sender@example.org", "y@FOE.example", True), ("nice@foe.example", "sender@example.org", False),
                                     ("pest@example.org", "sender@example.org", True), ("sender@example.org", "sender@example.org", False)):

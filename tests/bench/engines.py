@@ -1,0 +1,149 @@
+"""engines.py: what spam engines cost beside the virus scan, and what a million quarantined messages cost whoever asks for some of them."""
+import http.client
+import json
+import os
+import pathlib
+import re
+import statistics
+import subprocess
+import threading
+import time
+
+from measure import cpu_by_role, load, spread, weir
+
+MILLION = 1_000_000
+# As a store leaves it: each message has two recipients, with a body for one in a thousand, so that the table of bodies is not what is filled. {count}: messages.
+FILL = """
+SET synchronous_commit = off;
+INSERT INTO quarantine_message (id, arrived_at, size, needed, dsn, envelope, node, listener, client, helo, tls, sender, message_id, verdict, scanner, engine,
+        signatures, subject)
+    SELECT lpad(n::text, 20, '0'), now() - n * interval '1 s', 5000, 1, false, '', 'edge-1', 'relay', '192.0.2.1', 'x', '', 'sender' || n % 50000 || '@example.org',
+        '', 'clean', '', '', '', convert_to('subject ' || n, 'UTF8') FROM generate_series(1, {count}) AS n;
+INSERT INTO quarantine_copy (id, number, recipient, address, destination, packed, state, reason, score, symbols, signature, kept_at)
+    SELECT lpad(n::text, 20, '0'), 0, format('user%s@example.edu', n % 50000), format('user%s@example.edu', n % 50000), 'a.example', '', 'waiting',
+        CASE WHEN n % 1000 = 0 THEN 'virus' ELSE 'spam' END, 6000, '', '', now() - n * interval '1 s' FROM generate_series(1, {count}) AS n;
+INSERT INTO quarantine_usage (slot, reason, messages, bytes, kept) SELECT 'filled', reason, 0, 0, count(*) FROM quarantine_copy WHERE state = 'waiting' GROUP BY reason;
+ANALYZE quarantine_message; ANALYZE quarantine_copy;
+"""
+ASKED = (  # what people see: a page of one's own, the next page, one message; what operators list
+    ("a recipient's first page", "SELECT * FROM web_quarantine_list('user7@example.edu', '', 50)"),
+    ("his next page", "SELECT * FROM web_quarantine_list('user7@example.edu', (SELECT cursor FROM web_quarantine_list('user7@example.edu', '', 10) OFFSET 9), 50)"),
+    ("one message", "SELECT * FROM web_quarantine_show('user7@example.edu', '00000000000000000007')"),
+    ("an operator's list", "SELECT admin_quarantine_list('', '', '', '', '', '', '', 100)"),
+    ("by sender", "SELECT admin_quarantine_list('', 'sender7@example.org', '', '', '', '', '', 100)"),
+    ("by reason", "SELECT admin_quarantine_list('', '', '', '', '', 'virus', '', 100)"),
+    ("metrics", "SELECT * FROM quarantine_gauges()"),
+)
+
+
+def sampled(paths, folder, most=400):
+    """A folder with links to some of these messages."""
+    folder.mkdir()
+    for number, path in enumerate(paths[::max(1, len(paths) // most)]):
+        (folder / str(number)).symlink_to(path)
+    return folder
+
+
+def ask_rspamd(port, bodies, seconds, clients=4):
+    """Questions a second, as fast as it answers."""
+    done, end = [0] * clients, time.monotonic() + seconds
+
+    def ask(place):
+        while time.monotonic() < end:
+            link = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+            link.request("POST", "/checkv2", bodies[done[place] % len(bodies)], {"IP": "192.0.2.1", "From": "a@example.org", "Rcpt": "b@example.edu"})
+            json.load(link.getresponse())
+            link.close()
+            done[place] += 1
+    threads = [threading.Thread(target=ask, args=(place,)) for place in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sum(done) / seconds, sum(done)
+
+
+class Engines:
+    def direct(self, mail, seconds, processes=2):
+        out = subprocess.run([weir.BIN / "weir-scan-direct", "--signatures", self.signatures, "--mail", mail, "--seconds", str(seconds), "--processes", str(processes), "--json"],
+                             capture_output=True, text=True, check=True)
+        return json.loads(out.stdout)
+
+    def engines(self):
+        """The same load with no spam engine, with native, and with rspamd, by turns."""
+        off = ["quarantine_score=off"]
+        made = {spam: self.cluster(edges=1, scanners=1, spam=spam, sets=off) for spam in ("none", "native", "rspamd")}
+        for size, name in ((4096, "4 KiB"), (102400, "100 KiB")):
+            mail = self.sample(made["none"], size)
+            bodies = [path.read_bytes() for path in sorted(mail.iterdir())]
+            rate, cpu = {spam: [] for spam in made}, {spam: [] for spam in made}
+            alone, clam = {"rate": [], "cpu": []}, {"rate": [], "cpu": []}
+            port = int(re.search(r"rspamd = 127.0.0.1:(\d+)", (made["rspamd"].dir / "common.conf").read_text())[1])
+            for _ in range(self.rounds):
+                for spam, cluster in made.items():
+                    report = load(cluster, "--sessions", 20, "--seconds", self.seconds, "--size", size)
+                    assert report["refused"] == 0
+                    rate[spam].append(report["rate"])
+                    cpu[spam].append(1000 * (report["cpu"]["scanner"] + report["cpu"].get("rspamd", 0)) / report["messages"])
+                before, found = cpu_by_role(made["rspamd"])["rspamd"], []
+                beside = threading.Thread(target=lambda: found.append(self.direct(mail, self.seconds, 1)))  # at once: what shares a core costs more than alone
+                beside.start()
+                asked, count = ask_rspamd(port, bodies, self.seconds)
+                beside.join()
+                alone["rate"].append(asked)
+                alone["cpu"].append(1000 * (cpu_by_role(made["rspamd"])["rspamd"] - before) / count)
+                clam["rate"].append(found[0]["rate"])
+                clam["cpu"].append(found[0]["cpu_ms"])
+            shares = [100 * with_it / without for with_it, without in zip(rate["native"], rate["none"])]
+            costs = [100 * without / with_it for with_it, without in zip(cpu["native"], cpu["none"])]
+            print(f"{name}: ClamAV alone {spread(rate['none'], ' msg/s')}, with native {spread(rate['native'], ' msg/s')}: {spread(shares, ' %')}   goal >= 90 %")
+            print(f"  CPU of the scanner, ms a message: {spread(cpu['none'], '', 3)}, with native {spread(cpu['native'], '', 3)}: {spread(costs, ' %')}")
+            costs = [100 * (a + b) / ours for ours, a, b in zip(cpu["rspamd"], alone["cpu"], clam["cpu"])]
+            print(f"  with rspamd {spread(rate['rspamd'], ' msg/s')}; called directly, both at once, rspamd {spread(alone['rate'], '/s')}, libclamav {spread(clam['rate'], '/s')}")
+            print(f"  CPU of scanner and rspamd, ms a message: {spread(cpu['rspamd'], '', 3)}; directly {spread(alone['cpu'], '', 3)} + {spread(clam['cpu'], '', 3)}: {spread(costs, ' %')}   goal >= 90 %")
+
+    def real_mail(self, paths, folder):
+        """libclamav's and native's CPU time for the same real messages."""
+        mail = sampled(paths, pathlib.Path(folder) / "sample")
+        clam = statistics.median(self.direct(mail, self.seconds)["cpu_ms"] for _ in range(self.rounds))
+        run = subprocess.run([weir.BIN / "weir-score", "--repeat", "5"], input="".join(f"{path}\n" for path in mail.iterdir()), text=True, check=True,
+                             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        native = float(re.search(r"([\d.]+) us", run.stderr)[1]) / 1000
+        print(f"real mail, CPU ms a message: libclamav {clam:.3f}, native {native:.3f}: with native {100 * clam / (clam + native):.1f} % of ClamAV alone   goal >= 90 %")
+
+    def quarantine(self):
+        """Stores and pages with an empty quarantine and with a million messages in it."""
+        cluster = self.cluster(edges=1, scanners=1, spam="native", sets=["quarantine_score=0", "quarantine_max_messages=100000000"])
+        psql = [os.path.join(subprocess.run(["pg_config", "--bindir"], capture_output=True, text=True, check=True).stdout.strip(), "psql"), "-XAtq", cluster.env["DATABASE_URL"]]
+
+        def asked():
+            found = {}
+            for name, what in ASKED:
+                took = []
+                for _ in range(20):
+                    out = subprocess.run([*psql, "-c", "SET enable_seqscan = on", "-c", "\\timing on", "-c", what], capture_output=True, text=True, check=True).stdout
+                    took.append(float(re.findall(r"Time: ([\d.]+) ms", out)[-1]))
+                found[name] = took
+            return found
+
+        def stored():
+            reports = [load(cluster, "--sessions", 20, "--seconds", self.seconds, "--size", 4096) for _ in range(self.rounds)]
+            assert not any(report["refused"] for report in reports)
+            return [report["rate"] for report in reports], [report["latency_p50_ms"] for report in reports], [report["latency_p99_ms"] for report in reports]
+        stores = stored()
+        pages = asked()
+        began = time.monotonic()
+        subprocess.run([*psql, "-v", "ON_ERROR_STOP=1", "-c", FILL.format(count=MILLION)], check=True)
+        print(f"{MILLION} messages generated in {time.monotonic() - began:.0f} s")
+        full_stores, full_pages = stored(), asked()
+        for words, of in (("empty", stores), (f"{MILLION} kept", full_stores)):
+            print(f"stores, {words}: {spread(of[0], ' msg/s')}; p50 {spread(of[1], ' ms')} p99 {spread(of[2], ' ms')}")
+        for name, _ in ASKED:
+            print(f"{name}: {spread(pages[name], ' ms', 2)}; with {MILLION} {spread(full_pages[name], ' ms', 2)}   (a connection's first question: its plans are made in it)")
+        for name, what in ASKED[:2] + ASKED[4:5]:
+            out = subprocess.run([*psql, "-c", "LOAD 'auto_explain'; SET auto_explain.log_min_duration = 0; SET auto_explain.log_nested_statements = on;"
+                                  " SET auto_explain.log_analyze = on; SET client_min_messages = log", "-c", what], capture_output=True, text=True, check=True)
+            plan = [line.strip() for line in out.stderr.splitlines() if "Scan" in line]
+            print(f"plan, {name}:")
+            for line in dict.fromkeys(plan):
+                print(f"    {line[:200]}")
