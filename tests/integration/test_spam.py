@@ -296,7 +296,7 @@ def test_S7_S8_bands(site, points, score, fate):
 
 def policy(site, text):
     routes = site.dir / "policy/mailertable"
-    if ".example.edu\t" not in routes.read_text():
+    if "\n.example.edu\t" not in routes.read_text():
         routes.write_text(routes.read_text() + "\n." + next(line for line in routes.read_text().splitlines() if line.startswith("example.edu\t")) + "\n")
     (site.dir / "policy/spam").write_text(text)
     site.apply_policy()
