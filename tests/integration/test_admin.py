@@ -12,6 +12,7 @@ import urllib.request
 import pytest
 
 import weir
+from coordinators import hold_port
 from weir import Smtp, message, wait_until
 
 
@@ -197,10 +198,8 @@ def test_prometheus_takes_rules_and_series_and_grafana_asks_for_them(cluster, tm
     (tmp_path / "weir.rules.yml").write_text((PROMETHEUS / "weir.rules.yml").read_text())
     checked = subprocess.run(["promtool", "check", "config", tmp_path / "prometheus.yml"], capture_output=True, text=True)
     assert checked.returncode == 0, checked.stdout + checked.stderr
-    with socket.socket() as held:  # nobody else is given its port; Prometheus binds it anew
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        held.bind(("127.0.0.1", 0))
-        port = held.getsockname()[1]
+    held = hold_port()
+    port = held.getsockname()[1]
     with open(tmp_path / "log", "wb") as log:
         server = subprocess.Popen(["prometheus", f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/data", f"--web.listen-address=127.0.0.1:{port}"],
                                   stdout=log, stderr=log, env=dict(weir.os.environ, GOMAXPROCS="1"))
@@ -230,6 +229,7 @@ def test_prometheus_takes_rules_and_series_and_grafana_asks_for_them(cluster, tm
     finally:
         server.terminate()
         server.wait(60)
+        held.close()
 
 
 def test_every_series_is_explained():
