@@ -122,12 +122,13 @@ class Coordinators:
                 return float(line.rsplit(" ", 1)[1])
         return None
 
-    def run_ctl(self, *words, timeout=60):
-        return subprocess.run([BIN / "weirctl", "-c", self.config("operator"), *map(str, words)], capture_output=True, text=True, timeout=timeout,
-                              check=False)
+    def run_ctl(self, *words, timeout=60, who="operator", typed=None, deaf=False):
+        """deaf: no coordinator can answer, and it is not asked again."""
+        return once_connected(lambda: subprocess.run([BIN / "weirctl", "-c", self.config(who), *map(str, words)], capture_output=True, text=True,
+                                                     timeout=timeout * PATIENCE, input=typed, check=False), not deaf)
 
     def ctl(self, *words):
-        done = once_connected(lambda: self.run_ctl(*words))
+        done = self.run_ctl(*words)
         assert done.returncode == 0, f"weirctl {words}: {done.returncode} {done.stdout}{done.stderr}"
         return done.stdout
 

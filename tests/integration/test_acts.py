@@ -113,8 +113,7 @@ def test_an_account_is_added_once(two, unheard):
     assert actions(two, "account add") == 1
     assert two.metric('weir_admin_repeated_total{node="coordinator-2"}', "coordinator-2") >= 1
     assert "account add: asked for again" in two.log("coordinator-2")
-    again = subprocess.run([BIN / "weirctl", "-c", two.config("operator"), "account", "add", "alice@example.edu"], input="a good secret\n",
-                           capture_output=True, text=True, check=False)
+    again = two.run_ctl("account", "add", "alice@example.edu", typed="a good secret\n")
     assert again.returncode == 65 and "already" in again.stderr, "another act is another one"
 
 

@@ -7,13 +7,12 @@ import pathlib
 import random
 import re
 import socket
-import subprocess
 import urllib.parse
 
 import pytest
 
 from chromium import Browser, needs_chromium
-from coordinators import BIN, PATIENCE, Coordinators, counter, wait_until
+from coordinators import PATIENCE, Coordinators, counter, wait_until
 from spooling import Edge, new_id
 
 PASSWORD = "correct horse <&> 9"
@@ -62,7 +61,7 @@ class Web:
 
 
 def operator(c, verb, name, password=PASSWORD, who="operator"):
-    done = subprocess.run([BIN / "weirctl", "-c", c.config(who), "operator", verb, name], input=password + "\n", capture_output=True, text=True, timeout=60, check=False)
+    done = c.run_ctl("operator", verb, name, who=who, typed=password + "\n")
     assert done.returncode == 0, done
     return done.stdout
 
@@ -226,8 +225,7 @@ def test_what_is_done_has_a_name_a_reason_and_a_token(c, edge, anna):
 
 def test_two_operators_where_two_are_needed(c, anna):
     asked = c.json("reputation", "set", "192.0.2.7", "allow", "--reason", "a partner", "--expires", "2h", "--owner", "library")["pending"]
-    own = subprocess.run([BIN / "weirctl", "-c", c.config("anna"), "--json", "reputation", "set", "192.0.2.8", "allow", "--reason", "mine", "--expires", "2h", "--owner", "x"],
-                         capture_output=True, text=True, check=True)
+    own = c.run_ctl("--json", "reputation", "set", "192.0.2.8", "allow", "--reason", "mine", "--expires", "2h", "--owner", "x", who="anna")
     wait_until(lambda: "Approve" in anna.get("/")[2], 30, "what waits for her")
     assert re.search(r"[12] overrides wait for a second operator", Web(c).get("/")[2])
     assert anna.act("override approve", str(asked), "I know them")[0] == 200

@@ -10,7 +10,7 @@ import time
 import pytest
 
 import directory
-from coordinators import BIN, Coordinators, pb, wait_until
+from coordinators import Coordinators, pb, wait_until
 from spooling import Edge
 
 SETS = ["[auth]", "auth_failure_delay = 0", "auth_account_failures = 3", "auth_client_failures = 8", "auth_workers = 1"]
@@ -42,8 +42,7 @@ def an_edge(made):
 
 
 def add_account(made, login, password, *senders):
-    done = subprocess.run([BIN / "weirctl", "-c", made.config("operator"), "account", "add", login, *senders], input=password + "\n", text=True,
-                          capture_output=True)
+    done = made.run_ctl("account", "add", login, *senders, typed=password + "\n")
     assert done.returncode == 0, done.stderr
 
 
@@ -103,7 +102,7 @@ def test_places_are_forgotten_in_time_and_with_a_new_password(one, edge):
     one.pg.query("DELETE FROM auth_guess")
     assert check(edge, "alice", "wonderland", HOME) == ACCEPTED
     assert one.pg.query("SELECT login, client FROM auth_place") == [["alice", HOME]]
-    done = subprocess.run([BIN / "weirctl", "-c", one.config("operator"), "account", "passwd", "Alice"], input="wonderland\n", text=True, capture_output=True)
+    done = one.run_ctl("account", "passwd", "Alice", typed="wonderland\n")
     assert done.returncode == 0, done.stderr
     assert one.pg.query("SELECT count(*) FROM auth_place") == [["0"]]
 

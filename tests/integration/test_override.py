@@ -1,10 +1,9 @@
 """S37: what an operator lets through against the cluster's judgement takes another one's approval, where approvals = 2."""
 import json
-import subprocess
 
 import pytest
 
-from coordinators import BIN, Coordinators, wait_until
+from coordinators import Coordinators, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +16,7 @@ def c():
 
 
 def second(c, *words):
-    return subprocess.run([BIN / "weirctl", "-c", c.config("second"), *map(str, words)], capture_output=True, text=True, timeout=60, check=False)
+    return c.run_ctl(*words, who="second")
 
 
 def standing(c, key):

@@ -13,7 +13,7 @@ from spooling import BODY, Edge, envelope, new_id, recipients
 from test_spool_conversations import count, empty
 from weir import EICAR, message
 
-SETS = ["spool_lease = 60s", "spool_retry_min = 300ms", "spool_retry_max = 1s", "spool_leftover = 2s", "quarantine_days = 14"]
+SETS = ["spool_lease = 60s", "spool_retry_min = 300ms", "spool_retry_max = 1s", "quarantine_days = 14"]
 SPAM = {"scored": True, "score": 6150, "symbols": b"URL_IP(3.00), NO_DATE(1.50)"}
 ALICE, BOB, EVE = (f"{name}@example.edu" for name in ("alice", "Bob", "eve"))
 HOP = "a.example"

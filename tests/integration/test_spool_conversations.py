@@ -11,7 +11,7 @@ import pytest
 from coordinators import Coordinators, pb, wait_until
 from spooling import BODY, Edge, envelope, new_id, outcomes, recipients
 
-SETS = ["spool_lease = 60s", "spool_retry_min = 300ms", "spool_retry_max = 1s", "spool_leftover = 2s",
+SETS = ["spool_lease = 60s", "spool_retry_min = 300ms", "spool_retry_max = 1s", "spool_leftover = 1h",
         "spool_per_destination = 20"]
 
 FAILED_RESULTS = 'weir_spool_batches_failed_total{node="%s",kind="result"}'
@@ -197,6 +197,7 @@ def test_a_store_that_was_left_is_removed(two, edges):
     edge, ident = edges(), new_id()
     assert edge.store(ident, last=False).status == pb.ANSWER_OK
     assert count(two) == 1
+    two.pg.query("UPDATE spool_message SET chunk_at = now() - interval '61 minutes'")
     wait_until(lambda: count(two) == 0 and count(two, "spool_body") == 0, 15, "removed")
     assert edge.chunk(ident, len(BODY), b"x", True).status == pb.ANSWER_REFUSED
 
@@ -579,6 +580,7 @@ def test_limits_are_answered_full_and_leave_nothing(edges):
         assert edge.chunk(held, 600000, b"x" * 600000).status == pb.ANSWER_OK
         assert edge.chunk(held, 1200000, b"x", True).status == pb.ANSWER_FULL
         assert edge.store(new_id()).status == pb.ANSWER_FULL
+        small.pg.query("UPDATE spool_message SET chunk_at = now() - interval '61 minutes'")
         wait_until(lambda: count(small) == 0, 15, "the incomplete one is removed")
         for _ in range(3):
             edge.stored(new_id())

@@ -482,7 +482,7 @@ Answer = collections.namedtuple("Answer", "code attempts us queue_id digest reci
 
 def once_connected(weirctl, check=True):
     """What it says. Where it should succeed: again when it reached no coordinator within its 2 s, on a busy machine; it has asked nothing then."""
-    until = time.monotonic() + 10
+    until = time.monotonic() + 10 * PATIENCE
     while True:
         done = weirctl()
         if not check or "cannot connect" not in done.stderr or "no answer" in done.stderr or time.monotonic() > until:
