@@ -707,8 +707,7 @@ START_TEST(test_policy_asked_for_ever_more_seldom)
     c->no_policies = false;
     publish(c, 11, false, 6); /* news is asked for at once */
     policy_sent = 6;
-    run_for(500);
-    ck_assert_uint_eq(policies, 1);
+    WAIT(policies == 1);
     ck_assert_uint_eq(policy_epoch, 6);
 }
 END_TEST
