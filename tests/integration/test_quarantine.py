@@ -347,6 +347,36 @@ def test_S5_a_virus_is_quarantined_and_goes_out_by_an_operators_word_only(make_c
     assert raw.startswith(b"X-Weir-Released: from quarantine; reason=virus\r\nReceived: ") and raw.endswith(infected), "nobody vouches for it"
     assert "bob@example.edu" in str(recipients)
     wait_until(lambda: cluster.metric("weir_conservation_difference", node="spool") == 0, what="conservation")
+    an_edge_dies(cluster)
+
+
+def an_edge_dies(cluster):
+    """In the middle of what it puts into the quarantine: whatever was answered 250 is there, for each recipient once, and the books are even."""
+    answered, begun = [], threading.Event()
+
+    def client():
+        while len(answered) < 1000:
+            try:
+                answer = cluster.send(message(EICAR.decode() + "\r\n"), source=OUTSIDE, recipients=["alice@example.edu", "bob@example.edu"])
+            except (OSError, EOFError, AssertionError, ValueError):
+                return  # it is gone: that message had no answer
+            if answer.code == 250:
+                answered.append(answer.queue_id)
+                begun.set()
+
+    clients = [threading.Thread(target=client) for _ in range(4)]
+    for one in clients:
+        one.start()
+    assert begun.wait(60)
+    cluster.kill("edge-1", signal.SIGKILL)
+    for one in clients:
+        one.join(60)
+    cluster.start("edge-1")
+    kept = {row[0]: row[1] for row in cluster.query("SELECT id, count(*) FROM quarantine_copy WHERE state = 'waiting' AND reason = 'virus' GROUP BY id")}
+    assert answered and all(kept.get(ident) == "2" for ident in answered), "what was answered 250 is kept"
+    wait_until(lambda: cluster.query("SELECT difference FROM spool_sums()") == [["0"]], 60, "the books of the spool")
+    wait_until(lambda: cluster.query("SELECT kept - released - deleted - expired - (SELECT count(*) FROM quarantine_copy WHERE state = 'waiting')"
+                                     " FROM quarantine_sums()") == [["0"]], 60, "the books of the quarantine")
 
 
 def test_crashes(two, edge):
