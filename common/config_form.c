@@ -10,6 +10,7 @@
 #include "common/dnsbl_site.h"
 #include "common/score.h"
 #include "common/signature_set.h"
+#include "common/attachment_kind.h"
 #include "common/spam_engine.h"
 
 #define HOST_MAX 253
@@ -178,6 +179,14 @@ bool form_endpoint(const char *text, struct error *why)
     if (netaddr_parse_endpoint(&address, text, &reason))
         return true;
     error_set(why, "expected an address with a port, as 192.0.2.1:25 (%s)", reason.text);
+    return false;
+}
+
+bool form_attachment_kind(const char *text, struct error *why)
+{
+    if (attachment_kind_find(text) != 0)
+        return true;
+    error_set(why, "expected a kind of attachment: executable, script, shortcut, macro, archive_program, archive_encrypted, disk, archive, html, pdf or other");
     return false;
 }
 

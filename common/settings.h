@@ -17,6 +17,7 @@ enum listener_profile { PROFILE_RELAY, PROFILE_SUBMISSION, PROFILE_HANDOFF };   
 enum unregistered_action { UNREGISTERED_ACCEPT, UNREGISTERED_REFUSE };           /* accept|refuse */
 enum outbound_mode { OUTBOUND_ON, OUTBOUND_DRY_RUN, OUTBOUND_OFF };                /* on|dry_run|off */
 enum outbound_action { OUTBOUND_HOLD, OUTBOUND_REFUSE };                         /* hold|refuse */
+enum outbreak_mode { OUTBREAK_HOLD, OUTBREAK_WATCH, OUTBREAK_OFF };                /* hold|watch|off */
 enum reputation_setting { REPUTATION_PROFILE, REPUTATION_OFF, REPUTATION_ON };      /* profile|off|on */
 enum auth_setting { AUTH_PROFILE, AUTH_OFF, AUTH_OFFER, AUTH_REQUIRE };          /* profile|off|offer|require */
 enum verify_unknown { VERIFY_UNKNOWN_ACCEPT, VERIFY_UNKNOWN_DEFER };               /* accept|defer */
@@ -145,6 +146,16 @@ struct coordinator_settings {         /* [coordinator "coordinator-1"]: read by 
     uint64_t reputation_reject;       /* 80: score from which on a client is refused at connect; 0: never */
     uint64_t reputation_entries;      /* 1000000 addresses, networks and accounts that are counted; over it the oldest are forgotten */
     uint64_t reputation_listed;       /* 100000 of them that edges are told to throttle or refuse; over it no further ones */
+    int outbreak;                     /* hold|watch|off: mail with attachments that many suddenly send */
+    uint64_t outbreak_senders;        /* 10 senders of their envelopes within outbreak_window, */
+    uint64_t outbreak_prefixes;       /* and 5 networks of clients make an attachment one */
+    uint64_t outbreak_window;         /* 1h */
+    uint64_t outbreak_known;          /* 1d: one that was first seen longer ago never is */
+    uint64_t outbreak_hold;           /* 2h a message waits */
+    bool outbreak_release_on_clean;   /* off; on: only until newer signatures found it clean */
+    uint64_t outbreak_memory;         /* 90d: what was not seen for so long is as new */
+    uint64_t outbreak_entries;        /* 1000000 attachments remembered; over it those not seen for longest are forgotten */
+    uint64_t hunt_days;               /* 14: so long it is known who got which attachment; 0: nothing is kept */
     uint64_t relay_test_interval;     /* 1d between two tests of a listener for being an open relay; 0: none */
     struct config_list relay_test_source; /* addresses such a test comes from; empty: the system's choice */
     char *relay_test_client;          /* 192.0.2.1: address of a stranger, told by XCLIENT where that is offered */
@@ -276,6 +287,9 @@ struct edge_settings {                /* [edge] */
     uint64_t limit_memory;            /* 10000 buckets that a worker counts for itself */
     uint64_t limit_lot;               /* 32 times as much as is needed is taken from a bucket that is asked about often; 0: never */
     uint64_t limit_lot_time;          /* 1s: what is not used by then is lost */
+    struct config_list outbreak_types; /* executable, script, ...: kinds of attachments that may be an outbreak; empty: nobody is asked */
+    uint64_t outbreak_timeout;        /* 2s for a coordinator to say whether one is; then the message goes on */
+    bool hash_attachments;            /* on: scanners name what mail brings, for outbreaks and weirctl hunt */
     uint64_t reputation_kept;         /* 100000 entries of the list that state_dir keeps; 0: none */
     uint64_t reputation_rate;         /* 10 messages a minute of one that is throttled, through all edges together */
     uint64_t report_buffer;           /* 100000 audit rows kept while no coordinator answers, per worker */

@@ -14,6 +14,7 @@
 #include "coordinator/rows.h"
 
 #define COLUMNS 32
+#define BRINGS  3 /* columns of what messages brought */
 #define BATCHES_MAX 2 /* transactions in flight; the second one only when it is large */
 #define BATCH_LARGE 200
 #define BATCH_ROWS  5000
@@ -22,7 +23,7 @@
 #define TEXT_MAX    2048
 
 struct report {
-    struct rows rows;
+    struct rows rows, brings;
     uint64_t batch;
     audit_done_handler done;
     void *arg;
@@ -43,17 +44,19 @@ struct audit {
     struct report_list waiting, alone; /* alone: one transaction each */
     size_t rows_max, pending, in_flight;
     size_t waiting_rows;
+    bool hunt; /* what messages brought is written down, too */
     uint64_t retry_ms, retry_at_ms; /* retry_ms 0: the last batch was taken */
     struct metric *inserted, *rejected, *dropped, *failed, *pending_gauge;
 };
 
 static void on_timer(evutil_socket_t fd, short what, void *arg);
 
-struct audit *audit_new(struct event_base *base, struct db *db, size_t rows_max, struct metrics *metrics)
+struct audit *audit_new(struct event_base *base, struct db *db, size_t rows_max, bool hunt, struct metrics *metrics)
 {
     struct audit *audit = xcalloc(1, sizeof *audit);
     audit->db = db;
     audit->rows_max = rows_max;
+    audit->hunt = hunt;
     audit->timer = evtimer_new(base, on_timer, audit);
     STAILQ_INIT(&audit->waiting);
     STAILQ_INIT(&audit->alone);
@@ -76,6 +79,7 @@ static void report_finish(struct audit *audit, struct report *report, bool commi
     metric_set(audit->pending_gauge, (double)audit->pending);
     report->done(report->arg, report->batch, committed);
     rows_fini(&report->rows);
+    rows_fini(&report->brings);
     free(report);
 }
 
@@ -156,6 +160,20 @@ static void add_row(struct rows *rows, const Weir__Report *report, const Weir__A
     rows_end(rows);
 }
 
+/* In the order of attachment_take()'s. */
+static void add_attachments(struct rows *rows, const Weir__AuditRow *row)
+{
+    char packed[2 * WIRE_ATTACHMENTS_MAX * WIRE_ATTACHMENT_LEN + 1] = "";
+    if (row->attachments.len == 0)
+        return;
+    for (size_t i = 0; i < row->attachments.len / WIRE_ATTACHMENT_LEN * WIRE_ATTACHMENT_LEN; i++)
+        sprintf(packed + 2 * i, "%02x", row->attachments.data[i]);
+    add_indexed(rows, &row->id);
+    rows_number(rows, (int64_t)(row->time_ms != 0 ? row->time_ms : clock_wall_ms()));
+    rows_string(rows, packed);
+    rows_end(rows);
+}
+
 static const char insert_sql[] =
     "SELECT audit_take("
     "$1::text[], $2::integer[], $3::bigint[], $4::text[], $5::integer[], $6::text[], $7::text[], $8::text[], "
@@ -175,12 +193,15 @@ void audit_take(struct audit *audit, const Weir__Report *frame, audit_done_handl
     struct report *report = xcalloc(1, sizeof *report);
     *report = (struct report){ .batch = frame->batch, .done = done, .arg = arg };
     rows_init(&report->rows, COLUMNS);
+    rows_init(&report->brings, BRINGS);
     bool paused = audit->retry_ms != 0 && clock_ms() < audit->retry_at_ms;
     if (audit->pending + frame->n_rows > audit->rows_max || !db_is_up(audit->db) || paused) {
         metric_add(audit->dropped, 1); /* no rows in it: the batch tells it was not committed */
     } else {
         for (size_t i = 0; i < frame->n_rows; i++) {
             add_row(&report->rows, frame, frame->rows[i]);
+            if (audit->hunt)
+                add_attachments(&report->brings, frame->rows[i]);
             log_row(frame, frame->rows[i]);
         }
     }
@@ -255,20 +276,25 @@ static void send_batch(struct audit *audit, struct report_list *from, size_t rep
     struct batch *batch = xcalloc(1, sizeof *batch);
     batch->audit = audit;
     STAILQ_INIT(&batch->reports);
-    struct rows all;
+    struct rows all, brings;
     rows_init(&all, COLUMNS);
+    rows_init(&brings, BRINGS);
     for (size_t n = 0; n < reports_max && !STAILQ_EMPTY(from) && all.count < BATCH_ROWS; n++) {
         struct report *report = report_pop(from);
         audit->waiting_rows -= from == &audit->waiting ? report->rows.count : 0;
         rows_append(&all, &report->rows);
+        rows_append(&brings, &report->brings);
         STAILQ_INSERT_TAIL(&batch->reports, report, link);
     }
     batch->rows = all.count;
     audit->in_flight++;
     struct db_unit *unit = db_begin(audit->db, on_done, batch);
     db_query(unit, insert_sql, COLUMNS, rows_values(&all), on_inserted);
+    if (brings.count > 0)
+        db_query(unit, "SELECT attachment_take($1::text[], $2::bigint[], $3::text[])", BRINGS, rows_values(&brings), NULL);
     db_commit(unit);
     rows_fini(&all);
+    rows_fini(&brings);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)

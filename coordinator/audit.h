@@ -21,8 +21,9 @@ struct audit;
 
 typedef void (*audit_done_handler)(void *arg, uint64_t batch, bool committed);
 
-/* rows_max: received and not committed; over it reports are told not committed at once. */
-struct audit *audit_new(struct event_base *base, struct db *db, size_t rows_max, struct metrics *metrics);
+/* rows_max: received and not committed; over it reports are told not committed at once. hunt: what attachments messages brought
+ * is written down with them. */
+struct audit *audit_new(struct event_base *base, struct db *db, size_t rows_max, bool hunt, struct metrics *metrics);
 void audit_free(
     struct audit **audit); /* after the db: then nothing is in flight. Waiting reports are told not committed */
 /* Copies the report. done is never called from inside. */

@@ -73,6 +73,7 @@ struct coordinator {
     struct quarantine *quarantine;
     struct learn *learn;
     struct digest *digest;
+    struct outbreak_room *outbreak;
     struct leader *leader;
     struct service *service;
     struct dashboard *dashboard;
@@ -359,7 +360,7 @@ static bool make(struct coordinator *coordinator, const struct curve_keypair *pa
     };
     coordinator->cluster = cluster_new(&cluster);
     coordinator->beats = beats_new(coordinator->base, coordinator->db, name, silence, metrics);
-    coordinator->audit = audit_new(coordinator->base, coordinator->db, config->own.audit_pending, metrics);
+    coordinator->audit = audit_new(coordinator->base, coordinator->db, config->own.audit_pending, config->own.hunt_days > 0, metrics);
     coordinator->admin = admin_new(coordinator->base, coordinator->db, coordinator->desk, coordinator->cluster, silence,
                                    config->own.admin_requests, config->own.policy_size, metrics);
     coordinator->questions = questions_new(config->own.questions_pending, metrics);
@@ -371,6 +372,7 @@ static bool make(struct coordinator *coordinator, const struct curve_keypair *pa
     coordinator->personal = personal_new(coordinator->db, coordinator->questions, metrics);
     coordinator->verify = verify_new(coordinator->db, coordinator->questions, &config->own, metrics);
     coordinator->limits = limits_new(coordinator->base, coordinator->deciders, coordinator->questions, metrics);
+    coordinator->outbreak = outbreak_room_new(coordinator->base, coordinator->db, coordinator->questions, &config->own, metrics);
     coordinator->reputation = reputation_new(coordinator->base, coordinator->db, coordinator->desk, coordinator->questions, &config->own, metrics);
     struct relay_test_options relay_test = {
         .base = coordinator->base,
@@ -446,7 +448,7 @@ static bool make(struct coordinator *coordinator, const struct curve_keypair *pa
     };
     coordinator->dashboard = dashboard_new(&dashboard);
     coordinator->leader = leader_new(coordinator->base, coordinator->db, &config->own, coordinator->relay_test, coordinator->reputation, coordinator->turns,
-                                     coordinator->signatures, coordinator->outbound, coordinator->dns_push, coordinator->blocklist, coordinator->quarantine, coordinator->dashboard, coordinator->learn, metrics);
+                                     coordinator->signatures, coordinator->outbound, coordinator->dns_push, coordinator->blocklist, coordinator->quarantine, coordinator->dashboard, coordinator->learn, coordinator->outbreak, metrics);
     struct service_options service = {
         .hub = coordinator->hub,
         .endpoint = config->own.listen,
@@ -512,6 +514,7 @@ static void unmake(struct coordinator *coordinator)
     verify_free(&coordinator->verify);
     personal_free(&coordinator->personal);
     limits_free(&coordinator->limits);
+    outbreak_room_free(&coordinator->outbreak);
     reputation_free(&coordinator->reputation);
     questions_free(&coordinator->questions);
     admin_free(&coordinator->admin);

@@ -35,6 +35,7 @@ struct leader {
     struct quarantine *quarantine;
     struct dashboard *dashboard;
     struct learn *learn;
+    struct outbreak_room *outbreak;
     struct reputation_room *reputation;
     uint64_t retention_at_ms;
     bool leads, more_verified, more_buckets, more_rows, more_processes, more_leftovers, more_hosts;
@@ -52,7 +53,7 @@ static void schedule(struct leader *leader)
 
 struct leader *leader_new(struct event_base *base, struct db *db, const struct coordinator_settings *settings,
                           struct relay_test *relay_test, struct reputation_room *reputation, struct turns *turns, struct signatures *signatures, struct outbound *outbound,
-                          struct dns_push *dns_push, struct blocklist *blocklist, struct quarantine *quarantine, struct dashboard *dashboard, struct learn *learn, struct metrics *metrics)
+                          struct dns_push *dns_push, struct blocklist *blocklist, struct quarantine *quarantine, struct dashboard *dashboard, struct learn *learn, struct outbreak_room *outbreak, struct metrics *metrics)
 {
     struct leader *leader = xcalloc(1, sizeof *leader);
     leader->db = db;
@@ -66,6 +67,7 @@ struct leader *leader_new(struct event_base *base, struct db *db, const struct c
     leader->quarantine = quarantine;
     leader->dashboard = dashboard;
     leader->learn = learn;
+    leader->outbreak = outbreak;
     leader->reputation = reputation;
     leader->timer = evtimer_new(base, on_timer, leader);
     leader->leading = metrics_gauge(metrics, "weir_leader", NULL);
@@ -106,6 +108,7 @@ static void set_leads(struct leader *leader, bool leads)
         signatures_rest(leader->signatures);
     outbound_lead(leader->outbound, leads);
     dns_push_lead(leader->dns_push, leads);
+    outbreak_lead(leader->outbreak, leads);
     metric_set(leader->leading, leads ? 1 : 0);
 }
 
@@ -248,6 +251,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     quarantine_turn(leader->quarantine);
     dashboard_turn(leader->dashboard);
     learn_turn(leader->learn);
+    outbreak_turn(leader->outbreak);
     turns_look(leader->turns);
     signatures_turn(leader->signatures);
 }

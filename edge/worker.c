@@ -19,6 +19,7 @@
 #include "common/process_stats.h"
 #include "edge/edge.h"
 #include "edge/handover.h"
+#include "edge/outbreak/outbreak.h"
 #include "edge/session/notice.h"
 #include "edge/session/session.h"
 #include "edge/spool/runner.h"
@@ -64,6 +65,7 @@ struct worker {
     struct delivery_pool *pool;
     struct verifier *verifier;
     struct limiter *limiter;
+    struct outbreak *outbreak;
     struct feed *feed;
     struct server *server;
     struct node *node;
@@ -510,6 +512,7 @@ static void on_reload(evutil_socket_t fd, short what, void *arg)
         scan_farm_reload(worker->farm, &config->edge);
     verifier_reload(worker->verifier, &config->edge);
     limiter_reload(worker->limiter, &config->edge);
+    outbreak_reload(worker->outbreak, &config->edge);
     spool_runner_reload(worker->runner, &config->edge, &config->spam, config->cluster.contact);
     fair_set_prefixes(config->cluster.source_prefix4, config->cluster.source_prefix6);
     edge_open_log(config, command->name, "smtpd");
@@ -656,6 +659,7 @@ static void worker_begin(struct worker *worker)
     tell_addresses(worker);
     worker->verifier = verifier_new(worker->base, worker->pool, &worker->config->edge, &worker->metrics);
     worker->limiter = limiter_new(&worker->config->edge, &worker->metrics);
+    worker->outbreak = outbreak_new(&worker->config->edge, &worker->metrics);
     worker->feed = feed_new(worker->base, &worker->metrics);
     worker->server = server_new(&(struct server_options){
         .base = worker->base,
@@ -670,6 +674,7 @@ static void worker_begin(struct worker *worker)
         .verifier = worker->verifier,
         .limiter = worker->limiter,
         .feed = worker->feed,
+        .outbreak = worker->outbreak,
     });
     worker->node = node_new(worker->base,
                             &(struct node_options){
@@ -688,6 +693,7 @@ static void worker_begin(struct worker *worker)
     server_set_node(worker->server, worker->node);
     verifier_set_node(worker->verifier, worker->node);
     limiter_set_node(worker->limiter, worker->node);
+    outbreak_set_node(worker->outbreak, worker->node);
     keep_reputation(worker, name);
     feed_set_node(worker->feed, worker->node);
     worker->runner = spool_runner_new(&(struct spool_runner_options){
@@ -702,6 +708,7 @@ static void worker_begin(struct worker *worker)
         .worker = process->worker,
         .budget = server_budget(worker->server),
         .ahead = server_ahead(worker->server),
+        .outbreak = worker->outbreak,
         .ids = server_ids(worker->server),
         .metrics = &worker->metrics,
         .readers = on_readers,
@@ -736,6 +743,7 @@ static void worker_end(struct worker *worker)
     server_free(&worker->server);
     verifier_free(&worker->verifier);
     limiter_free(&worker->limiter);
+    outbreak_free(&worker->outbreak);
     feed_free(&worker->feed);
     node_free(&worker->node);
     if (worker->farm != NULL)

@@ -17,7 +17,7 @@ struct row {
     size_t packed;            /* bytes on the wire, with its head */
     size_t size;              /* bytes in memory */
     uint64_t policy_epoch, override;              /* these as given: the row has them or not, */
-    ProtobufCBinaryData rule, login, given, host; /* by who is to get it */
+    ProtobufCBinaryData rule, login, given, host, attachments; /* by who is to get it */
     Weir__Origin origin;
     bool first;
     Weir__AuditRow row;
@@ -137,6 +137,7 @@ static struct row *copy_row(const Weir__AuditRow *from)
     row->first = row->row.first;
     row->host = row->row.host;
     row->override = row->row.override;
+    row->attachments = row->row.attachments;
     row->packed = weir__audit_row__get_packed_size(&row->row) + ROW_HEAD;
     return row;
 }
@@ -153,6 +154,7 @@ static void fit_to_version(struct row *row, uint32_t version)
     row->row.first = known && row->first;
     row->row.host = known ? row->host : wire_bytes(NULL, 0);
     row->row.override = known ? row->override : 0;
+    row->row.attachments = version >= WIRE_VERSION_ATTACHMENTS ? row->attachments : wire_bytes(NULL, 0);
 }
 
 void node_reports_count_dropped(struct node_reports *reports, size_t count)

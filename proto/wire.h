@@ -17,8 +17,9 @@
 #include "common/error.h"
 #include "proto/weir.pb-c.h"
 
-#define PROTO_VERSION     2
+#define PROTO_VERSION     3
 #define WIRE_VERSION_RULE 2 /* from here on AuditRow has policy_epoch and rule */
+#define WIRE_VERSION_ATTACHMENTS 3 /* and attachments */
 #define WIRE_FRAME_MAX    (64u * 1024)
 #define WIRE_STATE_MAX    (1024u * 1024)     /* a frame with a ClusterState: some thousands of nodes */
 #define WIRE_PAYLOAD_MAX  (4u * 1024 * 1024) /* one raw frame; scan chunks are at most 1 MiB */
@@ -56,6 +57,8 @@
 #define WIRE_COSTS_MAX    64 /* of one LimitAsk */
 #define WIRE_BUCKET_MAX   512
 #define WIRE_HASH_LEN     32   /* SHA-256 */
+#define WIRE_ATTACHMENTS_MAX 16 /* of one message, */
+#define WIRE_ATTACHMENT_LEN (WIRE_HASH_LEN + 1) /* each in an AuditRow */
 #define WIRE_SIGNATURE_FILES_MAX 256 /* of one set */
 #define WIRE_SIGNATURE_CHUNK (1024u * 1024)
 #define WIRE_STANDINGS_MAX 200 /* entries of one ReputationNews: all of them logins of full length, it still fits a frame */

@@ -112,6 +112,7 @@
 #define VERDICT_LAST     WEIR__VERDICT__VERDICT_UNKNOWN
 #define DISPOSITION_LAST WEIR__SPOOL_DISPOSITION__SPOOL_QUARANTINED
 #define UNKNOWN_LAST     WEIR__UNKNOWN_REASON__UNKNOWN_PROTOCOL
+#define ATTACHMENT_LAST  WEIR__ATTACHMENT_KIND__ATTACHMENT_PDF
 
 #define CRASHES_MAX    16
 #define RECIPIENTS_MAX 1000000
@@ -245,6 +246,14 @@ static const struct wire_rule spam_result_rules[] = {
 };
 TABLE(spam_result, spam_result, spam_fits_a_header);
 
+static const struct wire_rule attachment_rules[] = {
+    HASH(Weir__Attachment, hash),
+    ENUM(Weir__Attachment, kind, WEIR__ATTACHMENT_KIND__ATTACHMENT_OTHER, ATTACHMENT_LAST),
+    U64(Weir__Attachment, size, WIRE_SIZE_MAX),
+    END,
+};
+TABLE(attachment, attachment, NULL);
+
 /* A verdict that says two things is none: clean with a reason or a signature, bad without a name (I2). */
 static bool verdict_is_one(const void *message, struct error *why)
 {
@@ -263,9 +272,9 @@ static bool verdict_is_one(const void *message, struct error *why)
         ok = has_reason;
         break;
     }
-    ok = ok && (verdict->spam == NULL || verdict->verdict == WEIR__VERDICT__VERDICT_CLEAN);
+    ok = ok && (verdict->spam == NULL || verdict->verdict == WEIR__VERDICT__VERDICT_CLEAN) && (verdict->n_attachments == 0 || verdict->verdict != WEIR__VERDICT__VERDICT_UNKNOWN);
     if (!ok)
-        error_set(why, "verdict, reason, signature and score contradict each other");
+        error_set(why, "verdict, reason, signature, score and attachments contradict each other");
     return ok;
 }
 
@@ -279,6 +288,7 @@ static const struct wire_rule scan_verdict_rules[] = {
     TEXT(Weir__ScanVerdict, signatures, WIRE_WORD_MAX),
     NAME(Weir__ScanVerdict, scanner),
     MAYBE_ONE(Weir__ScanVerdict, spam, spam_result_table),
+    EACH(Weir__ScanVerdict, attachments, 0, WIRE_ATTACHMENTS_MAX, attachment_table),
     END,
 };
 TABLE(scan_verdict, scan_verdict, verdict_is_one);
@@ -497,6 +507,7 @@ static const struct wire_rule wire_audit_row_rules[] = {
     ENUM(Weir__AuditRow, origin, 0, ORIGIN_LAST),
     TEXT(Weir__AuditRow, host, WIRE_CLIENT_MAX),
     U64(Weir__AuditRow, override, INT64_MAX),
+    TEXT(Weir__AuditRow, attachments, WIRE_ATTACHMENTS_MAX * WIRE_ATTACHMENT_LEN),
     END,
 };
 const struct wire_table wire_audit_row_table = {
@@ -921,6 +932,25 @@ static const struct wire_rule personal_known_rules[] = {
 };
 TABLE(personal_known, personal_known, NULL);
 
+/* --- outbreak --- */
+
+static const struct wire_rule outbreak_ask_rules[] = {
+    ID(Weir__OutbreakAsk, id),
+    TEXT(Weir__OutbreakAsk, sender, WIRE_ADDRESS_MAX),
+    TOKEN(Weir__OutbreakAsk, client, WIRE_CLIENT_MAX),
+    EACH(Weir__OutbreakAsk, attachments, 0, WIRE_ATTACHMENTS_MAX, attachment_table),
+    TEXT(Weir__OutbreakAsk, signatures, WIRE_WORD_MAX),
+    END,
+};
+TABLE(outbreak_ask, outbreak_ask, NULL);
+
+static const struct wire_rule outbreak_word_rules[] = {
+    ENUM(Weir__OutbreakWord, action, WEIR__OUTBREAK_ACTION__OUTBREAK_PASS, WEIR__OUTBREAK_ACTION__OUTBREAK_BLOCK),
+    MAYBE_HASH(Weir__OutbreakWord, hash),
+    END,
+};
+TABLE(outbreak_word, outbreak_word, NULL);
+
 /* --- questions and answers --- */
 
 static bool question_has_body(const void *message, struct error *why)
@@ -948,6 +978,7 @@ static const struct wire_rule question_rules[] = {
     CASE(Weir__Question, WEIR__QUESTION__BODY_PERSONAL_ASK, personal_ask),
     CASE(Weir__Question, WEIR__QUESTION__BODY_LEARN_ASK, learn_ask),
     CASE(Weir__Question, WEIR__QUESTION__BODY_LEARN_TELL, learn_tell),
+    CASE(Weir__Question, WEIR__QUESTION__BODY_OUTBREAK_ASK, outbreak_ask),
     END,
 };
 TABLE(question, question, question_has_body);
@@ -979,6 +1010,7 @@ static const struct wire_rule answer_rules[] = {
     CASE(Weir__Answer, WEIR__ANSWER__BODY_REPUTATION_NEWS, reputation_news),
     CASE(Weir__Answer, WEIR__ANSWER__BODY_PERSONAL_KNOWN, personal_known),
     CASE(Weir__Answer, WEIR__ANSWER__BODY_LEARN_NEWS, learn_news),
+    CASE(Weir__Answer, WEIR__ANSWER__BODY_OUTBREAK_WORD, outbreak_word),
     END,
 };
 TABLE(answer, answer, answer_is_one);

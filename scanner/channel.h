@@ -23,6 +23,8 @@
 #define CHANNEL_FDS_MAX 2
 #define CHANNEL_RECIPIENTS_MAX 4 /* that the native spam engine is told: whose mail it is */
 #define CHANNEL_SYMBOLS_MAX 48
+#define CHANNEL_ATTACHMENTS_MAX 16
+#define CHANNEL_HASH_LEN 32
 #define CHANNEL_BODY_MAX (64u << 10) /* bytes behind a SCAN; a socket's default buffer holds that, and it is most mail */
 
 enum packet_type {
@@ -119,6 +121,7 @@ struct packet_ready {
 
 /* What the native spam engine is told of a message's envelope; cut where it is longer. All end with a NUL. */
 struct packet_facts {
+    bool attachments; /* are to be named, whoever is asked */
     bool wanted; /* it is asked; else nothing of this is said */
     bool learn;  /* and the message's features are wanted, too */
     bool outbound, authenticated, ill_reputed;
@@ -150,11 +153,24 @@ struct packet_symbol {
     int32_t weight; /* hundredths */
 };
 
-/* Behind a RESULT, where a clean message's facts were `wanted`. */
+struct packet_attachment {
+    uint8_t hash[CHANNEL_HASH_LEN]; /* SHA-256 of its decoded bytes */
+    uint32_t kind;                  /* Weir__AttachmentKind */
+    uint64_t size;
+};
+
 struct packet_native {
     uint32_t score; /* hundredths */
     uint32_t symbol_count;
     struct packet_symbol symbols[CHANNEL_SYMBOLS_MAX];
+};
+
+/* Behind a RESULT, where a clean message's facts were `wanted`, or the attachments of one that is clean or bad were. */
+struct packet_findings {
+    bool scored; /* native is said */
+    uint32_t attachment_count; /* the most dangerous kinds first */
+    struct packet_attachment attachments[CHANNEL_ATTACHMENTS_MAX];
+    struct packet_native native;
 };
 
 /* Behind that, where features were wanted. */

@@ -38,7 +38,7 @@ struct pool_message {
     const void *bytes; /* at most CHANNEL_BODY_MAX; NULL: in fd */
     int fd;
     uint64_t size;
-    const struct packet_facts *facts; /* for the native spam engine; NULL: it is not asked */
+    const struct packet_facts *facts; /* for the native spam engine, and whether its attachments are to be named; NULL: neither */
 };
 
 struct pool_outcome {
@@ -51,6 +51,7 @@ struct pool_outcome {
     const struct engine_info *info; /* borrowed for the call */
     const struct packet_native *native; /* the same; NULL: it was not asked, or says nothing */
     const struct packet_features *features; /* the same; NULL: they were not wanted */
+    const struct packet_findings *findings; /* the same; NULL: nothing was asked, or said */
 };
 
 struct pool_handlers {

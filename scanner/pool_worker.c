@@ -15,6 +15,7 @@
 #include "common/log.h"
 #include "common/memory.h"
 #include "common/score.h"
+#include "proto/wire.h"
 #include "scanner/pool_parts.h"
 
 #define ABANDON_US 1000000 /* a scan that nobody waits for may run that long, before and after that is known */
@@ -109,11 +110,21 @@ static bool features_are_valid(const struct packet_features *features)
     return good;
 }
 
-/* native, features: NULL: none came. */
-static void worker_on_result(struct worker *worker, const struct packet_result *result, const struct packet_native *native, const struct packet_features *features)
+static bool findings_are_valid(const struct packet_findings *findings)
+{
+    bool good = findings->attachment_count <= CHANNEL_ATTACHMENTS_MAX && (!findings->scored || native_is_valid(&findings->native));
+    for (uint32_t i = 0; good && i < findings->attachment_count; i++)
+        good = findings->attachments[i].kind > WEIR__ATTACHMENT_KIND__ATTACHMENT_UNSPECIFIED &&
+               findings->attachments[i].kind <= WEIR__ATTACHMENT_KIND__ATTACHMENT_PDF && findings->attachments[i].size <= WIRE_SIZE_MAX;
+    return good;
+}
+
+/* findings, features: NULL: none came. */
+static void worker_on_result(struct worker *worker, const struct packet_result *result, const struct packet_findings *findings, const struct packet_features *features)
 {
     struct generation *generation = worker->generation;
-    struct pool_outcome outcome = { .end = POOL_ANSWERED, .verdict = (Weir__Verdict)result->verdict, .scan_us = result->scan_us, .native = native, .features = features };
+    struct pool_outcome outcome = { .end = POOL_ANSWERED, .verdict = (Weir__Verdict)result->verdict, .scan_us = result->scan_us, .findings = findings, .features = features,
+                                    .native = findings != NULL && findings->scored ? &findings->native : NULL };
     if (outcome.verdict == WEIR__VERDICT__VERDICT_UNKNOWN)
         outcome.reason = (Weir__UnknownReason)result->reason;
     if (outcome.verdict != WEIR__VERDICT__VERDICT_CLEAN)
@@ -143,7 +154,7 @@ void worker_receive(struct worker *worker)
         struct packet_result result;
         struct {
             struct packet_result result;
-            struct packet_native native;
+            struct packet_findings findings;
             struct packet_features features;
         } all;
     } packet;
@@ -158,10 +169,10 @@ void worker_receive(struct worker *worker)
         worker_on_ready(worker);
         return;
     }
-    bool all = len == (ssize_t)sizeof packet.all, native = all || len == (ssize_t)offsetof(typeof(packet.all), features);
-    if ((native || len == (ssize_t)sizeof packet.result) && packet.type == PACKET_RESULT && result_is_valid(worker, &packet.result) &&
-        (!native || native_is_valid(&packet.all.native)) && (!all || features_are_valid(&packet.all.features))) {
-        worker_on_result(worker, &packet.result, native ? &packet.all.native : NULL, all ? &packet.all.features : NULL);
+    bool all = len == (ssize_t)sizeof packet.all, finds = all || len == (ssize_t)offsetof(typeof(packet.all), features);
+    if ((finds || len == (ssize_t)sizeof packet.result) && packet.type == PACKET_RESULT && result_is_valid(worker, &packet.result) &&
+        (!finds || findings_are_valid(&packet.all.findings)) && (!all || features_are_valid(&packet.all.features))) {
+        worker_on_result(worker, &packet.result, finds ? &packet.all.findings : NULL, all ? &packet.all.features : NULL);
         return;
     }
     if (len > 0 || (len < 0 && errno != ECONNRESET)) {

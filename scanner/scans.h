@@ -40,6 +40,9 @@ struct scan {
     struct service *service;       /* with spam: whose it is */
     struct spam_check *spam;       /* NULL: not asked */
     struct examination *examination; /* it is one of ours, without a peer (service.h); NULL: an edge's */
+    bool names_attachments;        /* the edge wants to know them: */
+    uint32_t attachment_count;
+    struct packet_attachment *attachments; /* NULL: none */
     bool judged;                   /* the worker has said its word, below; a clean message may still wait for spam */
     /* the answer */
     Weir__Verdict verdict;

@@ -98,6 +98,22 @@ static enum link_status send_allowed(struct service *service, const struct scan 
     return link_server_send(service->server, scan->peer, &frame, NULL, 0);
 }
 
+static void name_attachments(const struct scan *scan, Weir__ScanVerdict *verdict, Weir__Attachment attachments[], Weir__Attachment *list[])
+{
+    if (scan->verdict == WEIR__VERDICT__VERDICT_UNKNOWN)
+        return;
+    for (uint32_t i = 0; i < scan->attachment_count; i++) {
+        const struct packet_attachment *attachment = &scan->attachments[i];
+        list[i] = &attachments[i];
+        weir__attachment__init(list[i]);
+        list[i]->hash = wire_bytes(attachment->hash, sizeof attachment->hash);
+        list[i]->kind = (Weir__AttachmentKind)attachment->kind;
+        list[i]->size = attachment->size;
+    }
+    verdict->attachments = list;
+    verdict->n_attachments = scan->attachment_count;
+}
+
 static enum link_status send_verdict(struct service *service, const struct scan *scan)
 {
     Weir__ScanVerdict verdict = WEIR__SCAN_VERDICT__INIT;
@@ -116,6 +132,8 @@ static enum link_status send_verdict(struct service *service, const struct scan 
     verdict.scanner = wire_text(service->options.node);
     if (scan->spam != NULL && scan->verdict == WEIR__VERDICT__VERDICT_CLEAN)
         verdict.spam = (Weir__SpamResult *)(uintptr_t)spam_check_result(scan->spam);
+    Weir__Attachment attachments[CHANNEL_ATTACHMENTS_MAX], *list[CHANNEL_ATTACHMENTS_MAX];
+    name_attachments(scan, &verdict, attachments, list);
     frame.body_case = WEIR__FRAME__BODY_SCAN_VERDICT;
     frame.scan_verdict = &verdict;
     return link_server_send(service->server, scan->peer, &frame, NULL, 0);
@@ -181,6 +199,7 @@ static void scan_remove(struct service *service, struct scan *scan)
         examination_end(scan);
     spam_check_free(&scan->spam); /* it may be reading the body */
     free(scan->spam_facts);
+    free(scan->attachments);
     admission_release(&service->admission, &scan->share);
     scans_remove(&service->scans, scan);
     if (service->starved > 0)
@@ -316,6 +335,14 @@ static void scan_ask_spam(struct service *service, struct scan *scan)
         scan->spam = spam_check_new(service->spam, &scan->spam_facts, &message, on_spam, scan);
 }
 
+static void scan_take_attachments(struct scan *scan, const struct packet_findings *findings)
+{
+    if (!scan->names_attachments || findings == NULL || findings->attachment_count == 0)
+        return;
+    scan->attachment_count = findings->attachment_count;
+    scan->attachments = xmemdup(findings->attachments, findings->attachment_count * sizeof *findings->attachments);
+}
+
 static void on_pool_done(void *arg, void *job, const struct pool_outcome *outcome)
 {
     struct service *service = arg;
@@ -333,6 +360,7 @@ static void on_pool_done(void *arg, void *job, const struct pool_outcome *outcom
     }
     if (scan->spam != NULL)
         spam_check_take_native(scan->spam, outcome->native);
+    scan_take_attachments(scan, outcome->findings);
     scan_settle(service, scan);
     service_dispatch(service);
 }
@@ -375,7 +403,10 @@ static void service_dispatch_lane(struct service *service, enum lane lane)
         scan->queue_us = waited > UINT32_MAX ? UINT32_MAX : (uint32_t)waited;
         struct packet_facts facts;
         struct pool_message message = { .bytes = scan->body.bytes, .fd = scan->body.fd, .size = body_size(&scan->body) };
-        if (scan->spam != NULL && spam_check_tells_native(scan->spam, &facts))
+        if (scan->spam == NULL || !spam_check_tells_native(scan->spam, &facts))
+            memset(&facts, 0, sizeof facts);
+        facts.attachments = scan->names_attachments;
+        if (facts.wanted || facts.attachments)
             message.facts = &facts;
         if (scan->examination != NULL && scan->examination->learn) {
             spam_facts_tell(scan->spam_facts, &facts);
@@ -550,6 +581,7 @@ static void on_open(struct service *service, struct link_peer *peer, const struc
     scan->crashes = open->crashes;
     scan->deadline_ms = open->deadline_ms;
     scan->spam_facts = open->spam != NULL && service->spam != NULL ? spam_facts_new(open) : NULL;
+    scan->names_attachments = open->attachments;
     scan->share.source = fair_source((const char *)open->client.data, open->client.len);
     scan->share.network = fair_network((const char *)open->client.data, open->client.len);
     enum admission_answer answer = scan_admit(service, scan, open, whole);

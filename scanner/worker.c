@@ -17,6 +17,8 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/memory.h"
+#include "scanner/attachments.h"
+#include "scanner/findings.h"
 #include "scanner/sandbox.h"
 #include "scanner/worker_native.h"
 
@@ -65,6 +67,7 @@ static bool worker_set_up(const struct worker_options *options, struct engine *e
     memory_keep_free(); /* libclamav takes and frees some hundred KiB twice for even the smallest message */
     tzset();
     *native = native_new(&options->mime);
+    attachments_begin();
     struct sandbox_limits limits = { .memory = options->memory, .file_size = options->file_size };
     return engine_set_tmp_dir(engine, options->tmp_dir, why) && sandbox_limit(&limits, why) &&
            worker_lock(options, why);
@@ -87,15 +90,18 @@ static const char *scan_body(const union scan_packet *packet)
     return packet->room + sizeof packet->scan;
 }
 
-/* Both engines look at the same bytes, one after the other: they are in the cache, and take turns at one core anyway. false: nothing is said. */
-static bool judge(struct native *native, const struct native_model *model, const union scan_packet *packet, int fd, struct packet_native *out, struct packet_features *features)
+/* Both engines look at the same bytes, one after the other: they are in the cache, and take turns at one core anyway. What a virus came in is named, too: others may
+ * have got it before its signature was there. false: nothing is said. */
+static bool look(struct native *native, const struct native_model *model, const union scan_packet *packet, int fd, uint32_t verdict, struct packet_findings *out,
+                 struct packet_features *features)
 {
     const struct packet_scan *scan = &packet->scan;
-    if (!scan->facts.wanted || scan->size < ENGINE_MAIL_PREFIX_LEN)
+    bool clean = verdict == WEIR__VERDICT__VERDICT_CLEAN, named = scan->facts.attachments && (clean || verdict == WEIR__VERDICT__VERDICT_BAD);
+    if ((!named && !(clean && scan->facts.wanted)) || scan->size < ENGINE_MAIL_PREFIX_LEN)
         return false;
     if (fd >= 0)
-        return worker_native_score_file(native, &scan->facts, model, fd, ENGINE_MAIL_PREFIX_LEN, scan->size, out, features);
-    worker_native_score(native, &scan->facts, model, scan_body(packet) + ENGINE_MAIL_PREFIX_LEN, (size_t)scan->size - ENGINE_MAIL_PREFIX_LEN, out, features);
+        return findings_make_file(native, &scan->facts, model, clean, fd, ENGINE_MAIL_PREFIX_LEN, scan->size, out, features);
+    findings_make(native, &scan->facts, model, clean, scan_body(packet) + ENGINE_MAIL_PREFIX_LEN, (size_t)scan->size - ENGINE_MAIL_PREFIX_LEN, out, features);
     return true;
 }
 
@@ -161,15 +167,15 @@ _Noreturn void worker_run(const struct worker_options *options, struct engine *e
             _exit(1);
         static struct {
             struct packet_result result;
-            struct packet_native native;
+            struct packet_findings findings;
             struct packet_features features;
         } answer;
         int fd = fd_count > 0 ? fds[0] : -1;
         scan_one(engine, &packet, fd, &answer.result);
-        bool judged = answer.result.verdict == WEIR__VERDICT__VERDICT_CLEAN && judge(native, model, &packet, fd, &answer.native, &answer.features);
+        bool looked = look(native, model, &packet, fd, answer.result.verdict, &answer.findings, &answer.features);
         if (fd_count > 0)
             close(fds[0]);
-        size_t told = !judged ? sizeof answer.result : packet.scan.facts.learn ? sizeof answer : offsetof(typeof(answer), features);
+        size_t told = !looked ? sizeof answer.result : packet.scan.facts.learn && answer.findings.scored ? sizeof answer : offsetof(typeof(answer), features);
         if (!channel_send(channel, &answer, told, NULL, 0))
             _exit(0);
     }

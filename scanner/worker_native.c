@@ -48,17 +48,6 @@ void worker_native_score(struct native *native, const struct packet_facts *facts
         take_features(native, &told, bytes, len, features);
 }
 
-bool worker_native_score_file(struct native *native, const struct packet_facts *facts, const struct native_model *model, int fd, uint64_t offset, uint64_t size,
-                              struct packet_native *out, struct packet_features *features)
-{
-    char *bytes = mmap(NULL, (size_t)size, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (bytes == MAP_FAILED)
-        return false;
-    worker_native_score(native, facts, model, bytes + offset, (size_t)(size - offset), out, features);
-    munmap(bytes, (size_t)size);
-    return true;
-}
-
 void worker_native_take_model(const struct native_model **model, int fd)
 {
     if (*model != NULL)

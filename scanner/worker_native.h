@@ -9,10 +9,6 @@
 /* bytes: the message without ENGINE_MAIL_PREFIX. model: NULL, there is none. features: filled where the facts want that; else it may be NULL. */
 void worker_native_score(struct native *native, const struct packet_facts *facts, const struct native_model *model, const char *bytes, size_t len,
                          struct packet_native *out, struct packet_features *features);
-/* The same for a descriptor; bytes begin at offset. false: they cannot be read. */
-bool worker_native_score_file(struct native *native, const struct packet_facts *facts, const struct native_model *model, int fd, uint64_t offset, uint64_t size,
-                              struct packet_native *out, struct packet_features *features);
-
 /* Takes a model's descriptor (-1: none) in place of *model, which is NULL or one that this gave. */
 void worker_native_take_model(const struct native_model **model, int fd);
 

@@ -11,6 +11,7 @@
 #include "common/settings.h"
 #include "coordinator/ctl/blocklist.h"
 #include "coordinator/ctl/local.h"
+#include "coordinator/ctl/outbreak.h"
 #include "coordinator/ctl/password.h"
 #include "coordinator/ctl/quarantine.h"
 #include "coordinator/ctl/reputation.h"
@@ -395,6 +396,15 @@ static int ask_blocklists(const struct options *options, struct requester *reque
     return status;
 }
 
+static int ask_outbreak(const struct options *options, struct requester *requester)
+{
+    struct reply reply;
+    outbreak_ask(options, requester, &reply);
+    int status = print_reply(options, options->verb->name, &reply);
+    reply_clear(&reply);
+    return status;
+}
+
 static int ask_quarantine(const struct options *options, struct requester *requester)
 {
     struct reply reply;
@@ -432,7 +442,7 @@ int ask_remote(const struct options *options)
     struct requester *requester = requester_new(&access.pair, access.coordinators, access.count);
     bool in_turn = (options->all || options->rolling) && (options->verb->flags & OPTION_TURNS), blocklists = strcmp(options->verb->name, "blocklist check") == 0;
     bool quarantine = strncmp(options->verb->name, "quarantine ", 11) == 0;
-    int status = in_turn ? ask_turns(options, requester) : quarantine ? ask_quarantine(options, requester) : blocklists ? ask_blocklists(options, requester) : ask(options, requester, &policy, hash);
+    int status = in_turn ? ask_turns(options, requester) : quarantine ? ask_quarantine(options, requester) : outbreak_is_verb(options->verb->name) ? ask_outbreak(options, requester) : blocklists ? ask_blocklists(options, requester) : ask(options, requester, &policy, hash);
     requester_free(&requester);
     free(hash);
     access_clear(&access);

@@ -34,6 +34,11 @@ const struct verb options_verbs[] = {
     { "outbound show", "LOGIN|ADDRESS", 1, 1, 0, "what one of them sent, and what of it is held" },
     { "outbound pool", "LOGIN|ADDRESS NAME|-", 2, 2, OPTION_REASON, "let its mail go out from the addresses of [egress \"NAME\"] of the edges; -: from those of its kind again" },
     { "outbound release", "LOGIN|ADDRESS", 1, 1, OPTION_DELETE | OPTION_REASON, "let it send again; its held mail goes on, or is deleted" },
+    { "outbreak list", "", 0, 0, 0, "attachments that many suddenly sent, and what operators said of them" },
+    { "outbreak show", "HASH", 1, 1, 0, "one of them, and the mail that waits or waited for it; the hash's first eight digits will do" },
+    { "outbreak release", "HASH", 1, 1, OPTION_REASON, "it is good: what waits is scanned again and delivered, and nothing more is held" },
+    { "outbreak drop", "HASH", 1, 1, OPTION_REASON | OPTION_OUTBREAK, "delete what waits; --block: what comes within so long is as a virus" },
+    { "hunt", "[HASH]", 0, 1, OPTION_OUTBREAK | OPTION_SINCE | OPTION_LIMIT, "who got an attachment, or what was found to be a virus of that name; 14 days back, or --since AGE" },
     { "override list", "", 0, 0, OPTION_ALL | OPTION_LIMIT, "what operators asked to be let through that waits for another one's approval, or --all that ever was" },
     { "override approve", "ID", 1, 1, 0, "let that be done, which another operator asked for" },
     { "override refuse", "ID", 1, 1, 0, "let it not be done" },
@@ -124,6 +129,7 @@ static const struct flag flags[] = {
     { "--from-address", OPTION_PROBES, true }, { "--client", OPTION_PROBES, true },
     { "--all", OPTION_ALL, false },           { "--rolling", OPTION_TURNS, false },
     { "--since", OPTION_SINCE, true },
+    { "--block", OPTION_OUTBREAK, true },   { "--signature", OPTION_OUTBREAK, true },
     { "--reason", OPTION_REASON, true },    { "--expires", OPTION_OVERRIDE, true },
     { "--owner", OPTION_OVERRIDE, true },
     { "--score", OPTION_QUARANTINE, true }, { "--why", OPTION_WHY, true },
@@ -224,6 +230,8 @@ static bool parse_flag(struct options *options, int argc, char *const *argv, int
             options->all = true;
         if (flag->flag == OPTION_SINCE)
             options->since = value;
+        if (flag->flag == OPTION_OUTBREAK)
+            *(strcmp(flag->name, "--block") == 0 ? &options->block : &options->signature) = value;
         if (flag->flag == OPTION_QUARANTINE)
             options->score = value;
         if (flag->flag == OPTION_WHY)
@@ -414,7 +422,7 @@ static bool check_forgotten(const struct options *options, struct error *why)
     uint64_t ms;
     if (!(options->verb->flags & OPTION_SINCE))
         return true;
-    if ((options->arg_count > 0) + options->all + (options->since != NULL) != 1) {
+    if ((options->verb->flags & OPTION_ALL) && (options->arg_count > 0) + options->all + (options->since != NULL) != 1) {
         error_set(why, "%s takes one address, prefix or account, or --all, or --since AGE", options->verb->name);
         return false;
     }
@@ -425,6 +433,28 @@ static bool check_forgotten(const struct options *options, struct error *why)
     if (options->since == NULL || (config_parse_duration(options->since, &ms) && ms > 0))
         return true;
     error_set(why, "--since %s: an age with its unit is needed, as 10m, 2h, 3d", options->since);
+    return false;
+}
+
+static bool check_outbreak(const struct options *options, struct error *why)
+{
+    uint64_t ms;
+    bool hunts = strcmp(options->verb->name, "hunt") == 0, judges = strncmp(options->verb->name, "outbreak ", 9) == 0 && (options->verb->flags & OPTION_REASON);
+    if (hunts ? options->block != NULL : options->signature != NULL) {
+        error_set(why, "%s takes no %s", options->verb->name, hunts ? "--block" : "--signature");
+        return false;
+    }
+    if (hunts && (options->arg_count > 0) == (options->signature != NULL)) {
+        error_set(why, "%s takes the hash of an attachment, or --signature NAME", options->verb->name);
+        return false;
+    }
+    if (judges && (options->reason == NULL || *options->reason == '\0')) {
+        error_set(why, "%s needs --reason TEXT", options->verb->name);
+        return false;
+    }
+    if (options->block == NULL || (config_parse_duration(options->block, &ms) && ms > 0))
+        return true;
+    error_set(why, "--block %s: a time with its unit is needed, as 10m, 2h, 3d", options->block);
     return false;
 }
 
@@ -460,7 +490,7 @@ static bool check_quarantine(const struct options *options, struct error *why)
 char *options_usage(const struct verb *verb)
 {
     return xasprintf("%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s%s", verb->name, verb->flags & OPTION_RETRY ? " [--retry]" : "", verb->flags & OPTION_TURNS ? " [--all|--rolling]" : "",
-                     verb->flags & OPTION_SINCE ? " [--all|--since AGE]" : "", verb->flags & OPTION_WAIT ? " [--wait]" : "",
+                     verb->flags & OPTION_OUTBREAK ? (verb->flags & OPTION_SINCE ? " [--signature NAME] [--since AGE]" : " [--block AGE]") : verb->flags & OPTION_SINCE ? " [--all|--since AGE]" : "", verb->flags & OPTION_WAIT ? " [--wait]" : "",
                      verb->flags & OPTION_TIMEOUT ? " [--timeout S]" : "", verb->flags & OPTION_FORCE ? " [--force]" : "",
                      verb->flags & OPTION_NOW ? " [--now]" : "", verb->flags & OPTION_DRY_RUN ? " [--dry-run]" : "",
                      verb->flags & OPTION_FILTERS ? " [FILTER]" : "", verb->flags & OPTION_COMMENT ? " [--comment TEXT]" : "",
@@ -507,7 +537,7 @@ bool options_parse(struct options *options, int argc, char *const *argv, struct 
     while (used < count)
         options->args[options->arg_count++] = words[used++];
     if (!check_turns(options, why) || !check_epoch(options, why) || !check_override_id(options, why) || !check_hours(options, why) || !check_age(options, why) ||
-        !check_forgotten(options, why) || !check_override(options, why) || !check_quarantine(options, why))
+        !check_forgotten(options, why) || !check_override(options, why) || !check_outbreak(options, why) || !check_quarantine(options, why))
         return false;
     bool asks_cluster = !(verb->flags & OPTION_NO_CONFIG) || ((verb->flags & OPTION_PROBES) && options->arg_count == 0);
     if (options->config_path == NULL && asks_cluster && options->policy == NULL) {

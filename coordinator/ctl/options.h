@@ -45,6 +45,7 @@ enum option_flag {
     OPTION_RAW = 1 << 28,      /* --raw FILE */
     OPTION_BY = 1 << 19,       /* --by WHO: whose words */
     OPTION_LOCAL = 1 << 30,    /* --local: by this machine, not by the cluster */
+    OPTION_OUTBREAK = 1u << 31, /* --block AGE: for so long; --signature NAME */
     OPTION_LISTENER = 4096, /* --listener NAME: of the configuration, whose rules hold, too */
 };
 
@@ -67,6 +68,7 @@ struct options {
     unsigned given; /* enum option_flag */
     unsigned timeout_s, limit;
     const char *comment, *policy, *since;
+    const char *block, *signature;        /* NULL: not given */
     const char *reason, *expires, *owner; /* NULL: not given */
     const char *score, *why, *raw, *by;   /* NULL: not given */
     bool virus;

@@ -6,6 +6,7 @@
 #include "common/memory.h"
 #include "coordinator/ctl/operators.h"
 #include "coordinator/ctl/outbound.h"
+#include "coordinator/ctl/outbreak.h"
 #include "coordinator/ctl/reputation.h"
 #include "coordinator/ctl/table.h"
 #include "coordinator/ctl/views.h"
@@ -22,7 +23,7 @@ static long long number(const json_t *object, const char *key)
 static char *act_of(const json_t *one)
 {
     const json_t *detail = json_object_get(one, "detail");
-    bool release = strcmp(view_word(one, "kind"), "outbound release") == 0;
+    bool release = strcmp(view_word(one, "kind"), "outbound release") == 0 || strcmp(view_word(one, "kind"), "outbreak release") == 0;
     const char *verb = !release ? view_word(detail, "action") : json_is_true(json_object_get(detail, "deletes")) ? "release, and delete what is held," : "release";
     return xasprintf("%s %s", verb, view_word(one, "subject"));
 }
@@ -60,6 +61,8 @@ void override_print_decided(const json_t *body, FILE *out)
 {
     if (json_object_get(body, "released") != NULL)
         outbound_print_release(body, out);
+    else if (json_object_get(body, "hash") != NULL)
+        outbreak_print_act(body, out);
     else if (json_object_get(body, "counted") != NULL)
         reputation_print_forgotten(body, out);
     else if (json_object_get(body, "role") != NULL)

@@ -10,6 +10,7 @@
 #include "coordinator/ctl/blocklist.h"
 #include "coordinator/ctl/operators.h"
 #include "coordinator/ctl/outbound.h"
+#include "coordinator/ctl/outbreak.h"
 #include "coordinator/ctl/quarantine.h"
 #include "coordinator/ctl/override.h"
 #include "coordinator/ctl/signatures.h"
@@ -870,6 +871,11 @@ void view_print(const char *verb, const json_t *body, const char *coordinator, F
         { "outbound show", outbound_print_one },
         { "outbound pool", outbound_print_pool },
         { "outbound release", outbound_print_release },
+        { "outbreak list", outbreak_print_list },
+        { "outbreak show", outbreak_print_one },
+        { "outbreak release", outbreak_print_act },
+        { "outbreak drop", outbreak_print_act },
+        { "hunt", outbreak_print_hunt },
         { "quarantine list", quarantine_print_list },
         { "quarantine show", quarantine_print_one },
         { "quarantine release", quarantine_print_act },

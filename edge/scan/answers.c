@@ -5,6 +5,7 @@
  * that it fits, and a verdict only for the size that was sent; anything else is dropped and counted, and costs the attempt.
  */
 #include <stdio.h>
+#include <string.h>
 #include "common/log.h"
 #include "common/memory.h"
 #include "edge/scan/state.h"
@@ -119,6 +120,12 @@ static void scan_take_result(struct scan *scan, const Weir__ScanVerdict *verdict
     wire_string(result->engine, sizeof result->engine, &verdict->engine);
     wire_string(result->signatures, sizeof result->signatures, &verdict->signatures);
     result->spam = verdict->spam != NULL ? wire_copy(&verdict->spam->base) : NULL;
+    result->attachment_count = (unsigned)verdict->n_attachments;
+    for (size_t i = 0; i < verdict->n_attachments; i++) {
+        const Weir__Attachment *attachment = verdict->attachments[i];
+        result->attachments[i] = (struct scan_attachment){ .kind = attachment->kind, .size = attachment->size };
+        memcpy(result->attachments[i].hash, attachment->hash.data, WIRE_HASH_LEN);
+    }
     result->scan_us = verdict->scan_us;
     result->queue_us = verdict->queue_us;
 }

@@ -278,6 +278,7 @@ static bool scan_open(struct scan *scan, struct scanner *scanner)
     open.sender = wire_text_cut(scan->sender, WIRE_ADDRESS_MAX);
     open.recipients = scan->recipients;
     open.spam = scan->spam;
+    open.attachments = scan->names_attachments;
     Weir__Frame frame = WEIR__FRAME__INIT;
     frame.body_case = WEIR__FRAME__BODY_SCAN_OPEN;
     frame.scan_open = &open;
@@ -596,6 +597,7 @@ struct scan *machine_start(struct machine *machine, const struct queue_id *id, c
     scan->source = fair_source(scan->client, lens[0]);
     scan->recipients = facts->recipients;
     scan->size_hint = facts->size_hint;
+    scan->names_attachments = facts->attachments;
     scan->spam = facts->spam != NULL ? wire_copy(&facts->spam->base) : NULL;
     machine->scan_count++;
     return scan;

@@ -27,6 +27,13 @@ struct scan_facts {
     unsigned recipients;
     uint64_t size_hint;     /* SIZE= or 0 */
     const Weir__SpamFacts *spam; /* NULL: spam engines are not asked */
+    bool attachments;            /* are to be named */
+};
+
+struct scan_attachment {
+    uint8_t hash[WIRE_HASH_LEN]; /* SHA-256 of its decoded bytes */
+    Weir__AttachmentKind kind;
+    uint64_t size;
 };
 
 struct scan_result {
@@ -39,11 +46,16 @@ struct scan_result {
     uint32_t scan_us, queue_us;
     unsigned replays;            /* how often it was started over */
     Weir__SpamResult *spam;      /* with CLEAN, where engines were asked; else NULL */
+    unsigned attachment_count;   /* with CLEAN and BAD, where they were to be named: the most dangerous kinds first */
+    struct scan_attachment attachments[WIRE_ATTACHMENTS_MAX];
 };
 
 /* With a tree of its own. */
 struct scan_result *scan_result_copy(const struct scan_result *result);
 void scan_result_free(struct scan_result **result); /* NULL inside is fine */
+
+/* As AuditRow.attachments has them. Returns how many bytes. */
+size_t scan_pack_attachments(const struct scan_result *result, uint8_t out[WIRE_ATTACHMENTS_MAX * WIRE_ATTACHMENT_LEN]);
 
 struct scan_handlers {
     /* Exactly one of these two, once, and only after scan_finish(); the scan is freed right after it returns. All three come from the

@@ -45,6 +45,7 @@ struct scan {
     uint32_t recipients;
     uint64_t size_hint;
     Weir__SpamFacts *spam; /* own; NULL: none */
+    bool names_attachments;
 
     bool finished;
     uint64_t source, order, cost; /* whose it is, and its turn among those waiting (common/fair.h); 0: it has not waited yet */

@@ -152,6 +152,7 @@ struct server {
     bool personal_blocks;    /* some recipient has a block list of his own */
     struct metric *stopped[2]; /* messages: refused, and put into the spool to rest */
     struct feed *feed;       /* NULL: nobody is judged by reputation */
+    struct outbreak *outbreak; /* NULL: nothing is held */
     struct node *node;
     char cluster[SMTP_CLUSTER_MARK_MAX]; /* XWEIR; "": not known yet */
     struct census *census;

@@ -170,6 +170,9 @@ static void audit(const struct report *report, unsigned index, const char *recip
     row.first = report->first;
     row.host = wire_text(registered != NULL ? netaddr_prefix_format(&registered->prefix, host) : "");
     row.override = reputation_override(session);
+    uint8_t attachments[WIRE_ATTACHMENTS_MAX * WIRE_ATTACHMENT_LEN];
+    if (report->first && report->scan != NULL)
+        row.attachments = wire_bytes(attachments, scan_pack_attachments(report->scan, attachments));
     node_report(session->server->node, &row);
 }
 

@@ -99,6 +99,7 @@ struct server *server_new(const struct server_options *options)
     server->dns = options->dns;
     server->verifier = options->verifier;
     server->limiter = options->limiter;
+    server->outbreak = options->outbreak;
     server->feed = options->feed;
     server->census = options->census;
     server->node_name = options->node;

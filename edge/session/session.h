@@ -24,6 +24,7 @@
 
 struct server;
 struct port;
+struct outbreak;
 
 struct server_options { /* all borrowed for the server's life, but config: counted */
     struct event_base *base;
@@ -38,6 +39,7 @@ struct server_options { /* all borrowed for the server's life, but config: count
     struct verifier *verifier;   /* asked about recipients where the policy's `verify` says so */
     struct limiter *limiter;     /* asked where the policy's `limits` says so; NULL: nothing is limited */
     struct feed *feed;           /* who is throttled or refused; NULL: nobody */
+    struct outbreak *outbreak;   /* asked about what may be an outbreak; NULL: nothing is held */
 };
 
 struct server *server_new(const struct server_options *options);

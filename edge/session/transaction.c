@@ -4,6 +4,7 @@
  *   RCPT   recipients.c
  *   bytes  into the message and the scan; the first reason to refuse frees both, and the rest is only counted
  *   end    refused | discarded | scan -> verdict -> next hop -> its answer
+ *                                             (-> outbreak's word, where it brings what may be one)
  *                                scan -> verdict -> spool, with the quarantine (spooled.c) -> committed
  *
  * Invariants: a 250 for the message is said only in transaction_finish(), with an outcome made from the next hop's 250, the spool's commit, or a policy
@@ -15,6 +16,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/memory.h"
+#include "edge/outbreak/outbreak.h"
 #include "edge/session/notice.h"
 #include "edge/session/transaction.h"
 #include "edge/smtp/leniency.h"
@@ -82,6 +84,7 @@ void transaction_free(struct transaction **transaction, enum farewell farewell)
     limits_cancel(tx->session);
     node_question_cancel(&tx->personal_question);
     personal_fini(&tx->personal);
+    outbreak_cancel(&tx->outbreak);
     spool_store_cancel(&tx->store); /* before the message, which these two borrow */
     legs_free(tx);
     drop_message(tx);
@@ -192,7 +195,7 @@ void transaction_begin_message(struct transaction *tx)
         tx->farm_busy = true;
     } else if (session->server->farm != NULL) {
         struct spam_told told;
-        struct scan_facts facts = { session->client_text, session->helo, tx->sender, tx->replied, tx->declared, transaction_spam_facts(tx, &told) };
+        struct scan_facts facts = { session->client_text, session->helo, tx->sender, tx->replied, tx->declared, transaction_spam_facts(tx, &told), session->config->edge.hash_attachments };
         tx->scan = scan_start(session->server->farm, &tx->id, tx->message, &facts, &scan_handlers, tx);
     }
 }
@@ -416,14 +419,14 @@ static void hand_over_unscanned(struct transaction *tx)
         transaction_finish(tx, &outcome);
 }
 
-static void judge(struct transaction *tx)
+void transaction_judge(struct transaction *tx)
 {
     struct outcome outcome;
     if (outcome_of_verdict(&outcome, tx->verdict, &tx->session->config->edge, session_is_inside(tx->session), &tx->id)) {
-        if (transaction_judge_spam(tx, &outcome) && transaction_apply_personal(tx, &outcome))
-            transaction_hand_over(tx);
-        else
+        if (!transaction_judge_spam(tx, &outcome) || !transaction_apply_personal(tx, &outcome))
             transaction_finish(tx, &outcome);
+        else if (!transaction_ask_outbreak(tx))
+            transaction_hand_over(tx);
     } else if (outcome.disposition == DISPOSITION_QUARANTINED) {
         for (unsigned i = 0; i < tx->replied; i++)
             transaction_quarantine(tx, &tx->entries[i], outcome.quarantine);
@@ -455,7 +458,7 @@ void transaction_conclude(struct transaction *tx)
     else if (tx->farm_busy)
         end_without_scanner(tx);
     else
-        judge(tx);
+        transaction_judge(tx);
 }
 
 static void refuse_message(struct transaction *tx)

@@ -1,7 +1,7 @@
 #ifndef WEIR_EDGE_SESSION_TRANSACTION_H
 #define WEIR_EDGE_SESSION_TRANSACTION_H
 /*
- * transaction.h - what transaction.c, recipients.c, repair.c and spooled.c share; nobody else includes it
+ * transaction.h - what transaction.c, recipients.c, repair.c, spam.c, outbreak.c and spooled.c share; nobody else includes it
  */
 #include "edge/session/internal.h"
 #include "edge/spam/personal.h"
@@ -74,6 +74,7 @@ struct transaction {
     bool in_session;                   /* the spool cannot be had: delivered within the session all the same (handoff) */
     unsigned refused_late;             /* in_session: recipients refused by the next hop */
     bool deferred_late;                /* in_session: one of them for now only */
+    struct outbreak_question *outbreak; /* under way */
     struct spool_store *store;
     uint64_t store_us;                 /* when it was asked for */
     struct node_question *personal_question; /* what its recipients' own lists say; NULL: not asked, or known */
@@ -117,6 +118,8 @@ size_t transaction_received(struct transaction *tx, char out[RECEIVED_MAX]);
 void transaction_take(struct transaction *tx, const char *bytes, size_t len);
 /* The answer that the verdict waited for is there, or will not come. */
 void transaction_conclude(struct transaction *tx);
+/* With a verdict: to its outcome, or on its way. */
+void transaction_judge(struct transaction *tx);
 /* To the next hop of tx->direct. */
 void transaction_deliver(struct transaction *tx);
 /* On with a message that may go on: to its next hop, or, where it goes there or somebody's copy is for the quarantine, all of it into the spool. */
@@ -161,6 +164,10 @@ bool transaction_apply_personal(struct transaction *tx, struct outcome *outcome)
 void transaction_discard(struct transaction *tx, struct entry *entry, const char *why);
 /* So many were dropped. false: nobody is left, and the whole has an outcome. */
 bool transaction_is_left(struct transaction *tx, unsigned discarded, const char *why, struct outcome *outcome);
+/* ---- outbreak.c ---- */
+
+/* true: the cluster was asked whether it is to wait, and it goes on with the answer. */
+bool transaction_ask_outbreak(struct transaction *tx);
 
 /* ---- spooled.c ---- */
 

@@ -8,6 +8,7 @@
  * settle.c  its end: the result, repeated until it is taken, and the log lines
  * notify.c  the DSN that goes with it
  * judge.c   what spam engines hear and say of it
+ * outbreak.c  whether it is to wait
  */
 #include "common/clock.h"
 #include "edge/spam/personal.h"
@@ -60,6 +61,7 @@ struct job {
     struct scan_result *verdict;       /* found here */
     struct personal personal;          /* recipients who want it in spite of its score */
     bool doubtful;                     /* nobody knows whether it has a virus, and it goes on all the same, as configured */
+    struct outbreak_question *outbreak; /* under way */
     bool tagged;                       /* as spam: its Subject says so */
     uint32_t required;                 /* hundredths: from it on X-Spam-Flag says YES */
     struct delivery *delivery;
@@ -125,6 +127,19 @@ bool job_end_lease(struct job *job);
 void job_release(struct job *job, const char *why);
 /* Explicitly clean, here or before, or scanning is turned off by name. */
 bool job_is_clean(const struct job *job);
+
+/* To the next hop, who has no outcome yet. */
+void job_deliver(struct job *job);
+/* With a verdict that is not clean. */
+void job_settle_verdict(struct job *job);
+
+/* ---- outbreak.c ---- */
+
+/* Of a clean message. true: the cluster was asked whether it is to wait, and the job goes on with the answer; or it was given back, as nobody could be asked and
+ * it was held before. */
+bool job_ask_outbreak(struct job *job);
+/* It comes from where an outbreak is held. */
+bool job_was_held(const struct job *job, size_t index);
 
 /* ---- settle.c ---- */
 

@@ -10,6 +10,7 @@
 #include "common/fair.h"
 #include "common/log.h"
 #include "common/memory.h"
+#include "edge/outbreak/outbreak.h"
 #include "edge/scan/stamp.h"
 #include "edge/spool/internal.h"
 
@@ -18,7 +19,7 @@
 #define RELEASED_MAX 96 /* of X-Weir-Released */
 
 static void fetch(struct job *job);
-static void deliver(struct job *job);
+static void deliver_clean(struct job *job);
 static void on_verdict(void *arg, const struct scan_result *result);
 static void on_busy(void *arg, const char *why);
 static void on_recipient(void *arg, unsigned index, const struct smtp_reply *reply);
@@ -77,6 +78,7 @@ void job_begin(struct spool_runner *runner, Weir__SpoolLease *lease, Weir__Spool
 static void stop_work(struct job *job)
 {
     node_question_cancel(&job->question);
+    outbreak_cancel(&job->outbreak);
     ahead_window_clear(&job->window);
     event_del(job->again);
     if (job->scan != NULL)
@@ -232,7 +234,7 @@ static void have_body(struct job *job)
         return;
     }
     if (job_is_clean(job)) {
-        deliver(job);
+        deliver_clean(job);
         return;
     }
     struct spam_told told;
@@ -243,6 +245,7 @@ static void have_body(struct job *job)
         .recipients = (unsigned)job->recipients->n_recipients,
         .size_hint = message_size(job->message),
         .spam = job_spam_facts(job, &told),
+        .attachments = runner->options.settings->hash_attachments,
     };
     struct queue_id id;
     memcpy(id.text, job->id, sizeof id.text);
@@ -347,7 +350,7 @@ static size_t settle_found(struct job *job, Weir__SpoolDisposition disposition, 
 
 /* The message was accepted: there is no session to refuse it in, so what would be refused there is discarded when it is bad; without a verdict it
  * waits for one, unless the operator said that waiting cannot help (limits_action, unscannable_action). */
-static void settle_verdict(struct job *job)
+void job_settle_verdict(struct job *job)
 {
     const struct scan_result *verdict = job->verdict;
     const struct edge_settings *settings = job->runner->options.settings;
@@ -376,7 +379,7 @@ static void settle_verdict(struct job *job)
         anyway = settle_found(job, WEIR__SPOOL_DISPOSITION__SPOOL_DEFERRED, "not-scanned", 451, "4.3.0", "Message not scanned for viruses, try again later");
     }
     if (anyway > 0)
-        deliver(job);
+        job_deliver(job);
     else
         job_report(job);
 }
@@ -388,7 +391,7 @@ static void on_personal(void *arg, const Weir__Answer *answer, const struct link
     job->question = NULL;
     personal_take(&job->personal, answer);
     job_judge_spam(job);
-    deliver(job);
+    deliver_clean(job);
 }
 
 static void on_verdict(void *arg, const struct scan_result *result)
@@ -397,10 +400,10 @@ static void on_verdict(void *arg, const struct scan_result *result)
     job->scan = NULL; /* freed right after this */
     job->verdict = scan_result_copy(result);
     if (!job_is_clean(job)) {
-        settle_verdict(job);
+        job_settle_verdict(job);
     } else if (!job_ask_personal(job, on_personal)) {
         job_judge_spam(job);
-        deliver(job);
+        deliver_clean(job);
     }
 }
 
@@ -414,7 +417,13 @@ static void on_busy(void *arg, const char *why)
 
 /* ---- delivery ---- */
 
-static void deliver(struct job *job)
+static void deliver_clean(struct job *job)
+{
+    if (!job_ask_outbreak(job))
+        job_deliver(job);
+}
+
+void job_deliver(struct job *job)
 {
     const Weir__SpoolEnvelope *envelope = job->lease->envelope;
     char sender[WIRE_ADDRESS_MAX + 1], envid[WIRE_ADDRESS_MAX + 1];

@@ -29,6 +29,8 @@ struct spool_route { /* of an address, by the policy in force */
     char enhanced[12], text[SMTP_ADDRESS_MAX + 260];
 };
 
+struct outbreak;
+
 struct spool_runner_options { /* all borrowed for the runner's life */
     struct event_base *base;
     struct node *node;
@@ -41,6 +43,7 @@ struct spool_runner_options { /* all borrowed for the runner's life */
     unsigned worker;
     struct message_budget *budget;
     struct spool_ahead *ahead;
+    struct outbreak *outbreak;       /* NULL: nothing is held */
     struct queue_id_source *ids;     /* for DSNs */
     struct metrics *metrics;
     /* Whom mail for this address goes to, and where, by the present policy. */

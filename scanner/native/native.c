@@ -11,6 +11,7 @@
 
 struct native {
     struct mime_parser *parser;
+    const struct mime_message *message; /* that was looked at last */
     struct phrases *phrases;
     struct feature_maker *maker;
     struct native_features features;
@@ -104,7 +105,7 @@ static void tell_limits(const struct view *view, struct native_result *result)
 
 static void apply_rules(struct native *native, const struct native_facts *facts, const char *bytes, size_t len, struct native_result *result)
 {
-    const struct mime_message *message = mime_parse(native->parser, bytes, len);
+    const struct mime_message *message = native->message = mime_parse(native->parser, bytes, len);
     struct view *view = &native->view;
     struct phrase_hits hits;
     result->symbol_count = 0;
@@ -141,6 +142,16 @@ void native_score(struct native *native, const struct native_facts *facts, const
     if (model != NULL)
         apply_model(native, model, result);
     result->score = symbol_has(result, "GTUBE") ? NATIVE_SCORE_MAX : sum(result);
+}
+
+const struct mime_message *native_parse(struct native *native, const char *bytes, size_t len)
+{
+    return mime_parse(native->parser, bytes, len);
+}
+
+const struct mime_message *native_scored(const struct native *native)
+{
+    return native->message;
 }
 
 void native_take_features(struct native *native, const struct native_facts *facts, const char *bytes, size_t len, struct native_features *features)

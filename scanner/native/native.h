@@ -66,6 +66,10 @@ void native_free(struct native **native);
 void native_score(struct native *native, const struct native_facts *facts, const struct native_model *model, const char *bytes, size_t len,
                   struct native_result *result);
 
+/* A message taken apart, for who looks at its parts only; and the one that native_score() was given last. Valid until the next call of either. */
+const struct mime_message *native_parse(struct native *native, const char *bytes, size_t len);
+const struct mime_message *native_scored(const struct native *native);
+
 /* What a model is to learn of that message. */
 void native_take_features(struct native *native, const struct native_facts *facts, const char *bytes, size_t len, struct native_features *features);
 

@@ -142,22 +142,6 @@ static bool is_foreign(const struct view *view, const struct mime_part *part)
     return part->parent == 0 && mime_type_is(view->top, "message", NULL);
 }
 
-static void copy_extension(struct mime_span name, char out[12], size_t *before)
-{
-    size_t i = name.len;
-    out[0] = '\0';
-    *before = 0;
-    while (i > 0 && name.bytes[i - 1] != '.')
-        i--;
-    size_t len = name.len - i;
-    if (i == 0 || len == 0 || len > 11)
-        return;
-    for (size_t k = 0; k < len; k++)
-        out[k] = lower(name.bytes[i + k]);
-    out[len] = '\0';
-    *before = i - 1;
-}
-
 static void add_file(struct view *view, const struct mime_part *part)
 {
     if (view->file_count == VIEW_FILES_MAX)
@@ -165,8 +149,8 @@ static void add_file(struct view *view, const struct mime_part *part)
     struct view_file *file = &view->files[view->file_count++];
     size_t before;
     *file = (struct view_file){ .part = part, .name = part->file_name };
-    copy_extension(mime_span_trim(part->file_name), file->extension, &before);
-    copy_extension((struct mime_span){ part->file_name.bytes, before }, file->inner, &before);
+    file_extension(mime_span_trim(part->file_name), file->extension, &before);
+    file_extension((struct mime_span){ part->file_name.bytes, before }, file->inner, &before);
     file->inline_image = mime_type_is(part, "image", NULL);
 }
 

@@ -5,6 +5,7 @@
  *
  * Messages within the message are left out: what a bounce returns, or somebody forwards to ask about it, is not what he says.
  */
+#include "scanner/mime/filetype.h"
 #include "scanner/mime/html.h"
 #include "scanner/native/domain.h"
 #include "scanner/native/native.h"
@@ -37,7 +38,7 @@ struct view_link {
 struct view_file {
     const struct mime_part *part;
     struct mime_span name; /* may be empty */
-    char extension[12], inner[12]; /* lower case: "exe", and "pdf" of "a.pdf.exe" */
+    char extension[FILE_EXTENSION_MAX], inner[FILE_EXTENSION_MAX]; /* lower case: "exe", and "pdf" of "a.pdf.exe" */
     bool inline_image;
 };
 

@@ -950,6 +950,7 @@ START_TEST(test_rows_fit_the_version_of_who_gets_them)
     row.given = wire_text("sysadm@example.edu");
     row.origin = WEIR__ORIGIN__ORIGIN_LOGIN;
     row.first = true;
+    row.attachments = wire_text("0123456789abcdef0123456789abcdef\x03");
     node_reports_add(reports, &row);
     for (uint32_t version = 1; version <= PROTO_VERSION; version++) {
         Weir__Report report = WEIR__REPORT__INIT;
@@ -961,6 +962,7 @@ START_TEST(test_rows_fit_the_version_of_who_gets_them)
         ck_assert_uint_eq(report.rows[0]->given.len, version >= WIRE_VERSION_RULE ? 18 : 0);
         ck_assert_int_eq(report.rows[0]->origin, version >= WIRE_VERSION_RULE ? WEIR__ORIGIN__ORIGIN_LOGIN : 0);
         ck_assert_int_eq(report.rows[0]->first, version >= WIRE_VERSION_RULE);
+        ck_assert_uint_eq(report.rows[0]->attachments.len, version >= WIRE_VERSION_ATTACHMENTS ? WIRE_ATTACHMENT_LEN : 0);
     }
     ck_assert(node_reports_acknowledge(reports, 1));
     node_reports_free(&reports);

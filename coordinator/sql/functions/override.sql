@@ -58,6 +58,8 @@ BEGIN
         RETURN reputation_forget(by, o.detail->>'kind', o.subject, o.id, o.reason);
     WHEN 'reputation forget-all' THEN
         RETURN admin_reputation_forget_all(by, (o.detail->>'within')::interval, ' '); -- from the start
+    WHEN 'outbreak release' THEN
+        RETURN outbreak_release(by, decode(o.subject, 'hex'), o.reason, o.id);
     WHEN 'keys add' THEN
         RETURN keys_add(o.requested_by, o.subject, o.detail->>'role', o.detail->>'key', o.id, o.reason);
     WHEN 'operator add', 'operator passwd' THEN

@@ -278,6 +278,7 @@ BEGIN
     expired := 0;
     FOR one IN SELECT o.id, array_agg(o.number) AS numbers FROM (
         SELECT c.id, c.number FROM quarantine_copy c WHERE c.state = 'waiting' AND c.hold_by = '' AND c.kept_at < clock_timestamp() - life
+            AND c.reason <> 'outbreak' -- these are released, never given up
             ORDER BY c.kept_at LIMIT most) AS o GROUP BY o.id ORDER BY o.id
     LOOP
         expired := expired + quarantine_end(one.id, one.numbers, 'expired', 'quarantine', '');

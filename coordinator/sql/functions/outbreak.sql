@@ -1,0 +1,185 @@
+-- functions/outbreak.sql - attachments that many suddenly send: counted, held, scanned again, released
+--
+-- k is the configuration, as outbreak_by() in coordinator/outbreak/outbreak.c writes it. Lock order: rows of outbreak_hash by hash, then messages as the quarantine has it.
+
+CREATE OR REPLACE FUNCTION outbreak_network(client text) RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS $f$
+BEGIN
+    RETURN hashtextextended(host(network(set_masklen(client::inet, CASE WHEN family(client::inet) = 4 THEN 24 ELSE 64 END))), 0);
+EXCEPTION WHEN data_exception THEN
+    RETURN hashtextextended(client, 0);
+END $f$;
+
+-- Senders and networks that are to be remembered of an attachment; no more than are needed. Returns whether these are enough.
+CREATE OR REPLACE FUNCTION outbreak_sighted(k jsonb, a_hash bytea, senders text[], clients text[]) RETURNS boolean LANGUAGE plpgsql AS $f$
+DECLARE
+    moment CONSTANT timestamptz := clock_timestamp();
+    begins CONSTANT timestamptz := moment - (k->>'window')::interval;
+    enough boolean := true;
+    whose boolean;
+    seen bigint;
+BEGIN
+    FOREACH whose IN ARRAY '{f,t}'::boolean[] LOOP
+        INSERT INTO outbreak_sight AS s (hash, network, who, at)
+            SELECT a_hash, whose, n.who, moment FROM (SELECT DISTINCT CASE WHEN whose THEN outbreak_network(u.client) ELSE hashtextextended(lower(u.sender), 0) END AS who
+                FROM unnest(senders, clients) AS u(sender, client)) AS n
+            WHERE (SELECT count(*) FROM outbreak_sight o WHERE o.hash = a_hash AND o.network = whose AND o.at > begins)
+                < (k->>CASE WHEN whose THEN 'prefixes' ELSE 'senders' END)::integer ORDER BY n.who
+            ON CONFLICT (hash, network, who) DO UPDATE SET at = EXCLUDED.at;
+        SELECT count(*) INTO seen FROM outbreak_sight o WHERE o.hash = a_hash AND o.network = whose AND o.at > begins;
+        enough := enough AND seen >= (k->>CASE WHEN whose THEN 'prefixes' ELSE 'senders' END)::integer;
+    END LOOP;
+    RETURN enough;
+END $f$;
+
+-- What becomes of messages with this attachment, which these senders sent just now: pass, hold or block.
+CREATE OR REPLACE FUNCTION outbreak_count(k jsonb, a_hash bytea, a_kind integer, a_size bigint, senders text[], clients text[]) RETURNS text LANGUAGE plpgsql AS $f$
+DECLARE
+    moment CONSTANT timestamptz := clock_timestamp();
+    holds CONSTANT text := CASE WHEN k->>'mode' = 'hold' THEN 'hold' ELSE 'pass' END;
+    h outbreak_hash;
+BEGIN
+    SELECT * INTO h FROM outbreak_hash o WHERE o.hash = a_hash;
+    IF FOUND AND h.state = 'counted' AND h.blocked_until IS NULL AND h.first_at < moment - (k->>'known')::interval AND h.last_at > moment - (k->>'memory')::interval THEN
+        UPDATE outbreak_hash o SET last_at = moment WHERE o.hash = a_hash AND o.last_at < moment - interval '1 hour';
+        RETURN 'pass';
+    END IF;
+    INSERT INTO outbreak_hash (hash, kind, size, first_at, last_at) VALUES (a_hash, a_kind, a_size, moment, moment) ON CONFLICT (hash) DO NOTHING;
+    SELECT * INTO h FROM outbreak_hash o WHERE o.hash = a_hash FOR UPDATE;
+    IF h.state = 'counted' AND h.last_at < moment - (k->>'memory')::interval THEN
+        h.first_at := moment;
+    END IF;
+    UPDATE outbreak_hash o SET messages = o.messages + cardinality(senders), first_at = h.first_at,
+        last_at = CASE WHEN o.last_at < moment - interval '1 hour' OR h.first_at = moment THEN moment ELSE o.last_at END WHERE o.hash = a_hash;
+    IF h.blocked_until > moment THEN
+        RETURN 'block';
+    ELSIF h.state = 'suspect' AND h.since > moment - (k->>'hold')::interval THEN
+        RETURN holds;
+    ELSIF h.state <> 'counted' OR h.first_at < moment - (k->>'known')::interval OR NOT outbreak_sighted(k, a_hash, senders, clients) THEN
+        RETURN 'pass';
+    END IF;
+    UPDATE outbreak_hash o SET state = 'suspect', since = moment, who = 'outbreak',
+        why = format('%s senders from %s networks within %s', k->>'senders', k->>'prefixes', k->>'window') WHERE o.hash = a_hash;
+    DELETE FROM outbreak_sight o WHERE o.hash = a_hash;
+    INSERT INTO audit_action (who, action, target, detail) VALUES ('outbreak', 'outbreak suspect', encode(a_hash, 'hex'),
+        jsonb_build_object('kind', h.kind, 'size', h.size, 'first_at', h.first_at, 'messages', h.messages + cardinality(senders), 'mode', k->>'mode'));
+    RETURN holds;
+END $f$;
+
+-- One row for each attachment of a question (with an empty hash where it has none), each question with a number of its own. Answers each once, in their order.
+CREATE OR REPLACE FUNCTION outbreak_ask(k jsonb, numbers integer[], ids text[], senders text[], clients text[], hashes text[], kinds integer[], sizes bigint[],
+    counteds boolean[], sets text[], helds boolean[], records boolean[]) RETURNS TABLE (action text, hash text) LANGUAGE plpgsql AS $f$
+DECLARE
+    moment CONSTANT timestamptz := clock_timestamp();
+    one record;
+    word text;
+    held text[] := '{}';
+    blocked text[] := '{}';
+BEGIN
+    INSERT INTO attachment_seen (hash, id, at, kind) SELECT decode(u.h, 'hex'), u.i, moment, u.kind FROM unnest(ids, hashes, kinds, records) AS u(i, h, kind, record)
+        WHERE u.record AND u.h <> '' AND (k->>'hunt')::boolean ORDER BY 1, 2 ON CONFLICT DO NOTHING;
+    -- What comes from where it was held is counted no more.
+    FOR one IN SELECT u.h, min(u.kind) AS kind, min(u.size) AS size, array_agg(u.sender) FILTER (WHERE NOT u.was_held) AS senders,
+            array_agg(u.client) FILTER (WHERE NOT u.was_held) AS clients
+        FROM unnest(hashes, kinds, sizes, senders, clients, counteds, helds) AS u(h, kind, size, sender, client, counted, was_held)
+        WHERE u.counted AND u.h <> '' AND k->>'mode' <> 'off' GROUP BY u.h ORDER BY u.h COLLATE "C"
+    LOOP
+        IF one.senders IS NULL THEN
+            word := (SELECT 'block' FROM outbreak_hash o WHERE o.hash = decode(one.h, 'hex') AND o.blocked_until > moment);
+        ELSE
+            word := outbreak_count(k, decode(one.h, 'hex'), one.kind, one.size, one.senders, one.clients);
+        END IF;
+        held := CASE WHEN word = 'hold' THEN held || one.h ELSE held END;
+        blocked := CASE WHEN word = 'block' THEN blocked || one.h ELSE blocked END;
+    END LOOP;
+    INSERT INTO outbreak_message (id, hash, held_at, until, signatures)
+        SELECT DISTINCT ON (u.i) u.i, decode(u.h, 'hex'), moment, moment + (k->>'hold')::interval, u.set FROM unnest(ids, hashes, helds, sets) AS u(i, h, was_held, set)
+        WHERE NOT u.was_held AND u.h = ANY (held) ORDER BY u.i, u.h ON CONFLICT (id) DO NOTHING;
+    UPDATE outbreak_message AS m SET signatures = u.set FROM unnest(ids, sets, helds) AS u(i, set, was_held) WHERE m.id = u.i AND u.was_held AND u.set <> '' AND m.signatures <> u.set;
+    RETURN QUERY SELECT CASE WHEN q.bad IS NOT NULL THEN 'block' WHEN q.waits IS NOT NULL OR q.spreads IS NOT NULL THEN 'hold' ELSE 'pass' END,
+            coalesce(q.bad, q.spreads, q.waits, '')
+        FROM (SELECT min(u.place) AS place, min(u.h) FILTER (WHERE u.h = ANY (blocked)) AS bad, min(u.h) FILTER (WHERE u.h = ANY (held) AND NOT u.was_held) AS spreads,
+                min(encode(m.hash, 'hex')) FILTER (WHERE u.was_held AND m.until > moment AND k->>'mode' = 'hold' AND o.state IS DISTINCT FROM 'good'
+                    AND NOT (m.looks > 0 AND (k->>'release_on_clean')::boolean)) AS waits
+            FROM unnest(numbers, ids, hashes, helds) WITH ORDINALITY AS u(number, i, h, was_held, place) LEFT JOIN outbreak_message m ON m.id = u.i LEFT JOIN outbreak_hash o ON o.hash = m.hash
+            GROUP BY u.number) AS q ORDER BY q.place;
+END $f$;
+
+-- What scanners that work have now, as they tell.
+CREATE OR REPLACE FUNCTION outbreak_sets() RETURNS text[] LANGUAGE sql STABLE AS $f$
+    SELECT ARRAY(SELECT DISTINCT p.signatures FROM node n JOIN node_process p ON p.node = n.name
+        WHERE n.role = 'scanner' AND NOT n.lost AND p.state = 'active' AND p.seen_at > clock_timestamp() - interval '10 seconds' AND p.signatures <> '' ORDER BY 1)
+$f$;
+
+-- One turn of the leader, for so many messages at most: those whose time is over are released, to be scanned again and delivered; those that scanners had signatures
+-- for that none of them has any more are scanned again; those that an operator dropped are deleted. As copies leave the quarantine once, each is done once.
+CREATE OR REPLACE FUNCTION outbreak_turn(k jsonb, most integer, OUT released bigint, OUT looked bigint, OUT dropped bigint, OUT active bigint, OUT more boolean) LANGUAGE plpgsql AS $f$
+DECLARE
+    moment CONSTANT timestamptz := clock_timestamp();
+    sets CONSTANT text[] := outbreak_sets();
+    all_sets CONSTANT text := array_to_string(sets, E'\n');
+    one record;
+    amount integer := 0;
+BEGIN
+    released := 0;
+    looked := 0;
+    dropped := 0;
+    FOR one IN SELECT c.id, c.numbers, CASE WHEN m.held_at <= h.dropped_at THEN 'drop' WHEN h.state = 'good' OR k->>'mode' <> 'hold'
+                OR coalesce(m.until, c.kept_at + (k->>'hold')::interval) <= moment THEN 'release' ELSE 'look' END AS what, h.who, h.why
+        FROM (SELECT w.id, array_agg(w.number ORDER BY w.number) AS numbers, min(w.kept_at) AS kept_at FROM quarantine_copy w
+            WHERE w.reason = 'outbreak' AND w.state = 'waiting' GROUP BY w.id) AS c
+        LEFT JOIN outbreak_message m ON m.id = c.id LEFT JOIN outbreak_hash h ON h.hash = m.hash
+        WHERE m.held_at <= h.dropped_at OR h.state = 'good' OR k->>'mode' <> 'hold' OR coalesce(m.until, c.kept_at + (k->>'hold')::interval) <= moment
+            OR sets <> '{}' AND m.signatures <> ALL (sets) AND m.looked <> all_sets
+        ORDER BY c.id LIMIT most
+    LOOP
+        amount := amount + 1;
+        IF one.what = 'drop' THEN
+            dropped := dropped + quarantine_end(one.id, one.numbers, 'deleted', one.who, one.why);
+        ELSIF one.what = 'release' THEN
+            released := released + quarantine_release(one.id, one.numbers, 'outbreak', 'outbreak: its time is over', false);
+        ELSE
+            UPDATE outbreak_message m SET looked = all_sets, looks = m.looks + 1 WHERE m.id = one.id;
+            looked := looked + quarantine_release(one.id, one.numbers, 'outbreak', 'outbreak: scanned with new signatures', false);
+        END IF;
+    END LOOP;
+    more := amount >= most;
+    SELECT count(*) INTO active FROM outbreak_hash o WHERE o.state = 'suspect' AND o.since > moment - (k->>'hold')::interval;
+END $f$;
+
+-- What is not needed any more, so many rows of each at most. more: there may be more.
+CREATE OR REPLACE FUNCTION outbreak_tidy(k jsonb, most integer, OUT forgotten bigint, OUT known bigint, OUT more boolean) LANGUAGE plpgsql AS $f$
+DECLARE
+    moment CONSTANT timestamptz := clock_timestamp();
+    gone bigint;
+BEGIN
+    DELETE FROM outbreak_sight WHERE ctid = ANY (ARRAY(SELECT s.ctid FROM outbreak_sight s WHERE s.at < moment - (k->>'window')::interval LIMIT most FOR UPDATE SKIP LOCKED));
+    GET DIAGNOSTICS gone = ROW_COUNT;
+    more := gone >= most;
+    SELECT count(*) INTO known FROM outbreak_hash;
+    DELETE FROM outbreak_hash WHERE ctid = ANY (ARRAY(SELECT o.ctid FROM outbreak_hash o WHERE o.state = 'counted' AND o.last_at < moment - (k->>'memory')::interval
+            AND coalesce(o.blocked_until, '-infinity') < moment ORDER BY o.last_at LIMIT most FOR UPDATE SKIP LOCKED)
+        || ARRAY(SELECT o.ctid FROM outbreak_hash o WHERE o.state = 'counted' AND coalesce(o.blocked_until, '-infinity') < moment ORDER BY o.last_at
+            LIMIT least(most, greatest(0, known - (k->>'entries')::bigint)) FOR UPDATE SKIP LOCKED));
+    GET DIAGNOSTICS forgotten = ROW_COUNT;
+    known := known - forgotten;
+    more := more OR forgotten >= most;
+    -- An operator's word, and an outbreak that is over, are remembered as long as anything: then it is as new.
+    UPDATE outbreak_hash o SET state = 'counted', blocked_until = NULL, dropped_at = NULL, who = '', why = '' WHERE (o.state <> 'counted' OR o.blocked_until IS NOT NULL)
+        AND o.last_at < moment - (k->>'memory')::interval AND coalesce(o.blocked_until, '-infinity') < moment
+        AND coalesce(o.since, '-infinity') < moment - (k->>'memory')::interval;
+    DELETE FROM outbreak_message WHERE ctid = ANY (ARRAY(SELECT m.ctid FROM outbreak_message m WHERE m.until < moment - interval '1 day'
+        AND NOT EXISTS (SELECT FROM quarantine_copy c WHERE c.id = m.id AND c.state = 'waiting' AND c.reason = 'outbreak') ORDER BY m.until LIMIT most FOR UPDATE SKIP LOCKED));
+    GET DIAGNOSTICS gone = ROW_COUNT;
+    more := more OR gone >= most;
+    DELETE FROM attachment_seen WHERE ctid = ANY (ARRAY(SELECT a.ctid FROM attachment_seen a WHERE a.at < moment - (k->>'hunt_time')::interval LIMIT most FOR UPDATE SKIP LOCKED));
+    GET DIAGNOSTICS gone = ROW_COUNT;
+    more := more OR gone >= most;
+END $f$;
+
+-- Of what edges report: the attachments of messages, 33 bytes in hex each, for weirctl hunt.
+CREATE OR REPLACE FUNCTION attachment_take(ids text[], times_ms bigint[], packed text[]) RETURNS void LANGUAGE sql AS $f$
+    INSERT INTO attachment_seen (hash, id, at, kind)
+        SELECT decode(substr(u.p, n * 66 + 1, 64), 'hex'), u.i, to_timestamp(u.ms / 1000::float8), ('x0' || substr(u.p, n * 66 + 65, 2))::bit(12)::integer::smallint
+        FROM unnest(ids, times_ms, packed) AS u(i, ms, p), generate_series(0, length(u.p) / 66 - 1) AS n ORDER BY 1, 2
+        ON CONFLICT DO NOTHING
+$f$;

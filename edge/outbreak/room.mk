@@ -1,0 +1,1 @@
+$(eval $(call library,outbreak,edge/outbreak,outbreak.c))

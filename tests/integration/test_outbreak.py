@@ -1,0 +1,185 @@
+"""S23, S40: attachments that many suddenly send are held, scanned again, released or dropped; and who got what. With the shipped times: what waits is made older in
+the database, as if so much time had passed."""
+import email.mime.application
+import email.mime.multipart
+import email.mime.text
+import hashlib
+import json
+import secrets
+import signal
+
+import pytest
+
+import weir
+from weir import wait_until
+
+RECIPIENTS = ("alice@example.edu", "bob@example.edu")
+
+
+@pytest.fixture(scope="module")
+def site():
+    made = weir.Cluster(edges=2, scanners=1, coordinators=2, sets=["edge.workers=1", "outbreak_senders=3", "outbreak_prefixes=2", "virus_notice=off"])
+    try:
+        yield made.up()
+    finally:
+        made.down()
+
+
+class Program:
+    """A file that a double click runs, of random bytes, and mail with it."""
+
+    def __init__(self):
+        self.bytes = b"MZ" + secrets.token_bytes(300)
+        self.hash = hashlib.sha256(self.bytes).hexdigest()
+
+    def mail(self, name=None):
+        mail = email.mime.multipart.MIMEMultipart()
+        mail["Subject"] = "your invoice"
+        mail["From"], mail["To"], mail["Date"] = "a@example.org", "b@example.edu", "Sun, 22 Nov 2026 10:00:00 +0000"
+        mail["X-Token"] = token = secrets.token_hex(8)
+        mail.attach(email.mime.text.MIMEText("see the file"))
+        part = email.mime.application.MIMEApplication(self.bytes)
+        part.add_header("Content-Disposition", "attachment", filename=name or f"{token}.pdf")
+        mail.attach(part)
+        return token, mail.as_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+
+
+def sent(site, program, number, edge=1, door="RELAY", recipients=RECIPIENTS):
+    """From the sender and the network of that number."""
+    token, raw = program.mail()
+    answer = site.send(raw, edge, f"127.0.{number}.9" if door == "RELAY" else None, f"s{number}@example.org", recipients, door)
+    assert answer.code == 250, answer
+    return token, answer.queue_id
+
+
+def spread(site, program, first=20):
+    """Three senders: the last one's is held. Its token and id."""
+    for number in range(first, first + 2):
+        token, _ = sent(site, program, number, edge=1 + number % 2)
+        assert arrived(site, token)
+    return sent(site, program, first + 2)
+
+
+def arrived(site, token, recipients=RECIPIENTS):
+    """All copies of a message are at the sink: the envelope, once for each recipient."""
+    def there():
+        got = [to for _, envelope in site.sink.with_token(token) for to in envelope["recipients"]]
+        return sorted(got) == sorted(recipients) and site.sink.with_token(token)
+    return wait_until(there, 60, f"message {token} at the sink, once for each recipient")
+
+
+def one(site, sql):
+    (value,), = site.query(sql)
+    return value
+
+
+def waiting(site, ident):
+    return one(site, f"SELECT count(*) FROM quarantine_copy WHERE id = '{ident}' AND state = 'waiting' AND reason = 'outbreak'") == "2"
+
+
+def older(site, ident, minutes):
+    site.query(f"UPDATE outbreak_message SET held_at = held_at - interval '{minutes} min', until = until - interval '{minutes} min' WHERE id = '{ident}'")
+
+
+def listed(site, program):
+    return next((one for one in json.loads(site.weirctl("--json", "outbreak", "list").stdout) if one["hash"] == program.hash), None)
+
+
+def audited(site, ident):
+    return json.loads(site.weirctl("--json", "trace", ident).stdout)
+
+
+def test_held_for_two_hours_then_scanned_again_and_delivered_once(site):
+    held, due = Program(), Program()
+    token, ident = spread(site, held)
+    other, due_ident = spread(site, due, 30)
+    assert waiting(site, ident) and not site.sink.with_token(token), "held by the transaction that its 250 stands for"
+    assert one(site, f"SELECT until - held_at FROM outbreak_message WHERE id = '{ident}'") == "02:00:00", "the shipped time"
+    assert {row["disposition"] for row in audited(site, ident)} == {"quarantined:outbreak"}
+    assert (listed(site, held)["state"], listed(site, held)["kind"], listed(site, held)["held"]) == ("suspect", "executable", 2)
+    again, again_ident = sent(site, held, 40, edge=2, door="HANDOFF")
+    assert waiting(site, again_ident), "from then on, through whichever door and edge, under whichever name"
+    older(site, ident, 119)
+    older(site, due_ident, 120)
+    arrived(site, other)
+    assert waiting(site, ident) and not site.sink.with_token(token), "the turn that released the other one left it"
+    older(site, ident, 1)
+    (copy, envelope), = arrived(site, token)
+    assert envelope["sender"] == "s22@example.org" and b"X-Weir-Released: from quarantine; reason=outbreak" in copy
+    assert [row["disposition"] for row in audited(site, ident)].count("delivered") == 2
+    assert wait_until(lambda: one(site, f"SELECT count(*) FROM spool_message WHERE id = '{ident}'") == "0", 30, "its end")
+    assert "--virus" in site.weirctl("quarantine", "release", again_ident, check=False).stderr, "not by the way"
+    assert waiting(site, again_ident) and not site.sink.with_token(again)
+
+
+def test_new_signatures_look_at_what_waits_at_once(site):
+    bad, clean = Program(), Program()
+    early = [sent(site, bad, number)[1] for number in (50, 51)]
+    token, ident = sent(site, bad, 52)
+    waits, waits_ident = spread(site, clean, 60)
+    assert waiting(site, ident) and waiting(site, waits_ident)
+    (site.dir / "signatures" / "outbreak.ndb").write_text(f"Test.Outbreak:0:*:{bad.bytes[2:42].hex()}\n")
+    site.weirctl("gc", "--wait", "scanner-1")
+    wait_until(lambda: one(site, f"SELECT count(*) FROM quarantine_copy WHERE id = '{ident}' AND state = 'waiting'") == "0", 60, "the first one's end")
+    rows = wait_until(lambda: [row for row in audited(site, ident) if row["disposition"] == "discarded:virus"], 60, "its rows")
+    assert len(rows) == 2 and {row["signature"] for row in rows} == {"Test.Outbreak.UNOFFICIAL"} and not site.sink.with_token(token)
+    wait_until(lambda: one(site, f"SELECT looks FROM outbreak_message WHERE id = '{waits_ident}'") == "1" and waiting(site, waits_ident), 60,
+               "that the other one was looked at and is back")
+    assert not site.sink.with_token(waits) and one(site, f"SELECT until > now() + interval '1 hour' FROM outbreak_message WHERE id = '{waits_ident}'") == "t"
+    # S40: who got it before anybody knew, by its hash and by the name that it has now.
+    for words in ((bad.hash,), (bad.hash[:16], "--since", "1d"), ("--signature", "Test.Outbreak")):
+        found = json.loads(site.weirctl("--json", "hunt", *words).stdout)
+        assert {(row["id"], row["recipient"]) for row in found["rows"] if row["received"]} == {(ident, to) for ident in early for to in RECIPIENTS}, words
+        assert ident in {row["id"] for row in found["rows"]}
+    shown = site.weirctl("hunt", bad.hash).stdout
+    assert "executable" in shown and "4 of " in shown and " received it" in shown
+    assert site.weirctl("hunt", "ff" * 32, check=False).returncode == 65
+    assert "64 hexadecimal digits" in site.weirctl("hunt", "nonsense", check=False).stderr
+
+
+def test_operators_decide(site):
+    good, bad = Program(), Program()
+    token, _ = spread(site, good, 70)
+    _, ident = spread(site, bad, 80)
+    assert "needs --reason" in site.weirctl("outbreak", "release", good.hash, check=False).stderr
+    site.weirctl("outbreak", "release", good.hash[:12], "--reason", "our own installer")
+    arrived(site, token)
+    assert listed(site, good)["state"] == "released"
+    assert "2 held copies deleted; what comes is as a virus until" in site.weirctl("outbreak", "drop", bad.hash, "--reason", "stolen passwords", "--block", "1d").stdout
+    assert one(site, f"SELECT string_agg(DISTINCT state, ',') FROM quarantine_copy WHERE id = '{ident}'") == "deleted"
+    answer = site.send(bad.mail()[1], 1, "127.0.99.9", "x@example.org", RECIPIENTS)
+    assert answer.code == 550 and f"Weir.Blocked.{bad.hash[:16]}" in str(answer)
+    assert arrived(site, sent(site, good, 90)[0]), "what is good is held no more"
+    acts = site.weirctl("history").stdout
+    assert all(words in acts for words in ("outbreak suspect", "outbreak release", "our own installer", "outbreak drop", "stolen passwords"))
+
+
+def test_nothing_is_lost_or_doubled_when_the_leader_and_an_edge_die(site):
+    program = Program()
+    held = [spread(site, program, 100)] + [sent(site, program, number, edge=1 + number % 2) for number in (103, 104, 105)]
+    leader = next(number for number in (1, 2) if site.metric("weir_leader", number))
+    for _, ident in held:
+        older(site, ident, 120)
+    site.kill(f"coordinator-{leader}")
+    site.kill("edge-2", signal.SIGKILL)
+    site.heal()
+    for token, _ in held:
+        arrived(site, token)
+    ids = ", ".join(f"'{ident}'" for _, ident in held)
+    wait_until(lambda: one(site, f"SELECT count(*) FROM spool_message WHERE id IN ({ids})") == "0", 60, "their end")
+    for token, _ in held:
+        arrived(site, token)
+    assert one(site, "SELECT difference FROM spool_sums()") == "0"
+    assert one(site, "SELECT kept - released - deleted - expired - (SELECT count(*) FROM quarantine_copy WHERE state = 'waiting') FROM quarantine_sums()") == "0"
+
+
+def test_without_coordinators_what_is_clean_goes_on(site):
+    program = Program()
+    for number in (1, 2):
+        site.kill(f"coordinator-{number}", signal.SIGSTOP)
+    try:
+        token, _ = sent(site, program, 110)
+        assert site.sink.with_token(token)
+    finally:
+        site.heal()
+    assert wait_until(lambda: site.metric("weir_edge_outbreak_asked_total", 1, answer="none"), 60, "that it is counted") >= 1
