@@ -106,9 +106,11 @@ def test_folder_with_blanks_and_everything_killed(folder):
     assert cluster(place, "up", "--base-port", weir.free_base_port(), "--edges", 1, "--scanners", 1).returncode == 0
     names = [line.split("=")[0] for line in (place / "cluster.env").read_text().splitlines()]
     assert names == ["EDGE_1_RELAY", "EDGE_1_SUBMISSION", "EDGE_1_SUBMISSIONS", "EDGE_1_HANDOFF", "EDGE_1_PID", "SCANNER_1_PID",
-                     "COORDINATOR_1_PID", "COORDINATOR_1_HTTP", "DATABASE_URL", "WEIRCTL", "CA_FILE", "LOG_DIR", "SINK_DIR"]
+                     "COORDINATOR_1_PID", "COORDINATOR_1_HTTP", "DATABASE_URL", "WEIRCTL", "CA_FILE", "LOG_DIR", "WEB_1_HTTP", "WEB_1_METRICS",
+                     "SINK_DIR"]
     look = """. "$0/cluster.env" && $WEIRCTL node list && test -s "$CA_FILE" && test -d "$LOG_DIR" && test -d "$SINK_DIR" &&
-              kill -0 $EDGE_1_PID $SCANNER_1_PID $COORDINATOR_1_PID && curl -fsS --noproxy '*' "$COORDINATOR_1_HTTP/readyz" """
+              kill -0 $EDGE_1_PID $SCANNER_1_PID $COORDINATOR_1_PID && curl -fsS --noproxy '*' "$COORDINATOR_1_HTTP/readyz" &&
+              curl -fsS --noproxy '*' "$WEB_1_HTTP/style.css" && curl -fsS --noproxy '*' "$WEB_1_METRICS" | grep 'weir_db_up{node="web-1"} 1' """
     done = subprocess.run(["bash", "-c", look, place], capture_output=True, text=True)
     assert done.returncode == 0 and re.search(r"^edge-1 .* active ", done.stdout, re.M), done
 
@@ -153,7 +155,7 @@ def test_an_ordinary_user_runs_a_cluster(ordinary):
     done = cluster(place, "status", script=script, user=user)
     assert done.returncode == 0, done
     running = dict(re.findall(r"^(\S+) +runs, pid (\d+)$", done.stdout, re.M))
-    assert set(running) == {"postgres", "sink", "coordinator-1", "scanner-1", "scanner-2", "edge-1", "edge-2"}, done
+    assert set(running) == {"postgres", "sink", "coordinator-1", "scanner-1", "scanner-2", "edge-1", "edge-2", "web-1"}, done
     assert "conservation" in done.stdout, "weirctl's status follows"
     owner = place.stat().st_uid
     assert owner != 0 and {pathlib.Path(f"/proc/{pid}").stat().st_uid for pid in running.values()} == {owner}, "nothing runs as somebody else"
