@@ -8,6 +8,7 @@
 #include "common/memory.h"
 #include "common/signature_set.h"
 #include "coordinator/spam_json.h"
+#include "coordinator/text.h"
 #include "proto/wire.h"
 #include "scanner/native/model.h"
 
@@ -153,7 +154,7 @@ static void on_tell(void *arg, struct question *question, const struct link_mess
         return;
     }
     size_t len = 8 + features->len;
-    char job[24], version[16], *packed = xmalloc(len), *why = xstrndup((const char *)tell->why.data, tell->why.len);
+    char job[24], version[16], *packed = xmalloc(len), *why = text_copy(tell->why.data, tell->why.len);
     put_little(packed, tell->language);
     put_little(packed + 4, tell->words);
     if (features->len > 0)
