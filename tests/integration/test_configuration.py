@@ -16,7 +16,7 @@ BAD = {
     ("cluster", "name"): "J\u00f6rg",
     ("cluster", "contact"): "J\u00f6rg",
     ("edge", "dnsbl_text"): "J\u00f6rg",
-    ("spam", "spam_subject"): "J\u00f6rg",
+    ("spam", "spam_subject"): "J\u00f6rg", ("spam", "virus_subject"): "J\u00f6rg", ("spam", "blacklist_subject"): "J\u00f6rg",
     ("coordinator", "database"): None, ("web", "web_database"): None,  # libpq: test_what_only_this_machine_knows
     ("auth", "ldap_base"): None,
     ("auth", "ldap_service_dn"): None,
