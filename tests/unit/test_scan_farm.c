@@ -556,13 +556,18 @@ static const struct {
 /* clang-format on */
 #define ROWS (sizeof rows / sizeof *rows)
 
+/* For tests in which nothing waits for a time: on a slow machine nobody is to be left as one that hangs. */
+static void with_patience(void)
+{
+    t.settings.scan_wait = t.settings.scan_stall = 10000;
+    t.settings.scan_timeout = 30000;
+    scan_farm_reload(t.farm, &t.settings);
+}
+
 START_TEST(beside_an_honest_one)
 {
-    if (!rows[_i].busy) { /* nothing waits for a time then, and the honest one is not to be left on a slow machine */
-        t.settings.scan_wait = t.settings.scan_stall = 10000;
-        t.settings.scan_timeout = 30000;
-        scan_farm_reload(t.farm, &t.settings);
-    }
+    if (!rows[_i].busy)
+        with_patience();
     add_fake(rows[_i].mode);
     add_fake(HONEST);
     tell_state_of(true);
@@ -582,6 +587,8 @@ END_TEST
 
 START_TEST(alone)
 {
+    if (!rows[_i].busy)
+        with_patience();
     add_fake(rows[_i].mode);
     tell_state_of(true);
     ck_assert(run_until(farm_is_live, 30000));
@@ -597,6 +604,7 @@ END_TEST
 
 START_TEST(honest_ones_share)
 {
+    with_patience();
     add_fake(HONEST);
     add_fake(HONEST);
     tell_state_of(true);
@@ -613,6 +621,7 @@ END_TEST
 /* It says clean early; what is asked again goes to the honest one when the message is complete. */
 START_TEST(clean_before_the_end_is_no_verdict)
 {
+    with_patience();
     add_fake(EARLY);
     add_fake(HONEST);
     tell_state_of(true);
