@@ -34,7 +34,7 @@ static uint64_t hash_prefix(const char *client, size_t len, uint64_t bits4, uint
 {
     char text[NETADDR_TEXT_MAX] = "";
     struct netaddr address;
-    if (len < sizeof text)
+    if (len > 0 && len < sizeof text) /* none may be told, as of mail that is taught, and be NULL then */
         memcpy(text, client, len);
     if (!netaddr_parse(&address, text))
         return hash(14695981039346656037u, client, len);

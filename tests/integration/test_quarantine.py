@@ -90,6 +90,7 @@ def test_a_large_message_is_kept_when_its_last_chunk_came(two, edge):
     assert len(lease.who) == 1 and edge.fetch(ident) == BODY + b"more\r\n" and edge.deliver(lease) == pb.ANSWER_OK
     abandoned = new_id()
     assert edge.store(abandoned, pairs, last=False).spool_stored.have == len(BODY)
+    two.pg.query("UPDATE spool_message SET chunk_at = now() - interval '25 hours'")
     wait_until(lambda: count(two) == 0 and copies(two, abandoned) == [], 30, "what nobody goes on with is removed")
 
 

@@ -124,6 +124,7 @@ START_TEST(sources)
     if (rows[_i].bits4 != 0)
         fair_set_prefixes(rows[_i].bits4, rows[_i].bits6);
     ck_assert_int_eq(fair_source(rows[_i].one, strlen(rows[_i].one)) == fair_source(rows[_i].other, strlen(rows[_i].other)), rows[_i].same);
+    ck_assert_uint_eq(fair_source(NULL, 0), fair_source("", 0));
 }
 END_TEST
 
