@@ -72,7 +72,8 @@ bool link_hub_allow(struct link_hub *hub, const struct link_allowed_key *keys, s
 /* --- client side --- */
 struct link_handlers {
     void (*up)(void *arg, struct link *link); /* handshake done */
-    /* Connection lost, or (also without an `up` before) the server refused us; it will reconnect. */
+    /* Connection lost, or (also without an `up` before) the server refused us; it will reconnect. All that had arrived
+     * was handed out before. */
     void (*down)(void *arg, struct link *link);
     void (*message)(void *arg, struct link *link, const struct link_message *message);
     void (*writable)(void *arg, struct link *link); /* after LINK_FULL: there is room again; may be NULL */

@@ -6,7 +6,11 @@
  * silently after a refusal or a frame it did not like. So each loss closes the socket and a timer makes the next.
  *
  *     closed --timer--> connecting --handshake--> up --lost--> closed (100 ms)
- *                           `--refused--> closed (500 ms)
+ *                           |`--refused--> closed (500 ms)
+ *                           `--nobody there--> closed (100 ms)
+ *
+ * What had arrived when a connection ended is still handed out, before `down`: a server that stops says its last words
+ * and closes, and a loop that is busy hears of both at once.
  */
 #include "proto/link_internal.h"
 
@@ -20,7 +24,7 @@
 #define AGAIN_REFUSED_MS 500
 
 #define CLIENT_EVENTS                                                                                                  \
-    (ZMQ_EVENT_CONNECTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED |                                    \
+    (ZMQ_EVENT_CONNECTED | ZMQ_EVENT_CONNECT_RETRIED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_DISCONNECTED |        \
      ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)
 
 struct link {
@@ -79,10 +83,41 @@ static void link_again(struct link *link, unsigned milliseconds)
     event_add(link->again, &(struct timeval){ 0, milliseconds * 1000 });
 }
 
+/* Hands out one message. false: there is none. The caller counts as inside the owner's handlers. */
+static bool link_take(struct link *link)
+{
+    struct link_inbox inbox;
+    struct link_message message;
+
+    if (!link_inbox_receive(&inbox, link->sock, 1 + WIRE_PAYLOADS_MAX))
+        return false;
+    link_flow_moved(link->hub->flows, link->fd);
+    Weir__Frame *frame = NULL;
+    /* An empty message is a server's question whether we can be reached (link_server.c); it says nothing. */
+    if (inbox.count != 1 || zmq_msg_size(&inbox.parts[0]) != 0)
+        frame = link_inbox_decode(link->hub, &inbox, 0, link->endpoint, &message);
+    if (frame != NULL)
+        link->handlers.message(link->arg, link, &message);
+    wire_free(&frame);
+    link_inbox_clear(&inbox);
+    return true;
+}
+
+/* The connection is over, so no more comes than ZeroMQ holds. false: the link is no more. */
+static bool link_hear_out(struct link *link)
+{
+    link->calls++;
+    while (link->sock != NULL && link_take(link)) /* NULL: freed in its own handler */
+        ;
+    return link_survived(link);
+}
+
 static void link_lost(struct link *link, bool refused, const char *what)
 {
     bool was_up = link->up;
 
+    if (was_up && !link_hear_out(link))
+        return;
     link_close(link, 0);
     link_again(link, refused ? AGAIN_REFUSED_MS : AGAIN_LOST_MS);
     if (was_up)
@@ -122,6 +157,10 @@ static void on_link_event(void *arg, unsigned event, unsigned value)
         link->handlers.up(link->arg, link);
         link_survived(link);
         return;
+    case ZMQ_EVENT_CONNECT_RETRIED: /* nobody there: what libzmq would do after its interval, we do now */
+        link_close(link, 0);
+        link_again(link, AGAIN_LOST_MS);
+        return;
     case ZMQ_EVENT_HANDSHAKE_FAILED_AUTH:
         link->server_knows_no_keys = value == ZAP_INTERNAL;
         link_lost(link, true,
@@ -140,23 +179,10 @@ static void on_link_event(void *arg, unsigned event, unsigned value)
 static void on_link_message(void *arg)
 {
     struct link *link = arg;
-    struct link_inbox inbox;
-    struct link_message message;
 
-    if (!link_inbox_receive(&inbox, link->sock, 1 + WIRE_PAYLOADS_MAX))
-        return;
-    link_flow_moved(link->hub->flows, link->fd);
-    Weir__Frame *frame = NULL;
-    /* An empty message is a server's question whether we can be reached (link_server.c); it says nothing. */
-    if (inbox.count != 1 || zmq_msg_size(&inbox.parts[0]) != 0)
-        frame = link_inbox_decode(link->hub, &inbox, 0, link->endpoint, &message);
-    if (frame != NULL) {
-        link->calls++;
-        link->handlers.message(link->arg, link, &message);
-        link_survived(link);
-    }
-    wire_free(&frame);
-    link_inbox_clear(&inbox);
+    link->calls++;
+    (void)link_take(link);
+    link_survived(link);
 }
 
 static bool link_wants_to_write(void *arg)

@@ -29,7 +29,7 @@
 #define STATE_MARK   16
 #define HANDSHAKE_MS 5000
 #define CONNECT_MS   2000
-#define RECONNECT_MS 100
+#define RECONNECT_MS 3600000 /* never: the link makes a new socket long before */
 #define BACKLOG      1024
 /* libzmq ends the connection at once for a larger frame; between WIRE_PAYLOAD_MAX and this one is read off and counted.
  */
@@ -346,13 +346,14 @@ void *link_socket_new(struct link_hub *hub, int type, const char *endpoint, stru
     set_int(sock, ZMQ_HEARTBEAT_IVL, hub->heartbeat_ms);
     set_int(sock, ZMQ_HEARTBEAT_TIMEOUT, hub->timeout_ms);
     set_int(sock, ZMQ_CONNECT_TIMEOUT, CONNECT_MS);
-    set_int(sock, ZMQ_RECONNECT_IVL, RECONNECT_MS);
     return sock;
 }
 
 void link_socket_as_client(struct link_hub *hub, void *sock, const uint8_t server_key[CURVE_KEY_LEN])
 {
-    set_int(sock, ZMQ_IMMEDIATE, 1);
+    /* Neither ZMQ_IMMEDIATE nor an interval of -1: with either libzmq throws away what had arrived and was not read yet
+     * when the connection ends. Links send only while they are up, so nothing waits for the next connection here. */
+    set_int(sock, ZMQ_RECONNECT_IVL, RECONNECT_MS);
     set_bytes(sock, ZMQ_CURVE_SERVERKEY, server_key, CURVE_KEY_LEN);
     set_bytes(sock, ZMQ_CURVE_PUBLICKEY, hub->pair.public_key, CURVE_KEY_LEN);
     set_bytes(sock, ZMQ_CURVE_SECRETKEY, hub->pair.secret_key, CURVE_KEY_LEN);

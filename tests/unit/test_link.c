@@ -36,7 +36,7 @@ struct seen {
     char gone_name[64];
     size_t last_payload;
     unsigned full; /* answers that met the mark */
-    bool echo, free_in_message;
+    bool echo, free_in_message, free_link_in_message;
     struct link_peer *last_peer;
 };
 
@@ -241,6 +241,8 @@ static void link_message(void *arg, struct link *link, const struct link_message
     ck_assert_int_eq(message->frame->body_case, WEIR__FRAME__BODY_ADMIN_REPLY);
     s->from_server++;
     s->last_payload = message->payload_count > 0 ? message->payloads[0].len : 0;
+    if (s->free_link_in_message)
+        link_free(&s->link);
 }
 
 static void link_writable(void *arg, struct link *link)
@@ -587,6 +589,45 @@ START_TEST(test_server_restart)
     ck_assert_uint_lt(clock_ms() - began, 2500);
     ck_assert_int_eq(say_hello(seen.link), LINK_OK);
     ck_assert(wait_for(&seen.messages, 1, 5000));
+}
+END_TEST
+
+/* A server that says something and stops, while the client's loop is busy: that one finds the words and the end together. */
+static void last_words(unsigned count)
+{
+    allow(&server_side, &client_side, "edge-1", NULL, NULL);
+    serve_at(LOOPBACK);
+    seen.link = connect_as(&client_side, &seen);
+    ck_assert(wait_for(&seen.up, 1, 5000));
+    ck_assert_int_eq(say_hello(seen.link), LINK_OK);
+    ck_assert(wait_for(&seen.messages, 1, 5000));
+    for (unsigned i = 0; i < count; i++)
+        ck_assert_int_eq(answer(seen.server, seen.last_peer, NULL), LINK_OK);
+    link_server_free(&seen.server);
+    link_hub_free(&server_side.hub); /* sends what lingers and closes the connection */
+    usleep(300000);                  /* not run_for(): no loop turns */
+}
+
+START_TEST(test_last_words_are_heard)
+{
+    last_words(100);
+    ck_assert(wait_for(&seen.down, 1, 5000));
+    ck_assert_uint_eq(seen.from_server, 100);
+    run_for(300);
+    ck_assert_uint_eq(seen.from_server, 100);
+    ck_assert_uint_eq(seen.down, 1);
+}
+END_TEST
+
+START_TEST(test_free_link_inside_last_words)
+{
+    seen.free_link_in_message = true;
+    last_words(2);
+    ck_assert(wait_for(&seen.from_server, 1, 5000));
+    ck_assert_ptr_null(seen.link);
+    run_for(50);
+    ck_assert_uint_eq(seen.from_server, 1);
+    ck_assert_uint_eq(seen.down, 0);
 }
 END_TEST
 
@@ -1041,6 +1082,8 @@ int main(void)
     tcase_add_test(tcase, test_huge_frame_ends_the_connection_only);
     tcase_add_test(tcase, test_peer_that_never_reads);
     tcase_add_test(tcase, test_server_restart);
+    tcase_add_test(tcase, test_last_words_are_heard);
+    tcase_add_test(tcase, test_free_link_inside_last_words);
     tcase_add_test(tcase, test_client_death_is_known_at_once);
     tcase_add_test(tcase, test_same_name_again_is_a_new_peer);
     tcase_add_test(tcase, test_send_to_the_dead);
