@@ -10,9 +10,10 @@ static void add_row(struct table *table, const json_t *one)
 {
     char when[32], sessions[24];
     bool waits = json_is_true(json_object_get(one, "waits")), usable = json_is_true(json_object_get(one, "usable"));
+    bool keyless = json_is_false(json_object_get(one, "key"));
     snprintf(sessions, sizeof sessions, "%lld", (long long)json_integer_value(json_object_get(one, "sessions")));
     table_add(table, view_word(one, "name"));
-    table_add(table, waits && usable ? "active, a password waits" : waits ? "waits for another operator" : usable ? "active" : "never approved");
+    table_add(table, keyless && usable ? "no key counts" : waits && usable ? "active, a password waits" : waits ? "waits for another operator" : usable ? "active" : "never approved");
     table_add(table, view_time(when, view_word(one, "password_at")));
     table_add(table, view_time(when, view_word(one, "last_used_at")));
     table_add(table, sessions);

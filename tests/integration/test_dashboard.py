@@ -235,15 +235,27 @@ def test_two_operators_where_two_are_needed(c, anna):
     # Nobody makes himself a second one: a password for another name waits, and so does another's new one.
     said = operator(c, "add", "carla", who="anna")
     number = re.search(r"override (\d+) does nothing until another operator", said).group(1)
-    web = Web(c)
+    web, third = Web(c), Web(c)
     assert web.log_in("carla") == 403 and "waits for another operator" in c.ctl("operator", "list")
     assert anna.act("override approve", number, "she is new")[0] == 422
     bert = Web(c)
-    assert bert.log_in("bert") == 303 and bert.act("override approve", number, "she is new")[0] == 200 and web.log_in("carla") == 303
+    assert bert.log_in("bert") == 303 and bert.act("override approve", number, "she is new")[0] == 200
+    assert web.log_in("carla") == 403 and "carla  no key counts" in c.ctl("operator", "list"), "an operator is who has a key of that name"
+    c.add_key("carla", "operator", direct=True)
+    assert web.log_in("carla") == 303 and third.log_in("carla") == 303
     assert "does nothing until another operator" in operator(c, "passwd", "bert", "taken over by anna", who="anna")
     assert Web(c).log_in("bert", "taken over by anna") == 403 and bert.get("/spool")[0] == 200
     hashes = c.pg.query("SELECT hash FROM operator UNION SELECT nullif(new_hash, '') FROM operator")
     assert all(one[0] not in json.dumps(c.json("override", "list", "--all")) for one in hashes if one[0]), "no hash is shown"
+    # Whose last key is revoked is nobody: not to look, not to log in, and least of all as the second of two. His sessions are gone, and those that were not would not count.
+    asked = c.json("reputation", "set", "192.0.2.9", "allow", "--reason", "a partner", "--expires", "2h", "--owner", "library")["pending"]
+    form = web.form(verb="override approve", target=str(asked), reason="I do")
+    c.ctl("keys", "revoke", "carla")
+    assert c.pg.query("SELECT count(*) FROM operator_session WHERE name = 'carla'") == [["0"]]
+    made = f"INSERT INTO operator_session (digest, name, client) VALUES (encode(sha256('weir dashboard session {third.cookie.split('=')[1]}'), 'hex'), 'carla', 'x')"
+    c.pg.query(made)
+    assert third.get("/spool")[0] == 303 and web.ask("POST", "/act", form)[0] == 303 and web.log_in("carla") == 403
+    assert "carla  no key counts" in c.ctl("operator", "list") and c.pg.query(f"SELECT state FROM override WHERE id = {asked}") == [["pending"]]
     c.ctl("operator", "delete", "carla")
     assert web.get("/spool")[0] == 303 and web.log_in("carla") == 403
 

@@ -1,9 +1,14 @@
 -- functions/dashboard_login.sql - operators who log in at the dashboard: their passwords, guesses, sessions, and what they do there
 
+-- An operator is who has a key of that name: without one that counts, a password and a session open nothing.
+CREATE OR REPLACE FUNCTION operator_has_key(who text) RETURNS boolean LANGUAGE sql STABLE AS $f$
+    SELECT EXISTS (SELECT FROM node_key WHERE name = who AND role = 'operator' AND revoked_at IS NULL)
+$f$;
+
 CREATE OR REPLACE FUNCTION admin_operator(target text) RETURNS json LANGUAGE sql STABLE AS $f$
     SELECT json_build_object('name', o.name, 'created_at', o.created_at, 'created_by', o.created_by, 'password_at', o.password_at, 'last_used_at', o.last_used_at,
         'waits', o.new_hash <> '' AND EXISTS (SELECT FROM override AS v WHERE v.id = o.override AND v.state = 'pending' AND v.pending_until > clock_timestamp()),
-        'usable', o.hash <> '', 'sessions', (SELECT count(*) FROM operator_session AS s WHERE s.name = o.name)) FROM operator AS o WHERE o.name = target
+        'usable', o.hash <> '', 'key', operator_has_key(o.name), 'sessions', (SELECT count(*) FROM operator_session AS s WHERE s.name = o.name)) FROM operator AS o WHERE o.name = target
 $f$;
 
 CREATE OR REPLACE FUNCTION admin_operator_list() RETURNS admin_answer LANGUAGE sql STABLE AS $f$
@@ -84,17 +89,17 @@ BEGIN
         OR (SELECT count(*) FROM operator_guess AS g WHERE g.client = whence AND g.at >= since) >= client_most;
     IF NOT limited THEN
         INSERT INTO operator_guess (name, client) VALUES (who, whence) RETURNING number INTO guess;
-        SELECT nullif(o.hash, '') INTO hash FROM operator AS o WHERE o.name = who;
+        SELECT nullif(o.hash, '') INTO hash FROM operator AS o WHERE o.name = who AND operator_has_key(who);
     END IF;
 END $f$;
 
 -- It could not be checked: no guess.
 CREATE OR REPLACE FUNCTION operator_forgive(guess bigint) RETURNS void LANGUAGE sql AS $f$ DELETE FROM operator_guess WHERE number = guess $f$;
 
--- It was right, for the hash that was read: false where that is no more the operator's. At most 20 sessions of one.
+-- It was right, for the hash that was read: false where that is no more the operator's, or its name has no key now. At most 20 sessions of one.
 CREATE OR REPLACE FUNCTION operator_enter(guess bigint, who text, read_hash text, a_digest text, whence text) RETURNS boolean LANGUAGE plpgsql AS $f$
 BEGIN
-    UPDATE operator SET last_used_at = now() WHERE name = who AND hash = read_hash;
+    UPDATE operator SET last_used_at = now() WHERE name = who AND hash = read_hash AND operator_has_key(who);
     IF NOT FOUND THEN
         RETURN false;
     END IF;
@@ -112,7 +117,7 @@ DECLARE
     found_one operator_session;
 BEGIN
     SELECT * INTO found_one FROM operator_session WHERE digest = a_digest;
-    IF NOT FOUND OR found_one.used_at < moment - idle OR found_one.began_at < moment - longest THEN
+    IF NOT FOUND OR found_one.used_at < moment - idle OR found_one.began_at < moment - longest OR NOT operator_has_key(found_one.name) THEN
         RETURN NULL;
     END IF;
     IF used AND found_one.used_at < moment - least(interval '10 seconds', idle / 4) THEN

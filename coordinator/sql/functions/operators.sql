@@ -178,7 +178,7 @@ $f$;
 
 -- target: a name (all its keys) or one key. What needs force: the last operator's key, without which nobody can talk to the cluster; the
 -- keys of the last active node of a role, without which no mail flows; a coordinator's key, as that by itself shuts nobody out.
--- What is revoked stays as it is, and is no error: a revocation ends connections, and who lost the answer by that asks again.
+-- An operator's last key takes his sessions at the dashboard with it. What is revoked stays as it is, and is no error: a revocation ends connections, and who lost the answer by that asks again.
 CREATE OR REPLACE FUNCTION admin_keys_revoke(requester text, target text, force boolean) RETURNS admin_answer LANGUAGE plpgsql AS $f$
 DECLARE
     named_keys text[];
@@ -216,6 +216,7 @@ BEGIN
                 NULL)::admin_answer;
     END IF;
     UPDATE node_key SET revoked_at = now(), revoked_by = requester WHERE key = ANY (wanted);
+    DELETE FROM operator_session WHERE name IN (SELECT name FROM node_key WHERE key = ANY (wanted) AND role = 'operator') AND NOT operator_has_key(name);
     INSERT INTO audit_action (who, action, target, detail) VALUES (requester, 'keys revoke', target, jsonb_build_object('keys', wanted));
     RETURN (0, NULL, (SELECT json_agg(k) FROM node_key AS k WHERE key = ANY (wanted)))::admin_answer;
 END $f$;
