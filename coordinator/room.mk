@@ -12,7 +12,7 @@ coordinator_functions := $(patsubst %,coordinator/sql/functions/%.sql, \
 
 $(eval $(call library,coordinator,coordinator,text.c spam_json.c spelling.c rows.c db.c lineage.c migrate.c exposition.c exposition_help.c cluster_view.c cluster.c \
     beats.c audit.c admin.c questions.c verify.c personal.c limits.c reputation.c service.c relay_test.c turns.c outbound.c dns_records.c nsupdate.c dns_push.c blocklist.c leader.c \
-    http.c http_door.c coordinator_config.c \
+    http.c http_door.c forwarded.c coordinator_config.c \
     spool/array.c spool/spool.c spool/store.c spool/pace.c spool/lease.c spool/result.c spool/gauges.c quarantine/quarantine.c outbreak/outbreak.c learn/answer.c learn/learn.c coordinator.c \
     quarantine/token.c quarantine/subject.c quarantine/letter.c quarantine/digest.c))
 $(eval $(call library,dashboard,coordinator/dashboard,dashboard.c login.c acts.c page.c overview.c form.c))

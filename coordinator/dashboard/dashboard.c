@@ -15,6 +15,7 @@
 #include "coordinator/dashboard/assets.h"
 #include "coordinator/dashboard/form.h"
 #include "coordinator/dashboard/internal.h"
+#include "coordinator/forwarded.h"
 
 #define COOKIE    "weir-operator"
 #define FRESH_MS  1000 /* so old an overview may be that another one is given */
@@ -356,23 +357,14 @@ static void find_operator(struct visit *visit)
     db_commit(unit);
 }
 
-/* Behind a proxy the last address is what that saw; those before are anybody's words. */
 static void find_client(struct visit *visit)
 {
     char *peer = NULL, last[NETADDR_TEXT_MAX];
     ev_uint16_t port;
     evhttp_connection_get_peer(evhttp_request_get_connection(visit->request), &peer, &port);
     const char *client = peer;
-    if (visit->dashboard->options.settings->dashboard_proxy) {
-        const char *told = evhttp_find_header(evhttp_request_get_input_headers(visit->request), "X-Forwarded-For");
-        const char *comma = told != NULL ? strrchr(told, ',') : NULL;
-        const char *from = comma != NULL ? comma + 1 : told;
-        if (from != NULL) {
-            from += strspn(from, " \t");
-            snprintf(last, sizeof last, "%.*s", (int)strcspn(from, " \t"), from);
-            client = last;
-        }
-    }
+    if (visit->dashboard->options.settings->dashboard_proxy && forwarded_client(visit->request, last, sizeof last))
+        client = last;
     auth_client_text(visit->client, sizeof visit->client, client != NULL ? client : "");
 }
 

@@ -17,6 +17,7 @@
 #include "common/log.h"
 #include "common/memory.h"
 #include "common/queue_id.h"
+#include "coordinator/forwarded.h"
 #include "coordinator/quarantine/letter.h"
 #include "coordinator/quarantine/subject.h"
 #include "coordinator/web/web.h"
@@ -463,15 +464,10 @@ static uint64_t client_of(const struct web *web, struct evhttp_request *request)
     char *peer = NULL, text[64];
     unsigned short port;
     struct netaddr address;
-    const char *named = evhttp_find_header(evhttp_request_get_input_headers(request), "X-Forwarded-For");
     evhttp_connection_get_peer(evhttp_request_get_connection(request), &peer, &port);
     snprintf(text, sizeof text, "%s", peer != NULL ? peer : "");
-    if (named != NULL && netaddr_parse(&address, text) && is_proxy(web, &address)) {
-        const char *last = strrchr(named, ',');
-        last = last != NULL ? last + 1 : named;
-        last += strspn(last, " ");
-        snprintf(text, sizeof text, "%.*s", (int)strcspn(last, " "), last);
-    }
+    if (netaddr_parse(&address, text) && is_proxy(web, &address))
+        forwarded_client(request, text, sizeof text);
     return fair_source(text, strlen(text));
 }
 

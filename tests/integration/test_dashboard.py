@@ -141,7 +141,8 @@ def test_a_login_and_its_end(c):
     other = Web(c, "coordinator-2")
     other.cookie = web.cookie
     assert other.get("/")[0] == 200
-    _, headers, _ = Web(c, "coordinator-2").ask("POST", "/login", {"name": "bert", "password": PASSWORD}, X_Forwarded_For="203.0.113.1, 192.0.2.77")
+    _, headers, _ = Web(c, "coordinator-2").ask("POST", "/login", {"name": "bert", "password": PASSWORD}, X_Forwarded_For="198.51.100.1",
+                                                      x_forwarded_for="203.0.113.1, 192.0.2.77")
     assert "; Secure" in headers["Set-Cookie"]
     assert c.pg.query("SELECT client FROM operator_session WHERE name = 'bert' ORDER BY began_at DESC LIMIT 1") == [["192.0.2.77"]]
     # Wrong words in cookies are nobody.

@@ -404,8 +404,10 @@ def test_limits_of_the_web(two, edge):
         statuses = [few.ask(path, headers={"X-Forwarded-For": "198.51.100.1, 192.0.2.1"})[0] for _ in range(6)]
         assert statuses == [200] * 5 + [429] and few.ask(path, headers={"X-Forwarded-For": "192.0.2.1, 192.0.2.2"})[0] == 200
         assert few.ask(path, headers={"X-Forwarded-For": "192.0.2.3"})[0] == 200
+        statuses = [few.ask(path, headers={"X-Forwarded-For": f"203.0.113.{turn}", "x-forwarded-for": "192.0.2.3"})[0] for turn in range(5)]
+        assert statuses == [200] * 4 + [429], "of two fields the last one is the proxy's"
         shown = few.operator("/metrics")[1]
-        assert 'weir_web_limited_total{node="web-1"} 1' in shown and 'weir_web_clients{node="web-1"} 2' in shown
+        assert 'weir_web_limited_total{node="web-1"} 2' in shown and 'weir_web_clients{node="web-1"} 2' in shown
         with smtplib.SMTP("127.0.0.1", few.mail_port, timeout=30 * PATIENCE), pytest.raises(smtplib.SMTPConnectError, match="421"):
             smtplib.SMTP("127.0.0.1", few.mail_port, timeout=30 * PATIENCE)
     finally:
