@@ -131,15 +131,13 @@ enum file_kind file_kind_of(const struct mime_part *part)
         return FILE_SHORTCUT;
     if (is_disk(bytes) || file_extension_is_in(extension, disks))
         return FILE_DISK;
-    if (pdf_is(bytes))
-        return FILE_PDF;
     if (file_extension_is_in(extension, executables))
         return FILE_EXECUTABLE;
     if (file_extension_is_in(extension, scripts) || starts(bytes, "#!", 2))
         return FILE_SCRIPT;
     if (file_has_macros(bytes, extension))
         return FILE_MACRO;
-    if (starts(bytes, "PK\x03\x04", 4))
+    if (starts(bytes, "PK\x03\x04", 4) || file_extension_is_in(extension, " zip ")) /* a reader of zip files takes one that begins later */
         return kind_of_zip(bytes);
     if (file_is_encrypted_rar(bytes))
         return FILE_ARCHIVE_ENCRYPTED;
@@ -147,5 +145,5 @@ enum file_kind file_kind_of(const struct mime_part *part)
         return FILE_ARCHIVE;
     if (file_extension_is_in(extension, " htm html shtml xhtml mht svg ") || mime_type_is(part, "text", "html") || mime_type_is(part, "image", "svg+xml"))
         return FILE_HTML;
-    return FILE_OTHER;
+    return pdf_is(bytes) ? FILE_PDF : FILE_OTHER; /* last: its signature may stand in a comment of all others */
 }

@@ -90,7 +90,16 @@ static const struct {
     { "a.7z", "7z\xbc\xaf\x27\x1c", 6, FILE_ARCHIVE },
     { "a.iso", "x", 1, FILE_DISK },
     { "a.htm", "<p>", 3, FILE_HTML },
-    { "a.exe", "%PDF-1.4", 8, FILE_PDF },
+    { "a.pdf", "%PDF-1.4", 8, FILE_PDF },
+    { "a", "\n%PDF-1.4", 9, FILE_PDF },
+    { "a.exe", "%PDF-1.4", 8, FILE_EXECUTABLE },
+    { "a.js", "/*%PDF-1.4*/alert()", 19, FILE_SCRIPT },
+    { "a.hta", "%PDF-1.4<script>", 16, FILE_SCRIPT },
+    { "a.docm", "%PDF-1.4", 8, FILE_MACRO },
+    { "a.htm", "<!--%PDF-1.4-->", 15, FILE_HTML },
+    { "a.pdf", "#!/bin/sh\n#%PDF-1.4", 19, FILE_SCRIPT },
+    { "a.docx", "PK\x03\x04 %PDF-1.4 word/vbaProject.bin", 33, FILE_MACRO },
+    { "a.zip", "%PDF-1.4PK\x03\x04\x14\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\5\0\0\0a.exe....", 47, FILE_ARCHIVE_PROGRAM },
 };
 
 START_TEST(test_kinds)
