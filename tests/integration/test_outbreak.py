@@ -137,6 +137,21 @@ def test_new_signatures_look_at_what_waits_at_once(site):
     assert "64 hexadecimal digits" in site.weirctl("hunt", "nonsense", check=False).stderr
 
 
+def test_what_a_job_held_is_known_as_held(site):
+    program = Program()
+    for number in (120, 121):
+        sent(site, program, number)
+    site.stop("scanner-1")
+    token, ident = sent(site, program, 122, door="HANDOFF")
+    site.start("scanner-1")
+    wait_until(lambda: waiting(site, ident), 90, "that the job held it")
+    # Its own time goes on where that of the attachment is over.
+    site.query(f"UPDATE outbreak_hash SET since = since - interval '121 min' WHERE hash = decode('{program.hash}', 'hex')")
+    site.query(f"UPDATE outbreak_message SET signatures = 'older' WHERE id = '{ident}'")
+    wait_until(lambda: one(site, f"SELECT looks FROM outbreak_message WHERE id = '{ident}'") == "1" and waiting(site, ident), 60, "that it was looked at and is back")
+    assert not site.sink.with_token(token)
+
+
 def test_operators_decide(site):
     good, bad = Program(), Program()
     token, _ = spread(site, good, 70)

@@ -184,9 +184,10 @@ BEGIN
         FROM quarantine_message q WHERE q.id = wanted ON CONFLICT (id) DO NOTHING;
     added := FOUND;
     UPDATE spool_message m SET recipients = m.recipients + cardinality(numbers), scanned = false, verdict = '', arrived_at = clock_timestamp() WHERE m.id = wanted;
-    -- SpoolRecipient's field `released`; the last one counts.
+    -- SpoolRecipient's fields `quarantine`, as a job may have held what had another reason or none when it came, and `released`; the last ones count.
     INSERT INTO spool_recipient (id, number, destination, address, packed)
-        SELECT c.id, c.number, c.destination, c.address, c.packed || CASE WHEN anyway THEN '\x4802'::bytea ELSE '\x4801' END
+        SELECT c.id, c.number, c.destination, c.address, c.packed
+            || coalesce(set_byte('\x4000', 1, array_position('{spam,virus,unscannable,policy,blocklist,outbreak}'::text[], c.reason)), '') || CASE WHEN anyway THEN '\x4802'::bytea ELSE '\x4801' END
         FROM quarantine_copy c WHERE c.id = wanted AND c.number = ANY (numbers);
     WITH queued AS (
         INSERT INTO spool_queue AS q (id, destination, arrived_at, scanned, due_at, attend_at, token)
