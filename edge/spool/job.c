@@ -19,7 +19,7 @@
 #define RELEASED_MAX 96 /* of X-Weir-Released */
 
 static void fetch(struct job *job);
-static void deliver_clean(struct job *job);
+static void deliver_unless_held(struct job *job);
 static void on_verdict(void *arg, const struct scan_result *result);
 static void on_busy(void *arg, const char *why);
 static void on_recipient(void *arg, unsigned index, const struct smtp_reply *reply);
@@ -234,7 +234,7 @@ static void have_body(struct job *job)
         return;
     }
     if (job_is_clean(job)) {
-        deliver_clean(job);
+        deliver_unless_held(job);
         return;
     }
     struct spam_told told;
@@ -378,10 +378,12 @@ void job_settle_verdict(struct job *job)
     } else {
         anyway = settle_found(job, WEIR__SPOOL_DISPOSITION__SPOOL_DEFERRED, "not-scanned", 451, "4.3.0", "Message not scanned for viruses, try again later");
     }
-    if (anyway > 0)
-        job_deliver(job);
-    else
+    if (anyway == 0)
         job_report(job);
+    else if (job->doubtful) /* what it brings, and whether it was held, is known without a verdict, too */
+        deliver_unless_held(job);
+    else
+        job_deliver(job);
 }
 
 static void on_personal(void *arg, const Weir__Answer *answer, const struct link_payload *payloads, size_t count)
@@ -391,7 +393,7 @@ static void on_personal(void *arg, const Weir__Answer *answer, const struct link
     job->question = NULL;
     personal_take(&job->personal, answer);
     job_judge_spam(job);
-    deliver_clean(job);
+    deliver_unless_held(job);
 }
 
 static void on_verdict(void *arg, const struct scan_result *result)
@@ -403,7 +405,7 @@ static void on_verdict(void *arg, const struct scan_result *result)
         job_settle_verdict(job);
     } else if (!job_ask_personal(job, on_personal)) {
         job_judge_spam(job);
-        deliver_clean(job);
+        deliver_unless_held(job);
     }
 }
 
@@ -417,7 +419,7 @@ static void on_busy(void *arg, const char *why)
 
 /* ---- delivery ---- */
 
-static void deliver_clean(struct job *job)
+static void deliver_unless_held(struct job *job)
 {
     if (!job_ask_outbreak(job))
         job_deliver(job);

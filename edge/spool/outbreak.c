@@ -1,5 +1,5 @@
 /*
- * outbreak.c - clean mail of the spool that brings what may be an outbreak waits for the cluster's word
+ * outbreak.c - mail of the spool that is to be delivered and brings what may be an outbreak waits for the cluster's word
  *
  * Asked are mail that nobody scanned when it came, and what comes from where it was held: at the end of its time, or because new signatures are to look at it.
  * Then it goes back until its time is over. Nobody who answers: what was never held goes on, as in a session; what was is given back, and asked about again.
@@ -44,6 +44,7 @@ static void on_answer(void *arg, enum outbreak_answer answer, const char *name)
     job->outbreak = NULL; /* gone */
     if (answer == OUTBREAK_ANSWER_BLOCK && job->verdict != NULL) {
         job->verdict->verdict = WEIR__VERDICT__VERDICT_BAD;
+        job->doubtful = false;
         snprintf(job->verdict->signature, sizeof job->verdict->signature, "%s", name);
         job_settle_verdict(job);
     } else if (answer == OUTBREAK_ANSWER_NONE && is_held(job)) {

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include "common/clock.h"
 #include "common/memory.h"
+#include "edge/outbreak/outbreak.h"
 
 struct spool_doubles doubles;
 
@@ -345,10 +346,11 @@ void runner_begin(bool scanning)
     running.settings = (struct edge_settings){ .hostname = name, .spool_concurrency = 2, .dsn_return_size = 1024,
                                          .limits_action = UNKNOWN_REJECT, .unscannable_action = UNKNOWN_DISCARD };
     running.spam = (struct spam_settings){ .authserv_id = name, .spam_subject = tag };
+    running.outbreak = outbreak_new(&running.settings, &running.metrics);
     running.runner = spool_runner_new(&(struct spool_runner_options){
         .base = base, .farm = scanning ? (struct scan_farm *)&farm : NULL, .settings = &running.settings, .spam = &running.spam, .contact = "", .name = "edge-1",
         .budget = &budget, .ahead = &ahead, .ids = &running.ids, .metrics = &running.metrics, .readers = find_readers,
-        .policy_epoch = policy_epoch, .route = route, .egress = egress, .spam_bands = spam_bands, .virus = virus, .idle = idle });
+        .policy_epoch = policy_epoch, .route = route, .egress = egress, .spam_bands = spam_bands, .virus = virus, .idle = idle, .outbreak = running.outbreak });
     ck_assert_ptr_null(ASKED(CLAIM));
     spool_runner_resume(running.runner);
 }
@@ -356,6 +358,7 @@ void runner_begin(bool scanning)
 void runner_end(void)
 {
     spool_runner_free(&running.runner);
+    outbreak_free(&running.outbreak);
     metrics_fini(&running.metrics);
 }
 
@@ -388,7 +391,9 @@ static void grant_to(struct node_question *claim, const struct grant *wanted)
         recipients[i].given = wire_text(wanted->given);
     }
     recipients[0].released = wanted->released;
-    recipients[0].quarantine = wanted->released != WEIR__RELEASED__RELEASED_NOT ? WEIR__QUARANTINE__QUARANTINE_SPAM : WEIR__QUARANTINE__QUARANTINE_NOT;
+    recipients[0].quarantine = wanted->released == WEIR__RELEASED__RELEASED_NOT ? WEIR__QUARANTINE__QUARANTINE_NOT
+                               : wanted->quarantine != 0                        ? wanted->quarantine
+                                                                                : WEIR__QUARANTINE__QUARANTINE_SPAM;
     packed.recipients = list;
     packed.n_recipients = count;
     envelope.id = wire_text(ID);

@@ -96,6 +96,7 @@ void answer_message(int code, bool maybe);
 
 struct spool_running {
     struct spool_runner *runner;
+    struct outbreak *outbreak; /* whom nobody answers */
     struct edge_settings settings;
     struct spam_settings spam;
     struct spam_bands bands[2]; /* of a@ and b@ */
@@ -118,7 +119,8 @@ struct grant {
     bool scanned, warn, last, bounce, give_up, fail_untold, dsn;
     const char *sender, *destination; /* NULL: one of theirs; the next hop */
     unsigned recipients, notify;
-    Weir__Released released; /* the first one, who was in the quarantine for spam */
+    Weir__Released released; /* the first one, who was in the quarantine, */
+    Weir__Quarantine quarantine; /* for this; 0: spam */
     uint64_t token; /* 0: 7 */
     const char *original, *given;
     uint64_t routed, stored_newest, routed_again, routed_newest; /* policies that said where it goes */

@@ -221,6 +221,21 @@ START_TEST(kept_and_released)
 }
 END_TEST
 
+/* Mail that may be an outbreak is not let go by a scan without a verdict, which is to pass: the cluster is asked, and nobody answers. */
+START_TEST(held_and_not_scanned)
+{
+    runner_begin(true);
+    running.settings.unscannable_action = UNKNOWN_TAG;
+    grant(&(struct grant){ .recipients = 2, .released = WEIR__RELEASED__RELEASED_CHECKED, .quarantine = WEIR__QUARANTINE__QUARANTINE_OUTBREAK });
+    give_body();
+    scanned(WEIR__VERDICT__VERDICT_UNKNOWN, WEIR__UNKNOWN_REASON__UNKNOWN_UNSCANNABLE);
+    ck_assert_uint_eq(doubles.deliveries, 0);
+    ck_assert_str_eq(result_text(), "released 0, released 0");
+    settle();
+    runner_end();
+}
+END_TEST
+
 #define BANDS(TAG, QUARANTINE, DISCARD, ACTION) { TAG, QUARANTINE, DISCARD, ACTION }
 
 /* Score 70: the two recipients' bands, and what becomes of them. */
@@ -812,6 +827,7 @@ int main(void)
     tcase_add_loop_test(tests, fetched_ahead_not, 0, 2);
     tcase_add_test(tests, delivered);
     tcase_add_loop_test(tests, line_of_a_recipient, 0, (int)(sizeof log_lines / sizeof *log_lines));
+    tcase_add_test(tests, held_and_not_scanned);
     tcase_add_loop_test(tests, kept_and_released, 0, (int)(sizeof kept / sizeof *kept));
     tcase_add_loop_test(tests, judged_by_its_score, 0, (int)(sizeof judged / sizeof *judged));
     tcase_add_loop_test(tests, not_judged, 0, 3);
