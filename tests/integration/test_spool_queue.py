@@ -234,12 +234,28 @@ def claim_cost(one, others="false"):
     return plan["Shared Hit Blocks"] + plan["Shared Read Blocks"], plan["Actual Total Time"], done.stderr
 
 
+def pick_costs(one):
+    """Pages touched to choose 20 for a destination that has much, by plans as every coordinator may have them; then with statistics of a spool that is for
+    20,000 destinations more."""
+    asked = "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT * FROM spool_pick('big.example', true, 20, clock_timestamp());"
+    more = """SET session_replication_role = replica; INSERT INTO spool_queue (id, destination, arrived_at, scanned, due_at, attend_at, slot)
+        SELECT 'more-' || n, 'more-' || n, now(), true, now(), now(), 0 FROM generate_series(1, 20000) AS n; ANALYZE spool_queue;"""
+    done = subprocess.run([one.pg.bin + "/psql", "-XAtq", one.pg.conninfo, "-c", "SET enable_seqscan = off; SET enable_hashjoin = off;"
+                           f" SET enable_mergejoin = off; SET jit = off; SET plan_cache_mode = force_generic_plan; BEGIN; {asked} {more} {asked} ROLLBACK"],
+                          capture_output=True, text=True, check=True)
+    found = re.findall(r'"Shared Hit Blocks": (\d+),\s+"Shared Read Blocks": (\d+)', done.stdout)
+    return [sum(map(int, found[at])) for at in (0, len(found) // 2)]  # those of the plan, before those of planning
+
+
 def test_a_claim_costs_the_same_with_100000_messages(one, edge):
     fill(one, 100, 10)
     small = claim_cost(one)
     empty(one)
     fill(one, 100000, 2000, sources=64)
     large = claim_cost(one)
+    picks = pick_costs(one)
+    print(f"20 of a destination that has 20,000: {picks} pages, before and after 20,000 other destinations")
+    assert picks[1] < 1.5 * picks[0], "not the whole lane"
     scanned = sorted(set(re.findall(r"(?:Scan[a-z ]*(?: using \w+)?) on spool_\w+", large[2])))
     print(f"claim of 20: {small[0]} pages, {small[1]:.1f} ms of 100 messages; {large[0]} pages, {large[1]:.1f} ms of 100,000 with 2,000 dead"
           f" destinations, of 64 sources\nplans: {scanned}")

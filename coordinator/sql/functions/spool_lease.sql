@@ -92,9 +92,10 @@ BEGIN
                     AND q.scanned = lane_scanned AND q.slot = s.slot AND NOT q.held AND q.due_at <= at_now ORDER BY q.due_at DESC LIMIT depth) AS h) AS c
             WHERE c.id <> ALL (oldest) ORDER BY c.turn, c.due_at DESC LIMIT newest);
     END IF;
-    -- Only now: a look must not keep others from what it does not take.
-    RETURN QUERY SELECT q.id FROM unnest(oldest || others) WITH ORDINALITY AS w(id, place) JOIN spool_queue q ON q.id = w.id AND q.destination = lane_destination
-        WHERE q.scanned = lane_scanned AND NOT q.held AND q.due_at <= at_now ORDER BY w.place FOR UPDATE OF q SKIP LOCKED;
+    -- Only now: a look must not keep others from what it does not take. OFFSET 0: so that each is found by its key; as a join, a plan may read the whole lane.
+    RETURN QUERY SELECT l.id FROM unnest(oldest || others) WITH ORDINALITY AS w(id, place) CROSS JOIN LATERAL (SELECT q.id FROM spool_queue q
+        WHERE q.id = w.id AND q.destination = lane_destination AND q.scanned = lane_scanned AND NOT q.held AND q.due_at <= at_now
+        OFFSET 0 FOR UPDATE SKIP LOCKED) AS l ORDER BY w.place;
 END $f$;
 
 -- When this lane's turn comes again. OFFSET 0: so that it is looked up once.
