@@ -101,6 +101,8 @@ class Spread(weir.Cluster):
         offset = int(port) - self.base_port
         if offset == 400:
             return "sink"
+        if offset >= 390:
+            return "clients"
         return f"coordinator-{(offset - 300) // 10}" if offset > 300 else f"scanner-{offset - 200}" if offset > 200 else f"edge-{offset // 10}"
 
     def _moved(self, text):

@@ -29,10 +29,12 @@ def small_disk():
 def move_database(cluster, folder):
     subprocess.run(["chown", "postgres:", folder], check=True)
     cluster.query(f"CREATE TABLESPACE small LOCATION '{folder}'")
-    cluster.stop("coordinator-1")
+    for name in ("coordinator-1", "web-1"):
+        cluster.stop(name)
     other = cluster.env["DATABASE_URL"].replace("/weir?", "/postgres?")
     subprocess.run(["psql", other, "-Xqc", "ALTER DATABASE weir SET TABLESPACE small"], check=True)
-    cluster.start("coordinator-1")
+    for name in ("coordinator-1", "web-1"):
+        cluster.start(name)
     wait_until(lambda: cluster.http("/readyz")[0] == 200, 20, "readyz")
 
 

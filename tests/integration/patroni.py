@@ -115,7 +115,8 @@ class Patroni:
         """The database weir of the role weir, as the dump has it. True, or why not."""
         psql = [programs() + "/psql", "-Xq", "-v", "ON_ERROR_STOP=1"]
         owner = self.conninfo("postgres", "postgres", PASSWORD)
-        statements = ("DROP DATABASE IF EXISTS weir", "DROP ROLE IF EXISTS weir", "CREATE ROLE weir LOGIN PASSWORD 'sesame'", "CREATE DATABASE weir OWNER weir")
+        statements = ("DROP DATABASE IF EXISTS weir", "DROP ROLE IF EXISTS weir", "CREATE ROLE weir LOGIN PASSWORD 'sesame'", "CREATE DATABASE weir OWNER weir",
+                      "DROP ROLE IF EXISTS weir_web", "CREATE ROLE weir_web LOGIN")
         for command, script in (([*psql, *(word for one in statements for word in ("-c", one)), owner], None), ([*psql, "-1", "-f", "-", self.conninfo()], dump)):
             done = subprocess.run(command, input=script, capture_output=True, text=True, timeout=120, check=False)
             if done.returncode != 0:
