@@ -97,7 +97,7 @@ static const struct config_key coordinator_keys[] = {
     UINT(learn_user_score, "10", 0, 60, "one user alone moves no score by more points, whatever he teaches; from the next model on"),
     UINT(learn_messages, "20000", 100, 60000, "messages that the spam engine has learned of; over it the oldest are forgotten"),
     DURATION(learn_interval, "10s", 100 * MS, HOURS, "a new model of what was learned is made at most so often"),
-    UINT(learn_refuse, "5", 0, 100, "percent of the ham it was taught that a new model may call spam; over it it is refused, and the old one stays"),
+    UINT(learn_refuse, "5", 0, 100, "percent of the ham that operators taught it that a new model may call spam; over it it is refused, and the old one stays"),
     UINT(spool_max_messages, "1000000", 1, NO_LIMIT, "messages in the spool; over it stores are refused: 452 4.3.1"),
     SIZE(spool_max_bytes, "100GiB", MIB, NO_LIMIT, "bytes of bodies in the spool; over it the same"),
     SIZE(spool_memory, "64MiB", 8 * MIB, TIB, "bytes of mail received and not committed; over it, or half of it for what is sent ahead, edges are asked to come again"),

@@ -20,7 +20,7 @@
 
 #define EVENTS_MOST 500      /* of one query: some hundred KiB */
 #define HEAD_LEN    8        /* language and words, in front of the buckets */
-#define TRIED_LEAST 20       /* messages of ham, below which nothing can be said of how many of them a model calls spam */
+#define TRIED_LEAST 20       /* messages of operators' ham, below which nothing can be said of how many of them a model calls spam */
 
 struct learn {
     struct db *db;
@@ -150,7 +150,7 @@ static void on_refused(void *arg, enum db_outcome outcome, const struct db_error
 static void refuse(struct learn *learn)
 {
     char words[160], changes[24];
-    snprintf(words, sizeof words, "it calls %zu of %zu messages spam that it was taught as ham: more than learn_refuse (%llu %%)", learn->called_spam, learn->ham,
+    snprintf(words, sizeof words, "it calls %zu of %zu messages spam that operators taught it as ham: more than learn_refuse (%llu %%)", learn->called_spam, learn->ham,
              (unsigned long long)learn->settings->learn_refuse);
     log_write(LOG_ERR, "learn: the new model is not published: %s", words);
     const char *const values[] = { words, number(changes, learn->target) };
@@ -159,7 +159,7 @@ static void refuse(struct learn *learn)
     db_commit(unit);
 }
 
-/* Whether what was taught as ham is spam to it: then what was taught contradicts itself, by mistake or on purpose. */
+/* Whether what operators taught as ham is spam to it: then what was taught contradicts itself, by mistake or on purpose. */
 static void judge(struct learn *learn)
 {
     learn->trying = false;

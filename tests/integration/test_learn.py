@@ -117,9 +117,14 @@ def test_a_model_that_is_none_is_refused(site, tmp_path):
 
 def test_what_contradicts_itself_is_not_published(site, tmp_path):
     learned(site)
+    for raw in mails(SPAM, 3, seed=30):
+        site.query(f"SELECT learn_put('ham', 'eve@example.edu', true, 'test', '', '{{}}', decode('{raw.hex()}', 'hex'))")
+    assert learned(site, counted=107)["refused"] == "", "a user, whose words are bounded, keeps no model back"
+    assert ask(site, "learn", "undo", "--by", "Eve@example.edu") == {"undone": 3}
+    site.query("DELETE FROM learn_queue WHERE who = 'eve@example.edu'")
     assert site.weirctl("learn", "ham", mbox(tmp_path / "wrong", mails(SPAM, 4, seed=20))).returncode == 0
     status = learned(site)
-    assert re.match(r"it calls \d of 56 messages spam that it was taught as ham: more than learn_refuse \(5 %\)", status["refused"]), status
+    assert re.match(r"it calls \d of 56 messages spam that operators taught it as ham: more than learn_refuse \(5 %\)", status["refused"]), status
     assert status["ham"] < 56, "the one in use is of before the last of them"
     wait_until(lambda: site.metric("weir_learn_refused") == 1, 30, "the metric says so")
     for one in ask(site, "learn", "list", "--limit", "4"):

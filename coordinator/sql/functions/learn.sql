@@ -151,10 +151,10 @@ RETURNS TABLE (counted bigint, id bigint, part smallint, label text, features by
     WHERE e.state = 'counted' AND e.version = a_version AND (e.counted, e.id) > (after_counted, after_id) ORDER BY e.counted, e.id LIMIT most
 $f$;
 
--- Some of the ham that counts, by chance.
+-- Some of the operators' ham that counts, by chance. Users' is no proof of a model: whose words are bounded is contradicted by it as long as he is alone.
 CREATE OR REPLACE FUNCTION learn_sample(most integer, a_version integer)
 RETURNS TABLE (counted bigint, id bigint, part smallint, label text, features bytea) LANGUAGE sql VOLATILE AS $f$
-    SELECT e.counted, e.id, e.part, e.label, e.features FROM learn_event e WHERE e.state = 'counted' AND e.version = a_version AND e.label = 'ham' ORDER BY random() LIMIT most
+    SELECT e.counted, e.id, e.part, e.label, e.features FROM learn_event e WHERE e.state = 'counted' AND e.version = a_version AND e.label = 'ham' AND e.part = 0 ORDER BY random() LIMIT most
 $f$;
 
 CREATE OR REPLACE FUNCTION learn_model_begin(a_hash text, a_size integer, a_version integer, who text, a_ham integer, a_spam integer) RETURNS void LANGUAGE sql AS $f$
