@@ -40,7 +40,7 @@ CREATE TABLE learn_event (
     undone_by text NOT NULL DEFAULT ''
 );
 CREATE INDEX learn_event_digest ON learn_event (digest);
-CREATE INDEX learn_event_who ON learn_event (who, at);
+CREATE INDEX learn_event_who ON learn_event (lower(who), at);
 CREATE INDEX learn_event_counted ON learn_event (counted, id) WHERE state = 'counted';
 
 CREATE TABLE learn_model (
