@@ -142,6 +142,8 @@ def states(site, body):
 
 def test_users_are_bounded_and_contradictions_cancel(site, tmp_path):
     assert [put(site, "spam", "eve@example.edu", f"daily {i}") for i in range(4)] == ["queued"] * 3 + ["limit"]
+    assert put(site, "spam", "Eve+tag+more@example.edu", "daily 5") == "limit" and put(site, "spam", "eve@example.edu", "daily 0") == "known", "a tag makes no other user"
+    assert site.query("SELECT learn_person('+a+b@Example.edu'), learn_person('a-b@example.edu'), learn_person('Dean')") == [["+a+b@example.edu", "a-b@example.edu", "dean"]]
     assert put(site, "spam", "alice@example.edu", "both") == "queued"
     assert put(site, "spam", "alice@example.edu", "both") == "known"
     assert put(site, "ham", "bob@example.edu", "both") == "queued"
@@ -154,7 +156,7 @@ def test_users_are_bounded_and_contradictions_cancel(site, tmp_path):
     assert ask(site, "learn", "undo", "--by", "dean") == {"undone": 1}
     learned(site)
     assert states(site, "both") == {"alice@example.edu": "conflict", "bob@example.edu": "conflict", "Dean": "undone"}
-    assert ask(site, "learn", "undo", "--by", "Eve@example.edu") == {"undone": 3}
+    assert ask(site, "learn", "undo", "--by", "Eve+other@example.edu") == {"undone": 3}
     assert site.query("SELECT count(*) FROM learn_event WHERE who = 'eve@example.edu' AND state <> 'undone'") == [["0"]]
     assert site.query("UPDATE learn_control SET queue_max = 0; SELECT became FROM learn_put('ham', 'x', false, 'test', '', '{}', 'full')")[-1] == ["full"]
     (tmp_path / "large").write_bytes(b"x" * ((1 << 20) + 1))

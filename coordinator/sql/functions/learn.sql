@@ -3,7 +3,21 @@
 -- A word about a message waits in learn_queue until a scanner has taken its features; then it is a row of learn_event, for ever to be undone, and the leader
 -- makes a model of those that count. Whatever changes what counts holds learn_control's row.
 
--- Puts a message into the queue. Returns what became of it: queued, known (the same one's same word about the same message waits or counts already),
+-- Whose word it is: the mailbox, in lower case and without a tag, as whoever has a mailbox has as many of those as he likes.
+CREATE OR REPLACE FUNCTION learn_person(address text) RETURNS text LANGUAGE plpgsql STABLE AS $f$
+DECLARE
+    tags CONSTANT text := '+' || coalesce((SELECT (regexp_match(f.content, '^\s*([-+_=.~]+)', 'n'))[1] FROM policy_file f
+        WHERE f.epoch = (SELECT max(p.epoch) FROM policy p) AND f.name = 'recipient_delimiter'), '');
+    base text;
+BEGIN
+    IF position('@' IN address) > 0 THEN
+        base := split_part(translate(regexp_replace(address, '@[^@]*$', ''), tags, repeat('+', length(tags))), '+', 1);
+        RETURN lower(coalesce(nullif(base, '') || '@' || split_part(address, '@', -1), address));
+    END IF;
+    RETURN lower(address);
+END $f$;
+
+-- Puts a message into the queue; a user is who learn_person() says. Returns what became of it: queued, known (the same one's same word about the same message waits or counts already),
 -- large, limit (of that user's words a day), full.
 CREATE OR REPLACE FUNCTION learn_put(a_kind text, a_who text, is_personal boolean, a_source text, a_origin text, a_facts jsonb, a_body bytea, OUT became text, OUT a_number bigint)
 LANGUAGE plpgsql AS $f$
@@ -11,6 +25,7 @@ DECLARE
     control learn_control;
     a_digest CONSTANT bytea := sha256(a_body);
 BEGIN
+    a_who := CASE WHEN is_personal THEN learn_person(a_who) ELSE a_who END;
     SELECT * INTO control FROM learn_control;
     IF octet_length(a_body) > control.message_size THEN
         became := 'large';
@@ -227,12 +242,12 @@ BEGIN
     END IF;
     PERFORM FROM learn_control FOR UPDATE;
     WITH chosen AS (
-        SELECT e.id, e.state FROM learn_event e WHERE e.state <> 'undone' AND (e.id = nullif(wanted, '')::bigint OR by_whom <> '' AND lower(e.who) = lower(by_whom))
+        SELECT e.id, e.state FROM learn_event e WHERE e.state <> 'undone' AND (e.id = nullif(wanted, '')::bigint OR by_whom <> '' AND lower(e.who) IN (lower(by_whom), learn_person(by_whom)))
     ), undone AS (
         UPDATE learn_event e SET state = 'undone', undone_at = clock_timestamp(), undone_by = requester FROM chosen c WHERE e.id = c.id RETURNING e.digest, c.state AS was
     )
     SELECT array_agg(DISTINCT u.digest), count(*), bool_or(u.was = 'counted') INTO digests, amount, ceased FROM undone u;
-    DELETE FROM learn_queue q WHERE q.state IN ('waiting', 'given') AND q.kind <> 'score' AND (q.id = nullif(wanted, '')::bigint OR by_whom <> '' AND lower(q.who) = lower(by_whom));
+    DELETE FROM learn_queue q WHERE q.state IN ('waiting', 'given') AND q.kind <> 'score' AND (q.id = nullif(wanted, '')::bigint OR by_whom <> '' AND lower(q.who) IN (lower(by_whom), learn_person(by_whom)));
     IF amount = 0 AND NOT FOUND THEN
         RETURN (65, CASE WHEN wanted <> '' THEN format('nothing that counts was learned under %s', wanted) ELSE format('nothing that counts was learned of %s', by_whom) END, NULL)::admin_answer;
     END IF;
@@ -248,10 +263,10 @@ CREATE OR REPLACE FUNCTION admin_learn_list(by_whom text, most integer) RETURNS 
     SELECT 0, NULL, coalesce(json_agg(l), '[]') FROM (
         SELECT q.id AS number, q.at AS at, q.who, q.kind AS label, q.source, q.origin, coalesce(e.state, q.state) AS state,
             coalesce(e.undone_by, '') AS undone_by, CASE WHEN q.state = 'failed' THEN coalesce(q.result->>'why', '') ELSE '' END AS why
-        FROM learn_queue q LEFT JOIN learn_event e USING (id) WHERE q.kind <> 'score' AND (by_whom = '' OR lower(q.who) = lower(by_whom))
+        FROM learn_queue q LEFT JOIN learn_event e USING (id) WHERE q.kind <> 'score' AND (by_whom = '' OR lower(q.who) IN (lower(by_whom), learn_person(by_whom)))
         UNION ALL
         SELECT e.id, e.at, e.who, e.label, e.source, e.origin, e.state, e.undone_by, ''
-        FROM learn_event e WHERE NOT EXISTS (SELECT FROM learn_queue q WHERE q.id = e.id) AND (by_whom = '' OR lower(e.who) = lower(by_whom))
+        FROM learn_event e WHERE NOT EXISTS (SELECT FROM learn_queue q WHERE q.id = e.id) AND (by_whom = '' OR lower(e.who) IN (lower(by_whom), learn_person(by_whom)))
         ORDER BY number DESC LIMIT most) AS l
 $f$;
 
