@@ -180,13 +180,23 @@ bool exceptions_finish(struct exceptions *exceptions, unsigned *line, struct err
     return true;
 }
 
-const struct exception *exceptions_find(const struct exceptions *exceptions, const struct netaddr *address, int64_t now)
+static const struct exception *find(const struct exceptions *exceptions, const struct netaddr *address, unsigned bits, int64_t now, bool with_limits)
 {
-    const struct prefix_entry *entry = prefixes_find(&exceptions->prefixes, address, PREFIXES_LONGEST);
+    const struct prefix_entry *entry = prefixes_find(&exceptions->prefixes, address, bits);
 
-    while (entry != NULL && exceptions->rules[entry->value].expires <= now)
+    while (entry != NULL && (exceptions->rules[entry->value].expires <= now || (with_limits && exceptions->rules[entry->value].limits == 0)))
         entry = entry->prefix.bits > 0 ? prefixes_find(&exceptions->prefixes, address, entry->prefix.bits - 1u) : NULL;
     return entry != NULL ? &exceptions->rules[entry->value] : NULL;
+}
+
+const struct exception *exceptions_find(const struct exceptions *exceptions, const struct netaddr *address, int64_t now)
+{
+    return find(exceptions, address, PREFIXES_LONGEST, now, false);
+}
+
+const struct exception *exceptions_find_limits(const struct exceptions *exceptions, const struct netaddr *address, unsigned bits, int64_t now)
+{
+    return find(exceptions, address, bits, now, true);
 }
 
 const struct exception *exceptions_find_account(const struct exceptions *exceptions, const char *account, int64_t now)

@@ -9,6 +9,7 @@
  *     account:newsletter  limits=none reason="the weekly letter"             owner=press approved_by=postmaster expires=2026-12-31
  *
  * limits: lines of the file `limits` allow so many times as much, or anything (see parties.h); an account has no other exceptions.
+ * Of lines for networks within each other the longest decides; of `limits` the longest that says anything of them.
  * One line a network or account; at least one limit, and all of reason, owner, approved_by and expires: nobody has to remember why a line is there, whom to
  * ask, or to take it out. `expires` is the last day in force, or a moment (2026-12-31T18:00:00Z); days are those of UTC, as the edges of one
  * cluster may be set to different zones. An expired line is as if it were not there, so that a shorter prefix around it decides.
@@ -50,6 +51,8 @@ bool exceptions_add(struct exceptions *exceptions, char *text, unsigned line, st
 bool exceptions_finish(struct exceptions *exceptions, unsigned *line, struct error *why);
 /* The longest one in force at `now`, seconds since 1970; NULL: none. */
 const struct exception *exceptions_find(const struct exceptions *exceptions, const struct netaddr *address, int64_t now);
+/* The longest one in force that has `limits`, and is no longer than bits: a line about something else does not hide that of the network around it. */
+const struct exception *exceptions_find_limits(const struct exceptions *exceptions, const struct netaddr *address, unsigned bits, int64_t now);
 const struct exception *exceptions_find_account(const struct exceptions *exceptions, const char *account, int64_t now);
 
 #endif

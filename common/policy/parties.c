@@ -5,15 +5,15 @@
 
 static bool subject_of_client(char out[LIMIT_SUBJECT_MAX], const struct exception **excepted, const struct policy *policy, enum limit_by by, const struct limit_party *party)
 {
-    const struct exception *exception = policy_exception(policy, party->client, party->now);
+    const struct exception *exception = policy_exception_of_limits(policy, party->client, PREFIXES_LONGEST, party->now);
     const struct registered_host *host = policy_host(policy, party->client, party->now);
     const struct network *network = policy_network(policy, party->client);
     unsigned shared = 0; /* bits of what has the bucket with others */
     bool has = by == LIMIT_BY_REGISTERED     ? host != NULL && limit_subject_of_prefix(out, &host->prefix)
                : by == LIMIT_BY_UNREGISTERED ? host == NULL && policy_is_inside(policy, party->client) && limit_subject_of_client(out, LIMIT_BY_CLIENT, party->client, NULL)
                                              : limit_subject_of_client(out, by, party->client, network);
-    *excepted = exception != NULL && exception->limits != 0 ? exception : NULL;
-    if (!has || *excepted == NULL)
+    *excepted = exception;
+    if (!has || exception == NULL)
         return has;
     if (by == LIMIT_BY_PREFIX)
         shared = party->client->family == AF_INET6 ? 48 : 24;

@@ -653,6 +653,11 @@ const struct exception *policy_exception(const struct policy *policy, const stru
     return exceptions_find(&policy->exceptions, client, now);
 }
 
+const struct exception *policy_exception_of_limits(const struct policy *policy, const struct netaddr *address, unsigned bits, int64_t now)
+{
+    return exceptions_find_limits(&policy->exceptions, address, bits, now);
+}
+
 const struct exception *policy_exception_of_account(const struct policy *policy, const char *account, int64_t now)
 {
     return exceptions_find_account(&policy->exceptions, account, now);

@@ -102,6 +102,7 @@ unsigned policy_verifies(const struct policy *policy, const char *domain);
 const struct spam_rule *policy_spam(const struct policy *policy, bool outbound, const char *domain);
 /* What makes other limits for the client than its listener's, now in seconds since 1970; NULL: nothing. Borrowed. */
 const struct exception *policy_exception(const struct policy *policy, const struct netaddr *client, int64_t now);
+const struct exception *policy_exception_of_limits(const struct policy *policy, const struct netaddr *address, unsigned bits, int64_t now); /* of at most so many bits */
 const struct exception *policy_exception_of_account(const struct policy *policy, const char *account, int64_t now);
 /* All of them, expired or not, in the order of their lines, from 0; NULL past the end. */
 const struct exception *policy_exception_at(const struct policy *policy, size_t index);

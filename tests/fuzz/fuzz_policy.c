@@ -66,7 +66,7 @@ static void ask(const struct policy *policy, const char *word)
         decision = policy_relay(policy, &client, false, "elsewhere.invalid");
         const struct exception *exception = policy_exception(policy, &client, 1);
         weir_assert(exception == NULL || (netaddr_prefix_contains(&exception->prefix, &client) && exception->expires > 1 &&
-                                          exception->max_message_size + exception->max_recipients > 0));
+                                          exception->limits + exception->max_message_size + exception->max_recipients > 0));
         const struct registered_host *host = policy_host(policy, &client, 1);
         weir_assert(host == NULL || (netaddr_prefix_contains(&host->prefix, &client) && host->prefix.bits > 0 && host->expires > 1 && *host->owner != '\0' && *host->reason != '\0'));
         weir_assert(!policy_is_inside(policy, &client) || (decision.allowed && strcmp(decision.grant, "inside") == 0));

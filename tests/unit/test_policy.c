@@ -1056,6 +1056,7 @@ static const struct {
     { "192.0.2.77", NULL, LIMIT_BY_UNREGISTERED, "2026-11-01T00:00:00Z", "192.0.2.77", 100 },
     { "192.0.2.8", NULL, LIMIT_BY_UNREGISTERED, "2027-01-01T00:00:00Z", "192.0.2.8", 100 }, /* no longer registered */
     { "192.0.2.200", NULL, LIMIT_BY_UNREGISTERED, "2026-11-01T00:00:00Z", NULL, 0 },        /* outside */
+    { "198.51.100.7", NULL, LIMIT_BY_PREFIX, "2026-11-01T00:00:00Z", "198.51.100.0/24", 0 }, /* though he has a line of his own, about something else */
     { "198.51.100.9", NULL, LIMIT_BY_CLIENT, "2026-11-01T00:00:00Z", "198.51.100.9", 0 },
     { "198.51.100.9", NULL, LIMIT_BY_PREFIX, "2026-11-01T00:00:00Z", "198.51.100.0/24", 0 }, /* all of it is excepted */
     { "192.0.2.7", "joe", LIMIT_BY_ACCOUNT, "2026-11-01T00:00:00Z", "joe", 500 },
@@ -1069,7 +1070,7 @@ START_TEST(s26_limits_of_exceptions_and_of_the_register)
     struct policy_file files[] = {
         file("networks", "192.0.2.0/25 campus\n"),
         file("hosts", "192.0.2.0/28 owner=o reason=r expires=2026-12-31\n"),
-        file("exceptions", "192.0.2.7 limits=10x " SIGNED "\n198.51.100.0/24 limits=none " SIGNED "\naccount:Joe limits=5x " SIGNED "\n"),
+        file("exceptions", "192.0.2.7 limits=10x " SIGNED "\n198.51.100.0/24 limits=none " SIGNED "\n198.51.100.7 max_recipients=9 " SIGNED "\naccount:Joe limits=5x " SIGNED "\n"),
     };
     struct error why = { "" };
     struct policy *policy = policy_parse(files, 3, &why);
