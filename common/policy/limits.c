@@ -203,7 +203,10 @@ bool limit_subject_of_client(char out[LIMIT_SUBJECT_MAX], enum limit_by by, cons
 
 char *limit_bucket_name(char out[LIMIT_BUCKET_MAX], const struct limit_rule *rule, const char *subject)
 {
-    snprintf(out, LIMIT_BUCKET_MAX, "%s %s %s/%u %s", directions[rule->direction], bys[rule->by], whats[rule->what], (unsigned)(rule->rate.period_ms / 1000), subject);
+    char times[16] = "";
+    if (rule->times > 1)
+        snprintf(times, sizeof times, "x%u", rule->times);
+    snprintf(out, LIMIT_BUCKET_MAX, "%s %s %s/%u%s %s", directions[rule->direction], bys[rule->by], whats[rule->what], (unsigned)(rule->rate.period_ms / 1000), times, subject);
     return out;
 }
 

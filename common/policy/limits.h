@@ -31,6 +31,7 @@ struct limit_rule {
     enum limit_by by;
     enum limit_what what;
     struct bucket_rate rate;
+    unsigned times; /* what the line says, by an exception (parties.h); 0: as it says */
     bool dry_run;
     unsigned line;
 };
@@ -53,7 +54,8 @@ const char *limit_what_name(enum limit_what what);
 #define LIMIT_SUBJECT_MAX 256
 bool limit_subject_of_client(char out[LIMIT_SUBJECT_MAX], enum limit_by by, const struct netaddr *client, const struct network *network);
 bool limit_subject_of_prefix(char out[LIMIT_SUBJECT_MAX], const struct netaddr_prefix *prefix); /* true */
-/* "inbound client messages/60 192.0.2.7": the same for lines that differ in how much and burst only, so that those may be changed while it is counted. */
+/* "inbound client messages/60 192.0.2.7": the same for lines that differ in how much and burst only, so that those may be changed while it is counted.
+ * "inbound client messages/60x10 192.0.2.7" by an exception of 10x: in a bucket that fills at two rates, who has the lower one would wait for what the other took. */
 #define LIMIT_BUCKET_MAX (LIMIT_SUBJECT_MAX + 64)
 char *limit_bucket_name(char out[LIMIT_BUCKET_MAX], const struct limit_rule *rule, const char *subject);
 /* "100/minute burst 200". */

@@ -53,6 +53,7 @@ bool limit_for(struct limit_rule *out, const struct limit_rule *rule, const stru
         return true;
     if (excepted->limits == EXCEPTION_NO_LIMITS)
         return false;
+    out->times = excepted->limits;
     out->rate.amount = times(rule->rate.amount, excepted->limits);
     out->rate.burst = times(rule->rate.burst, excepted->limits);
     return true;

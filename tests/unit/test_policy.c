@@ -1056,6 +1056,8 @@ static const struct {
     { "192.0.2.77", NULL, LIMIT_BY_UNREGISTERED, "2026-11-01T00:00:00Z", "192.0.2.77", 100 },
     { "192.0.2.8", NULL, LIMIT_BY_UNREGISTERED, "2027-01-01T00:00:00Z", "192.0.2.8", 100 }, /* no longer registered */
     { "192.0.2.200", NULL, LIMIT_BY_UNREGISTERED, "2026-11-01T00:00:00Z", NULL, 0 },        /* outside */
+    { "2001:db8::7", NULL, LIMIT_BY_CLIENT, "2026-11-01T00:00:00Z", "2001:db8::/64", 300 },
+    { "2001:db8::8", NULL, LIMIT_BY_CLIENT, "2026-11-01T00:00:00Z", "2001:db8::/64", 100 },
     { "198.51.100.7", NULL, LIMIT_BY_PREFIX, "2026-11-01T00:00:00Z", "198.51.100.0/24", 0 }, /* though he has a line of his own, about something else */
     { "198.51.100.9", NULL, LIMIT_BY_CLIENT, "2026-11-01T00:00:00Z", "198.51.100.9", 0 },
     { "198.51.100.9", NULL, LIMIT_BY_PREFIX, "2026-11-01T00:00:00Z", "198.51.100.0/24", 0 }, /* all of it is excepted */
@@ -1070,7 +1072,7 @@ START_TEST(s26_limits_of_exceptions_and_of_the_register)
     struct policy_file files[] = {
         file("networks", "192.0.2.0/25 campus\n"),
         file("hosts", "192.0.2.0/28 owner=o reason=r expires=2026-12-31\n"),
-        file("exceptions", "192.0.2.7 limits=10x " SIGNED "\n198.51.100.0/24 limits=none " SIGNED "\n198.51.100.7 max_recipients=9 " SIGNED "\naccount:Joe limits=5x " SIGNED "\n"),
+        file("exceptions", "192.0.2.7 limits=10x " SIGNED "\n198.51.100.0/24 limits=none " SIGNED "\n198.51.100.7 max_recipients=9 " SIGNED "\n2001:db8::7 limits=3x " SIGNED "\naccount:Joe limits=5x " SIGNED "\n"),
     };
     struct error why = { "" };
     struct policy *policy = policy_parse(files, 3, &why);
@@ -1088,6 +1090,13 @@ START_TEST(s26_limits_of_exceptions_and_of_the_register)
     if (has) {
         ck_assert_str_eq(subject, limited_parties[_i].subject);
         ck_assert_int_eq(limit_for(&rule, &line, excepted), limited_parties[_i].amount > 0);
+        if (limited_parties[_i].amount > 0) {
+            char bucket[LIMIT_BUCKET_MAX], times[16] = "", want[LIMIT_BUCKET_MAX];
+            if (limited_parties[_i].amount > 100) /* no two rates in one bucket */
+                snprintf(times, sizeof times, "x%u", limited_parties[_i].amount / 100);
+            snprintf(want, sizeof want, "inbound %s connections/1%s %.100s", limit_by_name(line.by), times, subject);
+            ck_assert_str_eq(limit_bucket_name(bucket, &rule, subject), want);
+        }
         ck_assert(limited_parties[_i].amount == 0 || (rule.rate.amount == limited_parties[_i].amount && rule.rate.burst == BUCKET_AMOUNT_MAX));
     }
     policy_free(&policy);
