@@ -43,9 +43,12 @@ bool limit_subjects_parse(struct limit_subjects *out, const struct policy *polic
         char text[NETADDR_TEXT_MAX];
         if (!netaddr_prefix_parse(&prefix, word, why))
             return false;
-        for (int by = LIMIT_BY_CLIENT; by <= LIMIT_BY_HOST; by++)
+        for (int by = LIMIT_BY_CLIENT; by <= LIMIT_BY_HOST; by++) {
             snprintf(out->names[by], sizeof out->names[by], "%s/%u", netaddr_format(&prefix.address, text), prefix.bits);
+            out->excepted[by] = policy_exception_of_limits(policy, &prefix.address, prefix.bits, now);
+        }
         set(out, LIMIT_BY_REGISTERED, out->names[LIMIT_BY_HOST]);
+        out->excepted[LIMIT_BY_REGISTERED] = out->excepted[LIMIT_BY_HOST];
     } else {
         set(out, LIMIT_BY_ACCOUNT, word);
         for (char *p = out->names[LIMIT_BY_ACCOUNT]; *p != '\0'; p++) /* as coordinators fold logins */

@@ -178,6 +178,8 @@ def test_s60_an_exception_lifts_limits_until_it_expires(site, limited):
         explained = json.loads(site.weirctl("--json", "limit", "explain", "127.0.0.21").stdout)["limits"]
         assert [(one["subject"], one["burst"], one["left"], one["exception"]["rule"]) for one in explained] == [
             ("127.0.0.21", 4, 0, "exceptions:1"), ("127.0.0.21/32", 8, 4, "exceptions:1")], explained
+        own = json.loads(site.weirctl("--json", "limit", "explain", "127.0.0.21/32").stdout)["limits"][1]
+        assert own == explained[1] | {"next_ms": own["next_ms"], "full_ms": own["full_ms"]}, own
         text = site.weirctl("limit", "explain", "127.0.0.22").stdout
         assert "not limited, exceptions:2" in text and "limits:2" in text, text
         assert "unregistered" in site.weirctl("limit", "explain", "127.0.0.40").stdout
