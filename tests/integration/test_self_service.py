@@ -161,6 +161,15 @@ def test_slots(two):
     assert seen == ["2026-10-24 02:30"] * seen.index("2026-10-25 02:30") + ["2026-10-25 02:30"] * (18 - seen.index("2026-10-25 02:30")), "one that comes twice, too"
 
 
+def test_authors(two, edge):
+    """S36: a list names the author that edges see, in UTF-8 too; of a field that is none, the envelope's sender."""
+    for field, author in (("From: M\u00fcller <m\u00fcller@example.de>".encode(), "m\u00fcller@example.de"), ("From: a@m\u00fcller.example".encode(), "a@m\u00fcller.example"),
+                          (b'From: "x@y.example" <B@y.example> (c@y.example)', "b@y.example"), (b"From: a@m\xfcller.example", "bounce@spam.example")):
+        ident = new_id()
+        edge.stored(ident, ((ALICE, HOP, "spam"),), body=field + b"\r\n\r\nhello\r\n", sender=b"bounce@spam.example", **SPAM)
+        assert two.pg.query(f"SELECT web_author('{ident}')") == [[author]]
+
+
 def test_leaders_that_are_killed(two, edge):
     """Whenever the leader dies, each recipient has one digest of the slot, and nothing is lost."""
     ident = new_id()

@@ -31,12 +31,19 @@ CREATE OR REPLACE FUNCTION web_may_release(a_reason text) RETURNS boolean LANGUA
     SELECT a_reason IN ('spam', 'blocklist')
 $f$;
 
--- Who is known to have written a message, for personal lists, which go by the author in From: of several, or without one, the envelope's sender.
+-- Who is known to have written a message, for personal lists, which go by the author in From: of several, or without one, or where that is no UTF-8, the
+-- envelope's sender.
 CREATE OR REPLACE FUNCTION web_author(wanted text) RETURNS text LANGUAGE plpgsql STABLE AS $f$
 DECLARE
-    field CONSTANT text := regexp_replace(encode(quarantine_field(wanted, 'From'), 'escape'), '"(?:[^"\\]|\\.)*"|\([^()]*\)', '', 'g');
-    found text[] := ARRAY(SELECT lower(m[1]) FROM regexp_matches(field, '([^@[:space:]<>(),;:"\\]+@[^@[:space:]<>(),;:"\\]+)', 'g') AS m);
+    found text[] := '{}';
 BEGIN
+    BEGIN
+        found := ARRAY(SELECT lower(m[1]) FROM regexp_matches(
+            regexp_replace(convert_from(quarantine_field(wanted, 'From'), 'UTF8'), '"(?:[^"\\]|\\.)*"|\([^()]*\)', '', 'g'),
+            '([^@[:space:]<>(),;:"\\]+@[^@[:space:]<>(),;:"\\]+)', 'g') AS m);
+    EXCEPTION WHEN character_not_in_repertoire OR untranslatable_character THEN
+        NULL;
+    END;
     RETURN CASE WHEN cardinality(found) = 1 AND length(found[1]) <= 320 THEN found[1]
         ELSE coalesce((SELECT lower(q.sender) FROM quarantine_message q WHERE q.id = wanted), '') END;
 END $f$;
