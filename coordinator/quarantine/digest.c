@@ -254,7 +254,7 @@ static void store(struct digest *digest)
 {
     const struct due *due = &digest->due[digest->due_next];
     struct queue_id id = queue_id_next(&digest->ids, clock_wall_ms());
-    char page[TOKEN_LEN + 1], most[24];
+    char page[TOKEN_LEN + 1], most[24], total[24];
     struct rows tokens;
     size_t body_len, envelope_len, recipient_len;
     token_make(page);
@@ -264,14 +264,16 @@ static void store(struct digest *digest)
     list_tokens(digest, page, &tokens);
     const char *const *columns = rows_values(&tokens);
     snprintf(most, sizeof most, "%llu", (unsigned long long)digest->options.settings->digest_messages);
+    snprintf(total, sizeof total, "%zu", digest->total);
+    const struct db_value links[] = { { .data = digest->keep }, { .data = columns[0] }, { .data = columns[1] } };
     const struct db_value common[] = {
-        { .data = digest->keep }, { .data = columns[0] }, { .data = columns[1] }, { .data = id.text },
+        { .data = id.text },
         { .data = body, .len = body_len, .binary = true }, { .data = envelope, .len = envelope_len, .binary = true },
         { .data = recipient, .len = recipient_len, .binary = true }, { .data = "" }, { .data = due->address }, { .data = due->destination },
         { .data = digest->options.name },
     };
     const size_t shared = sizeof common / sizeof *common;
-    struct db_value values[6 + sizeof common / sizeof *common] = { { .data = digest->warning }, { .data = digest->life } };
+    struct db_value values[10 + sizeof common / sizeof *common] = { { .data = digest->warning }, { .data = digest->life } };
     struct db_unit *unit = db_begin(digest->options.db, on_letter_done, digest);
     digest->busy = true;
     if (due->slot != NULL) {
@@ -279,14 +281,17 @@ static void store(struct digest *digest)
         values[3].data = due->slot;
         values[4].data = due->upto;
         values[5].data = most;
-        memcpy(values + 6, common, sizeof common);
-        db_query_values(unit, "SELECT digest_store($1::interval, $2::interval, $3, $4, $5::timestamptz, $6::integer, $7::interval, $8::text[], $9::text[], $10, $11::bytea,"
-                              " $12::bytea, $13::bytea, $14, $15, $16, $17)", 6 + shared, values, false, on_stored);
+        memcpy(values + 6, links, sizeof links);
+        values[9].data = total;
+        memcpy(values + 10, common, sizeof common);
+        db_query_values(unit, "SELECT digest_store($1::interval, $2::interval, $3, $4, $5::timestamptz, $6::integer, $7::interval, $8::text[], $9::text[], $10::bigint, $11,"
+                              " $12::bytea, $13::bytea, $14::bytea, $15, $16, $17, $18)", 10 + shared, values, false, on_stored);
     } else {
         values[2].data = due->number;
-        memcpy(values + 3, common, sizeof common);
+        memcpy(values + 3, links, sizeof links);
+        memcpy(values + 6, common, sizeof common);
         db_query_values(unit, "SELECT answer_store($1::interval, $2::interval, $3::bigint, $4::interval, $5::text[], $6::text[], $7, $8::bytea, $9::bytea, $10::bytea,"
-                              " $11, $12, $13, $14)", 3 + shared, values, false, on_stored);
+                              " $11, $12, $13, $14)", 6 + shared, values, false, on_stored);
     }
     db_commit(unit);
     rows_fini(&tokens);

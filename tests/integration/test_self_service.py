@@ -170,6 +170,18 @@ def test_authors(two, edge):
         assert two.pg.query(f"SELECT web_author('{ident}')") == [[author]]
 
 
+def test_what_no_digest_names(two, edge):
+    """S31: only what a digest names or counts is told: a copy that came while it was made waits for the next."""
+    idents = [new_id() for _ in range(4)]
+    for ident in idents:
+        edge.stored(ident, ((ALICE, HOP, "spam"),), **SPAM)
+    for turn, (shown, total, told) in enumerate((([3], 1, [3]), ([2], 2, [0, 2, 3]), ([], "NULL", [0, 1, 2, 3]))):
+        names = ",".join(idents[number] for number in shown)
+        assert two.pg.query(f"SELECT digest_begin('{ALICE}', '200{turn}-01-01 00:00', 'infinity', 'x', 3, '{{{names}}}', {total})") == [["t"]]
+        assert {row[0] for row in two.pg.query("SELECT id FROM quarantine_copy WHERE digested")} == {idents[number] for number in told}
+    assert two.pg.query(f"SELECT digest_begin('{ALICE}', '2009-01-01 00:00', 'infinity', 'x', 3)") == [["f"]]
+
+
 def test_leaders_that_are_killed(two, edge):
     """Whenever the leader dies, each recipient has one digest of the slot, and nothing is lost."""
     ident = new_id()

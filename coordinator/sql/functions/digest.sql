@@ -66,8 +66,11 @@ CREATE OR REPLACE FUNCTION web_tokens(who text, hashes text[], ids text[], life 
         FROM unnest(hashes, ids) AS h(hash, id)
 $f$;
 
--- What comes before a digest's message: false, and nothing happened, where this recipient has one of this slot, or has nothing left to be told of.
-CREATE OR REPLACE FUNCTION digest_begin(who text, a_slot text, upto timestamptz, an_id text, most integer) RETURNS boolean LANGUAGE plpgsql AS $f$
+-- What comes before a digest's message: false, and nothing happened, where this recipient has one of this slot, or has nothing left to be told of. The message
+-- names `shown` of `total`, and of what it only counts those that were kept first are told: a copy may come after it was made with a time before that, and
+-- waits for the next. total NULL: all.
+CREATE OR REPLACE FUNCTION digest_begin(who text, a_slot text, upto timestamptz, an_id text, most integer, shown text[] DEFAULT '{}', total bigint DEFAULT NULL)
+RETURNS boolean LANGUAGE plpgsql AS $f$
 DECLARE
     amount integer;
 BEGIN
@@ -76,10 +79,14 @@ BEGIN
         RETURN false;
     END IF;
     WITH mine AS MATERIALIZED (
-        SELECT c.id, c.number FROM quarantine_copy c WHERE c.recipient = who AND c.state = 'waiting' AND NOT c.digested AND c.kept_at <= upto AND digest_tells(c.reason)
+        SELECT c.id, c.number, c.kept_at FROM quarantine_copy c
+            WHERE c.recipient = who AND c.state = 'waiting' AND NOT c.digested AND c.kept_at <= upto AND digest_tells(c.reason)
             ORDER BY c.id, c.number FOR UPDATE
+    ), counted AS (
+        SELECT m.id FROM mine m WHERE m.id <> ALL (shown) GROUP BY m.id ORDER BY min(m.kept_at), m.id LIMIT total - cardinality(shown)
     )
-    UPDATE quarantine_copy c SET digested = true FROM mine m WHERE c.id = m.id AND c.number = m.number;
+    UPDATE quarantine_copy c SET digested = true FROM mine m
+        WHERE c.id = m.id AND c.number = m.number AND (m.id = ANY (shown) OR m.id IN (SELECT n.id FROM counted n));
     GET DIAGNOSTICS amount = ROW_COUNT;
     IF amount = 0 THEN
         DELETE FROM digest d WHERE d.recipient = who AND d.slot = a_slot;
@@ -89,12 +96,13 @@ BEGIN
     RETURN true;
 END $f$;
 
--- The digest is sent, and its recipient told: once. keep: how long the quarantine keeps, and its links open.
+-- The digest is sent, and its recipient told: once. keep: how long the quarantine keeps, and its links open. ids, hashes: the messages that it names, with their
+-- links, and '', the link of all. total: of how many messages it tells.
 CREATE OR REPLACE FUNCTION digest_store(warning interval, life interval, who text, a_slot text, upto timestamptz, most integer, keep interval, hashes text[], ids text[],
-    an_id text, a_body bytea, an_envelope bytea, a_recipient bytea, a_sender text, an_address text, a_destination text, a_node text) RETURNS boolean
+    total bigint, an_id text, a_body bytea, an_envelope bytea, a_recipient bytea, a_sender text, an_address text, a_destination text, a_node text) RETURNS boolean
 LANGUAGE plpgsql AS $f$
 BEGIN
-    IF NOT digest_begin(who, a_slot, upto, an_id, most) THEN
+    IF NOT digest_begin(who, a_slot, upto, an_id, most, array_remove(ids, ''), total) THEN
         RETURN false;
     END IF;
     PERFORM web_tokens(who, hashes, ids, keep);
