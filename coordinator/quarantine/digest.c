@@ -36,7 +36,7 @@ struct digest {
     struct mime_parser *parser;
     struct policy *policy;        /* of the newest epoch seen: which domains are ours */
     uint64_t policy_epoch, look_at_ms;
-    bool busy, said_wrong;
+    bool busy, said_wrong, said_none;
     char *after;                  /* the recipient that a look goes on behind */
     struct due due[2 * MOST];
     size_t due_count, due_next;
@@ -433,11 +433,27 @@ static void look(struct digest *digest)
     db_commit(unit);
 }
 
+/* Everybody would be a stranger, and what is kept from them done with. */
+static void wait_for_policy(struct digest *digest)
+{
+    const struct cluster_view *view = cluster_view(digest->options.cluster);
+    if (digest->policy_epoch != 0) {
+        metric_add(digest->failed, 1); /* it cannot be read, which was said */
+    } else if (!digest->said_none && view->epoch != 0 && view->policy_epoch == 0) {
+        log_write(LOG_WARNING, "digest: nobody is told, as no policy says which domains are ours");
+        digest->said_none = true;
+    }
+    digest->look_at_ms = clock_ms() + (digest->policy_epoch != 0 ? 30 * LOOK_MS : LOOK_MS);
+}
+
 void digest_turn(struct digest *digest)
 {
     if (digest->busy || *digest->options.settings->digest_from == '\0' || clock_ms() < digest->look_at_ms)
         return;
     forget(digest);
     read_policy(digest);
-    look(digest);
+    if (digest->policy == NULL)
+        wait_for_policy(digest);
+    else
+        look(digest);
 }

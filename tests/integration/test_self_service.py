@@ -46,6 +46,7 @@ def two(tmp_path_factory):
         common.write_text(common.read_text() + WEB)
         made.start()
         made.add_key("edge-1", "edge")
+        wait_until(lambda: any("no policy says which domains are ours" in made.log(name) for name in made.names), 30, "without a policy the leader does not look who is due")
         policy = tmp_path_factory.mktemp("policy")
         (policy / "local-host-names").write_text("example.edu\n")
         made.ctl("policy", "apply", policy)
