@@ -171,14 +171,20 @@ void text_add_html(struct text *text, const void *bytes, size_t len, size_t max)
     struct text shown;
     text_init(&shown);
     text_add_shown(&shown, bytes, len, max);
-    for (size_t i = 0; i < shown.len;) {
-        size_t run = strcspn(shown.data + i, "&<>\"'"); /* clean text has no NUL */
-        text_add(text, shown.data + i, run);
-        i += run;
-        if (i < shown.len)
-            text_printf(text, "&#%d;", shown.data[i++]);
-    }
+    if (shown.len > 0)
+        text_add_value(text, shown.data); /* clean text has no NUL */
     text_fini(&shown);
+}
+
+void text_add_value(struct text *text, const char *value)
+{
+    while (*value != '\0') {
+        size_t run = strcspn(value, "&<>\"'");
+        text_add(text, value, run);
+        value += run;
+        if (*value != '\0')
+            text_printf(text, "&#%d;", *value++);
+    }
 }
 
 char *text_copy(const void *bytes, size_t len)

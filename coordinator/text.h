@@ -28,6 +28,8 @@ void text_add_clean_line(struct text *text, const void *bytes, size_t len, size_
 void text_add_shown(struct text *text, const void *bytes, size_t len, size_t max);
 /* The same as HTML, fit for an element or a quoted attribute. */
 void text_add_html(struct text *text, const void *bytes, size_t len, size_t max);
+/* HTML as well, but of text that comes back in a form: all of it, as it is. */
+void text_add_value(struct text *text, const char *value);
 /* bytes with a NUL behind, for free(). bytes may be NULL when len is 0, as an empty protobuf field is. */
 char *text_copy(const void *bytes, size_t len);
 /* How many of the bytes, from the first, are valid UTF-8 without NUL: all of them is what PostgreSQL takes as text. */

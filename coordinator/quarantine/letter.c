@@ -19,6 +19,7 @@ static const struct {
     { "safe", "done", "From now on this sender's mail is delivered to you, whatever its spam score is, where it is proved to be from there. Viruses are stopped all the same." },
     { "block", "done", "From now on this sender's mail is kept from you." },
     { "forget", "done", "This sender is not on your list any more." },
+    { "forget", "gone", "This sender is not on your list." },
     { "", "full", "Your list is full: take a sender from it first." },
     { "", "wrong", "This message names no sender that a list could have." },
     { "", "gone", "This message is not in your quarantine any more." },

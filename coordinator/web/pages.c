@@ -290,7 +290,7 @@ void page_senders(struct text *out, const struct page *page, const struct page_s
         text_puts(out, strcmp(senders[i].kind, "safe") == 0 ? "</p><p class=\"soft\">let through</p>\n" : "</p><p class=\"soft\">blocked</p>\n");
         begin_form(out, page, "senders", NULL);
         text_puts(out, "<input type=\"hidden\" name=\"sender\" value=\"");
-        add(out, senders[i].sender);
+        text_add_value(out, senders[i].sender);
         text_puts(out, "\"><button class=\"bad\" name=\"act\" value=\"forget\">Take off the list</button></form></li>\n");
     }
     text_puts(out, count == 0 ? "</ul>\n<p class=\"soft\">Nobody is on your list.</p>\n" : "</ul>\n");

@@ -25,7 +25,7 @@
 #define LIST_ROWS   "50"
 #define LIST_MOST   50
 #define CURSOR_MAX  200
-#define SENDER_MAX  320
+#define SENDER_MAX  1280 /* bytes of 320 characters */
 
 enum subject { ON_LIST, ON_MESSAGE, ON_SENDERS };
 

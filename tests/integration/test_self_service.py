@@ -351,6 +351,9 @@ def test_pages(two, edge, web):
     assert web.post(senders, "block", sender="@evil.example")[0] == 200 and web.post(senders, "forget", sender="bank@spam.example")[0] == 200
     assert two.pg.query(f"SELECT sender, kind FROM personal_list WHERE recipient = '{ALICE}'") == [["@evil.example", "block"]]
     assert [row[0] for row in two.pg.query("SELECT action FROM audit_action WHERE who LIKE 'recipient%' ORDER BY number")][:3] == ["personal safe", "quarantine release", "personal block"]
+    longest = "a" * 300 + "\u00fc" * 10 + "@" + "b" * 9
+    assert "kept from you" in web.post(senders, "block", sender=longest)[1] and "not on your list any more" in web.post(senders, "forget", sender=longest)[1]
+    assert "is not on your list." in web.post(senders, "forget", sender=longest)[1] and "names no sender" in web.post(senders, "safe", sender="a\u202e@b.example")[1]
     two.pg.query("UPDATE web_token SET expires_at = now() - interval '1 second'")
     assert web.get(f"/q/{page}") == nothing and web.get(f"/m/{own}") == nothing, "what is over opens nothing"
     assert "weir_web_acts_total{node=\"web-1\",act=\"release\",outcome=\"released\"} 1" in web.operator("/metrics")[1]

@@ -108,7 +108,11 @@ START_TEST(test_pages_show_text)
     char *bytes = xasprintf("From: %s <a@b.example>\r\nX-%s: 1\r\nContent-Type: text/html; name=\"%s\"\r\n\r\n<p>seen<img src=x onerror=alert(1)><a href=\"javascript:alert(1)\">x</a>"
                             "<script>alert(2)</script>&lt;script&gt;alert(1)", hostile, hostile, "x");
     const struct page_message message = { .entry = entry, .author = hostile, .bytes = bytes, .len = strlen(bytes), .cut = true };
-    const struct page_sender sender = { hostile, "safe" };
+    char *longest = xmalloc(321);
+    memset(longest, 'a', 320);
+    longest[320] = '\0';
+    longest[300] = '@';
+    const struct page_sender senders[] = { { hostile, "safe" }, { longest, "block" } };
     text_init(&out);
     page_list(&out, &page, &entry, 1, "", true);
     check_harmless(out.data);
@@ -117,8 +121,11 @@ START_TEST(test_pages_show_text)
     check_harmless(out.data);
     ck_assert_ptr_null(strstr(out.data, "<img"));
     text_reset(&out);
-    page_senders(&out, &page, &sender, 1);
-    check_harmless(out.data);
+    page_senders(&out, &page, senders, 2); /* shown as text, and given back as they are */
+    ck_assert_ptr_null(strstr(out.data, "<script"));
+    ck_assert_ptr_nonnull(strstr(out.data, "name=\"sender\" value=\"&#60;script&#62;alert(1)&#60;/script&#62;&#34;&#39;&#38;\xe2\x80\xae"));
+    ck_assert_ptr_nonnull(strstr(strstr(out.data, "value=\"aaa"), longest));
+    free(longest);
     text_fini(&out);
     free(bytes);
     mime_parser_free(&parser);

@@ -104,19 +104,24 @@ BEGIN
     RETURN QUERY SELECT p.sender, p.kind, p.added_at FROM personal_list p WHERE p.recipient = lower(who) ORDER BY p.sender;
 END $f$;
 
--- a_kind: 'safe', 'block', or '' to forget the sender (an address or @DOMAIN). 'done', 'full' (most entries are there), or 'wrong': that is no sender.
+-- a_kind: 'safe', 'block', or '' to forget the sender (an address or @DOMAIN). 'done', 'full' (most entries are there), 'gone' (it was not on the list), or
+-- 'wrong': that is no sender, or has what no person could see (controls, and marks that change the direction of text).
 CREATE OR REPLACE FUNCTION web_personal_set(who text, a_sender text, a_kind text, most integer) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $f$
 DECLARE
     whose CONSTANT text := lower(who);
     whom CONSTANT text := lower(btrim(a_sender));
 BEGIN
-    IF whom !~ '^[^@[:space:]]*@[^@[:space:]]+$' OR length(whom) > 320 OR a_kind NOT IN ('safe', 'block', '') THEN
+    IF whom !~ '^[^@[:space:]]*@[^@[:space:]]+$' OR length(whom) > 320 OR a_kind NOT IN ('safe', 'block', '')
+        OR a_kind <> '' AND whom ~ '[\u0001-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]' THEN
         RETURN 'wrong';
     END IF;
     PERFORM pg_advisory_xact_lock(hashtextextended('weir personal ' || whose, 0)); -- two at once could pass the limit together
     IF a_kind = '' THEN
         DELETE FROM personal_list p WHERE p.recipient = whose AND p.sender = whom;
+        IF NOT FOUND THEN
+            RETURN 'gone';
+        END IF;
     ELSIF NOT EXISTS (SELECT FROM personal_list p WHERE p.recipient = whose AND p.sender = whom)
         AND (SELECT count(*) FROM personal_list p WHERE p.recipient = whose) >= most THEN
         RETURN 'full';
