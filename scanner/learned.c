@@ -233,6 +233,7 @@ static void on_examined(void *arg, const struct examined *examined)
     tell.job = learned->job;
     tell.version = NATIVE_MODEL_VERSION;
     tell.why = wire_text_cut(examined->why == NULL ? "" : examined->why[0] != '\0' ? examined->why : "it was not found clean", WIRE_WORDS_MAX);
+    tell.again = examined->again;
     if (examined->why == NULL && examined->features != NULL) {
         tell.language = examined->features->language;
         tell.words = examined->features->words;

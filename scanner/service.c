@@ -154,6 +154,12 @@ struct examination {
     void *arg;
 };
 
+/* No scanner would find more, or it has killed a worker, and is to kill no other for the sake of what is learned of it. */
+static bool is_of_message(Weir__UnknownReason reason)
+{
+    return reason == WEIR__UNKNOWN_REASON__UNKNOWN_LIMITS || reason == WEIR__UNKNOWN_REASON__UNKNOWN_UNSCANNABLE || reason == WEIR__UNKNOWN_REASON__UNKNOWN_CRASH;
+}
+
 static void examination_end(struct scan *scan)
 {
     struct examination *examination = scan->examination;
@@ -165,6 +171,7 @@ static void examination_end(struct scan *scan)
         examined.why = scan->name;
     else if (examination->learn && !examination->has_features)
         examined.why = "the native engine says nothing of it";
+    examined.again = !scan->judged || (scan->verdict == WEIR__VERDICT__VERDICT_UNKNOWN && !is_of_message(scan->reason));
     if (examination->learn)
         examined.features = &examination->features;
     else if (scan->spam != NULL && examined.why == NULL)

@@ -46,6 +46,7 @@ struct pool *service_pool(struct service *service);
  */
 struct examined {
     const char *why; /* it could not be looked at, or is not clean; NULL: the rest is there. All is borrowed for the call */
+    bool again;      /* why is no matter of the message: it may be looked at later, or elsewhere */
     const Weir__SpamResult *spam;             /* where `learn` was not said; NULL: no engine is configured */
     const struct packet_features *features;   /* where it was */
 };

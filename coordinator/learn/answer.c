@@ -163,9 +163,9 @@ static void on_tell(void *arg, struct question *question, const struct link_mess
     char *result = spam != NULL ? json_dumps(spam, JSON_COMPACT | JSON_PRESERVE_ORDER) : NULL;
     snprintf(job, sizeof job, "%llu", (unsigned long long)tell->job);
     snprintf(version, sizeof version, "%u", tell->version);
-    const struct db_value values[] = { { .data = question_node(question) }, { .data = job }, { .data = version }, { .data = packed, .len = len, .binary = true }, { .data = result }, { .data = why } };
+    const struct db_value values[] = { { .data = question_node(question) }, { .data = job }, { .data = version }, { .data = packed, .len = len, .binary = true }, { .data = result }, { .data = why }, { .data = tell->again ? "t" : "f" } };
     struct db_unit *unit = db_begin(answers->db, on_told, asked_new(answers, question));
-    db_query_values(unit, "SELECT learn_told($1, $2::bigint, $3::integer, $4, $5::jsonb, $6)", 6, values, false, NULL);
+    db_query_values(unit, "SELECT learn_told($1, $2::bigint, $3::integer, $4, $5::jsonb, $6, $7::boolean)", 7, values, false, NULL);
     db_commit(unit);
     json_decref(spam);
     free(result);

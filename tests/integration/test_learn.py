@@ -159,6 +159,10 @@ def test_users_are_bounded_and_contradictions_cancel(site, tmp_path):
     assert ask(site, "learn", "undo", "--by", "Eve+other@example.edu") == {"undone": 3}
     assert site.query("SELECT count(*) FROM learn_event WHERE who = 'eve@example.edu' AND state <> 'undone'") == [["0"]]
     assert site.query("UPDATE learn_control SET queue_max = 0; SELECT became FROM learn_put('ham', 'x', false, 'test', '', '{}', 'full')")[-1] == ["full"]
+    told = "SELECT learn_told('slow', (SELECT max(id) FROM learn_queue), 2, '', NULL, 'no room', true); SELECT state, tries, body <> '', result->>'why' FROM learn_queue WHERE who = 'slow'"
+    assert [row for row in site.query(f"UPDATE learn_control SET queue_max = 1000; SELECT became FROM learn_put('ham', 'slow', false, 'test', '', '{{}}', 'again'); "
+                                      f"SELECT job > 0 FROM learn_claim('slow'); {told}; UPDATE learn_queue SET tries = 3 WHERE who = 'slow'; {told}") if row != [""]] == [
+        ["queued"], ["t"], ["given", "1", "t", "no room"], ["failed", "3", "f", "no room"]], "a scanner without room is not the last one asked"
     (tmp_path / "large").write_bytes(b"x" * ((1 << 20) + 1))
     refused = site.weirctl("learn", "spam", tmp_path / "large", check=False)
     assert refused.returncode == 65 and "larger than learn_message_size" in refused.stderr

@@ -77,7 +77,7 @@ END $f$;
 -- The oldest message that waits is that scanner's now, for a minute; one that nobody could look at three times has failed. No row: none waits.
 CREATE OR REPLACE FUNCTION learn_claim(scanner text) RETURNS TABLE (job bigint, kind text, facts jsonb, body bytea) LANGUAGE plpgsql AS $f$
 BEGIN
-    UPDATE learn_queue q SET state = 'failed', result = jsonb_build_object('why', 'no scanner could look at it: three began and said nothing'), body = ''
+    UPDATE learn_queue q SET state = 'failed', result = coalesce(q.result, jsonb_build_object('why', 'no scanner could look at it: three began and said nothing')), body = ''
         WHERE q.state = 'given' AND q.tries >= 3 AND q.given_at < clock_timestamp() - interval '1 minute';
     RETURN QUERY UPDATE learn_queue q SET state = 'given', given_to = scanner, given_at = clock_timestamp(), tries = q.tries + 1
         WHERE q.id = (SELECT w.id FROM learn_queue w WHERE w.state = 'waiting' OR w.state = 'given' AND w.given_at < clock_timestamp() - interval '1 minute'
@@ -118,11 +118,18 @@ CREATE OR REPLACE FUNCTION learn_changed(changed boolean, has_ceased boolean) RE
     UPDATE learn_control SET changes = changes + 1, ceased = CASE WHEN has_ceased THEN changes + 1 ELSE ceased END WHERE changed OR has_ceased
 $f$;
 
--- A scanner has looked at it. A repeat, or one that comes late, changes nothing.
-CREATE OR REPLACE FUNCTION learn_told(scanner text, job bigint, a_version integer, a_features bytea, a_result jsonb, a_why text) RETURNS void LANGUAGE plpgsql AS $f$
+-- A scanner has looked at it. A repeat, or one that comes late, changes nothing. again: what it says is of the scanner, or of the moment, so the next one tries when the
+-- minute is over; who waits for a score tries himself.
+CREATE OR REPLACE FUNCTION learn_told(scanner text, job bigint, a_version integer, a_features bytea, a_result jsonb, a_why text, again boolean) RETURNS void LANGUAGE plpgsql AS $f$
 DECLARE
     q learn_queue;
 BEGIN
+    IF again AND a_why <> '' THEN
+        UPDATE learn_queue w SET result = jsonb_build_object('why', a_why) WHERE w.id = job AND w.state = 'given' AND w.given_to = scanner AND w.kind <> 'score' AND w.tries < 3;
+        IF FOUND THEN
+            RETURN;
+        END IF;
+    END IF;
     UPDATE learn_queue w SET state = CASE WHEN a_why = '' THEN 'done' ELSE 'failed' END, body = '',
             result = CASE WHEN a_why = '' THEN a_result ELSE jsonb_build_object('why', a_why) END
         WHERE w.id = job AND w.state = 'given' AND w.given_to = scanner RETURNING * INTO q;
