@@ -168,3 +168,8 @@ def test_users_are_bounded_and_contradictions_cancel(site, tmp_path):
     assert refused.returncode == 65 and "larger than learn_message_size" in refused.stderr
     site.query("SELECT learn_turn(1000, 1048576, 3, 60, 2)")
     assert site.query("SELECT count(*), min(id) > 40 FROM learn_event") == [["60", "t"]], "the oldest are forgotten"
+    one = "INSERT INTO learn_event (id, at, who, personal, part, label, source, origin, digest, version, features, state) SELECT %s, now(), %s, true, 1, 'ham', 'test', '', %s, 2, '', %s"
+    site.query((one % (-1, "'first@example.edu'", "'twice'", "'counted'")) + "; " + (one % ("1000000 + i", "'u' || i", "int4send(i)", "'counted'")) + " FROM generate_series(1, 99) i; "
+               + (one % (2000000, "'second@example.edu'", "'twice'", "'repeat'")) + "; SELECT learn_turn(1000, 1048576, 3, 60, 2)")
+    assert site.query("SELECT personal, count(*) FROM learn_event GROUP BY 1 ORDER BY 1") == [["f", "30"], ["t", "30"]], "users leave operators their half"
+    assert site.query("SELECT who, state FROM learn_event WHERE digest = 'twice'") == [["second@example.edu", "counted"]], "what it repeated is forgotten, it is not"

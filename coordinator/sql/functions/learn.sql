@@ -151,16 +151,26 @@ CREATE OR REPLACE FUNCTION learn_turn(a_queue_max integer, a_message_size intege
 RETURNS TABLE (changes bigint, ceased bigint, built bigint) LANGUAGE plpgsql AS $f$
 DECLARE
     too_many bigint;
+    gone bytea[];
+    one bytea;
 BEGIN
     UPDATE learn_control c SET queue_max = a_queue_max, message_size = a_message_size, user_daily = a_user_daily, messages_max = a_messages_max
         WHERE (c.queue_max, c.message_size, c.user_daily, c.messages_max) <> (a_queue_max, a_message_size, a_user_daily, a_messages_max);
     DELETE FROM learn_queue q WHERE q.state IN ('done', 'failed') AND q.at < clock_timestamp() - interval '2 days';
-    -- The oldest make room; some at a time, as the model is made anew then.
+    -- The oldest make room, but for operators' newest, whose half it is; some at a time, as the model is made anew then. A repeat of what goes counts in its place.
     SELECT count(*) - a_messages_max INTO too_many FROM learn_event;
     IF too_many > a_messages_max / 100 THEN
         PERFORM FROM learn_control FOR UPDATE;
-        DELETE FROM learn_event e WHERE e.id IN (SELECT o.id FROM learn_event o ORDER BY o.id LIMIT too_many);
+        WITH old AS (
+            SELECT o.id, NOT o.personal AND row_number() OVER (PARTITION BY o.personal ORDER BY o.id DESC) <= a_messages_max / 2 AS kept FROM learn_event o
+        ), deleted AS (
+            DELETE FROM learn_event e WHERE e.id IN (SELECT o.id FROM old o ORDER BY o.kept, o.id LIMIT too_many) RETURNING e.digest
+        )
+        SELECT array_agg(DISTINCT d.digest) INTO gone FROM deleted d;
         PERFORM learn_changed(true, true);
+        FOREACH one IN ARRAY coalesce((SELECT array_agg(DISTINCT e.digest) FROM learn_event e WHERE e.digest = ANY (gone)), '{}') LOOP
+            PERFORM learn_settle(one);
+        END LOOP;
     END IF;
     RETURN QUERY SELECT c.changes, c.ceased,
         CASE WHEN c.model <> '' AND NOT EXISTS (SELECT FROM learn_model m WHERE m.hash = c.model AND m.version = a_version) THEN -1 ELSE c.built END FROM learn_control c;
