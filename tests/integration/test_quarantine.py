@@ -262,6 +262,11 @@ def test_S34_a_safe_list_counts_for_proved_authors_only(two, edge):
         assert sum(len(lease.who) for lease in edge.claim() if edge.deliver(lease) == pb.ANSWER_OK) == 2 - len(kept)
     assert web(f"'{BOB}'", "'friend@example.net'", "''", "10") == "done"
     assert two.pg.query(f"SELECT count(*) FROM web_personal_list('{BOB}')") == [["0"]]
+    two.pg.query(f"INSERT INTO personal_list (recipient, sender, kind) VALUES (lower('{BOB}'), '@shop.example', 'block'), (lower('{BOB}'), 'news@shop.example', 'safe'),"
+                 f" (lower('{BOB}'), '@good.example', 'safe'), (lower('{BOB}'), 'foe@good.example', 'block')")
+    for senders, blocked in (("bounce-17@shop.example,news@shop.example", "f"), ("bounce-17@shop.example,other@shop.example", "t"), ("bounce-17@shop.example", "t"),
+                             ("bounce-17@shop.example,friend@good.example", "f"), ("friend@good.example,other@shop.example", "t"), ("foe@good.example,friend@good.example", "t")):
+        assert two.pg.query(f"SELECT blocked FROM personal_ask('{{0}}', '{{{BOB}}}', '{{{senders}}}', '')") == [[blocked]], senders
 
 
 def test_full(two, edge):
