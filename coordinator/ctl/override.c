@@ -7,6 +7,7 @@
 #include "coordinator/ctl/operators.h"
 #include "coordinator/ctl/outbound.h"
 #include "coordinator/ctl/outbreak.h"
+#include "coordinator/ctl/quarantine.h"
 #include "coordinator/ctl/reputation.h"
 #include "coordinator/ctl/table.h"
 #include "coordinator/ctl/views.h"
@@ -61,6 +62,8 @@ void override_print_decided(const json_t *body, FILE *out)
 {
     if (json_object_get(body, "released") != NULL)
         outbound_print_release(body, out);
+    else if (json_object_get(body, "infected") != NULL)
+        quarantine_print_act(body, out);
     else if (json_object_get(body, "hash") != NULL)
         outbreak_print_act(body, out);
     else if (json_object_get(body, "counted") != NULL)

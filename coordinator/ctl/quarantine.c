@@ -9,6 +9,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 #include "common/memory.h"
+#include "coordinator/ctl/override.h"
 #include "coordinator/ctl/table.h"
 #include "coordinator/ctl/views.h"
 #include "coordinator/quarantine/subject.h"
@@ -383,6 +384,8 @@ void quarantine_print_one(const json_t *body, FILE *out)
 void quarantine_print_act(const json_t *body, FILE *out)
 {
     long long changed = number(body, "changed"), infected = number(body, "infected"), held = number(body, "held");
+    if (override_print_pending(body, out))
+        return;
     fprintf(out, "%lld %s%s", changed, changed == 1 ? "copy" : "copies", json_is_true(json_object_get(body, "dry")) ? " would be changed (dry run)" : " changed");
     if (infected > 0)
         fprintf(out, "; %lld with a virus or not scanned left alone: --virus means those, too", infected);

@@ -153,3 +153,20 @@ def test_a_stopped_sender_is_released_by_two(c):
     assert done.returncode == 0 and done.stdout == f"{who} was held: 0 messages released, 0 deleted\n", done
     wait_until(lambda: c.pg.query("SELECT count(*) FROM outbound_stop") == [["0"]], 30, "it is lifted")
     assert json.loads(c.ctl("--json", "history"))[-1]["detail"]["override"] == number
+
+
+def test_what_has_a_virus_or_may_be_an_outbreak_is_released_by_two(c):
+    ident = "06GZYZYCR1PM1BG2PG4M"
+    c.pg.query(f"INSERT INTO quarantine_message (id, arrived_at, size, needed, dsn, envelope, node, listener, client, helo, tls, sender, message_id, verdict, scanner, engine,"
+               f" signatures, subject) VALUES ('{ident}', now(), 5, 2, false, '', 'edge-1', 'relay', '192.0.2.1', 'x', '', 'a@example.org', '', 'clean', '', '', '', 'x');"
+               f"INSERT INTO quarantine_copy (id, number, recipient, address, destination, packed, state, reason, score, symbols, signature)"
+               f" SELECT '{ident}', n, 'b@example.edu', 'b@example.edu', 'a.example', '', 'waiting', 'outbreak', 0, '', '' FROM generate_series(0, 1) AS n")
+    states = lambda: c.pg.query(f"SELECT string_agg(state, ',' ORDER BY number) FROM quarantine_copy WHERE id = '{ident}'")
+    assert c.run_ctl("quarantine", "release", "--reason", "outbreak", "--virus", "--why", "x").returncode == 64, "which?"
+    said = c.ctl("quarantine", "release", f"{ident}/1", "--virus", "--why", "our own installer")
+    assert "does nothing until another operator says" in said and states() == [["waiting,waiting"]]
+    number = c.json("override", "list")[0]["id"]
+    assert f"release whatever a scan finds of {ident}/1" in c.ctl("override", "list")
+    assert second(c, "override", "approve", number).stdout == "1 copy changed\n" and states() == [["waiting,released"]]
+    detail = json.loads(c.ctl("--json", "history"))[-1]["detail"]
+    assert (detail["override"], detail["why"], detail["virus"]) == (number, "our own installer", True)

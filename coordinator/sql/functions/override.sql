@@ -60,6 +60,9 @@ BEGIN
         RETURN admin_reputation_forget_all(by, (o.detail->>'within')::interval, ' '); -- from the start
     WHEN 'outbreak release' THEN
         RETURN outbreak_release(by, decode(o.subject, 'hex'), o.reason, o.id);
+    WHEN 'quarantine release' THEN
+        RETURN quarantine_act(by, 'release', o.subject, coalesce(o.detail->>'from', ''), coalesce(o.detail->>'to', ''), coalesce(o.detail->>'state', ''),
+            coalesce(o.detail->>'older', ''), coalesce(o.detail->>'reason', ''), coalesce(o.detail->>'score', ''), jsonb_build_object('why', o.reason, 'virus', true), o.id);
     WHEN 'keys add' THEN
         RETURN keys_add(o.requested_by, o.subject, o.detail->>'role', o.detail->>'key', o.id, o.reason);
     WHEN 'operator add', 'operator passwd' THEN

@@ -106,10 +106,11 @@ END $f$;
 -- act: release, delete, hold or unhold, of the copies that match. At most 500 at a time; where there are more the answer has `next`, which says as `after` where
 -- to go on. flags: a JSON object: why; dry: only says what it would do; virus: what has a virus, may have one (outbreak), or could not be scanned is meant, too, and
 -- delivered whatever a scan finds; force: all are meant; after. What is held is not deleted.
-CREATE OR REPLACE FUNCTION admin_quarantine_act(requester text, act text, wanted text, a_from text, a_to text, a_state text, older text, a_reason text, a_score text,
-    flags jsonb) RETURNS admin_answer LANGUAGE plpgsql AS $f$
+-- override_id: of the override by which two operators want it, in one part; NULL: none.
+CREATE OR REPLACE FUNCTION quarantine_act(requester text, act text, wanted text, a_from text, a_to text, a_state text, older text, a_reason text, a_score text,
+    flags jsonb, override_id bigint) RETURNS admin_answer LANGUAGE plpgsql AS $f$
 DECLARE
-    most CONSTANT integer := 500;
+    most CONSTANT integer := CASE WHEN override_id IS NULL THEN 500 ELSE 1000000 END;
     dry CONSTANT boolean := coalesce((flags->>'dry')::boolean, false);
     virus CONSTANT boolean := coalesce((flags->>'virus')::boolean, false);
     a_why CONSTANT text := coalesce(flags->>'why', '');
@@ -172,7 +173,26 @@ BEGIN
         INSERT INTO audit_action (who, action, target, detail) VALUES (requester, 'quarantine ' || act, wanted, jsonb_strip_nulls(jsonb_build_object(
             'from', nullif(split_part(a_from, E'\n', 1), ''), 'to', nullif(split_part(a_to, E'\n', 1), ''), 'state', nullif(a_state, ''), 'older', nullif(older, ''),
             'reason', nullif(a_reason, ''), 'score', nullif(a_score, ''), 'changed', changed, 'virus', CASE WHEN virus THEN true END, 'why', nullif(a_why, ''),
-            'ids', names)));
+            'override', override_id, 'ids', names)));
     END IF;
     RETURN (0, NULL, json_build_object('changed', changed, 'infected', infected, 'held', held, 'dry', dry, 'next', resume, 'ids', names))::admin_answer;
+END $f$;
+
+-- What is delivered whatever a scan finds takes two operators where approvals = 2: for one message or copy, so both know which.
+CREATE OR REPLACE FUNCTION admin_quarantine_act(requester text, act text, wanted text, a_from text, a_to text, a_state text, older text, a_reason text, a_score text,
+    flags jsonb) RETURNS admin_answer LANGUAGE plpgsql AS $f$
+BEGIN
+    IF act <> 'release' OR NOT coalesce((flags->>'virus')::boolean, false) OR coalesce((flags->>'dry')::boolean, false) OR coalesce(flags->>'why', '') = ''
+        OR quarantine_check(a_state, older, a_score) IS NOT NULL OR NOT override_needs_two() THEN
+        RETURN quarantine_act(requester, act, wanted, a_from, a_to, a_state, older, a_reason, a_score, flags, NULL);
+    ELSIF wanted = '' OR length(flags->>'why') > 500 THEN
+        RETURN (64, 'quarantine release: another operator has to approve --virus, as approvals = 2: name one ID or ID/NUMBER, and say why in at most 500 characters',
+            NULL)::admin_answer;
+    ELSIF NOT EXISTS (SELECT FROM quarantine_match(wanted, a_from, a_to, a_state, older, a_reason, a_score, '', 1)) THEN
+        RETURN (65, format('%s is not in the quarantine', wanted), NULL)::admin_answer;
+    END IF;
+    PERFORM admin_begin();
+    RETURN override_pending_answer(override_ask(requester, 'quarantine release', upper(wanted), jsonb_strip_nulls(jsonb_build_object('action', 'release whatever a scan finds of',
+        'from', nullif(a_from, ''), 'to', nullif(a_to, ''), 'state', nullif(a_state, ''), 'older', nullif(older, ''), 'reason', nullif(a_reason, ''),
+        'score', nullif(a_score, ''))), flags->>'why', '', interval '0'));
 END $f$;
