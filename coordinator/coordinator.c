@@ -372,7 +372,7 @@ static bool make(struct coordinator *coordinator, const struct curve_keypair *pa
     coordinator->personal = personal_new(coordinator->db, coordinator->questions, metrics);
     coordinator->verify = verify_new(coordinator->db, coordinator->questions, &config->own, metrics);
     coordinator->limits = limits_new(coordinator->base, coordinator->deciders, coordinator->questions, metrics);
-    coordinator->outbreak = outbreak_room_new(coordinator->base, coordinator->db, coordinator->questions, &config->own, metrics);
+    coordinator->outbreak = outbreak_room_new(coordinator->base, coordinator->db, coordinator->desk, coordinator->questions, &config->own, metrics);
     coordinator->reputation = reputation_new(coordinator->base, coordinator->db, coordinator->desk, coordinator->questions, &config->own, metrics);
     struct relay_test_options relay_test = {
         .base = coordinator->base,

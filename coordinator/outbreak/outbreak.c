@@ -30,11 +30,11 @@ struct asked {
 STAILQ_HEAD(asked_list, asked);
 
 struct outbreak_room {
-    struct db *db;
+    struct db *db, *desk;
     const struct coordinator_settings *settings;
     struct event *soon;
     struct asked_list waiting, under_way;
-    bool busy, turning, more_tidy;
+    bool busy, turning, tidying;
     uint32_t number; /* of the last question: tells neighbours apart */
     uint64_t tidy_at_ms;
     struct metric *statements, *words[3], *released, *looked, *dropped, *active, *known, *forgotten;
@@ -218,8 +218,7 @@ static void on_tidied(void *arg, const PGresult *result)
     struct outbreak_room *room = arg;
     metric_add(room->forgotten, number(result, 0));
     metric_set(room->known, number(result, 1));
-    room->more_tidy = PQgetvalue(result, 0, 2)[0] == 't';
-    room->tidy_at_ms = room->more_tidy ? 0 : clock_ms() + TIDY_MS;
+    room->tidy_at_ms = PQgetvalue(result, 0, 2)[0] == 't' ? 0 : clock_ms() + TIDY_MS;
 }
 
 static void on_turn_done(void *arg, enum db_outcome outcome, const struct db_error *error)
@@ -228,6 +227,29 @@ static void on_turn_done(void *arg, enum db_outcome outcome, const struct db_err
     room->turning = false;
     if (outcome == DB_FAILED)
         log_write(LOG_ERR, "outbreak: %s %s", error->sqlstate, error->why.text);
+}
+
+static void on_tidy_done(void *arg, enum db_outcome outcome, const struct db_error *error)
+{
+    struct outbreak_room *room = arg;
+    room->tidying = false;
+    if (outcome == DB_FAILED)
+        log_write(LOG_ERR, "outbreak: %s %s", error->sqlstate, error->why.text);
+}
+
+/* On the desk: nodes wait for answers on the other one. A session that has lost the lead meanwhile tidies what another does, too, and nothing comes of it. */
+static void tidy(struct outbreak_room *room, const char *by)
+{
+    char most[16];
+    if (room->tidying || clock_ms() < room->tidy_at_ms || !db_is_up(room->desk))
+        return;
+    room->tidying = true;
+    room->tidy_at_ms = clock_ms() + TIDY_MS;
+    snprintf(most, sizeof most, "%d", TIDY_MOST);
+    const char *values[] = { by, most };
+    struct db_unit *unit = db_begin(room->desk, on_tidy_done, room);
+    db_query(unit, "SELECT forgotten, known, more FROM outbreak_tidy($1::jsonb, $2::integer)", 2, values, on_tidied);
+    db_commit(unit);
 }
 
 void outbreak_turn(struct outbreak_room *room)
@@ -242,14 +264,7 @@ void outbreak_turn(struct outbreak_room *room)
     struct db_unit *unit = db_begin(room->db, on_turn_done, room);
     db_query(unit, "SELECT released, looked, dropped, active FROM outbreak_turn($1::jsonb, $2::integer)", 2, values, on_turned);
     db_commit(unit);
-    if (clock_ms() >= room->tidy_at_ms) {
-        room->tidy_at_ms = clock_ms() + TIDY_MS;
-        snprintf(most, sizeof most, "%d", TIDY_MOST);
-        room->turning = true;
-        unit = db_begin(room->db, on_turn_done, room);
-        db_query(unit, "SELECT forgotten, known, more FROM outbreak_tidy($1::jsonb, $2::integer)", 2, values, on_tidied);
-        db_commit(unit);
-    }
+    tidy(room, by);
     free(by);
 }
 
@@ -261,11 +276,12 @@ void outbreak_lead(struct outbreak_room *room, bool leads)
 
 /* ---- beginning and end ---- */
 
-struct outbreak_room *outbreak_room_new(struct event_base *base, struct db *db, struct questions *questions, const struct coordinator_settings *settings, struct metrics *metrics)
+struct outbreak_room *outbreak_room_new(struct event_base *base, struct db *db, struct db *desk, struct questions *questions, const struct coordinator_settings *settings, struct metrics *metrics)
 {
     static const char *const words[] = { [WORD_PASS] = "pass", [WORD_HOLD] = "hold", [WORD_BLOCK] = "block" };
     struct outbreak_room *room = xcalloc(1, sizeof *room);
     room->db = db;
+    room->desk = desk;
     room->settings = settings;
     STAILQ_INIT(&room->waiting);
     STAILQ_INIT(&room->under_way);

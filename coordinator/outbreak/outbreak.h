@@ -11,8 +11,8 @@
 
 struct outbreak_room;
 
-/* Registers for the question. All borrowed. */
-struct outbreak_room *outbreak_room_new(struct event_base *base, struct db *db, struct questions *questions, const struct coordinator_settings *settings, struct metrics *metrics);
+/* Registers for the question. All borrowed. desk: for what takes long, which answers must not wait for. */
+struct outbreak_room *outbreak_room_new(struct event_base *base, struct db *db, struct db *desk, struct questions *questions, const struct coordinator_settings *settings, struct metrics *metrics);
 void outbreak_room_free(struct outbreak_room **room); /* after the db */
 /* Called again and again while this coordinator leads. */
 void outbreak_turn(struct outbreak_room *room);

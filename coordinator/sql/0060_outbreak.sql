@@ -50,4 +50,4 @@ CREATE TABLE attachment_seen (
     PRIMARY KEY (hash, id)
 );
 CREATE INDEX attachment_seen_id ON attachment_seen (id);
-CREATE INDEX attachment_seen_at ON attachment_seen USING brin (at);
+CREATE INDEX attachment_seen_at ON attachment_seen (at);

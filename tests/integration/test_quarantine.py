@@ -438,13 +438,15 @@ def test_plans_with_20000_copies(two, edge):
                 CASE WHEN n % 1000 = 0 THEN 'virus' ELSE 'spam' END, 6000, '', '', now() - n * interval '40 s' FROM generate_series(1, 10000) AS n, generate_series(0, 1) AS k;
         INSERT INTO quarantine_usage (slot, reason, kept) SELECT 'filled', reason, count(*) FROM quarantine_copy GROUP BY reason;
         INSERT INTO spool_usage (slot, recipients) VALUES ('filled', 20000);
-        ANALYZE quarantine_message; ANALYZE quarantine_copy""")
+        INSERT INTO attachment_seen SELECT sha256(n::text::bytea), 'x' || n, now() - n * interval '10 s', 1 FROM generate_series(1, 20000) AS n;
+        ANALYZE quarantine_message; ANALYZE quarantine_copy; ANALYZE attachment_seen""")
     for what in ("SELECT * FROM web_quarantine_list('user7@example.edu', '', 50)", "SELECT admin_quarantine_list('', '', 'user7@example.edu', '', '', '', '', 100)",
                  "SELECT admin_quarantine_list('', '', '', '', '', '', '', 100)", "SELECT admin_quarantine_list('', 'sender7@example.org', '', '', '', '', '', 100)",
                  "SELECT admin_quarantine_list('', '', '', '', '', 'virus', '', 100)", "SELECT admin_quarantine_show('00000000000000000007')",
-                 "SELECT quarantine_tidy('14 days', '30 days', 200)", "SELECT * FROM quarantine_gauges()"):
+                 "SELECT quarantine_tidy('14 days', '30 days', 200)", "SELECT * FROM quarantine_gauges()",
+                 "SELECT outbreak_tidy('{\"window\": \"1 h\", \"memory\": \"90 d\", \"entries\": 1000000, \"hunt_time\": \"14 days\"}', 5000)"):
         done = subprocess.run([two.pg.bin + "/psql", "-XAtq", two.pg.conninfo, "-c", "LOAD 'auto_explain'; SET auto_explain.log_min_duration = 0;"
                                " SET auto_explain.log_nested_statements = on; SET auto_explain.log_analyze = on; SET client_min_messages = log", "-c", what],
                               capture_output=True, text=True, check=True)
-        assert not re.search(r"Seq Scan on quarantine_(copy|message)\b", done.stderr), (what, re.findall(r"[^\n]*Seq Scan[^\n]*", done.stderr))
-    two.pg.query("TRUNCATE quarantine_message, quarantine_copy, quarantine_usage, spool_usage")
+        assert not re.search(r"Seq Scan on (quarantine_(copy|message)|attachment_seen)\b", done.stderr), (what, re.findall(r"[^\n]*Seq Scan[^\n]*", done.stderr))
+    two.pg.query("TRUNCATE quarantine_message, quarantine_copy, quarantine_usage, spool_usage, attachment_seen")

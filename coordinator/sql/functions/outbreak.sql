@@ -171,7 +171,7 @@ BEGIN
         AND NOT EXISTS (SELECT FROM quarantine_copy c WHERE c.id = m.id AND c.state = 'waiting' AND c.reason = 'outbreak') ORDER BY m.until LIMIT most FOR UPDATE SKIP LOCKED));
     GET DIAGNOSTICS gone = ROW_COUNT;
     more := more OR gone >= most;
-    DELETE FROM attachment_seen WHERE ctid = ANY (ARRAY(SELECT a.ctid FROM attachment_seen a WHERE a.at < moment - (k->>'hunt_time')::interval LIMIT most FOR UPDATE SKIP LOCKED));
+    DELETE FROM attachment_seen WHERE ctid = ANY (ARRAY(SELECT a.ctid FROM attachment_seen a WHERE a.at < moment - (k->>'hunt_time')::interval ORDER BY a.at LIMIT most FOR UPDATE SKIP LOCKED));
     GET DIAGNOSTICS gone = ROW_COUNT;
     more := more OR gone >= most;
 END $f$;
