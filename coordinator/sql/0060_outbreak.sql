@@ -28,15 +28,16 @@ CREATE TABLE outbreak_sight (
 );
 CREATE INDEX outbreak_sight_at ON outbreak_sight (at);
 
--- A message that waits, or did; its copies are in the quarantine. Written by the answer to its edge, which may never have stored it.
+-- A message that waits, or did, and each attachment for which; its copies are in the quarantine. Written by the answer to its edge, which may never have stored it.
 CREATE TABLE outbreak_message (
-    id text COLLATE "C" PRIMARY KEY,
+    id text COLLATE "C" NOT NULL,
     hash bytea NOT NULL,
     held_at timestamptz NOT NULL,
     until timestamptz NOT NULL,
     signatures text NOT NULL,           -- the version of the set that found it clean last
     looked text NOT NULL DEFAULT '',    -- all that scanners had when it was last sent to be scanned again
-    looks integer NOT NULL DEFAULT 0    -- how often that was
+    looks integer NOT NULL DEFAULT 0,   -- how often that was
+    PRIMARY KEY (id, hash)
 );
 CREATE INDEX outbreak_message_hash ON outbreak_message (hash, until);
 CREATE INDEX outbreak_message_until ON outbreak_message (until);

@@ -32,7 +32,7 @@ class Program:
         self.bytes = b"MZ" + secrets.token_bytes(300)
         self.hash = hashlib.sha256(self.bytes).hexdigest()
 
-    def mail(self, name=None):
+    def mail(self, name=None, beside=None):
         mail = email.mime.multipart.MIMEMultipart()
         mail["Subject"] = "your invoice"
         mail["From"], mail["To"], mail["Date"] = "a@example.org", "b@example.edu", "Sun, 22 Nov 2026 10:00:00 +0000"
@@ -41,6 +41,8 @@ class Program:
         part = email.mime.application.MIMEApplication(self.bytes)
         part.add_header("Content-Disposition", "attachment", filename=name or f"{token}.pdf")
         mail.attach(part)
+        if beside is not None:
+            mail.attach(email.mime.application.MIMEApplication(beside.bytes))
         return token, mail.as_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
 
 
@@ -167,6 +169,26 @@ def test_operators_decide(site):
     assert arrived(site, sent(site, good, 90)[0]), "what is good is held no more"
     acts = site.weirctl("history").stdout
     assert all(words in acts for words in ("outbreak suspect", "outbreak release", "our own installer", "outbreak drop", "stolen passwords"))
+
+
+def test_of_two_attachments_each_holds_and_any_is_dropped(site):
+    first, second, third = sorted((Program() for _ in range(3)), key=lambda one: one.hash)
+    held = []
+    for other, number in ((second, 130), (third, 140)):
+        for sender in range(number, number + 3):
+            token, raw = first.mail(beside=other)
+            held.append((token, site.send(raw, 1, f"127.0.{sender}.9", f"s{sender}@example.org", RECIPIENTS).queue_id))
+    waits = [ident for token, ident in held if not site.sink.with_token(token)]
+    (early, early_ident), (late, late_ident) = held[2], held[5]
+    assert waiting(site, early_ident) and waiting(site, late_ident) and len(waits) == 4
+    assert f"{first.hash}, which was suspect, is good: 4 held copies are" in site.weirctl("outbreak", "release", first.hash, "--reason", "ours").stdout
+    for token, ident in held[3:5]:
+        arrived(site, token)
+    assert waiting(site, early_ident) and waiting(site, late_ident), "they are held for the other one"
+    assert "2 held copies deleted" in site.weirctl("outbreak", "drop", second.hash, "--reason", "stolen passwords").stdout
+    site.weirctl("outbreak", "release", third.hash, "--reason", "ours")
+    arrived(site, late)
+    assert not site.sink.with_token(early)
 
 
 def test_nothing_is_lost_or_doubled_when_the_leader_and_an_edge_die(site):

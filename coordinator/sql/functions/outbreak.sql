@@ -92,8 +92,8 @@ BEGIN
         blocked := CASE WHEN word = 'block' THEN blocked || one.h ELSE blocked END;
     END LOOP;
     INSERT INTO outbreak_message (id, hash, held_at, until, signatures)
-        SELECT DISTINCT ON (u.i) u.i, decode(u.h, 'hex'), moment, moment + (k->>'hold')::interval, u.set FROM unnest(ids, hashes, helds, sets) AS u(i, h, was_held, set)
-        WHERE NOT u.was_held AND u.h = ANY (held) ORDER BY u.i, u.h ON CONFLICT (id) DO NOTHING;
+        SELECT DISTINCT ON (u.i, u.h) u.i, decode(u.h, 'hex'), moment, moment + (k->>'hold')::interval, u.set FROM unnest(ids, hashes, helds, sets) AS u(i, h, was_held, set)
+        WHERE NOT u.was_held AND u.h = ANY (held) ORDER BY u.i, u.h ON CONFLICT DO NOTHING;
     UPDATE outbreak_message AS m SET signatures = u.set FROM unnest(ids, sets, helds) AS u(i, set, was_held) WHERE m.id = u.i AND u.was_held AND u.set <> '' AND m.signatures <> u.set;
     RETURN QUERY SELECT CASE WHEN q.bad IS NOT NULL THEN 'block' WHEN q.waits IS NOT NULL OR q.spreads IS NOT NULL THEN 'hold' ELSE 'pass' END,
             coalesce(q.bad, q.spreads, q.waits, '')
@@ -123,12 +123,16 @@ BEGIN
     released := 0;
     looked := 0;
     dropped := 0;
-    FOR one IN SELECT c.id, c.numbers, CASE WHEN m.held_at <= h.dropped_at THEN 'drop' WHEN h.state = 'good' OR k->>'mode' <> 'hold'
-                OR coalesce(m.until, c.kept_at + (k->>'hold')::interval) <= moment THEN 'release' ELSE 'look' END AS what, h.who, h.why
+    FOR one IN SELECT c.id, c.numbers, CASE WHEN m.dropped THEN 'drop' WHEN m.good OR k->>'mode' <> 'hold'
+                OR coalesce(m.until, c.kept_at + (k->>'hold')::interval) <= moment THEN 'release' ELSE 'look' END AS what, m.who, m.why
         FROM (SELECT w.id, array_agg(w.number ORDER BY w.number) AS numbers, min(w.kept_at) AS kept_at FROM quarantine_copy w
             WHERE w.reason = 'outbreak' AND w.state = 'waiting' GROUP BY w.id) AS c
-        LEFT JOIN outbreak_message m ON m.id = c.id LEFT JOIN outbreak_hash h ON h.hash = m.hash
-        WHERE m.held_at <= h.dropped_at OR h.state = 'good' OR k->>'mode' <> 'hold' OR coalesce(m.until, c.kept_at + (k->>'hold')::interval) <= moment
+        -- It waits while any of its attachments does, and goes with any that is dropped.
+        CROSS JOIN LATERAL (SELECT bool_or(o.held_at <= h.dropped_at) AS dropped, bool_and(h.state IS NOT DISTINCT FROM 'good') AS good,
+                max(o.until) FILTER (WHERE h.state IS DISTINCT FROM 'good') AS until, min(o.signatures) AS signatures, min(o.looked) AS looked,
+                (array_agg(h.who) FILTER (WHERE o.held_at <= h.dropped_at))[1] AS who, (array_agg(h.why) FILTER (WHERE o.held_at <= h.dropped_at))[1] AS why
+            FROM outbreak_message o LEFT JOIN outbreak_hash h ON h.hash = o.hash WHERE o.id = c.id) AS m
+        WHERE m.dropped OR m.good OR k->>'mode' <> 'hold' OR coalesce(m.until, c.kept_at + (k->>'hold')::interval) <= moment
             OR sets <> '{}' AND m.signatures <> ALL (sets) AND m.looked <> all_sets
         ORDER BY c.id LIMIT most
     LOOP

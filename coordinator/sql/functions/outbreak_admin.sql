@@ -66,6 +66,10 @@ BEGIN
     SELECT outbreak_json(o) INTO body FROM outbreak_hash o WHERE o.hash = wanted;
     UPDATE outbreak_hash o SET state = 'good', since = clock_timestamp(), blocked_until = NULL, dropped_at = NULL, who = requester, why = a_why WHERE o.hash = wanted;
     DELETE FROM outbreak_sight s WHERE s.hash = wanted;
+    -- Others wait for another attachment of theirs.
+    body := body || jsonb_build_object('held', (SELECT count(*) FROM outbreak_message m JOIN quarantine_copy c ON c.id = m.id WHERE m.hash = wanted AND c.state = 'waiting'
+        AND c.reason = 'outbreak' AND NOT EXISTS (SELECT FROM outbreak_message t LEFT JOIN outbreak_hash o ON o.hash = t.hash
+            WHERE t.id = m.id AND t.until > clock_timestamp() AND o.state IS DISTINCT FROM 'good')));
     INSERT INTO audit_action (who, action, target, detail) VALUES (requester, 'outbreak release', encode(wanted, 'hex'),
         jsonb_build_object('override', override_id, 'reason', a_why, 'was', body->>'state', 'held', body->'held'));
     RETURN (0, NULL, (body || jsonb_build_object('was', body->>'state', 'state', 'released'))::json)::admin_answer;
