@@ -1,8 +1,8 @@
 -- 0057_digest.sql - recipients are told what the quarantine keeps from them, and given links with which they look after it
 
--- Whether its recipient was told of it.
+-- Whether its recipient was told of it. The index has what there may be to tell of, as digest_tells() and digest_due() (functions/digest.sql) say it.
 ALTER TABLE quarantine_copy ADD COLUMN digested boolean NOT NULL DEFAULT false;
-CREATE INDEX quarantine_copy_untold ON quarantine_copy (recipient, kept_at) WHERE state = 'waiting' AND NOT digested;
+CREATE INDEX quarantine_copy_untold ON quarantine_copy (recipient, kept_at) WHERE state = 'waiting' AND NOT digested AND reason NOT IN ('blocklist', 'outbreak');
 
 -- One for each recipient and slot, made in the transaction that stores the message: so there is one message, whoever leads.
 CREATE TABLE digest (

@@ -39,7 +39,8 @@ BEGIN
     SELECT d.slot, d.at INTO s FROM digest_slot(moment, times, zone) AS d;
     RETURN QUERY SELECT s.slot, s.at, w.recipient, l.address, l.destination
         FROM (SELECT DISTINCT c.recipient COLLATE "C" AS recipient FROM quarantine_copy c
-            WHERE c.state = 'waiting' AND NOT c.digested AND c.kept_at <= s.at AND digest_tells(c.reason) AND c.recipient COLLATE "C" > after
+            WHERE c.state = 'waiting' AND NOT c.digested AND c.kept_at <= s.at AND c.reason NOT IN ('blocklist', 'outbreak') -- as quarantine_copy_untold has it
+                AND c.recipient COLLATE "C" > after
                 AND NOT EXISTS (SELECT FROM digest d WHERE d.recipient = c.recipient AND d.slot = s.slot)
             ORDER BY 1 LIMIT most) AS w
         CROSS JOIN LATERAL (SELECT v.address, v.destination FROM quarantine_copy v WHERE v.recipient = w.recipient AND v.state = 'waiting'
