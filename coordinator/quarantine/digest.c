@@ -35,8 +35,9 @@ struct digest {
     struct queue_id_source ids;
     struct mime_parser *parser;
     struct policy *policy;        /* of the newest epoch seen: which domains are ours */
-    uint64_t policy_epoch, look_at_ms;
+    uint64_t policy_epoch, look_at_ms, turn_ms;
     bool busy, said_wrong, said_none;
+    bool trouble;                 /* a letter of this look was not stored */
     char *after;                  /* the recipient that a look goes on behind */
     struct due due[2 * MOST];
     size_t due_count, due_next;
@@ -167,6 +168,7 @@ static void on_letter_done(void *arg, enum db_outcome outcome, const struct db_e
         return;
     }
     if (outcome == DB_FAILED) {
+        digest->trouble = true;
         metric_add(digest->failed, 1);
         log_write(LOG_ERR, "digest: %s: %s %s", digest->due[digest->due_next].recipient, error->sqlstate, error->why.text);
     }
@@ -367,10 +369,14 @@ static void pass_over(struct digest *digest, const struct due *due)
     db_commit(unit);
 }
 
+static void look(struct digest *digest);
+
 static void next(struct digest *digest)
 {
     if (digest->due_next == digest->due_count) {
         forget(digest);
+        if (*digest->after != '\0' && !digest->trouble && clock_ms() < digest->turn_ms + 3 * LOOK_MS) /* there are more, and we lead: no turn is waited for */
+            look(digest);
         return;
     }
     const struct due *due = &digest->due[digest->due_next];
@@ -413,24 +419,11 @@ static void on_look_done(void *arg, enum db_outcome outcome, const struct db_err
     if (outcome == DB_FAILED && !digest->said_wrong)
         log_write(LOG_ERR, "digest: cannot be made (digest_timezone = %s): %s %s", digest->options.settings->digest_timezone, error->sqlstate, error->why.text);
     digest->said_wrong = outcome == DB_FAILED;
-    digest->look_at_ms = clock_ms() + (outcome == DB_FAILED ? 30 * LOOK_MS : *digest->after != '\0' ? 0 : LOOK_MS);
+    digest->look_at_ms = clock_ms() + (outcome == DB_FAILED ? 30 * LOOK_MS : LOOK_MS);
     if (outcome == DB_OK)
         next(digest);
     else
         forget(digest);
-}
-
-static void look(struct digest *digest)
-{
-    char most[16];
-    snprintf(most, sizeof most, "%d", MOST);
-    const char *const values[] = { digest->times, digest->options.settings->digest_timezone, digest->after, most };
-    struct db_unit *unit = db_begin(digest->options.db, on_look_done, digest);
-    digest->busy = true;
-    db_query(unit, "SELECT slot, at, recipient, address, destination FROM digest_due($1::text[], $2, $3, $4::integer)", 4, values, on_due);
-    db_query(unit, "SELECT number, recipient, address, destination, command, outcome FROM answer_due($1::integer)", 1, values + 3, on_answers);
-    db_query(unit, "SELECT digest_tidy('30 days', $1::integer)", 1, values + 3, NULL);
-    db_commit(unit);
 }
 
 /* Everybody would be a stranger, and what is kept from them done with. */
@@ -446,14 +439,30 @@ static void wait_for_policy(struct digest *digest)
     digest->look_at_ms = clock_ms() + (digest->policy_epoch != 0 ? 30 * LOOK_MS : LOOK_MS);
 }
 
-void digest_turn(struct digest *digest)
+static void look(struct digest *digest)
 {
-    if (digest->busy || *digest->options.settings->digest_from == '\0' || clock_ms() < digest->look_at_ms)
-        return;
     forget(digest);
     read_policy(digest);
-    if (digest->policy == NULL)
+    if (digest->policy == NULL) {
         wait_for_policy(digest);
-    else
-        look(digest);
+        return;
+    }
+    char most[16];
+    snprintf(most, sizeof most, "%d", MOST);
+    const char *const values[] = { digest->times, digest->options.settings->digest_timezone, digest->after, most };
+    struct db_unit *unit = db_begin(digest->options.db, on_look_done, digest);
+    digest->busy = true;
+    digest->trouble = false;
+    db_query(unit, "SELECT slot, at, recipient, address, destination FROM digest_due($1::text[], $2, $3, $4::integer)", 4, values, on_due);
+    db_query(unit, "SELECT number, recipient, address, destination, command, outcome FROM answer_due($1::integer)", 1, values + 3, on_answers);
+    db_query(unit, "SELECT digest_tidy('30 days', $1::integer)", 1, values + 3, NULL);
+    db_commit(unit);
+}
+
+void digest_turn(struct digest *digest)
+{
+    digest->turn_ms = clock_ms();
+    if (digest->busy || *digest->options.settings->digest_from == '\0' || clock_ms() < digest->look_at_ms)
+        return;
+    look(digest);
 }
