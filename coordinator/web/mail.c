@@ -1,12 +1,13 @@
 /*
  * mail.c - commands by mail: an SMTP server, for the edges that bring them
  *
- * Says 250 to whatever it does not obey, too: whether a token opens something is nobody's business, and who wrote to it is never written back to. The answer goes to whose token it
+ * Only addresses of commands are here. Says 250 to whatever it does not obey, too: whether a token opens something is nobody's business, and who wrote to it is never written back to. The answer goes to whose token it
  * is, by the cluster (web_mail() in functions/web.sql), in the transaction that does what was asked for.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 #include "common/log.h"
 #include "common/memory.h"
@@ -150,10 +151,23 @@ static void on_mail(struct session *s, const struct smtp_command *command)
     }
 }
 
+/* web_mail's own, with anything behind its "+", or a token. Without web_mail it is not known. */
+static bool is_for_commands(const struct session *s, const char *local)
+{
+    const char *own = s->mail->web->config->own.web_mail;
+    char token[TOKEN_LEN + 1];
+    size_t len = strcspn(own, "@");
+    return len == 0 || token_parse(token, local, strlen(local)) || (strncasecmp(local, own, len) == 0 && (local[len] == '\0' || local[len] == '+'));
+}
+
 static void on_rcpt(struct session *s, const struct smtp_command *command)
 {
     if (!s->sender || s->recipient) {
         reply(s, s->sender ? 452 : 503, s->sender ? "4.5.3" : "5.5.1", s->sender ? "One at a time" : "Say MAIL first");
+        return;
+    }
+    if (!is_for_commands(s, command->address.local)) {
+        reply(s, 550, "5.1.1", "No such address: commands are not sent to it");
         return;
     }
     s->recipient = true;

@@ -449,7 +449,10 @@ def test_commands_by_mail(two, edge, web):
     answers = lambda: int(two.pg.query("SELECT count(*) FROM web_answer")[0][0])
     asked = two.pg.query("SELECT coalesce(max(number), 0) FROM web_answer")
     web.mail("commands+" + "0" * 32, "release")
-    web.mail("commands", "release")
+    web.mail("Commands", "release")
+    for local in ("postmaster", "command", "commandsx", "abuse+" + opened[0]):
+        with pytest.raises(smtplib.SMTPRecipientsRefused, match="5.1.1"):
+            web.mail(local, "release")
     web.mail(f"commands+{opened[0]}", "release", Auto_Submitted="auto-replied")
     web.mail(f"commands+{opened[0]}", "release", Precedence="bulk")
     web.mail(f"commands+{opened[0]}", "release", sender="")
