@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include "coordinator/text.h"
 
 #define SUBJECT_SHOWN 200
@@ -70,9 +71,36 @@ static void add_shown(struct text *out, const char *words, bool html)
         text_add_shown(out, words, strlen(words), SUBJECT_SHOWN);
 }
 
-static const char *subject_of(const struct letter_entry *entry)
+/* Mail readers make links of what looks like one, and our own mail is trusted: so it does not. */
+static void add_unlinked(struct text *out, const char *words)
 {
-    return *entry->subject != '\0' ? entry->subject : "(no subject)";
+    static const char *const apart[][2] = { { "://", ": //" }, { "@", " (at) " }, { "www.", "www ." }, { "mailto:", "mailto :" } };
+    while (*words != '\0') {
+        size_t i = 0, count = sizeof apart / sizeof *apart;
+        while (i < count && strncasecmp(words, apart[i][0], strlen(apart[i][0])) != 0)
+            i++;
+        if (i < count)
+            text_puts(out, apart[i][1]);
+        else
+            text_add(out, words, 1);
+        words += i < count ? strlen(apart[i][0]) : 1;
+    }
+}
+
+static void add_subject_shown(struct text *out, const struct letter_entry *entry, bool html)
+{
+    struct text shown, apart;
+    text_init(&shown);
+    text_init(&apart);
+    add_shown(&shown, *entry->subject != '\0' ? entry->subject : "(no subject)", false); /* first: what it takes away joins what was apart */
+    if (shown.len > 0)
+        add_unlinked(&apart, shown.data);
+    if (html)
+        text_add_html(out, apart.data, apart.len, SIZE_MAX);
+    else
+        text_add(out, apart.data, apart.len);
+    text_fini(&shown);
+    text_fini(&apart);
 }
 
 /* "commands+TOKEN@example.edu"; plus: as a link has it. */
@@ -103,7 +131,7 @@ static void add_greeting(struct text *out, const struct letter *letter)
 static void add_text_entry(struct text *out, const struct letter *letter, const struct letter_entry *entry, size_t number)
 {
     text_printf(out, "\n%zu. ", number);
-    add_shown(out, subject_of(entry), false);
+    add_subject_shown(out, entry, false);
     text_puts(out, "\n   From:   ");
     add_shown(out, *entry->sender != '\0' ? entry->sender : "(nobody: a report)", false);
     text_printf(out, "\n   Kept:   %s, until %s\n   Why:    ", entry->when, entry->until);
@@ -156,7 +184,7 @@ static void add_mail_link(struct text *out, const struct letter *letter, const c
 static void add_html_entry(struct text *out, const struct letter *letter, const struct letter_entry *entry)
 {
     text_puts(out, "<div style=\"" CARD "\"><div style=\"font-weight:600;font-size:16px;overflow-wrap:anywhere\">");
-    add_shown(out, subject_of(entry), true);
+    add_subject_shown(out, entry, true);
     text_puts(out, "</div>\n<div style=\"overflow-wrap:anywhere\">from ");
     add_shown(out, *entry->sender != '\0' ? entry->sender : "(nobody: a report)", true);
     text_printf(out, "</div>\n<div style=\"color:#57606a;font-size:13px\">%s &middot; ", entry->when);

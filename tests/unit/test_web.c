@@ -137,8 +137,10 @@ START_TEST(test_letter)
     size_t len;
     const struct letter_entry entry = { .id = "x", .when = "2026-11-22 14:03", .until = "2026-12-06", .sender = (char *)hostile, .subject = (char *)hostile, .reason = "spam",
                                         .score = "61.50", .releasable = true, .token = TOKEN };
+    const struct letter_entry linked = { .id = "y", .when = "", .until = "", .sender = "", .subject = "Pay at HTTPS:\xe2\x80\x8e//evil.example WWW.evil.example a@evil.example", .reason = "spam", .token = TOKEN };
+    const struct letter_entry entries[] = { entry, linked };
     const struct letter letter = { .id = "06GZZKKERVG5QKZAZA8B", .from = "q@example.edu", .to = "bob@example.edu", .date = "Sun, 22 Nov 2026 15:00:00 +0000", .url = "https://q.example.edu",
-                                   .mail = "c@q.example.edu", .contact = "Help", .page = TOKEN, .entries = &entry, .count = 1, .total = 3 };
+                                   .mail = "c@q.example.edu", .contact = "Help", .page = TOKEN, .entries = entries, .count = 2, .total = 4 };
     char *bytes = letter_format(&letter, &len);
     struct mime_parser *parser = mime_parser_new(&MIME_LIMITS_DEFAULT);
     const struct mime_message *message = mime_parse(parser, bytes, len);
@@ -148,6 +150,8 @@ START_TEST(test_letter)
     check_harmless(html);
     ck_assert_ptr_nonnull(strstr(plain, "https://q.example.edu/m/" TOKEN));
     ck_assert_ptr_nonnull(strstr(plain, "and 2 more"));
+    ck_assert_ptr_nonnull(strstr(plain, "Pay at HTTPS: //evil.example www .evil.example a (at) evil.example"));
+    ck_assert_ptr_nonnull(strstr(html, "Pay at HTTPS: //evil.example www .evil.example a (at) evil.example"));
     ck_assert_ptr_nonnull(strstr(html, "mailto:c%2B" TOKEN "@q.example.edu?subject=release"));
     for (char *line = bytes; *line != '\0'; line = strstr(line, "\r\n") + 2)
         ck_assert_uint_le(strcspn(line, "\r"), 998);
