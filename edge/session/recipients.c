@@ -571,14 +571,23 @@ static unsigned list_start(const struct transaction *tx, unsigned first, unsigne
     return list_askable(tx, first, end, first + (unsigned)(queue_id_scatter(&tx->id) % (end - first)));
 }
 
-/* Whom the policy refuses for now may be reached in a while: the list lives. */
-static bool list_has_deferred(const struct transaction *tx, unsigned first, unsigned end)
+/* Whom the policy refuses for now may be reached in a while: the list lives. refusal: the first one's. */
+static bool list_has_deferred(const struct transaction *tx, unsigned first, unsigned end, struct smtp_reply *refusal)
 {
-    struct smtp_reply refusal;
     for (unsigned i = first; i < end; i++)
-        if (next_hop_refusal(&tx->entries[i].leg->hop, &refusal) && refusal.code / 100 == 4)
+        if (next_hop_refusal(&tx->entries[i].leg->hop, refusal) && refusal->code / 100 == 4)
             return true;
     return false;
+}
+
+/* All of them hear the same: what is only for now is so for the whole command. */
+static void list_refuse_as(struct transaction *tx, unsigned first, const struct smtp_reply *refusal)
+{
+    for (unsigned i = first, end = list_end(tx, first); i < end; i++) {
+        answer_free(tx->entries[i].answer);
+        entry_refuse(&tx->entries[i], SMTP_VERB_RCPT, refusal->code, refusal->enhanced, "route", NULL, refusal->text);
+    }
+    list_refuse(tx, first);
 }
 
 /* With the relay profile their next hops are asked in turn, until one does not refuse for good: a list that lives costs one question. */
@@ -616,8 +625,9 @@ static void list_answered(struct transaction *tx, unsigned at, const struct smtp
             leg_offer(tx->entries[next].leg, &tx->entries[next]);
             return;
         }
-        if (list_has_deferred(tx, first, end)) {
-            list_accept(tx, first);
+        struct smtp_reply refusal;
+        if (list_has_deferred(tx, first, end, &refusal)) { /* accepted, those who are refused would be told of to a sender who may never have sent it */
+            list_refuse_as(tx, first, &refusal);
             return;
         }
         tx->session->unknown++;

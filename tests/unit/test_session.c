@@ -962,8 +962,9 @@ static const struct {
     { "S49 a list whose other half its next hop refuses is refused", false,
       "O outside\n" READY "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<bad@local.edu>\nR 550 5.1.1 no u\nS 550 5.1.1 no u\nA u@example.edu refused:next-hop 550 for bad@local.edu\n"
       "A x@gone.edu refused:route 550 for bad@local.edu\nC DATA\nS 554 5.5.1" },
-    { "S49 and not where a route may come", false,
-      "O outside\n" READY "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<soon@local.edu>\nR 550 5.1.1 no u\nS 250 2.1.5" },
+    { "S49 for now only, where a route may come", false,
+      "O outside\n" READY "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<soon@local.edu>\nR 550 5.1.1 no u\nS 450 4.3.0 Comes soon\n"
+      "A y@later.edu deferred:route 450 for soon@local.edu\nA u@example.edu deferred:route 450 for soon@local.edu\nC DATA\nS 554 5.5.1" },
     { "S49 a list whose addresses the policy refuses all is refused, for now where that is for one of them", false,
       "O profile=handoff\n" READY "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<worse@local.edu>\nS 550 5.1.1 <worse@local.edu>: Nobody here\nA worse@local.edu refused:route 550\n"
       "C RCPT TO:<never@local.edu>\nS 450 4.3.0 <never@local.edu>: Comes soon\nA never@local.edu deferred:route 450" },
