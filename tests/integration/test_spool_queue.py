@@ -288,6 +288,14 @@ def test_a_claim_costs_the_same_with_100000_messages(one, edge):
     old = int(one.pg.query("""SELECT count(*) FILTER (WHERE picked.id::bigint < 50000) FROM generate_series(1, 400) AS n,
         LATERAL spool_pick('big.example', true, 1 + 0 * n, clock_timestamp()) AS picked(id)""")[0][0])
     assert 240 <= old < 400, "three quarters the oldest, the rest the newest, of a destination that gets one lease at a time, too"
+    # Somebody else has the first ones at both ends.
+    ends = " UNION ALL ".join(f"(SELECT id FROM spool_queue WHERE destination = 'big.example' ORDER BY due_at {way} LIMIT {most})" for way, most in (("", 15), ("DESC", 6)))
+    with subprocess.Popen([one.pg.bin + "/psql", "-XAtq", one.pg.conninfo], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        print(f"BEGIN; SELECT count(*) FROM (SELECT FROM spool_queue WHERE id IN ({ends}) FOR UPDATE) AS q;", file=holder.stdin, flush=True)
+        assert holder.stdout.readline() == "21\n"
+        picked = int(one.pg.query("SELECT count(*) FROM spool_pick('big.example', true, 20, clock_timestamp())")[0][0])
+        holder.stdin.close()
+    assert picked >= 18, "of those behind them"
     wait_until(lambda: (one.metric('weir_spool_messages{state="ready"}') or 0) > 1000, 20, "counted")
     began = time.monotonic()
     wait_until(lambda: len(listed(one, "--destination", "dead-*", "--limit", 5)) == 5, 60, "the answer to weirctl")

@@ -73,29 +73,44 @@ END $f$;
 
 -- Ids of one lane to be leased now: three quarters the oldest, the rest the newest, so that a backlog does not starve new mail. Of several sources each gives
 -- its first before any gives its second, so that who filled the lane delays himself; whose are left out is chance, as by age it would always be those who came last.
+-- For what others have locked just now something else is looked for, once.
 CREATE OR REPLACE FUNCTION spool_pick(lane_destination text, lane_scanned boolean, most integer, at_now timestamptz) RETURNS SETOF text
 LANGUAGE plpgsql AS $f$
 DECLARE
-    newest integer := floor(most * 0.25 + random());
+    newest integer;
     slots smallint[] := spool_slots(lane_destination, lane_scanned, greatest(4, 2 * most), at_now); -- a choice is enough
-    depth integer := ceil(2.0 * most / greatest(2, cardinality(slots)));
+    depth integer;
     oldest text[];
     others text[];
+    tried text[] := '{}';
+    wanted integer := most;
+    got integer;
 BEGIN
-    oldest := ARRAY(SELECT c.id FROM (SELECT h.id, h.due_at, row_number() OVER (PARTITION BY s.slot ORDER BY h.due_at) AS turn
-            FROM unnest(slots) AS s(slot) CROSS JOIN LATERAL (SELECT q.id, q.due_at FROM spool_queue q WHERE q.destination = lane_destination
-                AND q.scanned = lane_scanned AND q.slot = s.slot AND NOT q.held AND q.due_at <= at_now ORDER BY q.due_at LIMIT depth) AS h) AS c
-        ORDER BY c.turn, random() LIMIT most - newest);
-    IF newest > 0 THEN
-        others := ARRAY(SELECT c.id FROM (SELECT h.id, h.due_at, row_number() OVER (PARTITION BY s.slot ORDER BY h.due_at DESC) AS turn
+    FOR pass IN 1 .. 2 LOOP
+        newest := floor(wanted * 0.25 + random());
+        depth := ceil(2.0 * wanted / greatest(2, cardinality(slots)));
+        oldest := ARRAY(SELECT c.id FROM (SELECT h.id, h.due_at, row_number() OVER (PARTITION BY s.slot ORDER BY h.due_at) AS turn
                 FROM unnest(slots) AS s(slot) CROSS JOIN LATERAL (SELECT q.id, q.due_at FROM spool_queue q WHERE q.destination = lane_destination
-                    AND q.scanned = lane_scanned AND q.slot = s.slot AND NOT q.held AND q.due_at <= at_now ORDER BY q.due_at DESC LIMIT depth) AS h) AS c
-            WHERE c.id <> ALL (oldest) ORDER BY c.turn, c.due_at DESC LIMIT newest);
-    END IF;
-    -- Only now: a look must not keep others from what it does not take. OFFSET 0: so that each is found by its key; as a join, a plan may read the whole lane.
-    RETURN QUERY SELECT l.id FROM unnest(oldest || others) WITH ORDINALITY AS w(id, place) CROSS JOIN LATERAL (SELECT q.id FROM spool_queue q
-        WHERE q.id = w.id AND q.destination = lane_destination AND q.scanned = lane_scanned AND NOT q.held AND q.due_at <= at_now
-        OFFSET 0 FOR UPDATE SKIP LOCKED) AS l ORDER BY w.place;
+                    AND q.scanned = lane_scanned AND q.slot = s.slot AND NOT q.held AND q.due_at <= at_now AND q.id <> ALL (tried)
+                    ORDER BY q.due_at LIMIT depth) AS h) AS c
+            ORDER BY c.turn, random() LIMIT wanted - newest);
+        others := '{}';
+        IF newest > 0 THEN
+            others := ARRAY(SELECT c.id FROM (SELECT h.id, h.due_at, row_number() OVER (PARTITION BY s.slot ORDER BY h.due_at DESC) AS turn
+                    FROM unnest(slots) AS s(slot) CROSS JOIN LATERAL (SELECT q.id, q.due_at FROM spool_queue q WHERE q.destination = lane_destination
+                        AND q.scanned = lane_scanned AND q.slot = s.slot AND NOT q.held AND q.due_at <= at_now AND q.id <> ALL (tried)
+                        ORDER BY q.due_at DESC LIMIT depth) AS h) AS c
+                WHERE c.id <> ALL (oldest) ORDER BY c.turn, c.due_at DESC LIMIT newest);
+        END IF;
+        -- Only now: a look must not keep others from what it does not take. OFFSET 0: so that each is found by its key; as a join, a plan may read the whole lane.
+        RETURN QUERY SELECT l.id FROM unnest(oldest || others) WITH ORDINALITY AS w(id, place) CROSS JOIN LATERAL (SELECT q.id FROM spool_queue q
+            WHERE q.id = w.id AND q.destination = lane_destination AND q.scanned = lane_scanned AND NOT q.held AND q.due_at <= at_now
+            OFFSET 0 FOR UPDATE SKIP LOCKED) AS l ORDER BY w.place;
+        GET DIAGNOSTICS got = ROW_COUNT;
+        EXIT WHEN got = cardinality(oldest || others);
+        wanted := wanted - got; -- somebody else holds the rest
+        tried := tried || oldest || others;
+    END LOOP;
 END $f$;
 
 -- When this lane's turn comes again. OFFSET 0: so that it is looked up once.
@@ -146,6 +161,7 @@ DECLARE
     got_ids text[] := '{}';
     got_destinations text[] := '{}';
     picked text[];
+    soonest timestamptz;
     lanes integer;      -- whose turn has come, up to room
     share integer;
     attend_scanned timestamptz;
@@ -193,14 +209,18 @@ BEGIN
             SELECT count(*) FROM spool_queue q WHERE q.destination = lane.destination AND q.leased AND q.due_at > at_now)
             INTO free FROM (SELECT) AS one LEFT JOIN spool_destination d ON d.destination = lane.destination;
         picked := '{}';
+        soonest := at_now;
         IF free > 0 THEN
             picked := ARRAY(SELECT spool_pick(lane.destination, lane.scanned, least(free, share, room - cardinality(got_ids)), at_now));
+            IF picked = '{}' THEN -- all that was looked at is locked: who claims next would see the same
+                soonest := clock_timestamp() + interval '50 ms';
+            END IF;
             picked := ARRAY(SELECT l.id FROM spool_lease(picked, array_fill(lane.destination, ARRAY[cardinality(picked)]), who, at_now, lease,
                 retry_first, retry_most) AS l);
             got_ids := got_ids || picked;
             got_destinations := got_destinations || array_fill(lane.destination, ARRAY[cardinality(picked)]);
         END IF;
-        UPDATE spool_lane l SET turn_at = spool_next_turn(lane.destination, lane.scanned, free - cardinality(picked), at_now)
+        UPDATE spool_lane l SET turn_at = greatest(soonest, spool_next_turn(lane.destination, lane.scanned, free - cardinality(picked), at_now))
             WHERE l.destination = lane.destination AND l.scanned = lane.scanned;
     END LOOP;
     -- Nobody is told of what was only put in its turn again: lost with the database, it is done again.
