@@ -203,6 +203,9 @@ def test_the_web_sees_one_recipient_only(two, edge):
         may_not(f"SELECT * FROM {table}")
     may_not(f"SELECT quarantine_release('{spam}', '{{0}}', 'x', '', true)")
     may_not("SELECT web_grant('weir_web')")
+    for lock in ("pg_advisory_lock(1)", "pg_try_advisory_lock(1, 2)", "pg_advisory_xact_lock(1)", "pg_try_advisory_xact_lock_shared(1)", "lo_from_bytea(0, 'x')", "lo_create(0)"):
+        may_not(f"SELECT {lock}")  # what coordinators wait for is not its to hold
+    assert two.pg.query("SELECT count(*), bool_and(proacl::text LIKE '%weir=X/%') FROM pg_proc WHERE proname LIKE 'pg%advisory%' AND proacl::text NOT LIKE '{=X/%'") == [["21", "t"]]
     assert web(f"SELECT id, reason, score FROM web_quarantine_list('{BOB}', '', 10)") == [[spam, "spam", "6150"]]
     cursor, = web(f"SELECT cursor FROM web_quarantine_list('{ALICE}', '', 1)")
     assert web(f"SELECT id FROM web_quarantine_list('{ALICE}', '{cursor[0]}', 10)") == [[spam]]

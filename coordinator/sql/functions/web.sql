@@ -188,6 +188,19 @@ BEGIN
     FOR one IN SELECT p.oid::regprocedure AS name FROM pg_proc p WHERE p.prosecdef AND p.proname LIKE 'web\_%' AND p.pronamespace = current_schema()::regnamespace LOOP
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', one.name, role_name);
     END LOOP;
+    -- PostgreSQL lets everybody take advisory locks and make large objects. Keys of ours are no secret (pg_locks shows them), and who holds them stops mail.
+    FOR one IN SELECT p.oid::regprocedure AS name, w.proowner::regrole AS owner
+        FROM pg_proc p JOIN pg_proc w ON w.proname = 'web_grant' AND w.pronamespace = current_schema()::regnamespace
+        WHERE p.pronamespace = 'pg_catalog'::regnamespace AND (p.proname ~ '^pg_(try_)?advisory_' OR p.proname IN ('lo_creat', 'lo_create', 'lo_from_bytea', 'lo_import'))
+            AND (has_function_privilege('public', p.oid, 'EXECUTE') OR NOT has_function_privilege(w.proowner, p.oid, 'EXECUTE')) ORDER BY 1
+    LOOP
+        IF NOT (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = current_user) THEN
+            RAISE WARNING '% may take locks that coordinators wait for, as everybody may in this database: let a superuser say SELECT web_grant(''%'')', role_name, role_name;
+            EXIT;
+        END IF;
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %s', one.name, one.owner);
+        EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', one.name);
+    END LOOP;
 END $f$;
 
 REVOKE EXECUTE ON FUNCTION web_quarantine_list, web_quarantine_show, web_quarantine_body, web_quarantine_release, web_quarantine_delete, web_personal_list,
