@@ -89,7 +89,7 @@ void form_escape(struct text *out, const char *text)
 {
     struct text clean;
     text_init(&clean);
-    text_add_clean(&clean, text, strlen(text), SIZE_MAX);
+    text_add_shown(&clean, text, strlen(text), SIZE_MAX);
     for (const char *p = clean.data; *p != '\0'; p++) {
         switch (*p) {
         case '&':

@@ -14,7 +14,8 @@
 bool form_field(const char *bytes, size_t len, const char *name, char *out, size_t cap);
 /* The cookie `name` of a Cookie header. false: it is not there (out is ""), or does not fit. The first counts. */
 bool form_cookie(const char *header, const char *name, char *out, size_t cap);
-/* Appends text so that it means nothing in HTML, in an element or in a quoted attribute; what is no text (control characters, no UTF-8) becomes \xNN. */
+/* Appends text so that it means nothing in HTML, in an element or in a quoted attribute; what is no text (control characters, no UTF-8) becomes \xNN, and
+ * marks that change the direction of text are left out. */
 void form_escape(struct text *out, const char *text);
 /* Whether a request that changes something comes from a page of ours, as far as the browser says (Sec-Fetch-Site, else Origin and Host; each NULL when absent). */
 bool form_is_own(const char *fetch_site, const char *origin, const char *host);

@@ -77,7 +77,7 @@ END_TEST
 /* Nothing of what strangers wrote begins an element or ends an attribute, wherever the document has it. */
 START_TEST(test_pages_of_hostile_documents)
 {
-#define S(key) "\"" key "\": \"" "\\\"'><script>x</script>\\u0007" "\""
+#define S(key) "\"" key "\": \"" "\\\"'><script>x</script>\\u0007\\u202e" "\""
     const char *json = "{" S("time") "," S("database") ", \"epoch\": 1, \"policy\": {\"epoch\": 1," S("applied_at") "}, \"alerts\": [{" S("level") "," S("words") "}],"
                        "\"flow\": {\"fresh\": true, \"now\": {\"in\": 1.5}, \"hour\": {\"clean\": 3, \"bad\": 1}, \"minutes\": [{\"in\": 1}, {\"in\": 2}]},"
                        "\"nodes\": [{" S("name") "," S("role") "," S("state") "," S("drain_step") "," S("version") ", \"drain\": true}, 7, null],"
@@ -86,7 +86,7 @@ START_TEST(test_pages_of_hostile_documents)
                        "\"stopped\": [{" S("subject") "," S("reason") "," S("state") "}], \"overrides\": [{\"id\": 4," S("kind") "," S("subject") "," S("requested_by") "," S("reason") "}],"
                        "\"actions\": [{" S("at") "," S("who") "," S("action") "," S("target") "," S("reason") "}]}";
     const char *entries = "[{" S("id") "," S("state") "," S("sender") "," S("destination") "," S("arrived_at") "," S("reply") ", \"recipients\": [\"<script>\", 7]}, null]";
-    const char *evil = "\"'><script>x</script>\a";
+    const char *evil = "\"'><script>x</script>\a\xe2\x80\xae";
     json_error_t why;
     json_t *doc = json_loads(json, 0, &why), *list = json_loads(entries, 0, &why), *nothing = json_object();
     struct page_who who = { .cluster = evil, .coordinator = evil, .operator = evil, .csrf = "00", .database = false };
@@ -113,6 +113,7 @@ START_TEST(test_pages_of_hostile_documents)
         default: who.operator = NULL; page_overview(&out, &who, doc, "00");
         }
         ck_assert_ptr_null(strstr(out.data, "<script>"));
+        ck_assert_msg(strstr(out.data, "\xe2\x80\xae") == NULL, "nothing turns the direction of what stands behind it");
         ck_assert_ptr_null(strchr(out.data, '\a'));
         ck_assert_msg(strstr(out.data, "\"'>") == NULL, "page %d", page);
         ck_assert_ptr_nonnull(strstr(out.data, "&lt;script&gt;"));
