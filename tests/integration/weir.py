@@ -82,7 +82,7 @@ def free_base_port():
         try:
             base = BasePort(seedless.randrange(10000, max(first_ephemeral, 12000) - 500, 500))
             with contextlib.ExitStack() as held:
-                for offset in (10, 11, 12, 13, 20, 21, 22, 23, 30, 31, 32, 33, 201, 202, 203, 204, 310, 311, 312, 320, 321, 322, 390, 391, 392, 400):
+                for offset in (10, 11, 12, 13, 20, 21, 22, 23, 30, 31, 32, 33, 201, 202, 203, 204, 310, 311, 312, 320, 321, 322, 394, 395, 396, 400):
                     sock = held.enter_context(socket.socket())
                     sock.bind(("127.0.0.1", base + offset))
             return base
