@@ -13,7 +13,11 @@ static void add_row(struct table *table, const json_t *one)
     bool keyless = json_is_false(json_object_get(one, "key"));
     snprintf(sessions, sizeof sessions, "%lld", (long long)json_integer_value(json_object_get(one, "sessions")));
     table_add(table, view_word(one, "name"));
-    table_add(table, keyless && usable ? "no key counts" : waits && usable ? "active, a password waits" : waits ? "waits for another operator" : usable ? "active" : "never approved");
+    table_add(table, keyless && usable ? "no key counts"
+                     : waits && usable ? "active, a password waits"
+                     : waits           ? "waits for another operator"
+                     : usable          ? "active"
+                                       : "never approved");
     table_add(table, view_time(when, view_word(one, "password_at")));
     table_add(table, view_time(when, view_word(one, "last_used_at")));
     table_add(table, sessions);

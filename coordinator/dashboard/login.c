@@ -137,7 +137,7 @@ void login_begin(struct visit *visit)
 {
     struct dashboard *dashboard = visit->dashboard;
     const struct auth_settings *limits = dashboard->options.auth_settings;
-    char password[FORM_FIELD_MAX], by_name[24], by_client[24], span[32];
+    char password[FORM_FIELD_MAX], by_name[24], by_client[24], span[32], place_span[32];
     size_t len;
     const char *body = visit_body(visit, &len);
     /* A name that is none is looked for all the same: it takes as long as any. */
@@ -150,9 +150,11 @@ void login_begin(struct visit *visit)
     snprintf(by_name, sizeof by_name, "%llu", (unsigned long long)limits->auth_account_failures);
     snprintf(by_client, sizeof by_client, "%llu", (unsigned long long)limits->auth_client_failures);
     snprintf(span, sizeof span, "%llu ms", (unsigned long long)limits->auth_failure_window);
-    const char *values[] = { visit->name, visit->client, by_name, by_client, span };
+    snprintf(place_span, sizeof place_span, "%llu ms", (unsigned long long)limits->auth_place_memory);
+    const char *values[] = { visit->name, visit->client, by_name, by_client, span, place_span };
     struct db_unit *unit = db_begin(dashboard->options.desk, on_begin_done, visit);
-    db_query(unit, "SELECT guess, limited, hash FROM operator_begin($1, $2, $3, $4, $5::interval)", 5, values, on_begun);
+    db_query(unit, "SELECT guess, limited, hash FROM operator_begin($1, $2, $3, $4, $5::interval, $6::interval)", 6,
+             values, on_begun);
     db_commit(unit);
 }
 

@@ -32,6 +32,15 @@ CREATE TABLE operator_guess (
 CREATE INDEX operator_guess_name ON operator_guess (name, at);
 CREATE INDEX operator_guess_client ON operator_guess (client, at);
 
+-- As auth_place: from where an operator logged in. Guesses from there are counted apart, so strangers keep nobody out.
+CREATE TABLE operator_place (
+    name text NOT NULL REFERENCES operator (name) ON DELETE CASCADE,
+    client text NOT NULL,
+    at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (name, client)
+);
+CREATE INDEX operator_place_at ON operator_place (at);
+
 -- What all nodes had counted at that moment.
 CREATE TABLE dashboard_sample (
     at timestamptz PRIMARY KEY DEFAULT clock_timestamp(),

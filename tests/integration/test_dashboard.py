@@ -187,6 +187,15 @@ def test_guesses_are_limited_and_an_unknown_name_is_no_different(c):
     assert c.pg.query("SELECT client FROM operator_session WHERE name = 'bert' ORDER BY began_at DESC LIMIT 1") == [["127.0.0.1"]], "no proxy: nobody's word for it"
     c.pg.query("INSERT INTO operator_session (digest, name, client, used_at) SELECT 'old ' || n, 'bert', 'x', now() - interval '1 minute' FROM generate_series(1, 30) AS n")
     assert web.log_in("bert") == 303 and c.pg.query("SELECT count(*) FROM operator_session WHERE name = 'bert'") == [["20"]] and web.get("/spool")[0] == 200
+    # From where an operator logged in he is counted apart: strangers who guess keep him out nowhere but where he never was.
+    def guess(client, password="wrong"):
+        return Web(c, "coordinator-2").log_in("bert", password, X_Forwarded_For=client)
+    operator(c, "passwd", "bert", who="bert")
+    assert guess("192.0.2.20", PASSWORD) == 303 and [guess(f"192.0.2.{n}") for n in range(60, 67)] == [403] * 6 + [429]
+    assert guess("192.0.2.67", PASSWORD) == 429 and guess("192.0.2.20", PASSWORD) == 303
+    assert [guess("192.0.2.20") for _ in range(7)] == [403] * 6 + [429], "nor does he guess for ever"
+    operator(c, "passwd", "bert", who="bert")
+    assert c.pg.query("SELECT count(*) FROM operator_place WHERE name = 'bert'") == [["0"]]
 
 
 @pytest.mark.sanitized

@@ -38,6 +38,7 @@ BEGIN
     END IF;
     DELETE FROM operator_session WHERE name = target;
     DELETE FROM operator_guess WHERE name = target;
+    DELETE FROM operator_place WHERE name = target;
     INSERT INTO audit_action (who, action, target, detail) VALUES (requester, act, target, jsonb_strip_nulls(jsonb_build_object('override', agreed)));
     RETURN (0, NULL, admin_operator(target))::admin_answer;
 END $f$;
@@ -75,17 +76,29 @@ BEGIN
     RETURN (0, NULL, body)::admin_answer;
 END $f$;
 
+-- It has one parameter more.
+DROP FUNCTION IF EXISTS operator_begin(text, text, integer, integer, interval);
+
 -- Begins to check a password. limited: there were too many wrong ones for this name, or from this client: those under way count, so any number at once cannot pass
--- together. hash: NULL where nobody of that name may log in.
-CREATE OR REPLACE FUNCTION operator_begin(who text, whence text, name_most integer, client_most integer, span interval, OUT guess bigint, OUT limited boolean, OUT hash text)
+-- together. Each client that the name logged in from is counted apart (auth.sql does so, too): nobody keeps an operator out by guessing from elsewhere.
+-- hash: NULL where nobody of that name may log in.
+CREATE OR REPLACE FUNCTION operator_begin(who text, whence text, name_most integer, client_most integer, span interval, place_span interval,
+    OUT guess bigint, OUT limited boolean, OUT hash text)
 LANGUAGE plpgsql AS $f$
 DECLARE
-    since CONSTANT timestamptz := clock_timestamp() - span;
+    moment CONSTANT timestamptz := clock_timestamp();
+    since CONSTANT timestamptz := moment - span;
+    places CONSTANT timestamptz := moment - place_span;
+    is_place boolean;
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('weir operator'), hashtext(who));
     PERFORM pg_advisory_xact_lock(hashtext('weir operator client'), hashtext(whence));
     DELETE FROM operator_guess WHERE number IN (SELECT g.number FROM operator_guess AS g WHERE g.at < since ORDER BY g.number LIMIT 20 FOR UPDATE SKIP LOCKED);
-    limited := (SELECT count(*) FROM operator_guess AS g WHERE g.name = who AND g.at >= since) >= name_most
+    DELETE FROM operator_place AS d USING (SELECT p.name, p.client FROM operator_place AS p WHERE p.at < places ORDER BY p.at LIMIT 20 FOR UPDATE SKIP LOCKED) AS old
+        WHERE d.name = old.name AND d.client = old.client;
+    is_place := EXISTS (SELECT FROM operator_place AS p WHERE p.name = who AND p.client = whence AND p.at >= places);
+    limited := (SELECT count(*) FROM operator_guess AS g WHERE g.name = who AND g.at >= since AND CASE WHEN is_place THEN g.client = whence
+            ELSE NOT EXISTS (SELECT FROM operator_place AS p WHERE p.name = g.name AND p.client = g.client AND p.at >= places) END) >= name_most
         OR (SELECT count(*) FROM operator_guess AS g WHERE g.client = whence AND g.at >= since) >= client_most;
     IF NOT limited THEN
         INSERT INTO operator_guess (name, client) VALUES (who, whence) RETURNING number INTO guess;
@@ -104,6 +117,7 @@ BEGIN
         RETURN false;
     END IF;
     DELETE FROM operator_guess WHERE number = guess;
+    INSERT INTO operator_place (name, client) VALUES (who, whence) ON CONFLICT (name, client) DO UPDATE SET at = clock_timestamp();
     DELETE FROM operator_session WHERE digest IN (SELECT s.digest FROM operator_session AS s WHERE s.name = who ORDER BY s.used_at DESC OFFSET 19);
     INSERT INTO operator_session (digest, name, client) VALUES (a_digest, who, whence);
     INSERT INTO audit_action (who, action, target, detail) VALUES (who, 'operator login', 'dashboard', jsonb_build_object('client', whence));
