@@ -60,6 +60,28 @@ void transaction_quarantine(struct transaction *tx, struct entry *entry, Weir__Q
     entry->quarantine = reason;
 }
 
+bool transaction_drop_refused(struct transaction *tx, struct outcome *outcome)
+{
+    bool stopped = false, taken = false;
+    unsigned dropped = 0;
+    const char *why = "route";
+    for (unsigned i = 0; i < tx->replied; i++) {
+        const struct entry *entry = &tx->entries[i];
+        bool kept = entry->quarantine != WEIR__QUARANTINE__QUARANTINE_NOT;
+        stopped |= kept || entry->discard_why != NULL;
+        taken |= entry->leg != NULL && entry->leg->hop.port != 0 && !kept;
+        why = entry->discard_why != NULL ? entry->discard_why : why;
+    }
+    for (unsigned i = 0; i < tx->replied; i++) {
+        struct entry *entry = &tx->entries[i];
+        if (entry->leg == NULL || entry->leg->hop.port != 0 || (entry->quarantine == WEIR__QUARANTINE__QUARANTINE_NOT && (taken || !stopped)))
+            continue;
+        transaction_discard(tx, entry, "route");
+        dropped++;
+    }
+    return transaction_is_left(tx, dropped, why, outcome);
+}
+
 void transaction_recipients_free(Weir__SpoolRecipients *list)
 {
     for (size_t i = 0; i < list->n_recipients; i++) {

@@ -399,6 +399,11 @@ void transaction_deliver(struct transaction *tx)
 
 void transaction_hand_over(struct transaction *tx)
 {
+    struct outcome outcome;
+    if (!transaction_drop_refused(tx, &outcome)) {
+        transaction_finish(tx, &outcome);
+        return;
+    }
     if (!tx->spool && tx->kept > 0)
         transaction_leave_hops(tx);
     if (tx->spool)
@@ -413,7 +418,7 @@ static void hand_over_unscanned(struct transaction *tx)
     struct outcome outcome;
     scan_result_free(&tx->verdict);
     tx->unscanned = true;
-    if (transaction_apply_personal(tx, &outcome))
+    if (transaction_apply_personal(tx, &outcome) && transaction_drop_refused(tx, &outcome))
         transaction_spool(tx);
     else
         transaction_finish(tx, &outcome);

@@ -177,6 +177,9 @@ void transaction_recipients_free(Weir__SpoolRecipients *list);
 
 /* The copy of an accepted recipient is for the quarantine: before transaction_hand_over(). Who is discarded by route stays so. */
 void transaction_quarantine(struct transaction *tx, struct entry *entry, Weir__Quarantine reason);
+/* Whom the policy refuses on a list is left out where his copy would be kept, or all others' are kept or dropped: its only course is a report, to a sender who
+ * may well be forged. false: nobody is left, and the whole has an outcome. */
+bool transaction_drop_refused(struct transaction *tx, struct outcome *outcome);
 
 /* With a clean verdict, with scanning turned off by name, or `unscanned`. */
 void transaction_spool(struct transaction *tx);
