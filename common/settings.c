@@ -95,7 +95,7 @@ static const struct config_key coordinator_keys[] = {
     SIZE(learn_message_size, "1MiB", KIB, 4 * MIB, "a larger message teaches the spam engine nothing"),
     UINT(learn_user_daily, "50", 1, 1000000, "messages that one user may teach the spam engine of in a day; operators as many as they like"),
     UINT(learn_user_score, "10", 0, 60, "one user alone moves no score by more points, whatever he teaches; from the next model on"),
-    UINT(learn_messages, "20000", 100, 60000, "messages that the spam engine has learned of; over it the oldest are forgotten"),
+    UINT(learn_messages, "20000", 100, 60000, "messages that the spam engine has learned of; over it the oldest are forgotten, but for operators' newest, whose half it is"),
     DURATION(learn_interval, "10s", 100 * MS, HOURS, "a new model of what was learned is made at most so often"),
     UINT(learn_refuse, "5", 0, 100, "percent of the ham that operators taught it that a new model may call spam; over it it is refused, and the old one stays"),
     UINT(spool_max_messages, "1000000", 1, NO_LIMIT, "messages in the spool; over it stores are refused: 452 4.3.1"),

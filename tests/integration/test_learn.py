@@ -147,6 +147,8 @@ def test_users_are_bounded_and_contradictions_cancel(site, tmp_path):
     assert put(site, "spam", "alice@example.edu", "both") == "queued"
     assert put(site, "spam", "alice@example.edu", "both") == "known"
     assert put(site, "ham", "bob@example.edu", "both") == "queued"
+    assert site.query("BEGIN; INSERT INTO policy (epoch, applied_by) SELECT coalesce(max(epoch), 0) + 1, 'test' FROM policy;"
+                      " INSERT INTO policy_file SELECT max(epoch), 'recipient_delimiter', E'# tags\n-_\n' FROM policy; SELECT learn_person('a_b-c+d@example.edu'); ROLLBACK") == [["a@example.edu"]]
     learned(site)
     assert set(states(site, "both").values()) == {"conflict"}, "neither counts"
     assert put(site, "ham", "Dean", "both", personal=False) == "queued"

@@ -249,6 +249,7 @@ END $f$;
 -- Takes back one word, or all of one person: as if it had never been said.
 CREATE OR REPLACE FUNCTION admin_learn_undo(requester text, wanted text, by_whom text) RETURNS admin_answer LANGUAGE plpgsql AS $f$
 DECLARE
+    whose CONSTANT text[] := CASE WHEN by_whom = '' THEN '{}' ELSE ARRAY[lower(by_whom), learn_person(by_whom)] END;
     digests bytea[];
     amount integer;
     one bytea;
@@ -259,12 +260,12 @@ BEGIN
     END IF;
     PERFORM FROM learn_control FOR UPDATE;
     WITH chosen AS (
-        SELECT e.id, e.state FROM learn_event e WHERE e.state <> 'undone' AND (e.id = nullif(wanted, '')::bigint OR by_whom <> '' AND lower(e.who) IN (lower(by_whom), learn_person(by_whom)))
+        SELECT e.id, e.state FROM learn_event e WHERE e.state <> 'undone' AND (e.id = nullif(wanted, '')::bigint OR lower(e.who) = ANY (whose))
     ), undone AS (
         UPDATE learn_event e SET state = 'undone', undone_at = clock_timestamp(), undone_by = requester FROM chosen c WHERE e.id = c.id RETURNING e.digest, c.state AS was
     )
     SELECT array_agg(DISTINCT u.digest), count(*), bool_or(u.was = 'counted') INTO digests, amount, ceased FROM undone u;
-    DELETE FROM learn_queue q WHERE q.state IN ('waiting', 'given') AND q.kind <> 'score' AND (q.id = nullif(wanted, '')::bigint OR by_whom <> '' AND lower(q.who) IN (lower(by_whom), learn_person(by_whom)));
+    DELETE FROM learn_queue q WHERE q.state IN ('waiting', 'given') AND q.kind <> 'score' AND (q.id = nullif(wanted, '')::bigint OR lower(q.who) = ANY (whose));
     IF amount = 0 AND NOT FOUND THEN
         RETURN (65, CASE WHEN wanted <> '' THEN format('nothing that counts was learned under %s', wanted) ELSE format('nothing that counts was learned of %s', by_whom) END, NULL)::admin_answer;
     END IF;
@@ -280,10 +281,10 @@ CREATE OR REPLACE FUNCTION admin_learn_list(by_whom text, most integer) RETURNS 
     SELECT 0, NULL, coalesce(json_agg(l), '[]') FROM (
         SELECT q.id AS number, q.at AS at, q.who, q.kind AS label, q.source, q.origin, coalesce(e.state, q.state) AS state,
             coalesce(e.undone_by, '') AS undone_by, CASE WHEN q.state = 'failed' THEN coalesce(q.result->>'why', '') ELSE '' END AS why
-        FROM learn_queue q LEFT JOIN learn_event e USING (id) WHERE q.kind <> 'score' AND (by_whom = '' OR lower(q.who) IN (lower(by_whom), learn_person(by_whom)))
+        FROM learn_queue q LEFT JOIN learn_event e USING (id) WHERE q.kind <> 'score' AND (by_whom = '' OR lower(q.who) IN (SELECT lower(by_whom) UNION SELECT learn_person(by_whom)))
         UNION ALL
         SELECT e.id, e.at, e.who, e.label, e.source, e.origin, e.state, e.undone_by, ''
-        FROM learn_event e WHERE NOT EXISTS (SELECT FROM learn_queue q WHERE q.id = e.id) AND (by_whom = '' OR lower(e.who) IN (lower(by_whom), learn_person(by_whom)))
+        FROM learn_event e WHERE NOT EXISTS (SELECT FROM learn_queue q WHERE q.id = e.id) AND (by_whom = '' OR lower(e.who) IN (SELECT lower(by_whom) UNION SELECT learn_person(by_whom)))
         ORDER BY number DESC LIMIT most) AS l
 $f$;
 
