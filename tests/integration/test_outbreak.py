@@ -171,6 +171,21 @@ def test_operators_decide(site):
     assert all(words in acts for words in ("outbreak suspect", "outbreak release", "our own installer", "outbreak drop", "stolen passwords"))
 
 
+@pytest.mark.parametrize("one_is, other_is, same", [
+    ("network('2001:db8:1:2::1')", "network('2001:db8:1:3::1')", "t"),
+    ("network('2001:db8:1::1')", "network('2001:db8:2::1')", "f"),
+    ("network('192.0.2.1')", "network('192.0.3.1')", "f"),
+    ("sender('u+1@shop.example')", "sender('U+2@shop.example')", "t"),
+    ("sender('bounce-17=a@shop.example')", "sender('bounce-18=b@shop.example')", "f"),  # 17 and 18 may be names
+    ("sender('bounce-20261=a.b@shop.example')", "sender('bounce-20262=c@shop.example')", "t"),
+    ("sender('prvs=123a=bob@x.example')", "sender('prvs=456b=bob@x.example')", "t"),
+    ("sender('prvs=123a=bob@x.example')", "sender('prvs=456b=eve@x.example')", "f"),
+    ("sender('bob@12345.example')", "sender('bob@54321.example')", "f"),
+])
+def test_who_is_counted_once(site, one_is, other_is, same):
+    assert one(site, f"SELECT outbreak_{one_is} = outbreak_{other_is}") == same
+
+
 def test_of_two_attachments_each_holds_and_any_is_dropped(site):
     first, second, third = sorted((Program() for _ in range(3)), key=lambda one: one.hash)
     held = []

@@ -4,10 +4,15 @@
 
 CREATE OR REPLACE FUNCTION outbreak_network(client text) RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS $f$
 BEGIN
-    RETURN hashtextextended(host(network(set_masklen(client::inet, CASE WHEN family(client::inet) = 4 THEN 24 ELSE 64 END))), 0);
+    RETURN hashtextextended(host(network(set_masklen(client::inet, CASE WHEN family(client::inet) = 4 THEN 24 ELSE 48 END))), 0);
 EXCEPTION WHEN data_exception THEN
     RETURN hashtextextended(client, 0);
 END $f$;
+
+-- Names that one sender makes of his own, for each message another, are one: what stands behind + or =, and long numbers.
+CREATE OR REPLACE FUNCTION outbreak_sender(sender text) RETURNS bigint LANGUAGE sql IMMUTABLE AS $f$
+    SELECT hashtextextended(regexp_replace(regexp_replace(regexp_replace(lower(sender), '^prvs=[^=@]*=', ''), '[+=][^@]*', ''), '[0-9]{4,}(?=[^@]*@)', '', 'g'), 0)
+$f$;
 
 -- Senders and networks that are to be remembered of an attachment; no more than are needed. Returns whether these are enough.
 CREATE OR REPLACE FUNCTION outbreak_sighted(k jsonb, a_hash bytea, senders text[], clients text[]) RETURNS boolean LANGUAGE plpgsql AS $f$
@@ -20,7 +25,7 @@ DECLARE
 BEGIN
     FOREACH whose IN ARRAY '{f,t}'::boolean[] LOOP
         INSERT INTO outbreak_sight AS s (hash, network, who, at)
-            SELECT a_hash, whose, n.who, moment FROM (SELECT DISTINCT CASE WHEN whose THEN outbreak_network(u.client) ELSE hashtextextended(lower(u.sender), 0) END AS who
+            SELECT a_hash, whose, n.who, moment FROM (SELECT DISTINCT CASE WHEN whose THEN outbreak_network(u.client) ELSE outbreak_sender(u.sender) END AS who
                 FROM unnest(senders, clients) AS u(sender, client)) AS n
             WHERE (SELECT count(*) FROM outbreak_sight o WHERE o.hash = a_hash AND o.network = whose AND o.at > begins)
                 < (k->>CASE WHEN whose THEN 'prefixes' ELSE 'senders' END)::integer ORDER BY n.who
