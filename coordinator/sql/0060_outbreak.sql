@@ -35,7 +35,7 @@ CREATE TABLE outbreak_message (
     held_at timestamptz NOT NULL,
     until timestamptz NOT NULL,
     signatures text NOT NULL,           -- the version of the set that found it clean last
-    looked text NOT NULL DEFAULT '',    -- all that scanners had when it was last sent to be scanned again
+    looked text NOT NULL DEFAULT '',    -- what half of the scanners had when it was last sent to be scanned again
     looks integer NOT NULL DEFAULT 0,   -- how often that was
     PRIMARY KEY (id, hash)
 );

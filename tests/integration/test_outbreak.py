@@ -139,6 +139,15 @@ def test_new_signatures_look_at_what_waits_at_once(site):
     assert "64 hexadecimal digits" in site.weirctl("hunt", "nonsense", check=False).stderr
 
 
+@pytest.mark.parametrize("stale, new, common", [(1, 2, "{new}"), (1, 1, "{new,stale}"), (2, 1, "{stale}")])
+def test_one_scanner_that_stays_behind_stops_nothing(site, stale, new, common):
+    assert one(site, f"""BEGIN; INSERT INTO node_process SELECT (jsonb_populate_record(p, jsonb_build_object('boot', n, 'seen_at', clock_timestamp(), 'signatures',
+            CASE WHEN n > {stale} THEN 'new' ELSE 'stale' END))).* FROM node_process p, generate_series(1, {stale + new}) AS n
+            WHERE p.ctid = (SELECT t.ctid FROM node_process t WHERE t.node = 'scanner-1' AND t.state = 'active' LIMIT 1);
+        UPDATE node_process SET state = 'ended' WHERE node = 'scanner-1' AND boot > {stale + new};
+        SELECT common FROM outbreak_sets(); ROLLBACK""") == common
+
+
 def test_what_a_job_held_is_known_as_held(site):
     program = Program()
     for number in (120, 121):

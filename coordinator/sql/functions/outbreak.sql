@@ -109,19 +109,22 @@ BEGIN
             GROUP BY u.number) AS q ORDER BY q.place;
 END $f$;
 
--- What scanners that work have now, as they tell.
-CREATE OR REPLACE FUNCTION outbreak_sets() RETURNS text[] LANGUAGE sql STABLE AS $f$
-    SELECT ARRAY(SELECT DISTINCT p.signatures FROM node n JOIN node_process p ON p.node = n.name
-        WHERE n.role = 'scanner' AND NOT n.lost AND p.state = 'active' AND p.seen_at > clock_timestamp() - interval '10 seconds' AND p.signatures <> '' ORDER BY 1)
+-- What scanners that work have now, as they tell. common: what at least half of them have.
+CREATE OR REPLACE FUNCTION outbreak_sets(OUT sets text[], OUT common text[]) LANGUAGE sql STABLE AS $f$
+    SELECT coalesce(array_agg(n.signatures ORDER BY n.signatures), '{}'), coalesce(array_agg(n.signatures ORDER BY n.signatures) FILTER (WHERE 2 * n.amount >= n.total), '{}')
+    FROM (SELECT p.signatures, count(*) AS amount, sum(count(*)) OVER () AS total FROM node n JOIN node_process p ON p.node = n.name
+        WHERE n.role = 'scanner' AND NOT n.lost AND p.state = 'active' AND p.seen_at > clock_timestamp() - interval '10 seconds' AND p.signatures <> '' GROUP BY p.signatures) AS n
 $f$;
 
--- One turn of the leader, for so many messages at most: those whose time is over are released, to be scanned again and delivered; those that scanners had signatures
--- for that none of them has any more are scanned again; those that an operator dropped are deleted. As copies leave the quarantine once, each is done once.
+-- One turn of the leader, for so many messages at most: those whose time is over are released, to be scanned again and delivered; those that were not seen with
+-- signatures that half of the scanners have are scanned again; those that an operator dropped are deleted. As copies leave the quarantine once, each is done once.
 CREATE OR REPLACE FUNCTION outbreak_turn(k jsonb, most integer, OUT released bigint, OUT looked bigint, OUT dropped bigint, OUT active bigint, OUT more boolean) LANGUAGE plpgsql AS $f$
 DECLARE
     moment CONSTANT timestamptz := clock_timestamp();
-    sets CONSTANT text[] := outbreak_sets();
-    all_sets CONSTANT text := array_to_string(sets, E'\n');
+    now_have CONSTANT record := outbreak_sets();
+    -- One scanner that stays behind keeps nothing from being looked at with what the others have.
+    news CONSTANT text[] := CASE WHEN now_have.common <> '{}' THEN now_have.common ELSE now_have.sets END;
+    all_news CONSTANT text := array_to_string(news, E'\n');
     one record;
     amount integer := 0;
 BEGIN
@@ -138,7 +141,8 @@ BEGIN
                 (array_agg(h.who) FILTER (WHERE o.held_at <= h.dropped_at))[1] AS who, (array_agg(h.why) FILTER (WHERE o.held_at <= h.dropped_at))[1] AS why
             FROM outbreak_message o LEFT JOIN outbreak_hash h ON h.hash = o.hash WHERE o.id = c.id) AS m
         WHERE m.dropped OR m.good OR k->>'mode' <> 'hold' OR coalesce(m.until, c.kept_at + (k->>'hold')::interval) <= moment
-            OR sets <> '{}' AND m.signatures <> ALL (sets) AND m.looked <> all_sets
+            OR news <> '{}' AND m.looked <> all_news
+                AND CASE WHEN now_have.common <> '{}' THEN m.signatures <> ANY (news) ELSE m.signatures <> ALL (news) END
         ORDER BY c.id LIMIT most
     LOOP
         amount := amount + 1;
@@ -147,7 +151,7 @@ BEGIN
         ELSIF one.what = 'release' THEN
             released := released + quarantine_release(one.id, one.numbers, 'outbreak', 'outbreak: its time is over', false);
         ELSE
-            UPDATE outbreak_message m SET looked = all_sets, looks = m.looks + 1 WHERE m.id = one.id;
+            UPDATE outbreak_message m SET looked = all_news, looks = m.looks + 1 WHERE m.id = one.id;
             looked := looked + quarantine_release(one.id, one.numbers, 'outbreak', 'outbreak: scanned with new signatures', false);
         END IF;
     END LOOP;
