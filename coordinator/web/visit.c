@@ -120,7 +120,7 @@ static void finish_later(struct visit *visit, enum db_outcome outcome, const str
         return;
     }
     if (outcome == DB_FAILED)
-        log_write(LOG_ERR, "database: %s %s", error->sqlstate, error->why.text);
+        log_write(db_error_is_conflict(error) ? LOG_INFO : LOG_ERR, "database: %s %s", error->sqlstate, error->why.text);
     text_reset(&visit->page);
     page_words(&visit->page, &page, "Not now", "Your quarantine cannot be had at the moment. Please try again in a while.");
     finish(visit, 503);

@@ -257,7 +257,7 @@ static void make_database(struct web *web)
     struct db_options options = {
         .conninfo = web->config->conninfo,
         .application_name = application,
-        .setup = "SET jit = off; SET statement_timeout = 9000; SET lock_timeout = 5000;",
+        .setup = "SET jit = off; SET statement_timeout = 9000; SET lock_timeout = 500;",
         .identity = "SELECT web_identity() AS cluster_identity",
         .lineage = &web->lineage,
         .metrics = &web->metrics,

@@ -15,7 +15,7 @@ import urllib.parse
 import pytest
 
 from chromium import Browser, needs_chromium
-from coordinators import BIN, PATIENCE, Coordinators, hold_port, wait_until
+from coordinators import BIN, PATIENCE, Coordinators, hold_port, locked, wait_until
 from spooling import BODY, Edge, new_id
 from test_quarantine import SETS, SPAM, conserved
 from test_spool_conversations import empty
@@ -335,6 +335,9 @@ def test_pages(two, edge, web):
     assert "administrator" in web.post(f"/m/{virus}", "release", text.replace(form, re.search(r'value="(\w{64})"', web.get(f"/m/{virus}")[1])[1]))[1] and edge.claim() == []
     status, done = web.post(f"/m/{spam}", "safe")
     assert status == 200 and "delivered to you" in done
+    with locked(two, "SELECT FROM quarantine_copy FOR UPDATE"):
+        status, said = web.post(f"/m/{spam}", "release", text)
+        assert status == 503 and "try again" in said and web.get(f"/m/{spam}")[0] == 200
     status, done = web.post(f"/m/{spam}", "release", text)
     assert status == 200 and "on its way" in done
     lease, = edge.claim()
