@@ -22,7 +22,8 @@
 #include "proto/wire.h"
 
 #define LOOK_MS 2000
-#define MOST    50 /* letters of one look */
+#define MOST    50   /* letters of one look */
+#define TIDIED  5000 /* and rows that are over */
 
 struct due {
     char *slot, *upto;            /* of a digest; NULL: it is an answer */
@@ -447,15 +448,16 @@ static void look(struct digest *digest)
         wait_for_policy(digest);
         return;
     }
-    char most[16];
+    char most[16], tidied[16];
     snprintf(most, sizeof most, "%d", MOST);
-    const char *const values[] = { digest->times, digest->options.settings->digest_timezone, digest->after, most };
+    snprintf(tidied, sizeof tidied, "%d", TIDIED);
+    const char *const values[] = { digest->times, digest->options.settings->digest_timezone, digest->after, most, tidied };
     struct db_unit *unit = db_begin(digest->options.db, on_look_done, digest);
     digest->busy = true;
     digest->trouble = false;
     db_query(unit, "SELECT slot, at, recipient, address, destination FROM digest_due($1::text[], $2, $3, $4::integer)", 4, values, on_due);
     db_query(unit, "SELECT number, recipient, address, destination, command, outcome FROM answer_due($1::integer)", 1, values + 3, on_answers);
-    db_query(unit, "SELECT digest_tidy('30 days', $1::integer)", 1, values + 3, NULL);
+    db_query(unit, "SELECT digest_tidy('30 days', $1::integer)", 1, values + 4, NULL);
     db_commit(unit);
 }
 

@@ -34,5 +34,13 @@ CREATE TABLE web_answer (
     asked_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
+-- Who was answered in the last hour, however that answer went.
+CREATE TABLE web_answered (
+    recipient text COLLATE "C" NOT NULL,
+    at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX web_answered_recipient ON web_answered (recipient, at);
+CREATE INDEX web_answered_at ON web_answered (at);
+
 -- It tells one thing more.
 DROP FUNCTION IF EXISTS web_quarantine_show;

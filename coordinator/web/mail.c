@@ -86,7 +86,8 @@ static void on_obeyed_done(void *arg, enum db_outcome outcome, const struct db_e
     if (outcome == DB_FAILED)
         log_write(LOG_ERR, "command: %s %s", error->sqlstate, error->why.text);
     bool busy = outcome == DB_OK && strcmp(s->outcome, "busy") == 0;
-    count(s, outcome != DB_OK ? "failed" : strcmp(s->outcome, "unknown") == 0 ? "unknown" : busy ? "busy" : "obeyed");
+    bool told = strcmp(s->outcome, "unknown") == 0 || strcmp(s->outcome, "silent") == 0;
+    count(s, outcome != DB_OK ? "failed" : told || busy ? s->outcome : "obeyed");
     if (s->conn == NULL) {
         session_free(s);
         return;

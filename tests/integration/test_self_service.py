@@ -57,7 +57,7 @@ def two(tmp_path_factory):
 def edge(two):
     for name in two.names:
         wait_until(lambda n=name: two.http("/readyz", n)[0] == 200, 30, f"{name} is ready")
-    two.pg.query("TRUNCATE quarantine_message, quarantine_copy, quarantine_usage, personal_list, digest, web_token, web_answer, learn_queue CASCADE")
+    two.pg.query("TRUNCATE quarantine_message, quarantine_copy, quarantine_usage, personal_list, digest, web_token, web_answer, web_answered, learn_queue CASCADE")
     empty(two)
     node = two.node("edge-1", "edge")
     assert node.hello() is not None
@@ -489,6 +489,11 @@ def test_commands_by_mail(two, edge, web):
     web.mail(f"commands+{bank}", "release")
     web.mail(f"commands+{found[BOB][1][0]}", "delete")
     assert two.pg.query("SELECT count(*) FROM web_answer") == [["0"]] and edge.claim() == []
+    two.pg.query(f"INSERT INTO web_answered SELECT '{ALICE}' FROM generate_series(1, 60 - (SELECT count(*) FROM web_answered WHERE recipient = '{ALICE}'))")
+    web.mail(f"commands+{page}", "list")
+    web.mail(f"commands+{virus}", "delete")
+    assert two.pg.query("SELECT count(*) FROM web_answer") == [["0"]] and web.get(f"/m/{virus}")[0] == 404, "who is asked to be answered very often is not, and is obeyed"
+    assert 'weir_web_mail_total{node="web-1",outcome="silent"} 2' in web.operator("/metrics")[1]
 
 
 # ---- a real browser ----

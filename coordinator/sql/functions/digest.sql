@@ -134,8 +134,9 @@ BEGIN
     RETURN true;
 END $f$;
 
--- What is over: links, and digests of slots that no clock comes back to.
+-- What is over: links, answers that no limit counts any more, and digests of slots that no clock comes back to.
 CREATE OR REPLACE FUNCTION digest_tidy(memory interval, most integer) RETURNS void LANGUAGE sql AS $f$
     DELETE FROM web_token WHERE hash = ANY (ARRAY(SELECT t.hash FROM web_token t WHERE t.expires_at < clock_timestamp() ORDER BY t.expires_at LIMIT most));
+    DELETE FROM web_answered WHERE ctid = ANY (ARRAY(SELECT a.ctid FROM web_answered a WHERE a.at < clock_timestamp() - interval '1 hour' ORDER BY a.at LIMIT most));
     DELETE FROM digest WHERE ctid = ANY (ARRAY(SELECT d.ctid FROM digest d WHERE d.made_at < clock_timestamp() - greatest(memory, interval '7 days') ORDER BY d.made_at LIMIT most))
 $f$;

@@ -152,11 +152,13 @@ BEGIN
 END $f$;
 
 -- A command that came by mail. Its answer goes to whose token it is, whoever sent it. 'unknown': the token opens nothing, and nobody is answered.
+-- 'silent': as many answers as three times may wait were asked for within an hour; what a command does is done, but there is no answer to it.
 CREATE OR REPLACE FUNCTION web_mail(hash text, command text, most integer, waiting integer) RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $f$
 DECLARE
     t record;
     what text := command;
     outcome text := '';
+    silent boolean;
 BEGIN
     SELECT o.who, o.id INTO t FROM web_open($1) AS o;
     IF NOT FOUND THEN
@@ -164,12 +166,17 @@ BEGIN
     ELSIF (SELECT count(*) FROM (SELECT FROM web_answer a WHERE a.recipient = t.who LIMIT waiting) AS l) >= waiting THEN
         RETURN 'busy';
     END IF;
+    silent := (SELECT count(*) FROM (SELECT FROM web_answered a WHERE a.recipient = t.who AND a.at > clock_timestamp() - interval '1 hour' LIMIT 3 * waiting) AS l) >= 3 * waiting;
     CASE
     WHEN t.id = '' OR what NOT IN ('release', 'delete', 'safe', 'block') THEN what := 'list';
     WHEN what = 'release' THEN outcome := web_quarantine_release(t.who, t.id);
     WHEN what = 'delete' THEN outcome := web_quarantine_delete(t.who, t.id);
     ELSE outcome := web_list_author(t.who, t.id, what, most);
     END CASE;
+    IF silent THEN
+        RETURN 'silent';
+    END IF;
+    INSERT INTO web_answered (recipient) VALUES (t.who);
     INSERT INTO web_answer (recipient, command, id, outcome) VALUES (t.who, what,
         CASE WHEN t.id <> '' THEN t.id ELSE coalesce((SELECT c.id FROM quarantine_copy c WHERE c.recipient = t.who ORDER BY c.kept_at DESC LIMIT 1), '') END, outcome);
     RETURN what || ' ' || outcome;
