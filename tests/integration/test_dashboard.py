@@ -343,6 +343,7 @@ def test_in_a_browser(c, edge):
     url = f"http://127.0.0.1:{c.ports['coordinator-1'][2]}"
     with Browser() as page:
         page.open(url + "/login")  # by keyboard alone: the name has the focus
+        page.wait("document.activeElement.name === 'name'", "the focus")  # with the first frame, which may come after the load
         page.type("anna")
         page.key("Tab")
         page.type(PASSWORD)
