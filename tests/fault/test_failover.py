@@ -47,7 +47,7 @@ def cluster(make_cluster, hop):
     """With a standby: cluster.standby."""
     made = make_cluster(edges=2, scanners=1, coordinators=2, next_hop=hop.endpoint, sets=["profile=handoff", "next_hop_tls=none", "database_timeout=5s"])
     first = (made.dir / "postgres.path").read_text().strip()
-    made.standby = Standby(first, ["max_connections=50"])
+    made.standby = Standby(first, ["max_connections=120"])
     try:
         made.query("ALTER SYSTEM SET synchronous_standby_names = '*'")
         made.query("SELECT pg_reload_conf()")
