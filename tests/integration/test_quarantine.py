@@ -1,4 +1,5 @@
 """The quarantine, with edges made in Python: what comes into it, who sees what of it, and how it leaves."""
+import contextlib
 import random
 import re
 import signal
@@ -29,17 +30,24 @@ def two():
         yield made
 
 
-@pytest.fixture
-def edge(two):
+@contextlib.contextmanager
+def empty_quarantine(two, *tables):
+    """Yields an edge of a cluster that has no mail, and nothing in these tables beside; when it is done, all is accounted for."""
     for name in two.names:
         wait_until(lambda n=name: two.http("/readyz", n)[0] == 200, 30, f"{name} is ready")
-    two.pg.query("TRUNCATE quarantine_message, quarantine_copy, quarantine_usage, personal_list")
+    two.pg.query(f"TRUNCATE {', '.join(('quarantine_message', 'quarantine_copy', 'quarantine_usage', 'personal_list', *tables))} CASCADE")
     empty(two)
     node = two.node("edge-1", "edge")
     assert node.hello() is not None
     yield Edge(node)
     node.close()
     conserved(two)
+
+
+@pytest.fixture
+def edge(two):
+    with empty_quarantine(two) as made:
+        yield made
 
 
 def conserved(two):

@@ -17,8 +17,7 @@ import pytest
 from chromium import Browser, needs_chromium
 from coordinators import BIN, PATIENCE, Coordinators, hold_port, locked, wait_until
 from spooling import BODY, Edge, new_id
-from test_quarantine import SETS, SPAM, conserved
-from test_spool_conversations import empty
+from test_quarantine import SETS, SPAM, empty_quarantine
 
 ALICE, BOB, STRANGER = "alice@example.edu", "Bob@example.edu", "eve@elsewhere.example"
 HOP = "a.example"
@@ -55,15 +54,8 @@ def two(tmp_path_factory):
 
 @pytest.fixture
 def edge(two):
-    for name in two.names:
-        wait_until(lambda n=name: two.http("/readyz", n)[0] == 200, 30, f"{name} is ready")
-    two.pg.query("TRUNCATE quarantine_message, quarantine_copy, quarantine_usage, personal_list, digest, web_token, web_answer, web_answered, learn_queue CASCADE")
-    empty(two)
-    node = two.node("edge-1", "edge")
-    assert node.hello() is not None
-    yield Edge(node)
-    node.close()
-    conserved(two)
+    with empty_quarantine(two, "digest", "web_token", "web_answer", "web_answered", "learn_queue") as made:
+        yield made
 
 
 def turns(two):
