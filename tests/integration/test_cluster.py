@@ -215,7 +215,7 @@ def test_demo_sees_what_it_says(folder):
     (mail / "part.eml").write_bytes(b"Subject: x\r\nMIME-Version: 1.0\r\nContent-Type: message/partial; id=\"a@b\"; number=1; total=2\r\n\r\nSubject: y\r\n\r\none\r\n")
     done = cluster(folder / "c", "demo", "--base-port", weir.free_base_port(), "--mail", mail)
     shutil.rmtree(mail)
-    assert done.returncode == 0, done
+    assert done.returncode == 0, done.stdout + done.stderr
     for line in ("5 accepted, 5 at the next hop", "5 of 7 messages accepted",
                  "7 messages: 5 arrived, each once and byte for byte; 2 refused with a reply; 0 unaccounted for", "550: 2 (", "550 5.7.1 Message refused: virus", "each once; nobody saw an error",
                  "scanner-1 is active again", "accepted - delivered - discarded = 0", "stops everything"):
