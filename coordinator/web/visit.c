@@ -34,7 +34,7 @@ struct visit {
     struct evhttp_request *request; /* NULL: its connection is gone */
     enum subject subject;
     bool post, whole, opened;
-    char token[TOKEN_LEN + 1], form[TOKEN_HASH_LEN + 1];
+    char token[TOKEN_LEN + 1], link[TOKEN_HASH_LEN + 1], form[TOKEN_HASH_LEN + 1];
     char id[QUEUE_ID_LEN + 1];
     char after[CURSOR_MAX + 1], next[CURSOR_MAX + 1];
     char act[16], sender[SENDER_MAX + 1], outcome[16];
@@ -234,10 +234,10 @@ static void ask_body(struct visit *visit)
 {
     char start[24];
     snprintf(start, sizeof start, "%zu", visit->body.len);
-    const struct db_value values[] = { { .data = visit->who }, { .data = visit->id }, { .data = start } };
+    const struct db_value values[] = { { .data = visit->link }, { .data = visit->id }, { .data = start } };
     struct db_unit *unit = db_begin(visit->web->db, on_part_done, visit);
     visit->more = false;
-    db_query_values(unit, "SELECT data FROM web_quarantine_body($1, $2, $3::bigint)", 3, values, true, on_body);
+    db_query_values(unit, "SELECT data FROM web_link_body($1, $2, $3::bigint)", 3, values, true, on_body);
     db_commit(unit);
 }
 
@@ -254,20 +254,20 @@ static void ask_page(struct visit *visit)
 {
     struct web *web = visit->web;
     if (visit->subject == ON_MESSAGE) {
-        const char *const values[] = { visit->who, visit->id };
+        const char *const values[] = { visit->link, visit->id };
         struct db_unit *unit = db_begin(web->db, on_shown_done, visit);
         db_query(unit, "SELECT to_char(kept_at, 'YYYY-MM-DD HH24:MI TZ'), sender, encode(subject, 'hex'), reason, score, size, releasable, author"
-                       " FROM web_quarantine_show($1, $2)", 2, values, on_shown);
+                       " FROM web_link_show($1, $2)", 2, values, on_shown);
         db_commit(unit);
         return;
     }
     struct db_unit *unit = db_begin(web->db, on_page_done, visit);
-    const char *const values[] = { visit->who, visit->after };
+    const char *const values[] = { visit->link, visit->after };
     if (visit->subject == ON_LIST)
         db_query(unit, "SELECT cursor, id, to_char(kept_at, 'YYYY-MM-DD HH24:MI TZ'), sender, encode(subject, 'hex'), reason, score, reason IN ('spam', 'blocklist')"
-                       " FROM web_quarantine_list($1, $2, " LIST_ROWS ")", 2, values, on_listed);
+                       " FROM web_link_list($1, $2, " LIST_ROWS ")", 2, values, on_listed);
     else
-        db_query(unit, "SELECT sender, kind FROM web_personal_list($1)", 1, values, on_senders);
+        db_query(unit, "SELECT sender, kind FROM web_link_senders($1)", 1, values, on_senders);
     db_commit(unit);
 }
 
@@ -297,31 +297,33 @@ static void on_act_done(void *arg, enum db_outcome outcome, const struct db_erro
     finish(visit, 200);
 }
 
+/* What each act is called in the database; NULL: there is no such act on this page. */
+static const char *act_word(const struct visit *visit)
+{
+    static const struct {
+        const char *name, *word;
+        enum subject subject;
+    } acts[] = {
+        { "release", "release", ON_MESSAGE }, { "delete", "delete", ON_MESSAGE }, { "safe", "safe", ON_MESSAGE }, { "block", "block", ON_MESSAGE },
+        { "safe", "safe", ON_SENDERS },       { "block", "block", ON_SENDERS },   { "forget", "", ON_SENDERS },
+    };
+    for (size_t i = 0; i < sizeof acts / sizeof *acts; i++)
+        if (acts[i].subject == visit->subject && strcmp(acts[i].name, visit->act) == 0)
+            return acts[i].word;
+    return NULL;
+}
+
 static void act(struct visit *visit)
 {
-    static const char *const acts[][2] = {
-        { "release", "SELECT web_quarantine_release($1, $2)" },
-        { "delete", "SELECT web_quarantine_delete($1, $2)" },
-        { "safe", "SELECT web_list_author($1, $2, 'safe', $3::integer)" },
-        { "block", "SELECT web_list_author($1, $2, 'block', $3::integer)" },
-    };
-    static const char *const listed[][2] = {
-        { "safe", "SELECT web_personal_set($1, $2, 'safe', $3::integer)" },
-        { "block", "SELECT web_personal_set($1, $2, 'block', $3::integer)" },
-        { "forget", "SELECT web_personal_set($1, $2, '', $3::integer)" },
-    };
-    bool senders = visit->subject == ON_SENDERS;
-    const char *const(*table)[2] = senders ? listed : acts, *sql = NULL;
-    for (size_t i = 0; i < (senders ? sizeof listed / sizeof *listed : sizeof acts / sizeof *acts); i++)
-        if (strcmp(table[i][0], visit->act) == 0)
-            sql = table[i][1];
-    if (sql == NULL || visit->subject == ON_LIST) {
+    const char *word = act_word(visit);
+    if (word == NULL) {
         finish_nothing(visit);
         return;
     }
-    const char *const values[] = { visit->who, senders ? visit->sender : visit->id, visit->web->list_entries };
+    bool senders = visit->subject == ON_SENDERS;
+    const char *const values[] = { visit->link, senders ? visit->sender : visit->id, word, visit->web->list_entries };
     struct db_unit *unit = db_begin(visit->web->db, on_act_done, visit);
-    db_query(unit, sql, strstr(sql, "$3") != NULL ? 3 : 2, values, on_acted);
+    db_query(unit, senders ? "SELECT web_link_sender($1, $2, $3, $4::integer)" : "SELECT web_link_act($1, $2, $3, $4::integer)", 4, values, on_acted);
     db_commit(unit);
 }
 
@@ -358,9 +360,8 @@ static void on_open_done(void *arg, enum db_outcome outcome, const struct db_err
 
 static void open_link(struct visit *visit)
 {
-    char hash[TOKEN_HASH_LEN + 1];
-    token_hash(hash, visit->token);
-    const char *const values[] = { hash };
+    token_hash(visit->link, visit->token);
+    const char *const values[] = { visit->link };
     struct db_unit *unit = db_begin(visit->web->db, on_open_done, visit);
     db_query(unit, "SELECT who, id FROM web_open($1)", 1, values, on_opened);
     db_commit(unit);

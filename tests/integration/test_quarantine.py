@@ -1,5 +1,6 @@
 """The quarantine, with edges made in Python: what comes into it, who sees what of it, and how it leaves."""
 import contextlib
+import os
 import random
 import re
 import signal
@@ -192,51 +193,100 @@ def test_operators(two, edge, tmp_path):
     assert all(word in told for word in ("quarantined", "held", "deleted", "released", "delivered", "unheld")), told
 
 
-def test_the_web_sees_one_recipient_only(two, edge):
-    """As the role of the self-service process: whatever it asks, it is of whose copies it says; and it may do nothing else."""
+def as_web(two):
+    """What the self-service process gets for a question, with a role as operators make it. One that had been granted too much has no more than it should."""
+    two.pg.query("DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'weir_web') THEN CREATE ROLE weir_web; END IF; END $$;"
+                 " GRANT SELECT ON quarantine_copy, audit TO weir_web; GRANT UPDATE (sender) ON personal_list TO weir_web; GRANT USAGE ON SEQUENCE audit_action_number_seq TO weir_web;"
+                 " GRANT EXECUTE ON FUNCTION web_quarantine_release, web_tokens TO weir_web; SELECT web_grant('weir_web')")
+    return lambda sql: [row for row in two.pg.query(f"SET ROLE weir_web; {sql}") if row != ["SET"]]
+
+
+def links(two, who, *ids, life="1 day"):
+    """Links as a digest has them, by the hash of their tokens: of the messages, '' for all of them."""
+    made = [os.urandom(32).hex() for _ in ids]
+    two.pg.query(f"SELECT web_tokens('{who.lower()}', ARRAY{made}, ARRAY{list(ids)}::text[], '{life}')")
+    return made
+
+
+def test_all_that_the_web_may_do(two):
+    """What it may call with more than its own rights is this, and of nothing of it is it said for whom; with its own it has no right on any table."""
+    as_web(two)
+    assert two.pg.query("SELECT p.oid::regprocedure, p.proargnames[1] FROM pg_proc p WHERE pronamespace = current_schema()::regnamespace AND prosecdef"
+                        " AND has_function_privilege('weir_web', p.oid, 'EXECUTE') ORDER BY 1::text") == [
+        ["web_identity()", ""], ["web_link_act(text,text,text,integer)", "link"], ["web_link_body(text,text,bigint)", "link"], ["web_link_list(text,text,integer)", "link"],
+        ["web_link_sender(text,text,text,integer)", "link"], ["web_link_senders(text)", "link"], ["web_link_show(text,text)", "link"], ["web_mail(text,text,integer,integer)", "hash"],
+        ["web_open(text)", "hash"]]
+    assert two.pg.query("SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = current_schema()::regnamespace AND NOT prosecdef"
+                        " AND proacl::text LIKE '%weir\\_web=%'") == [], "what takes an address is not granted"
+    assert two.pg.query("SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = current_schema()::regnamespace AND prosecdef AND has_function_privilege('public', oid, 'EXECUTE')") == []
+    assert two.pg.query("SELECT count(*) > 50, coalesce(string_agg(oid::regclass::text, ' ') FILTER (WHERE has_table_privilege('weir_web', oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE,"
+                        " REFERENCES, TRIGGER') OR has_any_column_privilege('weir_web', oid, 'SELECT, INSERT, UPDATE, REFERENCES')), '') FROM pg_class"
+                        " WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'S')") == [["t", ""]]
+    assert two.pg.query("SELECT has_schema_privilege('weir_web', current_schema(), 'CREATE')") == [["f"]]
+
+
+def test_the_web_sees_what_its_link_opens(two, edge):
+    """As the role of the self-service process: whatever it asks, the link says for whom; and it may do nothing else."""
     spam, virus, outbreak = new_id(), new_id(), new_id()
     edge.stored(spam, ((ALICE, HOP, "spam"), (BOB, HOP, "spam")), **SPAM)
     edge.stored(outbreak, ((EVE, HOP, "outbreak"),))
     edge.stored(virus, ((ALICE, HOP, "virus"),), scanned=False)
-    two.pg.query("DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'weir_web') THEN CREATE ROLE weir_web; END IF; END $$; SELECT web_grant('weir_web')")
+    web = as_web(two)
 
-    def web(sql):
-        return [row for row in two.pg.query(f"SET ROLE weir_web; {sql}") if row != ["SET"]]
-
-    def may_not(sql):
-        with pytest.raises(OSError, match="permission denied"):
-            web(sql)
-
-    for table in ("quarantine_copy", "quarantine_message", "spool_body", "spool_message", "spool_recipient", "node_key", "account", "audit", "personal_list"):
-        may_not(f"SELECT * FROM {table}")
-    may_not(f"SELECT quarantine_release('{spam}', '{{0}}', 'x', '', true)")
-    may_not("SELECT web_grant('weir_web')")
-    for lock in ("pg_advisory_lock(1)", "pg_try_advisory_lock(1, 2)", "pg_advisory_xact_lock(1)", "pg_try_advisory_xact_lock_shared(1)", "lo_from_bytea(0, 'x')", "lo_create(0)"):
-        may_not(f"SELECT {lock}")  # what coordinators wait for is not its to hold
+    tables = ("quarantine_copy", "quarantine_message", "spool_body", "spool_message", "spool_recipient", "node_key", "account", "audit", "personal_list", "web_token")
+    calls = (f"quarantine_release('{spam}', '{{0}}', 'x', '', true)", "web_grant('weir_web')", f"web_tokens('{ALICE}', '{{{'0' * 64}}}', '{{x}}', '1 day')",
+             f"web_quarantine_list('{ALICE}', '', 10)", f"web_quarantine_release('{BOB}', '{spam}')", f"web_personal_set('{BOB}', 'a@b.example', 'safe', 9)",
+             f"web_act('{BOB}', '{spam}', 'delete', 9)",
+             # what coordinators wait for is not its to hold
+             "pg_advisory_lock(1)", "pg_try_advisory_lock(1, 2)", "pg_advisory_xact_lock(1)", "pg_try_advisory_xact_lock_shared(1)", "lo_from_bytea(0, 'x')", "lo_create(0)")
+    tried = ", ".join(f"$q$SELECT {what}$q$" for what in [*(f"count(*) FROM {table}" for table in tables), *calls])
+    web(f"DO $$ DECLARE one text; BEGIN FOREACH one IN ARRAY ARRAY[{tried}] LOOP BEGIN EXECUTE one; RAISE 'it may %', one; EXCEPTION WHEN insufficient_privilege THEN NULL; END; END LOOP; END $$")
     assert two.pg.query("SELECT count(*), bool_and(proacl::text LIKE '%weir=X/%') FROM pg_proc WHERE proname LIKE 'pg%advisory%' AND proacl::text NOT LIKE '{=X/%'") == [["21", "t"]]
-    assert web(f"SELECT id, reason, score FROM web_quarantine_list('{BOB}', '', 10)") == [[spam, "spam", "6150"]]
-    cursor, = web(f"SELECT cursor FROM web_quarantine_list('{ALICE}', '', 1)")
-    assert web(f"SELECT id FROM web_quarantine_list('{ALICE}', '{cursor[0]}', 10)") == [[spam]]
-    assert web(f"SELECT * FROM web_quarantine_show('{EVE}', '{spam}')") == web(f"SELECT * FROM web_quarantine_body('{BOB}', '{virus}', 0)") == []
-    assert web(f"SELECT size, convert_from(substr(data, 1, 5), 'UTF8') FROM web_quarantine_body('{BOB}', '{spam}', 0)") == [[str(len(BODY)), "From:"]]
-    assert web(f"SELECT web_quarantine_release('{BOB}', '{virus}'), web_quarantine_release('{EVE}', '{spam}'), web_quarantine_delete('{EVE}', '{spam}')") == [["gone"] * 3]
-    assert web(f"SELECT releasable FROM web_quarantine_show('{ALICE}', '{virus}')") == [["f"]]
-    assert web(f"SELECT web_quarantine_release('{ALICE}', '{virus}')") == [["refused"]] and edge.claim() == [], "a virus is never released by its recipient"
-    assert web(f"SELECT releasable, web_quarantine_release('{EVE}', '{outbreak}') FROM web_quarantine_show('{EVE}', '{outbreak}')") == [["f", "refused"]]
+
+    (alices, alices_spam, alices_virus), (bobs, bobs_spam), (eves, eves_outbreak) = (
+        links(two, ALICE, "", spam, virus), links(two, BOB, "", spam), links(two, EVE, "", outbreak))
+    over, = links(two, ALICE, "", life="-1 second")
+
+    def does(act, link, wanted):
+        return web(f"SELECT web_link_act('{link}', '{wanted}', '{act}', 9)")[0][0]
+
+    assert web(f"SELECT who, id FROM web_open('{bobs_spam}')") == [[BOB.lower(), spam]]
+    assert web(f"SELECT id, reason, score FROM web_link_list('{bobs}', '', 10)") == [[spam, "spam", "6150"]]
+    cursor, = web(f"SELECT cursor FROM web_link_list('{alices}', '', 1)")
+    assert web(f"SELECT id FROM web_link_list('{alices}', '{cursor[0]}', 10)") == [[spam]]
+    assert web(f"SELECT size, convert_from(substr(data, 1, 5), 'UTF8') FROM web_link_body('{bobs}', '{spam}', 0)") == [[str(len(BODY)), "From:"]]
+    wrong = ((bobs, virus), (eves, spam), (bobs_spam, virus), (alices_virus, spam), (alices_spam, virus), (alices_spam, ""), (over, spam), (eves_outbreak, spam), (bobs, ""),
+             (os.urandom(32).hex(), spam), (alices.upper(), spam), (alices[:-1], spam), (alices + "0", spam), ("", spam), (ALICE, spam), ("%", spam))
+    rows = ", ".join(f"('{link}', '{wanted}')" for link, wanted in wrong)
+    assert web("SELECT array(SELECT 'shown' FROM web_link_show(l.link, l.wanted)) || array(SELECT 'read' FROM web_link_body(l.link, l.wanted, 0)) ||"
+               f" array(SELECT web_link_act(l.link, l.wanted, a, 9) FROM unnest('{{release,delete,safe,block}}'::text[]) AS a) FROM (VALUES {rows}) AS l(link, wanted)") == [
+        ["{gone,gone,gone,gone}"]] * len(wrong)
+    rows = ", ".join(f"('{link}')" for link in (alices_spam, over, os.urandom(32).hex(), "", ALICE))
+    assert web("SELECT (SELECT count(*) FROM web_link_list(l.link, '', 10)) + (SELECT count(*) FROM web_link_senders(l.link)), web_link_sender(l.link, 'a@b.example', 'safe', 9)"
+               f" FROM (VALUES {rows}) AS l(link)") == [["0", "gone"]] * 5, "a message's link opens no list"
+    assert web(f"SELECT count(*) FROM web_open('{ALICE}')") == [["0"]] and web(f"SELECT web_mail('{os.urandom(32).hex()}', 'list', 9, 9), web_mail('{over}', 'list', 9, 9)") == [["unknown"] * 2]
+    assert web("SELECT web_link_sender(NULL, NULL, NULL, NULL), web_link_act(NULL, NULL, NULL, NULL), web_mail(NULL, NULL, NULL, NULL)") == [["gone", "gone", "unknown"]]
+    assert two.pg.query("SELECT (SELECT count(*) FROM quarantine_copy WHERE state <> 'waiting') + (SELECT count(*) FROM personal_list) + (SELECT count(*) FROM web_answer)") == [["0"]]
+
+    assert web(f"SELECT releasable FROM web_link_show('{alices}', '{virus}')") == [["f"]]
+    assert does("release", alices, virus) == does("release", alices_virus, virus) == "refused" and edge.claim() == [], "a virus is never released by its recipient"
+    assert web(f"SELECT releasable FROM web_link_show('{eves}', '{outbreak}')") == [["f"]] and does("release", eves_outbreak, outbreak) == "refused"
     assert two.run_ctl("quarantine", "release", outbreak).returncode == 77 and edge.claim() == [], "nor by an operator who does not say so"
-    assert web(f"SELECT web_quarantine_release('{BOB.upper()}', '{spam}')") == [["released"]]
-    assert web(f"SELECT web_quarantine_release('{BOB}', '{spam}')") == [["gone"]]
-    assert web(f"SELECT web_quarantine_delete('{ALICE}', '{virus}')") == [["deleted"]] and web(f"SELECT web_quarantine_delete('{ALICE}', '{virus}')") == [["gone"]]
+    assert does("release", bobs_spam, spam) == "released" and does("release", bobs_spam, spam) == does("release", bobs, spam) == "gone"
+    assert does("delete", alices_virus, virus) == "deleted" and does("delete", alices, virus) == "gone"
     lease, = edge.claim()
     assert [who.address.decode() for who in lease.who] == [BOB] and edge.deliver(lease) == pb.ANSWER_OK
-    assert web(f"SELECT id FROM web_quarantine_list('{ALICE}', '', 10)") == [[spam]], "what another one does changes nothing for her"
+    assert web(f"SELECT id FROM web_link_list('{alices}', '', 10)") == [[spam]], "what another one does changes nothing for her"
     assert two.pg.query("SELECT who, action FROM audit_action WHERE who LIKE 'recipient%' ORDER BY number") == [
         [f"recipient {BOB.lower()}", "quarantine release"], [f"recipient {ALICE}", "quarantine delete"]]
 
 
 def test_what_the_web_asks_runs_nothing_of_its_own(two, edge):
     """The functions run as who owns the schema: a table or view that their caller made stands in for none of theirs."""
-    two.pg.query("DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'weir_web') THEN CREATE ROLE weir_web; END IF; END $$; SELECT web_grant('weir_web')")
+    as_web(two)
+    ident = new_id()
+    edge.stored(ident, ((ALICE, HOP, "spam"),), **SPAM)
+    link, = links(two, ALICE, "")
     assert two.pg.query("SELECT proname FROM pg_proc WHERE prosecdef AND pronamespace = current_schema()::regnamespace"
                         " AND coalesce(array_to_string(proconfig, ' '), '') !~ 'search_path=[^,]+, pg_temp'") == []
     with pytest.raises(OSError, match="permission denied to create temporary tables"):
@@ -246,10 +296,10 @@ def test_what_the_web_asks_runs_nothing_of_its_own(two, edge):
     trap = evil % "evil() RETURNS trigger" + "CREATE TEMP TABLE %s; CREATE TRIGGER evil BEFORE INSERT ON audit_action FOR EACH ROW EXECUTE FUNCTION pg_temp.evil(); "
     attacks = (
         (view % "personal_list AS SELECT 'alice@example.edu' AS recipient, pg_temp.evil() AS sender, 'safe' AS kind, now() AS added_at",
-         f"SELECT count(*) FROM web_personal_list('{ALICE}')", "0"),
+         f"SELECT count(*) FROM web_link_senders('{link}')", "0"),
         (view % "quarantine_copy AS SELECT 'x' AS id, 0 AS number, now() AS kept_at, pg_temp.evil() AS recipient, 'waiting' AS state, 'spam' AS reason",
-         f"SELECT web_quarantine_release('{ALICE}', 'x')", "gone"),
-        (trap % "audit_action (who text, action text, target text, detail jsonb)", f"SELECT web_personal_set('{ALICE}', 'a@example.org', 'safe', 9)", "done"))
+         f"SELECT web_link_act('{link}', 'x', 'release', 9)", "gone"),
+        (trap % "audit_action (who text, action text, target text, detail jsonb)", f"SELECT web_link_sender('{link}', 'a@example.org', 'safe', 9)", "done"))
     two.pg.query("DO $$ BEGIN EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO weir_web', current_database()); END $$")
     try:
         for made, asked, answer in attacks:

@@ -66,6 +66,7 @@ CREATE OR REPLACE FUNCTION web_tokens(who text, hashes text[], ids text[], life 
         SELECT decode(h.hash, 'hex'), who, h.id, coalesce((SELECT max(c.kept_at) FROM quarantine_copy c WHERE c.id = h.id AND c.recipient = who), clock_timestamp()) + life
         FROM unnest(hashes, ids) AS h(hash, id)
 $f$;
+REVOKE EXECUTE ON FUNCTION web_tokens FROM PUBLIC; -- who could make one could be anybody
 
 -- What comes before a digest's message: false, and nothing happened, where this recipient has one of this slot, or has nothing left to be told of. The message
 -- names `shown` of `total`, and of what it only counts those that were kept first are told: a copy may come after it was made with a time before that, and

@@ -1,13 +1,14 @@
--- functions/web.sql - what the self-service process may do: one recipient's copies and lists, and nothing else
+-- functions/web.sql - what the self-service process may do: what a link opens, and nothing else
 --
--- It connects as a role of its own (weir_web), which has no right on any table: these functions run as who owns the schema. Each takes whose copies are
--- meant first; that the person who asks is this one is for the process to know. Of another one's copies nothing is told, not even that they are there.
+-- It connects as a role of its own (weir_web), which has no right on any table. What it may call (web_grant()) runs as who owns the schema, and takes a link, by the hash of its token: whose copies are meant
+-- is found here, never said by who asks. So whoever takes over the process can do no more than the links that it sees, and can make none: tokens are made by coordinators.
+-- The functions that take an address (who) run as their caller, and are granted to nobody. Of another one's copies nothing is told, not even that they are there.
 -- What a person does is in audit_action as done by "recipient ADDRESS".
 
 -- The newest copies that wait, behind `after` (as web_quarantine_list() gives it, '' for the first page).
 CREATE OR REPLACE FUNCTION web_quarantine_list(who text, after text, most integer)
 RETURNS TABLE (cursor text, id text, number integer, kept_at timestamptz, sender text, subject bytea, reason text, score integer, size bigint)
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path FROM CURRENT SET plan_cache_mode = force_custom_plan AS $f$
+LANGUAGE plpgsql STABLE SET plan_cache_mode = force_custom_plan AS $f$
 DECLARE
     whose CONSTANT text := lower(who);
     after_at CONSTANT timestamptz := nullif(split_part(after, ' ', 1), '')::timestamptz;
@@ -51,7 +52,7 @@ END $f$;
 -- What there is to see of one message; author: whom a personal list would name; no row: this person has no copy of it. releasable: web_quarantine_release() would not refuse it.
 CREATE OR REPLACE FUNCTION web_quarantine_show(who text, wanted text)
 RETURNS TABLE (kept_at timestamptz, sender text, subject bytea, reason text, score integer, symbols text, size bigint, releasable boolean, author text)
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path FROM CURRENT AS $f$
+LANGUAGE plpgsql STABLE AS $f$
 BEGIN
     RETURN QUERY SELECT c.kept_at, q.sender, q.subject, c.reason, c.score, c.symbols, q.size, web_may_release(c.reason), web_author(c.id)
         FROM quarantine_copy c JOIN quarantine_message q ON q.id = c.id
@@ -60,7 +61,7 @@ END $f$;
 
 -- Its body from start to the end of the chunk that has it; no row: none there.
 CREATE OR REPLACE FUNCTION web_quarantine_body(who text, wanted text, start bigint) RETURNS TABLE (size bigint, data bytea)
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path FROM CURRENT AS $f$
+LANGUAGE plpgsql STABLE AS $f$
 BEGIN
     RETURN QUERY SELECT q.size, CASE WHEN b.position = start THEN b.data ELSE substr(b.data, (start - b.position)::integer + 1) END
         FROM quarantine_message q, LATERAL (SELECT v.position, v.data FROM spool_body v WHERE v.id = q.id AND v.position <= start ORDER BY v.position DESC LIMIT 1) AS b
@@ -68,7 +69,7 @@ BEGIN
 END $f$;
 
 -- Teaches the spam engine that it is none. 'released', 'refused' (it is not spam, but a virus or the like: an operator's to decide), or 'gone': there is no copy that waits.
-CREATE OR REPLACE FUNCTION web_quarantine_release(who text, wanted text) RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $f$
+CREATE OR REPLACE FUNCTION web_quarantine_release(who text, wanted text) RETURNS text LANGUAGE plpgsql AS $f$
 DECLARE
     numbers integer[] := web_numbers(who, wanted);
     mine text := 'recipient ' || lower(who);
@@ -87,7 +88,7 @@ BEGIN
 END $f$;
 
 -- 'deleted' or 'gone'.
-CREATE OR REPLACE FUNCTION web_quarantine_delete(who text, wanted text) RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $f$
+CREATE OR REPLACE FUNCTION web_quarantine_delete(who text, wanted text) RETURNS text LANGUAGE plpgsql AS $f$
 DECLARE
     mine text := 'recipient ' || lower(who);
 BEGIN
@@ -99,7 +100,7 @@ BEGIN
 END $f$;
 
 CREATE OR REPLACE FUNCTION web_personal_list(who text) RETURNS TABLE (sender text, kind text, added_at timestamptz)
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path FROM CURRENT AS $f$
+LANGUAGE plpgsql STABLE AS $f$
 BEGIN
     RETURN QUERY SELECT p.sender, p.kind, p.added_at FROM personal_list p WHERE p.recipient = lower(who) ORDER BY p.sender;
 END $f$;
@@ -107,7 +108,7 @@ END $f$;
 -- a_kind: 'safe', 'block', or '' to forget the sender (an address or @DOMAIN). 'done', 'full' (most entries are there), 'gone' (it was not on the list), or
 -- 'wrong': that is no sender, or has what no person could see (controls, and marks that change the direction of text).
 CREATE OR REPLACE FUNCTION web_personal_set(who text, a_sender text, a_kind text, most integer) RETURNS text
-LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $f$
+LANGUAGE plpgsql AS $f$
 DECLARE
     whose CONSTANT text := lower(who);
     whom CONSTANT text := lower(btrim(a_sender));
@@ -133,22 +134,80 @@ BEGIN
     RETURN 'done';
 END $f$;
 
--- What a link's token opens; no row: nothing, be it unknown, over, or its message's that does not wait any more. id '': all that waits for `who`.
-CREATE OR REPLACE FUNCTION web_open(hash text) RETURNS TABLE (who text, id text)
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path FROM CURRENT AS $f$
-BEGIN
-    RETURN QUERY SELECT t.recipient, t.id FROM web_token t
-        WHERE t.hash = decode($1, 'hex') AND t.expires_at > clock_timestamp() AND (t.id = '' OR EXISTS (
-            SELECT FROM quarantine_copy c WHERE c.id = t.id AND c.recipient = t.recipient AND c.state = 'waiting'));
-END $f$;
-
 -- This person's word on a message, of whose author a list is to say so: as web_personal_set(), and 'gone'.
-CREATE OR REPLACE FUNCTION web_list_author(who text, wanted text, a_kind text, most integer) RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $f$
+CREATE OR REPLACE FUNCTION web_list_author(who text, wanted text, a_kind text, most integer) RETURNS text LANGUAGE plpgsql AS $f$
 BEGIN
     IF web_numbers(who, wanted) = '{}' THEN
         RETURN 'gone';
     END IF;
     RETURN web_personal_set(who, web_author(wanted), a_kind, most);
+END $f$;
+
+-- What a person does with a message, by the name of it.
+CREATE OR REPLACE FUNCTION web_act(who text, wanted text, act text, most integer) RETURNS text LANGUAGE plpgsql AS $f$
+BEGIN
+    CASE act
+    WHEN 'release' THEN RETURN web_quarantine_release(who, wanted);
+    WHEN 'delete' THEN RETURN web_quarantine_delete(who, wanted);
+    WHEN 'safe', 'block' THEN RETURN web_list_author(who, wanted, act, most);
+    END CASE;
+END $f$;
+
+-- What a link's token opens; no row: nothing, be it unknown, over, or its message's that does not wait any more. id '': all that waits for `who`.
+CREATE OR REPLACE FUNCTION web_open(hash text) RETURNS TABLE (who text, id text)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path FROM CURRENT AS $f$
+BEGIN
+    RETURN QUERY SELECT t.recipient, t.id FROM web_token t
+        WHERE t.hash = CASE WHEN $1 ~ '^[0-9a-f]{64}$' THEN decode($1, 'hex') END AND t.expires_at > clock_timestamp() AND (t.id = '' OR EXISTS (
+            SELECT FROM quarantine_copy c WHERE c.id = t.id AND c.recipient = t.recipient AND c.state = 'waiting'));
+END $f$;
+
+-- Whose copies a link opens where it opens this message; wanted '': where it opens all of them. NULL: it does not.
+CREATE OR REPLACE FUNCTION web_whose(link text, wanted text) RETURNS text LANGUAGE sql STABLE AS $f$
+    SELECT o.who FROM web_open(link) AS o WHERE o.id IN ('', wanted)
+$f$;
+
+-- What follows is what was above, of whoever has the link. One that does not open it is answered as where nothing is there. What a caller says that there may be at
+-- most (most, waiting) is never taken for more than the keys web_list_entries and web_answers can say.
+CREATE OR REPLACE FUNCTION web_link_list(link text, after text, most integer)
+RETURNS TABLE (cursor text, id text, number integer, kept_at timestamptz, sender text, subject bytea, reason text, score integer, size bigint)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path FROM CURRENT AS $f$
+BEGIN
+    RETURN QUERY SELECT * FROM web_quarantine_list(web_whose(link, ''), after, most);
+END $f$;
+
+CREATE OR REPLACE FUNCTION web_link_show(link text, wanted text)
+RETURNS TABLE (kept_at timestamptz, sender text, subject bytea, reason text, score integer, symbols text, size bigint, releasable boolean, author text)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path FROM CURRENT AS $f$
+BEGIN
+    RETURN QUERY SELECT * FROM web_quarantine_show(web_whose(link, wanted), wanted);
+END $f$;
+
+CREATE OR REPLACE FUNCTION web_link_body(link text, wanted text, start bigint) RETURNS TABLE (size bigint, data bytea)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path FROM CURRENT AS $f$
+BEGIN
+    RETURN QUERY SELECT * FROM web_quarantine_body(web_whose(link, wanted), wanted, start);
+END $f$;
+
+-- act: 'release', 'delete', or to have its author on a list 'safe' or 'block'.
+CREATE OR REPLACE FUNCTION web_link_act(link text, wanted text, act text, most integer) RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $f$
+DECLARE
+    who CONSTANT text := web_whose(link, wanted);
+BEGIN
+    RETURN CASE WHEN who IS NULL THEN 'gone' ELSE web_act(who, wanted, act, least(most, 1000000)) END;
+END $f$;
+
+CREATE OR REPLACE FUNCTION web_link_senders(link text) RETURNS TABLE (sender text, kind text, added_at timestamptz)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path FROM CURRENT AS $f$
+BEGIN
+    RETURN QUERY SELECT * FROM web_personal_list(web_whose(link, ''));
+END $f$;
+
+CREATE OR REPLACE FUNCTION web_link_sender(link text, a_sender text, a_kind text, most integer) RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $f$
+DECLARE
+    who CONSTANT text := web_whose(link, '');
+BEGIN
+    RETURN CASE WHEN who IS NULL THEN 'gone' ELSE web_personal_set(who, a_sender, a_kind, least(most, 1000000)) END;
 END $f$;
 
 -- A command that came by mail. Its answer goes to whose token it is, whoever sent it. 'unknown': the token opens nothing, and nobody is answered.
@@ -159,19 +218,18 @@ DECLARE
     what text := command;
     outcome text := '';
     silent boolean;
+    room CONSTANT integer := least(waiting, 10000);
 BEGIN
     SELECT o.who, o.id INTO t FROM web_open($1) AS o;
     IF NOT FOUND THEN
         RETURN 'unknown';
-    ELSIF (SELECT count(*) FROM (SELECT FROM web_answer a WHERE a.recipient = t.who LIMIT waiting) AS l) >= waiting THEN
+    ELSIF (SELECT count(*) FROM (SELECT FROM web_answer a WHERE a.recipient = t.who LIMIT room) AS l) >= room THEN
         RETURN 'busy';
     END IF;
-    silent := (SELECT count(*) FROM (SELECT FROM web_answered a WHERE a.recipient = t.who AND a.at > clock_timestamp() - interval '1 hour' LIMIT 3 * waiting) AS l) >= 3 * waiting;
+    silent := (SELECT count(*) FROM (SELECT FROM web_answered a WHERE a.recipient = t.who AND a.at > clock_timestamp() - interval '1 hour' LIMIT 3 * room) AS l) >= 3 * room;
     CASE
     WHEN t.id = '' OR what NOT IN ('release', 'delete', 'safe', 'block') THEN what := 'list';
-    WHEN what = 'release' THEN outcome := web_quarantine_release(t.who, t.id);
-    WHEN what = 'delete' THEN outcome := web_quarantine_delete(t.who, t.id);
-    ELSE outcome := web_list_author(t.who, t.id, what, most);
+    ELSE outcome := web_act(t.who, t.id, what, least(most, 1000000));
     END CASE;
     IF silent THEN
         RETURN 'silent';
@@ -187,13 +245,24 @@ BEGIN
     RETURN cluster_identity();
 END $f$;
 
--- Lets a role do this and nothing else; operators make the role and call this once. Everybody else may do none of it.
+-- Lets a role do this and nothing else of what is in this schema, whatever it was granted before; operators make the role and call this once. Everybody else may do none of it.
 CREATE OR REPLACE FUNCTION web_grant(role_name text) RETURNS void LANGUAGE plpgsql AS $f$
 DECLARE
+    schema CONSTANT regnamespace := current_schema()::regnamespace;
     one record;
 BEGIN
-    FOR one IN SELECT p.oid::regprocedure AS name FROM pg_proc p WHERE p.prosecdef AND p.proname LIKE 'web\_%' AND p.pronamespace = current_schema()::regnamespace LOOP
+    FOR one IN SELECT format('ROUTINE %s', p.oid::regprocedure) AS name FROM pg_proc p, aclexplode(p.proacl) AS a
+            WHERE p.pronamespace = schema AND a.grantee = to_regrole(quote_ident(role_name)) AND p.proowner <> a.grantee
+        UNION SELECT format('TABLE %s', c.oid::regclass) FROM pg_class c JOIN pg_attribute t ON t.attrelid = c.oid, aclexplode(c.relacl || t.attacl) AS a
+            WHERE c.relnamespace = schema AND a.grantee = to_regrole(quote_ident(role_name)) AND c.relowner <> a.grantee
+    LOOP
+        EXECUTE format('REVOKE ALL ON %s FROM %I', one.name, role_name);
+    END LOOP;
+    FOR one IN SELECT p.oid::regprocedure AS name FROM pg_proc p WHERE p.prosecdef AND p.proname LIKE 'web\_%' AND p.pronamespace = schema LOOP
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', one.name, role_name);
+    END LOOP;
+    FOR one IN SELECT p.proowner::regrole AS owner FROM pg_proc p WHERE p.proname = 'web_grant' AND p.pronamespace = schema AND pg_has_role(role_name, p.proowner, 'MEMBER') LOOP
+        RAISE WARNING '% may do all that % may, as its member or a superuser: weir-web is to have a role that is neither', role_name, one.owner;
     END LOOP;
     -- PostgreSQL lets everybody take advisory locks and make large objects. Keys of ours are no secret (pg_locks shows them), and who holds them stops mail.
     FOR one IN SELECT p.oid::regprocedure AS name, w.proowner::regrole AS owner
@@ -210,16 +279,17 @@ BEGIN
     END LOOP;
 END $f$;
 
-REVOKE EXECUTE ON FUNCTION web_quarantine_list, web_quarantine_show, web_quarantine_body, web_quarantine_release, web_quarantine_delete, web_personal_list,
-    web_personal_list, web_personal_set, web_grant, web_open, web_list_author, web_mail, web_identity FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION web_quarantine_list, web_quarantine_show, web_quarantine_body, web_quarantine_release, web_quarantine_delete, web_personal_list, web_personal_set,
+    web_list_author, web_act, web_whose, web_grant, web_open, web_link_list, web_link_show, web_link_body, web_link_act, web_link_senders, web_link_sender, web_mail,
+    web_identity FROM PUBLIC;
 
--- Who could do what was here before may do what is new.
+-- Who could do what was here before may do what is new, and nothing else.
 DO $do$
 DECLARE
     one record;
 BEGIN
     FOR one IN SELECT DISTINCT r.rolname FROM pg_proc p, aclexplode(p.proacl) AS a JOIN pg_roles r ON r.oid = a.grantee
-        WHERE p.proname = 'web_quarantine_list' AND p.pronamespace = current_schema()::regnamespace AND a.privilege_type = 'EXECUTE' AND a.grantee <> p.proowner
+        WHERE p.proname IN ('web_quarantine_list', 'web_open') AND p.pronamespace = current_schema()::regnamespace AND a.privilege_type = 'EXECUTE' AND a.grantee <> p.proowner
     LOOP
         PERFORM web_grant(one.rolname);
     END LOOP;

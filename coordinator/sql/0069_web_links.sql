@@ -1,0 +1,3 @@
+-- 0069_web_links.sql - weir-web says which link it has, no more whose copies it means (functions/web.sql)
+--
+-- A weir-web of the version before is refused, and says that the quarantine cannot be had, until it is of this one, too: nothing is lost, and for as long as it was served, whoever took it over could be anybody.
