@@ -47,7 +47,7 @@ struct digest {
     const char *times;
     struct rows time_rows;
     char life[32], warning[32], keep[32];
-    struct metric *sent, *answered, *strangers, *failed;
+    struct metric *sent, *answered, *strangers, *failed, *looked;
 };
 
 struct digest *digest_new(const struct digest_options *options)
@@ -78,6 +78,7 @@ struct digest *digest_new(const struct digest_options *options)
     digest->answered = metrics_counter(options->metrics, "weir_digest_answers_total", NULL);
     digest->strangers = metrics_counter(options->metrics, "weir_digest_strangers_total", NULL);
     digest->failed = metrics_counter(options->metrics, "weir_digest_failed_total", NULL);
+    digest->looked = metrics_gauge(options->metrics, "weir_digest_looked_timestamp_seconds", NULL);
     return digest;
 }
 
@@ -421,10 +422,14 @@ static void on_look_done(void *arg, enum db_outcome outcome, const struct db_err
         log_write(LOG_ERR, "digest: cannot be made (digest_timezone = %s): %s %s", digest->options.settings->digest_timezone, error->sqlstate, error->why.text);
     digest->said_wrong = outcome == DB_FAILED;
     digest->look_at_ms = clock_ms() + (outcome == DB_FAILED ? 30 * LOOK_MS : LOOK_MS);
-    if (outcome == DB_OK)
+    if (outcome == DB_FAILED)
+        metric_add(digest->failed, 1);
+    if (outcome == DB_OK) {
+        metric_set(digest->looked, (double)(clock_wall_ms() / 1000));
         next(digest);
-    else
+    } else {
         forget(digest);
+    }
 }
 
 /* Everybody would be a stranger, and what is kept from them done with. */

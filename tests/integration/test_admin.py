@@ -193,8 +193,9 @@ def test_prometheus_takes_rules_and_series_and_grafana_asks_for_them(cluster, tm
     wait_until(lambda: cluster.metric("weir_recipients_total", disposition="delivered"), what="delivered recipients")
     target = cluster.env["COORDINATOR_1_HTTP"].removeprefix("http://")
     text = (PROMETHEUS / "prometheus.yml").read_text()
-    assert "'127.0.0.1:7080'" in text
-    (tmp_path / "prometheus.yml").write_text(text.replace("127.0.0.1:7080", target).replace(": 15s", ": 1s"))
+    pages = urllib.parse.urlsplit(cluster.env["WEB_1_METRICS"]).netloc
+    assert "'127.0.0.1:7080'" in text and "'127.0.0.1:7091'" in text
+    (tmp_path / "prometheus.yml").write_text(text.replace("127.0.0.1:7080", target).replace("127.0.0.1:7091", pages).replace(": 15s", ": 1s"))
     (tmp_path / "weir.rules.yml").write_text((PROMETHEUS / "weir.rules.yml").read_text())
     checked = subprocess.run(["promtool", "check", "config", tmp_path / "prometheus.yml"], capture_output=True, text=True)
     assert checked.returncode == 0, checked.stdout + checked.stderr
@@ -214,7 +215,7 @@ def test_prometheus_takes_rules_and_series_and_grafana_asks_for_them(cluster, tm
         except OSError:
             return {}
     try:
-        wait_until(lambda: [one["health"] for one in ask("targets").get("activeTargets", [])] == ["up"], 30, "it scrapes the coordinator")
+        wait_until(lambda: [one["health"] for one in ask("targets").get("activeTargets", [])] == ["up", "up"], 30, "it scrapes the coordinator and weir-web")
         wait_until(lambda: {rule["health"] for group in ask("rules")["groups"] for rule in group["rules"]} == {"ok"}, 30, "it has evaluated every rule")
         panels = json.loads((weir.ROOT / "deploy/grafana/weir.json").read_text())["panels"]
         expressions = [one["expr"].replace("$__rate_interval", "1m").replace("$node", ".*") for panel in panels for one in panel.get("targets", [])]
