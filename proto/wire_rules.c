@@ -940,6 +940,7 @@ static const struct wire_rule outbreak_ask_rules[] = {
     TOKEN(Weir__OutbreakAsk, client, WIRE_CLIENT_MAX),
     EACH(Weir__OutbreakAsk, attachments, 0, WIRE_ATTACHMENTS_MAX, attachment_table),
     TEXT(Weir__OutbreakAsk, signatures, WIRE_WORD_MAX),
+    TEXT(Weir__OutbreakAsk, login, WIRE_LOGIN_MAX),
     END,
 };
 TABLE(outbreak_ask, outbreak_ask, NULL);

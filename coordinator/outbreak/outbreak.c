@@ -11,7 +11,7 @@
 #include "common/memory.h"
 #include "coordinator/rows.h"
 
-#define COLUMNS   11
+#define COLUMNS   12
 #define ROWS_MOST 512 /* of one statement */
 #define MOST      200 /* messages of a turn: others wait for their rows */
 #define TIDY_MS   60000
@@ -147,7 +147,7 @@ static void on_soon(evutil_socket_t fd, short what, void *arg)
     struct db_unit *unit = db_begin(room->db, on_done, room);
     db_query(unit,
              "SELECT action, hash FROM outbreak_ask($1::jsonb, $2::integer[], $3::text[], $4::text[], $5::text[], $6::text[], $7::integer[], $8::bigint[], $9::boolean[],"
-             " $10::text[], $11::boolean[], $12::boolean[])",
+             " $10::text[], $11::boolean[], $12::boolean[], $13::text[])",
              COLUMNS + 1, values, on_rows);
     db_commit(unit);
     free(by);
@@ -170,6 +170,7 @@ static void add_row(struct rows *rows, uint32_t number, const Weir__OutbreakAsk 
     rows_text(rows, ask->signatures.data, ask->signatures.len, WIRE_WORD_MAX);
     rows_string(rows, ask->held ? "t" : "f");
     rows_string(rows, ask->record ? "t" : "f");
+    rows_text(rows, ask->login.data, ask->login.len, WIRE_LOGIN_MAX);
     rows_end(rows);
 }
 

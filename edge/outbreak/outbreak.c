@@ -138,6 +138,7 @@ struct outbreak_question *outbreak_ask(struct outbreak *outbreak, const struct o
     body.id = asked->id;
     body.sender = asked->sender;
     body.client = asked->client;
+    body.login = asked->login;
     body.attachments = list;
     body.n_attachments = tell_attachments(attachments, list, outbreak, asked);
     body.signatures = wire_text(asked->scan != NULL ? asked->scan->signatures : "");

@@ -22,7 +22,7 @@ enum outbreak_answer {
 };
 
 struct outbreak_case {
-    ProtobufCBinaryData id, sender, client; /* borrowed for the call */
+    ProtobufCBinaryData id, sender, client, login; /* borrowed for the call */
     const struct scan_result *scan;         /* clean; NULL: found so before (held only) */
     bool held;   /* it comes from where it was held */
     bool record; /* no audit row that we write has its attachments */

@@ -50,6 +50,7 @@ bool transaction_ask_outbreak(struct transaction *tx)
         .id = wire_text(tx->id.text),
         .sender = wire_text_cut(tx->sender, WIRE_ADDRESS_MAX),
         .client = wire_text(tx->session->client_text),
+        .login = wire_text(session_login(tx->session)),
         .scan = tx->verdict,
     };
     tx->outbreak = outbreak_ask(outbreak, &asked, on_answer, tx);

@@ -67,6 +67,7 @@ bool job_ask_outbreak(struct job *job)
         .id = envelope->id,
         .sender = envelope->sender,
         .client = envelope->client,
+        .login = envelope->login,
         .scan = job->verdict,
         .held = held,
         .record = true,

@@ -1,12 +1,16 @@
 """S23, S40: attachments that many suddenly send are held, scanned again, released or dropped; and who got what. With the shipped times: what waits is made older in
 the database, as if so much time had passed."""
+import concurrent.futures
+import contextlib
 import email.mime.application
 import email.mime.multipart
 import email.mime.text
 import hashlib
 import json
+import os
 import secrets
 import signal
+import subprocess
 
 import pytest
 
@@ -18,7 +22,7 @@ RECIPIENTS = ("alice@example.edu", "bob@example.edu")
 
 @pytest.fixture(scope="module")
 def site():
-    made = weir.Cluster(edges=2, scanners=1, coordinators=2, sets=["edge.workers=1", "outbreak_senders=3", "outbreak_prefixes=2", "virus_notice=off"])
+    made = weir.Cluster(edges=2, scanners=1, coordinators=2, sets=["edge.workers=1", "outbreak_senders=3", "outbreak_prefixes=2", "virus_notice=off", "outbreak_timeout=10s"])
     try:
         yield made.up()
     finally:
@@ -190,9 +194,101 @@ def test_operators_decide(site):
     ("sender('prvs=123a=bob@x.example')", "sender('prvs=456b=bob@x.example')", "t"),
     ("sender('prvs=123a=bob@x.example')", "sender('prvs=456b=eve@x.example')", "f"),
     ("sender('bob@12345.example')", "sender('bob@54321.example')", "f"),
+    ("name('bob@x.example', '192.0.2.1', '') >> 20", "name('bob@x.example', '198.51.100.1', '') >> 20", "t"),
+    ("name('bob@x.example', '192.0.2.1', '') & 1048575", "name('eve@x.example', '192.0.2.9', '') & 1048575", "t"),
+    ("name('bob@x.example', '192.0.2.1', 'Bob')", "name('b@y.example', '198.51.100.1', 'bob')", "t"),
+    ("name('', '192.0.2.1', 'student1234')", "name('', '192.0.2.1', 'student1235')", "f"),
 ])
 def test_who_is_counted_once(site, one_is, other_is, same):
-    assert one(site, f"SELECT outbreak_{one_is} = outbreak_{other_is}") == same
+    assert one(site, f"SELECT (outbreak_{one_is}) = (outbreak_{other_is})") == same
+
+
+SHIPPED = {"mode": "hold", "senders": 10, "prefixes": 5, "window": "1 h", "known": "1 d", "hold": "2 h", "release_on_clean": False, "memory": "90 d", "entries": 1000000, "hunt": False}
+
+
+def asked(*steps, **keys):
+    """What the last of these questions is answered, from (sender, client, login); or SQL between them. Nothing of it stays."""
+    k, questions = json.dumps({**SHIPPED, **keys}), []
+    for number, step in enumerate(steps):
+        questions.append(step if isinstance(step, str) else f"SELECT action FROM outbreak_ask('{k}', '{{1}}', '{{q{number}}}', '{{{step[0]}}}', '{{{step[1]}}}', "
+                         f"ARRAY[repeat('ab', 32)], '{{2}}', '{{9}}', '{{t}}', '{{s}}', '{{f}}', '{{f}}', '{{\"{step[2]}\"}}')")
+    return "BEGIN; " + "; ".join(questions) + "; ROLLBACK"
+
+
+def from_each(networks, names=1, login=False, first=0):
+    return [(f"u{net}-{name}@x.example", f"192.0.{net}.{name}", f"u{net}-{name}" if login else "") for net in range(first, first + networks) for name in range(names)]
+
+
+ROW = "WHERE hash = decode(repeat('ab', 32), 'hex')"
+
+
+@pytest.mark.parametrize("steps, keys, last, what", [
+    (from_each(5, 2), {}, "hold", "the shipped ten of five"),
+    (from_each(5, 2)[:-1], {}, "pass", "nine"),
+    (from_each(4, 5), {}, "pass", "four networks"),
+    (from_each(1, 16) + from_each(4, first=1), {}, "pass", "one host made up all names but four"),
+    (from_each(1, 6, login=True) + from_each(4, first=1), {}, "hold", "which accounts cannot"),
+    (from_each(5, 2), {"senders": 11}, "pass", "outbreak_senders"),
+    (from_each(6, 3), {"prefixes": 7}, "pass", "outbreak_prefixes"),
+    (from_each(5, 2)[:-1] + [f"UPDATE outbreak_sight SET at = at - interval '61 min' {ROW}"] + from_each(1, first=9), {}, "pass", "outbreak_window"),
+    (from_each(5, 2)[:-1] + [f"UPDATE outbreak_sight SET at = at - interval '61 min' {ROW}"] + from_each(1, first=9), {"window": "2 h"}, "hold", "a longer one"),
+    (from_each(5, 2)[:-1] + [f"UPDATE outbreak_hash SET first_at = first_at - interval '25 h' {ROW}"] + from_each(1, first=9), {}, "pass", "outbreak_known"),
+    (from_each(5, 2)[:-1] + [f"UPDATE outbreak_hash SET first_at = first_at - interval '25 h' {ROW}"] + from_each(1, first=9), {"known": "2 d"}, "hold", "a longer one"),
+    (from_each(1) + [f"UPDATE outbreak_hash SET first_at = first_at - interval '91 d', last_at = last_at - interval '91 d' {ROW}"] + from_each(5, 2), {}, "hold", "outbreak_memory"),
+    (from_each(1) + [f"UPDATE outbreak_hash SET first_at = first_at - interval '91 d', last_at = last_at - interval '91 d' {ROW}"] + from_each(5, 2), {"memory": "99 d"}, "pass", "a longer one"),
+    (from_each(5, 2) + [f"UPDATE outbreak_hash SET since = since - interval '121 min' {ROW}"] + from_each(1, first=9), {}, "pass", "outbreak_hold"),
+    (from_each(5, 2) + [f"UPDATE outbreak_hash SET since = since - interval '121 min' {ROW}"] + from_each(1, first=9), {"hold": "3 h"}, "hold", "a longer one"),
+])
+def test_each_bound_of_what_is_an_outbreak(site, steps, keys, last, what):
+    assert site.query(asked(*steps, **keys))[-1] == [last], what
+
+
+def test_no_more_attachments_are_remembered_than_the_key_says(site):
+    k = json.dumps({**SHIPPED, "entries": 100, "hunt_time": "14 d"})
+    (forgotten, kept), = site.query(f"""BEGIN; INSERT INTO outbreak_hash (hash, kind, size, first_at, last_at) SELECT sha256(n::text::bytea), 2, 9, now(), now() - n * interval '1 min'
+            FROM generate_series(1, 250) AS n; SELECT t.forgotten, t.known FROM outbreak_tidy('{k}', 5000) AS t; ROLLBACK""")
+    assert (int(kept), int(forgotten) >= 150) == (100, True)
+
+
+def asks(site, edge):
+    """Whether a coordinator was asked of one message more."""
+    def answers():
+        return sum(site.metric("weir_outbreak_answers_total", number) or 0 for number in (1, 2))
+    before = answers()
+    sent(site, Program(), 199, edge)
+    return answers() > before
+
+
+def test_what_is_only_watched_and_what_is_not_counted(site):
+    """outbreak = watch, then off: coordinators are started again with another configuration, as on a site. What waits goes."""
+    sets = site.dir / "sets"
+    before = sets.read_text()
+
+    def say(word):
+        sets.write_text(f"{before}outbreak={word}\n")
+        for name in ("coordinator-1", "coordinator-2"):
+            site.stop(name)
+            site.start(name)
+        for edge in (1, 2):
+            wait_until(lambda: asks(site, edge), 60, f"edge-{edge} asks again")
+
+    held, watched, uncounted = Program(), Program(), Program()
+    token, ident = spread(site, held, 150)
+    assert waiting(site, ident)
+    say("watch")
+    try:
+        arrived(site, token)
+        last, _ = spread(site, watched, 160)
+        arrived(site, last)
+        assert (listed(site, watched)["state"], listed(site, watched)["held"]) == ("watched", 0)
+        assert "outbreak suspect" in site.weirctl("history").stdout
+        wait_until(lambda: max(site.metric("weir_outbreak_active", number) for number in (1, 2)) >= 1, 30, "that it is told")
+        say("off")
+        arrived(site, spread(site, uncounted, 170)[0])
+        assert site.query(f"SELECT FROM outbreak_hash WHERE hash = decode('{uncounted.hash}', 'hex')") == []
+        assert "no attachment that may be an outbreak" in site.weirctl("outbreak", "show", uncounted.hash, check=False).stderr
+    finally:
+        say("hold")
 
 
 def test_of_two_attachments_each_holds_and_any_is_dropped(site):
@@ -215,20 +311,58 @@ def test_of_two_attachments_each_holds_and_any_is_dropped(site):
     assert not site.sink.with_token(early)
 
 
-def test_nothing_is_lost_or_doubled_when_the_leader_and_an_edge_die(site):
-    program = Program()
-    held = [spread(site, program, 100)] + [sent(site, program, number, edge=1 + number % 2) for number in (103, 104, 105)]
+@contextlib.contextmanager
+def stores_wait(site):
+    """No copy gets into the quarantine meanwhile; until a store waits for that."""
+    holder = subprocess.Popen(["psql", site.env["DATABASE_URL"], "-XAtqc", "BEGIN; LOCK TABLE quarantine_copy IN EXCLUSIVE MODE; SELECT pg_sleep(120)"])
+    try:
+        yield lambda: wait_until(lambda: one(site, "SELECT count(*) FROM pg_locks WHERE relation = 'quarantine_copy'::regclass AND NOT granted") != "0", 60, "a store that waits")
+    finally:
+        site.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(120)%' AND pid <> pg_backend_pid()")
+        holder.wait(60)
+
+
+def killed_while_scanned(site, idents, begun):
+    """What that releases is in the spool and no scanner answers, when the leader and all edges die."""
     leader = next(number for number in (1, 2) if site.metric("weir_leader", number))
-    for _, ident in held:
-        older(site, ident, 120)
-    site.kill(f"coordinator-{leader}")
-    site.kill("edge-2", signal.SIGKILL)
+    for pid in weir.family(site.pid("scanner-1")):
+        if weir.process_name(pid).startswith("weir-scan-"):  # its master goes on telling which signatures it has
+            os.kill(pid, signal.SIGSTOP)
+    begun()
+    wait_until(lambda: one(site, f"SELECT count(*) FROM spool_message m WHERE m.id = ANY ('{{{','.join(idents)}}}')") == str(len(idents)), 60, "that they are in the spool")
+    for name in (f"coordinator-{leader}", "edge-1", "edge-2"):
+        site.kill(name)
     site.heal()
-    for token, _ in held:
+
+
+def test_nothing_is_lost_or_doubled_whoever_dies_between_hold_look_and_release(site):
+    program = Program()
+    held = [spread(site, program, 100), sent(site, program, 103, edge=2)]
+    # Its answer says hold, and it dies before its client hears 250: whether the store is in time or not, the client sends it again.
+    lost, raw = program.mail()
+    with stores_wait(site) as a_store_waits, concurrent.futures.ThreadPoolExecutor() as pool:
+        sending = pool.submit(site.send, raw, 2, "127.0.104.9", "s104@example.org", RECIPIENTS)
+        a_store_waits()
+        site.kill("edge-2")
+        with pytest.raises(OSError):
+            sending.result(60)
+    site.heal()
+    held.append((lost, site.send(raw, 1, "127.0.104.9", "s104@example.org", RECIPIENTS).queue_id))
+    idents = [ident for _, ident in held]
+    wait_until(lambda: all(waiting(site, ident) for ident in idents), 30, "that they are held")
+    twice = one(site, f"SELECT count(DISTINCT m.id) FROM outbreak_message m JOIN quarantine_copy c ON c.id = m.id WHERE m.hash = decode('{program.hash}', 'hex')")
+    assert twice in ("3", "4"), "the first try of the last one, or not"
+    named = f"id = ANY ('{{{','.join(idents)}}}')"
+    killed_while_scanned(site, idents, lambda: site.query(f"UPDATE outbreak_message SET signatures = 'older' WHERE {named}"))
+    wait_until(lambda: all(waiting(site, ident) for ident in idents), 90, "that they are back")
+    assert site.query(f"SELECT DISTINCT looks FROM outbreak_message WHERE {named}") == [["1"]] and not any(site.sink.with_token(token) for token, _ in held)
+    killed_while_scanned(site, idents, lambda: [older(site, ident, 120) for ident in idents])
+    for token, _ in held[:2]:
         arrived(site, token)
-    ids = ", ".join(f"'{ident}'" for _, ident in held)
-    wait_until(lambda: one(site, f"SELECT count(*) FROM spool_message WHERE id IN ({ids})") == "0", 60, "their end")
-    for token, _ in held:
+    copies = wait_until(lambda: [name for name, _ in site.sink.with_token(lost)], 60, "the last one")
+    assert len(copies) <= 2
+    wait_until(lambda: one(site, f"SELECT count(*) FROM spool_message WHERE {named}") == "0", 60, "their end")
+    for token, _ in held[:2]:
         arrived(site, token)
     assert one(site, "SELECT difference FROM spool_sums()") == "0"
     assert one(site, "SELECT kept - released - deleted - expired - (SELECT count(*) FROM quarantine_copy WHERE state = 'waiting') FROM quarantine_sums()") == "0"

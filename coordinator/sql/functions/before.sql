@@ -48,3 +48,9 @@ CREATE OR REPLACE FUNCTION quarantine_keep(max_messages bigint, max_bytes bigint
 BEGIN
     RETURN QUERY SELECT t.stored FROM quarantine_take(max_messages, max_bytes, ids, numbers, reasons, scores, symbolss, signatures, authors) AS t WHERE t.was_refused;
 END $f$;
+
+-- They do not tell who had logged in.
+CREATE OR REPLACE FUNCTION outbreak_ask(k jsonb, numbers integer[], ids text[], senders text[], clients text[], hashes text[], kinds integer[], sizes bigint[],
+    counteds boolean[], sets text[], helds boolean[], records boolean[]) RETURNS TABLE (action text, hash text) LANGUAGE sql AS $f$
+    SELECT * FROM outbreak_ask(k, numbers, ids, senders, clients, hashes, kinds, sizes, counteds, sets, helds, records, array_fill(''::text, ARRAY[cardinality(ids)]))
+$f$;

@@ -68,6 +68,8 @@ CREATE OR REPLACE FUNCTION dashboard_alerts(silence interval) RETURNS TABLE (lev
             WHERE s.state = 'failed' AND s.why NOT LIKE 'rolled back by %'
         UNION ALL SELECT 'warn', 'signatures are pinned: newer ones wait' FROM signature_control c WHERE c.pinned IS NOT NULL
         UNION ALL SELECT 'warn', format('outbound protection holds %s senders and slows down %s', o.held, o.throttled) FROM outbound_counts() AS o WHERE o.held + o.throttled > 0
+        UNION ALL SELECT 'warn', format('an outbreak: mail waits for %s attachments that many suddenly send', count(DISTINCT m.hash)) FROM outbreak_message m JOIN outbreak_hash o ON o.hash = m.hash
+            WHERE m.until > clock_timestamp() AND o.state = 'suspect' HAVING count(*) > 0
         UNION ALL SELECT 'warn', format('%s destinations cannot be reached: their mail waits', count(*)) FROM spool_destination d WHERE d.down_until > now() HAVING count(*) > 0
         UNION ALL SELECT 'warn', format('the name server does not take updates: %s', d.error) FROM dns d WHERE d.error <> ''
         UNION ALL SELECT 'warn', format('%s overrides wait for a second operator', count(*)) FROM override o WHERE o.state = 'pending' AND o.pending_until > clock_timestamp() HAVING count(*) > 0

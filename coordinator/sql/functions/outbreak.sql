@@ -14,30 +14,53 @@ CREATE OR REPLACE FUNCTION outbreak_sender(sender text) RETURNS bigint LANGUAGE 
     SELECT hashtextextended(regexp_replace(regexp_replace(regexp_replace(lower(sender), '^prvs=[^=@]*=', ''), '[+=][^@]*', ''), '[0-9]{4,}(?=[^@]*@)', '', 'g'), 0)
 $f$;
 
+-- Who logged in is who he says; any other name may be made up, but not the network it comes from: the low 20 bits, which are 0 for an account.
+CREATE OR REPLACE FUNCTION outbreak_name(sender text, client text, login text) RETURNS bigint LANGUAGE sql IMMUTABLE AS $f$
+    SELECT CASE WHEN login <> '' THEN hashtextextended(lower(login), 1) >> 20 << 20
+        ELSE outbreak_sender(sender) >> 20 << 20 | 1 + (outbreak_network(client) & 1048575) % 1048575 END
+$f$;
+
+-- Of names that may be made up as many count from one network as each of the networks has to bring: else one host makes up all but a few.
+CREATE OR REPLACE FUNCTION outbreak_share(k jsonb) RETURNS bigint LANGUAGE sql IMMUTABLE AS $f$ SELECT ceil((k->>'senders')::numeric / (k->>'prefixes')::numeric)::bigint $f$;
+
+-- How many names and networks count of those seen since then.
+CREATE OR REPLACE FUNCTION outbreak_seen(k jsonb, a_hash bytea, since timestamptz, OUT names bigint, OUT networks bigint) LANGUAGE sql STABLE AS $f$
+    SELECT coalesce(sum(CASE WHEN s.network THEN 0 WHEN s.place = 0 THEN s.amount ELSE least(s.amount, outbreak_share(k)) END), 0), coalesce(sum(s.amount) FILTER (WHERE s.network), 0)
+    FROM (SELECT o.network, CASE WHEN NOT o.network THEN o.who & 1048575 END AS place, count(*) AS amount FROM outbreak_sight o WHERE o.hash = a_hash AND o.at > since GROUP BY 1, 2) AS s
+$f$;
+
 -- Senders and networks that are to be remembered of an attachment; no more than are needed. Returns whether these are enough.
-CREATE OR REPLACE FUNCTION outbreak_sighted(k jsonb, a_hash bytea, senders text[], clients text[]) RETURNS boolean LANGUAGE plpgsql AS $f$
+CREATE OR REPLACE FUNCTION outbreak_sighted(k jsonb, a_hash bytea, senders text[], clients text[], logins text[]) RETURNS boolean LANGUAGE plpgsql AS $f$
 DECLARE
     moment CONSTANT timestamptz := clock_timestamp();
     begins CONSTANT timestamptz := moment - (k->>'window')::interval;
-    enough boolean := true;
-    whose boolean;
-    seen bigint;
+    names CONSTANT bigint[] := ARRAY(SELECT outbreak_name(u.sender, u.client, u.login) FROM unnest(senders, clients, logins) AS u(sender, client, login));
+    seen record;
 BEGIN
-    FOREACH whose IN ARRAY '{f,t}'::boolean[] LOOP
-        INSERT INTO outbreak_sight AS s (hash, network, who, at)
-            SELECT a_hash, whose, n.who, moment FROM (SELECT DISTINCT CASE WHEN whose THEN outbreak_network(u.client) ELSE outbreak_sender(u.sender) END AS who
-                FROM unnest(senders, clients) AS u(sender, client)) AS n
-            WHERE (SELECT count(*) FROM outbreak_sight o WHERE o.hash = a_hash AND o.network = whose AND o.at > begins)
-                < (k->>CASE WHEN whose THEN 'prefixes' ELSE 'senders' END)::integer ORDER BY n.who
-            ON CONFLICT (hash, network, who) DO UPDATE SET at = EXCLUDED.at;
-        SELECT count(*) INTO seen FROM outbreak_sight o WHERE o.hash = a_hash AND o.network = whose AND o.at > begins;
-        enough := enough AND seen >= (k->>CASE WHEN whose THEN 'prefixes' ELSE 'senders' END)::integer;
-    END LOOP;
-    RETURN enough;
+    UPDATE outbreak_sight o SET at = moment WHERE o.hash = a_hash AND (NOT o.network AND o.who >> 20 = ANY (ARRAY(SELECT n >> 20 FROM unnest(names) AS n))
+        OR o.network AND o.who = ANY (ARRAY(SELECT outbreak_network(c) FROM unnest(clients) AS c)));
+    seen := outbreak_seen(k, a_hash, begins);
+    INSERT INTO outbreak_sight (hash, network, who, at)
+        SELECT a_hash, false, n.who, moment FROM (SELECT m.who, row_number() OVER (PARTITION BY m.who & 1048575 ORDER BY m.who) AS place
+                FROM (SELECT DISTINCT ON (w >> 20) w AS who FROM unnest(names) AS w ORDER BY w >> 20, w) AS m
+                WHERE NOT EXISTS (SELECT FROM outbreak_sight o WHERE o.hash = a_hash AND NOT o.network AND o.who >> 20 = m.who >> 20)) AS n
+            WHERE n.who & 1048575 = 0 OR n.place + (SELECT count(*) FROM outbreak_sight o WHERE o.hash = a_hash AND NOT o.network AND o.who & 1048575 = n.who & 1048575 AND o.at > begins)
+                <= outbreak_share(k)
+            ORDER BY n.who LIMIT greatest(0, (k->>'senders')::bigint - seen.names) ON CONFLICT DO NOTHING;
+    INSERT INTO outbreak_sight (hash, network, who, at)
+        SELECT DISTINCT a_hash, true, outbreak_network(c), moment FROM unnest(clients) AS c
+            WHERE NOT EXISTS (SELECT FROM outbreak_sight o WHERE o.hash = a_hash AND o.network AND o.who = outbreak_network(c))
+            LIMIT greatest(0, (k->>'prefixes')::bigint - seen.networks) ON CONFLICT DO NOTHING;
+    seen := outbreak_seen(k, a_hash, begins);
+    RETURN seen.names >= (k->>'senders')::bigint AND seen.networks >= (k->>'prefixes')::bigint;
 END $f$;
 
+-- They have one parameter more.
+DROP FUNCTION IF EXISTS outbreak_sighted(jsonb, bytea, text[], text[]);
+DROP FUNCTION IF EXISTS outbreak_count(jsonb, bytea, integer, bigint, text[], text[]);
+
 -- What becomes of messages with this attachment, which these senders sent just now: pass, hold or block.
-CREATE OR REPLACE FUNCTION outbreak_count(k jsonb, a_hash bytea, a_kind integer, a_size bigint, senders text[], clients text[]) RETURNS text LANGUAGE plpgsql AS $f$
+CREATE OR REPLACE FUNCTION outbreak_count(k jsonb, a_hash bytea, a_kind integer, a_size bigint, senders text[], clients text[], logins text[]) RETURNS text LANGUAGE plpgsql AS $f$
 DECLARE
     moment CONSTANT timestamptz := clock_timestamp();
     holds CONSTANT text := CASE WHEN k->>'mode' = 'hold' THEN 'hold' ELSE 'pass' END;
@@ -59,10 +82,10 @@ BEGIN
         RETURN 'block';
     ELSIF h.state = 'suspect' AND h.since > moment - (k->>'hold')::interval THEN
         RETURN holds;
-    ELSIF h.state <> 'counted' OR h.first_at < moment - (k->>'known')::interval OR NOT outbreak_sighted(k, a_hash, senders, clients) THEN
+    ELSIF h.state <> 'counted' OR h.first_at < moment - (k->>'known')::interval OR NOT outbreak_sighted(k, a_hash, senders, clients, logins) THEN
         RETURN 'pass';
     END IF;
-    UPDATE outbreak_hash o SET state = 'suspect', since = moment, who = 'outbreak',
+    UPDATE outbreak_hash o SET state = 'suspect', since = moment, who = CASE holds WHEN 'hold' THEN 'outbreak' ELSE 'outbreak (watch)' END,
         why = format('%s senders from %s networks within %s', k->>'senders', k->>'prefixes', k->>'window') WHERE o.hash = a_hash;
     DELETE FROM outbreak_sight o WHERE o.hash = a_hash;
     INSERT INTO audit_action (who, action, target, detail) VALUES ('outbreak', 'outbreak suspect', encode(a_hash, 'hex'),
@@ -72,7 +95,7 @@ END $f$;
 
 -- One row for each attachment of a question (with an empty hash where it has none), each question with a number of its own. Answers each once, in their order.
 CREATE OR REPLACE FUNCTION outbreak_ask(k jsonb, numbers integer[], ids text[], senders text[], clients text[], hashes text[], kinds integer[], sizes bigint[],
-    counteds boolean[], sets text[], helds boolean[], records boolean[]) RETURNS TABLE (action text, hash text) LANGUAGE plpgsql AS $f$
+    counteds boolean[], sets text[], helds boolean[], records boolean[], logins text[]) RETURNS TABLE (action text, hash text) LANGUAGE plpgsql AS $f$
 DECLARE
     moment CONSTANT timestamptz := clock_timestamp();
     one record;
@@ -84,14 +107,14 @@ BEGIN
         WHERE u.record AND u.h <> '' AND (k->>'hunt')::boolean ORDER BY 1, 2 ON CONFLICT DO NOTHING;
     -- What comes from where it was held is counted no more.
     FOR one IN SELECT u.h, min(u.kind) AS kind, min(u.size) AS size, array_agg(u.sender) FILTER (WHERE NOT u.was_held) AS senders,
-            array_agg(u.client) FILTER (WHERE NOT u.was_held) AS clients
-        FROM unnest(hashes, kinds, sizes, senders, clients, counteds, helds) AS u(h, kind, size, sender, client, counted, was_held)
+            array_agg(u.client) FILTER (WHERE NOT u.was_held) AS clients, array_agg(u.login) FILTER (WHERE NOT u.was_held) AS logins
+        FROM unnest(hashes, kinds, sizes, senders, clients, logins, counteds, helds) AS u(h, kind, size, sender, client, login, counted, was_held)
         WHERE u.counted AND u.h <> '' AND k->>'mode' <> 'off' GROUP BY u.h ORDER BY u.h COLLATE "C"
     LOOP
         IF one.senders IS NULL THEN
             word := (SELECT 'block' FROM outbreak_hash o WHERE o.hash = decode(one.h, 'hex') AND o.blocked_until > moment);
         ELSE
-            word := outbreak_count(k, decode(one.h, 'hex'), one.kind, one.size, one.senders, one.clients);
+            word := outbreak_count(k, decode(one.h, 'hex'), one.kind, one.size, one.senders, one.clients, one.logins);
         END IF;
         held := CASE WHEN word = 'hold' THEN held || one.h ELSE held END;
         blocked := CASE WHEN word = 'block' THEN blocked || one.h ELSE blocked END;

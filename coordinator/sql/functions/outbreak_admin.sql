@@ -34,7 +34,7 @@ CREATE OR REPLACE FUNCTION outbreak_json(o outbreak_hash) RETURNS jsonb LANGUAGE
     SELECT jsonb_build_object('hash', encode(o.hash, 'hex'), 'kind', attachment_kind_name(o.kind), 'size', o.size, 'first_at', o.first_at, 'last_at', o.last_at,
         'messages', o.messages, 'state', CASE WHEN o.blocked_until > clock_timestamp() THEN 'blocked' WHEN o.state = 'good' THEN 'released'
             WHEN o.state = 'counted' THEN 'counted' WHEN EXISTS (SELECT FROM outbreak_message m WHERE m.hash = o.hash AND m.until > clock_timestamp()) THEN 'suspect'
-            ELSE 'over' END,
+            WHEN o.who = 'outbreak (watch)' THEN 'watched' ELSE 'over' END,
         'since', o.since, 'blocked_until', o.blocked_until, 'who', o.who, 'why', o.why,
         'held', (SELECT count(*) FROM outbreak_message m JOIN quarantine_copy c ON c.id = m.id WHERE m.hash = o.hash AND c.state = 'waiting' AND c.reason = 'outbreak'),
         'until', (SELECT max(m.until) FROM outbreak_message m WHERE m.hash = o.hash AND m.until > clock_timestamp()))
