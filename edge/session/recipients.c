@@ -177,11 +177,12 @@ static bool is_of_list(const struct transaction *tx, unsigned at)
     return tx->entries[at].silent || (at + 1 < tx->count && tx->entries[at + 1].silent);
 }
 
-/* The entry for the same address that the same next hop was asked about already, wanting the same reports; NULL: none. Not of a list: that has its own course. */
+/* The entry for the same address that the same next hop was asked about already, wanting the same reports; NULL: none. It may be a later one, which was verified
+ * sooner. Not of a list: that has its own course. */
 static const struct entry *asked_before(const struct transaction *tx, const struct entry *entry)
 {
-    for (const struct entry *other = tx->entries; other < entry; other++)
-        if (other->leg == entry->leg && other->answer == NULL && other->verified == NULL && !is_of_list(tx, (unsigned)(other - tx->entries)) &&
+    for (const struct entry *other = tx->entries, *end = tx->entries + tx->count; other < end; other++)
+        if (other != entry && other->leg == entry->leg && other->answer == NULL && other->verified == NULL && !is_of_list(tx, (unsigned)(other - tx->entries)) &&
             transaction_notify(tx, other) == transaction_notify(tx, entry) && strcmp(other->address, entry->address) == 0)
             return other;
     return NULL;
@@ -848,7 +849,7 @@ void transaction_on_recipient(void *arg, unsigned index, const struct smtp_reply
     if (is_of_list(tx, at)) {
         list_answered(tx, at, reply);
     } else {
-        for (unsigned i = at + 1; i < tx->count; i++)
+        for (unsigned i = tx->replied; i < tx->count; i++)
             if (tx->entries[i].follows && tx->entries[i].asked && tx->entries[i].leg == leg && strcmp(tx->entries[i].address, entry->address) == 0)
                 entry_answered(leg, &tx->entries[i], reply);
         entry_answered(leg, entry, reply);

@@ -987,6 +987,9 @@ static const struct {
     { "who is named twice is asked about once", false,
       "O outside\n" READY "C MAIL FROM:<>\nC RCPT TO:<u@example.edu>\nC RCPT TO:<u@example.edu>\nC RCPT TO:<v@example.edu>\nS 250 2.1.0\nR 250 - ok\nS 250\nS 250\nR 550 5.1.1 no\nS 550 5.1.1 no\n"
       "A v@example.edu refused:next-hop 550\nC RCPT TO:<u@example.edu>\nS 250\nC DATA\nS 354\nC x\nC .\nV clean\nD 250 - ok\nS 250\nA u@example.edu delivered 250" },
+    { "and once where the second is verified before the first", false,
+      READY "C MAIL FROM:<>\nC RCPT TO:<u@verified.edu>\nC RCPT TO:<u@verified.edu>\nS 250 2.1.0\n.\nz exists\n.\nZ exists\n.\nR 250 - ok\nS 250\nS 250\nC DATA\nS 354\n"
+      "C x\nC .\nV clean\nD 250 - ok\nS 250\nA u@verified.edu delivered 250" },
     { "and refused twice", false,
       "O outside\n" READY "C MAIL FROM:<>\nC RCPT TO:<u@example.edu>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\nR 450 4.2.1 later\nS 450 4.2.1 later\nA u@example.edu deferred:next-hop 450\n"
       "S 450 4.2.1 later\nA u@example.edu deferred:next-hop 450\nC RCPT TO:<u@example.edu>\nR 250 - ok\nS 250" },
