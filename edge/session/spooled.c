@@ -64,7 +64,7 @@ bool transaction_drop_refused(struct transaction *tx, struct outcome *outcome)
 {
     bool stopped = false, taken = false;
     unsigned dropped = 0;
-    const char *why = "route";
+    const char *why = "refused";
     for (unsigned i = 0; i < tx->replied; i++) {
         const struct entry *entry = &tx->entries[i];
         bool kept = entry->quarantine != WEIR__QUARANTINE__QUARANTINE_NOT;
@@ -76,7 +76,7 @@ bool transaction_drop_refused(struct transaction *tx, struct outcome *outcome)
         struct entry *entry = &tx->entries[i];
         if (entry->leg == NULL || entry->leg->hop.port != 0 || (entry->quarantine == WEIR__QUARANTINE__QUARANTINE_NOT && (taken || !stopped)))
             continue;
-        transaction_discard(tx, entry, "route");
+        transaction_discard(tx, entry, "refused"); /* by the policy: not as what a route says `discard:` to */
         dropped++;
     }
     return transaction_is_left(tx, dropped, why, outcome);

@@ -315,7 +315,8 @@ static void write_down(struct transaction *tx, const struct outcome *outcome)
     for (unsigned i = 0; i < tx->replied; i++) {
         struct outcome own = *outcome;
         bool stored = outcome->disposition == DISPOSITION_SPOOLED || outcome->disposition == DISPOSITION_QUARANTINED;
-        if (tx->entries[i].discard && (outcome->disposition == DISPOSITION_DELIVERED || stored)) {
+        bool gone = outcome->disposition == DISPOSITION_DISCARDED && tx->entries[i].discard_why != NULL; /* each for a reason of its own */
+        if (tx->entries[i].discard && (outcome->disposition == DISPOSITION_DELIVERED || stored || gone)) {
             own.disposition = DISPOSITION_DISCARDED;
             own.why = tx->entries[i].discard_why != NULL ? tx->entries[i].discard_why : "route";
         } else if (tx->entries[i].quarantine != WEIR__QUARANTINE__QUARANTINE_NOT && stored) {

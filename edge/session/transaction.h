@@ -36,7 +36,7 @@ struct entry { /* a recipient; or, while replies are owed, something else that h
     unsigned ordinal;      /* asked: its number in the leg's delivery */
     struct verify_wait *verified; /* asked: not the next hop by the delivery, but the verifier; NULL: no */
     bool discard;          /* its route says discard, or */
-    const char *discard_why; /* "spam": its copy's score; "blocklist": its recipient's own list. NULL: the route. Static */
+    const char *discard_why; /* "spam": its copy's score; "blocklist": its recipient's own list; "refused": the policy refuses it, on a list. NULL: the route. Static */
     Weir__Quarantine quarantine; /* why its copy is for the quarantine; NOT: it is not */
     uint64_t policy_epoch; /* what decided: the policy, */
     char rule[RELAY_RULE_MAX]; /* and its lines, as in struct relay_answer */

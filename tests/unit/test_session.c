@@ -960,10 +960,10 @@ static const struct {
     { "S49 but not of a message that nobody gets: it is kept for those who are not refused", false,
       "O virus_action=quarantine\nO profile=handoff\n" READY "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<bad@local.edu>\nS 250 2.1.5\nC DATA\nS 354\n" MAIL "V bad\n"
       "K unscanned bad@local.edu>u@example.edu>[sink.example.edu]:2525 for virus\nQ stored\nS 250 2.0.0\nA u@example.edu quarantined:virus 250 for bad@local.edu\n"
-      "A x@gone.edu discarded:route 250 for bad@local.edu" },
+      "A x@gone.edu discarded:refused 250 for bad@local.edu" },
     { "S49 nor of one that is dropped for them", false,
       "O blocks\nO spam.block_action=discard\nO profile=handoff\n" READY "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<bad@local.edu>\nS 250 2.1.5\nC DATA\nS 354\n" FROM_MAIL
-      "k 0 of a@b.test x@y.test\nV clean\nS 250 2.0.0\nA u@example.edu discarded:blocklist 250 for bad@local.edu\nA x@gone.edu discarded:blocklist 250 for bad@local.edu" },
+      "k 0 of a@b.test x@y.test\nV clean\nS 250 2.0.0\nA u@example.edu discarded:blocklist 250 for bad@local.edu\nA x@gone.edu discarded:refused 250 for bad@local.edu" },
     { "S49 whoever is asked first, the refused one is not", false,
       "O outside\nO asked=1\n" READY "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<bad@local.edu>\nR 250 - ok\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\nV clean\n" BAD_SPOOLED },
     { "S49 a list whose other half its next hop refuses is refused", false,
