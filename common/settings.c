@@ -370,7 +370,7 @@ static const struct config_key scanner_keys[] = {
     SIZE(memory, "512MiB", 4 * KIB, TIB, "message bytes in memory; over it BUSY"),
     SIZE(memory_threshold, "1MiB", 0, GIB, "a larger message lives in an unlinked file in spool_dir"),
     SIZE(disk, "8GiB", 0, NO_LIMIT, "message bytes in files, of messages still being sent at most half of it; over it BUSY"),
-    SIZE(window, "1MiB", 4 * KIB, GIB, "bytes an edge may have under way per message"),
+    SIZE(window, "1MiB", 4 * KIB, GIB, "bytes an edge may have under way per message; the messages of one client share it, with 32 KiB each at least"),
     STRING(signatures, "/var/lib/clamav", form_path, "folder of the signature set"),
     ENUM(signature_source, "folder", "folder|cluster", "whose signatures: what is in the folder signatures, or what the coordinators say (signatures then counts until a first set has come)"),
     STRING(signature_store, "/var/lib/weir/signatures", form_path, "with signature_source = cluster: a folder of the scanner's own, where sets are kept"),

@@ -377,7 +377,7 @@ struct scanner_settings {             /* [scanner] */
     uint64_t memory;                  /* 512MiB of message bytes held in memory (memfd); over it BUSY */
     uint64_t memory_threshold;        /* 1MiB: a larger message lives in an unlinked file in tmp_dir, counted in `disk` */
     uint64_t disk;                    /* 8GiB */
-    uint64_t window;                  /* 1MiB: bytes an edge may have under way per message */
+    uint64_t window;                  /* 1MiB: bytes an edge may have under way per message; the messages of one client share it */
     char *signatures;                 /* folder with the signature set; empty is an error */
     int signature_source;             /* folder|cluster */
     char *signature_store;            /* with cluster: where sets are kept */

@@ -5,6 +5,8 @@
 #include <string.h>
 #include "common/error.h"
 
+#define WINDOW_LEAST (32u * 1024)
+
 void admission_init(struct admission *admission, const struct admission_limits *limits, uint64_t seed)
 {
     memset(admission, 0, sizeof *admission);
@@ -136,9 +138,17 @@ uint64_t admission_used(const struct admission *admission)
     return admission->held + admission->queued + admission->running;
 }
 
-static uint64_t *upload_count(struct admission *admission, const struct admission_share *share)
+static void count_upload(struct admission *admission, const struct admission_share *share, int change)
 {
-    return share->holds_slot ? &admission->held : &admission->uploads;
+    *(share->holds_slot ? &admission->held : &admission->uploads) += (uint64_t)change;
+    admission->uploading[fair_place(&admission->fair[0], share->source)] += (uint32_t)change;
+}
+
+uint64_t admission_window(const struct admission *admission, const struct admission_share *share)
+{
+    uint64_t all = admission->limits.window, many = admission->uploading[fair_place(&admission->fair[0], share->source)];
+    uint64_t each = many > 1 ? all / many : all;
+    return each >= WINDOW_LEAST ? each : all < WINDOW_LEAST ? all : WINDOW_LEAST;
 }
 
 enum admission_answer admission_take_whole(struct admission *admission, struct admission_share *share, uint64_t size)
@@ -170,7 +180,7 @@ enum admission_answer admission_take_upload(struct admission *admission, struct 
         share->state = ADMISSION_NONE;
         return ADMISSION_NO_BYTES;
     }
-    *upload_count(admission, share) += 1;
+    count_upload(admission, share, 1);
     reserve(admission, share, size, on_disk);
     return ADMISSION_OK;
 }
@@ -197,7 +207,7 @@ bool admission_complete(struct admission *admission, struct admission_share *sha
         return false;
     bool on_disk = share->on_disk;
     give_back(admission, share);
-    *upload_count(admission, share) -= 1;
+    count_upload(admission, share, -1);
     enqueue(admission, share, size);
     reserve(admission, share, size, on_disk);
     return true;
@@ -264,7 +274,7 @@ void admission_release(struct admission *admission, struct admission_share *shar
     give_back(admission, share);
     switch (share->state) {
     case ADMISSION_UPLOADING:
-        *upload_count(admission, share) -= 1;
+        count_upload(admission, share, -1);
         break;
     case ADMISSION_QUEUED:
         dequeue(admission, share);

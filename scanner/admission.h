@@ -56,6 +56,7 @@ struct admission {
     uint64_t disk, slow_disk;       /* slow: of uploads that hold no slot */
     struct admission_share *first[LANES], *last[LANES], *runs[LANES];
     struct fair fair[LANES];
+    uint32_t uploading[FAIR_PLACES]; /* uploads of each source */
 };
 
 /* seed: see fair_init(). */
@@ -69,6 +70,9 @@ enum admission_answer admission_take_whole(struct admission *admission, struct a
  */
 enum admission_answer admission_take_upload(struct admission *admission, struct admission_share *share, uint64_t size_hint,
                                             bool complete);
+/* How many bytes of the upload may be under way. All of a source share one window, a few packets each where they are many: a link carries in order, and
+ * behind a hundred messages of a mebibyte others would wait for all of them. */
+uint64_t admission_window(const struct admission *admission, const struct admission_share *share);
 /* One more window for an upload that has used its reservation up. It may move to disk by that (share->on_disk turns true). */
 bool admission_extend(struct admission *admission, struct admission_share *share);
 /* The upload is complete with size bytes: what it has reserved beyond is given back, and it is queued. false: no slot is free. */

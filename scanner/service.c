@@ -453,9 +453,9 @@ static bool upload_extend(struct service *service, struct scan *scan)
  */
 static bool upload_allow(struct service *service, struct scan *scan)
 {
-    uint64_t window = service->options.settings->window, len = scan->body.len;
+    uint64_t window = admission_window(&service->admission, &scan->share), len = scan->body.len;
     bool whole_reserved = scan->share.reserved >= scan->size_hint && len < scan->size_hint;
-    if (!whole_reserved && scan->share.reserved - len < window / 2)
+    if (!whole_reserved && scan->share.reserved - len < service->options.settings->window / 2)
         upload_extend(service, scan);
     uint64_t allowed = scan->share.reserved - len < window ? scan->share.reserved : len + window;
     if (scan->body.fd < 0)
@@ -555,7 +555,7 @@ static void scan_start(struct service *service, struct scan *scan, const struct 
         service_dispatch(service);
         return;
     }
-    uint64_t window = service->options.settings->window;
+    uint64_t window = admission_window(&service->admission, &scan->share);
     scan->allowed = scan->share.reserved < window ? scan->share.reserved : window;
     if (send_allowed(service, scan, true) == LINK_FULL) {
         scan->owes = OWES_GRANT;

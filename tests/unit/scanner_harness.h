@@ -78,6 +78,7 @@ static struct {
     size_t answer_count;
     uint64_t attempts;
     const char *id; /* of the next messages; NULL: ID */
+    const char *client;
 } t;
 
 /* --- the coordinator --- */
@@ -512,7 +513,7 @@ static uint64_t send_opening(Weir__ScanOpen *open, const char *bytes, size_t len
     struct link_payload payload = { bytes, len };
     open->id = wire_text(t.id != NULL ? t.id : ID);
     open->attempt = ++t.attempts * ATTEMPT_STEP;
-    open->client = wire_text("192.0.2.1");
+    open->client = wire_text(t.client != NULL ? t.client : "192.0.2.1");
     open->recipients = 1;
     frame.body_case = WEIR__FRAME__BODY_SCAN_OPEN;
     frame.scan_open = open;

@@ -310,6 +310,33 @@ START_TEST(uploads_grow)
 }
 END_TEST
 
+START_TEST(a_source_shares_one_window)
+{
+    const struct admission_limits large = { .slots = 100, .memory = 1 << 30, .memory_threshold = 1 << 20, .disk = 1 << 30, .window = 1 << 20, .large_message = 1 << 20 };
+    struct admission_share s[100] = { 0 }, other = { .source = 2 };
+    admission_init(&admission, &large, 1);
+    for (int i = 0; i < 100; i++) {
+        s[i].source = 1;
+        ck_assert_int_eq(admission_take_upload(&admission, &s[i], 0, i % 2 == 0), ADMISSION_OK);
+        if (i == 0 || i == 3)
+            ck_assert_uint_eq(admission_window(&admission, &s[0]), (1u << 20) / (unsigned)(i + 1));
+    }
+    ck_assert_uint_eq(admission_window(&admission, &s[99]), 32 * 1024);
+    ck_assert_int_eq(admission_take_upload(&admission, &other, 0, false), ADMISSION_OK);
+    ck_assert_uint_eq(admission_window(&admission, &other), 1 << 20);
+    ck_assert(admission_complete(&admission, &s[0], 10)); /* waits for no more bytes */
+    for (int i = 0; i < 98; i++)
+        admission_release(&admission, &s[i]);
+    ck_assert_uint_eq(admission_window(&admission, &s[99]), 1 << 19);
+    admission_release(&admission, &s[98]);
+    admission_release(&admission, &s[99]);
+    admission_release(&admission, &other);
+    assert_empty();
+    for (int i = 0; i < FAIR_PLACES; i++)
+        ck_assert_uint_eq(admission.uploading[i], 0);
+}
+END_TEST
+
 START_TEST(impossible_sizes)
 {
     struct admission_share s = { 0 };
@@ -516,6 +543,7 @@ int main(void)
     tcase_add_test(tests, complete_uploads_hold_slots);
     tcase_add_test(tests, promises_cost_nothing);
     tcase_add_test(tests, uploads_grow);
+    tcase_add_test(tests, a_source_shares_one_window);
     tcase_add_test(tests, impossible_sizes);
     tcase_add_test(tests, release_from_anywhere);
     tcase_add_test(tests, random_walk);

@@ -157,6 +157,7 @@ START_TEST(promises_and_disk)
         wait_answer(send_open(4u << 20, false, NULL, 0, 0, 60000), GRANT);
     WAIT_FOR(t.bytes_used == 4u << 20);
     assert_busy(send_open(0, false, NULL, 0, 0, 60000), WEIR__BUSY_REASON__BUSY_BYTES);
+    t.client = "192.0.2.2"; /* the window of a client is for all of its uploads */
     uint64_t complete = send_complete(4u << 20);
     wait_answer(complete, GRANT);
     size_t len;
@@ -175,6 +176,7 @@ START_TEST(starved_upload)
     char *mail = virus_mail(3u << 20, &len);
     uint64_t big = send_complete(3u << 20);
     wait_answer(big, GRANT);
+    t.client = "192.0.2.2"; /* the window of a client is for all of its uploads */
     uint64_t grows = send_open(0, false, NULL, 0, 0, 60000);
     ck_assert_uint_eq(wait_answer(grows, GRANT)->allowed, 1u << 20);
     uint64_t refused = send_open(2u << 20, false, NULL, 0, 0, 60000);
@@ -187,8 +189,10 @@ START_TEST(starved_upload)
     send_chunk(grows, 1u << 20, "", 0, true);
     ck_assert_int_eq(wait_answer(grows, VERDICT)->verdict, WEIR__VERDICT__VERDICT_BAD);
     /* and when no room comes, it is sent away */
+    t.client = NULL;
     big = send_complete(3u << 20);
     wait_answer(big, GRANT);
+    t.client = "192.0.2.2";
     grows = send_open(0, false, NULL, 0, 0, 60000);
     wait_answer(grows, GRANT);
     send_chunk(grows, 0, mail, 1u << 20, false);
