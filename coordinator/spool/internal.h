@@ -53,14 +53,13 @@ struct store_rows {
     struct rows entries;    /* id, destination, scanned, dsn: of complete messages, each destination once */
     struct array bodies, envelopes, packed;
     struct rows subjects;   /* id, subject: whose messages they are to outbound protection; reports of ours are nobody's */
-    struct rows kept;       /* id, number, reason, score, symbols, signature, author: recipients whose copies are for the quarantine */
+    struct rows kept;       /* id, number, reason, score, symbols, signature, author, always: recipients whose copies are for the quarantine */
 };
 
 void store_rows_init(struct store_rows *rows);
 void store_rows_fini(struct store_rows *rows);
 /* false: the recipients make no sense (none, or one twice); then nothing was added. */
-bool store_rows_add(struct store_rows *rows, const Weir__SpoolEnvelope *envelope, bool last,
-                    const Weir__SpoolRecipients *recipients, const struct link_payload *body);
+bool store_rows_add(struct store_rows *rows, const Weir__SpoolStore *store, const Weir__SpoolRecipients *recipients, const struct link_payload *body);
 #define STORE_VALUES 35
 /* In the order of spool_take()'s arguments. limits: whether spool_max_* count. Borrowed from rows and spool. */
 void store_rows_values(struct store_rows *rows, const struct spool *spool, bool limits,

@@ -278,7 +278,8 @@ static void send_item(struct results *results, struct db_unit *unit, const struc
         text_value(epoch), text_value(result->scored ? score : NULL), text_value(symbols),
     };
     struct link_payload body = { item->body, item->body_len };
-    bool with_dsn = result->dsn != NULL && store_rows_add(&dsn, result->dsn, true, item->recipients, &body);
+    const Weir__SpoolStore report = { .envelope = result->dsn, .last = true };
+    bool with_dsn = result->dsn != NULL && store_rows_add(&dsn, &report, item->recipients, &body);
     if (with_dsn)
         store_rows_values(&dsn, results->spool, false, values + RESULT_VALUES);
     db_query_values(unit, with_dsn ? results->sql_with_dsn : results->sql, RESULT_VALUES + (with_dsn ? STORE_VALUES : 0),

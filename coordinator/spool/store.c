@@ -38,6 +38,7 @@
 #define CAREFUL_MS     10000
 #define CONFLICTS_MAX  5 /* of one batch: then its stores are refused and clients come again. No key: a database in which that happens is what is to be mended */
 #define SLOTS 64 /* places of sources in a lane, as functions/spool_store.sql has them */
+#define KEPT_COLUMNS   8
 #define LEASE_EXTRA    9 /* bytes that a recipient is longer in a lease than in its store: attempts, released */
 
 struct item {
@@ -101,7 +102,7 @@ void store_rows_init(struct store_rows *rows)
     rows_init(&rows->recipients, 4);
     rows_init(&rows->entries, 5);
     rows_init(&rows->subjects, 2);
-    rows_init(&rows->kept, 7);
+    rows_init(&rows->kept, KEPT_COLUMNS);
     array_init(&rows->bodies);
     array_init(&rows->envelopes);
     array_init(&rows->packed);
@@ -162,8 +163,9 @@ static void add_recipient(struct store_rows *rows, const ProtobufCBinaryData *id
     free(packed);
 }
 
-static void add_kept(struct rows *kept, const Weir__SpoolEnvelope *envelope, const Weir__SpoolRecipient *recipient)
+static void add_kept(struct rows *kept, const Weir__SpoolStore *store, const Weir__SpoolRecipient *recipient)
 {
+    const Weir__SpoolEnvelope *envelope = store->envelope;
     if (recipient->quarantine == WEIR__QUARANTINE__QUARANTINE_NOT)
         return;
     add_text(kept, &envelope->id);
@@ -176,6 +178,7 @@ static void add_kept(struct rows *kept, const Weir__SpoolEnvelope *envelope, con
     rows_text(kept, envelope->symbols.data, envelope->symbols.len, WIRE_SYMBOLS_MAX);
     add_text(kept, &envelope->signature);
     add_text(kept, &envelope->author);
+    rows_string(kept, store->always ? "t" : "f");
     rows_end(kept);
 }
 
@@ -234,9 +237,9 @@ static void add_subject(struct rows *subjects, const Weir__SpoolEnvelope *envelo
     free(subject);
 }
 
-bool store_rows_add(struct store_rows *rows, const Weir__SpoolEnvelope *envelope, bool last,
-                    const Weir__SpoolRecipients *recipients, const struct link_payload *body)
+bool store_rows_add(struct store_rows *rows, const Weir__SpoolStore *store, const Weir__SpoolRecipients *recipients, const struct link_payload *body)
 {
+    const Weir__SpoolEnvelope *envelope = store->envelope;
     if (!recipients_make_sense(recipients))
         return false;
     const ProtobufCBinaryData *const texts[] = {
@@ -244,7 +247,7 @@ bool store_rows_add(struct store_rows *rows, const Weir__SpoolEnvelope *envelope
         &envelope->message_id, &envelope->verdict,  &envelope->scanner, &envelope->engine, &envelope->signatures,
     };
     add_text(&rows->texts, &envelope->id);
-    rows_string(&rows->texts, last ? "t" : "f");
+    rows_string(&rows->texts, store->last ? "t" : "f");
     rows_string(&rows->texts, envelope->scanned ? "t" : "f");
     rows_string(&rows->texts, envelope->dsn ? "t" : "f");
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
@@ -260,9 +263,9 @@ bool store_rows_add(struct store_rows *rows, const Weir__SpoolEnvelope *envelope
     free(packed);
     for (size_t i = 0; i < recipients->n_recipients; i++) {
         add_recipient(rows, &envelope->id, recipients->recipients[i]);
-        add_kept(&rows->kept, envelope, recipients->recipients[i]);
+        add_kept(&rows->kept, store, recipients->recipients[i]);
     }
-    if (last)
+    if (store->last)
         add_entries(&rows->entries, envelope, recipients);
     add_subject(&rows->subjects, envelope);
     return true;
@@ -543,10 +546,10 @@ static void send_batch(struct stores *stores, struct batch *batch)
     }
     if (batch->rows.kept.count > 0) {
         const struct spool_words *words = &stores->spool->words;
-        const char *values[9] = { words->quarantine_messages, words->quarantine_bytes };
-        memcpy(values + 2, rows_values(&batch->rows.kept), 7 * sizeof *values);
-        db_query(unit, "SELECT * FROM quarantine_take($1::bigint, $2::bigint, $3::text[], $4::integer[], $5::text[], $6::integer[], $7::text[], $8::text[], $9::text[])", 9,
-                 values, on_kept);
+        const char *values[2 + KEPT_COLUMNS] = { words->quarantine_messages, words->quarantine_bytes };
+        memcpy(values + 2, rows_values(&batch->rows.kept), KEPT_COLUMNS * sizeof *values);
+        db_query(unit, "SELECT * FROM quarantine_take($1::bigint, $2::bigint, $3::text[], $4::integer[], $5::text[], $6::integer[], $7::text[], $8::text[], $9::text[],"
+                       " $10::boolean[])", 2 + KEPT_COLUMNS, values, on_kept);
     }
     STAILQ_FOREACH(item, &batch->items, link)
     {
@@ -684,7 +687,7 @@ static void on_store(void *arg, struct question *question, const struct link_mes
     } else {
         struct batch *batch = batch_for(stores, item);
         item->last = store->last;
-        store_rows_add(&batch->rows, store->envelope, store->last, recipients, &message->payloads[1]);
+        store_rows_add(&batch->rows, store, recipients, &message->payloads[1]);
         batch_add(stores, batch, item, bytes);
     }
     wire_recipients_free(&recipients);

@@ -252,6 +252,7 @@ void transaction_spool(struct transaction *tx)
         .prefix = prefix,
         .prefix_len = prefix_len,
         .skip = skip,
+        .always = session->limits->profile == PROFILE_HANDOFF,
         .message = tx->message,
         .timeout_ms = session->config->edge.spool_timeout,
     };

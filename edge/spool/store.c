@@ -27,6 +27,7 @@ struct spool_store {
     uint64_t size, offset;        /* of prefix and message together; what is taken */
     uint64_t asked;               /* where the next chunk begins: behind what is taken or under way */
     uint64_t timeout_ms;
+    bool always;                  /* as in the options */
     bool late;                    /* the last chunk is under way, and nothing else */
     bool scanned;                 /* these five go with the last chunk, too */
     char verdict[64], scanner[64], engine[64], signatures[64];
@@ -148,6 +149,7 @@ static enum asked ask_piece(struct spool_store *store, struct ahead_piece *piece
     if (store->envelope != NULL) {
         first.envelope = store->envelope;
         first.last = piece->end == store->size;
+        first.always = store->always;
         question.body_case = WEIR__QUESTION__BODY_SPOOL_STORE;
         question.spool_store = &first;
         count = 1;
@@ -290,6 +292,7 @@ struct spool_store *spool_store_new(const struct spool_store_options *options, s
     store->prefix = xmemdup(options->prefix, options->prefix_len);
     store->prefix_len = options->prefix_len;
     store->skip = options->skip;
+    store->always = options->always;
     store->size = options->prefix_len + message_size(options->message) - options->skip;
     store->timeout_ms = options->timeout_ms;
     store->stored = stored;

@@ -29,6 +29,7 @@ struct spool_store_options { /* borrowed for the call, but base, node, ahead and
     size_t prefix_len;
     const struct message *message;           /* complete; borrowed until the end */
     uint64_t skip;                           /* bytes of it that the prefix stands for: an edited header */
+    bool always;                             /* its client cannot come again: a full quarantine takes it, too */
     uint64_t timeout_ms;                     /* for the answer to each chunk, and for room to ask (NODE_QUESTION_BYTES) */
 };
 

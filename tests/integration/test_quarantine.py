@@ -338,6 +338,9 @@ def test_full(two, edge):
     assert edge.store(ident, ((ALICE, HOP), (BOB, HOP, "spam")), last=False).status == pb.ANSWER_FULL
     assert count(two) == 0 and count(two, "spool_body") == 0 and edge.claim() == [], "all of it or nothing"
     edge.stored(new_id(), ((ALICE, HOP),))
+    device = new_id()
+    assert edge.asked((recipients((BOB, HOP, "spam")), BODY), spool_store=pb.SpoolStore(envelope=envelope(device, **SPAM), last=True, always=True))[0].spool_stored.complete
+    assert copies(two, device) == [["bob@example.edu", "waiting", "spam"]], "of who cannot come again it takes more"
     safe, pairs, facts = new_id(), ((ALICE, HOP, "spam"), (BOB, HOP)), {"author": b"friend@example.net", **SPAM}
     two.pg.query(f"SELECT web_personal_set('{ALICE}', 'friend@example.net', 'safe', 9)")
     edge.stored(safe, pairs, **facts)
@@ -414,6 +417,12 @@ def test_S5_a_virus_is_quarantined_and_goes_out_by_an_operators_word_only(make_c
     assert raw.startswith(b"X-Weir-Released: from quarantine; reason=virus\r\nReceived: ") and raw.endswith(infected), "nobody vouches for it"
     assert "bob@example.edu" in str(recipients)
     wait_until(lambda: cluster.metric("weir_conservation_difference", node="spool") == 0, what="conservation")
+    cluster.query("INSERT INTO quarantine_usage (slot, reason, messages) VALUES ('test', '', 5000000)")
+    part = b'Subject: x\r\nMIME-Version: 1.0\r\nContent-Type: message/partial; id="a@b"; number=1; total=2\r\n\r\nSubject: y\r\n\r\none\r\n'
+    relayed, handed = (cluster.send(part, door=door) for door in ("RELAY", "HANDOFF"))
+    assert (relayed.code, handed.code) == (452, 250), "a full quarantine takes what no client would bring again"
+    assert cluster.query(f"SELECT state, reason FROM quarantine_copy WHERE id = '{handed.queue_id}'") == [["waiting", "unscannable"]]
+    cluster.query("DELETE FROM quarantine_usage WHERE slot = 'test'")
     an_edge_dies(cluster)
 
 

@@ -94,10 +94,10 @@ BEGIN
 END $f$;
 
 -- What a batch of stores has for the quarantine; each id is in the spool, stored by the same transaction or before. Returns the ids for which there is no
--- room (refused): nothing is left of those; and for other ids, who has no copy here all the same, in order. Spam that its recipient wants, as a list of his says, and whose author was proved, is left in the spool,
+-- room (refused; never where `always` says that who sent it cannot come again): nothing is left of those; and for other ids, who has no copy here all the same, in order. Spam that its recipient wants, as a list of his says, and whose author was proved, is left in the spool,
 -- and wants no room here.
 CREATE OR REPLACE FUNCTION quarantine_take(max_messages bigint, max_bytes bigint, ids text[], numbers integer[], reasons text[], scores integer[],
-    symbolss text[], signatures text[], authors text[]) RETURNS TABLE (stored text, was_refused boolean, let_in integer[]) LANGUAGE plpgsql AS $f$
+    symbolss text[], signatures text[], authors text[], always boolean[] DEFAULT '{}') RETURNS TABLE (stored text, was_refused boolean, let_in integer[]) LANGUAGE plpgsql AS $f$
 DECLARE
     one record;
     known text[];
@@ -111,7 +111,7 @@ BEGIN
         WHERE NOT (w.reason = 'spam' AND (w.id = ANY (known) OR personal_is_safe(lower(r.address), w.author))));
     IF quarantine_is_full(max_messages, max_bytes) THEN
         refused := ARRAY(SELECT DISTINCT r.id FROM unnest(meant) AS p(place) JOIN spool_recipient r ON r.id = ids[p.place] AND r.number = numbers[p.place]
-            WHERE r.id <> ALL (known) AND r.state = 'queued' AND NOT EXISTS (SELECT FROM quarantine_copy c WHERE c.id = r.id AND c.number = r.number));
+            WHERE always[p.place] IS NOT TRUE AND r.id <> ALL (known) AND r.state = 'queued' AND NOT EXISTS (SELECT FROM quarantine_copy c WHERE c.id = r.id AND c.number = r.number));
         PERFORM spool_count(0, 0, 0, 0, 0, 0, count(*)) FROM spool_recipient r WHERE r.id = ANY (refused) HAVING count(*) > 0;
         PERFORM spool_forget(refused);
     END IF;
