@@ -107,6 +107,7 @@ static void obey(struct session *s)
     char hash[TOKEN_HASH_LEN + 1];
     s->receiving = false;
     if (s->message.len > web->config->own.web_mail_size) {
+        count(s, "large");
         reply(s, 552, "5.3.4", "Too large for a command");
         reset(s);
         return;
@@ -143,6 +144,7 @@ static void on_mail(struct session *s, const struct smtp_command *command)
     if (!s->greeted || s->sender) {
         reply(s, 503, "5.5.1", s->greeted ? "Nested MAIL" : "Say EHLO first");
     } else if (command->size > s->mail->web->config->own.web_mail_size) {
+        count(s, "large");
         reply(s, 552, "5.3.4", "Too large for a command");
     } else {
         s->sender = true;
@@ -287,6 +289,7 @@ static void on_accepted(void *arg, int fd, const struct netaddr *peer, const str
     s->conn = net_accept(mail->web->base, fd, &handlers, s);
     net_set_timeout(s->conn, IDLE_MS, WRITE_MS);
     if (mail->count > mail->web->config->own.web_mail_sessions) {
+        count(s, "sessions");
         reply(s, 421, "4.3.2", "Too many sessions");
         net_close_after_flush(&s->conn);
         session_free(s);

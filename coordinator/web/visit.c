@@ -213,6 +213,7 @@ static void show(struct visit *visit)
     visit->message.bytes = visit->body.data;
     visit->message.len = visit->body.len < most ? visit->body.len : (size_t)most;
     visit->message.cut = visit->message.len < visit->size;
+    metric_add(visit->web->cut, visit->message.cut);
     page_message(&visit->page, &page, visit->web->parser, &visit->message);
     finish(visit, 200);
 }

@@ -17,6 +17,7 @@
 #include "common/open_files.h"
 #include "common/process_stats.h"
 #include "coordinator/exposition.h"
+#include "edge/net/net.h"
 #include "proto/event_log.h"
 
 #define HEADERS_MAX 16384
@@ -44,7 +45,7 @@ static char *read_conninfo(const struct web_config *config, struct error *why)
     bool fine = input_read_line(config->own.web_database_file, line, sizeof line, &reason);
     char *conninfo = fine ? xstrdup(line) : NULL;
     if (!fine)
-        config_blame(config->source, "web", NULL, "web_database_file", why, "%s", reason.text);
+        config_blame(config->source, "web", NULL, "web_database_file", why, "%s: %s", config->own.web_database_file, reason.text);
     explicit_bzero(line, sizeof line);
     return conninfo;
 }
@@ -84,10 +85,25 @@ void web_config_clear(struct web_config *config)
     *config = (struct web_config){ 0 };
 }
 
+/* What a start would say of them, with their lines. */
+static bool check_certificate(const struct web_config *config, struct error *why)
+{
+    const struct web_settings *own = &config->own;
+    struct error reason;
+    if (*own->web_certificate == '\0')
+        return true;
+    struct net_tls *tls = net_tls_server(own->web_certificate, own->web_key, &reason);
+    if (tls == NULL) {
+        config_blame(config->source, "web", NULL, strncmp(reason.text, "key ", 4) == 0 ? "web_key" : "web_certificate", why, "%s", reason.text);
+        return false;
+    }
+    net_tls_unref(&tls);
+    return settings_check_private(config->source, "web", "web_key", own->web_key, why);
+}
+
 bool web_config_files(const struct web_config *config, struct error *why)
 {
-    return settings_check_file(config->source, "web", "web_certificate", config->own.web_certificate, why) &&
-           settings_check_file(config->source, "web", "web_key", config->own.web_key, why) && settings_check_log(config->source, config->log.file, why);
+    return check_certificate(config, why) && settings_check_log(config->source, config->log.file, why);
 }
 
 /* --- pages --- */
@@ -301,6 +317,7 @@ static bool make(struct web *web, SSL_CTX **tls, struct error *why)
     web->limited = metrics_counter(&web->metrics, "weir_web_limited_total", NULL);
     web->busy = metrics_counter(&web->metrics, "weir_web_busy_total", NULL);
     web->refused = metrics_counter(&web->metrics, "weir_web_refused_total", NULL);
+    web->cut = metrics_counter(&web->metrics, "weir_web_cut_total", NULL);
     web->clients = metrics_gauge(&web->metrics, "weir_web_clients", NULL);
     web->waiting = metrics_gauge(&web->metrics, "weir_web_requests_pending", NULL);
     make_database(web);

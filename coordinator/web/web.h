@@ -42,7 +42,7 @@ struct web {
     char list_entries[24];
     bool stopping;
     struct process_stats *stats;
-    struct metric *limited, *clients, *busy, *refused, *waiting;
+    struct metric *limited, *clients, *busy, *refused, *waiting, *cut;
 };
 
 /* false: why says what is wrong, with file and line where there is one. What was filled is cleared. */

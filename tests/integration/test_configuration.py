@@ -8,7 +8,8 @@ import pytest
 import weir
 
 COORDINATOR = "coordinator-1"
-DAEMONS = {"edge": "edge-1", "scanner": "scanner-1", "coordinator": COORDINATOR}
+NODES = {"edge": "edge-1", "scanner": "scanner-1", "coordinator": COORDINATOR}
+DAEMONS = {**NODES, "web": "web-1"}
 
 # Of each key a value that none of the programs takes; NO_SUCH is one for all that are not here. None: any text may be right, and whose it is says so.
 NO_SUCH = "no such value"
@@ -58,7 +59,7 @@ def test_a_bad_value_of_every_key_is_told_with_its_line_by_every_program(tmp_pat
 
 @pytest.fixture(name="site")
 def make_site(tmp_path):
-    """A file that all three daemons' -t takes, as a function of lines that replace or add; gives its path and the lines' numbers by key."""
+    """A file that all daemons' -t takes, as a function of lines that replace or add; gives its path and the lines' numbers by key."""
     keyed = {}
     for number, name in enumerate(("node", "other")):
         keyed[name] = run(weir.BIN / "weirctl", "keys", "generate", tmp_path / f"{name}.key").stdout.strip()
@@ -83,6 +84,7 @@ def make_site(tmp_path):
             "scanner": {"signatures": tmp_path / "signatures", "tmp_dir": tmp_path, "spool_dir": tmp_path},
             "auth": {},
             "dns": {},
+            "web": {"web_database": "host=/run/postgresql dbname=weir", "web_certificate": tmp_path / "node.pem", "web_key": tmp_path / "node.pem.key"},
             'listener "relay"': {"listen": "127.0.0.1:2525"},
             f'coordinator "{COORDINATOR}"': {"listen": "tcp://127.0.0.1:1", "publish": "tcp://127.0.0.1:2", "public_key": keyed["node"],
                                              "database": "host=/run/postgresql dbname=weir"},
@@ -114,10 +116,10 @@ def test_results_in_the_name_of_another_edge_are_warned_of(tmp_path):
 
 
 @pytest.mark.parametrize("section, key, value, programs, said", [
-    ("cluster", "key_file", "/nonexistent", DAEMONS, "/nonexistent: No such file or directory"),
-    ("cluster", "key_file", "HERE/garbage", DAEMONS, "mode 0644 lets others at the secret key; it must be 0600"),
-    ("cluster", "key_file", "HERE/node.pem.key", DAEMONS, 'not a key file (two lines, "public = HEX" and "secret = HEX"'),
-    ("cluster", "key_file", "HERE/open.curve", DAEMONS, "mode 0644 lets others at the secret key; it must be 0600"),
+    ("cluster", "key_file", "/nonexistent", NODES, "/nonexistent: No such file or directory"),
+    ("cluster", "key_file", "HERE/garbage", NODES, "mode 0644 lets others at the secret key; it must be 0600"),
+    ("cluster", "key_file", "HERE/node.pem.key", NODES, 'not a key file (two lines, "public = HEX" and "secret = HEX"'),
+    ("cluster", "key_file", "HERE/open.curve", NODES, "mode 0644 lets others at the secret key; it must be 0600"),
     ("cluster", "state_dir", "/nonexistent", ["edge", "scanner"], "/nonexistent: No such file or directory"),
     ("log", "file", "/nonexistent/log", DAEMONS, "/nonexistent/log: No such file or directory"),
     ("tls", "certificate", "/nonexistent", ["edge"], "certificate /nonexistent: No such file or directory"),
@@ -142,6 +144,12 @@ def test_results_in_the_name_of_another_edge_are_warned_of(tmp_path):
     ("auth", "ldap_ca_file", "/nonexistent", ["coordinator"], "/nonexistent: No such file or directory"),
     ("auth", "ldap_ca_file", "HERE/pipe", ["coordinator"], "/pipe is a pipe, and must be a file: it is read more than once"),
     ("auth", "ldap_service_password_file", "/nonexistent", ["coordinator"], "/nonexistent: No such file or directory"),
+    ("web", "web_certificate", "/nonexistent", ["web"], "certificate /nonexistent: No such file or directory"),
+    ("web", "web_key", "/nonexistent", ["web"], "key /nonexistent: No such file or directory"),
+    ("web", "web_key", "HERE/other.pem.key", ["web"], "does not belong to certificate"),
+    ("web", "web_key", "HERE/open.key", ["web"], "mode 0644 lets everybody read the private key"),
+    ("web", "web_database", "no such word", ["web"], 'missing "=" after "no"'),
+    ("web", "web_database_file", "/nonexistent", ["web"], "/nonexistent: No such file or directory"),
     ("dns", "dns_tsig_file", "/nonexistent", ["coordinator"], "/nonexistent: No such file or directory"),
     ("dns", "dns_tsig_file", "HERE/open.key", ["coordinator"], "mode 0644 lets everybody read the private key"),
     (f'coordinator "{COORDINATOR}"', "database", "no such word", ["coordinator"], 'missing "=" after "no"'),
@@ -157,7 +165,7 @@ def test_what_only_this_machine_knows_is_told_with_its_line(site, section, key, 
             continue
         place = f"{path}:{line}: error: [{section}] {key}: "
         if said == "does not belong to certificate":
-            assert f"{key} {path.parent}/other.pem.key {said} {path.parent}/node.pem" in done.stderr, done.stderr
+            assert f"key {path.parent}/other.pem.key {said} {path.parent}/node.pem" in done.stderr, done.stderr
         assert done.returncode != 0 and place in done.stderr and said in done.stderr, (program, done.stderr)
 
 

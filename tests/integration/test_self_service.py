@@ -1,8 +1,11 @@
 """What recipients hear of their quarantine and do about it: digests, pages, commands by mail. Rows S30 to S36 and S38."""
+import contextlib
 import datetime
 import email
 import email.policy
+import hashlib
 import http.client
+import json
 import os
 import random
 import re
@@ -204,10 +207,10 @@ FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 class Web:
     """A weir-web, with the rights that it has, and a connection to it that is kept."""
 
-    def __init__(self, two, **sets):
+    def __init__(self, two, name="web-1", **sets):
         two.pg.query("DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'weir_web') THEN CREATE ROLE weir_web LOGIN; END IF;"
                      " ALTER ROLE weir_web LOGIN; END $$; SELECT web_grant('weir_web')")
-        self.held = [hold_port(), hold_port()]
+        self.two, self.name, self.held = two, name, [hold_port(), hold_port()]
         self.port, self.operators = (held.getsockname()[1] for held in self.held)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -218,7 +221,7 @@ class Web:
         words = [word for key, value in sets.items() for word in ("--set", f"{key}={value}")]
         self.log = two.dir / f"web-{self.port}.log"
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen([BIN / "weir-web", "-c", two.dir / "common.conf", "--name", "web-1", *words], stderr=log)
+            self.process = subprocess.Popen([BIN / "weir-web", "-c", two.dir / "common.conf", "--name", name, *words], stderr=log)
         self.kept = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30 * PATIENCE)
         wait_until(lambda: self.operator("/readyz")[0] == 200, 30, lambda: self.log.read_text())
 
@@ -243,6 +246,16 @@ class Web:
                 if not again:
                     raise
 
+    def sessions(self, *, event="%"):
+        """The processes of the database that it has, of those the ones that wait for this."""
+        return [int(row[0]) for row in self.two.pg.query(
+            f"SELECT pid FROM pg_stat_activity WHERE application_name = 'weir web {self.name}' AND coalesce(wait_event, '') LIKE '{event}'")]
+
+    def counted(self, name, value, **labels):
+        """Its metric has this value by now, or soon."""
+        sample = f"{name}{{{','.join(f'{key}=%s' % json.dumps(word) for key, word in {'node': self.name, **labels}.items())}}} {value}"
+        wait_until(lambda: sample in self.operator("/metrics")[1].splitlines(), 30, sample)
+
     def get(self, path):
         status, text, _ = self.ask(path)
         return status, text
@@ -258,13 +271,13 @@ class Web:
             head = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in {"Subject": subject, **fields}.items())
             client.sendmail(sender, [f"{local}@quarantine.example.edu"], f"From: {sender}\r\n{head}\r\n{body}\r\n")
 
-    def close(self):
+    def close(self, wanted=0):
         self.kept.close()
         self.process.terminate()
         status = self.process.wait(30 * PATIENCE)
         for held in self.held:
             held.close()
-        assert status == 0, self.log.read_text()
+        assert status == wanted, self.log.read_text()
 
 
 @pytest.fixture(scope="module")
@@ -415,23 +428,154 @@ def test_tampered_requests(two, edge, web):
     assert two.pg.query("SELECT recipient, state FROM quarantine_copy ORDER BY 1") == before and two.pg.query("SELECT * FROM personal_list") == []
 
 
+def link(two, who, ident=""):
+    """A link without a digest: of the message, or of all."""
+    token = "".join(random.choices("0123456789abcdefghjkmnpqrstvwxyz", k=32))
+    two.pg.query(f"SELECT web_tokens('{who.lower()}', '{{{hashlib.sha256(token.encode()).hexdigest()}}}', ARRAY['{ident}'], '1 day')")
+    return token
+
+
+def form_of(token, act):
+    return f"form={hashlib.sha256(b'form ' + token.encode()).hexdigest()}&act={act}".encode()
+
+
+@contextlib.contextmanager
+def deaf_database(web):
+    """What weir-web asks is not answered while this lasts."""
+    backends = web.sessions()
+    for pid in backends:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in backends:
+            os.kill(pid, signal.SIGCONT)
+
+
+@contextlib.contextmanager
+def slow_acts(two):
+    """Who does something is not done with it before this has ended."""
+    two.pg.query("CREATE TABLE gate AS SELECT 1; CREATE FUNCTION gate() RETURNS trigger LANGUAGE plpgsql AS"
+                 " $$ BEGIN WHILE EXISTS (SELECT FROM gate) LOOP PERFORM pg_sleep(0.02); END LOOP; RETURN NEW; END $$;"
+                 " CREATE TRIGGER gate BEFORE INSERT ON audit_action FOR EACH ROW EXECUTE FUNCTION gate()")
+    try:
+        yield
+    finally:
+        two.pg.query("DELETE FROM gate")
+        two.pg.query("DROP TRIGGER gate ON audit_action; DROP FUNCTION gate(); DROP TABLE gate")
+
+
+def send(web, path, body=None):
+    """A request whose answer is not waited for."""
+    client = socket.create_connection(("127.0.0.1", web.port), timeout=30 * PATIENCE)
+    head = f"{'GET' if body is None else 'POST'} {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {FORM['Content-Type']}\r\nContent-Length: {len(body or b'')}\r\n\r\n"
+    client.sendall(head.encode() + (body or b""))
+    return client
+
+
 def test_limits_of_the_web(two, edge):
-    """web_rate, per client, as a trusted proxy names it; a database that is gone."""
-    found = told(two, edge, (((ALICE, "spam"),), {}))
-    path = f"/m/{found[ALICE][1][0]}"
-    few = Web(two, web_rate=5, web_proxies="127.0.0.0/8", web_clients=2, web_mail_sessions=1)
+    """Each of its keys' bounds, and how it is counted; web_rate per client, as a trusted proxy names it."""
+    idents = [new_id(), new_id()]
+    for ident, body in zip(idents, (hostile(), hostile() + b"filler filler\r\n" * 300 + b"the end\r\n")):
+        edge.stored(ident, ((ALICE, HOP, "spam"),), body=body, **SPAM)
+    page = link(two, ALICE)
+    path, large, senders = f"/m/{link(two, ALICE, idents[0])}", f"/q/{page}/m/{idents[1]}", f"/q/{page}/senders"
+    few = Web(two, "web-2", web_rate=5, web_proxies="127.0.0.0/8", web_clients=2, web_mail_sessions=1, web_connections=3, web_requests=1, web_view_size="4KiB",
+              web_list_entries=1, web_mail_size="4KiB", web_answers=1)
     try:
         statuses = [few.ask(path, headers={"X-Forwarded-For": "198.51.100.1, 192.0.2.1"})[0] for _ in range(6)]
         assert statuses == [200] * 5 + [429] and few.ask(path, headers={"X-Forwarded-For": "192.0.2.1, 192.0.2.2"})[0] == 200
         assert few.ask(path, headers={"X-Forwarded-For": "192.0.2.3"})[0] == 200
         statuses = [few.ask(path, headers={"X-Forwarded-For": f"203.0.113.{turn}", "x-forwarded-for": "192.0.2.3"})[0] for turn in range(5)]
         assert statuses == [200] * 4 + [429], "of two fields the last one is the proxy's"
-        shown = few.operator("/metrics")[1]
-        assert 'weir_web_limited_total{node="web-1"} 2' in shown and 'weir_web_clients{node="web-1"} 2' in shown
-        with smtplib.SMTP("127.0.0.1", few.mail_port, timeout=30 * PATIENCE), pytest.raises(smtplib.SMTPConnectError, match="421"):
-            smtplib.SMTP("127.0.0.1", few.mail_port, timeout=30 * PATIENCE)
+        few.counted("weir_web_limited_total", 2)
+        few.counted("weir_web_clients", 2)
+
+        shown = few.ask(large, headers={"X-Forwarded-For": "192.0.2.4"})[1]
+        assert "filler" in shown and "the end" not in shown
+        encoded = form_of(page, "block").decode() + "&sender="
+        for sender, said in (("one@spam.example", "kept from you"), ("two@spam.example", "Your list is full"), ("one@spam.example", "kept from you")):
+            assert said in few.ask(senders, "POST", encoded + sender, {**FORM, "X-Forwarded-For": "192.0.2.4"})[1]
+        assert two.pg.query("SELECT sender FROM personal_list") == [["one@spam.example"]]
+
+        with deaf_database(few), send(few, path):
+            few.counted("weir_web_requests_pending", 1)
+            status, said, headers = few.ask(path, headers={"X-Forwarded-For": "192.0.2.5"})
+            assert status == 503 and "too much to do" in said and headers["Retry-After"] == "30"
+        few.counted("weir_web_requests_pending", 0)
+        few.counted("weir_web_busy_total", 1)
+        few.counted("weir_web_cut_total", 1)
+        few.counted("weir_web_acts_total", 1, act="block", outcome="full")
+
+        with smtplib.SMTP("127.0.0.1", few.mail_port, timeout=30 * PATIENCE) as client:
+            with pytest.raises(smtplib.SMTPConnectError, match="421"):
+                smtplib.SMTP("127.0.0.1", few.mail_port, timeout=30 * PATIENCE)
+            client.ehlo()
+            assert client.mail("a@b.example", ["SIZE=4097"])[0] == 552 and client.mail("a@b.example")[0] == 250 and client.rcpt(f"commands+{page}@quarantine.example.edu")[0] == 250
+            assert client.data(b"Subject: list\r\n\r\n" + b"filler filler\r\n" * 300)[0] == 552
+            with locked(two, "LOCK TABLE web_token IN SHARE MODE"):  # it cannot be answered meanwhile
+                assert client.sendmail("a@b.example", [f"commands+{page}@quarantine.example.edu"], "Subject: list\r\n\r\n") == {}
+                with pytest.raises(smtplib.SMTPDataError, match="4.3.1"):
+                    client.sendmail("a@b.example", [f"commands+{page}@quarantine.example.edu"], "Subject: list\r\n\r\n")
+        for outcome, amount in (("sessions", 1), ("large", 2), ("obeyed", 1), ("busy", 1)):
+            few.counted("weir_web_mail_total", amount, outcome=outcome)
+        assert letters(edge, 1)[0][0] == ALICE
+
+        idle = [socket.create_connection(("127.0.0.1", few.port), timeout=30 * PATIENCE) for _ in range(4)]
+        assert idle[0].recv(1) == b"", "the oldest one is ended"
+        for one in idle:
+            one.close()
+        wait_until(lambda: re.search(r'weir_http_connections_ended_total{node="web-2"} [1-9]', few.operator("/metrics")[1]), 30, "it is counted")
     finally:
         few.close()
+
+
+def test_a_web_that_is_killed(two, edge):
+    """In the middle of what people do: each is done once or not at all, and can be asked for again."""
+    idents = {act: new_id() for act in ("release", "delete", "block")}
+    for number, ident in enumerate(idents.values()):
+        edge.stored(ident, ((ALICE, HOP, "spam"),), body=f"From: bank{number}@spam.example\r\n\r\nhello\r\n".encode(), **SPAM)
+    tokens_of = {act: link(two, ALICE, ident) for act, ident in idents.items()}
+    done = lambda: {row[0].split()[1] for row in two.pg.query("SELECT action FROM audit_action WHERE who LIKE 'recipient%'")}
+    two.pg.query("TRUNCATE audit_action")
+
+    def all_sent(web):
+        return [send(web, f"/m/{token}", form_of(token, act)) for act, token in tokens_of.items()]
+
+    def dead(web):
+        web.close(-signal.SIGKILL)
+        wait_until(lambda: web.sessions() == [], 30, "its session with the database has ended")
+
+    web = Web(two, "web-2")
+    with deaf_database(web):
+        asked = all_sent(web)
+        web.counted("weir_web_requests_pending", 3)
+        web.process.kill()
+    dead(web)
+    assert done() == set(), "it had asked which links these are, and nothing else"
+    web = Web(two, "web-2")
+    with slow_acts(two):
+        asked += all_sent(web)
+        wait_until(lambda: web.sessions(event="PgSleep"), 30, "the first is under way")
+        web.process.kill()
+        web.process.wait(30)
+    dead(web)
+    for client in asked:
+        client.close()
+    before = done()
+    print("done by the dead:", before)
+    web = Web(two, "web-2")
+    for act, token in tokens_of.items():
+        status, _, _ = web.ask(f"/m/{token}", "POST", form_of(token, act), FORM)
+        assert status == (404 if act in before and act != "block" else 200), (act, before)
+    web.close()
+    assert two.pg.query("SELECT action, target FROM audit_action WHERE who LIKE 'recipient%' AND action LIKE 'quarantine%' ORDER BY 1") == [
+        ["quarantine delete", idents["delete"]], ["quarantine release", idents["release"]]], "once"
+    assert two.pg.query("SELECT id, state FROM quarantine_copy ORDER BY state") == [[idents["delete"], "deleted"], [idents["release"], "released"], [idents["block"], "waiting"]]
+    assert two.pg.query("SELECT recipient, sender, kind FROM personal_list") == [[ALICE, "bank2@spam.example", "block"]]
+    assert two.pg.query("SELECT count(*) FROM learn_queue") == [["1"]]
+    lease, = edge.claim()
+    assert lease.id == idents["release"] and edge.deliver(lease) == 1 and edge.claim() == []
 
 
 # ---- commands by mail ----
