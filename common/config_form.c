@@ -201,9 +201,10 @@ bool form_spam_server(const char *text, struct error *why)
 {
     struct error reason;
 
-    if (text[0] == '/' ? strlen(text) <= SOCKET_PATH_MAX : form_endpoint(text, &reason))
+    const char *path = strncmp(text, "unix:", 5) == 0 ? text + 5 : text;
+    if (path[0] == '/' ? strlen(path) <= SOCKET_PATH_MAX : path == text && form_endpoint(text, &reason))
         return true;
-    error_set(why, "expected an address with a port, as 127.0.0.1:11333, or the absolute path of a unix socket of at most %d bytes", SOCKET_PATH_MAX);
+    error_set(why, "expected an address with a port, as 127.0.0.1:11333, or a unix socket's absolute path of at most %d bytes, as unix:/run/rspamd/worker.sock", SOCKET_PATH_MAX);
     return false;
 }
 

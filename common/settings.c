@@ -446,7 +446,7 @@ static const struct config_key spam_keys[] = {
     DURATION(spam_pause, "10s", 100 * MS, HOURS, "then one message finds out whether it is back"),
     SIZE(spam_reply_size, "4MiB", 4 * KIB, 64 * MIB, "bytes of an engine's answer; a longer one counts as none"),
     ENUM(spam_failure, "accept", "accept|tempfail", "mail of which an engine said nothing: judged by the others, and X-Spam-Status says so; or 451 4.3.0"),
-    STRING(rspamd, "127.0.0.1:11333", form_spam_server, "rspamd's normal worker: an address with a port, or the path of a unix socket"),
+    STRING(rspamd, "127.0.0.1:11333", form_spam_server, "rspamd's normal worker: an address with a port, or a unix socket, as unix:/run/rspamd/worker.sock, which costs less"),
     STRING(rspamd_spam, "6", form_points, "the score of rspamd that is 50 here; its own threshold of \"add header\""),
     STRING(rspamd_reject, "15", form_points, "the score that is 90 here, where rspamd's answer does not say its own threshold of \"reject\" (required_score)"),
     STRING(spamd, "127.0.0.1:783", form_spam_server, "SpamAssassin's spamd: as rspamd. Its own required score is 50 here, three times that 90"),

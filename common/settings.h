@@ -418,7 +418,7 @@ struct spam_settings {                /* [spam]: the engines are asked by scanne
     uint64_t spam_pause;              /* 10s, then one message tries it */
     uint64_t spam_reply_size;         /* 4MiB of an engine's answer */
     int spam_failure;                 /* accept|tempfail: an engine did not answer */
-    char *rspamd;                     /* 127.0.0.1:11333, or the path of a socket */
+    char *rspamd;                     /* 127.0.0.1:11333, or unix:/path */
     char *rspamd_spam;                /* 6: rspamd's score that is 50 here */
     char *rspamd_reject;              /* 15: rspamd's score that is 90 here, where it does not say its own */
     char *spamd;                      /* 127.0.0.1:783, or the path of a socket */

@@ -1,10 +1,13 @@
 /*
- * direct.c - weir-scan-direct: how fast libclamav itself is on this machine
+ * direct.c - weir-scan-direct: how fast libclamav itself is on this machine, and libclamav and rspamd together
  *
  * The limit that a scanner is measured against: N forked processes that scan messages from memory with the scanner's own engine,
  * options and scan function, and do nothing else. Prints one line "key=value ...", or JSON.
  *
- *     weir-scan-direct --signatures DIR [--mail DIR | --size BYTES] [--count N | --seconds S] [--processes N] [--tmp DIR] [--json]
+ *     weir-scan-direct --signatures DIR [--mail DIR | --size BYTES] [--count N | --seconds S] [--processes N] [--rspamd SOCKET] [--tmp DIR] [--json]
+ *
+ * --rspamd: each message is also shown to the rspamd at this unix socket, while it is scanned, with what a scanner would tell of it; of the answer only its
+ * end is looked at. Blocking, one connection at a time: nobody calls it for less.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -15,7 +18,10 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "common/clock.h"
@@ -113,10 +119,41 @@ static void add_folder(struct workload *work, const char *path)
         fatal("%s: no messages", path);
 }
 
-static void scan_message(struct engine *engine, const struct message *message, struct tally *tally)
+/* The question, on a connection of its own: rspamd 3.4 keeps none. */
+static int ask_rspamd(const struct sockaddr_un *server, const struct message *message)
+{
+    char head[400];
+    int len = snprintf(head, sizeof head, "POST /checkv2 HTTP/1.1\r\nHost: rspamd\r\nContent-Length: %zu\r\nQueue-Id: 0000000000000000000Z\r\nIP: 127.0.0.1\r\n"
+                       "Helo: load.weir.invalid\r\nFrom: sender@example.org\r\nRcpt: alice@example.edu\r\nMTA-Name: edge-1.weir.test\r\n\r\n", message->len);
+    struct iovec parts[2] = { { head, (size_t)len }, { message->bytes, message->len } };
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || connect(fd, (const struct sockaddr *)server, sizeof *server) != 0)
+        fatal("%s: %s", server->sun_path, strerror(errno));
+    if (writev(fd, parts, 2) != (ssize_t)(parts[0].iov_len + parts[1].iov_len)) /* a blocking socket takes all of it */
+        fatal("%s: it does not take a message", server->sun_path);
+    return fd;
+}
+
+static void end_rspamd(int fd)
+{
+    static const char good[] = "HTTP/1.1 200 ";
+    char answer[65536];
+    size_t len = 0;
+    ssize_t got;
+    while (len < sizeof answer && (got = read(fd, answer + len, sizeof answer - len)) > 0)
+        len += (size_t)got;
+    if (len < sizeof good || memcmp(answer, good, sizeof good - 1) != 0)
+        fatal("no answer of rspamd: %.*s", (int)len, answer);
+    close(fd);
+}
+
+static void scan_message(struct engine *engine, const struct message *message, const struct sockaddr_un *rspamd, struct tally *tally)
 {
     struct engine_result result;
+    int asked = rspamd->sun_family == AF_UNIX ? ask_rspamd(rspamd, message) : -1;
     engine_scan(engine, message->bytes - ENGINE_MAIL_PREFIX_LEN, ENGINE_MAIL_PREFIX_LEN + message->len, SCAN_MS, &result);
+    if (asked >= 0)
+        end_rspamd(asked);
     tally->scans++;
     tally->bytes += message->len;
     tally->bad += result.verdict == WEIR__VERDICT__VERDICT_BAD;
@@ -124,7 +161,7 @@ static void scan_message(struct engine *engine, const struct message *message, s
 }
 
 _Noreturn static void run_process(struct engine *engine, struct workload *work, const char *tmp, unsigned process,
-                                  const struct amount *amount, int go, int report)
+                                  const struct amount *amount, const struct sockaddr_un *rspamd, int go, int report)
 {
     struct tally tally = { 0 };
     struct error why;
@@ -144,7 +181,7 @@ _Noreturn static void run_process(struct engine *engine, struct workload *work, 
             snprintf(unique, sizeof unique, "%08x%08x", process, (unsigned)i);
             memcpy(message->bytes + message->unique_at, unique, UNIQUE_LEN);
         }
-        scan_message(engine, message, &tally);
+        scan_message(engine, message, rspamd, &tally);
     }
     tally.end_us = clock_us();
     _exit(write(report, &tally, sizeof tally) == (ssize_t)sizeof tally ? 0 : 1);
@@ -165,7 +202,7 @@ static void print_result(unsigned processes, const struct tally *all, bool json)
 }
 
 static void run_all(struct engine *engine, struct workload *work, const char *tmp, unsigned processes,
-                    const struct amount *amount, bool json)
+                    const struct amount *amount, const struct sockaddr_un *rspamd, bool json)
 {
     int go[2], report[2], status;
     if (pipe2(go, O_CLOEXEC) != 0 || pipe2(report, O_CLOEXEC) != 0)
@@ -176,7 +213,7 @@ static void run_all(struct engine *engine, struct workload *work, const char *tm
             fatal("%s", strerror(errno));
         if (pid == 0) {
             close(go[1]);
-            run_process(engine, work, tmp, i, amount, go[0], report[1]);
+            run_process(engine, work, tmp, i, amount, rspamd, go[0], report[1]);
         }
     }
     close(report[1]);
@@ -202,7 +239,8 @@ int main(int argc, char **argv)
         { "signatures", required_argument, NULL, 's' }, { "mail", required_argument, NULL, 'm' },
         { "size", required_argument, NULL, 'b' },       { "count", required_argument, NULL, 'n' },
         { "processes", required_argument, NULL, 'p' },  { "tmp", required_argument, NULL, 't' },
-        { "seconds", required_argument, NULL, 'd' },    { "json", no_argument, NULL, 'j' },
+        { "seconds", required_argument, NULL, 'd' },    { "rspamd", required_argument, NULL, 'r' },
+        { "json", no_argument, NULL, 'j' },
         { NULL, 0, NULL, 0 },
     };
     /* the scanner's defaults */
@@ -211,6 +249,7 @@ int main(int argc, char **argv)
     const char *mail = NULL, *tmp = "/dev/shm";
     size_t size = 4096;
     struct amount amount = { .count = 1000 };
+    struct sockaddr_un rspamd = { .sun_family = AF_UNSPEC };
     bool json = false;
     unsigned processes = 2;
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
@@ -236,6 +275,10 @@ int main(int argc, char **argv)
         case 'd':
             amount.seconds = strtod(optarg, NULL);
             break;
+        case 'r':
+            rspamd.sun_family = AF_UNIX;
+            strncpy(rspamd.sun_path, optarg, sizeof rspamd.sun_path - 1);
+            break;
         case 'j':
             json = true;
             break;
@@ -244,8 +287,8 @@ int main(int argc, char **argv)
         }
     }
     if (how.signatures[0] == '\0' || optind != argc || processes == 0) {
-        fputs("usage: weir-scan-direct --signatures DIR [--mail DIR | --size BYTES] [--count N | --seconds S] [--processes N] [--tmp DIR] "
-              "[--json]\n", stderr);
+        fputs("usage: weir-scan-direct --signatures DIR [--mail DIR | --size BYTES] [--count N | --seconds S] [--processes N] "
+              "[--rspamd SOCKET] [--tmp DIR] [--json]\n", stderr);
         return 64;
     }
     struct workload work = { 0 };
@@ -264,7 +307,7 @@ int main(int argc, char **argv)
     if (engine == NULL || !scratch_new(tmp, folder, &lock, &why))
         fatal("%s", why.text);
     amount.count /= processes;
-    run_all(engine, &work, folder, processes, &amount, json);
+    run_all(engine, &work, folder, processes, &amount, &rspamd, json);
     scratch_remove(folder);
     close(lock);
     engine_free(&engine);

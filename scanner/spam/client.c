@@ -53,6 +53,7 @@ static void make_address(struct spam_client *client, const char *server)
 {
     struct netaddr address;
     struct error why;
+    server += strncmp(server, "unix:", 5) == 0 ? 5 : 0;
     if (*server == '/') {
         struct sockaddr_un *un = (struct sockaddr_un *)&client->address;
         un->sun_family = AF_UNIX;
@@ -264,9 +265,8 @@ static void on_call_time(evutil_socket_t fd, short what, void *arg)
         call_end(call, SPAM_CALL_TIMEOUT, false, NULL, call->bev == NULL ? "no connection was free for it" : "no answer in time");
 }
 
-static bool write_question(struct spam_call *call)
+static bool put_question(struct spam_call *call, struct evbuffer *out)
 {
-    struct evbuffer *out = bufferevent_get_output(call->bev);
     const struct spam_message *message = &call->message;
     call->client->protocol->ask(out, call->facts);
     if (message->size == 0)
@@ -281,6 +281,32 @@ static bool write_question(struct spam_call *call)
     return false;
 }
 
+/* Where the connection is there, the socket takes most questions whole: then nothing has to be heard of it but the answer. An error shows there, too. */
+static bool write_question(struct spam_call *call, bool connected)
+{
+    struct evbuffer *question = evbuffer_new();
+    evbuffer_set_flags(question, EVBUFFER_FLAG_DRAINS_TO_FD); /* so that a file is sent and not read */
+    bool good = put_question(call, question);
+    if (good && connected)
+        evbuffer_write(question, bufferevent_getfd(call->bev));
+    good = good && bufferevent_write_buffer(call->bev, question) == 0; /* the rest */
+    evbuffer_free(question);
+    return good;
+}
+
+/* A unix socket is connected at once, or never: there is no network to wait for. -1: it is not one, or failed, which the usual way says. */
+static int connect_now(const struct spam_client *client)
+{
+    if (client->address.ss_family != AF_UNIX)
+        return -1;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd >= 0 && connect(fd, (const struct sockaddr *)&client->address, client->address_len) == 0)
+        return fd;
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
 /* Takes the first free connection, or makes one. What fails at once is told by the timer. */
 static void call_start(struct spam_call *call)
 {
@@ -291,10 +317,11 @@ static void call_start(struct spam_call *call)
     call->reused = bev != NULL;
     call->heard = false;
     call->wanted = 0;
-    call->bev = bev != NULL ? bev : bufferevent_socket_new(client->base, -1, BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS);
+    int fd = call->reused ? bufferevent_getfd(bev) : connect_now(client);
+    call->bev = call->reused ? bev : bufferevent_socket_new(client->base, fd, BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS);
     bufferevent_setcb(call->bev, on_call_readable, NULL, on_call_event, call);
-    call->unsent = !((call->reused || bufferevent_socket_connect(call->bev, (struct sockaddr *)&client->address, (int)client->address_len) == 0) &&
-                write_question(call) && bufferevent_enable(call->bev, EV_READ | EV_WRITE) == 0);
+    call->unsent = !((fd >= 0 || bufferevent_socket_connect(call->bev, (struct sockaddr *)&client->address, (int)client->address_len) == 0) &&
+                write_question(call, fd >= 0) && bufferevent_enable(call->bev, EV_READ) == 0); /* EV_WRITE is from the start, while there is something */
     if (call->unsent)
         event_add(call->timer, &(struct timeval){ 0, 0 });
 }
