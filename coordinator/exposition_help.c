@@ -130,6 +130,7 @@ static const struct help helps[] = {
     { "weir_limit_costs_total", "Buckets of limits that edges asked for." },
     { "weir_limit_decisions_total", "Sessions' questions whether limits let something pass, by who decided and how." },
     { "weir_limit_lots_tokens_total", "Tokens of limits given to busy edges in advance." },
+    { "weir_limit_questions_held_total", "Questions of limits that were held once, as a statement under way had one of their buckets." },
     { "weir_limit_remembered", "Buckets of limits that edges have in memory." },
     { "weir_limit_statements_total", "Statements that took from buckets of limits." },
     { "weir_link_dropped_total", "Frames dropped on a link by reason." },

@@ -4,7 +4,7 @@
  * Two connections of its own, so that no decision waits behind what else a coordinator asks, and the database works on one statement while the answers of
  * another are told. What comes while a statement is under way is the next one, so the more is asked the more go together, and nobody waits for a timer. The
  * second connection is for what has become many meanwhile, or has waited for longer than a statement takes: it costs as much as ten decisions before it makes
- * the first.
+ * the first. What needs a bucket that a statement under way has is held until that is done: it would wait in the database with all that is in its statement.
  */
 #include "coordinator/limits.h"
 
@@ -20,10 +20,13 @@
 #define COSTS_MOST 256 /* of one statement: each is a lock of the database until it ends */
 #define COSTS_MANY 32  /* enough for the second connection */
 #define LATE_MS    5   /* the same, of a statement under way: somebody else has its buckets */
+#define PLACES     1024 /* a power of two, above COSTS_MOST: most are free */
+#define HELD_MOST  50   /* so often one is held: others may have one of its buckets by turns for ever */
 
 struct cost {
-    const char *bucket; /* behind the costs */
+    const char *bucket; /* behind the costs, as the database has it */
     size_t len;
+    uint32_t hash;
     int64_t cost, amount, period_ms, burst, spare;
     bool debt, dry_run;
 };
@@ -33,9 +36,16 @@ struct asked {
     struct question *question;
     uint32_t number; /* tells neighbours apart */
     size_t count;
+    unsigned held;
     bool answered; /* all its states are here */
-    Weir__LimitState *states;
+    Weir__LimitState *states; /* behind the costs */
     struct cost costs[];
+};
+
+/* Of a bucket among those of a statement. */
+struct place {
+    const struct cost *cost; /* the first that is of it; NULL: nobody's */
+    unsigned number;
 };
 
 STAILQ_HEAD(asked_list, asked);
@@ -43,7 +53,8 @@ STAILQ_HEAD(asked_list, asked);
 struct lane {
     struct limits_room *room;
     struct db *db;
-    struct rows rows;
+    struct rows rows, names;
+    struct place places[PLACES]; /* by hash of the name; what they point to lives while it is busy */
     struct asked_list under_way;
     uint64_t begun_ms;
     bool busy;
@@ -51,18 +62,13 @@ struct lane {
 
 struct limits_room {
     struct event *soon;
-    struct asked_list waiting;
-    size_t waiting_costs;
+    struct asked_list waiting, held; /* those that are held were asked before those that wait */
+    size_t waiting_costs;            /* of those that are not held */
     struct lane lanes[LIMITS_CONNECTIONS];
-    uint32_t number; /* of the last question */
-    struct metric *statements, *costs, *refused, *spare;
+    uint32_t number;                 /* of the last question */
+    struct text names;               /* of one question */
+    struct metric *statements, *costs, *refused, *spare, *held_back;
 };
-
-static void asked_free(struct asked *asked)
-{
-    free(asked->states);
-    free(asked);
-}
 
 /* ---- answered ---- */
 
@@ -70,7 +76,7 @@ static void answer(struct asked *asked)
 {
     Weir__Answer reply = WEIR__ANSWER__INIT;
     Weir__LimitTaken taken = WEIR__LIMIT_TAKEN__INIT;
-    Weir__LimitState **states = xcalloc(asked->count, sizeof *states);
+    Weir__LimitState *states[WIRE_COSTS_MAX];
     for (size_t i = 0; i < asked->count; i++)
         states[i] = &asked->states[i];
     taken.n_states = asked->count;
@@ -79,7 +85,6 @@ static void answer(struct asked *asked)
     reply.body_case = WEIR__ANSWER__BODY_LIMIT_TAKEN;
     reply.limit_taken = &taken;
     question_answer(&asked->question, &reply, NULL, 0);
-    free(states);
 }
 
 static uint64_t column(const PGresult *result, int row, int at, uint64_t most)
@@ -117,6 +122,16 @@ static void schedule(struct limits_room *room)
         event_add(room->soon, &(struct timeval){ 0, 0 });
 }
 
+/* A statement is done, so their buckets may be free. They go first. */
+static void let_held_wait(struct limits_room *room)
+{
+    struct asked *asked;
+    STAILQ_FOREACH(asked, &room->held, order)
+        room->waiting_costs += asked->count;
+    STAILQ_CONCAT(&room->held, &room->waiting);
+    STAILQ_CONCAT(&room->waiting, &room->held);
+}
+
 static void on_done(void *arg, enum db_outcome outcome, const struct db_error *error)
 {
     struct lane *lane = arg;
@@ -124,6 +139,7 @@ static void on_done(void *arg, enum db_outcome outcome, const struct db_error *e
     lane->busy = false;
     if (outcome == DB_FAILED)
         log_write(LOG_ERR, "limits: %s %s", error->sqlstate, error->why.text);
+    let_held_wait(lane->room);
     schedule(lane->room);
     while ((asked = STAILQ_FIRST(&lane->under_way)) != NULL) {
         STAILQ_REMOVE_HEAD(&lane->under_way, order);
@@ -131,18 +147,59 @@ static void on_done(void *arg, enum db_outcome outcome, const struct db_error *e
             answer(asked);
         else
             question_settle(&asked->question, WEIR__ANSWER_STATUS__ANSWER_UNAVAILABLE, "the database is away");
-        asked_free(asked);
+        free(asked);
     }
 }
 
 /* ---- asked ---- */
 
-static void add_rows(struct rows *rows, const struct asked *asked)
+static uint32_t hash_of(const char *name, size_t len)
 {
+    uint32_t hash = 2166136261u; /* FNV-1a; who makes names share places makes a statement slower by what COSTS_MOST comparisons cost, each */
+    for (size_t i = 0; i < len; i++)
+        hash = (hash ^ (uint8_t)name[i]) * 16777619u;
+    return hash ^ hash >> 15;
+}
+
+/* Where that bucket is among those of the statement, or would be. */
+static struct place *place_of(struct lane *lane, const struct cost *cost)
+{
+    for (uint32_t at = cost->hash;; at++) {
+        struct place *place = &lane->places[at % PLACES];
+        const struct cost *found = place->cost;
+        if (found == NULL || (found->hash == cost->hash && found->len == cost->len && memcmp(found->bucket, cost->bucket, cost->len) == 0))
+            return place;
+    }
+}
+
+static unsigned place_number(struct lane *lane, const struct cost *cost)
+{
+    struct place *place = place_of(lane, cost);
+    if (place->cost != NULL)
+        return place->number;
+    rows_text(&lane->names, cost->bucket, cost->len, 2 * WIRE_BUCKET_MAX);
+    rows_end(&lane->names);
+    *place = (struct place){ cost, (unsigned)lane->names.count };
+    return place->number;
+}
+
+/* Whether a statement under way has one of its buckets. */
+static bool is_in_use(struct limits_room *room, const struct asked *asked)
+{
+    for (size_t at = 0; at < LIMITS_CONNECTIONS; at++)
+        for (size_t i = 0; room->lanes[at].busy && i < asked->count; i++)
+            if (place_of(&room->lanes[at], &asked->costs[i])->cost != NULL)
+                return true;
+    return false;
+}
+
+static void add_rows(struct lane *lane, const struct asked *asked)
+{
+    struct rows *rows = &lane->rows;
     for (size_t i = 0; i < asked->count; i++) {
         const struct cost *cost = &asked->costs[i];
         rows_number(rows, asked->number);
-        rows_text(rows, cost->bucket, cost->len, 2 * WIRE_BUCKET_MAX);
+        rows_number(rows, place_number(lane, cost));
         rows_number(rows, cost->cost);
         rows_number(rows, cost->amount);
         rows_number(rows, cost->period_ms);
@@ -154,26 +211,46 @@ static void add_rows(struct rows *rows, const struct asked *asked)
     }
 }
 
-static void send_waiting(struct lane *lane)
+/* Takes those that wait, but for those whose buckets are in use: these are held. */
+static void take_waiting(struct lane *lane)
 {
     struct limits_room *room = lane->room;
     struct asked *asked;
     rows_reset(&lane->rows);
+    rows_reset(&lane->names);
+    memset(lane->places, 0, sizeof lane->places);
     while ((asked = STAILQ_FIRST(&room->waiting)) != NULL && lane->rows.count + asked->count <= COSTS_MOST) {
         STAILQ_REMOVE_HEAD(&room->waiting, order);
-        STAILQ_INSERT_TAIL(&lane->under_way, asked, order);
         room->waiting_costs -= asked->count;
-        add_rows(&lane->rows, asked);
+        if (asked->held < HELD_MOST && is_in_use(room, asked)) {
+            asked->held++;
+            metric_add(room->held_back, 1);
+            STAILQ_INSERT_TAIL(&room->held, asked, order);
+            continue;
+        }
+        STAILQ_INSERT_TAIL(&lane->under_way, asked, order);
+        add_rows(lane, asked);
     }
+}
+
+static void send_waiting(struct lane *lane)
+{
+    struct limits_room *room = lane->room;
+    take_waiting(lane);
+    if (lane->rows.count == 0)
+        return;
     metric_add(room->statements, 1);
     metric_add(room->costs, (double)lane->rows.count);
     lane->busy = true;
     lane->begun_ms = clock_ms();
     struct db_unit *unit = db_begin(lane->db, on_done, lane);
+    const char *values[COLUMNS + 1];
+    memcpy(values, rows_values(&lane->rows), COLUMNS * sizeof *values);
+    values[COLUMNS] = rows_values(&lane->names)[0];
     db_query(unit,
-             "SELECT took, wait, given FROM limit_take($1::integer[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],"
-             " $8::boolean[], $9::boolean[])",
-             COLUMNS, rows_values(&lane->rows), on_rows);
+             "SELECT took, wait, given FROM limit_take($1::integer[], $10::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],"
+             " $8::boolean[], $9::boolean[], $2::integer[])",
+             COLUMNS + 1, values, on_rows);
     db_commit(unit);
 }
 
@@ -205,22 +282,22 @@ static void on_soon(evutil_socket_t fd, short what, void *arg)
         send_waiting(lane);
 }
 
-static struct asked *asked_new(const Weir__LimitAsk *ask)
+static struct asked *asked_new(struct limits_room *room, const Weir__LimitAsk *ask)
 {
-    size_t bytes = 0;
-    for (size_t i = 0; i < ask->n_costs; i++)
-        bytes += ask->costs[i]->bucket.len;
-    struct asked *asked = xcalloc(1, sizeof *asked + ask->n_costs * sizeof *asked->costs + bytes);
-    char *names = (char *)&asked->costs[ask->n_costs];
-    asked->count = ask->n_costs;
-    asked->states = xcalloc(ask->n_costs, sizeof *asked->states);
-    for (size_t i = 0; i < ask->n_costs; i++) {
+    size_t ends[WIRE_COSTS_MAX], count = ask->n_costs, fixed = sizeof(struct asked) + count * (sizeof(struct cost) + sizeof(Weir__LimitState));
+    text_reset(&room->names);
+    for (size_t i = 0; i < count; i++) {
+        text_add_clean(&room->names, ask->costs[i]->bucket.data, ask->costs[i]->bucket.len, 2 * WIRE_BUCKET_MAX);
+        ends[i] = room->names.len;
+    }
+    struct asked *asked = xmalloc(fixed + room->names.len);
+    *asked = (struct asked){ .count = count, .states = (Weir__LimitState *)&asked->costs[count] };
+    char *names = (char *)&asked->states[count];
+    memcpy(names, room->names.data, room->names.len);
+    for (size_t i = 0, begin = 0; i < count; begin = ends[i++]) {
         const Weir__LimitCost *cost = ask->costs[i];
-        asked->costs[i] = (struct cost){ names, cost->bucket.len, (int64_t)cost->cost, (int64_t)cost->amount, (int64_t)cost->period_ms, (int64_t)cost->burst,
-                                         (int64_t)cost->spare, cost->debt, cost->dry_run };
-        if (cost->bucket.len > 0)
-            memcpy(names, cost->bucket.data, cost->bucket.len);
-        names += cost->bucket.len;
+        asked->costs[i] = (struct cost){ names + begin, ends[i] - begin, hash_of(names + begin, ends[i] - begin), (int64_t)cost->cost, (int64_t)cost->amount,
+                                         (int64_t)cost->period_ms, (int64_t)cost->burst, (int64_t)cost->spare, cost->debt, cost->dry_run };
     }
     return asked;
 }
@@ -228,7 +305,7 @@ static struct asked *asked_new(const Weir__LimitAsk *ask)
 static void on_ask(void *arg, struct question *question, const struct link_message *message)
 {
     struct limits_room *room = arg;
-    struct asked *asked = asked_new(message->frame->question->limit_ask);
+    struct asked *asked = asked_new(room, message->frame->question->limit_ask);
     asked->question = question;
     asked->number = room->number = (room->number + 1) & INT32_MAX;
     room->waiting_costs += asked->count;
@@ -242,11 +319,14 @@ struct limits_room *limits_new(struct event_base *base, struct db *const dbs[LIM
 {
     struct limits_room *room = xcalloc(1, sizeof *room);
     STAILQ_INIT(&room->waiting);
+    STAILQ_INIT(&room->held);
+    text_init(&room->names);
     for (size_t i = 0; i < LIMITS_CONNECTIONS; i++) {
         struct lane *lane = &room->lanes[i];
         *lane = (struct lane){ .room = room, .db = dbs[i] };
         STAILQ_INIT(&lane->under_way);
         rows_init(&lane->rows, COLUMNS);
+        rows_init(&lane->names, 1);
     }
     room->soon = evtimer_new(base, on_soon, room);
     if (room->soon == NULL)
@@ -255,6 +335,7 @@ struct limits_room *limits_new(struct event_base *base, struct db *const dbs[LIM
     room->costs = metrics_counter(metrics, "weir_limit_costs_total", NULL);
     room->refused = metrics_counter(metrics, "weir_limit_costs_refused_total", NULL);
     room->spare = metrics_counter(metrics, "weir_limit_lots_tokens_total", NULL);
+    room->held_back = metrics_counter(metrics, "weir_limit_questions_held_total", NULL);
     questions_register(questions, WEIR__QUESTION__BODY_LIMIT_ASK, on_ask, room);
     return room;
 }
@@ -266,13 +347,17 @@ void limits_free(struct limits_room **freed)
     *freed = NULL;
     if (room == NULL)
         return;
+    let_held_wait(room);
     while ((asked = STAILQ_FIRST(&room->waiting)) != NULL) {
         STAILQ_REMOVE_HEAD(&room->waiting, order);
         question_settle(&asked->question, WEIR__ANSWER_STATUS__ANSWER_UNAVAILABLE, "the coordinator is stopping");
-        asked_free(asked);
+        free(asked);
     }
-    for (size_t i = 0; i < LIMITS_CONNECTIONS; i++)
+    for (size_t i = 0; i < LIMITS_CONNECTIONS; i++) {
         rows_fini(&room->lanes[i].rows);
+        rows_fini(&room->lanes[i].names);
+    }
+    text_fini(&room->names);
     event_free(room->soon);
     free(room);
 }

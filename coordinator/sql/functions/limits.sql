@@ -17,22 +17,22 @@ END $f$;
 -- cost of 0 it only asks. spare: so many more are welcome; given is what of them was taken, too, so that who asks often need not ask each time: at most an
 -- eighth of what is left, so that nobody is short of what others keep, and what the bucket gets back in a second, for so long edges keep it: what they lose
 -- is not missed.
+-- place: where in `bucket`, which then has each name once, a cost's is; without it each cost has its bucket beside it, and one that stands there often is the same.
 -- One row a cost, in their order. wait: ms until it would fit, if nobody else takes anything.
 -- However few rows a plan was made for, each bucket is found by its key, so one plan serves all; making one for each few costs takes as long as all the rest, and
 -- compiling it (jit) longer.
 CREATE OR REPLACE FUNCTION limit_take(request integer[], bucket text[], cost bigint[], amount bigint[], period bigint[], burst bigint[], spare bigint[],
-    debt boolean[], dry boolean[])
+    debt boolean[], dry boolean[], place integer[] DEFAULT NULL)
 RETURNS TABLE (took boolean, wait bigint, given bigint) LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
     SET jit = off SET lock_timeout = '5s' AS $f$
 DECLARE
-    total integer := cardinality(bucket);
+    total CONSTANT integer := cardinality(cost);
     moment bigint;
-    names text[];
+    names text[] := bucket;
+    rows_at tid[];
     was bigint[];
     since bigint[];
-    full_at bigint[];
-    taken boolean[];
-    place integer[];
+    full_at bigint[]; -- NULL: nothing was taken
     fits boolean[] := array_fill(false, ARRAY[total]);
     waits bigint[] := array_fill(0::bigint, ARRAY[total]);
     gives bigint[] := array_fill(0::bigint, ARRAY[total]);
@@ -41,18 +41,20 @@ DECLARE
     at integer;
     room bigint;
     fine boolean;
+    written integer;
 BEGIN
     PERFORM set_config('synchronous_commit', 'off', true);
-    PERFORM limit_lock(bucket);
+    IF place IS NULL THEN
+        names := ARRAY(SELECT DISTINCT b COLLATE "C" FROM unnest(bucket) AS b ORDER BY 1);
+        place := ARRAY(SELECT dense_rank() OVER (ORDER BY u.b COLLATE "C") FROM unnest(bucket) WITH ORDINALITY AS u(b, o) ORDER BY u.o);
+    END IF;
+    PERFORM limit_lock(names);
     moment := limit_clock();
     -- OFFSET: else a plan that was made while the table was empty would read all of it at each call, until it is analyzed.
-    SELECT array_agg(n.name ORDER BY n.name), array_agg(coalesce(l.missing, 0) ORDER BY n.name), array_agg(coalesce(l.at_ms, moment) ORDER BY n.name),
-            array_agg(0::bigint), array_agg(false)
-        INTO names, was, since, full_at, taken
-        FROM (SELECT DISTINCT b AS name FROM unnest(bucket) AS b) AS n
-        LEFT JOIN LATERAL (SELECT r.missing, r.at_ms FROM limit_bucket AS r WHERE r.name = n.name OFFSET 0) AS l ON true;
-    SELECT array_agg(p.rank ORDER BY p.o) INTO place
-        FROM (SELECT u.o, dense_rank() OVER (ORDER BY u.b) AS rank FROM unnest(bucket) WITH ORDINALITY AS u(b, o)) AS p;
+    SELECT array_agg(f.at), array_agg(f.missing), array_agg(f.at_ms), array_agg(NULL::bigint) INTO rows_at, was, since, full_at
+        FROM (SELECT l.at, coalesce(l.missing, 0) AS missing, coalesce(l.at_ms, moment) AS at_ms FROM unnest(names) WITH ORDINALITY AS n(name, o)
+            LEFT JOIN LATERAL (SELECT r.ctid AS at, r.missing, r.at_ms FROM limit_bucket AS r WHERE r.name = n.name OFFSET 0) AS l ON true
+            ORDER BY n.o) AS f;
 
     WHILE first <= total LOOP
         fine := true;
@@ -80,17 +82,25 @@ BEGIN
             CONTINUE WHEN NOT fine OR NOT fits[i] OR cost[i] = 0;
             at := place[i];
             was[at] := was[at] + least(cost[i], (9000000000000000000 - was[at]) / period[i]) * period[i];
-            gives[i] := greatest(least(spare[i], (burst[i] * period[i] - was[at]) / period[i] / 8, amount[i] * 1000 / period[i]), 0);
-            was[at] := was[at] + gives[i] * period[i];
+            IF spare[i] > 0 THEN
+                gives[i] := greatest(least(spare[i], (burst[i] * period[i] - was[at]) / period[i] / 8, amount[i] * 1000 / period[i]), 0);
+                was[at] := was[at] + gives[i] * period[i];
+            END IF;
             full_at[at] := since[at] + was[at] / amount[i] + 1;
-            taken[at] := true;
         END LOOP;
         first := behind;
     END LOOP;
 
-    INSERT INTO limit_bucket AS l (name, missing, at_ms, full_ms)
-        SELECT u.n, u.m, u.a, u.f FROM unnest(names, was, since, full_at, taken) AS u(n, m, a, f, t) WHERE u.t
-        ON CONFLICT (name) DO UPDATE SET missing = excluded.missing, at_ms = excluded.at_ms, full_ms = excluded.full_ms;
+    -- Where they were found: nobody moves them while we hold their locks, and it costs half as much as by the key. What has no row, or none any more as it was tidied
+    -- away meanwhile, gets one; all are absolute, so the others may be written again.
+    UPDATE limit_bucket AS l SET missing = u.m, at_ms = u.a, full_ms = u.f FROM unnest(names, rows_at, was, since, full_at) AS u(n, c, m, a, f)
+        WHERE l.ctid = u.c AND l.name = u.n AND u.f IS NOT NULL;
+    GET DIAGNOSTICS written = ROW_COUNT;
+    IF written < cardinality(array_remove(full_at, NULL)) THEN
+        INSERT INTO limit_bucket AS l (name, missing, at_ms, full_ms)
+            SELECT u.n, u.m, u.a, u.f FROM unnest(names, was, since, full_at) AS u(n, m, a, f) WHERE u.f IS NOT NULL
+            ON CONFLICT (name) DO UPDATE SET missing = excluded.missing, at_ms = excluded.at_ms, full_ms = excluded.full_ms;
+    END IF;
     RETURN QUERY SELECT u.f, u.w, u.g FROM unnest(fits, waits, gives) WITH ORDINALITY AS u(f, w, g, o) ORDER BY u.o;
 END $f$;
 
