@@ -19,7 +19,7 @@ from narrow import SHARES, Narrow
 from postfix import Postfix
 
 OPEN, BUCKETS = 1000, 10000
-BATCHES = (16, 64, 256)  # decisions of one statement; a coordinator takes at most 512 costs, which are 256 decisions
+BATCHES = (16, 64, 128, 256)  # decisions of one statement; a coordinator takes at most 256 costs, which are 128 decisions
 COUNTS = (10, 100, 1000)
 
 
@@ -52,7 +52,7 @@ class Decider:
 
 
 def statement(decisions):
-    """A call with as many decisions of the two kinds that weir-decide asks for, by turns."""
+    """A call with as many decisions of the two kinds that weir-decide asks for, by turns, as a coordinator makes it."""
     costs = []
     for number in range(decisions):
         client = random.randrange(BUCKETS)
@@ -60,24 +60,26 @@ def statement(decisions):
 
     def array(kind, values):
         return "'{" + ",".join(f'"{v}"' for v in values) + "}'::" + kind + "[]"
-    many = len(costs)
+    many, places = len(costs), {}
+    place = [places.setdefault(bucket, len(places) + 1) for _, bucket in costs]
     numbers = [array("bigint", [value] * many) for value in (1, 10**9, 60000, 10**9, 0)]
     falses = array("boolean", ["f"] * many)
-    return (f"SELECT took, wait, given FROM limit_take({array('integer', [n for n, _ in costs])}, {array('text', [b for _, b in costs])}, "
-            f"{', '.join(numbers)}, {falses}, {falses});\n")
+    return (f"SELECT took, wait, given FROM limit_take({array('integer', [n for n, _ in costs])}, {array('text', places)}, "
+            f"{', '.join(numbers)}, {falses}, {falses}, {array('integer', place)});\n")
 
 
 def statements_rate(cluster, folder, decisions, connections, seconds):
-    """Decisions a second of pgbench."""
-    paths = []
-    for number in range(20):
+    """Decisions a second of pgbench, of as many different ones as there are buckets of a kind: weir-decide's find no row in a cache, either."""
+    paths, files = [], 20
+    each = -(-BUCKETS // files // decisions)
+    for number in range(files):
         path = folder / f"batch-{decisions}-{number}.sql"
         if not path.exists():
-            path.write_text(statement(decisions))
+            path.write_text("".join(statement(decisions) for _ in range(each)))
         paths += ["-f", path]
     done = subprocess.run(["pgbench", "-n", "-M", "prepared", "-c", str(connections), "-j", str(connections), "-T", str(seconds), *paths, cluster.env["DATABASE_URL"]],
                           capture_output=True, text=True, check=True)
-    return decisions * float(re.search(r"^tps = ([0-9.]+)", done.stdout, re.M).group(1))
+    return each * decisions * float(re.search(r"^tps = ([0-9.]+)", done.stdout, re.M).group(1))
 
 
 def best_statements(cluster, folder):
