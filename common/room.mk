@@ -1,4 +1,4 @@
-$(eval $(call library,common,common,error.c memory.c clock.c utf8.c idn.c log.c log_event.c queue_id.c netaddr.c fair.c input.c kept_file.c config.c config_value.c config_form.c dnsbl_site.c score.c spam_engine.c attachment_kind.c settings.c settings_check.c metrics.c process_stats.c process_watch.c open_files.c command.c signature_name.c signature_set.c))
+$(eval $(call library,common,common,error.c memory.c clock.c utf8.c idn.c log.c log_event.c queue_id.c netaddr.c fair.c input.c kept_file.c config.c config_value.c config_form.c dnsbl_site.c score.c spam_engine.c attachment_kind.c settings.c settings_check.c metrics.c process_stats.c process_watch.c open_files.c supervisor.c command.c signature_name.c signature_set.c))
 $(eval $(call library,policy,common/policy,policy.c lines.c domains.c mailertable.c networks.c prefixes.c exceptions.c hosts.c pairs.c aliases.c limits.c parties.c bucket.c spam.c))
 $(eval $(call unit_test,common,common,-lidn2))
 $(eval $(call unit_test,log,common,))

@@ -13,6 +13,7 @@
 #include "common/log.h"
 #include "common/memory.h"
 #include "common/open_files.h"
+#include "common/supervisor.h"
 #include "coordinator/admin.h"
 #include "coordinator/audit.h"
 #include "coordinator/auth/auth.h"
@@ -186,6 +187,7 @@ static void on_stop(evutil_socket_t fd, short what, void *arg)
         return;
     }
     log_write(LOG_NOTICE, "stopping");
+    supervisor_tell("STOPPING=1");
     coordinator->stop_at_ms = clock_ms() + STOP_TIMEOUT_MS;
     service_drain(coordinator->service);
     spool_drain(coordinator->spool);
@@ -558,6 +560,7 @@ int coordinator_run(const struct command *command, const struct coordinator_conf
         on_pulse(-1, 0, &coordinator);
         log_write(LOG_NOTICE, "weir-coordinator %s: listen=%s publish=%s http=%s", WEIR_VERSION, config->own.listen,
                   config->own.publish, config->own.http);
+        supervisor_tell("READY=1");
         event_base_dispatch(coordinator.base);
         log_write(LOG_NOTICE, "stopped");
     } else {

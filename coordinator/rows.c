@@ -58,19 +58,10 @@ static void add_quoted(struct text *cell, const char *bytes, size_t len)
     text_puts(cell, "\"");
 }
 
-/* As nearly all is: nothing to clean, nothing to escape. */
-static bool is_plain(const uint8_t *bytes, size_t len)
-{
-    for (size_t i = 0; i < len; i++)
-        if (bytes[i] < 0x20 || bytes[i] > 0x7e || bytes[i] == '"' || bytes[i] == '\\')
-            return false;
-    return true;
-}
-
 void rows_text(struct rows *rows, const void *bytes, size_t len, size_t max)
 {
     struct text clean;
-    if (len <= max && is_plain(bytes, len)) {
+    if (len <= max && text_is_plain(bytes, len)) {
         struct text *cell = rows_next_cell(rows);
         text_add(cell, "\"", 1);
         text_add(cell, bytes, len);

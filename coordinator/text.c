@@ -129,6 +129,15 @@ static void add_clean(struct text *text, const void *bytes, size_t len, size_t m
     }
 }
 
+bool text_is_plain(const void *data, size_t len)
+{
+    const uint8_t *bytes = data;
+    for (size_t i = 0; i < len; i++)
+        if (bytes[i] < 0x20 || bytes[i] > 0x7e || bytes[i] == '"' || bytes[i] == '\\')
+            return false;
+    return true;
+}
+
 void text_add_clean(struct text *text, const void *bytes, size_t len, size_t max)
 {
     add_clean(text, bytes, len, max, false);

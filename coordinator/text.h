@@ -5,6 +5,7 @@
  *
  * data is NUL-terminated and never NULL after text_init(). Growing never fails (out of memory ends the process).
  */
+#include <stdbool.h>
 #include <stddef.h>
 
 struct text {
@@ -18,6 +19,8 @@ void text_reset(struct text *text); /* empty again, memory kept */
 void text_add(struct text *text, const void *bytes, size_t len);
 void text_puts(struct text *text, const char *string);
 void text_printf(struct text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Printable ASCII without quotation marks and backslashes, as nearly all is: nothing to clean, nothing to escape. */
+bool text_is_plain(const void *bytes, size_t len);
 /* Appends bytes as valid UTF-8 without control characters (C0, DEL, C1): each byte of what is neither becomes \xNN. At most max bytes are added, whole
  * characters only. What PostgreSQL gets through here it never refuses as text. */
 void text_add_clean(struct text *text, const void *bytes, size_t len, size_t max);

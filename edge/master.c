@@ -13,7 +13,6 @@
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "common/clock.h"
@@ -21,6 +20,7 @@
 #include "common/memory.h"
 #include "common/open_files.h"
 #include "common/process_watch.h"
+#include "common/supervisor.h"
 #include "edge/edge.h"
 
 #define BACKOFF_FIRST_MS 50u    /* a worker that died is missed at once */
@@ -59,26 +59,6 @@ struct master {
     uint64_t kill_at_ms, looked_ms;
     uint64_t ping_every_ms, ping_at_ms; /* WATCHDOG=1 for systemd; 0: not wanted */
 };
-
-/* sd_notify(3) without the library: one datagram to the socket that systemd names. */
-static void notify(const char *text)
-{
-    const char *path = getenv("NOTIFY_SOCKET");
-    struct sockaddr_un to = { .sun_family = AF_UNIX };
-    if (path == NULL || (*path != '/' && *path != '@') || strlen(path) >= sizeof to.sun_path)
-        return;
-    size_t len = strlen(path);
-    memcpy(to.sun_path, path, len);
-    if (*path == '@')
-        to.sun_path[0] = '\0'; /* abstract */
-    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return;
-    if (sendto(fd, text, strlen(text), MSG_NOSIGNAL, (struct sockaddr *)&to,
-               (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len)) < 0)
-        log_write(LOG_WARNING, "NOTIFY_SOCKET: %s", strerror(errno));
-    close(fd);
-}
 
 static void raise_descriptor_limit(const struct edge_config *config)
 {
@@ -228,7 +208,7 @@ static void begin_stop(struct master *master)
     }
     master->stopping = true;
     master->kill_at_ms = clock_ms() + master->drain_timeout + KILL_AFTER_MS;
-    notify("STOPPING=1");
+    supervisor_tell("STOPPING=1");
     log_write(LOG_NOTICE, "draining, then ending");
     for (unsigned w = 0; w < master->workers; w++)
         if (master->children[w].pid == 0) /* it died, and its successor does not start any more */
@@ -320,9 +300,9 @@ static void reload(struct master *master)
         edge_config_unref(&config);
     }
     snprintf(text, sizeof text, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)clock_us());
-    notify(text);
+    supervisor_tell(text);
     signal_children(master, SIGHUP);
-    notify("READY=1");
+    supervisor_tell("READY=1");
 }
 
 static void on_signals(struct master *master)
@@ -358,7 +338,7 @@ static void on_ready(struct master *master)
     if (all && !master->told_ready) {
         master->told_ready = true;
         log_write(LOG_NOTICE, "ready: %u workers accept sessions", master->workers);
-        notify("READY=1");
+        supervisor_tell("READY=1");
     }
 }
 
@@ -406,7 +386,7 @@ static void ping(struct master *master)
     uint64_t now = clock_ms();
     if (master->ping_every_ms == 0 || now < master->ping_at_ms)
         return;
-    notify("WATCHDOG=1");
+    supervisor_tell("WATCHDOG=1");
     master->ping_at_ms = now + master->ping_every_ms;
 }
 

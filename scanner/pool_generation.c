@@ -13,6 +13,7 @@
 #include <unistd.h>
 #include "common/log.h"
 #include "common/memory.h"
+#include "common/supervisor.h"
 #include "scanner/pool_parts.h"
 #include "scanner/scratch.h"
 
@@ -95,6 +96,8 @@ static void generation_take_over(struct generation *generation)
               generation->info.engine, generation->info.count, generation->info.signatures);
     if (old != NULL)
         generation_retire(old);
+    else
+        supervisor_tell("READY=1");
     pool_soon(pool);
 }
 

@@ -16,7 +16,15 @@ static const struct {
 } outcomes[] = {
     { "release", "released", "Released: it is on its way to you." },
     { "release", "refused", "This message is not released by its recipient: an administrator has to look at it first." },
-    { "delete", "deleted", "Deleted." },
+    { "", "deleted", "Deleted." },
+    { "spam", "reported", "Deleted, and the spam filter is told." },
+    { "spam", "queued", "Thank you: the spam filter learns that this is spam." },
+    { "ham", "queued", "Thank you: the spam filter learns that this is none." },
+    { "", "known", "You have said so before." },
+    { "", "limit", "You have told the spam filter as much as one person may within a day. Please go on tomorrow." },
+    { "", "large", "This message is too large for the spam filter to learn of." },
+    { "spam", "full", "The spam filter has too much to learn at the moment. Please try again later." },
+    { "ham", "full", "The spam filter has too much to learn at the moment. Please try again later." },
     { "safe", "done", "From now on this sender's mail is delivered to you, whatever its spam score is, where it is proved to be from there. Viruses are stopped all the same." },
     { "block", "done", "From now on this sender's mail is kept from you." },
     { "forget", "done", "This sender is not on your list any more." },
@@ -160,7 +168,7 @@ static void add_text(struct text *out, const struct letter *letter)
     if (*letter->mail != '\0' && *letter->page != '\0') {
         text_puts(out, "By mail: \"list\" as the subject to ");
         add_command_address(out, letter, letter->page, "+");
-        text_puts(out, "; to a message's own\naddress \"release\", \"delete\", \"safe\" (always let its sender through) or \"block\" (never).\n");
+        text_puts(out, "; to a message's own\naddress \"release\", \"delete\", \"safe\" (always let its sender through), \"block\" (never) or\n\"spam\" (delete it, and tell the spam filter). What came to you and is spam: forward it as an attachment, with \"spam\"\nas the subject (\"ham\" where it is none), to any of these addresses.\n");
     }
     text_puts(out, "Whoever has these links and addresses can do all this: do not pass this message on.\n");
     if (*letter->contact != '\0')

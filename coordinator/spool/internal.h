@@ -5,8 +5,8 @@
  */
 #include <stdint.h>
 #include "coordinator/db.h"
+#include "coordinator/records.h"
 #include "coordinator/rows.h"
-#include "coordinator/spool/array.h"
 #include "coordinator/spool/spool.h"
 
 #define SPOOL_CONNECTIONS 4
@@ -19,6 +19,9 @@ struct spool_words {
     char quarantine_messages[24], quarantine_bytes[24];
 };
 
+/* Types of rows that are stored, whose OIDs each database has its own of. */
+enum spool_type { SPOOL_NEW_MESSAGE, SPOOL_NEW_BODY, SPOOL_NEW_RECIPIENT, SPOOL_NEW_ENTRY, SPOOL_TYPES };
+
 struct stores;
 struct leases;
 struct results;
@@ -29,6 +32,8 @@ struct spool {
     struct spool_words words;
     struct db *connections[SPOOL_CONNECTIONS]; /* borrowed from the parts */
     size_t connection_count;
+    bool types_known;
+    uint32_t types[SPOOL_TYPES];
     struct stores *stores;
     struct leases *leases;
     struct results *results;
@@ -38,6 +43,9 @@ struct spool {
 /* A connection of the spool's own. role: "store", "spare", "result", "lease". With notified it hears NOTIFY weir_spool. */
 struct db *spool_connect(struct spool *spool, const char *role, void (*up)(void *), void (*down)(void *),
                          void (*notified)(void *, const char *), void *arg);
+/* Asks for the types, as what is stored needs them; each new connection does. rows: calls spool_types_take(). */
+void spool_types_ask(struct db *db, db_rows_handler rows, db_done_handler done, void *arg);
+void spool_types_take(struct spool *spool, const PGresult *result);
 /* A statement found no room on the database's disk: whoever made the spool is told. */
 void spool_disk_full(struct spool *spool);
 /* Text from the mail world, fit for PostgreSQL. Caller frees. */
@@ -45,14 +53,9 @@ char *spool_clean(const ProtobufCBinaryData *bytes);
 
 /* --- messages on their way into a statement; also a DSN that goes with a result --- */
 
-#define STORE_TEXTS 17 /* id, last, scanned, dsn, node .. signatures, size, recipients */
-
-struct store_rows {
-    struct rows texts;      /* one row for each message */
-    struct rows recipients; /* id, number, destination, address */
-    struct rows entries;    /* id, destination, scanned, dsn: of complete messages, each destination once */
-    struct array bodies, envelopes, packed;
-    struct rows subjects;   /* id, subject: whose messages they are to outbound protection; reports of ours are nobody's */
+struct store_rows { /* attributes as in sql/0075 */
+    struct records messages, bodies, recipients;
+    struct records entries; /* of complete messages, each destination once */
     struct rows kept;       /* id, number, reason, score, symbols, signature, author, always: recipients whose copies are for the quarantine */
 };
 
@@ -60,11 +63,11 @@ void store_rows_init(struct store_rows *rows);
 void store_rows_fini(struct store_rows *rows);
 /* false: the recipients make no sense (none, or one twice); then nothing was added. */
 bool store_rows_add(struct store_rows *rows, const Weir__SpoolStore *store, const Weir__SpoolRecipients *recipients, const struct link_payload *body);
-#define STORE_VALUES 35
-/* In the order of spool_take()'s arguments. limits: whether spool_max_* count. Borrowed from rows and spool. */
+#define STORE_VALUES 8
+/* In the order of spool_add()'s arguments. limits: whether spool_max_* count. Borrowed from rows and spool, whose types must be known. */
 void store_rows_values(struct store_rows *rows, const struct spool *spool, bool limits,
                        struct db_value values[STORE_VALUES]);
-/* "spool_take($first::bigint, ...)": caller frees. */
+/* "spool_add($first::bigint, ...)": caller frees. */
 char *store_call(size_t first);
 
 /* --- parts --- */
@@ -72,6 +75,7 @@ char *store_call(size_t first);
 struct stores *stores_new(struct spool *spool);
 void stores_free(struct stores **stores);
 struct results *results_new(struct spool *spool);
+void results_go_on(struct results *results); /* the types are known */
 void results_free(struct results **results);
 struct leases *leases_new(struct spool *spool);
 void leases_drain(struct leases *leases);

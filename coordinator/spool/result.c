@@ -353,6 +353,8 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     struct results *results = arg;
+    if (!results->spool->types_known)
+        return; /* a report may be among them; results_go_on() */
     while (!TAILQ_EMPTY(&results->waiting) && may_send(results))
         send_batch(results);
 }
@@ -515,6 +517,11 @@ struct results *results_new(struct spool *spool)
     questions_register(spool->options.questions, WEIR__QUESTION__BODY_SPOOL_RESULT, on_result_asked, results);
     questions_register(spool->options.questions, WEIR__QUESTION__BODY_SPOOL_RENEW, on_renew, results);
     return results;
+}
+
+void results_go_on(struct results *results)
+{
+    event_add(results->timer, &(struct timeval){ 0, 0 });
 }
 
 void results_free(struct results **freed)

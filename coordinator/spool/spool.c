@@ -116,6 +116,24 @@ struct db *spool_connect(struct spool *spool, const char *role, void (*up)(void 
     return db;
 }
 
+void spool_types_ask(struct db *db, db_rows_handler rows, db_done_handler done, void *arg)
+{
+    struct db_unit *unit = db_begin(db, done, arg);
+    db_query(unit,
+             "SELECT 'spool_new_message'::regtype::oid, 'spool_new_body'::regtype::oid, 'spool_new_recipient'::regtype::oid, "
+             "'spool_new_entry'::regtype::oid",
+             0, NULL, rows);
+    db_commit(unit);
+}
+
+void spool_types_take(struct spool *spool, const PGresult *result)
+{
+    for (int i = 0; i < SPOOL_TYPES; i++)
+        spool->types[i] = (uint32_t)strtoul(PQgetvalue(result, 0, i), NULL, 10);
+    spool->types_known = true;
+    results_go_on(spool->results);
+}
+
 void spool_disk_full(struct spool *spool)
 {
     spool->options.disk_full(spool->options.arg);

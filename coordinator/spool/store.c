@@ -36,6 +36,7 @@
 #define BATCH_MESSAGES 256
 #define BATCH_BYTES    (8u * 1024 * 1024)
 #define CAREFUL_MS     10000
+#define TYPES_AGAIN_S  1
 #define CONFLICTS_MAX  5 /* of one batch: then its stores are refused and clients come again. No key: a database in which that happens is what is to be mended */
 #define SLOTS 64 /* places of sources in a lane, as functions/spool_store.sql has them */
 #define KEPT_COLUMNS   8
@@ -46,7 +47,7 @@ struct item {
     char id[SPOOL_ID_MAX];
     bool chunk, last;
     char *payload; /* of a chunk */
-    size_t len;
+    size_t len;    /* of the bytes that came, of a message, too */
     Weir__SpoolChunk *facts; /* of a chunk */
     size_t place;            /* of a message: its client's in newcomers */
     int status;              /* AnswerStatus; 0: the database said nothing */
@@ -90,6 +91,7 @@ struct stores { /* one line */
     struct store_pace pace;
     uint64_t gather_until_us, done_us;
     uint64_t careful_until_ms;
+    bool asking; /* for the types */
     char *sql;
     struct metric *stored, *chunks, *full, *busy, *failed, *bytes_gauge, *seconds;
 };
@@ -98,26 +100,20 @@ struct stores { /* one line */
 
 void store_rows_init(struct store_rows *rows)
 {
-    rows_init(&rows->texts, STORE_TEXTS);
-    rows_init(&rows->recipients, 4);
-    rows_init(&rows->entries, 5);
-    rows_init(&rows->subjects, 2);
+    records_init(&rows->messages, 19);
+    records_init(&rows->bodies, 2);
+    records_init(&rows->recipients, 5);
+    records_init(&rows->entries, 5);
     rows_init(&rows->kept, KEPT_COLUMNS);
-    array_init(&rows->bodies);
-    array_init(&rows->envelopes);
-    array_init(&rows->packed);
 }
 
 void store_rows_fini(struct store_rows *rows)
 {
-    rows_fini(&rows->texts);
-    rows_fini(&rows->recipients);
-    rows_fini(&rows->entries);
-    rows_fini(&rows->subjects);
+    records_fini(&rows->messages);
+    records_fini(&rows->bodies);
+    records_fini(&rows->recipients);
+    records_fini(&rows->entries);
     rows_fini(&rows->kept);
-    array_fini(&rows->bodies);
-    array_fini(&rows->envelopes);
-    array_fini(&rows->packed);
 }
 
 static int compare_indexes(const void *a, const void *b)
@@ -144,23 +140,28 @@ static bool recipients_make_sense(const Weir__SpoolRecipients *recipients)
     return fine;
 }
 
-static void add_text(struct rows *rows, const ProtobufCBinaryData *bytes)
+static void add_text(struct records *records, const ProtobufCBinaryData *bytes)
 {
-    rows_text(rows, bytes->data, bytes->len, SPOOL_TEXT_MAX);
+    records_text(records, bytes->data, bytes->len, SPOOL_TEXT_MAX);
 }
 
-static void add_recipient(struct store_rows *rows, const ProtobufCBinaryData *id, const Weir__SpoolRecipient *recipient)
+static void add_packed(struct records *records, const ProtobufCMessage *message)
 {
-    add_text(&rows->recipients, id);
-    rows_number(&rows->recipients, recipient->index);
-    add_text(&rows->recipients, &recipient->destination);
-    add_text(&rows->recipients, &recipient->address);
-    rows_end(&rows->recipients);
-    size_t len = weir__spool_recipient__get_packed_size(recipient);
+    size_t len = protobuf_c_message_get_packed_size(message);
     uint8_t *packed = xmalloc(len + 1);
-    weir__spool_recipient__pack(recipient, packed);
-    array_add(&rows->packed, packed, len);
+    protobuf_c_message_pack(message, packed);
+    records_bytes(records, packed, len);
     free(packed);
+}
+
+static void add_recipient(struct records *recipients, const ProtobufCBinaryData *id, const Weir__SpoolRecipient *recipient)
+{
+    add_text(recipients, id);
+    records_integer(recipients, (int32_t)recipient->index);
+    add_text(recipients, &recipient->destination);
+    add_text(recipients, &recipient->address);
+    add_packed(recipients, &recipient->base);
+    records_end(recipients);
 }
 
 static void add_kept(struct rows *kept, const Weir__SpoolStore *store, const Weir__SpoolRecipient *recipient)
@@ -168,7 +169,7 @@ static void add_kept(struct rows *kept, const Weir__SpoolStore *store, const Wei
     const Weir__SpoolEnvelope *envelope = store->envelope;
     if (recipient->quarantine == WEIR__QUARANTINE__QUARANTINE_NOT)
         return;
-    add_text(kept, &envelope->id);
+    rows_text(kept, envelope->id.data, envelope->id.len, SPOOL_TEXT_MAX);
     rows_number(kept, recipient->index);
     rows_string(kept, wire_quarantine_name(recipient->quarantine));
     if (envelope->scored)
@@ -176,8 +177,8 @@ static void add_kept(struct rows *kept, const Weir__SpoolStore *store, const Wei
     else
         rows_string(kept, NULL);
     rows_text(kept, envelope->symbols.data, envelope->symbols.len, WIRE_SYMBOLS_MAX);
-    add_text(kept, &envelope->signature);
-    add_text(kept, &envelope->author);
+    rows_text(kept, envelope->signature.data, envelope->signature.len, SPOOL_TEXT_MAX);
+    rows_text(kept, envelope->author.data, envelope->author.len, SPOOL_TEXT_MAX);
     rows_string(kept, store->always ? "t" : "f");
     rows_end(kept);
 }
@@ -190,14 +191,14 @@ static int compare_destinations(const void *a, const void *b)
 }
 
 /* The same for all coordinators, so no secret: who makes himself the place of another is one of two there. */
-static int64_t slot_of(const Weir__SpoolEnvelope *envelope)
+static int16_t slot_of(const Weir__SpoolEnvelope *envelope)
 {
     const ProtobufCBinaryData *who = envelope->login.len > 0 ? &envelope->login : &envelope->client;
     uint64_t source = fair_source((const char *)who->data, who->len);
-    return (int64_t)((source ^ source >> 32) % SLOTS);
+    return (int16_t)((source ^ source >> 32) % SLOTS);
 }
 
-static void add_entries(struct rows *entries, const Weir__SpoolEnvelope *envelope, const Weir__SpoolRecipients *recipients)
+static void add_entries(struct records *entries, const Weir__SpoolEnvelope *envelope, const Weir__SpoolRecipients *recipients)
 {
     size_t count = recipients->n_recipients;
     const ProtobufCBinaryData **destinations = xmalloc(count * sizeof *destinations);
@@ -209,16 +210,16 @@ static void add_entries(struct rows *entries, const Weir__SpoolEnvelope *envelop
             continue;
         add_text(entries, &envelope->id);
         add_text(entries, destinations[i]);
-        rows_string(entries, envelope->scanned ? "t" : "f");
-        rows_string(entries, envelope->dsn ? "t" : "f");
-        rows_number(entries, slot_of(envelope));
-        rows_end(entries);
+        records_boolean(entries, envelope->scanned);
+        records_boolean(entries, envelope->dsn);
+        records_smallint(entries, slot_of(envelope));
+        records_end(entries);
     }
     free(destinations);
 }
 
 /* As functions/outbound.sql names it: who is stopped is asked of the database, as the edge may not have heard of it. */
-static void add_subject(struct rows *subjects, const Weir__SpoolEnvelope *envelope)
+static void add_subject(struct records *messages, const Weir__SpoolEnvelope *envelope)
 {
     struct netaddr client;
     char host[LIMIT_SUBJECT_MAX] = "", *client_text = xstrndup((const char *)envelope->client.data, envelope->client.len), *subject = NULL;
@@ -228,11 +229,10 @@ static void add_subject(struct rows *subjects, const Weir__SpoolEnvelope *envelo
         subject = xasprintf("account %.*s", (int)envelope->login.len, (const char *)envelope->login.data);
     else if (!envelope->dsn && netaddr_parse(&client, client_text) && limit_subject_of_client(host, LIMIT_BY_CLIENT, &client, NULL))
         subject = xasprintf("host %s", host);
-    if (subject != NULL) {
-        add_text(subjects, &envelope->id);
-        rows_text(subjects, subject, strlen(subject), SPOOL_TEXT_MAX);
-        rows_end(subjects);
-    }
+    if (subject != NULL)
+        records_text(messages, subject, strlen(subject), SPOOL_TEXT_MAX);
+    else
+        records_string(messages, NULL);
     free(client_text);
     free(subject);
 }
@@ -246,28 +246,27 @@ bool store_rows_add(struct store_rows *rows, const Weir__SpoolStore *store, cons
         &envelope->node,       &envelope->listener, &envelope->client,  &envelope->helo,   &envelope->tls,        &envelope->sender,
         &envelope->message_id, &envelope->verdict,  &envelope->scanner, &envelope->engine, &envelope->signatures,
     };
-    add_text(&rows->texts, &envelope->id);
-    rows_string(&rows->texts, store->last ? "t" : "f");
-    rows_string(&rows->texts, envelope->scanned ? "t" : "f");
-    rows_string(&rows->texts, envelope->dsn ? "t" : "f");
+    struct records *messages = &rows->messages, *bodies = &rows->bodies;
+    add_text(messages, &envelope->id);
+    records_boolean(messages, store->last);
+    records_bigint(messages, (int64_t)body->len);
+    records_integer(messages, (int32_t)recipients->n_recipients);
+    records_boolean(messages, envelope->scanned);
+    records_boolean(messages, envelope->dsn);
+    add_packed(messages, &envelope->base);
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
-        add_text(&rows->texts, texts[i]);
-    rows_number(&rows->texts, (int64_t)body->len);
-    rows_number(&rows->texts, (int64_t)recipients->n_recipients);
-    rows_end(&rows->texts);
-    array_add(&rows->bodies, body->data, body->len);
-    size_t len = weir__spool_envelope__get_packed_size(envelope);
-    uint8_t *packed = xmalloc(len + 1);
-    weir__spool_envelope__pack(envelope, packed);
-    array_add(&rows->envelopes, packed, len);
-    free(packed);
+        add_text(messages, texts[i]);
+    add_subject(messages, envelope);
+    records_end(messages);
+    add_text(bodies, &envelope->id);
+    records_bytes(bodies, body->data, body->len);
+    records_end(bodies);
     for (size_t i = 0; i < recipients->n_recipients; i++) {
-        add_recipient(rows, &envelope->id, recipients->recipients[i]);
+        add_recipient(&rows->recipients, &envelope->id, recipients->recipients[i]);
         add_kept(&rows->kept, store, recipients->recipients[i]);
     }
     if (store->last)
         add_entries(&rows->entries, envelope, recipients);
-    add_subject(&rows->subjects, envelope);
     return true;
 }
 
@@ -280,44 +279,21 @@ void store_rows_values(struct store_rows *rows, const struct spool *spool, bool 
                        struct db_value values[STORE_VALUES])
 {
     const struct spool_words *words = &spool->words;
-    const char *const *texts = rows_values(&rows->texts), *const *recipients = rows_values(&rows->recipients);
-    const char *const *entries = rows_values(&rows->entries), *const *subjects = rows_values(&rows->subjects);
     values[0] = text_value(limits ? words->max_messages : "9223372036854775807");
     values[1] = text_value(limits ? words->max_bytes : "9223372036854775807");
     values[2] = text_value(words->warning);
     values[3] = text_value(words->life);
-    values[4] = text_value(texts[0]);
-    values[5] = array_value(&rows->bodies);
-    values[6] = array_value(&rows->envelopes);
-    for (size_t i = 1; i < STORE_TEXTS - 2; i++)
-        values[6 + i] = text_value(texts[i]);
-    for (size_t i = 0; i < 4; i++)
-        values[21 + i] = text_value(recipients[i]);
-    values[25] = array_value(&rows->packed);
-    for (size_t i = 0; i < 2; i++) {
-        values[26 + i] = text_value(texts[STORE_TEXTS - 2 + i]);
-        values[32 + i] = text_value(subjects[i]);
-    }
-    for (size_t i = 0; i < 4; i++)
-        values[28 + i] = text_value(entries[i]);
-    values[34] = text_value(entries[4]);
+    values[4] = records_value(&rows->messages, spool->types[SPOOL_NEW_MESSAGE]);
+    values[5] = records_value(&rows->bodies, spool->types[SPOOL_NEW_BODY]);
+    values[6] = records_value(&rows->recipients, spool->types[SPOOL_NEW_RECIPIENT]);
+    values[7] = records_value(&rows->entries, spool->types[SPOOL_NEW_ENTRY]);
 }
 
 char *store_call(size_t first)
 {
-    static const char *const types[STORE_VALUES] = {
-        "bigint", "bigint", "interval", "interval", "text[]", "bytea[]", "bytea[]", "boolean[]", "boolean[]", "boolean[]", "text[]", "text[]", "text[]",
-        "text[]", "text[]", "text[]", "text[]",   "text[]",   "text[]", "text[]",  "text[]",  "text[]", "integer[]", "text[]", "text[]", "bytea[]",
-        "bigint[]", "integer[]", "text[]", "text[]", "boolean[]", "boolean[]", "text[]", "text[]", "smallint[]",
-    };
-    struct text call;
-    text_init(&call);
-    for (size_t i = 0; i < STORE_VALUES; i++)
-        text_printf(&call, "%s$%zu::%s", i == 0 ? "spool_take(" : ", ", first + i, types[i]);
-    text_puts(&call, ")");
-    char *copy = xstrdup(call.data);
-    text_fini(&call);
-    return copy;
+    return xasprintf("spool_add($%zu::bigint, $%zu::bigint, $%zu::interval, $%zu::interval, $%zu::spool_new_message[], $%zu::spool_new_body[], "
+                     "$%zu::spool_new_recipient[], $%zu::spool_new_entry[])",
+                     first, first + 1, first + 2, first + 3, first + 4, first + 5, first + 6, first + 7);
 }
 
 /* --- answers --- */
@@ -376,9 +352,24 @@ static void count_bytes(struct stores *stores, size_t added, size_t removed)
     metric_set(stores->bytes_gauge, (double)house->bytes);
 }
 
+/* All messages of the batch were new, and are here as they came. */
+static void all_stored(struct batch *batch)
+{
+    for (; batch->told != NULL && !batch->told->chunk; batch->told = STAILQ_NEXT(batch->told, link)) {
+        batch->told->status = WEIR__ANSWER_STATUS__ANSWER_OK;
+        batch->told->have = batch->told->len;
+        batch->told->complete = batch->told->last;
+    }
+}
+
 static void on_stored(void *arg, const PGresult *result)
 {
     struct batch *batch = arg;
+    if (PQntuples(result) == 1 && PQgetisnull(result, 0, 0)) {
+        batch->work_us = strtoull(PQgetvalue(result, 0, 4), NULL, 10);
+        all_stored(batch);
+        return;
+    }
     for (int row = 0; row < PQntuples(result) && batch->told != NULL; row++, batch->told = STAILQ_NEXT(batch->told, link)) {
         struct item *item = batch->told;
         item->status = atoi(PQgetvalue(result, row, 1));
@@ -574,10 +565,40 @@ static bool may_send(struct stores *stores, const struct batch *batch)
     return false;
 }
 
+/* --- the types of what is stored --- */
+
+static void on_types(void *arg, const PGresult *result)
+{
+    struct stores *stores = arg;
+    spool_types_take(stores->spool, result);
+}
+
+static void on_types_asked(void *arg, enum db_outcome outcome, const struct db_error *error)
+{
+    struct stores *stores = arg;
+    stores->asking = false;
+    if (outcome == DB_FAILED)
+        log_write(LOG_ERR, "spool: the types of what is stored are not to be had: %s %s", error->sqlstate, error->why.text);
+    if (outcome != DB_LOST)
+        event_add(stores->timer, &(struct timeval){ outcome == DB_FAILED ? TYPES_AGAIN_S : 0, 0 });
+}
+
+static void ask_types(struct stores *stores)
+{
+    if (stores->asking || !db_is_up(stores->db))
+        return;
+    stores->asking = true;
+    spool_types_ask(stores->db, on_types, on_types_asked, stores);
+}
+
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     struct stores *stores = arg;
+    if (!stores->spool->types_known) {
+        ask_types(stores);
+        return;
+    }
     while (!TAILQ_EMPTY(&stores->waiting) && may_send(stores, TAILQ_FIRST(&stores->waiting))) {
         struct batch *batch = TAILQ_FIRST(&stores->waiting);
         TAILQ_REMOVE(&stores->waiting, batch, link);
@@ -687,6 +708,7 @@ static void on_store(void *arg, struct question *question, const struct link_mes
     } else {
         struct batch *batch = batch_for(stores, item);
         item->last = store->last;
+        item->len = message->payloads[1].len;
         store_rows_add(&batch->rows, store, recipients, &message->payloads[1]);
         batch_add(stores, batch, item, bytes);
     }
@@ -713,6 +735,11 @@ static void on_chunk(void *arg, struct question *question, const struct link_mes
 
 static void on_up(void *arg)
 {
+    ask_types(arg); /* again: they may be those of another database */
+}
+
+static void on_down(void *arg)
+{
     (void)arg;
 }
 
@@ -724,7 +751,7 @@ static struct stores *line_new(struct spool *spool, struct store_house *house, c
     stores->house = house;
     TAILQ_INIT(&stores->waiting);
     stores->timer = evtimer_new(spool->options.base, on_timer, stores);
-    stores->db = spool_connect(spool, role, on_up, on_up, NULL, stores);
+    stores->db = spool_connect(spool, role, on_up, on_down, NULL, stores);
     char *call = store_call(1);
     stores->sql = xasprintf("SELECT * FROM %s", call);
     free(call);

@@ -120,11 +120,14 @@ static void obey(struct session *s)
         return;
     }
     token_hash(hash, command.token);
-    const char *const values[] = { hash, command.word, web->list_entries, s->mail->waiting };
+    const struct db_value values[] = {
+        { .data = hash }, { .data = command.word }, { .data = web->list_entries }, { .data = s->mail->waiting },
+        { .data = command.attached.len > 0 ? command.attached.bytes : NULL, .len = command.attached.len, .binary = true },
+    };
     s->asking = true;
     net_pause(s->conn);
     struct db_unit *unit = db_begin(web->db, on_obeyed_done, s);
-    db_query(unit, "SELECT web_mail($1, $2, $3::integer, $4::integer)", 4, values, on_obeyed);
+    db_query_values(unit, "SELECT web_mail($1, $2, $3::integer, $4::integer, $5::bytea)", 5, values, false, on_obeyed);
     db_commit(unit);
 }
 

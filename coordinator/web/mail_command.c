@@ -8,7 +8,7 @@
 
 #define LINES_MOST 20
 
-static const char *const words[] = { "list", "release", "delete", "safe", "block" };
+static const char *const words[] = { "list", "release", "delete", "safe", "block", "spam", "ham" };
 
 static struct mime_span cut_word(struct mime_span *rest)
 {
@@ -73,13 +73,22 @@ static void read_text(struct mail_command *command, struct mime_span text)
     }
 }
 
+/* message/rfc822 has no encoding (RFC 2046 5.2.1): one that has is not taken. */
+static struct mime_span find_attached(const struct mime_message *message)
+{
+    for (size_t i = 1; i < message->part_count; i++)
+        if (mime_type_is(&message->parts[i], "message", "rfc822") && message->parts[i].encoding == MIME_IDENTITY)
+            return message->parts[i].raw;
+    return (struct mime_span){ 0 };
+}
+
 void mail_command_read(struct mail_command *command, struct mime_parser *parser, const char *local, const char *bytes, size_t len)
 {
     const struct mime_message *message = mime_parse(parser, bytes, len);
     const struct mime_header *subject = mime_header(message, &message->parts[0], "Subject");
     const char *plus = strrchr(local, '+'), *token = plus != NULL ? plus + 1 : local;
     struct html html;
-    *command = (struct mail_command){ .automatic = is_automatic(message), .word = "list" };
+    *command = (struct mail_command){ .automatic = is_automatic(message), .word = "list", .attached = find_attached(message) };
     command->has_token = token_parse(command->token, token, strlen(token));
     if (subject != NULL && read_line(command, subject->value))
         return;

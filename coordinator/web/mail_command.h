@@ -3,7 +3,8 @@
 /*
  * mail_command.h - what a recipient's mail wants done
  *
- * The token is in the address (commands+TOKEN@...), or behind the command; the command is the Subject's first word, or that of the text's first line that quotes nothing.
+ * The token is in the address (commands+TOKEN@...), or behind the command; the command is the Subject's first word, or that of the text's first line that quotes nothing. What is
+ * to be learned of as spam, or ham, is attached as a message, as it came.
  * Pure.
  */
 #include <stdbool.h>
@@ -14,10 +15,11 @@ struct mail_command {
     bool automatic;               /* nobody wrote it: it is not obeyed, as two machines could answer each other for ever */
     bool has_token;
     char token[TOKEN_LEN + 1];
-    char word[16];                /* list, release, delete, safe, block; list where it is none of these */
+    char word[16];                /* list, release, delete, safe, block, spam, ham; list where it is none of these */
+    struct mime_span attached;    /* the first message that is; into bytes; empty: none */
 };
 
-/* local: of the address it came to. */
+/* local: of the address it came to. bytes: as long as `attached` is wanted. */
 void mail_command_read(struct mail_command *command, struct mime_parser *parser, const char *local, const char *bytes, size_t len);
 
 #endif

@@ -242,6 +242,8 @@ static void add_acts(struct text *out, const struct page *page, const struct pag
     if (message->entry.releasable)
         text_puts(out, "<button class=\"main\" name=\"act\" value=\"release\">Release</button>\n");
     text_puts(out, "<button class=\"bad\" name=\"act\" value=\"delete\">Delete</button>\n");
+    if (message->entry.releasable)
+        text_puts(out, "<button class=\"bad\" name=\"act\" value=\"spam\">Report as spam and delete</button>\n");
     if (*message->author != '\0')
         text_puts(out, "<button name=\"act\" value=\"safe\">Always let its sender through</button>\n<button name=\"act\" value=\"block\">Block its sender</button>\n");
     text_puts(out, "</form>\n");

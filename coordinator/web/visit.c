@@ -306,6 +306,7 @@ static const char *act_word(const struct visit *visit)
         enum subject subject;
     } acts[] = {
         { "release", "release", ON_MESSAGE }, { "delete", "delete", ON_MESSAGE }, { "safe", "safe", ON_MESSAGE }, { "block", "block", ON_MESSAGE },
+        { "spam", "spam", ON_MESSAGE },
         { "safe", "safe", ON_SENDERS },       { "block", "block", ON_SENDERS },   { "forget", "", ON_SENDERS },
     };
     for (size_t i = 0; i < sizeof acts / sizeof *acts; i++)

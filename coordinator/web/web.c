@@ -16,6 +16,7 @@
 #include "common/memory.h"
 #include "common/open_files.h"
 #include "common/process_stats.h"
+#include "common/supervisor.h"
 #include "coordinator/exposition.h"
 #include "edge/net/net.h"
 #include "proto/event_log.h"
@@ -379,6 +380,7 @@ int web_run(const struct command *command, const struct web_config *config)
     bool made = make(&web, &tls, &why);
     if (made) {
         log_write(LOG_NOTICE, "started: pages at %s", config->own.web_listen);
+        supervisor_tell("READY=1");
         event_base_dispatch(web.base);
     } else {
         log_write(LOG_ERR, "%s", why.text);

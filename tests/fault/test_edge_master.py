@@ -267,3 +267,10 @@ def test_systemd_is_told(make_cluster, tmp_path):
         edge.send_signal(signal.SIGTERM)
         until("STOPPING=1")
         assert edge.wait(15 * weir.PATIENCE) == 0
+        for node in ("web-1", "scanner-1", "coordinator-1"):
+            command = open(f"/proc/{cluster.pid(node)}/cmdline").read().split("\0")[:-1]
+            cluster.stop(node)
+            one = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=dict(os.environ, NOTIFY_SOCKET=str(tmp_path / "notify")))
+            ends.callback(one.wait)
+            ends.callback(one.terminate)
+            assert set(until("READY=1")) <= {"WATCHDOG=1", "READY=1"}, node  # the edge's last words may still be there

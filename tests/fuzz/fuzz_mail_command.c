@@ -10,7 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void check(const struct mail_command *command)
 {
-    static const char *const words[] = { "list", "release", "delete", "safe", "block" };
+    static const char *const words[] = { "list", "release", "delete", "safe", "block", "spam", "ham" };
     char again[TOKEN_LEN + 1];
     bool known = false;
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)

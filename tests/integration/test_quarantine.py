@@ -214,7 +214,7 @@ def test_all_that_the_web_may_do(two):
     assert two.pg.query("SELECT p.oid::regprocedure, p.proargnames[1] FROM pg_proc p WHERE pronamespace = current_schema()::regnamespace AND prosecdef"
                         " AND has_function_privilege('weir_web', p.oid, 'EXECUTE') ORDER BY 1::text") == [
         ["web_identity()", ""], ["web_link_act(text,text,text,integer)", "link"], ["web_link_body(text,text,bigint)", "link"], ["web_link_list(text,text,integer)", "link"],
-        ["web_link_sender(text,text,text,integer)", "link"], ["web_link_senders(text)", "link"], ["web_link_show(text,text)", "link"], ["web_mail(text,text,integer,integer)", "hash"],
+        ["web_link_sender(text,text,text,integer)", "link"], ["web_link_senders(text)", "link"], ["web_link_show(text,text)", "link"], ["web_mail(text,text,integer,integer,bytea)", "hash"],
         ["web_open(text)", "hash"]]
     assert two.pg.query("SELECT oid::regprocedure FROM pg_proc WHERE pronamespace = current_schema()::regnamespace AND NOT prosecdef"
                         " AND proacl::text LIKE '%weir\\_web=%'") == [], "what takes an address is not granted"

@@ -271,6 +271,10 @@ class Web:
             head = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in {"Subject": subject, **fields}.items())
             client.sendmail(sender, [f"{local}@quarantine.example.edu"], f"From: {sender}\r\n{head}\r\n{body}\r\n")
 
+    def forward(self, local, subject, attached):
+        self.mail(local, subject, "--x\r\n\r\nsee this\r\n--x\r\nContent-Type: message/rfc822\r\n\r\n" + attached.decode() + "\r\n--x--\r\n",
+                  Content_Type="multipart/mixed; boundary=x")
+
     def close(self, wanted=0):
         self.kept.close()
         self.process.terminate()
@@ -632,6 +636,29 @@ def test_commands_by_mail(two, edge, web):
     assert 'weir_web_mail_total{node="web-1",outcome="silent"} 2' in web.operator("/metrics")[1]
 
 
+def test_what_is_reported_is_learned(two, edge, web):
+    """A copy that is kept, on its page and by mail, and what came all the same, forwarded as an attachment; what a token of one says is his word, and nobody else's."""
+    found = told(two, edge, *((((ALICE, "spam"), (BOB, "spam")), {"body": b"Subject: offer %d\r\n\r\nbuy %d now\r\n" % (n, n)}) for n in (1, 2)), (((ALICE, "virus"),), {"scanned": False}))
+    page, opened = found[ALICE]
+    taught = lambda: two.pg.query("SELECT kind, who, personal, source, convert_from(substr(body, 1, 15), 'UTF8') FROM learn_queue ORDER BY id")
+    virus = next(token for token in opened if "has a virus" in web.get(f"/m/{token}")[1])
+    first, second = [token for token in opened if token != virus]
+    assert "Report as spam" in web.get(f"/m/{first}")[1] and "Report as spam" not in web.get(f"/m/{virus}")[1]
+    assert "the spam filter is told" in web.post(f"/m/{first}", "spam")[1]
+    web.mail(f"commands+{second}", "spam")
+    web.mail(f"commands+{virus}", "spam")
+    assert [row[:4] for row in taught()] == [["spam", ALICE, "t", "quarantine"]] * 2
+    assert two.pg.query("SELECT count(*) FILTER (WHERE state = 'waiting'), count(*) FROM quarantine_copy WHERE reason = 'spam'") == [["2", "4"]], "the other one's copies wait"
+    web.forward(f"commands+{page}", "spam", b"Subject: missed\r\n\r\nspam that came\r\n")
+    web.forward(f"commands+{page}", "spam", b"Subject: missed\r\n\r\nspam that came\r\n")
+    web.forward(f"commands+{page}", "Re: ham", b"Subject: tagged\r\n\r\nno spam\r\n")
+    web.forward("commands+" + "0" * 32, "spam", b"Subject: nobody\r\n\r\n")
+    assert taught()[2:] == [["spam", ALICE, "t", "mail", "Subject: missed"], ["ham", ALICE, "t", "mail", "Subject: tagged"]]
+    said = [text_of(letter) for who, letter in letters(edge, 5) if who == ALICE]
+    for words in ("Deleted, and the spam filter", "Deleted.\r", "learns that this is spam", "said so before", "learns that this is none"):
+        assert sum(words in text for text in said) == 1, (words, said)
+
+
 # ---- a real browser ----
 
 VECTORS = os.path.join(os.environ.get("WEIR_CORPUS", ""), "vectors/mime/wooyun-xss/malious-sample")
@@ -689,7 +716,7 @@ def test_in_a_browser(two, edge, web):
         browser.screen()
         look(paths[0], "message")
         heights = browser.evaluate("[...document.querySelectorAll('button')].map(b => b.getBoundingClientRect().height)")
-        assert len(heights) == 4 and min(heights) >= 44, heights
+        assert len(heights) == 5 and min(heights) >= 44, heights
         for _ in range(20):
             browser.key("Tab")
             if browser.evaluate("document.activeElement.value") == "release":

@@ -9,6 +9,7 @@
 #include "coordinator/db.h"
 #include "coordinator/lineage.h"
 #include "coordinator/migrate.h"
+#include "coordinator/records.h"
 #include "coordinator/rows.h"
 #include "coordinator/spelling.h"
 #include "coordinator/spool/pace.h"
@@ -120,6 +121,51 @@ START_TEST(test_rows)
     ck_assert_str_eq(rows_values(&rows)[1], "{}");
     rows_fini(&rows);
     rows_fini(&more);
+}
+END_TEST
+
+/* As PostgreSQL sends and takes such an array: the integration tests store mail with it. */
+START_TEST(test_records)
+{
+    static const char one[] = "\0\0\0\1\0\0\0\0\0\1\0\2\0\0\0\1\0\0\0\1\0\0\0\x4a\0\0\0\6"
+                              "\0\0\0\x19\0\0\0\5a\\x01"           /* text, cleaned */
+                              "\0\0\0\x11\0\0\0\2\1\0"             /* bytea */
+                              "\0\0\0\x10\0\0\0\1\1"               /* boolean */
+                              "\0\0\0\x15\0\0\0\2\xff\xfe"         /* smallint */
+                              "\0\0\0\x17\0\0\0\4\0\0\1\0"         /* integer */
+                              "\0\0\0\x14\0\0\0\x8\xff\xff\xff\xff\xff\xff\xff\xff"; /* bigint */
+    static const char two[] = "\0\0\0\1\0\0\0\0\0\1\0\2\0\0\0\2\0\0\0\1"
+                              "\0\0\0\x0c\0\0\0\1\0\0\0\x19\xff\xff\xff\xff\0\0\0\x0c\0\0\0\1\0\0\0\x19\xff\xff\xff\xff"; /* NULL */
+    static const char none[] = "\0\0\0\0\0\0\0\0\0\0\0\7";
+    struct records records, more;
+    records_init(&records, 6);
+    struct db_value value = records_value(&records, 7);
+    ck_assert_uint_eq(value.len, sizeof none - 1);
+    ck_assert_mem_eq(value.data, none, value.len);
+    records_text(&records, "a\1b", 3, 5); /* with the b it is too long */
+    records_bytes(&records, "\1", 2);
+    records_boolean(&records, true);
+    records_smallint(&records, -2);
+    records_integer(&records, 256);
+    records_bigint(&records, -1);
+    records_end(&records);
+    value = records_value(&records, 0x10002);
+    ck_assert(value.binary);
+    ck_assert_uint_eq(value.len, sizeof one - 1);
+    ck_assert_mem_eq(value.data, one, value.len);
+    records_fini(&records);
+    records_init(&records, 1);
+    records_init(&more, 1);
+    records_string(&more, NULL);
+    records_end(&more);
+    records_append(&records, &more);
+    records_append(&records, &more);
+    ck_assert_uint_eq(records.count, 2);
+    value = records_value(&records, 0x10002);
+    ck_assert_uint_eq(value.len, sizeof two - 1);
+    ck_assert_mem_eq(value.data, two, value.len);
+    records_fini(&records);
+    records_fini(&more);
 }
 END_TEST
 
@@ -317,6 +363,7 @@ int main(void)
     tcase_add_test(tests, test_json_string);
     tcase_add_loop_test(tests, test_spellings, 0, sizeof spelling_table / sizeof *spelling_table);
     tcase_add_test(tests, test_rows);
+    tcase_add_test(tests, test_records);
     tcase_add_loop_test(tests, test_conninfo, 0, sizeof conninfo_table / sizeof *conninfo_table);
     tcase_add_loop_test(tests, test_former_primary, 0, sizeof identity_table / sizeof *identity_table);
     tcase_add_loop_test(tests, test_store_pace, 0, sizeof paces / sizeof *paces);

@@ -47,6 +47,8 @@ static const struct {
     { "commands", "\r\nrelease " TOKEN "\r\n", "release", true, false },
     { "commands", "Content-Type: text/html\r\n\r\n<p>release " TOKEN "</p>", "release", true, false },
     { "commands", "Subject: release\r\n\r\n", "release", false, false },
+    { "commands+" TOKEN, "Subject: spam\r\n\r\n", "spam", true, false },
+    { "commands+" TOKEN, "Subject: Ham\r\n\r\n", "ham", true, false },
     { "commands+short", "Subject: released\r\n\r\n", "list", false, false },
     { TOKEN, "Subject: list\r\nAuto-Submitted: no\r\n\r\n", "list", true, false },
     { TOKEN, "Subject: list\r\nAuto-Submitted: auto-replied\r\n\r\n", "list", true, true },
@@ -65,6 +67,30 @@ START_TEST(test_commands)
     ck_assert_int_eq(command.automatic, commands[_i].automatic);
     if (command.has_token)
         ck_assert_str_eq(command.token, TOKEN);
+    mime_parser_free(&parser);
+}
+END_TEST
+
+START_TEST(test_attached_message)
+{
+    static const char head[] = "Subject: spam\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n\r\nsee this\r\n--x\r\nContent-Type: message/rfc822\r\n",
+                      inner[] = "Subject: You won\r\nContent-Type: multipart/mixed; boundary=y\r\n\r\n--y\r\n\r\nrelease\r\n--y--\r\n", tail[] = "\r\n--x--\r\n";
+    static const struct {
+        const char *field;
+        bool taken;
+    } cases[] = { { "", true }, { "Content-Transfer-Encoding: 8bit\r\n", true }, { "Content-Transfer-Encoding: base64\r\n", false } };
+    struct mime_parser *parser = mime_parser_new(&MIME_LIMITS_DEFAULT);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct mail_command command;
+        char *mail = xasprintf("%s%s\r\n%s%s", head, cases[i].field, inner, tail);
+        mail_command_read(&command, parser, "commands+" TOKEN, mail, strlen(mail));
+        ck_assert_str_eq(command.word, "spam");
+        if (cases[i].taken) /* perhaps with the end of line before the boundary */
+            ck_assert(command.attached.len - strlen(inner) <= 2 && memcmp(command.attached.bytes, inner, strlen(inner)) == 0);
+        else
+            ck_assert_uint_eq(command.attached.len, 0);
+        free(mail);
+    }
     mime_parser_free(&parser);
 }
 END_TEST
@@ -168,6 +194,7 @@ int main(void)
     TCase *tests = tcase_create("web");
     tcase_add_test(tests, test_tokens);
     tcase_add_loop_test(tests, test_commands, 0, sizeof commands / sizeof *commands);
+    tcase_add_test(tests, test_attached_message);
     tcase_add_test(tests, test_rate);
     tcase_add_test(tests, test_pages_show_text);
     tcase_add_test(tests, test_letter);

@@ -62,8 +62,8 @@ BEGIN
 END $f$;
 
 -- Stores messages with the first chunks of their bodies; each id once. One answer for each, in their order: AnswerStatus, the bytes that are here, and whether
--- that is all. All go through each step together: a statement costs what some messages do. This takes whatever comes, also what is here already, and is what the
--- version before asks; spool_take() is for messages that are new.
+-- that is all. All go through each step together: a statement costs what some messages do. This takes whatever comes, also what is here already; spool_add() is
+-- for messages that are new, and comes here with others.
 CREATE OR REPLACE FUNCTION spool_store(max_messages bigint, max_bytes bigint, warning interval, life interval, ids text[], bodies bytea[],
     envelopes bytea[], lasts boolean[], scans boolean[], dsns boolean[], nodes text[], listeners text[], clients text[], helos text[],
     tlss text[], senders text[], message_ids text[], verdicts text[], scanners text[], engines text[], signaturess text[],
@@ -127,9 +127,63 @@ BEGIN
 END $f$;
 
 -- The same for messages of which none is here yet, as nearly always: nothing is joined or looked up, as who asks has it at hand. For that it tells more: of each message
--- its bytes and recipients, the rows of spool_queue (of complete ones), to whom outbound protection they count (hold_*), and the places of their sources. Where one is here all the same, or was once,
--- nothing of this has happened, and all of them go the way above. work: what it took until here, in us.
+-- its bytes and recipients, and to whom outbound protection it counts; and the rows of spool_queue (entries, of complete ones), with the places of their sources. Then the
+-- answer is one row: status 1, and stored is NULL, as all of them are, with all that came. Where one is here all the same, or was once,
+-- nothing of this has happened, and all of them go the way above, with an answer for each. work: what it took until here, in us.
 -- Messages are written first, in their order, so that two coordinators that repeat the same do not wait for each other in circles.
+CREATE OR REPLACE FUNCTION spool_add(max_messages bigint, max_bytes bigint, warning interval, life interval, messages spool_new_message[], bodies spool_new_body[],
+    receivers spool_new_recipient[], entries spool_new_entry[])
+RETURNS TABLE (stored text, status integer, have bigint, complete boolean, work bigint) LANGUAGE plpgsql AS $f$
+DECLARE
+    moment CONSTANT timestamptz := clock_timestamp();
+    m record;
+    r record;
+BEGIN
+    <<fresh>>
+    BEGIN
+        EXIT fresh WHEN spool_is_full(max_messages, max_bytes);
+        WITH body AS (
+            INSERT INTO spool_body (id, position, data) SELECT b.id, 0, b.data FROM unnest(bodies) AS b WHERE b.data <> ''
+        ), recipient AS (
+            INSERT INTO spool_recipient (id, number, destination, address, packed) SELECT * FROM unnest(receivers)
+        ), queued AS (
+            INSERT INTO spool_queue (id, destination, arrived_at, scanned, due_at, attend_at, slot)
+                SELECT q.id, q.destination, moment, q.scanned, moment, spool_attend(moment, q.dsn, warning, life), q.slot FROM unnest(entries) AS q
+        ), woken AS (
+            INSERT INTO spool_wake SELECT DISTINCT q.destination, q.scanned, moment FROM unnest(entries) AS q
+        )
+        INSERT INTO spool_message (id, arrived_at, stored_at, chunk_at, size, recipients, scanned, dsn, envelope, node, listener, client, helo, tls, sender,
+            message_id, verdict, scanner, engine, signatures)
+            SELECT n.id, moment, CASE WHEN n.last THEN moment END, moment, n.size, n.recipients, n.scanned, n.dsn, n.envelope, n.node, n.listener,
+                n.client, n.helo, n.tls, n.sender, n.message_id, n.verdict, n.scanner, n.engine, n.signatures
+            FROM unnest(messages) AS n ORDER BY n.id;
+        -- Looked at after the insert: what it waited for may have been that message's end.
+        IF EXISTS (SELECT FROM spool_event e WHERE e.id = ANY (ARRAY(SELECT n.id FROM unnest(messages) AS n))) THEN
+            RAISE unique_violation;
+        END IF;
+        PERFORM spool_count(cardinality(messages), (SELECT sum(n.size)::bigint FROM unnest(messages) AS n), cardinality(receivers), 0, 0, 0, 0);
+        IF EXISTS (SELECT FROM outbound_stop) THEN -- here, as nobody leases them before the commit
+            PERFORM outbound_hold(array_agg(n.id), array_agg(n.subject)) FROM unnest(messages) AS n WHERE n.subject <> '';
+        END IF;
+        RETURN QUERY SELECT NULL::text, 1, NULL::bigint, NULL::boolean, floor(extract(epoch FROM clock_timestamp() - statement_timestamp()) * 1000000)::bigint;
+        RETURN;
+    EXCEPTION WHEN unique_violation THEN
+        NULL;
+    END;
+    SELECT array_agg(n.id) AS ids, array_agg(n.envelope) AS envelopes, array_agg(n.last) AS lasts, array_agg(n.scanned) AS scans, array_agg(n.dsn) AS dsns,
+        array_agg(n.node) AS nodes, array_agg(n.listener) AS listeners, array_agg(n.client) AS clients, array_agg(n.helo) AS helos, array_agg(n.tls) AS tlss,
+        array_agg(n.sender) AS senders, array_agg(n.message_id) AS message_ids, array_agg(n.verdict) AS verdicts, array_agg(n.scanner) AS scanners,
+        array_agg(n.engine) AS engines, array_agg(n.signatures) AS signaturess, array_agg(n.subject) AS subjects
+        INTO m FROM unnest(messages) AS n;
+    SELECT array_agg(n.id) AS ids, array_agg(n.number) AS numbers, array_agg(n.destination) AS destinations, array_agg(n.address) AS addresses,
+        array_agg(n.packed) AS packed INTO r FROM unnest(receivers) AS n;
+    RETURN QUERY SELECT s.*, 0::bigint FROM spool_store(max_messages, max_bytes, warning, life, m.ids, ARRAY(SELECT b.data FROM unnest(bodies) AS b), m.envelopes,
+        m.lasts, m.scans, m.dsns, m.nodes, m.listeners, m.clients, m.helos, m.tlss, m.senders, m.message_ids, m.verdicts, m.scanners, m.engines, m.signaturess,
+        r.ids, r.numbers, r.destinations, r.addresses, r.packed) AS s;
+    PERFORM outbound_hold(m.ids, m.subjects);
+END $f$;
+
+-- Asked by the version before, which has arrays of each column.
 CREATE OR REPLACE FUNCTION spool_take(max_messages bigint, max_bytes bigint, warning interval, life interval, ids text[], bodies bytea[],
     envelopes bytea[], lasts boolean[], scans boolean[], dsns boolean[], nodes text[], listeners text[], clients text[], helos text[],
     tlss text[], senders text[], message_ids text[], verdicts text[], scanners text[], engines text[], signaturess text[],

@@ -99,6 +99,18 @@ BEGIN
     RETURN 'deleted';
 END $f$;
 
+-- Deleted, and the spam engine is taught that it is spam: 'reported', 'deleted' (a virus or the like, of which nothing is learned), or 'gone'.
+CREATE OR REPLACE FUNCTION web_quarantine_report(who text, wanted text) RETURNS text LANGUAGE plpgsql AS $f$
+DECLARE
+    numbers CONSTANT integer[] := web_numbers(who, wanted);
+BEGIN
+    IF NOT EXISTS (SELECT FROM quarantine_copy c WHERE c.id = wanted AND c.number = ANY (numbers) AND web_may_release(c.reason)) THEN
+        RETURN web_quarantine_delete(who, wanted);
+    END IF;
+    PERFORM learn_from_quarantine(wanted, numbers[1], who, 'spam');
+    RETURN CASE web_quarantine_delete(who, wanted) WHEN 'deleted' THEN 'reported' ELSE 'gone' END;
+END $f$;
+
 CREATE OR REPLACE FUNCTION web_personal_list(who text) RETURNS TABLE (sender text, kind text, added_at timestamptz)
 LANGUAGE plpgsql STABLE AS $f$
 BEGIN
@@ -149,6 +161,7 @@ BEGIN
     CASE act
     WHEN 'release' THEN RETURN web_quarantine_release(who, wanted);
     WHEN 'delete' THEN RETURN web_quarantine_delete(who, wanted);
+    WHEN 'spam' THEN RETURN web_quarantine_report(who, wanted);
     WHEN 'safe', 'block' THEN RETURN web_list_author(who, wanted, act, most);
     END CASE;
 END $f$;
@@ -189,7 +202,7 @@ BEGIN
     RETURN QUERY SELECT * FROM web_quarantine_body(web_whose(link, wanted), wanted, start);
 END $f$;
 
--- act: 'release', 'delete', or to have its author on a list 'safe' or 'block'.
+-- act: 'release', 'delete', 'spam' (delete, and learn that it is), or to have its author on a list 'safe' or 'block'.
 CREATE OR REPLACE FUNCTION web_link_act(link text, wanted text, act text, most integer) RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $f$
 DECLARE
     who CONSTANT text := web_whose(link, wanted);
@@ -212,7 +225,9 @@ END $f$;
 
 -- A command that came by mail. Its answer goes to whose token it is, whoever sent it. 'unknown': the token opens nothing, and nobody is answered.
 -- 'silent': as many answers as three times may wait were asked for within an hour; what a command does is done, but there is no answer to it.
-CREATE OR REPLACE FUNCTION web_mail(hash text, command text, most integer, waiting integer) RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $f$
+-- attached: a message that came to this person, of which the spam engine is to learn (spam, ham), as bounded as all that one person says.
+DROP FUNCTION IF EXISTS web_mail(text, text, integer, integer);
+CREATE OR REPLACE FUNCTION web_mail(hash text, command text, most integer, waiting integer, attached bytea DEFAULT NULL) RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $f$
 DECLARE
     t record;
     what text := command;
@@ -228,7 +243,10 @@ BEGIN
     END IF;
     silent := (SELECT count(*) FROM (SELECT FROM web_answered a WHERE a.recipient = t.who AND a.at > clock_timestamp() - interval '1 hour' LIMIT 3 * room) AS l) >= 3 * room;
     CASE
-    WHEN t.id = '' OR what NOT IN ('release', 'delete', 'safe', 'block') THEN what := 'list';
+    WHEN attached IS NOT NULL AND what IN ('spam', 'ham') THEN
+        outcome := (SELECT p.became FROM learn_put(what, t.who, true, 'mail', '', jsonb_build_object('recipient', t.who), attached) AS p);
+        t.id := '';
+    WHEN t.id = '' OR what NOT IN ('release', 'delete', 'spam', 'safe', 'block') THEN what := 'list';
     ELSE outcome := web_act(t.who, t.id, what, least(most, 1000000));
     END CASE;
     IF silent THEN
@@ -279,7 +297,7 @@ BEGIN
     END LOOP;
 END $f$;
 
-REVOKE EXECUTE ON FUNCTION web_quarantine_list, web_quarantine_show, web_quarantine_body, web_quarantine_release, web_quarantine_delete, web_personal_list, web_personal_set,
+REVOKE EXECUTE ON FUNCTION web_quarantine_list, web_quarantine_show, web_quarantine_body, web_quarantine_release, web_quarantine_delete, web_quarantine_report, web_personal_list, web_personal_set,
     web_list_author, web_act, web_whose, web_grant, web_open, web_link_list, web_link_show, web_link_body, web_link_act, web_link_senders, web_link_sender, web_mail,
     web_identity FROM PUBLIC;
 

@@ -1,4 +1,4 @@
--- 0073_limit_place.sql - buckets are found by bytes, and their places in a question are given (functions/limits.sql)
+-- 0076_limit_place.sql - buckets are found by bytes, and their places in a question are given (functions/limits.sql)
 
 -- Without a language's order, which costs more than all else in finding one.
 ALTER TABLE limit_bucket ALTER COLUMN name TYPE text COLLATE "C";
