@@ -462,6 +462,12 @@ static const char *on_egress(void *arg, const Weir__SpoolEnvelope *envelope)
     return server_egress(worker->server, envelope);
 }
 
+static const char *const *on_cluster_names(void *arg)
+{
+    const struct worker *worker = arg;
+    return server_names(worker->server);
+}
+
 static void on_spam_bands(void *arg, const Weir__SpoolEnvelope *envelope, const char *address, struct spam_bands *out)
 {
     const struct worker *worker = arg;
@@ -715,6 +721,7 @@ static void worker_begin(struct worker *worker)
         .policy_epoch = on_policy_epoch,
         .route = on_route,
         .egress = on_egress,
+        .cluster_names = on_cluster_names,
         .spam_bands = on_spam_bands,
         .virus = on_spooled_virus,
         .idle = on_runner_idle,

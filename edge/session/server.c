@@ -159,6 +159,11 @@ void server_set_names(struct server *server, const Weir__ClusterState *state)
     }
 }
 
+const char *const *server_names(const struct server *server)
+{
+    return (const char *const *)server->cluster_names;
+}
+
 void server_set_personal(struct server *server, bool blocks)
 {
     server->personal_blocks = blocks;

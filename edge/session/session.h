@@ -50,6 +50,8 @@ void server_break_off(struct server *server);
 void server_set_cluster(struct server *server, const char *mark);
 /* The names that edges of this cluster say in Authentication-Results: nobody else may. */
 void server_set_names(struct server *server, const Weir__ClusterState *state);
+/* Up to a NULL; NULL: not known. Borrowed until they are set again. */
+const char *const *server_names(const struct server *server);
 /* Some recipient has a block list of his own: they are asked about. */
 void server_set_personal(struct server *server, bool blocks);
 /* Whom outbound protection slows down or stops now, and whose mail operators moved to an egress pool; NULL: nobody. */

@@ -192,10 +192,10 @@ char *transaction_dress(struct transaction *tx, bool virus_line, size_t *len, ui
     struct dress dress = {
         .settings = &session->config->spam,
         .hostname = session->config->hostname,
-        .cluster_names = (const char *const *)session->server->cluster_names,
+        .cluster_names = server_names(session->server),
         .scan = tx->verdict,
         .virus_line = virus_line,
-        .from_outside = is_asked(session) && !session_is_inside(session),
+        .from_outside = !session_is_inside(session),
         .outbound = session_is_inside(session),
         .tag = tx->tagged,
         .doubt = transaction_doubt(tx),

@@ -10,6 +10,7 @@
 #include "edge/spam/fields.h"
 
 #define MARKS_MAX  1024          /* bytes of X-Virus-Status and X-Blacklisted */
+#define HEADER_MOSTLY 16384      /* bytes are looked at first: nearly every header ends there, and what is in a file has to be read */
 #define HEADER_MAX (1024u * 1024) /* a longer header is not edited: max_header_size refuses it by default */
 
 static const char *authserv_id(const struct dress *dress)
@@ -17,15 +18,14 @@ static const char *authserv_id(const struct dress *dress)
     return *dress->settings->authserv_id != '\0' ? dress->settings->authserv_id : dress->hostname;
 }
 
-const char *message_beginning(const struct message *message, size_t *len, char **copy)
+/* The first `want` bytes. NULL: they cannot be read. */
+static const char *first_bytes(const struct message *message, size_t want, size_t *len, char **copy)
 {
-    *copy = NULL;
     struct error why;
-    size_t want = message_size(message) < HEADER_MAX ? (size_t)message_size(message) : HEADER_MAX;
     const char *bytes = message_peek(message, 0, want, len);
     if (bytes != NULL && *len == want)
         return bytes;
-    bytes = *copy = xmalloc(want + 1);
+    bytes = *copy = xrealloc(*copy, want + 1);
     for (*len = 0; *len < want;) {
         ssize_t got = message_read(message, *len, *copy + *len, want - *len, &why);
         if (got <= 0) {
@@ -35,6 +35,18 @@ const char *message_beginning(const struct message *message, size_t *len, char *
         *len += (size_t)got;
     }
     return bytes;
+}
+
+const char *message_beginning(const struct message *message, size_t *len, char **copy)
+{
+    size_t most = message_size(message) < HEADER_MAX ? (size_t)message_size(message) : HEADER_MAX;
+    *copy = NULL;
+    for (size_t want = HEADER_MOSTLY;; want *= 4) {
+        size_t now = want < most ? want : most;
+        const char *bytes = first_bytes(message, now, len, copy);
+        if (bytes == NULL || now == most || header_length(bytes, now) < now)
+            return bytes;
+    }
 }
 
 bool message_from(const struct message *message, char out[SMTP_ADDRESS_MAX])
@@ -68,7 +80,7 @@ static size_t marks_format(char *out, size_t cap, const struct dress *dress)
 static char *edited_header(const struct dress *dress, const struct message *message, size_t *edited_len, uint64_t *skip)
 {
     bool will_be_signed = dress->scan != NULL && dress->scan->spam != NULL && dress->scan->spam->n_signatures > 0; /* and Subject is signed */
-    struct header_edit edit = { .drop_spam = dress->from_outside || (is_checked(dress) && !dress->outbound),
+    struct header_edit edit = { .drop_spam = (dress->from_outside && dress->settings->spam_engines.count > 0) || (is_checked(dress) && !dress->outbound),
                                 .names = { authserv_id(dress), dress->hostname }, /* before there was an authserv_id, it was that one */
                                 .others = dress->cluster_names,
                                 .tags = { dress->listed != NULL && !will_be_signed ? dress->settings->blacklist_subject : NULL,

@@ -133,6 +133,7 @@ char *job_dress(const struct job *job, const char *last, size_t last_len, size_t
     struct dress dress = {
         .settings = job->runner->options.spam,
         .hostname = job->runner->options.settings->hostname,
+        .cluster_names = job->runner->options.cluster_names(job->runner->options.arg),
         .scan = vouching_scan(job, &stored),
         .virus_line = true,
         .outbound = envelope->inside,

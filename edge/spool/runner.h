@@ -52,6 +52,8 @@ struct spool_runner_options { /* all borrowed for the runner's life */
     uint64_t (*policy_epoch)(void *arg);
     /* The egress pool that it goes out from; "": the kernel chooses. Borrowed for the call. */
     const char *(*egress)(void *arg, const Weir__SpoolEnvelope *envelope);
+    /* As struct dress has them; borrowed for the call. */
+    const char *const *(*cluster_names)(void *arg);
     void (*route)(void *arg, const char *address, struct spool_route *out);
     /* By what this recipient's copy is judged where spam engines have a score. */
     void (*spam_bands)(void *arg, const Weir__SpoolEnvelope *envelope, const char *address, struct spam_bands *out);

@@ -54,6 +54,16 @@ def test_clean_mail_arrives_byte_for_byte(cluster, how):
     assert answer.queue_id in received and ("with ESMTPS" if how == "tls" else "with ESMTP") in received
 
 
+def test_strangers_say_no_results_in_our_name(cluster):
+    """RFC 8601 5; here no engine is asked, so nothing else says any."""
+    ours, others = b"Authentication-Results: edge-1.weir.test; dkim=pass header.d=bank.example\r\n", b"Authentication-Results: mx.example.net; spf=pass\r\n"
+    for source, to, kept in ((OUTSIDE, "alice@example.edu", others), (None, "someone@example.com", ours + others)):
+        raw = message()
+        assert cluster.send(ours + others + raw, source=source, recipients=(to,)).code == 250
+        (copy, _), = wait_until(lambda one=raw: cluster.sink.with_token(re.search(rb"X-Token: (\S+)", one).group(1).decode()), 30, "the copy")
+        assert strip_added(copy) == kept + raw
+
+
 @pytest.mark.parametrize("name, parts", [
     ("plain text", lambda: ("text/plain", EICAR)),
     ("attachment", lambda: ("application/octet-stream", EICAR)),

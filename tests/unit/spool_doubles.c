@@ -335,6 +335,13 @@ static void idle(void *arg)
     doubles.idle++;
 }
 
+static const char *const *cluster_names(void *arg)
+{
+    static const char *const names[] = { "edge-1.test", "edge-2.test", NULL };
+    (void)arg;
+    return names;
+}
+
 void runner_begin(bool scanning)
 {
     static int farm;
@@ -350,7 +357,7 @@ void runner_begin(bool scanning)
     running.runner = spool_runner_new(&(struct spool_runner_options){
         .base = base, .farm = scanning ? (struct scan_farm *)&farm : NULL, .settings = &running.settings, .spam = &running.spam, .contact = "", .name = "edge-1",
         .budget = &budget, .ahead = &ahead, .ids = &running.ids, .metrics = &running.metrics, .readers = find_readers,
-        .policy_epoch = policy_epoch, .route = route, .egress = egress, .spam_bands = spam_bands, .virus = virus, .idle = idle, .outbreak = running.outbreak });
+        .policy_epoch = policy_epoch, .route = route, .egress = egress, .cluster_names = cluster_names, .spam_bands = spam_bands, .virus = virus, .idle = idle, .outbreak = running.outbreak });
     ck_assert_ptr_null(ASKED(CLAIM));
     spool_runner_resume(running.runner);
 }
@@ -437,14 +444,20 @@ void grant(const struct grant *wanted)
 
 void give_body(void)
 {
+    give_message("X: y\r\n\r\nbody\r\n");
+}
+
+void give_message(const char *bytes)
+{
+    size_t len = strlen(bytes);
     Weir__Answer answer = WEIR__ANSWER__INIT;
     Weir__SpoolData body = WEIR__SPOOL_DATA__INIT;
     body.id = wire_text(ID);
-    body.size = 14;
+    body.size = len;
     answer.status = WEIR__ANSWER_STATUS__ANSWER_OK;
     answer.body_case = WEIR__ANSWER__BODY_SPOOL_DATA;
     answer.spool_data = &body;
-    reply(ASKED(FETCH), &answer, &(struct link_payload){ "X: y\r\n\r\nbody\r\n", 14 }, 1);
+    reply(ASKED(FETCH), &answer, &(struct link_payload){ bytes, len }, 1);
 }
 
 void give_part(struct node_question *question, uint64_t size, size_t len)

@@ -130,6 +130,7 @@ struct grant {
 void grant(const struct grant *wanted);
 /* The whole body of a small message, "X: y" and "body". */
 void give_body(void);
+void give_message(const char *bytes); /* another one; of a lease whose size is left open */
 /* A part of a body of this size, whose byte at n is n / 1000. */
 void give_part(struct node_question *question, uint64_t size, size_t len);
 /* What the result says of the recipients: "delivered 250, failed 550". */

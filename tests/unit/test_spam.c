@@ -169,28 +169,67 @@ START_TEST(a_header_is_edited)
 END_TEST
 
 /* A virus is quarantined without a question to any engine, and may be released. */
+/* From outside: results in our names go always (RFC 8601 5), fields X-Spam-* where engines are configured; whoever was asked. */
+static const struct {
+    bool from_outside, engines, virus;
+    const char *rest; /* of the header; NULL: it stays as it is */
+} strangers[] = {
+    { true, true, false, "A: b\r\n\r\n" },  { true, true, true, "A: b\r\n\r\n" }, { true, false, false, "X-Spam-Flag: NO\r\nA: b\r\n\r\n" },
+    { false, true, false, NULL }, { false, true, true, NULL }, { false, false, false, NULL },
+};
+
 START_TEST(what_strangers_say_goes_where_no_engine_was_asked_too)
 {
-    static const char mail[] = "X-Spam-Flag: NO\r\nAuthentication-Results: mx.example.edu; spf=pass\r\nAuthentication-Results: edge-1.example.edu; spf=pass\r\nA: b\r\n\r\nbody";
-    char id[] = "mx.example.edu", subject[] = "[SPAM]";
-    struct spam_settings settings = { .authserv_id = id, .spam_subject = subject };
+    static const char mail[] = "X-Spam-Flag: NO\r\nAuthentication-Results: mx.example.edu; spf=pass\r\nAuthentication-Results: edge-1.example.edu; spf=pass\r\n"
+                               "Authentication-Results: edge-2.example.edu; spf=pass\r\nA: b\r\n\r\n";
+    static const char *const names[] = { "edge-1.example.edu", "edge-2.example.edu", NULL };
+    char id[] = "mx.example.edu", subject[] = "[SPAM]", engine[] = "native", *engines[] = { engine };
+    struct spam_settings settings = { .authserv_id = id, .spam_subject = subject, .spam_engines = { engines, strangers[_i].engines } };
     struct scan_result virus = { .verdict = WEIR__VERDICT__VERDICT_BAD };
-    const struct scan_result *scans[] = { NULL, &virus };
-    struct message_budget budget = { .memory_max = 4096, .threshold = 4096, .tmp_dir = "/tmp" };
-    struct message *message = message_new(&budget);
-    struct error why;
-    ck_assert_int_eq(message_append(message, mail, sizeof mail - 1, &why), MESSAGE_OK);
-    for (size_t i = 0; i < 4; i++) {
-        struct dress dress = { .settings = &settings, .hostname = "edge-1.example.edu", .scan = scans[i % 2], .from_outside = i < 2, .sender = "", .helo = "",
-                               .received = "Received: x\r\n", .received_len = 13 };
+    struct message_budget budget = { .memory_max = 1 << 20, .disk_max = 1 << 20, .threshold = 4096, .tmp_dir = "/tmp" };
+    static const size_t bodies[] = { 4, 5000, 300000 }; /* in memory and in a file; more than is looked at first */
+    for (size_t k = 0; k < sizeof bodies / sizeof *bodies; k++) {
+        struct message *message = message_new(&budget);
+        struct error why;
+        char *body = xcalloc(bodies[k], 1), wanted[200];
+        memset(body, 'x', bodies[k]);
+        ck_assert_int_eq(message_append(message, mail, sizeof mail - 1, &why), MESSAGE_OK);
+        ck_assert_int_eq(message_append(message, body, bodies[k], &why), MESSAGE_OK);
+        struct dress dress = { .settings = &settings, .hostname = "edge-1.example.edu", .cluster_names = names, .scan = strangers[_i].virus ? &virus : NULL,
+                               .from_outside = strangers[_i].from_outside, .sender = "", .helo = "", .received = "Received: x\r\n", .received_len = 13 };
         size_t len;
         uint64_t skip;
         char *prefix = message_dress(&dress, message, &len, &skip);
-        const char *wanted = i < 2 ? "Received: x\r\nA: b\r\n\r\n" : "Received: x\r\n";
-        ck_assert_msg(len == strlen(wanted) && memcmp(prefix, wanted, len) == 0, "%zu: %.*s", i, (int)len, prefix);
-        ck_assert_uint_eq(skip, i < 2 ? sizeof mail - 1 - 4 : 0);
+        snprintf(wanted, sizeof wanted, "Received: x\r\n%s", strangers[_i].rest != NULL ? strangers[_i].rest : "");
+        ck_assert_msg(len == strlen(wanted) && memcmp(prefix, wanted, len) == 0, "%zu: %.*s", k, (int)len, prefix);
+        ck_assert_uint_eq(skip, strangers[_i].rest != NULL ? sizeof mail - 1 : 0);
         free(prefix);
+        free(body);
+        message_free(&message);
     }
+}
+END_TEST
+
+/* A header that is longer than what is looked at first is edited to its end. */
+START_TEST(a_long_header_is_read_whole)
+{
+    char subject[] = "", name[] = "mx.example.edu";
+    struct spam_settings settings = { .authserv_id = name, .spam_subject = subject };
+    struct message_budget budget = { .memory_max = 1 << 20, .disk_max = 1 << 20, .threshold = _i == 0 ? 1 << 20 : 4096, .tmp_dir = "/tmp" };
+    struct message *message = message_new(&budget);
+    struct error why;
+    static const char field[] = "X: y\r\n", last[] = "Authentication-Results: mx.example.edu; spf=pass\r\n\r\nbody";
+    size_t len, count = 100000 / (sizeof field - 1);
+    uint64_t skip;
+    for (size_t i = 0; i < count; i++)
+        ck_assert_int_eq(message_append(message, field, sizeof field - 1, &why), MESSAGE_OK);
+    ck_assert_int_eq(message_append(message, last, sizeof last - 1, &why), MESSAGE_OK);
+    struct dress dress = { .settings = &settings, .hostname = "edge-1.example.edu", .from_outside = true, .sender = "", .helo = "", .received = "", .received_len = 0 };
+    char *prefix = message_dress(&dress, message, &len, &skip);
+    ck_assert_uint_eq(len, count * (sizeof field - 1) + 2);
+    ck_assert_uint_eq(skip, message_size(message) - 4);
+    ck_assert(memcmp(prefix + len - 5, "y\r\n\r\n", 5) == 0);
+    free(prefix);
     message_free(&message);
 }
 END_TEST
@@ -564,7 +603,8 @@ int main(void)
     tcase_add_test(tests, a_band_begins_at_its_score);
     tcase_add_test(tests, a_domain_has_bands_of_its_own);
     tcase_add_loop_test(tests, a_header_is_edited, 0, sizeof edits / sizeof *edits);
-    tcase_add_test(tests, what_strangers_say_goes_where_no_engine_was_asked_too);
+    tcase_add_loop_test(tests, what_strangers_say_goes_where_no_engine_was_asked_too, 0, sizeof strangers / sizeof *strangers);
+    tcase_add_loop_test(tests, a_long_header_is_read_whole, 0, 2);
     tcase_add_test(tests, a_header_ends_behind_its_empty_line);
     tcase_add_test(tests, tags_of_all_kinds);
     tcase_add_test(tests, what_is_found_is_written_down);

@@ -280,6 +280,27 @@ START_TEST(judged_by_its_score)
 }
 END_TEST
 
+/* Results in the name of any edge of the cluster are found out here, and nowhere else (RFC 8601 5). */
+START_TEST(nobody_else_says_results_in_our_names)
+{
+    static char engine[] = "native", *engines[] = { engine };
+    static const struct spam_bands all = BANDS(SCORE_OFF, SCORE_OFF, SCORE_OFF, SPAM_QUARANTINE);
+    runner_begin(true);
+    running.spam.spam_engines = (struct config_list){ engines, 1 };
+    running.bands[0] = all;
+    grant(&(struct grant){ 0 });
+    give_message("Authentication-Results: edge-2.test; dkim=pass\r\nAuthentication-Results: mx.example.net; spf=pass\r\n"
+                 "Authentication-Results: edge-1.test; dkim=pass\r\nX: y\r\n\r\nbody\r\n");
+    scored(100, "spf=fail");
+    answer_rcpt(0, 250, "2.1.5");
+    const char *end = strstr(doubles.delivery->prefix, "\r\nAuthentication-Results: mx.example.net; spf=pass\r\nX: y\r\n\r\n");
+    ck_assert_msg(end != NULL && strstr(doubles.delivery->prefix, "dkim=pass") == NULL, "%s", doubles.delivery->prefix);
+    answer_message(250, false);
+    settle();
+    runner_end();
+}
+END_TEST
+
 /* Whose own list has the proved author gets it in spite of its score; where nobody says so in time, nobody does. */
 START_TEST(let_in_by_his_own_list)
 {
@@ -830,6 +851,7 @@ int main(void)
     tcase_add_test(tests, held_and_not_scanned);
     tcase_add_loop_test(tests, kept_and_released, 0, (int)(sizeof kept / sizeof *kept));
     tcase_add_loop_test(tests, judged_by_its_score, 0, (int)(sizeof judged / sizeof *judged));
+    tcase_add_test(tests, nobody_else_says_results_in_our_names);
     tcase_add_loop_test(tests, not_judged, 0, 3);
     tcase_add_loop_test(tests, let_in_by_his_own_list, 0, 2);
     tcase_add_loop_test(tests, not_clean, 0, (int)(sizeof verdicts / sizeof *verdicts));
