@@ -2,7 +2,7 @@
  * rspamd.c - rspamd's protocol: a POST to /checkv2, answered with JSON
  *
  * The message travels in the body: rspamd can be told a file's or a shared memory's name instead (File, Shm), but ours have none, and one that any process
- * could open would be seen by any. Through a unix socket that is one copy.
+ * could open would be seen by any. Through a unix socket that is one copy, which nobody would notice the lack of (README.md has the figures).
  */
 #include <jansson.h>
 #include <math.h>
