@@ -22,6 +22,8 @@
 #include "proto/wire.h"
 
 #define LOOK_MS 2000
+#define REST    20   /* times as long as it took to find that nobody is due, it is not looked again; but a slot is not to begin much later */
+#define REST_MS 20000
 #define MOST    50   /* letters of one look */
 #define TIDIED  5000 /* and rows that are over */
 
@@ -37,6 +39,7 @@ struct digest {
     struct mime_parser *parser;
     struct policy *policy;        /* of the newest epoch seen: which domains are ours */
     uint64_t policy_epoch, look_at_ms, turn_ms;
+    uint64_t asked_ms, due_at_ms; /* when it was asked who is due, and is again */
     bool busy, said_wrong, said_none;
     bool trouble;                 /* a letter of this look was not stored */
     char *after;                  /* the recipient that a look goes on behind */
@@ -394,6 +397,9 @@ static void on_due(void *arg, const PGresult *result)
 {
     struct digest *digest = arg;
     int count = PQntuples(result);
+    uint64_t rest = REST * (clock_ms() - digest->asked_ms);
+    if (count == 0) /* all that is not told yet was looked at, and is of the next slot */
+        digest->due_at_ms = clock_ms() + (rest < REST_MS ? rest : REST_MS);
     free(digest->after);
     digest->after = xstrdup(count == MOST ? PQgetvalue(result, count - 1, 2) : "");
     for (int row = 0; row < count && row < MOST; row++)
@@ -460,7 +466,9 @@ static void look(struct digest *digest)
     struct db_unit *unit = db_begin(digest->options.db, on_look_done, digest);
     digest->busy = true;
     digest->trouble = false;
-    db_query(unit, "SELECT slot, at, recipient, address, destination FROM digest_due($1::text[], $2, $3, $4::integer)", 4, values, on_due);
+    digest->asked_ms = clock_ms();
+    if (digest->asked_ms >= digest->due_at_ms)
+        db_query(unit, "SELECT slot, at, recipient, address, destination FROM digest_due($1::text[], $2, $3, $4::integer)", 4, values, on_due);
     db_query(unit, "SELECT number, recipient, address, destination, command, outcome FROM answer_due($1::integer)", 1, values + 3, on_answers);
     db_query(unit, "SELECT digest_tidy('30 days', $1::integer)", 1, values + 4, NULL);
     db_commit(unit);

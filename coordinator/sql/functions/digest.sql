@@ -30,22 +30,25 @@ BEGIN
         JOIN quarantine_message q ON q.id = c.id ORDER BY c.kept_at DESC, c.id DESC;
 END $f$;
 
--- The next recipients behind `after` to whom a digest is due, with where their mail goes; no row: nobody, for this slot.
+-- The next recipients behind `after` to whom a digest is due, with where their mail goes; no row: nobody, for this slot. From one to the next by the index, in whose order they are: many have many copies.
 CREATE OR REPLACE FUNCTION digest_due(times text[], zone text, after text, most integer, moment timestamptz DEFAULT clock_timestamp())
-RETURNS TABLE (slot text, at timestamptz, recipient text, address text, destination text) LANGUAGE plpgsql STABLE SET plan_cache_mode = force_custom_plan AS $f$
+RETURNS TABLE (slot text, at timestamptz, recipient text, address text, destination text) LANGUAGE plpgsql STABLE
+SET plan_cache_mode = force_custom_plan SET enable_hashjoin = off SET enable_mergejoin = off AS $f$
 DECLARE
     s record;
+    who text := after;
+    found_so_far integer := 0;
 BEGIN
     SELECT d.slot, d.at INTO s FROM digest_slot(moment, times, zone) AS d;
-    RETURN QUERY SELECT s.slot, s.at, w.recipient, l.address, l.destination
-        FROM (SELECT DISTINCT c.recipient COLLATE "C" AS recipient FROM quarantine_copy c
-            WHERE c.state = 'waiting' AND NOT c.digested AND c.kept_at <= s.at AND c.reason NOT IN ('blocklist', 'outbreak') -- as quarantine_copy_untold has it
-                AND c.recipient COLLATE "C" > after
-                AND NOT EXISTS (SELECT FROM digest d WHERE d.recipient = c.recipient AND d.slot = s.slot)
-            ORDER BY 1 LIMIT most) AS w
-        CROSS JOIN LATERAL (SELECT v.address, v.destination FROM quarantine_copy v WHERE v.recipient = w.recipient AND v.state = 'waiting'
-            ORDER BY v.kept_at DESC LIMIT 1) AS l
-        ORDER BY w.recipient;
+    WHILE found_so_far < most LOOP
+        SELECT c.recipient INTO who FROM quarantine_copy c
+            WHERE c.state = 'waiting' AND NOT c.digested AND c.reason NOT IN ('blocklist', 'outbreak') -- as quarantine_copy_untold has it
+                AND c.kept_at <= s.at AND c.recipient > who AND NOT EXISTS (SELECT FROM digest d WHERE d.recipient = c.recipient AND d.slot = s.slot)
+            ORDER BY c.recipient, c.kept_at LIMIT 1;
+        EXIT WHEN NOT FOUND;
+        RETURN QUERY SELECT s.slot, s.at, who, v.address, v.destination FROM quarantine_copy v WHERE v.recipient = who AND v.state = 'waiting' ORDER BY v.kept_at DESC LIMIT 1;
+        found_so_far := found_so_far + 1;
+    END LOOP;
 END $f$;
 
 -- A message of our own goes into the spool, complete, to one recipient.
