@@ -1,7 +1,8 @@
 /*
  * features.c - see features.h
  *
- * Nothing of headers but the subject: their names, and hosts that received, tell sites apart and not spam.
+ * Of headers the subject, the sender, and what his program made of fields that every program writes. Their names, and hosts that received, tell sites apart
+ * and not spam.
  */
 #include "scanner/native/features.h"
 #include <stdlib.h>
@@ -12,6 +13,10 @@
 #define WORD_MAX 24
 #define WORDS_MAX (NATIVE_FEATURES_MAX - 200) /* the rest is for what is no word */
 #define STOP_TABLE 1024
+#define SHAPE_MAX 24
+#define PROGRAM_MAX 30
+#define LINKS_MAX 30
+#define LINK_WORDS_MAX 12
 
 struct feature_maker {
     uint64_t seen[NATIVE_BUCKETS / 64]; /* cleared by the message's own features */
@@ -72,14 +77,23 @@ void feature_maker_free(struct feature_maker **maker)
     *maker = NULL;
 }
 
-static void add(struct feature_maker *maker, struct native_features *features, uint32_t value)
+static void add_bucket(struct feature_maker *maker, struct native_features *features, uint32_t bucket)
 {
-    uint32_t bucket = mixed(value) % NATIVE_BUCKETS;
     uint64_t bit = UINT64_C(1) << bucket % 64;
     if ((maker->seen[bucket / 64] & bit) != 0 || features->count == NATIVE_FEATURES_MAX)
         return;
     maker->seen[bucket / 64] |= bit;
     features->buckets[features->count++] = bucket;
+}
+
+static void add(struct feature_maker *maker, struct native_features *features, uint32_t value)
+{
+    add_bucket(maker, features, mixed(value) % NATIVE_PAIRS);
+}
+
+static void add_pair(struct feature_maker *maker, struct native_features *features, uint32_t value)
+{
+    add_bucket(maker, features, NATIVE_PAIRS + mixed(value) % (NATIVE_BUCKETS - NATIVE_PAIRS));
 }
 
 static void add_text(struct feature_maker *maker, struct native_features *features, char kind, struct mime_span text)
@@ -147,7 +161,7 @@ static void take_words(struct feature_maker *maker, const struct view *view, str
             if (first >= 3)
                 tally_character(&tally, at);
             if (at + first < end && is_wide(at + first))
-                add_text(maker, features, 'c', (struct mime_span){ at, first + character(at + first, end) });
+                add_pair(maker, features, hash(HASH_WORD, at, first + character(at + first, end)));
             at += first;
             continue;
         }
@@ -165,7 +179,7 @@ static void take_words(struct feature_maker *maker, const struct view *view, str
         if (len >= WORD_MIN && len <= WORD_MAX)
             add(maker, features, value);
         if (before != 0)
-            add(maker, features, before * UINT32_C(31) + value);
+            add_pair(maker, features, before * UINT32_C(31) + value);
         before = value;
         if (len >= WORD_MIN && word < start + view->folded_subject)
             add(maker, features, value ^ UINT32_C(0x5bd1e995));
@@ -184,6 +198,112 @@ static void take_parts(struct feature_maker *maker, const struct view *view, str
         const struct mime_part *part = &view->message->parts[i];
         char kind = (char)('A' + part->encoding);
         add(maker, features, hash(hash(hash(HASH_WORD, &kind, 1), part->type.bytes, part->type.len), part->subtype.bytes, part->subtype.len));
+    }
+}
+
+/* --- how it was written: what the sender's program does alike in all its messages --- */
+
+/* Which kinds of characters stand there, a run of one kind once: "20020831132152.964A" is "0.0A". */
+static void add_shape(struct feature_maker *maker, struct native_features *features, char kind, struct mime_span text)
+{
+    char shape[SHAPE_MAX];
+    size_t len = 0;
+    for (size_t i = 0; i < text.len && len < sizeof shape; i++) {
+        char c = text.bytes[i], of = c >= '0' && c <= '9' ? '0' : c >= 'a' && c <= 'z' ? 'a' : c >= 'A' && c <= 'Z' ? 'A' : c;
+        if (len == 0 || shape[len - 1] != of)
+            shape[len++] = of;
+    }
+    add_text(maker, features, kind, (struct mime_span){ shape, len });
+}
+
+/* To a power of two. */
+static void add_size(struct feature_maker *maker, struct native_features *features, char kind, size_t size)
+{
+    char bits = 0;
+    for (; size > 0; size >>= 1)
+        bits++;
+    add_text(maker, features, kind, (struct mime_span){ &bits, 1 });
+}
+
+static void add_answer(struct feature_maker *maker, struct native_features *features, char kind, char answer)
+{
+    add_text(maker, features, kind, (struct mime_span){ &answer, 1 });
+}
+
+/* Whose name the message's own has, and how its beginning looks. Not which host it names: that tells sites apart. */
+static void take_message_id(struct feature_maker *maker, const struct view *view, struct native_features *features)
+{
+    struct mime_span id = view_header(view, "Message-ID");
+    if (id.len > 0 && id.bytes[0] == '<')
+        id.bytes++, id.len--;
+    const char *at = id.len > 0 ? memchr(id.bytes, '@', id.len) : NULL;
+    char host[HOST_MAX] = "";
+    size_t len = 0;
+    for (const char *c = at; c != NULL && ++c < id.bytes + id.len && *c != '>' && len < HOST_MAX - 1;)
+        host[len++] = *c >= 'A' && *c <= 'Z' ? (char)(*c | 0x20) : *c;
+    host[len] = '\0';
+    bool same = host[0] != '\0' && strcmp(host_organisation(host), host_organisation(view->from.host)) == 0;
+    add_answer(maker, features, 'i', id.len == 0 ? '0' : strchr(host, '.') == NULL ? '1' : same ? '2' : '3');
+    add_shape(maker, features, 'I', (struct mime_span){ id.bytes, at != NULL ? (size_t)(at - id.bytes) : id.len });
+}
+
+static size_t addresses(struct mime_span field)
+{
+    size_t found = 0;
+    for (size_t i = 0; i < field.len; i++)
+        found += field.bytes[i] == '@' ? 1 : 0;
+    return found;
+}
+
+static void take_program(struct feature_maker *maker, const struct view *view, struct native_features *features)
+{
+    static const char boundary[] = "boundary=";
+    struct mime_span type = view_header(view, "Content-Type"), program = view_header(view, "X-Mailer");
+    const char *at = type.len > 0 ? memmem(type.bytes, type.len, boundary, sizeof boundary - 1) : NULL;
+    if (at != NULL)
+        add_shape(maker, features, 'B', (struct mime_span){ at + sizeof boundary - 1, (size_t)(type.bytes + type.len - at) - (sizeof boundary - 1) });
+    if (program.len == 0)
+        program = view_header(view, "User-Agent");
+    size_t len = 0; /* up to its version */
+    while (len < program.len && len < PROGRAM_MAX && (program.bytes[len] == ' ' || (unsigned char)program.bytes[len] > '9'))
+        len++;
+    add_text(maker, features, 'X', (struct mime_span){ program.bytes, len });
+    size_t to = addresses(view_header(view, "To")) + addresses(view_header(view, "Cc"));
+    add_size(maker, features, 'T', to < 8 ? to : 8);
+    add_answer(maker, features, 'N', view->to.name.len > 0 ? '1' : '0');
+    add_answer(maker, features, 'n', view->from.name.len > 0 ? '1' : '0');
+    add_size(maker, features, 'L', view->link_count);
+    add_size(maker, features, 'H', view->html_bytes);
+    add_size(maker, features, 'V', view->folded.len);
+    add_size(maker, features, 'G', view->images);
+}
+
+/* Whether links lead to the sender's, the zones they are in, and the words of which they are made. */
+static void take_links(struct feature_maker *maker, const struct view *view, struct native_features *features)
+{
+    bool own = false, other = false;
+    for (size_t i = 0; i < view->host_count; i++)
+        if (view->hosts[i].links > 0) {
+            bool same = strcmp(view->hosts[i].organisation, host_organisation(view->from.host)) == 0;
+            own |= same, other |= !same;
+        }
+    add_answer(maker, features, 'o', (char)('0' + (own ? 1 : 0) + (other ? 2 : 0)));
+    for (size_t i = 0; i < view->link_count && i < LINKS_MAX; i++) {
+        const struct view_link *link = &view->links[i];
+        const char *zone = link->host != NULL ? strrchr(link->host->host, '.') : NULL;
+        if (zone == NULL)
+            continue;
+        add_text(maker, features, 'z', (struct mime_span){ zone, strlen(zone) });
+        const char *at = link->url.bytes, *end = at + link->url.len;
+        for (int found = 0; at < end && found < LINK_WORDS_MAX; at++) {
+            const char *word = at;
+            while (at < end && ((*at | 0x20) >= 'a' && (*at | 0x20) <= 'z'))
+                at++;
+            if (at - word >= WORD_MIN && at - word < 16) {
+                add_text(maker, features, 'P', (struct mime_span){ word, (size_t)(at - word) });
+                found++;
+            }
+        }
     }
 }
 
@@ -213,6 +333,9 @@ static void take_structure(struct feature_maker *maker, const struct view *view,
     uint32_t links = view->link_count < 1 ? 0 : view->link_count < 4 ? 1 : view->link_count < 12 ? 2 : 3;
     uint32_t shape = (view->html_bytes > 0 ? 1u : 0) | (view->plain_bytes > 0 ? 2u : 0) | (view->images > 0 ? 4u : 0) | links << 3;
     add_text(maker, features, 's', (struct mime_span){ (const char *)&shape, sizeof shape });
+    take_message_id(maker, view, features);
+    take_program(maker, view, features);
+    take_links(maker, view, features);
 }
 
 void features_make(struct feature_maker *maker, const struct view *view, const struct native_result *rules, struct native_features *features)

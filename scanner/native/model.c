@@ -1,8 +1,10 @@
 /*
- * model.c - see model.h; the combination of features is Fisher's, as Robinson proposed it for mail and SpamBayes and bogofilter have it
+ * model.c - see model.h; two combinations of features, each of which errs where the other does not
  *
- * Both ends are asked: how unlikely the features are in ham, and in spam. Where both say no, or neither, nothing is known. A sum of log-odds knows
- * no such thing, and is sure of itself on every foreign site's mail.
+ * Fisher's, as Robinson proposed it for mail and SpamBayes and bogofilter have it, asks both ends: how unlikely the strongest features are in ham, and
+ * in spam. Where both say no, or neither, nothing is known. The other is the mean of all features' log-odds. Their sum knows no such thing, and is sure
+ * of itself on every foreign site's mail; a mean is as sure of a short message as of a long one. The weight is the sum of both, and neither reaches
+ * NATIVE_SPAM alone.
  */
 #include "scanner/native/model.h"
 #include <math.h>
@@ -10,15 +12,23 @@
 #include "scanner/native/native.h"
 
 #define MAGIC UINT32_C(0x4d4e5257) /* "WRNM" */
-#define STRONGEST 80    /* features that are listened to */
+#define STRONGEST 60    /* features that Fisher's combination listens to */
+#define PAIR 0.5        /* a pair's opinion counts so much, as what it is made of is heard, too */
 #define WEAK 0.2        /* those nearer to 0.5 say nothing */
 #define PRIOR 0.3       /* how many messages the opinion 0.5 is worth */
 #define FULL_CLASS 50   /* messages of each class below which the whole is damped */
 #define FULL_LANGUAGE 10 /* and of each class in the message's language, below which its words are */
 #define SPAM_LOGIT 3.476 /* of p = 0.97 */
+#define SHARE 0.7       /* of either combination in the weight */
+#define MEAN_SCALE 4.0  /* from the mean of log-odds to the logit of the whole: as fitted to messages that were left out of what was learned, */
+#define MEAN_OFFSET 0.7 /* of many corpora, and rounded */
 #define MOST_SPAM 6000
-#define MOST_HAM 1000
-
+#define MOST_SPAM_UNKNOWN 4000 /* where no ham of the message's language was learned */
+#define MOST_HAM 2000
+#define FISHER_MOST_SPAM 6000
+#define FISHER_MOST_HAM 1000
+#define MEAN_MOST_SPAM 7000
+#define MEAN_MOST_HAM 3000
 
 void native_model_init(struct native_model *model)
 {
@@ -174,6 +184,28 @@ static double combine(const double *opinions, size_t count_of)
     return count_of == 0 ? 0.5 : (1 + chi_square_tail(ham, count_of) - chi_square_tail(spam, count_of)) / 2;
 }
 
+/* Of all of them; each is within 1e-6 of 0 and 1. */
+static double mean_log_odds(const double *opinions, size_t count_of)
+{
+    double sum = 0;
+    for (size_t i = 0; i < count_of;) {
+        double spam = 1, ham = 1;
+        for (size_t k = 0; k < 8 && i < count_of; k++, i++) {
+            spam *= opinions[i];
+            ham *= 1 - opinions[i];
+        }
+        sum += log(spam / ham);
+    }
+    return count_of == 0 ? 0 : sum / (double)count_of;
+}
+
+/* In hundredths of a score, of a logit. */
+static double scaled(double logit, double most_ham, double most_spam)
+{
+    double weight = logit / SPAM_LOGIT * NATIVE_SPAM;
+    return weight > most_spam ? most_spam : weight < -most_ham ? -most_ham : weight;
+}
+
 static int32_t weigh_without(const struct native_model *model, const struct native_features *features, unsigned without, double *p)
 {
     double opinions[NATIVE_FEATURES_MAX];
@@ -188,12 +220,16 @@ static int32_t weigh_without(const struct native_model *model, const struct nati
         if (i < features->words)
             of = 0.5 + (of - 0.5) * trust;
         if (fabs(of - 0.5) >= WEAK)
-            opinions[found++] = of;
+            opinions[found++] = features->buckets[i] >= NATIVE_PAIRS ? 0.5 + (of - 0.5) * PAIR : of;
     }
+    double mean = found == 0 ? 0 : MEAN_SCALE * mean_log_odds(opinions, found) - MEAN_OFFSET;
     *p = combine(opinions, strongest(opinions, found));
     double bounded = *p < 1e-6 ? 1e-6 : *p > 1 - 1e-6 ? 1 - 1e-6 : *p;
-    double weight = log(bounded / (1 - bounded)) / SPAM_LOGIT * NATIVE_SPAM * least(sums.messages, FULL_CLASS);
-    return weight > MOST_SPAM ? MOST_SPAM : weight < -MOST_HAM ? -MOST_HAM : (int32_t)weight;
+    double fisher = scaled(log(bounded / (1 - bounded)), FISHER_MOST_HAM, FISHER_MOST_SPAM);
+    double weight = SHARE * (fisher + scaled(mean, MEAN_MOST_HAM, MEAN_MOST_SPAM)) * least(sums.messages, FULL_CLASS);
+    double most = MOST_SPAM_UNKNOWN + (MOST_SPAM - MOST_SPAM_UNKNOWN) * trust; /* what else its mail has in common may be the language's as well */
+    *p = 1 / (1 + exp(-weight / NATIVE_SPAM * SPAM_LOGIT));
+    return weight > most ? (int32_t)most : weight < -MOST_HAM ? -MOST_HAM : (int32_t)weight;
 }
 
 static bool knows_anything(const struct native_model *model, unsigned part)

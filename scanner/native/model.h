@@ -14,9 +14,10 @@
 #include <stdint.h>
 
 #define NATIVE_BUCKETS (UINT32_C(1) << 18)
+#define NATIVE_PAIRS (NATIVE_BUCKETS / 4 * 3) /* from here on: pairs of words, or of characters of scripts without blanks */
 #define NATIVE_FEATURES_MAX 1536
 #define NATIVE_PARTS 4    /* 0: the operators' */
-#define NATIVE_MODEL_VERSION 2 /* changes with what a feature is: older models then mean nothing */
+#define NATIVE_MODEL_VERSION 3 /* changes with what a feature is: older models then mean nothing */
 
 enum native_class { CLASS_HAM, CLASS_SPAM, NATIVE_CLASSES };
 
