@@ -7,6 +7,26 @@ static bool is_digit(char c)
     return c >= '0' && c <= '9';
 }
 
+/* A run of six digits, or a word that goes from letters to digits and back. */
+static bool has_code(struct mime_span text)
+{
+    size_t run = 0, word = 0, changes = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        char c = (char)(text.bytes[i] | 0x20);
+        bool digit = is_digit(text.bytes[i]), letter = c >= 'a' && c <= 'z';
+        run = digit ? run + 1 : 0;
+        if (!digit && !letter) {
+            word = changes = 0;
+            continue;
+        }
+        changes += word > 0 && digit != is_digit(text.bytes[i - 1]) ? 1 : 0;
+        word++;
+        if (run >= 6 || (word >= 8 && changes >= 2))
+            return true;
+    }
+    return false;
+}
+
 static void identity(const struct view *view, struct native_result *result)
 {
     struct mime_span id = view_header(view, "Message-ID");
@@ -46,8 +66,55 @@ static void sender(const struct view *view, struct native_result *result)
         digits += is_digit(address.bytes[user]) ? 1 : 0;
     if (user > 0 && digits >= 4 && digits < user)
         symbol_add(result, "FROM_WITH_DIGITS", digits >= 6 ? 700 : 300, address);
+    bool coded = false;
+    for (const char *label = view->from.host; *label != '\0' && !coded; label += strcspn(label, ".") + (label[strcspn(label, ".")] == '.' ? 1 : 0))
+        coded = strcspn(label, ".") >= 10 && has_code((struct mime_span){ label, strcspn(label, ".") });
+    if (coded)
+        symbol_text(result, "FROM_HOST_CODE", 900, view->from.host);
     if (view->from.host[0] != '\0' && host_is_odd_zone(view->from.host))
         symbol_text(result, "FROM_ODD_ZONE", 1000, view->from.host);
+}
+
+/* --- the sender's name: people and firms have no numbers of contracts in theirs --- */
+
+static bool is_shouted(struct mime_span text)
+{
+    size_t capitals = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.bytes[i] >= 'a' && text.bytes[i] <= 'z')
+            return false;
+        capitals += text.bytes[i] >= 'A' && text.bytes[i] <= 'Z' ? 1 : 0;
+    }
+    return capitals >= 8;
+}
+
+static void sender_name(const struct view *view, struct native_result *result)
+{
+    struct mime_span name = view->from.name;
+    if (name.len == 0 || view->is_list || view->is_reply || memchr(name.bytes, '@', name.len) != NULL)
+        return;
+    size_t marks = 0;
+    for (size_t i = 0; i < name.len; i++)
+        marks += memchr("#*!$_", name.bytes[i], 5) != NULL ? 1 : 0;
+    if (has_code(name))
+        symbol_add(result, "FROM_NAME_CODE", host_is_free_mail(view->from.host) ? 1500 : 900, name);
+    if (marks >= 2 || name.bytes[0] == '#' || name.bytes[0] == '*')
+        symbol_add(result, "FROM_NAME_MARKS", 600, name);
+    if (is_shouted(name))
+        symbol_add(result, "FROM_NAME_CAPITALS", 500, name);
+    if (memchr(",:-", name.bytes[name.len - 1], 3) != NULL)
+        symbol_add(result, "FROM_NAME_OPEN", 1200, name); /* ends as a sentence goes on */
+    if (name.len > 80)
+        symbol_add(result, "FROM_NAME_LONG", 700, name);
+}
+
+/* Who writes by hand from a mailbox that costs nothing has a program, or a page, that adds plain text, and names its messages itself. */
+static void free_mail(const struct view *view, struct native_result *result)
+{
+    if (!host_is_free_mail(view->from.host) || view->is_list || view->is_reply)
+        return;
+    if (view->html_bytes > 0 && view->plain_bytes == 0)
+        symbol_text(result, "FREE_MAIL_HTML_ONLY", 1200, view->from.host);
 }
 
 /* Emoji: U+1F000 and up, and U+2600 to U+27BF. */
@@ -112,7 +179,8 @@ static bool begins(struct mime_span text, const char *with)
 static void false_program(const struct view *view, struct native_result *result)
 {
     struct mime_span mailer = view_header(view, "X-Mailer");
-    if (begins(mailer, "Microsoft Outlook Express") && view_header(view, "X-MimeOLE").len == 0)
+    bool macintosh = mailer.len > 0 && memmem(mailer.bytes, mailer.len, "Macintosh", 9) != NULL; /* which is another program of that name */
+    if (begins(mailer, "Microsoft Outlook Express") && !macintosh && view_header(view, "X-MimeOLE").len == 0)
         symbol_text(result, "FALSE_MAILER", 2900, "Outlook Express");
     else if (begins(mailer, "Microsoft Outlook,") && view_header(view, "X-MimeOLE").len == 0 && view_header(view, "Thread-Index").len == 0)
         symbol_text(result, "FALSE_MAILER", 1600, "Outlook");
@@ -122,6 +190,16 @@ static void false_program(const struct view *view, struct native_result *result)
         symbol_text(result, "FALSE_MAILER", 1000, "Foxmail");
     if (view_header(view, "X-MSMail-Priority").len > 0 && view_header(view, "X-MimeOLE").len == 0 && view_header(view, "X-Mailer").len == 0)
         symbol_text(result, "FALSE_PRIORITY", 1200, "");
+}
+
+/* Marked as important: people seldom do. */
+static void urgency(const struct view *view, struct native_result *result)
+{
+    struct mime_span priority = view_header(view, "X-Priority");
+    if (view->is_reply || view->is_list)
+        return;
+    if ((priority.len > 0 && (priority.bytes[0] == '1' || priority.bytes[0] == '2')) || mime_span_is(view_header(view, "Importance"), "high"))
+        symbol_text(result, "MARKED_IMPORTANT", 400, "");
 }
 
 static void form(const struct view *view, struct native_result *result)
@@ -165,6 +243,9 @@ void rules_headers(const struct view *view, struct native_result *result)
     recipients(view, result);
     sender(view, result);
     subject(view, result);
+    sender_name(view, result);
+    free_mail(view, result);
     false_program(view, result);
+    urgency(view, result);
     form(view, result);
 }
