@@ -106,6 +106,14 @@ def of_type(kind, body, *fields):
     return message().replace(b"Subject:", header + b"Subject:", 1).replace(b"Hello.\r\n", body)
 
 
+def raised(site, families):
+    for symbol, raw in families.items():
+        wait_until(lambda one=raw: site.sink.with_token(token_of(one)), 30, f"the mail that is to raise {symbol}")
+        status = unfolded(arrived(site, raw)[1], "X-Spam-Status")
+        assert re.search(rf"\b{symbol}\(\d", status), (symbol, status)
+        assert float(arrived(site, raw)[1]["X-Spam-Score"]) > 0
+
+
 def test_S27_each_family_raises_its_own_symbol(site):
     """Headers, structure, body, images, PDF and image attachments; and who sends."""
     picture = b"iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
@@ -129,11 +137,29 @@ def test_S27_each_family_raises_its_own_symbol(site):
     wait_until(lambda: site.metric("weir_reputation_entries", node="edge-1"), 30, "the edge has heard of the client")
     families["CLIENT_ILL_REPUTED"] = message()
     assert send(site, families["CLIENT_ILL_REPUTED"], "192.0.2.77").code == 250
-    for symbol, raw in families.items():
-        wait_until(lambda one=raw: site.sink.with_token(token_of(one)), 30, f"the mail that is to raise {symbol}")
-        status = unfolded(arrived(site, raw)[1], "X-Spam-Status")
-        assert re.search(rf"\b{symbol}\(\d", status), (symbol, status)
-        assert float(arrived(site, raw)[1]["X-Spam-Score"]) > 0
+    raised(site, families)
+    policy(site, "\n")
+
+
+def test_S9_each_disguise_raises_its_own_symbol(site):
+    """And together they are kept, as the site is installed."""
+    def written(author, body="Hello.\r\n"):
+        return of_type(b"text/html", body.encode()).replace(b"From: Sender <sender@example.org>", b"From: " + author.encode())
+    link = '<p>Please verify your account: <a href="http://evil.example/x">https://www.paypal.com/</a></p>\r\n'
+    families = {
+        "DISPLAY_NAME_BRAND": written("PayPal Service <x1@other.example>"),
+        "LOOK_ALIKE_DOMAIN": written("Al <al@paypa1.example>"),
+        "LINK_TEXT_DIFFERS": written("Al <al@firm.example>", link),
+        "OWN_DOMAIN_FROM_OUTSIDE": written("Boss <boss@example.edu>"),
+    }
+    policy(site, ". inbound quarantine>=off discard>off\n")
+    for raw in families.values():
+        assert send(site, raw, "192.0.2.200", sender="sender@other.example").code == 250
+    raised(site, families)
+    policy(site, ". inbound discard>off\n")  # as it is shipped, which this cluster is not
+    answer = send(site, written("PayPal Service <service@paypa1-secure.example>", link), "192.0.2.200", sender="sender@other.example")
+    wait_until(lambda: audited(site, answer) == {"alice@example.edu": "quarantined:spam"}, 30, "that it is kept")
+    assert "PHISHING_DISGUISED" in site.query(f"select symbols from quarantine_copy where id = '{answer.queue_id}'")[0][0]
     policy(site, "\n")
 
 
