@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sysexits.h>
 #include "common/error.h"
+#include "common/log.h"
 #include "common/memory.h"
 
 #define FLAGS_MAX 8
@@ -133,6 +134,19 @@ void command_hold_signals(void)
 void command_take_signals(void)
 {
     mask_signals(SIG_UNBLOCK);
+}
+
+int command_log_level(const struct log_settings *settings)
+{
+    return LOG_DEBUG - settings->level; /* settings count from debug upwards, syslog from debug downwards */
+}
+
+void command_open_log(const struct log_settings *settings, const char *node, const char *role)
+{
+    char *ident = xasprintf("weir/%s%s%s", node, *role != '\0' ? "/" : "", role);
+    log_open(&(struct log_options){ .ident = ident, .node = node, .file = settings->file,
+                                    .format = settings->format == 1 ? LOG_FORMAT_JSON : LOG_FORMAT_TEXT, .level = command_log_level(settings) });
+    free(ident);
 }
 
 void command_fini(struct command *command)

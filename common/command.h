@@ -10,6 +10,7 @@
  */
 #include <stdbool.h>
 #include <stddef.h>
+#include "common/settings.h"
 
 #define COMMAND_NAME_MAX 48 /* bytes of a node's name: with a worker's number it is still a name on the wire */
 
@@ -45,6 +46,9 @@ int command_misused(const struct command_syntax *syntax);
  * lets those come that waited. */
 void command_hold_signals(void);
 void command_take_signals(void);
+/* The log that [log] asks for, or another one than before; role: behind the node's name on each line, "" where a node is one process. */
+void command_open_log(const struct log_settings *settings, const char *node, const char *role);
+int command_log_level(const struct log_settings *settings); /* LOG_DEBUG to LOG_ERR */
 void command_fini(struct command *command);
 
 #endif

@@ -134,20 +134,6 @@ static void on_notified(void *arg, const char *channel)
 
 /* --- signals --- */
 
-static void open_log(const struct log_settings *settings, const char *name)
-{
-    char ident[128];
-    snprintf(ident, sizeof ident, "weir/%s", name);
-    struct log_options options = {
-        .ident = ident,
-        .node = name,
-        .file = settings->file,
-        .format = settings->format == 1 ? LOG_FORMAT_JSON : LOG_FORMAT_TEXT,
-        .level = LOG_DEBUG - settings->level, /* settings count from debug upwards, syslog from debug downwards */
-    };
-    log_open(&options);
-}
-
 static void on_reload(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
@@ -158,7 +144,7 @@ static void on_reload(evutil_socket_t fd, short what, void *arg)
         log_write(LOG_ERR, "reload: %s; going on as before", why.text);
         return;
     }
-    open_log(&config.log, coordinator->command->name);
+    command_open_log(&config.log, coordinator->command->name, "");
     log_write(LOG_NOTICE, "reloaded: [log] is in force; other keys need a restart");
     coordinator_config_clear(&config);
 }
@@ -540,7 +526,7 @@ int coordinator_run(const struct command *command, const struct coordinator_conf
 {
     struct curve_keypair pair;
     struct error why;
-    open_log(&config->log, command->name);
+    command_open_log(&config->log, command->name, "");
     if (!coordinator_config_keys(config, command->name, &pair, &why))
         fatal("%s", why.text);
     open_files_raise(config->cluster.link_peers + config->own.http_connections + OTHER_FILES, "link_peers");

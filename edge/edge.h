@@ -31,6 +31,4 @@ int master_run(const struct command *command, struct edge_config *config);
 /* Runs one worker in a freshly forked child, and exits. */
 _Noreturn void worker_run(const struct edge_process *process);
 
-void edge_open_log(const struct edge_config *config, const char *node, const char *role);
-
 #endif

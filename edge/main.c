@@ -77,22 +77,8 @@ int main(int argc, char **argv)
         command_fini(&command);
         return fine ? EXIT_SUCCESS : EXIT_FAILURE;
     }
-    edge_open_log(config, command.name, "master");
+    command_open_log(&config->log, command.name, "master");
     status = master_run(&command, config);
     command_fini(&command);
     return status;
-}
-
-void edge_open_log(const struct edge_config *config, const char *node, const char *role)
-{
-    char ident[160];
-    snprintf(ident, sizeof ident, "weir/%s/%s", node, role);
-    struct log_options options = {
-        .ident = ident,
-        .node = node,
-        .file = config->log.file,
-        .format = config->log.format == 1 ? LOG_FORMAT_JSON : LOG_FORMAT_TEXT,
-        .level = LOG_DEBUG - config->log.level, /* settings count from debug upwards, syslog from debug downwards */
-    };
-    log_open(&options);
 }

@@ -521,7 +521,7 @@ static void on_reload(evutil_socket_t fd, short what, void *arg)
     outbreak_reload(worker->outbreak, &config->edge);
     spool_runner_reload(worker->runner, &config->edge, &config->spam, config->cluster.contact);
     fair_set_prefixes(config->cluster.source_prefix4, config->cluster.source_prefix6);
-    edge_open_log(config, command->name, "smtpd");
+    command_open_log(&config->log, command->name, "smtpd");
     server_set_config(worker->server, config);
     edge_config_unref(&config);
     log_write(LOG_NOTICE, "reloaded: new sessions use the new configuration and certificate");
@@ -777,9 +777,9 @@ static void worker_end(struct worker *worker)
 void worker_run(const struct edge_process *process)
 {
     struct worker worker = { .process = process };
-    edge_open_log(process->config, process->command->name, "smtpd");
+    command_open_log(&process->config->log, process->command->name, "smtpd");
     worker.config = newest_config(process);
-    edge_open_log(worker.config, process->command->name, "smtpd");
+    command_open_log(&worker.config->log, process->command->name, "smtpd");
     worker_begin(&worker);
     event_base_dispatch(worker.base);
     worker_end(&worker);

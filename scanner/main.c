@@ -150,21 +150,6 @@ static bool settings_read(struct settings *settings, const struct command *comma
     return done;
 }
 
-static int log_level(const struct settings *settings)
-{
-    static const int levels[] = { LOG_DEBUG, LOG_INFO, LOG_NOTICE, LOG_WARNING, LOG_ERR };
-    return levels[settings->log.level];
-}
-
-static void open_log(const struct scanner *scanner)
-{
-    char *ident = xasprintf("weir/%s/scanner", scanner->command.name);
-    log_open(&(struct log_options){ .ident = ident, .node = scanner->command.name, .file = scanner->settings.log.file,
-                                    .format = (enum log_format)scanner->settings.log.format,
-                                    .level = log_level(&scanner->settings) });
-    free(ident);
-}
-
 static struct service_options service_options(struct scanner *scanner)
 {
     const struct scanner_settings *s = &scanner->settings.scanner;
@@ -181,7 +166,7 @@ static struct service_options service_options(struct scanner *scanner)
     snprintf(config->node, sizeof config->node, "%s", scanner->command.name);
     snprintf(config->log_file, sizeof config->log_file, "%s", scanner->settings.log.file);
     config->log_format = scanner->settings.log.format;
-    config->log_level = log_level(&scanner->settings);
+    config->log_level = command_log_level(&scanner->settings.log);
     config->worker_memory = s->worker_memory;
     config->sandbox = s->sandbox;
     config->huge_pages = s->huge_pages;
@@ -339,7 +324,7 @@ static void on_hangup(evutil_socket_t fd, short what, void *arg)
             signatures_fall_back(scanner->signatures, scanner->settings.scanner.signatures);
         struct service_options options = service_options(scanner);
         service_configure(scanner->service, &options);
-        open_log(scanner);
+        command_open_log(&scanner->settings.log, scanner->command.name, "scanner");
         settings_fini(&fresh);
     } else {
         log_write(LOG_ERR, "configuration not read again: %s", why.text);
@@ -474,7 +459,7 @@ int main(int argc, char **argv)
         command_fini(&scanner.command);
         return 0;
     }
-    open_log(&scanner);
+    command_open_log(&scanner.settings.log, scanner.command.name, "scanner");
     scanner_start(&scanner, &pair);
     explicit_bzero(&pair, sizeof pair);
     event_base_dispatch(scanner.base);

@@ -217,20 +217,6 @@ static void on_operator(struct evhttp_request *request, void *arg)
 
 /* --- signals --- */
 
-static void open_log(const struct log_settings *settings, const char *name)
-{
-    char ident[128];
-    snprintf(ident, sizeof ident, "weir/%s", name);
-    struct log_options options = {
-        .ident = ident,
-        .node = name,
-        .file = settings->file,
-        .format = settings->format == 1 ? LOG_FORMAT_JSON : LOG_FORMAT_TEXT,
-        .level = LOG_DEBUG - settings->level, /* settings count from debug upwards, syslog from debug downwards */
-    };
-    log_open(&options);
-}
-
 static void on_stop(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
@@ -250,7 +236,7 @@ static void on_reload(evutil_socket_t fd, short what, void *arg)
         log_write(LOG_ERR, "reload: %s; going on as before", why.text);
         return;
     }
-    open_log(&config.log, web->command->name);
+    command_open_log(&config.log, web->command->name, "");
     log_write(LOG_NOTICE, "reloaded: [log] is in force; other keys need a restart");
     web_config_clear(&config);
 }
@@ -367,7 +353,7 @@ int web_run(const struct command *command, const struct web_config *config)
     struct event *signals[SIGNALS];
     struct error why;
     SSL_CTX *tls = NULL;
-    open_log(&config->log, command->name);
+    command_open_log(&config->log, command->name, "");
     open_files_raise(config->own.web_connections + config->own.web_mail_sessions + OTHER_FILES, "web_connections");
     event_log_begin();
     struct web web = { .command = command, .config = config, .base = event_base_new() };
