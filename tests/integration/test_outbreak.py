@@ -103,6 +103,7 @@ def test_held_for_two_hours_then_scanned_again_and_delivered_once(site):
     assert one(site, f"SELECT until - held_at FROM outbreak_message WHERE id = '{ident}'") == "02:00:00", "the shipped time"
     assert {row["disposition"] for row in audited(site, ident)} == {"quarantined:outbreak"}
     assert (listed(site, held)["state"], listed(site, held)["kind"], listed(site, held)["held"]) == ("suspect", "executable", 2)
+    assert site.query("SELECT words FROM dashboard_alerts('10 s') WHERE words LIKE 'an outbreak: mail waits for % attachments%'") != []
     again, again_ident = sent(site, held, 40, edge=2, door="HANDOFF")
     assert waiting(site, again_ident), "from then on, through whichever door and edge, under whichever name"
     older(site, ident, 119)
@@ -243,52 +244,17 @@ def test_each_bound_of_what_is_an_outbreak(site, steps, keys, last, what):
     assert site.query(asked(*steps, **keys))[-1] == [last], what
 
 
+def test_coordinators_of_the_version_before_are_answered(site):
+    k = json.dumps({**SHIPPED, "senders": 1, "prefixes": 1})
+    assert site.query(f"BEGIN; SELECT action FROM outbreak_ask('{k}', '{{1}}', '{{q1}}', '{{a@x.example}}', '{{192.0.2.1}}', ARRAY[repeat('ab', 32)], '{{2}}', '{{9}}', '{{t}}', '{{s}}',"
+                      " '{f}', '{f}'); ROLLBACK") == [["hold"]]
+
+
 def test_no_more_attachments_are_remembered_than_the_key_says(site):
     k = json.dumps({**SHIPPED, "entries": 100, "hunt_time": "14 d"})
     (forgotten, kept), = site.query(f"""BEGIN; INSERT INTO outbreak_hash (hash, kind, size, first_at, last_at) SELECT sha256(n::text::bytea), 2, 9, now(), now() - n * interval '1 min'
             FROM generate_series(1, 250) AS n; SELECT t.forgotten, t.known FROM outbreak_tidy('{k}', 5000) AS t; ROLLBACK""")
     assert (int(kept), int(forgotten) >= 150) == (100, True)
-
-
-def asks(site, edge):
-    """Whether a coordinator was asked of one message more."""
-    def answers():
-        return sum(site.metric("weir_outbreak_answers_total", number) or 0 for number in (1, 2))
-    before = answers()
-    sent(site, Program(), 199, edge)
-    return answers() > before
-
-
-def test_what_is_only_watched_and_what_is_not_counted(site):
-    """outbreak = watch, then off: coordinators are started again with another configuration, as on a site. What waits goes."""
-    sets = site.dir / "sets"
-    before = sets.read_text()
-
-    def say(word):
-        sets.write_text(f"{before}outbreak={word}\n")
-        for name in ("coordinator-1", "coordinator-2"):
-            site.stop(name)
-            site.start(name)
-        for edge in (1, 2):
-            wait_until(lambda: asks(site, edge), 60, f"edge-{edge} asks again")
-
-    held, watched, uncounted = Program(), Program(), Program()
-    token, ident = spread(site, held, 150)
-    assert waiting(site, ident)
-    say("watch")
-    try:
-        arrived(site, token)
-        last, _ = spread(site, watched, 160)
-        arrived(site, last)
-        assert (listed(site, watched)["state"], listed(site, watched)["held"]) == ("watched", 0)
-        assert "outbreak suspect" in site.weirctl("history").stdout
-        wait_until(lambda: max(site.metric("weir_outbreak_active", number) for number in (1, 2)) >= 1, 30, "that it is told")
-        say("off")
-        arrived(site, spread(site, uncounted, 170)[0])
-        assert site.query(f"SELECT FROM outbreak_hash WHERE hash = decode('{uncounted.hash}', 'hex')") == []
-        assert "no attachment that may be an outbreak" in site.weirctl("outbreak", "show", uncounted.hash, check=False).stderr
-    finally:
-        say("hold")
 
 
 def test_of_two_attachments_each_holds_and_any_is_dropped(site):
@@ -378,3 +344,44 @@ def test_without_coordinators_what_is_clean_goes_on(site):
     finally:
         site.heal()
     assert wait_until(lambda: site.metric("weir_edge_outbreak_asked_total", 1, answer="none"), 60, "that it is counted") >= 1
+
+
+def both_ask(site):
+    """Each edge has found a coordinator."""
+    def asks(edge):
+        def answers():
+            return sum(site.metric("weir_outbreak_answers_total", number) or 0 for number in (1, 2))
+        before = answers()
+        sent(site, Program(), 199, edge)
+        return answers() > before
+    for edge in (1, 2):
+        wait_until(lambda: asks(edge), 60, f"edge-{edge} asks")
+
+
+def test_what_is_only_watched_and_what_is_not_counted(site):
+    """outbreak = watch, then off: coordinators are started again with another configuration, as on a site. What waits goes. The last test: so it stays."""
+    sets = site.dir / "sets"
+    before = sets.read_text()
+
+    def say(word):
+        sets.write_text(f"{before}outbreak={word}\n")
+        for name in ("coordinator-1", "coordinator-2"):
+            site.stop(name)
+            site.start(name)
+        both_ask(site)
+
+    both_ask(site)
+    held, watched, uncounted = Program(), Program(), Program()
+    token, ident = spread(site, held, 150)
+    assert waiting(site, ident)
+    say("watch")
+    arrived(site, token)
+    last, _ = spread(site, watched, 160)
+    arrived(site, last)
+    assert (listed(site, watched)["state"], listed(site, watched)["held"]) == ("watched", 0)
+    assert "outbreak suspect" in site.weirctl("history").stdout
+    wait_until(lambda: max(site.metric("weir_outbreak_active", number) for number in (1, 2)) >= 1, 30, "that it is told")
+    say("off")
+    arrived(site, spread(site, uncounted, 170)[0])
+    assert site.query(f"SELECT FROM outbreak_hash WHERE hash = decode('{uncounted.hash}', 'hex')") == []
+    assert "no attachment that may be an outbreak" in site.weirctl("outbreak", "show", uncounted.hash, check=False).stderr
