@@ -18,19 +18,23 @@ INSERT INTO quarantine_message (id, arrived_at, size, needed, dsn, envelope, nod
     SELECT lpad(n::text, 20, '0'), now() - n * interval '1 s', 5000, 1, false, '', 'edge-1', 'relay', '192.0.2.1', 'x', '', 'sender' || n % 50000 || '@example.org',
         '', 'clean', '', '', '', convert_to('subject ' || n, 'UTF8') FROM generate_series(1, {count}) AS n;
 INSERT INTO quarantine_copy (id, number, recipient, address, destination, packed, state, reason, score, symbols, signature, kept_at)
-    SELECT lpad(n::text, 20, '0'), 0, format('user%s@example.edu', n % 50000), format('user%s@example.edu', n % 50000), 'a.example', '', 'waiting',
+    SELECT lpad(n::text, 20, '0'), 0, format('user%s@example.edu', n % 50000), format('user%s@example.edu', n % 50000), '{destination}', '', 'waiting',
         CASE WHEN n % 1000 = 0 THEN 'virus' ELSE 'spam' END, 6000, '', '', now() - n * interval '1 s' FROM generate_series(1, {count}) AS n;
 INSERT INTO quarantine_usage (slot, reason, messages, bytes, kept) SELECT 'filled', reason, 0, 0, count(*) FROM quarantine_copy WHERE state = 'waiting' GROUP BY reason;
 ANALYZE quarantine_message; ANALYZE quarantine_copy;
 """
+LINK = "0" * 64
+DUE = "SELECT * FROM digest_due('{09:00,15:00}', 'UTC', 'user30000@example.edu', 50)"
 ASKED = (  # what people see: a page of one's own, the next page, one message; what operators list
-    ("a recipient's first page", "SELECT * FROM web_quarantine_list('user7@example.edu', '', 50)"),
-    ("his next page", "SELECT * FROM web_quarantine_list('user7@example.edu', (SELECT cursor FROM web_quarantine_list('user7@example.edu', '', 10) OFFSET 9), 50)"),
-    ("one message", "SELECT * FROM web_quarantine_show('user7@example.edu', '00000000000000000007')"),
+    ("a recipient's first page", f"SELECT * FROM web_link_list('{LINK}', '', 50)"),
+    ("his next page", f"SELECT * FROM web_link_list('{LINK}', (SELECT cursor FROM web_link_list('{LINK}', '', 10) OFFSET 9), 50)"),
+    ("one message", f"SELECT * FROM web_link_show('{LINK}', '00000000000000000007')"),
     ("an operator's list", "SELECT admin_quarantine_list('', '', '', '', '', '', '', 100)"),
     ("by sender", "SELECT admin_quarantine_list('', 'sender7@example.org', '', '', '', '', '', 100)"),
     ("by reason", "SELECT admin_quarantine_list('', '', '', '', '', 'virus', '', 100)"),
     ("metrics", "SELECT * FROM quarantine_gauges()"),
+    ("50 of a digest's recipients", DUE),
+    ("what his digest has", "SELECT * FROM digest_rows('user7@example.edu', now(), true, 'UTC', '14 days', 100)"),
 )
 
 
@@ -104,19 +108,37 @@ class Engines:
             assert not any(report["refused"] for report in reports)
             return [report["rate"] for report in reports], [report["latency_p50_ms"] for report in reports], [report["latency_p99_ms"] for report in reports]
         stores = stored()
+        subprocess.run([*psql, "-c", f"SELECT web_tokens('user7@example.edu', '{{{LINK}}}', '{{\"\"}}', '1 day')"], check=True, stdout=subprocess.DEVNULL)
+        hop = subprocess.run([*psql, "-c", "SELECT destination FROM quarantine_copy LIMIT 1"], capture_output=True, text=True, check=True).stdout.strip()
         pages = asked()
         began = time.monotonic()
-        subprocess.run([*psql, "-v", "ON_ERROR_STOP=1", "-c", FILL.format(count=MILLION)], check=True)
+        subprocess.run([*psql, "-v", "ON_ERROR_STOP=1", "-c", FILL.format(count=MILLION, destination=hop)], check=True)
         print(f"{MILLION} messages generated in {time.monotonic() - began:.0f} s")
         full_stores, full_pages = stored(), asked()
         for words, of in (("empty", stores), (f"{MILLION} kept", full_stores)):
             print(f"stores, {words}: {spread(of[0], ' msg/s')}; p50 {spread(of[1], ' ms')} p99 {spread(of[2], ' ms')}")
         for name, _ in ASKED:
             print(f"{name}: {spread(pages[name], ' ms', 2)}; with {MILLION} {spread(full_pages[name], ' ms', 2)}   (a connection's first question: its plans are made in it)")
-        for name, what in ASKED[:2] + ASKED[4:5]:
+        for name, what in ASKED[:2] + ASKED[4:5] + ASKED[7:]:
             out = subprocess.run([*psql, "-c", "LOAD 'auto_explain'; SET auto_explain.log_min_duration = 0; SET auto_explain.log_nested_statements = on;"
                                   " SET auto_explain.log_analyze = on; SET client_min_messages = log", "-c", what], capture_output=True, text=True, check=True)
             plan = [line.strip() for line in out.stderr.splitlines() if "Scan" in line]
             print(f"plan, {name}:")
             for line in dict.fromkeys(plan):
                 print(f"    {line[:200]}")
+        self.digests(cluster, psql)
+
+    def digests(self, cluster, psql):
+        """How fast digests go out, each to one of 50000 with 20 messages that wait for them, while they are delivered."""
+        with open(cluster.dir / "common.conf", "a", encoding="utf-8") as conf:
+            conf.write("\n[web]\ndigest_from = quarantine@example.edu\nweb_url = https://quarantine.example.edu\n")
+        cluster.stop("coordinator-1")
+        cluster.start("coordinator-1")
+
+        def made():
+            return int(subprocess.run([*psql, "-c", "SELECT count(*) FROM digest"], capture_output=True, text=True, check=True).stdout)
+        weir.wait_until(made, 60, "the first digest")
+        first, began = made(), time.monotonic()
+        time.sleep(5 * self.seconds)
+        rate = (made() - first) / (time.monotonic() - began)
+        print(f"digests: {rate:.0f}/s, so 50000 in {50000 / rate:.0f} s; all that wait are a page of one query")

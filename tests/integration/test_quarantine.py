@@ -393,7 +393,8 @@ def test_crowd(two, edge):
 
 
 def test_S5_a_virus_is_quarantined_and_goes_out_by_an_operators_word_only(make_cluster):
-    cluster = make_cluster(edges=1, scanners=1, sets=["virus_action=quarantine", "virus_action_outbound=reject"])
+    cluster = make_cluster(edges=1, scanners=1, sets=["virus_action=quarantine", "virus_action_outbound=reject"],
+                           files={"policy/aliases": "staff: alice@example.edu, bob@example.edu, eve@elsewhere.example\n"})
     infected = message(EICAR.decode() + "\r\n", token="infected")
     refused = cluster.send(infected)
     assert refused.code == 550, "what comes from inside has an action of its own"
@@ -422,6 +423,9 @@ def test_S5_a_virus_is_quarantined_and_goes_out_by_an_operators_word_only(make_c
     relayed, handed = (cluster.send(part, door=door) for door in ("RELAY", "HANDOFF"))
     assert (relayed.code, handed.code) == (452, 250), "a full quarantine takes what no client would bring again"
     assert cluster.query(f"SELECT state, reason FROM quarantine_copy WHERE id = '{handed.queue_id}'") == [["waiting", "unscannable"]]
+    listed = cluster.send(part, door="HANDOFF", recipients=["staff@example.edu"])
+    assert cluster.query(f"SELECT recipient FROM quarantine_copy WHERE id = '{listed.queue_id}' ORDER BY 1") == [
+        ["alice@example.edu"], ["bob@example.edu"], ["eve@elsewhere.example"]], "a list has no copy, and so no digest: its members have"
     cluster.query("DELETE FROM quarantine_usage WHERE slot = 'test'")
     an_edge_dies(cluster)
 
