@@ -90,7 +90,7 @@ class Engines:
 
     def quarantine(self):
         """Stores and pages with an empty quarantine and with a million messages in it."""
-        cluster = self.cluster(edges=1, scanners=1, spam="native", sets=["quarantine_score=0", "quarantine_max_messages=100000000"])
+        cluster = self.cluster(edges=1, scanners=1, spam="native", sets=["quarantine_score=0", "quarantine_max_messages=100000000", "digest_from="])
         psql = [os.path.join(subprocess.run(["pg_config", "--bindir"], capture_output=True, text=True, check=True).stdout.strip(), "psql"), "-XAtq", cluster.env["DATABASE_URL"]]
 
         def asked():
@@ -130,8 +130,8 @@ class Engines:
 
     def digests(self, cluster, psql):
         """How fast digests go out, each to one of 50000 with 20 messages that wait for them, while they are delivered."""
-        with open(cluster.dir / "common.conf", "a", encoding="utf-8") as conf:
-            conf.write("\n[web]\ndigest_from = quarantine@example.edu\nweb_url = https://quarantine.example.edu\n")
+        sets = cluster.dir / "sets"
+        sets.write_text(sets.read_text().replace("digest_from=\n", ""))
         cluster.stop("coordinator-1")
         cluster.start("coordinator-1")
 

@@ -517,6 +517,7 @@ def test_plans_with_20000_copies(two, edge):
     for what in ("SELECT * FROM web_quarantine_list('user7@example.edu', '', 50)", "SELECT admin_quarantine_list('', '', 'user7@example.edu', '', '', '', '', 100)",
                  "SELECT admin_quarantine_list('', '', '', '', '', '', '', 100)", "SELECT admin_quarantine_list('', 'sender7@example.org', '', '', '', '', '', 100)",
                  "SELECT admin_quarantine_list('', '', '', '', '', 'virus', '', 100)", "SELECT admin_quarantine_show('00000000000000000007')",
+                 "SELECT * FROM digest_due('{00:00}', 'UTC', 'user5', 50)", "SELECT * FROM digest_rows('user7@example.edu', now(), true, 'UTC', '14 days', 100)",
                  "SELECT quarantine_tidy('14 days', '30 days', 200)", "SELECT * FROM quarantine_gauges()",
                  "SELECT outbreak_tidy('{\"window\": \"1 h\", \"memory\": \"90 d\", \"entries\": 1000000, \"hunt_time\": \"14 days\"}', 5000)"):
         done = subprocess.run([two.pg.bin + "/psql", "-XAtq", two.pg.conninfo, "-c", "LOAD 'auto_explain'; SET auto_explain.log_min_duration = 0;"

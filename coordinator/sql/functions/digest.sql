@@ -30,10 +30,12 @@ BEGIN
         JOIN quarantine_message q ON q.id = c.id ORDER BY c.kept_at DESC, c.id DESC;
 END $f$;
 
--- The next recipients behind `after` to whom a digest is due, with where their mail goes; no row: nobody, for this slot. From one to the next by the index, in whose order they are: many have many copies.
+-- The next recipients behind `after` to whom a digest is due, with where their mail goes; no row: nobody, for this slot. From one to the next by the index, in whose order they are: many have many copies. One plan
+-- is made for that, and none but this, whatever was known of the tables' sizes then.
 CREATE OR REPLACE FUNCTION digest_due(times text[], zone text, after text, most integer, moment timestamptz DEFAULT clock_timestamp())
 RETURNS TABLE (slot text, at timestamptz, recipient text, address text, destination text) LANGUAGE plpgsql STABLE
-SET plan_cache_mode = force_custom_plan SET enable_hashjoin = off SET enable_mergejoin = off AS $f$
+SET plan_cache_mode = force_generic_plan SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+SET max_parallel_workers_per_gather = 0 AS $f$
 DECLARE
     s record;
     who text := after;
