@@ -100,7 +100,7 @@ struct stores { /* one line */
 
 void store_rows_init(struct store_rows *rows)
 {
-    records_init(&rows->messages, 19);
+    records_init(&rows->messages, 20);
     records_init(&rows->bodies, 2);
     records_init(&rows->recipients, 5);
     records_init(&rows->entries, 5);
@@ -257,6 +257,7 @@ bool store_rows_add(struct store_rows *rows, const Weir__SpoolStore *store, cons
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         add_text(messages, texts[i]);
     add_subject(messages, envelope);
+    records_smallint(messages, slot_of(envelope));
     records_end(messages);
     add_text(bodies, &envelope->id);
     records_bytes(bodies, body->data, body->len);

@@ -284,6 +284,25 @@ def test_a_claim_costs_the_same_with_100000_messages(one, edge):
     while not any(lease.id == late for lease in (edge.claim(64) or ())):
         turns += 1
         assert turns < 40, "new mail has its turn"
+    # Another source has mail for 3,000 destinations, that new one among them; of somebody else there is one message each for it and for one of his own.
+    slot = one.pg.query(f"SELECT slot FROM spool_message WHERE id = '{late}'")[0][0]
+    one.pg.query(f"""UPDATE spool_queue SET held = true WHERE destination LIKE 'other-%' OR destination = 'big.example';
+        CREATE TEMP TABLE flood AS SELECT m.id, n, CASE n WHEN 0 THEN 'new.example' ELSE 'x' || n || '.example' END AS name
+            FROM (SELECT id FROM spool_message LIMIT 1) AS m, generate_series(0, 3000) AS n;
+        INSERT INTO spool_recipient (id, number, destination, address, packed) SELECT id, n + 1000, name, 'x@example.org', '\\x1203' || 'x@y'::bytea FROM flood;
+        INSERT INTO spool_queue (id, destination, arrived_at, scanned, due_at, attend_at, slot)
+            SELECT id, name, now(), true, now(), now() + interval '5 days', {(int(slot) + 1) % 64} FROM flood;
+        INSERT INTO spool_wake SELECT destination, true, due_at, slot FROM spool_queue WHERE NOT held AND NOT leased AND destination NOT LIKE 'dead-%';
+        SELECT spool_take_wakes()""")
+    cost, _, plans = claim_cost(one)
+    print(f"claim of 20 where one source has 3,000 destinations: {cost} pages")
+    assert cost < 3 * small[0] and not re.search(r"Seq Scan on spool_(queue|lane)\b", plans)
+    ours = [new_id(), new_id()]
+    for name, destination in zip(ours, ("own.example", "new.example")):
+        edge.stored(name, (("x@" + destination, destination),))
+    claimed = [lease.id for _ in range(4) for lease in edge.claim(20, wait=20000)]
+    assert set(ours) <= set(claimed), "who writes to thousands waits behind himself"
+    one.pg.query("DELETE FROM spool_queue WHERE destination ~ '^(x|new|own)'; DELETE FROM spool_recipient WHERE number >= 1000; UPDATE spool_queue SET held = false")
     one.pg.query("UPDATE spool_queue SET slot = 0 WHERE destination = 'big.example'")
     old = int(one.pg.query("""SELECT count(*) FILTER (WHERE picked.id::bigint < 50000) FROM generate_series(1, 400) AS n,
         LATERAL spool_pick('big.example', true, 1 + 0 * n, clock_timestamp()) AS picked(id)""")[0][0])

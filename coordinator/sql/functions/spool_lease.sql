@@ -5,17 +5,53 @@ CREATE OR REPLACE FUNCTION spool_pause(tries integer, first interval, most inter
     SELECT least(first * power(2, least(greatest(tries, 1) - 1, 30)), most) * (0.9 + 0.2 * random())
 $f$;
 
--- What others made due since the last claim. A destination in trouble stays asleep.
+-- What others made due since the last claim. A destination in trouble stays asleep. Of the sources of what is there a lane knows two.
 CREATE OR REPLACE FUNCTION spool_take_wakes() RETURNS void LANGUAGE plpgsql AS $f$
 BEGIN
     WITH taken AS (
         DELETE FROM spool_wake WHERE ctid = ANY (ARRAY(SELECT ctid FROM spool_wake LIMIT 5000 FOR UPDATE SKIP LOCKED))
-            RETURNING destination, scanned, at
+            RETURNING destination, scanned, at, nullif(slot, -1) AS slot
     )
-    INSERT INTO spool_lane AS l (destination, scanned, turn_at)
-        SELECT t.destination, t.scanned, greatest(min(t.at), max(d.down_until)) FROM taken t LEFT JOIN spool_destination d USING (destination)
+    INSERT INTO spool_lane AS l (destination, scanned, turn_at, slot, slot_other)
+        SELECT t.destination, t.scanned, greatest(min(t.at), max(d.down_until)), coalesce(min(t.slot), -1), coalesce(max(t.slot), -1)
+        FROM taken t LEFT JOIN spool_destination d USING (destination)
         GROUP BY t.destination, t.scanned ORDER BY t.destination, t.scanned
-        ON CONFLICT (destination, scanned) DO UPDATE SET turn_at = EXCLUDED.turn_at WHERE l.turn_at > EXCLUDED.turn_at;
+        ON CONFLICT (destination, scanned) DO UPDATE SET turn_at = least(l.turn_at, EXCLUDED.turn_at),
+                slot_other = CASE WHEN l.slot_other <> l.slot OR EXCLUDED.slot = -1 THEN l.slot_other WHEN EXCLUDED.slot <> l.slot THEN EXCLUDED.slot ELSE EXCLUDED.slot_other END
+            WHERE l.turn_at > EXCLUDED.turn_at OR l.slot_other = l.slot AND EXCLUDED.slot <> -1 AND (EXCLUDED.slot <> l.slot OR EXCLUDED.slot_other <> l.slot);
+END $f$;
+
+-- Lanes whose turn has come, locked, up to so many. Where there are more (crowded), half of them are those that wait for longest, so that no lane waits for ever, and in
+-- the others sources take turns, so that who writes to thousands of destinations delays himself; a lane that several write to comes with the first of the two that
+-- it knows. others: as in spool_claim().
+-- count(*), as EXISTS might be hashed, with all leases of the cluster read for it. OFFSET 0: so that each is found by its key.
+CREATE OR REPLACE FUNCTION spool_due_lanes(who text, most integer, scanners boolean, others boolean, crowded boolean, at_now timestamptz)
+RETURNS TABLE (destination text, scanned boolean) LANGUAGE plpgsql AS $f$
+BEGIN
+    IF others OR NOT crowded THEN
+        RETURN QUERY SELECT l.destination, l.scanned FROM spool_lane l WHERE (l.scanned OR scanners) AND l.turn_at <= at_now
+            AND (NOT others OR 0 = (SELECT count(*) FROM spool_queue q
+                WHERE q.destination = l.destination AND q.leased AND q.due_at > at_now AND q.holder = who))
+            ORDER BY l.turn_at LIMIT most FOR UPDATE SKIP LOCKED;
+        RETURN;
+    END IF;
+    RETURN QUERY SELECT l.destination, l.scanned
+        FROM (SELECT b.destination, b.scanned FROM (
+                SELECT c.destination, c.scanned, row_number() OVER (ORDER BY min(c.turn), min(c.turn_at)) AS place FROM (
+                    SELECT h.destination, h.scanned, h.turn_at, row_number() OVER (PARTITION BY s.slot ORDER BY h.turn_at) AS turn
+                    FROM generate_series(0, 63) AS s(slot) CROSS JOIN LATERAL (
+                        (SELECT n.destination, n.scanned, n.turn_at FROM spool_lane n WHERE n.slot = s.slot AND n.turn_at <= at_now AND (n.scanned OR scanners)
+                            ORDER BY n.turn_at LIMIT most)
+                        UNION ALL
+                        (SELECT n.destination, n.scanned, n.turn_at FROM spool_lane n WHERE n.slot_other = s.slot AND n.slot_other <> n.slot AND n.turn_at <= at_now
+                            AND (n.scanned OR scanners) ORDER BY n.turn_at LIMIT most)) AS h) AS c
+                GROUP BY c.destination, c.scanned
+                UNION ALL
+                SELECT o.destination, o.scanned, row_number() OVER (ORDER BY o.turn_at) AS place FROM (SELECT n.destination, n.scanned, n.turn_at FROM spool_lane n
+                    WHERE n.turn_at <= at_now AND (n.scanned OR scanners) ORDER BY n.turn_at LIMIT 4 * most) AS o) AS b
+            GROUP BY b.destination, b.scanned ORDER BY min(b.place), random() LIMIT 4 * most) AS w
+        CROSS JOIN LATERAL (SELECT d.destination, d.scanned FROM spool_lane d WHERE d.destination = w.destination AND d.scanned = w.scanned AND d.turn_at <= at_now
+            OFFSET 0 FOR UPDATE SKIP LOCKED) AS l LIMIT most;
 END $f$;
 
 -- The place behind `last`, up to `till`, of sources that have anything in a lane, and when its first is due: one step in the index, however much it has.
@@ -168,6 +204,7 @@ DECLARE
     attend_unscanned timestamptz;
     attend integer;
     free integer;
+    slots smallint[];
 BEGIN
     PERFORM spool_take_wakes();
     SELECT (SELECT count(*) FROM (SELECT FROM spool_lane l WHERE (l.scanned OR scanners) AND l.turn_at <= at_now LIMIT room) AS c),
@@ -194,12 +231,7 @@ BEGIN
             FROM spool_lease(got_ids, got_destinations, who, at_now, lease, retry_first, retry_most) AS l;
     END IF;
     share := CASE WHEN others THEN 1 ELSE greatest(1, room / greatest(1, lanes)) END;
-    -- count(*), as EXISTS might be hashed, with all leases of the cluster read for it.
-    FOR lane IN
-        SELECT l.destination, l.scanned FROM spool_lane l WHERE (l.scanned OR scanners) AND l.turn_at <= at_now
-            AND (NOT others OR 0 = (SELECT count(*) FROM spool_queue q
-                WHERE q.destination = l.destination AND q.leased AND q.due_at > at_now AND q.holder = who))
-            ORDER BY l.turn_at LIMIT room FOR UPDATE SKIP LOCKED
+    FOR lane IN SELECT l.destination, l.scanned FROM spool_due_lanes(who, room, scanners, others, lanes >= room, at_now) AS l
     LOOP
         EXIT WHEN cardinality(got_ids) >= room;
         CONTINUE WHEN others AND lane.destination = ANY (got_destinations);
@@ -220,7 +252,10 @@ BEGIN
             got_ids := got_ids || picked;
             got_destinations := got_destinations || array_fill(lane.destination, ARRAY[cardinality(picked)]);
         END IF;
-        UPDATE spool_lane l SET turn_at = greatest(soonest, spool_next_turn(lane.destination, lane.scanned, free - cardinality(picked), at_now))
+        -- Whose is what is left: by chance, where it counts; else whoever comes next is known beside one.
+        slots := CASE WHEN lanes >= room THEN spool_slots(lane.destination, lane.scanned, 2, at_now) END;
+        UPDATE spool_lane l SET turn_at = greatest(soonest, spool_next_turn(lane.destination, lane.scanned, free - cardinality(picked), at_now)),
+            slot = coalesce(slots[1], l.slot), slot_other = coalesce(slots[2], slots[1], l.slot)
             WHERE l.destination = lane.destination AND l.scanned = lane.scanned;
     END LOOP;
     -- Nobody is told of what was only put in its turn again: lost with the database, it is done again.

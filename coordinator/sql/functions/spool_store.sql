@@ -54,11 +54,11 @@ BEGIN
     WITH queued AS (
         INSERT INTO spool_queue (id, destination, arrived_at, scanned, due_at, attend_at, held, slot)
             SELECT DISTINCT m.id, r.destination, m.arrived_at, m.scanned, m.stored_at, spool_attend(m.arrived_at, m.dsn, warning, life), m.held_for <> '',
-                spool_slot(m.client)
+                coalesce(m.slot, spool_slot(m.client))
             FROM spool_message m JOIN spool_recipient r USING (id) WHERE m.id = ANY (ready) AND r.state = 'queued'
-            RETURNING destination, scanned, due_at
+            RETURNING destination, scanned, due_at, slot
     )
-    INSERT INTO spool_wake SELECT destination, scanned, min(due_at) FROM queued GROUP BY destination, scanned;
+    INSERT INTO spool_wake SELECT destination, scanned, min(due_at), slot FROM queued GROUP BY destination, scanned, slot;
 END $f$;
 
 -- Stores messages with the first chunks of their bodies; each id once. One answer for each, in their order: AnswerStatus, the bytes that are here, and whether
@@ -104,9 +104,9 @@ BEGIN
             INSERT INTO spool_queue (id, destination, arrived_at, scanned, due_at, attend_at, slot)
                 SELECT DISTINCT m.id, a.destination, m.arrived_at, m.scanned, m.stored_at, spool_attend(m.arrived_at, m.dsn, warning, life), spool_slot(m.client)
                 FROM added a JOIN spool_message m ON m.id = a.id WHERE m.stored_at IS NOT NULL
-                RETURNING destination, scanned, due_at
+                RETURNING destination, scanned, due_at, slot
         )
-        INSERT INTO spool_wake SELECT q.destination, q.scanned, min(q.due_at) FROM queued q GROUP BY q.destination, q.scanned;
+        INSERT INTO spool_wake SELECT q.destination, q.scanned, min(q.due_at), q.slot FROM queued q GROUP BY q.destination, q.scanned, q.slot;
         PERFORM spool_count(count(*), sum(octet_length(n.body)),
             (SELECT count(*) FROM unnest(r_ids) AS r(id) WHERE r.id = ANY (fresh)), 0, 0, 0, 0)
             FROM unnest(ids, bodies) AS n(id, body) WHERE n.id = ANY (fresh);
@@ -150,12 +150,12 @@ BEGIN
             INSERT INTO spool_queue (id, destination, arrived_at, scanned, due_at, attend_at, slot)
                 SELECT q.id, q.destination, moment, q.scanned, moment, spool_attend(moment, q.dsn, warning, life), q.slot FROM unnest(entries) AS q
         ), woken AS (
-            INSERT INTO spool_wake SELECT DISTINCT q.destination, q.scanned, moment FROM unnest(entries) AS q
+            INSERT INTO spool_wake SELECT DISTINCT q.destination, q.scanned, moment, q.slot FROM unnest(entries) AS q
         )
         INSERT INTO spool_message (id, arrived_at, stored_at, chunk_at, size, recipients, scanned, dsn, envelope, node, listener, client, helo, tls, sender,
-            message_id, verdict, scanner, engine, signatures)
+            message_id, verdict, scanner, engine, signatures, slot)
             SELECT n.id, moment, CASE WHEN n.last THEN moment END, moment, n.size, n.recipients, n.scanned, n.dsn, n.envelope, n.node, n.listener,
-                n.client, n.helo, n.tls, n.sender, n.message_id, n.verdict, n.scanner, n.engine, n.signatures
+                n.client, n.helo, n.tls, n.sender, n.message_id, n.verdict, n.scanner, n.engine, n.signatures, n.slot
             FROM unnest(messages) AS n ORDER BY n.id;
         -- Looked at after the insert: what it waited for may have been that message's end.
         IF EXISTS (SELECT FROM spool_event e WHERE e.id = ANY (ARRAY(SELECT n.id FROM unnest(messages) AS n))) THEN
@@ -206,7 +206,7 @@ BEGIN
                 SELECT q.id, q.destination, moment, q.scanned, moment, spool_attend(moment, q.dsn, warning, life), coalesce(q.slot, 0)
                 FROM unnest(q_ids, q_destinations, q_scans, q_dsns, q_slots) AS q(id, destination, scanned, dsn, slot)
         ), woken AS (
-            INSERT INTO spool_wake SELECT DISTINCT q.destination, q.scanned, moment FROM unnest(q_destinations, q_scans) AS q(destination, scanned)
+            INSERT INTO spool_wake SELECT DISTINCT q.destination, q.scanned, moment, coalesce(q.slot, -1) FROM unnest(q_destinations, q_scans, q_slots) AS q(destination, scanned, slot)
         )
         INSERT INTO spool_message (id, arrived_at, stored_at, chunk_at, size, recipients, scanned, dsn, envelope, node, listener, client, helo, tls, sender,
             message_id, verdict, scanner, engine, signatures)
