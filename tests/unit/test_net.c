@@ -688,12 +688,27 @@ START_TEST(free_inside_a_handler)
 }
 END_TEST
 
+static void run_until_connected(void)
+{
+    for (uint64_t stop = clock_ms() + 60000; server.conn == NULL && clock_ms() < stop;)
+        run_ms(10);
+    ck_assert_ptr_nonnull(server.conn);
+}
+
+static void run_until_buffered(size_t size)
+{
+    run_until_connected();
+    for (uint64_t stop = clock_ms() + 60000; net_buffered(server.conn) < size && clock_ms() < stop;)
+        run_ms(10);
+}
+
 START_TEST(an_owner_that_uses_nothing_is_not_asked_for_ever)
 {
     server.behaviour = USE_NOTHING;
     connect_both();
     client.to_send = 1 << 20;
     end_refill(&client);
+    run_until_buffered(128 * 1024);
     run_ms(100);
     unsigned asked = server.pauses;
     ck_assert_uint_eq(net_buffered(server.conn), 128 * 1024);
@@ -713,6 +728,7 @@ START_TEST(as_much_as_is_said_is_offered_at_once)
     net_offer_most(server.conn, 16 * 1024);
     client.to_send = 1 << 20;
     end_refill(&client);
+    run_until_buffered(16 * 1024);
     run_ms(100);
     ck_assert_uint_eq(net_buffered(server.conn), 16 * 1024);
     server.behaviour = KEEP;
@@ -743,10 +759,7 @@ START_TEST(listener_rests_without_descriptors)
     run_ms(60);
     ck_assert_ptr_null(server.conn);
     ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &old), 0);
-    uint64_t stop = clock_ms() + 2000;
-    while (server.conn == NULL && clock_ms() < stop)
-        run_ms(10);
-    ck_assert_ptr_nonnull(server.conn);
+    run_until_connected();
 }
 END_TEST
 
@@ -757,8 +770,7 @@ START_TEST(listener_off_and_on)
     run_ms(50);
     ck_assert_ptr_null(server.conn);
     net_listener_enable(listener, true);
-    run_ms(50);
-    ck_assert_ptr_nonnull(server.conn);
+    run_until_connected();
 }
 END_TEST
 
