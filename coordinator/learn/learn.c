@@ -1,8 +1,8 @@
 /*
  * learn.c - see learn.h
  *
- * A turn: what changed? -> events that count, some hundreds at a time, those already in the model left out -> the new model is tried on what it was taught -> stored in chunks
- * -> published. One unit of work after the other; where one fails the next turn begins anew. The model in memory is only a cache of the events.
+ * A turn: what changed? -> events that count, some hundreds at a time, those already in the model left out -> where its threshold stands is looked at with some of what it
+ * learned, left out (model.h) -> the new model is tried on what it was taught -> stored in chunks -> published. One unit of work after the other; where one fails the next turn begins anew. The model in memory is only a cache of the events.
  */
 #include "coordinator/learn/learn.h"
 #include <jansson.h>
@@ -22,6 +22,8 @@
 #define HEAD_LEN    8        /* language and words, in front of the buckets */
 #define TRIED_LEAST 20       /* messages of operators' ham, below which nothing can be said of how many of them a model calls spam */
 
+enum stage { STAGE_COUNTING, STAGE_TRIAL, STAGE_JUDGING };
+
 struct learn {
     struct db *db;
     const struct coordinator_settings *settings;
@@ -31,7 +33,9 @@ struct learn {
     int64_t changes;            /* learn_control.changes that it was made of */
     int64_t counted, last;      /* the last event in it */
     int64_t target;             /* `changes` when the turn began */
-    bool busy, again, trying;
+    bool busy, again;
+    enum stage stage;
+    struct native_trial trial;
     uint64_t made_ms;
     size_t ham, called_spam;
     char hash[SIGNATURE_HEX_LEN + 1];
@@ -82,8 +86,8 @@ static void on_published(void *arg, enum db_outcome outcome, const struct db_err
         return;
     learn->busy = false;
     learn->changes = learn->target;
-    log_write(LOG_NOTICE, "learn: model %.12s is the one to use: %u messages of ham, %u of spam", learn->hash[0] != '\0' ? learn->hash : "none",
-              messages(learn->model, CLASS_HAM), messages(learn->model, CLASS_SPAM));
+    log_write(LOG_NOTICE, "learn: model %.12s is the one to use: %u messages of ham, %u of spam, moved by %+.2f", learn->hash[0] != '\0' ? learn->hash : "none",
+              messages(learn->model, CLASS_HAM), messages(learn->model, CLASS_SPAM), learn->model->offset / 1000.0);
     metric_add(learn->models, 1);
 }
 
@@ -162,7 +166,6 @@ static void refuse(struct learn *learn)
 /* Whether what operators taught as ham is spam to it: then what was taught contradicts itself, by mistake or on purpose. */
 static void judge(struct learn *learn)
 {
-    learn->trying = false;
     if (messages(learn->model, CLASS_HAM) + messages(learn->model, CLASS_SPAM) == 0) {
         learn->hash[0] = '\0';
         publish(learn);
@@ -207,17 +210,19 @@ static void on_events(void *arg, const PGresult *rows)
     learn->again = PQntuples(rows) == EVENTS_MOST;
     for (int row = 0; row < PQntuples(rows); row++) {
         uint64_t part = network(rows, row, 2);
-        bool spam = PQgetvalue(rows, row, 3)[0] == 's';
+        enum native_class class = PQgetvalue(rows, row, 3)[0] == 's' ? CLASS_SPAM : CLASS_HAM;
         double p;
-        if (!learn->trying) {
+        if (learn->stage == STAGE_COUNTING) {
             learn->counted = (int64_t)network(rows, row, 0);
             learn->last = (int64_t)network(rows, row, 1);
         }
         if (part >= NATIVE_PARTS || !read_features(PQgetvalue(rows, row, 4), (size_t)PQgetlength(rows, row, 4), &features))
             continue;
-        if (!learn->trying) {
-            native_model_learn(learn->model, &features, (unsigned)part, spam ? CLASS_SPAM : CLASS_HAM);
-        } else if (!spam) {
+        if (learn->stage == STAGE_COUNTING) {
+            native_model_learn(learn->model, &features, (unsigned)part, class);
+        } else if (learn->stage == STAGE_TRIAL) {
+            native_trial_add(&learn->trial, learn->model, &features, class);
+        } else if (class == CLASS_HAM) {
             learn->ham++;
             learn->called_spam += native_model_weigh(learn->model, &features, &p) >= NATIVE_SPAM ? 1 : 0;
         }
@@ -231,10 +236,13 @@ static void on_events_done(void *arg, enum db_outcome outcome, const struct db_e
     struct learn *learn = arg;
     if (!succeeded(learn, outcome, error))
         return;
-    if (learn->again) {
+    if (learn->stage == STAGE_COUNTING) {
+        learn->stage = learn->again ? STAGE_COUNTING : STAGE_TRIAL;
+        learn->trial.count[CLASS_HAM] = learn->trial.count[CLASS_SPAM] = 0;
         ask_events(learn);
-    } else if (!learn->trying) {
-        learn->trying = true;
+    } else if (learn->stage == STAGE_TRIAL) {
+        native_trial_end(&learn->trial, learn->model);
+        learn->stage = STAGE_JUDGING;
         learn->ham = learn->called_spam = 0;
         ask_events(learn);
     } else {
@@ -242,14 +250,16 @@ static void on_events_done(void *arg, enum db_outcome outcome, const struct db_e
     }
 }
 
-/* While it is tried: some by chance. */
+/* To judge it: some by chance. */
 static void ask_events(struct learn *learn)
 {
     char most[24], version[24], counted[24], last[24];
-    const struct db_value values[] = { { .data = number(most, learn->trying ? EVENTS_MOST - 1 : EVENTS_MOST) }, { .data = number(version, NATIVE_MODEL_VERSION) },
+    const struct db_value values[] = { { .data = number(most, learn->stage == STAGE_TRIAL ? NATIVE_TRIAL_MOST : EVENTS_MOST) }, { .data = number(version, NATIVE_MODEL_VERSION) },
                                        { .data = number(counted, learn->counted) }, { .data = number(last, learn->last) } };
     struct db_unit *unit = db_begin(learn->db, on_events_done, learn);
-    if (learn->trying)
+    if (learn->stage == STAGE_TRIAL)
+        db_query_values(unit, "SELECT counted, id, part, label, features FROM learn_trial($1::integer, $2::integer)", 2, values, true, on_events);
+    else if (learn->stage == STAGE_JUDGING)
         db_query_values(unit, "SELECT counted, id, part, label, features FROM learn_sample($1::integer, $2::integer)", 2, values, true, on_events);
     else
         db_query_values(unit, "SELECT counted, id, part, label, features FROM learn_events($3::bigint, $4::bigint, $1::integer, $2::integer)", 4, values, true, on_events);
@@ -282,7 +292,7 @@ static void on_turn(void *arg, enum db_outcome outcome, const struct db_error *e
         learn->counted = learn->last = 0;
     }
     learn->model->personal_most = (uint32_t)(learn->settings->learn_user_score * 100);
-    learn->trying = false;
+    learn->stage = STAGE_COUNTING;
     ask_events(learn);
 }
 

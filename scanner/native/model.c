@@ -8,6 +8,7 @@
  */
 #include "scanner/native/model.h"
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 #include "scanner/native/native.h"
 
@@ -22,6 +23,9 @@
 #define SHARE 0.7       /* of either combination in the weight */
 #define MEAN_SCALE 4.0  /* from the mean of log-odds to the logit of the whole: as fitted to messages that were left out of what was learned, */
 #define MEAN_OFFSET 0.7 /* of many corpora, and rounded */
+#define EDGES_AT (-0.4)  /* where the edges of ham and of spam meet in a model that errs as often as it should, */
+#define OFFSET_SHARE 1.5 /* and how far one is moved whose edges meet elsewhere: messages that are new differ more than those that were left out */
+#define OFFSET_MOST_UP 500 /* thousandths: classes that stand far apart need no more */
 #define MOST_SPAM 6000
 #define MOST_SPAM_UNKNOWN 4000 /* where no ham of the message's language was learned */
 #define MOST_HAM 2000
@@ -60,7 +64,7 @@ const struct native_model *native_model_open(const void *bytes, size_t len, cons
         *why = "it is no model";
     else if (model->version != NATIVE_MODEL_VERSION)
         *why = "it is a model of another version";
-    else if (!counts_are_possible(model))
+    else if (model->offset < -NATIVE_OFFSET_MOST || model->offset > NATIVE_OFFSET_MOST || !counts_are_possible(model))
         *why = "its counts are impossible";
     else
         return model;
@@ -206,23 +210,36 @@ static double scaled(double logit, double most_ham, double most_spam)
     return weight > most_spam ? most_spam : weight < -most_ham ? -most_ham : weight;
 }
 
-static int32_t weigh_without(const struct native_model *model, const struct native_features *features, unsigned without, double *p)
+/* What the model knows of the message's features without a part: those that say something. Gives how many. */
+static size_t take_opinions(const struct native_model *model, const struct native_features *features, const struct sums *sums, double trust, double opinions[])
 {
-    double opinions[NATIVE_FEATURES_MAX];
     size_t found = 0;
-    struct sums sums = { .without = without };
-    add_up(sums.messages, model->messages, without);
-    add_up(sums.language, model->languages[features->language], without);
-    /* Where all mail of a language was spam, its words are the language's and say nothing of spam. */
-    double trust = least(sums.language, FULL_LANGUAGE);
     for (size_t i = 0; i < features->count; i++) {
-        double of = opinion(model, features->buckets[i], &sums);
+        double of = opinion(model, features->buckets[i], sums);
         if (i < features->words)
             of = 0.5 + (of - 0.5) * trust;
         if (fabs(of - 0.5) >= WEAK)
             opinions[found++] = features->buckets[i] >= NATIVE_PAIRS ? 0.5 + (of - 0.5) * PAIR : of;
     }
-    double mean = found == 0 ? 0 : MEAN_SCALE * mean_log_odds(opinions, found) - MEAN_OFFSET;
+    return found;
+}
+
+static struct sums sums_without(const struct native_model *model, const struct native_features *features, unsigned without)
+{
+    struct sums sums = { .without = without };
+    add_up(sums.messages, model->messages, without);
+    add_up(sums.language, model->languages[features->language], without);
+    return sums;
+}
+
+static int32_t weigh_without(const struct native_model *model, const struct native_features *features, unsigned without, double *p)
+{
+    double opinions[NATIVE_FEATURES_MAX];
+    struct sums sums = sums_without(model, features, without);
+    /* Where all mail of a language was spam, its words are the language's and say nothing of spam. */
+    double trust = least(sums.language, FULL_LANGUAGE);
+    size_t found = take_opinions(model, features, &sums, trust, opinions);
+    double mean = found == 0 ? 0 : MEAN_SCALE * mean_log_odds(opinions, found) - MEAN_OFFSET + model->offset / 1000.0;
     *p = combine(opinions, strongest(opinions, found));
     double bounded = *p < 1e-6 ? 1e-6 : *p > 1 - 1e-6 ? 1 - 1e-6 : *p;
     double fisher = scaled(log(bounded / (1 - bounded)), FISHER_MOST_HAM, FISHER_MOST_SPAM);
@@ -256,4 +273,44 @@ int32_t native_model_weigh(const struct native_model *model, const struct native
         highest = others > highest ? others : highest;
     }
     return weight < lowest ? lowest : weight > highest ? highest : weight;
+}
+
+/* --- trying it --- */
+
+void native_trial_add(struct native_trial *trial, struct native_model *model, const struct native_features *features, enum native_class class)
+{
+    double opinions[NATIVE_FEATURES_MAX];
+    if (trial->count[class] == NATIVE_TRIAL_MOST)
+        return;
+    change(model, features, 0, class, false);
+    struct sums sums = sums_without(model, features, NATIVE_PARTS);
+    size_t found = take_opinions(model, features, &sums, least(sums.language, FULL_LANGUAGE), opinions);
+    change(model, features, 0, class, true);
+    trial->logits[class][trial->count[class]++] = found == 0 ? 0 : MEAN_SCALE * mean_log_odds(opinions, found) - MEAN_OFFSET;
+}
+
+static int compare_logits(const void *a, const void *b)
+{
+    double first = *(const double *)a, second = *(const double *)b;
+    return (first > second) - (first < second);
+}
+
+/* The mean of the tenth that stands nearest to the other class. */
+static double edge(struct native_trial *trial, enum native_class class)
+{
+    size_t count_of = trial->count[class], tenth = count_of / 10;
+    double sum = 0;
+    qsort(trial->logits[class], count_of, sizeof trial->logits[class][0], compare_logits);
+    for (size_t i = 0; i < tenth; i++)
+        sum += trial->logits[class][class == CLASS_SPAM ? i : count_of - 1 - i];
+    return sum / (double)tenth;
+}
+
+void native_trial_end(struct native_trial *trial, struct native_model *model)
+{
+    model->offset = 0;
+    if (trial->count[CLASS_HAM] < NATIVE_TRIAL_LEAST || trial->count[CLASS_SPAM] < NATIVE_TRIAL_LEAST)
+        return;
+    double offset = 1000 * OFFSET_SHARE * (EDGES_AT - (edge(trial, CLASS_HAM) + edge(trial, CLASS_SPAM)) / 2);
+    model->offset = offset > OFFSET_MOST_UP ? OFFSET_MOST_UP : offset < -NATIVE_OFFSET_MOST ? -NATIVE_OFFSET_MOST : (int32_t)offset;
 }

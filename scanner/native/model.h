@@ -36,7 +36,7 @@ struct native_features {
 struct native_model {
     uint32_t magic, version;
     uint32_t personal_most; /* hundredths of a score */
-    uint32_t reserved;      /* 0 */
+    int32_t offset;         /* thousandths of a logit, see native_trial_end() */
     uint32_t messages[NATIVE_PARTS][NATIVE_CLASSES];
     uint32_t languages[NATIVE_LANGUAGES][NATIVE_PARTS][NATIVE_CLASSES]; /* messages */
     uint16_t counts[NATIVE_BUCKETS][NATIVE_PARTS][NATIVE_CLASSES];
@@ -54,6 +54,21 @@ const struct native_model *native_model_open(const void *bytes, size_t len, cons
 void native_model_learn(struct native_model *model, const struct native_features *features, unsigned part, enum native_class class);
 /* What is not there cannot be taken away: a count stays at 0. */
 void native_model_unlearn(struct native_model *model, const struct native_features *features, unsigned part, enum native_class class);
+
+/*
+ * How the model judges messages that it did not learn, which differs with what little was learned: each is looked at as if it had been left out. Where the
+ * least likely of spam and the likeliest of ham stand together too high or too low, an offset moves both. Only what operators taught is to be tried.
+ */
+#define NATIVE_TRIAL_MOST 250 /* of each class */
+#define NATIVE_TRIAL_LEAST 50 /* fewer say nothing: no offset */
+#define NATIVE_OFFSET_MOST 3000
+struct native_trial {
+    size_t count[NATIVE_CLASSES];
+    double logits[NATIVE_CLASSES][NATIVE_TRIAL_MOST];
+};
+/* features: of a message that the model learned as that; the model is afterwards as before. Those beyond NATIVE_TRIAL_MOST are not looked at. */
+void native_trial_add(struct native_trial *trial, struct native_model *model, const struct native_features *features, enum native_class class);
+void native_trial_end(struct native_trial *trial, struct native_model *model);
 
 /* Hundredths to add to a score, bounded: p of 0.97 is NATIVE_SPAM. p gets how sure it is that it is spam, 0..1; 0.5 knows nothing. */
 int32_t native_model_weigh(const struct native_model *model, const struct native_features *features, double *p);

@@ -99,9 +99,14 @@ static void print_parts(struct mime_parser *parser, const char *path)
     free(file.data);
 }
 
-static void learn_one(struct native *native, struct native_model *model, const char *line)
+/* The newest of each class, on which the model is tried. */
+struct newest {
+    struct native_features features[NATIVE_CLASSES][NATIVE_TRIAL_MOST];
+    size_t learned[NATIVE_CLASSES];
+};
+
+static void learn_one(struct native *native, struct native_model *model, struct newest *newest, const char *line)
 {
-    static struct native_features features;
     static const struct native_facts facts;
     bool spam = strncmp(line, "spam ", 5) == 0;
     if (!spam && strncmp(line, "ham ", 4) != 0) {
@@ -109,9 +114,21 @@ static void learn_one(struct native *native, struct native_model *model, const c
         exit(65);
     }
     struct bytes file = read_file(line + (spam ? 5 : 4));
-    native_take_features(native, &facts, file.data, file.len, &features);
-    native_model_learn(model, &features, 0, spam ? CLASS_SPAM : CLASS_HAM);
+    enum native_class class = spam ? CLASS_SPAM : CLASS_HAM;
+    struct native_features *features = &newest->features[class][newest->learned[class]++ % NATIVE_TRIAL_MOST];
+    native_take_features(native, &facts, file.data, file.len, features);
+    native_model_learn(model, features, 0, class);
     free(file.data);
+}
+
+static void try_model(struct native_model *model, const struct newest *newest)
+{
+    struct native_trial *trial = xcalloc(1, sizeof *trial);
+    for (int class = 0; class < NATIVE_CLASSES; class++)
+        for (size_t i = 0; i < newest->learned[class] && i < NATIVE_TRIAL_MOST; i++)
+            native_trial_add(trial, model, &newest->features[class][i], (enum native_class)class);
+    native_trial_end(trial, model);
+    free(trial);
 }
 
 static void save(const struct native_model *model, const char *path)
@@ -156,6 +173,7 @@ int main(int argc, char **argv)
         return 65;
     }
     struct native_model *trained = xmalloc(sizeof *trained);
+    struct newest *newest = xcalloc(1, sizeof *newest);
     native_model_init(trained);
     struct native *native = native_new(&MIME_LIMITS_DEFAULT);
     struct mime_parser *parser = mime_parser_new(&MIME_LIMITS_DEFAULT);
@@ -165,19 +183,22 @@ int main(int argc, char **argv)
     for (ssize_t len; (len = getline(&line, &room, stdin)) > 0;) {
         line[len - (line[len - 1] == '\n')] = '\0';
         if (train_path != NULL)
-            learn_one(native, trained, line);
+            learn_one(native, trained, newest, line);
         else if (parts)
             print_parts(parser, line);
         else
             score_one(native, model, line, symbols, repeat, &work);
     }
-    if (train_path != NULL)
+    if (train_path != NULL) {
+        try_model(trained, newest);
         save(trained, train_path);
+    }
     if (repeat > 1 && work.messages > 0)
         fprintf(stderr, "%llu messages of %llu bytes on average: %.1f us each\n", (unsigned long long)work.messages, (unsigned long long)(work.bytes / work.messages),
                 (double)work.took / (double)work.messages);
     free(line);
     free(trained);
+    free(newest);
     free(stored.data);
     mime_parser_free(&parser);
     native_free(&native);

@@ -70,6 +70,8 @@ def test_what_operators_teach_is_known_everywhere_and_can_be_taken_back(site, tm
     assert "52 of 52" in site.weirctl("learn", "ham", mbox(tmp_path / "hams", mails(HAM, 52))).stdout
     status = learned(site, counted=104)
     assert (status["ham"], status["spam"], status["refused"]) == (52, 52, "")
+    said = lambda: re.findall("52 messages of ham, 52 of spam, moved by ([+-][0-9.]+)", "".join(log.read_text(errors="replace") for log in site.dir.rglob("coordinator-*.log")))  # noqa: E731
+    assert float(wait_until(said, 30, "the model is announced")[-1]) != 0, "where its threshold stands was looked at with what it learned, left out"
     assert ask(site, "learn", "spam", tmp_path / "spams")["known"] == 52, "one message counts once"
     in_use(site, status["model"])
     total, symbols = score(site, spam)

@@ -507,6 +507,45 @@ static void some_features(struct native_features *features, uint32_t from, size_
         features->buckets[i] = from + (uint32_t)i;
 }
 
+/* A message of each class, of which some ham looks like spam. Gives the offset that trying the model on all but `left_out` of them brings. */
+static int32_t tried(unsigned spammy, unsigned left_out)
+{
+    struct native_model *model = malloc(sizeof *model), *before = malloc(sizeof *before);
+    struct native_trial *trial = calloc(1, sizeof *trial);
+    struct native_features features;
+    native_model_init(model);
+    for (int trying = 0; trying < 2; trying++) {
+        if (trying)
+            memcpy(before, model, sizeof *model);
+        for (unsigned i = 0; i < (trying ? 60 - left_out : 60); i++) {
+            some_features(&features, i < spammy ? 1970 : 1000, 40);
+            trying ? native_trial_add(trial, model, &features, CLASS_HAM) : native_model_learn(model, &features, 0, CLASS_HAM);
+            some_features(&features, 2000, 40);
+            trying ? native_trial_add(trial, model, &features, CLASS_SPAM) : native_model_learn(model, &features, 0, CLASS_SPAM);
+        }
+    }
+    ck_assert_mem_eq(model, before, sizeof *model);
+    native_trial_end(trial, model);
+    int32_t offset = model->offset;
+    ck_assert_ptr_eq(native_model_open(model, sizeof *model, NULL), model);
+    model->offset = NATIVE_OFFSET_MOST + 1;
+    ck_assert_ptr_null(native_model_open(model, sizeof *model, NULL));
+    free(model);
+    free(before);
+    free(trial);
+    return offset;
+}
+
+/* Classes that stand far apart need no offset; where ham reaches into spam, the threshold is higher. Few messages say nothing. */
+START_TEST(test_trial)
+{
+    ck_assert_int_ge(tried(0, 0), 0);
+    ck_assert_int_le(tried(0, 0), 500);
+    ck_assert_int_lt(tried(8, 0), -500);
+    ck_assert_int_eq(tried(8, 11), 0);
+}
+END_TEST
+
 /* What one user teaches, however often, moves a score by personal_most at most, up or down; when another one agrees it counts in full. */
 START_TEST(test_one_user_is_bounded)
 {
@@ -558,6 +597,7 @@ int main(void)
     tcase_add_test(tcase, test_language_is_no_sign);
     tcase_add_test(tcase, test_model_bytes);
     tcase_add_test(tcase, test_empty_model);
+    tcase_add_test(tcase, test_trial);
     tcase_add_test(tcase, test_one_user_is_bounded);
     suite_add_tcase(suite, tcase);
     return run_suite(suite);

@@ -189,6 +189,15 @@ RETURNS TABLE (counted bigint, id bigint, part smallint, label text, features by
     SELECT e.counted, e.id, e.part, e.label, e.features FROM learn_event e WHERE e.state = 'counted' AND e.version = a_version AND e.label = 'ham' AND e.part = 0 ORDER BY random() LIMIT most
 $f$;
 
+-- What the model is tried on as if it had not learned it: the newest of each class that operators taught. Users move no score by more than is theirs, so none of
+-- theirs is here.
+CREATE OR REPLACE FUNCTION learn_trial(most integer, a_version integer)
+RETURNS TABLE (counted bigint, id bigint, part smallint, label text, features bytea) LANGUAGE sql STABLE AS $f$
+    SELECT c.* FROM (VALUES ('ham'), ('spam')) AS l (label) CROSS JOIN LATERAL (
+        SELECT e.counted, e.id, e.part, e.label, e.features FROM learn_event e
+        WHERE e.state = 'counted' AND e.version = a_version AND e.label = l.label AND e.part = 0 ORDER BY e.counted DESC, e.id DESC LIMIT most) c
+$f$;
+
 CREATE OR REPLACE FUNCTION learn_model_begin(a_hash text, a_size integer, a_version integer, who text, a_ham integer, a_spam integer) RETURNS void LANGUAGE sql AS $f$
     INSERT INTO learn_model (hash, size, version, made_by, ham, spam) VALUES (a_hash, a_size, a_version, who, a_ham, a_spam) ON CONFLICT DO NOTHING
 $f$;
