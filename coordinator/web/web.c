@@ -249,9 +249,32 @@ static void on_reopen(evutil_socket_t fd, short what, void *arg)
 
 /* --- life --- */
 
-static void on_database(void *arg)
+static void on_down(void *arg)
 {
     (void)arg; /* whoever uses it asks whether it is up */
+}
+
+static void on_rights(void *arg, const PGresult *result)
+{
+    struct web *web = arg;
+    if (PQntuples(result) != 1 || PQgetvalue(result, 0, 0)[0] != 't')
+        return;
+    if (!web->said_rights)
+        log_write(LOG_WARNING, "web_database: the role %s may read tables of the cluster; it is to be one that may do what web_grant() gives and nothing else", PQgetvalue(result, 0, 1));
+    web->said_rights = true;
+}
+
+static void on_rights_done(void *arg, enum db_outcome outcome, const struct db_error *error)
+{
+    (void)arg, (void)outcome, (void)error; /* it is asked with each connection */
+}
+
+static void on_up(void *arg)
+{
+    struct web *web = arg;
+    struct db_unit *unit = db_begin(web->db, on_rights_done, web);
+    db_query(unit, "SELECT has_table_privilege('web_token', 'SELECT') OR has_table_privilege('quarantine_copy', 'SELECT'), current_user", 0, NULL, on_rights);
+    db_commit(unit);
 }
 
 static void make_database(struct web *web)
@@ -267,8 +290,9 @@ static void make_database(struct web *web)
         .connect_timeout_ms = DATABASE_CONNECT_MS,
         .answer_timeout_ms = DATABASE_ANSWER_MS,
         .session_timeout_ms = DATABASE_SESSION_MS,
-        .up = on_database,
-        .down = on_database,
+        .arg = web,
+        .up = on_up,
+        .down = on_down,
     };
     web->db = db_new(web->base, &options);
     free(application);

@@ -40,7 +40,7 @@ struct web {
     size_t proxy_count, pending;
     char *prefix, *origin;  /* of web_url: its path, and what stands before it */
     char list_entries[24];
-    bool stopping;
+    bool stopping, said_rights;
     struct process_stats *stats;
     struct metric *limited, *clients, *busy, *refused, *waiting, *cut;
 };

@@ -568,7 +568,9 @@ def test_a_web_that_is_killed(two, edge):
         client.close()
     before = done()
     print("done by the dead:", before)
-    web = Web(two, "web-2")
+    assert "may read tables" not in web.log.read_text()
+    web = Web(two, "web-2", web_database=two.pg.conninfo)
+    wait_until(lambda: "web_database: the role weir may read tables of the cluster" in web.log.read_text(), 30, "a role that may do too much is told of")
     for act, token in tokens_of.items():
         status, _, _ = web.ask(f"/m/{token}", "POST", form_of(token, act), FORM)
         assert status == (404 if act in before and act != "block" else 200), (act, before)
