@@ -124,7 +124,7 @@ class Engines:
                                   " SET auto_explain.log_analyze = on; SET client_min_messages = log", "-c", what], capture_output=True, text=True, check=True)
             plan = [line.strip() for line in out.stderr.splitlines() if "Scan" in line]
             print(f"plan, {name}:")
-            for line in dict.fromkeys(plan):
+            for line in {line.split("  (")[0]: line for line in plan}.values():  # of what was done for each of many once
                 print(f"    {line[:200]}")
         self.digests(cluster, psql)
 

@@ -35,7 +35,7 @@ END $f$;
 CREATE OR REPLACE FUNCTION digest_due(times text[], zone text, after text, most integer, moment timestamptz DEFAULT clock_timestamp())
 RETURNS TABLE (slot text, at timestamptz, recipient text, address text, destination text) LANGUAGE plpgsql STABLE
 SET plan_cache_mode = force_generic_plan SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
-SET max_parallel_workers_per_gather = 0 AS $f$
+SET max_parallel_workers_per_gather = 0 SET jit = off AS $f$
 DECLARE
     s record;
     who text := after;
