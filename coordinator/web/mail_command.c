@@ -73,11 +73,19 @@ static void read_text(struct mail_command *command, struct mime_span text)
     }
 }
 
-/* message/rfc822 has no encoding (RFC 2046 5.2.1): one that has is not taken. */
+/* It lies in the mail as it came: neither it nor what it is in has an encoding (RFC 2046 5.2.1 lets none have one). */
+static bool is_verbatim(const struct mime_message *message, size_t part)
+{
+    for (int32_t at = (int32_t)part; at > 0; at = message->parts[at].parent)
+        if (message->parts[at].encoding != MIME_IDENTITY)
+            return false;
+    return message->parts[0].encoding == MIME_IDENTITY;
+}
+
 static struct mime_span find_attached(const struct mime_message *message)
 {
     for (size_t i = 1; i < message->part_count; i++)
-        if (mime_type_is(&message->parts[i], "message", "rfc822") && message->parts[i].encoding == MIME_IDENTITY)
+        if (mime_type_is(&message->parts[i], "message", "rfc822") && is_verbatim(message, i))
             return message->parts[i].raw;
     return (struct mime_span){ 0 };
 }

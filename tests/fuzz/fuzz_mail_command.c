@@ -39,8 +39,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     mail_command_read(&first, parser, local, copy + 1, rest);
     mail_command_read(&second, parser, local, copy + 1, rest);
     check(&first);
-    if (memcmp(&first, &second, sizeof first) != 0)
+    if (first.automatic != second.automatic || first.has_token != second.has_token || strcmp(first.token, second.token) != 0 || strcmp(first.word, second.word) != 0 ||
+        first.attached.bytes != second.attached.bytes || first.attached.len != second.attached.len)
         abort();
+    if (first.attached.len > 0 && (first.attached.bytes < copy + 1 || first.attached.len > (size_t)(copy + 1 + rest - first.attached.bytes)))
+        abort(); /* it is what came */
     free(local);
     free(copy);
     return 0;
