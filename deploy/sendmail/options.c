@@ -13,11 +13,13 @@
  * changed; what asks for something that would not be done (-bd, -bv) is an error. */
 #define SYNTAX "+A:B:C:F:GL:N:O:R:UV:X:b:cd::e:f:h:imno:p:q::r:stvx"
 
+#define USAGE                                                                                                             \
+    "usage: sendmail [-t] [-i] [-f SENDER] [-F NAME] [-N NOTIFY] [-R full|hdrs] [-V ENVID] [--] [RECIPIENT...]\n" \
+    "       sendmail -bs | -bp | -bi\n"
+
 static bool misused(int *status, const char *what, const char *value)
 {
-    fprintf(stderr, "weir-sendmail: %s%s\n", what, value);
-    fprintf(stderr, "usage: sendmail [-t] [-i] [-f SENDER] [-F NAME] [-N NOTIFY] [-R full|hdrs] [-V ENVID] [--] [RECIPIENT...]\n"
-                    "       sendmail -bs | -bp | -bi\n");
+    fprintf(stderr, "weir-sendmail: %s%s\n" USAGE, what, value);
     *status = EX_USAGE;
     return false;
 }
@@ -99,6 +101,10 @@ bool sendmail_options_parse(struct sendmail_options *options, int argc, char **a
     int letter;
 
     *options = (struct sendmail_options){ .mode = mode_of_name(argc > 0 ? argv[0] : ""), .envid = "" };
+    if (argc == 2 && strcmp(argv[1], "--help") == 0) {
+        *status = fputs(USAGE, stdout) < 0 || fflush(stdout) != 0 ? EX_OSERR : EX_OK;
+        return false;
+    }
     opterr = 0;
     while ((letter = getopt(argc, argv, SYNTAX)) != -1) {
         bool good = true;

@@ -211,6 +211,8 @@ def test_S73_wrong_use(conf, tmp_path):
     assert b"weirctl queue" in sendmail(path, "-bp").stdout
     assert b"policy" in sendmail(path, name="newaliases").stdout
     assert sendmail(path, "-q").returncode == 0
+    done = sendmail(path, "--help")
+    assert done.returncode == 0 and done.stdout.startswith(b"usage: sendmail ") and done.stderr == b""
 
 
 def test_S73_tls(cluster, conf):
