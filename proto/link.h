@@ -87,6 +87,8 @@ bool link_server_knows_no_keys(const struct link *link);
 /* Sets frame->version. Payloads are copied. A frame or payload over its limit is a bug of the caller: it is logged,
  * counted, dropped and LINK_OK, because sending it again cannot help. */
 enum link_status link_send(struct link *link, Weir__Frame *frame, const struct link_payload *payloads, size_t count);
+/* The same with a frame that wire_encode() made. */
+enum link_status link_send_packed(struct link *link, const void *frame, size_t len, const struct link_payload *payloads, size_t count);
 
 /* --- server side --- */
 struct link_peer; /* one connected client: alive from its first message until `gone` */

@@ -280,15 +280,22 @@ bool link_is_up(const struct link *link)
     return link->up;
 }
 
-enum link_status link_send(struct link *link, Weir__Frame *frame, const struct link_payload *payloads, size_t count)
+static enum link_status link_sent(struct link *link, enum link_status status)
 {
-    if (!link->up)
-        return LINK_GONE;
-    enum link_status status = link_transmit(link->hub, link->sock, NULL, 0, frame, payloads, count);
     if (status == LINK_FULL)
         link->full = true;
     zwatch_kick(link->watch); /* the send may have swallowed the wake-up of a message that waits */
     return status;
+}
+
+enum link_status link_send(struct link *link, Weir__Frame *frame, const struct link_payload *payloads, size_t count)
+{
+    return link->up ? link_sent(link, link_transmit(link->hub, link->sock, NULL, 0, frame, payloads, count)) : LINK_GONE;
+}
+
+enum link_status link_send_packed(struct link *link, const void *frame, size_t len, const struct link_payload *payloads, size_t count)
+{
+    return link->up ? link_sent(link, link_transmit_packed(link->hub, link->sock, frame, len, payloads, count)) : LINK_GONE;
 }
 
 /* --- subscriber: a link that only listens --- */

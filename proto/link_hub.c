@@ -518,21 +518,12 @@ static int send_bytes(void *sock, const void *bytes, size_t len, int flags)
     return sent;
 }
 
-static int send_frame(void *sock, const Weir__Frame *frame, size_t len, int flags)
+static int send_part(void *sock, zmq_msg_t *part, int flags)
 {
-    zmq_msg_t part;
     int sent;
 
-    if (zmq_msg_init_size(&part, len) != 0)
-        fatal("out of memory");
-    wire_pack(frame, zmq_msg_data(&part)); /* in place: no copy */
-    while ((sent = zmq_msg_send(&part, sock, flags | ZMQ_DONTWAIT)) < 0 && zmq_errno() == EINTR)
+    while ((sent = zmq_msg_send(part, sock, flags | ZMQ_DONTWAIT)) < 0 && zmq_errno() == EINTR)
         ;
-    if (sent < 0) {
-        int error = zmq_errno();
-        zmq_msg_close(&part);
-        errno = error;
-    }
     return sent;
 }
 
@@ -550,20 +541,29 @@ static bool fits(const struct link_hub *hub, size_t frame, const struct link_pay
     return sum <= hub->message_max;
 }
 
-enum link_status link_transmit(struct link_hub *hub, void *sock, const void *id, size_t id_len, Weir__Frame *frame,
-                               const struct link_payload *payloads, size_t count)
+/* A frame for so many bytes. false: it may not be sent with these payloads, which is told. */
+static bool frame_begin(struct link_hub *hub, zmq_msg_t *frame, size_t len, const struct link_payload *payloads, size_t count)
 {
-    size_t len = wire_packed_size(frame);
-
     if (len == 0 || !fits(hub, len, payloads, count)) {
         link_hub_dropped(hub, LINK_DROP_OWN, "a peer", "over the limit of a frame or its payloads");
-        return LINK_OK;
+        return false;
     }
+    if (zmq_msg_init_size(frame, len) != 0)
+        fatal("out of memory");
+    return true;
+}
+
+/* Takes the frame. */
+static enum link_status send_all(struct link_hub *hub, void *sock, const void *id, size_t id_len, zmq_msg_t *frame, const struct link_payload *payloads,
+                                 size_t count)
+{
     /* Only the first part can meet the mark: ZeroMQ counts whole messages. */
     int first = id != NULL ? send_bytes(sock, id, id_len, ZMQ_SNDMORE) : 0;
     if (first >= 0)
-        first = send_frame(sock, frame, len, count > 0 ? ZMQ_SNDMORE : 0);
-    if (first < 0 && zmq_errno() == EAGAIN) {
+        first = send_part(sock, frame, count > 0 ? ZMQ_SNDMORE : 0);
+    int error = first < 0 ? zmq_errno() : 0;
+    zmq_msg_close(frame);
+    if (first < 0 && error == EAGAIN) {
         metric_add(hub->full, 1);
         return LINK_FULL;
     }
@@ -573,4 +573,25 @@ enum link_status link_transmit(struct link_hub *hub, void *sock, const void *id,
         if (send_bytes(sock, payloads[i].data, payloads[i].len, i + 1 < count ? ZMQ_SNDMORE : 0) < 0)
             return LINK_GONE; /* the connection ended in between; ZeroMQ forgets the parts it had */
     return LINK_OK;
+}
+
+enum link_status link_transmit(struct link_hub *hub, void *sock, const void *id, size_t id_len, Weir__Frame *frame,
+                               const struct link_payload *payloads, size_t count)
+{
+    zmq_msg_t part;
+
+    if (!frame_begin(hub, &part, wire_packed_size(frame), payloads, count))
+        return LINK_OK;
+    wire_pack(frame, zmq_msg_data(&part)); /* in place: no copy */
+    return send_all(hub, sock, id, id_len, &part, payloads, count);
+}
+
+enum link_status link_transmit_packed(struct link_hub *hub, void *sock, const void *frame, size_t len, const struct link_payload *payloads, size_t count)
+{
+    zmq_msg_t part;
+
+    if (!frame_begin(hub, &part, len, payloads, count))
+        return LINK_OK;
+    memcpy(zmq_msg_data(&part), frame, len);
+    return send_all(hub, sock, NULL, 0, &part, payloads, count);
 }

@@ -96,6 +96,9 @@ Weir__Frame *link_inbox_decode(struct link_hub *hub, struct link_inbox *inbox, s
 enum link_status link_transmit(struct link_hub *hub, void *sock, const void *id, size_t id_len, Weir__Frame *frame,
                                const struct link_payload *payloads, size_t count);
 
+/* The same with a frame that is packed already, without an id. */
+enum link_status link_transmit_packed(struct link_hub *hub, void *sock, const void *frame, size_t len, const struct link_payload *payloads, size_t count);
+
 /* In link_server.c: ends the connections of a key that `keys` no longer has; before the hub's list is replaced. */
 bool link_server_revoke(struct link_server *server);
 void link_publisher_revoke(struct link_publisher *publisher);

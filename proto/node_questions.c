@@ -4,7 +4,7 @@
  *     unsent --a link is up and has room--> asked --answer, timeout, cancel--> gone
  *       ^------ link lost, silent for repeat_ms, "unavailable" ------'
  *
- * A question is kept packed, as it was checked when it was asked; each sending unpacks it for the link. Answers are
+ * A question is kept packed, as it was checked when it was asked, and sent as that. Answers are
  * taken from whoever gives one first: the number is random, so an answer that fits is an answer to it.
  */
 #include "proto/node_questions.h"
@@ -18,6 +18,7 @@
 #include "common/memory.h"
 
 #define BUCKETS 1024u /* a power of 2 */
+#define RANDOMS 32u   /* fetched together, for one system call; at most 256 bytes are sure to come in one piece */
 
 struct node_question {
     TAILQ_ENTRY(node_question) order; /* of asking; in `questions` or, when its time is over, in `expired` */
@@ -63,6 +64,8 @@ struct node_questions {
     struct node_question *buckets[BUCKETS];
     size_t count, bytes;
     bool unsent; /* some of them may be */
+    uint64_t random[RANDOMS];
+    size_t random_left;
     struct metric *results[RESULTS], *repeats, *in_flight;
 };
 
@@ -169,15 +172,12 @@ static void question_send(struct node_question *question, uint64_t now)
         questions->unsent = true;
         return;
     }
-    Weir__Frame *frame = wire_decode(question->frame, question->frame_len, question->payload_count, NULL);
-    weir_assert(frame != NULL); /* it was when it was asked */
-    if (link_send(link, frame, question->payloads, question->payload_count) == LINK_OK) {
+    if (link_send_packed(link, question->frame, question->frame_len, question->payloads, question->payload_count) == LINK_OK) {
         question->asked = question->last = link;
         question->sent_ms = now;
     } else {
         questions->unsent = true;
     }
-    wire_free(&frame);
 }
 
 void node_questions_send(struct node_questions *questions)
@@ -227,8 +227,12 @@ static uint64_t random_request(struct node_questions *questions)
     uint64_t request;
 
     do {
-        if (getrandom(&request, sizeof request, 0) != sizeof request)
-            fatal("node: no random numbers");
+        if (questions->random_left == 0) {
+            if (getrandom(questions->random, sizeof questions->random, 0) != sizeof questions->random)
+                fatal("node: no random numbers");
+            questions->random_left = RANDOMS;
+        }
+        request = questions->random[--questions->random_left];
     } while (question_find(questions, request) != NULL);
     return request;
 }
@@ -245,13 +249,11 @@ static uint8_t *pack(Weir__Question *question, size_t payload_count, size_t *len
         error_set(why, "longer than a frame");
         return NULL;
     }
-    Weir__Frame *checked = wire_decode(bytes, *len, payload_count, why);
-    if (checked == NULL) {
+    if (!wire_is_valid(&frame, payload_count, why)) {
         explicit_bzero(bytes, *len);
         free(bytes);
         return NULL;
     }
-    wire_free(&checked);
     return bytes;
 }
 

@@ -21,14 +21,48 @@
 #define ARENA_MULTIPLE 24
 #define LIST_MULTIPLE  48 /* an outcome may be 4 bytes long */
 #define ARENA_ALIGN    16
+#define ARENA_COMMON   16384 /* nearly all need no more: one of these is kept, as getting and giving back so much costs malloc a walk through what is free */
 #define UNKNOWN_MAX    8 /* fields we do not know, in all of the frame: a newer peer has a few */
 
 _Static_assert(CONFIG_NAME_MAX <= WIRE_NAME_MAX, "nodes can tell each other of every named section");
 
 struct arena {
-    size_t used, size;
+    size_t used, size; /* may be less than what it has: a limit */
+    bool common;       /* of ARENA_COMMON bytes */
     _Alignas(ARENA_ALIGN) uint8_t bytes[];
 };
+
+/* In a sanitizer's or a fuzzer's build each is as large as it may be used, and is new, so that what is read behind it or too late is seen. */
+#if defined(__SANITIZE_ADDRESS__) || defined(FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION)
+#define ARENA_KEEPS false
+#else
+#define ARENA_KEEPS true
+#endif
+
+static _Thread_local struct arena *kept_arena; /* or NULL */
+
+static struct arena *arena_new(size_t size)
+{
+    bool common = ARENA_KEEPS && size <= ARENA_COMMON;
+    struct arena *arena = common ? kept_arena : NULL;
+
+    if (arena == NULL)
+        arena = xmalloc(sizeof *arena + (common ? ARENA_COMMON : size));
+    else
+        kept_arena = NULL;
+    arena->used = 0;
+    arena->size = size;
+    arena->common = common;
+    return arena;
+}
+
+static void arena_free(struct arena *arena)
+{
+    if (arena->common && kept_arena == NULL)
+        kept_arena = arena;
+    else
+        free(arena);
+}
 
 static void *arena_alloc(void *allocator_data, size_t size)
 {
@@ -316,15 +350,13 @@ static void *unpack(const ProtobufCMessageDescriptor *type, const void *bytes, s
                     struct error *why)
 {
     size_t size = ARENA_BASE + multiple * len;
-    struct arena *arena = xmalloc(sizeof *arena + size);
+    struct arena *arena = arena_new(size);
 
-    arena->used = 0;
-    arena->size = size;
     ProtobufCAllocator allocator = { arena_alloc, arena_free_nothing, arena };
     ProtobufCMessage *message = protobuf_c_message_unpack(type, &allocator, len, bytes);
     if (message == NULL) {
         error_set(why, "not a %s, or one that unpacks to more than %zu bytes", type->short_name, size);
-        free(arena);
+        arena_free(arena);
         return NULL;
     }
     weir_assert((void *)message == arena->bytes); /* unpack makes the message first */
@@ -338,7 +370,14 @@ static void message_free(void *message, bool wipe)
 
     if (wipe)
         explicit_bzero(arena->bytes, arena->used);
-    free(arena);
+    arena_free(arena);
+}
+
+bool wire_is_valid(const Weir__Frame *frame, size_t payloads, struct error *why)
+{
+    if (why != NULL)
+        why->text[0] = '\0';
+    return frame_is_valid(frame, payloads, why);
 }
 
 Weir__Frame *wire_decode(const void *bytes, size_t len, size_t payloads, struct error *why)

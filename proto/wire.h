@@ -104,6 +104,9 @@ uint8_t *wire_encode(Weir__Frame *frame, size_t *len);
 size_t wire_packed_size(Weir__Frame *frame);
 void wire_pack(const Weir__Frame *frame, uint8_t *out);
 
+/* Whether wire_decode() would take it from the wire, as far as its sense goes: for a frame that we made ourselves, with the version that packing sets. */
+bool wire_is_valid(const Weir__Frame *frame, size_t payloads, struct error *why);
+
 /* What wire_decode() asks of a row in a report, for those who make rows: one bad row would spoil its whole batch. */
 bool wire_audit_row_is_valid(const Weir__AuditRow *row, struct error *why);
 
