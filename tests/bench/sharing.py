@@ -82,6 +82,18 @@ def statements_rate(cluster, folder, decisions, connections, seconds):
     return each * decisions * float(re.search(r"^tps = ([0-9.]+)", done.stdout, re.M).group(1))
 
 
+def machine_p99(cluster, folder, rate, seconds):
+    """Milliseconds from when it was due, of a statement that does nothing, so many a second, by pgbench: what machine and PostgreSQL add without any work."""
+    path, log = folder / "nothing.sql", folder / "nothing"
+    path.write_text("SELECT 1;\n")
+    subprocess.run(["pgbench", "-n", "-M", "prepared", "-c", "2", "-j", "1", "-R", str(max(1, int(rate))), "-T", str(seconds), "-l", f"--log-prefix={log}", "-f", path,
+                    cluster.env["DATABASE_URL"]], capture_output=True, text=True, check=True)
+    lines = [line for found in folder.glob("nothing.*") if found != path for line in found.read_text().splitlines()]
+    for found in folder.glob("nothing.*"):
+        found.unlink()
+    return sorted(int(line.split()[2]) for line in lines)[len(lines) * 99 // 100] / 1000
+
+
 def best_statements(cluster, folder):
     """Their rate, and how many decisions each, on how many connections."""
     return max(((statements_rate(cluster, folder, size, connections, 2), size, connections) for size in BATCHES for connections in (1, 2)))
@@ -182,7 +194,7 @@ class Sharing:
         (cluster.dir / "run/postgres-1.pid").write_text(str(cluster.postgres_pid()))
         decider, folder = Decider(cluster), cluster.dir / "bench"
         best = best_statements(cluster, folder)
-        rates, direct, alone, shares, cpu, half, p50 = [], [], [], [], {}, [], []
+        rates, direct, alone, shares, cpu, half, p50, nothing = [], [], [], [], {}, [], [], []
         for _ in range(self.rounds):
             before = cpu_by_role(cluster)
             direct.append(statements_rate(cluster, folder, best[1], best[2], self.seconds))
@@ -194,13 +206,17 @@ class Sharing:
             rates.append(report["rate"])
             shares.append(100 * report["rate"] / direct[-1])
         for _ in range(self.rounds):
+            before = cluster.metric("weir_limit_statements_total", node="coordinator-1")
             report = decider.run(self.seconds, "--rate", int(statistics.median(rates) / 2))
             half.append(report["p99_ms"])
             p50.append(report["p50_ms"])
+            often = (cluster.metric("weir_limit_statements_total", node="coordinator-1") - before) / (self.seconds + 1)
+            nothing.append(machine_p99(cluster, folder, often, self.seconds))
         print(f"decisions through one coordinator, {OPEN} under way: {spread(rates, ' /s', 0)}; the best of the same statements directly, {best[1]} decisions each on "
               f"{best[2]} connections: {spread(direct, ' /s', 0)}; share {spread(shares, ' %')}   goal >= 70 %")
         print(f"  CPU ms per 1,000 decisions: {words_of(cpu)}; PostgreSQL's directly {spread(alone)}")
-        print(f"  at half of that rate: p50 {spread(p50, ' ms', 2)}, p99 {spread(half, ' ms', 2)}   goal < 5 ms")
+        print(f"  at half of that rate: p50 {spread(p50, ' ms', 2)}, p99 {spread(half, ' ms', 2)}   goal < 5 ms; of SELECT 1 by pgbench, as often as those statements, on this machine with "
+              f"whatever else it does: p99 {spread(nothing, ' ms', 2)}")
         narrow = Narrow.of(cluster.postgres_pid())
         for percent in SHARES if narrow is not None else ():
             with narrow.held(percent):
