@@ -347,6 +347,17 @@ def test_S46_recipients_of_one_message_get_what_their_domain_asks_for(site):
     assert refused.code == 550 and "5.7.1 Message refused: it looks like spam" in refused.text
 
 
+def twice_through(site):
+    """What comes back to us, as from somebody's forwarding, is looked at again and told of once."""
+    raw = with_points(30, subject="=?utf-8?B?SGFsbG8=?=")
+    for _ in range(2):
+        assert send(site, raw).code == 250
+        copy, header = arrived(site, raw)
+        assert header["Subject"] == "[SPAM] =?utf-8?B?SGFsbG8=?=" and header["X-Spam-Flag"] == "YES"
+        assert all(len(header.get_all(name)) == 1 for name in ("Subject", "X-Spam-Flag", "X-Spam-Score", "X-Spam-Status", "Authentication-Results")), header
+        raw = copy.replace(token_of(copy).encode(), b"again" + token_of(copy).encode())
+
+
 def test_S6_spam_is_tagged_and_never_blocked(site, keys):
     policy(site, ". inbound action=tag discard>off\n")
     gtube = message(body="XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X\r\n", subject="Re: [SPAM] win")
@@ -358,6 +369,7 @@ def test_S6_spam_is_tagged_and_never_blocked(site, keys):
     assert arrived(site, plain)[1]["Subject"] == "[SPAM] test"
     copy, header = arrived(site, private)  # a Subject that is signed stays as it is
     assert header["Subject"] == "test" and header["X-Spam-Flag"] == "YES"
+    twice_through(site)
     assert dkim.verify(copy, dnsfunc=lambda name, **_: b"v=DKIM1; k=rsa; p=" + keys[1].encode())
 
 
