@@ -76,14 +76,26 @@ static uint64_t bytes_in_huge_pages(void)
     return kib * 1024;
 }
 
+/* Gives the bytes that stay in small pages. At the first huge page that it finds unfit the kernel leaves the rest of what it was asked for as it is, so that is
+ * asked for again by halves; often it then finds none unfit. */
+static uint64_t collapse(uint64_t start, uint64_t end)
+{
+    if (madvise((void *)(uintptr_t)start, end - start, MADV_COLLAPSE) == 0)
+        return 0;
+    if (end - start == HUGE_PAGE)
+        return end - start;
+    uint64_t middle = start + (end - start) / HUGE_PAGE / 2 * HUGE_PAGE;
+    return collapse(start, middle) + collapse(middle, end);
+}
+
 uint64_t hugepages_collapse(void)
 {
     static struct mapping found[MAPPINGS_MAX];
     size_t count = find_filled(found);
     for (size_t i = 0; i < count; i++) {
-        /* An error says that not all of it could be moved, not that nothing was. */
-        if (madvise((void *)(uintptr_t)found[i].start, found[i].end - found[i].start, MADV_COLLAPSE) != 0)
-            log_write(LOG_DEBUG, "huge pages for %" PRIu64 " KiB: %s", (found[i].end - found[i].start) / 1024, strerror(errno));
+        uint64_t left = collapse(found[i].start, found[i].end);
+        if (left > 0)
+            log_write(LOG_DEBUG, "no huge pages for %" PRIu64 " KiB of %" PRIu64 ": %s", left / 1024, (found[i].end - found[i].start) / 1024, strerror(errno));
     }
     return bytes_in_huge_pages();
 }

@@ -10,6 +10,7 @@
 
 #define FILLED (16u << 20)
 #define EMPTY (64u << 20)
+#define HUGE (2u << 20)
 
 static size_t resident(unsigned char *at, size_t len)
 {
@@ -46,11 +47,38 @@ START_TEST(test_collapse)
 }
 END_TEST
 
+/* Bytes in huge pages, of memory that is filled but for one huge page of it, or whole. */
+static uint64_t collapsed(bool hole)
+{
+    unsigned char *at = own_memory(FILLED), *first = (unsigned char *)(((uintptr_t)at + HUGE - 1) & ~(uintptr_t)(HUGE - 1));
+    for (unsigned char *p = at; p < at + FILLED; p += 4096) {
+        if (!hole || p < first + HUGE || p >= first + 2 * HUGE)
+            *p = 1;
+    }
+    uint64_t bytes = hugepages_collapse();
+    munmap(at, FILLED);
+    return bytes;
+}
+
+/* One that the kernel does not make costs no other. */
+START_TEST(test_hole)
+{
+    bool passed = false;
+    for (int i = 0; i < 5 && !passed; i++) { /* how much memory it has in one piece changes */
+        uint64_t with_hole = collapsed(true), whole = collapsed(false);
+        printf("%llu KiB, with a hole %llu\n", (unsigned long long)(whole / 1024), (unsigned long long)(with_hole / 1024));
+        passed = whole < FILLED - HUGE || with_hole + HUGE >= whole; /* else it cannot, or has none */
+    }
+    ck_assert(passed);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("scanner_hugepages");
     TCase *tests = tcase_create("hugepages");
     tcase_add_test(tests, test_collapse);
+    tcase_add_test(tests, test_hole);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
 }
