@@ -36,6 +36,7 @@ ASKED = (  # what people see: a page of one's own, the next page, one message; w
     ("50 of a digest's recipients", DUE),
     ("what his digest has", "SELECT * FROM digest_rows('user7@example.edu', now(), true, 'UTC', '14 days', 100)"),
 )
+SIZES = (4096, "4 KiB"), (102400, "100 KiB")
 
 
 def sampled(paths, folder, most=400):
@@ -53,31 +54,43 @@ class Engines:
         return json.loads(out.stdout)
 
     def engines(self):
-        """The same load with no spam engine, with native, and with rspamd, by turns."""
-        off = ["quarantine_score=off"]
-        made = {spam: self.cluster(edges=1, scanners=1, spam=spam, sets=off) for spam in ("none", "native", "rspamd")}
-        for size, name in ((4096, "4 KiB"), (102400, "100 KiB")):
-            mail = self.sample(made["none"], size)
-            rate, cpu = {spam: [] for spam in made}, {spam: [] for spam in made}
-            both = {"rate": [], "caller": [], "rspamd": []}
+        """The same load with no spam engine and with native, by turns; then with rspamd, by turns with who calls both directly. What is not measured does not run."""
+        self.native_beside_none()
+        self.end()
+        self.rspamd_beside_direct()
+
+    def costs(self, cluster, size):
+        """Messages a second, and ms of the scanner's and rspamd's CPU for each."""
+        report = load(cluster, "--sessions", 20, "--seconds", self.seconds, "--size", size)
+        assert report["refused"] == 0
+        return report["rate"], 1000 * (report["cpu"]["scanner"] + report["cpu"].get("rspamd", 0)) / report["messages"]
+
+    def native_beside_none(self):
+        made = {spam: self.cluster(edges=1, scanners=1, spam=spam, sets=["quarantine_score=off"]) for spam in ("none", "native")}
+        for size, name in SIZES:
+            runs = {spam: [] for spam in made}
             for _ in range(self.rounds):
                 for spam, cluster in made.items():
-                    report = load(cluster, "--sessions", 20, "--seconds", self.seconds, "--size", size)
-                    assert report["refused"] == 0
-                    rate[spam].append(report["rate"])
-                    cpu[spam].append(1000 * (report["cpu"]["scanner"] + report["cpu"].get("rspamd", 0)) / report["messages"])
-                before = cpu_by_role(made["rspamd"])["rspamd"]
-                found = self.direct(mail, self.seconds, "--rspamd", made["rspamd"].dir / "rspamd/socket")
-                both["rate"].append(found["rate"])
-                both["caller"].append(found["cpu_ms"])
-                both["rspamd"].append(1000 * (cpu_by_role(made["rspamd"])["rspamd"] - before) / found["messages"])
-            shares = [100 * with_it / without for with_it, without in zip(rate["native"], rate["none"])]
-            costs = [100 * without / with_it for with_it, without in zip(cpu["native"], cpu["none"])]
-            print(f"{name}: ClamAV alone {spread(rate['none'], ' msg/s')}, with native {spread(rate['native'], ' msg/s')}: {spread(shares, ' %')}   goal >= 90 %")
-            print(f"  CPU of the scanner, ms a message: {spread(cpu['none'], '', 3)}, with native {spread(cpu['native'], '', 3)}: {spread(costs, ' %')}")
-            costs = [100 * (a + b) / ours for ours, a, b in zip(cpu["rspamd"], both["caller"], both["rspamd"])]
-            print(f"  with rspamd {spread(rate['rspamd'], ' msg/s')}; two processes that call libclamav and rspamd directly {spread(both['rate'], ' msg/s')}")
-            print(f"  CPU of scanner and rspamd, ms a message: {spread(cpu['rspamd'], '', 3)}; directly {spread(both['caller'], '', 3)} + {spread(both['rspamd'], '', 3)}: {spread(costs, ' %')}   goal >= 90 %")
+                    runs[spam].append(self.costs(cluster, size))
+            (rate, cpu), (native_rate, native_cpu) = (zip(*runs[spam]) for spam in made)
+            shares = [100 * with_it / without for with_it, without in zip(native_rate, rate)]
+            costs = [100 * without / with_it for with_it, without in zip(native_cpu, cpu)]
+            print(f"{name}: ClamAV alone {spread(rate, ' msg/s')}, with native {spread(native_rate, ' msg/s')}: {spread(shares, ' %')}   goal >= 90 %")
+            print(f"  CPU of the scanner, ms a message: {spread(cpu, '', 3)}, with native {spread(native_cpu, '', 3)}: {spread(costs, ' %')}")
+
+    def rspamd_beside_direct(self):
+        cluster = self.cluster(edges=1, scanners=1, spam="rspamd", sets=["quarantine_score=off"])
+        for size, name in SIZES:
+            mail, ours, direct = self.sample(cluster, size), [], []
+            for _ in range(self.rounds):
+                ours.append(self.costs(cluster, size))
+                before = cpu_by_role(cluster)["rspamd"]
+                found = self.direct(mail, self.seconds, "--rspamd", cluster.dir / "rspamd/socket")
+                direct.append((found["rate"], found["cpu_ms"], 1000 * (cpu_by_role(cluster)["rspamd"] - before) / found["messages"]))
+            (rate, cpu), (direct_rate, caller, rspamd) = zip(*ours), zip(*direct)
+            costs = [100 * (a + b) / c for a, b, c in zip(caller, rspamd, cpu)]
+            print(f"{name}: with rspamd {spread(rate, ' msg/s')}; two processes that call libclamav and rspamd directly {spread(direct_rate, ' msg/s')}")
+            print(f"  CPU of scanner and rspamd, ms a message: {spread(cpu, '', 3)}; directly {spread(caller, '', 3)} + {spread(rspamd, '', 3)}: {spread(costs, ' %')}   goal >= 90 %")
 
     def real_mail(self, paths, folder):
         """libclamav's and native's CPU time for the same real messages."""
