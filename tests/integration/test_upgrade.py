@@ -51,22 +51,32 @@ class Upgrading(Cluster):
         assert said[0] == said[1]
         return said[1]
 
+    def by_person(self, edge, raw):
+        with Smtp(self.env[f"EDGE_{edge}_SUBMISSION"]) as person:
+            person.starttls(self.env["CA_FILE"])
+            assert person.command("AUTH PLAIN " + base64.b64encode(b"\0alice@example.edu\0wonderland").decode()).code == 235
+            assert [answer.code for answer in person.envelope(sender="alice@example.edu", recipients=["bob@example.edu"])] == [250]
+            return person.data(raw)
+
+    def taken(self, what, send):
+        """The queue id. As from a client that comes again: an edge that has just lost its coordinator says 4xx until it has another."""
+        def once():
+            answer = send()
+            return answer if answer.code < 400 or answer.code >= 500 else None
+        answer = wait_until(once, 30, f"an answer for good to {what}")
+        assert answer.code == 250, answer
+        return answer.queue_id
+
     def mail(self):
         """One message by each way in, at each edge; those that go through the spool have left it, and the audit has them, when it returns."""
         ids = []
         for edge in (1, 2):
             self.number += 1
-            token = f"mixed-{self.number}-"
-            assert self.send(message(token=token + "relay"), edge).code == 250
-            with Smtp(self.env[f"EDGE_{edge}_HANDOFF"]) as device:
-                assert [answer.code for answer in device.envelope()] == [250]
-                ids.append(device.data(message(token=token + "handoff")).queue_id)
-            with Smtp(self.env[f"EDGE_{edge}_SUBMISSION"]) as person:
-                person.starttls(self.env["CA_FILE"])
-                assert person.command("AUTH PLAIN " + base64.b64encode(b"\0alice@example.edu\0wonderland").decode()).code == 235
-                assert [answer.code for answer in person.envelope(sender="alice@example.edu", recipients=["bob@example.edu"])] == [250]
-                ids.append(person.data(message(token=token + "submission")).queue_id)
-            self.spooled += [token + way for way in ("relay", "handoff", "submission")]
+            tokens = {way: f"mixed-{self.number}-{way}" for way in ("relay", "handoff", "submission")}
+            self.taken(tokens["relay"], lambda: self.send(message(token=tokens["relay"]), edge))
+            ids.append(self.taken(tokens["handoff"], lambda: self.send(message(token=tokens["handoff"]), edge, door="HANDOFF")))
+            ids.append(self.taken(tokens["submission"], lambda: self.by_person(edge, message(token=tokens["submission"]))))
+            self.spooled += tokens.values()
         assert None not in ids
         names = ",".join(f"'{ident}'" for ident in ids)
         wait_until(lambda: self.query(f"SELECT count(*) FROM audit WHERE id IN ({names}) AND disposition = 'delivered'") == [[str(len(ids))]], 60, "delivery from the spool")
