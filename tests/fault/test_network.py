@@ -32,7 +32,7 @@ def farm():
     if why is not None:
         pytest.skip(f"no network namespaces of our own: {why}")
     made = network.Spread(edges=1, scanners=2, coordinators=2, seed=SEED,
-                          sets=["database_timeout=1500ms", "spool_lease=3s", "spool_retry_max=2s", "spool_leftover=5s", "connect_timeout=2s"])
+                          sets=["database_timeout=5s", "spool_lease=3s", "spool_retry_max=2s", "spool_leftover=5s"])
     try:
         made.up()
         made.viruses = made.dir / "viruses"
