@@ -284,8 +284,10 @@ def test_of_two_attachments_each_holds_and_any_is_dropped(site):
 def stores_wait(site):
     """No copy gets into the quarantine meanwhile; until a store waits for that."""
     holder = subprocess.Popen(["psql", site.env["DATABASE_URL"], "-XAtqc", "BEGIN; LOCK TABLE quarantine_copy IN EXCLUSIVE MODE; SELECT pg_sleep(120)"])
+    locks = lambda condition: one(site, f"SELECT count(*) FROM pg_locks WHERE relation = 'quarantine_copy'::regclass AND {condition}") != "0"
     try:
-        yield lambda: wait_until(lambda: one(site, "SELECT count(*) FROM pg_locks WHERE relation = 'quarantine_copy'::regclass AND NOT granted") != "0", 60, "a store that waits")
+        wait_until(lambda: locks("mode = 'ExclusiveLock' AND granted"), 60, "the lock: else it would be the one that waits, for a store")
+        yield lambda: wait_until(lambda: locks("NOT granted"), 60, "a store that waits")
     finally:
         site.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(120)%' AND pid <> pg_backend_pid()")
         holder.wait(60)
