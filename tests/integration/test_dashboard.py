@@ -296,9 +296,9 @@ def test_tampered_requests_find_nothing(c, anna):
     print("seed", seed)
     dice = random.Random(seed)
     done = c.pg.query("SELECT count(*) FROM audit_action WHERE action NOT LIKE 'operator %'")
-    form = urllib.parse.urlencode(anna.form(verb="drain", target="edge-1", reason="why"))
+    form = urllib.parse.urlencode({**anna.form(verb="drain", target="edge-1", reason="why"), "csrf": "0" * 64})  # hers would do it where only the rest is tampered with
     good = [f"GET / HTTP/1.1\r\nHost: x\r\nCookie: {anna.cookie}\r\n\r\n", f"GET /spool?id=1&from=%3C%3E HTTP/1.1\r\nHost: x\r\nCookie: {anna.cookie}\r\n\r\n",
-            f"POST /act HTTP/1.1\r\nHost: x\r\nCookie: {anna.cookie}\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(form)}\r\n\r\n{form.replace('csrf=', 'csrf=0')}",
+            f"POST /act HTTP/1.1\r\nHost: x\r\nCookie: {anna.cookie}\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(form)}\r\n\r\n{form}",
             "POST /login HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 26\r\n\r\nname=nobody&password=%zz%0",
             f"GET /dashboard.json HTTP/1.1\r\nHost: x\r\nCookie: {anna.cookie}\r\n\r\n"]
     spice = [b"%", b"%00", b"%ff%fe", b"\0", b"\r\n", b"&", b"=", b"../", b";", b"'", b"<script>", b"A" * 300, b"\xc3\x28", b"-1", b"99999999999999999999"]
