@@ -99,6 +99,27 @@ def test_full_buckets_and_those_over_the_limit_are_forgotten(c, node):
     assert c.pg.query("SELECT count(*) FROM limit_bucket") == [["0"]]
 
 
+def test_what_is_tidied_away_under_a_decision_is_written_again(c, node):
+    """It was found, and is written where it was: there is nothing any more."""
+    edge, limit = node(), {"burst": 2, **DAY}
+    assert ask(edge, cost("tidied a", **limit), cost("tidied b", **limit)) == [(True, 0), (True, 0)]
+    tidier = threading.Thread(target=c.pg.query, args=("""DO $$ BEGIN
+        DELETE FROM limit_bucket WHERE name = 'tidied a';
+        FOR i IN 1 .. 3000 LOOP
+            EXIT WHEN EXISTS (SELECT FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted);
+            PERFORM pg_sleep(0.02);
+        END LOOP;
+    END $$""",))
+    tidier.start()
+    wait_until(lambda: c.pg.query("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'"), 30, "it is deleted, but not yet gone")
+    send(edge, 7, cost("tidied a", **limit), cost("tidied b", **limit), cost("tidied c", **limit))
+    answer, _ = edge.receive("answer", 30)
+    tidier.join()
+    assert [state.fits for state in answer.limit_taken.states] == [True, True, True]
+    for name, fits in (("tidied a", False), ("tidied b", False), ("tidied c", True)):  # two were taken, two, and one
+        assert ask(edge, cost(name, **limit)) == [(fits, 0)]
+
+
 def test_decisions_wait_for_nothing_else(c, node):
     """They have connections of their own, and where one of these waits for a bucket the other goes on with those who are many."""
     edge = node()
