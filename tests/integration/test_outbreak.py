@@ -198,10 +198,10 @@ def test_operators_decide(site):
     ("sender('prvs=123a=bob@x.example')", "sender('prvs=456b=bob@x.example')", "t"),
     ("sender('prvs=123a=bob@x.example')", "sender('prvs=456b=eve@x.example')", "f"),
     ("sender('bob@12345.example')", "sender('bob@54321.example')", "f"),
-    ("name('bob@x.example', '192.0.2.1', '') >> 20", "name('bob@x.example', '198.51.100.1', '') >> 20", "t"),
-    ("name('bob@x.example', '192.0.2.1', '') & 1048575", "name('eve@x.example', '192.0.2.9', '') & 1048575", "t"),
-    ("name('bob@x.example', '192.0.2.1', 'Bob')", "name('b@y.example', '198.51.100.1', 'bob')", "t"),
-    ("name('', '192.0.2.1', 'student1234')", "name('', '192.0.2.1', 'student1235')", "f"),
+    ("name('bob@x.example', outbreak_network('192.0.2.1'), '') >> 20", "name('bob@x.example', outbreak_network('198.51.100.1'), '') >> 20", "t"),
+    ("name('bob@x.example', outbreak_network('192.0.2.1'), '') & 1048575", "name('eve@x.example', outbreak_network('192.0.2.9'), '') & 1048575", "t"),
+    ("name('bob@x.example', outbreak_network('192.0.2.1'), 'Bob')", "name('b@y.example', outbreak_network('198.51.100.1'), 'bob')", "t"),
+    ("name('', outbreak_network('192.0.2.1'), 'student1234')", "name('', outbreak_network('192.0.2.1'), 'student1235')", "f"),
 ])
 def test_who_is_counted_once(site, one_is, other_is, same):
     assert one(site, f"SELECT (outbreak_{one_is}) = (outbreak_{other_is})") == same

@@ -15,47 +15,67 @@ CREATE OR REPLACE FUNCTION outbreak_sender(sender text) RETURNS bigint LANGUAGE 
 $f$;
 
 -- Who logged in is who he says; any other name may be made up, but not the network it comes from: the low 20 bits, which are 0 for an account.
-CREATE OR REPLACE FUNCTION outbreak_name(sender text, client text, login text) RETURNS bigint LANGUAGE sql IMMUTABLE AS $f$
-    SELECT CASE WHEN login <> '' THEN hashtextextended(lower(login), 1) >> 20 << 20
-        ELSE outbreak_sender(sender) >> 20 << 20 | 1 + (outbreak_network(client) & 1048575) % 1048575 END
+CREATE OR REPLACE FUNCTION outbreak_name(sender text, network bigint, login text) RETURNS bigint LANGUAGE sql IMMUTABLE AS $f$
+    SELECT CASE WHEN login <> '' THEN hashtextextended(lower(login), 1) >> 20 << 20 ELSE outbreak_sender(sender) >> 20 << 20 | 1 + (network & 1048575) % 1048575 END
 $f$;
 
--- Of names that may be made up as many count from one network as each of the networks has to bring: else one host makes up all but a few.
-CREATE OR REPLACE FUNCTION outbreak_share(k jsonb) RETURNS bigint LANGUAGE sql IMMUTABLE AS $f$ SELECT ceil((k->>'senders')::numeric / (k->>'prefixes')::numeric)::bigint $f$;
-
--- How many names and networks count of those seen since then.
-CREATE OR REPLACE FUNCTION outbreak_seen(k jsonb, a_hash bytea, since timestamptz, OUT names bigint, OUT networks bigint) LANGUAGE sql STABLE AS $f$
-    SELECT coalesce(sum(CASE WHEN s.network THEN 0 WHEN s.place = 0 THEN s.amount ELSE least(s.amount, outbreak_share(k)) END), 0), coalesce(sum(s.amount) FILTER (WHERE s.network), 0)
-    FROM (SELECT o.network, CASE WHEN NOT o.network THEN o.who & 1048575 END AS place, count(*) AS amount FROM outbreak_sight o WHERE o.hash = a_hash AND o.at > since GROUP BY 1, 2) AS s
-$f$;
-
--- Senders and networks that are to be remembered of an attachment; no more than are needed. Returns whether these are enough.
+-- Senders and networks that are to be remembered of an attachment; no more than are needed. Returns whether these are enough. Of names that may be made up as many
+-- count from one network as each of the networks has to bring: else one host makes up all but a few. The caller has locked the attachment.
 CREATE OR REPLACE FUNCTION outbreak_sighted(k jsonb, a_hash bytea, senders text[], clients text[], logins text[]) RETURNS boolean LANGUAGE plpgsql AS $f$
 DECLARE
     moment CONSTANT timestamptz := clock_timestamp();
-    begins CONSTANT timestamptz := moment - (k->>'window')::interval;
-    names CONSTANT bigint[] := ARRAY(SELECT outbreak_name(u.sender, u.client, u.login) FROM unnest(senders, clients, logins) AS u(sender, client, login));
-    seen record;
+    want_names CONSTANT integer := k->>'senders';
+    want_networks CONSTANT integer := k->>'prefixes';
+    share CONSTANT integer := (want_names + want_networks - 1) / want_networks;
+    names bigint[];
+    networks bigint[];
+    -- of those what is seen again, or is new
+    names_now bigint[] := '{}';
+    networks_now bigint[] := '{}';
+    name bigint;
+    network bigint;
+    known bigint;
+    same bigint;
+    beside integer;
 BEGIN
-    UPDATE outbreak_sight o SET at = moment WHERE o.hash = a_hash AND (NOT o.network AND o.who >> 20 = ANY (ARRAY(SELECT n >> 20 FROM unnest(names) AS n))
-        OR o.network AND o.who = ANY (ARRAY(SELECT outbreak_network(c) FROM unnest(clients) AS c)));
-    seen := outbreak_seen(k, a_hash, begins);
-    INSERT INTO outbreak_sight (hash, network, who, at)
-        SELECT a_hash, false, n.who, moment FROM (SELECT m.who, row_number() OVER (PARTITION BY m.who & 1048575 ORDER BY m.who) AS place
-                FROM (SELECT DISTINCT ON (w >> 20) w AS who FROM unnest(names) AS w ORDER BY w >> 20, w) AS m
-                WHERE NOT EXISTS (SELECT FROM outbreak_sight o WHERE o.hash = a_hash AND NOT o.network AND o.who >> 20 = m.who >> 20)) AS n
-            WHERE n.who & 1048575 = 0 OR n.place + (SELECT count(*) FROM outbreak_sight o WHERE o.hash = a_hash AND NOT o.network AND o.who & 1048575 = n.who & 1048575 AND o.at > begins)
-                <= outbreak_share(k)
-            ORDER BY n.who LIMIT greatest(0, (k->>'senders')::bigint - seen.names) ON CONFLICT DO NOTHING;
-    INSERT INTO outbreak_sight (hash, network, who, at)
-        SELECT DISTINCT a_hash, true, outbreak_network(c), moment FROM unnest(clients) AS c
-            WHERE NOT EXISTS (SELECT FROM outbreak_sight o WHERE o.hash = a_hash AND o.network AND o.who = outbreak_network(c))
-            LIMIT greatest(0, (k->>'prefixes')::bigint - seen.networks) ON CONFLICT DO NOTHING;
-    seen := outbreak_seen(k, a_hash, begins);
-    RETURN seen.names >= (k->>'senders')::bigint AND seen.networks >= (k->>'prefixes')::bigint;
+    SELECT coalesce(array_agg(s.who) FILTER (WHERE NOT s.network), '{}'), coalesce(array_agg(s.who) FILTER (WHERE s.network), '{}') INTO names, networks
+        FROM outbreak_sight s WHERE s.hash = a_hash AND s.at > moment - (k->>'window')::interval;
+    FOR i IN 1 .. cardinality(senders) LOOP
+        network := outbreak_network(clients[i]);
+        name := outbreak_name(senders[i], network, logins[i]);
+        same := NULL;
+        beside := 0;
+        FOREACH known IN ARRAY names LOOP
+            IF known >> 20 = name >> 20 THEN
+                same := known;
+            ELSIF known & 1048575 = name & 1048575 THEN
+                beside := beside + 1;
+            END IF;
+        END LOOP;
+        IF same IS NOT NULL THEN
+            names_now := names_now || same;
+        ELSIF cardinality(names) < want_names AND (name & 1048575 = 0 OR beside < share) THEN
+            names := names || name;
+            names_now := names_now || name;
+        END IF;
+        IF network = ANY (networks) THEN
+            networks_now := networks_now || network;
+        ELSIF cardinality(networks) < want_networks THEN
+            networks := networks || network;
+            networks_now := networks_now || network;
+        END IF;
+        EXIT WHEN cardinality(names) >= want_names AND cardinality(networks) >= want_networks;
+    END LOOP;
+    INSERT INTO outbreak_sight AS s (hash, network, who, at)
+        SELECT DISTINCT a_hash, false, n, moment FROM unnest(names_now) AS n UNION ALL SELECT DISTINCT a_hash, true, n, moment FROM unnest(networks_now) AS n
+        ON CONFLICT ON CONSTRAINT outbreak_sight_pkey DO UPDATE SET at = EXCLUDED.at;
+    RETURN cardinality(names) >= want_names AND cardinality(networks) >= want_networks;
 END $f$;
 
--- They have one parameter more.
+-- They have one parameter more, or another.
+DROP FUNCTION IF EXISTS outbreak_name(text, text, text);
+DROP FUNCTION IF EXISTS outbreak_share(jsonb);
+DROP FUNCTION IF EXISTS outbreak_seen(jsonb, bytea, timestamptz);
 DROP FUNCTION IF EXISTS outbreak_sighted(jsonb, bytea, text[], text[]);
 DROP FUNCTION IF EXISTS outbreak_count(jsonb, bytea, integer, bigint, text[], text[]);
 
