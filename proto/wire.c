@@ -512,6 +512,14 @@ ProtobufCBinaryData wire_recipient_given(const Weir__SpoolRecipient *recipient)
     return is_same(named, recipient->address) ? wire_bytes(NULL, 0) : named;
 }
 
+ProtobufCBinaryData wire_recipient_sender(const Weir__SpoolEnvelope *envelope, const Weir__SpoolRecipient *recipient)
+{
+    for (size_t i = 0; i < envelope->n_senders && i < envelope->n_sender_firsts && i < envelope->n_sender_counts; i++)
+        if (recipient->index >= envelope->sender_firsts[i] && recipient->index - envelope->sender_firsts[i] < envelope->sender_counts[i])
+            return envelope->senders[i];
+    return envelope->sender;
+}
+
 void wire_recipient_name(Weir__SpoolRecipient *recipient, const char *original, const char *given)
 {
     recipient->original = wire_text(original);

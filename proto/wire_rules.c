@@ -570,6 +570,9 @@ static const struct wire_rule spool_envelope_rules[] = {
     TEXT(Weir__SpoolEnvelope, symbols, WIRE_SYMBOLS_MAX),
     TEXT(Weir__SpoolEnvelope, signature, WIRE_WORDS_MAX),
     TEXT(Weir__SpoolEnvelope, author, WIRE_ADDRESS_MAX),
+    TEXTS(Weir__SpoolEnvelope, senders, WIRE_SPOOL_SENDERS_MAX, WIRE_ADDRESS_MAX),
+    COUNT(Weir__SpoolEnvelope, sender_firsts, WIRE_SPOOL_SENDERS_MAX),
+    COUNT(Weir__SpoolEnvelope, sender_counts, WIRE_SPOOL_SENDERS_MAX),
     END,
 };
 TABLE(spool_envelope, spool_envelope, NULL);

@@ -37,6 +37,9 @@ char *next_hop_format(char out[NEXT_HOP_TEXT_MAX], const struct next_hop *hop);
 /* false: no such text. */
 bool next_hop_parse(struct next_hop *hop, const char *text);
 /* The words of a refusal that is to be kept for whoever sent it; text is cut when it has no room. */
+void next_hop_set_expansion(struct next_hop *hop, bool list);
+/* In place of a next hop: nothing is sent, only told, of an alias that stands for several addresses (owned: or a list, which has an owner). */
+bool next_hop_is_expansion(const struct next_hop *hop, bool *list);
 void next_hop_set_refusal(struct next_hop *hop, int code, const char *enhanced, const char *text);
 /* false: it is a host. out: a reply of ours. */
 bool next_hop_refusal(const struct next_hop *hop, struct smtp_reply *out);

@@ -6,7 +6,9 @@
 #include <string.h>
 #include "edge/delivery/delivery.h"
 
-#define REFUSAL "error:" /* as the route of mailertable that most of them come from */
+#define REFUSAL   "error:" /* as the route of mailertable that most of them come from */
+#define EXPANSION "expanded:"
+#define LIST      "list"
 
 bool next_hop_is_same(const struct next_hop *a, const struct next_hop *b)
 {
@@ -15,8 +17,9 @@ bool next_hop_is_same(const struct next_hop *a, const struct next_hop *b)
 
 char *next_hop_format(char out[NEXT_HOP_TEXT_MAX], const struct next_hop *hop)
 {
+    bool list;
     if (hop->port == 0)
-        snprintf(out, NEXT_HOP_TEXT_MAX, REFUSAL "%s", hop->host);
+        snprintf(out, NEXT_HOP_TEXT_MAX, "%s%s", next_hop_is_expansion(hop, &list) ? EXPANSION : REFUSAL, hop->host);
     else
         snprintf(out, NEXT_HOP_TEXT_MAX, hop->mx ? "%s:%u" : "[%s]:%u", hop->host, hop->port);
     return out;
@@ -26,6 +29,18 @@ void next_hop_set_refusal(struct next_hop *hop, int code, const char *enhanced, 
 {
     *hop = (struct next_hop){ .port = 0 };
     snprintf(hop->host, sizeof hop->host, "%d %s %s", code, enhanced, text);
+}
+
+void next_hop_set_expansion(struct next_hop *hop, bool list)
+{
+    *hop = (struct next_hop){ .port = 0 };
+    snprintf(hop->host, sizeof hop->host, "%s", list ? LIST : "");
+}
+
+bool next_hop_is_expansion(const struct next_hop *hop, bool *list)
+{
+    *list = strcmp(hop->host, LIST) == 0;
+    return hop->port == 0 && (*list || *hop->host == '\0');
 }
 
 bool next_hop_refusal(const struct next_hop *hop, struct smtp_reply *out)
@@ -47,6 +62,10 @@ static bool parse_refusal(struct next_hop *hop, const char *words)
 
 bool next_hop_parse(struct next_hop *hop, const char *text)
 {
+    if (strcmp(text, EXPANSION) == 0 || strcmp(text, EXPANSION LIST) == 0) {
+        next_hop_set_expansion(hop, text[sizeof EXPANSION - 1] != '\0');
+        return true;
+    }
     if (strncmp(text, REFUSAL, sizeof REFUSAL - 1) == 0 && parse_refusal(hop, text + sizeof REFUSAL - 1))
         return true;
     bool mx = text[0] != '[';

@@ -55,6 +55,7 @@ void entry_fini(struct entry *entry)
     free(entry->address);
     free(entry->given);
     free(entry->orcpt);
+    free(entry->owner);
     answer_free(entry->answer);
 }
 
@@ -454,6 +455,7 @@ static void entry_refuse_by_hop(struct entry *entry, const struct leg *leg, cons
 struct expansion {
     struct transaction *tx;
     const struct smtp_command *rcpt;
+    const char *owner;           /* "": none */
     unsigned first, count;       /* entries */
     unsigned refusals;           /* of them, by the policy */
     size_t packed;               /* bytes of their list */
@@ -490,6 +492,12 @@ static unsigned notify_of_several(unsigned notify)
     return notify != 0 && kept == 0 ? SMTP_NOTIFY_NEVER : kept;
 }
 
+static void entry_own(struct entry *entry, const char *owner)
+{
+    free(entry->owner);
+    entry->owner = *owner != '\0' ? xstrdup(owner) : NULL;
+}
+
 static void add_expanded(void *arg, const struct relay_answer *decided)
 {
     struct expansion *expansion = arg;
@@ -506,6 +514,8 @@ static void add_expanded(void *arg, const struct relay_answer *decided)
     }
     entry_name(tx, entry, target, expansion->rcpt);
     entry->notify = notify_of_several(expansion->rcpt->notify);
+    entry->expands = (expansion->rcpt->notify & SMTP_NOTIFY_SUCCESS) != 0;
+    entry_own(entry, expansion->owner);
     entry_count_packed(tx, entry, target, expansion->rcpt);
     if (target->result == RELAY_DISCARD) {
         entry->discard = true;
@@ -644,13 +654,18 @@ static void list_answered(struct transaction *tx, unsigned at, const struct smtp
     }
 }
 
+static const char *owner_for(const struct transaction *tx, const struct relay_answer *relay)
+{
+    return *tx->sender == '\0' ? "" : relay->owner; /* what comes from nobody must not come back to anybody (RFC 5321 6.1) */
+}
+
 /* The last entry is the RCPT command's. It is refused where the policy refuses them all. */
 static void expand(struct transaction *tx, const struct relay_answer *several, const struct smtp_command *rcpt)
 {
     struct session *session = tx->session;
     const struct policy *policy = session->server->policy;
     bool mx_delivery = session->config->edge.mx_delivery;
-    struct expansion expansion = { .tx = tx, .rcpt = rcpt, .first = tx->count - 1 };
+    struct expansion expansion = { .tx = tx, .rcpt = rcpt, .owner = owner_for(tx, several), .first = tx->count - 1 };
     relay_expand(several, policy, mx_delivery, &rcpt->address, look_for_refused, &expansion);
     if (expansion.refusals == expansion.count) {
         const struct relay_answer *refused = &expansion.refused;
@@ -679,11 +694,6 @@ static const char *owner_now(const struct transaction *tx)
     return tx->owner != NULL ? tx->owner : "";
 }
 
-static const char *owner_for(const struct transaction *tx, const struct relay_answer *relay)
-{
-    return *tx->sender == '\0' ? "" : relay->owner; /* what comes from nobody must not come back to anybody (RFC 5321 6.1) */
-}
-
 enum obstacle { OBSTACLE_NONE, OBSTACLE_POLICY, OBSTACLE_LISTED, OBSTACLE_FULL, OBSTACLE_OWNER };
 
 /* Why we refuse the recipient ourselves. It is none of the transaction's yet. */
@@ -698,7 +708,7 @@ static enum obstacle obstacle_to(const struct transaction *tx, const struct rela
         return OBSTACLE_LISTED;
     if (valid >= tx->allowance.max_recipients)
         return OBSTACLE_FULL;
-    /* A message has one sender for all its recipients. Where clients may have no queue the sender himself stays it: see take_owner(). */
+    /* A transaction has one sender for all its recipients, and next hops are asked in one. Only the spool sends each list's copies as from its owner: see take_owner(). */
     return session->limits->profile == PROFILE_RELAY && valid > 0 && strcmp(owner_now(tx), owner_for(tx, relay)) != 0 ? OBSTACLE_OWNER : OBSTACLE_NONE;
 }
 
@@ -709,7 +719,7 @@ bool transaction_may_take(const struct transaction *tx, const struct smtp_comman
     return obstacle_to(tx, &relay, rcpt) == OBSTACLE_NONE;
 }
 
-/* The recipient is the last entry. With others that have another owner, or none, none is the sender of them all: from then on it is the client's own. */
+/* The recipient is the last entry. With others that have another owner, or none, none is the sender of them all: from then on it is the client's own, and the spool is told of theirs. */
 static void take_owner(struct transaction *tx, const char *owner)
 {
     if (tx->unowned || strcmp(owner_now(tx), owner) == 0)
@@ -770,6 +780,7 @@ static void entry_accept(struct transaction *tx, struct entry *entry, const stru
     if (session_origin(tx->session) == WEIR__ORIGIN__ORIGIN_INSIDE)
         metric_add(tx->session->port->unregistered[0], 1);
     take_owner(tx, owner_for(tx, relay));
+    entry_own(entry, owner_for(tx, relay));
     if (relay->result == RELAY_SEVERAL) {
         expand(tx, relay, rcpt);
     } else if (relay->result == RELAY_DISCARD) {

@@ -13,11 +13,13 @@
 #include "edge/scan/stamp.h"
 #include "edge/session/transaction.h"
 
+#define EXPANSION_EXTRA 64 /* of a list that is told of, besides its name: destination, numbers, what a lease adds */
+
 Weir__SpoolRecipients *transaction_recipients(const struct transaction *tx)
 {
     Weir__SpoolRecipients *list = xmalloc(sizeof *list);
     weir__spool_recipients__init(list);
-    list->recipients = xcalloc(tx->replied, sizeof *list->recipients);
+    list->recipients = xcalloc(2 * (size_t)tx->replied, sizeof *list->recipients); /* and lists that are told of */
     for (unsigned i = 0; i < tx->replied; i++) {
         const struct entry *entry = &tx->entries[i];
         char destination[NEXT_HOP_TEXT_MAX];
@@ -35,6 +37,63 @@ Weir__SpoolRecipients *transaction_recipients(const struct transaction *tx)
         list->recipients[list->n_recipients++] = recipient;
     }
     return list;
+}
+
+/* Sender of `count` recipients from that index on, where it is not the message's. One place too few for it: they have the message's. */
+static void add_sender(Weir__SpoolEnvelope *envelope, const char *address, unsigned index)
+{
+    size_t last = envelope->n_senders;
+    if (wire_equal(&envelope->sender, address))
+        return;
+    if (last > 0 && wire_equal(&envelope->senders[last - 1], address) && envelope->sender_firsts[last - 1] + envelope->sender_counts[last - 1] == index) {
+        envelope->sender_counts[last - 1]++;
+    } else if (last < WIRE_SPOOL_SENDERS_MAX) {
+        envelope->senders[last] = wire_text(address);
+        envelope->sender_firsts[last] = index;
+        envelope->sender_counts[last] = 1;
+        envelope->n_senders = envelope->n_sender_firsts = envelope->n_sender_counts = last + 1;
+    }
+}
+
+/* Of aliases for several addresses, of which somebody asked to hear that they were reached (RFC 3461 5.2.7.2, 5.2.7.3): the spool reports it, as one recipient more. What is on them does
+ * not say so itself. */
+static void add_expansions(const struct transaction *tx, Weir__SpoolRecipients *list, Weir__SpoolEnvelope *envelope)
+{
+    const char *before = NULL;
+    unsigned index = tx->rcpts;
+    size_t room = WIRE_LIST_MAX - tx->packed;
+    for (unsigned i = 0; i < tx->replied; i++) {
+        const struct entry *entry = &tx->entries[i];
+        if (!entry->expands || entry->leg == NULL || entry->leg->hop.port == 0 || entry->quarantine != WEIR__QUARANTINE__QUARANTINE_NOT || (before != NULL && strcmp(before, entry->given) == 0))
+            continue;
+        before = entry->given;
+        size_t size = EXPANSION_EXTRA + strlen(entry->given) + (entry->orcpt != NULL ? strlen(entry->orcpt) : 0);
+        if (*tx->sender == '\0' || size > room)
+            continue;
+        room -= size;
+        struct next_hop hop;
+        char destination[NEXT_HOP_TEXT_MAX];
+        next_hop_set_expansion(&hop, entry->owner != NULL);
+        next_hop_format(destination, &hop);
+        Weir__SpoolRecipient *recipient = xmalloc(sizeof *recipient);
+        weir__spool_recipient__init(recipient);
+        recipient->index = index++;
+        recipient->address = wire_text(entry->given);
+        wire_recipient_name(recipient, entry->orcpt, NULL);
+        recipient->notify = SMTP_NOTIFY_SUCCESS;
+        recipient->destination = wire_text(xstrdup(destination));
+        list->recipients[list->n_recipients++] = recipient;
+        add_sender(envelope, tx->sender, recipient->index);
+    }
+}
+
+static void add_senders(const struct transaction *tx, Weir__SpoolEnvelope *envelope)
+{
+    for (unsigned i = 0; i < tx->replied; i++) {
+        const struct entry *entry = &tx->entries[i];
+        if (entry->leg != NULL)
+            add_sender(envelope, entry->owner != NULL ? entry->owner : tx->sender, entry->index);
+    }
 }
 
 /* The oldest and the newest policy that routed one of them. */
@@ -242,6 +301,11 @@ void transaction_spool(struct transaction *tx)
     metric_add(server->stopped[1], tx->stopped != NULL);
 
     Weir__SpoolRecipients *recipients = transaction_recipients(tx);
+    ProtobufCBinaryData senders[WIRE_SPOOL_SENDERS_MAX];
+    uint32_t firsts[WIRE_SPOOL_SENDERS_MAX], counts[WIRE_SPOOL_SENDERS_MAX];
+    envelope.senders = senders, envelope.sender_firsts = firsts, envelope.sender_counts = counts;
+    add_senders(tx, &envelope);
+    add_expansions(tx, recipients, &envelope);
     char *prefix = transaction_dress(tx, false, &prefix_len, &skip);
     struct spool_store_options options = {
         .base = server->base,

@@ -148,7 +148,7 @@ const char *transaction_envid(const struct transaction *tx)
 
 unsigned transaction_notify(const struct transaction *tx, const struct entry *entry)
 {
-    return tx->owner != NULL ? 0 : entry->notify;
+    return tx->owner != NULL || entry->owner != NULL ? 0 : entry->notify;
 }
 
 struct report transaction_report(const struct transaction *tx)

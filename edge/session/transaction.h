@@ -46,6 +46,8 @@ struct entry { /* a recipient; or, while replies are owed, something else that h
     size_t packed;         /* its part of the transaction's */
     unsigned notify;       /* SMTP_NOTIFY_*, 0: not said; of a list without SUCCESS */
     char *orcpt;           /* decoded; NULL: none */
+    char *owner;           /* of the list that it is on; NULL: none */
+    bool expands;          /* it is on a list, whose expansion is to be told of (RFC 3461: NOTIFY=SUCCESS) */
 };
 
 struct transaction {

@@ -89,9 +89,11 @@ bool dsn_is_due(unsigned notify, enum dsn_action action)
         [DSN_FAILED] = SMTP_NOTIFY_FAILURE,
         [DSN_DELAYED] = SMTP_NOTIFY_DELAY,
         [DSN_RELAYED] = SMTP_NOTIFY_SUCCESS,
+        [DSN_EXPANDED] = SMTP_NOTIFY_SUCCESS,
+        [DSN_DELIVERED] = SMTP_NOTIFY_SUCCESS,
     };
     if (notify == 0) /* RFC 3461 4.1: failures, and delays as the host sees fit */
-        return action != DSN_RELAYED;
+        return action < DSN_RELAYED;
     return (notify & asked[action]) != 0;
 }
 
@@ -112,7 +114,7 @@ size_t dsn_header_length(const char *bytes, size_t len, size_t max)
 
 static enum dsn_action worst(const struct dsn *dsn)
 {
-    enum dsn_action action = DSN_RELAYED;
+    enum dsn_action action = DSN_DELIVERED;
     for (size_t i = 0; i < dsn->count; i++)
         if (dsn->recipients[i].action < action)
             action = dsn->recipients[i].action;
@@ -134,6 +136,8 @@ static void put_header(struct out *out, const struct dsn *dsn, const char *bound
         [DSN_FAILED] = "Undelivered Mail Returned to Sender",
         [DSN_DELAYED] = "Delayed Mail (still being retried)",
         [DSN_RELAYED] = "Mail Relayed (delivery report)",
+        [DSN_EXPANDED] = "Mail Passed on to an Alias (delivery report)",
+        [DSN_DELIVERED] = "Mail Delivered to a List (delivery report)",
     };
     put(out, "Date: %s\r\nFrom: Mail Delivery System <MAILER-DAEMON@%s>\r\nTo: <%s>\r\nSubject: %s\r\n", dsn->date, dsn->hostname,
         dsn->sender, subjects[worst(dsn)]);
@@ -160,9 +164,13 @@ static void put_notification(struct out *out, const struct dsn *dsn)
                         "THIS IS A WARNING ONLY. YOU DO NOT NEED TO SEND IT AGAIN.\r\n",
         [DSN_RELAYED] = "Your message was given to a mail system that does not tell\r\n"
                         "what becomes of it, so this is the last report about it.\r\n",
+        [DSN_EXPANDED] = "Your message goes to all whom the address stands for, which\r\n"
+                         "are several; what becomes of each is not reported.\r\n",
+        [DSN_DELIVERED] = "Your message goes to the members of the mailing list. What\r\n"
+                          "becomes of each is told to the owner of the list.\r\n",
     };
     static const char *const actions[DSN_ACTIONS] = {
-        [DSN_FAILED] = "not delivered", [DSN_DELAYED] = "not delivered yet", [DSN_RELAYED] = "relayed"
+        [DSN_FAILED] = "not delivered", [DSN_DELAYED] = "not delivered yet", [DSN_RELAYED] = "relayed", [DSN_EXPANDED] = "expanded", [DSN_DELIVERED] = "delivered"
     };
     put(out, "This is the mail system at host %s.\r\n\r\n%s", dsn->hostname, openings[worst(dsn)]);
     if (*dsn->contact != '\0') {
@@ -186,7 +194,8 @@ static void put_notification(struct out *out, const struct dsn *dsn)
 
 static void put_status(struct out *out, const struct dsn *dsn)
 {
-    static const char *const actions[DSN_ACTIONS] = { [DSN_FAILED] = "failed", [DSN_DELAYED] = "delayed", [DSN_RELAYED] = "relayed" };
+    static const char *const actions[DSN_ACTIONS] = { [DSN_FAILED] = "failed", [DSN_DELAYED] = "delayed", [DSN_RELAYED] = "relayed",
+                                                         [DSN_EXPANDED] = "expanded", [DSN_DELIVERED] = "delivered" };
     put(out, "Reporting-MTA: dns; %s\r\n", dsn->hostname);
     if (*dsn->envid != '\0') /* as it was before MAIL's encoding: RFC 3461 6.3 */
         put(out, "Original-Envelope-Id: %s\r\n", dsn->envid);

@@ -10,7 +10,7 @@
 
 #define DSN_RECIPIENTS_MAX 500u /* told of in one report: whatever hosts said, with 1 MiB of the message it fits a payload */
 
-enum dsn_action { DSN_FAILED, DSN_DELAYED, DSN_RELAYED, DSN_ACTIONS };
+enum dsn_action { DSN_FAILED, DSN_DELAYED, DSN_RELAYED, DSN_EXPANDED, DSN_DELIVERED, DSN_ACTIONS }; /* the worst first */
 
 struct dsn_recipient {
     enum dsn_action action;

@@ -39,6 +39,7 @@ struct job_result {
     uint64_t dsn_epoch;     /* of the policy that routed it */
     bool dsn_8bit, dsn_smtputf8, dsn_scanned;
     bool delay_warned;
+    bool others;                       /* recipients with another sender, who are not tried yet */
     bool untold;                       /* the sender cannot be reached for now */
     bool surplus;                      /* more have failed than one DSN can tell of, or the next hop took a part of them: the rest come soon */
 };
@@ -50,6 +51,7 @@ struct job {
     Weir__SpoolRecipients *recipients; /* own */
     char id[QUEUE_ID_LEN + 1];
     char destination[WIRE_WORDS_MAX + 1];
+    char *sender;                      /* of those whom this lease is for: the others are released, as a transaction has one */
     struct lease_time time;
     enum job_state state;
     struct node_question *question;    /* the result; or what recipients' own lists say */

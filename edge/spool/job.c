@@ -38,6 +38,26 @@ static void on_again(evutil_socket_t fd, short what, void *arg)
         job_report(job);
 }
 
+/* A transaction has one sender: of recipients who have several, those that were tried the least are first, and the others come with leases of their own. */
+static void choose_sender(struct job *job)
+{
+    const Weir__SpoolEnvelope *envelope = job->lease->envelope;
+    Weir__SpoolRecipient *const *recipients = job->recipients->recipients;
+    size_t count = job->recipients->n_recipients, first = 0;
+    for (size_t i = 1; i < count; i++)
+        if (recipients[i]->attempts < recipients[first]->attempts)
+            first = i;
+    ProtobufCBinaryData sender = count > 0 ? wire_recipient_sender(envelope, recipients[first]) : envelope->sender;
+    job->sender = xstrndup((const char *)sender.data, sender.len);
+    for (size_t i = 0; i < count; i++) {
+        ProtobufCBinaryData other = wire_recipient_sender(envelope, recipients[i]);
+        if (wire_equal(&other, job->sender))
+            continue;
+        job->result.others |= recipients[i]->attempts <= recipients[first]->attempts;
+        job_settle_recipient(job, i, WEIR__SPOOL_DISPOSITION__SPOOL_RELEASED, "released", 0, "", "another sender");
+    }
+}
+
 void job_begin(struct spool_runner *runner, Weir__SpoolLease *lease, Weir__SpoolRecipients *recipients, const struct lease_time *time, bool spare)
 {
     const Weir__SpoolEnvelope *envelope = lease->envelope;
@@ -64,9 +84,10 @@ void job_begin(struct spool_runner *runner, Weir__SpoolLease *lease, Weir__Spool
     metric_set(runner->metrics.jobs, runner->count);
     metric_set(runner->metrics.spare_jobs, runner->spares);
 
+    choose_sender(job);
     char sender[4 * WIRE_ADDRESS_MAX];
     log_write_as("qmgr", LOG_INFO, "%s: from=<%s>, size=%llu, nrcpt=%zu (queue active)", job->id,
-                 log_bracketed(sender, sizeof sender, (const char *)envelope->sender.data, envelope->sender.len),
+                 log_bracketed(sender, sizeof sender, job->sender, strlen(job->sender)),
                  (unsigned long long)envelope->size, recipients->n_recipients);
     if (lease->maybe_duplicate) {
         metric_add(runner->metrics.maybe_duplicates, 1);
@@ -94,6 +115,7 @@ void job_free(struct job *job)
     for (size_t i = 0; i < job->recipients->n_recipients; i++)
         free(job->outcomes[i].text);
     free(job->outcomes);
+    free(job->sender);
     free(job->given);
     readers_fini(&job->readers);
     free(job->result.outcomes);
@@ -201,6 +223,8 @@ static bool is_routed_elsewhere(struct job *job)
     job->policy_epoch = epoch;
     for (size_t i = 0; i < job->recipients->n_recipients; i++) {
         struct spool_route route;
+        if (job->outcomes[i].text != NULL)
+            continue;
         look_up_route(job, i, &route);
         settle_route(job, i, &route, &room);
         elsewhere |= job->outcomes[i].text != NULL;
@@ -209,6 +233,21 @@ static bool is_routed_elsewhere(struct job *job)
     if (!here)
         settle_errors(job);
     return elsewhere || !here;
+}
+
+/* ---- lists ---- */
+
+/* An alias for several addresses, or a list, whose sender asked to hear that it was reached: that is all there is to do. */
+static bool settle_expansion(struct job *job)
+{
+    struct next_hop hop;
+    bool list;
+    if (!next_hop_parse(&hop, job->destination) || !next_hop_is_expansion(&hop, &list))
+        return false;
+    job_settle_rest(job, WEIR__SPOOL_DISPOSITION__SPOOL_DELIVERED, list ? "list" : "expanded", 250, "2.0.0",
+                    list ? "Delivered to the mailing list, whose owner hears of its members" : "Goes to the members of this alias, who are not reported of one by one");
+    job_report(job);
+    return true;
 }
 
 /* ---- the body ---- */
@@ -229,6 +268,8 @@ static void have_body(struct job *job)
         job_report(job);
         return;
     }
+    if (settle_expansion(job))
+        return;
     if (is_routed_elsewhere(job)) {
         job_release(job, "others of this message are routed elsewhere now");
         return;
@@ -428,7 +469,8 @@ static void deliver_unless_held(struct job *job)
 void job_deliver(struct job *job)
 {
     const Weir__SpoolEnvelope *envelope = job->lease->envelope;
-    char sender[WIRE_ADDRESS_MAX + 1], envid[WIRE_ADDRESS_MAX + 1];
+    bool own = wire_equal(&envelope->sender, job->sender); /* what a client asked for is not for the owner of a list (RFC 3461 5.2.7.3) */
+    char envid[WIRE_ADDRESS_MAX + 1] = "";
     struct next_hop hop;
     if (job->policy_epoch != 0)
         settle_errors(job);
@@ -446,12 +488,12 @@ void job_deliver(struct job *job)
     }
     struct delivery_envelope to_hop = {
         .class = DELIVERY_SPOOL,
-        .sender = wire_string(sender, sizeof sender, &envelope->sender),
+        .sender = job->sender,
         .size = message_size(job->message),
         .eightbit = envelope->eightbit,
         .smtputf8 = envelope->smtputf8,
-        .ret = envelope->ret == 1 ? 'F' : envelope->ret == 2 ? 'H' : 0,
-        .envid = wire_string(envid, sizeof envid, &envelope->envid),
+        .ret = !own ? 0 : envelope->ret == 1 ? 'F' : envelope->ret == 2 ? 'H' : 0,
+        .envid = own ? wire_string(envid, sizeof envid, &envelope->envid) : envid,
         .egress = job->runner->options.egress(job->runner->options.arg, envelope),
         .source = fair_source((const char *)envelope->client.data, envelope->client.len),
     };

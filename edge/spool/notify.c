@@ -28,7 +28,7 @@ static bool is_due(const struct job *job, size_t index, enum dsn_action *action)
     case WEIR__SPOOL_DISPOSITION__SPOOL_DELIVERED:
         if (job->takes_dsn)
             return false;
-        *action = DSN_RELAYED;
+        *action = strcmp(outcome->reason, "expanded") == 0 ? DSN_EXPANDED : strcmp(outcome->reason, "list") == 0 ? DSN_DELIVERED : DSN_RELAYED;
         break;
     default:
         return false;
@@ -118,7 +118,7 @@ static void gather(const struct job *job, struct dsn *dsn, struct dsn_recipient 
 
 static bool nobody_is_told(const struct job *job)
 {
-    return job->lease->envelope->sender.len == 0 || job->lease->envelope->dsn;
+    return *job->sender == '\0' || job->lease->envelope->dsn;
 }
 
 static bool somebody_is_due(const struct job *job)
@@ -151,7 +151,7 @@ static bool loses_a_report(const struct job *job)
 {
     enum dsn_action action;
     for (size_t i = 0; i < job->recipients->n_recipients; i++)
-        if (is_due(job, i, &action) && action == DSN_RELAYED)
+        if (is_due(job, i, &action) && action >= DSN_RELAYED)
             return true;
     return false;
 }
@@ -159,11 +159,9 @@ static bool loses_a_report(const struct job *job)
 static void find_readers(struct job *job)
 {
     const struct spool_runner_options *options = &job->runner->options;
-    char sender[WIRE_ADDRESS_MAX + 1];
     if (!somebody_is_due(job))
         return;
-    wire_string(sender, sizeof sender, &job->lease->envelope->sender);
-    enum readers_found found = options->readers(options->arg, sender, &job->readers);
+    enum readers_found found = options->readers(options->arg, job->sender, &job->readers);
     job->result.dsn_epoch = options->policy_epoch(options->arg);
     if (found == READERS_LATER && job->lease->fail_untold && job->result.dsn_epoch > 0)
         found = READERS_NOWHERE;
@@ -172,7 +170,7 @@ static void find_readers(struct job *job)
         defer_untold(job);
     if (found == READERS_FOUND || (found == READERS_LATER && !loses_a_report(job)))
         return;
-    log_write(LOG_WARNING, "%s: its sender <%s> cannot be told: no route", job->id, sender);
+    log_write(LOG_WARNING, "%s: its sender <%s> cannot be told: no route", job->id, job->sender);
     metric_add(job->runner->metrics.dsn_dropped, 1);
 }
 
@@ -194,8 +192,6 @@ void job_defer_untold(struct job *job)
 
 void job_notify(struct job *job)
 {
-    const Weir__SpoolEnvelope *envelope = job->lease->envelope;
-    char sender[WIRE_ADDRESS_MAX + 1];
     bool failed = false;
     for (size_t i = 0; i < job->recipients->n_recipients; i++) {
         failed |= job->outcomes[i].disposition == WEIR__SPOOL_DISPOSITION__SPOOL_FAILED;
@@ -205,7 +201,7 @@ void job_notify(struct job *job)
     if (job->readers.count == 0)
         return;
     size_t most = job->recipients->n_recipients < DSN_RECIPIENTS_MAX ? job->recipients->n_recipients : DSN_RECIPIENTS_MAX;
-    struct dsn dsn = { .sender = wire_string(sender, sizeof sender, &envelope->sender) };
+    struct dsn dsn = { .sender = job->sender };
     struct dsn_recipient *recipients = xcalloc(most, sizeof *recipients);
     char(*texts)[2][WIRE_ADDRESS_MAX + 1] = xcalloc(most, sizeof *texts);
     gather(job, &dsn, recipients, texts);

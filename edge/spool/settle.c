@@ -209,7 +209,7 @@ static void send_result(struct job *job)
     body.reached = !job->destination_down && *job->next_hop != '\0';
     body.delay_warned = result->delay_warned;
     body.policy_epoch = job->policy_epoch;
-    body.retry_ms = result->surplus ? SURPLUS_MS : 0;
+    body.retry_ms = result->surplus || result->others ? SURPLUS_MS : 0;
     if (result->dsn_text != NULL) {
         fill_dsn(&dsn, job);
         body.dsn = &dsn;

@@ -205,8 +205,19 @@ def test_a_report_waits_for_its_readers_and_reaches_them_all(make_cluster, hop):
     folder = cluster.dir / "policy"
     table = (folder / "mailertable").read_text()
     (folder / "mailertable").write_text("away.example.net\terror:4.3.0:450 not now\n" + table)
-    (folder / "aliases").write_text("owner-team: chair@example.edu, secretary@example.edu\n")
+    (folder / "aliases").write_text("owner-team: chair@example.edu, secretary@example.edu\nteam: t1@example.edu, t2@example.edu\ncrew: c1@example.edu, c2@example.edu\n")
     cluster.apply_policy()
+    with Smtp(cluster.relay()) as client:  # each list's copies have its owner as sender; that they were reached is told, not who is on them
+        assert client.command("MAIL FROM:<asks@example.org>").code == 250
+        for words in ("<team@example.edu> NOTIFY=SUCCESS", "<crew@example.edu> NOTIFY=SUCCESS", "<other@example.edu>"):
+            assert client.command(f"RCPT TO:{words}").code == 250
+        assert client.data(message(token="lists")).code == 250
+    reports = wait_until(lambda: len(hop.reports("asks@example.org")) == 2 and hop.reports("asks@example.org"), 60, "both reports")
+    assert sorted((fields["Final-Recipient"], fields["Action"]) for _, _, (fields,), _ in map(read_report, reports)) == [
+        ("rfc822; crew@example.edu", "expanded"), ("rfc822; team@example.edu", "delivered")]
+    wait_until(lambda: sum(len(rcpts) for _, rcpts, body in hop.taken if b"lists" in body and b"MIME-encapsulated" not in body) == 5, 60, "all copies")
+    assert {rcpt.split("<")[1].split("@")[0]: mail.split("<")[1].split(">")[0] for mail, rcpts, body in hop.taken if b"MIME-encapsulated" not in body for rcpt in rcpts} == {
+        "t1": "owner-team@example.edu", "t2": "owner-team@example.edu", "c1": "asks@example.org", "c2": "asks@example.org", "other": "asks@example.org"}
     hop.refuse["gone@example.edu"] = "550 5.1.1 no such user"
     several = cluster.send(message(), sender="owner-team@example.edu", recipients=["gone@example.edu"]).queue_id
     waits = cluster.send(message(), sender="boss@away.example.net", recipients=["gone@example.edu"]).queue_id

@@ -549,6 +549,9 @@ struct spool_store *spool_store_new(const struct spool_store_options *options, s
         char notify[SMTP_NOTIFY_TEXT_MAX];
         if (recipient->notify != 0 && len < sizeof doubles.stored_as)
             len += (size_t)snprintf(doubles.stored_as + len, sizeof doubles.stored_as - len, " notify=%s", smtp_notify_format(notify, recipient->notify));
+        ProtobufCBinaryData sender = wire_recipient_sender(options->envelope, recipient);
+        if ((sender.len != options->envelope->sender.len || memcmp(sender.data, options->envelope->sender.data, sender.len) != 0) && len < sizeof doubles.stored_as)
+            len += (size_t)snprintf(doubles.stored_as + len, sizeof doubles.stored_as - len, " as %.*s", (int)sender.len, (const char *)sender.data);
     }
     return store;
 }

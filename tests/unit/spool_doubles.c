@@ -199,6 +199,7 @@ struct delivery *delivery_new(struct delivery_pool *pool, const struct next_hop 
     doubles.deliveries++;
     doubles.delivery = xcalloc(1, sizeof *doubles.delivery);
     *doubles.delivery = (struct delivery){ .handlers = handlers, .arg = arg };
+    snprintf(doubles.delivery->sender, sizeof doubles.delivery->sender, "%s", envelope->sender);
     return doubles.delivery;
 }
 void delivery_rcpt(struct delivery *delivery, const struct delivery_recipient *recipient)
@@ -310,7 +311,7 @@ static void route(void *arg, const char *address, struct spool_route *out)
 static enum readers_found find_readers(void *arg, const char *address, struct readers *readers)
 {
     (void)arg;
-    ck_assert_str_eq(address, "sender@example.org");
+    ck_assert_msg(strcmp(address, "sender@example.org") == 0 || strcmp(address, "owner-list@example.edu") == 0, "%s", address);
     for (unsigned i = 0; i < running.readers; i++)
         readers_add(readers, i == 0 ? address : "secretary@example.org", i == 0 ? "[next.example.edu]:25" : "[other.example.edu]:25");
     return running.readers > 0 ? READERS_FOUND : running.found;
@@ -401,8 +402,13 @@ static void grant_to(struct node_question *claim, const struct grant *wanted)
     recipients[0].quarantine = wanted->released == WEIR__RELEASED__RELEASED_NOT ? WEIR__QUARANTINE__QUARANTINE_NOT
                                : wanted->quarantine != 0                        ? wanted->quarantine
                                                                                 : WEIR__QUARANTINE__QUARANTINE_SPAM;
+    recipients[0].attempts = wanted->tried;
     packed.recipients = list;
     packed.n_recipients = count;
+    ProtobufCBinaryData owner = wire_text(wanted->owner);
+    uint32_t first = 4, one = 1;
+    envelope.senders = &owner, envelope.sender_firsts = &first, envelope.sender_counts = &one;
+    envelope.n_senders = envelope.n_sender_firsts = envelope.n_sender_counts = wanted->owner != NULL;
     envelope.id = wire_text(ID);
     envelope.sender = wire_text(wanted->sender != NULL ? wanted->sender : "sender@example.org");
     envelope.listener = wire_text("handoff");

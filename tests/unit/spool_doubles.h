@@ -28,7 +28,7 @@ struct delivery {
     unsigned asked;
     bool sent;
     uint64_t deadline;
-    char prefix[1024];
+    char prefix[1024], sender[64];
 };
 
 struct scan {
@@ -123,6 +123,8 @@ struct grant {
     Weir__Quarantine quarantine; /* for this; 0: spam */
     uint64_t token; /* 0: 7 */
     const char *original, *given;
+    const char *owner; /* the second one's copy goes out as from him; NULL: as the first one's */
+    unsigned tried;    /* deliveries to the first one */
     uint64_t routed, stored_newest, routed_again, routed_newest; /* policies that said where it goes */
 };
 

@@ -947,10 +947,10 @@ static const struct {
       "A u@example.edu spooled 250 for list@local.edu\nA o@other.edu spooled 250 for list@local.edu\nA h@hole.edu discarded:route 250 for list@local.edu" },
     { "S49 success of a list's members is nobody's business outside", false,
       "O outside\n" READY "C MAIL FROM:<a@b.test> RET=FULL ENVID=x\nS 250\nC RCPT TO:<crew@local.edu> NOTIFY=SUCCESS,FAILURE\nR 250 - ok\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\nV clean\n"
-      "K scanned of owner-crew@local.edu " CREW("", "") "\nQ stored\nS 250 2.0.0\n" CREW_SPOOLED },
+      "K scanned of owner-crew@local.edu " CREW("", "") " crew@local.edu>expanded:list notify=SUCCESS as a@b.test\nQ stored\nS 250 2.0.0\n" CREW_SPOOLED },
     { "S49 nor is it of one without an owner", false,
       "O outside\n" READY "C MAIL FROM:<a@b.test> RET=FULL ENVID=x\nS 250\nC RCPT TO:<list@local.edu> NOTIFY=SUCCESS,FAILURE\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\nV clean\n"
-      "K scanned envid=x ret=1 list@local.edu>u@example.edu>[sink.example.edu]:2525 notify=FAILURE list@local.edu>o@other.edu>[other.example.edu]:2525 notify=FAILURE\n"
+      "K scanned envid=x ret=1 list@local.edu>u@example.edu>[sink.example.edu]:2525 notify=FAILURE list@local.edu>o@other.edu>[other.example.edu]:2525 notify=FAILURE list@local.edu>expanded: notify=SUCCESS\n"
       "Q stored\nS 250 2.0.0\nA u@example.edu spooled 250 for list@local.edu\nA o@other.edu spooled 250 for list@local.edu\nA h@hole.edu discarded:route 250 for list@local.edu" },
     { "S49 who wants to hear of success alone hears nothing", false,
       "O profile=handoff\n" READY "C MAIL FROM:<>\nS 250\nC RCPT TO:<crew@local.edu> NOTIFY=SUCCESS\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\nV clean\n"
@@ -999,12 +999,12 @@ static const struct {
     { "who is named twice gets one copy, for the quarantine, too", false,
       "O virus_action=quarantine\n" READY "C MAIL FROM:<>\nS 250\nC RCPT TO:<u@example.edu>\nR 250 - ok\nS 250\nC RCPT TO:<u@example.edu>\nS 250\nC DATA\nS 354\n" MAIL "V bad\n"
       KEPT_AS("virus") "Q stored\nS 250 2.0.0 Ok: queued as\nA u@example.edu quarantined:virus 250" },
-    { "S49 where clients cannot come again a list with an owner comes with others, and the sender is the client's", false,
+    { "S49 where clients cannot come again a list with an owner comes with others, and its owner is the sender of its copies alone", false,
       "O profile=handoff\n" READY "C MAIL FROM:<a@b.test> ENVID=x\nS 250\nC RCPT TO:<crew@local.edu>\nS 250 2.1.5\nC RCPT TO:<o@other.edu> NOTIFY=SUCCESS\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\nV clean\n"
-      "K scanned envid=x " CREW("", "") " o@other.edu>[other.example.edu]:2525 notify=SUCCESS\nQ stored\nS 250 2.0.0\n" CREW_SPOOLED "\nA o@other.edu spooled 250" },
+      "K scanned envid=x " CREW(" as owner-crew@local.edu", " as owner-crew@local.edu") " o@other.edu>[other.example.edu]:2525 notify=SUCCESS\nQ stored\nS 250 2.0.0\n" CREW_SPOOLED "\nA o@other.edu spooled 250" },
     { "S49 whichever is named first, and with another such list", false,
       "O profile=handoff\n" READY "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<o@other.edu>\nS 250 2.1.5\nC RCPT TO:<club@local.edu>\nS 250 2.1.5\nC RCPT TO:<crew@local.edu>\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\nV clean\n"
-      "K scanned o@other.edu>[other.example.edu]:2525 club@local.edu>w@example.edu>[sink.example.edu]:2525 club@local.edu>y@example.edu>[sink.example.edu]:2525 " CREW("", "") "\nQ stored\nS 250 2.0.0\n"
+      "K scanned o@other.edu>[other.example.edu]:2525 club@local.edu>w@example.edu>[sink.example.edu]:2525 as owner-club@local.edu club@local.edu>y@example.edu>[sink.example.edu]:2525 as owner-club@local.edu " CREW(" as owner-crew@local.edu", " as owner-crew@local.edu") "\nQ stored\nS 250 2.0.0\n"
       "A o@other.edu spooled 250\nA w@example.edu spooled 250 for club@local.edu\nA y@example.edu spooled 250 for club@local.edu\n" CREW_SPOOLED },
     { "S49 two lists of one owner keep it", false,
       "O profile=handoff\n" READY "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<club@local.edu>\nS 250 2.1.5\nC RCPT TO:<club@local.edu>\nS 250 2.1.5\nC RCPT TO:<x@gone.edu>\nS 550 5.1.1\nA x@gone.edu refused:route 550\n"

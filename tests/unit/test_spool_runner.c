@@ -541,6 +541,65 @@ START_TEST(refused_on_a_list)
 }
 END_TEST
 
+/* An alias whose sender asked for success: nothing is scanned or sent, and it is no address with a route. */
+static const struct {
+    const char *destination, *action;
+    unsigned notify;
+} expansions[] = { { "expanded:", "Action: expanded\r\n", 2 }, { "expanded:list", "Action: delivered\r\n", 2 }, { "expanded:", NULL, 4 } };
+
+START_TEST(an_alias_is_told_of)
+{
+    runner_begin(true);
+    running.epoch = 6;
+    running.routes[0] = (struct spool_route)ELSEWHERE;
+    grant(&(struct grant){ .destination = expansions[_i].destination, .recipients = 1, .notify = expansions[_i].notify, .routed = 5, .original = "rfc822;list@example.edu" });
+    give_body();
+    ck_assert(doubles.scan == NULL && doubles.deliveries == 0);
+    ck_assert_str_eq(result_text(), "delivered 250");
+    if (expansions[_i].action == NULL)
+        ck_assert_str_eq(dsn_text(), "");
+    else
+        ck_assert_msg(strstr(dsn_text(), expansions[_i].action) != NULL && strstr(dsn_text(), "To: <sender@example.org>") != NULL &&
+                          strstr(dsn_text(), "Original-Recipient: rfc822; list@example.edu") != NULL,
+                      "%s", dsn_text());
+    settle();
+    runner_end();
+}
+END_TEST
+
+/* A lease is for those who were tried the least, and for one sender; the others come soon where they were not tried as often. */
+static const struct {
+    struct grant grant;
+    const char *sender, *result;
+    unsigned retry_ms;
+} senders[] = {
+    { { .owner = "owner-list@example.edu" }, "sender@example.org", "failed 550, released 0", 1000 },
+    { { .owner = "owner-list@example.edu", .tried = 1 }, "owner-list@example.edu", "released 0, failed 550", 0 },
+    { { .owner = "" }, "sender@example.org", "failed 550, released 0", 1000 },
+    { { .owner = "sender@example.org" }, "sender@example.org", "failed 550, failed 550", 0 },
+};
+
+START_TEST(each_list_has_its_owner_as_sender)
+{
+    struct grant wanted = senders[_i].grant;
+    wanted.scanned = true;
+    wanted.recipients = 2;
+    runner_begin(true);
+    grant(&wanted);
+    give_body();
+    ck_assert_str_eq(doubles.delivery->sender, senders[_i].sender);
+    for (unsigned i = 0, asked = doubles.delivery->asked; i < asked; i++)
+        answer_rcpt(i, 550, "5.1.1");
+    ck_assert_str_eq(result_text(), senders[_i].result);
+    ck_assert_uint_eq(ASKED(RESULT)->question->spool_result->retry_ms, senders[_i].retry_ms);
+    char *to = xasprintf("To: <%s>", senders[_i].sender);
+    ck_assert_msg(strstr(dsn_text(), to) != NULL, "%s", dsn_text());
+    free(to);
+    settle();
+    runner_end();
+}
+END_TEST
+
 /* Who is refused by its route waits for the verdict with the others: a virus is returned to nobody, and whoever is refused by then gets no delivery. */
 START_TEST(refused_by_their_route_during_a_scan)
 {
@@ -859,6 +918,8 @@ int main(void)
     tcase_add_loop_test(tests, silence, 0, 2);
     tcase_add_loop_test(tests, more_than_the_next_hop_takes, 0, (int)(sizeof crowds / sizeof *crowds));
     tcase_add_loop_test(tests, recipients_follow_their_route, 0, sizeof new_routes / sizeof *new_routes);
+    tcase_add_loop_test(tests, an_alias_is_told_of, 0, sizeof expansions / sizeof *expansions);
+    tcase_add_loop_test(tests, each_list_has_its_owner_as_sender, 0, sizeof senders / sizeof *senders);
     tcase_add_loop_test(tests, refused_on_a_list, 0, sizeof refusals / sizeof *refusals);
     tcase_add_loop_test(tests, refused_by_their_route_during_a_scan, 0, 2);
     tcase_add_test(tests, overslept);
