@@ -151,13 +151,32 @@ void transaction_recipients_free(Weir__SpoolRecipients *list)
     free(list);
 }
 
-/* The next hop is asked about all recipients now, before the message: the client has its 250 for them. true: under way. maybe_stored: a commit
+/* The one next hop of those whom the policy does not refuse for good; NULL: they have several, none, or one whose mail may pass in a while. */
+static struct leg *only_hop(const struct transaction *tx)
+{
+    struct leg *only = NULL;
+    struct smtp_reply refusal;
+    for (struct leg *leg = tx->legs; leg != NULL; leg = leg->next) {
+        if (next_hop_refusal(&leg->hop, &refusal) && refusal.code / 100 == 5)
+            continue;
+        if (only != NULL || leg->hop.port == 0)
+            return NULL;
+        only = leg;
+    }
+    return only;
+}
+
+/* The next hop is asked about all recipients now, before the message: the client has its 250 for them. Whom the policy refuses on a list is left out, as there is nobody to
+ * report it: better than to keep the message from all others. true: under way. maybe_stored: a commit
  * whose answer never came; this client cannot come again, so a second copy is better than none, but it is said. */
 static bool deliver_in_session(struct transaction *tx, bool maybe_stored)
 {
-    struct leg *leg = tx->legs;
-    if (tx->session->limits->profile != PROFILE_HANDOFF || tx->stopped != NULL || tx->unscanned || tx->kept > 0 || leg == NULL || leg->next != NULL || leg->hop.port == 0)
+    struct leg *leg = only_hop(tx);
+    if (tx->session->limits->profile != PROFILE_HANDOFF || tx->stopped != NULL || tx->unscanned || tx->kept > 0 || leg == NULL)
         return false;
+    for (unsigned i = 0; i < tx->replied; i++)
+        if (tx->entries[i].leg != NULL && tx->entries[i].leg != leg)
+            transaction_discard(tx, &tx->entries[i], "refused");
     log_write(LOG_WARNING, "%s: cannot be stored, delivering within the session%s", tx->id.text,
               maybe_stored ? "; it may be stored all the same: a second copy may follow" : "");
     metric_add(tx->session->server->maybe_stored, maybe_stored);

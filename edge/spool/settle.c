@@ -18,6 +18,14 @@
 
 static void send_result(struct job *job);
 
+/* Of a list, the policy refuses whoever this lease is for. */
+static bool is_refused(const struct job *job)
+{
+    struct next_hop hop;
+    struct smtp_reply refusal;
+    return next_hop_parse(&hop, job->destination) && next_hop_refusal(&hop, &refusal);
+}
+
 void job_settle_recipient(struct job *job, size_t index, Weir__SpoolDisposition disposition, const char *reason, int code, const char *enhanced,
                           const char *text)
 {
@@ -28,6 +36,11 @@ void job_settle_recipient(struct job *job, size_t index, Weir__SpoolDisposition 
     if (disposition == WEIR__SPOOL_DISPOSITION__SPOOL_DEFERRED && (job->lease->last_try || job->lease->bounce)) {
         disposition = WEIR__SPOOL_DISPOSITION__SPOOL_FAILED;
         outcome->reason = job->lease->bounce ? "operator" : "expired";
+    }
+    /* As in a session: no copy is kept for whom the policy refuses, whose release would be a report to a sender who may well be forged. */
+    if (disposition == WEIR__SPOOL_DISPOSITION__SPOOL_QUARANTINED && is_refused(job)) {
+        disposition = WEIR__SPOOL_DISPOSITION__SPOOL_DISCARDED;
+        outcome->reason = "refused";
     }
     outcome->disposition = disposition;
     outcome->code = code;

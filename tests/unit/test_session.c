@@ -957,6 +957,9 @@ static const struct {
       "K scanned " CREW(" notify=NEVER", " notify=NEVER") "\nQ stored\nS 250 2.0.0\n" CREW_SPOOLED },
     { "S49 who is refused on a list is told of by a report, and the others get it", false,
       "O profile=handoff\n" READY "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<bad@local.edu>\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\nV clean\n" BAD_SPOOLED },
+    { "S49 and without a spool they get it all the same", false,
+      "O profile=handoff\n" READY "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<bad@local.edu>\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\nV clean\nQ unavailable\n.\nR 250 - ok\n.\nD 250 - ok\nS 250\n"
+      "A u@example.edu delivered 250 for bad@local.edu\nA x@gone.edu discarded:refused 250 for bad@local.edu" },
     { "S49 but not of a message that nobody gets: it is kept for those who are not refused", false,
       "O virus_action=quarantine\nO profile=handoff\n" READY "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<bad@local.edu>\nS 250 2.1.5\nC DATA\nS 354\n" MAIL "V bad\n"
       "K unscanned bad@local.edu>u@example.edu>[sink.example.edu]:2525 for virus\nQ stored\nS 250 2.0.0\nA u@example.edu quarantined:virus 250 for bad@local.edu\n"

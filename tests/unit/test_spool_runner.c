@@ -185,14 +185,17 @@ static const struct {
     Weir__Released released;  /* of the first of two */
     const char *result;       /* without the next hop, or (none) it is asked */
     const char *prefix;
+    const char *destination;  /* NULL: that next hop */
 } kept[] = {
-    { VIRUS_QUARANTINE, UNKNOWN_TEMPFAIL, WEIR__VERDICT__VERDICT_BAD, WEIR__RELEASED__RELEASED_NOT, "quarantined 550, quarantined 550", NULL },
-    { VIRUS_QUARANTINE, UNKNOWN_TEMPFAIL, WEIR__VERDICT__VERDICT_BAD, WEIR__RELEASED__RELEASED_CHECKED, "quarantined 550, quarantined 550", NULL },
-    { VIRUS_DISCARD, UNKNOWN_QUARANTINE, WEIR__VERDICT__VERDICT_UNKNOWN, WEIR__RELEASED__RELEASED_CHECKED, "quarantined 550, quarantined 550", NULL },
-    { VIRUS_QUARANTINE, UNKNOWN_TEMPFAIL, WEIR__VERDICT__VERDICT_BAD, WEIR__RELEASED__RELEASED_ANYWAY, "delivered 250, quarantined 550", "X-Weir-Released: from quarantine; reason=spam\r\n" },
-    { VIRUS_REJECT, UNKNOWN_TEMPFAIL, WEIR__VERDICT__VERDICT_UNKNOWN, WEIR__RELEASED__RELEASED_ANYWAY, "delivered 250, deferred 451", "X-Weir-Released: from quarantine; reason=spam\r\n" },
-    { VIRUS_REJECT, UNKNOWN_TEMPFAIL, WEIR__VERDICT__VERDICT_BAD, WEIR__RELEASED__RELEASED_ANYWAY, "delivered 250, discarded 550", "X-Weir-Released: from quarantine; reason=spam\r\n" },
-    { VIRUS_REJECT, UNKNOWN_TAG, WEIR__VERDICT__VERDICT_UNKNOWN, WEIR__RELEASED__RELEASED_NOT, "delivered 250, delivered 250", "X-Virus-Status: unknown:unscannable\r\n" },
+    { VIRUS_QUARANTINE, UNKNOWN_TEMPFAIL, WEIR__VERDICT__VERDICT_BAD, WEIR__RELEASED__RELEASED_NOT, "quarantined 550, quarantined 550", NULL, NULL },
+    { VIRUS_QUARANTINE, UNKNOWN_TEMPFAIL, WEIR__VERDICT__VERDICT_BAD, WEIR__RELEASED__RELEASED_CHECKED, "quarantined 550, quarantined 550", NULL, NULL },
+    { VIRUS_QUARANTINE, UNKNOWN_TEMPFAIL, WEIR__VERDICT__VERDICT_BAD, WEIR__RELEASED__RELEASED_NOT, "discarded 550, discarded 550", NULL, "error:550 5.1.1 User unknown" },
+    { VIRUS_QUARANTINE, UNKNOWN_QUARANTINE, WEIR__VERDICT__VERDICT_UNKNOWN, WEIR__RELEASED__RELEASED_NOT, "discarded 550, discarded 550", NULL, "error:550 5.1.1 User unknown" },
+    { VIRUS_DISCARD, UNKNOWN_QUARANTINE, WEIR__VERDICT__VERDICT_UNKNOWN, WEIR__RELEASED__RELEASED_CHECKED, "quarantined 550, quarantined 550", NULL, NULL },
+    { VIRUS_QUARANTINE, UNKNOWN_TEMPFAIL, WEIR__VERDICT__VERDICT_BAD, WEIR__RELEASED__RELEASED_ANYWAY, "delivered 250, quarantined 550", "X-Weir-Released: from quarantine; reason=spam\r\n", NULL },
+    { VIRUS_REJECT, UNKNOWN_TEMPFAIL, WEIR__VERDICT__VERDICT_UNKNOWN, WEIR__RELEASED__RELEASED_ANYWAY, "delivered 250, deferred 451", "X-Weir-Released: from quarantine; reason=spam\r\n", NULL },
+    { VIRUS_REJECT, UNKNOWN_TEMPFAIL, WEIR__VERDICT__VERDICT_BAD, WEIR__RELEASED__RELEASED_ANYWAY, "delivered 250, discarded 550", "X-Weir-Released: from quarantine; reason=spam\r\n", NULL },
+    { VIRUS_REJECT, UNKNOWN_TAG, WEIR__VERDICT__VERDICT_UNKNOWN, WEIR__RELEASED__RELEASED_NOT, "delivered 250, delivered 250", "X-Virus-Status: unknown:unscannable\r\n", NULL },
 };
 
 /* What was released whatever it is goes out without a word of having been scanned, to whom it was released and to nobody else. */
@@ -201,7 +204,7 @@ START_TEST(kept_and_released)
     runner_begin(true);
     running.settings.virus_action = kept[_i].virus_action;
     running.settings.unscannable_action = kept[_i].unscannable_action;
-    grant(&(struct grant){ .recipients = 2, .released = kept[_i].released });
+    grant(&(struct grant){ .recipients = 2, .released = kept[_i].released, .destination = kept[_i].destination });
     give_body();
     scanned(kept[_i].verdict, WEIR__UNKNOWN_REASON__UNKNOWN_UNSCANNABLE);
     ck_assert_uint_eq(doubles.deliveries, kept[_i].prefix != NULL);
