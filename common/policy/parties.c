@@ -21,6 +21,8 @@ static bool subject_of_client(char out[LIMIT_SUBJECT_MAX], const struct exceptio
         shared = network->prefix.bits;
     else if (by == LIMIT_BY_REGISTERED)
         shared = host->prefix.bits;
+    else if (party->client->family == AF_INET6) /* of a client: its neighbour in the /64 may be excepted by a line of his own */
+        shared = 64;
     if (shared > 0 && exception->prefix.bits > shared)
         limit_subject_of_prefix(out, &exception->prefix);
     return true;

@@ -4,8 +4,8 @@
  * parties.h - in whose bucket something counts by a line of `limits`, and what `exceptions` and `hosts` say to that
  *
  * An exception of a network or account multiplies what its lines allow, or ends them (limits=10x, limits=none). In a bucket that is shared with others (of a prefix, a
- * line of `networks` or `hosts`) it would use up what is theirs, so there whoever is excepted has a bucket of his own, called as the exception's network.
- * What is allowed so many times has buckets of its own in any case (limit_bucket_name): an IPv6 host shares his /64 with neighbours whose rate is another, and
+ * line of `networks` or `hosts`; of an IPv6 client, which is a /64) it would use up what is theirs, so there whoever is excepted has a bucket of his own, called as the exception's network.
+ * What is allowed so many times has buckets of its own in any case (limit_bucket_name):
  * when the exception ends, what was taken by it is not owed at the rate of before. A sender's domain is said by anybody, and has no exceptions.
  */
 #include "common/policy/policy.h"

@@ -1056,7 +1056,10 @@ static const struct {
     { "192.0.2.77", NULL, LIMIT_BY_UNREGISTERED, "2026-11-01T00:00:00Z", "192.0.2.77", 100 },
     { "192.0.2.8", NULL, LIMIT_BY_UNREGISTERED, "2027-01-01T00:00:00Z", "192.0.2.8", 100 }, /* no longer registered */
     { "192.0.2.200", NULL, LIMIT_BY_UNREGISTERED, "2026-11-01T00:00:00Z", NULL, 0 },        /* outside */
-    { "2001:db8::7", NULL, LIMIT_BY_CLIENT, "2026-11-01T00:00:00Z", "2001:db8::/64", 300 },
+    { "2001:db8::7", NULL, LIMIT_BY_CLIENT, "2026-11-01T00:00:00Z", "2001:db8::7/128", 300 },
+    { "2001:db8::9", NULL, LIMIT_BY_CLIENT, "2026-11-01T00:00:00Z", "2001:db8::9/128", 300 }, /* each his own, by the same factor, too */
+    { "2001:db8::9", NULL, LIMIT_BY_CLIENT, "2027-01-01T00:00:00Z", "2001:db8::/64", 100 },
+    { "2001:db8:1:2::3", NULL, LIMIT_BY_CLIENT, "2026-11-01T00:00:00Z", "2001:db8:1:2::/64", 200 }, /* as many of his as of the line */
     { "2001:db8::8", NULL, LIMIT_BY_CLIENT, "2026-11-01T00:00:00Z", "2001:db8::/64", 100 },
     { "198.51.100.7", NULL, LIMIT_BY_PREFIX, "2026-11-01T00:00:00Z", "198.51.100.0/24", 0 }, /* though he has a line of his own, about something else */
     { "198.51.100.9", NULL, LIMIT_BY_CLIENT, "2026-11-01T00:00:00Z", "198.51.100.9", 0 },
@@ -1072,7 +1075,7 @@ START_TEST(s26_limits_of_exceptions_and_of_the_register)
     struct policy_file files[] = {
         file("networks", "192.0.2.0/25 campus\n"),
         file("hosts", "192.0.2.0/28 owner=o reason=r expires=2026-12-31\n"),
-        file("exceptions", "192.0.2.7 limits=10x " SIGNED "\n198.51.100.0/24 limits=none " SIGNED "\n198.51.100.7 max_recipients=9 " SIGNED "\n2001:db8::7 limits=3x " SIGNED "\naccount:Joe limits=5x " SIGNED "\n"),
+        file("exceptions", "192.0.2.7 limits=10x " SIGNED "\n198.51.100.0/24 limits=none " SIGNED "\n198.51.100.7 max_recipients=9 " SIGNED "\n2001:db8::7 limits=3x " SIGNED "\n2001:db8::9 limits=3x " SIGNED "\n2001:db8:1::/48 limits=2x " SIGNED "\naccount:Joe limits=5x " SIGNED "\n"),
     };
     struct error why = { "" };
     struct policy *policy = policy_parse(files, 3, &why);
