@@ -308,12 +308,14 @@ def test_S35_a_block_list_is_of_one_recipient(site):
         wait_until(lambda: {to.lower(): what for to, what in audited(site, answer).items()} == wanted, 30, f"{sender}, {author}: {wanted}")
         (_, envelope), = wait_until(lambda: site.sink.with_token(token_of(raw)), what="one copy for whoever gets it")
         assert len(envelope["recipients"]) == 2 - blocked
-    raw = message()
+    raw = foreign(message())
     answer = send(site, raw, recipients=both[1:], sender="x@foe.example")
     wait_until(lambda: list(audited(site, answer).values()) == ["quarantined:blocklist"], 30, "nobody else gets it")
     wait_until(lambda: site.metric("weir_personal_blocked_total", fate="quarantine") == before + 4, 30, "the copies in the metrics")
     assert site.query(f"select web_quarantine_release('bob@example.edu', '{answer.queue_id}')") == [["released"]], "it is his to release"
-    assert arrived(site, raw)[1]["X-Weir-Released"] == "from quarantine; reason=blocklist"
+    copy, header = arrived(site, raw)
+    assert header["X-Weir-Released"] == "from quarantine; reason=blocklist"
+    assert b"edge-1.weir.test; dkim=pass header.d=bank" not in copy and b"X-Spam-Flag: NO\r\nx-spam" not in copy and b"mx.example.net; spf=pass" in copy, copy
 
 
 @pytest.mark.parametrize("points, score, fate", BANDS)
