@@ -32,14 +32,14 @@ struct next_hop {
 #define NEXT_HOP_TEXT_MAX 272
 
 bool next_hop_is_same(const struct next_hop *a, const struct next_hop *b);
-/* "[host]:port", with mx "domain:port", "error:550 5.1.1 User unknown": the spool's name for it (Weir__SpoolRecipient.destination). Returns out. */
+/* "[host]:port", with mx "domain:port", "error:550 5.1.1 User unknown", "expanded:": the spool's name for it (Weir__SpoolRecipient.destination). Returns out. */
 char *next_hop_format(char out[NEXT_HOP_TEXT_MAX], const struct next_hop *hop);
 /* false: no such text. */
 bool next_hop_parse(struct next_hop *hop, const char *text);
-/* The words of a refusal that is to be kept for whoever sent it; text is cut when it has no room. */
+/* In place of a next hop: nothing is sent, only told, of an alias that stands for several addresses; list: of one that has an owner. */
 void next_hop_set_expansion(struct next_hop *hop, bool list);
-/* In place of a next hop: nothing is sent, only told, of an alias that stands for several addresses (owned: or a list, which has an owner). */
 bool next_hop_is_expansion(const struct next_hop *hop, bool *list);
+/* The words of a refusal that is to be kept for whoever sent it; text is cut when it has no room. */
 void next_hop_set_refusal(struct next_hop *hop, int code, const char *enhanced, const char *text);
 /* false: it is a host. out: a reply of ours. */
 bool next_hop_refusal(const struct next_hop *hop, struct smtp_reply *out);

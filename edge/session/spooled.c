@@ -39,7 +39,7 @@ Weir__SpoolRecipients *transaction_recipients(const struct transaction *tx)
     return list;
 }
 
-/* Sender of `count` recipients from that index on, where it is not the message's. One place too few for it: they have the message's. */
+/* Says as from whom the recipient's copy goes out, where that is not the message's sender. With no place left it is all the same. */
 static void add_sender(Weir__SpoolEnvelope *envelope, const char *address, unsigned index)
 {
     size_t last = envelope->n_senders;
