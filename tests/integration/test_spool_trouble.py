@@ -444,6 +444,8 @@ def test_nothing_joins_what_is_sent_again(two, edge):
     first, one, other, *many = sorted(new_id() for _ in range(35))
     theirs = "INSERT INTO spool_message VALUES ('{}', now(), now(), now(), 1, 1, true, false, '', '', '', '', '', '', '', '', '', '', '', '')".format
     waits = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'weir coordinator-1 store' AND wait_event_type = 'Lock'"
+    memory = lambda: two.metric('weir_spool_memory_bytes{node="coordinator-1"}')
+    free = memory()
 
     def ask(ident):
         return edge.ask((recipients(("bob@example.org", "a.example")), BODY), spool_store=pb.SpoolStore(envelope=envelope(ident), last=True))
@@ -452,8 +454,9 @@ def test_nothing_joins_what_is_sent_again(two, edge):
         rival.do(theirs(other))
         asked = [ask(first)]
         wait_until(lambda: two.pg.query(waits) == [["1"]], 30, "the first waits")
+        each = wait_until(lambda: memory() - free, 30, "what a message takes")
         asked += [ask(one), ask(other)]
-        time.sleep(0.2)  # they are one batch
+        wait_until(lambda: memory() - free == 3 * each, 30, "both are there: they are one batch")
         before.do("ROLLBACK")
         assert edge.answer(asked.pop(0))[0].status == pb.ANSWER_OK
         wait_until(lambda: two.pg.query(waits) == [["1"]], 30, "the two wait")
@@ -462,7 +465,7 @@ def test_nothing_joins_what_is_sent_again(two, edge):
         rival.do(theirs(one))  # who gives way is the coordinator
         wait_until(lambda: two.pg.query(waits) == [["1"]], 30, "the many wait, so they were sent ahead")
         asked.append(ask(last := new_id()))
-        time.sleep(0.2)  # it is there before they are done
+        wait_until(lambda: memory() - free == 35 * each, 30, "it is there before they are done")
         rival.do("ROLLBACK")
         assert {edge.answer(request)[0].status for request in asked} == {pb.ANSWER_OK}
     assert count(two) == 36 and two.pg.query(f"SELECT count(*) FROM spool_message WHERE id = '{last}'") == [["1"]]
