@@ -61,7 +61,7 @@ def test_s63_an_account_is_slowed_down_then_held_then_released(site):
         alice.send(2, [f"c{n}@example.edu" for n in range(20)])
         return states(site).get(who) == "held"
     wait_until(insists, 60, "the account is held")
-    assert "outbound: account alice@example.edu is held, was throttled: " in site.log("coordinator-1") + site.log("coordinator-2")
+    wait_until(lambda: "outbound: account alice@example.edu is held, was throttled: " in site.log("coordinator-1") + site.log("coordinator-2"), 30, "the log of the one who leads")
     wait_until(lambda: sum(site.metric("weir_outbound_stopped", number, state="held") for number in (1, 2)) == 1, 30, "the alert, of the one who leads")
     assert "problem       outbound: 1 stopped" in site.weirctl("status").stdout
 
