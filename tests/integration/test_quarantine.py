@@ -382,9 +382,10 @@ def test_crowd(two, edge):
     workers = [threading.Thread(target=act) for _ in range(4)]
     for worker in workers:
         worker.start()
-    got = []
-    while any(worker.is_alive() for worker in workers) or (leases := edge.claim(room=20)):
-        for lease in edge.claim(room=20) if any(worker.is_alive() for worker in workers) else leases:
+    got, working, leases = [], True, []
+    while working or leases:
+        working, leases = any(worker.is_alive() for worker in workers), edge.claim(room=20)  # in this order: what the last one let go is claimed, too
+        for lease in leases:
             got += [(lease.id, who.index) for who in lease.who]
             assert edge.deliver(lease) == pb.ANSWER_OK, two.log("coordinator-1")
     wanted = sorted([(ident, 0) for ident in idents] + [(ident, number) for ident, number, (what, amount) in done if what == "r" and amount == "1"])
