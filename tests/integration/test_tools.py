@@ -104,7 +104,7 @@ def test_the_sink_misbehaves_as_asked(make_sink, local, at_rcpt, at_end, kept):
         if at_end:
             started = time.monotonic()
             assert client.data(message()).code == at_end
-            assert (time.monotonic() - started >= 1.9) == (local == "slow-x")
+            assert local != "slow-x" or time.monotonic() - started >= 1.9
         assert client.command("RSET").code == 250
     assert sink.sink.count() == kept
     assert not [path for path in sink.folder.iterdir() if path.suffix == ".tmp"]
@@ -159,7 +159,7 @@ def test_the_sink_without_extensions(make_sink):
 
 
 def test_the_sink_slow_and_old(make_sink):
-    sink = make_sink("--helo-only", "--greeting-delay", 300, "--delay", 300, "--close-idle", 2500)
+    sink = make_sink("--helo-only", "--greeting-delay", 300, "--delay", 300, "--close-idle", 6000)
     started = time.monotonic()
     with Smtp(sink.address) as client:
         assert time.monotonic() - started >= 0.29
@@ -169,7 +169,7 @@ def test_the_sink_slow_and_old(make_sink):
         started = time.monotonic()
         assert client.data(message()).code == 250
         assert time.monotonic() - started >= 0.29
-        assert client.closed() and time.monotonic() - started >= 2.7
+        assert client.closed() and time.monotonic() - started >= 6.2
     assert list(sink.sink.messages())[0][1]["protocol"] == "SMTP"
 
 
@@ -278,7 +278,7 @@ def test_retry_goes_to_the_next_target(make_sink, tmp_path):
     report, answers = load(tmp_path, f"{dead},{sink.address}", "--messages", 20, "--sessions", 4, "--retry", "--per-session", 2)
     assert report["messages"] == 20 and report["retries"] == report["connect_errors"] > 0
     assert {answer[1] for answer in answers.values()} == {"1", "2"}
-    report, answers = load(tmp_path, dead, "--messages", 2, "--retry", "--retry-for", 1)
+    report, answers = load(tmp_path, dead, "--messages", 2, "--retry", "--retry-for", 4)
     assert report["replies"] == {"0": 2} and all(int(answer[1]) > 2 for answer in answers.values())
 
 
