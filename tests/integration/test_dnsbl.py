@@ -24,7 +24,7 @@ LISTS = "bl.example=127.0.0.[2..11]*2, weak.example, second.example, friends.exa
 @pytest.fixture(scope="module")
 def site():
     names = Nameserver(ZONE)
-    made = weir.Cluster(edges=1, scanners=1, sets=[*names.settings(), "edge.workers=1", "ptr_wait=0", f"dnsbl={LISTS}", "dnsbl_threshold=2", "dnsbl_timeout=3s",
+    made = weir.Cluster(edges=1, scanners=1, sets=[*names.settings(), "edge.workers=1", "ptr_wait=0", f"dnsbl={LISTS}", "dnsbl_threshold=2", "dnsbl_timeout=8s",
                                                    "contact=call 4711"])
     try:
         yield made.up()
