@@ -21,7 +21,7 @@ LOCAL = SIGNATURE + b"\x20\0\0\0"
 
 @pytest.fixture(scope="module")
 def cluster():
-    made = weir.Cluster(edges=1, scanners=1, sets=[f"proxy_from={BALANCER}", "proxy_timeout=2s"])
+    made = weir.Cluster(edges=1, scanners=1, sets=[f"proxy_from={BALANCER}", "proxy_timeout=6s"])
     try:
         yield made.up()
     finally:
