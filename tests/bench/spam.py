@@ -13,6 +13,7 @@ import tempfile
 from measure import weir
 
 LOCAL = 100
+SEEDS = 10
 THRESHOLD = 50.0
 
 
@@ -85,12 +86,24 @@ def with_local(scorer, mail, seed=1):
     return result
 
 
+def percent(value):
+    return "     -" if value is None else f"{100 * value:6.2f}"
+
+
 def table(title, result):
-    def percent(value):
-        return "     -" if value is None else f"{100 * value:6.2f}"
     print(f"\n{title}\n  corpus        FPR %  recall %")
     for name in sorted(result):
         print(f"  {name:<12} {percent(result[name][0])}    {percent(result[name][1])}")
+
+
+def table_of_seeds(title, results):
+    """One column for each seed, then the mean."""
+    print(f"\n{title}\n  corpus                {'  '.join(f'seed {seed:>2}' for seed in range(1, len(results) + 1))}     mean")
+    for name in sorted(results[0]):
+        for row, words in enumerate(("FPR %", "recall %")):
+            values = [result[name][row] for result in results]
+            if values[0] is not None:
+                print(f"  {name:<12} {words:<8} {'  '.join(f' {percent(value)}' for value in values)}   {percent(sum(values) / len(values))}")
 
 
 class Spam:
@@ -105,7 +118,7 @@ class Spam:
             self.real_mail([path for of in mail.values() for kind in of.values() for path in kind], scorer.folder.name)
             table("rules only", rules_only(scorer, mail))
             table("rules, and what all other corpora taught", leave_one_out(scorer, mail))
-            table(f"rules, and {LOCAL} messages of each class of the same corpus", with_local(scorer, mail))
+            table_of_seeds(f"rules, and {LOCAL} messages of each class of the same corpus", [with_local(scorer, mail, seed) for seed in range(1, SEEDS + 1)])
             paths = [path for of in mail.values() for kind in of.values() for path in kind][::6]
             model = scorer.train(paths[::2], paths[1::2])
             for words, more in (("rules", []), ("rules and a model", ["--model", model])):

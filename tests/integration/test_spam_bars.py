@@ -13,7 +13,7 @@ import spam  # noqa: E402
 pytestmark = pytest.mark.skipif("WEIR_CORPUS" not in os.environ, reason="WEIR_CORPUS names no folder with mail")
 
 # By rules alone; what is reached on mail that the weights were looked at with. The goals are in tests/bench/README.md.
-RECALL = {"csdmc2010": 0.54, "phishing_pot": 0.74, "sa": 0.52, "trec06c": 0.55}
+RECALL = {"csdmc2010": 0.57, "phishing_pot": 0.755, "sa": 0.55, "trec06c": 0.57}
 
 
 def test_rules_on_real_mail():
@@ -28,8 +28,8 @@ def test_a_hundred_local_messages_teach():
     with spam.Scorer(BIN / "weir-score") as scorer:
         found = spam.with_local(scorer, spam.corpus())
     for name, (ham, caught) in found.items():
-        assert ham is None or ham <= (0 if name == "bounces" else 0.02), (name, ham)
-        assert caught is None or caught >= 0.88, (name, caught)
+        assert ham is None or ham <= (0 if name == "bounces" else 0.015), (name, ham)
+        assert caught is None or caught >= 0.9, (name, caught)
 
 
 def test_every_vector_gets_a_score():
