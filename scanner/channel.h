@@ -78,6 +78,7 @@ struct packet_config {
     bool huge_pages;
     struct engine_options engine;
     struct mime_limits mime;
+    uint64_t native_us; /* native's time for a message */
 };
 
 /* What stands between a worker that was taken over and the rest of the machine. */

@@ -184,6 +184,7 @@ static struct service_options service_options(struct scanner *scanner)
     config->mime = (struct mime_limits){ .depth = (uint32_t)s->mime_depth, .parts = (uint32_t)s->mime_parts, .headers = (uint32_t)s->mime_headers,
                                          .header_bytes = (uint32_t)s->mime_header_size, .words = (uint32_t)s->mime_words,
                                          .decoded = s->mime_decoded_size, .text = (uint32_t)s->mime_text_size };
+    config->native_us = s->native_time * 1000;
     return options;
 }
 

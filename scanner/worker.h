@@ -13,6 +13,7 @@ struct worker_options {
     uint64_t memory;        /* address space above the engine */
     uint64_t file_size;     /* of one temporary file */
     struct mime_limits mime;
+    uint64_t native_us;     /* native's time for a message */
     bool sandbox;
     enum lane lane;         /* large: niced */
     int32_t parent;         /* pid of the zygote */

@@ -69,6 +69,7 @@ static struct worker_options worker_options(const struct zygote *zygote, uint32_
         .memory = zygote->config.worker_memory,
         .file_size = zygote->config.engine.max_scan_size,
         .mime = zygote->config.mime,
+        .native_us = zygote->config.native_us,
         .sandbox = zygote->config.sandbox,
         .lane = lane,
         .parent = getpid(),

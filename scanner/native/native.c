@@ -15,6 +15,9 @@ struct native {
     struct phrases *phrases;
     struct feature_maker *maker;
     struct native_features features;
+    uint64_t (*now_us)(void); /* NULL: it may take as long as it takes */
+    uint64_t most_us;
+    struct watch watch; /* of the message that is looked at */
     struct view view; /* large, and made again for each message */
 };
 
@@ -25,6 +28,12 @@ struct native *native_new(const struct mime_limits *limits)
     native->phrases = phrases_new();
     native->maker = feature_maker_new();
     return native;
+}
+
+void native_limit_time(struct native *native, uint64_t (*now_us)(void), uint64_t most_us)
+{
+    native->now_us = most_us > 0 ? now_us : NULL;
+    native->most_us = most_us;
 }
 
 void native_free(struct native **native)
@@ -98,30 +107,46 @@ static void tell_limits(const struct view *view, struct native_result *result)
     uint64_t reached = result->anomalies | (view->text_cut ? MIME_BIT(MIME_LIMIT_TEXT) : 0);
     for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++)
         if ((reached & MIME_BIT(limits[i])) != 0) {
-            symbol_text(result, "NOT_ALL_SEEN", 0, mime_anomaly_name(limits[i]));
+            symbol_text(result, NATIVE_NOT_ALL_SEEN, 0, mime_anomaly_name(limits[i]));
             return;
         }
 }
 
+/* Each is bounded by itself; what comes after the end of the message's time is left out. */
+static void apply_families(struct native *native, struct native_result *result)
+{
+    const struct view *view = &native->view;
+    struct watch *watch = &native->watch;
+    struct phrase_hits hits;
+    phrases_find(native->phrases, view->folded, view->folded_subject, &hits);
+    rules_phishing(view, &hits, result);
+    if (!watch_is_late(watch))
+        rules_files(view, result);
+    if (!watch_is_late(watch))
+        rules_links(view, result);
+    if (!watch_is_late(watch)) {
+        rules_headers(view, result);
+        rules_text(view, &hits, result);
+    }
+    rules_client(view, result);
+    if (!watch_is_late(watch))
+        rules_composite(view, &hits, result);
+}
+
 static void apply_rules(struct native *native, const struct native_facts *facts, const char *bytes, size_t len, struct native_result *result)
 {
+    native->watch = (struct watch){ .now_us = native->now_us, .end_us = native->now_us != NULL ? native->now_us() + native->most_us : 0 };
     const struct mime_message *message = native->message = mime_parse(native->parser, bytes, len);
     struct view *view = &native->view;
-    struct phrase_hits hits;
     result->symbol_count = 0;
     result->anomalies = message->anomalies;
-    view_make(view, native->parser, message, facts);
+    view_make(view, native->parser, message, facts, &native->watch);
     if (has_gtube(message))
         symbol_text(result, "GTUBE", NATIVE_SCORE_MAX, "");
     tell_limits(view, result);
-    phrases_find(native->phrases, view->folded, view->folded_subject, &hits);
-    rules_phishing(view, &hits, result);
-    rules_files(view, result);
-    rules_links(view, result);
-    rules_headers(view, result);
-    rules_text(view, &hits, result);
-    rules_client(view, result);
-    rules_composite(view, &hits, result);
+    apply_families(native, result);
+    if (native->watch.late)
+        symbol_text(result, NATIVE_NOT_ALL_SEEN, 0, NATIVE_LATE);
 }
 
 static void apply_model(struct native *native, const struct native_model *model, struct native_result *result)
@@ -139,7 +164,7 @@ void native_score(struct native *native, const struct native_facts *facts, const
                   struct native_result *result)
 {
     apply_rules(native, facts, bytes, len, result);
-    if (model != NULL)
+    if (model != NULL && !watch_is_late(&native->watch))
         apply_model(native, model, result);
     result->score = symbol_has(result, "GTUBE") ? NATIVE_SCORE_MAX : sum(result);
 }

@@ -56,11 +56,17 @@ struct native_result {
     struct native_symbol symbols[NATIVE_SYMBOLS_MAX]; /* in the order of the rules; their sum, bounded, is the score */
 };
 
+#define NATIVE_NOT_ALL_SEEN "NOT_ALL_SEEN" /* a limit was reached, which its detail names */
+#define NATIVE_LATE "time"
+
 struct native;
 
 /* Opens the converters of character sets, which are files: to be made before a sandbox closes. */
 struct native *native_new(const struct mime_limits *limits);
 void native_free(struct native **native);
+
+/* From now on at most so long for a message, as that clock says; 0: without an end. What was not looked at by then is told: NOT_ALL_SEEN, "time". */
+void native_limit_time(struct native *native, uint64_t (*now_us)(void), uint64_t most_us);
 
 /* model: NULL, or what native_model_open() gave. */
 void native_score(struct native *native, const struct native_facts *facts, const struct native_model *model, const char *bytes, size_t len,

@@ -289,7 +289,13 @@ static void fold_all(struct view *view)
     view->styled = fold.styled;
 }
 
-void view_make(struct view *view, struct mime_parser *parser, const struct mime_message *message, const struct native_facts *facts)
+bool watch_is_late(struct watch *watch)
+{
+    watch->late |= watch->now_us != NULL && watch->now_us() >= watch->end_us;
+    return watch->late;
+}
+
+void view_make(struct view *view, struct mime_parser *parser, const struct mime_message *message, const struct native_facts *facts, struct watch *watch)
 {
     memset(view, 0, offsetof(struct view, hosts));
     view->host_count = view->link_count = view->file_count = 0;
@@ -302,7 +308,7 @@ void view_make(struct view *view, struct mime_parser *parser, const struct mime_
     read_address(view_header(view, "Reply-To"), &view->reply_to);
     read_address(view_header(view, "To"), &view->to);
     view->has_message_id = view_header(view, "Message-ID").len > 0;
-    for (size_t i = 0; i < message->part_count; i++)
+    for (size_t i = 0; i < message->part_count && !watch_is_late(watch); i++)
         take_part(view, &message->parts[i]);
     /* Headers that claim a conversation or a list are free to write, and bulk mail in HTML alone writes them. */
     bool text = view->plain_bytes > 0;

@@ -42,6 +42,14 @@ struct view_file {
     bool inline_image;
 };
 
+/* Looked at before each piece of work. */
+struct watch {
+    uint64_t (*now_us)(void); /* NULL: there is no end */
+    uint64_t end_us;
+    bool late; /* it was seen to be; it stays so */
+};
+bool watch_is_late(struct watch *watch);
+
 struct view {
     struct mime_parser *parser;
     const struct mime_message *message;
@@ -71,7 +79,7 @@ struct view {
     size_t file_count;
 };
 
-void view_make(struct view *view, struct mime_parser *parser, const struct mime_message *message, const struct native_facts *facts);
+void view_make(struct view *view, struct mime_parser *parser, const struct mime_message *message, const struct native_facts *facts, struct watch *watch);
 /* The host is of the site that gets the message. */
 bool view_is_own(const struct view *view, const char *host);
 struct mime_span view_header(const struct view *view, const char *name); /* empty: none */

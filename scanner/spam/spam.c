@@ -10,6 +10,7 @@
 #include "common/score.h"
 #include "common/spam_engine.h"
 #include "proto/wire.h"
+#include "scanner/native/native.h"
 
 _Static_assert(SPAM_ENGINE_KINDS <= WIRE_SPAM_ENGINES_MAX && SPAM_SYMBOLS_MAX <= WIRE_SPAM_SYMBOLS_MAX && SPAM_NAME_MAX <= WIRE_NAME_MAX &&
                    SPAM_DETAIL_MAX <= WIRE_WORD_MAX && SPAM_AUTH_MAX <= WIRE_REPLY_MAX && SPAM_SIGNATURE_MAX <= WIRE_REPLY_MAX &&
@@ -337,6 +338,9 @@ void spam_check_take_native(struct spam_check *check, const struct packet_native
     if (native != NULL) {
         slot->answer = xcalloc(1, sizeof *slot->answer);
         slot->answer->score = native->score;
+        for (uint32_t i = 0; i < native->symbol_count; i++)
+            if (strcmp(native->symbols[i].name, NATIVE_NOT_ALL_SEEN) == 0 && strcmp(native->symbols[i].detail, NATIVE_LATE) == 0)
+                metric_add(slot->engine->timeouts, 1); /* it has answered, though, by what it saw */
         for (uint32_t i = 0; i < native->symbol_count; i++)
             spam_answer_add(slot->answer, native->symbols[i].name, native->symbols[i].weight, native->symbols[i].detail);
     } else {

@@ -181,6 +181,19 @@ def test_what_a_limit_left_out_is_told(site):
         raw = message(subject=" ".join(["=?utf-8?Q?word?="] * words))
         send(site, raw)
         assert ("NOT_ALL_SEEN" in unfolded(arrived(site, raw)[1], "X-Spam-Status")) == told
+    conf = site.dir / "scanner-1" / "weir.conf"  # and the time that native may take
+    before = conf.read_text()
+    conf.write_text(before.replace("[scanner]\n", "[scanner]\nnative_time = 1ms\n"))
+    site.kill("scanner-1", signal.SIGHUP)
+
+    raw = of_type(b"multipart/mixed; boundary=x", b"--x\r\nContent-Type: text/html\r\n\r\n<p>Hello, and <b>hello</b> again.</p>\r\n" * 900 + b"--x--\r\n")
+
+    def late():
+        assert send(site, raw).code == 250
+        return site.metric("weir_spam_engine_failures_total", node="scanner-1", engine="native", reason="timeout")
+    wait_until(late, 60, "a message that takes long is judged by a part of it, and counted")
+    conf.write_text(before)
+    site.kill("scanner-1", signal.SIGHUP)
 
 
 def test_S20_what_engines_say_is_in_the_header(site):

@@ -272,7 +272,7 @@ START_TEST(test_long_text)
         for (size_t end = len + size; len < end; len += 10)
             memcpy(message + len, "plain \xc3\xa9 \n", 10);
         len += (size_t)sprintf(message + len, "%s\r\n", last ? "last words" : "");
-        view_make(&view, parser, mime_parse(parser, message, len), &facts);
+        view_make(&view, parser, mime_parse(parser, message, len), &facts, &(struct watch){ .now_us = NULL });
         ck_assert_ptr_nonnull(memmem(view.folded.bytes, view.folded.len, last ? " last words " : " first words ", last ? 12 : 13));
         ck_assert_uint_le(view.folded.len, VIEW_FOLDED_MAX);
         native_score(native, &facts, NULL, message, len, &result);
@@ -356,6 +356,37 @@ START_TEST(test_fold)
     struct fold fold = { .out = out, .room = sizeof out };
     fold_text(&fold, (struct mime_span){ folds[_i].text, strlen(folds[_i].text) });
     ck_assert_msg(fold.len == strlen(folds[_i].folded) && memcmp(out, folds[_i].folded, fold.len) == 0, "%s: \"%.*s\"", folds[_i].text, (int)fold.len, out);
+}
+END_TEST
+
+static uint64_t ticks;
+static uint64_t tick(void)
+{
+    return ticks++;
+}
+
+/* However short the time: there is a score, of what was looked at, and that this is not all is said; with time enough all is seen. */
+START_TEST(test_time_is_bounded)
+{
+    static const char message[] = HTML "From: PayPal Service <service@paypal-secure.example>\r\nSubject: FREE MONEY NOW!!!\r\n\r\n<p>Please <a href=\"http://evil.example/x\">https://www.paypal.com/</a>\r\n";
+    static const struct native_facts facts;
+    static struct native_result result, whole;
+    struct native *native = native_new(&MIME_LIMITS_DEFAULT);
+    native_score(native, &facts, NULL, message, sizeof message - 1, &whole);
+    for (uint64_t most = 1; most < 20; most++) {
+        bool told = false;
+        native_limit_time(native, tick, most);
+        native_score(native, &facts, NULL, message, sizeof message - 1, &result);
+        for (size_t i = 0; i < result.symbol_count; i++)
+            told |= strcmp(result.symbols[i].name, NATIVE_NOT_ALL_SEEN) == 0 && strcmp(result.symbols[i].detail, NATIVE_LATE) == 0;
+        ck_assert_msg(told ? result.symbol_count <= whole.symbol_count : result.score == whole.score, "%d ticks: %u", (int)most, result.score);
+        ck_assert(told || most > 1);
+        ck_assert(!told || most < 19);
+    }
+    native_limit_time(native, tick, 0);
+    native_score(native, &facts, NULL, message, sizeof message - 1, &result);
+    ck_assert_uint_eq(result.score, whole.score);
+    native_free(&native);
 }
 END_TEST
 
@@ -596,6 +627,7 @@ int main(void)
     tcase_add_loop_test(tcase, test_trained_language, 0, sizeof tongues / sizeof *tongues);
     tcase_add_test(tcase, test_language_is_no_sign);
     tcase_add_test(tcase, test_model_bytes);
+    tcase_add_test(tcase, test_time_is_bounded);
     tcase_add_test(tcase, test_empty_model);
     tcase_add_test(tcase, test_trial);
     tcase_add_test(tcase, test_one_user_is_bounded);
