@@ -20,7 +20,7 @@
 #define AGAIN_MIN_MS   5 /* something is due, but locked by another coordinator; doubles up to: */
 #define AGAIN_MAX_MS   100
 #define EMPTY_MS       20   /* a claim that got nothing: the next, if something changes, comes so much later, */
-#define EMPTY_MAX_MS   80   /* up to so much where the database is slow: it has better to do then, */
+#define EMPTY_MAX_MS   200  /* up to so much where the database is slow: it has better to do then, */
 #define EMPTY_TIMES    10   /* and so many times what the look took */
 #define NOTIFY_MS      20          /* at most one NOTIFY in that time */
 #define AWAY_MS        1000        /* without a database, claims are answered so late that edges do not ask in circles */

@@ -5,7 +5,8 @@
  * only when it is large. For the same reason the next one waits a part of the last one's time for those that were just
  * answered: a client that has more to send does so at once, and would else come right behind a transaction of half of
  * them, for ever. But that has the database idle while clients send, and clients while it works: where its work takes
- * longer than the commit, half of them make a transaction, which is sent behind the one that has the other half.
+ * longer than the commit, half of them make a transaction, which is sent behind the one that has the other half, and not before it has it, however
+ * large: two hundred messages cost a fifth less of its work than forty and then the rest.
  * A batch has new messages, which are one statement, and chunks, each its own; both in the order of ids, so that two
  * coordinators do not wait for each other in circles. A message may be in a batch once; a repeat waits for the next. A
  * batch that lost to another transaction all the same (a deadlock) is sent again as it was. After a batch that the
@@ -556,10 +557,11 @@ static bool may_send(struct stores *stores, const struct batch *batch)
 {
     size_t count = batch->messages + batch->chunks;
     uint64_t now = clock_us();
-    if (count >= BATCH_LARGE || batch->bytes >= BATCH_HEAVY || (stores->pace.halves && count >= stores->pace.gather))
-        return stores->in_flight < BATCHES_MAX;
+    bool full = count >= BATCH_MESSAGES || batch->bytes >= BATCH_HEAVY || batch != TAILQ_LAST(&stores->waiting, batches); /* it grows no more */
     if (stores->in_flight > 0)
-        return false;
+        return stores->in_flight < BATCHES_MAX && (full || count >= (stores->pace.halves ? stores->pace.gather : BATCH_LARGE));
+    if (full || count >= BATCH_LARGE)
+        return true;
     if (count >= stores->pace.gather || now >= stores->gather_until_us)
         return true;
     event_add(stores->timer, &(struct timeval){ 0, (suseconds_t)(stores->gather_until_us - now) });
