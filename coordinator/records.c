@@ -109,6 +109,25 @@ void records_end(struct records *records)
     records->count++;
 }
 
+static uint32_t get(const char *at)
+{
+    uint32_t number;
+    memcpy(&number, at, sizeof number);
+    return ntohl(number);
+}
+
+const char *records_field(const struct records *records, size_t row, size_t field, size_t *len)
+{
+    const char *at = records->bytes.data + HEADER_LEN;
+    weir_assert(row < records->count && field < records->fields);
+    while (row-- > 0)
+        at += 4 + get(at);
+    for (at += 8; field-- > 0;)
+        at += 8 + (get(at + 4) == NO_VALUE ? 0 : get(at + 4));
+    *len = get(at + 4) == NO_VALUE ? 0 : get(at + 4);
+    return at + 8;
+}
+
 void records_append(struct records *records, const struct records *from)
 {
     weir_assert(records->fields == from->fields && records->field == 0 && from->field == 0);

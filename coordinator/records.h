@@ -31,6 +31,8 @@ void records_smallint(struct records *records, int16_t number);
 void records_integer(struct records *records, int32_t number);
 void records_bigint(struct records *records, int64_t number);
 void records_end(struct records *records);
+/* A field of a row, as it is in PostgreSQL's form; NULL is "". Borrowed until more is added. Walks there: for a log. */
+const char *records_field(const struct records *records, size_t row, size_t field, size_t *len);
 /* Adds all rows of from, which has the same fields. */
 void records_append(struct records *records, const struct records *from);
 /* type: the OID of the composite type, as this database has it. Borrowed; more rows may be added after it. */

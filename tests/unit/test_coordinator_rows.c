@@ -138,6 +138,7 @@ START_TEST(test_records)
                               "\0\0\0\x0c\0\0\0\1\0\0\0\x19\xff\xff\xff\xff\0\0\0\x0c\0\0\0\1\0\0\0\x19\xff\xff\xff\xff"; /* NULL */
     static const char none[] = "\0\0\0\0\0\0\0\0\0\0\0\7";
     struct records records, more;
+    size_t len;
     records_init(&records, 6);
     struct db_value value = records_value(&records, 7);
     ck_assert_uint_eq(value.len, sizeof none - 1);
@@ -153,6 +154,9 @@ START_TEST(test_records)
     ck_assert(value.binary);
     ck_assert_uint_eq(value.len, sizeof one - 1);
     ck_assert_mem_eq(value.data, one, value.len);
+    ck_assert_mem_eq(records_field(&records, 0, 0, &len), "a\\x01", 5);
+    ck_assert_uint_eq(len, 5);
+    ck_assert_mem_eq(records_field(&records, 0, 5, &len), "\xff\xff\xff\xff\xff\xff\xff\xff", 8);
     records_fini(&records);
     records_init(&records, 1);
     records_init(&more, 1);
@@ -164,6 +168,8 @@ START_TEST(test_records)
     value = records_value(&records, 0x10002);
     ck_assert_uint_eq(value.len, sizeof two - 1);
     ck_assert_mem_eq(value.data, two, value.len);
+    records_field(&records, 1, 0, &len);
+    ck_assert_uint_eq(len, 0);
     records_fini(&records);
     records_fini(&more);
 }

@@ -78,3 +78,44 @@ BEGIN
     END IF;
     RETURN amount;
 END $f$;
+
+-- The same as records, written as if all were new, as nearly always; where some are not, nothing of that has happened, and all go the way above. audit_take() by itself is
+-- what the version before asks.
+CREATE OR REPLACE FUNCTION audit_add(brought audit_new[]) RETURNS bigint LANGUAGE plpgsql AS $f$
+DECLARE
+    sums sent_sum[];
+    judged judged_mail[];
+BEGIN
+    BEGIN
+        INSERT INTO audit (id, recipient_index, time, node, worker, listener, client, helo, tls, sender, recipient, message_id,
+                size, disposition, reply_code, reply, verdict, signature, scanner, engine, signatures, next_hop, next_hop_reply, duration_ms, policy_epoch,
+                rule, login, given, origin, first, host, override)
+            SELECT r.id, r.recipient_index, to_timestamp(r.time_ms / 1000::float8), r.node, r.worker, r.listener,
+                r.client, r.helo, r.tls, r.sender, r.recipient, r.message_id, r.size, r.disposition, r.reply_code, r.reply, r.verdict, r.virus_name, r.scanner,
+                r.engine, r.signatures, r.next_hop, r.next_hop_reply, r.duration_ms, r.policy_epoch, r.rule, r.login, r.given, r.origin, r.first, r.host, r.override
+            FROM unnest(brought) AS r ORDER BY r.id, r.recipient_index;
+    EXCEPTION WHEN unique_violation THEN
+        RETURN (SELECT audit_take(
+        array_agg(r.id), array_agg(r.recipient_index), array_agg(r.time_ms), array_agg(r.node), array_agg(r.worker), array_agg(r.listener),
+            array_agg(r.client), array_agg(r.helo), array_agg(r.tls), array_agg(r.sender), array_agg(r.recipient), array_agg(r.message_id),
+            array_agg(r.size), array_agg(r.disposition), array_agg(r.reply_code), array_agg(r.reply), array_agg(r.verdict),
+            array_agg(r.virus_name), array_agg(r.scanner), array_agg(r.engine), array_agg(r.signatures), array_agg(r.next_hop),
+            array_agg(r.next_hop_reply), array_agg(r.duration_ms), array_agg(r.policy_epoch), array_agg(r.rule), array_agg(r.login),
+            array_agg(r.given), array_agg(r.origin), array_agg(r.first::integer), array_agg(r.host), array_agg(r.override)) FROM unnest(brought) AS r);
+    END;
+    WITH alike AS (
+        SELECT r.client, r.login, r.origin, r.disposition, r.first, r.tls <> '' AS tls, r.helo, r.listener,
+                (least(to_timestamp(r.time_ms / 1000::float8), now()) AT TIME ZONE 'UTC')::date AS day, count(*) AS recipients, sum(r.size)::bigint AS bytes,
+                to_timestamp(min(r.time_ms) / 1000::float8) AS first_at, to_timestamp(max(r.time_ms) / 1000::float8) AS last_at
+            FROM unnest(brought) AS r WHERE r.origin >= 2 GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9)
+    SELECT ARRAY(SELECT l::sent_sum FROM alike AS l), (SELECT array_agg((concat(r.id, ' ', lower(r.recipient)), r.client, r.helo, r.login, r.host, r.disposition, r.reply)::judged_mail)
+            FROM unnest(brought) AS r WHERE r.origin IN (1, 4) OR r.host <> '')
+        INTO sums, judged;
+    IF sums <> '{}' THEN
+        PERFORM hosts_count(sums), outbound_count(sums);
+    END IF;
+    IF judged IS NOT NULL THEN
+        PERFORM reputation_report(judged);
+    END IF;
+    RETURN cardinality(brought);
+END $f$;
