@@ -164,8 +164,8 @@ class Inserts:
     """The best that this PostgreSQL does with the same rows, made in the server itself: many to a statement, no other work, nobody to answer."""
 
     def __init__(self, both, seconds, tables=TABLES, clients=(1, 2, 4), batches=(50, 250, 1000)):
-        self.both, self.seconds = both, seconds
-        schema = f"bench_{len(tables)}"
+        self.both, self.seconds, self.names = both, seconds, tables
+        self.schema = schema = f"bench_{type(self).__name__.lower()}_{len(tables)}"
         self.tables = [f"{schema}.{table}" for table in tables]
         both.sql(f"DROP SCHEMA IF EXISTS {schema} CASCADE; CREATE SCHEMA {schema}; CREATE SEQUENCE {schema}.ids CACHE 1000")
         parts = []
@@ -178,7 +178,7 @@ class Inserts:
             columns = both.sql(f"SELECT attname FROM pg_attribute WHERE attrelid = 'public.{table}'::regclass AND attnum > 0 ORDER BY attnum").split()
             chosen = ", ".join("i.id" if column == "id" else f"t.{column}" for column in columns)
             parts.append(f"{table} AS (INSERT INTO {schema}.{table} SELECT {chosen} FROM i, {schema}.one_{table} AS t)")
-        self.script = both.cluster.dir / f"inserts-{len(tables)}.sql"
+        self.script = both.cluster.dir / f"{schema}.sql"
         self.script.write_text(f"WITH i AS MATERIALIZED (SELECT lpad(nextval('{schema}.ids')::text, 20, '0') AS id FROM generate_series(1, :batch)), "
                                + ", ".join(parts) + " SELECT;\n")
         found = {}
@@ -195,6 +195,21 @@ class Inserts:
         done = int(re.search(r"transactions actually processed: (\d+)", out).group(1)) * self.batch
         self.both.sql("TRUNCATE " + ", ".join(self.tables))
         return {"rate": float(re.search(r"^tps = ([\d.]+)", out, re.M).group(1)) * self.batch, "each": 1000 * used / max(1, done)}
+
+
+class Copies(Inserts):
+    """The same rows from clients: COPY in binary form, nothing that a client does costs less. What comes has to be received and taken apart, as it has to be of mail."""
+
+    def run(self, seconds=None):
+        seconds = seconds or self.seconds
+        before = cpu_by_role(self.both.cluster)["postgres"]
+        words = [weir.BIN / "weir-copies", f"host={self.both.database()} user=weir dbname=weir", self.schema, str(self.batch), str(seconds), *self.names]
+        clients = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(self.clients)]
+        said = [client.communicate()[0].split() for client in clients]
+        assert all(client.returncode == 0 for client in clients), "weir-copies failed"
+        used = cpu_by_role(self.both.cluster)["postgres"] - before
+        self.both.sql("TRUNCATE " + ", ".join(self.tables))
+        return {"rate": sum(int(rows) / float(took) for rows, took in said), "each": 1000 * used / max(1, sum(int(rows) for rows, _ in said))}
 
 
 def print_cpu(name, each, total, generator):
@@ -283,18 +298,19 @@ class Durable:
                 return
             held.callback(narrow.end)
             for percent in SHARES:
-                ours, limits = Series("Weir"), ([], [])
+                ours, limits = Series("Weir"), ([], [], [])
                 both.weir("--sessions", SESSIONS, "--messages", 1000, "--size", 4096)
                 with narrow.held(percent):
-                    inserts = [Inserts(both, self.seconds, tables, clients=(1, 2), batches=(250, 1000)) for tables in (TABLES, ALL_TABLES)]  # no others were ever best
+                    # no others were ever best
+                    inserts = [kind(both, self.seconds, tables, clients=(1, 2), batches=(250, 1000)) for kind, tables in ((Copies, ALL_TABLES), (Inserts, ALL_TABLES), (Inserts, TABLES))]
                     for _ in range(self.rounds):
                         ours.add(both.kept(*words))
                         for one, limit in zip(inserts, limits):
                             limit.append(one.run())
                 print(f"PostgreSQL with {percent} % of one core, 4 KiB, {SESSIONS} sessions: Weir {spread(ours.of('rate'), ' msg/s', 0)}; refused {ours.refused()}")
-                for one, limit, which in zip(inserts, limits, ("the same rows", "the same rows and that of the audit")):
+                for one, limit, which in zip(inserts, limits, ("copies of the same rows by clients", "inserts of the same rows, made within PostgreSQL", "inserts of the same rows but those of the audit, made there, too")):
                     best = [run["rate"] for run in limit]
-                    print(f"  best batched inserts of {which}, {one.clients} connections of {one.batch}: {spread(best, ' msg/s', 0)}, "
+                    print(f"  best batched {which}, {one.clients} connections of {one.batch}: {spread(best, ' msg/s', 0)}, "
                           f"CPU {spread([run['each'] for run in limit], ' ms per message', 3)}; Weir has {spread([100 * share for share in ratios(ours.of('rate'), best)], ' %')}"
                           + ("   goal >= 70 %" if one is inserts[0] else ""))
                 ours.print_cpu()
