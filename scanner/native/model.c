@@ -31,7 +31,7 @@
 #define MOST_HAM 2000
 #define FISHER_MOST_SPAM 6000
 #define FISHER_MOST_HAM 1000
-#define MEAN_MOST_SPAM 7000
+#define MEAN_MOST_SPAM 4000
 #define MEAN_MOST_HAM 3000
 
 void native_model_init(struct native_model *model)
