@@ -45,12 +45,12 @@ def test_hanging_worker_is_replaced(make_cluster):
 
 def test_a_stopped_edge_is_not_taken_for_hanging_workers(make_cluster):
     """Master and workers stopped together (a suspended machine): when they go on nobody is killed."""
-    cluster = make_cluster(edges=1, scanners=1, sets=["worker_watchdog=2s"])
+    cluster = make_cluster(edges=1, scanners=1, sets=["worker_watchdog=4s"])
     members = weir.family(cluster.pid("edge-1"))
     with Smtp(cluster.relay()) as client:
         for pid in members:
             os.kill(pid, signal.SIGSTOP)
-        time.sleep(3)
+        time.sleep(5)  # longer than worker_watchdog
         for pid in members:
             os.kill(pid, signal.SIGCONT)
         time.sleep(1.5)
