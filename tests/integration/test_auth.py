@@ -245,6 +245,7 @@ def directory_cluster(request, auth_cluster):
 def test_s16_trouble_with_our_own_account_is_nobodys_wrong_password(directory_cluster):
     for _ in range(3):
         assert authenticate(directory_cluster, "carol", "looking-glass").code == 454
+    wait_until(lambda: directory_cluster.metric("weir_auth_total", result="unavailable") == 3, 30, "the three in the metrics")
     assert directory_cluster.metric("weir_auth_total", result="wrong") in (None, 0)
     assert authenticate(directory_cluster, "alice@example.edu", "wonderland").code == 235
 
