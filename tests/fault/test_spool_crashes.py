@@ -158,7 +158,7 @@ class Crash:
 def place():
     hop, slow = Hop(), Hop()
     farm = weir.Cluster(edges=1, scanners=1, coordinators=2, next_hop=hop.endpoint,
-                        sets=["profile=handoff", "spool_lease=6s", "spool_retry_max=1s", "next_hop_tls=none", "edge.workers=1", "scan_stall=60s",
+                        sets=["profile=handoff", "spool_lease=10s", "spool_retry_max=1s", "next_hop_tls=none", "edge.workers=1", "scan_stall=60s",
                               "scan_wait=1s"])
     try:
         farm.up()
