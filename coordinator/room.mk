@@ -56,6 +56,10 @@ $(eval $(call unit_test,questions,coordinator probes smtp proto policy common,-l
 $(eval $(call unit_test,turns,coordinator probes smtp proto policy common,-lpq -lzmq -lprotobuf-c -ljansson -levent -lidn2))
 $(eval $(call unit_test,auth,auth coordinator probes smtp proto policy common,-lpq -lzmq -lprotobuf-c -levent -lcrypt -lldap -llber -lidn2))
 $(eval $(call unit_test,weirctl,ctl mime coordinator probes proto relay smtp policy common,-lpq -lzmq -lprotobuf-c -ljansson -levent -lcrypt -lidn2))
+# Its own database, time, processes and connections stand in for the real ones.
+keys_told_own := db_begin db_query db_query_values db_commit db_is_up event_new helpers_new helpers_free prober_new prober_free cluster_policy nsupdate_start nsupdate_free quarantine_turn blocklist_look
+$(eval $(call unit_test,keys_told,coordinator dashboard signatures auth probes native mime proto policy smtp common,\
+    $(addprefix -Wl$(comma)--wrap=,$(keys_told_own)) -lpq -lzmq -lprotobuf-c -ljansson -levent -lcrypto -lcrypt -lldap -llber -lidn2 -lm))
 $(eval $(call unit_test,dashboard,dashboard coordinator common,-ljansson))
 $(eval $(call fuzz_target,form,$(addprefix coordinator/dashboard/,form.c) coordinator/text.c $(addprefix common/,utf8.c error.c memory.c log.c log_event.c queue_id.c clock.c)))
 $(eval $(call fuzz_target,exposition,$(addprefix coordinator/,exposition.c exposition_help.c text.c rows.c) $(addprefix common/,metrics.c error.c memory.c log.c log_event.c queue_id.c utf8.c clock.c),-ljansson))
