@@ -385,6 +385,8 @@ static const struct {
     { "coordinator", "database_session", 30 * SECONDS, NULL },
     { "coordinator", "quarantine_days", 14, NULL },
     { "web", "digest_messages", 100, NULL },
+    { "web", "digest_times", 0, "09:00, 15:00" },
+    { "spam", "discard_score", 0, "off" },
     { "web", "web_rate", 120, NULL },
     { "web", "web_list_entries", 1000, NULL },
     { "web", "web_answers", 20, NULL },
