@@ -262,6 +262,79 @@ START_TEST(an_engine_that_is_not_there_fails)
 }
 END_TEST
 
+/* ---- more questions than connections ---- */
+
+#define ASKED 6
+
+static struct crowd {
+    struct bufferevent *held[ASKED], *all[ASKED]; /* asked, not answered */
+    size_t held_count, connections, ended, wanted;
+} crowd;
+
+/* Answered when as many wait as there may be: so many were there at once. */
+static void on_crowd_question(struct bufferevent *bev, void *arg)
+{
+    struct evbuffer *in = bufferevent_get_input(bev);
+    struct evbuffer_ptr head = evbuffer_search(in, "\r\n\r\n", 4, NULL);
+    (void)arg;
+    if (head.pos < 0 || evbuffer_get_length(in) < (size_t)head.pos + 4 + scene.size)
+        return;
+    evbuffer_drain(in, evbuffer_get_length(in));
+    crowd.held[crowd.held_count++] = bev;
+    if (crowd.held_count < crowd.wanted)
+        return;
+    for (size_t i = 0; i < crowd.held_count; i++)
+        bufferevent_write(crowd.held[i], OK JSON, strlen(OK JSON));
+    crowd.held_count = 0;
+}
+
+static void on_crowd_client(struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *peer, int len, void *arg)
+{
+    (void)listener, (void)peer, (void)len, (void)arg;
+    ck_assert_uint_lt(crowd.connections, ASKED);
+    struct bufferevent *bev = crowd.all[crowd.connections++] = bufferevent_socket_new(scene.base, fd, BEV_OPT_CLOSE_ON_FREE);
+    bufferevent_setcb(bev, on_crowd_question, NULL, NULL, NULL);
+    bufferevent_enable(bev, EV_READ | EV_WRITE);
+}
+
+static void on_crowd_call(void *arg, enum spam_call_end end, struct spam_answer *answer, const char *why)
+{
+    (void)arg, (void)answer;
+    ck_assert_msg(end == SPAM_CALL_ANSWERED, "%s", why);
+    if (++crowd.ended == ASKED)
+        event_base_loopbreak(scene.base);
+}
+
+START_TEST(questions_stand_in_line)
+{
+    char small[] = "From: a@example.org\r\n\r\nHello.\r\n";
+    struct sockaddr_in in = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    socklen_t len = sizeof in;
+    char server[40];
+    struct spam_facts facts = { .id = "Q", .client = "192.0.2.1", .client_name = "", .helo = "a", .sender = "", .login = "", .edge = "mx", .size = sizeof small - 1 };
+    struct spam_message message = { .bytes = small, .fd = -1, .size = sizeof small - 1 };
+    scene = (struct scene){ .base = event_base_new(), .size = sizeof small - 1 };
+    crowd = (struct crowd){ .wanted = _i == 0 ? 1 : 3 };
+    struct evconnlistener *listener = evconnlistener_new_bind(scene.base, on_crowd_client, NULL, LEV_OPT_CLOSE_ON_FREE, 16, (struct sockaddr *)&in, sizeof in);
+    ck_assert_ptr_nonnull(listener);
+    getsockname(evconnlistener_get_fd(listener), (struct sockaddr *)&in, &len);
+    snprintf(server, sizeof server, "127.0.0.1:%u", ntohs(in.sin_port));
+    struct spam_client *client = spam_client_new(scene.base, &(struct spam_client_options){ .server = server, .protocol = &rspamd_protocol, .scale = { 6, 15 },
+                                                     .connections = crowd.wanted, .timeout_ms = 60000, .reply_max = REPLY_MAX });
+    for (size_t i = 0; i < ASKED; i++)
+        spam_client_ask(client, &facts, &message, on_crowd_call, NULL);
+    event_base_dispatch(scene.base);
+    ck_assert_uint_eq(crowd.ended, ASKED);
+    ck_assert_uint_eq(crowd.connections, crowd.wanted);
+    spam_client_free(&client);
+    evconnlistener_free(listener);
+    for (size_t i = 0; i < crowd.connections; i++)
+        bufferevent_free(crowd.all[i]);
+    event_base_loop(scene.base, EVLOOP_NONBLOCK);
+    event_base_free(scene.base);
+}
+END_TEST
+
 int main(void)
 {
     signal(SIGPIPE, SIG_IGN);
@@ -270,6 +343,7 @@ int main(void)
     tcase_add_loop_test(tests, an_engine_fails, 0, 2 * (int)(sizeof faults / sizeof *faults));
     tcase_add_loop_test(tests, a_large_message_comes_whole, 0, 4);
     tcase_add_loop_test(tests, an_engine_that_is_not_there_fails, 0, 3);
+    tcase_add_loop_test(tests, questions_stand_in_line, 0, 2);
     suite_add_tcase(suite, tests);
     return run_suite(suite);
 }
