@@ -6,6 +6,8 @@ $(eval $(call unit_test,scanner_engine,scanengine native mime common,-lclamav -l
 $(eval $(call unit_test,scanner_sandbox,scanengine common,-lseccomp))
 $(eval $(call unit_test,scanner_hugepages,scanengine common,))
 $(eval $(call unit_test,scanner_admission,scanner scanengine common,))
+$(eval $(call unit_test,scanner_keys,scanner spam scanengine native mime proto common,\
+    $(addprefix -Wl$(comma)--wrap=,spam_client_new spam_client_free spam_client_ask) -lclamav -lseccomp -lzmq -lprotobuf-c -levent -lcrypto -ljansson -lidn2 -lm))
 $(eval $(call program,weir-scan-direct,scanner,direct.c,scanner scanengine native mime common,-lclamav -lseccomp -lcrypto -lidn2))
 $(eval $(call unit_test,scanner_process,scanengine native mime proto common,-lclamav -lseccomp -lcrypto -lzmq -lprotobuf-c -levent -lidn2))
 $(B)/unit/test_scanner_process: $(B)/bin/weir-scanner
