@@ -45,10 +45,11 @@ char *xstrdup(const char *text)
 
 char *xstrndup(const char *text, size_t len)
 {
-    size_t real = strnlen(text, len);
+    size_t real = len > 0 ? strnlen(text, len) : 0;
     char *copy = xmalloc(real + 1);
 
-    memcpy(copy, text, real);
+    if (real > 0)
+        memcpy(copy, text, real);
     copy[real] = '\0';
     return copy;
 }
