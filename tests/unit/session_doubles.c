@@ -36,7 +36,8 @@ void client_name_cancel(struct client_name_query **query)
 
 struct dnsbl *dnsbl_new(const struct config_list *lists, uint64_t pause_ms, struct error *why)
 {
-    (void)lists, (void)pause_ms, (void)why;
+    (void)lists, (void)why;
+    doubles.dnsbl_pause_ms = pause_ms;
     return xcalloc(1, 1);
 }
 
@@ -302,7 +303,8 @@ bool scan_farm_has_room(const struct scan_farm *farm)
 struct scan *scan_start(struct scan_farm *farm, const struct queue_id *id, const struct message *message,
                         const struct scan_facts *facts, const struct scan_handlers *handlers, void *arg)
 {
-    (void)farm, (void)id, (void)message, (void)facts;
+    (void)farm, (void)id, (void)message;
+    doubles.names_attachments = facts->attachments;
     struct scan *scan = xcalloc(1, sizeof *scan);
     scan->handlers = handlers;
     scan->arg = arg;
@@ -722,8 +724,13 @@ struct node_question {
 struct node_question *node_ask(struct node *node, Weir__Question *question, const struct link_payload *payloads, size_t count,
                                uint64_t timeout_ms, node_answer_handler answer, void *arg)
 {
-    (void)node, (void)payloads, (void)count, (void)timeout_ms;
-    if (question->body_case == WEIR__QUESTION__BODY_PERSONAL_ASK) { /* "of the envelope, in From" */
+    (void)node, (void)payloads, (void)count;
+    doubles.question_ms = timeout_ms;
+    if (question->body_case == WEIR__QUESTION__BODY_OUTBREAK_ASK) { /* what counts */
+        doubles.suspects = 0;
+        for (size_t i = 0; i < question->outbreak_ask->n_attachments; i++)
+            doubles.suspects += question->outbreak_ask->attachments[i]->counts;
+    } else if (question->body_case == WEIR__QUESTION__BODY_PERSONAL_ASK) { /* "of the envelope, in From" */
         char senders[2][120] = { "", "" };
         for (size_t i = 0; i < question->personal_ask->n_senders; i++)
             wire_string(senders[i], sizeof senders[i], &question->personal_ask->senders[i]);

@@ -22,8 +22,10 @@ struct doubles {
     unsigned names_cancelled;
     void (*lists_done)(void *arg, const struct dnsbl_verdict *verdict); /* of the lists that are asked; NULL: none */
     void *lists_arg;
+    uint64_t dnsbl_pause_ms;       /* of the lists made last */
     /* scanner farm */
     bool farm_live;
+    bool names_attachments;        /* the last scan does */
     struct scan *scan;
     unsigned scans_started, scans_finished, scans_cancelled;
     /* next hop */
@@ -49,6 +51,8 @@ struct doubles {
     char stored_as[4096];          /* "scanned|unscanned ADDRESS>DESTINATION ..." of the last, cut where it is longer */
     bool stored_fits;              /* its list of recipients is not too long for a coordinator */
     struct node_question *question; /* under way */
+    uint64_t question_ms;           /* how long the last one may take */
+    unsigned suspects;              /* attachments that count, of the last question about an outbreak */
     char login[256], password[512]; /* last asked about */
     unsigned questions_cancelled;
     /* limiter */

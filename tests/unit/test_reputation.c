@@ -345,7 +345,7 @@ START_TEST(test_a_damaged_list_is_none)
 }
 END_TEST
 
-/* It counts until all that a coordinator has is there, and is written when that changed. */
+/* It counts until all that a coordinator has is there, and is written when that changed, as much of it as is to be kept. */
 START_TEST(test_a_start_without_coordinators)
 {
     struct error why;
@@ -353,7 +353,7 @@ START_TEST(test_a_start_without_coordinators)
     struct book *book = book_new();
     ck_assert(book_put(book, "192.0.2.1", false, false, REPUTATION_REJECT, 60000, 0, 1000) && kept_write(kept_path, book, 100, 1000, clock_wall_ms(), &why));
     book_free(&book);
-    feed_keep(d.feed, kept_path, 100, true);
+    feed_keep(d.feed, kept_path, _i == 0 ? 100 : 1, true);
     ck_assert(is_refused("192.0.2.1") && d.question != NULL && d.question->have == 0 && *d.question->source == '\0');
     tell("db", 7, true, true, (const char *const[]){ "192.0.2.2" }, 1, 60000);
     ck_assert(is_refused("192.0.2.1") && !is_refused("192.0.2.2"));
@@ -361,7 +361,7 @@ START_TEST(test_a_start_without_coordinators)
     ck_assert(!is_refused("192.0.2.1") && is_refused("192.0.2.2"));
     feed_free(&d.feed);
     book = kept_read(kept_path, d.now_ms, clock_wall_ms(), &age, &why);
-    ck_assert_uint_eq(book_count(book), 2);
+    ck_assert_uint_eq(book_count(book), _i == 0 ? 2 : 1);
     book_free(&book);
 }
 END_TEST
@@ -396,7 +396,7 @@ int main(void)
     tcase_add_test(kept, test_a_damaged_list_is_none);
     tcase_add_checked_fixture(start, kept_setup, kept_teardown);
     tcase_add_checked_fixture(start, setup, teardown);
-    tcase_add_test(start, test_a_start_without_coordinators);
+    tcase_add_loop_test(start, test_a_start_without_coordinators, 0, 2);
     tcase_add_checked_fixture(feed, setup, teardown);
     tcase_add_test(feed, test_changes_come_one_after_the_other);
     tcase_add_test(feed, test_all_anew);

@@ -38,7 +38,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "common/attachment_kind.h"
 #include "common/log.h"
+#include "edge/outbreak/outbreak.h"
 #include "tests/unit/session_doubles.h"
 #include "tests/unit/suite.h"
 
@@ -810,6 +812,10 @@ static const struct {
       "c DATA\\n\nS 354\nc Date: d\\nMessage-ID: <i>\\nDate: e\\nhello\\0 you\\r\\r\\n..\\n.\\r\\n.\\r\\n\n.\nV clean\nR 250 - ok\n"
       "F Date: d\\r\\nMessage-ID: <i>\\r\\nFrom: <root@site.test>\\r\\n\\r\\nhello you\\r\\n.\\r\\n.\\r\\n\nD 250 - ok\nS 250 2.0.0\n"
       "N Received: from [127.0.0.1] (\nN with SMTP id\nA u@example.edu delivered 250\nc NOOP\\n\nS 250\n" },
+    { "handoff: no From is added where add_from is off", false,
+      "O profile=handoff\nO no-spool\nO add_from=off\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\nS 250 2.1.5\n"
+      "C DATA\nS 354\nC Date: d\nC Message-ID: <i>\nC\nC x\nC .\n.\nV clean\nR 250 - ok\n"
+      "F Date: d\\r\\nMessage-ID: <i>\\r\\n\\r\\nx\\r\\n\nD 250 - ok\nS 250 2.0.0\nA u@example.edu delivered 250\n" },
     { "handoff: HELO without a name", false,
       "O profile=handoff\nS 220\nc HELO\\n\nS 250 edge.test\nc EHLO two words\\n\nS 250-edge.test\nS 250-PIPELINING\nS 250-SIZE\nS 250-8BITMIME\n"
       "S 250-CHUNKING\nS 250-ENHANCEDSTATUSCODES\nS 250-SMTPUTF8\nS 250 DSN\n" },
@@ -1725,6 +1731,70 @@ START_TEST(test_configuration)
 }
 END_TEST
 
+/* Keys whose work is done by whom doubles stand in for: as they are shipped, and with other values. */
+static const struct keys {
+    const char *overrides[5];
+    uint64_t dnsbl_pause_ms, personal_ms, outbreak_ms;
+    bool names_attachments;
+    unsigned suspects; /* of a script and a disk */
+} keys[] = {
+    { { NULL }, 60000, 2000, 2000, true, 2 },
+    { { "dnsbl_pause=0", "personal_timeout=100ms", "outbreak_timeout=101ms", "hash_attachments=off", "outbreak_types=script" }, 0, 100, 101, false, 1 },
+    { { "dnsbl_pause=1h", "personal_timeout=1m", "outbreak_timeout=59s", "hash_attachments=on", "outbreak_types=" }, 3600000, 60000, 59000, true, 0 },
+};
+
+static void on_word(void *arg, enum outbreak_answer answer, const char *name)
+{
+    (void)arg, (void)answer, (void)name;
+}
+
+static void check_outbreak(struct play *play, const struct keys *expected)
+{
+    static int node;
+    struct scan_result scan = { .attachment_count = 2, .attachments = { { .kind = attachment_kind_find("script") }, { .kind = attachment_kind_find("disk") } } };
+    struct outbreak_case asked = { .scan = &scan };
+    struct outbreak *outbreak = outbreak_new(&play->config->edge, &play->metrics);
+    outbreak_set_node(outbreak, (struct node *)&node);
+    ck_assert_int_eq(outbreak_concerns(outbreak, &scan), expected->suspects > 0);
+    struct outbreak_question *question = outbreak_ask(outbreak, &asked, on_word, NULL);
+    ck_assert_uint_eq(doubles.question_ms, expected->outbreak_ms);
+    ck_assert_uint_eq(doubles.suspects, expected->suspects);
+    outbreak_cancel(&question);
+    outbreak_free(&outbreak);
+}
+
+START_TEST(test_keys_that_others_obey)
+{
+    struct play play = { .name = "keys" };
+    struct setup setup = { .blocks = true };
+    static const char text[] = "HELO x.test\r\n", envelope[] = "MAIL FROM:<a@b.test>\r\nRCPT TO:<u@example.edu>\r\n", mail[] = "From: <x@y.test>\r\n\r\nx\r\n.\r\n";
+    while (setup.override_count < 5 && keys[_i].overrides[setup.override_count] != NULL) {
+        setup.overrides[setup.override_count] = strdup(keys[_i].overrides[setup.override_count]);
+        setup.override_count++;
+    }
+    doubles_reset();
+    begin(&play, &setup);
+    ck_assert_uint_eq(doubles.dnsbl_pause_ms, keys[_i].dnsbl_pause_ms);
+    say(&play, text, sizeof text - 1);
+    say(&play, envelope, sizeof envelope - 1);
+    next_hop_answers_rcpt(250, "2.1.5", "ok", false);
+    doubles_settle(play.base);
+    say(&play, "DATA\r\n", 6);
+    say(&play, mail, sizeof mail - 1);
+    ck_assert(doubles.scan != NULL && doubles.names_attachments == keys[_i].names_attachments);
+    ck_assert_ptr_nonnull(doubles.question);
+    ck_assert_uint_eq(doubles.question_ms, keys[_i].personal_ms);
+    coordinator_knows_blocks(NULL, 0);
+    check_outbreak(&play, &keys[_i]);
+    client_goes();
+    doubles_settle(play.base);
+    end(&play);
+    doubles_reset();
+    while (setup.override_count > 0)
+        free(setup.overrides[--setup.override_count]);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("session");
@@ -1739,6 +1809,7 @@ int main(void)
     tcase_add_test(tcase, test_client_that_does_not_read);
     tcase_add_test(tcase, test_few_bytes_are_taken_at_once);
     tcase_add_test(tcase, test_limits_of_the_door);
+    tcase_add_loop_test(tcase, test_keys_that_others_obey, 0, (int)(sizeof keys / sizeof *keys));
     suite_add_tcase(suite, tcase);
     return run_suite(suite);
 }
