@@ -7,6 +7,7 @@
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include "common/log.h"
 #include "common/memory.h"
@@ -26,6 +27,7 @@
 #include "coordinator/probes/prober.h"
 #include "coordinator/relay_test.h"
 #include "coordinator/reputation.h"
+#include "coordinator/signatures/look.h"
 #include "coordinator/signatures/signatures.h"
 #include "coordinator/turns.h"
 #include "scanner/native/model.h"
@@ -157,6 +159,7 @@ static void commit(const char *words)
 
 #define TIMERS_MAX 32
 static struct timer {
+    struct event *event;
     event_callback_fn callback;
     void *arg;
 } timers[TIMERS_MAX];
@@ -168,8 +171,9 @@ struct event *__wrap_event_new(struct event_base *base, evutil_socket_t fd, shor
 struct event *__wrap_event_new(struct event_base *base, evutil_socket_t fd, short what, event_callback_fn callback, void *arg)
 {
     ck_assert_uint_lt(timer_count, TIMERS_MAX);
-    timers[timer_count++] = (struct timer){ callback, arg };
-    return __real_event_new(base, fd, what, callback, arg);
+    struct event *event = __real_event_new(base, fd, what, callback, arg);
+    timers[timer_count++] = (struct timer){ event, callback, arg };
+    return event;
 }
 
 static void go_off(const void *arg)
@@ -300,6 +304,7 @@ static const struct row {
     { "coordinator", "turn_margin", "43", "turns_look(", 4, "43" },
     { "coordinator", "gc_memory_growth", "144", "turns_look(", 6, "144" },
     { "coordinator", "gc_messages", "145", "turns_look(", 7, "145" },
+    { "coordinator", "signature_time", "181s", NULL, 0, NULL },
     { "coordinator", "signature_canary_time", "151s", "signature_step(", 2, "151000 ms" },
     { "coordinator", "signature_load_time", "152s", "signature_step(", 3, "152000 ms" },
     { "coordinator", "signature_sets", "53", "signature_step(", 4, "53" },
@@ -580,8 +585,87 @@ START_TEST(a_model_is_told)
 }
 END_TEST
 
-int main(void)
+/* ---- a look: a process of its own, which is this program again ---- */
+
+static struct look_result found;
+
+static void on_looked(void *arg, const struct look_result *result)
 {
+    (void)arg;
+    found = *result;
+    event_base_loopbreak(base);
+}
+
+static void write_file(const char *folder, const char *name, size_t len)
+{
+    char *path = xasprintf("%s/%s", folder, name);
+    FILE *file = fopen(path, "w");
+    for (size_t i = 0; i < len; i++)
+        fputc('x', file);
+    ck_assert_int_eq(fclose(file), 0);
+    free(path);
+}
+
+static void remove_folder(const char *folder)
+{
+    char *command = xasprintf("rm -rf %s", folder);
+    ck_assert_int_eq(system(command), 0);
+    free(command);
+}
+
+/* Two files of 600 bytes are more than 1199, and no more than 1200. */
+static const struct {
+    uint64_t size;
+    size_t files;
+} sizes[] = { { 1199, 0 }, { 1200, 2 } };
+
+START_TEST(a_set_is_no_larger_than_signature_size)
+{
+    char folder[] = "/tmp/weir-test-look-XXXXXX", work[64];
+    struct coordinator_settings own = settings;
+    struct error why;
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    snprintf(work, sizeof work, "%s/work", folder);
+    write_file(folder, "a.ndb", 600);
+    write_file(folder, "b.ndb", 600);
+    own.signature_folder = folder;
+    own.signature_work = work;
+    own.signature_size = sizes[_i].size;
+    struct look *look = look_new(base, &own, on_looked, NULL, &why);
+    ck_assert_msg(look != NULL, "%s", why.text);
+    event_base_dispatch(base);
+    ck_assert_uint_eq(found.count, sizes[_i].files);
+    ck_assert_msg((strstr(found.words, ": more than 1199 bytes of signatures") != NULL) == (sizes[_i].files == 0), "%s", found.words);
+    remove_folder(folder);
+}
+END_TEST
+
+/* Nothing has to take so long for that: the timer is the key's, and ends the look. */
+START_TEST(a_look_ends_after_signature_time)
+{
+    char folder[] = "/tmp/weir-test-look-XXXXXX", nothing[] = "";
+    struct coordinator_settings own = settings;
+    struct error why;
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    own.signature_folder = nothing;
+    own.signature_work = folder;
+    struct look *look = look_new(base, &own, on_looked, NULL, &why);
+    ck_assert_msg(look != NULL, "%s", why.text);
+    struct event *limit = timers[timer_count - 1].event;
+    struct timeval due, now;
+    ck_assert(event_pending(limit, EV_TIMEOUT, &due));
+    gettimeofday(&now, NULL);
+    ck_assert_msg(due.tv_sec - now.tv_sec <= 182 && due.tv_sec - now.tv_sec > 181 - 60, "%ld s", (long)(due.tv_sec - now.tv_sec));
+    timers[timer_count - 1].callback(-1, EV_TIMEOUT, look);
+    ck_assert_msg(strstr(found.words, "it takes longer than signature_time") != NULL && found.count == 0, "%s", found.words);
+    remove_folder(folder);
+}
+END_TEST
+
+int main(int argc, char **argv)
+{
+    if (argc == 3 && strcmp(argv[1], HELPERS_WORD) == 0 && strcmp(argv[2], LOOK_WORD) == 0)
+        return look_fetch();
     Suite *suite = suite_create("keys_told");
     TCase *tcase = tcase_create("keys_told");
     tcase_set_timeout(tcase, 60);
@@ -593,6 +677,8 @@ int main(void)
     tcase_add_test(tcase, nsupdate_is_told);
     tcase_add_test(tcase, each_connection_is_told);
     tcase_add_test(tcase, a_model_is_told);
+    tcase_add_loop_test(tcase, a_set_is_no_larger_than_signature_size, 0, 2);
+    tcase_add_test(tcase, a_look_ends_after_signature_time);
     suite_add_tcase(suite, tcase);
     return run_suite(suite);
 }

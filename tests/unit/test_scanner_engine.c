@@ -275,6 +275,28 @@ START_TEST(message_partial_is_unscannable)
 }
 END_TEST
 
+/* A link that is not what it says, to the name of a bank that a set knows: none of our business, unless a site wants it. */
+START_TEST(phishing_is_a_virus_where_it_is_to_be)
+{
+    static const char mail[] = ENGINE_MAIL_PREFIX "From: a@example.org\r\nSubject: x\r\nMIME-Version: 1.0\r\nContent-Type: text/html\r\n\r\n"
+                               "<html><body><a href=\"http://www.evil.example/x\">https://www.bank.example/</a></body></html>\r\n";
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%.4000s/set/names.pdb", folder);
+    FILE *file = fopen(path, "w");
+    fputs("H:bank.example\n", file);
+    fclose(file);
+    for (int on = 0; on < 2; on++) {
+        struct engine_options options = default_options();
+        options.detect_phishing = on;
+        struct engine *engine = load(&options);
+        struct engine_result result = scan(engine, mail, sizeof mail - 1, SCAN_MS);
+        ck_assert_msg(result.verdict == (on ? BAD : CLEAN), "%d: %d %s", on, (int)result.verdict, result.name);
+        ck_assert(!on || strncmp(result.name, "Heuristics.Phishing.", 20) == 0);
+        engine_free(&engine);
+    }
+}
+END_TEST
+
 START_TEST(broken_sets_do_not_load)
 {
     struct error why;
@@ -549,6 +571,7 @@ int main(void)
     tcase_add_test(tests, limits_are_unknown);
     tcase_add_test(tests, virus_beside_a_limit_is_bad);
     tcase_add_test(tests, message_partial_is_unscannable);
+    tcase_add_test(tests, phishing_is_a_virus_where_it_is_to_be);
     tcase_add_test(tests, broken_sets_do_not_load);
     tcase_add_test(tests, set_names);
     tcase_add_test(tests, worker_answers_in_order);
