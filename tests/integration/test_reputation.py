@@ -218,8 +218,16 @@ def test_the_list_counts_on_without_coordinators(site):
             site.start(name)
     site.kill("edge-2")
     kept.unlink()
+    conf = site.dir / "edge-2" / "weir.conf"
+    before = conf.read_text()
+    conf.write_text(before.replace("[edge]\n", "[edge]\nreputation_kept = 0\n"))
     site.start("edge-2")
     wait_until(lambda: greeting(site, "127.6.0.1", 2).code == 554, 60, "one that starts hears all there is")
+    site.stop("edge-2")  # what is kept is written at the end, too
+    assert "reputation_kept = 0" in conf.read_text() and not kept.exists()
+    conf.write_text(before)
+    site.start("edge-2")
+    wait_until(lambda: greeting(site, "127.6.0.1", 2).code == 554, 60, "and again")
 
 
 def test_within_a_second(site):
