@@ -12,6 +12,7 @@ import re
 import signal
 import smtplib
 import socket
+import ssl
 import subprocess
 import time
 import urllib.parse
@@ -221,6 +222,10 @@ class Web:
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen([BIN / "weir-web", "-c", two.dir / "common.conf", "--name", name, *words], stderr=log)
         self.kept = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30 * PATIENCE)
+        if "web_certificate" in sets:
+            trusted = ssl.create_default_context(cafile=sets["web_certificate"])
+            trusted.check_hostname = False
+            self.kept = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=30 * PATIENCE, context=trusted)
         wait_until(lambda: self.operator("/readyz")[0] == 200, 30, lambda: self.log.read_text())
 
     def operator(self, path):
@@ -574,7 +579,13 @@ def test_a_web_that_is_killed(two, edge):
     before = done()
     print("done by the dead:", before)
     assert "may read tables" not in web.log.read_text()
-    web = Web(two, "web-2", web_database=two.pg.conninfo)
+    own = {name: two.dir / f"web-{name}" for name in ("key", "certificate", "database_file")}  # its pages under TLS of its own, and its database's words in a file
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=x",
+                    "-keyout", own["key"], "-out", own["certificate"]], check=True, capture_output=True)
+    own["key"].chmod(0o600)
+    own["database_file"].write_text(two.pg.conninfo + "\n")
+    own["database_file"].chmod(0o600)
+    web = Web(two, "web-2", web_database="", **{f"web_{name}": path for name, path in own.items()})
     wait_until(lambda: "web_database: the role weir may read tables of the cluster" in web.log.read_text(), 30, "a role that may do too much is told of")
     for act, token in tokens_of.items():
         status, _, _ = web.ask(f"/m/{token}", "POST", form_of(token, act), FORM)
