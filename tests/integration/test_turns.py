@@ -101,6 +101,8 @@ def test_all_have_their_turn_one_after_the_other_whoever_leads(two, farm):
     for _ in range(3):
         farm.work()
     assert farm.running() == ["scanner-2"] and farm.turns()["scanner-3"]["held"] == "turn", "it waits until the second has a new generation"
+    at_once = lambda most: two.pg.query(f"SELECT held FROM turns_waiting('1 min', '1 h', {most}, 25) WHERE node = 'scanner-3'")
+    assert at_once(1) == [["turn"]] and at_once(2) == [[""]], "max_unavailable"
     two.stop(farm.leader, signal.SIGKILL)
     wait_until(lambda: farm.work() and two.metric(f'weir_leader{{node="{farm.other}"}}', farm.other) == 1, 60, "another leader")
     farm.lazy = set()
@@ -121,6 +123,8 @@ def test_a_turn_waits_until_the_others_can_do_the_work(farm, two):
     farm.until(lambda: all(farm.row(name)["small_busy"] == 250 for name in NAMES), "that the database has heard it")
     two.ctl("gc", "--rolling", "scanner-2")
     farm.until(lambda: farm.turns()["scanner-2"]["held"] == "load", "that it is held")
+    left = lambda margin: two.pg.query(f"SELECT held FROM turns_waiting('1 min', '1 h', 1, {margin}) WHERE node = 'scanner-2'")
+    assert left(0) == [[""]] and left(25) == left(99) == [["load"]], "turn_margin"
     farm.until(lambda: two.metric(f'weir_housekeeping_held_by_load{{node="{farm.leader}"}}', farm.leader) == 1, "the metric")
     assert farm.wanted() == before
     assert "the others could not do its work (gc, operator)" in two.ctl("gc", "status")
