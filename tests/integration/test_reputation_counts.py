@@ -206,6 +206,9 @@ def test_from_throttle_to_reject_and_back(c, edge):
     assert heard.known == elsewhere.known or heard.says(client) == REJECT
     # 52 / 62: it falls below 80 when 40 are left, so in half_life * log2(52 / 40)
     assert abs(elsewhere.known[(client, False)][1] / 1000 - 86400 * 0.3785) < 120
+    for half_life, left in (3600, 250), (7200, 500):  # thousandths, two hours later
+        assert c.pg.query(f"BEGIN; SET LOCAL weir.reputation_half_life = '{half_life}'; SELECT round(1000 * reputation_bad(reputation_now(r, r.at + interval '2 hours')) / reputation_bad(r))"
+                          f" FROM reputation r WHERE key = '{client}'; ROLLBACK") == [[str(left)]]
     c.pg.query(f"UPDATE reputation SET at = at - interval '10 hours' WHERE key = '{client}';"
                f"UPDATE standing SET expires_at = expires_at - interval '9.1 hours' WHERE key = '{client}'")
     wait_until(lambda: heard.hear() and heard.says(client) == THROTTLE, 60, "the leader judges anew when the time is over")
