@@ -187,6 +187,9 @@ def test_a_check_whose_coordinator_died_counts_as_wrong(one, edge):
 def test_a_question_that_two_coordinators_got_is_one_guess_and_stays_one(one, edge):
     """The second copy could not be checked, or comes late: the first one's wrong stays wrong."""
     begin = "SELECT limited FROM auth_begin(7, 'alice', false, '192.0.2.1', 3, 8, '15 min', '20 s', '30 d')"
+    for memory, kept in (9, "0"), (11, "1"):  # auth_place_memory
+        place = "DELETE FROM auth_place; INSERT INTO auth_place VALUES ('alice', '192.0.2.50', now() - interval '10 days')"
+        assert one.pg.query(f"BEGIN; {place}; {begin.replace('30 d', f'{memory} d')}; SELECT count(*) FROM auth_place; ROLLBACK")[-1] == [kept]
     assert one.pg.query(begin) == [[""]] and one.pg.query(begin) == [[""]]
     assert guesses(one) == [1, 0]
     one.pg.query("SELECT auth_wrong(7, 'alice', '192.0.2.1')")
