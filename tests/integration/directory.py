@@ -31,6 +31,7 @@ cn: Carol
 sn: C
 mail: carol@example.edu
 mail: c.c@example.edu
+description: d.d@example.edu
 userPassword: looking-glass
 """
 
