@@ -88,7 +88,7 @@ def test_state_survives_its_keepers(make_cluster):
             for victim in victims:
                 cluster.kill(victim, signal.SIGCONT)
         elif what == "database":
-            send_signal(postgres_pids(cluster), signal.SIGKILL)
+            cluster.kill("postgres")
             time.sleep(dice.uniform(0, 1.5))
             cluster.start("postgres")
         else:

@@ -328,6 +328,10 @@ class Cluster:
     def kill(self, node, how=signal.SIGKILL):
         """A node's first process, as it would die; for "postgres" all its processes, as a machine would take them."""
         pid = self.postgres_pid() if node == "postgres" else self.pid(node)
+        if node == "postgres" and how == signal.SIGKILL:  # that one forks no other while we look who there is
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+                wait_until(lambda: process_state(pid) in ("T", "", "Z"), what="its rest")
         for member in family(pid) if node == "postgres" else [pid]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(member, how)
