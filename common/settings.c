@@ -462,7 +462,7 @@ static const struct config_key spam_keys[] = {
     BOOL(spam_subject_signed, "off", "also Subjects of mail with a DKIM signature, which it breaks"),
     ENUM(block_action, "quarantine", "quarantine|discard", "what becomes of the copy of a recipient whose own block list has the sender"),
     DURATION(personal_timeout, "2s", 100 * MS, MINUTES, "a message waits so long for what its recipients' own lists say; then it goes on as if they had none"),
-    STRING(authserv_id, "", form_host, "the name in Authentication-Results, the same for all edges; empty: the edge's hostname. Fields in either name that a message brings with it are removed"),
+    STRING(authserv_id, "", form_host, "the name in Authentication-Results, the same for all edges; empty: the edge's hostname. Fields in either name that a message brings with it are removed, unless a mail server of the site brings them and no engine looks at it"),
     END,
 };
 #undef S

@@ -185,6 +185,13 @@ const char *transaction_doubt(const struct transaction *tx)
     return outcome_is_doubt(tx->verdict, &tx->session->config->edge) ? verdict_text(tx->verdict) : NULL;
 }
 
+/* Another MTA of the site, as far as can be told: results in our name may be what this cluster found when it had the mail before (RFC 8601 5). Mail clients and
+ * devices find none, wherever they are; nor does whoever logs in. */
+static bool is_site_mta(const struct session *session)
+{
+    return session->limits->profile == PROFILE_RELAY && session_login(session) == NULL && session_is_inside(session);
+}
+
 char *transaction_dress(struct transaction *tx, bool virus_line, size_t *len, uint64_t *skip)
 {
     const struct session *session = tx->session;
@@ -195,6 +202,7 @@ char *transaction_dress(struct transaction *tx, bool virus_line, size_t *len, ui
         .cluster_names = server_names(session->server),
         .scan = tx->verdict,
         .virus_line = virus_line,
+        .distrusted = !is_site_mta(session),
         .from_outside = !session_is_inside(session),
         .outbound = session_is_inside(session),
         .tag = tx->tagged,

@@ -109,7 +109,7 @@ char *message_dress(const struct dress *dress, const struct message *message, si
     char *edited = NULL;
     bool checked = is_checked(dress);
     *skip = 0;
-    if (checked || dress->from_outside || dress->doubt != NULL || dress->listed != NULL)
+    if (checked || dress->distrusted || dress->from_outside || dress->doubt != NULL || dress->listed != NULL)
         edited = edited_header(dress, message, &edited_len, skip);
     char *out = xmalloc(VIRUS_SCANNED_MAX + MARKS_MAX + (checked ? SPAM_FIELDS_MAX : 0) + dress->received_len + edited_len + 1);
     if (dress->scan != NULL && dress->virus_line && dress->doubt == NULL)

@@ -14,7 +14,8 @@ struct dress {
     const char *const *cluster_names; /* in which the cluster's edges say results, up to a NULL; NULL: not known */
     const struct scan_result *scan;  /* NULL: nothing is said of a scan */
     bool virus_line;                 /* X-Virus-Scanned, too */
-    bool from_outside;               /* by this session: results in our name go, and where there are engines what it says of spam, whoever is asked */
+    bool distrusted;                 /* not of another MTA of the site: results in our name go, whoever is asked */
+    bool from_outside;               /* by this session: where there are engines what it says of spam goes, whoever is asked */
     bool outbound;                   /* fields X-Spam-* that it brings are its sender's own affair */
     bool tag;                        /* Subject */
     const char *doubt;               /* verdict_text(): nobody knows whether it has a virus, and it goes on all the same; NULL: not so */

@@ -62,9 +62,10 @@ def test_s16_s17_s56_a_login_opens_the_relay_from_anywhere(auth_cluster):
         assert client.command("AUTH PLAIN " + plain("Alice@example.edu", "wonderland")).code == 235
         assert [reply.code for reply in client.envelope(recipients=("x@elsewhere.test",))] == [250]
         raw = message(token="auth-s16")
-        answer = client.data(raw)
+        answer = client.data(b"Authentication-Results: edge-1.weir.test; dkim=pass header.d=bank.example\r\n" + raw)
         assert answer.code == 250
     stored = auth_cluster.sink.with_token("auth-s16")[0][0].decode()
+    assert "bank.example" not in stored
     assert "with ESMTPSA id " + answer.queue_id in stored
     log = auth_cluster.log("edge-1")
     assert re.search(rf"{answer.queue_id}: client=\S+\[{OUTSIDE}\], sasl_method=PLAIN, sasl_username=alice@example.edu\n", log)

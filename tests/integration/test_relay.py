@@ -54,14 +54,20 @@ def test_clean_mail_arrives_byte_for_byte(cluster, how):
     assert answer.queue_id in received and ("with ESMTPS" if how == "tls" else "with ESMTP") in received
 
 
-def test_strangers_say_no_results_in_our_name(cluster):
+def test_only_mail_servers_of_the_site_say_results_in_our_name(cluster):
     """RFC 8601 5; here no engine is asked, so nothing else says any."""
     ours, others = b"Authentication-Results: edge-1.weir.test; dkim=pass header.d=bank.example\r\n", b"Authentication-Results: mx.example.net; spf=pass\r\n"
-    for source, to, kept in ((OUTSIDE, "alice@example.edu", others), (None, "someone@example.com", ours + others)):
+    for door, source, to, kept in (("RELAY", OUTSIDE, "alice@example.edu", others), ("RELAY", None, "someone@example.com", ours + others),
+                                   ("SUBMISSION", None, "alice@example.edu", others), ("HANDOFF", None, "alice@example.edu", others)):
         raw = message()
-        assert cluster.send(ours + others + raw, source=source, recipients=(to,)).code == 250
+        with Smtp(cluster.env[f"EDGE_1_{door}"], source=source) as client:
+            if door == "SUBMISSION":
+                client.starttls(cluster.env["CA_FILE"])
+                assert client.command("AUTH PLAIN " + base64.b64encode(b"\0alice@example.edu\0wonderland").decode()).code == 235
+            assert [answer.code for answer in client.envelope("alice@example.edu", [to])] == [250], door
+            assert client.data(ours + others + raw).code == 250, door
         (copy, _), = wait_until(lambda one=raw: cluster.sink.with_token(re.search(rb"X-Token: (\S+)", one).group(1).decode()), 30, "the copy")
-        assert strip_added(copy) == kept + raw
+        assert strip_added(copy) == kept + raw, door
 
 
 @pytest.mark.parametrize("name, parts", [

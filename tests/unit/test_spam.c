@@ -168,14 +168,20 @@ START_TEST(a_header_is_edited)
 }
 END_TEST
 
-/* A virus is quarantined without a question to any engine, and may be released. */
-/* From outside: results in our names go always (RFC 8601 5), fields X-Spam-* where engines are configured; whoever was asked. */
+/* Results in our names stay only of the site's MTAs (RFC 8601 5), fields X-Spam-* from outside where no engines are configured; whoever was asked: a virus is
+ * quarantined without a question to any engine, and may be released. */
 static const struct {
-    bool from_outside, engines, virus;
+    bool distrusted, from_outside, engines, virus;
     const char *rest; /* of the header; NULL: it stays as it is */
 } strangers[] = {
-    { true, true, false, "A: b\r\n\r\n" },  { true, true, true, "A: b\r\n\r\n" }, { true, false, false, "X-Spam-Flag: NO\r\nA: b\r\n\r\n" },
-    { false, true, false, NULL }, { false, true, true, NULL }, { false, false, false, NULL },
+    { true, true, true, false, "A: b\r\n\r\n" },
+    { true, true, true, true, "A: b\r\n\r\n" },
+    { true, true, false, false, "X-Spam-Flag: NO\r\nA: b\r\n\r\n" },
+    { true, false, true, false, "X-Spam-Flag: NO\r\nA: b\r\n\r\n" },
+    { true, false, false, true, "X-Spam-Flag: NO\r\nA: b\r\n\r\n" },
+    { false, false, true, false, NULL },
+    { false, false, true, true, NULL },
+    { false, false, false, false, NULL },
 };
 
 START_TEST(what_strangers_say_goes_where_no_engine_was_asked_too)
@@ -196,7 +202,8 @@ START_TEST(what_strangers_say_goes_where_no_engine_was_asked_too)
         ck_assert_int_eq(message_append(message, mail, sizeof mail - 1, &why), MESSAGE_OK);
         ck_assert_int_eq(message_append(message, body, bodies[k], &why), MESSAGE_OK);
         struct dress dress = { .settings = &settings, .hostname = "edge-1.example.edu", .cluster_names = names, .scan = strangers[_i].virus ? &virus : NULL,
-                               .from_outside = strangers[_i].from_outside, .sender = "", .helo = "", .received = "Received: x\r\n", .received_len = 13 };
+                               .distrusted = strangers[_i].distrusted, .from_outside = strangers[_i].from_outside,
+                               .sender = "", .helo = "", .received = "Received: x\r\n", .received_len = 13 };
         size_t len;
         uint64_t skip;
         char *prefix = message_dress(&dress, message, &len, &skip);
@@ -224,7 +231,7 @@ START_TEST(a_long_header_is_read_whole)
     for (size_t i = 0; i < count; i++)
         ck_assert_int_eq(message_append(message, field, sizeof field - 1, &why), MESSAGE_OK);
     ck_assert_int_eq(message_append(message, last, sizeof last - 1, &why), MESSAGE_OK);
-    struct dress dress = { .settings = &settings, .hostname = "edge-1.example.edu", .from_outside = true, .sender = "", .helo = "", .received = "", .received_len = 0 };
+    struct dress dress = { .settings = &settings, .hostname = "edge-1.example.edu", .distrusted = true, .sender = "", .helo = "", .received = "", .received_len = 0 };
     char *prefix = message_dress(&dress, message, &len, &skip);
     ck_assert_uint_eq(len, count * (sizeof field - 1) + 2);
     ck_assert_uint_eq(skip, message_size(message) - 4);
