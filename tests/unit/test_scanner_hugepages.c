@@ -63,13 +63,19 @@ static uint64_t collapsed(bool hole)
 /* One that the kernel does not make costs no other. */
 START_TEST(test_hole)
 {
-    bool passed = false;
+    bool tried = false, passed = false;
     for (int i = 0; i < 5 && !passed; i++) { /* how much memory it has in one piece changes */
         uint64_t with_hole = collapsed(true), whole = collapsed(false);
         printf("%llu KiB, with a hole %llu\n", (unsigned long long)(whole / 1024), (unsigned long long)(with_hole / 1024));
-        passed = whole < FILLED - HUGE || with_hole + HUGE >= whole; /* else it cannot, or has none */
+        if (whole < FILLED - HUGE) /* else it cannot, or has not the memory for all just now */
+            continue;
+        tried = true;
+        passed = with_hole + HUGE >= whole;
     }
-    ck_assert(passed);
+    if (!tried)
+        printf("skipped: this kernel makes too few huge pages to see what a hole costs\n");
+    else
+        ck_assert(passed);
 }
 END_TEST
 
