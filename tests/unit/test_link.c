@@ -16,6 +16,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "proto/link.h"
+#include "tests/unit/link_settings.h"
 #include "tests/unit/suite.h"
 
 #define LOOPBACK "tcp://127.0.0.1:*"
@@ -306,14 +307,13 @@ static enum link_status send_file(struct link *link, const void *data, size_t le
 
 static void configure(const char *one, const char *two)
 {
-    const char *overrides[] = { one, two };
-    struct cluster_settings settings = { 0 };
-    struct error why;
-    struct config *config = config_load(NULL, settings_tables, (char *const *)(uintptr_t)overrides, 2, &why);
-    ck_assert_msg(config != NULL && config_fill(config, "cluster", NULL, &settings, &why), "%s", why.text);
-    link_hub_configure(server_side.hub, &settings);
-    config_clear(settings_table("cluster"), &settings);
-    config_free(&config);
+    link_settings(server_side.hub, one, two);
+}
+
+static void with_patience(void)
+{
+    link_settings_of_patience(server_side.hub);
+    link_settings_of_patience(client_side.hub);
 }
 
 START_TEST(test_there_and_back)
@@ -571,6 +571,7 @@ START_TEST(test_server_restart)
 {
     char endpoint[128];
 
+    with_patience();
     allow(&server_side, &client_side, "edge-1", NULL, NULL);
     serve_at(LOOPBACK);
     snprintf(endpoint, sizeof endpoint, "%s", link_server_endpoint(seen.server));
@@ -579,14 +580,12 @@ START_TEST(test_server_restart)
     link_server_free(&seen.server);
     uint64_t began = clock_ms();
     ck_assert(wait_for(&seen.down, 1, 60000));
-    ck_assert_uint_lt(clock_ms() - began, 2500); /* link_timeout would be 3 s */
+    ck_assert_uint_lt(clock_ms() - began, LINK_AT_ONCE_MS);
     ck_assert_int_eq(say_hello(seen.link), LINK_GONE);
     run_for(300);
     ck_assert_uint_eq(seen.down, 1); /* refused connects are not news */
     serve_at(endpoint);
-    began = clock_ms();
     ck_assert(wait_for(&seen.up, 2, 60000));
-    ck_assert_uint_lt(clock_ms() - began, 2500);
     ck_assert_int_eq(say_hello(seen.link), LINK_OK);
     ck_assert(wait_for(&seen.messages, 1, 60000));
 }
@@ -633,6 +632,7 @@ END_TEST
 
 START_TEST(test_client_death_is_known_at_once)
 {
+    with_patience();
     allow(&server_side, &client_side, "edge-1", NULL, NULL);
     serve_at(LOOPBACK);
     seen.link = connect_as(&client_side, &seen);
@@ -643,7 +643,7 @@ START_TEST(test_client_death_is_known_at_once)
     link_free(&seen.link);
     uint64_t began = clock_ms();
     ck_assert(wait_for(&seen.gone, 1, 60000));
-    ck_assert_uint_lt(clock_ms() - began, 2500); /* link_timeout would be 3 s */
+    ck_assert_uint_lt(clock_ms() - began, LINK_AT_ONCE_MS);
     ck_assert(value_of(&server_side, "weir_link_peers", "") == 0);
 }
 END_TEST
@@ -866,18 +866,20 @@ START_TEST(test_hung_and_killed_server)
     ck_assert_int_eq(say_hello(seen.link), LINK_OK);
     ck_assert(wait_for(&seen.from_server, 1, 60000));
     kill(child, SIGSTOP);
-    uint64_t began = clock_ms();
-    ck_assert(wait_for(&seen.down, 1, 8000)); /* ZeroMQ's own heartbeats */
-    ck_assert_uint_lt(clock_ms() - began, 6000);
+    ck_assert(wait_for(&seen.down, 1, 20000)); /* ZeroMQ's own heartbeats */
     kill(child, SIGCONT);
-    ck_assert(wait_for(&seen.up, 2, 8000));
+    ck_assert(wait_for(&seen.up, 2, 60000));
     ck_assert_int_eq(say_hello(seen.link), LINK_OK);
     ck_assert(wait_for(&seen.from_server, 2, 60000));
+    link_free(&seen.link);
+    with_patience();
+    seen.link = link_new(client_side.hub, endpoint, server_side.pair.public_key, &link_handlers, &seen);
+    ck_assert(wait_for(&seen.up, 3, 60000));
     unsigned down = seen.down;
-    began = clock_ms();
+    uint64_t began = clock_ms();
     kill(child, SIGKILL);
     ck_assert(wait_for(&seen.down, down + 1, 60000));
-    ck_assert_uint_lt(clock_ms() - began, 2500); /* link_timeout would be 3 s */
+    ck_assert_uint_lt(clock_ms() - began, LINK_AT_ONCE_MS);
 }
 END_TEST
 

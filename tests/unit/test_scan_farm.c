@@ -11,6 +11,7 @@
 #include "common/clock.h"
 #include "common/memory.h"
 #include "edge/scan/scan.h"
+#include "tests/unit/link_settings.h"
 #include "tests/unit/suite.h"
 
 #define CHUNK     (16u * 1024)
@@ -658,13 +659,19 @@ END_TEST
 
 START_TEST(farm_dies_and_comes_back)
 {
+    link_settings_of_patience(t.edge_hub);
+    link_settings_of_patience(t.scanner_hub);
+    t.settings.scan_wait = 20000;
+    t.settings.scan_stall = t.settings.scan_timeout = 60000; /* nor is it left for its silence */
+    scan_farm_reload(t.farm, &t.settings);
     add_fake(HONEST);
     tell_state_of(true);
     ck_assert(run_until(farm_is_live, 30000));
     fake_die(&t.fakes[0]);
     t.fakes[0].revive = false;
     uint64_t from = clock_ms();
-    ck_assert(run_until(farm_is_dead, 30000));
+    ck_assert(run_until(farm_is_dead, 60000));
+    ck_assert_uint_lt(clock_ms() - from, LINK_AT_ONCE_MS); /* by the connection's end */
     run_until(never, 1000);
     start(4096);
     from = clock_ms();
@@ -672,7 +679,6 @@ START_TEST(farm_dies_and_comes_back)
     ck_assert_uint_eq(count_ends(true, 0, 0), 1);
     ck_assert_uint_lt(clock_ms() - from, t.settings.scan_wait); /* nobody for more than a second: at once */
     t.fakes[0].revive = true;
-    from = clock_ms();
     ck_assert(run_until(farm_is_live, 30000));
     t.item_count = 1;
     message_free(&t.items[0].message);
