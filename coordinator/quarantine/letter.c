@@ -20,6 +20,8 @@ static const struct {
     { "spam", "reported", "Deleted, and the spam filter is told." },
     { "spam", "queued", "Thank you: the spam filter learns that this is spam." },
     { "ham", "queued", "Thank you: the spam filter learns that this is none." },
+    { "", "nothing", "Nothing was learned: forward the message as an attachment." },
+    { "", "unusable", "Nothing was done: what is attached cannot be read as a message. Forward the message as an attachment, as it came." },
     { "", "known", "You have said so before." },
     { "", "limit", "You have told the spam filter as much as one person may within a day. Please go on tomorrow." },
     { "", "large", "This message is too large for the spam filter to learn of." },
@@ -168,7 +170,7 @@ static void add_text(struct text *out, const struct letter *letter)
     if (*letter->mail != '\0' && *letter->page != '\0') {
         text_puts(out, "By mail: \"list\" as the subject to ");
         add_command_address(out, letter, letter->page, "+");
-        text_puts(out, "; to a message's own\naddress \"release\", \"delete\", \"safe\" (always let its sender through), \"block\" (never) or\n\"spam\" (delete it, and tell the spam filter). What came to you and is spam: forward it as an attachment, with \"spam\"\nas the subject (\"ham\" where it is none), to any of these addresses.\n");
+        text_puts(out, "; to a message's own\naddress \"release\", \"delete\", \"safe\" (always let its sender through), \"block\" (never) or\n\"spam\" (delete it, and tell the spam filter). What came to you and is spam: forward it as an attachment, with \"spam\"\nas the subject (\"ham\" where it is none), to the address of \"list\".\n");
     }
     text_puts(out, "Whoever has these links and addresses can do all this: do not pass this message on.\n");
     if (*letter->contact != '\0')

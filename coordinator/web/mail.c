@@ -122,7 +122,7 @@ static void obey(struct session *s)
     token_hash(hash, command.token);
     const struct db_value values[] = {
         { .data = hash }, { .data = command.word }, { .data = web->list_entries }, { .data = s->mail->waiting },
-        { .data = command.attached.len > 0 ? command.attached.bytes : NULL, .len = command.attached.len, .binary = true },
+        { .data = command.attached.len > 0 ? command.attached.bytes : command.unusable ? "" : NULL, .len = command.attached.len, .binary = true },
     };
     s->asking = true;
     net_pause(s->conn);

@@ -73,21 +73,32 @@ static void read_text(struct mail_command *command, struct mime_span text)
     }
 }
 
-/* It lies in the mail as it came: neither it nor what it is in has an encoding (RFC 2046 5.2.1 lets none have one). */
-static bool is_verbatim(const struct mime_message *message, size_t part)
+/* A message that is attached, decoded where it had to be; a multipart has no encoding (RFC 2045 6.4), so of one that says so nobody knows what it is. */
+static bool is_message(const struct mime_message *message, size_t part)
 {
-    for (int32_t at = (int32_t)part; at > 0; at = message->parts[at].parent)
+    for (int32_t at = message->parts[part].parent; at >= 0; at = message->parts[at].parent)
         if (message->parts[at].encoding != MIME_IDENTITY)
             return false;
-    return message->parts[0].encoding == MIME_IDENTITY;
+    return message->parts[part].message.len > 0;
 }
 
-static struct mime_span find_attached(const struct mime_message *message)
+/* Something else than what a mail says in its own words. */
+static bool is_other(const struct mime_part *part)
 {
-    for (size_t i = 1; i < message->part_count; i++)
-        if (mime_type_is(&message->parts[i], "message", "rfc822") && is_verbatim(message, i))
-            return message->parts[i].raw;
-    return (struct mime_span){ 0 };
+    bool said = mime_type_is(part, "text", "plain") || mime_type_is(part, "text", "html");
+    return mime_type_is(part, "message", NULL) || (!part->composite && (!said || part->file_name.len > 0 || mime_span_is(part->disposition, "attachment")));
+}
+
+static void find_attached(struct mail_command *command, const struct mime_message *message)
+{
+    for (size_t i = 0; i < message->part_count; i++)
+        if (is_message(message, i)) {
+            command->attached = message->parts[i].message;
+            command->unusable = false;
+            return;
+        } else if (is_other(&message->parts[i])) {
+            command->unusable = true;
+        }
 }
 
 void mail_command_read(struct mail_command *command, struct mime_parser *parser, const char *local, const char *bytes, size_t len)
@@ -96,12 +107,15 @@ void mail_command_read(struct mail_command *command, struct mime_parser *parser,
     const struct mime_header *subject = mime_header(message, &message->parts[0], "Subject");
     const char *plus = strrchr(local, '+'), *token = plus != NULL ? plus + 1 : local;
     struct html html;
-    *command = (struct mail_command){ .automatic = is_automatic(message), .word = "list", .attached = find_attached(message) };
+    *command = (struct mail_command){ .automatic = is_automatic(message), .word = "list" };
+    find_attached(command, message);
     command->has_token = token_parse(command->token, token, strlen(token));
     if (subject != NULL && read_line(command, subject->value))
         return;
     for (size_t i = 0; i < message->part_count; i++) {
         const struct mime_part *part = &message->parts[i];
+        if (mime_type_is(part, "message", NULL))
+            return; /* what follows is in it, and a stranger's words */
         if (part->composite || part->text.len == 0 || part->file_name.len > 0)
             continue;
         if (!mime_type_is(part, "text", "html")) {

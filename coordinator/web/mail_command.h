@@ -4,7 +4,7 @@
  * mail_command.h - what a recipient's mail wants done
  *
  * The token is in the address (commands+TOKEN@...), or behind the command; the command is the Subject's first word, or that of the text's first line that quotes nothing. What is
- * to be learned of as spam, or ham, is attached as a message, as it came.
+ * to be learned of as spam, or ham, is attached as a message, whatever its encoding.
  * Pure.
  */
 #include <stdbool.h>
@@ -16,7 +16,8 @@ struct mail_command {
     bool has_token;
     char token[TOKEN_LEN + 1];
     char word[16];                /* list, release, delete, safe, block, spam, ham; list where it is none of these */
-    struct mime_span attached;    /* the first message that is; into bytes; empty: none */
+    struct mime_span attached;    /* the first message that is; empty: none; until the parser's next mail */
+    bool unusable;                /* something else is attached, and no message */
 };
 
 /* local: of the address it came to. bytes: as long as `attached` is wanted. */

@@ -93,6 +93,7 @@ struct mime_part {
     struct mime_span disposition;   /* lower case; empty when there is none */
     struct mime_span file_name;     /* UTF-8; empty when there is none */
     struct mime_span raw;           /* the body as it is in its parent's bytes */
+    struct mime_span message;       /* of message/rfc822 and message/global: all of what is attached, decoded; else empty */
     struct mime_span bytes;         /* decoded; empty for multipart/(any) and message/rfc822, whose content is their parts */
     struct mime_span text;          /* text/(any), and what stands in a multipart without parts, in UTF-8, at most limits.text bytes of it; else empty */
     enum mime_encoding encoding;

@@ -392,6 +392,7 @@ static struct stop attached_message(struct reader *r, int32_t index, uint32_t de
         const char *start = r->at;
         struct stop stop = parse_entity(r, index, depth + 1, plain);
         parser->parts[index].raw = (struct mime_span){ start, (size_t)((stop.boundary == END_OF_INPUT ? r->at : r->stopped) - start) };
+        parser->parts[index].message = parser->parts[index].raw;
         return stop;
     }
     mime_note(parser, MIME_ENCODED_COMPOSITE);
@@ -401,6 +402,7 @@ static struct stop attached_message(struct reader *r, int32_t index, uint32_t de
     struct mime_span inner = parser->parts[index].bytes;
     struct reader within = { .parser = parser, .at = inner.bytes, .end = inner.bytes + inner.len };
     parser->parts[index].bytes = (struct mime_span){ "", 0 };
+    parser->parts[index].message = inner;
     parse_entity(&within, index, depth + 1, plain);
     return stop;
 }

@@ -1,4 +1,5 @@
 """What recipients hear of their quarantine and do about it: digests, pages, commands by mail. Rows S30 to S36 and S38."""
+import base64
 import contextlib
 import datetime
 import email
@@ -274,8 +275,8 @@ class Web:
             head = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in {"Subject": subject, **fields}.items())
             client.sendmail(sender, [f"{local}@quarantine.example.edu"], f"From: {sender}\r\n{head}\r\n{body}\r\n")
 
-    def forward(self, local, subject, attached):
-        self.mail(local, subject, "--x\r\n\r\nsee this\r\n--x\r\nContent-Type: message/rfc822\r\n\r\n" + attached.decode() + "\r\n--x--\r\n",
+    def forward(self, local, subject, attached, kind="message/rfc822"):
+        self.mail(local, subject, f"--x\r\n\r\nsee this\r\n--x\r\nContent-Type: {kind}\r\n\r\n" + attached.decode() + "\r\n--x--\r\n",
                   Content_Type="multipart/mixed; boundary=x")
 
     def close(self, wanted=0):
@@ -671,8 +672,18 @@ def test_what_is_reported_is_learned(two, edge, web):
     web.forward(f"commands+{page}", "spam", b"Subject: missed\r\n\r\nspam that came\r\n")
     web.forward(f"commands+{page}", "Re: ham", b"Subject: tagged\r\n\r\nno spam\r\n")
     web.forward("commands+" + "0" * 32, "spam", b"Subject: nobody\r\n\r\n")
-    assert taught()[2:] == [["spam", ALICE, "t", "mail", "Subject: missed"], ["ham", ALICE, "t", "mail", "Subject: tagged"]]
-    said = [text_of(letter) for who, letter in letters(edge, 5) if who == ALICE]
+    bobs, left = found[BOB][1][0], "SELECT count(*) FROM quarantine_copy WHERE state = 'waiting'"
+    before = two.pg.query(left)
+    web.forward(f"commands+{bobs}", "spam", b"Subject: missed\r\n", "application/octet-stream")
+    web.forward(f"commands+{bobs}", "spam", base64.encodebytes(b"Subject: encoded\r\n\r\n"), "message/rfc822\r\nContent-Transfer-Encoding: base64")
+    web.mail(f"commands+{page}", "spam")
+    web.mail(f"commands+{page}", "ham")
+    assert two.pg.query(left) == before, "who reports another message loses none"
+    assert taught().pop() == ["spam", BOB.lower(), "t", "mail", "Subject: encode"] and taught()[2:-1] == [["spam", ALICE, "t", "mail", "Subject: missed"], ["ham", ALICE, "t", "mail", "Subject: tagged"]]
+    said = letters(edge, 9)
+    assert sum("cannot be read as a message" in text_of(letter) for who, letter in said if who == BOB) == 1
+    said = [text_of(letter) for who, letter in said if who == ALICE]
+    assert sum("Nothing was learned" in text for text in said) == 2
     for words in ("Deleted, and the spam filter", "Deleted.\r", "learns that this is spam", "said so before", "learns that this is none"):
         assert sum(words in text for text in said) == 1, (words, said)
 

@@ -73,24 +73,51 @@ END_TEST
 
 START_TEST(test_attached_message)
 {
-    static const char head[] = "Subject: spam\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n\r\nsee this\r\n--x\r\nContent-Type: message/rfc822\r\n",
-                      inner[] = "Subject: You won\r\nContent-Type: multipart/mixed; boundary=y\r\n\r\n--y\r\n\r\nrelease\r\n--y--\r\n", tail[] = "\r\n--x--\r\n";
+    static const char head[] = "Subject: spam\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n\r\nsee this\r\n--x\r\nContent-Type: ",
+                      inner[] = "Subject: You won\r\nContent-Type: multipart/mixed; boundary=y\r\n\r\n--y\r\n\r\nrelease\r\n--y--\r\n", tail[] = "\r\n--x--\r\n",
+                      base64[] = "U3ViamVjdDogWW91IHdvbg0KQ29udGVudC1UeXBlOiBtdWx0aXBhcnQvbWl4ZWQ7IGJvdW5k\r\nYXJ5PXkNCg0KLS15DQoNCnJlbGVhc2UNCi0teS0tDQo=",
+                      qp[] = "Subject: You won\r\nContent-Type: multipart/mixed; boundary=3Dy\r\n\r\n--=\r\ny\r\n\r\nrelease\r\n--y--\r\n";
     static const struct {
-        const char *field;
-        bool taken;
-    } cases[] = { { "", true }, { "Content-Transfer-Encoding: 8bit\r\n", true }, { "Content-Transfer-Encoding: base64\r\n", false } };
+        const char *type, *body;
+        bool taken, unusable;
+    } cases[] = {
+        { "message/rfc822\r\n", inner, true, false },
+        { "message/rfc822\r\nContent-Transfer-Encoding: 8bit\r\n", inner, true, false },
+        { "message/rfc822\r\nContent-Transfer-Encoding: base64\r\n", base64, true, false },
+        { "message/rfc822\r\nContent-Transfer-Encoding: quoted-printable\r\n", qp, true, false },
+        { "message/global\r\n", inner, true, false },
+        { "message/rfc822\r\nContent-Transfer-Encoding: base64\r\n", "", false, true },
+        { "message/partial\r\n", inner, false, true },
+        { "application/octet-stream; name=x.eml\r\nContent-Transfer-Encoding: base64\r\n", base64, false, true },
+        { "text/plain\r\nContent-Disposition: attachment\r\n", inner, false, true },
+        { "text/plain\r\n", "Regards", false, false },
+        { "application/octet-stream\r\n\r\n\r\n--x\r\nContent-Type: message/rfc822\r\n", inner, true, false },
+    };
     struct mime_parser *parser = mime_parser_new(&MIME_LIMITS_DEFAULT);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct mail_command command;
-        char *mail = xasprintf("%s%s\r\n%s%s", head, cases[i].field, inner, tail);
+        char *mail = xasprintf("%s%s\r\n%s%s", head, cases[i].type, cases[i].body, tail);
         mail_command_read(&command, parser, "commands+" TOKEN, mail, strlen(mail));
         ck_assert_str_eq(command.word, "spam");
+        ck_assert_msg(command.unusable == cases[i].unusable, "%s", cases[i].type);
         if (cases[i].taken) /* perhaps with the end of line before the boundary */
-            ck_assert(command.attached.len - strlen(inner) <= 2 && memcmp(command.attached.bytes, inner, strlen(inner)) == 0);
+            ck_assert_msg(command.attached.len - strlen(inner) <= 2 && memcmp(command.attached.bytes, inner, strlen(inner)) == 0, "%s", cases[i].type);
         else
             ck_assert_uint_eq(command.attached.len, 0);
         free(mail);
     }
+    mime_parser_free(&parser);
+}
+END_TEST
+
+/* What a stranger wrote is no command. */
+START_TEST(test_attached_words)
+{
+    static const char mail[] = "Subject: Fwd\r\nContent-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n\r\n\r\n--x\r\nContent-Type: message/rfc822\r\n\r\nSubject: x\r\n\r\nrelease\r\n--x--\r\n";
+    struct mime_parser *parser = mime_parser_new(&MIME_LIMITS_DEFAULT);
+    struct mail_command command;
+    mail_command_read(&command, parser, "commands+" TOKEN, mail, strlen(mail));
+    ck_assert_str_eq(command.word, "list");
     mime_parser_free(&parser);
 }
 END_TEST
@@ -195,6 +222,7 @@ int main(void)
     tcase_add_test(tests, test_tokens);
     tcase_add_loop_test(tests, test_commands, 0, sizeof commands / sizeof *commands);
     tcase_add_test(tests, test_attached_message);
+    tcase_add_test(tests, test_attached_words);
     tcase_add_test(tests, test_rate);
     tcase_add_test(tests, test_pages_show_text);
     tcase_add_test(tests, test_letter);

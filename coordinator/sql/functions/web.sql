@@ -225,7 +225,8 @@ END $f$;
 
 -- A command that came by mail. Its answer goes to whose token it is, whoever sent it. 'unknown': the token opens nothing, and nobody is answered.
 -- 'silent': as many answers as three times may wait were asked for within an hour; what a command does is done, but there is no answer to it.
--- attached: a message that came to this person, of which the spam engine is to learn (spam, ham), as bounded as all that one person says.
+-- attached: a message that came to this person, of which the spam engine is to learn (spam, ham), as bounded as all that one person says; empty: something that is none,
+-- so of neither kind of report it is known what was meant, and nothing is done.
 DROP FUNCTION IF EXISTS web_mail(text, text, integer, integer);
 CREATE OR REPLACE FUNCTION web_mail(hash text, command text, most integer, waiting integer, attached bytea DEFAULT NULL) RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $f$
 DECLARE
@@ -243,8 +244,8 @@ BEGIN
     END IF;
     silent := (SELECT count(*) FROM (SELECT FROM web_answered a WHERE a.recipient = t.who AND a.at > clock_timestamp() - interval '1 hour' LIMIT 3 * room) AS l) >= 3 * room;
     CASE
-    WHEN attached IS NOT NULL AND what IN ('spam', 'ham') THEN
-        outcome := (SELECT p.became FROM learn_put(what, t.who, true, 'mail', '', jsonb_build_object('recipient', t.who), attached) AS p);
+    WHEN what IN ('spam', 'ham') AND (attached IS NOT NULL OR what = 'ham' OR t.id = '') THEN
+        outcome := CASE WHEN attached IS NULL THEN 'nothing' WHEN attached = '' THEN 'unusable' ELSE (SELECT p.became FROM learn_put(what, t.who, true, 'mail', '', jsonb_build_object('recipient', t.who), attached) AS p) END;
         t.id := '';
     WHEN t.id = '' OR what NOT IN ('release', 'delete', 'spam', 'safe', 'block') THEN what := 'list';
     ELSE outcome := web_act(t.who, t.id, what, least(most, 1000000));
