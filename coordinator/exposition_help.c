@@ -57,6 +57,7 @@ static const struct help helps[] = {
                                               "client sends again, so a copy may arrive twice." },
     { "weir_delivery_replays_total", "Envelopes repeated on another connection to the next hop." },
     { "weir_digest_answers_total", "Answers to commands by mail stored for their recipients by this coordinator." },
+    { "weir_digest_configured", "Whether this coordinator, as leader, sends digests: digest_from is set." },
     { "weir_digest_failed_total", "Digests and answers that the database did not take, and looks for them that it refused; tried again." },
     { "weir_digest_looked_timestamp_seconds", "When this coordinator last looked, as leader, to whom a digest is due; 0: never." },
     { "weir_digest_sent_total", "Digests of the quarantine stored for their recipients by this coordinator." },

@@ -82,6 +82,7 @@ struct digest *digest_new(const struct digest_options *options)
     digest->strangers = metrics_counter(options->metrics, "weir_digest_strangers_total", NULL);
     digest->failed = metrics_counter(options->metrics, "weir_digest_failed_total", NULL);
     digest->looked = metrics_gauge(options->metrics, "weir_digest_looked_timestamp_seconds", NULL);
+    metric_set(metrics_gauge(options->metrics, "weir_digest_configured", NULL), *options->settings->digest_from != '\0');
     return digest;
 }
 

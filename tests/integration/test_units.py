@@ -31,13 +31,14 @@ def test_systemd_takes_the_units(tmp_path):
     accounts = (tmp_path / "etc/passwd").read_text()
     assert {name for name in re.findall(r"(?m)^(weir-\w+):", accounts)} == {f"weir-{role}" for role in ROLES}
     if os.geteuid() == 0:
-        conf = tmp_path / "etc/weir/weir.conf"
-        conf.parent.mkdir()
-        conf.write_text("")
-        key = conf.with_name("edge-7.key")
-        key.write_text("")
-        done = run("systemd-tmpfiles", f"--root={tmp_path}", "--create", UNITS / "weir.tmpfiles")
-        assert done.returncode == 0, done.stderr
+        conf, key = tmp_path / "etc/weir/weir.conf", tmp_path / "etc/weir/edge-1.key"
+        steps = {"systemd-sysusers": made.args, "systemd-tmpfiles --create": ("systemd-tmpfiles", f"--root={tmp_path}", "--create", UNITS / "weir.tmpfiles"),
+                 "weirctl keys generate /etc/weir/edge-1.key": (weir.BIN / "weirctl", "keys", "generate", key)}
+        for step in re.search(r"(?m)^    (systemd-sysusers && .*)$", (UNITS / "README.md").read_text())[1].split(" && "):
+            done = run(*steps[step])
+            assert done.returncode == 0, (step, done.stderr)
+            if conf.parent.exists():
+                conf.touch()
         assert (conf.stat().st_mode & 0o777, key.stat().st_mode & 0o777) == (0o640, 0o600)
         assert str(key.stat().st_uid) == re.search(r"(?m)^weir-edge:x:(\d+):", accounts)[1] and pwd.getpwuid(conf.stat().st_uid).pw_name == "root"
 
