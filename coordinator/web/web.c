@@ -257,10 +257,10 @@ static void on_down(void *arg)
 static void on_rights(void *arg, const PGresult *result)
 {
     struct web *web = arg;
-    if (PQntuples(result) != 1 || PQgetvalue(result, 0, 0)[0] != 't')
+    if (PQntuples(result) != 1 || *PQgetvalue(result, 0, 0) == '\0')
         return;
     if (!web->said_rights)
-        log_write(LOG_WARNING, "web_database: the role %s may read tables of the cluster; it is to be one that may do what web_grant() gives and nothing else", PQgetvalue(result, 0, 1));
+        log_write(LOG_WARNING, "web_database: the role %s may %s; it is to be one that may do what web_grant() gives and nothing else", PQgetvalue(result, 0, 1), PQgetvalue(result, 0, 0));
     web->said_rights = true;
 }
 
@@ -273,7 +273,10 @@ static void on_up(void *arg)
 {
     struct web *web = arg;
     struct db_unit *unit = db_begin(web->db, on_rights_done, web);
-    db_query(unit, "SELECT has_table_privilege('web_token', 'SELECT') OR has_table_privilege('quarantine_copy', 'SELECT'), current_user", 0, NULL, on_rights);
+    db_query(unit,
+             "SELECT CASE WHEN has_table_privilege('web_token', 'SELECT') OR has_table_privilege('quarantine_copy', 'SELECT') THEN 'read tables of the cluster'"
+             " WHEN has_schema_privilege(current_schema(), 'CREATE') THEN 'make functions in the cluster''s schema' ELSE '' END, current_user",
+             0, NULL, on_rights);
     db_commit(unit);
 }
 

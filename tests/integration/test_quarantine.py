@@ -196,6 +196,7 @@ def test_operators(two, edge, tmp_path):
 def as_web(two):
     """What the self-service process gets for a question, with a role as operators make it. One that had been granted too much has no more than it should."""
     two.pg.query("DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'weir_web') THEN CREATE ROLE weir_web; END IF; END $$;"
+                 " GRANT CREATE ON SCHEMA public TO PUBLIC, weir_web;"
                  " GRANT SELECT ON quarantine_copy, audit TO weir_web; GRANT UPDATE (sender) ON personal_list TO weir_web; GRANT USAGE ON SEQUENCE audit_action_number_seq TO weir_web;"
                  " GRANT EXECUTE ON FUNCTION web_quarantine_release, web_tokens TO weir_web; SELECT web_grant('weir_web')")
     return lambda sql: [row for row in two.pg.query(f"SET ROLE weir_web; {sql}") if row != ["SET"]]
@@ -222,7 +223,7 @@ def test_all_that_the_web_may_do(two):
     assert two.pg.query("SELECT count(*) > 50, coalesce(string_agg(oid::regclass::text, ' ') FILTER (WHERE has_table_privilege('weir_web', oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE,"
                         " REFERENCES, TRIGGER') OR has_any_column_privilege('weir_web', oid, 'SELECT, INSERT, UPDATE, REFERENCES')), '') FROM pg_class"
                         " WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'S')") == [["t", ""]]
-    assert two.pg.query("SELECT has_schema_privilege('weir_web', current_schema(), 'CREATE')") == [["f"]]
+    assert two.pg.query("SELECT has_schema_privilege('weir_web', current_schema(), 'CREATE'), has_schema_privilege('public', current_schema(), 'CREATE')") == [["f", "f"]]
 
 
 def test_the_web_sees_what_its_link_opens(two, edge):

@@ -131,6 +131,7 @@ def test_digests(two, edge):
     assert f"commands+{opened[0]}@quarantine.example.edu" in text_of(alice)
     assert all(len(line) <= 998 for line in alice.as_bytes().splitlines())
     assert two.pg.query("SELECT count(*) FROM web_token") == [["5"]] and page.encode().hex() not in str(two.pg.query("SELECT hash FROM web_token"))
+    assert [two.metric(f'weir_digest_configured{{node="{name}"}}', name) for name in two.names] == [1, 1]
     assert two.pg.query("SELECT recipient, told, id <> '' FROM digest ORDER BY recipient") == [[ALICE, "2", "t"], [BOB.lower(), "1", "t"], [STRANGER, "0", "f"]]
 
     again = new_id()
@@ -210,9 +211,9 @@ FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 class Web:
     """A weir-web, with the rights that it has, and a connection to it that is kept."""
 
-    def __init__(self, two, name="web-1", **sets):
+    def __init__(self, two, name="web-1", also="", **sets):
         two.pg.query("DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'weir_web') THEN CREATE ROLE weir_web LOGIN; END IF;"
-                     " ALTER ROLE weir_web LOGIN; END $$; SELECT web_grant('weir_web')")
+                     f" ALTER ROLE weir_web LOGIN; END $$; SELECT web_grant('weir_web'); {also}")
         self.two, self.name, self.held = two, name, [hold_port(), hold_port(), hold_port()]
         self.port, self.operators, self.mail_port = (held.getsockname()[1] for held in self.held)
         database = two.pg.conninfo.replace("user=weir", "user=weir_web")
@@ -568,7 +569,7 @@ def test_a_web_that_is_killed(two, edge):
         web.process.kill()
     dead(web)
     assert done() == set(), "it had asked which links these are, and nothing else"
-    web = Web(two, "web-2")
+    web = Web(two, "web-2", also="GRANT CREATE ON SCHEMA public TO weir_web")
     with slow_acts(two):
         asked += all_sent(web)
         wait_until(lambda: web.sessions(event="PgSleep"), 30, "the first is under way")
@@ -579,7 +580,7 @@ def test_a_web_that_is_killed(two, edge):
         client.close()
     before = done()
     print("done by the dead:", before)
-    assert "may read tables" not in web.log.read_text()
+    assert "the role weir_web may make functions in the cluster's schema" in web.log.read_text() and "may read tables" not in web.log.read_text()
     own = {name: two.dir / f"web-{name}" for name in ("key", "certificate", "database_file")}  # its pages under TLS of its own, and its database's words in a file
     subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=x",
                     "-keyout", own["key"], "-out", own["certificate"]], check=True, capture_output=True)

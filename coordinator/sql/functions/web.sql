@@ -264,12 +264,34 @@ BEGIN
     RETURN cluster_identity();
 END $f$;
 
+-- Nobody but coordinators may make anything in this schema: of two functions that a call fits, the one that fits better is called, and web_* would call it as its owner. A schema "public" of
+-- PostgreSQL 14 or older lets everybody, coordinators only as one of these. Returns who still may ('': nobody).
+CREATE OR REPLACE FUNCTION web_close_schema(role_name text) RETURNS text LANGUAGE plpgsql AS $f$
+DECLARE
+    schema CONSTANT text := current_schema();
+    owner CONSTANT text := (SELECT p.proowner::regrole FROM pg_proc p WHERE p.proname = 'web_close_schema' AND p.pronamespace = quote_ident(schema)::regnamespace);
+    may_close CONSTANT boolean := (SELECT pg_has_role(n.nspowner, 'USAGE') FROM pg_namespace n WHERE n.nspname = schema);
+BEGIN
+    IF may_close AND has_schema_privilege('public', schema, 'CREATE') THEN
+        EXECUTE format('GRANT CREATE ON SCHEMA %I TO %s', schema, owner);
+        EXECUTE format('REVOKE CREATE ON SCHEMA %I FROM PUBLIC', schema);
+    END IF;
+    IF may_close AND role_name <> '' AND has_schema_privilege(role_name, schema, 'CREATE') THEN
+        EXECUTE format('REVOKE CREATE ON SCHEMA %I FROM %I', schema, role_name);
+    END IF;
+    RETURN CASE WHEN has_schema_privilege('public', schema, 'CREATE') THEN 'everybody' WHEN role_name <> '' AND has_schema_privilege(role_name, schema, 'CREATE') THEN role_name ELSE '' END;
+END $f$;
+
 -- Lets a role do this and nothing else of what is in this schema, whatever it was granted before; operators make the role and call this once. Everybody else may do none of it.
 CREATE OR REPLACE FUNCTION web_grant(role_name text) RETURNS void LANGUAGE plpgsql AS $f$
 DECLARE
     schema CONSTANT regnamespace := current_schema()::regnamespace;
+    makers CONSTANT text := web_close_schema(role_name);
     one record;
 BEGIN
+    IF makers <> '' THEN
+        RAISE WARNING '% may make functions in the schema %, which run with the rights of its owner: let who owns it say REVOKE CREATE ON SCHEMA % FROM PUBLIC, %', makers, schema, schema, quote_ident(role_name);
+    END IF;
     FOR one IN SELECT format('ROUTINE %s', p.oid::regprocedure) AS name FROM pg_proc p, aclexplode(p.proacl) AS a
             WHERE p.pronamespace = schema AND a.grantee = to_regrole(quote_ident(role_name)) AND p.proowner <> a.grantee
         UNION SELECT format('TABLE %s', c.oid::regclass) FROM pg_class c JOIN pg_attribute t ON t.attrelid = c.oid, aclexplode(c.relacl || t.attacl) AS a
@@ -299,7 +321,7 @@ BEGIN
 END $f$;
 
 REVOKE EXECUTE ON FUNCTION web_quarantine_list, web_quarantine_show, web_quarantine_body, web_quarantine_release, web_quarantine_delete, web_quarantine_report, web_personal_list, web_personal_set,
-    web_list_author, web_act, web_whose, web_grant, web_open, web_link_list, web_link_show, web_link_body, web_link_act, web_link_senders, web_link_sender, web_mail,
+    web_list_author, web_act, web_whose, web_close_schema, web_grant, web_open, web_link_list, web_link_show, web_link_body, web_link_act, web_link_senders, web_link_sender, web_mail,
     web_identity FROM PUBLIC;
 
 -- Who could do what was here before may do what is new, and nothing else.
@@ -320,6 +342,9 @@ DO $do$
 DECLARE
     one record;
 BEGIN
+    IF web_close_schema('') <> '' THEN
+        RAISE WARNING 'everybody may make functions in the schema %, and weir-web with them be its owner: let who owns it say REVOKE CREATE ON SCHEMA % FROM PUBLIC', current_schema(), quote_ident(current_schema());
+    END IF;
     FOR one IN SELECT p.oid::regprocedure AS name FROM pg_proc p WHERE p.prosecdef AND p.pronamespace = current_schema()::regnamespace LOOP
         EXECUTE format('ALTER FUNCTION %s SET search_path = %I, pg_temp', one.name, current_schema());
     END LOOP;
