@@ -98,7 +98,7 @@ const struct verb options_verbs[] = {
     { "learn spam", "FILE|MBOX|-", 1, 1, OPTION_TIMEOUT, "teach the native spam engine, in the whole cluster, that this is spam" },
     { "learn ham", "FILE|MBOX|-", 1, 1, OPTION_TIMEOUT, "that it is not" },
     { "learn list", "", 0, 0, OPTION_BY | OPTION_LIMIT, "what it was taught, newest first: by whom, as what, and what came of it" },
-    { "learn undo", "[NUMBER]", 0, 1, OPTION_BY, "take one of these back, or all --by one" },
+    { "learn undo", "[NUMBER]", 0, 1, OPTION_BY, "take one of these back, or all --by one, or --by @DOMAIN" },
     { "learn status", "", 0, 0, 0, "the model that came of it" },
     { "score", "FILE [CLIENT]", 1, 2, OPTION_SENDER | OPTION_TIMEOUT | OPTION_LOCAL,
       "what the spam engines of a scanner say of a message, symbol by symbol; --local: those of [spam] here, asked from this machine, and nothing that was learned" },

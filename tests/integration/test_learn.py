@@ -146,6 +146,9 @@ def test_users_are_bounded_and_contradictions_cancel(site, tmp_path):
     assert [put(site, "spam", "eve@example.edu", f"daily {i}") for i in range(4)] == ["queued"] * 3 + ["limit"]
     assert put(site, "spam", "Eve+tag+more@example.edu", "daily 5") == "limit" and put(site, "spam", "eve@example.edu", "daily 0") == "known", "a tag makes no other user"
     assert site.query("SELECT learn_person('+a+b@Example.edu'), learn_person('a-b@example.edu'), learn_person('Dean')") == [["+a+b@example.edu", "a-b@example.edu", "dean"]]
+    # Who owns a domain that goes to a next hop of his own is one user there, however many mailboxes he says that it has.
+    assert [put(site, "spam", f"{who}@customer.example", "of a domain") for who in "abcd"] == ["queued"] * 3 + ["limit"]
+    assert put(site, "spam", "fay@example.edu", "of a domain") == "queued", "in a domain of local-host-names each is one of his own"
     assert put(site, "spam", "alice@example.edu", "both") == "queued"
     assert put(site, "spam", "alice@example.edu", "both") == "known"
     assert put(site, "ham", "bob@example.edu", "both") == "queued"
@@ -153,6 +156,8 @@ def test_users_are_bounded_and_contradictions_cancel(site, tmp_path):
                       " INSERT INTO policy_file SELECT max(epoch), 'recipient_delimiter', E'# tags\n-_\n' FROM policy; SELECT learn_person('a_b-c+d@example.edu'); ROLLBACK") == [["a@example.edu"]]
     learned(site)
     assert set(states(site, "both").values()) == {"conflict"}, "neither counts"
+    assert site.query("SELECT count(*), count(DISTINCT part), count(*) FILTER (WHERE state = 'counted') <= 1 FROM learn_event WHERE who LIKE '%@customer.example'") == [["3", "1", "t"]]
+    assert "counted" in states(site, "of a domain").values(), "they agree with themselves only"
     assert put(site, "ham", "Dean", "both", personal=False) == "queued"
     learned(site)
     assert states(site, "both") == {"alice@example.edu": "conflict", "bob@example.edu": "conflict", "Dean": "counted"}, "an operator knows better"
@@ -161,6 +166,13 @@ def test_users_are_bounded_and_contradictions_cancel(site, tmp_path):
     learned(site)
     assert states(site, "both") == {"alice@example.edu": "conflict", "bob@example.edu": "conflict", "Dean": "undone"}
     assert ask(site, "learn", "undo", "--by", "Eve+other@example.edu") == {"undone": 3}
+    assert site.query("BEGIN; INSERT INTO policy (epoch, applied_by) SELECT coalesce(max(epoch), 0) + 1, 'test' FROM policy; INSERT INTO policy_file SELECT max(epoch), t.name, t.content FROM policy,"
+                      " (VALUES ('mailertable', E'.customer.example smtp:[a.example]\n.lab.customer.example smtp:[b.example]\n'), ('local-host-names', E'# ours\n Example.edu # all\n'))"
+                      " AS t (name, content) GROUP BY 2, 3; SELECT learn_bound('a@x.customer.example'), learn_bound('a@customer.example'), learn_bound('a@y.lab.customer.example'),"
+                      " learn_bound('a@example.edu'), learn_bound('a@exampleXedu'), learn_bound('dean'); ROLLBACK") == [
+        ["@customer.example", "@customer.example", "@lab.customer.example", "a@example.edu", "@exampleXedu", "dean"]]
+    assert {one["who"] for one in ask(site, "learn", "list", "--by", "@Customer.example")} == {f"{who}@customer.example" for who in "abc"}
+    assert ask(site, "learn", "undo", "--by", "@Customer.example") == {"undone": 3}
     assert site.query("SELECT count(*) FROM learn_event WHERE who = 'eve@example.edu' AND state <> 'undone'") == [["0"]]
     assert site.query("UPDATE learn_control SET queue_max = 0; SELECT became FROM learn_put('ham', 'x', false, 'test', '', '{}', 'full')")[-1] == ["full"]
     told = "SELECT learn_told('slow', (SELECT max(id) FROM learn_queue), 2, '', NULL, 'no room', true); SELECT state, tries, body <> '', result->>'why' FROM learn_queue WHERE who = 'slow'"

@@ -17,6 +17,44 @@ BEGIN
     RETURN lower(address);
 END $f$;
 
+-- As whom all words of this user are bounded. In a domain of local-host-names it is he. Who owns another domain, and gets its mail at a next hop of his own, has as many mailboxes in it as he likes:
+-- there it is '@' and the domain, of those below one in mailertable the one that routes them.
+CREATE OR REPLACE FUNCTION learn_bound(user_name text) RETURNS text LANGUAGE plpgsql STABLE AS $f$
+DECLARE
+    current CONSTANT bigint := (SELECT max(p.epoch) FROM policy p);
+    whole CONSTANT text := rtrim(split_part(user_name, '@', -1), '.');
+    below text := whole;
+    own text := '';
+    routes text := '';
+BEGIN
+    IF position('@' IN user_name) = 0 THEN
+        RETURN user_name;
+    END IF;
+    SELECT coalesce(max(lower(f.content)) FILTER (WHERE f.name = 'local-host-names'), ''), coalesce(max(lower(f.content)) FILTER (WHERE f.name = 'mailertable'), '') INTO own, routes
+        FROM policy_file f WHERE f.epoch = current AND f.name IN ('local-host-names', 'mailertable');
+    IF own ~ ('(?n)^\s*' || learn_literal(whole) || '\.?\s*(#.*)?$') THEN
+        RETURN user_name;
+    END IF;
+    LOOP
+        IF routes ~ ('(?n)^\s*\.?' || learn_literal(below) || '\.?\s') THEN
+            RETURN '@' || below;
+        END IF;
+        EXIT WHEN position('.' IN below) = 0;
+        below := substr(below, position('.' IN below) + 1);
+    END LOOP;
+    RETURN '@' || whole;
+END $f$;
+
+-- A text as a regular expression that fits nothing else.
+CREATE OR REPLACE FUNCTION learn_literal(plain text) RETURNS text LANGUAGE sql IMMUTABLE AS $f$
+    SELECT regexp_replace(plain, '([^[:alnum:]])', '\\\1', 'g')
+$f$;
+
+-- Whether it is of the one whom operators name with --by: a name, a user, or @DOMAIN for all its users.
+CREATE OR REPLACE FUNCTION learn_is_by(who text, personal boolean, by_whom text) RETURNS boolean LANGUAGE sql STABLE AS $f$
+    SELECT CASE WHEN by_whom LIKE '@%' THEN personal AND '@' || split_part(lower(who), '@', -1) = lower(by_whom) ELSE lower(who) IN (lower(by_whom), learn_person(by_whom)) END
+$f$;
+
 -- Puts a message into the queue; a user is who learn_person() says. Returns what became of it: queued, known (the same one's same word about the same message waits or counts already),
 -- large, limit (of that user's words a day), full.
 CREATE OR REPLACE FUNCTION learn_put(a_kind text, a_who text, is_personal boolean, a_source text, a_origin text, a_facts jsonb, a_body bytea, OUT became text, OUT a_number bigint)
@@ -24,6 +62,7 @@ LANGUAGE plpgsql AS $f$
 DECLARE
     control learn_control;
     a_digest CONSTANT bytea := sha256(a_body);
+    whole text := '';
 BEGIN
     a_who := CASE WHEN is_personal THEN learn_person(a_who) ELSE a_who END;
     SELECT * INTO control FROM learn_control;
@@ -39,14 +78,15 @@ BEGIN
     ELSE
         IF is_personal THEN
             -- Two words of one user at once must not both be the last that he may say.
-            PERFORM pg_advisory_xact_lock(hashtextextended('weir learn ' || a_who, 0));
-            IF (SELECT count(*) FROM learn_queue q WHERE q.personal AND q.who = a_who AND q.at > clock_timestamp() - interval '1 day') >= control.user_daily THEN
+            whole := learn_bound(a_who);
+            PERFORM pg_advisory_xact_lock(hashtextextended('weir learn ' || whole, 0));
+            IF (SELECT count(*) FROM learn_queue q WHERE q.personal AND q.bound = whole AND q.at > clock_timestamp() - interval '1 day') >= control.user_daily THEN
                 became := 'limit';
                 RETURN;
             END IF;
         END IF;
-        INSERT INTO learn_queue (kind, who, personal, source, origin, facts, digest, body)
-            VALUES (a_kind, a_who, is_personal, a_source, a_origin, a_facts, a_digest, a_body) RETURNING id INTO a_number;
+        INSERT INTO learn_queue (kind, who, personal, bound, source, origin, facts, digest, body)
+            VALUES (a_kind, a_who, is_personal, whole, a_source, a_origin, a_facts, a_digest, a_body) RETURNING id INTO a_number;
         became := 'queued';
     END IF;
 END $f$;
@@ -138,7 +178,7 @@ BEGIN
     END IF;
     PERFORM FROM learn_control FOR UPDATE; -- so that those who read the events in the order of their numbers miss none
     INSERT INTO learn_event (id, at, who, personal, part, label, source, origin, digest, version, features, state)
-        VALUES (q.id, q.at, q.who, q.personal, CASE WHEN q.personal THEN 1 + abs(hashtext(q.who)::bigint) % 3 ELSE 0 END, q.kind, q.source, q.origin, q.digest,
+        VALUES (q.id, q.at, q.who, q.personal, CASE WHEN q.personal THEN 1 + abs(hashtext(coalesce(nullif(q.bound, ''), q.who))::bigint) % 3 ELSE 0 END, q.kind, q.source, q.origin, q.digest,
             a_version, a_features, 'repeat');
     PERFORM learn_settle(q.digest);
 END $f$;
@@ -258,23 +298,22 @@ END $f$;
 -- Takes back one word, or all of one person: as if it had never been said.
 CREATE OR REPLACE FUNCTION admin_learn_undo(requester text, wanted text, by_whom text) RETURNS admin_answer LANGUAGE plpgsql AS $f$
 DECLARE
-    whose CONSTANT text[] := CASE WHEN by_whom = '' THEN '{}' ELSE ARRAY[lower(by_whom), learn_person(by_whom)] END;
     digests bytea[];
     amount integer;
     one bytea;
     ceased boolean;
 BEGIN
     IF (wanted = '') = (by_whom = '') OR wanted !~ '^[0-9]{0,18}$' THEN
-        RETURN (64, 'learn undo: a number of weirctl learn list, or --by USER, is needed', NULL)::admin_answer;
+        RETURN (64, 'learn undo: a number of weirctl learn list, or --by USER or @DOMAIN, is needed', NULL)::admin_answer;
     END IF;
     PERFORM FROM learn_control FOR UPDATE;
     WITH chosen AS (
-        SELECT e.id, e.state FROM learn_event e WHERE e.state <> 'undone' AND (e.id = nullif(wanted, '')::bigint OR lower(e.who) = ANY (whose))
+        SELECT e.id, e.state FROM learn_event e WHERE e.state <> 'undone' AND (e.id = nullif(wanted, '')::bigint OR by_whom <> '' AND learn_is_by(e.who, e.personal, by_whom))
     ), undone AS (
         UPDATE learn_event e SET state = 'undone', undone_at = clock_timestamp(), undone_by = requester FROM chosen c WHERE e.id = c.id RETURNING e.digest, c.state AS was
     )
     SELECT array_agg(DISTINCT u.digest), count(*), bool_or(u.was = 'counted') INTO digests, amount, ceased FROM undone u;
-    DELETE FROM learn_queue q WHERE q.state IN ('waiting', 'given') AND q.kind <> 'score' AND (q.id = nullif(wanted, '')::bigint OR lower(q.who) = ANY (whose));
+    DELETE FROM learn_queue q WHERE q.state IN ('waiting', 'given') AND q.kind <> 'score' AND (q.id = nullif(wanted, '')::bigint OR by_whom <> '' AND learn_is_by(q.who, q.personal, by_whom));
     IF amount = 0 AND NOT FOUND THEN
         RETURN (65, CASE WHEN wanted <> '' THEN format('nothing that counts was learned under %s', wanted) ELSE format('nothing that counts was learned of %s', by_whom) END, NULL)::admin_answer;
     END IF;
@@ -290,10 +329,10 @@ CREATE OR REPLACE FUNCTION admin_learn_list(by_whom text, most integer) RETURNS 
     SELECT 0, NULL, coalesce(json_agg(l), '[]') FROM (
         SELECT q.id AS number, q.at AS at, q.who, q.kind AS label, q.source, q.origin, coalesce(e.state, q.state) AS state,
             coalesce(e.undone_by, '') AS undone_by, CASE WHEN q.state = 'failed' THEN coalesce(q.result->>'why', '') ELSE '' END AS why
-        FROM learn_queue q LEFT JOIN learn_event e USING (id) WHERE q.kind <> 'score' AND (by_whom = '' OR lower(q.who) IN (SELECT lower(by_whom) UNION SELECT learn_person(by_whom)))
+        FROM learn_queue q LEFT JOIN learn_event e USING (id) WHERE q.kind <> 'score' AND (by_whom = '' OR learn_is_by(q.who, q.personal, by_whom))
         UNION ALL
         SELECT e.id, e.at, e.who, e.label, e.source, e.origin, e.state, e.undone_by, ''
-        FROM learn_event e WHERE NOT EXISTS (SELECT FROM learn_queue q WHERE q.id = e.id) AND (by_whom = '' OR lower(e.who) IN (SELECT lower(by_whom) UNION SELECT learn_person(by_whom)))
+        FROM learn_event e WHERE NOT EXISTS (SELECT FROM learn_queue q WHERE q.id = e.id) AND (by_whom = '' OR learn_is_by(e.who, e.personal, by_whom))
         ORDER BY number DESC LIMIT most) AS l
 $f$;
 
