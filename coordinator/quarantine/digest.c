@@ -220,21 +220,25 @@ static bool is_ascii(const char *text)
     return *text == '\0';
 }
 
+static void list_token(struct rows *tokens, const char *token, const char *id)
+{
+    char hash[TOKEN_HASH_LEN + 1], mail[TOKEN_LEN + 1], mail_hash[TOKEN_HASH_LEN + 1];
+    token_hash(hash, token);
+    token_mail(mail, token);
+    token_hash(mail_hash, mail);
+    rows_string(tokens, hash);
+    rows_string(tokens, id);
+    rows_string(tokens, mail_hash);
+    rows_end(tokens);
+}
+
 /* The tokens that are in the letter, as the database has them. */
 static void list_tokens(const struct digest *digest, const char *page, struct rows *tokens)
 {
-    char hash[TOKEN_HASH_LEN + 1];
-    rows_init(tokens, 2);
-    token_hash(hash, page);
-    rows_string(tokens, hash);
-    rows_string(tokens, "");
-    rows_end(tokens);
-    for (size_t i = 0; i < digest->entry_count; i++) {
-        token_hash(hash, digest->entries[i].token);
-        rows_string(tokens, hash);
-        rows_string(tokens, digest->entries[i].id);
-        rows_end(tokens);
-    }
+    rows_init(tokens, 3);
+    list_token(tokens, page, "");
+    for (size_t i = 0; i < digest->entry_count; i++)
+        list_token(tokens, digest->entries[i].token, digest->entries[i].id);
 }
 
 static char *write_letter(struct digest *digest, const struct due *due, const struct queue_id *id, const char *page, size_t *len)
@@ -278,7 +282,7 @@ static void store(struct digest *digest)
         { .data = id.text },
         { .data = body, .len = body_len, .binary = true }, { .data = envelope, .len = envelope_len, .binary = true },
         { .data = recipient, .len = recipient_len, .binary = true }, { .data = "" }, { .data = due->address }, { .data = due->destination },
-        { .data = digest->options.name },
+        { .data = digest->options.name }, { .data = columns[2] },
     };
     const size_t shared = sizeof common / sizeof *common;
     struct db_value values[10 + sizeof common / sizeof *common] = { { .data = digest->warning }, { .data = digest->life } };
@@ -293,13 +297,13 @@ static void store(struct digest *digest)
         values[9].data = total;
         memcpy(values + 10, common, sizeof common);
         db_query_values(unit, "SELECT digest_store($1::interval, $2::interval, $3, $4, $5::timestamptz, $6::integer, $7::interval, $8::text[], $9::text[], $10::bigint, $11,"
-                              " $12::bytea, $13::bytea, $14::bytea, $15, $16, $17, $18)", 10 + shared, values, false, on_stored);
+                              " $12::bytea, $13::bytea, $14::bytea, $15, $16, $17, $18, $19::text[])", 10 + shared, values, false, on_stored);
     } else {
         values[2].data = due->number;
         memcpy(values + 3, links, sizeof links);
         memcpy(values + 6, common, sizeof common);
         db_query_values(unit, "SELECT answer_store($1::interval, $2::interval, $3::bigint, $4::interval, $5::text[], $6::text[], $7, $8::bytea, $9::bytea, $10::bytea,"
-                              " $11, $12, $13, $14)", 6 + shared, values, false, on_stored);
+                              " $11, $12, $13, $14, $15::text[])", 6 + shared, values, false, on_stored);
     }
     db_commit(unit);
     rows_fini(&tokens);

@@ -113,11 +113,13 @@ static void add_subject_shown(struct text *out, const struct letter_entry *entry
     text_fini(&apart);
 }
 
-/* "commands+TOKEN@example.edu"; plus: as a link has it. */
+/* "commands+TOKEN@example.edu", with the token that belongs to a link's; plus: as a link has it. */
 static void add_command_address(struct text *out, const struct letter *letter, const char *token, const char *plus)
 {
     const char *at = strrchr(letter->mail, '@');
-    text_printf(out, "%.*s%s%s%s", (int)(at - letter->mail), letter->mail, plus, token, at);
+    char mail[TOKEN_LEN + 1];
+    token_mail(mail, token);
+    text_printf(out, "%.*s%s%s%s", (int)(at - letter->mail), letter->mail, plus, mail, at);
 }
 
 static void add_greeting(struct text *out, const struct letter *letter)

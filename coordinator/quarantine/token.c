@@ -2,6 +2,7 @@
  * token.c - see token.h
  */
 #include "coordinator/quarantine/token.h"
+#include <assert.h>
 #include <openssl/sha.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -35,12 +36,17 @@ bool token_parse(char out[TOKEN_LEN + 1], const char *text, size_t len)
     return true;
 }
 
-static void hash(char out[TOKEN_HASH_LEN + 1], const char *prefix, const char *token)
+static void digest(unsigned char sum[SHA256_DIGEST_LENGTH], const char *prefix, const char *token)
 {
     char text[16 + TOKEN_LEN + 1];
-    unsigned char sum[SHA256_DIGEST_LENGTH];
     int len = snprintf(text, sizeof text, "%s%s", prefix, token);
     SHA256((const unsigned char *)text, (size_t)len, sum);
+}
+
+static void hash(char out[TOKEN_HASH_LEN + 1], const char *prefix, const char *token)
+{
+    unsigned char sum[SHA256_DIGEST_LENGTH];
+    digest(sum, prefix, token);
     for (size_t i = 0; i < sizeof sum; i++)
         snprintf(out + 2 * i, 3, "%02x", sum[i]);
 }
@@ -48,6 +54,16 @@ static void hash(char out[TOKEN_HASH_LEN + 1], const char *prefix, const char *t
 void token_hash(char out[TOKEN_HASH_LEN + 1], const char *token)
 {
     hash(out, "", token);
+}
+
+void token_mail(char out[TOKEN_LEN + 1], const char *token)
+{
+    unsigned char sum[SHA256_DIGEST_LENGTH];
+    static_assert(sizeof sum == TOKEN_LEN, "a byte for each digit");
+    digest(sum, "mail ", token);
+    for (size_t i = 0; i < TOKEN_LEN; i++)
+        out[i] = digits[sum[i] & 31];
+    out[TOKEN_LEN] = '\0';
 }
 
 void token_form(char out[TOKEN_HASH_LEN + 1], const char *token)

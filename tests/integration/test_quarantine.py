@@ -266,6 +266,11 @@ def test_the_web_sees_what_its_link_opens(two, edge):
     assert web("SELECT (SELECT count(*) FROM web_link_list(l.link, '', 10)) + (SELECT count(*) FROM web_link_senders(l.link)), web_link_sender(l.link, 'a@b.example', 'safe', 9)"
                f" FROM (VALUES {rows}) AS l(link)") == [["0", "gone"]] * 5, "a message's link opens no list"
     assert web(f"SELECT count(*) FROM web_open('{ALICE}')") == [["0"]] and web(f"SELECT web_mail('{os.urandom(32).hex()}', 'list', 9, 9), web_mail('{over}', 'list', 9, 9)") == [["unknown"] * 2]
+    page, mail = os.urandom(32).hex(), os.urandom(32).hex()
+    two.pg.query(f"SELECT web_tokens('{ALICE}', '{{{page}}}', '{{\"\"}}', '1 day', '{{{mail}}}')")
+    assert web(f"SELECT (SELECT count(*) FROM web_open('{mail}')), (SELECT count(*) FROM web_link_list('{mail}', '', 9)), web_mail('{page}', 'delete', 9, 9)") == [["0", "0", "unknown"]]
+    assert web(f"SELECT count(*) FROM web_open('{page}')") == [["1"]] and web(f"SELECT web_mail('{mail}', 'list', 9, 9), web_mail('{alices}', 'list', 9, 9)") == [["list "] * 2]
+    two.pg.query("DELETE FROM web_answer; DELETE FROM web_answered")
     assert web("SELECT web_link_sender(NULL, NULL, NULL, NULL), web_link_act(NULL, NULL, NULL, NULL), web_mail(NULL, NULL, NULL, NULL)") == [["gone", "gone", "unknown"]]
     assert two.pg.query("SELECT (SELECT count(*) FROM quarantine_copy WHERE state <> 'waiting') + (SELECT count(*) FROM personal_list) + (SELECT count(*) FROM web_answer)") == [["0"]]
 

@@ -100,6 +100,11 @@ def tokens(letter):
     return re.search(rf"{URL}/q/(\w{{32}})", text)[1], re.findall(rf"{URL}/m/(\w{{32}})", text)
 
 
+def mailed(token):
+    """What the address of commands has that belongs to a link."""
+    return "".join("0123456789abcdefghjkmnpqrstvwxyz"[byte & 31] for byte in hashlib.sha256(b"mail " + token.encode()).digest())
+
+
 SUBJECT = "=?utf-8?q?Gr=C3=BC=C3=9Fe_an?= =?utf-8?b?5LiW55WM?= <b>&amp; \u202e"
 
 
@@ -128,7 +133,7 @@ def test_digests(two, edge):
     assert "<script" not in rich and "<b>" not in rich and "&#60;b&#62;&#38;amp;" in rich and "src=" not in rich and "viewport" in rich
     page, opened = tokens(alice)
     assert len(opened) == 2 and len({page, *opened, *tokens(bob)[1], tokens(bob)[0]}) == 5, "no token is like another"
-    assert f"commands+{opened[0]}@quarantine.example.edu" in text_of(alice)
+    assert f"commands+{mailed(opened[0])}@quarantine.example.edu" in text_of(alice) and f"commands+{opened[0]}@" not in text_of(alice)
     assert all(len(line) <= 998 for line in alice.as_bytes().splitlines())
     assert two.pg.query("SELECT count(*) FROM web_token") == [["5"]] and page.encode().hex() not in str(two.pg.query("SELECT hash FROM web_token"))
     assert [two.metric(f'weir_digest_configured{{node="{name}"}}', name) for name in two.names] == [1, 1]
@@ -440,7 +445,8 @@ def test_tampered_requests(two, edge, web):
 def link(two, who, ident=""):
     """A link without a digest: of the message, or of all."""
     token = "".join(random.choices("0123456789abcdefghjkmnpqrstvwxyz", k=32))
-    two.pg.query(f"SELECT web_tokens('{who.lower()}', '{{{hashlib.sha256(token.encode()).hexdigest()}}}', ARRAY['{ident}'], '1 day')")
+    hashes = [hashlib.sha256(one.encode()).hexdigest() for one in (token, mailed(token))]
+    two.pg.query(f"SELECT web_tokens('{who.lower()}', '{{{hashes[0]}}}', ARRAY['{ident}'], '1 day', '{{{hashes[1]}}}')")
     return token
 
 
@@ -527,12 +533,12 @@ def test_limits_of_the_web(two, edge):
             with pytest.raises(smtplib.SMTPConnectError, match="421"):
                 smtplib.SMTP("127.0.0.1", few.mail_port, timeout=30 * PATIENCE)
             client.ehlo()
-            assert client.mail("a@b.example", ["SIZE=4097"])[0] == 552 and client.mail("a@b.example")[0] == 250 and client.rcpt(f"commands+{page}@quarantine.example.edu")[0] == 250
+            assert client.mail("a@b.example", ["SIZE=4097"])[0] == 552 and client.mail("a@b.example")[0] == 250 and client.rcpt(f"commands+{mailed(page)}@quarantine.example.edu")[0] == 250
             assert client.data(b"Subject: list\r\n\r\n" + b"filler filler\r\n" * 300)[0] == 552
             with locked(two, "LOCK TABLE web_token IN SHARE MODE"):  # it cannot be answered meanwhile
-                assert client.sendmail("a@b.example", [f"commands+{page}@quarantine.example.edu"], "Subject: list\r\n\r\n") == {}
+                assert client.sendmail("a@b.example", [f"commands+{mailed(page)}@quarantine.example.edu"], "Subject: list\r\n\r\n") == {}
                 with pytest.raises(smtplib.SMTPDataError, match="4.3.1"):
-                    client.sendmail("a@b.example", [f"commands+{page}@quarantine.example.edu"], "Subject: list\r\n\r\n")
+                    client.sendmail("a@b.example", [f"commands+{mailed(page)}@quarantine.example.edu"], "Subject: list\r\n\r\n")
         for outcome, amount in (("sessions", 1), ("large", 2), ("obeyed", 1), ("busy", 1)):
             few.counted("weir_web_mail_total", amount, outcome=outcome)
         assert letters(edge, 1)[0][0] == ALICE
@@ -616,27 +622,29 @@ def test_commands_by_mail(two, edge, web):
     for local in ("postmaster", "command", "commandsx", "abuse+" + opened[0]):
         with pytest.raises(smtplib.SMTPRecipientsRefused, match="5.1.1"):
             web.mail(local, "release")
-    web.mail(f"commands+{opened[0]}", "release", Auto_Submitted="auto-replied")
-    web.mail(f"commands+{opened[0]}", "release", Precedence="bulk")
-    web.mail(f"commands+{opened[0]}", "release", sender="")
+    web.mail(f"commands+{opened[0]}", "release")
+    assert web.get(f"/m/{mailed(opened[0])}")[0] == web.get(f"/q/{mailed(page)}")[0] == 404, "who reads an address has no page, and none of a page's links is in it"
+    web.mail(f"commands+{mailed(opened[0])}", "release", Auto_Submitted="auto-replied")
+    web.mail(f"commands+{mailed(opened[0])}", "release", Precedence="bulk")
+    web.mail(f"commands+{mailed(opened[0])}", "release", sender="")
     assert answers() == 0 and edge.claim() == [] and asked == two.pg.query("SELECT coalesce(max(number), 0) FROM web_answer"), "nobody is answered, and nothing done"
 
-    web.mail(f"commands+{page}", "Re: what is this?", "list please")
+    web.mail(f"commands+{mailed(page)}", "Re: what is this?", "list please")
     (who, letter), = letters(edge, 1)
     assert who == ALICE and letter["Subject"] == "Your quarantine: an answer" and letter["Auto-Submitted"] == "auto-replied" and "3 messages to you" in text_of(letter)
     again = tokens(letter)[1]
     assert len(again) == 3 and not set(again) & set(opened), "an answer has links of its own"
     virus = next(token for token in again if "has a virus" in web.get(f"/m/{token}")[1])
     bank = next(token for token in again if "bank@spam.example" in web.get(f"/m/{token}")[1])
-    web.mail(f"commands+{virus.upper()}", "release", sender="mallory@elsewhere.example")
-    web.mail("commands", f"safe {bank}")
-    web.mail(f"commands+{found[BOB][1][0]}", "delete")
+    web.mail(f"commands+{mailed(virus).upper()}", "release", sender="mallory@elsewhere.example")
+    web.mail("commands", f"safe {mailed(bank)}")
+    web.mail(f"commands+{mailed(found[BOB][1][0])}", "delete")
     told_now = [(who, text_of(letter)) for who, letter in letters(edge, 3)]
     assert [who for who, _ in told_now] == [BOB, ALICE, ALICE] and "Deleted." in told_now[0][1]
     assert any("administrator" in text for who, text in told_now if who == ALICE) and any("delivered to you" in text for who, text in told_now if who == ALICE)
     assert two.pg.query("SELECT count(*) FROM quarantine_copy WHERE state = 'released'") == [["0"]]
     assert two.pg.query("SELECT recipient, sender, kind FROM personal_list") == [[ALICE, "bank@spam.example", "safe"]]
-    web.mail(f"commands+{bank}", "Question", "\r\n> quoted\r\nrelease\r\n")
+    web.mail(f"commands+{mailed(bank)}", "Question", "\r\n> quoted\r\nrelease\r\n")
     found_now = {}
 
     def released():
@@ -646,12 +654,12 @@ def test_commands_by_mail(two, edge, web):
         return len(found_now) == 2
     wait_until(released, 60, "the message, and the answer")
     assert found_now == {True: ALICE, False: ALICE}
-    web.mail(f"commands+{bank}", "release")
-    web.mail(f"commands+{found[BOB][1][0]}", "delete")
+    web.mail(f"commands+{mailed(bank)}", "release")
+    web.mail(f"commands+{mailed(found[BOB][1][0])}", "delete")
     assert two.pg.query("SELECT count(*) FROM web_answer") == [["0"]] and edge.claim() == []
     two.pg.query(f"INSERT INTO web_answered SELECT '{ALICE}' FROM generate_series(1, 60 - (SELECT count(*) FROM web_answered WHERE recipient = '{ALICE}'))")
-    web.mail(f"commands+{page}", "list")
-    web.mail(f"commands+{virus}", "delete")
+    web.mail(f"commands+{mailed(page)}", "list")
+    web.mail(f"commands+{mailed(virus)}", "delete")
     assert two.pg.query("SELECT count(*) FROM web_answer") == [["0"]] and web.get(f"/m/{virus}")[0] == 404, "who is asked to be answered very often is not, and is obeyed"
     assert 'weir_web_mail_total{node="web-1",outcome="silent"} 2' in web.operator("/metrics")[1]
 
@@ -665,20 +673,20 @@ def test_what_is_reported_is_learned(two, edge, web):
     first, second = [token for token in opened if token != virus]
     assert "Report as spam" in web.get(f"/m/{first}")[1] and "Report as spam" not in web.get(f"/m/{virus}")[1]
     assert "the spam filter is told" in web.post(f"/m/{first}", "spam")[1]
-    web.mail(f"commands+{second}", "spam")
-    web.mail(f"commands+{virus}", "spam")
+    web.mail(f"commands+{mailed(second)}", "spam")
+    web.mail(f"commands+{mailed(virus)}", "spam")
     assert [row[:4] for row in taught()] == [["spam", ALICE, "t", "quarantine"]] * 2
     assert two.pg.query("SELECT count(*) FILTER (WHERE state = 'waiting'), count(*) FROM quarantine_copy WHERE reason = 'spam'") == [["2", "4"]], "the other one's copies wait"
-    web.forward(f"commands+{page}", "spam", b"Subject: missed\r\n\r\nspam that came\r\n")
-    web.forward(f"commands+{page}", "spam", b"Subject: missed\r\n\r\nspam that came\r\n")
-    web.forward(f"commands+{page}", "Re: ham", b"Subject: tagged\r\n\r\nno spam\r\n")
+    web.forward(f"commands+{mailed(page)}", "spam", b"Subject: missed\r\n\r\nspam that came\r\n")
+    web.forward(f"commands+{mailed(page)}", "spam", b"Subject: missed\r\n\r\nspam that came\r\n")
+    web.forward(f"commands+{mailed(page)}", "Re: ham", b"Subject: tagged\r\n\r\nno spam\r\n")
     web.forward("commands+" + "0" * 32, "spam", b"Subject: nobody\r\n\r\n")
     bobs, left = found[BOB][1][0], "SELECT count(*) FROM quarantine_copy WHERE state = 'waiting'"
     before = two.pg.query(left)
-    web.forward(f"commands+{bobs}", "spam", b"Subject: missed\r\n", "application/octet-stream")
-    web.forward(f"commands+{bobs}", "spam", base64.encodebytes(b"Subject: encoded\r\n\r\n"), "message/rfc822\r\nContent-Transfer-Encoding: base64")
-    web.mail(f"commands+{page}", "spam")
-    web.mail(f"commands+{page}", "ham")
+    web.forward(f"commands+{mailed(bobs)}", "spam", b"Subject: missed\r\n", "application/octet-stream")
+    web.forward(f"commands+{mailed(bobs)}", "spam", base64.encodebytes(b"Subject: encoded\r\n\r\n"), "message/rfc822\r\nContent-Transfer-Encoding: base64")
+    web.mail(f"commands+{mailed(page)}", "spam")
+    web.mail(f"commands+{mailed(page)}", "ham")
     assert two.pg.query(left) == before, "who reports another message loses none"
     assert taught().pop() == ["spam", BOB.lower(), "t", "mail", "Subject: encode"] and taught()[2:-1] == [["spam", ALICE, "t", "mail", "Subject: missed"], ["ham", ALICE, "t", "mail", "Subject: tagged"]]
     said = letters(edge, 9)

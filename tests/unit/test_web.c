@@ -12,6 +12,7 @@
 #include "tests/unit/suite.h"
 
 #define TOKEN "0123456789abcdefghjkmnpqrstvwxyz"
+#define MAIL_TOKEN "hsc436f56mb5jjq7a3erctk2fjtsv7ew" /* of addresses, made of it */
 
 START_TEST(test_tokens)
 {
@@ -29,6 +30,8 @@ START_TEST(test_tokens)
     ck_assert(!token_parse(other, "0123456789abcdefghjkmnpqrstvwxy\0", TOKEN_LEN));
     token_hash(hash, TOKEN);
     token_form(form, TOKEN);
+    token_mail(other, TOKEN);
+    ck_assert_str_eq(other, MAIL_TOKEN);
     ck_assert_str_ne(hash, form);
     ck_assert_uint_eq(strlen(hash), TOKEN_HASH_LEN);
 }
@@ -203,9 +206,10 @@ START_TEST(test_letter)
     check_harmless(html);
     ck_assert_ptr_nonnull(strstr(plain, "https://q.example.edu/m/" TOKEN));
     ck_assert_ptr_nonnull(strstr(plain, "and 2 more"));
+    ck_assert_ptr_null(strstr(plain, "c+" TOKEN));
     ck_assert_ptr_nonnull(strstr(plain, "Pay at HTTPS: //evil.example www .evil.example a (at) evil.example"));
     ck_assert_ptr_nonnull(strstr(html, "Pay at HTTPS: //evil.example www .evil.example a (at) evil.example"));
-    ck_assert_ptr_nonnull(strstr(html, "mailto:c%2B" TOKEN "@q.example.edu?subject=release"));
+    ck_assert_ptr_nonnull(strstr(html, "mailto:c%2B" MAIL_TOKEN "@q.example.edu?subject=release"));
     for (char *line = bytes; *line != '\0'; line = strstr(line, "\r\n") + 2)
         ck_assert_uint_le(strcspn(line, "\r"), 998);
     free(html);

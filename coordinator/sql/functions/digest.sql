@@ -66,10 +66,11 @@ BEGIN
     PERFORM pg_notify('weir_spool', '');
 END $f$;
 
-CREATE OR REPLACE FUNCTION web_tokens(who text, hashes text[], ids text[], life interval) RETURNS void LANGUAGE sql AS $f$
-    INSERT INTO web_token (hash, recipient, id, expires_at)
-        SELECT decode(h.hash, 'hex'), who, h.id, coalesce((SELECT max(c.kept_at) FROM quarantine_copy c WHERE c.id = h.id AND c.recipient = who), clock_timestamp()) + life
-        FROM unnest(hashes, ids) AS h(hash, id)
+DROP FUNCTION IF EXISTS web_tokens(text, text[], text[], interval);
+CREATE OR REPLACE FUNCTION web_tokens(who text, hashes text[], ids text[], life interval, mails text[] DEFAULT NULL) RETURNS void LANGUAGE sql AS $f$
+    INSERT INTO web_token (hash, recipient, id, mail_hash, expires_at)
+        SELECT decode(h.hash, 'hex'), who, h.id, decode(h.mail, 'hex'), coalesce((SELECT max(c.kept_at) FROM quarantine_copy c WHERE c.id = h.id AND c.recipient = who), clock_timestamp()) + life
+        FROM unnest(hashes, ids, mails) AS h(hash, id, mail)
 $f$;
 REVOKE EXECUTE ON FUNCTION web_tokens FROM PUBLIC; -- who could make one could be anybody
 
@@ -104,15 +105,17 @@ BEGIN
 END $f$;
 
 -- The digest is sent, and its recipient told: once. keep: how long the quarantine keeps, and its links open. ids, hashes: the messages that it names, with their
--- links, and '', the link of all. total: of how many messages it tells.
+-- links, and '', the link of all; mails: what addresses of commands have for these. total: of how many messages it tells.
+DROP FUNCTION IF EXISTS digest_store(interval, interval, text, text, timestamptz, integer, interval, text[], text[], bigint, text, bytea, bytea, bytea, text, text, text, text);
 CREATE OR REPLACE FUNCTION digest_store(warning interval, life interval, who text, a_slot text, upto timestamptz, most integer, keep interval, hashes text[], ids text[],
-    total bigint, an_id text, a_body bytea, an_envelope bytea, a_recipient bytea, a_sender text, an_address text, a_destination text, a_node text) RETURNS boolean
+    total bigint, an_id text, a_body bytea, an_envelope bytea, a_recipient bytea, a_sender text, an_address text, a_destination text, a_node text, mails text[] DEFAULT NULL)
+RETURNS boolean
 LANGUAGE plpgsql AS $f$
 BEGIN
     IF NOT digest_begin(who, a_slot, upto, an_id, most, array_remove(ids, ''), total) THEN
         RETURN false;
     END IF;
-    PERFORM web_tokens(who, hashes, ids, keep);
+    PERFORM web_tokens(who, hashes, ids, keep, mails);
     PERFORM own_mail(warning, life, an_id, a_body, an_envelope, a_recipient, a_sender, an_address, a_destination, a_node);
     RETURN true;
 END $f$;
@@ -125,9 +128,10 @@ LANGUAGE sql STABLE AS $f$
     ORDER BY a.number LIMIT most
 $f$;
 
+DROP FUNCTION IF EXISTS answer_store(interval, interval, bigint, interval, text[], text[], text, bytea, bytea, bytea, text, text, text, text);
 CREATE OR REPLACE FUNCTION answer_store(warning interval, life interval, a_number bigint, keep interval, hashes text[], ids text[],
-    an_id text, a_body bytea, an_envelope bytea, a_recipient bytea, a_sender text, an_address text, a_destination text, a_node text) RETURNS boolean
-LANGUAGE plpgsql AS $f$
+    an_id text, a_body bytea, an_envelope bytea, a_recipient bytea, a_sender text, an_address text, a_destination text, a_node text, mails text[] DEFAULT NULL)
+RETURNS boolean LANGUAGE plpgsql AS $f$
 DECLARE
     whose text;
 BEGIN
@@ -135,7 +139,7 @@ BEGIN
     IF NOT FOUND THEN
         RETURN false;
     END IF;
-    PERFORM web_tokens(whose, hashes, ids, keep);
+    PERFORM web_tokens(whose, hashes, ids, keep, mails);
     PERFORM own_mail(warning, life, an_id, a_body, an_envelope, a_recipient, a_sender, an_address, a_destination, a_node);
     RETURN true;
 END $f$;

@@ -223,7 +223,7 @@ BEGIN
     RETURN CASE WHEN who IS NULL THEN 'gone' ELSE web_personal_set(who, a_sender, a_kind, least(most, 1000000)) END;
 END $f$;
 
--- A command that came by mail. Its answer goes to whose token it is, whoever sent it. 'unknown': the token opens nothing, and nobody is answered.
+-- A command that came by mail; hash: of the token in its address, which opens no page, nor a page's this. Its answer goes to whose token it is, whoever sent it. 'unknown': the token opens nothing, and nobody is answered.
 -- 'silent': as many answers as three times may wait were asked for within an hour; what a command does is done, but there is no answer to it.
 -- attached: a message that came to this person, of which the spam engine is to learn (spam, ham), as bounded as all that one person says; empty: something that is none,
 -- so of neither kind of report it is known what was meant, and nothing is done.
@@ -235,8 +235,9 @@ DECLARE
     outcome text := '';
     silent boolean;
     room CONSTANT integer := least(waiting, 10000);
+    given CONSTANT bytea := CASE WHEN $1 ~ '^[0-9a-f]{64}$' THEN decode($1, 'hex') END;
 BEGIN
-    SELECT o.who, o.id INTO t FROM web_open($1) AS o;
+    SELECT o.who, o.id INTO t FROM web_token k, web_open(encode(k.hash, 'hex')) AS o WHERE k.mail_hash = given OR k.hash = given AND k.mail_hash IS NULL;
     IF NOT FOUND THEN
         RETURN 'unknown';
     ELSIF (SELECT count(*) FROM (SELECT FROM web_answer a WHERE a.recipient = t.who LIMIT room) AS l) >= room THEN
