@@ -247,6 +247,18 @@ def pick_costs(one):
     return [sum(map(int, found[at])) for at in (0, len(found) // 2)]  # those of the plan, before those of planning
 
 
+def lanes_costs(one):
+    """Pages touched to choose 20 of 30,000 lanes that are due, all of one source but for one, where as many more of his are not; with statistics of that, as plans
+    may be: for these numbers, and for any."""
+    asked = "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT * FROM spool_due_lanes('edge-1/0', 20, true, false, true, clock_timestamp());"
+    done = subprocess.run([one.pg.bin + "/psql", "-XAtq", one.pg.conninfo, "-c", f"""BEGIN; DELETE FROM spool_lane;
+        INSERT INTO spool_lane (destination, scanned, turn_at, slot, slot_other) SELECT 'z' || n, true, now() - interval '1 hour' + (n > 30000)::integer * interval '2 hours'
+            + n * interval '1 ms', CASE n WHEN 29999 THEN 9 ELSE 8 END, 8 FROM generate_series(1, 60000) AS n;
+        ANALYZE spool_lane; SET jit = off; {asked} SET plan_cache_mode = force_generic_plan; {asked} ROLLBACK"""], capture_output=True, text=True, check=True)
+    found = re.findall(r'"Shared Hit Blocks": (\d+),\s+"Shared Read Blocks": (\d+)', done.stdout)
+    return [sum(map(int, found[at])) for at in (0, len(found) // 2)]
+
+
 def test_a_claim_costs_the_same_with_100000_messages(one, edge):
     fill(one, 100, 10)
     small = claim_cost(one)
@@ -297,6 +309,9 @@ def test_a_claim_costs_the_same_with_100000_messages(one, edge):
     cost, _, plans = claim_cost(one)
     print(f"claim of 20 where one source has 3,000 destinations: {cost} pages")
     assert cost < 3 * small[0] and not re.search(r"Seq Scan on spool_(queue|lane)\b", plans)
+    costs = lanes_costs(one)
+    print(f"20 of 30,000 lanes: {costs} pages")
+    assert max(costs) < 5000, "not all lanes for each source that has none"
     ours = [new_id(), new_id()]
     for name, destination in zip(ours, ("own.example", "new.example")):
         edge.stored(name, (("x@" + destination, destination),))

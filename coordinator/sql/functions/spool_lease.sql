@@ -24,6 +24,8 @@ END $f$;
 -- Lanes whose turn has come, locked, up to so many. Where there are more (crowded), half of them are those that wait for longest, so that no lane waits for ever, and in
 -- the others sources take turns, so that who writes to thousands of destinations delays himself; a lane that several write to comes with the first of the two that
 -- it knows. others: as in spool_claim().
+-- A range in the index's own order, not slot = s.slot ORDER BY turn_at: where statistics know one slot alone, a plan would look for each of the others in all lanes by
+-- their turn. Of both columns, so that it ends at the first whose turn has not come.
 -- count(*), as EXISTS might be hashed, with all leases of the cluster read for it. OFFSET 0: so that each is found by its key.
 CREATE OR REPLACE FUNCTION spool_due_lanes(who text, most integer, scanners boolean, others boolean, crowded boolean, at_now timestamptz)
 RETURNS TABLE (destination text, scanned boolean) LANGUAGE plpgsql AS $f$
@@ -39,12 +41,12 @@ BEGIN
         FROM (SELECT b.destination, b.scanned FROM (
                 SELECT c.destination, c.scanned, row_number() OVER (ORDER BY min(c.turn), min(c.turn_at)) AS place FROM (
                     SELECT h.destination, h.scanned, h.turn_at, row_number() OVER (PARTITION BY s.slot ORDER BY h.turn_at) AS turn
-                    FROM generate_series(0, 63) AS s(slot) CROSS JOIN LATERAL (
-                        (SELECT n.destination, n.scanned, n.turn_at FROM spool_lane n WHERE n.slot = s.slot AND n.turn_at <= at_now AND (n.scanned OR scanners)
-                            ORDER BY n.turn_at LIMIT most)
+                    FROM (SELECT g::smallint FROM generate_series(0, 63) AS g) AS s(slot) CROSS JOIN LATERAL (
+                        (SELECT n.destination, n.scanned, n.turn_at FROM spool_lane n WHERE (n.slot, n.turn_at) >= (s.slot, '-infinity')
+                            AND (n.slot, n.turn_at) <= (s.slot, at_now) AND (n.scanned OR scanners) ORDER BY n.slot, n.turn_at LIMIT most)
                         UNION ALL
-                        (SELECT n.destination, n.scanned, n.turn_at FROM spool_lane n WHERE n.slot_other = s.slot AND n.slot_other <> n.slot AND n.turn_at <= at_now
-                            AND (n.scanned OR scanners) ORDER BY n.turn_at LIMIT most)) AS h) AS c
+                        (SELECT n.destination, n.scanned, n.turn_at FROM spool_lane n WHERE n.slot_other <> n.slot AND (n.slot_other, n.turn_at) >= (s.slot, '-infinity')
+                            AND (n.slot_other, n.turn_at) <= (s.slot, at_now) AND (n.scanned OR scanners) ORDER BY n.slot_other, n.turn_at LIMIT most)) AS h) AS c
                 GROUP BY c.destination, c.scanned
                 UNION ALL
                 SELECT o.destination, o.scanned, row_number() OVER (ORDER BY o.turn_at) AS place FROM (SELECT n.destination, n.scanned, n.turn_at FROM spool_lane n
