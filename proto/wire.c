@@ -520,6 +520,11 @@ ProtobufCBinaryData wire_recipient_sender(const Weir__SpoolEnvelope *envelope, c
     return envelope->sender;
 }
 
+void wire_envelope_forget_senders(Weir__SpoolEnvelope *envelope)
+{
+    envelope->n_senders = envelope->n_sender_firsts = envelope->n_sender_counts = 0;
+}
+
 void wire_recipient_name(Weir__SpoolRecipient *recipient, const char *original, const char *given)
 {
     recipient->original = wire_text(original);

@@ -97,6 +97,8 @@ uint8_t *wire_outcomes_encode(const Weir__SpoolOutcomes *outcomes, size_t *len);
 ProtobufCBinaryData wire_recipient_given(const Weir__SpoolRecipient *recipient);
 /* As from whom its copy goes out: of `senders`, or the message's. Borrowed. */
 ProtobufCBinaryData wire_recipient_sender(const Weir__SpoolEnvelope *envelope, const Weir__SpoolRecipient *recipient);
+/* As for a peer of before `senders`: the message's for all. Frees nothing. */
+void wire_envelope_forget_senders(Weir__SpoolEnvelope *envelope);
 /* Sets `original` and `given`, borrowed; NULL: none. All members of a list have its name in both, so it is written down once. */
 void wire_recipient_name(Weir__SpoolRecipient *recipient, const char *original, const char *given);
 

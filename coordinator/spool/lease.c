@@ -35,6 +35,7 @@ struct claim {
     uint32_t room;
     bool scanners;
     bool others; /* only of destinations that who holds no lease of */
+    bool senders; /* who knows those of an envelope */
     char who[96];
     uint64_t since_ms;
     struct event *timer;
@@ -129,6 +130,7 @@ static void on_claim(void *arg, struct question *question, const struct link_mes
     claim->room = asked->room < WIRE_LEASES_MAX ? asked->room : WIRE_LEASES_MAX;
     claim->scanners = asked->scanners;
     claim->others = asked->others;
+    claim->senders = asked->senders;
     claim->since_ms = clock_ms();
     snprintf(claim->who, sizeof claim->who, "%s/%u", question_node(question), asked->worker);
     claim->timer = evtimer_new(leases->spool->options.base, on_claim_timer, claim);
@@ -241,9 +243,11 @@ static void fill_lease(struct leases *leases, Weir__SpoolLease *lease, const PGr
 }
 
 /* What was found since it was stored. The texts are the result's. */
-static void fill_envelope(Weir__SpoolEnvelope *shown, const Weir__SpoolEnvelope *stored, const PGresult *rows, int row)
+static void fill_envelope(Weir__SpoolEnvelope *shown, const Weir__SpoolEnvelope *stored, bool senders, const PGresult *rows, int row)
 {
     *shown = *stored;
+    if (!senders)
+        wire_envelope_forget_senders(shown);
     shown->size = cell_number(rows, row, COL_SIZE);
     shown->scanned = cell_is(rows, row, COL_SCANNED);
     shown->verdict = cell(rows, row, COL_VERDICT);
@@ -263,7 +267,7 @@ struct answer {
 enum added { ADDED, NO_ROOM, UNREADABLE };
 
 /* One lease more, if it fits. */
-static enum added answer_add(struct leases *leases, struct answer *answer, const PGresult *rows, int row, int end, uint64_t stood_ms)
+static enum added answer_add(struct leases *leases, const struct claim *claim, struct answer *answer, const PGresult *rows, int row, int end)
 {
     size_t at = answer->count, len = 0;
     if (at == WIRE_LEASES_MAX)
@@ -275,8 +279,8 @@ static enum added answer_add(struct leases *leases, struct answer *answer, const
     else {
         Weir__SpoolLease *lease = answer->pointers[at] = &answer->leases[at];
         weir__spool_lease__init(lease);
-        fill_lease(leases, lease, rows, row, stood_ms);
-        fill_envelope(&answer->shown[at], stored, rows, row);
+        fill_lease(leases, lease, rows, row, leases->sent_ms - claim->since_ms);
+        fill_envelope(&answer->shown[at], stored, claim->senders, rows, row);
         lease->envelope = &answer->shown[at];
         size_t size = weir__spool_lease__get_packed_size(lease) + 8;
         if (answer->bytes + size <= LEASES_BYTES) {
@@ -333,7 +337,7 @@ static void hand_out(struct leases *leases, struct claim *claim, const PGresult 
     for (int row = 0, end; row < PQntuples(rows); row = end) {
         for (end = row + 1; end < PQntuples(rows) && !cell_is(rows, end, COL_FIRST); end++)
             ;
-        if (!wanted || answer_add(leases, answer, rows, row, end, leases->sent_ms - claim->since_ms) == NO_ROOM)
+        if (!wanted || answer_add(leases, claim, answer, rows, row, end) == NO_ROOM)
             back_add(&back, rows, row);
     }
     Weir__SpoolLeases given = WEIR__SPOOL_LEASES__INIT;

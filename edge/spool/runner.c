@@ -178,6 +178,7 @@ static void ask_for(struct runner_claim *claim, uint64_t room)
     body.scanners = scanners;
     body.wait_ms = (uint32_t)wait;
     body.others = claim->others;
+    body.senders = true;
     question.body_case = WEIR__QUESTION__BODY_SPOOL_CLAIM;
     question.spool_claim = &body;
     claim->sent_ms = now;

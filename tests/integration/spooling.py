@@ -70,12 +70,12 @@ class Edge:
     def chunk(self, ident, offset, data, last=False, **facts):
         return self.asked((data,), spool_chunk=pb.SpoolChunk(id=ident.encode(), offset=offset, last=last, **facts))[0]
 
-    def claim(self, room=10, wait=0, scanners=True, seconds=10, others=False):
-        return self.leases(self.ask_claim(room, wait, scanners, others), seconds)
+    def claim(self, room=10, wait=0, scanners=True, seconds=10, others=False, senders=True):
+        return self.leases(self.ask_claim(room, wait, scanners, others, senders), seconds)
 
-    def ask_claim(self, room=10, wait=0, scanners=True, others=False):
+    def ask_claim(self, room=10, wait=0, scanners=True, others=False, senders=True):
         return self.ask(spool_claim=pb.SpoolClaim(node=self.node.name.encode(), worker=self.node.worker, boot=self.node.boot, room=room,
-                                                  scanners=scanners, wait_ms=wait, others=others))
+                                                  scanners=scanners, wait_ms=wait, others=others, senders=senders))
 
     def leases(self, request, seconds=10):
         """Leases with their recipients as .who; None without an answer, or with one that is not OK."""

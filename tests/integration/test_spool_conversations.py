@@ -117,6 +117,16 @@ def test_addresses_that_are_no_text_come_back_as_they_were(edges):
     assert edge.deliver(lease) == pb.ANSWER_OK
 
 
+def test_an_edge_of_before_hears_of_no_senders(edges):
+    edge = edges("edge-1")
+    edge.stored(new_id(), senders=[b"owner@example.org"], sender_firsts=[0], sender_counts=[1])
+    (lease,) = edge.claim(senders=False)
+    assert lease.envelope.sender == b"alice@example.edu" and not (lease.envelope.senders or lease.envelope.sender_firsts or lease.envelope.sender_counts)
+    assert edge.result(lease, (0, "RELEASED", "")) == pb.ANSWER_OK
+    (lease,) = edge.claim()
+    assert list(lease.envelope.senders) == [b"owner@example.org"] and edge.deliver(lease) == pb.ANSWER_OK
+
+
 def test_nonsense_is_refused_and_hurts_nobody(two, edges):
     edge = edges()
     twice = pb.SpoolRecipients(recipients=[pb.SpoolRecipient(index=1, address=b"a@b", destination=b"x")] * 2).SerializeToString()

@@ -14,6 +14,7 @@ START_TEST(delivered)
 {
     runner_begin(true);
     ck_assert(ASKED(CLAIM)->question->spool_claim->room == 2 && ASKED(CLAIM)->question->spool_claim->scanners);
+    ck_assert(ASKED(CLAIM)->question->spool_claim->senders); /* else it hears of none */
     grant(&(struct grant){ .recipients = 2 });
     ck_assert_uint_eq(ASKED(CLAIM)->question->spool_claim->room, 1);
     ck_assert_uint_eq(ASKED(CLAIM)->question->spool_claim->wait_ms, 10000);

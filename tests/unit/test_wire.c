@@ -913,6 +913,26 @@ START_TEST(test_every_field_has_its_rule)
 }
 END_TEST
 
+START_TEST(test_an_older_peer_hears_of_no_senders)
+{
+    ProtobufCBinaryData owners[] = { wire_text("one@example.org"), wire_text("two@example.org") };
+    uint32_t firsts[] = { 0, 3 }, counts[] = { 1, 2 };
+    Weir__SpoolRecipient recipient = WEIR__SPOOL_RECIPIENT__INIT;
+    Weir__SpoolEnvelope shown = WEIR__SPOOL_ENVELOPE__INIT;
+    shown.sender = wire_text("alice@example.edu");
+    size_t plain = weir__spool_envelope__get_packed_size(&shown);
+    shown.senders = owners, shown.sender_firsts = firsts, shown.sender_counts = counts;
+    shown.n_senders = shown.n_sender_firsts = shown.n_sender_counts = 2;
+    recipient.index = 4;
+    ProtobufCBinaryData sender = wire_recipient_sender(&shown, &recipient);
+    ck_assert(wire_equal(&sender, "two@example.org") && weir__spool_envelope__get_packed_size(&shown) > plain);
+    wire_envelope_forget_senders(&shown);
+    sender = wire_recipient_sender(&shown, &recipient);
+    ck_assert(wire_equal(&sender, "alice@example.edu"));
+    ck_assert_uint_eq(weir__spool_envelope__get_packed_size(&shown), plain);
+}
+END_TEST
+
 START_TEST(test_text)
 {
     char out[4];
@@ -958,6 +978,7 @@ int main(void)
     tcase_add_loop_test(tcase, test_names_of_recipients, 0, sizeof names / sizeof *names);
     tcase_add_test(tcase, test_no_message_contains_itself);
     tcase_add_test(tcase, test_every_field_has_its_rule);
+    tcase_add_test(tcase, test_an_older_peer_hears_of_no_senders);
     tcase_add_test(tcase, test_text);
     suite_add_tcase(suite, tcase);
     return run_suite(suite);
