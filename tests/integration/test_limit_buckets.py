@@ -51,6 +51,12 @@ def test_all_or_none(node):
     assert ask(edge, cost("all c", burst=1, **DAY), cost("all b", burst=1, dry_run=True, **DAY)) == [(True, 0), (False, 0)]  # which stops nobody:
     assert ask(edge, cost("all c", burst=1, **DAY)) == [(False, 0)]
     assert ask(edge, cost("all d", 3, burst=2, **DAY)) == [(False, 0)]  # more than it ever holds
+    twice = [cost("all f", burst=3, **DAY), cost("all g", burst=5, **DAY), cost("all f", burst=3, **DAY)]
+    assert ask(edge, *twice) == [(True, 0)] * 3
+    assert ask(edge, *twice) == [(True, 0), (True, 0), (False, 0)]  # one is left, and stays:
+    assert ask(edge, cost("all f", burst=3, **DAY), cost("all g", 4, burst=5, **DAY)) == [(True, 0)] * 2
+    assert ask(edge, cost("all h", 9, burst=3, debt=True, **DAY), cost("all h", burst=3, debt=True, **DAY)) == [(True, 0), (False, 0)]
+    assert ask(edge, cost("all h", 3, burst=3, **DAY)) == [(True, 0)]  # it owed nothing
     for number, name in enumerate((b"all e\xff", b"all e\\xFF", b"all e\xff")):  # one bucket, as the database writes it, in one statement or several
         edge.send(question=pb.Question(request=number, limit_ask=pb.LimitAsk(costs=[pb.LimitCost(bucket=name, cost=1, burst=1, amount=1, period_ms=86400000)])))
     answers = [edge.receive("answer", 30)[0] for _ in range(3)]

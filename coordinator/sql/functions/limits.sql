@@ -27,6 +27,7 @@ RETURNS TABLE (took boolean, wait bigint, given bigint) LANGUAGE plpgsql SET pla
     SET jit = off SET lock_timeout = '5s' AS $f$
 DECLARE
     total CONSTANT integer := cardinality(cost);
+    most CONSTANT bigint := 9000000000000000000; -- that a bucket may miss: burst times period is less, of what is allowed
     moment bigint;
     names text[] := bucket;
     rows_at tid[];
@@ -76,12 +77,18 @@ BEGIN
                 waits[behind] := (-room - 1) / amount[behind] + 1;
             END IF;
             fine := fine AND (fits[behind] OR dry[behind]);
+            IF fits[behind] THEN -- at once, as the request may have it again
+                was[at] := was[at] + CASE WHEN debt[behind] THEN least(cost[behind], most / period[behind] - burst[behind]) ELSE cost[behind] END * period[behind];
+            END IF;
             behind := behind + 1;
         END LOOP;
         FOR i IN first .. behind - 1 LOOP
-            CONTINUE WHEN NOT fine OR NOT fits[i] OR cost[i] = 0;
+            CONTINUE WHEN NOT fits[i] OR cost[i] = 0;
             at := place[i];
-            was[at] := was[at] + least(cost[i], (9000000000000000000 - was[at]) / period[i]) * period[i];
+            IF NOT fine THEN
+                was[at] := was[at] - CASE WHEN debt[i] THEN least(cost[i], most / period[i] - burst[i]) ELSE cost[i] END * period[i];
+                CONTINUE;
+            END IF;
             IF spare[i] > 0 THEN
                 gives[i] := greatest(least(spare[i], (burst[i] * period[i] - was[at]) / period[i] / 8, amount[i] * 1000 / period[i]), 0);
                 was[at] := was[at] + gives[i] * period[i];
