@@ -1,1 +1,0 @@
--- 0086_review.sql - nothing but functions: spool_due_lanes, limit_take

@@ -1,0 +1,1 @@
+-- 0088_review.sql - nothing but functions: spool_due_lanes, limit_take
