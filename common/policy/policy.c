@@ -222,7 +222,7 @@ static bool add_spam(struct policy *policy, char *text, unsigned line, struct er
     rule.line = line;
     uint32_t index = domains_add(&policy->judged[rule.outbound], text, (uint32_t)policy->spam_count);
     if (index != DOMAINS_NONE) {
-        error_set(why, "'%s %s' is there already, in line %u", text, rule.outbound ? "outbound" : "inbound", policy->spam_rules[index].line);
+        error_set(why, "'%s %s' is there already, in line %u", text, rule.outbound ? "outbound" : "inbound or to", policy->spam_rules[index].line);
         return false;
     }
     if (policy->spam_count == policy->spam_room) {

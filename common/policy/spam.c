@@ -4,7 +4,7 @@
 #include "common/score.h"
 #include "common/settings.h"
 
-#define FORM "expected DOMAIN inbound|outbound and tag>=40, quarantine>=50, discard>90, action=quarantine|tag|reject, as example.edu inbound quarantine>=60"
+#define FORM "expected DOMAIN inbound|outbound|to and tag>=40, quarantine>=50, discard>90, action=quarantine|tag|reject, as example.edu inbound quarantine>=60"
 
 static bool take_score(struct spam_rule *rule, const char *word, struct error *why)
 {
@@ -50,9 +50,9 @@ static bool take_action(struct spam_rule *rule, const char *name, struct error *
 bool spam_rule_parse(struct spam_rule *rule, char *text, struct error *why)
 {
     char *rest = text, *word = strtok_r(text, " \t\r\n", &rest);
-    bool good = word != NULL && (strcmp(word, "inbound") == 0 || strcmp(word, "outbound") == 0);
+    bool good = word != NULL && (strcmp(word, "inbound") == 0 || strcmp(word, "outbound") == 0 || strcmp(word, "to") == 0);
 
-    *rule = (struct spam_rule){ .outbound = good && *word == 'o' };
+    *rule = (struct spam_rule){ .outbound = good && *word == 'o', .to = good && *word == 't' };
     if (!good) {
         error_set(why, FORM);
         return false;

@@ -6,8 +6,10 @@
  *     example.edu       inbound   tag>=40 quarantine>=50 discard>90
  *     .example.edu      inbound   action=tag
  *     .                 outbound  quarantine>=off
+ *     q.example.edu     to        quarantine>=off discard>off
  *
- * A domain as in mailertable (".": all others); inbound it is the recipient's, outbound the sender's. Scores are 0 to 100 with two decimals, or off. What a line
+ * A domain as in mailertable (".": all others); inbound it is the recipient's, outbound the sender's; to: inbound, and before the
+ * sender's line for mail from inside, too. Scores are 0 to 100 with two decimals, or off. What a line
  * does not say is as [spam] says. action is what happens at `quarantine`: quarantine, tag or reject.
  */
 #include <stdbool.h>
@@ -20,7 +22,7 @@ struct spam_rule {
     unsigned given; /* enum spam_given: which of these it says */
     uint32_t tag, quarantine, discard; /* hundredths, SCORE_OFF */
     int action;     /* enum spam_action */
-    bool outbound;
+    bool outbound, to; /* neither: inbound; not both */
     unsigned line;
 };
 

@@ -22,11 +22,17 @@ static struct mime_span cut_word(struct mime_span *rest)
     return word;
 }
 
-/* "release", perhaps with a token behind it, perhaps behind "Re:". */
+/* "Re:", or a tag of an edge's, as "[SPAM]". */
+static bool is_before(struct mime_span word)
+{
+    return word.len > 1 && ((word.len <= 5 && word.bytes[word.len - 1] == ':') || (word.bytes[0] == '[' && word.bytes[word.len - 1] == ']'));
+}
+
+/* "release", perhaps with a token behind it, perhaps behind what is_before(). */
 static bool read_line(struct mail_command *command, struct mime_span line)
 {
     struct mime_span word = cut_word(&line);
-    while (word.len > 1 && word.len <= 5 && word.bytes[word.len - 1] == ':')
+    while (is_before(word))
         word = cut_word(&line);
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
         if (!mime_span_is(word, words[i]))

@@ -59,15 +59,14 @@ static const char *domain_of(const char *address)
 static void bands_of(const struct transaction *tx, const struct entry *entry, struct spam_bands *bands)
 {
     const struct session *session = tx->session;
-    bool outbound = session_is_inside(session);
-    spam_bands_of(bands, &session->config->spam, session->server->policy, outbound, domain_of(outbound ? tx->sender : entry->address));
+    spam_bands_of(bands, &session->config->spam, session->server->policy, session_is_inside(session), domain_of(tx->sender), domain_of(entry->address));
 }
 
 void server_spam_bands(const struct server *server, const Weir__SpoolEnvelope *envelope, const char *address, struct spam_bands *out)
 {
     char sender[WIRE_ADDRESS_MAX + 1];
     wire_string(sender, sizeof sender, &envelope->sender);
-    spam_bands_of(out, &server->config->spam, server->policy, envelope->inside, domain_of(envelope->inside ? sender : address));
+    spam_bands_of(out, &server->config->spam, server->policy, envelope->inside, domain_of(sender), domain_of(address));
 }
 
 static enum spam_fate fate_of(const struct transaction *tx, const struct entry *entry)

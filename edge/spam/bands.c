@@ -2,13 +2,19 @@
 #include "edge/spam/bands.h"
 #include "common/score.h"
 
-void spam_bands_of(struct spam_bands *bands, const struct spam_settings *settings, const struct policy *policy, bool outbound, const char *domain)
+static const struct spam_rule *rule_of(const struct policy *policy, bool outbound, const char *sender, const char *recipient)
+{
+    const struct spam_rule *inbound = policy_spam(policy, false, recipient);
+    return outbound && (inbound == NULL || !inbound->to) ? policy_spam(policy, true, sender) : inbound;
+}
+
+void spam_bands_of(struct spam_bands *bands, const struct spam_settings *settings, const struct policy *policy, bool outbound, const char *sender, const char *recipient)
 {
     *bands = (struct spam_bands){ .action = (enum spam_action)settings->spam_action };
     score_threshold_parse(&bands->tag, settings->tag_score); /* their form is checked */
     score_threshold_parse(&bands->quarantine, settings->quarantine_score);
     score_threshold_parse(&bands->discard, settings->discard_score);
-    const struct spam_rule *rule = policy != NULL ? policy_spam(policy, outbound, domain) : NULL;
+    const struct spam_rule *rule = policy != NULL ? rule_of(policy, outbound, sender, recipient) : NULL;
     if (rule == NULL)
         return;
     if (rule->given & SPAM_GIVEN_TAG)

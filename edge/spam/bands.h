@@ -22,9 +22,9 @@ struct spam_bands { /* hundredths, SCORE_OFF: none */
     enum spam_action action;
 };
 
-/* Those of [spam], and over them what the policy's file `spam` says of the domain, which is in its canonical spelling: inbound the recipient's, outbound the
- * sender's ("": the null sender's). policy NULL: none yet. */
-void spam_bands_of(struct spam_bands *bands, const struct spam_settings *settings, const struct policy *policy, bool outbound, const char *domain);
+/* Those of [spam], and over them what the policy's file `spam` says of the mail's domains, which are in their canonical spelling
+ * ("": the null sender's): inbound the recipient's, outbound the sender's, where no line is of mail to the recipient's. policy NULL: none yet. */
+void spam_bands_of(struct spam_bands *bands, const struct spam_settings *settings, const struct policy *policy, bool outbound, const char *sender, const char *recipient);
 enum spam_fate spam_fate(const struct spam_bands *bands, uint32_t score);
 /* An engine was asked and said nothing: spam_failure decides. A message that is too large for it is no failure. */
 bool spam_is_incomplete(const Weir__SpamResult *result);

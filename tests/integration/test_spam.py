@@ -358,16 +358,16 @@ def policy(site, text):
 
 def test_S46_recipients_of_one_message_get_what_their_domain_asks_for(site):
     policy(site, "tag.example.edu inbound quarantine>=60 tag>=40\nnone.example.edu inbound quarantine>=off discard>off\nlow.example.edu inbound discard>10\n"
-                 "never.example.edu inbound action=reject\n")
+                 "never.example.edu inbound action=reject\nreports.example.edu to quarantine>=off discard>off\n")
     raw = with_points(7, subject="=?utf-8?B?SGFsbG8=?=")
-    to = [f"alice@{name}example.edu" for name in ("", "tag.", "none.", "low.", "never.")]
+    to = [f"alice@{name}example.edu" for name in ("", "tag.", "none.", "low.", "never.", "reports.")]
     answer = send(site, raw, recipients=to)
     assert answer.code == 250
-    wait_until(lambda: site.sink.with_token(token_of(raw)), what="one copy for the two who get it")
-    wanted = {to[0]: "quarantined:spam", to[1]: "delivered", to[2]: "delivered", to[3]: "discarded:spam", to[4]: "quarantined:spam"}
+    wait_until(lambda: site.sink.with_token(token_of(raw)), what="one copy for the three who get it")
+    wanted = {to[0]: "quarantined:spam", to[1]: "delivered", to[2]: "delivered", to[3]: "discarded:spam", to[4]: "quarantined:spam", to[5]: "delivered"}
     wait_until(lambda: audited(site, answer) == wanted, what="what became of each copy")
     (copy, envelope), = site.sink.with_token(token_of(raw))
-    assert sorted(envelope["recipients"]) == sorted(to[1:3])
+    assert sorted(envelope["recipients"]) == sorted([*to[1:3], to[5]])
     header = email.message_from_bytes(copy)
     assert header["Subject"] == "[SPAM] =?utf-8?B?SGFsbG8=?=" and header["X-Spam-Flag"] == "YES"
     # all of them refuse it: so does the edge

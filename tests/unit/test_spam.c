@@ -79,7 +79,7 @@ END_TEST
 
 START_TEST(a_domain_has_bands_of_its_own)
 {
-    static const char text[] = "example.edu inbound tag>=40.5 discard>95\n.example.edu inbound quarantine>=off action=tag\n. outbound quarantine>=60\n";
+    static const char text[] = "example.edu inbound tag>=40.5 discard>95\n.example.edu inbound quarantine>=off action=tag\n. outbound quarantine>=60\nq.example.edu to quarantine>=off\n";
     char off[] = "off", half[] = "50";
     struct spam_settings settings = { .tag_score = off, .quarantine_score = half, .discard_score = off, .spam_action = SPAM_QUARANTINE };
     struct policy_file file = { "spam", text, sizeof text - 1 };
@@ -87,16 +87,20 @@ START_TEST(a_domain_has_bands_of_its_own)
     struct policy *policy = policy_parse(&file, 1, &why);
     struct spam_bands bands;
     ck_assert_msg(policy != NULL, "%s", why.text);
-    spam_bands_of(&bands, &settings, policy, false, "example.edu");
+    spam_bands_of(&bands, &settings, policy, false, "", "example.edu");
     ck_assert(bands.tag == 4050 && bands.quarantine == 5000 && bands.discard == 9500 && bands.action == SPAM_QUARANTINE);
-    spam_bands_of(&bands, &settings, policy, false, "cs.example.edu");
+    spam_bands_of(&bands, &settings, policy, false, "example.edu", "cs.example.edu");
     ck_assert(bands.tag == SCORE_OFF && bands.quarantine == SCORE_OFF && bands.action == SPAM_TAG);
-    spam_bands_of(&bands, &settings, policy, true, "example.edu");
+    spam_bands_of(&bands, &settings, policy, true, "example.edu", "cs.example.edu");
     ck_assert(bands.quarantine == 6000);
-    spam_bands_of(&bands, &settings, policy, true, "");
+    spam_bands_of(&bands, &settings, policy, true, "", "example.edu");
     ck_assert(bands.quarantine == 6000);
-    spam_bands_of(&bands, &settings, policy, false, "example.org");
+    spam_bands_of(&bands, &settings, policy, false, "", "example.org");
     ck_assert(bands.quarantine == 5000 && bands.discard == SCORE_OFF);
+    for (int outbound = 0; outbound < 2; outbound++) {
+        spam_bands_of(&bands, &settings, policy, outbound, "example.edu", "q.example.edu");
+        ck_assert(bands.quarantine == SCORE_OFF && bands.discard == SCORE_OFF && bands.action == SPAM_QUARANTINE);
+    }
     policy_free(&policy);
 }
 END_TEST

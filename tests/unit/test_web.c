@@ -51,6 +51,7 @@ static const struct {
     { "commands", "Content-Type: text/html\r\n\r\n<p>release " TOKEN "</p>", "release", true, false },
     { "commands", "Subject: release\r\n\r\n", "release", false, false },
     { "commands+" TOKEN, "Subject: spam\r\n\r\n", "spam", true, false },
+    { "commands+" TOKEN, "Subject: [SPAM] Re: spam\r\n\r\n", "spam", true, false },
     { "commands+" TOKEN, "Subject: Ham\r\n\r\n", "ham", true, false },
     { "commands+short", "Subject: released\r\n\r\n", "list", false, false },
     { TOKEN, "Subject: list\r\nAuto-Submitted: no\r\n\r\n", "list", true, false },
