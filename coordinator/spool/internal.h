@@ -46,6 +46,8 @@ struct db *spool_connect(struct spool *spool, const char *role, void (*up)(void 
 /* Asks for the types, as what is stored needs them; each new connection does. rows: calls spool_types_take(). */
 void spool_types_ask(struct db *db, db_rows_handler rows, db_done_handler done, void *arg);
 void spool_types_take(struct spool *spool, const PGresult *result);
+/* Whether that is why a statement failed: then they are not known any more, and to be asked for again. */
+bool spool_types_are_others(struct spool *spool, const struct db_error *error);
 /* A statement found no room on the database's disk: whoever made the spool is told. */
 void spool_disk_full(struct spool *spool);
 /* Text from the mail world, fit for PostgreSQL. Caller frees. */
@@ -73,6 +75,7 @@ char *store_call(size_t first);
 /* --- parts --- */
 
 struct stores *stores_new(struct spool *spool);
+void stores_ask_types(struct stores *stores); /* soon, as they are not known */
 void stores_free(struct stores **stores);
 struct results *results_new(struct spool *spool);
 void results_go_on(struct results *results); /* the types are known */

@@ -132,6 +132,8 @@ static void on_done(void *arg, enum db_outcome outcome, const struct db_error *e
         leases_disk_full(results->spool->leases);
         spool_disk_full(results->spool);
     }
+    if (outcome == DB_FAILED && spool_types_are_others(results->spool, error))
+        stores_ask_types(results->spool->stores);
     if (outcome == DB_FAILED)
         log_write(several ? LOG_WARNING : LOG_ERR, "spool: %zu results not taken: %s %s", batch->count, error->sqlstate,
                   error->why.text);

@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include "common/memory.h"
 #include "coordinator/spool/internal.h"
 
@@ -132,6 +133,14 @@ void spool_types_take(struct spool *spool, const PGresult *result)
         spool->types[i] = (uint32_t)strtoul(PQgetvalue(result, 0, i), NULL, 10);
     spool->types_known = true;
     results_go_on(spool->results);
+}
+
+bool spool_types_are_others(struct spool *spool, const struct db_error *error)
+{
+    bool others = strcmp(error->sqlstate, "42804") == 0; /* datatype_mismatch: they are of another database */
+    if (others)
+        spool->types_known = false;
+    return others;
 }
 
 void spool_disk_full(struct spool *spool)

@@ -450,7 +450,8 @@ static void on_done(void *arg, enum db_outcome outcome, const struct db_error *e
     struct batch *batch = arg;
     struct stores *stores = batch->stores;
     int failure = 0;
-    if (outcome == DB_FAILED && db_error_is_conflict(error) && ++batch->conflicts <= CONFLICTS_MAX) {
+    bool other_types = outcome == DB_FAILED && spool_types_are_others(stores->spool, error);
+    if (outcome == DB_FAILED && (db_error_is_conflict(error) || other_types) && ++batch->conflicts <= CONFLICTS_MAX) {
         metric_add(stores->failed, 1);
         log_write(LOG_WARNING, "spool: %zu messages and %zu chunks are sent again: %s %s", batch->messages, batch->chunks,
                   error->sqlstate, error->why.text);
@@ -738,7 +739,9 @@ static void on_chunk(void *arg, struct question *question, const struct link_mes
 
 static void on_up(void *arg)
 {
-    ask_types(arg); /* again: they may be those of another database */
+    struct stores *stores = arg;
+    stores->spool->types_known = false; /* they may be those of another database */
+    ask_types(stores);
 }
 
 static void on_down(void *arg)
@@ -766,6 +769,11 @@ static struct stores *line_new(struct spool *spool, struct store_house *house, c
     stores->bytes_gauge = metrics_gauge(metrics, "weir_spool_memory_bytes", NULL);
     stores->seconds = metrics_histogram(metrics, "weir_spool_store_seconds", metrics_seconds_bounds, metrics_seconds_count, NULL);
     return stores;
+}
+
+void stores_ask_types(struct stores *stores)
+{
+    kick(stores);
 }
 
 struct stores *stores_new(struct spool *spool)
