@@ -48,6 +48,18 @@ static bool mentions_free_mail(const struct view *view)
     return false;
 }
 
+/* Who writes by hand from a mailbox that costs nothing may well do it in HTML alone, and be urgent; he makes no offers that way. */
+static void offers_of_free_mail(const struct view *view, struct native_result *result)
+{
+    static const char *const offers[] = { "SAYS_CALL", "SAYS_REMOVAL", "SAYS_GOODS", "SAYS_INCOME", "SAYS_MEDICINE", "SAYS_BUSINESS", "SAYS_TRADE", "SAYS_PRIZE", "SAYS_GAMBLING" };
+    static const char *const loud[] = { "SUBJECT_EXCLAIMS", "TEXT_EXCLAIMS" }, *const made[] = { "SUBJECT_MONEY", "TEXT_MONEY", "FALSE_MAILER", "IMAGE_ONLY_LINKED", "FORM_IN_MAIL" };
+    unsigned says = COUNT_OF(result, offers);
+    if (view->is_reply || !symbol_has(result, "HTML_ONLY") || !host_is_free_mail(view->from.host))
+        return;
+    if (says > 0 && says + COUNT_OF(result, made) + (COUNT_OF(result, loud) > 0 ? 1 : 0) >= 2)
+        symbol_text(result, "FREE_MAIL_OFFERS", 800, view->from.host);
+}
+
 /* All links lead to one place, which is not the sender's: then it matters what that is, whether the reader is named, and what he is to believe. */
 static void leads_to_one_place(const struct phrase_hits *hits, struct native_result *result)
 {
@@ -111,6 +123,7 @@ void rules_composite(const struct view *view, const struct phrase_hits *hits, st
         symbol_text(result, "ANSWER_ELSEWHERE", 2000, "");
     if (symbol_has(result, "REPLY_TO_FREE_MAIL") && (hits->distinct[PHRASE_FUND] >= 2 || hits->distinct[PHRASE_LOAN] >= 2))
         symbol_text(result, "ADVANCE_FEE", 2100, "");
+    offers_of_free_mail(view, result);
     leads_to_one_place(hits, result);
     pairs(hits, leads, result);
     bound_bulk(result);

@@ -7,21 +7,54 @@ static bool is_digit(char c)
     return c >= '0' && c <= '9';
 }
 
-/* A run of six digits, or a word that goes from letters to digits and back. */
-static bool has_code(struct mime_span text)
+static bool is_letter(char c)
 {
-    size_t run = 0, word = 0, changes = 0;
-    for (size_t i = 0; i < text.len; i++) {
-        char c = (char)(text.bytes[i] | 0x20);
-        bool digit = is_digit(text.bytes[i]), letter = c >= 'a' && c <= 'z';
+    return (c | 0x20) >= 'a' && (c | 0x20) <= 'z';
+}
+
+static bool stands_in(struct mime_span text, struct mime_span wanted)
+{
+    for (size_t i = 0; i + wanted.len <= text.len; i++)
+        if (strncasecmp(text.bytes + i, wanted.bytes, wanted.len) == 0)
+            return true;
+    return false;
+}
+
+/* One word of letters and digits. */
+struct word {
+    struct mime_span text, run; /* run: its longest one of digits */
+    size_t digits, changes;     /* from letters to digits, and back */
+};
+
+static bool next_word(struct mime_span *left, struct word *out)
+{
+    size_t begin = 0, end, run = 0;
+    while (begin < left->len && !is_digit(left->bytes[begin]) && !is_letter(left->bytes[begin]))
+        begin++;
+    *out = (struct word){ .text.bytes = left->bytes + begin };
+    for (end = begin; end < left->len && (is_digit(left->bytes[end]) || is_letter(left->bytes[end])); end++) {
+        bool digit = is_digit(left->bytes[end]);
+        out->digits += digit ? 1 : 0;
+        out->changes += end > begin && digit != is_digit(left->bytes[end - 1]) ? 1 : 0;
         run = digit ? run + 1 : 0;
-        if (!digit && !letter) {
-            word = changes = 0;
-            continue;
-        }
-        changes += word > 0 && digit != is_digit(text.bytes[i - 1]) ? 1 : 0;
-        word++;
-        if (run >= 6 || (word >= 8 && changes >= 2))
+        if (run > out->run.len)
+            out->run = (struct mime_span){ left->bytes + end + 1 - run, run };
+    }
+    out->text.len = end - begin;
+    *left = (struct mime_span){ left->bytes + end, left->len - end };
+    return out->text.len > 0;
+}
+
+/* A run of six digits, or a word that goes from letters to digits and back, with so many digits; not where it stands in `told` as well. */
+static bool has_code(struct mime_span text, size_t digits, const struct mime_span told[], size_t told_count)
+{
+    struct word word;
+    while (next_word(&text, &word)) {
+        struct mime_span code = word.text.len >= 8 && word.changes >= 2 && word.digits >= digits ? word.text : word.run;
+        bool known = code.len < 6;
+        for (size_t i = 0; i < told_count && !known; i++)
+            known = stands_in(told[i], code);
+        if (!known)
             return true;
     }
     return false;
@@ -58,6 +91,8 @@ static void recipients(const struct view *view, struct native_result *result)
         symbol_text(result, "SUBJECT_NAMES_RECIPIENT", 1000, "");
 }
 
+#define HOST_DIGITS 5 /* in a word of a host's name: more than a year has */
+
 static void sender(const struct view *view, struct native_result *result)
 {
     struct mime_span address = view->from.address;
@@ -66,9 +101,9 @@ static void sender(const struct view *view, struct native_result *result)
         digits += is_digit(address.bytes[user]) ? 1 : 0;
     if (user > 0 && digits >= 4 && digits < user)
         symbol_add(result, "FROM_WITH_DIGITS", digits >= 6 ? 700 : 300, address);
-    bool coded = false;
+    bool coded = false; /* shop24direct and congress2026online are names */
     for (const char *label = view->from.host; *label != '\0' && !coded; label += strcspn(label, ".") + (label[strcspn(label, ".")] == '.' ? 1 : 0))
-        coded = strcspn(label, ".") >= 10 && has_code((struct mime_span){ label, strcspn(label, ".") });
+        coded = strcspn(label, ".") >= 10 && has_code((struct mime_span){ label, strcspn(label, ".") }, HOST_DIGITS, NULL, 0);
     if (coded)
         symbol_text(result, "FROM_HOST_CODE", 900, view->from.host);
     if (view->from.host[0] != '\0' && host_is_odd_zone(view->from.host))
@@ -88,33 +123,37 @@ static bool is_shouted(struct mime_span text)
     return capitals >= 8;
 }
 
+#define NAME_MOST 1000 /* however many of these it has: ticket systems and students have some */
+
+/* Adds what is left of `room`. */
+static void name_symbol(struct native_result *result, int32_t *room, const char *symbol, int32_t weight, struct mime_span name)
+{
+    weight = weight < *room ? weight : *room;
+    *room -= weight;
+    if (weight > 0)
+        symbol_add(result, symbol, weight, name);
+}
+
 static void sender_name(const struct view *view, struct native_result *result)
 {
     struct mime_span name = view->from.name;
+    const struct mime_span told[] = { view->from.address, view->subject }; /* a number of a student, or of a ticket */
+    int32_t room = NAME_MOST;
     if (name.len == 0 || view->is_list || view->is_reply || memchr(name.bytes, '@', name.len) != NULL)
         return;
     size_t marks = 0;
     for (size_t i = 0; i < name.len; i++)
         marks += memchr("#*!$_", name.bytes[i], 5) != NULL ? 1 : 0;
-    if (has_code(name))
-        symbol_add(result, "FROM_NAME_CODE", host_is_free_mail(view->from.host) ? 1500 : 900, name);
-    if (marks >= 2 || name.bytes[0] == '#' || name.bytes[0] == '*')
-        symbol_add(result, "FROM_NAME_MARKS", 600, name);
-    if (is_shouted(name))
-        symbol_add(result, "FROM_NAME_CAPITALS", 500, name);
+    if (has_code(name, 1, told, sizeof told / sizeof told[0]))
+        name_symbol(result, &room, "FROM_NAME_CODE", host_is_free_mail(view->from.host) ? 1000 : 900, name);
     if (memchr(",:-", name.bytes[name.len - 1], 3) != NULL)
-        symbol_add(result, "FROM_NAME_OPEN", 1200, name); /* ends as a sentence goes on */
+        name_symbol(result, &room, "FROM_NAME_OPEN", 1000, name); /* ends as a sentence goes on */
     if (name.len > 80)
-        symbol_add(result, "FROM_NAME_LONG", 700, name);
-}
-
-/* Who writes by hand from a mailbox that costs nothing has a program, or a page, that adds plain text, and names its messages itself. */
-static void free_mail(const struct view *view, struct native_result *result)
-{
-    if (!host_is_free_mail(view->from.host) || view->is_list || view->is_reply)
-        return;
-    if (view->html_bytes > 0 && view->plain_bytes == 0)
-        symbol_text(result, "FREE_MAIL_HTML_ONLY", 1200, view->from.host);
+        name_symbol(result, &room, "FROM_NAME_LONG", 700, name);
+    if (marks >= 2 || name.bytes[0] == '#' || name.bytes[0] == '*')
+        name_symbol(result, &room, "FROM_NAME_MARKS", 600, name);
+    if (is_shouted(name))
+        name_symbol(result, &room, "FROM_NAME_CAPITALS", 500, name);
 }
 
 /* Emoji: U+1F000 and up, and U+2600 to U+27BF. */
@@ -212,10 +251,15 @@ static void form(const struct view *view, struct native_result *result)
     if ((anomalies & MIME_BIT(MIME_NO_VERSION)) != 0)
         symbol_text(result, "NO_MIME_VERSION", 800, "");
     const struct mime_part *only = view->message->part_count == 1 ? view->top : NULL;
+    /* Who writes from a mailbox that costs nothing has a program, or a page, that adds plain text. */
+    bool by_hand = host_is_free_mail(view->from.host) && !view->is_list && !view->is_reply;
     if (only != NULL && mime_type_is(only, "text", "html"))
         symbol_text(result, "HTML_ONLY", view->is_reply ? 400 : 1600, "");
-    else if (view->html_bytes > 0 && view->plain_bytes == 0)
+    else if (view->html_bytes > 0 && view->plain_bytes == 0) {
         symbol_text(result, "HTML_WITHOUT_TEXT", 700, "");
+        if (by_hand)
+            symbol_text(result, "FREE_MAIL_HTML_ONLY", 900, view->from.host); /* both together are HTML_ONLY, not more */
+    }
     for (size_t i = 0; i < view->message->part_count; i++) {
         const struct mime_part *part = &view->message->parts[i];
         if (mime_span_is(part->type, "text") && part->encoding == MIME_BASE64 && view->wide == 0 && part->text.len > 20 && part->file_name.len == 0) {
@@ -244,7 +288,6 @@ void rules_headers(const struct view *view, struct native_result *result)
     sender(view, result);
     subject(view, result);
     sender_name(view, result);
-    free_mail(view, result);
     false_program(view, result);
     urgency(view, result);
     form(view, result);
