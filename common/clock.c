@@ -22,6 +22,11 @@ uint64_t clock_us(void)
     return read_us(CLOCK_MONOTONIC);
 }
 
+uint64_t clock_cpu_us(void)
+{
+    return read_us(CLOCK_THREAD_CPUTIME_ID);
+}
+
 uint64_t clock_wall_ms(void)
 {
     return read_us(CLOCK_REALTIME) / 1000;

@@ -392,7 +392,7 @@ static const struct config_key scanner_keys[] = {
     UINT(mime_words, "4000", 0, 1000000, "encoded words that are decoded"),
     SIZE(mime_decoded_size, "256MiB", KIB, 4 * GIB - 1, "bytes that decoding may give, all parts together"),
     SIZE(mime_text_size, "1MiB", KIB, 64 * MIB, "text of one part that is looked at"),
-    DURATION(native_time, "1s", MS, MINUTES, "native judges a message by what it has looked at by then, and says so (NOT_ALL_SEEN); a usual one takes a ten thousandth of that"),
+    DURATION(native_time, "1s", MS, MINUTES, "native judges a message by what it has looked at by then, in CPU time, and says so (NOT_ALL_SEEN); a usual one takes a ten thousandth of that"),
     DURATION(load_interval, "200ms", 10 * MS, 10 * SECONDS, "between load broadcasts"),
     BOOL(sandbox, "on", "seccomp and limits around the workers"),
     BOOL(huge_pages, "on", "loaded signatures are put into huge pages (Linux 6.1): scans are faster"),

@@ -399,7 +399,7 @@ struct scanner_settings {             /* [scanner] */
     uint64_t mime_words;              /* 4000 encoded words */
     uint64_t mime_decoded_size;       /* 256MiB a message */
     uint64_t mime_text_size;          /* 1MiB a part */
-    uint64_t native_time;             /* 1s a message */
+    uint64_t native_time;             /* 1s of CPU time a message */
     uint64_t load_interval;           /* 200ms between load broadcasts */
     bool sandbox;                     /* on */
     bool huge_pages;                  /* on: loaded signatures are put into huge pages */

@@ -67,7 +67,7 @@ static bool worker_set_up(const struct worker_options *options, struct engine *e
     memory_keep_free(); /* libclamav takes and frees some hundred KiB twice for even the smallest message */
     tzset();
     *native = native_new(&options->mime);
-    native_limit_time(*native, clock_us, options->native_us);
+    native_limit_time(*native, clock_cpu_us, options->native_us);
     attachments_begin();
     struct sandbox_limits limits = { .memory = options->memory, .file_size = options->file_size };
     return engine_set_tmp_dir(engine, options->tmp_dir, why) && sandbox_limit(&limits, why) &&

@@ -140,6 +140,11 @@ START_TEST(clock_reads)
 
     ck_assert_uint_ge(us / 1000, before);
     ck_assert_uint_ge(clock_wall_ms(), 1600000000000u);
+    uint64_t ran = clock_cpu_us(), since = clock_us();
+    usleep(20000);
+    ck_assert_uint_lt(clock_cpu_us() - ran, clock_us() - since); /* it stands while we sleep */
+    for (since = clock_cpu_us(); clock_cpu_us() - since < 1000;) /* and runs while we do */
+        ;
     setenv("TZ", "WST+3:30", 1); /* west of Greenwich, not a whole hour */
     tzset();
     ck_assert_ptr_eq(clock_rfc5322(date), date);
