@@ -118,6 +118,7 @@ static const struct help helps[] = {
     { "weir_learn_given_total", "Messages that a coordinator gave scanners to look at, for learning or for their score." },
     { "weir_learn_messages", "Messages that the spam engine has learned of, by class." },
     { "weir_learn_models_total", "Models of what was learned that a leader made, by result." },
+    { "weir_learn_outdated", "Words about mail whose features are of a version before the leader's: they are to be said again." },
     { "weir_learn_refused", "1 when the newest model of what was learned was refused: the one before stays." },
     { "weir_learn_told_total", "Messages that scanners have looked at, for learning or for their score, as a coordinator heard." },
     { "weir_learn_waiting", "Messages that wait for a scanner to look at them, for learning or for their score." },

@@ -268,6 +268,7 @@ static const char *series_name(const char *word)
         { "conservation", "weir_conservation_difference" },
         { "learn_messages", "weir_learn_messages" },            { "learn_waiting", "weir_learn_waiting" },
         { "learn_refused", "weir_learn_refused" },              { "learn_behind", "weir_learn_behind" },
+        { "learn_outdated", "weir_learn_outdated" },
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strcmp(names[i][0], word) == 0)

@@ -163,6 +163,9 @@ static void print_status(const json_t *status)
     printf("words   ");
     for (size_t i = 0; i < sizeof states / sizeof *states; i++)
         printf(" %lld %s%s", (long long)json_integer_value(json_object_get(events, states[i])), states[i], i + 1 < sizeof states / sizeof *states ? "," : "\n");
+    long long outdated = (long long)json_integer_value(json_object_get(status, "outdated"));
+    if (outdated > 0)
+        printf("outdated %lld words are of the version before: teach them again\n", outdated);
 }
 
 static int run_simple(const struct options *options, struct requester *requester)

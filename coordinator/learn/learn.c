@@ -38,7 +38,7 @@ struct learn {
     struct native_trial trial;
     uint64_t made_ms;
     size_t ham, called_spam;
-    char hash[SIGNATURE_HEX_LEN + 1];
+    char hash[SIGNATURE_HEX_LEN + 1], used[SIGNATURE_HEX_LEN + 1]; /* of the model; what came of it: where there is none, one of another version stays */
     size_t chunk;
     struct metric *models, *refusals;
 };
@@ -86,9 +86,15 @@ static void on_published(void *arg, enum db_outcome outcome, const struct db_err
         return;
     learn->busy = false;
     learn->changes = learn->target;
-    log_write(LOG_NOTICE, "learn: model %.12s is the one to use: %u messages of ham, %u of spam, moved by %+.2f", learn->hash[0] != '\0' ? learn->hash : "none",
+    log_write(LOG_NOTICE, "learn: model %.12s is the one to use: %u messages of ham, %u of spam, moved by %+.2f", learn->used[0] != '\0' ? learn->used : "none",
               messages(learn->model, CLASS_HAM), messages(learn->model, CLASS_SPAM), learn->model->offset / 1000.0);
     metric_add(learn->models, 1);
+}
+
+static void on_used(void *arg, const PGresult *rows)
+{
+    struct learn *learn = arg;
+    snprintf(learn->used, sizeof learn->used, "%s", PQgetvalue(rows, 0, 0));
 }
 
 static void publish(struct learn *learn)
@@ -97,6 +103,7 @@ static void publish(struct learn *learn)
     const char *const values[] = { learn->hash, number(changes, learn->target) };
     struct db_unit *unit = db_begin(learn->db, on_published, learn);
     db_query(unit, "SELECT learn_publish($1, $2::bigint)", 2, values, NULL);
+    db_query(unit, "SELECT model FROM learn_control", 0, NULL, on_used);
     db_commit(unit);
 }
 
@@ -258,7 +265,7 @@ static void ask_events(struct learn *learn)
                                        { .data = number(counted, learn->counted) }, { .data = number(last, learn->last) } };
     struct db_unit *unit = db_begin(learn->db, on_events_done, learn);
     if (learn->stage == STAGE_TRIAL)
-        db_query_values(unit, "SELECT counted, id, part, label, features FROM learn_trial($1::integer, $2::integer)", 2, values, true, on_events);
+        db_query_values(unit, "SELECT counted, id, part, label, features FROM learn_trial($1::integer, $2::integer, $3::bigint, $4::bigint)", 4, values, true, on_events);
     else if (learn->stage == STAGE_JUDGING)
         db_query_values(unit, "SELECT counted, id, part, label, features FROM learn_sample($1::integer, $2::integer)", 2, values, true, on_events);
     else

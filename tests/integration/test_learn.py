@@ -51,9 +51,9 @@ def learned(site, **events):
 
 
 def in_use(site, model):
-    """Each scanner has said so."""
+    """Each scanner has said so, and of none since."""
     for name in ("scanner-1", "scanner-2"):
-        wait_until(lambda n=name: f"model {model[:12]} is in use" in site.log(n), 60, f"{name} has the model")
+        wait_until(lambda n=name: re.findall(r"model ([0-9a-f]{12}) is in use", site.log(n))[-1:] == [model[:12]], 60, f"{name} has the model")
 
 
 def score(site, path):
@@ -98,6 +98,35 @@ def test_what_operators_teach_is_known_everywhere_and_can_be_taken_back(site, tm
     assert site.weirctl("learn", "undo", number, check=False).returncode == 65
     assert site.weirctl("learn", "undo", check=False).returncode == 64
     assert site.weirctl("learn", "spam", tmp_path / "none", check=False).returncode == 66
+    what_was_taught_before_an_upgrade_is_not_silently_forgotten(site, tmp_path, spam)
+
+
+def what_was_taught_before_an_upgrade_is_not_silently_forgotten(site, tmp_path, spam):
+    """As if it had been another version until now: only the rows say so, so scanners can read the model of before."""
+    version, = site.query("SELECT DISTINCT version FROM learn_event")[0]
+    before = learned(site)["model"]
+    anew = "; UPDATE learn_control SET changes = changes + 1, ceased = changes + 1"
+    site.query("UPDATE learn_event SET version = version - 1; UPDATE learn_model SET version = version - 1" + anew)
+    status = learned(site)
+    assert (status["model"], status["outdated"], status["events"].get("counted", 0)) == (before, 104, 0), "better a model of before than none"
+    assert "104 words are of the version before: teach them again" in site.weirctl("learn", "status").stdout
+    wait_until(lambda: site.metric("weir_learn_outdated") == 104 and site.metric("weir_learn_messages") == 0, 30, "metrics say so")
+    assert {one["state"] for one in ask(site, "learn", "list", "--limit", "104")} == {"outdated", "undone"}
+    assert score(site, spam)[1]["LEARNED_SPAM"] >= 45, "it serves on"
+    text = (tmp_path / "spams").read_bytes()
+    (tmp_path / "again").write_bytes(text[:text.index(b"\n\nFrom ") + 2])
+    assert ask(site, "learn", "spam", tmp_path / "again")["queued"] == 1, "it can be taught again"
+    status = learned(site, counted=1)
+    assert status["model"] not in (before, "") and (status["outdated"], status["spam"]) == (103, 1), status
+    assert ask(site, "learn", "spam", tmp_path / "again")["known"] == 1, "once"
+    old = "SELECT learn_told('old', job, %s, '', NULL, '', false) FROM learn_claim('old'); SELECT state, result->>'why' FROM learn_queue ORDER BY id DESC LIMIT 1"
+    told = site.query("BEGIN; SELECT became FROM learn_put('ham', 'x', false, 'test', '', '{}', 'early'); " + old % (int(version) - 1) + "; ROLLBACK")
+    assert told[-1] == ["given", f"old takes features of version {int(version) - 1}, which the leader counts no more: it is to be upgraded"], "the next scanner is asked"
+    site.query(f"DELETE FROM learn_event WHERE version = {version}; UPDATE learn_event SET version = {version}; UPDATE learn_model SET version = {version}" + anew)
+    assert learned(site, counted=104)["model"] == before
+    assert site.query(f"SELECT (SELECT count(*) FROM learn_trial(250, {version}, 0, 0)), (SELECT count(*) FROM learn_trial(250, {version}, changes, 0)) FROM learn_control") == [
+        ["0", "104"]], "what counts since the model was made is not left out of it"
+    in_use(site, before)
 
 
 def test_a_model_that_is_none_is_refused(site, tmp_path):

@@ -54,3 +54,8 @@ CREATE OR REPLACE FUNCTION outbreak_ask(k jsonb, numbers integer[], ids text[], 
     counteds boolean[], sets text[], helds boolean[], records boolean[]) RETURNS TABLE (action text, hash text) LANGUAGE sql AS $f$
     SELECT * FROM outbreak_ask(k, numbers, ids, senders, clients, hashes, kinds, sizes, counteds, sets, helds, records, array_fill(''::text, ARRAY[cardinality(ids)]))
 $f$;
+
+-- Their model's last event is not told.
+CREATE OR REPLACE FUNCTION learn_trial(most integer, a_version integer) RETURNS TABLE (counted bigint, id bigint, part smallint, label text, features bytea) LANGUAGE sql STABLE AS $f$
+    SELECT * FROM learn_trial(most, a_version, 9223372036854775807, 0)
+$f$;

@@ -1,7 +1,7 @@
 -- functions/learn.sql - what the native spam engine is taught
 --
 -- A word about a message waits in learn_queue until a scanner has taken its features; then it is a row of learn_event, for ever to be undone, and the leader
--- makes a model of those that count. Whatever changes what counts holds learn_control's row.
+-- makes a model of those that count. What a feature is changes with the version of the engine: words are judged among those of their version, and others do not stand in their way. Whatever changes what counts holds learn_control's row.
 
 -- Whose word it is: the mailbox, in lower case and without a tag, as whoever has a mailbox has as many of those as he likes.
 CREATE OR REPLACE FUNCTION learn_person(address text) RETURNS text LANGUAGE plpgsql STABLE AS $f$
@@ -69,8 +69,8 @@ BEGIN
     IF octet_length(a_body) > control.message_size THEN
         became := 'large';
     ELSIF a_kind <> 'score' AND (
-            EXISTS (SELECT FROM learn_event e WHERE e.digest = a_digest AND e.who = a_who AND e.label = a_kind AND e.state <> 'undone'
-                AND NOT EXISTS (SELECT FROM learn_event l WHERE l.digest = a_digest AND l.who = a_who AND l.id > e.id AND l.state <> 'undone'))
+            EXISTS (SELECT FROM learn_event e WHERE e.digest = a_digest AND e.who = a_who AND e.label = a_kind AND e.state <> 'undone' AND e.version = control.version
+                AND NOT EXISTS (SELECT FROM learn_event l WHERE l.digest = a_digest AND l.who = a_who AND l.id > e.id AND l.state <> 'undone' AND l.version = e.version))
             OR EXISTS (SELECT FROM learn_queue q WHERE q.state IN ('waiting', 'given') AND q.digest = a_digest AND q.who = a_who AND q.kind = a_kind)) THEN
         became := 'known';
     ELSIF (SELECT count(*) FROM (SELECT FROM learn_queue q WHERE q.state IN ('waiting', 'given') LIMIT control.queue_max) AS l) >= control.queue_max THEN
@@ -127,7 +127,7 @@ END $f$;
 
 -- --- what counts ---
 
--- Says anew which words about one message count. An operator's stands before all users'; of one person the last one counts; where users contradict each other
+-- Says anew which words about one message count, of each version. An operator's stands before all users'; of one person the last one counts; where users contradict each other
 -- none does; one message counts once in each part of the model.
 CREATE OR REPLACE FUNCTION learn_settle(wanted bytea) RETURNS void LANGUAGE plpgsql AS $f$
 DECLARE
@@ -136,14 +136,14 @@ DECLARE
 BEGIN
     PERFORM FROM learn_control FOR UPDATE;
     WITH said AS (
-        SELECT e.id, e.personal, e.part, e.label, e.state,
-            row_number() OVER (PARTITION BY e.who ORDER BY e.id DESC) = 1 AND (e.personal OR row_number() OVER (PARTITION BY e.personal ORDER BY e.id DESC) = 1) AS is_last
+        SELECT e.id, e.version, e.personal, e.part, e.label, e.state, row_number() OVER (PARTITION BY e.version, e.who ORDER BY e.id DESC) = 1
+                AND (e.personal OR row_number() OVER (PARTITION BY e.version, e.personal ORDER BY e.id DESC) = 1) AS is_last
         FROM learn_event e WHERE e.digest = wanted AND e.state <> 'undone'
     ), judged AS (
         SELECT s.id, s.state, CASE
             WHEN NOT s.is_last THEN 'repeat'
-            WHEN s.personal AND EXISTS (SELECT FROM said o WHERE o.is_last AND o.label <> s.label) THEN 'conflict'
-            WHEN EXISTS (SELECT FROM said o WHERE o.is_last AND o.part = s.part AND o.label = s.label AND o.id < s.id) THEN 'repeat'
+            WHEN s.personal AND EXISTS (SELECT FROM said o WHERE o.version = s.version AND o.is_last AND o.label <> s.label) THEN 'conflict'
+            WHEN EXISTS (SELECT FROM said o WHERE o.version = s.version AND o.is_last AND o.part = s.part AND o.label = s.label AND o.id < s.id) THEN 'repeat'
             ELSE 'counted' END AS now
         FROM said s
     ), done AS (
@@ -159,11 +159,15 @@ CREATE OR REPLACE FUNCTION learn_changed(changed boolean, has_ceased boolean) RE
 $f$;
 
 -- A scanner has looked at it. A repeat, or one that comes late, changes nothing. again: what it says is of the scanner, or of the moment, so the next one tries when the
--- minute is over; who waits for a score tries himself.
+-- minute is over; who waits for a score tries himself. So it is with features of a version before the leader's, which nobody would count.
 CREATE OR REPLACE FUNCTION learn_told(scanner text, job bigint, a_version integer, a_features bytea, a_result jsonb, a_why text, again boolean) RETURNS void LANGUAGE plpgsql AS $f$
 DECLARE
     q learn_queue;
 BEGIN
+    IF a_why = '' AND a_version < (SELECT c.version FROM learn_control c) AND EXISTS (SELECT FROM learn_queue w WHERE w.id = job AND w.kind <> 'score') THEN
+        again := true;
+        a_why := format('%s takes features of version %s, which the leader counts no more: it is to be upgraded', scanner, a_version);
+    END IF;
     IF again AND a_why <> '' THEN
         UPDATE learn_queue w SET result = jsonb_build_object('why', a_why) WHERE w.id = job AND w.state = 'given' AND w.given_to = scanner AND w.kind <> 'score' AND w.tries < 3;
         IF FOUND THEN
@@ -186,7 +190,7 @@ END $f$;
 -- --- the model ---
 
 -- The leader, every few seconds: what is old goes, and what he is configured with stands where all see it. Returns how far the model is; one of another version is
--- made anew (built -1).
+-- made anew (built -1), as soon as there is a word of this one, or none of its own any more.
 CREATE OR REPLACE FUNCTION learn_turn(a_queue_max integer, a_message_size integer, a_user_daily integer, a_messages_max integer, a_version integer)
 RETURNS TABLE (changes bigint, ceased bigint, built bigint) LANGUAGE plpgsql AS $f$
 DECLARE
@@ -194,8 +198,8 @@ DECLARE
     gone bytea[];
     one bytea;
 BEGIN
-    UPDATE learn_control c SET queue_max = a_queue_max, message_size = a_message_size, user_daily = a_user_daily, messages_max = a_messages_max
-        WHERE (c.queue_max, c.message_size, c.user_daily, c.messages_max) <> (a_queue_max, a_message_size, a_user_daily, a_messages_max);
+    UPDATE learn_control c SET queue_max = a_queue_max, message_size = a_message_size, user_daily = a_user_daily, messages_max = a_messages_max, version = a_version
+        WHERE (c.queue_max, c.message_size, c.user_daily, c.messages_max, c.version) <> (a_queue_max, a_message_size, a_user_daily, a_messages_max, a_version);
     DELETE FROM learn_queue q WHERE q.state IN ('done', 'failed') AND q.at < clock_timestamp() - interval '2 days';
     -- The oldest make room, but for operators' newest, whose half it is; some at a time, as the model is made anew then. A repeat of what goes counts in its place.
     SELECT count(*) - a_messages_max INTO too_many FROM learn_event;
@@ -213,8 +217,18 @@ BEGIN
         END LOOP;
     END IF;
     RETURN QUERY SELECT c.changes, c.ceased,
-        CASE WHEN c.model <> '' AND NOT EXISTS (SELECT FROM learn_model m WHERE m.hash = c.model AND m.version = a_version) THEN -1 ELSE c.built END FROM learn_control c;
+        CASE WHEN c.model <> '' AND NOT EXISTS (SELECT FROM learn_model m WHERE m.hash = c.model AND m.version = a_version)
+            AND (learn_counts(a_version) OR NOT learn_is_kept(c.model, a_version)) THEN -1 ELSE c.built END FROM learn_control c;
 END $f$;
+
+CREATE OR REPLACE FUNCTION learn_counts(a_version integer) RETURNS boolean LANGUAGE sql STABLE AS $f$
+    SELECT EXISTS (SELECT FROM learn_event e WHERE e.state = 'counted' AND e.version = a_version)
+$f$;
+
+-- A model of another version, whose words were not taken back: scanners that can read it are better off with it than with none.
+CREATE OR REPLACE FUNCTION learn_is_kept(a_model text, a_version integer) RETURNS boolean LANGUAGE sql STABLE AS $f$
+    SELECT EXISTS (SELECT FROM learn_model m WHERE m.hash = a_model AND m.version <> a_version AND learn_counts(m.version))
+$f$;
 
 -- What counts, in the order in which it began to.
 CREATE OR REPLACE FUNCTION learn_events(after_counted bigint, after_id bigint, most integer, a_version integer)
@@ -230,12 +244,12 @@ RETURNS TABLE (counted bigint, id bigint, part smallint, label text, features by
 $f$;
 
 -- What the model is tried on as if it had not learned it: the newest of each class that operators taught. Users move no score by more than is theirs, so none of
--- theirs is here.
-CREATE OR REPLACE FUNCTION learn_trial(most integer, a_version integer)
+-- theirs is here; nor is what began to count behind the last event that is in the model.
+CREATE OR REPLACE FUNCTION learn_trial(most integer, a_version integer, last_counted bigint, last_id bigint)
 RETURNS TABLE (counted bigint, id bigint, part smallint, label text, features bytea) LANGUAGE sql STABLE AS $f$
     SELECT c.* FROM (VALUES ('ham'), ('spam')) AS l (label) CROSS JOIN LATERAL (
         SELECT e.counted, e.id, e.part, e.label, e.features FROM learn_event e
-        WHERE e.state = 'counted' AND e.version = a_version AND e.label = l.label AND e.part = 0 ORDER BY e.counted DESC, e.id DESC LIMIT most) c
+        WHERE e.state = 'counted' AND e.version = a_version AND e.label = l.label AND e.part = 0 AND (e.counted, e.id) <= (last_counted, last_id) ORDER BY e.counted DESC, e.id DESC LIMIT most) c
 $f$;
 
 CREATE OR REPLACE FUNCTION learn_model_begin(a_hash text, a_size integer, a_version integer, who text, a_ham integer, a_spam integer) RETURNS void LANGUAGE sql AS $f$
@@ -246,12 +260,12 @@ CREATE OR REPLACE FUNCTION learn_model_put(a_hash text, place integer, bytes byt
     INSERT INTO learn_model_chunk (hash, position, data) VALUES (a_hash, place, bytes) ON CONFLICT DO NOTHING
 $f$;
 
--- The model that was made of what counted at `a_changes` is the one to use. The one before is kept for scanners that are fetching it.
+-- The model that was made of what counted at `a_changes` is the one to use; '' is none, which takes no other version's place. The one before is kept for scanners that are fetching it.
 CREATE OR REPLACE FUNCTION learn_publish(a_hash text, a_changes bigint) RETURNS void LANGUAGE plpgsql AS $f$
 DECLARE
     former text;
 BEGIN
-    SELECT model INTO former FROM learn_control FOR UPDATE;
+    SELECT model, CASE WHEN a_hash = '' AND learn_is_kept(model, version) THEN model ELSE a_hash END INTO former, a_hash FROM learn_control FOR UPDATE;
     UPDATE learn_control SET model = a_hash, built = greatest(built, a_changes), refused_at = NULL, refused = '';
     DELETE FROM learn_model m WHERE m.hash NOT IN (a_hash, former);
 END $f$;
@@ -327,13 +341,19 @@ END $f$;
 
 CREATE OR REPLACE FUNCTION admin_learn_list(by_whom text, most integer) RETURNS admin_answer LANGUAGE sql STABLE AS $f$
     SELECT 0, NULL, coalesce(json_agg(l), '[]') FROM (
-        SELECT q.id AS number, q.at AS at, q.who, q.kind AS label, q.source, q.origin, coalesce(e.state, q.state) AS state,
+        SELECT q.id AS number, q.at AS at, q.who, q.kind AS label, q.source, q.origin, CASE WHEN e.state = 'counted' AND e.version < c.version THEN 'outdated' ELSE coalesce(e.state, q.state) END AS state,
             coalesce(e.undone_by, '') AS undone_by, CASE WHEN q.state = 'failed' THEN coalesce(q.result->>'why', '') ELSE '' END AS why
-        FROM learn_queue q LEFT JOIN learn_event e USING (id) WHERE q.kind <> 'score' AND (by_whom = '' OR learn_is_by(q.who, q.personal, by_whom))
+        FROM learn_control c CROSS JOIN learn_queue q LEFT JOIN learn_event e USING (id) WHERE q.kind <> 'score' AND (by_whom = '' OR learn_is_by(q.who, q.personal, by_whom))
         UNION ALL
-        SELECT e.id, e.at, e.who, e.label, e.source, e.origin, e.state, e.undone_by, ''
-        FROM learn_event e WHERE NOT EXISTS (SELECT FROM learn_queue q WHERE q.id = e.id) AND (by_whom = '' OR learn_is_by(e.who, e.personal, by_whom))
+        SELECT e.id, e.at, e.who, e.label, e.source, e.origin, CASE WHEN e.state = 'counted' AND e.version < c.version THEN 'outdated' ELSE e.state END, e.undone_by, ''
+        FROM learn_control c CROSS JOIN learn_event e WHERE NOT EXISTS (SELECT FROM learn_queue q WHERE q.id = e.id) AND (by_whom = '' OR learn_is_by(e.who, e.personal, by_whom))
         ORDER BY number DESC LIMIT most) AS l
+$f$;
+
+-- Words of versions before, which their sayers have neither said again nor taken back.
+CREATE OR REPLACE FUNCTION learn_outdated() RETURNS bigint LANGUAGE sql STABLE AS $f$
+    SELECT count(*) FROM learn_control c JOIN learn_event e ON e.version < c.version AND e.state = 'counted'
+        WHERE NOT EXISTS (SELECT FROM learn_event n WHERE n.digest = e.digest AND n.who = e.who AND n.version = c.version AND n.state <> 'undone')
 $f$;
 
 CREATE OR REPLACE FUNCTION admin_learn_status() RETURNS admin_answer LANGUAGE sql STABLE AS $f$
@@ -341,13 +361,15 @@ CREATE OR REPLACE FUNCTION admin_learn_status() RETURNS admin_answer LANGUAGE sq
         'changes', c.changes, 'built', c.built, 'refused', c.refused, 'refused_at', c.refused_at,
         'waiting', (SELECT count(*) FROM learn_queue q WHERE q.state IN ('waiting', 'given') AND q.kind <> 'score'),
         'failed', (SELECT count(*) FROM learn_queue q WHERE q.state = 'failed' AND q.kind <> 'score'),
-        'events', (SELECT coalesce(json_object_agg(s.state, s.n), '{}') FROM (SELECT e.state, count(*) AS n FROM learn_event e GROUP BY e.state) AS s))
+        'events', (SELECT coalesce(json_object_agg(s.state, s.n), '{}') FROM (SELECT e.state, count(*) AS n FROM learn_event e WHERE e.version >= c.version OR e.state = 'undone' GROUP BY e.state) AS s),
+        'outdated', learn_outdated())
     FROM learn_control c LEFT JOIN learn_model m ON m.hash = c.model
 $f$;
 
 -- Series of the cluster as a whole: what http.c calls them, labels, value.
 CREATE OR REPLACE FUNCTION learn_gauges() RETURNS TABLE (name text, labels text, value double precision) LANGUAGE sql STABLE AS $f$
-    SELECT 'learn_messages', format('class="%s"', l), count(e.id)::double precision FROM unnest(ARRAY['ham', 'spam']) AS l LEFT JOIN learn_event e ON e.label = l AND e.state = 'counted' GROUP BY l
+    SELECT 'learn_messages', format('class="%s"', l), count(e.id)::double precision FROM unnest(ARRAY['ham', 'spam']) AS l LEFT JOIN learn_event e ON e.label = l AND e.state = 'counted' AND e.version >= (SELECT version FROM learn_control) GROUP BY l
+    UNION ALL SELECT 'learn_outdated', '', learn_outdated()
     UNION ALL SELECT 'learn_waiting', '', count(*) FROM learn_queue WHERE state IN ('waiting', 'given')
     UNION ALL SELECT 'learn_refused', '', (refused <> '')::integer FROM learn_control
     UNION ALL SELECT 'learn_behind', '', changes - built FROM learn_control
