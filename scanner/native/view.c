@@ -255,7 +255,8 @@ static bool fold_ends(struct fold *fold, struct mime_span text, size_t share)
     fold->room = fold->len + share / 2;
     size_t read = fold_text(fold, text);
     fold->room = end;
-    text.bytes += read, text.len -= read;
+    if (read > 0) /* what is empty may have no address */
+        text.bytes += read, text.len -= read;
     size_t left = end - fold->len, fits = left > FOLD_SPARE ? left - FOLD_SPARE : 0;
     bool all = text.len <= fits;
     if (!all) {
