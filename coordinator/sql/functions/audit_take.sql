@@ -2,6 +2,17 @@
 --
 -- In PL/pgSQL, which keeps its plans. Rows are written in one order, so that two coordinators that write the same do not wait for each other in circles.
 
+-- What rows that were written say of hosts, of outbound protection and of reputation; NULL or none: nothing.
+CREATE OR REPLACE FUNCTION audit_counted(sums sent_sum[], judged judged_mail[]) RETURNS void LANGUAGE plpgsql AS $f$
+BEGIN
+    IF sums <> '{}' THEN
+        PERFORM hosts_count(sums), outbound_count(sums);
+    END IF;
+    IF judged IS NOT NULL THEN
+        PERFORM reputation_report(judged);
+    END IF;
+END $f$;
+
 -- Writes rows of the audit down and counts them for hosts, outbound protection and reputation. Rows that are new, or that the spool knew before their edge
 -- told of them, are counted; one that is repeated is neither. Returns how many were.
 CREATE OR REPLACE FUNCTION audit_take(ids text[], indexes integer[], times_ms bigint[], nodes text[], workers integer[], listeners text[],
@@ -70,12 +81,7 @@ BEGIN
                 FILTER (WHERE w.origin IN (1, 4) OR w.host <> '')
             INTO amount, sums, judged FROM written AS w;
     END;
-    IF sums <> '{}' THEN
-        PERFORM hosts_count(sums), outbound_count(sums);
-    END IF;
-    IF judged IS NOT NULL THEN
-        PERFORM reputation_report(judged);
-    END IF;
+    PERFORM audit_counted(sums, judged);
     RETURN amount;
 END $f$;
 
@@ -111,11 +117,6 @@ BEGIN
     SELECT ARRAY(SELECT l::sent_sum FROM alike AS l), (SELECT array_agg((concat(r.id, ' ', lower(r.recipient)), r.client, r.helo, r.login, r.host, r.disposition, r.reply)::judged_mail)
             FROM unnest(brought) AS r WHERE r.origin IN (1, 4) OR r.host <> '')
         INTO sums, judged;
-    IF sums <> '{}' THEN
-        PERFORM hosts_count(sums), outbound_count(sums);
-    END IF;
-    IF judged IS NOT NULL THEN
-        PERFORM reputation_report(judged);
-    END IF;
+    PERFORM audit_counted(sums, judged);
     RETURN cardinality(brought);
 END $f$;
