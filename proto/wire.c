@@ -512,17 +512,27 @@ ProtobufCBinaryData wire_recipient_given(const Weir__SpoolRecipient *recipient)
     return is_same(named, recipient->address) ? wire_bytes(NULL, 0) : named;
 }
 
+static bool is_among(uint32_t index, uint32_t first, uint32_t count)
+{
+    return index >= first && index - first < count;
+}
+
 ProtobufCBinaryData wire_recipient_sender(const Weir__SpoolEnvelope *envelope, const Weir__SpoolRecipient *recipient)
 {
     for (size_t i = 0; i < envelope->n_senders && i < envelope->n_sender_firsts && i < envelope->n_sender_counts; i++)
-        if (recipient->index >= envelope->sender_firsts[i] && recipient->index - envelope->sender_firsts[i] < envelope->sender_counts[i])
+        if (is_among(recipient->index, envelope->sender_firsts[i], envelope->sender_counts[i]))
             return envelope->senders[i];
+    const Weir__SpoolSenders *owners = envelope->owners;
+    for (size_t i = 0; owners != NULL && i < owners->n_senders && i < owners->n_firsts && i < owners->n_counts; i++)
+        if (is_among(recipient->index, owners->firsts[i], owners->counts[i]))
+            return owners->senders[i];
     return envelope->sender;
 }
 
 void wire_envelope_forget_senders(Weir__SpoolEnvelope *envelope)
 {
     envelope->n_senders = envelope->n_sender_firsts = envelope->n_sender_counts = 0;
+    envelope->owners = NULL;
 }
 
 void wire_recipient_name(Weir__SpoolRecipient *recipient, const char *original, const char *given)

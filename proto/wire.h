@@ -35,7 +35,9 @@
 #define WIRE_WORD_MAX     128  /* versions, dispositions, TLS facts, verbs */
 #define WIRE_WORDS_MAX    512  /* signature names, reasons, labels, next hops */
 #define WIRE_ADDRESS_MAX  1024 /* sender, recipient, HELO, Message-ID */
-#define WIRE_SPOOL_SENDERS_MAX 5  /* SpoolEnvelope.senders: lists with owners of their own in one transaction; of more the client stays the sender */
+#define WIRE_SPOOL_SENDERS_MAX 5  /* SpoolEnvelope.senders: lists with owners of their own in one transaction; more are in `owners`: */
+#define WIRE_SPOOL_OWNERS_MAX 100
+#define WIRE_SPOOL_OWNERS_SIZE (32u * 1024) /* of their addresses: an envelope is sure to fit a frame with leases */
 #define WIRE_REPLY_MAX    2048 /* SMTP replies, error texts */
 #define WIRE_ARG_MAX      4096 /* one argument of weirctl */
 #define WIRE_SCORE_MAX    10000 /* hundredths */
@@ -95,9 +97,9 @@ uint8_t *wire_outcomes_encode(const Weir__SpoolOutcomes *outcomes, size_t *len);
 
 /* Whom the client named, by `given` or, where that is left out, by `original`; empty: the address itself. Borrowed from it. */
 ProtobufCBinaryData wire_recipient_given(const Weir__SpoolRecipient *recipient);
-/* As from whom its copy goes out: of `senders`, or the message's. Borrowed. */
+/* As from whom its copy goes out: of `senders` or `owners`, or the message's. Borrowed. */
 ProtobufCBinaryData wire_recipient_sender(const Weir__SpoolEnvelope *envelope, const Weir__SpoolRecipient *recipient);
-/* As for a peer of before `senders`: the message's for all. Frees nothing. */
+/* As for a peer of before them: the message's for all. Frees nothing. */
 void wire_envelope_forget_senders(Weir__SpoolEnvelope *envelope);
 /* Sets `original` and `given`, borrowed; NULL: none. All members of a list have its name in both, so it is written down once. */
 void wire_recipient_name(Weir__SpoolRecipient *recipient, const char *original, const char *given);

@@ -546,6 +546,14 @@ TABLE(admin_reply, admin_reply, NULL);
 
 /* --- spool --- */
 
+static const struct wire_rule spool_senders_rules[] = {
+    TEXTS(Weir__SpoolSenders, senders, WIRE_SPOOL_OWNERS_MAX, WIRE_ADDRESS_MAX),
+    COUNT(Weir__SpoolSenders, firsts, WIRE_SPOOL_OWNERS_MAX),
+    COUNT(Weir__SpoolSenders, counts, WIRE_SPOOL_OWNERS_MAX),
+    END,
+};
+TABLE(spool_senders, spool_senders, NULL);
+
 static const struct wire_rule spool_envelope_rules[] = {
     ID(Weir__SpoolEnvelope, id),
     TEXT(Weir__SpoolEnvelope, sender, WIRE_ADDRESS_MAX),
@@ -573,6 +581,7 @@ static const struct wire_rule spool_envelope_rules[] = {
     TEXTS(Weir__SpoolEnvelope, senders, WIRE_SPOOL_SENDERS_MAX, WIRE_ADDRESS_MAX),
     COUNT(Weir__SpoolEnvelope, sender_firsts, WIRE_SPOOL_SENDERS_MAX),
     COUNT(Weir__SpoolEnvelope, sender_counts, WIRE_SPOOL_SENDERS_MAX),
+    MAYBE_ONE(Weir__SpoolEnvelope, owners, spool_senders_table),
     END,
 };
 TABLE(spool_envelope, spool_envelope, NULL);

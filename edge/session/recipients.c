@@ -59,6 +59,11 @@ void entry_fini(struct entry *entry)
     answer_free(entry->answer);
 }
 
+unsigned entry_notify(const struct entry *entry)
+{
+    return entry->owner != NULL ? 0 : entry->notify;
+}
+
 static void report_refused_recipient(const struct transaction *tx, const struct entry *entry)
 {
     const struct answer *answer = entry->answer;
@@ -123,6 +128,7 @@ static void leg_free(struct leg **link)
     struct leg *leg = *link;
     *link = leg->next;
     delivery_cancel(&leg->delivery);
+    free(leg->owner);
     free(leg);
 }
 
@@ -144,30 +150,65 @@ static void free_idle_legs(struct transaction *tx)
     }
 }
 
-static struct leg *leg_to(struct transaction *tx, const struct next_hop *hop)
+static bool is_same_owner(const char *one, const char *other)
 {
+    return strcmp(one != NULL ? one : "", other != NULL ? other : "") == 0;
+}
+
+/* owner: of the list that the recipient is on; NULL: none. Next hops are asked in a transaction, which has one sender: as from each by itself. */
+static struct leg *leg_to(struct transaction *tx, const struct next_hop *hop, const char *owner)
+{
+    if (tx->session->limits->profile != PROFILE_RELAY)
+        owner = NULL; /* nobody is asked */
     for (struct leg *leg = tx->legs; leg != NULL; leg = leg->next)
-        if (next_hop_is_same(&leg->hop, hop))
+        if (next_hop_is_same(&leg->hop, hop) && is_same_owner(leg->owner, owner))
             return leg;
     free_idle_legs(tx);
     struct leg *leg = xcalloc(1, sizeof *leg);
     leg->tx = tx;
     leg->hop = *hop;
+    leg->owner = owner != NULL ? xstrdup(owner) : NULL;
     leg->next = tx->legs;
     tx->legs = leg;
     return leg;
 }
 
+/* Its questions are answered. Those who are asked as from another sender may be waiting for its connection, as a next hop has only so many: the message is for the spool now. */
+static void leg_give_back(struct leg *leg)
+{
+    if (leg->delivery != NULL)
+        leg->size_limit = delivery_size_limit(leg->delivery);
+    delivery_cancel(&leg->delivery);
+}
+
+static void give_back_others(const struct leg *leg)
+{
+    for (struct leg *other = leg->tx->legs; other != NULL; other = other->next)
+        if (other != leg && other->asked == 0 && next_hop_is_same(&other->hop, &leg->hop))
+            leg_give_back(other);
+}
+
+static void give_back_if_others_ask(struct leg *leg)
+{
+    bool waits = false;
+    for (const struct leg *other = leg->tx->legs; other != NULL; other = other->next)
+        waits |= other != leg && other->asked > 0 && next_hop_is_same(&other->hop, &leg->hop);
+    if (waits && leg->asked == 0)
+        leg_give_back(leg);
+}
+
 void leg_offer(struct leg *leg, struct entry *entry)
 {
     struct transaction *tx = leg->tx;
+    const char *owner = leg->owner != NULL ? leg->owner : tx->owner;
     if (leg->delivery == NULL) {
-        struct delivery_envelope envelope = { transaction_envelope_sender(tx), tx->declared, tx->eightbit, tx->smtputf8, transaction_ret(tx), transaction_envid(tx),
+        give_back_others(leg);
+        struct delivery_envelope envelope = { owner != NULL ? owner : tx->sender, tx->declared, tx->eightbit, tx->smtputf8, owner != NULL ? 0 : tx->ret, owner != NULL ? NULL : tx->envid,
                                               DELIVERY_SESSION, session_egress(tx->session), fair_source(tx->session->client_text, strlen(tx->session->client_text)) };
         leg->delivery = delivery_new(tx->session->server->pool, &leg->hop, &envelope, &transaction_delivery_handlers, leg);
         leg->offered = 0;
     }
-    delivery_rcpt(leg->delivery, &(struct delivery_recipient){ entry->address, transaction_notify(tx, entry), entry->orcpt });
+    delivery_rcpt(leg->delivery, &(struct delivery_recipient){ entry->address, entry_notify(entry), entry->orcpt });
     leg->asked++;
     entry->ordinal = leg->offered++;
     entry->asked = true;
@@ -184,7 +225,7 @@ static const struct entry *asked_before(const struct transaction *tx, const stru
 {
     for (const struct entry *other = tx->entries, *end = tx->entries + tx->count; other < end; other++)
         if (other != entry && other->leg == entry->leg && other->answer == NULL && other->verified == NULL && !is_of_list(tx, (unsigned)(other - tx->entries)) &&
-            transaction_notify(tx, other) == transaction_notify(tx, entry) && strcmp(other->address, entry->address) == 0)
+            entry_notify(other) == entry_notify(entry) && strcmp(other->address, entry->address) == 0)
             return other;
     return NULL;
 }
@@ -276,7 +317,7 @@ static bool wants_relayed_report(const struct transaction *tx, const struct leg 
 {
     bool wanted = false;
     for (unsigned i = 0; i < tx->replied; i++)
-        wanted |= tx->entries[i].leg == leg && (transaction_notify(tx, &tx->entries[i]) & SMTP_NOTIFY_SUCCESS) != 0;
+        wanted |= tx->entries[i].leg == leg && (entry_notify(&tx->entries[i]) & SMTP_NOTIFY_SUCCESS) != 0;
     return wanted && *tx->sender != '\0' && !delivery_hop_takes_dsn(leg->delivery);
 }
 
@@ -287,7 +328,7 @@ static void take_limits_of_hops(struct transaction *tx)
     uint64_t added = RECEIVED_MAX + message_dress_max(&tx->session->config->spam); /* bytes that we write in front of a message */
     for (unsigned i = 0; i < tx->replied; i++) {
         const struct leg *leg = tx->entries[i].leg;
-        uint64_t most = leg != NULL && leg->delivery != NULL && !is_of_list(tx, i) ? delivery_size_limit(leg->delivery) : 0;
+        uint64_t most = leg == NULL || is_of_list(tx, i) ? 0 : leg->delivery != NULL ? delivery_size_limit(leg->delivery) : leg->size_limit;
         if (most == 0)
             continue;
         most = most > added ? most - added : 1;
@@ -369,12 +410,31 @@ void transaction_leave_hops(struct transaction *tx)
         delivery_cancel(&leg->delivery); /* its recipients are accepted; the message comes from the spool */
 }
 
+/* With others that have another owner, or none, none is the sender of them all: then it is the client's own, and the spool is told of theirs. */
+static void find_owner(struct transaction *tx)
+{
+    const struct entry *first = NULL;
+    for (unsigned i = 0; i < tx->replied; i++) {
+        const struct entry *entry = &tx->entries[i];
+        if (entry->leg == NULL)
+            continue;
+        if (first == NULL)
+            first = entry;
+        else if (!is_same_owner(first->owner, entry->owner))
+            return;
+    }
+    if (first != NULL && first->owner != NULL)
+        tx->owner = xstrdup(first->owner);
+}
+
 void transaction_choose_way(struct transaction *tx)
 {
     free_idle_legs(tx);
     look_for_stop(tx);
     drop_repeated(tx);
-    tx->spool = tx->stopped != NULL || tx->session->limits->profile != PROFILE_RELAY || tx->silent > 0 || tx->legs->next != NULL || wants_relayed_report(tx, tx->legs);
+    find_owner(tx);
+    tx->spool = tx->stopped != NULL || tx->session->limits->profile != PROFILE_RELAY || tx->silent > 0 || tx->legs->next != NULL || tx->legs->delivery == NULL ||
+                wants_relayed_report(tx, tx->legs);
     if (!tx->spool) {
         tx->direct = tx->legs;
         return;
@@ -455,7 +515,7 @@ static void entry_refuse_by_hop(struct entry *entry, const struct leg *leg, cons
 struct expansion {
     struct transaction *tx;
     const struct smtp_command *rcpt;
-    const char *owner;           /* "": none */
+    const char *owner;           /* NULL: none */
     unsigned first, count;       /* entries */
     unsigned refusals;           /* of them, by the policy */
     size_t packed;               /* bytes of their list */
@@ -495,7 +555,7 @@ static unsigned notify_of_several(unsigned notify)
 static void entry_own(struct entry *entry, const char *owner)
 {
     free(entry->owner);
-    entry->owner = *owner != '\0' ? xstrdup(owner) : NULL;
+    entry->owner = owner != NULL ? xstrdup(owner) : NULL;
 }
 
 static void add_expanded(void *arg, const struct relay_answer *decided)
@@ -522,7 +582,7 @@ static void add_expanded(void *arg, const struct relay_answer *decided)
         tx->to_discard++;
         return;
     }
-    entry->leg = leg_to(tx, &target->hop);
+    entry->leg = leg_to(tx, &target->hop, entry->owner);
     entry->leg->accepted++;
     tx->to_deliver++;
 }
@@ -665,7 +725,8 @@ static void expand(struct transaction *tx, const struct relay_answer *several, c
     struct session *session = tx->session;
     const struct policy *policy = session->server->policy;
     bool mx_delivery = session->config->edge.mx_delivery;
-    struct expansion expansion = { .tx = tx, .rcpt = rcpt, .owner = owner_for(tx, several), .first = tx->count - 1 };
+    char *owner = tx->entries[tx->count - 1].owner != NULL ? xstrdup(tx->entries[tx->count - 1].owner) : NULL;
+    struct expansion expansion = { .tx = tx, .rcpt = rcpt, .owner = owner, .first = tx->count - 1 };
     relay_expand(several, policy, mx_delivery, &rcpt->address, look_for_refused, &expansion);
     if (expansion.refusals == expansion.count) {
         const struct relay_answer *refused = &expansion.refused;
@@ -679,6 +740,7 @@ static void expand(struct transaction *tx, const struct relay_answer *several, c
         if (session->limits->profile == PROFILE_RELAY)
             list_follow(tx, expansion.first);
     }
+    free(owner);
 }
 
 /* What the client of this listener hears about the recipient, before anybody else is asked. */
@@ -689,12 +751,12 @@ static void decide(const struct transaction *tx, const struct smtp_command *rcpt
     relay_decide(relay, session->server->policy, session->config->edge.mx_delivery, &client, &rcpt->address);
 }
 
-static const char *owner_now(const struct transaction *tx)
+static bool has_room_for(const struct transaction *tx, const char *owner)
 {
-    return tx->owner != NULL ? tx->owner : "";
+    return *owner == '\0' || (tx->owners < WIRE_SPOOL_OWNERS_MAX && tx->owners_size + strlen(owner) <= WIRE_SPOOL_OWNERS_SIZE);
 }
 
-enum obstacle { OBSTACLE_NONE, OBSTACLE_POLICY, OBSTACLE_LISTED, OBSTACLE_FULL, OBSTACLE_OWNER };
+enum obstacle { OBSTACLE_NONE, OBSTACLE_POLICY, OBSTACLE_LISTED, OBSTACLE_FULL };
 
 /* Why we refuse the recipient ourselves. It is none of the transaction's yet. */
 static enum obstacle obstacle_to(const struct transaction *tx, const struct relay_answer *relay, const struct smtp_command *rcpt)
@@ -706,10 +768,8 @@ static enum obstacle obstacle_to(const struct transaction *tx, const struct rela
         return OBSTACLE_POLICY;
     if (session->listed != NULL && session->listed_refused && session_login(session) == NULL && !role)
         return OBSTACLE_LISTED;
-    if (valid >= tx->allowance.max_recipients)
-        return OBSTACLE_FULL;
-    /* A transaction has one sender for all its recipients, and next hops are asked in one. Only the spool sends each list's copies as from its owner: see take_owner(). */
-    return session->limits->profile == PROFILE_RELAY && valid > 0 && strcmp(owner_now(tx), owner_for(tx, relay)) != 0 ? OBSTACLE_OWNER : OBSTACLE_NONE;
+    bool full = valid >= tx->allowance.max_recipients || (session->limits->profile == PROFILE_RELAY && !has_room_for(tx, owner_for(tx, relay)));
+    return full ? OBSTACLE_FULL : OBSTACLE_NONE;
 }
 
 bool transaction_may_take(const struct transaction *tx, const struct smtp_command *rcpt)
@@ -717,22 +777,6 @@ bool transaction_may_take(const struct transaction *tx, const struct smtp_comman
     struct relay_answer relay;
     decide(tx, rcpt, &relay);
     return obstacle_to(tx, &relay, rcpt) == OBSTACLE_NONE;
-}
-
-/* The recipient is the last entry. With others that have another owner, or none, none is the sender of them all: from then on it is the client's own, and the spool is told of theirs. */
-static void take_owner(struct transaction *tx, const char *owner)
-{
-    if (tx->unowned || strcmp(owner_now(tx), owner) == 0)
-        return;
-    if (transaction_valid(tx) > 1) {
-        tx->unowned = true;
-        free(tx->owner);
-        tx->owner = NULL;
-        return;
-    }
-    legs_free(tx); /* all of them idle; they know the other sender */
-    free(tx->owner);
-    tx->owner = *owner != '\0' ? xstrdup(owner) : NULL;
 }
 
 static void entry_refuse_listed(struct entry *entry, const struct session *session)
@@ -754,9 +798,9 @@ static void to_next_hop(struct transaction *tx, struct entry *entry, const struc
     }
     entry_count_packed(tx, entry, relay, rcpt);
     if (relay->verify)
-        entry_verify(entry, leg_to(tx, &relay->hop));
+        entry_verify(entry, leg_to(tx, &relay->hop, entry->owner));
     else
-        entry_follow(entry, leg_to(tx, &relay->hop));
+        entry_follow(entry, leg_to(tx, &relay->hop, entry->owner));
 }
 
 static void entry_refuse_limited(struct entry *entry, const struct limit_verdict *verdict)
@@ -779,8 +823,12 @@ static void entry_accept(struct transaction *tx, struct entry *entry, const stru
 {
     if (session_origin(tx->session) == WEIR__ORIGIN__ORIGIN_INSIDE)
         metric_add(tx->session->port->unregistered[0], 1);
-    take_owner(tx, owner_for(tx, relay));
-    entry_own(entry, owner_for(tx, relay));
+    const char *owner = owner_for(tx, relay);
+    if (*owner != '\0' && has_room_for(tx, owner)) { /* where not: its clients may not come again, so that the sender stays the client's */
+        tx->owners++;
+        tx->owners_size += strlen(owner);
+        entry_own(entry, owner);
+    }
     if (relay->result == RELAY_SEVERAL) {
         expand(tx, relay, rcpt);
     } else if (relay->result == RELAY_DISCARD) {
@@ -812,9 +860,6 @@ void transaction_rcpt(struct transaction *tx, const struct smtp_command *rcpt, c
         break;
     case OBSTACLE_FULL:
         entry_refuse_too_many(tx, entry);
-        break;
-    case OBSTACLE_OWNER:
-        entry_refuse(entry, SMTP_VERB_RCPT, 452, "4.5.3", "list", NULL, "A list with an owner comes in a transaction of its own");
         break;
     case OBSTACLE_NONE:
         if (verdict->refused)
@@ -865,6 +910,7 @@ void transaction_on_recipient(void *arg, unsigned index, const struct smtp_reply
                 entry_answered(leg, &tx->entries[i], reply);
         entry_answered(leg, entry, reply);
     }
+    give_back_if_others_ask(leg);
     session->input_ms = clock_ms(); /* until now the client waited for us */
     give_replies(tx);
     session_settle(session);

@@ -31,7 +31,7 @@ Weir__SpoolRecipients *transaction_recipients(const struct transaction *tx)
         recipient->index = entry->index;
         recipient->address = wire_text(entry->address);
         wire_recipient_name(recipient, entry->orcpt, entry->given);
-        recipient->notify = transaction_notify(tx, entry);
+        recipient->notify = entry_notify(entry);
         recipient->destination = wire_text(xstrdup(destination));
         recipient->quarantine = entry->quarantine;
         list->recipients[list->n_recipients++] = recipient;
@@ -42,16 +42,17 @@ Weir__SpoolRecipients *transaction_recipients(const struct transaction *tx)
 /* Says as from whom the recipient's copy goes out, where that is not the message's sender. With no place left it is all the same. */
 static void add_sender(Weir__SpoolEnvelope *envelope, const char *address, unsigned index)
 {
-    size_t last = envelope->n_senders;
+    Weir__SpoolSenders *owners = envelope->owners;
+    size_t last = owners->n_senders;
     if (wire_equal(&envelope->sender, address))
         return;
-    if (last > 0 && wire_equal(&envelope->senders[last - 1], address) && envelope->sender_firsts[last - 1] + envelope->sender_counts[last - 1] == index) {
-        envelope->sender_counts[last - 1]++;
-    } else if (last < WIRE_SPOOL_SENDERS_MAX) {
-        envelope->senders[last] = wire_text(address);
-        envelope->sender_firsts[last] = index;
-        envelope->sender_counts[last] = 1;
-        envelope->n_senders = envelope->n_sender_firsts = envelope->n_sender_counts = last + 1;
+    if (last > 0 && wire_equal(&owners->senders[last - 1], address) && owners->firsts[last - 1] + owners->counts[last - 1] == index) {
+        owners->counts[last - 1]++;
+    } else if (last < WIRE_SPOOL_OWNERS_MAX) {
+        owners->senders[last] = wire_text(address);
+        owners->firsts[last] = index;
+        owners->counts[last] = 1;
+        owners->n_senders = owners->n_firsts = owners->n_counts = last + 1;
     }
 }
 
@@ -94,6 +95,26 @@ static void add_senders(const struct transaction *tx, Weir__SpoolEnvelope *envel
         if (entry->leg != NULL)
             add_sender(envelope, entry->owner != NULL ? entry->owner : tx->sender, entry->index);
     }
+}
+
+/* A few are told in a way that peers of before know. */
+static void tell_senders(Weir__SpoolEnvelope *envelope)
+{
+    Weir__SpoolSenders *owners = envelope->owners;
+    if (owners->n_senders > WIRE_SPOOL_SENDERS_MAX)
+        return;
+    envelope->owners = NULL;
+    envelope->senders = owners->senders, envelope->sender_firsts = owners->firsts, envelope->sender_counts = owners->counts;
+    envelope->n_senders = envelope->n_sender_firsts = envelope->n_sender_counts = owners->n_senders;
+}
+
+/* The report that the list was reached is the client's own, and has its ENVID: the envelope is the client's, the owner is told of beside it. */
+static bool reports_to_client(const struct transaction *tx)
+{
+    bool expands = false;
+    for (unsigned i = 0; i < tx->replied; i++)
+        expands |= tx->entries[i].expands && tx->entries[i].leg != NULL;
+    return expands && tx->envid != NULL;
 }
 
 /* The oldest and the newest policy that routed one of them. */
@@ -285,7 +306,8 @@ void transaction_spool(struct transaction *tx)
         return;
     }
     envelope.id = wire_text(tx->id.text);
-    envelope.sender = wire_text(transaction_envelope_sender(tx));
+    const char *owner = reports_to_client(tx) ? NULL : tx->owner;
+    envelope.sender = wire_text(owner != NULL ? owner : tx->sender);
     envelope.listener = wire_text(session->port->name);
     envelope.client = wire_text(session->client_text);
     envelope.helo = wire_text(session->helo);
@@ -293,8 +315,10 @@ void transaction_spool(struct transaction *tx)
     envelope.message_id = wire_text(tx->header.message_id);
     envelope.eightbit = tx->eightbit;
     envelope.smtputf8 = tx->smtputf8;
-    envelope.ret = transaction_ret(tx) == 'F' ? 1 : transaction_ret(tx) == 'H' ? 2 : 0;
-    envelope.envid = wire_text(transaction_envid(tx));
+    if (owner == NULL) {
+        envelope.ret = tx->ret == 'F' ? 1 : tx->ret == 'H' ? 2 : 0;
+        envelope.envid = wire_text(tx->envid);
+    }
     /* What is not clean is scanned before it goes anywhere, whoever releases it. */
     bool doubtful = transaction_doubt(tx) != NULL; /* another scan would know no more; its header says so, and nobody vouches for it: no engine is named */
     envelope.scanned = !tx->unscanned && (verdict == NULL || verdict->verdict == WEIR__VERDICT__VERDICT_CLEAN || doubtful);
@@ -320,11 +344,14 @@ void transaction_spool(struct transaction *tx)
     metric_add(server->stopped[1], tx->stopped != NULL);
 
     Weir__SpoolRecipients *recipients = transaction_recipients(tx);
-    ProtobufCBinaryData senders[WIRE_SPOOL_SENDERS_MAX];
-    uint32_t firsts[WIRE_SPOOL_SENDERS_MAX], counts[WIRE_SPOOL_SENDERS_MAX];
-    envelope.senders = senders, envelope.sender_firsts = firsts, envelope.sender_counts = counts;
+    ProtobufCBinaryData senders[WIRE_SPOOL_OWNERS_MAX];
+    uint32_t firsts[WIRE_SPOOL_OWNERS_MAX], counts[WIRE_SPOOL_OWNERS_MAX];
+    Weir__SpoolSenders owners = WEIR__SPOOL_SENDERS__INIT;
+    owners.senders = senders, owners.firsts = firsts, owners.counts = counts;
+    envelope.owners = &owners;
     add_senders(tx, &envelope);
     add_expansions(tx, recipients, &envelope);
+    tell_senders(&envelope);
     char *prefix = transaction_dress(tx, false, &prefix_len, &skip);
     struct spool_store_options options = {
         .base = server->base,

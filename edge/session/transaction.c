@@ -131,26 +131,6 @@ uint64_t transaction_size(const struct transaction *tx)
     return tx->size;
 }
 
-const char *transaction_envelope_sender(const struct transaction *tx)
-{
-    return tx->owner != NULL ? tx->owner : tx->sender;
-}
-
-char transaction_ret(const struct transaction *tx)
-{
-    return tx->owner != NULL ? 0 : tx->ret;
-}
-
-const char *transaction_envid(const struct transaction *tx)
-{
-    return tx->owner != NULL ? NULL : tx->envid;
-}
-
-unsigned transaction_notify(const struct transaction *tx, const struct entry *entry)
-{
-    return tx->owner != NULL || entry->owner != NULL ? 0 : entry->notify;
-}
-
 struct report transaction_report(const struct transaction *tx)
 {
     return (struct report){

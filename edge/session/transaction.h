@@ -16,12 +16,14 @@ struct answer {
     char text[];
 };
 
-/* One next hop of the transaction. With the relay profile it is asked about its recipients while the client names them. */
+/* One next hop of the transaction. With the relay profile it is asked about its recipients while the client names them, as from each of their senders by itself. */
 struct leg {
     struct leg *next;
     struct transaction *tx;
     struct next_hop hop;
+    char *owner;               /* of the lists that its recipients are on: asked as from it; NULL: none, or the profile does not ask */
     struct delivery *delivery; /* NULL: not asked, or given back */
+    uint64_t size_limit;       /* given back: as the delivery knew it */
     unsigned asked, accepted;  /* recipients; asked: those that are being verified, too */
     unsigned offered;          /* recipients that delivery was told of */
 };
@@ -66,8 +68,9 @@ struct transaction {
     unsigned kept;                     /* of to_deliver, those for the quarantine */
     unsigned silent;                   /* entries that no RCPT command named */
     size_t packed;                     /* bytes of the list of recipients that the spool would keep: as many at most */
-    char *owner;                       /* of the list that the message is for: the next hops' sender; NULL: the sender itself */
-    bool unowned;                      /* it stays NULL: recipients have not all the same owner */
+    char *owner;                       /* of the lists that all its recipients are on: the next hops' sender; NULL: the sender itself. Known once the client names no more */
+    unsigned owners;                   /* RCPT commands of lists with owners, */
+    size_t owners_size;                /* and bytes of these: the spool keeps so many and no more */
     struct leg *legs;
     struct leg *direct;                /* where the message goes within the session; NULL: into the spool, or nowhere */
     bool spool;                        /* it goes into the spool */
@@ -103,13 +106,6 @@ struct transaction {
 
 /* ---- transaction.c ---- */
 
-/* What next hops hear as the sender. Borrowed. */
-const char *transaction_envelope_sender(const struct transaction *tx);
-/* What goes on of RET, ENVID and NOTIFY (RFC 3461; 0, NULL: nothing). Reports to a list's owner are as he is used to them: what a stranger asked for is not
- * for him (RFC 3461 5.2.7.3). */
-char transaction_ret(const struct transaction *tx);
-const char *transaction_envid(const struct transaction *tx);
-unsigned transaction_notify(const struct transaction *tx, const struct entry *entry);
 struct report transaction_report(const struct transaction *tx);
 /* Writes down and says what became of the message, once, and ends the transaction. */
 void transaction_finish(struct transaction *tx, const struct outcome *outcome);
@@ -130,6 +126,8 @@ void transaction_hand_over(struct transaction *tx);
 /* ---- recipients.c ---- */
 
 void entry_fini(struct entry *entry);
+/* What goes on of NOTIFY (RFC 3461; 0: nothing), as of RET and ENVID: reports to a list's owner are as he is used to them, what a stranger asked for is not for him (RFC 3461 5.2.7.3). */
+unsigned entry_notify(const struct entry *entry);
 void leg_offer(struct leg *leg, struct entry *entry);
 void transaction_on_recipient(void *arg, unsigned index, const struct smtp_reply *reply);
 /* The client names no more: decides between one next hop and the spool, and gives back what is not needed. */

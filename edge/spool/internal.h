@@ -132,6 +132,8 @@ bool job_is_clean(const struct job *job);
 
 /* To the next hop, who has no outcome yet. */
 void job_deliver(struct job *job);
+/* Its copies go out as from the client, not as from the owner of a list: for whom what the client asked for is not (RFC 3461 5.2.7.3). */
+bool job_is_from_client(const struct job *job);
 /* With a verdict that is not clean. */
 void job_settle_verdict(struct job *job);
 

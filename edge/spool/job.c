@@ -466,10 +466,15 @@ static void deliver_unless_held(struct job *job)
         job_deliver(job);
 }
 
+bool job_is_from_client(const struct job *job)
+{
+    return wire_equal(&job->lease->envelope->sender, job->sender);
+}
+
 void job_deliver(struct job *job)
 {
     const Weir__SpoolEnvelope *envelope = job->lease->envelope;
-    bool own = wire_equal(&envelope->sender, job->sender); /* what a client asked for is not for the owner of a list (RFC 3461 5.2.7.3) */
+    bool own = job_is_from_client(job);
     char envid[WIRE_ADDRESS_MAX + 1] = "";
     struct next_hop hop;
     if (job->policy_epoch != 0)

@@ -47,7 +47,7 @@ static char *read_returned(const struct job *job, struct dsn *dsn, bool failed)
     ssize_t got = message_read(job->message, 0, text, want, &why);
     dsn->returned = text;
     dsn->returned_len = got > 0 ? (size_t)got : 0;
-    dsn->whole = failed && envelope->ret != 2 && job_is_clean(job) && dsn->returned_len == size;
+    dsn->whole = failed && (envelope->ret != 2 || !job_is_from_client(job)) && job_is_clean(job) && dsn->returned_len == size;
     if (!dsn->whole)
         dsn->returned_len = dsn_header_length(text, dsn->returned_len, want);
     return text;
@@ -73,7 +73,7 @@ static void make_dsn(struct job *job, struct dsn *dsn, bool failed, const struct
     dsn->about = job->id;
     dsn->hostname = options->settings->hostname;
     dsn->contact = options->contact != NULL ? options->contact : "";
-    dsn->envid = wire_string(envid, sizeof envid, &envelope->envid);
+    dsn->envid = job_is_from_client(job) ? wire_string(envid, sizeof envid, &envelope->envid) : "";
     dsn->arrival = arrival;
     dsn->date = clock_rfc5322(date);
     char *returned = read_returned(job, dsn, failed);

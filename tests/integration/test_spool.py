@@ -234,9 +234,9 @@ def test_a_report_waits_for_its_readers_and_reaches_them_all(make_cluster, hop):
     wait_until(lambda: cluster.metric("weir_conservation_difference") == 0, 60, "conservation")
 
 
-def test_dsn_is_the_business_of_a_next_hop_that_knows_it(make_cluster):
+def test_dsn_is_the_business_of_a_next_hop_that_knows_it_and_a_list_has_its_owner_as_sender(make_cluster):
     hop = Hop(extensions=("PIPELINING", "DSN"))
-    cluster = make_cluster(edges=1, scanners=1, next_hop=hop.endpoint)
+    cluster = make_cluster(edges=1, scanners=1, next_hop=hop.endpoint, sets=["next_hop_connections=1"])
     try:
         with Smtp(cluster.relay()) as client:
             assert "DSN" in client.ehlo.lines[-1] or any("DSN" in line for line in client.ehlo.lines)
@@ -246,6 +246,24 @@ def test_dsn_is_the_business_of_a_next_hop_that_knows_it(make_cluster):
         (mail, (rcpt,), _), = hop.taken
         assert mail.endswith(" RET=FULL ENVID=a+2Bb") and rcpt.endswith(" NOTIFY=SUCCESS,DELAY ORCPT=rfc822;x@y.example")
         assert not cluster.metric("weir_edge_spool_stores_total", result="stored"), "it went directly"
+        lists = [f"list{number}" for number in range(7)]
+        (cluster.dir / "policy" / "aliases").write_text("".join(f"{name}: {name}-1@example.edu, {name}-2@example.edu\nowner-{name}: chair@example.edu\n" for name in lists))
+        cluster.apply_policy()
+        with Smtp(cluster.relay()) as client:  # more senders than connections, and more than an envelope of before had room for
+            client.sock.sendall("".join(["MAIL FROM:<sender@example.org>\r\n", *(f"RCPT TO:<{name}@example.edu>\r\n" for name in ["bob", *lists, "carol"])]).encode())
+            assert [client.reply().code for _ in range(10)] == [250] * 10
+            assert client.data(message(token="mixed")).code == 250
+            assert client.command("MAIL FROM:<asks@example.org> ENVID=a+2Bb").code == 250
+            assert client.command("RCPT TO:<list0@example.edu> NOTIFY=SUCCESS").code == 250
+            assert client.data(message(token="alone")).code == 250
+        expected = {"bob": "sender@example.org", "carol": "sender@example.org", **{f"{name}-{number}": f"owner-{name}@example.edu" for name in lists for number in (1, 2)}}
+        wait_until(lambda: sum(len(rcpts) for _, rcpts, body in hop.taken if b"mixed" in body) == len(expected), 120, "all copies")
+        assert {rcpt.split("<")[1].split("@")[0]: mail.split("<")[1].split(">")[0] for mail, rcpts, body in hop.taken if b"mixed" in body for rcpt in rcpts} == expected
+        told, fields, (about,), _ = read_report(wait_until(lambda: hop.reports("asks@example.org"), 60, "the report")[0])
+        assert about["Final-Recipient"] == "rfc822; list0@example.edu" and about["Action"] == "delivered" and fields["Original-Envelope-Id"] == "a+b"
+        wait_until(lambda: any(b"alone" in body and rcpts[0].startswith("RCPT TO:<list0-") for _, rcpts, body in hop.taken), 60, "its copies")
+        assert {mail for mail, rcpts, body in hop.taken if b"alone" in body and rcpts[0].startswith("RCPT TO:<list0-")} <= {
+            "MAIL FROM:<owner-list0@example.edu>", "MAIL FROM:<owner-list0@example.edu> BODY=7BIT"}
     finally:
         hop.shutdown()
         hop.server_close()

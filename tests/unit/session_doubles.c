@@ -376,7 +376,8 @@ struct delivery {
 struct delivery *delivery_new(struct delivery_pool *pool, const struct next_hop *hop, const struct delivery_envelope *envelope,
                               const struct delivery_handlers *handlers, void *arg)
 {
-    (void)pool, (void)envelope;
+    (void)pool;
+    snprintf(doubles.hop_sender, sizeof doubles.hop_sender, "%s", envelope->sender);
     struct delivery *delivery = xcalloc(1, sizeof *delivery);
     delivery->handlers = handlers;
     delivery->arg = arg;

@@ -42,6 +42,7 @@ struct doubles {
     uint64_t row_policy_epoch; /* of the last of them */
     char row_rule[64];
     char *row_at;
+    char hop_sender[160];          /* as from whom the last one was asked */
     uint64_t hop_size;             /* what next hops say that they take */
     bool spool_up;                 /* a coordinator is there */
     bool spool_full;               /* and says so */

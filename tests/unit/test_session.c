@@ -10,6 +10,7 @@
  *   L KEY NUMBER  a limit smaller than the configuration allows (before the first other line)
  *   C TEXT        the client says a line; C lines in a row are one segment      c TEXT   the same without CRLF, with \r \n \0 \xHH escapes
  *   S TEXT        the next reply line starts with TEXT                          .        no reply is waiting
+ *   f SENDER      the next hop was last asked as from it
  *   r CODE E TEXT the same in our words: the next hop is lost
  *   R CODE E TEXT the next hop answers the next recipient                       D CODE E TEXT  and the message;  M: maybe delivered
  *   K scanned|unscanned [of OWNER] [envid=ID] [ret=1|2] RECIPIENTS  what is being stored                                Q stored[ but the first]|full|unavailable: the quarantine lets the first recipient in
@@ -60,7 +61,7 @@ static const char exceptions[] = "127.0.0.1 max_message_size=2KiB max_recipients
 
 static const char aliases[] = "sysadm: u@example.edu\nlist: u@example.edu, o@other.edu, u@example.edu, h@hole.edu\nbad: u@example.edu, x@gone.edu\n"
                               "worse: x@gone.edu, y@gone.edu\nnever: x@gone.edu, y@later.edu\nsoon: y@later.edu, u@example.edu\n"
-                              "owned: u@example.edu\nowner-owned: x@example.edu\ncrew: u@example.edu, v@example.edu\nowner-crew: x@example.edu\n"
+                              "owned: u@example.edu\nowner-owned: x@example.edu\nsunk: h@hole.edu\nowner-sunk: x@example.edu\ncrew: u@example.edu, v@example.edu\nowner-crew: x@example.edu\n"
                               "club: w@example.edu, y@example.edu\nowner-club: x@example.edu\n"
                               "three: a@example.edu, b@example.edu, c@example.edu\n"
                               "leavers: left1@example.edu, left2@example.edu, left3@example.edu, left4@example.edu, left5@example.edu, left6@example.edu, "
@@ -434,6 +435,9 @@ static void step(struct play *play, const char *text, size_t line)
         break;
     case 'q':
         doubles.spool_full = *arg == '1';
+        return;
+    case 'f':
+        ck_assert_msg(strcmp(doubles.hop_sender, arg) == 0, "%s, line %zu: asked as from \"%s\"", play->name, line, doubles.hop_sender);
         return;
     case 'K':
         ck_assert_msg(doubles.store != NULL && strcmp(doubles.stored_as, arg) == 0, "%s, line %zu: want \"%s\" stored, got \"%s\"", play->name,
@@ -953,7 +957,10 @@ static const struct {
       "A u@example.edu spooled 250 for list@local.edu\nA o@other.edu spooled 250 for list@local.edu\nA h@hole.edu discarded:route 250 for list@local.edu" },
     { "S49 success of a list's members is nobody's business outside", false,
       "O outside\n" READY "C MAIL FROM:<a@b.test> RET=FULL ENVID=x\nS 250\nC RCPT TO:<crew@local.edu> NOTIFY=SUCCESS,FAILURE\nR 250 - ok\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\nV clean\n"
-      "K scanned of owner-crew@local.edu " CREW("", "") " crew@local.edu>expanded:list notify=SUCCESS as a@b.test\nQ stored\nS 250 2.0.0\n" CREW_SPOOLED },
+      "K scanned envid=x ret=1 " CREW(" as owner-crew@local.edu", " as owner-crew@local.edu") " crew@local.edu>expanded:list notify=SUCCESS\nQ stored\nS 250 2.0.0\n" CREW_SPOOLED },
+    { "S49 nor are who wrote's own words the owner's, where nobody asked for success", false,
+      "O outside\n" READY "C MAIL FROM:<a@b.test> RET=FULL ENVID=x\nS 250\nC RCPT TO:<crew@local.edu> NOTIFY=DELAY\nR 250 - ok\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\nV clean\n"
+      "K scanned of owner-crew@local.edu " CREW("", "") "\nQ stored\nS 250 2.0.0\n" CREW_SPOOLED },
     { "S49 nor is it of one without an owner", false,
       "O outside\n" READY "C MAIL FROM:<a@b.test> RET=FULL ENVID=x\nS 250\nC RCPT TO:<list@local.edu> NOTIFY=SUCCESS,FAILURE\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\nV clean\n"
       "K scanned envid=x ret=1 list@local.edu>u@example.edu>[sink.example.edu]:2525 notify=FAILURE list@local.edu>o@other.edu>[other.example.edu]:2525 notify=FAILURE list@local.edu>expanded: notify=SUCCESS\n"
@@ -984,9 +991,24 @@ static const struct {
     { "S49 a list whose addresses the policy refuses all is refused, for now where that is for one of them", false,
       "O profile=handoff\n" READY "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<worse@local.edu>\nS 550 5.1.1 <worse@local.edu>: Nobody here\nA worse@local.edu refused:route 550\n"
       "C RCPT TO:<never@local.edu>\nS 450 4.3.0 <never@local.edu>: Comes soon\nA never@local.edu deferred:route 450" },
-    { "S49 a list with an owner comes alone", false,
-      ONE_RCPT "C RCPT TO:<owned@local.edu>\nS 452 4.5.3 A list with an owner\nA u@example.edu deferred:list 452 for owned@local.edu\nC RSET\nS 250\n"
-      "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<owned@local.edu>\nR 250 - ok\nS 250\nC RCPT TO:<u@example.edu>\nS 452 4.5.3\nA u@example.edu deferred:list 452\nC RSET\nS 250" },
+#define TEN(what)      what what what what what what what what what what
+#define HUNDRED_SUNK   TEN(TEN("C RCPT TO:<sunk@local.edu>\nS 250 2.1.5\n"))
+#define HUNDRED_GONE   TEN(TEN("A h@hole.edu discarded:route 250 for sunk@local.edu\n"))
+    { "S49 a list with an owner comes with others, each asked about as from its sender, and goes into the spool", false,
+      "O outside\n" READY "C MAIL FROM:<a@b.test> ENVID=x\nS 250\nC RCPT TO:<u@example.edu>\nR 250 - ok\nf a@b.test\nS 250\nC RCPT TO:<owned@local.edu>\nR 250 - ok\nf owner-owned@local.edu\nS 250 2.1.5\n"
+      "C RCPT TO:<crew@local.edu>\nR 250 - ok\nf owner-crew@local.edu\nS 250 2.1.5\nC RCPT TO:<y@example.edu>\nR 250 - ok\nf a@b.test\nS 250\nC DATA\nS 354\nC x\nC .\nV clean\n"
+      "K scanned envid=x u@example.edu>[sink.example.edu]:2525 crew@local.edu>v@example.edu>[sink.example.edu]:2525 as owner-crew@local.edu y@example.edu>[sink.example.edu]:2525\nQ stored\nS 250 2.0.0\n"
+      "A u@example.edu spooled 250\nA v@example.edu spooled 250 for crew@local.edu\nA y@example.edu spooled 250" },
+    { "S49 what is said of one sender's recipient is not believed of the other's", false,
+      "O outside\n" READY "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<owned@local.edu>\nR 250 - ok\nS 250\nC RCPT TO:<u@example.edu>\nR 550 5.7.1 not you\nf a@b.test\nS 550 5.7.1 not you\n"
+      "A u@example.edu refused:next-hop 550\nC DATA\nS 354\nC x\nC .\nV clean\nK scanned of owner-owned@local.edu owned@local.edu>u@example.edu>[sink.example.edu]:2525\nQ stored\nS 250 2.0.0\n"
+      "A u@example.edu spooled 250 for owned@local.edu" },
+    { "S49 the spool keeps so many owners, the client of a relay comes again with more", false,
+      "O outside\nO max_recipients=200\n" READY "C MAIL FROM:<a@b.test>\nS 250\n" HUNDRED_SUNK "C RCPT TO:<sunk@local.edu>\nS 452 4.5.3 Too many\nA h@hole.edu deferred:recipients 452 for sunk@local.edu\n"
+      "C RCPT TO:<u@example.edu>\nR 250 - ok\nS 250" },
+    { "S49 and where the client cannot come again, its sender stays", false,
+      "O profile=handoff\nO max_recipients=200\n" READY "C MAIL FROM:<a@b.test>\nS 250\n" HUNDRED_SUNK "C RCPT TO:<owned@local.edu>\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\nV clean\n"
+      "K scanned owned@local.edu>u@example.edu>[sink.example.edu]:2525\nQ stored\nS 250 2.0.0\n" HUNDRED_GONE "A u@example.edu spooled 250 for owned@local.edu" },
     { "who is named and on two lists gets one copy", false,
       "O profile=handoff\n" READY "C MAIL FROM:<>\nS 250\nC RCPT TO:<crew@local.edu>\nS 250 2.1.5\nC RCPT TO:<list@local.edu> NOTIFY=DELAY\nS 250 2.1.5\nC RCPT TO:<u@example.edu> NOTIFY=SUCCESS\nS 250 2.1.5\n"
       "C RCPT TO:<v@example.edu> NOTIFY=NEVER\nS 250 2.1.5\nC RCPT TO:<U@example.edu> NOTIFY=NEVER\nS 250 2.1.5\nC DATA\nS 354\nC x\nC .\nV clean\n"

@@ -796,7 +796,7 @@ END_TEST
 
 static void check_depth(const ProtobufCMessageDescriptor *message, int depth)
 {
-    ck_assert_msg(depth < 5, "%s is too deep, or contains itself", message->name);
+    ck_assert_msg(depth < 6, "%s is too deep, or contains itself", message->name);
     for (unsigned i = 0; i < message->n_fields; i++)
         if (message->fields[i].type == PROTOBUF_C_TYPE_MESSAGE)
             check_depth(message->fields[i].descriptor, depth + 1);
@@ -923,8 +923,17 @@ START_TEST(test_an_older_peer_hears_of_no_senders)
     size_t plain = weir__spool_envelope__get_packed_size(&shown);
     shown.senders = owners, shown.sender_firsts = firsts, shown.sender_counts = counts;
     shown.n_senders = shown.n_sender_firsts = shown.n_sender_counts = 2;
-    recipient.index = 4;
+    Weir__SpoolSenders more = WEIR__SPOOL_SENDERS__INIT;
+    ProtobufCBinaryData three = wire_text("three@example.org");
+    uint32_t sixth = 6, one = 1;
+    more.senders = &three, more.firsts = &sixth, more.counts = &one;
+    more.n_senders = more.n_firsts = more.n_counts = 1;
+    shown.owners = &more;
+    recipient.index = 6;
     ProtobufCBinaryData sender = wire_recipient_sender(&shown, &recipient);
+    ck_assert(wire_equal(&sender, "three@example.org"));
+    recipient.index = 4;
+    sender = wire_recipient_sender(&shown, &recipient);
     ck_assert(wire_equal(&sender, "two@example.org") && weir__spool_envelope__get_packed_size(&shown) > plain);
     wire_envelope_forget_senders(&shown);
     sender = wire_recipient_sender(&shown, &recipient);
