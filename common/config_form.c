@@ -20,6 +20,7 @@
 #define WEB_URL_MAX 128 /* links of digests are longer by some 40 characters, and lines of text by what fits one */
 #define WORDS_MAX 256     /* a reply's line has 512 */
 #define SERVICE_MAX 15    /* RFC 6335 5.1 */
+#define GROUP_NAME_MAX 32 /* as groupadd has it */
 #define KEY_DIGITS 64
 #define SOCKET_PATH_MAX 107 /* of struct sockaddr_un, with its NUL */
 #define DNS_PORT 53
@@ -195,6 +196,14 @@ bool form_spam_engine(const char *text, struct error *why)
     struct spam_engine_entry entry;
 
     return spam_engine_parse(&entry, text, why);
+}
+
+bool form_group(const char *text, struct error *why)
+{
+    if (*text == '\0' || (*text != '-' && strlen(text) <= GROUP_NAME_MAX && text[strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")] == '\0'))
+        return true;
+    error_set(why, "expected a group's name, as _rspamd, or nothing");
+    return false;
 }
 
 bool form_spam_server(const char *text, struct error *why)

@@ -33,6 +33,7 @@ bool form_web_url(const char *text, struct error *why);           /* https://qua
 bool form_dnsbl(const char *text, struct error *why);            /* see common/dnsbl_site.h */
 bool form_spam_engine(const char *text, struct error *why);      /* see common/spam_engine.h */
 bool form_attachment_kind(const char *text, struct error *why);  /* see common/attachment_kind.h */
+bool form_group(const char *text, struct error *why);            /* a group's name, or nothing */
 bool form_spam_server(const char *text, struct error *why);      /* 127.0.0.1:11333, or unix:/run/rspamd/worker.sock; unix: may be left out */
 bool form_threshold(const char *text, struct error *why);        /* 0 to 100, two decimals, or off: common/score.h */
 bool form_points(const char *text, struct error *why);           /* over 0, two decimals, on an engine's own scale */

@@ -420,6 +420,9 @@ struct spam_settings {                /* [spam]: the engines are asked by scanne
     uint64_t spam_reply_size;         /* 4MiB of an engine's answer */
     int spam_failure;                 /* accept|tempfail: an engine did not answer */
     char *rspamd;                     /* 127.0.0.1:11333, or unix:/path */
+    uint64_t rspamd_shared_memory;     /* 0: no message is handed over so; bytes from which one is */
+    uint64_t rspamd_shared_memory_max; /* 64MiB of messages there at once */
+    char *rspamd_shared_memory_group; /* empty: the scanner's own; who may read them */
     char *rspamd_spam;                /* 6: rspamd's score that is 50 here */
     char *rspamd_reject;              /* 15: rspamd's score that is 90 here, where it does not say its own */
     char *spamd;                      /* 127.0.0.1:783, or the path of a socket */

@@ -297,12 +297,29 @@ static bool engines_fit(const struct config *config, const char *instance, const
     return true;
 }
 
+static bool sharing_fits(const struct config *config, const char *instance, const struct spam_settings *spam, struct error *why)
+{
+    const char *what = NULL;
+
+    if (spam->rspamd_shared_memory == 0)
+        return true;
+    if (!spam_server_is_local(spam->rspamd))
+        what = "needs rspamd on this machine: rspamd must be a unix socket or an address of loopback; or set it to 0";
+    else if (spam->rspamd_shared_memory > spam->spam_size)
+        what = "is more than spam_size: no message would be handed over so";
+    else if (spam->rspamd_shared_memory > spam->rspamd_shared_memory_max)
+        what = "is more than rspamd_shared_memory_max: no message would have room there";
+    if (what != NULL)
+        config_blame(config, "spam", instance, "rspamd_shared_memory", why, "%s", what);
+    return what == NULL;
+}
+
 static bool check_spam(const struct config *config, const char *instance, const void *settings, struct error *why)
 {
     const struct spam_settings *spam = settings;
     int32_t half, most;
 
-    if (!engines_fit(config, instance, &spam->spam_engines, why))
+    if (!engines_fit(config, instance, &spam->spam_engines, why) || !sharing_fits(config, instance, spam, why))
         return false;
     if (score_points_parse(&half, spam->rspamd_spam) && score_points_parse(&most, spam->rspamd_reject) && half < most)
         return true;

@@ -2,6 +2,7 @@
 #include "common/spam_engine.h"
 #include <stdlib.h>
 #include <string.h>
+#include "common/netaddr.h"
 
 const char *spam_engine_name(enum spam_engine_kind kind)
 {
@@ -23,4 +24,15 @@ bool spam_engine_parse(struct spam_engine_entry *entry, const char *text, struct
         return true;
     error_set(why, "expected an engine, rspamd, spamd or native, perhaps with a weight from 1 to 100, as rspamd*2");
     return false;
+}
+
+bool spam_server_is_local(const char *server)
+{
+    struct netaddr address;
+    struct error why;
+    static const uint8_t loopback6[16] = { [15] = 1 };
+    if (strncmp(server, "unix:", 5) == 0 || *server == '/')
+        return true;
+    return netaddr_parse_endpoint(&address, server, &why) &&
+           (address.family == AF_INET ? address.bytes[0] == 127 : memcmp(address.bytes, loopback6, sizeof loopback6) == 0);
 }

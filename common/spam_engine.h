@@ -18,5 +18,7 @@ struct spam_engine_entry {
 const char *spam_engine_name(enum spam_engine_kind kind); /* "rspamd"; static */
 /* false: why says what was expected. */
 bool spam_engine_parse(struct spam_engine_entry *entry, const char *text, struct error *why);
+/* Where an engine is, of a form that was checked: a unix socket or an address of loopback. */
+bool spam_server_is_local(const char *server);
 
 #endif

@@ -274,6 +274,8 @@ static const struct help helps[] = {
     { "weir_spam_engine_skipped_total", "Messages that a spam engine was not asked about, by engine and why." },
     { "weir_spam_incomplete_total", "Clean messages of which a configured spam engine said nothing." },
     { "weir_spam_recipients_total", "Recipients of messages with a spam score, by what it meant for their copy." },
+    { "weir_spam_shared_memory_bytes", "Bytes of messages that rspamd reads in shared memory now." },
+    { "weir_spam_shared_memory_total", "Messages handed to rspamd in shared memory (used), or in the question all the same, by why: refused by rspamd, full, failed." },
     { "weir_spool_abandoned_total", "Incomplete messages removed because nobody went on with them for spool_leftover." },
     { "weir_spool_batches_failed_total", "Transactions of stores or results the database did not take; edges ask again." },
     { "weir_spool_bytes", "Bytes of bodies in the spool." },

@@ -31,6 +31,7 @@
 #include "scanner/scratch.h"
 #include "scanner/service.h"
 #include "scanner/signatures.h"
+#include "scanner/spam/shared.h"
 #include "scanner/zygote.h"
 
 #define ZYGOTE_FD 3
@@ -115,6 +116,11 @@ static bool files_check(const struct settings *settings, bool test, struct curve
     if (!settings_check_folder(source, "scanner", "tmp_dir", scanner->tmp_dir, why) ||
         !settings_check_folder(source, "scanner", "spool_dir", scanner->spool_dir, why))
         return false;
+    gid_t group;
+    if (settings->spam.rspamd_shared_memory > 0 && !spam_shared_group(&group, settings->spam.rspamd_shared_memory_group, &reason)) {
+        config_blame(source, "spam", NULL, "rspamd_shared_memory_group", why, "%s", reason.text);
+        return false;
+    }
     if (!test)
         return true;
     if (access(scanner->signatures, R_OK) != 0) {
@@ -359,6 +365,7 @@ static void scanner_start(struct scanner *scanner, const struct curve_keypair *p
     } signals[] = { { SIGTERM, on_terminate }, { SIGINT, on_terminate }, { SIGHUP, on_hangup }, { SIGUSR1, on_reopen } };
     struct error why;
     const struct scanner_settings *s = &scanner->settings.scanner;
+    spam_shared_sweep();
     if (!scratch_new(s->tmp_dir, scanner->run_dir, &scanner->run_lock, &why))
         fatal("%s", why.text);
     memory_keep_free();

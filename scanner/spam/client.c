@@ -8,8 +8,11 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
+#include "common/clock.h"
+#include "common/log.h"
 #include "common/memory.h"
 #include "common/netaddr.h"
+#include "scanner/spam/shared.h"
 
 #define IDLE_MAX 16 /* connections kept; more are needed only in a rush */
 
@@ -30,6 +33,8 @@ struct spam_call {
     bool reused, heard;      /* on a connection that was used before; something has come */
     uint64_t wanted;         /* bytes of the answer, where it has said; 0: not yet */
     bool unsent;             /* the question could not even be written */
+    struct spam_shared shared; /* the message, where it is handed over so */
+    bool refused;            /* that could not be opened */
     struct event *timer;
 };
 
@@ -38,6 +43,8 @@ struct spam_client {
     const struct spam_protocol *protocol;
     struct spam_scale scale;
     uint64_t connections, timeout_ms, reply_max;
+    struct spam_sharing sharing;
+    uint64_t shared_bytes, unshared_until; /* clock_ms(); 0: never refused */
     struct sockaddr_storage address;
     socklen_t address_len;
     TAILQ_HEAD(, idle) idle;
@@ -75,6 +82,7 @@ struct spam_client *spam_client_new(struct event_base *base, const struct spam_c
     client->connections = options->connections;
     client->timeout_ms = options->timeout_ms;
     client->reply_max = options->reply_max;
+    client->sharing = options->sharing;
     TAILQ_INIT(&client->idle);
     TAILQ_INIT(&client->waiting);
     make_address(client, options->server);
@@ -166,6 +174,16 @@ static void call_leave(struct spam_call *call, bool again)
     call->bev = NULL;
 }
 
+static void call_unshare(struct spam_call *call)
+{
+    struct spam_client *client = call->client;
+    if (call->shared.fd < 0)
+        return;
+    spam_shared_end(&call->shared);
+    client->shared_bytes -= call->shared.size;
+    metric_add(client->sharing.bytes, -(double)call->shared.size); /* added, as after a reload another client's are there, too */
+}
+
 static void call_free(struct spam_call *call)
 {
     event_free(call->timer);
@@ -176,6 +194,7 @@ static void call_end(struct spam_call *call, enum spam_call_end end, bool again,
 {
     struct spam_client *client = call->client;
     call_leave(call, again);
+    call_unshare(call);
     start_next(client);
     call->done(call->arg, end, answer, why);
     call_free(call); /* the client may be gone */
@@ -189,19 +208,42 @@ void spam_call_cancel(struct spam_call **call_at)
         return;
     struct spam_client *client = call->client;
     call_leave(call, false);
+    call_unshare(call);
     start_next(client);
     call_free(call);
+}
+
+/* Within its time, which began with the first try. */
+static void call_again(struct spam_call *call, bool keeps)
+{
+    call_leave(call, keeps);
+    TAILQ_INSERT_HEAD(&call->client->waiting, call, place);
+    call_start(call);
+}
+
+/* What keeps messages from being shared goes on for a while, so it is not tried with each, and told once. */
+static void stop_sharing(struct spam_client *client, const char *why)
+{
+    if (client->unshared_until == 0)
+        log_write(LOG_WARNING, "messages go to a spam engine in its questions, not in shared memory: %s", why);
+    client->unshared_until = clock_ms() + client->sharing.pause_ms;
+}
+
+/* The engine is in a container, or is another user and not in the group. */
+static void call_refused(struct spam_call *call, bool keeps, const char *why)
+{
+    metric_add(call->client->sharing.refused, 1);
+    stop_sharing(call->client, why);
+    call->refused = true;
+    call_unshare(call);
+    call_again(call, keeps);
 }
 
 /* A kept connection that ends before it said anything had been closed before: nobody has seen the question. */
 static void call_broken(struct spam_call *call, const char *why)
 {
     if (call->reused && !call->heard) {
-        call->client->active--;
-        bufferevent_free(call->bev);
-        call->bev = NULL;
-        TAILQ_INSERT_HEAD(&call->client->waiting, call, place);
-        call_start(call);
+        call_again(call, false);
         return;
     }
     call_end(call, SPAM_CALL_FAILED, false, NULL, why);
@@ -233,6 +275,14 @@ static bool call_read(struct spam_call *call, bool ended)
     if (reply == SPAM_REPLY_MORE)
         return call->wanted > call->client->reply_max && call_too_long(call);
     again = again && !ended && evbuffer_get_length(in) == 0;
+    if (reply == SPAM_REPLY_REFUSED && call->shared.fd >= 0) {
+        call_refused(call, again, why.text);
+        return true;
+    }
+    if (reply == SPAM_REPLY_DONE && call->shared.fd >= 0) {
+        call->client->unshared_until = 0;
+        metric_add(call->client->sharing.used, 1);
+    }
     call_end(call, reply == SPAM_REPLY_DONE ? SPAM_CALL_ANSWERED : SPAM_CALL_GARBAGE, again, &answer, why.text);
     return true;
 }
@@ -265,11 +315,32 @@ static void on_call_time(evutil_socket_t fd, short what, void *arg)
         call_end(call, SPAM_CALL_TIMEOUT, false, NULL, call->bev == NULL ? "no connection was free for it" : "no answer in time");
 }
 
+/* What does not fit there goes in the question, as small messages do. */
+static void call_share(struct spam_call *call)
+{
+    struct spam_client *client = call->client;
+    const struct spam_sharing *sharing = &client->sharing;
+    struct error why;
+    if (sharing->from == 0 || call->message.size < sharing->from || call->refused || call->shared.fd >= 0 || clock_ms() < client->unshared_until)
+        return;
+    if (call->message.size > sharing->max || client->shared_bytes > sharing->max - call->message.size) {
+        metric_add(sharing->full, 1);
+    } else if (!spam_shared_put(&call->shared, &call->message, sharing->group, &why)) {
+        metric_add(sharing->failed, 1);
+        stop_sharing(client, why.text);
+    } else {
+        client->shared_bytes += call->shared.size;
+        metric_add(sharing->bytes, (double)call->shared.size);
+    }
+}
+
 static bool put_question(struct spam_call *call, struct evbuffer *out)
 {
     const struct spam_message *message = &call->message;
-    call->client->protocol->ask(out, call->facts);
-    if (message->size == 0)
+    call_share(call);
+    bool shared = call->shared.fd >= 0;
+    call->client->protocol->ask(out, call->facts, shared ? call->shared.name : NULL);
+    if (message->size == 0 || shared)
         return true;
     if (message->bytes != NULL)
         return evbuffer_add_reference(out, message->bytes + message->offset, (size_t)message->size, NULL, NULL) == 0;
@@ -333,6 +404,7 @@ struct spam_call *spam_client_ask(struct spam_client *client, const struct spam_
     call->client = client;
     call->facts = facts;
     call->message = *message;
+    call->shared.fd = -1;
     call->done = done;
     call->arg = arg;
     call->timer = evtimer_new(client->base, on_call_time, call);

@@ -4,20 +4,31 @@
  * client.h - questions to one engine that is another process: connections, their number, time and size
  *
  * At most `connections` questions are under way; further ones stand in line, and their time runs there, too. A connection that the engine keeps is
- * used again; one that it closed meanwhile is no failure: the question is asked once more on a new one.
+ * used again; one that it closed meanwhile is no failure: the question is asked once more on a new one. A large message can be handed over in shared memory;
+ * an engine that cannot open that is asked once more, with the bytes in the question.
  */
 #include <event2/event.h>
 #include <netinet/in.h>
+#include "common/metrics.h"
 #include "scanner/spam/engine.h"
 
 struct spam_client;
 struct spam_call;
+
+struct spam_sharing {
+    uint64_t from; /* bytes of a message from which it is handed over in shared memory; 0: none is */
+    uint64_t max;  /* bytes of all that are, at once */
+    gid_t group;   /* who may read it beside us; (gid_t)-1: our own */
+    uint64_t pause_ms; /* not used again before, once the engine could not open it */
+    struct metric *bytes, *used, *refused, *full, *failed; /* with from > 0 */
+};
 
 struct spam_client_options {
     const char *server; /* "127.0.0.1:11333", or a socket's path: of a form that was checked */
     const struct spam_protocol *protocol;
     struct spam_scale scale;
     uint64_t connections, timeout_ms, reply_max;
+    struct spam_sharing sharing;
 };
 
 /* The bytes of a message; borrowed by a call until its end. */

@@ -48,11 +48,11 @@ struct spam_scale { /* the engine's scores that are 50 and 90 here, where its an
     double half, most;
 };
 
-enum spam_reply { SPAM_REPLY_MORE, SPAM_REPLY_DONE, SPAM_REPLY_BAD /* why */ };
+enum spam_reply { SPAM_REPLY_MORE, SPAM_REPLY_DONE, SPAM_REPLY_BAD /* why */, SPAM_REPLY_REFUSED /* why: it is an answer, and no result */ };
 
 struct spam_protocol {
-    /* What comes in front of the message's bytes. */
-    void (*ask)(struct evbuffer *out, const struct spam_facts *facts);
+    /* What comes in front of the message's bytes. shared: the name of shared memory that has them, and nothing follows; NULL: they follow. */
+    void (*ask)(struct evbuffer *out, const struct spam_facts *facts, const char *shared);
     /* Looks at what has come so far, and drains it when DONE; ended: no more will. *wanted: with MORE, the bytes of the whole answer where it says how many
      * (else it stays as it is): before those have come there is nothing new to see. *again: the connection can be asked once more. */
     enum spam_reply (*read)(struct evbuffer *in, bool ended, const struct spam_scale *scale, struct spam_answer *out, uint64_t *wanted, bool *again,

@@ -1,8 +1,8 @@
 /*
  * rspamd.c - rspamd's protocol: a POST to /checkv2, answered with JSON
  *
- * The message travels in the body: rspamd can be told a file's or a shared memory's name instead (File, Shm), but ours have none, and one that any process
- * could open would be seen by any. Through a unix socket that is one copy, which nobody would notice the lack of (README.md has the figures).
+ * The message travels in the body, or the body is empty and Shm names the memory that has it (shared.h). rspamd that cannot open that answers with a status of
+ * 503, "Cannot open shm segment".
  */
 #include <jansson.h>
 #include <math.h>
@@ -13,9 +13,12 @@
 #include "scanner/spam/engine.h"
 #include "scanner/spam/http.h"
 
-static void rspamd_ask(struct evbuffer *out, const struct spam_facts *facts)
+static void rspamd_ask(struct evbuffer *out, const struct spam_facts *facts, const char *shared)
 {
-    evbuffer_add_printf(out, "POST /checkv2 HTTP/1.1\r\nHost: rspamd\r\nConnection: keep-alive\r\nContent-Length: %llu\r\n", (unsigned long long)facts->size);
+    unsigned long long size = facts->size;
+    evbuffer_add_printf(out, "POST /checkv2 HTTP/1.1\r\nHost: rspamd\r\nConnection: keep-alive\r\nContent-Length: %llu\r\n", shared != NULL ? 0 : size);
+    if (shared != NULL)
+        evbuffer_add_printf(out, "Shm: %s\r\nShm-Offset: 0\r\nShm-Length: %llu\r\n", shared, size);
     spam_add_header(out, "Queue-Id", facts->id);
     spam_add_header(out, "IP", facts->client);
     spam_add_header(out, "Hostname", facts->client_name);
@@ -154,8 +157,11 @@ static enum spam_reply rspamd_read(struct evbuffer *in, bool ended, const struct
         return ended ? SPAM_REPLY_BAD : SPAM_REPLY_MORE;
     }
     if (head.status != 200) {
-        error_set(why, "HTTP status %d", head.status);
-        return SPAM_REPLY_BAD;
+        const char *line_end = memmem(bytes, head.len, "\r\n", 2);
+        error_set(why, "HTTP status %d%.*s", head.status, (int)(line_end - bytes > 12 ? line_end - bytes - 12 : 0), bytes + 12);
+        *again = !head.close && len == head.len + head.body;
+        evbuffer_drain(in, head.len + (size_t)head.body);
+        return SPAM_REPLY_REFUSED;
     }
     bytes = (const char *)evbuffer_pullup(in, (ev_ssize_t)(head.len + head.body));
     json_t *root = json_loadb(bytes + head.len, (size_t)head.body, 0, &json_why);

@@ -11,6 +11,7 @@
 #include "common/spam_engine.h"
 #include "proto/wire.h"
 #include "scanner/native/native.h"
+#include "scanner/spam/shared.h"
 
 _Static_assert(SPAM_ENGINE_KINDS <= WIRE_SPAM_ENGINES_MAX && SPAM_SYMBOLS_MAX <= WIRE_SPAM_SYMBOLS_MAX && SPAM_NAME_MAX <= WIRE_NAME_MAX &&
                    SPAM_DETAIL_MAX <= WIRE_WORD_MAX && SPAM_AUTH_MAX <= WIRE_REPLY_MAX && SPAM_SIGNATURE_MAX <= WIRE_REPLY_MAX &&
@@ -125,6 +126,25 @@ static void engine_make_metrics(struct engine *engine, struct metrics *metrics)
     metric_set(engine->paused, 0);
 }
 
+static struct spam_sharing sharing_of(const struct spam_settings *settings, struct metrics *metrics)
+{
+    struct spam_sharing sharing = { .from = settings->rspamd_shared_memory, .max = settings->rspamd_shared_memory_max, .pause_ms = settings->spam_pause };
+    struct error why;
+    if (sharing.from == 0)
+        return sharing;
+    if (!spam_shared_group(&sharing.group, settings->rspamd_shared_memory_group, &why)) { /* it was there at the start */
+        log_write(LOG_ERR, "rspamd_shared_memory_group: %s: messages go in the questions", why.text);
+        sharing.from = 0;
+    }
+    static const char name[] = "weir_spam_shared_memory_total";
+    sharing.bytes = metrics_gauge(metrics, "weir_spam_shared_memory_bytes", NULL);
+    sharing.used = metrics_counter(metrics, name, "result=\"used\"");
+    sharing.refused = metrics_counter(metrics, name, "result=\"refused\"");
+    sharing.full = metrics_counter(metrics, name, "result=\"full\"");
+    sharing.failed = metrics_counter(metrics, name, "result=\"failed\"");
+    return sharing;
+}
+
 static void engine_init(struct spam *spam, const struct spam_engine_entry *entry, const struct spam_settings *settings, struct metrics *metrics)
 {
     bool rspamd = entry->kind == SPAM_ENGINE_RSPAMD;
@@ -140,6 +160,7 @@ static void engine_init(struct spam *spam, const struct spam_engine_entry *entry
         .connections = settings->spam_connections,
         .timeout_ms = settings->spam_timeout,
         .reply_max = settings->spam_reply_size,
+        .sharing = rspamd ? sharing_of(settings, metrics) : (struct spam_sharing){ .from = 0 },
     });
 }
 

@@ -13,8 +13,9 @@
 #include "common/memory.h"
 #include "scanner/spam/engine.h"
 
-static void spamd_ask(struct evbuffer *out, const struct spam_facts *facts)
+static void spamd_ask(struct evbuffer *out, const struct spam_facts *facts, const char *shared)
 {
+    (void)shared; /* it knows no such thing, and is never given any */
     evbuffer_add_printf(out, "SYMBOLS SPAMC/1.5\r\nContent-length: %llu\r\n", (unsigned long long)facts->size);
     evbuffer_add(out, "\r\n", 2);
 }

@@ -1,5 +1,6 @@
 """S6-S8, S20, S21, S45, S46: spam engines, what they say in the header, and what their score means. rspamd is the real one, with a rule of the test's that
 gives the score a message asks for."""
+import contextlib
 import email
 import email.policy
 import json
@@ -9,12 +10,13 @@ import re
 import signal
 import socket
 import subprocess
+import threading
 
 import dkim
 import pytest
 
 import weir
-from borrowed import UNPACKED
+from borrowed import UNPACKED, propagation
 from weir import Smtp, message, wait_until
 
 LUA = """rspamd_config:register_symbol({ name = 'WEIR_TEST', score = 1.0, callback = function(task)
@@ -54,7 +56,7 @@ def site(keys):
     private, public = keys
     made = weir.Cluster(edges=1, scanners=1, spam="both", files={"rspamd/local.lua": LUA, "rspamd/dns.conf": RECORDS.replace("KEY", public),
                                                                          "rspamd/local.conf": SIGNING.replace("PATH", str(private))},
-                        sets=["edge.workers=1", "xclient_from=127.0.0.1", "dkim_sign=on", "personal_timeout=30s", "spam_reply_size=64KiB", "discard_score=90", "mime_words=3"])
+                        sets=["edge.workers=1", "xclient_from=127.0.0.1", "dkim_sign=on", "personal_timeout=30s", "spam_reply_size=64KiB", "rspamd_shared_memory=64KiB", "discard_score=90", "mime_words=3"])
     try:
         made.up()
         engines_have(made, "15s")
@@ -474,6 +476,95 @@ def test_an_engine_that_is_killed_is_missed_or_refuses(site):
         common.write_text(before)
         site.reload("edge-1")
         site.start("rspamd")
+
+
+# ---- shared memory ----
+
+def large(points, **options):
+    """Of a size that is handed over so."""
+    return with_points(points, body="Hello, this is a line of some words.\r\n" * 2500, **options)
+
+
+def shared_by(site):
+    """What the scanner's messages in shared memory are."""
+    return list(pathlib.Path("/dev/shm").glob(f"weir-rspamd.{site.pid('scanner-1')}.*"))
+
+
+def handed_over(site, result):
+    return site.metric("weir_spam_shared_memory_total", node="scanner-1", result=result) or 0
+
+
+def test_a_large_message_is_handed_to_rspamd_in_shared_memory(site):
+    policy(site, "\n")
+    used = handed_over(site, "used")
+    for raw in (large(3), with_points(3)):
+        assert send(site, raw, "192.0.2.200", sender="sender@other.example").code == 250
+        assert "rspamd(25.00)" in states(site, raw), "all of it was seen"
+    wait_until(lambda: handed_over(site, "used") == used + 1, 30, "that it was used for the large one")
+    assert shared_by(site) == []
+
+
+def test_rspamd_that_cannot_open_shared_memory_gets_the_bytes(site):
+    """As in a container with a /dev/shm of its own."""
+    if os.geteuid() != 0:
+        pytest.skip("not root: another /dev/shm is put in place by mounting")
+    refused = handed_over(site, "refused")
+    site.stop("rspamd")
+    script = f"mount -t tmpfs tmpfs /dev/shm && exec rspamd -i -f -c {site.dir}/rspamd/rspamd.conf"
+    rspamd = subprocess.Popen(["unshare", "-m", "--propagation", propagation(), "sh", "-c", script], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        def judged():
+            raw = large(3)
+            assert send(site, raw, "192.0.2.200", sender="sender@other.example").code == 250
+            return "rspamd(25.00)" in states(site, raw)
+        wait_until(judged, 60, "rspamd is asked again, and says what it does of the same bytes")
+        wait_until(lambda: handed_over(site, "refused") > refused, 30, "that it refused to open them")
+        assert "Cannot open shm segment" in site.log("scanner-1") and shared_by(site) == []
+    finally:
+        rspamd.terminate()
+        rspamd.wait(60)
+        site.start("rspamd")
+
+
+def test_nothing_is_left_in_shared_memory_by_the_killed(site):
+    def is_shared():
+        assert send(site, large(0)).code == 250
+        return handed_over(site, "used") > before
+    before = handed_over(site, "used")
+    wait_until(is_shared, 60, "rspamd is asked so (after the test above, which it may have refused)")
+    wait_until(lambda: shared_by(site) == [])
+    rspamd = weir.family(site.pid("rspamd"))
+    for pid in rspamd:
+        os.kill(pid, signal.SIGSTOP)
+    workers = [pid for pid in weir.family(site.pid("scanner-1")) if weir.process_name(pid).startswith("weir-scan-")]
+    for pid in workers:
+        os.kill(pid, signal.SIGSTOP)
+
+    def send_one():
+        with contextlib.suppress(AssertionError, OSError):  # its scanner dies
+            send(site, large(0))
+    sent = threading.Thread(target=send_one)
+    try:
+        sent.start()
+        first, = wait_until(lambda: shared_by(site), 30, "the message in shared memory")
+        assert first.stat().st_mode & 0o777 == 0o440
+        for pid in workers:
+            os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not first.exists(), 30, "that it went with the worker, and the scan")
+        second, = wait_until(lambda: shared_by(site), 30, "it is scanned once more")
+        site.kill("scanner-1")
+        for pid in rspamd:
+            os.kill(pid, signal.SIGCONT)
+        assert second.exists()
+        site.start("scanner-1")
+        assert not second.exists(), "the next one that starts takes it away"
+    finally:
+        for pid in rspamd:
+            os.kill(pid, signal.SIGCONT)
+        sent.join(300)
+    before = handed_over(site, "used")
+    wait_until(is_shared, 60, "rspamd is asked so")
+    wait_until(lambda: shared_by(site) == [])
 
 
 # ---- SpamAssassin ----

@@ -4,6 +4,7 @@
  * All keys have values of their own, so that none can be taken for another. What workers and clients do with them is tested where they are.
  */
 #include <check.h>
+#include <grp.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,8 +51,8 @@ static const struct {
 };
 #define ROWS (sizeof rows / sizeof *rows)
 
-static const char spam_keys[] = "[spam]\nspam_engines = rspamd*3, spamd\nspam_connections = 41\nspam_timeout = 42s\nspam_reply_size = 43KiB\nrspamd = 192.0.2.44:1\n"
-                                "spamd = 192.0.2.45:1\nrspamd_spam = 4.6\nrspamd_reject = 14.7\n";
+static const char spam_keys[] = "[spam]\nspam_engines = rspamd*3, spamd\nspam_connections = 41\nspam_timeout = 42s\nspam_reply_size = 43KiB\nrspamd = 127.0.0.44:1\n"
+                                "spamd = 192.0.2.45:1\nrspamd_spam = 4.6\nrspamd_reject = 14.7\nspam_pause = 48s\nrspamd_shared_memory = 49KiB\nrspamd_shared_memory_max = 50KiB\n";
 
 /* As many of the rows as told; those with switches turned the other way are looked at in a second file. */
 static void read_file(struct scanner *scanner, size_t from, size_t to, const char *more)
@@ -165,14 +166,19 @@ START_TEST(each_client_is_told)
     struct event_base *base = event_base_new();
     metrics_init(&metrics);
     engine_count = 0;
-    read_file(&scanner, 0, 0, spam_keys);
+    const struct group *own = getgrgid(getegid());
+    ck_assert_ptr_nonnull(own);
+    char *keys = xasprintf("%srspamd_shared_memory_group = %s\n", spam_keys, own->gr_name);
+    read_file(&scanner, 0, 0, keys);
+    free(keys);
     struct spam *spam = spam_new(base, service_options(&scanner).spam, &metrics);
     ck_assert_uint_eq(engine_count, 2);
     for (size_t i = 0; i < 2; i++) {
         const struct spam_client_options *told = &engines[i].options;
         ck_assert(told->connections == 41 && told->timeout_ms == 42000 && told->reply_max == 44032);
         ck_assert(told->scale.half == 4.6 && told->scale.most == 14.7);
-        ck_assert_str_eq(engines[i].server, i == 0 ? "192.0.2.44:1" : "192.0.2.45:1");
+        ck_assert(i == 1 ? told->sharing.from == 0 : told->sharing.from == 50176 && told->sharing.max == 51200 && told->sharing.pause_ms == 48000 && told->sharing.group == getegid());
+        ck_assert_str_eq(engines[i].server, i == 0 ? "127.0.0.44:1" : "192.0.2.45:1");
     }
     spam_free(&spam);
     settings_fini(&scanner.settings);

@@ -66,6 +66,11 @@ static const struct form_case {
     { form_spam_server, "unix:", "expected" },
     { form_spam_server, "/" LABEL LABEL, "expected" }, /* no struct sockaddr_un holds that */
     { form_spam_server, "rspamd", "expected" },
+    { form_group, "", NULL },
+    { form_group, "_rspamd", NULL },
+    { form_group, "-x", "expected a group's name, as _rspamd, or nothing" },
+    { form_group, "a b", "expected" },
+    { form_group, "abcdefghijklmnopqrstuvwxyz0123456", "expected" },
     { form_host, "192.0.2.300", "expected" },
     { form_host, "m\xc3\xbcller.example", "expected" },
     { form_host_port, "mx1.example.edu:25", NULL },
@@ -341,6 +346,11 @@ static const struct {
       "c:5: error: [coordinator \"a\"] blocklist_zones: a.example*-2: a list with a negative weight is one of friends" },
     { COORDINATOR("a", "1") "blocklist_forward = 192.0.2.1, root\n",
       "c:5: error: [coordinator \"a\"] blocklist_forward: root stands alone: either the root servers are asked, or resolvers" },
+    { "[spam]\nrspamd = 192.0.2.1:11333\nrspamd_shared_memory = 1MiB\n",
+      "c:3: error: [spam] rspamd_shared_memory: needs rspamd on this machine: rspamd must be a unix socket or an address of loopback; or set it to 0" },
+    { "[spam]\nrspamd_shared_memory = 5MiB\n", "c:2: error: [spam] rspamd_shared_memory: is more than spam_size: no message would be handed over so" },
+    { "[spam]\nrspamd_shared_memory = 2MiB\nrspamd_shared_memory_max = 1MiB\n",
+      "c:2: error: [spam] rspamd_shared_memory: is more than rspamd_shared_memory_max: no message would have room there" },
     { COORDINATOR("a", "1") "policy_size = 4MiB\n[cluster]\nlink_message = 4MiB\n",
       "c:5: error: [coordinator \"a\"] policy_size: must be less than link_message: a policy is one message" },
 };

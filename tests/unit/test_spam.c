@@ -345,7 +345,7 @@ static const struct {
     { "HTTP/1.1 200 OK\r\nContent-Length: 27\r\n\r\n{\"score\":6.0,\"symbols\":{}}", SPAM_REPLY_BAD, true, false, 0 },
     { "HTTP/1.1 2", SPAM_REPLY_MORE, false, false, 0 },
     { "HTTP/1.1 200 OK\r\n\r\n{}", SPAM_REPLY_BAD, false, false, 0 },
-    { "HTTP/1.1 500 no\r\nContent-Length: 0\r\n\r\n", SPAM_REPLY_BAD, false, false, 0 },
+    { "HTTP/1.1 500 no\r\nContent-Length: 0\r\n\r\n", SPAM_REPLY_REFUSED, false, false, 0 },
     { "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}", SPAM_REPLY_BAD, false, false, 0 },
     { "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n{}", SPAM_REPLY_BAD, false, false, 0 },
     { "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", SPAM_REPLY_BAD, false, false, 0 },
@@ -558,7 +558,7 @@ START_TEST(a_question_has_no_line_of_a_stranger)
     struct spam_facts facts = { .id = "Q", .client = "192.0.2.1", .client_name = "", .helo = "a\r\nUser: root", .sender = "", .login = "", .edge = "mx", .recipients = to,
                                 .recipient_count = 2, .size = 7 };
     struct evbuffer *out = evbuffer_new();
-    rspamd_protocol.ask(out, &facts);
+    rspamd_protocol.ask(out, &facts, NULL);
     evbuffer_add(out, "", 1);
     ck_assert_str_eq((char *)evbuffer_pullup(out, -1), "POST /checkv2 HTTP/1.1\r\nHost: rspamd\r\nConnection: keep-alive\r\nContent-Length: 7\r\nQueue-Id: Q\r\nIP: 192.0.2.1\r\n"
                                                        "Helo: a\r\nFrom: <>\r\nRcpt: alice@example.edu\r\nRcpt: bob@example.edu\r\nMTA-Name: mx\r\n\r\n");
