@@ -3,6 +3,7 @@
 Everything is on loopback with ports the kernel chose, under one temporary directory.
 """
 import contextlib
+import http.client
 import json
 import os
 import pathlib
@@ -113,7 +114,7 @@ class Coordinators:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:  # which is when it ended in the middle of its answer
             return 0, str(error)
 
     def metric(self, series, name="coordinator-1"):
