@@ -137,7 +137,8 @@ def test_digests(two, edge):
     assert all(len(line) <= 998 for line in alice.as_bytes().splitlines())
     assert two.pg.query("SELECT count(*) FROM web_token") == [["5"]] and page.encode().hex() not in str(two.pg.query("SELECT hash FROM web_token"))
     assert [two.metric(f'weir_digest_configured{{node="{name}"}}', name) for name in two.names] == [1, 1]
-    assert two.pg.query("SELECT recipient, told, id <> '' FROM digest ORDER BY recipient") == [[ALICE, "2", "t"], [BOB.lower(), "1", "t"], [STRANGER, "0", "f"]]
+    wait_until(lambda: two.pg.query("SELECT recipient, told, id <> '' FROM digest ORDER BY recipient") == [[ALICE, "2", "t"], [BOB.lower(), "1", "t"], [STRANGER, "0", "f"]],
+               30, "the last one's turn, who is told nothing")
 
     again = new_id()
     edge.stored(again, ((ALICE, HOP, "spam"), (BOB, HOP, "blocklist")), **SPAM)
@@ -241,7 +242,7 @@ class Web:
             asked.request("GET", path)
             answer = asked.getresponse()
             return answer.status, answer.read().decode()
-        except OSError:
+        except (OSError, http.client.HTTPException):
             return 0, ""
 
     def ask(self, path, method="GET", body=None, headers=None):
@@ -458,13 +459,16 @@ def form_of(token, act):
 def deaf_database(web):
     """What weir-web asks is not answered while this lasts."""
     backends = web.sessions()
-    for pid in backends:
-        os.kill(pid, signal.SIGSTOP)
+
+    def tell(number):
+        for pid in backends:
+            with contextlib.suppress(ProcessLookupError):  # of the one before of this name, which had not ended yet
+                os.kill(pid, number)
+    tell(signal.SIGSTOP)
     try:
         yield
     finally:
-        for pid in backends:
-            os.kill(pid, signal.SIGCONT)
+        tell(signal.SIGCONT)
 
 
 @contextlib.contextmanager
