@@ -191,7 +191,7 @@ def test_S67_who_floods_waits_behind_himself(make_cluster):
         wait_until(lambda: cluster.metric("weir_scans_dropped_total", node="scanner-1", why="gave_way") >= 2, 30, "one more gives way")
         os.kill(next(pid for pid in hanging if weir.process_name(pid) == "weir-scan-small"), signal.SIGCONT)
         answers = [third.reply()]  # while the other worker still hangs
-        done = re.findall(r"([0-9A-Z]{20}): verdict=", cluster.log("scanner-1"))
+        done = wait_until(lambda: answers[0].queue_id in (found := re.findall(r"([0-9A-Z]{20}): verdict=", cluster.log("scanner-1"))) and found, 30, "its verdict")
         assert done.index(answers[0].queue_id) == 1, "it is behind the one that this worker had, and no other"
         for pid in hanging:
             os.kill(pid, signal.SIGCONT)

@@ -182,12 +182,12 @@ def test_long_migration_ends_and_holds_nobody_up():
     with Coordinators(1, sets=["database_timeout = 3s"]) as one:
         use(one, "earlier", (SCHEMAS / "0014.sql").read_text() + "SET search_path = public;" + OF_NOW + SLOW)
         one.start(wait=False)
-        wait_until(lambda: one.pg.query(SLEEPERS), 60, "a migration that takes long")
-        ((first, _),) = one.pg.query(SLEEPERS)
+        sleepers = lambda: one.pg.query(SLEEPERS)  # none while it looks whether it is to go on
+        ((first, _),) = wait_until(sleepers, 60, "a migration that takes long")
         for table in ("spool_message", "spool_queue", "spool_body", "auth_guess", "account", "node_process", "policy"):
             one.pg.query(f"BEGIN; SET LOCAL lock_timeout = '1s'; LOCK TABLE {table} IN ROW EXCLUSIVE MODE; COMMIT")
-        wait_until(lambda: any(int(seconds) >= 6 for _, seconds in one.pg.query(SLEEPERS)), 60, "one that takes longer than database_timeout")
-        assert one.pg.query(SLEEPERS)[0][0] == first, "it was left, and begun again"
+        wait_until(lambda: any(int(seconds) >= 6 for _, seconds in sleepers()), 60, "one that takes longer than database_timeout")
+        assert wait_until(sleepers, 60, "it goes on")[0][0] == first, "it was left, and begun again"
         one.pg.query("DELETE FROM slow")
         wait_until(lambda: one.http("/readyz")[0] == 200, 60, "ready")
         assert migrate(one, "--check").returncode == 0

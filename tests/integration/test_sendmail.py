@@ -9,6 +9,7 @@ import threading
 
 import pytest
 
+from coordinators import hold_port
 from weir import BIN, wait_until
 
 HOST = "app.example.edu"
@@ -66,9 +67,11 @@ def answers(*replies):
         thread.join(30)
 
 
+@pytest.fixture
 def closed_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return f"127.0.0.1:{server.getsockname()[1]}"
+    """Gives a port at which nobody listens, nor can while the test runs."""
+    with contextlib.ExitStack() as held:
+        yield lambda: "127.0.0.1:%d" % held.enter_context(hold_port()).getsockname()[1]
 
 
 @pytest.mark.sanitized
@@ -161,7 +164,7 @@ def test_S73_who_is_refused_is_told(cluster, conf):
     assert done.returncode == 75 and b"may have been delivered" in done.stderr and b"b@example.edu: refused" in done.stderr, done
 
 
-def test_S73_hosts_in_turn(cluster, conf):
+def test_S73_hosts_in_turn(cluster, conf, closed_port):
     """What one does not take for now is offered to the next; what one took is not."""
     with answers(b"250 hello", b"250 2.1.0 ok", b"451 4.3.0 not now", b"550 5.1.1 never") as fake:
         done = sendmail(conf(f"{closed_port()}, {fake}, {cluster.relay(2)}", tls="none"), "later@example.edu", "never@example.edu",
@@ -188,7 +191,7 @@ def test_S73_hosts_as_they_may_be_written(cluster, conf):
 
 
 @pytest.mark.sanitized
-def test_S73_nobody_takes_it(conf):
+def test_S73_nobody_takes_it(conf, closed_port):
     one, other = closed_port(), closed_port()
     done = sendmail(conf(f"{one}, {other}"), "a@example.edu", text=b"x\n")
     assert done.returncode == 75 and done.stderr.count(b"cannot connect") == 2 and b"a@example.edu: deferred" in done.stderr

@@ -393,8 +393,8 @@ def test_kills_in_the_middle(farm):
     farm.cluster.start(f"coordinator-{leader}")
     farm.changes(before)
     farm.catches(text, 2)
-    sets = list((farm.cluster.dir / victim / "signatures/sets").iterdir())
-    assert len(sets) == 1 and stored_size(farm, victim) == 0, "nothing is left over"
+    sets = lambda: list((farm.cluster.dir / victim / "signatures/sets").iterdir())
+    wait_until(lambda: len(sets()) == 1 and stored_size(farm, victim) == 0, 30, "nothing is left over")
 
 
 def test_a_scanner_knows_its_set_without_any_coordinator(farm):

@@ -17,6 +17,7 @@ import pytest
 
 import weir
 from borrowed import UNPACKED, propagation
+from coordinators import hold_port
 from weir import Smtp, message, wait_until
 
 LUA = """rspamd_config:register_symbol({ name = 'WEIR_TEST', score = 1.0, callback = function(task)
@@ -574,9 +575,8 @@ def spamd(tmp_path):
     program = next((path for path in (UNPACKED / "spamd/usr/sbin/spamd", pathlib.Path("/usr/sbin/spamd")) if path.exists()), None)
     if program is None or not pathlib.Path("/usr/share/spamassassin").exists():
         pytest.skip("no spamd: deploy/packages test")
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
+    held = hold_port()
+    port = held.getsockname()[1]
     log = (tmp_path / "log").open("w")
     process = subprocess.Popen(["perl", "-T", program, "-L", "-x", "-i", "127.0.0.1", "-p", str(port), "--max-children=1", "--min-children=1", "-s", "stderr"], stderr=log)
     try:
@@ -586,6 +586,7 @@ def spamd(tmp_path):
         process.terminate()
         process.wait(60)
         log.close()
+        held.close()
 
 
 def test_S45_spamd_is_an_engine_like_the_others(site, spamd):

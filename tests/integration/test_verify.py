@@ -237,9 +237,9 @@ def test_a_slow_next_hop_keeps_its_own_clients_only(site, hop):
     slow, quick = address(), address()
     hop.pause[slow] = 8
     with Smtp(site.env["EDGE_1_HANDOFF"]) as waiting:
+        began = time.monotonic()
         waiting.send(f"MAIL FROM:<a@example.org>\r\nRCPT TO:<{slow}>\r\n".encode())
         assert waiting.reply().code == 250
-        began = time.monotonic()
         assert rcpt(site, quick).code == 550
         assert not select.select([waiting.sock], [], [], 0)[0], "and the slow one's client still waits"
         assert waiting.reply().code == 250  # after verify_timeout: as if it was not verified
