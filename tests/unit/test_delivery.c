@@ -1261,12 +1261,12 @@ START_TEST(getting_ready_has_one_time_limit)
 {
     struct owner owner;
     settings.greeting_timeout = 200;
-    settings.reply_timeout = 5000;
+    settings.reply_timeout = 30000;
     host.silent_at = _i == 0 ? "GREETING" : "EHLO";
     uint64_t began = clock_ms();
     deliver_one(&owner, "x");
     ck_assert_str_eq(owner.codes, "451 ");
-    ck_assert_msg(clock_ms() - began < 4500, "%u ms", (unsigned)(clock_ms() - began));
+    ck_assert_msg(clock_ms() - began < 25000, "%u ms", (unsigned)(clock_ms() - began));
 }
 END_TEST
 

@@ -961,8 +961,9 @@ START_TEST(test_silent_peer_is_gone_after_ten_seconds)
     raw_connect(&raw, &client_side, 100);
     raw_send(raw.sock, hello, hello_bytes(hello), 0);
     ck_assert(wait_for(&seen.messages, 1, 60000));
+    uint64_t heard = clock_ms();
     run_for(8000);
-    ck_assert_uint_eq(seen.gone, 0);
+    ck_assert(seen.gone == 0 || clock_ms() - heard > 9500); /* or we were not there for a while */
     ck_assert(wait_for(&seen.gone, 1, 60000));
     raw_send(raw.sock, hello, hello_bytes(hello), 0); /* the connection is still there: speaking makes a peer again */
     ck_assert(wait_for(&seen.messages, 2, 60000));
@@ -1032,11 +1033,11 @@ START_TEST(test_publish_and_subscribe)
     ck_assert_ptr_nonnull(publisher);
     struct link_subscriber *subscriber = link_subscriber_new(client_side.hub, link_publisher_endpoint(publisher),
                                                              server_side.pair.public_key, on_state, NULL);
-    ck_assert(publish_until(publisher, 1, 0, 5000));
-    ck_assert(publish_until(publisher, 2, 2000, 5000)); /* over 64 KiB */
+    ck_assert(publish_until(publisher, 1, 0, 60000));
+    ck_assert(publish_until(publisher, 2, 2000, 60000)); /* over 64 KiB */
     ck_assert_uint_eq(last_nodes, 2000);
     allow(&server_side, &client_side, "edge-1", NULL, NULL); /* another's key goes: we come back */
-    ck_assert(publish_until(publisher, 3, 1, 5000));
+    ck_assert(publish_until(publisher, 3, 1, 60000));
     allow(&server_side, NULL, NULL, &other_side, "edge-2"); /* ours goes */
     ck_assert(!publish_until(publisher, 4, 1, 1000));
     link_subscriber_free(&subscriber);
