@@ -402,12 +402,14 @@ static bool is_of_class(const struct db_error *error, const char *const *classes
     return false;
 }
 
-/* The schema changed behind a statement's back, as in a rolling upgrade: its result has other columns, it is gone, or what it names has other types of
- * parameters. With a position in its own text, as what a function does may be wrong for good. */
+/* The schema changed behind a statement's back, as in a rolling upgrade: its result has other columns, it is gone, what it names has other types of
+ * parameters, or one of these is gone and was made anew by its name. With a position in its own text, as what a function does may be wrong for good. */
 static bool is_stale(const struct db_error *error, const PGresult *result)
 {
     static const char *const states[] = { "0A000", "26000", NULL };
+    static const char lost_type[] = "cache lookup failed for type"; /* PostgreSQL has no better word for it, and no translation */
     return is_of_class(error, states) ||
+           (strcmp(error->sqlstate, "XX000") == 0 && strncmp(error->why.text, lost_type, strlen(lost_type)) == 0) ||
            (strncmp(error->sqlstate, "42", 2) == 0 && PQresultErrorField(result, PG_DIAG_STATEMENT_POSITION) != NULL);
 }
 

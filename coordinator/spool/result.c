@@ -20,6 +20,7 @@
 #define RESULT_VALUES  27
 #define PLAIN_VALUES   19
 #define PLAIN_OUTCOMES 100 /* of one result that goes with others */
+#define REPEATS_MAX    5   /* of one result whose statement did not fit the schema any more */
 
 enum { TAKEN = 0, TAKEN_BEFORE = 1 }; /* of spool_result(); everything else is an AnswerStatus */
 
@@ -34,6 +35,7 @@ struct item {
     char *who;
     bool plain; /* everything was delivered */
     bool alone, removed;
+    unsigned repeats;
     int status;
     TAILQ_ENTRY(item) link;
 };
@@ -132,7 +134,8 @@ static void on_done(void *arg, enum db_outcome outcome, const struct db_error *e
         leases_disk_full(results->spool->leases);
         spool_disk_full(results->spool);
     }
-    if (outcome == DB_FAILED && spool_types_are_others(results->spool, error))
+    bool other_types = outcome == DB_FAILED && spool_types_are_others(results->spool, error);
+    if (other_types)
         stores_ask_types(results->spool->stores);
     if (outcome == DB_FAILED)
         log_write(several ? LOG_WARNING : LOG_ERR, "spool: %zu results not taken: %s %s", batch->count, error->sqlstate,
@@ -140,7 +143,7 @@ static void on_done(void *arg, enum db_outcome outcome, const struct db_error *e
     while (!TAILQ_EMPTY(&batch->items)) {
         struct item *item = TAILQ_FIRST(&batch->items);
         TAILQ_REMOVE(&batch->items, item, link);
-        if (outcome == DB_FAILED && several) {
+        if (outcome == DB_FAILED && (several || ((other_types || error->stale) && ++item->repeats <= REPEATS_MAX))) {
             item->alone = true;
             wait_in_line(results, item);
         } else if (outcome != DB_OK) {

@@ -417,6 +417,45 @@ def test_without_scanners_only_scanned_mail_is_leased(edges):
     edge.deliver(lease)
 
 
+RECORDS = """DO $f$
+DECLARE functions text[]; one record;
+BEGIN
+    SELECT array_agg(pg_get_functiondef(p.oid)) INTO functions FROM pg_proc p WHERE p.pronamespace = current_schema()::regnamespace AND p.prokind = 'f'
+        AND EXISTS (SELECT FROM unnest(p.proargtypes::oid[]) AS a JOIN pg_type t ON t.oid = a WHERE t.typname ~ '^_spool_new_');
+    FOR one IN SELECT t.typname AS name, string_agg(format('%I %s%s', a.attname, format_type(a.atttypid, a.atttypmod), ' COLLATE ' || quote_ident(c.collname)), ',' ORDER BY a.attnum) AS columns
+        FROM pg_type t JOIN pg_attribute a ON a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped LEFT JOIN pg_collation c ON c.oid = a.attcollation
+        WHERE t.typnamespace = current_schema()::regnamespace AND t.typname ~ '^spool_new_' GROUP BY t.typname LOOP
+        EXECUTE format('DROP TYPE %I CASCADE', one.name);
+        EXECUTE format('CREATE TYPE %I AS (%s)', one.name, one.columns);
+    END LOOP;
+    FOR i IN 1 .. cardinality(functions) LOOP
+        EXECUTE functions[i];
+    END LOOP;
+END $f$"""
+
+
+def test_types_of_records_made_anew_under_a_live_connection(two, edges):
+    """As a newer program does it beside coordinators at work: what is stored, and what is reported, is asked once more, at once."""
+    edge, connected = edges(), "SELECT count(*), max(backend_start) FROM pg_stat_activity WHERE application_name ~ '^weir coordinator-[12] (spool|store|spare|result)'"
+
+    def round_trip():
+        ident, dsn = new_id(), new_id()
+        edge.stored(ident)
+        lease, = edge.claim()
+        assert edge.result(lease, (0, "FAILED", "no such user"), dsn=envelope(dsn, sender=b"", dsn=True), text=b"Subject: sorry\r\n\r\n",
+                           to=(("alice@example.edu", "[198.51.100.1]:25"),)) == pb.ANSWER_OK
+        report, = edge.claim()
+        assert report.id == dsn and edge.deliver(report) == pb.ANSWER_OK and count(two) == 0
+
+    for _ in range(5):  # from the third time on by their names
+        round_trip()
+    before = two.pg.query(connected)
+    two.pg.query(RECORDS)
+    for _ in range(2):
+        round_trip()
+    assert int(before[0][0]) >= 4 and two.pg.query(connected) == before
+
+
 @pytest.mark.sanitized
 def test_a_dsn_is_stored_with_the_result_and_only_once(two, edges):
     edge, ident, dsn = edges(), new_id(), new_id()
