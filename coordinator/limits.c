@@ -14,9 +14,8 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/memory.h"
-#include "coordinator/rows.h"
+#include "coordinator/arrays.h"
 
-#define COLUMNS    9
 #define COSTS_MOST 256 /* of one statement: each is a lock of the database until it ends */
 #define COSTS_MANY 32  /* enough for the second connection */
 #define LATE_MS    5   /* the same, of a statement under way: somebody else has its buckets */
@@ -50,10 +49,18 @@ struct place {
 
 STAILQ_HEAD(asked_list, asked);
 
+/* Parameters of limit_decide(), in its order: what each cost has, and the names of buckets. */
+enum { REQUEST, PLACE, COST, AMOUNT, PERIOD, BURST, SPARE, DEBT, DRY_RUN, NAMES, COLUMNS };
+
+static const enum array_type column_types[COLUMNS] = {
+    ARRAY_INTEGER, ARRAY_INTEGER, ARRAY_BIGINT, ARRAY_BIGINT, ARRAY_BIGINT, ARRAY_BIGINT, ARRAY_BIGINT, ARRAY_BOOLEAN, ARRAY_BOOLEAN, ARRAY_TEXT,
+};
+
 struct lane {
     struct limits_room *room;
     struct db *db;
-    struct rows rows, names;
+    size_t count; /* costs of the statement */
+    struct array columns[COLUMNS];
     struct place places[PLACES]; /* by hash of the name; what they point to lives while it is busy */
     struct asked_list under_way;
     uint64_t begun_ms;
@@ -87,10 +94,10 @@ static void answer(struct asked *asked)
     question_answer(&asked->question, &reply, NULL, 0);
 }
 
-static uint64_t column(const PGresult *result, int row, int at, uint64_t most)
+static uint64_t number_at(const char *numbers, size_t at, uint64_t most)
 {
-    unsigned long long value = strtoull(PQgetvalue(result, row, at), NULL, 10);
-    return value < most ? value : most;
+    int64_t number = array_at(numbers, ARRAY_BIGINT, at);
+    return number < 0 ? 0 : (uint64_t)number < most ? (uint64_t)number : most;
 }
 
 static void on_rows(void *arg, const PGresult *result)
@@ -98,17 +105,21 @@ static void on_rows(void *arg, const PGresult *result)
     struct lane *lane = arg;
     struct limits_room *room = lane->room;
     struct asked *asked;
-    int row = 0;
+    size_t at = 0;
+    if (PQnfields(result) != 3 || PQntuples(result) != 1)
+        return;
+    const char *took = array_elements(result, 0, 0, ARRAY_BOOLEAN, lane->count), *wait = array_elements(result, 0, 1, ARRAY_BIGINT, lane->count),
+               *given = array_elements(result, 0, 2, ARRAY_BIGINT, lane->count);
+    if (took == NULL || wait == NULL || given == NULL)
+        return;
     STAILQ_FOREACH(asked, &lane->under_way, order)
     {
-        if (PQnfields(result) != 3 || row + (int)asked->count > PQntuples(result))
-            return;
-        for (size_t i = 0; i < asked->count; i++, row++) {
+        for (size_t i = 0; i < asked->count; i++, at++) {
             Weir__LimitState *state = &asked->states[i];
             weir__limit_state__init(state);
-            state->fits = PQgetvalue(result, row, 0)[0] == 't';
-            state->wait_ms = column(result, row, 1, WIRE_TIME_MAX);
-            state->spare = column(result, row, 2, WIRE_SIZE_MAX);
+            state->fits = array_at(took, ARRAY_BOOLEAN, at) != 0;
+            state->wait_ms = number_at(wait, at, WIRE_TIME_MAX);
+            state->spare = number_at(given, at, WIRE_SIZE_MAX);
             metric_add(room->refused, !state->fits);
             metric_add(room->spare, (double)state->spare);
         }
@@ -177,9 +188,8 @@ static unsigned place_number(struct lane *lane, const struct cost *cost)
     struct place *place = place_of(lane, cost);
     if (place->cost != NULL)
         return place->number;
-    rows_text(&lane->names, cost->bucket, cost->len, 2 * WIRE_BUCKET_MAX);
-    rows_end(&lane->names);
-    *place = (struct place){ cost, (unsigned)lane->names.count };
+    array_text(&lane->columns[NAMES], cost->bucket, cost->len, 2 * WIRE_BUCKET_MAX);
+    *place = (struct place){ cost, (unsigned)lane->columns[NAMES].count };
     return place->number;
 }
 
@@ -193,22 +203,22 @@ static bool is_in_use(struct limits_room *room, const struct asked *asked)
     return false;
 }
 
-static void add_rows(struct lane *lane, const struct asked *asked)
+static void add_costs(struct lane *lane, const struct asked *asked)
 {
-    struct rows *rows = &lane->rows;
+    struct array *columns = lane->columns;
     for (size_t i = 0; i < asked->count; i++) {
         const struct cost *cost = &asked->costs[i];
-        rows_number(rows, asked->number);
-        rows_number(rows, place_number(lane, cost));
-        rows_number(rows, cost->cost);
-        rows_number(rows, cost->amount);
-        rows_number(rows, cost->period_ms);
-        rows_number(rows, cost->burst);
-        rows_number(rows, cost->spare);
-        rows_string(rows, cost->debt ? "t" : "f");
-        rows_string(rows, cost->dry_run ? "t" : "f");
-        rows_end(rows);
+        array_integer(&columns[REQUEST], (int32_t)asked->number);
+        array_integer(&columns[PLACE], (int32_t)place_number(lane, cost));
+        array_bigint(&columns[COST], cost->cost);
+        array_bigint(&columns[AMOUNT], cost->amount);
+        array_bigint(&columns[PERIOD], cost->period_ms);
+        array_bigint(&columns[BURST], cost->burst);
+        array_bigint(&columns[SPARE], cost->spare);
+        array_boolean(&columns[DEBT], cost->debt);
+        array_boolean(&columns[DRY_RUN], cost->dry_run);
     }
+    lane->count += asked->count;
 }
 
 /* Takes those that wait, but for those whose buckets are in use: these are held. */
@@ -216,10 +226,11 @@ static void take_waiting(struct lane *lane)
 {
     struct limits_room *room = lane->room;
     struct asked *asked;
-    rows_reset(&lane->rows);
-    rows_reset(&lane->names);
+    lane->count = 0;
+    for (size_t i = 0; i < COLUMNS; i++)
+        array_reset(&lane->columns[i]);
     memset(lane->places, 0, sizeof lane->places);
-    while ((asked = STAILQ_FIRST(&room->waiting)) != NULL && lane->rows.count + asked->count <= COSTS_MOST) {
+    while ((asked = STAILQ_FIRST(&room->waiting)) != NULL && lane->count + asked->count <= COSTS_MOST) {
         STAILQ_REMOVE_HEAD(&room->waiting, order);
         room->waiting_costs -= asked->count;
         if (asked->held < HELD_MOST && is_in_use(room, asked)) {
@@ -229,7 +240,7 @@ static void take_waiting(struct lane *lane)
             continue;
         }
         STAILQ_INSERT_TAIL(&lane->under_way, asked, order);
-        add_rows(lane, asked);
+        add_costs(lane, asked);
     }
 }
 
@@ -237,20 +248,17 @@ static void send_waiting(struct lane *lane)
 {
     struct limits_room *room = lane->room;
     take_waiting(lane);
-    if (lane->rows.count == 0)
+    if (lane->count == 0)
         return;
     metric_add(room->statements, 1);
-    metric_add(room->costs, (double)lane->rows.count);
+    metric_add(room->costs, (double)lane->count);
     lane->busy = true;
     lane->begun_ms = clock_ms();
     struct db_unit *unit = db_begin(lane->db, on_done, lane);
-    const char *values[COLUMNS + 1];
-    memcpy(values, rows_values(&lane->rows), COLUMNS * sizeof *values);
-    values[COLUMNS] = rows_values(&lane->names)[0];
-    db_query(unit,
-             "SELECT took, wait, given FROM limit_take($1::integer[], $10::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],"
-             " $8::boolean[], $9::boolean[], $2::integer[])",
-             COLUMNS + 1, values, on_rows);
+    struct db_value values[COLUMNS];
+    for (size_t i = 0; i < COLUMNS; i++)
+        values[i] = array_value(&lane->columns[i]);
+    db_query_values(unit, "SELECT took, wait, given FROM limit_decide($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)", COLUMNS, values, true, on_rows);
     db_commit(unit);
 }
 
@@ -325,8 +333,8 @@ struct limits_room *limits_new(struct event_base *base, struct db *const dbs[LIM
         struct lane *lane = &room->lanes[i];
         *lane = (struct lane){ .room = room, .db = dbs[i] };
         STAILQ_INIT(&lane->under_way);
-        rows_init(&lane->rows, COLUMNS);
-        rows_init(&lane->names, 1);
+        for (size_t at = 0; at < COLUMNS; at++)
+            array_init(&lane->columns[at], column_types[at]);
     }
     room->soon = evtimer_new(base, on_soon, room);
     if (room->soon == NULL)
@@ -353,10 +361,9 @@ void limits_free(struct limits_room **freed)
         question_settle(&asked->question, WEIR__ANSWER_STATUS__ANSWER_UNAVAILABLE, "the coordinator is stopping");
         free(asked);
     }
-    for (size_t i = 0; i < LIMITS_CONNECTIONS; i++) {
-        rows_fini(&room->lanes[i].rows);
-        rows_fini(&room->lanes[i].names);
-    }
+    for (size_t i = 0; i < LIMITS_CONNECTIONS; i++)
+        for (size_t at = 0; at < COLUMNS; at++)
+            array_fini(&room->lanes[i].columns[at]);
     text_fini(&room->names);
     event_free(room->soon);
     free(room);

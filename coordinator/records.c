@@ -11,18 +11,13 @@
 #include <endian.h>
 #include <string.h>
 #include "common/error.h"
+#include "coordinator/binary.h"
 
 #define HEADER_LEN 20
 #define EMPTY_LEN  12 /* no dimension, so no length and bound */
 #define NO_VALUE   UINT32_MAX
 
 enum { BOOLEAN_OID = 16, BYTEA_OID = 17, BIGINT_OID = 20, SMALLINT_OID = 21, INTEGER_OID = 23, TEXT_OID = 25 };
-
-static void put(char *at, uint32_t number)
-{
-    number = htonl(number);
-    memcpy(at, &number, sizeof number);
-}
 
 void records_init(struct records *records, size_t fields)
 {
@@ -46,10 +41,10 @@ static void add_field(struct records *records, uint32_t oid, const void *bytes, 
     if (records->field++ == 0) {
         records->row = records->bytes.len;
         begin = 0; /* with the element's length, which is known at its end, and its number of fields */
-        put(head + 4, (uint32_t)records->fields);
+        binary_put(head + 4, (uint32_t)records->fields);
     }
-    put(head + 8, oid);
-    put(head + 12, len);
+    binary_put(head + 8, oid);
+    binary_put(head + 12, len);
     text_add(&records->bytes, head + begin, sizeof head - begin);
     if (len != NO_VALUE)
         text_add(&records->bytes, bytes, len);
@@ -104,16 +99,9 @@ void records_bigint(struct records *records, int64_t number)
 void records_end(struct records *records)
 {
     weir_assert(records->field == records->fields);
-    put(records->bytes.data + records->row, (uint32_t)(records->bytes.len - records->row - 4));
+    binary_put(records->bytes.data + records->row, (uint32_t)(records->bytes.len - records->row - 4));
     records->field = 0;
     records->count++;
-}
-
-static uint32_t get(const char *at)
-{
-    uint32_t number;
-    memcpy(&number, at, sizeof number);
-    return ntohl(number);
 }
 
 const char *records_field(const struct records *records, size_t row, size_t field, size_t *len)
@@ -121,10 +109,10 @@ const char *records_field(const struct records *records, size_t row, size_t fiel
     const char *at = records->bytes.data + HEADER_LEN;
     weir_assert(row < records->count && field < records->fields);
     while (row-- > 0)
-        at += 4 + get(at);
+        at += 4 + binary_get(at);
     for (at += 8; field-- > 0;)
-        at += 8 + (get(at + 4) == NO_VALUE ? 0 : get(at + 4));
-    *len = get(at + 4) == NO_VALUE ? 0 : get(at + 4);
+        at += 8 + (binary_get(at + 4) == NO_VALUE ? 0 : binary_get(at + 4));
+    *len = binary_get(at + 4) == NO_VALUE ? 0 : binary_get(at + 4);
     return at + 8;
 }
 
@@ -139,10 +127,10 @@ struct db_value records_value(struct records *records, uint32_t type)
 {
     char *header = records->bytes.data;
     weir_assert(records->field == 0);
-    put(header, records->count > 0 ? 1 : 0);
-    put(header + 4, 0);
-    put(header + 8, type);
-    put(header + 12, (uint32_t)records->count);
-    put(header + 16, 1);
+    binary_put(header, records->count > 0 ? 1 : 0);
+    binary_put(header + 4, 0);
+    binary_put(header + 8, type);
+    binary_put(header + 12, (uint32_t)records->count);
+    binary_put(header + 16, 1);
     return (struct db_value){ header, records->count > 0 ? records->bytes.len : EMPTY_LEN, true };
 }

@@ -4,13 +4,13 @@ coordinator_migrations := $(patsubst %,coordinator/sql/%.sql, \
     0014_spool_status 0015_audit 0016_functions 0017_guesses 0018_spool_expiry 0019_report 0020_verify 0021_speaker 0022_given 0023_policy_speed 0024_acts 0025_limits \
     0026_relay_test 0027_spelling 0028_apart 0029_routed 0030_spool_others 0031_hosts \
     0032_turns 0033_routed_newest 0034_signatures 0035_outbound 0036_dns 0037_reputation 0038_outbound_more 0039_signature_trials \
-    0040_blocklist 0041_standing 0042_override 0043_relay_test_from 0044_quarantine 0045_forget_parts 0046_signature_ends 0047_dns_former 0048_spool_speed 0049_egress 0050_blocklist_known 0051_outbound_sums 0052_personal 0053_dns_former_addresses 0054_usage_slots 0055_dashboard 0057_digest 0060_outbreak 0061_hunt 0062_learn 0064_sent_sums 0066_signature_loads 0067_spool_slot 0068_personal_blocks 0069_web_links 0070_always 0075_spool_records 0076_limit_place 0077_spool_lane_slot 0082_audit_records 0085_learn_bound 0087_web_mail_hash 0088_review 0089_learn_version)
+    0040_blocklist 0041_standing 0042_override 0043_relay_test_from 0044_quarantine 0045_forget_parts 0046_signature_ends 0047_dns_former 0048_spool_speed 0049_egress 0050_blocklist_known 0051_outbound_sums 0052_personal 0053_dns_former_addresses 0054_usage_slots 0055_dashboard 0057_digest 0060_outbreak 0061_hunt 0062_learn 0064_sent_sums 0066_signature_loads 0067_spool_slot 0068_personal_blocks 0069_web_links 0070_always 0075_spool_records 0076_limit_place 0077_spool_lane_slot 0082_audit_records 0085_learn_bound 0087_web_mail_hash 0088_review 0089_learn_version 0092_limit_decide)
 # In the order in which they are applied: a view, and a function in SQL, comes after what it uses.
 coordinator_functions := $(patsubst %,coordinator/sql/functions/%.sql, \
     views acts addresses cluster nodes signatures turns metrics policy spool_store spool_lease spool_result personal quarantine outbreak spool_state queue quarantine_admin web digest auth accounts audit audit_take hosts outbreak_admin override outbound reputation reputation_admin verify limits relay_test dns blocklist learn operators dashboard_login dashboard \
     before triggers)
 
-$(eval $(call library,coordinator,coordinator,text.c spam_json.c spelling.c rows.c records.c db.c lineage.c migrate.c exposition.c exposition_help.c cluster_view.c cluster.c \
+$(eval $(call library,coordinator,coordinator,text.c spam_json.c spelling.c rows.c records.c arrays.c db.c lineage.c migrate.c exposition.c exposition_help.c cluster_view.c cluster.c \
     beats.c audit.c admin.c questions.c verify.c personal.c limits.c reputation.c service.c relay_test.c turns.c outbound.c dns_records.c nsupdate.c dns_push.c blocklist.c leader.c \
     http.c http_door.c forwarded.c coordinator_config.c \
     spool/spool.c spool/store.c spool/pace.c spool/lease.c spool/result.c spool/gauges.c quarantine/quarantine.c outbreak/outbreak.c learn/answer.c learn/learn.c coordinator.c \

@@ -64,8 +64,8 @@ def statement(decisions):
     place = [places.setdefault(bucket, len(places) + 1) for _, bucket in costs]
     numbers = [array("bigint", [value] * many) for value in (1, 10**9, 60000, 10**9, 0)]
     falses = array("boolean", ["f"] * many)
-    return (f"SELECT took, wait, given FROM limit_take({array('integer', [n for n, _ in costs])}, {array('text', places)}, "
-            f"{', '.join(numbers)}, {falses}, {falses}, {array('integer', place)});\n")
+    return (f"SELECT took, wait, given FROM limit_decide({array('integer', [n for n, _ in costs])}, {array('integer', place)}, "
+            f"{', '.join(numbers)}, {falses}, {falses}, {array('text', places)});\n")
 
 
 def statements_rate(cluster, folder, decisions, connections, seconds):

@@ -63,6 +63,17 @@ def test_all_or_none(node):
     assert sorted(answer.limit_taken.states[0].fits for answer in answers) == [False, False, True]
 
 
+def test_a_coordinator_of_before_takes_from_the_same_buckets(c, node):
+    """Its statement names a bucket for each cost, or each once, and gets rows."""
+    assert ask(node(), cost("before a", burst=2, **DAY)) == [(True, 0)]
+    one = "'{1,1}', '{86400000,86400000}', '{2,2}', '{0,0}', '{f,f}', '{f,f}'"
+    take = lambda names, more="": c.pg.query(f"SELECT took, wait > 0, given FROM limit_take('{{7,8}}', '{names}', '{{1,1}}', {one}{more})")
+    assert take("{before b,before a}") == [["t", "f", "0"]] * 2
+    assert take("{before b,before a}", ", '{2,1}'") == [["f", "t", "0"], ["t", "f", "0"]]
+    assert take("{before b,before b}") == [["f", "t", "0"]] * 2
+    assert ask(node(), cost("before b", burst=2, **DAY)) == [(False, 0)]
+
+
 def test_a_bucket_owes_once_and_is_asked_for_nothing(node):
     edge = node()
     for _ in range(3):

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "common/memory.h"
+#include "coordinator/arrays.h"
 #include "coordinator/cluster.h"
 #include "coordinator/db.h"
 #include "coordinator/lineage.h"
@@ -172,6 +173,60 @@ START_TEST(test_records)
     ck_assert_uint_eq(len, 0);
     records_fini(&records);
     records_fini(&more);
+}
+END_TEST
+
+/* As PostgreSQL takes and sends them: decisions of limits are made with such. */
+START_TEST(test_arrays)
+{
+    static const char texts[] = "\0\0\0\1\0\0\0\0\0\0\0\x19\0\0\0\3\0\0\0\1"
+                                "\0\0\0\5a\\x01\0\0\0\0\0\0\0\x0aplain text"; /* the first cleaned, and cut */
+    static const char none[] = "\0\0\0\0\0\0\0\0\0\0\0\x17";
+    static const enum array_type types[] = { ARRAY_BOOLEAN, ARRAY_INTEGER, ARRAY_BIGINT };
+    static const int64_t numbers[][2] = { { 1, 0 }, { INT32_MIN, 256 }, { INT64_MIN, 1 } };
+    struct array array;
+    array_init(&array, ARRAY_TEXT);
+    array_text(&array, "a\1b", 3, 5);
+    array_text(&array, NULL, 0, 5);
+    array_text(&array, "plain text", 10, 10);
+    struct db_value value = array_value(&array);
+    ck_assert(value.binary);
+    ck_assert_uint_eq(value.len, sizeof texts - 1);
+    ck_assert_mem_eq(value.data, texts, value.len);
+    array_fini(&array);
+    for (int i = 0; i < 3; i++) {
+        array_init(&array, types[i]);
+        for (int n = 0; n < 2; n++) {
+            if (types[i] == ARRAY_BOOLEAN)
+                array_boolean(&array, numbers[i][n] != 0);
+            else if (types[i] == ARRAY_INTEGER)
+                array_integer(&array, (int32_t)numbers[i][n]);
+            else
+                array_bigint(&array, numbers[i][n]);
+        }
+        value = array_value(&array);
+        PGresult *result = PQmakeEmptyPGresult(NULL, PGRES_TUPLES_OK);
+        PGresAttDesc column = { .name = (char *)"it", .format = 1 };
+        ck_assert(PQsetResultAttrs(result, 1, &column) && PQsetvalue(result, 0, 0, (char *)(uintptr_t)value.data, (int)value.len) && PQsetvalue(result, 1, 0, NULL, -1) &&
+                  PQsetvalue(result, 2, 0, (char *)(uintptr_t)value.data, (int)value.len - 1));
+        const char *elements = array_elements(result, 0, 0, types[i], 2);
+        ck_assert_ptr_nonnull(elements);
+        for (size_t n = 0; n < 2; n++)
+            ck_assert_int_eq(array_at(elements, types[i], n), numbers[i][n]);
+        ck_assert_ptr_null(array_elements(result, 0, 0, types[i], 1)); /* not so many */
+        ck_assert_ptr_null(array_elements(result, 0, 0, types[(i + 1) % 3], 2));
+        ck_assert_ptr_null(array_elements(result, 1, 0, types[i], 2)); /* NULL */
+        ck_assert_ptr_null(array_elements(result, 2, 0, types[i], 2)); /* cut */
+        PQclear(result);
+        array_fini(&array);
+    }
+    array_init(&array, ARRAY_INTEGER);
+    array_integer(&array, 1);
+    array_reset(&array);
+    value = array_value(&array);
+    ck_assert_uint_eq(value.len, sizeof none - 1);
+    ck_assert_mem_eq(value.data, none, value.len);
+    array_fini(&array);
 }
 END_TEST
 
@@ -370,6 +425,7 @@ int main(void)
     tcase_add_loop_test(tests, test_spellings, 0, sizeof spelling_table / sizeof *spelling_table);
     tcase_add_test(tests, test_rows);
     tcase_add_test(tests, test_records);
+    tcase_add_test(tests, test_arrays);
     tcase_add_loop_test(tests, test_conninfo, 0, sizeof conninfo_table / sizeof *conninfo_table);
     tcase_add_loop_test(tests, test_former_primary, 0, sizeof identity_table / sizeof *identity_table);
     tcase_add_loop_test(tests, test_store_pace, 0, sizeof paces / sizeof *paces);

@@ -59,3 +59,16 @@ $f$;
 CREATE OR REPLACE FUNCTION learn_trial(most integer, a_version integer) RETURNS TABLE (counted bigint, id bigint, part smallint, label text, features bytea) LANGUAGE sql STABLE AS $f$
     SELECT * FROM learn_trial(most, a_version, 9223372036854775807, 0)
 $f$;
+
+-- They hear of limits in rows, and those of before 0076 name a bucket for each cost.
+CREATE OR REPLACE FUNCTION limit_take(request integer[], bucket text[], cost bigint[], amount bigint[], period bigint[], burst bigint[], spare bigint[],
+    debt boolean[], dry boolean[], place integer[] DEFAULT NULL)
+RETURNS TABLE (took boolean, wait bigint, given bigint) LANGUAGE plpgsql AS $f$
+BEGIN
+    IF place IS NULL THEN
+        place := ARRAY(SELECT dense_rank() OVER (ORDER BY u.b COLLATE "C") FROM unnest(bucket) WITH ORDINALITY AS u(b, o) ORDER BY u.o);
+        bucket := ARRAY(SELECT DISTINCT b COLLATE "C" FROM unnest(bucket) AS b ORDER BY 1);
+    END IF;
+    RETURN QUERY SELECT u.t, u.w, u.g FROM limit_decide(request, place, cost, amount, period, burst, spare, debt, dry, bucket) AS d,
+        unnest(d.took, d.wait, d.given) WITH ORDINALITY AS u(t, w, g, o) ORDER BY u.o;
+END $f$;

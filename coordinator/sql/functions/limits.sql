@@ -17,26 +17,21 @@ END $f$;
 -- cost of 0 it only asks. spare: so many more are welcome; given is what of them was taken, too, so that who asks often need not ask each time: at most an
 -- eighth of what is left, so that nobody is short of what others keep, and what the bucket gets back in a second, for so long edges keep it: what they lose
 -- is not missed.
--- place: where in `bucket`, which then has each name once, a cost's is; without it each cost has its bucket beside it, and one that stands there often is the same.
--- One row a cost, in their order. wait: ms until it would fit, if nobody else takes anything.
+-- place: where in `names`, which has each name once, a cost's bucket is.
+-- One row with one element a cost, in their order: rows of their own, and parameters as text, cost a fifth of the whole. wait: ms until it would fit, if nobody else takes anything.
 -- However few rows a plan was made for, each bucket is found by its key, so one plan serves all; making one for each few costs takes as long as all the rest, and
 -- compiling it (jit) longer.
-CREATE OR REPLACE FUNCTION limit_take(request integer[], bucket text[], cost bigint[], amount bigint[], period bigint[], burst bigint[], spare bigint[],
-    debt boolean[], dry boolean[], place integer[] DEFAULT NULL)
-RETURNS TABLE (took boolean, wait bigint, given bigint) LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
-    SET jit = off SET lock_timeout = '5s' AS $f$
+CREATE OR REPLACE FUNCTION limit_decide(request integer[], place integer[], cost bigint[], amount bigint[], period bigint[], burst bigint[], spare bigint[],
+    debt boolean[], dry boolean[], names text[], OUT took boolean[], OUT wait bigint[], OUT given bigint[]) LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan
+    SET enable_seqscan = off SET jit = off SET lock_timeout = '5s' AS $f$
 DECLARE
     total CONSTANT integer := cardinality(cost);
     most CONSTANT bigint := 9000000000000000000; -- that a bucket may miss: burst times period is less, of what is allowed
     moment bigint;
-    names text[] := bucket;
     rows_at tid[];
     was bigint[];
     since bigint[];
     full_at bigint[]; -- NULL: nothing was taken
-    fits boolean[] := array_fill(false, ARRAY[total]);
-    waits bigint[] := array_fill(0::bigint, ARRAY[total]);
-    gives bigint[] := array_fill(0::bigint, ARRAY[total]);
     first integer := 1;
     behind integer;
     at integer;
@@ -44,11 +39,10 @@ DECLARE
     fine boolean;
     written integer;
 BEGIN
+    took := array_fill(false, ARRAY[total]);
+    wait := array_fill(0::bigint, ARRAY[total]);
+    given := wait;
     PERFORM set_config('synchronous_commit', 'off', true);
-    IF place IS NULL THEN
-        names := ARRAY(SELECT DISTINCT b COLLATE "C" FROM unnest(bucket) AS b ORDER BY 1);
-        place := ARRAY(SELECT dense_rank() OVER (ORDER BY u.b COLLATE "C") FROM unnest(bucket) WITH ORDINALITY AS u(b, o) ORDER BY u.o);
-    END IF;
     PERFORM limit_lock(names);
     moment := limit_clock();
     -- OFFSET: else a plan that was made while the table was empty would read all of it at each call, until it is analyzed.
@@ -72,26 +66,26 @@ BEGIN
             END IF;
             room := burst[behind] * period[behind] - was[at]
                 - CASE WHEN debt[behind] THEN 1 ELSE least(cost[behind], burst[behind]) * period[behind] END;
-            fits[behind] := room >= 0 AND (debt[behind] OR cost[behind] <= burst[behind]);
+            took[behind] := room >= 0 AND (debt[behind] OR cost[behind] <= burst[behind]);
             IF room < 0 THEN
-                waits[behind] := (-room - 1) / amount[behind] + 1;
+                wait[behind] := (-room - 1) / amount[behind] + 1;
             END IF;
-            fine := fine AND (fits[behind] OR dry[behind]);
-            IF fits[behind] THEN -- at once, as the request may have it again
+            fine := fine AND (took[behind] OR dry[behind]);
+            IF took[behind] THEN -- at once, as the request may have it again
                 was[at] := was[at] + CASE WHEN debt[behind] THEN least(cost[behind], most / period[behind] - burst[behind]) ELSE cost[behind] END * period[behind];
             END IF;
             behind := behind + 1;
         END LOOP;
         FOR i IN first .. behind - 1 LOOP
-            CONTINUE WHEN NOT fits[i] OR cost[i] = 0;
+            CONTINUE WHEN NOT took[i] OR cost[i] = 0;
             at := place[i];
             IF NOT fine THEN
                 was[at] := was[at] - CASE WHEN debt[i] THEN least(cost[i], most / period[i] - burst[i]) ELSE cost[i] END * period[i];
                 CONTINUE;
             END IF;
             IF spare[i] > 0 THEN
-                gives[i] := greatest(least(spare[i], (burst[i] * period[i] - was[at]) / period[i] / 8, amount[i] * 1000 / period[i]), 0);
-                was[at] := was[at] + gives[i] * period[i];
+                given[i] := greatest(least(spare[i], (burst[i] * period[i] - was[at]) / period[i] / 8, amount[i] * 1000 / period[i]), 0);
+                was[at] := was[at] + given[i] * period[i];
             END IF;
             full_at[at] := since[at] + was[at] / amount[i] + 1;
         END LOOP;
@@ -108,7 +102,6 @@ BEGIN
             SELECT u.n, u.m, u.a, u.f FROM unnest(names, was, since, full_at) AS u(n, m, a, f) WHERE u.f IS NOT NULL
             ON CONFLICT (name) DO UPDATE SET missing = excluded.missing, at_ms = excluded.at_ms, full_ms = excluded.full_ms;
     END IF;
-    RETURN QUERY SELECT u.f, u.w, u.g FROM unnest(fits, waits, gives) WITH ORDINALITY AS u(f, w, g, o) ORDER BY u.o;
 END $f$;
 
 -- Takes out the buckets that are full, and of those over the limit the ones that are full first; at most so many of each.

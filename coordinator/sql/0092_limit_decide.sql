@@ -1,0 +1,1 @@
+-- 0092_limit_decide.sql - nothing but functions: limit_decide, and limit_take for the version before
