@@ -147,7 +147,7 @@ def test_oversized_frames(cluster, context, node, role):
 @pytest.fixture(scope="module")
 def narrow():
     """A cluster with low marks, and with a policy so large that a queue of answers with it is noticed."""
-    made = weir.Cluster(edges=1, scanners=1, sets=["link_send_mark=64", "link_message=8MiB", "policy_size=4MiB"])
+    made = weir.Cluster(edges=1, scanners=1, sets=["link_send_mark=64", "link_message=8MiB", "policy_size=4MiB", "scan_stall=20s"])
     try:
         made.up()
         (made.dir / "policy/aliases").write_text("# nothing\n" * (POLICY // 10))
