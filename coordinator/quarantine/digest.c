@@ -1,14 +1,16 @@
 /*
  * digest.c - see digest.h
  *
- *     look: who is due, and which commands wait --> for each: rows (a query) --> the message --> store (a transaction)
+ *     look: who is due, and which commands wait --> for some of them: rows (queries) --> their messages --> store (one transaction)
  *
- * One letter is made at a time. What is found is forgotten when the connection goes: another look finds it again, or that another coordinator was there.
+ * A transaction has several letters, as each commit costs more than a letter does. Where PostgreSQL refuses one of them they are tried again one by one, so that one that cannot be stored keeps nobody else's.
+ * What is found is forgotten when the connection goes: another look finds it again, or that another coordinator was there.
  */
 #include "coordinator/quarantine/digest.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/random.h>
 #include "common/clock.h"
 #include "common/config_form.h"
@@ -25,12 +27,21 @@
 #define REST    20   /* times as long as it took to find that nobody is due, it is not looked again; but a slot is not to begin much later */
 #define REST_MS 20000
 #define MOST    50   /* letters of one look */
+#define BATCH   25   /* of one transaction */
+#define BATCH_BYTES (1u << 20) /* and their bytes, behind which no other one is added */
 #define TIDIED  5000 /* and rows that are over */
+
+/* DUE_NOTHING: what was new is gone by now. */
+enum due_fate { DUE_STRANGER, DUE_LETTER, DUE_NOTHING };
 
 struct due {
     char *slot, *upto;            /* of a digest; NULL: it is an answer */
     char *number, *outcome;       /* of an answer */
     char *recipient, *address, *destination;
+    enum due_fate fate;
+    struct letter_entry *entries;
+    size_t entry_count, total;
+    bool stored;                  /* nobody else had */
 };
 
 struct digest {
@@ -45,8 +56,9 @@ struct digest {
     char *after;                  /* the recipient that a look goes on behind */
     struct due due[2 * MOST];
     size_t due_count, due_next;
-    struct letter_entry *entries;
-    size_t entry_count, total;
+    size_t batch_end, store_end;  /* of what is asked for, and of what is stored, from due_next on */
+    size_t heard;                 /* whose result comes next, at least */
+    size_t alone_end;             /* up to here each has a transaction of its own */
     const char *times;
     struct rows time_rows;
     char life[32], warning[32], keep[32];
@@ -95,6 +107,7 @@ static void due_clear(struct due *due)
     free(due->recipient);
     free(due->address);
     free(due->destination);
+    letter_entries_free(&due->entries, due->entry_count);
     *due = (struct due){ 0 };
 }
 
@@ -102,9 +115,7 @@ static void forget(struct digest *digest)
 {
     for (size_t i = 0; i < digest->due_count; i++)
         due_clear(&digest->due[i]);
-    digest->due_count = digest->due_next = 0;
-    letter_entries_free(&digest->entries, digest->entry_count);
-    digest->entry_count = digest->total = 0;
+    digest->due_count = digest->due_next = digest->alone_end = 0;
 }
 
 void digest_free(struct digest **freed)
@@ -151,37 +162,84 @@ static bool is_ours(const struct digest *digest, const char *address)
     return digest->policy != NULL && at != NULL && policy_is_own_domain(digest->policy, at + 1);
 }
 
-/* ---- one letter ---- */
+/* web_mail, with anything behind a "+" of its local part: nobody reads what is sent there. */
+static bool is_for_commands(const struct digest *digest, const char *address)
+{
+    const char *own = digest->options.settings->web_mail, *domain = strrchr(address, '@');
+    size_t len = strcspn(own, "@");
+    return len > 0 && domain != NULL && strcasecmp(domain, own + len) == 0 && strncasecmp(address, own, len) == 0 && (address[len] == '@' || address[len] == '+');
+}
+
+/* Where his mail goes, who has no copy any more that says so. The edge that gets the letter looks it up once more. */
+static bool find_destination(const struct digest *digest, struct due *due)
+{
+    if (*due->destination != '\0')
+        return true;
+    struct route route = policy_route(digest->policy, strrchr(due->address, '@') + 1);
+    if (route.kind != ROUTE_SMTP)
+        return false;
+    free(due->destination);
+    due->destination = xasprintf(route.mx ? "%s:%u" : "[%s]:%u", route.host, route.port);
+    return true;
+}
+
+/* ---- some letters ---- */
 
 static void next(struct digest *digest);
 
 static void on_stored(void *arg, const PGresult *result)
 {
     struct digest *digest = arg;
-    const struct due *due = &digest->due[digest->due_next];
-    bool stored = PQntuples(result) == 1 && PQgetvalue(result, 0, 0)[0] == 't';
-    if (stored)
-        metric_add(due->slot != NULL ? digest->sent : digest->answered, 1);
-    log_write(LOG_DEBUG, "digest: %s %s%s", due->recipient, due->slot != NULL ? due->slot : "answer", stored ? "" : ": another coordinator was first");
+    while (digest->due[digest->heard].fate != DUE_LETTER)
+        digest->heard++;
+    digest->due[digest->heard++].stored = PQntuples(result) == 1 && PQgetvalue(result, 0, 0)[0] == 't';
 }
 
-static void on_letter_done(void *arg, enum db_outcome outcome, const struct db_error *error)
+static void count_stored(const struct digest *digest, const struct due *due)
+{
+    if (due->fate == DUE_STRANGER)
+        metric_add(digest->strangers, 1);
+    if (due->fate != DUE_LETTER)
+        return;
+    if (due->stored)
+        metric_add(due->slot != NULL ? digest->sent : digest->answered, 1);
+    log_write(LOG_DEBUG, "digest: %s %s%s", due->recipient, due->slot != NULL ? due->slot : "answer", due->stored ? "" : ": another coordinator was first");
+}
+
+/* Of one or of several: which of these it was PostgreSQL does not say. */
+static void batch_failed(struct digest *digest, size_t end, const struct db_error *error)
+{
+    if (end - digest->due_next > 1) {
+        digest->alone_end = digest->batch_end;
+    } else {
+        digest->trouble = true;
+        metric_add(digest->failed, 1);
+        log_write(LOG_ERR, "digest: %s: %s %s", digest->due[digest->due_next].recipient, error->sqlstate, error->why.text);
+        digest->due_next++;
+    }
+    next(digest);
+}
+
+static void store(struct digest *digest);
+
+static void on_store_done(void *arg, enum db_outcome outcome, const struct db_error *error)
 {
     struct digest *digest = arg;
     digest->busy = false;
     if (outcome == DB_LOST) {
-        forget(digest); /* whether it was stored the next look finds out */
+        forget(digest); /* whether they were stored the next look finds out */
         return;
     }
     if (outcome == DB_FAILED) {
-        digest->trouble = true;
-        metric_add(digest->failed, 1);
-        log_write(LOG_ERR, "digest: %s: %s %s", digest->due[digest->due_next].recipient, error->sqlstate, error->why.text);
+        batch_failed(digest, digest->store_end, error);
+        return;
     }
-    letter_entries_free(&digest->entries, digest->entry_count);
-    digest->entry_count = digest->total = 0;
-    digest->due_next++;
-    next(digest);
+    for (; digest->due_next < digest->store_end; digest->due_next++)
+        count_stored(digest, &digest->due[digest->due_next]);
+    if (digest->due_next < digest->batch_end)
+        store(digest);
+    else
+        next(digest);
 }
 
 static uint8_t *pack_envelope(const struct digest *digest, const struct queue_id *id, size_t size, bool utf8, size_t *len)
@@ -233,12 +291,12 @@ static void list_token(struct rows *tokens, const char *token, const char *id)
 }
 
 /* The tokens that are in the letter, as the database has them. */
-static void list_tokens(const struct digest *digest, const char *page, struct rows *tokens)
+static void list_tokens(const struct due *due, const char *page, struct rows *tokens)
 {
     rows_init(tokens, 3);
     list_token(tokens, page, "");
-    for (size_t i = 0; i < digest->entry_count; i++)
-        list_token(tokens, digest->entries[i].token, digest->entries[i].id);
+    for (size_t i = 0; i < due->entry_count; i++)
+        list_token(tokens, due->entries[i].token, due->entries[i].id);
 }
 
 static char *write_letter(struct digest *digest, const struct due *due, const struct queue_id *id, const char *page, size_t *len)
@@ -255,16 +313,16 @@ static char *write_letter(struct digest *digest, const struct due *due, const st
         .contact = digest->options.contact,
         .page = page,
         .outcome = due->outcome,
-        .entries = digest->entries,
-        .count = digest->entry_count,
-        .total = digest->total,
+        .entries = due->entries,
+        .count = due->entry_count,
+        .total = due->total,
     };
     return letter_format(&letter, len);
 }
 
-static void store(struct digest *digest)
+/* Returns the bytes of its message. */
+static size_t store_letter(struct digest *digest, struct db_unit *unit, const struct due *due)
 {
-    const struct due *due = &digest->due[digest->due_next];
     struct queue_id id = queue_id_next(&digest->ids, clock_wall_ms());
     char page[TOKEN_LEN + 1], most[24], total[24];
     struct rows tokens;
@@ -273,10 +331,10 @@ static void store(struct digest *digest)
     char *body = write_letter(digest, due, &id, page, &body_len);
     uint8_t *envelope = pack_envelope(digest, &id, body_len, !is_ascii(due->address), &envelope_len);
     uint8_t *recipient = pack_recipient(due, &recipient_len);
-    list_tokens(digest, page, &tokens);
+    list_tokens(due, page, &tokens);
     const char *const *columns = rows_values(&tokens);
     snprintf(most, sizeof most, "%llu", (unsigned long long)digest->options.settings->digest_messages);
-    snprintf(total, sizeof total, "%zu", digest->total);
+    snprintf(total, sizeof total, "%zu", due->total);
     const struct db_value links[] = { { .data = digest->keep }, { .data = columns[0] }, { .data = columns[1] } };
     const struct db_value common[] = {
         { .data = id.text },
@@ -286,8 +344,6 @@ static void store(struct digest *digest)
     };
     const size_t shared = sizeof common / sizeof *common;
     struct db_value values[10 + sizeof common / sizeof *common] = { { .data = digest->warning }, { .data = digest->life } };
-    struct db_unit *unit = db_begin(digest->options.db, on_letter_done, digest);
-    digest->busy = true;
     if (due->slot != NULL) {
         values[2].data = due->recipient;
         values[3].data = due->slot;
@@ -305,23 +361,56 @@ static void store(struct digest *digest)
         db_query_values(unit, "SELECT answer_store($1::interval, $2::interval, $3::bigint, $4::interval, $5::text[], $6::text[], $7, $8::bytea, $9::bytea, $10::bytea,"
                               " $11, $12, $13, $14, $15::text[])", 6 + shared, values, false, on_stored);
     }
-    db_commit(unit);
     rows_fini(&tokens);
     free(body);
     free(envelope);
     free(recipient);
+    return body_len;
+}
+
+/* Nobody is written to outside of our domains. What would be told is done with, so it is not looked at again. */
+static void pass_over(struct db_unit *unit, const struct due *due)
+{
+    if (due->slot != NULL) {
+        const char *const values[] = { due->recipient, due->slot, due->upto };
+        db_query(unit, "SELECT digest_begin($1, $2, $3::timestamptz, '', 0)", 3, values, NULL);
+    } else {
+        const char *const values[] = { due->number };
+        db_query(unit, "DELETE FROM web_answer WHERE number = $1::bigint", 1, values, NULL);
+    }
+}
+
+static void store(struct digest *digest)
+{
+    size_t bytes = 0, at = digest->due_next;
+    struct db_unit *unit = db_begin(digest->options.db, on_store_done, digest);
+    digest->busy = true;
+    digest->heard = at;
+    for (; at < digest->batch_end && bytes < BATCH_BYTES; at++) {
+        const struct due *due = &digest->due[at];
+        if (due->fate == DUE_STRANGER)
+            pass_over(unit, due);
+        else if (due->fate == DUE_LETTER)
+            bytes += store_letter(digest, unit, due);
+    }
+    digest->store_end = at;
+    db_commit(unit);
 }
 
 static void on_rows(void *arg, const PGresult *result)
 {
     struct digest *digest = arg;
     size_t count = (size_t)PQntuples(result);
-    letter_entries_free(&digest->entries, digest->entry_count);
-    digest->entries = xcalloc(count + 1, sizeof *digest->entries);
-    digest->entry_count = count;
-    digest->total = count > 0 ? strtoul(PQgetvalue(result, 0, 8), NULL, 10) : 0;
+    while (digest->due[digest->heard].fate == DUE_STRANGER)
+        digest->heard++;
+    struct due *due = &digest->due[digest->heard++];
+    letter_entries_free(&due->entries, due->entry_count);
+    due->entries = xcalloc(count + 1, sizeof *due->entries);
+    due->entry_count = count;
+    due->total = count > 0 ? strtoul(PQgetvalue(result, 0, 8), NULL, 10) : 0;
+    due->fate = count > 0 || due->slot == NULL ? DUE_LETTER : DUE_NOTHING;
     for (size_t i = 0; i < count; i++) {
-        struct letter_entry *entry = &digest->entries[i];
+        struct letter_entry *entry = &due->entries[i];
         int row = (int)i;
         size_t len;
         char *raw = unhex(PQgetvalue(result, row, 4), &len);
@@ -343,40 +432,23 @@ static void on_rows_done(void *arg, enum db_outcome outcome, const struct db_err
 {
     struct digest *digest = arg;
     digest->busy = false;
-    if (outcome == DB_OK && (digest->entry_count > 0 || digest->due[digest->due_next].slot == NULL))
+    if (outcome == DB_OK)
         store(digest);
+    else if (outcome == DB_FAILED)
+        batch_failed(digest, digest->batch_end, error);
     else
-        on_letter_done(digest, outcome, error); /* what was new is gone by now */
+        forget(digest);
 }
 
-static void ask_rows(struct digest *digest, const struct due *due)
+static void ask_rows(struct digest *digest, struct db_unit *unit, const struct due *due)
 {
     char most[24];
     bool listing = due->slot != NULL || strncmp(due->outcome, "list", 4) == 0;
     snprintf(most, sizeof most, "%llu", listing ? (unsigned long long)digest->options.settings->digest_messages : 0ull);
     const char *const values[] = { due->recipient, due->slot != NULL ? due->upto : "infinity", due->slot != NULL ? "t" : "f", digest->options.settings->digest_timezone,
                                    digest->keep, most };
-    struct db_unit *unit = db_begin(digest->options.db, on_rows_done, digest);
-    digest->busy = true;
     db_query(unit, "SELECT id, kept, ends, sender, subject, reason, score, releasable, total FROM digest_rows($1, $2::timestamptz, $3::boolean, $4, $5::interval, $6::integer)", 6,
              values, on_rows);
-    db_commit(unit);
-}
-
-/* Nobody is written to outside of our domains. What would be told is done with, so it is not looked at again. */
-static void pass_over(struct digest *digest, const struct due *due)
-{
-    struct db_unit *unit = db_begin(digest->options.db, on_letter_done, digest);
-    digest->busy = true;
-    metric_add(digest->strangers, 1);
-    if (due->slot != NULL) {
-        const char *const values[] = { due->recipient, due->slot, due->upto };
-        db_query(unit, "SELECT digest_begin($1, $2, $3::timestamptz, '', 0)", 3, values, NULL);
-    } else {
-        const char *const values[] = { due->number };
-        db_query(unit, "DELETE FROM web_answer WHERE number = $1::bigint", 1, values, NULL);
-    }
-    db_commit(unit);
 }
 
 static void look(struct digest *digest);
@@ -389,11 +461,19 @@ static void next(struct digest *digest)
             look(digest);
         return;
     }
-    const struct due *due = &digest->due[digest->due_next];
-    if (is_ours(digest, due->address) && *due->destination != '\0')
-        ask_rows(digest, due);
-    else
-        pass_over(digest, due);
+    size_t at = digest->due_next, most = at < digest->alone_end ? 1 : BATCH;
+    struct db_unit *unit = db_begin(digest->options.db, on_rows_done, digest);
+    digest->busy = true;
+    digest->heard = at;
+    digest->batch_end = digest->due_count - at < most ? digest->due_count : at + most;
+    for (; at < digest->batch_end; at++) {
+        struct due *due = &digest->due[at];
+        bool told = is_ours(digest, due->address) && !is_for_commands(digest, due->address) && find_destination(digest, due);
+        due->fate = told ? DUE_LETTER : DUE_STRANGER;
+        if (told)
+            ask_rows(digest, unit, due);
+    }
+    db_commit(unit);
 }
 
 /* ---- looking ---- */

@@ -27,6 +27,7 @@ from test_quarantine import SETS, SPAM, empty_quarantine
 
 ALICE, BOB, STRANGER = "alice@example.edu", "Bob@example.edu", "eve@elsewhere.example"
 HOP = "a.example"
+ROUTE = "mail.example.edu"
 URL = "https://quarantine.example.edu"
 SLOT = (datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=12)).strftime("%H:%M")  # far from now: none begins while this runs
 WEB = f"""
@@ -54,6 +55,7 @@ def two(tmp_path_factory):
         wait_until(lambda: any("no policy says which domains are ours" in made.log(name) for name in made.names), 30, "without a policy the leader does not look who is due")
         policy = tmp_path_factory.mktemp("policy")
         (policy / "local-host-names").write_text("example.edu\n")
+        (policy / "mailertable").write_text(f"example.edu\tsmtp:[{ROUTE}]\nquarantine.example.edu\tsmtp:[127.0.0.1]:2526\n")
         made.ctl("policy", "apply", policy)
         yield made
 
@@ -76,6 +78,10 @@ def yesterday(two):
     two.pg.query("UPDATE quarantine_copy SET kept_at = kept_at - interval '1 day' WHERE NOT digested")
 
 
+def letter_of(edge, lease):
+    return email.message_from_bytes(edge.fetch(lease.id), policy=email.policy.default)
+
+
 def letters(edge, amount):
     """So many messages of our own, delivered: (recipient, message)."""
     found = []
@@ -83,7 +89,7 @@ def letters(edge, amount):
     def look():
         for lease in edge.claim() or []:
             assert lease.envelope.sender == b"" and lease.envelope.dsn and lease.envelope.scanned
-            found.append((lease.who[0].address.decode(), email.message_from_bytes(edge.fetch(lease.id), policy=email.policy.default)))
+            found.append((lease.who[0].address.decode(), letter_of(edge, lease)))
             edge.deliver(lease)
         return len(found) >= amount
     wait_until(look, 60, f"{amount} letters")
@@ -117,7 +123,7 @@ def test_digests(two, edge):
     """S31, S32, S38: one for each recipient and slot, whoever leads; none for strangers, and none when nothing is new."""
     first, second = new_id(), new_id()
     edge.stored(first, ((ALICE, HOP, "spam"), (BOB, HOP, "spam"), (STRANGER, HOP, "spam")), body=hostile(), sender=b"<script>@spam.example", **SPAM)
-    edge.stored(second, ((ALICE, HOP, "virus"),), scanned=False, **SPAM)
+    edge.stored(second, ((ALICE, HOP, "virus"), ("Commands+xyz@quarantine.example.edu", HOP, "virus")), scanned=False, **SPAM)
     turns(two)
     assert edge.claim() == [], "nothing is told of what came in this slot"
     yesterday(two)
@@ -137,8 +143,9 @@ def test_digests(two, edge):
     assert all(len(line) <= 998 for line in alice.as_bytes().splitlines())
     assert two.pg.query("SELECT count(*) FROM web_token") == [["5"]] and page.encode().hex() not in str(two.pg.query("SELECT hash FROM web_token"))
     assert [two.metric(f'weir_digest_configured{{node="{name}"}}', name) for name in two.names] == [1, 1]
-    wait_until(lambda: two.pg.query("SELECT recipient, told, id <> '' FROM digest ORDER BY recipient") == [[ALICE, "2", "t"], [BOB.lower(), "1", "t"], [STRANGER, "0", "f"]],
-               30, "the last one's turn, who is told nothing")
+    wait_until(lambda: two.pg.query("SELECT recipient, told, id <> '' FROM digest ORDER BY recipient") == [
+        [ALICE, "2", "t"], [BOB.lower(), "1", "t"], ["commands+xyz@quarantine.example.edu", "0", "f"], [STRANGER, "0", "f"]], 30,
+        "the last one's turn, who is told nothing, nor is where commands go")
 
     again = new_id()
     edge.stored(again, ((ALICE, HOP, "spam"), (BOB, HOP, "blocklist")), **SPAM)
@@ -189,10 +196,11 @@ def test_what_no_digest_names(two, edge):
 
 
 def test_leaders_that_are_killed(two, edge):
-    """Whenever the leader dies, each recipient has one digest of the slot, and nothing is lost."""
+    """Whenever the leader dies, each recipient has one digest of the slot, and nothing is lost; nor does one that cannot be stored keep those of the same transaction."""
     ident = new_id()
     people = [f"user{number}@example.edu" for number in range(60)]
     edge.stored(ident, [(who, HOP, "spam") for who in people], **SPAM)
+    two.pg.query("ALTER TABLE digest ADD CONSTRAINT not_now CHECK (recipient <> 'user7@example.edu')")
     yesterday(two)
     for turn in range(3):
         name = next((one for one in two.names if two.metric(f'weir_leader{{node="{one}"}}', one) == 1), two.names[0])
@@ -200,6 +208,9 @@ def test_leaders_that_are_killed(two, edge):
         wait_until(lambda m=made: int(two.pg.query("SELECT count(*) FROM digest")[0][0]) > min(m, 55), 60, "digests are made")
         two.stop(name, signal.SIGKILL)
         two.start(name)
+    wait_until(lambda: two.pg.query("SELECT count(*) FROM digest") == [["59"]], 90, "everybody else has one")
+    wait_until(lambda: any("digest: user7@example.edu: 23514" in two.log(name) for name in two.names), 90, "whose cannot be stored is named")
+    two.pg.query("ALTER TABLE digest DROP CONSTRAINT not_now")
     wait_until(lambda: two.pg.query("SELECT count(*) FROM digest") == [["60"]], 90, "everybody has one")
     edge.node.close()
     edge = Edge(two.node("edge-1", "edge"))
@@ -661,6 +672,12 @@ def test_commands_by_mail(two, edge, web):
     web.mail(f"commands+{mailed(bank)}", "release")
     web.mail(f"commands+{mailed(found[BOB][1][0])}", "delete")
     assert two.pg.query("SELECT count(*) FROM web_answer") == [["0"]] and edge.claim() == []
+    two.pg.query(f"UPDATE quarantine_copy SET recipient = 'x' WHERE recipient = '{ALICE}'")  # all that were his are forgotten, and his page still opens
+    web.mail(f"commands+{mailed(page)}", "list")
+    lease, = wait_until(edge.claim, 60, "an answer all the same")
+    assert (lease.who[0].address.decode(), lease.destination.decode()) == (ALICE, f"[{ROUTE}]:25") and "Nothing is kept from you" in text_of(letter_of(edge, lease)), "where the policy sends his mail"
+    edge.deliver(lease)
+    two.pg.query(f"UPDATE quarantine_copy SET recipient = '{ALICE}' WHERE recipient = 'x'")
     two.pg.query(f"INSERT INTO web_answered SELECT '{ALICE}' FROM generate_series(1, 60 - (SELECT count(*) FROM web_answered WHERE recipient = '{ALICE}'))")
     web.mail(f"commands+{mailed(page)}", "list")
     web.mail(f"commands+{mailed(virus)}", "delete")
