@@ -3,6 +3,7 @@ gives the score a message asks for."""
 import contextlib
 import email
 import email.policy
+import hashlib
 import json
 import os
 import pathlib
@@ -57,9 +58,10 @@ def site(keys):
     private, public = keys
     made = weir.Cluster(edges=1, scanners=1, spam="both", files={"rspamd/local.lua": LUA, "rspamd/dns.conf": RECORDS.replace("KEY", public),
                                                                          "rspamd/local.conf": SIGNING.replace("PATH", str(private))},
-                        sets=["edge.workers=1", "xclient_from=127.0.0.1", "dkim_sign=on", "personal_timeout=30s", "spam_reply_size=64KiB", "rspamd_shared_memory=64KiB", "discard_score=90", "mime_words=3"])
+                        sets=["edge.workers=1", "xclient_from=127.0.0.1", "dkim_sign=on", "personal_timeout=30s", "spam_reply_size=64KiB", "rspamd_shared_memory=64KiB", "discard_score=90", "mime_words=3", "learn_interval=2s"])
     try:
         made.up()
+        made.shipped = (made.dir / "policy/spam").read_text()  # as deploy/cluster makes it
         engines_have(made, "15s")
         yield made
     finally:
@@ -412,6 +414,29 @@ def test_a_virus_is_never_subject_to_bands(site):
     policy(site, ". inbound quarantine>=off discard>off tag>=off\n")
     answer = send(site, with_points(0).replace(b"Hello.", weir.EICAR))
     assert answer.code == 550 and "virus" in answer.text
+
+
+def test_a_report_by_mail_teaches_the_engine(site):
+    """S30: who got spam all the same forwards it to his address of commands: through an edge, where it looks like spam itself, to weir-web, and from there the model has it. He is answered, who never had a copy."""
+    policy(site, site.shipped)
+    page, mailed, reporter = "a" * 32, "b" * 32, "reporter@example.edu"
+    hashes = [hashlib.sha256(token.encode()).hexdigest() for token in (page, mailed)]
+    site.query(f"select web_tokens('{reporter}', '{{{hashes[0]}}}', '{{\"\"}}', '14 days', '{{{hashes[1]}}}')")
+    missed = message(subject="cheap golden watches", body="XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X\r\n")
+    raw = of_type(b"multipart/mixed; boundary=x", b"--x\r\n\r\nThis came.\r\n--x\r\nContent-Type: message/rfc822\r\n\r\n" + missed + b"\r\n--x--\r\n", b"X-Test-Points: 30")
+    raw = raw.replace(b"Subject: test", b"Subject: spam")
+    to = f"commands+{mailed}@quarantine.example.edu"
+    answer = send(site, raw, sender=reporter, recipients=[to])
+    assert answer.code == 250 and audited(site, answer) == {to: "delivered"}
+    letter = wait_until(lambda: [copy for copy, envelope in site.sink.messages() if envelope["recipients"] == [reporter] and b"an answer" in copy], 60, "the answer")
+    assert len(letter) == 1 and "learns that this is spam" in email.message_from_bytes(letter[0], policy=email.policy.default).get_body(("plain",)).get_content()
+
+    def model():
+        status = json.loads(site.weirctl("--json", "learn", "status").stdout)
+        return status["waiting"] == 0 and status["built"] == status["changes"] and status["events"].get("counted") == 1 and status["model"]
+    wait_until(model, 90, "a model of it")
+    assert site.query("select who, label, source, state from learn_event") == [[reporter, "spam", "mail", "counted"]]
+    wait_until(lambda: re.search(rf"model {model()[:12]} is in use", site.log("scanner-1")), 60, "the scanner has it")
 
 
 # ---- engines that fail ----
