@@ -14,6 +14,7 @@
 
 #define RESULT_MS 30000u
 #define AGAIN_MS 500u
+#define OTHERS_MS  1u    /* the same for those who have another sender: nothing speaks against them */
 #define SURPLUS_MS 1000u /* until the next lease for those of whom this one's DSN, or its transaction, had no room */
 
 static void send_result(struct job *job);
@@ -222,7 +223,7 @@ static void send_result(struct job *job)
     body.reached = !job->destination_down && *job->next_hop != '\0';
     body.delay_warned = result->delay_warned;
     body.policy_epoch = job->policy_epoch;
-    body.retry_ms = result->surplus || result->others ? SURPLUS_MS : 0;
+    body.retry_ms = result->surplus ? SURPLUS_MS : result->others ? OTHERS_MS : 0;
     if (result->dsn_text != NULL) {
         fill_dsn(&dsn, job);
         body.dsn = &dsn;

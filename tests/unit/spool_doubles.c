@@ -411,6 +411,7 @@ static void grant_to(struct node_question *claim, const struct grant *wanted)
     envelope.n_senders = envelope.n_sender_firsts = envelope.n_sender_counts = wanted->owner != NULL;
     envelope.id = wire_text(ID);
     envelope.sender = wire_text(wanted->sender != NULL ? wanted->sender : "sender@example.org");
+    envelope.envid = wire_text(wanted->envid);
     envelope.listener = wire_text("handoff");
     envelope.client = wire_text("192.0.2.1");
     envelope.scanned = wanted->scanned;

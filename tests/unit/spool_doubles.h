@@ -123,6 +123,7 @@ struct grant {
     Weir__Quarantine quarantine; /* for this; 0: spam */
     uint64_t token; /* 0: 7 */
     const char *original, *given;
+    const char *envid;
     const char *owner; /* the second one's copy goes out as from him; NULL: as the first one's */
     unsigned tried;    /* deliveries to the first one */
     uint64_t routed, stored_newest, routed_again, routed_newest; /* policies that said where it goes */
