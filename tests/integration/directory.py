@@ -6,6 +6,8 @@ import subprocess
 import tempfile
 import time
 
+from coordinators import hold_port
+
 SLAPD = "/usr/sbin/slapd"
 
 LDIF = """dn: dc=example,dc=edu
@@ -41,10 +43,8 @@ class Directory:
 
     def __init__(self, port=None, tls=None):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="weir-slapd-"))
-        with socket.socket() as held:
-            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            held.bind(("127.0.0.1", port or 0))
-            self.port = held.getsockname()[1]
+        self.held = None if port else hold_port()  # else an outgoing connection may have it when slapd wants it, our own question whether it listens, too
+        self.port = port or self.held.getsockname()[1]
         (self.folder / "db").mkdir()
         (self.folder / "slapd.conf").write_text(
             "include /etc/ldap/schema/core.schema\ninclude /etc/ldap/schema/cosine.schema\ninclude /etc/ldap/schema/inetorgperson.schema\n"
@@ -57,14 +57,20 @@ class Directory:
         subprocess.run(["/usr/sbin/slapadd", "-f", self.folder / "slapd.conf", "-l", self.folder / "data.ldif"], check=True, capture_output=True)
         self.process = subprocess.Popen([SLAPD, "-d", "0", "-f", self.folder / "slapd.conf", "-h", f"ldap://127.0.0.1:{self.port}"],
                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        until = time.monotonic() + 20
-        while socket.socket().connect_ex(("127.0.0.1", self.port)) != 0:
+        until = time.monotonic() + 60
+        while not self.listens():
             assert self.process.poll() is None and time.monotonic() < until, "slapd does not listen"
             time.sleep(0.05)
+
+    def listens(self):
+        with socket.socket() as sock:
+            return sock.connect_ex(("127.0.0.1", self.port)) == 0
 
     def remove(self):
         self.process.kill()
         self.process.wait()
+        if self.held is not None:
+            self.held.close()
         shutil.rmtree(self.folder)
 
     def __enter__(self):

@@ -156,12 +156,15 @@ def test_metrics_and_health(cluster, tmp_path):
     assert cluster.send(message()).code == 250
     wait_until(lambda: cluster.metric("weir_recipients_total", disposition="delivered"), what="delivered recipients")
     assert cluster.http("/livez")[0] == 200 and cluster.http("/readyz")[0] == 200
-    status, text = cluster.http("/metrics")
-    assert status == 200
-    for name in ("weir_smtp_sessions_total", "weir_smtp_replies_total", "weir_messages_total", "weir_message_size_bytes_bucket",
-                 "weir_scan_duration_seconds_bucket", "weir_node_state", "weir_build_info", "weir_conservation_difference",
-                 "weir_delivery_attempts_total", "weir_signature_age_seconds"):
-        assert f"\n{name}" in text or text.startswith(name), name
+    names = ("weir_smtp_sessions_total", "weir_smtp_replies_total", "weir_messages_total", "weir_message_size_bytes_bucket",
+             "weir_scan_duration_seconds_bucket", "weir_node_state", "weir_build_info", "weir_conservation_difference",
+             "weir_delivery_attempts_total", "weir_signature_age_seconds")
+
+    def all_there():  # nodes tell their series in parts
+        status, text = cluster.http("/metrics")
+        assert status == 200 and [name for name in names if f"\n{name}" not in text and not text.startswith(name)] == []
+        return text
+    text = wait_until(all_there, 30, "the series")
     assert "As counted by the nodes" not in text, "a series without words of its own in exposition_help.c"
     done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr + done.stdout
@@ -228,7 +231,8 @@ def test_prometheus_takes_rules_and_series_and_grafana_asks_for_them(cluster, tm
         wait_until(exported, 30, "the series that panels ask for")
         for expression in expressions:
             ask("query", query=expression)
-        assert float(ask("query", query="sum(max by (node) (weir_recipients_accepted_total))")["result"][0]["value"][1]) >= 1
+        accepted = "sum(max by (node) (weir_recipients_accepted_total))"
+        wait_until(lambda: float(ask("query", query=accepted)["result"][0]["value"][1]) >= 1, 30, "a recipient, as Prometheus counts")
         places = [tuple(panel["gridPos"].values()) for panel in panels]
         assert len(set(places)) == len(places) and len({panel["id"] for panel in panels}) == len(panels)
     finally:

@@ -29,11 +29,11 @@ def test_S73_postfix_as_null_client(make_cluster):
         postfix.sendmail("-f", "app@example.org", "alice@example.edu", "bob@example.edu", text=b"To: alice@example.edu\nSubject: token-null-client\n\n.\nhi\n")
         (raw, envelope), = wait_until(lambda: cluster.sink.with_token("token-null-client"), 20, "the message")
         assert sorted(envelope["recipients"]) == ["alice@example.edu", "bob@example.edu"] and envelope["sender"] == "app@example.org"
-        (status, words), = wait_until(lambda: postfix.status("alice@example.edu"), what="Postfix's log")
+        (status, words), = wait_until(lambda: postfix.ended("alice@example.edu"), what="Postfix's log")
         assert status == "sent" and re.search(r"250 2\.0\.0 .*\b[0-9A-HJKMNP-TV-Z]{20}\b", words), words
         assert "TLS connection established to" in postfix.log()
         postfix.sendmail("-f", "app@example.org", "carol@example.edu", text=b"Subject: token-virus\n\n" + EICAR + b"\n")
-        (status, words), = wait_until(lambda: postfix.status("carol@example.edu"), 20, "the refusal")
+        (status, words), = wait_until(lambda: postfix.ended("carol@example.edu"), 20, "the refusal")
         assert status == "bounced" and "550 5.7.1" in words, words
         assert wait_until(lambda: cluster.sink.with_token("Undelivered Mail Returned to Sender"), 20, "Postfix's bounce, relayed")
         cluster.stop("edge-1")

@@ -33,7 +33,7 @@ def send(client, how, raw):
 
 @pytest.mark.parametrize("listener", ["RELAY", "HANDOFF"])
 def test_S10_50_mib_and_one_more(make_cluster, listener):
-    cluster = make_cluster(edges=1, scanners=1)
+    cluster = make_cluster(edges=1, scanners=1, sets=["edge.workers=1"])
     door = cluster.env[f"EDGE_1_{listener}"]
     fits, beyond = message(token="exactly", size=LIMIT), message(token="beyond", size=LIMIT + 1)
     assert (len(fits), len(beyond)) == (LIMIT, LIMIT + 1)
@@ -43,7 +43,7 @@ def test_S10_50_mib_and_one_more(make_cluster, listener):
         client.command("RSET")
         answer = client.command(f"MAIL FROM:<> SIZE={LIMIT + 1}")
         assert answer.code == 552 and answer.text.startswith("5.3.4"), answer
-    for _ in range(8):  # every worker has worked before
+    for _ in range(8):  # the worker has worked before
         with Smtp(door) as client:
             assert send(client, "DATA", message(size=600000)).code == 250
     wait_until(lambda: cluster.sink.count() == 8, 60, "the small ones")
