@@ -88,6 +88,11 @@ def test_port_in_use_is_named(folder):
         done = cluster(folder / "c", "up", "--base-port", base)
     assert done.returncode != 0 and f"port {base + 201}, wanted for scanner-1, is in use" in done.stderr, done
     assert not processes(folder)
+    with socket.socket() as taken:  # where nobody listens that is not seen before all else has been started
+        taken.bind(("127.0.0.1", base + 395))
+        done = cluster(folder / "c", "up", "--base-port", base, "--edges", 1, "--scanners", 1)
+    assert done.returncode != 0 and "web-1 does not serve" in done.stderr and "in use" in done.stderr, done
+    weir.wait_until(lambda: not processes(folder), 30, "the end of all that had been started")
 
 
 def test_two_that_want_the_same_ports_at_once(folder):
