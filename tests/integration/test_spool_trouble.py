@@ -452,14 +452,15 @@ def test_nothing_joins_what_is_sent_again(two, edge):
 
     def wait_for_a_lock(line):
         wait_until(lambda: two.pg.query(waits(line)) == [["1"]], 30, f"{line} waits")
-    assert edge.store(part, last=False).status == pb.ANSWER_OK
+    # The first line has had a chunk last, and has another one under way, the spare one a message of the client whose next ones stand behind that chunk.
+    # One of those would be sent alone behind what is under way, had most of the last transaction's time been its messages' statement, as it is where
+    # commits are quick.
+    assert edge.store(part, last=False).status == edge.chunk(part, len(BODY), BODY).status == pb.ANSWER_OK
     with Session(two.pg.conninfo) as before, Session(two.pg.conninfo) as rival:
         before.do(f"SELECT FROM spool_message WHERE id = '{part}' FOR UPDATE")
         before.do(theirs(first))
         rival.do(theirs(other))
-        # The first line has a chunk under way, the spare one a message of the client whose next ones stand behind the chunk. One of those would be
-        # sent behind a message without waiting for more, were the time of that one spent in its statement, as it is where commits are quick.
-        asked = [edge.ask((b"more\r\n",), spool_chunk=pb.SpoolChunk(id=part.encode(), offset=len(BODY), last=True))]
+        asked = [edge.ask((b"more\r\n",), spool_chunk=pb.SpoolChunk(id=part.encode(), offset=2 * len(BODY), last=True))]
         wait_for_a_lock("store")
         asked.append(ask(first))
         wait_for_a_lock("spare")
