@@ -371,13 +371,14 @@ struct scanner_settings {             /* [scanner] */
     char *advertise;                  /* empty: as listen */
     uint64_t workers;                 /* 0: one per core; for messages up to large_message */
     uint64_t large_workers;           /* 0: half of workers, at least one; niced, for larger ones: these never hold up small mail */
-    uint64_t spare_workers;           /* 1 more of each kind, for clients of whom nothing is being scanned there */
+    uint64_t spare_workers;           /* 1 more of each kind, less niced, for clients of whom nothing is being scanned there */
     uint64_t large_message;           /* 1MiB */
     uint64_t slots;                   /* 512: scans admitted (queued or running) at once */
     uint64_t memory;                  /* 512MiB of message bytes held in memory (memfd); over it BUSY */
     uint64_t memory_threshold;        /* 1MiB: a larger message lives in an unlinked file in tmp_dir, counted in `disk` */
     uint64_t disk;                    /* 8GiB */
-    uint64_t window;                  /* 1MiB: bytes an edge may have under way per message; the messages of one client share it */
+    uint64_t window;                  /* 1MiB: bytes an edge may have under way per message */
+    uint64_t source_window;           /* 64KiB of all messages of a client that has several, 4 KiB each at least */
     char *signatures;                 /* folder with the signature set; empty is an error */
     int signature_source;             /* folder|cluster */
     char *signature_store;            /* with cluster: where sets are kept */

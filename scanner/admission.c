@@ -5,7 +5,7 @@
 #include <string.h>
 #include "common/error.h"
 
-#define WINDOW_LEAST (32u * 1024)
+#define WINDOW_LEAST (4u * 1024) /* of each upload, or a client with many slow ones would get no other through */
 
 void admission_init(struct admission *admission, const struct admission_limits *limits, uint64_t seed)
 {
@@ -144,11 +144,29 @@ static void count_upload(struct admission *admission, const struct admission_sha
     admission->uploading[fair_place(&admission->fair[0], share->source)] += (uint32_t)change;
 }
 
+static void end_upload(struct admission *admission, struct admission_share *share)
+{
+    admission_set_ahead(admission, share, 0);
+    count_upload(admission, share, -1);
+}
+
 uint64_t admission_window(const struct admission *admission, const struct admission_share *share)
 {
-    uint64_t all = admission->limits.window, many = admission->uploading[fair_place(&admission->fair[0], share->source)];
-    uint64_t each = many > 1 ? all / many : all;
-    return each >= WINDOW_LEAST ? each : all < WINDOW_LEAST ? all : WINDOW_LEAST;
+    size_t place = fair_place(&admission->fair[0], share->source);
+    uint64_t many = admission->uploading[place], others = admission->ahead[place] - share->ahead;
+    if (many <= 1)
+        return admission->limits.window;
+    uint64_t all = admission->limits.source_window < admission->limits.window ? admission->limits.source_window : admission->limits.window;
+    uint64_t each = all / many, room = all > others ? all - others : 0; /* the others may have more, of when they were fewer */
+    uint64_t least = all < WINDOW_LEAST ? all : WINDOW_LEAST, window = each < room ? each : room;
+    return window > least ? window : least;
+}
+
+void admission_set_ahead(struct admission *admission, struct admission_share *share, uint64_t bytes)
+{
+    uint64_t *ahead = &admission->ahead[fair_place(&admission->fair[0], share->source)];
+    *ahead = *ahead - share->ahead + bytes;
+    share->ahead = bytes;
 }
 
 enum admission_answer admission_take_whole(struct admission *admission, struct admission_share *share, uint64_t size)
@@ -207,7 +225,7 @@ bool admission_complete(struct admission *admission, struct admission_share *sha
         return false;
     bool on_disk = share->on_disk;
     give_back(admission, share);
-    count_upload(admission, share, -1);
+    end_upload(admission, share);
     enqueue(admission, share, size);
     reserve(admission, share, size, on_disk);
     return true;
@@ -274,7 +292,7 @@ void admission_release(struct admission *admission, struct admission_share *shar
     give_back(admission, share);
     switch (share->state) {
     case ADMISSION_UPLOADING:
-        count_upload(admission, share, -1);
+        end_upload(admission, share);
         break;
     case ADMISSION_QUEUED:
         dequeue(admission, share);

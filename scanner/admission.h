@@ -13,7 +13,7 @@
  *
  * A lane is in the order of turns (common/fair.h): of many messages of one client, of whichever edge, only the next stands before another
  * client's. While all slots are taken, one whose turn is earlier than that of the last in its lane takes the slot of that. No scan can be
- * interrupted, so turns alone would have everybody wait for the large messages that a flood has with all workers: a lane's last idle workers are for
+ * interrupted, so turns alone would have everybody wait for the large messages that a flood has with all workers: a lane's spare workers are for
  * newcomers, who have no scan running there. Of a network with two other sources at work there nobody is one: a flood of its addresses would be all newcomers.
  * The neighbours of one host that floods still are.
  */
@@ -29,6 +29,7 @@ struct admission_limits {
     uint64_t memory_threshold;
     uint64_t disk;
     uint64_t window;        /* an upload that is not complete is reserved in steps of this */
+    uint64_t source_window; /* what a source's uploads share where it has several */
     uint64_t large_message;
 };
 
@@ -45,6 +46,7 @@ struct admission_share {
     bool holds_slot;                         /* while uploading */
     uint64_t source;                         /* whose it is (fair_source()); its owner says so before anything else */
     uint64_t network;                        /* fair_network(), likewise */
+    uint64_t ahead;                          /* bytes that may come, while uploading */
     uint64_t turn, cost;                     /* in the lane, while queued */
     struct admission_share *previous, *next; /* in the lane, while queued; among those that run in it, while running */
 };
@@ -56,7 +58,8 @@ struct admission {
     uint64_t disk, slow_disk;       /* slow: of uploads that hold no slot */
     struct admission_share *first[LANES], *last[LANES], *runs[LANES];
     struct fair fair[LANES];
-    uint32_t uploading[FAIR_PLACES]; /* uploads of each source */
+    uint32_t uploading[FAIR_PLACES]; /* uploads of each source, */
+    uint64_t ahead[FAIR_PLACES];     /* and their bytes that may come */
 };
 
 /* seed: see fair_init(). */
@@ -70,9 +73,11 @@ enum admission_answer admission_take_whole(struct admission *admission, struct a
  */
 enum admission_answer admission_take_upload(struct admission *admission, struct admission_share *share, uint64_t size_hint,
                                             bool complete);
-/* How many bytes of the upload may be under way. All of a source share one window, a few packets each where they are many: a link carries in order, and
- * behind a hundred messages of a mebibyte others would wait for all of them. */
+/* How many bytes of the upload may be under way. All of a source share a smaller window, a packet each where they are many: a link carries in order, and behind
+ * what many uploads have sent others would wait for all of it. What was allowed is not taken back: until it has come there is less for those that begin. */
 uint64_t admission_window(const struct admission *admission, const struct admission_share *share);
+/* So many bytes of the upload may come now. */
+void admission_set_ahead(struct admission *admission, struct admission_share *share, uint64_t bytes);
 /* One more window for an upload that has used its reservation up. It may move to disk by that (share->on_disk turns true). */
 bool admission_extend(struct admission *admission, struct admission_share *share);
 /* The upload is complete with size bytes: what it has reserved beyond is given back, and it is queued. false: no slot is free. */

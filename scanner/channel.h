@@ -102,6 +102,7 @@ struct packet_fork {
     uint32_t type;
     uint32_t worker; /* unique in the generation */
     uint32_t lane;
+    bool spare;      /* for newcomers (admission.h) */
 };
 
 struct packet_forked { /* + channel, pidfd; pid 0 and no descriptors: the fork failed */

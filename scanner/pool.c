@@ -111,7 +111,7 @@ static void pool_count_workers(struct pool *pool)
 {
     for (int lane = 0; lane < LANES; lane++)
         metric_set(pool->m.workers[lane],
-                   pool->serving == NULL ? 0 : (double)generation_count(pool->serving, (enum lane)lane, true));
+                   pool->serving == NULL ? 0 : (double)(generation_count(pool->serving, (enum lane)lane, false, true) + generation_count(pool->serving, (enum lane)lane, true, true)));
 }
 
 static void on_again(evutil_socket_t fd, short what, void *arg)
@@ -306,13 +306,13 @@ const struct engine_info *pool_info(const struct pool *pool)
 }
 
 /* An aged worker still works when no other is free. */
-static struct worker *pool_idle(const struct pool *pool, enum lane lane)
+static struct worker *pool_idle(const struct pool *pool, enum lane lane, bool spare)
 {
     struct worker *aged = NULL;
     if (pool->serving == NULL)
         return NULL;
     for (struct worker *w = pool->serving->workers; w != NULL; w = w->next) {
-        if (w->lane != lane || w->state != WORKER_IDLE)
+        if (w->lane != lane || w->spare != spare || w->state != WORKER_IDLE)
             continue;
         if (!w->aged)
             return w;
@@ -321,18 +321,15 @@ static struct worker *pool_idle(const struct pool *pool, enum lane lane)
     return aged;
 }
 
-size_t pool_idle_workers(const struct pool *pool, enum lane lane)
+bool pool_has_idle(const struct pool *pool, enum lane lane, bool spare)
 {
-    size_t count = 0;
-    for (const struct worker *w = pool->serving != NULL ? pool->serving->workers : NULL; w != NULL; w = w->next)
-        count += w->lane == lane && w->state == WORKER_IDLE;
-    return count;
+    return pool_idle(pool, lane, spare) != NULL;
 }
 
-bool pool_run(struct pool *pool, enum lane lane, const struct pool_message *message, uint32_t wall_ms, void *job)
+bool pool_run(struct pool *pool, enum lane lane, bool spare, const struct pool_message *message, uint32_t wall_ms, void *job)
 {
     struct worker *worker;
-    while ((worker = pool_idle(pool, lane)) != NULL) {
+    while ((worker = pool_idle(pool, lane, spare)) != NULL) {
         if (!worker_has_folder(worker)) {
             log_write(LOG_WARNING, "worker %d has lost its folder and is replaced", worker->pid);
             worker_replace(worker);

@@ -106,10 +106,10 @@ struct pool_use {
 };
 void pool_use(struct pool *pool, struct pool_use *use); /* to be called at least every few seconds */
 
-size_t pool_idle_workers(const struct pool *pool, enum lane lane);
+bool pool_has_idle(const struct pool *pool, enum lane lane, bool spare);
 
-/* Gives the job to an idle worker of the lane. After wall_ms the worker is killed. false: none idle (or it just died). */
-bool pool_run(struct pool *pool, enum lane lane, const struct pool_message *message, uint32_t wall_ms, void *job);
+/* Gives the job to an idle worker of the lane, one of its spare ones or another. After wall_ms the worker is killed. false: none idle (or it just died). */
+bool pool_run(struct pool *pool, enum lane lane, bool spare, const struct pool_message *message, uint32_t wall_ms, void *job);
 /*
  * Nobody waits for this running job any more: its worker is killed, at once if it has been at it for more than a second, else a second
  * from now. `done` still comes.

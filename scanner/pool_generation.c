@@ -44,32 +44,40 @@ static void generation_doom(struct generation *generation, const char *why)
     pool_failed(generation->pool, generation, why);
 }
 
-size_t generation_count(const struct generation *generation, enum lane lane, bool ready_only)
+size_t generation_count(const struct generation *generation, enum lane lane, bool spare, bool ready_only)
 {
     size_t count = 0;
     for (const struct worker *w = generation->workers; w != NULL; w = w->next)
-        count += w->lane == lane && !w->aged && w->state != WORKER_LEAVING &&
+        count += w->lane == lane && w->spare == spare && !w->aged && w->state != WORKER_LEAVING &&
                  (!ready_only || w->state == WORKER_IDLE || w->state == WORKER_BUSY);
     return count;
+}
+
+static bool generation_fork(struct generation *generation, enum lane lane, bool spare)
+{
+    struct worker *worker = worker_new(generation, lane, spare);
+    pool_keep_folder(generation->pool);
+    struct packet_fork request = { .type = PACKET_FORK, .worker = worker->number, .lane = (uint32_t)lane, .spare = spare };
+    if (!channel_send(generation->channel, &request, sizeof request, NULL, 0)) {
+        worker_free(worker); /* the zygote is dying: SIGCHLD says so, or it is not, and the refill timer tries again */
+        event_add(generation->pool->refill, &(struct timeval){ 0, REFILL_DELAY_MS * 1000 });
+        return false;
+    }
+    if (!event_pending(generation->clock, EV_TIMEOUT, NULL))
+        event_add(generation->clock, &(struct timeval){ FILL_LIMIT_S, 0 });
+    return true;
 }
 
 void generation_fill(struct generation *generation)
 {
     if (generation->state != GENERATION_FILLING && generation->state != GENERATION_SERVING)
         return;
-    for (int lane = 0; lane < LANES; lane++) {
-        for (size_t have = generation_count(generation, (enum lane)lane, false); have < generation->wanted[lane]; have++) {
-            struct worker *worker = worker_new(generation, (enum lane)lane);
-            pool_keep_folder(generation->pool);
-            struct packet_fork request = { .type = PACKET_FORK, .worker = worker->number, .lane = (uint32_t)lane };
-            if (!channel_send(generation->channel, &request, sizeof request, NULL, 0)) {
-                worker_free(worker); /* the zygote is dying: SIGCHLD says so, or it is not, and the refill timer tries again */
-                event_add(generation->pool->refill, &(struct timeval){ 0, REFILL_DELAY_MS * 1000 });
+    for (int kind = 0; kind < LANES * 2; kind++) {
+        enum lane lane = (enum lane)(kind / 2);
+        bool spare = kind % 2;
+        for (size_t have = generation_count(generation, lane, spare, false); have < generation->wanted[lane][spare]; have++)
+            if (!generation_fork(generation, lane, spare))
                 return;
-            }
-            if (!event_pending(generation->clock, EV_TIMEOUT, NULL))
-                event_add(generation->clock, &(struct timeval){ FILL_LIMIT_S, 0 });
-        }
     }
 }
 
@@ -103,8 +111,8 @@ static void generation_take_over(struct generation *generation)
 
 static bool generation_is_full(const struct generation *generation)
 {
-    for (int lane = 0; lane < LANES; lane++) {
-        if (generation_count(generation, (enum lane)lane, true) < generation->wanted[lane])
+    for (int kind = 0; kind < LANES * 2; kind++) {
+        if (generation_count(generation, (enum lane)(kind / 2), kind % 2, true) < generation->wanted[kind / 2][kind % 2])
             return false;
     }
     return true;
@@ -126,7 +134,7 @@ void generation_check(struct generation *generation)
         if (generation_is_full(generation))
             event_del(generation->clock);
         for (struct worker *w = generation->workers; w != NULL; w = w->next) {
-            if (w->aged && w->state == WORKER_IDLE && generation_count(generation, w->lane, true) >= generation->wanted[w->lane])
+            if (w->aged && w->state == WORKER_IDLE && generation_count(generation, w->lane, w->spare, true) >= generation->wanted[w->lane][w->spare])
                 worker_dismiss(w);
         }
         break;
@@ -339,7 +347,11 @@ void generation_new(struct pool *pool)
     generation->gc = pool->gc_wanted;
     generation->channel = -1;
     memcpy(generation->set, pool->options.config.engine.set, sizeof generation->set);
-    memcpy(generation->wanted, pool->options.workers, sizeof generation->wanted);
+    for (int lane = 0; lane < LANES; lane++) {
+        uint64_t all = pool->options.workers[lane], spare = pool->options.spare < all ? pool->options.spare : all;
+        generation->wanted[lane][0] = all - spare;
+        generation->wanted[lane][1] = spare;
+    }
     pool->renew = false;
     if (!generation_start(pool, generation, &why)) {
         pool_failed(pool, generation, why.text);

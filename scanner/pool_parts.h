@@ -16,6 +16,7 @@ struct worker {
     struct worker *next;
     uint32_t number;
     enum lane lane;
+    bool spare; /* for newcomers */
     enum worker_state state;
     bool aged; /* has done worker_scans: leaves when its replacement is ready */
     int32_t pid;
@@ -48,7 +49,7 @@ struct generation {
     char run_dir[PATH_MAX];
     struct engine_info info;
     struct sandbox_layers layers;
-    uint64_t wanted[LANES];
+    uint64_t wanted[LANES][2]; /* [1]: spare ones */
     uint32_t last_worker;
     unsigned early_deaths;
     struct worker *workers;
@@ -123,10 +124,10 @@ void generation_new(struct pool *pool);
 void generation_fill(struct generation *generation); /* forks the workers that are missing */
 void generation_check(struct generation *generation); /* after any change in its workers: what follows from it */
 void generation_gone(struct generation *generation); /* its zygote is reaped; frees it */
-size_t generation_count(const struct generation *generation, enum lane lane, bool ready_only); /* workers that are not leaving */
+size_t generation_count(const struct generation *generation, enum lane lane, bool spare, bool ready_only); /* workers that are not leaving */
 
 /* pool_worker.c */
-struct worker *worker_new(struct generation *generation, enum lane lane);
+struct worker *worker_new(struct generation *generation, enum lane lane, bool spare);
 void worker_free(struct worker *worker);
 void worker_started(struct worker *worker, int32_t pid, int channel, int pidfd); /* takes both descriptors */
 void worker_died(struct worker *worker, int status); /* frees it */

@@ -98,8 +98,8 @@ static void look(struct pool *pool)
 /* Spare workers share the cores with the others, which are what a scanner can do. */
 static uint32_t capacity(const struct generation *generation, enum lane lane)
 {
-    uint64_t ready = generation_count(generation, lane, true), spare = generation->pool->options.spare;
-    return (uint32_t)(ready > spare ? ready - spare : ready > 0);
+    size_t ready = generation_count(generation, lane, false, true);
+    return (uint32_t)(ready > 0 ? ready : generation_count(generation, lane, true, true) > 0);
 }
 
 void pool_use(struct pool *pool, struct pool_use *use)

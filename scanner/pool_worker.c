@@ -205,12 +205,13 @@ static void worker_set_clock(struct worker *worker, uint64_t us)
     event_add(worker->clock, &(struct timeval){ (time_t)(us / 1000000), (suseconds_t)(us % 1000000) });
 }
 
-struct worker *worker_new(struct generation *generation, enum lane lane)
+struct worker *worker_new(struct generation *generation, enum lane lane, bool spare)
 {
     struct worker *worker = xcalloc(1, sizeof *worker);
     worker->generation = generation;
     worker->number = ++generation->last_worker;
     worker->lane = lane;
+    worker->spare = spare;
     worker->state = WORKER_FORKING;
     worker->pidfd = worker->channel = -1;
     worker->clock = evtimer_new(generation->pool->base, on_worker_clock, worker);

@@ -29,7 +29,7 @@ struct service_metrics {
     struct metric *scan_seconds, *queue_seconds;
     struct metric *uploading, *queued, *running, *answering, *free_slots, *credits;
     struct metric *memory, *disk;
-    struct metric *spare, *expired, *cancelled, *gave_way, *bad_chunks, *bad_opens;
+    struct metric *spare, *narrowed, *expired, *cancelled, *gave_way, *bad_chunks, *bad_opens;
 };
 
 struct service {
@@ -391,14 +391,25 @@ static struct scan *scan_of(struct admission_share *share)
     return (struct scan *)((char *)share - offsetof(struct scan, share));
 }
 
+/* Who is next in a lane, for an idle worker of which kind. While others are scanned there a newcomer gets a spare worker, which comes before theirs. */
+static struct admission_share *service_next(const struct service *service, enum lane lane, bool *spare)
+{
+    const struct admission *admission = &service->admission;
+    struct admission_share *next = NULL;
+    *spare = true;
+    if (admission->runs[lane] != NULL && pool_has_idle(service->pool, lane, true))
+        next = admission_next(admission, lane, true);
+    if (next != NULL)
+        return next;
+    *spare = false;
+    return pool_has_idle(service->pool, lane, false) ? admission_next(admission, lane, false) : NULL;
+}
+
 static void service_dispatch_lane(struct service *service, enum lane lane)
 {
-    size_t idle;
-    while ((idle = pool_idle_workers(service->pool, lane)) > 0) {
-        bool spare = idle <= service->options.settings->spare_workers;
-        struct admission_share *next = admission_next(&service->admission, lane, spare);
-        if (next == NULL)
-            return;
+    struct admission_share *next;
+    bool spare;
+    while ((next = service_next(service, lane, &spare)) != NULL) {
         struct scan *scan = scan_of(next);
         uint64_t now = clock_us();
         if (scan_is_expired(scan, now)) { /* the edge has given it up */
@@ -420,7 +431,7 @@ static void service_dispatch_lane(struct service *service, enum lane lane)
             facts.learn = true;
             message.facts = &facts;
         }
-        if (!pool_run(service->pool, lane, &message, wall_ms(service->options.settings, scan->size), scan))
+        if (!pool_run(service->pool, lane, spare, &message, wall_ms(service->options.settings, scan->size), scan))
             return;
         admission_run(&service->admission, next);
         metric_add(service->m.spare, spare);
@@ -467,6 +478,7 @@ static bool upload_allow(struct service *service, struct scan *scan)
             service_tick_soon(service);
         }
     }
+    admission_set_ahead(&service->admission, &scan->share, scan->allowed > len ? scan->allowed - len : 0);
     return scan->allowed > len;
 }
 
@@ -557,6 +569,8 @@ static void scan_start(struct service *service, struct scan *scan, const struct 
     }
     uint64_t window = admission_window(&service->admission, &scan->share);
     scan->allowed = scan->share.reserved < window ? scan->share.reserved : window;
+    admission_set_ahead(&service->admission, &scan->share, scan->allowed);
+    metric_add(service->m.narrowed, window < service->options.settings->window);
     if (send_allowed(service, scan, true) == LINK_FULL) {
         scan->owes = OWES_GRANT;
         service_tick_soon(service);
@@ -827,7 +841,7 @@ static struct admission_limits limits_of(const struct scanner_settings *settings
 {
     return (struct admission_limits){ .slots = settings->slots, .memory = settings->memory,
                                       .memory_threshold = settings->memory_threshold, .disk = settings->disk,
-                                      .window = settings->window, .large_message = settings->large_message };
+                                      .window = settings->window, .source_window = settings->source_window, .large_message = settings->large_message };
 }
 
 static void service_make_metrics(struct service *service)
@@ -855,6 +869,7 @@ static void service_make_metrics(struct service *service)
     service->m.memory = metrics_gauge(metrics, "weir_scanner_bytes", "kind=\"memory\"");
     service->m.disk = metrics_gauge(metrics, "weir_scanner_bytes", "kind=\"disk\"");
     service->m.spare = metrics_counter(metrics, "weir_scans_spare_total", NULL);
+    service->m.narrowed = metrics_counter(metrics, "weir_scan_uploads_narrowed_total", NULL);
     service->m.expired = metrics_counter(metrics, "weir_scans_dropped_total", "why=\"deadline\"");
     service->m.cancelled = metrics_counter(metrics, "weir_scans_dropped_total", "why=\"cancelled\"");
     service->m.gave_way = metrics_counter(metrics, "weir_scans_dropped_total", "why=\"gave_way\"");

@@ -22,9 +22,9 @@
 #include "scanner/sandbox.h"
 #include "scanner/worker_native.h"
 
-/* Who hands out mail, and whoever else is on this machine, comes before who scans it for tens of milliseconds at a time; small before large. */
-#define SMALL_NICE 5
-#define LARGE_NICE 10
+/* Who hands out mail, and whoever else is on this machine, comes before who scans it for tens of milliseconds at a time; small before large, and newcomers'
+ * mail (the second column) before that of a flood, which has the cores: a kernel that lets a scan run until its next tick adds 4 ms to each step of others. */
+static const int niceness[LANES][2] = { [LANE_SMALL] = { 10, 0 }, [LANE_LARGE] = { 15, 5 } };
 
 /* libclamav names temporary files with rand(), whose state all forks share. */
 static void seed_rand(void)
@@ -61,7 +61,7 @@ static bool worker_set_up(const struct worker_options *options, struct engine *e
     signal(SIGPIPE, SIG_IGN);
     signal(SIGCHLD, SIG_DFL);
     signal(SIGXFSZ, SIG_DFL); /* a temporary file at its limit must end the scan, not look like a short write */
-    if (nice(options->lane == LANE_LARGE ? LARGE_NICE : SMALL_NICE) == -1 && errno != 0)
+    if (nice(niceness[options->lane][options->spare]) == -1 && errno != 0)
         log_write(LOG_DEBUG, "nice: %s", strerror(errno));
     seed_rand();
     memory_keep_free(); /* libclamav takes and frees some hundred KiB twice for even the smallest message */

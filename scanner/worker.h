@@ -15,7 +15,8 @@ struct worker_options {
     struct mime_limits mime;
     uint64_t native_us;     /* native's time for a message */
     bool sandbox;
-    enum lane lane;         /* large: niced */
+    enum lane lane;         /* these two say how it is niced */
+    bool spare;
     int32_t parent;         /* pid of the zygote */
 };
 

@@ -37,7 +37,7 @@
 #include "scanner/scratch.h"
 #include "scanner/worker.h"
 
-#define LOADER_NICE 10 /* a tenth of a core where workers want all of it, so that loading still ends */
+#define LOADER_NICE 15 /* a tenth of a core where workers want all of it, so that loading still ends */
 #define LOADER_STACK (8u << 20)
 #define SELF_TEST_MS 30000
 #define CLEAN_MAIL_MAX (4 << 20)
@@ -63,7 +63,7 @@ static void worker_folder(const struct zygote *zygote, uint32_t worker, char out
     snprintf(out, PATH_MAX, "%.*s/w%u", PATH_MAX - 16, zygote->config.run_dir, worker);
 }
 
-static struct worker_options worker_options(const struct zygote *zygote, uint32_t worker, enum lane lane)
+static struct worker_options worker_options(const struct zygote *zygote, uint32_t worker, enum lane lane, bool spare)
 {
     struct worker_options options = {
         .memory = zygote->config.worker_memory,
@@ -72,6 +72,7 @@ static struct worker_options worker_options(const struct zygote *zygote, uint32_
         .native_us = zygote->config.native_us,
         .sandbox = zygote->config.sandbox,
         .lane = lane,
+        .spare = spare,
         .parent = getpid(),
     };
     worker_folder(zygote, worker, options.tmp_dir);
@@ -86,9 +87,9 @@ static bool make_folder(const struct zygote *zygote, const char *path)
 }
 
 /* Forks a worker. Gives our end of its channel and a pidfd, both the caller's; 0 when that fails. */
-static pid_t zygote_fork(struct zygote *zygote, uint32_t worker, enum lane lane, int fds[2])
+static pid_t zygote_fork(struct zygote *zygote, uint32_t worker, enum lane lane, bool spare, int fds[2])
 {
-    struct worker_options options = worker_options(zygote, worker, lane);
+    struct worker_options options = worker_options(zygote, worker, lane, spare);
     int ends[2];
     if (!make_folder(zygote, options.tmp_dir) || !channel_pair(ends)) {
         log_write(LOG_ERR, "cannot make worker %u: %s", worker, strerror(errno));
@@ -236,7 +237,7 @@ static bool self_test_clean(int channel, const char *folder, struct error *why)
 static bool self_test(struct zygote *zygote, struct error *why)
 {
     int fds[2];
-    if (zygote_fork(zygote, SELF_TEST_WORKER, LANE_SMALL, fds) == 0) {
+    if (zygote_fork(zygote, SELF_TEST_WORKER, LANE_SMALL, false, fds) == 0) {
         error_set(why, "self-test: cannot fork a worker");
         return false;
     }
@@ -358,7 +359,7 @@ static bool zygote_on_packet(struct zygote *zygote)
     ssize_t len = channel_receive(zygote->channel, &request, sizeof request, unused, &fd_count, 0);
     if (len != (ssize_t)sizeof request || request.type != PACKET_FORK || request.lane >= LANES)
         return false;
-    pid_t pid = zygote_fork(zygote, request.worker, (enum lane)request.lane, fds);
+    pid_t pid = zygote_fork(zygote, request.worker, (enum lane)request.lane, request.spare, fds);
     struct packet_forked reply = { .type = PACKET_FORKED, .worker = request.worker, .pid = pid };
     bool sent = channel_send(zygote->channel, &reply, sizeof reply, fds, pid > 0 ? 2 : 0);
     if (pid > 0) {

@@ -310,30 +310,41 @@ START_TEST(uploads_grow)
 }
 END_TEST
 
+/* What others have been allowed and not sent yet counts, so that a hundred that begin at once are not each given what the first was. */
 START_TEST(a_source_shares_one_window)
 {
-    const struct admission_limits large = { .slots = 100, .memory = 1 << 30, .memory_threshold = 1 << 20, .disk = 1 << 30, .window = 1 << 20, .large_message = 1 << 20 };
+    const struct admission_limits large = { .slots = 100, .memory = 1 << 30, .memory_threshold = 1 << 20, .disk = 1 << 30, .window = 1 << 20, .source_window = 1 << 18, .large_message = 1 << 20 };
     struct admission_share s[100] = { 0 }, other = { .source = 2 };
     admission_init(&admission, &large, 1);
     for (int i = 0; i < 100; i++) {
         s[i].source = 1;
         ck_assert_int_eq(admission_take_upload(&admission, &s[i], 0, i % 2 == 0), ADMISSION_OK);
-        if (i == 0 || i == 3)
-            ck_assert_uint_eq(admission_window(&admission, &s[0]), (1u << 20) / (unsigned)(i + 1));
+        uint64_t window = admission_window(&admission, &s[i]);
+        ck_assert_uint_eq(window, i == 0 ? 1 << 20 : 4096); /* who is alone has all; until that has come, the others have the least */
+        admission_set_ahead(&admission, &s[i], window);
     }
-    ck_assert_uint_eq(admission_window(&admission, &s[99]), 32 * 1024);
+    admission_set_ahead(&admission, &s[0], 0);
+    for (int i = 90; i < 100; i++)
+        admission_set_ahead(&admission, &s[i], 0);
+    for (int i = 10; i < 90; i++)
+        admission_release(&admission, &s[i]);
+    ck_assert_uint_eq(admission_window(&admission, &s[99]), (1 << 18) / 20); /* nine have 36 KiB ahead, so there is room for a share */
+    admission_set_ahead(&admission, &s[98], (1 << 18) - 9 * 4096 - 5000);
+    ck_assert_uint_eq(admission_window(&admission, &s[99]), 5000); /* and now for less */
     ck_assert_int_eq(admission_take_upload(&admission, &other, 0, false), ADMISSION_OK);
     ck_assert_uint_eq(admission_window(&admission, &other), 1 << 20);
     ck_assert(admission_complete(&admission, &s[0], 10)); /* waits for no more bytes */
     for (int i = 0; i < 98; i++)
         admission_release(&admission, &s[i]);
-    ck_assert_uint_eq(admission_window(&admission, &s[99]), 1 << 19);
+    admission_set_ahead(&admission, &s[98], 0);
+    ck_assert_uint_eq(admission_window(&admission, &s[99]), 1 << 17);
     admission_release(&admission, &s[98]);
+    ck_assert_uint_eq(admission_window(&admission, &s[99]), 1 << 20);
     admission_release(&admission, &s[99]);
     admission_release(&admission, &other);
     assert_empty();
     for (int i = 0; i < FAIR_PLACES; i++)
-        ck_assert_uint_eq(admission.uploading[i], 0);
+        ck_assert(admission.uploading[i] == 0 && admission.ahead[i] == 0);
 }
 END_TEST
 

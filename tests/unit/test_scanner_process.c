@@ -607,15 +607,45 @@ START_TEST(loads_niced)
     write_many_signatures("many.hdb", 400000);
     want(false, 1);
     WAIT_FOR(children_of(t.scanner, "weir-zygote", zygotes) == 2 &&
-             (nice_of(zygotes[0], "weir-loader") == 10 || nice_of(zygotes[1], "weir-loader") == 10));
+             (nice_of(zygotes[0], "weir-loader") == 15 || nice_of(zygotes[1], "weir-loader") == 15));
     assert_scans_until(2);
     WAIT_FOR(zygote_pid() != 0);
     ck_assert_int_eq(nice_of(zygote_pid(), "weir-loader"), 99);
     ck_assert_int_eq(nice_of(zygote_pid(), "weir-zygote"), 0);
     ck_assert_uint_ge(worker_pids("weir-scan-small", workers), 1);
-    ck_assert_int_eq(nice_of(workers[0], "weir-scan-small"), 5);
+    ck_assert_int_eq(nice_of(workers[0], "weir-scan-small"), 10);
     ck_assert_uint_ge(worker_pids("weir-scan-large", workers), 1);
-    ck_assert_int_eq(nice_of(workers[0], "weir-scan-large"), 10);
+    ck_assert_int_eq(nice_of(workers[0], "weir-scan-large"), 15);
+}
+END_TEST
+
+/* S67. Its worker is less niced than those that scan a flood, so it does not wait for these at the cores. */
+START_TEST(newcomers_come_first)
+{
+    static const char *const extra[] = { "spare_workers=1", NULL };
+    pid_t pids[PIDS_MAX], spare = 0;
+    scanner_active(extra);
+    size_t count = worker_pids("weir-scan-small", pids);
+    ck_assert_uint_eq(count, 3);
+    for (size_t i = 0; i < count; i++) {
+        int niced = nice_of(pids[i], "weir-scan-small");
+        ck_assert(niced == 10 || (niced == 0 && spare == 0));
+        spare = niced == 0 ? pids[i] : spare;
+    }
+    ck_assert_int_ne(spare, 0);
+    signal_workers(SIGSTOP);
+    uint64_t flood[4];
+    for (size_t i = 0; i < 4; i++)
+        flood[i] = send_whole(clean_mail, sizeof clean_mail - 1);
+    t.client = "198.51.100.1";
+    uint64_t other = send_whole(clean_mail, sizeof clean_mail - 1);
+    WAIT_FOR(t.slots_used == 5);
+    kill(spare, SIGCONT); /* only this one: it has nothing of the flood */
+    ck_assert_int_eq(wait_answer(other, VERDICT)->verdict, WEIR__VERDICT__VERDICT_CLEAN);
+    WAIT_FOR(t.slots_used == 4); /* and takes nothing of it */
+    signal_workers(SIGCONT);
+    for (size_t i = 0; i < 4; i++)
+        ck_assert_int_eq(wait_answer(flood[i], VERDICT)->verdict, WEIR__VERDICT__VERDICT_CLEAN);
 }
 END_TEST
 
@@ -852,7 +882,7 @@ int main(int argc, char **argv)
         TEST(message_partial), TEST(cancelled_early),
         TEST(channels_do_not_block), TEST(workers_hold_no_log), TEST(workers_are_locked), TEST(out_of_descriptors),
         TEST(old_gc_is_fulfilled), TEST(folders_removed), TEST(failing_engine_is_replaced),
-        TEST(failing_engine_is_not_trusted), TEST(worker_killed), TEST(worker_hangs), TEST(workers_are_recycled), TEST(gc_has_no_gap), TEST(tells_how_it_is_used), TEST(loads_niced),
+        TEST(failing_engine_is_not_trusted), TEST(worker_killed), TEST(worker_hangs), TEST(workers_are_recycled), TEST(gc_has_no_gap), TEST(tells_how_it_is_used), TEST(loads_niced), TEST(newcomers_come_first),
         TEST(broken_signatures_keep_the_old), TEST(no_signatures_at_start), TEST(drain_and_back), TEST(terminate_finishes),
         TEST(drain_timeout_ends_it), TEST(nothing_outlives_the_master), TEST(zygote_killed), TEST(zygote_hangs),
         TEST(edge_gone), TEST(chaos),
