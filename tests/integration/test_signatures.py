@@ -89,7 +89,7 @@ class Farm:
         self.mirror.put("own.ndb", EICAR_LINE)
         self.mirror.put("other.ndb", line("Other")[0])
         self.cluster = weir.Cluster(edges=1, scanners=2, coordinators=2, sets=[
-            "edge.workers=1", "scanner.workers=1", "node_timeout=5s", "signature_source=cluster", f"signature_urls={self.mirror.url('other.ndb')}, {self.mirror.url('own.ndb')}",
+            "edge.workers=1", "scanner.workers=1", "node_timeout=15s", "signature_source=cluster", f"signature_urls={self.mirror.url('other.ndb')}, {self.mirror.url('own.ndb')}",
             f"signature_folder={self.own}", f"signature_clean={self.clean}", "signature_interval=1s", "signature_canary_time=0", *sets], **options)
 
     def up(self):
