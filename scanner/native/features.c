@@ -1,8 +1,8 @@
 /*
  * features.c - see features.h
  *
- * Of headers the subject, the sender, and what his program made of fields that every program writes. Their names, and hosts that received, tell sites apart
- * and not spam.
+ * Of headers the subject, the sender, whether it is an answer or a list's, and what his program made of fields that every program writes.
+ * Their names, and hosts that received, tell sites apart and not spam.
  */
 #include "scanner/native/features.h"
 #include <stdlib.h>
@@ -11,12 +11,15 @@
 
 #define WORD_MIN 3
 #define WORD_MAX 24
-#define WORDS_MAX (NATIVE_FEATURES_MAX - 200) /* the rest is for what is no word */
+#define WORDS_MAX (NATIVE_FEATURES_MAX - 400) /* the rest is for what is no word of the text */
 #define STOP_TABLE 1024
 #define SHAPE_MAX 24
 #define PROGRAM_MAX 30
 #define LINKS_MAX 30
 #define LINK_WORDS_MAX 12
+#define NAME_WORDS_MAX 8
+#define CAPITALS_MAX 120        /* words, of the whole message */
+#define CAPITALS_IN ((size_t)8 << 10) /* of each text */
 
 struct feature_maker {
     uint64_t seen[NATIVE_BUCKETS / 64]; /* cleared by the message's own features */
@@ -191,6 +194,11 @@ static void take_words(struct feature_maker *maker, const struct view *view, str
     features->language = decide(&tally);
 }
 
+static bool is_letter(char c)
+{
+    return (c | 0x20) >= 'a' && (c | 0x20) <= 'z';
+}
+
 /* What each part is and how it was written. */
 static void take_parts(struct feature_maker *maker, const struct view *view, struct native_features *features)
 {
@@ -297,7 +305,7 @@ static void take_links(struct feature_maker *maker, const struct view *view, str
         const char *at = link->url.bytes, *end = at + link->url.len;
         for (int found = 0; at < end && found < LINK_WORDS_MAX; at++) {
             const char *word = at;
-            while (at < end && ((*at | 0x20) >= 'a' && (*at | 0x20) <= 'z'))
+            while (at < end && is_letter(*at))
                 at++;
             if (at - word >= WORD_MIN && at - word < 16) {
                 add_text(maker, features, 'P', (struct mime_span){ word, (size_t)(at - word) });
@@ -307,16 +315,76 @@ static void take_links(struct feature_maker *maker, const struct view *view, str
     }
 }
 
-/* Who writes: his organisation, or himself where anybody can have an address. */
+/* What stands before the "@": how it looks, and its words ("newsletter", "support"). */
+static void take_mailbox(struct feature_maker *maker, struct mime_span address, struct native_features *features)
+{
+    const char *at = address.len > 0 ? memchr(address.bytes, '@', address.len) : NULL, *end = at != NULL ? at : address.bytes + address.len;
+    add_shape(maker, features, 'l', (struct mime_span){ address.bytes, (size_t)(end - address.bytes) });
+    at = address.bytes;
+    for (int found = 0; at < end && found < NAME_WORDS_MAX; at++) {
+        const char *word = at;
+        while (at < end && is_letter(*at))
+            at++;
+        if (at - word >= WORD_MIN) {
+            add_text(maker, features, 'k', (struct mime_span){ word, (size_t)(at - word) });
+            found++;
+        }
+    }
+}
+
+/* Who writes: his organisation, its host and zone, or himself where anybody can have an address. */
 static void take_sender(struct feature_maker *maker, const struct view *view, struct native_features *features)
 {
-    const char *host = view->from.host;
+    const char *host = view->from.host, *zone = strrchr(host, '.');
+    if (view->from.address.len > 0)
+        take_mailbox(maker, view->from.address, features);
     if (host[0] == '\0')
         return;
+    add_text(maker, features, 'h', (struct mime_span){ host, strlen(host) });
+    if (zone != NULL)
+        add_text(maker, features, 'Z', (struct mime_span){ zone, strlen(zone) });
     if (host_is_free_mail(host))
         add_text(maker, features, 'm', view->from.address);
     const char *organisation = host_organisation(host);
     add_text(maker, features, 'd', (struct mime_span){ organisation, strlen(organisation) });
+}
+
+/* What kind of mail it says it is: an answer, a list's, with a way out. Not which list. */
+static void take_kind(struct feature_maker *maker, const struct view *view, struct native_features *features)
+{
+    const char *answers = view->reply_to.host;
+    bool same = strcmp(host_organisation(answers), host_organisation(view->from.host)) == 0;
+    add_answer(maker, features, 'q', (char)('0' + (view->is_reply ? 1 : 0) + (view->is_list ? 2 : 0)));
+    add_answer(maker, features, 'Q', answers[0] == '\0' ? '0' : same ? '1' : '2');
+    add_answer(maker, features, 'U', view_header(view, "List-Unsubscribe").len > 0 ? '1' : '0');
+    add_text(maker, features, 'p', view_header(view, "Precedence"));
+}
+
+/* Words in capitals, which in the folded text are as all others. */
+static size_t take_capitals(struct feature_maker *maker, struct mime_span text, size_t most, struct native_features *features)
+{
+    const char *at = text.bytes, *end = at + (text.len < CAPITALS_IN ? text.len : CAPITALS_IN);
+    size_t found = 0;
+    while (at < end && found < most) {
+        const char *word = at;
+        bool capitals = true;
+        for (; at < end && is_letter(*at); at++)
+            capitals &= *at <= 'Z';
+        if (capitals && at - word >= WORD_MIN && at - word <= WORD_MAX) {
+            add_text(maker, features, '5', (struct mime_span){ word, (size_t)(at - word) });
+            found++;
+        }
+        at += at == word ? 1 : 0;
+    }
+    return found;
+}
+
+static void take_all_capitals(struct feature_maker *maker, const struct view *view, struct native_features *features)
+{
+    size_t found = view->subject.len > 0 ? take_capitals(maker, view->subject, CAPITALS_MAX, features) : 0;
+    for (size_t i = 0; i < view->seen_count; i++)
+        if (view->seen[i].len > 0)
+            found += take_capitals(maker, view->seen[i], CAPITALS_MAX - found, features);
 }
 
 static void take_structure(struct feature_maker *maker, const struct view *view, const struct native_result *rules, struct native_features *features)
@@ -336,6 +404,8 @@ static void take_structure(struct feature_maker *maker, const struct view *view,
     take_message_id(maker, view, features);
     take_program(maker, view, features);
     take_links(maker, view, features);
+    take_kind(maker, view, features);
+    take_all_capitals(maker, view, features);
 }
 
 void features_make(struct feature_maker *maker, const struct view *view, const struct native_result *rules, struct native_features *features)

@@ -13,16 +13,22 @@
 #include "scanner/native/native.h"
 
 #define MAGIC UINT32_C(0x4d4e5257) /* "WRNM" */
-#define STRONGEST 60    /* features that Fisher's combination listens to */
+#define STRONGEST 60    /* features that Fisher's combination listens to, */
+#define STRONGEST_FEW 40 /* and where few messages were learned */
 #define PAIR 0.5        /* a pair's opinion counts so much, as what it is made of is heard, too */
 #define WEAK 0.2        /* those nearer to 0.5 say nothing */
+#define WEAK_FEW 0.3
 #define PRIOR 0.3       /* how many messages the opinion 0.5 is worth */
+#define PRIOR_FEW 0.06  /* most of what tells a message is known from one other, then */
 #define FULL_CLASS 50   /* messages of each class below which the whole is damped */
 #define FULL_LANGUAGE 10 /* and of each class in the message's language, below which its words are */
 #define SPAM_LOGIT 3.476 /* of p = 0.97 */
 #define SHARE 0.7       /* of either combination in the weight */
 #define MEAN_SCALE 4.0  /* from the mean of log-odds to the logit of the whole: as fitted to messages that were left out of what was learned, */
 #define MEAN_OFFSET 0.7 /* of many corpora, and rounded */
+#define LIFT_FEW 1400   /* hundredths: new spam is less like the learned, then, than new ham is */
+#define FEW 150         /* messages of each class up to which these hold, */
+#define MANY 600        /* and from which on they do not */
 #define EDGES_AT (-0.4)  /* where the edges of ham and of spam meet in a model that errs as often as it should, */
 #define OFFSET_SHARE 1.5 /* and how far one is moved whose edges meet elsewhere: messages that are new differ more than those that were left out */
 #define OFFSET_MOST_UP 500 /* thousandths: classes that stand far apart need no more */
@@ -115,6 +121,7 @@ static double chi_square_tail(double half, size_t pairs)
 /* What all parts but one know: `without` is that one, NATIVE_PARTS leaves none out. */
 struct sums {
     unsigned without;
+    double few, prior, weak; /* few: 1 is hardly any message, 0 is many */
     double messages[NATIVE_CLASSES], language[NATIVE_CLASSES];
 };
 
@@ -132,6 +139,12 @@ static double least(const double sum[NATIVE_CLASSES], double full)
     return smaller < full ? smaller / full : 1;
 }
 
+/* Between what holds for many messages and for few. */
+static double by_count(const struct sums *sums, double many, double few)
+{
+    return many + (few - many) * sums->few;
+}
+
 /* How spammy one feature is: by shares of each class, so that it does not matter of which there is more; drawn to 0.5 where little was seen. */
 static double opinion(const struct native_model *model, uint32_t bucket, const struct sums *sums)
 {
@@ -146,21 +159,21 @@ static double opinion(const struct native_model *model, uint32_t bucket, const s
     /* in_ham / messages of ham against in_spam / messages of spam, without dividing by nothing. */
     double seen = (double)in_ham + in_spam, ham = in_ham * sums->messages[CLASS_SPAM], spam = in_spam * sums->messages[CLASS_HAM];
     double ratio = ham + spam > 0 ? spam / (ham + spam) : in_spam > 0 ? 1 : 0;
-    return (PRIOR * 0.5 + seen * ratio) / (PRIOR + seen);
+    return (sums->prior * 0.5 + seen * ratio) / (sums->prior + seen);
 }
 
-/* Leaves about the STRONGEST of them: those nearest to 0.5 go. */
+/* Leaves about the `most` strongest of them: those nearest to 0.5 go. */
 #define STEPS 64
-static size_t strongest(double *opinions, size_t count_of)
+static size_t strongest(double *opinions, size_t count_of, size_t most)
 {
     size_t steps[STEPS + 1] = { 0 }, kept = 0, step = STEPS, room;
-    if (count_of <= STRONGEST)
+    if (count_of <= most)
         return count_of;
     for (size_t i = 0; i < count_of; i++)
         steps[(size_t)(fabs(opinions[i] - 0.5) * 2 * STEPS)]++;
-    for (size_t above = steps[STEPS]; step > 0 && above + steps[step - 1] <= STRONGEST; above += steps[--step])
+    for (size_t above = steps[STEPS]; step > 0 && above + steps[step - 1] <= most; above += steps[--step])
         ;
-    room = STRONGEST;
+    room = most;
     for (size_t i = step; i <= STEPS; i++)
         room -= steps[i] < room ? steps[i] : room;
     for (size_t i = 0; i < count_of; i++) {
@@ -170,7 +183,7 @@ static size_t strongest(double *opinions, size_t count_of)
             opinions[kept++] = opinions[i];
         }
     }
-    return kept < STRONGEST ? kept : STRONGEST;
+    return kept < most ? kept : most;
 }
 
 static double combine(const double *opinions, size_t count_of)
@@ -218,7 +231,7 @@ static size_t take_opinions(const struct native_model *model, const struct nativ
         double of = opinion(model, features->buckets[i], sums);
         if (i < features->words)
             of = 0.5 + (of - 0.5) * trust;
-        if (fabs(of - 0.5) >= WEAK)
+        if (fabs(of - 0.5) >= sums->weak)
             opinions[found++] = features->buckets[i] >= NATIVE_PAIRS ? 0.5 + (of - 0.5) * PAIR : of;
     }
     return found;
@@ -229,6 +242,10 @@ static struct sums sums_without(const struct native_model *model, const struct n
     struct sums sums = { .without = without };
     add_up(sums.messages, model->messages, without);
     add_up(sums.language, model->languages[features->language], without);
+    double smaller = sums.messages[CLASS_HAM] < sums.messages[CLASS_SPAM] ? sums.messages[CLASS_HAM] : sums.messages[CLASS_SPAM];
+    sums.few = smaller <= FEW ? 1 : smaller >= MANY ? 0 : (MANY - smaller) / (MANY - FEW);
+    sums.prior = by_count(&sums, PRIOR, PRIOR_FEW);
+    sums.weak = by_count(&sums, WEAK, WEAK_FEW);
     return sums;
 }
 
@@ -240,10 +257,12 @@ static int32_t weigh_without(const struct native_model *model, const struct nati
     double trust = least(sums.language, FULL_LANGUAGE);
     size_t found = take_opinions(model, features, &sums, trust, opinions);
     double mean = found == 0 ? 0 : MEAN_SCALE * mean_log_odds(opinions, found) - MEAN_OFFSET + model->offset / 1000.0;
-    *p = combine(opinions, strongest(opinions, found));
+    *p = combine(opinions, strongest(opinions, found, (size_t)by_count(&sums, STRONGEST, STRONGEST_FEW)));
     double bounded = *p < 1e-6 ? 1e-6 : *p > 1 - 1e-6 ? 1 - 1e-6 : *p;
     double fisher = scaled(log(bounded / (1 - bounded)), FISHER_MOST_HAM, FISHER_MOST_SPAM);
     double weight = SHARE * (fisher + scaled(mean, MEAN_MOST_HAM, MEAN_MOST_SPAM)) * least(sums.messages, FULL_CLASS);
+    if (found > 0)
+        weight += LIFT_FEW * sums.few * trust * least(sums.messages, FULL_CLASS);
     double most = MOST_SPAM_UNKNOWN + (MOST_SPAM - MOST_SPAM_UNKNOWN) * trust; /* what else its mail has in common may be the language's as well */
     *p = 1 / (1 + exp(-weight / NATIVE_SPAM * SPAM_LOGIT));
     return weight > most ? (int32_t)most : weight < -MOST_HAM ? -MOST_HAM : (int32_t)weight;
@@ -273,6 +292,17 @@ int32_t native_model_weigh(const struct native_model *model, const struct native
         highest = others > highest ? others : highest;
     }
     return weight < lowest ? lowest : weight > highest ? highest : weight;
+}
+
+double native_model_reach(const struct native_model *model, const struct native_features *features)
+{
+    double reach = 1;
+    for (unsigned without = 1; without <= NATIVE_PARTS; without++) {
+        struct sums sums = sums_without(model, features, without);
+        double of = least(sums.language, FULL_LANGUAGE) * least(sums.messages, FULL_CLASS);
+        reach = of < reach ? of : reach;
+    }
+    return reach;
 }
 
 /* --- trying it --- */

@@ -17,7 +17,7 @@
 #define NATIVE_PAIRS (NATIVE_BUCKETS / 4 * 3) /* from here on: pairs of words, or of characters of scripts without blanks */
 #define NATIVE_FEATURES_MAX 1536
 #define NATIVE_PARTS 4    /* 0: the operators' */
-#define NATIVE_MODEL_VERSION 3 /* changes with what a feature is: older models then mean nothing */
+#define NATIVE_MODEL_VERSION 4 /* changes with what a feature is: older models then mean nothing */
 
 enum native_class { CLASS_HAM, CLASS_SPAM, NATIVE_CLASSES };
 
@@ -72,5 +72,8 @@ void native_trial_end(struct native_trial *trial, struct native_model *model);
 
 /* Hundredths to add to a score, bounded: p of 0.97 is NATIVE_SPAM. p gets how sure it is that it is spam, 0..1; 0.5 knows nothing. */
 int32_t native_model_weigh(const struct native_model *model, const struct native_features *features, double *p);
+
+/* How well it knows mail of the message's language, without any one part of users: 0, not at all, to 1. */
+double native_model_reach(const struct native_model *model, const struct native_features *features);
 
 #endif

@@ -9,6 +9,9 @@
 
 #define GTUBE "XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
 
+#define LEARNED_MOST 2   /* symbols of a model */
+#define BULK_LEARNED 0.35 /* of what speaks against mail in bulk is taken back where a model knows such mail better */
+
 struct native {
     struct mime_parser *parser;
     const struct mime_message *message; /* that was looked at last */
@@ -56,8 +59,8 @@ static bool is_printable(unsigned char c)
 
 void symbol_add(struct native_result *result, const char *name, int32_t weight, struct mime_span detail)
 {
-    if (result->symbol_count == NATIVE_SYMBOLS_MAX - 1 && strncmp(name, "LEARNED_", 8) != 0)
-        return; /* the last place is for what was learned */
+    if (result->symbol_count >= NATIVE_SYMBOLS_MAX - LEARNED_MOST && strncmp(name, "LEARNED_", 8) != 0)
+        return; /* the last places are for what was learned */
     struct native_symbol *symbol = &result->symbols[result->symbol_count++];
     size_t len = detail.len < NATIVE_DETAIL_MAX - 1 ? detail.len : NATIVE_DETAIL_MAX - 1;
     while (len < detail.len && len > 0 && ((unsigned char)detail.bytes[len] & 0xc0) == 0x80) /* not within a character */
@@ -153,11 +156,15 @@ static void apply_model(struct native *native, const struct native_model *model,
 {
     double p;
     char detail[NATIVE_DETAIL_MAX];
+    int32_t bulk = rules_bulk(result);
     features_make(native->maker, &native->view, result, &native->features);
     int32_t weight = native_model_weigh(model, &native->features, &p);
     snprintf(detail, sizeof detail, "p=%.3f", p);
     if (weight != 0 && !(native->view.is_bounce && weight > 0)) /* what a bounce returns is not its own */
         symbol_text(result, weight > 0 ? "LEARNED_SPAM" : "LEARNED_HAM", weight, detail);
+    bulk = (int32_t)(bulk * BULK_LEARNED * native_model_reach(model, &native->features));
+    if (bulk > 0)
+        symbol_text(result, "LEARNED_BULK", -bulk, "");
 }
 
 void native_score(struct native *native, const struct native_facts *facts, const struct native_model *model, const char *bytes, size_t len,

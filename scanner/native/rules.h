@@ -17,5 +17,6 @@ void rules_headers(const struct view *view, struct native_result *result);
 void rules_client(const struct view *view, struct native_result *result);
 void rules_text(const struct view *view, const struct phrase_hits *hits, struct native_result *result);
 void rules_composite(const struct view *view, const struct phrase_hits *hits, struct native_result *result);
+int32_t rules_bulk(const struct native_result *result); /* what they say against mail in bulk, together */
 
 #endif

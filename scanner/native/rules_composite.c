@@ -13,19 +13,26 @@ static unsigned count_of(const struct native_result *result, const char *const n
 
 /* What mail in bulk has, wanted or not: a newsletter with all of it is still a newsletter. */
 #define BULK_MOST 4400
+#define BULK_BOUNDED "BULK_BOUNDED"
 
-static void bound_bulk(struct native_result *result)
+int32_t rules_bulk(const struct native_result *result)
 {
     static const char *const bulk[] = { "HTML_ONLY", "HTML_WITHOUT_TEXT", "HTML_NEARLY_EMPTY", "LINKS_ALL_ELSEWHERE", "LINKS_NOT_OWN", "LINK_RANDOM_NAME", "SAYS_CALL", "SAYS_REMOVAL", "SAYS_GOODS",
                                         "SAYS_PAYMENT", "SAYS_PRIZE", "IMAGE_LITTLE_TEXT", "IMAGE_ONLY_LINKED", "IMAGE_ONLY", "TEXT_IN_BASE64", "TEXT_EXCLAIMS", "TEXT_MONEY",
                                         "SUBJECT_MONEY", "SUBJECT_EXCLAIMS", "SUBJECT_PICTURES", "REPLY_TO_DIFFERS",
-                                        "FROM_WITH_DIGITS", "LINK_NAMES_RECIPIENT", "FORM_IN_MAIL", "SCRIPT_IN_MAIL" };
+                                        "FROM_WITH_DIGITS", "LINK_NAMES_RECIPIENT", "FORM_IN_MAIL", "SCRIPT_IN_MAIL", BULK_BOUNDED };
     int32_t total = 0;
     for (size_t i = 0; i < result->symbol_count; i++)
         for (size_t k = 0; k < sizeof bulk / sizeof bulk[0]; k++)
             total += strcmp(result->symbols[i].name, bulk[k]) == 0 ? result->symbols[i].weight : 0;
+    return total;
+}
+
+static void bound_bulk(struct native_result *result)
+{
+    int32_t total = rules_bulk(result);
     if (total > BULK_MOST)
-        symbol_text(result, "BULK_BOUNDED", BULK_MOST - total, "");
+        symbol_text(result, BULK_BOUNDED, BULK_MOST - total, "");
 }
 
 /* An address to answer to, in the text, that costs nothing and is not the sender's. */

@@ -10,6 +10,7 @@
 #include "scanner/native/domain.h"
 #include "scanner/native/fold.h"
 #include "scanner/native/native.h"
+#include "scanner/native/rules.h"
 #include "scanner/native/view.h"
 #include "tests/unit/suite.h"
 
@@ -619,6 +620,34 @@ START_TEST(test_trial)
 }
 END_TEST
 
+/* What speaks against mail in bulk weighs less where a model knows mail of the language, and no user alone makes it so. */
+START_TEST(test_bulk_is_learned)
+{
+    static const char newsletter[] = COMMON "From: Shop <news@shop.example>\r\nSubject: offers!!\r\nContent-Type: text/html\r\n\r\n"
+                                          "<p>the offers that you and your friends have not seen from this shop: <a href=\"http://other.example/a\">buy now</a></p>\r\n";
+    static const struct native_facts facts;
+    static struct native_result rules, result;
+    static struct native_features features;
+    struct native_model *model = malloc(sizeof *model);
+    struct native *native = native_new(&MIME_LIMITS_DEFAULT);
+    native_score(native, &facts, NULL, newsletter, sizeof newsletter - 1, &rules);
+    ck_assert(symbol_has(&rules, "HTML_ONLY"));
+    for (unsigned part = 0; part < 2; part++) {
+        native_model_init(model);
+        for (uint32_t i = 0; i < 60; i++) {
+            some_features(&features, 1000 + 50 * i, 40);
+            native_model_learn(model, &features, part, CLASS_HAM);
+            some_features(&features, 100000 + 50 * i, 40);
+            native_model_learn(model, &features, part, CLASS_SPAM);
+        }
+        native_score(native, &facts, model, newsletter, sizeof newsletter - 1, &result);
+        ck_assert_int_eq(symbol_has(&result, "LEARNED_BULK"), part == 0);
+    }
+    native_free(&native);
+    free(model);
+}
+END_TEST
+
 /* What one user teaches, however often, moves a score by personal_most at most, up or down; when another one agrees it counts in full. */
 START_TEST(test_one_user_is_bounded)
 {
@@ -672,6 +701,7 @@ int main(void)
     tcase_add_test(tcase, test_time_is_bounded);
     tcase_add_test(tcase, test_empty_model);
     tcase_add_test(tcase, test_trial);
+    tcase_add_test(tcase, test_bulk_is_learned);
     tcase_add_test(tcase, test_one_user_is_bounded);
     suite_add_tcase(suite, tcase);
     return run_suite(suite);
