@@ -2,7 +2,8 @@
 
 -- Brings node.state and lost in line with what was heard. silence: how long a process may be silent. names: only these (whoever was
 -- just heard), or all, to find the lost ones.
-CREATE OR REPLACE FUNCTION node_refresh(names text[], silence interval) RETURNS void LANGUAGE sql AS $f$
+CREATE OR REPLACE FUNCTION node_refresh(names text[], silence interval) RETURNS void LANGUAGE plpgsql AS $f$
+BEGIN
     WITH told AS (
         SELECT node, count(*) AS workers, count(*) FILTER (WHERE state = 'drained') AS drained,
             count(*) FILTER (WHERE state = 'draining') AS draining, count(*) FILTER (WHERE state = 'active') AS active,
@@ -25,8 +26,8 @@ CREATE OR REPLACE FUNCTION node_refresh(names text[], silence interval) RETURNS 
         ORDER BY n.name FOR UPDATE OF n
     )
     UPDATE node n SET state = d.state, lost = d.lost, endpoint = d.endpoint, public_key = d.public_key
-    FROM differs d WHERE n.name = d.name
-$f$;
+    FROM differs d WHERE n.name = d.name;
+END $f$;
 
 -- One row for each node that may take part. silence: how long a process may be silent.
 CREATE OR REPLACE FUNCTION node_summary(silence interval)

@@ -53,8 +53,9 @@ END $f$;
 -- Ends what is over, and returns it: the scanner has done it, is lost (a scanner that comes back has made a new generation), or takes longer than `most`. One
 -- that is lost while it waits needs no turn, either: none has failed, so that is cancelled, and not returned.
 CREATE OR REPLACE FUNCTION turns_end(silence interval, most interval) RETURNS TABLE (node text, reason text, cause text, became text, seconds double precision)
-LANGUAGE sql AS $f$
-    WITH ended AS (UPDATE turn t SET result = o.became, ended_at = clock_timestamp(), held = '', given = CASE t.state WHEN 'waiting' THEN t.asked ELSE t.given END,
+LANGUAGE plpgsql AS $f$
+BEGIN
+    RETURN QUERY WITH ended AS (UPDATE turn t SET result = o.became, ended_at = clock_timestamp(), held = '', given = CASE t.state WHEN 'waiting' THEN t.asked ELSE t.given END,
         state = CASE WHEN t.state = 'running' AND t.asked > t.given THEN 'waiting' ELSE 'idle' END
     FROM (SELECT r.node, r.reason, CASE WHEN r.state = 'running' AND s.fresh AND s.gc_done >= r.gc THEN 'done'
             WHEN s.lost THEN CASE r.state WHEN 'waiting' THEN 'cancelled' ELSE 'lost' END
@@ -62,8 +63,8 @@ LANGUAGE sql AS $f$
         FROM turn r JOIN turn_scanners(silence, most) s ON s.name = r.node WHERE r.state IN ('running', 'waiting')) AS o
     WHERE (t.node, t.reason) = (o.node, o.reason) AND o.became IS NOT NULL
     RETURNING t.node, t.reason, t.cause, t.result, coalesce(extract(epoch FROM clock_timestamp() - t.began_at), 0)::double precision)
-    SELECT * FROM ended e WHERE e.result <> 'cancelled'
-$f$;
+    SELECT * FROM ended e WHERE e.result <> 'cancelled';
+END $f$;
 
 -- Why each waiting scanner does not get its turn now; '' for those that can. In the order in which they are to have it. max_unavailable counts all that
 -- change, also those that load signatures; a set that waits for a turn to end has the next one. The others' workers, less margin per cent, must do what all
@@ -86,16 +87,17 @@ $f$;
 
 -- Asks for those that need it by themselves. due_ms: a generation that is older was to be replaced meanwhile; growth: bytes; messages: scanned. 0: not for
 -- that. Whose last turn failed has another one after `most` at the earliest.
-CREATE OR REPLACE FUNCTION turns_need(silence interval, most interval, due_ms bigint, growth bigint, messages bigint) RETURNS void LANGUAGE sql AS $f$
-    SELECT turn_ask(n.name, 'gc', n.cause) FROM (
+CREATE OR REPLACE FUNCTION turns_need(silence interval, most interval, due_ms bigint, growth bigint, messages bigint) RETURNS void LANGUAGE plpgsql AS $f$
+BEGIN
+    PERFORM turn_ask(n.name, 'gc', n.cause) FROM (
         SELECT s.name, CASE WHEN due_ms > 0 AND s.serving_ms > due_ms THEN 'schedule'
             WHEN growth > 0 AND s.memory - s.memory_loaded >= growth THEN 'memory'
             WHEN messages > 0 AND s.scanned >= messages THEN 'messages' END AS cause
         FROM turn_scanners(silence, most) s
         WHERE s.carries AND s.serving_ms > 0 AND NOT EXISTS (SELECT FROM turn t WHERE t.node = s.name AND (t.state <> 'idle'
             OR (t.reason = 'gc' AND t.result IN ('lost', 'timeout') AND t.ended_at > clock_timestamp() - most)))) AS n
-    WHERE n.cause IS NOT NULL ORDER BY n.name
-$f$;
+    WHERE n.cause IS NOT NULL ORDER BY n.name;
+END $f$;
 
 -- The leader's look. At most one scanner begins in each, so that rows of node are locked one at a time. Returns what happened: became is began, done, lost or timeout.
 CREATE OR REPLACE FUNCTION turns_look(silence interval, most interval, max_unavailable bigint, margin bigint, due_ms bigint, growth bigint, messages bigint)
