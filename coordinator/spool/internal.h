@@ -20,7 +20,7 @@ struct spool_words {
 };
 
 /* Types of rows that are stored, whose OIDs each database has its own of. */
-enum spool_type { SPOOL_NEW_MESSAGE, SPOOL_NEW_BODY, SPOOL_NEW_RECIPIENT, SPOOL_NEW_ENTRY, SPOOL_TYPES };
+enum spool_type { SPOOL_NEW_MESSAGE, SPOOL_NEW_PART, SPOOL_NEW_RECIPIENT, SPOOL_NEW_ENTRY, SPOOL_TYPES };
 
 struct stores;
 struct leases;
@@ -55,8 +55,9 @@ char *spool_clean(const ProtobufCBinaryData *bytes);
 
 /* --- messages on their way into a statement; also a DSN that goes with a result --- */
 
-struct store_rows { /* attributes as in sql/0075 */
-    struct records messages, bodies, recipients;
+struct store_rows { /* attributes as in sql/0075 and 0093 */
+    struct records messages, parts, recipients;
+    struct text bodies;     /* all in one */
     struct records entries; /* of complete messages, each destination once */
     struct rows kept;       /* id, number, reason, score, symbols, signature, author, always: recipients whose copies are for the quarantine */
 };
@@ -65,7 +66,7 @@ void store_rows_init(struct store_rows *rows);
 void store_rows_fini(struct store_rows *rows);
 /* false: the recipients make no sense (none, or one twice); then nothing was added. */
 bool store_rows_add(struct store_rows *rows, const Weir__SpoolStore *store, const Weir__SpoolRecipients *recipients, const struct link_payload *body);
-#define STORE_VALUES 8
+#define STORE_VALUES 9
 /* In the order of spool_add()'s arguments. limits: whether spool_max_* count. Borrowed from rows and spool, whose types must be known. */
 void store_rows_values(struct store_rows *rows, const struct spool *spool, bool limits,
                        struct db_value values[STORE_VALUES]);

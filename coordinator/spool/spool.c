@@ -121,7 +121,7 @@ void spool_types_ask(struct db *db, db_rows_handler rows, db_done_handler done, 
 {
     struct db_unit *unit = db_begin(db, done, arg);
     db_query(unit,
-             "SELECT 'spool_new_message'::regtype::oid, 'spool_new_body'::regtype::oid, 'spool_new_recipient'::regtype::oid, "
+             "SELECT 'spool_new_message'::regtype::oid, 'spool_new_part'::regtype::oid, 'spool_new_recipient'::regtype::oid, "
              "'spool_new_entry'::regtype::oid",
              0, NULL, rows);
     db_commit(unit);

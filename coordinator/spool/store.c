@@ -102,19 +102,21 @@ struct stores { /* one line */
 void store_rows_init(struct store_rows *rows)
 {
     records_init(&rows->messages, 20);
-    records_init(&rows->bodies, 2);
+    records_init(&rows->parts, 3);
     records_init(&rows->recipients, 5);
     records_init(&rows->entries, 5);
     rows_init(&rows->kept, KEPT_COLUMNS);
+    text_init(&rows->bodies);
 }
 
 void store_rows_fini(struct store_rows *rows)
 {
     records_fini(&rows->messages);
-    records_fini(&rows->bodies);
+    records_fini(&rows->parts);
     records_fini(&rows->recipients);
     records_fini(&rows->entries);
     rows_fini(&rows->kept);
+    text_fini(&rows->bodies);
 }
 
 static int compare_indexes(const void *a, const void *b)
@@ -247,7 +249,7 @@ bool store_rows_add(struct store_rows *rows, const Weir__SpoolStore *store, cons
         &envelope->node,       &envelope->listener, &envelope->client,  &envelope->helo,   &envelope->tls,        &envelope->sender,
         &envelope->message_id, &envelope->verdict,  &envelope->scanner, &envelope->engine, &envelope->signatures,
     };
-    struct records *messages = &rows->messages, *bodies = &rows->bodies;
+    struct records *messages = &rows->messages, *parts = &rows->parts;
     add_text(messages, &envelope->id);
     records_boolean(messages, store->last);
     records_bigint(messages, (int64_t)body->len);
@@ -260,9 +262,11 @@ bool store_rows_add(struct store_rows *rows, const Weir__SpoolStore *store, cons
     add_subject(messages, envelope);
     records_smallint(messages, slot_of(envelope));
     records_end(messages);
-    add_text(bodies, &envelope->id);
-    records_bytes(bodies, body->data, body->len);
-    records_end(bodies);
+    add_text(parts, &envelope->id);
+    records_integer(parts, (int32_t)rows->bodies.len);
+    records_integer(parts, (int32_t)body->len);
+    records_end(parts);
+    text_add(&rows->bodies, body->data, body->len);
     for (size_t i = 0; i < recipients->n_recipients; i++) {
         add_recipient(&rows->recipients, &envelope->id, recipients->recipients[i]);
         add_kept(&rows->kept, store, recipients->recipients[i]);
@@ -286,16 +290,17 @@ void store_rows_values(struct store_rows *rows, const struct spool *spool, bool 
     values[2] = text_value(words->warning);
     values[3] = text_value(words->life);
     values[4] = records_value(&rows->messages, spool->types[SPOOL_NEW_MESSAGE]);
-    values[5] = records_value(&rows->bodies, spool->types[SPOOL_NEW_BODY]);
-    values[6] = records_value(&rows->recipients, spool->types[SPOOL_NEW_RECIPIENT]);
-    values[7] = records_value(&rows->entries, spool->types[SPOOL_NEW_ENTRY]);
+    values[5] = records_value(&rows->parts, spool->types[SPOOL_NEW_PART]);
+    values[6] = (struct db_value){ rows->bodies.data, rows->bodies.len, true };
+    values[7] = records_value(&rows->recipients, spool->types[SPOOL_NEW_RECIPIENT]);
+    values[8] = records_value(&rows->entries, spool->types[SPOOL_NEW_ENTRY]);
 }
 
 char *store_call(size_t first)
 {
-    return xasprintf("spool_add($%zu::bigint, $%zu::bigint, $%zu::interval, $%zu::interval, $%zu::spool_new_message[], $%zu::spool_new_body[], "
+    return xasprintf("spool_add($%zu::bigint, $%zu::bigint, $%zu::interval, $%zu::interval, $%zu::spool_new_message[], $%zu::spool_new_part[], $%zu::bytea, "
                      "$%zu::spool_new_recipient[], $%zu::spool_new_entry[])",
-                     first, first + 1, first + 2, first + 3, first + 4, first + 5, first + 6, first + 7);
+                     first, first + 1, first + 2, first + 3, first + 4, first + 5, first + 6, first + 7, first + 8);
 }
 
 /* --- answers --- */

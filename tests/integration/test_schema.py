@@ -222,6 +222,17 @@ def test_coordinators_of_the_version_before_go_on():
         result = f"""SELECT status, removed FROM spool_result('1 s', '1 s', '1 h', '1 d', '{ident}', '{destination}', {token}, 'edge-1', false, '0',
                      false, false, '', '', '', '', '{{0}}', '{{1}}', '{{250}}', '{{Ok}}')"""
         assert one.pg.query(result) == [["0", "t"]]
+        ids = [new_id() for _ in range(3)]
+        bodies = ["one", "", "the third"]
+        messages = ", ".join(f"('{i}', true, {len(body)}, 1, false, false, '', 'edge-1', 'handoff', '192.0.2.9', 'here', '', 'a@example.edu', '', '', '', '', '', NULL, 7)"
+                             for i, body in zip(ids, bodies))
+        stored = f"""SELECT stored, status, have, complete FROM spool_add(100, 100000, '4 h', '5 d', ARRAY[{messages}]::spool_new_message[],
+                     ARRAY[{", ".join(f"('{i}', '{body}')" for i, body in zip(ids, bodies))}]::spool_new_body[],
+                     ARRAY[{", ".join(f"('{i}', 0, 'host.example.org', 'b@example.org', '')" for i in ids)}]::spool_new_recipient[],
+                     ARRAY[{", ".join(f"('{i}', 'host.example.org', false, false, 7)" for i in ids)}]::spool_new_entry[])"""
+        assert one.pg.query(stored) == [["", "1", "", ""]], "all are new"
+        assert one.pg.query(stored) == [[i, "1", str(len(body)), "t"] for i, body in zip(ids, bodies)], "all are here"
+        assert one.pg.query("SELECT id, convert_from(data, 'UTF8') FROM spool_body ORDER BY id") == sorted([i, body] for i, body in zip(ids, bodies) if body)
         assert one.json("status")["conservation_difference"] == 0
         one.pg.query("INSERT INTO account (login, hash, senders, created_by) VALUES ('alice', 'hers', '{alice@example.edu}', 'operator')")
         begin = "SELECT limited, hash, senders FROM auth_begin(%d, '%s', '192.0.2.9', 2, 2, interval '1 hour')"

@@ -12,6 +12,19 @@ BEGIN
         FROM spool_claim(who, room, scanners, per_destination, lease, interval '5 minutes', interval '4 hours') AS c;
 END $f$;
 
+-- They have the bodies as records.
+CREATE OR REPLACE FUNCTION spool_add(max_messages bigint, max_bytes bigint, warning interval, life interval, messages spool_new_message[], bodies spool_new_body[],
+    receivers spool_new_recipient[], entries spool_new_entry[])
+RETURNS TABLE (stored text, status integer, have bigint, complete boolean, work bigint) LANGUAGE plpgsql AS $f$
+DECLARE
+    parts spool_new_part[];
+    bytes bytea;
+BEGIN
+    SELECT array_agg((b.id, b.behind - octet_length(b.data), octet_length(b.data))::spool_new_part ORDER BY b.place), string_agg(b.data, '' ORDER BY b.place) INTO parts, bytes
+        FROM (SELECT u.id, u.data, u.place, sum(octet_length(u.data)) OVER (ORDER BY u.place) AS behind FROM unnest(bodies) WITH ORDINALITY AS u(id, data, place)) AS b;
+    RETURN QUERY SELECT a.* FROM spool_add(max_messages, max_bytes, warning, life, messages, parts, bytes, receivers, entries) AS a;
+END $f$;
+
 -- They do not go on behind the first thousand.
 CREATE OR REPLACE FUNCTION admin_queue_act(requester text, act text, wanted text, a_from text, a_to text, a_state text, older text, a_destination text,
     force boolean) RETURNS admin_answer LANGUAGE plpgsql AS $f$

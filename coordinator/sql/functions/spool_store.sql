@@ -127,12 +127,13 @@ BEGIN
 END $f$;
 
 -- The same for messages of which none is here yet, as nearly always: nothing is joined or looked up, as who asks has it at hand. For that it tells more: of each message
--- its bytes and recipients, and to whom outbound protection it counts; and the rows of spool_queue (entries, of complete ones), with the places of their sources. Then the
+-- its bytes and recipients, and to whom outbound protection it counts; and the rows of spool_queue (entries, of complete ones), with the places of their sources. The
+-- bodies come in one piece, of which each message has a part, in the order of the messages: what is an array is copied several times before a row is made of it. Then the
 -- answer is one row: status 1, and stored is NULL, as all of them are, with all that came. Where one is here all the same, or was once,
 -- nothing of this has happened, and all of them go the way above, with an answer for each. work: what it took until here, in us.
 -- Messages are written first, in their order, so that two coordinators that repeat the same do not wait for each other in circles.
-CREATE OR REPLACE FUNCTION spool_add(max_messages bigint, max_bytes bigint, warning interval, life interval, messages spool_new_message[], bodies spool_new_body[],
-    receivers spool_new_recipient[], entries spool_new_entry[])
+CREATE OR REPLACE FUNCTION spool_add(max_messages bigint, max_bytes bigint, warning interval, life interval, messages spool_new_message[], parts spool_new_part[],
+    bodies bytea, receivers spool_new_recipient[], entries spool_new_entry[])
 RETURNS TABLE (stored text, status integer, have bigint, complete boolean, work bigint) LANGUAGE plpgsql AS $f$
 DECLARE
     moment CONSTANT timestamptz := clock_timestamp();
@@ -143,7 +144,7 @@ BEGIN
     BEGIN
         EXIT fresh WHEN spool_is_full(max_messages, max_bytes);
         WITH body AS (
-            INSERT INTO spool_body (id, position, data) SELECT b.id, 0, b.data FROM unnest(bodies) AS b WHERE b.data <> ''
+            INSERT INTO spool_body (id, position, data) SELECT p.id, 0, substring(bodies FROM p.at + 1 FOR p.len) FROM unnest(parts) AS p WHERE p.len > 0
         ), recipient AS (
             INSERT INTO spool_recipient (id, number, destination, address, packed) SELECT * FROM unnest(receivers)
         ), queued AS (
@@ -158,10 +159,10 @@ BEGIN
                 n.client, n.helo, n.tls, n.sender, n.message_id, n.verdict, n.scanner, n.engine, n.signatures, n.slot
             FROM unnest(messages) AS n ORDER BY n.id;
         -- Looked at after the insert: what it waited for may have been that message's end.
-        IF EXISTS (SELECT FROM spool_event e WHERE e.id = ANY (ARRAY(SELECT n.id FROM unnest(messages) AS n))) THEN
+        IF EXISTS (SELECT FROM spool_event e WHERE e.id = ANY (ARRAY(SELECT p.id FROM unnest(parts) AS p))) THEN
             RAISE unique_violation;
         END IF;
-        PERFORM spool_count(cardinality(messages), (SELECT sum(n.size)::bigint FROM unnest(messages) AS n), cardinality(receivers), 0, 0, 0, 0);
+        PERFORM spool_count(cardinality(messages), (SELECT sum(p.len) FROM unnest(parts) AS p), cardinality(receivers), 0, 0, 0, 0);
         IF EXISTS (SELECT FROM outbound_stop) THEN -- here, as nobody leases them before the commit
             PERFORM outbound_hold(array_agg(n.id), array_agg(n.subject)) FROM unnest(messages) AS n WHERE n.subject <> '';
         END IF;
@@ -177,8 +178,8 @@ BEGIN
         INTO m FROM unnest(messages) AS n;
     SELECT array_agg(n.id) AS ids, array_agg(n.number) AS numbers, array_agg(n.destination) AS destinations, array_agg(n.address) AS addresses,
         array_agg(n.packed) AS packed INTO r FROM unnest(receivers) AS n;
-    RETURN QUERY SELECT s.*, 0::bigint FROM spool_store(max_messages, max_bytes, warning, life, m.ids, ARRAY(SELECT b.data FROM unnest(bodies) AS b), m.envelopes,
-        m.lasts, m.scans, m.dsns, m.nodes, m.listeners, m.clients, m.helos, m.tlss, m.senders, m.message_ids, m.verdicts, m.scanners, m.engines, m.signaturess,
+    RETURN QUERY SELECT s.*, 0::bigint FROM spool_store(max_messages, max_bytes, warning, life, m.ids,
+        ARRAY(SELECT substring(bodies FROM p.at + 1 FOR p.len) FROM unnest(parts) WITH ORDINALITY AS p(id, at, len, place) ORDER BY p.place), m.envelopes, m.lasts, m.scans, m.dsns, m.nodes, m.listeners, m.clients, m.helos, m.tlss, m.senders, m.message_ids, m.verdicts, m.scanners, m.engines, m.signaturess,
         r.ids, r.numbers, r.destinations, r.addresses, r.packed) AS s;
     PERFORM outbound_hold(m.ids, m.subjects);
 END $f$;
