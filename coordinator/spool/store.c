@@ -35,6 +35,7 @@
 #define BATCH_LARGE    32         /* messages and chunks: enough to be sent behind another one */
 #define BATCH_HEAVY    (1u << 20) /* bytes: the same */
 #define BATCH_MESSAGES 256
+#define BATCH_PLACES   (2 * BATCH_MESSAGES) /* a power of two */
 #define BATCH_BYTES    (8u * 1024 * 1024)
 #define CAREFUL_MS     10000
 #define TYPES_AGAIN_S  1
@@ -63,6 +64,7 @@ struct batch {
     struct stores *stores;
     struct store_rows rows;
     STAILQ_HEAD(, item) items;
+    struct item *by_id[BATCH_PLACES]; /* messages, by open addressing */
     struct item *told; /* the next the database speaks of: messages first, then chunks */
     size_t messages, chunks, bytes;
     bool completes; /* some message: then its commit is on disk before anybody hears of it */
@@ -615,15 +617,13 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
     }
 }
 
-static bool batch_has(const struct batch *batch, const char *id)
+/* Where the message with that id is, or belongs. There is always a free place, as a batch has half as many messages. */
+static struct item **batch_place(struct batch *batch, const char *id)
 {
-    const struct item *item;
-    STAILQ_FOREACH(item, &batch->items, link)
-    {
-        if (!item->chunk && strcmp(item->id, id) == 0)
-            return true;
-    }
-    return false;
+    size_t at = wire_subject_digest(id) % BATCH_PLACES;
+    while (batch->by_id[at] != NULL && strcmp(batch->by_id[at]->id, id) != 0)
+        at = (at + 1) % BATCH_PLACES;
+    return &batch->by_id[at];
 }
 
 static bool batch_has_chunks(const struct batch *batch)
@@ -637,7 +637,7 @@ static struct batch *batch_for(struct stores *stores, const struct item *item)
     struct batch *last = TAILQ_LAST(&stores->waiting, batches);
     size_t most = clock_ms() < stores->careful_until_ms ? 1 : BATCH_MESSAGES;
     if (last != NULL && last->conflicts == 0 && last->messages + last->chunks < most && last->bytes < BATCH_BYTES &&
-        (item->chunk || (!batch_has_chunks(last) && !batch_has(last, item->id))))
+        (item->chunk || (!batch_has_chunks(last) && *batch_place(last, item->id) == NULL)))
         return last;
     struct batch *batch = xcalloc(1, sizeof *batch);
     batch->stores = stores;
@@ -647,13 +647,13 @@ static struct batch *batch_for(struct stores *stores, const struct item *item)
     return batch;
 }
 
-/* A message last, a chunk in the order of ids and behind others of its message. */
-static void batch_add(struct stores *stores, struct batch *batch, struct item *item, size_t bytes)
+/* In the order of ids, and behind others of its message. */
+static void insert_chunk(struct batch *batch, struct item *item)
 {
     struct item *before = NULL, *one;
     STAILQ_FOREACH(one, &batch->items, link)
     {
-        if (item->chunk && one->chunk && strcmp(one->id, item->id) > 0)
+        if (one->chunk && strcmp(one->id, item->id) > 0)
             break;
         before = one;
     }
@@ -661,6 +661,17 @@ static void batch_add(struct stores *stores, struct batch *batch, struct item *i
         STAILQ_INSERT_AFTER(&batch->items, before, item, link);
     else
         STAILQ_INSERT_HEAD(&batch->items, item, link);
+}
+
+/* Messages as they come: there is no chunk yet that they would be behind. */
+static void batch_add(struct stores *stores, struct batch *batch, struct item *item, size_t bytes)
+{
+    if (item->chunk) {
+        insert_chunk(batch, item);
+    } else {
+        *batch_place(batch, item->id) = item;
+        STAILQ_INSERT_TAIL(&batch->items, item, link);
+    }
     *(item->chunk ? &batch->chunks : &batch->messages) += 1;
     batch->completes |= item->last;
     batch->bytes += bytes;
