@@ -445,6 +445,15 @@ def states(site, raw):
     return unfolded(arrived(site, raw)[1], "X-Spam-Status").partition("engines=")[2].partition(" tests")[0]
 
 
+def wait_until_back(site):
+    """rspamd is asked again, whose failures had it left alone for a while."""
+    def is_back():
+        raw = message()
+        assert send(site, raw).code == 250
+        return re.search(r"rspamd\(\d", states(site, raw))
+    wait_until(is_back, 60, "rspamd is asked again")
+
+
 def test_an_engine_that_hangs_costs_its_time_once(site):
     policy(site, ". inbound action=tag\n")
     engines_have(site, "2s")
@@ -464,11 +473,7 @@ def test_an_engine_that_hangs_costs_its_time_once(site):
         for pid in rspamd:
             os.kill(pid, signal.SIGCONT)
 
-    def is_back():
-        again = message()
-        assert send(site, again).code == 250
-        return re.search(r"rspamd\(\d", states(site, again))
-    wait_until(is_back, 30, "rspamd is asked again")
+    wait_until_back(site)
     engines_have(site, "15s")
 
 
@@ -502,6 +507,7 @@ def test_an_engine_that_is_killed_is_missed_or_refuses(site):
         common.write_text(before)
         site.reload("edge-1")
         site.start("rspamd")
+    wait_until_back(site)
 
 
 # ---- shared memory ----
