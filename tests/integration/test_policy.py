@@ -160,7 +160,7 @@ def test_S48_S49_aliases_of_own_domains(make_cluster):
         assert answers("SysAdm", edge=edge)[0].startswith("250"), "the aliases on every edge"
     assert answers("nobody")[0].startswith("550 5.1.1 <nobody@students.example.edu>: User unknown")
     assert answers("SysAdm+News")[0].startswith("250") and answers("nobody+news", "sysadm-news")[1].startswith("550 5.1.1")
-    assert [answer[:9] for answer in answers("sysadm", "staff")] == ["250 2.1.5", "452 4.5.3"]
+    assert [answer[:9] for answer in answers("sysadm", "staff")] == ["250 2.1.5", "250 2.1.5"], "each as from its own sender"
     dead, half_dead = answers("dead", "half-dead")  # nobody outside gets a report about what could be refused
     assert dead.startswith("550 5.1.1") and half_dead.startswith("250"), (dead, half_dead)
     wait_until(lambda: cluster.weirctl("trace", "dead@students.example.edu", check=False).stdout.count(" said: 550 5.1.1 ") == 2, 30, "the next hop's words")
