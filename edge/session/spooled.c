@@ -279,16 +279,28 @@ static void on_stored(void *arg, enum spool_stored stored, const char *why)
     session_settle(session);
 }
 
-/* No event may come from inside: a transaction that cannot even ask ends on the spot, its caller does the rest. */
-static void not_asked(struct transaction *tx)
+/*
+ * No event may come from inside: a transaction that cannot even ask ends on the spot, its caller does the rest. false: it is asked for all the same, as
+ * a device does not come again and its mail can go no other way: a coordinator that was silent for a second is mostly back, or another one, in its time.
+ */
+static bool not_asked(struct transaction *tx)
 {
+    struct server *server = tx->session->server;
     struct outcome outcome;
-    metric_add(tx->session->server->stores[SPOOL_UNAVAILABLE], 1);
+    if (server->node != NULL && node_is_connected(server->node))
+        return false;
+    if (deliver_in_session(tx, false)) {
+        metric_add(server->stores[SPOOL_UNAVAILABLE], 1);
+        log_write(LOG_WARNING, "%s: not stored: no coordinator can be reached", tx->id.text);
+        return true;
+    }
+    if (server->node != NULL && tx->session->limits->profile == PROFILE_HANDOFF)
+        return false;
+    metric_add(server->stores[SPOOL_UNAVAILABLE], 1);
     log_write(LOG_WARNING, "%s: not stored: no coordinator can be reached", tx->id.text);
-    if (deliver_in_session(tx, false))
-        return;
     outcome_of_spool(&outcome, SPOOL_UNAVAILABLE, &tx->id);
     transaction_finish(tx, &outcome);
+    return true;
 }
 
 void transaction_spool(struct transaction *tx)
@@ -301,10 +313,8 @@ void transaction_spool(struct transaction *tx)
     Weir__SpoolEnvelope envelope = WEIR__SPOOL_ENVELOPE__INIT;
 
     tx->store_us = clock_us();
-    if (server->node == NULL || !node_is_connected(server->node)) {
-        not_asked(tx);
+    if (not_asked(tx))
         return;
-    }
     envelope.id = wire_text(tx->id.text);
     const char *owner = reports_to_client(tx) ? NULL : tx->owner;
     envelope.sender = wire_text(owner != NULL ? owner : tx->sender);

@@ -358,6 +358,27 @@ def test_an_edge_dies_before_anything_is_leased(make_cluster, hop):
     assert len(hop.taken) == 1
 
 
+def test_a_device_waits_for_a_coordinator_that_is_silent_for_a_moment(make_cluster):
+    """Nobody can scan its mail, so it can go nowhere but into the spool; and the device does not come again."""
+    cluster = make_cluster(edges=1, scanners=1, sets=["profile=handoff", "edge.workers=1"])
+    cluster.stop("scanner-1")
+    wait_until(lambda: cluster.metric("weir_scanners_live") == 0, 10, "no scanner")
+    coordinator = cluster.pid("coordinator-1")
+    os.kill(coordinator, signal.SIGSTOP)
+    back = threading.Timer(2, os.kill, (coordinator, signal.SIGCONT))
+    try:
+        wait_until(lambda: " does not answer" in cluster.log("edge-1"), 15, "the edge has nobody to ask")
+        back.start()
+        answer = cluster.send(message(token="silent"))
+    finally:
+        back.cancel()
+        os.kill(coordinator, signal.SIGCONT)
+    assert answer.code == 250
+    cluster.start("scanner-1")
+    wait_removed(cluster, answer.queue_id, 30)
+    assert len(cluster.sink.with_token("silent")) == 1
+
+
 def test_large_message_through_the_spool(make_cluster):
     cluster = make_cluster(edges=1, scanners=1, sets=["profile=handoff"])
     raw = message(token="large", size=12 * 1024 * 1024 + 17)

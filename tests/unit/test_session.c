@@ -667,7 +667,7 @@ static const struct {
       "V clean\nK scanned, to rest for host 127.0.0.1, u@example.edu>[sink.example.edu]:2525\nQ stored\nS 250 2.0.0\nA u@example.edu spooled 250\n.\n" },
     { "S63: and goes out on no other way when the spool is away", false,
       "O stopped=2\nO no-spool\nO profile=handoff\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\nS 250 2.1.5\nC DATA\nS 354\n"
-      DEVICE_MAIL "V clean\nS 451 4.3.0\nA u@example.edu deferred:spool-unavailable 451\n.\n" },
+      DEVICE_MAIL "V clean\nQ unavailable\nS 451 4.3.0\nA u@example.edu deferred:spool-unavailable 451\n.\n" },
     { "S63: refused", false,
       "O stopped=3\n" READY "C MAIL FROM:<a@b.test>\nS 550 5.7.1 Mail from host 127.0.0.1 is stopped, as too much of it came or was refused\n" },
     { "S63: a device that is to be refused is held", false,
@@ -904,7 +904,10 @@ static const struct {
       "A u@example.edu refused:next-hop 550\nA v@example.edu refused:next-hop 550\n.\n" },
     { "handoff: neither coordinator nor scanner", false,
       "O profile=handoff\nO no-spool\nO no-live\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\nS 250 2.1.5\n"
-      "C DATA\nS 354\nC x\nC .\nS 451 4.3.0\nA u@example.edu deferred:spool-unavailable 451\n.\n" },
+      "C DATA\nS 354\nC x\nC .\nQ unavailable\nS 451 4.3.0\nA u@example.edu deferred:spool-unavailable 451\n.\n" },
+    { "handoff: no scanner, and a coordinator that is back in time", false,
+      "O profile=handoff\nO no-spool\nO no-live\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\nS 250 2.1.5\n"
+      "C DATA\nS 354\nC x\nC .\nQ stored\nS 250 2.0.0\nA u@example.edu spooled 250\n.\n" },
     { "a client that goes while its message is stored", false,
       "O profile=handoff\n" READY "C MAIL FROM:<a@b.test>\nC RCPT TO:<u@example.edu>\nS 250 2.1.0\nS 250 2.1.5\n"
       "C DATA\nS 354\nC x\nC .\nV clean\nG\nQ stored\nA u@example.edu spooled 250" },
