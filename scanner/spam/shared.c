@@ -70,12 +70,21 @@ static bool copy_message(int to, const struct spam_message *message)
     return true;
 }
 
+/* Last of all: who finds the name finds all of it, and locked, so that no scanner that starts at this moment takes it for what a dead one left. */
+static bool give_name(const struct spam_shared *shared)
+{
+    char from[40], to[sizeof SHARED_FOLDER + SPAM_SHARED_NAME_MAX + 1];
+    snprintf(from, sizeof from, "/proc/self/fd/%d", shared->fd);
+    snprintf(to, sizeof to, SHARED_FOLDER "%s", shared->name);
+    return linkat(AT_FDCWD, from, AT_FDCWD, to, AT_SYMLINK_FOLLOW) == 0;
+}
+
 bool spam_shared_put(struct spam_shared *shared, const struct spam_message *message, gid_t group, struct error *why)
 {
     const char *what = "make";
     make_name(shared->name);
     shared->size = message->size;
-    shared->fd = shm_open(shared->name, O_CREAT | O_EXCL | O_RDWR, 0600);
+    shared->fd = open(SHARED_FOLDER, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     bool good = shared->fd >= 0 && flock(shared->fd, LOCK_EX | LOCK_NB) == 0;
     if (good) {
         what = "write";
@@ -85,9 +94,16 @@ bool spam_shared_put(struct spam_shared *shared, const struct spam_message *mess
         what = "give its group";
         good = (group == (gid_t)-1 || fchown(shared->fd, (uid_t)-1, group) == 0) && fchmod(shared->fd, 0440) == 0;
     }
+    if (good) {
+        what = "name";
+        good = give_name(shared);
+    }
     if (!good) {
         error_set(why, "cannot %s shared memory: %s", what, strerror(errno));
-        spam_shared_end(shared);
+        if (shared->fd >= 0) {
+            close(shared->fd);
+            shared->fd = -1;
+        }
     }
     return good;
 }
@@ -112,7 +128,6 @@ unsigned spam_shared_sweep(void)
         int fd = openat(dirfd(dir), entry->d_name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
         if (fd < 0)
             continue;
-        /* One that another scanner is just making is not locked yet: then its engine does not find it and gets the message itself. */
         if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == geteuid() && flock(fd, LOCK_EX | LOCK_NB) == 0 && unlinkat(dirfd(dir), entry->d_name, 0) == 0)
             count++;
         close(fd);
