@@ -16,9 +16,10 @@ SPAM = ["Gewinnen Sie jetzt eine goldene Uhr", "cheap golden watches delivered t
 
 
 def mails(kind, count, seed=1):
-    """Messages of that vocabulary, each another one."""
-    chosen = random.Random(seed)
-    return [message(subject=f"{kind[0].split()[0]} {seed} {i}", body=" ".join(chosen.sample(kind, 3)) + f" {chosen.random()}\r\n") for i in range(count)]
+    """Messages of that vocabulary, each another one, and the same ones each time: where a model's threshold stands is to be no matter of chance."""
+    chosen, tokens = random.Random(seed), random.Random(f"{kind[0]}, {seed}")
+    return [message(subject=f"{kind[0].split()[0]} {seed} {i}", body=" ".join(chosen.sample(kind, 3)) + f" {chosen.random()}\r\n", token=f"{tokens.getrandbits(64):016x}")
+            for i in range(count)]
 
 
 def mbox(path, raws):
