@@ -206,17 +206,13 @@ void leg_offer(struct leg *leg, struct entry *entry)
         struct delivery_envelope envelope = { owner != NULL ? owner : tx->sender, tx->declared, tx->eightbit, tx->smtputf8, owner != NULL ? 0 : tx->ret, owner != NULL ? NULL : tx->envid,
                                               DELIVERY_SESSION, session_egress(tx->session), fair_source(tx->session->client_text, strlen(tx->session->client_text)) };
         leg->delivery = delivery_new(tx->session->server->pool, &leg->hop, &envelope, &transaction_delivery_handlers, leg);
+        leg->first += leg->offered; /* who is on a list that others are still asked for has an ordinal of an earlier delivery */
         leg->offered = 0;
     }
     delivery_rcpt(leg->delivery, &(struct delivery_recipient){ entry->address, entry_notify(entry), entry->orcpt });
     leg->asked++;
-    entry->ordinal = leg->offered++;
+    entry->ordinal = leg->first + leg->offered++;
     entry->asked = true;
-}
-
-static bool is_of_list(const struct transaction *tx, unsigned at)
-{
-    return tx->entries[at].silent || (at + 1 < tx->count && tx->entries[at + 1].silent);
 }
 
 /* The entry for the same address that the same next hop was asked about already, wanting the same reports; NULL: none. It may be a later one, which was verified
@@ -224,7 +220,7 @@ static bool is_of_list(const struct transaction *tx, unsigned at)
 static const struct entry *asked_before(const struct transaction *tx, const struct entry *entry)
 {
     for (const struct entry *other = tx->entries, *end = tx->entries + tx->count; other < end; other++)
-        if (other != entry && other->leg == entry->leg && other->answer == NULL && other->verified == NULL && !is_of_list(tx, (unsigned)(other - tx->entries)) &&
+        if (other != entry && other->leg == entry->leg && other->answer == NULL && other->verified == NULL && !other->listed &&
             entry_notify(other) == entry_notify(entry) && strcmp(other->address, entry->address) == 0)
             return other;
     return NULL;
@@ -328,7 +324,7 @@ static void take_limits_of_hops(struct transaction *tx)
     uint64_t added = RECEIVED_MAX + message_dress_max(&tx->session->config->spam); /* bytes that we write in front of a message */
     for (unsigned i = 0; i < tx->replied; i++) {
         const struct leg *leg = tx->entries[i].leg;
-        uint64_t most = leg == NULL || is_of_list(tx, i) ? 0 : leg->delivery != NULL ? delivery_size_limit(leg->delivery) : leg->size_limit;
+        uint64_t most = leg == NULL || tx->entries[i].listed ? 0 : leg->delivery != NULL ? delivery_size_limit(leg->delivery) : leg->size_limit;
         if (most == 0)
             continue;
         most = most > added ? most - added : 1;
@@ -431,9 +427,10 @@ void transaction_choose_way(struct transaction *tx)
 {
     free_idle_legs(tx);
     look_for_stop(tx);
+    bool lists = tx->silent > 0; /* most on them were not asked, whoever of them was named besides */
     drop_repeated(tx);
     find_owner(tx);
-    tx->spool = tx->stopped != NULL || tx->session->limits->profile != PROFILE_RELAY || tx->silent > 0 || tx->legs->next != NULL || tx->legs->delivery == NULL ||
+    tx->spool = tx->stopped != NULL || tx->session->limits->profile != PROFILE_RELAY || lists || tx->legs->next != NULL || tx->legs->delivery == NULL ||
                 wants_relayed_report(tx, tx->legs);
     if (!tx->spool) {
         tx->direct = tx->legs;
@@ -567,6 +564,7 @@ static void add_expanded(void *arg, const struct relay_answer *decided)
     bool first = expansion->count == 0;
     struct entry *entry = first ? &tx->entries[expansion->first] : entry_add(tx);
     expansion->count++;
+    entry->listed = true;
     if (!first) {
         tx->rcpts++;
         tx->silent++;
@@ -897,12 +895,12 @@ void transaction_on_recipient(void *arg, unsigned index, const struct smtp_reply
     }
     unsigned at = tx->replied;
     /* Not just the first one of its that is asked: one before it may still be verified. */
-    while (at < tx->count && !(tx->entries[at].asked && !tx->entries[at].follows && tx->entries[at].leg == leg && tx->entries[at].verified == NULL && tx->entries[at].ordinal == index))
+    while (at < tx->count && !(tx->entries[at].asked && !tx->entries[at].follows && tx->entries[at].leg == leg && tx->entries[at].verified == NULL && tx->entries[at].ordinal == leg->first + index))
         at++;
     if (at == tx->count)
         return;
     struct entry *entry = &tx->entries[at];
-    if (is_of_list(tx, at)) {
+    if (entry->listed) {
         list_answered(tx, at, reply);
     } else {
         for (unsigned i = tx->replied; i < tx->count; i++)

@@ -26,6 +26,7 @@ struct leg {
     uint64_t size_limit;       /* given back: as the delivery knew it */
     unsigned asked, accepted;  /* recipients; asked: those that are being verified, too */
     unsigned offered;          /* recipients that delivery was told of */
+    unsigned first;            /* the ordinal of the first of them: those of deliveries before it are lower */
 };
 
 struct entry { /* a recipient; or, while replies are owed, something else that has to be answered in its turn */
@@ -35,7 +36,7 @@ struct entry { /* a recipient; or, while replies are owed, something else that h
     struct leg *leg;       /* NULL: not to be delivered */
     unsigned index;        /* of the RCPT command in the transaction */
     bool asked;            /* the next hop has not answered yet, or the recipient is being verified, or the list it is of has no answer yet */
-    unsigned ordinal;      /* asked: its number in the leg's delivery */
+    unsigned ordinal;      /* asked: its number among all that the leg's deliveries were told of */
     struct verify_wait *verified; /* asked: not the next hop by the delivery, but the verifier; NULL: no */
     bool discard;          /* its route says discard, or */
     const char *discard_why; /* "spam": its copy's score; "blocklist": its recipient's own list; "refused": the policy refuses it, on a list. NULL: the route. Static */
@@ -43,6 +44,7 @@ struct entry { /* a recipient; or, while replies are owed, something else that h
     uint64_t policy_epoch; /* what decided: the policy, */
     char rule[RELAY_RULE_MAX]; /* and its lines, as in struct relay_answer */
     bool silent;           /* one more address of the alias before it: the RCPT command has its answer */
+    bool listed;           /* an alias for several addresses stands for it */
     bool repeated;         /* another entry is for the same address */
     bool follows;          /* asked: no question of its own, the answer is that of the entry before it for the same address */
     size_t packed;         /* its part of the transaction's */

@@ -62,7 +62,7 @@ static const char exceptions[] = "127.0.0.1 max_message_size=2KiB max_recipients
 static const char aliases[] = "sysadm: u@example.edu\nlist: u@example.edu, o@other.edu, u@example.edu, h@hole.edu\nbad: u@example.edu, x@gone.edu\n"
                               "worse: x@gone.edu, y@gone.edu\nnever: x@gone.edu, y@later.edu\nsoon: y@later.edu, u@example.edu\n"
                               "owned: u@example.edu\nowner-owned: x@example.edu\nsunk: h@hole.edu\nowner-sunk: x@example.edu\ncrew: u@example.edu, v@example.edu\nowner-crew: x@example.edu\n"
-                              "club: w@example.edu, y@example.edu\nowner-club: x@example.edu\n"
+                              "club: w@example.edu, y@example.edu\nowner-club: x@example.edu\npair: u@example.edu, v@example.edu\nboth: u@example.edu, o@other.edu\nowner-both: x@example.edu\n"
                               "three: a@example.edu, b@example.edu, c@example.edu\n"
                               "leavers: left1@example.edu, left2@example.edu, left3@example.edu, left4@example.edu, left5@example.edu, left6@example.edu, "
                               "u1@example.edu, u2@example.edu, u3@example.edu, u4@example.edu, u5@example.edu, u6@example.edu\n";
@@ -1002,6 +1002,12 @@ static const struct {
       "C RCPT TO:<crew@local.edu>\nR 250 - ok\nf owner-crew@local.edu\nS 250 2.1.5\nC RCPT TO:<y@example.edu>\nR 250 - ok\nf a@b.test\nS 250\nC DATA\nS 354\nC x\nC .\nV clean\n"
       "K scanned envid=x u@example.edu>[sink.example.edu]:2525 crew@local.edu>v@example.edu>[sink.example.edu]:2525 as owner-crew@local.edu y@example.edu>[sink.example.edu]:2525\nQ stored\nS 250 2.0.0\n"
       "A u@example.edu spooled 250\nA v@example.edu spooled 250 for crew@local.edu\nA y@example.edu spooled 250" },
+    { "S49 a list goes into the spool whoever of it is named besides", false,
+      "O outside\n" READY "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<pair@local.edu>\nR 250 - ok\nS 250 2.1.5\nC RCPT TO:<v@example.edu>\nR 250 - ok\nS 250\nC DATA\nS 354\nC x\nC .\nV clean\n"
+      "K scanned pair@local.edu>u@example.edu>[sink.example.edu]:2525 v@example.edu>[sink.example.edu]:2525\nQ stored\nS 250 2.0.0\nA u@example.edu spooled 250 for pair@local.edu\nA v@example.edu spooled 250" },
+    { "S49 an answer is of who was asked, not of who is on a list that others are still asked for", false,
+      "O outside\n" READY "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<both@local.edu>\nR 550 5.1.1 no\nC RCPT TO:<w@example.edu>\nR 250 - ok\nC RCPT TO:<o@other.edu>\nR 250 - ok\n"
+      "C RCPT TO:<both@local.edu>\nf owner-both@local.edu\nR 250 - ok" },
     { "S49 what is said of one sender's recipient is not believed of the other's", false,
       "O outside\n" READY "C MAIL FROM:<a@b.test>\nS 250\nC RCPT TO:<owned@local.edu>\nR 250 - ok\nS 250\nC RCPT TO:<u@example.edu>\nR 550 5.7.1 not you\nf a@b.test\nS 550 5.7.1 not you\n"
       "A u@example.edu refused:next-hop 550\nC DATA\nS 354\nC x\nC .\nV clean\nK scanned of owner-owned@local.edu owned@local.edu>u@example.edu>[sink.example.edu]:2525\nQ stored\nS 250 2.0.0\n"
