@@ -25,6 +25,7 @@
 #define NOTIFY_MS      20          /* at most one NOTIFY in that time */
 #define AWAY_MS        1000        /* without a database, claims are answered so late that edges do not ask in circles */
 #define LEASES_BYTES   (56 * 1024) /* of packed leases in one frame */
+#define OWNERS_MAX     8 /* leases with `owners` in one frame: an edge of the version before, which does not know them, refuses more unknown fields */
 #define WAIT_MAX_MS    600000
 #define FETCH_BATCH    16   /* chunks of bodies in one statement */
 #define EXPIRIES_SUSPECT 2    /* leases in a row that ended without a word: the mail may be what its edges die of */
@@ -261,7 +262,7 @@ struct answer {
     Weir__SpoolLease *pointers[WIRE_LEASES_MAX];
     Weir__SpoolEnvelope *stored[WIRE_LEASES_MAX], shown[WIRE_LEASES_MAX];
     struct link_payload payloads[WIRE_LEASES_MAX];
-    size_t count, bytes;
+    size_t count, bytes, owners;
 };
 
 enum added { ADDED, NO_ROOM, UNREADABLE };
@@ -283,8 +284,10 @@ static enum added answer_add(struct leases *leases, const struct claim *claim, s
         fill_envelope(&answer->shown[at], stored, claim->senders, rows, row);
         lease->envelope = &answer->shown[at];
         size_t size = weir__spool_lease__get_packed_size(lease) + 8;
-        if (answer->bytes + size <= LEASES_BYTES) {
+        size_t owners = answer->shown[at].owners != NULL;
+        if (answer->bytes + size <= LEASES_BYTES && answer->owners + owners <= OWNERS_MAX) {
             answer->bytes += size;
+            answer->owners += owners;
             answer->stored[at] = stored;
             answer->payloads[at] = (struct link_payload){ packed, len };
             answer->count++;

@@ -131,6 +131,21 @@ def test_an_edge_of_before_hears_of_no_senders(edges):
     assert list(lease.envelope.senders) == [b"owner@example.org"] and edge.deliver(lease) == pb.ANSWER_OK
 
 
+def test_an_edge_of_before_hears_of_so_many_owners_at_once(edges):
+    """`owners` is a field it passes over; in one frame it does so for 8, and refuses the ninth with all the leases."""
+    edge, idents = edges("edge-1"), [new_id() for _ in range(12)]
+    owners = pb.SpoolSenders(senders=[b"owner-%d@example.org" % place for place in range(6)], firsts=range(6), counts=[1] * 6)
+    pairs = [(f"{number}@example.org", "a.example") for number in range(6)]
+    for place, ident in enumerate(idents):
+        edge.stored(ident, pairs, owners=owners if place > 1 else None)
+    heard, frames = set(), []
+    while len(heard) < len(idents):
+        leases = edge.claim(room=20, wait=20000)
+        frames.append(sum(lease.envelope.HasField("owners") for lease in leases))
+        heard |= {lease.id for lease in leases if edge.deliver(lease) == pb.ANSWER_OK}
+    assert frames[0] == 8 and sum(frames) == 10, frames
+
+
 def test_nonsense_is_refused_and_hurts_nobody(two, edges):
     edge = edges()
     twice = pb.SpoolRecipients(recipients=[pb.SpoolRecipient(index=1, address=b"a@b", destination=b"x")] * 2).SerializeToString()

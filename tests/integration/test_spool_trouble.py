@@ -238,6 +238,29 @@ def test_a_list_in_parts_is_not_tried_more_often_for_that(two, edge):
     assert edge.deliver(lease) == pb.ANSWER_OK
 
 
+def test_a_lease_for_each_sender_is_one_attempt_and_one_warning_each(two, edge):
+    """Recipients with three senders: an edge tries those of one, and has the others with the next leases, at once."""
+    def defer(number, retry_ms, warned=False):
+        lease, = edge.claim(wait=20000)
+        assert (lease.warn_delay, lease.delay_warned) == (warned, not warned and old)
+        rest = [(index, "RELEASED", "") for index in range(3) if index != number]
+        assert edge.result(lease, (number, "DEFERRED", "busy"), *rest, retry_ms=retry_ms, delay_warned=warned) == pb.ANSWER_OK
+        return queued(two, "attempts, delay_warned")
+
+    old = False
+    edge.stored(new_id(), [(f"{number}@list.example", "list.example") for number in range(3)])
+    assert [defer(0, 1), defer(1, 1), defer(2, 0)] == [[["0", "f"]], [["0", "f"]], [["1", "f"]]]
+    assert queued(two, "due_at < now() + '3 s'") == [["t"]], "the first pause, not the third"
+    assert defer(0, 1) == [["1", "f"]]
+    two.pg.query("UPDATE spool_message SET arrived_at = now() - interval '5 hours'; UPDATE spool_queue SET attend_at = now()")
+    old = True  # in the middle of a round: who had his turn in it is told with the next
+    assert [defer(1, 1, True), defer(2, 0, True), defer(0, 1, True)] == [[["1", "f"]], [["2", "f"]], [["2", "t"]]]
+    assert [defer(1, 1), defer(2, 0)] == [[["2", "t"]], [["3", "t"]]]
+    two.pg.query("UPDATE spool_queue SET delay_warned = false; UPDATE spool_recipient SET delay_warned = number <> 1")
+    assert [defer(0, 1), defer(1, 1, True)] == [[["3", "f"]], [["3", "t"]]], "each is told once"
+    two.ctl("queue", "delete", "--force")
+
+
 def test_the_end_of_much_old_mail_delays_no_new_mail(two, edge):
     """Also for an edge that asks for one message at a time."""
     for _ in range(16):

@@ -266,10 +266,11 @@ BEGIN
     END IF;
     RETURN QUERY
         SELECT l.first, q.id, q.destination, q.token, CASE WHEN l.first THEN m.envelope END, q.attempts, q.expiries,
-            greatest(0, (extract(epoch FROM at_now - m.arrived_at) * 1000)::bigint), q.maybe_duplicate, q.delay_warned, q.bounce, m.dsn, m.scanned,
+            greatest(0, (extract(epoch FROM at_now - m.arrived_at) * 1000)::bigint), q.maybe_duplicate, q.delay_warned OR l.warned, q.bounce, m.dsn, m.scanned,
             m.verdict, m.scanner, m.engine, m.signatures, m.size, l.attempts, l.packed, q.routed_epoch,
             q.routed_newest
-        FROM (SELECT g.place, g.id, g.destination, r.number, r.attempts, r.packed, row_number() OVER (PARTITION BY g.place ORDER BY r.number) = 1 AS first
+        FROM (SELECT g.place, g.id, g.destination, r.number, r.attempts, r.packed, row_number() OVER (PARTITION BY g.place ORDER BY r.number) = 1 AS first,
+                first_value(r.delay_warned) OVER (PARTITION BY g.place ORDER BY r.attempts, r.number) AS warned -- whose sender this lease is for
             FROM unnest(got_ids, got_destinations) WITH ORDINALITY AS g(id, destination, place)
             JOIN spool_recipient r ON r.id = g.id AND r.destination = g.destination AND r.state = 'queued') AS l
         JOIN spool_queue q ON q.id = l.id AND q.destination = l.destination

@@ -107,6 +107,8 @@ DECLARE
     remaining integer;
     heard boolean := false;
     tried boolean := false;     -- and somebody is to be tried again later
+    fails boolean;              -- that is an attempt of the entry
+    all_warned boolean;
     at_now timestamptz;
     due timestamptz;
     attend timestamptz;
@@ -141,7 +143,7 @@ BEGIN
         heard := true;
         tried := tried OR one.disposition = 3;
         UPDATE spool_recipient r SET state = CASE WHEN one.disposition = 3 THEN 'queued' ELSE one.what END, attempts = r.attempts + 1,
-            tried_at = at_now, reply = one.said WHERE r.id = wanted AND r.number = ANY (one.numbers);
+            tried_at = at_now, reply = one.said, delay_warned = r.delay_warned OR warned AND one.disposition = 3 WHERE r.id = wanted AND r.number = ANY (one.numbers);
         INSERT INTO spool_event (id, destination, token, who, what, recipients, reply, own)
             VALUES (wanted, to_destination, with_token, who, one.what, cardinality(one.numbers), one.said, one.own);
         IF one.disposition <> 3 THEN
@@ -185,11 +187,17 @@ BEGIN
     IF remaining > 0 THEN
         due := CASE WHEN NOT tried THEN at_now WHEN not_before > '0' THEN at_now + not_before
                     ELSE at_now + spool_pause(q.attempts + 1, retry_first, retry_most) END;
-        attend := spool_attend(m.arrived_at, m.dsn OR q.delay_warned OR warned, warning, life);
-        UPDATE spool_queue SET leased = false, due_at = due,
-            -- Where some are settled and the others come soon, as those of a list that takes several transactions, there was no failure.
-            attempts = q.attempts + CASE WHEN tried AND NOT (settled > 0 AND not_before > '0') THEN 1 ELSE 0 END,
-            expiries = CASE WHEN heard THEN 0 ELSE q.expiries END, delay_warned = q.delay_warned OR warned,
+        -- Where some are settled and the others come soon, as those of a list that takes several transactions, there was no failure. Of recipients with
+        -- several senders, who come with a lease of each, all were tried once with the last of these: that one counts.
+        fails := tried AND NOT (not_before > '0' AND (settled > 0 OR EXISTS (SELECT FROM spool_recipient r
+            WHERE r.id = wanted AND r.destination = to_destination AND r.state = 'queued' AND r.attempts < (SELECT min(t.attempts) FROM spool_recipient t
+                WHERE t.id = wanted AND t.destination = to_destination AND t.tried_at = at_now))));
+        -- A lease has warned one sender.
+        all_warned := q.delay_warned OR warned AND NOT EXISTS (SELECT FROM spool_recipient r
+            WHERE r.id = wanted AND r.destination = to_destination AND r.state = 'queued' AND NOT r.delay_warned);
+        attend := spool_attend(m.arrived_at, m.dsn OR all_warned, warning, life);
+        UPDATE spool_queue SET leased = false, due_at = due, attempts = q.attempts + fails::integer,
+            expiries = CASE WHEN heard THEN 0 ELSE q.expiries END, delay_warned = all_warned,
             -- What is to come back does so to its last recipient; otherwise one that is still here after its time is tried at its pace.
             attend_at = CASE WHEN q.bounce THEN due ELSE greatest(attend, at_now + retry_first, CASE WHEN attend <= at_now THEN due END) END
             WHERE id = wanted AND destination = to_destination;
