@@ -18,7 +18,7 @@ END $f$;
 -- eighth of what is left, so that nobody is short of what others keep, and what the bucket gets back in a second, for so long edges keep it: what they lose
 -- is not missed.
 -- place: where in `names`, which has each name once, a cost's bucket is.
--- One row with one element a cost, in their order: rows of their own, and parameters as text, cost a fifth of the whole. wait: ms until it would fit, if nobody else takes anything.
+-- One row with one element a cost, in their order: rows of their own, and parameters as text, cost about a tenth of the whole. wait: ms until it would fit, if nobody else takes anything.
 -- However few rows a plan was made for, each bucket is found by its key, so one plan serves all; making one for each few costs takes as long as all the rest, and
 -- compiling it (jit) longer.
 CREATE OR REPLACE FUNCTION limit_decide(request integer[], place integer[], cost bigint[], amount bigint[], period bigint[], burst bigint[], spare bigint[],
